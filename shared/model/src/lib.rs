@@ -1,1 +1,35 @@
-//! Placeholder.
+//! What Baton is about, as plain data: tasks, attempts, leases, workers, generations, events, and the transitions
+//! between states as pure functions of (state, command, now).
+//!
+//! This crate does no I/O, reads no clock, draws no random number and knows no store: every other crate may use it.
+//! The rules of the state machine live in [`transition`], those of leases in [`lease`].
+
+pub mod backoff;
+pub mod event;
+pub mod expected;
+pub mod generation;
+pub mod id;
+pub mod lease;
+pub mod limits;
+pub mod log;
+pub mod payload;
+pub mod queue;
+pub mod task;
+pub mod time;
+pub mod transition;
+pub mod worker;
+
+pub use backoff::Backoff;
+pub use event::{Event, EventKind};
+pub use expected::Expected;
+pub use generation::{Generation, Output};
+pub use id::{GenerationId, Label, ProjectId, QueueName, RequestKey, SessionId, TaskId, TaskType, WorkerId};
+pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, LossReason};
+pub use limits::Limits;
+pub use log::{Level, LogLine};
+pub use payload::{Digest, Payload};
+pub use task::{
+    AttemptEnd, Ended, Failure, Head, Priority, Schedule, State, Status, Task, TaskSpec, TaskState,
+};
+pub use time::Timestamp;
+pub use worker::{Directive, Running, Worker, WorkerStatus};

@@ -1,1 +1,213 @@
-//! Placeholder.
+//! What every task store can do, said as commands and queries over tasks and not as rows.
+//!
+//! The store is the one truth: a queue message, a notification or a worker's belief is a hint, and losing or repeating
+//! one can delay a task but never lose, duplicate or strand it. Every rule of [`TaskStore`] is a test of the
+//! `conformance` module (feature `conformance`), which each store runs whole.
+
+pub mod command;
+#[cfg(feature = "conformance")]
+pub mod conformance;
+pub mod doorbell;
+pub mod error;
+pub mod query;
+
+use async_trait::async_trait;
+use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, WorkerId};
+
+pub use command::{
+    Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
+    Direct, Fail, FailAnswer, Idempotency, ItemRefusal, LeaseProblem, LostLease, Nothing, PauseQueue, Purge,
+    PurgeReport, Reap, ReapReport, Release, Retry, Taken,
+};
+pub use doorbell::{Doorbell, NoDoorbell, Ready};
+pub use error::{ErrorKind, StoreError};
+pub use query::{
+    Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, Stats,
+    TaskDetail, TaskFilter, WorkerCounts, WorkerDetail,
+};
+
+/// What a store can and cannot promise beyond the rules that hold for all.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// A worker's cap on active tasks holds exactly, also under claims that overlap.
+    pub exact_worker_cap: bool,
+    /// Lists and statistics show every write that was answered before they were asked.
+    pub fresh_lists: bool,
+    /// Claims follow priority, run_after and id over the whole queue, and not only within a part of it.
+    pub total_claim_order: bool,
+}
+
+/// A store of tasks.
+///
+/// Every command is one atomic commit: when its answer comes, what it says has been stored durably; when an error
+/// comes, nothing was changed, unless the error is [`ErrorKind::Unknown`]. Commands carry the time and every id that
+/// they need, so that a store draws on no clock and no randomness.
+#[async_trait]
+pub trait TaskStore: Send + Sync {
+    /// What this store promises beyond the common rules.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Creates tasks, each with its first event.
+    ///
+    /// A task whose chosen id exists with the same content counts as created before; with other content it is refused.
+    /// With [`Create::atomic`], one refusal refuses all. With an idempotency key, the answer is kept with it, and the
+    /// same key with the same digest gives that answer again and creates nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::BatchRefused`] for an atomic batch, [`StoreError::IdempotencyConflict`] for a key that was used
+    /// with another digest, and the store's own failures.
+    async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError>;
+
+    /// Gives a worker up to [`Claim::max_tasks`] ready tasks: by priority, then run_after, then id.
+    ///
+    /// The leases that name the worker never come to more than its cap. The same request key of the same worker gives
+    /// the leases that it gave before, as far as they still hold, and never others, for at least 15 minutes.
+    ///
+    /// # Errors
+    /// [`StoreError::SessionSuperseded`] if the session is not the worker's latest.
+    async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError>;
+
+    /// Completes a task and writes its generation, in one commit. The same completion sent again gives the first
+    /// answer. With `next`, and if the completion was taken, claims for the worker as [`TaskStore::claim`] does; its
+    /// outcome stands by itself in the answer and never undoes the completion.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] with the reason, [`StoreError::TaskNotFound`].
+    async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError>;
+
+    /// Ends an attempt that failed: back to the queue after the backoff, or failed for good.
+    ///
+    /// # Errors
+    /// As [`TaskStore::complete`].
+    async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError>;
+
+    /// Gives a task back unharmed; the attempt does not count.
+    ///
+    /// # Errors
+    /// As [`TaskStore::complete`].
+    async fn release(&self, release: Release) -> Result<FailAnswer, StoreError>;
+
+    /// Records a worker's heartbeat, its readings and log lines, and tells it which of its leases are gone and what is
+    /// asked of it. Changes no task.
+    ///
+    /// # Errors
+    /// [`StoreError::SessionSuperseded`] if the session is not the worker's latest.
+    async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError>;
+
+    /// Calls a task off; a worker that runs it loses its lease. A cancelled task stays as it is and answers as then.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if the task is completed or failed, [`StoreError::TaskNotFound`].
+    async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError>;
+
+    /// Puts a failed or cancelled task back into its queue, with a fresh set of attempts.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if the task is in another state, [`StoreError::TaskNotFound`].
+    async fn retry(&self, retry: Retry) -> Result<Task, StoreError>;
+
+    /// Takes back tasks whose lease is lost by [`baton_model::Lease::lost`], and no others.
+    ///
+    /// # Errors
+    /// The store's own failures; what was taken before them stays taken.
+    async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError>;
+
+    /// Removes what is past its keeping: finished tasks with all that belongs to them, idempotency keys, log lines,
+    /// workers long gone. Each call removes a bounded number.
+    ///
+    /// # Errors
+    /// The store's own failures; what was removed before them stays removed.
+    async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError>;
+
+    /// Pauses or resumes a queue; a paused queue gives out no task. Naming an unknown queue makes it known.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError>;
+
+    /// Sets what is asked of a worker: drain, stop, or run on.
+    ///
+    /// # Errors
+    /// [`StoreError::WorkerNotFound`].
+    async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError>;
+
+    /// A task with its history and, if it is completed, its generation.
+    ///
+    /// # Errors
+    /// [`StoreError::TaskNotFound`].
+    async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError>;
+
+    /// Tasks by filter, the newest first. A page may be shorter than asked, even empty, while it names a next one.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`].
+    async fn tasks(&self, filter: TaskFilter, page: PageRequest) -> Result<Page<Task>, StoreError>;
+
+    /// The ids that begin with `prefix` (hexadecimal digits, hyphens where a UUID has them), at most `limit`.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn task_ids_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<TaskId>, StoreError>;
+
+    /// One generation.
+    ///
+    /// # Errors
+    /// [`StoreError::GenerationNotFound`].
+    async fn generation(&self, id: GenerationId) -> Result<Generation, StoreError>;
+
+    /// Generations by filter, the newest first. A page may be shorter than asked while it names a next one.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`].
+    async fn generations(
+        &self,
+        filter: GenerationFilter,
+        page: PageRequest,
+    ) -> Result<Page<Generation>, StoreError>;
+
+    /// One worker with the leases that name it.
+    ///
+    /// # Errors
+    /// [`StoreError::WorkerNotFound`].
+    async fn worker(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError>;
+
+    /// Workers by name.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`].
+    async fn workers(&self, page: PageRequest) -> Result<Page<WorkerDetail>, StoreError>;
+
+    /// One queue as of `now`.
+    ///
+    /// # Errors
+    /// [`StoreError::QueueNotFound`] if no task and no operator ever named it.
+    async fn queue(&self, name: &QueueName, now: baton_model::Timestamp) -> Result<QueueStats, StoreError>;
+
+    /// Queues by name, as of `now`.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`].
+    async fn queues(
+        &self,
+        now: baton_model::Timestamp,
+        page: PageRequest,
+    ) -> Result<Page<QueueStats>, StoreError>;
+
+    /// Counts, ages and percentiles as of `now`, in time that does not depend on the number of tasks.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn stats(&self, now: baton_model::Timestamp) -> Result<Stats, StoreError>;
+
+    /// Log lines that workers shipped, the newest first. A page may be shorter than asked while it names a next one.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`].
+    async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError>;
+
+    /// Says whether the store can be read and written now.
+    ///
+    /// # Errors
+    /// What is in the way.
+    async fn check(&self) -> Result<(), StoreError>;
+}

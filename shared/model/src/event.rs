@@ -1,0 +1,104 @@
+//! Events: a task's history. Every transition appends exactly one, in the same commit.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{Label, SessionId, WorkerId};
+use crate::lease::LossReason;
+use crate::task::{Failure, State};
+use crate::time::Timestamp;
+
+/// What happened to a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EventKind {
+    /// It was created.
+    Created,
+    /// A worker claimed it: a new attempt began.
+    Claimed,
+    /// Its worker completed it, and its generation was written.
+    Completed,
+    /// Its worker failed the attempt.
+    AttemptFailed,
+    /// Its worker gave it back unharmed; the attempt does not count.
+    Released,
+    /// The reaper took it back; the attempt counts.
+    LeaseLost,
+    /// Someone cancelled it.
+    Cancelled,
+    /// An operator put a finished task back into its queue with a fresh set of attempts.
+    Retried,
+}
+
+impl EventKind {
+    /// Every kind.
+    pub const ALL: [Self; 8] = [
+        Self::Created,
+        Self::Claimed,
+        Self::Completed,
+        Self::AttemptFailed,
+        Self::Released,
+        Self::LeaseLost,
+        Self::Cancelled,
+        Self::Retried,
+    ];
+
+    /// The kind's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Claimed => "claimed",
+            Self::Completed => "completed",
+            Self::AttemptFailed => "attempt_failed",
+            Self::Released => "released",
+            Self::LeaseLost => "lease_lost",
+            Self::Cancelled => "cancelled",
+            Self::Retried => "retried",
+        }
+    }
+}
+
+/// One entry of a task's history. Entries are numbered from 1 without gaps, and each begins in the state in which the
+/// one before it ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Event {
+    /// The entry's number within the task, from 1.
+    pub seq: u32,
+    /// When it happened.
+    pub at: Timestamp,
+    /// What happened.
+    pub kind: EventKind,
+    /// The state before; none at creation.
+    pub from: Option<State>,
+    /// The state after.
+    pub to: State,
+    /// The attempt after.
+    pub attempt: u32,
+    /// What else there is to say, by kind.
+    pub detail: EventDetail,
+}
+
+/// The particulars of an event. Each field is there where its kind has it.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct EventDetail {
+    /// The worker that claimed, completed, failed, gave back or lost it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerId>,
+    /// The session of the worker that claimed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// Who created, cancelled or retried it, if they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Label>,
+    /// Why it was cancelled, retried or given back, if they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why the lease was lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loss: Option<LossReason>,
+    /// What went wrong, of a failed or lost attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<Failure>,
+    /// When it may be claimed again, if it went back to its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run_after: Option<Timestamp>,
+}

@@ -1,0 +1,252 @@
+//! Identifiers, one type each, so that no id can be passed where another is meant.
+//!
+//! Ids that Baton makes are UUIDv7 (RFC 9562 §5.7), so that they sort by the time of their making. Names come from
+//! callers and are checked once, at the edge.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+use crate::expected::Expected;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// Wraps a UUID that the caller has made or read back.
+            pub const fn from_uuid(id: Uuid) -> Self {
+                Self(id)
+            }
+
+            /// The id's sixteen bytes, in the order in which they sort.
+            pub const fn as_bytes(&self) -> &[u8; 16] {
+                self.0.as_bytes()
+            }
+
+            /// The id that [`Self::as_bytes`] gave.
+            pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+                Self(Uuid::from_bytes(bytes))
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({})"), self.0.hyphenated())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Expected;
+
+            fn from_str(text: &str) -> Result<Self, Expected> {
+                // Only the hyphenated form: one id has one spelling, so that it can be searched for in logs.
+                match Uuid::try_parse(text) {
+                    Ok(id) if text.len() == 36 => Ok(Self(id)),
+                    _ => Err(Expected::text("a UUID such as 01980a6e-5b7c-7cc3-98c4-dc0c0c07398f", text)),
+                }
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+uuid_id!(
+    /// A task. UUIDv7 unless the producer chose the id.
+    TaskId
+);
+uuid_id!(
+    /// A generation: the output record of one completed task.
+    GenerationId
+);
+uuid_id!(
+    /// One start of a worker. A worker that comes back with another session has forgotten what it ran.
+    SessionId
+);
+
+macro_rules! text_name {
+    ($(#[$doc:meta])* $name:ident, $check:path) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Box<str>);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+
+            /// Takes a name that an earlier [`FromStr`] has accepted, as a store reads it back.
+            pub fn from_stored(text: impl Into<Box<str>>) -> Self {
+                Self(text.into())
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, concat!(stringify!($name), "({:?})"), &*self.0)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = Expected;
+
+            fn from_str(text: &str) -> Result<Self, Expected> {
+                $check(text)?;
+                Ok(Self(text.into()))
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+
+/// The most bytes that a name (queue, type, project, worker, request key) may have.
+pub const NAME_BYTES: usize = 128;
+
+/// The most characters that a label (domain, assigned_by) may have.
+pub const LABEL_CHARS: usize = 256;
+
+/// Names stand in URLs, logs and file names, so they keep to characters that mean nothing in any of them.
+fn check_name(text: &str) -> Result<(), Expected> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | ':' | '@' | '+');
+    let only_dots = text.chars().all(|c| c == '.');
+    if text.is_empty() || text.len() > NAME_BYTES || !text.chars().all(fits) || only_dots {
+        return Err(Expected::text(
+            format!("1 to {NAME_BYTES} letters, digits or . _ - : @ + (not dots alone)"),
+            text,
+        ));
+    }
+    Ok(())
+}
+
+fn check_label(text: &str) -> Result<(), Expected> {
+    let length = text.chars().count();
+    if length == 0 || length > LABEL_CHARS || text.chars().any(char::is_control) {
+        return Err(Expected::text(
+            format!("1 to {LABEL_CHARS} characters, none of them a control character"),
+            text,
+        ));
+    }
+    Ok(())
+}
+
+text_name!(
+    /// A named lane that tasks wait in.
+    QueueName,
+    check_name
+);
+text_name!(
+    /// What kind of work a task is; workers may claim by it.
+    TaskType,
+    check_name
+);
+text_name!(
+    /// The owner of a task.
+    ProjectId,
+    check_name
+);
+text_name!(
+    /// A worker, by the name that it gives itself and keeps over restarts.
+    WorkerId,
+    check_name
+);
+text_name!(
+    /// A caller's own name for one request, so that its repetition is recognised.
+    RequestKey,
+    check_name
+);
+text_name!(
+    /// A short free text that tasks are filtered by: a domain, or who assigned the task.
+    Label,
+    check_label
+);
+
+impl Default for QueueName {
+    /// The queue of tasks that name none: `default`.
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+impl Default for ProjectId {
+    /// The project of tasks that name none: `default`.
+    fn default() -> Self {
+        Self("default".into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_reads_back_from_its_text_and_bytes() {
+        let text = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+        let id: TaskId = text.parse().unwrap();
+        assert_eq!(id.to_string(), text);
+        assert_eq!(TaskId::from_bytes(*id.as_bytes()), id);
+    }
+
+    #[test]
+    fn an_id_has_one_spelling() {
+        for other in ["01980a6e5b7c7cc398c4dc0c0c07398f", "{01980a6e-5b7c-7cc3-98c4-dc0c0c07398f}", "", "x"] {
+            assert!(other.parse::<TaskId>().is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_name_keeps_to_harmless_characters() {
+        for good in ["default", "gpu-7", "a.b_c:d@e+f", &"x".repeat(NAME_BYTES)] {
+            assert!(good.parse::<QueueName>().is_ok(), "{good}");
+        }
+        for bad in ["", ".", "..", "a/b", "a b", "ü", "a\0", "%2e", &"x".repeat(NAME_BYTES + 1)] {
+            assert!(bad.parse::<QueueName>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_label_may_be_any_printable_text() {
+        assert!("Über größe ☂".parse::<Label>().is_ok());
+        for bad in ["", "a\nb", &"x".repeat(LABEL_CHARS + 1)] {
+            assert!(bad.parse::<Label>().is_err(), "{bad}");
+        }
+    }
+}

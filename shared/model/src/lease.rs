@@ -1,0 +1,166 @@
+//! Leases: who may finish a task, and when that right is lost.
+//!
+//! A lease is judged from facts that the store holds (the lease, the worker's last heartbeat, the clock) and from
+//! nothing else: no ping, no process list.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{RequestKey, SessionId, TaskId, WorkerId};
+use crate::time::Timestamp;
+use crate::worker::Worker;
+
+/// What a worker presents to act on a task that it holds: its own name and the attempt that its claim was given.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fence {
+    /// The attempt that the claim answered with.
+    pub attempt: u32,
+    /// The worker that claimed.
+    pub worker: WorkerId,
+}
+
+/// A worker's right to finish one attempt of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// The worker that holds the task.
+    pub worker: WorkerId,
+    /// The start of the worker that claimed, if it named one.
+    pub session: Option<SessionId>,
+    /// When the task was claimed.
+    pub claimed_at: Timestamp,
+    /// When a fixed lease ends; none while heartbeats keep it alive.
+    pub expires_at: Option<Timestamp>,
+    /// When the attempt has run past the task's own timeout.
+    pub timeout_at: Option<Timestamp>,
+    /// The claim request that took it, to answer the same request again.
+    pub request: Option<RequestKey>,
+}
+
+/// How the lease of a claim is kept alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseTerms {
+    /// By the worker's heartbeats.
+    Heartbeats,
+    /// Not at all: it ends after a fixed time, for clients that do not beat.
+    Fixed(Duration),
+}
+
+/// The times that decide when a lease is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeasePolicy {
+    /// A worker that has not beaten for longer than this has lost its leases.
+    pub heartbeat_timeout: Duration,
+    /// How often workers are asked to beat.
+    pub heartbeat_interval: Duration,
+    /// A heartbeat that does not list a task says nothing about a task claimed less than this before it: the claim's
+    /// answer may still be on its way.
+    pub forget_grace: Duration,
+}
+
+impl Default for LeasePolicy {
+    /// Lost after 60 s, beats every 20 s, 10 s of grace.
+    fn default() -> Self {
+        Self {
+            heartbeat_timeout: Duration::from_secs(60),
+            heartbeat_interval: Duration::from_secs(20),
+            forget_grace: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Why a lease was lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LossReason {
+    /// The worker has not beaten for longer than the heartbeat timeout.
+    HeartbeatMissed,
+    /// The fixed lease has run out.
+    LeaseExpired,
+    /// The attempt has run past the task's own timeout.
+    TimedOut,
+    /// The worker has started anew since it claimed.
+    SessionEnded,
+    /// The worker's heartbeat lists what it runs, and this task is not on the list.
+    Forgotten,
+}
+
+impl LossReason {
+    /// Every reason.
+    pub const ALL: [Self; 5] =
+        [Self::HeartbeatMissed, Self::LeaseExpired, Self::TimedOut, Self::SessionEnded, Self::Forgotten];
+
+    /// The reason's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::HeartbeatMissed => "heartbeat_missed",
+            Self::LeaseExpired => "lease_expired",
+            Self::TimedOut => "timed_out",
+            Self::SessionEnded => "session_ended",
+            Self::Forgotten => "forgotten",
+        }
+    }
+
+    /// What has happened, for people.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self::HeartbeatMissed => "the worker missed its heartbeats",
+            Self::LeaseExpired => "the fixed lease ran out",
+            Self::TimedOut => "the attempt ran past the task's timeout",
+            Self::SessionEnded => "the worker started anew",
+            Self::Forgotten => "the worker's heartbeat no longer listed the task",
+        }
+    }
+}
+
+impl fmt::Display for LossReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl Lease {
+    /// Says whether, and why, this lease of `attempt` of `task` is lost at `now`, given what is known of its worker
+    /// (`None`: nothing, as when its record was removed).
+    ///
+    /// A lease that is lost stays the worker's until the reaper takes the task back: time alone is no transition, so
+    /// a completion that arrives before the reaper still counts.
+    pub fn lost(
+        &self,
+        task: TaskId,
+        attempt: u32,
+        worker: Option<&Worker>,
+        policy: &LeasePolicy,
+        now: Timestamp,
+    ) -> Option<LossReason> {
+        if self.timeout_at.is_some_and(|at| at <= now) {
+            return Some(LossReason::TimedOut);
+        }
+        if let Some(expires_at) = self.expires_at {
+            return (expires_at <= now).then_some(LossReason::LeaseExpired);
+        }
+        let Some(worker) = worker else {
+            return (now.since(self.claimed_at) > policy.heartbeat_timeout)
+                .then_some(LossReason::HeartbeatMissed);
+        };
+        if self.session.is_some() && worker.session != self.session {
+            return Some(LossReason::SessionEnded);
+        }
+        let last_sign = worker.last_beat_at.map_or(self.claimed_at, |beat| beat.max(self.claimed_at));
+        if now.since(last_sign) > policy.heartbeat_timeout {
+            return Some(LossReason::HeartbeatMissed);
+        }
+        let listed = |running: &[crate::worker::Running]| {
+            running.iter().any(|r| r.task == task && r.attempt == attempt)
+        };
+        match (&worker.running, worker.last_beat_at) {
+            (Some(running), Some(beat))
+                if self.claimed_at.plus(policy.forget_grace) < beat && !listed(running) =>
+            {
+                Some(LossReason::Forgotten)
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! What Baton takes and what it refuses, with units.
+
+use std::time::Duration;
+
+/// The limits that an operator may set; the rest are constants of this module.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The most bytes of JSON in a task's params.
+    pub params_bytes: usize,
+    /// The most bytes of JSON in a completion's result, and in its metadata.
+    pub result_bytes: usize,
+    /// The most bytes in the body of a batch; the body of any other request may have the payload's limit and 64 KiB.
+    pub batch_bytes: usize,
+}
+
+impl Default for Limits {
+    /// 256 KiB of params, 1 MiB of result, 16 MiB for a batch.
+    fn default() -> Self {
+        Self { params_bytes: 256 * 1024, result_bytes: 1024 * 1024, batch_bytes: 16 * 1024 * 1024 }
+    }
+}
+
+/// The most tasks in one batch.
+pub const BATCH_TASKS: usize = 1_000;
+/// The most tasks in one claim.
+pub const CLAIM_TASKS: u32 = 100;
+/// The most queues, and the most types, that one claim may name.
+pub const CLAIM_NAMES: usize = 32;
+/// The longest that a claim waits for work.
+pub const CLAIM_WAIT: Duration = Duration::from_secs(20);
+/// The most tasks that a worker may hold at once, whatever capacity it states.
+pub const WORKER_CAPACITY: u32 = 10_000;
+/// The most attempts that a task may be given.
+pub const MAX_ATTEMPTS: u32 = 1_000;
+/// Attempts of a task that names no number.
+pub const DEFAULT_ATTEMPTS: u32 = 3;
+/// The shortest fixed lease, task timeout and backoff.
+pub const SHORTEST_SPAN: Duration = Duration::from_millis(1);
+/// The longest fixed lease and task timeout.
+pub const LONGEST_SPAN: Duration = Duration::from_secs(30 * 86_400);
+/// The furthest that a task may be put off by a delay; `run_after` may name any time.
+pub const LONGEST_DELAY: Duration = Duration::from_secs(366 * 86_400);
+/// The most characters in a description.
+pub const DESCRIPTION_CHARS: usize = 4_096;
+/// The most bytes in an error message; what is longer is cut at its front, as the end tells the cause.
+pub const ERROR_BYTES: usize = 16 * 1024;
+/// The most bytes in an output's location.
+pub const LOCATION_BYTES: usize = 4_096;
+/// The most log lines in one heartbeat.
+pub const LOG_LINES: usize = 500;
+/// The most bytes in a log line's message; what is longer is cut at its end.
+pub const LOG_BYTES: usize = 8 * 1024;
+/// The most readings (such as VRAM) in one heartbeat.
+pub const READINGS: usize = 64;
+/// The most entries of a page.
+pub const PAGE: u32 = 1_000;
+/// The entries of a page when the caller names no number.
+pub const DEFAULT_PAGE: u32 = 50;
+/// The most events in one task's history: 65,535. A task that has come this far accepts no further claim or retry.
+pub const EVENTS: u32 = 65_535;

@@ -1,0 +1,397 @@
+//! Tasks: what a producer asks for, and what has become of it.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::backoff::Backoff;
+use crate::expected::Expected;
+use crate::id::{GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
+use crate::lease::{Lease, LossReason};
+use crate::payload::{Digest, Payload};
+use crate::time::{Timestamp, seconds};
+
+/// How soon a task is claimed, among those that are ready in its queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Priority {
+    /// Before all others.
+    Critical,
+    /// Before normal.
+    High,
+    /// The usual.
+    #[default]
+    Normal,
+    /// When nothing else is ready.
+    Low,
+}
+
+impl Priority {
+    /// Every priority, the first to be claimed first.
+    pub const ALL: [Self; 4] = [Self::Critical, Self::High, Self::Normal, Self::Low];
+
+    /// The priority's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+        }
+    }
+}
+
+/// A task's stored state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// It waits to be claimed, now or later.
+    Queued,
+    /// A worker holds its lease.
+    Running,
+    /// It is done, and its generation exists.
+    Completed,
+    /// Its attempts are used up, or its worker said that none would help.
+    Failed,
+    /// Someone called it off.
+    Cancelled,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// The state's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether a task in this state is finished.
+    pub const fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A task's status as it is shown: derived from state, attempt and clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Queued for a later time, and never tried.
+    Created,
+    /// Ready to be claimed.
+    Queued,
+    /// Queued for a later time after an attempt.
+    Retry,
+    /// A worker holds its lease.
+    Running,
+    /// Done, with its generation.
+    Completed,
+    /// Given up.
+    Failed,
+    /// Called off.
+    Cancelled,
+}
+
+impl Status {
+    /// Every status.
+    pub const ALL: [Self; 7] = [
+        Self::Created,
+        Self::Queued,
+        Self::Retry,
+        Self::Running,
+        Self::Completed,
+        Self::Failed,
+        Self::Cancelled,
+    ];
+
+    /// The status's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Queued => "queued",
+            Self::Retry => "retry",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// The status of a task in `state` at `now`.
+    pub fn derive(state: State, attempt: u32, run_after: Timestamp, now: Timestamp) -> Self {
+        match state {
+            State::Queued if run_after <= now => Self::Queued,
+            State::Queued if attempt == 0 => Self::Created,
+            State::Queued => Self::Retry,
+            State::Running => Self::Running,
+            State::Completed => Self::Completed,
+            State::Failed => Self::Failed,
+            State::Cancelled => Self::Cancelled,
+        }
+    }
+
+    /// The stored state that a task of this status is in.
+    pub const fn state(self) -> State {
+        match self {
+            Self::Created | Self::Queued | Self::Retry => State::Queued,
+            Self::Running => State::Running,
+            Self::Completed => State::Completed,
+            Self::Failed => State::Failed,
+            Self::Cancelled => State::Cancelled,
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+macro_rules! from_str_by_name {
+    ($type:ty) => {
+        impl FromStr for $type {
+            type Err = Expected;
+
+            fn from_str(text: &str) -> Result<Self, Expected> {
+                Self::ALL.into_iter().find(|one| one.as_str() == text).ok_or_else(|| {
+                    let names: Vec<_> = Self::ALL.iter().map(|one| one.as_str()).collect();
+                    Expected::text(format!("one of {}", names.join(", ")), text)
+                })
+            }
+        }
+    };
+}
+
+from_str_by_name!(Priority);
+from_str_by_name!(State);
+from_str_by_name!(Status);
+from_str_by_name!(crate::log::Level);
+from_str_by_name!(crate::worker::Directive);
+from_str_by_name!(crate::event::EventKind);
+from_str_by_name!(LossReason);
+
+/// When a new task may first be claimed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Schedule {
+    /// At once.
+    #[default]
+    Now,
+    /// At a point in time.
+    At(Timestamp),
+    /// A while after its creation.
+    In(#[serde(with = "seconds")] Duration),
+}
+
+impl Schedule {
+    /// The time meant, for a task created at `created_at`.
+    pub fn resolve(self, created_at: Timestamp) -> Timestamp {
+        match self {
+            Self::Now => created_at,
+            Self::At(at) => at,
+            Self::In(delay) => created_at.plus(delay),
+        }
+    }
+}
+
+/// What a producer asks for.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct TaskSpec {
+    /// The task's id; made by Baton unless [`TaskSpec::id_chosen`].
+    #[serde(skip)]
+    pub id: TaskId,
+    /// Whether the producer chose the id. Only then does a second task of the same id and content count as the first.
+    #[serde(skip)]
+    pub id_chosen: bool,
+    /// The task's owner.
+    pub project: ProjectId,
+    /// The lane that it waits in.
+    pub queue: QueueName,
+    /// What kind of work it is.
+    pub task_type: TaskType,
+    /// How soon it is claimed, among those that are ready.
+    pub priority: Priority,
+    /// The work's input, which only its worker understands.
+    pub params: Payload,
+    /// What it is, for people.
+    pub description: Option<String>,
+    /// The domain that it belongs to.
+    pub domain: Option<Label>,
+    /// How far its subject has drifted, by the producer's measure.
+    pub drift_score: Option<f64>,
+    /// Who assigned it.
+    pub assigned_by: Option<Label>,
+    /// When it may first be claimed.
+    pub schedule: Schedule,
+    /// How many attempts it is given.
+    pub max_attempts: u32,
+    /// How long one attempt may run; none if as long as it likes.
+    pub timeout: Option<Duration>,
+    /// How long it waits between attempts; none for the default.
+    pub backoff: Option<Backoff>,
+}
+
+impl TaskSpec {
+    /// Says whether two specs ask for the same; the id itself is left out.
+    pub fn digest(&self) -> Digest {
+        Digest::of(self)
+    }
+}
+
+/// Why an attempt, or the whole task, failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What went wrong, for people.
+    pub message: String,
+    /// What went wrong, for programs: the worker's own code, or a [`LossReason`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// More about it, as the worker likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Payload>,
+}
+
+/// A task's state with what belongs to it, so that a running task has its lease and a completed one its generation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// It waits to be claimed, from [`Head::run_after`] on.
+    Queued,
+    /// A worker holds it.
+    Running(Lease),
+    /// It is done.
+    Completed {
+        /// Its output record.
+        generation: GenerationId,
+        /// What was handed over, to recognise the same completion sent again.
+        output: Digest,
+    },
+    /// It is given up.
+    Failed,
+    /// It is called off.
+    Cancelled,
+}
+
+impl TaskState {
+    /// The plain state.
+    pub const fn state(&self) -> State {
+        match self {
+            Self::Queued => State::Queued,
+            Self::Running(_) => State::Running,
+            Self::Completed { .. } => State::Completed,
+            Self::Failed => State::Failed,
+            Self::Cancelled => State::Cancelled,
+        }
+    }
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// Its worker completed it.
+    Completed,
+    /// Its worker failed it.
+    Failed,
+    /// Its worker gave it back.
+    Released,
+    /// The reaper took it back.
+    Lost(LossReason),
+    /// Someone cancelled the task under it.
+    Cancelled,
+}
+
+/// The latest attempt that has ended: whose it was, and how it ended. It tells a repeated request from a late one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptEnd {
+    /// The worker that held the attempt.
+    pub worker: WorkerId,
+    /// How it ended.
+    pub how: Ended,
+}
+
+/// The part of a task that transitions read and change: small, so that a change of status does not pay for the
+/// payload.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Head {
+    /// The task.
+    pub id: TaskId,
+    /// Its state.
+    pub state: TaskState,
+    /// How often it has been claimed. Raised by a claim and by nothing else; fences all that a worker does.
+    pub attempt: u32,
+    /// How many of these attempts do not count: those given back, and those before an operator's retry.
+    pub forgiven: u32,
+    /// How many counting attempts it is given.
+    pub max_attempts: u32,
+    /// From when on it may be claimed, while queued.
+    pub run_after: Timestamp,
+    /// How long one attempt may run.
+    pub timeout: Option<Duration>,
+    /// How long it waits between attempts.
+    pub backoff: Backoff,
+    /// How the latest attempt ended; none before the first end and while one runs.
+    pub ended: Option<AttemptEnd>,
+    /// How many events its history has.
+    pub events: u32,
+}
+
+impl Head {
+    /// How many attempts count against [`Head::max_attempts`].
+    pub const fn attempts_used(&self) -> u32 {
+        self.attempt.saturating_sub(self.forgiven)
+    }
+}
+
+/// A task, whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Task {
+    /// The part that changes.
+    pub head: Head,
+    /// Its owner.
+    pub project: ProjectId,
+    /// The lane that it waits in.
+    pub queue: QueueName,
+    /// What kind of work it is.
+    pub task_type: TaskType,
+    /// How soon it is claimed.
+    pub priority: Priority,
+    /// The work's input.
+    pub params: Payload,
+    /// What it is, for people.
+    pub description: Option<String>,
+    /// The domain that it belongs to.
+    pub domain: Option<Label>,
+    /// How far its subject has drifted.
+    pub drift_score: Option<f64>,
+    /// Who assigned it.
+    pub assigned_by: Option<Label>,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its state last changed.
+    pub updated_at: Timestamp,
+    /// When it finished; none while it is not.
+    pub finished_at: Option<Timestamp>,
+    /// The latest attempt's failure; none once it is completed.
+    pub error: Option<Failure>,
+}
+
+impl Task {
+    /// The status to show at `now`.
+    pub fn status(&self, now: Timestamp) -> Status {
+        Status::derive(self.head.state.state(), self.head.attempt, self.head.run_after, now)
+    }
+}

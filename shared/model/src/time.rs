@@ -1,0 +1,164 @@
+//! Points in time, in milliseconds. Nothing here reads a clock: the time is always handed in.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::expected::Expected;
+
+/// A point in time: milliseconds since 1970-01-01T00:00:00Z, written as RFC 3339 in UTC.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+impl Timestamp {
+    /// The last instant that can be named: 9999-12-30T22:00:00.999Z, which has a four-digit year in every time zone.
+    pub const MAX: Self = Self(253_402_207_200_999);
+
+    /// The instant `millis` after 1970, held within 1970 and [`Self::MAX`].
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.clamp(0, Self::MAX.0))
+    }
+
+    /// Milliseconds since 1970.
+    pub const fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// This instant plus `delay`, at most [`Self::MAX`].
+    #[must_use]
+    pub fn plus(self, delay: Duration) -> Self {
+        let millis = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_add(millis))
+    }
+
+    /// This instant less `delay`, at least 1970.
+    #[must_use]
+    pub fn minus(self, delay: Duration) -> Self {
+        let millis = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
+        Self::from_millis(self.0.saturating_sub(millis))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_millisecond(self.0) {
+            Ok(instant) => write!(f, "{instant:.3}"),
+            // Unreachable for values made by `from_millis`; a stored value beyond it is still shown.
+            Err(_) => write!(f, "{} ms", self.0),
+        }
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        let expected =
+            || Expected::text("an RFC 3339 time from 1970 to 9999 such as 2026-01-31T08:15:00Z", text);
+        let instant: jiff::Timestamp = text.parse().map_err(|_| expected())?;
+        let millis = instant.as_millisecond();
+        if !(0..=Self::MAX.0).contains(&millis) {
+            return Err(expected());
+        }
+        Ok(Self(millis))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// Durations as callers write them: a number of seconds, fractions down to a millisecond.
+pub mod seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use crate::expected::Expected;
+
+    /// Takes a number of seconds between `least` and `most`.
+    ///
+    /// # Errors
+    /// If it is not finite or lies outside of the bounds.
+    pub fn parse(seconds: f64, least: Duration, most: Duration) -> Result<Duration, Expected> {
+        let expected = || {
+            let (least, most) = (least.as_secs_f64(), most.as_secs_f64());
+            Expected::new(format!("a number of seconds from {least} to {most}"), format!("{seconds}"))
+        };
+        let duration = Duration::try_from_secs_f64(seconds).map_err(|_| expected())?;
+        let duration = Duration::from_millis(u64::try_from(duration.as_millis()).map_err(|_| expected())?);
+        if duration < least || duration > most {
+            return Err(expected());
+        }
+        Ok(duration)
+    }
+
+    /// Writes a duration as seconds; for `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(duration: &Duration, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_f64(duration.as_secs_f64())
+    }
+
+    /// Reads a duration from seconds; for `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// If the number is negative, not finite, or more than a thousand years.
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Duration, D::Error> {
+        let most = Duration::from_secs(1_000 * 366 * 86_400);
+        parse(f64::deserialize(from)?, Duration::ZERO, most).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_written_in_utc_with_milliseconds_and_reads_back() {
+        let at = Timestamp::from_millis(1_769_847_300_250);
+        assert_eq!(at.to_string(), "2026-01-31T08:15:00.250Z");
+        assert_eq!(at.to_string().parse(), Ok(at));
+        assert_eq!("2026-01-31T09:15:00.25+01:00".parse(), Ok(at));
+    }
+
+    #[test]
+    fn times_outside_of_the_calendar_are_refused_or_held() {
+        assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
+        assert!("yesterday".parse::<Timestamp>().is_err());
+        assert_eq!(Timestamp::MAX.plus(Duration::from_secs(1)), Timestamp::MAX);
+        assert_eq!(Timestamp::MAX.to_string().parse(), Ok(Timestamp::MAX));
+        assert_eq!(Timestamp::from_millis(-5), Timestamp::default());
+    }
+
+    #[test]
+    fn seconds_keep_to_their_bounds() {
+        let (least, most) = (Duration::from_millis(1), Duration::from_secs(60));
+        assert_eq!(seconds::parse(0.25, least, most), Ok(Duration::from_millis(250)));
+        for bad in [0.0, -1.0, 61.0, f64::NAN, f64::INFINITY, 1e300] {
+            assert!(seconds::parse(bad, least, most).is_err(), "{bad}");
+        }
+    }
+}

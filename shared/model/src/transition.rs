@@ -1,0 +1,432 @@
+//! The state machine: what each command does to a task in each state, as one pure function, [`decide`].
+//!
+//! A store reads a task's [`Head`], asks [`decide`], and writes the [`Change`] on the condition that the head is still
+//! as it was. The picture in `docs/state-machine.md` shows the same machine, and a test holds the two together.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::event::{EventDetail, EventKind};
+use crate::id::{GenerationId, Label, RequestKey, SessionId, WorkerId};
+use crate::lease::{Fence, Lease, LeaseTerms, LossReason};
+use crate::limits;
+use crate::payload::Digest;
+use crate::task::{AttemptEnd, Ended, Failure, Head, State, TaskState};
+use crate::time::Timestamp;
+
+/// What is asked of one task.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Command {
+    /// A worker takes it.
+    Claim {
+        /// The worker.
+        worker: WorkerId,
+        /// The worker's start.
+        session: Option<SessionId>,
+        /// How the lease is kept alive.
+        terms: LeaseTerms,
+        /// The claim's own name.
+        request: Option<RequestKey>,
+    },
+    /// Its worker hands over the output.
+    Complete {
+        /// The worker's right to do so.
+        fence: Fence,
+        /// The id that the generation is to have.
+        generation: GenerationId,
+        /// What the output is.
+        output: Digest,
+    },
+    /// Its worker could not do it.
+    Fail {
+        /// The worker's right to say so.
+        fence: Fence,
+        /// What went wrong.
+        failure: Failure,
+        /// Whether another attempt may help.
+        retryable: bool,
+        /// How long to wait before it, instead of the backoff.
+        retry_after: Option<Duration>,
+    },
+    /// Its worker gives it back unharmed.
+    Release {
+        /// The worker's right to do so.
+        fence: Fence,
+        /// How long it is to rest.
+        delay: Duration,
+        /// Why, if it said.
+        reason: Option<String>,
+    },
+    /// The reaper takes it back.
+    LoseLease {
+        /// The attempt that was judged.
+        attempt: u32,
+        /// Why.
+        reason: LossReason,
+    },
+    /// Someone calls it off.
+    Cancel {
+        /// Who, if they said.
+        by: Option<Label>,
+        /// Why, if they said.
+        reason: Option<String>,
+    },
+    /// An operator puts it back into its queue.
+    Retry {
+        /// Who, if they said.
+        by: Option<Label>,
+        /// Why, if they said.
+        reason: Option<String>,
+        /// How long it is to rest.
+        delay: Duration,
+    },
+}
+
+/// What a command changes: the head as it is to be, and the event that tells of it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change {
+    /// The head after the change; its `events` counts the new event.
+    pub head: Head,
+    /// What happened.
+    pub kind: EventKind,
+    /// The state before.
+    pub from: State,
+    /// The particulars.
+    pub detail: EventDetail,
+    /// The failure to show with the task from now on: `None` leaves the present one, `Some(None)` clears it.
+    pub error: Option<Option<Failure>>,
+}
+
+/// What is to be done about a command.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Decision {
+    /// Write this.
+    Apply(Box<Change>),
+    /// It was done before by the same request: write nothing, answer as then.
+    Repeat,
+}
+
+/// Why a command was refused. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// A claim: the task is not queued, or not yet due.
+    NotClaimable {
+        /// The task's state.
+        state: State,
+    },
+    /// The reaper: nobody holds the task.
+    NotRunning {
+        /// The task's state.
+        state: State,
+    },
+    /// The presented attempt is not the task's latest.
+    StaleAttempt {
+        /// The attempt presented.
+        presented: u32,
+        /// The task's latest attempt.
+        current: u32,
+        /// The task's state.
+        state: State,
+    },
+    /// The attempt is another worker's.
+    WrongWorker {
+        /// The attempt.
+        attempt: u32,
+    },
+    /// The attempt has ended already, otherwise than by this request.
+    LeaseLost {
+        /// The task's state.
+        state: State,
+        /// How the attempt ended.
+        how: Ended,
+    },
+    /// The attempt completed already, with another output.
+    CompletedDifferently {
+        /// The generation that stands.
+        generation: GenerationId,
+    },
+    /// A cancellation: the task is finished already.
+    Finished {
+        /// The task's state.
+        state: State,
+    },
+    /// A retry: the task is not finished yet.
+    NotFinished {
+        /// The task's state.
+        state: State,
+    },
+    /// A retry: a completed task stays completed, as its generation stands.
+    CompletedIsFinal,
+    /// The history is full: [`limits::EVENTS`].
+    HistoryFull,
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotClaimable { state } => {
+                write!(f, "expected a queued task that is due, got one that is {state}")
+            }
+            Self::NotRunning { state } => write!(f, "expected a running task, got one that is {state}"),
+            Self::StaleAttempt { presented, current, state } => {
+                write!(f, "expected attempt {current}, got attempt {presented}; the task is {state}")
+            }
+            Self::WrongWorker { attempt } => write!(f, "attempt {attempt} is held by another worker"),
+            Self::LeaseLost { state, how } => {
+                let how = match how {
+                    Ended::Completed => "was completed",
+                    Ended::Failed => "was failed by its worker",
+                    Ended::Released => "was released by its worker",
+                    Ended::Lost(reason) => reason.explain(),
+                    Ended::Cancelled => "was cancelled",
+                };
+                write!(f, "the attempt has ended: {how}; the task is {state}")
+            }
+            Self::CompletedDifferently { generation } => {
+                write!(
+                    f,
+                    "the attempt was completed before with another output; generation {generation} stands"
+                )
+            }
+            Self::Finished { state } => {
+                write!(f, "expected a task that is not finished, got one that is {state}")
+            }
+            Self::NotFinished { state } => {
+                write!(f, "expected a task that is failed or cancelled, got one that is {state}")
+            }
+            Self::CompletedIsFinal => {
+                f.write_str("a completed task cannot be retried: its generation stands")
+            }
+            Self::HistoryFull => write!(f, "the task's history is full ({} events)", limits::EVENTS),
+        }
+    }
+}
+
+/// Decides what `command` does to a task whose head is `head`, at `now`.
+///
+/// # Errors
+/// [`Refusal`], which says why the command does not apply; the task stays as it is.
+pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision, Refusal> {
+    let change = match command {
+        Command::Claim { worker, session, terms, request } => {
+            if head.state != TaskState::Queued || head.run_after > now {
+                return Err(Refusal::NotClaimable { state: head.state.state() });
+            }
+            claim(head, worker, *session, *terms, request.clone(), now)
+        }
+        Command::Complete { fence, generation, output } => match held(head, fence) {
+            Ok(_) => complete(head, fence, *generation, *output),
+            Err(refusal) => return repeated_completion(head, fence, *output).unwrap_or(Err(refusal)),
+        },
+        Command::Fail { fence, failure, retryable, retry_after } => match held(head, fence) {
+            Ok(_) => fail(head, fence, failure, *retryable, *retry_after, now),
+            Err(refusal) => return repeated(head, fence, Ended::Failed, refusal),
+        },
+        Command::Release { fence, delay, reason } => match held(head, fence) {
+            Ok(_) => release(head, fence, *delay, reason.clone(), now),
+            Err(refusal) => return repeated(head, fence, Ended::Released, refusal),
+        },
+        Command::LoseLease { attempt, reason } => {
+            if head.attempt != *attempt {
+                return Err(stale(head, *attempt));
+            }
+            let TaskState::Running(lease) = &head.state else {
+                return Err(Refusal::NotRunning { state: head.state.state() });
+            };
+            lose(head, lease, *reason, now)
+        }
+        Command::Cancel { by, reason } => match head.state.state() {
+            State::Queued | State::Running => cancel(head, by.clone(), reason.clone()),
+            State::Cancelled => return Ok(Decision::Repeat),
+            state @ (State::Completed | State::Failed) => return Err(Refusal::Finished { state }),
+        },
+        Command::Retry { by, reason, delay } => match head.state.state() {
+            State::Failed | State::Cancelled => retry(head, by.clone(), reason.clone(), *delay, now),
+            State::Completed => return Err(Refusal::CompletedIsFinal),
+            state @ (State::Queued | State::Running) => return Err(Refusal::NotFinished { state }),
+        },
+    };
+    // A claim and a retry open up further events; they stop while there is room left for those that end the task.
+    let opens = matches!(change.kind, EventKind::Claimed | EventKind::Retried);
+    if opens && head.events + 4 > limits::EVENTS {
+        return Err(Refusal::HistoryFull);
+    }
+    Ok(Decision::Apply(Box::new(change)))
+}
+
+/// The lease that `fence` speaks for, if the task is running that very attempt of that worker.
+fn held<'a>(head: &'a Head, fence: &Fence) -> Result<&'a Lease, Refusal> {
+    if fence.attempt != head.attempt {
+        return Err(stale(head, fence.attempt));
+    }
+    if let TaskState::Running(lease) = &head.state {
+        return if lease.worker == fence.worker {
+            Ok(lease)
+        } else {
+            Err(Refusal::WrongWorker { attempt: fence.attempt })
+        };
+    }
+    match &head.ended {
+        Some(end) if end.worker != fence.worker => Err(Refusal::WrongWorker { attempt: fence.attempt }),
+        Some(end) => Err(Refusal::LeaseLost { state: head.state.state(), how: end.how }),
+        // Attempt 0: never claimed, so that nobody can speak for it.
+        None => Err(stale(head, fence.attempt)),
+    }
+}
+
+fn stale(head: &Head, presented: u32) -> Refusal {
+    Refusal::StaleAttempt { presented, current: head.attempt, state: head.state.state() }
+}
+
+fn repeated(head: &Head, fence: &Fence, as_before: Ended, refusal: Refusal) -> Result<Decision, Refusal> {
+    let same = head.attempt == fence.attempt
+        && head.ended.as_ref().is_some_and(|end| end.worker == fence.worker && end.how == as_before);
+    if same { Ok(Decision::Repeat) } else { Err(refusal) }
+}
+
+fn repeated_completion(head: &Head, fence: &Fence, output: Digest) -> Option<Result<Decision, Refusal>> {
+    let TaskState::Completed { generation, output: standing } = &head.state else { return None };
+    let same_attempt =
+        head.attempt == fence.attempt && head.ended.as_ref().is_some_and(|end| end.worker == fence.worker);
+    same_attempt.then(|| {
+        if *standing == output {
+            Ok(Decision::Repeat)
+        } else {
+            Err(Refusal::CompletedDifferently { generation: *generation })
+        }
+    })
+}
+
+/// The head after an event that moves it to `state`; what else changes is up to the caller.
+fn next(head: &Head, state: TaskState) -> Head {
+    Head { state, events: head.events + 1, ..head.clone() }
+}
+
+fn change(head: &Head, next: Head, kind: EventKind, detail: EventDetail) -> Change {
+    Change { head: next, kind, from: head.state.state(), detail, error: None }
+}
+
+fn claim(
+    head: &Head,
+    worker: &WorkerId,
+    session: Option<SessionId>,
+    terms: LeaseTerms,
+    request: Option<RequestKey>,
+    now: Timestamp,
+) -> Change {
+    let expires_at = match terms {
+        LeaseTerms::Heartbeats => None,
+        LeaseTerms::Fixed(length) => Some(now.plus(length)),
+    };
+    let lease = Lease {
+        worker: worker.clone(),
+        session,
+        claimed_at: now,
+        expires_at,
+        timeout_at: head.timeout.map(|timeout| now.plus(timeout)),
+        request,
+    };
+    let mut claimed = next(head, TaskState::Running(lease));
+    claimed.attempt += 1;
+    claimed.ended = None;
+    let detail = EventDetail { worker: Some(worker.clone()), session, ..EventDetail::default() };
+    change(head, claimed, EventKind::Claimed, detail)
+}
+
+fn complete(head: &Head, fence: &Fence, generation: GenerationId, output: Digest) -> Change {
+    let mut completed = next(head, TaskState::Completed { generation, output });
+    completed.ended = Some(AttemptEnd { worker: fence.worker.clone(), how: Ended::Completed });
+    let detail = EventDetail { worker: Some(fence.worker.clone()), ..EventDetail::default() };
+    Change { error: Some(None), ..change(head, completed, EventKind::Completed, detail) }
+}
+
+/// Ends a counting attempt: back to the queue at `due` while attempts are left, else failed.
+fn end_counting(
+    head: &Head,
+    worker: &WorkerId,
+    how: Ended,
+    due: Option<Timestamp>,
+    failure: Failure,
+) -> Change {
+    let (state, kind) = match (how, due) {
+        (Ended::Lost(_), Some(_)) => (TaskState::Queued, EventKind::LeaseLost),
+        (Ended::Lost(_), None) => (TaskState::Failed, EventKind::LeaseLost),
+        (_, Some(_)) => (TaskState::Queued, EventKind::AttemptFailed),
+        (_, None) => (TaskState::Failed, EventKind::AttemptFailed),
+    };
+    let mut ended = next(head, state);
+    ended.ended = Some(AttemptEnd { worker: worker.clone(), how });
+    ended.run_after = due.unwrap_or(head.run_after);
+    let detail = EventDetail {
+        worker: Some(worker.clone()),
+        loss: if let Ended::Lost(reason) = how { Some(reason) } else { None },
+        error: Some(failure.clone()),
+        run_after: due,
+        ..EventDetail::default()
+    };
+    Change { error: Some(Some(failure)), ..change(head, ended, kind, detail) }
+}
+
+fn fail(
+    head: &Head,
+    fence: &Fence,
+    failure: &Failure,
+    retryable: bool,
+    retry_after: Option<Duration>,
+    now: Timestamp,
+) -> Change {
+    let used = head.attempts_used();
+    let due = (retryable && used < head.max_attempts)
+        .then(|| now.plus(retry_after.unwrap_or_else(|| head.backoff.delay(head.id, used))));
+    end_counting(head, &fence.worker, Ended::Failed, due, failure.clone())
+}
+
+fn lose(head: &Head, lease: &Lease, reason: LossReason, now: Timestamp) -> Change {
+    let used = head.attempts_used();
+    // A worker that died says nothing against the task, so that its next attempt need not wait. A task that ran past
+    // its timeout does: it waits like a failed one.
+    let delay = match reason {
+        LossReason::TimedOut => head.backoff.delay(head.id, used),
+        LossReason::HeartbeatMissed
+        | LossReason::LeaseExpired
+        | LossReason::SessionEnded
+        | LossReason::Forgotten => Duration::ZERO,
+    };
+    let due = (used < head.max_attempts).then(|| now.plus(delay));
+    let message =
+        format!("attempt {} on worker {} was lost: {}", head.attempt, lease.worker, reason.explain());
+    let failure = Failure { message, code: Some(reason.as_str().to_owned()), details: None };
+    end_counting(head, &lease.worker, Ended::Lost(reason), due, failure)
+}
+
+fn release(head: &Head, fence: &Fence, delay: Duration, reason: Option<String>, now: Timestamp) -> Change {
+    let mut released = next(head, TaskState::Queued);
+    released.forgiven += 1;
+    released.run_after = now.plus(delay);
+    released.ended = Some(AttemptEnd { worker: fence.worker.clone(), how: Ended::Released });
+    let detail = EventDetail {
+        worker: Some(fence.worker.clone()),
+        reason,
+        run_after: Some(released.run_after),
+        ..EventDetail::default()
+    };
+    change(head, released, EventKind::Released, detail)
+}
+
+fn cancel(head: &Head, by: Option<Label>, reason: Option<String>) -> Change {
+    let mut cancelled = next(head, TaskState::Cancelled);
+    let mut detail = EventDetail { by, reason, ..EventDetail::default() };
+    if let TaskState::Running(lease) = &head.state {
+        cancelled.ended = Some(AttemptEnd { worker: lease.worker.clone(), how: Ended::Cancelled });
+        detail.worker = Some(lease.worker.clone());
+    }
+    change(head, cancelled, EventKind::Cancelled, detail)
+}
+
+fn retry(head: &Head, by: Option<Label>, reason: Option<String>, delay: Duration, now: Timestamp) -> Change {
+    let mut retried = next(head, TaskState::Queued);
+    retried.forgiven = head.attempt;
+    retried.run_after = now.plus(delay);
+    let detail = EventDetail { by, reason, run_after: Some(retried.run_after), ..EventDetail::default() };
+    change(head, retried, EventKind::Retried, detail)
+}

@@ -1,0 +1,119 @@
+//! Workers: who claims tasks, and what their heartbeats tell.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{SessionId, TaskId, WorkerId};
+use crate::lease::LeasePolicy;
+use crate::time::Timestamp;
+
+/// What is known of a worker. What it holds is not stored here: that is what the tasks' leases say.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Worker {
+    /// The worker's name.
+    pub id: WorkerId,
+    /// Its latest start, if it names its starts.
+    pub session: Option<SessionId>,
+    /// When Baton first heard of this session.
+    pub started_at: Timestamp,
+    /// Its last heartbeat; none if it has only claimed.
+    pub last_beat_at: Option<Timestamp>,
+    /// How many tasks it takes at once, by its own word.
+    pub capacity: Option<u32>,
+    /// What it says it runs, as of the last heartbeat; none if it does not say.
+    pub running: Option<Vec<Running>>,
+    /// Its latest readings, such as `vram_used_mb`.
+    pub readings: BTreeMap<String, f64>,
+    /// Free words about it, such as host, version or GPU.
+    pub labels: BTreeMap<String, String>,
+    /// What an operator has asked of it.
+    pub directive: Directive,
+}
+
+/// One task that a worker says it is running.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Running {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt that its claim was given.
+    pub attempt: u32,
+    /// How far it has come, from 0.0 to 1.0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+    /// What it is doing, in the worker's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// What an operator asks of a worker. It holds for one session: a new start of the worker begins with `Run`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Directive {
+    /// Claim and run.
+    #[default]
+    Run,
+    /// Claim nothing more, finish what runs, then exit.
+    Drain,
+    /// Give everything back and exit now.
+    Stop,
+}
+
+impl Directive {
+    /// Every directive.
+    pub const ALL: [Self; 3] = [Self::Run, Self::Drain, Self::Stop];
+
+    /// The directive's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Run => "run",
+            Self::Drain => "drain",
+            Self::Stop => "stop",
+        }
+    }
+}
+
+/// A worker's state as it is shown: derived from its record and the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WorkerStatus {
+    /// It beats, and may claim.
+    Active,
+    /// It beats, and was asked to drain.
+    Draining,
+    /// It was asked to stop.
+    Stopping,
+    /// It has not beaten for longer than the heartbeat timeout.
+    Lost,
+    /// It has claimed, but never beaten: a client with fixed leases, or one too young to have beaten.
+    Silent,
+}
+
+impl WorkerStatus {
+    /// The status's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Stopping => "stopping",
+            Self::Lost => "lost",
+            Self::Silent => "silent",
+        }
+    }
+}
+
+impl Worker {
+    /// How many superseded sessions of a worker are remembered and refused.
+    pub const SUPERSEDED_SESSIONS: usize = 16;
+
+    /// The state to show at `now`.
+    pub fn status(&self, policy: &LeasePolicy, now: Timestamp) -> WorkerStatus {
+        match (self.last_beat_at, self.directive) {
+            (None, _) => WorkerStatus::Silent,
+            (Some(beat), _) if now.since(beat) > policy.heartbeat_timeout => WorkerStatus::Lost,
+            (Some(_), Directive::Run) => WorkerStatus::Active,
+            (Some(_), Directive::Drain) => WorkerStatus::Draining,
+            (Some(_), Directive::Stop) => WorkerStatus::Stopping,
+        }
+    }
+}

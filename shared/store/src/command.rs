@@ -1,0 +1,404 @@
+//! The commands that change a store, and their answers. Each carries the time and the ids that it needs.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use baton_model::{
+    Digest, Directive, Failure, Fence, Generation, GenerationId, Label, LeaseTerms, LogLine, LossReason,
+    Output, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskType, Timestamp,
+    WorkerId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreError;
+
+/// Creates tasks.
+#[derive(Clone, Debug)]
+pub struct Create {
+    /// The time.
+    pub now: Timestamp,
+    /// The tasks, at most [`baton_model::limits::BATCH_TASKS`].
+    pub tasks: Vec<TaskSpec>,
+    /// Whether one refusal refuses all.
+    pub atomic: bool,
+    /// How to recognise the same request, if the caller named it.
+    pub idempotency: Option<Idempotency>,
+    /// Who creates them, if known: goes into the first event.
+    pub by: Option<Label>,
+}
+
+/// A caller's name for a request that may be sent more than once. Kept for 24 hours.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// The name, within the callers that share names.
+    pub key: String,
+    /// What was asked.
+    pub digest: Digest,
+}
+
+/// The answer to [`Create`]: one entry for each task, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CreateAnswer {
+    /// What became of each task.
+    pub items: Vec<Result<Accepted, ItemRefusal>>,
+    /// Whether this is the kept answer to an earlier request of the same key.
+    pub replayed: bool,
+}
+
+/// A task that exists, created now or by the same request before.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Accepted {
+    /// The task.
+    pub id: TaskId,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When it could first be claimed.
+    pub run_after: Timestamp,
+    /// Whether this very request created it.
+    pub new: bool,
+}
+
+/// Why one task of a batch was not created.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ItemRefusal {
+    /// The chosen id is taken by a task with other content.
+    IdConflict {
+        /// The id.
+        id: TaskId,
+    },
+}
+
+/// Asks for tasks to run.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// The time.
+    pub now: Timestamp,
+    /// Who asks.
+    pub worker: WorkerId,
+    /// The worker's start, if it names its starts.
+    pub session: Option<SessionId>,
+    /// From which queues; at least one.
+    pub queues: Vec<QueueName>,
+    /// Which types; all if empty.
+    pub types: Vec<TaskType>,
+    /// How many at most.
+    pub max_tasks: u32,
+    /// How many tasks the worker may hold at once, these included.
+    pub cap: u32,
+    /// The capacity that the worker states of itself, to be shown.
+    pub capacity: Option<u32>,
+    /// How the leases are kept alive.
+    pub terms: LeaseTerms,
+    /// The claim's own name, to get the same answer again.
+    pub request: Option<RequestKey>,
+}
+
+/// The answer to [`Claim`].
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClaimAnswer {
+    /// Tasks that the worker now holds; each is running and has its lease.
+    Leased(Vec<Task>),
+    /// None, and why.
+    Nothing(Nothing),
+}
+
+/// Why a claim found nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nothing {
+    /// No task waits in these queues (of these types).
+    NoneQueued,
+    /// Tasks wait, but for later.
+    Scheduled {
+        /// When the next one is due.
+        next_at: Timestamp,
+    },
+    /// The worker holds as many tasks as it may.
+    AtCap {
+        /// How many it holds.
+        active: u32,
+        /// How many it may hold.
+        cap: u32,
+    },
+    /// All of the queues are paused.
+    Paused {
+        /// The queues.
+        queues: Vec<QueueName>,
+    },
+    /// The worker was asked to drain or stop.
+    Directed {
+        /// What it was asked.
+        directive: Directive,
+    },
+    /// This request key has had its answer, and its leases are gone since.
+    RequestSpent,
+}
+
+/// Completes a task.
+#[derive(Clone, Debug)]
+pub struct Complete {
+    /// The time.
+    pub now: Timestamp,
+    /// The task.
+    pub task: TaskId,
+    /// The worker's right to complete it.
+    pub fence: Fence,
+    /// The id that its generation gets.
+    pub generation: GenerationId,
+    /// The output.
+    pub output: Output,
+}
+
+/// The answer to [`Complete`].
+#[derive(Debug)]
+pub struct CompleteAnswer {
+    /// The generation that stands.
+    pub generation: Generation,
+    /// Whether the same completion had been taken before.
+    pub repeated: bool,
+    /// What the claim for the next task found, if one came along.
+    pub next: Option<Result<ClaimAnswer, StoreError>>,
+}
+
+/// Fails an attempt.
+#[derive(Clone, Debug)]
+pub struct Fail {
+    /// The time.
+    pub now: Timestamp,
+    /// The task.
+    pub task: TaskId,
+    /// The worker's right to fail it.
+    pub fence: Fence,
+    /// What went wrong.
+    pub failure: Failure,
+    /// Whether another attempt may help.
+    pub retryable: bool,
+    /// How long to wait before it, instead of the backoff.
+    pub retry_after: Option<Duration>,
+}
+
+/// Gives a task back.
+#[derive(Clone, Debug)]
+pub struct Release {
+    /// The time.
+    pub now: Timestamp,
+    /// The task.
+    pub task: TaskId,
+    /// The worker's right to give it back.
+    pub fence: Fence,
+    /// How long it is to rest before it may be claimed.
+    pub delay: Duration,
+    /// Why, if it said.
+    pub reason: Option<String>,
+}
+
+/// The answer to [`Fail`] and [`Release`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct FailAnswer {
+    /// The task as it is now.
+    pub task: Task,
+    /// Whether the same request had been taken before.
+    pub repeated: bool,
+}
+
+/// A worker's heartbeat.
+#[derive(Clone, Debug)]
+pub struct Beat {
+    /// The time.
+    pub now: Timestamp,
+    /// The worker.
+    pub worker: WorkerId,
+    /// Its start, if it names its starts.
+    pub session: Option<SessionId>,
+    /// What it runs, if it says; then what is not listed is forgotten.
+    pub running: Option<Vec<Running>>,
+    /// How many tasks it takes at once.
+    pub capacity: Option<u32>,
+    /// Readings, such as `vram_used_mb`; they replace the earlier ones.
+    pub readings: BTreeMap<String, f64>,
+    /// Words about it; they replace the earlier ones unless empty.
+    pub labels: BTreeMap<String, String>,
+    /// Log lines, at most [`baton_model::limits::LOG_LINES`].
+    pub logs: Vec<LogLine>,
+}
+
+/// The answer to [`Beat`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct BeatAnswer {
+    /// The listed attempts that are no longer the worker's to finish.
+    pub lost: Vec<LostLease>,
+    /// What is asked of the worker.
+    pub directive: Directive,
+}
+
+/// A listed attempt that is no longer the worker's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LostLease {
+    /// The task.
+    pub task: TaskId,
+    /// The attempt listed.
+    pub attempt: u32,
+    /// What became of it.
+    pub problem: LeaseProblem,
+}
+
+/// What became of an attempt that a worker believes to hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LeaseProblem {
+    /// The task was cancelled.
+    Cancelled,
+    /// The attempt ended: it was completed, failed, released or taken back, and nobody holds the task now.
+    Ended(State),
+    /// A later attempt runs, or has run.
+    Superseded,
+    /// The attempt was never this worker's.
+    NotHeld,
+    /// The task does not exist.
+    Unknown,
+}
+
+/// Cancels a task.
+#[derive(Clone, Debug)]
+pub struct Cancel {
+    /// The time.
+    pub now: Timestamp,
+    /// The task.
+    pub task: TaskId,
+    /// Who, if they said.
+    pub by: Option<Label>,
+    /// Why, if they said.
+    pub reason: Option<String>,
+}
+
+/// Retries a finished task.
+#[derive(Clone, Debug)]
+pub struct Retry {
+    /// The time.
+    pub now: Timestamp,
+    /// The task.
+    pub task: TaskId,
+    /// Who, if they said.
+    pub by: Option<Label>,
+    /// Why, if they said.
+    pub reason: Option<String>,
+    /// How long it is to rest before it may be claimed.
+    pub delay: Duration,
+}
+
+/// Takes back lost leases.
+#[derive(Clone, Debug)]
+pub struct Reap {
+    /// The time.
+    pub now: Timestamp,
+    /// How many tasks to take back at most.
+    pub limit: u32,
+    /// Only those of this worker, if named.
+    pub worker: Option<WorkerId>,
+    /// Only those of this queue, if named.
+    pub queue: Option<QueueName>,
+}
+
+/// The answer to [`Reap`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ReapReport {
+    /// What was taken back.
+    pub taken: Vec<Taken>,
+    /// Whether the limit was reached, so that there may be more.
+    pub more: bool,
+}
+
+/// One task taken back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The task.
+    pub task: TaskId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its type.
+    pub task_type: TaskType,
+    /// The attempt that was lost.
+    pub attempt: u32,
+    /// The worker that lost it.
+    pub worker: WorkerId,
+    /// Why.
+    pub reason: LossReason,
+    /// The state it went to: queued, or failed with its attempts used up.
+    pub to: State,
+}
+
+/// Removes what is past its keeping.
+#[derive(Clone, Copy, Debug)]
+pub struct Purge {
+    /// The time.
+    pub now: Timestamp,
+    /// How many of each kind to remove at most.
+    pub limit: u32,
+    /// How long finished tasks are kept; none for ever.
+    pub keep_finished: Option<Duration>,
+    /// How long log lines are kept.
+    pub keep_logs: Duration,
+    /// How long the record of a worker that no longer beats is kept.
+    pub keep_workers: Duration,
+    /// How long idempotency keys are kept.
+    pub keep_idempotency: Duration,
+    /// How long the names of claim requests are kept.
+    pub keep_claims: Duration,
+}
+
+impl Purge {
+    /// The default times: finished tasks 30 days, log lines 48 hours, workers 7 days, idempotency keys 24 hours,
+    /// claim requests 15 minutes.
+    pub fn at(now: Timestamp) -> Self {
+        let hours = |n: u64| Duration::from_secs(n * 3_600);
+        Self {
+            now,
+            limit: 1_000,
+            keep_finished: Some(hours(30 * 24)),
+            keep_logs: hours(48),
+            keep_workers: hours(7 * 24),
+            keep_idempotency: hours(24),
+            keep_claims: Duration::from_secs(15 * 60),
+        }
+    }
+}
+
+/// The answer to [`Purge`]: how many of each kind were removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PurgeReport {
+    /// Finished tasks, with history and generation.
+    pub tasks: u64,
+    /// Log lines.
+    pub logs: u64,
+    /// Workers.
+    pub workers: u64,
+    /// Idempotency keys.
+    pub idempotency_keys: u64,
+    /// Claim requests.
+    pub claim_requests: u64,
+    /// Whether a limit was reached, so that there may be more.
+    pub more: bool,
+}
+
+/// Pauses or resumes a queue.
+#[derive(Clone, Debug)]
+pub struct PauseQueue {
+    /// The time.
+    pub now: Timestamp,
+    /// The queue.
+    pub queue: QueueName,
+    /// Whether it is to be paused.
+    pub paused: bool,
+    /// Who, if they said.
+    pub by: Option<Label>,
+}
+
+/// Asks something of a worker.
+#[derive(Clone, Debug)]
+pub struct Direct {
+    /// The time.
+    pub now: Timestamp,
+    /// The worker.
+    pub worker: WorkerId,
+    /// What is asked.
+    pub directive: Directive,
+}

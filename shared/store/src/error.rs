@@ -1,0 +1,132 @@
+//! How a store fails: one public kind that says what the caller must do, and causes under it.
+
+use baton_model::transition::Refusal;
+use baton_model::{GenerationId, QueueName, SessionId, TaskId, WorkerId};
+
+use crate::command::ItemRefusal;
+
+/// What the caller must do about a [`StoreError`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorKind {
+    /// Mend the request; sent again as it is, it fails again.
+    Request,
+    /// What was named does not exist.
+    NotFound,
+    /// The state of things does not allow it: a worker drops the task and takes another.
+    Conflict,
+    /// Nothing was changed; try again later.
+    Unavailable,
+    /// It is not known whether the change was made; asking again is safe, as every command is idempotent or fenced.
+    Unknown,
+    /// Tell an operator: the store is damaged or misused.
+    Internal,
+}
+
+/// Where a failure came from, kept for the log.
+pub type Cause = Box<dyn std::error::Error + Send + Sync>;
+
+/// What a store answers when it cannot do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The task is unknown.
+    #[error("task {0} does not exist")]
+    TaskNotFound(TaskId),
+    /// The generation is unknown.
+    #[error("generation {0} does not exist")]
+    GenerationNotFound(GenerationId),
+    /// The worker is unknown.
+    #[error("worker {0} has never claimed nor beaten")]
+    WorkerNotFound(WorkerId),
+    /// The queue is unknown.
+    #[error("queue {0} has never held a task")]
+    QueueNotFound(QueueName),
+    /// The task's state does not allow it.
+    #[error("task {task}: {refusal}")]
+    Refused {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// An atomic batch was refused; nothing was created.
+    #[error("{} of the tasks were refused, so none was created", refusals.len())]
+    BatchRefused {
+        /// The refused tasks by their place in the batch, from 0.
+        refusals: Vec<(usize, ItemRefusal)>,
+    },
+    /// The idempotency key was used before with another request.
+    #[error("the idempotency key {key} was used before with another request")]
+    IdempotencyConflict {
+        /// The key.
+        key: String,
+    },
+    /// The worker has started anew, and this is an earlier start of it.
+    #[error("session {session} of worker {worker} was superseded by a newer start of the same worker")]
+    SessionSuperseded {
+        /// The worker.
+        worker: WorkerId,
+        /// The earlier session.
+        session: SessionId,
+    },
+    /// The cursor is not one that this store gave for this query.
+    #[error("expected a cursor from an earlier page of the same query")]
+    BadCursor,
+    /// The store holds no more commands at once, or is closing.
+    #[error("the store is busy or closing; nothing was changed")]
+    Busy,
+    /// The disk that the store lies on is full.
+    #[error("the disk of the task store is full; nothing was changed; free space and try again")]
+    StorageFull(#[source] Cause),
+    /// The store is out of reach for now: locked, unreachable, throttled.
+    #[error("the task store is unavailable; nothing was changed; try again later")]
+    Unavailable(#[source] Cause),
+    /// The store did not say whether it committed.
+    #[error("the task store did not say whether the change was made; send the same request again")]
+    Unknown(#[source] Cause),
+    /// The store was written by a newer version of Baton.
+    #[error("the task store has schema version {found}, this program knows up to {known}; use a newer baton")]
+    NewerSchema {
+        /// The version found.
+        found: u32,
+        /// The newest version known.
+        known: u32,
+    },
+    /// The store's content is damaged.
+    #[error("the task store is damaged ({what}); restore it from a backup")]
+    Corrupt {
+        /// What is damaged.
+        what: String,
+        /// The cause, if there is one.
+        #[source]
+        cause: Option<Cause>,
+    },
+    /// Something that should not happen.
+    #[error("the task store failed: {what}")]
+    Internal {
+        /// What was being done.
+        what: String,
+        /// The cause, if there is one.
+        #[source]
+        cause: Option<Cause>,
+    },
+}
+
+impl StoreError {
+    /// What the caller must do.
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::TaskNotFound(_)
+            | Self::GenerationNotFound(_)
+            | Self::WorkerNotFound(_)
+            | Self::QueueNotFound(_) => ErrorKind::NotFound,
+            Self::Refused { .. }
+            | Self::BatchRefused { .. }
+            | Self::IdempotencyConflict { .. }
+            | Self::SessionSuperseded { .. } => ErrorKind::Conflict,
+            Self::BadCursor => ErrorKind::Request,
+            Self::Busy | Self::StorageFull(_) | Self::Unavailable(_) => ErrorKind::Unavailable,
+            Self::Unknown(_) => ErrorKind::Unknown,
+            Self::NewerSchema { .. } | Self::Corrupt { .. } | Self::Internal { .. } => ErrorKind::Internal,
+        }
+    }
+}

@@ -70,7 +70,7 @@ impl Bounds {
     pub(crate) fn nearest(&self, origin: Vector, direction: Vector, limit: f64) -> Option<(f64, usize)> {
         let mut found = None;
         let mut limit = limit;
-        self.visit(origin, direction, |distance, sphere| {
+        self.visit(origin, direction, limit, |distance, sphere| {
             if distance < limit {
                 limit = distance;
                 found = Some((distance, sphere));
@@ -83,21 +83,26 @@ impl Bounds {
     /// Whether any sphere lies on the ray before `limit`. `direction` has length 1.
     pub(crate) fn any(&self, origin: Vector, direction: Vector, limit: f64) -> bool {
         let mut found = false;
-        self.visit(origin, direction, |distance, _| {
+        self.visit(origin, direction, limit, |distance, _| {
             found |= distance < limit;
             if found { f64::NEG_INFINITY } else { limit }
         });
         found
     }
 
-    /// Calls `meet` for the spheres on the ray with the distance; it answers beyond which distance nothing matters
-    /// any more.
+    /// Calls `meet` with the distance to each sphere on the ray that may lie before `limit`; it answers with the new
+    /// limit, a negative one to end the search.
     ///
     /// The quadratic equation of ray and sphere is solved in plain numbers: an unoptimised build spends most of its
     /// time here.
     #[inline(always)]
-    fn visit(&self, origin: Vector, direction: Vector, mut meet: impl FnMut(f64, usize) -> f64) {
-        let mut limit = f64::INFINITY;
+    fn visit(
+        &self,
+        origin: Vector,
+        direction: Vector,
+        mut limit: f64,
+        mut meet: impl FnMut(f64, usize) -> f64,
+    ) {
         let mut index = 0;
         while index < self.nodes.len() {
             let node = &self.nodes[index];

@@ -79,8 +79,8 @@ pub(crate) struct SphereFile {
 pub(crate) fn field_at(text: &str, error: &serde_json::Error) -> String {
     let line_start: usize =
         text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
-    // The last byte read is left out: it may be the brace that closes the object which lacks a field.
-    let end = (line_start + error.column().saturating_sub(1)).min(text.len());
+    // serde_json has read up to the end of a wrong value: to the brace, if an object lacks a field.
+    let end = (line_start + error.column()).min(text.len());
     let mut path = Path::default();
     let mut string: Option<Vec<u8>> = None;
     let mut escaped = false;

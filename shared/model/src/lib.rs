@@ -20,7 +20,7 @@ pub mod transition;
 pub mod worker;
 
 pub use backoff::Backoff;
-pub use event::{Event, EventKind};
+pub use event::{Event, EventDetail, EventKind};
 pub use expected::Expected;
 pub use generation::{Generation, Output};
 pub use id::{GenerationId, Label, ProjectId, QueueName, RequestKey, SessionId, TaskId, TaskType, WorkerId};

@@ -13,8 +13,8 @@ use crate::expected::Expected;
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The last instant that can be named: 9999-12-30T22:00:00.999Z, which has a four-digit year in every time zone.
-    pub const MAX: Self = Self(253_402_207_200_999);
+    /// The last instant that can be named: 9999-12-30T22:00:00Z, which has a four-digit year in every time zone.
+    pub const MAX: Self = Self(253_402_207_200_000);
 
     /// The instant `millis` after 1970, held within 1970 and [`Self::MAX`].
     pub fn from_millis(millis: i64) -> Self {

@@ -1,0 +1,352 @@
+//! Reads a JSON object field by field, so that one answer names every field that is wrong, with what was expected and
+//! what came. Unknown fields are wrong, too: a misspelt option must not be ignored.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::ops::RangeInclusive;
+use std::str::FromStr;
+use std::time::Duration;
+
+use baton_model::time::seconds;
+use baton_model::{Expected, Payload};
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use crate::problem::FieldError;
+
+/// A request that can be read from a JSON object.
+pub trait ReadFields: Sized {
+    /// What the limits of the reading are, such as sizes that an operator may set.
+    type Limits: ?Sized;
+
+    /// Reads the fields. Errors are collected in `fields`; `None` if there was one.
+    fn read(fields: &mut Fields<'_>, limits: &Self::Limits) -> Option<Self>;
+
+    /// Reads a whole body.
+    ///
+    /// # Errors
+    /// Every field that is wrong; or, if the body is not one JSON object, one error about the body.
+    fn from_json(body: &str, limits: &Self::Limits) -> Result<Self, BodyError> {
+        let raw: &RawValue =
+            serde_json::from_str(body).map_err(|error| BodyError::NotJson(error.to_string()))?;
+        let mut errors = Vec::new();
+        let value = read_object("", raw, limits, &mut errors);
+        match value {
+            Some(value) if errors.is_empty() => Ok(value),
+            _ => Err(BodyError::Fields(errors)),
+        }
+    }
+}
+
+/// What is wrong with a body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    /// It is not JSON.
+    NotJson(String),
+    /// It is JSON, but some of its fields do not fit.
+    Fields(Vec<FieldError>),
+}
+
+/// The fields of one JSON object while they are being read.
+pub struct Fields<'a> {
+    path: String,
+    values: BTreeMap<String, &'a RawValue>,
+    errors: &'a mut Vec<FieldError>,
+}
+
+impl<'a> Fields<'a> {
+    /// Reads a field that must be there. `None` if it is missing or wrong, which has then been noted.
+    pub fn required<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&'a RawValue) -> Result<T, Expected>,
+    ) -> Option<T> {
+        match self.take(name) {
+            Some(raw) => self.note(name, read(raw)),
+            None => {
+                self.refuse(name, Expected::new("a value (the field is required)", "nothing"));
+                None
+            }
+        }
+    }
+
+    /// Reads a field that may be missing or null. The outer `None` means that it is wrong, which has then been noted.
+    pub fn optional<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&'a RawValue) -> Result<T, Expected>,
+    ) -> Option<Option<T>> {
+        match self.take(name) {
+            Some(raw) if raw.get() != "null" => self.note(name, read(raw)).map(Some),
+            _ => Some(None),
+        }
+    }
+
+    /// Reads an object that may be missing or null.
+    pub fn optional_object<T: ReadFields>(&mut self, name: &str, limits: &T::Limits) -> Option<Option<T>> {
+        match self.take(name) {
+            Some(raw) if raw.get() != "null" => {
+                let path = self.path_of(name);
+                read_object(&path, raw, limits, self.errors).map(Some)
+            }
+            _ => Some(None),
+        }
+    }
+
+    /// Reads a list of objects, each one's errors under its own index. `None` if any was wrong; a missing list is
+    /// `Some(None)`.
+    pub fn optional_objects<T: ReadFields>(
+        &mut self,
+        name: &str,
+        size: RangeInclusive<usize>,
+        limits: &T::Limits,
+    ) -> Option<Option<Vec<T>>> {
+        let Some(raws) = self.optional(name, |raw| elements(raw, size))? else { return Some(None) };
+        let path = self.path_of(name);
+        let mut whole = true;
+        let mut items = Vec::with_capacity(raws.len());
+        for (index, raw) in raws.into_iter().enumerate() {
+            match read_object(&format!("{path}[{index}]"), raw, limits, self.errors) {
+                Some(item) => items.push(item),
+                None => whole = false,
+            }
+        }
+        whole.then_some(Some(items))
+    }
+
+    /// Notes that a field, though readable, does not fit with the rest.
+    pub fn refuse(&mut self, name: &str, problem: Expected) {
+        let field = self.path_of(name);
+        self.errors.push(FieldError { field, expected: problem.expected, got: problem.got });
+    }
+
+    /// Whether a field was given and is not yet read.
+    pub fn has(&self, name: &str) -> bool {
+        self.values.get(name).is_some_and(|raw| raw.get() != "null")
+    }
+
+    fn take(&mut self, name: &str) -> Option<&'a RawValue> {
+        self.values.remove(name)
+    }
+
+    fn note<T>(&mut self, name: &str, read: Result<T, Expected>) -> Option<T> {
+        read.map_err(|problem| self.refuse(name, problem)).ok()
+    }
+
+    fn path_of(&self, name: &str) -> String {
+        if self.path.is_empty() { name.to_owned() } else { format!("{}.{name}", self.path) }
+    }
+}
+
+/// Reads one object at `path`; notes what is wrong.
+pub fn read_object<T: ReadFields>(
+    path: &str,
+    raw: &RawValue,
+    limits: &T::Limits,
+    errors: &mut Vec<FieldError>,
+) -> Option<T> {
+    let values = match object_members(raw) {
+        Ok(values) => values,
+        Err(problem) => {
+            let field = if path.is_empty() { "(body)".to_owned() } else { path.to_owned() };
+            errors.push(FieldError { field, expected: problem.expected, got: problem.got });
+            return None;
+        }
+    };
+    let before = errors.len();
+    let mut fields = Fields { path: path.to_owned(), values, errors };
+    let value = T::read(&mut fields, limits);
+    let unknown: Vec<String> = fields.values.keys().cloned().collect();
+    for name in unknown {
+        fields.refuse(
+            &name,
+            Expected::new("no such field (see /openapi.json for those that exist)", "a value"),
+        );
+    }
+    value.filter(|_| errors.len() == before)
+}
+
+/// The elements of a list, each as its JSON text.
+///
+/// # Errors
+/// If the value is not a list, or its length lies outside of `size`.
+pub fn elements(raw: &RawValue, size: RangeInclusive<usize>) -> Result<Vec<&RawValue>, Expected> {
+    let expected = || format!("a list of {} to {}", size.start(), size.end());
+    let items: Vec<&RawValue> =
+        serde_json::from_str(raw.get()).map_err(|_| Expected::new(expected(), describe(raw)))?;
+    if !size.contains(&items.len()) {
+        return Err(Expected::new(expected(), format!("a list of {}", items.len())));
+    }
+    Ok(items)
+}
+
+fn object_members(raw: &RawValue) -> Result<BTreeMap<String, &RawValue>, Expected> {
+    struct Members;
+
+    impl<'de> Visitor<'de> for Members {
+        type Value = Result<BTreeMap<String, &'de RawValue>, Expected>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut members = BTreeMap::new();
+            let mut repeated = None;
+            while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+                if members.insert(name.clone(), value).is_some() {
+                    repeated = Some(Expected::text("each field once", &name));
+                }
+            }
+            Ok(repeated.map_or(Ok(members), Err))
+        }
+    }
+
+    if !raw.get().starts_with('{') {
+        return Err(Expected::new("a JSON object", describe(raw)));
+    }
+    serde_json::Deserializer::from_str(raw.get())
+        .deserialize_map(Members)
+        .map_err(|error| Expected::new("a JSON object", format!("text with an error: {error}")))?
+}
+
+/// Says what a JSON value is, cut to a length that can be shown.
+pub fn describe(raw: &RawValue) -> String {
+    let text = raw.get();
+    match text.as_bytes().first() {
+        Some(b'{') => "an object".to_owned(),
+        Some(b'[') => "a list".to_owned(),
+        Some(b'"') => match serde_json::from_str::<String>(text) {
+            Ok(inner) => Expected::text("", &inner).got,
+            Err(_) => "text with a broken escape".to_owned(),
+        },
+        Some(b'n') => "null".to_owned(),
+        _ => text.chars().take(Expected::SHOWN).collect(),
+    }
+}
+
+/// Reads a JSON string into a type that checks it.
+///
+/// # Errors
+/// If it is not a string, or the type refuses it.
+pub fn parsed<T: FromStr<Err = Expected>>(raw: &RawValue) -> Result<T, Expected> {
+    match serde_json::from_str::<String>(raw.get()) {
+        Ok(text) => text.parse(),
+        // Ask the type what it would have liked, with a text that none accepts.
+        Err(_) => match "\0".parse::<T>() {
+            Err(problem) => Err(Expected::new(format!("text: {}", problem.expected), describe(raw))),
+            Ok(_) => Err(Expected::new("text", describe(raw))),
+        },
+    }
+}
+
+/// Reads text of some number of characters; `NUL` is not text.
+pub fn text(chars: RangeInclusive<usize>) -> impl Fn(&RawValue) -> Result<String, Expected> {
+    move |raw| {
+        let expected = || format!("text of {} to {} characters", chars.start(), chars.end());
+        let text: String =
+            serde_json::from_str(raw.get()).map_err(|_| Expected::new(expected(), describe(raw)))?;
+        let count = text.chars().count();
+        if !chars.contains(&count) {
+            return Err(Expected::new(expected(), format!("{count} characters")));
+        }
+        if text.contains('\0') {
+            return Err(Expected::new(format!("{} without NUL", expected()), "text with NUL"));
+        }
+        Ok(text)
+    }
+}
+
+/// Reads a whole number within bounds.
+pub fn integer(bounds: RangeInclusive<u32>) -> impl Fn(&RawValue) -> Result<u32, Expected> {
+    move |raw| {
+        let number = serde_json::from_str::<u32>(raw.get()).ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| {
+            Expected::new(
+                format!("a whole number from {} to {}", bounds.start(), bounds.end()),
+                describe(raw),
+            )
+        })
+    }
+}
+
+/// Reads a number within bounds.
+pub fn number(bounds: RangeInclusive<f64>) -> impl Fn(&RawValue) -> Result<f64, Expected> {
+    move |raw| {
+        let number = serde_json::from_str::<f64>(raw.get()).ok().filter(|number| bounds.contains(number));
+        number.ok_or_else(|| {
+            Expected::new(format!("a number from {} to {}", bounds.start(), bounds.end()), describe(raw))
+        })
+    }
+}
+
+/// Reads a duration in seconds within bounds.
+pub fn span(least: Duration, most: Duration) -> impl Fn(&RawValue) -> Result<Duration, Expected> {
+    move |raw| {
+        let seconds = serde_json::from_str::<f64>(raw.get()).unwrap_or(f64::NAN);
+        seconds::parse(seconds, least, most).map_err(|problem| Expected::new(problem.expected, describe(raw)))
+    }
+}
+
+/// Reads true or false.
+///
+/// # Errors
+/// If it is neither.
+pub fn boolean(raw: &RawValue) -> Result<bool, Expected> {
+    serde_json::from_str(raw.get()).map_err(|_| Expected::new("true or false", describe(raw)))
+}
+
+/// Reads any JSON of up to `most` bytes.
+pub fn payload(most: usize) -> impl Fn(&RawValue) -> Result<Payload, Expected> {
+    move |raw| {
+        let size = raw.get().len();
+        if size > most {
+            return Err(Expected::new(format!("JSON of at most {most} bytes"), format!("{size} bytes")));
+        }
+        Payload::parse(raw.get())
+    }
+}
+
+/// Reads a list of values.
+pub fn list<T>(
+    size: RangeInclusive<usize>,
+    read: impl Fn(&RawValue) -> Result<T, Expected>,
+) -> impl FnOnce(&RawValue) -> Result<Vec<T>, Expected> {
+    move |raw| {
+        elements(raw, size)?
+            .into_iter()
+            .enumerate()
+            .map(|(index, item)| {
+                read(item).map_err(|p| Expected::new(format!("{} at index {index}", p.expected), p.got))
+            })
+            .collect()
+    }
+}
+
+/// Reads an object of named values.
+pub fn map<T>(
+    size: RangeInclusive<usize>,
+    name_chars: usize,
+    read: impl Fn(&RawValue) -> Result<T, Expected>,
+) -> impl FnOnce(&RawValue) -> Result<BTreeMap<String, T>, Expected> {
+    move |raw| {
+        let members = object_members(raw)?;
+        if !size.contains(&members.len()) {
+            let expected = format!("an object of {} to {} entries", size.start(), size.end());
+            return Err(Expected::new(expected, format!("{} entries", members.len())));
+        }
+        members
+            .into_iter()
+            .map(|(name, value)| {
+                let length = name.chars().count();
+                if length == 0 || length > name_chars || name.chars().any(char::is_control) {
+                    return Err(Expected::text(format!("names of 1 to {name_chars} characters"), &name));
+                }
+                match read(value) {
+                    Ok(value) => Ok((name, value)),
+                    Err(p) => Err(Expected::new(format!("{} at {name:?}", p.expected), p.got)),
+                }
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,163 @@
+//! Problems as RFC 9457 tells them, with codes that stay.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {
+        /// What went wrong, by a name that programs may rely on. Each has a page under `docs/errors/`.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum ProblemCode {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ProblemCode {
+            /// Every code.
+            pub const ALL: &[Self] = &[$(Self::$name),*];
+
+            /// The code's stable name.
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $code),* }
+            }
+
+            /// The HTTP status that it comes with.
+            pub const fn status(self) -> u16 {
+                match self { $(Self::$name => $status),* }
+            }
+
+            /// What it is about, in a few words that do not change from case to case.
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$name => $title),* }
+            }
+        }
+    };
+}
+
+codes! {
+    /// The body is not JSON.
+    MalformedJson = "malformed_json", 400, "The body is not valid JSON";
+    /// The request is not HTTP that Baton takes: a bad header, an unreadable body.
+    MalformedRequest = "malformed_request", 400, "The request cannot be read";
+    /// Fields of the body, the path or the query do not fit.
+    InvalidFields = "invalid_fields", 422, "Some fields do not fit";
+    /// The body is larger than its limit.
+    PayloadTooLarge = "payload_too_large", 413, "The body is too large";
+    /// The body is not said to be JSON.
+    UnsupportedMediaType = "unsupported_media_type", 415, "The body must be application/json";
+    /// No route has this path.
+    RouteNotFound = "route_not_found", 404, "No such route";
+    /// The route exists, but not for this method.
+    MethodNotAllowed = "method_not_allowed", 405, "The route does not take this method";
+    /// The task does not exist.
+    TaskNotFound = "task_not_found", 404, "No such task";
+    /// The generation does not exist.
+    GenerationNotFound = "generation_not_found", 404, "No such generation";
+    /// The worker does not exist.
+    WorkerNotFound = "worker_not_found", 404, "No such worker";
+    /// The queue does not exist.
+    QueueNotFound = "queue_not_found", 404, "No such queue";
+    /// The attempt is no longer the worker's.
+    LeaseLost = "lease_lost", 409, "The lease is lost";
+    /// The attempt is not the task's latest.
+    StaleAttempt = "stale_attempt", 409, "The attempt is not the latest";
+    /// The attempt is another worker's.
+    WrongWorker = "wrong_worker", 409, "The attempt is another worker's";
+    /// The attempt was completed before with another output.
+    CompletedDifferently = "completed_differently", 409, "The task was completed with another output";
+    /// The task's state does not allow the transition.
+    TransitionRefused = "transition_refused", 409, "The task's state does not allow this";
+    /// The chosen task id is taken by other content.
+    TaskIdConflict = "task_id_conflict", 409, "The task id is taken";
+    /// An all-or-nothing batch had a refused task.
+    BatchRefused = "batch_refused", 409, "The batch was refused as a whole";
+    /// The idempotency key was used with another request.
+    IdempotencyConflict = "idempotency_conflict", 409, "The idempotency key was used for another request";
+    /// The worker has started anew since.
+    SessionSuperseded = "session_superseded", 409, "The worker has started anew";
+    /// Too much is under way.
+    Busy = "busy", 503, "The server is busy";
+    /// The disk is full.
+    StorageFull = "storage_full", 503, "The store's disk is full";
+    /// The store is out of reach.
+    StorageUnavailable = "storage_unavailable", 503, "The store is unavailable";
+    /// It is not known whether the change was made.
+    OutcomeUnknown = "outcome_unknown", 503, "The outcome is not known";
+    /// The request took too long.
+    RequestTimeout = "request_timeout", 408, "The request took too long";
+    /// The server failed.
+    Internal = "internal", 500, "The server failed";
+}
+
+impl ProblemCode {
+    /// The code of that name.
+    pub fn by_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str() == name)
+    }
+
+    /// Where the server explains the code; the `type` of its problem document, relative to the server's address.
+    pub fn page(self) -> String {
+        format!("/errors/{}", self.as_str())
+    }
+}
+
+impl fmt::Display for ProblemCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A problem document (RFC 9457), as `application/problem+json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Problem {
+    /// The address of the page that explains the code.
+    #[serde(rename = "type")]
+    pub page: String,
+    /// What it is about, in a few words.
+    pub title: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// The stable code.
+    pub code: String,
+    /// What happened in this case, and what to do next.
+    pub detail: String,
+    /// The fields that do not fit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+    /// The request's id, to be found in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+}
+
+impl Problem {
+    /// A problem of this code, with its particulars.
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self {
+            page: code.page(),
+            title: code.title().to_owned(),
+            status: code.status(),
+            code: code.as_str().to_owned(),
+            detail: detail.into(),
+            errors: Vec::new(),
+            request_id: None,
+        }
+    }
+}
+
+/// One field that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct FieldError {
+    /// The field's path, such as `tasks[3].priority`.
+    pub field: String,
+    /// What would have been accepted.
+    pub expected: String,
+    /// What came.
+    pub got: String,
+}
+
+impl fmt::Display for FieldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: expected {}, got {}", self.field, self.expected, self.got)
+    }
+}

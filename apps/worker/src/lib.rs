@@ -1,1 +1,94 @@
-//! Placeholder.
+//! A worker for any program: claims tasks, runs a command for each, and hands its result back.
+//!
+//! # What the command is given
+//! The task as one line of JSON on standard input, which is then closed, and in its environment: `BATON_TASK_ID`,
+//! `BATON_TASK_TYPE`, `BATON_QUEUE`, `BATON_ATTEMPT`, `BATON_WORKER_ID`, `BATON_URL` and, if shorter than 100 KiB,
+//! `BATON_PARAMS` (the task's params as JSON).
+//!
+//! # What it may answer
+//! The plain way: what it writes to standard output is the task's result (as it is, if it is one JSON value of up to
+//! 1 MiB; else as `{"stdout": "…"}` with its last 64 KiB), what it writes to standard error goes to the log, and its
+//! exit code says how it went:
+//!
+//! | exit code | meaning |
+//! |---|---|
+//! | 0 | done |
+//! | 65 (`EX_DATAERR`) | failed, and another attempt would not help |
+//! | 75 (`EX_TEMPFAIL`) | not now: the task is given back and rests a while; the attempt does not count |
+//! | any other, or a signal | failed; tried again while there are attempts left |
+//!
+//! A failure's message is the end of standard error, its code `exit_3` or `signal_9`.
+//!
+//! The full way: lines of standard output that begin with `::baton ` and go on with a JSON object:
+//!
+//! ```text
+//! ::baton {"progress": 0.5, "message": "half way"}
+//! ::baton {"result": {"pages": 12}}
+//! ::baton {"location": "/out/7.png", "kind": "image/png", "metadata": {"width": 320}}
+//! ::baton {"log": {"level": "warn", "message": "slow disk"}}
+//! ::baton {"fail": {"message": "no such page", "code": "no_page", "retryable": false}}
+//! ```
+//!
+//! A line that begins so but cannot be read is reported in the log, and changes nothing.
+//!
+//! # How it is ended
+//! Each command runs in a process group of its own. When its task is cancelled, its lease is lost, its time is up or
+//! the worker stops, the whole group is told SIGTERM and, five seconds later, SIGKILL. Whatever a command leaves
+//! running in its group when it exits is ended in the same way. If the worker itself is killed, its
+//! [`guard`](WorkerOptions::guard) ends the groups.
+
+mod attempt;
+mod beat;
+mod claim;
+mod deliver;
+mod group;
+mod guard;
+mod logs;
+mod options;
+mod outcome;
+mod output;
+mod protocol;
+mod shared;
+mod stop;
+mod tail;
+
+pub use guard::guard;
+pub use options::{Summary, WorkerError, WorkerOptions};
+pub use stop::{Phase, Stop};
+
+use std::sync::Arc;
+
+use baton_client::Client;
+
+/// Runs a worker until `stop` says so, the server asks for it, or it cannot go on.
+///
+/// Draining (see [`Stop::drain`]) claims nothing more and finishes what runs. Stopping (see [`Stop::stop`]) ends the
+/// commands and gives their tasks back unharmed.
+///
+/// # Errors
+/// [`WorkerError`], if the command cannot be found, the server refuses the worker's requests as wrong, or another start
+/// of the same worker has taken its place.
+pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<Summary, WorkerError> {
+    options.check()?;
+    let guard = guard::Guard::start(options.guard.as_deref())?;
+    let shared = Arc::new(shared::Shared::new(client, options, stop, guard));
+    tracing::info!(
+        worker_id = %shared.options.id,
+        session_id = %shared.session,
+        concurrency = shared.options.concurrency,
+        server = shared.client.base(),
+        "worker starts"
+    );
+    // The first beat makes the session known, so that what an earlier start of this worker held is taken back.
+    let beats = tokio::spawn(beat::beats(Arc::clone(&shared)));
+    let ended = claim::claims(&shared).await;
+    shared.idle().await;
+    shared.give_back_strays().await;
+    shared.finish_beats();
+    // A panic there has been printed; the summary holds without the last beat.
+    let _ = beats.await;
+    *shared::lock(&shared.guard) = guard::Guard::default();
+    let summary = shared.summary();
+    tracing::info!(worker_id = %shared.options.id, %summary, "worker ends");
+    ended.and_then(|()| shared.verdict()).map(|()| summary)
+}

@@ -1,1 +1,104 @@
-//! Placeholder.
+//! Gives workers tasks, at once or as soon as there are some.
+
+use std::time::Duration;
+
+use axum::extract::State;
+use baton_api::answer::ClaimView;
+use baton_api::request::ClaimRequest;
+use baton_http::{ApiError, ApiResult, App, JsonBody, ok, wire};
+use baton_model::{Timestamp, limits};
+use baton_store::{Claim, ClaimAnswer, Nothing};
+use tokio::time::Instant;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The route's path, and how much longer than other requests it may take, for [`baton_http::Envelope::new`].
+pub const SLOW: (&str, Duration) = ("/v1/claims", limits::CLAIM_WAIT);
+
+/// How long a waiting claim goes without looking. Rings wake it; this is for what no ring of this process tells: another
+/// process on the same store, a task that was due while the clock stepped.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The function's routes.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(claim))
+}
+
+/// Claim tasks
+///
+/// Gives the worker up to `max_tasks` tasks that are ready: by priority, then by the time from which they were due. If
+/// there is none, waits up to `wait_seconds` for one, and then says why there is none. A claim that repeats the
+/// `request_id` of an earlier one gets the same leases again.
+#[utoipa::path(
+    post,
+    path = "/v1/claims",
+    tag = "workers",
+    request_body = ClaimRequest,
+    responses(
+        (status = 200, description = "Tasks, or why there are none", body = ClaimView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn claim(State(app): State<App>, JsonBody(request): JsonBody<ClaimRequest>) -> ApiResult {
+    let wait = request.wait_seconds.unwrap_or_default();
+    let claim = wire::claim(&app, request, app.now());
+    let (queues, types) = (claim.queues.clone(), claim.types.clone());
+    let answer = if wait.is_zero() {
+        app.store.claim(claim).await?
+    } else {
+        wait_for_tasks(&app, claim, wait).await?
+    };
+    ok(&wire::claim_view(answer, &queues, &types, app.now()))
+}
+
+async fn wait_for_tasks(app: &App, mut claim: Claim, wait: Duration) -> Result<ClaimAnswer, ApiError> {
+    let deadline = Instant::now() + wait;
+    let place = app.doorbell.wait(&claim.worker, &claim.queues, &claim.types);
+    loop {
+        // The line is joined before the look: what is committed after the look rings.
+        place.listen();
+        let nothing = match app.store.claim(claim.clone()).await? {
+            leased @ ClaimAnswer::Leased(_) => {
+                place.settle();
+                return Ok(leased);
+            }
+            ClaimAnswer::Nothing(nothing) => nothing,
+        };
+        let next_at = match nothing {
+            Nothing::NoneQueued | Nothing::Paused { .. } => {
+                place.settle();
+                None
+            }
+            Nothing::Scheduled { next_at } => {
+                place.settle();
+                Some(next_at)
+            }
+            // There may well be tasks, but not for this worker: others must not miss them for it.
+            Nothing::AtCap { .. } => {
+                place.stand_aside();
+                None
+            }
+            // No waiting helps.
+            Nothing::Directed { .. } | Nothing::RequestSpent => return Ok(ClaimAnswer::Nothing(nothing)),
+        };
+        let look_at = look_at(app, deadline, next_at);
+        tokio::select! {
+            biased;
+            () = app.shutdown.wait() => return Ok(ClaimAnswer::Nothing(nothing)),
+            () = place.rung() => {}
+            () = tokio::time::sleep_until(look_at) => {
+                if look_at >= deadline {
+                    return Ok(ClaimAnswer::Nothing(nothing));
+                }
+            }
+        }
+        claim.now = app.now();
+    }
+}
+
+/// When to look again if nothing rings: when the next task is due, but not after the deadline.
+fn look_at(app: &App, deadline: Instant, next_at: Option<Timestamp>) -> Instant {
+    let until_due = next_at.map_or(LOOK_EVERY, |at| at.since(app.now()) + Duration::from_millis(1));
+    deadline.min(Instant::now() + until_due.min(LOOK_EVERY))
+}

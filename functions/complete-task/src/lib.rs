@@ -1,1 +1,91 @@
-//! Placeholder.
+//! Takes tasks back from their workers: completed with their output, failed, or released unharmed.
+
+mod ended;
+
+use axum::extract::State;
+use baton_api::answer::CompletedView;
+use baton_api::request::CompleteRequest;
+use baton_http::{ApiError, ApiResult, App, JsonBody, PathId, ok, wire};
+use baton_model::{Fence, Output, Status, TaskId};
+use baton_store::Complete;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The function's routes.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default()
+        .routes(routes!(complete))
+        .routes(routes!(ended::fail))
+        .routes(routes!(ended::release))
+}
+
+/// Complete a task
+///
+/// Sets the task's status and writes its output record, the generation, in one commit. The same completion sent again
+/// answers as the first time. With `claim`, the answer brings the worker's next tasks along.
+#[utoipa::path(
+    post,
+    path = "/v1/tasks/{id}/complete",
+    tag = "workers",
+    params(("id" = String, Path, description = "The task")),
+    request_body = CompleteRequest,
+    responses(
+        (status = 200, description = "The task is completed, and its generation stands", body = CompletedView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn complete(
+    State(app): State<App>,
+    PathId(task): PathId<TaskId>,
+    JsonBody(request): JsonBody<CompleteRequest>,
+) -> ApiResult {
+    let now = app.now();
+    let worker = request.worker_id;
+    let next = request.claim.map(|claim| wire::claim(&app, claim, now));
+    let named = next.as_ref().map(|claim| (claim.queues.clone(), claim.types.clone())).unwrap_or_default();
+    let complete = Complete {
+        now,
+        task,
+        fence: Fence { attempt: request.attempt, worker: worker.clone() },
+        generation: app.ids.generation(),
+        output: Output {
+            location: request.location,
+            kind: request.kind,
+            metadata: request.metadata,
+            result: request.result,
+        },
+    };
+    let answer = app.store.complete(complete, next).await?;
+    let generation = answer.generation;
+    if !answer.repeated {
+        tracing::info!(
+            task_id = %generation.task,
+            task_type = %generation.task_type,
+            queue = %generation.queue,
+            attempt = generation.attempt,
+            worker_id = %generation.worker,
+            generation_id = %generation.id,
+            run_seconds = generation.finished_at.since(generation.started_at).as_secs_f64(),
+            "task completed"
+        );
+    }
+    app.doorbell.ring_worker(&worker);
+    let (next, next_problem) = match answer.next {
+        None => (None, None),
+        Some(Ok(found)) => (Some(wire::claim_view(found, &named.0, &named.1, now)), None),
+        Some(Err(error)) => {
+            let error = ApiError::from(error);
+            error.log();
+            (None, Some(error.into_problem()))
+        }
+    };
+    ok(&CompletedView {
+        task_id: generation.task,
+        status: Status::Completed,
+        generation_id: generation.id,
+        finished_at: generation.finished_at,
+        next,
+        next_problem,
+    })
+}

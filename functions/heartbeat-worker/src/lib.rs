@@ -1,1 +1,92 @@
-//! Placeholder.
+//! Hears from workers what they run and how they fare, and tells them what is no longer theirs and what is asked of
+//! them.
+
+use axum::extract::State;
+use baton_api::answer::{HeartbeatView, LostView};
+use baton_api::request::{HeartbeatRequest, LogFields};
+use baton_http::{ApiResult, App, JsonBody, PathId, ok};
+use baton_model::{Level, LogLine, Running, Timestamp, WorkerId};
+use baton_store::{Beat, LeaseProblem};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The function's routes.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(heartbeat))
+}
+
+/// Beat
+///
+/// Keeps the worker's leases alive. `running` lists all that it runs: what is missing there is taken back as forgotten.
+/// The answer names the listed attempts that are no longer the worker's, and what an operator asks of it.
+#[utoipa::path(
+    post,
+    path = "/v1/workers/{worker}/heartbeat",
+    tag = "workers",
+    params(("worker" = String, Path, description = "The worker")),
+    request_body = HeartbeatRequest,
+    responses(
+        (status = 200, description = "What the worker is to know", body = HeartbeatView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn heartbeat(
+    State(app): State<App>,
+    PathId(worker): PathId<WorkerId>,
+    JsonBody(request): JsonBody<HeartbeatRequest>,
+) -> ApiResult {
+    let now = app.now();
+    let running = request.running.map(|running| {
+        let said = running.into_iter().map(|said| Running {
+            task: said.task_id,
+            attempt: said.attempt,
+            progress: said.progress,
+            message: said.message,
+        });
+        said.collect()
+    });
+    let beat = Beat {
+        now,
+        session: request.session_id,
+        running,
+        capacity: request.capacity,
+        readings: request.readings,
+        labels: request.labels,
+        logs: request.logs.into_iter().map(|line| log_line(line, &worker, now)).collect(),
+        worker,
+    };
+    let answer = app.store.heartbeat(beat).await?;
+    let lost = answer.lost.into_iter().map(|lost| LostView {
+        task_id: lost.task,
+        attempt: lost.attempt,
+        reason: reason(lost.problem).to_owned(),
+    });
+    ok(&HeartbeatView {
+        lost: lost.collect(),
+        directive: answer.directive,
+        beat_every_seconds: app.leases.heartbeat_interval.as_secs_f64(),
+    })
+}
+
+fn log_line(line: LogFields, worker: &WorkerId, now: Timestamp) -> LogLine {
+    LogLine {
+        at: line.at.unwrap_or(now),
+        worker: worker.clone(),
+        task: line.task_id,
+        level: line.level.unwrap_or(Level::Info),
+        source: line.source.unwrap_or_else(|| "worker".to_owned()),
+        message: line.message,
+        metadata: line.metadata,
+    }
+}
+
+fn reason(problem: LeaseProblem) -> &'static str {
+    match problem {
+        LeaseProblem::Cancelled => "cancelled",
+        LeaseProblem::Ended(_) => "ended",
+        LeaseProblem::Superseded => "superseded",
+        LeaseProblem::NotHeld => "not_held",
+        LeaseProblem::Unknown => "unknown_task",
+    }
+}

@@ -1,1 +1,72 @@
-//! Placeholder.
+//! Takes tasks back whose lease is lost, and removes what is past its keeping.
+//!
+//! The reaper acts on what the store holds alone. It may run anywhere, any number of times, and several times at once:
+//! each task is taken back by one conditional write.
+
+mod rounds;
+
+use axum::extract::State;
+use baton_api::answer::{ReapView, TakenView};
+use baton_api::request::ReapRequest;
+use baton_http::{ApiResult, App, OptionalBody, ok};
+use baton_model::limits;
+use baton_store::{Reap, Taken};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub use rounds::{Round, reap_within, run_reaper};
+
+/// The function's routes.
+pub fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(reap))
+}
+
+/// Take back lost leases now
+///
+/// Does what the reaper does by itself every few seconds, at once, for all or for one worker or queue. It takes back only
+/// what is lost.
+#[utoipa::path(
+    post,
+    path = "/v1/reap",
+    tag = "operations",
+    request_body = Option<ReapRequest>,
+    responses(
+        (status = 200, description = "What was taken back", body = ReapView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn reap(State(app): State<App>, OptionalBody(request): OptionalBody<ReapRequest>) -> ApiResult {
+    let reap = Reap {
+        now: app.now(),
+        limit: request.limit.unwrap_or(limits::PAGE),
+        worker: request.worker_id,
+        queue: request.queue,
+    };
+    let report = app.store.reap(reap).await?;
+    report.taken.iter().for_each(log);
+    ok(&ReapView { taken: report.taken.into_iter().map(view).collect(), more: report.more })
+}
+
+fn log(taken: &Taken) {
+    tracing::warn!(
+        task_id = %taken.task,
+        task_type = %taken.task_type,
+        queue = %taken.queue,
+        attempt = taken.attempt,
+        worker_id = %taken.worker,
+        reason = taken.reason.as_str(),
+        status = taken.to.as_str(),
+        "task taken back"
+    );
+}
+
+fn view(taken: Taken) -> TakenView {
+    TakenView {
+        task_id: taken.task,
+        attempt: taken.attempt,
+        worker_id: taken.worker,
+        reason: taken.reason,
+        to: taken.to,
+    }
+}

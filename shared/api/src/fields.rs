@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use baton_model::time::seconds;
 use baton_model::{Expected, Payload};
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::problem::FieldError;
@@ -138,6 +138,20 @@ impl<'a> Fields<'a> {
     }
 }
 
+/// How many fields an object may have at most; more than any request knows.
+const MEMBERS: usize = 1_000;
+
+/// How many unknown fields of one object are named.
+const UNKNOWN_SHOWN: usize = 20;
+
+/// A field's name as it is repeated to its sender: cut, as it may be as long as the body.
+fn shown(name: &str) -> String {
+    match name.char_indices().nth(Expected::SHOWN) {
+        Some((at, _)) => format!("{}…", &name[..at]),
+        None => name.to_owned(),
+    }
+}
+
 /// Reads one object at `path`; notes what is wrong.
 pub fn read_object<T: ReadFields>(
     path: &str,
@@ -156,10 +170,10 @@ pub fn read_object<T: ReadFields>(
     let before = errors.len();
     let mut fields = Fields { path: path.to_owned(), values, errors };
     let value = T::read(&mut fields, limits);
-    let unknown: Vec<String> = fields.values.keys().cloned().collect();
+    let unknown: Vec<String> = fields.values.keys().take(UNKNOWN_SHOWN).cloned().collect();
     for name in unknown {
         fields.refuse(
-            &name,
+            &shown(&name),
             Expected::new("no such field (see /openapi.json for those that exist)", "a value"),
         );
     }
@@ -171,11 +185,38 @@ pub fn read_object<T: ReadFields>(
 /// # Errors
 /// If the value is not a list, or its length lies outside of `size`.
 pub fn elements(raw: &RawValue, size: RangeInclusive<usize>) -> Result<Vec<&RawValue>, Expected> {
+    /// Keeps the first `most` elements and counts the rest, so that a long list costs no memory.
+    struct Elements(usize);
+
+    impl<'de> Visitor<'de> for Elements {
+        type Value = (Vec<&'de RawValue>, usize);
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+            let mut items = Vec::new();
+            while items.len() < self.0 {
+                match list.next_element()? {
+                    Some(item) => items.push(item),
+                    None => return Ok((items, 0)),
+                }
+            }
+            let mut more = 0;
+            while list.next_element::<IgnoredAny>()?.is_some() {
+                more += 1;
+            }
+            Ok((items, more))
+        }
+    }
+
     let expected = || format!("a list of {} to {}", size.start(), size.end());
-    let items: Vec<&RawValue> =
-        serde_json::from_str(raw.get()).map_err(|_| Expected::new(expected(), describe(raw)))?;
-    if !size.contains(&items.len()) {
-        return Err(Expected::new(expected(), format!("a list of {}", items.len())));
+    let (items, more) = serde_json::Deserializer::from_str(raw.get())
+        .deserialize_seq(Elements(*size.end()))
+        .map_err(|_| Expected::new(expected(), describe(raw)))?;
+    if more > 0 || items.len() < *size.start() {
+        return Err(Expected::new(expected(), format!("a list of {}", items.len() + more)));
     }
     Ok(items)
 }
@@ -192,13 +233,17 @@ fn object_members(raw: &RawValue) -> Result<BTreeMap<String, &RawValue>, Expecte
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = BTreeMap::new();
-            let mut repeated = None;
+            let mut wrong = None;
             while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
-                if members.insert(name.clone(), value).is_some() {
-                    repeated = Some(Expected::text("each field once", &name));
+                if members.contains_key(&name) {
+                    wrong = Some(Expected::text("each field once", &name));
+                } else if members.len() < MEMBERS {
+                    members.insert(name, value);
+                } else {
+                    wrong = Some(Expected::new(format!("at most {MEMBERS} fields"), "more"));
                 }
             }
-            Ok(repeated.map_or(Ok(members), Err))
+            Ok(wrong.map_or(Ok(members), Err))
         }
     }
 

@@ -215,7 +215,7 @@ pub struct ClaimRequest {
     /// How many tasks at most, 1 to 100; 1 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_tasks: Option<u32>,
-    /// How many tasks the worker takes at once, 1 to 10,000; the server's own cap holds besides.
+    /// How many tasks the worker takes at once, 1 to 10,000; the server's default cap, 1,000, if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub capacity: Option<u32>,
     /// A lease of fixed length, for clients that do not beat. If left out, heartbeats keep the lease alive.

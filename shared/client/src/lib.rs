@@ -1,1 +1,95 @@
-//! Placeholder.
+//! A client of Baton's HTTP API for Rust programs: producers, workers and tools.
+//!
+//! [`Client`] has one method for each route, with the types of `baton-api`. It repeats a request on its own where that
+//! is safe (see [`ClientBuilder::deadline`]): reads, heartbeats and completions are safe by their nature; a created
+//! task carries an idempotency key, and a claim is safe if it names its `request_id`.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use baton_api::request::{ClaimRequest, CompleteRequest, CreateTask};
+//! use baton_client::Client;
+//! use baton_model::Payload;
+//!
+//! # async fn run() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = Client::new("http://127.0.0.1:7410")?;
+//!
+//! let task = CreateTask { params: Some(Payload::parse(r#"{"page": 7}"#)?), ..CreateTask::new("ocr".parse()?) };
+//! let created = client.create_task(&task).await?;
+//! println!("created {}", created.id);
+//!
+//! // A lease of fixed length needs no heartbeats.
+//! let claim = ClaimRequest {
+//!     request_id: Some("ocr-7.claim-1".parse()?),
+//!     lease_seconds: Some(Duration::from_secs(60)),
+//!     wait_seconds: Some(Duration::from_secs(20)),
+//!     ..ClaimRequest::new("ocr-7".parse()?)
+//! };
+//! for task in client.claim(&claim).await?.tasks {
+//!     let done = CompleteRequest {
+//!         worker_id: "ocr-7".parse()?,
+//!         attempt: task.attempt,
+//!         location: None,
+//!         kind: None,
+//!         metadata: None,
+//!         result: Some(Payload::parse(r#"{"text": "hello"}"#)?),
+//!         claim: None,
+//!     };
+//!     client.complete(task.id, &done).await?;
+//! }
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod call;
+mod error;
+mod query;
+mod routes;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use builder::ClientBuilder;
+pub use error::{ClientError, Untouched};
+pub use query::{GenerationQuery, LogQuery, TaskQuery};
+
+/// A client of one server. Clones share its connections.
+#[derive(Clone, Debug)]
+pub struct Client {
+    inner: Arc<Inner>,
+    deadline: Duration,
+}
+
+#[derive(Debug)]
+struct Inner {
+    http: reqwest::Client,
+    base: String,
+    timeout: Duration,
+}
+
+impl Client {
+    /// A client with the default times; see [`Client::builder`].
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] if `base` is no address such as `http://127.0.0.1:7410`.
+    pub fn new(base: &str) -> Result<Self, ClientError> {
+        Self::builder(base).build()
+    }
+
+    /// Begins a client of the server at `base`, such as `http://127.0.0.1:7410`.
+    pub fn builder(base: &str) -> ClientBuilder {
+        ClientBuilder::new(base)
+    }
+
+    /// The server's address, without a slash at its end.
+    pub fn base(&self) -> &str {
+        &self.inner.base
+    }
+
+    /// The same client, but with another [`ClientBuilder::deadline`].
+    #[must_use]
+    pub fn with_deadline(&self, deadline: Duration) -> Self {
+        Self { inner: Arc::clone(&self.inner), deadline }
+    }
+}

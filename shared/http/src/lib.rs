@@ -1,1 +1,24 @@
-//! Placeholder.
+//! What every function needs to speak HTTP: the state that handlers share, requests read with all that is wrong in
+//! them, problems as RFC 9457 tells them, and the envelope around every request (its id, its span, its time limit, its
+//! panics). [`serve`] puts a whole router on a socket.
+
+pub mod app;
+pub mod body;
+pub mod envelope;
+pub mod error;
+pub mod idempotency;
+pub mod path;
+pub mod query;
+pub mod reply;
+pub mod serve;
+pub mod wire;
+
+pub use app::{App, Parts};
+pub use body::{Body, BodyLimit, JsonBody, OptionalBody};
+pub use envelope::Envelope;
+pub use error::{ApiError, ApiResult};
+pub use idempotency::IdempotencyKey;
+pub use path::PathId;
+pub use query::QueryFields;
+pub use reply::{created, json, ok};
+pub use serve::{ServeOptions, serve};

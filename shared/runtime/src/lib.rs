@@ -1,1 +1,17 @@
-//! Placeholder.
+//! What a running process brings along: the time, fresh ids, settings, logs, the doorbell that wakes waiting claims,
+//! and the word that it is time to stop.
+//!
+//! Clock, ids and doorbell are handed in wherever they are used, so that a test or a simulation can bring its own.
+
+pub mod clock;
+pub mod doorbell;
+pub mod ids;
+pub mod settings;
+pub mod shutdown;
+pub mod telemetry;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use doorbell::{LocalDoorbell, Waiting};
+pub use ids::{Ids, RandomIds};
+pub use settings::{Settings, SettingsError, Sources};
+pub use shutdown::Shutdown;

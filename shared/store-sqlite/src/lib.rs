@@ -1,1 +1,360 @@
-//! Placeholder.
+//! The task store on SQLite: one file, one writing thread with group commit ([`writer`]), readers beside it.
+//!
+//! The write-ahead log is synced before a command is answered (`synchronous = FULL`), so that what was answered
+//! survives the loss of power. `docs/sqlite.md` tells of the file format and of what was measured.
+
+mod claim;
+mod codes;
+mod create;
+mod error;
+mod finish;
+mod histogram;
+mod list;
+mod open;
+mod reader;
+mod reap;
+mod rows;
+mod stats;
+mod transaction;
+mod worker;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use baton_model::lease::LeasePolicy;
+use baton_model::{
+    Generation, GenerationId, LogLine, QueueName, Task, TaskId, TaskState, Timestamp, Worker, WorkerId,
+};
+use baton_store::{
+    Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer, Complete, CompleteAnswer, Create,
+    CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer, GenerationFilter, LogFilter, Page, PageRequest,
+    PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats, StoreError,
+    TaskDetail, TaskFilter, TaskStore, WorkerDetail,
+};
+use rusqlite::{Connection, params};
+
+use crate::error::Failure;
+use crate::reader::Readers;
+use crate::rows::{Stored, select_generation, select_task, select_worker, worker_by_id};
+use crate::transaction::Transaction;
+use crate::writer::Writer;
+
+/// How a store is opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// When leases are lost.
+    pub policy: LeasePolicy,
+    /// What an answered command survives.
+    pub durability: Durability,
+    /// How many queries run at once; 1 or more.
+    pub readers: usize,
+}
+
+impl Default for Options {
+    /// The default policy, full durability, two readers.
+    fn default() -> Self {
+        Self { policy: LeasePolicy::default(), durability: Durability::Full, readers: 2 }
+    }
+}
+
+/// What an answered command survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The end of the process and the loss of power: each group commit is synced.
+    #[default]
+    Full,
+    /// The end of the process; the loss of power may take the last commits with it, though never half of one.
+    Normal,
+}
+
+/// A task store in an SQLite file. Dropping it runs what was sent, and closes the file.
+pub struct SqliteStore {
+    writer: Writer,
+    readers: Readers,
+    policy: LeasePolicy,
+}
+
+impl SqliteStore {
+    /// Opens the file, making it if it is missing and bringing its schema up to date. `doorbell` hears of tasks that
+    /// become claimable.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`], [`StoreError::Corrupt`] if the file is not a Baton database, and
+    /// [`StoreError::Unavailable`] if it cannot be opened or is locked.
+    pub fn open(path: &Path, options: Options, doorbell: Arc<dyn Doorbell>) -> Result<Self, StoreError> {
+        let (db, newest) = open::for_writing(path, options.durability)?;
+        let state = transaction::State { policy: options.policy, newest };
+        let readers = Readers::open(path, options.readers)?;
+        Ok(Self { writer: Writer::start(db, state, doorbell)?, readers, policy: options.policy })
+    }
+}
+
+#[async_trait]
+impl TaskStore for SqliteStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { exact_worker_cap: true, fresh_lists: true, total_claim_order: true }
+    }
+
+    async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {
+        self.writer.run(create, create::create).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
+        self.writer.run(claim, claim::claim).await
+    }
+
+    async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
+        self.writer.run((complete, next), finish::complete).await
+    }
+
+    async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError> {
+        self.writer.run(fail, finish::fail).await
+    }
+
+    async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
+        self.writer.run(release, finish::release).await
+    }
+
+    async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {
+        self.writer.run(beat, worker::heartbeat).await
+    }
+
+    async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {
+        self.writer.run(cancel, finish::cancel).await
+    }
+
+    async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
+        self.writer.run(retry, finish::retry).await
+    }
+
+    async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
+        let (policy, now, limit) = (self.policy, reap.now, reap.limit as usize);
+        let mut suspects = self.readers.run(move |db| reap::suspects(db, &policy, &reap)).await?;
+        let more = suspects.len() > limit;
+        suspects.truncate(limit);
+        if suspects.is_empty() {
+            return Ok(ReapReport::default());
+        }
+        let report = self.writer.run((suspects, now), reap::take_back).await?;
+        Ok(ReapReport { more, ..report })
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {
+        self.writer.run(purge, reap::purge).await
+    }
+
+    async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
+        let (queue, now) = (pause.queue.clone(), pause.now);
+        self.writer.run(pause, pause_queue).await?;
+        self.queue(&queue, now).await
+    }
+
+    async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
+        let id = direct.worker.clone();
+        self.writer.run(direct, worker::direct).await?;
+        self.worker(&id).await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
+        self.readers.run(move |db| task_detail(db, id)).await
+    }
+
+    async fn tasks(&self, filter: TaskFilter, page: PageRequest) -> Result<Page<Task>, StoreError> {
+        self.readers.run(move |db| list::tasks(db, &filter, &page)).await
+    }
+
+    async fn task_ids_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        let Some((first, last)) = id_range(prefix) else { return Ok(Vec::new()) };
+        self.readers
+            .run(move |db| {
+                let mut statement =
+                    db.prepare_cached("SELECT id FROM task WHERE id BETWEEN ?1 AND ?2 ORDER BY id LIMIT ?3")?;
+                let ids = statement
+                    .query_map(params![first, last, limit], |row| row.get(0).map(TaskId::from_bytes))?;
+                Ok(ids.collect::<rusqlite::Result<_>>()?)
+            })
+            .await
+    }
+
+    async fn generation(&self, id: GenerationId) -> Result<Generation, StoreError> {
+        self.readers
+            .run(move |db| {
+                let mut statement = db.prepare_cached(select_generation!("WHERE id = ?1"))?;
+                let mut rows = statement.query([id.as_bytes()])?;
+                match rows.next()? {
+                    Some(row) => Ok(rows::generation(row)?.1),
+                    None => Err(StoreError::GenerationNotFound(id).into()),
+                }
+            })
+            .await
+    }
+
+    async fn generations(
+        &self,
+        filter: GenerationFilter,
+        page: PageRequest,
+    ) -> Result<Page<Generation>, StoreError> {
+        self.readers.run(move |db| list::generations(db, &filter, &page)).await
+    }
+
+    async fn worker(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {
+        let id = id.clone();
+        self.readers
+            .run(move |db| match worker_by_id(db, &id)? {
+                Some(stored) => worker_detail(db, stored.worker),
+                None => Err(StoreError::WorkerNotFound(id.clone()).into()),
+            })
+            .await
+    }
+
+    async fn workers(&self, page: PageRequest) -> Result<Page<WorkerDetail>, StoreError> {
+        let after = page.after.as_ref().map_or(String::new(), |cursor| cursor.0.clone());
+        if page.after.is_some() && after.parse::<WorkerId>().is_err() {
+            return Err(StoreError::BadCursor);
+        }
+        self.readers
+            .run(move |db| {
+                let mut statement =
+                    db.prepare_cached(select_worker!("WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
+                let mut rows = statement.query(params![after, i64::from(page.limit) + 1])?;
+                let mut items = Vec::new();
+                while let Some(row) = rows.next()? {
+                    items.push(worker_detail(db, rows::worker(row)?.worker)?);
+                }
+                let more = items.len() > page.limit as usize;
+                items.truncate(page.limit as usize);
+                let next = items.last().filter(|_| more).map(|last| Cursor(last.worker.id.to_string()));
+                Ok(Page { items, next })
+            })
+            .await
+    }
+
+    async fn queue(&self, name: &QueueName, now: Timestamp) -> Result<QueueStats, StoreError> {
+        let name = name.clone();
+        self.readers.run(move |db| stats::queue(db, &name, now)).await
+    }
+
+    async fn queues(&self, now: Timestamp, page: PageRequest) -> Result<Page<QueueStats>, StoreError> {
+        self.readers.run(move |db| stats::queues(db, now, &page)).await
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
+        let timeout = self.policy.heartbeat_timeout;
+        self.readers.run(move |db| stats::stats(db, now, timeout)).await
+    }
+
+    async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {
+        self.readers.run(move |db| list::logs(db, &filter, &page)).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.writer.run((), pulse).await?;
+        self.readers.run(|db| Ok(db.query_row("SELECT n FROM pulse", [], |_| Ok(()))?)).await
+    }
+}
+
+fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<(), Failure> {
+    transaction
+        .db
+        .prepare_cached(
+            "INSERT INTO queue (name, paused, changed_by, changed_at) VALUES (?1, ?2, ?3, ?4) \
+             ON CONFLICT DO UPDATE SET paused = excluded.paused, changed_by = excluded.changed_by, \
+             changed_at = excluded.changed_at",
+        )?
+        .execute(params![
+            pause.queue.as_str(),
+            pause.paused,
+            pause.by.as_ref().map(baton_model::Label::as_str),
+            pause.now.as_millis(),
+        ])?;
+    if !pause.paused {
+        transaction.ring_queue(&pause.queue, pause.now);
+    }
+    Ok(())
+}
+
+fn pulse(transaction: &mut Transaction<'_>, (): &()) -> Result<(), Failure> {
+    transaction
+        .db
+        .prepare_cached("INSERT INTO pulse (n, at) VALUES (1, 1) ON CONFLICT DO UPDATE SET at = at + 1")?
+        .execute([])?;
+    Ok(())
+}
+
+fn task_detail(db: &Connection, id: TaskId) -> Result<TaskDetail, Failure> {
+    // One read transaction, so that task, history and generation are of one moment.
+    let moment = db.unchecked_transaction()?;
+    let stored = Stored::known(&moment, id)?;
+    let n = stored.n;
+    let task = stored.into_task(&moment)?;
+    let progress = match &task.head.state {
+        TaskState::Running(lease) => worker_by_id(&moment, &lease.worker)?
+            .and_then(|stored| stored.worker.running)
+            .into_iter()
+            .flatten()
+            .find(|running| running.task == id && running.attempt == task.head.attempt),
+        _ => None,
+    };
+    Ok(TaskDetail {
+        history: rows::history(&moment, n)?,
+        generation: rows::generation_of(&moment, n)?,
+        progress,
+        task,
+    })
+}
+
+fn worker_detail(db: &Connection, worker: Worker) -> Result<WorkerDetail, Failure> {
+    let active = db
+        .prepare_cached("SELECT count(*) FROM task INDEXED BY task_leased WHERE worker = ?1 AND state = 1")?
+        .query_row([worker.id.as_str()], |row| row.get(0))?;
+    let mut statement = db.prepare_cached(select_task!(
+        "INDEXED BY task_leased WHERE worker = ?1 AND state = 1 ORDER BY claimed_at, n LIMIT ?2"
+    ))?;
+    let mut rows = statement.query(params![worker.id.as_str(), WorkerDetail::LEASES as i64])?;
+    let mut leases = Vec::new();
+    while let Some(row) = rows.next()? {
+        let stored = Stored::from_row(row)?;
+        leases.push((stored.head.id, stored.head.attempt));
+    }
+    Ok(WorkerDetail { worker, active, leases })
+}
+
+/// The first and the last id that begin with a prefix of a UUID's text; `None` if no UUID does.
+fn id_range(prefix: &str) -> Option<([u8; 16], [u8; 16])> {
+    let mut digits = Vec::with_capacity(32);
+    for (place, character) in prefix.chars().enumerate() {
+        match (place, character) {
+            (8 | 13 | 18 | 23, '-') => {}
+            (8 | 13 | 18 | 23, _) => return None,
+            (0..36, digit) => digits.push(u8::try_from(digit.to_digit(16)?).ok()?),
+            _ => return None,
+        }
+    }
+    let fill = |with: u8| {
+        let mut bytes = [0; 16];
+        for (place, byte) in bytes.iter_mut().enumerate() {
+            let digit = |at: usize| digits.get(at).copied().unwrap_or(with);
+            *byte = digit(place * 2) << 4 | digit(place * 2 + 1);
+        }
+        bytes
+    };
+    Some((fill(0), fill(15)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_names_a_range_of_ids() {
+        let (first, last) = id_range("01980a6e-5").unwrap();
+        assert_eq!(TaskId::from_bytes(first).to_string(), "01980a6e-5000-0000-0000-000000000000");
+        assert_eq!(TaskId::from_bytes(last).to_string(), "01980a6e-5fff-ffff-ffff-ffffffffffff");
+        assert!(id_range("").is_some());
+        for bad in ["x", "01980a6e5", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f0", "-", "é"] {
+            assert!(id_range(bad).is_none(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Heartbeats: what runs and what was logged, told to the server; what is lost and what is asked, told by it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_api::ProblemCode;
+use baton_api::answer::HeartbeatView;
+use baton_api::request::{HeartbeatRequest, LogFields};
+use baton_client::ClientError;
+use baton_model::Directive;
+use tokio::time::{Instant, sleep, sleep_until};
+
+use crate::claim::worth_another_try;
+use crate::options::WorkerError;
+use crate::shared::{Shared, lock};
+
+/// The pause after a heartbeat that got no answer; less if the server asks for more frequent beats.
+const AFTER_FAILURE: Duration = Duration::from_secs(2);
+/// The longest that news (progress, log lines) waits for a heartbeat.
+const NEWS: Duration = Duration::from_secs(5);
+/// So many waiting log lines do not wait any longer.
+const MANY_LINES: usize = 250;
+/// The least time between two heartbeats.
+const LEAST: Duration = Duration::from_millis(100);
+/// How long the last heartbeats may take, which ship the remaining log lines.
+const LAST: Duration = Duration::from_secs(3);
+
+/// Beats until [`Shared::finish_beats`].
+pub(crate) async fn beats(shared: Arc<Shared>) {
+    let mut over = shared.over.subscribe();
+    let mut every = AFTER_FAILURE;
+    let mut reachable = true;
+    loop {
+        let begun = Instant::now();
+        let beat = tokio::select! {
+            beat = beat(&shared, every) => beat,
+            _ = over.wait_for(|over| *over) => break,
+        };
+        let due = match beat {
+            Ok(answer) => {
+                if !reachable {
+                    tracing::info!(worker_id = %shared.options.id, "the server answers again");
+                    reachable = true;
+                }
+                every = Duration::try_from_secs_f64(answer.beat_every_seconds).unwrap_or(every).max(LEAST);
+                heed(&shared, &answer);
+                begun + every
+            }
+            Err(error) => {
+                if error.code() == Some(ProblemCode::SessionSuperseded) {
+                    return shared.give_up(shared.superseded());
+                }
+                if !*shared.known.borrow() && !worth_another_try(&error) {
+                    return shared.give_up(WorkerError::Refused(error));
+                }
+                if reachable {
+                    tracing::warn!(worker_id = %shared.options.id, %error,
+                        "no heartbeat came through; what runs goes on, and beats are tried again");
+                    reachable = false;
+                }
+                Instant::now() + AFTER_FAILURE.min(every)
+            }
+        };
+        let news_due = if reachable { begun + NEWS.min(every / 4).max(LEAST) } else { due };
+        tokio::select! {
+            () = sleep_until(due) => {}
+            () = news(&shared, begun, news_due) => {}
+            _ = over.wait_for(|over| *over) => break,
+        }
+    }
+    let last = async { while beat(&shared, LAST).await.is_ok() && lock(&shared.logs).len() > 0 {} };
+    if tokio::time::timeout(LAST, last).await.is_err() || lock(&shared.logs).len() > 0 {
+        tracing::warn!(worker_id = %shared.options.id, "the last log lines could not be shipped");
+    }
+}
+
+/// Waits until there is news, and it has waited long enough or has become much.
+async fn news(shared: &Shared, begun: Instant, due: Instant) {
+    loop {
+        shared.news.notified().await;
+        if lock(&shared.logs).len() < MANY_LINES {
+            tokio::select! {
+                () = sleep_until(due) => return,
+                () = shared.news.notified() => {}
+            }
+        }
+        if lock(&shared.logs).len() >= MANY_LINES {
+            return sleep_until(begun + LEAST).await;
+        }
+        if Instant::now() >= due {
+            return;
+        }
+        shared.news.notify_one();
+        sleep(LEAST).await;
+    }
+}
+
+async fn beat(shared: &Shared, every: Duration) -> Result<HeartbeatView, ClientError> {
+    let logs = lock(&shared.logs).take(shared.options.clock.now());
+    let mut request = HeartbeatRequest {
+        session_id: Some(shared.session),
+        running: Some(shared.running()),
+        capacity: Some(shared.options.concurrency),
+        labels: shared.options.labels.clone(),
+        logs,
+        ..HeartbeatRequest::default()
+    };
+    // A beat that is repeated for long would tell what is no longer so.
+    let client = shared.client.with_deadline(every / 2);
+    let mut unsent = Unsent { shared, lines: std::mem::take(&mut request.logs) };
+    request.logs.clone_from(&unsent.lines);
+    let answer = client.heartbeat(&shared.options.id, &request).await;
+    let refused = answer.as_ref().is_err_and(|error| !error.is_passing());
+    if answer.is_ok() || refused {
+        // Lines that the server does not take would be refused again, and hold up every further beat.
+        if refused && !unsent.lines.is_empty() {
+            tracing::warn!(worker_id = %shared.options.id, lines = unsent.lines.len(),
+                "the server refused a heartbeat; its log lines are dropped");
+        }
+        unsent.lines.clear();
+    }
+    if answer.is_ok() {
+        shared.known.send_replace(true);
+    }
+    answer
+}
+
+/// Log lines on their way; those that did not arrive go back when this is dropped.
+struct Unsent<'a> {
+    shared: &'a Shared,
+    lines: Vec<LogFields>,
+}
+
+impl Drop for Unsent<'_> {
+    fn drop(&mut self) {
+        lock(&self.shared.logs).put_back(std::mem::take(&mut self.lines));
+    }
+}
+
+fn heed(shared: &Shared, answer: &HeartbeatView) {
+    for lost in &answer.lost {
+        shared.lose(lost.task_id, lost.attempt, &lost.reason);
+    }
+    if shared.may_claim() && answer.directive != Directive::Run {
+        tracing::info!(worker_id = %shared.options.id, directive = answer.directive.as_str(), "asked by an operator");
+    }
+    obey(shared, answer.directive);
+}
+
+/// Does what an operator asks of the worker.
+pub(crate) fn obey(shared: &Shared, directive: Directive) {
+    match directive {
+        Directive::Run => {}
+        Directive::Drain => shared.stop.drain(),
+        Directive::Stop => shared.stop.stop(),
+    }
+}

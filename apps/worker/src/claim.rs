@@ -1,0 +1,145 @@
+//! Claims: asks for as many tasks as there are free slots, and puts each into one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_api::ProblemCode;
+use baton_api::answer::{ClaimView, TaskView};
+use baton_api::request::ClaimRequest;
+use baton_client::ClientError;
+use baton_model::limits;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+
+use crate::attempt;
+use crate::beat::obey;
+use crate::options::WorkerError;
+use crate::shared::Shared;
+use crate::stop::Phase;
+
+/// The longest pause between two tries while the server is out of reach.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
+/// The pause after a claim that found nothing and did not wait, as when the queue is paused.
+const NOTHING_PAUSE: Duration = Duration::from_secs(1);
+
+/// Claims until the worker is to end.
+///
+/// # Errors
+/// [`WorkerError::Refused`], if the server would refuse every further claim too.
+pub(crate) async fn claims(shared: &Arc<Shared>) -> Result<(), WorkerError> {
+    let mut known = shared.known.subscribe();
+    tokio::select! {
+        _ = known.wait_for(|known| *known) => {}
+        () = shared.stop.reached(Phase::Drain) => return Ok(()),
+    }
+    loop {
+        let permits = tokio::select! {
+            permits = free_slots(shared) => permits,
+            () = shared.stop.reached(Phase::Drain) => return Ok(()),
+        };
+        let request = ClaimRequest {
+            wait_seconds: Some(shared.options.wait.min(limits::CLAIM_WAIT)),
+            ..shared.claim_request(u32::try_from(permits.len()).unwrap_or(limits::CLAIM_TASKS))
+        };
+        let begun = Instant::now();
+        let answer = tokio::select! {
+            answer = answered(shared, &request) => answer,
+            () = shared.stop.reached(Phase::Drain) => {
+                shared.give_back_strays().await;
+                return Ok(());
+            }
+        };
+        let answer = match answer {
+            Ok(answer) => answer,
+            Err(error) => {
+                // What runs is not brought down by it: it is finished and delivered.
+                shared.stop.drain();
+                return Err(error);
+            }
+        };
+        let empty = answer.tasks.is_empty();
+        take_up(shared, answer, permits);
+        if empty && begun.elapsed() < shared.options.wait / 2 {
+            tokio::select! {
+                () = sleep(NOTHING_PAUSE.min(shared.options.wait)) => {}
+                () = shared.stop.reached(Phase::Drain) => {}
+            }
+        }
+    }
+}
+
+/// Waits for a free slot; takes all that are free.
+async fn free_slots(shared: &Shared) -> Vec<OwnedSemaphorePermit> {
+    let Ok(first) = Arc::clone(&shared.slots).acquire_owned().await else {
+        // The semaphore is never closed.
+        return std::future::pending().await;
+    };
+    let mut permits = vec![first];
+    while permits.len() < limits::CLAIM_TASKS as usize
+        && let Ok(permit) = Arc::clone(&shared.slots).try_acquire_owned()
+    {
+        permits.push(permit);
+    }
+    permits
+}
+
+/// Sends one claim until it is answered: under its own name, so that leases of an answer that was lost are not.
+async fn answered(shared: &Shared, request: &ClaimRequest) -> Result<ClaimView, WorkerError> {
+    let mut pause = Duration::from_millis(500);
+    loop {
+        let error = match shared.client.claim(request).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if error.code() == Some(ProblemCode::SessionSuperseded) {
+            return Err(shared.superseded());
+        }
+        if !worth_another_try(&error) {
+            return Err(WorkerError::Refused(error));
+        }
+        tracing::warn!(worker_id = %shared.options.id, %error, "the claim got no answer; it is tried again");
+        sleep(jittered(pause)).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+    }
+}
+
+/// Whether the same request may be taken later: the server is out of reach or out of order, or something else answers
+/// in its place for now.
+pub(crate) fn worth_another_try(error: &ClientError) -> bool {
+    let status = match error {
+        ClientError::Problem(problem) => problem.status,
+        ClientError::Unexpected { .. } => return true,
+        _ => return error.is_passing(),
+    };
+    error.is_passing() || status >= 500
+}
+
+/// A pause less up to half of itself, so that workers which failed together do not try again together.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// Starts what a claim has brought, each task in a slot.
+fn take_up(shared: &Arc<Shared>, answer: ClaimView, permits: Vec<OwnedSemaphorePermit>) {
+    if let Some(directive) = answer.nothing.as_ref().and_then(|nothing| nothing.directive) {
+        obey(shared, directive);
+    }
+    let mut permits = permits.into_iter();
+    for task in answer.tasks {
+        // The server gives no more tasks than it was asked for; if it did, the surplus would run all the same.
+        start(shared, task, permits.next());
+    }
+}
+
+fn start(shared: &Arc<Shared>, task: TaskView, permit: Option<OwnedSemaphorePermit>) {
+    let listed = shared.list(task.id, task.attempt);
+    let shared = Arc::clone(shared);
+    shared.count(|counts| counts.claimed += 1);
+    tokio::spawn(async move {
+        let mut current = Some((task, listed));
+        while let Some((task, listed)) = current {
+            current = attempt::attempt(&shared, task, listed).await;
+        }
+        drop(permit);
+    });
+}

@@ -1,0 +1,252 @@
+//! Tells the server how an attempt ended, until it is answered: no outcome is dropped in silence.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_api::ProblemCode;
+use baton_api::answer::{ClaimView, CompletedView, EndedView, TaskView};
+use baton_api::request::{CompleteRequest, ErrorFields, FailRequest, ReleaseRequest};
+use baton_client::{Client, ClientError};
+use baton_model::limits;
+use tokio::time::{Instant, sleep};
+
+use crate::claim::{jittered, worth_another_try};
+use crate::outcome::Outcome;
+use crate::shared::Shared;
+use crate::stop::Phase;
+
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// How long a worker that was told to stop goes on trying.
+const LAST_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Delivers an outcome. The answer is the task that a completion brought along.
+pub(crate) async fn deliver(shared: &Arc<Shared>, task: &TaskView, outcome: Outcome) -> Option<TaskView> {
+    let mut told = match Told::new(shared, task, outcome) {
+        Ok(told) => told,
+        Err(reason) => {
+            shared.count(|counts| counts.lost += 1);
+            tracing::warn!(reason, "nothing to deliver: the attempt was taken away");
+            return None;
+        }
+    };
+    loop {
+        match until_answered(shared, task, &told).await {
+            Ok(answer) => return answered(shared, answer).await,
+            Err(Unheard::Refused(error)) => {
+                shared.count(|counts| counts.lost += 1);
+                tracing::warn!(%error, outcome = told.name(), "the outcome came too late: the attempt is no longer this worker's");
+                return None;
+            }
+            Err(Unheard::Misfit(error)) => match told.instead(shared, task, &error) {
+                Some(smaller) => {
+                    tracing::warn!(%error, outcome = told.name(), "the server does not take this outcome; the attempt is failed instead");
+                    told = smaller;
+                }
+                None => {
+                    shared.count(|counts| counts.undelivered += 1);
+                    tracing::error!(%error, outcome = told.name(), "the server takes no outcome of this attempt; its lease will run out");
+                    return None;
+                }
+            },
+            Err(Unheard::OutOfTime(error)) => {
+                shared.count(|counts| counts.undelivered += 1);
+                tracing::error!(%error, outcome = told.name(), content = %told.content(),
+                    "the outcome could not be delivered before the worker had to end; the task will be run again");
+                return None;
+            }
+        }
+    }
+}
+
+/// An outcome in the words of the API.
+enum Told {
+    Complete(Box<CompleteRequest>),
+    Fail(Box<FailRequest>),
+    Release(ReleaseRequest),
+}
+
+enum Answer {
+    Completed(Box<CompletedView>),
+    Failed(EndedView),
+    Released(EndedView),
+}
+
+/// Why an outcome is not, or not yet, with the server.
+enum Unheard {
+    /// The attempt is no longer this worker's.
+    Refused(ClientError),
+    /// The server does not take this request, and would not later.
+    Misfit(ClientError),
+    /// The worker has to end.
+    OutOfTime(ClientError),
+}
+
+impl Told {
+    fn new(shared: &Shared, task: &TaskView, outcome: Outcome) -> Result<Self, String> {
+        let (worker_id, attempt) = (shared.options.id.clone(), task.attempt);
+        Ok(match outcome {
+            Outcome::Done(done) => Self::Complete(Box::new(CompleteRequest {
+                worker_id,
+                attempt,
+                location: done.location,
+                kind: done.kind,
+                metadata: done.metadata,
+                result: done.result,
+                // The slot that becomes free by this takes the next task.
+                claim: shared.may_claim().then(|| shared.claim_request(1)),
+            })),
+            Outcome::Failed(failed) => Self::Fail(Box::new(FailRequest {
+                worker_id,
+                attempt,
+                error: failed.error,
+                retryable: Some(failed.retryable),
+                retry_after_seconds: failed.retry_after,
+            })),
+            Outcome::Released { delay, reason } => Self::Release(ReleaseRequest {
+                worker_id,
+                attempt,
+                delay_seconds: Some(delay.min(limits::LONGEST_DELAY)),
+                reason: Some(reason.chars().take(1_000).collect()),
+            }),
+            Outcome::Lost { reason } => return Err(reason),
+        })
+    }
+
+    /// What to tell if the server does not take this; none if this is already the least that can be told.
+    fn instead(&self, shared: &Shared, task: &TaskView, error: &ClientError) -> Option<Self> {
+        let told = |message: String, code: &str, retryable| {
+            let error = ErrorFields { message, code: Some(code.to_owned()), details: None };
+            Self::Fail(Box::new(FailRequest {
+                worker_id: shared.options.id.clone(),
+                attempt: task.attempt,
+                error,
+                retryable: Some(retryable),
+                retry_after_seconds: None,
+            }))
+        };
+        let reasons = error
+            .problem()
+            .map(|problem| problem.errors.iter().map(|field| format!("; {field}")).collect::<String>());
+        let reasons = reasons.unwrap_or_default();
+        match self {
+            Self::Complete(_) => Some(told(
+                format!("the command's result was refused: {error}{reasons}"),
+                "result_refused",
+                false,
+            )),
+            Self::Fail(fail) if fail.error.details.is_some() || fail.retry_after_seconds.is_some() => {
+                Some(told(fail.error.message.clone(), "failed", fail.retryable.unwrap_or(true)))
+            }
+            Self::Fail(_) | Self::Release(_) => None,
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Complete(_) => "complete",
+            Self::Fail(_) => "fail",
+            Self::Release(_) => "release",
+        }
+    }
+
+    /// What is told, for the log.
+    fn content(&self) -> String {
+        let json = match self {
+            Self::Complete(request) => serde_json::to_string(request),
+            Self::Fail(request) => serde_json::to_string(request),
+            Self::Release(request) => serde_json::to_string(request),
+        };
+        json.unwrap_or_default()
+    }
+
+    async fn send(&self, client: &Client, task: &TaskView) -> Result<Answer, ClientError> {
+        Ok(match self {
+            Self::Complete(request) => Answer::Completed(Box::new(client.complete(task.id, request).await?)),
+            Self::Fail(request) => Answer::Failed(client.fail(task.id, request).await?),
+            Self::Release(request) => Answer::Released(client.release(task.id, request).await?),
+        })
+    }
+}
+
+/// Sends until an answer comes or, once the worker is to stop, until patience ends.
+async fn until_answered(shared: &Shared, task: &TaskView, told: &Told) -> Result<Answer, Unheard> {
+    let client = shared.client.with_deadline(Duration::ZERO);
+    let mut pause = Duration::from_millis(200);
+    let mut tries: u32 = 0;
+    let mut end: Option<Instant> = None;
+    loop {
+        let error = match told.send(&client, task).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
+        if error.problem().is_some_and(|problem| problem.status == 409)
+            || error.code() == Some(ProblemCode::TaskNotFound)
+        {
+            return Err(Unheard::Refused(error));
+        }
+        if !worth_another_try(&error) {
+            return Err(Unheard::Misfit(error));
+        }
+        if shared.stop.phase() == Phase::Stop
+            && *end.get_or_insert(Instant::now() + LAST_PATIENCE) <= Instant::now()
+        {
+            return Err(Unheard::OutOfTime(error));
+        }
+        tries += 1;
+        if tries.is_power_of_two() {
+            tracing::warn!(%error, tries, outcome = told.name(), "the outcome is not delivered yet; it is tried again");
+        }
+        tokio::select! {
+            () = sleep(jittered(pause)) => {}
+            // Told to stop, it tries again at once, and then in short steps.
+            () = shared.stop.reached(Phase::Stop), if end.is_none() => pause = Duration::from_millis(200),
+        }
+        pause = (pause * 2).min(if end.is_some() { LAST_PATIENCE / 10 } else { LONGEST_PAUSE });
+    }
+}
+
+async fn answered(shared: &Arc<Shared>, answer: Answer) -> Option<TaskView> {
+    match answer {
+        Answer::Completed(answer) => {
+            shared.count(|counts| counts.completed += 1);
+            tracing::info!(generation_id = %answer.generation_id, "completed");
+            if let Some(problem) = answer.next_problem {
+                if ProblemCode::by_name(&problem.code) == Some(ProblemCode::SessionSuperseded) {
+                    shared.give_up(shared.superseded());
+                } else {
+                    tracing::warn!(code = %problem.code, detail = %problem.detail, "the claim for the next task failed");
+                }
+            }
+            next(shared, answer.next).await
+        }
+        Answer::Failed(answer) => {
+            shared.count(|counts| counts.failed += 1);
+            tracing::warn!(status = answer.status.as_str(), attempts_used = answer.attempts_used, "failed");
+            None
+        }
+        Answer::Released(answer) => {
+            shared.count(|counts| counts.released += 1);
+            tracing::info!(status = answer.status.as_str(), "given back");
+            None
+        }
+    }
+}
+
+/// The task that came along, if the worker still takes any; else it is given back.
+async fn next(shared: &Arc<Shared>, claim: Option<ClaimView>) -> Option<TaskView> {
+    let task = claim?.tasks.into_iter().next()?;
+    shared.count(|counts| counts.claimed += 1);
+    if shared.may_claim() {
+        return Some(task);
+    }
+    let _listed = shared.list(task.id, task.attempt);
+    let outcome = Outcome::Released { delay: Duration::ZERO, reason: "the worker ends".to_owned() };
+    match Box::pin(until_answered(shared, &task, &Told::new(shared, &task, outcome).ok()?)).await {
+        Ok(_) => shared.count(|counts| counts.released += 1),
+        Err(Unheard::Refused(error) | Unheard::Misfit(error) | Unheard::OutOfTime(error)) => {
+            tracing::warn!(task_id = %task.id, %error, "could not give the next task back; its lease will run out");
+        }
+    }
+    None
+}

@@ -1,0 +1,196 @@
+//! How an attempt ended, judged from the command's exit and from what it said.
+
+use std::os::unix::process::ExitStatusExt as _;
+use std::process::ExitStatus;
+use std::time::Duration;
+
+use baton_api::request::ErrorFields;
+use baton_model::Payload;
+use serde_json::json;
+
+use crate::logs::printable;
+use crate::output::{ERROR_BYTES, RESULT_BYTES, Said};
+
+/// The most bytes of plain output that are kept when it is not JSON.
+const STDOUT_BYTES: usize = 64 * 1024;
+/// `EX_DATAERR` of sysexits(3): the input is wrong, and stays wrong.
+const EX_DATAERR: i32 = 65;
+/// `EX_TEMPFAIL` of sysexits(3): try again later.
+const EX_TEMPFAIL: i32 = 75;
+
+/// What is to be told to the server.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// It is done.
+    Done(Box<Done>),
+    /// It failed.
+    Failed(Box<Failed>),
+    /// It is given back.
+    Released { delay: Duration, reason: String },
+    /// Nothing: the attempt is no longer this worker's.
+    Lost { reason: String },
+}
+
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Done {
+    pub(crate) result: Option<Payload>,
+    pub(crate) location: Option<String>,
+    pub(crate) kind: Option<String>,
+    pub(crate) metadata: Option<Payload>,
+}
+
+#[derive(Debug, PartialEq)]
+pub(crate) struct Failed {
+    pub(crate) error: ErrorFields,
+    pub(crate) retryable: bool,
+    pub(crate) retry_after: Option<Duration>,
+}
+
+impl Outcome {
+    pub(crate) fn failed(code: &str, message: impl Into<String>, retryable: bool) -> Self {
+        let error = ErrorFields { message: message.into(), code: Some(code.to_owned()), details: None };
+        Self::Failed(Box::new(Failed { error, retryable, retry_after: None }))
+    }
+
+    /// The outcome of a command that has exited by itself.
+    pub(crate) fn of_exit(status: ExitStatus, said: &mut Said, release_delay: Duration) -> Self {
+        if let Some(fail) = said.fail.take() {
+            let retry_after = fail.retry_after();
+            let error = ErrorFields { message: fail.message, code: fail.code, details: fail.details };
+            return Self::Failed(Box::new(Failed {
+                error,
+                retryable: fail.retryable.unwrap_or(true),
+                retry_after,
+            }));
+        }
+        match (status.code(), status.signal()) {
+            (Some(0), _) => Self::Done(Box::new(Done {
+                result: said.result.take().or_else(|| plain_result(said)),
+                location: said.location.take(),
+                kind: said.kind.take(),
+                metadata: said.metadata.take(),
+            })),
+            (Some(EX_TEMPFAIL), _) => {
+                let reason = last_line(said).unwrap_or_else(|| "the command asked to try later".to_owned());
+                Self::Released { delay: release_delay, reason }
+            }
+            (Some(code), _) => {
+                let message = with_stderr(&format!("the command exited with code {code}"), said);
+                Self::failed(&format!("exit_{code}"), message, code != EX_DATAERR)
+            }
+            (None, signal) => {
+                let signal = signal.unwrap_or_default();
+                let message = with_stderr(&format!("the command was ended by signal {signal}"), said);
+                Self::failed(&format!("signal_{signal}"), message, true)
+            }
+        }
+    }
+
+    /// The outcome of a command that ran longer than its task may.
+    pub(crate) fn timed_out(timeout: Duration, said: &Said) -> Self {
+        let message =
+            with_stderr(&format!("the command ran longer than its {} s", timeout.as_secs_f64()), said);
+        Self::failed("timed_out", message, true)
+    }
+}
+
+/// Plain output as a result: itself if it is JSON, else as text; none if there was none.
+fn plain_result(said: &Said) -> Option<Payload> {
+    if said.plain.is_empty() {
+        return None;
+    }
+    if said.plain.is_whole()
+        && let Ok(json) = Payload::parse(said.plain.text(RESULT_BYTES).0.trim())
+    {
+        return Some(json);
+    }
+    let (text, before) = said.plain.text(STDOUT_BYTES);
+    Some(Payload::from_value(&match before {
+        0 => json!({ "stdout": text }),
+        _ => json!({ "stdout": format!("[{before} bytes left out]\n{text}"), "left_out_bytes": before }),
+    }))
+}
+
+/// The end of standard error, which most often tells the cause; `what` alone if there is none.
+fn with_stderr(what: &str, said: &Said) -> String {
+    let (text, before) = said.stderr.text(ERROR_BYTES);
+    let text = printable(text.trim());
+    match (text.is_empty(), before) {
+        (true, _) => what.to_owned(),
+        (false, 0) => text,
+        (false, before) => format!("[{before} bytes left out]\n{text}"),
+    }
+}
+
+fn last_line(said: &Said) -> Option<String> {
+    let text = said.stderr.text(500).0;
+    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
+    Some(printable(line))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn exit(code: i32) -> ExitStatus {
+        ExitStatus::from_raw(code << 8)
+    }
+
+    fn result_of(plain: &[u8]) -> Option<String> {
+        let mut said = Said::nothing();
+        said.plain.push(plain);
+        match Outcome::of_exit(exit(0), &mut said, Duration::ZERO) {
+            Outcome::Done(done) => done.result.map(|result| result.as_str().to_owned()),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn plain_output_is_the_result() {
+        assert_eq!(result_of(b""), None);
+        assert_eq!(result_of(b"{\"a\": 1.50}\n").as_deref(), Some(r#"{"a": 1.50}"#));
+        assert_eq!(result_of(b"hello\n").as_deref(), Some(r#"{"stdout":"hello\n"}"#));
+        assert_eq!(result_of(b"\xff").as_deref(), Some("{\"stdout\":\"\u{fffd}\"}"));
+    }
+
+    #[test]
+    fn long_plain_output_is_cut_at_its_front_with_a_mark() {
+        let text = format!("{}end", "x".repeat(3 * 1024 * 1024));
+        let result = result_of(text.as_bytes()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&result).unwrap();
+        let left_out = text.len() - STDOUT_BYTES;
+        assert_eq!(value["left_out_bytes"], left_out);
+        let stdout = value["stdout"].as_str().unwrap();
+        assert!(stdout.starts_with(&format!("[{left_out} bytes left out]\nxxx")) && stdout.ends_with("xend"));
+    }
+
+    #[test]
+    fn exit_codes_say_whether_to_try_again() {
+        let mut said = Said::nothing();
+        said.stderr.push(b"reading\nno such page\n");
+        let outcome = |code| {
+            let mut said = Said::nothing();
+            said.stderr.push(b"reading\nno such page\n");
+            Outcome::of_exit(exit(code), &mut said, Duration::from_secs(7))
+        };
+        assert_eq!(outcome(3), Outcome::failed("exit_3", "reading\nno such page", true));
+        assert_eq!(outcome(65), Outcome::failed("exit_65", "reading\nno such page", false));
+        let released = Outcome::Released { delay: Duration::from_secs(7), reason: "no such page".to_owned() };
+        assert_eq!(outcome(75), released);
+        let killed = Outcome::of_exit(ExitStatus::from_raw(9), &mut Said::nothing(), Duration::ZERO);
+        assert_eq!(killed, Outcome::failed("signal_9", "the command was ended by signal 9", true));
+    }
+
+    #[test]
+    fn a_failure_that_the_command_tells_goes_before_its_exit_code() {
+        let mut said = Said::nothing();
+        said.result = Some(Payload::default());
+        said.fail = Some(
+            crate::protocol::read(br#"{"fail":{"message":"m","code":"c","retryable":false}}"#)
+                .unwrap()
+                .fail
+                .unwrap(),
+        );
+        assert_eq!(Outcome::of_exit(exit(0), &mut said, Duration::ZERO), Outcome::failed("c", "m", false));
+    }
+}

@@ -1,0 +1,232 @@
+//! What the parts of one worker share: what it runs, its log lines, its counts, and whether it may go on.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use baton_api::request::{ClaimRequest, ReleaseRequest, RunningFields};
+use baton_client::Client;
+use baton_model::{Level, Payload, QueueName, RequestKey, SessionId, TaskId, limits};
+use tokio::sync::{Notify, Semaphore, watch};
+
+use crate::guard::Guard;
+use crate::logs::{self, LogBuffer};
+use crate::options::{Summary, WorkerError, WorkerOptions};
+use crate::stop::{Phase, Stop};
+
+pub(crate) struct Shared {
+    pub(crate) client: Client,
+    pub(crate) options: WorkerOptions,
+    pub(crate) session: SessionId,
+    pub(crate) stop: Stop,
+    pub(crate) guard: Mutex<Guard>,
+    /// One permit for each task that may run at once.
+    pub(crate) slots: Arc<Semaphore>,
+    /// Something is to be told by the next heartbeat.
+    pub(crate) news: Notify,
+    /// Whether the server has taken a heartbeat of this session.
+    pub(crate) known: watch::Sender<bool>,
+    /// Whether the last heartbeat has been asked for.
+    pub(crate) over: watch::Sender<bool>,
+    pub(crate) logs: Mutex<LogBuffer>,
+    running: Mutex<BTreeMap<(TaskId, u32), Entry>>,
+    counts: Mutex<Summary>,
+    error: Mutex<Option<WorkerError>>,
+    claims: AtomicU64,
+}
+
+/// One attempt that the worker holds, from its claim's answer to its own.
+struct Entry {
+    progress: Option<f64>,
+    message: Option<String>,
+    lost: watch::Sender<Option<String>>,
+}
+
+/// An attempt's place on the list that heartbeats tell; it leaves the list when this is dropped.
+pub(crate) struct Listed {
+    pub(crate) task: TaskId,
+    pub(crate) attempt: u32,
+    lost: watch::Receiver<Option<String>>,
+    shared: Arc<Shared>,
+}
+
+impl Listed {
+    /// Waits until the server has said that the attempt is no longer this worker's; the answer is why.
+    pub(crate) async fn lost(&self) -> String {
+        let mut lost = self.lost.clone();
+        let why = lost.wait_for(Option::is_some).await.ok().and_then(|why| why.clone());
+        match why {
+            Some(why) => why,
+            // The sender lives on the list as long as `self`.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+impl Drop for Listed {
+    fn drop(&mut self) {
+        lock(&self.shared.running).remove(&(self.task, self.attempt));
+    }
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Shared {
+    pub(crate) fn new(client: Client, options: WorkerOptions, stop: Stop, guard: Guard) -> Self {
+        Self {
+            client,
+            session: SessionId::from_uuid(options.ids.uuid()),
+            stop,
+            guard: Mutex::new(guard),
+            slots: Arc::new(Semaphore::new(options.concurrency as usize)),
+            news: Notify::new(),
+            known: watch::Sender::new(false),
+            over: watch::Sender::new(false),
+            logs: Mutex::default(),
+            running: Mutex::default(),
+            counts: Mutex::default(),
+            error: Mutex::default(),
+            claims: AtomicU64::new(0),
+            options,
+        }
+    }
+
+    /// A claim of its own name for up to `max_tasks`, which does not wait.
+    pub(crate) fn claim_request(&self, max_tasks: u32) -> ClaimRequest {
+        let number = self.claims.fetch_add(1, Ordering::Relaxed);
+        ClaimRequest {
+            session_id: Some(self.session),
+            queues: match self.options.queues.as_slice() {
+                [] => vec![QueueName::default()],
+                queues => queues.to_vec(),
+            },
+            types: self.options.types.clone(),
+            max_tasks: Some(max_tasks.min(limits::CLAIM_TASKS)),
+            capacity: Some(self.options.concurrency),
+            request_id: Some(RequestKey::from_stored(format!("{}.{number}", self.session))),
+            ..ClaimRequest::new(self.options.id.clone())
+        }
+    }
+
+    /// Puts an attempt on the list; the answer holds its place.
+    pub(crate) fn list(self: &Arc<Self>, task: TaskId, attempt: u32) -> Listed {
+        let (sender, lost) = watch::channel(None);
+        lock(&self.running).insert((task, attempt), Entry { progress: None, message: None, lost: sender });
+        Listed { task, attempt, lost, shared: Arc::clone(self) }
+    }
+
+    pub(crate) fn progress(&self, listed: &Listed, progress: Option<f64>, message: Option<String>) {
+        if let Some(entry) = lock(&self.running).get_mut(&(listed.task, listed.attempt)) {
+            entry.progress = progress.or(entry.progress);
+            if let Some(message) = message {
+                entry.message = Some(logs::printable(&message).chars().take(1_000).collect());
+            }
+        }
+        self.news.notify_one();
+    }
+
+    /// What a heartbeat tells of what runs.
+    pub(crate) fn running(&self) -> Vec<RunningFields> {
+        let told = |(&(task_id, attempt), entry): (&(TaskId, u32), &Entry)| RunningFields {
+            task_id,
+            attempt,
+            progress: entry.progress,
+            message: entry.message.clone(),
+        };
+        lock(&self.running).iter().map(told).collect()
+    }
+
+    /// Hears from the server that an attempt is no longer this worker's.
+    pub(crate) fn lose(&self, task: TaskId, attempt: u32, reason: &str) {
+        if let Some(entry) = lock(&self.running).get(&(task, attempt)) {
+            entry.lost.send_replace(Some(reason.to_owned()));
+        }
+    }
+
+    /// Keeps a line for the next heartbeat.
+    pub(crate) fn log(
+        &self,
+        level: Level,
+        source: &str,
+        task: Option<TaskId>,
+        message: &str,
+        metadata: Option<Payload>,
+    ) {
+        let mut line = logs::line(self.options.clock.now(), level, source, task, message);
+        line.metadata = metadata;
+        lock(&self.logs).push(line);
+        self.news.notify_one();
+    }
+
+    pub(crate) fn count(&self, counted: impl FnOnce(&mut Summary)) {
+        counted(&mut lock(&self.counts));
+    }
+
+    pub(crate) fn summary(&self) -> Summary {
+        *lock(&self.counts)
+    }
+
+    /// The worker cannot go on; it ends what it runs.
+    pub(crate) fn give_up(&self, error: WorkerError) {
+        tracing::error!(worker_id = %self.options.id, %error, "the worker cannot go on");
+        lock(&self.error).get_or_insert(error);
+        self.stop.stop();
+    }
+
+    pub(crate) fn superseded(&self) -> WorkerError {
+        WorkerError::Superseded { worker: self.options.id.clone(), session: self.session }
+    }
+
+    /// Whether the worker had to give up, and why.
+    pub(crate) fn verdict(&self) -> Result<(), WorkerError> {
+        lock(&self.error).take().map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn may_claim(&self) -> bool {
+        self.stop.phase() == Phase::Run
+    }
+
+    /// Waits until nothing runs any more.
+    pub(crate) async fn idle(&self) {
+        // The semaphore is never closed.
+        let _ = self.slots.acquire_many(self.options.concurrency).await;
+    }
+
+    pub(crate) fn finish_beats(&self) {
+        self.over.send_replace(true);
+    }
+
+    /// Gives back what the server thinks this worker holds, but of which it knows nothing: a claim whose answer was
+    /// no longer waited for.
+    pub(crate) async fn give_back_strays(&self) {
+        if lock(&self.error).is_some() {
+            return;
+        }
+        let Ok(worker) = self.client.with_deadline(std::time::Duration::ZERO).worker(&self.options.id).await
+        else {
+            return;
+        };
+        for held in worker.tasks {
+            if lock(&self.running).contains_key(&(held.task_id, held.attempt)) {
+                continue;
+            }
+            let release = ReleaseRequest {
+                worker_id: self.options.id.clone(),
+                attempt: held.attempt,
+                delay_seconds: None,
+                reason: Some("the worker ends".to_owned()),
+            };
+            match self.client.release(held.task_id, &release).await {
+                Ok(_) => {
+                    self.count(|counts| counts.released += 1);
+                    tracing::info!(task_id = %held.task_id, attempt = held.attempt, worker_id = %self.options.id,
+                        "gave back a task whose claim was still under way");
+                }
+                Err(error) => tracing::warn!(task_id = %held.task_id, attempt = held.attempt,
+                    worker_id = %self.options.id, %error, "could not give the task back; its lease will run out"),
+            }
+        }
+    }
+}

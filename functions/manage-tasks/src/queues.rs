@@ -1,0 +1,63 @@
+//! Pausing and resuming queues.
+
+use axum::extract::State;
+use baton_api::answer::QueueView;
+use baton_api::request::ActionRequest;
+use baton_http::{ApiResult, App, OptionalBody, PathId, ok, wire};
+use baton_model::QueueName;
+use baton_store::PauseQueue;
+
+/// Pause a queue
+///
+/// A paused queue gives out no task; what runs goes on. A queue that nobody has named yet is known from now on.
+#[utoipa::path(
+    post,
+    path = "/v1/queues/{queue}/pause",
+    tag = "queues",
+    params(("queue" = String, Path, description = "The queue")),
+    request_body = Option<ActionRequest>,
+    responses(
+        (status = 200, description = "The queue is paused", body = QueueView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn pause(
+    State(app): State<App>,
+    PathId(queue): PathId<QueueName>,
+    OptionalBody(request): OptionalBody<ActionRequest>,
+) -> ApiResult {
+    set(app, queue, true, request).await
+}
+
+/// Resume a queue
+///
+/// The queue gives out its tasks again.
+#[utoipa::path(
+    post,
+    path = "/v1/queues/{queue}/resume",
+    tag = "queues",
+    params(("queue" = String, Path, description = "The queue")),
+    request_body = Option<ActionRequest>,
+    responses(
+        (status = 200, description = "The queue is not paused", body = QueueView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn resume(
+    State(app): State<App>,
+    PathId(queue): PathId<QueueName>,
+    OptionalBody(request): OptionalBody<ActionRequest>,
+) -> ApiResult {
+    set(app, queue, false, request).await
+}
+
+async fn set(app: App, queue: QueueName, paused: bool, request: ActionRequest) -> ApiResult {
+    let by = request.by.clone();
+    let stats = app.store.pause_queue(PauseQueue { now: app.now(), queue, paused, by: request.by }).await?;
+    let by = by.as_ref().map(tracing::field::display);
+    let reason = request.reason;
+    tracing::info!(queue = %stats.queue, by, reason, "{}", if paused { "queue paused" } else { "queue resumed" });
+    ok(&wire::queue_view(stats))
+}

@@ -1,0 +1,93 @@
+//! Asking something of workers. A worker hears of it in the answer to its next heartbeat or claim.
+
+use axum::extract::State;
+use baton_api::answer::WorkerView;
+use baton_api::request::ActionRequest;
+use baton_http::{ApiResult, App, OptionalBody, PathId, ok, wire};
+use baton_model::{Directive, WorkerId};
+use baton_store::Direct;
+
+/// Drain a worker
+///
+/// Asks it to claim nothing more, finish what it runs, and exit.
+#[utoipa::path(
+    post,
+    path = "/v1/workers/{worker}/drain",
+    tag = "workers",
+    params(("worker" = String, Path, description = "The worker")),
+    request_body = Option<ActionRequest>,
+    responses(
+        (status = 200, description = "The worker will be told", body = WorkerView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn drain(
+    State(app): State<App>,
+    PathId(worker): PathId<WorkerId>,
+    OptionalBody(request): OptionalBody<ActionRequest>,
+) -> ApiResult {
+    direct(app, worker, Directive::Drain, request).await
+}
+
+/// Stop a worker
+///
+/// Asks it to give everything back and exit.
+#[utoipa::path(
+    post,
+    path = "/v1/workers/{worker}/stop",
+    tag = "workers",
+    params(("worker" = String, Path, description = "The worker")),
+    request_body = Option<ActionRequest>,
+    responses(
+        (status = 200, description = "The worker will be told", body = WorkerView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn stop(
+    State(app): State<App>,
+    PathId(worker): PathId<WorkerId>,
+    OptionalBody(request): OptionalBody<ActionRequest>,
+) -> ApiResult {
+    direct(app, worker, Directive::Stop, request).await
+}
+
+/// Let a worker run on
+///
+/// Takes back an earlier drain or stop that the worker has not followed yet.
+#[utoipa::path(
+    post,
+    path = "/v1/workers/{worker}/run",
+    tag = "workers",
+    params(("worker" = String, Path, description = "The worker")),
+    request_body = Option<ActionRequest>,
+    responses(
+        (status = 200, description = "The worker will be told", body = WorkerView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn run(
+    State(app): State<App>,
+    PathId(worker): PathId<WorkerId>,
+    OptionalBody(request): OptionalBody<ActionRequest>,
+) -> ApiResult {
+    direct(app, worker, Directive::Run, request).await
+}
+
+async fn direct(app: App, worker: WorkerId, directive: Directive, request: ActionRequest) -> ApiResult {
+    let now = app.now();
+    let detail = app.store.direct_worker(Direct { now, worker, directive }).await?;
+    let by = request.by.as_ref().map(tracing::field::display);
+    tracing::info!(
+        worker_id = %detail.worker.id,
+        directive = directive.as_str(),
+        by,
+        reason = request.reason,
+        "worker directed"
+    );
+    // Its waiting claims are to hear of it now and not when they have waited enough.
+    app.doorbell.ring_worker(&detail.worker.id);
+    ok(&wire::worker_view(detail, &app.leases, now))
+}

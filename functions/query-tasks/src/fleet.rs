@@ -1,0 +1,183 @@
+//! Workers, queues, statistics and log lines.
+
+use std::collections::BTreeMap;
+
+use axum::extract::State;
+use baton_api::answer::{
+    CountView, LogView, Page, QueueView, StatsView, WorkerCountsView, WorkerView,
+};
+use baton_http::{ApiResult, App, PathId, QueryFields, ok, wire};
+use baton_model::{QueueName, State as TaskState, WorkerId};
+use baton_store::{LogFilter, Stats};
+
+/// List workers
+///
+/// By name.
+#[utoipa::path(
+    get,
+    path = "/v1/workers",
+    tag = "workers",
+    params(
+        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
+        ("limit" = Option<u32>, Query, description = "1 to 1,000; 50 if left out"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page<WorkerView>),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list_workers(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+    let page = query.page();
+    query.finish()?;
+    let now = app.now();
+    let page = app.store.workers(page).await?;
+    ok(&wire::page(page, |detail| wire::worker_view(detail, &app.leases, now)))
+}
+
+/// Show a worker
+#[utoipa::path(
+    get,
+    path = "/v1/workers/{worker}",
+    tag = "workers",
+    params(("worker" = String, Path, description = "The worker")),
+    responses(
+        (status = 200, description = "The worker", body = WorkerView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_worker(
+    State(app): State<App>,
+    PathId(worker): PathId<WorkerId>,
+    query: QueryFields,
+) -> ApiResult {
+    query.finish()?;
+    let detail = app.store.worker(&worker).await?;
+    ok(&wire::worker_view(detail, &app.leases, app.now()))
+}
+
+/// List queues
+///
+/// By name.
+#[utoipa::path(
+    get,
+    path = "/v1/queues",
+    tag = "queues",
+    params(
+        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
+        ("limit" = Option<u32>, Query, description = "1 to 1,000; 50 if left out"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page<QueueView>),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list_queues(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+    let page = query.page();
+    query.finish()?;
+    let page = app.store.queues(app.now(), page).await?;
+    ok(&wire::page(page, wire::queue_view))
+}
+
+/// Show a queue
+#[utoipa::path(
+    get,
+    path = "/v1/queues/{queue}",
+    tag = "queues",
+    params(("queue" = String, Path, description = "The queue")),
+    responses(
+        (status = 200, description = "The queue", body = QueueView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_queue(
+    State(app): State<App>,
+    PathId(queue): PathId<QueueName>,
+    query: QueryFields,
+) -> ApiResult {
+    query.finish()?;
+    ok(&wire::queue_view(app.store.queue(&queue, app.now()).await?))
+}
+
+/// Show statistics
+///
+/// Counts, ages and percentiles over everything.
+#[utoipa::path(
+    get,
+    path = "/v1/stats",
+    tag = "operations",
+    responses(
+        (status = 200, description = "The statistics", body = StatsView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_stats(State(app): State<App>, query: QueryFields) -> ApiResult {
+    query.finish()?;
+    ok(&stats_view(app.store.stats(app.now()).await?))
+}
+
+fn stats_view(stats: Stats) -> StatsView {
+    let mut states: BTreeMap<String, u64> =
+        TaskState::ALL.iter().map(|state| (state.as_str().to_owned(), 0)).collect();
+    for count in &stats.counts {
+        *states.entry(count.state.as_str().to_owned()).or_default() += count.tasks;
+    }
+    let counts = stats.counts.into_iter().map(|count| CountView {
+        queue: count.queue,
+        task_type: count.task_type,
+        state: count.state,
+        tasks: count.tasks,
+    });
+    StatsView {
+        at: stats.at,
+        states,
+        counts: counts.collect(),
+        queues: stats.queues.into_iter().map(wire::queue_view).collect(),
+        workers: WorkerCountsView {
+            alive: stats.workers.alive,
+            busy: stats.workers.busy,
+            idle: stats.workers.alive.saturating_sub(stats.workers.busy),
+            lost: stats.workers.lost,
+        },
+    }
+}
+
+/// List log lines
+///
+/// Those that workers sent with their heartbeats, the newest first.
+#[utoipa::path(
+    get,
+    path = "/v1/logs",
+    tag = "operations",
+    params(
+        ("task" = Option<String>, Query, description = "About this task"),
+        ("worker" = Option<String>, Query, description = "From this worker"),
+        ("level" = Option<String>, Query, description = "At least this grave: debug, info, warn or error"),
+        ("from" = Option<String>, Query, description = "Written at this time (RFC 3339) or later"),
+        ("before" = Option<String>, Query, description = "Written before this time (RFC 3339)"),
+        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
+        ("limit" = Option<u32>, Query, description = "1 to 1,000; 50 if left out"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page<LogView>),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list_logs(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+    let filter = LogFilter {
+        task: query.one("task"),
+        worker: query.one("worker"),
+        level: query.one("level"),
+        from: query.one("from"),
+        before: query.one("before"),
+    };
+    let page = query.page();
+    query.finish()?;
+    let page = app.store.logs(filter, page).await?;
+    ok(&wire::page(page, LogView::from))
+}

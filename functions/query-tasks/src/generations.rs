@@ -1,0 +1,68 @@
+//! Generations: the output records of completed tasks.
+
+use axum::extract::State;
+use baton_api::answer::{GenerationView, Page};
+use baton_http::{ApiResult, App, PathId, QueryFields, ok, wire};
+use baton_model::GenerationId;
+use baton_store::GenerationFilter;
+
+/// List generations
+///
+/// The newest first. Those that fit every parameter.
+#[utoipa::path(
+    get,
+    path = "/v1/generations",
+    tag = "generations",
+    params(
+        ("task" = Option<String>, Query, description = "Of this task"),
+        ("type" = Option<String>, Query, description = "Of this task type"),
+        ("queue" = Option<String>, Query, description = "Of this queue"),
+        ("project" = Option<String>, Query, description = "Of this project"),
+        ("worker" = Option<String>, Query, description = "Completed by this worker"),
+        ("finished_from" = Option<String>, Query, description = "Finished at this time (RFC 3339) or later"),
+        ("finished_before" = Option<String>, Query, description = "Finished before this time (RFC 3339)"),
+        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
+        ("limit" = Option<u32>, Query, description = "1 to 1,000; 50 if left out"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page<GenerationView>),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list_generations(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+    let filter = GenerationFilter {
+        task: query.one("task"),
+        task_type: query.one("type"),
+        queue: query.one("queue"),
+        project: query.one("project"),
+        worker: query.one("worker"),
+        finished_from: query.one("finished_from"),
+        finished_before: query.one("finished_before"),
+    };
+    let page = query.page();
+    query.finish()?;
+    let page = app.store.generations(filter, page).await?;
+    ok(&wire::page(page, GenerationView::from))
+}
+
+/// Show a generation
+#[utoipa::path(
+    get,
+    path = "/v1/generations/{id}",
+    tag = "generations",
+    params(("id" = String, Path, description = "The generation")),
+    responses(
+        (status = 200, description = "The generation", body = GenerationView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_generation(
+    State(app): State<App>,
+    PathId(id): PathId<GenerationId>,
+    query: QueryFields,
+) -> ApiResult {
+    query.finish()?;
+    ok(&GenerationView::from(app.store.generation(id).await?))
+}

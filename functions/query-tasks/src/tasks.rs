@@ -1,0 +1,164 @@
+//! Tasks and their histories.
+
+use axum::extract::State;
+use baton_api::answer::{EventView, IdsView, Page, ProgressView, TaskDetailView, TaskView};
+use baton_http::{ApiResult, App, PathId, QueryFields, ok, wire};
+use baton_model::{Expected, TaskId};
+use baton_store::TaskFilter;
+
+/// How many ids a prefix is answered with at most: enough to say that it is ambiguous, and by what.
+const IDS: u32 = 20;
+
+/// List tasks
+///
+/// The newest first. Those that fit every parameter.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks",
+    tag = "tasks",
+    params(
+        ("status" = Option<Vec<String>>, Query,
+            description = "Any of created, queued, retry, running, completed, failed, cancelled; repeated or with commas"),
+        ("type" = Option<String>, Query, description = "Of this type"),
+        ("queue" = Option<String>, Query, description = "In this queue"),
+        ("project" = Option<String>, Query, description = "Of this project"),
+        ("domain" = Option<String>, Query, description = "Of this domain"),
+        ("assigned_by" = Option<String>, Query, description = "Assigned by this one"),
+        ("worker" = Option<String>, Query, description = "Held, or last held, by this worker"),
+        ("created_from" = Option<String>, Query, description = "Created at this time (RFC 3339) or later"),
+        ("created_before" = Option<String>, Query, description = "Created before this time (RFC 3339)"),
+        ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
+        ("limit" = Option<u32>, Query, description = "1 to 1,000; 50 if left out"),
+    ),
+    responses(
+        (status = 200, description = "A page", body = Page<TaskView>),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn list_tasks(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+    let now = app.now();
+    let filter = TaskFilter {
+        statuses: query.many("status"),
+        task_type: query.one("type"),
+        queue: query.one("queue"),
+        project: query.one("project"),
+        domain: query.one("domain"),
+        assigned_by: query.one("assigned_by"),
+        worker: query.one("worker"),
+        created_from: query.one("created_from"),
+        created_before: query.one("created_before"),
+        now,
+    };
+    let page = query.page();
+    query.finish()?;
+    let page = app.store.tasks(filter, page).await?;
+    ok(&wire::page(page, |task| TaskView::new(task, now)))
+}
+
+/// Show a task
+///
+/// With its history, its generation if it is completed, and its worker's last word on it while it runs.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{id}",
+    tag = "tasks",
+    params(("id" = String, Path, description = "The task")),
+    responses(
+        (status = 200, description = "The task", body = TaskDetailView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_task(
+    State(app): State<App>,
+    PathId(id): PathId<TaskId>,
+    query: QueryFields,
+) -> ApiResult {
+    query.finish()?;
+    let detail = app.store.task(id).await?;
+    ok(&TaskDetailView {
+        task: TaskView::new(detail.task, app.now()),
+        history: detail.history.into_iter().map(EventView::from).collect(),
+        generation: detail.generation.map(Into::into),
+        progress: detail.progress.map(ProgressView::from),
+    })
+}
+
+/// Show a task's history
+///
+/// The first event first.
+#[utoipa::path(
+    get,
+    path = "/v1/tasks/{id}/history",
+    tag = "tasks",
+    params(("id" = String, Path, description = "The task")),
+    responses(
+        (status = 200, description = "The events", body = Vec<EventView>),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn get_history(
+    State(app): State<App>,
+    PathId(id): PathId<TaskId>,
+    query: QueryFields,
+) -> ApiResult {
+    query.finish()?;
+    let detail = app.store.task(id).await?;
+    let events: Vec<EventView> = detail.history.into_iter().map(EventView::from).collect();
+    ok(&events)
+}
+
+/// Find task ids by their beginning
+///
+/// At most twenty ids, so that people need not type whole ones.
+#[utoipa::path(
+    get,
+    path = "/v1/task-ids",
+    tag = "tasks",
+    params(("prefix" = String, Query, description = "4 to 36 of the id's first characters")),
+    responses(
+        (status = 200, description = "The ids", body = IdsView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn find_task_ids(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+    let prefix = query.text("prefix");
+    let fits = prefix.as_deref().is_some_and(is_id_prefix);
+    if !fits {
+        let expected = "4 to 36 of a task id's first characters: hexadecimal digits, and hyphens where an id has them";
+        let problem = match &prefix {
+            Some(text) => Expected::text(expected, text),
+            None => Expected::new(expected, "nothing"),
+        };
+        query.refuse("prefix", problem);
+    }
+    query.finish()?;
+    let prefix = prefix.unwrap_or_default().to_ascii_lowercase();
+    ok(&IdsView { ids: app.store.task_ids_by_prefix(&prefix, IDS).await? })
+}
+
+fn is_id_prefix(text: &str) -> bool {
+    let in_place = |(at, c): (usize, char)| match at {
+        8 | 13 | 18 | 23 => c == '-',
+        _ => c.is_ascii_hexdigit(),
+    };
+    (4..=36).contains(&text.len()) && text.char_indices().all(in_place)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_is_the_beginning_of_an_id() {
+        for good in ["0198", "01980A6E", "01980a6e-", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f"] {
+            assert!(is_id_prefix(good), "{good}");
+        }
+        for bad in ["", "019", "0198x", "01980a6e5", "0198-", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398ff", "ü198"] {
+            assert!(!is_id_prefix(bad), "{bad}");
+        }
+    }
+}

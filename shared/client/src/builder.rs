@@ -1,0 +1,76 @@
+//! How a client is set up.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::ClientError;
+use crate::{Client, Inner};
+
+/// Sets up a [`Client`].
+#[derive(Clone, Debug)]
+pub struct ClientBuilder {
+    base: String,
+    timeout: Duration,
+    connect_timeout: Duration,
+    deadline: Duration,
+}
+
+impl ClientBuilder {
+    pub(crate) fn new(base: &str) -> Self {
+        Self {
+            base: base.trim_end_matches('/').to_owned(),
+            timeout: Duration::from_secs(10),
+            connect_timeout: Duration::from_secs(3),
+            deadline: Duration::from_secs(30),
+        }
+    }
+
+    /// How long one request may take; 10 s unless set. A claim that waits is given its waiting time besides.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// How long a connection may take to come about; 3 s unless set.
+    #[must_use]
+    pub fn connect_timeout(mut self, timeout: Duration) -> Self {
+        self.connect_timeout = timeout;
+        self
+    }
+
+    /// How long a request is repeated, where that is safe, before its error is given up to the caller; 30 s unless
+    /// set. Zero: never repeated. Repeated are requests that got no answer, and answers 408, 429, 502, 503 and 504; the
+    /// pauses double from 0.1 s to 3 s, less up to half by chance, or follow the answer's `Retry-After`.
+    #[must_use]
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.deadline = deadline;
+        self
+    }
+
+    /// The client.
+    ///
+    /// # Errors
+    /// [`ClientError::Address`] if the server's address is none.
+    pub fn build(self) -> Result<Client, ClientError> {
+        let wrong = |reason: String| ClientError::Address { given: self.base.clone(), reason };
+        let url = reqwest::Url::parse(&self.base).map_err(|error| wrong(error.to_string()))?;
+        if url.scheme() != "http" || !url.has_host() {
+            return Err(wrong(
+                "only plain http is spoken; put a TLS proxy on this side for https".to_owned(),
+            ));
+        }
+        if url.query().is_some() || url.fragment().is_some() {
+            return Err(wrong("it has a query or a fragment".to_owned()));
+        }
+        let http = reqwest::Client::builder()
+            .connect_timeout(self.connect_timeout)
+            .tcp_nodelay(true)
+            .user_agent(concat!("baton-client/", env!("CARGO_PKG_VERSION")))
+            .redirect(reqwest::redirect::Policy::none())
+            .build()
+            .map_err(|error| wrong(error.to_string()))?;
+        let inner = Inner { http, base: self.base, timeout: self.timeout };
+        Ok(Client { inner: Arc::new(inner), deadline: self.deadline })
+    }
+}

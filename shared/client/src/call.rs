@@ -1,0 +1,182 @@
+//! One request: sent, repeated where that is safe, and its answer read.
+
+use std::time::{Duration, Instant};
+
+use baton_api::Problem;
+use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::{Method, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::Client;
+use crate::error::ClientError;
+
+/// The pause before the first repetition; each further one doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The longest pause before a repetition.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3);
+
+/// When a request may be sent again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// Whenever no answer came: a second sending changes nothing more than the first.
+    Freely,
+    /// Only if the first sending has certainly changed nothing.
+    IfUntouched,
+    /// Not at all: the caller wants to know how things stand now.
+    Never,
+}
+
+/// A request in the making.
+pub(crate) struct Call {
+    method: Method,
+    path: String,
+    query: Vec<(&'static str, String)>,
+    body: Option<Result<Vec<u8>, serde_json::Error>>,
+    idempotency_key: Option<String>,
+    repeat: Repeat,
+    waits: Duration,
+}
+
+impl Call {
+    /// A read, which may be repeated freely.
+    pub(crate) fn get(path: impl Into<String>) -> Self {
+        Self {
+            method: Method::GET,
+            path: path.into(),
+            query: Vec::new(),
+            body: None,
+            idempotency_key: None,
+            repeat: Repeat::Freely,
+            waits: Duration::ZERO,
+        }
+    }
+
+    /// A change, which is repeated only if it has certainly not been made.
+    pub(crate) fn post(path: impl Into<String>, body: &impl Serialize) -> Self {
+        Self {
+            method: Method::POST,
+            body: Some(serde_json::to_vec(body)),
+            repeat: Repeat::IfUntouched,
+            ..Self::get(path)
+        }
+    }
+
+    /// The change may be made twice without harm, if `so`.
+    pub(crate) fn repeatable(mut self, so: bool) -> Self {
+        self.repeat = if so { Repeat::Freely } else { Repeat::IfUntouched };
+        self
+    }
+
+    /// The answer is wanted as it is now.
+    pub(crate) fn once(mut self) -> Self {
+        self.repeat = Repeat::Never;
+        self
+    }
+
+    /// The server recognises a repetition by this key.
+    pub(crate) fn idempotency_key(mut self, key: String) -> Self {
+        self.idempotency_key = Some(key);
+        self.repeatable(true)
+    }
+
+    /// The server may take this long on purpose.
+    pub(crate) fn waits(mut self, wait: Option<Duration>) -> Self {
+        self.waits = wait.unwrap_or_default();
+        self
+    }
+
+    /// Adds a parameter, if there is a value.
+    pub(crate) fn query(mut self, name: &'static str, value: Option<impl ToString>) -> Self {
+        self.query.extend(value.map(|value| (name, value.to_string())));
+        self
+    }
+}
+
+/// A failed sending, and when the server would like the next.
+struct Failed {
+    error: ClientError,
+    retry_after: Option<Duration>,
+}
+
+impl From<ClientError> for Failed {
+    fn from(error: ClientError) -> Self {
+        Self { error, retry_after: None }
+    }
+}
+
+impl Client {
+    /// Sends a request until it is answered, or may not be repeated, or the deadline has passed.
+    pub(crate) async fn call<A: DeserializeOwned>(&self, call: Call) -> Result<A, ClientError> {
+        let Call { method, path, query, body, idempotency_key, repeat, waits } = call;
+        let body = body.transpose().map_err(ClientError::Request)?;
+        let url = format!("{}{path}", self.inner.base);
+        let begun = Instant::now();
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let mut request = self
+                .inner
+                .http
+                .request(method.clone(), &url)
+                .timeout(self.inner.timeout + waits)
+                .query(&query);
+            if let Some(body) = &body {
+                request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            }
+            if let Some(key) = &idempotency_key {
+                request = request.header("idempotency-key", key);
+            }
+            let failed = match self.send(request, &url).await {
+                Ok(answer) => return Ok(answer),
+                Err(failed) => failed,
+            };
+            let again = match repeat {
+                Repeat::Freely => failed.error.is_passing(),
+                Repeat::IfUntouched => failed.error.is_untouched(),
+                Repeat::Never => false,
+            };
+            let jittered = pause.mul_f64(rand::random_range(0.5..=1.0));
+            let wait = failed.retry_after.unwrap_or(jittered);
+            if !again || begun.elapsed() + wait > self.deadline + waits {
+                return Err(failed.error);
+            }
+            tokio::time::sleep(wait).await;
+            pause = (pause * 2).min(LONGEST_PAUSE);
+        }
+    }
+
+    async fn send<A: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+        url: &str,
+    ) -> Result<A, Failed> {
+        let unreachable = |error| ClientError::unreachable(&self.inner.base, error);
+        let answer = request.send().await.map_err(unreachable)?;
+        let status = answer.status();
+        let retry_after = retry_after(&answer);
+        let body = answer.bytes().await.map_err(unreachable)?;
+        let unexpected =
+            |got: String| ClientError::Unexpected { url: url.to_owned(), status: status.as_u16(), got };
+        if status.is_success() {
+            return serde_json::from_slice(&body).map_err(|error| {
+                unexpected(format!("{status} with a body that does not fit: {error}")).into()
+            });
+        }
+        let error = match serde_json::from_slice::<Problem>(&body) {
+            Ok(problem) => ClientError::Problem(Box::new(problem)),
+            Err(_) => unexpected(format!("{status}")),
+        };
+        Err(Failed { error, retry_after })
+    }
+}
+
+/// The pause that the server asks for, if it asks in seconds; held within a minute.
+fn retry_after(answer: &Response) -> Option<Duration> {
+    let seconds: u64 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds.min(60)))
+}
+
+/// A name for a request that nobody has used: 128 bits by chance.
+pub(crate) fn new_key() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}

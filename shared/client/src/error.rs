@@ -1,0 +1,115 @@
+//! What can go wrong with a request.
+
+use baton_api::{Problem, ProblemCode};
+
+/// Why a request brought no answer that was asked for.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The server refused, and said why.
+    #[error("{} ({}): {}", .0.title, .0.code, .0.detail)]
+    Problem(Box<Problem>),
+    /// No answer came.
+    #[error("no answer from {url}: {cause}; check that the server runs there, or name another")]
+    Unreachable {
+        /// The server's address.
+        url: String,
+        /// What happened, in short.
+        cause: String,
+        /// Whether the request may have reached the server.
+        untouched: Untouched,
+        /// The whole of it.
+        #[source]
+        source: reqwest::Error,
+    },
+    /// Something answered, but not as Baton does.
+    #[error(
+        "expected an answer of Baton from {url}, got {got}; check that a Baton server of this version is there"
+    )]
+    Unexpected {
+        /// The address asked.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// What came.
+        got: String,
+    },
+    /// The server's address is none.
+    #[error("expected a server's address such as http://127.0.0.1:7410, got {given:?}: {reason}")]
+    Address {
+        /// What was given.
+        given: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The request could not be written as JSON.
+    #[error("the request cannot be written as JSON")]
+    Request(#[source] serde_json::Error),
+}
+
+/// Whether a request without an answer may have changed something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Untouched {
+    /// It never reached the server.
+    Yes,
+    /// It may have reached it.
+    Unknown,
+}
+
+impl ClientError {
+    /// The problem, if the server told one.
+    pub fn problem(&self) -> Option<&Problem> {
+        match self {
+            Self::Problem(problem) => Some(problem),
+            _ => None,
+        }
+    }
+
+    /// The problem's code, if the server told one that is known here.
+    pub fn code(&self) -> Option<ProblemCode> {
+        self.problem().and_then(|problem| ProblemCode::by_name(&problem.code))
+    }
+
+    /// Whether the same request may well succeed later: no answer, or a server that is busy or out of order.
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Problem(problem) => passing_status(problem.status),
+            Self::Unexpected { status, .. } => passing_status(*status),
+            Self::Address { .. } | Self::Request(_) => false,
+        }
+    }
+
+    /// Whether it is certain that the server has changed nothing.
+    pub(crate) fn is_untouched(&self) -> bool {
+        match self {
+            Self::Unreachable { untouched, .. } => *untouched == Untouched::Yes,
+            Self::Problem(problem) => matches!(
+                ProblemCode::by_name(&problem.code),
+                Some(ProblemCode::Busy | ProblemCode::StorageFull | ProblemCode::StorageUnavailable)
+            ),
+            Self::Unexpected { .. } | Self::Address { .. } | Self::Request(_) => false,
+        }
+    }
+
+    pub(crate) fn unreachable(base: &str, error: reqwest::Error) -> Self {
+        let untouched = if error.is_connect() { Untouched::Yes } else { Untouched::Unknown };
+        let cause = if error.is_timeout() {
+            "it took too long".to_owned()
+        } else {
+            // reqwest's own text is only "error sending request"; the reason lies at the end of the chain.
+            let mut deepest: &dyn std::error::Error = &error;
+            while let Some(source) = deepest.source() {
+                deepest = source;
+            }
+            deepest.to_string()
+        };
+        let source = error.without_url();
+        Self::Unreachable { url: base.to_owned(), cause, untouched, source }
+    }
+}
+
+/// 408 and 503 are Baton's own; 429, 502 and 504 come from gateways before it.
+fn passing_status(status: u16) -> bool {
+    matches!(status, 408 | 429 | 502 | 503 | 504)
+}

@@ -1,0 +1,320 @@
+//! One method for each route.
+//!
+//! Every method answers with [`ClientError`] as it says; the routes' own problem codes are in the OpenAPI document,
+//! which the server gives at `/openapi.json`.
+
+use std::time::Duration;
+
+use baton_api::answer::{
+    BatchAnswer, ClaimView, CompletedView, CreatedTask, EndedView, EventView, GenerationView, HealthView,
+    HeartbeatView, IdsView, LogView, Page, QueueView, ReapView, StatsView, TaskDetailView, TaskView,
+    WorkerView,
+};
+use baton_api::request::{
+    ActionRequest, ClaimRequest, CompleteRequest, CreateBatch, CreateTask, FailRequest, HeartbeatRequest,
+    ReapRequest, ReleaseRequest, RetryRequest,
+};
+use baton_model::{Directive, GenerationId, QueueName, TaskId, WorkerId};
+
+use crate::call::{Call, new_key};
+use crate::query::{GenerationQuery, LogQuery, TaskQuery};
+use crate::{Client, ClientError};
+
+/// Producers: create, cancel, retry.
+impl Client {
+    /// Creates a task, under an idempotency key of the client's own making: however often the request must be sent,
+    /// there is one task.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_task(&self, task: &CreateTask) -> Result<CreatedTask, ClientError> {
+        self.create_task_once(task, &new_key()).await
+    }
+
+    /// Creates a task under the caller's idempotency key, which also holds over restarts of the caller: the same key
+    /// with the same task gives the first answer again for 24 hours.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_task_once(&self, task: &CreateTask, key: &str) -> Result<CreatedTask, ClientError> {
+        self.call(Call::post("/v1/tasks", task).idempotency_key(key.to_owned())).await
+    }
+
+    /// Creates 1 to 1,000 tasks, under an idempotency key of the client's own making.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_batch(&self, batch: &CreateBatch) -> Result<BatchAnswer, ClientError> {
+        self.create_batch_once(batch, &new_key()).await
+    }
+
+    /// Creates 1 to 1,000 tasks under the caller's idempotency key.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_batch_once(
+        &self,
+        batch: &CreateBatch,
+        key: &str,
+    ) -> Result<BatchAnswer, ClientError> {
+        self.call(Call::post("/v1/tasks/batch", batch).idempotency_key(key.to_owned())).await
+    }
+
+    /// Calls a task off. A cancelled task stays as it is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn cancel(&self, id: TaskId, action: &ActionRequest) -> Result<TaskView, ClientError> {
+        self.call(Call::post(format!("/v1/tasks/{id}/cancel"), action).repeatable(true)).await
+    }
+
+    /// Puts a failed or cancelled task back into its queue, with a fresh set of attempts.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn retry(&self, id: TaskId, retry: &RetryRequest) -> Result<TaskView, ClientError> {
+        self.call(Call::post(format!("/v1/tasks/{id}/retry"), retry)).await
+    }
+}
+
+/// Workers: claim, beat, complete, fail, release.
+impl Client {
+    /// Asks for work. Repeated freely if it has a `request_id`, as the same id gives the same leases.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn claim(&self, claim: &ClaimRequest) -> Result<ClaimView, ClientError> {
+        let call = Call::post("/v1/claims", claim);
+        self.call(call.repeatable(claim.request_id.is_some()).waits(claim.wait_seconds)).await
+    }
+
+    /// Completes a task. The same completion sent again is answered as the first time; a claim that comes along is
+    /// repeated freely only if it has a `request_id`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn complete(
+        &self,
+        id: TaskId,
+        completion: &CompleteRequest,
+    ) -> Result<CompletedView, ClientError> {
+        let safe = completion.claim.as_ref().is_none_or(|claim| claim.request_id.is_some());
+        self.call(Call::post(format!("/v1/tasks/{id}/complete"), completion).repeatable(safe)).await
+    }
+
+    /// Fails an attempt.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn fail(&self, id: TaskId, failure: &FailRequest) -> Result<EndedView, ClientError> {
+        self.call(Call::post(format!("/v1/tasks/{id}/fail"), failure).repeatable(true)).await
+    }
+
+    /// Gives a task back unharmed: the attempt does not count.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn release(&self, id: TaskId, release: &ReleaseRequest) -> Result<EndedView, ClientError> {
+        self.call(Call::post(format!("/v1/tasks/{id}/release"), release).repeatable(true)).await
+    }
+
+    /// Beats: says what the worker runs, ships its log lines, and learns which leases are gone.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn heartbeat(
+        &self,
+        worker: &WorkerId,
+        beat: &HeartbeatRequest,
+    ) -> Result<HeartbeatView, ClientError> {
+        self.call(Call::post(format!("/v1/workers/{worker}/heartbeat"), beat).repeatable(true)).await
+    }
+}
+
+/// Operators: direct workers, pause queues, reap.
+impl Client {
+    /// Asks a worker to drain, to stop, or to run on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn direct(
+        &self,
+        worker: &WorkerId,
+        directive: Directive,
+        action: &ActionRequest,
+    ) -> Result<WorkerView, ClientError> {
+        let path = format!("/v1/workers/{worker}/{}", directive.as_str());
+        self.call(Call::post(path, action).repeatable(true)).await
+    }
+
+    /// Makes claims pass a queue by.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn pause_queue(
+        &self,
+        queue: &QueueName,
+        action: &ActionRequest,
+    ) -> Result<QueueView, ClientError> {
+        self.call(Call::post(format!("/v1/queues/{queue}/pause"), action).repeatable(true)).await
+    }
+
+    /// Makes claims take from a queue again.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn resume_queue(
+        &self,
+        queue: &QueueName,
+        action: &ActionRequest,
+    ) -> Result<QueueView, ClientError> {
+        self.call(Call::post(format!("/v1/queues/{queue}/resume"), action).repeatable(true)).await
+    }
+
+    /// Takes back tasks whose lease is lost, now instead of at the reaper's next round.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn reap(&self, reap: &ReapRequest) -> Result<ReapView, ClientError> {
+        self.call(Call::post("/v1/reap", reap)).await
+    }
+}
+
+/// Everyone: look.
+impl Client {
+    /// A page of tasks, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn tasks(&self, query: &TaskQuery) -> Result<Page<TaskView>, ClientError> {
+        self.call(query.call()).await
+    }
+
+    /// A task with its history and, if it is completed, its output record.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn task(&self, id: TaskId) -> Result<TaskDetailView, ClientError> {
+        self.call(Call::get(format!("/v1/tasks/{id}"))).await
+    }
+
+    /// A task's history, the first event first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn history(&self, id: TaskId) -> Result<Page<EventView>, ClientError> {
+        self.call(Call::get(format!("/v1/tasks/{id}/history"))).await
+    }
+
+    /// The ids that begin with `prefix`, at most twenty.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn task_ids(&self, prefix: &str) -> Result<IdsView, ClientError> {
+        self.call(Call::get("/v1/task-ids").query("prefix", Some(prefix))).await
+    }
+
+    /// A page of output records, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn generations(&self, query: &GenerationQuery) -> Result<Page<GenerationView>, ClientError> {
+        self.call(query.call()).await
+    }
+
+    /// One output record.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn generation(&self, id: GenerationId) -> Result<GenerationView, ClientError> {
+        self.call(Call::get(format!("/v1/generations/{id}"))).await
+    }
+
+    /// A page of workers by name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn workers(
+        &self,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<WorkerView>, ClientError> {
+        self.call(Call::get("/v1/workers").query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// One worker with what it holds.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn worker(&self, id: &WorkerId) -> Result<WorkerView, ClientError> {
+        self.call(Call::get(format!("/v1/workers/{id}"))).await
+    }
+
+    /// A page of queues by name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn queues(
+        &self,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<QueueView>, ClientError> {
+        self.call(Call::get("/v1/queues").query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// One queue.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn queue(&self, name: &QueueName) -> Result<QueueView, ClientError> {
+        self.call(Call::get(format!("/v1/queues/{name}"))).await
+    }
+
+    /// Counts, ages and percentiles.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn stats(&self) -> Result<StatsView, ClientError> {
+        self.call(Call::get("/v1/stats")).await
+    }
+
+    /// A page of log lines that workers shipped, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn logs(&self, query: &LogQuery) -> Result<Page<LogView>, ClientError> {
+        self.call(query.call()).await
+    }
+
+    /// Whether the server is there. Never repeated; see [`Client::wait_until_ready`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn livez(&self) -> Result<HealthView, ClientError> {
+        self.call(Call::get("/livez").once()).await
+    }
+
+    /// Whether the server can do its work. Never repeated; see [`Client::wait_until_ready`].
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn readyz(&self) -> Result<HealthView, ClientError> {
+        self.call(Call::get("/readyz").once()).await
+    }
+
+    /// Waits for up to `patience` until the server can do its work.
+    ///
+    /// # Errors
+    /// The last [`ClientError`], if it could not by then.
+    pub async fn wait_until_ready(&self, patience: Duration) -> Result<HealthView, ClientError> {
+        self.with_deadline(patience).call(Call::get("/readyz")).await
+    }
+
+    /// The API's own description.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn openapi(&self) -> Result<serde_json::Value, ClientError> {
+        self.call(Call::get("/openapi.json")).await
+    }
+}

@@ -1,0 +1,198 @@
+//! When the client sends a request again, against a server whose answers are written down beforehand.
+#![allow(clippy::unwrap_used, reason = "the helpers of tests fail as tests do")]
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use baton_api::request::{ActionRequest, ClaimRequest, CreateTask, RetryRequest};
+use baton_api::{Problem, ProblemCode};
+use baton_client::{Client, ClientError};
+use baton_model::{Directive, EventKind, TaskId};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+
+/// What the server does with one connection.
+enum Step {
+    /// Reads the request and hangs up.
+    HangUp,
+    /// Answers with this status and body.
+    Answer(u16, String),
+}
+
+struct Script {
+    base: String,
+    heard: Arc<Mutex<Vec<String>>>,
+}
+
+impl Script {
+    /// One connection for each step; after the last, every further one is refused.
+    async fn start(steps: Vec<Step>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let log = Arc::clone(&heard);
+        tokio::spawn(async move {
+            for step in steps {
+                let (mut socket, _) = listener.accept().await.unwrap();
+                let request = read_request(&mut socket).await;
+                log.lock().unwrap().push(request);
+                if let Step::Answer(status, body) = step {
+                    let length = body.len();
+                    let head = format!(
+                        "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+                    );
+                    socket.write_all(head.as_bytes()).await.unwrap();
+                }
+            }
+        });
+        Self { base, heard }
+    }
+
+    fn client(&self) -> Client {
+        Client::builder(&self.base).deadline(Duration::from_secs(10)).build().unwrap()
+    }
+
+    fn heard(&self) -> Vec<String> {
+        self.heard.lock().unwrap().clone()
+    }
+}
+
+async fn read_request(socket: &mut tokio::net::TcpStream) -> String {
+    let mut bytes = Vec::new();
+    loop {
+        let mut chunk = [0; 4096];
+        let count = socket.read(&mut chunk).await.unwrap();
+        bytes.extend_from_slice(&chunk[..count]);
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = header(head, "content-length").map_or(0, |length| length.parse().unwrap());
+            if body.len() >= length {
+                return text;
+            }
+        }
+        assert_ne!(count, 0, "the request breaks off: {text}");
+    }
+}
+
+fn header<'a>(head: &'a str, name: &str) -> Option<&'a str> {
+    head.lines()
+        .find_map(|line| line.split_once(": ").filter(|(key, _)| key.eq_ignore_ascii_case(name)))
+        .map(|(_, value)| value)
+}
+
+fn problem(code: ProblemCode) -> Step {
+    let problem = Problem::new(code, "told by the test");
+    Step::Answer(problem.status, serde_json::to_string(&problem).unwrap())
+}
+
+const TASK: &str = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+
+fn created() -> Step {
+    let body = format!(
+        r#"{{"id":"{TASK}","status":"queued","created_at":"2026-01-31T08:15:00Z","run_after":"2026-01-31T08:15:00Z"}}"#
+    );
+    Step::Answer(201, body)
+}
+
+#[tokio::test]
+async fn a_creation_is_repeated_under_one_key_until_it_is_answered() {
+    let script = Script::start(vec![Step::HangUp, problem(ProblemCode::OutcomeUnknown), created()]).await;
+    let task = CreateTask::new("render".parse().unwrap());
+
+    let answer = script.client().create_task(&task).await.unwrap();
+
+    assert_eq!(answer.id.to_string(), TASK);
+    let heard = script.heard();
+    assert_eq!(heard.len(), 3);
+    let keys: Vec<_> = heard.iter().map(|request| header(request, "idempotency-key").unwrap()).collect();
+    assert!(keys[0].len() >= 32 && keys.iter().all(|key| *key == keys[0]), "{keys:?}");
+    assert!(heard[0].ends_with(r#"{"type":"render"}"#), "{}", heard[0]);
+}
+
+#[tokio::test]
+async fn two_creations_have_two_keys() {
+    let script = Script::start(vec![created(), created()]).await;
+    let (client, task) = (script.client(), CreateTask::new("render".parse().unwrap()));
+    client.create_task(&task).await.unwrap();
+    client.create_task(&task).await.unwrap();
+    let heard = script.heard();
+    assert_ne!(header(&heard[0], "idempotency-key"), header(&heard[1], "idempotency-key"));
+}
+
+#[tokio::test]
+async fn a_claim_is_repeated_only_if_it_has_a_name() {
+    let nameless = ClaimRequest::new("w1".parse().unwrap());
+    let script = Script::start(vec![Step::HangUp]).await;
+    let error = script.client().claim(&nameless).await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }), "{error}");
+    assert_eq!(script.heard().len(), 1);
+
+    let named = ClaimRequest { request_id: Some("c1".parse().unwrap()), ..nameless };
+    let script = Script::start(vec![Step::HangUp, Step::Answer(200, r#"{"tasks":[]}"#.to_owned())]).await;
+    assert!(script.client().claim(&named).await.unwrap().tasks.is_empty());
+    assert_eq!(script.heard().len(), 2);
+}
+
+#[tokio::test]
+async fn a_retry_is_repeated_when_nothing_was_changed_but_not_when_that_is_unknown() {
+    let id: TaskId = TASK.parse().unwrap();
+    let script = Script::start(vec![problem(ProblemCode::Busy), problem(ProblemCode::OutcomeUnknown)]).await;
+
+    let error = script.client().retry(id, &RetryRequest::default()).await.unwrap_err();
+
+    assert_eq!(error.code(), Some(ProblemCode::OutcomeUnknown));
+    assert_eq!(script.heard().len(), 2);
+}
+
+#[tokio::test]
+async fn a_refusal_is_told_at_once_with_its_code() {
+    let script = Script::start(vec![problem(ProblemCode::WorkerNotFound)]).await;
+    let worker = "w1".parse().unwrap();
+    let error =
+        script.client().direct(&worker, Directive::Drain, &ActionRequest::default()).await.unwrap_err();
+    assert_eq!(error.code(), Some(ProblemCode::WorkerNotFound));
+    assert_eq!(error.to_string(), "No such worker (worker_not_found): told by the test");
+    assert!(script.heard()[0].starts_with("POST /v1/workers/w1/drain HTTP/1.1"));
+}
+
+#[tokio::test]
+async fn without_a_server_the_error_names_its_address_and_what_to_do() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    drop(listener);
+    let client = Client::builder(&base).deadline(Duration::from_millis(300)).build().unwrap();
+    let error = client.stats().await.unwrap_err().to_string();
+    assert!(error.starts_with(&format!("no answer from {base}: Connection refused")), "{error}");
+    assert!(error.ends_with("check that the server runs there, or name another"), "{error}");
+}
+
+#[tokio::test]
+async fn an_answer_that_is_not_batons_is_told_as_such() {
+    let script = Script::start(vec![Step::Answer(200, "<html>".to_owned())]).await;
+    let error = script.client().livez().await.unwrap_err();
+    assert!(matches!(error, ClientError::Unexpected { status: 200, .. }), "{error}");
+    let script = Script::start(vec![Step::Answer(404, "<html>".to_owned())]).await;
+    let error = script.client().stats().await.unwrap_err();
+    assert!(matches!(error, ClientError::Unexpected { status: 404, .. }), "{error}");
+}
+
+#[tokio::test]
+#[ignore = "baton-api reads EventView by serde's flatten, which cannot read a Payload (RawValue) back"]
+async fn a_history_with_failures_and_their_details_is_read() {
+    let body = r#"{"items":[{"seq":2,"at":"2026-01-31T08:15:00Z","kind":"attempt_failed","from":"running",
+        "to":"failed","attempt":1,"worker":"w1","error":{"message":"m","code":"c","details":{"a":[1.50]}}}]}"#;
+    let script = Script::start(vec![Step::Answer(200, body.to_owned())]).await;
+    let page = script.client().history(TASK.parse().unwrap()).await.unwrap();
+    assert_eq!(page.items[0].kind, EventKind::AttemptFailed);
+    let details = page.items[0].detail.error.as_ref().unwrap().details.as_ref().unwrap();
+    assert_eq!(details.as_str(), r#"{"a":[1.50]}"#);
+}
+
+#[test]
+fn an_address_that_is_none_is_refused() {
+    for wrong in ["", "localhost:7410", "https://a.example", "http://a.example/?x=1", "ftp://a.example"] {
+        let error = Client::new(wrong).unwrap_err();
+        assert!(matches!(error, ClientError::Address { .. }), "{wrong}: {error}");
+    }
+    assert_eq!(Client::new("http://127.0.0.1:7410/").unwrap().base(), "http://127.0.0.1:7410");
+}

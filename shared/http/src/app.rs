@@ -1,0 +1,76 @@
+//! The state that all handlers share.
+
+use std::ops::Deref;
+use std::sync::Arc;
+
+use baton_model::{LeasePolicy, Limits, Timestamp};
+use baton_runtime::settings::Retention;
+use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
+use baton_store::TaskStore;
+
+/// What handlers work with. Copies share the same parts.
+#[derive(Clone)]
+pub struct App(Arc<Parts>);
+
+/// The parts of an [`App`].
+pub struct Parts {
+    /// The one truth.
+    pub store: Arc<dyn TaskStore>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn Ids>,
+    /// Wakes waiting claims; the same that the store rings.
+    pub doorbell: Arc<LocalDoorbell>,
+    /// What is taken and what refused.
+    pub limits: Limits,
+    /// When leases are lost.
+    pub leases: LeasePolicy,
+    /// How many tasks a worker may hold that states no capacity.
+    pub worker_cap: u32,
+    /// How long what is over is kept.
+    pub retention: Retention,
+    /// Says when to stop; waiting claims then answer at once.
+    pub shutdown: Shutdown,
+}
+
+impl App {
+    /// An app of these parts.
+    pub fn new(parts: Parts) -> Self {
+        Self(Arc::new(parts))
+    }
+
+    /// An app as `settings` say, with what only the program can bring.
+    pub fn configured(
+        settings: &Settings,
+        store: Arc<dyn TaskStore>,
+        doorbell: Arc<LocalDoorbell>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Self {
+        Self::new(Parts {
+            store,
+            clock,
+            ids,
+            doorbell,
+            limits: settings.limits,
+            leases: settings.leases,
+            worker_cap: settings.worker_cap,
+            retention: settings.retention,
+            shutdown: Shutdown::new(),
+        })
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
+}

@@ -1,0 +1,203 @@
+//! What every request gets around it: an id, a span, a time limit, and an answer also when its handler panics.
+//!
+//! One layer and not five: each layer of an axum router costs a request two allocations and a clone of what is below
+//! it. As a tower service it stands around the router of a server and around that of a single function alike.
+
+use std::any::Any;
+use std::convert::Infallible;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::response::{IntoResponse, Response};
+use baton_api::ProblemCode;
+use baton_model::RequestKey;
+use baton_runtime::Ids;
+use bytes::Bytes;
+use http::header::ALLOW;
+use http::{HeaderName, HeaderValue, Request};
+use tower::Service;
+use tracing::Instrument;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::app::App;
+use crate::error::ApiError;
+
+/// The header that carries a request's id, there and back.
+pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+/// A router with all that surrounds a request.
+#[derive(Clone)]
+pub struct Envelope {
+    router: Router,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    timeout: Duration,
+    slow: Vec<(&'static str, Duration)>,
+    seed: u64,
+    count: AtomicU64,
+}
+
+impl Envelope {
+    /// Puts an envelope around a router: unknown routes and methods become problems, and a request that takes longer
+    /// than `timeout` is given up; the paths of `slow` may take as much longer as they say.
+    pub fn new(
+        router: OpenApiRouter<App>,
+        app: App,
+        timeout: Duration,
+        slow: Vec<(&'static str, Duration)>,
+    ) -> Self {
+        let (router, _) = router.split_for_parts();
+        let seed = seed(&*app.ids);
+        let router = router
+            .fallback(no_such_route)
+            .method_not_allowed_fallback(method_not_allowed)
+            .with_state(app);
+        Self { router, shared: Arc::new(Shared { timeout, slow, seed, count: AtomicU64::new(0) }) }
+    }
+}
+
+impl fmt::Debug for Envelope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Envelope").field("timeout", &self.shared.timeout).finish_non_exhaustive()
+    }
+}
+
+/// Sixty-four bits that differ from process to process, from the random part of an id.
+fn seed(ids: &dyn Ids) -> u64 {
+    let mut random = [0; 8];
+    random.copy_from_slice(&ids.uuid().as_bytes()[8..]);
+    u64::from_be_bytes(random)
+}
+
+impl Shared {
+    /// The caller's id for its request if it is sane, else a fresh one.
+    fn request_id(&self, given: Option<&HeaderValue>) -> HeaderValue {
+        if let Some(given) = given
+            && given.to_str().is_ok_and(|text| text.parse::<RequestKey>().is_ok())
+        {
+            return given.clone();
+        }
+        // SplitMix64's mixer is a bijection, so that no two requests of a process share an id.
+        let mut id = self.seed.wrapping_add(self.count.fetch_add(1, Ordering::Relaxed));
+        id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        id ^= id >> 31;
+        let hex = b"0123456789abcdef";
+        let digits: Vec<u8> = (0..16).map(|place| hex[(id >> (60 - 4 * place)) as usize & 15]).collect();
+        HeaderValue::from_maybe_shared(Bytes::from(digits)).unwrap_or(HeaderValue::from_static("0"))
+    }
+
+    fn timeout(&self, path: &str) -> Duration {
+        let longer = self.slow.iter().find(|(slow, _)| *slow == path).map(|(_, longer)| *longer);
+        self.timeout + longer.unwrap_or_default()
+    }
+}
+
+impl<B> Service<Request<B>> for Envelope
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let id = self.shared.request_id(request.headers().get(REQUEST_ID));
+        let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default());
+        let answered = answer(self.router.clone(), request, Arc::clone(&self.shared), id);
+        Box::pin(async { Ok(answered.await) }.instrument(span))
+    }
+}
+
+async fn answer<B>(
+    mut router: Router,
+    request: Request<B>,
+    shared: Arc<Shared>,
+    id: HeaderValue,
+) -> Response
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<axum::BoxError>,
+{
+    // Each request is a line at debug, and no work at all above it.
+    let logged = tracing::enabled!(tracing::Level::DEBUG)
+        .then(|| (request.method().clone(), request.uri().path().to_owned(), Instant::now()));
+    let timeout = shared.timeout(request.uri().path());
+    let routed = async { router.call(request).await.unwrap_or_else(|never| match never {}) };
+    let mut response = match tokio::time::timeout(timeout, survive(routed)).await {
+        Ok(response) => response,
+        Err(_) => ApiError::new(
+            ProblemCode::RequestTimeout,
+            format!(
+                "the request took longer than {} s and was given up; it may have been done: look, or send it again, \
+                 which is safe with an Idempotency-Key or a chosen id",
+                timeout.as_secs_f64()
+            ),
+        )
+        .into_response(),
+    };
+    if let Some(error) = response.extensions_mut().remove::<ApiError>() {
+        error.log();
+        response = error.respond(id.to_str().ok(), response.headers().get(ALLOW));
+    }
+    if let Some((method, path, began)) = logged {
+        let status = response.status().as_u16();
+        let millis = began.elapsed().as_secs_f64() * 1e3;
+        tracing::debug!(%method, path, status, millis, "request answered");
+    }
+    response.headers_mut().insert(REQUEST_ID, id);
+    response
+}
+
+/// Polls a handler to its end, also if that end is a panic.
+async fn survive(routed: impl Future<Output = Response>) -> Response {
+    let mut routed = pin!(routed);
+    // A handler shares with others only what locks and channels guard, so that a half-done one harms nobody.
+    let polled = poll_fn(|context| {
+        match catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context))) {
+            Ok(poll) => poll.map(Ok),
+            Err(panic) => Poll::Ready(Err(panic)),
+        }
+    });
+    match polled.await {
+        Ok(response) => response,
+        Err(panic) => {
+            tracing::error!(panic = panic_message(&*panic), "a handler panicked");
+            ApiError::internal().into_response()
+        }
+    }
+}
+
+fn panic_message(panic: &(dyn Any + Send)) -> &str {
+    match (panic.downcast_ref::<&str>(), panic.downcast_ref::<String>()) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "(no message)",
+    }
+}
+
+async fn no_such_route(request: axum::extract::Request) -> ApiError {
+    let path = baton_model::Expected::text("", request.uri().path()).got;
+    let detail = format!("no route has the path {path}; /openapi.json lists those that exist");
+    ApiError::new(ProblemCode::RouteNotFound, detail)
+}
+
+async fn method_not_allowed(request: axum::extract::Request) -> ApiError {
+    let method = baton_model::Expected::text("", request.method().as_str()).got;
+    let path = baton_model::Expected::text("", request.uri().path()).got;
+    ApiError::new(ProblemCode::MethodNotAllowed, format!("the route {path} does not take {method}"))
+}

@@ -1,0 +1,283 @@
+//! Errors as problem documents: what happened and what to do next for the caller, the cause for the log.
+
+use std::error::Error;
+use std::sync::Arc;
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use baton_api::fields::BodyError;
+use baton_api::{FieldError, Problem, ProblemCode};
+use baton_model::Expected;
+use baton_model::transition::Refusal;
+use baton_store::{ItemRefusal, StoreError};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::{HeaderValue, StatusCode};
+
+/// What a handler answers, or why not.
+pub type ApiResult = Result<Response, ApiError>;
+
+/// How many wrong fields are listed at most.
+const FIELDS_LISTED: usize = 1_000;
+
+/// Why a request was not done. As a response it is a problem document; the [`crate::Envelope`] adds the request's id.
+#[derive(Clone, Debug)]
+pub struct ApiError(Box<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    code: ProblemCode,
+    problem: Problem,
+    cause: Option<Arc<dyn Error + Send + Sync>>,
+}
+
+impl ApiError {
+    /// A problem of this code. The detail says what happened and what to do next.
+    pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
+        Self(Box::new(Inner { code, problem: Problem::new(code, detail), cause: None }))
+    }
+
+    /// Some fields do not fit: all of them are listed.
+    pub fn fields(errors: Vec<FieldError>) -> Self {
+        let detail = match errors.as_slice() {
+            [only] => format!("{only}; mend the field and send the request again"),
+            many if many.len() > FIELDS_LISTED => format!(
+                "{} fields do not fit, and `errors` lists the first {FIELDS_LISTED}; mend them and send the request again",
+                many.len()
+            ),
+            many => format!(
+                "{} fields do not fit, and `errors` lists each; mend them and send the request again",
+                many.len()
+            ),
+        };
+        let mut error = Self::new(ProblemCode::InvalidFields, detail);
+        error.0.problem.errors = errors;
+        error.0.problem.errors.truncate(FIELDS_LISTED);
+        error
+    }
+
+    /// One field does not fit.
+    pub fn field(field: impl Into<String>, problem: Expected) -> Self {
+        Self::fields(vec![FieldError { field: field.into(), expected: problem.expected, got: problem.got }])
+    }
+
+    /// Adds what concerns single fields or items.
+    #[must_use]
+    pub fn with_errors(mut self, errors: Vec<FieldError>) -> Self {
+        self.0.problem.errors = errors;
+        self
+    }
+
+    fn caused_by(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
+        self.0.cause = Some(Arc::new(cause));
+        self
+    }
+
+    /// The code.
+    pub fn code(&self) -> ProblemCode {
+        self.0.code
+    }
+
+    /// Writes to the log what the caller is not told, if there is something.
+    pub fn log(&self) {
+        let Some(cause) = &self.0.cause else { return };
+        let mut chain = cause.to_string();
+        let mut source = cause.source();
+        while let Some(inner) = source {
+            chain = format!("{chain}: {inner}");
+            source = inner.source();
+        }
+        tracing::error!(code = self.code().as_str(), cause = chain, "a request failed");
+    }
+
+    /// The problem document, as part of another answer.
+    pub fn into_problem(self) -> Problem {
+        self.0.problem
+    }
+
+    /// The response, with the request's id, and with the methods that a route takes where that is the problem.
+    pub(crate) fn respond(mut self, request_id: Option<&str>, allow: Option<&HeaderValue>) -> Response {
+        self.0.problem.request_id = request_id.map(str::to_owned);
+        if let Some(allow) = allow.and_then(|allow| allow.to_str().ok()) {
+            self.0.problem.detail = format!("{}; it takes {allow}", self.0.problem.detail);
+        }
+        let status =
+            StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        // A problem is made of text and numbers, which always serialise.
+        let body = serde_json::to_vec(&self.0.problem).unwrap_or_default();
+        let mut response = Response::new(Body::from(body));
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        }
+        if let Some(allow) = allow {
+            headers.insert(ALLOW, allow.clone());
+        }
+        response
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let mut response = self.clone().respond(None, None);
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+impl From<BodyError> for ApiError {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::NotJson(position) => Self::new(
+                ProblemCode::MalformedJson,
+                format!("expected one JSON object, got text with an error: {position}; mend the body and send it again"),
+            ),
+            BodyError::Fields(errors) => Self::fields(errors),
+        }
+    }
+}
+
+impl From<StoreError> for ApiError {
+    fn from(error: StoreError) -> Self {
+        let told = error.to_string();
+        let new = |code, next: &str| Self::new(code, format!("{told}; {next}"));
+        match &error {
+            StoreError::TaskNotFound(_) => {
+                new(ProblemCode::TaskNotFound, "check the id; finished tasks are removed after their retention")
+            }
+            StoreError::GenerationNotFound(_) => new(
+                ProblemCode::GenerationNotFound,
+                "check the id; a generation is removed with its task after the retention",
+            ),
+            StoreError::WorkerNotFound(_) => {
+                new(ProblemCode::WorkerNotFound, "GET /v1/workers lists those that are known")
+            }
+            StoreError::QueueNotFound(_) => {
+                new(ProblemCode::QueueNotFound, "GET /v1/queues lists those that are known")
+            }
+            StoreError::Refused { refusal, .. } => {
+                let (code, next) = refused(refusal);
+                new(code, next)
+            }
+            StoreError::BatchRefused { refusals } => {
+                let errors = refusals.iter().map(|(index, refusal)| taken(format!("tasks[{index}].id"), refusal));
+                new(
+                    ProblemCode::BatchRefused,
+                    "`errors` names them; choose other ids, or send the batch with \"atomic\": false to create the rest",
+                )
+                .with_errors(errors.collect())
+            }
+            StoreError::IdempotencyConflict { .. } => new(
+                ProblemCode::IdempotencyConflict,
+                "use a fresh Idempotency-Key for each new request, and the same key only to repeat the same one",
+            ),
+            StoreError::SessionSuperseded { .. } => {
+                new(ProblemCode::SessionSuperseded, "this process must stop: the newer one runs the worker's tasks")
+            }
+            StoreError::BadCursor => Self::field(
+                "cursor",
+                Expected::new("the next_cursor of an earlier page of the same query", "another text"),
+            ),
+            StoreError::Busy => new(ProblemCode::Busy, "try again in a second"),
+            StoreError::StorageFull(_) => Self::new(
+                ProblemCode::StorageFull,
+                "the disk of the task store is full and nothing was changed; free space on it, then try again",
+            )
+            .caused_by(error),
+            StoreError::Unavailable(_) => Self::new(
+                ProblemCode::StorageUnavailable,
+                "the task store is unavailable and nothing was changed; try again in a second",
+            )
+            .caused_by(error),
+            StoreError::Unknown(_) => Self::new(
+                ProblemCode::OutcomeUnknown,
+                "the task store did not say whether the change was made; send the same request again, which is safe",
+            )
+            .caused_by(error),
+            StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Internal { .. } => {
+                Self::internal().caused_by(error)
+            }
+        }
+    }
+}
+
+impl ApiError {
+    /// The server failed; the log tells how.
+    pub(crate) fn internal() -> Self {
+        Self::new(
+            ProblemCode::Internal,
+            "the server failed to do this; find `request_id` in its log for the cause, and tell its operator",
+        )
+    }
+}
+
+/// A task id that is taken, as an error of the field that names it.
+pub fn taken(field: String, refusal: &ItemRefusal) -> FieldError {
+    match refusal {
+        ItemRefusal::IdConflict { id } => FieldError {
+            field,
+            expected: "an id that no task of other content has".to_owned(),
+            got: id.to_string(),
+        },
+    }
+}
+
+fn refused(refusal: &Refusal) -> (ProblemCode, &'static str) {
+    match refusal {
+        Refusal::StaleAttempt { .. } => {
+            (ProblemCode::StaleAttempt, "drop this attempt's work and claim the next task")
+        }
+        Refusal::WrongWorker { .. } => {
+            (ProblemCode::WrongWorker, "present the worker_id that claimed the attempt, or drop the work")
+        }
+        Refusal::LeaseLost { .. } => {
+            (ProblemCode::LeaseLost, "drop this attempt's work and claim the next task")
+        }
+        Refusal::CompletedDifferently { .. } => {
+            (ProblemCode::CompletedDifferently, "keep the standing output, or create a new task for another one")
+        }
+        Refusal::Finished { .. } => {
+            (ProblemCode::TransitionRefused, "a finished task needs no cancelling; GET the task to see how it ended")
+        }
+        Refusal::NotFinished { .. } => {
+            (ProblemCode::TransitionRefused, "it will run by itself; cancel it first to start it over")
+        }
+        Refusal::CompletedIsFinal => {
+            (ProblemCode::TransitionRefused, "create a new task to do the work once more")
+        }
+        Refusal::NotClaimable { .. } | Refusal::NotRunning { .. } => {
+            (ProblemCode::TransitionRefused, "GET the task to see its state")
+        }
+        Refusal::HistoryFull => (ProblemCode::TransitionRefused, "create a new task to go on"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_went_wrong_inside_is_not_told() {
+        let error = StoreError::Internal { what: "reading page 7 of /secret".into(), cause: None };
+        let problem = ApiError::from(error).into_problem();
+        assert_eq!(problem.status, 500);
+        assert!(!problem.detail.contains("secret"), "{}", problem.detail);
+    }
+
+    #[test]
+    fn a_refusal_says_what_to_do_next() {
+        let refusal = Refusal::WrongWorker { attempt: 2 };
+        let error = ApiError::from(StoreError::Refused { task: "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".parse().unwrap(), refusal });
+        assert_eq!(error.code(), ProblemCode::WrongWorker);
+        assert!(error.into_problem().detail.contains("; present the worker_id"));
+    }
+
+    #[test]
+    fn a_long_list_of_wrong_fields_is_cut() {
+        let wrong = FieldError { field: "a".into(), expected: "b".into(), got: "c".into() };
+        let problem = ApiError::fields(vec![wrong; 5_000]).into_problem();
+        assert_eq!(problem.errors.len(), FIELDS_LISTED);
+        assert!(problem.detail.starts_with("5000 fields"), "{}", problem.detail);
+    }
+}

@@ -1,0 +1,40 @@
+//! The `Idempotency-Key` header: a caller's name for a request that it may send more than once.
+
+use axum::extract::FromRequestParts;
+use baton_model::{Digest, Expected, RequestKey};
+use baton_store::Idempotency;
+use http::request::Parts;
+
+use crate::error::ApiError;
+
+/// The header's name.
+pub const HEADER: &str = "idempotency-key";
+
+/// The header that says that an answer is the kept one of an earlier request.
+pub const REPLAYED: &str = "idempotency-replayed";
+
+/// The key of a request, if it brought one.
+#[derive(Clone, Debug)]
+pub struct IdempotencyKey(pub Option<RequestKey>);
+
+impl IdempotencyKey {
+    /// The key as the store knows it: within the route, so that two routes do not share keys.
+    pub fn scoped(self, route: &str, digest: impl FnOnce() -> Digest) -> Option<Idempotency> {
+        self.0.map(|key| Idempotency { key: format!("{route} {key}"), digest: digest() })
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let mut values = parts.headers.get_all(HEADER).iter();
+        let Some(value) = values.next() else { return Ok(Self(None)) };
+        let key = match (values.next(), value.to_str()) {
+            (None, Ok(text)) => text.parse(),
+            (Some(_), _) => Err(Expected::new("one key", "more than one")),
+            (_, Err(_)) => Err(Expected::new("a key of visible ASCII", "other bytes")),
+        };
+        key.map(|key| Self(Some(key))).map_err(|problem| ApiError::field("Idempotency-Key (header)", problem))
+    }
+}

@@ -1,0 +1,168 @@
+//! From what callers ask to the store's commands, and from its answers to what callers are shown, where more than one
+//! function needs it.
+
+use baton_api::answer::{
+    ClaimView, HeldView, NothingView, Page as PageView, PercentilesView, QueueView, TaskView, WorkerView,
+};
+use baton_api::request::ClaimRequest;
+use baton_model::{LeasePolicy, LeaseTerms, QueueName, TaskType, Timestamp, limits};
+use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, WorkerDetail};
+
+use crate::app::App;
+
+/// A claim as the store takes it.
+pub fn claim(app: &App, request: ClaimRequest, now: Timestamp) -> Claim {
+    let mut queues = request.queues;
+    if queues.is_empty() {
+        queues.push(QueueName::default());
+    }
+    let mut types = request.types;
+    keep_first_of_each(&mut queues);
+    keep_first_of_each(&mut types);
+    Claim {
+        now,
+        worker: request.worker_id,
+        session: request.session_id,
+        queues,
+        types,
+        max_tasks: request.max_tasks.unwrap_or(1),
+        cap: request.capacity.unwrap_or(app.worker_cap).min(limits::WORKER_CAPACITY),
+        capacity: request.capacity,
+        terms: request.lease_seconds.map_or(LeaseTerms::Heartbeats, LeaseTerms::Fixed),
+        request: request.request_id,
+    }
+}
+
+fn keep_first_of_each<T: PartialEq + Clone>(names: &mut Vec<T>) {
+    if names.len() < 2 {
+        return;
+    }
+    let mut seen = Vec::with_capacity(names.len());
+    names.retain(|name| {
+        let new = !seen.contains(name);
+        seen.push(name.clone());
+        new
+    });
+}
+
+/// What a claim found, as of `now`; `queues` and `types` are those that it named.
+pub fn claim_view(answer: ClaimAnswer, queues: &[QueueName], types: &[TaskType], now: Timestamp) -> ClaimView {
+    match answer {
+        ClaimAnswer::Leased(tasks) => {
+            log_claims(&tasks);
+            ClaimView { tasks: tasks.into_iter().map(|task| TaskView::new(task, now)).collect(), nothing: None }
+        }
+        ClaimAnswer::Nothing(nothing) => {
+            ClaimView { tasks: Vec::new(), nothing: Some(nothing_view(nothing, queues, types)) }
+        }
+    }
+}
+
+fn log_claims(tasks: &[baton_model::Task]) {
+    for task in tasks {
+        let baton_model::TaskState::Running(lease) = &task.head.state else { continue };
+        tracing::info!(
+            task_id = %task.head.id,
+            task_type = %task.task_type,
+            queue = %task.queue,
+            domain = task.domain.as_ref().map(tracing::field::display),
+            attempt = task.head.attempt,
+            worker_id = %lease.worker,
+            "task claimed"
+        );
+    }
+}
+
+fn nothing_view(nothing: Nothing, queues: &[QueueName], types: &[TaskType]) -> NothingView {
+    let list = |names: Vec<&str>| names.join(", ");
+    let among = || {
+        let queues = list(queues.iter().map(QueueName::as_str).collect());
+        if types.is_empty() {
+            format!("in queue {queues}")
+        } else {
+            format!("of type {} in queue {queues}", list(types.iter().map(TaskType::as_str).collect()))
+        }
+    };
+    let mut view =
+        NothingView { reason: String::new(), message: String::new(), next_at: None, directive: None };
+    (view.reason, view.message) = match nothing {
+        Nothing::NoneQueued => ("none_queued".to_owned(), format!("no task waits {}", among())),
+        Nothing::Scheduled { next_at } => {
+            view.next_at = Some(next_at);
+            ("scheduled".to_owned(), format!("no task {} is due before {next_at}", among()))
+        }
+        Nothing::AtCap { active, cap } => (
+            "at_cap".to_owned(),
+            format!("the worker holds {active} tasks and may hold {cap}; finish one, or claim with a larger capacity"),
+        ),
+        Nothing::Paused { queues } => (
+            "paused".to_owned(),
+            format!("paused: {}; resume to go on", list(queues.iter().map(QueueName::as_str).collect())),
+        ),
+        Nothing::Directed { directive } => {
+            view.directive = Some(directive);
+            ("directed".to_owned(), format!("an operator has asked the worker to {}", directive.as_str()))
+        }
+        Nothing::RequestSpent => (
+            "request_spent".to_owned(),
+            "this request_id was answered before, and its leases are gone since; claim with a fresh one".to_owned(),
+        ),
+    };
+    view
+}
+
+/// A page of anything.
+pub fn page<T, V>(page: Page<T>, show: impl Fn(T) -> V) -> PageView<V> {
+    PageView { items: page.items.into_iter().map(show).collect(), next_cursor: page.next.map(|next| next.0) }
+}
+
+/// A worker with what it holds, as of `now`.
+pub fn worker_view(detail: WorkerDetail, policy: &LeasePolicy, now: Timestamp) -> WorkerView {
+    let WorkerDetail { worker, active, leases } = detail;
+    let status = worker.status(policy, now);
+    let progress_of = |task, attempt| {
+        let running = worker.running.iter().flatten();
+        running.filter(|said| said.task == task && said.attempt == attempt).find_map(|said| said.progress)
+    };
+    let tasks = leases
+        .into_iter()
+        .map(|(task_id, attempt)| HeldView { task_id, attempt, progress: progress_of(task_id, attempt) })
+        .collect();
+    WorkerView {
+        id: worker.id,
+        status,
+        session_id: worker.session,
+        started_at: worker.started_at,
+        last_beat_at: worker.last_beat_at,
+        directive: worker.directive,
+        capacity: worker.capacity,
+        active,
+        tasks,
+        readings: worker.readings,
+        labels: worker.labels,
+    }
+}
+
+/// A queue.
+pub fn queue_view(stats: QueueStats) -> QueueView {
+    QueueView {
+        name: stats.queue,
+        paused: stats.paused,
+        queued: stats.queued,
+        scheduled: stats.scheduled,
+        running: stats.running,
+        oldest_ready_seconds: stats.oldest_ready.map(|age| age.as_secs_f64()),
+        oldest_running_seconds: stats.oldest_running.map(|age| age.as_secs_f64()),
+        wait: percentiles_view(stats.wait),
+        run: percentiles_view(stats.run),
+    }
+}
+
+fn percentiles_view(percentiles: Percentiles) -> PercentilesView {
+    PercentilesView {
+        count: percentiles.count,
+        p50_seconds: percentiles.p50.as_secs_f64(),
+        p95_seconds: percentiles.p95.as_secs_f64(),
+        p99_seconds: percentiles.p99.as_secs_f64(),
+    }
+}

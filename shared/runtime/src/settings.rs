@@ -1,0 +1,369 @@
+//! The settings of a server: layers merged once at start, and validated whole before anything else begins.
+//!
+//! `defaults.toml` is the reference of every key. A later layer wins: defaults, the file of `--config`, the
+//! environment, the command line.
+
+mod read;
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use baton_model::{Expected, LeasePolicy, Limits, limits};
+use config::{Config, FileFormat, Format, Map, Source, Value};
+use tracing_subscriber::filter::Targets;
+
+use read::Reader;
+
+/// Every setting with its default, as TOML with comments.
+pub const DEFAULTS: &str = include_str!("../defaults.toml");
+
+/// The settings of a server, valid as a whole.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How requests are taken.
+    pub server: ServerSettings,
+    /// What is taken and what refused.
+    pub limits: Limits,
+    /// Where tasks are kept.
+    pub store: StoreSettings,
+    /// When leases are lost.
+    pub leases: LeasePolicy,
+    /// How many tasks a worker may hold that states no capacity.
+    pub worker_cap: u32,
+    /// How often lost leases are looked for.
+    pub reaper_interval: Duration,
+    /// How long what is over is kept.
+    pub retention: Retention,
+    /// What is logged, and how.
+    pub log: LogSettings,
+}
+
+/// How requests are taken.
+#[derive(Clone, Debug)]
+pub struct ServerSettings {
+    /// The address, which is a loopback address.
+    pub listen: SocketAddr,
+    /// How long a request may take.
+    pub request_timeout: Duration,
+    /// How long a stopping server answers what it has accepted.
+    pub shutdown_grace: Duration,
+    /// Connections open at once.
+    pub max_connections: u32,
+}
+
+/// Where tasks are kept.
+#[derive(Clone, Debug)]
+pub struct StoreSettings {
+    /// The store.
+    pub location: StoreLocation,
+    /// What an answered change survives.
+    pub durability: Durability,
+}
+
+/// A store's address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreLocation {
+    /// `sqlite:` and the path of the database file.
+    Sqlite(PathBuf),
+}
+
+/// What an answered change survives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut.
+    Full,
+    /// A crash of the program.
+    Normal,
+}
+
+/// How long what is over is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// Finished tasks, with history and generation; none for ever.
+    pub finished: Option<Duration>,
+    /// The workers' log lines.
+    pub logs: Duration,
+    /// The record of a worker that no longer beats.
+    pub workers: Duration,
+}
+
+impl Default for Retention {
+    /// 30 days, 48 hours, 7 days.
+    fn default() -> Self {
+        Self { finished: Some(DAY * 30), logs: HOUR * 48, workers: DAY * 7 }
+    }
+}
+
+/// What is logged, and how.
+#[derive(Clone, Debug)]
+pub struct LogSettings {
+    /// The form of a line.
+    pub format: LogFormat,
+    /// The least grave level that is logged, by module.
+    pub level: Targets,
+}
+
+/// The form of a log line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Text on a terminal, JSON elsewhere.
+    Auto,
+    /// One JSON object.
+    Json,
+    /// For people.
+    Text,
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(86_400);
+
+/// Where settings come from, besides the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file of `--config`.
+    pub file: Option<PathBuf>,
+    /// The environment: those variables count whose name begins with `BATON_` and a section's name.
+    pub environment: Vec<(String, String)>,
+    /// The command line: a flag such as `--listen`, the key that it sets, and its value.
+    pub flags: Vec<(String, String, String)>,
+}
+
+impl Sources {
+    /// The process's environment, with a file and flags still to be named.
+    pub fn from_environment() -> Self {
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+        Self { environment: environment.collect(), ..Self::default() }
+    }
+}
+
+impl Settings {
+    /// The defaults.
+    ///
+    /// # Errors
+    /// None, unless the built-in file is at odds with the program, which a test excludes.
+    pub fn defaults() -> Result<Self, SettingsError> {
+        Self::load(&Sources::default())
+    }
+
+    /// Merges the layers and validates the outcome.
+    ///
+    /// # Errors
+    /// An unreadable file, or every key that does not fit, each with where its value came from.
+    pub fn load(sources: &Sources) -> Result<Self, SettingsError> {
+        let defaults = parse_toml("the defaults", DEFAULTS)?;
+        let keys = keys_of(&defaults);
+        let mut builder = Config::builder().add_source(defaults);
+        if let Some(path) = &sources.file {
+            builder = builder.add_source(read_file(path)?);
+        }
+        let config = builder
+            .add_source(environment_layer(&keys, &sources.environment))
+            .add_source(flag_layer(&sources.flags))
+            .build()
+            .map_err(|error| SettingsError::File { what: "the settings".to_owned(), cause: Box::new(error) })?;
+        read_all(&config)
+    }
+}
+
+fn read_all(config: &Config) -> Result<Settings, SettingsError> {
+    let mut reader = Reader::new(config);
+    let server = ServerSettings {
+        listen: reader.text("server.listen", parse_listen).unwrap_or(([127, 0, 0, 1], 0).into()),
+        request_timeout: reader.seconds("server.request_timeout_seconds", 1.0..=3_600.0),
+        shutdown_grace: reader.seconds("server.shutdown_grace_seconds", 0.0..=3_600.0),
+        max_connections: reader.whole("server.max_connections", "connections", 1..=100_000),
+    };
+    let limits = Limits {
+        params_bytes: reader.whole("limits.params_bytes", "bytes", 1_024..=16 << 20) as usize,
+        result_bytes: reader.whole("limits.result_bytes", "bytes", 1_024..=64 << 20) as usize,
+        batch_bytes: reader.whole("limits.batch_bytes", "bytes", 65_536..=256 << 20) as usize,
+    };
+    let location = reader.text("store.url", parse_url);
+    let durability = reader.text("store.durability", |text| match text {
+        "full" => Ok(Durability::Full),
+        "normal" => Ok(Durability::Normal),
+        other => Err(Expected::text("full or normal", other)),
+    });
+    let leases = LeasePolicy {
+        heartbeat_timeout: reader.seconds("leases.heartbeat_timeout_seconds", 0.1..=86_400.0),
+        heartbeat_interval: reader.seconds("leases.heartbeat_interval_seconds", 0.05..=86_400.0),
+        forget_grace: reader.seconds("leases.forget_grace_seconds", 0.0..=3_600.0),
+    };
+    if leases.heartbeat_interval >= leases.heartbeat_timeout {
+        let timeout = leases.heartbeat_timeout.as_secs_f64();
+        reader.refuse(
+            "leases.heartbeat_interval_seconds",
+            Expected::new(
+                format!("less than leases.heartbeat_timeout_seconds, which is {timeout}"),
+                leases.heartbeat_interval.as_secs_f64().to_string(),
+            ),
+        );
+    }
+    let worker_cap = reader.whole("leases.worker_cap", "tasks", 1..=limits::WORKER_CAPACITY);
+    let reaper_interval = reader.seconds("reaper.interval_seconds", 0.05..=3_600.0);
+    let finished = reader.whole("retention.finished_days", "days", 0..=36_500);
+    let retention = Retention {
+        finished: (finished > 0).then(|| DAY * finished),
+        logs: HOUR * reader.whole("retention.log_hours", "hours", 1..=87_600),
+        workers: DAY * reader.whole("retention.worker_days", "days", 1..=3_650),
+    };
+    let format = reader.text("log.format", |text| match text {
+        "auto" => Ok(LogFormat::Auto),
+        "json" => Ok(LogFormat::Json),
+        "text" => Ok(LogFormat::Text),
+        other => Err(Expected::text("auto, json or text", other)),
+    });
+    let level = reader.text("log.level", |text| {
+        let expected = "error, warn, info, debug or trace, or by module such as info,baton_http=debug";
+        text.parse::<Targets>().map_err(|_| Expected::text(expected, text))
+    });
+    let errors = reader.finish();
+    match (location, durability, format, level) {
+        (Some(location), Some(durability), Some(format), Some(level)) if errors.is_empty() => Ok(Settings {
+            server,
+            limits,
+            store: StoreSettings { location, durability },
+            leases,
+            worker_cap,
+            reaper_interval,
+            retention,
+            log: LogSettings { format, level },
+        }),
+        _ => Err(SettingsError::Invalid(errors)),
+    }
+}
+
+fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
+    let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
+    let address: SocketAddr = named
+        .as_deref()
+        .unwrap_or(text)
+        .parse()
+        .map_err(|_| Expected::text("an address and port such as 127.0.0.1:7410", text))?;
+    if !address.ip().is_loopback() {
+        let expected = "a loopback address such as 127.0.0.1:7410, because callers are not authenticated: whoever \
+                        reaches the port may do anything; to serve other machines, put a proxy that authenticates in \
+                        front";
+        return Err(Expected::text(expected, text));
+    }
+    Ok(address)
+}
+
+fn parse_url(text: &str) -> Result<StoreLocation, Expected> {
+    match text.strip_prefix("sqlite:") {
+        Some(path) if !path.is_empty() => Ok(StoreLocation::Sqlite(PathBuf::from(path))),
+        _ => Err(Expected::text("sqlite: and the path of the database file, such as sqlite:baton.db", text)),
+    }
+}
+
+/// One layer: values by dotted key, each with where it came from.
+#[derive(Clone, Debug)]
+struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+fn parse_toml(origin: &str, text: &str) -> Result<Layer, SettingsError> {
+    let origin = origin.to_owned();
+    match FileFormat::Toml.parse(Some(&origin), text) {
+        Ok(values) => Ok(Layer(values)),
+        Err(cause) => Err(SettingsError::File { what: origin, cause }),
+    }
+}
+
+fn read_file(path: &Path) -> Result<Layer, SettingsError> {
+    let origin = format!("the file {}", path.display());
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse_toml(&origin, &text),
+        Err(cause) => Err(SettingsError::File { what: origin, cause: Box::new(cause) }),
+    }
+}
+
+/// The dotted keys of the defaults, which are all that exist.
+fn keys_of(defaults: &Layer) -> Vec<String> {
+    let sections = defaults.0.iter().filter_map(|(section, value)| match &value.kind {
+        config::ValueKind::Table(table) => Some((section, table)),
+        _ => None,
+    });
+    sections.flat_map(|(section, table)| table.keys().map(move |key| format!("{section}.{key}"))).collect()
+}
+
+fn environment_layer(keys: &[String], environment: &[(String, String)]) -> Layer {
+    let values = environment.iter().filter_map(|(variable, value)| {
+        let name = variable.strip_prefix("BATON_")?.to_ascii_lowercase();
+        let known = keys.iter().find(|key| key.replace('.', "_") == name).cloned();
+        // A variable of a known section that fits no key is kept, to be refused as unknown.
+        let key = known.or_else(|| {
+            let (section, rest) = name.split_once('_')?;
+            let is_section = keys.iter().any(|key| key.split_once('.').is_some_and(|(of, _)| of == section));
+            is_section.then(|| format!("{section}.{rest}"))
+        })?;
+        let origin = format!("the environment variable {variable}");
+        Some((key, Value::new(Some(&origin), value.as_str())))
+    });
+    Layer(values.collect())
+}
+
+fn flag_layer(flags: &[(String, String, String)]) -> Layer {
+    let values = flags.iter().map(|(flag, key, value)| {
+        let origin = format!("the flag {flag}");
+        (key.clone(), Value::new(Some(&origin), value.as_str()))
+    });
+    Layer(values.collect())
+}
+
+/// One setting that does not fit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SettingError {
+    /// Its key, such as `server.listen`.
+    pub key: String,
+    /// What was expected, and what came.
+    pub problem: Expected,
+    /// Where the value came from.
+    pub origin: Option<String>,
+}
+
+impl fmt::Display for SettingError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.key, self.problem)?;
+        match &self.origin {
+            Some(origin) => write!(f, " (from {origin})"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Why settings could not be taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SettingsError {
+    /// A file cannot be read as TOML.
+    #[error("cannot read {what}: {cause}; name a readable TOML file with --config, or none")]
+    File {
+        /// Which.
+        what: String,
+        /// Why.
+        cause: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// Values do not fit.
+    #[error("{}", list(.0))]
+    Invalid(Vec<SettingError>),
+}
+
+fn list(errors: &[SettingError]) -> String {
+    let lines: Vec<String> = errors.iter().map(|error| format!("\n  {error}")).collect();
+    let settings = if errors.len() == 1 { "one setting does" } else { "some settings do" };
+    format!("{settings} not fit; mend it and start again:{}", lines.concat())
+}
+
+#[cfg(test)]
+mod tests;

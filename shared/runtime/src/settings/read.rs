@@ -1,0 +1,149 @@
+//! Reads merged settings key by key, so that one error names every key that does not fit.
+
+use std::collections::BTreeSet;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+use baton_model::Expected;
+use config::{Config, Value, ValueKind};
+
+use super::SettingError;
+
+/// The merged layers while they are being read. What does not fit is noted, and a default stands in for it.
+pub(super) struct Reader<'a> {
+    config: &'a Config,
+    /// The keys that were read; every other one is unknown.
+    known: BTreeSet<&'static str>,
+    errors: Vec<SettingError>,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(config: &'a Config) -> Self {
+        Self { config, known: BTreeSet::new(), errors: Vec::new() }
+    }
+
+    /// What did not fit, unknown keys included.
+    pub(super) fn finish(mut self) -> Vec<SettingError> {
+        let mut unknown = Vec::new();
+        find_unknown("", &self.config.cache, &self.known, &mut unknown);
+        self.errors.extend(unknown);
+        self.errors
+    }
+
+    /// Notes that a key, though readable, does not fit with the rest.
+    pub(super) fn refuse(&mut self, key: &'static str, problem: Expected) {
+        let origin = self.value(key).and_then(|value| value.origin().map(str::to_owned));
+        self.errors.push(SettingError { key: key.to_owned(), problem, origin });
+    }
+
+    /// The value of a dotted key, with its origin, which [`Config::get`] would drop.
+    fn value(&self, key: &str) -> Option<&'a Value> {
+        key.split('.').try_fold(&self.config.cache, |value, name| match &value.kind {
+            ValueKind::Table(table) => table.get(name),
+            _ => None,
+        })
+    }
+
+    fn read<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&ValueKind) -> Result<T, Expected>,
+    ) -> Option<T> {
+        self.known.insert(key);
+        let read = match self.value(key) {
+            Some(value) => read(&value.kind),
+            None => Err(Expected::new("a value", "nothing")),
+        };
+        read.map_err(|problem| self.refuse(key, problem)).ok()
+    }
+
+    /// A number within bounds, in some unit.
+    pub(super) fn number(&mut self, key: &'static str, unit: &str, bounds: RangeInclusive<f64>) -> f64 {
+        let read = |kind: &ValueKind| {
+            let number = match kind {
+                ValueKind::I64(n) => Some(*n as f64),
+                ValueKind::U64(n) => Some(*n as f64),
+                ValueKind::Float(n) => Some(*n),
+                ValueKind::String(text) => text.trim().parse().ok(),
+                _ => None,
+            };
+            number.filter(|number| bounds.contains(number)).ok_or_else(|| {
+                let (least, most) = (bounds.start(), bounds.end());
+                Expected::new(format!("a number of {unit} from {least} to {most}"), describe(kind))
+            })
+        };
+        self.read(key, read).unwrap_or(*bounds.start())
+    }
+
+    /// A duration given in seconds.
+    pub(super) fn seconds(&mut self, key: &'static str, bounds: RangeInclusive<f64>) -> Duration {
+        Duration::from_secs_f64(self.number(key, "seconds", bounds))
+    }
+
+    /// A whole number within bounds.
+    pub(super) fn whole(&mut self, key: &'static str, unit: &str, bounds: RangeInclusive<u32>) -> u32 {
+        let read = |kind: &ValueKind| {
+            let number = match kind {
+                ValueKind::I64(n) => u32::try_from(*n).ok(),
+                ValueKind::U64(n) => u32::try_from(*n).ok(),
+                ValueKind::String(text) => text.trim().parse().ok(),
+                _ => None,
+            };
+            number.filter(|number| bounds.contains(number)).ok_or_else(|| {
+                let (least, most) = (bounds.start(), bounds.end());
+                Expected::new(format!("a whole number of {unit} from {least} to {most}"), describe(kind))
+            })
+        };
+        self.read(key, read).unwrap_or(*bounds.start())
+    }
+
+    /// Text that a type reads.
+    pub(super) fn text<T>(
+        &mut self,
+        key: &'static str,
+        read: impl FnOnce(&str) -> Result<T, Expected>,
+    ) -> Option<T> {
+        self.read(key, |kind| match kind {
+            ValueKind::String(text) => read(text.trim()),
+            other => Err(Expected::new("text in quotes", describe(other))),
+        })
+    }
+}
+
+fn describe(kind: &ValueKind) -> String {
+    match kind {
+        ValueKind::String(text) => Expected::text("", text).got,
+        ValueKind::Table(_) => "a section".to_owned(),
+        ValueKind::Array(_) => "a list".to_owned(),
+        ValueKind::Nil => "nothing".to_owned(),
+        other => other.to_string(),
+    }
+}
+
+fn find_unknown(path: &str, value: &Value, known: &BTreeSet<&'static str>, found: &mut Vec<SettingError>) {
+    let ValueKind::Table(table) = &value.kind else { return };
+    let mut names: Vec<_> = table.iter().collect();
+    names.sort_by_key(|(name, _)| name.as_str());
+    for (name, value) in names {
+        let key = if path.is_empty() { name.clone() } else { format!("{path}.{name}") };
+        let within = format!("{key}.");
+        let section: Vec<&str> = known.iter().filter(|known| known.starts_with(&within)).copied().collect();
+        if !section.is_empty() && matches!(value.kind, ValueKind::Table(_)) {
+            find_unknown(&key, value, known, found);
+        } else if !known.contains(key.as_str()) {
+            let siblings: Vec<&str> = match path {
+                "" => known.iter().filter_map(|key| key.split_once('.')).map(|(section, _)| section).collect(),
+                _ => known.iter().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.')).collect(),
+            };
+            let siblings: BTreeSet<&str> = siblings.into_iter().collect();
+            let siblings: Vec<&str> = siblings.into_iter().collect();
+            let expected = if section.is_empty() {
+                format!("one of {}", siblings.join(", "))
+            } else {
+                format!("a section with {}", section.join(", "))
+            };
+            let problem = Expected::new(expected, format!("an unknown key {}", Expected::text("", &key).got));
+            found.push(SettingError { key, problem, origin: value.origin().map(str::to_owned) });
+        }
+    }
+}

@@ -1,0 +1,98 @@
+use super::*;
+
+fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, String> {
+    let dir = tempfile::tempdir().unwrap();
+    let path = file.map(|text| {
+        let path = dir.path().join("baton.toml");
+        std::fs::write(&path, text).unwrap();
+        path
+    });
+    let own = |(a, b): &(&str, &str)| ((*a).to_owned(), (*b).to_owned());
+    let sources = Sources {
+        file: path,
+        environment: environment.iter().map(own).collect(),
+        flags: flags.iter().map(own).map(|(key, value)| ("--flag".to_owned(), key, value)).collect(),
+    };
+    Settings::load(&sources).map_err(|error| error.to_string())
+}
+
+#[test]
+fn the_defaults_are_those_of_the_model() {
+    let settings = Settings::defaults().unwrap();
+    assert_eq!(settings.server.listen.to_string(), "127.0.0.1:7410");
+    assert_eq!(settings.limits, Limits::default());
+    assert_eq!(settings.leases, LeasePolicy::default());
+    assert_eq!(settings.retention, Retention::default());
+    assert_eq!(settings.store.location, StoreLocation::Sqlite("baton.db".into()));
+    assert_eq!(settings.store.durability, Durability::Full);
+    assert_eq!((settings.worker_cap, settings.reaper_interval), (1_000, Duration::from_secs(5)));
+}
+
+#[test]
+fn a_later_layer_wins() {
+    let file = "[server]\nmax_connections = 7\nrequest_timeout_seconds = 2.5\n[log]\nformat = \"json\"\n";
+    let environment = [("BATON_SERVER_MAX_CONNECTIONS", "8"), ("BATON_SERVER_LISTEN", "[::1]:1")];
+    let settings = load(Some(file), &environment, &[("server.listen", "localhost:0")]).unwrap();
+    assert_eq!(settings.server.request_timeout, Duration::from_millis(2_500), "from the file");
+    assert_eq!(settings.log.format, LogFormat::Json, "from the file");
+    assert_eq!(settings.server.max_connections, 8, "from the environment");
+    assert_eq!(settings.server.listen.to_string(), "127.0.0.1:0", "from the flag");
+    assert_eq!(settings.server.shutdown_grace, Duration::from_secs(10), "from the defaults");
+}
+
+#[test]
+fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
+    let file = "[server]\nmax_connections = 0\nlisen = \"x\"\n[leases]\nworker_cap = \"many\"\n[sever]\na = 1\n";
+    let environment = [("BATON_RETENTION_FINISHED_DAYS", "-1"), ("BATON_LOG_COLOUR", "no")];
+    let error = load(Some(file), &environment, &[("store.durability", "half")]).unwrap_err();
+    for part in [
+        "server.max_connections: expected a whole number of connections from 1 to 100000, got 0 (from the file ",
+        "leases.worker_cap: expected a whole number of tasks from 1 to 10000, got \"many\"",
+        "retention.finished_days: expected a whole number of days from 0 to 36500, got \"-1\" (from the environment \
+         variable BATON_RETENTION_FINISHED_DAYS)",
+        "store.durability: expected full or normal, got \"half\" (from the flag --flag)",
+        "server.lisen: expected one of listen, max_connections,",
+        "sever: expected one of leases, limits, log,",
+        "log.colour: expected one of format, level, got an unknown key",
+    ] {
+        assert!(error.contains(part), "{part}\nnot in\n{error}");
+    }
+    assert_eq!(error.lines().count(), 8, "{error}");
+}
+
+#[test]
+fn other_addresses_than_loopback_are_refused_with_the_reason() {
+    for address in ["0.0.0.0:7410", "192.168.1.1:80", "[::]:7410"] {
+        let error = load(None, &[("BATON_SERVER_LISTEN", address)], &[]).unwrap_err();
+        assert!(error.contains("loopback") && error.contains("not authenticated"), "{error}");
+    }
+    assert!(load(None, &[("BATON_SERVER_LISTEN", "7410")], &[]).unwrap_err().contains("an address and port"));
+}
+
+#[test]
+fn workers_must_be_asked_to_beat_before_they_count_as_lost() {
+    let error = load(Some("[leases]\nheartbeat_timeout_seconds = 20\n"), &[], &[]).unwrap_err();
+    assert!(error.contains("leases.heartbeat_interval_seconds: expected less than"), "{error}");
+}
+
+#[test]
+fn variables_of_other_programs_parts_are_left_alone() {
+    load(None, &[("BATON_URL", "http://127.0.0.1:1"), ("PATH", "/bin"), ("BATON_CONFIG", "x")], &[]).unwrap();
+}
+
+#[test]
+fn an_unreadable_file_is_named() {
+    let sources = Sources { file: Some("/nowhere/baton.toml".into()), ..Sources::default() };
+    assert!(Settings::load(&sources).unwrap_err().to_string().contains("/nowhere/baton.toml"));
+    assert!(load(Some("[server\n"), &[], &[]).unwrap_err().contains("cannot read the file"));
+}
+
+#[test]
+fn every_key_of_the_defaults_is_documented() {
+    let lines: Vec<&str> = DEFAULTS.lines().collect();
+    for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.contains(" = ")) {
+        if !line.starts_with('#') {
+            assert!(lines[number - 1].starts_with('#'), "{line}");
+        }
+    }
+}

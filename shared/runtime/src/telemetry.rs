@@ -1,0 +1,62 @@
+//! Logs: one line an event, as JSON or for people, to stderr.
+//!
+//! Lines go through a buffer that a thread of its own empties ([`writer`]), so that a request waits for no write, and
+//! none is lost.
+
+mod json;
+mod writer;
+
+use std::io::IsTerminal;
+
+use tracing_subscriber::layer::SubscriberExt;
+
+use crate::settings::{LogFormat, LogSettings};
+
+pub use writer::{LogGuard, LogWriter};
+
+/// Starts logging to stderr. Keep the guard until the end: dropping it writes what is still in the buffer.
+///
+/// # Errors
+/// If logging has been started before in this process, or its thread cannot be started.
+pub fn start(settings: &LogSettings) -> Result<LogGuard, TelemetryError> {
+    let terminal = std::io::stderr().is_terminal();
+    let json = match settings.format {
+        LogFormat::Json => true,
+        LogFormat::Text => false,
+        LogFormat::Auto => !terminal,
+    };
+    // https://no-color.org: any value but the empty one.
+    let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let (writer, guard) = LogWriter::start(std::io::stderr())?;
+    tracing::subscriber::set_global_default(subscriber(settings, json, colour, writer))
+        .map_err(|_| TelemetryError::StartedBefore)?;
+    Ok(guard)
+}
+
+/// What [`start`] sets up, for one thread or one test: the events that `settings` let through, written to `writer`.
+pub fn subscriber(
+    settings: &LogSettings,
+    json: bool,
+    colour: bool,
+    writer: LogWriter,
+) -> Box<dyn tracing::Subscriber + Send + Sync> {
+    let registry = tracing_subscriber::registry().with(settings.level.clone());
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer);
+    if json {
+        let layer = layer.fmt_fields(json::SpanFields).event_format(json::Lines);
+        Box::new(registry.with(layer))
+    } else {
+        Box::new(registry.with(layer.with_ansi(colour).with_timer(json::Rfc3339)))
+    }
+}
+
+/// Why logging could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// It is running already.
+    #[error("logging was started before in this process; start it once")]
+    StartedBefore,
+    /// The thread that writes could not be started.
+    #[error("cannot start the thread that writes logs: {0}; free some threads or memory and start again")]
+    Thread(#[from] std::io::Error),
+}

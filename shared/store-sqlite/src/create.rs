@@ -1,0 +1,179 @@
+//! Creating tasks.
+
+use std::collections::HashMap;
+
+use baton_model::{Digest, EventDetail, EventKind, Label, State, TaskId, TaskSpec, Timestamp};
+use baton_store::{Accepted, Create, CreateAnswer, ItemRefusal, StoreError};
+use rusqlite::{OptionalExtension, params};
+
+use crate::codes::Code;
+use crate::error::{Failure, corrupt};
+use crate::rows::{from_json, to_json};
+use crate::transaction::Transaction;
+
+/// A task that has the id already.
+struct Existing {
+    created_at: Timestamp,
+    digest: Option<[u8; 16]>,
+}
+
+/// What is to be done about one task of the batch.
+enum Plan {
+    Insert(Option<Digest>),
+    Answer(Result<Accepted, ItemRefusal>),
+}
+
+pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Result<CreateAnswer, Failure> {
+    if let Some(answer) = kept_answer(transaction, create)? {
+        return Ok(answer);
+    }
+    // Times of creation never fall in the order of arrival, so that lists by time can go by number.
+    let created_at = create.now.max(transaction.state.newest);
+    let plans = plan(transaction, create, created_at)?;
+    if create.atomic {
+        let refusals: Vec<_> = plans
+            .iter()
+            .enumerate()
+            .filter_map(|(index, plan)| match plan {
+                Plan::Answer(Err(refusal)) => Some((index, refusal.clone())),
+                _ => None,
+            })
+            .collect();
+        if !refusals.is_empty() {
+            return Err(StoreError::BatchRefused { refusals }.into());
+        }
+    }
+    transaction.state.newest = created_at;
+    let mut items = Vec::with_capacity(plans.len());
+    for (spec, plan) in create.tasks.iter().zip(plans) {
+        items.push(match plan {
+            Plan::Answer(answer) => answer,
+            Plan::Insert(digest) => Ok(insert(transaction, spec, digest, create.by.as_ref(), created_at)?),
+        });
+    }
+    if let Some(idempotency) = &create.idempotency {
+        transaction
+            .db
+            .prepare_cached(
+                "INSERT INTO idempotency (key, digest, answer, created_at) VALUES (?1, ?2, ?3, ?4)",
+            )?
+            .execute(params![
+                idempotency.key,
+                idempotency.digest.as_bytes(),
+                to_json("an answer", &items)?,
+                create.now.as_millis(),
+            ])?;
+    }
+    Ok(CreateAnswer { items, replayed: false })
+}
+
+fn kept_answer(transaction: &Transaction<'_>, create: &Create) -> Result<Option<CreateAnswer>, Failure> {
+    let Some(idempotency) = &create.idempotency else { return Ok(None) };
+    let mut statement =
+        transaction.db.prepare_cached("SELECT digest, answer FROM idempotency WHERE key = ?1")?;
+    let kept = statement
+        .query_row([&idempotency.key], |row| Ok((row.get::<_, [u8; 16]>(0)?, row.get::<_, String>(1)?)))
+        .optional()?;
+    match kept {
+        None => Ok(None),
+        Some((digest, answer)) if digest == *idempotency.digest.as_bytes() => {
+            Ok(Some(CreateAnswer { items: from_json("a kept answer", &answer)?, replayed: true }))
+        }
+        Some(_) => Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() }.into()),
+    }
+}
+
+/// Says for each task, before anything is written, whether it can be created.
+fn plan(transaction: &Transaction<'_>, create: &Create, created_at: Timestamp) -> Result<Vec<Plan>, Failure> {
+    let mut batch: HashMap<TaskId, Option<Digest>> = HashMap::new();
+    let mut plans = Vec::with_capacity(create.tasks.len());
+    for spec in &create.tasks {
+        let digest = spec.id_chosen.then(|| spec.digest());
+        let existing = match batch.get(&spec.id) {
+            Some(earlier) => Some(Existing { created_at, digest: earlier.map(|digest| *digest.as_bytes()) }),
+            None => existing(transaction, spec.id)?,
+        };
+        plans.push(match existing {
+            None => {
+                batch.insert(spec.id, digest);
+                Plan::Insert(digest)
+            }
+            Some(existing)
+                if digest.is_some() && existing.digest == digest.map(|digest| *digest.as_bytes()) =>
+            {
+                let run_after = spec.schedule.resolve(existing.created_at);
+                Plan::Answer(Ok(Accepted {
+                    id: spec.id,
+                    created_at: existing.created_at,
+                    run_after,
+                    new: false,
+                }))
+            }
+            Some(_) => Plan::Answer(Err(ItemRefusal::IdConflict { id: spec.id })),
+        });
+    }
+    Ok(plans)
+}
+
+fn existing(transaction: &Transaction<'_>, id: TaskId) -> Result<Option<Existing>, Failure> {
+    let mut statement = transaction
+        .db
+        .prepare_cached("SELECT created_at, digest FROM task LEFT JOIN task_body USING (n) WHERE id = ?1")?;
+    let existing = statement
+        .query_row([id.as_bytes()], |row| {
+            Ok(Existing { created_at: Timestamp::from_millis(row.get(0)?), digest: row.get(1)? })
+        })
+        .optional()?;
+    Ok(existing)
+}
+
+fn insert(
+    transaction: &mut Transaction<'_>,
+    spec: &TaskSpec,
+    digest: Option<Digest>,
+    by: Option<&Label>,
+    created_at: Timestamp,
+) -> Result<Accepted, Failure> {
+    let run_after = spec.schedule.resolve(created_at);
+    let db = transaction.db;
+    transaction.know_queue(&spec.queue, created_at)?;
+    db.prepare_cached(
+        "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
+         events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff) \
+         VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12)",
+    )?
+    .execute(params![
+        spec.id.as_bytes(),
+        spec.priority.code(),
+        spec.queue.as_str(),
+        spec.task_type.as_str(),
+        spec.project.as_str(),
+        run_after.as_millis(),
+        spec.max_attempts,
+        created_at.as_millis(),
+        spec.timeout.map(|timeout| timeout.as_millis() as i64),
+        spec.domain.as_ref().map(Label::as_str),
+        spec.assigned_by.as_ref().map(Label::as_str),
+        spec.backoff.as_ref().map(|backoff| to_json("a backoff", backoff)).transpose()?,
+    ])?;
+    let n = db.last_insert_rowid();
+    if n >= 1 << (63 - crate::rows::EVENT_BITS) {
+        return Err(corrupt("the numbering of tasks", "it has reached its end").into());
+    }
+    db.prepare_cached(
+        "INSERT INTO task_body (n, params, description, drift_score, digest) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?
+    .execute(params![
+        n,
+        spec.params.as_str(),
+        spec.description,
+        spec.drift_score,
+        digest.as_ref().map(Digest::as_bytes),
+    ])?;
+    let ahead = (run_after > created_at).then_some(run_after);
+    let detail = EventDetail { by: by.cloned(), run_after: ahead, ..EventDetail::default() };
+    transaction.event(n, 1, created_at, EventKind::Created, None, State::Queued, 0, &detail)?;
+    transaction.tally(&spec.queue, &spec.task_type, State::Queued, 1);
+    transaction.ring(&spec.queue, &spec.task_type, run_after);
+    Ok(Accepted { id: spec.id, created_at, run_after, new: true })
+}

@@ -1,0 +1,138 @@
+//! Ending an attempt or a task: complete, fail, release, cancel, retry.
+
+use baton_model::transition::Command;
+use baton_model::{Generation, Payload, State, Task, TaskState};
+use baton_store::{Cancel, Claim, Complete, CompleteAnswer, Fail, FailAnswer, Release, Retry, StoreError};
+use rusqlite::params;
+
+use crate::claim::claim;
+use crate::error::Failure;
+use crate::histogram::What;
+use crate::rows::{Stored, generation_of};
+use crate::transaction::Transaction;
+
+/// Completes a task; its status and its generation are one commit.
+pub(crate) fn complete(
+    transaction: &mut Transaction<'_>,
+    (complete, next): &(Complete, Option<Claim>),
+) -> Result<CompleteAnswer, Failure> {
+    let before = Stored::known(transaction.db, complete.task)?;
+    let command = Command::Complete {
+        fence: complete.fence.clone(),
+        generation: complete.generation,
+        output: complete.output.digest(),
+    };
+    let (generation, repeated) = match transaction.transition(&before, &command, complete.now)? {
+        Some(_) => (write_generation(transaction, &before, complete)?, false),
+        None => {
+            let standing = generation_of(transaction.db, before.n)?.ok_or_else(|| StoreError::Corrupt {
+                what: format!("task {} is completed without a generation", complete.task),
+                cause: None,
+            })?;
+            (standing, true)
+        }
+    };
+    // A claim that is refused says so in the answer: the completion stands.
+    let next = match next.as_ref().map(|next| claim(transaction, next)) {
+        None => None,
+        Some(Ok(answer)) => Some(Ok(answer)),
+        Some(Err(Failure::Refused(refusal))) => Some(Err(refusal)),
+        Some(Err(broken @ Failure::Broken(_))) => return Err(broken),
+    };
+    Ok(CompleteAnswer { generation, repeated, next })
+}
+
+fn write_generation(
+    transaction: &mut Transaction<'_>,
+    before: &Stored,
+    complete: &Complete,
+) -> Result<Generation, Failure> {
+    let TaskState::Running(lease) = &before.head.state else {
+        return Err(Failure::Broken(StoreError::Internal {
+            what: format!("task {} was completed while it did not run", complete.task),
+            cause: None,
+        }));
+    };
+    let generation = Generation {
+        id: complete.generation,
+        task: complete.task,
+        project: before.project.clone(),
+        queue: before.queue.clone(),
+        task_type: before.task_type.clone(),
+        attempt: complete.fence.attempt,
+        worker: complete.fence.worker.clone(),
+        output: complete.output.clone(),
+        created_at: before.created_at,
+        started_at: lease.claimed_at,
+        finished_at: complete.now,
+    };
+    transaction
+        .db
+        .prepare_cached(
+            "INSERT INTO generation (n, id, task, project, queue, task_type, attempt, worker, created_at, started_at, \
+             finished_at, location, kind, metadata, result) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+        )?
+        .execute(params![
+            before.n,
+            generation.id.as_bytes(),
+            generation.task.as_bytes(),
+            generation.project.as_str(),
+            generation.queue.as_str(),
+            generation.task_type.as_str(),
+            generation.attempt,
+            generation.worker.as_str(),
+            generation.created_at.as_millis(),
+            generation.started_at.as_millis(),
+            generation.finished_at.as_millis(),
+            generation.output.location,
+            generation.output.kind,
+            generation.output.metadata.as_ref().map(Payload::as_str),
+            generation.output.result.as_ref().map(Payload::as_str),
+        ])?;
+    transaction.duration(&before.queue, What::Run, complete.now, complete.now.since(lease.claimed_at));
+    Ok(generation)
+}
+
+pub(crate) fn fail(transaction: &mut Transaction<'_>, fail: &Fail) -> Result<FailAnswer, Failure> {
+    let command = Command::Fail {
+        fence: fail.fence.clone(),
+        failure: fail.failure.clone(),
+        retryable: fail.retryable,
+        retry_after: fail.retry_after,
+    };
+    end(transaction, fail.task, &command, fail.now)
+}
+
+pub(crate) fn release(transaction: &mut Transaction<'_>, release: &Release) -> Result<FailAnswer, Failure> {
+    let command = Command::Release {
+        fence: release.fence.clone(),
+        delay: release.delay,
+        reason: release.reason.clone(),
+    };
+    end(transaction, release.task, &command, release.now)
+}
+
+pub(crate) fn cancel(transaction: &mut Transaction<'_>, cancel: &Cancel) -> Result<Task, Failure> {
+    let command = Command::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone() };
+    end(transaction, cancel.task, &command, cancel.now).map(|answer| answer.task)
+}
+
+pub(crate) fn retry(transaction: &mut Transaction<'_>, retry: &Retry) -> Result<Task, Failure> {
+    let command = Command::Retry { by: retry.by.clone(), reason: retry.reason.clone(), delay: retry.delay };
+    end(transaction, retry.task, &command, retry.now).map(|answer| answer.task)
+}
+
+fn end(
+    transaction: &mut Transaction<'_>,
+    task: baton_model::TaskId,
+    command: &Command,
+    now: baton_model::Timestamp,
+) -> Result<FailAnswer, Failure> {
+    let before = Stored::known(transaction.db, task)?;
+    let after = transaction.transition(&before, command, now)?;
+    let repeated = after.is_none();
+    let task = after.unwrap_or(before).into_task(transaction.db)?;
+    debug_assert!(task.head.state.state() != State::Completed, "only `complete` completes");
+    Ok(FailAnswer { task, repeated })
+}

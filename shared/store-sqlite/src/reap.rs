@@ -1,0 +1,174 @@
+//! The reaper: finds lost leases on a reader, so that the search holds nobody up, and takes them back on the writer,
+//! which judges each one anew.
+
+use std::collections::HashMap;
+
+use baton_model::lease::LeasePolicy;
+use baton_model::transition::Command;
+use baton_model::{LossReason, TaskState, Timestamp, Worker, WorkerId};
+use baton_store::{Purge, PurgeReport, Reap, ReapReport, Taken};
+use rusqlite::{Connection, params};
+
+use crate::error::Failure;
+use crate::rows::{EVENT_BITS, Stored, select_task, worker_by_id};
+use crate::transaction::Transaction;
+
+/// A task whose lease looked lost to a reader.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suspect {
+    n: i64,
+    attempt: u32,
+}
+
+/// The tasks whose lease is lost, up to one more than the limit. Looks at running tasks only, so that the cost follows
+/// the fleet and not the number of tasks.
+pub(crate) fn suspects(db: &Connection, policy: &LeasePolicy, reap: &Reap) -> Result<Vec<Suspect>, Failure> {
+    let mut statement = db.prepare_cached(match reap.worker {
+        None => select_task!("INDEXED BY task_leased WHERE state = 1 ORDER BY worker, n"),
+        Some(_) => select_task!("INDEXED BY task_leased WHERE state = 1 AND worker = ?1 ORDER BY n"),
+    })?;
+    let mut rows = match &reap.worker {
+        None => statement.query([])?,
+        Some(worker) => statement.query([worker.as_str()])?,
+    };
+    let mut workers = Workers::default();
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let stored = Stored::from_row(row)?;
+        let in_queue = reap.queue.as_ref().is_none_or(|queue| *queue == stored.queue);
+        if in_queue && lost(db, &mut workers, &stored, policy, reap.now)?.is_some() {
+            found.push(Suspect { n: stored.n, attempt: stored.head.attempt });
+            if found.len() > reap.limit as usize {
+                break;
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// Workers as they were read, each one once.
+type Workers = HashMap<WorkerId, Option<Worker>>;
+
+fn lost(
+    db: &Connection,
+    workers: &mut Workers,
+    stored: &Stored,
+    policy: &LeasePolicy,
+    now: Timestamp,
+) -> Result<Option<LossReason>, Failure> {
+    let TaskState::Running(lease) = &stored.head.state else { return Ok(None) };
+    if !workers.contains_key(&lease.worker) {
+        let worker = worker_by_id(db, &lease.worker)?.map(|stored| stored.worker);
+        workers.insert(lease.worker.clone(), worker);
+    }
+    let worker = workers.get(&lease.worker).and_then(Option::as_ref);
+    Ok(lease.lost(stored.head.id, stored.head.attempt, worker, policy, now))
+}
+
+/// Takes back those suspects whose lease is lost indeed.
+pub(crate) fn take_back(
+    transaction: &mut Transaction<'_>,
+    (suspects, now): &(Vec<Suspect>, Timestamp),
+) -> Result<ReapReport, Failure> {
+    let policy = transaction.state.policy;
+    let mut workers = Workers::default();
+    let mut report = ReapReport::default();
+    for suspect in suspects {
+        let stored = {
+            let mut statement =
+                transaction.db.prepare_cached(select_task!("WHERE n = ?1 AND attempt = ?2"))?;
+            let mut rows = statement.query(params![suspect.n, suspect.attempt])?;
+            match rows.next()? {
+                Some(row) => Stored::from_row(row)?,
+                None => continue,
+            }
+        };
+        let TaskState::Running(lease) = &stored.head.state else { continue };
+        let Some(reason) = lost(transaction.db, &mut workers, &stored, &policy, *now)? else { continue };
+        let command = Command::LoseLease { attempt: suspect.attempt, reason };
+        let Some(after) = transaction.transition(&stored, &command, *now)? else { continue };
+        report.taken.push(Taken {
+            task: stored.head.id,
+            queue: stored.queue.clone(),
+            task_type: stored.task_type.clone(),
+            attempt: suspect.attempt,
+            worker: lease.worker.clone(),
+            reason,
+            to: after.head.state.state(),
+        });
+    }
+    Ok(report)
+}
+
+/// Removes what is past its keeping, up to the limit of each kind.
+pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<PurgeReport, Failure> {
+    let limit = i64::from(purge.limit);
+    let tasks = match purge.keep_finished {
+        Some(keep) => purge_tasks(transaction, purge.now.minus(keep), limit)?,
+        None => 0,
+    };
+    let before = |keep| purge.now.minus(keep).as_millis();
+    let delete = |sql: &str, keep| -> Result<u64, Failure> {
+        Ok(transaction.db.prepare_cached(sql)?.execute(params![before(keep), limit])? as u64)
+    };
+    let report = PurgeReport {
+        tasks,
+        logs: delete(
+            "DELETE FROM log WHERE k IN (SELECT k FROM log WHERE taken_at < ?1 ORDER BY taken_at LIMIT ?2)",
+            purge.keep_logs,
+        )?,
+        workers: delete(
+            "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE seen_at < ?1 AND NOT EXISTS (SELECT 1 FROM \
+             task INDEXED BY task_leased WHERE task.worker = worker.id AND state = 1) ORDER BY seen_at LIMIT ?2)",
+            purge.keep_workers,
+        )?,
+        idempotency_keys: delete(
+            "DELETE FROM idempotency WHERE key IN \
+             (SELECT key FROM idempotency WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
+            purge.keep_idempotency,
+        )?,
+        claim_requests: delete(
+            "DELETE FROM claim_request WHERE (worker, request) IN \
+             (SELECT worker, request FROM claim_request WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
+            purge.keep_claims,
+        )?,
+        more: false,
+    };
+    let hours = before(crate::stats::WINDOW) / 3_600_000;
+    transaction.db.prepare_cached("DELETE FROM histogram WHERE hour < ?1")?.execute([hours])?;
+    transaction.db.prepare_cached("DELETE FROM tally WHERE tasks = 0")?.execute([])?;
+    let most = [report.tasks, report.logs, report.workers, report.idempotency_keys, report.claim_requests]
+        .into_iter()
+        .max();
+    Ok(PurgeReport { more: most >= Some(u64::from(purge.limit)), ..report })
+}
+
+fn purge_tasks(transaction: &mut Transaction<'_>, before: Timestamp, limit: i64) -> Result<u64, Failure> {
+    let mut old = Vec::new();
+    {
+        let mut statement = transaction.db.prepare_cached(select_task!(
+            "INDEXED BY task_by_finished WHERE finished_at < ?1 ORDER BY finished_at LIMIT ?2"
+        ))?;
+        let mut rows = statement.query(params![before.as_millis(), limit])?;
+        while let Some(row) = rows.next()? {
+            old.push(Stored::from_row(row)?);
+        }
+    }
+    for stored in &old {
+        let first = stored.n << EVENT_BITS;
+        transaction
+            .db
+            .prepare_cached("DELETE FROM event WHERE k BETWEEN ?1 AND ?2")?
+            .execute([first, first | ((1 << EVENT_BITS) - 1)])?;
+        for sql in [
+            "DELETE FROM generation WHERE n = ?1",
+            "DELETE FROM task_error WHERE n = ?1",
+            "DELETE FROM task_body WHERE n = ?1",
+            "DELETE FROM task WHERE n = ?1",
+        ] {
+            transaction.db.prepare_cached(sql)?.execute([stored.n])?;
+        }
+        transaction.tally(&stored.queue, &stored.task_type, stored.head.state.state(), -1);
+    }
+    Ok(old.len() as u64)
+}

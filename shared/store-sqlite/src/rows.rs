@@ -1,0 +1,367 @@
+//! Rows of the database as values of the model.
+
+use std::time::Duration;
+
+use baton_model::{
+    AttemptEnd, Backoff, Digest, Ended, Event, EventDetail, EventKind, Failure, Generation, GenerationId,
+    Head, Label, Lease, LogLine, Output, Payload, ProjectId, QueueName, RequestKey, SessionId, State, Task,
+    TaskId, TaskState, TaskType, Timestamp, Worker, WorkerId,
+};
+use baton_store::StoreError;
+use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
+use rusqlite::{Connection, OptionalExtension, Row};
+use serde::de::DeserializeOwned;
+
+use crate::codes::Code;
+use crate::error::{Failure as Failed, corrupt};
+
+/// `SELECT` of the columns of [`Stored`], in its order, with what follows the table's name.
+macro_rules! select_task {
+    ($tail:expr) => {
+        concat!(
+            "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
+             events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
+             created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff FROM task ",
+            $tail
+        )
+    };
+}
+pub(crate) use select_task;
+
+/// How many bits of an event's key number it within its task.
+pub(crate) const EVENT_BITS: u32 = 16;
+
+/// A row of `task`: everything of a task but its payload.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) n: i64,
+    pub(crate) head: Head,
+    pub(crate) priority: baton_model::Priority,
+    pub(crate) queue: QueueName,
+    pub(crate) task_type: TaskType,
+    pub(crate) project: ProjectId,
+    /// Who holds it, or held it last.
+    pub(crate) worker: Option<WorkerId>,
+    /// When its latest claim was.
+    pub(crate) claimed_at: Option<Timestamp>,
+    pub(crate) created_at: Timestamp,
+    pub(crate) updated_at: Timestamp,
+    pub(crate) finished_at: Option<Timestamp>,
+    pub(crate) domain: Option<Label>,
+    pub(crate) assigned_by: Option<Label>,
+}
+
+/// Sixteen bytes of a blob column.
+struct Sixteen([u8; 16]);
+
+impl FromSql for Sixteen {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        <[u8; 16]>::column_result(value).map(Self)
+    }
+}
+
+fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
+    row.get(at).map(Timestamp::from_millis)
+}
+
+fn maybe_time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(at)?.map(Timestamp::from_millis))
+}
+
+fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<Box<str>> {
+    row.get(at)
+}
+
+fn maybe_text(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Box<str>>> {
+    row.get(at)
+}
+
+fn maybe_id(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<[u8; 16]>> {
+    Ok(row.get::<_, Option<Sixteen>>(at)?.map(|bytes| bytes.0))
+}
+
+/// Reads stored JSON.
+pub(crate) fn from_json<T: DeserializeOwned>(what: &str, json: &str) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|error| corrupt(what, error))
+}
+
+/// Writes JSON to be stored.
+pub(crate) fn to_json<T: serde::Serialize>(what: &str, value: &T) -> Result<String, StoreError> {
+    serde_json::to_string(value).map_err(|error| StoreError::Internal {
+        what: format!("cannot write {what}"),
+        cause: Some(error.into()),
+    })
+}
+
+fn payload(what: &str, json: String) -> Result<Payload, StoreError> {
+    Payload::from_stored(json).map_err(|error| corrupt(what, error))
+}
+
+impl Stored {
+    /// Reads a row that `select_task!` selected.
+    pub(crate) fn from_row(row: &Row<'_>) -> Result<Self, Failed> {
+        let n = row.get(0)?;
+        let state = State::of(row.get(2)?)?;
+        let worker = maybe_text(row, 12)?.map(WorkerId::from_stored);
+        let claimed_at = maybe_time(row, 14)?;
+        let ended = match row.get::<_, Option<i64>>(18)? {
+            Some(code) => Some(AttemptEnd { worker: of_running(n, &worker)?, how: Ended::of(code)? }),
+            None => None,
+        };
+        let state = match state {
+            State::Queued => TaskState::Queued,
+            State::Failed => TaskState::Failed,
+            State::Cancelled => TaskState::Cancelled,
+            State::Running => TaskState::Running(Lease {
+                worker: of_running(n, &worker)?,
+                session: maybe_id(row, 13)?.map(SessionId::from_bytes),
+                claimed_at: claimed_at
+                    .ok_or_else(|| half(n, "a running task without the time of its claim"))?,
+                expires_at: maybe_time(row, 15)?,
+                timeout_at: maybe_time(row, 16)?,
+                request: maybe_text(row, 17)?.map(RequestKey::from_stored),
+            }),
+            State::Completed => TaskState::Completed {
+                generation: maybe_id(row, 19)?
+                    .map(GenerationId::from_bytes)
+                    .ok_or_else(|| half(n, "a completed task without its generation"))?,
+                output: maybe_id(row, 20)?
+                    .map(Digest::from_bytes)
+                    .ok_or_else(|| half(n, "a completed task without its output's digest"))?,
+            },
+        };
+        let backoff = match maybe_text(row, 27)? {
+            Some(json) => from_json("a task's backoff", &json)?,
+            None => Backoff::default(),
+        };
+        Ok(Self {
+            n,
+            head: Head {
+                id: TaskId::from_bytes(row.get::<_, Sixteen>(1)?.0),
+                state,
+                attempt: row.get(8)?,
+                forgiven: row.get(9)?,
+                max_attempts: row.get(10)?,
+                run_after: time(row, 7)?,
+                timeout: row.get::<_, Option<u64>>(24)?.map(Duration::from_millis),
+                backoff,
+                ended,
+                events: row.get(11)?,
+            },
+            priority: Code::of(row.get(3)?)?,
+            queue: QueueName::from_stored(text(row, 4)?),
+            task_type: TaskType::from_stored(text(row, 5)?),
+            project: ProjectId::from_stored(text(row, 6)?),
+            worker,
+            claimed_at,
+            created_at: time(row, 21)?,
+            updated_at: time(row, 22)?,
+            finished_at: maybe_time(row, 23)?,
+            domain: maybe_text(row, 25)?.map(Label::from_stored),
+            assigned_by: maybe_text(row, 26)?.map(Label::from_stored),
+        })
+    }
+
+    /// The row of a task.
+    pub(crate) fn by_id(db: &Connection, id: TaskId) -> Result<Option<Self>, Failed> {
+        let mut statement = db.prepare_cached(select_task!("WHERE id = ?1"))?;
+        let mut rows = statement.query([id.as_bytes()])?;
+        rows.next()?.map(Self::from_row).transpose()
+    }
+
+    /// The row of a task that must be there.
+    pub(crate) fn known(db: &Connection, id: TaskId) -> Result<Self, Failed> {
+        Self::by_id(db, id)?.ok_or(Failed::Refused(StoreError::TaskNotFound(id)))
+    }
+
+    /// The whole task, with its payload.
+    pub(crate) fn into_task(self, db: &Connection) -> Result<Task, Failed> {
+        let mut body =
+            db.prepare_cached("SELECT params, description, drift_score FROM task_body WHERE n = ?1")?;
+        let body = body
+            .query_row([self.n], |row| {
+                Ok((
+                    row.get::<_, String>(0)?,
+                    row.get::<_, Option<String>>(1)?,
+                    row.get::<_, Option<f64>>(2)?,
+                ))
+            })
+            .optional()?;
+        let (params, description, drift_score) =
+            body.ok_or_else(|| half(self.n, "a task without its params"))?;
+        let error = self.error(db)?;
+        Ok(Task {
+            head: self.head,
+            project: self.project,
+            queue: self.queue,
+            task_type: self.task_type,
+            priority: self.priority,
+            params: payload("a task's params", params)?,
+            description,
+            domain: self.domain,
+            drift_score,
+            assigned_by: self.assigned_by,
+            created_at: self.created_at,
+            updated_at: self.updated_at,
+            finished_at: self.finished_at,
+            error,
+        })
+    }
+
+    /// The failure of the latest attempt that ended. A task whose only attempt is running or done has none, which
+    /// saves the look.
+    fn error(&self, db: &Connection) -> Result<Option<Failure>, Failed> {
+        if self.head.attempt <= 1 && self.head.ended.as_ref().is_none_or(|end| end.how == Ended::Completed) {
+            return Ok(None);
+        }
+        let mut statement = db.prepare_cached("SELECT error FROM task_error WHERE n = ?1")?;
+        let json: Option<String> = statement.query_row([self.n], |row| row.get(0)).optional()?;
+        Ok(json.map(|json| from_json("a task's error", &json)).transpose()?)
+    }
+}
+
+fn of_running(n: i64, worker: &Option<WorkerId>) -> Result<WorkerId, StoreError> {
+    worker.clone().ok_or_else(|| half(n, "an attempt without its worker"))
+}
+
+fn half(n: i64, what: &str) -> StoreError {
+    StoreError::Corrupt { what: format!("row {n} is {what}"), cause: None }
+}
+
+/// A task's history, the first event first.
+pub(crate) fn history(db: &Connection, n: i64) -> Result<Vec<Event>, Failed> {
+    let mut statement = db.prepare_cached(
+        "SELECT k, at, kind, from_state, to_state, attempt, worker, session, detail FROM event \
+         WHERE k BETWEEN ?1 AND ?2 ORDER BY k",
+    )?;
+    let first = n << EVENT_BITS;
+    let mut rows = statement.query([first, first | ((1 << EVENT_BITS) - 1)])?;
+    let mut events = Vec::new();
+    while let Some(row) = rows.next()? {
+        let mut detail = match row.get::<_, Option<String>>(8)? {
+            Some(json) => from_json("an event's detail", &json)?,
+            None => EventDetail::default(),
+        };
+        detail.worker = maybe_text(row, 6)?.map(WorkerId::from_stored);
+        detail.session = maybe_id(row, 7)?.map(SessionId::from_bytes);
+        events.push(Event {
+            seq: u32::try_from(row.get::<_, i64>(0)? - first).unwrap_or(u32::MAX),
+            at: time(row, 1)?,
+            kind: EventKind::of(row.get(2)?)?,
+            from: row.get::<_, Option<i64>>(3)?.map(State::of).transpose()?,
+            to: State::of(row.get(4)?)?,
+            attempt: row.get(5)?,
+            detail,
+        });
+    }
+    Ok(events)
+}
+
+/// `SELECT` of a generation's columns, with what follows the table's name.
+macro_rules! select_generation {
+    ($tail:expr) => {
+        concat!(
+            "SELECT g, id, task, project, queue, task_type, attempt, worker, created_at, started_at, finished_at, \
+             location, kind, metadata, result FROM generation ",
+            $tail
+        )
+    };
+}
+pub(crate) use select_generation;
+
+/// Reads a row that `select_generation!` selected: its number and the record.
+pub(crate) fn generation(row: &Row<'_>) -> Result<(i64, Generation), Failed> {
+    let json = |at: usize, what: &str| -> Result<Option<Payload>, Failed> {
+        Ok(row.get::<_, Option<String>>(at)?.map(|json| payload(what, json)).transpose()?)
+    };
+    let generation = Generation {
+        id: GenerationId::from_bytes(row.get::<_, Sixteen>(1)?.0),
+        task: TaskId::from_bytes(row.get::<_, Sixteen>(2)?.0),
+        project: ProjectId::from_stored(text(row, 3)?),
+        queue: QueueName::from_stored(text(row, 4)?),
+        task_type: TaskType::from_stored(text(row, 5)?),
+        attempt: row.get(6)?,
+        worker: WorkerId::from_stored(text(row, 7)?),
+        output: Output {
+            location: row.get(11)?,
+            kind: row.get(12)?,
+            metadata: json(13, "a generation's metadata")?,
+            result: json(14, "a generation's result")?,
+        },
+        created_at: time(row, 8)?,
+        started_at: time(row, 9)?,
+        finished_at: time(row, 10)?,
+    };
+    Ok((row.get(0)?, generation))
+}
+
+/// The generation of the task in row `n`.
+pub(crate) fn generation_of(db: &Connection, n: i64) -> Result<Option<Generation>, Failed> {
+    let mut statement = db.prepare_cached(select_generation!("WHERE n = ?1"))?;
+    let mut rows = statement.query([n])?;
+    Ok(rows.next()?.map(generation).transpose()?.map(|(_, generation)| generation))
+}
+
+/// A row of `worker`.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredWorker {
+    pub(crate) worker: Worker,
+    /// Earlier sessions, the latest last.
+    pub(crate) superseded: Vec<SessionId>,
+    /// The last beat or, to the hour, the last claim.
+    pub(crate) seen_at: Timestamp,
+}
+
+/// `SELECT` of a worker's columns, with what follows the table's name.
+macro_rules! select_worker {
+    ($tail:expr) => {
+        concat!(
+            "SELECT id, session, superseded, started_at, seen_at, last_beat_at, capacity, running, readings, labels, \
+             directive FROM worker ",
+            $tail
+        )
+    };
+}
+pub(crate) use select_worker;
+
+/// Reads a row that `select_worker!` selected.
+pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
+    let running = row.get::<_, Option<String>>(7)?;
+    Ok(StoredWorker {
+        worker: Worker {
+            id: WorkerId::from_stored(text(row, 0)?),
+            session: maybe_id(row, 1)?.map(SessionId::from_bytes),
+            started_at: time(row, 3)?,
+            last_beat_at: maybe_time(row, 5)?,
+            capacity: row.get(6)?,
+            running: running.map(|json| from_json("what a worker runs", &json)).transpose()?,
+            readings: from_json("a worker's readings", &row.get::<_, String>(8)?)?,
+            labels: from_json("a worker's labels", &row.get::<_, String>(9)?)?,
+            directive: Code::of(row.get(10)?)?,
+        },
+        superseded: from_json("a worker's sessions", &row.get::<_, String>(2)?)?,
+        seen_at: time(row, 4)?,
+    })
+}
+
+/// The worker of that name.
+pub(crate) fn worker_by_id(db: &Connection, id: &WorkerId) -> Result<Option<StoredWorker>, Failed> {
+    let mut statement = db.prepare_cached(select_worker!("WHERE id = ?1"))?;
+    let mut rows = statement.query([id.as_str()])?;
+    rows.next()?.map(worker).transpose()
+}
+
+/// Reads a log line: k, at, worker, task, level, source, message, metadata.
+pub(crate) fn log_line(row: &Row<'_>) -> Result<(i64, LogLine), Failed> {
+    let metadata = row.get::<_, Option<String>>(7)?;
+    let line = LogLine {
+        at: time(row, 1)?,
+        worker: WorkerId::from_stored(text(row, 2)?),
+        task: maybe_id(row, 3)?.map(TaskId::from_bytes),
+        level: Code::of(row.get(4)?)?,
+        source: row.get(5)?,
+        message: row.get(6)?,
+        metadata: metadata.map(|json| payload("a log line's metadata", json)).transpose()?,
+    };
+    Ok((row.get(0)?, line))
+}

@@ -1,0 +1,179 @@
+//! Counts, ages and percentiles: read from tallies and from the ends of indexes, so that they cost the same however
+//! many tasks there are. Only the ages of running attempts are looked for among the running tasks.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use baton_model::{Priority, QueueName, State, TaskType, Timestamp};
+use baton_store::{
+    Count, Cursor, Page, PageRequest, Percentiles, QueueStats, Stats, StoreError, WorkerCounts,
+};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::codes::Code;
+use crate::error::Failure;
+use crate::histogram::{What, percentile};
+
+/// How far back percentiles reach.
+pub(crate) const WINDOW: Duration = Duration::from_secs(24 * 3_600);
+
+/// Everything, as of `now`.
+pub(crate) fn stats(db: &Connection, now: Timestamp, heartbeat_timeout: Duration) -> Result<Stats, Failure> {
+    let mut statement = db.prepare_cached(
+        "SELECT queue, task_type, state, tasks FROM tally WHERE tasks <> 0 ORDER BY queue, task_type, state LIMIT ?1",
+    )?;
+    let mut rows = statement.query([Stats::ROWS as i64])?;
+    let mut counts = Vec::new();
+    while let Some(row) = rows.next()? {
+        counts.push(Count {
+            queue: QueueName::from_stored(row.get::<_, Box<str>>(0)?),
+            task_type: TaskType::from_stored(row.get::<_, Box<str>>(1)?),
+            state: State::of(row.get(2)?)?,
+            tasks: row.get(3)?,
+        });
+    }
+    let queues = queue_page(db, now, "", Stats::ROWS)?;
+    Ok(Stats { at: now, counts, queues, workers: workers(db, now, heartbeat_timeout)? })
+}
+
+/// Queues by name, behind the cursor.
+pub(crate) fn queues(
+    db: &Connection,
+    now: Timestamp,
+    request: &PageRequest,
+) -> Result<Page<QueueStats>, Failure> {
+    let after = request.after.as_ref().map_or("", |cursor| cursor.0.as_str());
+    if request.after.is_some() && after.parse::<QueueName>().is_err() {
+        return Err(StoreError::BadCursor.into());
+    }
+    let limit = request.limit as usize;
+    let mut items = queue_page(db, now, after, limit + 1)?;
+    let more = items.len() > limit;
+    items.truncate(limit);
+    let next = items.last().filter(|_| more).map(|last| Cursor(last.queue.to_string()));
+    Ok(Page { items, next })
+}
+
+fn queue_page(
+    db: &Connection,
+    now: Timestamp,
+    after: &str,
+    limit: usize,
+) -> Result<Vec<QueueStats>, Failure> {
+    let mut statement =
+        db.prepare_cached("SELECT name, paused FROM queue WHERE name > ?1 ORDER BY name LIMIT ?2")?;
+    let named = statement
+        .query_map(params![after, limit as i64], |row| {
+            Ok((row.get::<_, Box<str>>(0)?, row.get::<_, bool>(1)?))
+        })?
+        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let running = oldest_running(db)?;
+    named
+        .into_iter()
+        .map(|(name, paused)| one_queue(db, QueueName::from_stored(name), paused, now, &running))
+        .collect()
+}
+
+/// One queue.
+pub(crate) fn queue(db: &Connection, name: &QueueName, now: Timestamp) -> Result<QueueStats, Failure> {
+    let paused = db
+        .prepare_cached("SELECT paused FROM queue WHERE name = ?1")?
+        .query_row([name.as_str()], |row| row.get::<_, bool>(0))
+        .optional()?;
+    match paused {
+        Some(paused) => one_queue(db, name.clone(), paused, now, &oldest_running(db)?),
+        None => Err(StoreError::QueueNotFound(name.clone()).into()),
+    }
+}
+
+/// The time of the oldest claim among the running tasks of each queue.
+fn oldest_running(db: &Connection) -> Result<HashMap<QueueName, Timestamp>, Failure> {
+    let mut statement = db.prepare_cached(
+        "SELECT queue, min(claimed_at) FROM task INDEXED BY task_leased WHERE state = 1 GROUP BY queue",
+    )?;
+    let oldest = statement.query_map([], |row| {
+        Ok((QueueName::from_stored(row.get::<_, Box<str>>(0)?), Timestamp::from_millis(row.get(1)?)))
+    })?;
+    Ok(oldest.collect::<rusqlite::Result<_>>()?)
+}
+
+fn one_queue(
+    db: &Connection,
+    queue: QueueName,
+    paused: bool,
+    now: Timestamp,
+    running: &HashMap<QueueName, Timestamp>,
+) -> Result<QueueStats, Failure> {
+    let in_state = |state: State| -> Result<u64, Failure> {
+        let mut statement =
+            db.prepare_cached("SELECT coalesce(sum(tasks), 0) FROM tally WHERE queue = ?1 AND state = ?2")?;
+        Ok(statement.query_row(params![queue.as_str(), state.code()], |row| row.get(0))?)
+    };
+    let mut scheduled = 0;
+    let mut first_due: Option<i64> = None;
+    for priority in Priority::ALL {
+        let key =
+            params![queue.as_str(), priority.code(), now.as_millis(), QueueStats::SCHEDULED_COUNTED as i64];
+        scheduled += db
+            .prepare_cached(
+                "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_ready \
+                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after > ?3 LIMIT ?4)",
+            )?
+            .query_row(key, |row| row.get::<_, u64>(0))?;
+        let due: Option<i64> = db
+            .prepare_cached(
+                "SELECT min(run_after) FROM task INDEXED BY task_ready \
+                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3",
+            )?
+            .query_row(params![queue.as_str(), priority.code(), now.as_millis()], |row| row.get(0))?;
+        first_due = match (first_due, due) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+    }
+    Ok(QueueStats {
+        paused,
+        queued: in_state(State::Queued)?,
+        scheduled: scheduled.min(QueueStats::SCHEDULED_COUNTED),
+        running: in_state(State::Running)?,
+        oldest_ready: first_due.map(|due| now.since(Timestamp::from_millis(due))),
+        oldest_running: running.get(&queue).map(|claimed_at| now.since(*claimed_at)),
+        wait: percentiles(db, &queue, What::Wait, now)?,
+        run: percentiles(db, &queue, What::Run, now)?,
+        queue,
+    })
+}
+
+fn percentiles(
+    db: &Connection,
+    queue: &QueueName,
+    what: What,
+    now: Timestamp,
+) -> Result<Percentiles, Failure> {
+    let mut statement = db.prepare_cached(
+        "SELECT bucket, sum(tasks) FROM histogram WHERE hour >= ?1 AND queue = ?2 AND what = ?3 \
+         GROUP BY bucket ORDER BY bucket",
+    )?;
+    let hour = now.minus(WINDOW).as_millis() / 3_600_000;
+    let buckets = statement
+        .query_map(params![hour, queue.as_str(), what.code()], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .collect::<rusqlite::Result<Vec<(i64, u64)>>>()?;
+    Ok(Percentiles {
+        count: buckets.iter().map(|(_, count)| count).sum(),
+        p50: percentile(&buckets, 0.50),
+        p95: percentile(&buckets, 0.95),
+        p99: percentile(&buckets, 0.99),
+    })
+}
+
+fn workers(db: &Connection, now: Timestamp, heartbeat_timeout: Duration) -> Result<WorkerCounts, Failure> {
+    let mut statement = db.prepare_cached(
+        "SELECT coalesce(sum(last_beat_at >= ?1), 0), coalesce(sum(last_beat_at < ?1), 0), \
+         coalesce(sum(last_beat_at >= ?1 AND EXISTS (SELECT 1 FROM task INDEXED BY task_leased \
+         WHERE task.worker = worker.id AND state = 1)), 0) FROM worker",
+    )?;
+    let alive_since = now.minus(heartbeat_timeout).as_millis();
+    Ok(statement.query_row([alive_since], |row| {
+        Ok(WorkerCounts { alive: row.get(0)?, lost: row.get(1)?, busy: row.get(2)? })
+    })?)
+}

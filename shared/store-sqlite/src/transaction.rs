@@ -1,0 +1,270 @@
+//! One transaction of the writing thread, with what the commands of a group share: the tallies that they change and
+//! the rings that they cause.
+
+use std::collections::HashMap;
+
+use baton_model::lease::LeasePolicy;
+use baton_model::transition::{Change, Command, Decision, Refusal, decide};
+use baton_model::{
+    EventDetail, EventKind, QueueName, State as TaskStateTag, TaskState, TaskType, Timestamp, WorkerId,
+};
+use baton_store::{Ready, StoreError};
+use rusqlite::{Connection, params};
+
+use crate::codes::Code;
+use crate::error::Failure;
+use crate::histogram::{What, bucket};
+use crate::rows::{EVENT_BITS, Stored, to_json};
+
+/// What the writing thread remembers between transactions.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// When leases are lost.
+    pub(crate) policy: LeasePolicy,
+    /// The `created_at` of the newest task, so that it never falls.
+    pub(crate) newest: Timestamp,
+}
+
+/// An open transaction.
+pub(crate) struct Transaction<'a> {
+    pub(crate) db: &'a Connection,
+    pub(crate) state: &'a mut State,
+    tallies: HashMap<(QueueName, TaskType, TaskStateTag), i64>,
+    durations: HashMap<(QueueName, What, i64, i64), i64>,
+    rings: Vec<Ready>,
+}
+
+impl<'a> Transaction<'a> {
+    pub(crate) fn new(db: &'a Connection, state: &'a mut State) -> Self {
+        Self { db, state, tallies: HashMap::new(), durations: HashMap::new(), rings: Vec::new() }
+    }
+
+    /// Writes what the commands have gathered, before the commit; gives what to ring after it.
+    pub(crate) fn finish(self) -> rusqlite::Result<Vec<Ready>> {
+        for ((queue, task_type, state), change) in self.tallies.into_iter().filter(|(_, change)| *change != 0)
+        {
+            self.db
+                .prepare_cached(
+                    "INSERT INTO tally (queue, task_type, state, tasks) VALUES (?1, ?2, ?3, ?4) \
+                     ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
+                )?
+                .execute(params![queue.as_str(), task_type.as_str(), state.code(), change])?;
+        }
+        for ((queue, what, hour, bucket), count) in self.durations {
+            self.db
+                .prepare_cached(
+                    "INSERT INTO histogram (hour, queue, what, bucket, tasks) VALUES (?1, ?2, ?3, ?4, ?5) \
+                     ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
+                )?
+                .execute(params![hour, queue.as_str(), what.code(), bucket, count])?;
+        }
+        Ok(self.rings)
+    }
+
+    /// Counts tasks that entered a state (or, negative, left it).
+    pub(crate) fn tally(
+        &mut self,
+        queue: &QueueName,
+        task_type: &TaskType,
+        state: TaskStateTag,
+        change: i64,
+    ) {
+        *self.tallies.entry((queue.clone(), task_type.clone(), state)).or_default() += change;
+    }
+
+    /// Counts a duration for the percentiles.
+    pub(crate) fn duration(
+        &mut self,
+        queue: &QueueName,
+        what: What,
+        now: Timestamp,
+        length: std::time::Duration,
+    ) {
+        let hour = now.as_millis() / 3_600_000;
+        *self.durations.entry((queue.clone(), what, hour, bucket(length))).or_default() += 1;
+    }
+
+    /// Notes that a task has become claimable, now or later; rings after the commit.
+    pub(crate) fn ring(&mut self, queue: &QueueName, task_type: &TaskType, run_after: Timestamp) {
+        let same = |ready: &&mut Ready| {
+            ready.queue == *queue
+                && ready.task_type.as_ref() == Some(task_type)
+                && ready.run_after == run_after
+        };
+        match self.rings.last_mut().filter(|ready| same(ready)) {
+            Some(ready) => ready.count += 1,
+            None => self.rings.push(Ready {
+                queue: queue.clone(),
+                task_type: Some(task_type.clone()),
+                count: 1,
+                run_after,
+            }),
+        }
+    }
+
+    /// Notes that all of a queue has become claimable.
+    pub(crate) fn ring_queue(&mut self, queue: &QueueName, now: Timestamp) {
+        self.rings.push(Ready { queue: queue.clone(), task_type: None, count: u32::MAX, run_after: now });
+    }
+
+    /// Decides a command about a stored task and writes what it changes. `None`: it was done before, by the same
+    /// request.
+    ///
+    /// # Errors
+    /// The refusal, before anything is written.
+    pub(crate) fn transition(
+        &mut self,
+        stored: &Stored,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<Option<Stored>, Failure> {
+        let refused = |refusal: Refusal| StoreError::Refused { task: stored.head.id, refusal };
+        match decide(&stored.head, command, now).map_err(refused)? {
+            Decision::Repeat => Ok(None),
+            Decision::Apply(change) => self.write(stored, *change, now).map(Some),
+        }
+    }
+
+    /// Writes a change on the condition that the task is still as it was read: head, event, failure, tallies.
+    fn write(&mut self, before: &Stored, change: Change, now: Timestamp) -> Result<Stored, Failure> {
+        let head = &change.head;
+        let changed = match &head.state {
+            TaskState::Running(lease) => self
+                .db
+                .prepare_cached(
+                    "UPDATE task SET state = 1, attempt = ?4, events = ?5, worker = ?6, session = ?7, \
+                     claimed_at = ?8, expires_at = ?9, timeout_at = ?10, request = ?11, ended = NULL, updated_at = ?12 \
+                     WHERE n = ?1 AND state = ?2 AND attempt = ?3",
+                )?
+                .execute(params![
+                    before.n,
+                    change.from.code(),
+                    before.head.attempt,
+                    head.attempt,
+                    head.events,
+                    lease.worker.as_str(),
+                    lease.session.as_ref().map(baton_model::SessionId::as_bytes),
+                    lease.claimed_at.as_millis(),
+                    lease.expires_at.map(Timestamp::as_millis),
+                    lease.timeout_at.map(Timestamp::as_millis),
+                    lease.request.as_ref().map(baton_model::RequestKey::as_str),
+                    now.as_millis(),
+                ])?,
+            state => {
+                let (generation, output) = match state {
+                    TaskState::Completed { generation, output } => (Some(generation.as_bytes()), Some(output.as_bytes())),
+                    _ => (None, None),
+                };
+                self.db
+                    .prepare_cached(
+                        "UPDATE task SET state = ?4, forgiven = ?5, events = ?6, run_after = ?7, ended = ?8, \
+                         generation = ?9, output = ?10, updated_at = ?11, finished_at = ?12 \
+                         WHERE n = ?1 AND state = ?2 AND attempt = ?3",
+                    )?
+                    .execute(params![
+                        before.n,
+                        change.from.code(),
+                        before.head.attempt,
+                        state.state().code(),
+                        head.forgiven,
+                        head.events,
+                        head.run_after.as_millis(),
+                        head.ended.as_ref().map(|end| end.how.code()),
+                        generation,
+                        output,
+                        now.as_millis(),
+                        state.state().is_final().then_some(now.as_millis()),
+                    ])?
+            }
+        };
+        if changed != 1 {
+            // The one writer has read the row in this very transaction.
+            return Err(Failure::Refused(StoreError::Internal {
+                what: format!("task {} changed under its only writer", head.id),
+                cause: None,
+            }));
+        }
+        let to = head.state.state();
+        self.event(
+            before.n,
+            head.events,
+            now,
+            change.kind,
+            Some(change.from),
+            to,
+            head.attempt,
+            &change.detail,
+        )?;
+        match change.error {
+            Some(Some(failure)) => {
+                self.db
+                    .prepare_cached("INSERT OR REPLACE INTO task_error (n, error) VALUES (?1, ?2)")?
+                    .execute(params![before.n, to_json("a failure", &failure)?])?;
+            }
+            // The first attempt has no failure before it.
+            Some(None) if head.attempt > 1 => {
+                self.db.prepare_cached("DELETE FROM task_error WHERE n = ?1")?.execute([before.n])?;
+            }
+            Some(None) | None => {}
+        }
+        self.tally(&before.queue, &before.task_type, change.from, -1);
+        self.tally(&before.queue, &before.task_type, to, 1);
+        if to == TaskStateTag::Queued {
+            self.ring(&before.queue, &before.task_type, head.run_after);
+        }
+        let (worker, claimed_at) = match &head.state {
+            TaskState::Running(lease) => (Some(lease.worker.clone()), Some(lease.claimed_at)),
+            _ => (before.worker.clone(), before.claimed_at),
+        };
+        Ok(Stored {
+            finished_at: to.is_final().then_some(now),
+            updated_at: now,
+            worker,
+            claimed_at,
+            head: change.head,
+            ..before.clone()
+        })
+    }
+
+    /// Appends an event to a task's history.
+    #[expect(clippy::too_many_arguments, reason = "one argument a column, at two callers")]
+    pub(crate) fn event(
+        &self,
+        n: i64,
+        seq: u32,
+        at: Timestamp,
+        kind: EventKind,
+        from: Option<TaskStateTag>,
+        to: TaskStateTag,
+        attempt: u32,
+        detail: &EventDetail,
+    ) -> Result<(), Failure> {
+        let rest = EventDetail { worker: None, session: None, ..detail.clone() };
+        let rest = if rest == EventDetail::default() { None } else { Some(to_json("an event", &rest)?) };
+        self.db
+            .prepare_cached(
+                "INSERT INTO event (k, at, kind, from_state, to_state, attempt, worker, session, detail) \
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+            )?
+            .execute(params![
+                n << EVENT_BITS | i64::from(seq),
+                at.as_millis(),
+                kind.code(),
+                from.map(Code::code),
+                to.code(),
+                attempt,
+                detail.worker.as_ref().map(WorkerId::as_str),
+                detail.session.as_ref().map(baton_model::SessionId::as_bytes),
+                rest,
+            ])?;
+        Ok(())
+    }
+
+    /// Makes a queue known, if it is not.
+    pub(crate) fn know_queue(&self, queue: &QueueName, now: Timestamp) -> Result<(), Failure> {
+        self.db
+            .prepare_cached("INSERT OR IGNORE INTO queue (name, paused, changed_at) VALUES (?1, 0, ?2)")?
+            .execute(params![queue.as_str(), now.as_millis()])?;
+        Ok(())
+    }
+}

@@ -1,0 +1,186 @@
+//! Workers: their sessions, heartbeats and directives.
+
+use baton_model::{
+    Directive, Ended, LogLine, Running, SessionId, State, TaskId, TaskState, Timestamp, Worker, WorkerId,
+};
+use baton_store::{Beat, BeatAnswer, Claim, Direct, LeaseProblem, LostLease, StoreError};
+use rusqlite::params;
+
+use crate::codes::Code;
+use crate::error::Failure;
+use crate::rows::{Stored, StoredWorker, to_json, worker_by_id};
+use crate::transaction::Transaction;
+
+/// A claim is a sign of life, too; it is noted to this many milliseconds, so that not every claim writes.
+const SEEN_GRAIN_MS: i64 = 3_600_000;
+
+/// Makes the claiming worker and its session known, and says what is asked of it.
+pub(crate) fn enter_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Directive, Failure> {
+    let known = worker_by_id(transaction.db, &claim.worker)?;
+    let mut worker = session_of(known.clone(), &claim.worker, claim.session, claim.now)?;
+    worker.worker.capacity = claim.capacity.or(worker.worker.capacity);
+    if claim.now.as_millis() - worker.seen_at.as_millis() > SEEN_GRAIN_MS {
+        worker.seen_at = claim.now;
+    }
+    let unchanged =
+        known.is_some_and(|known| known.worker == worker.worker && known.seen_at == worker.seen_at);
+    if !unchanged {
+        save(transaction, &worker)?;
+    }
+    Ok(worker.worker.directive)
+}
+
+/// The worker's record with this session as its present one.
+///
+/// # Errors
+/// If the session was superseded before: of two processes with one name, the later start keeps it.
+fn session_of(
+    known: Option<StoredWorker>,
+    id: &WorkerId,
+    session: Option<SessionId>,
+    now: Timestamp,
+) -> Result<StoredWorker, StoreError> {
+    let Some(mut known) = known else {
+        let worker = Worker {
+            id: id.clone(),
+            session,
+            started_at: now,
+            last_beat_at: None,
+            capacity: None,
+            running: None,
+            readings: Default::default(),
+            labels: Default::default(),
+            directive: Directive::Run,
+        };
+        return Ok(StoredWorker { worker, superseded: Vec::new(), seen_at: now });
+    };
+    let Some(session) = session.filter(|session| known.worker.session != Some(*session)) else {
+        return Ok(known);
+    };
+    if known.superseded.contains(&session) {
+        return Err(StoreError::SessionSuperseded { worker: id.clone(), session });
+    }
+    if let Some(earlier) = known.worker.session {
+        known.superseded.push(earlier);
+        let surplus = known.superseded.len().saturating_sub(Worker::SUPERSEDED_SESSIONS);
+        known.superseded.drain(..surplus);
+    }
+    known.worker = Worker {
+        session: Some(session),
+        started_at: now,
+        last_beat_at: None,
+        running: None,
+        directive: Directive::Run,
+        ..known.worker
+    };
+    Ok(known)
+}
+
+fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Result<(), Failure> {
+    let worker = &stored.worker;
+    transaction
+        .db
+        .prepare_cached(
+            "INSERT OR REPLACE INTO worker (id, session, superseded, started_at, seen_at, last_beat_at, capacity, \
+             running, readings, labels, directive) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            worker.id.as_str(),
+            worker.session.as_ref().map(SessionId::as_bytes),
+            to_json("a worker's sessions", &stored.superseded)?,
+            worker.started_at.as_millis(),
+            stored.seen_at.as_millis(),
+            worker.last_beat_at.map(Timestamp::as_millis),
+            worker.capacity,
+            worker.running.as_ref().map(|running| to_json("what a worker runs", running)).transpose()?,
+            to_json("a worker's readings", &worker.readings)?,
+            to_json("a worker's labels", &worker.labels)?,
+            worker.directive.code(),
+        ])?;
+    Ok(())
+}
+
+pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Result<BeatAnswer, Failure> {
+    let known = worker_by_id(transaction.db, &beat.worker)?;
+    let mut stored = session_of(known, &beat.worker, beat.session, beat.now)?;
+    let mut lost = Vec::new();
+    for running in beat.running.iter().flatten() {
+        if let Some(problem) = problem(transaction, &beat.worker, running)? {
+            lost.push(LostLease { task: running.task, attempt: running.attempt, problem });
+        }
+    }
+    // Beats may be written in another order than they were sent in: the latest one stands.
+    if stored.worker.last_beat_at.is_none_or(|last| last <= beat.now) {
+        stored.worker.last_beat_at = Some(beat.now);
+        stored.worker.running = beat.running.clone();
+        stored.worker.readings = beat.readings.clone();
+        stored.worker.capacity = beat.capacity.or(stored.worker.capacity);
+        if !beat.labels.is_empty() {
+            stored.worker.labels = beat.labels.clone();
+        }
+        stored.seen_at = stored.seen_at.max(beat.now);
+    }
+    save(transaction, &stored)?;
+    for line in &beat.logs {
+        log(transaction, line, beat.now)?;
+    }
+    Ok(BeatAnswer { lost, directive: stored.worker.directive })
+}
+
+/// What is wrong with an attempt that a worker believes to hold; `None` if it holds it.
+fn problem(
+    transaction: &Transaction<'_>,
+    worker: &WorkerId,
+    running: &Running,
+) -> Result<Option<LeaseProblem>, Failure> {
+    let Some(stored) = Stored::by_id(transaction.db, running.task)? else {
+        return Ok(Some(LeaseProblem::Unknown));
+    };
+    let head = &stored.head;
+    if running.attempt < head.attempt {
+        return Ok(Some(LeaseProblem::Superseded));
+    }
+    if running.attempt > head.attempt {
+        return Ok(Some(LeaseProblem::NotHeld));
+    }
+    Ok(match &head.state {
+        TaskState::Running(lease) => (lease.worker != *worker).then_some(LeaseProblem::NotHeld),
+        state => Some(match &head.ended {
+            Some(end) if end.worker != *worker => LeaseProblem::NotHeld,
+            Some(end) if end.how == Ended::Cancelled => LeaseProblem::Cancelled,
+            _ if state.state() == State::Cancelled => LeaseProblem::Cancelled,
+            _ => LeaseProblem::Ended(state.state()),
+        }),
+    })
+}
+
+fn log(transaction: &Transaction<'_>, line: &LogLine, taken_at: Timestamp) -> Result<(), Failure> {
+    transaction
+        .db
+        .prepare_cached(
+            "INSERT INTO log (at, taken_at, worker, task, level, source, message, metadata) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            line.at.as_millis(),
+            taken_at.as_millis(),
+            line.worker.as_str(),
+            line.task.as_ref().map(TaskId::as_bytes),
+            line.level.code(),
+            line.source,
+            line.message,
+            line.metadata.as_ref().map(baton_model::Payload::as_str),
+        ])?;
+    Ok(())
+}
+
+pub(crate) fn direct(transaction: &mut Transaction<'_>, direct: &Direct) -> Result<(), Failure> {
+    let changed = transaction
+        .db
+        .prepare_cached("UPDATE worker SET directive = ?2 WHERE id = ?1")?
+        .execute(params![direct.worker.as_str(), direct.directive.code()])?;
+    if changed == 0 {
+        return Err(StoreError::WorkerNotFound(direct.worker.clone()).into());
+    }
+    Ok(())
+}

@@ -1,0 +1,271 @@
+//! Heartbeats: what they keep alive, what they tell, and what they are told.
+
+use baton_model::{Directive, Level, LogLine, Running, State};
+
+use super::kit::*;
+use crate::{Beat, Fail, LeaseProblem, LogFilter, LostLease, StoreError};
+
+/// A worker that beats keeps its leases for as long as it does.
+pub async fn a_beating_worker_keeps_its_leases(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render")).await;
+    for now in (20..600).step_by(20) {
+        let answer = b.beat(beat("w1", at(now)).running(&[&held])).await;
+        assert_eq!(answer.lost, []);
+        assert_eq!(b.reap(at(now + 15)).await, []);
+    }
+    assert_eq!(b.state(held.head.id).await, State::Running);
+    b.check(at(600)).await;
+}
+
+/// A heartbeat is told, for each attempt that it lists and no longer holds, what became of it.
+pub async fn a_heartbeat_is_told_what_became_of_lost_attempts(b: Bench) {
+    let start = async || b.running(at(0), "w1", b.spec("render")).await;
+    let mut expected = Vec::new();
+    let mut lost = |task: &baton_model::Task, attempt, problem| {
+        expected.push(LostLease { task: task.head.id, attempt, problem });
+    };
+
+    let kept = start().await;
+    let completed = start().await;
+    b.complete(at(1), &completed).await;
+    lost(&completed, 1, LeaseProblem::Ended(State::Completed));
+    let failed = start().await;
+    b.fail(Fail { retryable: false, ..failing(at(1), &failed) }).await;
+    lost(&failed, 1, LeaseProblem::Ended(State::Failed));
+    let retried = start().await;
+    b.fail(failing(at(1), &retried)).await;
+    lost(&retried, 1, LeaseProblem::Ended(State::Queued));
+    let cancelled = start().await;
+    b.cancel(at(1), cancelled.head.id).await;
+    lost(&cancelled, 1, LeaseProblem::Cancelled);
+    let again = start().await;
+    b.release(releasing(at(1), &again)).await;
+    let again = b.claim_one(claim("w1", at(1))).await;
+    lost(&again, 1, LeaseProblem::Superseded);
+    let foreign = b.running(at(0), "w2", b.spec("render")).await;
+    lost(&foreign, 1, LeaseProblem::NotHeld);
+    lost(&kept, 2, LeaseProblem::NotHeld);
+    let reaped = b.running_by(at(0), claim("w1", at(0)).fixed(secs(1)), b.spec("render")).await;
+    assert_eq!(b.reap(at(1)).await.len(), 1);
+    lost(&reaped, 1, LeaseProblem::Ended(State::Queued));
+    let unknown = Running { task: b.task_id(), ..listed(&kept) };
+    expected.push(LostLease { task: unknown.task, attempt: 1, problem: LeaseProblem::Unknown });
+
+    let entry = |lost: &LostLease| Running { task: lost.task, attempt: lost.attempt, ..listed(&kept) };
+    let mut running: Vec<_> = expected.iter().map(entry).collect();
+    running.extend([listed(&kept), listed(&again)]);
+    let answer = b.beat(Beat { running: Some(running), ..beat("w1", at(2)) }).await;
+    let sorted = |mut list: Vec<LostLease>| {
+        list.sort_by_key(|lost| (lost.task, lost.attempt));
+        list
+    };
+    assert_eq!(sorted(answer.lost), sorted(expected));
+    b.check(at(3)).await;
+}
+
+/// A lease that is lost by the clock stays the worker's until the reaper takes it: the heartbeat is told nothing of it
+/// before.
+pub async fn a_lease_is_told_lost_only_once_it_was_taken_back(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render").timeout(secs(5))).await;
+    assert_eq!(b.beat(beat("w1", at(10)).running(&[&held])).await.lost, []);
+    assert_eq!(b.reap(at(11)).await.len(), 1);
+    let lost = b.beat(beat("w1", at(12)).running(&[&held])).await.lost;
+    let ended = LeaseProblem::Ended(State::Queued);
+    assert_eq!(lost, [LostLease { task: held.head.id, attempt: 1, problem: ended }]);
+}
+
+/// A heartbeat changes no task, whatever it lists and leaves out.
+pub async fn a_heartbeat_changes_no_task(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render")).await;
+    let foreign = b.running(at(0), "w2", b.spec("render")).await;
+    let waiting = b.create(at(0), b.spec("render").due(at(50))).await;
+    let ids = [held.head.id, foreign.head.id, waiting];
+    let mut before = Vec::new();
+    for id in ids {
+        before.push(b.task(id).await);
+    }
+    b.beat(beat("w1", at(100)).running(&[])).await;
+    b.beat(beat("w1", at(101)).running(&[&foreign])).await;
+    b.beat(beat("w1", at(102)).session(session(1))).await;
+    for (id, before) in ids.into_iter().zip(before) {
+        assert_eq!(b.task(id).await, before);
+    }
+    b.check(at(103)).await;
+}
+
+/// A heartbeat is told what an operator asks of its worker.
+pub async fn a_heartbeat_is_told_the_directive(b: Bench) {
+    assert_eq!(b.beat(beat("w1", at(0))).await.directive, Directive::Run);
+    for directive in [Directive::Drain, Directive::Stop, Directive::Run] {
+        let detail = b.direct(at(1), "w1", directive).await;
+        assert_eq!(detail.worker.directive, directive);
+        assert_eq!(b.beat(beat("w1", at(2))).await.directive, directive);
+    }
+    assert_eq!(b.beat(beat("w2", at(2))).await.directive, Directive::Run);
+}
+
+/// A directive for a worker that was never heard of is refused.
+pub async fn an_unknown_worker_is_not_found(b: Bench) {
+    let direct = crate::Direct { now: at(0), worker: name("nobody"), directive: Directive::Stop };
+    let error = b.store().direct_worker(direct).await;
+    assert_err!(error, StoreError::WorkerNotFound(worker) if worker == name("nobody"));
+    assert_err!(b.store().worker(&name("nobody")).await, StoreError::WorkerNotFound(_));
+}
+
+/// A task shows what its worker last said of the attempt that runs, and nothing once that has ended.
+pub async fn progress_is_shown_while_the_attempt_runs(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render")).await;
+    let id = held.head.id;
+    assert_eq!(b.task(id).await.progress, None);
+    let say = |now, progress, attempt| {
+        let message = Some("denoising ☂".to_owned());
+        let said = Running { progress: Some(progress), message, attempt, ..listed(&held) };
+        (said.clone(), Beat { running: Some(vec![said]), ..beat("w1", now) })
+    };
+    for (now, progress) in [(at(5), 0.25), (at(6), 0.75)] {
+        let (said, heard) = say(now, progress, 1);
+        b.beat(heard).await;
+        assert_eq!(b.task(id).await.progress, Some(said));
+    }
+    b.release(releasing(at(7), &held)).await;
+    assert_eq!(b.task(id).await.progress, None);
+    b.claim_one(claim("w1", at(8))).await;
+    assert_eq!(b.task(id).await.progress, None, "what was said of attempt 1 is not said of attempt 2");
+    b.beat(say(at(9), 0.5, 2).1).await;
+    assert_eq!(b.task(id).await.progress, Some(say(at(9), 0.5, 2).0));
+    b.check(at(10)).await;
+}
+
+/// Readings replace the earlier ones; words about the worker do, unless none are given.
+pub async fn readings_and_labels_are_the_latest(b: Bench) {
+    let first = Beat {
+        readings: [("vram_used_mb".to_owned(), 1_024.5), ("temp".to_owned(), 70.0)].into(),
+        labels: [("host".to_owned(), "größe-7".to_owned())].into(),
+        capacity: Some(4),
+        ..beat("w1", at(1)).session(session(1))
+    };
+    b.beat(first.clone()).await;
+    let worker = b.worker("w1").await.worker;
+    assert_eq!((&worker.readings, &worker.labels), (&first.readings, &first.labels));
+    assert_eq!((worker.capacity, worker.session), (Some(4), Some(session(1))));
+    assert_eq!((worker.started_at, worker.last_beat_at, worker.running), (at(1), Some(at(1)), None));
+
+    let second = Beat {
+        readings: [("temp".to_owned(), -1.0)].into(),
+        capacity: Some(2),
+        ..beat("w1", at(2)).session(session(1)).running(&[])
+    };
+    b.beat(second.clone()).await;
+    let worker = b.worker("w1").await.worker;
+    assert_eq!((&worker.readings, &worker.labels), (&second.readings, &first.labels));
+    assert_eq!((worker.capacity, worker.last_beat_at), (Some(2), Some(at(2))));
+    assert_eq!((worker.started_at, worker.running), (at(1), Some(vec![])));
+
+    let labels = [("version".to_owned(), "2".to_owned())].into();
+    b.beat(Beat { labels, ..second.clone() }).await;
+    assert_eq!(b.worker("w1").await.worker.labels, [("version".to_owned(), "2".to_owned())].into());
+}
+
+/// A worker shows the leases that name it, the oldest claim first.
+pub async fn a_worker_shows_its_leases(b: Bench) {
+    b.beat(beat("w1", at(0))).await;
+    let detail = b.worker("w1").await;
+    assert_eq!((detail.active, detail.leases), (0, vec![]));
+    // Ids against the order of claims, so that the one is not taken for the other.
+    let (two, one) = (b.spec("render").queue("two"), b.spec("render").queue("one"));
+    let one = b.running(at(1), "w1", one).await;
+    let two = b.running(at(2), "w1", two).await;
+    b.running(at(2), "w2", b.spec("render")).await;
+    let detail = b.worker("w1").await;
+    assert_eq!((detail.active, detail.leases), (2, vec![(one.head.id, 1), (two.head.id, 1)]));
+    b.complete(at(3), &one).await;
+    assert_eq!(b.worker("w1").await.leases, [(two.head.id, 1)]);
+    b.check(at(4)).await;
+}
+
+/// A worker with more leases than are listed still tells how many there are.
+pub async fn a_worker_counts_more_leases_than_it_lists(b: Bench) {
+    b.create_plain(at(0), 130).await;
+    b.claim(claim("w1", at(1)).max(100).cap(1_000)).await;
+    b.claim(claim("w1", at(2)).max(100).cap(1_000)).await;
+    let detail = b.worker("w1").await;
+    assert_eq!((detail.active, detail.leases.len()), (130, crate::WorkerDetail::LEASES));
+    b.check(at(3)).await;
+}
+
+fn line(seconds: u64, worker: &str, level: Level, message: &str) -> LogLine {
+    LogLine {
+        at: at(seconds),
+        worker: name(worker),
+        task: None,
+        level,
+        source: "stderr".to_owned(),
+        message: message.to_owned(),
+        metadata: None,
+    }
+}
+
+/// Log lines come back as they were shipped, the newest first.
+pub async fn log_lines_come_back_the_newest_first(b: Bench) {
+    let id = b.task_id();
+    let about = LogLine {
+        task: Some(id),
+        metadata: Some(json(r#"{ "frame":  7 }"#)),
+        source: "größe".to_owned(),
+        ..line(3, "w1", Level::Warn, "hot ☂")
+    };
+    let (one, two) = (line(1, "w1", Level::Info, "one"), line(2, "w1", Level::Info, ""));
+    b.beat(Beat { logs: vec![two.clone(), about.clone()], ..beat("w1", at(5)) }).await;
+    b.beat(Beat { logs: vec![one.clone()], ..beat("w1", at(6)) }).await;
+    assert_eq!(b.logs_by(LogFilter::default()).await, [about, two, one]);
+}
+
+/// Each filter on log lines keeps what fits, alone and together with others.
+pub async fn log_lines_are_filtered(b: Bench) {
+    let (task, other) = (b.task_id(), b.task_id());
+    let mut lines = Vec::new();
+    for n in 0..24_u64 {
+        let worker = if n.is_multiple_of(2) { "w1" } else { "w2" };
+        let about = [None, Some(task), Some(other)][n as usize % 3];
+        lines.push(LogLine { task: about, ..line(n, worker, Level::ALL[n as usize % 4], &n.to_string()) });
+    }
+    for worker in ["w1", "w2"] {
+        let logs = lines.iter().filter(|line| line.worker == name(worker)).cloned().collect();
+        b.beat(Beat { logs, ..beat(worker, at(30)) }).await;
+    }
+    lines.reverse();
+    let none = LogFilter::default;
+    let filters = [
+        none(),
+        LogFilter { task: Some(task), ..none() },
+        LogFilter { worker: Some(name("w2")), ..none() },
+        LogFilter { level: Some(Level::Debug), ..none() },
+        LogFilter { level: Some(Level::Warn), ..none() },
+        LogFilter { level: Some(Level::Error), ..none() },
+        LogFilter { from: Some(at(10)), ..none() },
+        LogFilter { before: Some(at(10)), ..none() },
+        LogFilter { from: Some(at(5)), before: Some(at(15)), ..none() },
+        LogFilter { worker: Some(name("w1")), level: Some(Level::Info), ..none() },
+        LogFilter { task: Some(other), worker: Some(name("w1")), from: Some(at(3)), ..none() },
+        LogFilter { worker: Some(name("nobody")), ..none() },
+    ];
+    for filter in filters {
+        let fits = |line: &&LogLine| {
+            filter.task.is_none_or(|task| line.task == Some(task))
+                && filter.worker.as_ref().is_none_or(|worker| line.worker == *worker)
+                && filter.level.is_none_or(|level| line.level >= level)
+                && filter.from.is_none_or(|from| line.at >= from)
+                && filter.before.is_none_or(|before| line.at < before)
+        };
+        let wanted: Vec<_> = lines.iter().filter(fits).cloned().collect();
+        assert_eq!(b.logs_by(filter.clone()).await, wanted, "{filter:?}");
+    }
+}
+
+/// A heartbeat ships as many log lines as are allowed.
+pub async fn five_hundred_log_lines_are_taken(b: Bench) {
+    let count = baton_model::limits::LOG_LINES;
+    let logs = (0..count).map(|n| line(n as u64, "w1", Level::Info, "x")).collect();
+    b.beat(Beat { logs, ..beat("w1", at(1_000)) }).await;
+    assert_eq!(b.logs_by(LogFilter::default()).await.len(), count);
+}

@@ -1,0 +1,357 @@
+//! The rules of a store, as tests over [`TaskStore`](crate::TaskStore).
+//!
+//! Every rule is one function here, named after the behaviour that it states. A store runs all of them, each in an
+//! empty store of its own, with a few lines in its `tests/conformance.rs`:
+//!
+//! ```ignore
+//! struct Disk(tempfile::TempDir);
+//!
+//! #[async_trait::async_trait]
+//! impl baton_store::conformance::World for Disk { /* open */ }
+//!
+//! baton_store::conformance_tests!(Disk(tempfile::tempdir().unwrap()));
+//! ```
+//!
+//! There is one list of rules, in this module: the macro and [`RULES`] are made of it, and a test holds it against the
+//! functions. A rule is skipped only where the store's [`Capabilities`](crate::Capabilities) say that it does not
+//! promise it. Time and ids are handed in, so that nothing here sleeps or reads a clock; the two time limits there are
+//! only end the test of a store that would hang.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "test code that lies in a library"
+)]
+
+pub mod claim;
+pub mod complete;
+pub mod concurrent;
+pub mod create;
+pub mod doorbell;
+pub mod durability;
+pub mod fail;
+pub mod heartbeat;
+mod kit;
+pub mod operate;
+mod oracle;
+pub mod purge;
+pub mod query;
+pub mod random;
+pub mod reap;
+pub mod release;
+pub mod requests;
+pub mod schedule;
+pub mod sessions;
+
+pub use kit::{Bench, World, check_invariants};
+pub use oracle::Oracle;
+
+/// Takes the list of rules and makes of it [`RULES`] and the macro that a store's tests are made by. The first token
+/// stands for the dollar of the inner macro.
+macro_rules! rules {
+    ($d:tt $($module:ident: [$($rule:ident),* $(,)?],)*) => {
+        /// Every rule, as `module::rule`.
+        pub const RULES: &[&str] = &[$($(concat!(stringify!($module), "::", stringify!($rule))),*),*];
+
+        /// Makes one test of each rule, by modules. The expression makes a new [`World`]($crate::conformance::World)
+        /// for each and may await; the calling crate needs tokio with its macros and multi-threaded runtime.
+        #[macro_export]
+        macro_rules! conformance_tests {
+            ($d world:expr) => {
+                $(
+                    mod $module {
+                        #[allow(unused_imports, reason = "what the expression names")]
+                        use super::*;
+
+                        $(
+                            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                            async fn $rule() {
+                                let bench = $d crate::conformance::Bench::open($d world).await;
+                                $d crate::conformance::$module::$rule(bench).await;
+                            }
+                        )*
+                    }
+                )*
+            };
+        }
+    };
+}
+
+rules! {
+    $
+    create: [
+        a_task_is_stored_as_asked_with_its_first_event,
+        a_task_without_backoff_has_the_default,
+        params_come_back_byte_for_byte,
+        a_batch_is_answered_task_by_task_in_order,
+        equal_tasks_without_chosen_ids_are_distinct,
+        a_chosen_id_again_with_the_same_content_is_the_same_task,
+        reordered_json_keys_are_the_same_content,
+        a_chosen_id_with_other_content_is_refused_alone,
+        an_atomic_batch_with_a_refusal_creates_nothing,
+        an_atomic_batch_takes_what_exists_with_the_same_content,
+        a_chosen_id_twice_in_one_batch_is_one_task,
+        a_chosen_id_with_two_contents_in_one_batch_conflicts,
+        a_creation_sent_again_leaves_a_task_that_moved_on,
+        an_idempotency_key_gives_its_first_answer_again,
+        an_idempotency_key_for_another_request_is_refused,
+        an_idempotent_answer_outlives_its_tasks,
+        an_idempotency_key_is_kept_for_its_time,
+    ],
+    schedule: [
+        a_task_for_later_is_not_given_out,
+        a_task_becomes_claimable_by_the_clock_alone,
+        a_delay_counts_from_creation,
+        a_task_for_the_past_is_ready,
+        the_status_of_a_queued_task_follows_the_clock,
+    ],
+    claim: [
+        a_claimed_task_runs_under_its_lease,
+        a_claim_with_a_fixed_lease_has_an_end,
+        a_higher_priority_is_claimed_first,
+        within_a_priority_the_first_due_is_claimed_first,
+        among_equals_the_lowest_id_is_claimed_first,
+        the_order_holds_across_queues,
+        only_the_named_queues_are_claimed_from,
+        only_the_named_types_are_claimed,
+        a_rare_type_is_found_behind_many_others,
+        a_claim_gets_no_more_than_it_asks_for,
+        a_claim_may_get_a_hundred,
+        a_claimed_task_is_given_to_nobody_else,
+        the_cap_holds_over_all_claims_of_a_worker,
+        the_cap_counts_the_tasks_of_all_queues,
+        a_cap_concerns_one_worker,
+        every_end_of_an_attempt_makes_room,
+        the_stated_capacity_is_shown_and_decides_nothing,
+        no_queued_task_is_said,
+        the_next_due_time_is_said,
+        a_paused_queue_gives_nothing_until_resumed,
+        one_paused_queue_does_not_stop_the_others,
+        a_paused_queue_takes_completions_and_tasks,
+        a_directed_worker_is_given_nothing,
+        an_empty_claim_changes_nothing,
+    ],
+    requests: [
+        a_claim_repeated_with_its_key_gets_the_same_leases,
+        a_repeated_claim_is_not_filled_up,
+        a_repeated_claim_gets_only_what_still_holds,
+        a_spent_request_gets_nothing,
+        a_request_key_belongs_to_its_worker,
+        nothing_stands_between_a_repeated_claim_and_its_leases,
+        a_request_that_found_nothing_is_not_spent,
+        claims_without_key_are_separate,
+        a_request_key_is_kept_for_fifteen_minutes,
+    ],
+    sessions: [
+        a_new_session_ends_the_leases_of_the_old,
+        a_superseded_session_may_not_claim,
+        a_superseded_session_may_not_beat,
+        sessions_do_not_flip_flop,
+        sixteen_superseded_sessions_are_remembered,
+        a_session_belongs_to_its_worker,
+        the_same_session_again_is_no_new_start,
+        a_lease_without_session_outlives_sessions,
+        a_new_session_begins_with_run,
+        a_superseded_session_may_complete_before_the_reaper,
+    ],
+    complete: [
+        a_completion_writes_its_generation,
+        an_empty_output_is_taken,
+        a_completed_task_shows_no_error,
+        the_same_completion_again_answers_as_the_first,
+        the_same_output_in_another_spelling_is_the_same,
+        another_output_is_refused,
+        another_worker_may_not_complete,
+        an_old_attempt_of_the_same_worker_is_refused,
+        an_attempt_never_begun_is_refused,
+        an_ended_attempt_cannot_be_completed,
+        an_unknown_task_is_not_found,
+        a_completion_can_claim_the_next_task,
+        a_next_claim_that_finds_nothing_says_why,
+        a_refused_completion_claims_nothing,
+        a_failed_next_claim_does_not_undo_the_completion,
+        a_repeated_completion_repeats_its_claim,
+        a_completed_attempt_cannot_be_failed_or_released,
+    ],
+    fail: [
+        a_failed_attempt_waits_for_its_backoff,
+        the_backoff_grows_with_the_attempts,
+        retry_after_takes_the_place_of_the_backoff,
+        a_task_fails_when_its_attempts_are_used_up,
+        a_failure_that_is_not_retryable_is_final,
+        a_failure_is_shown_and_kept,
+        a_repeated_failure_changes_nothing,
+        a_late_failure_is_refused,
+        another_worker_may_not_fail,
+    ],
+    release: [
+        a_released_attempt_does_not_count_but_its_number_is_spent,
+        a_released_task_rests_for_its_delay,
+        a_repeated_release_changes_nothing,
+        only_ones_own_running_attempt_can_be_released,
+    ],
+    heartbeat: [
+        a_beating_worker_keeps_its_leases,
+        a_heartbeat_is_told_what_became_of_lost_attempts,
+        a_lease_is_told_lost_only_once_it_was_taken_back,
+        a_heartbeat_changes_no_task,
+        a_heartbeat_is_told_the_directive,
+        an_unknown_worker_is_not_found,
+        progress_is_shown_while_the_attempt_runs,
+        readings_and_labels_are_the_latest,
+        a_worker_shows_its_leases,
+        a_worker_counts_more_leases_than_it_lists,
+        log_lines_come_back_the_newest_first,
+        log_lines_are_filtered,
+        five_hundred_log_lines_are_taken,
+    ],
+    reap: [
+        a_silent_worker_loses_its_tasks,
+        a_worker_that_never_beats_loses_its_tasks,
+        a_fresh_claim_of_a_long_silent_worker_holds,
+        a_fixed_lease_is_lost_when_it_runs_out,
+        a_fixed_lease_ignores_heartbeats,
+        a_task_past_its_timeout_is_taken_from_a_lively_worker,
+        a_timeout_ends_a_fixed_lease,
+        a_timeout_counts_from_each_claim,
+        a_forgotten_task_is_taken_back,
+        listing_an_old_attempt_does_not_keep_the_new_one,
+        a_fresh_claim_is_not_forgotten,
+        a_heartbeat_without_list_forgets_nothing,
+        live_leases_are_left_alone,
+        the_limit_is_kept_and_the_rest_comes_later,
+        a_lost_lease_is_found_behind_many_live_ones,
+        reaping_can_be_narrowed,
+        a_reaped_attempt_counts_and_its_task_is_ready_at_once,
+        a_task_that_is_lost_too_often_fails_with_the_reason,
+        a_completion_before_the_reaper_counts,
+        a_reaped_attempt_is_over,
+        a_task_of_a_worker_long_gone_is_taken_back,
+    ],
+    operate: [
+        a_cancelled_task_is_given_out_no_more,
+        a_running_task_is_cancelled_under_its_worker,
+        a_cancellation_again_changes_nothing,
+        a_finished_task_cannot_be_cancelled,
+        a_retried_task_has_fresh_attempts_and_rising_numbers,
+        a_cancelled_task_can_be_retried,
+        an_attempt_before_the_retry_is_over,
+        a_completed_task_cannot_be_retried,
+        an_unfinished_task_cannot_be_retried,
+        commands_to_one_task_leave_the_others,
+    ],
+    purge: [
+        finished_tasks_are_removed_after_their_time,
+        the_keeping_counts_from_the_end,
+        unfinished_tasks_are_never_removed,
+        finished_tasks_can_be_kept_for_ever,
+        a_purge_is_bounded,
+        old_log_lines_are_removed,
+        workers_long_gone_are_removed,
+        a_queue_outlives_its_tasks,
+        a_purged_id_can_be_created_again,
+    ],
+    query: [
+        each_filter_keeps_what_fits,
+        filters_together_keep_what_fits_all,
+        pages_cover_a_list_exactly_once,
+        paging_is_steady_while_tasks_are_added,
+        a_list_ends,
+        a_bad_cursor_is_refused,
+        ids_are_found_by_their_beginning,
+        what_does_not_exist_is_not_found,
+        generations_are_filtered_and_paged,
+        workers_are_listed_by_name,
+        queues_are_listed_by_name,
+        a_queue_tells_its_numbers,
+        statistics_follow_every_transition,
+        statistics_count_workers,
+        percentiles_tell_waiting_and_running_times,
+        waiting_counts_from_when_the_task_was_ready,
+        an_open_store_checks_out,
+    ],
+    doorbell: [
+        a_created_task_rings,
+        a_batch_rings_for_each_queue_and_type,
+        a_failed_attempt_rings_for_its_next,
+        a_released_task_rings,
+        a_reaped_task_rings,
+        a_retried_task_rings,
+        a_resumed_queue_rings_for_all_types,
+    ],
+    durability: [
+        tasks_outlive_a_restart,
+        work_goes_on_after_a_restart,
+        keys_outlive_a_restart,
+        workers_queues_and_logs_outlive_a_restart,
+    ],
+    concurrent: [
+        one_task_has_one_claimer,
+        many_claimers_share_the_tasks_without_overlap,
+        a_completion_races_the_reaper,
+        a_completion_races_a_cancellation,
+        a_completion_races_a_failure,
+        a_failure_races_the_reaper,
+        the_same_completion_at_once_is_taken_once,
+        of_different_completions_at_once_one_stands,
+        an_old_attempt_races_the_new,
+        a_claim_repeated_at_once_takes_its_tasks_once,
+        the_cap_holds_under_claims_at_once,
+        reapers_at_once_take_each_lease_once,
+        retries_at_once_queue_a_task_once,
+        a_claim_races_a_cancellation,
+        one_chosen_id_created_at_once_is_one_task,
+        one_idempotency_key_at_once_creates_once,
+        a_refused_command_leaves_its_neighbours_alone,
+        completions_with_claims_at_once_do_not_overlap,
+        a_fleet_finishes_every_task,
+    ],
+    random: [
+        a_random_history_of_many_tasks_agrees_with_the_oracle,
+        a_random_history_of_contended_tasks_agrees_with_the_oracle,
+    ],
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The source of each module that has rules.
+    const SOURCES: &[(&str, &str)] = &[
+        ("create", include_str!("create.rs")),
+        ("schedule", include_str!("schedule.rs")),
+        ("claim", include_str!("claim.rs")),
+        ("requests", include_str!("requests.rs")),
+        ("sessions", include_str!("sessions.rs")),
+        ("complete", include_str!("complete.rs")),
+        ("fail", include_str!("fail.rs")),
+        ("release", include_str!("release.rs")),
+        ("heartbeat", include_str!("heartbeat.rs")),
+        ("reap", include_str!("reap.rs")),
+        ("operate", include_str!("operate.rs")),
+        ("purge", include_str!("purge.rs")),
+        ("query", include_str!("query.rs")),
+        ("doorbell", include_str!("doorbell.rs")),
+        ("durability", include_str!("durability.rs")),
+        ("concurrent", include_str!("concurrent.rs")),
+        ("random", include_str!("random.rs")),
+    ];
+
+    #[test]
+    fn every_rule_is_listed_and_says_what_it_states() {
+        let mut found = Vec::new();
+        for (module, source) in SOURCES {
+            let mut before = "";
+            for line in source.lines() {
+                if let Some(rest) = line.strip_prefix("pub async fn ") {
+                    let rule = rest.split('(').next().unwrap_or_default();
+                    assert!(before.starts_with("/// "), "{module}::{rule} lacks its sentence");
+                    found.push(format!("{module}::{rule}"));
+                }
+                before = line;
+            }
+        }
+        assert_eq!(found, RULES);
+    }
+}

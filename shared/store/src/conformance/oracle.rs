@@ -1,0 +1,785 @@
+//! The oracle: a store in memory that is simple enough to be right by reading it. One mutex holds everything, every
+//! transition is [`decide`]'s, every query is a scan.
+//!
+//! The suite is checked against it, and random histories of other stores are compared with its answers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use baton_model::event::EventDetail;
+use baton_model::transition::{Command, Decision, Refusal, decide};
+use baton_model::{
+    AttemptEnd, Digest, Directive, Event, EventKind, Generation, GenerationId, Head, LeasePolicy, LogLine,
+    QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskState, Timestamp, Worker,
+    WorkerId,
+};
+
+use crate::*;
+
+/// A store of tasks in memory, for tests: exact, and slow with many tasks.
+pub struct Oracle {
+    policy: LeasePolicy,
+    doorbell: Arc<dyn Doorbell>,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    tasks: BTreeMap<TaskId, Kept>,
+    generations: BTreeMap<GenerationId, Generation>,
+    workers: BTreeMap<WorkerId, Known>,
+    paused: BTreeMap<QueueName, bool>,
+    answers: BTreeMap<String, (Timestamp, Digest, CreateAnswer)>,
+    requests: BTreeMap<(WorkerId, RequestKey), Answered>,
+    logs: Vec<LogLine>,
+    waits: Vec<(QueueName, Timestamp, Duration)>,
+    runs: Vec<(QueueName, Timestamp, Duration)>,
+}
+
+/// When a claim request was answered, and by which leases.
+type Answered = (Timestamp, Vec<(TaskId, u32)>);
+
+struct Kept {
+    task: Task,
+    content: Digest,
+    first_run_after: Timestamp,
+    history: Vec<Event>,
+}
+
+struct Known {
+    worker: Worker,
+    superseded: Vec<SessionId>,
+}
+
+const DAY: Duration = Duration::from_secs(86_400);
+
+impl Oracle {
+    /// An empty store.
+    pub fn new(policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Self {
+        Self { policy, doorbell, inner: Mutex::default() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap()
+    }
+
+    fn ring(&self, task: &Task) {
+        if task.head.state == TaskState::Queued {
+            self.doorbell.ring(Ready {
+                queue: task.queue.clone(),
+                task_type: Some(task.task_type.clone()),
+                count: 1,
+                run_after: task.head.run_after,
+            });
+        }
+    }
+}
+
+impl Inner {
+    fn kept(&self, id: TaskId) -> Result<&Kept, StoreError> {
+        self.tasks.get(&id).ok_or(StoreError::TaskNotFound(id))
+    }
+
+    /// Applies a command to a task; the answer is the task after it, and whether the command was a repetition.
+    fn apply(&mut self, id: TaskId, command: &Command, now: Timestamp) -> Result<(Task, bool), StoreError> {
+        let kept = self.tasks.get_mut(&id).ok_or(StoreError::TaskNotFound(id))?;
+        let refused = |refusal: Refusal| StoreError::Refused { task: id, refusal };
+        match decide(&kept.task.head, command, now).map_err(refused)? {
+            Decision::Repeat => Ok((kept.task.clone(), true)),
+            Decision::Apply(change) => {
+                let task = &mut kept.task;
+                task.head = change.head;
+                task.updated_at = now;
+                task.finished_at = task.head.state.state().is_final().then_some(now);
+                if let Some(error) = change.error {
+                    task.error = error;
+                }
+                kept.history.push(Event {
+                    seq: task.head.events,
+                    at: now,
+                    kind: change.kind,
+                    from: Some(change.from),
+                    to: task.head.state.state(),
+                    attempt: task.head.attempt,
+                    detail: change.detail,
+                });
+                Ok((task.clone(), false))
+            }
+        }
+    }
+
+    /// Takes note of a worker, and refuses an earlier session of it.
+    fn meet(
+        &mut self,
+        id: &WorkerId,
+        session: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<&mut Worker, StoreError> {
+        let known = self.workers.entry(id.clone()).or_insert_with(|| Known {
+            worker: Worker {
+                id: id.clone(),
+                session,
+                started_at: now,
+                last_beat_at: None,
+                capacity: None,
+                running: None,
+                readings: BTreeMap::new(),
+                labels: BTreeMap::new(),
+                directive: Directive::Run,
+            },
+            superseded: Vec::new(),
+        });
+        if let Some(session) = session
+            && known.worker.session != Some(session)
+        {
+            if known.superseded.contains(&session) {
+                return Err(StoreError::SessionSuperseded { worker: id.clone(), session });
+            }
+            known.superseded.extend(known.worker.session);
+            let surplus = known.superseded.len().saturating_sub(Worker::SUPERSEDED_SESSIONS);
+            known.superseded.drain(..surplus);
+            known.worker.session = Some(session);
+            known.worker.started_at = now;
+            known.worker.directive = Directive::Run;
+        }
+        Ok(&mut known.worker)
+    }
+
+    fn held_by<'a>(&'a self, worker: &'a WorkerId) -> impl Iterator<Item = (&'a Task, Timestamp)> + 'a {
+        self.tasks.values().filter_map(move |kept| match &kept.task.head.state {
+            TaskState::Running(lease) if lease.worker == *worker => Some((&kept.task, lease.claimed_at)),
+            _ => None,
+        })
+    }
+
+    fn claim(&mut self, claim: &Claim) -> Result<ClaimAnswer, StoreError> {
+        let worker = self.meet(&claim.worker, claim.session, claim.now)?;
+        worker.capacity = claim.capacity.or(worker.capacity);
+        let directive = worker.directive;
+
+        let request = claim.request.clone().map(|key| (claim.worker.clone(), key));
+        if let Some((_, leases)) = request.as_ref().and_then(|request| self.requests.get(request)) {
+            let held: BTreeSet<_> =
+                self.held_by(&claim.worker).map(|(task, _)| (task.head.id, task.head.attempt)).collect();
+            let still: Vec<_> =
+                leases.iter().filter(|lease| held.contains(lease)).map(|(id, _)| *id).collect();
+            return Ok(if still.is_empty() {
+                ClaimAnswer::Nothing(Nothing::RequestSpent)
+            } else {
+                ClaimAnswer::Leased(still.iter().map(|id| self.tasks[id].task.clone()).collect())
+            });
+        }
+        if directive != Directive::Run {
+            return Ok(ClaimAnswer::Nothing(Nothing::Directed { directive }));
+        }
+        let active = u32::try_from(self.held_by(&claim.worker).count()).unwrap_or(u32::MAX);
+        if active >= claim.cap {
+            return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
+        }
+        let open = |queue: &QueueName| !self.paused.get(queue).copied().unwrap_or(false);
+        if !claim.queues.iter().any(&open) {
+            return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
+        }
+        let mut waiting: Vec<_> = self
+            .tasks
+            .values()
+            .map(|kept| &kept.task)
+            .filter(|task| {
+                task.head.state == TaskState::Queued
+                    && claim.queues.contains(&task.queue)
+                    && open(&task.queue)
+                    && (claim.types.is_empty() || claim.types.contains(&task.task_type))
+            })
+            .map(|task| (task.priority, task.head.run_after, task.head.id))
+            .collect();
+        waiting.sort();
+        let due = waiting.iter().filter(|(_, run_after, _)| *run_after <= claim.now);
+        let room = claim.max_tasks.min(claim.cap - active) as usize;
+        let chosen: Vec<_> = due.take(room).copied().collect();
+        if chosen.is_empty() {
+            let next_at = waiting.iter().map(|(_, run_after, _)| *run_after).min();
+            return Ok(ClaimAnswer::Nothing(match next_at {
+                None => Nothing::NoneQueued,
+                Some(next_at) => Nothing::Scheduled { next_at },
+            }));
+        }
+        let mut tasks = Vec::new();
+        for (_, run_after, id) in chosen {
+            let command = Command::Claim {
+                worker: claim.worker.clone(),
+                session: claim.session,
+                terms: claim.terms,
+                request: claim.request.clone(),
+            };
+            let (task, _) = self.apply(id, &command, claim.now)?;
+            let ready = run_after.max(task.created_at);
+            self.waits.push((task.queue.clone(), claim.now, claim.now.since(ready)));
+            tasks.push(task);
+        }
+        if let Some(request) = request {
+            let leases = tasks.iter().map(|task| (task.head.id, task.head.attempt)).collect();
+            self.requests.insert(request, (claim.now, leases));
+        }
+        Ok(ClaimAnswer::Leased(tasks))
+    }
+
+    fn worker_detail(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {
+        let known = self.workers.get(id).ok_or_else(|| StoreError::WorkerNotFound(id.clone()))?;
+        let mut held: Vec<_> =
+            self.held_by(id).map(|(task, since)| (since, task.head.id, task.head.attempt)).collect();
+        held.sort();
+        Ok(WorkerDetail {
+            worker: known.worker.clone(),
+            active: u32::try_from(held.len()).unwrap_or(u32::MAX),
+            leases: held.into_iter().take(WorkerDetail::LEASES).map(|(_, id, n)| (id, n)).collect(),
+        })
+    }
+
+    fn queue_stats(&self, queue: &QueueName, now: Timestamp) -> QueueStats {
+        let mine = || self.tasks.values().map(|kept| &kept.task).filter(|task| task.queue == *queue);
+        let queued = || mine().filter(|task| task.head.state == TaskState::Queued);
+        let claimed = || {
+            mine().filter_map(|task| match &task.head.state {
+                TaskState::Running(lease) => Some(lease.claimed_at),
+                _ => None,
+            })
+        };
+        let of = |list: &[(QueueName, Timestamp, Duration)]| {
+            let mut spans: Vec<_> = list
+                .iter()
+                .filter(|(of, at, _)| of == queue && now.since(*at) < DAY)
+                .map(|(_, _, span)| *span)
+                .collect();
+            spans.sort();
+            percentiles(&spans)
+        };
+        QueueStats {
+            queue: queue.clone(),
+            paused: self.paused.get(queue).copied().unwrap_or(false),
+            queued: queued().count() as u64,
+            scheduled: queued().filter(|task| task.head.run_after > now).count() as u64,
+            running: claimed().count() as u64,
+            oldest_ready: queued()
+                .map(|task| task.head.run_after.max(task.created_at))
+                .filter(|ready| *ready <= now)
+                .min()
+                .map(|ready| now.since(ready)),
+            oldest_running: claimed().min().map(|since| now.since(since)),
+            wait: of(&self.waits),
+            run: of(&self.runs),
+        }
+    }
+}
+
+fn percentiles(sorted: &[Duration]) -> Percentiles {
+    let rank = |percent: usize| {
+        let place = (sorted.len() * percent).div_ceil(100);
+        sorted.get(place.saturating_sub(1)).copied().unwrap_or_default()
+    };
+    Percentiles { count: sorted.len() as u64, p50: rank(50), p95: rank(95), p99: rank(99) }
+}
+
+/// What became of an attempt that `worker` lists, if it is no longer the worker's.
+fn problem(task: Option<&Task>, listed: &Running, worker: &WorkerId) -> Option<LeaseProblem> {
+    let Some(task) = task else { return Some(LeaseProblem::Unknown) };
+    let head = &task.head;
+    if listed.attempt < head.attempt {
+        return Some(LeaseProblem::Superseded);
+    }
+    if listed.attempt > head.attempt {
+        return Some(LeaseProblem::NotHeld);
+    }
+    match (&head.state, &head.ended) {
+        (TaskState::Running(lease), _) => (lease.worker != *worker).then_some(LeaseProblem::NotHeld),
+        (TaskState::Cancelled, Some(AttemptEnd { worker: last, .. })) if last == worker => {
+            Some(LeaseProblem::Cancelled)
+        }
+        (state, Some(AttemptEnd { worker: last, .. })) if last == worker => {
+            Some(LeaseProblem::Ended(state.state()))
+        }
+        _ => Some(LeaseProblem::NotHeld),
+    }
+}
+
+/// One page of `items`, which are sorted by their keys: upwards, or downwards if `newest_first`.
+fn page<T>(
+    kind: &str,
+    mut items: Vec<(String, T)>,
+    newest_first: bool,
+    page: &PageRequest,
+) -> Result<Page<T>, StoreError> {
+    items.sort_by(|(a, _), (b, _)| if newest_first { b.cmp(a) } else { a.cmp(b) });
+    if let Some(cursor) = &page.after {
+        let after = cursor.0.strip_prefix(kind).ok_or(StoreError::BadCursor)?;
+        items.retain(|(key, _)| if newest_first { key.as_str() < after } else { key.as_str() > after });
+    }
+    let more = items.len() > page.limit as usize;
+    items.truncate(page.limit as usize);
+    let next = items.last().filter(|_| more).map(|(key, _)| Cursor(format!("{kind}{key}")));
+    Ok(Page { items: items.into_iter().map(|(_, item)| item).collect(), next })
+}
+
+fn sortable(at: Timestamp, tail: impl std::fmt::Display) -> String {
+    format!("{:016}/{tail}", at.as_millis())
+}
+
+fn fits<T: PartialEq>(wanted: &Option<T>, value: Option<&T>) -> bool {
+    wanted.as_ref().is_none_or(|wanted| value == Some(wanted))
+}
+
+fn within(at: Timestamp, from: Option<Timestamp>, before: Option<Timestamp>) -> bool {
+    from.is_none_or(|from| at >= from) && before.is_none_or(|before| at < before)
+}
+
+fn new_task(spec: TaskSpec, create: &Create) -> Kept {
+    let content = spec.digest();
+    let run_after = spec.schedule.resolve(create.now);
+    let head = Head {
+        id: spec.id,
+        state: TaskState::Queued,
+        attempt: 0,
+        forgiven: 0,
+        max_attempts: spec.max_attempts,
+        run_after,
+        timeout: spec.timeout,
+        backoff: spec.backoff.unwrap_or_default(),
+        ended: None,
+        events: 1,
+    };
+    let created = Event {
+        seq: 1,
+        at: create.now,
+        kind: EventKind::Created,
+        from: None,
+        to: State::Queued,
+        attempt: 0,
+        detail: EventDetail { by: create.by.clone(), ..EventDetail::default() },
+    };
+    let task = Task {
+        head,
+        project: spec.project,
+        queue: spec.queue,
+        task_type: spec.task_type,
+        priority: spec.priority,
+        params: spec.params,
+        description: spec.description,
+        domain: spec.domain,
+        drift_score: spec.drift_score,
+        assigned_by: spec.assigned_by,
+        created_at: create.now,
+        updated_at: create.now,
+        finished_at: None,
+        error: None,
+    };
+    Kept { task, content, first_run_after: run_after, history: vec![created] }
+}
+
+#[async_trait]
+impl TaskStore for Oracle {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { exact_worker_cap: true, fresh_lists: true, total_claim_order: true }
+    }
+
+    async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {
+        let mut inner = self.lock();
+        if let Some(idempotency) = &create.idempotency
+            && let Some((_, digest, answer)) = inner.answers.get(&idempotency.key)
+        {
+            return if *digest == idempotency.digest {
+                Ok(CreateAnswer { replayed: true, ..answer.clone() })
+            } else {
+                Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() })
+            };
+        }
+        let mut fresh: BTreeMap<TaskId, Kept> = BTreeMap::new();
+        let mut items = Vec::new();
+        for spec in create.tasks.iter().cloned() {
+            let chosen = spec.id_chosen;
+            let made = new_task(spec, &create);
+            let id = made.task.head.id;
+            let accepted = |kept: &Kept, new| Accepted {
+                id,
+                created_at: kept.task.created_at,
+                run_after: kept.first_run_after,
+                new,
+            };
+            items.push(match inner.tasks.get(&id).or_else(|| fresh.get(&id)) {
+                Some(standing) if chosen && standing.content == made.content => Ok(accepted(standing, false)),
+                Some(_) => Err(ItemRefusal::IdConflict { id }),
+                None => {
+                    let answer = accepted(&made, true);
+                    fresh.insert(id, made);
+                    Ok(answer)
+                }
+            });
+        }
+        let refusals: Vec<_> = items
+            .iter()
+            .enumerate()
+            .filter_map(|(place, item)| item.clone().err().map(|refusal| (place, refusal)))
+            .collect();
+        if create.atomic && !refusals.is_empty() {
+            return Err(StoreError::BatchRefused { refusals });
+        }
+        let ready: Vec<_> = fresh.values().map(|kept| kept.task.clone()).collect();
+        for task in &ready {
+            inner.paused.entry(task.queue.clone()).or_insert(false);
+        }
+        inner.tasks.extend(fresh);
+        let answer = CreateAnswer { items, replayed: false };
+        if let Some(Idempotency { key, digest }) = create.idempotency {
+            inner.answers.insert(key, (create.now, digest, answer.clone()));
+        }
+        drop(inner);
+        ready.iter().for_each(|task| self.ring(task));
+        Ok(answer)
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
+        self.lock().claim(&claim)
+    }
+
+    async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
+        let mut inner = self.lock();
+        let before = inner.kept(complete.task)?.task.clone();
+        let command = Command::Complete {
+            fence: complete.fence.clone(),
+            generation: complete.generation,
+            output: complete.output.digest(),
+        };
+        let (task, repeated) = inner.apply(complete.task, &command, complete.now)?;
+        if let TaskState::Running(lease) = before.head.state {
+            let span = complete.now.since(lease.claimed_at);
+            inner.runs.push((task.queue.clone(), complete.now, span));
+            let generation = Generation {
+                id: complete.generation,
+                task: task.head.id,
+                project: task.project,
+                queue: task.queue,
+                task_type: task.task_type,
+                attempt: task.head.attempt,
+                worker: lease.worker,
+                output: complete.output,
+                created_at: task.created_at,
+                started_at: lease.claimed_at,
+                finished_at: complete.now,
+            };
+            inner.generations.insert(generation.id, generation);
+        }
+        let TaskState::Completed { generation, .. } = task.head.state else {
+            return Err(StoreError::Internal { what: "completing".to_owned(), cause: None });
+        };
+        let generation = inner.generations[&generation].clone();
+        let next = next.map(|claim| inner.claim(&claim));
+        Ok(CompleteAnswer { generation, repeated, next })
+    }
+
+    async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError> {
+        let command = Command::Fail {
+            fence: fail.fence,
+            failure: fail.failure,
+            retryable: fail.retryable,
+            retry_after: fail.retry_after,
+        };
+        let (task, repeated) = self.lock().apply(fail.task, &command, fail.now)?;
+        self.ring(&task);
+        Ok(FailAnswer { task, repeated })
+    }
+
+    async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
+        let command = Command::Release { fence: release.fence, delay: release.delay, reason: release.reason };
+        let (task, repeated) = self.lock().apply(release.task, &command, release.now)?;
+        self.ring(&task);
+        Ok(FailAnswer { task, repeated })
+    }
+
+    async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {
+        let mut inner = self.lock();
+        let worker = inner.meet(&beat.worker, beat.session, beat.now)?;
+        worker.last_beat_at = Some(beat.now);
+        worker.running = beat.running.clone();
+        worker.capacity = beat.capacity.or(worker.capacity);
+        worker.readings = beat.readings;
+        if !beat.labels.is_empty() {
+            worker.labels = beat.labels;
+        }
+        let directive = worker.directive;
+        inner.logs.extend(beat.logs);
+        let lost = beat
+            .running
+            .iter()
+            .flatten()
+            .filter_map(|listed| {
+                let task = inner.tasks.get(&listed.task).map(|kept| &kept.task);
+                let problem = problem(task, listed, &beat.worker)?;
+                Some(LostLease { task: listed.task, attempt: listed.attempt, problem })
+            })
+            .collect();
+        Ok(BeatAnswer { lost, directive })
+    }
+
+    async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {
+        let command = Command::Cancel { by: cancel.by, reason: cancel.reason };
+        Ok(self.lock().apply(cancel.task, &command, cancel.now)?.0)
+    }
+
+    async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
+        let command = Command::Retry { by: retry.by, reason: retry.reason, delay: retry.delay };
+        let (task, _) = self.lock().apply(retry.task, &command, retry.now)?;
+        self.ring(&task);
+        Ok(task)
+    }
+
+    async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
+        let mut inner = self.lock();
+        let lost: Vec<_> = inner
+            .tasks
+            .values()
+            .filter_map(|kept| {
+                let head = &kept.task.head;
+                let TaskState::Running(lease) = &head.state else { return None };
+                let asked =
+                    fits(&reap.worker, Some(&lease.worker)) && fits(&reap.queue, Some(&kept.task.queue));
+                let worker = inner.workers.get(&lease.worker).map(|known| &known.worker);
+                let reason = lease.lost(head.id, head.attempt, worker, &self.policy, reap.now)?;
+                asked.then(|| (head.id, head.attempt, lease.worker.clone(), reason))
+            })
+            .take(reap.limit as usize)
+            .collect();
+        let mut report = ReapReport { taken: Vec::new(), more: lost.len() == reap.limit as usize };
+        for (id, attempt, worker, reason) in lost {
+            let (task, _) = inner.apply(id, &Command::LoseLease { attempt, reason }, reap.now)?;
+            self.ring(&task);
+            report.taken.push(Taken {
+                task: id,
+                queue: task.queue,
+                task_type: task.task_type,
+                attempt,
+                worker,
+                reason,
+                to: task.head.state.state(),
+            });
+        }
+        Ok(report)
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {
+        let mut inner = self.lock();
+        let limit = purge.limit as usize;
+        let old = |at: Timestamp, keep: Duration| purge.now.since(at) > keep;
+
+        let tasks: Vec<_> = inner
+            .tasks
+            .iter()
+            .filter(|(_, kept)| match (kept.task.finished_at, purge.keep_finished) {
+                (Some(at), Some(keep)) => old(at, keep),
+                _ => false,
+            })
+            .map(|(id, _)| *id)
+            .take(limit)
+            .collect();
+        for id in &tasks {
+            inner.tasks.remove(id);
+            inner.generations.retain(|_, generation| generation.task != *id);
+        }
+        let answers: Vec<_> = inner
+            .answers
+            .iter()
+            .filter(|(_, (at, _, _))| old(*at, purge.keep_idempotency))
+            .map(|(key, _)| key.clone())
+            .take(limit)
+            .collect();
+        answers.iter().for_each(|key| drop(inner.answers.remove(key)));
+        let requests: Vec<_> = inner
+            .requests
+            .iter()
+            .filter(|(_, (at, _))| old(*at, purge.keep_claims))
+            .map(|(key, _)| key.clone())
+            .take(limit)
+            .collect();
+        requests.iter().for_each(|key| drop(inner.requests.remove(key)));
+        let workers: Vec<_> = inner
+            .workers
+            .values()
+            .map(|known| &known.worker)
+            .filter(|worker| old(worker.last_beat_at.unwrap_or(worker.started_at), purge.keep_workers))
+            .filter(|worker| inner.held_by(&worker.id).next().is_none())
+            .map(|worker| worker.id.clone())
+            .take(limit)
+            .collect();
+        workers.iter().for_each(|id| drop(inner.workers.remove(id)));
+        let mut logs = 0;
+        inner.logs.retain(|line| {
+            let goes = logs < limit && old(line.at, purge.keep_logs);
+            logs += usize::from(goes);
+            !goes
+        });
+        let removed = [tasks.len(), logs, workers.len(), answers.len(), requests.len()];
+        Ok(PurgeReport {
+            tasks: removed[0] as u64,
+            logs: removed[1] as u64,
+            workers: removed[2] as u64,
+            idempotency_keys: removed[3] as u64,
+            claim_requests: removed[4] as u64,
+            more: removed.contains(&limit),
+        })
+    }
+
+    async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
+        let mut inner = self.lock();
+        inner.paused.insert(pause.queue.clone(), pause.paused);
+        let stats = inner.queue_stats(&pause.queue, pause.now);
+        if !pause.paused {
+            let count = u32::try_from(stats.queued).unwrap_or(u32::MAX);
+            self.doorbell.ring(Ready { queue: pause.queue, task_type: None, count, run_after: pause.now });
+        }
+        Ok(stats)
+    }
+
+    async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
+        let mut inner = self.lock();
+        match inner.workers.get_mut(&direct.worker) {
+            Some(known) => known.worker.directive = direct.directive,
+            None => return Err(StoreError::WorkerNotFound(direct.worker)),
+        }
+        inner.worker_detail(&direct.worker)
+    }
+
+    async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
+        let inner = self.lock();
+        let Kept { task, history, .. } = inner.kept(id)?;
+        let generation = match &task.head.state {
+            TaskState::Completed { generation, .. } => Some(inner.generations[generation].clone()),
+            _ => None,
+        };
+        let progress = match &task.head.state {
+            TaskState::Running(lease) => inner.workers.get(&lease.worker).and_then(|known| {
+                let mut running = known.worker.running.iter().flatten();
+                running.find(|one| one.task == id && one.attempt == task.head.attempt).cloned()
+            }),
+            _ => None,
+        };
+        Ok(TaskDetail { task: task.clone(), history: history.clone(), generation, progress })
+    }
+
+    async fn tasks(&self, filter: TaskFilter, asked: PageRequest) -> Result<Page<Task>, StoreError> {
+        let inner = self.lock();
+        let wanted = |task: &&Task| {
+            let last = match &task.head.state {
+                TaskState::Running(lease) => Some(&lease.worker),
+                _ => task.head.ended.as_ref().map(|end| &end.worker),
+            };
+            (filter.statuses.is_empty() || filter.statuses.contains(&task.status(filter.now)))
+                && fits(&filter.task_type, Some(&task.task_type))
+                && fits(&filter.queue, Some(&task.queue))
+                && fits(&filter.project, Some(&task.project))
+                && fits(&filter.domain, task.domain.as_ref())
+                && fits(&filter.assigned_by, task.assigned_by.as_ref())
+                && fits(&filter.worker, last)
+                && within(task.created_at, filter.created_from, filter.created_before)
+        };
+        let tasks = inner.tasks.values().map(|kept| &kept.task).filter(wanted);
+        let items = tasks.map(|task| (sortable(task.created_at, task.head.id), task.clone())).collect();
+        page("t:", items, true, &asked)
+    }
+
+    async fn task_ids_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        let inner = self.lock();
+        let ids = inner.tasks.keys().filter(|id| id.to_string().starts_with(prefix));
+        Ok(ids.take(limit as usize).copied().collect())
+    }
+
+    async fn generation(&self, id: GenerationId) -> Result<Generation, StoreError> {
+        self.lock().generations.get(&id).cloned().ok_or(StoreError::GenerationNotFound(id))
+    }
+
+    async fn generations(
+        &self,
+        filter: GenerationFilter,
+        asked: PageRequest,
+    ) -> Result<Page<Generation>, StoreError> {
+        let inner = self.lock();
+        let wanted = |one: &&Generation| {
+            fits(&filter.task, Some(&one.task))
+                && fits(&filter.task_type, Some(&one.task_type))
+                && fits(&filter.queue, Some(&one.queue))
+                && fits(&filter.project, Some(&one.project))
+                && fits(&filter.worker, Some(&one.worker))
+                && within(one.finished_at, filter.finished_from, filter.finished_before)
+        };
+        let found = inner.generations.values().filter(wanted);
+        page("g:", found.map(|one| (sortable(one.finished_at, one.id), one.clone())).collect(), true, &asked)
+    }
+
+    async fn worker(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {
+        self.lock().worker_detail(id)
+    }
+
+    async fn workers(&self, asked: PageRequest) -> Result<Page<WorkerDetail>, StoreError> {
+        let inner = self.lock();
+        let details = inner.workers.keys().map(|id| Ok((id.to_string(), inner.worker_detail(id)?)));
+        page("w:", details.collect::<Result<_, StoreError>>()?, false, &asked)
+    }
+
+    async fn queue(&self, name: &QueueName, now: Timestamp) -> Result<QueueStats, StoreError> {
+        let inner = self.lock();
+        if !inner.paused.contains_key(name) {
+            return Err(StoreError::QueueNotFound(name.clone()));
+        }
+        Ok(inner.queue_stats(name, now))
+    }
+
+    async fn queues(&self, now: Timestamp, asked: PageRequest) -> Result<Page<QueueStats>, StoreError> {
+        let inner = self.lock();
+        let queues = inner.paused.keys().map(|name| (name.to_string(), inner.queue_stats(name, now)));
+        page("q:", queues.collect(), false, &asked)
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
+        let inner = self.lock();
+        let mut counts = BTreeMap::new();
+        for kept in inner.tasks.values() {
+            let task = &kept.task;
+            let key = (task.queue.clone(), task.task_type.clone(), task.head.state.state());
+            *counts.entry(key).or_insert(0) += 1;
+        }
+        let mut workers = WorkerCounts::default();
+        for known in inner.workers.values() {
+            let Some(beat) = known.worker.last_beat_at else { continue };
+            if now.since(beat) > self.policy.heartbeat_timeout {
+                workers.lost += 1;
+            } else {
+                workers.alive += 1;
+                workers.busy += u64::from(inner.held_by(&known.worker.id).next().is_some());
+            }
+        }
+        Ok(Stats {
+            at: now,
+            counts: counts
+                .into_iter()
+                .map(|((queue, task_type, state), tasks)| Count { queue, task_type, state, tasks })
+                .collect(),
+            queues: inner.paused.keys().map(|name| inner.queue_stats(name, now)).collect(),
+            workers,
+        })
+    }
+
+    async fn logs(&self, filter: LogFilter, asked: PageRequest) -> Result<Page<LogLine>, StoreError> {
+        let inner = self.lock();
+        let wanted = |line: &LogLine| {
+            fits(&filter.task, line.task.as_ref())
+                && fits(&filter.worker, Some(&line.worker))
+                && filter.level.is_none_or(|least| line.level >= least)
+                && within(line.at, filter.from, filter.before)
+        };
+        let lines = inner.logs.iter().enumerate().filter(|(_, line)| wanted(line));
+        let keyed = lines.map(|(n, line)| (sortable(line.at, format_args!("{n:09}")), line.clone()));
+        page("l:", keyed.collect(), true, &asked)
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+}

@@ -1,0 +1,474 @@
+//! Queries: filters, pages, and numbers.
+
+use std::collections::BTreeSet;
+
+use baton_model::{Priority, Schedule, State, Status, Task, TaskId, TaskSpec, Timestamp};
+
+use super::kit::*;
+use crate::{
+    Cursor, ErrorKind, Fail, GenerationFilter, LogFilter, PageRequest, Purge, Release, StoreError, TaskFilter,
+};
+
+/// Tasks of every status, in several queues and so on, so that every filter keeps some and drops some. All at 1,000 s.
+async fn motley(b: &Bench) -> Vec<Task> {
+    let mut ids = Vec::new();
+    for n in 0..56_u64 {
+        let pick = |of: &[&str], by: u64| of[(n / by) as usize % of.len()].to_owned();
+        let spec = TaskSpec {
+            project: name(&pick(&["atlas", "borea"], 1)),
+            domain: (n % 3 > 0).then(|| name(&pick(&["größe", "north face"], 3))),
+            assigned_by: (n % 5 > 0).then(|| name(&pick(&["ada", "bob"], 2))),
+            ..b.spec(&pick(&["render", "bake", "index"], 1))
+        };
+        let spec = spec.queue(&pick(&["a", "b"], 4)).attempts(2);
+        let later = Schedule::At(at(5_000));
+        let created = at(n * 10);
+        let worker = pick(&["w1", "w2"], 1);
+        let status = Status::ALL[n as usize % 7];
+        if status == Status::Created {
+            ids.push(b.create(created, TaskSpec { schedule: later, ..spec }).await);
+            continue;
+        }
+        let held = if matches!(status, Status::Queued) {
+            ids.push(b.create(created, TaskSpec { schedule: Schedule::At(at(900)), ..spec }).await);
+            continue;
+        } else {
+            b.running(created, &worker, spec).await
+        };
+        ids.push(held.head.id);
+        let now = created.plus(secs(1));
+        match status {
+            Status::Retry => {
+                b.release(Release { delay: secs(9_000), ..releasing(now, &held) }).await;
+            }
+            Status::Completed => drop(b.complete(now, &held).await),
+            Status::Failed => drop(b.fail(Fail { retryable: false, ..failing(now, &held) }).await),
+            Status::Cancelled => drop(b.cancel(now, held.head.id).await),
+            Status::Created | Status::Queued | Status::Running => {}
+        }
+    }
+    let mut tasks = Vec::new();
+    for id in ids.into_iter().rev() {
+        tasks.push(b.task(id).await.task);
+    }
+    tasks
+}
+
+fn last_worker(task: &Task) -> Option<&str> {
+    match &task.head.state {
+        baton_model::TaskState::Running(lease) => Some(lease.worker.as_str()),
+        _ => task.head.ended.as_ref().map(|end| end.worker.as_str()),
+    }
+}
+
+fn fits(task: &Task, filter: &TaskFilter) -> bool {
+    (filter.statuses.is_empty() || filter.statuses.contains(&task.status(filter.now)))
+        && filter.task_type.as_ref().is_none_or(|of| task.task_type == *of)
+        && filter.queue.as_ref().is_none_or(|of| task.queue == *of)
+        && filter.project.as_ref().is_none_or(|of| task.project == *of)
+        && filter.domain.as_ref().is_none_or(|of| task.domain.as_ref() == Some(of))
+        && filter.assigned_by.as_ref().is_none_or(|of| task.assigned_by.as_ref() == Some(of))
+        && filter.worker.as_ref().is_none_or(|of| last_worker(task) == Some(of.as_str()))
+        && filter.created_from.is_none_or(|from| task.created_at >= from)
+        && filter.created_before.is_none_or(|before| task.created_at < before)
+}
+
+/// Each filter alone keeps exactly what fits, the newest first; a value that nothing has keeps nothing.
+pub async fn each_filter_keeps_what_fits(b: Bench) {
+    let tasks = motley(&b).await;
+    let now = at(1_000);
+    let none = || TaskFilter { now, ..TaskFilter::default() };
+    let mut filters = vec![
+        none(),
+        TaskFilter { task_type: Some(name("bake")), ..none() },
+        TaskFilter { queue: Some(name("b")), ..none() },
+        TaskFilter { project: Some(name("atlas")), ..none() },
+        TaskFilter { domain: Some(name("größe")), ..none() },
+        TaskFilter { assigned_by: Some(name("bob")), ..none() },
+        TaskFilter { worker: Some(name("w2")), ..none() },
+        TaskFilter { created_from: Some(at(200)), ..none() },
+        TaskFilter { created_before: Some(at(200)), ..none() },
+    ];
+    filters.extend(Status::ALL.map(|status| TaskFilter { statuses: vec![status], ..none() }));
+    for filter in filters {
+        let wanted: Vec<_> = tasks.iter().filter(|task| fits(task, &filter)).map(|t| t.head.id).collect();
+        assert!(!wanted.is_empty(), "the rule's own tasks fit {filter:?}");
+        assert_eq!(b.ids_by(filter.clone()).await, wanted, "{filter:?}");
+    }
+    let strangers = [
+        TaskFilter { task_type: Some(name("x")), ..none() },
+        TaskFilter { queue: Some(name("x")), ..none() },
+        TaskFilter { project: Some(name("x")), ..none() },
+        TaskFilter { domain: Some(name("x")), ..none() },
+        TaskFilter { assigned_by: Some(name("x")), ..none() },
+        TaskFilter { worker: Some(name("x")), ..none() },
+        TaskFilter { created_from: Some(at(100_000)), ..none() },
+        TaskFilter { created_before: Some(Timestamp::default()), ..none() },
+    ];
+    for filter in strangers {
+        assert_eq!(b.ids_by(filter.clone()).await, [], "{filter:?}");
+    }
+    b.check(now).await;
+}
+
+/// Filters together keep what fits all of them.
+pub async fn filters_together_keep_what_fits_all(b: Bench) {
+    let tasks = motley(&b).await;
+    let mut random = super::random::SplitMix(7);
+    for _ in 0..150 {
+        let mut sometimes = |of: &[&str]| {
+            (random.below(3) == 0).then(|| of[random.below(of.len() as u64) as usize].to_owned())
+        };
+        let mut filter = TaskFilter {
+            task_type: sometimes(&["render", "bake", "index"]).map(|text| name(&text)),
+            queue: sometimes(&["a", "b"]).map(|text| name(&text)),
+            project: sometimes(&["atlas", "borea"]).map(|text| name(&text)),
+            domain: sometimes(&["größe", "north face"]).map(|text| name(&text)),
+            assigned_by: sometimes(&["ada", "bob"]).map(|text| name(&text)),
+            worker: sometimes(&["w1", "w2"]).map(|text| name(&text)),
+            now: at(if random.below(2) == 0 { 1_000 } else { 6_000 }),
+            ..TaskFilter::default()
+        };
+        if random.below(3) == 0 {
+            filter.created_from = Some(at(random.below(400)));
+        }
+        if random.below(3) == 0 {
+            filter.created_before = Some(at(200 + random.below(400)));
+        }
+        for _ in 0..random.below(4) {
+            filter.statuses.push(Status::ALL[random.below(7) as usize]);
+        }
+        let wanted: Vec<_> = tasks.iter().filter(|task| fits(task, &filter)).map(|t| t.head.id).collect();
+        assert_eq!(b.ids_by(filter.clone()).await, wanted, "{filter:?}");
+    }
+}
+
+/// Pages of any size, put together, show every task exactly once.
+pub async fn pages_cover_a_list_exactly_once(b: Bench) {
+    let mut tasks = motley(&b).await;
+    // Some that share one time of creation: a page may end amidst them.
+    let same = b.create_plain(at(2_000), 12).await;
+    for id in same {
+        tasks.insert(0, b.task(id).await.task);
+    }
+    for limit in [1, 2, 5, 17, 1_000] {
+        for filter in [
+            TaskFilter { now: at(2_001), ..TaskFilter::default() },
+            TaskFilter { now: at(2_001), queue: Some(name("a")), ..TaskFilter::default() },
+            TaskFilter {
+                now: at(2_001),
+                statuses: vec![Status::Queued, Status::Failed],
+                ..TaskFilter::default()
+            },
+        ] {
+            let listed = b.tasks_by(filter.clone(), limit).await;
+            let ids: BTreeSet<_> = listed.iter().map(|task| task.head.id).collect();
+            let wanted: BTreeSet<_> =
+                tasks.iter().filter(|task| fits(task, &filter)).map(|task| task.head.id).collect();
+            assert_eq!(ids.len(), listed.len(), "none twice");
+            assert_eq!(ids, wanted);
+            assert!(listed.is_sorted_by(|a, b| a.created_at >= b.created_at), "the newest first");
+        }
+    }
+}
+
+/// Tasks that are added while a list is read neither repeat nor hide those that were there.
+pub async fn paging_is_steady_while_tasks_are_added(b: Bench) {
+    let mut first = Vec::new();
+    for n in 0..30 {
+        first.push(b.create(at(n), b.spec("render")).await);
+    }
+    b.settle().await;
+    let filter = TaskFilter { now: at(100), ..TaskFilter::default() };
+    let (mut seen, mut after, mut added) = (Vec::new(), None, 0);
+    for _ in 0..1_000 {
+        let page = b.store().tasks(filter.clone(), PageRequest { after, limit: 4 }).await.unwrap();
+        seen.extend(ids_of(&page.items));
+        added += 1;
+        b.create(at(100 + added), b.spec("render")).await;
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    first.reverse();
+    assert_eq!(seen, first);
+}
+
+/// A page has no next one when the list has ended, and an empty list has one empty page.
+pub async fn a_list_ends(b: Bench) {
+    let filter = TaskFilter { now: at(0), ..TaskFilter::default() };
+    assert_eq!(b.tasks_by(filter.clone(), 10).await, []);
+    b.create_plain(at(0), 4).await;
+    assert_eq!(b.tasks_by(filter, 4).await.len(), 4);
+}
+
+/// What is no cursor of the store is refused as such by every list.
+pub async fn a_bad_cursor_is_refused(b: Bench) {
+    b.create_plain(at(0), 3).await;
+    for text in ["not a cursor", "☂", "{\"a\":", "../../etc/passwd"] {
+        let page = || PageRequest { after: Some(Cursor(text.to_owned())), limit: 2 };
+        let store = b.store();
+        let errors = [
+            store.tasks(TaskFilter::default(), page()).await.unwrap_err(),
+            store.generations(GenerationFilter::default(), page()).await.unwrap_err(),
+            store.workers(page()).await.unwrap_err(),
+            store.queues(at(0), page()).await.unwrap_err(),
+            store.logs(LogFilter::default(), page()).await.unwrap_err(),
+        ];
+        for error in errors {
+            assert!(matches!(error, StoreError::BadCursor), "{text:?}: {error:?}");
+            assert_eq!(error.kind(), ErrorKind::Request);
+        }
+    }
+}
+
+/// Ids are found by their beginning, as many as asked for at most.
+pub async fn ids_are_found_by_their_beginning(b: Bench) {
+    let id = |text: &str| text.parse::<TaskId>().unwrap();
+    let all = [
+        id("01980a6e-5b7c-7cc3-98c4-dc0c0c07398f"),
+        id("01980a6e-5b7c-7cc3-98c4-dc0c0c073990"),
+        id("01980a6e-5b7d-7000-8000-000000000001"),
+        id("ff980a6e-5b7c-4cc3-98c4-dc0c0c07398f"),
+    ];
+    let specs = all.iter().map(|id| TaskSpec { id: *id, ..b.spec("render").chosen() }).collect();
+    b.create_all(at(0), specs).await;
+    b.settle().await;
+    for prefix in [
+        "0",
+        "01",
+        "f",
+        "01980a6e",
+        "01980a6e-",
+        "01980a6e-5b7c",
+        "01980a6e-5b7c-7cc3-98c4-dc0c0c0739",
+        "01980a6e-5b7d-7000-8000-000000000001",
+        "ff980a6e-5b7c-4cc3-98c4-dc0c0c07398f",
+        "02",
+        "ffff",
+        "01980a6e-5b7c-7cc3-98c4-dc0c0c073991",
+    ] {
+        let wanted: BTreeSet<_> =
+            all.iter().copied().filter(|id| id.to_string().starts_with(prefix)).collect();
+        let found = b.store().task_ids_by_prefix(prefix, 10).await.unwrap();
+        assert_eq!(found.len(), wanted.len(), "{prefix}: none twice");
+        assert_eq!(found.into_iter().collect::<BTreeSet<_>>(), wanted, "{prefix}");
+    }
+    assert_eq!(b.store().task_ids_by_prefix("01980a6e-5b7", 2).await.unwrap().len(), 2);
+}
+
+/// What does not exist is not found, by kind.
+pub async fn what_does_not_exist_is_not_found(b: Bench) {
+    let (task, generation) = (b.task_id(), b.generation_id());
+    let store = b.store();
+    assert_err!(store.task(task).await, StoreError::TaskNotFound(id) if id == task);
+    assert_err!(store.generation(generation).await, StoreError::GenerationNotFound(id) if id == generation);
+    assert_err!(store.worker(&name("x")).await, StoreError::WorkerNotFound(_));
+    assert_err!(store.queue(&name("x"), at(0)).await, StoreError::QueueNotFound(_));
+}
+
+/// Each filter on generations keeps what fits, alone and with others, the newest first and by pages.
+pub async fn generations_are_filtered_and_paged(b: Bench) {
+    let mut all = Vec::new();
+    for n in 0..24_u64 {
+        let pick = |of: &[&'static str], by: u64| of[(n / by) as usize % of.len()];
+        let spec =
+            TaskSpec { project: name(pick(&["atlas", "borea"], 2)), ..b.spec(pick(&["render", "bake"], 1)) };
+        let spec = spec.queue(pick(&["a", "b", "c"], 1));
+        let held = b.running(at(n * 10), pick(&["w1", "w2"], 4), spec).await;
+        all.push(b.complete(at(n * 10 + 5), &held).await);
+        // Tasks without generation are in no such list.
+        b.running(at(n * 10), "w1", b.spec("render").queue("other")).await;
+    }
+    all.reverse();
+    let none = GenerationFilter::default;
+    let filters = [
+        none(),
+        GenerationFilter { task: Some(all[3].task), ..none() },
+        GenerationFilter { task_type: Some(name("bake")), ..none() },
+        GenerationFilter { queue: Some(name("c")), ..none() },
+        GenerationFilter { project: Some(name("atlas")), ..none() },
+        GenerationFilter { worker: Some(name("w2")), ..none() },
+        GenerationFilter { finished_from: Some(at(105)), ..none() },
+        GenerationFilter { finished_before: Some(at(105)), ..none() },
+        GenerationFilter { queue: Some(name("a")), worker: Some(name("w1")), ..none() },
+        GenerationFilter {
+            project: Some(name("borea")),
+            finished_from: Some(at(50)),
+            finished_before: Some(at(200)),
+            ..none()
+        },
+        GenerationFilter { task: Some(all[3].task), queue: Some(name("nowhere")), ..none() },
+    ];
+    for filter in filters {
+        let fits = |one: &&baton_model::Generation| {
+            filter.task.is_none_or(|of| one.task == of)
+                && filter.task_type.as_ref().is_none_or(|of| one.task_type == *of)
+                && filter.queue.as_ref().is_none_or(|of| one.queue == *of)
+                && filter.project.as_ref().is_none_or(|of| one.project == *of)
+                && filter.worker.as_ref().is_none_or(|of| one.worker == *of)
+                && filter.finished_from.is_none_or(|from| one.finished_at >= from)
+                && filter.finished_before.is_none_or(|before| one.finished_at < before)
+        };
+        let wanted: Vec<_> = all.iter().filter(fits).cloned().collect();
+        assert_eq!(b.generations_by(filter.clone()).await, wanted, "{filter:?}");
+    }
+    b.check(at(300)).await;
+}
+
+/// Workers are listed by name, each once, with the leases that name them.
+pub async fn workers_are_listed_by_name(b: Bench) {
+    let names = ["w10", "w2", "a", "Z", "w1"];
+    for worker in names {
+        b.beat(beat(worker, at(0))).await;
+    }
+    b.running(at(1), "w2", b.spec("render")).await;
+    b.settle().await;
+    let mut sorted = names;
+    sorted.sort();
+    for limit in [1, 2, 100] {
+        let listed = pages(limit, |page| async { b.store().workers(page).await }).await;
+        let listed: Vec<_> = listed.iter().map(|one| (one.worker.id.as_str(), one.active)).collect();
+        assert_eq!(listed, sorted.map(|name| (name, u32::from(name == "w2"))));
+    }
+}
+
+/// A queue is known as soon as a task or an operator names it; queues are listed by name, with pause and counts.
+pub async fn queues_are_listed_by_name(b: Bench) {
+    b.create(at(0), b.spec("render").queue("b")).await;
+    b.create(at(0), b.spec("render").queue("a").due(at(50))).await;
+    let paused = b.pause(at(1), "c", true).await;
+    assert_eq!((paused.queue, paused.paused, paused.queued), (name("c"), true, 0));
+    b.pause(at(1), "d", false).await;
+    b.settle().await;
+    for limit in [1, 3, 100] {
+        let listed = pages(limit, |page| async { b.store().queues(at(2), page).await }).await;
+        let listed: Vec<_> =
+            listed.iter().map(|one| (one.queue.as_str(), one.paused, one.queued, one.scheduled)).collect();
+        let wanted = [("a", false, 1, 1), ("b", false, 1, 0), ("c", true, 0, 0), ("d", false, 0, 0)];
+        assert_eq!(listed, wanted);
+    }
+    b.check(at(2)).await;
+}
+
+/// A queue tells how many tasks wait, are for later and run, and how long the oldest have.
+pub async fn a_queue_tells_its_numbers(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render").queue("q")).await;
+    b.running(at(20), "w1", b.spec("render").queue("q")).await;
+    b.create(at(30), b.spec("render").queue("q").due(at(90))).await;
+    b.create(at(30), b.spec("bake").queue("q").priority(Priority::Low).due(at(40))).await;
+    b.create(at(50), b.spec("render").queue("q")).await;
+    b.settle().await;
+    let store = b.store();
+    let numbers = async |now| {
+        let queue = store.queue(&name("q"), now).await.unwrap();
+        (queue.queued, queue.scheduled, queue.running, queue.oldest_ready, queue.oldest_running)
+    };
+    assert_eq!(numbers(at(60)).await, (3, 1, 2, Some(secs(20)), Some(secs(60))));
+    assert_eq!(numbers(at(100)).await, (3, 0, 2, Some(secs(60)), Some(secs(100))));
+    b.complete(at(100), &held).await;
+    b.settle().await;
+    assert_eq!(numbers(at(100)).await.4, Some(secs(80)));
+    let empty = b.pause(at(100), "empty", false).await;
+    assert_eq!((empty.oldest_ready, empty.oldest_running), (None, None));
+    b.check(at(101)).await;
+}
+
+/// Statistics count tasks by queue, type and state, and follow each transition and each purge.
+pub async fn statistics_follow_every_transition(b: Bench) {
+    let tasks = motley(&b).await;
+    b.check(at(1_000)).await;
+    let stats = b.store().stats(at(1_000)).await.unwrap();
+    assert_eq!(stats.at, at(1_000));
+    assert_eq!(stats.counts.iter().map(|row| row.tasks).sum::<u64>(), tasks.len() as u64);
+    let names: Vec<_> = stats.queues.iter().map(|queue| queue.queue.as_str()).collect();
+    assert_eq!(names, ["a", "b"]);
+    let rows: Vec<_> =
+        stats.counts.iter().map(|row| (row.queue.clone(), row.task_type.clone(), row.state)).collect();
+    assert_eq!(rows.iter().cloned().collect::<BTreeSet<_>>().len(), rows.len(), "one row for each kind");
+    assert!(stats.counts.is_sorted_by_key(|row| row.queue.clone()), "the queues by name");
+
+    let ended = tasks.iter().filter(|task| task.head.state.state().is_final()).count() as u64;
+    let purge = Purge { keep_finished: Some(secs(1)), ..Purge::at(at(2_000)) };
+    assert_eq!(b.purge(purge).await.tasks, ended);
+    b.check(at(2_000)).await;
+    let stats = b.store().stats(at(2_000)).await.unwrap();
+    let left: u64 = stats.counts.iter().map(|row| row.tasks).sum();
+    assert_eq!(left, tasks.len() as u64 - ended);
+    assert!(stats.counts.iter().all(|row| row.tasks == 0 || !row.state.is_final()));
+}
+
+/// Workers count as alive while they beat, as busy while they hold a task too, and as lost when they no longer beat.
+pub async fn statistics_count_workers(b: Bench) {
+    b.running(at(0), "busy", b.spec("render")).await;
+    b.running(at(0), "dead", b.spec("render")).await;
+    for worker in ["busy", "idle", "dead"] {
+        b.beat(beat(worker, at(0))).await;
+    }
+    let counts = async |now| {
+        b.settle().await;
+        let workers = b.store().stats(now).await.unwrap().workers;
+        (workers.alive, workers.busy, workers.lost)
+    };
+    assert_eq!(counts(at(60)).await, (3, 2, 0));
+    b.beat(beat("busy", at(50))).await;
+    b.beat(beat("idle", at(50))).await;
+    assert_eq!(counts(at(61)).await, (2, 1, 1));
+    assert_eq!(counts(at(200)).await, (0, 0, 3));
+}
+
+/// Percentiles of waiting and running times lie within the bucket width of the true ones, and leave out what is older
+/// than a day.
+pub async fn percentiles_tell_waiting_and_running_times(b: Bench) {
+    // The n-th of a hundred waits n seconds and then runs for 10·n seconds.
+    b.create_plain(at(0), 100).await;
+    for n in 1..=100 {
+        let held = b.claim_one(claim("w1", at(n))).await;
+        b.complete(at(n + 10 * n), &held).await;
+    }
+    let failed = b.running(at(2_000), "w1", b.spec("other").queue("other")).await;
+    b.fail(failing(at(2_001), &failed)).await;
+    b.settle().await;
+    let near = |told: std::time::Duration, low: f64, high: f64| {
+        let told = told.as_secs_f64();
+        // Half a rank either way, and 5% of bucket width.
+        assert!((low * 0.95..=high * 1.05).contains(&told), "{told} s between {low} and {high}");
+    };
+    let queue = b.store().queue(&name("default"), at(2_000)).await.unwrap();
+    assert_eq!((queue.wait.count, queue.run.count), (100, 100));
+    for (times, scale) in [(queue.wait, 1.0), (queue.run, 10.0)] {
+        near(times.p50, 49.0 * scale, 51.0 * scale);
+        near(times.p95, 94.0 * scale, 96.0 * scale);
+        near(times.p99, 98.0 * scale, 100.0 * scale);
+    }
+    let other = b.store().queue(&name("other"), at(2_001)).await.unwrap();
+    assert_eq!((other.wait.count, other.run.count), (1, 0), "only completions count as run");
+    let stats = b.store().stats(at(2_000)).await.unwrap();
+    let same = stats.queues.iter().find(|one| one.queue == name("default")).unwrap();
+    assert_eq!((same.wait, same.run), (queue.wait, queue.run));
+
+    let later = b.store().queue(&name("default"), at(2_000 + 26 * 3_600)).await.unwrap();
+    assert_eq!((later.wait, later.run), Default::default());
+}
+
+/// The waiting time counts from when the task was ready, not from its creation, and for each attempt anew.
+pub async fn waiting_counts_from_when_the_task_was_ready(b: Bench) {
+    b.create(at(0), b.spec("render").due(at(1_000))).await;
+    let held = b.claim_one(claim("w1", at(1_010))).await;
+    b.release(Release { delay: secs(500), ..releasing(at(1_010), &held) }).await;
+    b.claim_one(claim("w1", at(1_520))).await;
+    b.settle().await;
+    let wait = b.store().queue(&name("default"), at(1_600)).await.unwrap().wait;
+    assert_eq!(wait.count, 2);
+    let told = wait.p99.as_secs_f64();
+    assert!((9.5..=10.5).contains(&told), "{told} s, expected about 10");
+}
+
+/// An open store says that it can be used.
+pub async fn an_open_store_checks_out(b: Bench) {
+    b.store().check().await.unwrap();
+    let id = b.create(at(0), b.spec("render")).await;
+    b.store().check().await.unwrap();
+    assert_eq!(b.state(id).await, State::Queued);
+}

@@ -1,0 +1,423 @@
+//! Random histories: a seeded sequence of commands from several workers is sent to the store and to the
+//! [`Oracle`], and every answer and every task must be the same.
+//!
+//! A failure names its seed and step; `BATON_SEED=<number>` replays it.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use baton_model::{Digest, Directive, Fence, LeasePolicy, Priority, SessionId, Task, TaskId, Timestamp};
+
+use super::Oracle;
+use super::kit::*;
+use crate::{
+    Beat, Claim, ClaimAnswer, Complete, Create, Direct, Fail, Idempotency, NoDoorbell, PauseQueue, Purge,
+    Reap, Release, StoreError, TaskStore,
+};
+
+/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+pub(super) struct SplitMix(pub(super) u64);
+
+impl SplitMix {
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `bound`; the bias of the remainder does not matter to bounds this small.
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// True once in `n` times.
+    fn once_in(&mut self, n: u64) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+        (!of.is_empty()).then(|| &of[self.below(of.len() as u64) as usize])
+    }
+}
+
+/// What a history is like.
+struct Shape {
+    steps: usize,
+    /// A new task is made only while there are fewer than this.
+    tasks: usize,
+    /// The most milliseconds between two commands.
+    pace: u64,
+}
+
+/// A random history of many tasks has the same answers and the same outcome as the oracle's.
+pub async fn a_random_history_of_many_tasks_agrees_with_the_oracle(b: Bench) {
+    compare(b, 1, Shape { steps: 1_200, tasks: 400, pace: 4_000 }).await;
+}
+
+/// A random history of a few tasks that all workers fight for has the same answers and the same outcome as the
+/// oracle's.
+pub async fn a_random_history_of_contended_tasks_agrees_with_the_oracle(b: Bench) {
+    compare(b, 2, Shape { steps: 1_200, tasks: 12, pace: 20_000 }).await;
+}
+
+/// What is left of an answer when it is compared: the answer itself, or the error by its text.
+fn same<T: Debug + PartialEq>(real: Result<T, StoreError>, model: Result<T, StoreError>) -> Option<T> {
+    match (real, model) {
+        (Ok(real), Ok(model)) => {
+            assert_eq!(real, model);
+            Some(real)
+        }
+        (Err(real), Err(model)) => {
+            assert_eq!(format!("{real:?}"), format!("{model:?}"));
+            None
+        }
+        (real, model) => panic!("the store answered {real:?}, the oracle {model:?}"),
+    }
+}
+
+/// The leases of a claim; why there are none is left to the rules on claims, as several reasons may hold at once.
+fn leases(answer: Result<ClaimAnswer, StoreError>) -> Result<Vec<Task>, StoreError> {
+    answer.map(|answer| match answer {
+        ClaimAnswer::Leased(tasks) => tasks,
+        ClaimAnswer::Nothing(_) => Vec::new(),
+    })
+}
+
+/// Prints where a history stood when it failed, as the failed assertion does not know.
+struct Trace {
+    seed: u64,
+    step: usize,
+    command: String,
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Self { seed, step, command } = self;
+            let _ = std::io::Write::write_fmt(
+                &mut std::io::stderr(),
+                format_args!("BATON_SEED={seed}, step {step}: {command}\n"),
+            );
+        }
+    }
+}
+
+const WORKERS: [&str; 4] = ["w0", "w1", "w2", "w3"];
+const QUEUES: [&str; 2] = ["a", "b"];
+
+struct History {
+    bench: Bench,
+    real: Arc<dyn TaskStore>,
+    model: Oracle,
+    random: SplitMix,
+    now: Timestamp,
+    /// How often each worker has started.
+    starts: [u64; 4],
+    ids: Vec<TaskId>,
+    /// Leases as claims gave them; most are stale after a while, which is wanted.
+    held: Vec<Task>,
+    creations: Vec<Create>,
+    claims: Vec<Claim>,
+    completions: Vec<Complete>,
+}
+
+async fn compare(bench: Bench, seed: u64, shape: Shape) {
+    if !bench.store().capabilities().total_claim_order {
+        return;
+    }
+    let seed = std::env::var("BATON_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(seed);
+    let mut trace = Trace { seed, step: 0, command: "start".to_owned() };
+    let mut history = History {
+        real: bench.store(),
+        bench,
+        model: Oracle::new(LeasePolicy::default(), Arc::new(NoDoorbell)),
+        random: SplitMix(seed),
+        now: at(0),
+        starts: [0; 4],
+        ids: Vec::new(),
+        held: Vec::new(),
+        creations: Vec::new(),
+        claims: Vec::new(),
+        completions: Vec::new(),
+    };
+    for worker in 0..WORKERS.len() {
+        history.beat(worker, &mut trace).await;
+    }
+    for step in 0..shape.steps {
+        trace.step = step;
+        let pause = history.random.below(shape.pace);
+        history.now = history.now.plus(millis(pause));
+        history.step(&shape, &mut trace).await;
+        history.held.truncate(60);
+    }
+    trace.command = "the end".to_owned();
+    history.agree().await;
+    let History { bench, now, ids, .. } = history;
+    bench.note_created(ids);
+    bench.check(now).await;
+}
+
+impl History {
+    fn worker(&mut self) -> usize {
+        self.random.below(WORKERS.len() as u64) as usize
+    }
+
+    /// The first two workers do not name their starts, the others do, and now and then say an earlier one.
+    fn session(&mut self, worker: usize) -> Option<SessionId> {
+        let late = self.starts[worker] > 0 && self.random.once_in(12);
+        (worker >= 2).then(|| session(100 * worker as u64 + self.starts[worker] - u64::from(late)))
+    }
+
+    fn id(&mut self) -> TaskId {
+        let known = self.random.pick(&self.ids).copied();
+        match known {
+            Some(id) if !self.random.once_in(30) => id,
+            _ => self.bench.task_id(),
+        }
+    }
+
+    fn lease(&mut self) -> Option<(Task, Fence)> {
+        let held = self.random.pick(&self.held)?.clone();
+        let mut fence = fence(&held);
+        if self.random.once_in(15) {
+            fence.worker = name(WORKERS[self.worker()]);
+        }
+        if self.random.once_in(15) {
+            fence.attempt = (fence.attempt + 1).saturating_sub(2 * self.random.below(2) as u32);
+        }
+        Some((held, fence))
+    }
+
+    async fn step(&mut self, shape: &Shape, trace: &mut Trace) {
+        match self.random.below(100) {
+            0..18 => self.create(shape, trace).await,
+            18..44 => self.claim(trace).await,
+            44..60 => self.complete(trace).await,
+            60..68 => self.fail(trace).await,
+            68..72 => self.release(trace).await,
+            72..82 => {
+                let worker = self.worker();
+                self.beat(worker, trace).await;
+            }
+            82..89 => self.reap(trace).await,
+            89..92 => {
+                let cancel = cancel(self.now, self.id());
+                trace.command = format!("{cancel:?}");
+                same(self.real.cancel(cancel.clone()).await, self.model.cancel(cancel).await);
+            }
+            92..96 => {
+                let retry = retry(self.now, self.id());
+                trace.command = format!("{retry:?}");
+                same(self.real.retry(retry.clone()).await, self.model.retry(retry).await);
+            }
+            96..98 => {
+                let queue = name(QUEUES[self.random.below(2) as usize]);
+                let pause = PauseQueue { now: self.now, queue, paused: self.random.once_in(4), by: None };
+                trace.command = format!("{pause:?}");
+                let real = self.real.pause_queue(pause.clone()).await.map(|queue| queue.paused);
+                same(real, self.model.pause_queue(pause).await.map(|queue| queue.paused));
+            }
+            98 => {
+                let directive = if self.random.once_in(4) { Directive::Drain } else { Directive::Run };
+                let direct = Direct { now: self.now, worker: name(WORKERS[self.worker()]), directive };
+                trace.command = format!("{direct:?}");
+                same(self.real.direct_worker(direct.clone()).await, self.model.direct_worker(direct).await);
+            }
+            _ => {
+                let purge = Purge { keep_finished: Some(secs(600)), ..Purge::at(self.now) };
+                trace.command = format!("{purge:?}");
+                let real = self.real.purge(purge).await.map(|report| report.tasks);
+                same(real, self.model.purge(purge).await.map(|report| report.tasks));
+            }
+        }
+    }
+
+    async fn create(&mut self, shape: &Shape, trace: &mut Trace) {
+        let again = self.random.pick(&self.creations).cloned();
+        let create = match again {
+            Some(again) if self.random.once_in(5) || self.ids.len() >= shape.tasks => {
+                Create { now: self.now, ..again }
+            }
+            _ if self.ids.len() >= shape.tasks => return,
+            _ => self.new_tasks(),
+        };
+        trace.command = format!("{create:?}");
+        let answer = same(self.real.create(create.clone()).await, self.model.create(create.clone()).await);
+        if let Some(answer) = answer {
+            self.ids.extend(answer.items.iter().flatten().filter(|one| one.new).map(|one| one.id));
+            self.ids.sort();
+            self.ids.dedup();
+        }
+        self.creations.push(create);
+    }
+
+    fn new_tasks(&mut self) -> Create {
+        let random = &mut self.random;
+        let mut tasks = Vec::new();
+        for _ in 0..1 + random.below(3) {
+            let spec = self.bench.spec(["render", "bake"][random.below(2) as usize]);
+            let mut spec = spec
+                .queue(QUEUES[random.below(2) as usize])
+                .priority(Priority::ALL[random.below(4) as usize])
+                .attempts(1 + random.below(3) as u32);
+            spec.id_chosen = random.once_in(2);
+            if random.once_in(4) {
+                spec = spec.due(self.now.plus(millis(random.below(60_000))));
+            }
+            if random.once_in(3) {
+                spec = spec.timeout(millis(1 + random.below(60_000)));
+            }
+            if random.once_in(10)
+                && let Some(earlier) = random.pick(&self.ids)
+            {
+                spec.id = *earlier;
+            }
+            tasks.push(spec);
+        }
+        let idempotency = random.once_in(3).then(|| {
+            let serial = random.next();
+            Idempotency { key: serial.to_string(), digest: Digest::of_bytes(&serial.to_be_bytes()) }
+        });
+        // Without a key, ids that nobody chose would be made anew when the request is sent again.
+        if idempotency.is_none() {
+            tasks.iter_mut().for_each(|spec| spec.id_chosen = true);
+        }
+        Create { now: self.now, tasks, atomic: random.once_in(2), idempotency, by: None }
+    }
+
+    fn new_claim(&mut self) -> Claim {
+        let worker = self.worker();
+        let session = self.session(worker);
+        let random = &mut self.random;
+        let mut claim = claim(WORKERS[worker], self.now)
+            .queues([&["a", "b"][..], &["a"], &["b"]][random.below(3) as usize])
+            .types([&["render"][..], &[], &[]][random.below(3) as usize])
+            .max(1 + random.below(3) as u32)
+            .cap(2 + random.below(6) as u32);
+        claim.session = session;
+        if random.once_in(3) {
+            claim = claim.fixed(millis(1 + random.below(90_000)));
+        }
+        if random.once_in(2) {
+            let key = format!("r{}", random.next());
+            claim = claim.key(&key);
+        }
+        claim
+    }
+
+    async fn claim(&mut self, trace: &mut Trace) {
+        let again = self.claims.last().cloned().filter(|_| self.random.once_in(6));
+        let claim = match again {
+            Some(again) => Claim { now: self.now, ..again },
+            None => self.new_claim(),
+        };
+        trace.command = format!("{claim:?}");
+        self.claims.push(claim.clone());
+        let (real, model) = (self.real.claim(claim.clone()).await, self.model.claim(claim).await);
+        let sorted = |tasks: Vec<Task>| {
+            let mut tasks = tasks;
+            tasks.sort_by_key(|task| task.head.id);
+            tasks
+        };
+        if let Some(tasks) = same(leases(real).map(sorted), leases(model).map(sorted)) {
+            self.held.splice(0..0, tasks);
+        }
+    }
+
+    async fn complete(&mut self, trace: &mut Trace) {
+        let again = self.random.pick(&self.completions).cloned();
+        let complete = match again {
+            Some(again) if self.random.once_in(6) => Complete { now: self.now, ..again },
+            _ => {
+                let Some((held, fence)) = self.lease() else { return };
+                let output = output(["one", "two"][self.random.below(2) as usize]);
+                Complete { fence, output, ..self.bench.completion(self.now, &held) }
+            }
+        };
+        let next = self.random.once_in(3).then(|| {
+            let next = self.new_claim();
+            Claim { worker: complete.fence.worker.clone(), session: None, ..next }
+        });
+        trace.command = format!("{complete:?} {next:?}");
+        self.completions.push(complete.clone());
+        let plain = |answer: crate::CompleteAnswer| {
+            let next = answer.next.map(|next| leases(next).map_err(|error| format!("{error:?}")));
+            (answer.generation, answer.repeated, next)
+        };
+        let real = self.real.complete(complete.clone(), next.clone()).await.map(plain);
+        let model = self.model.complete(complete, next).await.map(plain);
+        if let Some((_, _, Some(Ok(tasks)))) = same(real, model) {
+            self.held.splice(0..0, tasks);
+        }
+    }
+
+    async fn fail(&mut self, trace: &mut Trace) {
+        let Some((held, fence)) = self.lease() else { return };
+        let retry_after = self.random.once_in(3).then(|| millis(self.random.below(20_000)));
+        let retryable = !self.random.once_in(5);
+        let fail = Fail { fence, retryable, retry_after, ..failing(self.now, &held) };
+        trace.command = format!("{fail:?}");
+        same(self.real.fail(fail.clone()).await, self.model.fail(fail).await);
+    }
+
+    async fn release(&mut self, trace: &mut Trace) {
+        let Some((held, fence)) = self.lease() else { return };
+        let delay = millis(self.random.below(20_000));
+        let release = Release { fence, delay, ..releasing(self.now, &held) };
+        trace.command = format!("{release:?}");
+        same(self.real.release(release.clone()).await, self.model.release(release).await);
+    }
+
+    async fn beat(&mut self, worker: usize, trace: &mut Trace) {
+        if self.random.once_in(20) {
+            self.starts[worker] += 1;
+        }
+        let session = self.session(worker);
+        let said = !self.random.once_in(3);
+        let mut running: Vec<_> = Vec::new();
+        for held in &self.held {
+            let mine = lease(held).worker == name(WORKERS[worker]);
+            if (mine && !self.random.once_in(12)) || self.random.once_in(25) {
+                running.push(listed(held));
+            }
+        }
+        let running = said.then_some(running);
+        let beat = Beat { session, running, ..beat(WORKERS[worker], self.now) };
+        trace.command = format!("{beat:?}");
+        let sorted = |answer: crate::BeatAnswer| {
+            let mut answer = answer;
+            answer.lost.sort_by_key(|lost| (lost.task, lost.attempt));
+            answer
+        };
+        let real = self.real.heartbeat(beat.clone()).await.map(sorted);
+        same(real, self.model.heartbeat(beat).await.map(sorted));
+    }
+
+    async fn reap(&mut self, trace: &mut Trace) {
+        let worker = self.random.once_in(5).then(|| name(WORKERS[self.random.below(4) as usize]));
+        let queue = self.random.once_in(5).then(|| name(QUEUES[self.random.below(2) as usize]));
+        // Which are taken first is the store's choice, so that all are.
+        let reap = Reap { worker, queue, ..reap(self.now) };
+        trace.command = format!("{reap:?}");
+        self.bench.settle().await;
+        let sorted = |report: crate::ReapReport| {
+            let mut report = report;
+            report.taken.sort_by_key(|taken| taken.task);
+            report
+        };
+        let real = self.real.reap(reap.clone()).await.map(sorted);
+        same(real, self.model.reap(reap).await.map(sorted));
+    }
+
+    /// Compares every task with all that belongs to it, and every worker.
+    async fn agree(&self) {
+        self.bench.settle().await;
+        for id in &self.ids {
+            same(self.real.task(*id).await, self.model.task(*id).await);
+        }
+        for worker in WORKERS {
+            same(self.real.worker(&name(worker)).await, self.model.worker(&name(worker)).await);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Sessions: a worker that has started anew has forgotten what it ran.
+
+use baton_model::{Directive, Level, LogLine, LossReason, State, Worker};
+
+use super::kit::*;
+use crate::{Beat, LogFilter, StoreError};
+
+/// A new session of a worker ends the leases of the session before, whether it shows by a claim or by a heartbeat.
+pub async fn a_new_session_ends_the_leases_of_the_old(b: Bench) {
+    for by_claim in [false, true] {
+        let worker = if by_claim { "claimer" } else { "beater" };
+        let held = b.running_by(at(0), claim(worker, at(0)).session(session(1)), b.spec("render")).await;
+        assert_eq!(b.reap(at(1)).await, []);
+        let mut kept = None;
+        if by_claim {
+            let again = claim(worker, at(2)).session(session(2));
+            kept = Some(b.running_by(at(2), again, b.spec("render")).await);
+        } else {
+            b.beat(beat(worker, at(2)).session(session(2))).await;
+        }
+        let taken = b.reap(at(3)).await;
+        assert_eq!(taken.len(), 1);
+        assert_eq!((taken[0].task, taken[0].reason), (held.head.id, LossReason::SessionEnded));
+        if let Some(kept) = kept {
+            assert_eq!(b.state(kept.head.id).await, State::Running, "the new session's own lease holds");
+            b.complete(at(4), &kept).await;
+        }
+        b.cancel(at(4), held.head.id).await;
+    }
+    b.check(at(5)).await;
+}
+
+/// A session that was superseded may not claim, nor does the attempt change anything.
+pub async fn a_superseded_session_may_not_claim(b: Bench) {
+    let id = b.create(at(0), b.spec("render")).await;
+    b.beat(beat("w1", at(0)).session(session(1))).await;
+    b.beat(beat("w1", at(1)).session(session(2))).await;
+    let before = b.worker("w1").await;
+    let refused = b.store().claim(claim("w1", at(2)).session(session(1))).await;
+    assert_err!(refused, StoreError::SessionSuperseded { worker, session: old }
+        if worker == name("w1") && old == session(1));
+    assert_eq!(b.state(id).await, State::Queued);
+    assert_eq!(b.worker("w1").await, before);
+    b.check(at(3)).await;
+}
+
+/// A superseded session may not beat: its readings and log lines are not taken.
+pub async fn a_superseded_session_may_not_beat(b: Bench) {
+    b.beat(beat("w1", at(0)).session(session(1))).await;
+    b.beat(beat("w1", at(1)).session(session(2))).await;
+    let before = b.worker("w1").await;
+    let line = LogLine {
+        at: at(2),
+        worker: name("w1"),
+        task: None,
+        level: Level::Info,
+        source: "stderr".to_owned(),
+        message: "still here".to_owned(),
+        metadata: None,
+    };
+    let late = Beat { logs: vec![line], ..beat("w1", at(2)).session(session(1)) };
+    assert_err!(b.store().heartbeat(late).await, StoreError::SessionSuperseded { .. });
+    assert_eq!(b.worker("w1").await, before);
+    assert_eq!(b.logs_by(LogFilter::default()).await, []);
+}
+
+/// Two starts of one worker do not take the worker from each other in turns: the earlier stays refused.
+pub async fn sessions_do_not_flip_flop(b: Bench) {
+    for n in 1..=3 {
+        b.beat(beat("w1", at(n)).session(session(n))).await;
+    }
+    for now in 10..15 {
+        for old in [1, 2] {
+            let late = beat("w1", at(now)).session(session(old));
+            assert_err!(b.store().heartbeat(late).await, StoreError::SessionSuperseded { .. });
+        }
+        b.beat(beat("w1", at(now)).session(session(3))).await;
+    }
+    let worker = b.worker("w1").await.worker;
+    assert_eq!((worker.session, worker.started_at), (Some(session(3)), at(3)));
+}
+
+/// The last sixteen superseded sessions are remembered.
+pub async fn sixteen_superseded_sessions_are_remembered(b: Bench) {
+    let last = Worker::SUPERSEDED_SESSIONS as u64;
+    for n in 0..=last {
+        b.beat(beat("w1", at(n)).session(session(n))).await;
+    }
+    for n in 0..last {
+        let late = claim("w1", at(100)).session(session(n));
+        assert_err!(b.store().claim(late).await, StoreError::SessionSuperseded { .. });
+    }
+    b.beat(beat("w1", at(100)).session(session(last))).await;
+}
+
+/// One worker's sessions say nothing about another's.
+pub async fn a_session_belongs_to_its_worker(b: Bench) {
+    b.beat(beat("w1", at(0)).session(session(1))).await;
+    b.beat(beat("w1", at(1)).session(session(2))).await;
+    b.beat(beat("w2", at(2)).session(session(1))).await;
+    assert_eq!(b.worker("w2").await.worker.session, Some(session(1)));
+}
+
+/// The same session again is no new start: its leases hold, and what was asked of it stays asked.
+pub async fn the_same_session_again_is_no_new_start(b: Bench) {
+    let held = b.running_by(at(0), claim("w1", at(0)).session(session(1)), b.spec("render")).await;
+    b.direct(at(1), "w1", Directive::Drain).await;
+    let answer = b.beat(beat("w1", at(2)).session(session(1)).running(&[&held])).await;
+    assert_eq!(answer.directive, Directive::Drain);
+    assert_eq!(b.reap(at(3)).await, []);
+    assert_eq!(b.worker("w1").await.worker.started_at, at(0));
+}
+
+/// A lease that was claimed without a session does not end by a session.
+pub async fn a_lease_without_session_outlives_sessions(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render")).await;
+    b.beat(beat("w1", at(1)).session(session(1))).await;
+    b.beat(beat("w1", at(2)).session(session(2))).await;
+    assert_eq!(b.reap(at(3)).await, []);
+    assert_eq!(b.state(held.head.id).await, State::Running);
+}
+
+/// What was asked of a worker holds for one session: a new start begins with run.
+pub async fn a_new_session_begins_with_run(b: Bench) {
+    b.beat(beat("w1", at(0)).session(session(1))).await;
+    b.direct(at(1), "w1", Directive::Stop).await;
+    assert_eq!(b.beat(beat("w1", at(2)).session(session(2))).await.directive, Directive::Run);
+    assert_eq!(b.worker("w1").await.worker.directive, Directive::Run);
+    b.running_by(at(3), claim("w1", at(3)).session(session(2)), b.spec("render")).await;
+}
+
+/// An attempt of a superseded session may still be completed until the reaper has taken it back.
+pub async fn a_superseded_session_may_complete_before_the_reaper(b: Bench) {
+    let held = b.running_by(at(0), claim("w1", at(0)).session(session(1)), b.spec("render")).await;
+    b.beat(beat("w1", at(1)).session(session(2))).await;
+    b.complete(at(2), &held).await;
+    assert_eq!(b.reap(at(3)).await, []);
+    b.check(at(4)).await;
+}

@@ -1,2 +1,141 @@
-//! Placeholder.
-fn main() {}
+//! `baton`: the server, the worker and the operator's tool in one program.
+
+mod bench;
+mod context;
+mod example;
+mod exit;
+mod ids;
+mod logs;
+mod out;
+mod queue;
+mod reap;
+mod render;
+mod serve;
+mod stats;
+mod task;
+mod text;
+mod worker;
+mod worker_run;
+
+use std::process::ExitCode;
+
+use clap::parser::ValueSource;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::out::Format;
+
+const EXAMPLES: &str = "\
+Examples:
+  baton serve                                        a server on 127.0.0.1:7410, tasks in ./baton.db
+  baton task create --type resize --params '{\"id\": 7}'
+  baton worker run --queue default -- ./resize.sh    runs ./resize.sh for each task
+  baton task list --status failed --since 1h
+  baton example                                      all of it at once, with pictures to look at
+
+Exit codes:
+  0  done
+  1  failed: the server refused, or the command found something wrong
+  2  the command line or a setting is wrong
+  3  what was named does not exist
+  4  the state of things does not allow it
+  5  the server cannot be reached
+  6  the watched task ended failed or cancelled
+
+Data goes to stdout, all else to stderr. NO_COLOR=1 turns colours off.";
+
+/// Hands tasks to workers and takes them back: serve, work and look, in one program.
+#[derive(Parser)]
+#[command(name = "baton", version, after_help = EXAMPLES, max_term_width = 100, infer_subcommands = true)]
+struct Cli {
+    /// The server's address.
+    #[arg(
+        long,
+        global = true,
+        env = "BATON_URL",
+        default_value = "http://127.0.0.1:7410",
+        value_name = "URL"
+    )]
+    server: String,
+    /// `json`: exactly one JSON document on stdout.
+    #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    output: Format,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the server: one process, one SQLite file.
+    Serve(serve::Serve),
+    /// Create tasks and see what becomes of them.
+    #[command(subcommand)]
+    Task(task::Task),
+    /// Run a worker, or see and direct those that run.
+    #[command(subcommand)]
+    Worker(worker::Worker),
+    /// See, pause and resume queues.
+    #[command(subcommand)]
+    Queue(queue::Queue),
+    /// Counts, ages and percentiles of everything.
+    Stats(stats::Stats),
+    /// Log lines that workers shipped, the newest last.
+    Logs(logs::Logs),
+    /// Take back tasks whose lease is lost, now instead of at the server's next round.
+    Reap(reap::Reap),
+    /// Measure a server's throughput and latency.
+    Bench(Box<bench::Bench>),
+    /// Show Baton at work: a server, two workers, pictures, and a worker killed in the middle.
+    Example(example::Example),
+    /// The example's command: render one scene.
+    #[command(hide = true)]
+    RenderScene(render::RenderScene),
+    /// A worker's guard: ends its commands if it is killed.
+    #[command(hide = true)]
+    Guard,
+}
+
+fn main() -> ExitCode {
+    let matches = Cli::command().get_matches();
+    let cli = match Cli::from_arg_matches(&matches) {
+        Ok(cli) => cli,
+        Err(error) => error.exit(),
+    };
+    let server_named = matches.value_source("server") == Some(ValueSource::CommandLine);
+    let context = Context::new(cli.server, server_named, cli.output);
+    match run(cli.command, &context) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(&context),
+    }
+}
+
+fn run(command: Command, context: &Context) -> Result<(), Failure> {
+    let command = match command {
+        // Before any thread is started: it has to be small and quick.
+        Command::Guard => {
+            baton_worker::guard(std::io::stdin().lock());
+            return Ok(());
+        }
+        Command::RenderScene(render) => return render.run(),
+        command => command,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("could not start the program's threads: {error}")))?;
+    runtime.block_on(async {
+        match command {
+            Command::Serve(serve) => serve.run(context).await,
+            Command::Task(task) => task.run(context).await,
+            Command::Worker(worker) => worker.run(context).await,
+            Command::Queue(queue) => queue.run(context).await,
+            Command::Stats(stats) => stats.run(context).await,
+            Command::Logs(logs) => logs.run(context).await,
+            Command::Reap(reap) => reap.run(context).await,
+            Command::Bench(bench) => bench.run(context).await,
+            Command::Example(example) => example.run(context).await,
+            Command::RenderScene(_) | Command::Guard => Ok(()),
+        }
+    })
+}

@@ -154,7 +154,7 @@ fn stats_view(stats: Stats) -> StatsView {
     path = "/v1/logs",
     tag = "operations",
     params(
-        ("task" = Option<String>, Query, description = "About this task"),
+        ("task_id" = Option<String>, Query, description = "About this task"),
         ("worker" = Option<String>, Query, description = "From this worker"),
         ("level" = Option<String>, Query, description = "At least this grave: debug, info, warn or error"),
         ("from" = Option<String>, Query, description = "Written at this time (RFC 3339) or later"),
@@ -170,7 +170,7 @@ fn stats_view(stats: Stats) -> StatsView {
 )]
 pub(crate) async fn list_logs(State(app): State<App>, mut query: QueryFields) -> ApiResult {
     let filter = LogFilter {
-        task: query.one("task"),
+        task: query.one("task_id"),
         worker: query.one("worker"),
         level: query.one("level"),
         from: query.one("from"),

@@ -14,7 +14,7 @@ use baton_store::GenerationFilter;
     path = "/v1/generations",
     tag = "generations",
     params(
-        ("task" = Option<String>, Query, description = "Of this task"),
+        ("task_id" = Option<String>, Query, description = "Of this task"),
         ("type" = Option<String>, Query, description = "Of this task type"),
         ("queue" = Option<String>, Query, description = "Of this queue"),
         ("project" = Option<String>, Query, description = "Of this project"),
@@ -32,7 +32,7 @@ use baton_store::GenerationFilter;
 )]
 pub(crate) async fn list_generations(State(app): State<App>, mut query: QueryFields) -> ApiResult {
     let filter = GenerationFilter {
-        task: query.one("task"),
+        task: query.one("task_id"),
         task_type: query.one("type"),
         queue: query.one("queue"),
         project: query.one("project"),

@@ -94,7 +94,7 @@ pub(crate) async fn get_task(
     tag = "tasks",
     params(("id" = String, Path, description = "The task")),
     responses(
-        (status = 200, description = "The events", body = Vec<EventView>),
+        (status = 200, description = "The events, all on one page", body = Page<EventView>),
         (status = "default", description = "A problem", body = baton_api::Problem,
             content_type = "application/problem+json"),
     ),
@@ -106,8 +106,7 @@ pub(crate) async fn get_history(
 ) -> ApiResult {
     query.finish()?;
     let detail = app.store.task(id).await?;
-    let events: Vec<EventView> = detail.history.into_iter().map(EventView::from).collect();
-    ok(&events)
+    ok(&Page { items: detail.history.into_iter().map(EventView::from).collect(), next_cursor: None })
 }
 
 /// Find task ids by their beginning

@@ -80,12 +80,12 @@ fn repeated(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Claim
     }))
 }
 
-/// How many tasks the worker holds, counted up to its cap: the leases that name it, and no stored number.
+/// How many tasks the worker holds: the leases that name it, and no stored number.
 fn active(transaction: &Transaction<'_>, claim: &Claim) -> Result<u32, Failure> {
-    let mut statement = transaction.db.prepare_cached(
-        "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_leased WHERE worker = ?1 AND state = 1 LIMIT ?2)",
-    )?;
-    Ok(statement.query_row(params![claim.worker.as_str(), claim.cap], |row| row.get(0))?)
+    let mut statement = transaction
+        .db
+        .prepare_cached("SELECT count(*) FROM task INDEXED BY task_leased WHERE worker = ?1 AND state = 1")?;
+    Ok(statement.query_row([claim.worker.as_str()], |row| row.get(0))?)
 }
 
 fn is_paused(transaction: &Transaction<'_>, queue: &QueueName) -> Result<bool, Failure> {

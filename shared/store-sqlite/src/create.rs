@@ -27,8 +27,7 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
     if let Some(answer) = kept_answer(transaction, create)? {
         return Ok(answer);
     }
-    // Times of creation never fall in the order of arrival, so that lists by time can go by number.
-    let created_at = create.now.max(transaction.state.newest);
+    let created_at = create.now;
     let plans = plan(transaction, create, created_at)?;
     if create.atomic {
         let refusals: Vec<_> = plans
@@ -43,7 +42,6 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
             return Err(StoreError::BatchRefused { refusals }.into());
         }
     }
-    transaction.state.newest = created_at;
     let mut items = Vec::with_capacity(plans.len());
     for (spec, plan) in create.tasks.iter().zip(plans) {
         items.push(match plan {
@@ -170,8 +168,7 @@ fn insert(
         spec.drift_score,
         digest.as_ref().map(Digest::as_bytes),
     ])?;
-    let ahead = (run_after > created_at).then_some(run_after);
-    let detail = EventDetail { by: by.cloned(), run_after: ahead, ..EventDetail::default() };
+    let detail = EventDetail { by: by.cloned(), ..EventDetail::default() };
     transaction.event(n, 1, created_at, EventKind::Created, None, State::Queued, 0, &detail)?;
     transaction.tally(&spec.queue, &spec.task_type, State::Queued, 1);
     transaction.ring(&spec.queue, &spec.task_type, run_after);

@@ -50,12 +50,15 @@ pub struct Options {
     pub durability: Durability,
     /// How many queries run at once; 1 or more.
     pub readers: usize,
+    /// The size in bytes that the file may grow to, apart from its write-ahead log; none for as far as the disk goes.
+    /// At this size the store answers as it does on a full disk.
+    pub max_bytes: Option<u64>,
 }
 
 impl Default for Options {
-    /// The default policy, full durability, two readers.
+    /// The default policy, full durability, two readers, no limit of size.
     fn default() -> Self {
-        Self { policy: LeasePolicy::default(), durability: Durability::Full, readers: 2 }
+        Self { policy: LeasePolicy::default(), durability: Durability::Full, readers: 2, max_bytes: None }
     }
 }
 
@@ -84,8 +87,8 @@ impl SqliteStore {
     /// [`StoreError::NewerSchema`], [`StoreError::Corrupt`] if the file is not a Baton database, and
     /// [`StoreError::Unavailable`] if it cannot be opened or is locked.
     pub fn open(path: &Path, options: Options, doorbell: Arc<dyn Doorbell>) -> Result<Self, StoreError> {
-        let (db, newest) = open::for_writing(path, options.durability)?;
-        let state = transaction::State { policy: options.policy, newest };
+        let db = open::for_writing(path, options)?;
+        let state = transaction::State { policy: options.policy };
         let readers = Readers::open(path, options.readers)?;
         Ok(Self { writer: Writer::start(db, state, doorbell)?, readers, policy: options.policy })
     }
@@ -310,7 +313,7 @@ fn worker_detail(db: &Connection, worker: Worker) -> Result<WorkerDetail, Failur
         .prepare_cached("SELECT count(*) FROM task INDEXED BY task_leased WHERE worker = ?1 AND state = 1")?
         .query_row([worker.id.as_str()], |row| row.get(0))?;
     let mut statement = db.prepare_cached(select_task!(
-        "INDEXED BY task_leased WHERE worker = ?1 AND state = 1 ORDER BY claimed_at, n LIMIT ?2"
+        "INDEXED BY task_leased WHERE worker = ?1 AND state = 1 ORDER BY claimed_at, id LIMIT ?2"
     ))?;
     let mut rows = statement.query(params![worker.id.as_str(), WorkerDetail::LEASES as i64])?;
     let mut leases = Vec::new();

@@ -4,7 +4,9 @@
 //! rest. It looks at no more than [`LOOKS`] rows, so that a page costs the same however many tasks there are; a page
 //! that ends there is short, and its cursor goes on behind the last row looked at.
 
-use baton_model::{Generation, LogLine, State, Status, Task};
+use std::time::Duration;
+
+use baton_model::{Generation, LogLine, State, Status, Task, Timestamp};
 use baton_store::{Cursor, GenerationFilter, LogFilter, Page, PageRequest, StoreError, TaskFilter};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
@@ -12,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::rows::{self, Stored, select_generation, select_task};
+use crate::worker::LOG_BITS;
 
 /// The most rows that one page looks at.
 const LOOKS: usize = 5_000;
@@ -91,6 +94,33 @@ fn parse(cursor: &Option<Cursor>) -> Result<i64, StoreError> {
     }
 }
 
+/// Rows arrive nearly in the order of their times: callers' clocks may differ by this much, or step back, before a list
+/// bounded by time misses a row.
+const DISORDER: Duration = Duration::from_secs(600);
+
+/// The numbers between which the rows of a range of times lie, the lower one included: behind the last row that is
+/// clearly too old, and before the first that is clearly too young. `older` selects the last row before a time, `younger`
+/// the first row at or after it.
+fn by_time(
+    db: &Connection,
+    (older, younger): (&str, &str),
+    from: Option<Timestamp>,
+    before: Option<Timestamp>,
+) -> Result<(i64, i64), Failure> {
+    let row_at = |sql: &str, at: Timestamp| -> Result<Option<i64>, Failure> {
+        Ok(db.prepare_cached(sql)?.query_row([at.as_millis()], |row| row.get(0)).optional()?)
+    };
+    let low = match from {
+        None => None,
+        Some(from) => row_at(older, from.minus(DISORDER))?,
+    };
+    let high = match before {
+        None => None,
+        Some(before) => row_at(younger, before.plus(DISORDER))?,
+    };
+    Ok((low.unwrap_or(0), high.unwrap_or(i64::MAX)))
+}
+
 /// Goes down a list until the page is full, the list ends, or enough rows were looked at.
 fn page<T, I>(
     mut descent: Descent<'_, T>,
@@ -123,24 +153,12 @@ pub(crate) fn tasks(
     filter: &TaskFilter,
     request: &PageRequest,
 ) -> Result<Page<Task>, Failure> {
-    let mut below = parse(&request.after)?;
-    let mut low = 0;
-    let by_time = |sql: &str, at: baton_model::Timestamp| -> Result<Option<i64>, Failure> {
-        Ok(db.prepare_cached(sql)?.query_row([at.as_millis()], |row| row.get(0)).optional()?)
-    };
-    const FIRST: &str =
+    const OLDER: &str = "SELECT n FROM task INDEXED BY task_by_created WHERE created_at < ?1 ORDER BY created_at DESC, n DESC LIMIT 1";
+    const YOUNGER: &str =
         "SELECT n FROM task INDEXED BY task_by_created WHERE created_at >= ?1 ORDER BY created_at, n LIMIT 1";
-    if let Some(from) = filter.created_from {
-        match by_time(FIRST, from)? {
-            Some(n) => low = n,
-            None => return Ok(Page { items: Vec::new(), next: None }),
-        }
-    }
-    if let Some(before) = filter.created_before
-        && let Some(n) = by_time(FIRST, before)?
-    {
-        below = below.min(n);
-    }
+    let cursor = parse(&request.after)?;
+    let (low, below) = by_time(db, (OLDER, YOUNGER), filter.created_from, filter.created_before)?;
+    let below = below.min(cursor);
     let descent = Descent {
         db,
         select: select_task!(""),
@@ -268,31 +286,17 @@ pub(crate) fn generations(
         }
         _ => ("NOT INDEXED", "1", None),
     };
-    // Completions arrive nearly, but not exactly, in the order of their times: bound by number with this much room.
-    const ROOM: std::time::Duration = std::time::Duration::from_secs(600);
-    let by_time = |sql: &str, at: baton_model::Timestamp| -> Result<Option<i64>, Failure> {
-        Ok(db.prepare_cached(sql)?.query_row([at.as_millis()], |row| row.get(0)).optional()?)
-    };
-    const FIRST: &str = "SELECT g FROM generation INDEXED BY generation_by_finished WHERE finished_at >= ?1 ORDER BY finished_at, g LIMIT 1";
-    let mut low = 0;
-    if let Some(from) = filter.finished_from {
-        match by_time(FIRST, from.minus(ROOM))? {
-            Some(g) => low = g,
-            None => return Ok(Page { items: Vec::new(), next: None }),
-        }
-    }
-    let mut upper = below;
-    if let Some(before) = filter.finished_before
-        && let Some(g) = by_time(FIRST, before.plus(ROOM))?
-    {
-        upper = upper.min(g);
-    }
+    const OLDER: &str = "SELECT g FROM generation INDEXED BY generation_by_finished WHERE finished_at < ?1 \
+                         ORDER BY finished_at DESC, g DESC LIMIT 1";
+    const YOUNGER: &str = "SELECT g FROM generation INDEXED BY generation_by_finished WHERE finished_at >= ?1 \
+                           ORDER BY finished_at, g LIMIT 1";
+    let (low, before) = by_time(db, (OLDER, YOUNGER), filter.finished_from, filter.finished_before)?;
     let descent = Descent {
         db,
         select: select_generation!(""),
         key: "g",
         read: rows::generation,
-        lanes: vec![Lane::new(Source { table, condition, value }, upper)],
+        lanes: vec![Lane::new(Source { table, condition, value }, below.min(before))],
         low,
         chunk: (request.limit as usize + 1).min(100),
     };
@@ -315,7 +319,7 @@ pub(crate) fn generations(
     })
 }
 
-/// Log lines by filter, in the order in which they were taken in.
+/// Log lines by filter, the newest first by their own times.
 pub(crate) fn logs(
     db: &Connection,
     filter: &LogFilter,
@@ -331,13 +335,14 @@ pub(crate) fn logs(
         }
         _ => ("NOT INDEXED", "1", None),
     };
+    let before = filter.before.map_or(i64::MAX, |before| before.as_millis() << LOG_BITS);
     let descent = Descent {
         db,
         select: "SELECT k, at, worker, task, level, source, message, metadata FROM log",
         key: "k",
         read: rows::log_line,
-        lanes: vec![Lane::new(Source { table, condition, value }, below)],
-        low: 0,
+        lanes: vec![Lane::new(Source { table, condition, value }, below.min(before))],
+        low: filter.from.map_or(0, |from| from.as_millis() << LOG_BITS),
         chunk: (request.limit as usize + 1).min(500),
     };
     let fits = |line: &LogLine| {

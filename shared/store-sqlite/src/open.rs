@@ -3,13 +3,12 @@
 use std::path::Path;
 use std::time::Duration;
 
-use baton_model::Timestamp;
 use baton_store::StoreError;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
-use crate::Durability;
 use crate::error::{corrupt, store_error};
+use crate::{Durability, Options};
 
 /// Marks the file as Baton's (`application_id` of the SQLite file format): "Batn".
 const APPLICATION_ID: i32 = 0x4261_746e;
@@ -17,17 +16,17 @@ const APPLICATION_ID: i32 = 0x4261_746e;
 /// The steps that bring a file up to date; step i leads from schema version i to i + 1. Never edited once released.
 const MIGRATIONS: &[&str] = &[include_str!("schema.sql")];
 
+/// SQLite's page size, which Baton leaves at its default.
+const PAGE_BYTES: u64 = 4_096;
+
 /// How long to wait for another process that holds the file.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Opens the file for the writing thread, brings its schema up to date, and says when its newest task was created.
-pub(crate) fn for_writing(
-    path: &Path,
-    durability: Durability,
-) -> Result<(Connection, Timestamp), StoreError> {
+/// Opens the file for the writing thread and brings its schema up to date.
+pub(crate) fn for_writing(path: &Path, options: Options) -> Result<Connection, StoreError> {
     let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
     identify(&db, path)?;
-    let synchronous = match durability {
+    let synchronous = match options.durability {
         Durability::Full => "FULL",
         Durability::Normal => "NORMAL",
     };
@@ -39,10 +38,11 @@ pub(crate) fn for_writing(
     );
     db.execute_batch(&settings).map_err(store_error)?;
     migrate(&db)?;
-    let newest = db
-        .query_row("SELECT coalesce(max(created_at), 0) FROM task", [], |row| row.get(0))
-        .map_err(store_error)?;
-    Ok((db, Timestamp::from_millis(newest)))
+    if let Some(bytes) = options.max_bytes {
+        db.execute_batch(&format!("PRAGMA max_page_count = {}", (bytes / PAGE_BYTES).max(1)))
+            .map_err(store_error)?;
+    }
+    Ok(db)
 }
 
 /// Opens the file for queries; it has been opened for writing before.

@@ -1,7 +1,6 @@
 -- Version 1. Times are milliseconds since 1970, spans are milliseconds, ids are their 16 bytes.
 
--- What transitions read and change, one small row a task. n numbers tasks in the order of their arrival; created_at
--- never falls as n rises, so that a range of times is a range of n.
+-- What transitions read and change, one small row a task. n numbers tasks in the order of their arrival.
 CREATE TABLE task (
     n            INTEGER PRIMARY KEY,
     id           BLOB    NOT NULL UNIQUE,
@@ -160,6 +159,7 @@ CREATE TABLE histogram (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX histogram_by_hour ON histogram (hour);
 
+-- Log lines in the order of their times: k is at << 14 with a number within the millisecond.
 CREATE TABLE log (
     k        INTEGER PRIMARY KEY,
     at       INTEGER NOT NULL,

@@ -21,8 +21,6 @@ use crate::rows::{EVENT_BITS, Stored, to_json};
 pub(crate) struct State {
     /// When leases are lost.
     pub(crate) policy: LeasePolicy,
-    /// The `created_at` of the newest task, so that it never falls.
-    pub(crate) newest: Timestamp,
 }
 
 /// An open transaction.

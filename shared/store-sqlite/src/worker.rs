@@ -14,6 +14,9 @@ use crate::transaction::Transaction;
 /// A claim is a sign of life, too; it is noted to this many milliseconds, so that not every claim writes.
 const SEEN_GRAIN_MS: i64 = 3_600_000;
 
+/// How many bits of a log line's key number it within its millisecond.
+pub(crate) const LOG_BITS: u32 = 14;
+
 /// Makes the claiming worker and its session known, and says what is asked of it.
 pub(crate) fn enter_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Directive, Failure> {
     let known = worker_by_id(transaction.db, &claim.worker)?;
@@ -155,13 +158,21 @@ fn problem(
 }
 
 fn log(transaction: &Transaction<'_>, line: &LogLine, taken_at: Timestamp) -> Result<(), Failure> {
+    let first = line.at.as_millis() << LOG_BITS;
+    let taken: Option<i64> = transaction
+        .db
+        .prepare_cached("SELECT max(k) FROM log WHERE k BETWEEN ?1 AND ?2")?
+        .query_row([first, first | ((1 << LOG_BITS) - 1)], |row| row.get(0))?;
+    // A millisecond that is full keeps its latest line: 16,384 lines tell enough of it.
+    let k = taken.map_or(first, |taken| (taken + 1).min(first | ((1 << LOG_BITS) - 1)));
     transaction
         .db
         .prepare_cached(
-            "INSERT INTO log (at, taken_at, worker, task, level, source, message, metadata) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            "INSERT OR REPLACE INTO log (k, at, taken_at, worker, task, level, source, message, metadata) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![
+            k,
             line.at.as_millis(),
             taken_at.as_millis(),
             line.worker.as_str(),

@@ -1,5 +1,6 @@
 //! Creating tasks: one, many, again, and under an idempotency key.
 
+use baton_model::event::EventDetail;
 use baton_model::{Backoff, Label, Schedule, State, Status};
 
 use super::kit::*;
@@ -42,7 +43,8 @@ pub async fn a_task_is_stored_as_asked_with_its_first_event(b: Bench) {
     assert_eq!(task.drift_score, Some(0.25));
     assert_eq!((task.created_at, task.updated_at, task.finished_at), (at(1), at(1), None));
     assert_eq!(task.error, None);
-    assert_eq!(detail.history[0].detail.by, Some(by));
+    let particulars = EventDetail { by: Some(by), ..EventDetail::default() };
+    assert_eq!(detail.history[0].detail, particulars, "nothing went back to its queue");
     assert_eq!((detail.generation, detail.progress), (None, None));
     b.check(at(2)).await;
 }

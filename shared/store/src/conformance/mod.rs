@@ -104,6 +104,7 @@ rules! {
         a_task_becomes_claimable_by_the_clock_alone,
         a_delay_counts_from_creation,
         a_task_for_the_past_is_ready,
+        a_clock_that_was_set_back_delays_no_task,
         the_status_of_a_queued_task_follows_the_clock,
     ],
     claim: [

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use baton_model::event::EventDetail;
 use baton_model::transition::{Command, Decision, Refusal, decide};
 use baton_model::{
-    AttemptEnd, Digest, Directive, Event, EventKind, Generation, GenerationId, Head, LeasePolicy, LogLine,
+    Digest, Directive, Ended, Event, EventKind, Generation, GenerationId, Head, LeasePolicy, LogLine,
     QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskState, Timestamp, Worker,
     WorkerId,
 };
@@ -293,11 +293,10 @@ fn problem(task: Option<&Task>, listed: &Running, worker: &WorkerId) -> Option<L
     }
     match (&head.state, &head.ended) {
         (TaskState::Running(lease), _) => (lease.worker != *worker).then_some(LeaseProblem::NotHeld),
-        (TaskState::Cancelled, Some(AttemptEnd { worker: last, .. })) if last == worker => {
-            Some(LeaseProblem::Cancelled)
-        }
-        (state, Some(AttemptEnd { worker: last, .. })) if last == worker => {
-            Some(LeaseProblem::Ended(state.state()))
+        (state, Some(end)) if end.worker == *worker => {
+            // Also when the task was cancelled later, or the cancelled one was retried since.
+            let cancelled = end.how == Ended::Cancelled || *state == TaskState::Cancelled;
+            Some(if cancelled { LeaseProblem::Cancelled } else { LeaseProblem::Ended(state.state()) })
         }
         _ => Some(LeaseProblem::NotHeld),
     }

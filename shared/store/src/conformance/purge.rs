@@ -103,8 +103,8 @@ fn line(seconds: u64, message: &str) -> LogLine {
 
 /// Log lines past their keeping are removed, younger ones stay.
 pub async fn old_log_lines_are_removed(b: Bench) {
-    let logs = vec![line(0, "old"), line(DAY, "young")];
-    b.beat(Beat { logs, ..beat("w1", days(1)) }).await;
+    b.beat(Beat { logs: vec![line(0, "old")], ..beat("w1", at(0)) }).await;
+    b.beat(Beat { logs: vec![line(DAY, "young")], ..beat("w1", days(1)) }).await;
     assert_eq!(b.purge(Purge::at(at(47 * 3_600))).await.logs, 0);
     assert_eq!(b.purge(Purge::at(at(49 * 3_600))).await.logs, 1);
     assert_eq!(b.logs_by(LogFilter::default()).await, [line(DAY, "young")]);

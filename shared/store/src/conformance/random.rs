@@ -12,7 +12,7 @@ use super::Oracle;
 use super::kit::*;
 use crate::{
     Beat, Claim, ClaimAnswer, Complete, Create, Direct, Fail, Idempotency, NoDoorbell, PauseQueue, Purge,
-    Reap, Release, StoreError, TaskStore,
+    Reap, Release, StoreError, TaskStore, WorkerDetail,
 };
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
@@ -84,6 +84,12 @@ fn leases(answer: Result<ClaimAnswer, StoreError>) -> Result<Vec<Task>, StoreErr
     })
 }
 
+/// Leases of one claim are equally old: their order is the store's choice.
+fn leases_sorted(mut detail: WorkerDetail) -> WorkerDetail {
+    detail.leases.sort();
+    detail
+}
+
 /// Prints where a history stood when it failed, as the failed assertion does not know.
 struct Trace {
     seed: u64,
@@ -105,6 +111,10 @@ impl Drop for Trace {
 
 const WORKERS: [&str; 4] = ["w0", "w1", "w2", "w3"];
 const QUEUES: [&str; 2] = ["a", "b"];
+
+fn session_of(worker: usize, start: u64) -> SessionId {
+    session(1_000 * worker as u64 + start)
+}
 
 struct History {
     bench: Bench,
@@ -166,7 +176,7 @@ impl History {
     /// The first two workers do not name their starts, the others do, and now and then say an earlier one.
     fn session(&mut self, worker: usize) -> Option<SessionId> {
         let late = self.starts[worker] > 0 && self.random.once_in(12);
-        (worker >= 2).then(|| session(100 * worker as u64 + self.starts[worker] - u64::from(late)))
+        (worker >= 2).then(|| session_of(worker, self.starts[worker] - u64::from(late)))
     }
 
     fn id(&mut self) -> TaskId {
@@ -222,7 +232,8 @@ impl History {
                 let directive = if self.random.once_in(4) { Directive::Drain } else { Directive::Run };
                 let direct = Direct { now: self.now, worker: name(WORKERS[self.worker()]), directive };
                 trace.command = format!("{direct:?}");
-                same(self.real.direct_worker(direct.clone()).await, self.model.direct_worker(direct).await);
+                let real = self.real.direct_worker(direct.clone()).await.map(leases_sorted);
+                same(real, self.model.direct_worker(direct).await.map(leases_sorted));
             }
             _ => {
                 let purge = Purge { keep_finished: Some(secs(600)), ..Purge::at(self.now) };
@@ -261,7 +272,7 @@ impl History {
                 .queue(QUEUES[random.below(2) as usize])
                 .priority(Priority::ALL[random.below(4) as usize])
                 .attempts(1 + random.below(3) as u32);
-            spec.id_chosen = random.once_in(2);
+            spec.id_chosen = true;
             if random.once_in(4) {
                 spec = spec.due(self.now.plus(millis(random.below(60_000))));
             }
@@ -279,10 +290,6 @@ impl History {
             let serial = random.next();
             Idempotency { key: serial.to_string(), digest: Digest::of_bytes(&serial.to_be_bytes()) }
         });
-        // Without a key, ids that nobody chose would be made anew when the request is sent again.
-        if idempotency.is_none() {
-            tasks.iter_mut().for_each(|spec| spec.id_chosen = true);
-        }
         Create { now: self.now, tasks, atomic: random.once_in(2), idempotency, by: None }
     }
 
@@ -370,10 +377,13 @@ impl History {
     }
 
     async fn beat(&mut self, worker: usize, trace: &mut Trace) {
-        if self.random.once_in(20) {
+        let session = if self.random.once_in(20) {
+            // A new start is heard of by its heartbeat, and a claim of it comes later.
             self.starts[worker] += 1;
-        }
-        let session = self.session(worker);
+            (worker >= 2).then(|| session_of(worker, self.starts[worker]))
+        } else {
+            self.session(worker)
+        };
         let said = !self.random.once_in(3);
         let mut running: Vec<_> = Vec::new();
         for held in &self.held {
@@ -417,7 +427,8 @@ impl History {
             same(self.real.task(*id).await, self.model.task(*id).await);
         }
         for worker in WORKERS {
-            same(self.real.worker(&name(worker)).await, self.model.worker(&name(worker)).await);
+            let real = self.real.worker(&name(worker)).await.map(leases_sorted);
+            same(real, self.model.worker(&name(worker)).await.map(leases_sorted));
         }
     }
 }

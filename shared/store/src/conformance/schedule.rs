@@ -37,6 +37,14 @@ pub async fn a_task_for_the_past_is_ready(b: Bench) {
     assert_eq!((task.head.id, task.head.run_after), (id, at(5)));
 }
 
+/// A task that is created after the clock was set back is ready at once by that clock: times of other tasks do not
+/// delay it.
+pub async fn a_clock_that_was_set_back_delays_no_task(b: Bench) {
+    b.create(at(5_000), b.spec("render").queue("other")).await;
+    let id = b.create(at(10), b.spec("render")).await;
+    assert_eq!(b.claim_one(claim("w1", at(10))).await.head.id, id);
+}
+
 /// A queued task shows as created before its first time, as retry before a later one, and as queued when it is due.
 pub async fn the_status_of_a_queued_task_follows_the_clock(b: Bench) {
     let fresh = b.create(at(0), b.spec("render").due(at(100))).await;

@@ -1,0 +1,68 @@
+//! Task ids on the command line: whole, or the beginning of exactly one.
+
+use baton_client::Client;
+use baton_model::TaskId;
+
+use crate::exit::Failure;
+
+/// The task that `text` means.
+pub(crate) async fn resolve(client: &Client, text: &str) -> Result<TaskId, Failure> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let Some(prefix) = prefix(text) else {
+        return Err(Failure::usage(format!(
+            "expected a task's id or at least 4 of its first characters, such as 01980a6e-5b7c, got {text:?}; `baton task list` shows ids"
+        )));
+    };
+    let found = client.task_ids(&prefix).await?.ids;
+    match found.as_slice() {
+        [id] => Ok(*id),
+        [] => {
+            Err(Failure::NotFound(format!("no task's id begins with {prefix}; `baton task list` shows ids")))
+        }
+        several => {
+            let candidates: String = several.iter().map(|id| format!("\n  {id}")).collect();
+            Err(Failure::usage(format!(
+                "the ids of several tasks begin with {prefix}; give more of the one you mean:{candidates}"
+            )))
+        }
+    }
+}
+
+/// The beginning of an id with its hyphens in place, however it was typed; none if no id can begin so.
+fn prefix(text: &str) -> Option<String> {
+    let digits: Vec<char> = text.chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
+    if !(4..=32).contains(&digits.len()) || !digits.iter().all(char::is_ascii_hexdigit) {
+        return None;
+    }
+    let mut prefix = String::new();
+    for (at, digit) in digits.into_iter().enumerate() {
+        if matches!(at, 8 | 12 | 16 | 20) {
+            prefix.push('-');
+        }
+        prefix.push(digit);
+    }
+    Some(prefix)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_may_be_typed_with_or_without_hyphens() {
+        for (typed, meant) in [
+            ("0198", "0198"),
+            ("01980A6E", "01980a6e"),
+            ("01980a6e-", "01980a6e"),
+            ("01980a6e5b7c7", "01980a6e-5b7c-7"),
+            ("01980a6e-5b7c-7", "01980a6e-5b7c-7"),
+        ] {
+            assert_eq!(prefix(typed).as_deref(), Some(meant), "{typed}");
+        }
+        for wrong in ["", "019", "task", "01980a6e5b7c7cc398c4dc0c0c07398f0"] {
+            assert_eq!(prefix(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `baton logs`.
+
+use std::time::Duration;
+
+use baton_api::answer::LogView;
+use baton_client::{Client, LogQuery};
+use baton_model::{Level, WorkerId};
+use clap::Args;
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::{ids, text};
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  baton logs --since 10m --level warn
+  baton logs --task 01980a6e-5b7c --limit 500")]
+pub(crate) struct Logs {
+    /// Only lines about this task (its id, or the beginning of it).
+    #[arg(long, value_name = "ID")]
+    task: Option<String>,
+    /// Only lines of this worker.
+    #[arg(long, value_name = "ID")]
+    worker: Option<WorkerId>,
+    /// Only lines at least this grave: debug, info, warn or error.
+    #[arg(long)]
+    level: Option<Level>,
+    /// Only lines not older than this, such as 10m.
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
+    since: Option<Duration>,
+    /// How many lines at most: the newest.
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+}
+
+impl Logs {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        let task_id = match &self.task {
+            Some(text) => Some(ids::resolve(&client, text).await?),
+            None => None,
+        };
+        let query = LogQuery {
+            task_id,
+            worker: self.worker,
+            level: self.level,
+            from: self.since.map(|since| context.now().minus(since)),
+            ..LogQuery::default()
+        };
+        let mut lines = newest(&client, query, self.limit).await?;
+        lines.reverse();
+        if context.out.is_json() {
+            return context.out.json(&serde_json::json!({ "items": lines }));
+        }
+        if lines.is_empty() {
+            context.out.note("no log lines fit");
+        }
+        for line in lines {
+            let about = line.task_id.map(|task| format!(" {task}")).unwrap_or_default();
+            let (level, message) = (line.level.as_str(), &line.message);
+            context.out.line(&format!(
+                "{} {level:5} {}{about} {}: {message}",
+                line.at, line.worker_id, line.source
+            ))?;
+        }
+        Ok(())
+    }
+}
+
+async fn newest(client: &Client, mut query: LogQuery, limit: usize) -> Result<Vec<LogView>, Failure> {
+    let mut lines = Vec::new();
+    while lines.len() < limit {
+        query.limit = Some(u32::try_from(limit - lines.len()).unwrap_or(u32::MAX).min(1_000));
+        let page = client.logs(&query).await?;
+        lines.extend(page.items);
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() {
+            break;
+        }
+    }
+    Ok(lines)
+}

@@ -1,0 +1,47 @@
+//! `baton stats`.
+
+use clap::Args;
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::out::Rows;
+use crate::queue;
+
+#[derive(Args)]
+pub(crate) struct Stats {}
+
+impl Stats {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let stats = context.client()?.stats().await?;
+        if context.out.is_json() {
+            return context.out.json(&stats);
+        }
+        let count = |state: &str| stats.states.get(state).copied().unwrap_or_default();
+        let states = ["queued", "running", "completed", "failed", "cancelled"];
+        let told: Vec<String> = states.iter().map(|state| format!("{} {state}", count(state))).collect();
+        context.out.line(&format!("tasks    {}", told.join(", ")))?;
+        let workers = stats.workers;
+        context.out.line(&format!(
+            "workers  {} alive ({} busy, {} idle), {} lost",
+            workers.alive, workers.busy, workers.idle, workers.lost
+        ))?;
+        if !stats.queues.is_empty() {
+            context.out.line("")?;
+            queue::table(context, &stats.queues)?;
+        }
+        if !stats.counts.is_empty() {
+            context.out.line("")?;
+            let mut rows = Rows::new(&["QUEUE", "TYPE", "STATE", "TASKS"]);
+            for count in stats.counts.iter().filter(|count| count.tasks > 0) {
+                rows.add(vec![
+                    count.queue.to_string(),
+                    count.task_type.to_string(),
+                    count.state.to_string(),
+                    count.tasks.to_string(),
+                ]);
+            }
+            context.out.table(rows, "no tasks")?;
+        }
+        Ok(())
+    }
+}

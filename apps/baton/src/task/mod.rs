@@ -1,0 +1,96 @@
+//! `baton task`.
+
+mod create;
+mod list;
+mod show;
+mod watch;
+
+use std::time::Duration;
+
+use baton_api::answer::TaskView;
+use baton_api::request::{ActionRequest, RetryRequest};
+use baton_model::Label;
+use clap::{Args, Subcommand};
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::{ids, text};
+
+#[derive(Subcommand)]
+pub(crate) enum Task {
+    /// Create a task, or many from a file.
+    Create(Box<create::Create>),
+    /// Tasks by status, type and so on, the newest first.
+    List(Box<list::List>),
+    /// One task, with its history and its output.
+    Show(One),
+    /// What happened to one task.
+    History(One),
+    /// Call a task off; a worker that runs it is told to end it.
+    Cancel(Change),
+    /// Put a failed or cancelled task back into its queue.
+    Retry(Retry),
+    /// Print what happens to a task until it has ended.
+    Watch(watch::Watch),
+}
+
+#[derive(Args)]
+pub(crate) struct One {
+    /// The task's id, or the beginning of it.
+    id: String,
+}
+
+#[derive(Args)]
+pub(crate) struct Change {
+    /// The task's id, or the beginning of it.
+    id: String,
+    /// Who asks, for the history.
+    #[arg(long, value_name = "NAME")]
+    by: Option<Label>,
+    /// Why, for the history.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Retry {
+    #[command(flatten)]
+    change: Change,
+    /// How long it is to rest before, such as 30s.
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
+    delay: Option<Duration>,
+}
+
+impl Task {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        match self {
+            Self::Create(create) => create.run(context, &client).await,
+            Self::List(list) => list.run(context, &client).await,
+            Self::Show(one) => show::show(context, &client, ids::resolve(&client, &one.id).await?).await,
+            Self::History(one) => {
+                show::history(context, &client, ids::resolve(&client, &one.id).await?).await
+            }
+            Self::Cancel(change) => {
+                let id = ids::resolve(&client, &change.id).await?;
+                let action = ActionRequest { by: change.by, reason: change.reason };
+                told(context, &client.cancel(id, &action).await?)
+            }
+            Self::Retry(Retry { change, delay }) => {
+                let id = ids::resolve(&client, &change.id).await?;
+                let retry = RetryRequest { by: change.by, reason: change.reason, delay_seconds: delay };
+                told(context, &client.retry(id, &retry).await?)
+            }
+            Self::Watch(watch) => watch.run(context, &client).await,
+        }
+    }
+}
+
+/// Shows a task after it was changed.
+fn told(context: &Context, task: &TaskView) -> Result<(), Failure> {
+    if context.out.is_json() {
+        return context.out.json(task);
+    }
+    context.out.note(&format!("task {} is {}", task.id, task.status));
+    Ok(())
+}

@@ -1,0 +1,129 @@
+//! `baton task show` and `baton task history`.
+
+use baton_api::answer::{EventView, GenerationView, TaskDetailView, TaskView};
+use baton_client::Client;
+use baton_model::{TaskId, Timestamp};
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::out::Rows;
+use crate::text;
+
+pub(crate) async fn show(context: &Context, client: &Client, id: TaskId) -> Result<(), Failure> {
+    let detail = client.task(id).await?;
+    if context.out.is_json() {
+        return context.out.json(&detail);
+    }
+    let now = context.now();
+    for (name, value) in facts(&detail, now) {
+        context.out.line(&format!("{name:<12} {value}"))?;
+    }
+    context.out.line("")?;
+    table(context, &detail.history, now)
+}
+
+pub(crate) async fn history(context: &Context, client: &Client, id: TaskId) -> Result<(), Failure> {
+    let page = client.history(id).await?;
+    if context.out.is_json() {
+        return context.out.json(&page);
+    }
+    table(context, &page.items, context.now())
+}
+
+fn facts(detail: &TaskDetailView, now: Timestamp) -> Vec<(&'static str, String)> {
+    let TaskView { id, status, .. } = &detail.task;
+    let task = &detail.task;
+    let mut facts = vec![
+        ("task", id.to_string()),
+        ("status", status.to_string()),
+        ("type", task.task_type.to_string()),
+        ("queue", format!("{}, priority {}", task.queue, task.priority.as_str())),
+        ("attempts", format!("{} of {} used", task.attempts_used, task.max_attempts)),
+        ("created", when(task.created_at, now)),
+    ];
+    let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
+    add("due", (task.finished_at.is_none() && task.run_after > now).then(|| when(task.run_after, now)));
+    add("finished", task.finished_at.map(|at| when(at, now)));
+    add("description", task.description.clone());
+    add("domain", task.domain.as_ref().map(ToString::to_string));
+    add("drift score", task.drift_score.map(|score| score.to_string()));
+    add("assigned by", task.assigned_by.as_ref().map(ToString::to_string));
+    add("timeout", task.timeout_seconds.map(text::seconds));
+    add("params", Some(task.params.as_str().to_owned()).filter(|params| params != "{}"));
+    if let Some(lease) = &task.lease {
+        add("worker", Some(format!("{} since {}", lease.worker_id, when(lease.claimed_at, now))));
+    }
+    if let Some(progress) = &detail.progress {
+        let share = progress.progress.map(|share| format!("{:.0}%", share * 100.0));
+        add(
+            "progress",
+            Some([share, progress.message.clone()].into_iter().flatten().collect::<Vec<_>>().join(" ")),
+        );
+    }
+    if let Some(error) = &task.error {
+        let code = error.code.as_ref().map(|code| format!("{code}: ")).unwrap_or_default();
+        add("error", Some(format!("{code}{}", error.message.trim())));
+    }
+    if let Some(generation) = &detail.generation {
+        facts.extend(output(generation));
+    }
+    facts
+}
+
+fn output(generation: &GenerationView) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("generation", generation.id.to_string()),
+        (
+            "made by",
+            format!(
+                "{}, attempt {}, in {}",
+                generation.worker_id,
+                generation.attempt,
+                text::seconds(generation.run_seconds)
+            ),
+        ),
+    ];
+    let payload =
+        |payload: &Option<baton_model::Payload>| payload.as_ref().map(|json| json.as_str().to_owned());
+    let more = [
+        ("location", generation.location.clone()),
+        ("kind", generation.kind.clone()),
+        ("metadata", payload(&generation.metadata)),
+        ("result", payload(&generation.result)),
+    ];
+    facts.extend(more.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    facts
+}
+
+fn when(at: Timestamp, now: Timestamp) -> String {
+    format!("{at} ({})", text::ago(at, now))
+}
+
+fn table(context: &Context, events: &[EventView], now: Timestamp) -> Result<(), Failure> {
+    let mut rows = Rows::new(&["#", "WHEN", "EVENT", "ATTEMPT", "STATE", "DETAIL"]);
+    for event in events {
+        rows.add(vec![
+            event.seq.to_string(),
+            text::ago(event.at, now),
+            event.kind.as_str().to_owned(),
+            event.attempt.to_string(),
+            event.to.to_string(),
+            text::short(&particulars(event), 200),
+        ]);
+    }
+    context.out.table(rows, "no history")
+}
+
+/// What there is to say about an event besides its kind.
+pub(crate) fn particulars(event: &EventView) -> String {
+    let detail = &event.detail;
+    let said = [
+        detail.worker.as_ref().map(|worker| format!("worker {worker}")),
+        detail.by.as_ref().map(|by| format!("by {by}")),
+        detail.reason.clone(),
+        detail.loss.map(|loss| loss.explain().to_owned()),
+        // A lost lease's error only repeats the loss.
+        detail.error.as_ref().filter(|_| detail.loss.is_none()).map(|error| text::short(&error.message, 120)),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}

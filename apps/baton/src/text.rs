@@ -1,0 +1,129 @@
+//! How durations, ages and sizes are read and written.
+
+use std::time::Duration;
+
+use baton_model::Timestamp;
+
+/// Reads a duration such as `30s`, `5m`, `1h30m`, `2d` or `250ms`.
+///
+/// # Errors
+/// What was expected.
+pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a duration such as 250ms, 30s, 5m, 1h30m or 2d".to_owned();
+    let mut rest = text;
+    let mut sum = Duration::ZERO;
+    while !rest.is_empty() {
+        let digits = rest.find(|c: char| !c.is_ascii_digit() && c != '.').ok_or_else(wrong)?;
+        let number: f64 = rest[..digits].parse().map_err(|_| wrong())?;
+        rest = &rest[digits..];
+        let letters = rest.find(|c: char| c.is_ascii_digit()).unwrap_or(rest.len());
+        let seconds = match &rest[..letters] {
+            "ms" => 0.001,
+            "s" => 1.0,
+            "m" => 60.0,
+            "h" => 3_600.0,
+            "d" => 86_400.0,
+            _ => return Err(wrong()),
+        };
+        rest = &rest[letters..];
+        sum += Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+    }
+    if text.is_empty() { Err(wrong()) } else { Ok(sum) }
+}
+
+/// A duration in its largest fitting unit: `40 ms`, `7.2s`, `3m`, `5h`, `12d`.
+pub(crate) fn span(span: Duration) -> String {
+    let seconds = span.as_secs_f64();
+    match span.as_secs() {
+        0 if span.as_millis() == 0 && !span.is_zero() => format!("{seconds:.6}s"),
+        0 => format!("{}ms", span.as_millis()),
+        1..10 => format!("{seconds:.1}s"),
+        secs @ 10..120 => format!("{secs}s"),
+        secs @ 120..7_200 => format!("{}m", secs / 60),
+        secs @ 7_200..172_800 => format!("{}h", secs / 3_600),
+        secs => format!("{}d", secs / 86_400),
+    }
+}
+
+/// Seconds as [`span`] writes them.
+pub(crate) fn seconds(seconds: f64) -> String {
+    span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
+}
+
+/// How long ago, or how far ahead: `3m ago`, `in 20s`, `now`.
+pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
+    if at > now {
+        return format!("in {}", whole(at.since(now)));
+    }
+    match now.since(at) {
+        past if past < Duration::from_secs(1) => "now".to_owned(),
+        past => format!("{} ago", whole(past)),
+    }
+}
+
+fn whole(length: Duration) -> String {
+    span(Duration::from_secs(length.as_secs().max(1))).replace(".0s", "s")
+}
+
+/// Bytes in MiB.
+pub(crate) fn mebibytes(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+/// The first line of a text, cut to `most` characters.
+pub(crate) fn short(text: &str, most: usize) -> String {
+    let mut lines = text.trim().lines();
+    let line = lines.next().unwrap_or_default();
+    let more = lines.next().is_some() || line.chars().count() > most;
+    let mut cut: String = line.chars().take(if more { most.saturating_sub(1) } else { most }).collect();
+    if more {
+        cut.push('…');
+    }
+    cut
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, millis) in [
+            ("250ms", 250),
+            ("30s", 30_000),
+            ("1.5s", 1_500),
+            ("5m", 300_000),
+            ("1h30m", 5_400_000),
+            ("2d", 172_800_000),
+        ] {
+            assert_eq!(parse_span(text), Ok(Duration::from_millis(millis)), "{text}");
+        }
+        for wrong in ["", "5", "s", "5x", "-5s", "5 s", "1..5s", "99999999999999999999d"] {
+            assert!(parse_span(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn ages_are_short() {
+        let now = Timestamp::from_millis(1_000_000_000);
+        let ages: Vec<_> =
+            [0, 1, 9, 59, 150, 7_200, 200_000].map(|s| ago(now.minus(Duration::from_secs(s)), now)).into();
+        assert_eq!(ages, ["now", "1s ago", "9s ago", "59s ago", "2m ago", "2h ago", "2d ago"]);
+        assert_eq!(ago(now.plus(Duration::from_secs(20)), now), "in 20s");
+    }
+
+    #[test]
+    fn spans_keep_to_their_unit() {
+        let texts: Vec<_> = [40_u64, 7_210, 45_000, 130_000, 9_000_000, 900_000_000]
+            .map(|ms| span(Duration::from_millis(ms)))
+            .into();
+        assert_eq!(texts, ["40ms", "7.2s", "45s", "2m", "2h", "10d"]);
+    }
+
+    #[test]
+    fn long_texts_are_cut_with_a_mark() {
+        assert_eq!(short("one\ntwo", 10), "one…");
+        assert_eq!(short("0123456789", 10), "0123456789");
+        assert_eq!(short("0123456789a", 10), "012345678…");
+    }
+}

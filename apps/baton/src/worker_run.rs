@@ -1,0 +1,163 @@
+//! `baton worker run`.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_client::Client;
+use baton_model::{Expected, QueueName, TaskType, WorkerId};
+use baton_runtime::{RandomIds, SystemClock, telemetry};
+use baton_worker::{Phase, Stop, Summary, WorkerError, WorkerOptions};
+use clap::Args;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::serve;
+use crate::text;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  baton worker run -- ./resize.sh
+  baton worker run --queue images,thumbs --concurrency 4 --id gpu-7 -- python3 render.py
+
+The command gets the task as one line of JSON on stdin, and BATON_TASK_ID, BATON_TASK_TYPE, BATON_QUEUE,
+BATON_ATTEMPT, BATON_WORKER_ID, BATON_URL and BATON_PARAMS (unless larger than 100 KiB) in its environment.
+What it prints is the result; what it prints to stderr goes to the log, and is the error if it fails.
+
+  exit code 0    done
+  exit code 65   failed, and another attempt would not help
+  exit code 75   not now: the task is given back, and rests a while
+  any other      failed, tried again while there are attempts left
+
+Lines on its stdout that begin with ::baton say more:
+  ::baton {\"progress\": 0.5, \"message\": \"half way\"}
+  ::baton {\"result\": {\"pages\": 12}}
+  ::baton {\"location\": \"/out/7.png\", \"kind\": \"image/png\", \"metadata\": {\"width\": 320}}
+  ::baton {\"log\": {\"level\": \"warn\", \"message\": \"slow disk\"}}
+  ::baton {\"fail\": {\"message\": \"no such page\", \"code\": \"no_page\", \"retryable\": false}}
+
+SIGTERM or Ctrl-C: claims no more, finishes what runs, ends. Once more: ends what runs, gives it back, ends.
+A command, with all that it has started, is ended by SIGTERM and 5 s later by SIGKILL, when its task is
+cancelled, its lease is lost, or its time is up.")]
+pub(crate) struct Run {
+    /// The queues to take from; several with commas.
+    #[arg(long, value_delimiter = ',', default_value = "default")]
+    queue: Vec<QueueName>,
+    /// The types to take; all if left out.
+    #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
+    types: Vec<TaskType>,
+    /// How many tasks to run at once.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    concurrency: u32,
+    /// The worker's name, which it should keep over restarts; the host's name and the process's number if left out.
+    #[arg(long)]
+    id: Option<WorkerId>,
+    /// How long a task rests whose command asked to try later (exit code 75).
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = text::parse_span)]
+    release_delay: Duration,
+    /// How long a command has between SIGTERM and SIGKILL.
+    #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = text::parse_span)]
+    grace: Duration,
+    /// The program to run for each task, and its arguments.
+    #[arg(last = true, required = true, value_name = "COMMAND")]
+    command: Vec<OsString>,
+}
+
+impl Run {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let log = serve::log_settings()?;
+        let logs = telemetry::start(&log).map_err(|error| Failure::failed(error.to_string()))?;
+        // Its own client: a worker has more patience than an operator.
+        let client = Client::new(&context.server)?;
+        let options = self.options()?;
+        let stop = Stop::new();
+        let signals = tokio::spawn(hear_signals(stop.clone())?);
+        let ended = baton_worker::run(client, options, stop).await;
+        signals.abort();
+        drop(logs);
+        let summary = ended.map_err(failure)?;
+        tell(context, &summary)
+    }
+
+    fn options(self) -> Result<WorkerOptions, Failure> {
+        let host = host();
+        let id = match self.id {
+            Some(id) => id,
+            None => format!("{host}-{}", std::process::id()).parse().map_err(|problem: Expected| {
+                Failure::usage(format!("the host's name makes no worker's id: {problem}; give one with --id"))
+            })?,
+        };
+        let myself = std::env::current_exe()
+            .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
+        let labels = BTreeMap::from([
+            ("host".to_owned(), host),
+            ("pid".to_owned(), std::process::id().to_string()),
+            ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("command".to_owned(), text::short(&self.command.join(" ".as_ref()).to_string_lossy(), 200)),
+        ]);
+        Ok(WorkerOptions {
+            queues: self.queue,
+            types: self.types,
+            concurrency: self.concurrency,
+            guard: Some(vec![myself.into_os_string(), "guard".into()]),
+            labels,
+            grace: self.grace,
+            release_delay: self.release_delay,
+            ..WorkerOptions::new(id, self.command, Arc::new(SystemClock), Arc::new(RandomIds))
+        })
+    }
+}
+
+/// SIGTERM and SIGINT: the first drains, the second stops.
+fn hear_signals(stop: Stop) -> Result<impl Future<Output = ()>, Failure> {
+    let wrong = |error| Failure::failed(format!("cannot listen for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
+    Ok(async move {
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            match stop.signal() {
+                Phase::Run | Phase::Drain => {
+                    tracing::info!(
+                        "draining: no more claims, what runs is finished; once more to stop at once"
+                    );
+                }
+                Phase::Stop => tracing::info!("stopping: what runs is ended and given back"),
+            }
+        }
+    })
+}
+
+fn host() -> String {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
+    name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "worker".to_owned())
+}
+
+fn tell(context: &Context, summary: &Summary) -> Result<(), Failure> {
+    if context.out.is_json() {
+        return context.out.json(&serde_json::json!({
+            "claimed": summary.claimed,
+            "completed": summary.completed,
+            "failed": summary.failed,
+            "released": summary.released,
+            "lost": summary.lost,
+            "undelivered": summary.undelivered,
+        }));
+    }
+    context.out.note(&summary.to_string());
+    Ok(())
+}
+
+fn failure(error: WorkerError) -> Failure {
+    match error {
+        WorkerError::Refused(error) => error.into(),
+        error @ (WorkerError::Command { .. } | WorkerError::Guard(_)) => Failure::Usage(error.to_string()),
+        error => Failure::failed(error.to_string()),
+    }
+}

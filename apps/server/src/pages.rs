@@ -1,0 +1,85 @@
+//! The pages that explain problems: `docs/errors/`, built in.
+
+use axum::response::{IntoResponse, Response};
+use baton_api::ProblemCode;
+use baton_http::{ApiError, App, PathId};
+use baton_model::Expected;
+use http::header::CONTENT_TYPE;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+pub(crate) fn router() -> OpenApiRouter<App> {
+    OpenApiRouter::default().routes(routes!(show_error_page))
+}
+
+macro_rules! pages {
+    ($($code:ident = $file:literal,)*) => {
+        /// The page that explains a code, as Markdown.
+        pub fn error_page(code: ProblemCode) -> &'static str {
+            match code {
+                $(ProblemCode::$code => include_str!(concat!("../../../docs/errors/", $file, ".md")),)*
+            }
+        }
+    };
+}
+
+pages! {
+    MalformedJson = "malformed_json",
+    MalformedRequest = "malformed_request",
+    InvalidFields = "invalid_fields",
+    PayloadTooLarge = "payload_too_large",
+    UnsupportedMediaType = "unsupported_media_type",
+    RouteNotFound = "route_not_found",
+    MethodNotAllowed = "method_not_allowed",
+    TaskNotFound = "task_not_found",
+    GenerationNotFound = "generation_not_found",
+    WorkerNotFound = "worker_not_found",
+    QueueNotFound = "queue_not_found",
+    LeaseLost = "lease_lost",
+    StaleAttempt = "stale_attempt",
+    WrongWorker = "wrong_worker",
+    CompletedDifferently = "completed_differently",
+    TransitionRefused = "transition_refused",
+    TaskIdConflict = "task_id_conflict",
+    BatchRefused = "batch_refused",
+    IdempotencyConflict = "idempotency_conflict",
+    SessionSuperseded = "session_superseded",
+    Busy = "busy",
+    StorageFull = "storage_full",
+    StorageUnavailable = "storage_unavailable",
+    OutcomeUnknown = "outcome_unknown",
+    RequestTimeout = "request_timeout",
+    Internal = "internal",
+}
+
+/// A problem's code in a path.
+struct Code(ProblemCode);
+
+impl std::str::FromStr for Code {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        ProblemCode::by_name(text).map(Self).ok_or_else(|| {
+            let codes: Vec<_> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();
+            Expected::text(format!("one of {}", codes.join(", ")), text)
+        })
+    }
+}
+
+/// Explain a problem
+///
+/// The page that a problem document's `type` points to, as Markdown.
+#[utoipa::path(
+    get,
+    path = "/errors/{code}",
+    tag = "operations",
+    params(("code" = String, Path, description = "The problem's code")),
+    responses(
+        (status = 200, description = "The page", content_type = "text/markdown", body = String),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+async fn show_error_page(PathId(Code(code)): PathId<Code>) -> Result<Response, ApiError> {
+    Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], error_page(code)).into_response())
+}

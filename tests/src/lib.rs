@@ -1,1 +1,11 @@
-//! Placeholder.
+//! What the end-to-end tests share: the program under test as a process, and the harness that kills it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
+pub mod chaos;
+pub mod program;

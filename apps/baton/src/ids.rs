@@ -46,9 +46,25 @@ fn prefix(text: &str) -> Option<String> {
     Some(prefix)
 }
 
+/// How many characters of these ids tell them apart; 13, which is down to the millisecond, at least.
+pub(crate) fn unique_length(ids: impl Iterator<Item = TaskId>) -> usize {
+    let mut texts: Vec<String> = ids.map(|id| id.to_string()).collect();
+    texts.sort();
+    let shared = |pair: &[String]| pair[0].bytes().zip(pair[1].bytes()).take_while(|(a, b)| a == b).count();
+    texts.windows(2).map(|pair| shared(pair) + 1).fold(13, usize::max)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ids_are_shortened_as_far_as_they_differ() {
+        let id = |text: &str| text.parse().unwrap();
+        let (a, b) = (id("01980a6e-5b7c-7cc3-98c4-dc0c0c07398f"), id("01980a6e-5b7c-7cd3-98c4-dc0c0c07398f"));
+        assert_eq!(unique_length([a].into_iter()), 13);
+        assert_eq!(unique_length([b, a].into_iter()), 17);
+    }
 
     #[test]
     fn a_prefix_may_be_typed_with_or_without_hyphens() {

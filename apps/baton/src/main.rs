@@ -7,6 +7,7 @@ mod exit;
 mod ids;
 mod logs;
 mod out;
+mod process;
 mod queue;
 mod reap;
 mod render;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use baton_client::Client;
 use baton_model::{Expected, QueueName, TaskType, WorkerId};
 use baton_runtime::{RandomIds, SystemClock, telemetry};
-use baton_worker::{Phase, Stop, Summary, WorkerError, WorkerOptions};
+use baton_worker::{Stop, Summary, WorkerError, WorkerOptions};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -116,18 +116,17 @@ fn hear_signals(stop: Stop) -> Result<impl Future<Output = ()>, Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
     Ok(async move {
-        loop {
+        for stopping in std::iter::once(false).chain(std::iter::repeat(true)) {
             tokio::select! {
                 _ = terminate.recv() => {}
                 _ = interrupt.recv() => {}
             }
-            match stop.signal() {
-                Phase::Run | Phase::Drain => {
-                    tracing::info!(
-                        "draining: no more claims, what runs is finished; once more to stop at once"
-                    );
-                }
-                Phase::Stop => tracing::info!("stopping: what runs is ended and given back"),
+            if stopping {
+                tracing::info!("stopping: what runs is ended and given back");
+                stop.stop();
+            } else {
+                tracing::info!("draining: no more claims, what runs is finished; once more to stop at once");
+                stop.drain();
             }
         }
     })

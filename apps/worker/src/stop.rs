@@ -36,15 +36,6 @@ impl Stop {
         self.reach(Phase::Stop);
     }
 
-    /// Drains at the next word, stops at the one after: what SIGTERM and SIGINT ask for.
-    pub fn signal(&self) -> Phase {
-        match self.phase() {
-            Phase::Run => self.drain(),
-            Phase::Drain | Phase::Stop => self.stop(),
-        }
-        self.phase()
-    }
-
     /// How far its end has come.
     pub fn phase(&self) -> Phase {
         *self.0.borrow()
@@ -70,12 +61,12 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn signals_drain_first_and_stop_then_and_nothing_goes_back() {
+    async fn a_worker_that_was_told_to_stop_does_not_go_back_to_draining() {
         let stop = Stop::new();
         assert_eq!(stop.phase(), Phase::Run);
-        assert_eq!(stop.signal(), Phase::Drain);
         stop.drain();
-        assert_eq!(stop.signal(), Phase::Stop);
+        stop.reached(Phase::Drain).await;
+        stop.stop();
         stop.drain();
         assert_eq!(stop.phase(), Phase::Stop);
         stop.reached(Phase::Drain).await;

@@ -203,6 +203,8 @@ fn take(transaction: &mut Transaction<'_>, claim: &Claim, ready: &Stored) -> Res
     };
     // A claim is never a repetition: those are answered before candidates are sought.
     let taken = transaction.transition(ready, &command, claim.now)?.unwrap_or_else(|| ready.clone());
-    transaction.duration(&ready.queue, What::Wait, claim.now, claim.now.since(ready.head.run_after));
+    // A task may have been due before it was created; it has waited from then on only.
+    let ready_since = ready.head.run_after.max(ready.created_at);
+    transaction.duration(&ready.queue, What::Wait, claim.now, claim.now.since(ready_since));
     taken.into_task(transaction.db)
 }

@@ -1,5 +1,12 @@
 //! The SQLite store keeps every rule of a task store.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
 use std::sync::Arc;
 
 use async_trait::async_trait;

@@ -1,5 +1,12 @@
 //! What becomes of a store when its file cannot be used: always a clear error, and nothing lost.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 

@@ -1,9 +1,239 @@
-//! x
-use clap::Args;
+//! `baton bench`: how many requests and task lifecycles a server does in a second, and how long each takes.
+//!
+//! Virtual clients each keep one connection and send one request at a time, through hyper alone, so that as little as
+//! possible of what is measured is the measuring. Every answer is checked.
+
+mod client;
+mod phases;
+mod report;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use clap::{Args, ValueEnum};
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::process::ServerProcess;
+use crate::text;
+
+use report::{PhaseReport, Report};
+
 #[derive(Args)]
-pub(crate) struct Bench {}
+#[command(after_help = "Examples:
+  baton bench                                       its own server, on a database in the temporary folder
+  baton bench --fused --duration 20s
+  baton bench --only backlog --backlog 1000,1000000
+  baton bench --server http://127.0.0.1:7410        a server that runs (leaves its tasks there)
+
+Phases:
+  ceiling    GET /livez: what HTTP alone allows
+  create     POST /v1/tasks
+  claim      claim and complete, of what was created before
+  lifecycle  create, claim and complete, by each client in turn
+  fused      the same with two requests: complete carries the next claim
+  backlog    claim, complete and create while a backlog of this many tasks waits
+
+The ratio says how near a lifecycle comes to three no-op requests: lifecycles/s divided by a third of the ceiling.
+Clients and server share this machine's cores. The server logs warnings only, unless BATON_LOG_LEVEL says otherwise.")]
+pub(crate) struct Bench {
+    /// Virtual clients, each with a connection of its own.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    connections: u32,
+    /// How long each phase is measured.
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = text::parse_span)]
+    duration: Duration,
+    /// Measure this many rounds of each phase instead of a duration.
+    #[arg(long, value_name = "N", conflicts_with = "duration")]
+    tasks: Option<u64>,
+    /// Compare claims while so many tasks wait; several with commas.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    backlog: Vec<u64>,
+    /// Also measure the lifecycle with complete and claim in one request.
+    #[arg(long)]
+    fused: bool,
+    /// Name each claim by a request id, as workers do; the server then keeps the names for 15 minutes.
+    #[arg(long)]
+    named_claims: bool,
+    /// Only these phases; several with commas.
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PHASE")]
+    only: Vec<Phase>,
+    /// Where its own server's database is put for the time being, instead of the temporary folder.
+    #[arg(long, value_name = "FOLDER")]
+    dir: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Phase {
+    Ceiling,
+    Create,
+    Claim,
+    Lifecycle,
+    Fused,
+    Backlog,
+}
+
+/// When a phase is over.
+pub(crate) struct Until {
+    deadline: Option<Instant>,
+    rounds: Option<AtomicU64>,
+}
+
+impl Until {
+    /// Whether one more round may begin.
+    pub(crate) fn go_on(&self) -> bool {
+        let in_time = self.deadline.is_none_or(|deadline| Instant::now() < deadline);
+        let left = |rounds: &AtomicU64| {
+            rounds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
+        };
+        in_time && self.rounds.as_ref().is_none_or(left)
+    }
+}
+
 impl Bench {
-    pub(crate) async fn run(self, _context: &crate::context::Context) -> Result<(), crate::exit::Failure> {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        if cfg!(debug_assertions) {
+            context.out.note(
+                "warning: this is a debug build, several times slower; use `cargo run --release -- bench`",
+            );
+        }
+        let folder = Folder::new(self.dir.as_deref())?;
+        let mut report = Report::new(self.connections);
+        let plain = [Phase::Ceiling, Phase::Create, Phase::Claim, Phase::Lifecycle, Phase::Fused];
+        if plain.into_iter().any(|phase| self.wants(phase)) {
+            let target = Target::new(context, &folder, "bench").await?;
+            self.plain(context, &target, &mut report).await?;
+            target.end().await?;
+        }
+        for &backlog in self.backlog.iter().filter(|_| self.wants(Phase::Backlog)) {
+            let target = Target::new(context, &folder, &format!("backlog-{backlog}")).await?;
+            let phase = self.with_backlog(context, &target, backlog).await?;
+            report.add(phase);
+            target.end().await?;
+        }
+        report.tell(context)
+    }
+
+    fn wants(&self, phase: Phase) -> bool {
+        match phase {
+            Phase::Fused if self.only.is_empty() => self.fused,
+            _ => self.only.is_empty() || self.only.contains(&phase),
+        }
+    }
+
+    fn until(&self) -> Arc<Until> {
+        let deadline = self.tasks.is_none().then(|| Instant::now() + self.duration);
+        Arc::new(Until { deadline, rounds: self.tasks.map(AtomicU64::new) })
+    }
+
+    async fn plain(&self, context: &Context, target: &Target, report: &mut Report) -> Result<(), Failure> {
+        let bench = phases::Setup {
+            url: target.url().to_owned(),
+            clients: self.connections,
+            run: target.run.clone(),
+            named_claims: self.named_claims,
+        };
+        if self.wants(Phase::Ceiling) {
+            context.out.note("ceiling: GET /livez");
+            report.add(phases::ceiling(&bench, self.until()).await?.with(target.memory()));
+        }
+        if self.wants(Phase::Create) || self.wants(Phase::Claim) {
+            context.out.note("create");
+            report.add(phases::create(&bench, self.until()).await?.with(target.memory()));
+        }
+        if self.wants(Phase::Claim) {
+            context.out.note("claim and complete");
+            report.add(phases::claim(&bench, self.until()).await?.with(target.memory()));
+        }
+        if self.wants(Phase::Lifecycle) {
+            context.out.note("whole lifecycles");
+            report.add(phases::lifecycle(&bench, self.until()).await?.with(target.memory()));
+        }
+        if self.wants(Phase::Fused) {
+            context.out.note("whole lifecycles, fused");
+            report.add(phases::fused(&bench, self.until()).await?.with(target.memory()));
+        }
         Ok(())
+    }
+
+    async fn with_backlog(
+        &self,
+        context: &Context,
+        target: &Target,
+        backlog: u64,
+    ) -> Result<PhaseReport, Failure> {
+        let bench = phases::Setup {
+            url: target.url().to_owned(),
+            clients: self.connections,
+            run: format!("{}-{backlog}", target.run),
+            named_claims: self.named_claims,
+        };
+        context.out.note(&format!("a backlog of {backlog}: creating it (not measured)"));
+        let begun = Instant::now();
+        phases::preload(&bench, backlog).await?;
+        context
+            .out
+            .note(&format!("a backlog of {backlog}: created in {}; measuring", text::span(begun.elapsed())));
+        Ok(phases::backlog(&bench, backlog, self.until()).await?.with(target.memory()))
+    }
+}
+
+/// The server that is measured.
+struct Target {
+    own: Option<ServerProcess>,
+    named: String,
+    /// Part of the names of this run's queues, so that runs against one server do not mix.
+    run: String,
+}
+
+impl Target {
+    async fn new(context: &Context, folder: &Folder, name: &str) -> Result<Self, Failure> {
+        let run = format!("bench-{:08x}", rand::random::<u32>());
+        if context.server_named {
+            context.client()?.livez().await?;
+            return Ok(Self { own: None, named: context.server.clone(), run });
+        }
+        let level = std::env::var("BATON_LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
+        let store = folder.0.join(format!("{name}.db"));
+        let log = folder.0.join(format!("{name}.log"));
+        let own = ServerProcess::start(&store, &[("BATON_LOG_LEVEL", &level)], &log).await?;
+        Ok(Self { own: Some(own), named: String::new(), run })
+    }
+
+    fn url(&self) -> &str {
+        self.own.as_ref().map_or(&self.named, |own| &own.url)
+    }
+
+    fn memory(&self) -> Option<crate::process::Memory> {
+        self.own.as_ref().and_then(ServerProcess::memory)
+    }
+
+    async fn end(self) -> Result<(), Failure> {
+        match self.own {
+            Some(mut own) => own.process.end().await.map(drop),
+            None => Ok(()),
+        }
+    }
+}
+
+/// A folder that is removed with all in it.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(parent: Option<&Path>) -> Result<Self, Failure> {
+        let parent = parent.map_or_else(std::env::temp_dir, Path::to_owned);
+        let path = parent.join(format!("baton-bench-{}", std::process::id()));
+        std::fs::create_dir_all(&path)
+            .map_err(|error| Failure::usage(format!("cannot make the folder {}: {error}", path.display())))?;
+        Ok(Self(path))
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        // What cannot be removed is in the temporary folder, and named after this program.
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

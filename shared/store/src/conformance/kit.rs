@@ -764,6 +764,8 @@ async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
     assert_eq!(history.last().map(|event| event.at), Some(detail.task.updated_at), "{id}: updated_at");
     assert!(head.attempts_used() <= head.max_attempts, "{id}: no more attempts than given");
 
+    let open = head.attempt == 0 || head.state.state() == State::Running;
+    assert_eq!(head.ended.is_none(), open, "{id}: the latest attempt has ended unless it runs");
     let finished = head.state.state().is_final().then_some(detail.task.updated_at);
     assert_eq!(detail.task.finished_at, finished, "{id}: finished_at is there if and only if it is finished");
 

@@ -54,7 +54,7 @@ macro_rules! rules {
         /// Every rule, as `module::rule`.
         pub const RULES: &[&str] = &[$($(concat!(stringify!($module), "::", stringify!($rule))),*),*];
 
-        /// Makes one test of each rule, by modules. The expression makes a new [`World`]($crate::conformance::World)
+        /// Makes one test of each rule, by modules. The expression makes a new `World`
         /// for each and may await; the calling crate needs tokio with its macros and multi-threaded runtime.
         #[macro_export]
         macro_rules! conformance_tests {

@@ -463,6 +463,13 @@ pub async fn waiting_counts_from_when_the_task_was_ready(b: Bench) {
     assert_eq!(wait.count, 2);
     let told = wait.p99.as_secs_f64();
     assert!((9.5..=10.5).contains(&told), "{told} s, expected about 10");
+
+    // Before its creation a task was not ready, whatever time it was made for.
+    b.create(at(2_000), b.spec("render").queue("past").due(at(5))).await;
+    b.claim_one(claim("w1", at(2_010)).queues(&["past"])).await;
+    b.settle().await;
+    let told = b.store().queue(&name("past"), at(2_011)).await.unwrap().wait.p99.as_secs_f64();
+    assert!((9.5..=10.5).contains(&told), "{told} s, expected about 10");
 }
 
 /// An open store says that it can be used.

@@ -152,7 +152,7 @@ async fn compare(bench: Bench, seed: u64, shape: Shape) {
         completions: Vec::new(),
     };
     for worker in 0..WORKERS.len() {
-        history.beat(worker, &mut trace).await;
+        history.beat(worker, false, &mut trace).await;
     }
     for step in 0..shape.steps {
         trace.step = step;
@@ -208,7 +208,8 @@ impl History {
             68..72 => self.release(trace).await,
             72..82 => {
                 let worker = self.worker();
-                self.beat(worker, trace).await;
+                let anew = self.random.once_in(20);
+                self.beat(worker, anew, trace).await;
             }
             82..89 => self.reap(trace).await,
             89..92 => {
@@ -376,8 +377,8 @@ impl History {
         same(self.real.release(release.clone()).await, self.model.release(release).await);
     }
 
-    async fn beat(&mut self, worker: usize, trace: &mut Trace) {
-        let session = if self.random.once_in(20) {
+    async fn beat(&mut self, worker: usize, anew: bool, trace: &mut Trace) {
+        let session = if anew {
             // A new start is heard of by its heartbeat, and a claim of it comes later.
             self.starts[worker] += 1;
             (worker >= 2).then(|| session_of(worker, self.starts[worker]))

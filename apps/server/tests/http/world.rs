@@ -1,6 +1,5 @@
 //! One server of its own for each test: all routes over a real store in a directory of its own, with a clock that the
 //! test moves.
-#![allow(dead_code, reason = "each test file uses a part of it")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,27 +16,27 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
-pub struct World {
-    pub app: App,
-    pub clock: Arc<ManualClock>,
-    pub settings: Settings,
+pub(crate) struct World {
+    pub(crate) app: App,
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) settings: Settings,
     service: Envelope,
     _dir: TempDir,
 }
 
-pub struct Answer {
-    pub status: StatusCode,
-    pub headers: HeaderMap,
-    pub body: Vec<u8>,
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
 }
 
 impl World {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::with(&[])
     }
 
     /// A world with some settings changed, as by flags.
-    pub fn with(settings: &[(&str, &str)]) -> Self {
+    pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
         let flag = |(key, value): &(&str, &str)| ("--set".to_owned(), (*key).to_owned(), (*value).to_owned());
         let sources = Sources { flags: settings.iter().map(flag).collect(), ..Sources::default() };
         let settings = Settings::load(&sources).unwrap();
@@ -59,72 +58,75 @@ impl World {
         Self { app, clock, settings, service, _dir: dir }
     }
 
-    pub fn service(&self) -> Envelope {
+    pub(crate) fn service(&self) -> Envelope {
         self.service.clone()
     }
 
-    pub async fn send(&self, request: Request<Body>) -> Answer {
-        let response = self.service.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = body.collect().await.unwrap().to_bytes().to_vec();
-        Answer { status: parts.status, headers: parts.headers, body }
+    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+        Answer::of(self.service.clone().oneshot(request).await.unwrap()).await
     }
 
-    pub async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }
 
-    pub async fn post(&self, path: &str, body: Value) -> Answer {
+    pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.post_text(path, body.to_string()).await
     }
 
-    pub async fn post_text(&self, path: &str, body: impl Into<Body>) -> Answer {
+    pub(crate) async fn post_text(&self, path: &str, body: impl Into<Body>) -> Answer {
         let request = Request::post(path).header("content-type", "application/json");
         self.send(request.body(body.into()).unwrap()).await
     }
 
     /// Without a body.
-    pub async fn act(&self, path: &str) -> Answer {
+    pub(crate) async fn act(&self, path: &str) -> Answer {
         self.send(Request::post(path).body(Body::empty()).unwrap()).await
     }
 
     /// Creates a task and gives its id.
-    pub async fn create(&self, task: Value) -> String {
+    pub(crate) async fn create(&self, task: Value) -> String {
         let answer = self.post("/v1/tasks", task).await;
         assert_eq!(answer.status, 201, "{}", answer.text());
         answer.json()["id"].as_str().unwrap().to_owned()
     }
 
     /// Claims one task of the default queue, which must be there.
-    pub async fn claim(&self, worker: &str) -> Value {
+    pub(crate) async fn claim(&self, worker: &str) -> Value {
         let answer = self.post("/v1/claims", json!({"worker_id": worker})).await.json();
         assert!(answer["tasks"][0].is_object(), "{answer}");
         answer["tasks"][0].clone()
     }
 
-    pub async fn task(&self, id: &str) -> Value {
+    pub(crate) async fn task(&self, id: &str) -> Value {
         let answer = self.get(&format!("/v1/tasks/{id}")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());
         answer.json()
     }
 
-    pub fn advance(&self, by: Duration) {
+    pub(crate) fn advance(&self, by: Duration) {
         self.clock.advance(by);
     }
 }
 
 impl Answer {
-    pub fn text(&self) -> String {
+    pub(crate) async fn of(response: axum::response::Response) -> Self {
+        let (parts, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes().to_vec();
+        Self { status: parts.status, headers: parts.headers, body }
+    }
+
+    pub(crate) fn text(&self) -> String {
         String::from_utf8(self.body.clone()).unwrap()
     }
 
-    pub fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {:?}", self.text()))
     }
 
     /// Expects a problem document of this status and code, whole in all its parts.
     #[track_caller]
-    pub fn problem(&self, status: u16, code: &str) -> Value {
+    pub(crate) fn problem(&self, status: u16, code: &str) -> Value {
         assert_eq!(self.status, status, "{}", self.text());
         assert_eq!(self.headers["content-type"], "application/problem+json");
         let problem = self.json();
@@ -138,7 +140,7 @@ impl Answer {
 
     /// The fields that a 422 names.
     #[track_caller]
-    pub fn wrong_fields(&self) -> Vec<String> {
+    pub(crate) fn wrong_fields(&self) -> Vec<String> {
         let problem = self.problem(422, "invalid_fields");
         let errors = problem["errors"].as_array().unwrap();
         errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()

@@ -1,11 +1,10 @@
 //! Creating tasks over HTTP.
 
-mod world;
 
 use axum::body::Body;
 use http::Request;
 use serde_json::{Value, json};
-use world::World;
+use crate::world::{self, World};
 
 const ID: &str = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
 

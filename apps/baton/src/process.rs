@@ -1,0 +1,136 @@
+//! Programs that the bench and the example start, which are this very program: a server, workers.
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::Deserialize;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use crate::exit::Failure;
+
+/// How long a server may take until it is ready, and to end.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// A program that ends with this value.
+pub(crate) struct Process {
+    child: Child,
+    pid: Pid,
+}
+
+impl Process {
+    /// Starts this program with other arguments. What it says goes to the file `log`.
+    pub(crate) fn start(
+        arguments: &[OsString],
+        environment: &[(&str, &str)],
+        log: &Path,
+    ) -> Result<Self, Failure> {
+        let failed =
+            |error| Failure::failed(format!("could not start `baton {}`: {error}", arguments[0].display()));
+        let program = std::env::current_exe().map_err(failed)?;
+        let log = File::options().create(true).append(true).open(log).map_err(failed)?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .kill_on_drop(true);
+        let child = command.spawn().map_err(failed)?;
+        let id = child.id().and_then(|id| i32::try_from(id).ok()).unwrap_or_default();
+        Ok(Self { child, pid: Pid::from_raw(id) })
+    }
+
+    pub(crate) fn id(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
+    /// Ends it as a power cut would.
+    pub(crate) async fn kill(&mut self) -> Result<ExitStatus, Failure> {
+        self.signal(Signal::SIGKILL)?;
+        self.child.wait().await.map_err(|error| Failure::failed(error.to_string()))
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub(crate) async fn end(&mut self) -> Result<ExitStatus, Failure> {
+        self.signal(Signal::SIGTERM)?;
+        match timeout(PATIENCE, self.child.wait()).await {
+            Ok(status) => status.map_err(|error| Failure::failed(error.to_string())),
+            Err(_) => Err(Failure::failed(format!("process {} did not end when it was asked to", self.pid))),
+        }
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        // 0 would mean the own process group.
+        if self.pid.as_raw() <= 0 || self.child.id().is_none() {
+            return Err(Failure::failed("the process has ended by itself"));
+        }
+        kill(self.pid, signal)
+            .map_err(|error| Failure::failed(format!("could not signal {}: {error}", self.pid)))
+    }
+}
+
+/// A server that is ready.
+pub(crate) struct ServerProcess {
+    pub(crate) process: Process,
+    pub(crate) url: String,
+}
+
+#[derive(Deserialize)]
+struct Ready {
+    url: String,
+}
+
+impl ServerProcess {
+    /// Starts a server on any free port of this machine.
+    pub(crate) async fn start(
+        store: &Path,
+        environment: &[(&str, &str)],
+        log: &Path,
+    ) -> Result<Self, Failure> {
+        let mut url = OsString::from("sqlite:");
+        url.push(store);
+        let mut arguments: Vec<OsString> =
+            ["serve", "-o", "json", "--listen", "127.0.0.1:0", "--store"].map(Into::into).into();
+        arguments.push(url);
+        let mut process = Process::start(&arguments, environment, log)?;
+        let not_ready = |why: &str| {
+            Failure::failed(format!("the server did not become ready ({why}); see {}", log.display()))
+        };
+        let stdout = process.child.stdout.take().ok_or_else(|| not_ready("no output"))?;
+        let mut line = String::new();
+        match timeout(PATIENCE, BufReader::new(stdout).read_line(&mut line)).await {
+            Err(_) => return Err(not_ready("it took too long")),
+            Ok(Err(error)) => return Err(not_ready(&error.to_string())),
+            Ok(Ok(_)) => {}
+        }
+        let ready: Ready = serde_json::from_str(&line).map_err(|_| not_ready("it has ended"))?;
+        Ok(Self { process, url: ready.url })
+    }
+
+    /// How much memory it holds now, and held at most, in bytes (Linux only).
+    pub(crate) fn memory(&self) -> Option<Memory> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.process.id())).ok()?;
+        let kibibytes = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim_start_matches(':').trim().strip_suffix(" kB")?.parse::<u64>().ok()
+        };
+        Some(Memory { resident_bytes: kibibytes("VmRSS")? * 1024, peak_bytes: kibibytes("VmHWM")? * 1024 })
+    }
+}
+
+/// What a process holds in memory.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(crate) struct Memory {
+    /// Now.
+    pub(crate) resident_bytes: u64,
+    /// At most, so far.
+    pub(crate) peak_bytes: u64,
+}

@@ -1,0 +1,206 @@
+//! A world for one test: a server and workers on a database in a folder of their own. All of it ends with the test.
+#![allow(dead_code, reason = "each test file uses its part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "the helpers of tests fail as tests do"
+)]
+
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long anything may take before the test fails; generous, as nothing waits for it to pass.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Quick to notice what happens to workers.
+pub const QUICK: &[(&str, &str)] = &[
+    ("BATON_LEASES_HEARTBEAT_TIMEOUT_SECONDS", "5"),
+    ("BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS", "0.2"),
+    ("BATON_LEASES_FORGET_GRACE_SECONDS", "1"),
+    ("BATON_REAPER_INTERVAL_SECONDS", "0.2"),
+];
+
+/// As a server is by default, but with frequent heartbeats.
+pub const PATIENT: &[(&str, &str)] = &[("BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS", "0.2")];
+
+/// A process that ends with the test.
+pub struct Running(pub Child);
+
+impl Running {
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.0.id().try_into().unwrap()), signal).unwrap();
+    }
+
+    pub fn wait(&mut self) -> ExitStatus {
+        until("the process ends", || self.0.try_wait().unwrap())
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+pub struct World {
+    pub url: String,
+    pub folder: TempDir,
+    settings: &'static [(&'static str, &'static str)],
+    server: Running,
+}
+
+impl World {
+    pub fn new(settings: &'static [(&'static str, &'static str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let (server, url) = serve(folder.path(), settings, "127.0.0.1:0");
+        Self { url, folder, settings, server }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// A command of the tool, against this world's server.
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = tool();
+        command.args(arguments).env("BATON_URL", &self.url);
+        command
+    }
+
+    /// What a command answers as JSON; it must succeed.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.command(arguments).args(["-o", "json"]).output().unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", told(&output));
+        serde_json::from_slice(&output.stdout)
+            .unwrap_or_else(|error| panic!("{arguments:?}: {error}: {}", told(&output)))
+    }
+
+    /// Creates a task; the answer is its id.
+    pub fn create(&self, arguments: &[&str]) -> String {
+        let created = self.json(&[&["task", "create", "--type", "test"], arguments].concat());
+        created["id"].as_str().unwrap().to_owned()
+    }
+
+    pub fn task(&self, id: &str) -> Value {
+        self.json(&["task", "show", id])
+    }
+
+    /// Waits until a task has this status; the answer is all there is to know of it.
+    pub fn becomes(&self, id: &str, status: &str) -> Value {
+        let begun = Instant::now();
+        loop {
+            let detail = self.task(id);
+            if detail["task"]["status"] == status {
+                return detail;
+            }
+            assert!(begun.elapsed() < PATIENCE, "the task did not become {status}: {detail:#}");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Starts a worker named `w1` that runs this script for each task of the default queue.
+    pub fn worker(&self, script: &str) -> Running {
+        self.worker_with(&[], script)
+    }
+
+    pub fn worker_with(&self, arguments: &[&str], script: &str) -> Running {
+        let log = std::fs::File::options().create(true).append(true).open(self.path("worker.log")).unwrap();
+        let mut command = self.command(&["worker", "run", "--id", "w1"]);
+        command.args(arguments).args(["--", "sh", "-c", script]);
+        command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        Running(command.spawn().unwrap())
+    }
+
+    pub fn worker_log(&self) -> String {
+        std::fs::read_to_string(self.path("worker.log")).unwrap()
+    }
+
+    pub fn kill_server(&mut self) {
+        self.server.signal(Signal::SIGKILL);
+        self.server.wait();
+    }
+
+    /// Ends the server as an operator does; the answer is how it ended.
+    pub fn end_server(&mut self) -> ExitStatus {
+        self.server.signal(Signal::SIGTERM);
+        self.server.wait()
+    }
+
+    /// Starts it again, on the same address and database.
+    pub fn restart_server(&mut self) {
+        let address = self.url.strip_prefix("http://").unwrap().to_owned();
+        let (server, _) = serve(self.folder.path(), self.settings, &address);
+        self.server = server;
+    }
+}
+
+/// The tool in a known environment.
+pub fn tool() -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
+    let inherited = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BATON_"));
+    inherited.for_each(|(name, _)| drop(command.env_remove(name)));
+    command.env_remove("COLUMNS").env_remove("NO_COLOR").stdin(Stdio::null());
+    command
+}
+
+fn serve(folder: &Path, settings: &[(&str, &str)], address: &str) -> (Running, String) {
+    let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
+    let mut command = tool();
+    command.args(["serve", "-o", "json", "--listen", address, "--store", "sqlite:baton.db"]);
+    command.envs(settings.iter().copied()).current_dir(folder).stdout(Stdio::piped()).stderr(log);
+    let mut running = Running(command.spawn().unwrap());
+    let mut line = String::new();
+    BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let log = || std::fs::read_to_string(folder.join("server.log")).unwrap();
+    let ready: Value =
+        serde_json::from_str(&line).unwrap_or_else(|_| panic!("the server did not start: {}", log()));
+    (running, ready["url"].as_str().unwrap().to_owned())
+}
+
+/// Looks again and again until there is an answer.
+pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let begun = Instant::now();
+    loop {
+        if let Some(seen) = look() {
+            return seen;
+        }
+        assert!(begun.elapsed() < PATIENCE, "waited in vain until {what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until a script has written its process ids (one word each) into a file.
+pub fn pids(file: &Path, count: usize) -> Vec<i32> {
+    until("the process ids are written", || {
+        let text = std::fs::read_to_string(file).ok()?;
+        let pids: Vec<i32> = text.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
+        (pids.len() == count && text.ends_with('\n')).then_some(pids)
+    })
+}
+
+/// Whether a process is there; one that has ended but was not waited for does not count.
+pub fn alive(pid: i32) -> bool {
+    let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat"))
+        .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')));
+    kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH) && !zombie
+}
+
+pub fn told(output: &Output) -> String {
+    let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+    format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
+}
+
+/// The kinds of a task's events, in order.
+pub fn events(detail: &Value) -> Vec<&str> {
+    detail["history"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect()
+}

@@ -1,0 +1,136 @@
+//! What operators do and see.
+
+use std::time::Duration;
+
+use baton_reap_stale_workers::{Round, reap_within};
+use serde_json::json;
+
+use crate::world::World;
+
+#[tokio::test]
+async fn a_task_is_cancelled_and_retried() {
+    let world = World::new();
+    let id = world.create(json!({"type": "a"})).await;
+    let path = format!("/v1/tasks/{id}");
+    let answer = world.post(&format!("{path}/cancel"), json!({"by": "ana", "reason": "not needed"})).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (200, &json!("cancelled")));
+    assert_eq!(world.act(&format!("{path}/cancel")).await.json()["status"], "cancelled", "once more");
+    let answer = world.post(&format!("{path}/retry"), json!({"delay_seconds": 5})).await;
+    assert_eq!((answer.status.as_u16(), &answer.json()["status"]), (200, &json!("created")));
+    world.act(&format!("{path}/retry")).await.problem(409, "transition_refused");
+    let history = world.get(&format!("{path}/history")).await.json();
+    let events = history["items"].as_array().unwrap();
+    let kinds: Vec<_> = events.iter().map(|event| event["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["created", "cancelled", "retried"]);
+    assert_eq!((&events[1]["by"], &events[1]["reason"]), (&json!("ana"), &json!("not needed")));
+    let seqs: Vec<_> = events.iter().map(|event| event["seq"].as_u64().unwrap()).collect();
+    assert_eq!(seqs, [1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_finished_task_is_not_cancelled_and_a_completed_one_not_retried() {
+    let world = World::new();
+    let id = world.create(json!({"type": "a"})).await;
+    world.claim("w").await;
+    world.act(&format!("/v1/tasks/{id}/retry")).await.problem(409, "transition_refused");
+    let done = json!({"worker_id": "w", "attempt": 1});
+    assert_eq!(world.post(&format!("/v1/tasks/{id}/complete"), done).await.status, 200);
+    world.act(&format!("/v1/tasks/{id}/cancel")).await.problem(409, "transition_refused");
+    let problem = world.act(&format!("/v1/tasks/{id}/retry")).await.problem(409, "transition_refused");
+    assert!(problem["detail"].as_str().unwrap().ends_with("create a new task to do the work once more"));
+}
+
+#[tokio::test]
+async fn actions_on_what_is_not_there_say_so() {
+    let world = World::new();
+    let id = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+    for action in ["cancel", "retry"] {
+        world.act(&format!("/v1/tasks/{id}/{action}")).await.problem(404, "task_not_found");
+        assert_eq!(world.act(&format!("/v1/tasks/nine/{action}")).await.wrong_fields(), ["id"]);
+        let wrong = world.post(&format!("/v1/tasks/{id}/{action}"), json!({"by": "", "because": "x"})).await;
+        assert_eq!(wrong.wrong_fields(), ["by", "because"]);
+    }
+    for action in ["drain", "stop", "run"] {
+        world.act(&format!("/v1/workers/w/{action}")).await.problem(404, "worker_not_found");
+        assert_eq!(world.act(&format!("/v1/workers/a%2Fb/{action}")).await.wrong_fields(), ["worker"]);
+    }
+    for action in ["pause", "resume"] {
+        assert_eq!(world.act(&format!("/v1/queues/../{action}")).await.wrong_fields(), ["queue"]);
+        assert_eq!(world.act(&format!("/v1/queues/%00/{action}")).await.wrong_fields(), ["queue"]);
+    }
+    world.get(&format!("/v1/tasks/{id}")).await.problem(404, "task_not_found");
+    world.get(&format!("/v1/tasks/{id}/history")).await.problem(404, "task_not_found");
+    world.get(&format!("/v1/generations/{id}")).await.problem(404, "generation_not_found");
+    world.get("/v1/workers/w").await.problem(404, "worker_not_found");
+    world.get("/v1/queues/q").await.problem(404, "queue_not_found");
+}
+
+#[tokio::test]
+async fn a_paused_queue_keeps_its_tasks_until_it_is_resumed() {
+    let world = World::new();
+    let paused = world.act("/v1/queues/default/pause").await;
+    assert_eq!((paused.status.as_u16(), &paused.json()["paused"]), (200, &json!(true)));
+    world.create(json!({"type": "a"})).await;
+    let answer = world.post("/v1/claims", json!({"worker_id": "w"})).await.json();
+    assert_eq!(answer["nothing"]["reason"], "paused");
+    let resumed = world.post("/v1/queues/default/resume", json!({"by": "ana"})).await.json();
+    assert_eq!((&resumed["paused"], &resumed["queued"]), (&json!(false), &json!(1)));
+    world.claim("w").await;
+}
+
+#[tokio::test]
+async fn workers_are_directed_and_shown() {
+    let world = World::new();
+    world.post("/v1/workers/w/heartbeat", json!({})).await;
+    for (action, status) in [("drain", "draining"), ("stop", "stopping"), ("run", "active")] {
+        let worker = world.act(&format!("/v1/workers/w/{action}")).await.json();
+        assert_eq!((&worker["status"], &worker["directive"]), (&json!(status), &json!(action)));
+    }
+    world.advance(Duration::from_secs(61));
+    let workers = world.get("/v1/workers").await.json();
+    assert_eq!((&workers["items"][0]["id"], &workers["items"][0]["status"]), (&json!("w"), &json!("lost")));
+}
+
+#[tokio::test]
+async fn what_a_lost_worker_held_is_taken_back() {
+    let world = World::new();
+    let kept = world.create(json!({"type": "a"})).await;
+    world.claim("alive").await;
+    let lost = world.create(json!({"type": "a"})).await;
+    world.claim("dead").await;
+    world.advance(Duration::from_secs(50));
+    world.post("/v1/workers/alive/heartbeat", json!({"running": [{"task_id": kept, "attempt": 1}]})).await;
+    assert_eq!(world.act("/v1/reap").await.json(), json!({"taken": [], "more": false}));
+    world.advance(Duration::from_secs(20));
+    let other = world.post("/v1/reap", json!({"worker_id": "alive", "limit": 10})).await.json();
+    assert_eq!(other["taken"], json!([]));
+    let answer = world.post("/v1/reap", json!({"queue": "default"})).await.json();
+    let taken = json!({"task_id": lost, "attempt": 1, "worker_id": "dead", "reason": "heartbeat_missed", "to": "queued"});
+    assert_eq!(answer, json!({"taken": [taken], "more": false}));
+    assert_eq!(world.task(&kept).await["task"]["status"], "running");
+    let late = json!({"worker_id": "dead", "attempt": 1});
+    world.post(&format!("/v1/tasks/{lost}/complete"), late).await.problem(409, "lease_lost");
+    assert_eq!(world.post("/v1/reap", json!({"limit": 0, "worker": 1})).await.wrong_fields(), ["limit", "worker"]);
+}
+
+#[tokio::test]
+async fn a_round_of_the_reaper_takes_all_back_and_removes_what_is_over() {
+    let world = World::new();
+    let tasks = vec![json!({"type": "a", "max_attempts": 1}); 600];
+    assert_eq!(world.post("/v1/tasks/batch", json!({"tasks": tasks})).await.status, 201);
+    for _ in 0..6 {
+        world.post("/v1/claims", json!({"worker_id": "dead", "max_tasks": 100})).await;
+    }
+    world.advance(Duration::from_secs(61));
+    let round = reap_within(&world.app, Duration::from_secs(60)).await.unwrap();
+    assert_eq!(round, Round { taken: 600, removed: 0, more: false });
+    assert_eq!(world.get("/v1/stats").await.json()["states"]["failed"], 600);
+    world.advance(Duration::from_secs(31 * 86_400));
+    let budget = Duration::from_secs(60);
+    let round = reap_within(&world.app, budget).await.unwrap();
+    assert_eq!((round.taken, round.more), (0, false));
+    assert!(round.removed >= 600, "{round:?}");
+    assert_eq!(world.get("/v1/tasks").await.json()["items"], json!([]));
+    let none = reap_within(&world.app, Duration::ZERO).await.unwrap();
+    assert!(none.more, "no time, so there may be more");
+}

@@ -1,0 +1,156 @@
+//! Holds the record against what the store says in the end.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use serde_json::Value;
+
+use super::Outcome;
+use super::client::Client;
+use super::record::{Record, Told};
+
+/// Reads everything back and says what is broken.
+pub(super) async fn check(record: &Record, client: &Client) -> Outcome {
+    let tasks = all(client, "/v1/tasks?limit=1000").await;
+    let generations = all(client, "/v1/generations?limit=1000").await;
+    let stats = client.get("/v1/stats").await;
+    let mut broken = Vec::new();
+    let mut details = BTreeMap::new();
+    for task in &tasks {
+        let id = text(&task["id"]);
+        let detail = client.get(&format!("/v1/tasks/{id}")).await;
+        history(&id, &detail, &mut broken);
+        if details.insert(id.clone(), detail).is_some() {
+            broken.push(format!("task {id} is listed twice"));
+        }
+    }
+    let told = record.told();
+    broken.extend(told.surprises.iter().cloned());
+    promises(&told, &details, &mut broken);
+    outputs(&details, &generations, &mut broken);
+    counts(&details, &stats, &mut broken);
+    Outcome {
+        created: told.created.len(),
+        completed: told.completed.len(),
+        attempts: told.given.len(),
+        unanswered: record.unanswered.load(Ordering::Relaxed),
+        broken,
+    }
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_default().to_owned()
+}
+
+/// Every entry of a list, page by page.
+async fn all(client: &Client, path: &str) -> Vec<Value> {
+    let mut items = Vec::new();
+    let mut cursor = String::new();
+    loop {
+        let page = client.get(&format!("{path}{cursor}")).await;
+        items.extend(page["items"].as_array().cloned().unwrap_or_default());
+        match page["next_cursor"].as_str() {
+            Some(next) => cursor = format!("&cursor={next}"),
+            None => return items,
+        }
+    }
+}
+
+/// What was acknowledged holds.
+fn promises(told: &Told, details: &BTreeMap<String, Value>, broken: &mut Vec<String>) {
+    for (id, asked) in &told.created {
+        match details.get(id) {
+            None => broken.push(format!("task {id} was acknowledged and is lost")),
+            Some(detail) if detail["task"]["params"] != asked["params"] => {
+                broken.push(format!("task {id} has other params than were asked"));
+            }
+            Some(_) => {}
+        }
+    }
+    for id in details.keys().filter(|id| !told.created.contains_key(*id)) {
+        broken.push(format!(
+            "task {id} exists and was never acknowledged, though every request was sent to its answer"
+        ));
+    }
+    for ((id, attempt), workers) in &told.given {
+        if workers.iter().any(|worker| *worker != workers[0]) {
+            broken.push(format!("attempt {attempt} of task {id} was given to {workers:?}"));
+        }
+    }
+    for (id, completions) in &told.completed {
+        let (attempt, generation, result) = &completions[0];
+        if completions.iter().any(|other| other != &completions[0]) {
+            broken.push(format!("task {id} was completed twice: {completions:?}"));
+        }
+        let Some(detail) = details.get(id) else { continue };
+        if detail["task"]["status"] != "completed" {
+            broken
+                .push(format!("task {id} was acknowledged as completed and is {}", detail["task"]["status"]));
+        }
+        let standing = &detail["generation"];
+        if text(&standing["id"]) != *generation
+            || standing["attempt"] != *attempt
+            || standing["result"] != *result
+        {
+            broken.push(format!("task {id} has generation {standing}, acknowledged were {completions:?}"));
+        }
+    }
+    for id in &told.cancelled {
+        if details.get(id).is_some_and(|detail| detail["task"]["status"] != "cancelled") {
+            broken.push(format!("task {id} was acknowledged as cancelled and is not"));
+        }
+    }
+}
+
+/// One generation for each completed task, and none besides.
+fn outputs(details: &BTreeMap<String, Value>, generations: &[Value], broken: &mut Vec<String>) {
+    let mut by_task: BTreeMap<String, u32> = BTreeMap::new();
+    for generation in generations {
+        *by_task.entry(text(&generation["task_id"])).or_default() += 1;
+    }
+    for (id, detail) in details {
+        let expected = u32::from(detail["task"]["status"] == "completed");
+        let found = by_task.remove(id).unwrap_or(0);
+        if found != expected || u32::from(detail["generation"].is_object()) != expected {
+            broken.push(format!("task {id} is {} and has {found} generations", detail["task"]["status"]));
+        }
+    }
+    broken
+        .extend(by_task.keys().map(|id| format!("a generation belongs to task {id}, which does not exist")));
+}
+
+/// A history counts from 1, each event begins where the one before it ended, and only a claim raises the attempt.
+fn history(id: &str, detail: &Value, broken: &mut Vec<String>) {
+    let events = detail["history"].as_array().cloned().unwrap_or_default();
+    let mut state = Value::Null;
+    let mut attempt = 0;
+    for (index, event) in events.iter().enumerate() {
+        let raised = u64::from(event["kind"] == "claimed");
+        if event["seq"] != index + 1 || event["from"] != state || event["attempt"] != attempt + raised {
+            broken.push(format!("the history of task {id} breaks at its event {event}"));
+        }
+        state = event["to"].clone();
+        attempt = event["attempt"].as_u64().unwrap_or_default();
+    }
+    let completions = events.iter().filter(|event| event["kind"] == "completed").count();
+    let status = &detail["task"]["status"];
+    if state != *status || detail["task"]["attempt"] != attempt || completions > 1 {
+        broken
+            .push(format!("task {id} is {status}, its history says {state} after {completions} completions"));
+    }
+}
+
+/// The counts are those of the tasks.
+fn counts(details: &BTreeMap<String, Value>, stats: &Value, broken: &mut Vec<String>) {
+    let mut recount: BTreeMap<String, u64> = BTreeMap::new();
+    for detail in details.values() {
+        *recount.entry(text(&detail["task"]["status"])).or_default() += 1;
+    }
+    for state in ["queued", "running", "completed", "failed", "cancelled"] {
+        let (told, counted) =
+            (stats["states"][state].as_u64().unwrap_or(0), recount.get(state).copied().unwrap_or(0));
+        if told != counted {
+            broken.push(format!("{told} tasks are said to be {state}, {counted} are"));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! A client that does not trust the server to live: it sends a request until it is answered, as a careful program would,
+//! and counts the answers that it lost on the way.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::Address;
+use super::record::Record;
+
+/// An answer: its status and its body.
+pub(super) struct Answer {
+    /// The HTTP status.
+    pub(super) status: u16,
+    /// The body, null if it has none.
+    pub(super) body: Value,
+}
+
+impl Answer {
+    /// Whether the server took the request.
+    pub(super) fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+
+    /// The problem's code.
+    pub(super) fn code(&self) -> &str {
+        self.body["code"].as_str().unwrap_or("")
+    }
+}
+
+/// One client, with connections of its own.
+pub(super) struct Client {
+    http: reqwest::Client,
+    address: Address,
+    /// Where requests and answers are noted.
+    pub(super) record: Arc<Record>,
+}
+
+impl Client {
+    /// A client of the server that `address` names at any time.
+    pub(super) fn new(address: Address, record: Arc<Record>) -> Self {
+        let http =
+            reqwest::Client::builder().timeout(Duration::from_secs(10)).no_proxy().build().expect("a client");
+        Self { http, address, record }
+    }
+
+    /// Sends a request until it is answered: the same request each time.
+    pub(super) async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> Answer {
+        loop {
+            if let Some(answer) = self.try_post(path, key, body).await {
+                return answer;
+            }
+        }
+    }
+
+    /// Sends a request once. `None`: no answer came, and the server may or may not have done it.
+    pub(super) async fn try_post(&self, path: &str, key: Option<&str>, body: &Value) -> Option<Answer> {
+        let mut request = self.http.post(self.url(path).await).json(body);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        self.answered(request).await
+    }
+
+    /// Asks until it is answered well.
+    pub(super) async fn get(&self, path: &str) -> Value {
+        loop {
+            let request = self.http.get(self.url(path).await);
+            match self.answered(request).await {
+                Some(answer) if answer.is_success() => return answer.body,
+                Some(answer) => panic!("GET {path}: {} {}", answer.status, answer.body),
+                None => {}
+            }
+        }
+    }
+
+    async fn answered(&self, request: reqwest::RequestBuilder) -> Option<Answer> {
+        let answer = async {
+            let response = request.send().await.ok()?;
+            let status = response.status().as_u16();
+            let body = response.bytes().await.ok()?;
+            let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).ok()? };
+            // The server says itself that it does not know, or that it is going down: as good as no answer.
+            (status != 503).then_some(Answer { status, body })
+        };
+        let answer = answer.await;
+        if answer.is_none() {
+            self.record.unanswered.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        answer
+    }
+
+    async fn url(&self, path: &str) -> String {
+        let mut address = self.address.clone();
+        let url = address.wait_for(Option::is_some).await.expect("the server comes back");
+        format!("{}{path}", url.as_deref().unwrap_or_default())
+    }
+}

@@ -1,0 +1,119 @@
+//! A producer: creates tasks one by one, in batches, with keys and with ids of its own; now and then cancels one.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+use super::client::Client;
+
+/// Creates tasks until `on` is off; each request is sent until it is answered.
+pub(super) async fn run(number: u32, client: Client, mut random: StdRng, on: Arc<AtomicBool>) {
+    let mut made = 0_u64;
+    while on.load(Ordering::Relaxed) {
+        made += 1;
+        let key = format!("producer-{number}-{made}");
+        match random.random_range(0..10) {
+            0..=1 => batch(&client, &mut random, &key).await,
+            2..=3 => chosen(&client, &mut random).await,
+            _ => {
+                let task = task(&mut random);
+                let answer = client.post("/v1/tasks", Some(&key), &task).await;
+                created(&client, &answer.body, &task, answer.is_success());
+            }
+        }
+        if random.random_bool(0.03) {
+            cancel(&client, &mut random).await;
+        }
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..12))).await;
+    }
+}
+
+fn task(random: &mut StdRng) -> Value {
+    let mut task = json!({
+        "type": pick(random, &["render", "encode", "score"]),
+        "queue": pick(random, &["default", "slow"]),
+        "priority": pick(random, &["critical", "high", "normal", "low"]),
+        "params": { "n": random.random_range(0..1_000_000) },
+        "max_attempts": 50,
+        "backoff": { "base_seconds": 0.02, "max_seconds": 0.2 },
+    });
+    if random.random_bool(0.1) {
+        task["delay_seconds"] = json!(0.2);
+    }
+    task
+}
+
+fn pick<'a>(random: &mut StdRng, names: &[&'a str]) -> &'a str {
+    names[random.random_range(0..names.len())]
+}
+
+fn created(client: &Client, answer: &Value, task: &Value, success: bool) {
+    let mut told = client.record.told();
+    match answer["id"].as_str() {
+        Some(id) if success => {
+            // The same task may be acknowledged twice, but two tasks never have one id.
+            if let Some(earlier) = told.created.insert(id.to_owned(), task.clone())
+                && earlier != *task
+            {
+                told.surprises.push(format!("task {id} was acknowledged for two different requests"));
+            }
+        }
+        _ => told.surprises.push(format!("a creation was answered {answer}")),
+    }
+}
+
+async fn batch(client: &Client, random: &mut StdRng, key: &str) {
+    let tasks: Vec<Value> = (0..random.random_range(2..20)).map(|_| task(random)).collect();
+    let body = json!({ "atomic": random.random_bool(0.5), "tasks": tasks });
+    let answer = client.post("/v1/tasks/batch", Some(key), &body).await;
+    let items = answer.body["items"].as_array().cloned().unwrap_or_default();
+    if items.len() != tasks.len() {
+        let surprise = format!("a batch of {} was answered {}", tasks.len(), answer.body);
+        client.record.told().surprises.push(surprise);
+    }
+    for (item, task) in items.iter().zip(&tasks) {
+        created(client, &item["task"], task, answer.is_success());
+    }
+}
+
+/// Creates a task with an id of its own, and sends the same request once more.
+async fn chosen(client: &Client, random: &mut StdRng) {
+    let mut task = task(random);
+    // A UUID of version 8 (RFC 9562 §5.8), made of the seed.
+    let (high, low): (u64, u64) = (random.random(), random.random());
+    let digits = format!("{high:016x}{low:016x}");
+    let id = format!(
+        "{}-{}-8{}-a{}-{}",
+        &digits[..8],
+        &digits[8..12],
+        &digits[13..16],
+        &digits[17..20],
+        &digits[20..]
+    );
+    task["id"] = json!(id);
+    for _ in 0..2 {
+        let answer = client.post("/v1/tasks", None, &task).await;
+        created(client, &answer.body, &task, answer.is_success() && answer.body["id"] == json!(id));
+    }
+}
+
+async fn cancel(client: &Client, random: &mut StdRng) {
+    let id = {
+        let told = client.record.told();
+        let nth = random.random_range(0..told.created.len().max(1));
+        told.created.keys().nth(nth).cloned()
+    };
+    let Some(id) = id else { return };
+    let answer = client.post(&format!("/v1/tasks/{id}/cancel"), None, &json!({ "by": "chaos" })).await;
+    let mut told = client.record.told();
+    match (answer.is_success(), answer.code()) {
+        (true, _) => told.cancelled.push(id),
+        // It was finished before.
+        (false, "transition_refused") => {}
+        _ => told.surprises.push(format!("a cancellation was answered {} {}", answer.status, answer.body)),
+    }
+}

@@ -1,0 +1,153 @@
+//! A worker: claims, sometimes beats, and completes, fails, releases or abandons what it holds.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+use serde_json::{Value, json};
+
+use super::client::{Answer, Client};
+
+struct Worker {
+    id: String,
+    session: String,
+    client: Client,
+    random: StdRng,
+    claims: u64,
+}
+
+/// Works until `on` is off.
+pub(super) async fn run(number: u32, client: Client, random: StdRng, on: Arc<AtomicBool>) {
+    let mut worker =
+        Worker { id: format!("worker-{number}"), session: String::new(), client, random, claims: 0 };
+    worker.start_anew();
+    let mut held: Vec<Value> = Vec::new();
+    while on.load(Ordering::Relaxed) {
+        if held.is_empty() {
+            held = worker.claim().await;
+            continue;
+        }
+        worker.beat(&held).await;
+        tokio::time::sleep(Duration::from_millis(worker.random.random_range(0..15))).await;
+        let task = held.remove(0);
+        match worker.random.random_range(0..100) {
+            // It dies and comes back with no memory of what it held.
+            0..=1 => {
+                held.clear();
+                worker.start_anew();
+            }
+            // It forgets one task.
+            2..=3 => {}
+            4..=7 => worker.end(&task, "fail", json!({ "error": { "message": "chaos" } })).await,
+            8..=11 => worker.end(&task, "release", json!({})).await,
+            _ => held.extend(worker.complete(&task, held.is_empty()).await),
+        }
+    }
+}
+
+impl Worker {
+    fn start_anew(&mut self) {
+        let (high, low): (u64, u64) = (self.random.random(), self.random.random());
+        let digits = format!("{high:016x}{low:016x}");
+        let parts = (&digits[..8], &digits[8..12], &digits[13..16], &digits[17..20], &digits[20..]);
+        self.session = format!("{}-{}-8{}-a{}-{}", parts.0, parts.1, parts.2, parts.3, parts.4);
+    }
+
+    fn claim_body(&mut self) -> Value {
+        self.claims += 1;
+        json!({
+            "worker_id": self.id,
+            "session_id": self.session,
+            "queues": ["default", "slow"],
+            "max_tasks": self.random.random_range(1..4),
+            "capacity": 8,
+            "request_id": format!("{}-{}", &self.session[..8], self.claims),
+        })
+    }
+
+    async fn claim(&mut self) -> Vec<Value> {
+        let mut body = self.claim_body();
+        body["wait_seconds"] = json!(0.2);
+        let answer = self.client.post("/v1/claims", None, &body).await;
+        if !answer.is_success() {
+            self.surprise("a claim", &answer);
+        }
+        self.given(&answer.body)
+    }
+
+    /// Notes what a claim was given; a task that comes with a repeated answer is the same.
+    fn given(&self, answer: &Value) -> Vec<Value> {
+        let tasks = answer["tasks"].as_array().cloned().unwrap_or_default();
+        let mut told = self.client.record.told();
+        for task in &tasks {
+            let id = task["id"].as_str().unwrap_or_default().to_owned();
+            let attempt = task["attempt"].as_u64().unwrap_or_default();
+            told.given.entry((id, attempt)).or_default().push(self.id.clone());
+        }
+        tasks
+    }
+
+    async fn beat(&mut self, held: &[Value]) {
+        if self.random.random_bool(0.5) {
+            return;
+        }
+        let running: Vec<Value> = held
+            .iter()
+            .map(|task| json!({ "task_id": task["id"], "attempt": task["attempt"], "progress": 0.5 }))
+            .collect();
+        let body = json!({ "session_id": self.session, "running": running });
+        // A lost heartbeat is not sent again: the next one comes.
+        if let Some(answer) =
+            self.client.try_post(&format!("/v1/workers/{}/heartbeat", self.id), None, &body).await
+            && !answer.is_success()
+        {
+            self.surprise("a heartbeat", &answer);
+        }
+    }
+
+    async fn complete(&mut self, task: &Value, with_claim: bool) -> Vec<Value> {
+        let attempt = task["attempt"].as_u64().unwrap_or_default();
+        let result = json!({ "by": self.id, "attempt": attempt, "of": task["params"]["n"] });
+        let mut body = json!({ "worker_id": self.id, "attempt": attempt, "result": result });
+        if with_claim && self.random.random_bool(0.5) {
+            body["claim"] = self.claim_body();
+        }
+        let path = format!("/v1/tasks/{}/complete", task["id"].as_str().unwrap_or_default());
+        let answer = self.client.post(&path, None, &body).await;
+        if !answer.is_success() {
+            self.refused("a completion", &answer);
+            return Vec::new();
+        }
+        let generation = answer.body["generation_id"].as_str().unwrap_or_default().to_owned();
+        let id = task["id"].as_str().unwrap_or_default().to_owned();
+        self.client.record.told().completed.entry(id).or_default().push((attempt, generation, result));
+        self.given(&answer.body["next"])
+    }
+
+    async fn end(&mut self, task: &Value, how: &str, mut body: Value) {
+        body["worker_id"] = json!(self.id);
+        body["attempt"] = task["attempt"].clone();
+        let path = format!("/v1/tasks/{}/{how}", task["id"].as_str().unwrap_or_default());
+        let answer = self.client.post(&path, None, &body).await;
+        if !answer.is_success() {
+            self.refused(how, &answer);
+        }
+    }
+
+    /// A worker whose lease is gone is told so; any other refusal is a surprise.
+    fn refused(&self, what: &str, answer: &Answer) {
+        if !matches!(answer.code(), "lease_lost" | "stale_attempt" | "wrong_worker") {
+            self.surprise(what, answer);
+        }
+    }
+
+    fn surprise(&self, what: &str, answer: &Answer) {
+        self.client
+            .record
+            .told()
+            .surprises
+            .push(format!("{what} was answered {} {}", answer.status, answer.body));
+    }
+}

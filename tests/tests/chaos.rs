@@ -1,0 +1,38 @@
+//! The server is killed at random moments under load; nothing that it acknowledged may be lost or done twice.
+//!
+//! Long runs: `BATON_CHAOS_KILLS=50 cargo test -p baton-tests --test chaos -- --nocapture`; a seed of the past:
+//! `BATON_CHAOS_SEED=…`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
+use baton_tests::chaos::{Plan, run};
+
+fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_server_loses_and_repeats_nothing() {
+    let plan = Plan {
+        seed: setting("BATON_CHAOS_SEED").unwrap_or_else(rand::random),
+        kills: setting("BATON_CHAOS_KILLS").unwrap_or(6),
+        workers: 8,
+        producers: 3,
+    };
+    println!("{plan:?}");
+    let folder = tempfile::tempdir().unwrap();
+    let outcome = run(plan, &folder.path().join("baton.db")).await;
+    println!(
+        "{} tasks acknowledged, {} completions, {} attempts, {} answers lost",
+        outcome.created, outcome.completed, outcome.attempts, outcome.unanswered
+    );
+    let log = std::fs::read_to_string(folder.path().join("server.log")).unwrap_or_default();
+    assert!(outcome.broken.is_empty(), "{plan:?}\n{}\nserver log:\n{log}", outcome.broken.join("\n"));
+    assert!(outcome.completed > 0, "the run was too short to show anything: {outcome:?}");
+    assert!(!log.contains("panicked"), "the server panicked:\n{log}");
+}

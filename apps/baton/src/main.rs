@@ -22,6 +22,7 @@ use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -48,7 +49,7 @@ Data goes to stdout, all else to stderr. NO_COLOR=1 turns colours off.";
 
 /// Hands tasks to workers and takes them back: serve, work and look, in one program.
 #[derive(Parser)]
-#[command(name = "baton", version, after_help = EXAMPLES, max_term_width = 100, infer_subcommands = true)]
+#[command(name = "baton", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
     /// The server's address.
     #[arg(
@@ -134,9 +135,21 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Reap(reap) => reap.run(context).await,
-            Command::Bench(bench) => bench.run(context).await,
-            Command::Example(example) => example.run(context).await,
+            Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
+            Command::Example(example) => unless_interrupted(example.run(context)).await,
             Command::RenderScene(_) | Command::Guard => Ok(()),
         }
     })
+}
+
+/// Breaks off at SIGINT and SIGTERM: what was started ends with the future that started it.
+async fn unless_interrupted(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let wrong = |error| Failure::failed(format!("cannot listen for signals: {error}"));
+    let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
+    tokio::select! {
+        done = work => done,
+        _ = terminate.recv() => Err(Failure::failed("interrupted; all that was started is ended")),
+        _ = interrupt.recv() => Err(Failure::failed("interrupted; all that was started is ended")),
+    }
 }

@@ -246,7 +246,7 @@ fn a_worker_that_is_killed_takes_its_commands_along_and_another_finishes_its_tas
     let pids = pids(&world.path("pids"), 2);
     worker.signal(Signal::SIGKILL);
     until("the commands are gone", || pids.iter().all(|pid| !alive(*pid)).then_some(()));
-    let _second = world.worker_with(&["--id", "w2"], "echo 1");
+    let _second = world.worker_named("w2", &[], "echo 1");
     let detail = world.becomes(&id, "completed");
     assert_eq!(events(&detail), ["created", "claimed", "lease_lost", "claimed", "completed"]);
     assert_eq!(detail["generation"]["worker_id"], "w2");
@@ -339,4 +339,41 @@ fn a_command_that_does_not_exist_is_refused_at_the_start() {
     let output = world.command(&["worker", "run", "--", "no-such-program"]).output().unwrap();
     assert_eq!(output.status.code(), Some(2), "{}", support::told(&output));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-program"));
+}
+
+#[test]
+fn workers_that_come_and_go_lose_nothing_and_cost_no_attempt() {
+    let world = World::new(PATIENT);
+    let mut ids = Vec::new();
+    for round in 0..12 {
+        let mut worker = world.worker_with(&["--concurrency", "2"], "echo 1");
+        ids.extend((0..3).map(|_| world.create(&[])));
+        // At another moment each round: while it starts, claims, runs, delivers.
+        std::thread::sleep(std::time::Duration::from_millis(round * 13));
+        ids.push(world.create(&[]));
+        worker.signal(Signal::SIGTERM);
+        if round % 3 == 2 {
+            worker.signal(Signal::SIGTERM);
+        }
+        assert!(worker.wait().code().is_none_or(|code| code == 0), "{}", world.worker_log());
+    }
+    let _last = world.worker("echo 1");
+    for id in ids {
+        let detail = world.becomes(&id, "completed");
+        assert_eq!(detail["task"]["attempts_used"], 1, "{detail:#}");
+        assert!(!events(&detail).contains(&"lease_lost"), "{detail:#}");
+    }
+}
+
+#[test]
+fn two_workers_of_one_name_do_not_share_it() {
+    let world = World::new(PATIENT);
+    let mut first = world.worker("echo $$ > pids; exec sleep 300");
+    let id = world.create(&[]);
+    let pids = pids(&world.path("pids"), 1);
+    let _second = world.worker("echo 1");
+    assert_eq!(first.wait().code(), Some(1));
+    assert!(world.worker_log().contains("give each worker an id of its own"), "{}", world.worker_log());
+    assert!(!alive(pids[0]));
+    world.becomes(&id, "completed");
 }

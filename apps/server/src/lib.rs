@@ -36,7 +36,9 @@ pub struct Running {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {addr}: {cause}; stop what listens there, or choose another address with server.listen")]
+    #[error(
+        "cannot listen on {addr}: {cause}; stop what listens there, or choose another address with server.listen"
+    )]
     Listen {
         /// The address.
         addr: SocketAddr,
@@ -46,7 +48,8 @@ pub enum StartError {
     },
 }
 
-/// All routes with all that surrounds a request, as a tower service: what [`Server::start`] puts on a socket.
+/// All routes with all that surrounds a request, as a tower service: what [`Server::start`] puts on a socket, where it
+/// also refuses foreign web pages.
 pub fn service(app: App, settings: &Settings) -> Envelope {
     Envelope::new(api::router(), app, settings.server.request_timeout, vec![baton_claim_task::SLOW])
 }
@@ -74,7 +77,7 @@ impl Server {
             max_connections: settings.server.max_connections,
             grace: settings.server.shutdown_grace,
         };
-        let service = service(app.clone(), settings);
+        let service = service(app.clone(), settings).refuse_foreign_pages();
         let serving = tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         let reaper = tokio::spawn(reaper);

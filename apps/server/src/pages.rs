@@ -29,6 +29,7 @@ pages! {
     InvalidFields = "invalid_fields",
     PayloadTooLarge = "payload_too_large",
     UnsupportedMediaType = "unsupported_media_type",
+    ForeignOrigin = "foreign_origin",
     RouteNotFound = "route_not_found",
     MethodNotAllowed = "method_not_allowed",
     TaskNotFound = "task_not_found",

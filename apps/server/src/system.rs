@@ -9,10 +9,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default()
-        .routes(routes!(livez))
-        .routes(routes!(readyz))
-        .routes(routes!(openapi))
+    OpenApiRouter::default().routes(routes!(livez)).routes(routes!(readyz)).routes(routes!(openapi))
 }
 
 fn health() -> HealthView {

@@ -10,6 +10,7 @@ use baton_client::{Client, ClientError};
 use baton_model::limits;
 use tokio::time::{Instant, sleep};
 
+use crate::beat::obey;
 use crate::claim::{jittered, worth_another_try};
 use crate::outcome::Outcome;
 use crate::shared::Shared;
@@ -235,7 +236,11 @@ async fn answered(shared: &Arc<Shared>, answer: Answer) -> Option<TaskView> {
 
 /// The task that came along, if the worker still takes any; else it is given back.
 async fn next(shared: &Arc<Shared>, claim: Option<ClaimView>) -> Option<TaskView> {
-    let task = claim?.tasks.into_iter().next()?;
+    let claim = claim?;
+    if let Some(directive) = claim.nothing.and_then(|nothing| nothing.directive) {
+        obey(shared, directive);
+    }
+    let task = claim.tasks.into_iter().next()?;
     shared.count(|counts| counts.claimed += 1);
     if shared.may_claim() {
         return Some(task);

@@ -58,7 +58,9 @@ async fn create_task(
         }
         Some(Err(refusal)) => Err(id_conflict("id".to_owned(), &refusal)),
         // A store answers each task of the command.
-        None => Err(baton_store::StoreError::Internal { what: "no answer to a task".into(), cause: None }.into()),
+        None => {
+            Err(baton_store::StoreError::Internal { what: "no answer to a task".into(), cause: None }.into())
+        }
     }
 }
 

@@ -3,9 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use baton_api::answer::{
-    CountView, LogView, Page, QueueView, StatsView, WorkerCountsView, WorkerView,
-};
+use baton_api::answer::{CountView, LogView, Page, QueueView, StatsView, WorkerCountsView, WorkerView};
 use baton_http::{ApiResult, App, PathId, QueryFields, ok, wire};
 use baton_model::{QueueName, State as TaskState, WorkerId};
 use baton_store::{LogFilter, Stats};

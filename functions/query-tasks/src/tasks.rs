@@ -127,7 +127,8 @@ pub(crate) async fn find_task_ids(State(app): State<App>, mut query: QueryFields
     let prefix = query.text("prefix");
     let fits = prefix.as_deref().is_some_and(is_id_prefix);
     if !fits {
-        let expected = "4 to 36 of a task id's first characters: hexadecimal digits, and hyphens where an id has them";
+        let expected =
+            "4 to 36 of a task id's first characters: hexadecimal digits, and hyphens where an id has them";
         let problem = match &prefix {
             Some(text) => Expected::text(expected, text),
             None => Expected::new(expected, "nothing"),
@@ -156,7 +157,8 @@ mod tests {
         for good in ["0198", "01980A6E", "01980a6e-", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f"] {
             assert!(is_id_prefix(good), "{good}");
         }
-        for bad in ["", "019", "0198x", "01980a6e5", "0198-", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398ff", "ü198"] {
+        for bad in ["", "019", "0198x", "01980a6e5", "0198-", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398ff", "ü198"]
+        {
             assert!(!is_id_prefix(bad), "{bad}");
         }
     }

@@ -46,6 +46,8 @@ codes! {
     PayloadTooLarge = "payload_too_large", 413, "The body is too large";
     /// The body is not said to be JSON.
     UnsupportedMediaType = "unsupported_media_type", 415, "The body must be application/json";
+    /// A web page of another site asks, or asks under another site's name.
+    ForeignOrigin = "foreign_origin", 403, "The request comes from another site";
     /// No route has this path.
     RouteNotFound = "route_not_found", 404, "No such route";
     /// The route exists, but not for this method.

@@ -234,7 +234,9 @@ fn is_json(value: &str) -> bool {
 fn unsupported(got: &str) -> ApiError {
     ApiError::new(
         ProblemCode::UnsupportedMediaType,
-        format!("expected a body with Content-Type: application/json, got {got}; set the header and send it again"),
+        format!(
+            "expected a body with Content-Type: application/json, got {got}; set the header and send it again"
+        ),
     )
 }
 
@@ -244,10 +246,16 @@ mod tests {
 
     #[test]
     fn json_is_known_by_its_content_type() {
-        for json in ["application/json", "Application/JSON; charset=UTF-8", "application/cloudevents+json", "application/json;x=1"] {
+        for json in [
+            "application/json",
+            "Application/JSON; charset=UTF-8",
+            "application/cloudevents+json",
+            "application/json;x=1",
+        ] {
             assert!(is_json(json), "{json}");
         }
-        for other in ["", "text/plain", "application/jsonp", "text/json", "application/json; charset=latin1"] {
+        for other in ["", "text/plain", "application/jsonp", "text/json", "application/json; charset=latin1"]
+        {
             assert!(!is_json(other), "{other}");
         }
     }

@@ -28,6 +28,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::error::ApiError;
+use crate::foreign;
 
 /// The header that carries a request's id, there and back.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -37,6 +38,7 @@ pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 pub struct Envelope {
     router: Router,
     shared: Arc<Shared>,
+    guarded: bool,
 }
 
 struct Shared {
@@ -57,11 +59,18 @@ impl Envelope {
     ) -> Self {
         let (router, _) = router.split_for_parts();
         let seed = seed(&*app.ids);
-        let router = router
-            .fallback(no_such_route)
-            .method_not_allowed_fallback(method_not_allowed)
-            .with_state(app);
-        Self { router, shared: Arc::new(Shared { timeout, slow, seed, count: AtomicU64::new(0) }) }
+        let router =
+            router.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed).with_state(app);
+        let shared = Arc::new(Shared { timeout, slow, seed, count: AtomicU64::new(0) });
+        Self { router, shared, guarded: false }
+    }
+
+    /// Refuses what web pages of other sites ask for: for a server that serves whoever reaches it, and that browsers on
+    /// its machine do reach.
+    #[must_use]
+    pub fn refuse_foreign_pages(mut self) -> Self {
+        self.guarded = true;
+        self
     }
 }
 
@@ -118,17 +127,12 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let id = self.shared.request_id(request.headers().get(REQUEST_ID));
         let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default());
-        let answered = answer(self.router.clone(), request, Arc::clone(&self.shared), id);
+        let answered = answer(self.clone(), request, id);
         Box::pin(async { Ok(answered.await) }.instrument(span))
     }
 }
 
-async fn answer<B>(
-    mut router: Router,
-    request: Request<B>,
-    shared: Arc<Shared>,
-    id: HeaderValue,
-) -> Response
+async fn answer<B>(envelope: Envelope, request: Request<B>, id: HeaderValue) -> Response
 where
     B: http_body::Body<Data = Bytes> + Send + 'static,
     B::Error: Into<axum::BoxError>,
@@ -136,8 +140,14 @@ where
     // Each request is a line at debug, and no work at all above it.
     let logged = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().path().to_owned(), Instant::now()));
+    let Envelope { mut router, shared, guarded } = envelope;
     let timeout = shared.timeout(request.uri().path());
-    let routed = async { router.call(request).await.unwrap_or_else(|never| match never {}) };
+    let routed = async {
+        match guarded.then(|| foreign::check(request.headers())) {
+            Some(Err(foreign)) => foreign.into_response(),
+            _ => router.call(request).await.unwrap_or_else(|never| match never {}),
+        }
+    };
     let mut response = match tokio::time::timeout(timeout, survive(routed)).await {
         Ok(response) => response,
         Err(_) => ApiError::new(
@@ -167,11 +177,9 @@ where
 async fn survive(routed: impl Future<Output = Response>) -> Response {
     let mut routed = pin!(routed);
     // A handler shares with others only what locks and channels guard, so that a half-done one harms nobody.
-    let polled = poll_fn(|context| {
-        match catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context))) {
-            Ok(poll) => poll.map(Ok),
-            Err(panic) => Poll::Ready(Err(panic)),
-        }
+    let polled = poll_fn(|context| match catch_unwind(AssertUnwindSafe(|| routed.as_mut().poll(context))) {
+        Ok(poll) => poll.map(Ok),
+        Err(panic) => Poll::Ready(Err(panic)),
     });
     match polled.await {
         Ok(response) => response,

@@ -100,8 +100,7 @@ impl ApiError {
         if let Some(allow) = allow.and_then(|allow| allow.to_str().ok()) {
             self.0.problem.detail = format!("{}; it takes {allow}", self.0.problem.detail);
         }
-        let status =
-            StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let status = StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A problem is made of text and numbers, which always serialise.
         let body = serde_json::to_vec(&self.0.problem).unwrap_or_default();
         let mut response = Response::new(Body::from(body));
@@ -131,7 +130,9 @@ impl From<BodyError> for ApiError {
         match error {
             BodyError::NotJson(position) => Self::new(
                 ProblemCode::MalformedJson,
-                format!("expected one JSON object, got text with an error: {position}; mend the body and send it again"),
+                format!(
+                    "expected one JSON object, got text with an error: {position}; mend the body and send it again"
+                ),
             ),
             BodyError::Fields(errors) => Self::fields(errors),
         }
@@ -234,12 +235,14 @@ fn refused(refusal: &Refusal) -> (ProblemCode, &'static str) {
         Refusal::LeaseLost { .. } => {
             (ProblemCode::LeaseLost, "drop this attempt's work and claim the next task")
         }
-        Refusal::CompletedDifferently { .. } => {
-            (ProblemCode::CompletedDifferently, "keep the standing output, or create a new task for another one")
-        }
-        Refusal::Finished { .. } => {
-            (ProblemCode::TransitionRefused, "a finished task needs no cancelling; GET the task to see how it ended")
-        }
+        Refusal::CompletedDifferently { .. } => (
+            ProblemCode::CompletedDifferently,
+            "keep the standing output, or create a new task for another one",
+        ),
+        Refusal::Finished { .. } => (
+            ProblemCode::TransitionRefused,
+            "a finished task needs no cancelling; GET the task to see how it ended",
+        ),
         Refusal::NotFinished { .. } => {
             (ProblemCode::TransitionRefused, "it will run by itself; cancel it first to start it over")
         }
@@ -255,6 +258,8 @@ fn refused(refusal: &Refusal) -> (ProblemCode, &'static str) {
 
 #[cfg(test)]
 mod tests {
+    use baton_model::{Ended, GenerationId, QueueName, State, TaskId, WorkerId};
+
     use super::*;
 
     #[test]
@@ -268,9 +273,55 @@ mod tests {
     #[test]
     fn a_refusal_says_what_to_do_next() {
         let refusal = Refusal::WrongWorker { attempt: 2 };
-        let error = ApiError::from(StoreError::Refused { task: "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".parse().unwrap(), refusal });
+        let error = ApiError::from(StoreError::Refused {
+            task: "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".parse().unwrap(),
+            refusal,
+        });
         assert_eq!(error.code(), ProblemCode::WrongWorker);
         assert!(error.into_problem().detail.contains("; present the worker_id"));
+    }
+
+    #[test]
+    fn each_failure_of_the_store_has_its_code() {
+        let (task, generation) = (TaskId::from_bytes([1; 16]), GenerationId::from_bytes([2; 16]));
+        let cause = || Box::new(std::io::Error::other("secret")) as baton_store::error::Cause;
+        let state = State::Running;
+        let refused = |refusal| StoreError::Refused { task, refusal };
+        for (error, code, status) in [
+            (StoreError::TaskNotFound(task), ProblemCode::TaskNotFound, 404),
+            (StoreError::GenerationNotFound(generation), ProblemCode::GenerationNotFound, 404),
+            (StoreError::WorkerNotFound(WorkerId::from_stored("w")), ProblemCode::WorkerNotFound, 404),
+            (StoreError::QueueNotFound(QueueName::default()), ProblemCode::QueueNotFound, 404),
+            (
+                refused(Refusal::StaleAttempt { presented: 1, current: 2, state }),
+                ProblemCode::StaleAttempt,
+                409,
+            ),
+            (refused(Refusal::WrongWorker { attempt: 1 }), ProblemCode::WrongWorker, 409),
+            (refused(Refusal::LeaseLost { state, how: Ended::Failed }), ProblemCode::LeaseLost, 409),
+            (refused(Refusal::CompletedDifferently { generation }), ProblemCode::CompletedDifferently, 409),
+            (refused(Refusal::Finished { state }), ProblemCode::TransitionRefused, 409),
+            (refused(Refusal::NotFinished { state }), ProblemCode::TransitionRefused, 409),
+            (refused(Refusal::CompletedIsFinal), ProblemCode::TransitionRefused, 409),
+            (refused(Refusal::HistoryFull), ProblemCode::TransitionRefused, 409),
+            (StoreError::BatchRefused { refusals: Vec::new() }, ProblemCode::BatchRefused, 409),
+            (StoreError::IdempotencyConflict { key: "k".into() }, ProblemCode::IdempotencyConflict, 409),
+            (StoreError::BadCursor, ProblemCode::InvalidFields, 422),
+            (StoreError::Busy, ProblemCode::Busy, 503),
+            (StoreError::StorageFull(cause()), ProblemCode::StorageFull, 503),
+            (StoreError::Unavailable(cause()), ProblemCode::StorageUnavailable, 503),
+            (StoreError::Unknown(cause()), ProblemCode::OutcomeUnknown, 503),
+            (StoreError::NewerSchema { found: 2, known: 1 }, ProblemCode::Internal, 500),
+            (StoreError::Corrupt { what: "secret".into(), cause: Some(cause()) }, ProblemCode::Internal, 500),
+        ] {
+            let error = ApiError::from(error);
+            assert_eq!(error.code(), code);
+            let response = error.clone().into_response();
+            assert_eq!(response.status(), status);
+            assert_eq!(response.headers().contains_key(RETRY_AFTER), status == 503);
+            let detail = error.into_problem().detail;
+            assert!(detail.contains(';') && !detail.contains("secret"), "{detail}");
+        }
     }
 
     #[test]

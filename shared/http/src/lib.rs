@@ -6,6 +6,7 @@ pub mod app;
 pub mod body;
 pub mod envelope;
 pub mod error;
+mod foreign;
 pub mod idempotency;
 pub mod path;
 pub mod query;

@@ -5,8 +5,8 @@ use std::str::FromStr;
 use axum::extract::FromRequestParts;
 use baton_api::FieldError;
 use baton_model::{Expected, limits};
-use baton_store::query::Cursor;
 use baton_store::PageRequest;
+use baton_store::query::Cursor;
 use http::request::Parts;
 
 use crate::error::ApiError;
@@ -64,8 +64,13 @@ impl QueryFields {
     /// The page: `cursor` and `limit`.
     pub fn page(&mut self) -> PageRequest {
         let cursor = self.text("cursor");
-        if let Some(cursor) = cursor.as_ref().filter(|cursor| cursor.is_empty() || cursor.len() > CURSOR_BYTES) {
-            self.refuse("cursor", Expected::text("the next_cursor of an earlier page of the same query", cursor));
+        if let Some(cursor) =
+            cursor.as_ref().filter(|cursor| cursor.is_empty() || cursor.len() > CURSOR_BYTES)
+        {
+            self.refuse(
+                "cursor",
+                Expected::text("the next_cursor of an earlier page of the same query", cursor),
+            );
         }
         let limit = self.text("limit").and_then(|text| {
             let limit = text.parse().ok().filter(|limit| (1..=limits::PAGE).contains(limit));

@@ -55,8 +55,8 @@ pub async fn serve(
         };
         match accepted {
             Ok(Some((stream, permit))) => {
-                let connection = builder
-                    .serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()));
+                let connection =
+                    builder.serve_connection(TokioIo::new(stream), TowerToHyperService::new(service.clone()));
                 let connection = graceful.watch(connection);
                 connections.spawn(async move {
                     // A connection that breaks concerns its client alone.
@@ -77,7 +77,10 @@ pub async fn serve(
     drop(listener);
     let answered = tokio::time::timeout(options.grace, graceful.shutdown()).await.is_ok();
     if !answered {
-        tracing::warn!(connections = connections.len(), "the grace is over; breaking off what is not answered");
+        tracing::warn!(
+            connections = connections.len(),
+            "the grace is over; breaking off what is not answered"
+        );
     }
     connections.shutdown().await;
     answered

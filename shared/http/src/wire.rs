@@ -46,11 +46,19 @@ fn keep_first_of_each<T: PartialEq + Clone>(names: &mut Vec<T>) {
 }
 
 /// What a claim found, as of `now`; `queues` and `types` are those that it named.
-pub fn claim_view(answer: ClaimAnswer, queues: &[QueueName], types: &[TaskType], now: Timestamp) -> ClaimView {
+pub fn claim_view(
+    answer: ClaimAnswer,
+    queues: &[QueueName],
+    types: &[TaskType],
+    now: Timestamp,
+) -> ClaimView {
     match answer {
         ClaimAnswer::Leased(tasks) => {
             log_claims(&tasks);
-            ClaimView { tasks: tasks.into_iter().map(|task| TaskView::new(task, now)).collect(), nothing: None }
+            ClaimView {
+                tasks: tasks.into_iter().map(|task| TaskView::new(task, now)).collect(),
+                nothing: None,
+            }
         }
         ClaimAnswer::Nothing(nothing) => {
             ClaimView { tasks: Vec::new(), nothing: Some(nothing_view(nothing, queues, types)) }
@@ -93,7 +101,9 @@ fn nothing_view(nothing: Nothing, queues: &[QueueName], types: &[TaskType]) -> N
         }
         Nothing::AtCap { active, cap } => (
             "at_cap".to_owned(),
-            format!("the worker holds {active} tasks and may hold {cap}; finish one, or claim with a larger capacity"),
+            format!(
+                "the worker holds {active} tasks and may hold {cap}; finish one, or claim with a larger capacity"
+            ),
         ),
         Nothing::Paused { queues } => (
             "paused".to_owned(),
@@ -105,7 +115,8 @@ fn nothing_view(nothing: Nothing, queues: &[QueueName], types: &[TaskType]) -> N
         }
         Nothing::RequestSpent => (
             "request_spent".to_owned(),
-            "this request_id was answered before, and its leases are gone since; claim with a fresh one".to_owned(),
+            "this request_id was answered before, and its leases are gone since; claim with a fresh one"
+                .to_owned(),
         ),
     };
     view

@@ -28,12 +28,7 @@ impl LocalDoorbell {
     }
 
     /// Puts a claim of `worker` at the end of the line: for tasks of `queues`, and of `types` unless empty.
-    pub fn wait(
-        self: &Arc<Self>,
-        worker: &WorkerId,
-        queues: &[QueueName],
-        types: &[TaskType],
-    ) -> Waiting {
+    pub fn wait(self: &Arc<Self>, worker: &WorkerId, queues: &[QueueName], types: &[TaskType]) -> Waiting {
         let bell = Arc::new(Notify::new());
         let id = self.line().join(Waiter {
             worker: worker.clone(),
@@ -277,7 +272,8 @@ impl Line {
     fn wake_all(&mut self, queue: &QueueName, task_type: Option<&TaskType>) {
         let Some(lane) = self.lanes.get(queue) else { return };
         let typed = lane.typed.iter().filter(|(of, _)| task_type.is_none_or(|wanted| wanted == *of));
-        let all: BTreeSet<u64> = lane.any.iter().chain(typed.flat_map(|(_, places)| places)).copied().collect();
+        let all: BTreeSet<u64> =
+            lane.any.iter().chain(typed.flat_map(|(_, places)| places)).copied().collect();
         for id in all {
             self.wake(id, None);
         }

@@ -133,8 +133,9 @@ pub struct Sources {
 impl Sources {
     /// The process's environment, with a file and flags still to be named.
     pub fn from_environment() -> Self {
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.to_string_lossy().into_owned())));
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
         Self { environment: environment.collect(), ..Self::default() }
     }
 }
@@ -163,7 +164,10 @@ impl Settings {
             .add_source(environment_layer(&keys, &sources.environment))
             .add_source(flag_layer(&sources.flags))
             .build()
-            .map_err(|error| SettingsError::File { what: "the settings".to_owned(), cause: Box::new(error) })?;
+            .map_err(|error| SettingsError::File {
+                what: "the settings".to_owned(),
+                cause: Box::new(error),
+            })?;
         read_all(&config)
     }
 }

@@ -14,7 +14,7 @@ use crate::settings::{LogFormat, LogSettings};
 
 pub use writer::{LogGuard, LogWriter};
 
-/// Starts logging to stderr. Keep the guard until the end: dropping it writes what is still in the buffer.
+/// Starts logging to stderr, panics included. Keep the guard until the end: dropping it writes what is still in the buffer.
 ///
 /// # Errors
 /// If logging has been started before in this process, or its thread cannot be started.
@@ -30,7 +30,21 @@ pub fn start(settings: &LogSettings) -> Result<LogGuard, TelemetryError> {
     let (writer, guard) = LogWriter::start(std::io::stderr())?;
     tracing::subscriber::set_global_default(subscriber(settings, json, colour, writer))
         .map_err(|_| TelemetryError::StartedBefore)?;
+    std::panic::set_hook(Box::new(log_panic));
     Ok(guard)
+}
+
+/// A panic as a log line like any other, and not as text among JSON.
+fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
+    let location = panic.location().map(tracing::field::display);
+    let thread = std::thread::current();
+    let message = panic.payload_as_str().unwrap_or("(no message)");
+    tracing::error!(
+        location,
+        thread = thread.name(),
+        panic = message,
+        "the program has a fault: it panicked"
+    );
 }
 
 /// What [`start`] sets up, for one thread or one test: the events that `settings` let through, written to `writer`.

@@ -120,12 +120,14 @@ fn one_queue(
                  WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after > ?3 LIMIT ?4)",
             )?
             .query_row(key, |row| row.get::<_, u64>(0))?;
+        // A task may have been due before it was created; it has been ready from then on only.
         let due: Option<i64> = db
             .prepare_cached(
-                "SELECT min(run_after) FROM task INDEXED BY task_ready \
-                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3",
+                "SELECT max(run_after, created_at) FROM task INDEXED BY task_ready \
+                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 ORDER BY run_after, id LIMIT 1",
             )?
-            .query_row(params![queue.as_str(), priority.code(), now.as_millis()], |row| row.get(0))?;
+            .query_row(params![queue.as_str(), priority.code(), now.as_millis()], |row| row.get(0))
+            .optional()?;
         first_due = match (first_due, due) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),

@@ -51,7 +51,9 @@ pub(crate) struct Client {
     host: HeaderValue,
     worker: String,
     queue: String,
-    named_claims: bool,
+    /// What the names of its claims begin with, if they have any: its own, as a name that was used before gives no
+    /// new task.
+    claim_names: Option<String>,
     claims: u64,
     /// How long each request took, in microseconds.
     pub(crate) times: Vec<(Operation, u32)>,
@@ -100,7 +102,7 @@ impl Client {
             host,
             worker,
             queue,
-            named_claims,
+            claim_names: named_claims.then(|| format!("{:016x}", rand::random::<u64>())),
             claims: 0,
             times: Vec::new(),
             given: Vec::new(),
@@ -178,10 +180,9 @@ impl Client {
 
     fn claim_body(&mut self) -> String {
         self.claims += 1;
-        let name = match self.named_claims {
-            true => format!(r#","request_id":"{}.{}""#, self.worker, self.claims),
-            false => String::new(),
-        };
+        let name =
+            self.claim_names.as_ref().map(|names| format!(r#","request_id":"{names}.{}""#, self.claims));
+        let name = name.unwrap_or_default();
         format!(r#"{{"worker_id":"{}","queues":["{}"],"lease_seconds":600{name}}}"#, self.worker, self.queue)
     }
 

@@ -21,6 +21,9 @@ use crate::text;
 
 use report::{PhaseReport, Report};
 
+/// How long a server with a backlog works before it is measured.
+const WARM_UP: Duration = Duration::from_secs(2);
+
 #[derive(Args)]
 #[command(after_help = "Examples:
   baton bench                                       its own server, on a database in the temporary folder
@@ -82,6 +85,10 @@ pub(crate) struct Until {
 }
 
 impl Until {
+    fn after(length: Duration) -> Self {
+        Self { deadline: Some(Instant::now() + length), rounds: None }
+    }
+
     /// Whether one more round may begin.
     pub(crate) fn go_on(&self) -> bool {
         let in_time = self.deadline.is_none_or(|deadline| Instant::now() < deadline);
@@ -173,6 +180,8 @@ impl Bench {
         context.out.note(&format!("a backlog of {backlog}: creating it (not measured)"));
         let begun = Instant::now();
         phases::preload(&bench, backlog).await?;
+        // The store has a large write behind it: let it come to rest before it is measured.
+        phases::backlog(&bench, backlog, Arc::new(Until::after(WARM_UP.min(self.duration)))).await?;
         context
             .out
             .note(&format!("a backlog of {backlog}: created in {}; measuring", text::span(begun.elapsed())));

@@ -22,7 +22,7 @@ use tempfile::TempDir;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Quick to notice what happens to workers.
-pub const QUICK: &[(&str, &str)] = &[
+pub(crate) const QUICK: &[(&str, &str)] = &[
     ("BATON_LEASES_HEARTBEAT_TIMEOUT_SECONDS", "5"),
     ("BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS", "0.2"),
     ("BATON_LEASES_FORGET_GRACE_SECONDS", "1"),
@@ -30,17 +30,17 @@ pub const QUICK: &[(&str, &str)] = &[
 ];
 
 /// As a server is by default, but with frequent heartbeats.
-pub const PATIENT: &[(&str, &str)] = &[("BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS", "0.2")];
+pub(crate) const PATIENT: &[(&str, &str)] = &[("BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS", "0.2")];
 
 /// A process that ends with the test.
-pub struct Running(pub Child);
+pub(crate) struct Running(pub(crate) Child);
 
 impl Running {
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.0.id().try_into().unwrap()), signal).unwrap();
     }
 
-    pub fn wait(&mut self) -> ExitStatus {
+    pub(crate) fn wait(&mut self) -> ExitStatus {
         until("the process ends", || self.0.try_wait().unwrap())
     }
 }
@@ -52,33 +52,33 @@ impl Drop for Running {
     }
 }
 
-pub struct World {
-    pub url: String,
-    pub folder: TempDir,
+pub(crate) struct World {
+    pub(crate) url: String,
+    pub(crate) folder: TempDir,
     settings: &'static [(&'static str, &'static str)],
     server: Running,
 }
 
 impl World {
-    pub fn new(settings: &'static [(&'static str, &'static str)]) -> Self {
+    pub(crate) fn new(settings: &'static [(&'static str, &'static str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let (server, url) = serve(folder.path(), settings, "127.0.0.1:0");
         Self { url, folder, settings, server }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
     /// A command of the tool, against this world's server.
-    pub fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = tool();
         command.args(arguments).env("BATON_URL", &self.url);
         command
     }
 
     /// What a command answers as JSON; it must succeed.
-    pub fn json(&self, arguments: &[&str]) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let output = self.command(arguments).args(["-o", "json"]).output().unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", told(&output));
         serde_json::from_slice(&output.stdout)
@@ -86,17 +86,17 @@ impl World {
     }
 
     /// Creates a task; the answer is its id.
-    pub fn create(&self, arguments: &[&str]) -> String {
+    pub(crate) fn create(&self, arguments: &[&str]) -> String {
         let created = self.json(&[&["task", "create", "--type", "test"], arguments].concat());
         created["id"].as_str().unwrap().to_owned()
     }
 
-    pub fn task(&self, id: &str) -> Value {
+    pub(crate) fn task(&self, id: &str) -> Value {
         self.json(&["task", "show", id])
     }
 
     /// Waits until a task has this status; the answer is all there is to know of it.
-    pub fn becomes(&self, id: &str, status: &str) -> Value {
+    pub(crate) fn becomes(&self, id: &str, status: &str) -> Value {
         let begun = Instant::now();
         loop {
             let detail = self.task(id);
@@ -109,35 +109,39 @@ impl World {
     }
 
     /// Starts a worker named `w1` that runs this script for each task of the default queue.
-    pub fn worker(&self, script: &str) -> Running {
+    pub(crate) fn worker(&self, script: &str) -> Running {
         self.worker_with(&[], script)
     }
 
-    pub fn worker_with(&self, arguments: &[&str], script: &str) -> Running {
+    pub(crate) fn worker_with(&self, arguments: &[&str], script: &str) -> Running {
+        self.worker_named("w1", arguments, script)
+    }
+
+    pub(crate) fn worker_named(&self, name: &str, arguments: &[&str], script: &str) -> Running {
         let log = std::fs::File::options().create(true).append(true).open(self.path("worker.log")).unwrap();
-        let mut command = self.command(&["worker", "run", "--id", "w1"]);
+        let mut command = self.command(&["worker", "run", "--id", name]);
         command.args(arguments).args(["--", "sh", "-c", script]);
         command.current_dir(self.folder.path()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
         Running(command.spawn().unwrap())
     }
 
-    pub fn worker_log(&self) -> String {
+    pub(crate) fn worker_log(&self) -> String {
         std::fs::read_to_string(self.path("worker.log")).unwrap()
     }
 
-    pub fn kill_server(&mut self) {
+    pub(crate) fn kill_server(&mut self) {
         self.server.signal(Signal::SIGKILL);
         self.server.wait();
     }
 
     /// Ends the server as an operator does; the answer is how it ended.
-    pub fn end_server(&mut self) -> ExitStatus {
+    pub(crate) fn end_server(&mut self) -> ExitStatus {
         self.server.signal(Signal::SIGTERM);
         self.server.wait()
     }
 
     /// Starts it again, on the same address and database.
-    pub fn restart_server(&mut self) {
+    pub(crate) fn restart_server(&mut self) {
         let address = self.url.strip_prefix("http://").unwrap().to_owned();
         let (server, _) = serve(self.folder.path(), self.settings, &address);
         self.server = server;
@@ -145,10 +149,11 @@ impl World {
 }
 
 /// The tool in a known environment.
-pub fn tool() -> Command {
+pub(crate) fn tool() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
-    let inherited = std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BATON_"));
-    inherited.for_each(|(name, _)| drop(command.env_remove(name)));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BATON_")) {
+        command.env_remove(name);
+    }
     command.env_remove("COLUMNS").env_remove("NO_COLOR").stdin(Stdio::null());
     command
 }
@@ -168,7 +173,7 @@ fn serve(folder: &Path, settings: &[(&str, &str)], address: &str) -> (Running, S
 }
 
 /// Looks again and again until there is an answer.
-pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let begun = Instant::now();
     loop {
         if let Some(seen) = look() {
@@ -180,7 +185,7 @@ pub fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// Waits until a script has written its process ids (one word each) into a file.
-pub fn pids(file: &Path, count: usize) -> Vec<i32> {
+pub(crate) fn pids(file: &Path, count: usize) -> Vec<i32> {
     until("the process ids are written", || {
         let text = std::fs::read_to_string(file).ok()?;
         let pids: Vec<i32> = text.split_whitespace().map(|pid| pid.parse().unwrap()).collect();
@@ -189,18 +194,18 @@ pub fn pids(file: &Path, count: usize) -> Vec<i32> {
 }
 
 /// Whether a process is there; one that has ended but was not waited for does not count.
-pub fn alive(pid: i32) -> bool {
+pub(crate) fn alive(pid: i32) -> bool {
     let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')));
     kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH) && !zombie
 }
 
-pub fn told(output: &Output) -> String {
+pub(crate) fn told(output: &Output) -> String {
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
     format!("{}\nstdout: {}\nstderr: {}", output.status, text(&output.stdout), text(&output.stderr))
 }
 
 /// The kinds of a task's events, in order.
-pub fn events(detail: &Value) -> Vec<&str> {
+pub(crate) fn events(detail: &Value) -> Vec<&str> {
     detail["history"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect()
 }

@@ -1,10 +1,9 @@
 //! Creating tasks over HTTP.
 
-
+use crate::world::{self, World};
 use axum::body::Body;
 use http::Request;
 use serde_json::{Value, json};
-use crate::world::{self, World};
 
 const ID: &str = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
 
@@ -47,8 +46,12 @@ async fn a_task_for_later_shows_as_created() {
     let world = World::new();
     let answer = world.post("/v1/tasks", json!({"type": "a", "delay_seconds": 60})).await.json();
     assert_eq!(answer["status"], "created");
-    let answer = world.post("/v1/tasks", json!({"type": "a", "run_after": "2030-01-01T00:00:00Z"})).await.json();
-    assert_eq!((&answer["status"], &answer["run_after"]), (&json!("created"), &json!("2030-01-01T00:00:00.000Z")));
+    let answer =
+        world.post("/v1/tasks", json!({"type": "a", "run_after": "2030-01-01T00:00:00Z"})).await.json();
+    assert_eq!(
+        (&answer["status"], &answer["run_after"]),
+        (&json!("created"), &json!("2030-01-01T00:00:00.000Z"))
+    );
 }
 
 #[tokio::test]
@@ -62,8 +65,20 @@ async fn every_wrong_field_is_named_at_once() {
     let mut fields = world.post("/v1/tasks", task).await.wrong_fields();
     fields.sort();
     let mut expected = [
-        "backoff.factor", "backoff.x", "colour", "delay_seconds", "description", "domain", "drift_score", "id",
-        "max_attempts", "priority", "queue", "run_after", "timeout_seconds", "type",
+        "backoff.factor",
+        "backoff.x",
+        "colour",
+        "delay_seconds",
+        "description",
+        "domain",
+        "drift_score",
+        "id",
+        "max_attempts",
+        "priority",
+        "queue",
+        "run_after",
+        "timeout_seconds",
+        "type",
     ];
     expected.sort_unstable();
     assert_eq!(fields, expected);
@@ -72,16 +87,19 @@ async fn every_wrong_field_is_named_at_once() {
 }
 
 async fn keyed(world: &World, path: &str, key: &str, body: Value) -> world::Answer {
-    let request = Request::post(path).header("content-type", "application/json").header("idempotency-key", key);
+    let request =
+        Request::post(path).header("content-type", "application/json").header("idempotency-key", key);
     world.send(request.body(Body::from(body.to_string())).unwrap()).await
 }
 
 #[tokio::test]
 async fn a_repeated_request_creates_nothing_and_answers_the_same() {
     let world = World::new();
-    let first = keyed(&world, "/v1/tasks", "order-17", json!({"type": "a", "params": {"x": 1, "y": 2}})).await;
+    let first =
+        keyed(&world, "/v1/tasks", "order-17", json!({"type": "a", "params": {"x": 1, "y": 2}})).await;
     world.advance(std::time::Duration::from_secs(3_600));
-    let again = keyed(&world, "/v1/tasks", "order-17", json!({"params": {"y": 2, "x": 1}, "type": "a"})).await;
+    let again =
+        keyed(&world, "/v1/tasks", "order-17", json!({"params": {"y": 2, "x": 1}, "type": "a"})).await;
     assert_eq!((first.status, again.status), (http::StatusCode::CREATED, http::StatusCode::CREATED));
     assert_eq!(first.text(), again.text());
     assert!(!first.headers.contains_key("idempotency-replayed"));
@@ -112,7 +130,8 @@ async fn a_chosen_id_counts_once() {
     assert_eq!((first.status.as_u16(), again.status.as_u16()), (201, 201));
     assert_eq!(first.text(), again.text());
     assert_eq!(again.headers["idempotency-replayed"], "true");
-    let problem = world.post("/v1/tasks", json!({"id": ID, "type": "b"})).await.problem(409, "task_id_conflict");
+    let problem =
+        world.post("/v1/tasks", json!({"id": ID, "type": "b"})).await.problem(409, "task_id_conflict");
     assert_eq!(problem["errors"][0]["field"], "id");
 }
 
@@ -140,12 +159,14 @@ async fn an_atomic_batch_is_created_whole_or_not_at_all() {
 async fn a_batch_that_is_not_atomic_tells_of_each_task_in_order() {
     let world = World::new();
     world.create(json!({"id": ID, "type": "a"})).await;
-    let tasks = json!([{"type": "a"}, {"typ": "a"}, {"id": ID, "type": "b"}, {"id": ID, "type": "a"}, {"type": "c"}]);
+    let tasks =
+        json!([{"type": "a"}, {"typ": "a"}, {"id": ID, "type": "b"}, {"id": ID, "type": "a"}, {"type": "c"}]);
     let answer = world.post("/v1/tasks/batch", json!({"atomic": false, "tasks": tasks})).await;
     assert_eq!(answer.status, 200);
     let answer = answer.json();
     assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(3), &json!(2)), "{answer}");
-    let codes: Vec<_> = (0..5).map(|i| answer["items"][i]["problem"]["code"].as_str().unwrap_or("-")).collect();
+    let codes: Vec<_> =
+        (0..5).map(|i| answer["items"][i]["problem"]["code"].as_str().unwrap_or("-")).collect();
     assert_eq!(codes, ["-", "invalid_fields", "task_id_conflict", "-", "-"]);
     let errors = &answer["items"][1]["problem"]["errors"];
     assert_eq!((&errors[0]["field"], &errors[1]["field"]), (&json!("tasks[1].type"), &json!("tasks[1].typ")));

@@ -66,7 +66,10 @@ fn each_problem_code_has_its_page_and_each_page_its_code() {
     for code in ProblemCode::ALL {
         let page = baton_server::error_page(*code);
         assert_eq!(page, std::fs::read_to_string(docs().join(format!("errors/{code}.md"))).unwrap());
-        assert!(page.starts_with(&format!("# {}\n\n`{code}` · HTTP {} ", code.title(), code.status())), "{code}");
+        assert!(
+            page.starts_with(&format!("# {}\n\n`{code}` · HTTP {} ", code.title(), code.status())),
+            "{code}"
+        );
         for part in ["## What happened\n", "## Why\n", "## What to do\n", "## Example\n"] {
             assert!(page.contains(part), "{code} lacks {part}");
         }

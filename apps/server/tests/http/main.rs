@@ -1,7 +1,14 @@
 //! The server as its callers meet it: through all layers, over a real store.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's helpers may fail the test"
+)]
 
 mod create;
 mod documents;
+mod events;
 mod malformed;
 mod operations;
 mod queries;

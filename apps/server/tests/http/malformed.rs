@@ -30,8 +30,26 @@ impl Generator {
         let task = self.task.clone();
         let long = "9".repeat(self.random.random_range(200..5_000));
         let odd = [
-            task.as_str(), "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f", "0", "..", ".", "%2e%2e", "%00", "%ff%fe", "a%2fb",
-            "a;b", "*", "-1", "%F0%9F%92%A9", "null", "{id}", ":id", "'%20or%201=1--", "$(x)", "%0d%0aX:%20y", &long,
+            task.as_str(),
+            "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f",
+            "0",
+            "..",
+            ".",
+            "%2e%2e",
+            "%00",
+            "%ff%fe",
+            "a%2fb",
+            "a;b",
+            "*",
+            "-1",
+            "%F0%9F%92%A9",
+            "null",
+            "{id}",
+            ":id",
+            "'%20or%201=1--",
+            "$(x)",
+            "%0d%0aX:%20y",
+            &long,
             "w",
         ];
         self.pick(&odd).to_owned()
@@ -40,8 +58,16 @@ impl Generator {
     fn path(&mut self) -> String {
         let id = self.id();
         let query = match self.random.random_range(0..4) {
-            0 => format!("?{}={}", self.pick(&["limit", "cursor", "status", "type", "prefix", "x", "", "a[]"]), self.id()),
-            1 => format!("?{}&{}", self.pick(&["limit=0", "limit=1e9", "cursor=%00", "status=,,,", "=", "&&"]), self.id()),
+            0 => format!(
+                "?{}={}",
+                self.pick(&["limit", "cursor", "status", "type", "prefix", "x", "", "a[]"]),
+                self.id()
+            ),
+            1 => format!(
+                "?{}&{}",
+                self.pick(&["limit=0", "limit=1e9", "cursor=%00", "status=,,,", "=", "&&"]),
+                self.id()
+            ),
             _ => String::new(),
         };
         let path = match self.random.random_range(0..24) {
@@ -57,7 +83,10 @@ impl Generator {
             }
             17 => format!("/v1/workers/{id}/{}", self.pick(&["drain", "stop", "run"])),
             18 => format!("/v1/queues/{id}/{}", self.pick(&["pause", "resume"])),
-            19 => format!("/v1/{}", self.pick(&["task-ids", "generations", "workers", "queues", "stats", "logs"])),
+            19 => format!(
+                "/v1/{}",
+                self.pick(&["task-ids", "generations", "workers", "queues", "stats", "logs"])
+            ),
             20 => format!("/v1/{}/{id}", self.pick(&["generations", "workers", "queues", "tasks"])),
             21 => format!("/errors/{id}"),
             22 => format!("/{id}//{id}"),
@@ -74,7 +103,14 @@ impl Generator {
             3 => json!(self.random.random::<f64>() * 1e300),
             4 => json!(-1),
             5 => json!("x".repeat(self.random.random_range(0..2_000))),
-            6 => json!(self.pick(&["a\u{0}b", "🦀", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f", "9999-99-99", "high", "w"])),
+            6 => json!(self.pick(&[
+                "a\u{0}b",
+                "🦀",
+                "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f",
+                "9999-99-99",
+                "high",
+                "w"
+            ])),
             7 if depth < 4 => (0..self.random.random_range(0..5)).map(|_| self.value(depth + 1)).collect(),
             8 if depth < 4 => self.object(depth + 1),
             _ => json!(self.random.random_range(0..3)),
@@ -83,10 +119,43 @@ impl Generator {
 
     fn object(&mut self, depth: u32) -> Value {
         let fields = [
-            "id", "type", "queue", "project", "priority", "params", "description", "domain", "drift_score", "run_after",
-            "delay_seconds", "max_attempts", "timeout_seconds", "backoff", "worker_id", "session_id", "queues", "types",
-            "max_tasks", "capacity", "lease_seconds", "wait_seconds", "request_id", "attempt", "error", "retryable",
-            "claim", "running", "readings", "labels", "logs", "by", "reason", "limit", "atomic", "tasks", "result",
+            "id",
+            "type",
+            "queue",
+            "project",
+            "priority",
+            "params",
+            "description",
+            "domain",
+            "drift_score",
+            "run_after",
+            "delay_seconds",
+            "max_attempts",
+            "timeout_seconds",
+            "backoff",
+            "worker_id",
+            "session_id",
+            "queues",
+            "types",
+            "max_tasks",
+            "capacity",
+            "lease_seconds",
+            "wait_seconds",
+            "request_id",
+            "attempt",
+            "error",
+            "retryable",
+            "claim",
+            "running",
+            "readings",
+            "labels",
+            "logs",
+            "by",
+            "reason",
+            "limit",
+            "atomic",
+            "tasks",
+            "result",
         ];
         let count = self.random.random_range(0..8);
         (0..count).map(|_| (self.pick(&fields).to_owned(), self.value(depth))).collect()
@@ -119,7 +188,9 @@ impl Generator {
     fn request(&mut self) -> Option<Request<Body>> {
         let odd = self.random.random_range(0..10) == 0;
         let method = if odd {
-            self.pick(&["PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW", "get", "A-Z!"])
+            self.pick(&[
+                "PUT", "DELETE", "PATCH", "HEAD", "OPTIONS", "TRACE", "CONNECT", "BREW", "get", "A-Z!",
+            ])
         } else {
             self.pick(&["POST", "POST", "POST", "GET"])
         };
@@ -127,7 +198,14 @@ impl Generator {
         let mut request = Request::new(Body::from(self.body()));
         *request.method_mut() = Method::from_bytes(method.as_bytes()).ok()?;
         *request.uri_mut() = path;
-        let content_type = self.pick(&["application/json", "application/json", "application/json", "text/plain", "", "\u{7f}"]);
+        let content_type = self.pick(&[
+            "application/json",
+            "application/json",
+            "application/json",
+            "text/plain",
+            "",
+            "\u{7f}",
+        ]);
         for (name, value) in [
             ("content-type", content_type),
             ("idempotency-key", self.pick(&["k", "", "a b", "🦀"])),

@@ -110,7 +110,10 @@ async fn what_a_lost_worker_held_is_taken_back() {
     assert_eq!(world.task(&kept).await["task"]["status"], "running");
     let late = json!({"worker_id": "dead", "attempt": 1});
     world.post(&format!("/v1/tasks/{lost}/complete"), late).await.problem(409, "lease_lost");
-    assert_eq!(world.post("/v1/reap", json!({"limit": 0, "worker": 1})).await.wrong_fields(), ["limit", "worker"]);
+    assert_eq!(
+        world.post("/v1/reap", json!({"limit": 0, "worker": 1})).await.wrong_fields(),
+        ["limit", "worker"]
+    );
 }
 
 #[tokio::test]

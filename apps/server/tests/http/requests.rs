@@ -16,7 +16,9 @@ use crate::world::{Answer, World};
 #[tokio::test]
 async fn unknown_routes_and_methods_are_problems() {
     let world = World::new();
-    for path in ["/", "/v1", "/v1/task", "/v1/tasks/", "//v1/tasks", "/v1/tasks/a/b/c", "/errors/", "/V1/tasks"] {
+    for path in
+        ["/", "/v1", "/v1/task", "/v1/tasks/", "//v1/tasks", "/v1/tasks/a/b/c", "/errors/", "/V1/tasks"]
+    {
         world.get(path).await.problem(404, "route_not_found");
     }
     for (method, path, allow) in [
@@ -26,7 +28,8 @@ async fn unknown_routes_and_methods_are_problems() {
         ("OPTIONS", "/v1/stats", "GET,HEAD"),
         ("BREW", "/livez", "GET,HEAD"),
     ] {
-        let answer = world.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await;
+        let answer =
+            world.send(Request::builder().method(method).uri(path).body(Body::empty()).unwrap()).await;
         let problem = answer.problem(405, "method_not_allowed");
         let named: BTreeSet<&str> = answer.headers["allow"].to_str().unwrap().split(',').collect();
         assert_eq!(named, allow.split(',').collect(), "{method} {path}");
@@ -65,7 +68,12 @@ async fn a_body_must_be_said_to_be_json() {
         }
         world.send(request.body(Body::from("{\"type\":\"a\"}")).unwrap()).await
     };
-    for wrong in [None, Some("text/plain"), Some("application/x-www-form-urlencoded"), Some("application/json; charset=latin1")] {
+    for wrong in [
+        None,
+        Some("text/plain"),
+        Some("application/x-www-form-urlencoded"),
+        Some("application/json; charset=latin1"),
+    ] {
         send(wrong).await.problem(415, "unsupported_media_type");
     }
     for right in ["application/json", "application/json; charset=utf-8", "APPLICATION/JSON"] {
@@ -82,7 +90,10 @@ async fn a_body_that_is_too_large_is_refused_with_both_sizes() {
     let large = vec![b' '; most + 1];
     let problem = world.post_text("/v1/tasks", large.clone()).await.problem(413, "payload_too_large");
     let detail = problem["detail"].as_str().unwrap();
-    assert!(detail.starts_with(&format!("expected a body of at most {most} bytes, got {} bytes", most + 1)), "{detail}");
+    assert!(
+        detail.starts_with(&format!("expected a body of at most {most} bytes, got {} bytes", most + 1)),
+        "{detail}"
+    );
     world.post_text("/v1/tasks/batch", large.clone()).await.problem(413, "payload_too_large");
     world.post_text("/v1/claims", large).await.problem(413, "payload_too_large");
     // The body fits, the params do not.

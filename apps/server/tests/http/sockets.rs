@@ -6,6 +6,8 @@ use std::time::Duration;
 use baton_runtime::{Clock, LocalDoorbell, RandomIds, Settings, Sources, SystemClock};
 use baton_server::{Running, Server};
 use baton_store_sqlite::{Options, SqliteStore};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -29,7 +31,8 @@ async fn site(settings: &[(&str, &str)]) -> Site {
     let doorbell = LocalDoorbell::new(Arc::clone(&clock));
     let rung = Arc::clone(&doorbell);
     let store = SqliteStore::open(&dir.path().join("baton.db"), Options::default(), rung).unwrap();
-    let running = Server::start(&settings, Arc::new(store), Arc::clone(&doorbell), clock, Arc::new(RandomIds));
+    let running =
+        Server::start(&settings, Arc::new(store), Arc::clone(&doorbell), clock, Arc::new(RandomIds));
     Site { running: running.await.unwrap(), doorbell, _dir: dir }
 }
 
@@ -54,7 +57,7 @@ impl Connection {
     async fn send(&mut self, method: &str, path: &str, body: &str) {
         let length = body.len();
         let head = format!(
-            "{method} {path} HTTP/1.1\r\nhost: baton\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
         );
         self.0.write_all(format!("{head}{body}").as_bytes()).await.unwrap();
     }
@@ -116,7 +119,8 @@ async fn a_waiting_claim_on_one_connection_is_woken_by_a_task_on_another() {
 #[tokio::test]
 async fn a_connection_that_breaks_while_its_claim_waits_strands_no_task() {
     let site = site(&[]).await;
-    let (mut gone, mut stays, mut producer) = (site.connect().await, site.connect().await, site.connect().await);
+    let (mut gone, mut stays, mut producer) =
+        (site.connect().await, site.connect().await, site.connect().await);
     gone.send("POST", "/v1/claims", r#"{"worker_id":"gone","wait_seconds":20}"#).await;
     site.waiting(1).await;
     stays.send("POST", "/v1/claims", r#"{"worker_id":"stays","wait_seconds":20}"#).await;
@@ -140,7 +144,7 @@ async fn a_server_that_stops_answers_waiting_claims_and_what_is_half_sent() {
     }
     site.waiting(5).await;
     let mut half = site.connect().await;
-    let head = "POST /v1/tasks HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{\"type\"";
+    let head = "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{\"type\"";
     half.0.write_all(head.as_bytes()).await.unwrap();
     let mut idle = site.connect().await;
     idle.ask("GET", "/livez", "").await;
@@ -163,7 +167,7 @@ async fn a_server_that_stops_answers_waiting_claims_and_what_is_half_sent() {
 async fn a_server_does_not_wait_longer_than_its_grace() {
     let site = site(&[("server.shutdown_grace_seconds", "0.2")]).await;
     let mut stuck = site.connect().await;
-    let head = "POST /v1/tasks HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{";
+    let head = "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{";
     stuck.0.write_all(head.as_bytes()).await.unwrap();
     // The server has the request once it has answered one that was sent later.
     site.connect().await.ask("GET", "/livez", "").await;
@@ -175,13 +179,14 @@ async fn a_server_does_not_wait_longer_than_its_grace() {
 async fn a_body_that_does_not_come_is_given_up() {
     let site = site(&[("server.request_timeout_seconds", "1")]).await;
     let mut slow = site.connect().await;
-    let head = "POST /v1/tasks HTTP/1.1\r\nhost: b\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{";
+    let head = "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 12\r\n\r\n{";
     slow.0.write_all(head.as_bytes()).await.unwrap();
     let (head, problem) = timeout(SOON, slow.answer()).await.expect("given up").expect("answered");
     assert!(head.starts_with("HTTP/1.1 408"), "{head}");
     assert_eq!(problem["code"], "request_timeout");
     // A claim may take as long as it waits, besides.
-    let (head, _) = site.connect().await.ask("POST", "/v1/claims", r#"{"worker_id":"w","wait_seconds":2}"#).await;
+    let (head, _) =
+        site.connect().await.ask("POST", "/v1/claims", r#"{"worker_id":"w","wait_seconds":2}"#).await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 }
 
@@ -194,6 +199,50 @@ async fn a_large_body_is_read_away_so_that_its_sender_gets_the_answer() {
     assert!(head.starts_with("HTTP/1.1 413"), "{head}");
     assert!(problem["detail"].as_str().unwrap().contains("got 5242880 bytes"), "{problem}");
     connection.ask("GET", "/livez", "").await;
+}
+
+#[tokio::test]
+async fn web_pages_of_other_sites_are_refused() {
+    let site = site(&[]).await;
+    let mut connection = site.connect().await;
+    for header in ["host: tasks.example.org", "host: localhost\r\norigin: https://example.org"] {
+        let request =
+            format!("POST /v1/queues/default/pause HTTP/1.1\r\n{header}\r\ncontent-length: 0\r\n\r\n");
+        connection.0.write_all(request.as_bytes()).await.unwrap();
+        let (head, problem) = timeout(SOON, connection.answer()).await.unwrap().unwrap();
+        assert!(head.starts_with("HTTP/1.1 403"), "{head}");
+        assert_eq!(problem["code"], "foreign_origin");
+    }
+    let (_, queues) = connection.ask("GET", "/v1/queues", "").await;
+    assert_eq!(queues["items"], json!([]), "nothing was paused");
+}
+
+#[tokio::test]
+async fn bytes_that_are_not_http_hurt_nobody() {
+    let site = site(&[]).await;
+    let mut random = StdRng::seed_from_u64(7);
+    let good = b"POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n5\r\n{\"ty\"\r\n";
+    for _ in 0..300 {
+        let mut bytes = good.to_vec();
+        for _ in 0..random.random_range(1..20) {
+            let at = random.random_range(0..bytes.len());
+            bytes[at] = random.random();
+        }
+        bytes.truncate(random.random_range(1..=bytes.len()));
+        let mut connection = site.connect().await;
+        // The server may have closed the connection before all is sent.
+        let _ = connection.0.write_all(&bytes).await;
+        let _ = connection.0.shutdown().await;
+        let mut answer = Vec::new();
+        let _ = timeout(SOON, connection.0.read_to_end(&mut answer)).await.expect("closed");
+        let text = String::from_utf8_lossy(&answer);
+        assert!(
+            answer.is_empty() || text.starts_with("HTTP/1.1 4") || text.starts_with("HTTP/1.0 4"),
+            "{text}"
+        );
+    }
+    let (_, stats) = site.connect().await.ask("GET", "/v1/stats", "").await;
+    assert_eq!(stats["states"]["queued"], 0);
 }
 
 #[tokio::test]
@@ -219,6 +268,7 @@ async fn an_address_that_is_taken_is_named() {
     let doorbell = LocalDoorbell::new(Arc::clone(&clock));
     let rung = Arc::clone(&doorbell);
     let store = SqliteStore::open(&site._dir.path().join("other.db"), Options::default(), rung).unwrap();
-    let error = Server::start(&settings, Arc::new(store), doorbell, clock, Arc::new(RandomIds)).await.unwrap_err();
+    let error =
+        Server::start(&settings, Arc::new(store), doorbell, clock, Arc::new(RandomIds)).await.unwrap_err();
     assert!(error.to_string().contains(&addr) && error.to_string().contains("server.listen"), "{error}");
 }

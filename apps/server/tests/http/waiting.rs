@@ -82,6 +82,19 @@ async fn a_waiting_claim_is_woken_by_whatever_makes_a_task_ready() {
 }
 
 #[tokio::test]
+async fn a_named_claim_that_waited_gets_its_leases_again() {
+    let world = Arc::new(World::new());
+    let body = json!({"worker_id": "w", "wait_seconds": 20, "request_id": "r-1"});
+    let claim = waits(&world, body.clone());
+    standing(&world, 1).await;
+    let id = world.create(json!({"type": "a"})).await;
+    world.create(json!({"type": "a"})).await;
+    assert_eq!(soon(claim).await["tasks"][0]["id"], id);
+    let again = soon(waits(&world, body)).await;
+    assert_eq!((&again["tasks"][0]["id"], &again["tasks"][0]["attempt"]), (&json!(id), &json!(1)));
+}
+
+#[tokio::test]
 async fn a_claim_at_its_cap_waits_until_its_worker_finishes_something() {
     let world = Arc::new(World::new());
     let first = world.create(json!({"type": "a"})).await;

@@ -192,7 +192,10 @@ async fn a_heartbeat_tells_what_is_lost_and_what_is_asked() {
     assert_eq!((&worker["readings"]["vram_used_mb"], &worker["labels"]["host"]), (&json!(12.5), &json!("h")));
     let logs = world.get(&format!("/v1/logs?worker=w&level=warn&task_id={id}")).await.json();
     assert_eq!(logs["items"].as_array().unwrap().len(), 1);
-    assert_eq!((&logs["items"][0]["message"], &logs["items"][0]["source"]), (&json!("hello"), &json!("worker")));
+    assert_eq!(
+        (&logs["items"][0]["message"], &logs["items"][0]["source"]),
+        (&json!("hello"), &json!("worker"))
+    );
 }
 
 #[tokio::test]
@@ -216,16 +219,19 @@ async fn wrong_fields_of_workers_are_all_named() {
     assert_eq!(world.post("/v1/claims", claim).await.wrong_fields().len(), 10);
     let id = world.create(json!({"type": "a"})).await;
     let path = format!("/v1/tasks/{id}");
-    let complete = json!({"worker_id": "w", "attempt": 0, "kind": "", "claim": {"worker_id": "v", "wait_seconds": 1}});
+    let complete =
+        json!({"worker_id": "w", "attempt": 0, "kind": "", "claim": {"worker_id": "v", "wait_seconds": 1}});
     let fields = world.post(&format!("{path}/complete"), complete).await.wrong_fields();
     assert_eq!(fields, ["attempt", "kind", "claim.worker_id", "claim.wait_seconds"]);
     let fields = world.post(&format!("{path}/fail"), json!({"error": {"code": 1}, "retryable": 1})).await;
     assert_eq!(fields.wrong_fields(), ["worker_id", "attempt", "error.message", "error.code", "retryable"]);
-    let fields = world.post(&format!("{path}/fail"), json!({"worker_id": "w", "attempt": 1})).await.wrong_fields();
+    let fields =
+        world.post(&format!("{path}/fail"), json!({"worker_id": "w", "attempt": 1})).await.wrong_fields();
     assert_eq!(fields, ["error"]);
     let fields = world.post(&format!("{path}/release"), json!({"delay_seconds": -1})).await.wrong_fields();
     assert_eq!(fields, ["worker_id", "attempt", "delay_seconds"]);
-    let beat = json!({"running": [{"task_id": "x", "attempt": 1}, 7], "logs": [{"level": "loud"}], "labels": 1});
+    let beat =
+        json!({"running": [{"task_id": "x", "attempt": 1}, 7], "logs": [{"level": "loud"}], "labels": 1});
     let fields = world.post("/v1/workers/w/heartbeat", beat).await.wrong_fields();
     assert_eq!(fields, ["running[0].task_id", "running[1]", "labels", "logs[0].level", "logs[0].message"]);
 }

@@ -19,7 +19,6 @@ use tower::ServiceExt;
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) clock: Arc<ManualClock>,
-    pub(crate) settings: Settings,
     service: Envelope,
     _dir: TempDir,
 }
@@ -55,11 +54,7 @@ impl World {
             Arc::new(RandomIds),
         );
         let service = baton_server::service(app.clone(), &settings);
-        Self { app, clock, settings, service, _dir: dir }
-    }
-
-    pub(crate) fn service(&self) -> Envelope {
-        self.service.clone()
+        Self { app, clock, service, _dir: dir }
     }
 
     pub(crate) async fn send(&self, request: Request<Body>) -> Answer {

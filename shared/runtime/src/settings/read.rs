@@ -132,7 +132,9 @@ fn find_unknown(path: &str, value: &Value, known: &BTreeSet<&'static str>, found
             find_unknown(&key, value, known, found);
         } else if !known.contains(key.as_str()) {
             let siblings: Vec<&str> = match path {
-                "" => known.iter().filter_map(|key| key.split_once('.')).map(|(section, _)| section).collect(),
+                "" => {
+                    known.iter().filter_map(|key| key.split_once('.')).map(|(section, _)| section).collect()
+                }
                 _ => known.iter().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.')).collect(),
             };
             let siblings: BTreeSet<&str> = siblings.into_iter().collect();

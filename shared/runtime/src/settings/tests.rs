@@ -1,6 +1,10 @@
 use super::*;
 
-fn load(file: Option<&str>, environment: &[(&str, &str)], flags: &[(&str, &str)]) -> Result<Settings, String> {
+fn load(
+    file: Option<&str>,
+    environment: &[(&str, &str)],
+    flags: &[(&str, &str)],
+) -> Result<Settings, String> {
     let dir = tempfile::tempdir().unwrap();
     let path = file.map(|text| {
         let path = dir.path().join("baton.toml");
@@ -42,7 +46,8 @@ fn a_later_layer_wins() {
 
 #[test]
 fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
-    let file = "[server]\nmax_connections = 0\nlisen = \"x\"\n[leases]\nworker_cap = \"many\"\n[sever]\na = 1\n";
+    let file =
+        "[server]\nmax_connections = 0\nlisen = \"x\"\n[leases]\nworker_cap = \"many\"\n[sever]\na = 1\n";
     let environment = [("BATON_RETENTION_FINISHED_DAYS", "-1"), ("BATON_LOG_COLOUR", "no")];
     let error = load(Some(file), &environment, &[("store.durability", "half")]).unwrap_err();
     for part in [

@@ -95,7 +95,10 @@ impl<W: Write> Visit for Fields<'_, W> {
 
     fn record_f64(&mut self, field: &Field, value: f64) {
         // JSON knows no NaN and no infinity.
-        self.put(field, |to| if value.is_finite() { write!(to, "{value}") } else { write!(to, "\"{value}\"") });
+        self.put(
+            field,
+            |to| if value.is_finite() { write!(to, "{value}") } else { write!(to, "\"{value}\"") },
+        );
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {

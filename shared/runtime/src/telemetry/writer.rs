@@ -47,13 +47,11 @@ impl LogWriter {
     /// # Errors
     /// If the thread cannot be started.
     pub fn start(sink: impl Write + Send + 'static) -> io::Result<(Self, LogGuard)> {
-        let shared = Arc::new(Shared {
-            state: Mutex::default(),
-            lines: Condvar::new(),
-            room: Condvar::new(),
-        });
+        let shared =
+            Arc::new(Shared { state: Mutex::default(), lines: Condvar::new(), room: Condvar::new() });
         let writing = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("log".to_owned()).spawn(move || drain(&writing, sink))?;
+        let thread =
+            std::thread::Builder::new().name("log".to_owned()).spawn(move || drain(&writing, sink))?;
         Ok((Self(Arc::clone(&shared)), LogGuard { shared, thread: Some(thread) }))
     }
 }
@@ -66,9 +64,9 @@ fn drain(shared: &Shared, mut sink: impl Write) {
             state = shared.lines.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         if !state.closing {
-            let wait = shared.lines.wait_timeout_while(state, GATHER, |state| {
-                !state.closing && state.buffer.len() < FULL / 2
-            });
+            let wait = shared
+                .lines
+                .wait_timeout_while(state, GATHER, |state| !state.closing && state.buffer.len() < FULL / 2);
             state = wait.unwrap_or_else(PoisonError::into_inner).0;
         }
         std::mem::swap(&mut state.buffer, &mut out);
@@ -151,7 +149,9 @@ mod tests {
                 let writer = writer.clone();
                 scope.spawn(move || {
                     for line in 0..5_000 {
-                        (&writer).write_all(format!("{thread} {line} {}\n", "x".repeat(500)).as_bytes()).unwrap();
+                        (&writer)
+                            .write_all(format!("{thread} {line} {}\n", "x".repeat(500)).as_bytes())
+                            .unwrap();
                     }
                 });
             }

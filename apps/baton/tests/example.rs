@@ -1,0 +1,41 @@
+//! The example, from the first scene to the last word.
+#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not know their helpers")]
+
+mod support;
+
+use serde_json::Value;
+use support::{told, tool};
+
+#[test]
+fn the_example_runs_to_its_end_and_survives_the_worker_that_it_kills() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = |arguments: &[&str]| {
+        let mut command = tool();
+        let output = command.arg("example").args(arguments).current_dir(folder.path()).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let report: Value = serde_json::from_str(&example(&["-o", "json"])).unwrap();
+    let tasks = report["tasks"].as_array().unwrap();
+    assert_eq!(tasks.len(), 13);
+    let of = |status: &str| tasks.iter().filter(|entry| entry["task"]["status"] == status).count();
+    assert_eq!((of("completed"), of("failed")), (12, 1));
+    let pictures = std::fs::read_dir(folder.path().join("baton-example/pictures")).unwrap().count();
+    assert_eq!(pictures, 12);
+
+    let (victim, task) = (&report["killed"]["worker_id"], &report["killed"]["task_id"]);
+    let killed = tasks.iter().find(|entry| entry["task"]["id"] == *task).unwrap();
+    assert_eq!(victim, "painter-1");
+    assert_eq!(killed["generation"]["worker_id"], "painter-2");
+
+    // Again, on the same database, with scenes of one's own and for people.
+    let scenes = folder.path().join("own");
+    std::fs::create_dir(&scenes).unwrap();
+    let built_in = folder.path().join("baton-example/scenes/metal-row.json");
+    std::fs::copy(built_in, scenes.join("mine.json")).unwrap();
+    let text = example(&["--scenes", "own"]);
+    assert!(
+        text.contains("mine") && text.contains("completed") && text.contains("baton serve --store"),
+        "{text}"
+    );
+}

@@ -1,0 +1,116 @@
+//! The named events of `events/`: each is taken by the handler that its trigger leads to.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use axum::body::Body;
+use baton_reap_stale_workers::reap_within;
+use http::Request;
+use serde_json::{Value, json};
+
+use crate::world::{Answer, World};
+
+/// The task that the events speak of.
+const TASK: &str = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+
+fn events() -> Vec<(String, Value)> {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../events");
+    let mut events: Vec<(String, Value)> = std::fs::read_dir(dir)
+        .unwrap()
+        .map(|file| file.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "json"))
+        .map(|path| {
+            let event = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+            (path.file_stem().unwrap().to_str().unwrap().to_owned(), event)
+        })
+        .collect();
+    events.sort_by(|a, b| a.0.cmp(&b.0));
+    events
+}
+
+/// A world in which the events make sense: the task is there, and its worker holds it unless it is to be retried.
+async fn world(name: &str) -> World {
+    let world = World::new();
+    world.create(json!({"id": TASK, "type": "render", "queue": "gpu"})).await;
+    let claim = json!({"worker_id": "gpu-7", "queues": ["gpu"], "max_tasks": 1});
+    assert_eq!(world.post("/v1/claims", claim).await.json()["tasks"][0]["id"], TASK);
+    if name == "http-retry-task" {
+        world.act(&format!("/v1/tasks/{TASK}/cancel")).await;
+    }
+    world
+}
+
+/// Sends an API Gateway HTTP event (payload format 2.0) as a Lambda runtime would hand it to the router.
+async fn send(world: &World, event: &Value) -> Answer {
+    assert_eq!((&event["version"], &event["isBase64Encoded"]), (&json!("2.0"), &json!(false)));
+    let (path, query) = (event["rawPath"].as_str().unwrap(), event["rawQueryString"].as_str().unwrap());
+    let method = event["requestContext"]["http"]["method"].as_str().unwrap();
+    let uri = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in event["headers"].as_object().unwrap() {
+        request = request.header(name, value.as_str().unwrap());
+    }
+    let body = event["body"].as_str().unwrap_or_default().to_owned();
+    world.send(request.body(Body::from(body)).unwrap()).await
+}
+
+#[tokio::test]
+async fn each_http_event_is_taken_by_its_handler() {
+    let mut routes = BTreeSet::new();
+    for (name, event) in events() {
+        if !name.starts_with("http-") {
+            continue;
+        }
+        let world = world(&name).await;
+        let answer = send(&world, &event).await;
+        if name == "http-get-generation" {
+            answer.problem(404, "generation_not_found");
+        } else {
+            assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.text());
+        }
+        routes.insert(event["routeKey"].as_str().unwrap().to_owned());
+    }
+    let document: Value = serde_json::from_str(baton_server::openapi()).unwrap();
+    for (path, item) in document["paths"].as_object().unwrap() {
+        for method in item.as_object().unwrap().keys() {
+            let route = format!("{} {path}", method.to_uppercase());
+            assert!(!path.starts_with("/v1/") || routes.contains(&route), "no event for {route}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_scheduled_event_leads_to_a_round_of_the_reaper() {
+    let events = events();
+    let (_, event) = events.iter().find(|(name, _)| name == "schedule-reap").unwrap();
+    assert_eq!(event["source"], "aws.scheduler");
+    let world = world("schedule-reap").await;
+    world.advance(std::time::Duration::from_secs(61));
+    let round = reap_within(&world.app, std::time::Duration::from_secs(30)).await.unwrap();
+    assert_eq!(round.taken, 1);
+}
+
+#[tokio::test]
+async fn each_queued_message_is_taken_by_its_handler() {
+    for (name, event) in events() {
+        if !name.starts_with("sqs-") {
+            continue;
+        }
+        let world = world(&name).await;
+        for record in event["Records"].as_array().unwrap() {
+            let body: Value = serde_json::from_str(record["body"].as_str().unwrap()).unwrap();
+            let answer = match name.as_str() {
+                "sqs-submissions" => {
+                    assert!(body["id"].is_string(), "a message may come twice: its task has a chosen id");
+                    world.post("/v1/tasks", body).await
+                }
+                "sqs-completions" => {
+                    let path = format!("/v1/tasks/{}/complete", body["task_id"].as_str().unwrap());
+                    world.post(&path, body["completion"].clone()).await
+                }
+                other => panic!("what handles {other}?"),
+            };
+            assert!(answer.status.is_success(), "{name}: {}", answer.text());
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Dependencies point one way: model ← api, store ← stores; {model, api, store, http, runtime} ← functions ← apps.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+/// What each crate of `shared/` may depend on besides libraries.
+const SHARED: &[(&str, &[&str])] = &[
+    ("baton-model", &[]),
+    ("baton-api", &["baton-model"]),
+    ("baton-store", &["baton-model"]),
+    ("baton-store-sqlite", &["baton-model", "baton-store"]),
+    ("baton-store-dynamodb", &["baton-model", "baton-store"]),
+    ("baton-runtime", &["baton-model", "baton-store"]),
+    ("baton-http", &["baton-model", "baton-api", "baton-store", "baton-runtime"]),
+    ("baton-client", &["baton-model", "baton-api"]),
+];
+
+/// What a function may depend on.
+const FUNCTION: &[&str] = &["baton-model", "baton-api", "baton-store", "baton-http", "baton-runtime"];
+
+/// Libraries that only some crates may know.
+const PRIVATE: &[(&str, &[&str])] = &[
+    ("rusqlite", &["baton-store-sqlite"]),
+    ("axum", &["baton-http", "functions", "baton-server"]),
+    ("reqwest", &["baton-client", "baton-tests"]),
+    ("clap", &["baton"]),
+];
+
+struct Package {
+    folder: String,
+    needs: BTreeSet<String>,
+}
+
+fn packages() -> BTreeMap<String, Package> {
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let metadata: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let root = metadata["workspace_root"].as_str().unwrap().to_owned();
+    let package = |package: &serde_json::Value| {
+        let manifest = package["manifest_path"].as_str().unwrap().strip_prefix(&root).unwrap().to_owned();
+        let folder = manifest.trim_start_matches('/').trim_end_matches("Cargo.toml").to_owned();
+        let needs = package["dependencies"].as_array().unwrap().iter();
+        // What only tests use may point anywhere.
+        let needs =
+            needs.filter(|need| need["kind"] != "dev").map(|need| need["name"].as_str().unwrap().to_owned());
+        (package["name"].as_str().unwrap().to_owned(), Package { folder, needs: needs.collect() })
+    };
+    metadata["packages"].as_array().unwrap().iter().map(package).collect()
+}
+
+#[test]
+fn dependencies_point_one_way() {
+    let packages = packages();
+    for (name, package) in &packages {
+        let allowed: Vec<&str> = match package.folder.split('/').next().unwrap() {
+            "shared" => {
+                let known = SHARED.iter().find(|(crate_name, _)| crate_name == name);
+                known.unwrap_or_else(|| panic!("{name} is not in the table of shared crates")).1.to_vec()
+            }
+            "functions" => FUNCTION.to_vec(),
+            "apps" | "tests" => continue,
+            other => panic!("{name} lies in {other}/, which is no place for a crate"),
+        };
+        for need in package.needs.iter().filter(|need| packages.contains_key(*need)) {
+            assert!(allowed.contains(&need.as_str()), "{name} must not depend on {need}");
+        }
+    }
+}
+
+#[test]
+fn a_function_knows_no_other_function() {
+    let packages = packages();
+    for (name, package) in packages.iter().filter(|(_, package)| package.folder.starts_with("functions/")) {
+        for need in &package.needs {
+            let function = packages.get(need).is_some_and(|need| need.folder.starts_with("functions/"));
+            assert!(!function, "{name} must not depend on {need}");
+        }
+    }
+}
+
+#[test]
+fn libraries_stay_where_they_belong() {
+    for (name, package) in packages() {
+        for (library, owners) in PRIVATE {
+            let owned = owners.contains(&name.as_str())
+                || owners.iter().any(|owner| package.folder.starts_with(&format!("{owner}/")));
+            assert!(owned || !package.needs.contains(*library), "{name} must not depend on {library}");
+        }
+    }
+}
+
+#[test]
+fn the_default_build_has_no_aws_crates() {
+    let output = Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--package", "baton", "--edges", "normal", "--prefix", "none"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let tree = String::from_utf8(output.stdout).unwrap();
+    let aws: Vec<&str> =
+        tree.lines().filter(|line| line.starts_with("aws-") || line.starts_with("lambda")).collect();
+    assert!(aws.is_empty(), "{aws:?}");
+}

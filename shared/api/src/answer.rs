@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use baton_model::{
-    Directive, Event, EventDetail, EventKind, Failure, Generation, GenerationId, Label, Level, LogLine,
-    LossReason, Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId,
-    TaskState, TaskType, Timestamp, WorkerId, WorkerStatus,
+    Directive, Event, EventKind, Failure, Generation, GenerationId, Label, Level, LogLine, LossReason,
+    Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId, TaskState,
+    TaskType, Timestamp, WorkerId, WorkerStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -255,30 +255,31 @@ pub struct EventView {
     pub to: State,
     /// The attempt after.
     pub attempt: u32,
-    /// The particulars, by kind.
-    #[serde(flatten)]
-    #[schema(value_type = EventDetailSchema)]
-    pub detail: EventDetail,
-}
-
-/// The particulars of an event; each is there where its kind has it.
-#[derive(ToSchema)]
-#[schema(as = EventDetail)]
-pub struct EventDetailSchema {
     /// The worker that claimed, completed, failed, gave back or lost the task.
-    pub worker: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub worker_id: Option<WorkerId>,
     /// The session of the worker that claimed it.
-    pub session: Option<String>,
-    /// Who created, cancelled or retried it.
-    pub by: Option<String>,
-    /// Why it was cancelled, retried or given back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub session_id: Option<SessionId>,
+    /// Who created, cancelled or retried it, if they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub by: Option<Label>,
+    /// Why it was cancelled, retried or given back, if they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Why the lease was lost: `heartbeat_missed`, `lease_expired`, `timed_out`, `session_ended` or `forgotten`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub loss: Option<LossReason>,
-    /// What went wrong.
-    pub error: Option<FailureSchema>,
-    /// When it may be claimed again.
+    /// What went wrong, of a failed or lost attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<FailureSchema>)]
+    pub error: Option<Failure>,
+    /// When it may be claimed again, if it went back to its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub run_after: Option<Timestamp>,
 }
@@ -292,7 +293,13 @@ impl From<Event> for EventView {
             from: event.from,
             to: event.to,
             attempt: event.attempt,
-            detail: event.detail,
+            worker_id: event.detail.worker,
+            session_id: event.detail.session,
+            by: event.detail.by,
+            reason: event.detail.reason,
+            loss: event.detail.loss,
+            error: event.detail.error,
+            run_after: event.detail.run_after,
         }
     }
 }

@@ -180,6 +180,9 @@ impl From<StoreError> for ApiError {
                 "cursor",
                 Expected::new("the next_cursor of an earlier page of the same query", "another text"),
             ),
+            StoreError::TooLarge { .. } => {
+                new(ProblemCode::PayloadTooLarge, "this is what the task store can hold; send less at once")
+            }
             StoreError::Busy => new(ProblemCode::Busy, "try again in a second"),
             StoreError::StorageFull(_) => Self::new(
                 ProblemCode::StorageFull,

@@ -1,1 +1,229 @@
-//! x
+//! The task store on DynamoDB: one table, one sparse index whose key is the state, no scans, and a cost that is
+//! designed. `docs/dynamodb.md` has the table of access patterns with their requests and units.
+//!
+//! - A task lies in the table by the day of its id, so that the table itself is the list of tasks; see [`Options`] and
+//!   [`table::TableOptions`] for how far hot spots are spread.
+//! - The index holds what someone is to find: a queued task where claims look for it, a running one with its worker.
+//!   A finished task is in no index.
+//! - A change of a task is one conditional write. Only a completion is a transaction (task and generation), and a
+//!   creation that must stand or fall as one.
+//! - The index may trail behind the table, and every answer may be lost: only conditions decide.
+
+mod attr;
+mod claim;
+pub mod client;
+mod codes;
+mod create;
+mod db;
+mod error;
+mod expression;
+mod finish;
+mod heartbeat;
+mod histogram;
+mod history;
+mod keys;
+mod list;
+mod listed;
+mod meter;
+mod notes;
+mod purge;
+mod query;
+mod queue;
+mod random;
+mod reap;
+mod request;
+mod row;
+mod stats;
+mod store;
+pub mod table;
+mod text;
+mod transact;
+mod transition;
+mod worker;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use baton_model::transition::Command;
+use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, Timestamp, WorkerId};
+use baton_store::{
+    Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Direct,
+    Doorbell, Fail, FailAnswer, GenerationFilter, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport,
+    QueueStats, Reap, ReapReport, Release, Retry, Stats, StoreError, TaskDetail, TaskFilter, TaskStore, WorkerDetail,
+};
+
+/// The AWS SDK's client crate, in the version that the store is made with.
+pub use aws_sdk_dynamodb;
+
+pub use crate::meter::{Meter, Request};
+pub use crate::store::Options;
+
+use crate::store::Inner;
+
+/// A task store in a DynamoDB table.
+pub struct DynamoStore {
+    inner: Arc<Inner>,
+}
+
+impl DynamoStore {
+    /// Opens a table that [`table::create`] has made. `doorbell` hears of tasks that become claimable by this process.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`], [`StoreError::Internal`] if there is no such table, and [`StoreError::Unavailable`]
+    /// or [`StoreError::Unknown`] if it cannot be reached.
+    pub async fn open(
+        client: aws_sdk_dynamodb::Client,
+        table: impl Into<String>,
+        options: Options,
+        doorbell: Arc<dyn Doorbell>,
+    ) -> Result<Self, StoreError> {
+        let inner = Arc::new(Inner::open(client, table.into(), options, doorbell).await?);
+        if let Some(every) = inner.options.flush_every {
+            let weak = Arc::downgrade(&inner);
+            tokio::spawn(async move {
+                loop {
+                    tokio::time::sleep(every).await;
+                    let Some(inner) = weak.upgrade() else { return };
+                    if let Err(error) = inner.stats.flush(&inner.db).await {
+                        tracing::warn!(%error, "counts could not be written; statistics may be off");
+                    }
+                }
+            });
+        }
+        Ok(Self { inner })
+    }
+
+    /// Writes the counts that this process has gathered, as it should before it ends or is frozen.
+    ///
+    /// # Errors
+    /// The store's own failures; what was not written is tried again by the next call.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        self.inner.stats.flush(&self.inner.db).await
+    }
+}
+
+#[async_trait]
+impl TaskStore for DynamoStore {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            exact_worker_cap: false,
+            fresh_lists: false,
+            total_claim_order: self.inner.options.shards.values().all(|shards| *shards <= 1),
+        }
+    }
+
+    async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {
+        self.inner.create(&create).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
+        self.inner.claim(&claim, None).await
+    }
+
+    async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
+        self.inner.complete(&complete, next.as_ref()).await
+    }
+
+    async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError> {
+        let command = Command::Fail {
+            fence: fail.fence,
+            failure: fail.failure,
+            retryable: fail.retryable,
+            retry_after: fail.retry_after,
+        };
+        self.inner.end(fail.task, &command, fail.now).await
+    }
+
+    async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
+        let command = Command::Release { fence: release.fence, delay: release.delay, reason: release.reason };
+        self.inner.end(release.task, &command, release.now).await
+    }
+
+    async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {
+        self.inner.heartbeat(&beat).await
+    }
+
+    async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {
+        let command = Command::Cancel { by: cancel.by, reason: cancel.reason };
+        self.inner.end(cancel.task, &command, cancel.now).await.map(|answer| answer.task)
+    }
+
+    async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
+        let command = Command::Retry { by: retry.by, reason: retry.reason, delay: retry.delay };
+        self.inner.end(retry.task, &command, retry.now).await.map(|answer| answer.task)
+    }
+
+    async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
+        self.inner.reap(&reap).await
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {
+        self.inner.purge(&purge).await
+    }
+
+    async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
+        self.inner.pause(pause).await
+    }
+
+    async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
+        self.inner.direct(&direct).await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
+        self.inner.task_detail(id).await
+    }
+
+    async fn tasks(&self, filter: TaskFilter, page: PageRequest) -> Result<Page<Task>, StoreError> {
+        self.inner.tasks(&filter, &page).await
+    }
+
+    async fn task_ids_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        self.inner.ids_by_prefix(prefix, limit).await
+    }
+
+    async fn generation(&self, id: GenerationId) -> Result<Generation, StoreError> {
+        self.inner.stored_generation(id).await?.ok_or(StoreError::GenerationNotFound(id))
+    }
+
+    async fn generations(
+        &self,
+        filter: GenerationFilter,
+        page: PageRequest,
+    ) -> Result<Page<Generation>, StoreError> {
+        self.inner.generations(&filter, &page).await
+    }
+
+    async fn worker(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {
+        match self.inner.stored_worker(id).await? {
+            Some(stored) => self.inner.worker_detail(stored).await,
+            None => Err(StoreError::WorkerNotFound(id.clone())),
+        }
+    }
+
+    async fn workers(&self, page: PageRequest) -> Result<Page<WorkerDetail>, StoreError> {
+        self.inner.workers(&page).await
+    }
+
+    async fn queue(&self, name: &QueueName, now: Timestamp) -> Result<QueueStats, StoreError> {
+        match self.inner.stored_queue(name).await? {
+            Some(queue) => self.inner.queue_stats(queue, now).await,
+            None => Err(StoreError::QueueNotFound(name.clone())),
+        }
+    }
+
+    async fn queues(&self, now: Timestamp, page: PageRequest) -> Result<Page<QueueStats>, StoreError> {
+        self.inner.queues(now, &page).await
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
+        self.inner.statistics(now).await
+    }
+
+    async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {
+        self.inner.logs(&filter, &page).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.inner.check().await
+    }
+}

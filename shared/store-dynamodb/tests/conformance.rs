@@ -1,1 +1,57 @@
-//! x
+//! The DynamoDB store keeps every rule of a task store.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
+mod engine;
+
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use baton_model::LeasePolicy;
+use baton_store::conformance::World;
+use baton_store::{Doorbell, TaskStore};
+use baton_store_dynamodb::{DynamoStore, Options};
+use engine::Engine;
+
+/// A table of its own for each rule.
+struct Cloud {
+    engine: Engine,
+    open: Mutex<Option<Arc<DynamoStore>>>,
+}
+
+impl Cloud {
+    async fn start() -> Self {
+        Self { engine: Engine::start().await, open: Mutex::new(None) }
+    }
+}
+
+#[async_trait]
+impl World for Cloud {
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore> {
+        let options = Options { policy, flush_every: None, ..Options::seeded(7) };
+        let (client, table) = (self.engine.client.clone(), self.engine.table.clone());
+        let store = Arc::new(DynamoStore::open(client, table, options, doorbell).await.unwrap());
+        *self.open.lock().unwrap() = Some(Arc::clone(&store));
+        store
+    }
+
+    async fn close(&self, store: Arc<dyn TaskStore>) {
+        self.settle().await;
+        self.open.lock().unwrap().take();
+        drop(store);
+    }
+
+    async fn settle(&self) {
+        let store = self.open.lock().unwrap().clone();
+        if let Some(store) = store {
+            store.flush().await.unwrap();
+        }
+    }
+}
+
+baton_store::conformance_tests!(Cloud::start().await);

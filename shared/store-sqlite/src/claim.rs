@@ -100,6 +100,11 @@ fn candidates(
     queues: &[&QueueName],
     most: usize,
 ) -> Result<Vec<Stored>, Failure> {
+    if let ([queue], []) = (queues, &*claim.types)
+        && let Some(first) = first_in_line(transaction, queue, claim.now, most)?
+    {
+        return Ok(first);
+    }
     let mut chosen: Vec<Stored> = Vec::new();
     for priority in Priority::ALL {
         let mut found = Vec::new();
@@ -116,6 +121,29 @@ fn candidates(
         }
     }
     Ok(chosen)
+}
+
+/// The first tasks of a queue in the order of its index. `None` if one of them is not due: then a due one of lower
+/// priority may come behind it. The usual case, at the price of one look instead of one a priority.
+fn first_in_line(
+    transaction: &Transaction<'_>,
+    queue: &QueueName,
+    now: Timestamp,
+    most: usize,
+) -> Result<Option<Vec<Stored>>, Failure> {
+    let mut statement = transaction.db.prepare_cached(select_task!(
+        "INDEXED BY task_ready WHERE state = 0 AND queue = ?1 ORDER BY priority, run_after, id LIMIT ?2"
+    ))?;
+    let mut rows = statement.query(params![queue.as_str(), most as i64])?;
+    let mut first = Vec::new();
+    while let Some(row) = rows.next()? {
+        let stored = Stored::from_row(row)?;
+        if stored.head.run_after > now {
+            return Ok(None);
+        }
+        first.push(stored);
+    }
+    Ok(Some(first))
 }
 
 /// The types to look for, each one once; one `None` for all.

@@ -11,6 +11,10 @@ use crate::error::{Failure, corrupt};
 use crate::rows::{from_json, to_json};
 use crate::transaction::Transaction;
 
+/// Up to how many bytes params lie in the row that each transition writes anew: as much as the rest of the row takes a few
+/// times over, and little against the page that is written anyway.
+const INLINE_BYTES: usize = 1_024;
+
 /// A task that has the id already.
 struct Existing {
     created_at: Timestamp,
@@ -89,6 +93,9 @@ fn plan(transaction: &Transaction<'_>, create: &Create, created_at: Timestamp) -
         let digest = spec.id_chosen.then(|| spec.digest());
         let existing = match batch.get(&spec.id) {
             Some(earlier) => Some(Existing { created_at, digest: earlier.map(|digest| *digest.as_bytes()) }),
+            // Nobody has chosen this id, and a new one is like no other (RFC 9562 §6.9); were it, the unique index would
+            // undo the command.
+            None if !spec.id_chosen => None,
             None => existing(transaction, spec.id)?,
         };
         plans.push(match existing {
@@ -114,9 +121,7 @@ fn plan(transaction: &Transaction<'_>, create: &Create, created_at: Timestamp) -
 }
 
 fn existing(transaction: &Transaction<'_>, id: TaskId) -> Result<Option<Existing>, Failure> {
-    let mut statement = transaction
-        .db
-        .prepare_cached("SELECT created_at, digest FROM task LEFT JOIN task_body USING (n) WHERE id = ?1")?;
+    let mut statement = transaction.db.prepare_cached("SELECT created_at, digest FROM task WHERE id = ?1")?;
     let existing = statement
         .query_row([id.as_bytes()], |row| {
             Ok(Existing { created_at: Timestamp::from_millis(row.get(0)?), digest: row.get(1)? })
@@ -133,12 +138,14 @@ fn insert(
     created_at: Timestamp,
 ) -> Result<Accepted, Failure> {
     let run_after = spec.schedule.resolve(created_at);
+    let inline = spec.params.size() <= INLINE_BYTES && spec.description.is_none();
     let db = transaction.db;
     transaction.know_queue(&spec.queue, created_at)?;
     db.prepare_cached(
         "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
-         events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff) \
-         VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12)",
+         events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff, \
+         drift_score, digest, params) \
+         VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
     )?
     .execute(params![
         spec.id.as_bytes(),
@@ -153,21 +160,18 @@ fn insert(
         spec.domain.as_ref().map(Label::as_str),
         spec.assigned_by.as_ref().map(Label::as_str),
         spec.backoff.as_ref().map(|backoff| to_json("a backoff", backoff)).transpose()?,
+        spec.drift_score,
+        digest.as_ref().map(Digest::as_bytes),
+        inline.then(|| spec.params.as_str()),
     ])?;
     let n = db.last_insert_rowid();
     if n >= 1 << (63 - crate::rows::EVENT_BITS) {
         return Err(corrupt("the numbering of tasks", "it has reached its end").into());
     }
-    db.prepare_cached(
-        "INSERT INTO task_body (n, params, description, drift_score, digest) VALUES (?1, ?2, ?3, ?4, ?5)",
-    )?
-    .execute(params![
-        n,
-        spec.params.as_str(),
-        spec.description,
-        spec.drift_score,
-        digest.as_ref().map(Digest::as_bytes),
-    ])?;
+    if !inline {
+        db.prepare_cached("INSERT INTO task_body (n, params, description) VALUES (?1, ?2, ?3)")?
+            .execute(params![n, spec.params.as_str(), spec.description])?;
+    }
     let detail = EventDetail { by: by.cloned(), ..EventDetail::default() };
     transaction.event(n, 1, created_at, EventKind::Created, None, State::Queued, 0, &detail)?;
     transaction.tally(&spec.queue, &spec.task_type, State::Queued, 1);

@@ -1,27 +1,25 @@
 //! Ending an attempt or a task: complete, fail, release, cancel, retry.
 
 use baton_model::transition::Command;
-use baton_model::{Generation, Payload, State, Task, TaskState};
+use baton_model::{Digest, Generation, Payload, State, Task, TaskState};
 use baton_store::{Cancel, Claim, Complete, CompleteAnswer, Fail, FailAnswer, Release, Retry, StoreError};
 use rusqlite::params;
 
 use crate::claim::claim;
 use crate::error::Failure;
 use crate::histogram::What;
-use crate::rows::{Stored, generation_of};
+use crate::rows::{Stored, free_key, generation_of};
 use crate::transaction::Transaction;
 
-/// Completes a task; its status and its generation are one commit.
+/// Completes a task; its status and its generation are one commit. The output's digest was taken before, off the writing
+/// thread.
 pub(crate) fn complete(
     transaction: &mut Transaction<'_>,
-    (complete, next): &(Complete, Option<Claim>),
+    (complete, output, next): &(Complete, Digest, Option<Claim>),
 ) -> Result<CompleteAnswer, Failure> {
     let before = Stored::known(transaction.db, complete.task)?;
-    let command = Command::Complete {
-        fence: complete.fence.clone(),
-        generation: complete.generation,
-        output: complete.output.digest(),
-    };
+    let command =
+        Command::Complete { fence: complete.fence.clone(), generation: complete.generation, output: *output };
     let (generation, repeated) = match transaction.transition(&before, &command, complete.now)? {
         Some(_) => (write_generation(transaction, &before, complete)?, false),
         None => {
@@ -69,11 +67,12 @@ fn write_generation(
     transaction
         .db
         .prepare_cached(
-            "INSERT INTO generation (n, id, task, project, queue, task_type, attempt, worker, created_at, started_at, \
+            "INSERT INTO generation (k, n, id, task, project, queue, task_type, attempt, worker, created_at, started_at, \
              finished_at, location, kind, metadata, result) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
+            free_key(transaction.db, "generation", complete.now)?,
             before.n,
             generation.id.as_bytes(),
             generation.task.as_bytes(),

@@ -19,6 +19,7 @@ mod transaction;
 mod worker;
 mod writer;
 
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -88,7 +89,7 @@ impl SqliteStore {
     /// [`StoreError::Unavailable`] if it cannot be opened or is locked.
     pub fn open(path: &Path, options: Options, doorbell: Arc<dyn Doorbell>) -> Result<Self, StoreError> {
         let db = open::for_writing(path, options)?;
-        let state = transaction::State { policy: options.policy };
+        let state = transaction::State { policy: options.policy, queues: HashSet::new() };
         let readers = Readers::open(path, options.readers)?;
         Ok(Self { writer: Writer::start(db, state, doorbell)?, readers, policy: options.policy })
     }
@@ -109,7 +110,8 @@ impl TaskStore for SqliteStore {
     }
 
     async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
-        self.writer.run((complete, next), finish::complete).await
+        let output = complete.output.digest();
+        self.writer.run((complete, output, next), finish::complete).await
     }
 
     async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError> {

@@ -11,10 +11,8 @@ use baton_store::{Cursor, GenerationFilter, LogFilter, Page, PageRequest, StoreE
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
-use crate::codes::Code;
 use crate::error::Failure;
-use crate::rows::{self, Stored, select_generation, select_task};
-use crate::worker::LOG_BITS;
+use crate::rows::{self, Stored, first_key, select_generation, select_task};
 
 /// The most rows that one page looks at.
 const LOOKS: usize = 5_000;
@@ -22,11 +20,24 @@ const LOOKS: usize = 5_000;
 /// The most bytes of payload that one page holds; a page that would hold more ends early.
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
+/// How many bits of a task's number lie within one bucket of `task_by_worker`; see `schema.sql`.
+const WORKER_BUCKET_BITS: u32 = 10;
+
 /// An index to go down: the condition on it, and its parameter.
 struct Source {
     table: &'static str,
     condition: &'static str,
     value: Option<Value>,
+    /// How many bits of the key lie within one bucket of the index; none if it is not kept by buckets.
+    bucket_bits: Option<u32>,
+    /// Whether these are the tasks that have a generation, found through it.
+    completed: bool,
+}
+
+impl Source {
+    fn new(table: &'static str, condition: &'static str, value: Option<Value>) -> Self {
+        Self { table, condition, value, bucket_bits: None, completed: false }
+    }
 }
 
 /// A source on the way down.
@@ -55,28 +66,29 @@ struct Descent<'a, T> {
     chunk: usize,
 }
 
+/// Rows, the highest key first, and the key that the next ones lie below.
+type Chunk<T> = (Vec<(i64, T)>, Option<i64>);
+
 impl<T> Descent<'_, T> {
     /// The next row down.
     fn next(&mut self) -> Result<Option<(i64, T)>, Failure> {
-        for lane in &mut self.lanes {
-            let (true, Some(below)) = (lane.fetched.is_empty(), lane.below) else { continue };
-            let sql = format!(
-                "{} {} WHERE {} AND {key} < ?1 AND {key} >= ?2 ORDER BY {key} DESC LIMIT ?3",
-                self.select,
-                lane.source.table,
-                lane.source.condition,
-                key = self.key
-            );
-            let mut statement = self.db.prepare_cached(&sql)?;
-            let mut values: Vec<Value> = vec![below.into(), self.low.into(), (self.chunk as i64).into()];
-            values.extend(lane.source.value.clone());
-            let mut rows = statement.query(params_from_iter(values))?;
-            while let Some(row) = rows.next()? {
-                lane.fetched.push((self.read)(row)?);
+        for place in 0..self.lanes.len() {
+            if self.lanes[place].fetched.is_empty()
+                && let Some(below) = self.lanes[place].below
+            {
+                let source = &self.lanes[place].source;
+                let (mut fetched, next) = match source.bucket_bits {
+                    None => {
+                        let fetched = self.fetch(source, below, None)?;
+                        let last = fetched.last().map(|(key, _)| *key);
+                        let next = last.filter(|_| fetched.len() == self.chunk);
+                        (fetched, next)
+                    }
+                    Some(bits) => self.fetch_bucket(source, below, bits)?,
+                };
+                fetched.reverse();
+                (self.lanes[place].fetched, self.lanes[place].below) = (fetched, next);
             }
-            let last = lane.fetched.last().map(|(key, _)| *key);
-            lane.below = last.filter(|_| lane.fetched.len() == self.chunk);
-            lane.fetched.reverse();
         }
         let highest = self
             .lanes
@@ -84,6 +96,48 @@ impl<T> Descent<'_, T> {
             .filter(|lane| !lane.fetched.is_empty())
             .max_by_key(|lane| lane.fetched.last().map(|(key, _)| *key));
         Ok(highest.and_then(|lane| lane.fetched.pop()))
+    }
+
+    /// Up to a chunk of a source's rows below a key, the highest first; all of them, if of one bucket.
+    fn fetch(&self, source: &Source, below: i64, bucket: Option<i64>) -> Result<Vec<(i64, T)>, Failure> {
+        let key = self.key;
+        let sql = if source.completed {
+            // The limit within keeps the look-up to one chunk.
+            let within = "SELECT n FROM generation WHERE n < ?1 AND n >= ?2 ORDER BY n DESC LIMIT ?3";
+            format!("{} WHERE n IN ({within}) ORDER BY n DESC", self.select)
+        } else {
+            let (table, condition) = (source.table, source.condition);
+            let range = format!("{key} < ?1 AND {key} >= ?2 ORDER BY {key} DESC LIMIT ?3");
+            format!("{} {table} WHERE {condition} AND {range}", self.select)
+        };
+        let limit = if bucket.is_some() { i64::MAX } else { self.chunk as i64 };
+        let mut values: Vec<Value> = vec![below.into(), self.low.into(), limit.into()];
+        values.extend(source.value.clone());
+        values.extend(bucket.map(Value::Integer));
+        let mut statement = self.db.prepare_cached(&sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        let mut fetched = Vec::new();
+        while let Some(row) = rows.next()? {
+            fetched.push((self.read)(row)?);
+        }
+        Ok(fetched)
+    }
+
+    /// The rows of the highest bucket below a key that has any, and where to go on. Steps over an empty bucket cost a
+    /// look at the index each: a thousand for a million rows.
+    fn fetch_bucket(&self, source: &Source, below: i64, bits: u32) -> Result<Chunk<T>, Failure> {
+        let highest: i64 = self
+            .db
+            .prepare_cached("SELECT coalesce(max(n), -1) FROM task")?
+            .query_row([], |row| row.get(0))?;
+        let mut below = below.min(highest + 1);
+        let mut fetched = Vec::new();
+        while fetched.is_empty() && below > self.low {
+            let bucket = (below - 1) >> bits;
+            fetched = self.fetch(source, below, Some(bucket))?;
+            below = bucket << bits;
+        }
+        Ok((fetched, Some(below).filter(|below| *below > self.low)))
     }
 }
 
@@ -98,27 +152,42 @@ fn parse(cursor: &Option<Cursor>) -> Result<i64, StoreError> {
 /// bounded by time misses a row.
 const DISORDER: Duration = Duration::from_secs(600);
 
-/// The numbers between which the rows of a range of times lie, the lower one included: behind the last row that is
-/// clearly too old, and before the first that is clearly too young. `older` selects the last row before a time, `younger`
-/// the first row at or after it.
+/// The numbers between which the tasks of a range of times of creation lie, the lower one included, with room for
+/// disorder at both ends.
 fn by_time(
     db: &Connection,
-    (older, younger): (&str, &str),
     from: Option<Timestamp>,
     before: Option<Timestamp>,
 ) -> Result<(i64, i64), Failure> {
-    let row_at = |sql: &str, at: Timestamp| -> Result<Option<i64>, Failure> {
-        Ok(db.prepare_cached(sql)?.query_row([at.as_millis()], |row| row.get(0)).optional()?)
-    };
-    let low = match from {
-        None => None,
-        Some(from) => row_at(older, from.minus(DISORDER))?,
-    };
-    let high = match before {
-        None => None,
-        Some(before) => row_at(younger, before.plus(DISORDER))?,
-    };
-    Ok((low.unwrap_or(0), high.unwrap_or(i64::MAX)))
+    let low = from.map_or(Ok(0), |from| first_created(db, from.minus(DISORDER)))?;
+    let high = before.map_or(Ok(i64::MAX), |before| first_created(db, before.plus(DISORDER)))?;
+    Ok((low, high))
+}
+
+/// The number of the first task created at `at` or later, as far as numbers rise with time; found by halving, as an index
+/// on the time of creation would only repeat the order of arrival.
+fn first_created(db: &Connection, at: Timestamp) -> Result<i64, Failure> {
+    let mut high = 1 + db
+        .prepare_cached("SELECT coalesce(max(n), 0) FROM task")?
+        .query_row([], |row| row.get::<_, i64>(0))?;
+    let mut low = 0;
+    let mut statement =
+        db.prepare_cached("SELECT n, created_at FROM task WHERE n >= ?1 ORDER BY n LIMIT 1")?;
+    while low < high {
+        let middle = low + (high - low) / 2;
+        let found: Option<(i64, i64)> =
+            statement.query_row([middle], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        match found {
+            Some((n, created_at)) if created_at < at.as_millis() => low = n + 1,
+            _ => high = middle,
+        }
+    }
+    Ok(low)
+}
+
+/// The key that all rows of before `at` lie below: with a second of room, as a full millisecond overflows.
+fn before_key(at: Timestamp) -> i64 {
+    first_key(at.plus(Duration::from_secs(1)))
 }
 
 /// Goes down a list until the page is full, the list ends, or enough rows were looked at.
@@ -153,11 +222,8 @@ pub(crate) fn tasks(
     filter: &TaskFilter,
     request: &PageRequest,
 ) -> Result<Page<Task>, Failure> {
-    const OLDER: &str = "SELECT n FROM task INDEXED BY task_by_created WHERE created_at < ?1 ORDER BY created_at DESC, n DESC LIMIT 1";
-    const YOUNGER: &str =
-        "SELECT n FROM task INDEXED BY task_by_created WHERE created_at >= ?1 ORDER BY created_at, n LIMIT 1";
     let cursor = parse(&request.after)?;
-    let (low, below) = by_time(db, (OLDER, YOUNGER), filter.created_from, filter.created_before)?;
+    let (low, below) = by_time(db, filter.created_from, filter.created_before)?;
     let below = below.min(cursor);
     let descent = Descent {
         db,
@@ -201,42 +267,50 @@ fn fits(stored: &Stored, filter: &TaskFilter) -> bool {
 /// no further than a page looks.
 fn task_sources(db: &Connection, filter: &TaskFilter) -> Result<Vec<Source>, Failure> {
     let text = |name: &str| Some(Value::Text(name.to_owned()));
-    let one = |table: &'static str, condition: &'static str, value: Option<Value>| {
-        vec![Source { table, condition, value }]
-    };
     let mut choices: Vec<Vec<Source>> = Vec::new();
-    if let Some(worker) = &filter.worker {
-        choices.push(one("INDEXED BY task_by_worker", "worker = ?4", text(worker.as_str())));
-    }
     if let Some(domain) = &filter.domain {
-        choices.push(one("INDEXED BY task_by_domain", "domain = ?4", text(domain.as_str())));
+        choices.push(vec![Source::new("INDEXED BY task_by_domain", "domain = ?4", text(domain.as_str()))]);
     }
-    if let Some(assigned_by) = &filter.assigned_by {
-        choices.push(one("INDEXED BY task_by_assigned_by", "assigned_by = ?4", text(assigned_by.as_str())));
+    if let Some(by) = &filter.assigned_by {
+        choices.push(vec![Source::new(
+            "INDEXED BY task_by_assigned_by",
+            "assigned_by = ?4",
+            text(by.as_str()),
+        )]);
     }
     if let Some(task_type) = &filter.task_type {
-        choices.push(one("INDEXED BY task_by_type", "task_type = ?4", text(task_type.as_str())));
+        choices.push(vec![Source::new(
+            "INDEXED BY task_by_type",
+            "task_type = ?4",
+            text(task_type.as_str()),
+        )]);
     }
     if let Some(queue) = &filter.queue {
-        choices.push(one("INDEXED BY task_by_queue", "queue = ?4", text(queue.as_str())));
-    }
-    if let Some(project) = &filter.project {
-        choices.push(one("INDEXED BY task_by_project", "project = ?4", text(project.as_str())));
+        choices.push(vec![Source::new("INDEXED BY task_by_queue", "queue = ?4", text(queue.as_str()))]);
     }
     if !filter.statuses.is_empty() {
         let mut states: Vec<State> = filter.statuses.iter().map(|status| status.state()).collect();
         states.sort_unstable();
         states.dedup();
-        let by_state = |state: State| Source {
-            table: "INDEXED BY task_by_state",
-            condition: "state = ?4",
-            value: Some(Value::Integer(state.code())),
+        let by_state = |state: State| match state {
+            State::Queued => Source::new("INDEXED BY task_queued", "state = 0", None),
+            State::Running => Source::new("INDEXED BY task_leased", "state = 1", None),
+            State::Completed => Source { completed: true, ..Source::new("", "", None) },
+            State::Failed => Source::new("INDEXED BY task_failed", "state = 3", None),
+            State::Cancelled => Source::new("INDEXED BY task_cancelled", "state = 4", None),
         };
         choices.push(states.into_iter().map(by_state).collect());
     }
-    let mut best = one("NOT INDEXED", "1", None);
+    let mut best = vec![Source::new("NOT INDEXED", "1", None)];
     let mut fewest = usize::MAX;
-    let several = choices.len() > 1;
+    if let Some(worker) = &filter.worker {
+        let condition = "(n >> 10) = ?5 AND worker = ?4";
+        let by_worker = Source::new("INDEXED BY task_by_worker", condition, text(worker.as_str()));
+        best = vec![Source { bucket_bits: Some(WORKER_BUCKET_BITS), ..by_worker }];
+        // Its rows cannot be counted at one place; anything clearly rarer is the better choice.
+        fewest = 500;
+    }
+    let several = choices.len() > 1 || filter.worker.is_some();
     for choice in choices {
         let rows = if several { count(db, &choice, fewest.min(LOOKS))? } else { 0 };
         if rows < fewest {
@@ -249,9 +323,12 @@ fn task_sources(db: &Connection, filter: &TaskFilter) -> Result<Vec<Source>, Fai
 fn count(db: &Connection, sources: &[Source], most: usize) -> Result<usize, Failure> {
     let mut all = 0;
     for source in sources {
-        let condition = source.condition.replace("?4", "?2");
-        let sql =
-            format!("SELECT count(*) FROM (SELECT 1 FROM task {} WHERE {condition} LIMIT ?1)", source.table);
+        let rows = if source.completed {
+            "generation".to_owned()
+        } else {
+            format!("task {} WHERE {}", source.table, source.condition.replace("?4", "?2"))
+        };
+        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {rows} LIMIT ?1)");
         let mut values = vec![Value::Integer(most as i64)];
         values.extend(source.value.clone());
         all += db.prepare_cached(&sql)?.query_row(params_from_iter(values), |row| row.get::<_, usize>(0))?;
@@ -266,37 +343,21 @@ pub(crate) fn generations(
     request: &PageRequest,
 ) -> Result<Page<Generation>, Failure> {
     let below = parse(&request.after)?;
-    let text = |name: &str| Some(Value::Text(name.to_owned()));
-    let (table, condition, value) = match filter {
-        GenerationFilter { task: Some(task), .. } => {
-            let n = "n = (SELECT t.n FROM task t WHERE t.id = ?4)";
-            ("", n, Some(Value::Blob(task.as_bytes().to_vec())))
+    let source = match &filter.task {
+        Some(task) => {
+            let of_task = "n = (SELECT t.n FROM task t WHERE t.id = ?4)";
+            Source::new("", of_task, Some(Value::Blob(task.as_bytes().to_vec())))
         }
-        GenerationFilter { worker: Some(worker), .. } => {
-            ("INDEXED BY generation_by_worker", "worker = ?4", text(worker.as_str()))
-        }
-        GenerationFilter { task_type: Some(task_type), .. } => {
-            ("INDEXED BY generation_by_type", "task_type = ?4", text(task_type.as_str()))
-        }
-        GenerationFilter { queue: Some(queue), .. } => {
-            ("INDEXED BY generation_by_queue", "queue = ?4", text(queue.as_str()))
-        }
-        GenerationFilter { project: Some(project), .. } => {
-            ("INDEXED BY generation_by_project", "project = ?4", text(project.as_str()))
-        }
-        _ => ("NOT INDEXED", "1", None),
+        None => Source::new("NOT INDEXED", "1", None),
     };
-    const OLDER: &str = "SELECT g FROM generation INDEXED BY generation_by_finished WHERE finished_at < ?1 \
-                         ORDER BY finished_at DESC, g DESC LIMIT 1";
-    const YOUNGER: &str = "SELECT g FROM generation INDEXED BY generation_by_finished WHERE finished_at >= ?1 \
-                           ORDER BY finished_at, g LIMIT 1";
-    let (low, before) = by_time(db, (OLDER, YOUNGER), filter.finished_from, filter.finished_before)?;
+    let low = filter.finished_from.map_or(0, first_key);
+    let before = filter.finished_before.map_or(i64::MAX, before_key);
     let descent = Descent {
         db,
         select: select_generation!(""),
-        key: "g",
+        key: "k",
         read: rows::generation,
-        lanes: vec![Lane::new(Source { table, condition, value }, below.min(before))],
+        lanes: vec![Lane::new(source, below.min(before))],
         low,
         chunk: (request.limit as usize + 1).min(100),
     };
@@ -335,14 +396,14 @@ pub(crate) fn logs(
         }
         _ => ("NOT INDEXED", "1", None),
     };
-    let before = filter.before.map_or(i64::MAX, |before| before.as_millis() << LOG_BITS);
+    let before = filter.before.map_or(i64::MAX, before_key);
     let descent = Descent {
         db,
         select: "SELECT k, at, worker, task, level, source, message, metadata FROM log",
         key: "k",
         read: rows::log_line,
-        lanes: vec![Lane::new(Source { table, condition, value }, below.min(before))],
-        low: filter.from.map_or(0, |from| from.as_millis() << LOG_BITS),
+        lanes: vec![Lane::new(Source::new(table, condition, value), below.min(before))],
+        low: filter.from.map_or(0, first_key),
         chunk: (request.limit as usize + 1).min(500),
     };
     let fits = |line: &LogLine| {

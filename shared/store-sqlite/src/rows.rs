@@ -21,7 +21,8 @@ macro_rules! select_task {
         concat!(
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
-             created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff FROM task ",
+             created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
+             drift_score, params FROM task ",
             $tail
         )
     };
@@ -30,6 +31,32 @@ pub(crate) use select_task;
 
 /// How many bits of an event's key number it within its task.
 pub(crate) const EVENT_BITS: u32 = 16;
+
+/// How many bits of the key of a log line or a generation number it within its millisecond. With the milliseconds of the
+/// last time that can be named (48 bits) they fill a positive integer.
+pub(crate) const MOMENT_BITS: u32 = 15;
+
+/// The first key of a millisecond.
+pub(crate) fn first_key(at: Timestamp) -> i64 {
+    at.as_millis() << MOMENT_BITS
+}
+
+/// A free key for a row of `table` (which numbers its rows by `k`) that happened at `at`. A full millisecond overflows
+/// into the next: keys only order.
+pub(crate) fn free_key(db: &Connection, table: &'static str, at: Timestamp) -> Result<i64, Failed> {
+    let mut first = first_key(at);
+    loop {
+        let last = first | ((1 << MOMENT_BITS) - 1);
+        let taken: Option<i64> = db
+            .prepare_cached(&format!("SELECT max(k) FROM {table} WHERE k BETWEEN ?1 AND ?2"))?
+            .query_row([first, last], |row| row.get(0))?;
+        match taken {
+            None => return Ok(first),
+            Some(taken) if taken < last => return Ok(taken + 1),
+            Some(_) => first = last + 1,
+        }
+    }
+}
 
 /// A row of `task`: everything of a task but its payload.
 #[derive(Clone, Debug)]
@@ -49,6 +76,9 @@ pub(crate) struct Stored {
     pub(crate) finished_at: Option<Timestamp>,
     pub(crate) domain: Option<Label>,
     pub(crate) assigned_by: Option<Label>,
+    pub(crate) drift_score: Option<f64>,
+    /// The params, if they lie in the row.
+    pub(crate) params: Option<String>,
 }
 
 /// Sixteen bytes of a blob column.
@@ -159,6 +189,8 @@ impl Stored {
             finished_at: maybe_time(row, 23)?,
             domain: maybe_text(row, 25)?.map(Label::from_stored),
             assigned_by: maybe_text(row, 26)?.map(Label::from_stored),
+            drift_score: row.get(28)?,
+            params: row.get(29)?,
         })
     }
 
@@ -175,20 +207,15 @@ impl Stored {
     }
 
     /// The whole task, with its payload.
-    pub(crate) fn into_task(self, db: &Connection) -> Result<Task, Failed> {
-        let mut body =
-            db.prepare_cached("SELECT params, description, drift_score FROM task_body WHERE n = ?1")?;
-        let body = body
-            .query_row([self.n], |row| {
-                Ok((
-                    row.get::<_, String>(0)?,
-                    row.get::<_, Option<String>>(1)?,
-                    row.get::<_, Option<f64>>(2)?,
-                ))
-            })
-            .optional()?;
-        let (params, description, drift_score) =
-            body.ok_or_else(|| half(self.n, "a task without its params"))?;
+    pub(crate) fn into_task(mut self, db: &Connection) -> Result<Task, Failed> {
+        let (params, description) = match self.params.take() {
+            Some(params) => (params, None),
+            None => db
+                .prepare_cached("SELECT params, description FROM task_body WHERE n = ?1")?
+                .query_row([self.n], |row| Ok((row.get(0)?, row.get(1)?)))
+                .optional()?
+                .ok_or_else(|| half(self.n, "a task without its params"))?,
+        };
         let error = self.error(db)?;
         Ok(Task {
             head: self.head,
@@ -199,7 +226,7 @@ impl Stored {
             params: payload("a task's params", params)?,
             description,
             domain: self.domain,
-            drift_score,
+            drift_score: self.drift_score,
             assigned_by: self.assigned_by,
             created_at: self.created_at,
             updated_at: self.updated_at,
@@ -261,7 +288,7 @@ pub(crate) fn history(db: &Connection, n: i64) -> Result<Vec<Event>, Failed> {
 macro_rules! select_generation {
     ($tail:expr) => {
         concat!(
-            "SELECT g, id, task, project, queue, task_type, attempt, worker, created_at, started_at, finished_at, \
+            "SELECT k, id, task, project, queue, task_type, attempt, worker, created_at, started_at, finished_at, \
              location, kind, metadata, result FROM generation ",
             $tail
         )

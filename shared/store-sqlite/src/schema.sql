@@ -1,6 +1,6 @@
 -- Version 1. Times are milliseconds since 1970, spans are milliseconds, ids are their 16 bytes.
 
--- What transitions read and change, one small row a task. n numbers tasks in the order of their arrival.
+-- What transitions read and change, one small row a task, with params that are no larger than it. n numbers tasks in the order of their arrival.
 CREATE TABLE task (
     n            INTEGER PRIMARY KEY,
     id           BLOB    NOT NULL UNIQUE,
@@ -29,7 +29,10 @@ CREATE TABLE task (
     timeout_ms   INTEGER,
     domain       TEXT,
     assigned_by  TEXT,
-    backoff      TEXT               -- JSON; null for the default
+    backoff      TEXT,              -- JSON; null for the default
+    drift_score  REAL,
+    digest       BLOB,              -- of the content, where the producer chose the id
+    params       TEXT               -- null if they lie in task_body
 ) STRICT;
 
 -- Where a claim looks: by queue, or by queue and type; in the order in which tasks are claimed.
@@ -38,23 +41,25 @@ CREATE INDEX task_ready_type ON task (queue, task_type, priority, run_after, id)
 -- Who holds what: a worker's active tasks are counted here and nowhere else.
 CREATE INDEX task_leased ON task (worker) WHERE state = 1;
 -- Lists. Each index ends in n, so that it gives a filter's tasks in the order of their arrival.
-CREATE INDEX task_by_state ON task (state);
+-- By state: running tasks are found by task_leased, completed ones by their generations, so that a task that goes the
+-- usual way is moved between few indexes.
+CREATE INDEX task_queued ON task (state) WHERE state = 0;
+CREATE INDEX task_failed ON task (state) WHERE state = 3;
+CREATE INDEX task_cancelled ON task (state) WHERE state = 4;
 CREATE INDEX task_by_queue ON task (queue);
 CREATE INDEX task_by_type ON task (task_type);
-CREATE INDEX task_by_project ON task (project);
-CREATE INDEX task_by_worker ON task (worker) WHERE worker IS NOT NULL;
+-- By worker within every 1,024 tasks: were it by worker alone, each claim of another worker would dirty another page of
+-- the index, and each commit would write them all (a fifth of a lifecycle's cost with 64 workers).
+CREATE INDEX task_by_worker ON task ((n >> 10), worker) WHERE worker IS NOT NULL;
 CREATE INDEX task_by_domain ON task (domain) WHERE domain IS NOT NULL;
 CREATE INDEX task_by_assigned_by ON task (assigned_by) WHERE assigned_by IS NOT NULL;
-CREATE INDEX task_by_created ON task (created_at);
 CREATE INDEX task_by_finished ON task (finished_at) WHERE finished_at IS NOT NULL;
 
--- What does not change, apart from the row that does.
+-- What would make the row large that each transition writes anew: params of more than 1 KiB, and descriptions.
 CREATE TABLE task_body (
     n           INTEGER PRIMARY KEY,
     params      TEXT NOT NULL,
-    description TEXT,
-    drift_score REAL,
-    digest      BLOB               -- of the content, where the producer chose the id
+    description TEXT
 ) STRICT;
 
 -- The failure of the latest attempt that ended, where it failed.
@@ -76,9 +81,11 @@ CREATE TABLE event (
     detail     TEXT               -- JSON of the rest, if there is any
 ) STRICT;
 
--- Output records, numbered in the order of completion. The unique n is the promise of one a task.
+-- Output records in the order of completion: k is finished_at << 15 with a number within the millisecond. The unique n is
+-- the promise of one a task. Lists of them by queue,
+-- type or worker look at a bounded number a page: an index for each would cost more than the record itself.
 CREATE TABLE generation (
-    g           INTEGER PRIMARY KEY,
+    k           INTEGER PRIMARY KEY,
     n           INTEGER NOT NULL UNIQUE,
     id          BLOB    NOT NULL UNIQUE,
     task        BLOB    NOT NULL,
@@ -95,11 +102,6 @@ CREATE TABLE generation (
     metadata    TEXT,
     result      TEXT
 ) STRICT;
-CREATE INDEX generation_by_queue ON generation (queue);
-CREATE INDEX generation_by_type ON generation (task_type);
-CREATE INDEX generation_by_project ON generation (project);
-CREATE INDEX generation_by_worker ON generation (worker);
-CREATE INDEX generation_by_finished ON generation (finished_at);
 
 CREATE TABLE worker (
     id           TEXT PRIMARY KEY,
@@ -159,7 +161,7 @@ CREATE TABLE histogram (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX histogram_by_hour ON histogram (hour);
 
--- Log lines in the order of their times: k is at << 14 with a number within the millisecond.
+-- Log lines in the order of their times: k is at << 15 with a number within the millisecond.
 CREATE TABLE log (
     k        INTEGER PRIMARY KEY,
     at       INTEGER NOT NULL,

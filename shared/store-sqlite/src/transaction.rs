@@ -1,7 +1,7 @@
 //! One transaction of the writing thread, with what the commands of a group share: the tallies that they change and
 //! the rings that they cause.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use baton_model::lease::LeasePolicy;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
@@ -16,11 +16,17 @@ use crate::error::Failure;
 use crate::histogram::{What, bucket};
 use crate::rows::{EVENT_BITS, Stored, to_json};
 
+/// How many queues the writing thread remembers.
+const KNOWN_QUEUES: usize = 10_000;
+
 /// What the writing thread remembers between transactions.
 #[derive(Debug)]
 pub(crate) struct State {
     /// When leases are lost.
     pub(crate) policy: LeasePolicy,
+    /// Queues that are known to have a row, up to [`KNOWN_QUEUES`]: a cache of what is there for ever, to save a write.
+    /// Emptied when a transaction is undone, as its queues are then unknown again.
+    pub(crate) queues: HashSet<QueueName>,
 }
 
 /// An open transaction.
@@ -259,10 +265,16 @@ impl<'a> Transaction<'a> {
     }
 
     /// Makes a queue known, if it is not.
-    pub(crate) fn know_queue(&self, queue: &QueueName, now: Timestamp) -> Result<(), Failure> {
+    pub(crate) fn know_queue(&mut self, queue: &QueueName, now: Timestamp) -> Result<(), Failure> {
+        if self.state.queues.contains(queue) {
+            return Ok(());
+        }
         self.db
             .prepare_cached("INSERT OR IGNORE INTO queue (name, paused, changed_at) VALUES (?1, 0, ?2)")?
             .execute(params![queue.as_str(), now.as_millis()])?;
+        if self.state.queues.len() < KNOWN_QUEUES {
+            self.state.queues.insert(queue.clone());
+        }
         Ok(())
     }
 }

@@ -8,29 +8,39 @@ use rusqlite::params;
 
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::rows::{Stored, StoredWorker, to_json, worker_by_id};
+use crate::rows::{Stored, StoredWorker, free_key, to_json, worker_by_id};
 use crate::transaction::Transaction;
 
 /// A claim is a sign of life, too; it is noted to this many milliseconds, so that not every claim writes.
 const SEEN_GRAIN_MS: i64 = 3_600_000;
 
-/// How many bits of a log line's key number it within its millisecond.
-pub(crate) const LOG_BITS: u32 = 14;
-
 /// Makes the claiming worker and its session known, and says what is asked of it.
 pub(crate) fn enter_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Directive, Failure> {
+    if let Some(directive) = known_session(transaction, claim)? {
+        return Ok(directive);
+    }
     let known = worker_by_id(transaction.db, &claim.worker)?;
-    let mut worker = session_of(known.clone(), &claim.worker, claim.session, claim.now)?;
+    let mut worker = session_of(known, &claim.worker, claim.session, claim.now)?;
     worker.worker.capacity = claim.capacity.or(worker.worker.capacity);
-    if claim.now.as_millis() - worker.seen_at.as_millis() > SEEN_GRAIN_MS {
-        worker.seen_at = claim.now;
-    }
-    let unchanged =
-        known.is_some_and(|known| known.worker == worker.worker && known.seen_at == worker.seen_at);
-    if !unchanged {
-        save(transaction, &worker)?;
-    }
+    worker.seen_at = worker.seen_at.max(claim.now);
+    save(transaction, &worker)?;
     Ok(worker.worker.directive)
+}
+
+/// What is asked of the worker, if a claim changes nothing about it: the usual case, which reads four columns and writes
+/// none.
+fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Directive>, Failure> {
+    let mut statement = transaction
+        .db
+        .prepare_cached("SELECT session, capacity, seen_at, directive FROM worker WHERE id = ?1")?;
+    let mut rows = statement.query([claim.worker.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let (session, capacity): (Option<[u8; 16]>, Option<u32>) = (row.get(0)?, row.get(1)?);
+    let (seen_at, directive): (i64, i64) = (row.get(2)?, row.get(3)?);
+    let same_session = claim.session.is_none_or(|claimed| session.as_ref() == Some(claimed.as_bytes()));
+    let same_capacity = claim.capacity.is_none_or(|claimed| capacity == Some(claimed));
+    let seen = claim.now.as_millis() - seen_at <= SEEN_GRAIN_MS;
+    Ok(if same_session && same_capacity && seen { Some(Code::of(directive)?) } else { None })
 }
 
 /// The worker's record with this session as its present one.
@@ -158,17 +168,11 @@ fn problem(
 }
 
 fn log(transaction: &Transaction<'_>, line: &LogLine, taken_at: Timestamp) -> Result<(), Failure> {
-    let first = line.at.as_millis() << LOG_BITS;
-    let taken: Option<i64> = transaction
-        .db
-        .prepare_cached("SELECT max(k) FROM log WHERE k BETWEEN ?1 AND ?2")?
-        .query_row([first, first | ((1 << LOG_BITS) - 1)], |row| row.get(0))?;
-    // A millisecond that is full keeps its latest line: 16,384 lines tell enough of it.
-    let k = taken.map_or(first, |taken| (taken + 1).min(first | ((1 << LOG_BITS) - 1)));
+    let k = free_key(transaction.db, "log", line.at)?;
     transaction
         .db
         .prepare_cached(
-            "INSERT OR REPLACE INTO log (k, at, taken_at, worker, task, level, source, message, metadata) \
+            "INSERT INTO log (k, at, taken_at, worker, task, level, source, message, metadata) \
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
         )?
         .execute(params![

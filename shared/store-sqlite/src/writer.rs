@@ -12,6 +12,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use baton_store::{Doorbell, StoreError};
 use rusqlite::Connection;
@@ -22,6 +23,9 @@ use crate::transaction::{State, Transaction};
 
 /// The most commands in one commit.
 pub(crate) const GROUP: usize = 256;
+
+/// How long a group that is smaller than the one before it waits for more: about as long as half a sync of the disk.
+const GATHERING: Duration = Duration::from_micros(100);
 
 /// The most commands that wait before senders do.
 const WAITING: usize = 4_096;
@@ -124,14 +128,11 @@ fn run(
     mut receiver: mpsc::Receiver<Box<dyn Job>>,
 ) {
     let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
+    let mut expected = 1;
     while let Some(first) = receiver.blocking_recv() {
         group.push(first);
-        while group.len() < GROUP {
-            match receiver.try_recv() {
-                Ok(job) => group.push(job),
-                Err(_) => break,
-            }
-        }
+        gather(&mut receiver, &mut group, expected);
+        expected = group.len();
         match commit(db, &mut state, doorbell, &mut group) {
             Ok(()) => group.drain(..).for_each(|job| job.answer()),
             Err(error) => {
@@ -151,6 +152,23 @@ fn run(
     }
 }
 
+/// Takes what waits, and gives the senders of the group before a moment to come back: callers that wait for their answers
+/// are all there again shortly after it, and one commit for all of them costs half of two.
+fn gather(receiver: &mut mpsc::Receiver<Box<dyn Job>>, group: &mut Vec<Box<dyn Job>>, expected: usize) {
+    let began = Instant::now();
+    loop {
+        while group.len() < GROUP
+            && let Ok(job) = receiver.try_recv()
+        {
+            group.push(job);
+        }
+        if group.len() >= expected || began.elapsed() >= GATHERING {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}
+
 /// Runs a group in one transaction. On an error, nothing of it was changed.
 fn commit(
     db: &Connection,
@@ -160,7 +178,7 @@ fn commit(
 ) -> Result<(), StoreError> {
     let outcome = catch_unwind(AssertUnwindSafe(|| -> Result<_, StoreError> {
         execute(db, "BEGIN IMMEDIATE")?;
-        let mut transaction = Transaction::new(db, state);
+        let mut transaction = Transaction::new(db, &mut *state);
         for job in group {
             job.run(&mut transaction)?;
         }
@@ -174,11 +192,11 @@ fn commit(
             Ok(())
         }
         Ok(Err(error)) => {
-            roll_back(db);
+            roll_back(db, state);
             Err(error)
         }
         Err(_) => {
-            roll_back(db);
+            roll_back(db, state);
             Err(StoreError::Internal { what: "a database command panicked".to_owned(), cause: None })
         }
     }
@@ -188,7 +206,8 @@ fn execute(db: &Connection, sql: &str) -> Result<(), StoreError> {
     db.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(store_error)
 }
 
-fn roll_back(db: &Connection) {
+fn roll_back(db: &Connection, state: &mut State) {
+    state.queues.clear();
     if !db.is_autocommit()
         && let Err(error) = db.execute_batch("ROLLBACK")
     {

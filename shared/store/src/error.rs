@@ -71,6 +71,16 @@ pub enum StoreError {
     /// The cursor is not one that this store gave for this query.
     #[error("expected a cursor from an earlier page of the same query")]
     BadCursor,
+    /// The store cannot hold as much as this in one piece.
+    #[error("expected at most {most} {what}, got {got}")]
+    TooLarge {
+        /// What there is too much of, with its unit.
+        what: String,
+        /// How much came.
+        got: usize,
+        /// How much the store can hold.
+        most: usize,
+    },
     /// The store holds no more commands at once, or is closing.
     #[error("the store is busy or closing; nothing was changed")]
     Busy,
@@ -123,7 +133,7 @@ impl StoreError {
             | Self::BatchRefused { .. }
             | Self::IdempotencyConflict { .. }
             | Self::SessionSuperseded { .. } => ErrorKind::Conflict,
-            Self::BadCursor => ErrorKind::Request,
+            Self::BadCursor | Self::TooLarge { .. } => ErrorKind::Request,
             Self::Busy | Self::StorageFull(_) | Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Unknown(_) => ErrorKind::Unknown,
             Self::NewerSchema { .. } | Self::Corrupt { .. } | Self::Internal { .. } => ErrorKind::Internal,

@@ -112,8 +112,8 @@ fn recovery(killed: &Killed, ended: &[TaskDetailView]) -> Result<Vec<String>, St
     let again = event(EventKind::Claimed, killed.attempt + 1)?;
     let completed = event(EventKind::Completed, killed.attempt + 1)?;
     let after = |event: &EventView| format!("+{:>4.1}s", event.at.since(claimed.at).as_secs_f64());
-    let who = |event: &EventView| event.detail.worker.as_ref().map(ToString::to_string).unwrap_or_default();
-    let loss = lost.detail.loss.map_or("the lease was lost", baton_model::LossReason::explain);
+    let who = |event: &EventView| event.worker_id.as_ref().map(ToString::to_string).unwrap_or_default();
+    let loss = lost.loss.map_or("the lease was lost", baton_model::LossReason::explain);
     let mut lines =
         vec![format!("What happened to the scene that {} was killed over, {}:", killed.worker, killed.scene)];
     lines.push(format!("  {}  {} claims it: attempt {}", after(claimed), who(claimed), claimed.attempt));
@@ -134,7 +134,7 @@ fn table(context: &Context, jobs: &[Job], ended: &[TaskDetailView]) -> Result<()
     let length = ids::unique_length(ended.iter().map(|detail| detail.task.id));
     for (job, detail) in jobs.iter().zip(ended) {
         let made = detail.generation.as_ref();
-        let last = detail.history.iter().rev().find_map(|event| event.detail.worker.as_ref());
+        let last = detail.history.iter().rev().find_map(|event| event.worker_id.as_ref());
         let mut row = vec![
             detail.task.id.to_string().chars().take(length).collect(),
             job.scene.clone(),

@@ -116,14 +116,13 @@ fn table(context: &Context, events: &[EventView], now: Timestamp) -> Result<(), 
 
 /// What there is to say about an event besides its kind.
 pub(crate) fn particulars(event: &EventView) -> String {
-    let detail = &event.detail;
     let said = [
-        detail.worker.as_ref().map(|worker| format!("worker {worker}")),
-        detail.by.as_ref().map(|by| format!("by {by}")),
-        detail.reason.clone(),
-        detail.loss.map(|loss| loss.explain().to_owned()),
+        event.worker_id.as_ref().map(|worker| format!("worker {worker}")),
+        event.by.as_ref().map(|by| format!("by {by}")),
+        event.reason.clone(),
+        event.loss.map(|loss| loss.explain().to_owned()),
         // A lost lease's error only repeats the loss.
-        detail.error.as_ref().filter(|_| detail.loss.is_none()).map(|error| text::short(&error.message, 120)),
+        event.error.as_ref().filter(|_| event.loss.is_none()).map(|error| text::short(&error.message, 120)),
     ];
     said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -19,7 +19,7 @@ fn the_openapi_document_is_up_to_date() {
     let kept = std::fs::read_to_string(&path).unwrap_or_default();
     assert!(
         kept == baton_server::openapi(),
-        "docs/openapi.json is stale; to write it anew: UPDATE=1 cargo test -p baton-server --test documents"
+        "docs/openapi.json is stale; to write it anew: UPDATE=1 cargo test -p baton-server --test http documents"
     );
 }
 

@@ -1,0 +1,407 @@
+//! Claiming: one read of the records that decide whether the worker may, one look at what it holds, one query for
+//! what is ready, and one conditional write for each task taken.
+//!
+//! What the index tells is a hint: it may trail behind the table. Only the write decides, whose condition is the task
+//! as the entry tells it.
+
+use std::collections::HashSet;
+
+use baton_model::transition::{Command, Decision, decide};
+use baton_model::{Directive, Priority, QueueName, Task, TaskId, TaskState, Timestamp};
+use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
+use futures::StreamExt;
+
+use crate::attr::{Fields, Item, s};
+use crate::db::{Query, Range};
+use crate::error::WriteError;
+use crate::expression::Expression;
+use crate::keys;
+use crate::queue::StoredQueue;
+use crate::request::{Asked, Replay};
+use crate::row::Stored;
+use crate::store::Inner;
+use crate::worker::StoredWorker;
+
+/// How many tasks of one claim are written at the same time.
+pub(crate) const AT_ONCE: usize = 16;
+
+/// How often a claim looks anew because others took what it had found.
+const ROUNDS: u32 = 16;
+
+/// How many entries beyond those wanted the first page of a query reads, in case some are taken.
+const SPARE: usize = 4;
+
+/// How many entries further pages read, and those of claims by type.
+const PAGE: i32 = 200;
+
+/// The ready tasks that a look has found.
+#[derive(Default)]
+struct Look {
+    /// In the order in which they are to be claimed.
+    due: Vec<(Priority, Stored)>,
+    /// When the first of those for later is due.
+    next_at: Option<Timestamp>,
+}
+
+/// A partition of ready tasks.
+struct Lane {
+    partition: String,
+    priority: Priority,
+}
+
+impl Inner {
+    /// Claims for a worker. `ended` is a task that the same request has just completed: the index may still tell that
+    /// the worker holds it.
+    pub(crate) async fn claim(&self, claim: &Claim, ended: Option<TaskId>) -> Result<ClaimAnswer, StoreError> {
+        let (worker, queues, asked) = self.records(claim).await?;
+        let directive = self.enter_session(worker, claim).await?;
+        let mut asked = asked;
+        if let Some(known) = asked.as_ref().and_then(|asked| asked.known.clone()) {
+            match self.replay(claim, &known).await? {
+                Replay::Answer(answer) => return Ok(answer),
+                // What was planned then went to others before it was taken: the request has had no answer.
+                Replay::Void => {}
+            }
+        }
+        if directive != Directive::Run {
+            return Ok(ClaimAnswer::Nothing(Nothing::Directed { directive }));
+        }
+        let active = self.active(claim, ended).await?;
+        if active >= claim.cap {
+            return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
+        }
+        let paused: HashSet<_> = queues.iter().filter(|queue| queue.paused).map(|queue| &queue.name).collect();
+        if claim.queues.iter().all(|name| paused.contains(name)) {
+            return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
+        }
+        let open: Vec<_> = queues.iter().filter(|queue| !queue.paused).collect();
+        let most = claim.max_tasks.min(claim.cap - active) as usize;
+
+        let mut leased: Vec<Task> = Vec::new();
+        let mut next_at = None;
+        for round in 0..ROUNDS {
+            let look = self.look(claim, &open, most - leased.len(), round > 0).await?;
+            next_at = look.next_at;
+            if look.due.is_empty() {
+                break;
+            }
+            let wanted = look.due.len();
+            if let Some(asked) = &mut asked {
+                if let Some(standing) = self.plan(claim, asked, &look.due).await? {
+                    look.due.iter().for_each(|(_, entry)| self.put_back(entry));
+                    match self.replay(claim, &standing).await? {
+                        Replay::Answer(answer) => return Ok(answer),
+                        Replay::Void => {
+                            asked.known = Some(standing);
+                            continue;
+                        }
+                    }
+                }
+            }
+            let taken = self.take_all(claim, look.due).await?;
+            let lost = wanted - taken.len();
+            leased.extend(taken);
+            // A request that has an answer is not filled up; and without a rival there is nothing more to find.
+            if leased.len() >= most || (asked.is_some() && !leased.is_empty()) || lost == 0 {
+                break;
+            }
+        }
+        Ok(if !leased.is_empty() {
+            ClaimAnswer::Leased(leased)
+        } else {
+            ClaimAnswer::Nothing(match next_at {
+                Some(next_at) => Nothing::Scheduled { next_at },
+                None => Nothing::NoneQueued,
+            })
+        })
+    }
+
+    /// The worker's record, the queues' and the request's, in one read.
+    async fn records(
+        &self,
+        claim: &Claim,
+    ) -> Result<(Option<StoredWorker>, Vec<StoredQueue>, Option<Asked>), StoreError> {
+        let mut names: Vec<&QueueName> = claim.queues.iter().collect();
+        names.sort();
+        names.dedup();
+        let worker_key = keys::worker(&claim.worker);
+        let mut wanted = vec![worker_key.clone()];
+        wanted.extend(names.iter().map(|name| keys::queue(name)));
+        let mut asked = claim.request.as_ref().map(|_| Asked::default());
+        if let Some(request) = &claim.request {
+            let span = keys::request_span(claim.now);
+            wanted.push(keys::request(&claim.worker, request, span));
+            wanted.push(keys::request(&claim.worker, request, span - 1));
+        }
+        let (mut worker, mut queues) = (None, Vec::new());
+        for item in self.db.get_all(wanted).await? {
+            match Fields(&item).text("pk")?.as_bytes().first() {
+                Some(b'W') => worker = Some(StoredWorker::read(&item)?),
+                Some(b'Q') => queues.push(StoredQueue::read(&item)?),
+                _ => {
+                    if let Some(asked) = &mut asked {
+                        asked.found(&item)?;
+                    }
+                }
+            }
+        }
+        Ok((worker, queues, asked))
+    }
+
+    /// How many tasks the worker holds: the leases that name it, and no stored number.
+    async fn active(&self, claim: &Claim, ended: Option<TaskId>) -> Result<u32, StoreError> {
+        let active = match ended {
+            None => {
+                let query = Query { count: true, ..Query::index(keys::held(&claim.worker)) };
+                self.db.query_whole(query).await?.count
+            }
+            Some(ended) => {
+                let held = self.held_by(&claim.worker, usize::MAX).await?;
+                held.iter().filter(|task| task.head.id != ended).count() as u64
+            }
+        };
+        Ok(u32::try_from(active).unwrap_or(u32::MAX))
+    }
+
+    /// Finds up to `most` tasks that are ready, and reserves them among the claims of this process. `again`: an
+    /// earlier look's were lost to others.
+    async fn look(
+        &self,
+        claim: &Claim,
+        queues: &[&StoredQueue],
+        most: usize,
+        again: bool,
+    ) -> Result<Look, StoreError> {
+        let mut look = Look::default();
+        for priority in Priority::ALL {
+            let mut lanes = Vec::new();
+            for queue in queues.iter().filter(|queue| queue.priorities.contains(&priority)) {
+                let lane = |shard| Lane { partition: keys::ready(&queue.name, priority, shard), priority };
+                lanes.extend((0..queue.shards).map(lane));
+            }
+            let total = queues.iter().all(|queue| queue.shards == 1);
+            if total {
+                self.in_order(claim, lanes, most, again, &mut look).await?;
+            } else {
+                self.in_any_order(claim, lanes, most, again, &mut look).await?;
+            }
+            if look.due.len() >= most {
+                break;
+            }
+        }
+        Ok(look)
+    }
+
+    /// Looks at all lanes and merges what they have.
+    async fn in_order(
+        &self,
+        claim: &Claim,
+        lanes: Vec<Lane>,
+        most: usize,
+        again: bool,
+        look: &mut Look,
+    ) -> Result<(), StoreError> {
+        // Entries that rivals of this process reserve between the look and the taking leave the look short; so it is
+        // repeated until it finds none that is free.
+        loop {
+            let missing = most - look.due.len();
+            let looks = lanes.iter().map(|lane| self.lane(claim, lane, missing, again));
+            let mut found: Vec<_> = Vec::new();
+            for (entries, next_at) in futures::future::try_join_all(looks).await? {
+                found.extend(entries);
+                look.next_at = earlier(look.next_at, next_at);
+            }
+            if found.is_empty() {
+                return Ok(());
+            }
+            found.sort_by_key(|(_, entry)| (entry.head.run_after, entry.head.id));
+            found.truncate(missing);
+            let lost = self.reserve(found, missing, look);
+            if !lost || look.due.len() >= most {
+                return Ok(());
+            }
+        }
+    }
+
+    /// Looks at the lanes one after the other, from a random one on, until there is enough; and of each takes some of
+    /// its first, so that claims at once do not all want the same task.
+    async fn in_any_order(
+        &self,
+        claim: &Claim,
+        mut lanes: Vec<Lane>,
+        most: usize,
+        again: bool,
+        look: &mut Look,
+    ) -> Result<(), StoreError> {
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        let first = usize::try_from(self.db.draw() % lanes.len() as u64).unwrap_or(0);
+        lanes.rotate_left(first);
+        for lane in &lanes {
+            let missing = most - look.due.len();
+            let among = missing.max(self.options.pick_among);
+            let (mut entries, next_at) = self.lane(claim, lane, among, again).await?;
+            look.next_at = earlier(look.next_at, next_at);
+            for place in (1..entries.len()).rev() {
+                let other = usize::try_from(self.db.draw() % (place as u64 + 1)).unwrap_or(0);
+                entries.swap(place, other);
+            }
+            self.reserve(entries, missing, look);
+            if look.due.len() >= most {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Adds entries to a look as far as no other claim of this process has them; says whether one had.
+    fn reserve(&self, entries: Vec<(Priority, Stored)>, missing: usize, look: &mut Look) -> bool {
+        let (mut lost, mut added) = (false, 0);
+        for (priority, entry) in entries {
+            if added == missing {
+                break;
+            }
+            if self.notes.take((entry.head.id, entry.created_at), entry.head.events) {
+                look.due.push((priority, entry));
+                added += 1;
+            } else {
+                lost = true;
+            }
+        }
+        lost
+    }
+
+    fn put_back(&self, entry: &Stored) {
+        self.notes.put_back((entry.head.id, entry.created_at), entry.head.events);
+    }
+
+    /// Up to `most` entries of a lane that are due, wanted and free, and when the first is due that is not yet.
+    async fn lane(
+        &self,
+        claim: &Claim,
+        lane: &Lane,
+        most: usize,
+        again: bool,
+    ) -> Result<(Vec<(Priority, Stored)>, Option<Timestamp>), StoreError> {
+        let mut query = Query { range: Range::All, ..Query::index(&lane.partition) };
+        query.limit = Some(if claim.types.is_empty() && !again {
+            i32::try_from(most + SPARE).unwrap_or(PAGE)
+        } else {
+            PAGE
+        });
+        if !claim.types.is_empty() {
+            let types = claim.types.iter().map(|one| s(one.as_str())).collect();
+            query.filter = Some(Expression::new().when_in("ty", types));
+        }
+        let mut found = Vec::new();
+        loop {
+            let page = self.db.query(&query).await?;
+            for item in &page.items {
+                let entry = Stored::read(item)?;
+                if entry.head.run_after > claim.now {
+                    return Ok((found, Some(entry.head.run_after)));
+                }
+                if !self.notes.is_taken((entry.head.id, entry.created_at), entry.head.events) {
+                    found.push((lane.priority, entry));
+                }
+                if found.len() >= most {
+                    return Ok((found, None));
+                }
+            }
+            if page.next.is_none() {
+                return Ok((found, None));
+            }
+            query.start = page.next;
+            query.limit = Some(PAGE);
+        }
+    }
+
+    /// Takes tasks for a worker, each by a write of its own; those that others were faster at are left out.
+    pub(crate) async fn take_all(
+        &self,
+        claim: &Claim,
+        entries: Vec<(Priority, Stored)>,
+    ) -> Result<Vec<Task>, StoreError> {
+        let mut takes = Vec::with_capacity(entries.len());
+        for (_, entry) in entries {
+            takes.push(self.take(claim, entry));
+        }
+        let outcomes: Vec<_> = futures::stream::iter(takes).buffered(AT_ONCE).collect().await;
+        let mut taken = Vec::new();
+        let mut failed = None;
+        for outcome in outcomes {
+            match outcome {
+                Ok(Some(task)) => taken.push(task),
+                Ok(None) => {}
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            // What was taken is the worker's, and it must learn of it.
+            Some(error) if !taken.is_empty() => {
+                tracing::warn!(worker = %claim.worker, %error, "a claim was given less than it could have");
+                Ok(taken)
+            }
+            Some(error) => Err(error),
+            None => Ok(taken),
+        }
+    }
+
+    /// Takes one task, if it is still as the entry tells.
+    pub(crate) async fn take(&self, claim: &Claim, entry: Stored) -> Result<Option<Task>, StoreError> {
+        let command = Command::Claim {
+            worker: claim.worker.clone(),
+            session: claim.session,
+            terms: claim.terms,
+            request: claim.request.clone(),
+        };
+        let Ok(Decision::Apply(change)) = decide(&entry.head, &command, claim.now) else { return Ok(None) };
+        match self.write(&entry, &change, claim.now, self.db.draw()).await {
+            Ok(item) => {
+                let after = Stored::read(&item)?;
+                self.changed(&entry, &after, claim.now);
+                self.known_task(after).await.map(Some)
+            }
+            // Another sending of the same request may have taken it for the same worker.
+            Err(WriteError::Condition(Some(item))) => match self.held_by_request(&item, claim, change.head.attempt)? {
+                Some(held) => self.known_task(held).await.map(Some),
+                None => Ok(None),
+            },
+            Err(WriteError::Condition(None)) => Ok(None),
+            Err(WriteError::Failed(error)) => {
+                self.put_back(&entry);
+                Err(error)
+            }
+        }
+    }
+
+    fn held_by_request(&self, item: &Item, claim: &Claim, attempt: u32) -> Result<Option<Stored>, StoreError> {
+        let stored = Stored::read(item)?;
+        Ok(holds(&stored, claim, attempt).then_some(stored))
+    }
+
+    pub(crate) async fn known_task(&self, stored: Stored) -> Result<Task, StoreError> {
+        self.db.known_task(stored).await
+    }
+}
+
+/// Whether a task runs this attempt for this very request.
+pub(crate) fn holds(stored: &Stored, claim: &Claim, attempt: u32) -> bool {
+    match &stored.head.state {
+        TaskState::Running(lease) => {
+            stored.head.attempt == attempt
+                && lease.worker == claim.worker
+                && lease.request.is_some()
+                && lease.request == claim.request
+        }
+        _ => false,
+    }
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -1,0 +1,353 @@
+//! Creating tasks.
+//!
+//! A task that comes alone, or in a batch whose tasks stand each for itself, is one conditional put. What must stand
+//! or fall together (an atomic batch; tasks and the kept answer of an idempotency key) is one transaction, which
+//! DynamoDB limits to a hundred writes.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
+use baton_model::{Digest, State, TaskId, TaskSpec, Timestamp};
+use baton_store::{Accepted, Create, CreateAnswer, Idempotency, ItemRefusal, Ready, StoreError};
+use futures::StreamExt;
+
+use crate::attr::{Fields, Item, b, json, n, s, time};
+use crate::db::unbuilt;
+use crate::error::{TransactError, WriteError, contended};
+use crate::expression::Expression;
+use crate::finish::token;
+use crate::keys::{self, Kind};
+use crate::row::{NewTask, Stored, new_task};
+use crate::store::Inner;
+use crate::text::Text;
+use crate::transact::MOST;
+use crate::transition::{ROUNDS, is_marked};
+
+/// How many tasks of a batch are written at the same time.
+const AT_ONCE: usize = 32;
+
+/// How long DynamoDB keeps an idempotency key: two days, in seconds. A purge removes it after its time.
+const KEPT_S: i64 = 2 * 86_400;
+
+/// A task that has the id already.
+struct Existing {
+    created_at: Timestamp,
+    content: Option<[u8; 16]>,
+}
+
+/// What is to be done about one task of the batch.
+enum Step {
+    Insert,
+    Answer(Result<Accepted, ItemRefusal>),
+}
+
+impl Inner {
+    pub(crate) async fn create(&self, create: &Create) -> Result<CreateAnswer, StoreError> {
+        if let Some(idempotency) = &create.idempotency
+            && let Some(answer) = self.kept_answer(idempotency).await?
+        {
+            return Ok(answer);
+        }
+        if create.atomic || create.idempotency.is_some() {
+            self.create_together(create).await
+        } else {
+            self.create_each(create).await
+        }
+    }
+
+    /// Each task for itself.
+    async fn create_each(&self, create: &Create) -> Result<CreateAnswer, StoreError> {
+        // A second task of an id is answered by the first one's, which must be there then.
+        let mut seen: HashMap<TaskId, usize> = HashMap::new();
+        let (mut first, mut later) = (Vec::new(), Vec::new());
+        for (place, spec) in create.tasks.iter().enumerate() {
+            let earlier = seen.insert(spec.id, place).is_some();
+            if earlier { later.push((place, spec)) } else { first.push((place, spec)) }
+        }
+        for spec in &create.tasks {
+            self.know_places(spec, create.now).await?;
+        }
+        let mut items: Vec<Option<Result<Accepted, ItemRefusal>>> = vec![None; create.tasks.len()];
+        let mut failed = None;
+        let mut rings = Vec::new();
+        for part in [first, later] {
+            let mut puts = Vec::with_capacity(part.len());
+            for (place, spec) in part {
+                puts.push(self.create_at(place, create, spec));
+            }
+            let mut outcomes = futures::stream::iter(puts).buffered(AT_ONCE);
+            while let Some((place, outcome)) = outcomes.next().await {
+                match outcome {
+                    Ok(item) => {
+                        if let Ok(accepted) = &item
+                            && accepted.new
+                        {
+                            self.created(&create.tasks[place], accepted.run_after, &mut rings);
+                        }
+                        items[place] = Some(item);
+                    }
+                    Err(error) => failed = Some(error),
+                }
+            }
+        }
+        rings.into_iter().for_each(|ready| self.doorbell.ring(ready));
+        match (failed, items.iter().any(|item| matches!(item, Some(Ok(accepted)) if accepted.new))) {
+            (None, _) => Ok(CreateAnswer { items: items.into_iter().flatten().collect(), replayed: false }),
+            (Some(error), false) => Err(error),
+            // It is not so that nothing was changed.
+            (Some(error), true) => Err(StoreError::Unknown(Box::new(error))),
+        }
+    }
+
+    async fn create_at(
+        &self,
+        place: usize,
+        create: &Create,
+        spec: &TaskSpec,
+    ) -> (usize, Result<Result<Accepted, ItemRefusal>, StoreError>) {
+        (place, self.create_one(create, spec).await)
+    }
+
+    async fn create_one(
+        &self,
+        create: &Create,
+        spec: &TaskSpec,
+    ) -> Result<Result<Accepted, ItemRefusal>, StoreError> {
+        let mark = self.db.draw();
+        let new = self.new_item(create, spec, mark)?;
+        self.write_params(spec, &new).await?;
+        let accepted = Accepted { id: spec.id, created_at: create.now, run_after: new.run_after, new: true };
+        match self.db.put(new.item, Expression::new().when_absent("pk")).await {
+            Ok(()) => Ok(Ok(accepted)),
+            Err(WriteError::Failed(error)) => Err(error),
+            // The first sending of this very write went through, and its answer was lost.
+            Err(WriteError::Condition(Some(item))) if is_marked(&item, mark)? => Ok(Ok(accepted)),
+            Err(WriteError::Condition(standing)) => {
+                let standing = standing.as_ref().map(Stored::read).transpose()?;
+                // One that is being purged will be gone in a moment.
+                let standing = standing.filter(|task| !task.purged).ok_or_else(|| contended("the task's id"))?;
+                let answer = answer_of(spec, &existing(&standing)?);
+                if answer.is_err() && let Some(params) = &new.apart {
+                    self.drop_params(spec, params, &standing).await;
+                }
+                Ok(answer)
+            }
+        }
+    }
+
+    /// All tasks, and the answer that the idempotency key keeps, in one transaction.
+    async fn create_together(&self, create: &Create) -> Result<CreateAnswer, StoreError> {
+        let most = MOST - usize::from(create.idempotency.is_some());
+        if create.tasks.len() > most {
+            return Err(StoreError::TooLarge {
+                what: "tasks in a batch that is atomic or has an idempotency key".to_owned(),
+                got: create.tasks.len(),
+                most,
+            });
+        }
+        for _ in 0..ROUNDS {
+            let steps = self.steps(create).await?;
+            if create.atomic {
+                let refusals = |(place, step): (usize, &Step)| match step {
+                    Step::Answer(Err(refusal)) => Some((place, refusal.clone())),
+                    _ => None,
+                };
+                let refusals: Vec<_> = steps.iter().enumerate().filter_map(refusals).collect();
+                if !refusals.is_empty() {
+                    return Err(StoreError::BatchRefused { refusals });
+                }
+            }
+            let mark = self.db.draw();
+            let mut writes = Vec::new();
+            let mut items = Vec::new();
+            let mut rings = Vec::new();
+            for (spec, step) in create.tasks.iter().zip(steps) {
+                items.push(match step {
+                    Step::Answer(answer) => answer,
+                    Step::Insert => {
+                        self.know_places(spec, create.now).await?;
+                        let new = self.new_item(create, spec, mark)?;
+                        self.write_params(spec, &new).await?;
+                        writes.push(self.put_new(new.item)?);
+                        let (id, created_at) = (spec.id, create.now);
+                        Ok(Accepted { id, created_at, run_after: new.run_after, new: true })
+                    }
+                });
+            }
+            if let Some(idempotency) = &create.idempotency {
+                writes.push(self.put_new(key_item(idempotency, &items, create.now, mark)?)?);
+            }
+            let answer = CreateAnswer { items, replayed: false };
+            let written = match writes.is_empty() {
+                true => Ok(()),
+                false => self.db.transact(writes, token(&format!("create#{mark}"))).await,
+            };
+            match written {
+                Ok(()) => {
+                    for (spec, item) in create.tasks.iter().zip(&answer.items) {
+                        if let Ok(accepted) = item
+                            && accepted.new
+                        {
+                            self.created(spec, accepted.run_after, &mut rings);
+                        }
+                    }
+                    rings.into_iter().for_each(|ready| self.doorbell.ring(ready));
+                    return Ok(answer);
+                }
+                Err(TransactError::Failed(error)) => return Err(error),
+                Err(TransactError::Conditions(reasons)) => {
+                    for (_, item) in &reasons {
+                        if let Some(item) = item
+                            && is_marked(item, mark)?
+                        {
+                            return Ok(answer);
+                        }
+                    }
+                    // Something of it has come to be since the look: look again.
+                    if let Some(idempotency) = &create.idempotency
+                        && let Some(answer) = self.kept_answer(idempotency).await?
+                    {
+                        return Ok(answer);
+                    }
+                }
+            }
+        }
+        Err(contended("a task of the batch"))
+    }
+
+    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.db.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk)")
+            .return_values_on_condition_check_failure(
+                aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
+            );
+        Ok(TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build())
+    }
+
+    fn new_item(&self, create: &Create, spec: &TaskSpec, mark: u64) -> Result<NewTask, StoreError> {
+        let shards = self.options.shards_of(&spec.queue);
+        let new = new_task(spec, create.by.as_ref(), create.now, mark, (self.spread, shards))?;
+        let got = crate::attr::size(&new.item);
+        if got > MOST_BYTES {
+            return Err(StoreError::TooLarge {
+                what: "bytes of a task besides its params".to_owned(),
+                got,
+                most: MOST_BYTES,
+            });
+        }
+        Ok(new)
+    }
+
+    /// Makes known where lists and claims will look for the task, before it is there.
+    async fn know_places(&self, spec: &TaskSpec, now: Timestamp) -> Result<(), StoreError> {
+        self.know_queue(&spec.queue, spec.priority, now).await?;
+        self.notes.know_day(&self.db, Kind::Task, keys::day_of(spec.id.as_bytes())).await
+    }
+
+    async fn write_params(&self, spec: &TaskSpec, new: &NewTask) -> Result<(), StoreError> {
+        match &new.apart {
+            Some(text) => self.db.write_text(&keys::apart(&spec.id), text, spec.params.as_str()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Removes the params of a refused task, unless the task that stands has the same.
+    async fn drop_params(&self, spec: &TaskSpec, params: &Text, standing: &Stored) {
+        if standing.rest.as_ref().is_some_and(|rest| rest.params != *params) {
+            self.db.drop_text(&keys::apart(&spec.id), params).await;
+        }
+    }
+
+    /// What follows from a task that was created.
+    fn created(&self, spec: &TaskSpec, run_after: Timestamp, rings: &mut Vec<Ready>) {
+        self.stats.lock().tally(&spec.queue, &spec.task_type, State::Queued, 1);
+        let same = |ready: &&mut Ready| {
+            ready.queue == spec.queue
+                && ready.task_type.as_ref() == Some(&spec.task_type)
+                && ready.run_after == run_after
+        };
+        match rings.iter_mut().rev().take(8).find(same) {
+            Some(ready) => ready.count += 1,
+            None => rings.push(Ready {
+                queue: spec.queue.clone(),
+                task_type: Some(spec.task_type.clone()),
+                count: 1,
+                run_after,
+            }),
+        }
+    }
+
+    async fn kept_answer(&self, idempotency: &Idempotency) -> Result<Option<CreateAnswer>, StoreError> {
+        let Some(item) = self.db.get(keys::idempotency(&idempotency.key)).await? else { return Ok(None) };
+        let fields = Fields(&item);
+        if fields.maybe_sixteen("dg")?.map(Digest::from_bytes) != Some(idempotency.digest) {
+            return Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() });
+        }
+        Ok(Some(CreateAnswer { items: fields.maybe_json("an")?.unwrap_or_default(), replayed: true }))
+    }
+
+    /// Says for each task, before anything is written, whether it can be created.
+    async fn steps(&self, create: &Create) -> Result<Vec<Step>, StoreError> {
+        let mut ids: Vec<_> = create.tasks.iter().map(|spec| spec.id).collect();
+        ids.sort();
+        ids.dedup();
+        let mut standing: HashMap<TaskId, Existing> = HashMap::new();
+        for item in self.db.get_all(ids.into_iter().map(|id| self.task_key(id)).collect()).await? {
+            let stored = Stored::read(&item)?;
+            if stored.purged {
+                return Err(contended("a task's id"));
+            }
+            standing.insert(stored.head.id, existing(&stored)?);
+        }
+        let mut steps = Vec::with_capacity(create.tasks.len());
+        for spec in &create.tasks {
+            steps.push(match standing.get(&spec.id) {
+                Some(existing) => Step::Answer(answer_of(spec, existing)),
+                None => {
+                    let content = Some(*spec.digest().as_bytes());
+                    standing.insert(spec.id, Existing { created_at: create.now, content });
+                    Step::Insert
+                }
+            });
+        }
+        Ok(steps)
+    }
+}
+
+/// The most bytes of a task's item: DynamoDB's 400 KB, less room for what a task gathers as it goes.
+const MOST_BYTES: usize = 390 * 1_024;
+
+fn existing(stored: &Stored) -> Result<Existing, StoreError> {
+    Ok(Existing { created_at: stored.created_at, content: stored.rest()?.content })
+}
+
+/// The answer to a task whose id is taken.
+fn answer_of(spec: &TaskSpec, existing: &Existing) -> Result<Accepted, ItemRefusal> {
+    if spec.id_chosen && existing.content == Some(*spec.digest().as_bytes()) {
+        let run_after = spec.schedule.resolve(existing.created_at);
+        Ok(Accepted { id: spec.id, created_at: existing.created_at, run_after, new: false })
+    } else {
+        Err(ItemRefusal::IdConflict { id: spec.id })
+    }
+}
+
+fn key_item(
+    idempotency: &Idempotency,
+    items: &Vec<Result<Accepted, ItemRefusal>>,
+    now: Timestamp,
+    mark: u64,
+) -> Result<Item, StoreError> {
+    let mut item = keys::idempotency(&idempotency.key);
+    let part = keys::hash(idempotency.key.as_bytes()) % keys::IDEMPOTENCY_PARTS;
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("ip", s(keys::idempotency_index(part)));
+    put("is", s(format!("{}#{}", keys::sortable(now), idempotency.key)));
+    put("dg", b(*idempotency.digest.as_bytes()));
+    put("an", s(json("an answer", items)?));
+    put("nc", n(mark));
+    put("ca", time(now));
+    put("xp", n(now.as_millis() / 1_000 + KEPT_S));
+    Ok(item)
+}

@@ -1,0 +1,167 @@
+//! Ending an attempt or a task: complete, fail, release, cancel, retry.
+
+use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use baton_model::transition::{Command, Decision, decide};
+use baton_model::{Digest, Generation, Task, TaskId, TaskState, Timestamp};
+use baton_store::{Claim, Complete, CompleteAnswer, FailAnswer, StoreError};
+
+use crate::db::unbuilt;
+use crate::error::{TransactError, contended, damaged};
+use crate::keys::{self, Kind};
+use crate::row::{Stored, generation_item};
+use crate::store::Inner;
+use crate::text::Text;
+use crate::transition::{Outcome, ROUNDS, is_marked};
+
+impl Inner {
+    /// Completes a task; its status and its generation are one commit.
+    pub(crate) async fn complete(
+        &self,
+        complete: &Complete,
+        next: Option<&Claim>,
+    ) -> Result<CompleteAnswer, StoreError> {
+        let (generation, repeated) = self.completion(complete).await?;
+        // A claim that is refused says so in the answer: the completion stands.
+        let next = match next {
+            Some(next) => Some(self.claim(next, Some(complete.task)).await),
+            None => None,
+        };
+        Ok(CompleteAnswer { generation, repeated, next })
+    }
+
+    async fn completion(&self, complete: &Complete) -> Result<(Generation, bool), StoreError> {
+        let id = complete.task;
+        let command = Command::Complete {
+            fence: complete.fence.clone(),
+            generation: complete.generation,
+            output: complete.output.digest(),
+        };
+        let mut before = self.known(id).await?;
+        let mark = self.db.draw();
+        let mut written: Option<Vec<(Text, String)>> = None;
+        for _ in 0..ROUNDS {
+            let change = match decide(&before.head, &command, complete.now) {
+                Err(refusal) => {
+                    self.drop_texts(complete, written).await;
+                    return Err(StoreError::Refused { task: id, refusal });
+                }
+                Ok(Decision::Repeat) => {
+                    let TaskState::Completed { generation, .. } = before.head.state else {
+                        return Err(damaged(format!("task {id} repeats a completion that it does not have")));
+                    };
+                    if generation != complete.generation {
+                        self.drop_texts(complete, written).await;
+                    }
+                    let standing = self.stored_generation(generation).await?;
+                    let missing = || damaged(format!("task {id} is completed without generation {generation}"));
+                    return Ok((standing.ok_or_else(missing)?, true));
+                }
+                Ok(Decision::Apply(change)) => change,
+            };
+            let generation = generation_of(&before, complete)?;
+            let (item, apart) = generation_item(&generation, self.spread);
+            self.notes.know_day(&self.db, Kind::Generation, keys::day_of(generation.id.as_bytes())).await?;
+            if written.is_none() {
+                for (text, whole) in &apart {
+                    self.db.write_text(&keys::apart(&generation.id), text, whole).await?;
+                }
+                written = Some(apart);
+            }
+            let update = self.update_of(&before, &change, complete.now, mark).await?;
+            let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
+            let update = Update::builder()
+                .table_name(&self.db.table)
+                .set_key(Some(self.task_key(id)))
+                .update_expression(update.update())
+                .set_condition_expression(update.condition())
+                .set_expression_attribute_names(update.names())
+                .set_expression_attribute_values(update.values())
+                .return_values_on_condition_check_failure(all_old.clone());
+            let put = Put::builder()
+                .table_name(&self.db.table)
+                .set_item(Some(item))
+                .condition_expression("attribute_not_exists(pk)")
+                .return_values_on_condition_check_failure(all_old);
+            let writes = vec![
+                TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build(),
+                TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build(),
+            ];
+            // The token tells apart what may differ between two sendings; the mark does that.
+            let token = token(&format!("{id}#{}#{mark}", before.head.events));
+            match self.db.transact(writes, token).await {
+                Ok(()) => {
+                    let after = Stored { head: change.head, ..before.clone() };
+                    self.changed(&before, &after, complete.now);
+                    return Ok((generation, false));
+                }
+                Err(TransactError::Failed(error)) => return Err(error),
+                Err(TransactError::Conditions(reasons)) => {
+                    let [(task_changed, task), (generation_taken, _)] = &reasons[..] else {
+                        return Err(damaged("DynamoDB gave other reasons than there were writes"));
+                    };
+                    match task {
+                        Some(item) if is_marked(item, mark)? => return Ok((generation, false)),
+                        Some(item) => before = Stored::standing(item)?,
+                        None if *task_changed => return Err(StoreError::TaskNotFound(id)),
+                        None if *generation_taken => {
+                            // The task did not stand against it: either it does by now, or the id is another's.
+                            before = self.known(id).await?;
+                            if matches!(before.head.state, TaskState::Running(_)) {
+                                return Err(StoreError::Internal {
+                                    what: format!("generation id {} is taken by another task", complete.generation),
+                                    cause: None,
+                                });
+                            }
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+        Err(contended("the task"))
+    }
+
+    /// Removes what a refused completion had written and nobody names.
+    async fn drop_texts(&self, complete: &Complete, written: Option<Vec<(Text, String)>>) {
+        for (text, _) in written.into_iter().flatten() {
+            self.db.drop_text(&keys::apart(&complete.generation), &text).await;
+        }
+    }
+
+    /// Carries out a command that ends or reopens a task; says whether it was done before.
+    pub(crate) async fn end(&self, id: TaskId, command: &Command, now: Timestamp) -> Result<FailAnswer, StoreError> {
+        let (after, repeated) = match self.apply(id, command, now).await? {
+            Outcome::Applied(after) => (after, false),
+            Outcome::Repeated(standing) => (standing, true),
+        };
+        let task: Task = self.known_task(*after).await?;
+        Ok(FailAnswer { task, repeated })
+    }
+}
+
+fn generation_of(before: &Stored, complete: &Complete) -> Result<Generation, StoreError> {
+    let TaskState::Running(lease) = &before.head.state else {
+        return Err(StoreError::Internal {
+            what: format!("task {} was completed while it did not run", complete.task),
+            cause: None,
+        });
+    };
+    Ok(Generation {
+        id: complete.generation,
+        task: complete.task,
+        project: before.rest()?.project.clone(),
+        queue: before.queue.clone(),
+        task_type: before.task_type.clone(),
+        attempt: complete.fence.attempt,
+        worker: complete.fence.worker.clone(),
+        output: complete.output.clone(),
+        created_at: before.created_at,
+        started_at: lease.claimed_at,
+        finished_at: complete.now,
+    })
+}
+
+/// A request token of a transaction: at most 36 characters.
+pub(crate) fn token(of: &str) -> String {
+    Digest::of_bytes(of.as_bytes()).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,163 @@
+//! Heartbeats. One write of the worker's record, whatever it runs; one query of what it holds, to tell it what it has
+//! lost; and an item for each log line.
+
+use std::collections::HashSet;
+
+use baton_model::{Digest, Ended, LogLine, Running, State, TaskId, TaskState, WorkerId};
+use baton_store::{Beat, BeatAnswer, LeaseProblem, LostLease, StoreError};
+
+use crate::attr::{Item, b, json, key, n, s, time};
+use crate::codes::Code;
+use crate::error::{WriteError, contended};
+use crate::expression::Expression;
+use crate::keys::{self, DAY_MS, Kind};
+use crate::listed::Listed;
+use crate::row::Stored;
+use crate::store::Inner;
+use crate::transition::ROUNDS;
+use crate::worker::StoredWorker;
+
+impl Inner {
+    pub(crate) async fn heartbeat(&self, beat: &Beat) -> Result<BeatAnswer, StoreError> {
+        let held: Vec<_> = match &beat.running {
+            Some(running) if !running.is_empty() => {
+                let held = self.held_by(&beat.worker, usize::MAX).await?;
+                held.iter().map(|task| (task.head.id, task.head.attempt)).collect()
+            }
+            _ => Vec::new(),
+        };
+        let listed = beat.running.as_ref().map(|running| Listed::new(running, &held));
+        let record = self.beat(beat, listed).await?;
+        self.log(beat).await?;
+        let held: HashSet<_> = held.into_iter().collect();
+        let unsure = beat.running.iter().flatten().filter(|one| !held.contains(&(one.task, one.attempt)));
+        let lost = self.problems(&beat.worker, unsure.collect()).await?;
+        Ok(BeatAnswer { lost, directive: record.worker.directive })
+    }
+
+    /// Writes the beat into the worker's record.
+    async fn beat(&self, beat: &Beat, listed: Option<Listed>) -> Result<StoredWorker, StoreError> {
+        let readings = (!beat.readings.is_empty()).then(|| json("readings", &beat.readings)).transpose()?;
+        let labels = (!beat.labels.is_empty()).then(|| json("labels", &beat.labels)).transpose()?;
+        let mut update = Expression::new()
+            .when_present("pk")
+            .when_absent_or("lb", "<=", time(beat.now))
+            .set("lb", time(beat.now))
+            .set("sn", time(beat.now))
+            .put("ru", listed.as_ref().map(|listed| b(listed.encode())))
+            .put("rd", readings.map(s))
+            .maybe("la", labels.map(s))
+            .maybe("cp", beat.capacity.map(n));
+        if let Some(session) = beat.session {
+            update = update.when("se", "=", b(*session.as_bytes()));
+        }
+        let mut standing = match self.db.update(keys::worker(&beat.worker), &update).await {
+            Ok(item) => return StoredWorker::read(&item),
+            Err(WriteError::Condition(standing)) => standing.as_ref().map(StoredWorker::read).transpose()?,
+            Err(WriteError::Failed(error)) => return Err(error),
+        };
+        // A worker that is new, or a session that is; or a beat that was overtaken by a later one.
+        for _ in 0..ROUNDS {
+            let record =
+                standing.clone().unwrap_or_else(|| StoredWorker::new(&beat.worker, beat.session, beat.now));
+            let mut record = record.enter(beat.session, beat.now)?;
+            // Beats may be written in another order than they were sent in: the latest one stands.
+            if record.worker.last_beat_at.is_none_or(|last| last <= beat.now) {
+                let worker = &mut record.worker;
+                worker.last_beat_at = Some(beat.now);
+                worker.running = listed.as_ref().map(|listed| listed.shown.clone());
+                worker.readings = beat.readings.clone();
+                worker.capacity = beat.capacity.or(worker.capacity);
+                if !beat.labels.is_empty() {
+                    worker.labels = beat.labels.clone();
+                }
+                record.listed = listed.clone();
+                record.seen_at = record.seen_at.max(beat.now);
+            }
+            if standing.as_ref() == Some(&record) || self.save_worker(standing.as_ref(), &record).await? {
+                return Ok(record);
+            }
+            standing = self.stored_worker(&beat.worker).await?;
+        }
+        Err(contended("the worker"))
+    }
+
+    /// What has become of attempts that a worker lists and the index does not show as its own.
+    async fn problems(&self, worker: &WorkerId, listed: Vec<&Running>) -> Result<Vec<LostLease>, StoreError> {
+        let ids: HashSet<TaskId> = listed.iter().map(|one| one.task).collect();
+        let items = self.db.get_all(ids.into_iter().map(|id| self.task_key(id)).collect()).await?;
+        let tasks: Vec<Stored> = items.iter().map(Stored::read).collect::<Result<_, _>>()?;
+        let lost = listed.into_iter().filter_map(|one| {
+            let task = tasks.iter().find(|task| task.head.id == one.task);
+            let problem = problem(task, one, worker)?;
+            Some(LostLease { task: one.task, attempt: one.attempt, problem })
+        });
+        Ok(lost.collect())
+    }
+
+    /// Writes a beat's log lines, each an item with an end.
+    async fn log(&self, beat: &Beat) -> Result<(), StoreError> {
+        if beat.logs.is_empty() {
+            return Ok(());
+        }
+        let expires = (beat.now.as_millis() + millis(self.options.keep_logs)) / 1_000;
+        let mut items = Vec::with_capacity(beat.logs.len());
+        for (place, line) in beat.logs.iter().enumerate() {
+            self.notes.know_day(&self.db, Kind::Log, line.at.as_millis() / DAY_MS).await?;
+            items.push(log_item(line, place, expires)?);
+        }
+        self.db.put_all(items).await.map_err(|error| match error {
+            // The beat itself was taken.
+            StoreError::Unavailable(cause) => StoreError::Unknown(cause),
+            other => other,
+        })
+    }
+}
+
+fn millis(length: std::time::Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2)
+}
+
+/// A log line's item. Its key names its content, so that a beat sent again writes it once.
+fn log_item(line: &LogLine, place: usize, expires: i64) -> Result<Item, StoreError> {
+    let metadata = line.metadata.as_ref().map(baton_model::Payload::as_str);
+    let content = json("a log line", &(&line.level, &line.source, &line.message, metadata, &line.task))?;
+    let digest: String = Digest::of_bytes(content.as_bytes()).as_bytes()[..6].iter().map(|b| format!("{b:02x}")).collect();
+    let part = keys::hash(line.worker.as_str().as_bytes()) % keys::LOG_PARTS;
+    let partition = keys::partition(Kind::Log, line.at.as_millis() / DAY_MS, part);
+    let mut item = key(&partition, &format!("{}#{place:03}#{}#{digest}", keys::sortable(line.at), line.worker));
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("wk", s(line.worker.as_str()));
+    put("lv", n(line.level.code()));
+    put("so", s(&line.source));
+    put("tx", s(&line.message));
+    put("xp", n(expires));
+    if let Some(task) = line.task {
+        put("tk", s(task.to_string()));
+    }
+    if let Some(metadata) = metadata {
+        put("md", s(metadata));
+    }
+    Ok(item)
+}
+
+/// What is wrong with an attempt that a worker believes to hold; `None` if it holds it.
+fn problem(task: Option<&Stored>, listed: &Running, worker: &WorkerId) -> Option<LeaseProblem> {
+    let Some(task) = task else { return Some(LeaseProblem::Unknown) };
+    let head = &task.head;
+    if listed.attempt < head.attempt {
+        return Some(LeaseProblem::Superseded);
+    }
+    if listed.attempt > head.attempt {
+        return Some(LeaseProblem::NotHeld);
+    }
+    match (&head.state, &head.ended) {
+        (TaskState::Running(lease), _) => (lease.worker != *worker).then_some(LeaseProblem::NotHeld),
+        (state, Some(end)) if end.worker == *worker => {
+            // Also when the task was cancelled later, or the cancelled one was retried since.
+            let cancelled = end.how == Ended::Cancelled || state.state() == State::Cancelled;
+            Some(if cancelled { LeaseProblem::Cancelled } else { LeaseProblem::Ended(state.state()) })
+        }
+        _ => Some(LeaseProblem::NotHeld),
+    }
+}

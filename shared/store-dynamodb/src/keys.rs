@@ -1,0 +1,218 @@
+//! Keys: where each item lies in the table, and where the next actor finds it in the index.
+//!
+//! Tasks and generations lie by the day that their UUIDv7 names, and within it by id, so that the table itself is the
+//! list of them, the newest last: lists cost no index and no directory. A day is spread over several partitions, as
+//! one takes no more than 1,000 write units a second. An id of another kind lies by its first digit.
+
+use std::fmt::Display;
+
+use baton_model::{Priority, QueueName, RequestKey, TaskId, Timestamp, WorkerId};
+
+use crate::attr::{Item, key};
+use crate::codes::Code;
+
+/// Milliseconds in a day.
+pub(crate) const DAY_MS: i64 = 86_400_000;
+
+/// Over how many partitions workers and queues are spread, each by its name.
+pub(crate) const NAME_PARTS: u64 = 8;
+
+/// Over how many partitions a day's log lines are spread, by their workers.
+pub(crate) const LOG_PARTS: u64 = 4;
+
+/// How long the names of claim requests share a partition.
+pub(crate) const REQUEST_SPAN_MS: i64 = 30 * 60_000;
+
+/// Over how many partitions the claim requests of one span are spread, by their workers.
+pub(crate) const REQUEST_PARTS: u64 = 4;
+
+/// Over how many partitions of the index idempotency keys are spread.
+pub(crate) const IDEMPOTENCY_PARTS: u64 = 4;
+
+/// What lies by day and id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Kind {
+    Task,
+    Generation,
+    Log,
+}
+
+impl Kind {
+    /// The letter of its partitions.
+    pub(crate) const fn letter(self) -> char {
+        match self {
+            Self::Task => 'T',
+            Self::Generation => 'G',
+            Self::Log => 'L',
+        }
+    }
+
+    /// The letter of the partitions of ids that are no UUIDv7.
+    pub(crate) const fn odd_letter(self) -> char {
+        match self {
+            Self::Task => 'X',
+            Self::Generation => 'Y',
+            Self::Log => 'Z',
+        }
+    }
+}
+
+/// The day that stands for all ids that name none.
+pub(crate) const ODD: i64 = -1;
+
+/// How many partitions the ids that name no day lie in: one a first digit.
+pub(crate) const ODD_PARTS: u64 = 16;
+
+/// FNV-1a, finished by SplitMix64's mixer: the same in every version, as stored keys depend on it.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    });
+    let mixed = (hash ^ (hash >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// The day that a UUID names; [`ODD`] if it is no UUIDv7.
+pub(crate) fn day_of(id: &[u8; 16]) -> i64 {
+    if id[6] >> 4 != 7 {
+        return ODD;
+    }
+    day_within(id)
+}
+
+/// The day that an id's first bits name, whatever kind of id it is.
+pub(crate) fn day_within(id: &[u8; 16]) -> i64 {
+    id[..6].iter().fold(0_i64, |all, byte| all << 8 | i64::from(*byte)) / DAY_MS
+}
+
+/// A partition of a day, or of the odd ids.
+pub(crate) fn partition(kind: Kind, day: i64, part: u64) -> String {
+    if day == ODD {
+        format!("{}#{part:x}", kind.odd_letter())
+    } else {
+        format!("{}#{day}#{part:x}", kind.letter())
+    }
+}
+
+/// The key of what has a UUID.
+pub(crate) fn by_id(kind: Kind, id: &[u8; 16], text: &impl Display, spread: u64) -> Item {
+    let day = day_of(id);
+    let part = if day == ODD { u64::from(id[0] >> 4) } else { hash(id) % spread };
+    key(&partition(kind, day, part), &text.to_string())
+}
+
+/// The partition of what belongs to a task or generation and is kept apart from it: payloads, spilled history.
+pub(crate) fn apart(owner: &impl Display) -> String {
+    format!("P#{owner}")
+}
+
+/// A worker's record.
+pub(crate) fn worker(id: &WorkerId) -> Item {
+    key(&worker_partition(hash(id.as_str().as_bytes()) % NAME_PARTS), id.as_str())
+}
+
+pub(crate) fn worker_partition(part: u64) -> String {
+    format!("W#{part:x}")
+}
+
+/// A queue's record.
+pub(crate) fn queue(name: &QueueName) -> Item {
+    key(&queue_partition(hash(name.as_str().as_bytes()) % NAME_PARTS), name.as_str())
+}
+
+pub(crate) fn queue_partition(part: u64) -> String {
+    format!("Q#{part:x}")
+}
+
+/// A queue's counts, and its durations by hour.
+pub(crate) fn statistics(queue: &QueueName) -> String {
+    format!("S#{queue}")
+}
+
+/// The days on which something of a kind lies.
+pub(crate) fn days(kind: Kind) -> Item {
+    key("D", &kind.letter().to_string())
+}
+
+/// What the table is, and the store's notes about it.
+pub(crate) fn meta(what: &str) -> Item {
+    key("M", what)
+}
+
+/// An idempotency key.
+pub(crate) fn idempotency(name: &str) -> Item {
+    key(&format!("I#{name}"), "I")
+}
+
+/// The partition of the index where idempotency keys lie by their age.
+pub(crate) fn idempotency_index(part: u64) -> String {
+    format!("I#{part:x}")
+}
+
+/// The span of claim requests that a time falls into.
+pub(crate) fn request_span(at: Timestamp) -> i64 {
+    at.as_millis() / REQUEST_SPAN_MS
+}
+
+pub(crate) fn request_partition(span: i64, part: u64) -> String {
+    format!("C#{span}#{part:x}")
+}
+
+/// A claim request's name within a span.
+pub(crate) fn request(worker: &WorkerId, name: &RequestKey, span: i64) -> Item {
+    let part = hash(worker.as_str().as_bytes()) % REQUEST_PARTS;
+    key(&request_partition(span, part), &format!("{worker}#{name}"))
+}
+
+/// The partition of the index where a queue's tasks of one priority wait.
+pub(crate) fn ready(queue: &QueueName, priority: Priority, shard: u64) -> String {
+    format!("R#{queue}#{}#{shard}", priority.code())
+}
+
+/// The place of a waiting task in its partition: by its time, then by id.
+pub(crate) fn ready_place(run_after: Timestamp, id: TaskId) -> String {
+    format!("{}#{id}", sortable(run_after))
+}
+
+/// The partition of the index where the tasks that a worker holds lie.
+pub(crate) fn held(worker: &WorkerId) -> String {
+    format!("W#{worker}")
+}
+
+/// A time as a text that sorts by it.
+pub(crate) fn sortable(at: Timestamp) -> String {
+    format!("{:015}", at.as_millis())
+}
+
+/// The shard of a queue that a task waits in.
+pub(crate) fn shard(id: TaskId, shards: u64) -> u64 {
+    hash(id.as_bytes()) % shards.max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_lie_by_the_day_that_they_name() {
+        let id: TaskId = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".parse().unwrap();
+        let day = day_of(id.as_bytes());
+        assert_eq!(day, 0x0198_0a6e_5b7c / DAY_MS);
+        let item = by_id(Kind::Task, id.as_bytes(), &id, 8);
+        assert!(item["pk"].as_s().unwrap().starts_with(&format!("T#{day}#")));
+        assert_eq!(item["sk"].as_s().unwrap(), &id.to_string());
+    }
+
+    #[test]
+    fn an_id_without_time_lies_by_its_first_digit() {
+        let id: TaskId = "ff980a6e-5b7c-4cc3-98c4-dc0c0c07398f".parse().unwrap();
+        assert_eq!(by_id(Kind::Task, id.as_bytes(), &id, 8)["pk"].as_s().unwrap(), "X#f");
+    }
+
+    #[test]
+    fn stored_keys_depend_on_this_hash() {
+        assert_eq!(hash(b"default") % NAME_PARTS, hash(b"default") % NAME_PARTS);
+        assert_eq!(hash(b""), 0xf52a_15e9_a9b5_e89b, "keys of existing tables would move");
+    }
+}

@@ -1,0 +1,90 @@
+//! What a process remembers so as not to write or try it again: queues and days that are known, and tasks that it has
+//! just claimed or is about to. All of it only saves requests; none of it decides anything.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use baton_model::{Priority, QueueName, TaskId, Timestamp};
+use baton_store::StoreError;
+
+use crate::db::{Db, numbers};
+use crate::expression::Expression;
+use crate::keys::{self, Kind};
+use crate::queue::unconditional;
+
+/// How many claimed tasks are remembered. The index trails by a second at most as a rule.
+const CLAIMED: usize = 16_384;
+
+/// What is remembered.
+#[derive(Default)]
+pub(crate) struct Notes {
+    queues: Mutex<HashSet<(QueueName, Priority)>>,
+    days: Mutex<HashSet<(Kind, i64)>>,
+    taken: Mutex<Taken>,
+}
+
+/// Tasks that this process's claims have taken or are taking, with the number of events that they had before.
+#[derive(Default)]
+struct Taken {
+    events: HashMap<Name, u32>,
+    order: VecDeque<Name>,
+}
+
+/// A task by its id and the time of its creation, as a purged id may be created again.
+pub(crate) type Name = (TaskId, Timestamp);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Nothing here is worse for a thread that panicked while it held it.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Notes {
+    pub(crate) fn knows_queue(&self, queue: &QueueName, priority: Priority) -> bool {
+        lock(&self.queues).contains(&(queue.clone(), priority))
+    }
+
+    pub(crate) fn note_queue(&self, queue: &QueueName, priority: Priority) {
+        lock(&self.queues).insert((queue.clone(), priority));
+    }
+
+    /// Takes a task for a claim to try, as an entry with `events` tells of it; false if another claim of this process
+    /// has it, or had it since.
+    pub(crate) fn take(&self, task: Name, events: u32) -> bool {
+        let mut taken = lock(&self.taken);
+        if taken.events.get(&task).is_some_and(|known| *known >= events) {
+            return false;
+        }
+        if taken.events.insert(task, events).is_none() {
+            taken.order.push_back(task);
+        }
+        if taken.order.len() > CLAIMED && let Some(oldest) = taken.order.pop_front() {
+            taken.events.remove(&oldest);
+        }
+        true
+    }
+
+    /// Whether a claim of this process has a task as an entry with `events` tells of it, or had it since.
+    pub(crate) fn is_taken(&self, task: Name, events: u32) -> bool {
+        lock(&self.taken).events.get(&task).is_some_and(|known| *known >= events)
+    }
+
+    /// Gives back a task that a claim could not try.
+    pub(crate) fn put_back(&self, task: Name, events: u32) {
+        let mut taken = lock(&self.taken);
+        if taken.events.get(&task) == Some(&events) {
+            taken.events.remove(&task);
+            taken.order.retain(|one| *one != task);
+        }
+    }
+
+    /// Makes a day known to lists before something lies in it. Written once by each process for each day.
+    pub(crate) async fn know_day(&self, db: &Db, kind: Kind, day: i64) -> Result<(), StoreError> {
+        if lock(&self.days).contains(&(kind, day)) {
+            return Ok(());
+        }
+        let update = Expression::new().add("d", numbers([day]));
+        unconditional(db.update(keys::days(kind), &update).await)?;
+        lock(&self.days).insert((kind, day));
+        Ok(())
+    }
+}

@@ -1,0 +1,88 @@
+//! Queues: what is kept of them besides their tasks. A queue's record says whether it is paused, and where its tasks
+//! wait: which priorities were ever used, and over how many shards. A claim reads it anyway, and looks nowhere else;
+//! so a queue that knows one priority costs one query.
+
+use std::collections::BTreeSet;
+
+use baton_model::{Label, Priority, QueueName, Timestamp};
+use baton_store::{PauseQueue, QueueStats, Ready, StoreError};
+
+use crate::attr::{Fields, Item, n, s, time};
+use crate::codes::Code;
+use crate::db::numbers;
+use crate::error::{WriteError, damaged};
+use crate::expression::Expression;
+use crate::keys;
+use crate::store::Inner;
+
+/// A queue as its record tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredQueue {
+    pub(crate) name: QueueName,
+    pub(crate) paused: bool,
+    /// The priorities that tasks of it ever had, the first to be claimed first.
+    pub(crate) priorities: BTreeSet<Priority>,
+    /// Over how many shards its tasks were ever spread at most.
+    pub(crate) shards: u64,
+}
+
+impl StoredQueue {
+    pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
+        let fields = Fields(item);
+        let code = |code: i64| u8::try_from(code).map_err(|_| damaged("expected a priority's number"));
+        let priorities = fields.numbers("pz")?;
+        Ok(Self {
+            name: QueueName::from_stored(fields.text("sk")?),
+            paused: fields.maybe_number("pd")? == Some(1_u8),
+            priorities: priorities.into_iter().map(|one| Priority::of(code(one)?)).collect::<Result<_, _>>()?,
+            shards: fields.numbers("sh")?.into_iter().max().and_then(|most| u64::try_from(most).ok()).unwrap_or(1),
+        })
+    }
+}
+
+impl Inner {
+    /// Makes a queue known before a task of it waits, with all that claims must know to find the task. Written once
+    /// by each process for each priority.
+    pub(crate) async fn know_queue(
+        &self,
+        queue: &QueueName,
+        priority: Priority,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if self.notes.knows_queue(queue, priority) {
+            return Ok(());
+        }
+        let update = Expression::new()
+            .set_if_absent("ca", time(now))
+            .add("pz", numbers([i64::from(priority.code())]))
+            .add("sh", numbers([i64::try_from(self.options.shards_of(queue)).unwrap_or(1)]));
+        unconditional(self.db.update(keys::queue(queue), &update).await)?;
+        self.notes.note_queue(queue, priority);
+        Ok(())
+    }
+
+    pub(crate) async fn pause(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
+        let update = Expression::new()
+            .set("pd", n(u8::from(pause.paused)))
+            .set("ca", time(pause.now))
+            .put("cb", pause.by.as_ref().map(Label::as_str).map(s));
+        let item = unconditional(self.db.update(keys::queue(&pause.queue), &update).await)?;
+        if !pause.paused {
+            let queue = pause.queue.clone();
+            self.doorbell.ring(Ready { queue, task_type: None, count: u32::MAX, run_after: pause.now });
+        }
+        self.queue_stats(StoredQueue::read(&item)?, pause.now).await
+    }
+
+    pub(crate) async fn stored_queue(&self, name: &QueueName) -> Result<Option<StoredQueue>, StoreError> {
+        self.db.get(keys::queue(name)).await?.as_ref().map(StoredQueue::read).transpose()
+    }
+}
+
+/// The outcome of a write that has no condition.
+pub(crate) fn unconditional<T>(written: Result<T, WriteError>) -> Result<T, StoreError> {
+    written.map_err(|error| match error {
+        WriteError::Failed(error) => error,
+        WriteError::Condition(_) => damaged("a write without condition was refused"),
+    })
+}

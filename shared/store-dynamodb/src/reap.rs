@@ -1,0 +1,132 @@
+//! The reaper. The index names the suspects, worker by worker; each is judged anew on the table before it is taken
+//! back, and the write holds only if the task is still as it was judged.
+
+use baton_model::transition::Command;
+use baton_model::{LossReason, TaskState, Timestamp, WorkerId};
+use baton_store::{Reap, ReapReport, StoreError, Taken};
+use futures::StreamExt;
+
+use crate::db::Query;
+use crate::keys;
+use crate::row::Stored;
+use crate::store::Inner;
+use crate::transition::Outcome;
+use crate::worker::StoredWorker;
+
+/// How many tasks are taken back at the same time.
+const AT_ONCE: usize = 16;
+
+/// How many workers are looked at at the same time.
+const WORKERS_AT_ONCE: usize = 16;
+
+impl Inner {
+    pub(crate) async fn reap(&self, reap: &Reap) -> Result<ReapReport, StoreError> {
+        let workers = match &reap.worker {
+            // A worker without record may still be named by a lease.
+            Some(id) => vec![(id.clone(), self.stored_worker(id).await?)],
+            None => {
+                let all = self.all_workers().await?;
+                all.into_iter().map(|worker| (worker.worker.id.clone(), Some(worker))).collect()
+            }
+        };
+        let most = reap.limit as usize + 1;
+        let mut looks = Vec::with_capacity(workers.len());
+        for (id, worker) in &workers {
+            looks.push(self.suspects(reap, id, worker.as_ref(), most));
+        }
+        let mut looks = futures::stream::iter(looks).buffered(WORKERS_AT_ONCE);
+        let mut suspects = Vec::new();
+        while let Some(found) = looks.next().await {
+            suspects.extend(found?);
+            if suspects.len() >= most {
+                break;
+            }
+        }
+        let more = suspects.len() > reap.limit as usize;
+        suspects.truncate(reap.limit as usize);
+        let mut takes = Vec::with_capacity(suspects.len());
+        for suspect in &suspects {
+            takes.push(self.take_back(suspect, reap.now));
+        }
+        let outcomes: Vec<_> = futures::stream::iter(takes).buffered(AT_ONCE).collect().await;
+        let mut report = ReapReport { taken: Vec::new(), more };
+        let mut failed = None;
+        for outcome in outcomes {
+            match outcome {
+                Ok(taken) => report.taken.extend(taken),
+                Err(error) => failed = Some(error),
+            }
+        }
+        match failed {
+            // What was taken back is told; the rest is found again by the next call.
+            Some(error) if !report.taken.is_empty() => {
+                tracing::warn!(%error, "the reaper could not take back every lost task");
+                Ok(ReapReport { more: true, ..report })
+            }
+            Some(error) => Err(error),
+            None => Ok(report),
+        }
+    }
+
+    /// The tasks of a worker whose lease looks lost, up to `most`.
+    async fn suspects(
+        &self,
+        reap: &Reap,
+        id: &WorkerId,
+        worker: Option<&StoredWorker>,
+        most: usize,
+    ) -> Result<Vec<Stored>, StoreError> {
+        let mut suspects = Vec::new();
+        let mut query = Query::index(keys::held(id));
+        loop {
+            let page = self.db.query(&query).await?;
+            for item in &page.items {
+                let entry = Stored::read(item)?;
+                let asked = reap.queue.as_ref().is_none_or(|queue| *queue == entry.queue);
+                if asked && self.lost(&entry, worker, reap.now).is_some() {
+                    suspects.push(entry);
+                    if suspects.len() >= most {
+                        return Ok(suspects);
+                    }
+                }
+            }
+            match page.next {
+                None => return Ok(suspects),
+                next => query.start = next,
+            }
+        }
+    }
+
+    fn lost(&self, task: &Stored, worker: Option<&StoredWorker>, now: Timestamp) -> Option<LossReason> {
+        let TaskState::Running(lease) = &task.head.state else { return None };
+        let (id, attempt) = (task.head.id, task.head.attempt);
+        let worker = worker.map(|worker| worker.judged(id, attempt));
+        lease.lost(id, attempt, worker.as_ref(), &self.options.policy, now)
+    }
+
+    /// Takes a suspect back if its lease is lost indeed.
+    async fn take_back(&self, suspect: &Stored, now: Timestamp) -> Result<Option<Taken>, StoreError> {
+        let TaskState::Running(lease) = &suspect.head.state else { return Ok(None) };
+        let worker = self.stored_worker(&lease.worker).await?;
+        let Some(task) = self.find(suspect.head.id).await? else { return Ok(None) };
+        if task.head.attempt != suspect.head.attempt {
+            return Ok(None);
+        }
+        let Some(reason) = self.lost(&task, worker.as_ref(), now) else { return Ok(None) };
+        let command = Command::LoseLease { attempt: suspect.head.attempt, reason };
+        match self.apply_to(task, &command, now).await {
+            Ok(Outcome::Applied(after)) => Ok(Some(Taken {
+                task: after.head.id,
+                queue: after.queue.clone(),
+                task_type: after.task_type.clone(),
+                attempt: suspect.head.attempt,
+                worker: lease.worker.clone(),
+                reason,
+                to: after.head.state.state(),
+            })),
+            // Its worker, another reaper or an operator was faster.
+            Ok(Outcome::Repeated(_)) | Err(StoreError::Refused { .. } | StoreError::TaskNotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Claims that are sent again under their request key.
+//!
+//! A claim with a key writes down which tasks it is about to take, with their attempts, before it takes them. Whoever
+//! sends the same claim finds this plan and carries it out: each task is taken at most once for it, as the attempt
+//! names the one state that it may be taken from. So a claim cut off in the middle is finished by its repetition, and
+//! no transaction holds plan and tasks together.
+
+use baton_model::{TaskId, Timestamp};
+use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
+
+use crate::attr::{Fields, Item, n, s, time};
+use crate::db::list;
+use crate::error::{WriteError, damaged};
+use crate::expression::Expression;
+use crate::keys;
+use crate::claim::holds;
+use crate::row::Stored;
+use crate::store::Inner;
+
+/// How long DynamoDB keeps the name of a claim request: an hour, in seconds.
+const KEPT_S: i64 = 3_600;
+
+/// A claim request that was sent before: its record's key, its version, and what it was to take.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    key: Item,
+    version: u64,
+    tasks: Vec<(TaskId, u32)>,
+}
+
+/// A claim with a request key.
+#[derive(Debug, Default)]
+pub(crate) struct Asked {
+    /// What was planned for it before.
+    pub(crate) known: Option<Plan>,
+}
+
+impl Asked {
+    /// Takes in a record of the request.
+    pub(crate) fn found(&mut self, item: &Item) -> Result<(), StoreError> {
+        self.known = Some(Plan::read(item)?);
+        Ok(())
+    }
+}
+
+impl Plan {
+    fn read(item: &Item) -> Result<Self, StoreError> {
+        let fields = Fields(item);
+        let mut tasks = Vec::new();
+        for text in fields.texts("pl")? {
+            let planned = text.split_once('#').and_then(|(id, n)| Some((id.parse().ok()?, n.parse().ok()?)));
+            tasks.push(planned.ok_or_else(|| damaged(format!("expected a planned task, got {text}")))?);
+        }
+        let key = crate::attr::key(fields.text("pk")?, fields.text("sk")?);
+        Ok(Self { key, version: fields.number("vn")?, tasks })
+    }
+}
+
+/// What became of a request that was sent before.
+pub(crate) enum Replay {
+    /// It has its answer.
+    Answer(ClaimAnswer),
+    /// Nothing of what it planned was ever its own.
+    Void,
+}
+
+impl Inner {
+    /// Writes down what a claim is about to take. If another sending of the same claim was faster, gives its plan.
+    pub(crate) async fn plan(
+        &self,
+        claim: &Claim,
+        asked: &mut Asked,
+        due: &[(baton_model::Priority, Stored)],
+    ) -> Result<Option<Plan>, StoreError> {
+        let Some(request) = &claim.request else { return Ok(None) };
+        let tasks: Vec<_> = due.iter().map(|(_, entry)| (entry.head.id, entry.head.attempt + 1)).collect();
+        // A void plan is replaced where it lies: the same name must not have two.
+        let (key, version, condition) = match &asked.known {
+            None => {
+                let key = keys::request(&claim.worker, request, keys::request_span(claim.now));
+                (key, 1, Expression::new().when_absent("pk"))
+            }
+            Some(void) => {
+                (void.key.clone(), void.version + 1, Expression::new().when("vn", "=", n(void.version)))
+            }
+        };
+        let mark = self.db.draw();
+        let mut item = key.clone();
+        item.insert("vn".to_owned(), n(version));
+        item.insert("pl".to_owned(), list(tasks.iter().map(|(id, attempt)| s(format!("{id}#{attempt}")))));
+        item.insert("ca".to_owned(), time(claim.now));
+        item.insert("nc".to_owned(), n(mark));
+        item.insert("xp".to_owned(), n(claim.now.as_millis() / 1_000 + KEPT_S));
+        match self.db.put(item, condition).await {
+            Ok(()) => {}
+            Err(WriteError::Condition(Some(item))) if crate::transition::is_marked(&item, mark)? => {}
+            Err(WriteError::Condition(Some(item))) => return Plan::read(&item).map(Some),
+            // Purged between the look and the write.
+            Err(WriteError::Condition(None)) => return Err(crate::error::contended("the claim's name")),
+            Err(WriteError::Failed(error)) => return Err(error),
+        }
+        asked.known = Some(Plan { key, version, tasks });
+        Ok(None)
+    }
+
+    /// Carries out what was planned for a request, as far as that is still open, and answers with what it holds.
+    pub(crate) async fn replay(&self, claim: &Claim, plan: &Plan) -> Result<Replay, StoreError> {
+        let keys = plan.tasks.iter().map(|(id, _)| self.task_key(*id)).collect();
+        let items = self.db.get_all(keys).await?;
+        let mut stored: Vec<Stored> = items.iter().map(Stored::read).collect::<Result<_, _>>()?;
+        let mut held = Vec::new();
+        let mut had = false;
+        for (id, attempt) in &plan.tasks {
+            let Some(place) = stored.iter().position(|task| task.head.id == *id) else {
+                had = true;
+                continue;
+            };
+            let task = stored.swap_remove(place);
+            if holds(&task, claim, *attempt) {
+                held.push(self.known_task(task).await?);
+            } else if task.head.attempt + 1 == *attempt && due(&task, claim.now) {
+                held.extend(self.take(claim, task).await?);
+            } else if task.head.attempt >= *attempt {
+                had |= !is_anothers(&task, claim, *attempt);
+            }
+        }
+        if held.is_empty() && !had {
+            return Ok(Replay::Void);
+        }
+        held.sort_by_key(|task| (task.priority, task.head.run_after, task.head.id));
+        Ok(Replay::Answer(if held.is_empty() {
+            ClaimAnswer::Nothing(Nothing::RequestSpent)
+        } else {
+            ClaimAnswer::Leased(held)
+        }))
+    }
+}
+
+fn due(task: &Stored, now: Timestamp) -> bool {
+    task.head.state == baton_model::TaskState::Queued && task.head.run_after <= now
+}
+
+/// Whether a planned attempt is for sure not the request's: of a later one it is not told any more whose it was.
+fn is_anothers(task: &Stored, claim: &Claim, attempt: u32) -> bool {
+    if task.head.attempt != attempt {
+        return false;
+    }
+    match &task.head.state {
+        baton_model::TaskState::Running(lease) => lease.worker != claim.worker || lease.request != claim.request,
+        _ => task.head.ended.as_ref().is_some_and(|end| end.worker != claim.worker),
+    }
+}

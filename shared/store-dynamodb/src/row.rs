@@ -1,0 +1,373 @@
+//! Tasks and generations as items.
+
+use std::time::Duration;
+
+use baton_model::{
+    AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head, Label, Lease,
+    Output, Priority, ProjectId, QueueName, RequestKey, SessionId, State, Task, TaskId, TaskSpec, TaskState, TaskType,
+    Timestamp, WorkerId,
+};
+use baton_store::StoreError;
+
+use crate::attr::{Fields, Item, b, json, n, s, time};
+use crate::codes::Code;
+use crate::db::{Db, list};
+use crate::error::damaged;
+use crate::history::encode;
+use crate::keys::{self, Kind};
+use crate::text::Text;
+
+/// The attributes of a task that its entry in the index has besides the keys: all that a transition is decided by.
+/// DynamoDB allows twenty.
+pub(crate) const PROJECTED: [&str; 19] = [
+    "st", "at", "fg", "mx", "ra", "to", "bo", "ev", "wk", "ss", "cl", "ex", "tm", "rq", "en", "qu", "ty", "ca", "hb",
+];
+
+/// A task as its item, or its entry in the index, tells it.
+#[derive(Clone, Debug)]
+pub(crate) struct Stored {
+    pub(crate) head: Head,
+    pub(crate) queue: QueueName,
+    pub(crate) task_type: TaskType,
+    pub(crate) created_at: Timestamp,
+    /// Who holds it, or held it last.
+    pub(crate) worker: Option<WorkerId>,
+    /// How many bytes of history are with the task.
+    pub(crate) history_bytes: u32,
+    /// Whether a purge is removing it.
+    pub(crate) purged: bool,
+    /// What only the item has, and not the entry in the index.
+    pub(crate) rest: Option<Rest>,
+}
+
+/// What only a task's item tells.
+#[derive(Clone, Debug)]
+pub(crate) struct Rest {
+    pub(crate) project: ProjectId,
+    pub(crate) priority: Priority,
+    pub(crate) params: Text,
+    pub(crate) description: Option<String>,
+    pub(crate) domain: Option<Label>,
+    pub(crate) drift_score: Option<f64>,
+    pub(crate) assigned_by: Option<Label>,
+    pub(crate) updated_at: Timestamp,
+    /// The entries of its history that are with it.
+    pub(crate) history: Vec<String>,
+    /// How many events are kept apart.
+    pub(crate) spilled: u32,
+    /// The event that tells of the failure to show.
+    pub(crate) error_at: Option<u32>,
+    /// What its producer asked for.
+    pub(crate) content: Option<[u8; 16]>,
+}
+
+fn spread_label(text: Option<&str>) -> Option<Label> {
+    text.map(Label::from_stored)
+}
+
+impl Stored {
+    /// Reads a task's item, or an entry of the index.
+    pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
+        let fields = Fields(item);
+        let text = fields.text("sk")?;
+        let id: TaskId = text.parse().map_err(|_| damaged(format!("expected a task's id, got {text}")))?;
+        let half = |what: &str| damaged(format!("task {id} is {what}"));
+        let worker = fields.maybe_text("wk")?.map(WorkerId::from_stored);
+        let claimed_at = fields.maybe_time("cl")?;
+        let ended = match fields.maybe_number("en")? {
+            Some(code) => {
+                let worker = worker.clone().ok_or_else(|| half("an attempt without its worker"))?;
+                Some(AttemptEnd { worker, how: Ended::of(code)? })
+            }
+            None => None,
+        };
+        let state = match State::of(fields.number("st")?)? {
+            State::Queued => TaskState::Queued,
+            State::Failed => TaskState::Failed,
+            State::Cancelled => TaskState::Cancelled,
+            State::Running => TaskState::Running(Lease {
+                worker: worker.clone().ok_or_else(|| half("running without a worker"))?,
+                session: fields.maybe_sixteen("ss")?.map(SessionId::from_bytes),
+                claimed_at: claimed_at.ok_or_else(|| half("running without the time of its claim"))?,
+                expires_at: fields.maybe_time("ex")?,
+                timeout_at: fields.maybe_time("tm")?,
+                request: fields.maybe_text("rq")?.map(RequestKey::from_stored),
+            }),
+            State::Completed => TaskState::Completed {
+                generation: fields
+                    .maybe_sixteen("gn")?
+                    .map(GenerationId::from_bytes)
+                    .ok_or_else(|| half("completed without its generation"))?,
+                output: fields
+                    .maybe_sixteen("od")?
+                    .map(Digest::from_bytes)
+                    .ok_or_else(|| half("completed without its output's digest"))?,
+            },
+        };
+        let head = Head {
+            id,
+            state,
+            attempt: fields.maybe_number("at")?.unwrap_or(0),
+            forgiven: fields.maybe_number("fg")?.unwrap_or(0),
+            max_attempts: fields.number("mx")?,
+            run_after: fields.time("ra")?,
+            timeout: fields.maybe_number("to")?.map(Duration::from_millis),
+            backoff: fields.maybe_json("bo")?.unwrap_or_default(),
+            ended,
+            events: fields.number("ev")?,
+        };
+        // An entry of the index has no priority of its own: its partition says it.
+        let rest = if fields.has("pr") { Some(Rest::read(fields)?) } else { None };
+        Ok(Self {
+            head,
+            queue: QueueName::from_stored(fields.text("qu")?),
+            task_type: TaskType::from_stored(fields.text("ty")?),
+            created_at: fields.time("ca")?,
+            worker,
+            history_bytes: fields.number("hb")?,
+            purged: fields.has("pg"),
+            rest,
+        })
+    }
+
+    /// Reads the item of a task that a command is about: one that is being removed is gone.
+    pub(crate) fn standing(item: &Item) -> Result<Self, StoreError> {
+        let stored = Self::read(item)?;
+        if stored.purged { Err(StoreError::TaskNotFound(stored.head.id)) } else { Ok(stored) }
+    }
+
+    /// What only the item tells.
+    pub(crate) fn rest(&self) -> Result<&Rest, StoreError> {
+        self.rest.as_ref().ok_or_else(|| StoreError::Internal {
+            what: format!("task {} was taken from the index where its item was needed", self.head.id),
+            cause: None,
+        })
+    }
+
+    /// Whether the task is finished.
+    pub(crate) fn is_final(&self) -> bool {
+        self.head.state.state().is_final()
+    }
+}
+
+impl Rest {
+    fn read(fields: Fields<'_>) -> Result<Self, StoreError> {
+        let drift_score = match fields.maybe_text("dr")? {
+            Some(text) => Some(text.parse().map_err(|_| damaged(format!("expected a drift score, got {text}")))?),
+            None => None,
+        };
+        Ok(Self {
+            project: fields.maybe_text("pj")?.map_or_else(ProjectId::default, ProjectId::from_stored),
+            priority: Priority::of(fields.number("pr")?)?,
+            params: Text::read(fields, "pa", "px")?.ok_or_else(|| damaged("expected a task to have params"))?,
+            description: fields.maybe_text("ds")?.map(str::to_owned),
+            domain: spread_label(fields.maybe_text("dm")?),
+            drift_score,
+            assigned_by: spread_label(fields.maybe_text("ab")?),
+            updated_at: fields.time("ua")?,
+            history: fields.texts("hl")?,
+            spilled: fields.maybe_number("hs")?.unwrap_or(0),
+            error_at: fields.maybe_number("es")?,
+            content: fields.maybe_sixteen("dg")?,
+        })
+    }
+}
+
+/// A new task's item.
+pub(crate) struct NewTask {
+    pub(crate) item: Item,
+    /// The params, where they are kept apart.
+    pub(crate) apart: Option<Text>,
+    pub(crate) run_after: Timestamp,
+}
+
+/// The item of a task that is created now.
+pub(crate) fn new_task(
+    spec: &TaskSpec,
+    by: Option<&Label>,
+    created_at: Timestamp,
+    mark: u64,
+    (spread, shards): (u64, u64),
+) -> Result<NewTask, StoreError> {
+    let run_after = spec.schedule.resolve(created_at);
+    let detail = EventDetail { by: by.cloned(), ..EventDetail::default() };
+    let entry = encode(created_at, EventKind::Created, State::Queued, 0, &detail)?;
+    let params = Text::of("params", spec.params.as_str());
+    let mut item = keys::by_id(Kind::Task, spec.id.as_bytes(), &spec.id, spread);
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("ip", s(keys::ready(&spec.queue, spec.priority, keys::shard(spec.id, shards))));
+    put("is", s(keys::ready_place(run_after, spec.id)));
+    put("st", n(State::Queued.code()));
+    put("mx", n(spec.max_attempts));
+    put("ra", time(run_after));
+    put("ev", n(1));
+    put("qu", s(spec.queue.as_str()));
+    put("ty", s(spec.task_type.as_str()));
+    put("pr", n(spec.priority.code()));
+    put("ca", time(created_at));
+    put("ua", time(created_at));
+    put("hb", n(entry.len()));
+    put("hl", list([s(entry)].into_iter()));
+    put("dg", b(*spec.digest().as_bytes()));
+    put("nc", n(mark));
+    if spec.project != ProjectId::default() {
+        put("pj", s(spec.project.as_str()));
+    }
+    if let Some(timeout) = spec.timeout {
+        put("to", n(timeout.as_millis()));
+    }
+    if let Some(backoff) = spec.backoff.filter(|backoff| *backoff != Backoff::default()) {
+        put("bo", s(json("a backoff", &backoff)?));
+    }
+    if let Some(description) = &spec.description {
+        put("ds", s(description));
+    }
+    if let Some(domain) = &spec.domain {
+        put("dm", s(domain.as_str()));
+    }
+    if let Some(drift_score) = spec.drift_score {
+        put("dr", s(drift_score.to_string()));
+    }
+    if let Some(assigned_by) = &spec.assigned_by {
+        put("ab", s(assigned_by.as_str()));
+    }
+    params.put(&mut item, "pa", "px");
+    let apart = matches!(params, Text::Apart { .. }).then_some(params);
+    Ok(NewTask { item, apart, run_after })
+}
+
+impl Db {
+    /// The whole task of an item; none if it is being removed.
+    pub(crate) async fn task_of(&self, stored: Stored) -> Result<Option<Task>, StoreError> {
+        let id = stored.head.id;
+        let rest = stored.rest()?.clone();
+        let Some(params) = self.read_payload(&keys::apart(&id), &rest.params).await? else {
+            // A purge that came in between has removed them.
+            return if stored.is_final() { Ok(None) } else { Err(damaged(format!("task {id} lacks its params"))) };
+        };
+        let error = match rest.error_at {
+            Some(seq) => self.event_detail(id, rest.spilled, &rest.history, seq).await?.error,
+            None => None,
+        };
+        let finished_at = stored.is_final().then_some(rest.updated_at);
+        Ok(Some(Task {
+            head: stored.head,
+            project: rest.project,
+            queue: stored.queue,
+            task_type: stored.task_type,
+            priority: rest.priority,
+            params,
+            description: rest.description,
+            domain: rest.domain,
+            drift_score: rest.drift_score,
+            assigned_by: rest.assigned_by,
+            created_at: stored.created_at,
+            updated_at: rest.updated_at,
+            finished_at,
+            error,
+        }))
+    }
+
+    /// The whole task of an item that a command has just read or written.
+    pub(crate) async fn known_task(&self, stored: Stored) -> Result<Task, StoreError> {
+        let id = stored.head.id;
+        self.task_of(stored).await?.ok_or(StoreError::TaskNotFound(id))
+    }
+}
+
+/// A generation's item, with the texts that are kept apart.
+pub(crate) fn generation_item(generation: &Generation, spread: u64) -> (Item, Vec<(Text, String)>) {
+    let mut item = keys::by_id(Kind::Generation, generation.id.as_bytes(), &generation.id, spread);
+    let mut apart = Vec::new();
+    for (payload, inline, reference) in
+        [(&generation.output.metadata, "me", "mx"), (&generation.output.result, "re", "rx")]
+    {
+        if let Some(payload) = payload {
+            let text = Text::of(inline, payload.as_str());
+            text.put(&mut item, inline, reference);
+            if matches!(text, Text::Apart { .. }) {
+                apart.push((text, payload.as_str().to_owned()));
+            }
+        }
+    }
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("tk", s(generation.task.to_string()));
+    put("qu", s(generation.queue.as_str()));
+    put("ty", s(generation.task_type.as_str()));
+    put("at", n(generation.attempt));
+    put("wk", s(generation.worker.as_str()));
+    put("ca", time(generation.created_at));
+    put("cl", time(generation.started_at));
+    put("fa", time(generation.finished_at));
+    if generation.project != ProjectId::default() {
+        put("pj", s(generation.project.as_str()));
+    }
+    if let Some(location) = &generation.output.location {
+        put("lo", s(location));
+    }
+    if let Some(kind) = &generation.output.kind {
+        put("ki", s(kind));
+    }
+    (item, apart)
+}
+
+/// A generation as its item tells it, before what is kept apart is read.
+#[derive(Clone, Debug)]
+pub(crate) struct StoredGeneration {
+    generation: Generation,
+    metadata: Option<Text>,
+    result: Option<Text>,
+}
+
+impl StoredGeneration {
+    /// The record without metadata and result.
+    pub(crate) fn plain(&self) -> &Generation {
+        &self.generation
+    }
+
+    pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
+        let fields = Fields(item);
+        let id = fields.text("sk")?;
+        let task = fields.text("tk")?;
+        let generation = Generation {
+            id: id.parse().map_err(|_| damaged(format!("expected a generation's id, got {id}")))?,
+            task: task.parse().map_err(|_| damaged(format!("expected a task's id, got {task}")))?,
+            project: fields.maybe_text("pj")?.map_or_else(ProjectId::default, ProjectId::from_stored),
+            queue: QueueName::from_stored(fields.text("qu")?),
+            task_type: TaskType::from_stored(fields.text("ty")?),
+            attempt: fields.number("at")?,
+            worker: WorkerId::from_stored(fields.text("wk")?),
+            output: Output {
+                location: fields.maybe_text("lo")?.map(str::to_owned),
+                kind: fields.maybe_text("ki")?.map(str::to_owned),
+                metadata: None,
+                result: None,
+            },
+            created_at: fields.time("ca")?,
+            started_at: fields.time("cl")?,
+            finished_at: fields.time("fa")?,
+        };
+        Ok(Self {
+            generation,
+            metadata: Text::read(fields, "me", "mx")?,
+            result: Text::read(fields, "re", "rx")?,
+        })
+    }
+}
+
+impl Db {
+    /// The whole generation of an item; none if it is being removed.
+    pub(crate) async fn generation_of(&self, stored: StoredGeneration) -> Result<Option<Generation>, StoreError> {
+        let StoredGeneration { mut generation, metadata, result } = stored;
+        let owner = keys::apart(&generation.id);
+        for (text, field) in
+            [(metadata, &mut generation.output.metadata), (result, &mut generation.output.result)]
+        {
+            if let Some(text) = text {
+                let Some(payload) = self.read_payload(&owner, &text).await? else { return Ok(None) };
+                *field = Some(payload);
+            }
+        }
+        Ok(Some(generation))
+    }
+}

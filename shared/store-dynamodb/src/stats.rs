@@ -1,0 +1,175 @@
+//! Counts and durations: gathered in the process, written in bundles, read in a few requests however many tasks there
+//! are.
+//!
+//! They are an estimate. No change of a task pays for them: each process adds up what it has done and writes it about
+//! once a second, one write for each queue. What a process had not yet written when it died is missing from the
+//! counts for good. `docs/dynamodb.md` says more.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use baton_model::{QueueName, State, TaskType, Timestamp};
+use baton_store::{ErrorKind, StoreError};
+
+use crate::attr::{Fields, Item, key, n};
+use crate::codes::Code;
+use crate::db::{Db, Query, Range};
+use crate::error::damaged;
+use crate::expression::Expression;
+use crate::histogram::{What, bucket};
+use crate::keys;
+use crate::queue::unconditional;
+
+/// The sort key of a queue's counts.
+const COUNTS: &str = "C";
+
+/// The most attributes that one write adds to; an expression may have 4 KB.
+const ADDS: usize = 60;
+
+/// What has been counted and not yet written.
+#[derive(Default)]
+pub(crate) struct Pending {
+    counts: HashMap<(QueueName, TaskType, State), i64>,
+    durations: HashMap<(QueueName, i64, What, i64), i64>,
+}
+
+impl Pending {
+    /// Counts tasks that entered a state or, negative, left it.
+    pub(crate) fn tally(&mut self, queue: &QueueName, task_type: &TaskType, state: State, change: i64) {
+        *self.counts.entry((queue.clone(), task_type.clone(), state)).or_default() += change;
+    }
+
+    /// Counts a duration.
+    pub(crate) fn duration(&mut self, queue: &QueueName, what: What, now: Timestamp, length: Duration) {
+        let hour = now.as_millis() / 3_600_000;
+        *self.durations.entry((queue.clone(), hour, what, bucket(length))).or_default() += 1;
+    }
+
+    fn take_in(&mut self, other: Self) {
+        for (key, change) in other.counts {
+            *self.counts.entry(key).or_default() += change;
+        }
+        for (key, change) in other.durations {
+            *self.durations.entry(key).or_default() += change;
+        }
+    }
+}
+
+/// The counting of one process.
+#[derive(Default)]
+pub(crate) struct Statistics {
+    pending: Mutex<Pending>,
+    /// Held while pending counts are written, so that who reads them waits until they are.
+    writing: tokio::sync::Mutex<()>,
+}
+
+impl Statistics {
+    pub(crate) fn lock(&self) -> MutexGuard<'_, Pending> {
+        // A count is whole after each statement.
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes what has been counted.
+    pub(crate) async fn flush(&self, db: &Db) -> Result<(), StoreError> {
+        let _writing = self.writing.lock().await;
+        let Pending { counts, durations } = std::mem::take(&mut *self.lock());
+        let mut bundles: BTreeMap<(QueueName, String), Vec<(String, i64, Pending)>> = BTreeMap::new();
+        for ((queue, task_type, state), change) in counts {
+            if change != 0 {
+                let attribute = format!("{}:{task_type}", state.code());
+                let back = Pending { counts: [((queue.clone(), task_type, state), change)].into(), ..Pending::default() };
+                bundles.entry((queue, COUNTS.to_owned())).or_default().push((attribute, change, back));
+            }
+        }
+        for ((queue, hour, what, bucket), count) in durations {
+            let attribute = format!("{}{bucket}", what.letter());
+            let back =
+                Pending { durations: [((queue.clone(), hour, what, bucket), count)].into(), ..Pending::default() };
+            bundles.entry((queue, format!("H{hour:08}"))).or_default().push((attribute, count, back));
+        }
+        let mut failed = None;
+        for ((queue, sort), adds) in bundles {
+            for adds in chunks(adds, ADDS) {
+                let mut update = Expression::new();
+                for (attribute, change, _) in &adds {
+                    update = update.add(attribute, n(change));
+                }
+                if let Some(hour) = sort.strip_prefix('H').and_then(|hour| hour.parse::<i64>().ok()) {
+                    // An hour's durations are of no use after a day.
+                    update = update.set("xp", n((hour + 26) * 3_600));
+                }
+                if let Err(error) = unconditional(db.update(key(&keys::statistics(&queue), &sort), &update).await) {
+                    // What may have been written is not counted twice.
+                    if error.kind() == ErrorKind::Unavailable {
+                        adds.into_iter().for_each(|(_, _, back)| self.lock().take_in(back));
+                    }
+                    failed = Some(error);
+                }
+            }
+        }
+        failed.map_or(Ok(()), Err)
+    }
+}
+
+fn chunks<T>(all: Vec<T>, size: usize) -> Vec<Vec<T>> {
+    let mut chunks: Vec<Vec<T>> = Vec::new();
+    for one in all {
+        match chunks.last_mut() {
+            Some(last) if last.len() < size => last.push(one),
+            _ => chunks.push(vec![one]),
+        }
+    }
+    chunks
+}
+
+/// What has been counted of a queue.
+#[derive(Debug, Default)]
+pub(crate) struct Counted {
+    pub(crate) states: BTreeMap<(TaskType, State), i64>,
+    pub(crate) waits: BTreeMap<i64, u64>,
+    pub(crate) runs: BTreeMap<i64, u64>,
+}
+
+impl Counted {
+    pub(crate) fn of(&self, wanted: State) -> u64 {
+        let all: i64 = self.states.iter().filter(|((_, state), _)| *state == wanted).map(|(_, tasks)| tasks).sum();
+        u64::try_from(all).unwrap_or(0)
+    }
+
+    fn read(&mut self, item: &Item) -> Result<(), StoreError> {
+        let fields = Fields(item);
+        let counts = fields.text("sk")? == COUNTS;
+        for name in item.keys().filter(|name| !matches!(name.as_str(), "pk" | "sk" | "xp")) {
+            let number: i64 = fields.number(name)?;
+            let unknown = || damaged(format!("expected a count, got {name}"));
+            if counts {
+                let (state, task_type) = name.split_once(':').ok_or_else(unknown)?;
+                let state = State::of(state.parse().map_err(|_| unknown())?)?;
+                self.states.insert((TaskType::from_stored(task_type), state), number);
+            } else {
+                let bucket = name.get(1..).and_then(|digits| digits.parse().ok()).ok_or_else(unknown)?;
+                let times = if name.starts_with(What::Wait.letter()) { &mut self.waits } else { &mut self.runs };
+                *times.entry(bucket).or_default() += u64::try_from(number).unwrap_or(0);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Db {
+    /// What has been counted of a queue: its states, and the durations of the last 24 hours.
+    pub(crate) async fn counted(&self, queue: &QueueName, now: Timestamp) -> Result<Counted, StoreError> {
+        let first = now.minus(Duration::from_secs(24 * 3_600)).as_millis() / 3_600_000;
+        let mut counted = Counted::default();
+        let partition = keys::statistics(queue);
+        if let Some(item) = self.get(key(&partition, COUNTS)).await? {
+            counted.read(&item)?;
+        }
+        let range = Range::AtLeast(format!("H{first:08}"));
+        for item in self.query_whole(Query { range, ..Query::table(partition) }).await?.items {
+            counted.read(&item)?;
+        }
+        Ok(counted)
+    }
+}

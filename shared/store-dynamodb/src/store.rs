@@ -1,0 +1,108 @@
+//! The store: what all of its parts share, and how it is opened.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use baton_model::{LeasePolicy, QueueName};
+use baton_store::{Doorbell, StoreError};
+
+use crate::attr::Fields;
+use crate::db::Db;
+use crate::error::damaged;
+use crate::keys;
+use crate::meter::Meter;
+use crate::notes::Notes;
+use crate::random::Random;
+use crate::stats::Statistics;
+use crate::table::VERSION;
+
+/// How a store is opened.
+#[derive(Clone)]
+pub struct Options {
+    /// When leases are lost.
+    pub policy: LeasePolicy,
+    /// Over how many shards the waiting tasks of a queue are spread; one for queues that are not named. A queue of one
+    /// shard is claimed in exact order, and takes about 500 tasks a second.
+    pub shards: BTreeMap<QueueName, u16>,
+    /// Among how many of a shard's first tasks a claim picks, where a queue has several shards, so that claims at once
+    /// do not want the same one.
+    pub pick_among: usize,
+    /// Where the store's randomness begins: the shards that claims begin at, pauses, and the marks of writes. Must
+    /// differ between the processes that use a table.
+    pub seed: u64,
+    /// How long DynamoDB keeps log lines before it removes them by itself.
+    pub keep_logs: Duration,
+    /// How often counts are written; none for only when they are asked for, or [`crate::DynamoStore::flush`] is called.
+    pub flush_every: Option<Duration>,
+    /// Who hears what requests cost.
+    pub meter: Option<Arc<dyn Meter>>,
+}
+
+impl Options {
+    /// The default policy, one shard a queue, log lines for 48 hours, counts once a second. The seed is the caller's to
+    /// draw.
+    pub fn seeded(seed: u64) -> Self {
+        Self {
+            policy: LeasePolicy::default(),
+            shards: BTreeMap::new(),
+            pick_among: 8,
+            seed,
+            keep_logs: Duration::from_secs(48 * 3_600),
+            flush_every: Some(Duration::from_secs(1)),
+            meter: None,
+        }
+    }
+
+    /// Over how many shards a queue's tasks are spread.
+    pub(crate) fn shards_of(&self, queue: &QueueName) -> u64 {
+        self.shards.get(queue).copied().map_or(1, |shards| u64::from(shards.max(1)))
+    }
+}
+
+/// What the parts of an open store share.
+pub(crate) struct Inner {
+    pub(crate) db: Db,
+    pub(crate) options: Options,
+    /// Over how many partitions each day is spread: the table's own setting.
+    pub(crate) spread: u64,
+    pub(crate) doorbell: Arc<dyn Doorbell>,
+    pub(crate) notes: Notes,
+    pub(crate) stats: Statistics,
+}
+
+impl Inner {
+    pub(crate) async fn open(
+        client: Client,
+        table: String,
+        options: Options,
+        doorbell: Arc<dyn Doorbell>,
+    ) -> Result<Self, StoreError> {
+        let random = Arc::new(Mutex::new(Random::new(options.seed)));
+        let db = Db { client, table, random, meter: options.meter.clone() };
+        let Some(meta) = db.get(keys::meta("table")).await? else {
+            return Err(StoreError::Internal {
+                what: format!("expected {} to be a table made by `baton table create`, got another", db.table),
+                cause: None,
+            });
+        };
+        let fields = Fields(&meta);
+        let found = fields.number("ve")?;
+        if found > VERSION {
+            return Err(StoreError::NewerSchema { found, known: VERSION });
+        }
+        let spread = fields.number("sp")?;
+        if spread == 0 || spread > 256 {
+            return Err(damaged(format!("expected a day to be spread over 1 to 256 partitions, got {spread}")));
+        }
+        let (notes, stats) = (Notes::default(), Statistics::default());
+        Ok(Self { db, options, spread, doorbell, notes, stats })
+    }
+
+    /// Says whether the table can be read and written.
+    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+        let update = crate::expression::Expression::new().add("n", crate::attr::n(1));
+        crate::queue::unconditional(self.db.update(keys::meta("pulse"), &update).await).map(|_| ())
+    }
+}

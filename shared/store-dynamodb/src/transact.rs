@@ -1,0 +1,62 @@
+//! Transactions: several writes, or none.
+
+use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
+use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem};
+use baton_store::StoreError;
+
+use crate::db::{Db, TRIES};
+use crate::error::{Fate, TransactError, fate, fate_of_code, store_error};
+
+/// The most writes of one transaction.
+pub(crate) const MOST: usize = 100;
+
+const WHAT: &str = "a transaction";
+
+impl Db {
+    /// Writes all of these or none. `token` names this very transaction, so that DynamoDB answers its second sending
+    /// as the first.
+    pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>, token: String) -> Result<(), TransactError> {
+        let mut ambiguous = false;
+        let mut tried = 0;
+        loop {
+            let capacity = self.meter.is_some().then_some(ReturnConsumedCapacity::Indexes);
+            let ask = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
+            let ask = ask.client_request_token(&token).set_return_consumed_capacity(capacity);
+            let error = match ask.send().await {
+                Ok(answer) => {
+                    let used = answer.consumed_capacity.unwrap_or_default();
+                    self.note("TransactWriteItems", true, writes.len(), &used);
+                    return Ok(());
+                }
+                Err(error) => error,
+            };
+            let mut fate = fate(&error);
+            if let SdkError::ServiceError(service) = &error
+                && let TransactWriteItemsError::TransactionCanceledException(cancelled) = service.err()
+            {
+                let reasons = cancelled.cancellation_reasons();
+                let code = |reason: &aws_sdk_dynamodb::types::CancellationReason| reason.code().map(str::to_owned);
+                let failed = |code: &Option<String>| code.as_deref() == Some("ConditionalCheckFailed");
+                if reasons.iter().map(code).any(|code| failed(&code)) {
+                    self.note_refused("TransactWriteItems");
+                    let told = reasons.iter().map(|reason| (failed(&code(reason)), reason.item.clone()));
+                    return Err(TransactError::Conditions(told.collect()));
+                }
+                let hurdles: Vec<_> = reasons.iter().filter_map(code).filter(|code| code != "None").collect();
+                if !hurdles.is_empty() && hurdles.iter().all(|code| fate_of_code(code) == Fate::NotDone) {
+                    fate = Fate::NotDone;
+                }
+            }
+            ambiguous |= fate == Fate::Unknown;
+            tried += 1;
+            if fate == Fate::Refused || tried == TRIES {
+                return Err(TransactError::Failed(match (fate, ambiguous) {
+                    (Fate::NotDone, false) => StoreError::Unavailable(Box::new(error)),
+                    _ => store_error(WHAT, error, ambiguous),
+                }));
+            }
+            self.pause(tried - 1).await;
+        }
+    }
+}

@@ -1,0 +1,243 @@
+//! One change of a task: decided on the head that was read, written on the condition that it is still so.
+//!
+//! The number of its events names every state that a task is ever in, as each change adds one and none takes any away;
+//! together with the time of creation (an id may be created again after its purge) it is the condition of every write.
+//! Each write leaves a mark of its own, so that a write whose answer was lost is known again when its second sending
+//! finds the condition broken.
+
+use baton_model::transition::{Change, Command, Decision, decide};
+use baton_model::{Ended, SessionId, State, TaskId, TaskState, Timestamp};
+use baton_store::{Ready, StoreError};
+
+use crate::attr::{Item, b, n, s, time};
+use crate::codes::Code;
+use crate::error::{WriteError, contended};
+use crate::expression::Expression;
+use crate::history::{INLINE_HISTORY, entry_of};
+use crate::keys::{self, Kind};
+use crate::row::Stored;
+use crate::histogram::What;
+use crate::store::Inner;
+
+/// How often a command is decided anew because others changed its task under it.
+pub(crate) const ROUNDS: u32 = 32;
+
+/// What became of a command about a task.
+pub(crate) enum Outcome {
+    /// It was written: the task after it.
+    Applied(Box<Stored>),
+    /// It was done before by the same request.
+    Repeated(Box<Stored>),
+}
+
+impl Inner {
+    pub(crate) fn task_key(&self, id: TaskId) -> Item {
+        keys::by_id(Kind::Task, id.as_bytes(), &id, self.spread)
+    }
+
+    /// A task's item as of now, if the task exists.
+    pub(crate) async fn find(&self, id: TaskId) -> Result<Option<Stored>, StoreError> {
+        let stored = self.db.get(self.task_key(id)).await?.as_ref().map(Stored::read).transpose()?;
+        Ok(stored.filter(|stored| !stored.purged))
+    }
+
+    /// A task that must be there.
+    pub(crate) async fn known(&self, id: TaskId) -> Result<Stored, StoreError> {
+        self.find(id).await?.ok_or(StoreError::TaskNotFound(id))
+    }
+
+    /// Carries out a command about one task, anything but a completion.
+    pub(crate) async fn apply(&self, id: TaskId, command: &Command, now: Timestamp) -> Result<Outcome, StoreError> {
+        self.apply_to(self.known(id).await?, command, now).await
+    }
+
+    /// Carries out a command about a task that was just read.
+    pub(crate) async fn apply_to(
+        &self,
+        mut before: Stored,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        let id = before.head.id;
+        let mark = self.db.draw();
+        for _ in 0..ROUNDS {
+            let change = match decide(&before.head, command, now) {
+                Err(refusal) => return Err(StoreError::Refused { task: id, refusal }),
+                Ok(Decision::Repeat) => return Ok(Outcome::Repeated(Box::new(before))),
+                Ok(Decision::Apply(change)) => change,
+            };
+            match self.write(&before, &change, now, mark).await {
+                Ok(item) => {
+                    let after = Stored::read(&item)?;
+                    self.changed(&before, &after, now);
+                    return Ok(Outcome::Applied(Box::new(after)));
+                }
+                Err(WriteError::Condition(None)) => return Err(StoreError::TaskNotFound(id)),
+                Err(WriteError::Condition(Some(item))) => before = Stored::standing(&item)?,
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(contended("the task"))
+    }
+
+    /// Writes a change; the answer is the item after it.
+    ///
+    /// # Errors
+    /// [`WriteError::Condition`] with the item as it stands, if the task is no longer as it was read.
+    pub(crate) async fn write(
+        &self,
+        before: &Stored,
+        change: &Change,
+        now: Timestamp,
+        mark: u64,
+    ) -> Result<Item, WriteError> {
+        let update = self.update_of(before, change, now, mark).await?;
+        match self.db.update(self.task_key(before.head.id), &update).await {
+            Err(WriteError::Condition(Some(item))) if is_marked(&item, mark)? => Ok(item),
+            other => other,
+        }
+    }
+
+    /// The update of a task's item that a change asks for. Writes what is kept apart from the item.
+    pub(crate) async fn update_of(
+        &self,
+        before: &Stored,
+        change: &Change,
+        now: Timestamp,
+        mark: u64,
+    ) -> Result<Expression, StoreError> {
+        let head = &change.head;
+        let id = head.id;
+        let written = entry_of(change, now)?;
+        if let Some((text, whole)) = &written.apart {
+            self.db.write_text(&keys::apart(&id), text, whole).await?;
+        }
+        let mut update = Expression::new()
+            .when("ev", "=", n(before.head.events))
+            .when("ca", "=", time(before.created_at))
+            .set("ev", n(head.events))
+            .set("st", n(head.state.state().code()))
+            .set("ua", time(now))
+            .set("nc", n(mark));
+
+        let grown = before.history_bytes + u32::try_from(written.entry.len()).unwrap_or(u32::MAX);
+        if grown <= INLINE_HISTORY {
+            update = update.append("hl", s(&written.entry)).set("hb", n(grown));
+        } else {
+            self.spill(before).await?;
+            update = update
+                .set("hl", crate::db::list([s(&written.entry)].into_iter()))
+                .set("hb", n(written.entry.len()))
+                .set("hs", n(before.head.events));
+        }
+        match &change.error {
+            Some(Some(_)) => update = update.set("es", n(head.events)),
+            Some(None) => update = update.remove("es"),
+            None => {}
+        }
+        if head.forgiven != before.head.forgiven {
+            update = update.set("fg", n(head.forgiven));
+        }
+        if head.run_after != before.head.run_after {
+            update = update.set("ra", time(head.run_after));
+        }
+        let was_running = matches!(before.head.state, TaskState::Running(_));
+        Ok(match &head.state {
+            TaskState::Running(lease) => update
+                .set("at", n(head.attempt))
+                .set("wk", s(lease.worker.as_str()))
+                .set("cl", time(lease.claimed_at))
+                .put("ss", lease.session.map(|session: SessionId| b(*session.as_bytes())))
+                .put("ex", lease.expires_at.map(time))
+                .put("tm", lease.timeout_at.map(time))
+                .put("rq", lease.request.as_ref().map(|request| s(request.as_str())))
+                .remove("en")
+                .set("ip", s(keys::held(&lease.worker)))
+                .set("is", s(format!("{}#{id}", keys::sortable(lease.claimed_at)))),
+            state => {
+                if was_running {
+                    update = update.remove("ss").remove("ex").remove("tm").remove("rq");
+                }
+                update = update.put("en", head.ended.as_ref().map(|end| n(Ended::code(end.how))));
+                match state {
+                    TaskState::Queued => {
+                        let priority = self.priority_of(before).await?;
+                        self.know_queue(&before.queue, priority, now).await?;
+                        let shard = keys::shard(id, self.options.shards_of(&before.queue));
+                        update
+                            .set("ip", s(keys::ready(&before.queue, priority, shard)))
+                            .set("is", s(keys::ready_place(head.run_after, id)))
+                    }
+                    TaskState::Completed { generation, output } => update
+                        .set("gn", b(*generation.as_bytes()))
+                        .set("od", b(*output.as_bytes()))
+                        .remove("ip")
+                        .remove("is"),
+                    TaskState::Failed | TaskState::Cancelled | TaskState::Running(_) => {
+                        update.remove("ip").remove("is")
+                    }
+                }
+            }
+        })
+    }
+
+    async fn priority_of(&self, stored: &Stored) -> Result<baton_model::Priority, StoreError> {
+        match &stored.rest {
+            Some(rest) => Ok(rest.priority),
+            None => Ok(self.known(stored.head.id).await?.rest()?.priority),
+        }
+    }
+
+    /// Keeps the history so far apart from its task, whose item is about to let go of it.
+    async fn spill(&self, before: &Stored) -> Result<(), StoreError> {
+        let id = before.head.id;
+        let read;
+        let rest = match &before.rest {
+            Some(rest) => rest,
+            None => {
+                read = self.known(id).await?;
+                // Changed since: the condition of the write that follows will not hold.
+                if read.head.events != before.head.events {
+                    return Ok(());
+                }
+                read.rest()?
+            }
+        };
+        self.db.archive(id, rest.spilled + 1, &rest.history).await
+    }
+
+    /// What follows from a change that was written: counts, and the bell.
+    pub(crate) fn changed(&self, before: &Stored, after: &Stored, now: Timestamp) {
+        let (from, to) = (before.head.state.state(), after.head.state.state());
+        let mut stats = self.stats.lock();
+        stats.tally(&after.queue, &after.task_type, from, -1);
+        stats.tally(&after.queue, &after.task_type, to, 1);
+        match to {
+            State::Running => {
+                // A task may have been due before it was created; it has waited from then on only.
+                let ready_since = before.head.run_after.max(before.created_at);
+                stats.duration(&after.queue, What::Wait, now, now.since(ready_since));
+            }
+            State::Completed => {
+                if let TaskState::Running(lease) = &before.head.state {
+                    stats.duration(&after.queue, What::Run, now, now.since(lease.claimed_at));
+                }
+            }
+            State::Queued | State::Failed | State::Cancelled => {}
+        }
+        drop(stats);
+        if to == State::Queued {
+            self.doorbell.ring(Ready {
+                queue: after.queue.clone(),
+                task_type: Some(after.task_type.clone()),
+                count: 1,
+                run_after: after.head.run_after,
+            });
+        }
+    }
+}
+
+/// Whether an item's latest write is the one with this mark.
+pub(crate) fn is_marked(item: &Item, mark: u64) -> Result<bool, StoreError> {
+    Ok(crate::attr::Fields(item).maybe_number("nc")? == Some(mark))
+}

@@ -1,0 +1,243 @@
+//! Workers: their records, sessions and heartbeats. A heartbeat writes its worker's record and nothing else.
+
+use std::collections::BTreeMap;
+
+use baton_model::{Directive, Running, SessionId, TaskId, Timestamp, Worker, WorkerId};
+use baton_store::{Direct, StoreError, WorkerDetail};
+
+use crate::attr::{Fields, Item, b, json, n, s, time};
+use crate::codes::Code;
+use crate::db::Query;
+use crate::error::{WriteError, contended, damaged};
+use crate::expression::Expression;
+use crate::keys;
+use crate::listed::Listed;
+use crate::row::Stored;
+use crate::store::Inner;
+use crate::transition::ROUNDS;
+
+/// A claim is a sign of life, too; it is noted to this many milliseconds, so that not every claim writes.
+const SEEN_GRAIN_MS: i64 = 3_600_000;
+
+/// A worker as its record tells it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct StoredWorker {
+    /// Its `running` is what it said, as far as that is kept whole.
+    pub(crate) worker: Worker,
+    /// What its last heartbeat listed.
+    pub(crate) listed: Option<Listed>,
+    /// Earlier sessions, the latest last.
+    pub(crate) superseded: Vec<SessionId>,
+    /// The last beat or, to the hour, the last claim.
+    pub(crate) seen_at: Timestamp,
+}
+
+impl StoredWorker {
+    pub(crate) fn new(id: &WorkerId, session: Option<SessionId>, now: Timestamp) -> Self {
+        Self {
+            worker: Worker {
+                id: id.clone(),
+                session,
+                started_at: now,
+                last_beat_at: None,
+                capacity: None,
+                running: None,
+                readings: BTreeMap::new(),
+                labels: BTreeMap::new(),
+                directive: Directive::Run,
+            },
+            listed: None,
+            superseded: Vec::new(),
+            seen_at: now,
+        }
+    }
+
+    pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
+        let fields = Fields(item);
+        let superseded = fields.maybe_bytes("su")?.unwrap_or_default();
+        let listed = fields.maybe_bytes("ru")?.map(Listed::decode).transpose()?;
+        Ok(Self {
+            worker: Worker {
+                id: WorkerId::from_stored(fields.text("sk")?),
+                session: fields.maybe_sixteen("se")?.map(SessionId::from_bytes),
+                started_at: fields.time("sa")?,
+                last_beat_at: fields.maybe_time("lb")?,
+                capacity: fields.maybe_number("cp")?,
+                running: listed.as_ref().map(|listed| listed.shown.clone()),
+                readings: fields.maybe_json("rd")?.unwrap_or_default(),
+                labels: fields.maybe_json("la")?.unwrap_or_default(),
+                directive: fields.maybe_number("dr")?.map_or(Ok(Directive::Run), Directive::of)?,
+            },
+            listed,
+            superseded: superseded.chunks_exact(16).filter_map(|id| id.try_into().ok()).map(SessionId::from_bytes).collect(),
+            seen_at: fields.time("sn")?,
+        })
+    }
+
+    /// The record as an item.
+    pub(crate) fn item(&self) -> Result<Item, StoreError> {
+        let worker = &self.worker;
+        let mut item = keys::worker(&worker.id);
+        let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+        put("sa", time(worker.started_at));
+        put("sn", time(self.seen_at));
+        if let Some(session) = worker.session {
+            put("se", b(*session.as_bytes()));
+        }
+        if !self.superseded.is_empty() {
+            put("su", b(self.superseded.iter().flat_map(|session| *session.as_bytes()).collect::<Vec<_>>()));
+        }
+        if let Some(at) = worker.last_beat_at {
+            put("lb", time(at));
+        }
+        if let Some(capacity) = worker.capacity {
+            put("cp", n(capacity));
+        }
+        if let Some(listed) = &self.listed {
+            put("ru", b(listed.encode()));
+        }
+        if !worker.readings.is_empty() {
+            put("rd", s(json("readings", &worker.readings)?));
+        }
+        if !worker.labels.is_empty() {
+            put("la", s(json("labels", &worker.labels)?));
+        }
+        if worker.directive != Directive::Run {
+            put("dr", n(worker.directive.code()));
+        }
+        Ok(item)
+    }
+
+    /// The record with this session as its present one.
+    ///
+    /// # Errors
+    /// If the session was superseded before: of two processes with one name, the later start keeps it.
+    pub(crate) fn enter(mut self, session: Option<SessionId>, now: Timestamp) -> Result<Self, StoreError> {
+        let Some(session) = session.filter(|session| self.worker.session != Some(*session)) else {
+            return Ok(self);
+        };
+        if self.superseded.contains(&session) {
+            return Err(StoreError::SessionSuperseded { worker: self.worker.id, session });
+        }
+        if let Some(earlier) = self.worker.session {
+            self.superseded.push(earlier);
+            let surplus = self.superseded.len().saturating_sub(Worker::SUPERSEDED_SESSIONS);
+            self.superseded.drain(..surplus);
+        }
+        self.worker.session = Some(session);
+        self.worker.started_at = now;
+        self.worker.last_beat_at = None;
+        self.worker.running = None;
+        self.worker.directive = Directive::Run;
+        self.listed = None;
+        Ok(self)
+    }
+
+    /// The worker as a lease of it is judged by: with a list that holds the attempt exactly if it was listed.
+    pub(crate) fn judged(&self, task: TaskId, attempt: u32) -> Worker {
+        let running = self.listed.as_ref().map(|listed| {
+            let it = Running { task, attempt, progress: None, message: None };
+            listed.holds(task, attempt).then_some(it).into_iter().collect()
+        });
+        Worker { running, ..self.worker.clone() }
+    }
+}
+
+impl Inner {
+    pub(crate) async fn stored_worker(&self, id: &WorkerId) -> Result<Option<StoredWorker>, StoreError> {
+        self.db.get(keys::worker(id)).await?.as_ref().map(StoredWorker::read).transpose()
+    }
+
+    /// Writes a record in place of the one that was read. False if that has changed since.
+    pub(crate) async fn save_worker(
+        &self,
+        before: Option<&StoredWorker>,
+        after: &StoredWorker,
+    ) -> Result<bool, StoreError> {
+        let condition = match before {
+            None => Expression::new().when_absent("pk"),
+            Some(before) => Expression::new()
+                .when_still("se", before.worker.session.map(|session| b(*session.as_bytes())))
+                .when_still("lb", before.worker.last_beat_at.map(time))
+                .when_still("dr", (before.worker.directive != Directive::Run).then(|| n(before.worker.directive.code())))
+                .when("sn", "=", time(before.seen_at)),
+        };
+        match self.db.put(after.item()?, condition).await {
+            Ok(()) => Ok(true),
+            // The very record may be there from a first sending whose answer was lost.
+            Err(WriteError::Condition(Some(item))) => Ok(StoredWorker::read(&item)? == *after),
+            Err(WriteError::Condition(None)) => Ok(false),
+            Err(WriteError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Makes the claiming worker and its session known before it is given anything, so that the reaper finds what it
+    /// holds. `known` is its record as it was just read.
+    pub(crate) async fn enter_session(
+        &self,
+        mut known: Option<StoredWorker>,
+        claim: &baton_store::Claim,
+    ) -> Result<Directive, StoreError> {
+        for _ in 0..ROUNDS {
+            let record = known.clone().unwrap_or_else(|| StoredWorker::new(&claim.worker, claim.session, claim.now));
+            let mut record = record.enter(claim.session, claim.now)?;
+            record.worker.capacity = claim.capacity.or(record.worker.capacity);
+            if claim.now.as_millis() - record.seen_at.as_millis() > SEEN_GRAIN_MS {
+                record.seen_at = claim.now;
+            }
+            if known.as_ref() == Some(&record) || self.save_worker(known.as_ref(), &record).await? {
+                return Ok(record.worker.directive);
+            }
+            known = self.stored_worker(&claim.worker).await?;
+        }
+        Err(contended("the worker"))
+    }
+
+    pub(crate) async fn direct(&self, direct: &Direct) -> Result<WorkerDetail, StoreError> {
+        let code = (direct.directive != Directive::Run).then(|| n(direct.directive.code()));
+        let update = Expression::new().put("dr", code).when_present("pk");
+        match self.db.update(keys::worker(&direct.worker), &update).await {
+            Ok(item) => self.worker_detail(StoredWorker::read(&item)?).await,
+            Err(WriteError::Condition(_)) => Err(StoreError::WorkerNotFound(direct.worker.clone())),
+            Err(WriteError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// The tasks that a worker holds by the index, the oldest claim first; at most `most`.
+    pub(crate) async fn held_by(&self, worker: &WorkerId, most: usize) -> Result<Vec<Stored>, StoreError> {
+        let mut held = Vec::new();
+        let mut query = Query::index(keys::held(worker));
+        loop {
+            let room = most.saturating_sub(held.len()).min(1_000);
+            query.limit = Some(i32::try_from(room).unwrap_or(1_000).max(1));
+            let page = self.db.query(&query).await?;
+            for item in &page.items {
+                held.push(Stored::read(item)?);
+            }
+            match page.next {
+                Some(next) if held.len() < most => query.start = Some(next),
+                _ => return Ok(held),
+            }
+        }
+    }
+
+    pub(crate) async fn worker_detail(&self, stored: StoredWorker) -> Result<WorkerDetail, StoreError> {
+        let held = self.held_by(&stored.worker.id, usize::MAX).await?;
+        let leases = held.iter().take(WorkerDetail::LEASES).map(|task| (task.head.id, task.head.attempt)).collect();
+        let active = u32::try_from(held.len()).map_err(|_| damaged("a worker holds more tasks than can be"))?;
+        Ok(WorkerDetail { worker: stored.worker, active, leases })
+    }
+
+    /// The records of all workers, by name.
+    pub(crate) async fn all_workers(&self) -> Result<Vec<StoredWorker>, StoreError> {
+        let parts = (0..keys::NAME_PARTS).map(|part| self.db.query_whole(Query::table(keys::worker_partition(part))));
+        let mut workers = Vec::new();
+        for found in futures::future::try_join_all(parts).await? {
+            for item in &found.items {
+                workers.push(StoredWorker::read(item)?);
+            }
+        }
+        workers.sort_by(|one, other| one.worker.id.cmp(&other.worker.id));
+        Ok(workers)
+    }
+}

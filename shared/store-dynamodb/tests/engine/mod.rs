@@ -1,0 +1,43 @@
+//! The engine that tests run on: one in this process, or, at `BATON_TEST_DYNAMODB_ENDPOINT`, any that is there.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use aws_sdk_dynamodb::Client;
+use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::table::{self, TableOptions};
+
+static TABLES: AtomicU64 = AtomicU64::new(0);
+
+/// A table of its own, in an engine of its own or in the one named.
+pub struct Engine {
+    pub client: Client,
+    pub table: String,
+    server: Option<tokio::task::JoinHandle<()>>,
+}
+
+impl Engine {
+    pub async fn start() -> Self {
+        let (endpoint, server) = match std::env::var("BATON_TEST_DYNAMODB_ENDPOINT") {
+            Ok(endpoint) => (endpoint, None),
+            Err(_) => {
+                let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let endpoint = format!("http://{}", listener.local_addr().unwrap());
+                let db = dynoxide::Database::memory().unwrap();
+                (endpoint, Some(tokio::spawn(dynoxide::server::serve_on(listener, db))))
+            }
+        };
+        let client = local(&endpoint, http_client());
+        let number = TABLES.fetch_add(1, Ordering::Relaxed);
+        let table = format!("baton-test-{}-{number}", std::process::id());
+        table::create(&client, &table, TableOptions::default()).await.unwrap();
+        Self { client, table, server }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        if let Some(server) = &self.server {
+            server.abort();
+        }
+    }
+}

@@ -105,7 +105,12 @@ fn open(path: &Path, settings: &Settings, doorbell: &Arc<LocalDoorbell>) -> Resu
         Durability::Full => baton_store_sqlite::Durability::Full,
         Durability::Normal => baton_store_sqlite::Durability::Normal,
     };
-    let options = Options { policy: settings.leases, durability, ..Options::default() };
+    let options = Options {
+        policy: settings.leases,
+        durability,
+        max_bytes: settings.store.max_bytes,
+        ..Options::default()
+    };
     SqliteStore::open(path, options, Arc::clone(doorbell) as _).map_err(|error| {
         let mut told = error.to_string();
         let mut cause = std::error::Error::source(&error);

@@ -60,6 +60,8 @@ pub struct StoreSettings {
     pub location: StoreLocation,
     /// What an answered change survives.
     pub durability: Durability,
+    /// The size in bytes that the database file may grow to; none for as far as the disk goes.
+    pub max_bytes: Option<u64>,
 }
 
 /// A store's address.
@@ -191,6 +193,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         "normal" => Ok(Durability::Normal),
         other => Err(Expected::text("full or normal", other)),
     });
+    let max_mebibytes = reader.whole("store.max_mebibytes", "MiB", 0..=64 << 20);
     let leases = LeasePolicy {
         heartbeat_timeout: reader.seconds("leases.heartbeat_timeout_seconds", 0.1..=86_400.0),
         heartbeat_interval: reader.seconds("leases.heartbeat_interval_seconds", 0.05..=86_400.0),
@@ -229,7 +232,11 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         (Some(location), Some(durability), Some(format), Some(level)) if errors.is_empty() => Ok(Settings {
             server,
             limits,
-            store: StoreSettings { location, durability },
+            store: StoreSettings {
+                location,
+                durability,
+                max_bytes: (max_mebibytes > 0).then(|| u64::from(max_mebibytes) << 20),
+            },
             leases,
             worker_cap,
             reaper_interval,

@@ -104,12 +104,16 @@ impl<'a> Fields<'a> {
     pub(crate) fn texts(&self, name: &str) -> Result<Vec<String>, StoreError> {
         let Some(list) = self.0.get(name) else { return Ok(Vec::new()) };
         let list = list.as_l().map_err(|_| self.bad(name, "a list"))?;
-        let text = |value: &AttributeValue| value.as_s().cloned().map_err(|_| self.bad(name, "a list of texts"));
+        let text =
+            |value: &AttributeValue| value.as_s().cloned().map_err(|_| self.bad(name, "a list of texts"));
         list.iter().map(text).collect()
     }
 
     /// A value that is stored as JSON.
-    pub(crate) fn maybe_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>, StoreError> {
+    pub(crate) fn maybe_json<T: serde::de::DeserializeOwned>(
+        &self,
+        name: &str,
+    ) -> Result<Option<T>, StoreError> {
         match self.maybe_text(name)? {
             None => Ok(None),
             Some(json) => serde_json::from_str(json).map(Some).map_err(|error| corrupt(name, error)),
@@ -120,7 +124,9 @@ impl<'a> Fields<'a> {
     pub(crate) fn numbers(&self, name: &str) -> Result<Vec<i64>, StoreError> {
         let Some(set) = self.0.get(name) else { return Ok(Vec::new()) };
         let set = set.as_ns().map_err(|_| self.bad(name, "a set of numbers"))?;
-        set.iter().map(|digits| digits.parse().map_err(|_| self.bad(name, "a set of whole numbers"))).collect()
+        set.iter()
+            .map(|digits| digits.parse().map_err(|_| self.bad(name, "a set of whole numbers")))
+            .collect()
     }
 }
 
@@ -143,7 +149,9 @@ fn value_size(value: &AttributeValue) -> usize {
         AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
         AttributeValue::B(blob) => blob.as_ref().len(),
         AttributeValue::L(list) => 3 + list.iter().map(|one| value_size(one) + 1).sum::<usize>(),
-        AttributeValue::M(map) => 3 + map.iter().map(|(name, one)| name.len() + value_size(one) + 1).sum::<usize>(),
+        AttributeValue::M(map) => {
+            3 + map.iter().map(|(name, one)| name.len() + value_size(one) + 1).sum::<usize>()
+        }
         AttributeValue::Ss(set) | AttributeValue::Ns(set) => set.iter().map(String::len).sum(),
         _ => 1,
     }

@@ -52,7 +52,16 @@ struct Lane {
 impl Inner {
     /// Claims for a worker. `ended` is a task that the same request has just completed: the index may still tell that
     /// the worker holds it.
-    pub(crate) async fn claim(&self, claim: &Claim, ended: Option<TaskId>) -> Result<ClaimAnswer, StoreError> {
+    pub(crate) async fn claim(
+        &self,
+        claim: &Claim,
+        ended: Option<TaskId>,
+    ) -> Result<ClaimAnswer, StoreError> {
+        let gate = claim.request.as_ref().map(|request| self.notes.gate(&claim.worker, request));
+        let _passed = match &gate {
+            Some(gate) => Some(gate.lock().await),
+            None => None,
+        };
         let (worker, queues, asked) = self.records(claim).await?;
         let directive = self.enter_session(worker, claim).await?;
         let mut asked = asked;
@@ -70,7 +79,8 @@ impl Inner {
         if active >= claim.cap {
             return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
         }
-        let paused: HashSet<_> = queues.iter().filter(|queue| queue.paused).map(|queue| &queue.name).collect();
+        let paused: HashSet<_> =
+            queues.iter().filter(|queue| queue.paused).map(|queue| &queue.name).collect();
         if claim.queues.iter().all(|name| paused.contains(name)) {
             return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
         }
@@ -364,10 +374,12 @@ impl Inner {
                 self.known_task(after).await.map(Some)
             }
             // Another sending of the same request may have taken it for the same worker.
-            Err(WriteError::Condition(Some(item))) => match self.held_by_request(&item, claim, change.head.attempt)? {
-                Some(held) => self.known_task(held).await.map(Some),
-                None => Ok(None),
-            },
+            Err(WriteError::Condition(Some(item))) => {
+                match self.held_by_request(&item, claim, change.head.attempt)? {
+                    Some(held) => self.known_task(held).await.map(Some),
+                    None => Ok(None),
+                }
+            }
             Err(WriteError::Condition(None)) => Ok(None),
             Err(WriteError::Failed(error)) => {
                 self.put_back(&entry);
@@ -376,7 +388,12 @@ impl Inner {
         }
     }
 
-    fn held_by_request(&self, item: &Item, claim: &Claim, attempt: u32) -> Result<Option<Stored>, StoreError> {
+    fn held_by_request(
+        &self,
+        item: &Item,
+        claim: &Claim,
+        attempt: u32,
+    ) -> Result<Option<Stored>, StoreError> {
         let stored = Stored::read(item)?;
         Ok(holds(&stored, claim, attempt).then_some(stored))
     }

@@ -26,8 +26,13 @@ pub(crate) trait Code: Sized + Copy + PartialEq + 'static {
 }
 
 impl Code for State {
-    const TABLE: &'static [(Self, u8)] =
-        &[(Self::Queued, 0), (Self::Running, 1), (Self::Completed, 2), (Self::Failed, 3), (Self::Cancelled, 4)];
+    const TABLE: &'static [(Self, u8)] = &[
+        (Self::Queued, 0),
+        (Self::Running, 1),
+        (Self::Completed, 2),
+        (Self::Failed, 3),
+        (Self::Cancelled, 4),
+    ];
     const NAME: &'static str = "a task's state";
 }
 
@@ -72,7 +77,8 @@ impl Code for Directive {
 }
 
 impl Code for Level {
-    const TABLE: &'static [(Self, u8)] = &[(Self::Debug, 0), (Self::Info, 1), (Self::Warn, 2), (Self::Error, 3)];
+    const TABLE: &'static [(Self, u8)] =
+        &[(Self::Debug, 0), (Self::Info, 1), (Self::Warn, 2), (Self::Error, 3)];
     const NAME: &'static str = "a log line's level";
 }
 
@@ -95,7 +101,9 @@ mod tests {
         complete(&Directive::ALL);
         complete(&Level::ALL);
         let lost = LossReason::ALL.map(Ended::Lost);
-        complete(&[&[Ended::Completed, Ended::Failed, Ended::Released, Ended::Cancelled][..], &lost].concat());
+        complete(
+            &[&[Ended::Completed, Ended::Failed, Ended::Released, Ended::Cancelled][..], &lost].concat(),
+        );
         assert!(State::of(9).is_err());
     }
 }

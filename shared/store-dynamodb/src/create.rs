@@ -125,9 +125,12 @@ impl Inner {
             Err(WriteError::Condition(standing)) => {
                 let standing = standing.as_ref().map(Stored::read).transpose()?;
                 // One that is being purged will be gone in a moment.
-                let standing = standing.filter(|task| !task.purged).ok_or_else(|| contended("the task's id"))?;
+                let standing =
+                    standing.filter(|task| !task.purged).ok_or_else(|| contended("the task's id"))?;
                 let answer = answer_of(spec, &existing(&standing)?);
-                if answer.is_err() && let Some(params) = &new.apart {
+                if answer.is_err()
+                    && let Some(params) = &new.apart
+                {
                     self.drop_params(spec, params, &standing).await;
                 }
                 Ok(answer)

@@ -114,7 +114,13 @@ impl Db {
         self.meter.is_some().then_some(ReturnConsumedCapacity::Indexes)
     }
 
-    pub(crate) fn note(&self, operation: &'static str, writes: bool, items: usize, used: &[ConsumedCapacity]) {
+    pub(crate) fn note(
+        &self,
+        operation: &'static str,
+        writes: bool,
+        items: usize,
+        used: &[ConsumedCapacity],
+    ) {
         if let Some(meter) = &self.meter {
             meter.record(Request::new(operation, writes, items, used));
         }
@@ -171,7 +177,8 @@ impl Db {
             let mut tried = 0;
             while !open.is_empty() {
                 let ask = || {
-                    let keys = KeysAndAttributes::builder().set_keys(Some(open.clone())).consistent_read(true);
+                    let keys =
+                        KeysAndAttributes::builder().set_keys(Some(open.clone())).consistent_read(true);
                     let wanted = keys.build().map(|keys| HashMap::from([(self.table.clone(), keys)]));
                     let get = self.client.batch_get_item().set_request_items(wanted.ok());
                     get.set_return_consumed_capacity(self.capacity()).send()
@@ -186,7 +193,9 @@ impl Db {
                 if !open.is_empty() {
                     tried = if open.len() < before { 0 } else { tried + 1 };
                     if tried == TRIES {
-                        return Err(StoreError::Unavailable("DynamoDB left keys of a read unprocessed".into()));
+                        return Err(StoreError::Unavailable(
+                            "DynamoDB left keys of a read unprocessed".into(),
+                        ));
                     }
                     self.pause(tried).await;
                 }
@@ -341,7 +350,11 @@ impl Db {
                     tried = if open.len() < before { 0 } else { tried + 1 };
                     if tried == TRIES {
                         let cause = "DynamoDB left items of a write unprocessed".into();
-                        return Err(if done > 0 { StoreError::Unknown(cause) } else { StoreError::Unavailable(cause) });
+                        return Err(if done > 0 {
+                            StoreError::Unknown(cause)
+                        } else {
+                            StoreError::Unavailable(cause)
+                        });
                     }
                     self.pause(tried).await;
                 }
@@ -404,7 +417,12 @@ impl Db {
             ask.send()
         };
         let answer = self.send("a query", ask).await?;
-        self.note("Query", false, usize::try_from(answer.scanned_count).unwrap_or(0), answer.consumed_capacity.as_slice());
+        self.note(
+            "Query",
+            false,
+            usize::try_from(answer.scanned_count).unwrap_or(0),
+            answer.consumed_capacity.as_slice(),
+        );
         Ok(Found {
             count: u64::try_from(answer.count).unwrap_or(0),
             items: answer.items.unwrap_or_default(),

@@ -44,8 +44,12 @@ pub(crate) fn fate_of_code(code: &str) -> Fate {
         | "TransactionConflictException"
         | "TransactionConflict"
         | "ReplicatedWriteConflictException" => Fate::NotDone,
-        "InternalServerError" | "InternalServerErrorException" | "InternalFailure" | "ServiceUnavailable"
-        | "ServiceUnavailableException" | "TransactionInProgressException" => Fate::Unknown,
+        "InternalServerError"
+        | "InternalServerErrorException"
+        | "InternalFailure"
+        | "ServiceUnavailable"
+        | "ServiceUnavailableException"
+        | "TransactionInProgressException" => Fate::Unknown,
         _ => Fate::Refused,
     }
 }
@@ -68,7 +72,9 @@ where
         (Fate::Refused, false) => {
             let what = match code.as_deref() {
                 Some("ResourceNotFoundException") => {
-                    format!("{what}: expected the table and its index to exist; create them with `baton table create`")
+                    format!(
+                        "{what}: expected the table and its index to exist; create them with `baton table create`"
+                    )
                 }
                 Some(code) => format!("{what}: DynamoDB refused it as {code}"),
                 None => format!("{what}: the request could not be made"),

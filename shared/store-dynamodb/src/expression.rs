@@ -143,7 +143,10 @@ impl Expression {
             [] => String::new(),
             entries => format!("{word} {} ", entries.join(", ")),
         };
-        [part("SET", &self.sets), part("REMOVE", &self.removes), part("ADD", &self.adds)].concat().trim().to_owned()
+        [part("SET", &self.sets), part("REMOVE", &self.removes), part("ADD", &self.adds)]
+            .concat()
+            .trim()
+            .to_owned()
     }
 
     /// The conditions, as one.
@@ -159,7 +162,8 @@ mod tests {
 
     #[test]
     fn an_expression_names_everything_by_placeholder() {
-        let expression = Expression::new().set("to", n(1)).remove("at").add("x:y", n(2)).when("ev", "=", n(3));
+        let expression =
+            Expression::new().set("to", n(1)).remove("at").add("x:y", n(2)).when("ev", "=", n(3));
         assert_eq!(expression.update(), "SET #to = :v0 REMOVE #at ADD #x_y :v1");
         assert_eq!(expression.condition().unwrap(), "#ev = :v2");
         assert_eq!(expression.names().unwrap()["#x_y"], "x:y");

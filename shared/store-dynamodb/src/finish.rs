@@ -53,7 +53,8 @@ impl Inner {
                         self.drop_texts(complete, written).await;
                     }
                     let standing = self.stored_generation(generation).await?;
-                    let missing = || damaged(format!("task {id} is completed without generation {generation}"));
+                    let missing =
+                        || damaged(format!("task {id} is completed without generation {generation}"));
                     return Ok((standing.ok_or_else(missing)?, true));
                 }
                 Ok(Decision::Apply(change)) => change,
@@ -108,7 +109,10 @@ impl Inner {
                             before = self.known(id).await?;
                             if matches!(before.head.state, TaskState::Running(_)) {
                                 return Err(StoreError::Internal {
-                                    what: format!("generation id {} is taken by another task", complete.generation),
+                                    what: format!(
+                                        "generation id {} is taken by another task",
+                                        complete.generation
+                                    ),
                                     cause: None,
                                 });
                             }
@@ -129,7 +133,12 @@ impl Inner {
     }
 
     /// Carries out a command that ends or reopens a task; says whether it was done before.
-    pub(crate) async fn end(&self, id: TaskId, command: &Command, now: Timestamp) -> Result<FailAnswer, StoreError> {
+    pub(crate) async fn end(
+        &self,
+        id: TaskId,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<FailAnswer, StoreError> {
         let (after, repeated) = match self.apply(id, command, now).await? {
             Outcome::Applied(after) => (after, false),
             Outcome::Repeated(standing) => (standing, true),

@@ -122,10 +122,12 @@ fn millis(length: std::time::Duration) -> i64 {
 fn log_item(line: &LogLine, place: usize, expires: i64) -> Result<Item, StoreError> {
     let metadata = line.metadata.as_ref().map(baton_model::Payload::as_str);
     let content = json("a log line", &(&line.level, &line.source, &line.message, metadata, &line.task))?;
-    let digest: String = Digest::of_bytes(content.as_bytes()).as_bytes()[..6].iter().map(|b| format!("{b:02x}")).collect();
+    let digest: String =
+        Digest::of_bytes(content.as_bytes()).as_bytes()[..6].iter().map(|b| format!("{b:02x}")).collect();
     let part = keys::hash(line.worker.as_str().as_bytes()) % keys::LOG_PARTS;
     let partition = keys::partition(Kind::Log, line.at.as_millis() / DAY_MS, part);
-    let mut item = key(&partition, &format!("{}#{place:03}#{}#{digest}", keys::sortable(line.at), line.worker));
+    let mut item =
+        key(&partition, &format!("{}#{place:03}#{}#{digest}", keys::sortable(line.at), line.worker));
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put("wk", s(line.worker.as_str()));
     put("lv", n(line.level.code()));

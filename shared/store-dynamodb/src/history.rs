@@ -45,8 +45,8 @@ fn decode(seq: u32, from: Option<State>, text: &str) -> Result<Event, StoreError
     let entry: Entry = match serde_json::from_str(text) {
         Ok(entry) => entry,
         Err(_) => {
-            let (at, kind, to, attempt): (i64, u8, u8, u32) =
-                serde_json::from_str(text).map_err(|error| corrupt(format!("event {seq} of a task"), error))?;
+            let (at, kind, to, attempt): (i64, u8, u8, u32) = serde_json::from_str(text)
+                .map_err(|error| corrupt(format!("event {seq} of a task"), error))?;
             (at, kind, to, attempt, None)
         }
     };
@@ -83,7 +83,12 @@ pub(crate) fn entry_of(change: &Change, now: Timestamp) -> Result<Written, Store
 
 impl Db {
     /// Keeps the entries `first`, `first + 1`, … apart from their task.
-    pub(crate) async fn archive(&self, task: TaskId, first: u32, entries: &[String]) -> Result<(), StoreError> {
+    pub(crate) async fn archive(
+        &self,
+        task: TaskId,
+        first: u32,
+        entries: &[String],
+    ) -> Result<(), StoreError> {
         // Named by its last event too: a late writer of fewer must not take the place of more.
         let last = first as usize + entries.len() - 1;
         let mut item = key(&apart(&task), &format!("A{first:05}#{last:05}"));
@@ -104,13 +109,17 @@ impl Db {
             for item in &found.items {
                 // An archive that a refused change left behind overlaps with the next one.
                 let first = Fields(item).text("sk")?.get(1..6).and_then(|digits| digits.parse().ok());
-                let first: usize = first.ok_or_else(|| damaged(format!("task {task} has an archive without number")))?;
+                let first: usize =
+                    first.ok_or_else(|| damaged(format!("task {task} has an archive without number")))?;
                 let skip = (entries.len() + 1).saturating_sub(first);
                 entries.extend(Fields(item).texts("l")?.into_iter().skip(skip));
             }
             entries.truncate(spilled as usize);
             if entries.len() < spilled as usize {
-                return Err(damaged(format!("task {task}: expected {spilled} archived events, got {}", entries.len())));
+                return Err(damaged(format!(
+                    "task {task}: expected {spilled} archived events, got {}",
+                    entries.len()
+                )));
             }
         }
         Ok(entries)
@@ -168,7 +177,10 @@ mod tests {
             let at = Timestamp::from_millis(7);
             let text = encode(at, EventKind::Released, State::Queued, 3, &detail).unwrap();
             let event = decode(4, Some(State::Running), &text).unwrap();
-            assert_eq!((event.seq, event.at, event.kind, event.to), (4, at, EventKind::Released, State::Queued));
+            assert_eq!(
+                (event.seq, event.at, event.kind, event.to),
+                (4, at, EventKind::Released, State::Queued)
+            );
             assert_eq!((event.attempt, event.detail), (3, detail));
         }
     }

@@ -17,6 +17,8 @@ mod create;
 mod db;
 mod error;
 mod expression;
+#[cfg(feature = "faults")]
+pub mod faults;
 mod finish;
 mod heartbeat;
 mod histogram;
@@ -47,9 +49,10 @@ use async_trait::async_trait;
 use baton_model::transition::Command;
 use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, Timestamp, WorkerId};
 use baton_store::{
-    Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Direct,
-    Doorbell, Fail, FailAnswer, GenerationFilter, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport,
-    QueueStats, Reap, ReapReport, Release, Retry, Stats, StoreError, TaskDetail, TaskFilter, TaskStore, WorkerDetail,
+    Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer, Complete, CompleteAnswer, Create,
+    CreateAnswer, Direct, Doorbell, Fail, FailAnswer, GenerationFilter, LogFilter, Page, PageRequest,
+    PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats, StoreError,
+    TaskDetail, TaskFilter, TaskStore, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.

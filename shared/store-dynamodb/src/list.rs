@@ -246,7 +246,11 @@ impl Inner {
     }
 
     /// Tasks by filter.
-    pub(crate) async fn tasks(&self, filter: &TaskFilter, request: &PageRequest) -> Result<Page<Task>, StoreError> {
+    pub(crate) async fn tasks(
+        &self,
+        filter: &TaskFilter,
+        request: &PageRequest,
+    ) -> Result<Page<Task>, StoreError> {
         let descent = self.descent(Kind::Task, request).await?;
         self.page(request, descent, |stored: &Stored| task_fits(stored, filter)).await
     }
@@ -266,7 +270,8 @@ impl Inner {
                 }
                 _ => None,
             };
-            let items = generation.into_iter().filter(|one| matches!(generation_fits(one, filter), Fits::Yes));
+            let items =
+                generation.into_iter().filter(|one| matches!(generation_fits(one, filter), Fits::Yes));
             return Ok(Page { items: items.collect(), next: None });
         }
         let descent = self.descent(Kind::Generation, request).await?;
@@ -274,14 +279,19 @@ impl Inner {
     }
 
     /// Log lines by filter, the newest first by their own times.
-    pub(crate) async fn logs(&self, filter: &LogFilter, request: &PageRequest) -> Result<Page<LogLine>, StoreError> {
+    pub(crate) async fn logs(
+        &self,
+        filter: &LogFilter,
+        request: &PageRequest,
+    ) -> Result<Page<LogLine>, StoreError> {
         let mut descent = self.descent(Kind::Log, request).await?;
         if let Some(before) = filter.before {
             // Lines lie by their own times, so that a bound is a place.
             let day = before.as_millis() / DAY_MS;
             let bound = keys::sortable(before);
             descent.days.retain(|one| *one <= day);
-            if descent.days.last() == Some(&day) && descent.below.as_ref().is_none_or(|below| *below > bound) {
+            if descent.days.last() == Some(&day) && descent.below.as_ref().is_none_or(|below| *below > bound)
+            {
                 descent.below = Some(bound);
             }
         }
@@ -344,12 +354,16 @@ fn log_line(item: &Item) -> Result<LogLine, StoreError> {
     let fields = Fields(item);
     let key = fields.text("sk")?;
     let at = key.split('#').next().and_then(|millis| millis.parse().ok());
-    let task = fields.maybe_text("tk")?.map(|id| id.parse().map_err(|error| corrupt("a log line's task", error)));
+    let task =
+        fields.maybe_text("tk")?.map(|id| id.parse().map_err(|error| corrupt("a log line's task", error)));
     let metadata = fields.maybe_text("md")?.map(|json| {
-        baton_model::Payload::from_stored(json.to_owned()).map_err(|error| corrupt("a log line's metadata", error))
+        baton_model::Payload::from_stored(json.to_owned())
+            .map_err(|error| corrupt("a log line's metadata", error))
     });
     Ok(LogLine {
-        at: at.map(Timestamp::from_millis).ok_or_else(|| damaged(format!("expected a log line's time, got {key}")))?,
+        at: at
+            .map(Timestamp::from_millis)
+            .ok_or_else(|| damaged(format!("expected a log line's time, got {key}")))?,
         worker: baton_model::WorkerId::from_stored(fields.text("wk")?),
         task: task.transpose()?,
         level: baton_model::Level::of(fields.number("lv")?)?,

@@ -33,7 +33,8 @@ impl Listed {
         if whole.encode().len() <= BYTES {
             return whole;
         }
-        let listed: std::collections::HashSet<_> = running.iter().map(|one| (one.task, one.attempt)).collect();
+        let listed: std::collections::HashSet<_> =
+            running.iter().map(|one| (one.task, one.attempt)).collect();
         let left_out = held.iter().filter(|one| !listed.contains(one)).take(LEFT_OUT).copied().collect();
         let mut part = Self { shown: Vec::new(), left_out: Some(left_out) };
         let mut size = part.encode().len();
@@ -133,7 +134,8 @@ impl<'a> Reader<'a> {
     fn entry(&mut self) -> Option<Running> {
         let task = TaskId::from_bytes(self.array()?);
         let flags = self.byte()?;
-        let attempt = if flags & 4 == 0 { u32::from(self.byte()?) } else { u32::from_be_bytes(self.array()?) };
+        let attempt =
+            if flags & 4 == 0 { u32::from(self.byte()?) } else { u32::from_be_bytes(self.array()?) };
         let progress = if flags & 1 == 0 { None } else { Some(f64::from_be_bytes(self.array()?)) };
         let message = if flags & 2 == 0 {
             None
@@ -155,7 +157,8 @@ mod tests {
 
     #[test]
     fn a_list_that_fits_reads_back_whole() {
-        let said = Running { progress: Some(0.25), message: Some("denoising ☂".to_owned()), ..running(2, 70_000) };
+        let said =
+            Running { progress: Some(0.25), message: Some("denoising ☂".to_owned()), ..running(2, 70_000) };
         for list in [vec![], vec![running(1, 1), said]] {
             let listed = Listed::new(&list, &[]);
             assert_eq!(Listed::decode(&listed.encode()).unwrap(), listed);

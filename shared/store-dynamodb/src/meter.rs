@@ -26,11 +26,17 @@ pub struct Request {
 }
 
 impl Request {
-    pub(crate) fn new(operation: &'static str, writes: bool, items: usize, used: &[ConsumedCapacity]) -> Self {
+    pub(crate) fn new(
+        operation: &'static str,
+        writes: bool,
+        items: usize,
+        used: &[ConsumedCapacity],
+    ) -> Self {
         let mut request = Self { operation, writes, items, table: 0.0, index: 0.0, refused: false };
         for used in used {
             let units = |capacity: &aws_sdk_dynamodb::types::Capacity| capacity.capacity_units.unwrap_or(0.0);
-            let index: f64 = used.global_secondary_indexes.iter().flatten().map(|(_, index)| units(index)).sum();
+            let index: f64 =
+                used.global_secondary_indexes.iter().flatten().map(|(_, index)| units(index)).sum();
             request.index += index;
             request.table += match &used.table {
                 Some(table) => units(table),

@@ -2,9 +2,9 @@
 //! just claimed or is about to. All of it only saves requests; none of it decides anything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use baton_model::{Priority, QueueName, TaskId, Timestamp};
+use baton_model::{Priority, QueueName, RequestKey, TaskId, Timestamp, WorkerId};
 use baton_store::StoreError;
 
 use crate::db::{Db, numbers};
@@ -21,7 +21,14 @@ pub(crate) struct Notes {
     queues: Mutex<HashSet<(QueueName, Priority)>>,
     days: Mutex<HashSet<(Kind, i64)>>,
     taken: Mutex<Taken>,
+    requests: Mutex<HashMap<(WorkerId, RequestKey), Weak<Gate>>>,
 }
+
+/// What lets one sending of a claim pass at a time.
+pub(crate) type Gate = tokio::sync::Mutex<()>;
+
+/// How many gates are kept before those that nobody stands at are cleared away.
+const GATES: usize = 256;
 
 /// Tasks that this process's claims have taken or are taking, with the number of events that they had before.
 #[derive(Default)]
@@ -57,7 +64,9 @@ impl Notes {
         if taken.events.insert(task, events).is_none() {
             taken.order.push_back(task);
         }
-        if taken.order.len() > CLAIMED && let Some(oldest) = taken.order.pop_front() {
+        if taken.order.len() > CLAIMED
+            && let Some(oldest) = taken.order.pop_front()
+        {
             taken.events.remove(&oldest);
         }
         true
@@ -75,6 +84,22 @@ impl Notes {
             taken.events.remove(&task);
             taken.order.retain(|one| *one != task);
         }
+    }
+
+    /// The gate of a claim request: of the same claim sent several times at once to this process, one after the other
+    /// passes, so that none takes what another has reserved for nothing.
+    pub(crate) fn gate(&self, worker: &WorkerId, request: &RequestKey) -> Arc<Gate> {
+        let mut gates = lock(&self.requests);
+        if gates.len() > GATES {
+            gates.retain(|_, gate| gate.strong_count() > 0);
+        }
+        let name = (worker.clone(), request.clone());
+        if let Some(gate) = gates.get(&name).and_then(Weak::upgrade) {
+            return gate;
+        }
+        let gate = Arc::new(Gate::default());
+        gates.insert(name, Arc::downgrade(&gate));
+        gate
     }
 
     /// Makes a day known to lists before something lies in it. Written once by each process for each day.

@@ -40,7 +40,8 @@ impl Inner {
             claim_requests: self.purge_requests(before(purge.keep_claims), limit).await?,
             more: false,
         };
-        let removed = [report.tasks, report.logs, report.workers, report.idempotency_keys, report.claim_requests];
+        let removed =
+            [report.tasks, report.logs, report.workers, report.idempotency_keys, report.claim_requests];
         Ok(PurgeReport { more: removed.contains(&u64::from(purge.limit)), ..report })
     }
 
@@ -125,8 +126,9 @@ impl Inner {
                     .set_condition_expression(condition.condition())
                     .set_expression_attribute_names(condition.names())
                     .set_expression_attribute_values(condition.values());
-                let second =
-                    Delete::builder().table_name(&self.db.table).set_key(Some(self.generation_key(generation)));
+                let second = Delete::builder()
+                    .table_name(&self.db.table)
+                    .set_key(Some(self.generation_key(generation)));
                 let writes = vec![
                     TransactWriteItem::builder().delete(first.build().map_err(unbuilt)?).build(),
                     TransactWriteItem::builder().delete(second.build().map_err(unbuilt)?).build(),
@@ -248,7 +250,8 @@ impl Inner {
                     break 'spans;
                 }
                 let filter = Expression::new().when("ca", "<", time(before));
-                let query = Query { filter: Some(filter), ..Query::table(keys::request_partition(span, part)) };
+                let query =
+                    Query { filter: Some(filter), ..Query::table(keys::request_partition(span, part)) };
                 let found = self.db.query_whole(query).await?;
                 for item in found.items.iter().take(room) {
                     old.push(key_of(item)?);

@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 
-use baton_model::{Generation, GenerationId, Priority, QueueName, State, TaskId, TaskState, Timestamp, WorkerId};
+use baton_model::{
+    Generation, GenerationId, Priority, QueueName, State, TaskId, TaskState, Timestamp, WorkerId,
+};
 use baton_store::{
     Count, Cursor, Page, PageRequest, Percentiles, QueueStats, Stats, StoreError, TaskDetail, WorkerCounts,
     WorkerDetail,
@@ -43,7 +45,8 @@ impl Inner {
                 generation = Some(found.ok_or(StoreError::TaskNotFound(id))?);
             }
             TaskState::Running(lease) => {
-                let running = self.stored_worker(&lease.worker).await?.and_then(|stored| stored.worker.running);
+                let running =
+                    self.stored_worker(&lease.worker).await?.and_then(|stored| stored.worker.running);
                 let attempt = stored.head.attempt;
                 progress = running.into_iter().flatten().find(|one| one.task == id && one.attempt == attempt);
             }
@@ -105,7 +108,12 @@ impl Inner {
     }
 
     /// One more record than asked for behind a name, from all partitions of its kind.
-    async fn by_name(&self, partition: fn(u64) -> String, after: &str, limit: u32) -> Result<Vec<Item>, StoreError> {
+    async fn by_name(
+        &self,
+        partition: fn(u64) -> String,
+        after: &str,
+        limit: u32,
+    ) -> Result<Vec<Item>, StoreError> {
         let limit = limit as usize + 1;
         let queries = (0..keys::NAME_PARTS).map(|part| {
             // The least text behind a name is the name with a zero character.
@@ -114,13 +122,18 @@ impl Inner {
             let query = Query { range, limit, ..Query::table(partition(part)) };
             async move { self.db.query(&query).await }
         });
-        let mut items: Vec<Item> = try_join_all(queries).await?.into_iter().flat_map(|found| found.items).collect();
+        let mut items: Vec<Item> =
+            try_join_all(queries).await?.into_iter().flat_map(|found| found.items).collect();
         items.sort_by(|one, other| name_of(one).cmp(name_of(other)));
         items.truncate(limit);
         Ok(items)
     }
 
-    pub(crate) async fn queues(&self, now: Timestamp, page: &PageRequest) -> Result<Page<QueueStats>, StoreError> {
+    pub(crate) async fn queues(
+        &self,
+        now: Timestamp,
+        page: &PageRequest,
+    ) -> Result<Page<QueueStats>, StoreError> {
         let after = match &page.after {
             None => String::new(),
             Some(Cursor(text)) if text.parse::<QueueName>().is_ok() => text.clone(),
@@ -128,13 +141,18 @@ impl Inner {
         };
         let found = self.by_name(keys::queue_partition, &after, page.limit).await?;
         let more = found.len() > page.limit as usize;
-        let items = found.iter().take(page.limit as usize).map(StoredQueue::read).collect::<Result<_, _>>()?;
+        let items =
+            found.iter().take(page.limit as usize).map(StoredQueue::read).collect::<Result<_, _>>()?;
         let items = self.stats_of(items, now).await?;
         let next = items.last().filter(|_| more).map(|(last, _)| Cursor(last.queue.to_string()));
         Ok(Page { items: items.into_iter().map(|(stats, _)| stats).collect(), next })
     }
 
-    pub(crate) async fn queue_stats(&self, queue: StoredQueue, now: Timestamp) -> Result<QueueStats, StoreError> {
+    pub(crate) async fn queue_stats(
+        &self,
+        queue: StoredQueue,
+        now: Timestamp,
+    ) -> Result<QueueStats, StoreError> {
         let name = queue.name.clone();
         let mut stats = self.stats_of(vec![queue], now).await?;
         stats.pop().map(|(stats, _)| stats).ok_or(StoreError::QueueNotFound(name))

@@ -34,8 +34,16 @@ impl StoredQueue {
         Ok(Self {
             name: QueueName::from_stored(fields.text("sk")?),
             paused: fields.maybe_number("pd")? == Some(1_u8),
-            priorities: priorities.into_iter().map(|one| Priority::of(code(one)?)).collect::<Result<_, _>>()?,
-            shards: fields.numbers("sh")?.into_iter().max().and_then(|most| u64::try_from(most).ok()).unwrap_or(1),
+            priorities: priorities
+                .into_iter()
+                .map(|one| Priority::of(code(one)?))
+                .collect::<Result<_, _>>()?,
+            shards: fields
+                .numbers("sh")?
+                .into_iter()
+                .max()
+                .and_then(|most| u64::try_from(most).ok())
+                .unwrap_or(1),
         })
     }
 }

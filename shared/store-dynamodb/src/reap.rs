@@ -125,7 +125,9 @@ impl Inner {
                 to: after.head.state.state(),
             })),
             // Its worker, another reaper or an operator was faster.
-            Ok(Outcome::Repeated(_)) | Err(StoreError::Refused { .. } | StoreError::TaskNotFound(_)) => Ok(None),
+            Ok(Outcome::Repeated(_)) | Err(StoreError::Refused { .. } | StoreError::TaskNotFound(_)) => {
+                Ok(None)
+            }
             Err(error) => Err(error),
         }
     }

@@ -9,11 +9,11 @@ use baton_model::{TaskId, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
 
 use crate::attr::{Fields, Item, n, s, time};
+use crate::claim::holds;
 use crate::db::list;
 use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
 use crate::keys;
-use crate::claim::holds;
 use crate::row::Stored;
 use crate::store::Inner;
 
@@ -146,7 +146,9 @@ fn is_anothers(task: &Stored, claim: &Claim, attempt: u32) -> bool {
         return false;
     }
     match &task.head.state {
-        baton_model::TaskState::Running(lease) => lease.worker != claim.worker || lease.request != claim.request,
+        baton_model::TaskState::Running(lease) => {
+            lease.worker != claim.worker || lease.request != claim.request
+        }
         _ => task.head.ended.as_ref().is_some_and(|end| end.worker != claim.worker),
     }
 }

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use baton_model::{
     AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head, Label, Lease,
-    Output, Priority, ProjectId, QueueName, RequestKey, SessionId, State, Task, TaskId, TaskSpec, TaskState, TaskType,
-    Timestamp, WorkerId,
+    Output, Priority, ProjectId, QueueName, RequestKey, SessionId, State, Task, TaskId, TaskSpec, TaskState,
+    TaskType, Timestamp, WorkerId,
 };
 use baton_store::StoreError;
 
@@ -20,7 +20,8 @@ use crate::text::Text;
 /// The attributes of a task that its entry in the index has besides the keys: all that a transition is decided by.
 /// DynamoDB allows twenty.
 pub(crate) const PROJECTED: [&str; 19] = [
-    "st", "at", "fg", "mx", "ra", "to", "bo", "ev", "wk", "ss", "cl", "ex", "tm", "rq", "en", "qu", "ty", "ca", "hb",
+    "st", "at", "fg", "mx", "ra", "to", "bo", "ev", "wk", "ss", "cl", "ex", "tm", "rq", "en", "qu", "ty",
+    "ca", "hb",
 ];
 
 /// A task as its item, or its entry in the index, tells it.
@@ -153,13 +154,16 @@ impl Stored {
 impl Rest {
     fn read(fields: Fields<'_>) -> Result<Self, StoreError> {
         let drift_score = match fields.maybe_text("dr")? {
-            Some(text) => Some(text.parse().map_err(|_| damaged(format!("expected a drift score, got {text}")))?),
+            Some(text) => {
+                Some(text.parse().map_err(|_| damaged(format!("expected a drift score, got {text}")))?)
+            }
             None => None,
         };
         Ok(Self {
             project: fields.maybe_text("pj")?.map_or_else(ProjectId::default, ProjectId::from_stored),
             priority: Priority::of(fields.number("pr")?)?,
-            params: Text::read(fields, "pa", "px")?.ok_or_else(|| damaged("expected a task to have params"))?,
+            params: Text::read(fields, "pa", "px")?
+                .ok_or_else(|| damaged("expected a task to have params"))?,
             description: fields.maybe_text("ds")?.map(str::to_owned),
             domain: spread_label(fields.maybe_text("dm")?),
             drift_score,
@@ -243,7 +247,11 @@ impl Db {
         let rest = stored.rest()?.clone();
         let Some(params) = self.read_payload(&keys::apart(&id), &rest.params).await? else {
             // A purge that came in between has removed them.
-            return if stored.is_final() { Ok(None) } else { Err(damaged(format!("task {id} lacks its params"))) };
+            return if stored.is_final() {
+                Ok(None)
+            } else {
+                Err(damaged(format!("task {id} lacks its params")))
+            };
         };
         let error = match rest.error_at {
             Some(seq) => self.event_detail(id, rest.spilled, &rest.history, seq).await?.error,
@@ -357,7 +365,10 @@ impl StoredGeneration {
 
 impl Db {
     /// The whole generation of an item; none if it is being removed.
-    pub(crate) async fn generation_of(&self, stored: StoredGeneration) -> Result<Option<Generation>, StoreError> {
+    pub(crate) async fn generation_of(
+        &self,
+        stored: StoredGeneration,
+    ) -> Result<Option<Generation>, StoreError> {
         let StoredGeneration { mut generation, metadata, result } = stored;
         let owner = keys::apart(&generation.id);
         for (text, field) in

@@ -78,14 +78,19 @@ impl Statistics {
         for ((queue, task_type, state), change) in counts {
             if change != 0 {
                 let attribute = format!("{}:{task_type}", state.code());
-                let back = Pending { counts: [((queue.clone(), task_type, state), change)].into(), ..Pending::default() };
+                let back = Pending {
+                    counts: [((queue.clone(), task_type, state), change)].into(),
+                    ..Pending::default()
+                };
                 bundles.entry((queue, COUNTS.to_owned())).or_default().push((attribute, change, back));
             }
         }
         for ((queue, hour, what, bucket), count) in durations {
             let attribute = format!("{}{bucket}", what.letter());
-            let back =
-                Pending { durations: [((queue.clone(), hour, what, bucket), count)].into(), ..Pending::default() };
+            let back = Pending {
+                durations: [((queue.clone(), hour, what, bucket), count)].into(),
+                ..Pending::default()
+            };
             bundles.entry((queue, format!("H{hour:08}"))).or_default().push((attribute, count, back));
         }
         let mut failed = None;
@@ -99,7 +104,9 @@ impl Statistics {
                     // An hour's durations are of no use after a day.
                     update = update.set("xp", n((hour + 26) * 3_600));
                 }
-                if let Err(error) = unconditional(db.update(key(&keys::statistics(&queue), &sort), &update).await) {
+                if let Err(error) =
+                    unconditional(db.update(key(&keys::statistics(&queue), &sort), &update).await)
+                {
                     // What may have been written is not counted twice.
                     if error.kind() == ErrorKind::Unavailable {
                         adds.into_iter().for_each(|(_, _, back)| self.lock().take_in(back));
@@ -133,7 +140,8 @@ pub(crate) struct Counted {
 
 impl Counted {
     pub(crate) fn of(&self, wanted: State) -> u64 {
-        let all: i64 = self.states.iter().filter(|((_, state), _)| *state == wanted).map(|(_, tasks)| tasks).sum();
+        let all: i64 =
+            self.states.iter().filter(|((_, state), _)| *state == wanted).map(|(_, tasks)| tasks).sum();
         u64::try_from(all).unwrap_or(0)
     }
 
@@ -149,7 +157,8 @@ impl Counted {
                 self.states.insert((TaskType::from_stored(task_type), state), number);
             } else {
                 let bucket = name.get(1..).and_then(|digits| digits.parse().ok()).ok_or_else(unknown)?;
-                let times = if name.starts_with(What::Wait.letter()) { &mut self.waits } else { &mut self.runs };
+                let times =
+                    if name.starts_with(What::Wait.letter()) { &mut self.waits } else { &mut self.runs };
                 *times.entry(bucket).or_default() += u64::try_from(number).unwrap_or(0);
             }
         }

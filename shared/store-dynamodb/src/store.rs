@@ -83,7 +83,10 @@ impl Inner {
         let db = Db { client, table, random, meter: options.meter.clone() };
         let Some(meta) = db.get(keys::meta("table")).await? else {
             return Err(StoreError::Internal {
-                what: format!("expected {} to be a table made by `baton table create`, got another", db.table),
+                what: format!(
+                    "expected {} to be a table made by `baton table create`, got another",
+                    db.table
+                ),
                 cause: None,
             });
         };
@@ -94,7 +97,9 @@ impl Inner {
         }
         let spread = fields.number("sp")?;
         if spread == 0 || spread > 256 {
-            return Err(damaged(format!("expected a day to be spread over 1 to 256 partitions, got {spread}")));
+            return Err(damaged(format!(
+                "expected a day to be spread over 1 to 256 partitions, got {spread}"
+            )));
         }
         let (notes, stats) = (Notes::default(), Statistics::default());
         Ok(Self { db, options, spread, doorbell, notes, stats })

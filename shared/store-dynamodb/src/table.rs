@@ -5,9 +5,10 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::types::{
-    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType, PointInTimeRecoverySpecification,
-    PointInTimeRecoveryStatus, Projection, ProjectionType, ScalarAttributeType, StreamSpecification, StreamViewType,
-    TableDescription, TableStatus, TimeToLiveSpecification, TimeToLiveStatus,
+    AttributeDefinition, BillingMode, GlobalSecondaryIndex, KeySchemaElement, KeyType,
+    PointInTimeRecoverySpecification, PointInTimeRecoveryStatus, Projection, ProjectionType,
+    ScalarAttributeType, StreamSpecification, StreamViewType, TableDescription, TableStatus,
+    TimeToLiveSpecification, TimeToLiveStatus,
 };
 use baton_store::StoreError;
 
@@ -101,7 +102,8 @@ pub async fn create(client: &Client, table: &str, options: TableOptions) -> Resu
             .map_err(failed("switching on the table's time to live"))?;
     }
     if options.recovery {
-        let specification = PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
+        let specification =
+            PointInTimeRecoverySpecification::builder().point_in_time_recovery_enabled(true).build();
         let switched = client
             .update_continuous_backups()
             .table_name(table)
@@ -125,7 +127,9 @@ pub async fn create(client: &Client, table: &str, options: TableOptions) -> Resu
         .await;
     match noted {
         Ok(_) => Ok(()),
-        Err(SdkError::ServiceError(service)) if service.err().is_conditional_check_failed_exception() => Ok(()),
+        Err(SdkError::ServiceError(service)) if service.err().is_conditional_check_failed_exception() => {
+            Ok(())
+        }
         Err(error) => Err(failed("noting the table's settings")(error)),
     }
 }
@@ -141,12 +145,15 @@ pub async fn check(client: &Client, table: &str) -> Result<Vec<Finding>, StoreEr
     };
     let mut findings = Vec::new();
     if keys_of(described.key_schema()) != ["pk", "sk"] {
-        findings.push(fatal(format!("expected the keys pk and sk, got {:?}", keys_of(described.key_schema()))));
+        findings
+            .push(fatal(format!("expected the keys pk and sk, got {:?}", keys_of(described.key_schema()))));
     }
     check_index(&described, &mut findings);
     let view = described.stream_specification().filter(|stream| stream.stream_enabled());
     if view.and_then(|stream| stream.stream_view_type()) != Some(&StreamViewType::NewAndOldImages) {
-        findings.push(lacking("expected a stream of new and old images, got none or another: events are not relayed"));
+        findings.push(lacking(
+            "expected a stream of new and old images, got none or another: events are not relayed",
+        ));
     }
     let ends = client.describe_time_to_live().table_name(table).send().await;
     let ends = ends.map_err(failed("reading the table's time to live"))?.time_to_live_description;
@@ -154,30 +161,41 @@ pub async fn check(client: &Client, table: &str) -> Result<Vec<Finding>, StoreEr
         matches!(ends.time_to_live_status(), Some(TimeToLiveStatus::Enabled | TimeToLiveStatus::Enabling))
     });
     if on.as_ref().and_then(|ends| ends.attribute_name()) != Some(ENDS) {
-        findings.push(lacking("expected the time to live to be on for xp, got off: what has ended stays until a purge"));
+        findings.push(lacking(
+            "expected the time to live to be on for xp, got off: what has ended stays until a purge",
+        ));
     }
     let backups = client.describe_continuous_backups().table_name(table).send().await;
-    let recovery = backups.ok().and_then(|backups| backups.continuous_backups_description).and_then(|backups| {
-        backups.point_in_time_recovery_description?.point_in_time_recovery_status
-    });
+    let recovery = backups
+        .ok()
+        .and_then(|backups| backups.continuous_backups_description)
+        .and_then(|backups| backups.point_in_time_recovery_description?.point_in_time_recovery_status);
     if recovery != Some(PointInTimeRecoveryStatus::Enabled) {
-        findings.push(lacking("expected point-in-time recovery to be on, got off: the table cannot be set back"));
+        findings
+            .push(lacking("expected point-in-time recovery to be on, got off: the table cannot be set back"));
     }
     let key = Some(keys::meta("table"));
     let meta = client.get_item().table_name(table).set_key(key).consistent_read(true).send().await;
     if meta.map_err(failed("reading the table's settings"))?.item.is_none() {
-        findings.push(fatal("expected the table's settings, got none: finish it with `baton table create`".to_owned()));
+        findings.push(fatal(
+            "expected the table's settings, got none: finish it with `baton table create`".to_owned(),
+        ));
     }
     Ok(findings)
 }
 
 fn check_index(described: &TableDescription, findings: &mut Vec<Finding>) {
-    let Some(index) = described.global_secondary_indexes().iter().find(|index| index.index_name() == Some(INDEX)) else {
+    let Some(index) =
+        described.global_secondary_indexes().iter().find(|index| index.index_name() == Some(INDEX))
+    else {
         findings.push(fatal(format!("expected an index named {INDEX}, got none")));
         return;
     };
     if keys_of(index.key_schema()) != ["ip", "is"] {
-        findings.push(fatal(format!("expected the index's keys ip and is, got {:?}", keys_of(index.key_schema()))));
+        findings.push(fatal(format!(
+            "expected the index's keys ip and is, got {:?}",
+            keys_of(index.key_schema())
+        )));
     }
     let mut projected: Vec<_> =
         index.projection().iter().flat_map(|one| one.non_key_attributes()).map(String::as_str).collect();
@@ -203,7 +221,9 @@ fn keys_of(schema: &[KeySchemaElement]) -> Vec<&str> {
 }
 
 fn attributes() -> Result<Vec<AttributeDefinition>, StoreError> {
-    let text = |name| AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build();
+    let text = |name| {
+        AttributeDefinition::builder().attribute_name(name).attribute_type(ScalarAttributeType::S).build()
+    };
     ["pk", "sk", "ip", "is"].into_iter().map(text).collect::<Result<_, _>>().map_err(unbuilt)
 }
 
@@ -237,7 +257,9 @@ async fn wait(client: &Client, table: &str, patience: Duration) -> Result<(), St
             return Ok(());
         }
         if waited >= patience {
-            return Err(StoreError::Unavailable(format!("expected {table} to be active, got it still in the making").into()));
+            return Err(StoreError::Unavailable(
+                format!("expected {table} to be active, got it still in the making").into(),
+            ));
         }
         tokio::time::sleep(STEP).await;
         waited += STEP;

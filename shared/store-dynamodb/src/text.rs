@@ -36,7 +36,8 @@ impl Text {
 
     /// Keeps a text apart, whatever its size.
     pub(crate) fn apart(role: &str, text: &str) -> Self {
-        let digest: String = Digest::of_bytes(text.as_bytes()).as_bytes().iter().map(|b| format!("{b:02x}")).collect();
+        let digest: String =
+            Digest::of_bytes(text.as_bytes()).as_bytes().iter().map(|b| format!("{b:02x}")).collect();
         Self::Apart { name: format!("{role}#{digest}"), parts: parts(text).len() }
     }
 
@@ -74,7 +75,9 @@ impl Text {
     fn keys(&self, owner: &str) -> Vec<Item> {
         match self {
             Self::Inline(_) => Vec::new(),
-            Self::Apart { name, parts } => (0..*parts).map(|n| key(owner, &format!("{name}#{n:03}"))).collect(),
+            Self::Apart { name, parts } => {
+                (0..*parts).map(|n| key(owner, &format!("{name}#{n:03}"))).collect()
+            }
         }
     }
 }
@@ -104,7 +107,9 @@ impl Db {
             Some(item) => match self.put(item, Expression::new()).await {
                 Ok(()) => Ok(()),
                 Err(crate::error::WriteError::Failed(error)) => Err(error),
-                Err(crate::error::WriteError::Condition(_)) => Err(damaged("a write without condition was refused")),
+                Err(crate::error::WriteError::Condition(_)) => {
+                    Err(damaged("a write without condition was refused"))
+                }
             },
             None if items.is_empty() => Ok(()),
             None => self.put_all(items).await,
@@ -114,7 +119,9 @@ impl Db {
     /// Removes a text that nobody names.
     pub(crate) async fn drop_text(&self, owner: &str, text: &Text) {
         let keys = text.keys(owner);
-        if !keys.is_empty() && let Err(error) = self.delete_all(keys).await {
+        if !keys.is_empty()
+            && let Err(error) = self.delete_all(keys).await
+        {
             tracing::debug!(owner, %error, "a text that nobody names could not be removed");
         }
     }

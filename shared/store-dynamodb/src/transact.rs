@@ -16,7 +16,11 @@ const WHAT: &str = "a transaction";
 impl Db {
     /// Writes all of these or none. `token` names this very transaction, so that DynamoDB answers its second sending
     /// as the first.
-    pub(crate) async fn transact(&self, writes: Vec<TransactWriteItem>, token: String) -> Result<(), TransactError> {
+    pub(crate) async fn transact(
+        &self,
+        writes: Vec<TransactWriteItem>,
+        token: String,
+    ) -> Result<(), TransactError> {
         let mut ambiguous = false;
         let mut tried = 0;
         loop {
@@ -36,7 +40,8 @@ impl Db {
                 && let TransactWriteItemsError::TransactionCanceledException(cancelled) = service.err()
             {
                 let reasons = cancelled.cancellation_reasons();
-                let code = |reason: &aws_sdk_dynamodb::types::CancellationReason| reason.code().map(str::to_owned);
+                let code =
+                    |reason: &aws_sdk_dynamodb::types::CancellationReason| reason.code().map(str::to_owned);
                 let failed = |code: &Option<String>| code.as_deref() == Some("ConditionalCheckFailed");
                 if reasons.iter().map(code).any(|code| failed(&code)) {
                     self.note_refused("TransactWriteItems");

@@ -13,10 +13,10 @@ use crate::attr::{Item, b, n, s, time};
 use crate::codes::Code;
 use crate::error::{WriteError, contended};
 use crate::expression::Expression;
+use crate::histogram::What;
 use crate::history::{INLINE_HISTORY, entry_of};
 use crate::keys::{self, Kind};
 use crate::row::Stored;
-use crate::histogram::What;
 use crate::store::Inner;
 
 /// How often a command is decided anew because others changed its task under it.
@@ -47,7 +47,12 @@ impl Inner {
     }
 
     /// Carries out a command about one task, anything but a completion.
-    pub(crate) async fn apply(&self, id: TaskId, command: &Command, now: Timestamp) -> Result<Outcome, StoreError> {
+    pub(crate) async fn apply(
+        &self,
+        id: TaskId,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
         self.apply_to(self.known(id).await?, command, now).await
     }
 

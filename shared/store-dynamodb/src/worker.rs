@@ -69,7 +69,11 @@ impl StoredWorker {
                 directive: fields.maybe_number("dr")?.map_or(Ok(Directive::Run), Directive::of)?,
             },
             listed,
-            superseded: superseded.chunks_exact(16).filter_map(|id| id.try_into().ok()).map(SessionId::from_bytes).collect(),
+            superseded: superseded
+                .chunks_exact(16)
+                .filter_map(|id| id.try_into().ok())
+                .map(SessionId::from_bytes)
+                .collect(),
             seen_at: fields.time("sn")?,
         })
     }
@@ -159,7 +163,10 @@ impl Inner {
             Some(before) => Expression::new()
                 .when_still("se", before.worker.session.map(|session| b(*session.as_bytes())))
                 .when_still("lb", before.worker.last_beat_at.map(time))
-                .when_still("dr", (before.worker.directive != Directive::Run).then(|| n(before.worker.directive.code())))
+                .when_still(
+                    "dr",
+                    (before.worker.directive != Directive::Run).then(|| n(before.worker.directive.code())),
+                )
                 .when("sn", "=", time(before.seen_at)),
         };
         match self.db.put(after.item()?, condition).await {
@@ -179,7 +186,8 @@ impl Inner {
         claim: &baton_store::Claim,
     ) -> Result<Directive, StoreError> {
         for _ in 0..ROUNDS {
-            let record = known.clone().unwrap_or_else(|| StoredWorker::new(&claim.worker, claim.session, claim.now));
+            let record =
+                known.clone().unwrap_or_else(|| StoredWorker::new(&claim.worker, claim.session, claim.now));
             let mut record = record.enter(claim.session, claim.now)?;
             record.worker.capacity = claim.capacity.or(record.worker.capacity);
             if claim.now.as_millis() - record.seen_at.as_millis() > SEEN_GRAIN_MS {
@@ -223,14 +231,17 @@ impl Inner {
 
     pub(crate) async fn worker_detail(&self, stored: StoredWorker) -> Result<WorkerDetail, StoreError> {
         let held = self.held_by(&stored.worker.id, usize::MAX).await?;
-        let leases = held.iter().take(WorkerDetail::LEASES).map(|task| (task.head.id, task.head.attempt)).collect();
-        let active = u32::try_from(held.len()).map_err(|_| damaged("a worker holds more tasks than can be"))?;
+        let leases =
+            held.iter().take(WorkerDetail::LEASES).map(|task| (task.head.id, task.head.attempt)).collect();
+        let active =
+            u32::try_from(held.len()).map_err(|_| damaged("a worker holds more tasks than can be"))?;
         Ok(WorkerDetail { worker: stored.worker, active, leases })
     }
 
     /// The records of all workers, by name.
     pub(crate) async fn all_workers(&self) -> Result<Vec<StoredWorker>, StoreError> {
-        let parts = (0..keys::NAME_PARTS).map(|part| self.db.query_whole(Query::table(keys::worker_partition(part))));
+        let parts =
+            (0..keys::NAME_PARTS).map(|part| self.db.query_whole(Query::table(keys::worker_partition(part))));
         let mut workers = Vec::new();
         for found in futures::future::try_join_all(parts).await? {
             for item in &found.items {

@@ -28,7 +28,7 @@ fn the_defaults_are_those_of_the_model() {
     assert_eq!(settings.leases, LeasePolicy::default());
     assert_eq!(settings.retention, Retention::default());
     assert_eq!(settings.store.location, StoreLocation::Sqlite("baton.db".into()));
-    assert_eq!(settings.store.durability, Durability::Full);
+    assert_eq!((settings.store.durability, settings.store.max_bytes), (Durability::Full, None));
     assert_eq!((settings.worker_cap, settings.reaper_interval), (1_000, Duration::from_secs(5)));
 }
 

@@ -1,3 +1,4 @@
+#![allow(dead_code, reason = "each test uses a part of it")]
 //! The engine that tests run on: one in this process, or, at `BATON_TEST_DYNAMODB_ENDPOINT`, any that is there.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -9,14 +10,15 @@ use baton_store_dynamodb::table::{self, TableOptions};
 static TABLES: AtomicU64 = AtomicU64::new(0);
 
 /// A table of its own, in an engine of its own or in the one named.
-pub struct Engine {
-    pub client: Client,
-    pub table: String,
+pub(crate) struct Engine {
+    pub(crate) client: Client,
+    pub(crate) table: String,
+    pub(crate) endpoint: String,
     server: Option<tokio::task::JoinHandle<()>>,
 }
 
 impl Engine {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (endpoint, server) = match std::env::var("BATON_TEST_DYNAMODB_ENDPOINT") {
             Ok(endpoint) => (endpoint, None),
             Err(_) => {
@@ -30,7 +32,7 @@ impl Engine {
         let number = TABLES.fetch_add(1, Ordering::Relaxed);
         let table = format!("baton-test-{}-{number}", std::process::id());
         table::create(&client, &table, TableOptions::default()).await.unwrap();
-        Self { client, table, server }
+        Self { client, table, endpoint, server }
     }
 }
 

@@ -1,0 +1,330 @@
+//! What each command costs in requests and units, held to its bars and printed as a table.
+//!
+//! Run with `--nocapture` to see the table; `docs/dynamodb.md` has it with the reasons. The engines disagree on what a
+//! transaction consumes, so that its units are counted here by the published rule: twice the table's, and the
+//! index's once.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test ends where it is surprised, and tells its figures"
+)]
+
+mod engine;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use baton_model::{
+    Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName, Running, Schedule,
+    Task, TaskId, TaskSpec, Timestamp,
+};
+use baton_store::{
+    Beat, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency, NoDoorbell, PageRequest, Reap, TaskFilter,
+    TaskStore,
+};
+use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
+use engine::Engine;
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Request>>);
+
+impl Meter for Heard {
+    fn record(&self, request: Request) {
+        self.0.lock().unwrap().push(request);
+    }
+}
+
+/// What a command has cost.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Cost {
+    requests: usize,
+    read: f64,
+    write: f64,
+    operations: Vec<&'static str>,
+}
+
+impl Heard {
+    fn take(&self) -> Cost {
+        let mut cost = Cost::default();
+        for request in self.0.lock().unwrap().drain(..) {
+            cost.requests += 1;
+            cost.operations.push(request.operation);
+            if request.writes {
+                cost.write += units(&request)
+            } else {
+                cost.read += request.table + request.index
+            }
+        }
+        cost
+    }
+}
+
+/// A request's write units. Of a transaction, those of the table are at least two for each item, as the published rule
+/// says; an engine that tells less is not believed.
+fn units(request: &Request) -> f64 {
+    match request.operation {
+        "TransactWriteItems" => request.table.max(2.0 * request.items as f64) + request.index,
+        _ => request.table + request.index,
+    }
+}
+
+struct Bench {
+    _engine: Engine,
+    store: DynamoStore,
+    heard: Arc<Heard>,
+    ids: u64,
+    rows: Vec<(String, Cost)>,
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000).plus(std::time::Duration::from_secs(seconds))
+}
+
+impl Bench {
+    async fn open() -> Self {
+        let engine = Engine::start().await;
+        let heard = Arc::new(Heard::default());
+        let meter: Arc<dyn Meter> = heard.clone();
+        let options = Options { meter: Some(meter), flush_every: None, ..Options::seeded(1) };
+        let (client, table) = (engine.client.clone(), engine.table.clone());
+        let store = DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap();
+        Self { _engine: engine, store, heard, ids: 0, rows: Vec::new() }
+    }
+
+    /// A UUIDv7 of the test's time.
+    fn id(&mut self) -> [u8; 16] {
+        self.ids += 1;
+        let mut bytes = [0x5a; 16];
+        bytes[..6].copy_from_slice(&(at(0).as_millis() as u64 + self.ids).to_be_bytes()[2..]);
+        bytes[6] = 0x70;
+        bytes[8..].copy_from_slice(&self.ids.to_be_bytes());
+        bytes[8] = 0x80;
+        bytes
+    }
+
+    fn spec(&mut self, params: usize) -> TaskSpec {
+        TaskSpec {
+            id: TaskId::from_bytes(self.id()),
+            id_chosen: false,
+            project: ProjectId::default(),
+            queue: QueueName::default(),
+            task_type: "render".parse().unwrap(),
+            priority: Priority::Normal,
+            params: bytes(params),
+            description: None,
+            domain: None,
+            drift_score: None,
+            assigned_by: None,
+            schedule: Schedule::Now,
+            max_attempts: 3,
+            timeout: None,
+            backoff: None,
+        }
+    }
+
+    async fn create(&mut self, count: usize, params: usize) {
+        let tasks = (0..count).map(|_| self.spec(params)).collect();
+        let create = Create { now: at(0), tasks, atomic: false, idempotency: None, by: None };
+        self.store.create(create).await.unwrap();
+    }
+
+    fn note(&mut self, what: &str) -> Cost {
+        let cost = self.heard.take();
+        self.rows.push((what.to_owned(), cost.clone()));
+        cost
+    }
+
+    async fn claim(&self, claim: Claim) -> Task {
+        match self.store.claim(claim).await.unwrap() {
+            ClaimAnswer::Leased(mut tasks) => tasks.remove(0),
+            ClaimAnswer::Nothing(why) => panic!("expected a task, got {why:?}"),
+        }
+    }
+
+    fn completion(&mut self, held: &Task, result: usize) -> Complete {
+        Complete {
+            now: at(2),
+            task: held.head.id,
+            fence: Fence { attempt: held.head.attempt, worker: "worker-1".parse().unwrap() },
+            generation: GenerationId::from_bytes(self.id()),
+            output: Output { result: Some(bytes(result)), ..Output::default() },
+        }
+    }
+
+    fn print(&self) {
+        println!("{:<44} {:>8} {:>6} {:>6}  operations", "command", "requests", "RU", "WU");
+        for (what, cost) in &self.rows {
+            let mut operations = BTreeMap::new();
+            cost.operations.iter().for_each(|one| *operations.entry(one).or_insert(0) += 1);
+            let operations: Vec<_> = operations.iter().map(|(one, count)| format!("{count} {one}")).collect();
+            println!(
+                "{what:<44} {:>8} {:>6} {:>6}  {}",
+                cost.requests,
+                cost.read,
+                cost.write,
+                operations.join(", ")
+            );
+        }
+    }
+}
+
+/// A JSON text of this many bytes.
+fn bytes(count: usize) -> Payload {
+    Payload::parse(&format!("\"{}\"", "x".repeat(count - 2))).unwrap()
+}
+
+fn claim(worker: &str) -> Claim {
+    Claim {
+        now: at(1),
+        worker: worker.parse().unwrap(),
+        session: Some("01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".parse().unwrap()),
+        queues: vec![QueueName::default()],
+        types: Vec::new(),
+        max_tasks: 1,
+        cap: 100,
+        capacity: None,
+        terms: LeaseTerms::Heartbeats,
+        request: None,
+    }
+}
+
+fn beat(worker: &str, running: Vec<Running>) -> Beat {
+    Beat {
+        now: at(3),
+        worker: worker.parse().unwrap(),
+        session: claim(worker).session,
+        running: Some(running),
+        capacity: Some(4),
+        readings: [("vram_used_mb".to_owned(), 7_000.0), ("temp".to_owned(), 71.5)].into(),
+        labels: [("host".to_owned(), "render-node-07".to_owned())].into(),
+        logs: Vec::new(),
+    }
+}
+
+fn listed(task: &Task) -> Running {
+    Running { task: task.head.id, attempt: task.head.attempt, progress: Some(0.5), message: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lifecycle_keeps_to_its_bars() {
+    let mut b = Bench::open().await;
+    // What a process or a worker writes once.
+    b.create(1, 200).await;
+    b.claim(claim("worker-1")).await;
+    b.store.heartbeat(beat("worker-1", vec![])).await.unwrap();
+    b.create(20, 200).await;
+    let warm = b.claim(claim("worker-1")).await;
+    let warm = b.completion(&warm, 200);
+    b.store.complete(warm, None).await.unwrap();
+    b.note("(once: what a process and a worker make known)");
+
+    b.create(1, 200).await;
+    let create = b.note("create, 200 B of params");
+    assert!(create.write <= 2.0 && create.requests == 1, "{create:?}");
+
+    let held = b.claim(claim("worker-1")).await;
+    let claimed = b.note("claim, without request key");
+    assert!(claimed.write <= 3.0 && claimed.read <= 3.0 && claimed.requests <= 4, "{claimed:?}");
+
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, None).await.unwrap();
+    let completed = b.note("complete, 200 B of result, with generation");
+    assert!(completed.write <= 6.0 && completed.requests <= 2, "{completed:?}");
+
+    let whole = [&create, &claimed, &completed];
+    let write: f64 = whole.iter().map(|cost| cost.write).sum();
+    let read: f64 = whole.iter().map(|cost| cost.read).sum();
+    let requests: usize = whole.iter().map(|cost| cost.requests).sum();
+    b.rows.push(("whole lifecycle".to_owned(), Cost { requests, read, write, operations: Vec::new() }));
+    assert!(write <= 11.0 && requests <= 7, "{write} write units, {requests} requests");
+
+    let keyed = Claim { request: Some("0198-aaaa-request-1".parse().unwrap()), ..claim("worker-1") };
+    b.claim(keyed.clone()).await;
+    let cost = b.note("claim, with request key");
+    assert!(cost.write <= 4.0 && cost.requests <= 5, "{cost:?}");
+    b.claim(keyed).await;
+    let cost = b.note("claim repeated with its key");
+    assert!(cost.write == 0.0, "{cost:?}");
+
+    let held = b.claim(claim("worker-1")).await;
+    b.heard.take();
+    let failure = baton_model::Failure { message: "out of memory".to_owned(), code: None, details: None };
+    let fence = Fence { attempt: 1, worker: "worker-1".parse().unwrap() };
+    let fail = Fail { now: at(2), task: held.head.id, fence, failure, retryable: true, retry_after: None };
+    b.store.fail(fail).await.unwrap();
+    let cost = b.note("fail, to be tried again");
+    assert!(cost.write <= 4.0 && cost.requests <= 2, "{cost:?}");
+
+    let held = b.claim(claim("worker-1")).await;
+    b.heard.take();
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, Some(claim("worker-1"))).await.unwrap();
+    b.note("complete, with a claim for the next");
+
+    let spec = b.spec(200);
+    let idempotency = Some(Idempotency { key: "k".to_owned(), digest: spec.digest() });
+    let create = Create { now: at(0), tasks: vec![spec], atomic: false, idempotency, by: None };
+    b.store.create(create).await.unwrap();
+    let cost = b.note("create, with an idempotency key");
+    assert!(cost.write <= 6.0, "{cost:?}");
+
+    b.create(1, 10_000).await;
+    b.note("create, 10 kB of params");
+    let filter = TaskFilter { now: at(1), ..TaskFilter::default() };
+    b.store.tasks(filter, PageRequest::first(50)).await.unwrap();
+    b.note("list of 50 tasks");
+    b.store.reap(Reap { now: at(3), limit: 100, worker: None, queue: None }).await.unwrap();
+    b.note("reap, with nothing lost, one worker");
+    b.store.claim(Claim { queues: vec!["empty".parse().unwrap()], ..claim("worker-1") }).await.unwrap();
+    b.note("claim that finds nothing in an unknown queue");
+    b.store.flush().await.unwrap();
+    b.note("counts written, about once a second a queue");
+    b.store.stats(at(3)).await.unwrap();
+    b.note("statistics, one queue, one worker");
+    b.print();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_is_one_write_unit_whatever_it_lists() {
+    let mut b = Bench::open().await;
+    b.create(100, 200).await;
+    let claim = Claim { max_tasks: 100, ..claim("worker-1") };
+    let ClaimAnswer::Leased(tasks) = b.store.claim(claim).await.unwrap() else { panic!("expected tasks") };
+    b.store.heartbeat(beat("worker-1", vec![])).await.unwrap();
+    for count in [0, 1, 10, 100] {
+        b.heard.take();
+        let running: Vec<_> = tasks[..count].iter().map(listed).collect();
+        let answer = b.store.heartbeat(beat("worker-1", running)).await.unwrap();
+        assert_eq!(answer.lost, []);
+        let cost = b.note(&format!("heartbeat that lists {count} tasks"));
+        assert!(cost.write <= 1.0, "{cost:?}");
+    }
+    b.print();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_costs_the_same_however_many_tasks_wait() {
+    let few = waiting_claim(1_000).await;
+    // A debug build takes long to create a hundred thousand; BATON_TEST_LONG=1 does.
+    let many = if std::env::var_os("BATON_TEST_LONG").is_some() { 100_000 } else { 5_000 };
+    let cost = waiting_claim(many).await;
+    println!("claim with 1,000 waiting: {few:?}\nclaim with {many} waiting: {cost:?}");
+    assert_eq!(cost, few);
+}
+
+async fn waiting_claim(waiting: usize) -> Cost {
+    let mut b = Bench::open().await;
+    let mut left = waiting;
+    while left > 0 {
+        let count = left.min(1_000);
+        b.create(count, 200).await;
+        left -= count;
+    }
+    b.claim(claim("worker-1")).await;
+    b.heard.take();
+    b.claim(claim("worker-1")).await;
+    b.heard.take()
+}

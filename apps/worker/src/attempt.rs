@@ -20,6 +20,9 @@ use crate::stop::Phase;
 
 /// Params of this size and more do not go into the environment: Linux takes at most 128 KiB for one variable.
 const PARAMS_BYTES: usize = 100 * 1024;
+/// The longest that a command which ran past its timeout has between SIGTERM and SIGKILL, whatever the worker's grace:
+/// the server takes the task back meanwhile.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
 /// How long a command's output is read after its group has ended: some other process may hold it open.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -104,7 +107,7 @@ async fn run(shared: &Arc<Shared>, task: &TaskView, listed: &Arc<Listed>) -> Out
                 timeout_seconds = limit.as_secs_f64(),
                 "the attempt's time is up; its command is ended"
             );
-            group.end(&mut child, shared.options.grace).await;
+            group.end(&mut child, shared.options.grace.min(TIMEOUT_GRACE)).await;
         }
         End::Stopped => {
             tracing::info!("the worker stops; the command is ended");

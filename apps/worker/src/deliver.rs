@@ -12,12 +12,14 @@ use tokio::time::{Instant, sleep};
 
 use crate::beat::obey;
 use crate::claim::{jittered, worth_another_try};
-use crate::outcome::Outcome;
+use crate::outcome::{Outcome, TIMED_OUT};
 use crate::shared::Shared;
 use crate::stop::Phase;
 
 /// The longest pause between two tries.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The most characters of a failure's message that go into the log.
+const LOGGED_CHARS: usize = 300;
 /// How long a worker that was told to stop goes on trying.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
@@ -33,7 +35,13 @@ pub(crate) async fn deliver(shared: &Arc<Shared>, task: &TaskView, outcome: Outc
     };
     loop {
         match until_answered(shared, task, &told).await {
-            Ok(answer) => return answered(shared, answer).await,
+            Ok(answer) => return answered(shared, answer, &told).await,
+            Err(Unheard::Refused(error)) if told.is_timeout() => {
+                shared.count(|counts| counts.lost += 1);
+                // Both watch the clock; nothing is lost when the server was the first.
+                tracing::info!(%error, "the attempt ran past its timeout; the server has taken it back already");
+                return None;
+            }
             Err(Unheard::Refused(error)) => {
                 shared.count(|counts| counts.lost += 1);
                 tracing::warn!(%error, outcome = told.name(), "the outcome came too late: the attempt is no longer this worker's");
@@ -143,6 +151,21 @@ impl Told {
         }
     }
 
+    /// The code of a failure and its message, cut at its front for the log: the cause is most often told last.
+    fn cause(&self) -> (&str, String) {
+        let Self::Fail(fail) = self else { return ("", String::new()) };
+        let message = fail.error.message.trim();
+        let cut = match message.char_indices().rev().nth(LOGGED_CHARS - 1) {
+            Some((at, _)) if at > 0 => format!("…{}", &message[at..]),
+            _ => message.to_owned(),
+        };
+        (fail.error.code.as_deref().unwrap_or_default(), cut)
+    }
+
+    fn is_timeout(&self) -> bool {
+        matches!(self, Self::Fail(fail) if fail.error.code.as_deref() == Some(TIMED_OUT))
+    }
+
     fn name(&self) -> &'static str {
         match self {
             Self::Complete(_) => "complete",
@@ -207,7 +230,7 @@ async fn until_answered(shared: &Shared, task: &TaskView, told: &Told) -> Result
     }
 }
 
-async fn answered(shared: &Arc<Shared>, answer: Answer) -> Option<TaskView> {
+async fn answered(shared: &Arc<Shared>, answer: Answer, told: &Told) -> Option<TaskView> {
     match answer {
         Answer::Completed(answer) => {
             shared.count(|counts| counts.completed += 1);
@@ -223,7 +246,8 @@ async fn answered(shared: &Arc<Shared>, answer: Answer) -> Option<TaskView> {
         }
         Answer::Failed(answer) => {
             shared.count(|counts| counts.failed += 1);
-            tracing::warn!(status = answer.status.as_str(), attempts_used = answer.attempts_used, "failed");
+            let (code, message) = told.cause();
+            tracing::warn!(status = answer.status.as_str(), attempts_used = answer.attempts_used, code, message, "failed");
             None
         }
         Answer::Released(answer) => {

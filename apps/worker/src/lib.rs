@@ -29,11 +29,17 @@
 //! ::baton {"fail": {"message": "no such page", "code": "no_page", "retryable": false}}
 //! ```
 //!
-//! A line that begins so but cannot be read is reported in the log, and changes nothing.
+//! A line that begins with `::baton` but cannot be read is reported in the log. A command that exits with 0 and has
+//! told no other result or location by such lines then fails with code `protocol_error`, and is tried again: its
+//! output may have been in that line. Only if the line was, by its first key, about progress or the log does plain
+//! output still count as the result. A line of more than 1 MiB and 64 KiB fails the task for good, with code
+//! `result_refused`, unless a later line tells a result that fits.
 //!
 //! # How it is ended
 //! Each command runs in a process group of its own. When its task is cancelled, its lease is lost, its time is up or
-//! the worker stops, the whole group is told SIGTERM and, five seconds later, SIGKILL. Whatever a command leaves
+//! the worker stops, the whole group is told SIGTERM and, five seconds later, SIGKILL ([`WorkerOptions::grace`] sets
+//! another span, of which a timeout grants five seconds at most). A timeout fails the attempt with code `timed_out` and
+//! the end of standard error; if the server was first to take the task back, nothing is told. Whatever a command leaves
 //! running in its group when it exits is ended in the same way. If the worker itself is killed, its
 //! [`guard`](WorkerOptions::guard) ends the groups.
 

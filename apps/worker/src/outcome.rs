@@ -13,6 +13,8 @@ use crate::output::{ERROR_BYTES, RESULT_BYTES, Said};
 
 /// The most bytes of plain output that are kept when it is not JSON.
 const STDOUT_BYTES: usize = 64 * 1024;
+/// The code of an attempt that ran past its task's timeout.
+pub(crate) const TIMED_OUT: &str = "timed_out";
 /// `EX_DATAERR` of sysexits(3): the input is wrong, and stays wrong.
 const EX_DATAERR: i32 = 65;
 /// `EX_TEMPFAIL` of sysexits(3): try again later.
@@ -64,12 +66,14 @@ impl Outcome {
             }));
         }
         match (status.code(), status.signal()) {
-            (Some(0), _) => Self::Done(Box::new(Done {
-                result: said.result.take().or_else(|| plain_result(said)),
-                location: said.location.take(),
-                kind: said.kind.take(),
-                metadata: said.metadata.take(),
-            })),
+            (Some(0), _) => Self::misunderstood(said).unwrap_or_else(|| {
+                Self::Done(Box::new(Done {
+                    result: said.result.take().or_else(|| plain_result(said)),
+                    location: said.location.take(),
+                    kind: said.kind.take(),
+                    metadata: said.metadata.take(),
+                }))
+            }),
             (Some(EX_TEMPFAIL), _) => {
                 let reason = last_line(said).unwrap_or_else(|| "the command asked to try later".to_owned());
                 Self::Released { delay: release_delay, reason }
@@ -86,11 +90,34 @@ impl Outcome {
         }
     }
 
+    /// The failure of a command that ended well, but whose output was lost on the way; none if nothing was lost.
+    fn misunderstood(said: &Said) -> Option<Self> {
+        if let Some(reason) = &said.refused {
+            return Some(Self::failed("result_refused", reason.as_str(), false));
+        }
+        if said.result.is_some() || said.location.is_some() {
+            return None;
+        }
+        let misread = said.misread.as_ref()?;
+        // Plain output is the result of a command that only fails to tell its progress.
+        if !misread.outcome && !said.plain.is_empty() {
+            return None;
+        }
+        let message = format!(
+            "the command told no result that could be read; a ::baton line was not understood: {}",
+            misread.fault
+        );
+        Some(Self::failed("protocol_error", message, true))
+    }
+
     /// The outcome of a command that ran longer than its task may.
     pub(crate) fn timed_out(timeout: Duration, said: &Said) -> Self {
-        let message =
-            with_stderr(&format!("the command ran longer than its {} s", timeout.as_secs_f64()), said);
-        Self::failed("timed_out", message, true)
+        let what = format!("the command ran past its timeout of {} s", timeout.as_secs_f64());
+        let message = match stderr_tail(said) {
+            Some(tail) => format!("{what}; its last words:\n{tail}"),
+            None => what,
+        };
+        Self::failed(TIMED_OUT, message, true)
     }
 }
 
@@ -113,12 +140,16 @@ fn plain_result(said: &Said) -> Option<Payload> {
 
 /// The end of standard error, which most often tells the cause; `what` alone if there is none.
 fn with_stderr(what: &str, said: &Said) -> String {
+    stderr_tail(said).unwrap_or_else(|| what.to_owned())
+}
+
+fn stderr_tail(said: &Said) -> Option<String> {
     let (text, before) = said.stderr.text(ERROR_BYTES);
     let text = printable(text.trim());
     match (text.is_empty(), before) {
-        (true, _) => what.to_owned(),
-        (false, 0) => text,
-        (false, before) => format!("[{before} bytes left out]\n{text}"),
+        (true, _) => None,
+        (false, 0) => Some(text),
+        (false, before) => Some(format!("[{before} bytes left out]\n{text}")),
     }
 }
 
@@ -192,5 +223,45 @@ mod tests {
                 .unwrap(),
         );
         assert_eq!(Outcome::of_exit(exit(0), &mut said, Duration::ZERO), Outcome::failed("c", "m", false));
+    }
+
+    fn misread(outcome: bool) -> Said {
+        let misread = crate::output::Misread { fault: "EOF: ::baton {".to_owned(), outcome };
+        Said { misread: Some(misread), ..Said::nothing() }
+    }
+
+    fn code_of(mut said: Said) -> Option<String> {
+        match Outcome::of_exit(exit(0), &mut said, Duration::ZERO) {
+            Outcome::Failed(failed) => failed.error.code,
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_line_that_was_not_understood_does_not_pass_for_a_result() {
+        assert_eq!(code_of(misread(true)).as_deref(), Some("protocol_error"));
+        assert_eq!(code_of(misread(false)).as_deref(), Some("protocol_error"));
+        // What came besides decides: a result or a location does, plain output only beside a mere remark.
+        assert_eq!(code_of(Said { result: Some(Payload::default()), ..misread(true) }), None);
+        assert_eq!(code_of(Said { location: Some("/7".to_owned()), ..misread(true) }), None);
+        for (outcome, code) in [(true, Some("protocol_error")), (false, None)] {
+            let mut said = misread(outcome);
+            said.plain.push(b"7");
+            assert_eq!(code_of(said).as_deref(), code);
+        }
+        let refused = Said { refused: Some("too long".to_owned()), location: Some("/7".to_owned()), ..misread(true) };
+        assert_eq!(code_of(refused).as_deref(), Some("result_refused"));
+    }
+
+    #[test]
+    fn a_timeout_is_named_whatever_the_command_said() {
+        let mut said = Said::nothing();
+        let message = |said: &Said| match Outcome::timed_out(Duration::from_millis(1_500), said) {
+            Outcome::Failed(failed) => failed.error.message,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(message(&said), "the command ran past its timeout of 1.5 s");
+        said.stderr.push(b"still here\n");
+        assert_eq!(message(&said), "the command ran past its timeout of 1.5 s; its last words:\nstill here");
     }
 }

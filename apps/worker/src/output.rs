@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use baton_model::{Level, Payload};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
 
+use crate::logs::printable;
 use crate::protocol::{self, Fail};
 use crate::shared::{Listed, Shared};
 use crate::tail::Tail;
@@ -15,6 +16,8 @@ pub(crate) const RESULT_BYTES: usize = 1024 * 1024;
 pub(crate) const ERROR_BYTES: usize = 8 * 1024;
 /// The most bytes of one protocol line: a result of 1 MiB, and something around it.
 const LINE_BYTES: u64 = 1024 * 1024 + 64 * 1024;
+/// How many bytes of a line that was not understood are shown.
+const SHOWN_BYTES: usize = 100;
 /// The most bytes of one line on standard error.
 const STDERR_LINE_BYTES: u64 = 8 * 1024;
 
@@ -28,6 +31,19 @@ pub(crate) struct Said {
     pub(crate) kind: Option<String>,
     pub(crate) metadata: Option<Payload>,
     pub(crate) fail: Option<Fail>,
+    /// Why a result that was told is not there; a later one that can be read takes its place.
+    pub(crate) refused: Option<String>,
+    /// The first line of the protocol that could not be read.
+    pub(crate) misread: Option<Misread>,
+}
+
+/// A line of the protocol that could not be read.
+#[derive(Clone, Debug)]
+pub(crate) struct Misread {
+    /// What is wrong with it, and how it begins.
+    pub(crate) fault: String,
+    /// Whether any such line may have told an outcome, and not only progress or the log.
+    pub(crate) outcome: bool,
 }
 
 impl Said {
@@ -40,6 +56,8 @@ impl Said {
             kind: None,
             metadata: None,
             fail: None,
+            refused: None,
+            misread: None,
         }
     }
 }
@@ -72,13 +90,13 @@ impl Listener {
             let whole = line.ends_with(b"\n");
             if skipping {
                 skipping = !whole;
-            } else if at_start && line.starts_with(protocol::PREFIX) {
+            } else if at_start && let Some(json) = protocol::after_prefix(&line) {
                 // A line without its end is either cut off by the end of the output, or longer than any may be.
                 if !whole && line.len() as u64 >= LINE_BYTES {
-                    self.misread("the line is too long");
+                    self.too_long(json);
                     skipping = true;
                 } else {
-                    self.protocol(&line[protocol::PREFIX.len()..]);
+                    self.protocol(json);
                 }
             } else {
                 self.said().plain.push(&line);
@@ -110,7 +128,7 @@ impl Listener {
     fn protocol(&self, json: &[u8]) {
         let line = match protocol::read(json) {
             Ok(line) => line,
-            Err(reason) => return self.misread(&reason),
+            Err(reason) => return self.misread(&reason, json),
         };
         if line.progress.is_some() || line.message.is_some() {
             self.shared.progress(&self.listed, line.progress, line.message);
@@ -120,6 +138,9 @@ impl Listener {
         }
         let mut said = self.said();
         let said = &mut *said;
+        if line.result.is_some() {
+            said.refused = None;
+        }
         keep(&mut said.result, line.result);
         keep(&mut said.location, line.location);
         keep(&mut said.kind, line.kind);
@@ -127,11 +148,33 @@ impl Listener {
         keep(&mut said.fail, line.fail);
     }
 
-    fn misread(&self, reason: &str) {
+    fn too_long(&self, json: &[u8]) {
+        let reason = format!("the line is longer than {LINE_BYTES} bytes");
+        self.misread(&reason, json);
+        // Progress and log lines are short: what is this long was to be kept.
+        if !protocol::is_side_remark(json) {
+            let mut said = self.said();
+            said.result = None;
+            said.refused = Some(format!(
+                "the command's result was refused: expected a ::baton line of at most {LINE_BYTES} bytes, with a \
+                 result of at most {RESULT_BYTES} bytes, got a longer one; write large output to a file and tell its \
+                 location"
+            ));
+        }
+    }
+
+    fn misread(&self, reason: &str, json: &[u8]) {
         tracing::warn!(reason, "a ::baton line of the command was not understood");
-        let message =
-            format!("a line that begins with ::baton was not understood, and changed nothing: {reason}");
+        let message = format!("a line that begins with ::baton was not understood: {reason}");
         self.log(Level::Warn, "worker", &message, None);
+        let start = &json[..json.len().min(SHOWN_BYTES)];
+        let more = if start.len() < json.len() { "…" } else { "" };
+        let start = printable(String::from_utf8_lossy(start).trim());
+        let mut said = self.said();
+        let misread = said
+            .misread
+            .get_or_insert_with(|| Misread { fault: format!("{reason}: ::baton {start}{more}"), outcome: false });
+        misread.outcome |= !protocol::is_side_remark(json);
     }
 
     fn log(&self, level: Level, source: &str, message: &str, metadata: Option<Payload>) {

@@ -6,7 +6,23 @@ use baton_model::{Level, Payload, limits};
 use serde::Deserialize;
 
 /// What a line of the protocol begins with.
-pub(crate) const PREFIX: &[u8] = b"::baton ";
+const PREFIX: &[u8] = b"::baton";
+
+/// What follows the prefix of a line of the protocol; none for any other line. `::batonic` is another word.
+pub(crate) fn after_prefix(line: &[u8]) -> Option<&[u8]> {
+    let rest = line.strip_prefix(PREFIX)?;
+    (!rest.first().is_some_and(u8::is_ascii_alphanumeric)).then_some(rest)
+}
+
+/// Whether a line that cannot be read tells, as far as can be seen, of nothing but progress or the log: it begins with
+/// such a key, and names none that an outcome has.
+pub(crate) fn is_side_remark(json: &[u8]) -> bool {
+    let text = String::from_utf8_lossy(json);
+    let Some(inner) = text.trim_start().strip_prefix('{') else { return false };
+    let first = inner.trim_start().trim_start_matches(['"', '\'']);
+    let aside = ["prog", "mess", "log"].iter().any(|key| first.starts_with(key));
+    aside && !["\"result\"", "\"location\"", "\"kind\"", "\"fail\""].iter().any(|key| text.contains(key))
+}
 
 /// One line, read. Each part is there if the line has it.
 #[derive(Debug, Default, PartialEq, Deserialize)]
@@ -47,11 +63,14 @@ impl Fail {
     }
 }
 
-/// Reads what follows [`PREFIX`].
+/// Reads what [`after_prefix`] answers.
 ///
 /// # Errors
-/// What is wrong with it, for the log.
+/// What is wrong with it, for the log and the failure.
 pub(crate) fn read(json: &[u8]) -> Result<Line, String> {
+    if !json.first().is_none_or(|byte| matches!(byte, b' ' | b'{')) {
+        return Err("expected a space and a JSON object after ::baton".to_owned());
+    }
     let text = std::str::from_utf8(json).map_err(|_| "expected UTF-8".to_owned())?;
     let line: Line = serde_json::from_str(text).map_err(|error| error.to_string())?;
     if line.progress.is_some_and(|progress| !(0.0..=1.0).contains(&progress)) {
@@ -106,6 +125,24 @@ mod tests {
         let fail = line.fail.unwrap();
         assert_eq!((fail.retryable, fail.retry_after()), (Some(false), Some(Duration::from_millis(1_500))));
         assert_eq!(read(br#"{"result":[1]}"#).unwrap().result.unwrap().as_str(), "[1]");
+    }
+
+    #[test]
+    fn lines_of_the_protocol_are_told_from_others() {
+        assert_eq!(after_prefix(b"::baton {}"), Some(&b" {}"[..]));
+        assert_eq!(after_prefix(b"::baton: {}"), Some(&b": {}"[..]));
+        assert_eq!((after_prefix(b"::batonic"), after_prefix(b" ::baton {}")), (None, None));
+        assert!(read(b": {}").unwrap_err().contains("after ::baton"));
+    }
+
+    #[test]
+    fn only_a_line_of_progress_or_log_is_a_side_remark() {
+        for line in [r#" {"progres": 1}"#, r#" {"log": {"message": 1, "metadata": {}}}"#, " {message: failed}"] {
+            assert!(is_side_remark(line.as_bytes()), "{line}");
+        }
+        for line in [r#" {"progress": 1, "result": }"#, r#" {"reslt": 1}"#, " 7", "", r#" {"fail": "no"}"#] {
+            assert!(!is_side_remark(line.as_bytes()), "{line}");
+        }
     }
 
     #[test]

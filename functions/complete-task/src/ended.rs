@@ -93,6 +93,8 @@ fn log(what: &str, task: &Task, attempt: u32, worker: &WorkerId) {
         attempt,
         worker_id = %worker,
         status = task.head.state.state().as_str(),
+        // The message may tell what belongs to the task's owner alone; it is in the task's history.
+        error_code = task.error.as_ref().and_then(|error| error.code.as_deref()),
         "{what}"
     );
 }

@@ -52,7 +52,10 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
                 "the reaper made its round"
             ),
             Ok(_) => {}
-            Err(error) => tracing::warn!(%error, "the reaper could not make its round and will try again"),
+            Err(error) => tracing::warn!(
+                error = error.report(),
+                "the reaper could not make its round and will try again"
+            ),
         }
     }
 }

@@ -199,7 +199,10 @@ impl From<StoreError> for ApiError {
                 "the task store did not say whether the change was made; send the same request again, which is safe",
             )
             .caused_by(error),
-            StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Internal { .. } => {
+            StoreError::CannotOpen { .. }
+            | StoreError::NewerSchema { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Internal { .. } => {
                 Self::internal().caused_by(error)
             }
         }

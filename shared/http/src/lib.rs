@@ -1,6 +1,6 @@
 //! What every function needs to speak HTTP: the state that handlers share, requests read with all that is wrong in
 //! them, problems as RFC 9457 tells them, and the envelope around every request (its id, its span, its time limit, its
-//! panics). [`serve`] puts a whole router on a socket.
+//! panics). [`serve()`] puts a whole router on a socket.
 
 pub mod app;
 pub mod body;

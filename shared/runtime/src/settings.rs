@@ -223,10 +223,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         "text" => Ok(LogFormat::Text),
         other => Err(Expected::text("auto, json or text", other)),
     });
-    let level = reader.text("log.level", |text| {
-        let expected = "error, warn, info, debug or trace, or by module such as info,baton_http=debug";
-        text.parse::<Targets>().map_err(|_| Expected::text(expected, text))
-    });
+    let level = reader.text("log.level", parse_level);
     let errors = reader.finish();
     match (location, durability, format, level) {
         (Some(location), Some(durability), Some(format), Some(level)) if errors.is_empty() => Ok(Settings {
@@ -264,10 +261,25 @@ fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
 }
 
 fn parse_url(text: &str) -> Result<StoreLocation, Expected> {
+    // What SQLite itself would read as something else than a path: a database in memory, or a URI with options.
+    let special = |path: &str| path.starts_with(':') || path.starts_with("file:") || path.contains('?');
     match text.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() => Ok(StoreLocation::Sqlite(PathBuf::from(path))),
+        Some(path) if !path.is_empty() && !special(path) => Ok(StoreLocation::Sqlite(PathBuf::from(path))),
         _ => Err(Expected::text("sqlite: and the path of the database file, such as sqlite:baton.db", text)),
     }
+}
+
+/// A level, or levels by module. The parser alone would take a misspelt level for the name of a module, and log nothing.
+fn parse_level(text: &str) -> Result<Targets, Expected> {
+    let levels = ["off", "error", "warn", "info", "debug", "trace"];
+    let known =
+        |part: &str| part.contains('=') || levels.contains(&part.trim().to_ascii_lowercase().as_str());
+    let expected = "error, warn, info, debug or trace, or by module such as info,baton_http=debug";
+    let refused = || Expected::text(expected, text);
+    if !text.split(',').all(known) {
+        return Err(refused());
+    }
+    text.parse::<Targets>().map_err(|_| refused())
 }
 
 /// One layer: values by dotted key, each with where it came from.

@@ -62,9 +62,8 @@ impl Inner {
             Some(gate) => Some(gate.lock().await),
             None => None,
         };
-        let (worker, queues, asked) = self.records(claim).await?;
+        let (worker, queues, mut asked) = self.records(claim).await?;
         let directive = self.enter_session(worker, claim).await?;
-        let mut asked = asked;
         if let Some(known) = asked.as_ref().and_then(|asked| asked.known.clone()) {
             match self.replay(claim, &known).await? {
                 Replay::Answer(answer) => return Ok(answer),
@@ -96,15 +95,15 @@ impl Inner {
                 break;
             }
             let wanted = look.due.len();
-            if let Some(asked) = &mut asked {
-                if let Some(standing) = self.plan(claim, asked, &look.due).await? {
-                    look.due.iter().for_each(|(_, entry)| self.put_back(entry));
-                    match self.replay(claim, &standing).await? {
-                        Replay::Answer(answer) => return Ok(answer),
-                        Replay::Void => {
-                            asked.known = Some(standing);
-                            continue;
-                        }
+            if let Some(asked) = &mut asked
+                && let Some(standing) = self.plan(claim, asked, &look.due).await?
+            {
+                look.due.iter().for_each(|(_, entry)| self.put_back(entry));
+                match self.replay(claim, &standing).await? {
+                    Replay::Answer(answer) => return Ok(answer),
+                    Replay::Void => {
+                        asked.known = Some(standing);
+                        continue;
                     }
                 }
             }
@@ -141,7 +140,10 @@ impl Inner {
         if let Some(request) = &claim.request {
             let span = keys::request_span(claim.now);
             wanted.push(keys::request(&claim.worker, request, span));
-            wanted.push(keys::request(&claim.worker, request, span - 1));
+            // Later in a span, the names of the one before are all old enough to be forgotten.
+            if claim.now.as_millis() % keys::REQUEST_SPAN_MS < keys::REQUEST_KEPT_MS {
+                wanted.push(keys::request(&claim.worker, request, span - 1));
+            }
         }
         let (mut worker, mut queues) = (None, Vec::new());
         for item in self.db.get_all(wanted).await? {
@@ -367,7 +369,7 @@ impl Inner {
             request: claim.request.clone(),
         };
         let Ok(Decision::Apply(change)) = decide(&entry.head, &command, claim.now) else { return Ok(None) };
-        match self.write(&entry, &change, claim.now, self.db.draw()).await {
+        match self.write(&entry, &change, claim.now, self.mark(&change)).await {
             Ok(item) => {
                 let after = Stored::read(&item)?;
                 self.changed(&entry, &after, claim.now);

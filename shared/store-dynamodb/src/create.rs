@@ -113,7 +113,7 @@ impl Inner {
         create: &Create,
         spec: &TaskSpec,
     ) -> Result<Result<Accepted, ItemRefusal>, StoreError> {
-        let mark = self.db.draw();
+        let mark = self.mark(&(spec.id, create.now));
         let new = self.new_item(create, spec, mark)?;
         self.write_params(spec, &new).await?;
         let accepted = Accepted { id: spec.id, created_at: create.now, run_after: new.run_after, new: true };
@@ -160,7 +160,7 @@ impl Inner {
                     return Err(StoreError::BatchRefused { refusals });
                 }
             }
-            let mark = self.db.draw();
+            let mark = self.mark(&(create.now, create.tasks.first().map(|spec| spec.id)));
             let mut writes = Vec::new();
             let mut items = Vec::new();
             let mut rings = Vec::new();

@@ -69,6 +69,8 @@ struct Shared {
     /// One request in so many meets a fault; 0 for none.
     one_in: AtomicU64,
     on: AtomicBool,
+    /// Faults that the next requests of an operation are to meet.
+    ordered: Mutex<Vec<(String, Fault)>>,
     injected: Mutex<HashMap<Fault, u64>>,
     /// Answers of the index by their questions.
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
@@ -92,6 +94,7 @@ impl Faults {
             random: Mutex::new(Random::new(seed)),
             one_in: AtomicU64::new(one_in),
             on: AtomicBool::new(true),
+            ordered: Mutex::default(),
             injected: Mutex::default(),
             answers: Mutex::default(),
         };
@@ -106,6 +109,11 @@ impl Faults {
     /// Switches faults on or off.
     pub fn switch(&self, on: bool) {
         self.shared.on.store(on, Ordering::SeqCst);
+    }
+
+    /// Has the next request of an operation, such as `UpdateItem`, meet a fault, whether faults are on or off.
+    pub fn order(&self, operation: &str, fault: Fault) {
+        lock(&self.shared.ordered).push((operation.to_owned(), fault));
     }
 
     /// How often each fault has been met.
@@ -146,6 +154,11 @@ impl HttpConnector for Connector {
 impl Shared {
     /// Draws the fault that a request meets, if any.
     fn draw(&self, operation: &str, body: &[u8]) -> Option<Fault> {
+        let mut ordered = lock(&self.ordered);
+        if let Some(place) = ordered.iter().position(|(wanted, _)| wanted == operation) {
+            return Some(ordered.remove(place).1);
+        }
+        drop(ordered);
         let one_in = self.one_in.load(Ordering::SeqCst);
         if !self.on.load(Ordering::SeqCst) || one_in == 0 {
             return None;

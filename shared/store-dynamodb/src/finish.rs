@@ -37,7 +37,7 @@ impl Inner {
             output: complete.output.digest(),
         };
         let mut before = self.known(id).await?;
-        let mark = self.db.draw();
+        let mark = self.mark(&(&command, complete.now));
         let mut written: Option<Vec<(Text, String)>> = None;
         for _ in 0..ROUNDS {
             let change = match decide(&before.head, &command, complete.now) {

@@ -23,6 +23,9 @@ pub(crate) const LOG_PARTS: u64 = 4;
 /// How long the names of claim requests share a partition.
 pub(crate) const REQUEST_SPAN_MS: i64 = 30 * 60_000;
 
+/// How long the name of a claim request is remembered at least.
+pub(crate) const REQUEST_KEPT_MS: i64 = 15 * 60_000;
+
 /// Over how many partitions the claim requests of one span are spread, by their workers.
 pub(crate) const REQUEST_PARTS: u64 = 4;
 

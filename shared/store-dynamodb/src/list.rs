@@ -78,7 +78,9 @@ impl Descent<'_> {
             let below = lane.below.take()?;
             let range = below.map_or(Range::All, Range::Below);
             let limit = Some(chunk);
-            let query = Query { range, forward: false, limit, ..Query::table(&lane.partition) };
+            // Lists may trail, which halves their cost.
+            let consistent = false;
+            let query = Query { range, forward: false, limit, consistent, ..Query::table(&lane.partition) };
             Some(async move {
                 let page = db.query(&query).await?;
                 lane.below = match page.next {

@@ -84,7 +84,7 @@ impl Inner {
                 (void.key.clone(), void.version + 1, Expression::new().when("vn", "=", n(void.version)))
             }
         };
-        let mark = self.db.draw();
+        let mark = self.mark(&(claim.now, &tasks));
         let mut item = key.clone();
         item.insert("vn".to_owned(), n(version));
         item.insert("pl".to_owned(), list(tasks.iter().map(|(id, attempt)| s(format!("{id}#{attempt}")))));

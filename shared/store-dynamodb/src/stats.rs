@@ -27,6 +27,9 @@ const COUNTS: &str = "C";
 /// The most attributes that one write adds to; an expression may have 4 KB.
 const ADDS: usize = 60;
 
+/// What is added to one attribute: its name, how much, and what to count again if that fails.
+type Add = (String, i64, Pending);
+
 /// What has been counted and not yet written.
 #[derive(Default)]
 pub(crate) struct Pending {
@@ -74,7 +77,7 @@ impl Statistics {
     pub(crate) async fn flush(&self, db: &Db) -> Result<(), StoreError> {
         let _writing = self.writing.lock().await;
         let Pending { counts, durations } = std::mem::take(&mut *self.lock());
-        let mut bundles: BTreeMap<(QueueName, String), Vec<(String, i64, Pending)>> = BTreeMap::new();
+        let mut bundles: BTreeMap<(QueueName, String), Vec<Add>> = BTreeMap::new();
         for ((queue, task_type, state), change) in counts {
             if change != 0 {
                 let attribute = format!("{}:{task_type}", state.code());

@@ -35,6 +35,12 @@ impl Inner {
         keys::by_id(Kind::Task, id.as_bytes(), &id, self.spread)
     }
 
+    /// A mark for a write: drawn, and made of what is written, so that even processes that were given the same seed do
+    /// not take each other's writes for their own.
+    pub(crate) fn mark(&self, of: &impl std::fmt::Debug) -> u64 {
+        self.db.draw() ^ keys::hash(format!("{of:?}").as_bytes())
+    }
+
     /// A task's item as of now, if the task exists.
     pub(crate) async fn find(&self, id: TaskId) -> Result<Option<Stored>, StoreError> {
         let stored = self.db.get(self.task_key(id)).await?.as_ref().map(Stored::read).transpose()?;
@@ -64,7 +70,7 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
         let id = before.head.id;
-        let mark = self.db.draw();
+        let mark = self.mark(&(command, now));
         for _ in 0..ROUNDS {
             let change = match decide(&before.head, command, now) {
                 Err(refusal) => return Err(StoreError::Refused { task: id, refusal }),

@@ -238,7 +238,7 @@ impl Inner {
         Ok(WorkerDetail { worker: stored.worker, active, leases })
     }
 
-    /// The records of all workers, by name.
+    /// The records of all workers, by name; who acts on one reads it again.
     pub(crate) async fn all_workers(&self) -> Result<Vec<StoredWorker>, StoreError> {
         let parts =
             (0..keys::NAME_PARTS).map(|part| self.db.query_whole(Query::table(keys::worker_partition(part))));

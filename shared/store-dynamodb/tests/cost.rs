@@ -25,6 +25,7 @@ use baton_store::{
     Beat, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency, NoDoorbell, PageRequest, Reap, TaskFilter,
     TaskStore,
 };
+use baton_store_dynamodb::aws_sdk_dynamodb;
 use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
 use engine::Engine;
 
@@ -72,7 +73,7 @@ fn units(request: &Request) -> f64 {
 }
 
 struct Bench {
-    _engine: Engine,
+    engine: Engine,
     store: DynamoStore,
     heard: Arc<Heard>,
     ids: u64,
@@ -91,7 +92,7 @@ impl Bench {
         let options = Options { meter: Some(meter), flush_every: None, ..Options::seeded(1) };
         let (client, table) = (engine.client.clone(), engine.table.clone());
         let store = DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap();
-        Self { _engine: engine, store, heard, ids: 0, rows: Vec::new() }
+        Self { engine, store, heard, ids: 0, rows: Vec::new() }
     }
 
     /// A UUIDv7 of the test's time.
@@ -152,6 +153,24 @@ impl Bench {
             generation: GenerationId::from_bytes(self.id()),
             output: Output { result: Some(bytes(result)), ..Output::default() },
         }
+    }
+
+    /// The size of the item whose sort key is an id, by the published rules.
+    async fn size_of(&self, id: &str) -> usize {
+        use aws_sdk_dynamodb::types::AttributeValue;
+        fn size(value: &AttributeValue) -> usize {
+            match value {
+                AttributeValue::S(text) => text.len(),
+                AttributeValue::N(digits) => digits.len().div_ceil(2) + 1,
+                AttributeValue::B(bytes) => bytes.as_ref().len(),
+                AttributeValue::L(list) => 3 + list.iter().map(|one| 1 + size(one)).sum::<usize>(),
+                other => panic!("expected no such attribute: {other:?}"),
+            }
+        }
+        let scan = self.engine.client.scan().table_name(&self.engine.table).into_paginator().items().send();
+        let items: Vec<_> = scan.collect::<Result<_, _>>().await.unwrap();
+        let item = items.iter().find(|item| item["sk"].as_s().unwrap() == id).unwrap();
+        item.iter().map(|(name, value)| name.len() + size(value)).sum()
     }
 
     fn print(&self) {
@@ -230,7 +249,14 @@ async fn a_lifecycle_keeps_to_its_bars() {
     assert!(claimed.write <= 3.0 && claimed.read <= 3.0 && claimed.requests <= 4, "{claimed:?}");
 
     let complete = b.completion(&held, 200);
+    let generation = complete.generation.to_string();
     b.store.complete(complete, None).await.unwrap();
+    // A write unit is a kilobyte, of the larger of the item before and after.
+    for id in [held.head.id.to_string(), generation] {
+        let size = b.size_of(&id).await;
+        println!("the item of {id} has {size} bytes");
+        assert!(size <= 1_024, "{size} bytes");
+    }
     let completed = b.note("complete, 200 B of result, with generation");
     assert!(completed.write <= 6.0 && completed.requests <= 2, "{completed:?}");
 
@@ -313,6 +339,60 @@ async fn a_claim_costs_the_same_however_many_tasks_wait() {
     let cost = waiting_claim(many).await;
     println!("claim with 1,000 waiting: {few:?}\nclaim with {many} waiting: {cost:?}");
     assert_eq!(cost, few);
+}
+
+/// A hundred processes, which know nothing of each other, claim from one queue of 32 shards at the same time.
+#[tokio::test(flavor = "multi_thread")]
+async fn claimers_at_once_hardly_get_in_each_others_way() {
+    const CLAIMERS: u64 = 100;
+    let queue = QueueName::default();
+    let shards = std::collections::BTreeMap::from([(queue, 32)]);
+    let heard = Arc::new(Heard::default());
+    let engine = Engine::start().await;
+    let mut stores = Vec::new();
+    for seed in 0..CLAIMERS {
+        let meter: Arc<dyn Meter> = heard.clone();
+        let (meter, shards) = (Some(meter), shards.clone());
+        let options = Options { meter, shards, flush_every: None, ..Options::seeded(seed * 7_919 + 1) };
+        let (client, table) = (engine.client.clone(), engine.table.clone());
+        stores.push(Arc::new(DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap()));
+    }
+    let waiting = if std::env::var_os("BATON_TEST_LONG").is_some() { 10_000 } else { 2_000 };
+    let mut specs = Bench::open().await;
+    for _ in 0..waiting / 500 {
+        let tasks = (0..500).map(|_| specs.spec(200)).collect();
+        let create = Create { now: at(0), tasks, atomic: false, idempotency: None, by: None };
+        stores[0].create(create).await.unwrap();
+    }
+    let rounds = waiting / CLAIMERS as usize / 2;
+    heard.take();
+    let start = Arc::new(tokio::sync::Barrier::new(stores.len()));
+    let mut running = Vec::new();
+    for (n, store) in stores.into_iter().enumerate() {
+        let start = Arc::clone(&start);
+        running.push(tokio::spawn(async move {
+            let mut taken = 0;
+            for _ in 0..rounds {
+                // All together, as often as they can.
+                start.wait().await;
+                if let ClaimAnswer::Leased(tasks) = store.claim(claim(&format!("worker-{n}"))).await.unwrap()
+                {
+                    taken += tasks.len();
+                }
+            }
+            taken
+        }));
+    }
+    let mut taken = 0;
+    for one in running {
+        taken += one.await.unwrap();
+    }
+    let operations = heard.take().operations;
+    let writes = operations.iter().filter(|one| **one == "UpdateItem").count();
+    let each = writes as f64 / taken as f64;
+    println!("{CLAIMERS} claimers took {taken} tasks with {writes} conditional writes: {each:.3} for each");
+    assert_eq!(taken, rounds * CLAIMERS as usize, "each claim got its task");
+    assert!(each <= 1.3, "{each}");
 }
 
 async fn waiting_claim(waiting: usize) -> Cost {

@@ -1,7 +1,8 @@
 //! Random histories over a connection that fails: whatever is lost, throttled, repeated or old, no acknowledged task is
 //! lost, none is completed twice, and a generation exists if and only if its task is completed.
 //!
-//! A failure names its seed; `BATON_SEED=<number>` replays it, and `BATON_SEEDS=<count>` runs more of them.
+//! A failure names its seed; `BATON_SEED=<number>` draws the same commands and faults again (how they overlap is the
+//! machine's choice), and `BATON_SEEDS=<count>` runs more of them.
 
 #![allow(
     clippy::unwrap_used,
@@ -184,9 +185,7 @@ impl Shared {
                 let output = Output { result: Some(Payload::parse(&result).unwrap()), ..Output::default() };
                 let generation = GenerationId::from_bytes(self.id());
                 let complete = Complete { now, task: id, fence, generation, output };
-                if let Ok(answer) =
-                    self.sent(|| self.store.complete(complete.clone(), None)).await
-                {
+                if let Ok(answer) = self.sent(|| self.store.complete(complete.clone(), None)).await {
                     assert_eq!(answer.generation.id, generation, "the completion's own generation stands");
                     let before = self.completed.lock().unwrap().insert(id, answer.generation);
                     assert!(before.is_none(), "{id} was completed twice");
@@ -276,8 +275,7 @@ impl Shared {
         let ids: std::collections::BTreeSet<_> = listed.iter().map(|task| task.head.id).collect();
         assert!(created.iter().all(|id| ids.contains(id)), "the list lacks a task");
         assert_eq!(ids.len(), listed.len(), "the list has a task twice");
-        let generations =
-            self.pages(|page| self.store.generations(Default::default(), page)).await;
+        let generations = self.pages(|page| self.store.generations(Default::default(), page)).await;
         let of: std::collections::BTreeSet<_> = generations.iter().map(|one| one.task).collect();
         assert_eq!(of.len(), generations.len(), "a task has two generations");
         assert_eq!(of, ids, "a generation for each completed task, and no other");

@@ -20,6 +20,7 @@ mod worker;
 mod writer;
 
 use std::collections::HashSet;
+use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -78,6 +79,8 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     policy: LeasePolicy,
+    /// Held as long as the store is open; declared last, so that it is let go of last.
+    _lock: File,
 }
 
 impl SqliteStore {
@@ -85,13 +88,14 @@ impl SqliteStore {
     /// become claimable.
     ///
     /// # Errors
-    /// [`StoreError::NewerSchema`], [`StoreError::Corrupt`] if the file is not a Baton database, and
-    /// [`StoreError::Unavailable`] if it cannot be opened or is locked.
+    /// [`StoreError::NewerSchema`]; [`StoreError::CannotOpen`] if the file cannot be opened, is not a Baton database, or
+    /// is open in another Baton: one process writes, so that waiting claims are woken and groups are committed whole.
     pub fn open(path: &Path, options: Options, doorbell: Arc<dyn Doorbell>) -> Result<Self, StoreError> {
+        let lock = open::lock(path)?;
         let db = open::for_writing(path, options)?;
         let state = transaction::State { policy: options.policy, queues: HashSet::new() };
         let readers = Readers::open(path, options.readers)?;
-        Ok(Self { writer: Writer::start(db, state, doorbell)?, readers, policy: options.policy })
+        Ok(Self { writer: Writer::start(db, state, doorbell)?, readers, policy: options.policy, _lock: lock })
     }
 }
 

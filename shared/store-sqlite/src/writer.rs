@@ -135,8 +135,19 @@ fn run(
         expected = group.len();
         match commit(db, &mut state, doorbell, &mut group) {
             Ok(()) => group.drain(..).for_each(|job| job.answer()),
+            // Another program holds the file: each command alone would wait as long again.
+            Err(StoreError::Unavailable(cause)) => {
+                tracing::warn!(%cause, commands = group.len(), "the database cannot be written");
+                let cause = cause.to_string();
+                group.drain(..).for_each(|job| job.fail(StoreError::Unavailable(cause.clone().into())));
+            }
             Err(error) => {
-                tracing::warn!(%error, commands = group.len(), "a group commit failed: running its commands singly");
+                let error = error.report();
+                tracing::warn!(
+                    error,
+                    commands = group.len(),
+                    "a group commit failed: running its commands singly"
+                );
                 for mut job in group.drain(..) {
                     match commit(db, &mut state, doorbell, std::slice::from_mut(&mut job)) {
                         Ok(()) => job.answer(),

@@ -93,6 +93,17 @@ pub enum StoreError {
     /// The store did not say whether it committed.
     #[error("the task store did not say whether the change was made; send the same request again")]
     Unknown(#[source] Cause),
+    /// The store cannot be opened.
+    #[error("cannot open {place}: {why}")]
+    CannotOpen {
+        /// Where the store lies.
+        place: String,
+        /// What is in the way, and what to do about it.
+        why: String,
+        /// The cause, if there is one.
+        #[source]
+        cause: Option<Cause>,
+    },
     /// The store was written by a newer version of Baton.
     #[error("the task store has schema version {found}, this program knows up to {known}; use a newer baton")]
     NewerSchema {
@@ -136,7 +147,21 @@ impl StoreError {
             Self::BadCursor | Self::TooLarge { .. } => ErrorKind::Request,
             Self::Busy | Self::StorageFull(_) | Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Unknown(_) => ErrorKind::Unknown,
-            Self::NewerSchema { .. } | Self::Corrupt { .. } | Self::Internal { .. } => ErrorKind::Internal,
+            Self::CannotOpen { .. }
+            | Self::NewerSchema { .. }
+            | Self::Corrupt { .. }
+            | Self::Internal { .. } => ErrorKind::Internal,
         }
+    }
+
+    /// The error with all its causes, for an operator's log.
+    pub fn report(&self) -> String {
+        let mut report = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(inner) = cause {
+            report = format!("{report}: {inner}");
+            cause = inner.source();
+        }
+        report
     }
 }

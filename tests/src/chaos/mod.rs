@@ -1,7 +1,7 @@
 //! Chaos: producers and workers drive a server that is killed at random moments, every request and answer is recorded,
 //! and the record is held against what the store says in the end.
 //!
-//! What is promised, and checked by [`check`]: no acknowledged task is lost; no attempt is given to two workers; no task
+//! What is promised, and checked in the end: no acknowledged task is lost; no attempt is given to two workers; no task
 //! is completed twice; a generation exists if and only if its task is completed, and is the one that was acknowledged,
 //! with the result that its worker sent; histories have no gaps; the counts are right.
 //!

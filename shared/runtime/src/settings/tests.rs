@@ -101,3 +101,22 @@ fn every_key_of_the_defaults_is_documented() {
         }
     }
 }
+
+#[test]
+fn a_misspelt_level_is_refused_instead_of_silencing_the_log() {
+    let error = load(None, &[("BATON_LOG_LEVEL", "infos")], &[]).unwrap_err();
+    assert!(error.contains("log.level: expected error, warn, info, debug or trace"), "{error}");
+    for good in ["info", "INFO", "warn,baton_http=debug", "off"] {
+        assert!(load(None, &[("BATON_LOG_LEVEL", good)], &[]).is_ok(), "{good}");
+    }
+}
+
+#[test]
+fn a_store_that_is_no_file_is_refused() {
+    for wrong in
+        ["sqlite:", "sqlite::memory:", "sqlite:file:x.db", "sqlite:x.db?mode=ro", "x.db", "postgres://x"]
+    {
+        let error = load(None, &[("BATON_STORE_URL", wrong)], &[]).unwrap_err();
+        assert!(error.contains("store.url: expected sqlite: and the path"), "{wrong}: {error}");
+    }
+}

@@ -1,0 +1,244 @@
+//! What is large, what goes wrong once, and what the table must be like.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
+mod engine;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_model::{
+    Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName, Schedule,
+    Task, TaskId, TaskSpec, Timestamp,
+};
+use baton_store::{
+    Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, NoDoorbell, Purge, StoreError, TaskStore,
+};
+use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::faults::{Fault, Faults};
+use baton_store_dynamodb::{DynamoStore, Options, table};
+use engine::Engine;
+
+struct Bench {
+    engine: Engine,
+    store: DynamoStore,
+    faults: Faults,
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
+}
+
+fn id(number: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&(1_800_000_000_000_u64 + number).to_be_bytes()[2..]);
+    bytes[6] = 0x70;
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    bytes[8] = 0x80;
+    bytes
+}
+
+fn text(count: usize) -> Payload {
+    Payload::parse(&format!("\"{}\"", "☂".repeat(count / 3))).unwrap()
+}
+
+fn spec(number: u64, params: Payload) -> TaskSpec {
+    TaskSpec {
+        id: TaskId::from_bytes(id(number)),
+        id_chosen: false,
+        project: ProjectId::default(),
+        queue: QueueName::default(),
+        task_type: "render".parse().unwrap(),
+        priority: Priority::Normal,
+        params,
+        description: None,
+        domain: None,
+        drift_score: None,
+        assigned_by: None,
+        schedule: Schedule::Now,
+        max_attempts: 1_000,
+        timeout: None,
+        backoff: None,
+    }
+}
+
+fn creation(tasks: Vec<TaskSpec>) -> Create {
+    Create { now: at(0), tasks, atomic: false, idempotency: None, by: None }
+}
+
+fn claim(seconds: u64) -> Claim {
+    Claim {
+        now: at(seconds),
+        worker: "w1".parse().unwrap(),
+        session: None,
+        queues: vec![QueueName::default()],
+        types: Vec::new(),
+        max_tasks: 1,
+        cap: 100,
+        capacity: None,
+        terms: LeaseTerms::Heartbeats,
+        request: None,
+    }
+}
+
+fn fence(task: &Task) -> Fence {
+    Fence { attempt: task.head.attempt, worker: "w1".parse().unwrap() }
+}
+
+impl Bench {
+    async fn open() -> Self {
+        let engine = Engine::start().await;
+        let faults = Faults::new(http_client(), 1, 0);
+        let client = local(&engine.endpoint, faults.client());
+        let options = Options { flush_every: None, ..Options::seeded(1) };
+        let store =
+            DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap();
+        Self { engine, store, faults }
+    }
+
+    async fn claimed(&self, seconds: u64) -> Task {
+        match self.store.claim(claim(seconds)).await.unwrap() {
+            ClaimAnswer::Leased(mut tasks) => tasks.remove(0),
+            ClaimAnswer::Nothing(why) => panic!("expected a task, got {why:?}"),
+        }
+    }
+
+    /// How many items the table has.
+    async fn items(&self) -> usize {
+        let scan = self.engine.client.scan().table_name(&self.engine.table).into_paginator().items().send();
+        let items: Vec<_> = scan.collect::<Result<_, _>>().await.unwrap();
+        items.len()
+    }
+}
+
+fn completion(task: &Task, seconds: u64, number: u64, output: Output) -> Complete {
+    let generation = GenerationId::from_bytes(id(number));
+    Complete { now: at(seconds), task: task.head.id, fence: fence(task), generation, output }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_larger_than_an_item_come_back_whole_and_go_with_their_task() {
+    let b = Bench::open().await;
+    let params = text(900_000);
+    b.store.create(creation(vec![spec(1, params.clone())])).await.unwrap();
+    let task = b.claimed(1).await;
+    assert_eq!(task.params, params);
+    let output = Output { result: Some(text(1_000_000)), metadata: Some(text(5_000)), ..Output::default() };
+    b.store.complete(completion(&task, 2, 2, output.clone()), None).await.unwrap();
+    let detail = b.store.task(task.head.id).await.unwrap();
+    assert_eq!(detail.task.params, params);
+    assert_eq!(detail.generation.unwrap().output, output);
+
+    let before = b.items().await;
+    let report =
+        b.store.purge(Purge { keep_finished: Some(Duration::ZERO), ..Purge::at(at(10)) }).await.unwrap();
+    assert_eq!(report.tasks, 1);
+    // The task and its generation, three or four parts of each payload, and one of metadata.
+    assert!(before - b.items().await >= 9);
+    assert!(matches!(b.store.task(task.head.id).await, Err(StoreError::TaskNotFound(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_with_large_failures_reads_back_whole() {
+    let b = Bench::open().await;
+    b.store.create(creation(vec![spec(1, Payload::default())])).await.unwrap();
+    let mut messages = Vec::new();
+    for n in 0..60_u64 {
+        let task = b.claimed(n * 10).await;
+        let size = [20, 900, 16_000][n as usize % 3];
+        let message = format!("{n} {}", "x".repeat(size));
+        messages.push(message.clone());
+        let details = (n == 30).then(|| text(500_000));
+        let failure = Failure { message, code: None, details };
+        let retry_after = Some(Duration::ZERO);
+        let fail = Fail {
+            now: at(n * 10),
+            task: task.head.id,
+            fence: fence(&task),
+            failure,
+            retryable: true,
+            retry_after,
+        };
+        let answer = b.store.fail(fail).await.unwrap();
+        assert_eq!(answer.task.error.unwrap().message, messages[n as usize]);
+    }
+    let detail = b.store.task(TaskId::from_bytes(id(1))).await.unwrap();
+    assert_eq!(detail.history.len(), 121);
+    assert!(detail.history.iter().enumerate().all(|(place, event)| event.seq as usize == place + 1));
+    let told: Vec<_> = detail.history.iter().filter_map(|event| event.detail.error.clone()).collect();
+    assert_eq!(told.iter().map(|failure| failure.message.clone()).collect::<Vec<_>>(), messages);
+    assert_eq!(told[30].details, Some(text(500_000)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_must_stand_as_one_has_a_limit_and_is_told_it() {
+    let b = Bench::open().await;
+    let tasks: Vec<_> = (0..101).map(|n| spec(n, Payload::default())).collect();
+    let refused = b.store.create(Create { atomic: true, ..creation(tasks.clone()) }).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Request);
+    assert!(matches!(refused, StoreError::TooLarge { got: 101, most: 100, .. }), "{refused}");
+    b.store.create(Create { atomic: true, ..creation(tasks[..100].to_vec()) }).await.unwrap();
+    assert!(b.store.task(tasks[99].id).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_was_lost_is_known_again() {
+    let b = Bench::open().await;
+    for (number, fault) in [Fault::LostAnswer, Fault::ServerError, Fault::Twice].into_iter().enumerate() {
+        let number = number as u64 * 10;
+        b.faults.order("PutItem", fault);
+        let answer = b.store.create(creation(vec![spec(number, Payload::default())])).await.unwrap();
+        assert!(answer.items[0].as_ref().unwrap().new, "{fault:?}");
+
+        b.faults.order("UpdateItem", fault);
+        let task = b.claimed(1).await;
+        assert_eq!((task.head.id, task.head.attempt), (TaskId::from_bytes(id(number)), 1));
+
+        b.faults.order("TransactWriteItems", fault);
+        let completion = completion(&task, 2, number + 1, Output::default());
+        assert!(!b.store.complete(completion, None).await.unwrap().repeated, "{fault:?}");
+        assert_eq!(b.store.task(task.head.id).await.unwrap().history.len(), 3);
+    }
+    assert_eq!(b.faults.injected().values().sum::<u64>(), 9, "each fault was met where it was ordered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_told_as_what_it_is() {
+    let b = Bench::open().await;
+    b.store.create(creation(vec![spec(1, Payload::default())])).await.unwrap();
+    for _ in 0..6 {
+        b.faults.order("PutItem", Fault::Throttled);
+    }
+    let error = b.store.create(creation(vec![spec(2, Payload::default())])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(matches!(b.store.task(TaskId::from_bytes(id(2))).await, Err(StoreError::TaskNotFound(_))));
+    for _ in 0..6 {
+        b.faults.order("PutItem", Fault::LostRequest);
+    }
+    let error = b.store.create(creation(vec![spec(3, Payload::default())])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unknown, "{error:?}");
+    b.faults.order("TransactWriteItems", Fault::Conflict);
+    let task = b.claimed(1).await;
+    assert!(!b.store.complete(completion(&task, 2, 4, Output::default()), None).await.unwrap().repeated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_checked_against_what_the_store_needs() {
+    let engine = Engine::start().await;
+    // An engine need not have backups; nothing else may be missing.
+    let findings = table::check(&engine.client, &engine.table).await.unwrap();
+    assert!(findings.iter().all(|one| !one.fatal && one.what.contains("point-in-time")), "{findings:?}");
+    table::create(&engine.client, &engine.table, table::TableOptions::default()).await.unwrap();
+
+    let error = table::check(&engine.client, "no-such-table").await.unwrap_err();
+    assert!(error.to_string().contains("baton table create"), "{error}");
+    let missing =
+        DynamoStore::open(engine.client.clone(), "no-such-table", Options::seeded(1), Arc::new(NoDoorbell))
+            .await;
+    assert_eq!(missing.err().unwrap().kind(), ErrorKind::Internal);
+}

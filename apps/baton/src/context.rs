@@ -21,7 +21,7 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(server: String, server_named: bool, format: Format) -> Self {
-        Self { server, server_named, out: Out::new(format) }
+        Self { server: with_scheme(server), server_named, out: Out::new(format) }
     }
 
     pub(crate) fn client(&self) -> Result<Client, Failure> {
@@ -30,5 +30,34 @@ impl Context {
 
     pub(crate) fn now(&self) -> Timestamp {
         SystemClock.now()
+    }
+}
+
+/// `HOST:PORT` means `http://HOST:PORT`; all else is left to the client to judge.
+fn with_scheme(server: String) -> String {
+    let port = server.rsplit_once(':').filter(|(host, _)| !host.is_empty() && !host.contains('/'));
+    match port.map(|(_, port)| port.trim_end_matches('/').parse::<u16>()) {
+        Some(Ok(_)) => format!("http://{server}"),
+        _ => server,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_go_without_its_scheme() {
+        for (given, meant) in [
+            ("127.0.0.1:7410", "http://127.0.0.1:7410"),
+            ("localhost:7410/", "http://localhost:7410/"),
+            ("[::1]:7410", "http://[::1]:7410"),
+            ("http://127.0.0.1:7410", "http://127.0.0.1:7410"),
+            ("localhost", "localhost"),
+            ("https://x", "https://x"),
+            (":7410", ":7410"),
+        ] {
+            assert_eq!(with_scheme(given.to_owned()), meant);
+        }
     }
 }

@@ -1,10 +1,13 @@
 //! How a command can fail, what is said then, and the exit code.
 
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use baton_api::FieldError;
 use baton_client::ClientError;
 
 use crate::context::Context;
+use crate::words;
 
 /// Why a command did not succeed.
 #[derive(Debug)]
@@ -19,6 +22,8 @@ pub(crate) enum Failure {
     TaskFailed,
     /// A request failed: by its problem, 1, 3 or 4; without an answer, 5.
     Request(Box<ClientError>),
+    /// A request to a server that the program itself had started failed; its log is in this file.
+    Own(Box<ClientError>, PathBuf),
     /// Nobody reads the output any more: 0, as a pipe into `head` is no mistake.
     Unread,
 }
@@ -32,6 +37,24 @@ impl Failure {
         Self::Usage(message.into())
     }
 
+    /// Says of a failed request that it went to a server of the program's own, whose log is in this file.
+    pub(crate) fn of_own_server(self, log: &Path) -> Self {
+        match self {
+            Self::Request(error) => Self::Own(error, log.to_owned()),
+            other => other,
+        }
+    }
+
+    /// Names the fields of a refused request by the flags (`(field, flag)`) that they came from.
+    pub(crate) fn by_flags(mut self, flags: &[(&str, &str)]) -> Self {
+        if let Self::Request(error) = &mut self
+            && let ClientError::Problem(problem) = &mut **error
+        {
+            words::by_flags(problem, flags);
+        }
+        self
+    }
+
     fn code(&self) -> u8 {
         match self {
             Self::Unread => 0,
@@ -39,7 +62,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::TaskFailed => 6,
-            Self::Request(error) => match &**error {
+            Self::Request(error) | Self::Own(error, _) => match &**error {
                 ClientError::Problem(problem) => match problem.status {
                     404 => 3,
                     409 => 4,
@@ -58,28 +81,53 @@ impl Failure {
         match self {
             Self::Unread | Self::TaskFailed => {}
             Self::Failed(message) | Self::Usage(message) | Self::NotFound(message) => out.error(message),
-            Self::Request(error) => match &**error {
-                ClientError::Problem(problem) => {
-                    out.error(&format!("{} ({}): {}", problem.title, problem.code, problem.detail));
-                    for field in &problem.errors {
-                        out.note(&format!("  {field}"));
+            Self::Request(error) => {
+                tell_request(context, error);
+                match &**error {
+                    ClientError::Problem(problem) => {
+                        let id = problem.request_id.as_deref().map(|id| format!(", request {id}"));
+                        let page = format!("{}{}", context.server.trim_end_matches('/'), problem.page);
+                        out.note(&format!("about this error: {page}{}", id.unwrap_or_default()));
                     }
-                    let id = problem.request_id.as_deref().map(|id| format!(", request {id}"));
-                    out.note(&format!(
-                        "about this error: {}{}{}",
-                        context.server.trim_end_matches('/'),
-                        problem.page,
-                        id.unwrap_or_default()
-                    ));
+                    ClientError::Unreachable { .. } => out.note(
+                        "start a server with `baton serve`, or name another with --server or BATON_URL",
+                    ),
+                    _ => {}
                 }
-                ClientError::Unreachable { url, cause, .. } => {
-                    out.error(&format!("no answer from {url}: {cause}"));
-                    out.note("start a server with `baton serve`, or name another with --server or BATON_URL");
-                }
-                other => out.error(&other.to_string()),
-            },
+            }
+            // That server has ended with the program: it explains no error any more.
+            Self::Own(error, log) => {
+                tell_request(context, error);
+                let id = error.problem().and_then(|problem| problem.request_id.as_deref());
+                let id = id.map(|id| format!(" (request {id})")).unwrap_or_default();
+                out.note(&format!(
+                    "it came from a server started for this run{id}; see its log, {}",
+                    log.display()
+                ));
+            }
         }
         ExitCode::from(self.code())
+    }
+}
+
+/// Says what a server answered, or that none did.
+fn tell_request(context: &Context, error: &ClientError) {
+    let out = &context.out;
+    match error {
+        ClientError::Problem(problem) => {
+            let detail = words::for_the_tool(&problem.detail);
+            out.error(&format!("{} ({}): {detail}", problem.title, problem.code));
+            // A single wrong field is told by the detail already.
+            let told = |field: &&FieldError| !problem.detail.contains(&field.to_string());
+            for field in problem.errors.iter().filter(told) {
+                out.note(&format!("  {field}"));
+            }
+        }
+        ClientError::Unreachable { url, cause, .. } => out.error(&format!("no answer from {url}: {cause}")),
+        ClientError::Address { given, .. } if !given.contains("://") => {
+            out.error(&format!("--server (or BATON_URL): expected http://HOST:PORT, got {given:?}"));
+        }
+        other => out.error(&other.to_string()),
     }
 }
 

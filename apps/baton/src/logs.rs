@@ -29,8 +29,8 @@ pub(crate) struct Logs {
     #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
     since: Option<Duration>,
     /// How many lines at most: the newest.
-    #[arg(long, value_name = "N", default_value_t = 100)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
 }
 
 impl Logs {
@@ -47,13 +47,13 @@ impl Logs {
             from: self.since.map(|since| context.now().minus(since)),
             ..LogQuery::default()
         };
-        let mut lines = newest(&client, query, self.limit).await?;
+        let mut lines = newest(&client, query, self.limit as usize).await?;
         lines.reverse();
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": lines }));
         }
         if lines.is_empty() {
-            context.out.note("no log lines fit");
+            context.out.note("no log lines fit; new ones come with a worker's next heartbeat");
         }
         for line in lines {
             let about = line.task_id.map(|task| format!(" {task}")).unwrap_or_default();

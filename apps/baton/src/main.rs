@@ -15,6 +15,7 @@ mod serve;
 mod stats;
 mod task;
 mod text;
+mod words;
 mod worker;
 mod worker_run;
 
@@ -30,11 +31,11 @@ use crate::out::Format;
 
 const EXAMPLES: &str = "\
 Examples:
-  baton serve                                        a server on 127.0.0.1:7410, tasks in ./baton.db
+  baton example                      all of it at once, with pictures
+  baton serve                        on 127.0.0.1:7410, tasks in ./baton.db
+  baton worker run -- ./resize.sh    runs ./resize.sh for each task
   baton task create --type resize --params '{\"id\": 7}'
-  baton worker run --queue default -- ./resize.sh    runs ./resize.sh for each task
   baton task list --status failed --since 1h
-  baton example                                      all of it at once, with pictures to look at
 
 Exit codes:
   0  done
@@ -51,7 +52,7 @@ Data goes to stdout, all else to stderr. NO_COLOR=1 turns colours off.";
 #[derive(Parser)]
 #[command(name = "baton", version, after_help = EXAMPLES, max_term_width = 100)]
 struct Cli {
-    /// The server's address.
+    /// The server's address; http:// may be left out.
     #[arg(
         long,
         global = true,
@@ -98,6 +99,21 @@ enum Command {
     Guard,
 }
 
+impl Command {
+    /// Refuses --server where it would say nothing.
+    fn refuse_server(&self, named: bool) -> Result<(), Failure> {
+        match self {
+            Self::Serve(_) if named => Err(Failure::usage(
+                "`baton serve` takes no --server, which names a server to ask; --listen says where to listen",
+            )),
+            Self::Example(_) if named => {
+                Err(Failure::usage("`baton example` takes no --server: it starts a server of its own"))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
@@ -106,7 +122,8 @@ fn main() -> ExitCode {
     };
     let server_named = matches.value_source("server") == Some(ValueSource::CommandLine);
     let context = Context::new(cli.server, server_named, cli.output);
-    match run(cli.command, &context) {
+    let done = cli.command.refuse_server(server_named).and_then(|()| run(cli.command, &context));
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => failure.tell(&context),
     }

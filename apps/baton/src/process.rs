@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs::File;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
@@ -133,4 +133,49 @@ pub(crate) struct Memory {
     pub(crate) resident_bytes: u64,
     /// At most, so far.
     pub(crate) peak_bytes: u64,
+}
+
+/// How the user may call this program from where they are: by its name if that is on the path, through cargo if cargo
+/// has started it, else by its file.
+pub(crate) fn own_name() -> String {
+    let Ok(myself) = std::env::current_exe().and_then(|file| file.canonicalize()) else {
+        return "baton".to_owned();
+    };
+    let is_myself = |file: PathBuf| file.canonicalize().is_ok_and(|file| file == myself);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    if std::env::split_paths(&path).any(|folder| is_myself(folder.join("baton"))) {
+        return "baton".to_owned();
+    }
+    // cargo tells the programs that it runs where it lies itself.
+    if std::env::var_os("CARGO").is_some() {
+        let release = myself.parent().is_some_and(|folder| folder.ends_with("release"));
+        return if release { "cargo run --release --" } else { "cargo run --" }.to_owned();
+    }
+    let here = std::env::current_dir().and_then(|folder| folder.canonicalize()).ok();
+    let shown = match here.as_deref().and_then(|here| myself.strip_prefix(here).ok()) {
+        Some(below) => Path::new(".").join(below),
+        None => myself,
+    };
+    quoted(&shown.to_string_lossy())
+}
+
+/// A word as a shell takes it.
+pub(crate) fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-:+=@%,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', "'\\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted("sqlite:a/baton.db"), "sqlite:a/baton.db");
+        assert_eq!(quoted("my folder"), "'my folder'");
+        assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
 }

@@ -1,5 +1,6 @@
 //! `baton queue`.
 
+use baton_api::ProblemCode;
 use baton_api::answer::QueueView;
 use baton_api::request::ActionRequest;
 use baton_model::{Label, QueueName};
@@ -53,7 +54,13 @@ impl Queue {
                 table(context, &queues)
             }
             Self::Pause(change) => {
+                let known = client.queue(&change.queue).await;
+                let new = known.is_err_and(|error| error.code() == Some(ProblemCode::QueueNotFound));
                 let queue = client.pause_queue(&change.queue, &change.action()).await?;
+                if new {
+                    let name = &change.queue;
+                    context.out.note(&format!("queue {name} is new: it has held no task; check its name"));
+                }
                 told(context, &queue, "paused: it gives out no task; resume it with `baton queue resume`")
             }
             Self::Resume(change) => {

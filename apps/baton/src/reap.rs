@@ -9,11 +9,10 @@ use crate::exit::Failure;
 use crate::out::Rows;
 
 #[derive(Args)]
-#[command(
-    after_help = "The server does this by itself, every few seconds (setting reaper.interval_seconds). A task is \
-taken back only if its lease is lost: its worker missed its heartbeats, started anew or forgot the task, or the time of \
-the task or its lease is up."
-)]
+#[command(after_help = "The server does this by itself, every few seconds (setting
+reaper.interval_seconds). A task is taken back only if its lease is lost: its
+worker missed its heartbeats, started anew or forgot the task, or the time of
+the task or its lease is up.")]
 pub(crate) struct Reap {
     /// Only tasks of this worker.
     #[arg(long, value_name = "ID")]
@@ -22,14 +21,15 @@ pub(crate) struct Reap {
     #[arg(long)]
     queue: Option<QueueName>,
     /// How many at most.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     limit: Option<u32>,
 }
 
 impl Reap {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let request = ReapRequest { worker_id: self.worker, queue: self.queue, limit: self.limit };
-        let report = context.client()?.reap(&request).await?;
+        let report = context.client()?.reap(&request).await;
+        let report = report.map_err(|error| Failure::from(error).by_flags(&[("limit", "--limit")]))?;
         if context.out.is_json() {
             return context.out.json(&report);
         }

@@ -17,10 +17,11 @@ use crate::exit::Failure;
 #[command(after_help = "Examples:
   baton serve
   baton serve --listen 127.0.0.1:8000 --store sqlite:/var/lib/baton/baton.db
-  baton serve -o json                prints one line of JSON on stdout once it is ready: {\"url\": …, \"pid\": …}
+  baton serve -o json    prints its url and pid once it is ready
 
-Settings come from the defaults, the file of --config, the environment (BATON_SERVER_LISTEN, BATON_LOG_LEVEL and so on)
-and these flags; the last that names one wins. SIGTERM or Ctrl-C: answers what it has accepted, then ends.")]
+Settings come from the defaults, the file of --config, the environment
+(BATON_SERVER_LISTEN, BATON_LOG_LEVEL and so on) and these flags; the last
+that names one wins. SIGTERM or Ctrl-C: answers what it has accepted, ends.")]
 pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS")]
@@ -76,7 +77,7 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let store = open(path, settings, &doorbell)?;
     let running = Server::start(settings, Arc::new(store), doorbell, clock, ids)
         .await
-        .map_err(|error| Failure::failed(error.to_string()))?;
+        .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
 
     let url = format!("http://{}", running.addr());
     if context.out.is_json() {

@@ -11,6 +11,7 @@ use baton_runtime::{RandomIds, SystemClock, telemetry};
 use baton_worker::{Stop, Summary, WorkerError, WorkerOptions};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::time::Instant;
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -20,11 +21,13 @@ use crate::text;
 #[derive(Args)]
 #[command(after_help = "Examples:
   baton worker run -- ./resize.sh
-  baton worker run --queue images,thumbs --concurrency 4 --id gpu-7 -- python3 render.py
+  baton worker run --queue images,thumbs --concurrency 4 -- python3 render.py
 
-The command gets the task as one line of JSON on stdin, and BATON_TASK_ID, BATON_TASK_TYPE, BATON_QUEUE,
-BATON_ATTEMPT, BATON_WORKER_ID, BATON_URL and BATON_PARAMS (unless larger than 100 KiB) in its environment.
-What it prints is the result; what it prints to stderr goes to the log, and is the error if it fails.
+The command gets the task as one line of JSON on stdin, and in its
+environment BATON_TASK_ID, BATON_TASK_TYPE, BATON_QUEUE, BATON_ATTEMPT,
+BATON_WORKER_ID, BATON_URL and BATON_PARAMS (unless larger than 100 KiB).
+What it prints is the result; what it prints to stderr goes to the log, and
+is the error if it fails.
 
   exit code 0    done
   exit code 65   failed, and another attempt would not help
@@ -34,13 +37,17 @@ What it prints is the result; what it prints to stderr goes to the log, and is t
 Lines on its stdout that begin with ::baton say more:
   ::baton {\"progress\": 0.5, \"message\": \"half way\"}
   ::baton {\"result\": {\"pages\": 12}}
-  ::baton {\"location\": \"/out/7.png\", \"kind\": \"image/png\", \"metadata\": {\"width\": 320}}
+  ::baton {\"location\": \"/7.png\", \"kind\": \"image/png\", \"metadata\": {\"w\": 9}}
   ::baton {\"log\": {\"level\": \"warn\", \"message\": \"slow disk\"}}
-  ::baton {\"fail\": {\"message\": \"no such page\", \"code\": \"no_page\", \"retryable\": false}}
+  ::baton {\"fail\": {\"message\": \"no page\", \"code\": \"gone\", \"retryable\": false}}
+If such a line cannot be read and no other tells the result, the attempt
+fails with code protocol_error; a result of over 1 MiB fails the task with
+code result_refused.
 
-SIGTERM or Ctrl-C: claims no more, finishes what runs, ends. Once more: ends what runs, gives it back, ends.
-A command, with all that it has started, is ended by SIGTERM and 5 s later by SIGKILL, when its task is
-cancelled, its lease is lost, or its time is up.")]
+SIGTERM or Ctrl-C: claims no more, finishes what runs, ends.
+Once more (a SIGTERM at least 1 s later): ends what runs, gives it back, ends.
+A command, with all that it has started, is ended by SIGTERM and 5 s later by
+SIGKILL, when its task is cancelled, its lease is lost, or its time is up.")]
 pub(crate) struct Run {
     /// The queues to take from; several with commas.
     #[arg(long, value_delimiter = ',', default_value = "default")]
@@ -110,15 +117,25 @@ impl Run {
     }
 }
 
+/// SIGTERMs less than this apart are one: `timeout` and process supervisors signal a program and then its group.
+const ONE_SIGNAL: Duration = Duration::from_secs(1);
+
 /// SIGTERM and SIGINT: the first drains, the second stops.
 fn hear_signals(stop: Stop) -> Result<impl Future<Output = ()>, Failure> {
     let wrong = |error| Failure::failed(format!("cannot listen for signals: {error}"));
     let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
     Ok(async move {
-        for stopping in std::iter::once(false).chain(std::iter::repeat(true)) {
+        let mut terminated: Option<Instant> = None;
+        let mut stopping = false;
+        loop {
             tokio::select! {
-                _ = terminate.recv() => {}
+                _ = terminate.recv() => {
+                    if terminated.is_some_and(|before| before.elapsed() < ONE_SIGNAL) {
+                        continue;
+                    }
+                    terminated = Some(Instant::now());
+                }
                 _ = interrupt.recv() => {}
             }
             if stopping {
@@ -127,6 +144,7 @@ fn hear_signals(stop: Stop) -> Result<impl Future<Output = ()>, Failure> {
             } else {
                 tracing::info!("draining: no more claims, what runs is finished; once more to stop at once");
                 stop.drain();
+                stopping = true;
             }
         }
     })

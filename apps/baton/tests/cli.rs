@@ -44,6 +44,30 @@ fn help_has_examples_and_the_exit_codes() {
 }
 
 #[test]
+fn what_help_adds_to_the_flags_fits_in_78_columns() {
+    for command_line in [
+        &[][..],
+        &["serve"],
+        &["task", "create"],
+        &["task", "list"],
+        &["task", "watch"],
+        &["worker", "run"],
+        &["logs"],
+        &["reap"],
+        &["bench"],
+        &["example"],
+    ] {
+        let mut command = tool();
+        command.args(command_line).arg("--help");
+        let help = stdout(&run(command, 0));
+        let after = help.split("Print help").nth(1).unwrap();
+        for line in after.lines().skip(1) {
+            assert!(line.chars().count() <= 78 || line.contains("Print version"), "{command_line:?}: {line}");
+        }
+    }
+}
+
+#[test]
 fn a_wrong_command_line_is_2() {
     for wrong in [
         &["task", "frobnicate"][..],
@@ -56,6 +80,10 @@ fn a_wrong_command_line_is_2() {
         &["task", "show", "not-an-id"],
         &["worker", "run", "--queue", "q"],
         &["stats", "--server", "localhost"],
+        &["serve", "--server", "http://127.0.0.1:7410"],
+        &["example", "--server", "http://127.0.0.1:7410"],
+        &["task", "list", "--limit", "0"],
+        &["logs", "--limit", "0"],
     ] {
         let mut command = tool();
         command.args(wrong);
@@ -139,9 +167,35 @@ fn a_refused_request_tells_each_wrong_field_on_a_line_of_its_own() {
     let output = run(command, 1);
     let error = stderr(&output);
     assert!(error.starts_with("error: Some fields do not fit (invalid_fields)"), "{error}");
-    assert!(error.contains("\n  max_attempts: expected a whole number from 1 to 1000, got 0\n"), "{error}");
-    assert!(error.contains("\n  timeout_seconds: expected "), "{error}");
+    assert!(error.contains("\n  --max-attempts: expected a whole number from 1 to 1000, got 0\n"), "{error}");
+    assert!(error.contains("\n  --timeout: expected "), "{error}");
     assert!(error.contains("/errors/invalid_fields, request "), "{error}");
+}
+
+#[test]
+fn a_single_wrong_field_is_told_once_by_its_flag_and_unknown_names_lead_to_a_command() {
+    let world = World::new(QUICK);
+    let output = run(world.command(&["task", "create", "--type", "a", "--timeout", "60d"]), 1);
+    let error = stderr(&output);
+    assert_eq!(error.matches("--timeout: expected").count(), 1, "{error}");
+    assert!(!error.contains("timeout_seconds"), "{error}");
+    let output = run(world.command(&["worker", "show", "nobody"]), 3);
+    assert!(stderr(&output).contains("`baton worker list`"), "{}", stderr(&output));
+}
+
+#[test]
+fn talk_on_stderr_says_what_is_meant() {
+    let world = World::new(QUICK);
+    let talk = |arguments: &[&str]| stderr(&run(world.command(arguments), 0));
+    let told = talk(&["queue", "pause", "nosuch"]);
+    assert!(told.contains("queue nosuch is new"), "{told}");
+    world.create(&["--queue", "known"]);
+    let told = talk(&["queue", "pause", "known"]);
+    assert!(!told.contains("is new"), "{told}");
+    assert!(talk(&["logs"]).contains("next heartbeat"));
+    // An address without its scheme is taken as HTTP.
+    let address = world.url.strip_prefix("http://").unwrap();
+    run(world.command(&["stats", "--server", address]), 0);
 }
 
 #[test]

@@ -5,7 +5,7 @@ mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
-use support::{PATIENT, QUICK, World, alive, events, pids, until};
+use support::{PATIENT, QUICK, SLOW_REAPER, World, alive, events, pids, told, until};
 
 #[test]
 fn plain_output_is_the_result_and_the_task_comes_in_on_stdin_and_in_the_environment() {
@@ -139,12 +139,18 @@ fn cancelling_ends_the_command_with_all_that_it_started_even_what_ignores_sigter
 
 #[test]
 fn an_attempt_that_runs_past_its_time_is_ended_and_failed() {
-    let world = World::new(QUICK);
+    let world = World::new(SLOW_REAPER);
     let _worker = world.worker("echo still here >&2; sleep 300 & echo $$ $! > pids; wait");
     let id = world.create(&["--timeout", "500ms", "--max-attempts", "1"]);
     let pids = pids(&world.path("pids"), 2);
     let detail = world.becomes(&id, "failed");
-    assert_eq!(detail["task"]["error"]["code"], "timed_out");
+    let error = &detail["task"]["error"];
+    assert_eq!(error["code"], "timed_out");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("past its timeout of 0.5 s") && message.ends_with("\nstill here"), "{message}");
+    // The history tells it too, and not only the command's last words.
+    let history = world.command(&["task", "history", &id]).env("COLUMNS", "200").output().unwrap();
+    assert!(told(&history).contains("past its timeout"), "{}", told(&history));
     until("all processes are gone", || pids.iter().all(|pid| !alive(*pid)).then_some(()));
 }
 
@@ -172,6 +178,10 @@ fn a_second_signal_ends_the_commands_and_gives_their_tasks_back() {
     let pids = pids(&world.path("pids"), 1);
     worker.signal(Signal::SIGTERM);
     until("the worker drains", || world.worker_log().contains("draining").then_some(()));
+    // `timeout` signals its command, and then the group that the command is in.
+    worker.signal(Signal::SIGTERM);
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    assert!(alive(pids[0]), "SIGTERM twice at once is one");
     worker.signal(Signal::SIGTERM);
     assert!(worker.wait().success());
     assert!(!alive(pids[0]));
@@ -273,8 +283,8 @@ fn several_tasks_run_at_once_and_no_more_than_that() {
 fn large_params_come_by_stdin_alone_and_a_result_that_is_too_large_fails_the_task() {
     let world = World::new(QUICK);
     let _worker = world.worker(
-        r#"if [ "$BATON_TASK_TYPE" = big ]; then
-             printf '::baton {"result": "'; head -c 1060000 /dev/zero | tr '\0' x; echo '"}'; exit 0
+        r#"if [ "$BATON_TASK_TYPE" != test ]; then
+             printf '::baton {"result": "'; head -c $BATON_PARAMS /dev/zero | tr '\0' x; echo '"}'; exit 0
            fi
            echo "{\"in_environment\": ${#BATON_PARAMS}, \"on_stdin\": $(wc -c)}""#,
     );
@@ -285,10 +295,35 @@ fn large_params_come_by_stdin_alone_and_a_result_that_is_too_large_fails_the_tas
     assert_eq!(result["in_environment"], 0);
     assert!(result["on_stdin"].as_u64().unwrap() > 200_000, "{result}");
 
-    let id = world.json(&["task", "create", "--type", "big"])["id"].as_str().unwrap().to_owned();
-    let error = world.becomes(&id, "failed")["task"]["error"].clone();
-    assert_eq!(error["code"], "result_refused", "{error}");
-    assert!(error["message"].as_str().unwrap().contains("1048576 bytes"), "{error}");
+    // More than the server takes, and more than the worker reads as one line.
+    for bytes in ["1060000", "2000000"] {
+        let created = world.json(&["task", "create", "--type", "big", "--params", bytes]);
+        let detail = world.becomes(created["id"].as_str().unwrap(), "failed");
+        let error = &detail["task"]["error"];
+        assert_eq!(error["code"], "result_refused", "{error}");
+        assert!(error["message"].as_str().unwrap().contains("1048576 bytes"), "{error}");
+        assert_eq!(detail["task"]["attempts_used"], 1);
+    }
+}
+
+#[test]
+fn a_protocol_line_that_cannot_be_read_fails_the_attempt_unless_the_result_came_otherwise() {
+    let world = World::new(QUICK);
+    let _worker = world.worker(
+        r#"case $BATON_PARAMS in
+             1) echo "::baton {'result': 7}"; echo done;;
+             2) echo '::baton {"progres": 1}'; echo 7;;
+             3) echo '::baton {"result": 7'; echo '::baton {"result": 8}';;
+           esac"#,
+    );
+    let create = |params: &str| world.create(&["--max-attempts", "1", "--params", params]);
+    let (lost, plain, told) = (create("1"), create("2"), create("3"));
+    let error = world.becomes(&lost, "failed")["task"]["error"].clone();
+    assert_eq!(error["code"], "protocol_error", "{error}");
+    let message = error["message"].as_str().unwrap();
+    assert!(message.contains("line 1 column 3: ::baton {'result': 7}"), "{message}");
+    assert_eq!(world.becomes(&plain, "completed")["generation"]["result"], 7);
+    assert_eq!(world.becomes(&told, "completed")["generation"]["result"], 8);
 }
 
 #[test]
@@ -305,7 +340,7 @@ fn what_a_command_leaves_running_is_ended_with_it() {
 #[test]
 fn every_log_line_about_a_task_names_it_in_full() {
     let world = World::new(QUICK);
-    let mut worker = world.worker("exit 3");
+    let mut worker = world.worker("echo first line >&2; echo no such page >&2; exit 3");
     let id = world.create(&["--max-attempts", "1", "--domain", "books"]);
     world.becomes(&id, "failed");
     worker.signal(Signal::SIGTERM);
@@ -315,6 +350,11 @@ fn every_log_line_about_a_task_names_it_in_full() {
         log.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
     let about: Vec<_> = lines.iter().filter(|line| line["task_id"] == id).collect();
     assert!(about.len() >= 2, "{log}");
+    let failed = about.iter().find(|line| line["message"] == "failed");
+    let failed = failed.unwrap_or_else(|| panic!("{log}")).to_string();
+    assert!(failed.contains("exit_3") && failed.contains("no such page"), "{failed}");
+    let history = world.command(&["task", "history", &id]).env("COLUMNS", "200").output().unwrap();
+    assert!(told(&history).contains("no such page"), "{}", told(&history));
     for line in about {
         for field in ["task_type", "queue", "domain", "attempt", "worker_id"] {
             assert!(line.get(field).is_some(), "{field} is missing in {line}");

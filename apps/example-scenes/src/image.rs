@@ -41,6 +41,14 @@ pub enum ImageError {
     },
 }
 
+/// What the name of a picture ends with while it is being written.
+const HALF: &str = ".tmp";
+
+/// Whether a file of this name holds a picture that is still being written, or whose writer was killed over it.
+pub fn is_half_written(name: &str) -> bool {
+    name.starts_with('.') && name.ends_with(HALF) && name.contains(".png.")
+}
+
 impl Image {
     /// Writes the picture to `path` as PNG, replacing what is there.
     ///
@@ -48,13 +56,14 @@ impl Image {
     /// a reader sees the old picture or the new one, also if two workers write it at once or one is killed.
     ///
     /// # Errors
-    /// [`ImageError`] when the pixels do not make a picture, or the system refuses a write; nothing is left behind.
+    /// [`ImageError`] when the pixels do not make a picture, or the system refuses a write; nothing is left behind. Only
+    /// a process that is killed leaves its hidden file, which [`is_half_written`] recognises.
     pub fn write_png(&self, path: &Path) -> Result<(), ImageError> {
         // Another process may write the same picture: the process's id and a count keep the names apart.
         static WRITES: AtomicU64 = AtomicU64::new(0);
         let count = WRITES.fetch_add(1, Ordering::Relaxed);
         let name = path.file_name().unwrap_or_default().to_string_lossy();
-        let half = path.with_file_name(format!(".{name}.{}.{count}.tmp", std::process::id()));
+        let half = path.with_file_name(format!(".{name}.{}.{count}{HALF}", std::process::id()));
 
         let written =
             self.encode(&half).and_then(|()| Ok(fs::rename(&half, path)?)).map_err(|error| match error {

@@ -19,7 +19,7 @@ mod render;
 mod scene;
 mod vector;
 
-pub use image::{Image, ImageError};
+pub use image::{Image, ImageError, is_half_written};
 pub use render::render;
 pub use scene::{Scene, SceneError};
 

@@ -246,8 +246,14 @@ async fn answered(shared: &Arc<Shared>, answer: Answer, told: &Told) -> Option<T
         }
         Answer::Failed(answer) => {
             shared.count(|counts| counts.failed += 1);
-            let (code, message) = told.cause();
-            tracing::warn!(status = answer.status.as_str(), attempts_used = answer.attempts_used, code, message, "failed");
+            let (code, error) = told.cause();
+            tracing::warn!(
+                status = answer.status.as_str(),
+                attempts_used = answer.attempts_used,
+                code,
+                error,
+                "failed"
+            );
             None
         }
         Answer::Released(answer) => {

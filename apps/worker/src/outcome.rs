@@ -249,7 +249,8 @@ mod tests {
             said.plain.push(b"7");
             assert_eq!(code_of(said).as_deref(), code);
         }
-        let refused = Said { refused: Some("too long".to_owned()), location: Some("/7".to_owned()), ..misread(true) };
+        let refused =
+            Said { refused: Some("too long".to_owned()), location: Some("/7".to_owned()), ..misread(true) };
         assert_eq!(code_of(refused).as_deref(), Some("result_refused"));
     }
 

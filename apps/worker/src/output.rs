@@ -153,9 +153,7 @@ impl Listener {
         self.misread(&reason, json);
         // Progress and log lines are short: what is this long was to be kept.
         if !protocol::is_side_remark(json) {
-            let mut said = self.said();
-            said.result = None;
-            said.refused = Some(format!(
+            self.said().refused = Some(format!(
                 "the command's result was refused: expected a ::baton line of at most {LINE_BYTES} bytes, with a \
                  result of at most {RESULT_BYTES} bytes, got a longer one; write large output to a file and tell its \
                  location"
@@ -171,9 +169,10 @@ impl Listener {
         let more = if start.len() < json.len() { "…" } else { "" };
         let start = printable(String::from_utf8_lossy(start).trim());
         let mut said = self.said();
-        let misread = said
-            .misread
-            .get_or_insert_with(|| Misread { fault: format!("{reason}: ::baton {start}{more}"), outcome: false });
+        let misread = said.misread.get_or_insert_with(|| Misread {
+            fault: format!("{reason}: ::baton {start}{more}"),
+            outcome: false,
+        });
         misread.outcome |= !protocol::is_side_remark(json);
     }
 

@@ -137,7 +137,9 @@ mod tests {
 
     #[test]
     fn only_a_line_of_progress_or_log_is_a_side_remark() {
-        for line in [r#" {"progres": 1}"#, r#" {"log": {"message": 1, "metadata": {}}}"#, " {message: failed}"] {
+        for line in
+            [r#" {"progres": 1}"#, r#" {"log": {"message": 1, "metadata": {}}}"#, " {message: failed}"]
+        {
             assert!(is_side_remark(line.as_bytes()), "{line}");
         }
         for line in [r#" {"progress": 1, "result": }"#, r#" {"reslt": 1}"#, " 7", "", r#" {"fail": "no"}"#] {
@@ -149,8 +151,8 @@ mod tests {
     fn what_does_not_fit_is_refused_with_a_reason() {
         for (line, reason) in [
             (&b"{"[..], "EOF"),
-            (b"[]", "invalid"),
-            (b"\xff", "UTF-8"),
+            (b" []", "invalid"),
+            (b" \xff", "UTF-8"),
             (br#"{"progres":1}"#, "unknown field `progres`"),
             (br#"{"progress":1.5}"#, "from 0 to 1"),
             (br#"{"progress":"x"}"#, "invalid type"),

@@ -26,10 +26,10 @@ const WARM_UP: Duration = Duration::from_secs(2);
 
 #[derive(Args)]
 #[command(after_help = "Examples:
-  baton bench                                       its own server, on a database in the temporary folder
+  baton bench                                   on its own server
   baton bench --fused --duration 20s
   baton bench --only backlog --backlog 1000,1000000
-  baton bench --server http://127.0.0.1:7410        a server that runs (leaves its tasks there)
+  baton bench --server http://127.0.0.1:7410    on one that runs
 
 Phases:
   ceiling    GET /livez: what HTTP alone allows
@@ -37,10 +37,12 @@ Phases:
   claim      claim and complete, of what was created before
   lifecycle  create, claim and complete, by each client in turn
   fused      the same with two requests: complete carries the next claim
-  backlog    claim, complete and create while a backlog of this many tasks waits
+  backlog    claim, complete and create while this many other tasks wait
 
-The ratio says how near a lifecycle comes to three no-op requests: lifecycles/s divided by a third of the ceiling.
-Clients and server share this machine's cores. The server logs warnings only, unless BATON_LOG_LEVEL says otherwise.")]
+The ratio says how near a lifecycle comes to three no-op requests:
+lifecycles/s divided by a third of the ceiling. Clients and server share this
+machine's cores. The server logs warnings only, unless BATON_LOG_LEVEL says
+otherwise.")]
 pub(crate) struct Bench {
     /// Virtual clients, each with a connection of its own.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=10_000))]

@@ -38,8 +38,7 @@ pub(crate) struct Killed {
 
 impl Fleet {
     pub(crate) async fn start(places: &Places) -> Result<Self, Failure> {
-        let server =
-            ServerProcess::start(&places.database, &SETTINGS, &places.root.join("server.log")).await?;
+        let server = ServerProcess::start(&places.database, &SETTINGS, &places.server_log()).await?;
         let client = Client::new(&server.url)?;
         Ok(Self { server, workers: Vec::new(), client })
     }

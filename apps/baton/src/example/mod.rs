@@ -3,13 +3,14 @@
 mod fleet;
 mod story;
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_api::answer::TaskDetailView;
 use baton_api::request::CreateTask;
 use baton_client::Client;
-use baton_example_scenes::{BROKEN_SCENE, SCENES};
+use baton_example_scenes::{BROKEN_SCENE, SCENES, is_half_written};
 use baton_model::{Backoff, Payload, State, TaskId};
 use clap::Args;
 use serde_json::json;
@@ -30,10 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(90);
 const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Args)]
-#[command(
-    after_help = "Writes into ./baton-example: the scenes, the pictures, the database, the logs of server and \
-workers. It can be run again and again."
-)]
+#[command(after_help = "Writes into ./baton-example: the scenes, the pictures, the database, the
+logs of server and workers. It can be run again and again, each time on a
+fresh database.")]
 pub(crate) struct Example {
     /// Render the scenes (*.json) of this folder instead of the built-in ones.
     #[arg(long, value_name = "FOLDER")]
@@ -62,9 +62,15 @@ pub(crate) struct Job {
 impl Example {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let begun = Instant::now();
-        let places = Places::new(&self.dir)?;
-        let scenes = self.scenes(&places)?;
         let out = &context.out;
+        let places = Places::new(&self.dir)?;
+        if places.start_afresh()? {
+            out.note(&format!(
+                "{} of an earlier run is removed: each run starts afresh",
+                places.database.display()
+            ));
+        }
+        let scenes = self.scenes(&places)?;
         out.note(&format!("1. {} scenes are in {}", scenes.len(), scenes.folder.display()));
 
         let mut fleet = Fleet::start(&places).await?;
@@ -73,28 +79,11 @@ impl Example {
             fleet.url(),
             places.database.display()
         ));
-        let jobs = create(&fleet.client, &scenes, &places).await?;
-        out.note(&format!("3. {} tasks are created, one for each scene", jobs.len()));
-        fleet.hire(&places)?;
-        out.note("4. two worker processes render them: painter-1 and painter-2");
-
-        let killed = kill_one(&mut fleet, &jobs).await?;
-        match &killed {
-            Some(killed) => out.note(&format!(
-                "5. {} is killed (kill -9) while it renders {}; nobody tells the server",
-                killed.worker, killed.scene
-            )),
-            None => out.note("5. too few tasks to kill a worker over"),
-        }
-        let ended = all_ended(&fleet.client, &jobs).await?;
-        out.note(&format!(
-            "6. all tasks have ended, {:.1} s after the start\n",
-            begun.elapsed().as_secs_f64()
-        ));
-
-        let told = story::tell(context, &fleet.client, &places, &jobs, &ended, killed.as_ref()).await;
-        fleet.end().await?;
-        told
+        let told = work(context, &mut fleet, &places, &scenes, begun).await;
+        let told = told.map_err(|failure| failure.of_own_server(&places.server_log()));
+        let ended = fleet.end().await;
+        let swept = places.sweep();
+        told.and(ended).and(swept)
     }
 
     fn scenes(&self, places: &Places) -> Result<Scenes, Failure> {
@@ -102,6 +91,43 @@ impl Example {
             Some(folder) => Scenes::of(folder),
             None => Scenes::built_in(&places.root.join("scenes")),
         }
+    }
+}
+
+/// Creates the tasks, lets the workers do them, kills one, and tells how it went.
+async fn work(
+    context: &Context,
+    fleet: &mut Fleet,
+    places: &Places,
+    scenes: &Scenes,
+    begun: Instant,
+) -> Result<(), Failure> {
+    let out = &context.out;
+    let jobs = create(&fleet.client, scenes, places).await?;
+    out.note(&format!("3. {} tasks are created, one for each scene", jobs.len()));
+    fleet.hire(places)?;
+    out.note("4. two worker processes render them: painter-1 and painter-2");
+
+    let killed = kill_one(fleet, &jobs).await?;
+    match &killed {
+        Some(killed) => out.note(&format!(
+            "5. {} is killed (kill -9) while it renders {}; nobody tells the server",
+            killed.worker, killed.scene
+        )),
+        None => out.note("5. too few tasks to kill a worker over"),
+    }
+    let ended = all_ended(&fleet.client, &jobs).await?;
+    out.note(&format!("6. all tasks have ended, {:.1} s after the start\n", begun.elapsed().as_secs_f64()));
+
+    story::tell(context, &fleet.client, places, &jobs, &ended, killed.as_ref()).await
+}
+
+/// Removes a file. The answer is whether there was one.
+fn removed(file: &Path) -> Result<bool, Failure> {
+    match std::fs::remove_file(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(cannot("remove", file, &error)),
     }
 }
 
@@ -114,6 +140,57 @@ impl Places {
         let pictures = dir.join("pictures");
         std::fs::create_dir_all(&pictures).map_err(|error| cannot("make the folder", &pictures, &error))?;
         Ok(Self { root: dir.to_owned(), pictures, database: dir.join("baton.db") })
+    }
+
+    fn server_log(&self) -> PathBuf {
+        self.root.join("server.log")
+    }
+
+    /// Removes the database of an earlier run, which may be of another version, and what that run left half done. The
+    /// answer is whether there was a database.
+    fn start_afresh(&self) -> Result<bool, Failure> {
+        self.sweep()?;
+        let beside = |ending: &str| {
+            let mut name = self.database.clone().into_os_string();
+            name.push(ending);
+            PathBuf::from(name)
+        };
+        // A server that has the database open holds this lock.
+        let lock = beside("-lock");
+        let held = match File::options().write(true).open(&lock) {
+            Ok(file) => matches!(file.try_lock(), Err(TryLockError::WouldBlock)),
+            Err(_) => false,
+        };
+        if held {
+            return Err(Failure::failed(format!(
+                "a server has {} open; end it first, or name another folder with --dir",
+                self.database.display()
+            )));
+        }
+        // With --dir, this may be where a server of one's own keeps its tasks.
+        if self.database.exists() && !self.root.join(format!("{}.log", fleet::VICTIM)).exists() {
+            return Err(Failure::usage(format!(
+                "{} is not of an earlier run of the example, and stays as it is; name another folder with --dir",
+                self.database.display()
+            )));
+        }
+        let mut found = false;
+        for file in [self.database.clone(), beside("-wal"), beside("-shm"), lock] {
+            found |= removed(&file)? && file == self.database;
+        }
+        Ok(found)
+    }
+
+    /// Removes the half pictures of renderers that were killed.
+    fn sweep(&self) -> Result<(), Failure> {
+        let entries = std::fs::read_dir(&self.pictures)
+            .map_err(|error| cannot("read the folder", &self.pictures, &error))?;
+        for entry in entries.filter_map(Result::ok) {
+            if is_half_written(&entry.file_name().to_string_lossy()) {
+                removed(&entry.path())?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -158,11 +235,7 @@ async fn create(client: &Client, scenes: &Scenes, places: &Places) -> Result<Vec
         let broken = file.file_name().is_some_and(|name| name == BROKEN_SCENE.0);
         let picture = places.pictures.join(format!("{scene}.png"));
         // A picture of an earlier run must not pass for one of this.
-        if let Err(error) = std::fs::remove_file(&picture)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            return Err(cannot("remove the old picture", &picture, &error));
-        }
+        removed(&picture)?;
         let wrong = |problem: baton_model::Expected| Failure::failed(problem.to_string());
         let task = CreateTask {
             queue: Some(QUEUE.parse().map_err(wrong)?),

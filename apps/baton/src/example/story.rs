@@ -12,7 +12,7 @@ use crate::example::fleet::Killed;
 use crate::example::{Job, Places};
 use crate::exit::Failure;
 use crate::out::{self, Rows};
-use crate::{ids, text};
+use crate::{ids, process, text};
 
 /// The first bytes of every PNG file.
 const PNG: [u8; 8] = *b"\x89PNG\r\n\x1a\n";
@@ -160,11 +160,17 @@ fn next_steps(context: &Context, places: &Places, killed: Option<&Killed>) -> Re
         places.root.display()
     ))?;
     line("To look around, start a server on the same database:".to_owned())?;
-    line(format!("  baton serve --store sqlite:{}", places.database.display()))?;
+    let baton = process::own_name();
+    line(format!(
+        "  {baton} serve --store {}",
+        process::quoted(&format!("sqlite:{}", places.database.display()))
+    ))?;
     line("and in another terminal:".to_owned())?;
     if let Some(killed) = killed {
-        line(format!("  baton task show {}", killed.task))?;
+        line(format!("  {baton} task show {}", killed.task))?;
     }
-    line("  baton task list --status failed".to_owned())?;
-    line("  baton worker list; baton stats; baton logs".to_owned())
+    line(format!("  {baton} task list --status failed"))?;
+    line(format!("  {baton} worker list"))?;
+    line(format!("  {baton} stats"))?;
+    line(format!("  {baton} logs"))
 }

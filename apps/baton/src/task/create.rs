@@ -14,21 +14,39 @@ use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::text;
+use crate::{text, words};
 
 /// The most bytes of tasks that go into one batch; the server takes 16 MiB unless set otherwise.
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 
+/// The fields of a task that flags give.
+const FLAGS: &[(&str, &str)] = &[
+    ("type", "--type"),
+    ("queue", "--queue"),
+    ("params", "--params"),
+    ("priority", "--priority"),
+    ("delay_seconds", "--delay"),
+    ("id", "--id"),
+    ("max_attempts", "--max-attempts"),
+    ("timeout_seconds", "--timeout"),
+    ("project", "--project"),
+    ("domain", "--domain"),
+    ("assigned_by", "--assigned-by"),
+    ("description", "--description"),
+];
+
 #[derive(Args)]
 #[command(after_help = "Examples:
   baton task create --type resize --params '{\"id\": 7}'
-  baton task create --type report --params @report.json --queue nightly --delay 2h
+  baton task create --type report --params @report.json --delay 2h
   generate | baton task create --type resize --params -
   baton task create --from tasks.jsonl --idempotency-key import-2026-02-01
 
-The id of the new task goes to stdout. A line of the file of --from is a task as the API takes it:
-  {\"type\": \"resize\", \"params\": {\"id\": 7}, \"queue\": \"images\", \"priority\": \"high\"}
-With --idempotency-key, the same command may be run again: what exists is not created twice.")]
+The id of the new task goes to stdout. A line of the file of --from is a task
+as the API takes it:
+  {\"type\": \"resize\", \"params\": {\"id\": 7}, \"queue\": \"images\"}
+With --idempotency-key, the same command may be run again: what exists is not
+created twice.")]
 pub(crate) struct Create {
     /// What kind of work it is.
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "from")]
@@ -84,9 +102,10 @@ impl Create {
             (None, Some(task_type)) => {
                 let task = self.task(task_type.clone())?;
                 let created = match &self.idempotency_key {
-                    Some(key) => client.create_task_once(&task, key).await?,
-                    None => client.create_task(&task).await?,
+                    Some(key) => client.create_task_once(&task, key).await,
+                    None => client.create_task(&task).await,
                 };
+                let created = created.map_err(|error| Failure::from(error).by_flags(FLAGS))?;
                 if context.out.is_json() {
                     return context.out.json(&created);
                 }
@@ -177,8 +196,12 @@ fn params(text: &str) -> Result<Payload, Failure> {
         }
         None => (text.to_owned(), "the command line".to_owned()),
     };
-    Payload::parse(json.trim())
-        .map_err(|problem| Failure::usage(format!("--params (from {from}): {problem}")))
+    let json = json.trim();
+    if let Err(error) = serde_json::from_str::<serde::de::IgnoredAny>(json) {
+        let fault = words::json_fault(&error.to_string());
+        return Err(Failure::usage(format!("--params (from {from}): expected JSON; {fault}")));
+    }
+    Payload::parse(json).map_err(|problem| Failure::usage(format!("--params (from {from}): {problem}")))
 }
 
 fn open(file: &Path) -> Result<Box<dyn BufRead>, Failure> {
@@ -214,9 +237,14 @@ fn read_batches(lines: impl BufRead, file: &Path) -> Result<Vec<Vec<CreateTask>>
                     }
                 }
             }
-            Err(BodyError::NotJson(error)) => wrong.push(format!("\n  line {}: {error}", number + 1)),
+            Err(BodyError::NotJson(error)) => {
+                wrong.push(format!("\n  line {}, {}", number + 1, words::json_fault(&error)));
+            }
             Err(BodyError::Fields(fields)) => {
-                wrong.extend(fields.iter().map(|field| format!("\n  line {}: {field}", number + 1)));
+                // Of what is no object at all, the line says enough.
+                let told = |field: String| field.strip_prefix("(body): ").map(str::to_owned).unwrap_or(field);
+                let fields = fields.iter().map(|field| told(field.to_string()));
+                wrong.extend(fields.map(|field| format!("\n  line {}: {field}", number + 1)));
             }
         }
     }
@@ -224,7 +252,9 @@ fn read_batches(lines: impl BufRead, file: &Path) -> Result<Vec<Vec<CreateTask>>
         return Ok(batches);
     }
     let (count, shown) = (wrong.len(), wrong[..wrong.len().min(20)].concat());
-    Err(Failure::usage(format!("{} has {count} mistakes, nothing was created:{shown}", file.display())))
+    let mistakes = if count == 1 { "mistake" } else { "mistakes" };
+    let file = if file == Path::new("-") { "stdin".into() } else { file.display().to_string() };
+    Err(Failure::usage(format!("{file} has {count} {mistakes}, nothing was created:{shown}")))
 }
 
 #[cfg(test)]
@@ -253,7 +283,8 @@ mod tests {
         };
         assert!(message.contains("t.jsonl has 3 mistakes"), "{message}");
         assert!(
-            message.contains("line 2: type: expected a value") && message.contains("line 3: EOF"),
+            message.contains("line 2: type: expected a value")
+                && message.contains("line 3, column 1: it ends within an object"),
             "{message}"
         );
     }

@@ -43,8 +43,8 @@ pub(crate) struct List {
     #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
     since: Option<Duration>,
     /// How many at most.
-    #[arg(long, value_name = "N", default_value_t = 50)]
-    limit: usize,
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
 }
 
 impl List {
@@ -61,7 +61,7 @@ impl List {
             created_from: self.since.map(|since| now.minus(since)),
             ..TaskQuery::default()
         };
-        let (tasks, more) = first(client, query, self.limit).await?;
+        let (tasks, more) = first(client, query, self.limit as usize).await?;
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": tasks, "more": more }));
         }

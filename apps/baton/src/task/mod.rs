@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use baton_api::answer::TaskView;
 use baton_api::request::{ActionRequest, RetryRequest};
-use baton_model::Label;
+use baton_model::{Label, Status};
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
@@ -79,7 +79,9 @@ impl Task {
             Self::Retry(Retry { change, delay }) => {
                 let id = ids::resolve(&client, &change.id).await?;
                 let retry = RetryRequest { by: change.by, reason: change.reason, delay_seconds: delay };
-                told(context, &client.retry(id, &retry).await?)
+                let task = client.retry(id, &retry).await;
+                let flags = &[("delay_seconds", "--delay"), ("by", "--by"), ("reason", "--reason")];
+                told(context, &task.map_err(|error| Failure::from(error).by_flags(flags))?)
             }
             Self::Watch(watch) => watch.run(context, &client).await,
         }
@@ -91,6 +93,15 @@ fn told(context: &Context, task: &TaskView) -> Result<(), Failure> {
     if context.out.is_json() {
         return context.out.json(task);
     }
-    context.out.note(&format!("task {} is {}", task.id, task.status));
+    let status = match task.status {
+        Status::Created => "created, and rests until it is due",
+        Status::Queued => "queued",
+        Status::Retry => "waiting to be retried",
+        Status::Running => "running",
+        Status::Completed => "completed",
+        Status::Failed => "failed",
+        Status::Cancelled => "cancelled",
+    };
+    context.out.note(&format!("task {} is {status}", task.id));
     Ok(())
 }

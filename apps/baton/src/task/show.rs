@@ -114,6 +114,15 @@ fn table(context: &Context, events: &[EventView], now: Timestamp) -> Result<(), 
     context.out.table(rows, "no history")
 }
 
+/// A failure in one line: its last, as programs tell the cause last; but a timeout's first, as what follows there is
+/// only what the command was saying.
+pub(crate) fn cause(error: &baton_model::Failure) -> String {
+    let timed_out = error.code.as_deref() == Some("timed_out");
+    let mut lines = error.message.lines().map(str::trim).filter(|line| !line.is_empty());
+    let line = if timed_out { lines.next() } else { lines.next_back() };
+    text::short(line.unwrap_or_default(), 120)
+}
+
 /// What there is to say about an event besides its kind.
 pub(crate) fn particulars(event: &EventView) -> String {
     let said = [
@@ -122,7 +131,30 @@ pub(crate) fn particulars(event: &EventView) -> String {
         event.reason.clone(),
         event.loss.map(|loss| loss.explain().to_owned()),
         // A lost lease's error only repeats the loss.
-        event.error.as_ref().filter(|_| event.loss.is_none()).map(|error| text::short(&error.message, 120)),
+        event.error.as_ref().filter(|_| event.loss.is_none()).map(cause),
     ];
     said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_by_its_last_line_and_a_timeout_by_its_first() {
+        let error = |code: &str, message: &str| baton_model::Failure {
+            message: message.to_owned(),
+            code: Some(code.to_owned()),
+            details: None,
+        };
+        assert_eq!(
+            cause(&error("exit_1", "Traceback:\n  line 7\nValueError: no page\n\n")),
+            "ValueError: no page"
+        );
+        assert_eq!(
+            cause(&error("timed_out", "past its timeout of 5 s\nstill here")),
+            "past its timeout of 5 s"
+        );
+        assert_eq!(cause(&error("exit_1", "")), "");
+    }
 }

@@ -20,10 +20,8 @@ const EVERY: Duration = Duration::from_millis(300);
 const PATIENCE: Duration = Duration::from_secs(30);
 
 #[derive(Args)]
-#[command(
-    after_help = "Ends when the task does: with exit code 0 if it is completed, 6 if it failed or was cancelled. \
-With -o json, each event is one line of JSON."
-)]
+#[command(after_help = "Ends when the task does: with exit code 0 if it is completed, 6 if it failed
+or was cancelled. With -o json, each event is one line of JSON.")]
 pub(crate) struct Watch {
     /// The task's id, or the beginning of it.
     id: String,

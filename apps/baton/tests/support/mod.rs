@@ -32,6 +32,10 @@ pub(crate) const QUICK: &[(&str, &str)] = &[
 /// As a server is by default, but with frequent heartbeats.
 pub(crate) const PATIENT: &[(&str, &str)] = &[("BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS", "0.2")];
 
+/// Leaves it to the workers to end what has run too long.
+pub(crate) const SLOW_REAPER: &[(&str, &str)] =
+    &[("BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS", "0.2"), ("BATON_REAPER_INTERVAL_SECONDS", "15")];
+
 /// A process that ends with the test.
 pub(crate) struct Running(pub(crate) Child);
 

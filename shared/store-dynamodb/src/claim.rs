@@ -16,6 +16,7 @@ use crate::db::{Query, Range};
 use crate::error::WriteError;
 use crate::expression::Expression;
 use crate::keys;
+use crate::notes::Reserved;
 use crate::queue::StoredQueue;
 use crate::request::{Asked, Replay};
 use crate::row::Stored;
@@ -34,11 +35,17 @@ const SPARE: usize = 4;
 /// How many entries further pages read, and those of claims by type.
 const PAGE: i32 = 200;
 
+/// A ready task that a claim is about to try.
+pub(crate) struct Candidate<'a> {
+    entry: Stored,
+    reserved: Reserved<'a>,
+}
+
 /// The ready tasks that a look has found.
 #[derive(Default)]
-struct Look {
+struct Look<'a> {
     /// In the order in which they are to be claimed.
-    due: Vec<(Priority, Stored)>,
+    due: Vec<Candidate<'a>>,
     /// When the first of those for later is due.
     next_at: Option<Timestamp>,
 }
@@ -46,7 +53,6 @@ struct Look {
 /// A partition of ready tasks.
 struct Lane {
     partition: String,
-    priority: Priority,
 }
 
 impl Inner {
@@ -62,7 +68,7 @@ impl Inner {
             Some(gate) => Some(gate.lock().await),
             None => None,
         };
-        let (worker, queues, mut asked) = self.records(claim).await?;
+        let (worker, queues, asked) = self.records(claim).await?;
         let directive = self.enter_session(worker, claim).await?;
         if let Some(known) = asked.as_ref().and_then(|asked| asked.known.clone()) {
             match self.replay(claim, &known).await? {
@@ -86,43 +92,80 @@ impl Inner {
         let open: Vec<_> = queues.iter().filter(|queue| !queue.paused).collect();
         let most = claim.max_tasks.min(claim.cap - active) as usize;
 
+        match asked {
+            Some(asked) => self.claim_planned(claim, asked, &open, most).await,
+            None => self.claim_found(claim, &open, most).await,
+        }
+    }
+
+    /// Takes what is found until there is enough, or nothing more.
+    async fn claim_found(
+        &self,
+        claim: &Claim,
+        queues: &[&StoredQueue],
+        most: usize,
+    ) -> Result<ClaimAnswer, StoreError> {
         let mut leased: Vec<Task> = Vec::new();
         let mut next_at = None;
         for round in 0..ROUNDS {
-            let look = self.look(claim, &open, most - leased.len(), round > 0).await?;
+            let look = self.look(claim, queues, most - leased.len(), round > 0).await;
+            let (wanted, taken) = match look {
+                Ok(look) => {
+                    next_at = look.next_at;
+                    (look.due.len(), self.take_all(claim, look.due).await)
+                }
+                Err(error) => (0, Err(error)),
+            };
+            match taken {
+                Ok(taken) => {
+                    let lost = wanted - taken.len();
+                    leased.extend(taken);
+                    // Without a rival there is nothing more to find.
+                    if leased.len() >= most || lost == 0 {
+                        break;
+                    }
+                }
+                // What was taken is the worker's, and it must learn of it.
+                Err(error) if !leased.is_empty() => {
+                    tracing::warn!(worker = %claim.worker, %error, "a claim was given less than it could have");
+                    break;
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(answer_of(leased, next_at))
+    }
+
+    /// Writes down what is found before it is taken, and takes that and no more.
+    async fn claim_planned(
+        &self,
+        claim: &Claim,
+        mut asked: Asked,
+        queues: &[&StoredQueue],
+        most: usize,
+    ) -> Result<ClaimAnswer, StoreError> {
+        let mut next_at = None;
+        for round in 0..ROUNDS {
+            let look = self.look(claim, queues, most, round > 0).await?;
             next_at = look.next_at;
             if look.due.is_empty() {
                 break;
             }
-            let wanted = look.due.len();
-            if let Some(asked) = &mut asked
-                && let Some(standing) = self.plan(claim, asked, &look.due).await?
-            {
-                look.due.iter().for_each(|(_, entry)| self.put_back(entry));
+            let tasks = look.due.iter().map(|one| (one.entry.head.id, one.entry.head.attempt + 1)).collect();
+            if let Some(standing) = self.plan(claim, &mut asked, tasks).await? {
+                drop(look);
                 match self.replay(claim, &standing).await? {
                     Replay::Answer(answer) => return Ok(answer),
-                    Replay::Void => {
-                        asked.known = Some(standing);
-                        continue;
-                    }
+                    Replay::Void => asked.known = Some(standing),
                 }
+                continue;
             }
-            let taken = self.take_all(claim, look.due).await?;
-            let lost = wanted - taken.len();
-            leased.extend(taken);
-            // A request that has an answer is not filled up; and without a rival there is nothing more to find.
-            if leased.len() >= most || (asked.is_some() && !leased.is_empty()) || lost == 0 {
-                break;
+            let leased = self.take_all(claim, look.due).await?;
+            if !leased.is_empty() {
+                return Ok(ClaimAnswer::Leased(leased));
             }
         }
-        Ok(if !leased.is_empty() {
-            ClaimAnswer::Leased(leased)
-        } else {
-            ClaimAnswer::Nothing(match next_at {
-                Some(next_at) => Nothing::Scheduled { next_at },
-                None => Nothing::NoneQueued,
-            })
-        })
+        Ok(answer_of(Vec::new(), next_at))
     }
 
     /// The worker's record, the queues' and the request's, in one read.
@@ -183,12 +226,12 @@ impl Inner {
         queues: &[&StoredQueue],
         most: usize,
         again: bool,
-    ) -> Result<Look, StoreError> {
+    ) -> Result<Look<'_>, StoreError> {
         let mut look = Look::default();
         for priority in Priority::ALL {
             let mut lanes = Vec::new();
             for queue in queues.iter().filter(|queue| queue.priorities.contains(&priority)) {
-                let lane = |shard| Lane { partition: keys::ready(&queue.name, priority, shard), priority };
+                let lane = |shard| Lane { partition: keys::ready(&queue.name, priority, shard) };
                 lanes.extend((0..queue.shards).map(lane));
             }
             let total = queues.iter().all(|queue| queue.shards == 1);
@@ -205,13 +248,13 @@ impl Inner {
     }
 
     /// Looks at all lanes and merges what they have.
-    async fn in_order(
-        &self,
+    async fn in_order<'a>(
+        &'a self,
         claim: &Claim,
         lanes: Vec<Lane>,
         most: usize,
         again: bool,
-        look: &mut Look,
+        look: &mut Look<'a>,
     ) -> Result<(), StoreError> {
         // Entries that rivals of this process reserve between the look and the taking leave the look short; so it is
         // repeated until it finds none that is free.
@@ -226,7 +269,7 @@ impl Inner {
             if found.is_empty() {
                 return Ok(());
             }
-            found.sort_by_key(|(_, entry)| (entry.head.run_after, entry.head.id));
+            found.sort_by_key(|entry| (entry.head.run_after, entry.head.id));
             found.truncate(missing);
             let lost = self.reserve(found, missing, look);
             if !lost || look.due.len() >= most {
@@ -237,13 +280,13 @@ impl Inner {
 
     /// Looks at the lanes one after the other, from a random one on, until there is enough; and of each takes some of
     /// its first, so that claims at once do not all want the same task.
-    async fn in_any_order(
-        &self,
+    async fn in_any_order<'a>(
+        &'a self,
         claim: &Claim,
         mut lanes: Vec<Lane>,
         most: usize,
         again: bool,
-        look: &mut Look,
+        look: &mut Look<'a>,
     ) -> Result<(), StoreError> {
         if lanes.is_empty() {
             return Ok(());
@@ -268,24 +311,21 @@ impl Inner {
     }
 
     /// Adds entries to a look as far as no other claim of this process has them; says whether one had.
-    fn reserve(&self, entries: Vec<(Priority, Stored)>, missing: usize, look: &mut Look) -> bool {
+    fn reserve<'a>(&'a self, entries: Vec<Stored>, missing: usize, look: &mut Look<'a>) -> bool {
         let (mut lost, mut added) = (false, 0);
-        for (priority, entry) in entries {
+        for entry in entries {
             if added == missing {
                 break;
             }
-            if self.notes.take((entry.head.id, entry.created_at), entry.head.events) {
-                look.due.push((priority, entry));
-                added += 1;
-            } else {
-                lost = true;
+            match self.notes.reserve((entry.head.id, entry.created_at), entry.head.events) {
+                Some(reserved) => {
+                    look.due.push(Candidate { entry, reserved });
+                    added += 1;
+                }
+                None => lost = true,
             }
         }
         lost
-    }
-
-    fn put_back(&self, entry: &Stored) {
-        self.notes.put_back((entry.head.id, entry.created_at), entry.head.events);
     }
 
     /// Up to `most` entries of a lane that are due, wanted and free, and when the first is due that is not yet.
@@ -295,7 +335,7 @@ impl Inner {
         lane: &Lane,
         most: usize,
         again: bool,
-    ) -> Result<(Vec<(Priority, Stored)>, Option<Timestamp>), StoreError> {
+    ) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
         let mut query = Query { range: Range::All, ..Query::index(&lane.partition) };
         query.limit = Some(if claim.types.is_empty() && !again {
             i32::try_from(most + SPARE).unwrap_or(PAGE)
@@ -315,7 +355,7 @@ impl Inner {
                     return Ok((found, Some(entry.head.run_after)));
                 }
                 if !self.notes.is_taken((entry.head.id, entry.created_at), entry.head.events) {
-                    found.push((lane.priority, entry));
+                    found.push(entry);
                 }
                 if found.len() >= most {
                     return Ok((found, None));
@@ -333,11 +373,11 @@ impl Inner {
     pub(crate) async fn take_all(
         &self,
         claim: &Claim,
-        entries: Vec<(Priority, Stored)>,
+        candidates: Vec<Candidate<'_>>,
     ) -> Result<Vec<Task>, StoreError> {
-        let mut takes = Vec::with_capacity(entries.len());
-        for (_, entry) in entries {
-            takes.push(self.take(claim, entry));
+        let mut takes = Vec::with_capacity(candidates.len());
+        for Candidate { entry, reserved } in candidates {
+            takes.push(self.take(claim, entry, Some(reserved)));
         }
         let outcomes: Vec<_> = futures::stream::iter(takes).buffered(AT_ONCE).collect().await;
         let mut taken = Vec::new();
@@ -361,32 +401,47 @@ impl Inner {
     }
 
     /// Takes one task, if it is still as the entry tells.
-    pub(crate) async fn take(&self, claim: &Claim, entry: Stored) -> Result<Option<Task>, StoreError> {
+    pub(crate) async fn take(
+        &self,
+        claim: &Claim,
+        entry: Stored,
+        reserved: Option<Reserved<'_>>,
+    ) -> Result<Option<Task>, StoreError> {
         let command = Command::Claim {
             worker: claim.worker.clone(),
             session: claim.session,
             terms: claim.terms,
             request: claim.request.clone(),
         };
-        let Ok(Decision::Apply(change)) = decide(&entry.head, &command, claim.now) else { return Ok(None) };
+        let spend = || {
+            if let Some(reserved) = reserved {
+                reserved.spend();
+            }
+        };
+        let Ok(Decision::Apply(change)) = decide(&entry.head, &command, claim.now) else {
+            spend();
+            return Ok(None);
+        };
         match self.write(&entry, &change, claim.now, self.mark(&change)).await {
             Ok(item) => {
+                spend();
                 let after = Stored::read(&item)?;
                 self.changed(&entry, &after, claim.now);
                 self.known_task(after).await.map(Some)
             }
             // Another sending of the same request may have taken it for the same worker.
             Err(WriteError::Condition(Some(item))) => {
+                spend();
                 match self.held_by_request(&item, claim, change.head.attempt)? {
                     Some(held) => self.known_task(held).await.map(Some),
                     None => Ok(None),
                 }
             }
-            Err(WriteError::Condition(None)) => Ok(None),
-            Err(WriteError::Failed(error)) => {
-                self.put_back(&entry);
-                Err(error)
+            Err(WriteError::Condition(None)) => {
+                spend();
+                Ok(None)
             }
+            Err(WriteError::Failed(error)) => Err(error),
         }
     }
 
@@ -415,6 +470,14 @@ pub(crate) fn holds(stored: &Stored, claim: &Claim, attempt: u32) -> bool {
                 && lease.request == claim.request
         }
         _ => false,
+    }
+}
+
+fn answer_of(leased: Vec<Task>, next_at: Option<Timestamp>) -> ClaimAnswer {
+    match (leased.is_empty(), next_at) {
+        (false, _) => ClaimAnswer::Leased(leased),
+        (true, Some(next_at)) => ClaimAnswer::Nothing(Nothing::Scheduled { next_at }),
+        (true, None) => ClaimAnswer::Nothing(Nothing::NoneQueued),
     }
 }
 

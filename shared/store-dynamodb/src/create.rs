@@ -2,7 +2,7 @@
 //!
 //! A task that comes alone, or in a batch whose tasks stand each for itself, is one conditional put. What must stand
 //! or fall together (an atomic batch; tasks and the kept answer of an idempotency key) is one transaction, which
-//! DynamoDB limits to a hundred writes.
+//! DynamoDB limits to a hundred writes. A larger batch with a key is created step by step (see `batch`).
 
 use std::collections::HashMap;
 
@@ -15,7 +15,6 @@ use crate::attr::{Fields, Item, b, json, n, s, time};
 use crate::db::unbuilt;
 use crate::error::{TransactError, WriteError, contended};
 use crate::expression::Expression;
-use crate::finish::token;
 use crate::keys::{self, Kind};
 use crate::row::{NewTask, Stored, new_task};
 use crate::store::Inner;
@@ -48,15 +47,21 @@ impl Inner {
         {
             return Ok(answer);
         }
-        if create.atomic || create.idempotency.is_some() {
-            self.create_together(create).await
-        } else {
-            self.create_each(create).await
+        match &create.idempotency {
+            Some(idempotency) if !create.atomic && create.tasks.len() >= MOST => {
+                self.create_under_key(create, idempotency).await
+            }
+            None if !create.atomic => self.create_each(create, false).await,
+            _ => self.create_together(create).await,
         }
     }
 
-    /// Each task for itself.
-    async fn create_each(&self, create: &Create) -> Result<CreateAnswer, StoreError> {
+    /// Each task for itself. `resumed`: these very tasks may have been created before by the same request.
+    pub(crate) async fn create_each(
+        &self,
+        create: &Create,
+        resumed: bool,
+    ) -> Result<CreateAnswer, StoreError> {
         // A second task of an id is answered by the first one's, which must be there then.
         let mut seen: HashMap<TaskId, usize> = HashMap::new();
         let (mut first, mut later) = (Vec::new(), Vec::new());
@@ -70,17 +75,17 @@ impl Inner {
         let mut items: Vec<Option<Result<Accepted, ItemRefusal>>> = vec![None; create.tasks.len()];
         let mut failed = None;
         let mut rings = Vec::new();
-        for part in [first, later] {
+        for (part, resumed) in [(first, resumed), (later, false)] {
             let mut puts = Vec::with_capacity(part.len());
             for (place, spec) in part {
-                puts.push(self.create_at(place, create, spec));
+                puts.push(self.create_at(place, create, spec, resumed));
             }
             let mut outcomes = futures::stream::iter(puts).buffered(AT_ONCE);
             while let Some((place, outcome)) = outcomes.next().await {
                 match outcome {
-                    Ok(item) => {
+                    Ok((item, written)) => {
                         if let Ok(accepted) = &item
-                            && accepted.new
+                            && written
                         {
                             self.created(&create.tasks[place], accepted.run_after, &mut rings);
                         }
@@ -104,36 +109,44 @@ impl Inner {
         place: usize,
         create: &Create,
         spec: &TaskSpec,
-    ) -> (usize, Result<Result<Accepted, ItemRefusal>, StoreError>) {
-        (place, self.create_one(create, spec).await)
+        resumed: bool,
+    ) -> (usize, Result<(Result<Accepted, ItemRefusal>, bool), StoreError>) {
+        (place, self.create_one(create, spec, resumed).await)
     }
 
+    /// Creates one task; says whether it was written now.
     async fn create_one(
         &self,
         create: &Create,
         spec: &TaskSpec,
-    ) -> Result<Result<Accepted, ItemRefusal>, StoreError> {
+        resumed: bool,
+    ) -> Result<(Result<Accepted, ItemRefusal>, bool), StoreError> {
         let mark = self.mark(&(spec.id, create.now));
         let new = self.new_item(create, spec, mark)?;
         self.write_params(spec, &new).await?;
         let accepted = Accepted { id: spec.id, created_at: create.now, run_after: new.run_after, new: true };
         match self.db.put(new.item, Expression::new().when_absent("pk")).await {
-            Ok(()) => Ok(Ok(accepted)),
+            Ok(()) => Ok((Ok(accepted), true)),
             Err(WriteError::Failed(error)) => Err(error),
             // The first sending of this very write went through, and its answer was lost.
-            Err(WriteError::Condition(Some(item))) if is_marked(&item, mark)? => Ok(Ok(accepted)),
+            Err(WriteError::Condition(Some(item))) if is_marked(&item, mark)? => Ok((Ok(accepted), true)),
             Err(WriteError::Condition(standing)) => {
                 let standing = standing.as_ref().map(Stored::read).transpose()?;
                 // One that is being purged will be gone in a moment.
                 let standing =
                     standing.filter(|task| !task.purged).ok_or_else(|| contended("the task's id"))?;
-                let answer = answer_of(spec, &existing(&standing)?);
+                let known = existing(&standing)?;
+                let same = known.content == Some(*spec.digest().as_bytes());
+                if resumed && same && known.created_at == create.now {
+                    return Ok((Ok(accepted), false));
+                }
+                let answer = answer_of(spec, &known);
                 if answer.is_err()
                     && let Some(params) = &new.apart
                 {
                     self.drop_params(spec, params, &standing).await;
                 }
-                Ok(answer)
+                Ok((answer, false))
             }
         }
     }
@@ -143,7 +156,7 @@ impl Inner {
         let most = MOST - usize::from(create.idempotency.is_some());
         if create.tasks.len() > most {
             return Err(StoreError::TooLarge {
-                what: "tasks in a batch that is atomic or has an idempotency key".to_owned(),
+                what: "tasks in an atomic batch, an idempotency key counting as one".to_owned(),
                 got: create.tasks.len(),
                 most,
             });
@@ -183,7 +196,7 @@ impl Inner {
             let answer = CreateAnswer { items, replayed: false };
             let written = match writes.is_empty() {
                 true => Ok(()),
-                false => self.db.transact(writes, token(&format!("create#{mark}"))).await,
+                false => self.db.transact(writes, &format!("create#{mark}")).await,
             };
             match written {
                 Ok(()) => {
@@ -282,13 +295,17 @@ impl Inner {
         }
     }
 
-    async fn kept_answer(&self, idempotency: &Idempotency) -> Result<Option<CreateAnswer>, StoreError> {
+    pub(crate) async fn kept_answer(
+        &self,
+        idempotency: &Idempotency,
+    ) -> Result<Option<CreateAnswer>, StoreError> {
         let Some(item) = self.db.get(keys::idempotency(&idempotency.key)).await? else { return Ok(None) };
         let fields = Fields(&item);
         if fields.maybe_sixteen("dg")?.map(Digest::from_bytes) != Some(idempotency.digest) {
             return Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() });
         }
-        Ok(Some(CreateAnswer { items: fields.maybe_json("an")?.unwrap_or_default(), replayed: true }))
+        // A large batch that was begun has no answer yet.
+        Ok(fields.maybe_json("an")?.map(|items| CreateAnswer { items, replayed: true }))
     }
 
     /// Says for each task, before anything is written, whether it can be created.
@@ -342,15 +359,21 @@ fn key_item(
     now: Timestamp,
     mark: u64,
 ) -> Result<Item, StoreError> {
+    let mut item = open_key(idempotency, now, mark);
+    item.insert("an".to_owned(), s(json("an answer", items)?));
+    Ok(item)
+}
+
+/// The item of an idempotency key that has no answer yet.
+pub(crate) fn open_key(idempotency: &Idempotency, now: Timestamp, mark: u64) -> Item {
     let mut item = keys::idempotency(&idempotency.key);
     let part = keys::hash(idempotency.key.as_bytes()) % keys::IDEMPOTENCY_PARTS;
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put("ip", s(keys::idempotency_index(part)));
     put("is", s(format!("{}#{}", keys::sortable(now), idempotency.key)));
     put("dg", b(*idempotency.digest.as_bytes()));
-    put("an", s(json("an answer", items)?));
     put("nc", n(mark));
     put("ca", time(now));
     put("xp", n(now.as_millis() / 1_000 + KEPT_S));
-    Ok(item)
+    item
 }

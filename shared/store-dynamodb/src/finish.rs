@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use baton_model::transition::{Command, Decision, decide};
-use baton_model::{Digest, Generation, Task, TaskId, TaskState, Timestamp};
+use baton_model::{Generation, Task, TaskId, TaskState, Timestamp};
 use baton_store::{Claim, Complete, CompleteAnswer, FailAnswer, StoreError};
 
 use crate::db::unbuilt;
@@ -87,9 +87,8 @@ impl Inner {
                 TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build(),
                 TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build(),
             ];
-            // The token tells apart what may differ between two sendings; the mark does that.
-            let token = token(&format!("{id}#{}#{mark}", before.head.events));
-            match self.db.transact(writes, token).await {
+            let name = format!("{id}#{}#{mark}", before.head.events);
+            match self.db.transact(writes, &name).await {
                 Ok(()) => {
                     let after = Stored { head: change.head, ..before.clone() };
                     self.changed(&before, &after, complete.now);
@@ -168,9 +167,4 @@ fn generation_of(before: &Stored, complete: &Complete) -> Result<Generation, Sto
         started_at: lease.claimed_at,
         finished_at: complete.now,
     })
-}
-
-/// A request token of a transaction: at most 36 characters.
-pub(crate) fn token(of: &str) -> String {
-    Digest::of_bytes(of.as_bytes()).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }

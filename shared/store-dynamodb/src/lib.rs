@@ -10,6 +10,7 @@
 //! - The index may trail behind the table, and every answer may be lost: only conditions decide.
 
 mod attr;
+mod batch;
 mod claim;
 pub mod client;
 mod codes;

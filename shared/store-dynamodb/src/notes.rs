@@ -45,6 +45,30 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// A task that a claim of this process is about to try. Given back when dropped, whatever has become of the claim,
+/// unless it is known that the entry holds no more.
+pub(crate) struct Reserved<'a> {
+    notes: &'a Notes,
+    task: Name,
+    events: u32,
+    open: bool,
+}
+
+impl Reserved<'_> {
+    /// The task has been taken, or is no longer as the entry told: no claim need try it again.
+    pub(crate) fn spend(mut self) {
+        self.open = false;
+    }
+}
+
+impl Drop for Reserved<'_> {
+    fn drop(&mut self) {
+        if self.open {
+            self.notes.put_back(self.task, self.events);
+        }
+    }
+}
+
 impl Notes {
     pub(crate) fn knows_queue(&self, queue: &QueueName, priority: Priority) -> bool {
         lock(&self.queues).contains(&(queue.clone(), priority))
@@ -54,12 +78,12 @@ impl Notes {
         lock(&self.queues).insert((queue.clone(), priority));
     }
 
-    /// Takes a task for a claim to try, as an entry with `events` tells of it; false if another claim of this process
+    /// Reserves a task for a claim to try, as an entry with `events` tells of it; none if another claim of this process
     /// has it, or had it since.
-    pub(crate) fn take(&self, task: Name, events: u32) -> bool {
+    pub(crate) fn reserve(&self, task: Name, events: u32) -> Option<Reserved<'_>> {
         let mut taken = lock(&self.taken);
         if taken.events.get(&task).is_some_and(|known| *known >= events) {
-            return false;
+            return None;
         }
         if taken.events.insert(task, events).is_none() {
             taken.order.push_back(task);
@@ -69,7 +93,7 @@ impl Notes {
         {
             taken.events.remove(&oldest);
         }
-        true
+        Some(Reserved { notes: self, task, events, open: true })
     }
 
     /// Whether a claim of this process has a task as an entry with `events` tells of it, or had it since.
@@ -77,8 +101,7 @@ impl Notes {
         lock(&self.taken).events.get(&task).is_some_and(|known| *known >= events)
     }
 
-    /// Gives back a task that a claim could not try.
-    pub(crate) fn put_back(&self, task: Name, events: u32) {
+    fn put_back(&self, task: Name, events: u32) {
         let mut taken = lock(&self.taken);
         if taken.events.get(&task) == Some(&events) {
             taken.events.remove(&task);

@@ -11,7 +11,6 @@ use crate::codes::Code;
 use crate::db::{Query, Range, unbuilt};
 use crate::error::{TransactError, WriteError};
 use crate::expression::Expression;
-use crate::finish::token;
 use crate::keys::{self, DAY_MS, Kind, ODD, ODD_PARTS};
 use crate::queue::unconditional;
 use crate::row::Stored;
@@ -20,6 +19,9 @@ use crate::store::Inner;
 /// How far back claim requests are looked for when no purge has noted where it stood: what is older, DynamoDB has
 /// removed.
 const REQUEST_SPANS: i64 = 96;
+
+/// The least time that the record of a worker is kept.
+const WORKERS_KEPT: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
 
 /// The most pages that one call reads in search of finished tasks.
 const PAGES: u32 = 500;
@@ -35,7 +37,8 @@ impl Inner {
         let report = PurgeReport {
             tasks,
             logs: self.purge_logs(before(purge.keep_logs), limit).await?,
-            workers: self.purge_workers(before(purge.keep_workers), limit).await?,
+            // A claim renews its worker's record by the hour only: a younger one may be in use.
+            workers: self.purge_workers(before(purge.keep_workers.max(WORKERS_KEPT)), limit).await?,
             idempotency_keys: self.purge_keys(before(purge.keep_idempotency), limit).await?,
             claim_requests: self.purge_requests(before(purge.keep_claims), limit).await?,
             more: false,
@@ -133,7 +136,7 @@ impl Inner {
                     TransactWriteItem::builder().delete(first.build().map_err(unbuilt)?).build(),
                     TransactWriteItem::builder().delete(second.build().map_err(unbuilt)?).build(),
                 ];
-                match self.db.transact(writes, token(&format!("purge#{id}#{}", self.db.draw()))).await {
+                match self.db.transact(writes, &format!("purge#{id}#{}", self.db.draw())).await {
                     Ok(()) => true,
                     Err(TransactError::Conditions(_)) => false,
                     Err(TransactError::Failed(error)) => return Err(error),

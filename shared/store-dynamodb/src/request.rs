@@ -70,10 +70,9 @@ impl Inner {
         &self,
         claim: &Claim,
         asked: &mut Asked,
-        due: &[(baton_model::Priority, Stored)],
+        tasks: Vec<(TaskId, u32)>,
     ) -> Result<Option<Plan>, StoreError> {
         let Some(request) = &claim.request else { return Ok(None) };
-        let tasks: Vec<_> = due.iter().map(|(_, entry)| (entry.head.id, entry.head.attempt + 1)).collect();
         // A void plan is replaced where it lies: the same name must not have two.
         let (key, version, condition) = match &asked.known {
             None => {
@@ -119,7 +118,7 @@ impl Inner {
             if holds(&task, claim, *attempt) {
                 held.push(self.known_task(task).await?);
             } else if task.head.attempt + 1 == *attempt && due(&task, claim.now) {
-                held.extend(self.take(claim, task).await?);
+                held.extend(self.take(claim, task, None).await?);
             } else if task.head.attempt >= *attempt {
                 had |= !is_anothers(&task, claim, *attempt);
             }

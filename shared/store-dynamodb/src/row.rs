@@ -62,7 +62,7 @@ pub(crate) struct Rest {
     pub(crate) content: Option<[u8; 16]>,
 }
 
-fn spread_label(text: Option<&str>) -> Option<Label> {
+fn label(text: Option<&str>) -> Option<Label> {
     text.map(Label::from_stored)
 }
 
@@ -165,9 +165,9 @@ impl Rest {
             params: Text::read(fields, "pa", "px")?
                 .ok_or_else(|| damaged("expected a task to have params"))?,
             description: fields.maybe_text("ds")?.map(str::to_owned),
-            domain: spread_label(fields.maybe_text("dm")?),
+            domain: label(fields.maybe_text("dm")?),
             drift_score,
-            assigned_by: spread_label(fields.maybe_text("ab")?),
+            assigned_by: label(fields.maybe_text("ab")?),
             updated_at: fields.time("ua")?,
             history: fields.texts("hl")?,
             spilled: fields.maybe_number("hs")?.unwrap_or(0),

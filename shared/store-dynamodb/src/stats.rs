@@ -15,11 +15,10 @@ use baton_store::{ErrorKind, StoreError};
 use crate::attr::{Fields, Item, key, n};
 use crate::codes::Code;
 use crate::db::{Db, Query, Range};
-use crate::error::damaged;
+use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
 use crate::histogram::{What, bucket};
 use crate::keys;
-use crate::queue::unconditional;
 
 /// The sort key of a queue's counts.
 const COUNTS: &str = "C";
@@ -96,20 +95,25 @@ impl Statistics {
             };
             bundles.entry((queue, format!("H{hour:08}"))).or_default().push((attribute, count, back));
         }
+        let mut unwritten = Unwritten { statistics: self, bundles: Vec::new() };
+        for (place, adds) in bundles {
+            unwritten.bundles.extend(chunks(adds, ADDS).into_iter().map(|adds| (place.clone(), adds)));
+        }
         let mut failed = None;
-        for ((queue, sort), adds) in bundles {
-            for adds in chunks(adds, ADDS) {
-                let mut update = Expression::new();
-                for (attribute, change, _) in &adds {
-                    update = update.add(attribute, n(change));
-                }
-                if let Some(hour) = sort.strip_prefix('H').and_then(|hour| hour.parse::<i64>().ok()) {
-                    // An hour's durations are of no use after a day.
-                    update = update.set("xp", n((hour + 26) * 3_600));
-                }
-                if let Err(error) =
-                    unconditional(db.update(key(&keys::statistics(&queue), &sort), &update).await)
-                {
+        while let Some(((queue, sort), adds)) = unwritten.bundles.pop() {
+            // By its mark a bundle is known when it is sent again, unless another process has written in between.
+            let mark = n(db.draw());
+            let mut update = Expression::new().when_absent_or("nc", "<>", mark.clone()).set("nc", mark);
+            for (attribute, change, _) in &adds {
+                update = update.add(attribute, n(change));
+            }
+            if let Some(hour) = sort.strip_prefix('H').and_then(|hour| hour.parse::<i64>().ok()) {
+                // An hour's durations are of no use after a day.
+                update = update.set("xp", n((hour + 26) * 3_600));
+            }
+            match db.update(key(&keys::statistics(&queue), &sort), &update).await {
+                Ok(_) | Err(WriteError::Condition(_)) => {}
+                Err(WriteError::Failed(error)) => {
                     // What may have been written is not counted twice.
                     if error.kind() == ErrorKind::Unavailable {
                         adds.into_iter().for_each(|(_, _, back)| self.lock().take_in(back));
@@ -119,6 +123,20 @@ impl Statistics {
             }
         }
         failed.map_or(Ok(()), Err)
+    }
+}
+
+/// Counts on their way to the table; those that are left when the way is cut off are counted again.
+struct Unwritten<'a> {
+    statistics: &'a Statistics,
+    bundles: Vec<((QueueName, String), Vec<Add>)>,
+}
+
+impl Drop for Unwritten<'_> {
+    fn drop(&mut self) {
+        for (_, adds) in std::mem::take(&mut self.bundles) {
+            adds.into_iter().for_each(|(_, _, back)| self.statistics.lock().take_in(back));
+        }
     }
 }
 
@@ -151,7 +169,7 @@ impl Counted {
     fn read(&mut self, item: &Item) -> Result<(), StoreError> {
         let fields = Fields(item);
         let counts = fields.text("sk")? == COUNTS;
-        for name in item.keys().filter(|name| !matches!(name.as_str(), "pk" | "sk" | "xp")) {
+        for name in item.keys().filter(|name| !matches!(name.as_str(), "pk" | "sk" | "xp" | "nc")) {
             let number: i64 = fields.number(name)?;
             let unknown = || damaged(format!("expected a count, got {name}"));
             if counts {

@@ -1,8 +1,9 @@
 //! Transactions: several writes, or none.
 
-use aws_sdk_dynamodb::error::SdkError;
+use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
 use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem};
+use baton_model::Digest;
 use baton_store::StoreError;
 
 use crate::db::{Db, TRIES};
@@ -14,13 +15,15 @@ pub(crate) const MOST: usize = 100;
 const WHAT: &str = "a transaction";
 
 impl Db {
-    /// Writes all of these or none. `token` names this very transaction, so that DynamoDB answers its second sending
-    /// as the first.
+    /// Writes all of these or none. `name` names this very transaction, so that DynamoDB answers its second sending as
+    /// the first.
     pub(crate) async fn transact(
         &self,
         writes: Vec<TransactWriteItem>,
-        token: String,
+        name: &str,
     ) -> Result<(), TransactError> {
+        // Tokens are known in the whole account.
+        let mut token = token(&format!("{}#{name}", self.table));
         let mut ambiguous = false;
         let mut tried = 0;
         loop {
@@ -53,6 +56,11 @@ impl Db {
                     fate = Fate::NotDone;
                 }
             }
+            if error.code() == Some("IdempotentParameterMismatchException") && !ambiguous {
+                // Another has used the token, which only equal seeds can bring about: nothing was done.
+                token = self::token(&format!("{token}#{}", self.draw()));
+                fate = Fate::NotDone;
+            }
             ambiguous |= fate == Fate::Unknown;
             tried += 1;
             if fate == Fate::Refused || tried == TRIES {
@@ -64,4 +72,9 @@ impl Db {
             self.pause(tried - 1).await;
         }
     }
+}
+
+/// A request token: at most 36 characters.
+fn token(of: &str) -> String {
+    Digest::of_bytes(of.as_bytes()).as_bytes().iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -238,10 +238,11 @@ impl Inner {
         Ok(WorkerDetail { worker: stored.worker, active, leases })
     }
 
-    /// The records of all workers, by name; who acts on one reads it again.
+    /// The records of all workers, by name, as they were a moment ago: who acts on one reads it again.
     pub(crate) async fn all_workers(&self) -> Result<Vec<StoredWorker>, StoreError> {
-        let parts =
-            (0..keys::NAME_PARTS).map(|part| self.db.query_whole(Query::table(keys::worker_partition(part))));
+        let parts = (0..keys::NAME_PARTS).map(|part| {
+            self.db.query_whole(Query { consistent: false, ..Query::table(keys::worker_partition(part)) })
+        });
         let mut workers = Vec::new();
         for found in futures::future::try_join_all(parts).await? {
             for item in &found.items {

@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName, Schedule,
-    Task, TaskId, TaskSpec, Timestamp,
+    Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName,
+    Schedule, Task, TaskId, TaskSpec, Timestamp,
 };
 use baton_store::{
-    Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, NoDoorbell, Purge, StoreError, TaskStore,
+    Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, Purge, Reap, StoreError,
+    TaskStore,
 };
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
@@ -187,6 +188,38 @@ async fn a_batch_that_must_stand_as_one_has_a_limit_and_is_told_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_with_a_key_is_created_once_however_often_it_is_cut_off() {
+    let b = Bench::open().await;
+    let create = |first: u64| {
+        let tasks: Vec<_> = (first..first + 300).map(|n| spec(n, Payload::default())).collect();
+        let digest = Digest::of_bytes(b"request");
+        Create { idempotency: Some(Idempotency { key: "k".to_owned(), digest }), ..creation(tasks) }
+    };
+    let mut first = 1_000;
+    for _ in 0..3 {
+        // The key is written; of the 32 tasks that are written at once, some are throttled six times.
+        b.faults.order("PutItem", Fault::Twice);
+        (0..170).for_each(|_| b.faults.order("PutItem", Fault::Throttled));
+        let error = b.store.create(create(first)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unknown, "{error:?}");
+        // The repetition comes with ids of its own.
+        first += 1_000;
+    }
+    let answer = b.store.create(create(first)).await.unwrap();
+    assert!(answer.items.iter().all(|item| item.as_ref().unwrap().new));
+    let ids: std::collections::BTreeSet<_> =
+        answer.items.iter().map(|item| item.as_ref().unwrap().id).collect();
+    assert_eq!(ids.len(), 300);
+    let again = b.store.create(create(first + 1_000)).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!(again.items, answer.items);
+    let filter = baton_store::TaskFilter { now: at(1), ..Default::default() };
+    let page = b.store.tasks(filter, baton_store::PageRequest::first(1_000)).await.unwrap();
+    let listed: std::collections::BTreeSet<_> = page.items.iter().map(|task| task.head.id).collect();
+    assert_eq!(listed, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_answer_was_lost_is_known_again() {
     let b = Bench::open().await;
     for (number, fault) in [Fault::LostAnswer, Fault::ServerError, Fault::Twice].into_iter().enumerate() {
@@ -205,6 +238,27 @@ async fn a_write_whose_answer_was_lost_is_known_again() {
         assert_eq!(b.store.task(task.head.id).await.unwrap().history.len(), 3);
     }
     assert_eq!(b.faults.injected().values().sum::<u64>(), 9, "each fault was met where it was ordered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_cut_off_strands_no_task() {
+    let b = Bench::open().await;
+    b.store.create(creation((0..20).map(|n| spec(n, Payload::default())).collect())).await.unwrap();
+    let fixed =
+        |seconds| Claim { terms: LeaseTerms::Fixed(Duration::from_secs(1)), max_tasks: 5, ..claim(seconds) };
+    for step in 0..40 {
+        let cut = tokio::time::timeout(Duration::from_micros(250 * step), b.store.claim(fixed(1))).await;
+        drop(cut);
+    }
+    let reap = Reap { now: at(100), limit: 1_000, worker: None, queue: None };
+    b.store.reap(reap).await.unwrap();
+    let mut left = 20;
+    while left > 0 {
+        match b.store.claim(fixed(100)).await.unwrap() {
+            ClaimAnswer::Leased(tasks) => left -= tasks.len(),
+            ClaimAnswer::Nothing(why) => panic!("{left} tasks are stranded: {why:?}"),
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

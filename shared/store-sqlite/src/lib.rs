@@ -1,4 +1,4 @@
-//! The task store on SQLite: one file, one writing thread with group commit ([`writer`]), readers beside it.
+//! The task store on SQLite: one file, one writing thread with group commit (`writer.rs`), readers beside it.
 //!
 //! The write-ahead log is synced before a command is answered (`synchronous = FULL`), so that what was answered
 //! survives the loss of power. `docs/sqlite.md` tells of the file format and of what was measured.

@@ -1,6 +1,6 @@
 //! Logs: one line an event, as JSON or for people, to stderr.
 //!
-//! Lines go through a buffer that a thread of its own empties ([`writer`]), so that a request waits for no write, and
+//! Lines go through a buffer that a thread of its own empties (`telemetry/writer.rs`), so that a request waits for no write, and
 //! none is lost.
 
 mod json;

@@ -82,7 +82,7 @@ async fn each_change_of_a_task_is_a_line_with_all_that_names_it() {
             (&json!(id), &json!("render"), &json!("gpu"))
         );
         assert!(line["request_id"].is_string(), "{line}");
+        assert_eq!(line["domain"], "Größe", "{line}");
         assert_eq!(line.get("worker_id").is_some(), line["message"] != "task created", "{line}");
     }
-    assert_eq!(lines[0]["domain"], "Größe");
 }

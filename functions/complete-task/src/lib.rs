@@ -63,6 +63,7 @@ async fn complete(
             task_id = %generation.task,
             task_type = %generation.task_type,
             queue = %generation.queue,
+            domain = answer.domain.as_ref().map(tracing::field::display),
             attempt = generation.attempt,
             worker_id = %generation.worker,
             generation_id = %generation.id,

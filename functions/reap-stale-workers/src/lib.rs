@@ -53,6 +53,7 @@ fn log(taken: &Taken) {
         task_id = %taken.task,
         task_type = %taken.task_type,
         queue = %taken.queue,
+        domain = taken.domain.as_ref().map(tracing::field::display),
         attempt = taken.attempt,
         worker_id = %taken.worker,
         reason = taken.reason.as_str(),

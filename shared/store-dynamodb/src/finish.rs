@@ -2,7 +2,7 @@
 
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use baton_model::transition::{Command, Decision, decide};
-use baton_model::{Generation, Task, TaskId, TaskState, Timestamp};
+use baton_model::{Generation, Label, Task, TaskId, TaskState, Timestamp};
 use baton_store::{Claim, Complete, CompleteAnswer, FailAnswer, StoreError};
 
 use crate::db::unbuilt;
@@ -20,16 +20,16 @@ impl Inner {
         complete: &Complete,
         next: Option<&Claim>,
     ) -> Result<CompleteAnswer, StoreError> {
-        let (generation, repeated) = self.completion(complete).await?;
+        let (generation, domain, repeated) = self.completion(complete).await?;
         // A claim that is refused says so in the answer: the completion stands.
         let next = match next {
             Some(next) => Some(self.claim(next, Some(complete.task)).await),
             None => None,
         };
-        Ok(CompleteAnswer { generation, repeated, next })
+        Ok(CompleteAnswer { generation, domain, repeated, next })
     }
 
-    async fn completion(&self, complete: &Complete) -> Result<(Generation, bool), StoreError> {
+    async fn completion(&self, complete: &Complete) -> Result<(Generation, Option<Label>, bool), StoreError> {
         let id = complete.task;
         let command = Command::Complete {
             fence: complete.fence.clone(),
@@ -37,6 +37,7 @@ impl Inner {
             output: complete.output.digest(),
         };
         let mut before = self.known(id).await?;
+        let domain = before.rest.as_ref().and_then(|rest| rest.domain.clone());
         let mark = self.mark(&(&command, complete.now));
         let mut written: Option<Vec<(Text, String)>> = None;
         for _ in 0..ROUNDS {
@@ -55,7 +56,7 @@ impl Inner {
                     let standing = self.stored_generation(generation).await?;
                     let missing =
                         || damaged(format!("task {id} is completed without generation {generation}"));
-                    return Ok((standing.ok_or_else(missing)?, true));
+                    return Ok((standing.ok_or_else(missing)?, domain, true));
                 }
                 Ok(Decision::Apply(change)) => change,
             };
@@ -92,7 +93,7 @@ impl Inner {
                 Ok(()) => {
                     let after = Stored { head: change.head, ..before.clone() };
                     self.changed(&before, &after, complete.now);
-                    return Ok((generation, false));
+                    return Ok((generation, domain, false));
                 }
                 Err(TransactError::Failed(error)) => return Err(error),
                 Err(TransactError::Conditions(reasons)) => {
@@ -100,7 +101,7 @@ impl Inner {
                         return Err(damaged("DynamoDB gave other reasons than there were writes"));
                     };
                     match task {
-                        Some(item) if is_marked(item, mark)? => return Ok((generation, false)),
+                        Some(item) if is_marked(item, mark)? => return Ok((generation, domain, false)),
                         Some(item) => before = Stored::standing(item)?,
                         None if *task_changed => return Err(StoreError::TaskNotFound(id)),
                         None if *generation_taken => {

@@ -119,6 +119,7 @@ impl Inner {
                 task: after.head.id,
                 queue: after.queue.clone(),
                 task_type: after.task_type.clone(),
+                domain: after.rest.as_ref().and_then(|rest| rest.domain.clone()),
                 attempt: suspect.head.attempt,
                 worker: lease.worker.clone(),
                 reason,

@@ -37,7 +37,7 @@ pub(crate) fn complete(
         Some(Err(Failure::Refused(refusal))) => Some(Err(refusal)),
         Some(Err(broken @ Failure::Broken(_))) => return Err(broken),
     };
-    Ok(CompleteAnswer { generation, repeated, next })
+    Ok(CompleteAnswer { generation, domain: before.domain, repeated, next })
 }
 
 fn write_generation(

@@ -91,6 +91,7 @@ pub(crate) fn take_back(
             task: stored.head.id,
             queue: stored.queue.clone(),
             task_type: stored.task_type.clone(),
+            domain: stored.domain.clone(),
             attempt: suspect.attempt,
             worker: lease.worker.clone(),
             reason,

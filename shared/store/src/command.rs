@@ -154,6 +154,8 @@ pub struct Complete {
 pub struct CompleteAnswer {
     /// The generation that stands.
     pub generation: Generation,
+    /// The task's domain, which a generation does not repeat.
+    pub domain: Option<Label>,
     /// Whether the same completion had been taken before.
     pub repeated: bool,
     /// What the claim for the next task found, if one came along.
@@ -316,6 +318,8 @@ pub struct Taken {
     pub queue: QueueName,
     /// Its type.
     pub task_type: TaskType,
+    /// Its domain.
+    pub domain: Option<Label>,
     /// The attempt that was lost.
     pub attempt: u32,
     /// The worker that lost it.

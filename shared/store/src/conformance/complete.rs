@@ -14,12 +14,18 @@ pub async fn a_completion_writes_its_generation(b: Bench) {
         metadata: Some(json(r#"{ "w": 640,  "h":480 }"#)),
         result: Some(json("[1.0, null]")),
     };
-    let spec = baton_model::TaskSpec { project: name("atlas"), ..b.spec("render").queue("gpu") };
+    let domain: baton_model::Label = "maps".parse().unwrap();
+    let spec = baton_model::TaskSpec {
+        project: name("atlas"),
+        domain: Some(domain.clone()),
+        ..b.spec("render").queue("gpu")
+    };
     let id = b.create(at(1), spec).await;
     let held = b.claim_one(claim("w1", at(5)).queues(&["gpu"])).await;
     let complete = Complete { output: output.clone(), ..b.completion(at(9), &held) };
     let answer = b.store().complete(complete.clone(), None).await.unwrap();
     assert!(!answer.repeated && answer.next.is_none());
+    assert_eq!(answer.domain, Some(domain));
 
     let generation = answer.generation;
     assert_eq!((generation.id, generation.task), (complete.generation, id));

@@ -449,6 +449,7 @@ impl TaskStore for Oracle {
             output: complete.output.digest(),
         };
         let (task, repeated) = inner.apply(complete.task, &command, complete.now)?;
+        let domain = task.domain.clone();
         if let TaskState::Running(lease) = before.head.state {
             let span = complete.now.since(lease.claimed_at);
             inner.runs.push((task.queue.clone(), complete.now, span));
@@ -472,7 +473,7 @@ impl TaskStore for Oracle {
         };
         let generation = inner.generations[&generation].clone();
         let next = next.map(|claim| inner.claim(&claim));
-        Ok(CompleteAnswer { generation, repeated, next })
+        Ok(CompleteAnswer { generation, domain, repeated, next })
     }
 
     async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError> {
@@ -555,6 +556,7 @@ impl TaskStore for Oracle {
                 task: id,
                 queue: task.queue,
                 task_type: task.task_type,
+                domain: task.domain,
                 attempt,
                 worker,
                 reason,

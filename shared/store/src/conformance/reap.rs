@@ -11,6 +11,7 @@ fn taken(held: &Task, reason: LossReason, to: State) -> Taken {
         task: held.head.id,
         queue: held.queue.clone(),
         task_type: held.task_type.clone(),
+        domain: held.domain.clone(),
         attempt: held.head.attempt,
         worker: lease(held).worker.clone(),
         reason,

@@ -67,6 +67,16 @@ impl Process {
         }
     }
 
+    /// Stops the process in its tracks until [`Self::let_go`].
+    pub(crate) fn hold(&self) -> Result<(), Failure> {
+        self.signal(Signal::SIGSTOP)
+    }
+
+    /// Lets a held process go on.
+    pub(crate) fn let_go(&self) -> Result<(), Failure> {
+        self.signal(Signal::SIGCONT)
+    }
+
     fn signal(&self, signal: Signal) -> Result<(), Failure> {
         // 0 would mean the own process group.
         if self.pid.as_raw() <= 0 || self.child.id().is_none() {

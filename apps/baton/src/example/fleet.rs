@@ -64,6 +64,16 @@ impl Fleet {
         Ok(())
     }
 
+    /// Stops the victim in its tracks, so that it sends nothing more.
+    pub(crate) fn hold_victim(&self) -> Result<(), Failure> {
+        self.workers.first().map_or(Ok(()), Process::hold)
+    }
+
+    /// Lets the victim go on.
+    pub(crate) fn let_victim_go(&self) -> Result<(), Failure> {
+        self.workers.first().map_or(Ok(()), Process::let_go)
+    }
+
     /// Kills the victim as a power cut would.
     pub(crate) async fn kill_victim(&mut self) -> Result<(), Failure> {
         self.workers.remove(0).kill().await.map(drop)

@@ -23,6 +23,9 @@ use fleet::{Fleet, Killed};
 
 /// The queue that the example's tasks wait in.
 const QUEUE: &str = "scenes";
+/// How long a worker is held still before it is killed: much longer than a request takes on this machine.
+const SETTLE: Duration = Duration::from_millis(200);
+
 /// So many pictures are waited for before a worker is killed.
 const BEFORE_THE_KILL: usize = 3;
 /// How long all of it may take.
@@ -275,8 +278,15 @@ async fn kill_one(fleet: &mut Fleet, jobs: &[Job]) -> Result<Option<Killed>, Fai
         });
         if let Some((_, killed)) = now {
             if done >= BEFORE_THE_KILL && before.as_ref() == Some(&killed) {
-                fleet.kill_victim().await?;
-                return Ok(Some(killed));
+                // A completion may be on its way: hold the worker still, and kill it only if none arrives.
+                fleet.hold_victim()?;
+                sleep(SETTLE).await;
+                let detail = fleet.client.task(killed.task).await?;
+                if detail.task.lease.is_some() && detail.task.attempt == killed.attempt {
+                    fleet.kill_victim().await?;
+                    return Ok(Some(killed));
+                }
+                fleet.let_victim_go()?;
             }
             before = Some(killed);
         }

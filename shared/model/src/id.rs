@@ -85,6 +85,30 @@ uuid_id!(
     SessionId
 );
 
+impl TaskId {
+    /// The first and the last id that begin with a prefix of a UUID's text; `None` if no UUID does.
+    pub fn range_of_prefix(prefix: &str) -> Option<([u8; 16], [u8; 16])> {
+        let mut digits = Vec::with_capacity(32);
+        for (place, character) in prefix.chars().enumerate() {
+            match (place, character) {
+                (8 | 13 | 18 | 23, '-') => {}
+                (8 | 13 | 18 | 23, _) => return None,
+                (0..36, digit) => digits.push(u8::try_from(digit.to_digit(16)?).ok()?),
+                _ => return None,
+            }
+        }
+        let fill = |with: u8| {
+            let mut bytes = [0; 16];
+            for (place, byte) in bytes.iter_mut().enumerate() {
+                let digit = |at: usize| digits.get(at).copied().unwrap_or(with);
+                *byte = digit(place * 2) << 4 | digit(place * 2 + 1);
+            }
+            bytes
+        };
+        Some((fill(0), fill(15)))
+    }
+}
+
 macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
@@ -247,6 +271,17 @@ mod tests {
         assert!("Über größe ☂".parse::<Label>().is_ok());
         for bad in ["", "a\nb", &"x".repeat(LABEL_CHARS + 1)] {
             assert!(bad.parse::<Label>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_prefix_names_a_range_of_ids() {
+        let (first, last) = TaskId::range_of_prefix("01980a6e-5").unwrap();
+        assert_eq!(TaskId::from_bytes(first).to_string(), "01980a6e-5000-0000-0000-000000000000");
+        assert_eq!(TaskId::from_bytes(last).to_string(), "01980a6e-5fff-ffff-ffff-ffffffffffff");
+        assert!(TaskId::range_of_prefix("").is_some());
+        for bad in ["x", "01980a6e5", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f0", "-", "é"] {
+            assert!(TaskId::range_of_prefix(bad).is_none(), "{bad}");
         }
     }
 }

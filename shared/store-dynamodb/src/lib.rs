@@ -22,7 +22,6 @@ mod expression;
 pub mod faults;
 mod finish;
 mod heartbeat;
-mod histogram;
 mod history;
 mod keys;
 mod list;

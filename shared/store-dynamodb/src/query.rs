@@ -13,13 +13,13 @@ use futures::future::try_join_all;
 
 use crate::attr::Item;
 use crate::db::{Query, Range};
-use crate::histogram::percentile;
 use crate::keys::{self, Kind};
 use crate::queue::StoredQueue;
 use crate::row::{Stored, StoredGeneration};
 use crate::stats::Counted;
 use crate::store::Inner;
 use crate::worker::StoredWorker;
+use baton_store::histogram::percentile;
 
 impl Inner {
     pub(crate) fn generation_key(&self, id: GenerationId) -> Item {
@@ -58,7 +58,7 @@ impl Inner {
 
     /// The ids that begin with `prefix`: all partitions that may hold one are asked for the range.
     pub(crate) async fn ids_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        let Some((first, last)) = id_range(prefix) else { return Ok(Vec::new()) };
+        let Some((first, last)) = TaskId::range_of_prefix(prefix) else { return Ok(Vec::new()) };
         let (low, high) = (keys::day_within(&first), keys::day_within(&last));
         let mut partitions = Vec::new();
         for day in self.days(Kind::Task).await? {
@@ -291,42 +291,4 @@ impl Inner {
 
 fn name_of(item: &Item) -> &str {
     item.get("sk").and_then(|key| key.as_s().ok()).map_or("", String::as_str)
-}
-
-/// The first and the last id that begin with a prefix of a UUID's text; `None` if no UUID does.
-fn id_range(prefix: &str) -> Option<([u8; 16], [u8; 16])> {
-    let mut digits = Vec::with_capacity(32);
-    for (place, character) in prefix.chars().enumerate() {
-        match (place, character) {
-            (8 | 13 | 18 | 23, '-') => {}
-            (8 | 13 | 18 | 23, _) => return None,
-            (0..36, digit) => digits.push(u8::try_from(digit.to_digit(16)?).ok()?),
-            _ => return None,
-        }
-    }
-    let fill = |with: u8| {
-        let mut bytes = [0; 16];
-        for (place, byte) in bytes.iter_mut().enumerate() {
-            let digit = |at: usize| digits.get(at).copied().unwrap_or(with);
-            *byte = digit(place * 2) << 4 | digit(place * 2 + 1);
-        }
-        bytes
-    };
-    Some((fill(0), fill(15)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_names_a_range_of_ids() {
-        let (first, last) = id_range("01980a6e-5").unwrap();
-        assert_eq!(TaskId::from_bytes(first).to_string(), "01980a6e-5000-0000-0000-000000000000");
-        assert_eq!(TaskId::from_bytes(last).to_string(), "01980a6e-5fff-ffff-ffff-ffffffffffff");
-        assert!(id_range("").is_some());
-        for bad in ["x", "01980a6e5", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f0", "-", "é"] {
-            assert!(id_range(bad).is_none(), "{bad}");
-        }
-    }
 }

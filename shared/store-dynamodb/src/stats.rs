@@ -17,8 +17,8 @@ use crate::codes::Code;
 use crate::db::{Db, Query, Range};
 use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
-use crate::histogram::{What, bucket};
 use crate::keys;
+use baton_store::histogram::{What, bucket};
 
 /// The sort key of a queue's counts.
 const COUNTS: &str = "C";
@@ -88,7 +88,7 @@ impl Statistics {
             }
         }
         for ((queue, hour, what, bucket), count) in durations {
-            let attribute = format!("{}{bucket}", what.letter());
+            let attribute = format!("{}{bucket}", what_letter(what));
             let back = Pending {
                 durations: [((queue.clone(), hour, what, bucket), count)].into(),
                 ..Pending::default()
@@ -179,7 +179,7 @@ impl Counted {
             } else {
                 let bucket = name.get(1..).and_then(|digits| digits.parse().ok()).ok_or_else(unknown)?;
                 let times =
-                    if name.starts_with(What::Wait.letter()) { &mut self.waits } else { &mut self.runs };
+                    if name.starts_with(what_letter(What::Wait)) { &mut self.waits } else { &mut self.runs };
                 *times.entry(bucket).or_default() += u64::try_from(number).unwrap_or(0);
             }
         }
@@ -201,5 +201,13 @@ impl Db {
             counted.read(&item)?;
         }
         Ok(counted)
+    }
+}
+
+/// The letter that stands for a kind of duration in the table.
+const fn what_letter(what: What) -> char {
+    match what {
+        What::Wait => 'w',
+        What::Run => 'r',
     }
 }

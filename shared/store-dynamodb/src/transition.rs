@@ -13,11 +13,11 @@ use crate::attr::{Item, b, n, s, time};
 use crate::codes::Code;
 use crate::error::{WriteError, contended};
 use crate::expression::Expression;
-use crate::histogram::What;
 use crate::history::{INLINE_HISTORY, entry_of};
 use crate::keys::{self, Kind};
 use crate::row::Stored;
 use crate::store::Inner;
+use baton_store::histogram::What;
 
 /// How often a command is decided anew because others changed its task under it.
 pub(crate) const ROUNDS: u32 = 32;

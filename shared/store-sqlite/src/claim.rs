@@ -7,10 +7,10 @@ use rusqlite::{OptionalExtension, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::histogram::What;
 use crate::rows::{Stored, select_task};
 use crate::transaction::Transaction;
 use crate::worker::enter_session;
+use baton_store::histogram::What;
 
 pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswer, Failure> {
     let directive = enter_session(transaction, claim)?;

@@ -7,9 +7,9 @@ use rusqlite::params;
 
 use crate::claim::claim;
 use crate::error::Failure;
-use crate::histogram::What;
 use crate::rows::{Stored, free_key, generation_of};
 use crate::transaction::Transaction;
+use baton_store::histogram::What;
 
 /// Completes a task; its status and its generation are one commit. The output's digest was taken before, off the writing
 /// thread.

@@ -8,7 +8,6 @@ mod codes;
 mod create;
 mod error;
 mod finish;
-mod histogram;
 mod list;
 mod open;
 mod reader;
@@ -175,7 +174,7 @@ impl TaskStore for SqliteStore {
     }
 
     async fn task_ids_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        let Some((first, last)) = id_range(prefix) else { return Ok(Vec::new()) };
+        let Some((first, last)) = TaskId::range_of_prefix(prefix) else { return Ok(Vec::new()) };
         self.readers
             .run(move |db| {
                 let mut statement =
@@ -328,42 +327,4 @@ fn worker_detail(db: &Connection, worker: Worker) -> Result<WorkerDetail, Failur
         leases.push((stored.head.id, stored.head.attempt));
     }
     Ok(WorkerDetail { worker, active, leases })
-}
-
-/// The first and the last id that begin with a prefix of a UUID's text; `None` if no UUID does.
-fn id_range(prefix: &str) -> Option<([u8; 16], [u8; 16])> {
-    let mut digits = Vec::with_capacity(32);
-    for (place, character) in prefix.chars().enumerate() {
-        match (place, character) {
-            (8 | 13 | 18 | 23, '-') => {}
-            (8 | 13 | 18 | 23, _) => return None,
-            (0..36, digit) => digits.push(u8::try_from(digit.to_digit(16)?).ok()?),
-            _ => return None,
-        }
-    }
-    let fill = |with: u8| {
-        let mut bytes = [0; 16];
-        for (place, byte) in bytes.iter_mut().enumerate() {
-            let digit = |at: usize| digits.get(at).copied().unwrap_or(with);
-            *byte = digit(place * 2) << 4 | digit(place * 2 + 1);
-        }
-        bytes
-    };
-    Some((fill(0), fill(15)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_prefix_names_a_range_of_ids() {
-        let (first, last) = id_range("01980a6e-5").unwrap();
-        assert_eq!(TaskId::from_bytes(first).to_string(), "01980a6e-5000-0000-0000-000000000000");
-        assert_eq!(TaskId::from_bytes(last).to_string(), "01980a6e-5fff-ffff-ffff-ffffffffffff");
-        assert!(id_range("").is_some());
-        for bad in ["x", "01980a6e5", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f0", "-", "é"] {
-            assert!(id_range(bad).is_none(), "{bad}");
-        }
-    }
 }

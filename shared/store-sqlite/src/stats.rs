@@ -12,7 +12,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::histogram::{What, percentile};
+use baton_store::histogram::{What, percentile};
 
 /// How far back percentiles reach.
 pub(crate) const WINDOW: Duration = Duration::from_secs(24 * 3_600);
@@ -158,7 +158,9 @@ fn percentiles(
     )?;
     let hour = now.minus(WINDOW).as_millis() / 3_600_000;
     let buckets = statement
-        .query_map(params![hour, queue.as_str(), what.code()], |row| Ok((row.get(0)?, row.get(1)?)))?
+        .query_map(params![hour, queue.as_str(), crate::transaction::what_code(what)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?
         .collect::<rusqlite::Result<Vec<(i64, u64)>>>()?;
     Ok(Percentiles {
         count: buckets.iter().map(|(_, count)| count).sum(),

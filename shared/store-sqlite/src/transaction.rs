@@ -13,8 +13,16 @@ use rusqlite::{Connection, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::histogram::{What, bucket};
 use crate::rows::{EVENT_BITS, Stored, to_json};
+use baton_store::histogram::{What, bucket};
+
+/// The number that stands for a kind of duration in the database.
+pub(crate) const fn what_code(what: What) -> i64 {
+    match what {
+        What::Wait => 0,
+        What::Run => 1,
+    }
+}
 
 /// How many queues the writing thread remembers.
 const KNOWN_QUEUES: usize = 10_000;
@@ -60,7 +68,7 @@ impl<'a> Transaction<'a> {
                     "INSERT INTO histogram (hour, queue, what, bucket, tasks) VALUES (?1, ?2, ?3, ?4, ?5) \
                      ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
                 )?
-                .execute(params![hour, queue.as_str(), what.code(), bucket, count])?;
+                .execute(params![hour, queue.as_str(), what_code(what), bucket, count])?;
         }
         Ok(self.rings)
     }

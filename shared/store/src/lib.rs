@@ -9,6 +9,7 @@ pub mod command;
 pub mod conformance;
 pub mod doorbell;
 pub mod error;
+pub mod histogram;
 pub mod query;
 
 use async_trait::async_trait;

@@ -8,31 +8,21 @@ const PER_DOUBLING: f64 = 8.0;
 
 /// Which duration is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(crate) enum What {
+pub enum What {
     /// From ready to claimed.
     Wait,
     /// From claimed to completed.
     Run,
 }
 
-impl What {
-    /// The letter that stands for it in the table.
-    pub(crate) const fn letter(self) -> char {
-        match self {
-            Self::Wait => 'w',
-            Self::Run => 'r',
-        }
-    }
-}
-
 /// The bucket of a duration: 0 for less than a millisecond.
-pub(crate) fn bucket(length: Duration) -> i64 {
+pub fn bucket(length: Duration) -> i64 {
     let millis = length.as_millis() as f64;
     if millis < 1.0 { 0 } else { (millis.log2() * PER_DOUBLING).floor() as i64 + 1 }
 }
 
 /// The middle of a bucket.
-pub(crate) fn middle(bucket: i64) -> Duration {
+pub fn middle(bucket: i64) -> Duration {
     if bucket <= 0 {
         return Duration::ZERO;
     }
@@ -41,7 +31,7 @@ pub(crate) fn middle(bucket: i64) -> Duration {
 }
 
 /// The duration that `part` (0 to 1) of all counted ones do not exceed; `buckets` in order, each with its count.
-pub(crate) fn percentile(buckets: &[(i64, u64)], part: f64) -> Duration {
+pub fn percentile(buckets: &[(i64, u64)], part: f64) -> Duration {
     let all: u64 = buckets.iter().map(|(_, count)| count).sum();
     let rank = ((all as f64 * part).ceil() as u64).max(1);
     let mut seen = 0;

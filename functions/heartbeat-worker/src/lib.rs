@@ -49,6 +49,7 @@ async fn heartbeat(
     let beat = Beat {
         now,
         session: request.session_id,
+        project: None,
         running,
         capacity: request.capacity,
         readings: request.readings,

@@ -48,6 +48,14 @@ codes! {
     UnsupportedMediaType = "unsupported_media_type", 415, "The body must be application/json";
     /// A web page of another site asks, or asks under another site's name.
     ForeignOrigin = "foreign_origin", 403, "The request comes from another site";
+    /// The request presents no token that is good.
+    Unauthorized = "unauthorized", 401, "A valid token is needed";
+    /// The token's scopes do not allow the route.
+    ScopeMissing = "scope_missing", 403, "The token's scopes do not allow this";
+    /// The request reaches beyond the token's queues or its project.
+    OutsideGrant = "outside_grant", 403, "The token is bound to other queues or another project";
+    /// The token has made too many requests.
+    TooManyRequests = "too_many_requests", 429, "Too many requests with this token";
     /// No route has this path.
     RouteNotFound = "route_not_found", 404, "No such route";
     /// The route exists, but not for this method.
@@ -60,6 +68,8 @@ codes! {
     WorkerNotFound = "worker_not_found", 404, "No such worker";
     /// The queue does not exist.
     QueueNotFound = "queue_not_found", 404, "No such queue";
+    /// The token does not exist.
+    TokenNotFound = "token_not_found", 404, "No such token";
     /// The attempt is no longer the worker's.
     LeaseLost = "lease_lost", 409, "The lease is lost";
     /// The attempt is not the task's latest.
@@ -78,6 +88,10 @@ codes! {
     IdempotencyConflict = "idempotency_conflict", 409, "The idempotency key was used for another request";
     /// The worker has started anew since.
     SessionSuperseded = "session_superseded", 409, "The worker has started anew";
+    /// The worker's name belongs to another project.
+    WorkerOfOther = "worker_of_other", 409, "The worker works for another project";
+    /// There are as many tokens as the store holds.
+    TooManyTokens = "too_many_tokens", 409, "There are too many tokens";
     /// Too much is under way.
     Busy = "busy", 503, "The server is busy";
     /// The disk is full.

@@ -176,6 +176,16 @@ impl From<StoreError> for ApiError {
             StoreError::SessionSuperseded { .. } => {
                 new(ProblemCode::SessionSuperseded, "this process must stop: the newer one runs the worker's tasks")
             }
+            StoreError::TokenNotFound(_) => {
+                new(ProblemCode::TokenNotFound, "GET /v1/tokens lists those that are known")
+            }
+            StoreError::WorkerOfOther(_) => new(
+                ProblemCode::WorkerOfOther,
+                "choose another worker_id: a name belongs to the project that first used it, until its record is removed",
+            ),
+            StoreError::TooManyTokens { .. } => {
+                new(ProblemCode::TooManyTokens, "a token that has ended is removed 30 days later")
+            }
             StoreError::BadCursor => Self::field(
                 "cursor",
                 Expected::new("the next_cursor of an earlier page of the same query", "another text"),
@@ -264,7 +274,7 @@ fn refused(refusal: &Refusal) -> (ProblemCode, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use baton_model::{Ended, GenerationId, QueueName, State, TaskId, WorkerId};
+    use baton_model::{Ended, GenerationId, QueueName, State, TaskId, TokenId, WorkerId};
 
     use super::*;
 
@@ -312,6 +322,9 @@ mod tests {
             (refused(Refusal::HistoryFull), ProblemCode::TransitionRefused, 409),
             (StoreError::BatchRefused { refusals: Vec::new() }, ProblemCode::BatchRefused, 409),
             (StoreError::IdempotencyConflict { key: "k".into() }, ProblemCode::IdempotencyConflict, 409),
+            (StoreError::TokenNotFound(TokenId::from_bytes([3; 16])), ProblemCode::TokenNotFound, 404),
+            (StoreError::WorkerOfOther(WorkerId::from_stored("w")), ProblemCode::WorkerOfOther, 409),
+            (StoreError::TooManyTokens { most: 10_000 }, ProblemCode::TooManyTokens, 409),
             (StoreError::BadCursor, ProblemCode::InvalidFields, 422),
             (StoreError::Busy, ProblemCode::Busy, 503),
             (StoreError::StorageFull(cause()), ProblemCode::StorageFull, 503),

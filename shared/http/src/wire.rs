@@ -23,6 +23,7 @@ pub fn claim(app: &App, request: ClaimRequest, now: Timestamp) -> Claim {
         now,
         worker: request.worker_id,
         session: request.session_id,
+        project: None,
         queues,
         types,
         max_tasks: request.max_tasks.unwrap_or(1),

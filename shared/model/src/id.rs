@@ -85,6 +85,15 @@ uuid_id!(
     SessionId
 );
 
+uuid_id!(
+    /// A caller's token: the part of it that may be known.
+    TokenId
+);
+uuid_id!(
+    /// An entry of the audit log.
+    AuditId
+);
+
 impl TaskId {
     /// The first and the last id that begin with a prefix of a UUID's text; `None` if no UUID does.
     pub fn range_of_prefix(prefix: &str) -> Option<([u8; 16], [u8; 16])> {

@@ -16,6 +16,7 @@ pub mod payload;
 pub mod queue;
 pub mod task;
 pub mod time;
+pub mod token;
 pub mod transition;
 pub mod worker;
 
@@ -23,7 +24,10 @@ pub use backoff::Backoff;
 pub use event::{Event, EventDetail, EventKind};
 pub use expected::Expected;
 pub use generation::{Generation, Output};
-pub use id::{GenerationId, Label, ProjectId, QueueName, RequestKey, SessionId, TaskId, TaskType, WorkerId};
+pub use id::{
+    AuditId, GenerationId, Label, ProjectId, QueueName, RequestKey, SessionId, TaskId, TaskType, TokenId,
+    WorkerId,
+};
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, LossReason};
 pub use limits::Limits;
 pub use log::{Level, LogLine};
@@ -32,4 +36,5 @@ pub use task::{
     AttemptEnd, Ended, Failure, Head, Priority, Schedule, State, Status, Task, TaskSpec, TaskState,
 };
 pub use time::Timestamp;
+pub use token::{Grant, Scope, SecretDigest, Token, TokenSecret, TokenStatus};
 pub use worker::{Directive, Running, Worker, WorkerStatus};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{SessionId, TaskId, WorkerId};
+use crate::id::{ProjectId, SessionId, TaskId, WorkerId};
 use crate::lease::LeasePolicy;
 use crate::time::Timestamp;
 
@@ -13,6 +13,9 @@ use crate::time::Timestamp;
 pub struct Worker {
     /// The worker's name.
     pub id: WorkerId,
+    /// The project that it works for, if its first caller was bound to one: then callers of other projects cannot use
+    /// its name.
+    pub project: Option<ProjectId>,
     /// Its latest start, if it names its starts.
     pub session: Option<SessionId>,
     /// When Baton first heard of this session.

@@ -35,6 +35,7 @@ fn lease() -> Lease {
 fn beaten(beat: Option<Timestamp>) -> Worker {
     Worker {
         id: worker("w1"),
+        project: None,
         session: session(1),
         started_at: at(0),
         last_beat_at: beat,

@@ -41,7 +41,7 @@ impl Inner {
             workers: self.purge_workers(before(purge.keep_workers.max(WORKERS_KEPT)), limit).await?,
             idempotency_keys: self.purge_keys(before(purge.keep_idempotency), limit).await?,
             claim_requests: self.purge_requests(before(purge.keep_claims), limit).await?,
-            more: false,
+            ..PurgeReport::default()
         };
         let removed =
             [report.tasks, report.logs, report.workers, report.idempotency_keys, report.claim_requests];

@@ -37,6 +37,7 @@ impl StoredWorker {
         Self {
             worker: Worker {
                 id: id.clone(),
+                project: None,
                 session,
                 started_at: now,
                 last_beat_at: None,
@@ -59,6 +60,7 @@ impl StoredWorker {
         Ok(Self {
             worker: Worker {
                 id: WorkerId::from_stored(fields.text("sk")?),
+                project: None,
                 session: fields.maybe_sixteen("se")?.map(SessionId::from_bytes),
                 started_at: fields.time("sa")?,
                 last_beat_at: fields.maybe_time("lb")?,

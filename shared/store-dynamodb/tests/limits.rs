@@ -77,6 +77,7 @@ fn claim(seconds: u64) -> Claim {
         now: at(seconds),
         worker: "w1".parse().unwrap(),
         session: None,
+        project: None,
         queues: vec![QueueName::default()],
         types: Vec::new(),
         max_tasks: 1,

@@ -133,7 +133,7 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
              (SELECT worker, request FROM claim_request WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
             purge.keep_claims,
         )?,
-        more: false,
+        ..PurgeReport::default()
     };
     let hours = before(crate::stats::WINDOW) / 3_600_000;
     transaction.db.prepare_cached("DELETE FROM histogram WHERE hour < ?1")?.execute([hours])?;

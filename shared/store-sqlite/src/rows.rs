@@ -357,6 +357,7 @@ pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
     Ok(StoredWorker {
         worker: Worker {
             id: WorkerId::from_stored(text(row, 0)?),
+            project: None,
             session: maybe_id(row, 1)?.map(SessionId::from_bytes),
             started_at: time(row, 3)?,
             last_beat_at: maybe_time(row, 5)?,

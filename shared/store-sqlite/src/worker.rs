@@ -56,6 +56,7 @@ fn session_of(
     let Some(mut known) = known else {
         let worker = Worker {
             id: id.clone(),
+            project: None,
             session,
             started_at: now,
             last_beat_at: None,

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use baton_model::{
     Digest, Directive, Failure, Fence, Generation, GenerationId, Label, LeaseTerms, LogLine, LossReason,
-    Output, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskType, Timestamp,
-    WorkerId,
+    Output, ProjectId, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskType,
+    Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -78,6 +78,8 @@ pub struct Claim {
     pub worker: WorkerId,
     /// The worker's start, if it names its starts.
     pub session: Option<SessionId>,
+    /// Only tasks of this project, for a worker that works for it alone; see [`StoreError::WorkerOfOther`].
+    pub project: Option<ProjectId>,
     /// From which queues; at least one.
     pub queues: Vec<QueueName>,
     /// Which types; all if empty.
@@ -212,6 +214,8 @@ pub struct Beat {
     pub worker: WorkerId,
     /// Its start, if it names its starts.
     pub session: Option<SessionId>,
+    /// The project that the caller is bound to; see [`StoreError::WorkerOfOther`].
+    pub project: Option<ProjectId>,
     /// What it runs, if it says; then what is not listed is forgotten.
     pub running: Option<Vec<Running>>,
     /// How many tasks it takes at once.
@@ -347,11 +351,15 @@ pub struct Purge {
     pub keep_idempotency: Duration,
     /// How long the names of claim requests are kept.
     pub keep_claims: Duration,
+    /// How long tokens are kept that have expired or were revoked.
+    pub keep_tokens: Duration,
+    /// How long entries of the audit log are kept.
+    pub keep_audit: Duration,
 }
 
 impl Purge {
     /// The default times: finished tasks 30 days, log lines 48 hours, workers 7 days, idempotency keys 24 hours,
-    /// claim requests 15 minutes.
+    /// claim requests 15 minutes, ended tokens 30 days, the audit log 400 days.
     pub fn at(now: Timestamp) -> Self {
         let hours = |n: u64| Duration::from_secs(n * 3_600);
         Self {
@@ -362,6 +370,8 @@ impl Purge {
             keep_workers: hours(7 * 24),
             keep_idempotency: hours(24),
             keep_claims: Duration::from_secs(15 * 60),
+            keep_tokens: hours(30 * 24),
+            keep_audit: hours(400 * 24),
         }
     }
 }
@@ -379,6 +389,10 @@ pub struct PurgeReport {
     pub idempotency_keys: u64,
     /// Claim requests.
     pub claim_requests: u64,
+    /// Tokens.
+    pub tokens: u64,
+    /// Entries of the audit log.
+    pub audit_entries: u64,
     /// Whether a limit was reached, so that there may be more.
     pub more: bool,
 }

@@ -1,7 +1,7 @@
 //! How a store fails: one public kind that says what the caller must do, and causes under it.
 
 use baton_model::transition::Refusal;
-use baton_model::{GenerationId, QueueName, SessionId, TaskId, WorkerId};
+use baton_model::{GenerationId, QueueName, SessionId, TaskId, TokenId, WorkerId};
 
 use crate::command::ItemRefusal;
 
@@ -67,6 +67,18 @@ pub enum StoreError {
         worker: WorkerId,
         /// The earlier session.
         session: SessionId,
+    },
+    /// The worker's name belongs to callers of another project, or to callers of all.
+    #[error("worker {0} works for another project")]
+    WorkerOfOther(WorkerId),
+    /// The token is unknown.
+    #[error("token {0} does not exist")]
+    TokenNotFound(TokenId),
+    /// There are as many tokens as a store holds.
+    #[error("there are {most} tokens, and no more can be made; revoke those that nobody uses")]
+    TooManyTokens {
+        /// The most that there may be, those that have ended and are still kept included.
+        most: usize,
     },
     /// The cursor is not one that this store gave for this query.
     #[error("expected a cursor from an earlier page of the same query")]
@@ -139,11 +151,14 @@ impl StoreError {
             Self::TaskNotFound(_)
             | Self::GenerationNotFound(_)
             | Self::WorkerNotFound(_)
-            | Self::QueueNotFound(_) => ErrorKind::NotFound,
+            | Self::QueueNotFound(_)
+            | Self::TokenNotFound(_) => ErrorKind::NotFound,
             Self::Refused { .. }
             | Self::BatchRefused { .. }
             | Self::IdempotencyConflict { .. }
-            | Self::SessionSuperseded { .. } => ErrorKind::Conflict,
+            | Self::SessionSuperseded { .. }
+            | Self::WorkerOfOther(_)
+            | Self::TooManyTokens { .. } => ErrorKind::Conflict,
             Self::BadCursor | Self::TooLarge { .. } => ErrorKind::Request,
             Self::Busy | Self::StorageFull(_) | Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Unknown(_) => ErrorKind::Unknown,

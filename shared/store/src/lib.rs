@@ -11,6 +11,7 @@ pub mod doorbell;
 pub mod error;
 pub mod histogram;
 pub mod query;
+pub mod token;
 
 use async_trait::async_trait;
 use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, WorkerId};
@@ -26,6 +27,7 @@ pub use query::{
     Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, Stats,
     TaskDetail, TaskFilter, WorkerCounts, WorkerDetail,
 };
+pub use token::{AuditEntry, AuditFilter, AuditStore, StoredToken, TokenStore};
 
 /// What a store can and cannot promise beyond the rules that hold for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,6 +39,11 @@ pub struct Capabilities {
     /// Claims follow priority, run_after and id over the whole queue, and not only within a part of it.
     pub total_claim_order: bool,
 }
+
+/// All that a whole Baton needs of its store.
+pub trait Store: TaskStore + TokenStore + AuditStore {}
+
+impl<S: TaskStore + TokenStore + AuditStore> Store for S {}
 
 /// A store of tasks.
 ///
@@ -64,8 +71,11 @@ pub trait TaskStore: Send + Sync {
     /// The leases that name the worker never come to more than its cap. The same request key of the same worker gives
     /// the leases that it gave before, as far as they still hold, and never others, for at least 15 minutes.
     ///
+    /// A worker's name belongs to the project that its first claim or heartbeat named ([`Claim::project`]), or to none,
+    /// until its record is removed; a caller that names another project is refused, one that names none never is.
+    ///
     /// # Errors
-    /// [`StoreError::SessionSuperseded`] if the session is not the worker's latest.
+    /// [`StoreError::SessionSuperseded`] if the session is not the worker's latest, [`StoreError::WorkerOfOther`].
     async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError>;
 
     /// Completes a task and writes its generation, in one commit. The same completion sent again gives the first
@@ -92,7 +102,7 @@ pub trait TaskStore: Send + Sync {
     /// asked of it. Changes no task.
     ///
     /// # Errors
-    /// [`StoreError::SessionSuperseded`] if the session is not the worker's latest.
+    /// [`StoreError::SessionSuperseded`] if the session is not the worker's latest, [`StoreError::WorkerOfOther`].
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError>;
 
     /// Calls a task off; a worker that runs it loses its lease. A cancelled task stays as it is and answers as then.

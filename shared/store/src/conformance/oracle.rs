@@ -120,6 +120,7 @@ impl Inner {
         let known = self.workers.entry(id.clone()).or_insert_with(|| Known {
             worker: Worker {
                 id: id.clone(),
+                project: None,
                 session,
                 started_at: now,
                 last_beat_at: None,
@@ -625,6 +626,7 @@ impl TaskStore for Oracle {
             idempotency_keys: removed[3] as u64,
             claim_requests: removed[4] as u64,
             more: removed.contains(&limit),
+            ..PurgeReport::default()
         })
     }
 

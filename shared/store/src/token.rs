@@ -1,0 +1,114 @@
+//! What a store keeps of callers: their tokens, and what operators did.
+
+use async_trait::async_trait;
+use baton_model::{AuditId, Label, SecretDigest, Timestamp, Token, TokenId};
+use serde::{Deserialize, Serialize};
+
+use crate::error::StoreError;
+use crate::query::{Page, PageRequest};
+
+/// A token with what is kept of its secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredToken {
+    /// The token.
+    pub token: Token,
+    /// The digest that a presented secret must have.
+    pub digest: SecretDigest,
+}
+
+/// A store of callers' tokens.
+///
+/// What it answers is never older than the last change that was answered, by whichever process: a token that was revoked
+/// is refused at once.
+#[async_trait]
+pub trait TokenStore: Send + Sync {
+    /// Keeps a new token. The same one again changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::TooManyTokens`] beyond [`TOKENS`], and the store's own failures.
+    async fn create_token(&self, token: StoredToken) -> Result<(), StoreError>;
+
+    /// A token, whether it is still good or not; none if it is unknown.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn token(&self, id: TokenId) -> Result<Option<StoredToken>, StoreError>;
+
+    /// Tokens, the newest first.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`].
+    async fn tokens(&self, page: PageRequest) -> Result<Page<Token>, StoreError>;
+
+    /// Ends a token now. One that was revoked before stays as it is.
+    ///
+    /// # Errors
+    /// [`StoreError::TokenNotFound`].
+    async fn revoke_token(&self, id: TokenId, now: Timestamp) -> Result<Token, StoreError>;
+
+    /// Notes that a token was used; an earlier time than the one noted changes nothing, nor does an unknown token.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError>;
+}
+
+/// The most tokens that a store holds, those that have ended and are still kept included.
+pub const TOKENS: usize = 10_000;
+
+/// One thing that an operator did, or tried to do.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AuditEntry {
+    /// Its id: a UUIDv7, by which entries sort.
+    pub id: AuditId,
+    /// When it was asked for.
+    pub at: Timestamp,
+    /// What was asked for, by the operation's name in the OpenAPI document, such as `cancel_task`.
+    pub action: String,
+    /// The path that it was asked with, which names what it was done to.
+    pub target: String,
+    /// The token that was presented; none where none is needed.
+    pub token: Option<TokenId>,
+    /// The token's name at that time.
+    pub token_name: Option<Label>,
+    /// The id of the request, as it stands in the log.
+    pub request_id: Option<String>,
+    /// The HTTP status that it was answered with; none if the process ended before, or cannot have noted it: then the
+    /// thing itself tells whether it was done.
+    pub outcome: Option<u16>,
+}
+
+/// Which entries of the audit log are asked for: those that fit every field that is set.
+#[derive(Clone, Debug, Default)]
+pub struct AuditFilter {
+    /// Made with this token.
+    pub token: Option<TokenId>,
+    /// Of this action.
+    pub action: Option<String>,
+    /// At this time or later.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub before: Option<Timestamp>,
+}
+
+/// A log of what operators did. An entry is written before the thing is done, so that nothing is done without one.
+#[async_trait]
+pub trait AuditStore: Send + Sync {
+    /// Adds an entry. The same one again changes nothing.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError>;
+
+    /// Notes how an entry's request was answered. An unknown entry changes nothing.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError>;
+
+    /// Entries by filter, the newest first. A page may be shorter than asked while it names a next one.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`].
+    async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError>;
+}

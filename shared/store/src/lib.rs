@@ -9,6 +9,8 @@ pub mod command;
 pub mod conformance;
 pub mod doorbell;
 pub mod error;
+#[cfg(feature = "faults")]
+pub mod faulty;
 pub mod histogram;
 pub mod query;
 

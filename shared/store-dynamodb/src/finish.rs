@@ -62,7 +62,8 @@ impl Inner {
             };
             let generation = generation_of(&before, complete)?;
             let (item, apart) = generation_item(&generation, self.spread);
-            self.notes.know_day(&self.db, Kind::Generation, keys::day_of(generation.id.as_bytes())).await?;
+            let day = keys::day_of(generation.id.as_bytes());
+            self.notes.know_day(&self.db, Kind::Generation, day, complete.now).await?;
             if written.is_none() {
                 for (text, whole) in &apart {
                     self.db.write_text(&keys::apart(&generation.id), text, whole).await?;

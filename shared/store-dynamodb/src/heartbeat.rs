@@ -1,7 +1,7 @@
 //! Heartbeats. One write of the worker's record, whatever it runs; one query of what it holds, to tell it what it has
 //! lost; and an item for each log line.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use baton_model::{Digest, Ended, LogLine, Running, State, TaskId, TaskState, WorkerId};
 use baton_store::{Beat, BeatAnswer, LeaseProblem, LostLease, StoreError};
@@ -101,9 +101,12 @@ impl Inner {
             return Ok(());
         }
         let expires = (beat.now.as_millis() + millis(self.options.keep_logs)) / 1_000;
+        let days: BTreeSet<_> = beat.logs.iter().map(|line| line.at.as_millis() / DAY_MS).collect();
+        for day in days {
+            self.notes.know_day(&self.db, Kind::Log, day, beat.now).await?;
+        }
         let mut items = Vec::with_capacity(beat.logs.len());
         for (place, line) in beat.logs.iter().enumerate() {
-            self.notes.know_day(&self.db, Kind::Log, line.at.as_millis() / DAY_MS).await?;
             items.push(log_item(line, place, expires)?);
         }
         self.db.put_all(items).await.map_err(|error| match error {

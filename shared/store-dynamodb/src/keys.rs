@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use baton_model::{Priority, QueueName, RequestKey, TaskId, Timestamp, WorkerId};
+use baton_model::{Priority, QueueName, RequestKey, State, TaskId, Timestamp, WorkerId};
 
 use crate::attr::{Item, key};
 use crate::codes::Code;
@@ -87,6 +87,16 @@ pub(crate) fn day_of(id: &[u8; 16]) -> i64 {
 /// The day that an id's first bits name, whatever kind of id it is.
 pub(crate) fn day_within(id: &[u8; 16]) -> i64 {
     id[..6].iter().fold(0_i64, |all, byte| all << 8 | i64::from(*byte)) / DAY_MS
+}
+
+/// Whether a day is over, so that only chosen ids and late log lines are still added to it.
+pub(crate) fn is_over(day: i64, now: Timestamp) -> bool {
+    day != ODD && day < now.as_millis() / DAY_MS - 1
+}
+
+/// The attribute that says since when a day has been seen empty.
+pub(crate) fn seen_empty(day: i64) -> String {
+    format!("z{day}")
 }
 
 /// A partition of a day, or of the odd ids.
@@ -173,9 +183,14 @@ pub(crate) fn ready(queue: &QueueName, priority: Priority, shard: u64) -> String
     format!("R#{queue}#{}#{shard}", priority.code())
 }
 
-/// The place of a waiting task in its partition: by its time, then by id.
-pub(crate) fn ready_place(run_after: Timestamp, id: TaskId) -> String {
-    format!("{}#{id}", sortable(run_after))
+/// The place of a task in its partition of the index: by the time that its state is sorted by, then by id.
+pub(crate) fn place(at: Timestamp, id: TaskId) -> String {
+    format!("{}#{id}", sortable(at))
+}
+
+/// A partition of the index where tasks lie that failed for good, or were cancelled, by when they did.
+pub(crate) fn given_up(state: State, part: u64) -> String {
+    format!("F{}#{part:x}", state.code())
 }
 
 /// The partition of the index where the tasks that a worker holds lie.

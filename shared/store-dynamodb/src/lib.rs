@@ -4,18 +4,20 @@
 //! - A task lies in the table by the day of its id, so that the table itself is the list of tasks; see [`Options`] and
 //!   [`table::TableOptions`] for how far hot spots are spread.
 //! - The index holds what someone is to find: a queued task where claims look for it, a running one with its worker.
-//!   A finished task is in no index.
+//!   A completed task is in no index: its generation names it.
 //! - A change of a task is one conditional write. Only a completion is a transaction (task and generation), and a
 //!   creation that must stand or fall as one.
 //! - The index may trail behind the table, and every answer may be lost: only conditions decide.
 
 mod attr;
 mod batch;
+mod by_status;
 mod claim;
 pub mod client;
 mod codes;
 mod create;
 mod db;
+mod descent;
 mod error;
 mod expression;
 #[cfg(feature = "faults")]
@@ -112,6 +114,7 @@ impl TaskStore for DynamoStore {
             exact_worker_cap: false,
             fresh_lists: false,
             total_claim_order: self.inner.options.shards.values().all(|shards| *shards <= 1),
+            lists_by_creation: false,
         }
     }
 

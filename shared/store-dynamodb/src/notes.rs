@@ -125,12 +125,23 @@ impl Notes {
         gate
     }
 
-    /// Makes a day known to lists before something lies in it. Written once by each process for each day.
-    pub(crate) async fn know_day(&self, db: &Db, kind: Kind, day: i64) -> Result<(), StoreError> {
-        if lock(&self.days).contains(&(kind, day)) {
+    /// Makes a day known to lists before something lies in it. Written once by each process for each day; but each time
+    /// for a day that is over, which a purge may have struck off since.
+    pub(crate) async fn know_day(
+        &self,
+        db: &Db,
+        kind: Kind,
+        day: i64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let over = keys::is_over(day, now);
+        if !over && lock(&self.days).contains(&(kind, day)) {
             return Ok(());
         }
-        let update = Expression::new().add("d", numbers([day]));
+        let mut update = Expression::new().add("d", numbers([day]));
+        if over {
+            update = update.remove(&keys::seen_empty(day));
+        }
         unconditional(db.update(keys::days(kind), &update).await)?;
         lock(&self.days).insert((kind, day));
         Ok(())

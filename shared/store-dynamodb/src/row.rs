@@ -200,7 +200,7 @@ pub(crate) fn new_task(
     let mut item = keys::by_id(Kind::Task, spec.id.as_bytes(), &spec.id, spread);
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put("ip", s(keys::ready(&spec.queue, spec.priority, keys::shard(spec.id, shards))));
-    put("is", s(keys::ready_place(run_after, spec.id)));
+    put("is", s(keys::place(run_after, spec.id)));
     put("st", n(State::Queued.code()));
     put("mx", n(spec.max_attempts));
     put("ra", time(run_after));

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 
 use baton_model::{
     Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName, Running, Schedule,
-    Task, TaskId, TaskSpec, Timestamp,
+    Status, Task, TaskId, TaskSpec, Timestamp,
 };
 use baton_store::{
     Beat, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency, NoDoorbell, PageRequest, Reap, TaskFilter,
@@ -351,6 +351,57 @@ async fn a_heartbeat_is_one_write_unit_whatever_it_lists() {
     }
     b.print();
     b.documented();
+}
+
+/// A page of tasks of one status costs the same however many others there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_by_status_costs_what_its_page_costs() {
+    let few = lists_by_status(60).await;
+    let many = lists_by_status(400).await;
+    for ((what, cost), (_, other)) in few.rows.iter().zip(&many.rows) {
+        assert!(other.read <= cost.read + 2.0, "{what}: {cost:?}, among more others {other:?}");
+    }
+    many.print();
+    few.documented();
+}
+
+/// Lists of twenty tasks of each status, among others.
+async fn lists_by_status(others: usize) -> Bench {
+    let mut b = Bench::open().await;
+    b.create(others + 60, 200).await;
+    let most = |count: u32| Claim { max_tasks: count, cap: 1_000, ..claim("worker-1") };
+    let mut finished = 0;
+    for round in 0.. {
+        let want = u32::try_from((others + 40 - finished).min(100)).unwrap();
+        if want == 0 {
+            break;
+        }
+        let ClaimAnswer::Leased(tasks) = b.store.claim(most(want)).await.unwrap() else { panic!("{round}") };
+        for (place, task) in tasks.iter().enumerate() {
+            // The failed ones lie among the completed.
+            if (finished + place) % (others / 20 + 2) == 0 {
+                let failure = baton_model::Failure { message: "no".to_owned(), code: None, details: None };
+                let fence = Fence { attempt: 1, worker: "worker-1".parse().unwrap() };
+                let task = task.head.id;
+                let fail = Fail { now: at(2), task, fence, failure, retryable: false, retry_after: None };
+                b.store.fail(fail).await.unwrap();
+            } else {
+                let complete = b.completion(task, 200);
+                b.store.complete(complete, None).await.unwrap();
+            }
+        }
+        finished += tasks.len();
+    }
+    b.store.claim(most(20)).await.unwrap();
+    b.create(others, 200).await;
+    b.heard.take();
+    for status in [Status::Failed, Status::Queued, Status::Running, Status::Completed] {
+        let filter = TaskFilter { now: at(3), statuses: vec![status], ..TaskFilter::default() };
+        let page = b.store.tasks(filter, PageRequest::first(20)).await.unwrap();
+        assert!(page.items.len() >= 19, "{status:?}: {}", page.items.len());
+        b.note(&format!("list of 20 {} tasks", status.as_str()));
+    }
+    b
 }
 
 #[tokio::test(flavor = "multi_thread")]

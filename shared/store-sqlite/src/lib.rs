@@ -101,7 +101,12 @@ impl SqliteStore {
 #[async_trait]
 impl TaskStore for SqliteStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { exact_worker_cap: true, fresh_lists: true, total_claim_order: true }
+        Capabilities {
+            exact_worker_cap: true,
+            fresh_lists: true,
+            total_claim_order: true,
+            lists_by_creation: true,
+        }
     }
 
     async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {

@@ -9,6 +9,8 @@ pub mod command;
 pub mod conformance;
 pub mod doorbell;
 pub mod error;
+#[cfg(feature = "faults")]
+pub mod faulty;
 pub mod histogram;
 pub mod query;
 pub mod token;
@@ -38,6 +40,9 @@ pub struct Capabilities {
     pub fresh_lists: bool,
     /// Claims follow priority, run_after and id over the whole queue, and not only within a part of it.
     pub total_claim_order: bool,
+    /// Lists of tasks by status go by creation, as all lists of tasks do; else they go by when the tasks came to that
+    /// status: were due, claimed, or ended.
+    pub lists_by_creation: bool,
 }
 
 /// All that a whole Baton needs of its store.
@@ -148,7 +153,7 @@ pub trait TaskStore: Send + Sync {
     /// [`StoreError::TaskNotFound`].
     async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError>;
 
-    /// Tasks by filter, the newest first. A page may be shorter than asked, even empty, while it names a next one.
+    /// Tasks by filter, the newest first (see [`Capabilities::lists_by_creation`]). A page may be shorter than asked, even empty, while it names a next one.
     ///
     /// # Errors
     /// [`StoreError::BadCursor`].

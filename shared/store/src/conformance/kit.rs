@@ -107,23 +107,7 @@ impl Bench {
 
     /// A plain task of `task_type` in the default queue, with a fresh id and a backoff of 10 s without jitter.
     pub(super) fn spec(&self, task_type: &str) -> TaskSpec {
-        TaskSpec {
-            id: self.task_id(),
-            id_chosen: false,
-            project: ProjectId::default(),
-            queue: QueueName::default(),
-            task_type: name(task_type),
-            priority: Priority::Normal,
-            params: Payload::default(),
-            description: None,
-            domain: None,
-            drift_score: None,
-            assigned_by: None,
-            schedule: Schedule::Now,
-            max_attempts: 3,
-            timeout: None,
-            backoff: Some(Backoff { base: secs(10), factor: 2.0, max: secs(1_000), jitter: 0.0 }),
-        }
+        plain_spec(self.task_id(), task_type)
     }
 
     pub(super) fn note_created(&self, ids: impl IntoIterator<Item = TaskId>) {
@@ -312,6 +296,27 @@ impl Bench {
         self.settle().await;
         let ids: Vec<_> = self.created.lock().unwrap().iter().copied().collect();
         check_invariants(&**self.open_store(), &ids, now).await;
+    }
+}
+
+/// A plain task of the default queue, with a backoff of 10 s without jitter.
+pub(super) fn plain_spec(id: TaskId, task_type: &str) -> TaskSpec {
+    TaskSpec {
+        id,
+        id_chosen: false,
+        project: ProjectId::default(),
+        queue: QueueName::default(),
+        task_type: name(task_type),
+        priority: Priority::Normal,
+        params: Payload::default(),
+        description: None,
+        domain: None,
+        drift_score: None,
+        assigned_by: None,
+        schedule: Schedule::Now,
+        max_attempts: 3,
+        timeout: None,
+        backoff: Some(Backoff { base: secs(10), factor: 2.0, max: secs(1_000), jitter: 0.0 }),
     }
 }
 
@@ -739,7 +744,7 @@ pub async fn check_invariants(store: &dyn TaskStore, ids: &[TaskId], now: Timest
     }
 }
 
-async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
+pub(super) async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
     use baton_model::EventKind::{Claimed, Created};
 
     let head = &detail.task.head;

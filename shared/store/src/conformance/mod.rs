@@ -32,6 +32,7 @@ pub mod doorbell;
 pub mod durability;
 pub mod fail;
 pub mod heartbeat;
+pub mod history;
 mod kit;
 pub mod operate;
 mod oracle;
@@ -54,8 +55,8 @@ macro_rules! rules {
         /// Every rule, as `module::rule`.
         pub const RULES: &[&str] = &[$($(concat!(stringify!($module), "::", stringify!($rule))),*),*];
 
-        /// Makes one test of each rule, by modules. The expression makes a new `World`
-        /// for each and may await; the calling crate needs tokio with its macros and multi-threaded runtime.
+        /// Makes one test of each rule, by modules, and one of histories under faults. The expression makes a new
+        /// `World` for each and may await; the calling crate needs tokio with its macros and multi-threaded runtime.
         #[macro_export]
         macro_rules! conformance_tests {
             ($d world:expr) => {
@@ -73,6 +74,18 @@ macro_rules! rules {
                         )*
                     }
                 )*
+
+                mod faults {
+                    #[allow(unused_imports, reason = "what the expression names")]
+                    use super::*;
+
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                    async fn nothing_is_lost_over_a_store_that_fails() {
+                        for seed in $d crate::conformance::history::seeds(5) {
+                            $d crate::conformance::history::over_faults($d world, seed).await;
+                        }
+                    }
+                }
             };
         }
     };

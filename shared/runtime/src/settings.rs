@@ -325,9 +325,8 @@ fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
 
 /// Queues with their numbers of shards, such as `gpu=8, thumbs=4`.
 fn parse_shards(text: &str) -> Result<BTreeMap<QueueName, u16>, Expected> {
-    let refused = || {
-        Expected::text("queues with 1 to 256 shards, such as \"gpu=8, thumbs=4\", or nothing", text)
-    };
+    let refused =
+        || Expected::text("queues with 1 to 256 shards, such as \"gpu=8, thumbs=4\", or nothing", text);
     let one = |part: &str| {
         let (queue, shards) = part.split_once('=').ok_or_else(refused)?;
         let shards = shards.trim().parse().ok().filter(|shards| (1..=256).contains(shards));

@@ -16,6 +16,7 @@ pub mod client;
 mod codes;
 mod create;
 mod db;
+pub mod environment;
 mod error;
 mod expression;
 #[cfg(feature = "faults")]
@@ -40,6 +41,7 @@ mod store;
 pub mod table;
 mod text;
 mod transact;
+mod transfer;
 mod transition;
 mod worker;
 

@@ -97,7 +97,7 @@ impl Descent<'_> {
     }
 }
 
-fn key_of(item: Option<&Item>) -> &str {
+pub(crate) fn key_of(item: Option<&Item>) -> &str {
     item.and_then(|item| item.get("sk")).and_then(|key| key.as_s().ok()).map_or("", String::as_str)
 }
 
@@ -352,7 +352,7 @@ fn generation_fits(one: &Generation, filter: &GenerationFilter) -> Fits {
     if fits { Fits::Yes } else { Fits::No }
 }
 
-fn log_line(item: &Item) -> Result<LogLine, StoreError> {
+pub(crate) fn log_line(item: &Item) -> Result<LogLine, StoreError> {
     let fields = Fields(item);
     let key = fields.text("sk")?;
     let at = key.split('#').next().and_then(|millis| millis.parse().ok());

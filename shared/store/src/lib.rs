@@ -11,6 +11,7 @@ pub mod doorbell;
 pub mod error;
 pub mod histogram;
 pub mod query;
+pub mod transfer;
 
 use async_trait::async_trait;
 use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, WorkerId};
@@ -26,6 +27,7 @@ pub use query::{
     Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, Stats,
     TaskDetail, TaskFilter, WorkerCounts, WorkerDetail,
 };
+pub use transfer::Transfer;
 
 /// What a store can and cannot promise beyond the rules that hold for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

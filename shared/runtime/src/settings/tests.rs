@@ -120,7 +120,8 @@ fn a_store_that_is_neither_file_nor_table_is_refused() {
         assert!(error.contains("store.url: expected sqlite: and the path"), "{wrong}: {error}");
     }
     let long = format!("dynamodb:{}", "t".repeat(256));
-    for wrong in ["dynamodb:", "dynamodb:ab", "dynamodb:a b c", "dynamodb:eu/tasks", "dynamodb:täsks", &long] {
+    for wrong in ["dynamodb:", "dynamodb:ab", "dynamodb:a b c", "dynamodb:eu/tasks", "dynamodb:täsks", &long]
+    {
         let error = load(None, &[("BATON_STORE_URL", wrong)], &[]).unwrap_err();
         assert!(error.contains("store.url: expected a table's name of 3 to 255"), "{wrong}: {error}");
     }
@@ -146,7 +147,10 @@ fn shards_are_given_by_queue() {
     assert_eq!(given, [("gpu", 8), ("thumbs", 4)]);
     assert_eq!((settings.spread, settings.recovery), (8, true));
     for wrong in ["gpu", "gpu=0", "gpu=257", "gpu=many", "a b=2"] {
-        assert!(shards(wrong).unwrap_err().contains("dynamodb.queue_shards: expected queues with"), "{wrong}");
+        assert!(
+            shards(wrong).unwrap_err().contains("dynamodb.queue_shards: expected queues with"),
+            "{wrong}"
+        );
     }
     let error = load(None, &[("BATON_DYNAMODB_RECOVERY", "yes")], &[]).unwrap_err();
     assert!(error.contains("dynamodb.recovery: expected true or false, got \"yes\""), "{error}");

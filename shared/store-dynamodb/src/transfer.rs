@@ -6,8 +6,8 @@
 use async_trait::async_trait;
 use baton_model::queue::Queue;
 use baton_model::{
-    Backoff, Digest, Label, ProjectId, QueueName, RequestKey, Running, State, TaskId, TaskState,
-    Timestamp, WorkerId,
+    Backoff, Digest, Label, ProjectId, QueueName, RequestKey, Running, State, TaskId, TaskState, Timestamp,
+    WorkerId,
 };
 use baton_store::transfer::{
     Answer, ClaimRecord, DurationsRecord, ImportError, KeyRecord, LogRecord, PAGE_BYTES, Record, Refusal,
@@ -513,7 +513,8 @@ impl Inner {
         if verdict == Verdict::Same {
             return Ok(verdict);
         }
-        self.know_queue(&task.queue, task.priority, task.created_at).await?;
+        // Its own record says when it was changed, and may come later.
+        self.know_queue(&task.queue, task.priority, Timestamp::default()).await?;
         self.notes.know_day(&self.db, Kind::Task, keys::day_of(id.as_bytes())).await?;
         let item = self.task_item(record).await?;
         if let Some(generation) = &record.generation {

@@ -221,20 +221,25 @@ fn durations(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Re
     let mut found = Vec::new();
     for place in places {
         let (hour, queue) = place?;
-        let buckets = |what: What| -> Result<Vec<(i64, u64)>, Failure> {
-            let mut statement = db.prepare_cached(
-                "SELECT bucket, tasks FROM histogram WHERE hour = ?1 AND queue = ?2 AND what = ?3 ORDER BY bucket",
-            )?;
-            let rows = statement
-                .query_map(params![hour, &*queue, what_code(what)], |row| Ok((row.get(0)?, row.get(1)?)))?;
-            Ok(rows.collect::<rusqlite::Result<_>>()?)
-        };
-        let (wait, run) = (buckets(What::Wait)?, buckets(What::Run)?);
         let place = format!("{hour} {queue}");
-        let queue = QueueName::from_stored(queue);
-        found.push((place, Record::Durations(DurationsRecord { queue, hour, wait, run })));
+        let record = durations_of(db, &QueueName::from_stored(queue), hour)?;
+        found.push((place, Record::Durations(record)));
     }
     Ok(found)
+}
+
+/// An hour of a queue's durations.
+fn durations_of(db: &Connection, queue: &QueueName, hour: i64) -> Result<DurationsRecord, Failure> {
+    let buckets = |what: What| -> Result<Vec<(i64, u64)>, Failure> {
+        let mut statement = db.prepare_cached(
+            "SELECT bucket, tasks FROM histogram WHERE hour = ?1 AND queue = ?2 AND what = ?3 ORDER BY bucket",
+        )?;
+        let rows = statement.query_map(params![hour, queue.as_str(), what_code(what)], |row| {
+            Ok((row.get(0)?, row.get(1)?))
+        })?;
+        Ok(rows.collect::<rusqlite::Result<_>>()?)
+    };
+    Ok(DurationsRecord { queue: queue.clone(), hour, wait: buckets(What::Wait)?, run: buckets(What::Run)? })
 }
 
 /// How many lines of the same millisecond, numbered below `k`, are the same as this one.
@@ -392,7 +397,8 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     if verdict == Verdict::Same {
         return Ok(Ok(verdict));
     }
-    transaction.know_queue(&task.queue, task.created_at)?;
+    // Its own record says when it was changed, and may come later.
+    transaction.know_queue(&task.queue, Timestamp::default())?;
     let n = write_task(db, n, record)?;
     let inline = task.params.size() <= INLINE_BYTES && task.description.is_none();
     if !inline {
@@ -493,6 +499,10 @@ fn millis(length: Duration) -> i64 {
 fn import_durations(transaction: &mut Transaction<'_>, record: &DurationsRecord) -> Result<Taken, Failure> {
     let db = transaction.db;
     let queue = record.queue.as_str();
+    let standing = durations_of(db, &record.queue, record.hour)?;
+    if standing == *record {
+        return Ok(Ok(Verdict::Same));
+    }
     let removed = db
         .prepare_cached("DELETE FROM histogram WHERE queue = ?1 AND what IN (0, 1) AND hour = ?2")?
         .execute(params![queue, record.hour])?;
@@ -508,11 +518,12 @@ fn import_durations(transaction: &mut Transaction<'_>, record: &DurationsRecord)
 }
 
 fn import_log(transaction: &mut Transaction<'_>, record: &LogRecord) -> Result<Taken, Failure> {
-    if copies(transaction.db, &record.line, i64::MAX)? > record.copy {
-        return Ok(Ok(Verdict::Same));
+    let standing = copies(transaction.db, &record.line, i64::MAX)?;
+    // The second of two that are the same says that there is a first.
+    for _ in standing..=record.copy {
+        insert_log(transaction, &record.line, record.taken_at)?;
     }
-    insert_log(transaction, &record.line, record.taken_at)?;
-    Ok(Ok(Verdict::New))
+    Ok(Ok(if standing > record.copy { Verdict::Same } else { Verdict::New }))
 }
 
 fn import_key(transaction: &mut Transaction<'_>, record: &KeyRecord) -> Result<Taken, Failure> {

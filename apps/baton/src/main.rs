@@ -6,6 +6,7 @@ mod example;
 mod exit;
 mod ids;
 mod logs;
+mod migrate;
 mod out;
 mod process;
 mod queue;
@@ -92,6 +93,8 @@ enum Command {
     /// Make or check the DynamoDB table that --store dynamodb:TABLE names.
     #[command(subcommand)]
     Table(table::Table),
+    /// Move all that one store holds into another, and compare both.
+    Migrate(migrate::Migrate),
     /// Measure a server's throughput and latency.
     Bench(Box<bench::Bench>),
     /// Show Baton at work: a server, two workers, pictures, and a worker killed in the middle.
@@ -113,6 +116,9 @@ impl Command {
             )),
             Self::Table(_) if named => Err(Failure::usage(
                 "`baton table` takes no --server: it works on the table that --store names",
+            )),
+            Self::Migrate(_) if named => Err(Failure::usage(
+                "`baton migrate` takes no --server: it works on the stores that --from and --to name",
             )),
             Self::Example(_) if named => {
                 Err(Failure::usage("`baton example` takes no --server: it starts a server of its own"))
@@ -161,6 +167,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Logs(logs) => logs.run(context).await,
             Command::Reap(reap) => reap.run(context).await,
             Command::Table(table) => unless_interrupted(table.run(context)).await,
+            Command::Migrate(migrate) => migrate.run(context).await,
             Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
             Command::Example(example) => unless_interrupted(example.run(context)).await,
             Command::RenderScene(_) | Command::Guard => Ok(()),

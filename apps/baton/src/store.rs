@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use baton_runtime::settings::{Durability, Settings, StoreLocation};
-use baton_store::{Doorbell, StoreError, TaskStore};
+use baton_store::{Doorbell, StoreError, TaskStore, Transfer};
 #[cfg(feature = "dynamodb")]
 use baton_store_dynamodb::DynamoStore;
 use baton_store_sqlite::SqliteStore;
@@ -39,6 +39,15 @@ impl Store {
 
     /// The store as all of Baton sees it.
     pub(crate) fn tasks(&self) -> Arc<dyn TaskStore> {
+        match self {
+            Self::Sqlite(store) => Arc::clone(store) as _,
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(store) => Arc::clone(store) as _,
+        }
+    }
+
+    /// The store as one that can be moved.
+    pub(crate) fn transfer(&self) -> Arc<dyn Transfer> {
         match self {
             Self::Sqlite(store) => Arc::clone(store) as _,
             #[cfg(feature = "dynamodb")]

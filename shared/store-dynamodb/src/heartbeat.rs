@@ -117,12 +117,12 @@ impl Inner {
     }
 }
 
-fn millis(length: std::time::Duration) -> i64 {
+pub(crate) fn millis(length: std::time::Duration) -> i64 {
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2)
 }
 
 /// A log line's item. Its key names its content, so that a beat sent again writes it once.
-fn log_item(line: &LogLine, place: usize, expires: i64) -> Result<Item, StoreError> {
+pub(crate) fn log_item(line: &LogLine, place: usize, expires: i64) -> Result<Item, StoreError> {
     let metadata = line.metadata.as_ref().map(baton_model::Payload::as_str);
     let content = json("a log line", &(&line.level, &line.source, &line.message, metadata, &line.task))?;
     let digest: String =

@@ -18,6 +18,7 @@ mod codes;
 mod create;
 mod db;
 mod descent;
+pub mod environment;
 mod error;
 mod expression;
 #[cfg(feature = "faults")]
@@ -42,6 +43,7 @@ mod store;
 pub mod table;
 mod text;
 mod transact;
+mod transfer;
 mod transition;
 mod worker;
 

@@ -312,7 +312,7 @@ fn generation_fits(one: &Generation, filter: &GenerationFilter) -> Fits {
     if fits { Fits::Yes } else { Fits::No }
 }
 
-fn log_line(item: &Item) -> Result<LogLine, StoreError> {
+pub(crate) fn log_line(item: &Item) -> Result<LogLine, StoreError> {
     let fields = Fields(item);
     let key = fields.text("sk")?;
     let at = key.split('#').next().and_then(|millis| millis.parse().ok());

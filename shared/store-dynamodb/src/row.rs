@@ -33,6 +33,8 @@ pub(crate) struct Stored {
     pub(crate) created_at: Timestamp,
     /// Who holds it, or held it last.
     pub(crate) worker: Option<WorkerId>,
+    /// When its latest claim was.
+    pub(crate) claimed_at: Option<Timestamp>,
     /// How many bytes of history are with the task.
     pub(crate) history_bytes: u32,
     /// Whether a purge is removing it.
@@ -125,6 +127,7 @@ impl Stored {
             task_type: TaskType::from_stored(fields.text("ty")?),
             created_at: fields.time("ca")?,
             worker,
+            claimed_at,
             history_bytes: fields.number("hb")?,
             purged: fields.has("pg"),
             rest,

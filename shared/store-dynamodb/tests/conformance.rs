@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
-use baton_store::conformance::World;
-use baton_store::{Doorbell, TaskStore};
+use baton_store::conformance::{Movable, World};
+use baton_store::{Doorbell, NoDoorbell, TaskStore};
 use baton_store_dynamodb::{DynamoStore, Options};
 use engine::Engine;
 
@@ -48,6 +48,15 @@ impl World for Cloud {
         self.settle().await;
         self.open.lock().unwrap().take();
         drop(store);
+    }
+
+    async fn movable(&self, policy: LeasePolicy) -> Option<Movable> {
+        let source = self.open.lock().unwrap().clone()?;
+        let (client, table) = (self.engine.client.clone(), self.engine.another().await);
+        let options = Options { policy, flush_every: None, ..Options::seeded(8) };
+        let target = DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap();
+        let target = Arc::new(target);
+        Some(Movable { source, tasks: Arc::clone(&target) as _, target })
     }
 
     async fn settle(&self) {

@@ -15,6 +15,7 @@ mod reap;
 mod rows;
 mod stats;
 mod transaction;
+mod transfer;
 mod worker;
 mod writer;
 

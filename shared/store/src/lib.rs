@@ -14,6 +14,7 @@ pub mod faulty;
 pub mod histogram;
 pub mod query;
 pub mod token;
+pub mod transfer;
 
 use async_trait::async_trait;
 use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, WorkerId};
@@ -30,6 +31,7 @@ pub use query::{
     TaskDetail, TaskFilter, WorkerCounts, WorkerDetail,
 };
 pub use token::{AuditEntry, AuditFilter, AuditStore, StoredToken, TokenStore};
+pub use transfer::Transfer;
 
 /// What a store can and cannot promise beyond the rules that hold for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

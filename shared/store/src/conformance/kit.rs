@@ -21,7 +21,7 @@ use tokio::sync::{Barrier, mpsc};
 use crate::{
     Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, Create, CreateAnswer, Direct, Doorbell, Fail,
     GenerationFilter, Idempotency, Nothing, Page, PageRequest, PauseQueue, Purge, Ready, Reap, Release,
-    Retry, StoreError, TaskDetail, TaskFilter, TaskStore, WorkerDetail,
+    Retry, StoreError, TaskDetail, TaskFilter, TaskStore, Transfer, WorkerDetail,
 };
 
 /// A place for one store: empty at first, and shared with no other world.
@@ -41,6 +41,22 @@ pub trait World: Send + Sync {
     /// Returns when lists and statistics show every write that was answered before. Asked only of stores without
     /// [`crate::Capabilities::fresh_lists`].
     async fn settle(&self) {}
+
+    /// The open store as one that can be moved, and another, empty one of its kind each time; none if stores of this
+    /// kind cannot be moved, which then are not held to the rules of moving.
+    async fn movable(&self, _policy: LeasePolicy) -> Option<Movable> {
+        None
+    }
+}
+
+/// A store that can be moved, and an empty one to move it into.
+pub struct Movable {
+    /// The world's own store.
+    pub source: Arc<dyn Transfer>,
+    /// An empty store beside it.
+    pub target: Arc<dyn Transfer>,
+    /// The same.
+    pub tasks: Arc<dyn TaskStore>,
 }
 
 /// One open, empty store, with ids to use in it.
@@ -91,6 +107,16 @@ impl Bench {
         if !self.open_store().capabilities().fresh_lists {
             self.world.settle().await;
         }
+    }
+
+    /// The bench's store and an empty one beside it, if stores of this kind can be moved.
+    pub(super) async fn movable(&self) -> Option<Movable> {
+        self.world.movable(LeasePolicy::default()).await
+    }
+
+    /// The ids of all tasks created through the bench.
+    pub(super) fn created(&self) -> Vec<TaskId> {
+        self.created.lock().unwrap().iter().copied().collect()
     }
 
     fn next_id(&self) -> [u8; 16] {

@@ -112,6 +112,7 @@ impl TaskStore for DynamoStore {
             exact_worker_cap: false,
             fresh_lists: false,
             total_claim_order: self.inner.options.shards.values().all(|shards| *shards <= 1),
+            tokens: baton_store::token::TOKENS,
         }
     }
 

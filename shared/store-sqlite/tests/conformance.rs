@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
 use baton_store::conformance::World;
-use baton_store::{Doorbell, TaskStore};
+use baton_store::{Doorbell, Store};
 use baton_store_sqlite::{Options, SqliteStore};
 
 /// A folder of its own for each rule.
@@ -20,8 +20,8 @@ struct Disk(tempfile::TempDir);
 
 #[async_trait]
 impl World for Disk {
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore> {
-        let options = Options { policy, ..Options::default() };
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store> {
+        let options = Options { policy, max_tokens: 30, ..Options::default() };
         Arc::new(SqliteStore::open(&self.0.path().join("baton.db"), options, doorbell).unwrap())
     }
 }

@@ -38,6 +38,8 @@ pub struct Capabilities {
     pub fresh_lists: bool,
     /// Claims follow priority, run_after and id over the whole queue, and not only within a part of it.
     pub total_claim_order: bool,
+    /// How many tokens it holds at most, those that have ended and are still kept included.
+    pub tokens: usize,
 }
 
 /// All that a whole Baton needs of its store.

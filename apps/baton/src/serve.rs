@@ -6,6 +6,7 @@ use std::sync::Arc;
 use baton_runtime::settings::{Durability, LogSettings, StoreLocation};
 use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, SystemClock, telemetry};
 use baton_server::Server;
+use baton_store::Store;
 use baton_store_sqlite::{Options, SqliteStore};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
@@ -99,6 +100,16 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     } else {
         Err(Failure::failed("some requests were broken off at the end of the grace"))
     }
+}
+
+/// Opens the store that settings name, for a command that works on it without a server.
+pub(crate) fn open_store(url: &str) -> Result<Arc<dyn Store>, Failure> {
+    let flag = ("--store".to_owned(), "store.url".to_owned(), url.to_owned());
+    let sources = Sources { flags: vec![flag], ..Sources::default() };
+    let settings = Settings::load(&sources).map_err(settings_failure)?;
+    let StoreLocation::Sqlite(path) = &settings.store.location;
+    let doorbell = LocalDoorbell::new(Arc::new(SystemClock));
+    Ok(Arc::new(open(path, &settings, &doorbell)?))
 }
 
 fn open(path: &Path, settings: &Settings, doorbell: &Arc<LocalDoorbell>) -> Result<SqliteStore, Failure> {

@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use api::openapi;
-pub use baton_manage_tokens::new_token;
+pub use baton_manage_tokens::{new_token, read_request as read_token_request};
 pub use pages::error_page;
 
 /// Starts servers.

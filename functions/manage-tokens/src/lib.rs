@@ -7,7 +7,7 @@ use baton_http::App;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use token::new_token;
+pub use token::{new_token, read_request};
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

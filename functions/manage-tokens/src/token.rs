@@ -1,6 +1,7 @@
 //! Tokens: made with a secret that is shown once, listed without it, revoked.
 
 use axum::extract::State;
+use baton_api::ReadFields as _;
 use baton_api::answer::{CreatedTokenView, Page, TokenView};
 use baton_api::request::{CreateToken, Expiry};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, QueryFields, created, ok, wire};
@@ -42,6 +43,14 @@ pub(crate) async fn create(
     let mut response = created(&answer)?;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
+}
+
+/// Reads a request for a token as the route does, for a program that makes one without it.
+///
+/// # Errors
+/// What does not fit, in words.
+pub fn read_request(text: &str) -> Result<CreateToken, String> {
+    CreateToken::from_json(text, &()).map_err(|error| ApiError::from(error).into_problem().detail)
 }
 
 /// A new token as it is stored, and its secret, which is to be shown to its caller alone.

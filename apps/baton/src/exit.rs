@@ -22,7 +22,7 @@ pub(crate) enum Failure {
     Conflict(String),
     /// The watched task ended failed or cancelled: 6. The watching has said so.
     TaskFailed,
-    /// A request failed: by its problem, 1, 3 or 4; without an answer, 5.
+    /// A request failed: by its problem, 1, 3, 4 or 7; without an answer, 5.
     Request(Box<ClientError>),
     /// A request to a server that the program itself had started failed; its log is in this file.
     Own(Box<ClientError>, PathBuf),
@@ -66,6 +66,7 @@ impl Failure {
             Self::Conflict(_) => 4,
             Self::TaskFailed => 6,
             Self::Request(error) | Self::Own(error, _) => match &**error {
+                error if error.is_denied() => 7,
                 ClientError::Problem(problem) => match problem.status {
                     404 => 3,
                     409 => 4,

@@ -84,7 +84,7 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
     let doorbell = LocalDoorbell::new(clock.clone());
     let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
-    let running = Server::start(settings, store.tasks(), doorbell, clock, ids)
+    let running = Server::start(settings, store.shared(), doorbell, clock, ids)
         .await
         .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
 

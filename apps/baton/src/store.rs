@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use baton_runtime::settings::{Durability, Settings, StoreLocation};
-use baton_store::{Doorbell, StoreError, TaskStore, Transfer};
+use baton_store::{Doorbell, StoreError, Transfer};
 #[cfg(feature = "dynamodb")]
 use baton_store_dynamodb::DynamoStore;
 use baton_store_sqlite::SqliteStore;
@@ -38,7 +38,7 @@ impl Store {
     }
 
     /// The store as all of Baton sees it.
-    pub(crate) fn tasks(&self) -> Arc<dyn TaskStore> {
+    pub(crate) fn shared(&self) -> Arc<dyn baton_store::Store> {
         match self {
             Self::Sqlite(store) => Arc::clone(store) as _,
             #[cfg(feature = "dynamodb")]

@@ -2,8 +2,8 @@
 
 use axum::extract::{FromRequest, Request};
 use baton_api::request::{
-    ActionRequest, ClaimRequest, CompleteRequest, CreateTask, FailRequest, HeartbeatRequest, ReapRequest,
-    ReleaseRequest, RetryRequest,
+    ActionRequest, ClaimRequest, CompleteRequest, CreateTask, CreateToken, FailRequest, HeartbeatRequest,
+    ReapRequest, ReleaseRequest, RetryRequest,
 };
 use baton_api::{ProblemCode, ReadFields};
 use baton_model::Limits;
@@ -81,6 +81,7 @@ bodies! {
     ActionRequest: Plain, |_limits| &();
     RetryRequest: Plain, |_limits| &();
     ReapRequest: Plain, |_limits| &();
+    CreateToken: Plain, |_limits| &();
 }
 
 /// A body that must be there.

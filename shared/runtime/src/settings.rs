@@ -26,6 +26,8 @@ pub const DEFAULTS: &str = include_str!("../defaults.toml");
 pub struct Settings {
     /// How requests are taken.
     pub server: ServerSettings,
+    /// When callers need tokens, and how much they may ask.
+    pub tokens: TokenSettings,
     /// What is taken and what refused.
     pub limits: Limits,
     /// Where tasks are kept.
@@ -45,7 +47,7 @@ pub struct Settings {
 /// How requests are taken.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
-    /// The address, which is a loopback address.
+    /// The address.
     pub listen: SocketAddr,
     /// How long a request may take.
     pub request_timeout: Duration,
@@ -53,6 +55,15 @@ pub struct ServerSettings {
     pub shutdown_grace: Duration,
     /// Connections open at once.
     pub max_connections: u32,
+}
+
+/// When callers need tokens, and how much they may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Whether each request needs a token: always, or because others than this machine's programs reach the address.
+    pub required: bool,
+    /// How many requests a second a token may make that has no limit of its own; none for as many as it likes.
+    pub requests_per_second: Option<u32>,
 }
 
 /// Where tasks are kept.
@@ -237,6 +248,17 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         shutdown_grace: reader.seconds("server.shutdown_grace_seconds", 0.0..=3_600.0),
         max_connections: reader.whole("server.max_connections", "connections", 1..=100_000),
     };
+    let required = reader.text("tokens.required", |text| match text {
+        "auto" => Ok(!server.listen.ip().is_loopback()),
+        "always" => Ok(true),
+        other => Err(Expected::text("auto or always", other)),
+    });
+    let requests_per_second =
+        reader.whole("tokens.requests_per_second", "requests", 0..=limits::TOKEN_REQUESTS);
+    let tokens = TokenSettings {
+        required: required.unwrap_or(true),
+        requests_per_second: (requests_per_second > 0).then_some(requests_per_second),
+    };
     let limits = Limits {
         params_bytes: reader.whole("limits.params_bytes", "bytes", 1_024..=16 << 20) as usize,
         result_bytes: reader.whole("limits.result_bytes", "bytes", 1_024..=64 << 20) as usize,
@@ -289,6 +311,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         {
             Ok(Settings {
                 server,
+                tokens,
                 limits,
                 store: StoreSettings {
                     location,
@@ -309,18 +332,11 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
 
 fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
     let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let address: SocketAddr = named
+    named
         .as_deref()
         .unwrap_or(text)
         .parse()
-        .map_err(|_| Expected::text("an address and port such as 127.0.0.1:7410", text))?;
-    if !address.ip().is_loopback() {
-        let expected = "a loopback address such as 127.0.0.1:7410, because callers are not authenticated: whoever \
-                        reaches the port may do anything; to serve other machines, put a proxy that authenticates in \
-                        front";
-        return Err(Expected::text(expected, text));
-    }
-    Ok(address)
+        .map_err(|_| Expected::text("an address and port such as 127.0.0.1:7410 or 0.0.0.0:7410", text))
 }
 
 /// Queues with their numbers of shards, such as `gpu=8, thumbs=4`.

@@ -117,6 +117,7 @@ impl TaskStore for DynamoStore {
             fresh_lists: false,
             total_claim_order: self.inner.options.shards.values().all(|shards| *shards <= 1),
             lists_by_creation: false,
+            tokens: baton_store::token::TOKENS,
         }
     }
 

@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
 use baton_store::conformance::{Movable, World};
-use baton_store::{Doorbell, NoDoorbell, TaskStore};
+use baton_store::{Doorbell, NoDoorbell, Store};
 use baton_store_sqlite::{Options, SqliteStore};
 
 /// A folder of its own for each rule.
@@ -27,20 +27,20 @@ impl Disk {
     }
 
     fn file(&self, name: &str, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<SqliteStore> {
-        let options = Options { policy, ..Options::default() };
+        let options = Options { policy, max_tokens: 30, ..Options::default() };
         Arc::new(SqliteStore::open(&self.folder.path().join(name), options, doorbell).unwrap())
     }
 }
 
 #[async_trait]
 impl World for Disk {
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore> {
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store> {
         let store = self.file("baton.db", policy, doorbell);
         *self.open.lock().unwrap() = Some(Arc::clone(&store));
         store
     }
 
-    async fn close(&self, store: Arc<dyn TaskStore>) {
+    async fn close(&self, store: Arc<dyn Store>) {
         self.open.lock().unwrap().take();
         drop(store);
     }

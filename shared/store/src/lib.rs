@@ -45,6 +45,8 @@ pub struct Capabilities {
     /// Lists of tasks by status go by creation, as all lists of tasks do; else they go by when the tasks came to that
     /// status: were due, claimed, or ended.
     pub lists_by_creation: bool,
+    /// How many tokens it holds at most, those that have ended and are still kept included.
+    pub tokens: usize,
 }
 
 /// All that a whole Baton needs of its store.

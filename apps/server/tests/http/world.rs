@@ -5,10 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use baton_http::{App, Envelope};
+use baton_http::App;
 use baton_model::Timestamp;
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
-use baton_store::{Doorbell, TaskStore};
+use baton_server::Service;
+use baton_store::{Doorbell, Store};
 use baton_store_sqlite::{Options, SqliteStore};
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
@@ -19,7 +20,7 @@ use tower::ServiceExt;
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) clock: Arc<ManualClock>,
-    service: Envelope,
+    service: Service,
     _dir: TempDir,
 }
 
@@ -45,7 +46,7 @@ impl World {
         let options = Options { policy: settings.leases, ..Options::default() };
         let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
         let store = SqliteStore::open(&dir.path().join("baton.db"), options, rung).unwrap();
-        let store: Arc<dyn TaskStore> = Arc::new(store);
+        let store: Arc<dyn Store> = Arc::new(store);
         let app = App::configured(
             &settings,
             store,

@@ -66,12 +66,25 @@ fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
 }
 
 #[test]
-fn other_addresses_than_loopback_are_refused_with_the_reason() {
-    for address in ["0.0.0.0:7410", "192.168.1.1:80", "[::]:7410"] {
-        let error = load(None, &[("BATON_SERVER_LISTEN", address)], &[]).unwrap_err();
-        assert!(error.contains("loopback") && error.contains("not authenticated"), "{error}");
+fn tokens_are_required_wherever_others_than_this_machine_reach_the_address() {
+    let required = |environment: &[(&str, &str)]| load(None, environment, &[]).unwrap().tokens.required;
+    for address in ["0.0.0.0:7410", "192.168.1.1:80", "[::]:7410", "[::ffff:127.0.0.1]:7410"] {
+        assert!(required(&[("BATON_SERVER_LISTEN", address)]), "{address}");
     }
+    for address in ["127.0.0.1:7410", "127.8.9.10:1", "[::1]:7410", "localhost:0"] {
+        assert!(!required(&[("BATON_SERVER_LISTEN", address)]), "{address}");
+    }
+    assert!(required(&[("BATON_TOKENS_REQUIRED", "always")]));
+    let error = load(None, &[("BATON_TOKENS_REQUIRED", "never")], &[]).unwrap_err();
+    assert!(error.contains("tokens.required: expected auto or always, got \"never\""), "{error}");
     assert!(load(None, &[("BATON_SERVER_LISTEN", "7410")], &[]).unwrap_err().contains("an address and port"));
+}
+
+#[test]
+fn a_limit_of_no_requests_is_no_limit() {
+    let limit = |value: &str| load(None, &[("BATON_TOKENS_REQUESTS_PER_SECOND", value)], &[]).unwrap().tokens;
+    assert_eq!(limit("0").requests_per_second, None);
+    assert_eq!(limit("50").requests_per_second, Some(50));
 }
 
 #[test]
@@ -82,7 +95,14 @@ fn workers_must_be_asked_to_beat_before_they_count_as_lost() {
 
 #[test]
 fn variables_of_other_programs_parts_are_left_alone() {
-    load(None, &[("BATON_URL", "http://127.0.0.1:1"), ("PATH", "/bin"), ("BATON_CONFIG", "x")], &[]).unwrap();
+    let others = [
+        ("BATON_URL", "http://127.0.0.1:1"),
+        ("PATH", "/bin"),
+        ("BATON_CONFIG", "x"),
+        ("BATON_TOKEN", "baton_x"),
+        ("BATON_TOKEN_FILE", "/x"),
+    ];
+    load(None, &others, &[]).unwrap();
 }
 
 #[test]

@@ -12,16 +12,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use baton_model::transition::Refusal;
 use baton_model::{
-    Backoff, Digest, Expected, Failure, Fence, Generation, GenerationId, LeasePolicy, LeaseTerms, LogLine,
-    Output, Payload, Priority, ProjectId, QueueName, Running, Schedule, SessionId, State, Task, TaskId,
-    TaskSpec, TaskState, Timestamp,
+    AuditId, Backoff, Digest, Expected, Failure, Fence, Generation, GenerationId, LeasePolicy, LeaseTerms,
+    LogLine, Output, Payload, Priority, ProjectId, QueueName, Running, Schedule, SessionId, State, Task,
+    TaskId, TaskSpec, TaskState, Timestamp, Token, TokenId,
 };
 use tokio::sync::{Barrier, mpsc};
 
 use crate::{
-    Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, Create, CreateAnswer, Direct, Doorbell, Fail,
-    GenerationFilter, Idempotency, Nothing, Page, PageRequest, PauseQueue, Purge, Ready, Reap, Release,
-    Retry, StoreError, TaskDetail, TaskFilter, TaskStore, Transfer, WorkerDetail,
+    AuditEntry, AuditFilter, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, Create, CreateAnswer,
+    Direct, Doorbell, Fail, GenerationFilter, Idempotency, Nothing, Page, PageRequest, PauseQueue, Purge,
+    Ready, Reap, Release, Retry, Store, StoreError, TaskDetail, TaskFilter, TaskStore, Transfer,
+    WorkerDetail,
 };
 
 /// A place for one store: empty at first, and shared with no other world.
@@ -30,11 +31,11 @@ use crate::{
 #[async_trait]
 pub trait World: Send + Sync {
     /// Opens the store that lies in this world, with what has been stored in it before.
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore>;
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store>;
 
     /// Closes a store so that [`World::open`] can open it again. The handle is the last one, but for those that the
     /// world keeps itself.
-    async fn close(&self, store: Arc<dyn TaskStore>) {
+    async fn close(&self, store: Arc<dyn Store>) {
         drop(store);
     }
 
@@ -62,7 +63,7 @@ pub struct Movable {
 /// One open, empty store, with ids to use in it.
 pub struct Bench {
     world: Box<dyn World>,
-    store: Option<Arc<dyn TaskStore>>,
+    store: Option<Arc<dyn Store>>,
     rings: Rings,
     ids: AtomicU64,
     created: Mutex<BTreeSet<TaskId>>,
@@ -94,11 +95,11 @@ impl Bench {
     }
 
     /// A handle of the store, for tasks that run at the same time.
-    pub(super) fn store(&self) -> Arc<dyn TaskStore> {
+    pub(super) fn store(&self) -> Arc<dyn Store> {
         Arc::clone(self.open_store())
     }
 
-    fn open_store(&self) -> &Arc<dyn TaskStore> {
+    fn open_store(&self) -> &Arc<dyn Store> {
         self.store.as_ref().expect("a bench is open between its methods")
     }
 
@@ -125,6 +126,16 @@ impl Bench {
 
     pub(super) fn task_id(&self) -> TaskId {
         TaskId::from_bytes(self.next_id())
+    }
+
+    pub(super) fn token_id(&self) -> TokenId {
+        TokenId::from_bytes(self.next_id())
+    }
+
+    /// A fresh id of an entry that is made at `at`.
+    pub(super) fn audit_id(&self, at: Timestamp) -> AuditId {
+        let number = self.ids.fetch_add(1, Ordering::Relaxed);
+        AuditId::from_bytes(timed_id(u64::try_from(at.as_millis()).unwrap(), number))
     }
 
     pub(super) fn generation_id(&self) -> GenerationId {
@@ -307,6 +318,18 @@ impl Bench {
         pages(2, |page| self.open_store().logs(filter.clone(), page)).await
     }
 
+    /// Every token, by pages of two.
+    pub(super) async fn tokens(&self) -> Vec<Token> {
+        self.settle().await;
+        pages(2, |page| self.open_store().tokens(page)).await
+    }
+
+    /// Every entry of the audit log that fits, by pages of two.
+    pub(super) async fn audit_by(&self, filter: AuditFilter) -> Vec<AuditEntry> {
+        self.settle().await;
+        pages(2, |page| self.open_store().audit(filter.clone(), page)).await
+    }
+
     /// The next ring that fits; panics if none comes within ten seconds.
     pub(super) async fn hear(&mut self, what: &str, fits: impl Fn(&Ready) -> bool) -> Ready {
         self.rings.hear(what, fits).await
@@ -380,7 +403,11 @@ impl Rings {
 
 /// A UUIDv7 whose time and tail are made of a number, so that ids sort by it.
 pub(super) fn counted_id(number: u64) -> [u8; 16] {
-    let time = 1_790_000_000_000_u64 + number;
+    timed_id(1_790_000_000_000 + number, number)
+}
+
+/// A UUIDv7 of a time in milliseconds, with a number as its tail.
+fn timed_id(time: u64, number: u64) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&time.to_be_bytes()[2..]);
     bytes[6] = 0x70;
@@ -540,6 +567,7 @@ pub(super) use assert_err;
 pub(super) trait SpecWords: Sized {
     fn chosen(self) -> Self;
     fn queue(self, queue: &str) -> Self;
+    fn project(self, project: &str) -> Self;
     fn priority(self, priority: Priority) -> Self;
     fn params(self, json: &str) -> Self;
     fn due(self, at: Timestamp) -> Self;
@@ -553,6 +581,9 @@ impl SpecWords for TaskSpec {
     }
     fn queue(self, queue: &str) -> Self {
         Self { queue: name(queue), ..self }
+    }
+    fn project(self, project: &str) -> Self {
+        Self { project: name(project), ..self }
     }
     fn priority(self, priority: Priority) -> Self {
         Self { priority, ..self }
@@ -577,6 +608,7 @@ pub(super) trait ClaimWords: Sized {
     fn cap(self, n: u32) -> Self;
     fn queues(self, queues: &[&str]) -> Self;
     fn types(self, types: &[&str]) -> Self;
+    fn project(self, project: &str) -> Self;
     fn session(self, session: SessionId) -> Self;
     fn fixed(self, length: Duration) -> Self;
     fn key(self, key: &str) -> Self;
@@ -595,6 +627,9 @@ impl ClaimWords for Claim {
     fn types(self, types: &[&str]) -> Self {
         Self { types: types.iter().map(|one| name(one)).collect(), ..self }
     }
+    fn project(self, project: &str) -> Self {
+        Self { project: Some(name(project)), ..self }
+    }
     fn session(self, session: SessionId) -> Self {
         Self { session: Some(session), ..self }
     }
@@ -608,11 +643,15 @@ impl ClaimWords for Claim {
 
 /// Short words for what a heartbeat tells.
 pub(super) trait BeatWords: Sized {
+    fn project(self, project: &str) -> Self;
     fn session(self, session: SessionId) -> Self;
     fn running(self, tasks: &[&Task]) -> Self;
 }
 
 impl BeatWords for Beat {
+    fn project(self, project: &str) -> Self {
+        Self { project: Some(name(project)), ..self }
+    }
     fn session(self, session: SessionId) -> Self {
         Self { session: Some(session), ..self }
     }

@@ -1,4 +1,4 @@
-//! The rules of a store, as tests over [`TaskStore`](crate::TaskStore).
+//! The rules of a store, as tests over [`Store`](crate::Store).
 //!
 //! Every rule is one function here, named after the behaviour that it states. A store runs all of them, each in an
 //! empty store of its own, with a few lines in its `tests/conformance.rs`:
@@ -24,6 +24,7 @@
     reason = "test code that lies in a library"
 )]
 
+pub mod audit;
 pub mod claim;
 pub mod complete;
 pub mod concurrent;
@@ -44,6 +45,7 @@ pub mod release;
 pub mod requests;
 pub mod schedule;
 pub mod sessions;
+pub mod token;
 pub mod transfer;
 
 pub use kit::{Bench, Movable, World, check_invariants};
@@ -131,6 +133,11 @@ rules! {
         only_the_named_queues_are_claimed_from,
         only_the_named_types_are_claimed,
         a_rare_type_is_found_behind_many_others,
+        a_claim_for_a_project_gets_its_tasks_only,
+        the_default_project_can_be_claimed_for,
+        the_order_holds_within_a_project,
+        a_rare_project_is_found_behind_many_others,
+        what_waits_of_other_projects_is_not_told,
         a_claim_gets_no_more_than_it_asks_for,
         a_claim_may_get_a_hundred,
         a_claimed_task_is_given_to_nobody_else,
@@ -152,6 +159,7 @@ rules! {
         a_repeated_claim_is_not_filled_up,
         a_repeated_claim_gets_only_what_still_holds,
         a_spent_request_gets_nothing,
+        a_repeated_claim_for_a_project_gets_its_tasks_only,
         a_request_key_belongs_to_its_worker,
         nothing_stands_between_a_repeated_claim_and_its_leases,
         a_request_that_found_nothing_is_not_spent,
@@ -169,6 +177,13 @@ rules! {
         a_lease_without_session_outlives_sessions,
         a_new_session_begins_with_run,
         a_superseded_session_may_complete_before_the_reaper,
+        a_name_belongs_to_the_project_that_used_it_first,
+        a_name_of_no_project_refuses_callers_with_one,
+        a_caller_without_project_may_use_every_name,
+        a_caller_of_another_project_changes_nothing,
+        a_next_claim_for_another_project_does_not_undo_the_completion,
+        the_name_of_a_removed_worker_is_free,
+        a_name_used_at_once_goes_to_one_project,
     ],
     complete: [
         a_completion_writes_its_generation,
@@ -266,6 +281,33 @@ rules! {
         workers_long_gone_are_removed,
         a_queue_outlives_its_tasks,
         a_purged_id_can_be_created_again,
+        ended_tokens_are_removed_after_their_time,
+        old_audit_entries_are_removed,
+    ],
+    token: [
+        a_token_is_kept_as_made,
+        the_same_creation_of_a_token_again_changes_nothing,
+        an_unknown_token_is_none,
+        tokens_are_listed_the_newest_first,
+        a_bad_token_cursor_is_refused,
+        a_token_is_revoked_once_and_at_once,
+        an_unknown_token_cannot_be_revoked,
+        the_last_use_of_a_token_goes_forward_only,
+        the_use_of_an_unknown_token_is_ignored,
+        one_token_too_many_is_refused,
+        a_revocation_holds_for_every_read_after_it,
+        revocations_at_once_agree_on_the_time,
+        a_use_races_a_revocation,
+    ],
+    audit: [
+        an_entry_is_kept_as_recorded,
+        the_same_entry_again_changes_nothing,
+        an_entry_is_settled,
+        an_unknown_entry_is_not_settled,
+        entries_are_listed_the_newest_first,
+        audit_filters_keep_what_fits,
+        a_bad_audit_cursor_is_refused,
+        entries_recorded_at_once_are_all_kept,
     ],
     query: [
         each_filter_keeps_what_fits,
@@ -300,6 +342,7 @@ rules! {
         work_goes_on_after_a_restart,
         keys_outlive_a_restart,
         workers_queues_and_logs_outlive_a_restart,
+        tokens_audit_entries_and_projects_outlive_a_restart,
     ],
     concurrent: [
         one_task_has_one_claimer,
@@ -358,6 +401,8 @@ mod tests {
         ("reap", include_str!("reap.rs")),
         ("operate", include_str!("operate.rs")),
         ("purge", include_str!("purge.rs")),
+        ("token", include_str!("token.rs")),
+        ("audit", include_str!("audit.rs")),
         ("query", include_str!("query.rs")),
         ("doorbell", include_str!("doorbell.rs")),
         ("durability", include_str!("durability.rs")),

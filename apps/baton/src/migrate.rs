@@ -112,14 +112,17 @@ async fn migrate(
         clock: &|| SystemClock.now(),
     };
     let mut teller = Teller::new();
-    let interrupted =
-        || Failure::failed("interrupted; what was copied stays: run the same command again to go on");
     let outcome = tokio::select! {
-        outcome = migration.run(|progress| teller.tell(progress)) => outcome,
-        _ = terminate.recv() => return Err(interrupted()),
-        _ = interrupt.recv() => return Err(interrupted()),
+        outcome = migration.run(|progress| teller.tell(progress)) => Some(outcome),
+        _ = terminate.recv() => None,
+        _ = interrupt.recv() => None,
     };
     teller.end();
+    let Some(outcome) = outcome else {
+        return Err(Failure::failed(
+            "interrupted; what was copied stays: run the same command again to go on",
+        ));
+    };
     match outcome {
         Ok(outcome) => {
             report(context, from, to, &outcome)?;

@@ -1,4 +1,4 @@
-//! `baton migrate` between files, and what a program without the store on DynamoDB says.
+//! `baton migrate` between files.
 
 #![allow(
     clippy::unwrap_used,
@@ -112,18 +112,4 @@ fn stores_that_cannot_be_moved_are_refused_with_what_to_do() {
     assert!(code == Some(2) && told.contains("--from: expected sqlite: and the path"), "{told}");
     let (code, told) = run("dynamodb:a/b", "sqlite:a.db");
     assert!(code == Some(2) && told.contains("expected a table's name"), "{told}");
-}
-
-#[cfg(not(feature = "dynamodb"))]
-#[test]
-fn a_program_without_the_store_on_dynamodb_says_how_to_build_one_with_it() {
-    for arguments in [
-        &["serve", "--store", "dynamodb:baton"][..],
-        &["table", "create", "--store", "dynamodb:baton"],
-        &["table", "check", "--store", "dynamodb:baton"],
-    ] {
-        let output = tool().args(arguments).output().unwrap();
-        assert_eq!(output.status.code(), Some(2), "{arguments:?}");
-        assert!(stderr(&output).contains("--features dynamodb"), "{}", stderr(&output));
-    }
 }

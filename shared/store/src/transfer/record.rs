@@ -14,6 +14,9 @@ use serde::{Deserialize, Serialize};
 use crate::command::{Accepted, ItemRefusal};
 
 /// One thing that a store holds. Counts are not among them: they are made anew from the tasks.
+///
+/// Whatever else a store is to keep becomes a variant here, a kind in each store's export and an arm in each store's
+/// import; its group then counts it in the report and in the comparison.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Record {

@@ -24,7 +24,7 @@ use futures::StreamExt;
 use tokio::net::TcpListener;
 
 /// How many seeds run at the same time: most of the time they wait to try again.
-const AT_ONCE: usize = 3;
+const AT_ONCE: usize = 4;
 
 fn setting(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))

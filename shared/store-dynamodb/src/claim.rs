@@ -427,6 +427,7 @@ impl Inner {
                 spend();
                 let after = Stored::read(&item)?;
                 self.changed(&entry, &after, claim.now);
+                self.notes.remember(after.clone());
                 self.known_task(after).await.map(Some)
             }
             // Another sending of the same request may have taken it for the same worker.

@@ -59,10 +59,15 @@ impl Inner {
         command: &Command,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        self.apply_to(self.known(id).await?, command, now).await
+        let before = match self.notes.recall(id) {
+            // What is remembered may be old: it is good for a change, whose write tells, but for no refusal.
+            Some(given) if matches!(decide(&given.head, command, now), Ok(Decision::Apply(_))) => given,
+            _ => self.known(id).await?,
+        };
+        self.apply_to(before, command, now).await
     }
 
-    /// Carries out a command about a task that was just read.
+    /// Carries out a command about a task as it was read or is remembered.
     pub(crate) async fn apply_to(
         &self,
         mut before: Stored,

@@ -20,12 +20,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_model::{
-    Failure, Fence, Generation, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName,
-    Running, Schedule, State, Task, TaskId, TaskSpec, Timestamp,
+    Failure, Fence, Generation, GenerationId, Grant, LeaseTerms, Output, Payload, Priority, ProjectId,
+    QueueName, Running, Schedule, Scope, State, Task, TaskId, TaskSpec, Timestamp, Token, TokenId,
+    TokenSecret,
 };
 use baton_store::{
-    Beat, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, PageRequest, Reap,
-    Release, StoreError, TaskFilter, TaskStore,
+    Beat, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, PageRequest, Purge,
+    Reap, Release, StoreError, StoredToken, TaskFilter, TaskStore, TokenStore,
 };
 use baton_store_dynamodb::client::http_client;
 use baton_store_dynamodb::faults::{Fault, Faults};
@@ -33,6 +34,9 @@ use baton_store_dynamodb::{DynamoStore, Options};
 use engine::Engine;
 
 const WORKERS: u64 = 4;
+
+/// How many tokens there may be.
+const ROOM: usize = 12;
 
 /// SplitMix64.
 struct Dice(u64);
@@ -299,12 +303,13 @@ impl Shared {
     }
 }
 
-async fn history(seed: u64) -> HashMap<Fault, u64> {
+/// A store over a connection that fails, once its faults are switched on.
+async fn failing(seed: u64) -> (Engine, Faults, Arc<Shared>) {
     let engine = Engine::start().await;
     let faults = Faults::new(http_client(), seed, 6);
     faults.switch(false);
     let client = baton_store_dynamodb::client::local(&engine.endpoint, faults.client());
-    let options = Options { flush_every: None, ..Options::seeded(seed) };
+    let options = Options { flush_every: None, max_tokens: ROOM, ..Options::seeded(seed) };
     let store = DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap();
     let shared = Arc::new(Shared {
         store,
@@ -314,6 +319,11 @@ async fn history(seed: u64) -> HashMap<Fault, u64> {
         completed: Mutex::default(),
         claimed: Mutex::default(),
     });
+    (engine, faults, shared)
+}
+
+async fn history(seed: u64) -> HashMap<Fault, u64> {
+    let (_engine, faults, shared) = failing(seed).await;
     faults.switch(true);
     let mut running = Vec::new();
     for n in 0..2 {
@@ -350,4 +360,71 @@ async fn nothing_is_lost_over_a_connection_that_fails() {
     }
     println!("{all:?}");
     assert_eq!(all.len(), Fault::ALL.len(), "every fault was met");
+}
+
+/// Makes more tokens than there is room for, at once, and gives how many were taken.
+async fn fill(shared: &Arc<Shared>) -> Vec<TokenId> {
+    let makings = (0..ROOM + 4).map(|_| {
+        let shared = Arc::clone(shared);
+        tokio::spawn(async move {
+            let id = TokenId::from_bytes(shared.id());
+            let token = Token {
+                id,
+                name: "farm".parse().unwrap(),
+                grant: Grant { scopes: [Scope::Worker].into(), queues: [].into(), project: None },
+                requests_per_second: None,
+                created_at: shared.now(),
+                created_by: None,
+                expires_at: None,
+                revoked_at: None,
+                last_used_at: None,
+            };
+            let digest = TokenSecret::new(id, [1; TokenSecret::BYTES]).digest();
+            let stored = StoredToken { token, digest };
+            match shared.sent(|| shared.store.create_token(stored.clone())).await {
+                Ok(()) => Some(id),
+                Err(StoreError::TooManyTokens { .. }) => None,
+                Err(other) => panic!("{other:?}"),
+            }
+        })
+    });
+    let mut made = Vec::new();
+    for making in makings.collect::<Vec<_>>() {
+        made.extend(making.await.unwrap());
+    }
+    made
+}
+
+/// Whatever is lost or repeated, the count of tokens stays right and a revoked token stays revoked.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_counted_right_over_a_connection_that_fails() {
+    for seed in 0..5 {
+        println!("seed {seed}");
+        let (_engine, faults, shared) = failing(seed).await;
+        let store = &shared.store;
+        for _ in 0..2 {
+            faults.switch(true);
+            fill(&shared).await;
+            faults.switch(false);
+            let listed = store.tokens(PageRequest::first(100)).await.unwrap().items;
+            assert_eq!(listed.len(), ROOM, "all the room is used, and no more");
+            faults.switch(true);
+            for token in &listed[..5] {
+                let now = shared.now();
+                shared.sent(|| store.revoke_token(token.id, now)).await.unwrap();
+                let kept = shared.sent(|| store.token(token.id)).await.unwrap().unwrap();
+                assert!(kept.token.revoked_at.is_some());
+            }
+            shared.clock.fetch_add(10_000, Ordering::SeqCst);
+            let mut left = ROOM;
+            while left > ROOM - 5 {
+                let purge = Purge { keep_tokens: Duration::from_secs(1), ..Purge::at(shared.now()) };
+                shared.sent(|| store.purge(purge)).await.unwrap();
+                let page = shared.sent(|| store.tokens(PageRequest::first(100))).await.unwrap();
+                left = page.items.len();
+            }
+            faults.switch(false);
+            assert_eq!(left, ROOM - 5, "those that were revoked are gone, and no others");
+        }
+    }
 }

@@ -48,6 +48,10 @@ impl Inner {
             .put("rd", readings.map(s))
             .maybe("la", labels.map(s))
             .maybe("cp", beat.capacity.map(n));
+        let project = beat.project.as_ref();
+        if let Some(project) = project {
+            update = update.when("pj", "=", s(project.as_str()));
+        }
         if let Some(session) = beat.session {
             update = update.when("se", "=", b(*session.as_bytes()));
         }
@@ -56,11 +60,12 @@ impl Inner {
             Err(WriteError::Condition(standing)) => standing.as_ref().map(StoredWorker::read).transpose()?,
             Err(WriteError::Failed(error)) => return Err(error),
         };
-        // A worker that is new, or a session that is; or a beat that was overtaken by a later one.
+        // A worker that is new, or a session that is; a beat that was overtaken by a later one; or another's worker.
         for _ in 0..ROUNDS {
-            let record =
-                standing.clone().unwrap_or_else(|| StoredWorker::new(&beat.worker, beat.session, beat.now));
-            let mut record = record.enter(beat.session, beat.now)?;
+            let record = standing
+                .clone()
+                .unwrap_or_else(|| StoredWorker::new(&beat.worker, project, beat.session, beat.now));
+            let mut record = record.enter(project, beat.session, beat.now)?;
             // Beats may be written in another order than they were sent in: the latest one stands.
             if record.worker.last_beat_at.is_none_or(|last| last <= beat.now) {
                 let worker = &mut record.worker;

@@ -1,4 +1,5 @@
-//! Purging what is past its keeping. DynamoDB removes log lines, claim requests and idempotency keys by itself, some
+//! Purging what is past its keeping. DynamoDB removes log lines, claim requests, idempotency keys and
+//! audit entries by itself, some
 //! time after their end; a purge removes them exactly, and finished tasks, which carry no end of their own as their
 //! keeping is the operator's to change.
 
@@ -47,7 +48,9 @@ impl Inner {
             workers: self.purge_workers(before(purge.keep_workers.max(WORKERS_KEPT)), limit).await?,
             idempotency_keys: self.purge_keys(before(purge.keep_idempotency), limit).await?,
             claim_requests: self.purge_requests(before(purge.keep_claims), limit).await?,
-            ..PurgeReport::default()
+            tokens: self.purge_tokens(before(purge.keep_tokens), limit).await?,
+            audit_entries: self.purge_audit(before(purge.keep_audit), limit).await?,
+            more: false,
         };
         if let Some(keep) = purge.keep_finished {
             for kind in [Kind::Task, Kind::Generation] {
@@ -55,8 +58,15 @@ impl Inner {
             }
         }
         self.strike_off_days(Kind::Log, before(purge.keep_logs), purge.now).await?;
-        let removed =
-            [report.tasks, report.logs, report.workers, report.idempotency_keys, report.claim_requests];
+        let removed = [
+            report.tasks,
+            report.logs,
+            report.workers,
+            report.idempotency_keys,
+            report.claim_requests,
+            report.tokens,
+            report.audit_entries,
+        ];
         Ok(PurgeReport { more: removed.contains(&u64::from(purge.limit)), ..report })
     }
 

@@ -117,6 +117,15 @@ impl Inner {
                 continue;
             };
             let task = stored.swap_remove(place);
+            // The first answer may have been to a caller that reaches more.
+            if claim
+                .project
+                .as_ref()
+                .is_some_and(|project| task.rest.as_ref().is_none_or(|rest| rest.project != *project))
+            {
+                had = true;
+                continue;
+            }
             if holds(&task, claim, *attempt) {
                 held.push(self.known_task(task).await?);
             } else if task.head.attempt + 1 == *attempt && due(&task, claim.now) {

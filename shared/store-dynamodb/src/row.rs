@@ -17,11 +17,12 @@ use crate::history::encode;
 use crate::keys::{self, Kind};
 use crate::text::Text;
 
-/// The attributes of a task that its entry in the index has besides the keys: all that a transition is decided by.
+/// The attributes of a task that its entry in the index has besides the keys: all that a transition is decided by,
+/// and the project, unless it is the default one, by which claims are narrowed.
 /// DynamoDB allows twenty.
-pub(crate) const PROJECTED: [&str; 19] = [
+pub(crate) const PROJECTED: [&str; 20] = [
     "st", "at", "fg", "mx", "ra", "to", "bo", "ev", "wk", "ss", "cl", "ex", "tm", "rq", "en", "qu", "ty",
-    "ca", "hb",
+    "ca", "hb", "pj",
 ];
 
 /// A task as its item, or its entry in the index, tells it.

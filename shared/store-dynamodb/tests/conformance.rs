@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
 use baton_store::conformance::{Movable, World};
-use baton_store::{Doorbell, NoDoorbell, TaskStore};
+use baton_store::{Doorbell, NoDoorbell, Store};
 use baton_store_dynamodb::{DynamoStore, Options};
 use engine::Engine;
 
@@ -32,19 +32,19 @@ impl Cloud {
 
 #[async_trait]
 impl World for Cloud {
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore> {
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store> {
         // With BATON_TEST_SHARDS=4, the rules' queues have as many shards: what then holds is less, and all of it must.
         let shards = std::env::var("BATON_TEST_SHARDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
         let queues = ["default", "a", "b", "c", "q", "gpu"];
         let shards = queues.into_iter().map(|name| (name.parse().unwrap(), shards)).collect();
-        let options = Options { policy, shards, flush_every: None, ..Options::seeded(7) };
+        let options = Options { policy, shards, max_tokens: 30, flush_every: None, ..Options::seeded(7) };
         let (client, table) = (self.engine.client.clone(), self.engine.table.clone());
         let store = Arc::new(DynamoStore::open(client, table, options, doorbell).await.unwrap());
         *self.open.lock().unwrap() = Some(Arc::clone(&store));
         store
     }
 
-    async fn close(&self, store: Arc<dyn TaskStore>) {
+    async fn close(&self, store: Arc<dyn Store>) {
         self.settle().await;
         self.open.lock().unwrap().take();
         drop(store);

@@ -18,12 +18,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use baton_model::{
-    Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName, Running, Schedule,
-    Status, Task, TaskId, TaskSpec, Timestamp,
+    AuditId, Fence, GenerationId, Grant, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName,
+    Running, Schedule, Scope, Status, Task, TaskId, TaskSpec, Timestamp, Token, TokenId, TokenSecret,
 };
 use baton_store::{
-    Beat, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency, NoDoorbell, PageRequest, Reap, TaskFilter,
-    TaskStore,
+    AuditEntry, AuditFilter, AuditStore, Beat, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency,
+    NoDoorbell, PageRequest, Reap, StoredToken, TaskFilter, TaskStore, TokenStore,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb;
 use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
@@ -423,6 +423,84 @@ async fn lists_by_status(others: usize) -> Bench {
         b.note(&format!("list of 20 {} tasks", status.as_str()));
     }
     b
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bound_worker_costs_what_others_do() {
+    let mut b = Bench::open().await;
+    let film: ProjectId = "film".parse().unwrap();
+    let queue: QueueName = "film".parse().unwrap();
+    let tasks = (0..300).map(|_| TaskSpec { project: film.clone(), queue: queue.clone(), ..b.spec(200) });
+    let create = Create { now: at(0), tasks: tasks.collect(), atomic: false, idempotency: None, by: None };
+    b.store.create(create).await.unwrap();
+    let bound = Claim { project: Some(film.clone()), queues: vec![queue], ..claim("worker-1") };
+    let beat = Beat { project: Some(film), ..beat("worker-1", vec![]) };
+    b.claim(bound.clone()).await;
+    b.store.heartbeat(beat.clone()).await.unwrap();
+    b.heard.take();
+    let held = b.claim(bound).await;
+    b.note("claim for a project, in a queue of its own");
+    assert_eq!(held.project.as_str(), "film");
+    b.store.heartbeat(beat).await.unwrap();
+    b.note("heartbeat of a worker that is bound to a project");
+    b.print();
+    b.documented();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_is_known_for_one_read() {
+    let mut b = Bench::open().await;
+    let stored = |id: [u8; 16]| {
+        let id = TokenId::from_bytes(id);
+        let token = Token {
+            id,
+            name: "render farm, second floor".parse().unwrap(),
+            grant: Grant {
+                scopes: [Scope::Worker].into(),
+                queues: (0..10).map(|n| format!("queue-{n}").parse().unwrap()).collect(),
+                project: Some("film".parse().unwrap()),
+            },
+            requests_per_second: Some(100),
+            created_at: at(0),
+            created_by: Some("the first operator".parse().unwrap()),
+            expires_at: Some(at(1_000)),
+            revoked_at: None,
+            last_used_at: None,
+        };
+        StoredToken { token, digest: TokenSecret::new(id, [3; TokenSecret::BYTES]).digest() }
+    };
+    let token = stored(b.id());
+    let id = token.token.id;
+    b.heard.take();
+    b.store.create_token(token.clone()).await.unwrap();
+    b.note("make a token that expires");
+    assert_eq!(b.store.token(id).await.unwrap(), Some(token));
+    b.note("know a caller by its token");
+    b.store.token_used(id, at(1)).await.unwrap();
+    b.note("note a token's use");
+    b.store.tokens(PageRequest::first(50)).await.unwrap();
+    b.note("list of tokens, a few");
+    b.store.revoke_token(id, at(2)).await.unwrap();
+    b.note("revoke a token");
+    let entry = AuditEntry {
+        id: AuditId::from_bytes(b.id()),
+        at: at(0),
+        action: "cancel_task".to_owned(),
+        target: "/v1/tasks/01980a6e-5b7c-7cc3-98c4-dc0c0c07398f/cancel".to_owned(),
+        token: Some(id),
+        token_name: Some("render farm, second floor".parse().unwrap()),
+        request_id: Some("01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".to_owned()),
+        outcome: None,
+    };
+    let entry_id = entry.id;
+    b.store.record(entry).await.unwrap();
+    b.note("record an audit entry");
+    b.store.settle(entry_id, 200).await.unwrap();
+    b.note("settle an audit entry");
+    b.store.audit(AuditFilter::default(), PageRequest::first(50)).await.unwrap();
+    b.note("page of the audit log, a few entries");
+    b.print();
+    b.documented();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -77,6 +77,8 @@ pub trait TaskStore: Send + Sync {
 
     /// Gives a worker up to [`Claim::max_tasks`] ready tasks: by priority, then run_after, then id.
     ///
+    /// A claim for a project gets its tasks only, also under a request key, and is told of no others when it finds none.
+    ///
     /// The leases that name the worker never come to more than its cap. The same request key of the same worker gives
     /// the leases that it gave before, as far as they still hold, and never others, for at least 15 minutes.
     ///

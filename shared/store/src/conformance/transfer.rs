@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use baton_model::{
-    Directive, Level, LogLine, Output, Priority, Running, State, Task, TaskId, TaskSpec, Timestamp,
+    Directive, Level, LogLine, LossReason, Output, Priority, Running, State, Task, TaskId, TaskSpec,
+    Timestamp,
 };
 
 use super::kit::*;
@@ -218,6 +219,20 @@ pub async fn work_goes_on_in_a_moved_store(b: Bench) {
     assert!(taken.iter().all(|one| one.worker == name("w6") || one.worker == name("w3")), "{taken:?}");
 }
 
+/// A worker that runs many tasks, and has said so at length, loses none of them by the move but the one that it forgot.
+pub async fn a_worker_of_many_tasks_loses_none_of_them(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    b.create_plain(at(0), 60).await;
+    let held = b.claim(claim("w1", at(0)).max(60)).await;
+    let said = |task: &Task| Running { message: Some("at it, and far from done".to_owned()), ..listed(task) };
+    b.beat(Beat { running: Some(held[1..].iter().map(said).collect()), ..beat("w1", at(30)) }).await;
+    b.settle().await;
+    migration(&*moved.source, &*moved.target, 25).run(|_| {}).await.expect("it comes to its end");
+    let taken = moved.tasks.reap(reap(at(31))).await.unwrap().taken;
+    let taken: Vec<_> = taken.iter().map(|one| (one.task, one.reason)).collect();
+    assert_eq!(taken, [(held[0].head.id, LossReason::Forgotten)]);
+}
+
 /// The same records a second time, also in one call, are known, and leave everything as it is.
 pub async fn records_taken_in_again_change_nothing(b: Bench) {
     let Some(moved) = b.movable().await else { return };
@@ -258,6 +273,13 @@ pub async fn a_later_version_takes_the_place_of_the_earlier(b: Bench) {
             [0],
     )
     .await;
+    // Further on in a history that is kept in pieces.
+    let worn = b.ids_by(TaskFilter { queue: Some(name("worn")), ..TaskFilter::default() }).await[0];
+    for round in 100..130 {
+        let held = b.claim_one(claim("w3", at(round)).queues(&["worn"])).await;
+        assert_eq!(held.head.id, worn);
+        b.fail(Fail { retry_after: Some(secs(0)), ..failing(at(round), &held) }).await;
+    }
     b.beat(beat("w1", at(92)).session(session(7))).await;
     b.pause(at(93), "gpu", false).await;
     b.settle().await;

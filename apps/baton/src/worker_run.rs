@@ -49,8 +49,8 @@ Once more (a SIGTERM at least 1 s later): ends what runs, gives it back, ends.
 A command, with all that it has started, is ended by SIGTERM and 5 s later by
 SIGKILL, when its task is cancelled, its lease is lost, or its time is up.")]
 pub(crate) struct Run {
-    /// The queues to take from; several with commas.
-    #[arg(long, value_delimiter = ',', default_value = "default")]
+    /// The queues to take from, several with commas; those that its token is bound to if left out, or else `default`.
+    #[arg(long, value_delimiter = ',')]
     queue: Vec<QueueName>,
     /// The types to take; all if left out.
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]

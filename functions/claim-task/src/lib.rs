@@ -51,12 +51,17 @@ async fn claim(
     let answer = if wait.is_zero() {
         app.store.claim(claim).await?
     } else {
-        wait_for_tasks(&app, claim, wait).await?
+        wait_for_tasks(&app, &caller, claim, wait).await?
     };
     ok(&wire::claim_view(caller.sift(answer), &queues, &types, app.now()))
 }
 
-async fn wait_for_tasks(app: &App, mut claim: Claim, wait: Duration) -> Result<ClaimAnswer, ApiError> {
+async fn wait_for_tasks(
+    app: &App,
+    caller: &Caller,
+    mut claim: Claim,
+    wait: Duration,
+) -> Result<ClaimAnswer, ApiError> {
     let deadline = Instant::now() + wait;
     let place = app.doorbell.wait(&claim.worker, &claim.queues, &claim.types);
     // A claim that is bound to a project sees its tasks alone: what it does not find may be there for another.
@@ -100,6 +105,7 @@ async fn wait_for_tasks(app: &App, mut claim: Claim, wait: Duration) -> Result<C
                 }
             }
         }
+        caller.still_stands(app).await?;
         claim.now = app.now();
     }
 }

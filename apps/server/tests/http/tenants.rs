@@ -298,3 +298,29 @@ async fn a_waiting_claim_of_one_tenant_does_not_keep_tasks_from_another() {
     let id = film.create(json!({"type": "a"})).await;
     assert_eq!(soon(second).await["tasks"][0]["id"], id);
 }
+
+#[tokio::test]
+async fn a_claim_whose_token_ends_while_it_waits_gets_no_task() {
+    let world = World::with(&[("tokens.required", "always")]);
+    let operator = world.with_token(json!({})).await;
+    let (id, secret) = world.token(json!({"scopes": ["worker"]})).await;
+    let revoked = world.presenting(&format!("Bearer {}", secret.reveal()));
+    let expiring = world.with_token(json!({"scopes": ["worker"], "expires_in_seconds": 5})).await;
+    let claim = |worker: &str| json!({"worker_id": worker, "wait_seconds": 20});
+    let mut waiting = Vec::new();
+    for (count, (caller, worker)) in
+        [(&revoked, "a"), (&expiring, "b"), (&operator, "c")].into_iter().enumerate()
+    {
+        waiting.push(waits(caller, claim(worker)));
+        standing(&world, count + 1).await;
+    }
+    operator.act(&format!("/v1/tokens/{id}/revoke")).await;
+    world.advance(Duration::from_secs(5));
+    let task = operator.create(json!({"type": "a"})).await;
+    let mut answers = Vec::new();
+    for claim in waiting {
+        answers.push(timeout(SOON, claim).await.expect("it was woken").unwrap());
+    }
+    assert_eq!((&answers[0]["code"], &answers[1]["code"]), (&json!("unauthorized"), &json!("unauthorized")));
+    assert_eq!(answers[2]["tasks"][0]["id"], task);
+}

@@ -103,7 +103,7 @@ impl Authenticator {
             );
             error
         };
-        self.check_status(&token, now).map_err(refused)?;
+        check_status(&token, now).map_err(refused)?;
         match self.rates.take(&token, now) {
             Turn::Wait { limit, wait } => {
                 tracing::debug!(token_id = %token.id, limit, "request refused: too many");
@@ -125,17 +125,6 @@ impl Authenticator {
         let digest = stored.as_ref().map_or(nobodys, |stored| stored.digest);
         let same = digest == secret.digest();
         Ok(stored.filter(|_| same).map(|stored| stored.token))
-    }
-
-    fn check_status(&self, token: &Token, now: Timestamp) -> Result<(), ApiError> {
-        let ended = match token.status(now) {
-            TokenStatus::Active => return Ok(()),
-            TokenStatus::Expired => "has expired",
-            TokenStatus::Revoked => "was revoked",
-        };
-        let at = token.ends_at().map(|at| format!(" at {at}")).unwrap_or_default();
-        let detail = format!("the token {ended}{at}; ask an operator for a new one (baton token create)");
-        Err(ApiError::new(ProblemCode::Unauthorized, detail))
     }
 
     /// Notes a use beside the request's path: no request waits for it, and none fails by it.
@@ -169,6 +158,18 @@ impl fmt::Debug for Authenticator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Authenticator").field("required", &self.required).finish_non_exhaustive()
     }
+}
+
+/// Lets a token pass that has not ended.
+pub(super) fn check_status(token: &Token, now: Timestamp) -> Result<(), ApiError> {
+    let ended = match token.status(now) {
+        TokenStatus::Active => return Ok(()),
+        TokenStatus::Expired => "has expired",
+        TokenStatus::Revoked => "was revoked",
+    };
+    let at = token.ends_at().map(|at| format!(" at {at}")).unwrap_or_default();
+    let detail = format!("the token {ended}{at}; ask an operator for a new one (baton token create)");
+    Err(ApiError::new(ProblemCode::Unauthorized, detail))
 }
 
 fn too_many(limit: u32, wait: Duration) -> ApiError {

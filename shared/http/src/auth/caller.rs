@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use axum::extract::FromRequestParts;
+use baton_api::ProblemCode;
 use baton_model::{Grant, Label, ProjectId, QueueName, Token};
 use http::request::Parts;
 
+use super::authenticator::check_status;
+use crate::app::App;
 use crate::error::ApiError;
 
 /// Who asks, as far as is known. A handler that takes it works only behind [`super::Authenticate`].
@@ -47,6 +50,21 @@ impl Caller {
     pub fn queues(&self) -> impl ExactSizeIterator<Item = &QueueName> {
         static ALL: std::collections::BTreeSet<QueueName> = std::collections::BTreeSet::new();
         self.grant().map_or(&ALL, |grant| &grant.queues).iter()
+    }
+
+    /// Lets a request go on that has waited: its token may have ended meanwhile.
+    ///
+    /// # Errors
+    /// 401 if it has, and the store's own failures.
+    pub async fn still_stands(&self, app: &App) -> Result<(), ApiError> {
+        let Some(token) = self.token() else { return Ok(()) };
+        match app.store.token(token.id).await? {
+            Some(stored) => check_status(&stored.token, app.now()),
+            None => Err(ApiError::new(
+                ProblemCode::Unauthorized,
+                "the token is gone; ask an operator for a new one",
+            )),
+        }
     }
 
     /// Whether it does not reach all tasks.

@@ -228,7 +228,7 @@ pub async fn a_worker_of_many_tasks_loses_none_of_them(b: Bench) {
     b.beat(Beat { running: Some(held[1..].iter().map(said).collect()), ..beat("w1", at(30)) }).await;
     b.settle().await;
     migration(&*moved.source, &*moved.target, 25).run(|_| {}).await.expect("it comes to its end");
-    let taken = moved.tasks.reap(reap(at(31))).await.unwrap().taken;
+    let taken = moved.store.reap(reap(at(31))).await.unwrap().taken;
     let taken: Vec<_> = taken.iter().map(|one| (one.task, one.reason)).collect();
     assert_eq!(taken, [(held[0].head.id, LossReason::Forgotten)]);
 }

@@ -1,6 +1,6 @@
 //! Moving a store into another: nothing is lost, nothing comes twice, and nothing that stands is trampled on.
 //!
-//! Stores that cannot be moved are not held to these rules: [`World::movable`](super::World::movable) gives none.
+//! Stores that cannot be moved are not held to these rules: [`World::movable`] gives none.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,6 +6,7 @@
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use baton_model::{State, TaskState, Timestamp};
 use baton_store::{Purge, PurgeReport, StoreError};
+use futures::StreamExt;
 
 use crate::attr::{Fields, Item, key, n, time};
 use crate::codes::Code;
@@ -20,6 +21,9 @@ use crate::store::Inner;
 /// How far back claim requests are looked for when no purge has noted where it stood: what is older, DynamoDB has
 /// removed.
 const REQUEST_SPANS: i64 = 96;
+
+/// How many partitions are looked at at the same time.
+const LOOKS_AT_ONCE: usize = 16;
 
 /// The least time that the record of a worker is kept.
 const WORKERS_KEPT: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
@@ -314,22 +318,25 @@ impl Inner {
         let mut old = Vec::new();
         let first = noted.unwrap_or(0).clamp(last - REQUEST_SPANS, last);
         let mut reached = first;
-        'spans: for span in first..=last {
-            for part in 0..keys::REQUEST_PARTS {
-                let room = limit - old.len();
-                if room == 0 {
-                    break 'spans;
-                }
-                let filter = Expression::new().when("ca", "<", time(before));
-                let query =
-                    Query { filter: Some(filter), ..Query::table(keys::request_partition(span, part)) };
-                let found = self.db.query_whole(query).await?;
-                for item in found.items.iter().take(room) {
-                    old.push(key_of(item)?);
-                }
+        // Where none has noted how far it came, there are hundreds of places to look at: the reaper waits meanwhile.
+        let places = (first..=last).flat_map(|span| (0..keys::REQUEST_PARTS).map(move |part| (span, part)));
+        let looks = places.map(|(span, part)| async move {
+            let filter = Expression::new().when("ca", "<", time(before));
+            let query = Query { filter: Some(filter), ..Query::table(keys::request_partition(span, part)) };
+            Ok::<_, StoreError>((span, self.db.query_whole(query).await?))
+        });
+        let mut looks = futures::stream::iter(looks).buffered(LOOKS_AT_ONCE);
+        while old.len() < limit
+            && let Some(look) = looks.next().await
+        {
+            let (span, found) = look?;
+            for item in found.items.iter().take(limit - old.len()) {
+                old.push(key_of(item)?);
             }
+            // The next purge begins with this very span.
             reached = span;
         }
+        drop(looks);
         let removed = old.len() as u64;
         self.db.delete_all(old).await?;
         if noted.is_none_or(|noted| noted < reached) {

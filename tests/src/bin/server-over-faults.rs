@@ -16,7 +16,7 @@ use baton_store_dynamodb::faults::Faults;
 use baton_store_dynamodb::{DynamoStore, Options};
 
 fn variable(name: &str) -> String {
-    std::env::var(name).unwrap_or_else(|_| panic!("expected {name} in the environment"))
+    std::env::var(name).expect(name)
 }
 
 #[tokio::main]

@@ -129,12 +129,12 @@ async fn start(program: &Arc<Program>, calm: bool) -> Server {
 
 /// Waits until every task is finished.
 async fn drain(client: &client::Client) -> Result<(), String> {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(300);
     loop {
         let open = client.get("/v1/tasks?status=created,queued,retry,running&limit=1").await;
         let Some(first) = open["items"].as_array().and_then(|items| items.first()) else { return Ok(()) };
         if Instant::now() > deadline {
-            return Err(format!("task {} is not finished after two minutes without a kill", first["id"]));
+            return Err(format!("task {} is not finished after five minutes without a kill", first["id"]));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -18,6 +18,8 @@ pub(crate) enum Failure {
     Usage(String),
     /// What was named does not exist: 3.
     NotFound(String),
+    /// The state of things does not allow it: 4.
+    Conflict(String),
     /// The watched task ended failed or cancelled: 6. The watching has said so.
     TaskFailed,
     /// A request failed: by its problem, 1, 3, 4 or 7; without an answer, 5.
@@ -61,6 +63,7 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
+            Self::Conflict(_) => 4,
             Self::TaskFailed => 6,
             Self::Request(error) | Self::Own(error, _) => match &**error {
                 error if error.is_denied() => 7,
@@ -81,7 +84,10 @@ impl Failure {
         let out = &context.out;
         match self {
             Self::Unread | Self::TaskFailed => {}
-            Self::Failed(message) | Self::Usage(message) | Self::NotFound(message) => out.error(message),
+            Self::Failed(message)
+            | Self::Usage(message)
+            | Self::NotFound(message)
+            | Self::Conflict(message) => out.error(message),
             Self::Request(error) => {
                 tell_request(context, error);
                 match &**error {

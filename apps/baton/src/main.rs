@@ -7,6 +7,7 @@ mod example;
 mod exit;
 mod ids;
 mod logs;
+mod migrate;
 mod out;
 mod process;
 mod queue;
@@ -14,6 +15,8 @@ mod reap;
 mod render;
 mod serve;
 mod stats;
+mod store;
+mod table;
 mod task;
 mod text;
 mod token;
@@ -80,7 +83,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the server: one process, one SQLite file.
+    /// Run the server: one process on an SQLite file, or on a DynamoDB table.
     Serve(serve::Serve),
     /// Create tasks and see what becomes of them.
     #[command(subcommand)]
@@ -102,6 +105,11 @@ enum Command {
     Logs(logs::Logs),
     /// Take back tasks whose lease is lost, now instead of at the server's next round.
     Reap(reap::Reap),
+    /// Make or check the DynamoDB table that --store dynamodb:TABLE names.
+    #[command(subcommand)]
+    Table(table::Table),
+    /// Move all that one store holds into another, and compare both.
+    Migrate(migrate::Migrate),
     /// Measure a server's throughput and latency.
     Bench(Box<bench::Bench>),
     /// Show Baton at work: a server, two workers, pictures, and a worker killed in the middle.
@@ -120,6 +128,12 @@ impl Command {
         match self {
             Self::Serve(_) if named => Err(Failure::usage(
                 "`baton serve` takes no --server, which names a server to ask; --listen says where to listen",
+            )),
+            Self::Table(_) if named => Err(Failure::usage(
+                "`baton table` takes no --server: it works on the table that --store names",
+            )),
+            Self::Migrate(_) if named => Err(Failure::usage(
+                "`baton migrate` takes no --server: it works on the stores that --from and --to name",
             )),
             Self::Example(_) if named => {
                 Err(Failure::usage("`baton example` takes no --server: it starts a server of its own"))
@@ -173,6 +187,8 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Token(token) => token.run(context).await,
             Command::Audit(audit) => audit.run(context).await,
             Command::Reap(reap) => reap.run(context).await,
+            Command::Table(table) => unless_interrupted(table.run(context)).await,
+            Command::Migrate(migrate) => migrate.run(context).await,
             Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
             Command::Example(example) => unless_interrupted(example.run(context)).await,
             Command::RenderScene(_) | Command::Guard => Ok(()),

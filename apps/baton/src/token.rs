@@ -1,5 +1,6 @@
 //! `baton token`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::answer::{CreatedTokenView, TokenView};
@@ -7,13 +8,14 @@ use baton_api::request::{CreateToken, Expiry};
 use baton_client::Client;
 use baton_model::{Label, ProjectId, QueueName, Scope, Timestamp, TokenId, limits};
 use baton_runtime::{Ids as _, RandomIds};
-use baton_store::AuditEntry;
+use baton_store::{AuditEntry, NoDoorbell};
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::Rows;
-use crate::serve::open_store;
+use crate::serve::{flag, load};
+use crate::store::Store;
 use crate::text;
 
 #[derive(Subcommand)]
@@ -57,7 +59,7 @@ pub(crate) struct Create {
     /// How many requests a second it may make, if other than the server says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::TOKEN_REQUESTS)))]
     requests_per_second: Option<u32>,
-    /// Make it in this store (sqlite: and the file's path) instead of asking the server, which must not run on it.
+    /// Make it in this store instead of asking a server, which must not have it open if it is a file (sqlite:PATH).
     #[arg(long, value_name = "URL")]
     store: Option<String>,
 }
@@ -148,7 +150,9 @@ async fn in_store(context: &Context, url: &str, request: CreateToken) -> Result<
     let now = context.now();
     let (stored, secret) = baton_server::new_token(request, &RandomIds, now, None)
         .map_err(|error| Failure::usage(error.into_problem().detail))?;
-    let store = open_store(url)?;
+    let settings = load(None, [flag("--store", "store.url", Some(url.to_owned()))])?;
+    let opened = Store::open(&settings, Arc::new(NoDoorbell)).await?;
+    let store = opened.shared();
     let failed = |error: baton_store::StoreError| Failure::failed(format!("{url}: {}", error.report()));
     let entry = AuditEntry {
         id: RandomIds.audit(),
@@ -165,6 +169,8 @@ async fn in_store(context: &Context, url: &str, request: CreateToken) -> Result<
     let token = stored.token.clone();
     store.create_token(stored).await.map_err(failed)?;
     store.settle(id, 201).await.map_err(failed)?;
+    drop(store);
+    opened.close().await.map_err(failed)?;
     Ok(CreatedTokenView { secret: secret.reveal(), token: TokenView::new(token, now) })
 }
 

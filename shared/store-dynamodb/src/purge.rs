@@ -1,4 +1,5 @@
-//! Purging what is past its keeping. DynamoDB removes log lines, claim requests and idempotency keys by itself, some
+//! Purging what is past its keeping. DynamoDB removes log lines, claim requests, idempotency keys and
+//! audit entries by itself, some
 //! time after their end; a purge removes them exactly, and finished tasks, which carry no end of their own as their
 //! keeping is the operator's to change.
 
@@ -8,7 +9,7 @@ use baton_store::{Purge, PurgeReport, StoreError};
 
 use crate::attr::{Fields, Item, key, n, time};
 use crate::codes::Code;
-use crate::db::{Query, Range, unbuilt};
+use crate::db::{Query, Range, numbers, unbuilt};
 use crate::error::{TransactError, WriteError};
 use crate::expression::Expression;
 use crate::keys::{self, DAY_MS, Kind, ODD, ODD_PARTS};
@@ -26,6 +27,12 @@ const WORKERS_KEPT: std::time::Duration = std::time::Duration::from_secs(2 * 3_6
 /// The most pages that one call reads in search of finished tasks.
 const PAGES: u32 = 500;
 
+/// The most days of a kind that one call looks at to strike them off.
+const DAYS: usize = 32;
+
+/// How long it takes at most from making a day known to adding to it: far more than a request and its repetitions.
+const ADDED_WITHIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+
 impl Inner {
     pub(crate) async fn purge(&self, purge: &Purge) -> Result<PurgeReport, StoreError> {
         let before = |keep| purge.now.minus(keep);
@@ -41,10 +48,25 @@ impl Inner {
             workers: self.purge_workers(before(purge.keep_workers.max(WORKERS_KEPT)), limit).await?,
             idempotency_keys: self.purge_keys(before(purge.keep_idempotency), limit).await?,
             claim_requests: self.purge_requests(before(purge.keep_claims), limit).await?,
-            ..PurgeReport::default()
+            tokens: self.purge_tokens(before(purge.keep_tokens), limit).await?,
+            audit_entries: self.purge_audit(before(purge.keep_audit), limit).await?,
+            more: false,
         };
-        let removed =
-            [report.tasks, report.logs, report.workers, report.idempotency_keys, report.claim_requests];
+        if let Some(keep) = purge.keep_finished {
+            for kind in [Kind::Task, Kind::Generation] {
+                self.strike_off_days(kind, before(keep), purge.now).await?;
+            }
+        }
+        self.strike_off_days(Kind::Log, before(purge.keep_logs), purge.now).await?;
+        let removed = [
+            report.tasks,
+            report.logs,
+            report.workers,
+            report.idempotency_keys,
+            report.claim_requests,
+            report.tokens,
+            report.audit_entries,
+        ];
         Ok(PurgeReport { more: removed.contains(&u64::from(purge.limit)), ..report })
     }
 
@@ -184,6 +206,52 @@ impl Inner {
         let removed = old.len() as u64;
         self.db.delete_all(old).await?;
         Ok(removed)
+    }
+
+    /// Strikes days off the list of days in use that are past their keeping and empty, so that lists do not ask them for
+    /// ever.
+    ///
+    /// Who adds to a day that is over makes it known first, each time, which takes away the note that it was seen
+    /// empty. A day is struck off only if it is empty some time after that note was made, and the note still stands:
+    /// so nobody is about to add to it.
+    async fn strike_off_days(&self, kind: Kind, before: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+        let Some(item) = self.db.get(keys::days(kind)).await? else { return Ok(()) };
+        let mut days = Fields(&item).numbers("d")?;
+        // Clocks may differ by a day.
+        days.retain(|day| keys::is_over(*day, before) && keys::is_over(*day + 1, now));
+        days.sort_unstable();
+        for day in days.into_iter().take(DAYS) {
+            if !self.is_empty(kind, day).await? {
+                continue;
+            }
+            let note = keys::seen_empty(day);
+            let seen = Fields(&item).maybe_time(&note)?;
+            let update = match seen {
+                None => Expression::new().when_absent(&note).set(&note, time(now)),
+                Some(seen) if now.since(seen) < ADDED_WITHIN => continue,
+                Some(seen) => {
+                    let update = Expression::new().when(&note, "=", time(seen));
+                    update.take_out("d", numbers([day])).remove(&note)
+                }
+            };
+            match self.db.update(keys::days(kind), &update).await {
+                // Somebody adds to it, or another purge was faster.
+                Ok(_) | Err(WriteError::Condition(_)) => {}
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_empty(&self, kind: Kind, day: i64) -> Result<bool, StoreError> {
+        let parts = if kind == Kind::Log { keys::LOG_PARTS } else { self.spread };
+        for part in 0..parts {
+            let query = Query { limit: Some(1), ..Query::table(keys::partition(kind, day, part)) };
+            if !self.db.query(&query).await?.items.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// Removes the records of workers long gone that hold nothing. A claim renews a record before it takes a task, and

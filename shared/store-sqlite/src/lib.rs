@@ -17,6 +17,7 @@ mod rows;
 mod stats;
 mod token;
 mod transaction;
+mod transfer;
 mod worker;
 mod writer;
 
@@ -129,6 +130,7 @@ impl TaskStore for SqliteStore {
             exact_worker_cap: true,
             fresh_lists: true,
             total_claim_order: true,
+            lists_by_creation: true,
             tokens: self.max_tokens,
         }
     }

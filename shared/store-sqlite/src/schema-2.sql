@@ -32,8 +32,9 @@ CREATE INDEX audit_by_action ON audit (action);
 -- The project that a worker's name belongs to; null for none.
 ALTER TABLE worker ADD COLUMN project TEXT;
 
--- Where a claim for one project looks, so that it never walks past others' tasks. Tasks of the project that everybody is
--- in who names none are left out: they pay nothing, and a claim for that project goes down task_ready.
+-- Where a claim for one project looks, so that it never walks past others' tasks. Tasks of the project that those are
+-- in who name none are left out: they pay half a microsecond a lifecycle instead of three, and a claim for that project
+-- goes down task_ready.
 CREATE INDEX task_ready_project ON task (queue, project, priority, run_after, id)
     WHERE state = 0 AND project <> 'default';
 CREATE INDEX task_ready_project_type ON task (queue, project, task_type, priority, run_after, id)

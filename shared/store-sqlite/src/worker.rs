@@ -99,7 +99,7 @@ fn session_of(
     Ok(known)
 }
 
-fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Result<(), Failure> {
+pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Result<(), Failure> {
     let worker = &stored.worker;
     transaction
         .db
@@ -146,7 +146,7 @@ pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Resul
     }
     save(transaction, &stored)?;
     for line in &beat.logs {
-        log(transaction, line, beat.now)?;
+        insert_log(transaction, line, beat.now)?;
     }
     Ok(BeatAnswer { lost, directive: stored.worker.directive })
 }
@@ -178,7 +178,11 @@ fn problem(
     })
 }
 
-fn log(transaction: &Transaction<'_>, line: &LogLine, taken_at: Timestamp) -> Result<(), Failure> {
+pub(crate) fn insert_log(
+    transaction: &Transaction<'_>,
+    line: &LogLine,
+    taken_at: Timestamp,
+) -> Result<(), Failure> {
     let k = free_key(transaction.db, "log", line.at)?;
     transaction
         .db

@@ -57,7 +57,7 @@ fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
          variable BATON_RETENTION_FINISHED_DAYS)",
         "store.durability: expected full or normal, got \"half\" (from the flag --flag)",
         "server.lisen: expected one of listen, max_connections,",
-        "sever: expected one of leases, limits, log,",
+        "sever: expected one of dynamodb, leases, limits, log,",
         "log.colour: expected one of format, level, got an unknown key",
     ] {
         assert!(error.contains(part), "{part}\nnot in\n{error}");
@@ -132,11 +132,46 @@ fn a_misspelt_level_is_refused_instead_of_silencing_the_log() {
 }
 
 #[test]
-fn a_store_that_is_no_file_is_refused() {
+fn a_store_that_is_neither_file_nor_table_is_refused() {
     for wrong in
         ["sqlite:", "sqlite::memory:", "sqlite:file:x.db", "sqlite:x.db?mode=ro", "x.db", "postgres://x"]
     {
         let error = load(None, &[("BATON_STORE_URL", wrong)], &[]).unwrap_err();
         assert!(error.contains("store.url: expected sqlite: and the path"), "{wrong}: {error}");
     }
+    let long = format!("dynamodb:{}", "t".repeat(256));
+    for wrong in ["dynamodb:", "dynamodb:ab", "dynamodb:a b c", "dynamodb:eu/tasks", "dynamodb:täsks", &long]
+    {
+        let error = load(None, &[("BATON_STORE_URL", wrong)], &[]).unwrap_err();
+        assert!(error.contains("store.url: expected a table's name of 3 to 255"), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn one_setting_chooses_the_store() {
+    for (text, location) in [
+        ("sqlite:a/b.db", StoreLocation::Sqlite("a/b.db".into())),
+        ("dynamodb:baton-prod_1.eu", StoreLocation::Dynamodb("baton-prod_1.eu".to_owned())),
+    ] {
+        let settings = load(None, &[("BATON_STORE_URL", text)], &[]).unwrap();
+        assert_eq!(settings.store.location, location);
+        assert_eq!(location.to_string(), text, "it is written as it is read");
+    }
+}
+
+#[test]
+fn shards_are_given_by_queue() {
+    let shards = |text: &str| load(None, &[("BATON_DYNAMODB_QUEUE_SHARDS", text)], &[]);
+    let settings = shards(" gpu=8,thumbs = 4 ").unwrap().store.dynamodb;
+    let given: Vec<_> = settings.queue_shards.iter().map(|(queue, n)| (queue.as_str(), *n)).collect();
+    assert_eq!(given, [("gpu", 8), ("thumbs", 4)]);
+    assert_eq!((settings.spread, settings.recovery), (8, true));
+    for wrong in ["gpu", "gpu=0", "gpu=257", "gpu=many", "a b=2"] {
+        assert!(
+            shards(wrong).unwrap_err().contains("dynamodb.queue_shards: expected queues with"),
+            "{wrong}"
+        );
+    }
+    let error = load(None, &[("BATON_DYNAMODB_RECOVERY", "yes")], &[]).unwrap_err();
+    assert!(error.contains("dynamodb.recovery: expected true or false, got \"yes\""), "{error}");
 }

@@ -21,7 +21,8 @@ use tokio::sync::{Barrier, mpsc};
 use crate::{
     AuditEntry, AuditFilter, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, Create, CreateAnswer,
     Direct, Doorbell, Fail, GenerationFilter, Idempotency, Nothing, Page, PageRequest, PauseQueue, Purge,
-    Ready, Reap, Release, Retry, Store, StoreError, TaskDetail, TaskFilter, TaskStore, WorkerDetail,
+    Ready, Reap, Release, Retry, Store, StoreError, TaskDetail, TaskFilter, TaskStore, Transfer,
+    WorkerDetail,
 };
 
 /// A place for one store: empty at first, and shared with no other world.
@@ -41,6 +42,22 @@ pub trait World: Send + Sync {
     /// Returns when lists and statistics show every write that was answered before. Asked only of stores without
     /// [`crate::Capabilities::fresh_lists`].
     async fn settle(&self) {}
+
+    /// The open store as one that can be moved, and another, empty one of its kind each time; none if stores of this
+    /// kind cannot be moved, which then are not held to the rules of moving.
+    async fn movable(&self, _policy: LeasePolicy) -> Option<Movable> {
+        None
+    }
+}
+
+/// A store that can be moved, and an empty one to move it into.
+pub struct Movable {
+    /// The world's own store.
+    pub source: Arc<dyn Transfer>,
+    /// An empty store beside it.
+    pub target: Arc<dyn Transfer>,
+    /// The same.
+    pub tasks: Arc<dyn TaskStore>,
 }
 
 /// One open, empty store, with ids to use in it.
@@ -93,6 +110,16 @@ impl Bench {
         }
     }
 
+    /// The bench's store and an empty one beside it, if stores of this kind can be moved.
+    pub(super) async fn movable(&self) -> Option<Movable> {
+        self.world.movable(LeasePolicy::default()).await
+    }
+
+    /// The ids of all tasks created through the bench.
+    pub(super) fn created(&self) -> Vec<TaskId> {
+        self.created.lock().unwrap().iter().copied().collect()
+    }
+
     fn next_id(&self) -> [u8; 16] {
         counted_id(self.ids.fetch_add(1, Ordering::Relaxed))
     }
@@ -117,23 +144,7 @@ impl Bench {
 
     /// A plain task of `task_type` in the default queue, with a fresh id and a backoff of 10 s without jitter.
     pub(super) fn spec(&self, task_type: &str) -> TaskSpec {
-        TaskSpec {
-            id: self.task_id(),
-            id_chosen: false,
-            project: ProjectId::default(),
-            queue: QueueName::default(),
-            task_type: name(task_type),
-            priority: Priority::Normal,
-            params: Payload::default(),
-            description: None,
-            domain: None,
-            drift_score: None,
-            assigned_by: None,
-            schedule: Schedule::Now,
-            max_attempts: 3,
-            timeout: None,
-            backoff: Some(Backoff { base: secs(10), factor: 2.0, max: secs(1_000), jitter: 0.0 }),
-        }
+        plain_spec(self.task_id(), task_type)
     }
 
     pub(super) fn note_created(&self, ids: impl IntoIterator<Item = TaskId>) {
@@ -334,6 +345,27 @@ impl Bench {
         self.settle().await;
         let ids: Vec<_> = self.created.lock().unwrap().iter().copied().collect();
         check_invariants(&**self.open_store(), &ids, now).await;
+    }
+}
+
+/// A plain task of the default queue, with a backoff of 10 s without jitter.
+pub(super) fn plain_spec(id: TaskId, task_type: &str) -> TaskSpec {
+    TaskSpec {
+        id,
+        id_chosen: false,
+        project: ProjectId::default(),
+        queue: QueueName::default(),
+        task_type: name(task_type),
+        priority: Priority::Normal,
+        params: Payload::default(),
+        description: None,
+        domain: None,
+        drift_score: None,
+        assigned_by: None,
+        schedule: Schedule::Now,
+        max_attempts: 3,
+        timeout: None,
+        backoff: Some(Backoff { base: secs(10), factor: 2.0, max: secs(1_000), jitter: 0.0 }),
     }
 }
 
@@ -777,7 +809,7 @@ pub async fn check_invariants(store: &dyn TaskStore, ids: &[TaskId], now: Timest
     }
 }
 
-async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
+pub(super) async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
     use baton_model::EventKind::{Claimed, Created};
 
     let head = &detail.task.head;

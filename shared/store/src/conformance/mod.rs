@@ -33,6 +33,7 @@ pub mod doorbell;
 pub mod durability;
 pub mod fail;
 pub mod heartbeat;
+pub mod history;
 mod kit;
 pub mod operate;
 mod oracle;
@@ -45,8 +46,9 @@ pub mod requests;
 pub mod schedule;
 pub mod sessions;
 pub mod token;
+pub mod transfer;
 
-pub use kit::{Bench, World, check_invariants};
+pub use kit::{Bench, Movable, World, check_invariants};
 pub use oracle::Oracle;
 
 /// Takes the list of rules and makes of it [`RULES`] and the macro that a store's tests are made by. The first token
@@ -56,8 +58,8 @@ macro_rules! rules {
         /// Every rule, as `module::rule`.
         pub const RULES: &[&str] = &[$($(concat!(stringify!($module), "::", stringify!($rule))),*),*];
 
-        /// Makes one test of each rule, by modules. The expression makes a new `World`
-        /// for each and may await; the calling crate needs tokio with its macros and multi-threaded runtime.
+        /// Makes one test of each rule, by modules, and one of histories under faults. The expression makes a new
+        /// `World` for each and may await; the calling crate needs tokio with its macros and multi-threaded runtime.
         #[macro_export]
         macro_rules! conformance_tests {
             ($d world:expr) => {
@@ -75,6 +77,18 @@ macro_rules! rules {
                         )*
                     }
                 )*
+
+                mod faults {
+                    #[allow(unused_imports, reason = "what the expression names")]
+                    use super::*;
+
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                    async fn nothing_is_lost_over_a_store_that_fails() {
+                        for seed in $d crate::conformance::history::seeds(5) {
+                            $d crate::conformance::history::over_faults($d world, seed).await;
+                        }
+                    }
+                }
             };
         }
     };
@@ -351,6 +365,18 @@ rules! {
         completions_with_claims_at_once_do_not_overlap,
         a_fleet_finishes_every_task,
     ],
+    transfer: [
+        a_moved_store_holds_all_that_the_first_held,
+        work_goes_on_in_a_moved_store,
+        records_taken_in_again_change_nothing,
+        records_may_come_in_any_order,
+        a_later_version_takes_the_place_of_the_earlier,
+        a_task_that_went_on_in_the_target_is_refused,
+        another_task_of_the_same_id_is_refused,
+        a_target_that_holds_something_is_refused,
+        a_migration_goes_on_where_it_was_cut_off,
+        a_source_that_changes_is_noticed_and_copied_anew,
+    ],
     random: [
         a_random_history_of_many_tasks_agrees_with_the_oracle,
         a_random_history_of_contended_tasks_agrees_with_the_oracle,
@@ -381,6 +407,7 @@ mod tests {
         ("doorbell", include_str!("doorbell.rs")),
         ("durability", include_str!("durability.rs")),
         ("concurrent", include_str!("concurrent.rs")),
+        ("transfer", include_str!("transfer.rs")),
         ("random", include_str!("random.rs")),
     ];
 

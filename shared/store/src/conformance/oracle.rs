@@ -403,6 +403,7 @@ impl TaskStore for Oracle {
             exact_worker_cap: true,
             fresh_lists: true,
             total_claim_order: true,
+            lists_by_creation: true,
             tokens: self.most_tokens,
         }
     }

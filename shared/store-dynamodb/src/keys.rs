@@ -42,7 +42,7 @@ pub(crate) const AUDIT_PARTS: u64 = 4;
 pub(crate) const IDEMPOTENCY_PARTS: u64 = 4;
 
 /// What lies by day and id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     Task,
     Generation,

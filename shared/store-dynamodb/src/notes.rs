@@ -169,16 +169,21 @@ impl Notes {
         day: i64,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let over = keys::is_over(day, now);
-        if !over && lock(&self.days).contains(&(kind, day)) {
+        if keys::is_over(day, now) {
+            return self.know_past_day(db, kind, day).await;
+        }
+        if lock(&self.days).contains(&(kind, day)) {
             return Ok(());
         }
-        let mut update = Expression::new().add("d", numbers([day]));
-        if over {
-            update = update.remove(&keys::seen_empty(day));
-        }
+        let update = Expression::new().add("d", numbers([day]));
         unconditional(db.update(keys::days(kind), &update).await)?;
         lock(&self.days).insert((kind, day));
         Ok(())
+    }
+
+    /// The same for a day that may be over: written each time, so that a purge that has seen the day empty looks again.
+    pub(crate) async fn know_past_day(&self, db: &Db, kind: Kind, day: i64) -> Result<(), StoreError> {
+        let update = Expression::new().add("d", numbers([day])).remove(&keys::seen_empty(day));
+        unconditional(db.update(keys::days(kind), &update).await).map(drop)
     }
 }

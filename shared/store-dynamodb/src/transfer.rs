@@ -3,6 +3,8 @@
 //! The partitions of a kind are read side by side and merged by their sort keys, so that tasks come in the order of
 //! their ids within a day, and the days from the oldest. A page's cursor names the partitions' day and the last key.
 
+use std::collections::BTreeSet;
+
 use async_trait::async_trait;
 use baton_model::queue::Queue;
 use baton_model::{
@@ -93,6 +95,11 @@ impl Transfer for DynamoStore {
     }
 
     async fn import(&self, records: Vec<Record>) -> Result<Vec<Verdict>, ImportError> {
+        // Before anything lies in them, and once for all of the records: most are of the same few days.
+        let days: BTreeSet<_> = records.iter().flat_map(days_of).collect();
+        let notes = &self.inner.notes;
+        try_join_all(days.into_iter().map(|(kind, day)| notes.know_past_day(&self.inner.db, kind, day)))
+            .await?;
         let imports: Vec<_> = records.into_iter().map(|record| self.inner.import(record)).collect();
         let outcomes: Vec<_> = futures::stream::iter(imports).buffered(AT_ONCE).collect().await;
         outcomes.into_iter().collect()
@@ -111,6 +118,22 @@ impl Transfer for DynamoStore {
         let mut item = keys::meta("transfer");
         item.insert("t".to_owned(), s(checkpoint));
         unconditional(self.inner.db.put(item, Expression::new()).await)
+    }
+}
+
+/// The days that a record lies in.
+fn days_of(record: &Record) -> Vec<(Kind, i64)> {
+    match record {
+        Record::Task(record) => {
+            let generation = record.generation.as_ref().map(|generation| generation.id);
+            let generation = generation.map(|id| (Kind::Generation, keys::day_of(id.as_bytes())));
+            generation
+                .into_iter()
+                .chain([(Kind::Task, keys::day_of(record.task.head.id.as_bytes()))])
+                .collect()
+        }
+        Record::Log(record) => vec![(Kind::Log, record.line.at.as_millis() / keys::DAY_MS)],
+        _ => Vec::new(),
     }
 }
 
@@ -515,10 +538,8 @@ impl Inner {
         }
         // Its own record says when it was changed, and may come later.
         self.know_queue(&task.queue, task.priority, Timestamp::default()).await?;
-        self.notes.know_day(&self.db, Kind::Task, keys::day_of(id.as_bytes())).await?;
         let item = self.task_item(record).await?;
         if let Some(generation) = &record.generation {
-            self.notes.know_day(&self.db, Kind::Generation, keys::day_of(generation.id.as_bytes())).await?;
             let (item, apart) = generation_item(generation, self.spread);
             for (text, whole) in &apart {
                 self.db.write_text(&keys::apart(&generation.id), text, whole).await?;
@@ -594,10 +615,12 @@ impl Inner {
             (TaskState::Queued, _) => {
                 let shard = keys::shard(id, self.options.shards_of(&task.queue));
                 let partition = keys::ready(&task.queue, task.priority, shard);
-                Some((partition, keys::ready_place(head.run_after, id)))
+                Some((partition, keys::place(head.run_after, id)))
             }
-            (_, Some(lease)) => {
-                Some((keys::held(&lease.worker), format!("{}#{id}", keys::sortable(lease.claimed_at))))
+            (_, Some(lease)) => Some((keys::held(&lease.worker), keys::place(lease.claimed_at, id))),
+            (TaskState::Failed | TaskState::Cancelled, _) => {
+                let part = keys::hash(id.as_bytes()) % self.spread;
+                Some((keys::given_up(head.state.state(), part), keys::place(task.updated_at, id)))
             }
             _ => None,
         };
@@ -690,7 +713,6 @@ impl Inner {
 
     async fn import_log(&self, record: &LogRecord) -> Result<Verdict, ImportError> {
         let line = &record.line;
-        self.notes.know_day(&self.db, Kind::Log, line.at.as_millis() / keys::DAY_MS).await?;
         let ends = (record.taken_at.as_millis() + millis(self.options.keep_logs)) / 1_000;
         self.put_new_record(log_item(line, record.place as usize, ends)?).await
     }

@@ -56,7 +56,7 @@ impl World for Cloud {
         let options = Options { policy, flush_every: None, ..Options::seeded(8) };
         let target = DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap();
         let target = Arc::new(target);
-        Some(Movable { source, tasks: Arc::clone(&target) as _, target })
+        Some(Movable { source, store: Arc::clone(&target) as _, target })
     }
 
     async fn settle(&self) {

@@ -16,24 +16,37 @@ mod engine;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
-use baton_store::NoDoorbell;
+use baton_model::{Grant, Scope, Timestamp, Token, TokenId, TokenSecret};
 use baton_store::conformance::history::{Load, run, seeds};
+use baton_store::{
+    ErrorKind, NoDoorbell, PageRequest, Purge, StoreError, StoredToken, TaskStore, TokenStore,
+};
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::{DynamoStore, Options};
 use engine::Engine;
 use futures::StreamExt;
 
-async fn history(seed: u64) -> HashMap<Fault, u64> {
+/// How many tokens there may be.
+const ROOM: usize = 12;
+
+/// A store over a connection that fails once its faults are switched on.
+async fn failing(seed: u64) -> (Engine, Faults, Arc<DynamoStore>) {
     let engine = Engine::start().await;
     let faults = Faults::new(http_client(), seed, 6);
     faults.switch(false);
     let client = local(&engine.endpoint, faults.client());
-    let options = Options { flush_every: None, ..Options::seeded(seed) };
+    let options = Options { flush_every: None, max_tokens: ROOM, ..Options::seeded(seed) };
     let store = DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap();
+    (engine, faults, Arc::new(store))
+}
+
+async fn history(seed: u64) -> HashMap<Fault, u64> {
+    let (_engine, faults, store) = failing(seed).await;
     faults.switch(true);
-    run(Arc::new(store), seed, Load::default(), || faults.switch(false)).await;
+    run(store, seed, Load::default(), || faults.switch(false)).await;
     faults.injected()
 }
 
@@ -49,4 +62,79 @@ async fn nothing_is_lost_over_a_connection_that_fails() {
     }
     println!("{all:?}");
     assert_eq!(all.len(), Fault::ALL.len(), "every fault was met");
+}
+
+/// Sends a command as a client does: again, while the store says that it may not have been carried out.
+async fn sent<T, A: Future<Output = Result<T, StoreError>>>(ask: impl Fn() -> A) -> Result<T, StoreError> {
+    loop {
+        match ask().await {
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) => {}
+            other => return other,
+        }
+    }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
+}
+
+/// Makes more tokens than there is room for, at once. Their ids begin with `round`.
+async fn fill(store: &Arc<DynamoStore>, round: u8) {
+    let makings = (0..ROOM as u8 + 4).map(|n| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            let mut id = [n; 16];
+            id[0] = round;
+            let id = TokenId::from_bytes(id);
+            let token = Token {
+                id,
+                name: "farm".parse().unwrap(),
+                grant: Grant { scopes: [Scope::Worker].into(), queues: [].into(), project: None },
+                requests_per_second: None,
+                created_at: at(0),
+                created_by: None,
+                expires_at: None,
+                revoked_at: None,
+                last_used_at: None,
+            };
+            let digest = TokenSecret::new(id, [1; TokenSecret::BYTES]).digest();
+            let stored = StoredToken { token, digest };
+            match sent(|| store.create_token(stored.clone())).await {
+                Ok(()) | Err(StoreError::TooManyTokens { most: ROOM }) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        })
+    });
+    for making in makings.collect::<Vec<_>>() {
+        making.await.unwrap();
+    }
+}
+
+/// Whatever is lost or repeated, the count of tokens stays right, and a revoked token is revoked at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_counted_right_over_a_connection_that_fails() {
+    for seed in seeds(5) {
+        println!("BATON_SEED={seed}");
+        let (_engine, faults, store) = failing(seed).await;
+        for round in 0..2 {
+            faults.switch(true);
+            fill(&store, round).await;
+            faults.switch(false);
+            let listed = store.tokens(PageRequest::first(100)).await.unwrap().items;
+            assert_eq!(listed.len(), ROOM, "all the room is used, and no more");
+            faults.switch(true);
+            for token in &listed[..5] {
+                sent(|| store.revoke_token(token.id, at(1))).await.unwrap();
+                let kept = sent(|| store.token(token.id)).await.unwrap().unwrap();
+                assert_eq!(kept.token.revoked_at, Some(at(1)));
+            }
+            let mut left = ROOM;
+            while left > ROOM - 5 {
+                let purge = Purge { keep_tokens: Duration::from_secs(1), ..Purge::at(at(10)) };
+                sent(|| store.purge(purge)).await.unwrap();
+                left = sent(|| store.tokens(PageRequest::first(100))).await.unwrap().items.len();
+            }
+            assert_eq!(left, ROOM - 5, "those that were revoked are gone, and no others");
+        }
+    }
 }

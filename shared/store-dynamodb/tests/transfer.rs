@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
 use baton_store::conformance::{Bench, Movable, World};
-use baton_store::{Doorbell, NoDoorbell, TaskStore, Transfer};
+use baton_store::{Doorbell, NoDoorbell, Store, Transfer};
 use baton_store_dynamodb::{DynamoStore, Options};
 use baton_store_sqlite::SqliteStore;
 use engine::Engine;
@@ -27,7 +27,7 @@ enum Either {
 }
 
 impl Either {
-    fn tasks(&self) -> Arc<dyn TaskStore> {
+    fn shared(&self) -> Arc<dyn Store> {
         match self {
             Self::File(store) => Arc::clone(store) as _,
             Self::Table(store) => Arc::clone(store) as _,
@@ -78,13 +78,13 @@ impl Between {
 
 #[async_trait]
 impl World for Between {
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore> {
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store> {
         let store = match self.direction {
             Direction::FromFileToTable => self.file(policy, doorbell),
             Direction::FromTableToFile => self.table(policy, doorbell).await,
         };
         *self.source.lock().unwrap() = Some(store.clone());
-        store.tasks()
+        store.shared()
     }
 
     async fn movable(&self, policy: LeasePolicy) -> Option<Movable> {
@@ -93,7 +93,7 @@ impl World for Between {
             Direction::FromFileToTable => self.table(policy, Arc::new(NoDoorbell)).await,
             Direction::FromTableToFile => self.file(policy, Arc::new(NoDoorbell)),
         };
-        Some(Movable { source: source.transfer(), target: target.transfer(), tasks: target.tasks() })
+        Some(Movable { source: source.transfer(), target: target.transfer(), store: target.shared() })
     }
 
     async fn settle(&self) {
@@ -131,6 +131,7 @@ macro_rules! both_ways {
 both_ways!(
     a_moved_store_holds_all_that_the_first_held,
     work_goes_on_in_a_moved_store,
+    a_worker_of_many_tasks_loses_none_of_them,
     records_taken_in_again_change_nothing,
     records_may_come_in_any_order,
     a_later_version_takes_the_place_of_the_earlier,

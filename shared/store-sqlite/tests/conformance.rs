@@ -50,7 +50,7 @@ impl World for Disk {
         let beside =
             (0..).map(|n| format!("beside-{n}.db")).find(|name| !self.folder.path().join(name).exists())?;
         let target = self.file(&beside, policy, Arc::new(NoDoorbell));
-        Some(Movable { source, tasks: Arc::clone(&target) as _, target })
+        Some(Movable { source, store: Arc::clone(&target) as _, target })
     }
 }
 

@@ -9,7 +9,7 @@ use baton_store::conformance::history::{Load, over_faults, run, seeds};
 use baton_store::conformance::{Oracle, World};
 use baton_store::faulty::{Fault, Faulty};
 use baton_store::{
-    Doorbell, ErrorKind, NoDoorbell, PageRequest, PauseQueue, StoreError, TaskFilter, TaskStore,
+    Doorbell, ErrorKind, NoDoorbell, PageRequest, PauseQueue, Store, StoreError, TaskFilter, TaskStore,
 };
 
 #[derive(Default)]
@@ -17,8 +17,8 @@ struct Memory(OnceLock<Arc<Oracle>>);
 
 #[async_trait]
 impl World for Memory {
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore> {
-        Arc::clone(self.0.get_or_init(|| Arc::new(Oracle::new(policy, doorbell)))) as Arc<dyn TaskStore>
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store> {
+        Arc::clone(self.0.get_or_init(|| Arc::new(Oracle::new(policy, doorbell)))) as Arc<dyn Store>
     }
 }
 

@@ -57,7 +57,7 @@ pub struct Movable {
     /// An empty store beside it.
     pub target: Arc<dyn Transfer>,
     /// The same.
-    pub tasks: Arc<dyn TaskStore>,
+    pub store: Arc<dyn Store>,
 }
 
 /// One open, empty store, with ids to use in it.

@@ -368,6 +368,7 @@ rules! {
     transfer: [
         a_moved_store_holds_all_that_the_first_held,
         work_goes_on_in_a_moved_store,
+        a_worker_of_many_tasks_loses_none_of_them,
         records_taken_in_again_change_nothing,
         records_may_come_in_any_order,
         a_later_version_takes_the_place_of_the_earlier,

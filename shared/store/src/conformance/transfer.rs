@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use baton_model::{
-    Directive, Level, LogLine, Output, Priority, Running, State, Task, TaskId, TaskSpec, Timestamp,
+    Directive, Level, LogLine, LossReason, Output, Priority, Running, State, Task, TaskId, TaskSpec,
+    Timestamp,
 };
 
 use super::kit::*;
@@ -154,7 +155,7 @@ pub async fn a_moved_store_holds_all_that_the_first_held(b: Bench) {
     for state in State::ALL {
         assert!(outcome.groups[state.as_str()].source.records > 0, "{state} is tried");
     }
-    let (from, to) = (b.store(), moved.tasks);
+    let (from, to) = (b.store(), moved.store);
     for id in b.created() {
         assert_eq!(to.task(id).await.unwrap(), from.task(id).await.unwrap());
     }
@@ -183,7 +184,7 @@ pub async fn work_goes_on_in_a_moved_store(b: Bench) {
     let Some(moved) = b.movable().await else { return };
     let populated = populate(&b).await;
     migration(&*moved.source, &*moved.target, 50).run(|_| {}).await.expect("it comes to its end");
-    let to = moved.tasks;
+    let to = moved.store;
 
     let done = to.complete(b.completion(at(80), &populated.running), None).await.expect("it is taken");
     assert!(!done.repeated);
@@ -218,6 +219,20 @@ pub async fn work_goes_on_in_a_moved_store(b: Bench) {
     assert!(taken.iter().all(|one| one.worker == name("w6") || one.worker == name("w3")), "{taken:?}");
 }
 
+/// A worker that runs many tasks, and has said so at length, loses none of them by the move but the one that it forgot.
+pub async fn a_worker_of_many_tasks_loses_none_of_them(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    b.create_plain(at(0), 60).await;
+    let held = b.claim(claim("w1", at(0)).max(60)).await;
+    let said = |task: &Task| Running { message: Some("at it, and far from done".to_owned()), ..listed(task) };
+    b.beat(Beat { running: Some(held[1..].iter().map(said).collect()), ..beat("w1", at(30)) }).await;
+    b.settle().await;
+    migration(&*moved.source, &*moved.target, 25).run(|_| {}).await.expect("it comes to its end");
+    let taken = moved.store.reap(reap(at(31))).await.unwrap().taken;
+    let taken: Vec<_> = taken.iter().map(|one| (one.task, one.reason)).collect();
+    assert_eq!(taken, [(held[0].head.id, LossReason::Forgotten)]);
+}
+
 /// The same records a second time, also in one call, are known, and leave everything as it is.
 pub async fn records_taken_in_again_change_nothing(b: Bench) {
     let Some(moved) = b.movable().await else { return };
@@ -229,7 +244,7 @@ pub async fn records_taken_in_again_change_nothing(b: Bench) {
     let second = moved.target.import(all).await.expect("they are known");
     assert!(second.iter().all(|verdict| *verdict == Verdict::Same), "{second:?}");
     assert_eq!(records(&*moved.target, 10).await, before);
-    check_invariants(&*moved.tasks, &b.created(), at(NOW)).await;
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
 }
 
 /// What a store holds in the end does not depend on the order in which records came, nor on how they were bundled.
@@ -242,7 +257,7 @@ pub async fn records_may_come_in_any_order(b: Bench) {
         moved.target.import(bundle.to_vec()).await.expect("they are taken");
     }
     assert_eq!(tallies(&*moved.target).await, tallies(&*moved.source).await);
-    check_invariants(&*moved.tasks, &b.created(), at(NOW)).await;
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
 }
 
 /// A task, worker or queue that has changed in the source since takes the place of what was copied before.
@@ -258,6 +273,13 @@ pub async fn a_later_version_takes_the_place_of_the_earlier(b: Bench) {
             [0],
     )
     .await;
+    // Further on in a history that is kept in pieces.
+    let worn = b.ids_by(TaskFilter { queue: Some(name("worn")), ..TaskFilter::default() }).await[0];
+    for round in 100..130 {
+        let held = b.claim_one(claim("w3", at(round)).queues(&["worn"])).await;
+        assert_eq!(held.head.id, worn);
+        b.fail(Fail { retry_after: Some(secs(0)), ..failing(at(round), &held) }).await;
+    }
     b.beat(beat("w1", at(92)).session(session(7))).await;
     b.pause(at(93), "gpu", false).await;
     b.settle().await;
@@ -265,9 +287,9 @@ pub async fn a_later_version_takes_the_place_of_the_earlier(b: Bench) {
     assert!(verdicts.contains(&Verdict::Later) && verdicts.contains(&Verdict::Same));
     assert_eq!(tallies(&*moved.target).await, tallies(&*moved.source).await);
     for id in b.created() {
-        assert_eq!(moved.tasks.task(id).await.unwrap(), b.task(id).await);
+        assert_eq!(moved.store.task(id).await.unwrap(), b.task(id).await);
     }
-    check_invariants(&*moved.tasks, &b.created(), at(NOW)).await;
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
 }
 
 /// The refusal of a record, which names it.
@@ -285,8 +307,8 @@ pub async fn a_task_that_went_on_in_the_target_is_refused(b: Bench) {
     let id = b.create(at(0), b.spec("render")).await;
     let all = records(&*moved.source, 10).await;
     moved.target.import(all.clone()).await.expect("they are taken");
-    leased(moved.tasks.claim(claim("w1", at(1))).await);
-    let before = moved.tasks.task(id).await.unwrap();
+    leased(moved.store.claim(claim("w1", at(1))).await);
+    let before = moved.store.task(id).await.unwrap();
     let record = all.into_iter().find(|record| matches!(record, Record::Task(_))).unwrap();
     let why = refused(&*moved.target, record).await;
     assert!(why.contains("expected the target to be no further on than 1 events, got 2"), "{why}");
@@ -297,7 +319,7 @@ pub async fn a_task_that_went_on_in_the_target_is_refused(b: Bench) {
         records(&*moved.source, 10).await.into_iter().find(|record| matches!(record, Record::Task(_)));
     let why = refused(&*moved.target, record.unwrap()).await;
     assert!(why.contains("got another"), "{why}");
-    assert_eq!(moved.tasks.task(id).await.unwrap(), before);
+    assert_eq!(moved.store.task(id).await.unwrap(), before);
 }
 
 /// A task of the target that has the same id, and is another, stays as it is: the record is refused by name.
@@ -307,13 +329,13 @@ pub async fn another_task_of_the_same_id_is_refused(b: Bench) {
     let spec = b.spec("render").params(&large).chosen();
     let id = b.create(at(0), spec.clone()).await;
     let other = TaskSpec { params: json(&large.replace('x', "y")), ..spec };
-    moved.tasks.create(creation(at(0), vec![other])).await.unwrap();
-    let before = moved.tasks.task(id).await.unwrap();
+    moved.store.create(creation(at(0), vec![other])).await.unwrap();
+    let before = moved.store.task(id).await.unwrap();
     let record =
         records(&*moved.source, 10).await.into_iter().find(|record| matches!(record, Record::Task(_)));
     let why = refused(&*moved.target, record.unwrap()).await;
     assert!(why.contains("expected no other task of this id"), "{why}");
-    assert_eq!(moved.tasks.task(id).await.unwrap(), before);
+    assert_eq!(moved.store.task(id).await.unwrap(), before);
 }
 
 /// A migration begins with an empty target only, and one that was begun goes on from the same source only.
@@ -321,7 +343,7 @@ pub async fn a_target_that_holds_something_is_refused(b: Bench) {
     let Some(moved) = b.movable().await else { return };
     b.create(at(0), b.spec("render")).await;
     moved
-        .tasks
+        .store
         .pause_queue(crate::PauseQueue { now: at(0), queue: name("q"), paused: true, by: None })
         .await
         .unwrap();
@@ -406,8 +428,8 @@ pub async fn a_migration_goes_on_where_it_was_cut_off(b: Bench) {
     };
     assert!(cuts > 10 && outcome.resumed);
     assert_eq!(tallies(&*moved.target).await, tallies(&*moved.source).await);
-    assert_eq!(moved.tasks.stats(at(NOW)).await.unwrap(), b.store().stats(at(NOW)).await.unwrap());
-    check_invariants(&*moved.tasks, &b.created(), at(NOW)).await;
+    assert_eq!(moved.store.stats(at(NOW)).await.unwrap(), b.store().stats(at(NOW)).await.unwrap());
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
 }
 
 /// A source that has changed while it was copied is noticed, and told by the groups that differ; the next run takes over
@@ -429,5 +451,5 @@ pub async fn a_source_that_changes_is_noticed_and_copied_anew(b: Bench) {
     assert_eq!(different, ["completed", "queued", "running"]);
     migration(&*moved.source, &*moved.target, 4).run(|_| {}).await.expect("it comes to its end");
     assert_eq!(tallies(&*moved.target).await, tallies(&*moved.source).await);
-    check_invariants(&*moved.tasks, &b.created(), at(NOW)).await;
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
 }

@@ -226,7 +226,7 @@ impl WorkerRecord {
     pub fn checksum(&self) -> u128 {
         let worker = &self.worker;
         sum_of(&(
-            (&worker.id, worker.session, worker.started_at, worker.last_beat_at),
+            (&worker.id, &worker.project, worker.session, worker.started_at, worker.last_beat_at),
             (worker.capacity, worker.running.is_some(), &worker.labels, worker.directive),
             (&self.superseded, self.seen_at),
         ))

@@ -59,7 +59,7 @@ pub(crate) struct Create {
     /// How many requests a second it may make, if other than the server says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::TOKEN_REQUESTS)))]
     requests_per_second: Option<u32>,
-    /// Make it in this store (sqlite: and the file's path) instead of asking the server, which must not run on it.
+    /// Make it in this store instead of asking a server, which must not have it open if it is a file (sqlite:PATH).
     #[arg(long, value_name = "URL")]
     store: Option<String>,
 }

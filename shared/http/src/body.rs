@@ -7,7 +7,7 @@ use baton_api::request::{
 };
 use baton_api::{ProblemCode, ReadFields};
 use baton_model::Limits;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
@@ -186,9 +186,10 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn discard(body: &mut axum::body::Body, mut came: usize) -> usize {
+/// Reads a body away, to a bound; says how much came in all.
+pub(crate) async fn discard<B: http_body::Body + Unpin>(body: &mut B, mut came: usize) -> usize {
     while let Some(Ok(frame)) = body.frame().await {
-        came += frame.data_ref().map_or(0, Bytes::len);
+        came += frame.data_ref().map_or(0, Buf::remaining);
         if came > DISCARDED {
             break;
         }

@@ -86,6 +86,8 @@ async fn neither_secret_nor_digest_is_ever_logged() {
         ] {
             assert!(log.contains(&expected), "{expected} is not in {log}");
         }
+        // Whoever has no good token does not set the pace of the log.
+        assert_eq!(log.matches("requests were refused that presented no good token").count(), 1, "{log}");
         for secret in [secret, made] {
             let text = secret.reveal();
             let digest = secret.digest();

@@ -298,3 +298,15 @@ async fn an_address_that_others_reach_asks_for_tokens_and_not_for_the_hosts_name
         assert!(head.starts_with("HTTP/1.1 200"), "{head}");
     }
 }
+
+#[tokio::test]
+async fn the_sender_of_a_large_body_gets_to_read_that_its_token_does_not_do() {
+    let site = site(&[("tokens.required", "always")]).await;
+    let mut connection = site.connect().await;
+    let (head, problem) = connection.ask("POST", "/v1/tasks/batch", &" ".repeat(10 << 20)).await;
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+    assert_eq!(problem["code"], "unauthorized");
+    // And the connection goes on.
+    let (head, _) = connection.ask("GET", "/livez", "").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+}

@@ -12,9 +12,11 @@ use baton_model::AuditId;
 use baton_store::AuditEntry;
 use http::Request;
 use http::request::Parts;
+use http_body::Body;
 use tower::Service;
 
 use super::{Admitted, Authenticator};
+use crate::body::discard;
 use crate::envelope::REQUEST_ID;
 use crate::error::ApiError;
 
@@ -39,7 +41,9 @@ impl<S, B> Service<Request<B>> for Authenticate<S>
 where
     S: Service<Request<B>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
-    B: Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
 {
     type Response = Response;
     type Error = Infallible;
@@ -54,19 +58,24 @@ where
         let next = self.inner.clone();
         let inner = mem::replace(&mut self.inner, next);
         let by = Arc::clone(&self.by);
-        Box::pin(
-            async move { Ok(answer(inner, &by, request).await.unwrap_or_else(IntoResponse::into_response)) },
-        )
+        Box::pin(async move { Ok(answer(inner, &by, request).await) })
     }
 }
 
-async fn answer<S, B>(mut inner: S, by: &Authenticator, request: Request<B>) -> Result<Response, ApiError>
+async fn answer<S, B>(mut inner: S, by: &Authenticator, request: Request<B>) -> Response
 where
     S: Service<Request<B>, Response = Response, Error = Infallible>,
+    B: Body + Unpin,
 {
-    let (mut parts, body) = request.into_parts();
-    let admitted = by.authorize(&parts.method, parts.uri.path(), &parts.headers).await?;
-    let recorded = if admitted.rule.audited { Some(record(by, &admitted, &parts).await?) } else { None };
+    let (mut parts, mut body) = request.into_parts();
+    let (admitted, recorded) = match admit(by, &parts).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            // So that the sender of a large body gets to read the refusal.
+            discard(&mut body, 0).await;
+            return error.into_response();
+        }
+    };
     if let Some(caller) = admitted.caller {
         parts.extensions.insert(caller);
     }
@@ -77,7 +86,14 @@ where
         // What was asked for is done, and recorded; only its outcome is not.
         tracing::warn!(audit_id = %id, error = error.report(), "the outcome of an audited request could not be noted");
     }
-    Ok(response)
+    response
+}
+
+/// Lets a request pass, and records it if it is to be recorded.
+async fn admit(by: &Authenticator, request: &Parts) -> Result<(Admitted, Option<AuditId>), ApiError> {
+    let admitted = by.authorize(&request.method, request.uri.path(), &request.headers).await?;
+    let recorded = if admitted.rule.audited { Some(record(by, &admitted, request).await?) } else { None };
+    Ok((admitted, recorded))
 }
 
 /// Records what is asked for, before it is done: what cannot be recorded is not done.

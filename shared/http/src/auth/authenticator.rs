@@ -21,6 +21,11 @@ use crate::error::ApiError;
 /// How often the log is told of requests without a good token; whoever sends them sets their pace.
 const TELL_EVERY: Duration = Duration::from_secs(1);
 
+/// What came instead of a good token, and what to do next.
+const NOTHING: (&str, &str) = ("no such header", "ask an operator for a token (baton token create)");
+const ANOTHER: (&str, &str) =
+    ("another one", "check it for a slip, or ask an operator for a new one (baton token create)");
+
 /// Knows callers by their tokens. Copies are made by [`Arc`].
 pub struct Authenticator {
     app: App,
@@ -82,16 +87,16 @@ impl Authenticator {
     pub async fn admit(&self, rule: &'static Rule, headers: &HeaderMap) -> Result<Admitted, ApiError> {
         let Access::Scopes(scopes) = rule.access else { return Ok(Admitted { rule, caller: None }) };
         let secret = match presented(headers) {
-            Presented::Nothing if !self.required => {
+            Presented::Token(secret) => secret,
+            Presented::Unreadable => return Err(self.unauthorized(rule, ANOTHER)),
+            Presented::Nothing if self.required => return Err(self.unauthorized(rule, NOTHING)),
+            Presented::Nothing => {
                 return Ok(Admitted { rule, caller: Some(Caller::unrestricted()) });
             }
-            Presented::Nothing => return Err(self.unauthorized(rule, Presented::Nothing)),
-            Presented::Unreadable => return Err(self.unauthorized(rule, Presented::Unreadable)),
-            Presented::Token(secret) => secret,
         };
         let now = self.app.now();
         let Some(token) = self.known(&secret).await? else {
-            return Err(self.unauthorized(rule, Presented::Token(secret)));
+            return Err(self.unauthorized(rule, ANOTHER));
         };
         let refused = |error: ApiError| {
             tracing::info!(
@@ -139,13 +144,7 @@ impl Authenticator {
 
     /// The one answer to all that is no good token: whether the id exists, or how much of the secret is right, shows in
     /// nothing.
-    fn unauthorized(&self, rule: &Rule, presented: Presented) -> ApiError {
-        let (got, next) = match presented {
-            Presented::Nothing => ("no such header", "ask an operator for a token (baton token create)"),
-            Presented::Unreadable | Presented::Token(_) => {
-                ("another one", "check it for a slip, or ask an operator for a new one (baton token create)")
-            }
-        };
+    fn unauthorized(&self, rule: &Rule, (got, next): (&str, &str)) -> ApiError {
         tracing::debug!(operation = rule.operation, got, "request refused: no good token");
         self.unknown.tell(self.app.now());
         let detail =

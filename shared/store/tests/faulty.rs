@@ -22,7 +22,7 @@ impl World for Memory {
     }
 }
 
-fn oracle() -> Arc<dyn TaskStore> {
+fn oracle() -> Arc<dyn Store> {
     Arc::new(Oracle::new(LeasePolicy::default(), Arc::new(NoDoorbell)))
 }
 

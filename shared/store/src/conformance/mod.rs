@@ -298,6 +298,7 @@ rules! {
         a_revocation_holds_for_every_read_after_it,
         revocations_at_once_agree_on_the_time,
         a_use_races_a_revocation,
+        a_revocation_holds_over_a_store_that_fails,
     ],
     audit: [
         an_entry_is_kept_as_recorded,
@@ -308,6 +309,7 @@ rules! {
         audit_filters_keep_what_fits,
         a_bad_audit_cursor_is_refused,
         entries_recorded_at_once_are_all_kept,
+        what_is_acknowledged_is_kept_over_a_store_that_fails,
     ],
     query: [
         each_filter_keeps_what_fits,

@@ -1,5 +1,7 @@
 //! The decorator that has a store fail: its faults come from the seed alone, and mean what they say.
 
+#![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
+
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
 

@@ -508,9 +508,11 @@ impl Bench {
         let last = tasks.max_by_key(|item| item["sk"].as_s().unwrap().clone()).unwrap();
         let place = last["is"].as_s().unwrap().split('#').next().unwrap().to_owned();
         let ids: Vec<_> = (0..count).map(|_| TaskId::from_bytes(self.id())).collect();
-        for ids in ids.chunks(25) {
+        for (n, ids) in ids.chunks(25).enumerate() {
+            let partition = format!("{}-{n}", last["pk"].as_s().unwrap());
             let puts = ids.iter().map(|id| {
                 let mut copy = last.clone();
+                copy.insert("pk".to_owned(), AttributeValue::S(partition.clone()));
                 copy.insert("sk".to_owned(), AttributeValue::S(id.to_string()));
                 copy.insert("is".to_owned(), AttributeValue::S(format!("{place}#{id}")));
                 let put = PutRequest::builder().set_item(Some(copy)).build().unwrap();

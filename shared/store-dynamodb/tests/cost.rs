@@ -426,7 +426,7 @@ async fn lists_by_status(others: usize) -> Bench {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_costs_the_same_however_many_tasks_wait() {
     let few = waiting_claim(1_000).await;
-    // A debug build takes minutes to store a hundred thousand; BATON_TEST_WAITING=100000 does.
+    // A debug build of the engine takes minutes to store more: BATON_TEST_WAITING=20000 took three.
     let many = std::env::var("BATON_TEST_WAITING").ok().and_then(|text| text.parse().ok()).unwrap_or(5_000);
     let cost = waiting_claim(many).await;
     println!("claim with 1,000 waiting: {few:?}\nclaim with {many} waiting: {cost:?}");

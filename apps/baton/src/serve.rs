@@ -71,7 +71,15 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
 
-    let StoreLocation::Sqlite(path) = &settings.store.location;
+    let path = match &settings.store.location {
+        StoreLocation::Sqlite(path) => path,
+        StoreLocation::Dynamodb(table) => {
+            return Err(Failure::Usage(format!(
+                "store.url: expected sqlite: and the path of a file, got dynamodb:{table}, which the functions on AWS \
+                 Lambda serve; name a file with --store"
+            )));
+        }
+    };
     let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
     let doorbell = LocalDoorbell::new(clock.clone());
     let store = open(path, settings, &doorbell)?;

@@ -28,6 +28,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where tasks are kept.
     pub store: StoreSettings,
+    /// The queues of the functions on AWS Lambda.
+    pub queues: QueueSettings,
     /// When leases are lost.
     pub leases: LeasePolicy,
     /// How many tasks a worker may hold that states no capacity.
@@ -69,6 +71,25 @@ pub struct StoreSettings {
 pub enum StoreLocation {
     /// `sqlite:` and the path of the database file.
     Sqlite(PathBuf),
+    /// `dynamodb:` and the name of the table.
+    Dynamodb(String),
+}
+
+/// The queues of the functions on AWS Lambda, by their URLs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Rings for waiting claims.
+    pub ready: Option<String>,
+    /// Tasks for create-task.
+    pub submissions: Option<String>,
+    /// Submissions that can never succeed.
+    pub submissions_dead: Option<String>,
+    /// Completions, failures and releases for complete-task.
+    pub completions: Option<String>,
+    /// Of these, those that can never succeed.
+    pub completions_dead: Option<String>,
+    /// What has happened to tasks.
+    pub task_events: Option<String>,
 }
 
 /// What an answered change survives.
@@ -194,6 +215,15 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         other => Err(Expected::text("full or normal", other)),
     });
     let max_mebibytes = reader.whole("store.max_mebibytes", "MiB", 0..=64 << 20);
+    let mut queue = |key| reader.text(key, parse_queue).flatten();
+    let queues = QueueSettings {
+        ready: queue("queues.ready"),
+        submissions: queue("queues.submissions"),
+        submissions_dead: queue("queues.submissions_dead"),
+        completions: queue("queues.completions"),
+        completions_dead: queue("queues.completions_dead"),
+        task_events: queue("queues.task_events"),
+    };
     let leases = LeasePolicy {
         heartbeat_timeout: reader.seconds("leases.heartbeat_timeout_seconds", 0.1..=86_400.0),
         heartbeat_interval: reader.seconds("leases.heartbeat_interval_seconds", 0.05..=86_400.0),
@@ -234,6 +264,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 durability,
                 max_bytes: (max_mebibytes > 0).then(|| u64::from(max_mebibytes) << 20),
             },
+            queues,
             leases,
             worker_cap,
             reaper_interval,
@@ -263,9 +294,34 @@ fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
 fn parse_url(text: &str) -> Result<StoreLocation, Expected> {
     // What SQLite itself would read as something else than a path: a database in memory, or a URI with options.
     let special = |path: &str| path.starts_with(':') || path.starts_with("file:") || path.contains('?');
+    if let Some(table) = text.strip_prefix("dynamodb:") {
+        return parse_table(table);
+    }
     match text.strip_prefix("sqlite:") {
         Some(path) if !path.is_empty() && !special(path) => Ok(StoreLocation::Sqlite(PathBuf::from(path))),
-        _ => Err(Expected::text("sqlite: and the path of the database file, such as sqlite:baton.db", text)),
+        _ => Err(Expected::text(
+            "sqlite: and the path of the database file, such as sqlite:baton.db, or dynamodb: and a table's name",
+            text,
+        )),
+    }
+}
+
+/// AWS's rule for the names of tables.
+fn parse_table(name: &str) -> Result<StoreLocation, Expected> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if (3..=255).contains(&name.len()) && name.chars().all(fits) {
+        Ok(StoreLocation::Dynamodb(name.to_owned()))
+    } else {
+        Err(Expected::text("dynamodb: and a table's name of 3 to 255 of a-z A-Z 0-9 _ . -", name))
+    }
+}
+
+/// A queue's URL; none if it is empty.
+fn parse_queue(text: &str) -> Result<Option<String>, Expected> {
+    match text {
+        "" => Ok(None),
+        url if url.starts_with("https://") || url.starts_with("http://") => Ok(Some(url.to_owned())),
+        other => Err(Expected::text("the URL of an SQS queue, or nothing", other)),
     }
 }
 

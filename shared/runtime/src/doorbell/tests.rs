@@ -204,3 +204,26 @@ async fn no_task_is_left_while_a_claim_sleeps() {
     claims.iter().for_each(tokio::task::JoinHandle::abort);
     assert!(in_time.is_ok(), "{} of {TASKS} taken", taken.load(Ordering::SeqCst));
 }
+
+#[test]
+fn who_wants_to_hear_of_the_first_waiting_claim_does() {
+    let door = door();
+    let mut hears = pin!(door.bell.someone_waits());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(hears.as_mut().poll(&mut context).is_pending());
+    let _waiting = door.waits("a", &[]);
+    assert!(hears.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
+fn a_ring_concerns_those_who_would_be_woken_by_it() {
+    let door = door();
+    let (queue, x, y) = (QueueName::default(), "x".parse().unwrap(), "y".parse().unwrap());
+    assert!(!door.bell.concerns(&queue, None));
+    let waiting = door.waits("a", &["x"]);
+    assert!(door.bell.concerns(&queue, None) && door.bell.concerns(&queue, Some(&x)));
+    assert!(!door.bell.concerns(&queue, Some(&y)));
+    assert!(!door.bell.concerns(&"gpu".parse().unwrap(), None));
+    waiting.stand_aside();
+    assert!(!door.bell.concerns(&queue, Some(&x)));
+}

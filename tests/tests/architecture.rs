@@ -20,22 +20,35 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-runtime", &["baton-model", "baton-store"]),
     ("baton-http", &["baton-model", "baton-api", "baton-store", "baton-runtime"]),
     ("baton-client", &["baton-model", "baton-api"]),
+    (
+        "baton-lambda",
+        &["baton-model", "baton-api", "baton-store", "baton-store-dynamodb", "baton-http", "baton-runtime"],
+    ),
 ];
 
-/// What a function may depend on.
-const FUNCTION: &[&str] = &["baton-model", "baton-api", "baton-store", "baton-http", "baton-runtime"];
+/// What a function may depend on; on `baton-lambda` for its binary alone, by its feature `lambda`.
+const FUNCTION: &[&str] =
+    &["baton-model", "baton-api", "baton-store", "baton-http", "baton-runtime", "baton-lambda"];
+
+/// What a function may depend on besides: the stream that it relays is the table's.
+const BESIDES: &[(&str, &str)] = &[("baton-relay-events", "baton-store-dynamodb")];
 
 /// Libraries that only some crates may know.
 const PRIVATE: &[(&str, &[&str])] = &[
     ("rusqlite", &["baton-store-sqlite"]),
-    ("axum", &["baton-http", "functions", "baton-server"]),
+    ("axum", &["baton-http", "functions", "baton-server", "baton-lambda"]),
     ("reqwest", &["baton-client", "baton-tests"]),
     ("clap", &["baton"]),
+    ("lambda_runtime", &["baton-lambda"]),
+    ("aws-sdk-dynamodb", &["baton-store-dynamodb"]),
+    ("aws-sdk-sqs", &["baton-lambda"]),
 ];
 
 struct Package {
     folder: String,
     needs: BTreeSet<String>,
+    /// Of these, those that a feature brings.
+    optional: BTreeSet<String>,
 }
 
 fn packages() -> BTreeMap<String, Package> {
@@ -51,9 +64,11 @@ fn packages() -> BTreeMap<String, Package> {
         let folder = manifest.trim_start_matches('/').trim_end_matches("Cargo.toml").to_owned();
         let needs = package["dependencies"].as_array().unwrap().iter();
         // What only tests use may point anywhere.
-        let needs =
-            needs.filter(|need| need["kind"] != "dev").map(|need| need["name"].as_str().unwrap().to_owned());
-        (package["name"].as_str().unwrap().to_owned(), Package { folder, needs: needs.collect() })
+        let needs: Vec<_> = needs.filter(|need| need["kind"] != "dev").collect();
+        let name = |need: &&serde_json::Value| need["name"].as_str().unwrap().to_owned();
+        let optional = needs.iter().filter(|need| need["optional"] == true).map(name).collect();
+        let needs = needs.iter().map(name).collect();
+        (package["name"].as_str().unwrap().to_owned(), Package { folder, needs, optional })
     };
     metadata["packages"].as_array().unwrap().iter().map(package).collect()
 }
@@ -72,7 +87,10 @@ fn dependencies_point_one_way() {
             other => panic!("{name} lies in {other}/, which is no place for a crate"),
         };
         for need in package.needs.iter().filter(|need| packages.contains_key(*need)) {
-            assert!(allowed.contains(&need.as_str()), "{name} must not depend on {need}");
+            let besides = BESIDES.contains(&(name, need));
+            assert!(besides || allowed.contains(&need.as_str()), "{name} must not depend on {need}");
+            let always = need == "baton-lambda" && !package.optional.contains(need);
+            assert!(!always, "{name} may depend on {need} by its feature `lambda` alone");
         }
     }
 }

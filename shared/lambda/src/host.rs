@@ -29,7 +29,7 @@ use crate::counted::{Count, Counted, Counts};
 use crate::doorbell::QueueDoorbell;
 use crate::event::{Event, StreamRecord, Trigger};
 use crate::function::{Function, ScheduleHandler, StreamHandler};
-use crate::metrics::Measured;
+use crate::metrics::{self, Measured};
 use crate::queues::{Outgoing, Queues};
 
 /// How long before its deadline a request is answered, so that its caller hears from Baton and not of a killed process.
@@ -145,6 +145,11 @@ impl Opened {
         Self { app, queues, queue_settings: settings.queues, counts, service, doorbell, dynamo }
     }
 
+    /// Whether a claim waits for work.
+    pub fn waits(&self) -> bool {
+        self.app.doorbell.waiting() > 0
+    }
+
     /// Ends what was begun: rings are sent, counts are written. What fails delays a claim or dims a statistic.
     async fn settle(&self) {
         let written = async {
@@ -176,12 +181,30 @@ pub struct Host {
     opened: OnceCell<Opened>,
     clock: Arc<dyn Clock>,
     warm: AtomicBool,
+    tell: Tell,
 }
+
+/// Hears what each invocation measured, as one line.
+type Tell = Box<dyn Fn(&str) + Send + Sync>;
 
 impl Host {
     /// A function that is opened by its first event, or by [`Host::open`].
     pub fn new(function: Function, clock: Arc<dyn Clock>, opening: Opening) -> Self {
-        Self { function, opening, opened: OnceCell::new(), clock, warm: AtomicBool::new(false) }
+        Self {
+            function,
+            opening,
+            opened: OnceCell::new(),
+            clock,
+            warm: AtomicBool::new(false),
+            tell: Box::new(metrics::tell),
+        }
+    }
+
+    /// Has metrics told to someone else than stdout.
+    #[must_use]
+    pub fn metrics_to(mut self, tell: impl Fn(&str) + Send + Sync + 'static) -> Self {
+        self.tell = Box::new(tell);
+        self
     }
 
     /// Opens it if it is not open. After a failure the next event tries again.
@@ -226,7 +249,7 @@ impl Host {
             cold,
             counts: self.opened.get().map(|opened| opened.counts.take()).unwrap_or_default(),
         };
-        measured.tell(self.clock.now(), &invocation.request_id);
+        (self.tell)(&measured.line(self.clock.now(), &invocation.request_id));
         answered
     }
 

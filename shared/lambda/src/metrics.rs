@@ -74,14 +74,12 @@ impl Measured {
         });
         line.to_string()
     }
+}
 
-    /// Writes the line to stdout, where Lambda takes it from.
-    pub fn tell(&self, now: Timestamp, request_id: &str) {
-        let mut line = self.line(now, request_id);
-        line.push('\n');
-        // A metric that cannot be written has nobody to be told to.
-        let _ = std::io::stdout().lock().write_all(line.as_bytes());
-    }
+/// Writes a line to stdout, where Lambda takes it from.
+pub fn tell(line: &str) {
+    // A metric that cannot be written has nobody to be told to.
+    let _ = writeln!(std::io::stdout().lock(), "{line}");
 }
 
 #[cfg(test)]

@@ -84,7 +84,7 @@ async fn a_store_that_cannot_be_opened_is_tried_again_by_the_next_event() {
         Box::pin(async { Err(baton_store::StoreError::Unavailable("no way through".into())) }) as _
     };
     let host = Host::new(Function::new("query-tasks", baton_query_tasks::router), clock, Box::new(opening))
-        .metrics_to(drop);
+        .metrics_to(|_| {});
     for tried in 1..=2 {
         let (status, problem) = send(&host, "GET", "/v1/tasks", Value::Null).await;
         assert_eq!((status, &problem["code"]), (503, &json!("storage_unavailable")));

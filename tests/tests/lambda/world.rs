@@ -16,6 +16,7 @@ use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::table::{self, TableOptions};
 use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb};
+use baton_store_sqlite::SqliteStore;
 use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -33,8 +34,17 @@ pub(crate) struct World {
     /// What the functions' invocations have measured.
     pub(crate) metrics: Arc<Mutex<Vec<Value>>>,
     client: aws_sdk_dynamodb::Client,
+    /// A store in a file that all functions share instead of the table.
+    file: Option<File>,
     seeds: AtomicU64,
     engine: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct File {
+    store: Arc<SqliteStore>,
+    doorbell: Arc<QueueDoorbell>,
+    _dir: Arc<tempfile::TempDir>,
 }
 
 impl World {
@@ -50,9 +60,23 @@ impl World {
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_770_000_000_000))),
             metrics: Arc::default(),
             client,
+            file: None,
             seeds: AtomicU64::new(1),
             engine,
         }
+    }
+
+    /// A world whose store is a file.
+    pub(crate) async fn on_file() -> Self {
+        let mut world = Self::new().await;
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let queues = Arc::clone(&world.queues) as Arc<dyn Queues>;
+        let doorbell =
+            QueueDoorbell::new(Arc::clone(&world.clock) as _, Some(queues), Some(READY.to_owned()));
+        let options = baton_store_sqlite::Options::default();
+        let store = SqliteStore::open(&dir.path().join("baton.db"), options, Arc::clone(&doorbell) as _);
+        world.file = Some(File { store: Arc::new(store.unwrap()), doorbell, _dir: dir });
+        world
     }
 
     /// The functions as their binaries describe them.
@@ -88,11 +112,13 @@ impl World {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let (client, queues) = (self.client.clone(), Arc::clone(&self.queues) as Arc<dyn Queues>);
         let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
+        let file = self.file.clone();
         let opening = {
             let clock = Arc::clone(&clock);
             move || {
                 let (client, queues, clock) = (client.clone(), Arc::clone(&queues), Arc::clone(&clock));
-                Box::pin(async move { services(client, queues, clock, seed).await }) as _
+                let file = file.clone();
+                Box::pin(async move { services(client, file, queues, clock, seed).await }) as _
             }
         };
         let metrics = Arc::clone(&self.metrics);
@@ -136,6 +162,7 @@ impl Drop for World {
 
 async fn services(
     client: aws_sdk_dynamodb::Client,
+    file: Option<File>,
     queues: Arc<dyn Queues>,
     clock: Arc<dyn Clock>,
     seed: u64,
@@ -148,6 +175,10 @@ async fn services(
         task_events: Some(TASK_EVENTS.to_owned()),
         ..QueueSettings::default()
     };
+    let ids = Arc::new(RandomIds);
+    if let Some(File { store, doorbell, .. }) = file {
+        return Ok(Services { settings, store, dynamo: None, doorbell, queues: Some(queues), clock, ids });
+    }
     let doorbell =
         QueueDoorbell::new(Arc::clone(&clock), Some(Arc::clone(&queues)), settings.queues.ready.clone());
     let options = Options { flush_every: None, ..Options::seeded(seed) };
@@ -160,7 +191,7 @@ async fn services(
         doorbell,
         queues: Some(queues),
         clock,
-        ids: Arc::new(RandomIds),
+        ids,
     })
 }
 
@@ -261,11 +292,12 @@ pub(crate) async fn invoke(host: &Host, event: &Value) -> Value {
 
 /// A request as API Gateway hands it over.
 pub(crate) fn request(method: &str, path: &str, body: &Value) -> Value {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
     json!({
         "version": "2.0",
         "routeKey": format!("{method} {path}"),
         "rawPath": path,
-        "rawQueryString": "",
+        "rawQueryString": query,
         "headers": {"content-type": "application/json"},
         "requestContext": {"http": {"method": method, "path": path}, "stage": "$default"},
         "body": body.to_string(),

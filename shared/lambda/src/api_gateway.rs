@@ -95,7 +95,7 @@ fn path<'a>(event: &Event<'a>) -> Cow<'a, str> {
 pub struct HttpAnswer {
     pub(crate) status_code: u16,
     headers: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    /// There also when empty: `cargo lambda` takes no answer without.
     cookies: Vec<String>,
     body: String,
     is_base64_encoded: bool,

@@ -1,8 +1,12 @@
 //! The named events of `events/` that come from queues, the stream and the schedule: each is taken by its function.
 
+use std::collections::BTreeSet;
 use std::path::Path;
+use std::process::Command;
 
+use baton_http::App;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::world::{TASK_EVENTS, World, again, invoke, seconds, send};
 
@@ -79,4 +83,48 @@ async fn the_records_of_the_stream_are_relayed() {
             .collect();
         assert_eq!(told, ["baton.task.created", "baton.task.claimed", "baton.task.completed"], "{name}");
     }
+}
+
+#[test]
+fn cargo_lambda_routes_each_request_to_the_function_that_takes_it() {
+    let routers: [(&str, OpenApiRouter<App>); 7] = [
+        ("create-task", baton_create_task::router()),
+        ("claim-task", baton_claim_task::router()),
+        ("complete-task", baton_complete_task::router()),
+        ("heartbeat-worker", baton_heartbeat_worker::router()),
+        ("reap-stale-workers", baton_reap_stale_workers::router()),
+        ("query-tasks", baton_query_tasks::router()),
+        ("manage-tasks", baton_manage_tasks::router()),
+    ];
+    let mut taken = BTreeSet::new();
+    for (function, mut router) in routers {
+        let document = serde_json::to_value(router.to_openapi()).unwrap();
+        for (path, item) in document["paths"].as_object().unwrap() {
+            for method in item.as_object().unwrap().keys() {
+                taken.insert((path.clone(), method.to_uppercase(), function.to_owned()));
+            }
+        }
+    }
+    let output = Command::new(env!("CARGO"))
+        .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut routed = BTreeSet::new();
+    for (path, route) in metadata["metadata"]["lambda"]["watch"]["router"].as_object().unwrap() {
+        let whole = [json!({ "function": route })];
+        for one in route.as_array().map_or(&whole[..], Vec::as_slice) {
+            let function = one["function"].as_str().unwrap();
+            let methods: Vec<String> = match one["method"].as_str() {
+                Some(method) => vec![method.to_owned()],
+                // A path of one function alone: whatever method it has.
+                None => {
+                    taken.iter().filter(|(of, ..)| of == path).map(|(_, method, _)| method.clone()).collect()
+                }
+            };
+            routed.extend(methods.into_iter().map(|method| (path.clone(), method, function.to_owned())));
+        }
+    }
+    assert_eq!(routed, taken);
 }

@@ -4,7 +4,7 @@ use axum::extract::State;
 use baton_api::fields::parsed;
 use baton_api::request::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::{Fields, ReadFields};
-use baton_http::{ApiError, App, JsonBody, Message, PathId};
+use baton_http::{ApiError, App, Caller, JsonBody, Message, PathId};
 use baton_model::{Expected, Limits, TaskId};
 
 /// What a message asks for: a task, and the body of the HTTP route that ends its attempt.
@@ -52,11 +52,12 @@ impl ReadFields for Ending {
 /// As the HTTP routes; [`ApiError::may_pass`] tells whether the message may succeed later.
 pub async fn end(app: &App, message: &Message) -> Result<(), ApiError> {
     let Ending { task, end } = message.read::<Ending>(&app.limits)?;
-    let (app, task) = (State(app.clone()), PathId(task));
+    // Who may write to the queue may end any attempt.
+    let (app, caller, task) = (State(app.clone()), Caller::unrestricted(), PathId(task));
     let answer = match end {
-        End::Completion(request) => crate::complete(app, task, JsonBody(*request)).await,
-        End::Failure(request) => crate::ended::fail(app, task, JsonBody(*request)).await,
-        End::Release(request) => crate::ended::release(app, task, JsonBody(*request)).await,
+        End::Completion(request) => crate::complete(app, caller, task, JsonBody(*request)).await,
+        End::Failure(request) => crate::ended::fail(app, caller, task, JsonBody(*request)).await,
+        End::Release(request) => crate::ended::release(app, caller, task, JsonBody(*request)).await,
     };
     answer.map(drop)
 }

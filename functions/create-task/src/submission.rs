@@ -3,7 +3,7 @@
 use baton_api::fields::parsed;
 use baton_api::request::CreateTask;
 use baton_api::{Fields, ReadFields};
-use baton_http::{ApiError, App, Message};
+use baton_http::{ApiError, App, Caller, Message};
 use baton_model::{Expected, Limits, RequestKey, TaskSpec};
 use baton_store::{Create, Idempotency, StoreError};
 
@@ -49,9 +49,13 @@ impl ReadFields for Submission {
 /// As the HTTP routes; [`ApiError::may_pass`] tells whether the message may succeed later.
 pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
     let Submission { key, tasks } = message.read::<Submission>(&app.limits)?;
+    // Who may write to the queue may create any task.
+    let caller = Caller::unrestricted();
     let specs: Vec<TaskSpec> = match tasks {
-        Tasks::One(task) => vec![spec(app, *task)],
-        Tasks::Batch(batch) => batch.split(app)?.1,
+        Tasks::One(task) => {
+            vec![spec(app, &caller, "", *task).map_err(|errors| caller.beyond(errors))?]
+        }
+        Tasks::Batch(batch) => batch.split(app, &caller)?.1,
     };
     if specs.is_empty() {
         return Ok(());

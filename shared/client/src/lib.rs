@@ -46,13 +46,14 @@ mod call;
 mod error;
 mod query;
 mod routes;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use builder::ClientBuilder;
 pub use error::{ClientError, Untouched};
-pub use query::{GenerationQuery, LogQuery, TaskQuery};
+pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
 
 /// A client of one server. Clones share its connections.
 #[derive(Clone, Debug)]

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
-use baton_model::{Generation, GenerationId, LogLine, QueueName, State, Task, TaskId, Timestamp, WorkerId};
+use baton_model::{
+    AuditId, Generation, GenerationId, LogLine, QueueName, State, Task, TaskId, Timestamp, Token, TokenId,
+    WorkerId,
+};
 use baton_store::{
-    Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer, Complete, CompleteAnswer, Create,
-    CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter, Page, PageRequest, PauseQueue,
-    Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats, StoreError, TaskDetail,
-    TaskFilter, TaskStore, WorkerDetail,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
+    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
+    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats,
+    Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, WorkerDetail,
 };
 
 /// What was done since it was last asked. Repetitions, which change nothing, do not count.
@@ -56,13 +59,13 @@ impl Counts {
 
 /// A store, and the counts of what it did.
 pub struct Counted {
-    store: Arc<dyn TaskStore>,
+    store: Arc<dyn Store>,
     counts: Arc<Counts>,
 }
 
 impl Counted {
     /// Counts what `store` does.
-    pub fn new(store: Arc<dyn TaskStore>, counts: Arc<Counts>) -> Self {
+    pub fn new(store: Arc<dyn Store>, counts: Arc<Counts>) -> Self {
         Self { store, counts }
     }
 
@@ -199,6 +202,44 @@ impl TaskStore for Counted {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.store.check().await
+    }
+}
+
+#[async_trait]
+impl TokenStore for Counted {
+    async fn create_token(&self, token: StoredToken) -> Result<(), StoreError> {
+        self.store.create_token(token).await
+    }
+
+    async fn token(&self, id: TokenId) -> Result<Option<StoredToken>, StoreError> {
+        self.store.token(id).await
+    }
+
+    async fn tokens(&self, page: PageRequest) -> Result<Page<Token>, StoreError> {
+        self.store.tokens(page).await
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: Timestamp) -> Result<Token, StoreError> {
+        self.store.revoke_token(id, now).await
+    }
+
+    async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError> {
+        self.store.token_used(id, at).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for Counted {
+    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.store.record(entry).await
+    }
+
+    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
+        self.store.settle(id, outcome).await
+    }
+
+    async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
+        self.store.audit(filter, page).await
     }
 }
 

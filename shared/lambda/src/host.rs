@@ -11,7 +11,7 @@ use baton_http::{ApiError, App, Envelope};
 use baton_model::Timestamp;
 use baton_runtime::settings::QueueSettings;
 use baton_runtime::{Clock, Ids, Settings};
-use baton_store::{StoreError, TaskStore};
+use baton_store::{Store, StoreError};
 use baton_store_dynamodb::DynamoStore;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -110,7 +110,7 @@ pub struct Services {
     /// The settings.
     pub settings: Settings,
     /// The store, which rings `doorbell`.
-    pub store: Arc<dyn TaskStore>,
+    pub store: Arc<dyn Store>,
     /// The same store, where it is a table: its counts are written before each answer, and its stream is relayed.
     pub dynamo: Option<Arc<DynamoStore>>,
     /// The doorbell.
@@ -138,7 +138,7 @@ impl Opened {
     fn new(function: &Function, services: Services) -> Self {
         let Services { settings, store, dynamo, doorbell, queues, clock, ids } = services;
         let counts = Arc::new(Counts::default());
-        let store: Arc<dyn TaskStore> = Arc::new(Counted::new(store, Arc::clone(&counts)));
+        let store: Arc<dyn Store> = Arc::new(Counted::new(store, Arc::clone(&counts)));
         let app = App::configured(&settings, store, doorbell.local(), clock, ids);
         let timeout = settings.server.request_timeout;
         let service = Envelope::new((function.router)(), app.clone(), timeout, function.slow.clone());

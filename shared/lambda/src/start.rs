@@ -10,11 +10,12 @@ use std::sync::Arc;
 use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
 use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
-use baton_model::Timestamp;
+use baton_model::{Expected, Timestamp};
 use baton_runtime::settings::StoreLocation;
 use baton_runtime::{Clock, Ids, RandomIds, Settings, SettingsError, Sources, SystemClock, telemetry};
-use baton_store::{Doorbell, StoreError, TaskStore};
-use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb, client};
+use baton_store::{Doorbell, Store, StoreError};
+use baton_store_dynamodb::client::{self, Roots};
+use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb};
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 use serde_json::value::RawValue;
 
@@ -40,6 +41,9 @@ pub enum StartError {
         "store.url: expected dynamodb: and a table's name, which functions share, got a file; set BATON_STORE_URL"
     )]
     NoTable,
+    /// `BATON_AWS_ROOTS` names no roots.
+    #[error("{variable}: {0}", variable = Roots::VARIABLE)]
+    Roots(#[from] Expected),
     /// Settings do not fit.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -148,7 +152,7 @@ impl Clients {
         Ok(Self {
             region: Region::new(region.map_err(|_| StartError::Missing("AWS_REGION"))?),
             credentials,
-            http: client::http_client(),
+            http: client::http_client_with(Roots::from_environment()?),
             dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
             sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS"),
         })
@@ -194,6 +198,7 @@ async fn open(
     let doorbell = QueueDoorbell::new(Arc::clone(&clock), queues.clone(), named.ready.clone());
     let options = Options {
         policy: settings.leases,
+        shards: settings.store.dynamodb.queue_shards.clone(),
         keep_logs: settings.retention.logs,
         // Nothing is done between events.
         flush_every: None,
@@ -201,7 +206,7 @@ async fn open(
     };
     let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
     let dynamo = Arc::new(DynamoStore::open(clients.dynamodb(), table, options, rung).await?);
-    let store = Arc::clone(&dynamo) as Arc<dyn TaskStore>;
+    let store = Arc::clone(&dynamo) as Arc<dyn Store>;
     Ok(Services { settings, store, dynamo: Some(dynamo), doorbell, queues, clock, ids })
 }
 

@@ -11,6 +11,7 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
+use crate::token::AUDIT_KEPT;
 
 /// Creates tasks.
 #[derive(Clone, Debug)]
@@ -108,9 +109,9 @@ pub enum ClaimAnswer {
 /// Why a claim found nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Nothing {
-    /// No task waits in these queues (of these types).
+    /// No task waits in these queues (of these types, of this project).
     NoneQueued,
-    /// Tasks wait, but for later.
+    /// Such tasks wait, but for later.
     Scheduled {
         /// When the next one is due.
         next_at: Timestamp,
@@ -371,7 +372,7 @@ impl Purge {
             keep_idempotency: hours(24),
             keep_claims: Duration::from_secs(15 * 60),
             keep_tokens: hours(30 * 24),
-            keep_audit: hours(400 * 24),
+            keep_audit: AUDIT_KEPT,
         }
     }
 }

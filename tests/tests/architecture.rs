@@ -119,10 +119,10 @@ fn libraries_stay_where_they_belong() {
     }
 }
 
-/// The crates of AWS in a build of the program.
-fn aws_crates(features: &[&str]) -> Vec<String> {
+/// The crates of AWS in a build of a package.
+fn aws_crates(package: &str, features: &[&str]) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--package", "baton", "--edges", "normal", "--prefix", "none"])
+        .args(["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none"])
         .args(features)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -135,14 +135,25 @@ fn aws_crates(features: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_default_build_has_no_aws_crates() {
-    assert_eq!(aws_crates(&[]), Vec::<String>::new());
+    assert_eq!(aws_crates("baton", &[]), Vec::<String>::new());
 }
 
 #[test]
 fn the_store_on_dynamodb_is_one_feature_and_brings_no_more_of_aws_than_it_needs() {
-    let crates = aws_crates(&["--features", "dynamodb"]);
+    let crates = aws_crates("baton", &["--features", "dynamodb"]);
     let is = |name: &str| crates.iter().any(|line| line.starts_with(&format!("{name} ")));
     assert!(is("aws-sdk-dynamodb") && is("aws-config"), "{crates:?}");
     // Single sign-on and a second TLS stack cost build time and start time.
     assert!(!is("aws-sdk-sso") && !is("aws-sdk-ssooidc") && !is("aws-lc-rs"), "{crates:?}");
+}
+
+#[test]
+fn a_functions_binary_goes_without_the_chain_of_providers_of_aws() {
+    for function in ["baton-create-task", "baton-authorize", "baton-relay-events"] {
+        let crates = aws_crates(function, &["--features", "lambda"]);
+        let is = |name: &str| crates.iter().any(|line| line.starts_with(&format!("{name} ")));
+        assert!(is("lambda_runtime") && is("aws-sdk-dynamodb"), "{function}: {crates:?}");
+        // What it would look for, Lambda sets in the environment, and to look costs a cold start milliseconds.
+        assert!(!is("aws-config"), "{function}: {crates:?}");
+    }
 }

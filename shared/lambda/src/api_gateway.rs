@@ -11,6 +11,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use baton_api::ProblemCode;
 use baton_http::ApiError;
+use baton_http::auth::Vouched;
 use baton_http::envelope::REQUEST_ID;
 use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
@@ -47,7 +48,9 @@ pub(crate) fn request(event: Event<'_>, request_id: &str) -> Result<Request<Full
         }
         Some(text) => Bytes::from(text.into_owned()),
     };
-    let method = event.request_context.and_then(|context| context.http).map(|http| http.method);
+    let (http, authorizer) =
+        event.request_context.map(|context| (context.http, context.authorizer)).unwrap_or_default();
+    let method = http.map(|http| http.method);
     let method =
         Method::from_bytes(method.unwrap_or_default().as_bytes()).map_err(|_| malformed("a method"))?;
     let request = Request::builder().method(method).uri(&*uri).body(Full::new(body));
@@ -67,7 +70,35 @@ pub(crate) fn request(event: Event<'_>, request_id: &str) -> Result<Request<Full
     {
         headers.insert(REQUEST_ID, id);
     }
+    if let Some(context) = authorizer.and_then(|authorizer| authorizer.lambda) {
+        match serde_json::from_str::<Vouched>(context.get()) {
+            Ok(vouched) => _ = request.extensions_mut().insert(vouched),
+            // The request goes on as one that nobody vouches for.
+            Err(error) => tracing::warn!(%error, "what the API's authorizer says cannot be read"),
+        }
+    }
     Ok(request)
+}
+
+/// What the API's authorizer is asked about.
+#[derive(Clone, Debug, Default)]
+pub struct Asked {
+    /// The key of the request's route, such as `POST /v1/tasks`; empty if there is none.
+    pub route_key: String,
+    /// The request's headers, as far as they can be read: the others hold no token.
+    pub headers: HeaderMap,
+}
+
+impl Asked {
+    pub(crate) fn of(event: Event<'_>) -> Self {
+        let readable = |(name, value): (Cow<'_, str>, Cow<'_, str>)| {
+            HeaderName::from_bytes(name.as_bytes()).ok().zip(HeaderValue::from_str(&value).ok())
+        };
+        Self {
+            route_key: event.route_key.unwrap_or_default().into_owned(),
+            headers: event.headers.into_iter().flatten().filter_map(readable).collect(),
+        }
+    }
 }
 
 /// The path as routes know it: an API's stage, unless it is the default one, stands before it.

@@ -27,6 +27,9 @@ pub(crate) struct Event<'a> {
     pub(crate) cookies: Option<Vec<Cow<'a, str>>>,
     #[serde(borrow)]
     pub(crate) body: Option<Cow<'a, str>>,
+    /// `REQUEST` in an event for an authorizer; requests have none.
+    #[serde(borrow, rename = "type")]
+    kind: Option<Cow<'a, str>>,
     #[serde(default)]
     pub(crate) is_base64_encoded: bool,
     #[serde(borrow, rename = "Records")]
@@ -40,6 +43,16 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) http: Option<HttpContext<'a>>,
     #[serde(borrow)]
     pub(crate) stage: Option<Cow<'a, str>>,
+    /// What the API's authorizer has answered. Only API Gateway sets it: nothing that a client sends gets there.
+    #[serde(borrow)]
+    pub(crate) authorizer: Option<AuthorizerContext<'a>>,
+}
+
+#[derive(Debug, Deserialize)]
+pub(crate) struct AuthorizerContext<'a> {
+    /// The context of a Lambda authorizer, of whatever form another one than Baton's gives it.
+    #[serde(borrow)]
+    pub(crate) lambda: Option<&'a RawValue>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -82,6 +95,8 @@ pub(crate) struct StreamNumber<'a> {
 pub(crate) enum Trigger<'a> {
     /// API Gateway, by its HTTP API (payload format 2.0), or a function URL.
     Http(Box<Event<'a>>),
+    /// A question of API Gateway, whether a request may go on (payload format 2.0).
+    Authorization(Box<Event<'a>>),
     /// Messages of a queue.
     Queue(Vec<&'a RawValue>),
     /// Records of a stream.
@@ -111,6 +126,9 @@ impl<'a> Trigger<'a> {
             };
         }
         match &event.request_context {
+            Some(RequestContext { http: Some(_), .. }) if event.kind.as_deref() == Some("REQUEST") => {
+                Ok(Self::Authorization(Box::new(event)))
+            }
             Some(RequestContext { http: Some(_), .. }) => Ok(Self::Http(Box::new(event))),
             Some(_) => Err("expected a request of payload format 2.0, got another; set the integration's \
                             PayloadFormatVersion to 2.0"
@@ -128,6 +146,8 @@ mod tests {
     fn events_are_told_apart_by_their_shape() {
         let http = r#"{"version":"2.0","requestContext":{"http":{"method":"GET"},"stage":"$default"}}"#;
         assert!(matches!(Trigger::read(http), Ok(Trigger::Http(_))));
+        let asked = r#"{"version":"2.0","type":"REQUEST","requestContext":{"http":{"method":"GET"}}}"#;
+        assert!(matches!(Trigger::read(asked), Ok(Trigger::Authorization(_))));
         let queue = r#"{"Records":[{"eventSource":"aws:sqs"},{}]}"#;
         assert!(matches!(Trigger::read(queue), Ok(Trigger::Queue(records)) if records.len() == 2));
         let stream = r#"{"Records":[{"eventSource":"aws:dynamodb"}]}"#;

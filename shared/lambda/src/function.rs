@@ -5,14 +5,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_http::{ApiError, App, Message};
+use baton_api::ProblemCode;
+use baton_http::{ApiError, App, Authenticator, Message};
 use baton_runtime::settings::QueueSettings;
 use baton_store::StoreError;
 use baton_store_dynamodb::DynamoStore;
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use serde::Serialize;
 use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
+
+use crate::api_gateway::Asked;
 
 /// A function, as its binary describes it.
 pub struct Function {
@@ -22,6 +26,7 @@ pub struct Function {
     pub(crate) messages: Option<MessageHandler>,
     pub(crate) stream: Option<StreamHandler>,
     pub(crate) schedule: Option<ScheduleHandler>,
+    pub(crate) authorizer: Option<AuthorizerHandler>,
 }
 
 /// What handles messages of a queue.
@@ -38,6 +43,10 @@ pub(crate) type StreamHandler = Box<
     dyn Fn(Arc<DynamoStore>, String) -> BoxFuture<'static, Result<Vec<String>, StoreError>> + Send + Sync,
 >;
 
+/// What judges requests before they reach their functions.
+pub(crate) type AuthorizerHandler =
+    Box<dyn Fn(Arc<Authenticator>, Asked) -> BoxFuture<'static, Result<Value, ApiError>> + Send + Sync>;
+
 /// What is done on a schedule, within a time.
 pub(crate) type ScheduleHandler =
     Box<dyn Fn(App, Duration) -> BoxFuture<'static, Result<Value, StoreError>> + Send + Sync>;
@@ -45,7 +54,15 @@ pub(crate) type ScheduleHandler =
 impl Function {
     /// A function of this name with these routes.
     pub fn new(name: &'static str, router: fn() -> OpenApiRouter<App>) -> Self {
-        Self { name, router, slow: Vec::new(), messages: None, stream: None, schedule: None }
+        Self {
+            name,
+            router,
+            slow: Vec::new(),
+            messages: None,
+            stream: None,
+            schedule: None,
+            authorizer: None,
+        }
     }
 
     /// A path whose requests may take longer than others, and by how much.
@@ -91,10 +108,32 @@ impl Function {
         self
     }
 
+    /// Judges requests for API Gateway before they reach their functions. Each needs a token, unless its route is open.
+    /// An error answers nothing, so that nobody is let through.
+    #[must_use]
+    pub fn authorizer<F, V>(
+        mut self,
+        handle: impl Fn(Arc<Authenticator>, Asked) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<V, ApiError>> + Send + 'static,
+        V: Serialize,
+    {
+        self.authorizer = Some(Box::new(move |by, asked| {
+            let judged = handle(by, asked);
+            async move { serde_json::to_value(judged.await?).map_err(|_| unwritable()) }.boxed()
+        }));
+        self
+    }
+
     /// Runs it on AWS Lambda, until its environment is taken down.
     pub fn run(self) -> ExitCode {
         crate::start::run(self)
     }
+}
+
+fn unwritable() -> ApiError {
+    ApiError::new(ProblemCode::Internal, "the verdict cannot be written as JSON; tell an operator")
 }
 
 impl std::fmt::Debug for Function {

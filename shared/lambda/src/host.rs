@@ -6,10 +6,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use axum::Router;
 use baton_api::ProblemCode;
-use baton_http::{ApiError, App, Envelope};
+use baton_http::auth::Authority;
+use baton_http::{ApiError, App, Authenticate, Authenticator, Envelope};
 use baton_model::Timestamp;
-use baton_runtime::settings::QueueSettings;
+use baton_runtime::settings::{QueueSettings, TokenSettings};
 use baton_runtime::{Clock, Ids, Settings};
 use baton_store::{Store, StoreError};
 use baton_store_dynamodb::DynamoStore;
@@ -23,12 +25,12 @@ use tokio::sync::OnceCell;
 use tower::Service;
 use tracing::{Instrument, Span};
 
-use crate::api_gateway::{self, HttpAnswer};
+use crate::api_gateway::{self, Asked, HttpAnswer};
 use crate::batch::{self, BatchAnswer};
 use crate::counted::{Count, Counted, Counts};
 use crate::doorbell::QueueDoorbell;
 use crate::event::{Event, StreamRecord, Trigger};
-use crate::function::{Function, ScheduleHandler, StreamHandler};
+use crate::function::{AuthorizerHandler, Function, ScheduleHandler, StreamHandler};
 use crate::metrics::{self, Measured};
 use crate::queues::{Outgoing, Queues};
 
@@ -65,6 +67,8 @@ pub enum Answer {
     Batch(BatchAnswer),
     /// To a schedule, which takes note of none.
     Scheduled(Value),
+    /// To API Gateway, whether a request may go on.
+    Verdict(Value),
 }
 
 impl Answer {
@@ -72,7 +76,7 @@ impl Answer {
         match self {
             Self::Http(answer) => answer.status_code >= 500,
             Self::Batch(answer) => !answer.is_whole(),
-            Self::Scheduled(_) => false,
+            Self::Scheduled(_) | Self::Verdict(_) => false,
         }
     }
 }
@@ -96,6 +100,11 @@ impl Failed {
 
     fn store(error: &StoreError) -> Self {
         Self { kind: "Baton.Store", told: error.report() }
+    }
+
+    fn problem(error: &ApiError) -> Self {
+        error.log();
+        Self { kind: "Baton.Problem", told: error.clone().into_problem().detail }
     }
 }
 
@@ -129,7 +138,9 @@ pub struct Opened {
     pub(crate) queues: Option<Arc<dyn Queues>>,
     pub(crate) queue_settings: QueueSettings,
     pub(crate) counts: Arc<Counts>,
-    service: Envelope,
+    service: Envelope<Authenticate<Router>>,
+    /// Knows callers by their tokens, for an authorizer.
+    authenticator: Arc<Authenticator>,
     doorbell: Arc<QueueDoorbell>,
     dynamo: Option<Arc<DynamoStore>>,
 }
@@ -141,8 +152,14 @@ impl Opened {
         let store: Arc<dyn Store> = Arc::new(Counted::new(store, Arc::clone(&counts)));
         let app = App::configured(&settings, store, doorbell.local(), clock, ids);
         let timeout = settings.server.request_timeout;
-        let service = Envelope::new((function.router)(), app.clone(), timeout, function.slow.clone());
-        Self { app, queues, queue_settings: settings.queues, counts, service, doorbell, dynamo }
+        // A request comes through an authorizer, and whom that vouches for is the caller: a header that got past it says
+        // nothing.
+        let service = Envelope::new((function.router)(), app.clone(), timeout, function.slow.clone())
+            .authenticated(Authority::Authorizer(app.clone()));
+        let tokens = TokenSettings { required: true, ..settings.tokens };
+        let authenticator = Authenticator::new(app.clone(), tokens);
+        let queue_settings = settings.queues;
+        Self { app, queues, queue_settings, counts, service, authenticator, doorbell, dynamo }
     }
 
     /// Whether a claim waits for work.
@@ -283,6 +300,10 @@ impl Host {
                 };
                 Ok(Answer::Http(answer))
             }
+            (Trigger::Authorization(event), Function { authorizer: Some(handler), .. }) => {
+                let opened = opened.map_err(|error| Failed::store(&error))?;
+                judge(opened, handler, *event).await.map(Answer::Verdict)
+            }
             (Trigger::Queue(records), Function { messages: Some(handler), .. }) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
                 batch::handle(opened, handler, records).await.map(Answer::Batch)
@@ -297,6 +318,7 @@ impl Host {
             }
             (other, function) => {
                 let got = match other {
+                    Trigger::Authorization(_) => "a question for an authorizer",
                     Trigger::Queue(_) => "messages of a queue",
                     Trigger::Stream(_) => "records of a stream",
                     Trigger::Other | Trigger::Http(_) => "an event of another shape",
@@ -368,6 +390,8 @@ impl std::fmt::Debug for Host {
 fn route(trigger: Option<&Trigger<'_>>) -> String {
     match trigger {
         Some(Trigger::Http(event)) => event.route_key.as_deref().unwrap_or("$default"),
+        // One for all routes, as each is a set of metrics that is billed; the functions tell them apart.
+        Some(Trigger::Authorization(_)) => "authorizer",
         Some(Trigger::Queue(_)) => "queue",
         Some(Trigger::Stream(_)) => "stream",
         Some(Trigger::Other) => "schedule",
@@ -379,6 +403,12 @@ fn route(trigger: Option<&Trigger<'_>>) -> String {
 /// A header's value; API Gateway gives names in small letters.
 fn header<'a>(event: &'a Event<'_>, name: &str) -> Option<&'a str> {
     event.headers.as_ref()?.get(name).map(|value| &**value)
+}
+
+/// Has a request judged. Whatever goes wrong is no answer, and API Gateway lets nobody through then.
+async fn judge(opened: &Opened, handler: &AuthorizerHandler, event: Event<'_>) -> Result<Value, Failed> {
+    let by = Arc::clone(&opened.authenticator);
+    handler(by, Asked::of(event)).await.map_err(|error| Failed::problem(&error))
 }
 
 /// Relays records in their order, up to the first that cannot be: that and all after it come again.

@@ -56,6 +56,23 @@ async fn each_queued_message_is_taken_by_its_function() {
 }
 
 #[tokio::test]
+async fn the_authorizer_lets_its_event_through_and_the_requests_carry_what_it_says() {
+    let world = world().await;
+    for (name, event) in events("authorizer-") {
+        let verdict = invoke(&world.function("authorize"), &event).await;
+        assert_eq!(verdict["isAuthorized"], true, "{name}");
+        let told: Value = serde_json::from_str(verdict["context"]["token"].as_str().unwrap()).unwrap();
+        for (name, event) in events("http-") {
+            let carried = event["requestContext"]["authorizer"]["lambda"]["token"].as_str().unwrap();
+            let carried: Value = serde_json::from_str(carried).unwrap();
+            for (field, value) in carried.as_object().unwrap() {
+                assert_eq!(&told[field], value, "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn the_scheduled_event_leads_to_a_round_of_the_reaper() {
     for (_, event) in events("schedule-") {
         assert_eq!(event["source"], "aws.scheduler");
@@ -87,7 +104,7 @@ async fn the_records_of_the_stream_are_relayed() {
 
 #[test]
 fn cargo_lambda_routes_each_request_to_the_function_that_takes_it() {
-    let routers: [(&str, OpenApiRouter<App>); 7] = [
+    let routers: [(&str, OpenApiRouter<App>); 8] = [
         ("create-task", baton_create_task::router()),
         ("claim-task", baton_claim_task::router()),
         ("complete-task", baton_complete_task::router()),
@@ -95,6 +112,7 @@ fn cargo_lambda_routes_each_request_to_the_function_that_takes_it() {
         ("reap-stale-workers", baton_reap_stale_workers::router()),
         ("query-tasks", baton_query_tasks::router()),
         ("manage-tasks", baton_manage_tasks::router()),
+        ("manage-tokens", baton_manage_tokens::router()),
     ];
     let mut taken = BTreeSet::new();
     for (function, mut router) in routers {

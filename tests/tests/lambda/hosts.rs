@@ -16,7 +16,7 @@ fn panicking() -> OpenApiRouter<App> {
     async fn panics() {
         panic!("as a test asks");
     }
-    OpenApiRouter::default().route("/panics", axum::routing::get(panics))
+    OpenApiRouter::default().route("/livez", axum::routing::get(panics))
 }
 
 #[tokio::test]
@@ -30,7 +30,7 @@ async fn a_panic_fails_one_request_or_one_message_and_the_next_is_served() {
         },
     );
     let host = world.host(function);
-    let (status, problem) = send(&host, "GET", "/panics", Value::Null).await;
+    let (status, problem) = send(&host, "GET", "/livez", Value::Null).await;
     assert_eq!((status, &problem["code"]), (500, &json!("internal")));
     let event = messages(&[("bad".into(), "{}".into()), ("good".into(), json!({"type": "a"}).to_string())]);
     assert_eq!(again(&invoke(&host, &event).await), ["bad"]);

@@ -8,6 +8,7 @@
     reason = "a test ends where it is surprised"
 )]
 
+mod authorized;
 mod completions;
 mod events;
 mod hosts;

@@ -9,9 +9,10 @@ use std::time::Duration;
 use baton_lambda::host::{Host, Invocation, Services};
 use baton_lambda::stub::MemoryQueues;
 use baton_lambda::{Function, QueueDoorbell, Queues};
-use baton_model::Timestamp;
+use baton_model::{Grant, Scope, Timestamp, Token, TokenId, TokenSecret};
 use baton_runtime::settings::QueueSettings;
 use baton_runtime::{Clock, ManualClock, RandomIds, Settings};
+use baton_store::{StoredToken, TokenStore};
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::table::{self, TableOptions};
@@ -27,6 +28,40 @@ pub(crate) const COMPLETIONS_DEAD: &str = "https://queues/completions-dead";
 pub(crate) const TASK_EVENTS: &str = "https://queues/task-events";
 
 const TABLE: &str = "baton-tasks";
+
+/// The token that requests come with: an operator's, which the events of `events/` have, too.
+pub(crate) fn admin() -> (Token, TokenSecret) {
+    token(
+        TokenId::from_bytes(0x0198_0a6e_5b7c_7cc3_98c4_dc0c_0c07_3900_u128.to_be_bytes()),
+        "admin",
+        Scope::Operator,
+    )
+}
+
+/// A token of this id, whose secret is always the same.
+pub(crate) fn token(id: TokenId, name: &str, scope: Scope) -> (Token, TokenSecret) {
+    let token = Token {
+        id,
+        name: name.parse().unwrap(),
+        grant: Grant { scopes: [scope].into(), queues: [].into(), project: None },
+        requests_per_second: None,
+        created_at: Timestamp::from_millis(1_770_000_000_000),
+        created_by: None,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    (token, TokenSecret::new(id, [7; TokenSecret::BYTES]))
+}
+
+/// What API Gateway tells a function of this token.
+pub(crate) fn vouched(token: &Token) -> Value {
+    json!({"token": serde_json::to_string(token).unwrap()})
+}
+
+fn stored((token, secret): (Token, TokenSecret)) -> StoredToken {
+    StoredToken { token, digest: secret.digest() }
+}
 
 pub(crate) struct World {
     pub(crate) queues: Arc<MemoryQueues>,
@@ -55,7 +90,7 @@ impl World {
         let engine = tokio::spawn(dynoxide::server::serve_on(listener, db));
         let client = local(&endpoint, http_client());
         table::create(&client, TABLE, TableOptions::default()).await.unwrap();
-        Self {
+        let world = Self {
             queues: Arc::default(),
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_770_000_000_000))),
             metrics: Arc::default(),
@@ -63,7 +98,19 @@ impl World {
             file: None,
             seeds: AtomicU64::new(1),
             engine,
-        }
+        };
+        world.keep(admin()).await;
+        world
+    }
+
+    /// Has the table know a token.
+    pub(crate) async fn keep(&self, token: (Token, TokenSecret)) {
+        self.store().await.create_token(stored(token)).await.unwrap();
+    }
+
+    /// Ends the table's engine: nothing can be asked any more.
+    pub(crate) fn end_engine(&self) {
+        self.engine.abort();
     }
 
     /// A world whose store is a file.
@@ -75,7 +122,9 @@ impl World {
             QueueDoorbell::new(Arc::clone(&world.clock) as _, Some(queues), Some(READY.to_owned()));
         let options = baton_store_sqlite::Options::default();
         let store = SqliteStore::open(&dir.path().join("baton.db"), options, Arc::clone(&doorbell) as _);
-        world.file = Some(File { store: Arc::new(store.unwrap()), doorbell, _dir: dir });
+        let store = store.unwrap();
+        store.create_token(stored(admin())).await.unwrap();
+        world.file = Some(File { store: Arc::new(store), doorbell, _dir: dir });
         world
     }
 
@@ -97,6 +146,13 @@ impl World {
                 .schedule(
                     |app, budget| async move { baton_reap_stale_workers::scheduled(&app, budget).await },
                 ),
+            "manage-tasks" => Function::new("manage-tasks", baton_manage_tasks::router),
+            "manage-tokens" => Function::new("manage-tokens", baton_manage_tokens::router),
+            "authorize" => {
+                Function::new("authorize", OpenApiRouter::default).authorizer(|by, asked| async move {
+                    baton_authorize::authorize(&by, &asked.route_key, &asked.headers).await
+                })
+            }
             "query-tasks" => Function::new("query-tasks", baton_query_tasks::router),
             "relay-events" => Function::new("relay-events", OpenApiRouter::default)
                 .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await }),
@@ -290,7 +346,7 @@ pub(crate) async fn invoke(host: &Host, event: &Value) -> Value {
     serde_json::to_value(host.handle(&event.to_string(), &invocation("lambda-1")).await.unwrap()).unwrap()
 }
 
-/// A request as API Gateway hands it over.
+/// A request of an operator, as API Gateway hands it over.
 pub(crate) fn request(method: &str, path: &str, body: &Value) -> Value {
     let (path, query) = path.split_once('?').unwrap_or((path, ""));
     json!({
@@ -299,7 +355,11 @@ pub(crate) fn request(method: &str, path: &str, body: &Value) -> Value {
         "rawPath": path,
         "rawQueryString": query,
         "headers": {"content-type": "application/json"},
-        "requestContext": {"http": {"method": method, "path": path}, "stage": "$default"},
+        "requestContext": {
+            "authorizer": {"lambda": vouched(&admin().0)},
+            "http": {"method": method, "path": path},
+            "stage": "$default",
+        },
         "body": body.to_string(),
         "isBase64Encoded": false,
     })

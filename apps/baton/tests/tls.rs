@@ -43,7 +43,8 @@ async fn proxy(server: String) -> (String, String) {
 
 async fn stats(world: &World, url: &str, trusted: &str) -> Output {
     let mut command = world.command(&["stats", "-o", "json"]);
-    command.env("BATON_URL", url).env("SSL_CERT_FILE", trusted);
+    // The machine's own directory of authorities would be trusted besides.
+    command.env("BATON_URL", url).env("SSL_CERT_FILE", trusted).env_remove("SSL_CERT_DIR");
     tokio::task::spawn_blocking(move || command.output().unwrap()).await.unwrap()
 }
 

@@ -217,17 +217,17 @@ fn report(
 /// Says on stderr how far it has come: on one line of a terminal, or in a line now and then.
 struct Teller {
     terminal: bool,
-    told: Instant,
+    told: Option<Instant>,
 }
 
 impl Teller {
     fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), told: Instant::now() }
+        Self { terminal: std::io::stderr().is_terminal(), told: None }
     }
 
     fn tell(&mut self, progress: Progress) {
         let text = match progress {
-            Progress::Copied(records) => format!("{records} records copied"),
+            Progress::Copied(records) => format!("{records} records copied so far"),
             Progress::ReadSource(records) => format!("comparing: {records} records of the source read"),
             Progress::ReadTarget(records) => format!("comparing: {records} records of the target read"),
         };
@@ -236,9 +236,9 @@ impl Teller {
         if self.terminal {
             let _ = write!(stderr, "\r\x1b[K{text}");
             let _ = stderr.flush();
-        } else if self.told.elapsed() >= EVERY {
+        } else if self.told.is_none_or(|told| told.elapsed() >= EVERY) {
             let _ = writeln!(stderr, "{text}");
-            self.told = Instant::now();
+            self.told = Some(Instant::now());
         }
     }
 

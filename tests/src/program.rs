@@ -1,9 +1,10 @@
-//! The program under test, as its users run it.
+//! The programs under test, as processes of their own.
 
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// The `baton` of this very source, built if it is not.
 pub fn baton() -> &'static Path {
@@ -38,40 +39,117 @@ pub fn baton() -> &'static Path {
     })
 }
 
-/// A running `baton serve`. Dropping it kills it.
+/// A program that serves: how it is started, again and again, on the same tasks.
+#[derive(Debug)]
+pub struct Program {
+    path: PathBuf,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+    log: PathBuf,
+    /// Whether its statistics count exactly what was answered, also after it was killed.
+    exact_counts: bool,
+    faults: Option<Faults>,
+}
+
+/// What a program is told of the faults that it is to meet.
+#[derive(Debug)]
+struct Faults {
+    seed: u64,
+    one_in: u64,
+    /// How often it was started: each start has faults of its own.
+    starts: AtomicU64,
+}
+
+impl Program {
+    /// `baton serve` on a database file; its log goes to `server.log` beside it. `settings` are the environment
+    /// variables of its settings.
+    pub fn baton(database: &Path, settings: &[(&str, &str)]) -> Self {
+        let arguments =
+            ["serve", "--output", "json", "--listen", "127.0.0.1:0", "--store"].map(str::to_owned);
+        let store = format!("sqlite:{}", database.display());
+        Self {
+            path: baton().to_owned(),
+            arguments: arguments.into_iter().chain([store]).collect(),
+            environment: owned(settings),
+            log: database.with_file_name("server.log"),
+            exact_counts: true,
+            faults: None,
+        }
+    }
+
+    /// The server over faults (`server-over-faults`, at `path`) on a table of an engine; its log goes to `server.log`
+    /// in a folder. One of its requests in `one_in` meets a fault, drawn from the seed.
+    pub fn over_faults(
+        path: &Path,
+        folder: &Path,
+        (endpoint, table): (&str, &str),
+        (seed, one_in): (u64, u64),
+        settings: &[(&str, &str)],
+    ) -> Self {
+        let mut environment = owned(settings);
+        let own =
+            [("CHAOS_ENDPOINT", endpoint), ("CHAOS_TABLE", table), ("BATON_SERVER_LISTEN", "127.0.0.1:0")];
+        environment.extend(owned(&own));
+        Self {
+            path: path.to_owned(),
+            arguments: Vec::new(),
+            environment,
+            log: folder.join("server.log"),
+            exact_counts: false,
+            faults: Some(Faults { seed, one_in, starts: AtomicU64::new(0) }),
+        }
+    }
+
+    /// Whether its statistics count exactly.
+    pub fn counts_exactly(&self) -> bool {
+        self.exact_counts
+    }
+
+    /// What all of its starts have logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// Starts it on a free port of the loopback and waits until it serves. `calm`: without faults, if it has any.
+    pub fn start(&self, calm: bool) -> Server {
+        let log = std::fs::File::options().create(true).append(true).open(&self.log);
+        let mut command = Command::new(&self.path);
+        command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
+        if let Some(Faults { seed, one_in, starts }) = &self.faults {
+            let seed = seed.wrapping_mul(1_000).wrapping_add(starts.fetch_add(1, Ordering::Relaxed));
+            command.env("CHAOS_SEED", seed.to_string());
+            command.env("CHAOS_ONE_IN", if calm { "0".to_owned() } else { one_in.to_string() });
+        }
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(log.expect("the log can be written"))
+            .spawn()
+            .expect("the program starts");
+        let mut ready = String::new();
+        BufReader::new(child.stdout.take().expect("stdout is piped"))
+            .read_line(&mut ready)
+            .expect("stdout is read");
+        let ready: serde_json::Value = serde_json::from_str(&ready).unwrap_or_else(|error| {
+            panic!("the server did not say that it is ready ({error}): {ready:?}\n{}", self.log())
+        });
+        let url = ready["url"].as_str().expect("the ready line has a url").to_owned();
+        Server { child, url }
+    }
+}
+
+fn owned(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
+
+/// A server that runs. Dropping it kills it.
+#[derive(Debug)]
 pub struct Server {
     child: Child,
     url: String,
 }
 
 impl Server {
-    /// Starts a server on a free port of the loopback and waits until it serves. `settings` are the environment
-    /// variables of its settings; its log goes to `server.log` beside the database.
-    pub fn start(database: &Path, settings: &[(&str, &str)]) -> Self {
-        let log = std::fs::File::options()
-            .create(true)
-            .append(true)
-            .open(database.with_file_name("server.log"))
-            .expect("the log can be written");
-        let mut child = Command::new(baton())
-            .args(["serve", "--output", "json", "--listen", "127.0.0.1:0", "--store"])
-            .arg(format!("sqlite:{}", database.display()))
-            .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(log)
-            .spawn()
-            .expect("baton starts");
-        let mut ready = String::new();
-        BufReader::new(child.stdout.take().expect("stdout is piped"))
-            .read_line(&mut ready)
-            .expect("stdout is read");
-        let ready: serde_json::Value = serde_json::from_str(&ready)
-            .unwrap_or_else(|error| panic!("the server did not say that it is ready ({error}): {ready:?}"));
-        let url = ready["url"].as_str().expect("the ready line has a url").to_owned();
-        Self { child, url }
-    }
-
     /// Where it serves.
     pub fn url(&self) -> &str {
         &self.url

@@ -31,6 +31,9 @@ const PRIVATE: &[(&str, &[&str])] = &[
     ("axum", &["baton-http", "functions", "baton-server"]),
     ("reqwest", &["baton-client", "baton-tests"]),
     ("clap", &["baton"]),
+    ("aws-config", &["baton-store-dynamodb"]),
+    ("aws-sdk-dynamodb", &["baton-store-dynamodb"]),
+    ("aws-smithy-http-client", &["baton-store-dynamodb"]),
 ];
 
 struct Package {
@@ -99,16 +102,30 @@ fn libraries_stay_where_they_belong() {
     }
 }
 
-#[test]
-fn the_default_build_has_no_aws_crates() {
+/// The crates of AWS in a build of the program.
+fn aws_crates(features: &[&str]) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--package", "baton", "--edges", "normal", "--prefix", "none"])
+        .args(features)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
-    let aws: Vec<&str> =
-        tree.lines().filter(|line| line.starts_with("aws-") || line.starts_with("lambda")).collect();
-    assert!(aws.is_empty(), "{aws:?}");
+    let ours = |line: &&str| line.starts_with("aws-") || line.starts_with("lambda");
+    tree.lines().filter(ours).map(str::to_owned).collect()
+}
+
+#[test]
+fn the_default_build_has_no_aws_crates() {
+    assert_eq!(aws_crates(&[]), Vec::<String>::new());
+}
+
+#[test]
+fn the_store_on_dynamodb_is_one_feature_and_brings_no_more_of_aws_than_it_needs() {
+    let crates = aws_crates(&["--features", "dynamodb"]);
+    let is = |name: &str| crates.iter().any(|line| line.starts_with(&format!("{name} ")));
+    assert!(is("aws-sdk-dynamodb") && is("aws-config"), "{crates:?}");
+    // Single sign-on and a second TLS stack cost build time and start time.
+    assert!(!is("aws-sdk-sso") && !is("aws-sdk-ssooidc") && !is("aws-lc-rs"), "{crates:?}");
 }

@@ -10,7 +10,8 @@
     reason = "a test ends where it is surprised"
 )]
 
-use baton_tests::chaos::{Plan, run};
+use baton_tests::chaos::{Plan, SETTINGS, run};
+use baton_tests::program::Program;
 
 fn setting<T: std::str::FromStr>(name: &str) -> Option<T> {
     std::env::var(name).ok().map(|text| text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))
@@ -23,10 +24,13 @@ async fn a_killed_server_loses_and_repeats_nothing() {
         kills: setting("BATON_CHAOS_KILLS").unwrap_or(6),
         workers: 8,
         producers: 3,
+        lives: 30..400,
+        pace: 12,
     };
     println!("{plan:?}");
     let folder = tempfile::tempdir().unwrap();
-    let outcome = run(plan, &folder.path().join("baton.db")).await;
+    let database = folder.path().join("baton.db");
+    let outcome = run(plan.clone(), Program::baton(&database, SETTINGS)).await;
     println!(
         "{} tasks acknowledged, {} completions, {} attempts, {} answers lost",
         outcome.created, outcome.completed, outcome.attempts, outcome.unanswered

@@ -1,9 +1,11 @@
-//! What every command is given: the server's address, the form of the output, and the time.
+//! What every command is given: the server's address, the token to present, the form of the output, and the time.
 
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_client::Client;
-use baton_model::Timestamp;
+use baton_client::{Client, ClientBuilder};
+use baton_model::{Timestamp, TokenSecret};
 use baton_runtime::{Clock as _, SystemClock};
 
 use crate::exit::Failure;
@@ -17,20 +19,88 @@ pub(crate) struct Context {
     /// Whether the server's address was given on the command line, and not by the environment or as default.
     pub(crate) server_named: bool,
     pub(crate) out: Out,
+    token: TokenSource,
 }
 
+/// Where the token to present is to be found. It is never an argument, which every process of the machine could read.
+pub(crate) enum TokenSource {
+    /// In a file that the command line names.
+    Flag(PathBuf),
+    /// In the environment: BATON_TOKEN, or else the file that BATON_TOKEN_FILE names; perhaps there is none.
+    Environment(Option<PathBuf>),
+}
+
+/// The variable that holds a token.
+const TOKEN: &str = "BATON_TOKEN";
+
 impl Context {
-    pub(crate) fn new(server: String, server_named: bool, format: Format) -> Self {
-        Self { server: with_scheme(server), server_named, out: Out::new(format) }
+    pub(crate) fn new(server: String, server_named: bool, token: TokenSource, format: Format) -> Self {
+        Self { server: with_scheme(server), server_named, out: Out::new(format), token }
     }
 
     pub(crate) fn client(&self) -> Result<Client, Failure> {
-        Ok(Client::builder(&self.server).deadline(PATIENCE).build()?)
+        Ok(self.client_builder()?.deadline(PATIENCE).build()?)
+    }
+
+    /// A client in the making, with the token if there is one.
+    pub(crate) fn client_builder(&self) -> Result<ClientBuilder, Failure> {
+        let builder = Client::builder(&self.server);
+        let Some(token) = self.token()? else { return Ok(builder) };
+        if goes_in_clear(&self.server) {
+            self.out.note(&format!(
+                "warning: the token goes to {} over plain http, and whoever is between can read it; put TLS between: \
+                 a proxy there and one here, or a tunnel",
+                self.server
+            ));
+        }
+        Ok(builder.token(token))
+    }
+
+    /// The token to present, if there is one.
+    pub(crate) fn token(&self) -> Result<Option<TokenSecret>, Failure> {
+        match &self.token {
+            TokenSource::Flag(file) => token_of_file(file).map(Some),
+            TokenSource::Environment(file) => match std::env::var_os(TOKEN).filter(|value| !value.is_empty())
+            {
+                Some(value) => parse_token(&value.to_string_lossy(), TOKEN).map(Some),
+                None => file.as_deref().map(token_of_file).transpose(),
+            },
+        }
     }
 
     pub(crate) fn now(&self) -> Timestamp {
         SystemClock.now()
     }
+}
+
+fn token_of_file(file: &Path) -> Result<TokenSecret, Failure> {
+    let text = std::fs::read_to_string(file)
+        .map_err(|error| Failure::usage(format!("cannot read the token in {}: {error}", file.display())))?;
+    parse_token(&text, &format!("the file {}", file.display()))
+}
+
+/// Reads a token. What is wrong with it is not repeated: it may be a secret with a slip.
+fn parse_token(text: &str, origin: &str) -> Result<TokenSecret, Failure> {
+    TokenSecret::parse(text.trim()).ok_or_else(|| {
+        let prefix = TokenSecret::PREFIX;
+        Failure::usage(format!(
+            "expected a token ({prefix} and 97 more characters) in {origin}, got another text of {} bytes; \
+             `baton token create` makes tokens",
+            text.trim().len()
+        ))
+    })
+}
+
+/// Whether what is sent to this address passes a network unencrypted.
+fn goes_in_clear(server: &str) -> bool {
+    let Some(rest) = server.strip_prefix("http://") else { return false };
+    let authority = rest.split('/').next().unwrap_or_default();
+    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+        Some((address, _)) => address,
+        None => authority.split(':').next().unwrap_or_default(),
+    };
+    !host.eq_ignore_ascii_case("localhost")
+        && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
 /// `HOST:PORT` means `http://HOST:PORT`; all else is left to the client to judge.
@@ -45,6 +115,25 @@ fn with_scheme(server: String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_leaves_the_machine_goes_in_clear_over_http() {
+        for near in ["http://127.0.0.1:7410", "http://localhost/", "http://[::1]:7410", "https://example.org"]
+        {
+            assert!(!goes_in_clear(near), "{near}");
+        }
+        for far in ["http://10.0.0.7:7410", "http://baton.example.org", "http://127.0.0.1.example.org:80"] {
+            assert!(goes_in_clear(far), "{far}");
+        }
+    }
+
+    #[test]
+    fn a_token_with_a_slip_is_not_repeated() {
+        let secret = TokenSecret::new(baton_model::TokenId::from_bytes([1; 16]), [2; 32]).reveal();
+        assert!(parse_token(&format!(" {secret}\n"), "a test").is_ok());
+        let Failure::Usage(told) = parse_token(&secret[1..], "a test").unwrap_err() else { panic!("usage") };
+        assert!(told.contains("102 bytes") && !told.contains("0202"), "{told}");
+    }
 
     #[test]
     fn an_address_may_go_without_its_scheme() {

@@ -18,9 +18,11 @@ pub(crate) enum Failure {
     Usage(String),
     /// What was named does not exist: 3.
     NotFound(String),
+    /// The state of things does not allow it: 4.
+    Conflict(String),
     /// The watched task ended failed or cancelled: 6. The watching has said so.
     TaskFailed,
-    /// A request failed: by its problem, 1, 3 or 4; without an answer, 5.
+    /// A request failed: by its problem, 1, 3, 4 or 7; without an answer, 5.
     Request(Box<ClientError>),
     /// A request to a server that the program itself had started failed; its log is in this file.
     Own(Box<ClientError>, PathBuf),
@@ -61,8 +63,10 @@ impl Failure {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
+            Self::Conflict(_) => 4,
             Self::TaskFailed => 6,
             Self::Request(error) | Self::Own(error, _) => match &**error {
+                error if error.is_denied() => 7,
                 ClientError::Problem(problem) => match problem.status {
                     404 => 3,
                     409 => 4,
@@ -80,7 +84,10 @@ impl Failure {
         let out = &context.out;
         match self {
             Self::Unread | Self::TaskFailed => {}
-            Self::Failed(message) | Self::Usage(message) | Self::NotFound(message) => out.error(message),
+            Self::Failed(message)
+            | Self::Usage(message)
+            | Self::NotFound(message)
+            | Self::Conflict(message) => out.error(message),
             Self::Request(error) => {
                 tell_request(context, error);
                 match &**error {

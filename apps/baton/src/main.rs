@@ -1,11 +1,13 @@
 //! `baton`: the server, the worker and the operator's tool in one program.
 
+mod audit;
 mod bench;
 mod context;
 mod example;
 mod exit;
 mod ids;
 mod logs;
+mod migrate;
 mod out;
 mod process;
 mod queue;
@@ -13,19 +15,23 @@ mod reap;
 mod render;
 mod serve;
 mod stats;
+mod store;
+mod table;
 mod task;
 mod text;
+mod token;
 mod words;
 mod worker;
 mod worker_run;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::context::Context;
+use crate::context::{Context, TokenSource};
 use crate::exit::Failure;
 use crate::out::Format;
 
@@ -45,6 +51,10 @@ Exit codes:
   4  the state of things does not allow it
   5  the server cannot be reached
   6  the watched task ended failed or cancelled
+  7  not allowed: a token is needed, or the one presented does not do
+
+BATON_TOKEN holds the token to present, or BATON_TOKEN_FILE names a file that
+holds it; without either, none is presented.
 
 Data goes to stdout, all else to stderr. NO_COLOR=1 turns colours off.";
 
@@ -61,6 +71,9 @@ struct Cli {
         value_name = "URL"
     )]
     server: String,
+    /// A file with the token to present, instead of BATON_TOKEN.
+    #[arg(long, global = true, env = "BATON_TOKEN_FILE", value_name = "FILE")]
+    token_file: Option<PathBuf>,
     /// `json`: exactly one JSON document on stdout.
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
@@ -70,7 +83,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Run the server: one process, one SQLite file.
+    /// Run the server: one process on an SQLite file, or on a DynamoDB table.
     Serve(serve::Serve),
     /// Create tasks and see what becomes of them.
     #[command(subcommand)]
@@ -83,10 +96,20 @@ enum Command {
     Queue(queue::Queue),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
+    /// Make, list and revoke the tokens by which callers are known.
+    #[command(subcommand)]
+    Token(token::Token),
+    /// What operators did, the newest first.
+    Audit(audit::Audit),
     /// Log lines that workers shipped, the newest last.
     Logs(logs::Logs),
     /// Take back tasks whose lease is lost, now instead of at the server's next round.
     Reap(reap::Reap),
+    /// Make or check the DynamoDB table that --store dynamodb:TABLE names.
+    #[command(subcommand)]
+    Table(table::Table),
+    /// Move all that one store holds into another, and compare both.
+    Migrate(migrate::Migrate),
     /// Measure a server's throughput and latency.
     Bench(Box<bench::Bench>),
     /// Show Baton at work: a server, two workers, pictures, and a worker killed in the middle.
@@ -106,6 +129,12 @@ impl Command {
             Self::Serve(_) if named => Err(Failure::usage(
                 "`baton serve` takes no --server, which names a server to ask; --listen says where to listen",
             )),
+            Self::Table(_) if named => Err(Failure::usage(
+                "`baton table` takes no --server: it works on the table that --store names",
+            )),
+            Self::Migrate(_) if named => Err(Failure::usage(
+                "`baton migrate` takes no --server: it works on the stores that --from and --to name",
+            )),
             Self::Example(_) if named => {
                 Err(Failure::usage("`baton example` takes no --server: it starts a server of its own"))
             }
@@ -121,7 +150,11 @@ fn main() -> ExitCode {
         Err(error) => error.exit(),
     };
     let server_named = matches.value_source("server") == Some(ValueSource::CommandLine);
-    let context = Context::new(cli.server, server_named, cli.output);
+    let token = match (cli.token_file, matches.value_source("token_file")) {
+        (Some(file), Some(ValueSource::CommandLine)) => TokenSource::Flag(file),
+        (file, _) => TokenSource::Environment(file),
+    };
+    let context = Context::new(cli.server, server_named, token, cli.output);
     let done = cli.command.refuse_server(server_named).and_then(|()| run(cli.command, &context));
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -151,7 +184,11 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Queue(queue) => queue.run(context).await,
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
+            Command::Token(token) => token.run(context).await,
+            Command::Audit(audit) => audit.run(context).await,
             Command::Reap(reap) => reap.run(context).await,
+            Command::Table(table) => unless_interrupted(table.run(context)).await,
+            Command::Migrate(migrate) => migrate.run(context).await,
             Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
             Command::Example(example) => unless_interrupted(example.run(context)).await,
             Command::RenderScene(_) | Command::Guard => Ok(()),

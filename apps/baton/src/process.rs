@@ -38,6 +38,9 @@ impl Process {
         let mut command = Command::new(program);
         command
             .args(arguments)
+            // The user's own token is for another server.
+            .env_remove("BATON_TOKEN")
+            .env_remove("BATON_TOKEN_FILE")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,22 +1,23 @@
 //! `baton serve`.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use baton_runtime::settings::{Durability, LogSettings, StoreLocation};
+use baton_runtime::settings::{LogSettings, StoreLocation};
 use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, SystemClock, telemetry};
 use baton_server::Server;
-use baton_store_sqlite::{Options, SqliteStore};
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::store::Store;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
   baton serve
   baton serve --listen 127.0.0.1:8000 --store sqlite:/var/lib/baton/baton.db
+  baton serve --store dynamodb:baton    made by `baton table create`
   baton serve -o json    prints its url and pid once it is ready
 
 Settings come from the defaults, the file of --config, the environment
@@ -26,7 +27,7 @@ pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS")]
     listen: Option<String>,
-    /// Where tasks are kept: sqlite: and the path of the database file.
+    /// Where tasks are kept: sqlite: and the path of the database file, or dynamodb: and the name of a table.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// A file of settings.
@@ -45,23 +46,32 @@ fn settings_failure(error: SettingsError) -> Failure {
     Failure::Usage(error.to_string())
 }
 
+/// A flag that sets a setting, if it is given: its name, the setting's key, the value.
+pub(crate) type Flag = Option<(String, String, String)>;
+
+pub(crate) fn flag(flag: &str, key: &str, value: Option<String>) -> Flag {
+    value.map(|value| (flag.to_owned(), key.to_owned(), value))
+}
+
+/// The settings of all layers: the defaults, a file, the environment, flags.
+pub(crate) fn load(
+    file: Option<PathBuf>,
+    flags: impl IntoIterator<Item = Flag>,
+) -> Result<Settings, Failure> {
+    let flags = flags.into_iter().flatten().collect();
+    let sources = Sources { file, flags, ..Sources::from_environment() };
+    Settings::load(&sources).map_err(settings_failure)
+}
+
 impl Serve {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let settings = Settings::load(&self.sources()).map_err(settings_failure)?;
+        let flags =
+            [flag("--listen", "server.listen", self.listen), flag("--store", "store.url", self.store)];
+        let settings = load(self.config, flags)?;
         let logs = telemetry::start(&settings.log).map_err(|error| Failure::failed(error.to_string()))?;
         let served = serve(context, &settings).await;
         drop(logs);
         served
-    }
-
-    fn sources(self) -> Sources {
-        let mut sources = Sources { file: self.config, ..Sources::from_environment() };
-        let flag = |flag: &str, key: &str, value: Option<String>| {
-            value.map(|value| (flag.to_owned(), key.to_owned(), value))
-        };
-        sources.flags.extend(flag("--listen", "server.listen", self.listen));
-        sources.flags.extend(flag("--store", "store.url", self.store));
-        sources
     }
 }
 
@@ -71,20 +81,24 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
 
-    let StoreLocation::Sqlite(path) = &settings.store.location;
     let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
     let doorbell = LocalDoorbell::new(clock.clone());
-    let store = open(path, settings, &doorbell)?;
-    let running = Server::start(settings, Arc::new(store), doorbell, clock, ids)
+    let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
+    let running = Server::start(settings, store.shared(), doorbell, clock, ids)
         .await
         .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
 
     let url = format!("http://{}", running.addr());
+    let place = match &settings.store.location {
+        StoreLocation::Sqlite(path) => path.display().to_string(),
+        StoreLocation::Dynamodb(table) => format!("the table {table}"),
+    };
     if context.out.is_json() {
-        let ready = serde_json::json!({ "url": url, "pid": std::process::id(), "store": path });
+        let store = settings.store.location.to_string();
+        let ready = serde_json::json!({ "url": url, "pid": std::process::id(), "store": store });
         context.out.json_line(&ready)?;
     } else {
-        context.out.note(&format!("baton serves on {url}, tasks are in {}", path.display()));
+        context.out.note(&format!("baton serves on {url}, tasks are in {place}"));
     }
 
     let stop = running.stop();
@@ -94,31 +108,13 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
         _ = terminate.recv() => { stop.begin(); ended.await }
         _ = interrupt.recv() => { stop.begin(); ended.await }
     };
+    store.close().await.map_err(|error| {
+        let error = error.report();
+        Failure::failed(format!("all tasks are kept, but the last counts could not be written: {error}"))
+    })?;
     if answered {
         Ok(())
     } else {
         Err(Failure::failed("some requests were broken off at the end of the grace"))
     }
-}
-
-fn open(path: &Path, settings: &Settings, doorbell: &Arc<LocalDoorbell>) -> Result<SqliteStore, Failure> {
-    let durability = match settings.store.durability {
-        Durability::Full => baton_store_sqlite::Durability::Full,
-        Durability::Normal => baton_store_sqlite::Durability::Normal,
-    };
-    let options = Options {
-        policy: settings.leases,
-        durability,
-        max_bytes: settings.store.max_bytes,
-        ..Options::default()
-    };
-    SqliteStore::open(path, options, Arc::clone(doorbell) as _).map_err(|error| {
-        let mut told = error.to_string();
-        let mut cause = std::error::Error::source(&error);
-        while let Some(inner) = cause {
-            told = format!("{told}: {inner}");
-            cause = inner.source();
-        }
-        Failure::failed(format!("cannot open {}: {told}", path.display()))
-    })
 }

@@ -6,6 +6,7 @@ use baton_api::Problem;
 const WORDS: &[(&str, &str)] = &[
     ("GET /v1/workers lists those that are known", "`baton worker list` shows those that are known"),
     ("GET /v1/queues lists those that are known", "`baton queue list` shows those that are known"),
+    ("GET /v1/tokens lists those that are known", "`baton token list` shows those that are known"),
     ("mend the field and send the request again", "mend it and run the command again"),
     (
         ", and `errors` lists each; mend them and send the request again",

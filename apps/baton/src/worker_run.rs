@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_client::Client;
 use baton_model::{Expected, QueueName, TaskType, WorkerId};
 use baton_runtime::{RandomIds, SystemClock, telemetry};
 use baton_worker::{Stop, Summary, WorkerError, WorkerOptions};
@@ -26,6 +25,7 @@ use crate::text;
 The command gets the task as one line of JSON on stdin, and in its
 environment BATON_TASK_ID, BATON_TASK_TYPE, BATON_QUEUE, BATON_ATTEMPT,
 BATON_WORKER_ID, BATON_URL and BATON_PARAMS (unless larger than 100 KiB).
+It does not get the worker's token.
 What it prints is the result; what it prints to stderr goes to the log, and
 is the error if it fails.
 
@@ -49,8 +49,8 @@ Once more (a SIGTERM at least 1 s later): ends what runs, gives it back, ends.
 A command, with all that it has started, is ended by SIGTERM and 5 s later by
 SIGKILL, when its task is cancelled, its lease is lost, or its time is up.")]
 pub(crate) struct Run {
-    /// The queues to take from; several with commas.
-    #[arg(long, value_delimiter = ',', default_value = "default")]
+    /// The queues to take from, several with commas; those that its token is bound to if left out, or else `default`.
+    #[arg(long, value_delimiter = ',')]
     queue: Vec<QueueName>,
     /// The types to take; all if left out.
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
@@ -77,7 +77,7 @@ impl Run {
         let log = serve::log_settings()?;
         let logs = telemetry::start(&log).map_err(|error| Failure::failed(error.to_string()))?;
         // Its own client: a worker has more patience than an operator.
-        let client = Client::new(&context.server)?;
+        let client = context.client_builder()?.build()?;
         let options = self.options()?;
         let stop = Stop::new();
         let signals = tokio::spawn(hear_signals(stop.clone())?);

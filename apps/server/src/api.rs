@@ -3,7 +3,10 @@
 use std::sync::LazyLock;
 
 use baton_http::App;
+use baton_http::auth::{Access, Rule};
 use utoipa::OpenApi;
+use utoipa::openapi;
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
 use utoipa_axum::router::OpenApiRouter;
 
 /// Hands tasks to workers and takes them back.
@@ -21,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
         (name = "tasks", description = "What producers and operators do with tasks"),
         (name = "workers", description = "What workers do, and what is done with them"),
         (name = "queues", description = "Named lanes that tasks wait in"),
+        (name = "tokens", description = "Who may call, and what operators did"),
         (name = "generations", description = "Output records of completed tasks"),
         (name = "operations", description = "The state of everything"),
     ),
@@ -37,6 +41,7 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(baton_reap_stale_workers::router())
         .merge(baton_query_tasks::router())
         .merge(baton_manage_tasks::router())
+        .merge(baton_manage_tokens::router())
         .merge(crate::system::router())
         .merge(crate::pages::router())
 }
@@ -44,9 +49,44 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 /// The OpenAPI 3.1 document of all routes, as JSON. A copy of it is kept as `docs/openapi.json`.
 pub fn openapi() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| {
-        let (_, document) = router().split_for_parts();
+        let (_, mut document) = router().split_for_parts();
+        secure(&mut document);
         // The document is text and lists, which always serialise.
         document.to_pretty_json().unwrap_or_default() + "\n"
     });
     &TEXT
+}
+
+/// The name of the one way to say who asks.
+const BEARER: &str = "token";
+
+/// Says of each operation who may ask for it, as the rules have it.
+fn secure(document: &mut openapi::OpenApi) {
+    let scheme = HttpBuilder::new()
+        .scheme(HttpAuthScheme::Bearer)
+        .bearer_format("baton_<id>_<secret>")
+        .description(Some(
+            "A token that an operator has made (`POST /v1/tokens`, `baton token create`). A server that listens on a \
+             loopback address may go without; a request that presents a token is held to it in any case. A token may be \
+             bound to queues or to a project: then what lies outside is refused (403) or looks as if it did not exist \
+             (404).",
+        ))
+        .build();
+    document.components.get_or_insert_default().add_security_scheme(BEARER, SecurityScheme::Http(scheme));
+    for (path, item) in &mut document.paths.paths {
+        for (method, operation) in [("GET", &mut item.get), ("POST", &mut item.post)] {
+            let Some(operation) = operation else { continue };
+            let Some(rule) = Rule::of_route_key(&format!("{method} {path}")) else { continue };
+            if rule.access == Access::Open {
+                operation.security = Some(Vec::new());
+                continue;
+            }
+            operation.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(BEARER, [])]);
+            let scopes = format!("Scope: {}.", rule.scopes());
+            operation.description = Some(match operation.description.take() {
+                Some(description) => format!("{description}\n\n{scopes}"),
+                None => scopes,
+            });
+        }
+    }
 }

@@ -10,13 +10,16 @@ mod system;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use baton_http::{App, Envelope, ServeOptions};
+use axum::Router;
+use baton_http::{App, Authenticate, Authenticator, Envelope, ServeOptions};
+use baton_model::{Scope, Token, TokenStatus, limits};
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
-use baton_store::TaskStore;
+use baton_store::{PageRequest, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use api::openapi;
+pub use baton_manage_tokens::{new_token, read_request as read_token_request};
 pub use pages::error_page;
 
 /// Starts servers.
@@ -48,10 +51,15 @@ pub enum StartError {
     },
 }
 
+/// All routes with all that surrounds a request.
+pub type Service = Envelope<Authenticate<Router>>;
+
 /// All routes with all that surrounds a request, as a tower service: what [`Server::start`] puts on a socket, where it
-/// also refuses foreign web pages.
-pub fn service(app: App, settings: &Settings) -> Envelope {
-    Envelope::new(api::router(), app, settings.server.request_timeout, vec![baton_claim_task::SLOW])
+/// also refuses foreign web pages if callers need no token. (A token is nothing that a browser sends by itself.)
+pub fn service(app: App, settings: &Settings) -> Service {
+    let by = Authenticator::new(app.clone(), settings.tokens);
+    let slow = vec![baton_claim_task::SLOW];
+    Envelope::new(api::router(), app, settings.server.request_timeout, slow).authenticated(by)
 }
 
 impl Server {
@@ -62,7 +70,7 @@ impl Server {
     /// If the address cannot be listened on.
     pub async fn start(
         settings: &Settings,
-        store: Arc<dyn TaskStore>,
+        store: Arc<dyn Store>,
         doorbell: Arc<LocalDoorbell>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
@@ -77,12 +85,49 @@ impl Server {
             max_connections: settings.server.max_connections,
             grace: settings.server.shutdown_grace,
         };
-        let service = service(app.clone(), settings).refuse_foreign_pages();
+        let mut service = service(app.clone(), settings);
+        if settings.tokens.required {
+            warn_without_operator(&app).await;
+        } else {
+            service = service.refuse_foreign_pages();
+        }
         let serving = tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         let reaper = tokio::spawn(reaper);
-        tracing::info!(%addr, version = env!("CARGO_PKG_VERSION"), "server started");
+        tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         Ok(Running { addr, shutdown, serving: Some(serving), reaper: Some(reaper) })
+    }
+}
+
+/// Says so if nobody can make tokens, which only operators do.
+async fn warn_without_operator(app: &App) {
+    match has_operator(app).await {
+        Ok(true) => {}
+        Ok(false) => tracing::warn!(
+            "requests need a token, and there is none of an operator; stop the server and make one: \
+             baton token create --name admin --scope operator --store URL"
+        ),
+        Err(error) => tracing::warn!(error = error.report(), "the tokens could not be looked through"),
+    }
+}
+
+async fn has_operator(app: &App) -> Result<bool, StoreError> {
+    let now = app.now();
+    let mut page = PageRequest::first(limits::PAGE);
+    loop {
+        let tokens = app.store.tokens(page).await?;
+        let operates = |token: &Token| {
+            token.status(now) == TokenStatus::Active
+                && token.grant.scopes.contains(&Scope::Operator)
+                && token.grant.is_unbound()
+        };
+        if tokens.items.iter().any(operates) {
+            return Ok(true);
+        }
+        match tokens.next {
+            Some(next) => page = PageRequest { after: Some(next), limit: limits::PAGE },
+            None => return Ok(false),
+        }
     }
 }
 

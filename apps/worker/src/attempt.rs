@@ -147,6 +147,9 @@ fn spawn(shared: &Shared, task: &TaskView) -> std::io::Result<(Child, Group)> {
         .env("BATON_WORKER_ID", shared.options.id.as_str())
         .env("BATON_URL", shared.client.base())
         .env_remove("BATON_PARAMS")
+        // What the worker may do is not for its commands to do.
+        .env_remove("BATON_TOKEN")
+        .env_remove("BATON_TOKEN_FILE")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

@@ -128,6 +128,10 @@ impl Told {
 
     /// What to tell if the server does not take this; none if this is already the least that can be told.
     fn instead(&self, shared: &Shared, task: &TaskView, error: &ClientError) -> Option<Self> {
+        // A token that is not good for one outcome is not good for another.
+        if error.is_denied() {
+            return None;
+        }
         let told = |message: String, code: &str, retryable| {
             let error = ErrorFields { message, code: Some(code.to_owned()), details: None };
             Self::Fail(Box::new(FailRequest {

@@ -55,6 +55,8 @@ impl Guard {
         // In a group of its own, so that what ends the worker's group (Ctrl-C) does not end the guard first.
         let mut child = Command::new(program)
             .args(arguments)
+            .env_remove("BATON_TOKEN")
+            .env_remove("BATON_TOKEN_FILE")
             .process_group(0)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())

@@ -19,7 +19,7 @@ use crate::detour::Detour;
 pub struct WorkerOptions {
     /// Its name. Two workers of one name at once would take each other's place again and again.
     pub id: WorkerId,
-    /// The queues to take from, 1 to 32; the default queue if empty.
+    /// The queues to take from, 1 to 32; if empty, those that its token is bound to, or else the default queue.
     pub queues: Vec<QueueName>,
     /// The types to take; all if empty.
     pub types: Vec<TaskType>,

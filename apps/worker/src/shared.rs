@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use baton_api::request::{ClaimRequest, ReleaseRequest, RunningFields};
 use baton_client::Client;
-use baton_model::{Level, Payload, QueueName, RequestKey, SessionId, TaskId, limits};
+use baton_model::{Level, Payload, RequestKey, SessionId, TaskId, limits};
 use tokio::sync::{Notify, Semaphore, watch};
 
 use crate::guard::Guard;
@@ -98,10 +98,7 @@ impl Shared {
         let number = self.claims.fetch_add(1, Ordering::Relaxed);
         ClaimRequest {
             session_id: Some(self.session),
-            queues: match self.options.queues.as_slice() {
-                [] => vec![QueueName::default()],
-                queues => queues.to_vec(),
-            },
+            queues: self.options.queues.clone(),
             types: self.options.types.clone(),
             max_tasks: Some(max_tasks.min(limits::CLAIM_TASKS)),
             capacity: Some(self.options.concurrency),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use baton_api::answer::ClaimView;
 use baton_api::request::ClaimRequest;
-use baton_http::{ApiError, ApiResult, App, JsonBody, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, ok, wire};
 use baton_model::{Timestamp, limits};
 use baton_store::{Claim, ClaimAnswer, Nothing};
 use tokio::time::Instant;
@@ -40,21 +40,33 @@ pub fn router() -> OpenApiRouter<App> {
             content_type = "application/problem+json"),
     ),
 )]
-async fn claim(State(app): State<App>, JsonBody(request): JsonBody<ClaimRequest>) -> ApiResult {
+async fn claim(
+    State(app): State<App>,
+    caller: Caller,
+    JsonBody(request): JsonBody<ClaimRequest>,
+) -> ApiResult {
     let wait = request.wait_seconds.unwrap_or_default();
-    let claim = wire::claim(&app, request, app.now());
+    let claim = wire::claim(&app, &caller, request, app.now())?;
     let (queues, types) = (claim.queues.clone(), claim.types.clone());
     let answer = if wait.is_zero() {
         app.store.claim(claim).await?
     } else {
-        wait_for_tasks(&app, claim, wait).await?
+        wait_for_tasks(&app, &caller, claim, wait).await?
     };
-    ok(&wire::claim_view(answer, &queues, &types, app.now()))
+    ok(&wire::claim_view(caller.sift(answer), &queues, &types, app.now()))
 }
 
-async fn wait_for_tasks(app: &App, mut claim: Claim, wait: Duration) -> Result<ClaimAnswer, ApiError> {
+async fn wait_for_tasks(
+    app: &App,
+    caller: &Caller,
+    mut claim: Claim,
+    wait: Duration,
+) -> Result<ClaimAnswer, ApiError> {
     let deadline = Instant::now() + wait;
     let place = app.doorbell.wait(&claim.worker, &claim.queues, &claim.types);
+    // A claim that is bound to a project sees its tasks alone: what it does not find may be there for another.
+    let sees_all = claim.project.is_none();
+    let found_none = || if sees_all { place.settle() } else { place.pass_by() };
     loop {
         // The line is joined before the look: what is committed after the look rings.
         place.listen();
@@ -67,11 +79,11 @@ async fn wait_for_tasks(app: &App, mut claim: Claim, wait: Duration) -> Result<C
         };
         let next_at = match nothing {
             Nothing::NoneQueued | Nothing::Paused { .. } => {
-                place.settle();
+                found_none();
                 None
             }
             Nothing::Scheduled { next_at } => {
-                place.settle();
+                found_none();
                 Some(next_at)
             }
             // There may well be tasks, but not for this worker: others must not miss them for it.
@@ -93,6 +105,7 @@ async fn wait_for_tasks(app: &App, mut claim: Claim, wait: Duration) -> Result<C
                 }
             }
         }
+        caller.still_stands(app).await?;
         claim.now = app.now();
     }
 }

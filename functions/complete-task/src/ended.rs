@@ -3,7 +3,7 @@
 use axum::extract::State;
 use baton_api::answer::EndedView;
 use baton_api::request::{FailRequest, ReleaseRequest};
-use baton_http::{ApiResult, App, JsonBody, PathId, ok};
+use baton_http::{ApiResult, App, Caller, JsonBody, PathId, ok};
 use baton_model::{Failure, Fence, State as TaskState, Task, TaskId, Timestamp, WorkerId};
 use baton_store::{Fail, Release};
 
@@ -25,9 +25,11 @@ use baton_store::{Fail, Release};
 )]
 pub(crate) async fn fail(
     State(app): State<App>,
+    caller: Caller,
     PathId(task): PathId<TaskId>,
     JsonBody(request): JsonBody<FailRequest>,
 ) -> ApiResult {
+    caller.reach(&*app.store, task).await?;
     let now = app.now();
     let worker = request.worker_id;
     let error = request.error;
@@ -64,9 +66,11 @@ pub(crate) async fn fail(
 )]
 pub(crate) async fn release(
     State(app): State<App>,
+    caller: Caller,
     PathId(task): PathId<TaskId>,
     JsonBody(request): JsonBody<ReleaseRequest>,
 ) -> ApiResult {
+    caller.reach(&*app.store, task).await?;
     let now = app.now();
     let worker = request.worker_id;
     let release = Release {

@@ -5,7 +5,7 @@ mod ended;
 use axum::extract::State;
 use baton_api::answer::CompletedView;
 use baton_api::request::CompleteRequest;
-use baton_http::{ApiError, ApiResult, App, JsonBody, PathId, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok, wire};
 use baton_model::{Fence, Output, Status, TaskId};
 use baton_store::Complete;
 use utoipa_axum::router::OpenApiRouter;
@@ -37,12 +37,14 @@ pub fn router() -> OpenApiRouter<App> {
 )]
 async fn complete(
     State(app): State<App>,
+    caller: Caller,
     PathId(task): PathId<TaskId>,
     JsonBody(request): JsonBody<CompleteRequest>,
 ) -> ApiResult {
     let now = app.now();
     let worker = request.worker_id;
-    let next = request.claim.map(|claim| wire::claim(&app, claim, now));
+    caller.reach(&*app.store, task).await?;
+    let next = request.claim.map(|claim| wire::claim(&app, &caller, claim, now)).transpose()?;
     let named = next.as_ref().map(|claim| (claim.queues.clone(), claim.types.clone())).unwrap_or_default();
     let complete = Complete {
         now,
@@ -74,7 +76,7 @@ async fn complete(
     app.doorbell.ring_worker(&worker);
     let (next, next_problem) = match answer.next {
         None => (None, None),
-        Some(Ok(found)) => (Some(wire::claim_view(found, &named.0, &named.1, now)), None),
+        Some(Ok(found)) => (Some(wire::claim_view(caller.sift(found), &named.0, &named.1, now)), None),
         Some(Err(error)) => {
             let error = ApiError::from(error);
             error.log();

@@ -5,7 +5,7 @@ use baton_api::answer::{BatchAnswer, BatchItem, ItemProblem};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::request::{CreateBatch, CreateTask};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
-use baton_http::{ApiError, ApiResult, App, BodyLimit, IdempotencyKey, body, created, ok};
+use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
 use baton_model::{Digest, Limits, TaskSpec, limits};
 use baton_store::{Accepted, Create, ItemRefusal};
 use serde_json::value::RawValue;
@@ -33,18 +33,23 @@ const ROUTE: &str = "POST /v1/tasks/batch";
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn create_batch(State(app): State<App>, key: IdempotencyKey, request: Request) -> ApiResult {
+pub(crate) async fn create_batch(
+    State(app): State<App>,
+    caller: Caller,
+    key: IdempotencyKey,
+    request: Request,
+) -> ApiResult {
     let bytes = body::required(request, BodyLimit::Batch.bytes(&app.limits)).await?;
     let batch = Batch::read(body::utf8(&bytes)?, &app.limits)?;
-    let idempotency = key.scoped(ROUTE, || digest(&bytes));
+    let idempotency = key.scoped(ROUTE, &caller, || digest(&bytes));
     drop(bytes);
     let atomic = batch.atomic;
-    let (slots, specs) = batch.split(&app)?;
+    let (slots, specs) = batch.split(&app, &caller)?;
     let told: Vec<Told> = specs.iter().map(Told::of).collect();
     let (outcomes, replayed) = if specs.is_empty() {
         (Vec::new(), false)
     } else {
-        let create = Create { now: app.now(), tasks: specs, atomic, idempotency, by: None };
+        let create = Create { now: app.now(), tasks: specs, atomic, idempotency, by: caller.name() };
         let answer = app.store.create(create).await?;
         (answer.items, answer.replayed)
     };
@@ -53,7 +58,7 @@ pub(crate) async fn create_batch(State(app): State<App>, key: IdempotencyKey, re
             told.log(accepted);
         }
     }
-    let answer = gather(slots, outcomes);
+    let answer = gather(&caller, slots, outcomes);
     Ok(replay(if atomic { created(&answer)? } else { ok(&answer)? }, replayed))
 }
 
@@ -93,8 +98,8 @@ impl Batch {
     }
 
     /// The tasks for the store, and for each task of the request whether the store's next answer is its own, or what
-    /// is wrong with it.
-    fn split(self, app: &App) -> Result<(Vec<Slot>, Vec<TaskSpec>), ApiError> {
+    /// is wrong with it. All or nothing: what does not fit is told before what reaches beyond the caller's bounds.
+    fn split(self, app: &App, caller: &Caller) -> Result<(Vec<Slot>, Vec<TaskSpec>), ApiError> {
         if self.atomic {
             let errors: Vec<FieldError> =
                 self.tasks.iter().filter_map(|task| task.as_ref().err()).flatten().cloned().collect();
@@ -103,23 +108,35 @@ impl Batch {
             }
         }
         let mut specs = Vec::with_capacity(self.tasks.len());
-        let slots = self.tasks.into_iter().map(|task| match task {
-            Ok(task) => {
-                specs.push(spec(app, task));
-                Slot::Stored
-            }
+        let mut beyond = Vec::new();
+        let slots = self.tasks.into_iter().enumerate().map(|(index, task)| match task {
+            Ok(task) => match spec(app, caller, &format!("tasks[{index}]."), task) {
+                Ok(spec) => {
+                    specs.push(spec);
+                    Slot::Stored
+                }
+                Err(errors) => {
+                    beyond.extend_from_slice(&errors);
+                    Slot::Beyond(errors)
+                }
+            },
             Err(errors) => Slot::Invalid(errors),
         });
-        Ok((slots.collect(), specs))
+        let slots = slots.collect();
+        if self.atomic && !beyond.is_empty() {
+            return Err(caller.beyond(beyond));
+        }
+        Ok((slots, specs))
     }
 }
 
 enum Slot {
     Stored,
     Invalid(Vec<FieldError>),
+    Beyond(Vec<FieldError>),
 }
 
-fn gather(slots: Vec<Slot>, outcomes: Vec<Result<Accepted, ItemRefusal>>) -> BatchAnswer {
+fn gather(caller: &Caller, slots: Vec<Slot>, outcomes: Vec<Result<Accepted, ItemRefusal>>) -> BatchAnswer {
     let mut outcomes = outcomes.into_iter();
     let mut answer = BatchAnswer { accepted: 0, refused: 0, items: Vec::with_capacity(slots.len()) };
     for (index, slot) in (0..).zip(slots) {
@@ -134,6 +151,7 @@ fn gather(slots: Vec<Slot>, outcomes: Vec<Result<Accepted, ItemRefusal>>) -> Bat
                 None => ApiError::new(ProblemCode::Internal, "the store gave no answer; send the task again"),
             },
             Slot::Invalid(errors) => ApiError::fields(errors),
+            Slot::Beyond(errors) => caller.beyond(errors),
         };
         let problem = problem.into_problem();
         let problem = ItemProblem { code: problem.code, detail: problem.detail, errors: problem.errors };

@@ -6,10 +6,10 @@ mod told;
 
 use axum::extract::State;
 use axum::response::Response;
-use baton_api::ProblemCode;
 use baton_api::answer::CreatedTask;
 use baton_api::request::CreateTask;
-use baton_http::{ApiError, ApiResult, App, IdempotencyKey, JsonBody, created, idempotency};
+use baton_api::{FieldError, ProblemCode};
+use baton_http::{ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency};
 use baton_model::{Digest, Schedule, State as TaskState, Status, TaskSpec, limits};
 use baton_store::{Accepted, Create, ItemRefusal};
 use http::HeaderValue;
@@ -42,13 +42,14 @@ pub fn router() -> OpenApiRouter<App> {
 )]
 async fn create_task(
     State(app): State<App>,
+    caller: Caller,
     key: IdempotencyKey,
     JsonBody(request): JsonBody<CreateTask>,
 ) -> ApiResult {
-    let idempotency = key.scoped("POST /v1/tasks", || Digest::of(&request));
-    let spec = spec(&app, request);
+    let idempotency = key.scoped("POST /v1/tasks", &caller, || Digest::of(&request));
+    let spec = spec(&app, &caller, "", request).map_err(|errors| caller.beyond(errors))?;
     let told = Told::of(&spec);
-    let create = Create { now: app.now(), tasks: vec![spec], atomic: false, idempotency, by: None };
+    let create = Create { now: app.now(), tasks: vec![spec], atomic: false, idempotency, by: caller.name() };
     let answer = app.store.create(create).await?;
     match answer.items.into_iter().next() {
         Some(Ok(accepted)) => {
@@ -81,18 +82,22 @@ fn id_conflict(field: String, refusal: &ItemRefusal) -> ApiError {
         .with_errors(vec![baton_http::error::taken(field, refusal)])
 }
 
-/// The store's form of a request; the id is made here unless the producer chose it.
-fn spec(app: &App, request: CreateTask) -> TaskSpec {
+/// The store's form of a request; the id is made here unless the producer chose it. `path` leads to the task's fields.
+///
+/// # Errors
+/// The fields that reach beyond the caller's bounds.
+fn spec(app: &App, caller: &Caller, path: &str, request: CreateTask) -> Result<TaskSpec, Vec<FieldError>> {
+    let (project, queue) = caller.place(path, request.project, request.queue)?;
     let schedule = match (request.run_after, request.delay) {
         (Some(at), _) => Schedule::At(at),
         (None, Some(delay)) if !delay.is_zero() => Schedule::In(delay),
         (None, _) => Schedule::Now,
     };
-    TaskSpec {
+    Ok(TaskSpec {
         id: request.id.unwrap_or_else(|| app.ids.task()),
         id_chosen: request.id.is_some(),
-        project: request.project.unwrap_or_default(),
-        queue: request.queue.unwrap_or_default(),
+        project,
+        queue,
         task_type: request.task_type,
         priority: request.priority.unwrap_or_default(),
         params: request.params.unwrap_or_default(),
@@ -104,7 +109,7 @@ fn spec(app: &App, request: CreateTask) -> TaskSpec {
         max_attempts: request.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS),
         timeout: request.timeout,
         backoff: request.backoff,
-    }
+    })
 }
 
 fn view(accepted: &Accepted) -> CreatedTask {

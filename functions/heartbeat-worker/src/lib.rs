@@ -2,11 +2,12 @@
 //! them.
 
 use axum::extract::State;
+use baton_api::ProblemCode;
 use baton_api::answer::{HeartbeatView, LostView};
 use baton_api::request::{HeartbeatRequest, LogFields};
-use baton_http::{ApiResult, App, JsonBody, PathId, ok};
-use baton_model::{Level, LogLine, Running, Timestamp, WorkerId};
-use baton_store::{Beat, LeaseProblem};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok};
+use baton_model::{Level, LogLine, Running, TaskId, Timestamp, WorkerId};
+use baton_store::{Beat, LeaseProblem, LostLease, Store};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -33,6 +34,7 @@ pub fn router() -> OpenApiRouter<App> {
 )]
 async fn heartbeat(
     State(app): State<App>,
+    caller: Caller,
     PathId(worker): PathId<WorkerId>,
     JsonBody(request): JsonBody<HeartbeatRequest>,
 ) -> ApiResult {
@@ -49,7 +51,7 @@ async fn heartbeat(
     let beat = Beat {
         now,
         session: request.session_id,
-        project: None,
+        project: caller.project().cloned(),
         running,
         capacity: request.capacity,
         readings: request.readings,
@@ -58,16 +60,33 @@ async fn heartbeat(
         worker,
     };
     let answer = app.store.heartbeat(beat).await?;
-    let lost = answer.lost.into_iter().map(|lost| LostView {
-        task_id: lost.task,
-        attempt: lost.attempt,
-        reason: reason(lost.problem).to_owned(),
-    });
+    let mut lost = Vec::with_capacity(answer.lost.len());
+    for LostLease { task, attempt, problem } in answer.lost {
+        let problem = as_seen_by(&caller, &*app.store, task, problem).await?;
+        lost.push(LostView { task_id: task, attempt, reason: reason(problem).to_owned() });
+    }
     ok(&HeartbeatView {
-        lost: lost.collect(),
+        lost,
         directive: answer.directive,
         beat_every_seconds: app.leases.heartbeat_interval.as_secs_f64(),
     })
+}
+
+/// What a caller is told of a listed attempt: a task beyond its bounds is unknown to it.
+async fn as_seen_by(
+    caller: &Caller,
+    store: &dyn Store,
+    task: TaskId,
+    problem: LeaseProblem,
+) -> Result<LeaseProblem, ApiError> {
+    if problem == LeaseProblem::Unknown {
+        return Ok(problem);
+    }
+    match caller.reach(store, task).await {
+        Ok(()) => Ok(problem),
+        Err(error) if error.code() == ProblemCode::TaskNotFound => Ok(LeaseProblem::Unknown),
+        Err(error) => Err(error),
+    }
 }
 
 fn log_line(line: LogFields, worker: &WorkerId, now: Timestamp) -> LogLine {

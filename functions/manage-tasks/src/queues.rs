@@ -3,7 +3,7 @@
 use axum::extract::State;
 use baton_api::answer::QueueView;
 use baton_api::request::ActionRequest;
-use baton_http::{ApiResult, App, OptionalBody, PathId, ok, wire};
+use baton_http::{ApiResult, App, Caller, OptionalBody, PathId, ok, wire};
 use baton_model::QueueName;
 use baton_store::PauseQueue;
 
@@ -13,6 +13,7 @@ use baton_store::PauseQueue;
 #[utoipa::path(
     post,
     path = "/v1/queues/{queue}/pause",
+    operation_id = "pause_queue",
     tag = "queues",
     params(("queue" = String, Path, description = "The queue")),
     request_body = Option<ActionRequest>,
@@ -24,10 +25,11 @@ use baton_store::PauseQueue;
 )]
 pub(crate) async fn pause(
     State(app): State<App>,
+    caller: Caller,
     PathId(queue): PathId<QueueName>,
     OptionalBody(request): OptionalBody<ActionRequest>,
 ) -> ApiResult {
-    set(app, queue, true, request).await
+    set(app, caller, queue, true, request).await
 }
 
 /// Resume a queue
@@ -36,6 +38,7 @@ pub(crate) async fn pause(
 #[utoipa::path(
     post,
     path = "/v1/queues/{queue}/resume",
+    operation_id = "resume_queue",
     tag = "queues",
     params(("queue" = String, Path, description = "The queue")),
     request_body = Option<ActionRequest>,
@@ -47,15 +50,17 @@ pub(crate) async fn pause(
 )]
 pub(crate) async fn resume(
     State(app): State<App>,
+    caller: Caller,
     PathId(queue): PathId<QueueName>,
     OptionalBody(request): OptionalBody<ActionRequest>,
 ) -> ApiResult {
-    set(app, queue, false, request).await
+    set(app, caller, queue, false, request).await
 }
 
-async fn set(app: App, queue: QueueName, paused: bool, request: ActionRequest) -> ApiResult {
-    let by = request.by.clone();
-    let stats = app.store.pause_queue(PauseQueue { now: app.now(), queue, paused, by: request.by }).await?;
+async fn set(app: App, caller: Caller, queue: QueueName, paused: bool, request: ActionRequest) -> ApiResult {
+    caller.reach_queue(&queue)?;
+    let by = request.by.or_else(|| caller.name());
+    let stats = app.store.pause_queue(PauseQueue { now: app.now(), queue, paused, by: by.clone() }).await?;
     let by = by.as_ref().map(tracing::field::display);
     let reason = request.reason;
     tracing::info!(queue = %stats.queue, by, reason, "{}", if paused { "queue paused" } else { "queue resumed" });

@@ -3,7 +3,7 @@
 use axum::extract::State;
 use baton_api::answer::TaskView;
 use baton_api::request::{ActionRequest, RetryRequest};
-use baton_http::{ApiResult, App, OptionalBody, PathId, ok};
+use baton_http::{ApiResult, App, Caller, OptionalBody, PathId, ok};
 use baton_model::{Label, Task, TaskId};
 use baton_store::{Cancel, Retry};
 
@@ -13,6 +13,7 @@ use baton_store::{Cancel, Retry};
 #[utoipa::path(
     post,
     path = "/v1/tasks/{id}/cancel",
+    operation_id = "cancel_task",
     tag = "tasks",
     params(("id" = String, Path, description = "The task")),
     request_body = Option<ActionRequest>,
@@ -24,12 +25,14 @@ use baton_store::{Cancel, Retry};
 )]
 pub(crate) async fn cancel(
     State(app): State<App>,
+    caller: Caller,
     PathId(task): PathId<TaskId>,
     OptionalBody(request): OptionalBody<ActionRequest>,
 ) -> ApiResult {
+    caller.reach(&*app.store, task).await?;
     let now = app.now();
-    let by = request.by.clone();
-    let task = app.store.cancel(Cancel { now, task, by: request.by, reason: request.reason }).await?;
+    let by = request.by.or_else(|| caller.name());
+    let task = app.store.cancel(Cancel { now, task, by: by.clone(), reason: request.reason }).await?;
     log("task cancelled", &task, by.as_ref());
     if let Some(end) = &task.head.ended {
         app.doorbell.ring_worker(&end.worker);
@@ -43,6 +46,7 @@ pub(crate) async fn cancel(
 #[utoipa::path(
     post,
     path = "/v1/tasks/{id}/retry",
+    operation_id = "retry_task",
     tag = "tasks",
     params(("id" = String, Path, description = "The task")),
     request_body = Option<RetryRequest>,
@@ -54,13 +58,15 @@ pub(crate) async fn cancel(
 )]
 pub(crate) async fn retry(
     State(app): State<App>,
+    caller: Caller,
     PathId(task): PathId<TaskId>,
     OptionalBody(request): OptionalBody<RetryRequest>,
 ) -> ApiResult {
+    caller.reach(&*app.store, task).await?;
     let now = app.now();
-    let by = request.by.clone();
+    let by = request.by.or_else(|| caller.name());
     let delay = request.delay_seconds.unwrap_or_default();
-    let task = app.store.retry(Retry { now, task, by: request.by, reason: request.reason, delay }).await?;
+    let task = app.store.retry(Retry { now, task, by: by.clone(), reason: request.reason, delay }).await?;
     log("task retried", &task, by.as_ref());
     ok(&TaskView::new(task, now))
 }

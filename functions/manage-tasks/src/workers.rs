@@ -3,7 +3,7 @@
 use axum::extract::State;
 use baton_api::answer::WorkerView;
 use baton_api::request::ActionRequest;
-use baton_http::{ApiResult, App, OptionalBody, PathId, ok, wire};
+use baton_http::{ApiResult, App, Caller, OptionalBody, PathId, ok, wire};
 use baton_model::{Directive, WorkerId};
 use baton_store::Direct;
 
@@ -13,6 +13,7 @@ use baton_store::Direct;
 #[utoipa::path(
     post,
     path = "/v1/workers/{worker}/drain",
+    operation_id = "drain_worker",
     tag = "workers",
     params(("worker" = String, Path, description = "The worker")),
     request_body = Option<ActionRequest>,
@@ -24,10 +25,11 @@ use baton_store::Direct;
 )]
 pub(crate) async fn drain(
     State(app): State<App>,
+    caller: Caller,
     PathId(worker): PathId<WorkerId>,
     OptionalBody(request): OptionalBody<ActionRequest>,
 ) -> ApiResult {
-    direct(app, worker, Directive::Drain, request).await
+    direct(app, caller, worker, Directive::Drain, request).await
 }
 
 /// Stop a worker
@@ -36,6 +38,7 @@ pub(crate) async fn drain(
 #[utoipa::path(
     post,
     path = "/v1/workers/{worker}/stop",
+    operation_id = "stop_worker",
     tag = "workers",
     params(("worker" = String, Path, description = "The worker")),
     request_body = Option<ActionRequest>,
@@ -47,10 +50,11 @@ pub(crate) async fn drain(
 )]
 pub(crate) async fn stop(
     State(app): State<App>,
+    caller: Caller,
     PathId(worker): PathId<WorkerId>,
     OptionalBody(request): OptionalBody<ActionRequest>,
 ) -> ApiResult {
-    direct(app, worker, Directive::Stop, request).await
+    direct(app, caller, worker, Directive::Stop, request).await
 }
 
 /// Let a worker run on
@@ -59,6 +63,7 @@ pub(crate) async fn stop(
 #[utoipa::path(
     post,
     path = "/v1/workers/{worker}/run",
+    operation_id = "run_worker",
     tag = "workers",
     params(("worker" = String, Path, description = "The worker")),
     request_body = Option<ActionRequest>,
@@ -70,16 +75,25 @@ pub(crate) async fn stop(
 )]
 pub(crate) async fn run(
     State(app): State<App>,
+    caller: Caller,
     PathId(worker): PathId<WorkerId>,
     OptionalBody(request): OptionalBody<ActionRequest>,
 ) -> ApiResult {
-    direct(app, worker, Directive::Run, request).await
+    direct(app, caller, worker, Directive::Run, request).await
 }
 
-async fn direct(app: App, worker: WorkerId, directive: Directive, request: ActionRequest) -> ApiResult {
+async fn direct(
+    app: App,
+    caller: Caller,
+    worker: WorkerId,
+    directive: Directive,
+    request: ActionRequest,
+) -> ApiResult {
+    caller.reach_everything()?;
     let now = app.now();
+    let by = request.by.or_else(|| caller.name());
     let detail = app.store.direct_worker(Direct { now, worker, directive }).await?;
-    let by = request.by.as_ref().map(tracing::field::display);
+    let by = by.as_ref().map(tracing::field::display);
     tracing::info!(
         worker_id = %detail.worker.id,
         directive = directive.as_str(),

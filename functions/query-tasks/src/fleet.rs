@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
+use baton_api::ProblemCode;
 use baton_api::answer::{CountView, LogView, Page, QueueView, StatsView, WorkerCountsView, WorkerView};
-use baton_http::{ApiResult, App, PathId, QueryFields, ok, wire};
-use baton_model::{QueueName, State as TaskState, WorkerId};
-use baton_store::{LogFilter, Stats};
+use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, ok, wire};
+use baton_model::{QueueName, State as TaskState, TaskId, WorkerId};
+use baton_store::{LogFilter, Stats, StoreError};
 
 /// List workers
 ///
@@ -25,7 +26,12 @@ use baton_store::{LogFilter, Stats};
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list_workers(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+pub(crate) async fn list_workers(
+    State(app): State<App>,
+    caller: Caller,
+    mut query: QueryFields,
+) -> ApiResult {
+    caller.reach_everything()?;
     let page = query.page();
     query.finish()?;
     let now = app.now();
@@ -34,6 +40,8 @@ pub(crate) async fn list_workers(State(app): State<App>, mut query: QueryFields)
 }
 
 /// Show a worker
+///
+/// A token that is bound to a project is shown the workers of that project.
 #[utoipa::path(
     get,
     path = "/v1/workers/{worker}",
@@ -47,12 +55,36 @@ pub(crate) async fn list_workers(State(app): State<App>, mut query: QueryFields)
 )]
 pub(crate) async fn get_worker(
     State(app): State<App>,
+    caller: Caller,
     PathId(worker): PathId<WorkerId>,
     query: QueryFields,
 ) -> ApiResult {
     query.finish()?;
-    let detail = app.store.worker(&worker).await?;
+    let mut detail = app.store.worker(&worker).await?;
+    if caller.is_bound() {
+        if detail.worker.project.as_ref() != caller.project() {
+            return Err(StoreError::WorkerNotFound(worker).into());
+        }
+        detail.leases = leases_seen(&app, &caller, detail.leases).await?;
+    }
     ok(&wire::worker_view(detail, &app.leases, app.now()))
+}
+
+/// The leases on tasks that the caller sees.
+async fn leases_seen(
+    app: &App,
+    caller: &Caller,
+    leases: Vec<(TaskId, u32)>,
+) -> Result<Vec<(TaskId, u32)>, ApiError> {
+    let mut seen = Vec::with_capacity(leases.len());
+    for (task, attempt) in leases {
+        match caller.reach(&*app.store, task).await {
+            Ok(()) => seen.push((task, attempt)),
+            Err(error) if error.code() == ProblemCode::TaskNotFound => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(seen)
 }
 
 /// List queues
@@ -72,10 +104,12 @@ pub(crate) async fn get_worker(
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list_queues(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+pub(crate) async fn list_queues(State(app): State<App>, caller: Caller, mut query: QueryFields) -> ApiResult {
+    caller.reach_whole_queues()?;
     let page = query.page();
     query.finish()?;
-    let page = app.store.queues(app.now(), page).await?;
+    let mut page = app.store.queues(app.now(), page).await?;
+    page.items.retain(|stats| caller.covers_queue(&stats.queue));
     ok(&wire::page(page, wire::queue_view))
 }
 
@@ -93,9 +127,11 @@ pub(crate) async fn list_queues(State(app): State<App>, mut query: QueryFields) 
 )]
 pub(crate) async fn get_queue(
     State(app): State<App>,
+    caller: Caller,
     PathId(queue): PathId<QueueName>,
     query: QueryFields,
 ) -> ApiResult {
+    caller.reach_queue(&queue)?;
     query.finish()?;
     ok(&wire::queue_view(app.store.queue(&queue, app.now()).await?))
 }
@@ -113,7 +149,8 @@ pub(crate) async fn get_queue(
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn get_stats(State(app): State<App>, query: QueryFields) -> ApiResult {
+pub(crate) async fn get_stats(State(app): State<App>, caller: Caller, query: QueryFields) -> ApiResult {
+    caller.reach_everything()?;
     query.finish()?;
     ok(&stats_view(app.store.stats(app.now()).await?))
 }
@@ -166,7 +203,8 @@ fn stats_view(stats: Stats) -> StatsView {
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list_logs(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+pub(crate) async fn list_logs(State(app): State<App>, caller: Caller, mut query: QueryFields) -> ApiResult {
+    caller.reach_everything()?;
     let filter = LogFilter {
         task: query.one("task_id"),
         worker: query.one("worker"),

@@ -2,9 +2,9 @@
 
 use axum::extract::State;
 use baton_api::answer::{GenerationView, Page};
-use baton_http::{ApiResult, App, PathId, QueryFields, ok, wire};
+use baton_http::{ApiResult, App, Caller, PathId, QueryFields, ok, wire};
 use baton_model::GenerationId;
-use baton_store::GenerationFilter;
+use baton_store::{GenerationFilter, StoreError};
 
 /// List generations
 ///
@@ -30,8 +30,12 @@ use baton_store::GenerationFilter;
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list_generations(State(app): State<App>, mut query: QueryFields) -> ApiResult {
-    let filter = GenerationFilter {
+pub(crate) async fn list_generations(
+    State(app): State<App>,
+    caller: Caller,
+    mut query: QueryFields,
+) -> ApiResult {
+    let mut filter = GenerationFilter {
         task: query.one("task_id"),
         task_type: query.one("type"),
         queue: query.one("queue"),
@@ -42,7 +46,9 @@ pub(crate) async fn list_generations(State(app): State<App>, mut query: QueryFie
     };
     let page = query.page();
     query.finish()?;
-    let page = app.store.generations(filter, page).await?;
+    caller.narrow(&mut filter.project, &mut filter.queue)?;
+    let mut page = app.store.generations(filter, page).await?;
+    page.items.retain(|generation| caller.sees_generation(generation));
     ok(&wire::page(page, GenerationView::from))
 }
 
@@ -60,9 +66,14 @@ pub(crate) async fn list_generations(State(app): State<App>, mut query: QueryFie
 )]
 pub(crate) async fn get_generation(
     State(app): State<App>,
+    caller: Caller,
     PathId(id): PathId<GenerationId>,
     query: QueryFields,
 ) -> ApiResult {
     query.finish()?;
-    ok(&GenerationView::from(app.store.generation(id).await?))
+    let generation = app.store.generation(id).await?;
+    if !caller.sees_generation(&generation) {
+        return Err(StoreError::GenerationNotFound(id).into());
+    }
+    ok(&GenerationView::from(generation))
 }

@@ -2,12 +2,15 @@
 
 use axum::extract::State;
 use baton_api::answer::{EventView, IdsView, Page, ProgressView, TaskDetailView, TaskView};
-use baton_http::{ApiResult, App, PathId, QueryFields, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, ok, wire};
 use baton_model::{Expected, TaskId};
-use baton_store::TaskFilter;
+use baton_store::{StoreError, TaskDetail, TaskFilter};
 
 /// How many ids a prefix is answered with at most: enough to say that it is ambiguous, and by what.
 const IDS: u32 = 20;
+
+/// How many ids are looked through for a caller that sees only some tasks: each costs a read.
+const IDS_SIFTED: u32 = 200;
 
 /// List tasks
 ///
@@ -36,9 +39,9 @@ const IDS: u32 = 20;
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list_tasks(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+pub(crate) async fn list_tasks(State(app): State<App>, caller: Caller, mut query: QueryFields) -> ApiResult {
     let now = app.now();
-    let filter = TaskFilter {
+    let mut filter = TaskFilter {
         statuses: query.many("status"),
         task_type: query.one("type"),
         queue: query.one("queue"),
@@ -52,7 +55,9 @@ pub(crate) async fn list_tasks(State(app): State<App>, mut query: QueryFields) -
     };
     let page = query.page();
     query.finish()?;
-    let page = app.store.tasks(filter, page).await?;
+    caller.narrow(&mut filter.project, &mut filter.queue)?;
+    let mut page = app.store.tasks(filter, page).await?;
+    page.items.retain(|task| caller.sees(task));
     ok(&wire::page(page, |task| TaskView::new(task, now)))
 }
 
@@ -72,11 +77,12 @@ pub(crate) async fn list_tasks(State(app): State<App>, mut query: QueryFields) -
 )]
 pub(crate) async fn get_task(
     State(app): State<App>,
+    caller: Caller,
     PathId(id): PathId<TaskId>,
     query: QueryFields,
 ) -> ApiResult {
     query.finish()?;
-    let detail = app.store.task(id).await?;
+    let detail = detail(&app, &caller, id).await?;
     ok(&TaskDetailView {
         task: TaskView::new(detail.task, app.now()),
         history: detail.history.into_iter().map(EventView::from).collect(),
@@ -101,12 +107,19 @@ pub(crate) async fn get_task(
 )]
 pub(crate) async fn get_history(
     State(app): State<App>,
+    caller: Caller,
     PathId(id): PathId<TaskId>,
     query: QueryFields,
 ) -> ApiResult {
     query.finish()?;
-    let detail = app.store.task(id).await?;
+    let detail = detail(&app, &caller, id).await?;
     ok(&Page { items: detail.history.into_iter().map(EventView::from).collect(), next_cursor: None })
+}
+
+/// A task that the caller sees.
+async fn detail(app: &App, caller: &Caller, id: TaskId) -> Result<TaskDetail, ApiError> {
+    let detail = app.store.task(id).await?;
+    if caller.sees(&detail.task) { Ok(detail) } else { Err(StoreError::TaskNotFound(id).into()) }
 }
 
 /// Find task ids by their beginning
@@ -123,7 +136,11 @@ pub(crate) async fn get_history(
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn find_task_ids(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+pub(crate) async fn find_task_ids(
+    State(app): State<App>,
+    caller: Caller,
+    mut query: QueryFields,
+) -> ApiResult {
     let prefix = query.text("prefix");
     let fits = prefix.as_deref().is_some_and(is_id_prefix);
     if !fits {
@@ -137,7 +154,29 @@ pub(crate) async fn find_task_ids(State(app): State<App>, mut query: QueryFields
     }
     query.finish()?;
     let prefix = prefix.unwrap_or_default().to_ascii_lowercase();
-    ok(&IdsView { ids: app.store.task_ids_by_prefix(&prefix, IDS).await? })
+    let ids = if caller.is_bound() {
+        ids_seen(&app, &caller, &prefix).await?
+    } else {
+        app.store.task_ids_by_prefix(&prefix, IDS).await?
+    };
+    ok(&IdsView { ids })
+}
+
+/// The ids that begin with `prefix`, of tasks that the caller sees.
+async fn ids_seen(app: &App, caller: &Caller, prefix: &str) -> Result<Vec<TaskId>, ApiError> {
+    let mut seen = Vec::new();
+    for id in app.store.task_ids_by_prefix(prefix, IDS_SIFTED).await? {
+        match app.store.task(id).await {
+            Ok(detail) if caller.sees(&detail.task) => seen.push(id),
+            // Beyond its bounds, or removed meanwhile.
+            Ok(_) | Err(StoreError::TaskNotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+        if seen.len() == IDS as usize {
+            break;
+        }
+    }
+    Ok(seen)
 }
 
 fn is_id_prefix(text: &str) -> bool {

@@ -8,7 +8,7 @@ mod rounds;
 use axum::extract::State;
 use baton_api::answer::{ReapView, TakenView};
 use baton_api::request::ReapRequest;
-use baton_http::{ApiResult, App, OptionalBody, ok};
+use baton_http::{ApiResult, App, Caller, OptionalBody, ok};
 use baton_model::limits;
 use baton_store::{Reap, Taken};
 use utoipa_axum::router::OpenApiRouter;
@@ -36,7 +36,12 @@ pub fn router() -> OpenApiRouter<App> {
             content_type = "application/problem+json"),
     ),
 )]
-async fn reap(State(app): State<App>, OptionalBody(request): OptionalBody<ReapRequest>) -> ApiResult {
+async fn reap(
+    State(app): State<App>,
+    caller: Caller,
+    OptionalBody(request): OptionalBody<ReapRequest>,
+) -> ApiResult {
+    caller.reach_everything()?;
     let reap = Reap {
         now: app.now(),
         limit: request.limit.unwrap_or(limits::PAGE),

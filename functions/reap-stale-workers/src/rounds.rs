@@ -85,8 +85,13 @@ pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreErro
             return Ok(Round { more: true, ..round });
         }
         let report = app.store.purge(purge(app)).await?;
-        round.removed +=
-            report.tasks + report.logs + report.workers + report.idempotency_keys + report.claim_requests;
+        round.removed += report.tasks
+            + report.logs
+            + report.workers
+            + report.idempotency_keys
+            + report.claim_requests
+            + report.tokens
+            + report.audit_entries;
         round.more = report.more;
         if !report.more {
             break;

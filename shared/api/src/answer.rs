@@ -1,11 +1,12 @@
 //! What callers are answered. Every duration is in seconds, every time is RFC 3339 in UTC.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use baton_model::{
-    Directive, Event, EventKind, Failure, Generation, GenerationId, Label, Level, LogLine, LossReason,
-    Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId, TaskState,
-    TaskType, Timestamp, WorkerId, WorkerStatus,
+    AuditId, Directive, Event, EventKind, Failure, Generation, GenerationId, Label, Level, LogLine,
+    LossReason, Payload, Priority, ProjectId, QueueName, Running, Scope, SessionId, State, Status, Task,
+    TaskId, TaskState, TaskType, Timestamp, Token, TokenId, TokenStatus, WorkerId, WorkerStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -742,4 +743,119 @@ impl From<Running> for ProgressView {
     fn from(running: Running) -> Self {
         Self { progress: running.progress, message: running.message }
     }
+}
+
+/// A token, without its secret.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Token)]
+pub struct TokenView {
+    /// The public part of it.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: TokenId,
+    /// What it is for.
+    #[schema(value_type = String)]
+    pub name: Label,
+    /// `active`, `expired` or `revoked`.
+    #[schema(value_type = String)]
+    pub status: TokenStatus,
+    /// What its callers may do: any of `producer`, `worker`, `operator`.
+    #[schema(value_type = Vec<String>)]
+    pub scopes: Vec<Scope>,
+    /// Only tasks of these queues; of all if left out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub queues: Vec<QueueName>,
+    /// Only tasks of this project; of all if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub project: Option<ProjectId>,
+    /// The most requests a second; the server's own limit if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+    /// When it was made.
+    #[schema(value_type = String, format = "date-time")]
+    pub created_at: Timestamp,
+    /// The name of the token that it was made with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub created_by: Option<Label>,
+    /// When it ends by itself; never if left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub expires_at: Option<Timestamp>,
+    /// When it was revoked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub revoked_at: Option<Timestamp>,
+    /// When it was last used, to the minute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub last_used_at: Option<Timestamp>,
+}
+
+impl TokenView {
+    /// The token as of `now`.
+    pub fn new(token: Token, now: Timestamp) -> Self {
+        Self {
+            id: token.id,
+            status: token.status(now),
+            name: token.name,
+            scopes: token.grant.scopes.into_iter().collect(),
+            queues: token.grant.queues.into_iter().collect(),
+            project: token.grant.project,
+            requests_per_second: token.requests_per_second,
+            created_at: token.created_at,
+            created_by: token.created_by,
+            expires_at: token.expires_at,
+            revoked_at: token.revoked_at,
+            last_used_at: token.last_used_at,
+        }
+    }
+}
+
+/// A token that was made now, with its secret, which nobody is shown again.
+#[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = CreatedToken)]
+pub struct CreatedTokenView {
+    /// What callers present: `Authorization: Bearer` and this text.
+    pub secret: String,
+    /// The token.
+    pub token: TokenView,
+}
+
+impl fmt::Debug for CreatedTokenView {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CreatedTokenView").field("token", &self.token).finish_non_exhaustive()
+    }
+}
+
+/// One thing that was done, or tried, to tasks, queues, workers or tokens.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = AuditEntry)]
+pub struct AuditView {
+    /// The entry.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: AuditId,
+    /// When it was asked for.
+    #[schema(value_type = String, format = "date-time")]
+    pub at: Timestamp,
+    /// What was asked for: the operation's name in this document, such as `cancel_task`.
+    pub action: String,
+    /// The path that it was asked with.
+    pub target: String,
+    /// The token that was presented; left out where none was needed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub token_id: Option<TokenId>,
+    /// The token's name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub token_name: Option<Label>,
+    /// The request's id, to be found in the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The HTTP status of its answer; left out if the request was broken off: then the thing itself tells whether it was
+    /// done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<u16>,
 }

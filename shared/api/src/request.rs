@@ -1,12 +1,14 @@
 //! What callers ask. Each request serialises as it is sent, and is read on arrival by [`ReadFields`].
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use baton_model::limits::{self, Limits};
 use baton_model::{
-    Backoff, Expected, Label, Level, Payload, Priority, ProjectId, QueueName, RequestKey, SessionId, TaskId,
-    TaskType, Timestamp, WorkerId,
+    Backoff, Expected, Grant, Label, Level, Payload, Priority, ProjectId, QueueName, RequestKey, Scope,
+    SessionId, TaskId, TaskType, Timestamp, WorkerId,
 };
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
@@ -653,5 +655,120 @@ impl ReadFields for ReapRequest {
         let queue = f.optional("queue", parsed);
         let limit = f.optional("limit", integer(1..=limits::PAGE));
         Some(Self { worker_id: worker_id?, queue: queue?, limit: limit? })
+    }
+}
+
+/// A token to make.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct CreateToken {
+    /// What it is for.
+    #[schema(value_type = String)]
+    pub name: Label,
+    /// What its callers may do: any of `producer`, `worker`, `operator`.
+    #[schema(value_type = Vec<String>)]
+    pub scopes: Vec<Scope>,
+    /// Only tasks of these queues, up to 32; of all if left out.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub queues: Vec<QueueName>,
+    /// Only tasks of this project, which may not be `default`; of all if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub project: Option<ProjectId>,
+    /// How long it is good for, up to ten years; 90 days if neither this nor `expires_at` is given.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "seconds")]
+    #[schema(value_type = Option<f64>)]
+    pub expires_in_seconds: Option<Duration>,
+    /// When it ends (RFC 3339), or `never`. Not with `expires_in_seconds`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub expires_at: Option<Expiry>,
+    /// The most requests a second, 1 to 1,000,000; the server's own limit if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub requests_per_second: Option<u32>,
+}
+
+/// When a token ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expiry {
+    /// Not by itself.
+    Never,
+    /// Then.
+    At(Timestamp),
+}
+
+impl fmt::Display for Expiry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Never => f.write_str("never"),
+            Self::At(at) => at.fmt(f),
+        }
+    }
+}
+
+impl FromStr for Expiry {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text {
+            "never" => Ok(Self::Never),
+            time => time.parse().map(Self::At).map_err(|problem: Expected| {
+                Expected::new(format!("never, or {}", problem.expected), problem.got)
+            }),
+        }
+    }
+}
+
+impl Serialize for Expiry {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
+
+impl CreateToken {
+    /// A token of this name and these scopes with nothing else said.
+    pub fn new(name: Label, scopes: Vec<Scope>) -> Self {
+        Self {
+            name,
+            scopes,
+            queues: Vec::new(),
+            project: None,
+            expires_in_seconds: None,
+            expires_at: None,
+            requests_per_second: None,
+        }
+    }
+}
+
+impl ReadFields for CreateToken {
+    type Limits = ();
+
+    fn read(f: &mut Fields<'_>, (): &()) -> Option<Self> {
+        let name = f.required("name", parsed);
+        let scopes = f.required("scopes", list(1..=Scope::ALL.len(), parsed));
+        let queues = f.optional("queues", list(1..=Grant::QUEUES, parsed));
+        let project = f.optional("project", parsed::<ProjectId>);
+        if let Some(Some(project)) = &project
+            && *project == ProjectId::default()
+        {
+            let expected = "a project of its own: `default` holds the tasks of all who name none";
+            f.refuse("project", Expected::text(expected, project.as_str()));
+        }
+        if f.has("expires_in_seconds") && f.has("expires_at") {
+            f.refuse("expires_at", Expected::new("expires_in_seconds or expires_at, not both", "both"));
+        }
+        let expires_in_seconds =
+            f.optional("expires_in_seconds", span(Duration::from_secs(1), limits::LONGEST_TOKEN));
+        let expires_at = f.optional("expires_at", parsed);
+        let requests_per_second = f.optional("requests_per_second", integer(1..=limits::TOKEN_REQUESTS));
+        Some(Self {
+            name: name?,
+            scopes: scopes?,
+            queues: queues?.unwrap_or_default(),
+            project: project?,
+            expires_in_seconds: expires_in_seconds?,
+            expires_at: expires_at?,
+            requests_per_second: requests_per_second?,
+        })
     }
 }

@@ -80,13 +80,28 @@ impl ClientError {
         }
     }
 
+    /// Whether the token that was presented, or that none was, is in the way: the same request with the same token will not
+    /// succeed later either.
+    pub fn is_denied(&self) -> bool {
+        match self {
+            Self::Problem(problem) => matches!(problem.status, 401 | 403),
+            Self::Unexpected { status, .. } => matches!(status, 401 | 403),
+            _ => false,
+        }
+    }
+
     /// Whether it is certain that the server has changed nothing.
     pub(crate) fn is_untouched(&self) -> bool {
         match self {
             Self::Unreachable { untouched, .. } => *untouched == Untouched::Yes,
             Self::Problem(problem) => matches!(
                 ProblemCode::by_name(&problem.code),
-                Some(ProblemCode::Busy | ProblemCode::StorageFull | ProblemCode::StorageUnavailable)
+                Some(
+                    ProblemCode::Busy
+                        | ProblemCode::StorageFull
+                        | ProblemCode::StorageUnavailable
+                        | ProblemCode::TooManyRequests
+                )
             ),
             Self::Unexpected { .. } | Self::Address { .. } | Self::Request(_) => false,
         }
@@ -109,7 +124,7 @@ impl ClientError {
     }
 }
 
-/// 408 and 503 are Baton's own; 429, 502 and 504 come from gateways before it.
+/// 408, 429 and 503 are Baton's own; 502 and 504 come from gateways before it.
 fn passing_status(status: u16) -> bool {
     matches!(status, 408 | 429 | 502 | 503 | 504)
 }

@@ -52,7 +52,7 @@ use std::time::Duration;
 
 pub use builder::ClientBuilder;
 pub use error::{ClientError, Untouched};
-pub use query::{GenerationQuery, LogQuery, TaskQuery};
+pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
 
 /// A client of one server. Clones share its connections.
 #[derive(Clone, Debug)]

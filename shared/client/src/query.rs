@@ -1,6 +1,8 @@
 //! What lists may be asked for.
 
-use baton_model::{Label, Level, ProjectId, QueueName, Status, TaskId, TaskType, Timestamp, WorkerId};
+use baton_model::{
+    Label, Level, ProjectId, QueueName, Status, TaskId, TaskType, Timestamp, TokenId, WorkerId,
+};
 
 use crate::call::Call;
 
@@ -73,6 +75,23 @@ pub struct LogQuery {
     pub limit: Option<u32>,
 }
 
+/// Which entries of the audit log are asked for: those that fit every field that is set, the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct AuditQuery {
+    /// Made with the token of this id.
+    pub token: Option<TokenId>,
+    /// Of this operation, such as `cancel_task`.
+    pub action: Option<String>,
+    /// Asked for at this time or later.
+    pub from: Option<Timestamp>,
+    /// Asked for before this time.
+    pub before: Option<Timestamp>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+    /// How many entries at most, 1 to 1,000.
+    pub limit: Option<u32>,
+}
+
 impl TaskQuery {
     pub(crate) fn call(&self) -> Call {
         let statuses: Vec<_> = self.statuses.iter().map(|status| status.as_str()).collect();
@@ -112,6 +131,18 @@ impl LogQuery {
             .query("task_id", self.task_id)
             .query("worker", self.worker.as_ref())
             .query("level", self.level.map(Level::as_str))
+            .query("from", self.from)
+            .query("before", self.before)
+            .query("cursor", self.cursor.as_ref())
+            .query("limit", self.limit)
+    }
+}
+
+impl AuditQuery {
+    pub(crate) fn call(&self) -> Call {
+        Call::get("/v1/audit")
+            .query("token", self.token)
+            .query("action", self.action.as_ref())
             .query("from", self.from)
             .query("before", self.before)
             .query("cursor", self.cursor.as_ref())

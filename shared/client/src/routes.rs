@@ -6,18 +6,19 @@
 use std::time::Duration;
 
 use baton_api::answer::{
-    BatchAnswer, ClaimView, CompletedView, CreatedTask, EndedView, EventView, GenerationView, HealthView,
-    HeartbeatView, IdsView, LogView, Page, QueueView, ReapView, StatsView, TaskDetailView, TaskView,
-    WorkerView,
+    AuditView, BatchAnswer, ClaimView, CompletedView, CreatedTask, CreatedTokenView, EndedView, EventView,
+    GenerationView, HealthView, HeartbeatView, IdsView, LogView, Page, QueueView, ReapView, StatsView,
+    TaskDetailView, TaskView, TokenView, WorkerView,
 };
 use baton_api::request::{
-    ActionRequest, ClaimRequest, CompleteRequest, CreateBatch, CreateTask, FailRequest, HeartbeatRequest,
-    ReapRequest, ReleaseRequest, RetryRequest,
+    ActionRequest, ClaimRequest, CompleteRequest, CreateBatch, CreateTask, CreateToken, FailRequest,
+    HeartbeatRequest, ReapRequest, ReleaseRequest, RetryRequest,
 };
-use baton_model::{Directive, GenerationId, QueueName, TaskId, WorkerId};
+use baton_model::{Directive, GenerationId, QueueName, TaskId, TokenId, WorkerId};
+use serde::Serialize;
 
 use crate::call::{Call, new_key};
-use crate::query::{GenerationQuery, LogQuery, TaskQuery};
+use crate::query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
 use crate::{Client, ClientError};
 
 /// Producers: create, cancel, retry.
@@ -179,6 +180,50 @@ impl Client {
         self.call(Call::post("/v1/reap", reap)).await
     }
 }
+
+/// Operators: tokens, and what was done with them.
+impl Client {
+    /// Makes a token. Its secret is in the answer and nowhere else; if the answer is lost, the request is not repeated:
+    /// revoke that token and make another.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn create_token(&self, token: &CreateToken) -> Result<CreatedTokenView, ClientError> {
+        self.call(Call::post("/v1/tokens", token)).await
+    }
+
+    /// A page of tokens, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn tokens(
+        &self,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<TokenView>, ClientError> {
+        self.call(Call::get("/v1/tokens").query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// Revokes a token: it is good for nothing from now on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn revoke_token(&self, id: TokenId) -> Result<TokenView, ClientError> {
+        self.call(Call::post(format!("/v1/tokens/{id}/revoke"), &Empty {}).repeatable(true)).await
+    }
+
+    /// A page of what operators did, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn audit(&self, query: &AuditQuery) -> Result<Page<AuditView>, ClientError> {
+        self.call(query.call()).await
+    }
+}
+
+/// The body of a request that says nothing.
+#[derive(Serialize)]
+struct Empty {}
 
 /// Everyone: look.
 impl Client {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton_api::request::{ActionRequest, ClaimRequest, CreateTask, RetryRequest};
 use baton_api::{Problem, ProblemCode};
 use baton_client::{Client, ClientError};
-use baton_model::{Directive, EventKind, TaskId};
+use baton_model::{Directive, EventKind, TaskId, TokenId, TokenSecret};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -194,4 +194,35 @@ fn an_address_that_is_none_is_refused() {
         assert!(matches!(error, ClientError::Address { .. }), "{wrong}: {error}");
     }
     assert_eq!(Client::new("http://127.0.0.1:7410/").unwrap().base(), "http://127.0.0.1:7410");
+}
+
+#[tokio::test]
+async fn a_request_too_many_is_sent_again_when_the_server_says_and_a_denied_one_never() {
+    let script = Script::start(vec![problem(ProblemCode::TooManyRequests), created()]).await;
+    // Not repeatable by itself: but what was one too many has changed nothing.
+    let retry = RetryRequest::default();
+    let error = script.client().retry(TASK.parse().unwrap(), &retry).await.unwrap_err();
+    assert!(matches!(error, ClientError::Unexpected { status: 201, .. }), "{error}");
+    assert_eq!(script.heard().len(), 2);
+
+    for code in [ProblemCode::Unauthorized, ProblemCode::ScopeMissing, ProblemCode::OutsideGrant] {
+        let script = Script::start(vec![problem(code), created()]).await;
+        let task = CreateTask::new("render".parse().unwrap());
+        let error = script.client().create_task(&task).await.unwrap_err();
+        assert!(error.is_denied() && error.code() == Some(code), "{error}");
+        assert_eq!(script.heard().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_token_is_presented_and_not_shown() {
+    let script = Script::start(vec![created()]).await;
+    let token = TokenSecret::new(TokenId::from_bytes([1; 16]), [0xee; 32]);
+    let builder = Client::builder(&script.base).token(token.clone());
+    assert!(!format!("{builder:?}").contains("eeee"));
+    let client = builder.build().unwrap();
+    assert!(!format!("{client:?}").contains("eeee"), "{client:?}");
+    client.create_task(&CreateTask::new("render".parse().unwrap())).await.unwrap();
+    let heard = script.heard();
+    assert_eq!(header(&heard[0], "authorization").unwrap(), format!("Bearer {}", token.reveal()));
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use baton_model::{LeasePolicy, Limits, Timestamp};
 use baton_runtime::settings::Retention;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
-use baton_store::TaskStore;
+use baton_store::Store;
 
 /// What handlers work with. Copies share the same parts.
 #[derive(Clone)]
@@ -15,7 +15,7 @@ pub struct App(Arc<Parts>);
 /// The parts of an [`App`].
 pub struct Parts {
     /// The one truth.
-    pub store: Arc<dyn TaskStore>,
+    pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.
@@ -43,7 +43,7 @@ impl App {
     /// An app as `settings` say, with what only the program can bring.
     pub fn configured(
         settings: &Settings,
-        store: Arc<dyn TaskStore>,
+        store: Arc<dyn Store>,
         doorbell: Arc<LocalDoorbell>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,

@@ -2,12 +2,12 @@
 
 use axum::extract::{FromRequest, Request};
 use baton_api::request::{
-    ActionRequest, ClaimRequest, CompleteRequest, CreateTask, FailRequest, HeartbeatRequest, ReapRequest,
-    ReleaseRequest, RetryRequest,
+    ActionRequest, ClaimRequest, CompleteRequest, CreateTask, CreateToken, FailRequest, HeartbeatRequest,
+    ReapRequest, ReleaseRequest, RetryRequest,
 };
 use baton_api::{ProblemCode, ReadFields};
 use baton_model::Limits;
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
@@ -81,6 +81,7 @@ bodies! {
     ActionRequest: Plain, |_limits| &();
     RetryRequest: Plain, |_limits| &();
     ReapRequest: Plain, |_limits| &();
+    CreateToken: Plain, |_limits| &();
 }
 
 /// A body that must be there.
@@ -185,9 +186,10 @@ fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn discard(body: &mut axum::body::Body, mut came: usize) -> usize {
+/// Reads a body away, to a bound; says how much came in all.
+pub(crate) async fn discard<B: http_body::Body + Unpin>(body: &mut B, mut came: usize) -> usize {
     while let Some(Ok(frame)) = body.frame().await {
-        came += frame.data_ref().map_or(0, Bytes::len);
+        came += frame.data_ref().map_or(0, Buf::remaining);
         if came > DISCARDED {
             break;
         }

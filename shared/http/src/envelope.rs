@@ -27,16 +27,17 @@ use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
+use crate::auth::{Authenticate, Authenticator};
 use crate::error::ApiError;
 use crate::foreign;
 
 /// The header that carries a request's id, there and back.
 pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// A router with all that surrounds a request.
+/// A router, or what stands before it, with all that surrounds a request.
 #[derive(Clone)]
-pub struct Envelope {
-    router: Router,
+pub struct Envelope<S = Router> {
+    inner: S,
     shared: Arc<Shared>,
     guarded: bool,
 }
@@ -50,7 +51,8 @@ struct Shared {
 
 impl Envelope {
     /// Puts an envelope around a router: unknown routes and methods become problems, and a request that takes longer
-    /// than `timeout` is given up; the paths of `slow` may take as much longer as they say.
+    /// than `timeout` is given up; the paths of `slow` may take as much longer as they say. Handlers that need to know
+    /// their caller work only [`Self::authenticated`].
     pub fn new(
         router: OpenApiRouter<App>,
         app: App,
@@ -62,9 +64,17 @@ impl Envelope {
         let router =
             router.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed).with_state(app);
         let shared = Arc::new(Shared { timeout, slow, seed, count: AtomicU64::new(0) });
-        Self { router, shared, guarded: false }
+        Self { inner: router, shared, guarded: false }
     }
 
+    /// Puts callers' authentication between the envelope and the router.
+    pub fn authenticated(self, by: Arc<Authenticator>) -> Envelope<Authenticate<Router>> {
+        let Self { inner, shared, guarded } = self;
+        Envelope { inner: Authenticate::new(inner, by), shared, guarded }
+    }
+}
+
+impl<S> Envelope<S> {
     /// Refuses what web pages of other sites ask for: for a server that serves whoever reaches it, and that browsers on
     /// its machine do reach.
     #[must_use]
@@ -74,7 +84,7 @@ impl Envelope {
     }
 }
 
-impl fmt::Debug for Envelope {
+impl<S> fmt::Debug for Envelope<S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Envelope").field("timeout", &self.shared.timeout).finish_non_exhaustive()
     }
@@ -111,10 +121,11 @@ impl Shared {
     }
 }
 
-impl<B> Service<Request<B>> for Envelope
+impl<S, B> Service<Request<B>> for Envelope<S>
 where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError>,
+    S: Service<Request<B>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Send + 'static,
 {
     type Response = Response;
     type Error = Infallible;
@@ -132,20 +143,21 @@ where
     }
 }
 
-async fn answer<B>(envelope: Envelope, request: Request<B>, id: HeaderValue) -> Response
+async fn answer<S, B>(envelope: Envelope<S>, mut request: Request<B>, id: HeaderValue) -> Response
 where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<axum::BoxError>,
+    S: Service<Request<B>, Response = Response, Error = Infallible>,
 {
     // Each request is a line at debug, and no work at all above it.
     let logged = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().path().to_owned(), Instant::now()));
-    let Envelope { mut router, shared, guarded } = envelope;
+    // What is recorded of the request names it as the log and its answer do.
+    request.headers_mut().insert(REQUEST_ID, id.clone());
+    let Envelope { mut inner, shared, guarded } = envelope;
     let timeout = shared.timeout(request.uri().path());
     let routed = async {
         match guarded.then(|| foreign::check(request.headers())) {
             Some(Err(foreign)) => foreign.into_response(),
-            _ => router.call(request).await.unwrap_or_else(|never| match never {}),
+            _ => inner.call(request).await.unwrap_or_else(|never| match never {}),
         }
     };
     let mut response = match tokio::time::timeout(timeout, survive(routed)).await {
@@ -162,7 +174,11 @@ where
     };
     if let Some(error) = response.extensions_mut().remove::<ApiError>() {
         error.log();
-        response = error.respond(id.to_str().ok(), response.headers().get(ALLOW));
+        let error = match response.headers().get(ALLOW).and_then(|allow| allow.to_str().ok()) {
+            Some(allow) => error.with_allow(allow),
+            None => error,
+        };
+        response = error.respond(id.to_str().ok());
     }
     if let Some((method, path, began)) = logged {
         let status = response.status().as_u16();
@@ -199,13 +215,9 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
 }
 
 async fn no_such_route(request: axum::extract::Request) -> ApiError {
-    let path = baton_model::Expected::text("", request.uri().path()).got;
-    let detail = format!("no route has the path {path}; /openapi.json lists those that exist");
-    ApiError::new(ProblemCode::RouteNotFound, detail)
+    ApiError::no_such_route(request.uri().path())
 }
 
 async fn method_not_allowed(request: axum::extract::Request) -> ApiError {
-    let method = baton_model::Expected::text("", request.method().as_str()).got;
-    let path = baton_model::Expected::text("", request.uri().path()).got;
-    ApiError::new(ProblemCode::MethodNotAllowed, format!("the route {path} does not take {method}"))
+    ApiError::method_not_allowed(request.method().as_str(), request.uri().path())
 }

@@ -10,7 +10,7 @@ use baton_api::{FieldError, Problem, ProblemCode};
 use baton_model::Expected;
 use baton_model::transition::Refusal;
 use baton_store::{ItemRefusal, StoreError};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER};
+use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 /// What a handler answers, or why not.
@@ -28,12 +28,18 @@ struct Inner {
     code: ProblemCode,
     problem: Problem,
     cause: Option<Arc<dyn Error + Send + Sync>>,
+    /// The seconds after which to try again.
+    retry_after: Option<u64>,
+    /// The methods that the route takes.
+    allow: Option<String>,
 }
 
 impl ApiError {
     /// A problem of this code. The detail says what happened and what to do next.
     pub fn new(code: ProblemCode, detail: impl Into<String>) -> Self {
-        Self(Box::new(Inner { code, problem: Problem::new(code, detail), cause: None }))
+        let retry_after = (code.status() == 503).then_some(1);
+        let problem = Problem::new(code, detail);
+        Self(Box::new(Inner { code, problem, cause: None, retry_after, allow: None }))
     }
 
     /// Some fields do not fit: all of them are listed.
@@ -67,6 +73,36 @@ impl ApiError {
         self
     }
 
+    /// Says after how many seconds to try again; 1 unless said, where that helps at all.
+    #[must_use]
+    pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
+        self.0.retry_after = Some(seconds);
+        self
+    }
+
+    /// No route has this path.
+    pub(crate) fn no_such_route(path: &str) -> Self {
+        let path = Expected::text("", path).got;
+        let detail = format!("no route has the path {path}; /openapi.json lists those that exist");
+        Self::new(ProblemCode::RouteNotFound, detail)
+    }
+
+    /// The route does not take this method; [`Self::with_allow`] says which ones it takes.
+    pub(crate) fn method_not_allowed(method: &str, path: &str) -> Self {
+        let (method, path) = (Expected::text("", method).got, Expected::text("", path).got);
+        Self::new(ProblemCode::MethodNotAllowed, format!("the route {path} does not take {method}"))
+    }
+
+    /// Names the methods that the route takes, unless they are named already.
+    #[must_use]
+    pub(crate) fn with_allow(mut self, allow: &str) -> Self {
+        if self.0.allow.is_none() {
+            self.0.problem.detail = format!("{}; it takes {allow}", self.0.problem.detail);
+            self.0.allow = Some(allow.to_owned());
+        }
+        self
+    }
+
     fn caused_by(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
         self.0.cause = Some(Arc::new(cause));
         self
@@ -94,12 +130,9 @@ impl ApiError {
         self.0.problem
     }
 
-    /// The response, with the request's id, and with the methods that a route takes where that is the problem.
-    pub(crate) fn respond(mut self, request_id: Option<&str>, allow: Option<&HeaderValue>) -> Response {
+    /// The response, with the request's id.
+    pub(crate) fn respond(mut self, request_id: Option<&str>) -> Response {
         self.0.problem.request_id = request_id.map(str::to_owned);
-        if let Some(allow) = allow.and_then(|allow| allow.to_str().ok()) {
-            self.0.problem.detail = format!("{}; it takes {allow}", self.0.problem.detail);
-        }
         let status = StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
         // A problem is made of text and numbers, which always serialise.
         let body = serde_json::to_vec(&self.0.problem).unwrap_or_default();
@@ -107,11 +140,14 @@ impl ApiError {
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
-        if status == StatusCode::SERVICE_UNAVAILABLE {
-            headers.insert(RETRY_AFTER, HeaderValue::from_static("1"));
+        if let Some(seconds) = self.0.retry_after {
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(allow) = allow {
-            headers.insert(ALLOW, allow.clone());
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if let Some(Ok(allow)) = self.0.allow.map(HeaderValue::try_from) {
+            headers.insert(ALLOW, allow);
         }
         response
     }
@@ -119,7 +155,7 @@ impl ApiError {
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        let mut response = self.clone().respond(None, None);
+        let mut response = self.clone().respond(None);
         response.extensions_mut().insert(self);
         response
     }

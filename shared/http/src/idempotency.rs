@@ -5,6 +5,7 @@ use baton_model::{Digest, Expected, RequestKey};
 use baton_store::Idempotency;
 use http::request::Parts;
 
+use crate::auth::Caller;
 use crate::error::ApiError;
 
 /// The header's name.
@@ -18,9 +19,21 @@ pub const REPLAYED: &str = "idempotency-replayed";
 pub struct IdempotencyKey(pub Option<RequestKey>);
 
 impl IdempotencyKey {
-    /// The key as the store knows it: within the route, so that two routes do not share keys.
-    pub fn scoped(self, route: &str, digest: impl FnOnce() -> Digest) -> Option<Idempotency> {
-        self.0.map(|key| Idempotency { key: format!("{route} {key}"), digest: digest() })
+    /// The key as the store knows it: within the route, so that two routes do not share keys, and within the caller's
+    /// bounds, so that nobody is answered what somebody else was.
+    pub fn scoped(
+        self,
+        route: &str,
+        caller: &Caller,
+        digest: impl FnOnce() -> Digest,
+    ) -> Option<Idempotency> {
+        let key = self.0?;
+        // Neither a key nor a realm has a space.
+        let key = match caller.realm() {
+            Some(realm) => format!("{route} {key} {realm}"),
+            None => format!("{route} {key}"),
+        };
+        Some(Idempotency { key, digest: digest() })
     }
 }
 

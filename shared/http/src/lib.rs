@@ -1,8 +1,9 @@
 //! What every function needs to speak HTTP: the state that handlers share, requests read with all that is wrong in
-//! them, problems as RFC 9457 tells them, and the envelope around every request (its id, its span, its time limit, its
-//! panics). [`serve()`] puts a whole router on a socket.
+//! them, problems as RFC 9457 tells them, callers known by their tokens ([`auth`]), and the envelope around every request (its
+//! id, its span, its time limit, its panics). [`serve()`] puts a whole router on a socket.
 
 pub mod app;
+pub mod auth;
 pub mod body;
 pub mod envelope;
 pub mod error;
@@ -15,6 +16,7 @@ pub mod serve;
 pub mod wire;
 
 pub use app::{App, Parts};
+pub use auth::{Authenticate, Authenticator, Caller};
 pub use body::{Body, BodyLimit, JsonBody, OptionalBody};
 pub use envelope::Envelope;
 pub use error::{ApiError, ApiResult};

@@ -1,11 +1,15 @@
 //! A service on a socket: HTTP/1.1 with keep-alive, a bound on open connections, and a stop that answers what was
 //! accepted.
 
+use std::convert::Infallible;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::response::Response;
 use baton_runtime::Shutdown;
+use http::Request;
+use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
@@ -13,6 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tower::Service;
 
 use crate::envelope::Envelope;
 
@@ -34,12 +39,16 @@ pub struct ServeOptions {
 
 /// Serves until `shutdown` begins, then answers what was accepted, and returns. Returns `false` if some request was not
 /// answered within the grace.
-pub async fn serve(
+pub async fn serve<S>(
     listener: TcpListener,
-    service: Envelope,
+    service: Envelope<S>,
     shutdown: Shutdown,
     options: ServeOptions,
-) -> bool {
+) -> bool
+where
+    S: Service<Request<Incoming>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+{
     let room = Arc::new(Semaphore::new(options.max_connections as usize));
     let graceful = GracefulShutdown::new();
     let mut connections = JoinSet::new();

@@ -9,21 +9,23 @@ use baton_model::{LeasePolicy, LeaseTerms, QueueName, TaskType, Timestamp, limit
 use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, WorkerDetail};
 
 use crate::app::App;
+use crate::auth::Caller;
+use crate::error::ApiError;
 
-/// A claim as the store takes it.
-pub fn claim(app: &App, request: ClaimRequest, now: Timestamp) -> Claim {
-    let mut queues = request.queues;
-    if queues.is_empty() {
-        queues.push(QueueName::default());
-    }
+/// A claim as the store takes it, within the caller's bounds.
+///
+/// # Errors
+/// 403 if it names queues beyond them.
+pub fn claim(app: &App, caller: &Caller, request: ClaimRequest, now: Timestamp) -> Result<Claim, ApiError> {
+    let mut queues = caller.claim_queues(request.queues)?;
     let mut types = request.types;
     keep_first_of_each(&mut queues);
     keep_first_of_each(&mut types);
-    Claim {
+    Ok(Claim {
         now,
         worker: request.worker_id,
         session: request.session_id,
-        project: None,
+        project: caller.project().cloned(),
         queues,
         types,
         max_tasks: request.max_tasks.unwrap_or(1),
@@ -31,7 +33,7 @@ pub fn claim(app: &App, request: ClaimRequest, now: Timestamp) -> Claim {
         capacity: request.capacity,
         terms: request.lease_seconds.map_or(LeaseTerms::Heartbeats, LeaseTerms::Fixed),
         request: request.request_id,
-    }
+    })
 }
 
 fn keep_first_of_each<T: PartialEq + Clone>(names: &mut Vec<T>) {

@@ -59,7 +59,7 @@ impl EventKind {
 
 /// One entry of a task's history. Entries are numbered from 1 without gaps, and each begins in the state in which the
 /// one before it ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Event {
     /// The entry's number within the task, from 1.
     pub seq: u32,

@@ -27,7 +27,7 @@ impl Output {
 }
 
 /// The output record of one completed task.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Generation {
     /// The record's own id.
     pub id: GenerationId,

@@ -22,7 +22,7 @@ pub struct Fence {
 }
 
 /// A worker's right to finish one attempt of a task.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The worker that holds the task.
     pub worker: WorkerId,

@@ -52,6 +52,12 @@ pub const LOG_LINES: usize = 500;
 pub const LOG_BYTES: usize = 8 * 1024;
 /// The most readings (such as VRAM) in one heartbeat.
 pub const READINGS: usize = 64;
+/// The most requests a second that a token may be limited to.
+pub const TOKEN_REQUESTS: u32 = 1_000_000;
+/// The longest that a token may be made for, unless it is made for ever: ten years.
+pub const LONGEST_TOKEN: Duration = Duration::from_secs(3_650 * 86_400);
+/// How long a token is good for that was made for no particular time: 90 days.
+pub const DEFAULT_TOKEN: Duration = Duration::from_secs(90 * 86_400);
 /// The most entries of a page.
 pub const PAGE: u32 = 1_000;
 /// The entries of a page when the caller names no number.

@@ -36,7 +36,7 @@ impl Level {
 }
 
 /// One line of the time line.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
     /// When the worker wrote it, by the worker's clock.
     pub at: Timestamp,

@@ -1,10 +1,12 @@
 //! Queues: named lanes that tasks wait in. A queue exists as soon as a task names it.
 
+use serde::{Deserialize, Serialize};
+
 use crate::id::{Label, QueueName};
 use crate::time::Timestamp;
 
 /// What is kept of a queue besides its tasks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Queue {
     /// The queue's name.
     pub name: QueueName,

@@ -267,7 +267,8 @@ pub struct Failure {
 }
 
 /// A task's state with what belongs to it, so that a running task has its lease and a completed one its generation.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TaskState {
     /// It waits to be claimed, from [`Head::run_after`] on.
     Queued,
@@ -300,7 +301,8 @@ impl TaskState {
 }
 
 /// How an attempt ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// Its worker completed it.
     Completed,
@@ -315,7 +317,7 @@ pub enum Ended {
 }
 
 /// The latest attempt that has ended: whose it was, and how it ended. It tells a repeated request from a late one.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptEnd {
     /// The worker that held the attempt.
     pub worker: WorkerId,
@@ -325,7 +327,7 @@ pub struct AttemptEnd {
 
 /// The part of a task that transitions read and change: small, so that a change of status does not pay for the
 /// payload.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     /// The task.
     pub id: TaskId,
@@ -357,7 +359,7 @@ impl Head {
 }
 
 /// A task, whole.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// The part that changes.
     pub head: Head,

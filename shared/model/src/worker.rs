@@ -9,7 +9,7 @@ use crate::lease::LeasePolicy;
 use crate::time::Timestamp;
 
 /// What is known of a worker. What it holds is not stored here: that is what the tasks' leases say.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Worker {
     /// The worker's name.
     pub id: WorkerId,

@@ -5,6 +5,10 @@
 //! it either looks into the store and learns that the task is its own or gone, or, if it goes away before (its client
 //! hung up, its worker is at its cap), the wake goes to the next in the line. A wake too many costs one look; a wake
 //! too few would strand a task until the next look.
+//!
+//! A claim that is bound to a project may look and find nothing although there is a task, one of another project. It
+//! hands its wake to those behind it. Wakes travel towards the end of the line only, so that claims of two projects do
+//! not hand a third one's task to and fro.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -96,6 +100,12 @@ impl Waiting {
         self.doorbell.line().settle(self.id);
     }
 
+    /// The look has found nothing, but others may see more than this claim does: hands the wake that led to it, if any, to
+    /// the next behind it in the line, and goes on listening.
+    pub fn pass_by(&self) {
+        self.doorbell.line().pass_by(self.id);
+    }
+
     /// The worker may not take tasks for now, ready or not: passes the wake on, and hears [`LocalDoorbell::ring_worker`]
     /// alone until it listens again.
     pub fn stand_aside(&self) {
@@ -148,9 +158,11 @@ struct Lane {
 }
 
 impl Lane {
-    fn first(&self, task_type: &TaskType) -> Option<u64> {
-        let typed = self.typed.get(task_type).and_then(BTreeSet::first);
-        self.any.first().into_iter().chain(typed).min().copied()
+    /// The longest waiting that takes this type, not before `from`.
+    fn first(&self, task_type: &TaskType, from: u64) -> Option<u64> {
+        let first = |places: &BTreeSet<u64>| places.range(from..).next().copied();
+        let typed = self.typed.get(task_type).and_then(first);
+        first(&self.any).into_iter().chain(typed).min()
     }
 
     fn is_empty(&self) -> bool {
@@ -202,6 +214,13 @@ impl Line {
     fn settle(&mut self, id: u64) {
         if let Some(waiter) = self.waiters.get_mut(&id) {
             waiter.in_hand = None;
+        }
+    }
+
+    fn pass_by(&mut self, id: u64) {
+        let owed = self.waiters.get_mut(&id).and_then(|waiter| waiter.in_hand.take());
+        if let Some(task) = owed {
+            self.wake_from(&task, id + 1);
         }
     }
 
@@ -263,10 +282,19 @@ impl Line {
 
     fn wake_first(&mut self, task: &Task, count: u32) {
         for _ in 0..count {
-            let first = self.lanes.get(&task.queue).and_then(|lane| lane.first(&task.task_type));
-            let Some(id) = first else { return };
+            if !self.wake_from(task, 0) {
+                return;
+            }
+        }
+    }
+
+    /// Wakes the longest waiting that is not before `from`; says whether there was one.
+    fn wake_from(&mut self, task: &Task, from: u64) -> bool {
+        let first = self.lanes.get(&task.queue).and_then(|lane| lane.first(&task.task_type, from));
+        if let Some(id) = first {
             self.wake(id, Some(task.clone()));
         }
+        first.is_some()
     }
 
     fn wake_all(&mut self, queue: &QueueName, task_type: Option<&TaskType>) {

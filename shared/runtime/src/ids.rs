@@ -1,6 +1,8 @@
 //! Fresh ids, as something that is handed in.
 
-use baton_model::{GenerationId, TaskId};
+use std::io;
+
+use baton_model::{AuditId, GenerationId, TaskId, TokenId, TokenSecret};
 use uuid::Uuid;
 
 /// Makes ids that nobody has used before.
@@ -16,6 +18,21 @@ pub trait Ids: Send + Sync {
     /// The id of a new generation.
     fn generation(&self) -> GenerationId {
         GenerationId::from_uuid(self.uuid())
+    }
+
+    /// The id of a new entry of the audit log.
+    fn audit(&self) -> AuditId {
+        AuditId::from_uuid(self.uuid())
+    }
+
+    /// A new token's id and secret, which nobody can guess.
+    ///
+    /// # Errors
+    /// If the system gives no random bytes.
+    fn token(&self) -> io::Result<TokenSecret> {
+        let mut secret = [0; TokenSecret::BYTES];
+        getrandom::fill(&mut secret)?;
+        Ok(TokenSecret::new(TokenId::from_uuid(self.uuid()), secret))
     }
 }
 
@@ -34,6 +51,12 @@ impl Ids for RandomIds {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_two_tokens_share_their_secret() {
+        let (a, b) = (RandomIds.token().unwrap(), RandomIds.token().unwrap());
+        assert!(a.id() != b.id() && a.reveal()[39..] != b.reveal()[39..]);
+    }
 
     #[test]
     fn ids_sort_in_the_order_of_their_making() {

@@ -5,12 +5,14 @@
 
 mod read;
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
-use baton_model::{Expected, LeasePolicy, Limits, limits};
+use baton_model::{Expected, LeasePolicy, Limits, QueueName, limits};
 use config::{Config, FileFormat, Format, Map, Source, Value};
 use tracing_subscriber::filter::Targets;
 
@@ -24,6 +26,8 @@ pub const DEFAULTS: &str = include_str!("../defaults.toml");
 pub struct Settings {
     /// How requests are taken.
     pub server: ServerSettings,
+    /// When callers need tokens, and how much they may ask.
+    pub tokens: TokenSettings,
     /// What is taken and what refused.
     pub limits: Limits,
     /// Where tasks are kept.
@@ -43,7 +47,7 @@ pub struct Settings {
 /// How requests are taken.
 #[derive(Clone, Debug)]
 pub struct ServerSettings {
-    /// The address, which is a loopback address.
+    /// The address.
     pub listen: SocketAddr,
     /// How long a request may take.
     pub request_timeout: Duration,
@@ -53,15 +57,37 @@ pub struct ServerSettings {
     pub max_connections: u32,
 }
 
+/// When callers need tokens, and how much they may ask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TokenSettings {
+    /// Whether each request needs a token: always, or because others than this machine's programs reach the address.
+    pub required: bool,
+    /// How many requests a second a token may make that has no limit of its own; none for as many as it likes.
+    pub requests_per_second: Option<u32>,
+}
+
 /// Where tasks are kept.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
     /// The store.
     pub location: StoreLocation,
-    /// What an answered change survives.
+    /// What an answered change survives, on SQLite.
     pub durability: Durability,
-    /// The size in bytes that the database file may grow to; none for as far as the disk goes.
+    /// The size in bytes that the SQLite file may grow to; none for as far as the disk goes.
     pub max_bytes: Option<u64>,
+    /// What concerns a store on DynamoDB alone.
+    pub dynamodb: DynamoSettings,
+}
+
+/// How a table on DynamoDB is made and used.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DynamoSettings {
+    /// Over how many partitions of the index the waiting tasks of a queue are spread; one where a queue is not named.
+    pub queue_shards: BTreeMap<QueueName, u16>,
+    /// Over how many partitions each day's tasks are spread in a table that is made now.
+    pub spread: u16,
+    /// Whether a table that is made now keeps continuous backups.
+    pub recovery: bool,
 }
 
 /// A store's address.
@@ -69,6 +95,46 @@ pub struct StoreSettings {
 pub enum StoreLocation {
     /// `sqlite:` and the path of the database file.
     Sqlite(PathBuf),
+    /// `dynamodb:` and the name of the table.
+    Dynamodb(String),
+}
+
+impl fmt::Display for StoreLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Dynamodb(table) => write!(f, "dynamodb:{table}"),
+        }
+    }
+}
+
+impl FromStr for StoreLocation {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        if let Some(table) = text.strip_prefix("dynamodb:") {
+            return parse_table(table).map(Self::Dynamodb);
+        }
+        // What SQLite itself would read as something else than a path: a database in memory, or a URI with options.
+        let special = |path: &str| path.starts_with(':') || path.starts_with("file:") || path.contains('?');
+        match text.strip_prefix("sqlite:") {
+            Some(path) if !path.is_empty() && !special(path) => Ok(Self::Sqlite(PathBuf::from(path))),
+            _ => Err(Expected::text(
+                "sqlite: and the path of the database file, such as sqlite:baton.db, or dynamodb: and the name of a \
+                 table, such as dynamodb:baton",
+                text,
+            )),
+        }
+    }
+}
+
+/// The rule for names of DynamoDB: "Naming rules" in its developer guide.
+fn parse_table(name: &str) -> Result<String, Expected> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if (3..=255).contains(&name.len()) && name.chars().all(fits) {
+        return Ok(name.to_owned());
+    }
+    Err(Expected::text("a table's name of 3 to 255 letters, digits or _ . - behind dynamodb:", name))
 }
 
 /// What an answered change survives.
@@ -182,18 +248,32 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         shutdown_grace: reader.seconds("server.shutdown_grace_seconds", 0.0..=3_600.0),
         max_connections: reader.whole("server.max_connections", "connections", 1..=100_000),
     };
+    let required = reader.text("tokens.required", |text| match text {
+        "auto" => Ok(!server.listen.ip().is_loopback()),
+        "always" => Ok(true),
+        other => Err(Expected::text("auto or always", other)),
+    });
+    let requests_per_second =
+        reader.whole("tokens.requests_per_second", "requests", 0..=limits::TOKEN_REQUESTS);
+    let tokens = TokenSettings {
+        required: required.unwrap_or(true),
+        requests_per_second: (requests_per_second > 0).then_some(requests_per_second),
+    };
     let limits = Limits {
         params_bytes: reader.whole("limits.params_bytes", "bytes", 1_024..=16 << 20) as usize,
         result_bytes: reader.whole("limits.result_bytes", "bytes", 1_024..=64 << 20) as usize,
         batch_bytes: reader.whole("limits.batch_bytes", "bytes", 65_536..=256 << 20) as usize,
     };
-    let location = reader.text("store.url", parse_url);
+    let location = reader.text("store.url", str::parse);
     let durability = reader.text("store.durability", |text| match text {
         "full" => Ok(Durability::Full),
         "normal" => Ok(Durability::Normal),
         other => Err(Expected::text("full or normal", other)),
     });
     let max_mebibytes = reader.whole("store.max_mebibytes", "MiB", 0..=64 << 20);
+    let queue_shards = reader.text("dynamodb.queue_shards", parse_shards);
+    let spread = reader.whole("dynamodb.spread", "partitions", 1..=256) as u16;
+    let recovery = reader.flag("dynamodb.recovery");
     let leases = LeasePolicy {
         heartbeat_timeout: reader.seconds("leases.heartbeat_timeout_seconds", 0.1..=86_400.0),
         heartbeat_interval: reader.seconds("leases.heartbeat_interval_seconds", 0.05..=86_400.0),
@@ -225,48 +305,50 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     });
     let level = reader.text("log.level", parse_level);
     let errors = reader.finish();
-    match (location, durability, format, level) {
-        (Some(location), Some(durability), Some(format), Some(level)) if errors.is_empty() => Ok(Settings {
-            server,
-            limits,
-            store: StoreSettings {
-                location,
-                durability,
-                max_bytes: (max_mebibytes > 0).then(|| u64::from(max_mebibytes) << 20),
-            },
-            leases,
-            worker_cap,
-            reaper_interval,
-            retention,
-            log: LogSettings { format, level },
-        }),
+    match (location, durability, queue_shards, format, level) {
+        (Some(location), Some(durability), Some(queue_shards), Some(format), Some(level))
+            if errors.is_empty() =>
+        {
+            Ok(Settings {
+                server,
+                tokens,
+                limits,
+                store: StoreSettings {
+                    location,
+                    durability,
+                    max_bytes: (max_mebibytes > 0).then(|| u64::from(max_mebibytes) << 20),
+                    dynamodb: DynamoSettings { queue_shards, spread, recovery },
+                },
+                leases,
+                worker_cap,
+                reaper_interval,
+                retention,
+                log: LogSettings { format, level },
+            })
+        }
         _ => Err(SettingsError::Invalid(errors)),
     }
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
     let named = text.strip_prefix("localhost:").map(|port| format!("127.0.0.1:{port}"));
-    let address: SocketAddr = named
+    named
         .as_deref()
         .unwrap_or(text)
         .parse()
-        .map_err(|_| Expected::text("an address and port such as 127.0.0.1:7410", text))?;
-    if !address.ip().is_loopback() {
-        let expected = "a loopback address such as 127.0.0.1:7410, because callers are not authenticated: whoever \
-                        reaches the port may do anything; to serve other machines, put a proxy that authenticates in \
-                        front";
-        return Err(Expected::text(expected, text));
-    }
-    Ok(address)
+        .map_err(|_| Expected::text("an address and port such as 127.0.0.1:7410 or 0.0.0.0:7410", text))
 }
 
-fn parse_url(text: &str) -> Result<StoreLocation, Expected> {
-    // What SQLite itself would read as something else than a path: a database in memory, or a URI with options.
-    let special = |path: &str| path.starts_with(':') || path.starts_with("file:") || path.contains('?');
-    match text.strip_prefix("sqlite:") {
-        Some(path) if !path.is_empty() && !special(path) => Ok(StoreLocation::Sqlite(PathBuf::from(path))),
-        _ => Err(Expected::text("sqlite: and the path of the database file, such as sqlite:baton.db", text)),
-    }
+/// Queues with their numbers of shards, such as `gpu=8, thumbs=4`.
+fn parse_shards(text: &str) -> Result<BTreeMap<QueueName, u16>, Expected> {
+    let refused =
+        || Expected::text("queues with 1 to 256 shards, such as \"gpu=8, thumbs=4\", or nothing", text);
+    let one = |part: &str| {
+        let (queue, shards) = part.split_once('=').ok_or_else(refused)?;
+        let shards = shards.trim().parse().ok().filter(|shards| (1..=256).contains(shards));
+        Ok((queue.trim().parse().map_err(|_| refused())?, shards.ok_or_else(refused)?))
+    };
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(one).collect()
 }
 
 /// A level, or levels by module. The parser alone would take a misspelt level for the name of a module, and log nothing.

@@ -7,7 +7,7 @@
 use std::collections::HashSet;
 
 use baton_model::transition::{Command, Decision, decide};
-use baton_model::{Directive, Priority, QueueName, Task, TaskId, TaskState, Timestamp};
+use baton_model::{Directive, Priority, ProjectId, QueueName, Task, TaskId, TaskState, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
 use futures::StreamExt;
 
@@ -337,15 +337,13 @@ impl Inner {
         again: bool,
     ) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
         let mut query = Query { range: Range::All, ..Query::index(&lane.partition) };
+        query.filter = narrowed(claim);
+        // A project's tasks are expected to lie in a queue of its own.
         query.limit = Some(if claim.types.is_empty() && !again {
             i32::try_from(most + SPARE).unwrap_or(PAGE)
         } else {
             PAGE
         });
-        if !claim.types.is_empty() {
-            let types = claim.types.iter().map(|one| s(one.as_str())).collect();
-            query.filter = Some(Expression::new().when_in("ty", types));
-        }
         let mut found = Vec::new();
         loop {
             let page = self.db.query(&query).await?;
@@ -427,6 +425,7 @@ impl Inner {
                 spend();
                 let after = Stored::read(&item)?;
                 self.changed(&entry, &after, claim.now);
+                self.notes.remember(after.clone());
                 self.known_task(after).await.map(Some)
             }
             // Another sending of the same request may have taken it for the same worker.
@@ -458,6 +457,20 @@ impl Inner {
     pub(crate) async fn known_task(&self, stored: Stored) -> Result<Task, StoreError> {
         self.db.known_task(stored).await
     }
+}
+
+/// What a claim's tasks must be, where it does not take all.
+fn narrowed(claim: &Claim) -> Option<Expression> {
+    let mut filter = Expression::new();
+    if !claim.types.is_empty() {
+        filter = filter.when_in("ty", claim.types.iter().map(|one| s(one.as_str())).collect());
+    }
+    if let Some(project) = &claim.project {
+        // A task of the default project does not name it.
+        let named = (*project != ProjectId::default()).then(|| s(project.as_str()));
+        filter = filter.when_still("pj", named);
+    }
+    filter.condition().is_some().then_some(filter)
 }
 
 /// Whether a task runs this attempt for this very request.

@@ -259,7 +259,7 @@ impl Inner {
     /// Makes known where lists and claims will look for the task, before it is there.
     async fn know_places(&self, spec: &TaskSpec, now: Timestamp) -> Result<(), StoreError> {
         self.know_queue(&spec.queue, spec.priority, now).await?;
-        self.notes.know_day(&self.db, Kind::Task, keys::day_of(spec.id.as_bytes())).await
+        self.notes.know_day(&self.db, Kind::Task, keys::day_of(spec.id.as_bytes()), now).await
     }
 
     async fn write_params(&self, spec: &TaskSpec, new: &NewTask) -> Result<(), StoreError> {

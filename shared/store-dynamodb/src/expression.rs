@@ -13,6 +13,7 @@ pub(crate) struct Expression {
     sets: Vec<String>,
     removes: Vec<String>,
     adds: Vec<String>,
+    deletes: Vec<String>,
     conditions: Vec<String>,
 }
 
@@ -88,6 +89,13 @@ impl Expression {
         self
     }
 
+    /// Takes values out of a set.
+    pub(crate) fn take_out(mut self, attribute: &str, values: AttributeValue) -> Self {
+        let (name, values) = (self.name(attribute), self.value(values));
+        self.deletes.push(format!("{name} {values}"));
+        self
+    }
+
     pub(crate) fn when(mut self, attribute: &str, is: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(attribute), self.value(value));
         self.conditions.push(format!("{name} {is} {value}"));
@@ -143,10 +151,8 @@ impl Expression {
             [] => String::new(),
             entries => format!("{word} {} ", entries.join(", ")),
         };
-        [part("SET", &self.sets), part("REMOVE", &self.removes), part("ADD", &self.adds)]
-            .concat()
-            .trim()
-            .to_owned()
+        let (sets, removes) = (part("SET", &self.sets), part("REMOVE", &self.removes));
+        [sets, removes, part("ADD", &self.adds), part("DELETE", &self.deletes)].concat().trim().to_owned()
     }
 
     /// The conditions, as one.

@@ -36,12 +36,23 @@ impl Inner {
             generation: complete.generation,
             output: complete.output.digest(),
         };
-        let mut before = self.known(id).await?;
-        let domain = before.rest.as_ref().and_then(|rest| rest.domain.clone());
+        let recalled = self.notes.recall(id);
+        // What is remembered may be old: it is good for a change, whose write tells, but for no refusal.
+        let mut sure = recalled.is_none();
+        let mut before = match recalled {
+            Some(given) => given,
+            None => self.known(id).await?,
+        };
         let mark = self.mark(&(&command, complete.now));
         let mut written: Option<Vec<(Text, String)>> = None;
         for _ in 0..ROUNDS {
+            let domain = before.rest.as_ref().and_then(|rest| rest.domain.clone());
             let change = match decide(&before.head, &command, complete.now) {
+                Err(_) | Ok(Decision::Repeat) if !sure => {
+                    before = self.known(id).await?;
+                    sure = true;
+                    continue;
+                }
                 Err(refusal) => {
                     self.drop_texts(complete, written).await;
                     return Err(StoreError::Refused { task: id, refusal });
@@ -62,7 +73,8 @@ impl Inner {
             };
             let generation = generation_of(&before, complete)?;
             let (item, apart) = generation_item(&generation, self.spread);
-            self.notes.know_day(&self.db, Kind::Generation, keys::day_of(generation.id.as_bytes())).await?;
+            let day = keys::day_of(generation.id.as_bytes());
+            self.notes.know_day(&self.db, Kind::Generation, day, complete.now).await?;
             if written.is_none() {
                 for (text, whole) in &apart {
                     self.db.write_text(&keys::apart(&generation.id), text, whole).await?;
@@ -97,6 +109,7 @@ impl Inner {
                 }
                 Err(TransactError::Failed(error)) => return Err(error),
                 Err(TransactError::Conditions(reasons)) => {
+                    sure = true;
                     let [(task_changed, task), (generation_taken, _)] = &reasons[..] else {
                         return Err(damaged("DynamoDB gave other reasons than there were writes"));
                     };
@@ -117,7 +130,7 @@ impl Inner {
                                 });
                             }
                         }
-                        None => {}
+                        None => before = self.known(id).await?,
                     }
                 }
             }

@@ -1,7 +1,7 @@
 //! Heartbeats. One write of the worker's record, whatever it runs; one query of what it holds, to tell it what it has
 //! lost; and an item for each log line.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 
 use baton_model::{Digest, Ended, LogLine, Running, State, TaskId, TaskState, WorkerId};
 use baton_store::{Beat, BeatAnswer, LeaseProblem, LostLease, StoreError};
@@ -48,6 +48,10 @@ impl Inner {
             .put("rd", readings.map(s))
             .maybe("la", labels.map(s))
             .maybe("cp", beat.capacity.map(n));
+        let project = beat.project.as_ref();
+        if let Some(project) = project {
+            update = update.when("pj", "=", s(project.as_str()));
+        }
         if let Some(session) = beat.session {
             update = update.when("se", "=", b(*session.as_bytes()));
         }
@@ -56,11 +60,12 @@ impl Inner {
             Err(WriteError::Condition(standing)) => standing.as_ref().map(StoredWorker::read).transpose()?,
             Err(WriteError::Failed(error)) => return Err(error),
         };
-        // A worker that is new, or a session that is; or a beat that was overtaken by a later one.
+        // A worker that is new, or a session that is; a beat that was overtaken by a later one; or another's worker.
         for _ in 0..ROUNDS {
-            let record =
-                standing.clone().unwrap_or_else(|| StoredWorker::new(&beat.worker, beat.session, beat.now));
-            let mut record = record.enter(beat.session, beat.now)?;
+            let record = standing
+                .clone()
+                .unwrap_or_else(|| StoredWorker::new(&beat.worker, project, beat.session, beat.now));
+            let mut record = record.enter(project, beat.session, beat.now)?;
             // Beats may be written in another order than they were sent in: the latest one stands.
             if record.worker.last_beat_at.is_none_or(|last| last <= beat.now) {
                 let worker = &mut record.worker;
@@ -101,9 +106,12 @@ impl Inner {
             return Ok(());
         }
         let expires = (beat.now.as_millis() + millis(self.options.keep_logs)) / 1_000;
+        let days: BTreeSet<_> = beat.logs.iter().map(|line| line.at.as_millis() / DAY_MS).collect();
+        for day in days {
+            self.notes.know_day(&self.db, Kind::Log, day, beat.now).await?;
+        }
         let mut items = Vec::with_capacity(beat.logs.len());
         for (place, line) in beat.logs.iter().enumerate() {
-            self.notes.know_day(&self.db, Kind::Log, line.at.as_millis() / DAY_MS).await?;
             items.push(log_item(line, place, expires)?);
         }
         self.db.put_all(items).await.map_err(|error| match error {
@@ -114,12 +122,12 @@ impl Inner {
     }
 }
 
-fn millis(length: std::time::Duration) -> i64 {
+pub(crate) fn millis(length: std::time::Duration) -> i64 {
     i64::try_from(length.as_millis()).unwrap_or(i64::MAX / 2)
 }
 
 /// A log line's item. Its key names its content, so that a beat sent again writes it once.
-fn log_item(line: &LogLine, place: usize, expires: i64) -> Result<Item, StoreError> {
+pub(crate) fn log_item(line: &LogLine, place: usize, expires: i64) -> Result<Item, StoreError> {
     let metadata = line.metadata.as_ref().map(baton_model::Payload::as_str);
     let content = json("a log line", &(&line.level, &line.source, &line.message, metadata, &line.task))?;
     let digest: String =

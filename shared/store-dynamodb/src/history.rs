@@ -73,12 +73,21 @@ pub(crate) struct Written {
 pub(crate) fn entry_of(change: &Change, now: Timestamp) -> Result<Written, StoreError> {
     let head = &change.head;
     let whole = encode(now, change.kind, head.state.state(), head.attempt, &change.detail)?;
-    Ok(if whole.len() <= INLINE_ENTRY {
+    Ok(kept(head.events, whole))
+}
+
+/// The entry of an event that has happened.
+pub(crate) fn entry_of_event(event: &Event) -> Result<Written, StoreError> {
+    Ok(kept(event.seq, encode(event.at, event.kind, event.to, event.attempt, &event.detail)?))
+}
+
+fn kept(seq: u32, whole: String) -> Written {
+    if whole.len() <= INLINE_ENTRY {
         Written { entry: whole, apart: None }
     } else {
-        let text = Text::apart(&format!("E{:05}", head.events), &whole);
+        let text = Text::apart(&format!("E{seq:05}"), &whole);
         Written { entry: format!("@{}", text.reference()), apart: Some((text, whole)) }
-    })
+    }
 }
 
 impl Db {

@@ -6,7 +6,7 @@
 
 use std::fmt::Display;
 
-use baton_model::{Priority, QueueName, RequestKey, TaskId, Timestamp, WorkerId};
+use baton_model::{AuditId, Priority, QueueName, RequestKey, State, TaskId, Timestamp, TokenId, WorkerId};
 
 use crate::attr::{Item, key};
 use crate::codes::Code;
@@ -29,11 +29,20 @@ pub(crate) const REQUEST_KEPT_MS: i64 = 15 * 60_000;
 /// Over how many partitions the claim requests of one span are spread, by their workers.
 pub(crate) const REQUEST_PARTS: u64 = 4;
 
+/// Over how many partitions tokens are spread. Each request reads one; a partition answers about 3,000 reads a second.
+pub(crate) const TOKEN_PARTS: u64 = 8;
+
+/// The partition of the index where tokens that have an end lie, by it.
+pub(crate) const TOKEN_ENDS: &str = "K";
+
+/// Over how many partitions the audit log is spread. One takes about 500 entries a second, written and settled.
+pub(crate) const AUDIT_PARTS: u64 = 4;
+
 /// Over how many partitions of the index idempotency keys are spread.
 pub(crate) const IDEMPOTENCY_PARTS: u64 = 4;
 
 /// What lies by day and id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Kind {
     Task,
     Generation,
@@ -87,6 +96,16 @@ pub(crate) fn day_of(id: &[u8; 16]) -> i64 {
 /// The day that an id's first bits name, whatever kind of id it is.
 pub(crate) fn day_within(id: &[u8; 16]) -> i64 {
     id[..6].iter().fold(0_i64, |all, byte| all << 8 | i64::from(*byte)) / DAY_MS
+}
+
+/// Whether a day is over, so that only chosen ids and late log lines are still added to it.
+pub(crate) fn is_over(day: i64, now: Timestamp) -> bool {
+    day != ODD && day < now.as_millis() / DAY_MS - 1
+}
+
+/// The attribute that says since when a day has been seen empty.
+pub(crate) fn seen_empty(day: i64) -> String {
+    format!("z{day}")
 }
 
 /// A partition of a day, or of the odd ids.
@@ -173,14 +192,44 @@ pub(crate) fn ready(queue: &QueueName, priority: Priority, shard: u64) -> String
     format!("R#{queue}#{}#{shard}", priority.code())
 }
 
-/// The place of a waiting task in its partition: by its time, then by id.
-pub(crate) fn ready_place(run_after: Timestamp, id: TaskId) -> String {
-    format!("{}#{id}", sortable(run_after))
+/// The place of a task in its partition of the index: by the time that its state is sorted by, then by id.
+pub(crate) fn place(at: Timestamp, id: TaskId) -> String {
+    format!("{}#{id}", sortable(at))
+}
+
+/// A partition of the index where tasks lie that failed for good, or were cancelled, by when they did.
+pub(crate) fn given_up(state: State, part: u64) -> String {
+    format!("F{}#{part:x}", state.code())
 }
 
 /// The partition of the index where the tasks that a worker holds lie.
 pub(crate) fn held(worker: &WorkerId) -> String {
     format!("W#{worker}")
+}
+
+/// A token's record.
+pub(crate) fn token(id: TokenId) -> Item {
+    key(&token_partition(hash(id.as_bytes()) % TOKEN_PARTS), &id.to_string())
+}
+
+pub(crate) fn token_partition(part: u64) -> String {
+    format!("K#{part:x}")
+}
+
+/// An entry of the audit log.
+pub(crate) fn audit(id: AuditId) -> Item {
+    key(&audit_partition(hash(id.as_bytes()) % AUDIT_PARTS), &id.to_string())
+}
+
+pub(crate) fn audit_partition(part: u64) -> String {
+    format!("A#{part:x}")
+}
+
+/// The text that the UUIDv7s made at a time or later sort behind, and those made before it do not.
+pub(crate) fn first_id(at: Timestamp) -> String {
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&at.as_millis().to_be_bytes()[2..]);
+    AuditId::from_bytes(bytes).to_string()
 }
 
 /// A time as a text that sorts by it.
@@ -211,6 +260,14 @@ mod tests {
     fn an_id_without_time_lies_by_its_first_digit() {
         let id: TaskId = "ff980a6e-5b7c-4cc3-98c4-dc0c0c07398f".parse().unwrap();
         assert_eq!(by_id(Kind::Task, id.as_bytes(), &id, 8)["pk"].as_s().unwrap(), "X#f");
+    }
+
+    #[test]
+    fn ids_sort_behind_the_time_of_their_making() {
+        let at = Timestamp::from_millis(0x0198_0a6e_5b7c);
+        let id = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+        assert!(first_id(at).as_str() < id);
+        assert!(first_id(at.plus(std::time::Duration::from_millis(1))).as_str() > id);
     }
 
     #[test]

@@ -4,18 +4,22 @@
 //! - A task lies in the table by the day of its id, so that the table itself is the list of tasks; see [`Options`] and
 //!   [`table::TableOptions`] for how far hot spots are spread.
 //! - The index holds what someone is to find: a queued task where claims look for it, a running one with its worker.
-//!   A finished task is in no index.
+//!   A completed task is in no index: its generation names it.
 //! - A change of a task is one conditional write. Only a completion is a transaction (task and generation), and a
 //!   creation that must stand or fall as one.
 //! - The index may trail behind the table, and every answer may be lost: only conditions decide.
 
 mod attr;
+mod audit;
 mod batch;
+mod by_status;
 mod claim;
 pub mod client;
 mod codes;
 mod create;
 mod db;
+mod descent;
+pub mod environment;
 mod error;
 mod expression;
 #[cfg(feature = "faults")]
@@ -27,6 +31,7 @@ mod keys;
 mod list;
 mod listed;
 mod meter;
+mod newest;
 mod notes;
 mod purge;
 mod query;
@@ -39,7 +44,9 @@ mod stats;
 mod store;
 pub mod table;
 mod text;
+mod token;
 mod transact;
+mod transfer;
 mod transition;
 mod worker;
 
@@ -47,12 +54,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use baton_model::transition::Command;
-use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, Timestamp, WorkerId};
+use baton_model::{
+    AuditId, Generation, GenerationId, LogLine, QueueName, Task, TaskId, Timestamp, Token, TokenId, WorkerId,
+};
 use baton_store::{
-    Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer, Complete, CompleteAnswer, Create,
-    CreateAnswer, Direct, Doorbell, Fail, FailAnswer, GenerationFilter, LogFilter, Page, PageRequest,
-    PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats, StoreError,
-    TaskDetail, TaskFilter, TaskStore, WorkerDetail,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
+    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Doorbell, Fail, FailAnswer, GenerationFilter,
+    LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release,
+    Retry, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -112,6 +121,8 @@ impl TaskStore for DynamoStore {
             exact_worker_cap: false,
             fresh_lists: false,
             total_claim_order: self.inner.options.shards.values().all(|shards| *shards <= 1),
+            lists_by_creation: false,
+            tokens: self.inner.options.max_tokens,
         }
     }
 
@@ -228,5 +239,43 @@ impl TaskStore for DynamoStore {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.inner.check().await
+    }
+}
+
+#[async_trait]
+impl TokenStore for DynamoStore {
+    async fn create_token(&self, token: StoredToken) -> Result<(), StoreError> {
+        self.inner.create_token(&token).await
+    }
+
+    async fn token(&self, id: TokenId) -> Result<Option<StoredToken>, StoreError> {
+        self.inner.stored_token(id).await
+    }
+
+    async fn tokens(&self, page: PageRequest) -> Result<Page<Token>, StoreError> {
+        self.inner.tokens(&page).await
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: Timestamp) -> Result<Token, StoreError> {
+        self.inner.revoke_token(id, now).await
+    }
+
+    async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError> {
+        self.inner.token_used(id, at).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for DynamoStore {
+    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.inner.record(&entry).await
+    }
+
+    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
+        self.inner.settle(id, outcome).await
+    }
+
+    async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
+        self.inner.audit(&filter, &page).await
     }
 }

@@ -2,118 +2,43 @@
 //!
 //! A list goes down the table day by day from the newest, over all partitions of a day at once, and keeps what fits.
 //! It looks at no more than [`LOOKS`] items, so that a page costs the same however many tasks there are; a page that
-//! ends there is short, and its cursor goes on behind the last item looked at.
+//! ends there is short, and its cursor goes on behind the last item looked at. Lists by status have shorter ways: see
+//! `by_status`.
 
 use baton_model::{Generation, LogLine, Status, Task, Timestamp};
 use baton_store::{Cursor, GenerationFilter, LogFilter, Page, PageRequest, StoreError, TaskFilter};
 
 use crate::attr::{Fields, Item};
 use crate::codes::Code;
-use crate::db::{Db, Query, Range};
+use crate::db::Db;
+use crate::descent::{Descent, key_of};
 use crate::error::{corrupt, damaged};
 use crate::keys::{self, DAY_MS, Kind, ODD, ODD_PARTS};
 use crate::row::{Stored, StoredGeneration};
 use crate::store::Inner;
 
 /// The most items that one page looks at.
-const LOOKS: usize = 5_000;
+pub(crate) const LOOKS: usize = 5_000;
 
 /// The most bytes of payload that one page holds; a page that would hold more ends early.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
+pub(crate) const PAGE_BYTES: usize = 4 * 1024 * 1024;
 
 /// Ids follow the order of creation as far as clocks agree: a list bounded by time ends this far beyond its bound.
-const DISORDER: std::time::Duration = std::time::Duration::from_secs(600);
+pub(crate) const DISORDER: std::time::Duration = std::time::Duration::from_secs(600);
 
-/// A partition on the way down.
-struct Lane {
-    partition: String,
-    /// Items that were fetched and not yet given, the lowest key first.
-    fetched: Vec<Item>,
-    /// The key that the next chunk lies below; none at the partition's beginning.
-    below: Option<Option<String>>,
-}
-
-/// What lies in a kind's partitions, from the highest key down.
-struct Descent<'a> {
-    db: &'a Db,
-    kind: Kind,
-    parts: u64,
-    /// Days that are still to be gone down, the highest last; the odd one first.
-    days: Vec<i64>,
-    lanes: Vec<Lane>,
-    /// Only keys below this are wanted, in the first day.
-    below: Option<String>,
-    chunk: i32,
-}
-
-impl Descent<'_> {
-    /// The next item down.
-    async fn next(&mut self) -> Result<Option<Item>, StoreError> {
-        loop {
-            self.fetch().await?;
-            let highest = self
-                .lanes
-                .iter_mut()
-                .filter(|lane| !lane.fetched.is_empty())
-                .max_by(|one, other| key_of(one.fetched.last()).cmp(key_of(other.fetched.last())));
-            if let Some(lane) = highest {
-                return Ok(lane.fetched.pop());
-            }
-            let Some(day) = self.days.pop() else { return Ok(None) };
-            let below = self.below.take();
-            let parts = if day == ODD { ODD_PARTS } else { self.parts };
-            let lane = |part| Lane {
-                partition: keys::partition(self.kind, day, part),
-                fetched: Vec::new(),
-                below: Some(below.clone()),
-            };
-            self.lanes = (0..parts).map(lane).collect();
-        }
-    }
-
-    async fn fetch(&mut self) -> Result<(), StoreError> {
-        let (db, chunk) = (self.db, self.chunk);
-        let empty = self.lanes.iter_mut().filter(|lane| lane.fetched.is_empty());
-        let fetches = empty.filter_map(|lane| {
-            let below = lane.below.take()?;
-            let range = below.map_or(Range::All, Range::Below);
-            let limit = Some(chunk);
-            // Lists may trail, which halves their cost.
-            let consistent = false;
-            let query = Query { range, forward: false, limit, consistent, ..Query::table(&lane.partition) };
-            Some(async move {
-                let page = db.query(&query).await?;
-                lane.below = match page.next {
-                    Some(_) => page.items.last().map(|item| Some(key_of(Some(item)).to_owned())),
-                    None => None,
-                };
-                lane.fetched = page.items;
-                lane.fetched.reverse();
-                Ok::<_, StoreError>(())
-            })
-        });
-        futures::future::try_join_all(fetches).await?;
-        Ok(())
-    }
-}
-
-fn key_of(item: Option<&Item>) -> &str {
-    item.and_then(|item| item.get("sk")).and_then(|key| key.as_s().ok()).map_or("", String::as_str)
-}
-
-/// A place in a list, as text.
-fn cursor(kind: Kind, day: i64, key: &str) -> Cursor {
-    Cursor(format!("{}:{day}:{key}", kind.letter().to_ascii_lowercase()))
-}
-
-fn parse(kind: Kind, page: &PageRequest) -> Result<Option<(i64, String)>, StoreError> {
+fn parse(letter: char, page: &PageRequest) -> Result<Option<(i64, String)>, StoreError> {
     let Some(Cursor(text)) = &page.after else { return Ok(None) };
     let mut parts = text.splitn(3, ':');
-    let kind_fits = parts.next() == Some(kind.letter().to_ascii_lowercase().encode_utf8(&mut [0; 4]));
-    match (kind_fits, parts.next().and_then(|day| day.parse().ok()), parts.next()) {
+    let letter_fits = parts.next() == Some(letter.encode_utf8(&mut [0; 4]));
+    match (letter_fits, parts.next().and_then(|day| day.parse().ok()), parts.next()) {
         (true, Some(day), Some(key)) if !key.is_empty() => Ok(Some((day, key.to_owned()))),
         _ => Err(StoreError::BadCursor),
     }
+}
+
+/// How many items one request reads of each of so many partitions, for a page.
+pub(crate) fn chunk(page: &PageRequest, partitions: u64) -> i32 {
+    i32::try_from(u64::from(page.limit) * 2 / partitions.max(1) + 3).unwrap_or(i32::MAX).min(250)
 }
 
 /// The day of a partition's item.
@@ -127,6 +52,27 @@ fn day_of_item(item: &Item) -> Result<i64, StoreError> {
         _ => Err(damaged(format!("expected a partition by day, got {partition}"))),
     }
 }
+
+/// A list that goes down the days.
+#[derive(Clone, Copy)]
+pub(crate) struct List {
+    kind: Kind,
+    /// What its cursors begin with.
+    letter: char,
+}
+
+impl List {
+    /// The cursor of what lies behind an item.
+    pub(crate) fn cursor_behind(self, item: &Item) -> Result<Cursor, StoreError> {
+        Ok(Cursor(format!("{}:{}:{}", self.letter, day_of_item(item)?, key_of(item, false))))
+    }
+}
+
+const TASKS: List = List { kind: Kind::Task, letter: 't' };
+const GENERATIONS: List = List { kind: Kind::Generation, letter: 'g' };
+const LOGS: List = List { kind: Kind::Log, letter: 'l' };
+/// Generations, of which a list of completed tasks gives the tasks.
+pub(crate) const COMPLETED: List = List { kind: Kind::Generation, letter: 'c' };
 
 /// What a list is made of.
 trait Row: Sized + Send {
@@ -187,7 +133,7 @@ impl Row for LogLine {
 }
 
 /// What a list does with an item that it comes by.
-enum Fits {
+pub(crate) enum Fits {
     Yes,
     No,
     /// All further ones are too old.
@@ -203,23 +149,37 @@ impl Inner {
         Ok(days)
     }
 
-    async fn descent(&self, kind: Kind, page: &PageRequest) -> Result<Descent<'_>, StoreError> {
-        let after = parse(kind, page)?;
-        let mut days = self.days(kind).await?;
-        let below = after.map(|(day, key)| {
+    /// The way down the days of a kind, from where a page begins. `bound`: nothing at or above this day and key.
+    pub(crate) async fn descent(
+        &self,
+        list: List,
+        page: &PageRequest,
+        bound: Option<(i64, String)>,
+    ) -> Result<Descent<'_>, StoreError> {
+        let after = parse(list.letter, page)?;
+        let mut days = self.days(list.kind).await?;
+        let lowest = match (after, bound) {
+            (Some(after), Some(bound)) => Some(after.min(bound)),
+            (one, other) => one.or(other),
+        };
+        let below = lowest.and_then(|(day, key)| {
             days.retain(|one| *one <= day);
             // A day that is gone since has nothing below the key either.
             (days.last() == Some(&day)).then_some(key)
         });
-        let parts = if kind == Kind::Log { keys::LOG_PARTS } else { self.spread };
-        let chunk = i32::try_from(u64::from(page.limit) * 2 / parts + 3).unwrap_or(i32::MAX).min(250);
-        Ok(Descent { db: &self.db, kind, parts, days, lanes: Vec::new(), below: below.flatten(), chunk })
+        let parts = if list.kind == Kind::Log { keys::LOG_PARTS } else { self.spread };
+        let partitions = |day: &i64| {
+            let parts = if *day == ODD { ODD_PARTS } else { parts };
+            (0..parts).map(|part| keys::partition(list.kind, *day, part)).collect()
+        };
+        Ok(Descent::of_table(&self.db, days.iter().map(partitions).collect(), below, chunk(page, parts)))
     }
 
     /// Goes down a list until the page is full, the list ends, or enough items were looked at.
     async fn page<R: Row>(
         &self,
         request: &PageRequest,
+        list: List,
         mut descent: Descent<'_>,
         fits: impl Fn(&R) -> Fits + Send,
     ) -> Result<Page<R::Whole>, StoreError> {
@@ -229,7 +189,7 @@ impl Inner {
         for _ in 0..LOOKS {
             let Some(item) = descent.next().await? else { return Ok(Page { items, next: None }) };
             let row = R::read(&item)?;
-            last = Some((day_of_item(&item)?, key_of(Some(&item)).to_owned()));
+            last = Some(list.cursor_behind(&item)?);
             match fits(&row) {
                 Fits::Yes => {}
                 Fits::No => continue,
@@ -244,7 +204,7 @@ impl Inner {
             }
         }
         let more = descent.next().await?.is_some();
-        Ok(Page { items, next: last.filter(|_| more).map(|(day, key)| cursor(descent.kind, day, &key)) })
+        Ok(Page { items, next: last.filter(|_| more) })
     }
 
     /// Tasks by filter.
@@ -253,8 +213,11 @@ impl Inner {
         filter: &TaskFilter,
         request: &PageRequest,
     ) -> Result<Page<Task>, StoreError> {
-        let descent = self.descent(Kind::Task, request).await?;
-        self.page(request, descent, |stored: &Stored| task_fits(stored, filter)).await
+        if let Some(page) = self.tasks_by_status(filter, request).await? {
+            return Ok(page);
+        }
+        let descent = self.descent(TASKS, request, None).await?;
+        self.page(request, TASKS, descent, |stored: &Stored| task_fits(stored, filter)).await
     }
 
     /// Generations by filter.
@@ -265,7 +228,7 @@ impl Inner {
     ) -> Result<Page<Generation>, StoreError> {
         let fits = |stored: &StoredGeneration| generation_fits(stored.plain(), filter);
         if let Some(task) = filter.task {
-            parse(Kind::Generation, request)?;
+            parse(GENERATIONS.letter, request)?;
             let generation = match self.find(task).await?.map(|stored| stored.head.state) {
                 Some(baton_model::TaskState::Completed { generation, .. }) if request.after.is_none() => {
                     self.stored_generation(generation).await?
@@ -276,8 +239,8 @@ impl Inner {
                 generation.into_iter().filter(|one| matches!(generation_fits(one, filter), Fits::Yes));
             return Ok(Page { items: items.collect(), next: None });
         }
-        let descent = self.descent(Kind::Generation, request).await?;
-        self.page(request, descent, fits).await
+        let descent = self.descent(GENERATIONS, request, None).await?;
+        self.page(request, GENERATIONS, descent, fits).await
     }
 
     /// Log lines by filter, the newest first by their own times.
@@ -286,17 +249,9 @@ impl Inner {
         filter: &LogFilter,
         request: &PageRequest,
     ) -> Result<Page<LogLine>, StoreError> {
-        let mut descent = self.descent(Kind::Log, request).await?;
-        if let Some(before) = filter.before {
-            // Lines lie by their own times, so that a bound is a place.
-            let day = before.as_millis() / DAY_MS;
-            let bound = keys::sortable(before);
-            descent.days.retain(|one| *one <= day);
-            if descent.days.last() == Some(&day) && descent.below.as_ref().is_none_or(|below| *below > bound)
-            {
-                descent.below = Some(bound);
-            }
-        }
+        // Lines lie by their own times, so that a bound is a place.
+        let bound = filter.before.map(|before| (before.as_millis() / DAY_MS, keys::sortable(before)));
+        let descent = self.descent(LOGS, request, bound).await?;
         let fits = |line: &LogLine| {
             if filter.from.is_some_and(|from| line.at < from) {
                 return Fits::End;
@@ -307,11 +262,11 @@ impl Inner {
                 && filter.before.is_none_or(|before| line.at < before);
             if fits { Fits::Yes } else { Fits::No }
         };
-        self.page(request, descent, fits).await
+        self.page(request, LOGS, descent, fits).await
     }
 }
 
-fn is<T: PartialEq>(wanted: &Option<T>, value: Option<&T>) -> bool {
+pub(crate) fn is<T: PartialEq>(wanted: &Option<T>, value: Option<&T>) -> bool {
     wanted.as_ref().is_none_or(|wanted| value == Some(wanted))
 }
 
@@ -319,23 +274,28 @@ fn too_old(at: Timestamp, from: Option<Timestamp>) -> bool {
     from.is_some_and(|from| at < from.minus(DISORDER))
 }
 
-fn task_fits(stored: &Stored, filter: &TaskFilter) -> Fits {
+pub(crate) fn task_fits(stored: &Stored, filter: &TaskFilter) -> Fits {
     if too_old(stored.created_at, filter.created_from) {
         return Fits::End;
     }
     let Some(rest) = stored.rest.as_ref().filter(|_| !stored.purged) else { return Fits::No };
-    let head = &stored.head;
-    let status = Status::derive(head.state.state(), head.attempt, head.run_after, filter.now);
-    let fits = (filter.statuses.is_empty() || filter.statuses.contains(&status))
-        && is(&filter.task_type, Some(&stored.task_type))
-        && is(&filter.queue, Some(&stored.queue))
+    let fits = head_fits(stored, filter)
         && is(&filter.project, Some(&rest.project))
         && is(&filter.domain, rest.domain.as_ref())
-        && is(&filter.assigned_by, rest.assigned_by.as_ref())
+        && is(&filter.assigned_by, rest.assigned_by.as_ref());
+    if fits { Fits::Yes } else { Fits::No }
+}
+
+/// Whether a task fits a filter by what its entry in the index tells.
+pub(crate) fn head_fits(stored: &Stored, filter: &TaskFilter) -> bool {
+    let head = &stored.head;
+    let status = Status::derive(head.state.state(), head.attempt, head.run_after, filter.now);
+    (filter.statuses.is_empty() || filter.statuses.contains(&status))
+        && is(&filter.task_type, Some(&stored.task_type))
+        && is(&filter.queue, Some(&stored.queue))
         && is(&filter.worker, stored.worker.as_ref())
         && filter.created_from.is_none_or(|from| stored.created_at >= from)
-        && filter.created_before.is_none_or(|before| stored.created_at < before);
-    if fits { Fits::Yes } else { Fits::No }
+        && filter.created_before.is_none_or(|before| stored.created_at < before)
 }
 
 fn generation_fits(one: &Generation, filter: &GenerationFilter) -> Fits {
@@ -352,7 +312,7 @@ fn generation_fits(one: &Generation, filter: &GenerationFilter) -> Fits {
     if fits { Fits::Yes } else { Fits::No }
 }
 
-fn log_line(item: &Item) -> Result<LogLine, StoreError> {
+pub(crate) fn log_line(item: &Item) -> Result<LogLine, StoreError> {
     let fields = Fields(item);
     let key = fields.text("sk")?;
     let at = key.split('#').next().and_then(|millis| millis.parse().ok());

@@ -1,5 +1,6 @@
-//! What a process remembers so as not to write or try it again: queues and days that are known, and tasks that it has
-//! just claimed or is about to. All of it only saves requests; none of it decides anything.
+//! What a process remembers so as not to write, read or try it again: queues and days that are known, tasks that it has
+//! just claimed or is about to, and what those it gave out were like. All of it only saves requests; none of it decides
+//! anything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
@@ -11,13 +12,18 @@ use crate::db::{Db, numbers};
 use crate::expression::Expression;
 use crate::keys::{self, Kind};
 use crate::queue::unconditional;
+use crate::row::Stored;
 
 /// How many claimed tasks are remembered. The index trails by a second at most as a rule.
 const CLAIMED: usize = 16_384;
 
+/// How many tasks that were given out are remembered as they were then.
+const GIVEN_OUT: usize = 2_048;
+
 /// What is remembered.
 #[derive(Default)]
 pub(crate) struct Notes {
+    given_out: Mutex<GivenOut>,
     queues: Mutex<HashSet<(QueueName, Priority)>>,
     days: Mutex<HashSet<(Kind, i64)>>,
     taken: Mutex<Taken>,
@@ -35,6 +41,13 @@ const GATES: usize = 256;
 struct Taken {
     events: HashMap<Name, u32>,
     order: VecDeque<Name>,
+}
+
+/// Tasks as this process gave them out.
+#[derive(Default)]
+struct GivenOut {
+    tasks: HashMap<TaskId, Stored>,
+    order: VecDeque<TaskId>,
 }
 
 /// A task by its id and the time of its creation, as a purged id may be created again.
@@ -101,6 +114,28 @@ impl Notes {
         lock(&self.taken).events.get(&task).is_some_and(|known| *known >= events)
     }
 
+    /// Remembers a task as it was given out, so that its end need not read it.
+    pub(crate) fn remember(&self, task: Stored) {
+        let mut given = lock(&self.given_out);
+        let id = task.head.id;
+        if given.tasks.insert(id, task).is_none() {
+            given.order.push_back(id);
+        }
+        if given.order.len() > GIVEN_OUT
+            && let Some(oldest) = given.order.pop_front()
+        {
+            given.tasks.remove(&oldest);
+        }
+    }
+
+    /// A task as it was given out, once. Others may have changed it since: only a write on its condition tells.
+    pub(crate) fn recall(&self, id: TaskId) -> Option<Stored> {
+        let mut given = lock(&self.given_out);
+        let task = given.tasks.remove(&id)?;
+        given.order.retain(|one| *one != id);
+        Some(task)
+    }
+
     fn put_back(&self, task: Name, events: u32) {
         let mut taken = lock(&self.taken);
         if taken.events.get(&task) == Some(&events) {
@@ -125,8 +160,18 @@ impl Notes {
         gate
     }
 
-    /// Makes a day known to lists before something lies in it. Written once by each process for each day.
-    pub(crate) async fn know_day(&self, db: &Db, kind: Kind, day: i64) -> Result<(), StoreError> {
+    /// Makes a day known to lists before something lies in it. Written once by each process for each day; but each time
+    /// for a day that is over, which a purge may have struck off since.
+    pub(crate) async fn know_day(
+        &self,
+        db: &Db,
+        kind: Kind,
+        day: i64,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        if keys::is_over(day, now) {
+            return self.know_past_day(db, kind, day).await;
+        }
         if lock(&self.days).contains(&(kind, day)) {
             return Ok(());
         }
@@ -134,5 +179,11 @@ impl Notes {
         unconditional(db.update(keys::days(kind), &update).await)?;
         lock(&self.days).insert((kind, day));
         Ok(())
+    }
+
+    /// The same for a day that may be over: written each time, so that a purge that has seen the day empty looks again.
+    pub(crate) async fn know_past_day(&self, db: &Db, kind: Kind, day: i64) -> Result<(), StoreError> {
+        let update = Expression::new().add("d", numbers([day])).remove(&keys::seen_empty(day));
+        unconditional(db.update(keys::days(kind), &update).await).map(drop)
     }
 }

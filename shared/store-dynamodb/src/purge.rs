@@ -1,14 +1,16 @@
-//! Purging what is past its keeping. DynamoDB removes log lines, claim requests and idempotency keys by itself, some
+//! Purging what is past its keeping. DynamoDB removes log lines, claim requests, idempotency keys and
+//! audit entries by itself, some
 //! time after their end; a purge removes them exactly, and finished tasks, which carry no end of their own as their
 //! keeping is the operator's to change.
 
 use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
 use baton_model::{State, TaskState, Timestamp};
 use baton_store::{Purge, PurgeReport, StoreError};
+use futures::StreamExt;
 
 use crate::attr::{Fields, Item, key, n, time};
 use crate::codes::Code;
-use crate::db::{Query, Range, unbuilt};
+use crate::db::{Query, Range, numbers, unbuilt};
 use crate::error::{TransactError, WriteError};
 use crate::expression::Expression;
 use crate::keys::{self, DAY_MS, Kind, ODD, ODD_PARTS};
@@ -20,11 +22,20 @@ use crate::store::Inner;
 /// removed.
 const REQUEST_SPANS: i64 = 96;
 
+/// How many partitions are looked at at the same time.
+const LOOKS_AT_ONCE: usize = 16;
+
 /// The least time that the record of a worker is kept.
 const WORKERS_KEPT: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
 
 /// The most pages that one call reads in search of finished tasks.
 const PAGES: u32 = 500;
+
+/// The most days of a kind that one call looks at to strike them off.
+const DAYS: usize = 32;
+
+/// How long it takes at most from making a day known to adding to it: far more than a request and its repetitions.
+const ADDED_WITHIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
 impl Inner {
     pub(crate) async fn purge(&self, purge: &Purge) -> Result<PurgeReport, StoreError> {
@@ -41,10 +52,25 @@ impl Inner {
             workers: self.purge_workers(before(purge.keep_workers.max(WORKERS_KEPT)), limit).await?,
             idempotency_keys: self.purge_keys(before(purge.keep_idempotency), limit).await?,
             claim_requests: self.purge_requests(before(purge.keep_claims), limit).await?,
-            ..PurgeReport::default()
+            tokens: self.purge_tokens(before(purge.keep_tokens), limit).await?,
+            audit_entries: self.purge_audit(before(purge.keep_audit), limit).await?,
+            more: false,
         };
-        let removed =
-            [report.tasks, report.logs, report.workers, report.idempotency_keys, report.claim_requests];
+        if let Some(keep) = purge.keep_finished {
+            for kind in [Kind::Task, Kind::Generation] {
+                self.strike_off_days(kind, before(keep), purge.now).await?;
+            }
+        }
+        self.strike_off_days(Kind::Log, before(purge.keep_logs), purge.now).await?;
+        let removed = [
+            report.tasks,
+            report.logs,
+            report.workers,
+            report.idempotency_keys,
+            report.claim_requests,
+            report.tokens,
+            report.audit_entries,
+        ];
         Ok(PurgeReport { more: removed.contains(&u64::from(purge.limit)), ..report })
     }
 
@@ -186,6 +212,52 @@ impl Inner {
         Ok(removed)
     }
 
+    /// Strikes days off the list of days in use that are past their keeping and empty, so that lists do not ask them for
+    /// ever.
+    ///
+    /// Who adds to a day that is over makes it known first, each time, which takes away the note that it was seen
+    /// empty. A day is struck off only if it is empty some time after that note was made, and the note still stands:
+    /// so nobody is about to add to it.
+    async fn strike_off_days(&self, kind: Kind, before: Timestamp, now: Timestamp) -> Result<(), StoreError> {
+        let Some(item) = self.db.get(keys::days(kind)).await? else { return Ok(()) };
+        let mut days = Fields(&item).numbers("d")?;
+        // Clocks may differ by a day.
+        days.retain(|day| keys::is_over(*day, before) && keys::is_over(*day + 1, now));
+        days.sort_unstable();
+        for day in days.into_iter().take(DAYS) {
+            if !self.is_empty(kind, day).await? {
+                continue;
+            }
+            let note = keys::seen_empty(day);
+            let seen = Fields(&item).maybe_time(&note)?;
+            let update = match seen {
+                None => Expression::new().when_absent(&note).set(&note, time(now)),
+                Some(seen) if now.since(seen) < ADDED_WITHIN => continue,
+                Some(seen) => {
+                    let update = Expression::new().when(&note, "=", time(seen));
+                    update.take_out("d", numbers([day])).remove(&note)
+                }
+            };
+            match self.db.update(keys::days(kind), &update).await {
+                // Somebody adds to it, or another purge was faster.
+                Ok(_) | Err(WriteError::Condition(_)) => {}
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn is_empty(&self, kind: Kind, day: i64) -> Result<bool, StoreError> {
+        let parts = if kind == Kind::Log { keys::LOG_PARTS } else { self.spread };
+        for part in 0..parts {
+            let query = Query { limit: Some(1), ..Query::table(keys::partition(kind, day, part)) };
+            if !self.db.query(&query).await?.items.is_empty() {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Removes the records of workers long gone that hold nothing. A claim renews a record before it takes a task, and
     /// the removal holds only for a record that was not renewed: so no task is held by a worker that is not listed.
     async fn purge_workers(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
@@ -246,22 +318,25 @@ impl Inner {
         let mut old = Vec::new();
         let first = noted.unwrap_or(0).clamp(last - REQUEST_SPANS, last);
         let mut reached = first;
-        'spans: for span in first..=last {
-            for part in 0..keys::REQUEST_PARTS {
-                let room = limit - old.len();
-                if room == 0 {
-                    break 'spans;
-                }
-                let filter = Expression::new().when("ca", "<", time(before));
-                let query =
-                    Query { filter: Some(filter), ..Query::table(keys::request_partition(span, part)) };
-                let found = self.db.query_whole(query).await?;
-                for item in found.items.iter().take(room) {
-                    old.push(key_of(item)?);
-                }
+        // Where none has noted how far it came, there are hundreds of places to look at: the reaper waits meanwhile.
+        let places = (first..=last).flat_map(|span| (0..keys::REQUEST_PARTS).map(move |part| (span, part)));
+        let looks = places.map(|(span, part)| async move {
+            let filter = Expression::new().when("ca", "<", time(before));
+            let query = Query { filter: Some(filter), ..Query::table(keys::request_partition(span, part)) };
+            Ok::<_, StoreError>((span, self.db.query_whole(query).await?))
+        });
+        let mut looks = futures::stream::iter(looks).buffered(LOOKS_AT_ONCE);
+        while old.len() < limit
+            && let Some(look) = looks.next().await
+        {
+            let (span, found) = look?;
+            for item in found.items.iter().take(limit - old.len()) {
+                old.push(key_of(item)?);
             }
+            // The next purge begins with this very span.
             reached = span;
         }
+        drop(looks);
         let removed = old.len() as u64;
         self.db.delete_all(old).await?;
         if noted.is_none_or(|noted| noted < reached) {

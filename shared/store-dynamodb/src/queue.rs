@@ -9,7 +9,7 @@ use baton_store::{PauseQueue, QueueStats, Ready, StoreError};
 
 use crate::attr::{Fields, Item, n, s, time};
 use crate::codes::Code;
-use crate::db::numbers;
+use crate::db::{Query, numbers};
 use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
 use crate::keys;
@@ -84,6 +84,17 @@ impl Inner {
 
     pub(crate) async fn stored_queue(&self, name: &QueueName) -> Result<Option<StoredQueue>, StoreError> {
         self.db.get(keys::queue(name)).await?.as_ref().map(StoredQueue::read).transpose()
+    }
+}
+
+impl Inner {
+    /// The records of all queues, as they were a moment ago.
+    pub(crate) async fn all_queues(&self) -> Result<Vec<StoredQueue>, StoreError> {
+        let parts = (0..keys::NAME_PARTS).map(|part| {
+            self.db.query_whole(Query { consistent: false, ..Query::table(keys::queue_partition(part)) })
+        });
+        let found = futures::future::try_join_all(parts).await?;
+        found.iter().flat_map(|found| &found.items).map(StoredQueue::read).collect()
     }
 }
 

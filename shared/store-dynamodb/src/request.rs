@@ -18,14 +18,16 @@ use crate::row::Stored;
 use crate::store::Inner;
 
 /// How long DynamoDB keeps the name of a claim request: an hour, in seconds.
-const KEPT_S: i64 = 3_600;
+pub(crate) const KEPT_S: i64 = 3_600;
 
 /// A claim request that was sent before: its record's key, its version, and what it was to take.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     key: Item,
     version: u64,
-    tasks: Vec<(TaskId, u32)>,
+    pub(crate) tasks: Vec<(TaskId, u32)>,
+    /// Whether it is known to have had its answer, in the store that it was moved from.
+    pub(crate) answered: bool,
 }
 
 /// A claim with a request key.
@@ -44,7 +46,7 @@ impl Asked {
 }
 
 impl Plan {
-    fn read(item: &Item) -> Result<Self, StoreError> {
+    pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
         let fields = Fields(item);
         let mut tasks = Vec::new();
         for text in fields.texts("pl")? {
@@ -52,7 +54,7 @@ impl Plan {
             tasks.push(planned.ok_or_else(|| damaged(format!("expected a planned task, got {text}")))?);
         }
         let key = crate::attr::key(fields.text("pk")?, fields.text("sk")?);
-        Ok(Self { key, version: fields.number("vn")?, tasks })
+        Ok(Self { key, version: fields.number("vn")?, tasks, answered: fields.has("aw") })
     }
 }
 
@@ -98,7 +100,7 @@ impl Inner {
             Err(WriteError::Condition(None)) => return Err(crate::error::contended("the claim's name")),
             Err(WriteError::Failed(error)) => return Err(error),
         }
-        asked.known = Some(Plan { key, version, tasks });
+        asked.known = Some(Plan { key, version, tasks, answered: false });
         Ok(None)
     }
 
@@ -108,13 +110,22 @@ impl Inner {
         let items = self.db.get_all(keys).await?;
         let mut stored: Vec<Stored> = items.iter().map(Stored::read).collect::<Result<_, _>>()?;
         let mut held = Vec::new();
-        let mut had = false;
+        let mut had = plan.answered;
         for (id, attempt) in &plan.tasks {
             let Some(place) = stored.iter().position(|task| task.head.id == *id) else {
                 had = true;
                 continue;
             };
             let task = stored.swap_remove(place);
+            // The first answer may have been to a caller that reaches more.
+            if claim
+                .project
+                .as_ref()
+                .is_some_and(|project| task.rest.as_ref().is_none_or(|rest| rest.project != *project))
+            {
+                had = true;
+                continue;
+            }
             if holds(&task, claim, *attempt) {
                 held.push(self.known_task(task).await?);
             } else if task.head.attempt + 1 == *attempt && due(&task, claim.now) {

@@ -17,11 +17,12 @@ use crate::history::encode;
 use crate::keys::{self, Kind};
 use crate::text::Text;
 
-/// The attributes of a task that its entry in the index has besides the keys: all that a transition is decided by.
+/// The attributes of a task that its entry in the index has besides the keys: all that a transition is decided by,
+/// and the project, unless it is the default one, by which claims are narrowed.
 /// DynamoDB allows twenty.
-pub(crate) const PROJECTED: [&str; 19] = [
+pub(crate) const PROJECTED: [&str; 20] = [
     "st", "at", "fg", "mx", "ra", "to", "bo", "ev", "wk", "ss", "cl", "ex", "tm", "rq", "en", "qu", "ty",
-    "ca", "hb",
+    "ca", "hb", "pj",
 ];
 
 /// A task as its item, or its entry in the index, tells it.
@@ -33,6 +34,8 @@ pub(crate) struct Stored {
     pub(crate) created_at: Timestamp,
     /// Who holds it, or held it last.
     pub(crate) worker: Option<WorkerId>,
+    /// When its latest claim was.
+    pub(crate) claimed_at: Option<Timestamp>,
     /// How many bytes of history are with the task.
     pub(crate) history_bytes: u32,
     /// Whether a purge is removing it.
@@ -125,6 +128,7 @@ impl Stored {
             task_type: TaskType::from_stored(fields.text("ty")?),
             created_at: fields.time("ca")?,
             worker,
+            claimed_at,
             history_bytes: fields.number("hb")?,
             purged: fields.has("pg"),
             rest,
@@ -200,7 +204,7 @@ pub(crate) fn new_task(
     let mut item = keys::by_id(Kind::Task, spec.id.as_bytes(), &spec.id, spread);
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put("ip", s(keys::ready(&spec.queue, spec.priority, keys::shard(spec.id, shards))));
-    put("is", s(keys::ready_place(run_after, spec.id)));
+    put("is", s(keys::place(run_after, spec.id)));
     put("st", n(State::Queued.code()));
     put("mx", n(spec.max_attempts));
     put("ra", time(run_after));

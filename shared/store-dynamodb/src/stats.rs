@@ -21,7 +21,7 @@ use crate::keys;
 use baton_store::histogram::{What, bucket};
 
 /// The sort key of a queue's counts.
-const COUNTS: &str = "C";
+pub(crate) const COUNTS: &str = "C";
 
 /// The most attributes that one write adds to; an expression may have 4 KB.
 const ADDS: usize = 60;

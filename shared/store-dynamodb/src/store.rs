@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use baton_model::{LeasePolicy, QueueName};
+use baton_store::token::TOKENS;
 use baton_store::{Doorbell, StoreError};
 
 use crate::attr::Fields;
@@ -34,6 +35,10 @@ pub struct Options {
     pub seed: u64,
     /// How long DynamoDB keeps log lines before it removes them by itself.
     pub keep_logs: Duration,
+    /// How long DynamoDB keeps entries of the audit log before it removes them by itself.
+    pub keep_audit: Duration,
+    /// How many tokens there may be. The same in all processes that use a table.
+    pub max_tokens: usize,
     /// How often counts are written; none for only when they are asked for, or [`crate::DynamoStore::flush`] is called.
     pub flush_every: Option<Duration>,
     /// Who hears what requests cost.
@@ -41,7 +46,8 @@ pub struct Options {
 }
 
 impl Options {
-    /// The default policy, one shard a queue, log lines for 48 hours, counts once a second. The seed is the caller's to
+    /// The default policy, one shard a queue, log lines for 48 hours, the audit log for 400 days, [`TOKENS`] tokens,
+    /// counts once a second. The seed is the caller's to
     /// draw.
     pub fn seeded(seed: u64) -> Self {
         Self {
@@ -50,6 +56,8 @@ impl Options {
             pick_among: 8,
             seed,
             keep_logs: Duration::from_secs(48 * 3_600),
+            keep_audit: Duration::from_secs(400 * 86_400),
+            max_tokens: TOKENS,
             flush_every: Some(Duration::from_secs(1)),
             meter: None,
         }

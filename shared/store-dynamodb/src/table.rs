@@ -134,26 +134,33 @@ pub async fn create(client: &Client, table: &str, options: TableOptions) -> Resu
     }
 }
 
-/// Says what a table lacks of what the store needs; nothing if it is as [`create`] makes it.
+/// Says what a table lacks of what the store needs, and what to do about it; nothing if it is as [`create`] makes it.
+/// None if there is no such table.
 ///
 /// # Errors
 /// The engine's own, as what they mean to a caller.
-pub async fn check(client: &Client, table: &str) -> Result<Vec<Finding>, StoreError> {
-    let described = client.describe_table().table_name(table).send().await;
-    let Some(described) = described.map_err(failed("describing the table"))?.table else {
-        return Ok(vec![fatal(format!("expected a table named {table}, got none"))]);
+pub async fn check(client: &Client, table: &str) -> Result<Option<Vec<Finding>>, StoreError> {
+    let described = match client.describe_table().table_name(table).send().await {
+        Ok(described) => described.table,
+        Err(SdkError::ServiceError(service)) if service.err().is_resource_not_found_exception() => None,
+        Err(error) => return Err(failed("describing the table")(error)),
     };
+    let Some(described) = described else { return Ok(None) };
     let mut findings = Vec::new();
     if keys_of(described.key_schema()) != ["pk", "sk"] {
-        findings
-            .push(fatal(format!("expected the keys pk and sk, got {:?}", keys_of(described.key_schema()))));
+        findings.push(fatal(format!(
+            "expected the keys pk and sk, got {:?}{ANOTHER}",
+            keys_of(described.key_schema())
+        )));
     }
     check_index(&described, &mut findings);
     let view = described.stream_specification().filter(|stream| stream.stream_enabled());
     if view.and_then(|stream| stream.stream_view_type()) != Some(&StreamViewType::NewAndOldImages) {
-        findings.push(lacking(
-            "expected a stream of new and old images, got none or another: events are not relayed",
-        ));
+        findings.push(lacking(&format!(
+            "expected a stream of new and old images, got none or another: events are not relayed; switch it on by \
+             aws dynamodb update-table --table-name {table} --stream-specification \
+             StreamEnabled=true,StreamViewType=NEW_AND_OLD_IMAGES"
+        )));
     }
     let ends = client.describe_time_to_live().table_name(table).send().await;
     let ends = ends.map_err(failed("reading the table's time to live"))?.time_to_live_description;
@@ -162,7 +169,8 @@ pub async fn check(client: &Client, table: &str) -> Result<Vec<Finding>, StoreEr
     });
     if on.as_ref().and_then(|ends| ends.attribute_name()) != Some(ENDS) {
         findings.push(lacking(
-            "expected the time to live to be on for xp, got off: what has ended stays until a purge",
+            "expected the time to live to be on for xp, got off: what has ended stays until a purge; run `baton table \
+             create` again",
         ));
     }
     let backups = client.describe_continuous_backups().table_name(table).send().await;
@@ -171,8 +179,10 @@ pub async fn check(client: &Client, table: &str) -> Result<Vec<Finding>, StoreEr
         .and_then(|backups| backups.continuous_backups_description)
         .and_then(|backups| backups.point_in_time_recovery_description?.point_in_time_recovery_status);
     if recovery != Some(PointInTimeRecoveryStatus::Enabled) {
-        findings
-            .push(lacking("expected point-in-time recovery to be on, got off: the table cannot be set back"));
+        findings.push(lacking(
+            "expected point-in-time recovery to be on, got off: the table cannot be set back; run `baton table create` \
+             again (engines other than AWS have none)",
+        ));
     }
     let key = Some(keys::meta("table"));
     let meta = client.get_item().table_name(table).set_key(key).consistent_read(true).send().await;
@@ -181,19 +191,23 @@ pub async fn check(client: &Client, table: &str) -> Result<Vec<Finding>, StoreEr
             "expected the table's settings, got none: finish it with `baton table create`".to_owned(),
         ));
     }
-    Ok(findings)
+    Ok(Some(findings))
 }
+
+/// What to do about what is fixed when a table is made.
+const ANOTHER: &str = "; this cannot be changed: make a table of another name with `baton table create`, and move what is in this one with \
+     `baton migrate`";
 
 fn check_index(described: &TableDescription, findings: &mut Vec<Finding>) {
     let Some(index) =
         described.global_secondary_indexes().iter().find(|index| index.index_name() == Some(INDEX))
     else {
-        findings.push(fatal(format!("expected an index named {INDEX}, got none")));
+        findings.push(fatal(format!("expected an index named {INDEX}, got none{ANOTHER}")));
         return;
     };
     if keys_of(index.key_schema()) != ["ip", "is"] {
         findings.push(fatal(format!(
-            "expected the index's keys ip and is, got {:?}",
+            "expected the index's keys ip and is, got {:?}{ANOTHER}",
             keys_of(index.key_schema())
         )));
     }
@@ -204,7 +218,7 @@ fn check_index(described: &TableDescription, findings: &mut Vec<Finding>) {
     wanted.sort_unstable();
     let all = index.projection().and_then(|one| one.projection_type()) == Some(&ProjectionType::All);
     if projected != wanted && !all {
-        findings.push(fatal(format!("expected the index to hold {wanted:?}, got {projected:?}")));
+        findings.push(fatal(format!("expected the index to hold {wanted:?}, got {projected:?}{ANOTHER}")));
     }
 }
 

@@ -59,10 +59,15 @@ impl Inner {
         command: &Command,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        self.apply_to(self.known(id).await?, command, now).await
+        let before = match self.notes.recall(id) {
+            // What is remembered may be old: it is good for a change, whose write tells, but for no refusal.
+            Some(given) if matches!(decide(&given.head, command, now), Ok(Decision::Apply(_))) => given,
+            _ => self.known(id).await?,
+        };
+        self.apply_to(before, command, now).await
     }
 
-    /// Carries out a command about a task that was just read.
+    /// Carries out a command about a task as it was read or is remembered.
     pub(crate) async fn apply_to(
         &self,
         mut before: Stored,
@@ -164,7 +169,7 @@ impl Inner {
                 .put("rq", lease.request.as_ref().map(|request| s(request.as_str())))
                 .remove("en")
                 .set("ip", s(keys::held(&lease.worker)))
-                .set("is", s(format!("{}#{id}", keys::sortable(lease.claimed_at)))),
+                .set("is", s(keys::place(lease.claimed_at, id))),
             state => {
                 if was_running {
                     update = update.remove("ss").remove("ex").remove("tm").remove("rq");
@@ -177,15 +182,19 @@ impl Inner {
                         let shard = keys::shard(id, self.options.shards_of(&before.queue));
                         update
                             .set("ip", s(keys::ready(&before.queue, priority, shard)))
-                            .set("is", s(keys::ready_place(head.run_after, id)))
+                            .set("is", s(keys::place(head.run_after, id)))
                     }
                     TaskState::Completed { generation, output } => update
                         .set("gn", b(*generation.as_bytes()))
                         .set("od", b(*output.as_bytes()))
                         .remove("ip")
                         .remove("is"),
-                    TaskState::Failed | TaskState::Cancelled | TaskState::Running(_) => {
-                        update.remove("ip").remove("is")
+                    TaskState::Running(_) => update,
+                    TaskState::Failed | TaskState::Cancelled => {
+                        let part = keys::hash(id.as_bytes()) % self.spread;
+                        update
+                            .set("ip", s(keys::given_up(state.state(), part)))
+                            .set("is", s(keys::place(now, id)))
                     }
                 }
             }

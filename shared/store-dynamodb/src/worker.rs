@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_model::{Directive, Running, SessionId, TaskId, Timestamp, Worker, WorkerId};
+use baton_model::{Directive, ProjectId, Running, SessionId, TaskId, Timestamp, Worker, WorkerId};
 use baton_store::{Direct, StoreError, WorkerDetail};
 
 use crate::attr::{Fields, Item, b, json, n, s, time};
@@ -33,11 +33,16 @@ pub(crate) struct StoredWorker {
 }
 
 impl StoredWorker {
-    pub(crate) fn new(id: &WorkerId, session: Option<SessionId>, now: Timestamp) -> Self {
+    pub(crate) fn new(
+        id: &WorkerId,
+        project: Option<&ProjectId>,
+        session: Option<SessionId>,
+        now: Timestamp,
+    ) -> Self {
         Self {
             worker: Worker {
                 id: id.clone(),
-                project: None,
+                project: project.cloned(),
                 session,
                 started_at: now,
                 last_beat_at: None,
@@ -60,7 +65,7 @@ impl StoredWorker {
         Ok(Self {
             worker: Worker {
                 id: WorkerId::from_stored(fields.text("sk")?),
-                project: None,
+                project: fields.maybe_text("pj")?.map(ProjectId::from_stored),
                 session: fields.maybe_sixteen("se")?.map(SessionId::from_bytes),
                 started_at: fields.time("sa")?,
                 last_beat_at: fields.maybe_time("lb")?,
@@ -87,6 +92,9 @@ impl StoredWorker {
         let mut put = |name: &str, value| item.insert(name.to_owned(), value);
         put("sa", time(worker.started_at));
         put("sn", time(self.seen_at));
+        if let Some(project) = &worker.project {
+            put("pj", s(project.as_str()));
+        }
         if let Some(session) = worker.session {
             put("se", b(*session.as_bytes()));
         }
@@ -117,8 +125,17 @@ impl StoredWorker {
     /// The record with this session as its present one.
     ///
     /// # Errors
-    /// If the session was superseded before: of two processes with one name, the later start keeps it.
-    pub(crate) fn enter(mut self, session: Option<SessionId>, now: Timestamp) -> Result<Self, StoreError> {
+    /// If the name belongs to another project than the caller's, or to none; if the session was superseded before: of
+    /// two processes with one name, the later start keeps it.
+    pub(crate) fn enter(
+        mut self,
+        project: Option<&ProjectId>,
+        session: Option<SessionId>,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        if project.is_some() && self.worker.project.as_ref() != project {
+            return Err(StoreError::WorkerOfOther(self.worker.id));
+        }
         let Some(session) = session.filter(|session| self.worker.session != Some(*session)) else {
             return Ok(self);
         };
@@ -163,6 +180,7 @@ impl Inner {
         let condition = match before {
             None => Expression::new().when_absent("pk"),
             Some(before) => Expression::new()
+                .when_still("pj", before.worker.project.as_ref().map(|project| s(project.as_str())))
                 .when_still("se", before.worker.session.map(|session| b(*session.as_bytes())))
                 .when_still("lb", before.worker.last_beat_at.map(time))
                 .when_still(
@@ -188,9 +206,11 @@ impl Inner {
         claim: &baton_store::Claim,
     ) -> Result<Directive, StoreError> {
         for _ in 0..ROUNDS {
-            let record =
-                known.clone().unwrap_or_else(|| StoredWorker::new(&claim.worker, claim.session, claim.now));
-            let mut record = record.enter(claim.session, claim.now)?;
+            let project = claim.project.as_ref();
+            let record = known
+                .clone()
+                .unwrap_or_else(|| StoredWorker::new(&claim.worker, project, claim.session, claim.now));
+            let mut record = record.enter(project, claim.session, claim.now)?;
             record.worker.capacity = claim.capacity.or(record.worker.capacity);
             if claim.now.as_millis() - record.seen_at.as_millis() > SEEN_GRAIN_MS {
                 record.seen_at = claim.now;

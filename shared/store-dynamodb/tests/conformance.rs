@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
-use baton_store::conformance::World;
-use baton_store::{Doorbell, TaskStore};
+use baton_store::conformance::{Movable, World};
+use baton_store::{Doorbell, NoDoorbell, Store};
 use baton_store_dynamodb::{DynamoStore, Options};
 use engine::Engine;
 
@@ -32,22 +32,31 @@ impl Cloud {
 
 #[async_trait]
 impl World for Cloud {
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore> {
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store> {
         // With BATON_TEST_SHARDS=4, the rules' queues have as many shards: what then holds is less, and all of it must.
         let shards = std::env::var("BATON_TEST_SHARDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
         let queues = ["default", "a", "b", "c", "q", "gpu"];
         let shards = queues.into_iter().map(|name| (name.parse().unwrap(), shards)).collect();
-        let options = Options { policy, shards, flush_every: None, ..Options::seeded(7) };
+        let options = Options { policy, shards, max_tokens: 30, flush_every: None, ..Options::seeded(7) };
         let (client, table) = (self.engine.client.clone(), self.engine.table.clone());
         let store = Arc::new(DynamoStore::open(client, table, options, doorbell).await.unwrap());
         *self.open.lock().unwrap() = Some(Arc::clone(&store));
         store
     }
 
-    async fn close(&self, store: Arc<dyn TaskStore>) {
+    async fn close(&self, store: Arc<dyn Store>) {
         self.settle().await;
         self.open.lock().unwrap().take();
         drop(store);
+    }
+
+    async fn movable(&self, policy: LeasePolicy) -> Option<Movable> {
+        let source = self.open.lock().unwrap().clone()?;
+        let (client, table) = (self.engine.client.clone(), self.engine.another().await);
+        let options = Options { policy, flush_every: None, ..Options::seeded(8) };
+        let target = DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap();
+        let target = Arc::new(target);
+        Some(Movable { source, store: Arc::clone(&target) as _, target })
     }
 
     async fn settle(&self) {

@@ -17,8 +17,8 @@ use baton_model::{
     Schedule, Task, TaskId, TaskSpec, Timestamp,
 };
 use baton_store::{
-    Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, Purge, Reap, StoreError,
-    TaskStore,
+    Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, PageRequest,
+    Purge, Reap, StoreError, TaskFilter, TaskStore,
 };
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
@@ -286,14 +286,73 @@ async fn what_cannot_be_done_is_told_as_what_it_is() {
 async fn a_table_is_checked_against_what_the_store_needs() {
     let engine = Engine::start().await;
     // An engine need not have backups; nothing else may be missing.
-    let findings = table::check(&engine.client, &engine.table).await.unwrap();
+    let findings = table::check(&engine.client, &engine.table).await.unwrap().unwrap();
     assert!(findings.iter().all(|one| !one.fatal && one.what.contains("point-in-time")), "{findings:?}");
     table::create(&engine.client, &engine.table, table::TableOptions::default()).await.unwrap();
 
-    let error = table::check(&engine.client, "no-such-table").await.unwrap_err();
-    assert!(error.to_string().contains("baton table create"), "{error}");
+    assert_eq!(table::check(&engine.client, "no-such-table").await.unwrap(), None);
     let missing =
         DynamoStore::open(engine.client.clone(), "no-such-table", Options::seeded(1), Arc::new(NoDoorbell))
             .await;
-    assert_eq!(missing.err().unwrap().kind(), ErrorKind::Internal);
+    let error = missing.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.to_string().contains("baton table create"), "{error}");
+}
+
+impl Bench {
+    /// The days that lists of tasks go down.
+    async fn days(&self) -> Vec<String> {
+        use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let get = self.engine.client.get_item().table_name(&self.engine.table);
+        let item = get.key("pk", text("D")).key("sk", text("T")).send().await.unwrap().item.unwrap();
+        item.get("d").map_or(Vec::new(), |days| days.as_ns().unwrap().clone())
+    }
+
+    /// Creates a task with a chosen id of the first day, and has it cancelled.
+    async fn cancelled(&self, number: u64, seconds: u64) {
+        let spec = TaskSpec { id_chosen: true, ..spec(number, text(30)) };
+        self.store.create(Create { now: at(seconds), ..creation(vec![spec]) }).await.unwrap();
+        let task = TaskId::from_bytes(id(number));
+        self.store.cancel(Cancel { now: at(seconds), task, by: None, reason: None }).await.unwrap();
+    }
+
+    async fn listed(&self, seconds: u64) -> usize {
+        let filter = TaskFilter { now: at(seconds), ..TaskFilter::default() };
+        self.store.tasks(filter, PageRequest::first(10)).await.unwrap().items.len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_day_is_struck_off_and_comes_back_with_a_late_id() {
+    const MONTH: u64 = 40 * 86_400;
+    let b = Bench::open().await;
+    b.cancelled(1, 0).await;
+    let purge = |seconds| b.store.purge(Purge::at(at(seconds)));
+    assert_eq!(purge(MONTH).await.unwrap().tasks, 1);
+    assert_eq!(b.days().await.len(), 1, "seen empty for the first time");
+    purge(MONTH + 60).await.unwrap();
+    assert_eq!(b.days().await.len(), 1, "somebody may be about to add to it");
+    purge(MONTH + 3_600).await.unwrap();
+    assert_eq!(b.days().await, [""; 0]);
+
+    b.cancelled(2, MONTH + 4_000).await;
+    assert_eq!(b.listed(MONTH + 4_000).await, 1, "the day is known again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_somebody_adds_to_is_not_struck_off() {
+    const MONTH: u64 = 40 * 86_400;
+    let b = Bench::open().await;
+    b.cancelled(1, 0).await;
+    b.store.purge(Purge::at(at(MONTH))).await.unwrap();
+    b.cancelled(2, MONTH + 60).await;
+    b.store.purge(Purge::at(at(MONTH + 3_600))).await.unwrap();
+    assert_eq!(b.listed(MONTH + 3_600).await, 1, "the day has a task");
+
+    // Empty again, it is not struck off by what was seen before the task came.
+    b.store.purge(Purge::at(at(2 * MONTH))).await.unwrap();
+    assert_eq!(b.days().await.len(), 1);
+    b.store.purge(Purge::at(at(2 * MONTH + 3_600))).await.unwrap();
+    assert_eq!(b.days().await, [""; 0]);
 }

@@ -1,7 +1,7 @@
 //! Claiming: which tasks a worker gets, and why it gets none.
 
 use baton_model::transition::Command;
-use baton_model::{Directive, Priority, QueueName, Task, TaskType, Timestamp};
+use baton_model::{Directive, Priority, ProjectId, QueueName, Task, TaskType, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Nothing};
 use rusqlite::{OptionalExtension, params};
 
@@ -11,6 +11,80 @@ use crate::rows::{Stored, select_task};
 use crate::transaction::Transaction;
 use crate::worker::enter_session;
 use baton_store::histogram::What;
+
+/// One query over a queue's waiting tasks, for each kind of claim over the index that leads to its tasks and to no
+/// others. Their parameters are ?1 the queue, ?2 the type, ?3 the project, and from ?4 on the query's own.
+struct Waiting {
+    any: &'static str,
+    of_type: &'static str,
+    of_project: &'static str,
+    of_both: &'static str,
+    /// Tasks of the default project are not in the indexes by project: these walk past others' tasks.
+    of_default: &'static str,
+    of_default_and_type: &'static str,
+}
+
+/// The project whose tasks `task_ready_project` leaves out; see `schema-2.sql`.
+const DEFAULT_PROJECT: &str = "default";
+
+/// A [`Waiting`] of what is selected of a task, and the conditions, order and limit that follow.
+macro_rules! waiting {
+    ($select:expr, $tail:literal) => {
+        Waiting {
+            any: concat!($select, "INDEXED BY task_ready WHERE state = 0 AND queue = ?1", $tail),
+            of_type: concat!(
+                $select,
+                "INDEXED BY task_ready_type WHERE state = 0 AND queue = ?1 AND task_type = ?2",
+                $tail
+            ),
+            of_project: concat!(
+                $select,
+                "INDEXED BY task_ready_project WHERE state = 0 AND project <> 'default' AND queue = ?1 \
+                 AND project = ?3",
+                $tail
+            ),
+            of_both: concat!(
+                $select,
+                "INDEXED BY task_ready_project_type WHERE state = 0 AND project <> 'default' AND queue = ?1 \
+                 AND task_type = ?2 AND project = ?3",
+                $tail
+            ),
+            of_default: concat!(
+                $select,
+                "INDEXED BY task_ready WHERE state = 0 AND queue = ?1 AND project = ?3",
+                $tail
+            ),
+            of_default_and_type: concat!(
+                $select,
+                "INDEXED BY task_ready_type WHERE state = 0 AND queue = ?1 AND task_type = ?2 AND project = ?3",
+                $tail
+            ),
+        }
+    };
+}
+
+impl Waiting {
+    fn of(&self, task_type: Option<&TaskType>, project: Option<&ProjectId>) -> &'static str {
+        match (task_type, project) {
+            (None, None) => self.any,
+            (Some(_), None) => self.of_type,
+            (None, Some(project)) if project.as_str() == DEFAULT_PROJECT => self.of_default,
+            (Some(_), Some(project)) if project.as_str() == DEFAULT_PROJECT => self.of_default_and_type,
+            (None, Some(_)) => self.of_project,
+            (Some(_), Some(_)) => self.of_both,
+        }
+    }
+}
+
+/// Up to ?4 tasks in the order of their claiming, due or not.
+const FIRST_IN_LINE: Waiting = waiting!(select_task!(""), " ORDER BY priority, run_after, id LIMIT ?4");
+
+/// Up to ?6 tasks of the priority ?4 that are due at ?5, in the order of their claiming.
+const READY: Waiting =
+    waiting!(select_task!(""), " AND priority = ?4 AND run_after <= ?5 ORDER BY run_after, id LIMIT ?6");
+
+/// When the first task of the priority ?4 is due.
+const NEXT_DUE: Waiting = waiting!("SELECT min(run_after) FROM task ", " AND priority = ?4");
 
 pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswer, Failure> {
     let directive = enter_session(transaction, claim)?;
@@ -70,7 +144,11 @@ fn repeated(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Claim
     let mut rows = statement.query(params![claim.worker.as_str(), request.as_str()])?;
     let mut held: Vec<Task> = Vec::new();
     while let Some(row) = rows.next()? {
-        held.push(Stored::from_row(row)?.into_task(transaction.db)?);
+        let stored = Stored::from_row(row)?;
+        // The first answer may have been to a caller that reaches more.
+        if claim.project.as_ref().is_none_or(|project| *project == stored.project) {
+            held.push(stored.into_task(transaction.db)?);
+        }
     }
     held.sort_by_key(|task| (task.priority, task.head.run_after, task.head.id));
     Ok(Some(if held.is_empty() {
@@ -101,7 +179,7 @@ fn candidates(
     most: usize,
 ) -> Result<Vec<Stored>, Failure> {
     if let ([queue], []) = (queues, &*claim.types)
-        && let Some(first) = first_in_line(transaction, queue, claim.now, most)?
+        && let Some(first) = first_in_line(transaction, claim, queue, most)?
     {
         return Ok(first);
     }
@@ -110,7 +188,7 @@ fn candidates(
         let mut found = Vec::new();
         for queue in queues {
             for task_type in types(claim) {
-                ready(transaction, queue, task_type, priority, claim.now, most - chosen.len(), &mut found)?;
+                ready(transaction, claim, queue, task_type, priority, most - chosen.len(), &mut found)?;
             }
         }
         found.sort_by_key(|stored| (stored.head.run_after, stored.head.id));
@@ -127,18 +205,18 @@ fn candidates(
 /// priority may come behind it. The usual case, at the price of one look instead of one a priority.
 fn first_in_line(
     transaction: &Transaction<'_>,
+    claim: &Claim,
     queue: &QueueName,
-    now: Timestamp,
     most: usize,
 ) -> Result<Option<Vec<Stored>>, Failure> {
-    let mut statement = transaction.db.prepare_cached(select_task!(
-        "INDEXED BY task_ready WHERE state = 0 AND queue = ?1 ORDER BY priority, run_after, id LIMIT ?2"
-    ))?;
-    let mut rows = statement.query(params![queue.as_str(), most as i64])?;
+    let project = claim.project.as_ref();
+    let mut statement = transaction.db.prepare_cached(FIRST_IN_LINE.of(None, project))?;
+    let project = project.map(ProjectId::as_str);
+    let mut rows = statement.query(params![queue.as_str(), None::<&str>, project, most as i64])?;
     let mut first = Vec::new();
     while let Some(row) = rows.next()? {
         let stored = Stored::from_row(row)?;
-        if stored.head.run_after > now {
+        if stored.head.run_after > claim.now {
             return Ok(None);
         }
         first.push(stored);
@@ -155,29 +233,23 @@ fn types(claim: &Claim) -> impl Iterator<Item = Option<&TaskType>> {
 
 fn ready(
     transaction: &Transaction<'_>,
+    claim: &Claim,
     queue: &QueueName,
     task_type: Option<&TaskType>,
     priority: Priority,
-    now: Timestamp,
     most: usize,
     found: &mut Vec<Stored>,
 ) -> Result<(), Failure> {
-    let most = most as i64;
-    let (queue, priority, now) = (queue.as_str(), priority.code(), now.as_millis());
-    let mut statement = transaction.db.prepare_cached(match task_type {
-        None => select_task!(
-            "INDEXED BY task_ready WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 \
-             ORDER BY run_after, id LIMIT ?4"
-        ),
-        Some(_) => select_task!(
-            "INDEXED BY task_ready_type WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 \
-             AND task_type = ?5 ORDER BY run_after, id LIMIT ?4"
-        ),
-    })?;
-    let mut rows = match task_type {
-        None => statement.query(params![queue, priority, now, most])?,
-        Some(task_type) => statement.query(params![queue, priority, now, most, task_type.as_str()])?,
-    };
+    let project = claim.project.as_ref();
+    let mut statement = transaction.db.prepare_cached(READY.of(task_type, project))?;
+    let mut rows = statement.query(params![
+        queue.as_str(),
+        task_type.map(TaskType::as_str),
+        project.map(ProjectId::as_str),
+        priority.code(),
+        claim.now.as_millis(),
+        most as i64,
+    ])?;
     while let Some(row) = rows.next()? {
         found.push(Stored::from_row(row)?);
     }
@@ -190,28 +262,21 @@ fn next_due(
     claim: &Claim,
     queues: &[&QueueName],
 ) -> Result<Option<Timestamp>, Failure> {
+    let project = claim.project.as_ref();
     let mut next: Option<i64> = None;
     for queue in queues {
         for task_type in types(claim) {
             for priority in Priority::ALL {
-                let due: Option<i64> = match task_type {
-                    None => transaction
-                        .db
-                        .prepare_cached(
-                            "SELECT min(run_after) FROM task INDEXED BY task_ready \
-                             WHERE state = 0 AND queue = ?1 AND priority = ?2",
-                        )?
-                        .query_row(params![queue.as_str(), priority.code()], |row| row.get(0))?,
-                    Some(task_type) => transaction
-                        .db
-                        .prepare_cached(
-                            "SELECT min(run_after) FROM task INDEXED BY task_ready_type \
-                             WHERE state = 0 AND queue = ?1 AND task_type = ?2 AND priority = ?3",
-                        )?
-                        .query_row(params![queue.as_str(), task_type.as_str(), priority.code()], |row| {
-                            row.get(0)
-                        })?,
-                };
+                let due: Option<i64> =
+                    transaction.db.prepare_cached(NEXT_DUE.of(task_type, project))?.query_row(
+                        params![
+                            queue.as_str(),
+                            task_type.map(TaskType::as_str),
+                            project.map(ProjectId::as_str),
+                            priority.code(),
+                        ],
+                        |row| row.get(0),
+                    )?;
                 next = match (next, due) {
                     (Some(a), Some(b)) => Some(a.min(b)),
                     (a, b) => a.or(b),
@@ -235,4 +300,66 @@ fn take(transaction: &mut Transaction<'_>, claim: &Claim, ready: &Stored) -> Res
     let ready_since = ready.head.run_after.max(ready.created_at);
     transaction.duration(&ready.queue, What::Wait, claim.now, claim.now.since(ready_since));
     taken.into_task(transaction.db)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
+
+    use rusqlite::Connection;
+
+    use super::*;
+
+    /// How SQLite finds the rows of a query.
+    fn plan(db: &Connection, sql: &str) -> Vec<String> {
+        let mut statement = db.prepare(&format!("EXPLAIN QUERY PLAN {sql}")).unwrap();
+        // The plan does not hang on what is bound, and nothing is.
+        let mut rows = statement.raw_query();
+        let mut steps = Vec::new();
+        while let Some(row) = rows.next().unwrap() {
+            steps.push(row.get(3).unwrap());
+        }
+        steps
+    }
+
+    #[test]
+    fn every_claim_goes_down_its_own_index_and_sorts_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let db =
+            crate::open::for_writing(&folder.path().join("baton.db"), crate::Options::default()).unwrap();
+        let render: TaskType = "render".parse().unwrap();
+        let (film, default): (ProjectId, ProjectId) = ("film".parse().unwrap(), ProjectId::default());
+        for (task_type, project, index) in [
+            (None, None, "task_ready (queue=?"),
+            (Some(&render), None, "task_ready_type (queue=? AND task_type=?"),
+            (None, Some(&film), "task_ready_project (queue=? AND project=?"),
+            (Some(&render), Some(&film), "task_ready_project_type (queue=? AND project=? AND task_type=?"),
+            (None, Some(&default), "task_ready (queue=?"),
+            (Some(&render), Some(&default), "task_ready_type (queue=? AND task_type=?"),
+        ] {
+            for (query, also) in [
+                (&READY, " AND priority=? AND run_after<?)"),
+                (&NEXT_DUE, " AND priority=?)"),
+                (&FIRST_IN_LINE, ")"),
+            ] {
+                let steps = plan(&db, query.of(task_type, project));
+                assert_eq!(steps.len(), 1, "{steps:?}");
+                let (way, found) = steps[0].split_once("INDEX ").unwrap();
+                assert!(way.starts_with("SEARCH task USING"), "{steps:?}");
+                assert_eq!(found, format!("{index}{also}"));
+            }
+        }
+    }
+
+    #[test]
+    fn the_indexes_by_project_leave_out_the_default_project() {
+        assert_eq!(ProjectId::default().as_str(), DEFAULT_PROJECT);
+        let indexes = include_str!("schema-2.sql").matches("project <> 'default';").count();
+        assert_eq!(indexes, 2);
+        for query in [&FIRST_IN_LINE, &READY, &NEXT_DUE] {
+            for by_project in [query.of_project, query.of_both] {
+                assert!(by_project.contains("project <> 'default'"), "the index is usable only so");
+            }
+        }
+    }
 }

@@ -13,7 +13,7 @@ use crate::transaction::Transaction;
 
 /// Up to how many bytes params lie in the row that each transition writes anew: as much as the rest of the row takes a few
 /// times over, and little against the page that is written anyway.
-const INLINE_BYTES: usize = 1_024;
+pub(crate) const INLINE_BYTES: usize = 1_024;
 
 /// A task that has the id already.
 struct Existing {

@@ -3,7 +3,7 @@
 use baton_model::transition::Command;
 use baton_model::{Digest, Generation, Payload, State, Task, TaskState};
 use baton_store::{Cancel, Claim, Complete, CompleteAnswer, Fail, FailAnswer, Release, Retry, StoreError};
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use crate::claim::claim;
 use crate::error::Failure;
@@ -64,33 +64,37 @@ fn write_generation(
         started_at: lease.claimed_at,
         finished_at: complete.now,
     };
-    transaction
-        .db
-        .prepare_cached(
-            "INSERT INTO generation (k, n, id, task, project, queue, task_type, attempt, worker, created_at, started_at, \
-             finished_at, location, kind, metadata, result) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
-        )?
-        .execute(params![
-            free_key(transaction.db, "generation", complete.now)?,
-            before.n,
-            generation.id.as_bytes(),
-            generation.task.as_bytes(),
-            generation.project.as_str(),
-            generation.queue.as_str(),
-            generation.task_type.as_str(),
-            generation.attempt,
-            generation.worker.as_str(),
-            generation.created_at.as_millis(),
-            generation.started_at.as_millis(),
-            generation.finished_at.as_millis(),
-            generation.output.location,
-            generation.output.kind,
-            generation.output.metadata.as_ref().map(Payload::as_str),
-            generation.output.result.as_ref().map(Payload::as_str),
-        ])?;
+    insert_generation(transaction.db, before.n, &generation)?;
     transaction.duration(&before.queue, What::Run, complete.now, complete.now.since(lease.claimed_at));
     Ok(generation)
+}
+
+/// Writes a generation of the task in row `n`.
+pub(crate) fn insert_generation(db: &Connection, n: i64, generation: &Generation) -> Result<(), Failure> {
+    db.prepare_cached(
+        "INSERT INTO generation (k, n, id, task, project, queue, task_type, attempt, worker, created_at, started_at, \
+         finished_at, location, kind, metadata, result) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+    )?
+    .execute(params![
+        free_key(db, "generation", generation.finished_at)?,
+        n,
+        generation.id.as_bytes(),
+        generation.task.as_bytes(),
+        generation.project.as_str(),
+        generation.queue.as_str(),
+        generation.task_type.as_str(),
+        generation.attempt,
+        generation.worker.as_str(),
+        generation.created_at.as_millis(),
+        generation.started_at.as_millis(),
+        generation.finished_at.as_millis(),
+        generation.output.location,
+        generation.output.kind,
+        generation.output.metadata.as_ref().map(Payload::as_str),
+        generation.output.result.as_ref().map(Payload::as_str),
+    ])?;
+    Ok(())
 }
 
 pub(crate) fn fail(transaction: &mut Transaction<'_>, fail: &Fail) -> Result<FailAnswer, Failure> {

@@ -3,6 +3,7 @@
 //! The write-ahead log is synced before a command is answered (`synchronous = FULL`), so that what was answered
 //! survives the loss of power. `docs/sqlite.md` tells of the file format and of what was measured.
 
+mod audit;
 mod claim;
 mod codes;
 mod create;
@@ -14,7 +15,9 @@ mod reader;
 mod reap;
 mod rows;
 mod stats;
+mod token;
 mod transaction;
+mod transfer;
 mod worker;
 mod writer;
 
@@ -26,19 +29,23 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
-    Generation, GenerationId, LogLine, QueueName, Task, TaskId, TaskState, Timestamp, Worker, WorkerId,
+    AuditId, Generation, GenerationId, LogLine, QueueName, Task, TaskId, TaskState, Timestamp, Token,
+    TokenId, Worker, WorkerId,
 };
+use baton_store::token::TOKENS;
 use baton_store::{
-    Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer, Complete, CompleteAnswer, Create,
-    CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer, GenerationFilter, LogFilter, Page, PageRequest,
-    PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats, StoreError,
-    TaskDetail, TaskFilter, TaskStore, WorkerDetail,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
+    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
+    GenerationFilter, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Release, Retry, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    TokenStore, WorkerDetail,
 };
 use rusqlite::{Connection, params};
 
 use crate::error::Failure;
 use crate::reader::Readers;
 use crate::rows::{Stored, select_generation, select_task, select_worker, worker_by_id};
+use crate::token::Tokens;
 use crate::transaction::Transaction;
 use crate::writer::Writer;
 
@@ -54,12 +61,20 @@ pub struct Options {
     /// The size in bytes that the file may grow to, apart from its write-ahead log; none for as far as the disk goes.
     /// At this size the store answers as it does on a full disk.
     pub max_bytes: Option<u64>,
+    /// How many tokens there may be; all of them are held in memory, at about 1 KiB each.
+    pub max_tokens: usize,
 }
 
 impl Default for Options {
-    /// The default policy, full durability, two readers, no limit of size.
+    /// The default policy, full durability, two readers, no limit of size, and [`TOKENS`] tokens.
     fn default() -> Self {
-        Self { policy: LeasePolicy::default(), durability: Durability::Full, readers: 2, max_bytes: None }
+        Self {
+            policy: LeasePolicy::default(),
+            durability: Durability::Full,
+            readers: 2,
+            max_bytes: None,
+            max_tokens: TOKENS,
+        }
     }
 }
 
@@ -78,6 +93,8 @@ pub struct SqliteStore {
     writer: Writer,
     readers: Readers,
     policy: LeasePolicy,
+    tokens: Arc<Tokens>,
+    max_tokens: usize,
     /// Held as long as the store is open; declared last, so that it is let go of last.
     _lock: File,
 }
@@ -92,16 +109,30 @@ impl SqliteStore {
     pub fn open(path: &Path, options: Options, doorbell: Arc<dyn Doorbell>) -> Result<Self, StoreError> {
         let lock = open::lock(path)?;
         let db = open::for_writing(path, options)?;
-        let state = transaction::State { policy: options.policy, queues: HashSet::new() };
+        let Options { policy, max_tokens, .. } = options;
+        let tokens = Arc::new(Tokens::load(&db)?);
+        let state = transaction::State {
+            policy,
+            queues: HashSet::new(),
+            tokens: Arc::clone(&tokens),
+            most_tokens: max_tokens,
+        };
         let readers = Readers::open(path, options.readers)?;
-        Ok(Self { writer: Writer::start(db, state, doorbell)?, readers, policy: options.policy, _lock: lock })
+        let writer = Writer::start(db, state, doorbell)?;
+        Ok(Self { writer, readers, policy, tokens, max_tokens, _lock: lock })
     }
 }
 
 #[async_trait]
 impl TaskStore for SqliteStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { exact_worker_cap: true, fresh_lists: true, total_claim_order: true }
+        Capabilities {
+            exact_worker_cap: true,
+            fresh_lists: true,
+            total_claim_order: true,
+            lists_by_creation: true,
+            tokens: self.max_tokens,
+        }
     }
 
     async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {
@@ -260,6 +291,44 @@ impl TaskStore for SqliteStore {
     async fn check(&self) -> Result<(), StoreError> {
         self.writer.run((), pulse).await?;
         self.readers.run(|db| Ok(db.query_row("SELECT n FROM pulse", [], |_| Ok(()))?)).await
+    }
+}
+
+#[async_trait]
+impl TokenStore for SqliteStore {
+    async fn create_token(&self, token: StoredToken) -> Result<(), StoreError> {
+        self.writer.run(token, token::create).await
+    }
+
+    async fn token(&self, id: TokenId) -> Result<Option<StoredToken>, StoreError> {
+        Ok(self.tokens.get(id))
+    }
+
+    async fn tokens(&self, page: PageRequest) -> Result<Page<Token>, StoreError> {
+        self.tokens.page(&page)
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: Timestamp) -> Result<Token, StoreError> {
+        self.writer.run((id, now), token::revoke).await
+    }
+
+    async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError> {
+        self.writer.run((id, at), token::used).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for SqliteStore {
+    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.writer.run(entry, audit::record).await
+    }
+
+    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
+        self.writer.run((id, outcome), audit::settle).await
+    }
+
+    async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
+        self.readers.run(move |db| list::audit(db, &filter, &page)).await
     }
 }
 

@@ -7,10 +7,13 @@
 use std::time::Duration;
 
 use baton_model::{Generation, LogLine, State, Status, Task, Timestamp};
-use baton_store::{Cursor, GenerationFilter, LogFilter, Page, PageRequest, StoreError, TaskFilter};
+use baton_store::{
+    AuditEntry, AuditFilter, Cursor, GenerationFilter, LogFilter, Page, PageRequest, StoreError, TaskFilter,
+};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
+use crate::audit;
 use crate::error::Failure;
 use crate::rows::{self, Stored, first_key, select_generation, select_task};
 
@@ -377,6 +380,45 @@ pub(crate) fn generations(
         let sized = [&generation.output.metadata, &generation.output.result];
         let size = sized.into_iter().flatten().map(baton_model::Payload::size).sum();
         Ok((generation, size))
+    })
+}
+
+/// Entries of the audit log by filter, the newest first.
+pub(crate) fn audit(
+    db: &Connection,
+    filter: &AuditFilter,
+    request: &PageRequest,
+) -> Result<Page<AuditEntry>, Failure> {
+    let below = parse(&request.after)?;
+    // By token first: an operator does fewer things than a kind of thing is done.
+    let (table, condition, value) = match filter {
+        AuditFilter { token: Some(token), .. } => {
+            ("INDEXED BY audit_by_token", "token = ?4", Some(Value::Blob(token.as_bytes().to_vec())))
+        }
+        AuditFilter { action: Some(action), .. } => {
+            ("INDEXED BY audit_by_action", "action = ?4", Some(Value::Text(action.clone())))
+        }
+        _ => ("NOT INDEXED", "1", None),
+    };
+    let before = filter.before.map_or(i64::MAX, before_key);
+    let descent = Descent {
+        db,
+        select: audit::SELECT,
+        key: "k",
+        read: audit::entry,
+        lanes: vec![Lane::new(Source::new(table, condition, value), below.min(before))],
+        low: filter.from.map_or(0, first_key),
+        chunk: (request.limit as usize + 1).min(500),
+    };
+    let fits = |entry: &AuditEntry| {
+        filter.token.is_none_or(|token| entry.token == Some(token))
+            && filter.action.as_ref().is_none_or(|action| entry.action == *action)
+            && filter.from.is_none_or(|from| entry.at >= from)
+            && filter.before.is_none_or(|before| entry.at < before)
+    };
+    page(descent, request.limit, fits, |entry| {
+        let size = entry.target.len();
+        Ok((entry, size))
     })
 }
 

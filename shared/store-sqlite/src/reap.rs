@@ -12,6 +12,7 @@ use rusqlite::{Connection, params};
 use crate::error::Failure;
 use crate::rows::{EVENT_BITS, Stored, select_task, worker_by_id};
 use crate::transaction::Transaction;
+use crate::{audit, token};
 
 /// A task whose lease looked lost to a reader.
 #[derive(Clone, Copy, Debug)]
@@ -133,14 +134,24 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
              (SELECT worker, request FROM claim_request WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
             purge.keep_claims,
         )?,
-        ..PurgeReport::default()
+        tokens: token::purge(transaction, purge.now.minus(purge.keep_tokens), purge.limit)?,
+        audit_entries: audit::purge(transaction, purge.now.minus(purge.keep_audit), purge.limit)?,
+        more: false,
     };
     let hours = before(crate::stats::WINDOW) / 3_600_000;
     transaction.db.prepare_cached("DELETE FROM histogram WHERE hour < ?1")?.execute([hours])?;
     transaction.db.prepare_cached("DELETE FROM tally WHERE tasks = 0")?.execute([])?;
-    let most = [report.tasks, report.logs, report.workers, report.idempotency_keys, report.claim_requests]
-        .into_iter()
-        .max();
+    let most = [
+        report.tasks,
+        report.logs,
+        report.workers,
+        report.idempotency_keys,
+        report.claim_requests,
+        report.tokens,
+        report.audit_entries,
+    ]
+    .into_iter()
+    .max();
     Ok(PurgeReport { more: most >= Some(u64::from(purge.limit)), ..report })
 }
 

@@ -90,23 +90,33 @@ impl FromSql for Sixteen {
     }
 }
 
-fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
+/// A time.
+pub(crate) fn time(row: &Row<'_>, at: usize) -> rusqlite::Result<Timestamp> {
     row.get(at).map(Timestamp::from_millis)
 }
 
-fn maybe_time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Timestamp>> {
+/// A time that may be null.
+pub(crate) fn maybe_time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Timestamp>> {
     Ok(row.get::<_, Option<i64>>(at)?.map(Timestamp::from_millis))
 }
 
-fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<Box<str>> {
+/// A text.
+pub(crate) fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<Box<str>> {
     row.get(at)
 }
 
-fn maybe_text(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Box<str>>> {
+/// A text that may be null.
+pub(crate) fn maybe_text(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Box<str>>> {
     row.get(at)
 }
 
-fn maybe_id(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<[u8; 16]>> {
+/// An id's bytes.
+pub(crate) fn sixteen(row: &Row<'_>, at: usize) -> rusqlite::Result<[u8; 16]> {
+    row.get::<_, Sixteen>(at).map(|bytes| bytes.0)
+}
+
+/// An id's bytes that may be null.
+pub(crate) fn maybe_id(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<[u8; 16]>> {
     Ok(row.get::<_, Option<Sixteen>>(at)?.map(|bytes| bytes.0))
 }
 
@@ -344,7 +354,7 @@ macro_rules! select_worker {
     ($tail:expr) => {
         concat!(
             "SELECT id, session, superseded, started_at, seen_at, last_beat_at, capacity, running, readings, labels, \
-             directive FROM worker ",
+             directive, project FROM worker ",
             $tail
         )
     };
@@ -357,7 +367,7 @@ pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
     Ok(StoredWorker {
         worker: Worker {
             id: WorkerId::from_stored(text(row, 0)?),
-            project: None,
+            project: maybe_text(row, 11)?.map(ProjectId::from_stored),
             session: maybe_id(row, 1)?.map(SessionId::from_bytes),
             started_at: time(row, 3)?,
             last_beat_at: maybe_time(row, 5)?,

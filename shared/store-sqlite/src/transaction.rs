@@ -2,6 +2,7 @@
 //! the rings that they cause.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use baton_model::lease::LeasePolicy;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
@@ -14,6 +15,7 @@ use rusqlite::{Connection, params};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::rows::{EVENT_BITS, Stored, to_json};
+use crate::token::{TokenChange, Tokens};
 use baton_store::histogram::{What, bucket};
 
 /// The number that stands for a kind of duration in the database.
@@ -35,6 +37,18 @@ pub(crate) struct State {
     /// Queues that are known to have a row, up to [`KNOWN_QUEUES`]: a cache of what is there for ever, to save a write.
     /// Emptied when a transaction is undone, as its queues are then unknown again.
     pub(crate) queues: HashSet<QueueName>,
+    /// The tokens as they are in memory; changed after a commit only.
+    pub(crate) tokens: Arc<Tokens>,
+    /// How many tokens there may be.
+    pub(crate) most_tokens: usize,
+}
+
+/// What is to be done once a transaction is committed.
+pub(crate) struct AfterCommit {
+    /// What became claimable.
+    pub(crate) rings: Vec<Ready>,
+    /// What became of tokens.
+    pub(crate) tokens: Vec<TokenChange>,
 }
 
 /// An open transaction.
@@ -44,15 +58,23 @@ pub(crate) struct Transaction<'a> {
     tallies: HashMap<(QueueName, TaskType, TaskStateTag), i64>,
     durations: HashMap<(QueueName, What, i64, i64), i64>,
     rings: Vec<Ready>,
+    tokens: Vec<TokenChange>,
 }
 
 impl<'a> Transaction<'a> {
     pub(crate) fn new(db: &'a Connection, state: &'a mut State) -> Self {
-        Self { db, state, tallies: HashMap::new(), durations: HashMap::new(), rings: Vec::new() }
+        Self {
+            db,
+            state,
+            tallies: HashMap::new(),
+            durations: HashMap::new(),
+            rings: Vec::new(),
+            tokens: Vec::new(),
+        }
     }
 
-    /// Writes what the commands have gathered, before the commit; gives what to ring after it.
-    pub(crate) fn finish(self) -> rusqlite::Result<Vec<Ready>> {
+    /// Writes what the commands have gathered, before the commit; gives what to do after it.
+    pub(crate) fn finish(self) -> rusqlite::Result<AfterCommit> {
         for ((queue, task_type, state), change) in self.tallies.into_iter().filter(|(_, change)| *change != 0)
         {
             self.db
@@ -70,7 +92,7 @@ impl<'a> Transaction<'a> {
                 )?
                 .execute(params![hour, queue.as_str(), what_code(what), bucket, count])?;
         }
-        Ok(self.rings)
+        Ok(AfterCommit { rings: self.rings, tokens: self.tokens })
     }
 
     /// Counts tasks that entered a state (or, negative, left it).
@@ -94,6 +116,11 @@ impl<'a> Transaction<'a> {
     ) {
         let hour = now.as_millis() / 3_600_000;
         *self.durations.entry((queue.clone(), what, hour, bucket(length))).or_default() += 1;
+    }
+
+    /// Notes what became of a token; shows in memory after the commit.
+    pub(crate) fn token(&mut self, change: TokenChange) {
+        self.tokens.push(change);
     }
 
     /// Notes that a task has become claimable, now or later; rings after the commit.

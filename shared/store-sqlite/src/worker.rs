@@ -1,7 +1,8 @@
 //! Workers: their sessions, heartbeats and directives.
 
 use baton_model::{
-    Directive, Ended, LogLine, Running, SessionId, State, TaskId, TaskState, Timestamp, Worker, WorkerId,
+    Directive, Ended, LogLine, ProjectId, Running, SessionId, State, TaskId, TaskState, Timestamp, Worker,
+    WorkerId,
 };
 use baton_store::{Beat, BeatAnswer, Claim, Direct, LeaseProblem, LostLease, StoreError};
 use rusqlite::params;
@@ -20,43 +21,48 @@ pub(crate) fn enter_session(transaction: &Transaction<'_>, claim: &Claim) -> Res
         return Ok(directive);
     }
     let known = worker_by_id(transaction.db, &claim.worker)?;
-    let mut worker = session_of(known, &claim.worker, claim.session, claim.now)?;
+    let mut worker = session_of(known, &claim.worker, claim.project.as_ref(), claim.session, claim.now)?;
     worker.worker.capacity = claim.capacity.or(worker.worker.capacity);
     worker.seen_at = worker.seen_at.max(claim.now);
     save(transaction, &worker)?;
     Ok(worker.worker.directive)
 }
 
-/// What is asked of the worker, if a claim changes nothing about it: the usual case, which reads four columns and writes
+/// What is asked of the worker, if a claim changes nothing about it: the usual case, which reads five columns and writes
 /// none.
 fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Directive>, Failure> {
     let mut statement = transaction
         .db
-        .prepare_cached("SELECT session, capacity, seen_at, directive FROM worker WHERE id = ?1")?;
+        .prepare_cached("SELECT session, capacity, seen_at, directive, project FROM worker WHERE id = ?1")?;
     let mut rows = statement.query([claim.worker.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let (session, capacity): (Option<[u8; 16]>, Option<u32>) = (row.get(0)?, row.get(1)?);
     let (seen_at, directive): (i64, i64) = (row.get(2)?, row.get(3)?);
+    let project: Option<Box<str>> = row.get(4)?;
+    let same_project =
+        claim.project.as_ref().is_none_or(|claimed| project.as_deref() == Some(claimed.as_str()));
     let same_session = claim.session.is_none_or(|claimed| session.as_ref() == Some(claimed.as_bytes()));
     let same_capacity = claim.capacity.is_none_or(|claimed| capacity == Some(claimed));
     let seen = claim.now.as_millis() - seen_at <= SEEN_GRAIN_MS;
-    Ok(if same_session && same_capacity && seen { Some(Code::of(directive)?) } else { None })
+    Ok(if same_project && same_session && same_capacity && seen { Some(Code::of(directive)?) } else { None })
 }
 
 /// The worker's record with this session as its present one.
 ///
 /// # Errors
-/// If the session was superseded before: of two processes with one name, the later start keeps it.
+/// If the name belongs to another project than the caller's, or to none; if the session was superseded before: of two
+/// processes with one name, the later start keeps it.
 fn session_of(
     known: Option<StoredWorker>,
     id: &WorkerId,
+    project: Option<&ProjectId>,
     session: Option<SessionId>,
     now: Timestamp,
 ) -> Result<StoredWorker, StoreError> {
     let Some(mut known) = known else {
         let worker = Worker {
             id: id.clone(),
-            project: None,
+            project: project.cloned(),
             session,
             started_at: now,
             last_beat_at: None,
@@ -68,6 +74,9 @@ fn session_of(
         };
         return Ok(StoredWorker { worker, superseded: Vec::new(), seen_at: now });
     };
+    if project.is_some() && known.worker.project.as_ref() != project {
+        return Err(StoreError::WorkerOfOther(id.clone()));
+    }
     let Some(session) = session.filter(|session| known.worker.session != Some(*session)) else {
         return Ok(known);
     };
@@ -90,13 +99,13 @@ fn session_of(
     Ok(known)
 }
 
-fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Result<(), Failure> {
+pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Result<(), Failure> {
     let worker = &stored.worker;
     transaction
         .db
         .prepare_cached(
             "INSERT OR REPLACE INTO worker (id, session, superseded, started_at, seen_at, last_beat_at, capacity, \
-             running, readings, labels, directive) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+             running, readings, labels, directive, project) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
         )?
         .execute(params![
             worker.id.as_str(),
@@ -110,13 +119,14 @@ fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Result<(), Fail
             to_json("a worker's readings", &worker.readings)?,
             to_json("a worker's labels", &worker.labels)?,
             worker.directive.code(),
+            worker.project.as_ref().map(ProjectId::as_str),
         ])?;
     Ok(())
 }
 
 pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Result<BeatAnswer, Failure> {
     let known = worker_by_id(transaction.db, &beat.worker)?;
-    let mut stored = session_of(known, &beat.worker, beat.session, beat.now)?;
+    let mut stored = session_of(known, &beat.worker, beat.project.as_ref(), beat.session, beat.now)?;
     let mut lost = Vec::new();
     for running in beat.running.iter().flatten() {
         if let Some(problem) = problem(transaction, &beat.worker, running)? {
@@ -136,7 +146,7 @@ pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Resul
     }
     save(transaction, &stored)?;
     for line in &beat.logs {
-        log(transaction, line, beat.now)?;
+        insert_log(transaction, line, beat.now)?;
     }
     Ok(BeatAnswer { lost, directive: stored.worker.directive })
 }
@@ -168,7 +178,11 @@ fn problem(
     })
 }
 
-fn log(transaction: &Transaction<'_>, line: &LogLine, taken_at: Timestamp) -> Result<(), Failure> {
+pub(crate) fn insert_log(
+    transaction: &Transaction<'_>,
+    line: &LogLine,
+    taken_at: Timestamp,
+) -> Result<(), Failure> {
     let k = free_key(transaction.db, "log", line.at)?;
     transaction
         .db

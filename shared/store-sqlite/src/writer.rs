@@ -193,13 +193,14 @@ fn commit(
         for job in group {
             job.run(&mut transaction)?;
         }
-        let rings = transaction.finish().map_err(store_error)?;
+        let after = transaction.finish().map_err(store_error)?;
         execute(db, "COMMIT")?;
-        Ok(rings)
+        Ok(after)
     }));
     match outcome {
-        Ok(Ok(rings)) => {
-            rings.into_iter().for_each(|ready| doorbell.ring(ready));
+        Ok(Ok(after)) => {
+            state.tokens.apply(after.tokens);
+            after.rings.into_iter().for_each(|ready| doorbell.ring(ready));
             Ok(())
         }
         Ok(Err(error)) => {

@@ -7,23 +7,51 @@
     reason = "a test ends where it is surprised"
 )]
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
-use baton_store::conformance::World;
-use baton_store::{Doorbell, TaskStore};
+use baton_store::conformance::{Movable, World};
+use baton_store::{Doorbell, NoDoorbell, Store};
 use baton_store_sqlite::{Options, SqliteStore};
 
 /// A folder of its own for each rule.
-struct Disk(tempfile::TempDir);
+struct Disk {
+    folder: tempfile::TempDir,
+    open: Mutex<Option<Arc<SqliteStore>>>,
+}
 
-#[async_trait]
-impl World for Disk {
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore> {
-        let options = Options { policy, ..Options::default() };
-        Arc::new(SqliteStore::open(&self.0.path().join("baton.db"), options, doorbell).unwrap())
+impl Disk {
+    fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap(), open: Mutex::new(None) }
+    }
+
+    fn file(&self, name: &str, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<SqliteStore> {
+        let options = Options { policy, max_tokens: 30, ..Options::default() };
+        Arc::new(SqliteStore::open(&self.folder.path().join(name), options, doorbell).unwrap())
     }
 }
 
-baton_store::conformance_tests!(Disk(tempfile::tempdir().unwrap()));
+#[async_trait]
+impl World for Disk {
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store> {
+        let store = self.file("baton.db", policy, doorbell);
+        *self.open.lock().unwrap() = Some(Arc::clone(&store));
+        store
+    }
+
+    async fn close(&self, store: Arc<dyn Store>) {
+        self.open.lock().unwrap().take();
+        drop(store);
+    }
+
+    async fn movable(&self, policy: LeasePolicy) -> Option<Movable> {
+        let source = self.open.lock().unwrap().clone()?;
+        let beside =
+            (0..).map(|n| format!("beside-{n}.db")).find(|name| !self.folder.path().join(name).exists())?;
+        let target = self.file(&beside, policy, Arc::new(NoDoorbell));
+        Some(Movable { source, store: Arc::clone(&target) as _, target })
+    }
+}
+
+baton_store::conformance_tests!(Disk::new());

@@ -108,9 +108,9 @@ pub enum ClaimAnswer {
 /// Why a claim found nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Nothing {
-    /// No task waits in these queues (of these types).
+    /// No task waits in these queues (of these types, of this project).
     NoneQueued,
-    /// Tasks wait, but for later.
+    /// Such tasks wait, but for later.
     Scheduled {
         /// When the next one is due.
         next_at: Timestamp,

@@ -9,9 +9,12 @@ pub mod command;
 pub mod conformance;
 pub mod doorbell;
 pub mod error;
+#[cfg(feature = "faults")]
+pub mod faulty;
 pub mod histogram;
 pub mod query;
 pub mod token;
+pub mod transfer;
 
 use async_trait::async_trait;
 use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, WorkerId};
@@ -28,6 +31,7 @@ pub use query::{
     TaskDetail, TaskFilter, WorkerCounts, WorkerDetail,
 };
 pub use token::{AuditEntry, AuditFilter, AuditStore, StoredToken, TokenStore};
+pub use transfer::Transfer;
 
 /// What a store can and cannot promise beyond the rules that hold for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +42,11 @@ pub struct Capabilities {
     pub fresh_lists: bool,
     /// Claims follow priority, run_after and id over the whole queue, and not only within a part of it.
     pub total_claim_order: bool,
+    /// Lists of tasks by status go by creation, as all lists of tasks do; else they go by when the tasks came to that
+    /// status: were due, claimed, or ended.
+    pub lists_by_creation: bool,
+    /// How many tokens it holds at most, those that have ended and are still kept included.
+    pub tokens: usize,
 }
 
 /// All that a whole Baton needs of its store.
@@ -67,6 +76,8 @@ pub trait TaskStore: Send + Sync {
     async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError>;
 
     /// Gives a worker up to [`Claim::max_tasks`] ready tasks: by priority, then run_after, then id.
+    ///
+    /// A claim for a project gets its tasks only, also under a request key, and is told of no others when it finds none.
     ///
     /// The leases that name the worker never come to more than its cap. The same request key of the same worker gives
     /// the leases that it gave before, as far as they still hold, and never others, for at least 15 minutes.
@@ -148,7 +159,7 @@ pub trait TaskStore: Send + Sync {
     /// [`StoreError::TaskNotFound`].
     async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError>;
 
-    /// Tasks by filter, the newest first. A page may be shorter than asked, even empty, while it names a next one.
+    /// Tasks by filter, the newest first (see [`Capabilities::lists_by_creation`]). A page may be shorter than asked, even empty, while it names a next one.
     ///
     /// # Errors
     /// [`StoreError::BadCursor`].

@@ -25,7 +25,7 @@ pub trait TokenStore: Send + Sync {
     /// Keeps a new token. The same one again changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::TooManyTokens`] beyond [`TOKENS`], and the store's own failures.
+    /// [`StoreError::TooManyTokens`] beyond [`crate::Capabilities::tokens`], and the store's own failures.
     async fn create_token(&self, token: StoredToken) -> Result<(), StoreError>;
 
     /// A token, whether it is still good or not; none if it is unknown.
@@ -34,7 +34,7 @@ pub trait TokenStore: Send + Sync {
     /// The store's own failures.
     async fn token(&self, id: TokenId) -> Result<Option<StoredToken>, StoreError>;
 
-    /// Tokens, the newest first.
+    /// Tokens, the newest first: by their ids, the last one first.
     ///
     /// # Errors
     /// [`StoreError::BadCursor`].
@@ -53,13 +53,13 @@ pub trait TokenStore: Send + Sync {
     async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError>;
 }
 
-/// The most tokens that a store holds, those that have ended and are still kept included.
+/// The most tokens that a store holds, unless it is opened for fewer.
 pub const TOKENS: usize = 10_000;
 
 /// One thing that an operator did, or tried to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// Its id: a UUIDv7, by which entries sort.
+    /// Its id: a UUIDv7 whose time is [`AuditEntry::at`], give or take a minute. Entries sort by it.
     pub id: AuditId,
     /// When it was asked for.
     pub at: Timestamp,

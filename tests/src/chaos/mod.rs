@@ -3,7 +3,8 @@
 //!
 //! What is promised, and checked in the end: no acknowledged task is lost; no attempt is given to two workers; no task
 //! is completed twice; a generation exists if and only if its task is completed, and is the one that was acknowledged,
-//! with the result that its worker sent; histories have no gaps; the counts are right.
+//! with the result that its worker sent; histories have no gaps; every task is finished once nobody kills and nothing
+//! fails any more; the counts are right, where the store counts exactly.
 //!
 //! A seed decides what the clients do and when the server dies. The interleaving of threads is the machine's: the same
 //! seed gives the same intentions, not the same schedule.
@@ -14,7 +15,7 @@ mod producer;
 mod record;
 mod worker;
 
-use std::path::Path;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -23,11 +24,11 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 
-use crate::program::Server;
+use crate::program::{Program, Server};
 use record::Record;
 
 /// How hard the server is treated.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Plan {
     /// Decides what clients do and when the server dies.
     pub seed: u64,
@@ -37,6 +38,10 @@ pub struct Plan {
     pub workers: u32,
     /// The producers.
     pub producers: u32,
+    /// How many milliseconds the server lives between two kills.
+    pub lives: Range<u64>,
+    /// The most milliseconds that a producer pauses after a request, a few of which create a batch.
+    pub pace: u64,
 }
 
 /// What a run has shown.
@@ -67,19 +72,21 @@ pub const SETTINGS: &[(&str, &str)] = &[
 /// Where the server is at present, if it is anywhere; shared by all clients.
 type Address = watch::Receiver<Option<String>>;
 
-/// Runs the plan on a database of its own and checks what is left.
-pub async fn run(plan: Plan, database: &Path) -> Outcome {
+/// Runs the plan on a program with an empty store and checks what is left.
+pub async fn run(plan: Plan, program: Program) -> Outcome {
+    let program = Arc::new(program);
     let mut random = StdRng::seed_from_u64(plan.seed);
     let record = Arc::new(Record::default());
     let (producing, working) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
-    let mut server = start(database).await;
+    let mut server = start(&program, false).await;
     let (announce, address) = watch::channel(Some(server.url().to_owned()));
 
     let mut producers = Vec::new();
     for number in 0..plan.producers {
         let client = client::Client::new(address.clone(), Arc::clone(&record));
         let random = StdRng::seed_from_u64(random.random());
-        producers.push(tokio::spawn(producer::run(number, client, random, Arc::clone(&producing))));
+        let on = Arc::clone(&producing);
+        producers.push(tokio::spawn(producer::run(number, client, random, plan.pace, on)));
     }
     let mut workers = Vec::new();
     for number in 0..plan.workers {
@@ -88,15 +95,19 @@ pub async fn run(plan: Plan, database: &Path) -> Outcome {
         workers.push(tokio::spawn(worker::run(number, client, random, Arc::clone(&working))));
     }
 
-    for _ in 0..plan.kills {
-        tokio::time::sleep(Duration::from_millis(random.random_range(30..400))).await;
+    for kill in 1..=plan.kills {
+        tokio::time::sleep(Duration::from_millis(random.random_range(plan.lives.clone()))).await;
         announce.send_replace(None);
         tokio::task::spawn_blocking(move || server.kill()).await.expect("the server is killed");
-        server = start(database).await;
+        let last = kill == plan.kills;
+        if last {
+            producing.store(false, Ordering::Relaxed);
+        }
+        // After the last kill nothing fails any more, so that all must come to its end.
+        server = start(&program, last).await;
         announce.send_replace(Some(server.url().to_owned()));
     }
 
-    producing.store(false, Ordering::Relaxed);
     for producer in producers {
         producer.await.expect("a producer does not panic");
     }
@@ -106,28 +117,24 @@ pub async fn run(plan: Plan, database: &Path) -> Outcome {
     for worker in workers {
         worker.await.expect("a worker does not panic");
     }
-    let mut outcome = check::check(&record, &client).await;
+    let mut outcome = check::check(&record, &client, program.counts_exactly()).await;
     outcome.broken.extend(finished.err());
     outcome
 }
 
-async fn start(database: &Path) -> Server {
-    let database = database.to_owned();
-    tokio::task::spawn_blocking(move || Server::start(&database, SETTINGS)).await.expect("the server starts")
+async fn start(program: &Arc<Program>, calm: bool) -> Server {
+    let program = Arc::clone(program);
+    tokio::task::spawn_blocking(move || program.start(calm)).await.expect("the server starts")
 }
 
 /// Waits until every task is finished.
 async fn drain(client: &client::Client) -> Result<(), String> {
-    let deadline = Instant::now() + Duration::from_secs(120);
+    let deadline = Instant::now() + Duration::from_secs(300);
     loop {
-        let stats = client.get("/v1/stats").await;
-        let waiting = |state: &str| stats["states"][state].as_u64().unwrap_or(0);
-        let open = waiting("queued") + waiting("running");
-        if open == 0 {
-            return Ok(());
-        }
+        let open = client.get("/v1/tasks?status=created,queued,retry,running&limit=1").await;
+        let Some(first) = open["items"].as_array().and_then(|items| items.first()) else { return Ok(()) };
         if Instant::now() > deadline {
-            return Err(format!("{open} tasks are not finished after two minutes without a kill"));
+            return Err(format!("task {} is not finished after five minutes without a kill", first["id"]));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use super::client::Client;
 
 /// Creates tasks until `on` is off; each request is sent until it is answered.
-pub(super) async fn run(number: u32, client: Client, mut random: StdRng, on: Arc<AtomicBool>) {
+pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u64, on: Arc<AtomicBool>) {
     let mut made = 0_u64;
     while on.load(Ordering::Relaxed) {
         made += 1;
@@ -28,7 +28,7 @@ pub(super) async fn run(number: u32, client: Client, mut random: StdRng, on: Arc
         if random.random_bool(0.03) {
             cancel(&client, &mut random).await;
         }
-        tokio::time::sleep(Duration::from_millis(random.random_range(0..12))).await;
+        tokio::time::sleep(Duration::from_millis(random.random_range(0..=pace))).await;
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Instant;
 
+use baton_model::TokenSecret;
 use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HOST};
+use http::header::{AUTHORIZATION, CONTENT_TYPE, HOST};
 use http::{HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper::client::conn::http1::{self, SendRequest};
@@ -49,6 +50,7 @@ pub(crate) struct Held {
 pub(crate) struct Client {
     sender: SendRequest<Full<Bytes>>,
     host: HeaderValue,
+    authorization: Option<HeaderValue>,
     worker: String,
     queue: String,
     /// What the names of its claims begin with, if they have any: its own, as a name that was used before gives no
@@ -85,6 +87,7 @@ impl Client {
         worker: String,
         queue: String,
         named_claims: bool,
+        token: Option<&TokenSecret>,
     ) -> Result<Self, Failure> {
         let address = url.strip_prefix("http://").unwrap_or(url).trim_end_matches('/');
         let failed = |error: String| Failure::failed(format!("cannot connect to {address}: {error}"));
@@ -97,9 +100,12 @@ impl Client {
             let _ = connection.await;
         });
         let host = HeaderValue::from_str(address).map_err(|error| failed(error.to_string()))?;
+        let authorization = token.map(|token| HeaderValue::try_from(format!("Bearer {}", token.reveal())));
+        let authorization = authorization.transpose().map_err(|error| failed(error.to_string()))?;
         Ok(Self {
             sender,
             host,
+            authorization,
             worker,
             queue,
             claim_names: named_claims.then(|| format!("{:016x}", rand::random::<u64>())),
@@ -118,6 +124,9 @@ impl Client {
     ) -> Result<(StatusCode, Bytes), Failure> {
         let failed = |error: String| Failure::failed(format!("{path}: {error}"));
         let mut request = Request::builder().method(method).uri(path).header(HOST, self.host.clone());
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
         }

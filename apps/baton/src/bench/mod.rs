@@ -12,6 +12,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use baton_api::request::CreateToken;
+use baton_model::{Expected, Scope, TokenSecret};
 use clap::{Args, ValueEnum};
 
 use crate::context::Context;
@@ -37,6 +39,8 @@ Phases:
   claim      claim and complete, of what was created before
   lifecycle  create, claim and complete, by each client in turn
   fused      the same with two requests: complete carries the next claim
+  tokens     the lifecycle without a token, with one, and with one that is
+             bound to a project, twice in turn
   backlog    claim, complete and create while this many other tasks wait
 
 The ratio says how near a lifecycle comes to three no-op requests:
@@ -59,6 +63,9 @@ pub(crate) struct Bench {
     /// Also measure the lifecycle with complete and claim in one request.
     #[arg(long)]
     fused: bool,
+    /// Also measure what tokens cost.
+    #[arg(long)]
+    tokens: bool,
     /// Name each claim by a request id, as workers do; the server then keeps the names for 15 minutes.
     #[arg(long)]
     named_claims: bool,
@@ -77,6 +84,7 @@ enum Phase {
     Claim,
     Lifecycle,
     Fused,
+    Tokens,
     Backlog,
 }
 
@@ -116,6 +124,16 @@ impl Bench {
             self.plain(context, &target, &mut report).await?;
             target.end().await?;
         }
+        if self.wants(Phase::Tokens) {
+            if context.server_named {
+                return Err(Failure::usage(
+                    "what tokens cost is measured on the bench's own server; leave --server out",
+                ));
+            }
+            let target = Target::new(context, &folder, "tokens").await?;
+            self.tokens(context, &target, &mut report).await?;
+            target.end().await?;
+        }
         for &backlog in self.backlog.iter().filter(|_| self.wants(Phase::Backlog)) {
             let target = Target::new(context, &folder, &format!("backlog-{backlog}")).await?;
             let phase = self.with_backlog(context, &target, backlog).await?;
@@ -128,6 +146,7 @@ impl Bench {
     fn wants(&self, phase: Phase) -> bool {
         match phase {
             Phase::Fused if self.only.is_empty() => self.fused,
+            Phase::Tokens if self.only.is_empty() => self.tokens,
             _ => self.only.is_empty() || self.only.contains(&phase),
         }
     }
@@ -138,12 +157,7 @@ impl Bench {
     }
 
     async fn plain(&self, context: &Context, target: &Target, report: &mut Report) -> Result<(), Failure> {
-        let bench = phases::Setup {
-            url: target.url().to_owned(),
-            clients: self.connections,
-            run: target.run.clone(),
-            named_claims: self.named_claims,
-        };
+        let bench = self.setup(target, target.run.clone());
         if self.wants(Phase::Ceiling) {
             context.out.note("ceiling: GET /livez");
             report.add(phases::ceiling(&bench, self.until()).await?.with(target.memory()));
@@ -158,11 +172,41 @@ impl Bench {
         }
         if self.wants(Phase::Lifecycle) {
             context.out.note("whole lifecycles");
-            report.add(phases::lifecycle(&bench, self.until()).await?.with(target.memory()));
+            report.add(phases::lifecycle(&bench, "lifecycle", self.until()).await?.with(target.memory()));
         }
         if self.wants(Phase::Fused) {
             context.out.note("whole lifecycles, fused");
             report.add(phases::fused(&bench, self.until()).await?.with(target.memory()));
+        }
+        Ok(())
+    }
+
+    fn setup(&self, target: &Target, run: String) -> phases::Setup {
+        phases::Setup {
+            url: target.url().to_owned(),
+            clients: self.connections,
+            run,
+            named_claims: self.named_claims,
+            token: target.token.clone(),
+        }
+    }
+
+    /// In turn, so that neither has the emptier store.
+    async fn tokens(&self, context: &Context, target: &Target, report: &mut Report) -> Result<(), Failure> {
+        let tokens = [
+            ("no token", None),
+            ("token", Some(make_token(target, None).await?)),
+            ("bound token", Some(make_token(target, Some("bench".to_owned())).await?)),
+        ];
+        for round in 1..=2 {
+            for (name, token) in &tokens {
+                let name = format!("{name} {round}");
+                context.out.note(&format!("whole lifecycles: {name}"));
+                // A worker's name belongs to the project that first used it.
+                let run = format!("{}-{}", target.run, name.replace(' ', "-"));
+                let setup = phases::Setup { token: token.clone(), ..self.setup(target, run) };
+                report.add(phases::lifecycle(&setup, &name, self.until()).await?.with(target.memory()));
+            }
         }
         Ok(())
     }
@@ -173,12 +217,7 @@ impl Bench {
         target: &Target,
         backlog: u64,
     ) -> Result<PhaseReport, Failure> {
-        let bench = phases::Setup {
-            url: target.url().to_owned(),
-            clients: self.connections,
-            run: format!("{}-{backlog}", target.run),
-            named_claims: self.named_claims,
-        };
+        let bench = self.setup(target, format!("{}-{backlog}", target.run));
         context.out.note(&format!("a backlog of {backlog}: creating it (not measured)"));
         let begun = Instant::now();
         phases::preload(&bench, backlog).await?;
@@ -191,10 +230,22 @@ impl Bench {
     }
 }
 
+/// A token for all that virtual clients do, made by the server that is measured.
+async fn make_token(target: &Target, project: Option<String>) -> Result<TokenSecret, Failure> {
+    let unfit = |problem: Expected| Failure::failed(problem.to_string());
+    let name = "bench".parse().map_err(unfit)?;
+    let project = project.map(|project| project.parse()).transpose().map_err(unfit)?;
+    let token = CreateToken { project, ..CreateToken::new(name, vec![Scope::Producer, Scope::Worker]) };
+    let created = baton_client::Client::new(target.url())?.create_token(&token).await?;
+    TokenSecret::parse(&created.secret).ok_or_else(|| Failure::failed("the server made no readable token"))
+}
+
 /// The server that is measured.
 struct Target {
     own: Option<ServerProcess>,
     named: String,
+    /// What the user presents to a server of their own.
+    token: Option<TokenSecret>,
     /// Part of the names of this run's queues, so that runs against one server do not mix.
     run: String,
 }
@@ -204,13 +255,13 @@ impl Target {
         let run = format!("bench-{:08x}", rand::random::<u32>());
         if context.server_named {
             context.client()?.livez().await?;
-            return Ok(Self { own: None, named: context.server.clone(), run });
+            return Ok(Self { own: None, named: context.server.clone(), token: context.token()?, run });
         }
         let level = std::env::var("BATON_LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
         let store = folder.0.join(format!("{name}.db"));
         let log = folder.0.join(format!("{name}.log"));
         let own = ServerProcess::start(&store, &[("BATON_LOG_LEVEL", &level)], &log).await?;
-        Ok(Self { own: Some(own), named: String::new(), run })
+        Ok(Self { own: Some(own), named: String::new(), token: None, run })
     }
 
     fn url(&self) -> &str {

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use baton_model::TokenSecret;
+
 use crate::bench::Until;
 use crate::bench::client::{Client, Held};
 use crate::bench::report::PhaseReport;
@@ -23,6 +25,8 @@ pub(crate) struct Setup {
     /// Part of the queues' names.
     pub(crate) run: String,
     pub(crate) named_claims: bool,
+    /// The token to present, if there is one.
+    pub(crate) token: Option<TokenSecret>,
 }
 
 type Played = Result<Client, Failure>;
@@ -61,7 +65,7 @@ pub(crate) async fn claim(setup: &Setup, until: Arc<Until>) -> Result<PhaseRepor
     setup.measure("claim", "made", until, play).await
 }
 
-pub(crate) async fn lifecycle(setup: &Setup, until: Arc<Until>) -> Result<PhaseReport, Failure> {
+pub(crate) async fn lifecycle(setup: &Setup, name: &str, until: Arc<Until>) -> Result<PhaseReport, Failure> {
     async fn play(mut client: Client, until: Arc<Until>) -> Played {
         while until.go_on() {
             client.create().await?;
@@ -70,7 +74,7 @@ pub(crate) async fn lifecycle(setup: &Setup, until: Arc<Until>) -> Result<PhaseR
         }
         Ok(client)
     }
-    setup.measure("lifecycle", "whole", until, play).await
+    setup.measure(name, "whole", until, play).await
 }
 
 pub(crate) async fn fused(setup: &Setup, until: Arc<Until>) -> Result<PhaseReport, Failure> {
@@ -140,7 +144,8 @@ async fn claim_one(client: &mut Client) -> Result<Held, Failure> {
 impl Setup {
     async fn client(&self, number: u32, queue: &str) -> Result<Client, Failure> {
         let queue = format!("{}-{queue}", self.run);
-        Client::connect(&self.url, format!("{}-{number}", self.run), queue, self.named_claims).await
+        let worker = format!("{}-{number}", self.run);
+        Client::connect(&self.url, worker, queue, self.named_claims, self.token.as_ref()).await
     }
 
     /// Lets all clients do the same until it is over, and checks what they were given.

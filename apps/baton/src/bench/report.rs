@@ -22,6 +22,15 @@ pub(crate) struct Report {
     summary: Option<Summary>,
     #[serde(skip_serializing_if = "Option::is_none")]
     backlogs: Option<Backlogs>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tokens: Option<Tokens>,
+}
+
+/// What tokens cost: lifecycles per second with one, divided by those without.
+#[derive(Debug, Serialize)]
+struct Tokens {
+    ratio: f64,
+    bound_ratio: f64,
 }
 
 #[derive(Debug, Serialize)]
@@ -123,7 +132,7 @@ impl OperationReport {
 impl Report {
     pub(crate) fn new(connections: u32) -> Self {
         let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-        Self { build, connections, phases: Vec::new(), summary: None, backlogs: None }
+        Self { build, connections, phases: Vec::new(), summary: None, backlogs: None, tokens: None }
     }
 
     pub(crate) fn add(&mut self, phase: PhaseReport) {
@@ -133,6 +142,7 @@ impl Report {
     pub(crate) fn tell(mut self, context: &Context) -> Result<(), Failure> {
         self.summary = self.summarise();
         self.backlogs = self.compare_backlogs();
+        self.tokens = self.compare_tokens();
         if context.out.is_json() {
             return context.out.json(&self);
         }
@@ -173,6 +183,12 @@ impl Report {
                 "backlog ratio"
             ))?;
         }
+        if let Some(Tokens { ratio, bound_ratio }) = &self.tokens {
+            context.out.line(&format!(
+                "{:<18} {ratio:.2} (lifecycles/s with a token, divided by those without), {bound_ratio:.2} bound",
+                "token ratio"
+            ))?;
+        }
         let memory = self.phases.iter().filter_map(|phase| Some((&phase.name, phase.server_memory?)));
         for (name, memory) in memory {
             let (now, peak) = (text::mebibytes(memory.resident_bytes), text::mebibytes(memory.peak_bytes));
@@ -195,6 +211,17 @@ impl Report {
             ratio: lifecycles / (ceiling / 3.0),
             fused_lifecycles_per_second: self.phase("fused").map(|fused| fused.lifecycles_per_second),
         })
+    }
+
+    fn compare_tokens(&self) -> Option<Tokens> {
+        let sum = |name: &str| {
+            let phases = self.phases.iter().filter(|phase| {
+                phase.name.strip_prefix(name).is_some_and(|round| round.trim().parse::<u32>().is_ok())
+            });
+            phases.map(|phase| phase.lifecycles_per_second).reduce(|a, b| a + b)
+        };
+        let without = sum("no token ")?;
+        Some(Tokens { ratio: sum("token ")? / without, bound_ratio: sum("bound token ")? / without })
     }
 
     fn compare_backlogs(&self) -> Option<Backlogs> {

@@ -81,3 +81,30 @@ fn each_problem_code_has_its_page_and_each_page_its_code() {
         );
     }
 }
+
+#[test]
+fn the_guide_to_tokens_has_the_table_of_the_rules() {
+    use baton_http::auth::{Access, RULES};
+    use baton_model::Scope;
+
+    let mut table = String::from("| route | producer | worker | operator | audited |\n");
+    table.push_str("|-------|----------|--------|----------|---------|\n");
+    for rule in RULES {
+        let Access::Scopes(scopes) = rule.access else { continue };
+        let mark = |so: bool| if so { "yes" } else { "" };
+        let producer = mark(scopes.contains(&Scope::Producer));
+        let worker = mark(scopes.contains(&Scope::Worker));
+        let audited = if rule.audited { format!("`{}`", rule.operation) } else { String::new() };
+        let route = format!("`{} {}`", rule.method, rule.path);
+        table.push_str(&format!("| {route} | {producer} | {worker} | yes | {audited} |\n"));
+    }
+    let path = docs().join("tokens.md");
+    let page = std::fs::read_to_string(&path).unwrap();
+    if std::env::var_os("UPDATE").is_some() {
+        let (before, rest) = page.split_once("| route |").unwrap();
+        let (_, after) = rest.split_once("\n\n").unwrap();
+        std::fs::write(&path, format!("{before}{table}\n{after}")).unwrap();
+    }
+    let page = std::fs::read_to_string(&path).unwrap();
+    assert!(page.contains(&table), "docs/tokens.md has another table than the rules:\n{table}");
+}

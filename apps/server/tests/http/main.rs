@@ -6,6 +6,7 @@
     reason = "a test's helpers may fail the test"
 )]
 
+mod access;
 mod create;
 mod documents;
 mod events;
@@ -13,7 +14,10 @@ mod malformed;
 mod operations;
 mod queries;
 mod requests;
+mod secrets;
 mod sockets;
+mod tenants;
+mod tokens;
 mod waiting;
 mod workers;
 mod world;

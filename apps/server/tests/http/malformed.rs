@@ -85,7 +85,16 @@ impl Generator {
             18 => format!("/v1/queues/{id}/{}", self.pick(&["pause", "resume"])),
             19 => format!(
                 "/v1/{}",
-                self.pick(&["task-ids", "generations", "workers", "queues", "stats", "logs"])
+                self.pick(&[
+                    "task-ids",
+                    "generations",
+                    "workers",
+                    "queues",
+                    "stats",
+                    "logs",
+                    "tokens",
+                    "audit"
+                ])
             ),
             20 => format!("/v1/{}/{id}", self.pick(&["generations", "workers", "queues", "tasks"])),
             21 => format!("/errors/{id}"),
@@ -235,12 +244,31 @@ async fn state(world: &World, task: &str) -> Vec<Value> {
 
 #[tokio::test]
 async fn malformed_requests_are_refused_and_change_nothing() {
-    let seed = seed();
     let world = World::new();
+    refuses_and_keeps(&world, std::slice::from_ref(&world)).await;
+}
+
+#[tokio::test]
+async fn malformed_requests_with_and_without_tokens_are_refused_and_change_nothing() {
+    let world = World::with(&[("tokens.required", "always")]);
+    let operator = world.with_token(json!({})).await;
+    let callers = [
+        world.clone(),
+        world.presenting("Bearer baton_0_0"),
+        world.presenting("bearer  🦀"),
+        world.with_token(json!({"scopes": ["producer", "worker"], "project": "film", "queues": ["a"]})).await,
+        operator.clone(),
+    ];
+    refuses_and_keeps(&operator, &callers).await;
+}
+
+/// Sends the requests by each caller in turn.
+async fn refuses_and_keeps(world: &World, callers: &[World]) {
+    let seed = seed();
     let task = world.create(json!({"type": "a"})).await;
     world.create(json!({"type": "b", "queue": "other"})).await;
     world.claim("w").await;
-    let before = state(&world, &task).await;
+    let before = state(world, &task).await;
     let mut generator = Generator { random: StdRng::seed_from_u64(seed), task: task.clone() };
     let (mut sent, mut refused) = (0, 0);
     while sent < REQUESTS {
@@ -248,7 +276,7 @@ async fn malformed_requests_are_refused_and_change_nothing() {
         sent += 1;
         let shown = format!("seed {seed}, request {sent}: {} {}", request.method(), request.uri());
         let may_succeed = matches!(*request.method(), Method::GET | Method::HEAD);
-        let answer = world.send(request).await;
+        let answer = callers[sent % callers.len()].send(request).await;
         assert!(answer.status.as_u16() < 500, "{shown}: {} {}", answer.status, answer.text());
         assert!(answer.headers.contains_key("x-request-id"), "{shown}");
         if !may_succeed {
@@ -263,5 +291,5 @@ async fn malformed_requests_are_refused_and_change_nothing() {
         assert!(answer.body.len() < 300_000, "{shown}: an answer of {} bytes", answer.body.len());
     }
     assert!(refused > REQUESTS / 2, "{refused}");
-    assert_eq!(state(&world, &task).await, before);
+    assert_eq!(state(world, &task).await, before);
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use baton_runtime::{Clock, LocalDoorbell, RandomIds, Settings, Sources, SystemClock};
 use baton_server::{Running, Server};
+use baton_store::TokenStore;
 use baton_store_sqlite::{Options, SqliteStore};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -18,22 +19,23 @@ const SOON: Duration = Duration::from_secs(4);
 struct Site {
     running: Running,
     doorbell: Arc<LocalDoorbell>,
+    store: Arc<SqliteStore>,
     _dir: tempfile::TempDir,
 }
 
 async fn site(settings: &[(&str, &str)]) -> Site {
     let flag = |(key, value): &(&str, &str)| ("--set".to_owned(), (*key).to_owned(), (*value).to_owned());
-    let mut flags: Vec<_> = settings.iter().map(flag).collect();
-    flags.push(flag(&("server.listen", "127.0.0.1:0")));
+    let flags = [("server.listen", "127.0.0.1:0")].iter().chain(settings).map(flag).collect();
     let settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
     let dir = tempfile::tempdir().unwrap();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let doorbell = LocalDoorbell::new(Arc::clone(&clock));
     let rung = Arc::clone(&doorbell);
     let store = SqliteStore::open(&dir.path().join("baton.db"), Options::default(), rung).unwrap();
-    let running =
-        Server::start(&settings, Arc::new(store), Arc::clone(&doorbell), clock, Arc::new(RandomIds));
-    Site { running: running.await.unwrap(), doorbell, _dir: dir }
+    let store = Arc::new(store);
+    let shared = Arc::clone(&store);
+    let running = Server::start(&settings, shared, Arc::clone(&doorbell), clock, Arc::new(RandomIds));
+    Site { running: running.await.unwrap(), doorbell, store, _dir: dir }
 }
 
 impl Site {
@@ -271,4 +273,40 @@ async fn an_address_that_is_taken_is_named() {
     let error =
         Server::start(&settings, Arc::new(store), doorbell, clock, Arc::new(RandomIds)).await.unwrap_err();
     assert!(error.to_string().contains(&addr) && error.to_string().contains("server.listen"), "{error}");
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_asks_for_tokens_and_not_for_the_hosts_name() {
+    let site = site(&[("server.listen", "0.0.0.0:0")]).await;
+    let port = site.running.addr().port();
+    let mut connection = Connection(TcpStream::connect(("127.0.0.1", port)).await.unwrap());
+    let (head, problem) = connection.ask("GET", "/v1/stats", "").await;
+    assert!(head.starts_with("HTTP/1.1 401") && head.contains("www-authenticate: Bearer"), "{head}");
+    assert_eq!(problem["code"], "unauthorized");
+    let (head, _) = connection.ask("GET", "/readyz", "").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+
+    let request = baton_server::read_token_request(r#"{"name": "t", "scopes": ["operator"]}"#).unwrap();
+    let (stored, secret) = baton_server::new_token(request, &RandomIds, SystemClock.now(), None).unwrap();
+    site.store.create_token(stored).await.unwrap();
+    for host in ["localhost", "baton.example.org"] {
+        let secret = secret.reveal();
+        let head =
+            format!("GET /v1/stats HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {secret}\r\n\r\n");
+        connection.0.write_all(head.as_bytes()).await.unwrap();
+        let (head, _) = timeout(SOON, connection.answer()).await.unwrap().unwrap();
+        assert!(head.starts_with("HTTP/1.1 200"), "{head}");
+    }
+}
+
+#[tokio::test]
+async fn the_sender_of_a_large_body_gets_to_read_that_its_token_does_not_do() {
+    let site = site(&[("tokens.required", "always")]).await;
+    let mut connection = site.connect().await;
+    let (head, problem) = connection.ask("POST", "/v1/tasks/batch", &" ".repeat(10 << 20)).await;
+    assert!(head.starts_with("HTTP/1.1 401"), "{head}");
+    assert_eq!(problem["code"], "unauthorized");
+    // And the connection goes on.
+    let (head, _) = connection.ask("GET", "/livez", "").await;
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 }

@@ -5,22 +5,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use baton_http::{App, Envelope};
-use baton_model::Timestamp;
+use baton_http::App;
+use baton_model::{Timestamp, TokenId, TokenSecret};
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
-use baton_store::{Doorbell, TaskStore};
+use baton_server::Service;
+use baton_store::{Doorbell, Store};
 use baton_store_sqlite::{Options, SqliteStore};
+use http::header::AUTHORIZATION;
 use http::{HeaderMap, Request, StatusCode};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tower::ServiceExt;
 
+#[derive(Clone)]
 pub(crate) struct World {
     pub(crate) app: App,
     pub(crate) clock: Arc<ManualClock>,
-    service: Envelope,
-    _dir: TempDir,
+    pub(crate) dir: Arc<TempDir>,
+    service: Service,
+    /// What its requests present, unless they present something else.
+    authorization: Option<String>,
 }
 
 pub(crate) struct Answer {
@@ -45,7 +50,7 @@ impl World {
         let options = Options { policy: settings.leases, ..Options::default() };
         let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
         let store = SqliteStore::open(&dir.path().join("baton.db"), options, rung).unwrap();
-        let store: Arc<dyn TaskStore> = Arc::new(store);
+        let store: Arc<dyn Store> = Arc::new(store);
         let app = App::configured(
             &settings,
             store,
@@ -54,10 +59,40 @@ impl World {
             Arc::new(RandomIds),
         );
         let service = baton_server::service(app.clone(), &settings);
-        Self { app, clock, service, _dir: dir }
+        Self { app, clock, dir: Arc::new(dir), service, authorization: None }
     }
 
-    pub(crate) async fn send(&self, request: Request<Body>) -> Answer {
+    /// The same world, asked by somebody who presents this header.
+    pub(crate) fn presenting(&self, authorization: &str) -> Self {
+        Self { authorization: Some(authorization.to_owned()), ..self.clone() }
+    }
+
+    /// The same world, asked by somebody who presents a new token, made past the server: see `CreateToken` for its fields.
+    pub(crate) async fn with_token(&self, token: Value) -> Self {
+        let (_, secret) = self.token(token).await;
+        self.presenting(&format!("Bearer {}", secret.reveal()))
+    }
+
+    /// A new token, made past the server.
+    pub(crate) async fn token(&self, token: Value) -> (TokenId, TokenSecret) {
+        let mut request = json!({"name": "t", "scopes": ["operator"]});
+        let fields = token.as_object().unwrap().clone();
+        request.as_object_mut().unwrap().extend(fields);
+        let request = baton_server::read_token_request(&request.to_string()).unwrap();
+        let (stored, secret) =
+            baton_server::new_token(request, &*self.app.ids, self.app.now(), None).unwrap();
+        let id = stored.token.id;
+        self.app.store.create_token(stored).await.unwrap();
+        (id, secret)
+    }
+
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Answer {
+        if let Some(authorization) = &self.authorization
+            && !request.headers().contains_key(AUTHORIZATION)
+        {
+            let value = authorization.parse().unwrap();
+            request.headers_mut().insert(AUTHORIZATION, value);
+        }
         Answer::of(self.service.clone().oneshot(request).await.unwrap()).await
     }
 

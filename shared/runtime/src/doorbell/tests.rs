@@ -204,3 +204,30 @@ async fn no_task_is_left_while_a_claim_sleeps() {
     claims.iter().for_each(tokio::task::JoinHandle::abort);
     assert!(in_time.is_ok(), "{} of {TASKS} taken", taken.load(Ordering::SeqCst));
 }
+
+#[test]
+fn a_wake_that_was_not_for_its_claim_goes_to_those_behind_it_and_no_further() {
+    let door = door();
+    let line = [door.waits("a", &[]), door.waits("b", &["x"]), door.waits("c", &["y"]), door.waits("d", &[])];
+    door.ring(Some("x"), 1);
+    let mut woken = Vec::new();
+    // Each claim looks for a project that has no task: the wake visits each that takes the type once, and ends.
+    while let Some(place) = line.iter().position(rung) {
+        woken.push(place);
+        line[place].listen();
+        line[place].pass_by();
+    }
+    assert_eq!(woken, [0, 1, 3]);
+    // All still listen.
+    door.ring(Some("y"), 4);
+    assert_eq!(line.each_ref().map(rung), [true, false, true, true]);
+}
+
+#[test]
+fn a_claim_that_was_not_rung_has_no_wake_to_hand_on() {
+    let door = door();
+    let (first, second) = (door.waits("a", &[]), door.waits("b", &[]));
+    first.listen();
+    first.pass_by();
+    assert!(!rung(&first) && !rung(&second));
+}

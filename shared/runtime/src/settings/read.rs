@@ -97,6 +97,17 @@ impl<'a> Reader<'a> {
         self.read(key, read).unwrap_or(*bounds.start())
     }
 
+    /// Whether something is wanted.
+    pub(super) fn flag(&mut self, key: &'static str) -> bool {
+        let read = |kind: &ValueKind| match kind {
+            ValueKind::Boolean(flag) => Ok(*flag),
+            ValueKind::String(text) if text.trim() == "true" => Ok(true),
+            ValueKind::String(text) if text.trim() == "false" => Ok(false),
+            other => Err(Expected::new("true or false", describe(other))),
+        };
+        self.read(key, read).unwrap_or(false)
+    }
+
     /// Text that a type reads.
     pub(super) fn text<T>(
         &mut self,

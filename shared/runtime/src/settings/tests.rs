@@ -57,7 +57,7 @@ fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
          variable BATON_RETENTION_FINISHED_DAYS)",
         "store.durability: expected full or normal, got \"half\" (from the flag --flag)",
         "server.lisen: expected one of listen, max_connections,",
-        "sever: expected one of leases, limits, log,",
+        "sever: expected one of dynamodb, leases, limits, log,",
         "log.colour: expected one of format, level, got an unknown key",
     ] {
         assert!(error.contains(part), "{part}\nnot in\n{error}");
@@ -66,12 +66,25 @@ fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
 }
 
 #[test]
-fn other_addresses_than_loopback_are_refused_with_the_reason() {
-    for address in ["0.0.0.0:7410", "192.168.1.1:80", "[::]:7410"] {
-        let error = load(None, &[("BATON_SERVER_LISTEN", address)], &[]).unwrap_err();
-        assert!(error.contains("loopback") && error.contains("not authenticated"), "{error}");
+fn tokens_are_required_wherever_others_than_this_machine_reach_the_address() {
+    let required = |environment: &[(&str, &str)]| load(None, environment, &[]).unwrap().tokens.required;
+    for address in ["0.0.0.0:7410", "192.168.1.1:80", "[::]:7410", "[::ffff:127.0.0.1]:7410"] {
+        assert!(required(&[("BATON_SERVER_LISTEN", address)]), "{address}");
     }
+    for address in ["127.0.0.1:7410", "127.8.9.10:1", "[::1]:7410", "localhost:0"] {
+        assert!(!required(&[("BATON_SERVER_LISTEN", address)]), "{address}");
+    }
+    assert!(required(&[("BATON_TOKENS_REQUIRED", "always")]));
+    let error = load(None, &[("BATON_TOKENS_REQUIRED", "never")], &[]).unwrap_err();
+    assert!(error.contains("tokens.required: expected auto or always, got \"never\""), "{error}");
     assert!(load(None, &[("BATON_SERVER_LISTEN", "7410")], &[]).unwrap_err().contains("an address and port"));
+}
+
+#[test]
+fn a_limit_of_no_requests_is_no_limit() {
+    let limit = |value: &str| load(None, &[("BATON_TOKENS_REQUESTS_PER_SECOND", value)], &[]).unwrap().tokens;
+    assert_eq!(limit("0").requests_per_second, None);
+    assert_eq!(limit("50").requests_per_second, Some(50));
 }
 
 #[test]
@@ -82,7 +95,14 @@ fn workers_must_be_asked_to_beat_before_they_count_as_lost() {
 
 #[test]
 fn variables_of_other_programs_parts_are_left_alone() {
-    load(None, &[("BATON_URL", "http://127.0.0.1:1"), ("PATH", "/bin"), ("BATON_CONFIG", "x")], &[]).unwrap();
+    let others = [
+        ("BATON_URL", "http://127.0.0.1:1"),
+        ("PATH", "/bin"),
+        ("BATON_CONFIG", "x"),
+        ("BATON_TOKEN", "baton_x"),
+        ("BATON_TOKEN_FILE", "/x"),
+    ];
+    load(None, &others, &[]).unwrap();
 }
 
 #[test]
@@ -112,11 +132,46 @@ fn a_misspelt_level_is_refused_instead_of_silencing_the_log() {
 }
 
 #[test]
-fn a_store_that_is_no_file_is_refused() {
+fn a_store_that_is_neither_file_nor_table_is_refused() {
     for wrong in
         ["sqlite:", "sqlite::memory:", "sqlite:file:x.db", "sqlite:x.db?mode=ro", "x.db", "postgres://x"]
     {
         let error = load(None, &[("BATON_STORE_URL", wrong)], &[]).unwrap_err();
         assert!(error.contains("store.url: expected sqlite: and the path"), "{wrong}: {error}");
     }
+    let long = format!("dynamodb:{}", "t".repeat(256));
+    for wrong in ["dynamodb:", "dynamodb:ab", "dynamodb:a b c", "dynamodb:eu/tasks", "dynamodb:täsks", &long]
+    {
+        let error = load(None, &[("BATON_STORE_URL", wrong)], &[]).unwrap_err();
+        assert!(error.contains("store.url: expected a table's name of 3 to 255"), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn one_setting_chooses_the_store() {
+    for (text, location) in [
+        ("sqlite:a/b.db", StoreLocation::Sqlite("a/b.db".into())),
+        ("dynamodb:baton-prod_1.eu", StoreLocation::Dynamodb("baton-prod_1.eu".to_owned())),
+    ] {
+        let settings = load(None, &[("BATON_STORE_URL", text)], &[]).unwrap();
+        assert_eq!(settings.store.location, location);
+        assert_eq!(location.to_string(), text, "it is written as it is read");
+    }
+}
+
+#[test]
+fn shards_are_given_by_queue() {
+    let shards = |text: &str| load(None, &[("BATON_DYNAMODB_QUEUE_SHARDS", text)], &[]);
+    let settings = shards(" gpu=8,thumbs = 4 ").unwrap().store.dynamodb;
+    let given: Vec<_> = settings.queue_shards.iter().map(|(queue, n)| (queue.as_str(), *n)).collect();
+    assert_eq!(given, [("gpu", 8), ("thumbs", 4)]);
+    assert_eq!((settings.spread, settings.recovery), (8, true));
+    for wrong in ["gpu", "gpu=0", "gpu=257", "gpu=many", "a b=2"] {
+        assert!(
+            shards(wrong).unwrap_err().contains("dynamodb.queue_shards: expected queues with"),
+            "{wrong}"
+        );
+    }
+    let error = load(None, &[("BATON_DYNAMODB_RECOVERY", "yes")], &[]).unwrap_err();
+    assert!(error.contains("dynamodb.recovery: expected true or false, got \"yes\""), "{error}");
 }

@@ -29,11 +29,21 @@ impl Engine {
             }
         };
         let client = local(&endpoint, http_client());
-        let number = TABLES.fetch_add(1, Ordering::Relaxed);
-        let table = format!("baton-test-{}-{number}", std::process::id());
-        table::create(&client, &table, TableOptions::default()).await.unwrap();
+        let table = made(&client).await;
         Self { client, table, endpoint, server }
     }
+
+    /// Another table in the same engine.
+    pub(crate) async fn another(&self) -> String {
+        made(&self.client).await
+    }
+}
+
+async fn made(client: &Client) -> String {
+    let number = TABLES.fetch_add(1, Ordering::Relaxed);
+    let table = format!("baton-test-{}-{number}", std::process::id());
+    table::create(client, &table, TableOptions::default()).await.unwrap();
+    table
 }
 
 impl Drop for Engine {

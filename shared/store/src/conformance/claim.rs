@@ -113,6 +113,84 @@ pub async fn a_rare_type_is_found_behind_many_others(b: Bench) {
     assert_eq!(b.claim_one(claim("w1", at(2)).types(&["rare"])).await.head.id, rare);
 }
 
+/// A claim for a project gets that project's tasks, and only those, however few; a claim that names none gets all.
+pub async fn a_claim_for_a_project_gets_its_tasks_only(b: Bench) {
+    let film = b.create(at(0), b.spec("render").project("film")).await;
+    let game = b.create(at(0), b.spec("render").project("game")).await;
+    let plain = b.create(at(0), b.spec("render")).await;
+    let of = |worker: &str, project: &str| claim(worker, at(1)).project(project).max(10);
+    assert_eq!(ids_of(&b.claim(of("w1", "film")).await), [film]);
+    assert_eq!(b.nothing(of("w1", "film")).await, Nothing::NoneQueued);
+    let second = b.create(at(1), b.spec("render").project("film")).await;
+    let mut rest = ids_of(&b.claim(claim("w2", at(2)).max(10)).await);
+    rest.sort();
+    assert_eq!(rest, [game, plain, second]);
+    b.check(at(3)).await;
+}
+
+/// The project of tasks that name none is a project like another.
+pub async fn the_default_project_can_be_claimed_for(b: Bench) {
+    b.create(at(0), b.spec("render").project("film").priority(Priority::Critical)).await;
+    let plain = b.create(at(0), b.spec("render")).await;
+    b.create(at(0), b.spec("bake").project("film")).await;
+    let ours = claim("w1", at(1)).project("default").max(10);
+    assert_eq!(ids_of(&b.claim(ours.clone()).await), [plain]);
+    assert_eq!(b.nothing(ours.types(&["bake"])).await, Nothing::NoneQueued);
+}
+
+/// Within a project the order is that of all claims: over its queues and types, with others' tasks in between.
+pub async fn the_order_holds_within_a_project(b: Bench) {
+    if !b.store().capabilities().total_claim_order {
+        return;
+    }
+    let ours = |task_type: &str| b.spec(task_type).project("film");
+    let late = b.create(at(0), ours("render").queue("a").due(at(5))).await;
+    let low = b.create(at(0), ours("bake").queue("a").priority(Priority::Low)).await;
+    let first = b.create(at(0), ours("bake").queue("b")).await;
+    let urgent = b.create(at(0), ours("render").queue("c").priority(Priority::Critical).due(at(6))).await;
+    for queue in ["a", "b", "c"] {
+        for priority in Priority::ALL {
+            let theirs = b.spec("render").queue(queue).priority(priority);
+            b.create_all(at(0), vec![theirs.clone().project("game"), b.spec("bake").queue(queue)]).await;
+        }
+    }
+    let all = claim("w1", at(10)).project("film").queues(&["c", "a", "b"]);
+    assert_eq!(ids_of(&b.claim(all.clone().types(&["bake"])).await), [first]);
+    assert_eq!(ids_of(&b.claim(all.clone().types(&["render", "bake"]).max(2)).await), [urgent, late]);
+    assert_eq!(ids_of(&b.claim(all.max(10)).await), [low]);
+}
+
+/// A project's task is found behind many tasks of others that come first.
+pub async fn a_rare_project_is_found_behind_many_others(b: Bench) {
+    for project in ["default", "game"] {
+        let others = (0..150).map(|_| b.spec("render").project(project).priority(Priority::High)).collect();
+        b.create_all(at(0), others).await;
+    }
+    let ours =
+        b.create_all(at(0), vec![b.spec("render").project("film"), b.spec("bake").project("film")]).await;
+    let claim = claim("w1", at(1)).project("film");
+    assert_eq!(b.claim_one(claim.clone().types(&["bake"])).await.head.id, ours[1]);
+    assert_eq!(b.claim_one(claim.clone()).await.head.id, ours[0]);
+    assert_eq!(b.nothing(claim).await, Nothing::NoneQueued);
+}
+
+/// A claim for a project is told of that project's tasks only when it finds nothing: whether any waits, and when the
+/// next one is due.
+pub async fn what_waits_of_other_projects_is_not_told(b: Bench) {
+    b.create(at(0), b.spec("render").due(at(50))).await;
+    b.create(at(0), b.spec("render").project("game").due(at(60))).await;
+    b.create(at(0), b.spec("render").project("game").queue("other")).await;
+    let ours = claim("w1", at(1)).project("film").queues(&["default", "other"]);
+    assert_eq!(b.nothing(ours.clone()).await, Nothing::NoneQueued);
+    assert_eq!(b.nothing(ours.clone().types(&["render"])).await, Nothing::NoneQueued);
+    b.create(at(0), b.spec("render").project("film").due(at(200)).priority(Priority::Critical)).await;
+    b.create(at(0), b.spec("bake").project("film").queue("other").due(at(100))).await;
+    assert_eq!(b.nothing(ours.clone()).await, Nothing::Scheduled { next_at: at(100) });
+    assert_eq!(b.nothing(ours.types(&["render"])).await, Nothing::Scheduled { next_at: at(200) });
+    let plain = claim("w2", at(1)).project("default").queues(&["default", "other"]);
+    assert_eq!(b.nothing(plain).await, Nothing::Scheduled { next_at: at(50) });
+}
+
 /// A claim gets no more than it asks for, and what there is if that is less.
 pub async fn a_claim_gets_no_more_than_it_asks_for(b: Bench) {
     b.create_plain(at(0), 5).await;

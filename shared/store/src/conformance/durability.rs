@@ -3,7 +3,8 @@
 use baton_model::{Directive, Level, LogLine, State};
 
 use super::kit::*;
-use crate::{Beat, Create, Fail, GenerationFilter, LogFilter, Nothing, StoreError, TaskFilter};
+use super::{audit, token};
+use crate::{AuditFilter, Beat, Create, Fail, GenerationFilter, LogFilter, Nothing, StoreError, TaskFilter};
 
 /// Tasks in every state, with histories, leases and generations, are the same after reopening.
 pub async fn tasks_outlive_a_restart(mut b: Bench) {
@@ -106,4 +107,30 @@ pub async fn workers_queues_and_logs_outlive_a_restart(mut b: Bench) {
     let directed = Nothing::Directed { directive: Directive::Drain };
     b.pause(at(3), "default", false).await;
     assert_eq!(b.nothing(claim("w1", at(3)).session(session(2))).await, directed);
+}
+
+/// Tokens with their ends and last uses, audit entries with their outcomes, and the projects of workers are known after
+/// a restart.
+pub async fn tokens_audit_entries_and_projects_outlive_a_restart(mut b: Bench) {
+    let (used, revoked) = (token::made(&b, "used").await.token.id, token::made(&b, "revoked").await.token.id);
+    b.store().token_used(used, at(1)).await.unwrap();
+    b.store().revoke_token(revoked, at(2)).await.unwrap();
+    let settled = audit::recorded(&b, audit::entry(&b, at(3))).await;
+    b.store().settle(settled, 200).await.unwrap();
+    audit::recorded(&b, audit::entry(&b, at(4))).await;
+    b.beat(beat("w1", at(5)).project("film")).await;
+    let (used, revoked) = (b.store().token(used).await.unwrap(), b.store().token(revoked).await.unwrap());
+    let (tokens, audit) = (b.tokens().await, b.audit_by(AuditFilter::default()).await);
+    assert_eq!((tokens.len(), audit.len()), (2, 2));
+
+    b.reopen().await;
+    for before in [used, revoked] {
+        let id = before.as_ref().unwrap().token.id;
+        assert_eq!(b.store().token(id).await.unwrap(), before);
+    }
+    assert_eq!(b.tokens().await, tokens);
+    assert_eq!(b.audit_by(AuditFilter::default()).await, audit);
+    let foreign = b.store().heartbeat(beat("w1", at(6)).project("game")).await;
+    assert_err!(foreign, StoreError::WorkerOfOther(_));
+    b.beat(beat("w1", at(6)).project("film")).await;
 }

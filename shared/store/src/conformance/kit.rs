@@ -12,16 +12,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use baton_model::transition::Refusal;
 use baton_model::{
-    Backoff, Digest, Expected, Failure, Fence, Generation, GenerationId, LeasePolicy, LeaseTerms, LogLine,
-    Output, Payload, Priority, ProjectId, QueueName, Running, Schedule, SessionId, State, Task, TaskId,
-    TaskSpec, TaskState, Timestamp,
+    AuditId, Backoff, Digest, Expected, Failure, Fence, Generation, GenerationId, LeasePolicy, LeaseTerms,
+    LogLine, Output, Payload, Priority, ProjectId, QueueName, Running, Schedule, SessionId, State, Task,
+    TaskId, TaskSpec, TaskState, Timestamp, Token, TokenId,
 };
 use tokio::sync::{Barrier, mpsc};
 
 use crate::{
-    Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, Create, CreateAnswer, Direct, Doorbell, Fail,
-    GenerationFilter, Idempotency, Nothing, Page, PageRequest, PauseQueue, Purge, Ready, Reap, Release,
-    Retry, StoreError, TaskDetail, TaskFilter, TaskStore, WorkerDetail,
+    AuditEntry, AuditFilter, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, Create, CreateAnswer,
+    Direct, Doorbell, Fail, GenerationFilter, Idempotency, Nothing, Page, PageRequest, PauseQueue, Purge,
+    Ready, Reap, Release, Retry, Store, StoreError, TaskDetail, TaskFilter, TaskStore, Transfer,
+    WorkerDetail,
 };
 
 /// A place for one store: empty at first, and shared with no other world.
@@ -30,23 +31,39 @@ use crate::{
 #[async_trait]
 pub trait World: Send + Sync {
     /// Opens the store that lies in this world, with what has been stored in it before.
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn TaskStore>;
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store>;
 
     /// Closes a store so that [`World::open`] can open it again. The handle is the last one, but for those that the
     /// world keeps itself.
-    async fn close(&self, store: Arc<dyn TaskStore>) {
+    async fn close(&self, store: Arc<dyn Store>) {
         drop(store);
     }
 
     /// Returns when lists and statistics show every write that was answered before. Asked only of stores without
     /// [`crate::Capabilities::fresh_lists`].
     async fn settle(&self) {}
+
+    /// The open store as one that can be moved, and another, empty one of its kind each time; none if stores of this
+    /// kind cannot be moved, which then are not held to the rules of moving.
+    async fn movable(&self, _policy: LeasePolicy) -> Option<Movable> {
+        None
+    }
+}
+
+/// A store that can be moved, and an empty one to move it into.
+pub struct Movable {
+    /// The world's own store.
+    pub source: Arc<dyn Transfer>,
+    /// An empty store beside it.
+    pub target: Arc<dyn Transfer>,
+    /// The same.
+    pub store: Arc<dyn Store>,
 }
 
 /// One open, empty store, with ids to use in it.
 pub struct Bench {
     world: Box<dyn World>,
-    store: Option<Arc<dyn TaskStore>>,
+    store: Option<Arc<dyn Store>>,
     rings: Rings,
     ids: AtomicU64,
     created: Mutex<BTreeSet<TaskId>>,
@@ -78,11 +95,11 @@ impl Bench {
     }
 
     /// A handle of the store, for tasks that run at the same time.
-    pub(super) fn store(&self) -> Arc<dyn TaskStore> {
+    pub(super) fn store(&self) -> Arc<dyn Store> {
         Arc::clone(self.open_store())
     }
 
-    fn open_store(&self) -> &Arc<dyn TaskStore> {
+    fn open_store(&self) -> &Arc<dyn Store> {
         self.store.as_ref().expect("a bench is open between its methods")
     }
 
@@ -93,6 +110,16 @@ impl Bench {
         }
     }
 
+    /// The bench's store and an empty one beside it, if stores of this kind can be moved.
+    pub(super) async fn movable(&self) -> Option<Movable> {
+        self.world.movable(LeasePolicy::default()).await
+    }
+
+    /// The ids of all tasks created through the bench.
+    pub(super) fn created(&self) -> Vec<TaskId> {
+        self.created.lock().unwrap().iter().copied().collect()
+    }
+
     fn next_id(&self) -> [u8; 16] {
         counted_id(self.ids.fetch_add(1, Ordering::Relaxed))
     }
@@ -101,29 +128,23 @@ impl Bench {
         TaskId::from_bytes(self.next_id())
     }
 
+    pub(super) fn token_id(&self) -> TokenId {
+        TokenId::from_bytes(self.next_id())
+    }
+
+    /// A fresh id of an entry that is made at `at`.
+    pub(super) fn audit_id(&self, at: Timestamp) -> AuditId {
+        let number = self.ids.fetch_add(1, Ordering::Relaxed);
+        AuditId::from_bytes(timed_id(u64::try_from(at.as_millis()).unwrap(), number))
+    }
+
     pub(super) fn generation_id(&self) -> GenerationId {
         GenerationId::from_bytes(self.next_id())
     }
 
     /// A plain task of `task_type` in the default queue, with a fresh id and a backoff of 10 s without jitter.
     pub(super) fn spec(&self, task_type: &str) -> TaskSpec {
-        TaskSpec {
-            id: self.task_id(),
-            id_chosen: false,
-            project: ProjectId::default(),
-            queue: QueueName::default(),
-            task_type: name(task_type),
-            priority: Priority::Normal,
-            params: Payload::default(),
-            description: None,
-            domain: None,
-            drift_score: None,
-            assigned_by: None,
-            schedule: Schedule::Now,
-            max_attempts: 3,
-            timeout: None,
-            backoff: Some(Backoff { base: secs(10), factor: 2.0, max: secs(1_000), jitter: 0.0 }),
-        }
+        plain_spec(self.task_id(), task_type)
     }
 
     pub(super) fn note_created(&self, ids: impl IntoIterator<Item = TaskId>) {
@@ -297,6 +318,18 @@ impl Bench {
         pages(2, |page| self.open_store().logs(filter.clone(), page)).await
     }
 
+    /// Every token, by pages of two.
+    pub(super) async fn tokens(&self) -> Vec<Token> {
+        self.settle().await;
+        pages(2, |page| self.open_store().tokens(page)).await
+    }
+
+    /// Every entry of the audit log that fits, by pages of two.
+    pub(super) async fn audit_by(&self, filter: AuditFilter) -> Vec<AuditEntry> {
+        self.settle().await;
+        pages(2, |page| self.open_store().audit(filter.clone(), page)).await
+    }
+
     /// The next ring that fits; panics if none comes within ten seconds.
     pub(super) async fn hear(&mut self, what: &str, fits: impl Fn(&Ready) -> bool) -> Ready {
         self.rings.hear(what, fits).await
@@ -312,6 +345,27 @@ impl Bench {
         self.settle().await;
         let ids: Vec<_> = self.created.lock().unwrap().iter().copied().collect();
         check_invariants(&**self.open_store(), &ids, now).await;
+    }
+}
+
+/// A plain task of the default queue, with a backoff of 10 s without jitter.
+pub(super) fn plain_spec(id: TaskId, task_type: &str) -> TaskSpec {
+    TaskSpec {
+        id,
+        id_chosen: false,
+        project: ProjectId::default(),
+        queue: QueueName::default(),
+        task_type: name(task_type),
+        priority: Priority::Normal,
+        params: Payload::default(),
+        description: None,
+        domain: None,
+        drift_score: None,
+        assigned_by: None,
+        schedule: Schedule::Now,
+        max_attempts: 3,
+        timeout: None,
+        backoff: Some(Backoff { base: secs(10), factor: 2.0, max: secs(1_000), jitter: 0.0 }),
     }
 }
 
@@ -349,7 +403,11 @@ impl Rings {
 
 /// A UUIDv7 whose time and tail are made of a number, so that ids sort by it.
 pub(super) fn counted_id(number: u64) -> [u8; 16] {
-    let time = 1_790_000_000_000_u64 + number;
+    timed_id(1_790_000_000_000 + number, number)
+}
+
+/// A UUIDv7 of a time in milliseconds, with a number as its tail.
+fn timed_id(time: u64, number: u64) -> [u8; 16] {
     let mut bytes = [0; 16];
     bytes[..6].copy_from_slice(&time.to_be_bytes()[2..]);
     bytes[6] = 0x70;
@@ -509,6 +567,7 @@ pub(super) use assert_err;
 pub(super) trait SpecWords: Sized {
     fn chosen(self) -> Self;
     fn queue(self, queue: &str) -> Self;
+    fn project(self, project: &str) -> Self;
     fn priority(self, priority: Priority) -> Self;
     fn params(self, json: &str) -> Self;
     fn due(self, at: Timestamp) -> Self;
@@ -522,6 +581,9 @@ impl SpecWords for TaskSpec {
     }
     fn queue(self, queue: &str) -> Self {
         Self { queue: name(queue), ..self }
+    }
+    fn project(self, project: &str) -> Self {
+        Self { project: name(project), ..self }
     }
     fn priority(self, priority: Priority) -> Self {
         Self { priority, ..self }
@@ -546,6 +608,7 @@ pub(super) trait ClaimWords: Sized {
     fn cap(self, n: u32) -> Self;
     fn queues(self, queues: &[&str]) -> Self;
     fn types(self, types: &[&str]) -> Self;
+    fn project(self, project: &str) -> Self;
     fn session(self, session: SessionId) -> Self;
     fn fixed(self, length: Duration) -> Self;
     fn key(self, key: &str) -> Self;
@@ -564,6 +627,9 @@ impl ClaimWords for Claim {
     fn types(self, types: &[&str]) -> Self {
         Self { types: types.iter().map(|one| name(one)).collect(), ..self }
     }
+    fn project(self, project: &str) -> Self {
+        Self { project: Some(name(project)), ..self }
+    }
     fn session(self, session: SessionId) -> Self {
         Self { session: Some(session), ..self }
     }
@@ -577,11 +643,15 @@ impl ClaimWords for Claim {
 
 /// Short words for what a heartbeat tells.
 pub(super) trait BeatWords: Sized {
+    fn project(self, project: &str) -> Self;
     fn session(self, session: SessionId) -> Self;
     fn running(self, tasks: &[&Task]) -> Self;
 }
 
 impl BeatWords for Beat {
+    fn project(self, project: &str) -> Self {
+        Self { project: Some(name(project)), ..self }
+    }
     fn session(self, session: SessionId) -> Self {
         Self { session: Some(session), ..self }
     }
@@ -739,7 +809,7 @@ pub async fn check_invariants(store: &dyn TaskStore, ids: &[TaskId], now: Timest
     }
 }
 
-async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
+pub(super) async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
     use baton_model::EventKind::{Claimed, Created};
 
     let head = &detail.task.head;

@@ -1,4 +1,4 @@
-//! The rules of a store, as tests over [`TaskStore`](crate::TaskStore).
+//! The rules of a store, as tests over [`Store`](crate::Store).
 //!
 //! Every rule is one function here, named after the behaviour that it states. A store runs all of them, each in an
 //! empty store of its own, with a few lines in its `tests/conformance.rs`:
@@ -24,6 +24,7 @@
     reason = "test code that lies in a library"
 )]
 
+pub mod audit;
 pub mod claim;
 pub mod complete;
 pub mod concurrent;
@@ -32,6 +33,7 @@ pub mod doorbell;
 pub mod durability;
 pub mod fail;
 pub mod heartbeat;
+pub mod history;
 mod kit;
 pub mod operate;
 mod oracle;
@@ -43,8 +45,10 @@ pub mod release;
 pub mod requests;
 pub mod schedule;
 pub mod sessions;
+pub mod token;
+pub mod transfer;
 
-pub use kit::{Bench, World, check_invariants};
+pub use kit::{Bench, Movable, World, check_invariants};
 pub use oracle::Oracle;
 
 /// Takes the list of rules and makes of it [`RULES`] and the macro that a store's tests are made by. The first token
@@ -54,8 +58,8 @@ macro_rules! rules {
         /// Every rule, as `module::rule`.
         pub const RULES: &[&str] = &[$($(concat!(stringify!($module), "::", stringify!($rule))),*),*];
 
-        /// Makes one test of each rule, by modules. The expression makes a new `World`
-        /// for each and may await; the calling crate needs tokio with its macros and multi-threaded runtime.
+        /// Makes one test of each rule, by modules, and one of histories under faults. The expression makes a new
+        /// `World` for each and may await; the calling crate needs tokio with its macros and multi-threaded runtime.
         #[macro_export]
         macro_rules! conformance_tests {
             ($d world:expr) => {
@@ -73,6 +77,18 @@ macro_rules! rules {
                         )*
                     }
                 )*
+
+                mod faults {
+                    #[allow(unused_imports, reason = "what the expression names")]
+                    use super::*;
+
+                    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+                    async fn nothing_is_lost_over_a_store_that_fails() {
+                        for seed in $d crate::conformance::history::seeds(5) {
+                            $d crate::conformance::history::over_faults($d world, seed).await;
+                        }
+                    }
+                }
             };
         }
     };
@@ -117,6 +133,11 @@ rules! {
         only_the_named_queues_are_claimed_from,
         only_the_named_types_are_claimed,
         a_rare_type_is_found_behind_many_others,
+        a_claim_for_a_project_gets_its_tasks_only,
+        the_default_project_can_be_claimed_for,
+        the_order_holds_within_a_project,
+        a_rare_project_is_found_behind_many_others,
+        what_waits_of_other_projects_is_not_told,
         a_claim_gets_no_more_than_it_asks_for,
         a_claim_may_get_a_hundred,
         a_claimed_task_is_given_to_nobody_else,
@@ -138,6 +159,7 @@ rules! {
         a_repeated_claim_is_not_filled_up,
         a_repeated_claim_gets_only_what_still_holds,
         a_spent_request_gets_nothing,
+        a_repeated_claim_for_a_project_gets_its_tasks_only,
         a_request_key_belongs_to_its_worker,
         nothing_stands_between_a_repeated_claim_and_its_leases,
         a_request_that_found_nothing_is_not_spent,
@@ -155,6 +177,13 @@ rules! {
         a_lease_without_session_outlives_sessions,
         a_new_session_begins_with_run,
         a_superseded_session_may_complete_before_the_reaper,
+        a_name_belongs_to_the_project_that_used_it_first,
+        a_name_of_no_project_refuses_callers_with_one,
+        a_caller_without_project_may_use_every_name,
+        a_caller_of_another_project_changes_nothing,
+        a_next_claim_for_another_project_does_not_undo_the_completion,
+        the_name_of_a_removed_worker_is_free,
+        a_name_used_at_once_goes_to_one_project,
     ],
     complete: [
         a_completion_writes_its_generation,
@@ -252,6 +281,33 @@ rules! {
         workers_long_gone_are_removed,
         a_queue_outlives_its_tasks,
         a_purged_id_can_be_created_again,
+        ended_tokens_are_removed_after_their_time,
+        old_audit_entries_are_removed,
+    ],
+    token: [
+        a_token_is_kept_as_made,
+        the_same_creation_of_a_token_again_changes_nothing,
+        an_unknown_token_is_none,
+        tokens_are_listed_the_newest_first,
+        a_bad_token_cursor_is_refused,
+        a_token_is_revoked_once_and_at_once,
+        an_unknown_token_cannot_be_revoked,
+        the_last_use_of_a_token_goes_forward_only,
+        the_use_of_an_unknown_token_is_ignored,
+        one_token_too_many_is_refused,
+        a_revocation_holds_for_every_read_after_it,
+        revocations_at_once_agree_on_the_time,
+        a_use_races_a_revocation,
+    ],
+    audit: [
+        an_entry_is_kept_as_recorded,
+        the_same_entry_again_changes_nothing,
+        an_entry_is_settled,
+        an_unknown_entry_is_not_settled,
+        entries_are_listed_the_newest_first,
+        audit_filters_keep_what_fits,
+        a_bad_audit_cursor_is_refused,
+        entries_recorded_at_once_are_all_kept,
     ],
     query: [
         each_filter_keeps_what_fits,
@@ -286,6 +342,7 @@ rules! {
         work_goes_on_after_a_restart,
         keys_outlive_a_restart,
         workers_queues_and_logs_outlive_a_restart,
+        tokens_audit_entries_and_projects_outlive_a_restart,
     ],
     concurrent: [
         one_task_has_one_claimer,
@@ -307,6 +364,19 @@ rules! {
         a_refused_command_leaves_its_neighbours_alone,
         completions_with_claims_at_once_do_not_overlap,
         a_fleet_finishes_every_task,
+    ],
+    transfer: [
+        a_moved_store_holds_all_that_the_first_held,
+        work_goes_on_in_a_moved_store,
+        a_worker_of_many_tasks_loses_none_of_them,
+        records_taken_in_again_change_nothing,
+        records_may_come_in_any_order,
+        a_later_version_takes_the_place_of_the_earlier,
+        a_task_that_went_on_in_the_target_is_refused,
+        another_task_of_the_same_id_is_refused,
+        a_target_that_holds_something_is_refused,
+        a_migration_goes_on_where_it_was_cut_off,
+        a_source_that_changes_is_noticed_and_copied_anew,
     ],
     random: [
         a_random_history_of_many_tasks_agrees_with_the_oracle,
@@ -332,10 +402,13 @@ mod tests {
         ("reap", include_str!("reap.rs")),
         ("operate", include_str!("operate.rs")),
         ("purge", include_str!("purge.rs")),
+        ("token", include_str!("token.rs")),
+        ("audit", include_str!("audit.rs")),
         ("query", include_str!("query.rs")),
         ("doorbell", include_str!("doorbell.rs")),
         ("durability", include_str!("durability.rs")),
         ("concurrent", include_str!("concurrent.rs")),
+        ("transfer", include_str!("transfer.rs")),
         ("random", include_str!("random.rs")),
     ];
 

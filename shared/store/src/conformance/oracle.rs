@@ -1,7 +1,11 @@
 //! The oracle: a store in memory that is simple enough to be right by reading it. One mutex holds everything, every
 //! transition is [`decide`]'s, every query is a scan.
 //!
+//! Tokens and the audit log are in `oracle/callers.rs`.
+//!
 //! The suite is checked against it, and random histories of other stores are compared with its answers.
+
+mod callers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -11,9 +15,9 @@ use async_trait::async_trait;
 use baton_model::event::EventDetail;
 use baton_model::transition::{Command, Decision, Refusal, decide};
 use baton_model::{
-    Digest, Directive, Ended, Event, EventKind, Generation, GenerationId, Head, LeasePolicy, LogLine,
-    QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskState, Timestamp, Worker,
-    WorkerId,
+    AuditId, Digest, Directive, Ended, Event, EventKind, Generation, GenerationId, Head, LeasePolicy,
+    LogLine, ProjectId, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskState,
+    Timestamp, TokenId, Worker, WorkerId,
 };
 
 use crate::*;
@@ -22,6 +26,7 @@ use crate::*;
 pub struct Oracle {
     policy: LeasePolicy,
     doorbell: Arc<dyn Doorbell>,
+    most_tokens: usize,
     inner: Mutex<Inner>,
 }
 
@@ -36,6 +41,8 @@ struct Inner {
     logs: Vec<LogLine>,
     waits: Vec<(QueueName, Timestamp, Duration)>,
     runs: Vec<(QueueName, Timestamp, Duration)>,
+    tokens: BTreeMap<TokenId, StoredToken>,
+    audit: BTreeMap<AuditId, AuditEntry>,
 }
 
 /// When a claim request was answered, and by which leases.
@@ -58,7 +65,12 @@ const DAY: Duration = Duration::from_secs(86_400);
 impl Oracle {
     /// An empty store.
     pub fn new(policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Self {
-        Self { policy, doorbell, inner: Mutex::default() }
+        Self { policy, doorbell, most_tokens: token::TOKENS, inner: Mutex::default() }
+    }
+
+    /// The same, with room for so many tokens.
+    pub fn with_room_for_tokens(self, most_tokens: usize) -> Self {
+        Self { most_tokens, ..self }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -110,17 +122,18 @@ impl Inner {
         }
     }
 
-    /// Takes note of a worker, and refuses an earlier session of it.
+    /// Takes note of a worker, and refuses callers of another project and an earlier session of it.
     fn meet(
         &mut self,
         id: &WorkerId,
+        project: Option<&ProjectId>,
         session: Option<SessionId>,
         now: Timestamp,
     ) -> Result<&mut Worker, StoreError> {
         let known = self.workers.entry(id.clone()).or_insert_with(|| Known {
             worker: Worker {
                 id: id.clone(),
-                project: None,
+                project: project.cloned(),
                 session,
                 started_at: now,
                 last_beat_at: None,
@@ -132,6 +145,9 @@ impl Inner {
             },
             superseded: Vec::new(),
         });
+        if project.is_some() && known.worker.project.as_ref() != project {
+            return Err(StoreError::WorkerOfOther(id.clone()));
+        }
         if let Some(session) = session
             && known.worker.session != Some(session)
         {
@@ -156,14 +172,17 @@ impl Inner {
     }
 
     fn claim(&mut self, claim: &Claim) -> Result<ClaimAnswer, StoreError> {
-        let worker = self.meet(&claim.worker, claim.session, claim.now)?;
+        let worker = self.meet(&claim.worker, claim.project.as_ref(), claim.session, claim.now)?;
         worker.capacity = claim.capacity.or(worker.capacity);
         let directive = worker.directive;
 
         let request = claim.request.clone().map(|key| (claim.worker.clone(), key));
         if let Some((_, leases)) = request.as_ref().and_then(|request| self.requests.get(request)) {
-            let held: BTreeSet<_> =
-                self.held_by(&claim.worker).map(|(task, _)| (task.head.id, task.head.attempt)).collect();
+            let held: BTreeSet<_> = self
+                .held_by(&claim.worker)
+                .filter(|(task, _)| fits(&claim.project, Some(&task.project)))
+                .map(|(task, _)| (task.head.id, task.head.attempt))
+                .collect();
             let still: Vec<_> =
                 leases.iter().filter(|lease| held.contains(lease)).map(|(id, _)| *id).collect();
             return Ok(if still.is_empty() {
@@ -191,6 +210,7 @@ impl Inner {
                 task.head.state == TaskState::Queued
                     && claim.queues.contains(&task.queue)
                     && open(&task.queue)
+                    && fits(&claim.project, Some(&task.project))
                     && (claim.types.is_empty() || claim.types.contains(&task.task_type))
             })
             .map(|task| (task.priority, task.head.run_after, task.head.id))
@@ -379,7 +399,13 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
 #[async_trait]
 impl TaskStore for Oracle {
     fn capabilities(&self) -> Capabilities {
-        Capabilities { exact_worker_cap: true, fresh_lists: true, total_claim_order: true }
+        Capabilities {
+            exact_worker_cap: true,
+            fresh_lists: true,
+            total_claim_order: true,
+            lists_by_creation: true,
+            tokens: self.most_tokens,
+        }
     }
 
     async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {
@@ -498,7 +524,7 @@ impl TaskStore for Oracle {
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {
         let mut inner = self.lock();
-        let worker = inner.meet(&beat.worker, beat.session, beat.now)?;
+        let worker = inner.meet(&beat.worker, beat.project.as_ref(), beat.session, beat.now)?;
         worker.last_beat_at = Some(beat.now);
         worker.running = beat.running.clone();
         worker.capacity = beat.capacity.or(worker.capacity);
@@ -618,15 +644,33 @@ impl TaskStore for Oracle {
             logs += usize::from(goes);
             !goes
         });
-        let removed = [tasks.len(), logs, workers.len(), answers.len(), requests.len()];
+        let tokens: Vec<_> = inner
+            .tokens
+            .iter()
+            .filter(|(_, kept)| kept.token.ends_at().is_some_and(|end| old(end, purge.keep_tokens)))
+            .map(|(id, _)| *id)
+            .take(limit)
+            .collect();
+        tokens.iter().for_each(|id| drop(inner.tokens.remove(id)));
+        let entries: Vec<_> = inner
+            .audit
+            .values()
+            .filter(|entry| old(entry.at, purge.keep_audit))
+            .map(|entry| entry.id)
+            .take(limit)
+            .collect();
+        entries.iter().for_each(|id| drop(inner.audit.remove(id)));
+        let removed =
+            [tasks.len(), logs, workers.len(), answers.len(), requests.len(), tokens.len(), entries.len()];
         Ok(PurgeReport {
             tasks: removed[0] as u64,
             logs: removed[1] as u64,
             workers: removed[2] as u64,
             idempotency_keys: removed[3] as u64,
             claim_requests: removed[4] as u64,
+            tokens: removed[5] as u64,
+            audit_entries: removed[6] as u64,
             more: removed.contains(&limit),
-            ..PurgeReport::default()
         })
     }
 

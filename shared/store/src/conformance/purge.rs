@@ -5,7 +5,8 @@ use std::time::Duration;
 use baton_model::{Level, LogLine, State};
 
 use super::kit::*;
-use crate::{Beat, Fail, LogFilter, Purge, StoreError, TaskFilter};
+use super::{audit, token};
+use crate::{AuditFilter, Beat, Fail, LogFilter, Purge, StoreError, TaskFilter};
 
 const DAY: u64 = 86_400;
 
@@ -144,4 +145,45 @@ pub async fn a_purged_id_can_be_created_again(b: Bench) {
     let held = b.running(days(32), "w1", spec.attempts(9)).await;
     assert_eq!((held.head.attempt, held.head.max_attempts), (1, 9));
     b.check(days(33)).await;
+}
+
+/// Tokens that were revoked or have expired are removed after their keeping, which counts from their end; others stay
+/// for ever.
+pub async fn ended_tokens_are_removed_after_their_time(b: Bench) {
+    let lasting = token::made(&b, "lasting").await;
+    let revoked = token::made(&b, "revoked").await.token.id;
+    b.store().revoke_token(revoked, days(1)).await.unwrap();
+    let mut expiring = token::token(&b, "expiring");
+    expiring.token.expires_at = Some(days(2));
+    b.store().create_token(expiring.clone()).await.unwrap();
+    let mut both = token::token(&b, "expired, and revoked later");
+    both.token.expires_at = Some(at(1));
+    b.store().create_token(both.clone()).await.unwrap();
+    b.store().revoke_token(both.token.id, days(50)).await.unwrap();
+
+    let removed = async |day| b.purge(Purge::at(days(day))).await.tokens;
+    assert_eq!(removed(29).await, 0);
+    assert_eq!(removed(31).await, 1, "what expired first, though it was revoked last");
+    assert_eq!(b.store().token(both.token.id).await.unwrap(), None);
+    assert!(b.store().token(revoked).await.unwrap().is_some());
+    assert_eq!(removed(33).await, 2);
+    for gone in [revoked, expiring.token.id] {
+        assert_eq!(b.store().token(gone).await.unwrap(), None);
+    }
+    assert_eq!(removed(3_000).await, 0);
+    assert_eq!(b.tokens().await, [lasting.token]);
+}
+
+/// Entries of the audit log are removed after their keeping, younger ones stay.
+pub async fn old_audit_entries_are_removed(b: Bench) {
+    for day in 0..4 {
+        audit::recorded(&b, audit::entry(&b, days(day))).await;
+    }
+    let later = at(401 * DAY + DAY / 2);
+    assert_eq!(b.purge(Purge::at(days(400))).await.audit_entries, 0);
+    let report = b.purge(Purge { limit: 1, ..Purge::at(later) }).await;
+    assert_eq!((report.audit_entries, report.more), (1, true));
+    assert_eq!(b.purge(Purge::at(later)).await.audit_entries, 1);
+    let left = b.audit_by(AuditFilter::default()).await;
+    assert_eq!(left.iter().map(|entry| entry.at).collect::<Vec<_>>(), [days(3), days(2)]);
 }

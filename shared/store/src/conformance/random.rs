@@ -6,13 +6,15 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use baton_model::{Digest, Directive, Fence, LeasePolicy, Priority, SessionId, Task, TaskId, Timestamp};
+use baton_model::{
+    Digest, Directive, Fence, LeasePolicy, Priority, ProjectId, SessionId, Task, TaskId, Timestamp,
+};
 
 use super::Oracle;
 use super::kit::*;
 use crate::{
     Beat, Claim, ClaimAnswer, Complete, Create, Direct, Fail, Idempotency, NoDoorbell, PauseQueue, Purge,
-    Reap, Release, StoreError, TaskStore, WorkerDetail,
+    Reap, Release, Store, StoreError, TaskStore, WorkerDetail,
 };
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
@@ -111,6 +113,9 @@ impl Drop for Trace {
 
 const WORKERS: [&str; 4] = ["w0", "w1", "w2", "w3"];
 const QUEUES: [&str; 2] = ["a", "b"];
+const PROJECTS: [&str; 3] = ["default", "film", "game"];
+/// The project that each worker's name belongs to.
+const BOUND: [Option<&str>; 4] = [None, Some("film"), Some("game"), Some("default")];
 
 fn session_of(worker: usize, start: u64) -> SessionId {
     session(1_000 * worker as u64 + start)
@@ -118,7 +123,7 @@ fn session_of(worker: usize, start: u64) -> SessionId {
 
 struct History {
     bench: Bench,
-    real: Arc<dyn TaskStore>,
+    real: Arc<dyn Store>,
     model: Oracle,
     random: SplitMix,
     now: Timestamp,
@@ -177,6 +182,15 @@ impl History {
     fn session(&mut self, worker: usize) -> Option<SessionId> {
         let late = self.starts[worker] > 0 && self.random.once_in(12);
         (worker >= 2).then(|| session_of(worker, self.starts[worker] - u64::from(late)))
+    }
+
+    /// The project that a caller of the worker names: mostly its own or none, now and then another's.
+    fn project(&mut self, worker: usize) -> Option<ProjectId> {
+        match self.random.below(12) {
+            0 => self.random.pick(&PROJECTS).map(|one| name(one)),
+            1..4 => None,
+            _ => BOUND[worker].map(name),
+        }
     }
 
     fn id(&mut self) -> TaskId {
@@ -271,6 +285,7 @@ impl History {
             let spec = self.bench.spec(["render", "bake"][random.below(2) as usize]);
             let mut spec = spec
                 .queue(QUEUES[random.below(2) as usize])
+                .project(PROJECTS[random.below(3) as usize])
                 .priority(Priority::ALL[random.below(4) as usize])
                 .attempts(1 + random.below(3) as u32);
             spec.id_chosen = true;
@@ -296,14 +311,14 @@ impl History {
 
     fn new_claim(&mut self) -> Claim {
         let worker = self.worker();
-        let session = self.session(worker);
+        let (session, project) = (self.session(worker), self.project(worker));
         let random = &mut self.random;
         let mut claim = claim(WORKERS[worker], self.now)
             .queues([&["a", "b"][..], &["a"], &["b"]][random.below(3) as usize])
             .types([&["render"][..], &[], &[]][random.below(3) as usize])
             .max(1 + random.below(3) as u32)
             .cap(2 + random.below(6) as u32);
-        claim.session = session;
+        (claim.session, claim.project) = (session, project);
         if random.once_in(3) {
             claim = claim.fixed(millis(1 + random.below(90_000)));
         }
@@ -385,6 +400,8 @@ impl History {
         } else {
             self.session(worker)
         };
+        // The first heartbeat settles whose the name is.
+        let project = if trace.step == 0 { BOUND[worker].map(name) } else { self.project(worker) };
         let said = !self.random.once_in(3);
         let mut running: Vec<_> = Vec::new();
         for held in &self.held {
@@ -394,7 +411,7 @@ impl History {
             }
         }
         let running = said.then_some(running);
-        let beat = Beat { session, running, ..beat(WORKERS[worker], self.now) };
+        let beat = Beat { session, project, running, ..beat(WORKERS[worker], self.now) };
         trace.command = format!("{beat:?}");
         let sorted = |answer: crate::BeatAnswer| {
             let mut answer = answer;

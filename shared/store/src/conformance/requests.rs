@@ -3,7 +3,7 @@
 use baton_model::Directive;
 
 use super::kit::*;
-use crate::{Nothing, Purge};
+use crate::{Claim, Nothing, Purge};
 
 /// The same request key of the same worker gets the leases that it was given before, and no others, though more tasks
 /// are ready.
@@ -55,6 +55,23 @@ pub async fn a_spent_request_gets_nothing(b: Bench) {
     assert_eq!(b.nothing(claim("w1", at(3)).max(2).key("r1")).await, Nothing::RequestSpent);
     assert_eq!(b.claim(claim("w1", at(3)).max(2).key("r2")).await.len(), 2, "another key asks anew");
     assert_eq!(b.nothing(claim("w1", at(4)).max(2).key("r1")).await, Nothing::RequestSpent);
+}
+
+/// A claim for a project that is repeated with its key gets its leases again; one for a project gets none of another
+/// project's that the same key was given before, when the caller named none.
+pub async fn a_repeated_claim_for_a_project_gets_its_tasks_only(b: Bench) {
+    let specs = || vec![b.spec("render").project("film"), b.spec("render").project("game")];
+    let ours = b.create_all(at(0), specs()).await[0];
+    let bound = claim("w1", at(1)).project("film").max(10);
+    for now in [at(1), at(2)] {
+        assert_eq!(ids_of(&b.claim(Claim { now, ..bound.clone().key("r1") }).await), [ours]);
+    }
+    let unbound = b.claim(claim("w1", at(3)).max(10).key("r2")).await;
+    assert_eq!(unbound.len(), 1);
+    assert_eq!(b.nothing(bound.clone().key("r2")).await, Nothing::RequestSpent);
+    assert_eq!(held_set(&b.claim(claim("w1", at(4)).key("r2")).await), held_set(&unbound));
+    b.complete(at(5), &b.claim(bound.clone().key("r1")).await[0]).await;
+    assert_eq!(b.nothing(bound.key("r1")).await, Nothing::RequestSpent);
 }
 
 /// The same request key of another worker is another request.

@@ -1,9 +1,10 @@
-//! Sessions: a worker that has started anew has forgotten what it ran.
+//! Sessions: a worker that has started anew has forgotten what it ran. And whose name is whose: a worker's name belongs
+//! to the project that used it first.
 
 use baton_model::{Directive, Level, LogLine, LossReason, State, Worker};
 
 use super::kit::*;
-use crate::{Beat, LogFilter, StoreError};
+use crate::{Beat, Claim, LogFilter, Purge, StoreError};
 
 /// A new session of a worker ends the leases of the session before, whether it shows by a claim or by a heartbeat.
 pub async fn a_new_session_ends_the_leases_of_the_old(b: Bench) {
@@ -136,4 +137,124 @@ pub async fn a_superseded_session_may_complete_before_the_reaper(b: Bench) {
     b.complete(at(2), &held).await;
     assert_eq!(b.reap(at(3)).await, []);
     b.check(at(4)).await;
+}
+
+/// A worker's name belongs to the project that used it first, by a claim or by a heartbeat, and shows it.
+pub async fn a_name_belongs_to_the_project_that_used_it_first(b: Bench) {
+    b.nothing(claim("claimer", at(0)).project("film")).await;
+    b.beat(beat("beater", at(0)).project("film")).await;
+    for worker in ["claimer", "beater"] {
+        assert_eq!(b.worker(worker).await.worker.project, Some(name("film")));
+        let refused = b.store().claim(claim(worker, at(1)).project("game")).await;
+        assert_err!(refused, StoreError::WorkerOfOther(of) if of == name(worker));
+        let refused = b.store().heartbeat(beat(worker, at(1)).project("game")).await;
+        assert_err!(refused, StoreError::WorkerOfOther(of) if of == name(worker));
+        b.beat(beat(worker, at(2)).project("film").session(session(1))).await;
+        b.nothing(claim(worker, at(2)).project("film").session(session(2))).await;
+        assert_eq!(b.worker(worker).await.worker.project, Some(name("film")), "also over new starts");
+    }
+    let page = b.store().workers(crate::PageRequest::first(10)).await.unwrap();
+    assert!(page.items.iter().all(|detail| detail.worker.project == Some(name("film"))));
+}
+
+/// A name that was used first by a caller without project is not given to one with a project.
+pub async fn a_name_of_no_project_refuses_callers_with_one(b: Bench) {
+    b.nothing(claim("claimer", at(0))).await;
+    b.beat(beat("beater", at(0))).await;
+    for worker in ["claimer", "beater"] {
+        for project in ["film", "default"] {
+            let refused = b.store().claim(claim(worker, at(1)).project(project)).await;
+            assert_err!(refused, StoreError::WorkerOfOther(_));
+            let refused = b.store().heartbeat(beat(worker, at(1)).project(project)).await;
+            assert_err!(refused, StoreError::WorkerOfOther(_));
+        }
+        assert_eq!(b.worker(worker).await.worker.project, None);
+    }
+}
+
+/// A caller without project may use every name, which stays its project's.
+pub async fn a_caller_without_project_may_use_every_name(b: Bench) {
+    b.create(at(0), b.spec("render").project("game")).await;
+    b.beat(beat("w1", at(0)).project("film")).await;
+    b.beat(beat("w1", at(1)).session(session(1))).await;
+    b.claim_one(claim("w1", at(2)).session(session(2))).await;
+    assert_eq!(b.worker("w1").await.worker.project, Some(name("film")));
+    b.beat(beat("w1", at(3)).project("film").session(session(2))).await;
+}
+
+/// A caller of another project that is refused changes nothing: no session is superseded, no beat and no log line
+/// noted, no task taken.
+pub async fn a_caller_of_another_project_changes_nothing(b: Bench) {
+    let id = b.create(at(0), b.spec("render").project("game")).await;
+    let ours = b.spec("render").project("film");
+    let held = b.running_by(at(0), claim("w1", at(0)).project("film").session(session(1)), ours).await;
+    b.beat(beat("w1", at(1)).project("film").session(session(1)).running(&[&held])).await;
+    let before = b.worker("w1").await;
+    let line = LogLine {
+        at: at(2),
+        worker: name("w1"),
+        task: None,
+        level: Level::Info,
+        source: "stderr".to_owned(),
+        message: "not mine".to_owned(),
+        metadata: None,
+    };
+    let foreign = Beat { logs: vec![line], capacity: Some(9), ..beat("w1", at(2)).project("game") };
+    let foreign = Beat { labels: [("host".to_owned(), "h".to_owned())].into(), ..foreign };
+    assert_err!(b.store().heartbeat(foreign.clone()).await, StoreError::WorkerOfOther(_));
+    let anew = foreign.session(session(2)).running(&[]);
+    assert_err!(b.store().heartbeat(anew).await, StoreError::WorkerOfOther(_));
+    let foreign = Claim { capacity: Some(9), ..claim("w1", at(2)).project("game") };
+    assert_err!(b.store().claim(foreign.clone()).await, StoreError::WorkerOfOther(_));
+    // Not even whether the session was superseded is told.
+    let anew = foreign.session(session(2)).key("r1");
+    assert_err!(b.store().claim(anew).await, StoreError::WorkerOfOther(_));
+    assert_eq!(b.worker("w1").await, before);
+    assert_eq!(b.logs_by(LogFilter::default()).await, []);
+    assert_eq!(b.state(id).await, State::Queued);
+    assert_eq!(b.reap(at(3)).await, []);
+    b.complete(at(3), &held).await;
+    b.check(at(4)).await;
+}
+
+/// A completion stands when the claim that comes with it names another project than the worker's.
+pub async fn a_next_claim_for_another_project_does_not_undo_the_completion(b: Bench) {
+    let held =
+        b.running_by(at(0), claim("w1", at(0)).project("film"), b.spec("render").project("film")).await;
+    let waiting = b.create(at(0), b.spec("render").project("game")).await;
+    let next = Some(claim("w1", at(1)).project("game"));
+    let answer = b.store().complete(b.completion(at(1), &held), next).await.unwrap();
+    assert_err!(answer.next.unwrap(), StoreError::WorkerOfOther(_));
+    assert_eq!(b.state(held.head.id).await, State::Completed);
+    assert_eq!(b.state(waiting).await, State::Queued);
+    b.check(at(2)).await;
+}
+
+/// The name of a worker whose record was removed belongs to whoever uses it next.
+pub async fn the_name_of_a_removed_worker_is_free(b: Bench) {
+    b.beat(beat("w1", at(0)).project("film")).await;
+    let later = at(8 * 86_400);
+    assert_eq!(b.purge(Purge::at(later)).await.workers, 1);
+    b.beat(beat("w1", later).project("game")).await;
+    assert_eq!(b.worker("w1").await.worker.project, Some(name("game")));
+}
+
+/// Of callers of different projects that use a new name at once, one project has it.
+pub async fn a_name_used_at_once_goes_to_one_project(b: Bench) {
+    let uses = (0..8).map(|n| {
+        let (store, project) = (b.store(), format!("project-{n}"));
+        async move {
+            let outcome = match n % 2 {
+                0 => store.claim(claim("w1", at(0)).project(&project)).await.map(drop),
+                _ => store.heartbeat(beat("w1", at(0)).project(&project)).await.map(drop),
+            };
+            outcome.map(|()| project)
+        }
+    });
+    let outcomes = at_once(uses).await;
+    let taken: Vec<_> = outcomes.iter().flatten().collect();
+    assert_eq!(taken.len(), 1, "{outcomes:?}");
+    assert_eq!(b.worker("w1").await.worker.project, Some(name(taken[0])));
+    let refused = outcomes.iter().filter(|one| matches!(one, Err(StoreError::WorkerOfOther(_)))).count();
+    assert_eq!(refused, 7);
 }

@@ -1,0 +1,70 @@
+//! `baton audit`.
+
+use std::time::Duration;
+
+use baton_client::AuditQuery;
+use baton_model::{TokenId, limits};
+use clap::Args;
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::out::Rows;
+use crate::text;
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  baton audit --since 7d
+  baton audit --action cancel_task --limit 20")]
+pub(crate) struct Audit {
+    /// Only what was done with this token (its id).
+    #[arg(long, value_name = "ID")]
+    token: Option<TokenId>,
+    /// Only this operation, such as cancel_task, pause_queue or create_token.
+    #[arg(long, value_name = "NAME")]
+    action: Option<String>,
+    /// Only what is not older than this, such as 7d.
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
+    since: Option<Duration>,
+    /// How many entries at most: the newest.
+    #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
+}
+
+impl Audit {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        let client = context.client()?;
+        let mut query = AuditQuery {
+            token: self.token,
+            action: self.action,
+            from: self.since.map(|since| context.now().minus(since)),
+            ..AuditQuery::default()
+        };
+        let limit = self.limit as usize;
+        let mut entries = Vec::new();
+        while entries.len() < limit {
+            query.limit =
+                Some(u32::try_from(limit - entries.len()).unwrap_or(limits::PAGE).min(limits::PAGE));
+            let asked = client.audit(&query).await;
+            let page = asked.map_err(|error| Failure::from(error).by_flags(&[("action", "--action")]))?;
+            entries.extend(page.items);
+            query.cursor = page.next_cursor;
+            if query.cursor.is_none() {
+                break;
+            }
+        }
+        if context.out.is_json() {
+            return context.out.json(&serde_json::json!({ "items": entries }));
+        }
+        let mut rows = Rows::new(&["AT", "ACTION", "TARGET", "TOKEN", "OUTCOME"]);
+        for entry in entries {
+            rows.add(vec![
+                entry.at.to_string(),
+                entry.action,
+                entry.target,
+                entry.token_name.map_or_else(|| "-".to_owned(), |name| name.to_string()),
+                entry.outcome.map_or_else(|| "unknown".to_owned(), |status| status.to_string()),
+            ]);
+        }
+        context.out.table(rows, "nothing was done that is recorded here")
+    }
+}

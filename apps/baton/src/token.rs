@@ -1,0 +1,228 @@
+//! `baton token`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_api::answer::{CreatedTokenView, TokenView};
+use baton_api::request::{CreateToken, Expiry};
+use baton_client::Client;
+use baton_model::{Label, ProjectId, QueueName, Scope, Timestamp, TokenId, limits};
+use baton_runtime::{Ids as _, RandomIds};
+use baton_store::{AuditEntry, NoDoorbell};
+use clap::{Args, Subcommand};
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::out::Rows;
+use crate::serve::{flag, load};
+use crate::store::Store;
+use crate::text;
+
+#[derive(Subcommand)]
+pub(crate) enum Token {
+    /// Make a token; its secret goes to stdout, and is shown this once.
+    Create(Create),
+    /// All tokens, without their secrets.
+    List,
+    /// End a token now.
+    Revoke(Revoke),
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  baton token create --name admin --scope operator --store sqlite:baton.db
+  baton token create --name ci --scope producer --project film > ci.token
+  baton token create --name farm --scope worker --queue gpu --expires 365d
+
+The first token is made on the store itself, with the server stopped; all
+others by asking the server, with a token of an operator.
+
+  producer   creates tasks, follows and cancels them, reads their outputs
+  worker     claims tasks and ends them
+  operator   everything")]
+pub(crate) struct Create {
+    /// What it is for.
+    #[arg(long)]
+    name: Label,
+    /// What its callers may do: producer, worker or operator; several with commas.
+    #[arg(long, value_delimiter = ',', required = true)]
+    scope: Vec<Scope>,
+    /// Only tasks of these queues; several with commas.
+    #[arg(long, value_delimiter = ',')]
+    queue: Vec<QueueName>,
+    /// Only tasks of this project.
+    #[arg(long)]
+    project: Option<ProjectId>,
+    /// How long it is good for, such as 30d, or `never` for ever.
+    #[arg(long, value_name = "SPAN", default_value = "90d", value_parser = parse_expires)]
+    expires: Expires,
+    /// How many requests a second it may make, if other than the server says.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::TOKEN_REQUESTS)))]
+    requests_per_second: Option<u32>,
+    /// Make it in this store instead of asking a server, which must not have it open if it is a file (sqlite:PATH).
+    #[arg(long, value_name = "URL")]
+    store: Option<String>,
+}
+
+#[derive(Args)]
+pub(crate) struct Revoke {
+    /// The token's id, as `baton token list` shows it.
+    id: TokenId,
+}
+
+#[derive(Clone, Copy)]
+enum Expires {
+    Never,
+    After(Duration),
+}
+
+fn parse_expires(text: &str) -> Result<Expires, String> {
+    match text {
+        "never" => Ok(Expires::Never),
+        span => text::parse_span(span).map(Expires::After).map_err(|wrong| format!("{wrong}, or never")),
+    }
+}
+
+impl Token {
+    pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
+        match self {
+            Self::Create(create) => create.run(context).await,
+            Self::List => list(context).await,
+            Self::Revoke(revoke) => {
+                let token = context.client()?.revoke_token(revoke.id).await?;
+                if context.out.is_json() {
+                    return context.out.json(&token);
+                }
+                context.out.note(&format!("token {} ({}) is revoked", token.id, token.name));
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Create {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let (store, request) = self.request();
+        let created = match &store {
+            Some(url) => in_store(context, url, request).await?,
+            None => context.client()?.create_token(&request).await.map_err(|error| {
+                Failure::from(error).by_flags(&[
+                    ("name", "--name"),
+                    ("scopes", "--scope"),
+                    ("queues", "--queue"),
+                    ("project", "--project"),
+                    ("expires_in_seconds", "--expires"),
+                ])
+            })?,
+        };
+        if context.out.is_json() {
+            return context.out.json(&created);
+        }
+        let token = &created.token;
+        let end = token.expires_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        context.out.note(&format!(
+            "token {} ({}), ends: {end}; its secret is shown this once:",
+            token.id, token.name
+        ));
+        context.out.line(&created.secret)
+    }
+
+    fn request(self) -> (Option<String>, CreateToken) {
+        let mut request = CreateToken {
+            queues: self.queue,
+            project: self.project,
+            requests_per_second: self.requests_per_second,
+            ..CreateToken::new(self.name, self.scope)
+        };
+        match self.expires {
+            Expires::Never => request.expires_at = Some(Expiry::Never),
+            Expires::After(span) => request.expires_in_seconds = Some(span),
+        }
+        (self.store, request)
+    }
+}
+
+/// Makes a token without a server, and records it as the server would.
+async fn in_store(context: &Context, url: &str, request: CreateToken) -> Result<CreatedTokenView, Failure> {
+    // Read as the server reads it, so that no token comes about that it would not make.
+    let text = serde_json::to_string(&request).map_err(|error| Failure::failed(error.to_string()))?;
+    let request = baton_server::read_token_request(&text).map_err(Failure::usage)?;
+    let now = context.now();
+    let (stored, secret) = baton_server::new_token(request, &RandomIds, now, None)
+        .map_err(|error| Failure::usage(error.into_problem().detail))?;
+    let settings = load(None, [flag("--store", "store.url", Some(url.to_owned()))])?;
+    let opened = Store::open(&settings, Arc::new(NoDoorbell)).await?;
+    let store = opened.shared();
+    let failed = |error: baton_store::StoreError| Failure::failed(format!("{url}: {}", error.report()));
+    let entry = AuditEntry {
+        id: RandomIds.audit(),
+        at: now,
+        action: "create_token".to_owned(),
+        target: "/v1/tokens".to_owned(),
+        token: None,
+        token_name: None,
+        request_id: None,
+        outcome: None,
+    };
+    let id = entry.id;
+    store.record(entry).await.map_err(failed)?;
+    let token = stored.token.clone();
+    store.create_token(stored).await.map_err(failed)?;
+    store.settle(id, 201).await.map_err(failed)?;
+    drop(store);
+    opened.close().await.map_err(failed)?;
+    Ok(CreatedTokenView { secret: secret.reveal(), token: TokenView::new(token, now) })
+}
+
+async fn list(context: &Context) -> Result<(), Failure> {
+    let tokens = all(&context.client()?).await?;
+    if context.out.is_json() {
+        return context.out.json(&serde_json::json!({ "items": tokens }));
+    }
+    let now = context.now();
+    let mut rows = Rows::new(&["ID", "NAME", "STATE", "SCOPES", "BOUND TO", "USED", "ENDS"]);
+    for token in tokens {
+        rows.add(vec![
+            token.id.to_string(),
+            token.name.to_string(),
+            token.status.as_str().to_owned(),
+            list_of(token.scopes.iter().map(|scope| scope.as_str())),
+            bounds(&token),
+            token.last_used_at.map_or_else(|| "-".to_owned(), |at| text::ago(at, now)),
+            ends(&token, now),
+        ]);
+    }
+    context.out.table(rows, "no tokens; make one with `baton token create`")
+}
+
+async fn all(client: &Client) -> Result<Vec<TokenView>, Failure> {
+    let mut tokens = Vec::new();
+    let mut cursor = None;
+    loop {
+        let page = client.tokens(cursor.as_deref(), Some(limits::PAGE)).await?;
+        tokens.extend(page.items);
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(tokens);
+        }
+    }
+}
+
+fn list_of<'a>(names: impl Iterator<Item = &'a str>) -> String {
+    names.collect::<Vec<_>>().join(",")
+}
+
+fn bounds(token: &TokenView) -> String {
+    let project = token.project.as_ref().map(|project| format!("project {project}"));
+    let queues = list_of(token.queues.iter().map(QueueName::as_str));
+    let queues = (!queues.is_empty()).then(|| format!("queue {queues}"));
+    let bounds: Vec<String> = project.into_iter().chain(queues).collect();
+    if bounds.is_empty() { "-".to_owned() } else { bounds.join("; ") }
+}
+
+fn ends(token: &TokenView, now: Timestamp) -> String {
+    match (token.revoked_at, token.expires_at) {
+        (Some(at), _) | (None, Some(at)) => text::ago(at, now),
+        (None, None) => "never".to_owned(),
+    }
+}

@@ -1,0 +1,117 @@
+//! The layer around a router: finds out who asks, and records what operators do.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use axum::response::{IntoResponse, Response};
+use baton_model::AuditId;
+use baton_store::AuditEntry;
+use http::Request;
+use http::request::Parts;
+use http_body::Body;
+use tower::Service;
+
+use super::{Admitted, Authenticator};
+use crate::body::discard;
+use crate::envelope::REQUEST_ID;
+use crate::error::ApiError;
+
+/// How many characters of a path are recorded; those that lead to something are shorter.
+const TARGET_CHARS: usize = 512;
+
+/// A service whose requests are let through by an [`Authenticator`], each with its [`super::Caller`].
+#[derive(Clone, Debug)]
+pub struct Authenticate<S> {
+    inner: S,
+    by: Arc<Authenticator>,
+}
+
+impl<S> Authenticate<S> {
+    /// Stands before `inner`.
+    pub fn new(inner: S, by: Arc<Authenticator>) -> Self {
+        Self { inner, by }
+    }
+}
+
+impl<S, B> Service<Request<B>> for Authenticate<S>
+where
+    S: Service<Request<B>, Response = Response, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        // The one that was found ready takes the request.
+        let next = self.inner.clone();
+        let inner = mem::replace(&mut self.inner, next);
+        let by = Arc::clone(&self.by);
+        Box::pin(async move { Ok(answer(inner, &by, request).await) })
+    }
+}
+
+async fn answer<S, B>(mut inner: S, by: &Authenticator, request: Request<B>) -> Response
+where
+    S: Service<Request<B>, Response = Response, Error = Infallible>,
+    B: Body + Unpin,
+{
+    let (mut parts, mut body) = request.into_parts();
+    let (admitted, recorded) = match admit(by, &parts).await {
+        Ok(admitted) => admitted,
+        Err(error) => {
+            // So that the sender of a large body gets to read the refusal.
+            discard(&mut body, 0).await;
+            return error.into_response();
+        }
+    };
+    if let Some(caller) = admitted.caller {
+        parts.extensions.insert(caller);
+    }
+    let response = inner.call(Request::from_parts(parts, body)).await.unwrap_or_else(|never| match never {});
+    if let Some(id) = recorded
+        && let Err(error) = by.app().store.settle(id, response.status().as_u16()).await
+    {
+        // What was asked for is done, and recorded; only its outcome is not.
+        tracing::warn!(audit_id = %id, error = error.report(), "the outcome of an audited request could not be noted");
+    }
+    response
+}
+
+/// Lets a request pass, and records it if it is to be recorded.
+async fn admit(by: &Authenticator, request: &Parts) -> Result<(Admitted, Option<AuditId>), ApiError> {
+    let admitted = by.authorize(&request.method, request.uri.path(), &request.headers).await?;
+    let recorded = if admitted.rule.audited { Some(record(by, &admitted, request).await?) } else { None };
+    Ok((admitted, recorded))
+}
+
+/// Records what is asked for, before it is done: what cannot be recorded is not done.
+async fn record(by: &Authenticator, admitted: &Admitted, request: &Parts) -> Result<AuditId, ApiError> {
+    let app = by.app();
+    let token = admitted.caller.as_ref().and_then(|caller| caller.token());
+    let request_id = request.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let entry = AuditEntry {
+        id: app.ids.audit(),
+        at: app.now(),
+        action: admitted.rule.operation.to_owned(),
+        target: request.uri.path().chars().take(TARGET_CHARS).collect(),
+        token: token.map(|token| token.id),
+        token_name: token.map(|token| token.name.clone()),
+        request_id: request_id.map(str::to_owned),
+        outcome: None,
+    };
+    let id = entry.id;
+    app.store.record(entry).await?;
+    Ok(id)
+}

@@ -1,0 +1,205 @@
+//! The one table of routes and who may ask for them. The OpenAPI document's `security` is made from it, and a test holds
+//! both against the routes that there are.
+
+use std::sync::LazyLock;
+
+use baton_model::Scope::{self, Producer, Worker};
+use http::Method;
+use matchit::Router;
+
+/// Who may ask for a route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Whoever reaches the server.
+    Open,
+    /// Callers with one of these scopes, and operators.
+    Scopes(&'static [Scope]),
+}
+
+/// What holds for one route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rule {
+    /// `GET` or `POST`. `HEAD` goes where `GET` goes.
+    pub method: &'static str,
+    /// The path as the router has it, such as `/v1/tasks/{id}/cancel`.
+    pub path: &'static str,
+    /// The operation's name in the OpenAPI document, and in the audit log.
+    pub operation: &'static str,
+    /// Who may ask for it.
+    pub access: Access,
+    /// Whether it is recorded in the audit log.
+    pub audited: bool,
+}
+
+const OPERATOR: &[Scope] = &[];
+
+/// Every route's rule.
+pub const RULES: &[Rule] = &[
+    Rule::open("/livez", "livez"),
+    Rule::open("/readyz", "readyz"),
+    Rule::open("/openapi.json", "openapi"),
+    Rule::open("/errors/{code}", "show_error_page"),
+    Rule::post("/v1/tasks", "create_task", &[Producer]),
+    Rule::post("/v1/tasks/batch", "create_batch", &[Producer]),
+    Rule::get("/v1/tasks", "list_tasks", &[Producer]),
+    Rule::get("/v1/tasks/{id}", "get_task", &[Producer, Worker]),
+    Rule::get("/v1/tasks/{id}/history", "get_history", &[Producer, Worker]),
+    Rule::get("/v1/task-ids", "find_task_ids", &[Producer]),
+    Rule::get("/v1/generations", "list_generations", &[Producer]),
+    Rule::get("/v1/generations/{id}", "get_generation", &[Producer, Worker]),
+    Rule::post("/v1/tasks/{id}/cancel", "cancel_task", &[Producer]).audited(),
+    Rule::post("/v1/tasks/{id}/retry", "retry_task", OPERATOR).audited(),
+    Rule::post("/v1/claims", "claim", &[Worker]),
+    Rule::post("/v1/tasks/{id}/complete", "complete", &[Worker]),
+    Rule::post("/v1/tasks/{id}/fail", "fail", &[Worker]),
+    Rule::post("/v1/tasks/{id}/release", "release", &[Worker]),
+    Rule::post("/v1/workers/{worker}/heartbeat", "heartbeat", &[Worker]),
+    Rule::get("/v1/workers", "list_workers", OPERATOR),
+    Rule::get("/v1/workers/{worker}", "get_worker", &[Worker]),
+    Rule::post("/v1/workers/{worker}/drain", "drain_worker", OPERATOR).audited(),
+    Rule::post("/v1/workers/{worker}/stop", "stop_worker", OPERATOR).audited(),
+    Rule::post("/v1/workers/{worker}/run", "run_worker", OPERATOR).audited(),
+    Rule::get("/v1/queues", "list_queues", &[Producer]),
+    Rule::get("/v1/queues/{queue}", "get_queue", &[Producer]),
+    Rule::post("/v1/queues/{queue}/pause", "pause_queue", OPERATOR).audited(),
+    Rule::post("/v1/queues/{queue}/resume", "resume_queue", OPERATOR).audited(),
+    Rule::get("/v1/stats", "get_stats", OPERATOR),
+    Rule::get("/v1/logs", "list_logs", OPERATOR),
+    Rule::post("/v1/reap", "reap", OPERATOR).audited(),
+    Rule::post("/v1/tokens", "create_token", OPERATOR).audited(),
+    Rule::get("/v1/tokens", "list_tokens", OPERATOR),
+    Rule::post("/v1/tokens/{id}/revoke", "revoke_token", OPERATOR).audited(),
+    Rule::get("/v1/audit", "list_audit", OPERATOR),
+];
+
+impl Rule {
+    const fn open(path: &'static str, operation: &'static str) -> Self {
+        Self { method: "GET", path, operation, access: Access::Open, audited: false }
+    }
+
+    const fn get(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self { method: "GET", path, operation, access: Access::Scopes(scopes), audited: false }
+    }
+
+    const fn post(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self { method: "POST", path, operation, access: Access::Scopes(scopes), audited: false }
+    }
+
+    const fn audited(self) -> Self {
+        Self { audited: true, ..self }
+    }
+
+    /// The rule of a route, by its key as API Gateway has it, such as `POST /v1/tasks/{id}/cancel`.
+    pub fn of_route_key(key: &str) -> Option<&'static Self> {
+        let (method, path) = key.split_once(' ')?;
+        RULES.iter().find(|rule| rule.method == method && rule.path == path)
+    }
+
+    /// The rule of a request.
+    pub(crate) fn find(method: &Method, path: &str) -> Found {
+        // The very matcher of the router, so that no spelling of a path is one route here and another one there.
+        static PATHS: LazyLock<Router<Vec<&'static Rule>>> = LazyLock::new(paths);
+        let Ok(found) = PATHS.at(path) else { return Found::NoPath };
+        let asked = if *method == Method::HEAD { "GET" } else { method.as_str() };
+        match found.value.iter().find(|rule| rule.method == asked) {
+            Some(rule) => Found::Rule(rule),
+            None => Found::OtherMethods(allowed(found.value)),
+        }
+    }
+
+    /// The scopes that it takes, in words.
+    pub fn scopes(&self) -> String {
+        match self.access {
+            Access::Open => "none".to_owned(),
+            Access::Scopes(scopes) => {
+                let names: Vec<&str> =
+                    scopes.iter().chain(&[Scope::Operator]).map(|scope| scope.as_str()).collect();
+                names.join(" or ")
+            }
+        }
+    }
+}
+
+/// What [`Rule::find`] finds.
+pub(crate) enum Found {
+    /// The rule.
+    Rule(&'static Rule),
+    /// The path is known, but with these methods only, as `Allow` names them.
+    OtherMethods(String),
+    /// No route has this path.
+    NoPath,
+}
+
+fn paths() -> Router<Vec<&'static Rule>> {
+    let mut paths = Router::new();
+    for rule in RULES {
+        if !paths_has(&paths, rule.path) {
+            let rules = RULES.iter().filter(|other| other.path == rule.path).collect();
+            // The table's paths are those of the router, which takes them; a test inserts them all.
+            if let Err(error) = paths.insert(rule.path, rules) {
+                tracing::error!(path = rule.path, %error, "a rule's path is no path; it is refused");
+            }
+        }
+    }
+    paths
+}
+
+fn paths_has(paths: &Router<Vec<&'static Rule>>, template: &str) -> bool {
+    // A template matches itself.
+    paths.at(template).is_ok_and(|found| found.value.iter().any(|rule| rule.path == template))
+}
+
+fn allowed(rules: &[&Rule]) -> String {
+    let mut methods = Vec::new();
+    for rule in rules {
+        methods.push(rule.method);
+        if rule.method == "GET" {
+            methods.push("HEAD");
+        }
+    }
+    methods.join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(method: Method, path: &str) -> Option<&'static Rule> {
+        match Rule::find(&method, path) {
+            Found::Rule(rule) => Some(rule),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn each_rule_is_found_by_its_path_and_by_its_route_key() {
+        for rule in RULES {
+            let path = rule.path.replace("{id}", "x").replace("{worker}", "w").replace("{queue}", "q");
+            let path = path.replace("{code}", "busy");
+            assert_eq!(found(rule.method.parse().unwrap(), &path), Some(rule), "{path}");
+            let key = format!("{} {}", rule.method, rule.path);
+            assert_eq!(Rule::of_route_key(&key), Some(rule), "{key}");
+        }
+    }
+
+    #[test]
+    fn a_named_path_goes_before_one_with_a_parameter() {
+        assert_eq!(found(Method::POST, "/v1/tasks/batch").unwrap().operation, "create_batch");
+        assert_eq!(found(Method::GET, "/v1/tasks/batch").map(|rule| rule.operation), None);
+        assert_eq!(found(Method::HEAD, "/v1/tasks").unwrap().operation, "list_tasks");
+    }
+
+    #[test]
+    fn what_has_no_rule_is_not_found() {
+        for path in
+            ["/", "/v1/tasks/", "//v1/tasks", "/v1/tasks/a/b", "/v1/TASKS", "/v1/tasks/../stats", "", "*"]
+        {
+            assert!(found(Method::GET, path).is_none(), "{path}");
+        }
+        let Found::OtherMethods(allow) = Rule::find(&Method::DELETE, "/v1/tasks") else {
+            panic!("no methods")
+        };
+        assert_eq!(allow, "POST,GET,HEAD");
+        assert!(Rule::of_route_key("DELETE /v1/tasks").is_none() && Rule::of_route_key("$default").is_none());
+    }
+}

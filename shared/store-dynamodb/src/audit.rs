@@ -1,0 +1,135 @@
+//! The audit log. Entries lie by their ids, which are UUIDv7s, so that they are in the order of time; DynamoDB removes
+//! them at their end.
+
+use baton_model::{AuditId, Label, Timestamp};
+use baton_store::{AuditEntry, AuditFilter, Page, PageRequest, StoreError};
+
+use crate::attr::{Fields, Item, key, n, s, time};
+use crate::db::{Query, Range};
+use crate::error::{WriteError, damaged};
+use crate::expression::Expression;
+use crate::keys;
+use crate::newest::Wanted;
+use crate::store::Inner;
+
+/// How far the time that an entry's id names may be from its own, before a list bounded by time misses it.
+const DISORDER: std::time::Duration = std::time::Duration::from_secs(600);
+
+fn item(entry: &AuditEntry, ends: i64) -> Item {
+    let mut item = keys::audit(entry.id);
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("ca", time(entry.at));
+    put("ac", s(&entry.action));
+    put("ta", s(&entry.target));
+    put("xp", n(ends));
+    if let Some(token) = entry.token {
+        put("tk", s(token.to_string()));
+    }
+    if let Some(name) = &entry.token_name {
+        put("tn", s(name.as_str()));
+    }
+    if let Some(request) = &entry.request_id {
+        put("rq", s(request));
+    }
+    if let Some(outcome) = entry.outcome {
+        put("oc", n(outcome));
+    }
+    item
+}
+
+fn read(item: &Item) -> Result<AuditEntry, StoreError> {
+    let fields = Fields(item);
+    let text = fields.text("sk")?;
+    let bad = |what: &str, text: &str| damaged(format!("expected {what}, got {text}"));
+    let token = fields.maybe_text("tk")?;
+    Ok(AuditEntry {
+        id: text.parse().map_err(|_| bad("an audit entry's id", text))?,
+        at: fields.time("ca")?,
+        action: fields.text("ac")?.to_owned(),
+        target: fields.text("ta")?.to_owned(),
+        token: token.map(|text| text.parse().map_err(|_| bad("a token's id", text))).transpose()?,
+        token_name: fields.maybe_text("tn")?.map(Label::from_stored),
+        request_id: fields.maybe_text("rq")?.map(str::to_owned),
+        outcome: fields.maybe_number("oc")?,
+    })
+}
+
+impl Inner {
+    pub(crate) async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        let ends = entry.at.plus(self.options.keep_audit).as_millis() / 1_000;
+        match self.db.put(item(entry, ends), Expression::new().when_absent("pk")).await {
+            Ok(()) | Err(WriteError::Condition(_)) => Ok(()),
+            Err(WriteError::Failed(error)) => Err(error),
+        }
+    }
+
+    pub(crate) async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
+        let update = Expression::new().when_present("pk").set("oc", n(outcome));
+        match self.db.update(keys::audit(id), &update).await {
+            Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
+            Err(WriteError::Failed(error)) => Err(error),
+        }
+    }
+
+    pub(crate) async fn audit(
+        &self,
+        filter: &AuditFilter,
+        request: &PageRequest,
+    ) -> Result<Page<AuditEntry>, StoreError> {
+        let cursor = match &request.after {
+            None => None,
+            Some(cursor) => Some(cursor.0.parse::<AuditId>().map_err(|_| StoreError::BadCursor)?.to_string()),
+        };
+        let bound = filter.before.map(|before| keys::first_id(before.plus(DISORDER)));
+        let below = match (cursor, bound) {
+            (Some(cursor), Some(bound)) => Some(cursor.min(bound)),
+            (one, other) => one.or(other),
+        };
+        let mut fits = Expression::new();
+        if let Some(token) = filter.token {
+            fits = fits.when("tk", "=", s(token.to_string()));
+        }
+        if let Some(action) = &filter.action {
+            fits = fits.when("ac", "=", s(action));
+        }
+        if let Some(from) = filter.from {
+            fits = fits.when("ca", ">=", time(from));
+        }
+        if let Some(before) = filter.before {
+            fits = fits.when("ca", "<", time(before));
+        }
+        let wanted = Wanted {
+            partitions: (0..keys::AUDIT_PARTS).map(keys::audit_partition).collect(),
+            from: filter.from.map(|from| keys::first_id(from.minus(DISORDER))),
+            below,
+            filter: fits.condition().is_some().then_some(fits),
+            consistent: false,
+        };
+        self.newest(wanted, request, read).await
+    }
+
+    /// Removes entries of before a time, up to a limit.
+    pub(crate) async fn purge_audit(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
+        let mut old = Vec::new();
+        for part in 0..keys::AUDIT_PARTS {
+            let room = limit - old.len();
+            if room == 0 {
+                break;
+            }
+            let query = Query {
+                range: Range::Below(keys::first_id(before)),
+                limit: i32::try_from(room).ok(),
+                filter: Some(Expression::new().when("ca", "<", time(before))),
+                consistent: false,
+                ..Query::table(keys::audit_partition(part))
+            };
+            for item in self.db.query(&query).await?.items {
+                let fields = Fields(&item);
+                old.push(key(fields.text("pk")?, fields.text("sk")?));
+            }
+        }
+        let removed = old.len() as u64;
+        self.db.delete_all(old).await?;
+        Ok(removed)
+    }
+}

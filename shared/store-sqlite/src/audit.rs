@@ -1,0 +1,79 @@
+//! The audit log: what operators did.
+
+use baton_model::{AuditId, Label, Timestamp, TokenId};
+use baton_store::AuditEntry;
+use rusqlite::{Row, params};
+
+use crate::error::Failure;
+use crate::rows::{free_key, maybe_id, maybe_text, sixteen, time};
+use crate::transaction::Transaction;
+
+/// Adds an entry; one that is there stays as it is.
+pub(crate) fn record(transaction: &mut Transaction<'_>, entry: &AuditEntry) -> Result<(), Failure> {
+    let db = transaction.db;
+    if db.prepare_cached("SELECT 1 FROM audit WHERE id = ?1")?.exists([entry.id.as_bytes()])? {
+        return Ok(());
+    }
+    db.prepare_cached(
+        "INSERT INTO audit (k, id, at, action, target, token, token_name, request, outcome) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?
+    .execute(params![
+        free_key(db, "audit", entry.at)?,
+        entry.id.as_bytes(),
+        entry.at.as_millis(),
+        entry.action,
+        entry.target,
+        entry.token.as_ref().map(TokenId::as_bytes),
+        entry.token_name.as_ref().map(Label::as_str),
+        entry.request_id,
+        entry.outcome,
+    ])?;
+    Ok(())
+}
+
+/// Notes how an entry's request was answered.
+pub(crate) fn settle(
+    transaction: &mut Transaction<'_>,
+    (id, outcome): &(AuditId, u16),
+) -> Result<(), Failure> {
+    transaction
+        .db
+        .prepare_cached("UPDATE audit SET outcome = ?2 WHERE id = ?1")?
+        .execute(params![id.as_bytes(), outcome])?;
+    Ok(())
+}
+
+/// The columns that [`entry`] reads.
+pub(crate) const SELECT: &str =
+    "SELECT k, id, at, action, target, token, token_name, request, outcome FROM audit";
+
+/// Reads a row that [`SELECT`] selected: its number and the entry.
+pub(crate) fn entry(row: &Row<'_>) -> Result<(i64, AuditEntry), Failure> {
+    let entry = AuditEntry {
+        id: AuditId::from_bytes(sixteen(row, 1)?),
+        at: time(row, 2)?,
+        action: row.get(3)?,
+        target: row.get(4)?,
+        token: maybe_id(row, 5)?.map(TokenId::from_bytes),
+        token_name: maybe_text(row, 6)?.map(Label::from_stored),
+        request_id: row.get(7)?,
+        outcome: row.get(8)?,
+    };
+    Ok((row.get(0)?, entry))
+}
+
+/// Removes entries of before a time, up to a limit.
+pub(crate) fn purge(
+    transaction: &mut Transaction<'_>,
+    before: Timestamp,
+    limit: u32,
+) -> Result<u64, Failure> {
+    let removed = transaction
+        .db
+        .prepare_cached(
+            "DELETE FROM audit WHERE k IN (SELECT k FROM audit WHERE k < ?1 ORDER BY k LIMIT ?2)",
+        )?
+        .execute(params![crate::rows::first_key(before), limit])?;
+    Ok(removed as u64)
+}

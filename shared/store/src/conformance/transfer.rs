@@ -1,0 +1,455 @@
+//! Moving a store into another: nothing is lost, nothing comes twice, and nothing that stands is trampled on.
+//!
+//! Stores that cannot be moved are not held to these rules: [`World::movable`] gives none.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use async_trait::async_trait;
+use baton_model::{
+    Directive, Level, LogLine, LossReason, Output, Priority, Running, State, Task, TaskId, TaskSpec,
+    Timestamp,
+};
+
+use super::kit::*;
+use crate::transfer::{ImportError, Migration, MigrationError, Record, Tally, Verdict};
+use crate::{
+    Beat, Count, Create, Cursor, Fail, GenerationFilter, LogFilter, Page, Release, StoreError, TaskFilter,
+    Transfer,
+};
+
+/// When everything of these rules' stores has happened.
+const NOW: u64 = 500;
+
+fn migration<'a>(source: &'a dyn Transfer, target: &'a dyn Transfer, page: u32) -> Migration<'a> {
+    Migration { source, target, name: "first", page, keep_logs: secs(48 * 3_600), clock: &|| at(NOW) }
+}
+
+/// All records of a store.
+async fn records(store: &dyn Transfer, limit: u32) -> Vec<Record> {
+    let mut found = Vec::new();
+    let mut after = None;
+    for _ in 0..10_000 {
+        let page = store.export(at(NOW), after, limit).await.expect("the page is given");
+        assert!(page.items.len() <= limit as usize, "a page keeps to its limit");
+        found.extend(page.items);
+        match page.next {
+            None => return found,
+            next => after = next,
+        }
+    }
+    panic!("the export does not end");
+}
+
+/// What a store holds, by group.
+async fn tallies(store: &dyn Transfer) -> BTreeMap<&'static str, Tally> {
+    let mut tallies: BTreeMap<_, Tally> = BTreeMap::new();
+    for record in records(store, 7).await {
+        if let Some(checksum) = record.checksum(at(NOW), secs(48 * 3_600)) {
+            tallies.entry(record.group()).or_default().add(checksum);
+        }
+    }
+    tallies
+}
+
+/// What a populated store's rules need to know of it.
+struct Populated {
+    running: Task,
+    keyed: Vec<Task>,
+}
+
+/// Fills the bench's store with a bit of everything.
+async fn populate(b: &Bench) -> Populated {
+    let large = format!(r#"{{ "b": 1.50, "text": "{}" }}"#, "x".repeat(420 * 1024));
+    let middle = format!(r#"["{}"]"#, "☂".repeat(700));
+    let running =
+        TaskSpec { description: Some("a picture".to_owned()), ..b.spec("render").timeout(secs(7_000)) };
+    let running = running.params(&large).priority(Priority::High);
+    let running = b.running_by(at(0), claim("w1", at(0)).session(session(2)), running).await;
+    b.running_by(at(1), claim("w2", at(1)).fixed(secs(900)), b.spec("render").queue("gpu").params(&middle))
+        .await;
+
+    let done = b.running(at(1), "w1", b.spec("render").params(&middle)).await;
+    let output = Output { result: Some(json(&large)), metadata: Some(json(&middle)), ..output("a.png") };
+    let complete = crate::Complete { output, ..b.completion(at(3), &done) };
+    b.store().complete(complete, None).await.expect("the completion is taken");
+    let done = b.running(at(2), "w2", b.spec("thumb").queue("gpu")).await;
+    b.complete(at(4), &done).await;
+
+    let failed = b.running(at(2), "w1", b.spec("render")).await;
+    let mut failing_for_good = Fail { retryable: false, ..failing(at(3), &failed) };
+    failing_for_good.failure.details = Some(json(&middle));
+    b.fail(failing_for_good).await;
+    let waiting = b.running(at(3), "w1", b.spec("render")).await;
+    b.fail(Fail { retry_after: Some(secs(3_000)), ..failing(at(4), &waiting) }).await;
+    let released = b.running(at(4), "w1", b.spec("render").queue("released")).await;
+    b.release(Release { delay: secs(9_000), reason: Some("full".to_owned()), ..releasing(at(5), &released) })
+        .await;
+    let cancelled = b.running(at(5), "w2", b.spec("render")).await;
+    b.cancel(at(6), cancelled.head.id).await;
+    let spec = TaskSpec { drift_score: Some(0.1 + 0.2), domain: Some(name("eu")), ..b.spec("render") };
+    let again = b.create(at(6), TaskSpec { assigned_by: Some(name("ada")), ..spec.chosen() }).await;
+    b.cancel(at(7), again).await;
+    b.retry(at(8), again).await;
+    // An id that names no day.
+    let odd = TaskId::from_bytes([0x4b, 1, 2, 3, 4, 5, 0x40, 7, 0x80, 9, 10, 11, 12, 13, 14, 15]);
+    b.create(at(8), TaskSpec { id: odd, ..b.spec("render").chosen().due(at(4_000)) }).await;
+
+    // A history that no store keeps in one piece.
+    let worn = b.create(at(10), b.spec("render").queue("worn").attempts(100)).await;
+    for round in 0..40 {
+        let held = b.claim_one(claim("w3", at(10 + round)).queues(&["worn"])).await;
+        assert_eq!(held.head.id, worn);
+        let mut fail = Fail { retry_after: Some(secs(0)), ..failing(at(10 + round), &held) };
+        fail.failure.message = format!("round {round}: {}", "no ".repeat(20 * round as usize));
+        b.fail(fail).await;
+    }
+
+    let keyed = (0..3).map(|_| b.spec("render").queue("keyed")).collect();
+    b.create_all(at(60), keyed).await;
+    let keyed = b.claim(claim("w4", at(60)).queues(&["keyed"]).key("c1").max(2)).await;
+    let spent = b.claim_one(claim("w4", at(60)).queues(&["keyed"]).key("c2")).await;
+    b.complete(at(61), &spent).await;
+    let send =
+        Create { idempotency: idempotency("k", "request"), ..creation(at(62), vec![b.spec("render")]) };
+    b.send(send).await.expect("the creation is taken");
+
+    b.pause(at(63), "gpu", true).await;
+    b.pause(at(64), "empty", false).await;
+    let line = |task, message: &str| LogLine {
+        at: at(70),
+        worker: name("w1"),
+        task,
+        level: Level::Warn,
+        source: "stderr".to_owned(),
+        message: message.to_owned(),
+        metadata: Some(json("{}")),
+    };
+    let logs = vec![line(None, "same"), line(Some(running.head.id), "other"), line(None, "same")];
+    let progress = Running { progress: Some(0.5), message: Some("half".to_owned()), ..listed(&running) };
+    let saying = Beat {
+        running: Some(vec![progress]),
+        logs,
+        capacity: Some(4),
+        ..beat("w1", at(70)).session(session(2))
+    };
+    b.beat(Beat { labels: [("host".to_owned(), "a".to_owned())].into(), ..saying }).await;
+    b.beat(beat("w4", at(70)).running(&keyed.iter().collect::<Vec<_>>())).await;
+    b.direct(at(71), "w2", Directive::Drain).await;
+    // A second start of one worker: the first is remembered.
+    b.beat(beat("w5", at(70)).session(session(5))).await;
+    b.beat(beat("w5", at(72)).session(session(6))).await;
+    b.settle().await;
+    Populated { running, keyed }
+}
+
+/// A store that was moved shows what the first showed: tasks with histories, leases, generations and progress, lists in
+/// their order, workers, queues with their counts and times, log lines.
+pub async fn a_moved_store_holds_all_that_the_first_held(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    populate(&b).await;
+    let outcome =
+        migration(&*moved.source, &*moved.target, 3).run(|_| {}).await.expect("it comes to its end");
+    assert!(outcome.groups.values().all(|group| group.agrees()));
+    for state in State::ALL {
+        assert!(outcome.groups[state.as_str()].source.records > 0, "{state} is tried");
+    }
+    let (from, to) = (b.store(), moved.store);
+    for id in b.created() {
+        assert_eq!(to.task(id).await.unwrap(), from.task(id).await.unwrap());
+    }
+    let filter = TaskFilter { now: at(NOW), ..TaskFilter::default() };
+    // Stores differ in where they list ids that name no time.
+    let timed = |mut list: Vec<Task>| {
+        list.retain(|task| task.head.id.as_bytes()[6] >> 4 == 7);
+        list
+    };
+    let list = pages(4, |page| to.tasks(filter.clone(), page)).await;
+    assert_eq!(timed(list), timed(b.tasks_by(filter, 4).await));
+    let generations = pages(4, |page| to.generations(GenerationFilter::default(), page)).await;
+    assert_eq!(generations, b.generations_by(GenerationFilter::default()).await);
+    let logs = pages(2, |page| to.logs(LogFilter::default(), page)).await;
+    assert_eq!(logs, b.logs_by(LogFilter::default()).await);
+    assert_eq!(logs.len(), 3);
+    let workers = pages(2, |page| to.workers(page)).await;
+    assert_eq!(workers, pages(2, |page| from.workers(page)).await);
+    assert_eq!(to.stats(at(NOW)).await.unwrap(), from.stats(at(NOW)).await.unwrap());
+    check_invariants(&*to, &b.created(), at(NOW)).await;
+}
+
+/// In a store that was moved, a worker completes what it had claimed in the first, a claim and a creation that are sent
+/// again get the answers that they had, a superseded session stays refused, and waiting tasks are given out.
+pub async fn work_goes_on_in_a_moved_store(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let populated = populate(&b).await;
+    migration(&*moved.source, &*moved.target, 50).run(|_| {}).await.expect("it comes to its end");
+    let to = moved.store;
+
+    let done = to.complete(b.completion(at(80), &populated.running), None).await.expect("it is taken");
+    assert!(!done.repeated);
+    assert_eq!(to.task(populated.running.head.id).await.unwrap().generation, Some(done.generation));
+    let again = leased(to.claim(claim("w4", at(80)).queues(&["keyed"]).key("c1").max(2)).await);
+    assert_eq!(held_set(&again), held_set(&populated.keyed));
+    let spent = to.claim(claim("w4", at(80)).queues(&["default"]).key("c2")).await;
+    assert!(matches!(spent, Ok(crate::ClaimAnswer::Nothing(crate::Nothing::RequestSpent))), "{spent:?}");
+    let send =
+        Create { idempotency: idempotency("k", "request"), ..creation(at(80), vec![b.spec("render")]) };
+    assert!(to.create(send).await.unwrap().replayed);
+    let other =
+        Create { idempotency: idempotency("k", "another"), ..creation(at(80), vec![b.spec("render")]) };
+    assert_err!(to.create(other).await, StoreError::IdempotencyConflict { .. });
+    let old = to.heartbeat(beat("w5", at(80)).session(session(5))).await;
+    assert_err!(old, StoreError::SessionSuperseded { .. });
+    let paused = to.claim(claim("w6", at(80)).queues(&["gpu"])).await;
+    assert!(matches!(paused, Ok(crate::ClaimAnswer::Nothing(crate::Nothing::Paused { .. }))), "{paused:?}");
+    let next = leased(to.claim(claim("w6", at(80)).queues(&["worn"])).await);
+    assert_eq!((next.len(), next[0].head.attempt), (1, 41));
+    let task = to.fail(failing(at(81), &next[0])).await.expect("the failure is taken").task;
+    assert_eq!(to.task(task.head.id).await.unwrap().history.len(), 83);
+    let mut ids = b.created();
+    ids.extend(
+        pages(100, |page| to.tasks(TaskFilter::default(), page)).await.iter().map(|task| task.head.id),
+    );
+    for id in ids {
+        assert!(to.task(id).await.is_ok());
+    }
+    // Nothing of what runs is lost by having been moved.
+    let taken = to.reap(reap(at(82))).await.unwrap().taken;
+    assert!(taken.iter().all(|one| one.worker == name("w6") || one.worker == name("w3")), "{taken:?}");
+}
+
+/// A worker that runs many tasks, and has said so at length, loses none of them by the move but the one that it forgot.
+pub async fn a_worker_of_many_tasks_loses_none_of_them(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    b.create_plain(at(0), 60).await;
+    let held = b.claim(claim("w1", at(0)).max(60)).await;
+    let said = |task: &Task| Running { message: Some("at it, and far from done".to_owned()), ..listed(task) };
+    b.beat(Beat { running: Some(held[1..].iter().map(said).collect()), ..beat("w1", at(30)) }).await;
+    b.settle().await;
+    migration(&*moved.source, &*moved.target, 25).run(|_| {}).await.expect("it comes to its end");
+    let taken = moved.store.reap(reap(at(31))).await.unwrap().taken;
+    let taken: Vec<_> = taken.iter().map(|one| (one.task, one.reason)).collect();
+    assert_eq!(taken, [(held[0].head.id, LossReason::Forgotten)]);
+}
+
+/// The same records a second time, also in one call, are known, and leave everything as it is.
+pub async fn records_taken_in_again_change_nothing(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    populate(&b).await;
+    let all = records(&*moved.source, 10).await;
+    let first = moved.target.import(all.clone()).await.expect("they are taken");
+    assert!(first.iter().all(|verdict| matches!(verdict, Verdict::New | Verdict::Later)), "{first:?}");
+    let before = records(&*moved.target, 10).await;
+    let second = moved.target.import(all).await.expect("they are known");
+    assert!(second.iter().all(|verdict| *verdict == Verdict::Same), "{second:?}");
+    assert_eq!(records(&*moved.target, 10).await, before);
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
+}
+
+/// What a store holds in the end does not depend on the order in which records came, nor on how they were bundled.
+pub async fn records_may_come_in_any_order(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    populate(&b).await;
+    let mut all = records(&*moved.source, 1).await;
+    all.reverse();
+    for bundle in all.chunks(3) {
+        moved.target.import(bundle.to_vec()).await.expect("they are taken");
+    }
+    assert_eq!(tallies(&*moved.target).await, tallies(&*moved.source).await);
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
+}
+
+/// A task, worker or queue that has changed in the source since takes the place of what was copied before.
+pub async fn a_later_version_takes_the_place_of_the_earlier(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let populated = populate(&b).await;
+    moved.target.import(records(&*moved.source, 10).await).await.expect("they are taken");
+    b.complete(at(90), &populated.running).await;
+    b.fail(failing(at(90), &populated.keyed[0])).await;
+    b.retry(
+        at(91),
+        b.ids_by(TaskFilter { statuses: vec![baton_model::Status::Failed], ..TaskFilter::default() }).await
+            [0],
+    )
+    .await;
+    // Further on in a history that is kept in pieces.
+    let worn = b.ids_by(TaskFilter { queue: Some(name("worn")), ..TaskFilter::default() }).await[0];
+    for round in 100..130 {
+        let held = b.claim_one(claim("w3", at(round)).queues(&["worn"])).await;
+        assert_eq!(held.head.id, worn);
+        b.fail(Fail { retry_after: Some(secs(0)), ..failing(at(round), &held) }).await;
+    }
+    b.beat(beat("w1", at(92)).session(session(7))).await;
+    b.pause(at(93), "gpu", false).await;
+    b.settle().await;
+    let verdicts = moved.target.import(records(&*moved.source, 10).await).await.expect("they are taken");
+    assert!(verdicts.contains(&Verdict::Later) && verdicts.contains(&Verdict::Same));
+    assert_eq!(tallies(&*moved.target).await, tallies(&*moved.source).await);
+    for id in b.created() {
+        assert_eq!(moved.store.task(id).await.unwrap(), b.task(id).await);
+    }
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
+}
+
+/// The refusal of a record, which names it.
+async fn refused(target: &dyn Transfer, record: Record) -> String {
+    let name = record.name();
+    match target.import(vec![record]).await {
+        Err(ImportError::Refused(refusal)) if refusal.record == name => refusal.why,
+        other => panic!("expected {name} to be refused, got {other:?}"),
+    }
+}
+
+/// A task that was worked on in the target is not set back: its record is refused by name.
+pub async fn a_task_that_went_on_in_the_target_is_refused(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let id = b.create(at(0), b.spec("render")).await;
+    let all = records(&*moved.source, 10).await;
+    moved.target.import(all.clone()).await.expect("they are taken");
+    leased(moved.store.claim(claim("w1", at(1))).await);
+    let before = moved.store.task(id).await.unwrap();
+    let record = all.into_iter().find(|record| matches!(record, Record::Task(_))).unwrap();
+    let why = refused(&*moved.target, record).await;
+    assert!(why.contains("expected the target to be no further on than 1 events, got 2"), "{why}");
+    // Nor does a task follow whose history went another way.
+    b.cancel(at(2), id).await;
+    b.retry(at(3), id).await;
+    let record =
+        records(&*moved.source, 10).await.into_iter().find(|record| matches!(record, Record::Task(_)));
+    let why = refused(&*moved.target, record.unwrap()).await;
+    assert!(why.contains("got another"), "{why}");
+    assert_eq!(moved.store.task(id).await.unwrap(), before);
+}
+
+/// A task of the target that has the same id, and is another, stays as it is: the record is refused by name.
+pub async fn another_task_of_the_same_id_is_refused(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let large = format!(r#"["{}"]"#, "x".repeat(5_000));
+    let spec = b.spec("render").params(&large).chosen();
+    let id = b.create(at(0), spec.clone()).await;
+    let other = TaskSpec { params: json(&large.replace('x', "y")), ..spec };
+    moved.store.create(creation(at(0), vec![other])).await.unwrap();
+    let before = moved.store.task(id).await.unwrap();
+    let record =
+        records(&*moved.source, 10).await.into_iter().find(|record| matches!(record, Record::Task(_)));
+    let why = refused(&*moved.target, record.unwrap()).await;
+    assert!(why.contains("expected no other task of this id"), "{why}");
+    assert_eq!(moved.store.task(id).await.unwrap(), before);
+}
+
+/// A migration begins with an empty target only, and one that was begun goes on from the same source only.
+pub async fn a_target_that_holds_something_is_refused(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    b.create(at(0), b.spec("render")).await;
+    moved
+        .store
+        .pause_queue(crate::PauseQueue { now: at(0), queue: name("q"), paused: true, by: None })
+        .await
+        .unwrap();
+    let refused = migration(&*moved.source, &*moved.target, 3).run(|_| {}).await;
+    assert_err!(refused, MigrationError::NotEmpty(what) if what == "queue q");
+
+    let Some(moved) = b.movable().await else { return };
+    migration(&*moved.source, &*moved.target, 3).run(|_| {}).await.expect("it comes to its end");
+    let other = Migration { name: "second", ..migration(&*moved.source, &*moved.target, 3) };
+    assert_err!(other.run(|_| {}).await, MigrationError::OtherSource { .. });
+    let again = migration(&*moved.source, &*moved.target, 3).run(|_| {}).await.expect("it is done");
+    assert!(again.done_before && again.new + again.later + again.same == 0, "{again:?}");
+}
+
+/// A target that breaks off after so many writes, the last one half done.
+struct Cut {
+    target: Arc<dyn Transfer>,
+    left: AtomicU32,
+    /// Whether it breaks off at the first log line besides, which comes after all tasks.
+    at_logs: bool,
+}
+
+impl Cut {
+    fn cut(&self) -> bool {
+        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
+    }
+}
+
+fn broken() -> StoreError {
+    StoreError::Unknown("cut off".into())
+}
+
+#[async_trait]
+impl Transfer for Cut {
+    async fn export(
+        &self,
+        now: Timestamp,
+        after: Option<Cursor>,
+        limit: u32,
+    ) -> Result<Page<Record>, StoreError> {
+        self.target.export(now, after, limit).await
+    }
+
+    async fn import(&self, mut records: Vec<Record>) -> Result<Vec<Verdict>, ImportError> {
+        let logs = records.iter().any(|record| matches!(record, Record::Log(_)));
+        if self.cut() || (self.at_logs && logs) {
+            records.truncate(records.len() / 2);
+            self.target.import(records).await?;
+            return Err(broken().into());
+        }
+        self.target.import(records).await
+    }
+
+    async fn set_counts(&self, counts: Vec<Count>) -> Result<(), StoreError> {
+        self.target.set_counts(counts).await
+    }
+
+    async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
+        self.target.checkpoint().await
+    }
+
+    async fn set_checkpoint(&self, checkpoint: String) -> Result<(), StoreError> {
+        if self.cut() { Err(broken()) } else { self.target.set_checkpoint(checkpoint).await }
+    }
+}
+
+/// A migration that is cut off, at every place in turn, goes on where it stopped, and ends as one that was not.
+pub async fn a_migration_goes_on_where_it_was_cut_off(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    populate(&b).await;
+    // One more write each time than it takes to find the place again, so that each run is cut off one step further on.
+    let mut cuts = 0;
+    let outcome = loop {
+        let target =
+            Cut { target: Arc::clone(&moved.target), left: AtomicU32::new(1 + cuts % 2), at_logs: false };
+        match migration(&*moved.source, &target, 4).run(|_| {}).await {
+            Ok(outcome) => break outcome,
+            Err(MigrationError::Target(StoreError::Unknown(_))) => cuts += 1,
+            Err(other) => panic!("{other}"),
+        }
+        assert!(cuts < 1_000, "it comes forward");
+    };
+    assert!(cuts > 10 && outcome.resumed);
+    assert_eq!(tallies(&*moved.target).await, tallies(&*moved.source).await);
+    assert_eq!(moved.store.stats(at(NOW)).await.unwrap(), b.store().stats(at(NOW)).await.unwrap());
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
+}
+
+/// A source that has changed while it was copied is noticed, and told by the groups that differ; the next run takes over
+/// what has changed.
+pub async fn a_source_that_changes_is_noticed_and_copied_anew(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let populated = populate(&b).await;
+    let target = Cut { target: Arc::clone(&moved.target), left: AtomicU32::new(u32::MAX), at_logs: true };
+    assert_err!(migration(&*moved.source, &target, 4).run(|_| {}).await, MigrationError::Target(_));
+    b.complete(at(90), &populated.running).await;
+    b.create(at(91), b.spec("render")).await;
+    b.settle().await;
+    let differs = migration(&*moved.source, &*moved.target, 4).run(|_| {}).await;
+    let Err(MigrationError::Differs(outcome)) = differs else {
+        panic!("expected a difference, got {differs:?}")
+    };
+    let different: Vec<_> =
+        outcome.groups.iter().filter(|(_, group)| !group.agrees()).map(|(name, _)| name.as_str()).collect();
+    assert_eq!(different, ["completed", "queued", "running"]);
+    migration(&*moved.source, &*moved.target, 4).run(|_| {}).await.expect("it comes to its end");
+    assert_eq!(tallies(&*moved.target).await, tallies(&*moved.source).await);
+    check_invariants(&*moved.store, &b.created(), at(NOW)).await;
+}

@@ -1,0 +1,337 @@
+//! A store that fails as stores far away do, for tests: a decorator that any [`TaskStore`] can wear.
+//!
+//! What goes wrong is drawn from a seed, so that a run whose commands come in the same order fails in the same places.
+//! Nothing sleeps: a delay gives other tasks a turn and goes on.
+
+use std::any::Any;
+use std::collections::HashMap;
+use std::fmt::{self, Debug};
+use std::future::{Future, poll_fn};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::Poll;
+
+use async_trait::async_trait;
+use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, Timestamp, WorkerId};
+
+use crate::{
+    Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer, Complete, CompleteAnswer, Create,
+    CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter, Page, PageRequest, PauseQueue,
+    Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats, StoreError, TaskDetail,
+    TaskFilter, TaskStore, WorkerDetail,
+};
+
+/// What can go wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Fault {
+    /// The store is out of reach: nothing is done.
+    Unavailable,
+    /// The command is carried out, and its answer is lost.
+    Unknown,
+    /// The command arrives twice, and the second answer is the one that comes back.
+    Twice,
+    /// Others are faster.
+    Delay,
+    /// A list, or what is derived from one, is answered as it was to the same question before.
+    Stale,
+}
+
+impl Fault {
+    /// Every fault.
+    pub const ALL: [Self; 5] = [Self::Unavailable, Self::Unknown, Self::Twice, Self::Delay, Self::Stale];
+}
+
+/// What a call allows to go wrong.
+#[derive(Clone, Copy)]
+enum Call {
+    /// A command that may be carried out twice.
+    Repeatable,
+    /// A command that may not.
+    Once,
+    /// The reading of one thing as it is.
+    Point,
+    /// A list or number, which may trail.
+    List,
+}
+
+/// The most questions whose answers are remembered.
+const REMEMBERED: usize = 1_024;
+
+/// The most turns that a delay gives to others.
+const TURNS: u64 = 24;
+
+/// A store that wears faults.
+pub struct Faulty {
+    inner: Arc<dyn TaskStore>,
+    seed: u64,
+    one_in: u64,
+    on: AtomicBool,
+    state: Mutex<State>,
+}
+
+struct State {
+    random: u64,
+    /// What was met, in order: the method and the fault.
+    met: Vec<(&'static str, Fault)>,
+    /// Answers by their questions.
+    answers: HashMap<String, Box<dyn Any + Send>>,
+}
+
+impl State {
+    /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
+    fn below(&mut self, bound: u64) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.random ^ (self.random >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound.max(1)
+    }
+}
+
+impl Debug for Faulty {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Faulty")
+            .field("seed", &self.seed)
+            .field("one_in", &self.one_in)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Faulty {
+    /// Has a store meet a fault in one call of `one_in`; 0 for none.
+    pub fn new(inner: Arc<dyn TaskStore>, seed: u64, one_in: u64) -> Self {
+        let state = State { random: seed, met: Vec::new(), answers: HashMap::new() };
+        Self { inner, seed, one_in, on: AtomicBool::new(true), state: Mutex::new(state) }
+    }
+
+    /// Switches faults on or off.
+    pub fn switch(&self, on: bool) {
+        self.on.store(on, Ordering::SeqCst);
+    }
+
+    /// The faults that were met, in order, each with the method that met it.
+    pub fn met(&self) -> Vec<(&'static str, Fault)> {
+        self.lock().met.clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing in it is left half done by a thread that panicked.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Draws what a call meets, and for how many turns if it is a delay.
+    fn draw(&self, method: &'static str, call: Call) -> Option<(Fault, u64)> {
+        if self.one_in == 0 || !self.on.load(Ordering::SeqCst) {
+            return None;
+        }
+        let mut state = self.lock();
+        if state.below(self.one_in) != 0 {
+            return None;
+        }
+        let possible: &[Fault] = match call {
+            Call::Repeatable => &[Fault::Unavailable, Fault::Unknown, Fault::Twice, Fault::Delay],
+            Call::Once => &[Fault::Unavailable, Fault::Unknown, Fault::Delay],
+            Call::Point => &[Fault::Unavailable, Fault::Delay],
+            Call::List => &[Fault::Unavailable, Fault::Delay, Fault::Stale, Fault::Stale],
+        };
+        let place = usize::try_from(state.below(possible.len() as u64)).unwrap_or(0);
+        let turns = 1 + state.below(TURNS);
+        let fault = *possible.get(place)?;
+        state.met.push((method, fault));
+        Some((fault, turns))
+    }
+
+    /// Carries out a command, or reads one thing.
+    async fn call<T, A>(&self, method: &'static str, call: Call, ask: impl Fn() -> A) -> Result<T, StoreError>
+    where
+        A: Future<Output = Result<T, StoreError>>,
+    {
+        match self.draw(method, call) {
+            None | Some((Fault::Stale, _)) => ask().await,
+            Some((Fault::Unavailable, _)) => {
+                Err(StoreError::Unavailable("an injected fault: out of reach".into()))
+            }
+            Some((Fault::Unknown, _)) => {
+                // Whatever it was, nobody hears of it.
+                let _ = ask().await;
+                Err(StoreError::Unknown("an injected fault: the answer was lost".into()))
+            }
+            Some((Fault::Twice, _)) => {
+                // The first answer goes to nobody.
+                let _ = ask().await;
+                ask().await
+            }
+            Some((Fault::Delay, turns)) => {
+                give_way(turns).await;
+                ask().await
+            }
+        }
+    }
+
+    /// Answers a question about many things. `question` names it, whatever the time.
+    async fn list<T, A>(
+        &self,
+        method: &'static str,
+        question: impl Debug + Send,
+        ask: impl Fn() -> A + Send,
+    ) -> Result<T, StoreError>
+    where
+        T: Clone + Send + 'static,
+        A: Future<Output = Result<T, StoreError>> + Send,
+    {
+        let name = format!("{method} {question:?}");
+        let met = self.draw(method, Call::List);
+        match met {
+            Some((Fault::Unavailable, _)) => {
+                return Err(StoreError::Unavailable("an injected fault: out of reach".into()));
+            }
+            Some((Fault::Stale, _)) => {
+                let state = self.lock();
+                if let Some(answer) = state.answers.get(&name).and_then(|old| old.downcast_ref::<T>()) {
+                    return Ok(answer.clone());
+                }
+            }
+            Some((Fault::Delay, turns)) => give_way(turns).await,
+            Some((Fault::Unknown | Fault::Twice, _)) | None => {}
+        }
+        let answer = ask().await?;
+        let mut state = self.lock();
+        if state.answers.len() >= REMEMBERED {
+            state.answers.clear();
+        }
+        // The first answer is kept for a while, so that what comes back is old.
+        if !state.answers.contains_key(&name) || state.below(4) == 0 {
+            state.answers.insert(name, Box::new(answer.clone()));
+        }
+        Ok(answer)
+    }
+}
+
+/// Lets other tasks have their turns.
+async fn give_way(turns: u64) {
+    for _ in 0..turns {
+        let mut given = false;
+        poll_fn(|context| {
+            if given {
+                return Poll::Ready(());
+            }
+            given = true;
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+#[async_trait]
+impl TaskStore for Faulty {
+    fn capabilities(&self) -> Capabilities {
+        Capabilities { fresh_lists: false, ..self.inner.capabilities() }
+    }
+
+    async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {
+        // Without a name of its own, nothing tells a second sending from another request with the same ids.
+        let named = create.idempotency.is_some() || create.tasks.iter().all(|spec| spec.id_chosen);
+        let call = if named { Call::Repeatable } else { Call::Once };
+        self.call("create", call, || self.inner.create(create.clone())).await
+    }
+
+    async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
+        self.call("claim", Call::Repeatable, || self.inner.claim(claim.clone())).await
+    }
+
+    async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
+        let ask = || self.inner.complete(complete.clone(), next.clone());
+        self.call("complete", Call::Repeatable, ask).await
+    }
+
+    async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError> {
+        self.call("fail", Call::Repeatable, || self.inner.fail(fail.clone())).await
+    }
+
+    async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
+        self.call("release", Call::Repeatable, || self.inner.release(release.clone())).await
+    }
+
+    async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {
+        self.call("heartbeat", Call::Repeatable, || self.inner.heartbeat(beat.clone())).await
+    }
+
+    async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {
+        self.call("cancel", Call::Repeatable, || self.inner.cancel(cancel.clone())).await
+    }
+
+    async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
+        self.call("retry", Call::Repeatable, || self.inner.retry(retry.clone())).await
+    }
+
+    async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
+        self.call("reap", Call::Repeatable, || self.inner.reap(reap.clone())).await
+    }
+
+    async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {
+        self.call("purge", Call::Repeatable, || self.inner.purge(purge)).await
+    }
+
+    async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
+        self.call("pause_queue", Call::Repeatable, || self.inner.pause_queue(pause.clone())).await
+    }
+
+    async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
+        self.call("direct_worker", Call::Repeatable, || self.inner.direct_worker(direct.clone())).await
+    }
+
+    async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
+        self.call("task", Call::Point, || self.inner.task(id)).await
+    }
+
+    async fn tasks(&self, filter: TaskFilter, page: PageRequest) -> Result<Page<Task>, StoreError> {
+        let question = (TaskFilter { now: Timestamp::default(), ..filter.clone() }, page.clone());
+        self.list("tasks", question, || self.inner.tasks(filter.clone(), page.clone())).await
+    }
+
+    async fn task_ids_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
+        self.call("task_ids_by_prefix", Call::Point, || self.inner.task_ids_by_prefix(prefix, limit)).await
+    }
+
+    async fn generation(&self, id: GenerationId) -> Result<Generation, StoreError> {
+        self.call("generation", Call::Point, || self.inner.generation(id)).await
+    }
+
+    async fn generations(
+        &self,
+        filter: GenerationFilter,
+        page: PageRequest,
+    ) -> Result<Page<Generation>, StoreError> {
+        let question = (filter.clone(), page.clone());
+        self.list("generations", question, || self.inner.generations(filter.clone(), page.clone())).await
+    }
+
+    async fn worker(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {
+        self.list("worker", id, || self.inner.worker(id)).await
+    }
+
+    async fn workers(&self, page: PageRequest) -> Result<Page<WorkerDetail>, StoreError> {
+        self.list("workers", page.clone(), || self.inner.workers(page.clone())).await
+    }
+
+    async fn queue(&self, name: &QueueName, now: Timestamp) -> Result<QueueStats, StoreError> {
+        self.list("queue", name, || self.inner.queue(name, now)).await
+    }
+
+    async fn queues(&self, now: Timestamp, page: PageRequest) -> Result<Page<QueueStats>, StoreError> {
+        self.list("queues", page.clone(), || self.inner.queues(now, page.clone())).await
+    }
+
+    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
+        self.list("stats", (), || self.inner.stats(now)).await
+    }
+
+    async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {
+        let question = (filter.clone(), page.clone());
+        self.list("logs", question, || self.inner.logs(filter.clone(), page.clone())).await
+    }
+
+    async fn check(&self) -> Result<(), StoreError> {
+        self.call("check", Call::Point, || self.inner.check()).await
+    }
+}

@@ -1,0 +1,359 @@
+//! What a store holds, one record at a time, in a form that every store can read out and take in.
+
+use std::cmp::Ordering;
+use std::fmt;
+use std::time::Duration;
+
+use baton_model::queue::Queue;
+use baton_model::{
+    Digest, Event, Generation, Head, LogLine, Payload, QueueName, RequestKey, SessionId, TaskId, Timestamp,
+    Worker, WorkerId,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::command::{Accepted, ItemRefusal};
+
+/// One thing that a store holds. Counts are not among them: they are made anew from the tasks.
+///
+/// Whatever else a store is to keep becomes a variant here, a kind in each store's export and an arm in each store's
+/// import; its group then counts it in the report and in the comparison.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Record {
+    /// A queue.
+    Queue(Queue),
+    /// A worker.
+    Worker(WorkerRecord),
+    /// A task with all that belongs to it.
+    Task(Box<TaskRecord>),
+    /// An hour of a queue's waiting and running times.
+    Durations(DurationsRecord),
+    /// A log line.
+    Log(LogRecord),
+    /// An idempotency key.
+    Key(KeyRecord),
+    /// The name of a claim request.
+    Claim(ClaimRecord),
+}
+
+/// A task with its history and its generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    /// The task, with its lease if it runs.
+    pub task: baton_model::Task,
+    /// Its whole history, the first event first.
+    pub history: Vec<Event>,
+    /// Its output record; there if and only if it is completed.
+    pub generation: Option<Generation>,
+    /// Who holds it, or held it last.
+    pub worker: Option<WorkerId>,
+    /// When its latest claim was.
+    pub claimed_at: Option<Timestamp>,
+    /// What its producer asked for, where the store keeps it: by it the same creation is known again.
+    pub content: Option<Digest>,
+}
+
+/// A worker with what is kept of it besides what it shows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// The worker. Its list of what it runs holds every attempt that its last heartbeat listed and that is its own.
+    pub worker: Worker,
+    /// The attempts that are its own and that its last heartbeat did not list, if it listed any.
+    pub unlisted: Vec<(TaskId, u32)>,
+    /// Earlier sessions, the latest last.
+    pub superseded: Vec<SessionId>,
+    /// The last beat or, to the hour, the last claim.
+    pub seen_at: Timestamp,
+}
+
+/// An hour of a queue's durations: how many fell into which bucket of [`crate::histogram`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DurationsRecord {
+    /// The queue.
+    pub queue: QueueName,
+    /// Hours since 1970.
+    pub hour: i64,
+    /// From ready to claimed, by bucket.
+    pub wait: Vec<(i64, u64)>,
+    /// From claimed to completed, by bucket.
+    pub run: Vec<(i64, u64)>,
+}
+
+/// A log line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct LogRecord {
+    /// The line.
+    pub line: LogLine,
+    /// When it was taken, which its keeping counts from. Whole seconds count; some stores keep no more.
+    pub taken_at: Timestamp,
+    /// Its place among the lines of its millisecond.
+    pub place: u32,
+    /// How many lines before it, of the same millisecond, are the same in everything.
+    pub copy: u32,
+}
+
+/// The answer that an idempotency key keeps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    /// What became of each task.
+    Given(Vec<Result<Accepted, ItemRefusal>>),
+    /// None yet: a large batch that was cut off, with the ids that its tasks are to have.
+    Begun(Vec<TaskId>),
+}
+
+/// An idempotency key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// The key.
+    pub key: String,
+    /// What was asked under it.
+    pub digest: Digest,
+    /// When.
+    pub created_at: Timestamp,
+    /// The answer.
+    pub answer: Answer,
+}
+
+/// The name of a claim request that was answered with leases.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ClaimRecord {
+    /// The worker that claimed.
+    pub worker: WorkerId,
+    /// Its name for the claim.
+    pub request: RequestKey,
+    /// When.
+    pub created_at: Timestamp,
+    /// The attempts that it took, or that are left of them.
+    pub tasks: Vec<(TaskId, u32)>,
+    /// Whether it is known to have had its answer.
+    pub answered: bool,
+}
+
+/// Where a record stands to what the store has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// It is new.
+    New,
+    /// It is a later version of what stands.
+    Later,
+    /// It stands as it is.
+    Same,
+}
+
+/// A record that cannot be taken in because of what stands.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{record}: {why}")]
+pub struct Refusal {
+    /// The record, by name.
+    pub record: String,
+    /// What is in the way.
+    pub why: String,
+}
+
+impl TaskRecord {
+    /// Says what taking in this record does to what stands under its id: a task only ever goes forward, along the very
+    /// history that it has.
+    ///
+    /// # Errors
+    /// If what stands is another task, or is not an earlier version of this one.
+    pub fn onto(&self, standing: Option<&Self>) -> Result<Verdict, Refusal> {
+        let Some(standing) = standing else { return Ok(Verdict::New) };
+        let refused = |why: String| Refusal { record: format!("task {}", self.task.head.id), why };
+        let (ours, theirs) = (&self.task, &standing.task);
+        let same_task = ours.created_at == theirs.created_at
+            && (&ours.queue, &ours.task_type, &ours.project)
+                == (&theirs.queue, &theirs.task_type, &theirs.project)
+            && (&ours.params, &ours.description) == (&theirs.params, &theirs.description)
+            && self.content == standing.content;
+        if !same_task {
+            return Err(refused("expected no other task of this id in the target, got one".to_owned()));
+        }
+        let (events, got) = (self.history.len(), standing.history.len());
+        match got.cmp(&events) {
+            Ordering::Greater => Err(refused(format!(
+                "expected the target to be no further on than {events} events, got {got}: it has been worked on there"
+            ))),
+            Ordering::Less if self.history.starts_with(&standing.history) => Ok(Verdict::Later),
+            Ordering::Equal if self.checksum() == standing.checksum() => Ok(Verdict::Same),
+            Ordering::Less | Ordering::Equal => Err(refused(
+                "expected the target's history to be a beginning of the source's, got another: it has been worked on there"
+                    .to_owned(),
+            )),
+        }
+    }
+
+    /// The record's part of a checksum.
+    pub fn checksum(&self) -> u128 {
+        let mut head: Head = self.task.head.clone();
+        // JSON text is read to within the last bit of a number, which is no difference.
+        for number in [&mut head.backoff.factor, &mut head.backoff.jitter] {
+            *number = f64::from(*number as f32);
+        }
+        let task = &self.task;
+        let error = &task.error;
+        sum_of(&(
+            head,
+            (&task.project, &task.queue, &task.task_type, task.priority),
+            (&task.params, &task.description, &task.domain, task.drift_score, &task.assigned_by),
+            (task.created_at, task.updated_at, task.finished_at, error),
+            (&self.history, &self.generation, &self.worker, self.claimed_at, self.content),
+        ))
+    }
+}
+
+impl WorkerRecord {
+    /// As [`TaskRecord::onto`], of a worker.
+    ///
+    /// # Errors
+    /// If the target has heard of the worker since.
+    pub fn onto(&self, standing: Option<&Self>) -> Result<Verdict, Refusal> {
+        let Some(standing) = standing else { return Ok(Verdict::New) };
+        if standing.seen_at > self.seen_at {
+            return Err(Refusal {
+                record: format!("worker {}", self.worker.id),
+                why: format!(
+                    "expected it to be heard of by {} at the latest, got {}: it works with the target",
+                    self.seen_at, standing.seen_at
+                ),
+            });
+        }
+        Ok(if self.checksum() == standing.checksum() { Verdict::Same } else { Verdict::Later })
+    }
+
+    /// The record's part of a checksum. What the worker runs is left out: each heartbeat says it anew, and some stores
+    /// keep it in short. So are its readings.
+    pub fn checksum(&self) -> u128 {
+        let worker = &self.worker;
+        sum_of(&(
+            (&worker.id, &worker.project, worker.session, worker.started_at, worker.last_beat_at),
+            (worker.capacity, worker.running.is_some(), &worker.labels, worker.directive),
+            (&self.superseded, self.seen_at),
+        ))
+    }
+}
+
+/// As [`TaskRecord::onto`], of a queue.
+///
+/// # Errors
+/// If the queue was paused or resumed in the target since.
+pub fn queue_onto(record: &Queue, standing: Option<&Queue>) -> Result<Verdict, Refusal> {
+    match standing {
+        None => Ok(Verdict::New),
+        Some(standing) if standing == record => Ok(Verdict::Same),
+        Some(standing) if standing.changed_at <= record.changed_at => Ok(Verdict::Later),
+        Some(standing) => Err(Refusal {
+            record: format!("queue {}", record.name),
+            why: format!(
+                "expected it to be changed by {} at the latest, got {}: it is used in the target",
+                record.changed_at, standing.changed_at
+            ),
+        }),
+    }
+}
+
+/// What goes into a sum: the first 16 bytes of the SHA-256 of the JSON.
+fn sum_of(value: &impl Serialize) -> u128 {
+    // All of it has text for keys, so that it always can be written as JSON; were it not so, both sides would differ
+    // from what they should be by the same.
+    let text = serde_json::to_vec(value).unwrap_or_default();
+    u128::from_be_bytes(*Digest::of_bytes(&text).as_bytes())
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+impl Record {
+    /// The record's name, for people.
+    pub fn name(&self) -> String {
+        match self {
+            Self::Queue(queue) => format!("queue {}", queue.name),
+            Self::Worker(worker) => format!("worker {}", worker.worker.id),
+            Self::Task(record) => format!("task {}", record.task.head.id),
+            Self::Durations(record) => format!("the durations of queue {}", record.queue),
+            Self::Log(record) => format!("a log line of {} at {}", record.line.worker, record.line.at),
+            Self::Key(record) => format!("idempotency key {}", record.key),
+            Self::Claim(record) => format!("claim {} of {}", record.request, record.worker),
+        }
+    }
+
+    /// Under which word the record is counted and summed: a task by its state.
+    pub fn group(&self) -> &'static str {
+        match self {
+            Self::Queue(_) => "queues",
+            Self::Worker(_) => "workers",
+            Self::Task(record) => record.task.head.state.state().as_str(),
+            Self::Durations(_) => "durations",
+            Self::Log(_) => "log lines",
+            Self::Key(_) => "idempotency keys",
+            Self::Claim(_) => "claim requests",
+        }
+    }
+
+    /// How many bytes of payload the record has, about.
+    pub fn size(&self) -> usize {
+        let text = |payload: &Option<Payload>| payload.as_ref().map_or(0, Payload::size);
+        match self {
+            Self::Task(record) => {
+                let output = record.generation.as_ref().map(|one| &one.output);
+                let output = output.map_or(0, |one| text(&one.metadata) + text(&one.result));
+                record.task.params.size() + output + record.history.len() * 256
+            }
+            Self::Log(record) => record.line.message.len() + text(&record.line.metadata),
+            Self::Key(record) => match &record.answer {
+                Answer::Given(items) => items.len() * 200,
+                Answer::Begun(ids) => ids.len() * 16,
+            },
+            Self::Worker(record) => record.worker.running.as_ref().map_or(0, |list| list.len() * 200),
+            Self::Queue(_) | Self::Durations(_) | Self::Claim(_) => 0,
+        }
+    }
+
+    /// The record's part of its group's checksum, at the time `now` of comparing; none if it is not compared. Log lines,
+    /// keys and names of claims that are about to end are not: DynamoDB may remove them on one side at any moment.
+    pub fn checksum(&self, now: Timestamp, keep_logs: Duration) -> Option<u128> {
+        let kept = |since: Timestamp, keep: Duration| since > now.minus(keep);
+        match self {
+            Self::Queue(queue) => Some(sum_of(queue)),
+            Self::Worker(record) => Some(record.checksum()),
+            Self::Task(record) => Some(record.checksum()),
+            Self::Durations(_) => None,
+            Self::Log(record) => {
+                let second = Timestamp::from_millis(record.taken_at.as_millis() / 1_000 * 1_000);
+                let counts = kept(second, keep_logs.saturating_sub(HOUR));
+                counts.then(|| sum_of(&(&record.line, second, record.copy)))
+            }
+            Self::Key(record) => kept(record.created_at, HOUR * 23).then(|| sum_of(record)),
+            Self::Claim(record) => {
+                let counts = kept(record.created_at, HOUR / 4);
+                counts.then(|| sum_of(&(&record.worker, &record.request, record.created_at)))
+            }
+        }
+    }
+}
+
+/// Records of one group, counted and summed. The sum does not depend on their order.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many.
+    pub records: u64,
+    sum: u128,
+}
+
+impl Tally {
+    /// Adds a record by its checksum.
+    pub fn add(&mut self, checksum: u128) {
+        self.records += 1;
+        self.sum = self.sum.wrapping_add(checksum);
+    }
+
+    /// The checksum as 32 hexadecimal digits: the sum modulo 2^128 of the first 16 bytes of each record's SHA-256.
+    pub fn checksum(&self) -> String {
+        format!("{:032x}", self.sum)
+    }
+}
+
+impl fmt::Debug for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} records, {}", self.records, self.checksum())
+    }
+}

@@ -1,0 +1,29 @@
+//! The default build: what it leaves out, it says.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
+use std::process::Command;
+
+use baton_tests::program::baton;
+
+#[test]
+fn a_program_without_the_store_on_dynamodb_says_how_to_build_one_with_it() {
+    for arguments in [
+        &["serve", "--store", "dynamodb:baton"][..],
+        &["table", "create", "--store", "dynamodb:baton"],
+        &["table", "check", "--store", "dynamodb:baton"],
+        &["migrate", "--from", "dynamodb:baton", "--to", "sqlite:baton.db"],
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new(baton()).args(arguments).current_dir(folder.path()).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
+        assert!(told.contains("--features dynamodb"), "{told}");
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was made");
+    }
+}

@@ -48,8 +48,8 @@ impl Context {
         let Some(token) = self.token()? else { return Ok(builder) };
         if goes_in_clear(&self.server) {
             self.out.note(&format!(
-                "warning: the token goes to {} over plain http, and whoever is between can read it; put TLS between: \
-                 a proxy there and one here, or a tunnel",
+                "warning: the token goes to {} over plain http, and whoever is between can read it; put a proxy with \
+                 TLS before the server, and name it by https://",
                 self.server
             ));
         }

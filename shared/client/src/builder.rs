@@ -7,7 +7,7 @@ use baton_model::TokenSecret;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use crate::error::ClientError;
-use crate::{Client, Inner};
+use crate::{Client, Inner, tls};
 
 /// Sets up a [`Client`].
 #[derive(Clone, Debug)]
@@ -68,10 +68,8 @@ impl ClientBuilder {
     pub fn build(self) -> Result<Client, ClientError> {
         let wrong = |reason: String| ClientError::Address { given: self.base.clone(), reason };
         let url = reqwest::Url::parse(&self.base).map_err(|error| wrong(error.to_string()))?;
-        if url.scheme() != "http" || !url.has_host() {
-            return Err(wrong(
-                "only plain http is spoken; put a TLS proxy on this side for https".to_owned(),
-            ));
+        if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+            return Err(wrong("it is neither http:// nor https:// with a host".to_owned()));
         }
         if url.query().is_some() || url.fragment().is_some() {
             return Err(wrong("it has a query or a fragment".to_owned()));
@@ -84,7 +82,9 @@ impl ClientBuilder {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
+        let tls = tls::config(url.scheme() == "https").map_err(wrong)?;
         let http = reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .default_headers(headers)
             .connect_timeout(self.connect_timeout)
             .tcp_nodelay(true)

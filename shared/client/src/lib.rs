@@ -46,6 +46,7 @@ mod call;
 mod error;
 mod query;
 mod routes;
+mod tls;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -127,7 +127,11 @@ async fn migrate(
         Ok(outcome) => {
             report(context, from, to, &outcome)?;
             let again = if outcome.done_before { " as it did before" } else { "" };
-            context.out.note(&format!("{to} holds all that {from} holds{again}: the checksums agree"));
+            let Outcome { new, later, same, .. } = outcome;
+            context.out.note(&format!(
+                "{to} holds all that {from} holds{again}: the checksums agree (by this run: {new} records new, {later} \
+                 brought up to date, {same} found as they are)"
+            ));
             Ok(())
         }
         Err(MigrationError::Differs(outcome)) => {
@@ -213,12 +217,12 @@ fn report(
 /// Says on stderr how far it has come: on one line of a terminal, or in a line now and then.
 struct Teller {
     terminal: bool,
-    told: Option<Instant>,
+    told: Instant,
 }
 
 impl Teller {
     fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), told: None }
+        Self { terminal: std::io::stderr().is_terminal(), told: Instant::now() }
     }
 
     fn tell(&mut self, progress: Progress) {
@@ -232,16 +236,15 @@ impl Teller {
         if self.terminal {
             let _ = write!(stderr, "\r\x1b[K{text}");
             let _ = stderr.flush();
-            self.told = Some(Instant::now());
-        } else if self.told.is_none_or(|told| told.elapsed() >= EVERY) {
+        } else if self.told.elapsed() >= EVERY {
             let _ = writeln!(stderr, "{text}");
-            self.told = Some(Instant::now());
+            self.told = Instant::now();
         }
     }
 
     /// Takes the terminal's line away.
     fn end(&mut self) {
-        if self.terminal && self.told.is_some() {
+        if self.terminal {
             let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 
 use clap::ValueEnum;
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -88,6 +88,12 @@ impl Out {
         }
         for column in drawn.column_iter_mut() {
             column.set_padding((0, 2));
+        }
+        // An id is there to be copied: it is not broken into lines.
+        if table.header.first() == Some(&"ID")
+            && let Some(ids) = drawn.column_mut(0)
+        {
+            ids.set_constraint(ColumnConstraint::ContentWidth);
         }
         for line in drawn.lines() {
             self.line(line.trim_end())?;

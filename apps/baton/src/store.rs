@@ -110,7 +110,10 @@ pub(crate) mod dynamodb {
 
     /// A client by the standard settings of AWS.
     pub(crate) async fn client(location: &StoreLocation) -> Result<Client, Failure> {
-        environment::client(client::http_client()).await.map_err(|error| cannot_open(location, &error))
+        let wrong = |expected| Failure::usage(format!("{}: {expected}", client::Roots::VARIABLE));
+        let roots = client::Roots::from_environment().map_err(wrong)?;
+        let http_client = client::http_client_with(roots);
+        environment::client(http_client).await.map_err(|error| cannot_open(location, &error))
     }
 
     pub(super) async fn open(

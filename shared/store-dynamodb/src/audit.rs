@@ -2,11 +2,12 @@
 //! them at their end.
 
 use baton_model::{AuditId, Label, Timestamp};
+use baton_store::transfer::{ImportError, Verdict, audit_onto};
 use baton_store::{AuditEntry, AuditFilter, Page, PageRequest, StoreError};
 
 use crate::attr::{Fields, Item, key, n, s, time};
 use crate::db::{Query, Range};
-use crate::error::{WriteError, damaged};
+use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
 use crate::newest::Wanted;
@@ -37,7 +38,8 @@ fn item(entry: &AuditEntry, ends: i64) -> Item {
     item
 }
 
-fn read(item: &Item) -> Result<AuditEntry, StoreError> {
+/// Reads an entry's item.
+pub(crate) fn read(item: &Item) -> Result<AuditEntry, StoreError> {
     let fields = Fields(item);
     let text = fields.text("sk")?;
     let bad = |what: &str, text: &str| damaged(format!("expected {what}, got {text}"));
@@ -55,12 +57,33 @@ fn read(item: &Item) -> Result<AuditEntry, StoreError> {
 }
 
 impl Inner {
-    pub(crate) async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+    /// Adds an entry, unless one of its id is there: that one comes back then, if it is told.
+    async fn add(&self, entry: &AuditEntry) -> Result<(), WriteError> {
         let ends = entry.at.plus(self.options.keep_audit).as_millis() / 1_000;
-        match self.db.put(item(entry, ends), Expression::new().when_absent("pk")).await {
+        self.db.put(item(entry, ends), Expression::new().when_absent("pk")).await
+    }
+
+    pub(crate) async fn record(&self, entry: &AuditEntry) -> Result<(), StoreError> {
+        match self.add(entry).await {
             Ok(()) | Err(WriteError::Condition(_)) => Ok(()),
             Err(WriteError::Failed(error)) => Err(error),
         }
+    }
+
+    /// Takes in an entry that another store has read out.
+    pub(crate) async fn import_audit(&self, record: &AuditEntry) -> Result<Verdict, ImportError> {
+        let standing = match self.add(record).await {
+            Ok(()) => return Ok(Verdict::New),
+            Err(WriteError::Condition(Some(item))) => read(&item)?,
+            Err(WriteError::Condition(None)) => return Err(contended("the audit entry").into()),
+            Err(WriteError::Failed(error)) => return Err(error.into()),
+        };
+        let verdict = audit_onto(record, Some(&standing))?;
+        // What is later is later by its outcome.
+        if let (Verdict::Later, Some(outcome)) = (verdict, record.outcome) {
+            self.settle(record.id, outcome).await?;
+        }
+        Ok(verdict)
     }
 
     pub(crate) async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use baton_model::{LeasePolicy, QueueName};
-use baton_store::token::TOKENS;
+use baton_store::token::{AUDIT_KEPT, TOKENS};
 use baton_store::{Doorbell, StoreError};
 
 use crate::attr::Fields;
@@ -56,7 +56,7 @@ impl Options {
             pick_among: 8,
             seed,
             keep_logs: Duration::from_secs(48 * 3_600),
-            keep_audit: Duration::from_secs(400 * 86_400),
+            keep_audit: AUDIT_KEPT,
             max_tokens: TOKENS,
             flush_every: Some(Duration::from_secs(1)),
             meter: None,

@@ -5,11 +5,12 @@
 
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
 use baton_model::{Label, SecretDigest, Timestamp, Token, TokenId};
+use baton_store::transfer::{ImportError, Verdict, token_onto};
 use baton_store::{Page, PageRequest, StoreError, StoredToken};
 
 use crate::attr::{Fields, Item, b, json, n, s, time};
 use crate::db::{Query, Range, unbuilt};
-use crate::error::{TransactError, WriteError, damaged};
+use crate::error::{TransactError, WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
 use crate::newest::Wanted;
@@ -55,7 +56,8 @@ fn id_of(item: &Item) -> Result<TokenId, StoreError> {
     text.parse().map_err(|_| damaged(format!("expected a token's id, got {text}")))
 }
 
-fn read(item: &Item) -> Result<StoredToken, StoreError> {
+/// Reads a token's item.
+pub(crate) fn read(item: &Item) -> Result<StoredToken, StoreError> {
     let fields = Fields(item);
     let id = id_of(item)?;
     let digest = fields.maybe_bytes("dg")?.and_then(|bytes| bytes.try_into().ok());
@@ -165,6 +167,31 @@ impl Inner {
             Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
             Err(WriteError::Failed(error)) => Err(error),
         }
+    }
+
+    /// Takes in a token that another store has read out. A new one is counted, as one that is made here.
+    pub(crate) async fn import_token(&self, record: &StoredToken) -> Result<Verdict, ImportError> {
+        let id = record.token.id;
+        let standing = self.stored_token(id).await?;
+        let verdict = token_onto(record, standing.as_ref())?;
+        match (verdict, standing) {
+            (Verdict::Later, Some(StoredToken { token, .. })) => {
+                let as_read = Expression::new()
+                    .when_present("pk")
+                    .when_still("rv", token.revoked_at.map(time))
+                    .when_still("lu", token.last_used_at.map(time));
+                match self.db.put(item(record)?, as_read).await {
+                    Ok(()) => {}
+                    // The first sending of this very write went through, and its answer was lost.
+                    Err(WriteError::Condition(Some(item))) if read(&item)? == *record => {}
+                    Err(WriteError::Condition(_)) => return Err(contended("the token").into()),
+                    Err(WriteError::Failed(error)) => return Err(error.into()),
+                }
+            }
+            (Verdict::New, _) => self.create_token(record).await?,
+            (Verdict::Later | Verdict::Same, _) => {}
+        }
+        Ok(verdict)
     }
 
     /// Removes tokens that ended before a time, up to a limit. What has ended never begins again, so that the index

@@ -38,6 +38,7 @@ use crate::stats::COUNTS;
 use crate::store::Inner;
 use crate::text::Text;
 use crate::worker::StoredWorker;
+use crate::{audit, token};
 
 /// How many records are read or written at the same time.
 const AT_ONCE: usize = 16;
@@ -50,7 +51,7 @@ const ARCHIVE_BYTES: usize = 64 * 1_024;
 const SPANS: std::ops::RangeInclusive<i64> = -3..=1;
 
 /// The kinds of records in the order in which they are read out, by the letters of their cursors.
-const KINDS: [char; 7] = ['q', 'w', 't', 'h', 'l', 'k', 'c'];
+const KINDS: [char; 9] = ['q', 'w', 't', 'h', 'l', 'k', 'c', 'o', 'a'];
 
 /// A place in an export: the kind, the day or the like, and the last key there.
 struct Place {
@@ -100,8 +101,11 @@ impl Transfer for DynamoStore {
         let notes = &self.inner.notes;
         try_join_all(days.into_iter().map(|(kind, day)| notes.know_past_day(&self.inner.db, kind, day)))
             .await?;
+        // Tokens are counted in one item, for which those that are made at once would contend.
+        let counted = records.iter().any(|record| matches!(record, Record::Token(_)));
+        let at_once = if counted { 1 } else { AT_ONCE };
         let imports: Vec<_> = records.into_iter().map(|record| self.inner.import(record)).collect();
-        let outcomes: Vec<_> = futures::stream::iter(imports).buffered(AT_ONCE).collect().await;
+        let outcomes: Vec<_> = futures::stream::iter(imports).buffered(at_once).collect().await;
         outcomes.into_iter().collect()
     }
 
@@ -198,7 +202,9 @@ impl Inner {
             'h' => self.export_durations(&mut place, limit).await?,
             'l' => self.export_logs(&mut place, limit).await?,
             'k' => self.export_keys(&mut place, limit).await?,
-            _ => self.export_claims(now, &mut place, limit).await?,
+            'c' => self.export_claims(now, &mut place, limit).await?,
+            'o' => self.export_tokens(&mut place, limit).await?,
+            _ => self.export_audit(&mut place, limit).await?,
         };
         if !more {
             place = Place::begin(place.kind + 1);
@@ -469,6 +475,26 @@ impl Inner {
         Ok((found, Self::step(place, &spans, last, merged.more)))
     }
 
+    async fn export_tokens(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let partitions = (0..keys::TOKEN_PARTS).map(keys::token_partition).collect();
+        let merged = self.merged(false, partitions, &place.after, limit).await?;
+        place.after = key_of(merged.items.last()).to_owned();
+        let records = merged.items.iter().map(|item| token::read(item).map(Record::Token));
+        Ok((records.collect::<Result<_, _>>()?, merged.more))
+    }
+
+    async fn export_audit(&self, place: &mut Place, limit: usize) -> Result<(Vec<Record>, bool), StoreError> {
+        let partitions = (0..keys::AUDIT_PARTS).map(keys::audit_partition).collect();
+        let merged = self.merged(false, partitions, &place.after, limit).await?;
+        place.after = key_of(merged.items.last()).to_owned();
+        let records = merged.items.iter().map(|item| audit::read(item).map(Record::Audit));
+        Ok((records.collect::<Result<_, _>>()?, merged.more))
+    }
+
     async fn import(&self, record: Record) -> Result<Verdict, ImportError> {
         match record {
             Record::Queue(queue) => self.import_queue(&queue).await,
@@ -478,6 +504,8 @@ impl Inner {
             Record::Log(log) => self.import_log(&log).await,
             Record::Key(key) => self.import_key(&key).await,
             Record::Claim(claim) => self.import_claim(&claim).await,
+            Record::Token(stored) => self.import_token(&stored).await,
+            Record::Audit(entry) => self.import_audit(&entry).await,
         }
     }
 

@@ -53,7 +53,7 @@ impl World for Cloud {
     async fn movable(&self, policy: LeasePolicy) -> Option<Movable> {
         let source = self.open.lock().unwrap().clone()?;
         let (client, table) = (self.engine.client.clone(), self.engine.another().await);
-        let options = Options { policy, flush_every: None, ..Options::seeded(8) };
+        let options = Options { policy, max_tokens: 30, flush_every: None, ..Options::seeded(8) };
         let target = DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap();
         let target = Arc::new(target);
         Some(Movable { source, store: Arc::clone(&target) as _, target })

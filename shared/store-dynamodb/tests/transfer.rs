@@ -65,13 +65,14 @@ impl Between {
     fn file(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Either {
         let names = (0..).map(|n| self.folder.path().join(format!("{n}.db")));
         let path = names.into_iter().find(|path| !path.exists()).unwrap();
-        let options = baton_store_sqlite::Options { policy, ..baton_store_sqlite::Options::default() };
+        let options =
+            baton_store_sqlite::Options { policy, max_tokens: 30, ..baton_store_sqlite::Options::default() };
         Either::File(Arc::new(SqliteStore::open(&path, options, doorbell).unwrap()))
     }
 
     async fn table(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Either {
         let (client, table) = (self.engine.client.clone(), self.engine.another().await);
-        let options = Options { policy, flush_every: None, ..Options::seeded(9) };
+        let options = Options { policy, max_tokens: 30, flush_every: None, ..Options::seeded(9) };
         Either::Table(Arc::new(DynamoStore::open(client, table, options, doorbell).await.unwrap()))
     }
 }
@@ -130,6 +131,7 @@ macro_rules! both_ways {
 
 both_ways!(
     a_moved_store_holds_all_that_the_first_held,
+    tokens_go_on_in_a_moved_store,
     work_goes_on_in_a_moved_store,
     a_worker_of_many_tasks_loses_none_of_them,
     records_taken_in_again_change_nothing,
@@ -137,6 +139,8 @@ both_ways!(
     a_later_version_takes_the_place_of_the_earlier,
     a_task_that_went_on_in_the_target_is_refused,
     another_task_of_the_same_id_is_refused,
+    an_older_record_leaves_a_token_revoked,
+    an_older_record_leaves_an_audit_entry_settled,
     a_target_that_holds_something_is_refused,
     a_migration_goes_on_where_it_was_cut_off,
     a_source_that_changes_is_noticed_and_copied_anew,

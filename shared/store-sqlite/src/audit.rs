@@ -2,7 +2,7 @@
 
 use baton_model::{AuditId, Label, Timestamp, TokenId};
 use baton_store::AuditEntry;
-use rusqlite::{Row, params};
+use rusqlite::{Connection, Row, params};
 
 use crate::error::Failure;
 use crate::rows::{free_key, maybe_id, maybe_text, sixteen, time};
@@ -47,6 +47,24 @@ pub(crate) fn settle(
 /// The columns that [`entry`] reads.
 pub(crate) const SELECT: &str =
     "SELECT k, id, at, action, target, token, token_name, request, outcome FROM audit";
+
+/// The entry of an id.
+pub(crate) fn by_id(db: &Connection, id: AuditId) -> Result<Option<AuditEntry>, Failure> {
+    let mut statement = db.prepare_cached(&format!("{SELECT} WHERE id = ?1"))?;
+    let mut rows = statement.query([id.as_bytes()])?;
+    Ok(rows.next()?.map(entry).transpose()?.map(|(_, entry)| entry))
+}
+
+/// Entries by number behind one, up to a limit, each with its number.
+pub(crate) fn behind(db: &Connection, after: i64, limit: u32) -> Result<Vec<(i64, AuditEntry)>, Failure> {
+    let mut statement = db.prepare_cached(&format!("{SELECT} WHERE k > ?1 ORDER BY k LIMIT ?2"))?;
+    let mut rows = statement.query(params![after, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(entry(row)?);
+    }
+    Ok(found)
+}
 
 /// Reads a row that [`SELECT`] selected: its number and the entry.
 pub(crate) fn entry(row: &Row<'_>) -> Result<(i64, AuditEntry), Failure> {

@@ -116,10 +116,28 @@ fn from_row(row: &Row<'_>) -> Result<StoredToken, Failure> {
     })
 }
 
-fn by_id(db: &Connection, id: TokenId) -> Result<Option<StoredToken>, Failure> {
+/// The token of an id as the file has it, a transaction's own changes included.
+pub(crate) fn by_id(db: &Connection, id: TokenId) -> Result<Option<StoredToken>, Failure> {
     let mut statement = db.prepare_cached(select_token!("WHERE id = ?1"))?;
     let mut rows = statement.query([id.as_bytes()])?;
     rows.next()?.map(from_row).transpose()
+}
+
+/// Tokens as the file has them, by id behind one, up to a limit.
+pub(crate) fn behind(
+    db: &Connection,
+    after: Option<TokenId>,
+    limit: u32,
+) -> Result<Vec<StoredToken>, Failure> {
+    // Nothing sorts before the empty blob.
+    let after = after.as_ref().map_or(&[][..], |id| id.as_bytes());
+    let mut statement = db.prepare_cached(select_token!("WHERE id > ?1 ORDER BY id LIMIT ?2"))?;
+    let mut rows = statement.query(params![after, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(from_row(row)?);
+    }
+    Ok(found)
 }
 
 /// Keeps a new token.
@@ -187,6 +205,21 @@ pub(crate) fn used(
     {
         transaction.token(TokenChange::Kept(Box::new(stored)));
     }
+    Ok(())
+}
+
+/// Brings a token to a later version of it: only revocation and last use ever change.
+pub(crate) fn carry_on(transaction: &mut Transaction<'_>, later: &StoredToken) -> Result<(), Failure> {
+    let token = &later.token;
+    transaction
+        .db
+        .prepare_cached("UPDATE token SET revoked_at = ?2, last_used_at = ?3 WHERE id = ?1")?
+        .execute(params![
+            token.id.as_bytes(),
+            token.revoked_at.map(Timestamp::as_millis),
+            token.last_used_at.map(Timestamp::as_millis),
+        ])?;
+    transaction.token(TokenChange::Kept(Box::new(later.clone())));
     Ok(())
 }
 

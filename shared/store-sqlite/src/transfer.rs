@@ -5,13 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use baton_model::queue::Queue;
 use baton_model::{
-    Backoff, Digest, Label, Payload, QueueName, RequestKey, SessionId, TaskId, TaskState, Timestamp, WorkerId,
+    Backoff, Digest, Label, Payload, QueueName, RequestKey, SessionId, TaskId, TaskState, Timestamp, TokenId,
+    WorkerId,
 };
 use baton_store::transfer::{
     Answer, ClaimRecord, DurationsRecord, ImportError, KeyRecord, LogRecord, PAGE_BYTES, Record, Refusal,
-    TaskRecord, Verdict, WorkerRecord, queue_onto,
+    TaskRecord, Verdict, WorkerRecord, audit_onto, queue_onto, token_onto,
 };
-use baton_store::{Count, Cursor, Page, StoreError, Transfer};
+use baton_store::{AuditEntry, Count, Cursor, Page, StoreError, StoredToken, Transfer};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStore;
@@ -25,11 +26,21 @@ use crate::rows::{
 };
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
+use crate::{audit, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
-const KINDS: &[(char, Read)] =
-    &[('q', queues), ('w', workers), ('t', tasks), ('h', durations), ('l', logs), ('k', keys), ('c', claims)];
+const KINDS: &[(char, Read)] = &[
+    ('q', queues),
+    ('w', workers),
+    ('t', tasks),
+    ('h', durations),
+    ('l', logs),
+    ('k', keys),
+    ('c', claims),
+    ('o', tokens),
+    ('a', audit_entries),
+];
 
 /// Reads records of one kind behind a place, at most so many; each with its own place.
 type Read = fn(&Connection, &str, u32) -> Result<Vec<(String, Record)>, Failure>;
@@ -319,6 +330,20 @@ fn claims(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Recor
     Ok(found)
 }
 
+fn tokens(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let after = match after {
+        "" => None,
+        id => Some(id.parse::<TokenId>().map_err(|_| StoreError::BadCursor)?),
+    };
+    let found = token::behind(db, after, limit)?.into_iter();
+    Ok(found.map(|stored| (stored.token.id.to_string(), Record::Token(stored))).collect())
+}
+
+fn audit_entries(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let found = audit::behind(db, number(after)?, limit)?.into_iter();
+    Ok(found.map(|(k, entry)| (k.to_string(), Record::Audit(entry))).collect())
+}
+
 /// What became of a record: a refusal is an outcome, as it has written nothing.
 type Taken = Result<Verdict, Refusal>;
 
@@ -331,6 +356,8 @@ fn import(transaction: &mut Transaction<'_>, record: &Record) -> Result<Taken, F
         Record::Log(log) => import_log(transaction, log),
         Record::Key(key) => import_key(transaction, key),
         Record::Claim(claim) => import_claim(transaction, claim),
+        Record::Token(stored) => import_token(transaction, stored),
+        Record::Audit(entry) => import_audit(transaction, entry),
     }
 }
 
@@ -564,4 +591,33 @@ fn import_claim(transaction: &mut Transaction<'_>, record: &ClaimRecord) -> Resu
         )?
         .execute(params![record.worker.as_str(), record.request.as_str(), record.created_at.as_millis()])?;
     Ok(Ok(if added == 0 { Verdict::Same } else { Verdict::New }))
+}
+
+fn import_token(transaction: &mut Transaction<'_>, record: &StoredToken) -> Result<Taken, Failure> {
+    let standing = token::by_id(transaction.db, record.token.id)?;
+    let verdict = match token_onto(record, standing.as_ref()) {
+        Ok(verdict) => verdict,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    match verdict {
+        Verdict::New => token::create(transaction, record)?,
+        Verdict::Later => token::carry_on(transaction, record)?,
+        Verdict::Same => {}
+    }
+    Ok(Ok(verdict))
+}
+
+fn import_audit(transaction: &mut Transaction<'_>, record: &AuditEntry) -> Result<Taken, Failure> {
+    let standing = audit::by_id(transaction.db, record.id)?;
+    let verdict = match audit_onto(record, standing.as_ref()) {
+        Ok(verdict) => verdict,
+        Err(refusal) => return Ok(Err(refusal)),
+    };
+    match (verdict, record.outcome) {
+        (Verdict::New, _) => audit::record(transaction, record)?,
+        (Verdict::Later, Some(outcome)) => audit::settle(transaction, &(record.id, outcome))?,
+        // What is later is later by its outcome.
+        (Verdict::Later, None) | (Verdict::Same, _) => {}
+    }
+    Ok(Ok(verdict))
 }

@@ -11,6 +11,7 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
+use crate::token::AUDIT_KEPT;
 
 /// Creates tasks.
 #[derive(Clone, Debug)]
@@ -371,7 +372,7 @@ impl Purge {
             keep_idempotency: hours(24),
             keep_claims: Duration::from_secs(15 * 60),
             keep_tokens: hours(30 * 24),
-            keep_audit: hours(400 * 24),
+            keep_audit: AUDIT_KEPT,
         }
     }
 }

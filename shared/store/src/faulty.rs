@@ -1,4 +1,4 @@
-//! A store that fails as stores far away do, for tests: a decorator that any [`TaskStore`] can wear.
+//! A store that fails as stores far away do, for tests: a decorator that any whole [`Store`] can wear.
 //!
 //! What goes wrong is drawn from a seed, so that a run whose commands come in the same order fails in the same places.
 //! Nothing sleeps: a delay gives other tasks a turn and goes on.
@@ -12,13 +12,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Poll;
 
 use async_trait::async_trait;
-use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, Timestamp, WorkerId};
+use baton_model::{
+    AuditId, Generation, GenerationId, LogLine, QueueName, Task, TaskId, Timestamp, Token, TokenId, WorkerId,
+};
 
 use crate::{
-    Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer, Complete, CompleteAnswer, Create,
-    CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter, Page, PageRequest, PauseQueue,
-    Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats, StoreError, TaskDetail,
-    TaskFilter, TaskStore, WorkerDetail,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
+    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
+    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats,
+    Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -62,7 +64,7 @@ const TURNS: u64 = 24;
 
 /// A store that wears faults.
 pub struct Faulty {
-    inner: Arc<dyn TaskStore>,
+    inner: Arc<dyn Store>,
     seed: u64,
     one_in: u64,
     on: AtomicBool,
@@ -98,7 +100,7 @@ impl Debug for Faulty {
 
 impl Faulty {
     /// Has a store meet a fault in one call of `one_in`; 0 for none.
-    pub fn new(inner: Arc<dyn TaskStore>, seed: u64, one_in: u64) -> Self {
+    pub fn new(inner: Arc<dyn Store>, seed: u64, one_in: u64) -> Self {
         let state = State { random: seed, met: Vec::new(), answers: HashMap::new() };
         Self { inner, seed, one_in, on: AtomicBool::new(true), state: Mutex::new(state) }
     }
@@ -333,5 +335,45 @@ impl TaskStore for Faulty {
 
     async fn check(&self) -> Result<(), StoreError> {
         self.call("check", Call::Point, || self.inner.check()).await
+    }
+}
+
+#[async_trait]
+impl TokenStore for Faulty {
+    async fn create_token(&self, token: StoredToken) -> Result<(), StoreError> {
+        self.call("create_token", Call::Repeatable, || self.inner.create_token(token.clone())).await
+    }
+
+    async fn token(&self, id: TokenId) -> Result<Option<StoredToken>, StoreError> {
+        self.call("token", Call::Point, || self.inner.token(id)).await
+    }
+
+    async fn tokens(&self, page: PageRequest) -> Result<Page<Token>, StoreError> {
+        // What is said of tokens is never old.
+        self.call("tokens", Call::Point, || self.inner.tokens(page.clone())).await
+    }
+
+    async fn revoke_token(&self, id: TokenId, now: Timestamp) -> Result<Token, StoreError> {
+        self.call("revoke_token", Call::Repeatable, || self.inner.revoke_token(id, now)).await
+    }
+
+    async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError> {
+        self.call("token_used", Call::Repeatable, || self.inner.token_used(id, at)).await
+    }
+}
+
+#[async_trait]
+impl AuditStore for Faulty {
+    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError> {
+        self.call("record", Call::Repeatable, || self.inner.record(entry.clone())).await
+    }
+
+    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
+        self.call("settle", Call::Repeatable, || self.inner.settle(id, outcome)).await
+    }
+
+    async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
+        let question = (filter.clone(), page.clone());
+        self.list("audit", question, || self.inner.audit(filter.clone(), page.clone())).await
     }
 }

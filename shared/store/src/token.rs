@@ -1,5 +1,7 @@
 //! What a store keeps of callers: their tokens, and what operators did.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use baton_model::{AuditId, Label, SecretDigest, Timestamp, Token, TokenId};
 use serde::{Deserialize, Serialize};
@@ -55,6 +57,9 @@ pub trait TokenStore: Send + Sync {
 
 /// The most tokens that a store holds, unless it is opened for fewer.
 pub const TOKENS: usize = 10_000;
+
+/// How long an entry of the audit log is kept: 400 days.
+pub const AUDIT_KEPT: Duration = Duration::from_secs(400 * 86_400);
 
 /// One thing that an operator did, or tried to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,6 +1,6 @@
 //! Moving all that one store holds into another, of the same kind or not.
 //!
-//! A store that can be moved implements [`Transfer`] besides [`TaskStore`](crate::TaskStore): it reads out what it holds
+//! A store that can be moved implements [`Transfer`] besides [`Store`](crate::Store): it reads out what it holds
 //! as [`Record`]s, and takes such records in. [`Migration`] copies between two of them, goes on where it was cut off, and
 //! ends by holding checksums of both against each other.
 //!
@@ -19,7 +19,7 @@ use crate::query::{Count, Cursor, Page};
 pub use migration::{Compared, Migration, MigrationError, Outcome, Progress};
 pub use record::{
     Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, Record, Refusal, Tally, TaskRecord, Verdict,
-    WorkerRecord, queue_onto,
+    WorkerRecord, audit_onto, queue_onto, token_onto,
 };
 
 /// The most bytes of payloads, about, that one page of an export holds: a page that would hold more ends early.

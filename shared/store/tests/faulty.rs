@@ -24,7 +24,7 @@ impl World for Memory {
     }
 }
 
-fn oracle() -> Arc<dyn TaskStore> {
+fn oracle() -> Arc<dyn Store> {
     Arc::new(Oracle::new(LeasePolicy::default(), Arc::new(NoDoorbell)))
 }
 

@@ -51,7 +51,7 @@ fn text(value: &Value) -> String {
 }
 
 /// Every entry of a list, page by page.
-async fn all(client: &Client, path: &str) -> Vec<Value> {
+pub(super) async fn all(client: &Client, path: &str) -> Vec<Value> {
     let mut items = Vec::new();
     let mut cursor = String::new();
     loop {

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant};
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::program::{Program, Server};
@@ -131,8 +132,11 @@ async fn start(program: &Arc<Program>, calm: bool) -> Server {
 async fn drain(client: &client::Client) -> Result<(), String> {
     let deadline = Instant::now() + Duration::from_secs(300);
     loop {
-        let open = client.get("/v1/tasks?status=created,queued,retry,running&limit=1").await;
-        let Some(first) = open["items"].as_array().and_then(|items| items.first()) else { return Ok(()) };
+        // Of all tasks, and not of those of some statuses: such a list may miss one that changes while it is read.
+        let tasks = check::all(client, "/v1/tasks?limit=1000").await;
+        let finished =
+            |task: &Value| ["completed", "failed", "cancelled"].iter().any(|s| task["status"] == *s);
+        let Some(first) = tasks.iter().find(|task| !finished(task)) else { return Ok(()) };
         if Instant::now() > deadline {
             return Err(format!("task {} is not finished after five minutes without a kill", first["id"]));
         }

@@ -324,3 +324,37 @@ async fn a_claim_whose_token_ends_while_it_waits_gets_no_task() {
     assert_eq!((&answers[0]["code"], &answers[1]["code"]), (&json!("unauthorized"), &json!("unauthorized")));
     assert_eq!(answers[2]["tasks"][0]["id"], task);
 }
+
+#[tokio::test]
+async fn a_heartbeat_tells_a_bound_worker_of_tasks_outside_its_queues_what_it_tells_of_unknown_ones() {
+    let world = World::with(&[("tokens.required", "always")]);
+    let all = world.with_token(json!({})).await;
+    let gpu = world.with_token(json!({"scopes": ["worker"], "queues": ["gpu"]})).await;
+    let mut heard = Vec::new();
+    // Called off under the worker, completed by it, and never begun; then one of its own queue, called off.
+    for (queue, end) in
+        [("cpu", Some("cancel")), ("cpu", Some("complete")), ("cpu", None), ("gpu", Some("cancel"))]
+    {
+        let id = all.create(json!({"type": "a", "queue": queue})).await;
+        if let Some(end) = end {
+            let claim = json!({"worker_id": "w", "queues": [queue]});
+            assert_eq!(all.post("/v1/claims", claim).await.json()["tasks"][0]["id"], id.as_str());
+            let fence = json!({"worker_id": "w", "attempt": 1});
+            let body = if end == "cancel" { json!({}) } else { fence };
+            assert_eq!(all.post(&format!("/v1/tasks/{id}/{end}"), body).await.status, 200);
+        }
+        heard.push(id);
+    }
+    heard.push("01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".to_owned());
+    let running: Vec<_> = heard.iter().map(|task| json!({"task_id": task, "attempt": 1})).collect();
+    let told = async |asking: &World| {
+        let answer = asking.post("/v1/workers/w/heartbeat", json!({"running": running})).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        let lost = answer.json()["lost"].as_array().unwrap().clone();
+        assert_eq!(lost.iter().map(|one| one["task_id"].as_str().unwrap()).collect::<Vec<_>>(), heard);
+        lost.iter().map(|one| one["reason"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    let unknown = "unknown_task";
+    assert_eq!(told(&all).await, ["cancelled", "ended", "not_held", "cancelled", unknown]);
+    assert_eq!(told(&gpu).await, [unknown, unknown, unknown, "cancelled", unknown]);
+}

@@ -1,9 +1,12 @@
 //! The audit log: every entry once, as it was recorded, found by what was done, with which token and when.
 
+use std::collections::BTreeSet;
+
 use baton_model::{AuditId, Timestamp, TokenId};
 
 use super::kit::*;
-use crate::{AuditEntry, AuditFilter, Cursor, PageRequest, StoreError};
+use crate::faulty::{Fault, Faulty};
+use crate::{AuditEntry, AuditFilter, AuditStore, Cursor, ErrorKind, PageRequest, StoreError};
 
 /// An entry of an operator who pauses a queue.
 pub(super) fn entry(b: &Bench, at: Timestamp) -> AuditEntry {
@@ -155,4 +158,43 @@ pub async fn entries_recorded_at_once_are_all_kept(b: Bench) {
     let settled =
         entries.into_iter().rev().map(|(entry, outcome)| AuditEntry { outcome: Some(outcome), ..entry });
     assert_eq!(b.audit_by(AuditFilter::default()).await, settled.collect::<Vec<_>>());
+}
+
+/// Whether a command has been carried out, also if its answer was lost.
+fn done(answer: &Result<(), StoreError>) -> bool {
+    match answer.as_ref().map_err(StoreError::kind) {
+        Ok(()) | Err(ErrorKind::Unknown) => true,
+        Err(ErrorKind::Unavailable) => false,
+        Err(_) => panic!("{answer:?}"),
+    }
+}
+
+/// Over a store that fails, an entry that was acknowledged is there, once, and so is its outcome; what is said to be not
+/// done leaves no trace.
+pub async fn what_is_acknowledged_is_kept_over_a_store_that_fails(b: Bench) {
+    let (mut expected, mut met) = (Vec::new(), BTreeSet::new());
+    for seed in 0..8 {
+        let faulty = Faulty::new(b.store(), seed, 2);
+        for n in 0..8_u16 {
+            let entry = entry(&b, at(seed * 60 + u64::from(n)));
+            if !done(&faulty.record(entry.clone()).await) {
+                continue;
+            }
+            let settled = done(&faulty.settle(entry.id, 200 + n).await);
+            expected.push(AuditEntry { outcome: settled.then_some(200 + n), ..entry });
+        }
+        // A list may be old: an entry is still one that was recorded.
+        if let Ok(page) = faulty.audit(AuditFilter::default(), PageRequest::first(3)).await {
+            let recorded = |entry: &AuditEntry| expected.iter().any(|known| known.id == entry.id);
+            assert!(page.items.iter().all(recorded), "{page:?}");
+        }
+        met.extend(faulty.met());
+    }
+    expected.reverse();
+    assert_eq!(b.audit_by(AuditFilter::default()).await, expected);
+    for method in ["record", "settle"] {
+        for fault in [Fault::Unavailable, Fault::Unknown, Fault::Twice, Fault::Delay] {
+            assert!(met.contains(&(method, fault)), "{fault:?} is tried: {met:?}");
+        }
+    }
 }

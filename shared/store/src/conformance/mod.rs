@@ -298,6 +298,7 @@ rules! {
         a_revocation_holds_for_every_read_after_it,
         revocations_at_once_agree_on_the_time,
         a_use_races_a_revocation,
+        a_revocation_holds_over_a_store_that_fails,
     ],
     audit: [
         an_entry_is_kept_as_recorded,
@@ -308,6 +309,7 @@ rules! {
         audit_filters_keep_what_fits,
         a_bad_audit_cursor_is_refused,
         entries_recorded_at_once_are_all_kept,
+        what_is_acknowledged_is_kept_over_a_store_that_fails,
     ],
     query: [
         each_filter_keeps_what_fits,
@@ -367,6 +369,7 @@ rules! {
     ],
     transfer: [
         a_moved_store_holds_all_that_the_first_held,
+        tokens_go_on_in_a_moved_store,
         work_goes_on_in_a_moved_store,
         a_worker_of_many_tasks_loses_none_of_them,
         records_taken_in_again_change_nothing,
@@ -374,6 +377,8 @@ rules! {
         a_later_version_takes_the_place_of_the_earlier,
         a_task_that_went_on_in_the_target_is_refused,
         another_task_of_the_same_id_is_refused,
+        an_older_record_leaves_a_token_revoked,
+        an_older_record_leaves_an_audit_entry_settled,
         a_target_that_holds_something_is_refused,
         a_migration_goes_on_where_it_was_cut_off,
         a_source_that_changes_is_noticed_and_copied_anew,

@@ -1,9 +1,12 @@
 //! Callers' tokens: kept as made, ended at once, and never more than there is room for.
 
+use std::collections::BTreeSet;
+
 use baton_model::{Grant, Scope, Token, TokenSecret, TokenStatus};
 
 use super::kit::*;
-use crate::{Cursor, PageRequest, Purge, StoreError, StoredToken};
+use crate::faulty::{Fault, Faulty};
+use crate::{Cursor, ErrorKind, PageRequest, Purge, StoreError, StoredToken, TokenStore};
 
 /// A new token that reaches everything, with its digest.
 pub(super) fn token(b: &Bench, text: &str) -> StoredToken {
@@ -202,5 +205,50 @@ pub async fn a_use_races_a_revocation(b: Bench) {
         let kept = b.store().token(id).await.unwrap().unwrap().token;
         assert_eq!((kept.last_used_at, kept.revoked_at), (Some(at(4)), Some(at(5))));
         b.purge(Purge { keep_tokens: secs(1), ..Purge::at(at(10)) }).await;
+    }
+}
+
+/// Over a store that fails, a token is revoked once its revocation was answered, or its answer lost, and stays so, with
+/// the time of the first; before that it is good.
+pub async fn a_revocation_holds_over_a_store_that_fails(b: Bench) {
+    let mut met = BTreeSet::new();
+    for seed in 0..16 {
+        let kept = made(&b, "farm").await;
+        let id = kept.token.id;
+        let faulty = Faulty::new(b.store(), seed, 2);
+        let mut since = None;
+        for second in 1.. {
+            let answer = faulty.revoke_token(id, at(second)).await;
+            match answer.as_ref().map_err(StoreError::kind) {
+                Err(ErrorKind::Unavailable) => {}
+                Ok(_) | Err(ErrorKind::Unknown) => since = since.or(Some(at(second))),
+                Err(_) => panic!("{answer:?}"),
+            }
+            let stands = b.store().token(id).await.unwrap().unwrap().token;
+            assert_eq!(stands.revoked_at, since, "seed {seed}: {answer:?}");
+            if let Ok(revoked) = answer {
+                assert_eq!(revoked, stands);
+                break;
+            }
+        }
+        // Whatever is sent again, and however late.
+        for turn in 100..110 {
+            // A failure to do either is no matter here.
+            drop((faulty.create_token(kept.clone()).await, faulty.token_used(id, at(turn)).await));
+            match faulty.token(id).await {
+                Ok(stored) => {
+                    let token = stored.expect("it is there").token;
+                    assert_eq!((token.status(at(turn)), token.revoked_at), (TokenStatus::Revoked, since));
+                }
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Unavailable),
+            }
+            if let Ok(listed) = faulty.tokens(PageRequest::first(1)).await {
+                assert_eq!((listed.items[0].id, listed.items[0].revoked_at), (id, since));
+            }
+        }
+        met.extend(faulty.met());
+    }
+    for fault in [Fault::Unavailable, Fault::Unknown, Fault::Twice, Fault::Delay] {
+        assert!(met.contains(&("revoke_token", fault)), "{fault:?} is tried: {met:?}");
     }
 }

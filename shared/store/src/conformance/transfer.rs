@@ -8,15 +8,16 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use baton_model::{
-    Directive, Level, LogLine, LossReason, Output, Priority, Running, State, Task, TaskId, TaskSpec,
-    Timestamp,
+    Directive, Grant, Label, Level, LogLine, LossReason, Output, Priority, Running, Scope, SecretDigest,
+    State, Task, TaskId, TaskSpec, Timestamp, Token, TokenStatus,
 };
 
 use super::kit::*;
+use super::{audit, token};
 use crate::transfer::{ImportError, Migration, MigrationError, Record, Tally, Verdict};
 use crate::{
-    Beat, Count, Create, Cursor, Fail, GenerationFilter, LogFilter, Page, Release, StoreError, TaskFilter,
-    Transfer,
+    AuditEntry, AuditFilter, Beat, Count, Create, Cursor, Fail, GenerationFilter, LogFilter, Page, Purge,
+    Release, StoreError, StoredToken, TaskFilter, Transfer,
 };
 
 /// When everything of these rules' stores has happened.
@@ -57,6 +58,9 @@ async fn tallies(store: &dyn Transfer) -> BTreeMap<&'static str, Tally> {
 struct Populated {
     running: Task,
     keyed: Vec<Task>,
+    tokens: Vec<StoredToken>,
+    /// The latest is not settled.
+    audited: Vec<AuditEntry>,
 }
 
 /// Fills the bench's store with a bit of everything.
@@ -140,18 +144,74 @@ async fn populate(b: &Bench) -> Populated {
     // A second start of one worker: the first is remembered.
     b.beat(beat("w5", at(70)).session(session(5))).await;
     b.beat(beat("w5", at(72)).session(session(6))).await;
+    let tokens = populate_tokens(b).await;
+    let audited = populate_audit(b, &tokens[0]).await;
     b.settle().await;
-    Populated { running, keyed }
+    Populated { running, keyed, tokens, audited }
+}
+
+/// Tokens of every kind, as the store has them: one that was used, a revoked one, one that has expired, one that is
+/// bound and was never used, and one that was used and then revoked.
+async fn populate_tokens(b: &Bench) -> Vec<StoredToken> {
+    let (store, mut made) = (b.store(), Vec::new());
+    for text in ["used", "revoked", "expired", "bound", "used and revoked"] {
+        let mut stored = token::token(b, text);
+        match text {
+            "expired" => stored.token.expires_at = Some(at(100)),
+            "bound" => {
+                stored.token.expires_at = Some(at(90_000));
+                stored.token.requests_per_second = Some(250);
+                stored.token.created_by = Some(name("the first operator"));
+                stored.token.grant = Grant {
+                    scopes: [Scope::Producer, Scope::Worker].into(),
+                    queues: [name("gpu"), name("cpu")].into(),
+                    project: Some(name("film")),
+                };
+            }
+            _ => {}
+        }
+        store.create_token(stored.clone()).await.unwrap();
+        if text.starts_with("used") {
+            store.token_used(stored.token.id, at(73)).await.unwrap();
+        }
+        if text.ends_with("revoked") {
+            store.revoke_token(stored.token.id, at(74)).await.unwrap();
+        }
+        made.push(store.token(stored.token.id).await.unwrap().expect("it was made"));
+    }
+    made
+}
+
+/// Entries of two days, of which the last is not settled.
+async fn populate_audit(b: &Bench, by: &StoredToken) -> Vec<AuditEntry> {
+    let mut recorded = Vec::new();
+    for (second, outcome) in [(1, Some(200)), (1, Some(409)), (90_000, Some(404)), (90_001, None)] {
+        let mut entry = audit::entry(b, at(second));
+        if outcome == Some(409) {
+            entry.target = "/v1/tasks/ü/cancel".to_owned();
+            entry.token = Some(by.token.id);
+            entry.token_name = Some(by.token.name.clone());
+            entry.request_id = Some("r-1".to_owned());
+        }
+        audit::recorded(b, entry.clone()).await;
+        if let Some(outcome) = outcome {
+            b.store().settle(entry.id, outcome).await.unwrap();
+        }
+        recorded.push(AuditEntry { outcome, ..entry });
+    }
+    recorded
 }
 
 /// A store that was moved shows what the first showed: tasks with histories, leases, generations and progress, lists in
-/// their order, workers, queues with their counts and times, log lines.
+/// their order, workers, queues with their counts and times, log lines, tokens with their digests, the audit log.
 pub async fn a_moved_store_holds_all_that_the_first_held(b: Bench) {
     let Some(moved) = b.movable().await else { return };
-    populate(&b).await;
+    let populated = populate(&b).await;
     let outcome =
         migration(&*moved.source, &*moved.target, 3).run(|_| {}).await.expect("it comes to its end");
     assert!(outcome.groups.values().all(|group| group.agrees()));
+    assert_eq!(outcome.groups["tokens"].target.records, 5);
+    assert_eq!(outcome.groups["audit entries"].target.records, 4);
     for state in State::ALL {
         assert!(outcome.groups[state.as_str()].source.records > 0, "{state} is tried");
     }
@@ -175,7 +235,56 @@ pub async fn a_moved_store_holds_all_that_the_first_held(b: Bench) {
     let workers = pages(2, |page| to.workers(page)).await;
     assert_eq!(workers, pages(2, |page| from.workers(page)).await);
     assert_eq!(to.stats(at(NOW)).await.unwrap(), from.stats(at(NOW)).await.unwrap());
+    for stored in &populated.tokens {
+        assert_eq!(to.token(stored.token.id).await.unwrap().as_ref(), Some(stored));
+    }
+    let newest: Vec<_> = populated.tokens.into_iter().rev().map(|stored| stored.token).collect();
+    assert_eq!(pages(2, |page| to.tokens(page)).await, newest);
+    let audit = pages(3, |page| to.audit(AuditFilter::default(), page)).await;
+    assert_eq!(audit, populated.audited.into_iter().rev().collect::<Vec<_>>());
     check_invariants(&*to, &b.created(), at(NOW)).await;
+}
+
+/// In a store that was moved, tokens are used, revoked and removed as they were in the first, and so many more are made
+/// as there is room for: each is counted once, however often it was taken in.
+pub async fn tokens_go_on_in_a_moved_store(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let tokens = populate(&b).await.tokens;
+    moved.target.import(records(&*moved.source, 10).await).await.expect("they are taken");
+    moved.target.import(records(&*moved.source, 3).await).await.expect("they are known");
+    let to = &moved.store;
+    let status = async |one: &StoredToken| {
+        let stored = to.token(one.token.id).await.unwrap().expect("it was moved");
+        assert_eq!(stored.digest, one.digest);
+        stored.token.status(at(NOW))
+    };
+    let mut statuses = Vec::new();
+    for one in &tokens {
+        statuses.push(status(one).await);
+    }
+    use TokenStatus::{Active, Expired, Revoked};
+    assert_eq!(statuses, [Active, Revoked, Expired, Active, Revoked]);
+
+    to.token_used(tokens[0].token.id, at(NOW)).await.unwrap();
+    let again = to.revoke_token(tokens[1].token.id, at(NOW)).await.unwrap();
+    assert_eq!(again.revoked_at, Some(at(74)), "the first time stays");
+    let revoked = to.revoke_token(tokens[0].token.id, at(NOW)).await.unwrap();
+    assert_eq!((revoked.last_used_at, revoked.revoked_at), (Some(at(NOW)), Some(at(NOW))));
+    assert_eq!(status(&tokens[0]).await, Revoked);
+
+    // 5 were moved; 3 of them ended long before.
+    let most = to.capabilities().tokens;
+    for n in 5..most {
+        to.create_token(token::token(&b, &format!("token {n}"))).await.expect("there is room");
+    }
+    let late = token::token(&b, "late");
+    assert_err!(to.create_token(late.clone()).await, StoreError::TooManyTokens { .. });
+    let purge = Purge { keep_tokens: secs(1), ..Purge::at(at(NOW)) };
+    assert_eq!(to.purge(purge).await.unwrap().tokens, 3);
+    for n in 0..3 {
+        to.create_token(token::token(&b, &format!("later {n}"))).await.expect("there is room again");
+    }
+    assert_err!(to.create_token(late).await, StoreError::TooManyTokens { .. });
 }
 
 /// In a store that was moved, a worker completes what it had claimed in the first, a claim and a creation that are sent
@@ -282,6 +391,11 @@ pub async fn a_later_version_takes_the_place_of_the_earlier(b: Bench) {
     }
     b.beat(beat("w1", at(92)).session(session(7))).await;
     b.pause(at(93), "gpu", false).await;
+    let (used, bound) = (populated.tokens[0].token.id, populated.tokens[3].token.id);
+    b.store().token_used(used, at(94)).await.unwrap();
+    b.store().revoke_token(used, at(95)).await.unwrap();
+    b.store().token_used(bound, at(96)).await.unwrap();
+    b.store().settle(populated.audited[3].id, 200).await.unwrap();
     b.settle().await;
     let verdicts = moved.target.import(records(&*moved.source, 10).await).await.expect("they are taken");
     assert!(verdicts.contains(&Verdict::Later) && verdicts.contains(&Verdict::Same));
@@ -289,6 +403,14 @@ pub async fn a_later_version_takes_the_place_of_the_earlier(b: Bench) {
     for id in b.created() {
         assert_eq!(moved.store.task(id).await.unwrap(), b.task(id).await);
     }
+    for one in &populated.tokens {
+        let id = one.token.id;
+        assert_eq!(moved.store.token(id).await.unwrap(), b.store().token(id).await.unwrap());
+    }
+    let token = moved.store.token(used).await.unwrap().unwrap().token;
+    assert_eq!((token.last_used_at, token.revoked_at), (Some(at(94)), Some(at(95))));
+    let audit = moved.store.audit(AuditFilter::default(), crate::PageRequest::first(1)).await.unwrap();
+    assert_eq!(audit.items[0].outcome, Some(200));
     check_invariants(&*moved.store, &b.created(), at(NOW)).await;
 }
 
@@ -338,6 +460,102 @@ pub async fn another_task_of_the_same_id_is_refused(b: Bench) {
     assert_eq!(moved.store.task(id).await.unwrap(), before);
 }
 
+/// Takes in one record, whose verdict it gives.
+async fn taken(target: &dyn Transfer, record: Record) -> Verdict {
+    target.import(vec![record]).await.expect("it is taken")[0]
+}
+
+/// No record makes a revoked token good again, nor its last use an earlier one; nor does one take the place of another
+/// token. It is refused by name, also when the target has only just taken in the revocation.
+pub async fn an_older_record_leaves_a_token_revoked(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let (target, store) = (&*moved.target, moved.store);
+    let made = token::made(&b, "farm").await;
+    let id = made.token.id;
+    let as_ = |used: Option<u64>, revoked: Option<u64>| {
+        let token = Token { last_used_at: used.map(at), revoked_at: revoked.map(at), ..made.token.clone() };
+        Record::Token(StoredToken { token, ..made.clone() })
+    };
+    let stands = async || store.token(id).await.unwrap().map(Record::Token);
+
+    for (record, verdict) in [
+        (as_(None, None), Verdict::New),
+        (as_(Some(5), None), Verdict::Later),
+        (as_(Some(7), Some(9)), Verdict::Later),
+        (as_(Some(8), Some(9)), Verdict::Later),
+        (as_(Some(8), Some(9)), Verdict::Same),
+    ] {
+        assert_eq!(taken(target, record.clone()).await, verdict, "{record:?}");
+        assert_eq!(stands().await, Some(record));
+    }
+    for (record, why) in [
+        (as_(None, None), "it was revoked in the target"),
+        (as_(Some(99), None), "it was revoked in the target"),
+        (as_(Some(8), Some(4)), "it was revoked in the target"),
+        (as_(Some(8), Some(99)), "it was revoked in the target"),
+        (as_(Some(7), Some(9)), "it was used in the target"),
+        (as_(None, Some(9)), "it was used in the target"),
+    ] {
+        let told = refused(target, record.clone()).await;
+        assert!(told.contains(why), "{record:?}: {told}");
+        assert_eq!(stands().await, Some(as_(Some(8), Some(9))));
+    }
+    // A later one of the same call, too, whatever comes of the call.
+    let of_both = token::token(&b, "both");
+    let id = of_both.token.id;
+    let ended = Token { revoked_at: Some(at(3)), ..of_both.token.clone() };
+    let ended = StoredToken { token: ended, ..of_both.clone() };
+    let both = vec![Record::Token(ended.clone()), Record::Token(of_both.clone())];
+    assert_err!(target.import(both).await, ImportError::Refused(_));
+    assert_eq!(store.token(id).await.unwrap(), Some(ended));
+
+    // Revoked by the target's own operator, and another token altogether.
+    let here = token::made(&b, "here").await;
+    assert_eq!(taken(target, Record::Token(here.clone())).await, Verdict::New);
+    let revoked = store.revoke_token(here.token.id, at(20)).await.unwrap();
+    let why = refused(target, Record::Token(here.clone())).await;
+    assert!(why.contains("it was revoked in the target"), "{why}");
+    let grant = Grant { scopes: [Scope::Operator].into(), ..here.token.grant.clone() };
+    for other in [
+        StoredToken { digest: SecretDigest::from_bytes([1; 32]), token: revoked.clone() },
+        StoredToken { token: Token { grant, ..revoked.clone() }, ..here.clone() },
+        StoredToken { token: Token { expires_at: Some(at(9_999)), ..revoked.clone() }, ..here.clone() },
+        StoredToken { token: Token { name: Label::from_stored("x"), ..revoked.clone() }, ..here.clone() },
+    ] {
+        let why = refused(target, Record::Token(other)).await;
+        assert!(why.contains("expected no other token of this id"), "{why}");
+    }
+    assert_eq!(store.token(here.token.id).await.unwrap(), Some(StoredToken { token: revoked, ..here }));
+}
+
+/// A settled entry of the audit log keeps its outcome, and none takes the place of another: their records are refused by
+/// name.
+pub async fn an_older_record_leaves_an_audit_entry_settled(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let target = &*moved.target;
+    let entry = audit::entry(&b, at(1));
+    let settled = AuditEntry { outcome: Some(204), ..entry.clone() };
+    for (record, verdict) in [
+        (&entry, Verdict::New),
+        (&entry, Verdict::Same),
+        (&settled, Verdict::Later),
+        (&settled, Verdict::Same),
+    ] {
+        assert_eq!(taken(target, Record::Audit(record.clone())).await, verdict);
+    }
+    for (record, expected) in [
+        (entry.clone(), "it was settled in the target"),
+        (AuditEntry { outcome: Some(409), ..entry.clone() }, "it was settled in the target"),
+        (AuditEntry { action: "retry_task".to_owned(), ..settled.clone() }, "no other entry of this id"),
+        (AuditEntry { at: at(2), ..settled.clone() }, "no other entry of this id"),
+    ] {
+        let why = refused(target, Record::Audit(record)).await;
+        assert!(why.contains(expected), "{why}");
+    }
+    let kept = pages(2, |page| moved.store.audit(AuditFilter::default(), page)).await;
+    assert_eq!(kept, [settled]);
+}
+
 /// A migration begins with an empty target only, and one that was begun goes on from the same source only.
 pub async fn a_target_that_holds_something_is_refused(b: Bench) {
     let Some(moved) = b.movable().await else { return };
@@ -349,6 +567,13 @@ pub async fn a_target_that_holds_something_is_refused(b: Bench) {
         .unwrap();
     let refused = migration(&*moved.source, &*moved.target, 3).run(|_| {}).await;
     assert_err!(refused, MigrationError::NotEmpty(what) if what == "queue q");
+
+    let Some(moved) = b.movable().await else { return };
+    let token = token::token(&b, "made too early");
+    let id = token.token.id;
+    moved.store.create_token(token).await.unwrap();
+    let refused = migration(&*moved.source, &*moved.target, 3).run(|_| {}).await;
+    assert_err!(refused, MigrationError::NotEmpty(what) if what == format!("token {id}"));
 
     let Some(moved) = b.movable().await else { return };
     migration(&*moved.source, &*moved.target, 3).run(|_| {}).await.expect("it comes to its end");

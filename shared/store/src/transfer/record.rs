@@ -7,18 +7,18 @@ use std::time::Duration;
 use baton_model::queue::Queue;
 use baton_model::{
     Digest, Event, Generation, Head, LogLine, Payload, QueueName, RequestKey, SessionId, TaskId, Timestamp,
-    Worker, WorkerId,
+    Token, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Accepted, ItemRefusal};
+use crate::token::{AUDIT_KEPT, AuditEntry, StoredToken};
 
 /// One thing that a store holds. Counts are not among them: they are made anew from the tasks.
 ///
 /// Whatever else a store is to keep becomes a variant here, a kind in each store's export and an arm in each store's
 /// import; its group then counts it in the report and in the comparison.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Record {
     /// A queue.
     Queue(Queue),
@@ -34,6 +34,10 @@ pub enum Record {
     Key(KeyRecord),
     /// The name of a claim request.
     Claim(ClaimRecord),
+    /// A caller's token, with the digest of its secret.
+    Token(StoredToken),
+    /// An entry of the audit log.
+    Audit(AuditEntry),
 }
 
 /// A task with its history and its generation.
@@ -252,6 +256,66 @@ pub fn queue_onto(record: &Queue, standing: Option<&Queue>) -> Result<Verdict, R
     }
 }
 
+/// As [`TaskRecord::onto`], of a caller's token: it is revoked once and for all, and its last use goes forward only.
+///
+/// # Errors
+/// If what stands is another token, or was revoked or used in the target since: one that was revoked never becomes good
+/// again.
+pub fn token_onto(record: &StoredToken, standing: Option<&StoredToken>) -> Result<Verdict, Refusal> {
+    let Some(standing) = standing else { return Ok(Verdict::New) };
+    let refused = |why: String| Refusal { record: token_name(record), why };
+    let as_made = |stored: &StoredToken| StoredToken {
+        token: Token { revoked_at: None, last_used_at: None, ..stored.token.clone() },
+        digest: stored.digest,
+    };
+    if as_made(record) != as_made(standing) {
+        return Err(refused("expected no other token of this id in the target, got one".to_owned()));
+    }
+    let said = |at: Option<Timestamp>| at.map_or("never".to_owned(), |at| at.to_string());
+    let (ours, theirs) = (&record.token, &standing.token);
+    if theirs.revoked_at.is_some() && theirs.revoked_at != ours.revoked_at {
+        let (expected, got) = (said(ours.revoked_at), said(theirs.revoked_at));
+        return Err(refused(format!(
+            "expected its revocation ({expected}) to be the only one, got {got}: it was revoked in the target"
+        )));
+    }
+    if theirs.last_used_at > ours.last_used_at {
+        let (expected, got) = (said(ours.last_used_at), said(theirs.last_used_at));
+        return Err(refused(format!(
+            "expected its last use ({expected}) to be the latest, got {got}: it was used in the target"
+        )));
+    }
+    Ok(if ours == theirs { Verdict::Same } else { Verdict::Later })
+}
+
+fn token_name(stored: &StoredToken) -> String {
+    format!("token {}", stored.token.id)
+}
+
+/// As [`TaskRecord::onto`], of an entry of the audit log: it is settled once.
+///
+/// # Errors
+/// If what stands is another entry, or was settled in the target.
+pub fn audit_onto(record: &AuditEntry, standing: Option<&AuditEntry>) -> Result<Verdict, Refusal> {
+    let Some(standing) = standing else { return Ok(Verdict::New) };
+    let refused = |why: String| Refusal { record: audit_name(record), why };
+    if (AuditEntry { outcome: record.outcome, ..standing.clone() }) != *record {
+        return Err(refused("expected no other entry of this id in the target, got one".to_owned()));
+    }
+    match standing.outcome {
+        theirs if theirs == record.outcome => Ok(Verdict::Same),
+        None => Ok(Verdict::Later),
+        Some(theirs) => {
+            let ours = record.outcome.map_or("none".to_owned(), |outcome| outcome.to_string());
+            Err(refused(format!("expected the outcome {ours}, got {theirs}: it was settled in the target")))
+        }
+    }
+}
+
+fn audit_name(entry: &AuditEntry) -> String {
+    format!("audit entry {}", entry.id)
+}
+
 /// What goes into a sum: the first 16 bytes of the SHA-256 of the JSON.
 fn sum_of(value: &impl Serialize) -> u128 {
     // All of it has text for keys, so that it always can be written as JSON; were it not so, both sides would differ
@@ -273,6 +337,8 @@ impl Record {
             Self::Log(record) => format!("a log line of {} at {}", record.line.worker, record.line.at),
             Self::Key(record) => format!("idempotency key {}", record.key),
             Self::Claim(record) => format!("claim {} of {}", record.request, record.worker),
+            Self::Token(stored) => token_name(stored),
+            Self::Audit(entry) => audit_name(entry),
         }
     }
 
@@ -286,6 +352,8 @@ impl Record {
             Self::Log(_) => "log lines",
             Self::Key(_) => "idempotency keys",
             Self::Claim(_) => "claim requests",
+            Self::Token(_) => "tokens",
+            Self::Audit(_) => "audit entries",
         }
     }
 
@@ -304,12 +372,14 @@ impl Record {
                 Answer::Begun(ids) => ids.len() * 16,
             },
             Self::Worker(record) => record.worker.running.as_ref().map_or(0, |list| list.len() * 200),
-            Self::Queue(_) | Self::Durations(_) | Self::Claim(_) => 0,
+            Self::Audit(entry) => entry.target.len(),
+            Self::Queue(_) | Self::Durations(_) | Self::Claim(_) | Self::Token(_) => 0,
         }
     }
 
     /// The record's part of its group's checksum, at the time `now` of comparing; none if it is not compared. Log lines,
-    /// keys and names of claims that are about to end are not: DynamoDB may remove them on one side at any moment.
+    /// keys, names of claims and audit entries that are about to end are not: DynamoDB may remove them on one side at any
+    /// moment.
     pub fn checksum(&self, now: Timestamp, keep_logs: Duration) -> Option<u128> {
         let kept = |since: Timestamp, keep: Duration| since > now.minus(keep);
         match self {
@@ -327,6 +397,8 @@ impl Record {
                 let counts = kept(record.created_at, HOUR / 4);
                 counts.then(|| sum_of(&(&record.worker, &record.request, record.created_at)))
             }
+            Self::Token(stored) => Some(sum_of(&(&stored.token, stored.digest.as_bytes()))),
+            Self::Audit(entry) => kept(entry.at, AUDIT_KEPT.saturating_sub(HOUR)).then(|| sum_of(entry)),
         }
     }
 }

@@ -20,25 +20,37 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-runtime", &["baton-model", "baton-store"]),
     ("baton-http", &["baton-model", "baton-api", "baton-store", "baton-runtime"]),
     ("baton-client", &["baton-model", "baton-api"]),
+    (
+        "baton-lambda",
+        &["baton-model", "baton-api", "baton-store", "baton-store-dynamodb", "baton-http", "baton-runtime"],
+    ),
 ];
 
-/// What a function may depend on.
-const FUNCTION: &[&str] = &["baton-model", "baton-api", "baton-store", "baton-http", "baton-runtime"];
+/// What a function may depend on; on `baton-lambda` for its binary alone, by its feature `lambda`.
+const FUNCTION: &[&str] =
+    &["baton-model", "baton-api", "baton-store", "baton-http", "baton-runtime", "baton-lambda"];
+
+/// What a function may depend on besides: the stream that it relays is the table's.
+const BESIDES: &[(&str, &str)] = &[("baton-relay-events", "baton-store-dynamodb")];
 
 /// Libraries that only some crates may know.
 const PRIVATE: &[(&str, &[&str])] = &[
     ("rusqlite", &["baton-store-sqlite"]),
-    ("axum", &["baton-http", "functions", "baton-server"]),
+    ("axum", &["baton-http", "functions", "baton-server", "baton-lambda"]),
     ("reqwest", &["baton-client", "baton-tests"]),
     ("clap", &["baton"]),
+    ("lambda_runtime", &["baton-lambda"]),
     ("aws-config", &["baton-store-dynamodb"]),
     ("aws-sdk-dynamodb", &["baton-store-dynamodb"]),
+    ("aws-sdk-sqs", &["baton-lambda"]),
     ("aws-smithy-http-client", &["baton-store-dynamodb"]),
 ];
 
 struct Package {
     folder: String,
     needs: BTreeSet<String>,
+    /// Of these, those that a feature brings.
+    optional: BTreeSet<String>,
 }
 
 fn packages() -> BTreeMap<String, Package> {
@@ -54,9 +66,11 @@ fn packages() -> BTreeMap<String, Package> {
         let folder = manifest.trim_start_matches('/').trim_end_matches("Cargo.toml").to_owned();
         let needs = package["dependencies"].as_array().unwrap().iter();
         // What only tests use may point anywhere.
-        let needs =
-            needs.filter(|need| need["kind"] != "dev").map(|need| need["name"].as_str().unwrap().to_owned());
-        (package["name"].as_str().unwrap().to_owned(), Package { folder, needs: needs.collect() })
+        let needs: Vec<_> = needs.filter(|need| need["kind"] != "dev").collect();
+        let name = |need: &&serde_json::Value| need["name"].as_str().unwrap().to_owned();
+        let optional = needs.iter().filter(|need| need["optional"] == true).map(name).collect();
+        let needs = needs.iter().map(name).collect();
+        (package["name"].as_str().unwrap().to_owned(), Package { folder, needs, optional })
     };
     metadata["packages"].as_array().unwrap().iter().map(package).collect()
 }
@@ -75,7 +89,10 @@ fn dependencies_point_one_way() {
             other => panic!("{name} lies in {other}/, which is no place for a crate"),
         };
         for need in package.needs.iter().filter(|need| packages.contains_key(*need)) {
-            assert!(allowed.contains(&need.as_str()), "{name} must not depend on {need}");
+            let besides = BESIDES.contains(&(name, need));
+            assert!(besides || allowed.contains(&need.as_str()), "{name} must not depend on {need}");
+            let always = need == "baton-lambda" && !package.optional.contains(need);
+            assert!(!always, "{name} may depend on {need} by its feature `lambda` alone");
         }
     }
 }
@@ -102,10 +119,10 @@ fn libraries_stay_where_they_belong() {
     }
 }
 
-/// The crates of AWS in a build of the program.
-fn aws_crates(features: &[&str]) -> Vec<String> {
+/// The crates of AWS in a build of a package.
+fn aws_crates(package: &str, features: &[&str]) -> Vec<String> {
     let output = Command::new(env!("CARGO"))
-        .args(["tree", "--offline", "--package", "baton", "--edges", "normal", "--prefix", "none"])
+        .args(["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none"])
         .args(features)
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
@@ -118,14 +135,25 @@ fn aws_crates(features: &[&str]) -> Vec<String> {
 
 #[test]
 fn the_default_build_has_no_aws_crates() {
-    assert_eq!(aws_crates(&[]), Vec::<String>::new());
+    assert_eq!(aws_crates("baton", &[]), Vec::<String>::new());
 }
 
 #[test]
 fn the_store_on_dynamodb_is_one_feature_and_brings_no_more_of_aws_than_it_needs() {
-    let crates = aws_crates(&["--features", "dynamodb"]);
+    let crates = aws_crates("baton", &["--features", "dynamodb"]);
     let is = |name: &str| crates.iter().any(|line| line.starts_with(&format!("{name} ")));
     assert!(is("aws-sdk-dynamodb") && is("aws-config"), "{crates:?}");
     // Single sign-on and a second TLS stack cost build time and start time.
     assert!(!is("aws-sdk-sso") && !is("aws-sdk-ssooidc") && !is("aws-lc-rs"), "{crates:?}");
+}
+
+#[test]
+fn a_functions_binary_goes_without_the_chain_of_providers_of_aws() {
+    for function in ["baton-create-task", "baton-authorize", "baton-relay-events"] {
+        let crates = aws_crates(function, &["--features", "lambda"]);
+        let is = |name: &str| crates.iter().any(|line| line.starts_with(&format!("{name} ")));
+        assert!(is("lambda_runtime") && is("aws-sdk-dynamodb"), "{function}: {crates:?}");
+        // What it would look for, Lambda sets in the environment, and to look costs a cold start milliseconds.
+        assert!(!is("aws-config"), "{function}: {crates:?}");
+    }
 }

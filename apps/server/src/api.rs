@@ -42,8 +42,6 @@ pub(crate) fn router() -> OpenApiRouter<App> {
         .merge(baton_query_tasks::router())
         .merge(baton_manage_tasks::router())
         .merge(baton_manage_tokens::router())
-        .merge(crate::system::router())
-        .merge(crate::pages::router())
 }
 
 /// The OpenAPI 3.1 document of all routes, as JSON. A copy of it is kept as `docs/openapi.json`.

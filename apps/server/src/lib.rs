@@ -1,11 +1,9 @@
 //! All functions in one process, on one socket, with the reaper beside them.
 //!
-//! The server adds no rule of its own: it composes the functions' routers and brings what a process needs: health
-//! checks, the OpenAPI document, the pages that explain problems.
+//! The server adds no rule and no route of its own: it composes the functions' routers, and makes the OpenAPI document of
+//! them all.
 
 mod api;
-mod pages;
-mod system;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -20,7 +18,7 @@ use tokio::task::JoinHandle;
 
 pub use api::openapi;
 pub use baton_manage_tokens::{new_token, read_request as read_token_request};
-pub use pages::error_page;
+pub use baton_query_tasks::error_page;
 
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]

@@ -1,6 +1,8 @@
 //! Takes tasks back from their workers: completed with their output, failed, or released unharmed.
+//! They come over HTTP or through the queue `completions`.
 
 mod ended;
+mod ending;
 
 use axum::extract::State;
 use baton_api::answer::CompletedView;
@@ -10,6 +12,8 @@ use baton_model::{Fence, Output, Status, TaskId};
 use baton_store::Complete;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+pub use ending::end;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

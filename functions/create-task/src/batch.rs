@@ -40,7 +40,7 @@ pub(crate) async fn create_batch(
     request: Request,
 ) -> ApiResult {
     let bytes = body::required(request, BodyLimit::Batch.bytes(&app.limits)).await?;
-    let batch = Batch::read(body::utf8(&bytes)?, &app.limits)?;
+    let batch = Batch::read_text(body::utf8(&bytes)?, &app.limits)?;
     let idempotency = key.scoped(ROUTE, &caller, || digest(&bytes));
     drop(bytes);
     let atomic = batch.atomic;
@@ -63,7 +63,7 @@ pub(crate) async fn create_batch(
 }
 
 /// What was asked, whatever its spelling.
-fn digest(body: &[u8]) -> Digest {
+pub(crate) fn digest(body: &[u8]) -> Digest {
     match serde_json::from_slice::<&RawValue>(body) {
         Ok(value) => Digest::of(&value),
         Err(_) => Digest::of_bytes(body),
@@ -71,8 +71,8 @@ fn digest(body: &[u8]) -> Digest {
 }
 
 /// A batch as it was read: each task, or what is wrong with it.
-struct Batch {
-    atomic: bool,
+pub(crate) struct Batch {
+    pub(crate) atomic: bool,
     tasks: Vec<Result<CreateTask, Vec<FieldError>>>,
 }
 
@@ -93,13 +93,13 @@ impl ReadFields for Batch {
 }
 
 impl Batch {
-    fn read(text: &str, limits: &Limits) -> Result<Self, ApiError> {
+    fn read_text(text: &str, limits: &Limits) -> Result<Self, ApiError> {
         Self::from_json(text, limits).map_err(|error: BodyError| error.into())
     }
 
     /// The tasks for the store, and for each task of the request whether the store's next answer is its own, or what
     /// is wrong with it. All or nothing: what does not fit is told before what reaches beyond the caller's bounds.
-    fn split(self, app: &App, caller: &Caller) -> Result<(Vec<Slot>, Vec<TaskSpec>), ApiError> {
+    pub(crate) fn split(self, app: &App, caller: &Caller) -> Result<(Vec<Slot>, Vec<TaskSpec>), ApiError> {
         if self.atomic {
             let errors: Vec<FieldError> =
                 self.tasks.iter().filter_map(|task| task.as_ref().err()).flatten().cloned().collect();
@@ -130,7 +130,7 @@ impl Batch {
     }
 }
 
-enum Slot {
+pub(crate) enum Slot {
     Stored,
     Invalid(Vec<FieldError>),
     Beyond(Vec<FieldError>),

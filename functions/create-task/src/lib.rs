@@ -1,7 +1,8 @@
 //! Creates tasks, one or a batch. A request may be repeated safely, by its `Idempotency-Key` or by task ids that the
-//! producer chose.
+//! producer chose. They come over HTTP or through the queue `submissions`.
 
 mod batch;
+mod submission;
 mod told;
 
 use axum::extract::State;
@@ -17,6 +18,8 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use told::Told;
+
+pub use submission::submit;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

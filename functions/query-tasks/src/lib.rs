@@ -1,12 +1,17 @@
-//! Shows what there is: tasks, generations, workers, queues, statistics, the workers' log lines. Changes nothing.
+//! Shows what there is: tasks, generations, workers, queues, statistics, the workers' log lines; whether the program can
+//! work, and the pages that describe it. Changes nothing.
 
 mod fleet;
 mod generations;
+mod pages;
+mod system;
 mod tasks;
 
 use baton_http::App;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+pub use pages::error_page;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
@@ -23,4 +28,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(fleet::get_queue))
         .routes(routes!(fleet::get_stats))
         .routes(routes!(fleet::list_logs))
+        .routes(routes!(system::livez))
+        .routes(routes!(system::readyz))
+        .routes(routes!(system::openapi))
+        .routes(routes!(pages::show_error_page))
 }

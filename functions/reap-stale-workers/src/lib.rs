@@ -14,7 +14,7 @@ use baton_store::{Reap, Taken};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-pub use rounds::{Round, reap_within, run_reaper};
+pub use rounds::{Round, reap_within, run_reaper, scheduled};
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

@@ -5,6 +5,8 @@ use std::time::Duration;
 use baton_http::App;
 use baton_runtime::Shutdown;
 use baton_store::{Purge, Reap, StoreError};
+use serde::Serialize;
+use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
 /// How many tasks are taken back, and how many things of each kind removed, in one command: few enough that other
@@ -18,7 +20,7 @@ const PURGES: u32 = 4;
 const ROUND: Duration = Duration::from_secs(60);
 
 /// What a round did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Round {
     /// Tasks taken back.
     pub taken: u64,
@@ -98,6 +100,27 @@ pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreErro
         }
     }
     Ok(round)
+}
+
+/// One round of a schedule: logs what it did, and that the next one goes on if it could not do all. What it did is its
+/// answer.
+///
+/// # Errors
+/// As [`reap_within`].
+pub async fn scheduled(app: &App, budget: Duration) -> Result<Value, StoreError> {
+    let round = reap_within(app, budget).await?;
+    let Round { taken, removed, more } = round;
+    if more {
+        tracing::warn!(
+            taken,
+            removed,
+            more,
+            "the reaper's time was over before its work; the next schedule goes on"
+        );
+    } else {
+        tracing::info!(taken, removed, more, "the reaper made its round");
+    }
+    Ok(json!(round))
 }
 
 fn purge(app: &App) -> Purge {

@@ -27,7 +27,7 @@ use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::auth::{Authenticate, Authenticator};
+use crate::auth::{Authenticate, Authority};
 use crate::error::ApiError;
 use crate::foreign;
 
@@ -68,7 +68,7 @@ impl Envelope {
     }
 
     /// Puts callers' authentication between the envelope and the router.
-    pub fn authenticated(self, by: Arc<Authenticator>) -> Envelope<Authenticate<Router>> {
+    pub fn authenticated(self, by: impl Into<Authority>) -> Envelope<Authenticate<Router>> {
         let Self { inner, shared, guarded } = self;
         Envelope { inner: Authenticate::new(inner, by), shared, guarded }
     }

@@ -23,12 +23,13 @@ use crate::clock::Clock;
 pub struct LocalDoorbell {
     clock: Arc<dyn Clock>,
     line: Mutex<Line>,
+    joined: Notify,
 }
 
 impl LocalDoorbell {
     /// A doorbell at which nobody waits yet. It asks `clock` whether what it hears of is due.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { clock, line: Mutex::new(Line::default()) })
+        Arc::new(Self { clock, line: Mutex::new(Line::default()), joined: Notify::new() })
     }
 
     /// Puts a claim of `worker` at the end of the line: for tasks of `queues`, and of `types` unless empty.
@@ -43,6 +44,7 @@ impl LocalDoorbell {
             in_hand: None,
             bell: Arc::clone(&bell),
         });
+        self.joined.notify_waiters();
         Waiting { doorbell: Arc::clone(self), id, bell }
     }
 
@@ -54,6 +56,26 @@ impl LocalDoorbell {
     /// How many claims wait.
     pub fn waiting(&self) -> usize {
         self.line().waiters.len()
+    }
+
+    /// Waits until a claim waits.
+    pub async fn someone_waits(&self) {
+        loop {
+            // Made before the look, it hears of whoever joins after it.
+            let joined = self.joined.notified();
+            if self.waiting() > 0 {
+                return;
+            }
+            joined.await;
+        }
+    }
+
+    /// Whether a ring of this queue, and of this type if any, would reach a waiting claim.
+    pub fn concerns(&self, queue: &QueueName, task_type: Option<&TaskType>) -> bool {
+        self.line().lanes.get(queue).is_some_and(|lane| match task_type {
+            Some(task_type) => lane.first(task_type, 0).is_some(),
+            None => !lane.is_empty(),
+        })
     }
 
     fn line(&self) -> MutexGuard<'_, Line> {

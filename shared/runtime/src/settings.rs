@@ -32,6 +32,8 @@ pub struct Settings {
     pub limits: Limits,
     /// Where tasks are kept.
     pub store: StoreSettings,
+    /// The queues of the functions on AWS Lambda.
+    pub queues: QueueSettings,
     /// When leases are lost.
     pub leases: LeasePolicy,
     /// How many tasks a worker may hold that states no capacity.
@@ -97,6 +99,23 @@ pub enum StoreLocation {
     Sqlite(PathBuf),
     /// `dynamodb:` and the name of the table.
     Dynamodb(String),
+}
+
+/// The queues of the functions on AWS Lambda, by their URLs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct QueueSettings {
+    /// Rings for waiting claims.
+    pub ready: Option<String>,
+    /// Tasks for create-task.
+    pub submissions: Option<String>,
+    /// Submissions that can never succeed.
+    pub submissions_dead: Option<String>,
+    /// Completions, failures and releases for complete-task.
+    pub completions: Option<String>,
+    /// Of these, those that can never succeed.
+    pub completions_dead: Option<String>,
+    /// What has happened to tasks.
+    pub task_events: Option<String>,
 }
 
 impl fmt::Display for StoreLocation {
@@ -271,6 +290,15 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         other => Err(Expected::text("full or normal", other)),
     });
     let max_mebibytes = reader.whole("store.max_mebibytes", "MiB", 0..=64 << 20);
+    let mut queue = |key| reader.text(key, parse_queue).flatten();
+    let queues = QueueSettings {
+        ready: queue("queues.ready"),
+        submissions: queue("queues.submissions"),
+        submissions_dead: queue("queues.submissions_dead"),
+        completions: queue("queues.completions"),
+        completions_dead: queue("queues.completions_dead"),
+        task_events: queue("queues.task_events"),
+    };
     let queue_shards = reader.text("dynamodb.queue_shards", parse_shards);
     let spread = reader.whole("dynamodb.spread", "partitions", 1..=256) as u16;
     let recovery = reader.flag("dynamodb.recovery");
@@ -319,6 +347,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                     max_bytes: (max_mebibytes > 0).then(|| u64::from(max_mebibytes) << 20),
                     dynamodb: DynamoSettings { queue_shards, spread, recovery },
                 },
+                queues,
                 leases,
                 worker_cap,
                 reaper_interval,
@@ -337,6 +366,15 @@ fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
         .unwrap_or(text)
         .parse()
         .map_err(|_| Expected::text("an address and port such as 127.0.0.1:7410 or 0.0.0.0:7410", text))
+}
+
+/// A queue's URL; none if it is empty.
+fn parse_queue(text: &str) -> Result<Option<String>, Expected> {
+    match text {
+        "" => Ok(None),
+        url if url.starts_with("https://") || url.starts_with("http://") => Ok(Some(url.to_owned())),
+        other => Err(Expected::text("the URL of an SQS queue, or nothing", other)),
+    }
 }
 
 /// Queues with their numbers of shards, such as `gpu=8, thumbs=4`.

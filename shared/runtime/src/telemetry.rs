@@ -8,6 +8,8 @@ mod writer;
 
 use std::io::IsTerminal;
 
+use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 
 use crate::settings::{LogFormat, LogSettings};
@@ -34,6 +36,31 @@ pub fn start(settings: &LogSettings) -> Result<LogGuard, TelemetryError> {
     Ok(guard)
 }
 
+/// Libraries that write whole requests and events to their log below this level, credentials and tokens included.
+const TALKATIVE: [&str; 6] = [
+    "aws_runtime",
+    "aws_sigv4",
+    "aws_smithy_http_client",
+    "aws_smithy_runtime",
+    "hyper_util",
+    "lambda_runtime",
+];
+
+/// Starts logging to stderr as JSON, panics included, each line written before who logs it goes on: for a process that
+/// may be frozen at any moment between two requests.
+///
+/// # Errors
+/// If logging has been started before in this process.
+pub fn start_unbuffered(settings: &LogSettings) -> Result<(), TelemetryError> {
+    let quiet = TALKATIVE.map(|library| (library, LevelFilter::INFO));
+    let level = settings.level.clone().with_targets(quiet);
+    let settings = LogSettings { level, ..settings.clone() };
+    tracing::subscriber::set_global_default(subscriber(&settings, true, false, std::io::stderr))
+        .map_err(|_| TelemetryError::StartedBefore)?;
+    std::panic::set_hook(Box::new(log_panic));
+    Ok(())
+}
+
 /// A panic as a log line like any other, and not as text among JSON.
 fn log_panic(panic: &std::panic::PanicHookInfo<'_>) {
     let location = panic.location().map(tracing::field::display);
@@ -52,7 +79,7 @@ pub fn subscriber(
     settings: &LogSettings,
     json: bool,
     colour: bool,
-    writer: LogWriter,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
 ) -> Box<dyn tracing::Subscriber + Send + Sync> {
     let registry = tracing_subscriber::registry().with(settings.level.clone());
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);

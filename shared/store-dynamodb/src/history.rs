@@ -158,6 +158,26 @@ impl Db {
         Ok(events)
     }
 
+    /// The events after the first `known`, of which the first does not know the state before it.
+    pub(crate) async fn latest_events(
+        &self,
+        task: TaskId,
+        spilled: u32,
+        inline: &[String],
+        known: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        // As a rule only the last one is news, and with the task.
+        let mut entries = if known < spilled { self.archived(task, spilled).await? } else { Vec::new() };
+        let first = if known < spilled { 0 } else { spilled };
+        entries.extend_from_slice(inline);
+        let mut events: Vec<Event> = Vec::new();
+        for (place, entry) in (first + 1..).zip(&entries).skip((known - first) as usize) {
+            let from = events.last().map(|event| event.to);
+            events.push(decode(place, from, &self.whole_entry(task, entry).await?)?);
+        }
+        Ok(events)
+    }
+
     /// The particulars of one event.
     pub(crate) async fn event_detail(
         &self,

@@ -19,6 +19,7 @@ mod codes;
 mod create;
 mod db;
 mod descent;
+#[cfg(feature = "environment")]
 pub mod environment;
 mod error;
 mod expression;
@@ -42,6 +43,7 @@ mod request;
 mod row;
 mod stats;
 mod store;
+mod stream;
 pub mod table;
 mod text;
 mod token;
@@ -69,6 +71,7 @@ pub use aws_sdk_dynamodb;
 
 pub use crate::meter::{Meter, Request};
 pub use crate::store::Options;
+pub use crate::stream::TaskEvent;
 
 use crate::store::Inner;
 
@@ -111,6 +114,16 @@ impl DynamoStore {
     /// The store's own failures; what was not written is tried again by the next call.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.inner.stats.flush(&self.inner.db).await
+    }
+
+    /// The events that a record of the table's stream brings, in their order, from the record's JSON as Lambda hands it
+    /// over. Of all records of a table, each event of each history is in exactly one; a record may come again.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if the record cannot be read, and the store's own failures: an event that is large is
+    /// read from where it is kept apart.
+    pub async fn events_of(&self, record: &str) -> Result<Vec<TaskEvent>, StoreError> {
+        self.inner.events_of(record).await
     }
 }
 

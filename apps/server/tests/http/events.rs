@@ -1,10 +1,10 @@
-//! The named events of `events/`: each is taken by the handler that its trigger leads to.
+//! The named events of `events/` that are requests: each is taken by its route. The others are tested with the functions
+//! that take them.
 
 use std::collections::BTreeSet;
 use std::path::Path;
 
 use axum::body::Body;
-use baton_reap_stale_workers::reap_within;
 use http::Request;
 use serde_json::{Value, json};
 
@@ -75,42 +75,6 @@ async fn each_http_event_is_taken_by_its_handler() {
         for method in item.as_object().unwrap().keys() {
             let route = format!("{} {path}", method.to_uppercase());
             assert!(!path.starts_with("/v1/") || routes.contains(&route), "no event for {route}");
-        }
-    }
-}
-
-#[tokio::test]
-async fn the_scheduled_event_leads_to_a_round_of_the_reaper() {
-    let events = events();
-    let (_, event) = events.iter().find(|(name, _)| name == "schedule-reap").unwrap();
-    assert_eq!(event["source"], "aws.scheduler");
-    let world = world("schedule-reap").await;
-    world.advance(std::time::Duration::from_secs(61));
-    let round = reap_within(&world.app, std::time::Duration::from_secs(30)).await.unwrap();
-    assert_eq!(round.taken, 1);
-}
-
-#[tokio::test]
-async fn each_queued_message_is_taken_by_its_handler() {
-    for (name, event) in events() {
-        if !name.starts_with("sqs-") {
-            continue;
-        }
-        let world = world(&name).await;
-        for record in event["Records"].as_array().unwrap() {
-            let body: Value = serde_json::from_str(record["body"].as_str().unwrap()).unwrap();
-            let answer = match name.as_str() {
-                "sqs-submissions" => {
-                    assert!(body["id"].is_string(), "a message may come twice: its task has a chosen id");
-                    world.post("/v1/tasks", body).await
-                }
-                "sqs-completions" => {
-                    let path = format!("/v1/tasks/{}/complete", body["task_id"].as_str().unwrap());
-                    world.post(&path, body["completion"].clone()).await
-                }
-                other => panic!("what handles {other}?"),
-            };
-            assert!(answer.status.is_success(), "{name}: {}", answer.text());
         }
     }
 }

@@ -4,7 +4,6 @@ use std::convert::Infallible;
 use std::future::Future;
 use std::mem;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use axum::response::{IntoResponse, Response};
@@ -15,7 +14,7 @@ use http::request::Parts;
 use http_body::Body;
 use tower::Service;
 
-use super::{Admitted, Authenticator};
+use super::{Admitted, Authority};
 use crate::body::discard;
 use crate::envelope::REQUEST_ID;
 use crate::error::ApiError;
@@ -23,17 +22,17 @@ use crate::error::ApiError;
 /// How many characters of a path are recorded; those that lead to something are shorter.
 const TARGET_CHARS: usize = 512;
 
-/// A service whose requests are let through by an [`Authenticator`], each with its [`super::Caller`].
+/// A service whose requests are let through by an [`Authority`], each with its [`super::Caller`].
 #[derive(Clone, Debug)]
 pub struct Authenticate<S> {
     inner: S,
-    by: Arc<Authenticator>,
+    by: Authority,
 }
 
 impl<S> Authenticate<S> {
     /// Stands before `inner`.
-    pub fn new(inner: S, by: Arc<Authenticator>) -> Self {
-        Self { inner, by }
+    pub fn new(inner: S, by: impl Into<Authority>) -> Self {
+        Self { inner, by: by.into() }
     }
 }
 
@@ -57,12 +56,12 @@ where
         // The one that was found ready takes the request.
         let next = self.inner.clone();
         let inner = mem::replace(&mut self.inner, next);
-        let by = Arc::clone(&self.by);
+        let by = self.by.clone();
         Box::pin(async move { Ok(answer(inner, &by, request).await) })
     }
 }
 
-async fn answer<S, B>(mut inner: S, by: &Authenticator, request: Request<B>) -> Response
+async fn answer<S, B>(mut inner: S, by: &Authority, request: Request<B>) -> Response
 where
     S: Service<Request<B>, Response = Response, Error = Infallible>,
     B: Body + Unpin,
@@ -90,14 +89,14 @@ where
 }
 
 /// Lets a request pass, and records it if it is to be recorded.
-async fn admit(by: &Authenticator, request: &Parts) -> Result<(Admitted, Option<AuditId>), ApiError> {
-    let admitted = by.authorize(&request.method, request.uri.path(), &request.headers).await?;
+async fn admit(by: &Authority, request: &Parts) -> Result<(Admitted, Option<AuditId>), ApiError> {
+    let admitted = by.authorize(request).await?;
     let recorded = if admitted.rule.audited { Some(record(by, &admitted, request).await?) } else { None };
     Ok((admitted, recorded))
 }
 
 /// Records what is asked for, before it is done: what cannot be recorded is not done.
-async fn record(by: &Authenticator, admitted: &Admitted, request: &Parts) -> Result<AuditId, ApiError> {
+async fn record(by: &Authority, admitted: &Admitted, request: &Parts) -> Result<AuditId, ApiError> {
     let app = by.app();
     let token = admitted.caller.as_ref().and_then(|caller| caller.token());
     let request_id = request.headers.get(REQUEST_ID).and_then(|id| id.to_str().ok());

@@ -1,20 +1,21 @@
 //! Says who asks, by the token that a request presents, and whether it may.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_api::ProblemCode;
-use baton_model::{SecretDigest, Timestamp, Token, TokenSecret, TokenStatus};
+use baton_model::{Scope, SecretDigest, Timestamp, Token, TokenSecret, TokenStatus};
 use baton_runtime::settings::TokenSettings;
 use baton_store::Store;
 use http::{HeaderMap, Method};
+use tokio::task::JoinSet;
 
 use super::Caller;
 use super::header::{Presented, presented};
 use super::rates::{Rates, Turn};
-use super::rules::{Access, Found, Rule};
+use super::rules::{Access, Rule};
 use crate::app::App;
 use crate::error::ApiError;
 
@@ -32,6 +33,8 @@ pub struct Authenticator {
     required: bool,
     rates: Rates,
     unknown: Unknown,
+    /// The notes of uses that are being written.
+    notes: Mutex<JoinSet<()>>,
 }
 
 /// A request that may go on.
@@ -51,6 +54,7 @@ impl Authenticator {
             required: settings.required,
             rates: Rates::new(settings.requests_per_second),
             unknown: Unknown::default(),
+            notes: Mutex::default(),
         })
     }
 
@@ -69,13 +73,7 @@ impl Authenticator {
         path: &str,
         headers: &HeaderMap,
     ) -> Result<Admitted, ApiError> {
-        match Rule::find(method, path) {
-            Found::Rule(rule) => self.admit(rule, headers).await,
-            Found::OtherMethods(allow) => {
-                Err(ApiError::method_not_allowed(method.as_str(), path).with_allow(&allow))
-            }
-            Found::NoPath => Err(ApiError::no_such_route(path)),
-        }
+        self.admit(Rule::of_request(method, path)?, headers).await
     }
 
     /// Says who asks for a route, and whether they may: [`Rule::of_route_key`] finds the rule where another part of
@@ -117,9 +115,7 @@ impl Authenticator {
             Turn::GoOn { note_use: true } => self.note_use(&token, now),
             Turn::GoOn { note_use: false } => {}
         }
-        if !token.grant.has(scopes) {
-            return Err(refused(scope_missing(rule, &token)));
-        }
+        check_grant(rule, scopes, &token).map_err(refused)?;
         Ok(Admitted { rule, caller: Some(Caller::of(token)) })
     }
 
@@ -135,11 +131,20 @@ impl Authenticator {
     /// Notes a use beside the request's path: no request waits for it, and none fails by it.
     fn note_use(&self, token: &Token, now: Timestamp) {
         let (store, id): (Arc<dyn Store>, _) = (Arc::clone(&self.app.store), token.id);
-        tokio::spawn(async move {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those that are written, whose panics are in the log.
+        while notes.try_join_next().is_some() {}
+        notes.spawn(async move {
             if let Err(error) = store.token_used(id, now).await {
                 tracing::warn!(token_id = %id, error = error.report(), "the use of a token could not be noted");
             }
         });
+    }
+
+    /// Waits until the uses of tokens so far are noted: for a process that does nothing between its requests.
+    pub async fn settle(&self) {
+        let mut notes = std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        while notes.join_next().await.is_some() {}
     }
 
     /// The one answer to all that is no good token: whether the id exists, or how much of the secret is right, shows in
@@ -173,9 +178,18 @@ pub(super) fn check_status(token: &Token, now: Timestamp) -> Result<(), ApiError
 
 fn too_many(limit: u32, wait: Duration) -> ApiError {
     let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    let detail =
-        format!("the token may make {limit} requests a second and has made more; try again in {seconds} s");
+    wait_seconds(&format!("the token may make {limit} requests a second and has made more"), seconds)
+}
+
+/// Has a caller come again later.
+pub(super) fn wait_seconds(why: &str, seconds: u64) -> ApiError {
+    let detail = format!("{why}; try again in {seconds} s");
     ApiError::new(ProblemCode::TooManyRequests, detail).retry_after(seconds)
+}
+
+/// Lets a token pass that allows what a rule asks for.
+pub(super) fn check_grant(rule: &Rule, scopes: &[Scope], token: &Token) -> Result<(), ApiError> {
+    if token.grant.has(scopes) { Ok(()) } else { Err(scope_missing(rule, token)) }
 }
 
 fn scope_missing(rule: &Rule, token: &Token) -> ApiError {

@@ -7,6 +7,8 @@ use baton_model::Scope::{self, Producer, Worker};
 use http::Method;
 use matchit::Router;
 
+use crate::error::ApiError;
+
 /// Who may ask for a route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -96,6 +98,20 @@ impl Rule {
     }
 
     /// The rule of a request.
+    ///
+    /// # Errors
+    /// 404 and 405 for what has no rule.
+    pub(super) fn of_request(method: &Method, path: &str) -> Result<&'static Self, ApiError> {
+        match Self::find(method, path) {
+            Found::Rule(rule) => Ok(rule),
+            Found::OtherMethods(allow) => {
+                Err(ApiError::method_not_allowed(method.as_str(), path).with_allow(&allow))
+            }
+            Found::NoPath => Err(ApiError::no_such_route(path)),
+        }
+    }
+
+    /// The rule of a request, or why it has none.
     pub(crate) fn find(method: &Method, path: &str) -> Found {
         // The very matcher of the router, so that no spelling of a path is one route here and another one there.
         static PATHS: LazyLock<Router<Vec<&'static Rule>>> = LazyLock::new(paths);

@@ -206,6 +206,29 @@ async fn no_task_is_left_while_a_claim_sleeps() {
 }
 
 #[test]
+fn who_wants_to_hear_of_the_first_waiting_claim_does() {
+    let door = door();
+    let mut hears = pin!(door.bell.someone_waits());
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(hears.as_mut().poll(&mut context).is_pending());
+    let _waiting = door.waits("a", &[]);
+    assert!(hears.as_mut().poll(&mut context).is_ready());
+}
+
+#[test]
+fn a_ring_concerns_those_who_would_be_woken_by_it() {
+    let door = door();
+    let (queue, x, y) = (QueueName::default(), "x".parse().unwrap(), "y".parse().unwrap());
+    assert!(!door.bell.concerns(&queue, None));
+    let waiting = door.waits("a", &["x"]);
+    assert!(door.bell.concerns(&queue, None) && door.bell.concerns(&queue, Some(&x)));
+    assert!(!door.bell.concerns(&queue, Some(&y)));
+    assert!(!door.bell.concerns(&"gpu".parse().unwrap(), None));
+    waiting.stand_aside();
+    assert!(!door.bell.concerns(&queue, Some(&x)));
+}
+
+#[test]
 fn a_wake_that_was_not_for_its_claim_goes_to_those_behind_it_and_no_further() {
     let door = door();
     let line = [door.waits("a", &[]), door.waits("b", &["x"]), door.waits("c", &["y"]), door.waits("d", &[])];

@@ -175,3 +175,23 @@ fn shards_are_given_by_queue() {
     let error = load(None, &[("BATON_DYNAMODB_RECOVERY", "yes")], &[]).unwrap_err();
     assert!(error.contains("dynamodb.recovery: expected true or false, got \"yes\""), "{error}");
 }
+
+#[test]
+fn a_table_is_named_by_the_rule_of_aws() {
+    let settings = load(None, &[("BATON_STORE_URL", "dynamodb:baton-tasks_1.x")], &[]).unwrap();
+    assert_eq!(settings.store.location, StoreLocation::Dynamodb("baton-tasks_1.x".to_owned()));
+    for wrong in ["dynamodb:", "dynamodb:ab", "dynamodb:a/b/c", &format!("dynamodb:{}", "x".repeat(256))] {
+        let error = load(None, &[("BATON_STORE_URL", wrong)], &[]).unwrap_err();
+        assert!(error.contains("a table's name of 3 to 255"), "{wrong}: {error}");
+    }
+}
+
+#[test]
+fn queues_are_named_by_their_urls_and_none_is_there_unless_named() {
+    assert_eq!(Settings::defaults().unwrap().queues, QueueSettings::default());
+    let url = "https://sqs.eu-central-1.amazonaws.com/123456789012/baton-ready";
+    let settings = load(None, &[("BATON_QUEUES_READY", url)], &[]).unwrap();
+    assert_eq!(settings.queues, QueueSettings { ready: Some(url.to_owned()), ..QueueSettings::default() });
+    let error = load(None, &[("BATON_QUEUES_TASK_EVENTS", "baton-task-events")], &[]).unwrap_err();
+    assert!(error.contains("queues.task_events: expected the URL of an SQS queue"), "{error}");
+}

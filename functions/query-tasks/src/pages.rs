@@ -2,15 +2,9 @@
 
 use axum::response::{IntoResponse, Response};
 use baton_api::ProblemCode;
-use baton_http::{ApiError, App, PathId};
+use baton_http::{ApiError, PathId};
 use baton_model::Expected;
 use http::header::CONTENT_TYPE;
-use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
-
-pub(crate) fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(show_error_page))
-}
 
 macro_rules! pages {
     ($($code:ident = $file:literal,)*) => {
@@ -61,7 +55,7 @@ pages! {
 }
 
 /// A problem's code in a path.
-struct Code(ProblemCode);
+pub(crate) struct Code(ProblemCode);
 
 impl std::str::FromStr for Code {
     type Err = Expected;
@@ -88,6 +82,6 @@ impl std::str::FromStr for Code {
             content_type = "application/problem+json"),
     ),
 )]
-async fn show_error_page(PathId(Code(code)): PathId<Code>) -> Result<Response, ApiError> {
+pub(crate) async fn show_error_page(PathId(Code(code)): PathId<Code>) -> Result<Response, ApiError> {
     Ok(([(CONTENT_TYPE, "text/markdown; charset=utf-8")], error_page(code)).into_response())
 }

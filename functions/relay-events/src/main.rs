@@ -1,0 +1,12 @@
+//! Tells the queue `task-events` what has happened to tasks. This is the function's binary for AWS Lambda.
+
+use std::process::ExitCode;
+
+use baton_lambda::Function;
+use utoipa_axum::router::OpenApiRouter;
+
+fn main() -> ExitCode {
+    Function::new("relay-events", OpenApiRouter::default)
+        .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
+        .run()
+}

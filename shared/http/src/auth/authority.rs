@@ -1,0 +1,55 @@
+//! Who says who asks.
+
+use std::fmt;
+use std::sync::Arc;
+
+use http::request::Parts;
+
+use super::{Admitted, Authenticator, Rule, Vouched};
+use crate::app::App;
+use crate::error::ApiError;
+
+/// Who says who asks: this process itself, or one in front of it. Never both, so that what one does not know is not
+/// believed from the other.
+#[derive(Clone)]
+pub enum Authority {
+    /// The token in the request's header, as the store knows it.
+    Header(Arc<Authenticator>),
+    /// An authorizer in front of this process, by the [`Vouched`] among the request's extensions. Headers say nothing.
+    Authorizer(App),
+}
+
+impl Authority {
+    pub(super) fn app(&self) -> &App {
+        match self {
+            Self::Header(by) => by.app(),
+            Self::Authorizer(app) => app,
+        }
+    }
+
+    /// Finds a request's rule, and who asks.
+    pub(super) async fn authorize(&self, request: &Parts) -> Result<Admitted, ApiError> {
+        let (method, path) = (&request.method, request.uri.path());
+        match self {
+            Self::Header(by) => by.authorize(method, path, &request.headers).await,
+            Self::Authorizer(app) => {
+                Vouched::admit(request.extensions.get(), app, Rule::of_request(method, path)?)
+            }
+        }
+    }
+}
+
+impl From<Arc<Authenticator>> for Authority {
+    fn from(by: Arc<Authenticator>) -> Self {
+        Self::Header(by)
+    }
+}
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(by) => f.debug_tuple("Header").field(by).finish(),
+            Self::Authorizer(_) => f.debug_tuple("Authorizer").finish_non_exhaustive(),
+        }
+    }
+}

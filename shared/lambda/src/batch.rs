@@ -1,0 +1,174 @@
+//! Batches of queue messages: each message stands by itself, and what of the batch is to come again is named.
+
+use std::collections::BTreeMap;
+use std::panic::AssertUnwindSafe;
+
+use baton_http::{ApiError, Message};
+use futures::{FutureExt, StreamExt};
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::counted::Count;
+use crate::event::QueueRecord;
+use crate::function::MessageHandler;
+use crate::host::{Failed, Opened};
+use crate::queues::Outgoing;
+
+/// How many messages of a batch are worked on at once.
+const AT_ONCE: usize = 16;
+
+/// The attribute of a dead letter that has the problem's code.
+pub const REASON_CODE: &str = "baton-reason-code";
+
+/// The attribute of a dead letter that says what is wrong with it.
+pub const REASON: &str = "baton-reason";
+
+/// The attribute of a dead letter that has the id which the message had in its queue.
+pub const MESSAGE_ID: &str = "baton-message-id";
+
+/// The most characters of a reason: the rest of a long list helps nobody, and the message must fit.
+const REASON_CHARS: usize = 1_000;
+
+/// What of a batch is to come again (`ReportBatchItemFailures`): messages by their ids, or the first record of a stream
+/// that was not done.
+#[derive(Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchAnswer {
+    pub(crate) batch_item_failures: Vec<ItemFailure>,
+}
+
+/// One of a batch that is to come again.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ItemFailure {
+    pub(crate) item_identifier: String,
+}
+
+impl BatchAnswer {
+    /// All of these are to come again.
+    pub(crate) fn again(ids: impl IntoIterator<Item = String>) -> Self {
+        let failures = ids.into_iter().map(|item_identifier| ItemFailure { item_identifier });
+        Self { batch_item_failures: failures.collect() }
+    }
+
+    /// Whether none is.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.batch_item_failures.is_empty()
+    }
+}
+
+/// Has each message handled. One that can never succeed goes to the dead-letter queue with its reason, which the
+/// queue's own redrive could not tell; one that may succeed later is to come again.
+pub(crate) async fn handle(
+    opened: &Opened,
+    handler: &MessageHandler,
+    records: Vec<&RawValue>,
+) -> Result<BatchAnswer, Failed> {
+    let mut messages = Vec::with_capacity(records.len());
+    for record in records {
+        let record: QueueRecord = serde_json::from_str(record.get())
+            .map_err(|error| Failed::event(format!("a record of a queue cannot be read: {error}")))?;
+        messages.push(Message { id: record.message_id, body: record.body });
+    }
+    let handled = futures::stream::iter(messages).map(|message| async move {
+        let id = message.id.clone();
+        (!one(opened, handler, message).await).then_some(id)
+    });
+    let failed: Vec<Option<String>> = handled.buffered(AT_ONCE).collect().await;
+    Ok(BatchAnswer::again(failed.into_iter().flatten()))
+}
+
+/// Has one message handled; says whether it is done with.
+async fn one(opened: &Opened, handler: &MessageHandler, message: Message) -> bool {
+    let handling = AssertUnwindSafe((handler.handle)(opened.app.clone(), message.clone())).catch_unwind();
+    let problem = match handling.await {
+        Ok(Ok(())) => return true,
+        Ok(Err(problem)) => problem,
+        Err(_) => {
+            // The panic itself is in the log.
+            tracing::error!(message_id = message.id, "a message's handler panicked; the message comes again");
+            return false;
+        }
+    };
+    problem.log();
+    let code = problem.code().as_str();
+    if problem.may_pass() {
+        tracing::warn!(message_id = message.id, code, "a message could not be handled now and comes again");
+        return false;
+    }
+    match buried(opened, handler, &message, problem).await {
+        Ok(true) => {
+            opened.counts.add(Count::DeadLettered, 1);
+            tracing::warn!(
+                message_id = message.id,
+                code,
+                "a message can never succeed; it is in the dead-letter queue"
+            );
+            true
+        }
+        Ok(false) => {
+            tracing::warn!(
+                message_id = message.id,
+                code,
+                "a message can never succeed, and no queue for such is set"
+            );
+            false
+        }
+        Err(error) => {
+            tracing::error!(message_id = message.id, code, %error, "the dead-letter queue did not take a message");
+            false
+        }
+    }
+}
+
+/// Puts a message into the dead-letter queue; false if there is none.
+async fn buried(
+    opened: &Opened,
+    handler: &MessageHandler,
+    message: &Message,
+    problem: ApiError,
+) -> Result<bool, crate::queues::QueueError> {
+    let Some((queues, dead)) = opened.queues.as_ref().zip((handler.dead)(&opened.queue_settings)) else {
+        return Ok(false);
+    };
+    let letter = Outgoing {
+        body: message.body.clone(),
+        attributes: BTreeMap::from([
+            (REASON_CODE.to_owned(), problem.code().as_str().to_owned()),
+            (REASON.to_owned(), reason(problem)),
+            (MESSAGE_ID.to_owned(), message.id.clone()),
+        ]),
+        ..Outgoing::default()
+    };
+    queues.send(&dead, &[letter]).await.into_iter().collect::<Result<(), _>>().map(|()| true)
+}
+
+/// A problem in one text that SQS takes, with each field that is wrong.
+fn reason(problem: ApiError) -> String {
+    let problem = problem.into_problem();
+    let mut told = problem.detail;
+    if problem.errors.len() > 1 {
+        let fields: Vec<String> = problem.errors.iter().map(ToString::to_string).collect();
+        told = format!("{told}: {}", fields.join("; "));
+    }
+    // SQS allows the characters of XML 1.0 alone.
+    let allowed = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    told.chars().filter(allowed).take(REASON_CHARS).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_api::{FieldError, ProblemCode};
+
+    use super::*;
+
+    #[test]
+    fn a_reason_names_each_wrong_field_and_keeps_to_what_sqs_takes() {
+        let wrong =
+            |field: &str| FieldError { field: field.into(), expected: "a\u{0}b".into(), got: "c".into() };
+        let told = reason(ApiError::fields(vec![wrong("type"), wrong("queue")]));
+        assert!(told.contains("type: expected ab, got c; queue: expected ab, got c"), "{told}");
+        let long = reason(ApiError::new(ProblemCode::MalformedJson, "ü".repeat(5_000)));
+        assert_eq!(long.chars().count(), REASON_CHARS);
+    }
+}

@@ -1,0 +1,143 @@
+//! What a function's binary says of itself: its name, its routes, and what triggers it besides requests.
+
+use std::future::Future;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_api::ProblemCode;
+use baton_http::{ApiError, App, Authenticator, Message};
+use baton_runtime::settings::QueueSettings;
+use baton_store::StoreError;
+use baton_store_dynamodb::DynamoStore;
+use futures::FutureExt;
+use futures::future::BoxFuture;
+use serde::Serialize;
+use serde_json::Value;
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::api_gateway::Asked;
+
+/// A function, as its binary describes it.
+pub struct Function {
+    pub(crate) name: &'static str,
+    pub(crate) router: fn() -> OpenApiRouter<App>,
+    pub(crate) slow: Vec<(&'static str, Duration)>,
+    pub(crate) messages: Option<MessageHandler>,
+    pub(crate) stream: Option<StreamHandler>,
+    pub(crate) schedule: Option<ScheduleHandler>,
+    pub(crate) authorizer: Option<AuthorizerHandler>,
+}
+
+/// What handles messages of a queue.
+pub(crate) struct MessageHandler {
+    /// The queue for messages that can never succeed.
+    pub(crate) dead: fn(&QueueSettings) -> Option<String>,
+    pub(crate) handle: HandleMessage,
+}
+
+type HandleMessage = Box<dyn Fn(App, Message) -> BoxFuture<'static, Result<(), ApiError>> + Send + Sync>;
+
+/// What makes messages of a record of the table's stream, given as its JSON.
+pub(crate) type StreamHandler = Box<
+    dyn Fn(Arc<DynamoStore>, String) -> BoxFuture<'static, Result<Vec<String>, StoreError>> + Send + Sync,
+>;
+
+/// What judges requests before they reach their functions.
+pub(crate) type AuthorizerHandler =
+    Box<dyn Fn(Arc<Authenticator>, Asked) -> BoxFuture<'static, Result<Value, ApiError>> + Send + Sync>;
+
+/// What is done on a schedule, within a time.
+pub(crate) type ScheduleHandler =
+    Box<dyn Fn(App, Duration) -> BoxFuture<'static, Result<Value, StoreError>> + Send + Sync>;
+
+impl Function {
+    /// A function of this name with these routes.
+    pub fn new(name: &'static str, router: fn() -> OpenApiRouter<App>) -> Self {
+        Self {
+            name,
+            router,
+            slow: Vec::new(),
+            messages: None,
+            stream: None,
+            schedule: None,
+            authorizer: None,
+        }
+    }
+
+    /// A path whose requests may take longer than others, and by how much.
+    #[must_use]
+    pub fn slow(mut self, slow: (&'static str, Duration)) -> Self {
+        self.slow.push(slow);
+        self
+    }
+
+    /// Takes messages of a queue. Those that are refused for good ([`ApiError::may_pass`] says whether) go to the queue
+    /// `dead`.
+    #[must_use]
+    pub fn messages<F>(
+        mut self,
+        dead: fn(&QueueSettings) -> Option<String>,
+        handle: impl Fn(App, Message) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), ApiError>> + Send + 'static,
+    {
+        let handle = Box::new(move |app, message| handle(app, message).boxed());
+        self.messages = Some(MessageHandler { dead, handle });
+        self
+    }
+
+    /// Takes records of the table's stream, each as its JSON, and makes messages of them for the queue `task-events`.
+    #[must_use]
+    pub fn stream<F>(mut self, handle: impl Fn(Arc<DynamoStore>, String) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Vec<String>, StoreError>> + Send + 'static,
+    {
+        self.stream = Some(Box::new(move |store, record| handle(store, record).boxed()));
+        self
+    }
+
+    /// Does something on a schedule, within the time that it is given, and tells what it did.
+    #[must_use]
+    pub fn schedule<F>(mut self, handle: impl Fn(App, Duration) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<Value, StoreError>> + Send + 'static,
+    {
+        self.schedule = Some(Box::new(move |app, budget| handle(app, budget).boxed()));
+        self
+    }
+
+    /// Judges requests for API Gateway before they reach their functions. Each needs a token, unless its route is open.
+    /// An error answers nothing, so that nobody is let through.
+    #[must_use]
+    pub fn authorizer<F, V>(
+        mut self,
+        handle: impl Fn(Arc<Authenticator>, Asked) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<V, ApiError>> + Send + 'static,
+        V: Serialize,
+    {
+        self.authorizer = Some(Box::new(move |by, asked| {
+            let judged = handle(by, asked);
+            async move { serde_json::to_value(judged.await?).map_err(|_| unwritable()) }.boxed()
+        }));
+        self
+    }
+
+    /// Runs it on AWS Lambda, until its environment is taken down.
+    pub fn run(self) -> ExitCode {
+        crate::start::run(self)
+    }
+}
+
+fn unwritable() -> ApiError {
+    ApiError::new(ProblemCode::Internal, "the verdict cannot be written as JSON; tell an operator")
+}
+
+impl std::fmt::Debug for Function {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Function").field("name", &self.name).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,218 @@
+//! How a function starts: settings and log, the clients of AWS, and the loop that takes events.
+//!
+//! The environment says everything: Lambda sets the region and the credentials in it, so that the chain of providers of
+//! `aws-config`, which costs a cold start milliseconds, has nothing to look for.
+
+use std::io::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use aws_sdk_sqs::config::retry::RetryConfig;
+use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
+use baton_model::{Expected, Timestamp};
+use baton_runtime::settings::StoreLocation;
+use baton_runtime::{Clock, Ids, RandomIds, Settings, SettingsError, Sources, SystemClock, telemetry};
+use baton_store::{Doorbell, Store, StoreError};
+use baton_store_dynamodb::client::{self, Roots};
+use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb};
+use lambda_runtime::{LambdaEvent, Runtime, service_fn};
+use serde_json::value::RawValue;
+
+use crate::doorbell::QueueDoorbell;
+use crate::function::Function;
+use crate::host::{Answer, Failed, Host, Invocation, Services};
+use crate::queues::{Queues, Sqs};
+
+/// Why a function cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It is not on Lambda.
+    #[error(
+        "expected to be started by AWS Lambda, which sets AWS_LAMBDA_RUNTIME_API, got no such variable; on a machine of \
+         your own, run `baton serve`"
+    )]
+    NoLambda,
+    /// A variable of the environment is missing.
+    #[error("expected {0} in the environment, as Lambda sets it, got nothing; set it")]
+    Missing(&'static str),
+    /// The store is none that functions share.
+    #[error(
+        "store.url: expected dynamodb: and a table's name, which functions share, got a file; set BATON_STORE_URL"
+    )]
+    NoTable,
+    /// `BATON_AWS_ROOTS` names no roots.
+    #[error("{variable}: {0}", variable = Roots::VARIABLE)]
+    Roots(#[from] Expected),
+    /// Settings do not fit.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The log cannot be written.
+    #[error(transparent)]
+    Telemetry(#[from] telemetry::TelemetryError),
+    /// The process lacks something.
+    #[error("cannot start the runtime: {0}")]
+    Runtime(#[from] std::io::Error),
+    /// Lambda's Runtime API broke off.
+    #[error("the loop of events ended: {0}")]
+    Loop(#[source] lambda_runtime::Error),
+}
+
+/// Runs a function until its environment is taken down.
+pub(crate) fn run(function: Function) -> ExitCode {
+    let Err(error) = try_run(function);
+    // The log may not be there yet; this is a line like its own.
+    let line = serde_json::json!({ "level": "ERROR", "message": "the function cannot start", "error": error.to_string() });
+    let _ = writeln!(std::io::stderr(), "{line}");
+    ExitCode::FAILURE
+}
+
+fn try_run(function: Function) -> Result<std::convert::Infallible, StartError> {
+    if std::env::var_os("AWS_LAMBDA_RUNTIME_API").is_none() {
+        return Err(StartError::NoLambda);
+    }
+    let settings = Settings::load(&Sources::from_environment())?;
+    telemetry::start_unbuffered(&settings.log)?;
+    let clients =
+        Clients::from_environment(|name| std::env::var(name).ok().filter(|value| !value.is_empty()))?;
+    let StoreLocation::Dynamodb(table) = settings.store.location.clone() else {
+        return Err(StartError::NoTable);
+    };
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let opening = {
+        let clock = Arc::clone(&clock);
+        move || {
+            let (clients, settings, table) = (clients.clone(), settings.clone(), table.clone());
+            let clock = Arc::clone(&clock);
+            Box::pin(async move { open(&clients, settings, table, clock).await }) as _
+        }
+    };
+    let host = Arc::new(Host::new(function, clock, Box::new(opening)));
+    // One event at a time: a second thread would wait, and cost the start its making.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(host))
+}
+
+async fn serve(host: Arc<Host>) -> Result<std::convert::Infallible, StartError> {
+    let opening = {
+        let host = Arc::clone(&host);
+        async move {
+            if let Err(error) = host.open().await {
+                tracing::error!(
+                    error = error.report(),
+                    "the store cannot be opened; the first event tries again"
+                );
+            }
+        }
+    };
+    // An environment that was asked for by an event opens the store while it fetches it. One that is made in advance is
+    // frozen once it asks for events, and a connection half made would not live through that.
+    let initialization = std::env::var("AWS_LAMBDA_INITIALIZATION_TYPE").ok();
+    if initialization.is_none_or(|kind| kind == "on-demand") {
+        tokio::spawn(opening);
+    } else {
+        opening.await;
+    }
+    let handle = |event: LambdaEvent<Box<RawValue>>| {
+        let host = Arc::clone(&host);
+        async move {
+            let (payload, context) = event.into_parts();
+            let deadline = i64::try_from(context.deadline).ok().map(Timestamp::from_millis);
+            let (request_id, trace_id) = (context.request_id, context.xray_trace_id);
+            let invocation = Invocation { request_id, trace_id, deadline };
+            host.handle(payload.get(), &invocation).await as Result<Answer, Failed>
+        }
+    };
+    Runtime::new(service_fn(handle)).run().await.map_err(StartError::Loop)?;
+    Err(StartError::Loop("Lambda gives no more events".into()))
+}
+
+/// What clients of AWS are made of.
+#[derive(Clone)]
+struct Clients {
+    region: Region,
+    credentials: Credentials,
+    http: SharedHttpClient,
+    dynamodb_endpoint: Option<String>,
+    sqs_endpoint: Option<String>,
+}
+
+impl Clients {
+    fn from_environment(variable: impl Fn(&'static str) -> Option<String>) -> Result<Self, StartError> {
+        let required = |name| variable(name).ok_or(StartError::Missing(name));
+        let region = variable("AWS_REGION").map_or_else(|| required("AWS_DEFAULT_REGION"), Ok);
+        let credentials = Credentials::new(
+            required("AWS_ACCESS_KEY_ID")?,
+            required("AWS_SECRET_ACCESS_KEY")?,
+            variable("AWS_SESSION_TOKEN"),
+            None,
+            "environment",
+        );
+        let endpoint = |own| variable(own).or_else(|| variable("AWS_ENDPOINT_URL"));
+        Ok(Self {
+            region: Region::new(region.map_err(|_| StartError::Missing("AWS_REGION"))?),
+            credentials,
+            http: client::http_client_with(Roots::from_environment()?),
+            dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
+            sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS"),
+        })
+    }
+
+    fn dynamodb(&self) -> aws_sdk_dynamodb::Client {
+        let mut config = aws_sdk_dynamodb::Config::builder()
+            .region(self.region.clone())
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.http.clone());
+        config.set_endpoint_url(self.dynamodb_endpoint.clone());
+        aws_sdk_dynamodb::Client::from_conf(client::suited(config).build())
+    }
+
+    /// Sending a message twice does no harm, so that the SDK may try again.
+    fn sqs(&self) -> aws_sdk_sqs::Client {
+        let seconds = std::time::Duration::from_secs;
+        let timeouts =
+            TimeoutConfig::builder().connect_timeout(seconds(2)).operation_attempt_timeout(seconds(5));
+        let mut config = aws_sdk_sqs::Config::builder()
+            .behavior_version(BehaviorVersion::v2026_01_12())
+            .region(self.region.clone())
+            .credentials_provider(self.credentials.clone())
+            .http_client(self.http.clone())
+            .retry_config(RetryConfig::standard().with_max_attempts(3))
+            .timeout_config(timeouts.build());
+        config.set_endpoint_url(self.sqs_endpoint.clone());
+        aws_sdk_sqs::Client::from_conf(config.build())
+    }
+}
+
+async fn open(
+    clients: &Clients,
+    settings: Settings,
+    table: String,
+    clock: Arc<dyn Clock>,
+) -> Result<Services, StoreError> {
+    let ids: Arc<dyn Ids> = Arc::new(RandomIds);
+    let named = &settings.queues;
+    let sends = [&named.ready, &named.submissions_dead, &named.completions_dead, &named.task_events];
+    let queues: Option<Arc<dyn Queues>> =
+        sends.iter().any(|queue| queue.is_some()).then(|| Arc::new(Sqs::new(clients.sqs())) as _);
+    let doorbell = QueueDoorbell::new(Arc::clone(&clock), queues.clone(), named.ready.clone());
+    let options = Options {
+        policy: settings.leases,
+        shards: settings.store.dynamodb.queue_shards.clone(),
+        keep_logs: settings.retention.logs,
+        // Nothing is done between events.
+        flush_every: None,
+        ..Options::seeded(seed(&*ids))
+    };
+    let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
+    let dynamo = Arc::new(DynamoStore::open(clients.dynamodb(), table, options, rung).await?);
+    let store = Arc::clone(&dynamo) as Arc<dyn Store>;
+    Ok(Services { settings, store, dynamo: Some(dynamo), doorbell, queues, clock, ids })
+}
+
+/// Sixty-four bits that differ from process to process, from the random part of an id.
+fn seed(ids: &dyn Ids) -> u64 {
+    let mut random = [0; 8];
+    random.copy_from_slice(&ids.uuid().as_bytes()[8..]);
+    u64::from_be_bytes(random)
+}

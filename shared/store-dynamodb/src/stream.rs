@@ -1,0 +1,162 @@
+//! The table's stream: what each of its records says of a task, told from the images before and after the write.
+//!
+//! A change of a task appends one entry to its history in the same write, so that each event is the news of exactly one
+//! record, and whoever has read all records has read all histories. Which entries are news is told by the number of
+//! events on both images; an entry that is kept apart is read from where it lies, which was written before the record.
+
+use std::collections::HashMap;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use aws_smithy_types::{Blob, base64};
+use baton_model::{Event, ProjectId, QueueName, State, TaskId, TaskType};
+use baton_store::StoreError;
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::attr::{Fields, Item};
+use crate::error::{corrupt, damaged};
+use crate::keys::Kind;
+use crate::row::Stored;
+use crate::store::Inner;
+
+/// A record of the stream, as far as it is read.
+#[derive(Debug, Deserialize)]
+struct Record {
+    dynamodb: Images,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct Images {
+    keys: HashMap<String, Value>,
+    #[serde(default)]
+    new_image: Option<HashMap<String, Value>>,
+    #[serde(default)]
+    old_image: Option<HashMap<String, Value>>,
+}
+
+/// An event of a task's history, with what it is told of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TaskEvent {
+    /// The task.
+    pub task: TaskId,
+    /// Its owner.
+    pub project: ProjectId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its type.
+    pub task_type: TaskType,
+    /// What happened.
+    pub event: Event,
+}
+
+impl Inner {
+    /// The events that a record brings, in their order; none for what is no task's, and for removals, which are no part
+    /// of a history.
+    pub(crate) async fn events_of(&self, record: &str) -> Result<Vec<TaskEvent>, StoreError> {
+        let record: Record =
+            serde_json::from_str(record).map_err(|error| corrupt("a record of the stream", error))?;
+        let Images { keys, new_image, old_image } = record.dynamodb;
+        if !is_task(&keys) {
+            return Ok(Vec::new());
+        }
+        let Some(new) = new_image else { return Ok(Vec::new()) };
+        let new = item(new)?;
+        if Fields(&new).has("pg") {
+            // A purge that has begun to remove the task counts itself, and is no event.
+            return Ok(Vec::new());
+        }
+        let old = old_image.map(item).transpose()?;
+        let before = old.as_ref().map_or(Ok(0), |old| Fields(old).number::<u32>("ev"))?;
+        let from = old.as_ref().map(|old| Fields(old).number("st").and_then(state)).transpose()?;
+        let task = Stored::read(&new)?;
+        let rest = task.rest()?;
+        let mut events = self.db.latest_events(task.head.id, rest.spilled, &rest.history, before).await?;
+        if events.len() != task.head.events.saturating_sub(before) as usize {
+            return Err(damaged(format!(
+                "task {}: expected {} new events in a record of the stream, got {}",
+                task.head.id,
+                task.head.events.saturating_sub(before),
+                events.len()
+            )));
+        }
+        if let Some(first) = events.first_mut() {
+            first.from = from;
+        }
+        let told = events.into_iter().map(|event| TaskEvent {
+            task: task.head.id,
+            project: rest.project.clone(),
+            queue: task.queue.clone(),
+            task_type: task.task_type.clone(),
+            event,
+        });
+        Ok(told.collect())
+    }
+}
+
+fn state(code: u8) -> Result<State, StoreError> {
+    crate::codes::Code::of(code)
+}
+
+/// Whether a key is that of a task.
+fn is_task(keys: &HashMap<String, Value>) -> bool {
+    let partition =
+        keys.get("pk").and_then(|value| value.get("S")).and_then(Value::as_str).unwrap_or_default();
+    let letter = partition.split_once('#').map(|(letter, _)| letter);
+    [Kind::Task.letter(), Kind::Task.odd_letter()]
+        .into_iter()
+        .any(|of| letter == Some(of.encode_utf8(&mut [0; 4])))
+}
+
+/// An item from the JSON of the low-level API, which records are written in.
+fn item(image: HashMap<String, Value>) -> Result<Item, StoreError> {
+    image.into_iter().map(|(name, given)| Ok((name, value(given)?))).collect()
+}
+
+fn value(given: Value) -> Result<AttributeValue, StoreError> {
+    let unknown = || damaged("expected a value of DynamoDB in a record of the stream, got another");
+    let Value::Object(object) = given else { return Err(unknown()) };
+    let (kind, inner) = object.into_iter().next().ok_or_else(unknown)?;
+    let texts = |inner: Value| serde_json::from_value::<Vec<String>>(inner).map_err(|_| unknown());
+    let blob = |text: &str| base64::decode(text).map(Blob::new).map_err(|_| unknown());
+    Ok(match (kind.as_str(), inner) {
+        ("S", Value::String(text)) => AttributeValue::S(text),
+        ("N", Value::String(digits)) => AttributeValue::N(digits),
+        ("B", Value::String(text)) => AttributeValue::B(blob(&text)?),
+        ("BOOL", Value::Bool(is)) => AttributeValue::Bool(is),
+        ("NULL", Value::Bool(is)) => AttributeValue::Null(is),
+        ("SS", list) => AttributeValue::Ss(texts(list)?),
+        ("NS", list) => AttributeValue::Ns(texts(list)?),
+        ("BS", list) => {
+            AttributeValue::Bs(texts(list)?.iter().map(|text| blob(text)).collect::<Result<_, _>>()?)
+        }
+        ("L", Value::Array(list)) => {
+            AttributeValue::L(list.into_iter().map(value).collect::<Result<_, _>>()?)
+        }
+        ("M", Value::Object(map)) => AttributeValue::M(item(map.into_iter().collect())?),
+        _ => return Err(unknown()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_of_value_is_read_and_others_are_refused() {
+        let read = value(serde_json::json!({"M": {
+            "a": {"S": "x"}, "b": {"N": "1.5"}, "c": {"B": "AP8="}, "d": {"BOOL": true}, "e": {"NULL": true},
+            "f": {"SS": ["x"]}, "g": {"NS": ["1"]}, "h": {"BS": ["AP8="]}, "i": {"L": [{"S": "y"}]},
+        }}));
+        let AttributeValue::M(map) = read.unwrap() else { panic!() };
+        assert_eq!(map["c"], AttributeValue::B(Blob::new([0, 255])));
+        assert_eq!(map["h"], AttributeValue::Bs(vec![Blob::new([0, 255])]));
+        assert_eq!(map["i"], AttributeValue::L(vec![AttributeValue::S("y".into())]));
+        assert_eq!(map.len(), 9);
+        for wrong in
+            [serde_json::json!({}), "x".into(), serde_json::json!({"S": 1}), serde_json::json!({"B": "?"})]
+        {
+            assert!(value(wrong).is_err());
+        }
+    }
+}

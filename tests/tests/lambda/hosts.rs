@@ -1,0 +1,124 @@
+//! What surrounds the handlers: panics, deadlines, failures of the store, events of the wrong shape.
+
+use std::time::Instant;
+
+use baton_http::App;
+use baton_lambda::host::Invocation;
+use baton_lambda::{Function, Host};
+use baton_model::Timestamp;
+use baton_runtime::Clock;
+use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::world::{World, again, invocation, invoke, messages, request, seconds, send};
+
+fn panicking() -> OpenApiRouter<App> {
+    async fn panics() {
+        panic!("as a test asks");
+    }
+    OpenApiRouter::default().route("/livez", axum::routing::get(panics))
+}
+
+#[tokio::test]
+async fn a_panic_fails_one_request_or_one_message_and_the_next_is_served() {
+    let world = World::new().await;
+    let function = Function::new("create-task", panicking).messages(
+        |queues| queues.submissions_dead.clone(),
+        |app, message| async move {
+            assert!(message.body.contains("type"), "as a test asks");
+            baton_create_task::submit(&app, &message).await
+        },
+    );
+    let host = world.host(function);
+    let (status, problem) = send(&host, "GET", "/livez", Value::Null).await;
+    assert_eq!((status, &problem["code"]), (500, &json!("internal")));
+    let event = messages(&[("bad".into(), "{}".into()), ("good".into(), json!({"type": "a"}).to_string())]);
+    assert_eq!(again(&invoke(&host, &event).await), ["bad"]);
+    assert_eq!(send(&host, "GET", "/nowhere", Value::Null).await.0, 404);
+}
+
+#[tokio::test]
+async fn a_claim_is_answered_before_its_function_is_killed() {
+    let world = World::new().await;
+    let claim = world.function("claim-task");
+    let event = request("POST", "/v1/claims", &json!({"worker_id": "w", "wait_seconds": 20}));
+    let deadline = Some(world.clock.now().plus(seconds(1)));
+    let began = Instant::now();
+    let invocation = Invocation { deadline, ..invocation("lambda-1") };
+    let answer = claim.handle(&event.to_string(), &invocation).await.unwrap();
+    assert_eq!(serde_json::to_value(answer).unwrap()["statusCode"], 408);
+    assert!(began.elapsed() < seconds(4), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn a_deadline_of_1970_is_none() {
+    let world = World::new().await;
+    let event = request("POST", "/v1/tasks", &json!({"type": "a"}));
+    let invocation = Invocation { deadline: Some(Timestamp::from_millis(0)), ..invocation("lambda-1") };
+    let answer = world.function("create-task").handle(&event.to_string(), &invocation).await.unwrap();
+    assert_eq!(serde_json::to_value(answer).unwrap()["statusCode"], 201);
+}
+
+#[tokio::test]
+async fn an_event_of_another_shape_fails_with_what_was_expected() {
+    let world = World::new().await;
+    let create = world.function("create-task");
+    for (event, told) in [
+        (json!({}), "expected an event that create-task takes, got an event of another shape"),
+        (json!({"Records": [{"eventSource": "aws:dynamodb"}]}), "got records of a stream"),
+        (json!({"Records": [{"eventSource": "aws:s3"}]}), "expected records of aws:sqs or aws:dynamodb"),
+    ] {
+        let error = create.handle(&event.to_string(), &invocation("lambda-1")).await.unwrap_err().to_string();
+        assert!(error.contains(told), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_cannot_be_opened_is_tried_again_by_the_next_event() {
+    let world = World::new().await;
+    let clock = std::sync::Arc::clone(&world.clock) as std::sync::Arc<dyn Clock>;
+    let tries = std::sync::Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let counted = std::sync::Arc::clone(&tries);
+    let opening = move || {
+        counted.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        Box::pin(async { Err(baton_store::StoreError::Unavailable("no way through".into())) }) as _
+    };
+    let host = Host::new(Function::new("query-tasks", baton_query_tasks::router), clock, Box::new(opening))
+        .metrics_to(|_| {});
+    for tried in 1..=2 {
+        let (status, problem) = send(&host, "GET", "/v1/tasks", Value::Null).await;
+        assert_eq!((status, &problem["code"]), (503, &json!("storage_unavailable")));
+        assert_eq!(tries.load(std::sync::atomic::Ordering::SeqCst), tried);
+    }
+}
+
+#[tokio::test]
+async fn an_answer_has_the_id_of_its_invocation_unless_its_caller_named_one() {
+    let world = World::new().await;
+    let create = world.function("create-task");
+    let mut event = request("POST", "/v1/tasks", &json!({"type": "a"}));
+    assert_eq!(invoke(&create, &event).await["headers"]["x-request-id"], "lambda-1");
+    event["headers"]["x-request-id"] = json!("mine");
+    assert_eq!(invoke(&create, &event).await["headers"]["x-request-id"], "mine");
+}
+
+#[tokio::test]
+async fn each_invocation_tells_what_it_did_and_the_first_that_it_was_cold() {
+    let world = World::new().await;
+    let (create, claim) = (world.function("create-task"), world.function("claim-task"));
+    let tasks = json!({"tasks": [{"type": "a"}, {"type": "a"}]});
+    send(&create, "POST", "/v1/tasks/batch", tasks).await;
+    let letters = messages(&[("m".into(), "{".into()), ("n".into(), json!({"type": "a"}).to_string())]);
+    invoke(&create, &letters).await;
+    send(&claim, "POST", "/v1/claims", json!({"worker_id": "w", "max_tasks": 3})).await;
+    let told = world.metrics.lock().unwrap().clone();
+    let metric = |place: usize, name: &str| told[place].get(name).and_then(Value::as_u64);
+    assert_eq!(
+        (&told[0]["Function"], &told[0]["Route"]),
+        (&json!("create-task"), &json!("POST /v1/tasks/batch"))
+    );
+    assert_eq!((metric(0, "Created"), metric(0, "ColdStart"), metric(0, "Errors")), (Some(2), Some(1), None));
+    assert_eq!((&told[1]["Route"], metric(1, "ColdStart")), (&json!("queue"), None));
+    assert_eq!((metric(1, "Created"), metric(1, "DeadLettered")), (Some(1), Some(1)));
+    assert_eq!((metric(2, "Claimed"), metric(2, "ColdStart")), (Some(3), Some(1)));
+}

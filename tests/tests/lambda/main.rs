@@ -1,0 +1,18 @@
+//! The functions as AWS Lambda runs them, in this process: events in, answers out, over a table and queues that they
+//! share.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
+mod authorized;
+mod completions;
+mod events;
+mod hosts;
+mod relayed;
+mod rings;
+mod submissions;
+mod world;

@@ -1,0 +1,400 @@
+//! Functions that share a table and queues, as on AWS, in this process: each has a store, a doorbell and a host of its
+//! own, and a clock that the test moves.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use baton_lambda::host::{Host, Invocation, Services};
+use baton_lambda::stub::MemoryQueues;
+use baton_lambda::{Function, QueueDoorbell, Queues};
+use baton_model::{Grant, Scope, Timestamp, Token, TokenId, TokenSecret};
+use baton_runtime::settings::QueueSettings;
+use baton_runtime::{Clock, ManualClock, RandomIds, Settings};
+use baton_store::{StoredToken, TokenStore};
+use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
+use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::table::{self, TableOptions};
+use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb};
+use baton_store_sqlite::SqliteStore;
+use serde_json::{Map, Value, json};
+use utoipa_axum::router::OpenApiRouter;
+
+/// The queues, by what stands for their URLs.
+pub(crate) const READY: &str = "https://queues/ready";
+pub(crate) const SUBMISSIONS_DEAD: &str = "https://queues/submissions-dead";
+pub(crate) const COMPLETIONS_DEAD: &str = "https://queues/completions-dead";
+pub(crate) const TASK_EVENTS: &str = "https://queues/task-events";
+
+const TABLE: &str = "baton-tasks";
+
+/// The token that requests come with: an operator's, which the events of `events/` have, too.
+pub(crate) fn admin() -> (Token, TokenSecret) {
+    token(
+        TokenId::from_bytes(0x0198_0a6e_5b7c_7cc3_98c4_dc0c_0c07_3900_u128.to_be_bytes()),
+        "admin",
+        Scope::Operator,
+    )
+}
+
+/// A token of this id, whose secret is always the same.
+pub(crate) fn token(id: TokenId, name: &str, scope: Scope) -> (Token, TokenSecret) {
+    let token = Token {
+        id,
+        name: name.parse().unwrap(),
+        grant: Grant { scopes: [scope].into(), queues: [].into(), project: None },
+        requests_per_second: None,
+        created_at: Timestamp::from_millis(1_770_000_000_000),
+        created_by: None,
+        expires_at: None,
+        revoked_at: None,
+        last_used_at: None,
+    };
+    (token, TokenSecret::new(id, [7; TokenSecret::BYTES]))
+}
+
+/// What API Gateway tells a function of this token.
+pub(crate) fn vouched(token: &Token) -> Value {
+    json!({"token": serde_json::to_string(token).unwrap()})
+}
+
+fn stored((token, secret): (Token, TokenSecret)) -> StoredToken {
+    StoredToken { token, digest: secret.digest() }
+}
+
+pub(crate) struct World {
+    pub(crate) queues: Arc<MemoryQueues>,
+    pub(crate) clock: Arc<ManualClock>,
+    /// What the functions' invocations have measured.
+    pub(crate) metrics: Arc<Mutex<Vec<Value>>>,
+    client: aws_sdk_dynamodb::Client,
+    /// A store in a file that all functions share instead of the table.
+    file: Option<File>,
+    seeds: AtomicU64,
+    engine: tokio::task::JoinHandle<()>,
+}
+
+#[derive(Clone)]
+struct File {
+    store: Arc<SqliteStore>,
+    doorbell: Arc<QueueDoorbell>,
+    _dir: Arc<tempfile::TempDir>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let db = dynoxide::Database::memory().unwrap();
+        let engine = tokio::spawn(dynoxide::server::serve_on(listener, db));
+        let client = local(&endpoint, http_client());
+        table::create(&client, TABLE, TableOptions::default()).await.unwrap();
+        let world = Self {
+            queues: Arc::default(),
+            clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_770_000_000_000))),
+            metrics: Arc::default(),
+            client,
+            file: None,
+            seeds: AtomicU64::new(1),
+            engine,
+        };
+        world.keep(admin()).await;
+        world
+    }
+
+    /// Has the table know a token.
+    pub(crate) async fn keep(&self, token: (Token, TokenSecret)) {
+        self.store().await.create_token(stored(token)).await.unwrap();
+    }
+
+    /// Ends the table's engine: nothing can be asked any more.
+    pub(crate) fn end_engine(&self) {
+        self.engine.abort();
+    }
+
+    /// A world whose store is a file.
+    pub(crate) async fn on_file() -> Self {
+        let mut world = Self::new().await;
+        let dir = Arc::new(tempfile::tempdir().unwrap());
+        let queues = Arc::clone(&world.queues) as Arc<dyn Queues>;
+        let doorbell =
+            QueueDoorbell::new(Arc::clone(&world.clock) as _, Some(queues), Some(READY.to_owned()));
+        let options = baton_store_sqlite::Options::default();
+        let store = SqliteStore::open(&dir.path().join("baton.db"), options, Arc::clone(&doorbell) as _);
+        let store = store.unwrap();
+        store.create_token(stored(admin())).await.unwrap();
+        world.file = Some(File { store: Arc::new(store), doorbell, _dir: dir });
+        world
+    }
+
+    /// The functions as their binaries describe them.
+    fn described(name: &str) -> Function {
+        match name {
+            "create-task" => Function::new("create-task", baton_create_task::router).messages(
+                |queues| queues.submissions_dead.clone(),
+                |app, message| async move { baton_create_task::submit(&app, &message).await },
+            ),
+            "claim-task" => {
+                Function::new("claim-task", baton_claim_task::router).slow(baton_claim_task::SLOW)
+            }
+            "complete-task" => Function::new("complete-task", baton_complete_task::router).messages(
+                |queues| queues.completions_dead.clone(),
+                |app, message| async move { baton_complete_task::end(&app, &message).await },
+            ),
+            "reap-stale-workers" => Function::new("reap-stale-workers", baton_reap_stale_workers::router)
+                .schedule(
+                    |app, budget| async move { baton_reap_stale_workers::scheduled(&app, budget).await },
+                ),
+            "manage-tasks" => Function::new("manage-tasks", baton_manage_tasks::router),
+            "manage-tokens" => Function::new("manage-tokens", baton_manage_tokens::router),
+            "authorize" => {
+                Function::new("authorize", OpenApiRouter::default).authorizer(|by, asked| async move {
+                    baton_authorize::authorize(&by, &asked.route_key, &asked.headers).await
+                })
+            }
+            "query-tasks" => Function::new("query-tasks", baton_query_tasks::router),
+            "relay-events" => Function::new("relay-events", OpenApiRouter::default)
+                .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await }),
+            other => panic!("no function {other}"),
+        }
+    }
+
+    pub(crate) fn function(&self, name: &str) -> Host {
+        self.host(Self::described(name))
+    }
+
+    pub(crate) fn host(&self, function: Function) -> Host {
+        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
+        let (client, queues) = (self.client.clone(), Arc::clone(&self.queues) as Arc<dyn Queues>);
+        let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
+        let file = self.file.clone();
+        let opening = {
+            let clock = Arc::clone(&clock);
+            move || {
+                let (client, queues, clock) = (client.clone(), Arc::clone(&queues), Arc::clone(&clock));
+                let file = file.clone();
+                Box::pin(async move { services(client, file, queues, clock, seed).await }) as _
+            }
+        };
+        let metrics = Arc::clone(&self.metrics);
+        Host::new(function, clock, Box::new(opening)).metrics_to(move |line| {
+            metrics.lock().unwrap().push(serde_json::from_str(line).unwrap());
+        })
+    }
+
+    pub(crate) async fn store(&self) -> DynamoStore {
+        let options = Options { flush_every: None, ..Options::seeded(0) };
+        DynamoStore::open(self.client.clone(), TABLE, options, Arc::new(baton_store::NoDoorbell))
+            .await
+            .unwrap()
+    }
+
+    /// Everything in the table, by its keys, in the JSON of stream records.
+    pub(crate) async fn items(&self) -> HashMap<(String, String), Value> {
+        let mut items = HashMap::new();
+        let mut start = None;
+        loop {
+            let page =
+                self.client.scan().table_name(TABLE).consistent_read(true).set_exclusive_start_key(start);
+            let page = page.send().await.unwrap();
+            for item in page.items.unwrap_or_default() {
+                let text = |name: &str| item[name].as_s().unwrap().clone();
+                items.insert((text("pk"), text("sk")), image(&item));
+            }
+            match page.last_evaluated_key {
+                None => return items,
+                next => start = next,
+            }
+        }
+    }
+}
+
+impl Drop for World {
+    fn drop(&mut self) {
+        self.engine.abort();
+    }
+}
+
+async fn services(
+    client: aws_sdk_dynamodb::Client,
+    file: Option<File>,
+    queues: Arc<dyn Queues>,
+    clock: Arc<dyn Clock>,
+    seed: u64,
+) -> Result<Services, baton_store::StoreError> {
+    let mut settings = Settings::defaults().unwrap();
+    settings.queues = QueueSettings {
+        ready: Some(READY.to_owned()),
+        submissions_dead: Some(SUBMISSIONS_DEAD.to_owned()),
+        completions_dead: Some(COMPLETIONS_DEAD.to_owned()),
+        task_events: Some(TASK_EVENTS.to_owned()),
+        ..QueueSettings::default()
+    };
+    let ids = Arc::new(RandomIds);
+    if let Some(File { store, doorbell, .. }) = file {
+        return Ok(Services { settings, store, dynamo: None, doorbell, queues: Some(queues), clock, ids });
+    }
+    let doorbell =
+        QueueDoorbell::new(Arc::clone(&clock), Some(Arc::clone(&queues)), settings.queues.ready.clone());
+    let options = Options { flush_every: None, ..Options::seeded(seed) };
+    let dynamo = DynamoStore::open(client, TABLE, options, Arc::clone(&doorbell) as _).await?;
+    let dynamo = Arc::new(dynamo);
+    Ok(Services {
+        settings,
+        store: Arc::clone(&dynamo) as _,
+        dynamo: Some(dynamo),
+        doorbell,
+        queues: Some(queues),
+        clock,
+        ids,
+    })
+}
+
+/// A value in the JSON of stream records.
+fn value(value: &AttributeValue) -> Value {
+    match value {
+        AttributeValue::S(text) => json!({"S": text}),
+        AttributeValue::N(digits) => json!({"N": digits}),
+        AttributeValue::B(blob) => json!({"B": base64(blob.as_ref())}),
+        AttributeValue::Ns(set) => json!({"NS": set}),
+        AttributeValue::L(list) => json!({"L": list.iter().map(self::value).collect::<Vec<_>>()}),
+        AttributeValue::M(map) => json!({"M": image(map)}),
+        other => panic!("no item has {other:?}"),
+    }
+}
+
+fn image(item: &HashMap<String, AttributeValue>) -> Value {
+    Value::Object(item.iter().map(|(name, one)| (name.clone(), value(one))).collect::<Map<_, _>>())
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let bits =
+            chunk.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let digit = char::from(DIGITS[(bits >> (18 - 6 * place)) as usize & 63]);
+            text.push(if place <= chunk.len() { digit } else { '=' });
+        }
+    }
+    text
+}
+
+/// The stream of the table: what has changed in it since it was last asked.
+#[derive(Default)]
+pub(crate) struct Stream {
+    seen: HashMap<(String, String), Value>,
+    number: u64,
+}
+
+impl Stream {
+    /// The records of what has changed, each item's last change: to be asked after every command.
+    pub(crate) async fn records(&mut self, world: &World) -> Vec<Value> {
+        let now = world.items().await;
+        let mut keys: Vec<_> = self.seen.keys().chain(now.keys()).cloned().collect();
+        keys.sort();
+        keys.dedup();
+        let mut records = Vec::new();
+        for key in keys {
+            let (old, new) = (self.seen.get(&key), now.get(&key));
+            if old == new {
+                continue;
+            }
+            self.number += 1;
+            let mut change = json!({
+                "ApproximateCreationDateTime": 1_770_000_000,
+                "Keys": {"pk": {"S": key.0}, "sk": {"S": key.1}},
+                "SequenceNumber": format!("{:021}", self.number),
+                "SizeBytes": 100,
+                "StreamViewType": "NEW_AND_OLD_IMAGES",
+            });
+            if let Some(old) = old {
+                change["OldImage"] = old.clone();
+            }
+            if let Some(new) = new {
+                change["NewImage"] = new.clone();
+            }
+            let name = match (old, new) {
+                (None, _) => "INSERT",
+                (_, None) => "REMOVE",
+                _ => "MODIFY",
+            };
+            records.push(json!({
+                "eventID": format!("{:032}", self.number),
+                "eventName": name,
+                "eventVersion": "1.1",
+                "eventSource": "aws:dynamodb",
+                "awsRegion": "eu-central-1",
+                "dynamodb": change,
+                "eventSourceARN": "arn:aws:dynamodb:eu-central-1:123456789012:table/baton-tasks/stream/2026-02-02T00:00:00.000",
+            }));
+        }
+        self.seen = now;
+        records
+    }
+}
+
+/// An invocation without anything of its own.
+pub(crate) fn invocation(id: &str) -> Invocation {
+    Invocation { request_id: id.to_owned(), ..Invocation::default() }
+}
+
+/// Gives a function an event; its answer as JSON.
+pub(crate) async fn invoke(host: &Host, event: &Value) -> Value {
+    serde_json::to_value(host.handle(&event.to_string(), &invocation("lambda-1")).await.unwrap()).unwrap()
+}
+
+/// A request of an operator, as API Gateway hands it over.
+pub(crate) fn request(method: &str, path: &str, body: &Value) -> Value {
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    json!({
+        "version": "2.0",
+        "routeKey": format!("{method} {path}"),
+        "rawPath": path,
+        "rawQueryString": query,
+        "headers": {"content-type": "application/json"},
+        "requestContext": {
+            "authorizer": {"lambda": vouched(&admin().0)},
+            "http": {"method": method, "path": path},
+            "stage": "$default",
+        },
+        "body": body.to_string(),
+        "isBase64Encoded": false,
+    })
+}
+
+/// Sends a request; its status and its body.
+pub(crate) async fn send(host: &Host, method: &str, path: &str, body: Value) -> (u64, Value) {
+    let answer = invoke(host, &request(method, path, &body)).await;
+    let status = answer["statusCode"].as_u64().unwrap();
+    (status, serde_json::from_str(answer["body"].as_str().unwrap()).unwrap())
+}
+
+/// Messages as SQS hands them over, each with its id and body.
+pub(crate) fn messages(messages: &[(String, String)]) -> Value {
+    let records = messages.iter().map(|(id, body)| {
+        json!({
+            "messageId": id,
+            "receiptHandle": "r",
+            "body": body,
+            "attributes": {},
+            "messageAttributes": {},
+            "eventSource": "aws:sqs",
+            "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:baton",
+            "awsRegion": "eu-central-1",
+        })
+    });
+    json!({"Records": records.collect::<Vec<_>>()})
+}
+
+/// The ids of what of a batch is to come again.
+pub(crate) fn again(answer: &Value) -> Vec<String> {
+    let failures = answer["batchItemFailures"].as_array().unwrap();
+    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
+}
+
+pub(crate) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
+}

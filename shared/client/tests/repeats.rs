@@ -189,7 +189,7 @@ async fn a_history_with_failures_and_their_details_is_read() {
 
 #[test]
 fn an_address_that_is_none_is_refused() {
-    for wrong in ["", "localhost:7410", "https://a.example", "http://a.example/?x=1", "ftp://a.example"] {
+    for wrong in ["", "localhost:7410", "https://", "http://a.example/?x=1", "ftp://a.example"] {
         let error = Client::new(wrong).unwrap_err();
         assert!(matches!(error, ClientError::Address { .. }), "{wrong}: {error}");
     }

@@ -38,9 +38,8 @@ async fn known(world: &World, scope: Scope, change: impl FnOnce(&mut Token)) -> 
     let id = TokenId::from_bytes([COUNT.fetch_add(1, Ordering::Relaxed); 16]);
     let (mut token, secret) = token(id, "t", scope);
     change(&mut token);
-    let secret_again = TokenSecret::new(id, [7; TokenSecret::BYTES]);
-    world.keep((token.clone(), secret)).await;
-    (token, secret_again)
+    world.keep((token.clone(), secret.clone())).await;
+    (token, secret)
 }
 
 /// A request whose authorizer has said this.

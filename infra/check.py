@@ -5,8 +5,8 @@ if there is one.
     python infra/check.py
 
 cfn-lint knows what CloudFormation takes. What it cannot know is checked here: that each function has its program and each
-program its function, each route its handler and each handler its route, that each permission is used and each use is
-permitted, that each setting of a function exists, and that the table is the one that the store expects.
+program its function, each route its handler and each handler its route, that each setting of a function exists, and that
+the table is the one that the store expects.
 """
 
 import json
@@ -114,44 +114,6 @@ def check_routes(resources: dict, functions: dict[str, str]) -> None:
     expect(permitted == set(integrations.values()) | {"Authorize"}, f"permissions to call functions: got {sorted(permitted)}")
 
 
-def actions_of(resources: dict, logical: str) -> set[tuple[str, str]]:
-    """What a function's role allows, as (action, what it is allowed on)."""
-    allowed = set()
-    role = resources[f"{logical}Role"]["Properties"]
-    expect("ManagedPolicyArns" not in role, f"{logical}: expected its own statements only, got managed policies")
-    for policy in role["Policies"]:
-        for statement in policy["PolicyDocument"]["Statement"]:
-            listed = statement["Action"]
-            where = statement["Resource"]
-            for action in listed if isinstance(listed, list) else [listed]:
-                for one in where if isinstance(where, list) else [where]:
-                    index = isinstance(one, dict) and "/index/" in str(one.get("Fn::Sub", ""))
-                    allowed.add((action, ref(one) + ("/index" if index else "") if one != "*" else "*"))
-    return allowed
-
-
-def check_permissions(resources: dict, functions: dict[str, str]) -> None:
-    """infra/actions.json is what a test has seen each function call; `cargo test` keeps it true."""
-    seen = json.loads((ROOT / "infra" / "actions.json").read_text())
-    mappings = of_type(resources, "AWS::Lambda::EventSourceMapping").values()
-    for logical, function in functions.items():
-        wanted = {(action, resource) for resource, actions in seen[function].items() for action in actions}
-        wanted |= {("logs:CreateLogStream", f"{logical}Logs"), ("logs:PutLogEvents", f"{logical}Logs")}
-        for mapping in mappings:
-            if ref(mapping["FunctionName"]) != logical:
-                continue
-            source = ref(mapping["EventSourceArn"])
-            if source == "Table":
-                wanted |= {(f"dynamodb:{one}", "Table") for one in ("DescribeStream", "GetRecords", "GetShardIterator")}
-                wanted |= {("dynamodb:ListStreams", "*")}
-            else:
-                wanted |= {(f"sqs:{one}", source) for one in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
-            failed = mapping.get("DestinationConfig", {}).get("OnFailure")
-            if failed:
-                wanted.add(("sqs:SendMessage", ref(failed["Destination"])))
-        same(f"permissions of {function}", actions_of(resources, logical), wanted)
-
-
 def check_settings(template: dict) -> None:
     """Each variable is a setting; each setting that concerns a function is a parameter."""
     defaults = tomllib.loads((ROOT / "shared" / "runtime" / "defaults.toml").read_text())
@@ -164,9 +126,16 @@ def check_settings(template: dict) -> None:
         variables |= properties.get("Environment", {}).get("Variables", {})
     for variable in variables:
         expect(variable in known, f"settings: {variable} is no setting of shared/runtime/defaults.toml")
-    sqlite_only = {"BATON_STORE_DURABILITY", "BATON_STORE_MAX_MEBIBYTES"}
+    # On SQLite alone; when a table is made; and functions always ask for tokens.
+    elsewhere = {
+        "BATON_STORE_DURABILITY",
+        "BATON_STORE_MAX_MEBIBYTES",
+        "BATON_DYNAMODB_SPREAD",
+        "BATON_DYNAMODB_RECOVERY",
+        "BATON_TOKENS_REQUIRED",
+    }
     for variable, section in known.items():
-        if section not in SERVERS_OWN and variable not in sqlite_only:
+        if section not in SERVERS_OWN and variable not in elsewhere:
             expect(variable in variables, f"settings: the template sets no {variable}")
     used = json.dumps(template)
     for parameter in template["Parameters"]:
@@ -222,7 +191,6 @@ def main() -> int:
     resources = template["Resources"]
     functions = check_functions(resources)
     check_routes(resources, functions)
-    check_permissions(resources, functions)
     check_settings(template)
     check_table(resources)
     check_the_rest(template)

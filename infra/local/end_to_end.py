@@ -4,7 +4,6 @@ Run by `python infra/local/stack.py test`. Each step says what it has seen; the 
 """
 
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -77,7 +76,6 @@ class Run:
         self.operator = Api(stack.url, operator)
         self.producer = Api(stack.url, producer)
         self.worker = Api(stack.url, worker)
-        self.worker_token = worker
         self.sqs = stack.client("sqs")
         self.events: dict[str, dict] = {}
 
@@ -220,33 +218,6 @@ class Run:
         until(f"{count} messages in {queue}", 60, look)
         return got
 
-    def an_outage_is_bridged_by_the_queue(self) -> None:
-        """A worker's way to the API is cut while it works; what it has done arrives by the queue."""
-        task_id = self.create("outage")
-        with Road(self.stack.url) as road:
-            environment = self.stack.environment() | {"BATON_URL": road.url, "BATON_TOKEN": self.worker_token}
-            started = self.stack.folder / "started"
-            go_on = self.stack.folder / "go-on"
-            script = f'touch {started}; while [ ! -e {go_on} ]; do sleep 0.1; done; echo \'{{"bridged": true}}\''
-            command = [
-                self.stack.baton, "worker", "run", "--queue", "outage", "--worker-id", "w4",
-                "--completions-queue", self.stack.queue("CompletionsQueue"), "--", "sh", "-c", script,
-            ]  # fmt: skip
-            log = (self.stack.folder / "worker.log").open("w")
-            process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
-            try:
-                until("the worker's program runs", 60, started.exists)
-                road.cut()
-                go_on.touch()
-                done = until("an outage was bridged", 120, lambda: self.completed(task_id))
-                must(done["generation"]["result"] == {"bridged": True}, f"the output that was bridged: {done}")
-            except SystemExit:
-                say((self.stack.folder / "worker.log").read_text()[-3000:])
-                raise
-            finally:
-                process.kill()
-                process.wait()
-
     def operators_commands_work_unchanged(self) -> None:
         environment = self.stack.environment() | {"BATON_URL": self.stack.url, "BATON_TOKEN": self.operator.token}
         for arguments in (["stats"], ["queue", "list"], ["worker", "list"], ["task", "list", "--status", "completed"], ["audit"], ["token", "list"]):
@@ -257,60 +228,6 @@ class Run:
             json.loads(done.stdout)
 
 
-class Road:
-    """The way to the API, which can be cut."""
-
-    def __init__(self, url: str):
-        scheme, rest = url.split("://", 1)
-        address, path = rest.split("/", 1)
-        host, port = address.split(":")
-        self.target = (host, int(port))
-        self.open = True
-        self.listener = socket.create_server(("127.0.0.1", 0))
-        self.url = f"{scheme}://127.0.0.1:{self.listener.getsockname()[1]}/{path}"
-        self.ends: list[socket.socket] = []
-        threading.Thread(target=self.serve, daemon=True).start()
-
-    def serve(self) -> None:
-        while True:
-            try:
-                near, _ = self.listener.accept()
-            except OSError:
-                return
-            if not self.open:
-                near.close()
-                continue
-            far = socket.create_connection(self.target)
-            self.ends += [near, far]
-            for source, sink in ((near, far), (far, near)):
-                threading.Thread(target=self.carry, args=(source, sink), daemon=True).start()
-
-    @staticmethod
-    def carry(source: socket.socket, sink: socket.socket) -> None:
-        try:
-            while data := source.recv(65_536):
-                sink.sendall(data)
-        except OSError:
-            pass
-        for end in (source, sink):
-            end.close()
-
-    def cut(self) -> None:
-        self.open = False
-        for end in self.ends:
-            try:
-                end.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
-
-    def __enter__(self) -> "Road":
-        return self
-
-    def __exit__(self, *_) -> None:
-        self.cut()
-        self.listener.close()
-
-
 def run(stack, operator: str, producer: str, worker: str) -> None:
     test = Run(stack, operator, producer, worker)
     for step in (
@@ -319,7 +236,6 @@ def run(stack, operator: str, producer: str, worker: str) -> None:
         test.a_waiting_claim_is_woken,
         test.tasks_come_by_queue,
         test.completions_come_by_queue,
-        test.an_outage_is_bridged_by_the_queue,
         test.a_dead_workers_task_goes_to_another,
         test.operators_commands_work_unchanged,
     ):

@@ -101,11 +101,11 @@ class Run:
         return self.producer.get(f"/v1/tasks/{task_id}")
 
     def status(self, task_id: str) -> str:
-        return self.task(task_id)["status"]
+        return self.task(task_id)["task"]["status"]
 
     def completed(self, task_id: str) -> dict | None:
         task = self.task(task_id)
-        return task if task["status"] == "completed" else None
+        return task if task["task"]["status"] == "completed" else None
 
     def read_events(self) -> None:
         address = self.stack.queue("EventsQueue")

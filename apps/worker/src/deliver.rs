@@ -8,10 +8,12 @@ use baton_api::answer::{ClaimView, CompletedView, EndedView, TaskView};
 use baton_api::request::{CompleteRequest, ErrorFields, FailRequest, ReleaseRequest};
 use baton_client::{Client, ClientError};
 use baton_model::limits;
+use serde_json::value::to_raw_value;
 use tokio::time::{Instant, sleep};
 
 use crate::beat::obey;
 use crate::claim::{jittered, worth_another_try};
+use crate::detour::{self, Detour};
 use crate::outcome::{Outcome, TIMED_OUT};
 use crate::shared::Shared;
 use crate::stop::Phase;
@@ -79,6 +81,8 @@ enum Answer {
     Completed(Box<CompletedView>),
     Failed(EndedView),
     Released(EndedView),
+    /// Taken on the server's behalf.
+    Detoured,
 }
 
 /// Why an outcome is not, or not yet, with the server.
@@ -188,6 +192,20 @@ impl Told {
         json.unwrap_or_default()
     }
 
+    /// The message that stands for this where the server cannot be told.
+    fn message(&self, task: &TaskView) -> Result<String, serde_json::Error> {
+        let outcome = match self {
+            // A claim needs an answer.
+            Self::Complete(request) => {
+                let request = CompleteRequest { claim: None, ..(**request).clone() };
+                detour::Sent::Completion(to_raw_value(&request)?)
+            }
+            Self::Fail(request) => detour::Sent::Failure(to_raw_value(request)?),
+            Self::Release(request) => detour::Sent::Release(to_raw_value(request)?),
+        };
+        serde_json::to_string(&detour::Message { task_id: task.id, outcome })
+    }
+
     async fn send(&self, client: &Client, task: &TaskView) -> Result<Answer, ClientError> {
         Ok(match self {
             Self::Complete(request) => Answer::Completed(Box::new(client.complete(task.id, request).await?)),
@@ -197,11 +215,30 @@ impl Told {
     }
 }
 
+/// Sends an outcome by the detour; says whether it was taken.
+async fn by_detour(detour: &dyn Detour, task: &TaskView, told: &Told) -> bool {
+    let message = match told.message(task) {
+        Ok(message) => message,
+        Err(error) => {
+            tracing::error!(%error, outcome = told.name(), "the outcome cannot be written as a message");
+            return false;
+        }
+    };
+    match detour.send(message).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(error = %error, outcome = told.name(), "the detour does not take the outcome either; both are tried again");
+            false
+        }
+    }
+}
+
 /// Sends until an answer comes or, once the worker is to stop, until patience ends.
 async fn until_answered(shared: &Shared, task: &TaskView, told: &Told) -> Result<Answer, Unheard> {
     let client = shared.client.with_deadline(Duration::ZERO);
     let mut pause = Duration::from_millis(200);
     let mut tries: u32 = 0;
+    let began = Instant::now();
     let mut end: Option<Instant> = None;
     loop {
         let error = match told.send(&client, task).await {
@@ -216,9 +253,15 @@ async fn until_answered(shared: &Shared, task: &TaskView, told: &Told) -> Result
         if !worth_another_try(&error) {
             return Err(Unheard::Misfit(error));
         }
-        if shared.stop.phase() == Phase::Stop
-            && *end.get_or_insert(Instant::now() + LAST_PATIENCE) <= Instant::now()
+        let stopping = shared.stop.phase() == Phase::Stop;
+        if let Some(detour) = &shared.options.detour
+            && (stopping || began.elapsed() >= detour::PATIENCE)
+            && by_detour(&**detour, task, told).await
         {
+            tracing::warn!(%error, "the server is out of reach; the outcome went by the detour");
+            return Ok(Answer::Detoured);
+        }
+        if stopping && *end.get_or_insert(Instant::now() + LAST_PATIENCE) <= Instant::now() {
             return Err(Unheard::OutOfTime(error));
         }
         tries += 1;
@@ -263,6 +306,10 @@ async fn answered(shared: &Arc<Shared>, answer: Answer, told: &Told) -> Option<T
         Answer::Released(answer) => {
             shared.count(|counts| counts.released += 1);
             tracing::info!(status = answer.status.as_str(), "given back");
+            None
+        }
+        Answer::Detoured => {
+            shared.count(|counts| counts.detoured += 1);
             None
         }
     }

@@ -47,6 +47,7 @@ mod attempt;
 mod beat;
 mod claim;
 mod deliver;
+mod detour;
 mod group;
 mod guard;
 mod logs;
@@ -58,6 +59,7 @@ mod shared;
 mod stop;
 mod tail;
 
+pub use detour::Detour;
 pub use guard::guard;
 pub use options::{Summary, WorkerError, WorkerOptions};
 pub use stop::{Phase, Stop};

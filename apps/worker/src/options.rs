@@ -12,6 +12,8 @@ use baton_client::ClientError;
 use baton_model::{QueueName, SessionId, TaskType, WorkerId, limits};
 use baton_runtime::{Clock, Ids};
 
+use crate::detour::Detour;
+
 /// What a worker is told at its start.
 #[derive(Clone)]
 pub struct WorkerOptions {
@@ -36,6 +38,8 @@ pub struct WorkerOptions {
     pub grace: Duration,
     /// How long a task rests that its command gave back by exit code 75.
     pub release_delay: Duration,
+    /// Where outcomes go while the server is out of reach; without one they wait for it.
+    pub detour: Option<Arc<dyn Detour>>,
     /// The time, for the log lines' sake.
     pub clock: Arc<dyn Clock>,
     /// Where the name of this start comes from.
@@ -56,6 +60,7 @@ impl WorkerOptions {
             wait: limits::CLAIM_WAIT,
             grace: Duration::from_secs(5),
             release_delay: Duration::from_secs(10),
+            detour: None,
             clock,
             ids,
         }
@@ -110,6 +115,8 @@ pub struct Summary {
     pub released: u64,
     /// Attempts that the server took away: cancelled, or their lease lost.
     pub lost: u64,
+    /// Outcomes that went by the detour; the server was not there to say what became of them.
+    pub detoured: u64,
     /// Outcomes that could not be delivered before the worker had to end; each was logged as an error.
     pub undelivered: u64,
 }
@@ -120,7 +127,11 @@ impl fmt::Display for Summary {
             f,
             "{} claimed, {} completed, {} failed, {} released, {} lost, {} undelivered",
             self.claimed, self.completed, self.failed, self.released, self.lost, self.undelivered
-        )
+        )?;
+        match self.detoured {
+            0 => Ok(()),
+            detoured => write!(f, ", {detoured} by the detour"),
+        }
     }
 }
 

@@ -1,0 +1,205 @@
+"""Holds infra/template.yaml against the programs and their documents. Prints each thing that does not fit; exit code 1
+if there is one.
+
+    python -m pip install -r infra/requirements.txt
+    python infra/check.py
+
+cfn-lint knows what CloudFormation takes. What it cannot know is checked here: that each function has its program and each
+program its function, each route its handler and each handler its route, that each setting of a function exists, and that
+the table is the one that the store expects.
+"""
+
+import json
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from cfnlint.decode import cfn_yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+TEMPLATE = ROOT / "infra" / "template.yaml"
+
+# Sections of settings that concern a server, and no function.
+SERVERS_OWN = {"server", "reaper", "log"}
+
+found: list[str] = []
+
+
+def expect(holds: bool, what: str) -> None:
+    if not holds:
+        found.append(what)
+
+
+def same(what: str, template: set, programs: set) -> None:
+    """Both sides must name the same."""
+    for one in sorted(map(str, template - programs)):
+        found.append(f"{what}: the template has {one}, and nothing in the programs answers to it")
+    for one in sorted(map(str, programs - template)):
+        found.append(f"{what}: the programs have {one}, and the template lacks it")
+
+
+def of_type(resources: dict, kind: str) -> dict:
+    return {name: one["Properties"] for name, one in resources.items() if one["Type"] == kind}
+
+
+def ref(value) -> str:
+    """The resource that a !Ref, a !GetAtt or a !Sub names first."""
+    if isinstance(value, dict):
+        (function, argument), = value.items()
+        if function == "Ref":
+            return argument
+        if function == "Fn::GetAtt":
+            return argument[0] if isinstance(argument, list) else argument.split(".")[0]
+        if function == "Fn::Sub":
+            match = re.search(r"\$\{([A-Za-z]+)", argument)
+            return match.group(1) if match else ""
+    return ""
+
+
+def programs() -> set[str]:
+    """The binaries that the function crates declare."""
+    names = set()
+    for manifest in ROOT.glob("functions/*/Cargo.toml"):
+        content = tomllib.loads(manifest.read_text())
+        names |= {binary["name"] for binary in content.get("bin", [])}
+    return names
+
+
+def handlers() -> dict[str, str]:
+    """Each route that a function crate declares (`POST /v1/tasks`), with the crate's function."""
+    routes = {}
+    declared = re.compile(r"#\[utoipa::path\(\s*(get|post|put|patch|delete),\s*path = \"([^\"]+)\"", re.S)
+    for source in ROOT.glob("functions/*/src/**/*.rs"):
+        function = source.relative_to(ROOT / "functions").parts[0]
+        for method, path in declared.findall(source.read_text()):
+            routes[f"{method.upper()} {path}"] = function
+    return routes
+
+
+def check_functions(resources: dict) -> dict[str, str]:
+    """Returns the functions' names by their logical ids."""
+    functions = {}
+    for logical, properties in of_type(resources, "AWS::Serverless::Function").items():
+        match = re.fullmatch(r"\.\./target/lambda/([a-z-]+)/bootstrap\.zip", str(properties["CodeUri"]))
+        expect(match is not None, f"{logical}: expected CodeUri ../target/lambda/NAME/bootstrap.zip, got {properties['CodeUri']}")
+        functions[logical] = match.group(1) if match else logical
+        name = properties["FunctionName"]["Fn::Sub"]
+        expect(name == "${AWS::StackName}-" + functions[logical], f"{logical}: expected to be named by its program, got {name}")
+        expect(ref(properties["Role"]) == f"{logical}Role", f"{logical}: expected a role of its own")
+        expect(f"{logical}Logs" in resources, f"{logical}: expected a log group with a retention")
+    same("functions", set(functions.values()), programs())
+    return functions
+
+
+def check_routes(resources: dict, functions: dict[str, str]) -> None:
+    integrations = {
+        name: ref(one["IntegrationUri"]) for name, one in of_type(resources, "AWS::ApiGatewayV2::Integration").items()
+    }
+    routes = {}
+    for name, route in of_type(resources, "AWS::ApiGatewayV2::Route").items():
+        key = route["RouteKey"]
+        expect(key not in routes, f"{name}: the route {key} stands twice")
+        routes[key] = functions.get(integrations.get(ref(route["Target"]), ""), "?")
+        is_open = not key.split(" ")[1].startswith("/v1/")
+        guarded = route.get("AuthorizationType") == "CUSTOM" and ref(route.get("AuthorizerId")) == "TokenAuthorizer"
+        expect(guarded != is_open, f"{name}: expected {'no authorizer' if is_open else 'the authorizer'} for {key}")
+    declared = handlers()
+    same("routes", set(routes.items()), set(declared.items()))
+    document = json.loads((ROOT / "docs" / "openapi.json").read_text())
+    documented = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
+    same("routes of docs/openapi.json", set(routes), documented)
+    permitted = {ref(one["FunctionName"]) for one in of_type(resources, "AWS::Lambda::Permission").values()}
+    expect(permitted == set(integrations.values()) | {"Authorize"}, f"permissions to call functions: got {sorted(permitted)}")
+
+
+def check_settings(template: dict) -> None:
+    """Each variable is a setting; each setting that concerns a function is a parameter."""
+    defaults = tomllib.loads((ROOT / "shared" / "runtime" / "defaults.toml").read_text())
+    known = {
+        f"BATON_{section}_{key}".upper(): section for section, table in defaults.items() for key in table
+    }
+    everywhere = template["Globals"]["Function"]["Environment"]["Variables"]
+    variables = dict(everywhere)
+    for properties in of_type(template["Resources"], "AWS::Serverless::Function").values():
+        variables |= properties.get("Environment", {}).get("Variables", {})
+    for variable in variables:
+        expect(variable in known, f"settings: {variable} is no setting of shared/runtime/defaults.toml")
+    # On SQLite alone; when a table is made; and functions always ask for tokens.
+    elsewhere = {
+        "BATON_STORE_DURABILITY",
+        "BATON_STORE_MAX_MEBIBYTES",
+        "BATON_DYNAMODB_SPREAD",
+        "BATON_DYNAMODB_RECOVERY",
+        "BATON_TOKENS_REQUIRED",
+    }
+    for variable, section in known.items():
+        if section not in SERVERS_OWN and variable not in elsewhere:
+            expect(variable in variables, f"settings: the template sets no {variable}")
+    used = json.dumps(template)
+    for parameter in template["Parameters"]:
+        expect(f'"Ref": "{parameter}"' in used, f"parameters: nothing uses {parameter}")
+
+
+def check_table(resources: dict) -> None:
+    table = resources["Table"]
+    properties = table["Properties"]
+    source = (ROOT / "shared" / "store-dynamodb" / "src" / "row.rs").read_text()
+    declared = re.search(r"const PROJECTED: \[&str; \d+\] = \[(.*?)\];", source, re.S)
+    projected = re.findall(r'"([a-z]+)"', declared.group(1)) if declared else []
+    index, = properties["GlobalSecondaryIndexes"]
+    same("the index's attributes", set(index["Projection"]["NonKeyAttributes"]), set(projected))
+    keys = lambda schema: [one["AttributeName"] for one in schema]
+    expect(keys(properties["KeySchema"]) == ["pk", "sk"], "the table's keys: expected pk and sk")
+    expect(keys(index["KeySchema"]) == ["ip", "is"], "the index's keys: expected ip and is")
+    expect(index["IndexName"] == "state", "the index: expected the name state")
+    view = properties["StreamSpecification"]["StreamViewType"]
+    expect(view == "NEW_AND_OLD_IMAGES", f"the stream: expected NEW_AND_OLD_IMAGES, got {view}")
+    ends = properties["TimeToLiveSpecification"]
+    expect(ends == {"AttributeName": "xp", "Enabled": True}, f"the time to live: expected xp, got {ends}")
+    expect(properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True, "expected point-in-time recovery")
+    expect(properties["BillingMode"] == "PAY_PER_REQUEST", "expected to pay by request")
+    expect(table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain", "expected the table to outlive the stack")
+
+
+def check_the_rest(template: dict) -> None:
+    resources = template["Resources"]
+    function = template["Globals"]["Function"]
+    expect(function["Runtime"] == "provided.al2023" and function["Handler"] == "bootstrap", "expected provided.al2023 and bootstrap")
+    expect(template["Parameters"]["Architecture"]["Default"] == "arm64", "expected ARM by default")
+    for name, queue in of_type(resources, "AWS::SQS::Queue").items():
+        expect(queue.get("SqsManagedSseEnabled") is True, f"{name}: expected encryption")
+        if not name.endswith("Dead") and name != "Ready":
+            expect(ref(queue.get("RedrivePolicy", {}).get("deadLetterTargetArn")) == f"{name}Dead", f"{name}: expected a dead-letter queue")
+        if name.endswith("Dead"):
+            expect(f"{name}NotEmpty" in resources, f"{name}: expected an alarm")
+    for name, mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").items():
+        expect(mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], f"{name}: expected partial batches")
+    for logical in of_type(resources, "AWS::Serverless::Function"):
+        expect(f"{logical}Fails" in resources, f"{logical}: expected an alarm on its errors")
+    for name, group in of_type(resources, "AWS::Logs::LogGroup").items():
+        expect("RetentionInDays" in group, f"{name}: expected a retention")
+    for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
+        expect("AlarmActions" in alarm, f"{name}: expected to tell somebody")
+
+
+def main() -> int:
+    lint = subprocess.run([Path(sys.executable).parent / "cfn-lint", TEMPLATE], check=False)
+    expect(lint.returncode == 0, "cfn-lint has found faults")
+    template = cfn_yaml.load(str(TEMPLATE))
+    resources = template["Resources"]
+    functions = check_functions(resources)
+    check_routes(resources, functions)
+    check_settings(template)
+    check_table(resources)
+    check_the_rest(template)
+    for one in found:
+        print(f"infra/template.yaml: {one}", file=sys.stderr)
+    if not found:
+        print(f"infra/template.yaml fits: {len(functions)} functions, {len(resources)} resources")
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

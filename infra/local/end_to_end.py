@@ -1,0 +1,244 @@
+"""The end-to-end test of the AWS shape: what callers, workers and readers of events see of a deployed stack.
+
+Run by `python infra/local/stack.py test`. Each step says what it has seen; the first that does not hold ends the test.
+"""
+
+import json
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from dataclasses import dataclass
+
+
+def say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def must(holds: bool, what: str) -> None:
+    if not holds:
+        raise SystemExit(f"end to end: {what}")
+
+
+@dataclass
+class Answer:
+    status: int
+    body: dict
+
+
+@dataclass
+class Api:
+    """The API with one token."""
+
+    url: str
+    token: str | None
+
+    def ask(self, method: str, path: str, body: dict | None = None, timeout: float = 60) -> Answer:
+        headers = {"content-type": "application/json"}
+        if self.token:
+            headers["authorization"] = f"Bearer {self.token}"
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, headers=headers, method=method)
+        try:
+            with urllib.request.urlopen(request, timeout=timeout) as answer:
+                return Answer(answer.status, json.loads(answer.read() or b"{}"))
+        except urllib.error.HTTPError as refused:
+            return Answer(refused.code, json.loads(refused.read() or b"{}"))
+
+    def get(self, path: str) -> dict:
+        answer = self.ask("GET", path)
+        must(answer.status == 200, f"GET {path} was answered {answer.status}: {answer.body}")
+        return answer.body
+
+    def post(self, path: str, body: dict, expected: int = 200) -> dict:
+        answer = self.ask("POST", path, body)
+        must(answer.status == expected, f"POST {path} was answered {answer.status}, not {expected}: {answer.body}")
+        return answer.body
+
+
+def until(what: str, seconds: float, look):
+    """The first answer of `look` that is not empty."""
+    deadline = time.monotonic() + seconds
+    while True:
+        found = look()
+        if found:
+            return found
+        must(time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}")
+        time.sleep(0.25)
+
+
+class Run:
+    def __init__(self, stack, operator: str, producer: str, worker: str):
+        self.stack = stack
+        self.operator = Api(stack.url, operator)
+        self.producer = Api(stack.url, producer)
+        self.worker = Api(stack.url, worker)
+        self.sqs = stack.client("sqs")
+        self.events: dict[str, dict] = {}
+
+    def create(self, queue: str, **more) -> str:
+        return self.producer.post("/v1/tasks", {"type": "render", "queue": queue} | more, expected=201)["id"]
+
+    def claim(self, worker: str, queue: str, wait: float = 0, most: int = 1) -> list[dict]:
+        claim = {
+            "worker_id": worker,
+            "queues": [queue],
+            "wait_seconds": wait,
+            "max_tasks": most,
+            "capacity": 100,
+            "request_id": str(uuid.uuid4()),
+        }
+        return self.worker.post("/v1/claims", claim)["tasks"]
+
+    def beat(self, worker: str, *tasks: dict) -> dict:
+        running = [{"task_id": task["id"], "attempt": task["attempt"]} for task in tasks]
+        return self.worker.post(f"/v1/workers/{worker}/heartbeat", {"running": running})
+
+    def task(self, task_id: str) -> dict:
+        return self.producer.get(f"/v1/tasks/{task_id}")
+
+    def status(self, task_id: str) -> str:
+        return self.task(task_id)["task"]["status"]
+
+    def completed(self, task_id: str) -> dict | None:
+        task = self.task(task_id)
+        return task if task["task"]["status"] == "completed" else None
+
+    def read_events(self) -> None:
+        address = self.stack.queue("EventsQueue")
+        while True:
+            got = self.sqs.receive_message(QueueUrl=address, MaxNumberOfMessages=10).get("Messages", [])
+            if not got:
+                return
+            for message in got:
+                event = json.loads(message["Body"])
+                must(event["specversion"] == "1.0", f"expected a CloudEvent, got {event}")
+                self.events[event["id"]] = event
+                self.sqs.delete_message(QueueUrl=address, ReceiptHandle=message["ReceiptHandle"])
+
+    def events_of(self, task_id: str) -> list[str]:
+        self.read_events()
+        events = [event for event in self.events.values() if event["subject"] == task_id]
+        return [event["type"] for event in sorted(events, key=lambda event: int(event["sequence"]))]
+
+    # The steps.
+
+    def callers_need_tokens(self) -> None:
+        must(Api(self.stack.url, None).ask("GET", "/v1/stats").status == 401, "a caller without a token was not refused")
+        forged = Api(self.stack.url, "baton_" + "0" * 32 + "_" + "0" * 64)
+        must(forged.ask("GET", "/v1/stats").status in (401, 403), "a forged token was not refused")
+        refused = self.worker.ask("POST", "/v1/tasks", {"type": "render"})
+        must(refused.status == 403, f"a worker's token could create: {refused}")
+        must(Api(self.stack.url, None).ask("GET", "/livez").status == 200, "health needs no token")
+
+    def a_task_goes_its_way(self) -> None:
+        task_id = self.create("way", params={"scene": 7})
+        task, = self.claim("w1", "way")
+        must(task["id"] == task_id and task["params"] == {"scene": 7}, f"another task was claimed: {task}")
+        must(self.beat("w1", task)["lost"] == [], "a held lease was said to be lost")
+        output = {"worker_id": "w1", "attempt": 1, "location": "s3://renders/7.png", "result": {"frames": 1}}
+        answer = self.worker.post(f"/v1/tasks/{task_id}/complete", output)
+        generation = self.producer.get(f"/v1/generations/{answer['generation_id']}")
+        must(generation["task_id"] == task_id and generation["result"] == {"frames": 1}, f"the generation: {generation}")
+        again = self.worker.post(f"/v1/tasks/{task_id}/complete", output)
+        must(again["generation_id"] == answer["generation_id"], "the same completion again made another generation")
+        wanted = ["baton.task.created", "baton.task.claimed", "baton.task.completed"]
+        until("the events of a task", 30, lambda: self.events_of(task_id) == wanted)
+
+    def a_waiting_claim_is_woken(self) -> None:
+        claimed: list = []
+        waiting = threading.Thread(target=lambda: claimed.extend(self.claim("w2", "doorbell", wait=20)))
+        waiting.start()
+        time.sleep(1)
+        began = time.monotonic()
+        task_id = self.create("doorbell")
+        waiting.join()
+        took = time.monotonic() - began
+        must([task["id"] for task in claimed] == [task_id], f"the waiting claim got {claimed}")
+        must(took < 15, f"the waiting claim was woken after {took:.1f} s only")
+        say(f"  a waiting claim was woken after {took:.1f} s")
+
+    def a_dead_workers_task_goes_to_another(self) -> None:
+        task_id = self.create("mortal")
+        lost, = self.claim("dies", "mortal")
+        self.beat("dies", lost)
+        began = time.monotonic()
+        until("a dead worker's task was taken back by the schedule", 150, lambda: self.status(task_id) == "queued" or self.status(task_id) == "retry")
+        say(f"  taken back after {time.monotonic() - began:.0f} s")
+        task = until("the task can be claimed again", 60, lambda: self.claim("lives", "mortal"))[0]
+        must(task["id"] == task_id and task["attempt"] == 2, f"another attempt was expected: {task}")
+        late = self.worker.ask("POST", f"/v1/tasks/{task_id}/complete", {"worker_id": "dies", "attempt": 1})
+        must(late.status == 409, f"the dead worker's completion was taken: {late}")
+        self.worker.post(f"/v1/tasks/{task_id}/complete", {"worker_id": "lives", "attempt": 2})
+        must(self.completed(task_id) is not None, "the second worker's completion does not show")
+
+    def tasks_come_by_queue(self) -> None:
+        body = {"type": "render", "queue": "posted", "params": {"n": 1}}
+        address = self.stack.queue("SubmissionsQueue")
+        self.sqs.send_message(QueueUrl=address, MessageBody=json.dumps(body | {"idempotency_key": "posted-1"}))
+        self.sqs.send_message(QueueUrl=address, MessageBody=json.dumps(body | {"idempotency_key": "posted-1"}))
+        self.sqs.send_message(QueueUrl=address, MessageBody='{"type": 7}')
+        until("a submitted task", 60, lambda: self.operator.get("/v1/tasks?queue=posted")["items"])
+        dead = self.dead("baton-submissions-dead", 1)
+        must(dead[0]["baton-reason-code"] == "invalid_fields", f"the bad submission's reason: {dead}")
+        items = self.operator.get("/v1/tasks?queue=posted")["items"]
+        must(len(items) == 1, f"one key made {len(items)} tasks")
+
+    def completions_come_by_queue(self) -> None:
+        ids = [self.create("by-queue") for _ in range(9)]
+        tasks = []
+        while len(tasks) < 9:
+            tasks += self.claim("w3", "by-queue", most=9 - len(tasks))
+        bodies = [
+            json.dumps({"task_id": task["id"], "completion": {"worker_id": "w3", "attempt": 1, "location": f"s3://{n}"}})
+            for n, task in enumerate(tasks)
+        ]
+        bodies.insert(4, '{"task_id": "no id at all", "completion": {}}')
+        entries = [{"Id": str(n), "MessageBody": body} for n, body in enumerate(bodies)]
+        self.sqs.send_message_batch(QueueUrl=self.stack.queue("CompletionsQueue"), Entries=entries)
+        for task_id in ids:
+            until("a completion by queue", 60, lambda: self.completed(task_id))
+        dead = self.dead("baton-completions-dead", 1)
+        must(dead[0]["baton-reason-code"] == "invalid_fields", f"the bad completion's reason: {dead}")
+
+    def dead(self, queue: str, count: int) -> list[dict]:
+        """The attributes of a dead-letter queue's messages."""
+        address = f"{self.stack.endpoint}/000000000000/{queue}"
+        got: list[dict] = []
+
+        def look() -> bool:
+            answer = self.sqs.receive_message(QueueUrl=address, MaxNumberOfMessages=10, MessageAttributeNames=["All"])
+            for message in answer.get("Messages", []):
+                got.append({name: one["StringValue"] for name, one in message.get("MessageAttributes", {}).items()})
+            return len(got) >= count
+
+        until(f"{count} messages in {queue}", 60, look)
+        return got
+
+    def operators_commands_work_unchanged(self) -> None:
+        environment = self.stack.environment() | {"BATON_URL": self.stack.url, "BATON_TOKEN": self.operator.token}
+        for arguments in (["stats"], ["queue", "list"], ["worker", "list"], ["task", "list", "--status", "completed"], ["audit"], ["token", "list"]):
+            done = subprocess.run(
+                [self.stack.baton, *arguments, "-o", "json"], env=environment, capture_output=True, text=True, check=False
+            )
+            must(done.returncode == 0, f"baton {' '.join(arguments)}: {done.stderr}")
+            json.loads(done.stdout)
+
+
+def run(stack, operator: str, producer: str, worker: str) -> None:
+    test = Run(stack, operator, producer, worker)
+    for step in (
+        test.callers_need_tokens,
+        test.a_task_goes_its_way,
+        test.a_waiting_claim_is_woken,
+        test.tasks_come_by_queue,
+        test.completions_come_by_queue,
+        test.a_dead_workers_task_goes_to_another,
+        test.operators_commands_work_unchanged,
+    ):
+        began = time.monotonic()
+        step()
+        say(f"{step.__name__.replace('_', ' ')}: {time.monotonic() - began:.1f} s")

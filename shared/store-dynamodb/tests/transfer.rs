@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
-use baton_store::conformance::{Bench, Movable, World};
+use baton_store::conformance::{Bench, Movable, RULES, World};
 use baton_store::{Doorbell, NoDoorbell, Store, Transfer};
 use baton_store_dynamodb::{DynamoStore, Options};
 use baton_store_sqlite::SqliteStore;
@@ -107,6 +107,13 @@ impl World for Between {
 
 macro_rules! both_ways {
     ($($rule:ident),* $(,)?) => {
+        /// A rule that is added to the suite must be added here, too.
+        #[test]
+        fn every_rule_of_moving_is_run_both_ways() {
+            let rules: Vec<_> = RULES.iter().filter_map(|rule| rule.strip_prefix("transfer::")).collect();
+            assert_eq!(rules, [$(stringify!($rule)),*]);
+        }
+
         mod from_a_file_to_a_table {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

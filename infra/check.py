@@ -5,8 +5,8 @@ if there is one.
     python infra/check.py
 
 cfn-lint knows what CloudFormation takes. What it cannot know is checked here: that each function has its program and each
-program its function, each route its handler and each handler its route, that each setting of a function exists, and that
-the table is the one that the store expects.
+program its function, each route its handler and each handler its route, that each permission is used and each use is
+permitted, that each setting of a function exists, and that the table is the one that the store expects.
 """
 
 import json
@@ -114,6 +114,52 @@ def check_routes(resources: dict, functions: dict[str, str]) -> None:
     expect(permitted == set(integrations.values()) | {"Authorize"}, f"permissions to call functions: got {sorted(permitted)}")
 
 
+def listed(value) -> list:
+    return value if isinstance(value, list) else [value]
+
+
+def allowed(resources: dict, logical: str) -> set[tuple[str, str]]:
+    """What a function's role allows: actions, each with the resource that it is allowed on."""
+    role = resources[f"{logical}Role"]["Properties"]
+    expect("ManagedPolicyArns" not in role, f"{logical}: expected statements of its own only, got managed policies")
+    pairs = set()
+    for policy in role["Policies"]:
+        for statement in policy["PolicyDocument"]["Statement"]:
+            expect(statement["Effect"] == "Allow", f"{logical}: expected statements that allow, got {statement['Effect']}")
+            for place in listed(statement["Resource"]):
+                index = "/index" if isinstance(place, dict) and "/index/" in str(place.get("Fn::Sub", "")) else ""
+                pairs |= {(action, "*" if place == "*" else ref(place) + index) for action in listed(statement["Action"])}
+    return pairs
+
+
+def check_permissions(resources: dict, functions: dict[str, str]) -> None:
+    """A function may do what it was seen to do, and what Lambda does in its name; and nothing else."""
+    seen = json.loads((ROOT / "infra" / "actions.json").read_text())
+    same("functions of infra/actions.json", set(functions.values()), set(seen))
+    for logical, function in functions.items():
+        places = seen.get(function, {})
+        used = {(action, place) for place, actions in places.items() for action in actions}
+        used |= {("logs:CreateLogStream", f"{logical}Logs"), ("logs:PutLogEvents", f"{logical}Logs")}
+        for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values():
+            if ref(mapping["FunctionName"]) != logical:
+                continue
+            source = ref(mapping["EventSourceArn"])
+            if source == "Table":
+                used |= {(f"dynamodb:{one}", "Table") for one in ("DescribeStream", "GetRecords", "GetShardIterator")}
+                used.add(("dynamodb:ListStreams", "*"))
+            else:
+                used |= {(f"sqs:{one}", source) for one in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
+            failed = mapping.get("DestinationConfig", {}).get("OnFailure")
+            if failed:
+                used.add(("sqs:SendMessage", ref(failed["Destination"])))
+        same(f"permissions of {function}", allowed(resources, logical), used)
+        # A queue that a function is not told of is one that it does not use, without a word.
+        told = resources[logical]["Properties"].get("Environment", {}).get("Variables", {})
+        told = {ref(value) for variable, value in told.items() if variable.startswith("BATON_QUEUES_")}
+        for queue in sorted(place for place in places if not place.startswith("Table")):
+            expect(queue in told, f"{logical}: expected a variable BATON_QUEUES_… that names {queue}")
+
+
 def check_settings(template: dict) -> None:
     """Each variable is a setting; each setting that concerns a function is a parameter."""
     defaults = tomllib.loads((ROOT / "shared" / "runtime" / "defaults.toml").read_text())
@@ -191,6 +237,7 @@ def main() -> int:
     resources = template["Resources"]
     functions = check_functions(resources)
     check_routes(resources, functions)
+    check_permissions(resources, functions)
     check_settings(template)
     check_table(resources)
     check_the_rest(template)

@@ -8,29 +8,9 @@ use baton_runtime::Clock;
 use baton_store::{AuditFilter, AuditStore, PageRequest, TokenStore};
 use serde_json::{Value, json};
 
-use crate::world::{World, admin, invocation, invoke, request, seconds, send, token, vouched};
-
-/// A question for the authorizer.
-fn question(route_key: &str, authorization: Option<&str>) -> Value {
-    let (method, path) = route_key.split_once(' ').unwrap_or(("GET", "/"));
-    let mut event = json!({
-        "version": "2.0",
-        "type": "REQUEST",
-        "routeKey": route_key,
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": {"host": "a"},
-        "requestContext": {"http": {"method": method, "path": path}, "stage": "$default"},
-    });
-    if let Some(authorization) = authorization {
-        event["headers"]["authorization"] = json!(authorization);
-    }
-    event
-}
-
-fn bearer(secret: &TokenSecret) -> String {
-    format!("Bearer {}", secret.reveal())
-}
+use crate::world::{
+    World, admin, bearer, invocation, invoke, question, request, seconds, send, token, vouched,
+};
 
 /// A token that the world knows, after a change.
 async fn known(world: &World, scope: Scope, change: impl FnOnce(&mut Token)) -> (Token, TokenSecret) {

@@ -102,8 +102,31 @@ async fn the_records_of_the_stream_are_relayed() {
     }
 }
 
-#[test]
-fn cargo_lambda_routes_each_request_to_the_function_that_takes_it() {
+/// Each event, with the function that takes it.
+pub(crate) fn fixtures() -> Vec<(&'static str, Value)> {
+    let of_routes = taken();
+    let mut fixtures = Vec::new();
+    for (name, event) in events("") {
+        let function = match name.split('-').next().unwrap() {
+            "http" => {
+                let (method, path) = event["routeKey"].as_str().unwrap().split_once(' ').unwrap();
+                let takes = |(of, with, _): &&(String, String, &str)| of == path && with == method;
+                of_routes.iter().find(takes).unwrap().2
+            }
+            "sqs" if name.contains("submissions") => "create-task",
+            "sqs" => "complete-task",
+            "schedule" => "reap-stale-workers",
+            "stream" => "relay-events",
+            "authorizer" => "authorize",
+            other => panic!("what takes {other}?"),
+        };
+        fixtures.push((function, event));
+    }
+    fixtures
+}
+
+/// Each route's path and method, with the function that takes it.
+fn taken() -> BTreeSet<(String, String, &'static str)> {
     let routers: [(&str, OpenApiRouter<App>); 8] = [
         ("create-task", baton_create_task::router()),
         ("claim-task", baton_claim_task::router()),
@@ -119,10 +142,17 @@ fn cargo_lambda_routes_each_request_to_the_function_that_takes_it() {
         let document = serde_json::to_value(router.to_openapi()).unwrap();
         for (path, item) in document["paths"].as_object().unwrap() {
             for method in item.as_object().unwrap().keys() {
-                taken.insert((path.clone(), method.to_uppercase(), function.to_owned()));
+                taken.insert((path.clone(), method.to_uppercase(), function));
             }
         }
     }
+    taken
+}
+
+#[test]
+fn cargo_lambda_routes_each_request_to_the_function_that_takes_it() {
+    let taken: BTreeSet<_> =
+        taken().into_iter().map(|(path, method, function)| (path, method, function.to_owned())).collect();
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--format-version", "1", "--offline"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))

@@ -9,9 +9,11 @@
 )]
 
 mod authorized;
+mod calls;
 mod completions;
 mod events;
 mod hosts;
+mod permissions;
 mod relayed;
 mod rings;
 mod submissions;

@@ -13,6 +13,7 @@ use baton_model::{Grant, Scope, Timestamp, Token, TokenId, TokenSecret};
 use baton_runtime::settings::QueueSettings;
 use baton_runtime::{Clock, ManualClock, RandomIds, Settings};
 use baton_store::{StoredToken, TokenStore};
+use baton_store_dynamodb::aws_sdk_dynamodb::config::SharedHttpClient;
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::table::{self, TableOptions};
@@ -21,7 +22,9 @@ use baton_store_sqlite::SqliteStore;
 use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
-/// The queues, by what stands for their URLs.
+use crate::calls::{Calls, REWRITE, Recorded, Recorder, rewriting};
+
+/// The queues, by what stands for their URLs: `https://queues/` and the queue's name.
 pub(crate) const READY: &str = "https://queues/ready";
 pub(crate) const SUBMISSIONS_DEAD: &str = "https://queues/submissions-dead";
 pub(crate) const COMPLETIONS_DEAD: &str = "https://queues/completions-dead";
@@ -68,6 +71,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     /// What the functions' invocations have measured.
     pub(crate) metrics: Arc<Mutex<Vec<Value>>>,
+    /// What the functions have asked of AWS.
+    pub(crate) calls: Arc<Calls>,
     client: aws_sdk_dynamodb::Client,
     /// A store in a file that all functions share instead of the table.
     file: Option<File>,
@@ -84,16 +89,22 @@ struct File {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::over(http_client()).await
+    }
+
+    /// A world whose table is reached through an HTTP client of a test's own.
+    pub(crate) async fn over(http_client: SharedHttpClient) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let db = dynoxide::Database::memory().unwrap();
         let engine = tokio::spawn(dynoxide::server::serve_on(listener, db));
-        let client = local(&endpoint, http_client());
+        let client = local(&endpoint, http_client);
         table::create(&client, TABLE, TableOptions::default()).await.unwrap();
         let world = Self {
             queues: Arc::default(),
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_770_000_000_000))),
             metrics: Arc::default(),
+            calls: Arc::default(),
             client,
             file: None,
             seeds: AtomicU64::new(1),
@@ -146,6 +157,7 @@ impl World {
                 .schedule(
                     |app, budget| async move { baton_reap_stale_workers::scheduled(&app, budget).await },
                 ),
+            "heartbeat-worker" => Function::new("heartbeat-worker", baton_heartbeat_worker::router),
             "manage-tasks" => Function::new("manage-tasks", baton_manage_tasks::router),
             "manage-tokens" => Function::new("manage-tokens", baton_manage_tokens::router),
             "authorize" => {
@@ -160,13 +172,27 @@ impl World {
         }
     }
 
-    pub(crate) fn function(&self, name: &str) -> Host {
-        self.host(Self::described(name))
+    /// A function as it is; what it asks of AWS is recorded.
+    pub(crate) fn function(&self, name: &'static str) -> Host {
+        let recorder = Recorder::new(name, Arc::clone(&self.calls));
+        let config = self.client.config().to_builder().interceptor(recorder.clone());
+        let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+        let queues = Arc::new(Recorded::new(Arc::clone(&self.queues), recorder));
+        self.opened_by(Self::described(name), client, queues)
     }
 
+    /// A function of a test's own.
     pub(crate) fn host(&self, function: Function) -> Host {
+        self.opened_by(function, self.client.clone(), Arc::clone(&self.queues) as _)
+    }
+
+    fn opened_by(
+        &self,
+        function: Function,
+        client: aws_sdk_dynamodb::Client,
+        queues: Arc<dyn Queues>,
+    ) -> Host {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
-        let (client, queues) = (self.client.clone(), Arc::clone(&self.queues) as Arc<dyn Queues>);
         let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
         let file = self.file.clone();
         let opening = {
@@ -213,6 +239,14 @@ impl World {
 impl Drop for World {
     fn drop(&mut self) {
         self.engine.abort();
+        if !std::thread::panicking() && !rewriting() {
+            let unrecorded = self.calls.unrecorded();
+            assert!(
+                unrecorded.is_empty(),
+                "expected functions to ask AWS for what infra/actions.json has, got {unrecorded:#?}; have the test \
+                 `permissions` do the same, and then: {REWRITE}"
+            );
+        }
     }
 }
 
@@ -363,6 +397,29 @@ pub(crate) fn request(method: &str, path: &str, body: &Value) -> Value {
         "body": body.to_string(),
         "isBase64Encoded": false,
     })
+}
+
+/// A question for the authorizer.
+pub(crate) fn question(route_key: &str, authorization: Option<&str>) -> Value {
+    let (method, path) = route_key.split_once(' ').unwrap_or(("GET", "/"));
+    let mut event = json!({
+        "version": "2.0",
+        "type": "REQUEST",
+        "routeKey": route_key,
+        "rawPath": path,
+        "rawQueryString": "",
+        "headers": {"host": "a"},
+        "requestContext": {"http": {"method": method, "path": path}, "stage": "$default"},
+    });
+    if let Some(authorization) = authorization {
+        event["headers"]["authorization"] = json!(authorization);
+    }
+    event
+}
+
+/// What a caller with this token says.
+pub(crate) fn bearer(secret: &TokenSecret) -> String {
+    format!("Bearer {}", secret.reveal())
 }
 
 /// Sends a request; its status and its body.

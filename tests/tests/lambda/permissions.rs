@@ -1,0 +1,470 @@
+//! Which permissions each function uses. Every way through a function that asks AWS for something else than the others
+//! do is gone here, and says what it must have asked for; all that was seen is `infra/actions.json`, which
+//! `infra/check.py` holds each function's role against. The suites beside this one end where a function asks for
+//! anything that is not on that record.
+
+use std::collections::BTreeSet;
+
+use baton_model::{ProjectId, Scope, TokenId};
+use baton_store_dynamodb::client::http_client;
+use baton_store_dynamodb::faults::Faults;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use serde_json::{Value, json};
+
+use crate::calls::{Actions, REWRITE, record, rewriting};
+use crate::events::fixtures;
+use crate::world::{
+    Stream, World, admin, bearer, invocation, invoke, messages, question, request, seconds, send, token,
+    vouched,
+};
+
+/// The table, in short.
+const TABLE: &str = "dynamodb Table";
+const INDEX: &str = "dynamodb Table/index";
+const READY: &str = "sqs Ready";
+
+/// What was done since the last word took these permissions of a function, and maybe others.
+fn took(world: &World, function: &'static str, what: &str, wanted: &[(&str, &[&str])]) {
+    let seen = world.calls.latest();
+    for (place, actions) in wanted {
+        let (service, resource) = place.split_once(' ').unwrap();
+        for action in *actions {
+            let call = (function, resource.to_owned(), format!("{service}:{action}"));
+            assert!(seen.contains(&call), "{what}: expected {call:?}, got {seen:#?}");
+        }
+    }
+}
+
+/// More than is kept with a task.
+fn large() -> String {
+    "x".repeat(10_000)
+}
+
+/// More than one item holds.
+fn huge() -> String {
+    "x".repeat(400_000)
+}
+
+async fn created(world: &World, task: Value) -> String {
+    let (status, answer) = send(&world.function("create-task"), "POST", "/v1/tasks", task).await;
+    assert_eq!(status, 201, "{answer}");
+    answer["id"].as_str().unwrap().to_owned()
+}
+
+/// Creates a task, which `w` claims.
+async fn claimed(world: &World, task: Value) -> String {
+    let id = created(world, task).await;
+    claim(world, json!({"worker_id": "w"})).await;
+    id
+}
+
+async fn claim(world: &World, body: Value) -> Value {
+    let (status, answer) = send(&world.function("claim-task"), "POST", "/v1/claims", body).await;
+    assert_eq!((status, answer["tasks"].as_array().unwrap().len()), (200, 1), "{answer}");
+    answer
+}
+
+async fn done(world: &World, function: &'static str, path: &str, body: Value) -> Value {
+    let (status, answer) = send(&world.function(function), "POST", path, body).await;
+    assert!((200..300).contains(&status), "{path}: {answer}");
+    answer
+}
+
+async fn got(world: &World, function: &'static str, path: &str) -> Value {
+    let (status, answer) = send(&world.function(function), "GET", path, Value::Null).await;
+    assert_eq!(status, 200, "{path}: {answer}");
+    answer
+}
+
+/// A request of a caller that is bound to a project.
+async fn bound(world: &World, function: &'static str, scope: Scope, path: &str, body: &Value) -> Value {
+    let (mut token, _) = token(TokenId::from_bytes([9; 16]), "bound", scope);
+    token.grant.project = Some("film".parse::<ProjectId>().unwrap());
+    let mut event = request("POST", path, body);
+    event["requestContext"]["authorizer"]["lambda"] = vouched(&token);
+    invoke(&world.function(function), &event).await
+}
+
+async fn authorize(world: &World) {
+    let event = question("POST /v1/tasks", Some(&bearer(&admin().1)));
+    assert_eq!(invoke(&world.function("authorize"), &event).await["isAuthorized"], true);
+    took(world, "authorize", "a token's use is noted", &[(TABLE, &["GetItem", "UpdateItem"])]);
+}
+
+async fn create_task(world: &World) {
+    let function = "create-task";
+    created(world, json!({"type": "a"})).await;
+    let alone = [(TABLE, &["GetItem", "PutItem", "UpdateItem"][..]), (READY, &["SendMessage"])];
+    took(world, function, "a task, the queue and the day that it makes known, its ring", &alone);
+
+    let keyed = messages(&[("m".into(), json!({"type": "a", "idempotency_key": "k"}).to_string())]);
+    invoke(&world.function(function), &keyed).await;
+    took(world, function, "a key and a task in one transaction", &[(TABLE, &["BatchGetItem", "PutItem"])]);
+
+    let tasks: Vec<Value> = (0..120).map(|_| json!({"type": "a"})).collect();
+    let mut event = request("POST", "/v1/tasks/batch", &json!({"atomic": false, "tasks": tasks}));
+    event["headers"]["idempotency-key"] = json!("many");
+    let answer = invoke(&world.function(function), &event).await;
+    assert!(answer["statusCode"].as_u64().unwrap() < 300, "{answer}");
+    took(
+        world,
+        function,
+        "a batch that is larger than a transaction",
+        &[(TABLE, &["PutItem", "UpdateItem"])],
+    );
+
+    let id = created(world, json!({"type": "a"})).await;
+    let conflict = json!({"id": id, "type": "a", "params": {"blob": large()}});
+    let (status, _) = send(&world.function(function), "POST", "/v1/tasks", conflict).await;
+    assert_eq!(status, 409);
+    took(world, function, "params that nobody will name", &[(TABLE, &["PutItem", "BatchWriteItem"])]);
+
+    invoke(&world.function(function), &messages(&[("m".into(), "{".into())])).await;
+    took(world, function, "a letter that is dead", &[("sqs SubmissionsDead", &["SendMessage"])]);
+}
+
+async fn claim_task(world: &World) {
+    let function = "claim-task";
+    created(world, json!({"type": "a", "params": {"blob": large()}})).await;
+    world.calls.latest();
+    let request = json!({"worker_id": "w", "request_id": "r"});
+    let first = claim(world, request.clone()).await;
+    let wanted =
+        [(TABLE, &["GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query"][..]), (INDEX, &["Query"])];
+    took(world, function, "a plan, a lease, and params that are kept apart", &wanted);
+    assert_eq!(claim(world, request).await["tasks"], first["tasks"]);
+    took(world, function, "a claim that is repeated", &[(TABLE, &["BatchGetItem", "Query"])]);
+
+    let waiting = json!({"worker_id": "waiting", "wait_seconds": 20});
+    let host = world.function(function);
+    let claiming = async { send(&host, "POST", "/v1/claims", waiting).await };
+    let ringing = async {
+        while !host.open().await.unwrap().waits() {
+            tokio::task::yield_now().await;
+        }
+        let others = json!({"tasks": [{"type": "a", "queue": "others"}]});
+        done(world, "create-task", "/v1/tasks/batch", others).await;
+        while !world.calls.has(function, "Ready", "sqs:ChangeMessageVisibility") {
+            tokio::task::yield_now().await;
+        }
+        let many: Vec<Value> = (0..12).map(|_| json!({"type": "a"})).collect();
+        done(world, "create-task", "/v1/tasks/batch", json!({"tasks": many})).await;
+    };
+    let ((status, answer), ()) = tokio::join!(claiming, ringing);
+    assert_eq!((status, answer["tasks"].as_array().unwrap().len()), (200, 1), "{answer}");
+    let ready = ["ReceiveMessage", "DeleteMessage", "ChangeMessageVisibility", "SendMessage"];
+    let what = "rings that are heard, given back and passed on, and the look whether the token still stands";
+    took(world, function, what, &[(READY, &ready), (TABLE, &["GetItem"])]);
+}
+
+async fn complete_task(world: &World) {
+    let function = "complete-task";
+    let attempt = json!({"worker_id": "w", "attempt": 1});
+    let with = |more: Value| {
+        let mut body = attempt.clone();
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        body
+    };
+    let id = claimed(world, json!({"type": "a"})).await;
+    world.calls.latest();
+    let (path, completion) = (format!("/v1/tasks/{id}/complete"), with(json!({"result": {"blob": huge()}})));
+    done(world, function, &path, completion.clone()).await;
+    let wanted = [(TABLE, &["GetItem", "PutItem", "UpdateItem", "BatchWriteItem"][..])];
+    took(world, function, "a task, its generation, and a result in parts", &wanted);
+    done(world, function, &path, completion).await;
+    took(world, function, "a completion that is repeated, whose result is read", &[(TABLE, &["Query"])]);
+
+    let id = claimed(world, json!({"type": "a"})).await;
+    created(world, json!({"type": "a", "params": {"blob": large()}})).await;
+    world.calls.latest();
+    let next = with(json!({"claim": {"worker_id": "w", "request_id": "next"}}));
+    done(world, function, &format!("/v1/tasks/{id}/complete"), next).await;
+    let wanted = [(TABLE, &["BatchGetItem", "PutItem", "UpdateItem", "Query"][..]), (INDEX, &["Query"])];
+    took(world, function, "a completion with a claim for the next", &wanted);
+
+    let id = claimed(world, json!({"type": "a", "queue": "default", "params": {"blob": large()}})).await;
+    world.calls.latest();
+    let failure = with(json!({"error": {"message": large()}}));
+    done(world, function, &format!("/v1/tasks/{id}/fail"), failure).await;
+    let wanted = [(TABLE, &["GetItem", "PutItem", "UpdateItem", "Query"][..]), (READY, &["SendMessage"])];
+    took(world, function, "a failure that is kept apart, and the ring of its task", &wanted);
+
+    let film = json!({"type": "a", "project": "film", "params": {"blob": large()}});
+    let id = claimed(world, film).await;
+    world.calls.latest();
+    let answer = bound(world, function, Scope::Worker, &format!("/v1/tasks/{id}/release"), &attempt).await;
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    took(
+        world,
+        function,
+        "a release, by a caller whose bounds are looked at",
+        &[(TABLE, &["GetItem", "Query"])],
+    );
+
+    invoke(&world.function(function), &messages(&[("m".into(), "{".into())])).await;
+    took(world, function, "a letter that is dead", &[("sqs CompletionsDead", &["SendMessage"])]);
+}
+
+async fn heartbeat_worker(world: &World) {
+    let function = "heartbeat-worker";
+    let film = json!({"type": "a", "project": "film", "params": {"blob": large()}});
+    let id = claimed(world, film).await;
+    done(world, "manage-tasks", &format!("/v1/tasks/{id}/cancel"), json!({})).await;
+    world.calls.latest();
+    let path = "/v1/workers/new/heartbeat";
+    done(world, function, path, json!({})).await;
+    took(world, function, "a worker that is new", &[(TABLE, &["GetItem", "PutItem"])]);
+    let beat = json!({"running": [{"task_id": id, "attempt": 1}], "logs": [{"message": "hello"}]});
+    done(world, function, path, beat.clone()).await;
+    let wanted = [(TABLE, &["UpdateItem", "BatchGetItem", "BatchWriteItem"][..]), (INDEX, &["Query"])];
+    took(world, function, "a list with a lost lease, and log lines", &wanted);
+    let answer = bound(world, function, Scope::Worker, "/v1/workers/own/heartbeat", &beat).await;
+    assert_eq!(answer["statusCode"], 200, "{answer}");
+    took(world, function, "a lost lease, by a caller whose bounds are looked at", &[(TABLE, &["Query"])]);
+}
+
+async fn reap_stale_workers(world: &World) {
+    let function = "reap-stale-workers";
+    let round = json!({"source": "aws.scheduler"});
+    let host = world.function(function);
+    created(world, json!({"type": "a", "max_attempts": 100})).await;
+    world.calls.latest();
+    // Often enough for its history to outgrow its item.
+    for _ in 0..16 {
+        claim(world, json!({"worker_id": "dies"})).await;
+        world.clock.advance(seconds(61));
+        assert_eq!(invoke(&host, &round).await["taken"], 1);
+        world.clock.advance(seconds(3_600));
+    }
+    let wanted = [
+        (TABLE, &["GetItem", "PutItem", "UpdateItem", "Query"][..]),
+        (INDEX, &["Query"]),
+        (READY, &["SendMessage"]),
+    ];
+    took(world, function, "a task that is taken back again and again", &wanted);
+
+    done(world, function, "/v1/reap", json!({"worker_id": "dies"})).await;
+    took(
+        world,
+        function,
+        "a round that is recorded in the audit log",
+        &[(TABLE, &["PutItem", "UpdateItem"])],
+    );
+
+    let apart = created(world, json!({"type": "a", "queue": "done", "params": {"blob": large()}})).await;
+    claim(world, json!({"worker_id": "w", "queues": ["done"]})).await;
+    let completion = json!({"worker_id": "w", "attempt": 1, "result": {"blob": large()}});
+    done(world, "complete-task", &format!("/v1/tasks/{apart}/complete"), completion).await;
+    let cancelled = created(world, json!({"type": "a"})).await;
+    done(world, "manage-tasks", &format!("/v1/tasks/{cancelled}/cancel"), json!({})).await;
+    let keyed =
+        messages(&[("m".into(), json!({"type": "a", "queue": "q", "idempotency_key": "k"}).to_string())]);
+    invoke(&world.function("create-task"), &keyed).await;
+    claim(world, json!({"worker_id": "w", "queues": ["q"], "request_id": "r"})).await;
+    let beat = json!({"logs": [{"message": "hello"}]});
+    done(world, "heartbeat-worker", "/v1/workers/idle/heartbeat", beat).await;
+    let short = json!({"name": "short", "scopes": ["worker"], "expires_in_seconds": 60});
+    done(world, "manage-tokens", "/v1/tokens", short).await;
+    world.calls.latest();
+    world.clock.advance(seconds(500 * 86_400));
+    while invoke(&host, &round).await["more"] == true {}
+    world.clock.advance(seconds(86_400));
+    invoke(&host, &round).await;
+    let wanted = [
+        (TABLE, &["GetItem", "Query", "UpdateItem", "DeleteItem", "BatchWriteItem"][..]),
+        (INDEX, &["Query"]),
+    ];
+    took(world, function, "the removal of all that is past its keeping", &wanted);
+    let left: BTreeSet<String> = world.items().await.into_keys().map(|(partition, _)| partition).collect();
+    let kept = |letter: &str| left.iter().any(|partition| partition.starts_with(letter));
+    assert!(!kept("G#") && !kept("L#") && !kept("I#"), "{left:#?}");
+}
+
+async fn query_tasks(world: &World) {
+    let function = "query-tasks";
+    let id = claimed(world, json!({"type": "a", "params": {"blob": large()}})).await;
+    created(world, json!({"type": "a"})).await;
+    done(world, "heartbeat-worker", "/v1/workers/w/heartbeat", json!({"logs": [{"message": "m"}]})).await;
+    world.calls.latest();
+    got(world, function, &format!("/v1/tasks/{id}")).await;
+    took(world, function, "a task whose params are kept apart", &[(TABLE, &["GetItem", "Query"])]);
+    got(world, function, "/v1/tasks?status=created,running").await;
+    took(world, function, "a list by status", &[(TABLE, &["BatchGetItem"]), (INDEX, &["Query"])]);
+    got(world, function, "/readyz").await;
+    took(world, function, "whether the table can be written", &[(TABLE, &["UpdateItem"])]);
+    let completion = json!({"worker_id": "w", "attempt": 1, "result": {"blob": large()}});
+    let answer = done(world, "complete-task", &format!("/v1/tasks/{id}/complete"), completion).await;
+    let generation = answer["generation_id"].as_str().unwrap();
+    for path in [
+        "/v1/tasks",
+        "/v1/tasks?status=completed",
+        "/v1/tasks?status=failed,cancelled",
+        &format!("/v1/tasks/{id}/history"),
+        &format!("/v1/task-ids?prefix={}", &id[..8]),
+        "/v1/generations",
+        &format!("/v1/generations/{generation}"),
+        "/v1/workers",
+        "/v1/workers/w",
+        "/v1/queues",
+        "/v1/queues/default",
+        "/v1/stats",
+        "/v1/logs",
+        "/openapi.json",
+    ] {
+        got(world, function, path).await;
+    }
+}
+
+async fn manage_tasks(world: &World) {
+    let function = "manage-tasks";
+    let id = claimed(world, json!({"type": "a", "project": "film", "params": {"blob": large()}})).await;
+    world.calls.latest();
+    let long = json!({"reason": "r".repeat(1_000)});
+    done(world, function, &format!("/v1/tasks/{id}/cancel"), long.clone()).await;
+    let wanted = [(TABLE, &["GetItem", "PutItem", "UpdateItem", "Query"][..])];
+    took(world, function, "a call-off with a long reason, recorded", &wanted);
+    done(world, function, &format!("/v1/tasks/{id}/retry"), long).await;
+    took(world, function, "a task that is ready again", &[(READY, &["SendMessage"])]);
+    bound(world, function, Scope::Producer, &format!("/v1/tasks/{id}/cancel"), &json!({})).await;
+    took(world, function, "a caller whose bounds are looked at", &[(TABLE, &["Query"])]);
+    for path in ["/v1/queues/default/pause", "/v1/queues/default/resume"] {
+        done(world, function, path, json!({})).await;
+        took(world, function, path, &[(TABLE, &["UpdateItem", "GetItem", "Query"]), (INDEX, &["Query"])]);
+    }
+    for path in ["/v1/workers/w/drain", "/v1/workers/w/stop", "/v1/workers/w/run"] {
+        done(world, function, path, json!({})).await;
+        took(world, function, path, &[(TABLE, &["UpdateItem"]), (INDEX, &["Query"])]);
+    }
+}
+
+async fn manage_tokens(world: &World) {
+    let function = "manage-tokens";
+    let asked = json!({"name": "t", "scopes": ["worker"]});
+    let made = done(world, function, "/v1/tokens", asked).await;
+    took(world, function, "a token and the count of all, recorded", &[(TABLE, &["PutItem", "UpdateItem"])]);
+    done(world, function, &format!("/v1/tokens/{}/revoke", made["token"]["id"].as_str().unwrap()), json!({}))
+        .await;
+    took(world, function, "a token that is revoked", &[(TABLE, &["GetItem", "UpdateItem"])]);
+    got(world, function, "/v1/tokens").await;
+    got(world, function, "/v1/audit").await;
+    took(world, function, "lists", &[(TABLE, &["Query"])]);
+}
+
+async fn relay_events(world: &World) {
+    let function = "relay-events";
+    let mut stream = Stream::default();
+    stream.records(world).await;
+    let id = claimed(world, json!({"type": "a"})).await;
+    let records = stream.records(world).await;
+    invoke(&world.function(function), &json!({ "Records": records })).await;
+    let wanted = [("sqs TaskEvents", &["SendMessage"][..]), (TABLE, &["GetItem"])];
+    took(world, function, "events that are sent", &wanted);
+    let failure = json!({"worker_id": "w", "attempt": 1, "error": {"message": large()}});
+    done(world, "complete-task", &format!("/v1/tasks/{id}/fail"), failure).await;
+    let records = stream.records(world).await;
+    invoke(&world.function(function), &json!({ "Records": records })).await;
+    took(world, function, "an event that is kept apart", &[(TABLE, &["Query"])]);
+}
+
+/// Each event of `events/`, by the function that takes it.
+async fn events(world: &World) {
+    for (function, event) in fixtures() {
+        invoke(&world.function(function), &event).await;
+    }
+}
+
+#[tokio::test]
+async fn each_function_asks_for_what_is_recorded_and_no_more() {
+    let mut all = Actions::new();
+    macro_rules! drive {
+        ($($way:ident)*) => {$(
+            let world = World::new().await;
+            $way(&world).await;
+            for (function, resources) in world.calls.all() {
+                for (resource, actions) in resources {
+                    let known = all.entry(function.clone()).or_default().entry(resource).or_default();
+                    known.extend(actions);
+                }
+            }
+        )*};
+    }
+    drive! {
+        authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks manage_tasks
+        manage_tokens relay_events events
+    }
+    let told = serde_json::to_string_pretty(&all).unwrap() + "\n";
+    if rewriting() {
+        std::fs::write(record(), &told).unwrap();
+    }
+    let kept = std::fs::read_to_string(record()).unwrap_or_default();
+    assert!(kept == told, "infra/actions.json is stale; to write it anew: {REWRITE}; got {told}");
+}
+
+/// What goes wrong may lead where nothing else does: a write that is looked at again, a batch of which the rest is sent.
+#[tokio::test]
+async fn a_function_asks_for_nothing_else_when_requests_fail_and_answers_are_lost() {
+    let faults = Faults::new(http_client(), 7, 10);
+    faults.switch(false);
+    let world = World::over(faults.client()).await;
+    let mut random = StdRng::seed_from_u64(7);
+    let mut stream = Stream::default();
+    faults.switch(true);
+    let mut ids = vec!["01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".to_owned()];
+    for step in 0..100 {
+        let id = ids[random.random_range(0..ids.len())].clone();
+        let worker = ["w1", "w2"][random.random_range(0..2)];
+        let blob = if random.random_bool(0.3) { large() } else { String::new() };
+        let attempt = random.random_range(1..3);
+        let ended = |more: Value| {
+            let mut body = json!({"worker_id": worker, "attempt": attempt});
+            body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            body
+        };
+        let asked = json!({"worker_id": worker, "max_tasks": 3, "request_id": format!("r{}", step / 20)});
+        let listed: Vec<Value> = ids.iter().map(|id| json!({"task_id": id, "attempt": attempt})).collect();
+        let task = json!({"type": "a", "params": {"blob": blob}, "max_attempts": 9});
+        let (function, path, body) = match random.random_range(0..14) {
+            0 | 1 => ("create-task", "/v1/tasks".to_owned(), task),
+            2 => ("create-task", "/v1/tasks/batch".to_owned(), json!({"tasks": [task.clone(), task]})),
+            3 | 4 => ("claim-task", "/v1/claims".to_owned(), asked),
+            5 => {
+                let more = json!({"result": {"blob": blob}, "claim": {"worker_id": worker}});
+                ("complete-task", format!("/v1/tasks/{id}/complete"), ended(more))
+            }
+            6 => {
+                ("complete-task", format!("/v1/tasks/{id}/fail"), ended(json!({"error": {"message": blob}})))
+            }
+            7 => ("complete-task", format!("/v1/tasks/{id}/release"), ended(json!({}))),
+            8 => {
+                let body = json!({"running": listed, "logs": [{"message": blob}]});
+                ("heartbeat-worker", format!("/v1/workers/{worker}/heartbeat"), body)
+            }
+            9 => ("manage-tasks", format!("/v1/tasks/{id}/cancel"), json!({})),
+            10 => ("manage-tasks", format!("/v1/tasks/{id}/retry"), json!({})),
+            11 => ("manage-tasks", "/v1/queues/default/pause".to_owned(), json!({})),
+            12 => ("manage-tasks", "/v1/queues/default/resume".to_owned(), json!({})),
+            _ => {
+                world.clock.advance(seconds(61));
+                let round = json!({"source": "aws.scheduler"}).to_string();
+                // It may fail, as may whatever else is asked here.
+                let _ = world.function("reap-stale-workers").handle(&round, &invocation("i")).await;
+                faults.switch(false);
+                let records = stream.records(&world).await;
+                faults.switch(true);
+                let relayed = json!({ "Records": records }).to_string();
+                let _ = world.function("relay-events").handle(&relayed, &invocation("i")).await;
+                continue;
+            }
+        };
+        let answer = send(&world.function(function), "POST", &path, body).await.1;
+        ids.extend(answer["id"].as_str().map(str::to_owned));
+        for path in ["/v1/tasks?status=queued,running,failed", "/v1/tasks"] {
+            if random.random_bool(0.1) {
+                send(&world.function("query-tasks"), "GET", path, Value::Null).await;
+            }
+        }
+    }
+    assert!(faults.injected().len() >= 7 && ids.len() > 5, "{:?}, {}", faults.injected(), ids.len());
+    assert_eq!(world.calls.unrecorded(), Vec::<String>::new(), "to have it on record: {REWRITE}");
+}

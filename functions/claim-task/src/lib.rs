@@ -17,7 +17,7 @@ pub const SLOW: (&str, Duration) = ("/v1/claims", limits::CLAIM_WAIT);
 
 /// How long a waiting claim goes without looking. Rings wake it; this is for what no ring of this process tells: another
 /// process on the same store, a task that was due while the clock stepped.
-const LOOK_EVERY: Duration = Duration::from_secs(5);
+pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

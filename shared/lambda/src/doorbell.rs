@@ -18,6 +18,10 @@ use crate::queues::{BATCH, Outgoing, Queues};
 /// How long one request waits for rings.
 const LISTEN: Duration = Duration::from_secs(20);
 
+/// How long a claim waits before the queue is asked. One that finds tasks at once is answered by then, and needs no rings: each
+/// request is paid for, and would take rings from those who wait. The queue keeps them meanwhile.
+const HOLD: Duration = Duration::from_millis(100);
+
 /// SQS holds a message back for no longer. A task that is due later rings nobody: a claim waits for seconds only, and
 /// looks by itself when a task is due that it knows of.
 const LONGEST_DELAY: Duration = Duration::from_secs(900);
@@ -107,6 +111,8 @@ impl QueueDoorbell {
     pub async fn hear(&self) {
         let Some((queues, ready)) = &self.remote else { return std::future::pending().await };
         let mut idle: usize = 0;
+        self.local.someone_waits().await;
+        tokio::time::sleep(HOLD).await;
         loop {
             self.local.someone_waits().await;
             let pause = match queues.receive(ready, LISTEN).await {

@@ -46,6 +46,15 @@ impl Request {
         request
     }
 
+    /// What is billed, in read or write units. Of a transaction, those of the table are at least two for each item, as the
+    /// published rule says; an engine that tells less is not believed.
+    pub fn units(&self) -> f64 {
+        match self.operation {
+            "TransactWriteItems" => self.table.max(2.0 * self.items as f64) + self.index,
+            _ => self.table + self.index,
+        }
+    }
+
     pub(crate) fn refused(operation: &'static str) -> Self {
         Self { operation, writes: true, items: 1, table: 1.0, index: 0.0, refused: true }
     }

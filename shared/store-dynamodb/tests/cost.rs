@@ -53,22 +53,10 @@ impl Heard {
         for request in self.0.lock().unwrap().drain(..) {
             cost.requests += 1;
             cost.operations.push(request.operation);
-            if request.writes {
-                cost.write += units(&request)
-            } else {
-                cost.read += request.table + request.index
-            }
+            let units = if request.writes { &mut cost.write } else { &mut cost.read };
+            *units += request.units();
         }
         cost
-    }
-}
-
-/// A request's write units. Of a transaction, those of the table are at least two for each item, as the published rule
-/// says; an engine that tells less is not believed.
-fn units(request: &Request) -> f64 {
-    match request.operation {
-        "TransactWriteItems" => request.table.max(2.0 * request.items as f64) + request.index,
-        _ => request.table + request.index,
     }
 }
 

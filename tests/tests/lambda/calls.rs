@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_lambda::Queues;
-use baton_lambda::queues::{Outgoing, QueueError, Received};
+use baton_lambda::queues::{BATCH, Outgoing, QueueError, Received};
 use baton_lambda::stub::MemoryQueues;
 use baton_store_dynamodb::aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use baton_store_dynamodb::aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use baton_store_dynamodb::aws_sdk_dynamodb::error::BoxError;
+use baton_store_dynamodb::{Meter, Request};
 use serde_json::Value;
 
 /// What is asked of: a resource by its name in `infra/template.yaml`; of the table's index, `Table/index`.
@@ -41,9 +42,27 @@ static RECORDED: LazyLock<Actions> = LazyLock::new(|| {
     std::fs::read_to_string(record()).map(|text| serde_json::from_str(&text).unwrap()).unwrap_or_default()
 });
 
-/// What the functions of one world have asked for.
+/// What the functions of one world have asked for, and what it takes to serve that.
 #[derive(Debug, Default)]
-pub(crate) struct Calls(Mutex<Seen>);
+pub(crate) struct Calls {
+    seen: Mutex<Seen>,
+    spent: Mutex<Spent>,
+}
+
+/// What is billed.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Spent {
+    /// How often functions ran.
+    pub(crate) invocations: u64,
+    /// Requests to the table, and its read and write units.
+    pub(crate) requests: u64,
+    pub(crate) reads: f64,
+    pub(crate) writes: f64,
+    /// Requests to queues, of at most 10 messages each.
+    pub(crate) messages: u64,
+    /// Bytes of log lines, metrics among them.
+    pub(crate) logged: u64,
+}
 
 #[derive(Debug, Default)]
 struct Seen {
@@ -53,7 +72,7 @@ struct Seen {
 
 impl Calls {
     fn note(&self, function: &'static str, resource: &str, action: String) {
-        let mut seen = self.0.lock().unwrap();
+        let mut seen = self.seen.lock().unwrap();
         seen.latest.insert((function, resource.to_owned(), action.clone()));
         let of = seen.all.entry(function.to_owned()).or_default();
         of.entry(resource.to_owned()).or_default().insert(action);
@@ -61,19 +80,19 @@ impl Calls {
 
     /// All that was asked for.
     pub(crate) fn all(&self) -> Actions {
-        self.0.lock().unwrap().all.clone()
+        self.seen.lock().unwrap().all.clone()
     }
 
     /// Whether a function has asked for this.
     pub(crate) fn has(&self, function: &str, resource: &str, action: &str) -> bool {
-        let seen = self.0.lock().unwrap();
+        let seen = self.seen.lock().unwrap();
         let of = seen.all.get(function).and_then(|resources| resources.get(resource));
         of.is_some_and(|actions| actions.contains(action))
     }
 
     /// What was asked for since this was last called.
     pub(crate) fn latest(&self) -> BTreeSet<(&'static str, Resource, Action)> {
-        std::mem::take(&mut self.0.lock().unwrap().latest)
+        std::mem::take(&mut self.seen.lock().unwrap().latest)
     }
 
     /// What was asked for and is not on record: a function would be refused it.
@@ -93,6 +112,28 @@ impl Calls {
     }
 }
 
+impl Calls {
+    /// Adds to what is billed.
+    pub(crate) fn spend(&self, change: impl FnOnce(&mut Spent)) {
+        change(&mut self.spent.lock().unwrap());
+    }
+
+    /// What is to be billed since this was last asked.
+    pub(crate) fn bill(&self) -> Spent {
+        std::mem::take(&mut self.spent.lock().unwrap())
+    }
+}
+
+impl Meter for Calls {
+    fn record(&self, request: Request) {
+        self.spend(|spent| {
+            spent.requests += 1;
+            let units = if request.writes { &mut spent.writes } else { &mut spent.reads };
+            *units += request.units();
+        });
+    }
+}
+
 /// Records what one function asks for.
 #[derive(Clone, Debug)]
 pub(crate) struct Recorder {
@@ -105,7 +146,8 @@ impl Recorder {
         Self { function, calls }
     }
 
-    fn sqs(&self, queue: &str, action: &str) {
+    fn sqs(&self, queue: &str, action: &str, messages: usize) {
+        self.calls.spend(|spent| spent.messages += messages.div_ceil(BATCH) as u64);
         // The queue `submissions-dead` is `SubmissionsDead` in the template.
         let name = queue.rsplit('/').next().unwrap().split('-');
         let name: String = name.map(|word| word[..1].to_uppercase() + &word[1..]).collect();
@@ -168,22 +210,22 @@ impl Recorded {
 #[async_trait]
 impl Queues for Recorded {
     async fn send(&self, queue: &str, messages: &[Outgoing]) -> Vec<Result<(), QueueError>> {
-        self.recorder.sqs(queue, "SendMessage");
+        self.recorder.sqs(queue, "SendMessage", messages.len());
         self.queues.send(queue, messages).await
     }
 
     async fn receive(&self, queue: &str, wait: Duration) -> Result<Vec<Received>, QueueError> {
-        self.recorder.sqs(queue, "ReceiveMessage");
+        self.recorder.sqs(queue, "ReceiveMessage", 1);
         self.queues.receive(queue, wait).await
     }
 
     async fn delete(&self, queue: &str, receipts: &[String]) -> Result<(), QueueError> {
-        self.recorder.sqs(queue, "DeleteMessage");
+        self.recorder.sqs(queue, "DeleteMessage", receipts.len());
         self.queues.delete(queue, receipts).await
     }
 
     async fn release(&self, queue: &str, receipts: &[String]) -> Result<(), QueueError> {
-        self.recorder.sqs(queue, "ChangeMessageVisibility");
+        self.recorder.sqs(queue, "ChangeMessageVisibility", receipts.len());
         self.queues.release(queue, receipts).await
     }
 }

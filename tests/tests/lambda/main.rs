@@ -11,6 +11,7 @@
 mod authorized;
 mod calls;
 mod completions;
+mod cost;
 mod events;
 mod hosts;
 mod permissions;

@@ -17,7 +17,7 @@ use baton_store_dynamodb::aws_sdk_dynamodb::config::SharedHttpClient;
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::table::{self, TableOptions};
-use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb};
+use baton_store_dynamodb::{DynamoStore, Meter, Options, aws_sdk_dynamodb};
 use baton_store_sqlite::SqliteStore;
 use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
@@ -195,16 +195,21 @@ impl World {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
         let file = self.file.clone();
+        let meter = Arc::clone(&self.calls) as Arc<dyn Meter>;
         let opening = {
             let clock = Arc::clone(&clock);
             move || {
                 let (client, queues, clock) = (client.clone(), Arc::clone(&queues), Arc::clone(&clock));
-                let file = file.clone();
-                Box::pin(async move { services(client, file, queues, clock, seed).await }) as _
+                let (file, meter) = (file.clone(), Arc::clone(&meter));
+                Box::pin(async move { services(client, file, queues, clock, seed, meter).await }) as _
             }
         };
-        let metrics = Arc::clone(&self.metrics);
+        let (metrics, calls) = (Arc::clone(&self.metrics), Arc::clone(&self.calls));
         Host::new(function, clock, Box::new(opening)).metrics_to(move |line| {
+            calls.spend(|spent| {
+                spent.invocations += 1;
+                spent.logged += line.len() as u64 + 1;
+            });
             metrics.lock().unwrap().push(serde_json::from_str(line).unwrap());
         })
     }
@@ -256,6 +261,7 @@ async fn services(
     queues: Arc<dyn Queues>,
     clock: Arc<dyn Clock>,
     seed: u64,
+    meter: Arc<dyn Meter>,
 ) -> Result<Services, baton_store::StoreError> {
     let mut settings = Settings::defaults().unwrap();
     settings.queues = QueueSettings {
@@ -271,7 +277,7 @@ async fn services(
     }
     let doorbell =
         QueueDoorbell::new(Arc::clone(&clock), Some(Arc::clone(&queues)), settings.queues.ready.clone());
-    let options = Options { flush_every: None, ..Options::seeded(seed) };
+    let options = Options { flush_every: None, meter: Some(meter), ..Options::seeded(seed) };
     let dynamo = DynamoStore::open(client, TABLE, options, Arc::clone(&doorbell) as _).await?;
     let dynamo = Arc::new(dynamo);
     Ok(Services {

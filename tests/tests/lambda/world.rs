@@ -204,7 +204,7 @@ impl World {
             }
         };
         let metrics = Arc::clone(&self.metrics);
-        Host::new(function, clock, Box::new(opening)).metrics_to(move |line| {
+        Host::new(function, clock, Box::new(opening)).on_table(TABLE).metrics_to(move |line| {
             metrics.lock().unwrap().push(serde_json::from_str(line).unwrap());
         })
     }

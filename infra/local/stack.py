@@ -146,7 +146,8 @@ def packed(program: Path) -> bytes:
     with tempfile.TemporaryDirectory(prefix="baton-program-") as folder:
         bootstrap = Path(shutil.copy(program, Path(folder) / "bootstrap"))
         # Debug information is most of a program's size, and nobody reads it there.
-        subprocess.run(["strip", bootstrap], check=True)
+        if shutil.which("strip"):
+            subprocess.run(["strip", bootstrap], check=True)
         archived = io.BytesIO()
         with zipfile.ZipFile(archived, "w") as archive:
             archive.write(bootstrap, "bootstrap")

@@ -54,4 +54,5 @@ rm -f "$folder/not-tested"
 
 export PYTHONDONTWRITEBYTECODE=1
 "$folder/venv/bin/python" infra/check.py
-"$folder/venv/bin/python" infra/local/stack.py test "$@"
+# In its place, so that a signal reaches what has to end the engine.
+exec "$folder/venv/bin/python" infra/local/stack.py test "$@"

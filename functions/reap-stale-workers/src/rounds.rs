@@ -68,16 +68,17 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
                 "the reaper could not make its round and will try again"
             ),
         }
-        if looked.elapsed() >= LOOK_EVERY
-            && let Some(found) = waiting(&app).await
-        {
+        if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
-            let queue = found.longest.as_ref().map(|(queue, _)| tracing::field::display(queue));
-            tracing::debug!(
-                oldest_ready_seconds = seconds(&found),
-                oldest_ready_queue = queue,
-                "how long tasks wait"
-            );
+            let found = tokio::select! {
+                biased;
+                () = shutdown.wait() => return,
+                found = waiting(&app) => found,
+            };
+            if let Some(Waiting { longest: Some((queue, age)), .. }) = found {
+                let oldest_ready_seconds = age.as_secs_f64();
+                tracing::debug!(oldest_ready_seconds, oldest_ready_queue = %queue, "tasks wait");
+            }
         }
     }
 }
@@ -144,6 +145,8 @@ pub async fn scheduled(
     let queue = waiting.as_ref().and_then(|waiting| waiting.longest.as_ref()).map(|(queue, _)| queue);
     let oldest_ready_queue = queue.map(tracing::field::display);
     let oldest_ready_seconds = waiting.as_ref().map(seconds);
+    // More places than one look has: they are looked at in turns.
+    let places_unseen = waiting.as_ref().map(|waiting| waiting.unseen).filter(|unseen| *unseen > 0);
     tracing::info!(
         taken,
         workers_lost,
@@ -151,6 +154,7 @@ pub async fn scheduled(
         more,
         oldest_ready_seconds,
         oldest_ready_queue,
+        places_unseen,
         "the reaper made its round"
     );
     if more {

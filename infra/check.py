@@ -226,8 +226,20 @@ def check_the_rest(template: dict) -> None:
         expect(f"{logical}Fails" in resources, f"{logical}: expected an alarm on its errors")
     for name, group in of_type(resources, "AWS::Logs::LogGroup").items():
         expect("RetentionInDays" in group, f"{name}: expected a retention")
+    alarms = of_type(resources, "AWS::CloudWatch::Alarm").values()
+    # An alarm on a metric that nobody tells never sounds: DynamoDB tells these two by table and by index.
+    throttled = {
+        (one["MetricName"], len(one["Dimensions"])) for one in alarms if one["Namespace"] == "AWS/DynamoDB"
+    }
+    wanted = {(metric, dimensions) for metric in ("ReadThrottleEvents", "WriteThrottleEvents") for dimensions in (1, 2)}
+    same("alarms on a throttled table and index", throttled, wanted)
+    told = (ROOT / "functions" / "reap-stale-workers" / "src" / "rounds.rs").read_text()
     for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
         expect("AlarmActions" in alarm, f"{name}: expected to tell somebody")
+        expect("TreatMissingData" in alarm, f"{name}: expected a word about missing data")
+        if alarm["Namespace"] == "Baton":
+            expect(f'"{alarm["MetricName"]}"' in told, f"{name}: no function tells the metric {alarm['MetricName']}")
+            expect([one["Name"] for one in alarm["Dimensions"]] == ["Table"], f"{name}: expected the metric of this stack's table")
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ holds them. No Docker, no AWS account; every port is a free one of the loopback.
 
 import argparse
 import contextlib
+import functools
 import io
 import json
 import os
@@ -40,6 +41,8 @@ PARAMETERS = {
     "HeartbeatTimeoutSeconds": "6",
     "HeartbeatIntervalSeconds": "2",
     "ForgetGraceSeconds": "2",
+    # As often as the engine looks at its schedules, every ten seconds. AWS takes nothing below a minute.
+    "ReaperSchedule": "rate(0 minutes)",
 }
 
 # The engine compares these with numbers, and a parameter is text to it.
@@ -107,7 +110,7 @@ def engine(folder: Path):
     port = free_port()
     endpoint = f"http://127.0.0.1:{port}"
     program = Path(sys.executable).parent / "ministack"
-    settings = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "AWS_ENDPOINT_URL": endpoint}
+    settings = {"GATEWAY_PORT": str(port), "BIND_HOST": "127.0.0.1", "AWS_ENDPOINT_URL": endpoint, "TMPDIR": str(folder)}
     with (folder / "engine.log").open("w") as log:
         process = subprocess.Popen(
             [program], env=os.environ | settings, stdout=log, stderr=subprocess.STDOUT, cwd=folder, start_new_session=True
@@ -119,10 +122,12 @@ def engine(folder: Path):
             # The functions are its children, and must end with it.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGTERM)
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(10)
-            except subprocess.TimeoutExpired:
+            # Also a function that outlived it.
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def wait_for(port: int, process: subprocess.Popen) -> None:
@@ -135,21 +140,26 @@ def wait_for(port: int, process: subprocess.Popen) -> None:
     raise SystemExit("the engine did not listen within 30 s")
 
 
+@functools.cache
+def packed(program: Path) -> bytes:
+    """A function's program as Lambda takes it."""
+    with tempfile.TemporaryDirectory(prefix="baton-program-") as folder:
+        bootstrap = Path(shutil.copy(program, Path(folder) / "bootstrap"))
+        # Debug information is most of a program's size, and nobody reads it there.
+        if shutil.which("strip"):
+            subprocess.run(["strip", bootstrap], check=True)
+        archived = io.BytesIO()
+        with zipfile.ZipFile(archived, "w") as archive:
+            archive.write(bootstrap, "bootstrap")
+    return archived.getvalue()
+
+
 def upload(stack: Stack, bin_folder: Path) -> str:
     """Puts programs and template where CloudFormation finds them, as `sam package` does; returns the template's address."""
     s3 = stack.client("s3")
     s3.create_bucket(Bucket="code")
     for name in functions():
-        # Debug information is most of a program's size, and nobody reads it there.
-        program = stack.folder / name
-        shutil.copy(bin_folder / name, program)
-        subprocess.run(["strip", program], check=False)
-        packed = io.BytesIO()
-        with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-            entry = zipfile.ZipInfo("bootstrap")
-            entry.external_attr = 0o755 << 16
-            archive.writestr(entry, program.read_bytes(), zipfile.ZIP_DEFLATED)
-        s3.put_object(Bucket="code", Key=f"{name}.zip", Body=packed.getvalue())
+        s3.put_object(Bucket="code", Key=f"{name}.zip", Body=packed(bin_folder / name))
     template = re.sub(r"\.\./target/lambda/([a-z-]+)/bootstrap\.zip", r"s3://code/\1.zip", TEMPLATE.read_text())
     for reference, number in NUMBERS.items():
         template = template.replace(reference, number)
@@ -250,7 +260,7 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=1, help="how often to test, each time from nothing")
     parser.add_argument("--bin", type=Path, help="the folder that holds the programs; built if not named")
     arguments = parser.parse_args()
-    bin_folder = arguments.bin or build()
+    bin_folder = arguments.bin.resolve() if arguments.bin else build()
     if arguments.what == "up":
         up(bin_folder)
     else:

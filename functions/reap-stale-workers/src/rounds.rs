@@ -1,10 +1,12 @@
 //! The reaper's rounds: a loop for a server, and one round within a time for a schedule.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use baton_http::App;
+use baton_model::LossReason;
 use baton_runtime::Shutdown;
-use baton_store::{Purge, Reap, StoreError};
+use baton_store::{Purge, Reap, StoreError, Waiting};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
@@ -19,11 +21,16 @@ const PURGES: u32 = 4;
 /// How long a round of a server may last; the next one goes on where it stopped.
 const ROUND: Duration = Duration::from_secs(60);
 
+/// How often a server tells how long tasks wait.
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Round {
     /// Tasks taken back.
     pub taken: u64,
+    /// Workers that held some of these and no longer beat.
+    pub workers_lost: u64,
     /// Finished tasks, log lines, workers and keys removed.
     pub removed: u64,
     /// Whether time or bounds ran out before the work did.
@@ -34,6 +41,7 @@ pub struct Round {
 pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut looked = Instant::now();
     loop {
         tokio::select! {
             biased;
@@ -49,6 +57,7 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
         match round {
             Ok(round) if round.taken + round.removed > 0 => tracing::debug!(
                 taken = round.taken,
+                workers_lost = round.workers_lost,
                 removed = round.removed,
                 more = round.more,
                 "the reaper made its round"
@@ -58,6 +67,18 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
                 error = error.report(),
                 "the reaper could not make its round and will try again"
             ),
+        }
+        if looked.elapsed() >= LOOK_EVERY {
+            looked = Instant::now();
+            let found = tokio::select! {
+                biased;
+                () = shutdown.wait() => return,
+                found = waiting(&app) => found,
+            };
+            if let Some(Waiting { longest: Some((queue, age)), .. }) = found {
+                let oldest_ready_seconds = age.as_secs_f64();
+                tracing::debug!(oldest_ready_seconds, oldest_ready_queue = %queue, "tasks wait");
+            }
         }
     }
 }
@@ -70,11 +91,15 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
 pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreError> {
     let deadline = Instant::now() + budget;
     let mut round = Round::default();
+    let mut lost = BTreeSet::new();
     loop {
         let reap = Reap { now: app.now(), limit: BATCH, worker: None, queue: None };
         let report = app.store.reap(reap).await?;
         report.taken.iter().for_each(crate::log);
         round.taken += report.taken.len() as u64;
+        let silent = report.taken.into_iter().filter(|taken| taken.reason == LossReason::HeartbeatMissed);
+        lost.extend(silent.map(|taken| taken.worker));
+        round.workers_lost = lost.len() as u64;
         if !report.more {
             break;
         }
@@ -102,25 +127,56 @@ pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreErro
     Ok(round)
 }
 
-/// One round of a schedule: logs what it did, and that the next one goes on if it could not do all. What it did is its
-/// answer.
+/// One round of a schedule: logs what it did and how long tasks wait, and that the next one goes on if it could not do
+/// all. What it did is its answer; what alarms listen to comes with it, by the names of the metrics.
 ///
 /// # Errors
 /// As [`reap_within`].
-pub async fn scheduled(app: &App, budget: Duration) -> Result<Value, StoreError> {
+pub async fn scheduled(
+    app: &App,
+    budget: Duration,
+) -> Result<(Value, BTreeMap<&'static str, f64>), StoreError> {
+    // Before the round: one that has much to do must not hide that tasks wait.
+    let waiting = waiting(app).await;
     let round = reap_within(app, budget).await?;
-    let Round { taken, removed, more } = round;
+    let Round { taken, workers_lost, removed, more } = round;
+    let mut gauges = BTreeMap::from([("WorkersLost", workers_lost as f64)]);
+    gauges.extend(waiting.as_ref().map(|waiting| ("OldestReadySeconds", seconds(waiting))));
+    let queue = waiting.as_ref().and_then(|waiting| waiting.longest.as_ref()).map(|(queue, _)| queue);
+    let oldest_ready_queue = queue.map(tracing::field::display);
+    let oldest_ready_seconds = waiting.as_ref().map(seconds);
+    // More places than one look has: they are looked at in turns.
+    let places_unseen = waiting.as_ref().map(|waiting| waiting.unseen).filter(|unseen| *unseen > 0);
+    tracing::info!(
+        taken,
+        workers_lost,
+        removed,
+        more,
+        oldest_ready_seconds,
+        oldest_ready_queue,
+        places_unseen,
+        "the reaper made its round"
+    );
     if more {
-        tracing::warn!(
-            taken,
-            removed,
-            more,
-            "the reaper's time was over before its work; the next schedule goes on"
-        );
-    } else {
-        tracing::info!(taken, removed, more, "the reaper made its round");
+        tracing::warn!("the reaper's time was over before its work; the next schedule goes on");
     }
-    Ok(json!(round))
+    Ok((json!(round), gauges))
+}
+
+/// How long tasks wait. That it cannot be told spoils no round.
+async fn waiting(app: &App) -> Option<Waiting> {
+    match app.store.waiting(app.now()).await {
+        Ok(waiting) => Some(waiting),
+        Err(error) => {
+            tracing::warn!(error = error.report(), "the reaper could not see how long tasks wait");
+            None
+        }
+    }
+}
+
+/// The longest wait; nothing if no task is ready.
+fn seconds(waiting: &Waiting) -> f64 {
+    waiting.longest.as_ref().map_or(0.0, |(_, age)| age.as_secs_f64())
 }
 
 fn purge(app: &App) -> Purge {

@@ -13,7 +13,7 @@ use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
     Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats,
-    Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, WorkerDetail,
+    Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What was done since it was last asked. Repetitions, which change nothing, do not count.
@@ -194,6 +194,10 @@ impl TaskStore for Counted {
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
         self.store.stats(now).await
+    }
+
+    async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
+        self.store.waiting(now).await
     }
 
     async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {

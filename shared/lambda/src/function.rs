@@ -17,6 +17,7 @@ use serde_json::Value;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::api_gateway::Asked;
+use crate::metrics::Gauges;
 
 /// A function, as its binary describes it.
 pub struct Function {
@@ -49,7 +50,7 @@ pub(crate) type AuthorizerHandler =
 
 /// What is done on a schedule, within a time.
 pub(crate) type ScheduleHandler =
-    Box<dyn Fn(App, Duration) -> BoxFuture<'static, Result<Value, StoreError>> + Send + Sync>;
+    Box<dyn Fn(App, Duration) -> BoxFuture<'static, Result<(Value, Gauges), StoreError>> + Send + Sync>;
 
 impl Function {
     /// A function of this name with these routes.
@@ -98,11 +99,11 @@ impl Function {
         self
     }
 
-    /// Does something on a schedule, within the time that it is given, and tells what it did.
+    /// Does something on a schedule, within the time that it is given, and tells what it did, and what it found.
     #[must_use]
     pub fn schedule<F>(mut self, handle: impl Fn(App, Duration) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Value, StoreError>> + Send + 'static,
+        F: Future<Output = Result<(Value, Gauges), StoreError>> + Send + 'static,
     {
         self.schedule = Some(Box::new(move |app, budget| handle(app, budget).boxed()));
         self

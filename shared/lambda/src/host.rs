@@ -31,7 +31,7 @@ use crate::counted::{Count, Counted, Counts};
 use crate::doorbell::QueueDoorbell;
 use crate::event::{Event, StreamRecord, Trigger};
 use crate::function::{AuthorizerHandler, Function, ScheduleHandler, StreamHandler};
-use crate::metrics::{self, Measured};
+use crate::metrics::{self, Gauges, Measured};
 use crate::queues::{Outgoing, Queues};
 
 /// How long before its deadline a request is answered, so that its caller hears from Baton and not of a killed process.
@@ -66,12 +66,30 @@ pub enum Answer {
     /// To a batch of messages or records.
     Batch(BatchAnswer),
     /// To a schedule, which takes note of none.
-    Scheduled(Value),
+    Scheduled(Scheduled),
     /// To API Gateway, whether a request may go on.
     Verdict(Value),
 }
 
+/// What was done on a schedule.
+#[derive(Debug, Serialize)]
+#[serde(transparent)]
+pub struct Scheduled {
+    /// What its invocation answers.
+    pub answer: Value,
+    /// What it found.
+    #[serde(skip)]
+    pub gauges: Gauges,
+}
+
 impl Answer {
+    fn gauges(&self) -> Gauges {
+        match self {
+            Self::Scheduled(done) => done.gauges.clone(),
+            Self::Http(_) | Self::Batch(_) | Self::Verdict(_) => Gauges::new(),
+        }
+    }
+
     fn has_failed(&self) -> bool {
         match self {
             Self::Http(answer) => answer.status_code >= 500,
@@ -199,6 +217,7 @@ pub struct Host {
     clock: Arc<dyn Clock>,
     warm: AtomicBool,
     tell: Tell,
+    table: Option<String>,
 }
 
 /// Hears what each invocation measured, as one line.
@@ -214,7 +233,15 @@ impl Host {
             clock,
             warm: AtomicBool::new(false),
             tell: Box::new(metrics::tell),
+            table: None,
         }
+    }
+
+    /// Names the table that it works on, by which its metrics are told from those of other stacks.
+    #[must_use]
+    pub fn on_table(mut self, table: impl Into<String>) -> Self {
+        self.table = Some(table.into());
+        self
     }
 
     /// Has metrics told to someone else than stdout.
@@ -265,6 +292,8 @@ impl Host {
             failed: answered.as_ref().map_or(true, Answer::has_failed),
             cold,
             counts: self.opened.get().map(|opened| opened.counts.take()).unwrap_or_default(),
+            table: self.table.clone(),
+            gauges: answered.as_ref().map(Answer::gauges).unwrap_or_default(),
         };
         (self.tell)(&measured.line(self.clock.now(), &invocation.request_id));
         answered
@@ -370,7 +399,8 @@ impl Host {
         // A command that was begun within the budget needs some time to end.
         let budget = self.left(invocation).map_or(BUDGET, |left| left.mul_f64(0.8));
         let done = handler(opened.app.clone(), budget).await.map_err(|error| Failed::store(&error))?;
-        Ok(Answer::Scheduled(done))
+        let (answer, gauges) = done;
+        Ok(Answer::Scheduled(Scheduled { answer, gauges }))
     }
 }
 

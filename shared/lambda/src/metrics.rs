@@ -31,7 +31,14 @@ pub struct Measured {
     pub cold: bool,
     /// What was done, by the metric's name; see [`crate::counted::Counts`].
     pub counts: BTreeMap<&'static str, u64>,
+    /// The table that the function works on: that of one stack, so that the metrics of two do not mix.
+    pub table: Option<String>,
+    /// What a schedule found, whatever its function is called; told also where it is zero.
+    pub gauges: Gauges,
 }
+
+/// Numbers as they are now, by their metrics' names. One that ends in `Seconds` is in seconds; others count.
+pub type Gauges = BTreeMap<&'static str, f64>;
 
 #[derive(Serialize)]
 struct Metric {
@@ -64,16 +71,28 @@ impl Measured {
                 line[name] = Value::from(count);
             }
         }
-        line["_aws"] = json!({
-            "Timestamp": now.as_millis(),
-            "CloudWatchMetrics": [{
-                "Namespace": NAMESPACE,
-                "Dimensions": [["Function", "Route"]],
-                "Metrics": metrics,
-            }],
-        });
+        let mut dimensions = vec!["Function", "Route"];
+        if let Some(table) = &self.table {
+            dimensions.insert(0, "Table");
+            line["Table"] = Value::from(table.as_str());
+        }
+        let declared = |dimensions: &[&str], metrics: &[Metric]| json!({"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics});
+        let mut all = vec![declared(&dimensions, &metrics)];
+        let gauges: Vec<Metric> = self.gauges.keys().map(|name| Metric { name, unit: unit(name) }).collect();
+        // An alarm must name every dimension of its metric, and is about the stack.
+        if !gauges.is_empty() && self.table.is_some() {
+            all.push(declared(&["Table"], &gauges));
+            for (name, value) in &self.gauges {
+                line[name] = Value::from((value * 1e3).round() / 1e3);
+            }
+        }
+        line["_aws"] = json!({"Timestamp": now.as_millis(), "CloudWatchMetrics": all});
         line.to_string()
     }
+}
+
+fn unit(gauge: &str) -> &'static str {
+    if gauge.ends_with("Seconds") { "Seconds" } else { "Count" }
 }
 
 /// Writes a line to stdout, where Lambda takes it from.
@@ -95,6 +114,8 @@ mod tests {
             failed: true,
             cold: false,
             counts: [("Completed", 3), ("Claimed", 0)].into(),
+            table: None,
+            gauges: Gauges::new(),
         };
         let line: Value = serde_json::from_str(&measured.line(Timestamp::from_millis(7), "r-1")).unwrap();
         let declared = &line["_aws"]["CloudWatchMetrics"][0];
@@ -116,5 +137,31 @@ mod tests {
             (&json!(12.346), &json!(3), &json!("r-1"))
         );
         assert_eq!((line.get("Claimed"), line.get("ColdStart")), (None, None));
+        assert_eq!(line["_aws"]["CloudWatchMetrics"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_metrics_of_one_table_are_its_own_and_gauges_are_by_it_alone() {
+        let measured = Measured {
+            function: "reap-stale-workers".into(),
+            route: "schedule".into(),
+            table: Some("baton-tasks".into()),
+            gauges: [("OldestReadySeconds", 7.0004), ("WorkersLost", 0.0)].into(),
+            ..Measured::default()
+        };
+        let line: Value = serde_json::from_str(&measured.line(Timestamp::from_millis(7), "r-1")).unwrap();
+        let [counters, gauges] = line["_aws"]["CloudWatchMetrics"].as_array().unwrap().as_slice() else {
+            panic!("{line}")
+        };
+        assert_eq!(counters["Dimensions"], json!([["Table", "Function", "Route"]]));
+        let metrics = json!([
+            {"Name": "OldestReadySeconds", "Unit": "Seconds"},
+            {"Name": "WorkersLost", "Unit": "Count"},
+        ]);
+        assert_eq!(*gauges, json!({"Namespace": "Baton", "Dimensions": [["Table"]], "Metrics": metrics}));
+        assert_eq!(
+            (&line["Table"], &line["OldestReadySeconds"], &line["WorkersLost"]),
+            (&json!("baton-tasks"), &json!(7.0), &json!(0.0))
+        );
     }
 }

@@ -78,6 +78,7 @@ fn try_run(function: Function) -> Result<std::convert::Infallible, StartError> {
     let StoreLocation::Dynamodb(table) = settings.store.location.clone() else {
         return Err(StartError::NoTable);
     };
+    let table_name = table.clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opening = {
         let clock = Arc::clone(&clock);
@@ -87,7 +88,7 @@ fn try_run(function: Function) -> Result<std::convert::Infallible, StartError> {
             Box::pin(async move { open(&clients, settings, table, clock).await }) as _
         }
     };
-    let host = Arc::new(Host::new(function, clock, Box::new(opening)));
+    let host = Arc::new(Host::new(function, clock, Box::new(opening)).on_table(table_name));
     // One event at a time: a second thread would wait, and cost the start its making.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(host))

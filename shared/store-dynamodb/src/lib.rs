@@ -50,6 +50,7 @@ mod token;
 mod transact;
 mod transfer;
 mod transition;
+mod waiting;
 mod worker;
 
 use std::sync::Arc;
@@ -63,7 +64,8 @@ use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Doorbell, Fail, FailAnswer, GenerationFilter,
     LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release,
-    Retry, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, WorkerDetail,
+    Retry, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -244,6 +246,10 @@ impl TaskStore for DynamoStore {
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
         self.inner.statistics(now).await
+    }
+
+    async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
+        self.inner.waiting(now).await
     }
 
     async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {

@@ -240,10 +240,7 @@ impl Inner {
         now: Timestamp,
     ) -> Result<(u64, Option<Timestamp>), StoreError> {
         let partition = keys::ready(&queue.name, priority, shard);
-        let first = self.db.query(&Query { limit: Some(1), ..Query::index(&partition) }).await?;
-        let first = first.items.first().map(Stored::read).transpose()?;
-        let due = first.filter(|task| task.head.run_after <= now);
-        let due = due.map(|task| task.head.run_after.max(task.created_at));
+        let due = self.first_ready(&partition, now).await?;
         let ahead = keys::sortable(Timestamp::from_millis(now.as_millis() + 1));
         let mut query = Query { count: true, range: Range::AtLeast(ahead), ..Query::index(&partition) };
         let mut later = 0;

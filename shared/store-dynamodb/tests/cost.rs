@@ -333,6 +333,8 @@ async fn a_lifecycle_keeps_to_its_bars() {
     b.note("list of 50 tasks");
     b.store.reap(Reap { now: at(3), limit: 100, worker: None, queue: None }).await.unwrap();
     b.note("reap, with nothing lost, one worker");
+    b.store.waiting(at(3)).await.unwrap();
+    b.note("how long tasks wait, one queue");
     b.store.claim(Claim { queues: vec!["empty".parse().unwrap()], ..claim("worker-1") }).await.unwrap();
     b.note("claim that finds nothing in an unknown queue");
     b.store.flush().await.unwrap();

@@ -38,7 +38,7 @@ use baton_store::{
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
     GenerationFilter, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
     ReapReport, Release, Retry, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
-    TokenStore, WorkerDetail,
+    TokenStore, Waiting, WorkerDetail,
 };
 use rusqlite::{Connection, params};
 
@@ -282,6 +282,10 @@ impl TaskStore for SqliteStore {
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
         let timeout = self.policy.heartbeat_timeout;
         self.readers.run(move |db| stats::stats(db, now, timeout)).await
+    }
+
+    async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
+        self.readers.run(move |db| stats::waiting(db, now)).await
     }
 
     async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_model::{Priority, QueueName, State, TaskType, Timestamp};
 use baton_store::{
-    Count, Cursor, Page, PageRequest, Percentiles, QueueStats, Stats, StoreError, WorkerCounts,
+    Count, Cursor, Page, PageRequest, Percentiles, QueueStats, Stats, StoreError, Waiting, WorkerCounts,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -110,7 +110,7 @@ fn one_queue(
         Ok(statement.query_row(params![queue.as_str(), state.code()], |row| row.get(0))?)
     };
     let mut scheduled = 0;
-    let mut first_due: Option<i64> = None;
+    let mut first_due: Option<Timestamp> = None;
     for priority in Priority::ALL {
         let key =
             params![queue.as_str(), priority.code(), now.as_millis(), QueueStats::SCHEDULED_COUNTED as i64];
@@ -120,14 +120,7 @@ fn one_queue(
                  WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after > ?3 LIMIT ?4)",
             )?
             .query_row(key, |row| row.get::<_, u64>(0))?;
-        // A task may have been due before it was created; it has been ready from then on only.
-        let due: Option<i64> = db
-            .prepare_cached(
-                "SELECT max(run_after, created_at) FROM task INDEXED BY task_ready \
-                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 ORDER BY run_after, id LIMIT 1",
-            )?
-            .query_row(params![queue.as_str(), priority.code(), now.as_millis()], |row| row.get(0))
-            .optional()?;
+        let due = first_ready(db, queue.as_str(), priority, now)?;
         first_due = match (first_due, due) {
             (Some(a), Some(b)) => Some(a.min(b)),
             (a, b) => a.or(b),
@@ -138,12 +131,46 @@ fn one_queue(
         queued: in_state(State::Queued)?,
         scheduled: scheduled.min(QueueStats::SCHEDULED_COUNTED),
         running: in_state(State::Running)?,
-        oldest_ready: first_due.map(|due| now.since(Timestamp::from_millis(due))),
+        oldest_ready: first_due.map(|due| now.since(due)),
         oldest_running: running.get(&queue).map(|claimed_at| now.since(*claimed_at)),
         wait: percentiles(db, &queue, What::Wait, now)?,
         run: percentiles(db, &queue, What::Run, now)?,
         queue,
     })
+}
+
+/// Since when the first task of a queue's priority has been ready; none if none is.
+fn first_ready(
+    db: &Connection,
+    queue: &str,
+    priority: Priority,
+    now: Timestamp,
+) -> Result<Option<Timestamp>, Failure> {
+    // A task may have been due before it was created; it has been ready from then on only.
+    let mut statement = db.prepare_cached(
+        "SELECT max(run_after, created_at) FROM task INDEXED BY task_ready \
+         WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 ORDER BY run_after, id LIMIT 1",
+    )?;
+    let since = statement.query_row(params![queue, priority.code(), now.as_millis()], |row| row.get(0));
+    Ok(since.optional()?.map(Timestamp::from_millis))
+}
+
+/// The longest wait over all queues.
+pub(crate) fn waiting(db: &Connection, now: Timestamp) -> Result<Waiting, Failure> {
+    let mut statement = db.prepare_cached("SELECT name FROM queue ORDER BY name")?;
+    let names = statement.query_map([], |row| row.get::<_, Box<str>>(0))?;
+    let mut places = Vec::new();
+    for name in names {
+        let name = QueueName::from_stored(name?);
+        places.extend(Priority::ALL.map(|priority| (name.clone(), priority)));
+    }
+    let (places, unseen) = Waiting::in_turn(places, now);
+    let mut waiting = Waiting { longest: None, unseen };
+    for (queue, priority) in places {
+        let since = first_ready(db, queue.as_str(), priority, now)?;
+        waiting = waiting.and(&queue, since, now);
+    }
+    Ok(waiting)
 }
 
 fn percentiles(

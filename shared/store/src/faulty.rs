@@ -20,7 +20,7 @@ use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
     Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats,
-    Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, WorkerDetail,
+    Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -326,6 +326,10 @@ impl TaskStore for Faulty {
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
         self.list("stats", (), || self.inner.stats(now)).await
+    }
+
+    async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
+        self.list("waiting", (), || self.inner.waiting(now)).await
     }
 
     async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {

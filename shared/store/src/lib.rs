@@ -15,6 +15,7 @@ pub mod histogram;
 pub mod query;
 pub mod token;
 pub mod transfer;
+mod waiting;
 
 use async_trait::async_trait;
 use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, WorkerId};
@@ -32,6 +33,7 @@ pub use query::{
 };
 pub use token::{AuditEntry, AuditFilter, AuditStore, StoredToken, TokenStore};
 pub use transfer::Transfer;
+pub use waiting::Waiting;
 
 /// What a store can and cannot promise beyond the rules that hold for all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -220,6 +222,13 @@ pub trait TaskStore: Send + Sync {
     /// # Errors
     /// The store's own failures.
     async fn stats(&self, now: baton_model::Timestamp) -> Result<Stats, StoreError>;
+
+    /// How long the task has waited that has been ready longest, over all queues, paused ones included; at a bounded
+    /// cost, so that it may be asked every minute.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn waiting(&self, now: baton_model::Timestamp) -> Result<Waiting, StoreError>;
 
     /// Log lines that workers shipped, the newest first. A page may be shorter than asked while it names a next one.
     ///

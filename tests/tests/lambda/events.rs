@@ -79,7 +79,7 @@ async fn the_scheduled_event_leads_to_a_round_of_the_reaper() {
         let world = world().await;
         world.clock.advance(seconds(61));
         let answer = invoke(&world.function("reap-stale-workers"), &event).await;
-        assert_eq!(answer, json!({"taken": 1, "removed": 0, "more": false}));
+        assert_eq!(answer, json!({"taken": 1, "workers_lost": 1, "removed": 0, "more": false}));
     }
 }
 

@@ -103,6 +103,33 @@ async fn an_answer_has_the_id_of_its_invocation_unless_its_caller_named_one() {
 }
 
 #[tokio::test]
+async fn the_reaper_tells_how_long_tasks_wait_and_how_many_workers_were_lost_also_if_none() {
+    let world = World::new().await;
+    let (create, reap) = (world.function("create-task"), world.function("reap-stale-workers"));
+    let round = json!({"source": "aws.scheduler"});
+    invoke(&reap, &round).await;
+    for queue in ["a", "b"] {
+        send(&create, "POST", "/v1/tasks", json!({"type": "a", "queue": queue})).await;
+        world.clock.advance(seconds(10));
+    }
+    send(&world.function("claim-task"), "POST", "/v1/claims", json!({"worker_id": "w", "queues": ["a"]}))
+        .await;
+    world.clock.advance(seconds(80));
+    invoke(&reap, &round).await;
+    let told = world.metrics.lock().unwrap().clone();
+    let told: Vec<_> = told.iter().filter(|line| line["Route"] == "schedule").collect();
+    let values = |place: usize| {
+        let line = told[place];
+        let declared = &line["_aws"]["CloudWatchMetrics"][1];
+        assert_eq!((&line["Table"], &declared["Dimensions"]), (&json!("baton-tasks"), &json!([["Table"]])));
+        (line["OldestReadySeconds"].as_f64().unwrap(), line["WorkersLost"].as_f64().unwrap())
+    };
+    assert_eq!(values(0), (0.0, 0.0));
+    assert_eq!(values(1), (90.0, 1.0), "before the round, which makes a task of `a` ready again");
+    assert_eq!(told[1]["Reaped"], 1);
+}
+
+#[tokio::test]
 async fn each_invocation_tells_what_it_did_and_the_first_that_it_was_cold() {
     let world = World::new().await;
     let (create, claim) = (world.function("create-task"), world.function("claim-task"));

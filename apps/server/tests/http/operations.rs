@@ -126,7 +126,7 @@ async fn a_round_of_the_reaper_takes_all_back_and_removes_what_is_over() {
     }
     world.advance(Duration::from_secs(61));
     let round = reap_within(&world.app, Duration::from_secs(60)).await.unwrap();
-    assert_eq!(round, Round { taken: 600, removed: 0, more: false });
+    assert_eq!(round, Round { taken: 600, workers_lost: 1, removed: 0, more: false });
     assert_eq!(world.get("/v1/stats").await.json()["states"]["failed"], 600);
     world.advance(Duration::from_secs(31 * 86_400));
     let budget = Duration::from_secs(60);

@@ -770,6 +770,10 @@ pub async fn check_invariants(store: &dyn TaskStore, ids: &[TaskId], now: Timest
         .collect();
     assert_eq!(told, counts, "the counts equal a recount");
 
+    let waiting = store.waiting(now).await.expect("the longest wait is given");
+    let oldest = stats.queues.iter().filter_map(|queue| queue.oldest_ready).max();
+    assert_eq!(waiting.longest.map(|(_, age)| age), oldest, "the longest wait is the queues' longest");
+
     for queue in &stats.queues {
         let mine = || list.iter().filter(|task| task.queue == queue.queue);
         let count = |state| mine().filter(|task| task.head.state.state() == state).count() as u64;

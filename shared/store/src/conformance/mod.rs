@@ -326,6 +326,7 @@ rules! {
         a_queue_tells_its_numbers,
         statistics_follow_every_transition,
         statistics_count_workers,
+        the_longest_wait_is_told_over_all_queues,
         percentiles_tell_waiting_and_running_times,
         waiting_counts_from_when_the_task_was_ready,
         an_open_store_checks_out,

@@ -813,6 +813,15 @@ impl TaskStore for Oracle {
         })
     }
 
+    async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
+        let inner = self.lock();
+        let ages = inner.paused.keys().filter_map(|name| {
+            let age = inner.queue_stats(name, now).oldest_ready?;
+            Some((name.clone(), age))
+        });
+        Ok(Waiting { longest: ages.max_by_key(|(_, age)| *age), unseen: 0 })
+    }
+
     async fn logs(&self, filter: LogFilter, asked: PageRequest) -> Result<Page<LogLine>, StoreError> {
         let inner = self.lock();
         let wanted = |line: &LogLine| {

@@ -437,6 +437,30 @@ pub async fn statistics_count_workers(b: Bench) {
     assert_eq!(counts(at(200)).await, (0, 0, 3));
 }
 
+/// The longest wait is that of the task that is first due, in whatever queue and of whatever priority; tasks for later,
+/// and those that run or have ended, wait for nobody.
+pub async fn the_longest_wait_is_told_over_all_queues(b: Bench) {
+    let longest = async |now| {
+        b.settle().await;
+        let waiting = b.store().waiting(now).await.unwrap();
+        assert_eq!(waiting.unseen, 0);
+        waiting.longest.map(|(queue, age)| (queue.to_string(), age))
+    };
+    assert_eq!(longest(at(0)).await, None);
+    b.create(at(0), b.spec("render").queue("later").due(at(500))).await;
+    assert_eq!(longest(at(10)).await, None);
+    b.create(at(10), b.spec("render").queue("b")).await;
+    b.create(at(20), b.spec("render").queue("a").priority(Priority::High)).await;
+    b.pause(at(20), "b", true).await;
+    assert_eq!(longest(at(30)).await, Some(("b".to_owned(), secs(20))), "also in a paused queue");
+    b.pause(at(30), "b", false).await;
+    b.claim_one(claim("w1", at(40)).queues(&["b"])).await;
+    assert_eq!(longest(at(40)).await, Some(("a".to_owned(), secs(20))));
+    b.claim_one(claim("w1", at(40)).queues(&["a"])).await;
+    assert_eq!(longest(at(40)).await, None);
+    assert_eq!(longest(at(501)).await, Some(("later".to_owned(), secs(1))));
+}
+
 /// Percentiles of waiting and running times lie within the bucket width of the true ones, and leave out what is older
 /// than a day.
 pub async fn percentiles_tell_waiting_and_running_times(b: Bench) {

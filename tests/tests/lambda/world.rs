@@ -155,7 +155,8 @@ impl World {
             }
             "query-tasks" => Function::new("query-tasks", baton_query_tasks::router),
             "relay-events" => Function::new("relay-events", OpenApiRouter::default)
-                .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await }),
+                .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
+                .counting(|store, records| async move { baton_relay_events::count(&store, &records).await }),
             other => panic!("no function {other}"),
         }
     }

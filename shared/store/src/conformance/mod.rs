@@ -325,6 +325,7 @@ rules! {
         queues_are_listed_by_name,
         a_queue_tells_its_numbers,
         statistics_follow_every_transition,
+        statistics_say_as_of_when_they_are,
         statistics_count_workers,
         percentiles_tell_waiting_and_running_times,
         waiting_counts_from_when_the_task_was_ready,

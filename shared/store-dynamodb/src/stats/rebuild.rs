@@ -105,7 +105,7 @@ pub struct Rebuilt {
 pub enum RebuildError {
     /// Nobody reads the table's stream, or who does has stopped.
     #[error(
-        "expected the table's stream to be read, got nothing of it counted for {waited:?} ({counted} of {touched} tasks \
+        "expected the table's stream to be read, got nothing of it counted for {waited:.0?} ({counted} of {touched} tasks \
          are counted); see that relay-events is deployed, has the table's stream as its trigger and does not fail, then \
          run this again"
     )]

@@ -15,7 +15,7 @@ use baton_runtime::{Clock, ManualClock, RandomIds, Settings};
 use baton_store::{StoredToken, TokenStore};
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
-use baton_store_dynamodb::table::{self, TableOptions};
+use baton_store_dynamodb::table::{self, KeptBy, TableOptions};
 use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb};
 use baton_store_sqlite::SqliteStore;
 use serde_json::{Map, Value, json};
@@ -84,12 +84,18 @@ struct File {
 
 impl World {
     pub(crate) async fn new() -> Self {
+        Self::with_statistics(KeptBy::Processes).await
+    }
+
+    /// A world whose table's statistics are kept so.
+    pub(crate) async fn with_statistics(statistics: KeptBy) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let db = dynoxide::Database::memory().unwrap();
         let engine = tokio::spawn(dynoxide::server::serve_on(listener, db));
         let client = local(&endpoint, http_client());
-        table::create(&client, TABLE, TableOptions::default()).await.unwrap();
+        let options = TableOptions { statistics, ..TableOptions::default() };
+        table::create(&client, TABLE, options).await.unwrap();
         let world = Self {
             queues: Arc::default(),
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_770_000_000_000))),
@@ -258,6 +264,9 @@ fn value(value: &AttributeValue) -> Value {
         AttributeValue::S(text) => json!({"S": text}),
         AttributeValue::N(digits) => json!({"N": digits}),
         AttributeValue::B(blob) => json!({"B": base64(blob.as_ref())}),
+        AttributeValue::Bs(set) => {
+            json!({"BS": set.iter().map(|blob| base64(blob.as_ref())).collect::<Vec<_>>()})
+        }
         AttributeValue::Ns(set) => json!({"NS": set}),
         AttributeValue::L(list) => json!({"L": list.iter().map(self::value).collect::<Vec<_>>()}),
         AttributeValue::M(map) => json!({"M": image(map)}),

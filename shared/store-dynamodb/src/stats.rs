@@ -329,3 +329,52 @@ pub(crate) const fn what_letter(what: What) -> char {
         What::Run => 'r',
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use baton_store::{NoDoorbell, Reap, TaskStore};
+
+    use super::*;
+    use crate::client::{http_client, local};
+    use crate::stats::epoch::attribute;
+    use crate::table::{self, TableOptions};
+    use crate::{DynamoStore, Options};
+
+    #[tokio::test]
+    async fn a_process_learns_within_a_minute_that_the_stream_keeps_the_counts() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let engine = dynoxide::Database::memory().unwrap();
+        let engine = tokio::spawn(dynoxide::server::serve_on(listener, engine));
+        let client = local(&endpoint, http_client());
+        table::create(&client, "baton-tasks", TableOptions::default()).await.unwrap();
+        let options = Options { flush_every: None, ..Options::seeded(1) };
+        let store = DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap();
+        let (db, stats) = (&store.inner.db, &store.inner.stats);
+        let (queue, task_type): (QueueName, TaskType) = ("a".parse().unwrap(), "render".parse().unwrap());
+        let counts = || db.get(key(&keys::statistics(&queue), COUNTS));
+        let queued = || async { counts().await.unwrap().map(|item| item["0:render"].clone()) };
+
+        stats.lock().tally(&queue, &task_type, State::Queued, 2);
+        store.flush().await.unwrap();
+        assert_eq!(queued().await, Some(n(2)));
+        let switch = Expression::new().set(attribute::CURRENT, n(1)).set(attribute::CURRENT_SINCE, n(0));
+        db.update(keys::meta("table"), &switch).await.unwrap();
+        stats.lock().tally(&queue, &task_type, State::Queued, 3);
+        store.flush().await.unwrap();
+        assert_eq!(queued().await, Some(n(5)), "it believes what it has read");
+
+        *locked(&stats.looked) = Instant::now().checked_sub(BELIEVED).unwrap();
+        stats.lock().tally(&queue, &task_type, State::Queued, 4);
+        store.flush().await.unwrap();
+        stats.lock().tally(&queue, &task_type, State::Queued, 4);
+        store.flush().await.unwrap();
+        assert_eq!(queued().await, Some(n(5)), "it counts no more");
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        store.reap(Reap { now, limit: 1, worker: None, queue: None }).await.unwrap();
+        assert_eq!(db.get(keys::tick()).await.unwrap().unwrap()[AS_OF], crate::attr::time(now));
+        engine.abort();
+    }
+}

@@ -71,7 +71,7 @@ async fn history(seed: u64) {
 
     // Params and results kept apart go before their tasks, which are marked meanwhile.
     let purge = Purge { keep_finished: Some(Duration::ZERO), ..Purge::at(now) };
-    while store.purge(purge.clone()).await.unwrap().more {}
+    while store.purge(purge).await.unwrap().more {}
     relays.drain().await;
     assert_eq!(exact(&store, now).await.counts, []);
 }

@@ -10,6 +10,7 @@ mod logs;
 mod migrate;
 mod out;
 mod process;
+mod progress;
 mod queue;
 mod reap;
 mod render;

@@ -1,9 +1,7 @@
 //! `baton migrate`: all that one store holds, moved into another.
 
-use std::io::{IsTerminal as _, Write as _};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use baton_runtime::settings::{Settings, StoreLocation};
 use baton_runtime::{Clock as _, SystemClock};
@@ -16,14 +14,12 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::Rows;
+use crate::progress::Teller;
 use crate::serve::load;
 use crate::store::Store;
 
 /// How many records are read and written at once; what they hold in memory has a bound of its own.
 const PAGE: u32 = 500;
-
-/// How often a line about the progress is written where there is no terminal.
-const EVERY: Duration = Duration::from_secs(5);
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -113,7 +109,7 @@ async fn migrate(
     };
     let mut teller = Teller::new();
     let outcome = tokio::select! {
-        outcome = migration.run(|progress| teller.tell(progress)) => Some(outcome),
+        outcome = migration.run(|progress| teller.tell(|| words_of(progress))) => Some(outcome),
         _ = terminate.recv() => None,
         _ = interrupt.recv() => None,
     };
@@ -151,6 +147,14 @@ async fn migrate(
             Err(Failure::failed(format!("{to}: {}; run the same command again to go on", error.report())))
         }
         Err(error @ MigrationError::Checkpoint) => Err(Failure::failed(error.to_string())),
+    }
+}
+
+fn words_of(progress: Progress) -> String {
+    match progress {
+        Progress::Copied(records) => format!("{records} records copied so far"),
+        Progress::ReadSource(records) => format!("comparing: {records} records of the source read"),
+        Progress::ReadTarget(records) => format!("comparing: {records} records of the target read"),
     }
 }
 
@@ -212,40 +216,4 @@ fn report(
         ]);
     }
     context.out.table(rows, "")
-}
-
-/// Says on stderr how far it has come: on one line of a terminal, or in a line now and then.
-struct Teller {
-    terminal: bool,
-    told: Option<Instant>,
-}
-
-impl Teller {
-    fn new() -> Self {
-        Self { terminal: std::io::stderr().is_terminal(), told: None }
-    }
-
-    fn tell(&mut self, progress: Progress) {
-        let text = match progress {
-            Progress::Copied(records) => format!("{records} records copied so far"),
-            Progress::ReadSource(records) => format!("comparing: {records} records of the source read"),
-            Progress::ReadTarget(records) => format!("comparing: {records} records of the target read"),
-        };
-        let mut stderr = std::io::stderr().lock();
-        // Nothing can be said about a stderr that cannot be written to.
-        if self.terminal {
-            let _ = write!(stderr, "\r\x1b[K{text}");
-            let _ = stderr.flush();
-        } else if self.told.is_none_or(|told| told.elapsed() >= EVERY) {
-            let _ = writeln!(stderr, "{text}");
-            self.told = Some(Instant::now());
-        }
-    }
-
-    /// Takes the terminal's line away.
-    fn end(&mut self) {
-        if self.terminal {
-            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
-        }
-    }
 }

@@ -1,11 +1,17 @@
 //! `baton stats`.
 
+use std::time::Duration;
+
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::Rows;
 use crate::queue;
+use crate::text;
+
+/// Counts that are no older than this are as good as of now.
+const FRESH: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
 pub(crate) struct Stats {}
@@ -25,6 +31,14 @@ impl Stats {
             "workers  {} alive ({} busy, {} idle), {} lost",
             workers.alive, workers.busy, workers.idle, workers.lost
         ))?;
+        match stats.counted_at {
+            // Counts that are as new as the answer need no word.
+            Some(at) if stats.at.since(at) < FRESH => {}
+            Some(at) => context.out.line(&format!("counted  {}, at {at}", text::ago(at, stats.at)))?,
+            None => context
+                .out
+                .line("counted  nothing yet: relay-events has told nothing of the table's stream")?,
+        }
         if !stats.queues.is_empty() {
             context.out.line("")?;
             queue::table(context, &stats.queues)?;

@@ -116,7 +116,8 @@ pub(crate) mod dynamodb {
         environment::client(http_client).await.map_err(|error| cannot_open(location, &error))
     }
 
-    pub(super) async fn open(
+    /// The store on a table.
+    pub(crate) async fn open(
         table: &str,
         settings: &Settings,
         doorbell: Arc<dyn Doorbell>,

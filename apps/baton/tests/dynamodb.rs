@@ -12,7 +12,15 @@ mod support;
 
 use std::io::{BufRead as _, BufReader};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
 
+use baton_store::NoDoorbell;
+use baton_store_dynamodb::{DynamoStore, Options, client};
+use dynoxide::actions::describe_stream::DescribeStreamRequest;
+use dynoxide::actions::get_records::GetRecordsRequest;
+use dynoxide::actions::get_shard_iterator::GetShardIteratorRequest;
+use dynoxide::actions::list_streams::ListStreamsRequest;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use support::{PATIENT, Running, World, tool};
@@ -20,7 +28,8 @@ use support::{PATIENT, Running, World, tool};
 /// An engine at an address of its own, until the test ends.
 struct Engine {
     endpoint: String,
-    _runtime: tokio::runtime::Runtime,
+    database: dynoxide::Database,
+    runtime: tokio::runtime::Runtime,
 }
 
 impl Engine {
@@ -30,8 +39,23 @@ impl Engine {
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let database = dynoxide::Database::memory().unwrap();
-        runtime.spawn(dynoxide::server::serve_on(listener, database));
-        Self { endpoint, _runtime: runtime }
+        runtime.spawn(dynoxide::server::serve_on(listener, database.clone()));
+        Self { endpoint, database, runtime }
+    }
+
+    /// Counts the stream of a table as relay-events does, all of it from its beginning, again and again.
+    fn relay(&self, table: &'static str) -> Relay {
+        let (database, endpoint) = (self.database.clone(), self.endpoint.clone());
+        Relay(self.runtime.spawn(async move {
+            let client = client::local(&endpoint, client::http_client());
+            let store =
+                DynamoStore::open(client, table, Options::seeded(1), Arc::new(NoDoorbell)).await.unwrap();
+            loop {
+                let counted = store.count(&records(&database, table)).await;
+                assert!(counted.failed.is_none(), "{counted:?}");
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+        }))
     }
 
     /// The tool with AWS's own settings for this engine, and nothing of the machine's.
@@ -56,6 +80,34 @@ impl Engine {
         assert!(output.status.success(), "{arguments:?}: {}", told(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
+}
+
+/// A relay, until it is dropped.
+struct Relay(tokio::task::JoinHandle<()>);
+
+impl Drop for Relay {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// The stream of a table, as Lambda hands it over.
+fn records(database: &dynoxide::Database, table: &str) -> Vec<String> {
+    let all = ListStreamsRequest { table_name: Some(table.to_owned()), ..ListStreamsRequest::default() };
+    let stream_arn = database.list_streams(all).unwrap().streams.remove(0).stream_arn;
+    let described =
+        DescribeStreamRequest { stream_arn: stream_arn.clone(), ..DescribeStreamRequest::default() };
+    let shard_id = database.describe_stream(described).unwrap().stream_description.shards.remove(0).shard_id;
+    let begin = GetShardIteratorRequest {
+        stream_arn,
+        shard_id,
+        shard_iterator_type: "TRIM_HORIZON".to_owned(),
+        sequence_number: None,
+    };
+    let iterator = database.get_shard_iterator(begin).unwrap().shard_iterator.unwrap();
+    let asked = GetRecordsRequest { shard_iterator: iterator, limit: None };
+    let records = database.get_records(asked).unwrap().records;
+    records.iter().map(|record| serde_json::to_string(record).unwrap()).collect()
 }
 
 /// The tool without any settings of AWS.
@@ -170,4 +222,68 @@ fn a_store_is_moved_there_and_back_and_a_running_worker_delivers_to_the_new_serv
     let stats = world.command(&["stats"]).output().unwrap();
     let stats = String::from_utf8(stats.stdout).unwrap();
     assert!(stats.contains("1 queued, 0 running, 1 completed, 0 failed, 1 cancelled"), "{stats}");
+}
+
+fn stats(world: &World) -> String {
+    let stats = world.command(&["stats"]).output().unwrap();
+    String::from_utf8(stats.stdout).unwrap()
+}
+
+#[test]
+fn a_new_table_whose_stream_keeps_the_statistics_says_how_old_they_are() {
+    let engine = Engine::start();
+    let mut world = World::new(PATIENT);
+    assert!(world.end_server().success());
+    let store = ["--store", "dynamodb:baton-tasks"];
+    engine.json(&[&["table", "create", "--statistics", "stream"], &store[..]].concat());
+    let _server = serve(&engine, &world, "dynamodb:baton-tasks");
+    world.create(&[]);
+    let before = stats(&world);
+    assert!(before.contains("counted  nothing yet: relay-events"), "{before}");
+    assert!(before.contains("tasks    0 queued"), "{before}");
+    let _relay = engine.relay("baton-tasks");
+    let counted = |stats: &str| stats.contains("tasks    1 queued") && !stats.contains("nothing yet");
+    for _ in 0..100 {
+        if counted(&stats(&world)) {
+            break;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    assert!(counted(&stats(&world)), "{}", stats(&world));
+    let stats = world.json(&["stats"]);
+    assert!(stats["counted_at"].as_str().unwrap() <= stats["at"].as_str().unwrap(), "{stats}");
+    assert_eq!(stats["queues"][0]["counted_at"], stats["counted_at"]);
+}
+
+#[test]
+fn statistics_are_counted_anew_and_kept_by_the_stream_from_then_on() {
+    let engine = Engine::start();
+    let mut world = World::new(PATIENT);
+    assert!(world.end_server().success());
+    let store = ["--store", "dynamodb:baton-tasks"];
+    engine.json(&[&["table", "create"], &store[..]].concat());
+    let mut server = serve(&engine, &world, "dynamodb:baton-tasks");
+    (0..3).for_each(|_| drop(world.create(&[])));
+    assert!(stats(&world).contains("tasks    3 queued"), "{}", stats(&world));
+    let again = engine.run(&[&["table", "create", "--statistics", "stream"], &store[..]].concat());
+    assert!(told(&again).contains("rebuild-statistics --store dynamodb:baton-tasks"), "{}", told(&again));
+
+    let rebuild = ["table", "rebuild-statistics", "--clock-skew", "100ms", "--write-delay", "1s"];
+    let rebuild = [&rebuild[..], &store[..]].concat();
+    let silent = engine.run(&[&rebuild[..], &["--patience", "300ms"]].concat());
+    assert_eq!(silent.status.code(), Some(1), "{}", told(&silent));
+    assert!(told(&silent).contains("see that relay-events is deployed"), "{}", told(&silent));
+    assert!(stats(&world).contains("tasks    3 queued"), "the former ones stand");
+
+    let relay = engine.relay("baton-tasks");
+    let rebuilt = engine.json(&rebuild);
+    assert_eq!((&rebuilt["touched"], &rebuilt["table"]), (&3.into(), &"baton-tasks".into()));
+    server.signal(Signal::SIGTERM);
+    assert!(server.wait().success());
+    drop(relay);
+    let _server = serve(&engine, &world, "dynamodb:baton-tasks");
+    world.create(&[]);
+    assert!(stats(&world).contains("tasks    3 queued"), "as of when the relay was there: {}", stats(&world));
+    let file = engine.run(&["table", "rebuild-statistics", "--store", "sqlite:baton.db"]);
+    assert_eq!(file.status.code(), Some(2));
 }

@@ -169,6 +169,7 @@ fn stats_view(stats: Stats) -> StatsView {
     });
     StatsView {
         at: stats.at,
+        counted_at: stats.counted_at,
         states,
         counts: counts.collect(),
         queues: stats.queues.into_iter().map(wire::queue_view).collect(),

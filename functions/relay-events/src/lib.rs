@@ -3,11 +3,13 @@
 //!
 //! Each event comes at least once. Its `id` is the task's and the event's number, so that who has seen it knows it again,
 //! and `sequence` tells the order of a task's events, as a queue does not keep it.
+//!
+//! The same records keep the statistics: each is counted exactly once, however often it comes.
 
 use baton_api::answer::EventView;
 use baton_model::{ProjectId, QueueName, TaskId, TaskType, Timestamp};
 use baton_store::StoreError;
-use baton_store_dynamodb::{DynamoStore, TaskEvent};
+use baton_store_dynamodb::{DynamoStore, RecordsCounted, TaskEvent};
 use serde::Serialize;
 
 /// An event of a task as a CloudEvent.
@@ -48,6 +50,11 @@ const SOURCE: &str = "/baton/tasks";
 pub async fn relay(store: &DynamoStore, record: &str) -> Result<Vec<String>, StoreError> {
     let events = store.events_of(record).await?;
     events.into_iter().map(message).collect()
+}
+
+/// Counts records whose messages are sent.
+pub async fn count(store: &DynamoStore, records: &[String]) -> RecordsCounted {
+    store.count(records).await
 }
 
 fn message(told: TaskEvent) -> Result<String, StoreError> {

@@ -1,4 +1,4 @@
-//! Tells the queue `task-events` what has happened to tasks. This is the function's binary for AWS Lambda.
+//! Tells the queue `task-events` what has happened to tasks, and keeps the statistics. This is the function's binary for AWS Lambda.
 
 use std::process::ExitCode;
 
@@ -8,5 +8,6 @@ use utoipa_axum::router::OpenApiRouter;
 fn main() -> ExitCode {
     Function::new("relay-events", OpenApiRouter::default)
         .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
+        .counting(|store, records| async move { baton_relay_events::count(&store, &records).await })
         .run()
 }

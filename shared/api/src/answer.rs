@@ -584,6 +584,11 @@ pub struct QueueView {
     pub wait: PercentilesView,
     /// From claimed to completed, of the last 24 hours.
     pub run: PercentilesView,
+    /// As of when `queued`, `running` and the percentiles are. On a table whose stream keeps the counts, this trails
+    /// behind the tasks, and is missing until something was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub counted_at: Option<Timestamp>,
 }
 
 /// Percentiles of durations, within 5%.
@@ -604,9 +609,14 @@ pub struct PercentilesView {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Stats)]
 pub struct StatsView {
-    /// As of when.
+    /// When they were asked for. Ages, workers and tasks for later are as of then.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
+    /// As of when all that is counted is: tasks by state, and percentiles. On a table whose stream keeps the counts, this
+    /// trails behind the tasks, and is missing until something was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub counted_at: Option<Timestamp>,
     /// Tasks by state.
     pub states: BTreeMap<String, u64>,
     /// Tasks by queue, type and state.

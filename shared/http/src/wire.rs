@@ -169,6 +169,7 @@ pub fn queue_view(stats: QueueStats) -> QueueView {
         oldest_running_seconds: stats.oldest_running.map(|age| age.as_secs_f64()),
         wait: percentiles_view(stats.wait),
         run: percentiles_view(stats.run),
+        counted_at: stats.counted_at,
     }
 }
 

@@ -9,7 +9,7 @@ use baton_api::ProblemCode;
 use baton_http::{ApiError, App, Authenticator, Message};
 use baton_runtime::settings::QueueSettings;
 use baton_store::StoreError;
-use baton_store_dynamodb::DynamoStore;
+use baton_store_dynamodb::{DynamoStore, RecordsCounted};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -26,6 +26,7 @@ pub struct Function {
     pub(crate) slow: Vec<(&'static str, Duration)>,
     pub(crate) messages: Option<MessageHandler>,
     pub(crate) stream: Option<StreamHandler>,
+    pub(crate) counting: Option<CountHandler>,
     pub(crate) schedule: Option<ScheduleHandler>,
     pub(crate) authorizer: Option<AuthorizerHandler>,
 }
@@ -44,6 +45,10 @@ pub(crate) type StreamHandler = Box<
     dyn Fn(Arc<DynamoStore>, String) -> BoxFuture<'static, Result<Vec<String>, StoreError>> + Send + Sync,
 >;
 
+/// What counts records of the table's stream, given as their JSON, once their messages are sent.
+pub(crate) type CountHandler =
+    Box<dyn Fn(Arc<DynamoStore>, Vec<String>) -> BoxFuture<'static, RecordsCounted> + Send + Sync>;
+
 /// What judges requests before they reach their functions.
 pub(crate) type AuthorizerHandler =
     Box<dyn Fn(Arc<Authenticator>, Asked) -> BoxFuture<'static, Result<Value, ApiError>> + Send + Sync>;
@@ -61,6 +66,7 @@ impl Function {
             slow: Vec::new(),
             messages: None,
             stream: None,
+            counting: None,
             schedule: None,
             authorizer: None,
         }
@@ -96,6 +102,20 @@ impl Function {
         F: Future<Output = Result<Vec<String>, StoreError>> + Send + 'static,
     {
         self.stream = Some(Box::new(move |store, record| handle(store, record).boxed()));
+        self
+    }
+
+    /// Counts records of the table's stream whose messages are sent, and says how many from the first on. The others come
+    /// again.
+    #[must_use]
+    pub fn counting<F>(
+        mut self,
+        count: impl Fn(Arc<DynamoStore>, Vec<String>) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = RecordsCounted> + Send + 'static,
+    {
+        self.counting = Some(Box::new(move |store, records| count(store, records).boxed()));
         self
     }
 

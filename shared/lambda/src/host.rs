@@ -14,7 +14,7 @@ use baton_model::Timestamp;
 use baton_runtime::settings::{QueueSettings, TokenSettings};
 use baton_runtime::{Clock, Ids, Settings};
 use baton_store::{Store, StoreError};
-use baton_store_dynamodb::DynamoStore;
+use baton_store_dynamodb::{DynamoStore, RecordsCounted};
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
 use lambda_runtime::Diagnostic;
@@ -30,7 +30,7 @@ use crate::batch::{self, BatchAnswer};
 use crate::counted::{Count, Counted, Counts};
 use crate::doorbell::QueueDoorbell;
 use crate::event::{Event, StreamRecord, Trigger};
-use crate::function::{AuthorizerHandler, Function, ScheduleHandler, StreamHandler};
+use crate::function::{AuthorizerHandler, CountHandler, Function, ScheduleHandler, StreamHandler};
 use crate::metrics::{self, Gauges, Measured};
 use crate::queues::{Outgoing, Queues};
 
@@ -337,9 +337,9 @@ impl Host {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
                 batch::handle(opened, handler, records).await.map(Answer::Batch)
             }
-            (Trigger::Stream(records), Function { stream: Some(handler), .. }) => {
+            (Trigger::Stream(records), Function { stream: Some(handler), counting, .. }) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
-                relay(opened, handler, records).await.map(Answer::Batch)
+                relay(opened, handler, counting.as_ref(), records).await.map(Answer::Batch)
             }
             (Trigger::Other, Function { schedule: Some(handler), .. }) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
@@ -441,10 +441,12 @@ async fn judge(opened: &Opened, handler: &AuthorizerHandler, event: Event<'_>) -
     handler(by, Asked::of(event)).await.map_err(|error| Failed::problem(&error))
 }
 
-/// Relays records in their order, up to the first that cannot be: that and all after it come again.
+/// Relays records in their order, and counts those whose messages are sent, up to the first that cannot be: that and all
+/// after it come again.
 async fn relay(
     opened: &Opened,
     handler: &StreamHandler,
+    counting: Option<&CountHandler>,
     records: Vec<&RawValue>,
 ) -> Result<BatchAnswer, Failed> {
     let Some(store) = &opened.dynamo else {
@@ -502,5 +504,20 @@ async fn relay(
         }
     }
     opened.counts.add(Count::Relayed, relayed);
+    if let Some(count) = counting {
+        let sent = &records[..first_undone.unwrap_or(records.len())];
+        let sent = sent.iter().map(|record| record.get().to_owned()).collect();
+        let counted = AssertUnwindSafe(count(Arc::clone(store), sent)).catch_unwind().await;
+        let (done, failed) = match counted {
+            Ok(RecordsCounted { records, failed }) => (records, failed),
+            // The panic itself is in the log. What was counted before it is known again.
+            Err(_) => (0, Some(StoreError::Unknown("the counting panicked".into()))),
+        };
+        if let Some(error) = failed {
+            let sequence = numbers.get(done);
+            tracing::error!(sequence, error = error.report(), "records of the stream could not be counted");
+            first_undone = Some(done);
+        }
+    }
     Ok(BatchAnswer::again(first_undone.and_then(|place| numbers.into_iter().nth(place))))
 }

@@ -9,7 +9,7 @@ use baton_model::{TaskId, TaskSpec, Timestamp};
 use baton_store::{Create, CreateAnswer, Idempotency, StoreError};
 
 use crate::attr::{Fields, Item, b, json, s};
-use crate::create::open_key;
+use crate::create::{Batch, open_key};
 use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
@@ -67,11 +67,13 @@ impl Inner {
                 return Err(damaged("an idempotency key names another number of tasks than its request"));
             }
         };
-        let answer = self.create_each(&batch, resumed).await.map_err(|error| match error {
-            // The key is there, and perhaps some of the tasks: the repetition goes on with them.
-            StoreError::Unavailable(cause) => StoreError::Unknown(cause),
-            other => other,
-        })?;
+        let epoch = if resumed { self.db.epochs().await?.latest() } else { None };
+        let answer =
+            self.create_each(&batch, Batch { resumed, epoch }).await.map_err(|error| match error {
+                // The key is there, and perhaps some of the tasks: the repetition goes on with them.
+                StoreError::Unavailable(cause) => StoreError::Unknown(cause),
+                other => other,
+            })?;
         let done =
             Expression::new().when_present("op").remove("op").set("an", s(json("an answer", &answer.items)?));
         match self.db.update(keys::idempotency(&idempotency.key), &done).await {

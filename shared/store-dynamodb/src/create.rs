@@ -17,6 +17,7 @@ use crate::error::{TransactError, WriteError, contended};
 use crate::expression::Expression;
 use crate::keys::{self, Kind};
 use crate::row::{NewTask, Stored, new_task};
+use crate::stats::epoch::TOUCHED;
 use crate::store::Inner;
 use crate::text::Text;
 use crate::transact::MOST;
@@ -32,6 +33,15 @@ const KEPT_S: i64 = 2 * 86_400;
 struct Existing {
     created_at: Timestamp,
     content: Option<[u8; 16]>,
+}
+
+/// Where the tasks of a batch come from.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Batch {
+    /// These very tasks may have been created before by the same request.
+    pub(crate) resumed: bool,
+    /// The epoch of the statistics that they are to count for, as the time of their creation is that of the first request.
+    pub(crate) epoch: Option<u32>,
 }
 
 /// What is to be done about one task of the batch.
@@ -51,16 +61,16 @@ impl Inner {
             Some(idempotency) if !create.atomic && create.tasks.len() >= MOST => {
                 self.create_under_key(create, idempotency).await
             }
-            None if !create.atomic => self.create_each(create, false).await,
+            None if !create.atomic => self.create_each(create, Batch::default()).await,
             _ => self.create_together(create).await,
         }
     }
 
-    /// Each task for itself. `resumed`: these very tasks may have been created before by the same request.
+    /// Each task for itself.
     pub(crate) async fn create_each(
         &self,
         create: &Create,
-        resumed: bool,
+        batch: Batch,
     ) -> Result<CreateAnswer, StoreError> {
         // A second task of an id is answered by the first one's, which must be there then.
         let mut seen: HashMap<TaskId, usize> = HashMap::new();
@@ -75,10 +85,10 @@ impl Inner {
         let mut items: Vec<Option<Result<Accepted, ItemRefusal>>> = vec![None; create.tasks.len()];
         let mut failed = None;
         let mut rings = Vec::new();
-        for (part, resumed) in [(first, resumed), (later, false)] {
+        for (part, batch) in [(first, batch), (later, Batch { resumed: false, ..batch })] {
             let mut puts = Vec::with_capacity(part.len());
             for (place, spec) in part {
-                puts.push(self.create_at(place, create, spec, resumed));
+                puts.push(self.create_at(place, create, spec, batch));
             }
             let mut outcomes = futures::stream::iter(puts).buffered(AT_ONCE);
             while let Some((place, outcome)) = outcomes.next().await {
@@ -109,9 +119,9 @@ impl Inner {
         place: usize,
         create: &Create,
         spec: &TaskSpec,
-        resumed: bool,
+        batch: Batch,
     ) -> (usize, Result<(Result<Accepted, ItemRefusal>, bool), StoreError>) {
-        (place, self.create_one(create, spec, resumed).await)
+        (place, self.create_one(create, spec, batch).await)
     }
 
     /// Creates one task; says whether it was written now.
@@ -119,10 +129,13 @@ impl Inner {
         &self,
         create: &Create,
         spec: &TaskSpec,
-        resumed: bool,
+        batch: Batch,
     ) -> Result<(Result<Accepted, ItemRefusal>, bool), StoreError> {
         let mark = self.mark(&(spec.id, create.now));
-        let new = self.new_item(create, spec, mark)?;
+        let mut new = self.new_item(create, spec, mark)?;
+        if let Some(epoch) = batch.epoch {
+            new.item.insert(TOUCHED.to_owned(), n(epoch));
+        }
         self.write_params(spec, &new).await?;
         let accepted = Accepted { id: spec.id, created_at: create.now, run_after: new.run_after, new: true };
         match self.db.put(new.item, Expression::new().when_absent("pk")).await {
@@ -137,7 +150,7 @@ impl Inner {
                     standing.filter(|task| !task.purged).ok_or_else(|| contended("the task's id"))?;
                 let known = existing(&standing)?;
                 let same = known.content == Some(*spec.digest().as_bytes());
-                if resumed && same && known.created_at == create.now {
+                if batch.resumed && same && known.created_at == create.now {
                     return Ok((Ok(accepted), false));
                 }
                 let answer = answer_of(spec, &known);

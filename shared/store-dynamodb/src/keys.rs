@@ -38,6 +38,17 @@ pub(crate) const TOKEN_ENDS: &str = "K";
 /// Over how many partitions the audit log is spread. One takes about 500 entries a second, written and settled.
 pub(crate) const AUDIT_PARTS: u64 = 4;
 
+/// The partition of the tick, by which the age of the counts is told while nothing happens. It begins as those of tasks
+/// do, so that whoever hears of tasks alone hears of it; no day is called so.
+pub(crate) const TICK: &str = "T#tick";
+
+/// Over how many items the counts of a queue are spread, as are its durations of an hour: transactions of several shards
+/// of the stream must not wait for each other.
+pub(crate) const COUNT_PARTS: u64 = 4;
+
+/// Over how many items the names of a second's counted records are spread, by their partitions.
+pub(crate) const NAME_OF_RECORD_PARTS: u64 = 4;
+
 /// Over how many partitions of the index idempotency keys are spread.
 pub(crate) const IDEMPOTENCY_PARTS: u64 = 4;
 
@@ -150,6 +161,46 @@ pub(crate) fn queue_partition(part: u64) -> String {
 /// A queue's counts, and its durations by hour.
 pub(crate) fn statistics(queue: &QueueName) -> String {
     format!("S#{queue}")
+}
+
+/// The sort key of a part of a queue's counts in an epoch of the stream's.
+pub(crate) fn counts(epoch: u32, part: u64) -> String {
+    format!("C#{epoch:010}#{part:x}")
+}
+
+/// The sort keys of all parts of a queue's counts in an epoch: the first that may be and one behind the last.
+pub(crate) fn counts_of(epoch: u32) -> (String, String) {
+    (format!("C#{epoch:010}#"), format!("C#{epoch:010}#~"))
+}
+
+/// The sort key of a part of a queue's durations of an hour, as the stream counts them.
+pub(crate) fn durations(hour: i64, part: u64) -> String {
+    format!("H{hour:08}#{part:x}")
+}
+
+/// How many tasks were counted that a rebuild has touched for an epoch: a part of that number.
+pub(crate) fn touched(epoch: u32, part: u64) -> Item {
+    meta(&format!("touched#{epoch:010}#{part:x}"))
+}
+
+/// The sort keys of all parts of the number of touched tasks: the first that may be and one behind the last.
+pub(crate) fn touched_of(epoch: u32) -> (String, String) {
+    (format!("touched#{epoch:010}#"), format!("touched#{epoch:010}#~"))
+}
+
+/// The item that the reaper writes while the stream keeps the counts.
+pub(crate) fn tick() -> Item {
+    key(TICK, "tick")
+}
+
+/// The names of records that were counted: those of a second, and of a part of the table's partitions.
+pub(crate) fn counted_records(second: i64, partition: &str) -> (i64, u64) {
+    (second, hash(partition.as_bytes()) % NAME_OF_RECORD_PARTS)
+}
+
+/// The item of such names.
+pub(crate) fn counted_records_item((second, part): (i64, u64)) -> Item {
+    key(&format!("N#{second}#{part:x}"), "N")
 }
 
 /// The days on which something of a kind lies.

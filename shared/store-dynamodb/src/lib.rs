@@ -72,6 +72,8 @@ use baton_store::{
 pub use aws_sdk_dynamodb;
 
 pub use crate::meter::{Meter, Request};
+pub use crate::stats::rebuild::{Rebuild, RebuildError, RebuildProgress, Rebuilt};
+pub use crate::stats::relayed::RecordsCounted;
 pub use crate::store::Options;
 pub use crate::stream::TaskEvent;
 
@@ -126,6 +128,32 @@ impl DynamoStore {
     /// read from where it is kept apart.
     pub async fn events_of(&self, record: &str) -> Result<Vec<TaskEvent>, StoreError> {
         self.inner.events_of(record).await
+    }
+
+    /// Counts records of the table's stream, each as its JSON as Lambda hands it over, if the stream keeps the statistics.
+    /// A record counts exactly once, however often it is given, in whatever batches, and by how many at the same time; a
+    /// task's records must be given in their order, and none may be left out.
+    ///
+    /// All records before the first that cannot be counted are counted; the answer says how many these are.
+    pub async fn count<R: AsRef<str> + Sync>(&self, records: &[R]) -> RecordsCounted {
+        let records: Vec<&str> = records.iter().map(AsRef::as_ref).collect();
+        self.inner.count(&records).await
+    }
+
+    /// Makes the statistics anew while everything runs, and has the stream keep them from now on. Somebody must read the
+    /// stream and [`DynamoStore::count`] its records meanwhile. Readers see the former statistics until the new ones are
+    /// whole. `tell` hears how far it is.
+    ///
+    /// It may be run at any time, and as often as one likes. Each run takes over from one that is cut off, or still at work.
+    ///
+    /// # Errors
+    /// [`RebuildError`]; the former statistics stand then.
+    pub async fn rebuild_statistics(
+        &self,
+        rebuild: &Rebuild<'_>,
+        tell: impl FnMut(RebuildProgress) + Send,
+    ) -> Result<Rebuilt, RebuildError> {
+        self.inner.rebuild(rebuild, tell).await
     }
 }
 

@@ -143,7 +143,7 @@ impl Inner {
         let more = found.len() > page.limit as usize;
         let items =
             found.iter().take(page.limit as usize).map(StoredQueue::read).collect::<Result<_, _>>()?;
-        let items = self.stats_of(items, now).await?;
+        let (items, _) = self.stats_of(items, now).await?;
         let next = items.last().filter(|_| more).map(|(last, _)| Cursor(last.queue.to_string()));
         Ok(Page { items: items.into_iter().map(|(stats, _)| stats).collect(), next })
     }
@@ -154,23 +154,32 @@ impl Inner {
         now: Timestamp,
     ) -> Result<QueueStats, StoreError> {
         let name = queue.name.clone();
-        let mut stats = self.stats_of(vec![queue], now).await?;
+        let (mut stats, _) = self.stats_of(vec![queue], now).await?;
         stats.pop().map(|(stats, _)| stats).ok_or(StoreError::QueueNotFound(name))
     }
 
-    /// The numbers of queues, each with what has been counted of it.
+    /// The numbers of queues, each with what has been counted of it, and as of when that is.
     async fn stats_of(
         &self,
         queues: Vec<StoredQueue>,
         now: Timestamp,
-    ) -> Result<Vec<(QueueStats, Counted)>, StoreError> {
+    ) -> Result<(Vec<(QueueStats, Counted)>, Option<Timestamp>), StoreError> {
         self.stats.flush(&self.db).await?;
+        let (epochs, as_of) = self.db.counting().await?;
         let oldest = self.oldest_running().await?;
         let mut all = Vec::with_capacity(queues.len());
         for queue in queues {
-            all.push(self.one_queue(queue, now, &oldest).await?);
+            let counted = self.db.counted(&queue.name, epochs.current, now).await?;
+            all.push(self.one_queue(queue, now, counted, &oldest).await?);
         }
-        Ok(all)
+        let counted_at = match epochs.current {
+            // What is counted of one queue tells how far the stream was read for all.
+            Some(_) => all.iter().map(|(_, counted)| counted.as_of).fold(as_of, Option::max),
+            None => Some(now),
+        };
+        let counted_at = counted_at.map(|at| at.min(now));
+        all.iter_mut().for_each(|(stats, _)| stats.counted_at = counted_at);
+        Ok((all, counted_at))
     }
 
     /// The time of the oldest claim among the running tasks of each queue.
@@ -193,6 +202,7 @@ impl Inner {
         &self,
         queue: StoredQueue,
         now: Timestamp,
+        counted: Counted,
         oldest: &HashMap<QueueName, Timestamp>,
     ) -> Result<(QueueStats, Counted), StoreError> {
         let mut lanes = Vec::new();
@@ -207,7 +217,6 @@ impl Inner {
                 (one, other) => one.or(other),
             };
         }
-        let counted = self.db.counted(&queue.name, now).await?;
         let percentiles = |times: &std::collections::BTreeMap<i64, u64>| {
             let buckets: Vec<_> = times.iter().map(|(bucket, count)| (*bucket, *count)).collect();
             Percentiles {
@@ -226,6 +235,7 @@ impl Inner {
             oldest_running: oldest.get(&queue.name).map(|claimed_at| now.since(*claimed_at)),
             wait: percentiles(&counted.waits),
             run: percentiles(&counted.runs),
+            counted_at: None,
             queue: queue.name,
         };
         Ok((stats, counted))
@@ -259,7 +269,8 @@ impl Inner {
         let found = self.by_name(keys::queue_partition, "", rows).await?;
         let queues = found.iter().map(StoredQueue::read).collect::<Result<_, _>>()?;
         let (mut stats, mut counts) = (Vec::new(), Vec::new());
-        for (queue, counted) in self.stats_of(queues, now).await? {
+        let (all, counted_at) = self.stats_of(queues, now).await?;
+        for (queue, counted) in all {
             for ((task_type, state), tasks) in counted.states {
                 if let Ok(tasks @ 1..) = u64::try_from(tasks) {
                     counts.push(Count { queue: queue.queue.clone(), task_type, state, tasks });
@@ -268,7 +279,7 @@ impl Inner {
             stats.push(queue);
         }
         counts.truncate(Stats::ROWS);
-        Ok(Stats { at: now, counts, queues: stats, workers: self.worker_counts(now).await? })
+        Ok(Stats { at: now, counted_at, counts, queues: stats, workers: self.worker_counts(now).await? })
     }
 
     async fn worker_counts(&self, now: Timestamp) -> Result<WorkerCounts, StoreError> {

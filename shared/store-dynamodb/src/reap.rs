@@ -21,6 +21,12 @@ const WORKERS_AT_ONCE: usize = 16;
 
 impl Inner {
     pub(crate) async fn reap(&self, reap: &Reap) -> Result<ReapReport, StoreError> {
+        if reap.worker.is_none()
+            && reap.queue.is_none()
+            && let Err(error) = self.stats.tick(&self.db, reap.now).await
+        {
+            tracing::warn!(%error, "the tick could not be written; statistics may look older than they are");
+        }
         let workers = match &reap.worker {
             // A worker without record may still be named by a lease.
             Some(id) => vec![(id.clone(), self.stored_worker(id).await?)],

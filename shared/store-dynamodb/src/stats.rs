@@ -1,16 +1,27 @@
-//! Counts and durations: gathered in the process, written in bundles, read in a few requests however many tasks there
-//! are.
+//! Counts and durations, read in a few requests however many tasks there are. No change of a task pays for them.
 //!
-//! They are an estimate. No change of a task pays for them: each process adds up what it has done and writes it about
-//! once a second, one write for each queue. What a process had not yet written when it died is missing from the
-//! counts for good. `docs/dynamodb.md` says more.
+//! Who keeps them is noted with the table's settings (`epoch`):
+//!
+//! - the table's stream, each record counted exactly once (`relayed`), from what its images say (`news`), and made anew
+//!   by a rebuild while everything runs (`rebuild`);
+//! - or, where nothing reads the stream, the processes: each adds up what it has done and writes it about once a second,
+//!   one write for each queue. That is an estimate: what a process had not yet written when it died is missing for good.
+//!
+//! `docs/dynamodb.md` says more.
+
+pub(crate) mod epoch;
+pub(crate) mod news;
+pub(crate) mod rebuild;
+pub(crate) mod relayed;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_model::{QueueName, State, TaskType, Timestamp};
+use baton_store::histogram::{What, bucket};
 use baton_store::{ErrorKind, StoreError};
+use tokio::time::Instant;
 
 use crate::attr::{Fields, Item, key, n};
 use crate::codes::Code;
@@ -18,10 +29,19 @@ use crate::db::{Db, Query, Range};
 use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
 use crate::keys;
-use baton_store::histogram::{What, bucket};
+use crate::stats::epoch::{Epoch, Epochs};
 
-/// The sort key of a queue's counts.
+/// The sort key of a queue's counts, as processes keep them.
 pub(crate) const COUNTS: &str = "C";
+
+/// The attribute that says as of when the stream's counts are.
+pub(crate) const AS_OF: &str = "at";
+
+/// How long a process believes that it is the processes who count.
+const BELIEVED: Duration = Duration::from_secs(60);
+
+/// How often the tick is written at most.
+const TICK_EVERY: Duration = Duration::from_secs(30);
 
 /// The most attributes that one write adds to; an expression may have 4 KB.
 const ADDS: usize = 60;
@@ -29,23 +49,34 @@ const ADDS: usize = 60;
 /// What is added to one attribute: its name, how much, and what to count again if that fails.
 type Add = (String, i64, Pending);
 
-/// What has been counted and not yet written.
+/// What has been counted and not yet written; nothing if the stream keeps the counts.
 #[derive(Default)]
 pub(crate) struct Pending {
     counts: HashMap<(QueueName, TaskType, State), i64>,
     durations: HashMap<(QueueName, i64, What, i64), i64>,
+    by_stream: bool,
 }
 
 impl Pending {
     /// Counts tasks that entered a state or, negative, left it.
     pub(crate) fn tally(&mut self, queue: &QueueName, task_type: &TaskType, state: State, change: i64) {
+        if self.by_stream {
+            return;
+        }
         *self.counts.entry((queue.clone(), task_type.clone(), state)).or_default() += change;
     }
 
     /// Counts a duration.
     pub(crate) fn duration(&mut self, queue: &QueueName, what: What, now: Timestamp, length: Duration) {
+        if self.by_stream {
+            return;
+        }
         let hour = now.as_millis() / 3_600_000;
         *self.durations.entry((queue.clone(), hour, what, bucket(length))).or_default() += 1;
+    }
+
+    fn is_empty(&self) -> bool {
+        self.counts.is_empty() && self.durations.is_empty()
     }
 
     fn take_in(&mut self, other: Self) {
@@ -59,23 +90,72 @@ impl Pending {
 }
 
 /// The counting of one process.
-#[derive(Default)]
 pub(crate) struct Statistics {
     pending: Mutex<Pending>,
     /// Held while pending counts are written, so that who reads them waits until they are.
     writing: tokio::sync::Mutex<()>,
+    /// When it was last read who counts.
+    looked: Mutex<Instant>,
+    /// The time of the last tick that this process has written.
+    ticked: Mutex<Timestamp>,
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is in these is whole after each statement.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Statistics {
+    /// The counting of a process that has just read who counts.
+    pub(crate) fn new(epochs: &Epochs) -> Self {
+        let pending = Pending { by_stream: epochs.current.is_some(), ..Pending::default() };
+        Self {
+            pending: Mutex::new(pending),
+            writing: tokio::sync::Mutex::default(),
+            looked: Mutex::new(Instant::now()),
+            ticked: Mutex::default(),
+        }
+    }
+
+    /// Whether the stream keeps the counts. A process that was opened before a rebuild gave them to the stream learns of
+    /// it within a minute.
+    pub(crate) async fn by_stream(&self, db: &Db) -> Result<bool, StoreError> {
+        if self.lock().by_stream || locked(&self.looked).elapsed() < BELIEVED {
+            return Ok(self.lock().by_stream);
+        }
+        let by_stream = db.epochs().await?.current.is_some();
+        *locked(&self.looked) = Instant::now();
+        if by_stream {
+            *self.lock() = Pending { by_stream, ..Pending::default() };
+        }
+        Ok(by_stream)
+    }
+
+    /// Tells the stream that nothing has happened up to now, if it keeps the counts and if that was not told just now.
+    pub(crate) async fn tick(&self, db: &Db, now: Timestamp) -> Result<(), StoreError> {
+        let lately = now.since(*locked(&self.ticked)) < TICK_EVERY;
+        if lately || !self.by_stream(db).await? {
+            return Ok(());
+        }
+        db.tick(now, None).await?;
+        *locked(&self.ticked) = now;
+        Ok(())
+    }
+
     pub(crate) fn lock(&self) -> MutexGuard<'_, Pending> {
-        // A count is whole after each statement.
-        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.pending)
     }
 
     /// Writes what has been counted.
     pub(crate) async fn flush(&self, db: &Db) -> Result<(), StoreError> {
         let _writing = self.writing.lock().await;
-        let Pending { counts, durations } = std::mem::take(&mut *self.lock());
+        if self.lock().is_empty() || self.by_stream(db).await? {
+            return Ok(());
+        }
+        let (counts, durations) = {
+            let mut pending = self.lock();
+            (std::mem::take(&mut pending.counts), std::mem::take(&mut pending.durations))
+        };
         let mut bundles: BTreeMap<(QueueName, String), Vec<Add>> = BTreeMap::new();
         for ((queue, task_type, state), change) in counts {
             if change != 0 {
@@ -108,8 +188,7 @@ impl Statistics {
                 update = update.add(attribute, n(change));
             }
             if let Some(hour) = sort.strip_prefix('H').and_then(|hour| hour.parse::<i64>().ok()) {
-                // An hour's durations are of no use after a day.
-                update = update.set("xp", n((hour + 26) * 3_600));
+                update = update.set("xp", n(ends(hour)));
             }
             match db.update(key(&keys::statistics(&queue), &sort), &update).await {
                 Ok(_) | Err(WriteError::Condition(_)) => {}
@@ -157,6 +236,8 @@ pub(crate) struct Counted {
     pub(crate) states: BTreeMap<(TaskType, State), i64>,
     pub(crate) waits: BTreeMap<i64, u64>,
     pub(crate) runs: BTreeMap<i64, u64>,
+    /// The time of the newest change that is in the counts, where the stream keeps them.
+    pub(crate) as_of: Option<Timestamp>,
 }
 
 impl Counted {
@@ -168,14 +249,15 @@ impl Counted {
 
     fn read(&mut self, item: &Item) -> Result<(), StoreError> {
         let fields = Fields(item);
-        let counts = fields.text("sk")? == COUNTS;
-        for name in item.keys().filter(|name| !matches!(name.as_str(), "pk" | "sk" | "xp" | "nc")) {
+        let counts = fields.text("sk")?.starts_with(COUNTS);
+        self.as_of = self.as_of.max(fields.maybe_time(AS_OF)?);
+        for name in item.keys().filter(|name| !matches!(name.as_str(), "pk" | "sk" | "xp" | "nc" | AS_OF)) {
             let number: i64 = fields.number(name)?;
             let unknown = || damaged(format!("expected a count, got {name}"));
             if counts {
                 let (state, task_type) = name.split_once(':').ok_or_else(unknown)?;
                 let state = State::of(state.parse().map_err(|_| unknown())?)?;
-                self.states.insert((TaskType::from_stored(task_type), state), number);
+                *self.states.entry((TaskType::from_stored(task_type), state)).or_default() += number;
             } else {
                 let bucket = name.get(1..).and_then(|digits| digits.parse().ok()).ok_or_else(unknown)?;
                 let times =
@@ -188,26 +270,111 @@ impl Counted {
 }
 
 impl Db {
-    /// What has been counted of a queue: its states, and the durations of the last 24 hours.
-    pub(crate) async fn counted(&self, queue: &QueueName, now: Timestamp) -> Result<Counted, StoreError> {
+    /// What has been counted of a queue: its states, in the epoch that is read or as the processes count them, and the
+    /// durations of the last 24 hours.
+    pub(crate) async fn counted(
+        &self,
+        queue: &QueueName,
+        epoch: Option<Epoch>,
+        now: Timestamp,
+    ) -> Result<Counted, StoreError> {
         let first = now.minus(Duration::from_secs(24 * 3_600)).as_millis() / 3_600_000;
         let mut counted = Counted::default();
         let partition = keys::statistics(queue);
-        if let Some(item) = self.get(key(&partition, COUNTS)).await? {
-            counted.read(&item)?;
-        }
+        let states = match epoch {
+            None => self.get(key(&partition, COUNTS)).await?.into_iter().collect(),
+            Some(epoch) => {
+                let (first, last) = keys::counts_of(epoch.number);
+                let range = Range::Within(first, last);
+                self.query_whole(Query { range, ..Query::table(&partition) }).await?.items
+            }
+        };
         let range = Range::AtLeast(format!("H{first:08}"));
-        for item in self.query_whole(Query { range, ..Query::table(partition) }).await?.items {
-            counted.read(&item)?;
+        let durations = self.query_whole(Query { range, ..Query::table(partition) }).await?.items;
+        for item in states.iter().chain(&durations) {
+            counted.read(item)?;
         }
         Ok(counted)
     }
+
+    /// The epochs, and as of when the stream's counts are at least, in one read.
+    pub(crate) async fn counting(&self) -> Result<(Epochs, Option<Timestamp>), StoreError> {
+        let (mut epochs, mut as_of) = (Epochs::default(), None);
+        for item in self.get_all(vec![keys::meta("table"), keys::meta("counted")]).await? {
+            match Fields(&item).text("sk")? {
+                "table" => epochs = Epochs::read(&item)?,
+                _ => as_of = Fields(&item).maybe_time(AS_OF)?,
+            }
+        }
+        Ok((epochs, as_of))
+    }
+
+    /// Writes the tick: its record says that the stream was read up to it. `epoch`: a rebuild waits to hear of it.
+    pub(crate) async fn tick(&self, now: Timestamp, epoch: Option<u32>) -> Result<(), StoreError> {
+        let update = Expression::new().set(AS_OF, crate::attr::time(now));
+        let update = update.maybe(epoch::TOUCHED, epoch.map(n));
+        crate::queue::unconditional(self.update(keys::tick(), &update).await).map(|_| ())
+    }
+}
+
+/// When DynamoDB removes an hour's durations, in seconds: they are of no use after a day.
+pub(crate) fn ends(hour: i64) -> i64 {
+    (hour + 26) * 3_600
 }
 
 /// The letter that stands for a kind of duration in the table.
-const fn what_letter(what: What) -> char {
+pub(crate) const fn what_letter(what: What) -> char {
     match what {
         What::Wait => 'w',
         What::Run => 'r',
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use baton_store::{NoDoorbell, Reap, TaskStore};
+
+    use super::*;
+    use crate::client::{http_client, local};
+    use crate::stats::epoch::attribute;
+    use crate::table::{self, TableOptions};
+    use crate::{DynamoStore, Options};
+
+    #[tokio::test]
+    async fn a_process_learns_within_a_minute_that_the_stream_keeps_the_counts() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let engine = dynoxide::Database::memory().unwrap();
+        let engine = tokio::spawn(dynoxide::server::serve_on(listener, engine));
+        let client = local(&endpoint, http_client());
+        table::create(&client, "baton-tasks", TableOptions::default()).await.unwrap();
+        let options = Options { flush_every: None, ..Options::seeded(1) };
+        let store = DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap();
+        let (db, stats) = (&store.inner.db, &store.inner.stats);
+        let (queue, task_type): (QueueName, TaskType) = ("a".parse().unwrap(), "render".parse().unwrap());
+        let counts = || db.get(key(&keys::statistics(&queue), COUNTS));
+        let queued = || async { counts().await.unwrap().map(|item| item["0:render"].clone()) };
+
+        stats.lock().tally(&queue, &task_type, State::Queued, 2);
+        store.flush().await.unwrap();
+        assert_eq!(queued().await, Some(n(2)));
+        let switch = Expression::new().set(attribute::CURRENT, n(1)).set(attribute::CURRENT_SINCE, n(0));
+        db.update(keys::meta("table"), &switch).await.unwrap();
+        stats.lock().tally(&queue, &task_type, State::Queued, 3);
+        store.flush().await.unwrap();
+        assert_eq!(queued().await, Some(n(5)), "it believes what it has read");
+
+        *locked(&stats.looked) = Instant::now().checked_sub(BELIEVED).unwrap();
+        stats.lock().tally(&queue, &task_type, State::Queued, 4);
+        store.flush().await.unwrap();
+        stats.lock().tally(&queue, &task_type, State::Queued, 4);
+        store.flush().await.unwrap();
+        assert_eq!(queued().await, Some(n(5)), "it counts no more");
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        store.reap(Reap { now, limit: 1, worker: None, queue: None }).await.unwrap();
+        assert_eq!(db.get(keys::tick()).await.unwrap().unwrap()[AS_OF], crate::attr::time(now));
+        engine.abort();
     }
 }

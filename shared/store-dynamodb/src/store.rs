@@ -17,6 +17,7 @@ use crate::meter::Meter;
 use crate::notes::Notes;
 use crate::random::Random;
 use crate::stats::Statistics;
+use crate::stats::epoch::Epochs;
 use crate::table::VERSION;
 
 /// How a store is opened.
@@ -109,7 +110,7 @@ impl Inner {
                 "expected a day to be spread over 1 to 256 partitions, got {spread}"
             )));
         }
-        let (notes, stats) = (Notes::default(), Statistics::default());
+        let (notes, stats) = (Notes::default(), Statistics::new(&Epochs::read(&meta)?));
         Ok(Self { db, options, spread, doorbell, notes, stats })
     }
 

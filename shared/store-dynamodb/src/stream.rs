@@ -8,20 +8,20 @@ use std::collections::HashMap;
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use aws_smithy_types::{Blob, base64};
-use baton_model::{Event, ProjectId, QueueName, State, TaskId, TaskType};
+use baton_model::{Event, ProjectId, QueueName, State, TaskId, TaskType, Timestamp};
 use baton_store::StoreError;
 use serde::Deserialize;
 use serde_json::Value;
 
 use crate::attr::{Fields, Item};
 use crate::error::{corrupt, damaged};
-use crate::keys::Kind;
+use crate::keys::{Kind, TICK};
 use crate::row::Stored;
 use crate::store::Inner;
 
 /// A record of the stream, as far as it is read.
 #[derive(Debug, Deserialize)]
-struct Record {
+struct Given {
     dynamodb: Images,
 }
 
@@ -33,6 +33,55 @@ struct Images {
     new_image: Option<HashMap<String, Value>>,
     #[serde(default)]
     old_image: Option<HashMap<String, Value>>,
+    #[serde(default)]
+    sequence_number: String,
+    /// Seconds since 1970.
+    #[serde(default)]
+    approximate_creation_date_time: f64,
+}
+
+/// A record of the stream whose item someone is to hear of.
+#[derive(Debug)]
+pub(crate) struct Record {
+    pub(crate) partition: String,
+    pub(crate) sort: String,
+    /// Names the record among those of its item.
+    pub(crate) number: String,
+    /// When the item was written; a second is as good as DynamoDB tells it.
+    pub(crate) at: Timestamp,
+    pub(crate) was: Option<Item>,
+    pub(crate) is: Option<Item>,
+}
+
+impl Record {
+    /// Reads a record from its JSON; none if its item is neither a task nor the tick.
+    pub(crate) fn read(json: &str) -> Result<Option<Self>, StoreError> {
+        let given: Given =
+            serde_json::from_str(json).map_err(|error| corrupt("a record of the stream", error))?;
+        let Images { keys, new_image, old_image, sequence_number, approximate_creation_date_time } =
+            given.dynamodb;
+        let key = |name: &str| {
+            let text = keys.get(name).and_then(|value| value.get("S")).and_then(Value::as_str);
+            text.unwrap_or_default().to_owned()
+        };
+        let (partition, sort) = (key("pk"), key("sk"));
+        if !is_task(&partition) && !is_tick(&partition) {
+            return Ok(None);
+        }
+        Ok(Some(Self {
+            partition,
+            sort,
+            number: sequence_number,
+            at: Timestamp::from_millis((approximate_creation_date_time * 1e3) as i64),
+            was: old_image.map(item).transpose()?,
+            is: new_image.map(item).transpose()?,
+        }))
+    }
+
+    /// Whether it is of the item by which the age of the counts is told while nothing happens.
+    pub(crate) fn is_tick(&self) -> bool {
+        is_tick(&self.partition)
+    }
 }
 
 /// An event of a task's history, with what it is told of.
@@ -54,19 +103,16 @@ impl Inner {
     /// The events that a record brings, in their order; none for what is no task's, and for removals, which are no part
     /// of a history.
     pub(crate) async fn events_of(&self, record: &str) -> Result<Vec<TaskEvent>, StoreError> {
-        let record: Record =
-            serde_json::from_str(record).map_err(|error| corrupt("a record of the stream", error))?;
-        let Images { keys, new_image, old_image } = record.dynamodb;
-        if !is_task(&keys) {
+        let Some(Record { partition, was: old, is: Some(new), .. }) = Record::read(record)? else {
+            return Ok(Vec::new());
+        };
+        if is_tick(&partition) {
             return Ok(Vec::new());
         }
-        let Some(new) = new_image else { return Ok(Vec::new()) };
-        let new = item(new)?;
         if Fields(&new).has("pg") {
             // A purge that has begun to remove the task counts itself, and is no event.
             return Ok(Vec::new());
         }
-        let old = old_image.map(item).transpose()?;
         let before = old.as_ref().map_or(Ok(0), |old| Fields(old).number::<u32>("ev"))?;
         let from = old.as_ref().map(|old| Fields(old).number("st").and_then(state)).transpose()?;
         let task = Stored::read(&new)?;
@@ -98,14 +144,15 @@ fn state(code: u8) -> Result<State, StoreError> {
     crate::codes::Code::of(code)
 }
 
-/// Whether a key is that of a task.
-fn is_task(keys: &HashMap<String, Value>) -> bool {
-    let partition =
-        keys.get("pk").and_then(|value| value.get("S")).and_then(Value::as_str).unwrap_or_default();
+/// Whether a partition is one of tasks.
+fn is_task(partition: &str) -> bool {
     let letter = partition.split_once('#').map(|(letter, _)| letter);
-    [Kind::Task.letter(), Kind::Task.odd_letter()]
-        .into_iter()
-        .any(|of| letter == Some(of.encode_utf8(&mut [0; 4])))
+    let is_letter = |of: char| letter == Some(of.encode_utf8(&mut [0; 4]));
+    [Kind::Task.letter(), Kind::Task.odd_letter()].into_iter().any(is_letter) && !is_tick(partition)
+}
+
+fn is_tick(partition: &str) -> bool {
+    partition == TICK
 }
 
 /// An item from the JSON of the low-level API, which records are written in.

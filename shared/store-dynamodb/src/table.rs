@@ -12,11 +12,12 @@ use aws_sdk_dynamodb::types::{
 };
 use baton_store::StoreError;
 
-use crate::attr::n;
+use crate::attr::{Item, n};
 use crate::db::{INDEX, unbuilt};
 use crate::error::store_error;
 use crate::keys;
 use crate::row::PROJECTED;
+use crate::stats::epoch::attribute;
 
 /// The version of the stored format.
 pub const VERSION: u32 = 1;
@@ -32,14 +33,28 @@ pub struct TableOptions {
     pub spread: u16,
     /// Whether continuous backups are kept (point-in-time recovery).
     pub recovery: bool,
+    /// Who keeps the statistics of a new table; what is there keeps to what it has.
+    pub statistics: KeptBy,
     /// How long to wait until the table can be used.
     pub patience: Duration,
 }
 
+/// Who keeps the statistics of a table.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum KeptBy {
+    /// The processes that change tasks, as an estimate.
+    #[default]
+    Processes,
+    /// Whoever reads the table's stream and has [`crate::DynamoStore::count`] count its records: each exactly once. To be
+    /// chosen where somebody does. A table of tasks goes over to it by [`crate::DynamoStore::rebuild_statistics`].
+    Stream,
+}
+
 impl Default for TableOptions {
-    /// A spread of 8, backups on, two minutes of patience.
+    /// A spread of 8, backups on, statistics kept by processes, two minutes of patience.
     fn default() -> Self {
-        Self { spread: 8, recovery: true, patience: Duration::from_secs(120) }
+        let statistics = KeptBy::Processes;
+        Self { spread: 8, recovery: true, statistics, patience: Duration::from_secs(120) }
     }
 }
 
@@ -118,6 +133,12 @@ pub async fn create(client: &Client, table: &str, options: TableOptions) -> Resu
     let mut meta = keys::meta("table");
     meta.insert("ve".to_owned(), n(VERSION));
     meta.insert("sp".to_owned(), n(options.spread.clamp(1, 256)));
+    if options.statistics == KeptBy::Stream {
+        // All that will ever be in the table counts.
+        meta.insert(attribute::CURRENT.to_owned(), n(1));
+        meta.insert(attribute::CURRENT_SINCE.to_owned(), n(0));
+        meta.insert(attribute::LAST.to_owned(), n(1));
+    }
     let noted = client
         .put_item()
         .table_name(table)
@@ -192,6 +213,21 @@ pub async fn check(client: &Client, table: &str) -> Result<Option<Vec<Finding>>,
         ));
     }
     Ok(Some(findings))
+}
+
+/// Who keeps the statistics of a table; none if it is no table of a store.
+///
+/// # Errors
+/// The engine's own, as what they mean to a caller.
+pub async fn kept_by(client: &Client, table: &str) -> Result<Option<KeptBy>, StoreError> {
+    let key = Some(keys::meta("table"));
+    let meta = client.get_item().table_name(table).set_key(key).consistent_read(true).send().await;
+    let meta = meta.map_err(failed("reading the table's settings"))?.item;
+    let kept_by = |meta: &Item| match meta.contains_key(attribute::CURRENT) {
+        true => KeptBy::Stream,
+        false => KeptBy::Processes,
+    };
+    Ok(meta.as_ref().map(kept_by))
 }
 
 /// What to do about what is fixed when a table is made.

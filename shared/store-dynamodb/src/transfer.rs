@@ -3,7 +3,7 @@
 //! The partitions of a kind are read side by side and merged by their sort keys, so that tasks come in the order of
 //! their ids within a day, and the days from the oldest. A page's cursor names the partitions' day and the last key.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
 use baton_model::queue::Queue;
@@ -34,7 +34,9 @@ use crate::listed::Listed;
 use crate::queue::unconditional;
 use crate::request::{KEPT_S, Plan};
 use crate::row::{Stored, generation_item};
-use crate::stats::COUNTS;
+use crate::stats::epoch::TOUCHED;
+use crate::stats::news::IMPORTED;
+use crate::stats::{COUNTS, ends};
 use crate::store::Inner;
 use crate::text::Text;
 use crate::worker::StoredWorker;
@@ -104,7 +106,10 @@ impl Transfer for DynamoStore {
         // Tokens are counted in one item, for which those that are made at once would contend.
         let counted = records.iter().any(|record| matches!(record, Record::Token(_)));
         let at_once = if counted { 1 } else { AT_ONCE };
-        let imports: Vec<_> = records.into_iter().map(|record| self.inner.import(record)).collect();
+        // Tasks come with the time of their creation, by which statistics would take them for counted.
+        let tasks = records.iter().any(|record| matches!(record, Record::Task(_)));
+        let epoch = if tasks { self.inner.db.epochs().await?.latest() } else { None };
+        let imports: Vec<_> = records.into_iter().map(|record| self.inner.import(record, epoch)).collect();
         let outcomes: Vec<_> = futures::stream::iter(imports).buffered(at_once).collect().await;
         outcomes.into_iter().collect()
     }
@@ -345,36 +350,39 @@ impl Inner {
     ) -> Result<(Vec<Record>, bool), StoreError> {
         // The place is a queue and the last of its hours that was given, if that was not the last of all.
         let (mut queue, mut after) = match place.after.split_once(' ') {
-            Some((queue, after)) => (Some(queue.to_owned()), after.to_owned()),
-            None => (None, String::new()),
+            Some((queue, sort)) if !sort.is_empty() => (queue.to_owned(), Some(hour_of(sort)?)),
+            Some((queue, _)) => (queue.to_owned(), None),
+            None => (String::new(), None),
         };
         let mut found = Vec::new();
         loop {
-            if after.is_empty() {
-                let partitions = (0..keys::NAME_PARTS).map(keys::queue_partition).collect();
-                let next = self.merged(false, partitions, queue.as_deref().unwrap_or_default(), 1).await?;
-                match next.items.first() {
-                    Some(item) => queue = Some(key_of(Some(item)).to_owned()),
-                    None => return Ok((found, false)),
+            let last = match after {
+                Some(last) => last,
+                None => {
+                    let partitions = (0..keys::NAME_PARTS).map(keys::queue_partition).collect();
+                    match self.merged(false, partitions, &queue, 1).await?.items.first() {
+                        Some(item) => key_of(Some(item)).clone_into(&mut queue),
+                        None => return Ok((found, false)),
+                    }
+                    -1
                 }
-                "H".clone_into(&mut after);
-            }
-            let name = QueueName::from_stored(queue.clone().unwrap_or_default());
-            let room = limit - found.len();
-            let query = Query {
-                range: Range::AtLeast(format!("{after}\0")),
-                limit: i32::try_from(room).ok(),
-                ..Query::table(keys::statistics(&name))
             };
-            let hours = self.db.query(&query).await?;
-            for item in &hours.items {
-                found.push(Record::Durations(durations(&name, item)?));
+            let name = QueueName::from_stored(queue.clone());
+            // A day's and few more, each in several parts where the stream counts them.
+            let range = Range::AtLeast("H".to_owned());
+            let all = Query { range, ..Query::table(keys::statistics(&name)) };
+            let mut hours: BTreeMap<i64, Vec<Item>> = BTreeMap::new();
+            for item in self.db.query_whole(all).await?.items {
+                hours.entry(hour_of(key_of(Some(&item)))?).or_default().push(item);
             }
-            after = if hours.next.is_some() { key_of(hours.items.last()).to_owned() } else { String::new() };
-            if found.len() == limit {
-                place.after = format!("{name} {after}");
-                return Ok((found, true));
+            for (hour, parts) in hours.range(last + 1..) {
+                found.push(Record::Durations(durations(&name, *hour, parts)?));
+                if found.len() == limit {
+                    place.after = format!("{name} H{hour:08}");
+                    return Ok((found, true));
+                }
             }
+            after = None;
         }
     }
 
@@ -495,11 +503,12 @@ impl Inner {
         Ok((records.collect::<Result<_, _>>()?, merged.more))
     }
 
-    async fn import(&self, record: Record) -> Result<Verdict, ImportError> {
+    /// Takes a record in. `epoch`: the one that a task is to count for.
+    async fn import(&self, record: Record, epoch: Option<u32>) -> Result<Verdict, ImportError> {
         match record {
             Record::Queue(queue) => self.import_queue(&queue).await,
             Record::Worker(worker) => self.import_worker(worker).await,
-            Record::Task(task) => self.import_task(&task).await,
+            Record::Task(task) => self.import_task(&task, epoch).await,
             Record::Durations(durations) => self.import_durations(&durations).await,
             Record::Log(log) => self.import_log(&log).await,
             Record::Key(key) => self.import_key(&key).await,
@@ -547,11 +556,13 @@ impl Inner {
         Ok(verdict)
     }
 
-    async fn import_task(&self, record: &TaskRecord) -> Result<Verdict, ImportError> {
+    async fn import_task(&self, record: &TaskRecord, epoch: Option<u32>) -> Result<Verdict, ImportError> {
         let task = &record.task;
         let id = task.head.id;
         // Looked at first: what is kept apart of another task of this id must not be written over.
-        let stored = self.db.get(self.task_key(id)).await?.as_ref().map(Stored::read).transpose()?;
+        let given = self.db.get(self.task_key(id)).await?;
+        let touched = given.as_ref().map_or(Ok(None), |item| Fields(item).maybe_number::<u32>(TOUCHED))?;
+        let stored = given.as_ref().map(Stored::read).transpose()?;
         if stored.as_ref().is_some_and(|stored| stored.purged) {
             return Err(contended("the task").into());
         }
@@ -566,7 +577,10 @@ impl Inner {
         }
         // Its own record says when it was changed, and may come later.
         self.know_queue(&task.queue, task.priority, Timestamp::default()).await?;
-        let item = self.task_item(record).await?;
+        let mut item = self.task_item(record).await?;
+        if let Some(epoch) = epoch.max(touched) {
+            item.insert(TOUCHED.to_owned(), n(epoch));
+        }
         if let Some(generation) = &record.generation {
             let (item, apart) = generation_item(generation, self.spread);
             for (text, whole) in &apart {
@@ -585,9 +599,10 @@ impl Inner {
         // The task comes last: all that it names is there by then.
         let condition = match before {
             None => Expression::new().when_absent("pk"),
-            Some((_, events)) => {
-                Expression::new().when("ev", "=", n(events)).when("ca", "=", time(task.created_at))
-            }
+            Some((_, events)) => Expression::new()
+                .when("ev", "=", n(events))
+                .when("ca", "=", time(task.created_at))
+                .when_still(TOUCHED, touched.map(n)),
         };
         let mark = item.get("nc").cloned();
         match self.db.put(item, condition).await {
@@ -691,6 +706,7 @@ impl Inner {
         put("es", error_at.map(n));
         put("dg", record.content.map(|content| b(*content.as_bytes())));
         put("nc", Some(n(self.mark(&(id, head.events)))));
+        put(IMPORTED, Some(n(head.events)));
         put("pj", project);
         put("ds", task.description.as_ref().map(s));
         put("dm", task.domain.as_ref().map(|domain| s(domain.as_str())));
@@ -725,7 +741,7 @@ impl Inner {
     async fn import_durations(&self, record: &DurationsRecord) -> Result<Verdict, ImportError> {
         let place = key(&keys::statistics(&record.queue), &format!("H{:08}", record.hour));
         let standing = self.db.get(place.clone()).await?;
-        let standing = standing.map(|item| durations(&record.queue, &item)).transpose()?;
+        let standing = standing.map(|item| durations(&record.queue, record.hour, &[item])).transpose()?;
         if standing.as_ref() == Some(record) {
             return Ok(Verdict::Same);
         }
@@ -734,7 +750,7 @@ impl Inner {
             item.extend(buckets.iter().map(|(bucket, tasks)| (format!("{letter}{bucket}"), n(tasks))));
         }
         // As long as those that the store counts itself.
-        item.insert("xp".to_owned(), n((record.hour + 26) * 3_600));
+        item.insert("xp".to_owned(), n(ends(record.hour)));
         unconditional(self.db.put(item, Expression::new()).await)?;
         Ok(if standing.is_none() { Verdict::New } else { Verdict::Later })
     }
@@ -807,7 +823,11 @@ impl Inner {
     async fn set_counts(&self, counts: Vec<Count>) -> Result<(), StoreError> {
         // What this process has gathered is in what was counted.
         self.stats.flush(&self.db).await?;
-        let mut queues: std::collections::BTreeMap<QueueName, Item> = std::collections::BTreeMap::new();
+        if self.stats.by_stream(&self.db).await? {
+            // It has heard of each task that was taken in.
+            return Ok(());
+        }
+        let mut queues: BTreeMap<QueueName, Item> = BTreeMap::new();
         let mut after = String::new();
         loop {
             let partitions = (0..keys::NAME_PARTS).map(keys::queue_partition).collect();
@@ -842,21 +862,27 @@ fn queue(item: &Item) -> Result<Queue, StoreError> {
     })
 }
 
-/// An hour of a queue's durations.
-fn durations(queue: &QueueName, item: &Item) -> Result<DurationsRecord, StoreError> {
-    let fields = Fields(item);
-    let sort = fields.text("sk")?;
-    let unknown = || damaged(format!("expected durations, got {sort}"));
-    let hour = sort.strip_prefix('H').and_then(|hour| hour.parse().ok()).ok_or_else(unknown)?;
-    let mut record = DurationsRecord { queue: queue.clone(), hour, wait: Vec::new(), run: Vec::new() };
-    for name in item.keys().filter(|name| !matches!(name.as_str(), "pk" | "sk" | "xp" | "nc")) {
-        let bucket: i64 = name.get(1..).and_then(|digits| digits.parse().ok()).ok_or_else(unknown)?;
-        let buckets = if name.starts_with('w') { &mut record.wait } else { &mut record.run };
-        buckets.push((bucket, fields.number(name)?));
+/// The hour that a sort key names.
+fn hour_of(sort: &str) -> Result<i64, StoreError> {
+    let hour =
+        sort.strip_prefix('H').and_then(|rest| rest.split('#').next()).and_then(|hour| hour.parse().ok());
+    hour.ok_or_else(|| damaged(format!("expected durations, got {sort}")))
+}
+
+/// An hour of a queue's durations, from the items that hold parts of it.
+fn durations(queue: &QueueName, hour: i64, parts: &[Item]) -> Result<DurationsRecord, StoreError> {
+    let (mut wait, mut run) = (BTreeMap::new(), BTreeMap::new());
+    for part in parts {
+        let fields = Fields(part);
+        for name in part.keys().filter(|name| !matches!(name.as_str(), "pk" | "sk" | "xp" | "nc")) {
+            let bucket: Option<i64> = name.get(1..).and_then(|digits| digits.parse().ok());
+            let bucket = bucket.ok_or_else(|| damaged(format!("expected a duration, got {name}")))?;
+            let buckets = if name.starts_with('w') { &mut wait } else { &mut run };
+            *buckets.entry(bucket).or_default() += fields.number::<u64>(name)?;
+        }
     }
-    record.wait.sort_unstable();
-    record.run.sort_unstable();
-    Ok(record)
+    let (wait, run) = (wait.into_iter().collect(), run.into_iter().collect());
+    Ok(DurationsRecord { queue: queue.clone(), hour, wait, run })
 }
 
 /// The sort key of a page's entry, or nothing.

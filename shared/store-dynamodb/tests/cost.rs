@@ -26,6 +26,7 @@ use baton_store::{
     NoDoorbell, PageRequest, Reap, StoredToken, TaskFilter, TaskStore, TokenStore,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb;
+use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
 use engine::Engine;
 
@@ -74,7 +75,10 @@ fn at(seconds: u64) -> Timestamp {
 
 impl Bench {
     async fn open() -> Self {
-        let engine = Engine::start().await;
+        Self::on(Engine::start().await).await
+    }
+
+    async fn on(engine: Engine) -> Self {
         let heard = Arc::new(Heard::default());
         let meter: Arc<dyn Meter> = heard.clone();
         let options = Options { meter: Some(meter), flush_every: None, ..Options::seeded(1) };
@@ -555,6 +559,61 @@ async fn claimers_at_once_hardly_get_in_each_others_way() {
     println!("{CLAIMERS} claimers took {taken} tasks with {writes} conditional writes: {each:.3} for each");
     assert_eq!(taken, rounds * CLAIMERS as usize, "each claim got its task");
     assert!(each <= 1.3, "{each}");
+}
+
+/// Records of the stream, all of the same second.
+fn records(stream: &mut engine::Stream) -> Vec<String> {
+    let second = |(_, record): (String, String)| {
+        let mut record: serde_json::Value = serde_json::from_str(&record).unwrap();
+        record["dynamodb"]["ApproximateCreationDateTime"] = 1_800_000_000.into();
+        record.to_string()
+    };
+    stream.read().into_iter().map(second).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn statistics_kept_by_the_stream_cost_little_beside_the_tasks() {
+    let (engine, mut stream) = Engine::with_stream(KeptBy::Stream).await;
+    let mut b = Bench::on(engine).await;
+    b.create(1, 200).await;
+    b.claim(claim("worker-1")).await;
+    b.store.count(&records(&mut stream)).await;
+    b.heard.take();
+
+    b.create(1, 200).await;
+    b.heard.take();
+    b.store.count(&records(&mut stream)).await;
+    b.note("counted by the stream: 1 record");
+
+    let held = b.claim(claim("worker-1")).await;
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, None).await.unwrap();
+    b.create(1, 200).await;
+    b.heard.take();
+    let lifecycle = records(&mut stream);
+    b.store.count(&lifecycle).await;
+    b.note("counted by the stream: a lifecycle's 3 records");
+    b.store.count(&lifecycle).await;
+    b.note("(counted by the stream: the same again)");
+
+    b.create(100, 200).await;
+    b.heard.take();
+    let hundred: Vec<_> =
+        records(&mut stream).into_iter().filter(|record| record.contains("NewImage")).collect();
+    b.store.count(&hundred).await;
+    let counted = b.note("counted by the stream: 100 records");
+    assert!(counted.write <= 40.0, "{counted:?}");
+
+    let reap = || Reap { now: at(5), limit: 100, worker: None, queue: None };
+    b.heard.take();
+    b.store.reap(reap()).await.unwrap();
+    b.note("reap, with nothing lost, one worker, and the tick");
+    b.store.count(&records(&mut stream)).await;
+    b.note("counted by the stream: the tick");
+    b.store.stats(at(6)).await.unwrap();
+    b.note("statistics kept by the stream, one queue, one worker");
+    b.print();
+    b.documented();
 }
 
 /// What a claim costs while so many tasks wait.

@@ -33,7 +33,13 @@ pub(crate) fn stats(db: &Connection, now: Timestamp, heartbeat_timeout: Duration
         });
     }
     let queues = queue_page(db, now, "", Stats::ROWS)?;
-    Ok(Stats { at: now, counts, queues, workers: workers(db, now, heartbeat_timeout)? })
+    Ok(Stats {
+        at: now,
+        counted_at: Some(now),
+        counts,
+        queues,
+        workers: workers(db, now, heartbeat_timeout)?,
+    })
 }
 
 /// Queues by name, behind the cursor.
@@ -135,6 +141,7 @@ fn one_queue(
         oldest_running: running.get(&queue).map(|claimed_at| now.since(*claimed_at)),
         wait: percentiles(db, &queue, What::Wait, now)?,
         run: percentiles(db, &queue, What::Run, now)?,
+        counted_at: Some(now),
         queue,
     })
 }

@@ -134,8 +134,10 @@ impl WorkerDetail {
 /// Statistics of the whole store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stats {
-    /// As of when.
+    /// When it was asked for; what is not counted (ages, workers, tasks for later) is as of then.
     pub at: Timestamp,
+    /// As of when counts and percentiles are, as [`QueueStats::counted_at`] says.
+    pub counted_at: Option<Timestamp>,
     /// Tasks by queue, type and state, the queues by name.
     pub counts: Vec<Count>,
     /// Each queue, by name.
@@ -183,6 +185,9 @@ pub struct QueueStats {
     pub wait: Percentiles,
     /// From claimed to completed, of the completions of the last 24 hours.
     pub run: Percentiles,
+    /// As of when `queued`, `running` and the percentiles are: a store that counts apart from its commits trails behind
+    /// them. None if such a store has counted nothing yet.
+    pub counted_at: Option<Timestamp>,
 }
 
 impl QueueStats {

@@ -12,6 +12,7 @@ use baton_lambda::queues::BATCH;
 use baton_model::LeasePolicy;
 use baton_runtime::settings::Settings;
 use baton_runtime::telemetry;
+use baton_store_dynamodb::table::KeptBy;
 use serde_json::{Value, json};
 
 use crate::calls::{Calls, Spent, rewriting};
@@ -168,7 +169,7 @@ impl io::Write for Lines {
 
 impl Fleet {
     async fn new() -> Self {
-        let world = World::new().await;
+        let world = World::with_statistics(KeptBy::Stream).await;
         let [authorize, create, claim, complete, heartbeat, reap, relay] = [
             "authorize",
             "create-task",

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use baton_model::{ProjectId, Scope, TokenId};
 use baton_store_dynamodb::client::http_client;
 use baton_store_dynamodb::faults::Faults;
+use baton_store_dynamodb::table::KeptBy;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
@@ -367,6 +368,23 @@ async fn relay_events(world: &World) {
     took(world, function, "an event that is kept apart", &[(TABLE, &["Query"])]);
 }
 
+/// Where the stream keeps the statistics.
+async fn counted_events(world: &World) {
+    let mut stream = Stream::default();
+    claimed(world, json!({"type": "a"})).await;
+    invoke(&world.function("reap-stale-workers"), &json!({"source": "aws.scheduler"})).await;
+    took(
+        world,
+        "reap-stale-workers",
+        "a tick, by which the counts' age is known",
+        &[(TABLE, &["UpdateItem"])],
+    );
+    let records = stream.records(world).await;
+    invoke(&world.function("relay-events"), &json!({ "Records": records })).await;
+    let wanted = [(TABLE, &["GetItem", "UpdateItem"][..])];
+    took(world, "relay-events", "who keeps the statistics, and what is added to them", &wanted);
+}
+
 /// Each event of `events/`, by the function that takes it.
 async fn events(world: &World) {
     for (function, event) in fixtures() {
@@ -378,8 +396,8 @@ async fn events(world: &World) {
 async fn each_function_asks_for_what_is_recorded_and_no_more() {
     let mut all = Actions::new();
     macro_rules! drive {
-        ($($way:ident)*) => {$(
-            let world = World::new().await;
+        ($($kept:ident: $($way:ident)*;)*) => {$($(
+            let world = World::with_statistics(KeptBy::$kept).await;
             $way(&world).await;
             for (function, resources) in world.calls.all() {
                 for (resource, actions) in resources {
@@ -387,11 +405,14 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
                     known.extend(actions);
                 }
             }
-        )*};
+        )*)*};
     }
+    // A table that was made for functions has its statistics kept by the stream; another one by whoever changes tasks.
     drive! {
-        authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks manage_tasks
-        manage_tokens relay_events events
+        Processes: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
+            manage_tasks manage_tokens relay_events events;
+        Stream: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
+            manage_tasks manage_tokens relay_events counted_events events;
     }
     let told = serde_json::to_string_pretty(&all).unwrap() + "\n";
     if rewriting() {
@@ -407,7 +428,7 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
 async fn a_function_asks_for_nothing_else_when_requests_fail_and_answers_are_lost() {
     let faults = Faults::new(http_client(), 7, 10);
     faults.switch(false);
-    let world = World::over(faults.client()).await;
+    let world = World::over(faults.client(), KeptBy::Stream).await;
     let mut random = StdRng::seed_from_u64(7);
     let mut stream = Stream::default();
     faults.switch(true);

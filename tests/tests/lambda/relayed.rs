@@ -2,8 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use baton_lambda::Host;
+use baton_lambda::{Function, Host};
+use baton_store::StoreError;
+use baton_store_dynamodb::RecordsCounted;
+use baton_store_dynamodb::table::KeptBy;
 use serde_json::{Value, json};
+use utoipa_axum::router::OpenApiRouter;
 
 use crate::world::{Stream, TASK_EVENTS, World, again, invoke, seconds, send};
 
@@ -98,6 +102,60 @@ async fn what_the_queue_refuses_comes_again_from_the_first_record_on() {
     damaged["Records"][1]["dynamodb"]["NewImage"]["ev"] = json!({"N": "5"});
     let second = damaged["Records"][1]["dynamodb"]["SequenceNumber"].clone();
     assert_eq!(json!(again(&invoke(&relayer, &damaged).await)), json!([second]));
+}
+
+#[tokio::test]
+async fn a_relay_that_dies_between_sending_and_counting_tells_twice_and_counts_once() {
+    let world = World::with_statistics(KeptBy::Stream).await;
+    let (create, query) = (world.function("create-task"), world.function("query-tasks"));
+    let mut stream = Stream::default();
+    for _ in 0..3 {
+        send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
+    }
+    let records = stream.records(&world).await;
+    let of_tasks: Vec<_> = records
+        .iter()
+        .filter(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"))
+        .map(|record| record["dynamodb"]["SequenceNumber"].as_str().unwrap().to_owned())
+        .collect();
+    let event = json!({ "Records": records });
+    let queued = async || {
+        let (_, stats) = send(&query, "GET", "/v1/stats", json!(null)).await;
+        (stats["states"]["queued"].as_u64().unwrap(), stats["counted_at"].clone())
+    };
+    assert_eq!(queued().await, (0, json!(null)), "nothing is counted yet");
+
+    // It dies before it counts, after a part of it, and after all of it, and nobody hears of what it has counted.
+    let one = of_tasks[0].clone();
+    let place = records.iter().position(|record| record["dynamodb"]["SequenceNumber"] == json!(one)).unwrap();
+    for some in [0, place + 1, records.len()] {
+        let dying = Function::new("relay-events", OpenApiRouter::default)
+            .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
+            .counting(move |store, records| async move {
+                baton_relay_events::count(&store, &records[..some]).await;
+                RecordsCounted { records: 0, failed: Some(StoreError::Unknown("it died".into())) }
+            });
+        let answer = invoke(&world.host(dying), &event).await;
+        assert_eq!(again(&answer), [records[0]["dynamodb"]["SequenceNumber"].as_str().unwrap()]);
+    }
+    let relayer = world.function("relay-events");
+    assert_eq!(again(&invoke(&relayer, &event).await), Vec::<String>::new());
+    let (counted, at) = queued().await;
+    assert_eq!((counted, at), (3, json!("2026-02-02T02:40:00.000Z")));
+    assert_eq!(world.queues.visible(TASK_EVENTS).len(), 12, "each event was sent four times");
+
+    // What could not be sent is not counted, and what comes before it is.
+    for _ in 0..2 {
+        send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
+    }
+    let mut records = stream.records(&world).await;
+    records.retain(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"));
+    let mut damaged = json!({ "Records": records });
+    damaged["Records"][1]["dynamodb"]["NewImage"]["ev"] = json!({"N": "5"});
+    assert_eq!(again(&invoke(&relayer, &damaged).await).len(), 1);
+    assert_eq!(queued().await.0, 4);
+    assert_eq!(again(&invoke(&relayer, &json!({ "Records": records })).await), Vec::<String>::new());
+    assert_eq!(queued().await.0, 5);
 }
 
 #[tokio::test]

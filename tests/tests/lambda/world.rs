@@ -16,7 +16,7 @@ use baton_store::{StoredToken, TokenStore};
 use baton_store_dynamodb::aws_sdk_dynamodb::config::SharedHttpClient;
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
-use baton_store_dynamodb::table::{self, TableOptions};
+use baton_store_dynamodb::table::{self, KeptBy, TableOptions};
 use baton_store_dynamodb::{DynamoStore, Meter, Options, aws_sdk_dynamodb};
 use baton_store_sqlite::SqliteStore;
 use serde_json::{Map, Value, json};
@@ -89,17 +89,23 @@ struct File {
 
 impl World {
     pub(crate) async fn new() -> Self {
-        Self::over(http_client()).await
+        Self::with_statistics(KeptBy::Processes).await
+    }
+
+    /// A world whose table's statistics are kept so.
+    pub(crate) async fn with_statistics(statistics: KeptBy) -> Self {
+        Self::over(http_client(), statistics).await
     }
 
     /// A world whose table is reached through an HTTP client of a test's own.
-    pub(crate) async fn over(http_client: SharedHttpClient) -> Self {
+    pub(crate) async fn over(http_client: SharedHttpClient, statistics: KeptBy) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let db = dynoxide::Database::memory().unwrap();
         let engine = tokio::spawn(dynoxide::server::serve_on(listener, db));
         let client = local(&endpoint, http_client);
-        table::create(&client, TABLE, TableOptions::default()).await.unwrap();
+        let options = TableOptions { statistics, ..TableOptions::default() };
+        table::create(&client, TABLE, options).await.unwrap();
         let world = Self {
             queues: Arc::default(),
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_770_000_000_000))),
@@ -167,7 +173,8 @@ impl World {
             }
             "query-tasks" => Function::new("query-tasks", baton_query_tasks::router),
             "relay-events" => Function::new("relay-events", OpenApiRouter::default)
-                .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await }),
+                .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
+                .counting(|store, records| async move { baton_relay_events::count(&store, &records).await }),
             other => panic!("no function {other}"),
         }
     }
@@ -297,6 +304,9 @@ fn value(value: &AttributeValue) -> Value {
         AttributeValue::S(text) => json!({"S": text}),
         AttributeValue::N(digits) => json!({"N": digits}),
         AttributeValue::B(blob) => json!({"B": base64(blob.as_ref())}),
+        AttributeValue::Bs(set) => {
+            json!({"BS": set.iter().map(|blob| base64(blob.as_ref())).collect::<Vec<_>>()})
+        }
         AttributeValue::Ns(set) => json!({"NS": set}),
         AttributeValue::L(list) => json!({"L": list.iter().map(self::value).collect::<Vec<_>>()}),
         AttributeValue::M(map) => json!({"M": image(map)}),

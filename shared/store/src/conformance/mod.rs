@@ -324,6 +324,7 @@ rules! {
         workers_are_listed_by_name,
         queues_are_listed_by_name,
         a_queue_tells_its_numbers,
+        statistics_say_as_of_when_they_are,
         statistics_follow_every_transition,
         statistics_count_workers,
         the_longest_wait_is_told_over_all_queues,

@@ -290,6 +290,7 @@ impl Inner {
             oldest_running: claimed().min().map(|since| now.since(since)),
             wait: of(&self.waits),
             run: of(&self.runs),
+            counted_at: Some(now),
         }
     }
 }
@@ -804,6 +805,7 @@ impl TaskStore for Oracle {
         }
         Ok(Stats {
             at: now,
+            counted_at: Some(now),
             counts: counts
                 .into_iter()
                 .map(|((queue, task_type, state), tasks)| Count { queue, task_type, state, tasks })

@@ -394,6 +394,24 @@ pub async fn a_queue_tells_its_numbers(b: Bench) {
     b.check(at(101)).await;
 }
 
+/// Statistics say as of when their counts are, which is never later than when they were asked for, and never goes back.
+pub async fn statistics_say_as_of_when_they_are(b: Bench) {
+    motley(&b).await;
+    b.settle().await;
+    let mut before = None;
+    for now in [at(1_000), at(1_060)] {
+        let stats = b.store().stats(now).await.unwrap();
+        let counted_at = stats.counted_at.expect("something was counted");
+        assert!(counted_at <= now && Some(counted_at) >= before, "{counted_at} at {now}");
+        for queue in &stats.queues {
+            assert_eq!(queue.counted_at, Some(counted_at), "{}", queue.queue);
+        }
+        let queue = b.store().queue(&stats.queues[0].queue, now).await.unwrap();
+        assert!(queue.counted_at.expect("something was counted") <= now);
+        before = Some(counted_at);
+    }
+}
+
 /// Statistics count tasks by queue, type and state, and follow each transition and each purge.
 pub async fn statistics_follow_every_transition(b: Bench) {
     let tasks = motley(&b).await;

@@ -1,0 +1,349 @@
+//! Counting by the stream: each record exactly once, however often and in whatever batches it comes.
+//!
+//! Lambda hands a shard's records over in order, but again after every failure, and then cut otherwise: halves of a batch,
+//! or more than before. So what has been counted is noted record by record: by its name, eight bytes, in an item of the
+//! second that the record is of, which follows from the record alone. The notes and the changes of the counts are one
+//! transaction, on the condition that none of these names is noted. Nothing is assumed about shards, orders or ends of
+//! batches, and two who count the same records at the same time cannot both succeed.
+//!
+//! The notes are removed by DynamoDB after two days; a stream holds its records for one.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use aws_sdk_dynamodb::types::{
+    AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
+use aws_smithy_types::Blob;
+use baton_model::{Digest, QueueName, Timestamp};
+use baton_store::StoreError;
+use baton_store::histogram::bucket;
+
+use crate::attr::{Fields, Item, b, key, n, time};
+use crate::codes::Code;
+use crate::db::unbuilt;
+use crate::error::{TransactError, WriteError, contended, damaged};
+use crate::expression::Expression;
+use crate::keys;
+use crate::stats::epoch::{Epoch, Epochs, TOUCHED};
+use crate::stats::news::News;
+use crate::stats::{AS_OF, what_letter};
+use crate::store::Inner;
+use crate::stream::Record;
+use crate::transact::MOST;
+use crate::transition::ROUNDS;
+
+/// The most records of one transaction: their conditions are one expression, which may have 300 operators.
+const RECORDS: usize = 64;
+
+/// How long the names of counted records are kept, in seconds: twice as long as a stream holds a record.
+const NAMES_KEPT_S: i64 = 2 * 86_400;
+
+/// The attribute that holds the names of counted records.
+const NAMES: &str = "k";
+
+/// The attribute that holds how many touched tasks were counted.
+const TOUCHES: &str = "n";
+
+/// A record's name.
+type Name = [u8; 8];
+
+/// How many of the records that were given are counted, all those from the first on.
+#[derive(Debug)]
+pub struct RecordsCounted {
+    /// The number of records.
+    pub records: usize,
+    /// Why it is not all of them.
+    pub failed: Option<StoreError>,
+}
+
+/// A record of a task that changes some count.
+struct Entry {
+    name: Name,
+    /// Which item its name is noted in.
+    place: (i64, u64),
+    at: Timestamp,
+    news: News,
+}
+
+/// What is to be done about a record.
+enum Step {
+    Count(Box<Entry>),
+    /// The tick was written at this time, and for this epoch if a rebuild has asked for it.
+    Tick(Timestamp, Option<u32>),
+    Nothing,
+}
+
+impl Inner {
+    /// Counts records of the stream, if it is the stream that keeps the counts.
+    pub(crate) async fn count(&self, records: &[&str]) -> RecordsCounted {
+        let mut steps = Vec::with_capacity(records.len());
+        let mut unread = None;
+        for json in records {
+            match step(json) {
+                Ok(step) => steps.push(step),
+                Err(error) => {
+                    unread = Some(error);
+                    break;
+                }
+            }
+        }
+        let all = steps.len();
+        match self.count_steps(steps).await {
+            Ok(()) => RecordsCounted { records: all, failed: unread },
+            Err((records, error)) => RecordsCounted { records, failed: Some(error) },
+        }
+    }
+
+    /// Does what records ask for in transactions, one after the other.
+    ///
+    /// # Errors
+    /// How many of the steps are done, and why not the next.
+    async fn count_steps(&self, steps: Vec<Step>) -> Result<(), (usize, StoreError)> {
+        if steps.iter().all(|step| matches!(step, Step::Nothing)) {
+            return Ok(());
+        }
+        // Read after the records were: an epoch that is not among these is younger than all of them.
+        let epochs = self.db.epochs().await.map_err(|error| (0, error))?;
+        if epochs.all().next().is_none() {
+            return Ok(());
+        }
+        let (mut done, mut chunk) = (0, Chunk::default());
+        for (place, step) in steps.into_iter().enumerate() {
+            match step {
+                Step::Count(entry) => {
+                    let items = items_of(&entry, &epochs);
+                    if items.is_empty() {
+                        continue;
+                    }
+                    if !chunk.takes(&items) {
+                        self.commit(&epochs, &chunk).await.map_err(|error| (done, error))?;
+                        (done, chunk) = (place, Chunk::default());
+                    }
+                    chunk.add(*entry, items);
+                }
+                Step::Tick(at, epoch) => {
+                    // What came before it is counted when the counts are said to be as of then.
+                    self.commit(&epochs, &chunk).await.map_err(|error| (done, error))?;
+                    (done, chunk) = (place, Chunk::default());
+                    self.note_tick(at, epoch).await.map_err(|error| (done, error))?;
+                }
+                Step::Nothing => {}
+            }
+        }
+        self.commit(&epochs, &chunk).await.map_err(|error| (done, error))
+    }
+
+    /// Counts the records of a chunk that are not counted, in one transaction with their names.
+    async fn commit(&self, epochs: &Epochs, chunk: &Chunk) -> Result<(), StoreError> {
+        let mut known: HashSet<Name> = HashSet::new();
+        for _ in 0..ROUNDS {
+            let mut seen = known.clone();
+            let open: Vec<_> = chunk.entries.iter().filter(|entry| seen.insert(entry.name)).collect();
+            if open.is_empty() {
+                return Ok(());
+            }
+            let part = self.db.draw() % keys::COUNT_PARTS;
+            let mut places: BTreeMap<(i64, u64), Vec<Name>> = BTreeMap::new();
+            for entry in &open {
+                places.entry(entry.place).or_default().push(entry.name);
+            }
+            let mut writes = Vec::new();
+            for (place, names) in &places {
+                writes.push(self.update_item(keys::counted_records_item(*place), &noted(place.0, names))?);
+            }
+            for (key, update) in Sums::of(epochs, &open).updates(part) {
+                writes.push(self.update_item(key, &update)?);
+            }
+            match self.db.transact(writes, &format!("count#{}", self.db.draw())).await {
+                Ok(()) => return Ok(()),
+                Err(TransactError::Failed(error)) => return Err(error),
+                Err(TransactError::Conditions(reasons)) => {
+                    let before = known.len();
+                    for ((refused, item), place) in reasons.into_iter().zip(places.keys()) {
+                        if refused {
+                            let item = match item {
+                                Some(item) => Some(item),
+                                None => self.db.get(keys::counted_records_item(*place)).await?,
+                            };
+                            known.extend(item.iter().flat_map(names_in));
+                        }
+                    }
+                    if known.len() == before {
+                        return Err(damaged("a transaction was refused for records that are not counted"));
+                    }
+                }
+            }
+        }
+        Err(contended("what is counted of the stream"))
+    }
+
+    fn update_item(&self, key: Item, update: &Expression) -> Result<TransactWriteItem, StoreError> {
+        let update = Update::builder()
+            .table_name(&self.db.table)
+            .set_key(Some(key))
+            .update_expression(update.update())
+            .set_condition_expression(update.condition())
+            .set_expression_attribute_names(update.names())
+            .set_expression_attribute_values(update.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        Ok(TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build())
+    }
+
+    /// Notes that all was counted up to a time.
+    async fn note_tick(&self, at: Timestamp, epoch: Option<u32>) -> Result<(), StoreError> {
+        let update = Expression::new()
+            .when_absent_or(AS_OF, "<=", time(at))
+            .set(AS_OF, time(at))
+            .maybe(TOUCHED, epoch.map(n));
+        match self.db.update(keys::meta("counted"), &update).await {
+            // A later one has come before it.
+            Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
+            Err(WriteError::Failed(error)) => Err(error),
+        }
+    }
+}
+
+/// What a record asks for.
+fn step(json: &str) -> Result<Step, StoreError> {
+    let Some(record) = Record::read(json)? else { return Ok(Step::Nothing) };
+    if record.number.is_empty() || record.at == Timestamp::default() {
+        return Err(damaged(
+            "expected a record of the stream to have its number and its time, got one without",
+        ));
+    }
+    if record.is_tick() {
+        let epoch = record.is.as_ref().map_or(Ok(None), |tick| Fields(tick).maybe_number(TOUCHED))?;
+        return Ok(Step::Tick(record.at, epoch));
+    }
+    let Record { partition, sort, number, at, was, is } = record;
+    let mut name = Name::default();
+    let digest = Digest::of_bytes(format!("{partition}\n{sort}\n{number}").as_bytes());
+    name.copy_from_slice(&digest.as_bytes()[..8]);
+    let place = keys::counted_records(at.as_millis() / 1_000, &partition);
+    Ok(Step::Count(Box::new(Entry { name, place, at, news: News::read(was.as_ref(), is.as_ref())? })))
+}
+
+/// The condition that no record of these names is counted, and the note that they are.
+fn noted(second: i64, names: &[Name]) -> Expression {
+    let blobs = names.iter().map(|name| Blob::new(*name)).collect();
+    let none = names.iter().fold(Expression::new(), |all, name| all.when_without(NAMES, b(*name)));
+    none.add(NAMES, AttributeValue::Bs(blobs)).set("xp", n(second + NAMES_KEPT_S))
+}
+
+/// The names that an item of counted records holds.
+fn names_in(item: &Item) -> Vec<Name> {
+    let blobs = item.get(NAMES).and_then(|set| set.as_bs().ok());
+    blobs.into_iter().flatten().filter_map(|blob| blob.as_ref().try_into().ok()).collect()
+}
+
+/// An item that a transaction writes; its parts are one.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Written {
+    Names(i64, u64),
+    Counts(QueueName, u32),
+    Durations(QueueName, i64),
+    Touches(u32),
+}
+
+/// The items that are written for a record; none if it changes no count.
+fn items_of(entry: &Entry, epochs: &Epochs) -> Vec<Written> {
+    let mut items = Vec::new();
+    for epoch in epochs.all() {
+        let moves = entry.news.moves(&epoch);
+        items.extend(moves.iter().map(|(image, _)| Written::Counts(image.queue.clone(), epoch.number)));
+    }
+    if let Some(next) = epochs.next.filter(|next| entry.news.is_touch(next)) {
+        items.push(Written::Touches(next.number));
+    }
+    if let Some(ended) = entry.news.ended().filter(|_| epochs.current.is_some()) {
+        items.push(Written::Durations(ended.queue.clone(), hour(ended.at)));
+    }
+    if !items.is_empty() {
+        items.push(Written::Names(entry.place.0, entry.place.1));
+    }
+    items
+}
+
+fn hour(at: Timestamp) -> i64 {
+    at.as_millis() / 3_600_000
+}
+
+/// Records that are counted in one transaction.
+#[derive(Default)]
+struct Chunk {
+    entries: Vec<Entry>,
+    items: BTreeSet<Written>,
+}
+
+impl Chunk {
+    /// Whether there is room for a record that writes these items.
+    fn takes(&self, items: &[Written]) -> bool {
+        let new: BTreeSet<_> = items.iter().filter(|item| !self.items.contains(item)).collect();
+        self.entries.len() < RECORDS && self.items.len() + new.len() <= MOST
+    }
+
+    fn add(&mut self, entry: Entry, items: Vec<Written>) {
+        self.entries.push(entry);
+        self.items.extend(items);
+    }
+}
+
+/// What records change, summed up by items and attributes.
+#[derive(Default)]
+struct Sums {
+    changes: BTreeMap<Written, BTreeMap<String, i64>>,
+    as_of: Timestamp,
+}
+
+impl Sums {
+    fn of(epochs: &Epochs, entries: &[&Entry]) -> Self {
+        let mut sums = Self::default();
+        for entry in entries {
+            sums.as_of = sums.as_of.max(entry.at);
+            for epoch in epochs.all() {
+                sums.take_moves(&epoch, &entry.news);
+            }
+            if let Some(next) = epochs.next.filter(|next| entry.news.is_touch(next)) {
+                sums.add(Written::Touches(next.number), TOUCHES.to_owned(), 1);
+            }
+            if let Some(ended) = entry.news.ended().filter(|_| epochs.current.is_some()) {
+                let attribute = format!("{}{}", what_letter(ended.what), bucket(ended.length));
+                sums.add(Written::Durations(ended.queue.clone(), hour(ended.at)), attribute, 1);
+            }
+        }
+        sums
+    }
+
+    fn take_moves(&mut self, epoch: &Epoch, news: &News) {
+        for (image, change) in news.moves(epoch) {
+            let attribute = format!("{}:{}", image.state.code(), image.task_type);
+            self.add(Written::Counts(image.queue.clone(), epoch.number), attribute, change);
+        }
+    }
+
+    fn add(&mut self, item: Written, attribute: String, change: i64) {
+        *self.changes.entry(item).or_default().entry(attribute).or_default() += change;
+    }
+
+    /// The updates that add it all to one part of each item.
+    fn updates(self, part: u64) -> Vec<(Item, Expression)> {
+        let as_of = self.as_of;
+        let update = |(item, changes): (Written, BTreeMap<String, i64>)| {
+            let changes = changes.into_iter().filter(|(_, change)| *change != 0);
+            let sum = changes.fold(Expression::new(), |all, (name, change)| all.add(&name, n(change)));
+            match item {
+                Written::Names(..) => None,
+                Written::Counts(queue, epoch) => {
+                    let key = key(&keys::statistics(&queue), &keys::counts(epoch, part));
+                    Some((key, sum.set(AS_OF, time(as_of))))
+                }
+                Written::Durations(queue, hour) => {
+                    let key = key(&keys::statistics(&queue), &keys::durations(hour, part));
+                    Some((key, sum.set("xp", n(crate::stats::ends(hour)))))
+                }
+                Written::Touches(epoch) => Some((keys::touched(epoch, part), sum)),
+            }
+        };
+        self.changes.into_iter().filter_map(update).collect()
+    }
+}

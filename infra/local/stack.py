@@ -261,6 +261,9 @@ def main() -> None:
     parser.add_argument("--bin", type=Path, help="the folder that holds the programs; built if not named")
     arguments = parser.parse_args()
     bin_folder = arguments.bin.resolve() if arguments.bin else build()
+    missing = [name for name in [*functions(), "baton"] if not (bin_folder / name).is_file()]
+    if missing:
+        raise SystemExit(f"expected the programs in {bin_folder}, got no {', '.join(missing)}; leave --bin out to build them")
     if arguments.what == "up":
         up(bin_folder)
     else:

@@ -12,7 +12,16 @@ pub fn baton() -> &'static Path {
     BATON.get_or_init(|| {
         // Another package's program has no path of its own here: cargo is asked for it, and says where it lies.
         let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-        let output = Command::new(env!("CARGO"))
+        let mut cargo = Command::new(env!("CARGO"));
+        // What cargo has told this test of its package is not for the build: build scripts that heed it would run anew, and
+        // all that stands on them would be built again, now and by the next build.
+        for (name, _) in std::env::vars_os() {
+            let told = name.to_string_lossy();
+            if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+                cargo.env_remove(&name);
+            }
+        }
+        let output = cargo
             .args([
                 "build",
                 "--package",

@@ -16,13 +16,22 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-api", &["baton-model"]),
     ("baton-store", &["baton-model"]),
     ("baton-store-sqlite", &["baton-model", "baton-store"]),
-    ("baton-store-dynamodb", &["baton-model", "baton-store"]),
+    ("baton-aws", &["baton-model"]),
+    ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
     ("baton-runtime", &["baton-model", "baton-store"]),
     ("baton-http", &["baton-model", "baton-api", "baton-store", "baton-runtime"]),
     ("baton-client", &["baton-model", "baton-api"]),
     (
         "baton-lambda",
-        &["baton-model", "baton-api", "baton-store", "baton-store-dynamodb", "baton-http", "baton-runtime"],
+        &[
+            "baton-model",
+            "baton-api",
+            "baton-store",
+            "baton-store-dynamodb",
+            "baton-aws",
+            "baton-http",
+            "baton-runtime",
+        ],
     ),
 ];
 
@@ -40,10 +49,10 @@ const PRIVATE: &[(&str, &[&str])] = &[
     ("reqwest", &["baton-client", "baton-tests"]),
     ("clap", &["baton"]),
     ("lambda_runtime", &["baton-lambda"]),
-    ("aws-config", &["baton-store-dynamodb"]),
+    ("aws-config", &["baton-aws"]),
     ("aws-sdk-dynamodb", &["baton-store-dynamodb"]),
-    ("aws-sdk-sqs", &["baton-lambda"]),
-    ("aws-smithy-http-client", &["baton-store-dynamodb"]),
+    ("aws-sdk-sqs", &["baton-aws"]),
+    ("aws-smithy-http-client", &["baton-aws"]),
 ];
 
 struct Package {

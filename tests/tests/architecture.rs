@@ -157,6 +157,14 @@ fn the_store_on_dynamodb_is_one_feature_and_brings_no_more_of_aws_than_it_needs(
 }
 
 #[test]
+fn the_queue_of_a_worker_is_one_feature_and_brings_no_more_of_aws_than_it_needs() {
+    let crates = aws_crates("baton", &["--features", "sqs"]);
+    let is = |name: &str| crates.iter().any(|line| line.starts_with(&format!("{name} ")));
+    assert!(is("aws-sdk-sqs") && is("aws-config"), "{crates:?}");
+    assert!(!is("aws-sdk-dynamodb") && !is("aws-sdk-sso") && !is("aws-lc-rs"), "{crates:?}");
+}
+
+#[test]
 fn a_functions_binary_goes_without_the_chain_of_providers_of_aws() {
     for function in ["baton-create-task", "baton-authorize", "baton-relay-events"] {
         let crates = aws_crates(function, &["--features", "lambda"]);

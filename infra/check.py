@@ -172,13 +172,14 @@ def check_settings(template: dict) -> None:
         variables |= properties.get("Environment", {}).get("Variables", {})
     for variable in variables:
         expect(variable in known, f"settings: {variable} is no setting of shared/runtime/defaults.toml")
-    # On SQLite alone; when a table is made; and functions always ask for tokens.
+    # On SQLite alone; when a table is made; functions always ask for tokens; and workers alone send outcomes by a queue.
     elsewhere = {
         "BATON_STORE_DURABILITY",
         "BATON_STORE_MAX_MEBIBYTES",
         "BATON_DYNAMODB_SPREAD",
         "BATON_DYNAMODB_RECOVERY",
         "BATON_TOKENS_REQUIRED",
+        "BATON_QUEUES_COMPLETIONS",
     }
     for variable, section in known.items():
         if section not in SERVERS_OWN and variable not in elsewhere:

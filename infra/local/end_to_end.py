@@ -3,7 +3,9 @@
 Run by `python infra/local/stack.py test`. Each step says what it has seen; the first that does not hold ends the test.
 """
 
+import contextlib
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -218,6 +220,45 @@ class Run:
         until(f"{count} messages in {queue}", 60, look)
         return got
 
+    def an_outage_is_bridged_by_the_queue(self) -> None:
+        """A worker's way to the API is cut while it works; what it has done arrives before the way is mended."""
+        task_id = self.create("outage")
+        folder = self.stack.folder
+        started, go_on, log, summary = (folder / name for name in ("started", "go-on", "worker.log", "summary.json"))
+        script = f"touch {started}; while [ ! -e {go_on} ]; do sleep 0.1; done; echo '{{\"bridged\": true}}'"
+        command = [
+            self.stack.baton, "worker", "run", "--queue", "outage", "--id", "w4", "-o", "json",
+            "--completions-queue", self.stack.queue("CompletionsQueue"), "--", "sh", "-c", script,
+        ]  # fmt: skip
+        with Road(self.stack.url) as road, log.open("w") as err, summary.open("w") as out:
+            environment = self.stack.environment() | {"BATON_URL": road.url, "BATON_TOKEN": self.worker.token}
+            process = subprocess.Popen(command, env=environment, stdout=out, stderr=err)
+            try:
+                until("the worker's program runs", 60, started.exists)
+                road.cut()
+                began = time.monotonic()
+                go_on.touch()
+                done = until("an outcome came by the queue", 60, lambda: self.completed(task_id))
+                say(f"  completed by the queue {time.monotonic() - began:.1f} s after the way was cut, which it still is")
+                must(done["generation"]["result"] == {"bridged": True}, f"the output that was bridged: {done}")
+                road.mend()
+                until("the worker has heard that its outcome is known", 60, lambda: "the server has the outcome" in log.read_text())
+                second = self.create("outage")
+                until("the worker takes tasks as before", 60, lambda: self.completed(second))
+                process.terminate()
+                must(process.wait(60) == 0, "the worker ended in disorder")
+            except SystemExit:
+                say(f"the end of the worker's log:\n{log.read_text()[-3000:]}")
+                raise
+            finally:
+                process.kill()
+                process.wait()
+        counts = json.loads(summary.read_text())
+        wanted = {"claimed": 2, "completed": 2, "detoured": 1, "unconfirmed": 0, "lost": 0, "undelivered": 0}
+        must(wanted.items() <= counts.items(), f"the worker counted {counts}, not {wanted}")
+        history = [event["kind"] for event in self.task(task_id)["history"]]
+        must(history == ["created", "claimed", "completed"], f"the history of what was bridged: {history}")
+
     def operators_commands_work_unchanged(self) -> None:
         environment = self.stack.environment() | {"BATON_URL": self.stack.url, "BATON_TOKEN": self.operator.token}
         for arguments in (["stats"], ["queue", "list"], ["worker", "list"], ["task", "list", "--status", "completed"], ["audit"], ["token", "list"]):
@@ -228,6 +269,61 @@ class Run:
             json.loads(done.stdout)
 
 
+class Road:
+    """A way to the API that can be cut: connections break off, and new ones are closed at once."""
+
+    def __init__(self, url: str):
+        scheme, rest = url.split("://", 1)
+        address, path = rest.split("/", 1)
+        host, port = address.split(":")
+        self.target = (host, int(port))
+        self.open = True
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"{scheme}://127.0.0.1:{self.listener.getsockname()[1]}/{path}"
+        self.ends: list[socket.socket] = []
+        threading.Thread(target=self.serve, daemon=True).start()
+
+    def serve(self) -> None:
+        while True:
+            try:
+                near, _ = self.listener.accept()
+            except OSError:
+                return  # closed
+            if not self.open:
+                near.close()
+                continue
+            far = socket.create_connection(self.target)
+            self.ends += [near, far]
+            for source, sink in ((near, far), (far, near)):
+                threading.Thread(target=self.carry, args=(source, sink), daemon=True).start()
+
+    @staticmethod
+    def carry(source: socket.socket, sink: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(65_536):
+                sink.sendall(data)
+        for end in (source, sink):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def cut(self) -> None:
+        self.open = False
+        ends, self.ends = self.ends, []
+        for end in ends:
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    def mend(self) -> None:
+        self.open = True
+
+    def __enter__(self) -> "Road":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self.cut()
+        self.listener.close()
+
+
 def run(stack, operator: str, producer: str, worker: str) -> None:
     test = Run(stack, operator, producer, worker)
     for step in (
@@ -236,6 +332,7 @@ def run(stack, operator: str, producer: str, worker: str) -> None:
         test.a_waiting_claim_is_woken,
         test.tasks_come_by_queue,
         test.completions_come_by_queue,
+        test.an_outage_is_bridged_by_the_queue,
         test.a_dead_workers_task_goes_to_another,
         test.operators_commands_work_unchanged,
     ):

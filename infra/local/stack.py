@@ -34,11 +34,12 @@ TEMPLATE = ROOT / "infra" / "template.yaml"
 STACK = "baton"
 REGION = "us-east-1"
 
-# Short enough that a test sees a worker die, long enough that a busy machine does not kill a live one.
+# Short enough that a test sees a worker die, long enough that a busy machine does not kill a live one, and that an outage is
+# bridged before its end.
 PARAMETERS = {
     "Architecture": {"x86_64": "x86_64", "aarch64": "arm64"}.get(os.uname().machine, "x86_64"),
     "LogLevel": "info",
-    "HeartbeatTimeoutSeconds": "6",
+    "HeartbeatTimeoutSeconds": "15",
     "HeartbeatIntervalSeconds": "2",
     "ForgetGraceSeconds": "2",
     # As often as the engine looks at its schedules, every ten seconds. AWS takes nothing below a minute.
@@ -91,7 +92,7 @@ def build() -> Path:
     wanted = functions()
     say(f"building {len(wanted)} functions and baton")
     packages = [f"--package=baton-{name}" for name in wanted]
-    features = ",".join([f"baton-{name}/lambda" for name in wanted] + ["baton/dynamodb"])
+    features = ",".join([f"baton-{name}/lambda" for name in wanted] + ["baton/dynamodb", "baton/sqs"])
     command = ["cargo", "build", "--locked", "--bins", *packages, "--package=baton", f"--features={features}"]
     subprocess.run(command, cwd=ROOT, check=True)
     target = os.environ.get("CARGO_TARGET_DIR", ROOT / "target")

@@ -16,13 +16,22 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-api", &["baton-model"]),
     ("baton-store", &["baton-model"]),
     ("baton-store-sqlite", &["baton-model", "baton-store"]),
-    ("baton-store-dynamodb", &["baton-model", "baton-store"]),
+    ("baton-aws", &["baton-model"]),
+    ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
     ("baton-runtime", &["baton-model", "baton-store"]),
     ("baton-http", &["baton-model", "baton-api", "baton-store", "baton-runtime"]),
     ("baton-client", &["baton-model", "baton-api"]),
     (
         "baton-lambda",
-        &["baton-model", "baton-api", "baton-store", "baton-store-dynamodb", "baton-http", "baton-runtime"],
+        &[
+            "baton-model",
+            "baton-api",
+            "baton-store",
+            "baton-store-dynamodb",
+            "baton-aws",
+            "baton-http",
+            "baton-runtime",
+        ],
     ),
 ];
 
@@ -40,10 +49,10 @@ const PRIVATE: &[(&str, &[&str])] = &[
     ("reqwest", &["baton-client", "baton-tests"]),
     ("clap", &["baton"]),
     ("lambda_runtime", &["baton-lambda"]),
-    ("aws-config", &["baton-store-dynamodb"]),
+    ("aws-config", &["baton-aws"]),
     ("aws-sdk-dynamodb", &["baton-store-dynamodb"]),
-    ("aws-sdk-sqs", &["baton-lambda"]),
-    ("aws-smithy-http-client", &["baton-store-dynamodb"]),
+    ("aws-sdk-sqs", &["baton-aws"]),
+    ("aws-smithy-http-client", &["baton-aws"]),
 ];
 
 struct Package {
@@ -145,6 +154,14 @@ fn the_store_on_dynamodb_is_one_feature_and_brings_no_more_of_aws_than_it_needs(
     assert!(is("aws-sdk-dynamodb") && is("aws-config"), "{crates:?}");
     // Single sign-on and a second TLS stack cost build time and start time.
     assert!(!is("aws-sdk-sso") && !is("aws-sdk-ssooidc") && !is("aws-lc-rs"), "{crates:?}");
+}
+
+#[test]
+fn the_queue_of_a_worker_is_one_feature_and_brings_no_more_of_aws_than_it_needs() {
+    let crates = aws_crates("baton", &["--features", "sqs"]);
+    let is = |name: &str| crates.iter().any(|line| line.starts_with(&format!("{name} ")));
+    assert!(is("aws-sdk-sqs") && is("aws-config"), "{crates:?}");
+    assert!(!is("aws-sdk-dynamodb") && !is("aws-sdk-sso") && !is("aws-lc-rs"), "{crates:?}");
 }
 
 #[test]

@@ -12,6 +12,18 @@ use std::process::Command;
 use baton_tests::program::baton;
 
 #[test]
+fn a_worker_without_sqs_says_how_to_build_one_with_it() {
+    let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/completions";
+    let output = Command::new(baton())
+        .args(["worker", "run", "--completions-queue", queue, "--", "true"])
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("--features sqs") && told.contains(queue), "{told}");
+}
+
+#[test]
 fn a_program_without_the_store_on_dynamodb_says_how_to_build_one_with_it() {
     for arguments in [
         &["serve", "--store", "dynamodb:baton"][..],

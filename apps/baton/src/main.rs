@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod completions;
 mod context;
 mod example;
 mod exit;

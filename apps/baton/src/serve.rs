@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use baton_runtime::settings::{LogSettings, StoreLocation};
+use baton_runtime::settings::StoreLocation;
 use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, SystemClock, telemetry};
 use baton_server::Server;
 use clap::Args;
@@ -35,11 +35,11 @@ pub(crate) struct Serve {
     config: Option<PathBuf>,
 }
 
-/// The settings of the environment alone that say what is logged, and how.
-pub(crate) fn log_settings() -> Result<LogSettings, Failure> {
-    let mut sources = Sources::from_environment();
-    sources.environment.retain(|(name, _)| name.starts_with("BATON_LOG_"));
-    Ok(Settings::load(&sources).map_err(settings_failure)?.log)
+/// The settings that variables with these beginnings and these flags make; those of a server are not a worker's.
+pub(crate) fn only(variables: &[&str], flags: impl IntoIterator<Item = Flag>) -> Result<Settings, Failure> {
+    let mut sources = Sources { flags: flags.into_iter().flatten().collect(), ..Sources::from_environment() };
+    sources.environment.retain(|(name, _)| variables.iter().any(|beginning| name.starts_with(beginning)));
+    Settings::load(&sources).map_err(settings_failure)
 }
 
 fn settings_failure(error: SettingsError) -> Failure {

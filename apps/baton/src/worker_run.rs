@@ -12,9 +12,10 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
+use crate::completions;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::serve;
+use crate::serve::{flag, only};
 use crate::text;
 
 #[derive(Args)]
@@ -46,6 +47,9 @@ code result_refused.
 
 SIGTERM or Ctrl-C: claims no more, finishes what runs, ends.
 Once more (a SIGTERM at least 1 s later): ends what runs, gives it back, ends.
+With --completions-queue (in a baton built with the feature sqs) outcomes go
+to that queue after 3 s in which the server is out of reach, and the server
+takes them from there. Region and credentials are those of AWS's own tools.
 A command, with all that it has started, is ended by SIGTERM and 5 s later by
 SIGKILL, when its task is cancelled, its lease is lost, or its time is up.")]
 pub(crate) struct Run {
@@ -67,6 +71,10 @@ pub(crate) struct Run {
     /// How long a command has between SIGTERM and SIGKILL.
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = text::parse_span)]
     grace: Duration,
+    /// The SQS queue of complete-task, where outcomes go while the server is out of reach; also as
+    /// BATON_QUEUES_COMPLETIONS.
+    #[arg(long, value_name = "URL")]
+    completions_queue: Option<String>,
     /// The program to run for each task, and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -74,11 +82,16 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let log = serve::log_settings()?;
-        let logs = telemetry::start(&log).map_err(|error| Failure::failed(error.to_string()))?;
+        let flags = [flag("--completions-queue", "queues.completions", self.completions_queue.clone())];
+        let settings = only(&["BATON_LOG_", "BATON_QUEUES_COMPLETIONS"], flags)?;
+        let logs = telemetry::start(&settings.log).map_err(|error| Failure::failed(error.to_string()))?;
         // Its own client: a worker has more patience than an operator.
         let client = context.client_builder()?.build()?;
-        let options = self.options()?;
+        let detour = match &settings.queues.completions {
+            Some(queue) => Some(completions::open(queue).await?),
+            None => None,
+        };
+        let options = WorkerOptions { detour, ..self.options()? };
         let stop = Stop::new();
         let signals = tokio::spawn(hear_signals(stop.clone())?);
         let ended = baton_worker::run(client, options, stop).await;
@@ -165,6 +178,8 @@ fn tell(context: &Context, summary: &Summary) -> Result<(), Failure> {
             "released": summary.released,
             "lost": summary.lost,
             "undelivered": summary.undelivered,
+            "detoured": summary.detoured,
+            "unconfirmed": summary.unconfirmed,
         }));
     }
     context.out.note(&summary.to_string());

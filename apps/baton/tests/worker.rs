@@ -5,7 +5,7 @@ mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
-use support::{PATIENT, QUICK, SLOW_REAPER, World, alive, events, pids, told, until};
+use support::{PATIENT, QUICK, SLOW_REAPER, World, alive, events, pids, told, tool, until};
 
 #[test]
 fn plain_output_is_the_result_and_the_task_comes_in_on_stdin_and_in_the_environment() {
@@ -405,4 +405,21 @@ fn two_workers_of_one_name_do_not_share_it() {
     assert!(world.worker_log().contains("give each worker an id of its own"), "{}", world.worker_log());
     assert!(!alive(pids[0]));
     world.becomes(&id, "completed");
+}
+
+#[test]
+fn a_queue_that_is_no_url_is_refused_with_where_it_came_from() {
+    for (arguments, variable, origin) in [
+        (&["--completions-queue", "completions"][..], None, "--completions-queue"),
+        (&[], Some("completions"), "BATON_QUEUES_COMPLETIONS"),
+    ] {
+        let mut command = tool();
+        command.args(["worker", "run"]).args(arguments).args(["--", "true"]);
+        command.envs(variable.map(|value| ("BATON_QUEUES_COMPLETIONS", value)));
+        let output = command.output().unwrap();
+        let told = told(&output);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("expected the URL of an SQS queue"), "{told}");
+        assert!(told.contains("\"completions\"") && told.contains(origin), "{told}");
+    }
 }

@@ -45,7 +45,7 @@ pub(crate) async fn attempt(
         tracing::info!("claimed");
         let listed = Arc::new(listed);
         let outcome = run(shared, &task, &listed).await;
-        let next = deliver(shared, &task, outcome).await;
+        let next = deliver(shared, &task, outcome, &listed).await;
         let next = next.map(|next| {
             let listed = shared.list(next.id, next.attempt);
             (next, listed)

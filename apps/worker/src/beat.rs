@@ -22,6 +22,9 @@ const NEWS: Duration = Duration::from_secs(5);
 const MANY_LINES: usize = 250;
 /// The least time between two heartbeats.
 const LEAST: Duration = Duration::from_millis(100);
+/// How long heartbeats list nothing because the worker does not know all that it holds: what is not listed passes for
+/// forgotten, which costs the task an attempt. What is listed hears of cancellations, so that it is not for ever.
+const UNLISTED: Duration = Duration::from_secs(30);
 /// How long the last heartbeats may take, which ship the remaining log lines.
 const LAST: Duration = Duration::from_secs(3);
 
@@ -30,14 +33,23 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
     let mut over = shared.over.subscribe();
     let mut every = AFTER_FAILURE;
     let mut reachable = true;
+    // Since when the server has got beats without a list.
+    let mut unlisted: Option<Instant> = None;
     loop {
         let begun = Instant::now();
+        if shared.knows_all() {
+            unlisted = None;
+        }
+        let lists = shared.knows_all() || unlisted.is_some_and(|since| begun >= since + UNLISTED);
         let beat = tokio::select! {
-            beat = beat(&shared, every) => beat,
+            beat = beat(&shared, every, lists) => beat,
             _ = over.wait_for(|over| *over) => break,
         };
         let due = match beat {
             Ok(answer) => {
+                if !lists {
+                    unlisted.get_or_insert(begun);
+                }
                 if !reachable {
                     tracing::info!(worker_id = %shared.options.id, "the server answers again");
                     reachable = true;
@@ -68,7 +80,9 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
             _ = over.wait_for(|over| *over) => break,
         }
     }
-    let last = async { while beat(&shared, LAST).await.is_ok() && lock(&shared.logs).len() > 0 {} };
+    let last = async {
+        while beat(&shared, LAST, shared.knows_all()).await.is_ok() && lock(&shared.logs).len() > 0 {}
+    };
     if tokio::time::timeout(LAST, last).await.is_err() || lock(&shared.logs).len() > 0 {
         tracing::warn!(worker_id = %shared.options.id, "the last log lines could not be shipped");
     }
@@ -95,11 +109,11 @@ async fn news(shared: &Shared, begun: Instant, due: Instant) {
     }
 }
 
-async fn beat(shared: &Shared, every: Duration) -> Result<HeartbeatView, ClientError> {
+async fn beat(shared: &Shared, every: Duration, lists: bool) -> Result<HeartbeatView, ClientError> {
     let logs = lock(&shared.logs).take(shared.options.clock.now());
     let mut request = HeartbeatRequest {
         session_id: Some(shared.session),
-        running: Some(shared.running()),
+        running: lists.then(|| shared.running()),
         capacity: Some(shared.options.concurrency),
         labels: shared.options.labels.clone(),
         logs,

@@ -114,6 +114,17 @@ pub(crate) fn worth_another_try(error: &ClientError) -> bool {
     error.is_passing() || status >= 500
 }
 
+/// Whether the server is out of reach or out of order, so that an outcome may go another way. What it refuses, it refuses
+/// on every way; a token that is not good any more least of all opens another.
+pub(crate) fn out_of_reach(error: &ClientError) -> bool {
+    let status = match error {
+        ClientError::Problem(problem) => problem.status,
+        ClientError::Unexpected { status, .. } => *status,
+        _ => return error.is_passing(),
+    };
+    error.is_passing() || !(400..500).contains(&status)
+}
+
 /// A pause less up to half of itself, so that workers which failed together do not try again together.
 pub(crate) fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::random_range(0.5..=1.0))
@@ -132,9 +143,14 @@ fn take_up(shared: &Arc<Shared>, answer: ClaimView, permits: Vec<OwnedSemaphoreP
 }
 
 fn start(shared: &Arc<Shared>, task: TaskView, permit: Option<OwnedSemaphorePermit>) {
+    shared.count(|counts| counts.claimed += 1);
+    run_in(shared, task, permit);
+}
+
+/// Runs a task that has been counted, and those that come along with its completion, in one slot.
+pub(crate) fn run_in(shared: &Arc<Shared>, task: TaskView, permit: Option<OwnedSemaphorePermit>) {
     let listed = shared.list(task.id, task.attempt);
     let shared = Arc::clone(shared);
-    shared.count(|counts| counts.claimed += 1);
     tokio::spawn(async move {
         let mut current = Some((task, listed));
         while let Some((task, listed)) = current {

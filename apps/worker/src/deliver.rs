@@ -9,24 +9,30 @@ use baton_api::request::{CompleteRequest, ErrorFields, FailRequest, ReleaseReque
 use baton_client::{Client, ClientError};
 use baton_model::limits;
 use serde_json::value::to_raw_value;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout};
 
 use crate::beat::obey;
-use crate::claim::{jittered, worth_another_try};
+use crate::claim::{jittered, out_of_reach, worth_another_try};
 use crate::detour::{self, Detour};
+use crate::follow::follow;
 use crate::outcome::{Outcome, TIMED_OUT};
-use crate::shared::Shared;
+use crate::shared::{Listed, Shared, UnheardClaim};
 use crate::stop::Phase;
 
 /// The longest pause between two tries.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+pub(crate) const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The most characters of a failure's message that go into the log.
 const LOGGED_CHARS: usize = 300;
 /// How long a worker that was told to stop goes on trying.
 const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Delivers an outcome. The answer is the task that a completion brought along.
-pub(crate) async fn deliver(shared: &Arc<Shared>, task: &TaskView, outcome: Outcome) -> Option<TaskView> {
+pub(crate) async fn deliver(
+    shared: &Arc<Shared>,
+    task: &TaskView,
+    outcome: Outcome,
+    listed: &Arc<Listed>,
+) -> Option<TaskView> {
     let mut told = match Told::new(shared, task, outcome) {
         Ok(told) => told,
         Err(reason) => {
@@ -37,7 +43,18 @@ pub(crate) async fn deliver(shared: &Arc<Shared>, task: &TaskView, outcome: Outc
     };
     loop {
         match until_answered(shared, task, &told).await {
-            Ok(answer) => return answered(shared, answer, &told).await,
+            Ok(Heard::Server(answer)) => return answered(shared, answer, &told).await,
+            Ok(Heard::Detour(claim)) => {
+                shared.count(|counts| {
+                    counts.detoured += 1;
+                    counts.unconfirmed += 1;
+                });
+                if claim.is_none() {
+                    told.claim_nothing();
+                }
+                follow(shared, task.clone(), told, Arc::clone(listed), claim);
+                return None;
+            }
             Err(Unheard::Refused(error)) if told.is_timeout() => {
                 shared.count(|counts| counts.lost += 1);
                 // Both watch the clock; nothing is lost when the server was the first.
@@ -71,18 +88,23 @@ pub(crate) async fn deliver(shared: &Arc<Shared>, task: &TaskView, outcome: Outc
 }
 
 /// An outcome in the words of the API.
-enum Told {
+pub(crate) enum Told {
     Complete(Box<CompleteRequest>),
     Fail(Box<FailRequest>),
     Release(ReleaseRequest),
 }
 
-enum Answer {
+pub(crate) enum Answer {
     Completed(Box<CompletedView>),
     Failed(EndedView),
     Released(EndedView),
-    /// Taken on the server's behalf.
-    Detoured,
+}
+
+/// Who has an outcome.
+enum Heard {
+    Server(Answer),
+    /// The detour, on the server's behalf. The server may have heard of it too, and have granted its claim.
+    Detour(Option<UnheardClaim>),
 }
 
 /// Why an outcome is not, or not yet, with the server.
@@ -127,7 +149,7 @@ impl Told {
     }
 
     /// What to tell if the server does not take this; none if this is already the least that can be told.
-    fn instead(&self, shared: &Shared, task: &TaskView, error: &ClientError) -> Option<Self> {
+    pub(crate) fn instead(&self, shared: &Shared, task: &TaskView, error: &ClientError) -> Option<Self> {
         // A token that is not good for one outcome is not good for another.
         if error.is_denied() {
             return None;
@@ -174,7 +196,18 @@ impl Told {
         matches!(self, Self::Fail(fail) if fail.error.code.as_deref() == Some(TIMED_OUT))
     }
 
-    fn name(&self) -> &'static str {
+    fn claims(&self) -> bool {
+        matches!(self, Self::Complete(request) if request.claim.is_some())
+    }
+
+    /// Leaves the claim for a next task out: the slot is free, and is filled by the claims.
+    fn claim_nothing(&mut self) {
+        if let Self::Complete(request) = self {
+            request.claim = None;
+        }
+    }
+
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Self::Complete(_) => "complete",
             Self::Fail(_) => "fail",
@@ -206,7 +239,7 @@ impl Told {
         serde_json::to_string(&detour::Message { task_id: task.id, outcome })
     }
 
-    async fn send(&self, client: &Client, task: &TaskView) -> Result<Answer, ClientError> {
+    pub(crate) async fn send(&self, client: &Client, task: &TaskView) -> Result<Answer, ClientError> {
         Ok(match self {
             Self::Complete(request) => Answer::Completed(Box::new(client.complete(task.id, request).await?)),
             Self::Fail(request) => Answer::Failed(client.fail(task.id, request).await?),
@@ -215,56 +248,69 @@ impl Told {
     }
 }
 
-/// Sends an outcome by the detour; says whether it was taken.
-async fn by_detour(detour: &dyn Detour, task: &TaskView, told: &Told) -> bool {
-    let message = match told.message(task) {
-        Ok(message) => message,
-        Err(error) => {
-            tracing::error!(%error, outcome = told.name(), "the outcome cannot be written as a message");
-            return false;
-        }
-    };
-    match detour.send(message).await {
-        Ok(()) => true,
-        Err(error) => {
-            tracing::warn!(error = %error, outcome = told.name(), "the detour does not take the outcome either; both are tried again");
-            false
-        }
+/// Sends an outcome by the detour, which must say in time that it has it.
+async fn by_detour(
+    detour: &dyn Detour,
+    task: &TaskView,
+    told: &Told,
+) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    let message = told.message(task)?;
+    match timeout(detour::SENDING, detour.send(message)).await {
+        Ok(sent) => sent,
+        Err(_) => Err(format!("no answer in {} s", detour::SENDING.as_secs()).into()),
     }
 }
 
+/// Whether the server says that the attempt is no longer this worker's.
+pub(crate) fn is_refusal(error: &ClientError) -> bool {
+    error.problem().is_some_and(|problem| problem.status == 409)
+        || error.code() == Some(ProblemCode::TaskNotFound)
+}
+
 /// Sends until an answer comes or, once the worker is to stop, until patience ends.
-async fn until_answered(shared: &Shared, task: &TaskView, told: &Told) -> Result<Answer, Unheard> {
+async fn until_answered(shared: &Arc<Shared>, task: &TaskView, told: &Told) -> Result<Heard, Unheard> {
     let client = shared.client.with_deadline(Duration::ZERO);
     let mut pause = Duration::from_millis(200);
     let mut tries: u32 = 0;
+    let mut claim = None;
+    let mut detour_refused = false;
     let began = Instant::now();
     let mut end: Option<Instant> = None;
     loop {
         let error = match told.send(&client, task).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => return Ok(Heard::Server(answer)),
             Err(error) => error,
         };
-        if error.problem().is_some_and(|problem| problem.status == 409)
-            || error.code() == Some(ProblemCode::TaskNotFound)
-        {
+        if is_refusal(&error) {
             return Err(Unheard::Refused(error));
         }
         if !worth_another_try(&error) {
             return Err(Unheard::Misfit(error));
         }
+        if told.claims() && claim.is_none() && !error.is_untouched() {
+            claim = Some(shared.unheard_claim());
+        }
+        tries += 1;
         let stopping = shared.stop.phase() == Phase::Stop;
         if let Some(detour) = &shared.options.detour
             && (stopping || began.elapsed() >= detour::PATIENCE)
-            && by_detour(&**detour, task, told).await
+            && out_of_reach(&error)
         {
-            tracing::warn!(%error, "the server is out of reach; the outcome went by the detour");
-            return Ok(Answer::Detoured);
+            match by_detour(&**detour, task, told).await {
+                Ok(()) => {
+                    tracing::warn!(%error, outcome = told.name(), "the server is out of reach; the outcome went by the detour");
+                    return Ok(Heard::Detour(claim));
+                }
+                Err(refused) if tries.is_power_of_two() || !detour_refused => {
+                    detour_refused = true;
+                    tracing::warn!(error = %refused, outcome = told.name(), "the detour does not take the outcome either; both ways are tried again");
+                }
+                Err(_) => {}
+            }
         }
         if stopping && *end.get_or_insert(Instant::now() + LAST_PATIENCE) <= Instant::now() {
             return Err(Unheard::OutOfTime(error));
         }
-        tries += 1;
         if tries.is_power_of_two() {
             tracing::warn!(%error, tries, outcome = told.name(), "the outcome is not delivered yet; it is tried again");
         }
@@ -277,7 +323,8 @@ async fn until_answered(shared: &Shared, task: &TaskView, told: &Told) -> Result
     }
 }
 
-async fn answered(shared: &Arc<Shared>, answer: Answer, told: &Told) -> Option<TaskView> {
+/// Counts and logs what the server has answered. The answer is the task that a completion brought along.
+pub(crate) async fn answered(shared: &Arc<Shared>, answer: Answer, told: &Told) -> Option<TaskView> {
     match answer {
         Answer::Completed(answer) => {
             shared.count(|counts| counts.completed += 1);
@@ -308,10 +355,6 @@ async fn answered(shared: &Arc<Shared>, answer: Answer, told: &Told) -> Option<T
             tracing::info!(status = answer.status.as_str(), "given back");
             None
         }
-        Answer::Detoured => {
-            shared.count(|counts| counts.detoured += 1);
-            None
-        }
     }
 }
 
@@ -326,13 +369,13 @@ async fn next(shared: &Arc<Shared>, claim: Option<ClaimView>) -> Option<TaskView
     if shared.may_claim() {
         return Some(task);
     }
-    let _listed = shared.list(task.id, task.attempt);
-    let outcome = Outcome::Released { delay: Duration::ZERO, reason: "the worker ends".to_owned() };
-    match Box::pin(until_answered(shared, &task, &Told::new(shared, &task, outcome).ok()?)).await {
-        Ok(_) => shared.count(|counts| counts.released += 1),
-        Err(Unheard::Refused(error) | Unheard::Misfit(error) | Unheard::OutOfTime(error)) => {
-            tracing::warn!(task_id = %task.id, %error, "could not give the next task back; its lease will run out");
-        }
-    }
+    give_back(shared, &task, "the worker ends").await;
     None
+}
+
+/// Gives a task back that came along with a completion and cannot be run here.
+pub(crate) async fn give_back(shared: &Arc<Shared>, task: &TaskView, reason: &str) {
+    let listed = Arc::new(shared.list(task.id, task.attempt));
+    let outcome = Outcome::Released { delay: Duration::ZERO, reason: reason.to_owned() };
+    Box::pin(deliver(shared, task, outcome, &listed)).await;
 }

@@ -9,10 +9,13 @@ use serde_json::value::RawValue;
 
 /// How long the server is tried before the detour is.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+/// How long the detour may take to say that it has a message, before the server is tried again.
+pub(crate) const SENDING: Duration = Duration::from_secs(5);
 
 /// Takes outcomes on behalf of the server, and hands them over once it can.
 ///
-/// An outcome that was sent both ways is one outcome: the server knows the second as a repetition of the first.
+/// An outcome that was sent several times or both ways is one outcome: the server knows the second as a repetition of
+/// the first. So what was taken is also told to the server itself, once it can be reached.
 #[async_trait]
 pub trait Detour: Send + Sync {
     /// Takes a message durably: `{"task_id": …}` with a `completion`, a `failure` or a `release`, each as the body of

@@ -48,6 +48,7 @@ mod beat;
 mod claim;
 mod deliver;
 mod detour;
+mod follow;
 mod group;
 mod guard;
 mod logs;
@@ -95,8 +96,16 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     shared.finish_beats();
     // A panic there has been printed; the summary holds without the last beat.
     let _ = beats.await;
+    shared.end_followers();
     *shared::lock(&shared.guard) = guard::Guard::default();
     let summary = shared.summary();
+    if summary.unconfirmed > 0 {
+        tracing::warn!(
+            worker_id = %shared.options.id,
+            outcomes = summary.unconfirmed,
+            "outcomes went by the detour, and the server has not answered for them; they arrive once it reads them"
+        );
+    }
     tracing::info!(worker_id = %shared.options.id, %summary, "worker ends");
     ended.and_then(|()| shared.verdict()).map(|()| summary)
 }

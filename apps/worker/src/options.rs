@@ -115,8 +115,10 @@ pub struct Summary {
     pub released: u64,
     /// Attempts that the server took away: cancelled, or their lease lost.
     pub lost: u64,
-    /// Outcomes that went by the detour; the server was not there to say what became of them.
+    /// Outcomes that went by the detour. Those that the server has answered for since are counted above, too.
     pub detoured: u64,
+    /// Of these, those that it has not answered for.
+    pub unconfirmed: u64,
     /// Outcomes that could not be delivered before the worker had to end; each was logged as an error.
     pub undelivered: u64,
 }
@@ -128,9 +130,12 @@ impl fmt::Display for Summary {
             "{} claimed, {} completed, {} failed, {} released, {} lost, {} undelivered",
             self.claimed, self.completed, self.failed, self.released, self.lost, self.undelivered
         )?;
-        match self.detoured {
-            0 => Ok(()),
-            detoured => write!(f, ", {detoured} by the detour"),
+        match (self.detoured, self.unconfirmed) {
+            (0, _) => Ok(()),
+            (detoured, 0) => write!(f, ", {detoured} by the detour"),
+            (detoured, unconfirmed) => {
+                write!(f, ", {detoured} by the detour ({unconfirmed} not confirmed yet)")
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use baton_api::request::{ClaimRequest, ReleaseRequest, RunningFields};
 use baton_client::Client;
 use baton_model::{Level, Payload, RequestKey, SessionId, TaskId, limits};
 use tokio::sync::{Notify, Semaphore, watch};
+use tokio::task::JoinSet;
 
 use crate::guard::Guard;
 use crate::logs::{self, LogBuffer};
@@ -30,9 +31,23 @@ pub(crate) struct Shared {
     pub(crate) over: watch::Sender<bool>,
     pub(crate) logs: Mutex<LogBuffer>,
     running: Mutex<BTreeMap<(TaskId, u32), Entry>>,
+    /// Each waits for the server's word on an outcome that went by the detour.
+    followers: Mutex<JoinSet<()>>,
     counts: Mutex<Summary>,
     error: Mutex<Option<WorkerError>>,
     claims: AtomicU64,
+    /// How many claims may have been granted whose answer was lost.
+    unheard: AtomicU64,
+}
+
+/// A claim that may have been granted and whose answer was lost: until it is sent again, the worker does not know all that
+/// it holds.
+pub(crate) struct UnheardClaim(Arc<Shared>);
+
+impl Drop for UnheardClaim {
+    fn drop(&mut self) {
+        self.0.unheard.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// One attempt that the worker holds, from its claim's answer to its own.
@@ -86,9 +101,11 @@ impl Shared {
             over: watch::Sender::new(false),
             logs: Mutex::default(),
             running: Mutex::default(),
+            followers: Mutex::default(),
             counts: Mutex::default(),
             error: Mutex::default(),
             claims: AtomicU64::new(0),
+            unheard: AtomicU64::new(0),
             options,
         }
     }
@@ -122,6 +139,17 @@ impl Shared {
             }
         }
         self.news.notify_one();
+    }
+
+    /// Notes that a claim may have been granted whose answer was lost, for as long as the answer lives.
+    pub(crate) fn unheard_claim(self: &Arc<Self>) -> UnheardClaim {
+        self.unheard.fetch_add(1, Ordering::Relaxed);
+        UnheardClaim(Arc::clone(self))
+    }
+
+    /// Whether the worker knows all that it holds.
+    pub(crate) fn knows_all(&self) -> bool {
+        self.unheard.load(Ordering::Relaxed) == 0
     }
 
     /// What a heartbeat tells of what runs.
@@ -189,6 +217,19 @@ impl Shared {
     pub(crate) async fn idle(&self) {
         // The semaphore is never closed.
         let _ = self.slots.acquire_many(self.options.concurrency).await;
+    }
+
+    /// Has a follower run until it ends or [`Shared::end_followers`].
+    pub(crate) fn follow(&self, follower: impl Future<Output = ()> + Send + 'static) {
+        let mut followers = lock(&self.followers);
+        // Those that have ended make room. A panic in one has been printed; its outcome went its way before.
+        while followers.try_join_next().is_some() {}
+        followers.spawn(follower);
+    }
+
+    /// Ends the followers: after the last heartbeat, which is to list what they follow.
+    pub(crate) fn end_followers(&self) {
+        drop(std::mem::take(&mut *lock(&self.followers)));
     }
 
     pub(crate) fn finish_beats(&self) {

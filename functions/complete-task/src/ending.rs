@@ -3,9 +3,9 @@
 use axum::extract::State;
 use baton_api::fields::parsed;
 use baton_api::request::{CompleteRequest, FailRequest, ReleaseRequest};
-use baton_api::{Fields, ReadFields};
+use baton_api::{Fields, ProblemCode, ReadFields};
 use baton_http::{ApiError, App, Caller, JsonBody, Message, PathId};
-use baton_model::{Expected, Limits, TaskId};
+use baton_model::{EventKind, Expected, Fence, Limits, TaskId};
 
 /// What a message asks for: a task, and the body of the HTTP route that ends its attempt.
 struct Ending {
@@ -53,11 +53,37 @@ impl ReadFields for Ending {
 pub async fn end(app: &App, message: &Message) -> Result<(), ApiError> {
     let Ending { task, end } = message.read::<Ending>(&app.limits)?;
     // Who may write to the queue may end any attempt.
-    let (app, caller, task) = (State(app.clone()), Caller::unrestricted(), PathId(task));
-    let answer = match end {
-        End::Completion(request) => crate::complete(app, caller, task, JsonBody(*request)).await,
-        End::Failure(request) => crate::ended::fail(app, caller, task, JsonBody(*request)).await,
-        End::Release(request) => crate::ended::release(app, caller, task, JsonBody(*request)).await,
+    let (state, caller, id) = (State(app.clone()), Caller::unrestricted(), PathId(task));
+    let (answer, kind, fence) = match end {
+        End::Completion(request) => {
+            return crate::complete(state, caller, id, JsonBody(*request)).await.map(drop);
+        }
+        End::Failure(request) => {
+            let fence = Fence { attempt: request.attempt, worker: request.worker_id.clone() };
+            let answer = crate::ended::fail(state, caller, id, JsonBody(*request)).await;
+            (answer, EventKind::AttemptFailed, fence)
+        }
+        End::Release(request) => {
+            let fence = Fence { attempt: request.attempt, worker: request.worker_id.clone() };
+            let answer = crate::ended::release(state, caller, id, JsonBody(*request)).await;
+            (answer, EventKind::Released, fence)
+        }
     };
-    answer.map(drop)
+    match answer {
+        Err(error) if error.code() == ProblemCode::StaleAttempt => {
+            if has_ended_so(app, task, kind, &fence).await? { Ok(()) } else { Err(error) }
+        }
+        answer => answer.map(drop),
+    }
+}
+
+/// Whether an attempt has ended in this way, though a later one has begun. A message may come long after the same end by
+/// HTTP or after itself; that is a repetition, and no letter that somebody should look at.
+async fn has_ended_so(app: &App, task: TaskId, kind: EventKind, fence: &Fence) -> Result<bool, ApiError> {
+    let history = app.store.task(task).await?.history;
+    Ok(history.iter().any(|event| {
+        event.kind == kind
+            && event.attempt == fence.attempt
+            && event.detail.worker.as_ref() == Some(&fence.worker)
+    }))
 }

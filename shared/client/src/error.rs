@@ -91,7 +91,7 @@ impl ClientError {
     }
 
     /// Whether it is certain that the server has changed nothing.
-    pub(crate) fn is_untouched(&self) -> bool {
+    pub fn is_untouched(&self) -> bool {
         match self {
             Self::Unreachable { untouched, .. } => *untouched == Untouched::Yes,
             Self::Problem(problem) => matches!(

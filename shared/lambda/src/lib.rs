@@ -11,7 +11,7 @@
 //!
 //! - [`mod@function`] is what a binary says of itself, [`host`] what is done about each event: one function takes several
 //!   kinds of events, told apart by their shape.
-//! - [`doorbell`] carries rings from function to function through the queue `ready`, [`queues`] speaks to SQS.
+//! - [`doorbell`] carries rings from function to function through the queue `ready`; [`queues`] speaks to SQS.
 //! - [`counted`] and [`metrics`] count what is done and tell CloudWatch.
 //! - [`start`] reads the settings, starts the log and opens the store.
 //!
@@ -26,12 +26,11 @@ mod event;
 pub mod function;
 pub mod host;
 pub mod metrics;
-pub mod queues;
 pub mod start;
 #[cfg(feature = "stub")]
 pub mod stub;
 
+pub use baton_aws::queues::{self, Queues};
 pub use doorbell::QueueDoorbell;
 pub use function::Function;
 pub use host::{Answer, Failed, Host, Invocation, Opened};
-pub use queues::Queues;

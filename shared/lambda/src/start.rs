@@ -7,14 +7,13 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use aws_sdk_sqs::config::retry::RetryConfig;
-use aws_sdk_sqs::config::timeout::TimeoutConfig;
-use aws_sdk_sqs::config::{BehaviorVersion, Credentials, Region, SharedHttpClient};
+use baton_aws::aws_sdk_sqs::config::{Credentials, Region, SharedHttpClient};
+use baton_aws::{Roots, aws_sdk_sqs, http_client_with, queues};
 use baton_model::{Expected, Timestamp};
 use baton_runtime::settings::StoreLocation;
 use baton_runtime::{Clock, Ids, RandomIds, Settings, SettingsError, Sources, SystemClock, telemetry};
 use baton_store::{Doorbell, Store, StoreError};
-use baton_store_dynamodb::client::{self, Roots};
+use baton_store_dynamodb::client;
 use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb};
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 use serde_json::value::RawValue;
@@ -153,7 +152,7 @@ impl Clients {
         Ok(Self {
             region: Region::new(region.map_err(|_| StartError::Missing("AWS_REGION"))?),
             credentials,
-            http: client::http_client_with(Roots::from_environment()?),
+            http: http_client_with(Roots::from_environment()?),
             dynamodb_endpoint: endpoint("AWS_ENDPOINT_URL_DYNAMODB"),
             sqs_endpoint: endpoint("AWS_ENDPOINT_URL_SQS"),
         })
@@ -168,20 +167,13 @@ impl Clients {
         aws_sdk_dynamodb::Client::from_conf(client::suited(config).build())
     }
 
-    /// Sending a message twice does no harm, so that the SDK may try again.
     fn sqs(&self) -> aws_sdk_sqs::Client {
-        let seconds = std::time::Duration::from_secs;
-        let timeouts =
-            TimeoutConfig::builder().connect_timeout(seconds(2)).operation_attempt_timeout(seconds(5));
         let mut config = aws_sdk_sqs::Config::builder()
-            .behavior_version(BehaviorVersion::v2026_01_12())
             .region(self.region.clone())
             .credentials_provider(self.credentials.clone())
-            .http_client(self.http.clone())
-            .retry_config(RetryConfig::standard().with_max_attempts(3))
-            .timeout_config(timeouts.build());
+            .http_client(self.http.clone());
         config.set_endpoint_url(self.sqs_endpoint.clone());
-        aws_sdk_sqs::Client::from_conf(config.build())
+        aws_sdk_sqs::Client::from_conf(queues::suited(config).build())
     }
 }
 

@@ -32,7 +32,7 @@ pub struct Settings {
     pub limits: Limits,
     /// Where tasks are kept.
     pub store: StoreSettings,
-    /// The queues of the functions on AWS Lambda.
+    /// The queues of the AWS shape.
     pub queues: QueueSettings,
     /// When leases are lost.
     pub leases: LeasePolicy,
@@ -101,16 +101,14 @@ pub enum StoreLocation {
     Dynamodb(String),
 }
 
-/// The queues of the functions on AWS Lambda, by their URLs.
+/// The queues of the AWS shape, by their URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueSettings {
     /// Rings for waiting claims.
     pub ready: Option<String>,
-    /// Tasks for create-task.
-    pub submissions: Option<String>,
     /// Submissions that can never succeed.
     pub submissions_dead: Option<String>,
-    /// Completions, failures and releases for complete-task.
+    /// Completions, failures and releases of workers for complete-task, while the server is out of reach.
     pub completions: Option<String>,
     /// Of these, those that can never succeed.
     pub completions_dead: Option<String>,
@@ -293,7 +291,6 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     let mut queue = |key| reader.text(key, parse_queue).flatten();
     let queues = QueueSettings {
         ready: queue("queues.ready"),
-        submissions: queue("queues.submissions"),
         submissions_dead: queue("queues.submissions_dead"),
         completions: queue("queues.completions"),
         completions_dead: queue("queues.completions_dead"),

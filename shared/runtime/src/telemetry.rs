@@ -30,7 +30,7 @@ pub fn start(settings: &LogSettings) -> Result<LogGuard, TelemetryError> {
     // https://no-color.org: any value but the empty one.
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (writer, guard) = LogWriter::start(std::io::stderr())?;
-    tracing::subscriber::set_global_default(subscriber(settings, json, colour, writer))
+    tracing::subscriber::set_global_default(subscriber(&quieted(settings), json, colour, writer))
         .map_err(|_| TelemetryError::StartedBefore)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(guard)
@@ -46,16 +46,18 @@ const TALKATIVE: [&str; 6] = [
     "lambda_runtime",
 ];
 
+fn quieted(settings: &LogSettings) -> LogSettings {
+    let quiet = TALKATIVE.map(|library| (library, LevelFilter::INFO));
+    LogSettings { level: settings.level.clone().with_targets(quiet), ..settings.clone() }
+}
+
 /// Starts logging to stderr as JSON, panics included, each line written before who logs it goes on: for a process that
 /// may be frozen at any moment between two requests.
 ///
 /// # Errors
 /// If logging has been started before in this process.
 pub fn start_unbuffered(settings: &LogSettings) -> Result<(), TelemetryError> {
-    let quiet = TALKATIVE.map(|library| (library, LevelFilter::INFO));
-    let level = settings.level.clone().with_targets(quiet);
-    let settings = LogSettings { level, ..settings.clone() };
-    tracing::subscriber::set_global_default(subscriber(&settings, true, false, std::io::stderr))
+    tracing::subscriber::set_global_default(subscriber(&quieted(settings), true, false, std::io::stderr))
         .map_err(|_| TelemetryError::StartedBefore)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(())

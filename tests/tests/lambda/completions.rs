@@ -155,6 +155,30 @@ async fn failures_and_releases_come_through_the_queue_too() {
 }
 
 #[tokio::test]
+async fn a_failure_that_comes_again_after_the_next_attempt_began_is_done_and_another_is_a_dead_letter() {
+    let world = World::new().await;
+    let task = claimed(&world, 1).await.remove(0);
+    let failure = |worker: &str| {
+        json!({"task_id": task, "failure": {"worker_id": worker, "attempt": 1, "retry_after_seconds": 0,
+            "error": {"message": "no GPU"}}})
+        .to_string()
+    };
+    let (complete, claim) = (world.function("complete-task"), world.function("claim-task"));
+    let event = messages(&[("f".to_owned(), failure("w"))]);
+    assert_eq!(again(&invoke(&complete, &event).await), Vec::<String>::new());
+    let (_, answer) = send(&claim, "POST", "/v1/claims", json!({"worker_id": "v"})).await;
+    assert_eq!((&answer["tasks"][0]["id"], &answer["tasks"][0]["attempt"]), (&json!(task), &json!(2)));
+
+    let late = messages(&[("f".to_owned(), failure("w")), ("other".to_owned(), failure("thief"))]);
+    assert_eq!(again(&invoke(&complete, &late).await), Vec::<String>::new());
+    let dead = world.queues.visible(COMPLETIONS_DEAD);
+    let told = dead.iter().map(|letter| &letter.attributes);
+    let told: Vec<_> =
+        told.map(|about| (&*about["baton-message-id"], &*about["baton-reason-code"])).collect();
+    assert_eq!(told, [("other", "stale_attempt")]);
+}
+
+#[tokio::test]
 async fn a_claim_along_with_a_queued_completion_is_refused_as_nobody_would_hear_of_its_tasks() {
     let world = World::new().await;
     let tasks = claimed(&world, 1).await;

@@ -1,4 +1,4 @@
-//! SQS, as far as functions use it: sending, and the few requests by which a waiting claim hears rings.
+//! SQS, as far as Baton uses it: sending, and the few requests by which a waiting claim hears rings.
 //!
 //! What triggers functions is read by Lambda itself, and not here.
 
@@ -7,11 +7,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
+use aws_sdk_sqs::config::retry::RetryConfig;
 use aws_sdk_sqs::config::timeout::TimeoutConfig;
+use aws_sdk_sqs::config::{BehaviorVersion, Builder};
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageAttributeValue,
-    SendMessageBatchRequestEntry,
+    QueueAttributeName, SendMessageBatchRequestEntry,
 };
 
 /// How many messages one request may carry.
@@ -22,6 +24,32 @@ const BATCH_BYTES: usize = 250_000;
 
 /// How long a received ring is hidden from others while it is looked at.
 const HIDDEN: Duration = Duration::from_secs(5);
+
+/// How many bytes a message may have: what SQS takes at most since August 2025. A queue may be set to less.
+pub const MESSAGE_BYTES: usize = 1_048_576;
+
+/// What SQS calls a queue that is not there, as of old and as of its present protocol.
+const NO_QUEUE: [&str; 2] = ["AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"];
+
+/// Sets short time limits, and that the SDK sends again what got no answer: a message that comes twice does no harm.
+pub fn suited(config: Builder) -> Builder {
+    let seconds = Duration::from_secs;
+    let timeouts = TimeoutConfig::builder().connect_timeout(seconds(2)).operation_attempt_timeout(seconds(5));
+    config
+        .behavior_version(BehaviorVersion::v2026_01_12())
+        .retry_config(RetryConfig::standard().with_max_attempts(3))
+        .timeout_config(timeouts.build())
+}
+
+/// The region in the URL of a queue of AWS, such as `https://sqs.eu-west-1.amazonaws.com/123456789012/completions`; none
+/// for another one, as of an engine of your own.
+pub fn region_of(queue: &str) -> Option<String> {
+    let host = queue.strip_prefix("https://")?.split(['/', ':']).next()?;
+    let region = host.strip_prefix("sqs.")?;
+    let region =
+        region.strip_suffix(".amazonaws.com").or_else(|| region.strip_suffix(".amazonaws.com.cn"))?;
+    (!region.is_empty() && !region.contains('.')).then(|| region.to_owned())
+}
 
 /// A message on its way to a queue.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,6 +118,33 @@ impl Sqs {
         Self(client)
     }
 
+    /// Queues by the environment; `region` goes before its own.
+    ///
+    /// # Errors
+    /// What is missing, and what to set.
+    #[cfg(feature = "environment")]
+    pub async fn from_environment(
+        http_client: aws_sdk_sqs::config::SharedHttpClient,
+        region: Option<String>,
+    ) -> Result<Self, crate::environment::EnvironmentError> {
+        let config = crate::environment::config(http_client, region).await?;
+        Ok(Self(Client::from_conf(suited(Builder::from(&config)).build())))
+    }
+
+    /// Whether there is such a queue.
+    ///
+    /// # Errors
+    /// If that cannot be told: SQS does not answer, or the right `sqs:GetQueueAttributes` is missing.
+    pub async fn exists(&self, queue: &str) -> Result<bool, QueueError> {
+        let asked =
+            self.0.get_queue_attributes().queue_url(queue).attribute_names(QueueAttributeName::QueueArn);
+        match asked.send().await {
+            Ok(_) => Ok(true),
+            Err(error) if error.code().is_some_and(|code| NO_QUEUE.contains(&code)) => Ok(false),
+            Err(error) => Err(failed(&error)),
+        }
+    }
+
     async fn send_batch(
         &self,
         queue: &str,
@@ -131,6 +186,9 @@ where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,
 {
+    if let Some((code, message)) = error.code().zip(error.message()) {
+        return QueueError(format!("{code}: {message}"));
+    }
     let mut told = error.to_string();
     let mut cause = std::error::Error::source(error);
     while let Some(inner) = cause {
@@ -231,6 +289,19 @@ fn none_failed(failed: usize) -> Result<(), QueueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_url_of_a_queue_of_aws_tells_its_region() {
+        for (url, region) in [
+            ("https://sqs.eu-west-1.amazonaws.com/123456789012/completions", Some("eu-west-1")),
+            ("https://sqs.cn-north-1.amazonaws.com.cn/123456789012/completions", Some("cn-north-1")),
+            ("http://sqs.us-east-1.localhost.localstack.cloud:4566/000000000000/completions", None),
+            ("https://sqs.example.org/1/completions", None),
+            ("https://sqs.amazonaws.com/1/completions", None),
+        ] {
+            assert_eq!(region_of(url).as_deref(), region, "{url}");
+        }
+    }
 
     #[test]
     fn messages_go_in_requests_of_bounded_number_and_size() {

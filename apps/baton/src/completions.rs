@@ -1,0 +1,117 @@
+//! The queue of `complete-task` as another way for a worker's outcomes while the server is out of reach.
+
+use std::sync::Arc;
+
+use baton_worker::Detour;
+
+use crate::exit::Failure;
+
+/// Opens the queue at a URL, as far as it can be seen from here.
+#[cfg(not(feature = "sqs"))]
+pub(crate) async fn open(queue: &str) -> Result<Arc<dyn Detour>, Failure> {
+    Err(Failure::usage(format!(
+        "--completions-queue (or BATON_QUEUES_COMPLETIONS): {queue}: this baton was built without SQS; build one with \
+         it: cargo install --path apps/baton --features sqs (or cargo build --package baton --features sqs)"
+    )))
+}
+
+#[cfg(feature = "sqs")]
+pub(crate) use sqs::open;
+
+#[cfg(feature = "sqs")]
+mod sqs {
+    use std::error::Error;
+    use std::time::Duration;
+
+    use async_trait::async_trait;
+    use baton_aws::queues::{MESSAGE_BYTES, Outgoing, QueueError, Queues as _, Sqs, region_of};
+    use baton_aws::{Roots, http_client_with};
+
+    use super::*;
+
+    /// How long a start waits for SQS to say whether there is the queue.
+    const LOOK: Duration = Duration::from_secs(5);
+
+    struct CompletionsQueue {
+        sqs: Sqs,
+        url: String,
+    }
+
+    pub(crate) async fn open(queue: &str) -> Result<Arc<dyn Detour>, Failure> {
+        let roots = Roots::from_environment()
+            .map_err(|expected| Failure::usage(format!("{}: {expected}", Roots::VARIABLE)))?;
+        let sqs =
+            Sqs::from_environment(http_client_with(roots), region_of(queue)).await.map_err(|error| {
+                Failure::usage(format!("cannot use the queue {queue}: {}", with_causes(&error)))
+            })?;
+        let looked = tokio::time::timeout(LOOK, sqs.exists(queue)).await;
+        match looked.unwrap_or_else(|_| Err(QueueError(format!("no answer in {} s", LOOK.as_secs())))) {
+            Ok(true) => {}
+            Ok(false) => {
+                return Err(Failure::usage(format!(
+                    "--completions-queue (or BATON_QUEUES_COMPLETIONS): expected the URL of a queue, got {queue}, where \
+                     SQS has none for this account; the output CompletionsQueue of the stack has it"
+                )));
+            }
+            // It is for bad days: that this is one must not keep the worker from its work.
+            Err(error) => tracing::warn!(
+                queue, %error,
+                "the queue for outcomes could not be looked at; it is used all the same if the server is out of reach"
+            ),
+        }
+        Ok(Arc::new(CompletionsQueue { sqs, url: queue.to_owned() }))
+    }
+
+    fn with_causes(error: &dyn Error) -> String {
+        let mut told = error.to_string();
+        let mut cause = error.source();
+        while let Some(inner) = cause {
+            told = format!("{told}: {inner}");
+            cause = inner.source();
+        }
+        told
+    }
+
+    /// A message in characters that SQS takes, which are those of XML 1.0: of all that JSON writes as they are, only these
+    /// two are none, and they stand in texts alone.
+    fn in_its_characters(message: String) -> String {
+        if message.contains(['\u{fffe}', '\u{ffff}']) {
+            message.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
+        } else {
+            message
+        }
+    }
+
+    #[async_trait]
+    impl Detour for CompletionsQueue {
+        async fn send(&self, message: String) -> Result<(), Box<dyn Error + Send + Sync>> {
+            let message = in_its_characters(message);
+            if message.len() > MESSAGE_BYTES {
+                return Err(format!(
+                    "{}: expected an outcome of {MESSAGE_BYTES} bytes at most, which is what SQS takes, got {}; it waits \
+                     for the server; put large output elsewhere and tell its location",
+                    self.url,
+                    message.len()
+                )
+                .into());
+            }
+            let message = Outgoing { body: message, ..Outgoing::default() };
+            let sent = self.sqs.send(&self.url, &[message]).await.into_iter().collect::<Result<(), _>>();
+            sent.map_err(|error| format!("{}: {error}", self.url).into())
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        #[test]
+        fn characters_that_sqs_refuses_are_written_as_escapes_of_the_same_meaning() {
+            let message = "{\"a\":\"\u{ffff}x\u{fffe}\"}".to_owned();
+            let sent = in_its_characters(message.clone());
+            assert_eq!(sent, r#"{"a":"\uffffx\ufffe"}"#);
+            let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
+            assert_eq!(value(&sent), value(&message));
+        }
+    }
+}

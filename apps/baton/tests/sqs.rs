@@ -1,0 +1,246 @@
+//! `baton worker run --completions-queue`, against a stand-in for SQS.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    reason = "clippy.toml allows it in tests, but does not know their helpers"
+)]
+
+mod support;
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::sync::{Arc, Mutex};
+
+use nix::sys::signal::Signal;
+use serde_json::{Value, json};
+use support::{PATIENT, Running, World, events, tool, until};
+
+const MISSING: &str =
+    r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"The specified queue does not exist."}"#;
+const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","message":"User: arn:aws:iam::1:user/w is not authorized to perform: sqs:sendmessage"}"#;
+
+/// A request as SQS gets it.
+#[derive(Clone, Debug)]
+struct Asked {
+    operation: String,
+    authorization: String,
+    body: Value,
+}
+
+/// What SQS answers: a status and a body, by the operation.
+type Answer = fn(&Asked) -> (u16, String);
+
+fn takes_all(asked: &Asked) -> (u16, String) {
+    let answer = match asked.operation.as_str() {
+        "GetQueueAttributes" => json!({"Attributes": {"QueueArn": "arn:aws:sqs:eu-west-1:1:completions"}}),
+        "SendMessageBatch" => {
+            let taken = |entry: &Value| json!({"Id": entry["Id"], "MessageId": "m", "MD5OfMessageBody": "0"});
+            let entries: Vec<Value> = asked.body["Entries"].as_array().unwrap().iter().map(taken).collect();
+            json!({"Successful": entries, "Failed": []})
+        }
+        other => panic!("nobody asks for {other}"),
+    };
+    (200, answer.to_string())
+}
+
+/// A stand-in for SQS on a port of its own; its thread ends with the program.
+struct Sqs {
+    url: String,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Sqs {
+    fn new(answer: Answer) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::<Mutex<Vec<Asked>>>::default();
+        let heard = Arc::clone(&asked);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                // A connection that breaks off has asked for nothing.
+                let Some((mut stream, request)) = stream.ok().and_then(read) else { continue };
+                let (status, body) = answer(&request);
+                heard.lock().unwrap().push(request);
+                let head = format!(
+                    "HTTP/1.1 {status} -\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+                    body.len()
+                );
+                let _ = stream.write_all((head + &body).as_bytes());
+            }
+        });
+        Self { url, asked }
+    }
+
+    fn queue(&self) -> String {
+        format!("{}/000000000000/completions", self.url)
+    }
+
+    fn asked(&self, operation: &str) -> Vec<Asked> {
+        let asked = self.asked.lock().unwrap();
+        asked.iter().filter(|asked| asked.operation == operation).cloned().collect()
+    }
+
+    /// Starts a worker that runs this script, with this queue as its detour.
+    fn worker(&self, world: &World, script: &str) -> Running {
+        let out = std::fs::File::create(world.path("worker.json")).unwrap();
+        let log = std::fs::File::create(world.path("worker.log")).unwrap();
+        let mut command = world.command(&[
+            "worker",
+            "run",
+            "--id",
+            "w1",
+            "--completions-queue",
+            &self.queue(),
+            "-o",
+            "json",
+        ]);
+        command.args(["--", "sh", "-c", script]).current_dir(world.folder.path()).stdout(out).stderr(log);
+        command.envs(self.environment());
+        Running(command.spawn().unwrap())
+    }
+
+    fn environment(&self) -> [(&str, &str); 4] {
+        [
+            ("AWS_ENDPOINT_URL_SQS", &self.url),
+            ("AWS_REGION", "eu-west-1"),
+            ("AWS_ACCESS_KEY_ID", "AKIDEXAMPLE"),
+            ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI"),
+        ]
+    }
+}
+
+fn read(stream: TcpStream) -> Option<(TcpStream, Asked)> {
+    let mut reader = BufReader::new(stream);
+    let (mut operation, mut authorization, mut length) = (String::new(), String::new(), 0);
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line).ok()?;
+        if line.trim().is_empty() {
+            break;
+        }
+        let Some((name, value)) = line.split_once(": ") else { continue };
+        match name.to_ascii_lowercase().as_str() {
+            "x-amz-target" => operation = value.trim().strip_prefix("AmazonSQS.")?.to_owned(),
+            "authorization" => authorization = value.trim().to_owned(),
+            "content-length" => length = value.trim().parse().ok()?,
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    let body = serde_json::from_slice(&body).ok()?;
+    Some((reader.into_inner(), Asked { operation, authorization, body }))
+}
+
+/// Runs a worker that cannot start.
+fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let mut command = tool();
+    for name in
+        ["AWS_PROFILE", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION"]
+    {
+        command.env_remove(name);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    // Neither files nor an instance's own credentials of this machine.
+    command
+        .env("HOME", folder.path())
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .envs(environment.iter().copied());
+    let told = folder.path().join("told");
+    command.args(["worker", "run"]).args(arguments).args(["--", "true"]);
+    let mut worker = Running(command.stderr(std::fs::File::create(&told).unwrap()).spawn().unwrap());
+    (worker.wait().code(), std::fs::read_to_string(told).unwrap())
+}
+
+#[test]
+fn an_outcome_of_an_outage_goes_into_the_queue_and_the_server_is_told_once_it_is_back() {
+    let mut world = World::new(PATIENT);
+    let sqs = Sqs::new(takes_all);
+    let mut worker =
+        sqs.worker(&world, "touch started; while [ ! -e go ]; do sleep 0.02; done; echo '{\"pages\": 12}'");
+    let id = world.create(&[]);
+    until("the program runs", || world.path("started").exists().then_some(()));
+    assert_eq!(sqs.asked("GetQueueAttributes").len(), 1, "a start looks whether there is the queue");
+    world.kill_server();
+    std::fs::write(world.path("go"), "").unwrap();
+
+    let sent = until("the outcome is in the queue", || sqs.asked("SendMessageBatch").pop());
+    assert_eq!(sent.body["QueueUrl"], sqs.queue());
+    assert!(sent.authorization.contains("/eu-west-1/sqs/aws4_request"), "{}", sent.authorization);
+    let entries = sent.body["Entries"].as_array().unwrap();
+    assert_eq!(entries.len(), 1);
+    let message: Value = serde_json::from_str(entries[0]["MessageBody"].as_str().unwrap()).unwrap();
+    let completion = json!({"worker_id": "w1", "attempt": 1, "result": {"pages": 12}});
+    assert_eq!(message, json!({"task_id": id, "completion": completion}));
+
+    world.restart_server();
+    let detail = world.becomes(&id, "completed");
+    assert_eq!(detail["generation"]["result"], json!({"pages": 12}));
+    assert_eq!(events(&detail), ["created", "claimed", "completed"]);
+    until("the worker has heard of it", || {
+        world.worker_log().contains("the server has the outcome").then_some(())
+    });
+    worker.signal(Signal::SIGTERM);
+    assert!(worker.wait().success());
+    let summary: Value =
+        serde_json::from_str(&std::fs::read_to_string(world.path("worker.json")).unwrap()).unwrap();
+    assert_eq!(
+        (&summary["completed"], &summary["detoured"], &summary["unconfirmed"]),
+        (&json!(1), &json!(1), &json!(0))
+    );
+    assert_eq!(sqs.asked("SendMessageBatch").len(), 1);
+    let log = world.worker_log();
+    assert!(log.contains("the outcome went by the detour"), "{log}");
+    assert!(!log.contains("wJalrXUtnFEMI"), "{log}");
+}
+
+#[test]
+fn a_worker_without_the_right_to_send_says_so_with_the_queue_and_goes_on_with_the_server() {
+    let mut world = World::new(PATIENT);
+    let sqs = Sqs::new(|asked| match asked.operation.as_str() {
+        "SendMessageBatch" => (403, DENIED.to_owned()),
+        _ => takes_all(asked),
+    });
+    let _worker = sqs.worker(&world, "touch started; while [ ! -e go ]; do sleep 0.02; done; echo 1");
+    let id = world.create(&[]);
+    until("the program runs", || world.path("started").exists().then_some(()));
+    world.kill_server();
+    std::fs::write(world.path("go"), "").unwrap();
+    let line = until("the refusal is logged", || {
+        world.worker_log().lines().find(|line| line.contains("the detour does not take")).map(str::to_owned)
+    });
+    assert!(line.contains(&sqs.queue()), "{line}");
+    assert!(
+        line.contains("AccessDenied") && line.contains("not authorized to perform: sqs:sendmessage"),
+        "{line}"
+    );
+    world.restart_server();
+    world.becomes(&id, "completed");
+}
+
+#[test]
+fn a_queue_that_is_not_there_is_found_out_at_the_start() {
+    let sqs = Sqs::new(|_| (400, MISSING.to_owned()));
+    let (code, told) = refused(&["--completions-queue", &sqs.queue()], &sqs.environment());
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains(&sqs.queue()) && told.contains("CompletionsQueue"), "{told}");
+}
+
+#[test]
+fn without_credentials_it_does_not_start_and_says_what_to_set() {
+    let queue = "https://sqs.eu-west-1.amazonaws.com/1/completions";
+    let (code, told) = refused(&["--completions-queue", queue], &[]);
+    assert_eq!(code, Some(2), "{told}");
+    assert!(told.contains(queue) && told.contains("AWS_ACCESS_KEY_ID"), "{told}");
+}
+
+#[test]
+fn the_queue_may_be_named_by_the_environment() {
+    let sqs = Sqs::new(|_| (400, MISSING.to_owned()));
+    let queue = sqs.queue();
+    let mut environment = sqs.environment().to_vec();
+    environment.push(("BATON_QUEUES_COMPLETIONS", &queue));
+    let (code, told) = refused(&[], &environment);
+    assert_eq!(code, Some(2), "{told}");
+    assert_eq!(sqs.asked("GetQueueAttributes").len(), 1);
+}

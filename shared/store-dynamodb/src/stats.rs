@@ -311,9 +311,15 @@ impl Db {
 
     /// Writes the tick: its record says that the stream was read up to it. `epoch`: a rebuild waits to hear of it.
     pub(crate) async fn tick(&self, now: Timestamp, epoch: Option<u32>) -> Result<(), StoreError> {
-        let update = Expression::new().set(AS_OF, crate::attr::time(now));
-        let update = update.maybe(epoch::TOUCHED, epoch.map(n));
-        crate::queue::unconditional(self.update(keys::tick(), &update).await).map(|_| ())
+        let mut update = Expression::new().set(AS_OF, crate::attr::time(now));
+        if let Some(epoch) = epoch {
+            update = update.when_absent_or(epoch::TOUCHED, "<", n(epoch)).set(epoch::TOUCHED, n(epoch));
+        }
+        match self.update(keys::tick(), &update).await {
+            // This very write, sent before; or a rebuild that began later, which takes over.
+            Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
+            Err(WriteError::Failed(error)) => Err(error),
+        }
     }
 }
 

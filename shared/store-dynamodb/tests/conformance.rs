@@ -15,18 +15,29 @@ use async_trait::async_trait;
 use baton_model::LeasePolicy;
 use baton_store::conformance::{Movable, World};
 use baton_store::{Doorbell, NoDoorbell, Store};
+use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{DynamoStore, Options};
-use engine::Engine;
+use engine::{Engine, Stream};
 
 /// A table of its own for each rule.
 struct Cloud {
     engine: Engine,
+    /// The table's stream, if it keeps the statistics.
+    stream: Option<Mutex<Stream>>,
     open: Mutex<Option<Arc<DynamoStore>>>,
 }
 
 impl Cloud {
+    /// With `BATON_TEST_STATISTICS=stream`, the stream keeps the statistics.
     async fn start() -> Self {
-        Self { engine: Engine::start().await, open: Mutex::new(None) }
+        let (engine, stream) = match std::env::var("BATON_TEST_STATISTICS").as_deref() {
+            Ok("stream") => {
+                let (engine, stream) = Engine::with_stream(KeptBy::Stream).await;
+                (engine, Some(Mutex::new(stream)))
+            }
+            _ => (Engine::start().await, None),
+        };
+        Self { engine, stream, open: Mutex::new(None) }
     }
 }
 
@@ -63,6 +74,12 @@ impl World for Cloud {
         let store = self.open.lock().unwrap().clone();
         if let Some(store) = store {
             store.flush().await.unwrap();
+            if let Some(stream) = &self.stream {
+                let records: Vec<_> =
+                    stream.lock().unwrap().read().into_iter().map(|(_, record)| record).collect();
+                let counted = store.count(&records).await;
+                assert!(counted.failed.is_none(), "{counted:?}");
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::table::{self, KeptBy};
-use baton_store_dynamodb::{DynamoStore, Options, Rebuild, RebuildError, RebuildProgress, Rebuilt};
+use baton_store_dynamodb::{DynamoStore, Options, Rebuild, RebuildError, RebuildProgress};
 use engine::Engine;
 use futures::StreamExt;
 use relays::{Random, Relays, claims_and_completions, exact, tasks, told_and_true};
@@ -268,11 +268,13 @@ async fn rebuilt_under_traffic(seed: u64) {
     }
     let operator = open(&engine, seed + 77).await;
     let now = move || clock.now();
-    for round in 1..=2 {
+    let mut epoch = 0;
+    for _ in 0..2 {
         let mut told = Vec::new();
         let rebuilt =
             operator.rebuild_statistics(&quick(&now), |progress| told.push(progress)).await.unwrap();
-        assert_eq!(rebuilt.epoch, round);
+        assert!(rebuilt.epoch > epoch, "{rebuilt:?}");
+        epoch = rebuilt.epoch;
         assert!(rebuilt.touched > 0, "{rebuilt:?}");
         assert_eq!(told[0], RebuildProgress::Begun { took_over: false });
         assert_eq!(told[told.len() - 1], RebuildProgress::Replaced);
@@ -384,7 +386,7 @@ async fn a_rebuild_takes_over_from_one_that_has_begun_before() {
     };
     let (first, second) = futures::join!(first, second);
     assert!(matches!(first, Err(RebuildError::TakenOver)), "{first:?}");
-    assert_eq!(second.unwrap(), Rebuilt { epoch: 2, touched: 20 });
+    assert_eq!(second.unwrap().touched, 20);
     let later = open(&engine, 4).await;
     exact(&later, clock.now()).await;
 }

@@ -87,8 +87,19 @@ impl Inner {
                 }
             }
         }
+        if unread.is_none() && steps.iter().all(|step| matches!(step, Step::Nothing)) {
+            return RecordsCounted { records: records.len(), failed: None };
+        }
+        // Read after the records were: an epoch that is not among these is younger than all of them.
+        let epochs = match self.db.epochs().await {
+            Ok(epochs) => epochs,
+            Err(error) => return RecordsCounted { records: 0, failed: Some(error) },
+        };
+        if epochs.all().next().is_none() {
+            return RecordsCounted { records: records.len(), failed: None };
+        }
         let all = steps.len();
-        match self.count_steps(steps).await {
+        match self.count_steps(&epochs, steps).await {
             Ok(()) => RecordsCounted { records: all, failed: unread },
             Err((records, error)) => RecordsCounted { records, failed: Some(error) },
         }
@@ -98,39 +109,31 @@ impl Inner {
     ///
     /// # Errors
     /// How many of the steps are done, and why not the next.
-    async fn count_steps(&self, steps: Vec<Step>) -> Result<(), (usize, StoreError)> {
-        if steps.iter().all(|step| matches!(step, Step::Nothing)) {
-            return Ok(());
-        }
-        // Read after the records were: an epoch that is not among these is younger than all of them.
-        let epochs = self.db.epochs().await.map_err(|error| (0, error))?;
-        if epochs.all().next().is_none() {
-            return Ok(());
-        }
+    async fn count_steps(&self, epochs: &Epochs, steps: Vec<Step>) -> Result<(), (usize, StoreError)> {
         let (mut done, mut chunk) = (0, Chunk::default());
         for (place, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Count(entry) => {
-                    let items = items_of(&entry, &epochs);
+                    let items = items_of(&entry, epochs);
                     if items.is_empty() {
                         continue;
                     }
                     if !chunk.takes(&items) {
-                        self.commit(&epochs, &chunk).await.map_err(|error| (done, error))?;
+                        self.commit(epochs, &chunk).await.map_err(|error| (done, error))?;
                         (done, chunk) = (place, Chunk::default());
                     }
                     chunk.add(*entry, items);
                 }
                 Step::Tick(at, epoch) => {
                     // What came before it is counted when the counts are said to be as of then.
-                    self.commit(&epochs, &chunk).await.map_err(|error| (done, error))?;
+                    self.commit(epochs, &chunk).await.map_err(|error| (done, error))?;
                     (done, chunk) = (place, Chunk::default());
                     self.note_tick(at, epoch).await.map_err(|error| (done, error))?;
                 }
                 Step::Nothing => {}
             }
         }
-        self.commit(&epochs, &chunk).await.map_err(|error| (done, error))
+        self.commit(epochs, &chunk).await.map_err(|error| (done, error))
     }
 
     /// Counts the records of a chunk that are not counted, in one transaction with their names.

@@ -11,7 +11,6 @@ use std::io::Write;
 
 use baton_model::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
 
 /// The namespace of the metrics.
 pub const NAMESPACE: &str = "Baton";
@@ -40,54 +39,89 @@ pub struct Measured {
 /// Numbers as they are now, by their metrics' names. One that ends in `Seconds` is in seconds; others count.
 pub type Gauges = BTreeMap<&'static str, f64>;
 
+/// A line. It is written field by field, as each invocation writes one.
 #[derive(Serialize)]
+struct Line<'a> {
+    #[serde(rename = "_aws")]
+    aws: Declared,
+    #[serde(rename = "Table", skip_serializing_if = "Option::is_none")]
+    table: Option<&'a str>,
+    #[serde(rename = "Function")]
+    function: &'a str,
+    #[serde(rename = "Route")]
+    route: &'a str,
+    request_id: &'a str,
+    #[serde(flatten)]
+    values: BTreeMap<&'static str, Number>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Declared {
+    timestamp: i64,
+    cloud_watch_metrics: Vec<Metrics>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct Metrics {
+    namespace: &'static str,
+    dimensions: [&'static [&'static str]; 1],
+    metrics: Vec<Metric>,
+}
+
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
 struct Metric {
-    #[serde(rename = "Name")]
     name: &'static str,
-    #[serde(rename = "Unit")]
     unit: &'static str,
+}
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Number {
+    Count(u64),
+    Value(f64),
+}
+
+impl Number {
+    /// To the thousandth.
+    fn rounded(value: f64) -> Self {
+        Self::Value((value * 1e3).round() / 1e3)
+    }
 }
 
 impl Measured {
     /// The line that tells it.
     pub fn line(&self, now: Timestamp, request_id: &str) -> String {
+        let table = self.table.as_deref();
+        let mut values =
+            BTreeMap::from([("Invocations", Number::Count(1)), ("DurationMs", Number::rounded(self.millis))]);
         let mut metrics = vec![
             Metric { name: "Invocations", unit: "Count" },
             Metric { name: "DurationMs", unit: "Milliseconds" },
         ];
-        let mut line = json!({
-            "Function": self.function,
-            "Route": self.route,
-            "request_id": request_id,
-            "Invocations": 1,
-            "DurationMs": (self.millis * 1e3).round() / 1e3,
-        });
         let happened = [("Errors", u64::from(self.failed)), ("ColdStart", u64::from(self.cold))];
-        for (name, count) in
-            happened.into_iter().chain(self.counts.iter().map(|(name, count)| (*name, *count)))
-        {
-            if count > 0 {
-                metrics.push(Metric { name, unit: "Count" });
-                line[name] = Value::from(count);
-            }
+        let counts = self.counts.iter().map(|(name, count)| (*name, *count));
+        for (name, count) in happened.into_iter().chain(counts).filter(|(_, count)| *count > 0) {
+            metrics.push(Metric { name, unit: "Count" });
+            values.insert(name, Number::Count(count));
         }
-        let mut dimensions = vec!["Function", "Route"];
-        if let Some(table) = &self.table {
-            dimensions.insert(0, "Table");
-            line["Table"] = Value::from(table.as_str());
-        }
-        let declared = |dimensions: &[&str], metrics: &[Metric]| json!({"Namespace": NAMESPACE, "Dimensions": [dimensions], "Metrics": metrics});
-        let mut all = vec![declared(&dimensions, &metrics)];
-        let gauges: Vec<Metric> = self.gauges.keys().map(|name| Metric { name, unit: unit(name) }).collect();
+        let dimensions: &[&str] = match table {
+            Some(_) => &["Table", "Function", "Route"],
+            None => &["Function", "Route"],
+        };
+        let mut declared = vec![Metrics { namespace: NAMESPACE, dimensions: [dimensions], metrics }];
         // An alarm must name every dimension of its metric, and is about the stack.
-        if !gauges.is_empty() && self.table.is_some() {
-            all.push(declared(&["Table"], &gauges));
-            for (name, value) in &self.gauges {
-                line[name] = Value::from((value * 1e3).round() / 1e3);
-            }
+        if !self.gauges.is_empty() && table.is_some() {
+            let metrics = self.gauges.keys().map(|name| Metric { name, unit: unit(name) }).collect();
+            declared.push(Metrics { namespace: NAMESPACE, dimensions: [&["Table"]], metrics });
+            values.extend(self.gauges.iter().map(|(name, value)| (*name, Number::rounded(*value))));
         }
-        line["_aws"] = json!({"Timestamp": now.as_millis(), "CloudWatchMetrics": all});
-        line.to_string()
+        let aws = Declared { timestamp: now.as_millis(), cloud_watch_metrics: declared };
+        let (function, route) = (self.function.as_str(), self.route.as_str());
+        // Names and numbers always serialise.
+        serde_json::to_string(&Line { aws, table, function, route, request_id, values }).unwrap_or_default()
     }
 }
 
@@ -103,6 +137,8 @@ pub fn tell(line: &str) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
 
     #[test]

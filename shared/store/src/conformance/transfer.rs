@@ -17,7 +17,7 @@ use super::{audit, token};
 use crate::transfer::{ImportError, Migration, MigrationError, Record, Tally, Verdict};
 use crate::{
     AuditEntry, AuditFilter, Beat, Count, Create, Cursor, Fail, GenerationFilter, LogFilter, Page, Purge,
-    Release, StoreError, StoredToken, TaskFilter, Transfer,
+    Release, Stats, StoreError, StoredToken, TaskFilter, TaskStore, Transfer,
 };
 
 /// When everything of these rules' stores has happened.
@@ -25,6 +25,14 @@ const NOW: u64 = 500;
 
 fn migration<'a>(source: &'a dyn Transfer, target: &'a dyn Transfer, page: u32) -> Migration<'a> {
     Migration { source, target, name: "first", page, keep_logs: secs(48 * 3_600), clock: &|| at(NOW) }
+}
+
+/// What statistics tell but for their age, which is each store's own.
+async fn numbers(store: &dyn TaskStore) -> Stats {
+    let mut stats = store.stats(at(NOW)).await.expect("statistics are given");
+    stats.counted_at = None;
+    stats.queues.iter_mut().for_each(|queue| queue.counted_at = None);
+    stats
 }
 
 /// All records of a store.
@@ -234,7 +242,7 @@ pub async fn a_moved_store_holds_all_that_the_first_held(b: Bench) {
     assert_eq!(logs.len(), 3);
     let workers = pages(2, |page| to.workers(page)).await;
     assert_eq!(workers, pages(2, |page| from.workers(page)).await);
-    assert_eq!(to.stats(at(NOW)).await.unwrap(), from.stats(at(NOW)).await.unwrap());
+    assert_eq!(numbers(&*to).await, numbers(&*from).await);
     for stored in &populated.tokens {
         assert_eq!(to.token(stored.token.id).await.unwrap().as_ref(), Some(stored));
     }
@@ -653,7 +661,7 @@ pub async fn a_migration_goes_on_where_it_was_cut_off(b: Bench) {
     };
     assert!(cuts > 10 && outcome.resumed);
     assert_eq!(tallies(&*moved.target).await, tallies(&*moved.source).await);
-    assert_eq!(moved.store.stats(at(NOW)).await.unwrap(), b.store().stats(at(NOW)).await.unwrap());
+    assert_eq!(numbers(&*moved.store).await, numbers(&*b.store()).await);
     check_invariants(&*moved.store, &b.created(), at(NOW)).await;
 }
 

@@ -259,6 +259,21 @@ class Run:
         history = [event["kind"] for event in self.task(task_id)["history"]]
         must(history == ["created", "claimed", "completed"], f"the history of what was bridged: {history}")
 
+    def the_stream_keeps_the_statistics(self) -> None:
+        listed: dict[str, int] = {}
+        page = self.operator.get("/v1/tasks?limit=500")
+        must(page.get("next_cursor") is None, "expected fewer tasks than a page holds")
+        for task in page["items"]:
+            listed[task["status"]] = listed.get(task["status"], 0) + 1
+        must(listed.get("completed", 0) > 10, f"expected more completed tasks, got {listed}")
+
+        def counted() -> bool:
+            stats = self.operator.get("/v1/stats")
+            states = {state: tasks for state, tasks in stats["states"].items() if tasks}
+            return states == listed and stats.get("counted_at") is not None
+
+        until(f"the statistics say {listed}", 30, counted)
+
     def operators_commands_work_unchanged(self) -> None:
         environment = self.stack.environment() | {"BATON_URL": self.stack.url, "BATON_TOKEN": self.operator.token}
         for arguments in (["stats"], ["queue", "list"], ["worker", "list"], ["task", "list", "--status", "completed"], ["audit"], ["token", "list"]):
@@ -334,6 +349,7 @@ def run(stack, operator: str, producer: str, worker: str) -> None:
         test.completions_come_by_queue,
         test.an_outage_is_bridged_by_the_queue,
         test.a_dead_workers_task_goes_to_another,
+        test.the_stream_keeps_the_statistics,
         test.operators_commands_work_unchanged,
     ):
         began = time.monotonic()

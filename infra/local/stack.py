@@ -212,7 +212,7 @@ def deployed(bin_folder: Path):
                 deploy(stack, bin_folder)
             except (BotoCoreError, ClientError) as error:
                 raise SystemExit(f"the engine refused the stack: {str(error)[:2000]}") from error
-            run_baton(stack, "table", "create", "--store", stack.outputs["Store"])
+            run_baton(stack, "table", "create", "--store", stack.outputs["Store"], "--statistics", "stream")
             say(f"deployed in {time.monotonic() - began:.1f} s")
             yield stack
     except BaseException:

@@ -5,12 +5,11 @@ use std::time::Duration;
 use axum::extract::State;
 use baton_api::answer::ClaimView;
 use baton_api::request::ClaimRequest;
-use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, ok, routes, wire};
 use baton_model::{Timestamp, limits};
 use baton_store::{Claim, ClaimAnswer, Nothing};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 /// The route's path, and how much longer than other requests it may take, for [`baton_http::Envelope::new`].
 pub const SLOW: (&str, Duration) = ("/v1/claims", limits::CLAIM_WAIT);

@@ -7,11 +7,10 @@ mod ending;
 use axum::extract::State;
 use baton_api::answer::CompletedView;
 use baton_api::request::CompleteRequest;
-use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok, routes, wire};
 use baton_model::{Fence, Output, Status, TaskId};
 use baton_store::Complete;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 pub use ending::end;
 

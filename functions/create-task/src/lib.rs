@@ -10,12 +10,11 @@ use axum::response::Response;
 use baton_api::answer::CreatedTask;
 use baton_api::request::CreateTask;
 use baton_api::{FieldError, ProblemCode};
-use baton_http::{ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency};
+use baton_http::{ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, routes};
 use baton_model::{Digest, Schedule, State as TaskState, Status, TaskSpec, limits};
 use baton_store::{Accepted, Create, ItemRefusal};
 use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 use told::Told;
 

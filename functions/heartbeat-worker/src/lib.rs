@@ -5,11 +5,10 @@ use axum::extract::State;
 use baton_api::ProblemCode;
 use baton_api::answer::{HeartbeatView, LostView};
 use baton_api::request::{HeartbeatRequest, LogFields};
-use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok, routes};
 use baton_model::{Level, LogLine, Running, TaskId, Timestamp, WorkerId};
 use baton_store::{Beat, LeaseProblem, LostLease, Store};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

@@ -4,9 +4,8 @@ mod queues;
 mod tasks;
 mod workers;
 
-use baton_http::App;
+use baton_http::{App, routes};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

@@ -3,9 +3,8 @@
 mod audit;
 mod token;
 
-use baton_http::App;
+use baton_http::{App, routes};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 pub use token::{new_token, read_request};
 

@@ -7,9 +7,8 @@ mod pages;
 mod system;
 mod tasks;
 
-use baton_http::App;
+use baton_http::{App, routes};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 pub use pages::error_page;
 

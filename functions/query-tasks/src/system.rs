@@ -1,14 +1,19 @@
 //! Whether the program is there and can work, and what it offers.
 
+use std::sync::LazyLock;
+
 use axum::extract::State;
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use baton_api::answer::HealthView;
 use baton_http::{ApiResult, App, ok};
+use baton_store::StoreError;
 use http::header::CONTENT_TYPE;
+use miniz_oxide::inflate::{DecompressError, decompress_to_vec};
 
 /// The document of all functions' routes. One function cannot make it, as it knows no other; the server can, and a test of
-/// it holds this copy against what it makes.
-const OPENAPI: &str = include_str!("../../../docs/openapi.json");
+/// it holds this copy, packed by the build, against what it makes.
+static OPENAPI: LazyLock<Result<Vec<u8>, DecompressError>> =
+    LazyLock::new(|| decompress_to_vec(include_bytes!(concat!(env!("OUT_DIR"), "/openapi.deflate"))));
 
 fn health() -> HealthView {
     HealthView { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
@@ -54,6 +59,10 @@ pub(crate) async fn readyz(State(app): State<App>) -> ApiResult {
     tag = "operations",
     responses((status = 200, description = "The OpenAPI document", content_type = "application/json", body = Object)),
 )]
-pub(crate) async fn openapi() -> Response {
-    ([(CONTENT_TYPE, "application/json")], OPENAPI).into_response()
+pub(crate) async fn openapi() -> ApiResult {
+    let document = OPENAPI.as_ref().map_err(|error| StoreError::Internal {
+        what: format!("the OpenAPI document cannot be unpacked: {error}"),
+        cause: None,
+    })?;
+    Ok(([(CONTENT_TYPE, "application/json")], document.as_slice()).into_response())
 }

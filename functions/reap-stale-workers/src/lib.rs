@@ -8,11 +8,10 @@ mod rounds;
 use axum::extract::State;
 use baton_api::answer::{ReapView, TakenView};
 use baton_api::request::ReapRequest;
-use baton_http::{ApiResult, App, Caller, OptionalBody, ok};
+use baton_http::{ApiResult, App, Caller, OptionalBody, ok, routes};
 use baton_model::limits;
 use baton_store::{Reap, Taken};
 use utoipa_axum::router::OpenApiRouter;
-use utoipa_axum::routes;
 
 pub use rounds::{Round, reap_within, run_reaper, scheduled};
 

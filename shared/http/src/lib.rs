@@ -13,6 +13,7 @@ pub mod message;
 pub mod path;
 pub mod query;
 pub mod reply;
+pub mod routes;
 pub mod serve;
 pub mod wire;
 
@@ -26,4 +27,5 @@ pub use message::Message;
 pub use path::PathId;
 pub use query::QueryFields;
 pub use reply::{created, json, ok};
+pub use routes::routes;
 pub use serve::{ServeOptions, serve};

@@ -74,7 +74,8 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
     let _ = request.into_body().collect().await;
     let answer = match operation.as_str() {
         "GetItem" => {
-            json!({"Item": {"pk": {"S": "M"}, "sk": {"S": "table"}, "ve": {"N": "1"}, "sp": {"N": "8"}}})
+            json!({"Item": {"pk": {"S": "M"}, "sk": {"S": "table"}, "ve": {"N": "1"}, "sp": {"N": "8"},
+                "se": {"N": "1"}, "sb": {"N": "0"}, "sl": {"N": "1"}}})
         }
         "Query" => json!({"Items": [], "Count": 0, "ScannedCount": 0}),
         "BatchGetItem" => json!({"Responses": {}, "UnprocessedKeys": {}}),

@@ -43,7 +43,7 @@ if [ "$(cat "$folder/installed" 2>/dev/null)" != "$wanted" ]; then
     --requirement infra/requirements.txt > "$folder/pip.log" 2>&1; then
     cat "$folder/pip.log" >&2
     # These are pip's words for an index that it has not reached; whatever else it says is a fault of ours.
-    if grep -qE 'NewConnectionError|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|Max retries exceeded|Network is unreachable' "$folder/pip.log"; then
+    if grep -qE 'NewConnectionError|HTTP error|Client Error|Server Error|NameResolutionError|ConnectTimeoutError|ReadTimeoutError|ProxyError|Max retries exceeded|Network is unreachable' "$folder/pip.log"; then
       cannot 'the package index cannot be reached' 'connect this machine, or name an index by PIP_INDEX_URL'
     fi
     exit 1

@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
-use baton_store::conformance::{Bench, Movable, RULES, World};
+use baton_store::conformance::{Bench, Movable, World};
 use baton_store::{Doorbell, NoDoorbell, Store, Transfer};
 use baton_store_dynamodb::{DynamoStore, Options};
 use baton_store_sqlite::SqliteStore;
@@ -106,14 +106,7 @@ impl World for Between {
 }
 
 macro_rules! both_ways {
-    ($($rule:ident),* $(,)?) => {
-        /// A rule that is added to the suite must be added here, too.
-        #[test]
-        fn every_rule_of_moving_is_run_both_ways() {
-            let rules: Vec<_> = RULES.iter().filter_map(|rule| rule.strip_prefix("transfer::")).collect();
-            assert_eq!(rules, [$(stringify!($rule)),*]);
-        }
-
+    ($($rule:ident),*) => {
         mod from_a_file_to_a_table {
             $(
                 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -136,19 +129,4 @@ macro_rules! both_ways {
     };
 }
 
-both_ways!(
-    a_moved_store_holds_all_that_the_first_held,
-    tokens_go_on_in_a_moved_store,
-    work_goes_on_in_a_moved_store,
-    a_worker_of_many_tasks_loses_none_of_them,
-    records_taken_in_again_change_nothing,
-    records_may_come_in_any_order,
-    a_later_version_takes_the_place_of_the_earlier,
-    a_task_that_went_on_in_the_target_is_refused,
-    another_task_of_the_same_id_is_refused,
-    an_older_record_leaves_a_token_revoked,
-    an_older_record_leaves_an_audit_entry_settled,
-    a_target_that_holds_something_is_refused,
-    a_migration_goes_on_where_it_was_cut_off,
-    a_source_that_changes_is_noticed_and_copied_anew,
-);
+baton_store::rules_of!(transfer => both_ways);

@@ -91,6 +91,17 @@ macro_rules! rules {
                 }
             };
         }
+
+        /// Hands the names of a module's rules to a macro, for a test that runs them in another way:
+        /// `rules_of!(transfer => run)` is `run!` of them.
+        #[macro_export]
+        macro_rules! rules_of {
+            $(
+                ($module => $d run:ident) => {
+                    $d run!($($rule),*);
+                };
+            )*
+        }
     };
 }
 

@@ -26,6 +26,7 @@ mod sqs {
     use async_trait::async_trait;
     use baton_aws::queues::{MESSAGE_BYTES, Outgoing, QueueError, Queues as _, Sqs, region_of};
     use baton_aws::{Roots, http_client_with};
+    use baton_model::with_causes;
 
     use super::*;
 
@@ -60,16 +61,6 @@ mod sqs {
             ),
         }
         Ok(Arc::new(CompletionsQueue { sqs, url: queue.to_owned() }))
-    }
-
-    fn with_causes(error: &dyn Error) -> String {
-        let mut told = error.to_string();
-        let mut cause = error.source();
-        while let Some(inner) = cause {
-            told = format!("{told}: {inner}");
-            cause = inner.source();
-        }
-        told
     }
 
     /// A message in characters that SQS takes, which are those of XML 1.0: of all that JSON writes as they are, only these

@@ -77,13 +77,7 @@ pub(crate) fn not_built(location: &StoreLocation) -> Failure {
 
 /// An error that says what could not be opened, with all its causes.
 fn cannot_open(location: &StoreLocation, error: &dyn std::error::Error) -> Failure {
-    let mut told = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        told = format!("{told}: {inner}");
-        cause = inner.source();
-    }
-    Failure::failed(format!("cannot open {location}: {told}"))
+    Failure::failed(format!("cannot open {location}: {}", baton_model::with_causes(error)))
 }
 
 fn sqlite(path: &Path, settings: &Settings, doorbell: Arc<dyn Doorbell>) -> Result<SqliteStore, Failure> {

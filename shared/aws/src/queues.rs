@@ -189,13 +189,7 @@ where
     if let Some((code, message)) = error.code().zip(error.message()) {
         return QueueError(format!("{code}: {message}"));
     }
-    let mut told = error.to_string();
-    let mut cause = std::error::Error::source(error);
-    while let Some(inner) = cause {
-        told = format!("{told}: {inner}");
-        cause = inner.source();
-    }
-    QueueError(told)
+    QueueError(baton_model::with_causes(error))
 }
 
 /// Cuts a list into requests: up to ten messages and a number of bytes each.

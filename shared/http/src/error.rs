@@ -121,13 +121,8 @@ impl ApiError {
     /// Writes to the log what the caller is not told, if there is something.
     pub fn log(&self) {
         let Some(cause) = &self.0.cause else { return };
-        let mut chain = cause.to_string();
-        let mut source = cause.source();
-        while let Some(inner) = source {
-            chain = format!("{chain}: {inner}");
-            source = inner.source();
-        }
-        tracing::error!(code = self.code().as_str(), cause = chain, "a request failed");
+        let cause = baton_model::with_causes(&**cause);
+        tracing::error!(code = self.code().as_str(), cause, "a request failed");
     }
 
     /// The problem document, as part of another answer.

@@ -5,6 +5,7 @@
 //! The rules of the state machine live in [`transition`], those of leases in [`lease`].
 
 pub mod backoff;
+pub mod causes;
 pub mod event;
 pub mod expected;
 pub mod generation;
@@ -21,6 +22,7 @@ pub mod transition;
 pub mod worker;
 
 pub use backoff::Backoff;
+pub use causes::with_causes;
 pub use event::{Event, EventDetail, EventKind};
 pub use expected::Expected;
 pub use generation::{Generation, Output};

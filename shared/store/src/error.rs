@@ -171,12 +171,6 @@ impl StoreError {
 
     /// The error with all its causes, for an operator's log.
     pub fn report(&self) -> String {
-        let mut report = self.to_string();
-        let mut cause = std::error::Error::source(self);
-        while let Some(inner) = cause {
-            report = format!("{report}: {inner}");
-            cause = inner.source();
-        }
-        report
+        baton_model::with_causes(self)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_api::answer::LogView;
+use baton_api::fleet::LogView;
 use baton_client::{Client, LogQuery};
 use baton_model::{Level, WorkerId};
 use clap::Args;

@@ -1,8 +1,8 @@
 //! `baton queue`.
 
 use baton_api::ProblemCode;
-use baton_api::answer::QueueView;
-use baton_api::request::ActionRequest;
+use baton_api::fleet::QueueView;
+use baton_api::manage::ActionRequest;
 use baton_model::{Label, QueueName};
 use clap::{Args, Subcommand};
 
@@ -89,7 +89,7 @@ pub(crate) fn table(context: &Context, queues: &[QueueView]) -> Result<(), Failu
     let mut rows =
         Rows::new(&["QUEUE", "STATE", "READY", "LATER", "RUNNING", "OLDEST", "WAIT P50", "RUN P50"]);
     for queue in queues {
-        let half = |of: baton_api::answer::PercentilesView| match of.count {
+        let half = |of: baton_api::fleet::PercentilesView| match of.count {
             0 => "-".to_owned(),
             _ => text::seconds(of.p50_seconds),
         };

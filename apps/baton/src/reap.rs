@@ -1,6 +1,6 @@
 //! `baton reap`.
 
-use baton_api::request::ReapRequest;
+use baton_api::reap::ReapRequest;
 use baton_model::{QueueName, WorkerId};
 use clap::Args;
 

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_api::answer::{CreatedTokenView, TokenView};
-use baton_api::request::{CreateToken, Expiry};
+use baton_api::token::{CreateToken, Expiry};
+use baton_api::token::{CreatedTokenView, TokenView};
 use baton_client::Client;
 use baton_model::{Label, ProjectId, QueueName, Scope, Timestamp, TokenId, limits};
 use baton_runtime::{Ids as _, RandomIds};

@@ -1,7 +1,7 @@
 //! `baton worker`: what is seen and asked of workers; running one is in `worker_run`.
 
-use baton_api::answer::WorkerView;
-use baton_api::request::ActionRequest;
+use baton_api::fleet::WorkerView;
+use baton_api::manage::ActionRequest;
 use baton_model::{Directive, Label, WorkerId};
 use clap::{Args, Subcommand};
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::ProblemCode;
-use baton_api::answer::HeartbeatView;
-use baton_api::request::{HeartbeatRequest, LogFields};
+use baton_api::heartbeat::HeartbeatView;
+use baton_api::heartbeat::{HeartbeatRequest, LogFields};
 use baton_client::ClientError;
 use baton_model::Directive;
 use tokio::time::{Instant, sleep, sleep_until};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::ProblemCode;
-use baton_api::answer::{ClaimView, TaskView};
-use baton_api::request::ClaimRequest;
+use baton_api::claim::ClaimRequest;
+use baton_api::claim::ClaimView;
+use baton_api::task::TaskView;
 use baton_client::ClientError;
 use baton_model::limits;
 use tokio::sync::OwnedSemaphorePermit;

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::ProblemCode;
-use baton_api::answer::{ClaimView, CompletedView, EndedView, TaskView};
-use baton_api::request::{CompleteRequest, ErrorFields, FailRequest, ReleaseRequest};
+use baton_api::claim::ClaimView;
+use baton_api::complete::{CompleteRequest, ErrorFields, FailRequest, ReleaseRequest};
+use baton_api::complete::{CompletedView, EndedView};
+use baton_api::task::TaskView;
 use baton_client::{Client, ClientError};
 use baton_model::limits;
 use serde_json::value::to_raw_value;

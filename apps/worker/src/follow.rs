@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_api::answer::TaskView;
+use baton_api::task::TaskView;
 use tokio::time::sleep;
 use tracing::Instrument as _;
 

@@ -2,7 +2,8 @@
 
 use std::collections::VecDeque;
 
-use baton_api::request::{LogFields, keep_start};
+use baton_api::heartbeat::LogFields;
+use baton_api::text::keep_start;
 use baton_model::{Level, TaskId, Timestamp, limits};
 
 /// The most lines that wait for the next heartbeat.

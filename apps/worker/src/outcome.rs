@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use baton_api::request::ErrorFields;
+use baton_api::complete::ErrorFields;
 use baton_model::Payload;
 use serde_json::json;
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use baton_api::request::{ClaimRequest, ReleaseRequest, RunningFields};
+use baton_api::claim::ClaimRequest;
+use baton_api::complete::ReleaseRequest;
+use baton_api::heartbeat::RunningFields;
 use baton_client::Client;
 use baton_model::{Level, Payload, RequestKey, SessionId, TaskId, limits};
 use tokio::sync::{Notify, Semaphore, watch};

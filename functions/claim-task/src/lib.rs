@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::extract::State;
-use baton_api::answer::ClaimView;
-use baton_api::request::ClaimRequest;
+use baton_api::claim::ClaimRequest;
+use baton_api::claim::ClaimView;
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, ok, routes, wire};
 use baton_model::{Timestamp, limits};
 use baton_store::{Claim, ClaimAnswer, Nothing};

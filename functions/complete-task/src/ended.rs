@@ -1,8 +1,8 @@
 //! Attempts that ended without an output.
 
 use axum::extract::State;
-use baton_api::answer::EndedView;
-use baton_api::request::{FailRequest, ReleaseRequest};
+use baton_api::complete::EndedView;
+use baton_api::complete::{FailRequest, ReleaseRequest};
 use baton_http::{ApiResult, App, Caller, JsonBody, PathId, ok};
 use baton_model::{Failure, Fence, State as TaskState, Task, TaskId, Timestamp, WorkerId};
 use baton_store::{Fail, Release};

@@ -1,8 +1,8 @@
 //! Ends of attempts that come through the queue `completions`: each message completes, fails or releases one task.
 
 use axum::extract::State;
+use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::fields::parsed;
-use baton_api::request::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::{Fields, ProblemCode, ReadFields};
 use baton_http::{ApiError, App, Caller, JsonBody, Message, PathId};
 use baton_model::{EventKind, Expected, Fence, Limits, TaskId};

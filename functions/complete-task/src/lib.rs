@@ -5,8 +5,8 @@ mod ended;
 mod ending;
 
 use axum::extract::State;
-use baton_api::answer::CompletedView;
-use baton_api::request::CompleteRequest;
+use baton_api::complete::CompleteRequest;
+use baton_api::complete::CompletedView;
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok, routes, wire};
 use baton_model::{Fence, Output, Status, TaskId};
 use baton_store::Complete;

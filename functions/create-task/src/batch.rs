@@ -1,9 +1,9 @@
 //! A batch of tasks: all or nothing, or each by itself.
 
 use axum::extract::{Request, State};
-use baton_api::answer::{BatchAnswer, BatchItem, ItemProblem};
+use baton_api::create::{BatchAnswer, BatchItem, ItemProblem};
+use baton_api::create::{CreateBatch, CreateTask};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
-use baton_api::request::{CreateBatch, CreateTask};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
 use baton_model::{Digest, Limits, TaskSpec, limits};

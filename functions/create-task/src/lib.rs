@@ -7,8 +7,8 @@ mod told;
 
 use axum::extract::State;
 use axum::response::Response;
-use baton_api::answer::CreatedTask;
-use baton_api::request::CreateTask;
+use baton_api::create::CreateTask;
+use baton_api::create::CreatedTask;
 use baton_api::{FieldError, ProblemCode};
 use baton_http::{ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, routes};
 use baton_model::{Digest, Schedule, State as TaskState, Status, TaskSpec, limits};

@@ -1,7 +1,7 @@
 //! Tasks that come through the queue `submissions`: one task or a batch in each message.
 
+use baton_api::create::CreateTask;
 use baton_api::fields::parsed;
-use baton_api::request::CreateTask;
 use baton_api::{Fields, ReadFields};
 use baton_http::{ApiError, App, Caller, Message};
 use baton_model::{Expected, Limits, RequestKey, TaskSpec};

@@ -3,8 +3,8 @@
 
 use axum::extract::State;
 use baton_api::ProblemCode;
-use baton_api::answer::{HeartbeatView, LostView};
-use baton_api::request::{HeartbeatRequest, LogFields};
+use baton_api::heartbeat::{HeartbeatRequest, LogFields};
+use baton_api::heartbeat::{HeartbeatView, LostView};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok, routes};
 use baton_model::{Level, LogLine, Running, TaskId, Timestamp, WorkerId};
 use baton_store::{Beat, LeaseProblem, LostLease, Store};

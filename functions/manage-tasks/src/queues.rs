@@ -1,8 +1,8 @@
 //! Pausing and resuming queues.
 
 use axum::extract::State;
-use baton_api::answer::QueueView;
-use baton_api::request::ActionRequest;
+use baton_api::fleet::QueueView;
+use baton_api::manage::ActionRequest;
 use baton_http::{ApiResult, App, Caller, OptionalBody, PathId, ok, wire};
 use baton_model::QueueName;
 use baton_store::PauseQueue;

@@ -1,8 +1,8 @@
 //! Cancelling and retrying tasks.
 
 use axum::extract::State;
-use baton_api::answer::TaskView;
-use baton_api::request::{ActionRequest, RetryRequest};
+use baton_api::manage::{ActionRequest, RetryRequest};
+use baton_api::task::TaskView;
 use baton_http::{ApiResult, App, Caller, OptionalBody, PathId, ok};
 use baton_model::{Label, Task, TaskId};
 use baton_store::{Cancel, Retry};

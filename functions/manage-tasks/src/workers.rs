@@ -1,8 +1,8 @@
 //! Asking something of workers. A worker hears of it in the answer to its next heartbeat or claim.
 
 use axum::extract::State;
-use baton_api::answer::WorkerView;
-use baton_api::request::ActionRequest;
+use baton_api::fleet::WorkerView;
+use baton_api::manage::ActionRequest;
 use baton_http::{ApiResult, App, Caller, OptionalBody, PathId, ok, wire};
 use baton_model::{Directive, WorkerId};
 use baton_store::Direct;

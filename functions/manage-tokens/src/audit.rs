@@ -1,7 +1,8 @@
 //! The audit log.
 
 use axum::extract::State;
-use baton_api::answer::{AuditView, Page};
+use baton_api::task::Page;
+use baton_api::token::AuditView;
 use baton_http::auth::RULES;
 use baton_http::{ApiResult, App, Caller, QueryFields, ok, wire};
 use baton_model::Expected;

@@ -2,8 +2,9 @@
 
 use axum::extract::State;
 use baton_api::ReadFields as _;
-use baton_api::answer::{CreatedTokenView, Page, TokenView};
-use baton_api::request::{CreateToken, Expiry};
+use baton_api::task::Page;
+use baton_api::token::{CreateToken, Expiry};
+use baton_api::token::{CreatedTokenView, TokenView};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, QueryFields, created, ok, wire};
 use baton_model::{Expected, Grant, Label, Timestamp, Token, TokenId, TokenSecret, limits};
 use baton_runtime::Ids;

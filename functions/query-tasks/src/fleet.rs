@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use baton_api::ProblemCode;
-use baton_api::answer::{CountView, LogView, Page, QueueView, StatsView, WorkerCountsView, WorkerView};
+use baton_api::fleet::{CountView, LogView, QueueView, StatsView, WorkerCountsView, WorkerView};
+use baton_api::task::Page;
 use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, ok, wire};
 use baton_model::{QueueName, State as TaskState, TaskId, WorkerId};
 use baton_store::{LogFilter, Stats, StoreError};

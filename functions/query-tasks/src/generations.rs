@@ -1,7 +1,7 @@
 //! Generations: the output records of completed tasks.
 
 use axum::extract::State;
-use baton_api::answer::{GenerationView, Page};
+use baton_api::task::{GenerationView, Page};
 use baton_http::{ApiResult, App, Caller, PathId, QueryFields, ok, wire};
 use baton_model::GenerationId;
 use baton_store::{GenerationFilter, StoreError};

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use baton_api::answer::HealthView;
+use baton_api::fleet::HealthView;
 use baton_http::{ApiResult, App, ok};
 use baton_store::StoreError;
 use http::header::CONTENT_TYPE;

@@ -1,7 +1,7 @@
 //! Tasks and their histories.
 
 use axum::extract::State;
-use baton_api::answer::{EventView, IdsView, Page, ProgressView, TaskDetailView, TaskView};
+use baton_api::task::{EventView, IdsView, Page, ProgressView, TaskDetailView, TaskView};
 use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, ok, wire};
 use baton_model::{Expected, TaskId};
 use baton_store::{StoreError, TaskDetail, TaskFilter};

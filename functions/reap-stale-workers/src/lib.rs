@@ -6,8 +6,8 @@
 mod rounds;
 
 use axum::extract::State;
-use baton_api::answer::{ReapView, TakenView};
-use baton_api::request::ReapRequest;
+use baton_api::reap::ReapRequest;
+use baton_api::reap::{ReapView, TakenView};
 use baton_http::{ApiResult, App, Caller, OptionalBody, ok, routes};
 use baton_model::limits;
 use baton_store::{Reap, Taken};

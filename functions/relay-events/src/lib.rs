@@ -6,7 +6,7 @@
 //!
 //! The same records keep the statistics: each is counted exactly once, however often it comes.
 
-use baton_api::answer::EventView;
+use baton_api::task::EventView;
 use baton_model::{ProjectId, QueueName, TaskId, TaskType, Timestamp};
 use baton_store::StoreError;
 use baton_store_dynamodb::{DynamoStore, RecordsCounted, TaskEvent};

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use baton_model::time::seconds;
 use baton_model::{Expected, Payload};
+use serde::Serializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
@@ -322,6 +323,14 @@ pub fn number(bounds: RangeInclusive<f64>) -> impl Fn(&RawValue) -> Result<f64, 
         number.ok_or_else(|| {
             Expected::new(format!("a number from {} to {}", bounds.start(), bounds.end()), describe(raw))
         })
+    }
+}
+
+/// Writes a duration as [`span`] reads it: in seconds.
+pub(crate) fn as_seconds<S: Serializer>(span: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+    match span {
+        Some(span) => to.serialize_f64(span.as_secs_f64()),
+        None => to.serialize_none(),
     }
 }
 

@@ -1,12 +1,21 @@
 //! The HTTP API as types: what is asked, what is answered, and how a problem is told. Server and client share them,
-//! and the OpenAPI document is made from them.
+//! and the OpenAPI document is made from them. Each function has a file for what it is asked and answers; what several of
+//! them show is in [`task`] and [`fleet`].
 //!
 //! Requests are read by [`fields`], which reports every wrong field at once; answers are plain serde.
 
-pub mod answer;
+pub mod claim;
+pub mod complete;
+pub mod create;
 pub mod fields;
+pub mod fleet;
+pub mod heartbeat;
+pub mod manage;
 pub mod problem;
-pub mod request;
+pub mod reap;
+pub mod task;
+pub mod text;
+pub mod token;
 
 pub use fields::{Fields, ReadFields};
 pub use problem::{FieldError, Problem, ProblemCode};

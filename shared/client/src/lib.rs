@@ -7,7 +7,9 @@
 //! ```no_run
 //! use std::time::Duration;
 //!
-//! use baton_api::request::{ClaimRequest, CompleteRequest, CreateTask};
+//! use baton_api::claim::ClaimRequest;
+//! use baton_api::complete::CompleteRequest;
+//! use baton_api::create::CreateTask;
 //! use baton_client::Client;
 //! use baton_model::Payload;
 //!

@@ -5,15 +5,21 @@
 
 use std::time::Duration;
 
-use baton_api::answer::{
-    AuditView, BatchAnswer, ClaimView, CompletedView, CreatedTask, CreatedTokenView, EndedView, EventView,
-    GenerationView, HealthView, HeartbeatView, IdsView, LogView, Page, QueueView, ReapView, StatsView,
-    TaskDetailView, TaskView, TokenView, WorkerView,
-};
-use baton_api::request::{
-    ActionRequest, ClaimRequest, CompleteRequest, CreateBatch, CreateTask, CreateToken, FailRequest,
-    HeartbeatRequest, ReapRequest, ReleaseRequest, RetryRequest,
-};
+use baton_api::claim::ClaimRequest;
+use baton_api::claim::ClaimView;
+use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
+use baton_api::complete::{CompletedView, EndedView};
+use baton_api::create::{BatchAnswer, CreatedTask};
+use baton_api::create::{CreateBatch, CreateTask};
+use baton_api::fleet::{HealthView, LogView, QueueView, StatsView, WorkerView};
+use baton_api::heartbeat::HeartbeatRequest;
+use baton_api::heartbeat::HeartbeatView;
+use baton_api::manage::{ActionRequest, RetryRequest};
+use baton_api::reap::ReapRequest;
+use baton_api::reap::ReapView;
+use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
+use baton_api::token::CreateToken;
+use baton_api::token::{AuditView, CreatedTokenView, TokenView};
 use baton_model::{Directive, GenerationId, QueueName, TaskId, TokenId, WorkerId};
 use serde::Serialize;
 

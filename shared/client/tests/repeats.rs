@@ -4,7 +4,9 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use baton_api::request::{ActionRequest, ClaimRequest, CreateTask, RetryRequest};
+use baton_api::claim::ClaimRequest;
+use baton_api::create::CreateTask;
+use baton_api::manage::{ActionRequest, RetryRequest};
 use baton_api::{Problem, ProblemCode};
 use baton_client::{Client, ClientError};
 use baton_model::{Directive, EventKind, TaskId, TokenId, TokenSecret};

@@ -1,10 +1,13 @@
 //! Bodies: JSON of a bounded size, read with all that is wrong in it.
 
 use axum::extract::{FromRequest, Request};
-use baton_api::request::{
-    ActionRequest, ClaimRequest, CompleteRequest, CreateTask, CreateToken, FailRequest, HeartbeatRequest,
-    ReapRequest, ReleaseRequest, RetryRequest,
-};
+use baton_api::claim::ClaimRequest;
+use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
+use baton_api::create::CreateTask;
+use baton_api::heartbeat::HeartbeatRequest;
+use baton_api::manage::{ActionRequest, RetryRequest};
+use baton_api::reap::ReapRequest;
+use baton_api::token::CreateToken;
 use baton_api::{ProblemCode, ReadFields};
 use baton_model::Limits;
 use bytes::{Buf, Bytes, BytesMut};

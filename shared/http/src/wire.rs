@@ -1,10 +1,10 @@
 //! From what callers ask to the store's commands, and from its answers to what callers are shown, where more than one
 //! function needs it.
 
-use baton_api::answer::{
-    ClaimView, HeldView, NothingView, Page as PageView, PercentilesView, QueueView, TaskView, WorkerView,
-};
-use baton_api::request::ClaimRequest;
+use baton_api::claim::ClaimRequest;
+use baton_api::claim::{ClaimView, NothingView};
+use baton_api::fleet::{HeldView, PercentilesView, QueueView, WorkerView};
+use baton_api::task::{Page as PageView, TaskView};
 use baton_model::{LeasePolicy, LeaseTerms, QueueName, TaskType, Timestamp, limits};
 use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, WorkerDetail};
 

@@ -5,8 +5,8 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use baton_api::create::CreateTask;
 use baton_api::fields::ReadFields;
-use baton_api::request::CreateTask;
 use baton_model::{Limits, Schedule, TaskSpec, limits};
 use baton_runtime::{Clock, Ids, RandomIds, SystemClock};
 use baton_store::{Create, NoDoorbell, TaskStore};

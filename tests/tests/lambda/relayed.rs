@@ -70,7 +70,7 @@ async fn every_event_of_every_history_is_told_also_those_that_are_kept_apart() {
         let history: Vec<Value> = detail
             .history
             .into_iter()
-            .map(|event| serde_json::to_value(baton_api::answer::EventView::from(event)).unwrap())
+            .map(|event| serde_json::to_value(baton_api::task::EventView::from(event)).unwrap())
             .collect();
         assert_eq!(history.len(), 25);
         assert_eq!(heard[&id].values().cloned().collect::<Vec<_>>(), history);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_api::request::CreateToken;
+use baton_api::token::CreateToken;
 use baton_model::{Expected, Scope, TokenSecret};
 use clap::{Args, ValueEnum};
 

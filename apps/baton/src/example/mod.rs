@@ -7,8 +7,8 @@ use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_api::answer::TaskDetailView;
-use baton_api::request::CreateTask;
+use baton_api::create::CreateTask;
+use baton_api::task::TaskDetailView;
 use baton_client::Client;
 use baton_example_scenes::{BROKEN_SCENE, SCENES, is_half_written};
 use baton_model::{Backoff, Payload, State, TaskId};

@@ -3,7 +3,7 @@
 use std::io::Read as _;
 use std::path::Path;
 
-use baton_api::answer::{EventView, TaskDetailView};
+use baton_api::task::{EventView, TaskDetailView};
 use baton_client::{Client, GenerationQuery};
 use baton_model::{EventKind, State};
 

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_api::ReadFields as _;
-use baton_api::answer::BatchItem;
+use baton_api::create::BatchItem;
+use baton_api::create::{CreateBatch, CreateTask};
 use baton_api::fields::BodyError;
-use baton_api::request::{CreateBatch, CreateTask};
 use baton_client::Client;
 use baton_model::{Label, Limits, Payload, Priority, ProjectId, QueueName, TaskId, TaskType, limits};
 use clap::Args;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_api::answer::TaskView;
+use baton_api::task::TaskView;
 use baton_client::{Client, TaskQuery};
 use baton_model::{Label, ProjectId, QueueName, Status, TaskType, Timestamp, WorkerId};
 use clap::Args;

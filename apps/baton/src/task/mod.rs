@@ -7,8 +7,8 @@ mod watch;
 
 use std::time::Duration;
 
-use baton_api::answer::TaskView;
-use baton_api::request::{ActionRequest, RetryRequest};
+use baton_api::manage::{ActionRequest, RetryRequest};
+use baton_api::task::TaskView;
 use baton_model::{Label, Status};
 use clap::{Args, Subcommand};
 

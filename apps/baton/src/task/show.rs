@@ -1,6 +1,6 @@
 //! `baton task show` and `baton task history`.
 
-use baton_api::answer::{EventView, GenerationView, TaskDetailView, TaskView};
+use baton_api::task::{EventView, GenerationView, TaskDetailView, TaskView};
 use baton_client::Client;
 use baton_model::{TaskId, Timestamp};
 

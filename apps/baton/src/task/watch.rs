@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_api::answer::EventView;
+use baton_api::task::EventView;
 use baton_client::Client;
 use baton_model::{State, Status};
 use clap::Args;

@@ -1,0 +1,247 @@
+//! What `create-task` is asked and answers.
+
+use std::time::Duration;
+
+use baton_model::limits::Limits;
+use baton_model::{
+    Backoff, Expected, Label, Payload, Priority, ProjectId, QueueName, Status, TaskId, TaskType, Timestamp,
+    limits,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use crate::fields::{Fields, ReadFields, as_seconds, integer, number, parsed, payload, span, text};
+use crate::problem::FieldError;
+
+/// A task to create.
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct CreateTask {
+    /// The task's id, if the producer chooses it; the same id with the same content creates nothing new.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub id: Option<TaskId>,
+    /// The owner; `default` if not named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub project: Option<ProjectId>,
+    /// The queue; `default` if not named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub queue: Option<QueueName>,
+    /// What kind of work it is.
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    pub task_type: TaskType,
+    /// `critical`, `high`, `normal` (the default) or `low`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub priority: Option<Priority>,
+    /// The work's input: any JSON, `{}` if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub params: Option<Payload>,
+    /// What it is, for people; up to 4,096 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The domain that it belongs to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub domain: Option<Label>,
+    /// How far its subject has drifted, by the producer's measure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub drift_score: Option<f64>,
+    /// Who assigned it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub assigned_by: Option<Label>,
+    /// When it may first be claimed, RFC 3339; at once if left out. Not with `delay_seconds`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub run_after: Option<Timestamp>,
+    /// How long after its creation it may first be claimed. Not with `run_after`.
+    #[serde(
+        rename = "delay_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_seconds"
+    )]
+    #[schema(value_type = Option<f64>)]
+    pub delay: Option<Duration>,
+    /// How many attempts it is given, 1 to 1,000; 3 if left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// How long one attempt may run; as long as it likes if left out.
+    #[serde(
+        rename = "timeout_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_seconds"
+    )]
+    #[schema(value_type = Option<f64>)]
+    pub timeout: Option<Duration>,
+    /// How long it waits between attempts; what is left out keeps its default.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BackoffSchema>)]
+    pub backoff: Option<Backoff>,
+}
+
+/// How long a task waits between attempts: `min(base · factor^(n−1), max)`, less up to `jitter` of itself.
+#[derive(ToSchema)]
+#[schema(as = Backoff)]
+pub struct BackoffSchema {
+    /// Delay after the first failed attempt, in seconds; 5 if left out.
+    pub base_seconds: Option<f64>,
+    /// What each further failure multiplies it by, 1 to 10; 2 if left out.
+    pub factor: Option<f64>,
+    /// The longest delay, in seconds; 600 if left out.
+    pub max_seconds: Option<f64>,
+    /// The part that jitter may take away, 0 to 1; 0.2 if left out.
+    pub jitter: Option<f64>,
+}
+
+struct BackoffFields(Backoff);
+
+impl ReadFields for BackoffFields {
+    type Limits = ();
+
+    fn read(f: &mut Fields<'_>, (): &()) -> Option<Self> {
+        let default = Backoff::default();
+        let base = f.optional("base_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN));
+        let factor = f.optional("factor", number(1.0..=10.0));
+        let max = f.optional("max_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN));
+        let jitter = f.optional("jitter", number(0.0..=1.0));
+        Some(Self(Backoff {
+            base: base?.unwrap_or(default.base),
+            factor: factor?.unwrap_or(default.factor),
+            max: max?.unwrap_or(default.max),
+            jitter: jitter?.unwrap_or(default.jitter),
+        }))
+    }
+}
+
+impl CreateTask {
+    /// A task of this type with nothing else said.
+    pub fn new(task_type: TaskType) -> Self {
+        Self {
+            id: None,
+            project: None,
+            queue: None,
+            task_type,
+            priority: None,
+            params: None,
+            description: None,
+            domain: None,
+            drift_score: None,
+            assigned_by: None,
+            run_after: None,
+            delay: None,
+            max_attempts: None,
+            timeout: None,
+            backoff: None,
+        }
+    }
+}
+
+impl ReadFields for CreateTask {
+    type Limits = Limits;
+
+    fn read(f: &mut Fields<'_>, limits: &Limits) -> Option<Self> {
+        let id = f.optional("id", parsed);
+        let project = f.optional("project", parsed);
+        let queue = f.optional("queue", parsed);
+        let task_type = f.required("type", parsed);
+        let priority = f.optional("priority", parsed);
+        let params = f.optional("params", payload(limits.params_bytes));
+        let description = f.optional("description", text(0..=limits::DESCRIPTION_CHARS));
+        let domain = f.optional("domain", parsed);
+        let drift_score = f.optional("drift_score", number(f64::MIN..=f64::MAX));
+        let assigned_by = f.optional("assigned_by", parsed);
+        if f.has("run_after") && f.has("delay_seconds") {
+            f.refuse("delay_seconds", Expected::new("run_after or delay_seconds, not both", "both"));
+        }
+        let run_after = f.optional("run_after", parsed);
+        let delay = f.optional("delay_seconds", span(Duration::ZERO, limits::LONGEST_DELAY));
+        let max_attempts = f.optional("max_attempts", integer(1..=limits::MAX_ATTEMPTS));
+        let timeout = f.optional("timeout_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN));
+        let backoff = f.optional_object::<BackoffFields>("backoff", &());
+        Some(Self {
+            id: id?,
+            project: project?,
+            queue: queue?,
+            task_type: task_type?,
+            priority: priority?,
+            params: params?,
+            description: description?,
+            domain: domain?,
+            drift_score: drift_score?,
+            assigned_by: assigned_by?,
+            run_after: run_after?,
+            delay: delay?,
+            max_attempts: max_attempts?,
+            timeout: timeout?,
+            backoff: backoff?.map(|fields| fields.0),
+        })
+    }
+}
+
+/// Several tasks to create, 1 to 1,000. Each task is read by itself, so that one misfit need not refuse the rest:
+/// the function `create-task` reads the list with [`crate::fields::read_object`].
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct CreateBatch {
+    /// Whether one refused task refuses all (`true`, the default) or each stands by itself (`false`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub atomic: Option<bool>,
+    /// The tasks.
+    pub tasks: Vec<CreateTask>,
+}
+
+/// A task that was created, now or by the same request before.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct CreatedTask {
+    /// The task.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: TaskId,
+    /// Its status at its creation: `queued`, or `created` if it is for later.
+    #[schema(value_type = String)]
+    pub status: Status,
+    /// When it was created.
+    #[schema(value_type = String, format = "date-time")]
+    pub created_at: Timestamp,
+    /// When it could first be claimed.
+    #[schema(value_type = String, format = "date-time")]
+    pub run_after: Timestamp,
+}
+
+/// What became of a batch.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BatchAnswer {
+    /// How many tasks exist by this request.
+    pub accepted: u32,
+    /// How many were refused.
+    pub refused: u32,
+    /// One entry for each task, in order.
+    pub items: Vec<BatchItem>,
+}
+
+/// What became of one task of a batch: either `task` or `problem` is there.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct BatchItem {
+    /// The task's place in the request, from 0.
+    pub index: u32,
+    /// The task, if it was accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<CreatedTask>,
+    /// Why not, if it was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<ItemProblem>,
+}
+
+/// Why one task of a batch was refused.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ItemProblem {
+    /// The stable code, as of a problem document.
+    pub code: String,
+    /// What happened.
+    pub detail: String,
+    /// The fields that do not fit.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub errors: Vec<FieldError>,
+}

@@ -1,0 +1,214 @@
+//! What `query-tasks` answers of all that surrounds tasks: workers, queues, counts, log lines, the server's health.
+
+use std::collections::BTreeMap;
+
+use baton_model::{
+    Directive, Level, LogLine, Payload, QueueName, SessionId, State, TaskId, TaskType, Timestamp, WorkerId,
+    WorkerStatus,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A worker as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Worker)]
+pub struct WorkerView {
+    /// The worker.
+    #[schema(value_type = String)]
+    pub id: WorkerId,
+    /// `active`, `draining`, `stopping`, `lost` or `silent`.
+    #[schema(value_type = String)]
+    pub status: WorkerStatus,
+    /// Its latest start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub session_id: Option<SessionId>,
+    /// When it was first heard of in this session.
+    #[schema(value_type = String, format = "date-time")]
+    pub started_at: Timestamp,
+    /// Its last heartbeat.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub last_beat_at: Option<Timestamp>,
+    /// What an operator has asked of it: `run`, `drain` or `stop`.
+    #[schema(value_type = String)]
+    pub directive: Directive,
+    /// How many tasks it takes at once, by its own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<u32>,
+    /// How many tasks' leases name it.
+    pub active: u32,
+    /// The first hundred of them.
+    pub tasks: Vec<HeldView>,
+    /// Its latest readings.
+    #[serde(default)]
+    pub readings: BTreeMap<String, f64>,
+    /// Words about it.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// A task that a worker holds.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = HeldTask)]
+pub struct HeldView {
+    /// The task.
+    #[schema(value_type = String, format = "uuid")]
+    pub task_id: TaskId,
+    /// The attempt.
+    pub attempt: u32,
+    /// How far it has come, by the worker's last word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+}
+
+/// A queue as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Queue)]
+pub struct QueueView {
+    /// The queue.
+    #[schema(value_type = String)]
+    pub name: QueueName,
+    /// Whether claims pass it by.
+    pub paused: bool,
+    /// Tasks that wait, now or for later.
+    pub queued: u64,
+    /// Of these, how many are for later; counted up to 10,000.
+    pub scheduled: u64,
+    /// Tasks that a worker holds.
+    pub running: u64,
+    /// How long the task that was first due has been ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_ready_seconds: Option<f64>,
+    /// How long the longest-held attempt has been running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oldest_running_seconds: Option<f64>,
+    /// From ready to claimed, of the last 24 hours.
+    pub wait: PercentilesView,
+    /// From claimed to completed, of the last 24 hours.
+    pub run: PercentilesView,
+    /// As of when `queued`, `running` and the percentiles are. On a table whose stream keeps the counts, this trails
+    /// behind the tasks, and is missing until something was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub counted_at: Option<Timestamp>,
+}
+
+/// Percentiles of durations, within 5%.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Percentiles)]
+pub struct PercentilesView {
+    /// How many were counted.
+    pub count: u64,
+    /// Half took no longer than this.
+    pub p50_seconds: f64,
+    /// 95 of 100 took no longer than this.
+    pub p95_seconds: f64,
+    /// 99 of 100 took no longer than this.
+    pub p99_seconds: f64,
+}
+
+/// Statistics of everything.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Stats)]
+pub struct StatsView {
+    /// When they were asked for. Ages, workers and tasks for later are as of then.
+    #[schema(value_type = String, format = "date-time")]
+    pub at: Timestamp,
+    /// As of when all that is counted is: tasks by state, and percentiles. On a table whose stream keeps the counts, this
+    /// trails behind the tasks, and is missing until something was counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub counted_at: Option<Timestamp>,
+    /// Tasks by state.
+    pub states: BTreeMap<String, u64>,
+    /// Tasks by queue, type and state.
+    pub counts: Vec<CountView>,
+    /// Each queue.
+    pub queues: Vec<QueueView>,
+    /// The workers.
+    pub workers: WorkerCountsView,
+}
+
+/// How many tasks of one kind are in one state.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Count)]
+pub struct CountView {
+    /// The queue.
+    #[schema(value_type = String)]
+    pub queue: QueueName,
+    /// The type.
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    pub task_type: TaskType,
+    /// The stored state: `queued`, `running`, `completed`, `failed` or `cancelled`.
+    #[schema(value_type = String)]
+    pub state: State,
+    /// How many.
+    pub tasks: u64,
+}
+
+/// Workers by what they do.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = WorkerCounts)]
+pub struct WorkerCountsView {
+    /// Alive by their heartbeats.
+    pub alive: u64,
+    /// Of these, those that hold a task.
+    pub busy: u64,
+    /// Of these, those that hold none.
+    pub idle: u64,
+    /// Not heard of for longer than the heartbeat timeout.
+    pub lost: u64,
+}
+
+/// One line of the workers' time line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = LogLine)]
+pub struct LogView {
+    /// When the worker wrote it.
+    #[schema(value_type = String, format = "date-time")]
+    pub at: Timestamp,
+    /// Who shipped it.
+    #[schema(value_type = String)]
+    pub worker_id: WorkerId,
+    /// The task that it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub task_id: Option<TaskId>,
+    /// `debug`, `info`, `warn` or `error`.
+    #[schema(value_type = String)]
+    pub level: Level,
+    /// The part of the worker that wrote it.
+    pub source: String,
+    /// The line.
+    pub message: String,
+    /// More about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Payload>,
+}
+
+impl From<LogLine> for LogView {
+    fn from(line: LogLine) -> Self {
+        Self {
+            at: line.at,
+            worker_id: line.worker,
+            task_id: line.task,
+            level: line.level,
+            source: line.source,
+            message: line.message,
+            metadata: line.metadata,
+        }
+    }
+}
+
+/// A server's answer to "are you there?".
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Health)]
+pub struct HealthView {
+    /// `ok`.
+    pub status: String,
+    /// The server's version.
+    pub version: String,
+}

@@ -1,0 +1,364 @@
+//! What `query-tasks` answers of tasks: how a task, its history and its output are shown. Other functions answer with the same.
+
+use baton_model::{
+    Event, EventKind, Failure, Generation, GenerationId, Label, LossReason, Payload, Priority, ProjectId,
+    QueueName, Running, SessionId, State, Status, Task, TaskId, TaskState, TaskType, Timestamp, WorkerId,
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A part of a list.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Page<T> {
+    /// The entries.
+    pub items: Vec<T>,
+    /// Hand it back as `cursor` for the next page; left out at the end of the list. A page may be shorter than asked,
+    /// even empty, while there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// A task as it is shown.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Task)]
+pub struct TaskView {
+    /// The task.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: TaskId,
+    /// Its owner.
+    #[schema(value_type = String)]
+    pub project: ProjectId,
+    /// The lane that it waits in.
+    #[schema(value_type = String)]
+    pub queue: QueueName,
+    /// What kind of work it is.
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    pub task_type: TaskType,
+    /// `created`, `queued`, `retry`, `running`, `completed`, `failed` or `cancelled`, as of the answer's time.
+    #[schema(value_type = String)]
+    pub status: Status,
+    /// `critical`, `high`, `normal` or `low`.
+    #[schema(value_type = String)]
+    pub priority: Priority,
+    /// The work's input.
+    #[schema(value_type = Object)]
+    pub params: Payload,
+    /// What it is, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The domain that it belongs to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub domain: Option<Label>,
+    /// How far its subject has drifted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drift_score: Option<f64>,
+    /// Who assigned it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub assigned_by: Option<Label>,
+    /// How often it has been claimed; the fence of the present attempt while it runs.
+    pub attempt: u32,
+    /// How many of these attempts count.
+    pub attempts_used: u32,
+    /// How many counting attempts it is given.
+    pub max_attempts: u32,
+    /// How long one attempt may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<f64>,
+    /// From when on it may be claimed, while queued.
+    #[schema(value_type = String, format = "date-time")]
+    pub run_after: Timestamp,
+    /// When it was created.
+    #[schema(value_type = String, format = "date-time")]
+    pub created_at: Timestamp,
+    /// When its state last changed.
+    #[schema(value_type = String, format = "date-time")]
+    pub updated_at: Timestamp,
+    /// When it finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub finished_at: Option<Timestamp>,
+    /// Who holds it, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<LeaseView>,
+    /// Its output record, once it is completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub generation_id: Option<GenerationId>,
+    /// What went wrong with the latest attempt that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<FailureSchema>)]
+    pub error: Option<Failure>,
+}
+
+/// What went wrong with an attempt.
+#[derive(ToSchema)]
+#[schema(as = Failure)]
+pub struct FailureSchema {
+    /// For people.
+    pub message: String,
+    /// For programs: the worker's own code, or why the lease was lost.
+    pub code: Option<String>,
+    /// More about it.
+    #[schema(value_type = Option<Object>)]
+    pub details: Option<Payload>,
+}
+
+/// Who holds a task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Lease)]
+pub struct LeaseView {
+    /// The worker.
+    #[schema(value_type = String)]
+    pub worker_id: WorkerId,
+    /// The worker's start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub session_id: Option<SessionId>,
+    /// When it was claimed.
+    #[schema(value_type = String, format = "date-time")]
+    pub claimed_at: Timestamp,
+    /// When a fixed lease ends; left out while heartbeats keep it alive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub expires_at: Option<Timestamp>,
+    /// When the attempt has run past the task's timeout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub timeout_at: Option<Timestamp>,
+}
+
+impl TaskView {
+    /// Shows a task as of `now`.
+    pub fn new(task: Task, now: Timestamp) -> Self {
+        let status = task.status(now);
+        let attempts_used = task.head.attempts_used();
+        let (lease, generation_id) = match task.head.state {
+            TaskState::Running(lease) => (
+                Some(LeaseView {
+                    worker_id: lease.worker,
+                    session_id: lease.session,
+                    claimed_at: lease.claimed_at,
+                    expires_at: lease.expires_at,
+                    timeout_at: lease.timeout_at,
+                }),
+                None,
+            ),
+            TaskState::Completed { generation, .. } => (None, Some(generation)),
+            TaskState::Queued | TaskState::Failed | TaskState::Cancelled => (None, None),
+        };
+        Self {
+            id: task.head.id,
+            project: task.project,
+            queue: task.queue,
+            task_type: task.task_type,
+            status,
+            priority: task.priority,
+            params: task.params,
+            description: task.description,
+            domain: task.domain,
+            drift_score: task.drift_score,
+            assigned_by: task.assigned_by,
+            attempt: task.head.attempt,
+            attempts_used,
+            max_attempts: task.head.max_attempts,
+            timeout_seconds: task.head.timeout.map(|timeout| timeout.as_secs_f64()),
+            run_after: task.head.run_after,
+            created_at: task.created_at,
+            updated_at: task.updated_at,
+            finished_at: task.finished_at,
+            lease,
+            generation_id,
+            error: task.error,
+        }
+    }
+}
+
+/// One entry of a task's history.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Event)]
+pub struct EventView {
+    /// Its number within the task, from 1 without gaps.
+    pub seq: u32,
+    /// When it happened.
+    #[schema(value_type = String, format = "date-time")]
+    pub at: Timestamp,
+    /// `created`, `claimed`, `completed`, `attempt_failed`, `released`, `lease_lost`, `cancelled` or `retried`.
+    #[schema(value_type = String)]
+    pub kind: EventKind,
+    /// The state before; left out at creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub from: Option<State>,
+    /// The state after.
+    #[schema(value_type = String)]
+    pub to: State,
+    /// The attempt after.
+    pub attempt: u32,
+    /// The worker that claimed, completed, failed, gave back or lost the task.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub worker_id: Option<WorkerId>,
+    /// The session of the worker that claimed it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub session_id: Option<SessionId>,
+    /// Who created, cancelled or retried it, if they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub by: Option<Label>,
+    /// Why it was cancelled, retried or given back, if they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// Why the lease was lost: `heartbeat_missed`, `lease_expired`, `timed_out`, `session_ended` or `forgotten`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub loss: Option<LossReason>,
+    /// What went wrong, of a failed or lost attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<FailureSchema>)]
+    pub error: Option<Failure>,
+    /// When it may be claimed again, if it went back to its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub run_after: Option<Timestamp>,
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        Self {
+            seq: event.seq,
+            at: event.at,
+            kind: event.kind,
+            from: event.from,
+            to: event.to,
+            attempt: event.attempt,
+            worker_id: event.detail.worker,
+            session_id: event.detail.session,
+            by: event.detail.by,
+            reason: event.detail.reason,
+            loss: event.detail.loss,
+            error: event.detail.error,
+            run_after: event.detail.run_after,
+        }
+    }
+}
+
+/// The output record of a completed task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Generation)]
+pub struct GenerationView {
+    /// The record.
+    #[schema(value_type = String, format = "uuid")]
+    pub id: GenerationId,
+    /// The task.
+    #[schema(value_type = String, format = "uuid")]
+    pub task_id: TaskId,
+    /// The task's owner.
+    #[schema(value_type = String)]
+    pub project: ProjectId,
+    /// The task's queue.
+    #[schema(value_type = String)]
+    pub queue: QueueName,
+    /// The task's type.
+    #[serde(rename = "type")]
+    #[schema(value_type = String)]
+    pub task_type: TaskType,
+    /// The attempt that completed it.
+    pub attempt: u32,
+    /// The worker that completed it.
+    #[schema(value_type = String)]
+    pub worker_id: WorkerId,
+    /// Where the output lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub location: Option<String>,
+    /// What kind of output it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kind: Option<String>,
+    /// More about the output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub metadata: Option<Payload>,
+    /// The output itself, where it is small.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub result: Option<Payload>,
+    /// When the task was created.
+    #[schema(value_type = String, format = "date-time")]
+    pub created_at: Timestamp,
+    /// When the completing attempt was claimed.
+    #[schema(value_type = String, format = "date-time")]
+    pub started_at: Timestamp,
+    /// When it was completed.
+    #[schema(value_type = String, format = "date-time")]
+    pub finished_at: Timestamp,
+    /// From claimed to completed.
+    pub run_seconds: f64,
+}
+
+impl From<Generation> for GenerationView {
+    fn from(generation: Generation) -> Self {
+        Self {
+            id: generation.id,
+            task_id: generation.task,
+            project: generation.project,
+            queue: generation.queue,
+            task_type: generation.task_type,
+            attempt: generation.attempt,
+            worker_id: generation.worker,
+            location: generation.output.location,
+            kind: generation.output.kind,
+            metadata: generation.output.metadata,
+            result: generation.output.result,
+            created_at: generation.created_at,
+            started_at: generation.started_at,
+            finished_at: generation.finished_at,
+            run_seconds: generation.finished_at.since(generation.started_at).as_secs_f64(),
+        }
+    }
+}
+
+/// A task with all that belongs to it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TaskDetail)]
+pub struct TaskDetailView {
+    /// The task.
+    pub task: TaskView,
+    /// Its history, the first event first.
+    pub history: Vec<EventView>,
+    /// Its output record; there if and only if the task is completed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<GenerationView>,
+    /// What its worker last said of it, while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<ProgressView>,
+}
+
+/// What a worker last said of a task that it runs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Progress)]
+pub struct ProgressView {
+    /// How far it has come, 0 to 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub progress: Option<f64>,
+    /// What it is doing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Ids that begin with a prefix.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = TaskIds)]
+pub struct IdsView {
+    /// The ids, at most twenty.
+    #[schema(value_type = Vec<String>)]
+    pub ids: Vec<TaskId>,
+}
+
+impl From<Running> for ProgressView {
+    fn from(running: Running) -> Self {
+        Self { progress: running.progress, message: running.message }
+    }
+}

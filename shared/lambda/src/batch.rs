@@ -5,13 +5,13 @@ use std::panic::AssertUnwindSafe;
 
 use baton_http::{ApiError, Message};
 use futures::{FutureExt, StreamExt};
-use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::answer::{BatchAnswer, Failed};
 use crate::counted::Count;
 use crate::event::QueueRecord;
 use crate::function::MessageHandler;
-use crate::host::{Failed, Opened};
+use crate::opened::Opened;
 use crate::queues::Outgoing;
 
 /// How many messages of a batch are worked on at once.
@@ -28,34 +28,6 @@ pub const MESSAGE_ID: &str = "baton-message-id";
 
 /// The most characters of a reason: the rest of a long list helps nobody, and the message must fit.
 const REASON_CHARS: usize = 1_000;
-
-/// What of a batch is to come again (`ReportBatchItemFailures`): messages by their ids, or the first record of a stream
-/// that was not done.
-#[derive(Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct BatchAnswer {
-    pub(crate) batch_item_failures: Vec<ItemFailure>,
-}
-
-/// One of a batch that is to come again.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ItemFailure {
-    pub(crate) item_identifier: String,
-}
-
-impl BatchAnswer {
-    /// All of these are to come again.
-    pub(crate) fn again(ids: impl IntoIterator<Item = String>) -> Self {
-        let failures = ids.into_iter().map(|item_identifier| ItemFailure { item_identifier });
-        Self { batch_item_failures: failures.collect() }
-    }
-
-    /// Whether none is.
-    pub(crate) fn is_whole(&self) -> bool {
-        self.batch_item_failures.is_empty()
-    }
-}
 
 /// Has each message handled. One that can never succeed goes to the dead-letter queue with its reason, which the
 /// queue's own redrive could not tell; one that may succeed later is to come again.

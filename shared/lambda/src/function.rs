@@ -1,7 +1,6 @@
 //! What a function's binary says of itself: its name, its routes, and what triggers it besides requests.
 
 use std::future::Future;
-use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -145,11 +144,6 @@ impl Function {
             async move { serde_json::to_value(judged.await?).map_err(|_| unwritable()) }.boxed()
         }));
         self
-    }
-
-    /// Runs it on AWS Lambda, until its environment is taken down.
-    pub fn run(self) -> ExitCode {
-        crate::start::run(self)
     }
 }
 

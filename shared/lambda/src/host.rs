@@ -1,38 +1,26 @@
 //! What is done about each event: its trigger told by its shape, its handler run, its panic survived, and all that was
 //! begun ended before the answer.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use axum::Router;
 use baton_api::ProblemCode;
-use baton_http::auth::Authority;
-use baton_http::{ApiError, App, Authenticate, Authenticator, Envelope};
-use baton_model::Timestamp;
-use baton_runtime::settings::{QueueSettings, TokenSettings};
-use baton_runtime::{Clock, Ids, Settings};
-use baton_store::{Store, StoreError};
-use baton_store_dynamodb::{DynamoStore, RecordsCounted};
-use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt};
-use lambda_runtime::Diagnostic;
-use serde::Serialize;
+use baton_http::ApiError;
+use baton_runtime::Clock;
+use baton_store::StoreError;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 use tower::Service;
 use tracing::{Instrument, Span};
 
+use crate::answer::{Answer, Failed, Invocation, Scheduled};
 use crate::api_gateway::{self, Asked, HttpAnswer};
-use crate::batch::{self, BatchAnswer};
-use crate::counted::{Count, Counted, Counts};
-use crate::doorbell::QueueDoorbell;
-use crate::event::{Event, StreamRecord, Trigger};
-use crate::function::{AuthorizerHandler, CountHandler, Function, ScheduleHandler, StreamHandler};
-use crate::metrics::{self, Gauges, Measured};
-use crate::queues::{Outgoing, Queues};
+use crate::event::{Event, Trigger};
+use crate::function::{AuthorizerHandler, Function, ScheduleHandler};
+use crate::metrics::{self, Measured};
+use crate::opened::{Opened, Opening};
+use crate::{batch, relay};
 
 /// How long before its deadline a request is answered, so that its caller hears from Baton and not of a killed process.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -42,172 +30,6 @@ const BUDGET: Duration = Duration::from_secs(20);
 
 /// No deadline lies further ahead: Lambda's longest.
 const LONGEST: Duration = Duration::from_secs(900);
-
-/// How many records of a stream are read at once.
-const RECORDS_AT_ONCE: usize = 8;
-
-/// What an invocation brings besides its event.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Invocation {
-    /// Lambda's id of it.
-    pub request_id: String,
-    /// X-Ray's id of the trace that it belongs to.
-    pub trace_id: Option<String>,
-    /// When it is killed, if it is known.
-    pub deadline: Option<Timestamp>,
-}
-
-/// What a function answers.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-pub enum Answer {
-    /// To a request.
-    Http(HttpAnswer),
-    /// To a batch of messages or records.
-    Batch(BatchAnswer),
-    /// To a schedule, which takes note of none.
-    Scheduled(Scheduled),
-    /// To API Gateway, whether a request may go on.
-    Verdict(Value),
-}
-
-/// What was done on a schedule.
-#[derive(Debug, Serialize)]
-#[serde(transparent)]
-pub struct Scheduled {
-    /// What its invocation answers.
-    pub answer: Value,
-    /// What it found.
-    #[serde(skip)]
-    pub gauges: Gauges,
-}
-
-impl Answer {
-    fn gauges(&self) -> Gauges {
-        match self {
-            Self::Scheduled(done) => done.gauges.clone(),
-            Self::Http(_) | Self::Batch(_) | Self::Verdict(_) => Gauges::new(),
-        }
-    }
-
-    fn has_failed(&self) -> bool {
-        match self {
-            Self::Http(answer) => answer.status_code >= 500,
-            Self::Batch(answer) => !answer.is_whole(),
-            Self::Scheduled(_) | Self::Verdict(_) => false,
-        }
-    }
-}
-
-/// Why an invocation has failed as a whole; Lambda sends its event again, as its trigger does.
-#[derive(Debug, thiserror::Error)]
-#[error("{told}")]
-pub struct Failed {
-    kind: &'static str,
-    told: String,
-}
-
-impl Failed {
-    pub(crate) fn event(told: impl Into<String>) -> Self {
-        Self { kind: "Baton.Event", told: told.into() }
-    }
-
-    fn settings(told: impl Into<String>) -> Self {
-        Self { kind: "Baton.Settings", told: told.into() }
-    }
-
-    fn store(error: &StoreError) -> Self {
-        Self { kind: "Baton.Store", told: error.report() }
-    }
-
-    fn problem(error: &ApiError) -> Self {
-        error.log();
-        Self { kind: "Baton.Problem", told: error.clone().into_problem().detail }
-    }
-}
-
-impl From<Failed> for Diagnostic {
-    fn from(failed: Failed) -> Self {
-        Self { error_type: failed.kind.to_owned(), error_message: failed.told }
-    }
-}
-
-/// What a function works with, as it is opened.
-pub struct Services {
-    /// The settings.
-    pub settings: Settings,
-    /// The store, which rings `doorbell`.
-    pub store: Arc<dyn Store>,
-    /// The same store, where it is a table: its counts are written before each answer, and its stream is relayed.
-    pub dynamo: Option<Arc<DynamoStore>>,
-    /// The doorbell.
-    pub doorbell: Arc<QueueDoorbell>,
-    /// The queues, if there are any.
-    pub queues: Option<Arc<dyn Queues>>,
-    /// The time.
-    pub clock: Arc<dyn Clock>,
-    /// Fresh ids.
-    pub ids: Arc<dyn Ids>,
-}
-
-/// A function that is ready for events.
-pub struct Opened {
-    pub(crate) app: App,
-    pub(crate) queues: Option<Arc<dyn Queues>>,
-    pub(crate) queue_settings: QueueSettings,
-    pub(crate) counts: Arc<Counts>,
-    service: Envelope<Authenticate<Router>>,
-    /// Knows callers by their tokens, for an authorizer.
-    authenticator: Arc<Authenticator>,
-    doorbell: Arc<QueueDoorbell>,
-    dynamo: Option<Arc<DynamoStore>>,
-}
-
-impl Opened {
-    fn new(function: &Function, services: Services) -> Self {
-        let Services { settings, store, dynamo, doorbell, queues, clock, ids } = services;
-        let counts = Arc::new(Counts::default());
-        let store: Arc<dyn Store> = Arc::new(Counted::new(store, Arc::clone(&counts)));
-        let app = App::configured(&settings, store, doorbell.local(), clock, ids);
-        let timeout = settings.server.request_timeout;
-        // A request comes through an authorizer, and whom that vouches for is the caller: a header that got past it says
-        // nothing.
-        let service = Envelope::new((function.router)(), app.clone(), timeout, function.slow.clone())
-            .authenticated(Authority::Authorizer(app.clone()));
-        let tokens = TokenSettings { required: true, ..settings.tokens };
-        let authenticator = Authenticator::new(app.clone(), tokens);
-        let queue_settings = settings.queues;
-        Self { app, queues, queue_settings, counts, service, authenticator, doorbell, dynamo }
-    }
-
-    /// Whether a claim waits for work.
-    pub fn waits(&self) -> bool {
-        self.app.doorbell.waiting() > 0
-    }
-
-    /// Ends what was begun: rings are sent, counts are written. What fails delays a claim or dims a statistic.
-    async fn settle(&self) {
-        let written = async {
-            match &self.dynamo {
-                Some(store) => store.flush().await,
-                None => Ok(()),
-            }
-        };
-        let ((), written) = futures::join!(self.doorbell.settle(), written);
-        if let Err(error) = written {
-            tracing::warn!(error = error.report(), "counts could not be written; statistics may be off");
-        }
-    }
-}
-
-impl std::fmt::Debug for Opened {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Opened").field("queues", &self.queue_settings).finish_non_exhaustive()
-    }
-}
-
-/// Opens what a function works with.
-pub type Opening = Box<dyn Fn() -> BoxFuture<'static, Result<Services, StoreError>> + Send + Sync>;
 
 /// A function and what it works with.
 pub struct Host {
@@ -339,7 +161,7 @@ impl Host {
             }
             (Trigger::Stream(records), Function { stream: Some(handler), counting, .. }) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
-                relay(opened, handler, counting.as_ref(), records).await.map(Answer::Batch)
+                relay::relay(opened, handler, counting.as_ref(), records).await.map(Answer::Batch)
             }
             (Trigger::Other, Function { schedule: Some(handler), .. }) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
@@ -439,85 +261,4 @@ fn header<'a>(event: &'a Event<'_>, name: &str) -> Option<&'a str> {
 async fn judge(opened: &Opened, handler: &AuthorizerHandler, event: Event<'_>) -> Result<Value, Failed> {
     let by = Arc::clone(&opened.authenticator);
     handler(by, Asked::of(event)).await.map_err(|error| Failed::problem(&error))
-}
-
-/// Relays records in their order, and counts those whose messages are sent, up to the first that cannot be: that and all
-/// after it come again.
-async fn relay(
-    opened: &Opened,
-    handler: &StreamHandler,
-    counting: Option<&CountHandler>,
-    records: Vec<&RawValue>,
-) -> Result<BatchAnswer, Failed> {
-    let Some(store) = &opened.dynamo else {
-        return Err(Failed::settings("expected a table as the store, got a file; set BATON_STORE_URL"));
-    };
-    let Some((queues, queue)) = opened.queues.as_ref().zip(opened.queue_settings.task_events.as_ref()) else {
-        return Err(Failed::settings(
-            "expected the URL of the queue task-events, got none; set BATON_QUEUES_TASK_EVENTS",
-        ));
-    };
-    let numbers = records.iter().map(|record| {
-        let record: StreamRecord<'_> = serde_json::from_str(record.get())
-            .map_err(|error| Failed::event(format!("a record of a stream cannot be read: {error}")))?;
-        Ok(record.dynamodb.sequence_number.into_owned())
-    });
-    let numbers = numbers.collect::<Result<Vec<String>, Failed>>()?;
-    let made = futures::stream::iter(&records)
-        .map(|record| AssertUnwindSafe(handler(Arc::clone(store), record.get().to_owned())).catch_unwind())
-        .buffered(RECORDS_AT_ONCE);
-    let mut made = std::pin::pin!(made);
-    let mut outgoing = Vec::new();
-    let mut places = Vec::new();
-    let mut first_undone = None;
-    for (place, sequence) in numbers.iter().enumerate() {
-        match made.next().await {
-            Some(Ok(Ok(messages))) => {
-                places.extend(messages.iter().map(|_| place));
-                outgoing.extend(messages.into_iter().map(|body| Outgoing { body, ..Outgoing::default() }));
-            }
-            Some(Ok(Err(error))) => {
-                let error = error.report();
-                tracing::error!(
-                    sequence = numbers[place],
-                    error,
-                    "a record of the stream could not be relayed"
-                );
-                first_undone = Some(place);
-                break;
-            }
-            Some(Err(_)) | None => {
-                tracing::error!(sequence, "the handler of a record of the stream panicked");
-                first_undone = Some(place);
-                break;
-            }
-        }
-    }
-    let mut relayed = 0;
-    for (outcome, place) in queues.send(queue, &outgoing).await.into_iter().zip(places) {
-        match outcome {
-            Ok(()) => relayed += 1,
-            Err(error) => {
-                tracing::error!(sequence = numbers[place], %error, "the queue task-events did not take an event");
-                first_undone = Some(first_undone.map_or(place, |first: usize| first.min(place)));
-            }
-        }
-    }
-    opened.counts.add(Count::Relayed, relayed);
-    if let Some(count) = counting {
-        let sent = &records[..first_undone.unwrap_or(records.len())];
-        let sent = sent.iter().map(|record| record.get().to_owned()).collect();
-        let counted = AssertUnwindSafe(count(Arc::clone(store), sent)).catch_unwind().await;
-        let (done, failed) = match counted {
-            Ok(RecordsCounted { records, failed }) => (records, failed),
-            // The panic itself is in the log. What was counted before it is known again.
-            Err(_) => (0, Some(StoreError::Unknown("the counting panicked".into()))),
-        };
-        if let Some(error) = failed {
-            let sequence = numbers.get(done);
-            tracing::error!(sequence, error = error.report(), "records of the stream could not be counted");
-            first_undone = Some(done);
-        }
-    }
-    Ok(BatchAnswer::again(first_undone.and_then(|place| numbers.into_iter().nth(place))))
 }

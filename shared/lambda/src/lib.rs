@@ -9,8 +9,8 @@
 //! }
 //! ```
 //!
-//! - [`mod@function`] is what a binary says of itself, [`host`] what is done about each event: one function takes several
-//!   kinds of events, told apart by their shape.
+//! - [`mod@function`] is what a binary says of itself, [`mod@opened`] what it works with, [`host`] what is done about each
+//!   event, and [`answer`] what comes of it: one function takes several kinds of events, told apart by their shape.
 //! - [`doorbell`] carries rings from function to function through the queue `ready`; [`queues`] speaks to SQS.
 //! - [`counted`] and [`metrics`] count what is done and tell CloudWatch.
 //! - [`start`] reads the settings, starts the log and opens the store.
@@ -18,6 +18,7 @@
 //! All that a function has begun is ended before it answers: between two events its process is frozen, and may never
 //! thaw.
 
+pub mod answer;
 pub mod api_gateway;
 pub mod batch;
 pub mod counted;
@@ -26,11 +27,15 @@ mod event;
 pub mod function;
 pub mod host;
 pub mod metrics;
+pub mod opened;
+mod relay;
 pub mod start;
 #[cfg(feature = "stub")]
 pub mod stub;
 
+pub use answer::{Answer, Failed, Invocation};
 pub use baton_aws::queues::{self, Queues};
 pub use doorbell::QueueDoorbell;
 pub use function::Function;
-pub use host::{Answer, Failed, Host, Invocation, Opened};
+pub use host::Host;
+pub use opened::{Opened, Services};

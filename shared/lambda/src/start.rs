@@ -18,9 +18,11 @@ use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb};
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
 use serde_json::value::RawValue;
 
+use crate::answer::{Answer, Failed, Invocation};
 use crate::doorbell::QueueDoorbell;
 use crate::function::Function;
-use crate::host::{Answer, Failed, Host, Invocation, Services};
+use crate::host::Host;
+use crate::opened::Services;
 use crate::queues::{Queues, Sqs};
 
 /// Why a function cannot start.
@@ -57,13 +59,15 @@ pub enum StartError {
     Loop(#[source] lambda_runtime::Error),
 }
 
-/// Runs a function until its environment is taken down.
-pub(crate) fn run(function: Function) -> ExitCode {
-    let Err(error) = try_run(function);
-    // The log may not be there yet; this is a line like its own.
-    let line = serde_json::json!({ "level": "ERROR", "message": "the function cannot start", "error": error.to_string() });
-    let _ = writeln!(std::io::stderr(), "{line}");
-    ExitCode::FAILURE
+impl Function {
+    /// Runs it on AWS Lambda, until its environment is taken down.
+    pub fn run(self) -> ExitCode {
+        let Err(error) = try_run(self);
+        // The log may not be there yet; this is a line like its own.
+        let line = serde_json::json!({ "level": "ERROR", "message": "the function cannot start", "error": error.to_string() });
+        let _ = writeln!(std::io::stderr(), "{line}");
+        ExitCode::FAILURE
+    }
 }
 
 fn try_run(function: Function) -> Result<std::convert::Infallible, StartError> {

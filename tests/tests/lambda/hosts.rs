@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use baton_http::App;
-use baton_lambda::host::Invocation;
+use baton_lambda::Invocation;
 use baton_lambda::{Function, Host};
 use baton_model::Timestamp;
 use baton_runtime::Clock;

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use baton_lambda::host::{Host, Invocation, Services};
 use baton_lambda::stub::MemoryQueues;
 use baton_lambda::{Function, QueueDoorbell, Queues};
+use baton_lambda::{Host, Invocation, Services};
 use baton_model::{Grant, Scope, Timestamp, Token, TokenId, TokenSecret};
 use baton_runtime::settings::QueueSettings;
 use baton_runtime::{Clock, ManualClock, RandomIds, Settings};

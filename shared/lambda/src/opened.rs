@@ -1,0 +1,94 @@
+//! What a function works with: its store, its queues, its doorbell, and its routes over them.
+
+use std::sync::Arc;
+
+use axum::Router;
+use baton_http::auth::Authority;
+use baton_http::{App, Authenticate, Authenticator, Envelope};
+use baton_runtime::settings::{QueueSettings, TokenSettings};
+use baton_runtime::{Clock, Ids, Settings};
+use baton_store::{Store, StoreError};
+use baton_store_dynamodb::DynamoStore;
+use futures::future::BoxFuture;
+
+use crate::counted::{Counted, Counts};
+use crate::doorbell::QueueDoorbell;
+use crate::function::Function;
+use crate::queues::Queues;
+
+/// What a function works with, as it is opened.
+pub struct Services {
+    /// The settings.
+    pub settings: Settings,
+    /// The store, which rings `doorbell`.
+    pub store: Arc<dyn Store>,
+    /// The same store, where it is a table: its counts are written before each answer, and its stream is relayed.
+    pub dynamo: Option<Arc<DynamoStore>>,
+    /// The doorbell.
+    pub doorbell: Arc<QueueDoorbell>,
+    /// The queues, if there are any.
+    pub queues: Option<Arc<dyn Queues>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Fresh ids.
+    pub ids: Arc<dyn Ids>,
+}
+
+/// A function that is ready for events.
+pub struct Opened {
+    pub(crate) app: App,
+    pub(crate) queues: Option<Arc<dyn Queues>>,
+    pub(crate) queue_settings: QueueSettings,
+    pub(crate) counts: Arc<Counts>,
+    pub(crate) service: Envelope<Authenticate<Router>>,
+    /// Knows callers by their tokens, for an authorizer.
+    pub(crate) authenticator: Arc<Authenticator>,
+    pub(crate) doorbell: Arc<QueueDoorbell>,
+    pub(crate) dynamo: Option<Arc<DynamoStore>>,
+}
+
+impl Opened {
+    pub(crate) fn new(function: &Function, services: Services) -> Self {
+        let Services { settings, store, dynamo, doorbell, queues, clock, ids } = services;
+        let counts = Arc::new(Counts::default());
+        let store: Arc<dyn Store> = Arc::new(Counted::new(store, Arc::clone(&counts)));
+        let app = App::configured(&settings, store, doorbell.local(), clock, ids);
+        let timeout = settings.server.request_timeout;
+        // A request comes through an authorizer, and whom that vouches for is the caller: a header that got past it says
+        // nothing.
+        let service = Envelope::new((function.router)(), app.clone(), timeout, function.slow.clone())
+            .authenticated(Authority::Authorizer(app.clone()));
+        let tokens = TokenSettings { required: true, ..settings.tokens };
+        let authenticator = Authenticator::new(app.clone(), tokens);
+        let queue_settings = settings.queues;
+        Self { app, queues, queue_settings, counts, service, authenticator, doorbell, dynamo }
+    }
+
+    /// Whether a claim waits for work.
+    pub fn waits(&self) -> bool {
+        self.app.doorbell.waiting() > 0
+    }
+
+    /// Ends what was begun: rings are sent, counts are written. What fails delays a claim or dims a statistic.
+    pub(crate) async fn settle(&self) {
+        let written = async {
+            match &self.dynamo {
+                Some(store) => store.flush().await,
+                None => Ok(()),
+            }
+        };
+        let ((), written) = futures::join!(self.doorbell.settle(), written);
+        if let Err(error) = written {
+            tracing::warn!(error = error.report(), "counts could not be written; statistics may be off");
+        }
+    }
+}
+
+impl std::fmt::Debug for Opened {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opened").field("queues", &self.queue_settings).finish_non_exhaustive()
+    }
+}
+
+/// Opens what a function works with.
+pub type Opening = Box<dyn Fn() -> BoxFuture<'static, Result<Services, StoreError>> + Send + Sync>;

@@ -11,7 +11,6 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 use tracing::Instrument as _;
 
-use crate::deliver::deliver;
 use crate::group::Group;
 use crate::outcome::Outcome;
 use crate::output::{Listener, Said};
@@ -26,37 +25,6 @@ const TIMEOUT_GRACE: Duration = Duration::from_secs(5);
 /// How long a command's output is read after its group has ended: some other process may hold it open.
 const OUTPUT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// Runs a task's command and delivers its outcome. The answer is the next task, if the delivery brought one.
-pub(crate) async fn attempt(
-    shared: &Arc<Shared>,
-    task: TaskView,
-    listed: Listed,
-) -> Option<(TaskView, Listed)> {
-    let span = tracing::info_span!(
-        "attempt",
-        task_id = %task.id,
-        task_type = %task.task_type,
-        queue = %task.queue,
-        domain = task.domain.as_ref().map(|domain| domain.as_str()),
-        attempt = task.attempt,
-        worker_id = %shared.options.id,
-    );
-    async {
-        tracing::info!("claimed");
-        let listed = Arc::new(listed);
-        let outcome = run(shared, &task, &listed).await;
-        let next = deliver(shared, &task, outcome, &listed).await;
-        let next = next.map(|next| {
-            let listed = shared.list(next.id, next.attempt);
-            (next, listed)
-        });
-        drop(listed);
-        next
-    }
-    .instrument(span)
-    .await
-}
-
 /// How the waiting for a command ended.
 enum End {
     Exited(std::io::Result<std::process::ExitStatus>),
@@ -65,7 +33,8 @@ enum End {
     Stopped,
 }
 
-async fn run(shared: &Arc<Shared>, task: &TaskView, listed: &Arc<Listed>) -> Outcome {
+/// Runs a task's command to its end.
+pub(crate) async fn run(shared: &Arc<Shared>, task: &TaskView, listed: &Arc<Listed>) -> Outcome {
     let stopped = || Outcome::Released { delay: Duration::ZERO, reason: "the worker stops".to_owned() };
     if shared.stop.phase() == Phase::Stop {
         return stopped();

@@ -10,8 +10,8 @@ use baton_client::ClientError;
 use baton_model::Directive;
 use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::claim::worth_another_try;
 use crate::options::WorkerError;
+use crate::retry::worth_another_try;
 use crate::shared::{Shared, lock};
 
 /// The pause after a heartbeat that got no answer; less if the server asks for more frequent beats.
@@ -158,14 +158,5 @@ fn heed(shared: &Shared, answer: &HeartbeatView) {
     if shared.may_claim() && answer.directive != Directive::Run {
         tracing::info!(worker_id = %shared.options.id, directive = answer.directive.as_str(), "asked by an operator");
     }
-    obey(shared, answer.directive);
-}
-
-/// Does what an operator asks of the worker.
-pub(crate) fn obey(shared: &Shared, directive: Directive) {
-    match directive {
-        Directive::Run => {}
-        Directive::Drain => shared.stop.drain(),
-        Directive::Stop => shared.stop.stop(),
-    }
+    shared.obey(answer.directive);
 }

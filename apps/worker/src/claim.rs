@@ -6,16 +6,14 @@ use std::time::Duration;
 use baton_api::ProblemCode;
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::ClaimView;
-use baton_api::task::TaskView;
-use baton_client::ClientError;
 use baton_model::limits;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep};
 
-use crate::attempt;
-use crate::beat::obey;
 use crate::options::WorkerError;
+use crate::retry::{jittered, worth_another_try};
 use crate::shared::Shared;
+use crate::slot;
 use crate::stop::Phase;
 
 /// The longest pause between two tries while the server is out of reach.
@@ -104,59 +102,15 @@ async fn answered(shared: &Shared, request: &ClaimRequest) -> Result<ClaimView, 
     }
 }
 
-/// Whether the same request may be taken later: the server is out of reach or out of order, or something else answers
-/// in its place for now.
-pub(crate) fn worth_another_try(error: &ClientError) -> bool {
-    let status = match error {
-        ClientError::Problem(problem) => problem.status,
-        ClientError::Unexpected { .. } => return true,
-        _ => return error.is_passing(),
-    };
-    error.is_passing() || status >= 500
-}
-
-/// Whether the server is out of reach or out of order, so that an outcome may go another way. What it refuses, it refuses
-/// on every way; a token that is not good any more least of all opens another.
-pub(crate) fn out_of_reach(error: &ClientError) -> bool {
-    let status = match error {
-        ClientError::Problem(problem) => problem.status,
-        ClientError::Unexpected { status, .. } => *status,
-        _ => return error.is_passing(),
-    };
-    error.is_passing() || !(400..500).contains(&status)
-}
-
-/// A pause less up to half of itself, so that workers which failed together do not try again together.
-pub(crate) fn jittered(pause: Duration) -> Duration {
-    pause.mul_f64(rand::random_range(0.5..=1.0))
-}
-
 /// Starts what a claim has brought, each task in a slot.
 fn take_up(shared: &Arc<Shared>, answer: ClaimView, permits: Vec<OwnedSemaphorePermit>) {
     if let Some(directive) = answer.nothing.as_ref().and_then(|nothing| nothing.directive) {
-        obey(shared, directive);
+        shared.obey(directive);
     }
     let mut permits = permits.into_iter();
     for task in answer.tasks {
         // The server gives no more tasks than it was asked for; if it did, the surplus would run all the same.
-        start(shared, task, permits.next());
+        shared.count(|counts| counts.claimed += 1);
+        slot::run(shared, task, permits.next());
     }
-}
-
-fn start(shared: &Arc<Shared>, task: TaskView, permit: Option<OwnedSemaphorePermit>) {
-    shared.count(|counts| counts.claimed += 1);
-    run_in(shared, task, permit);
-}
-
-/// Runs a task that has been counted, and those that come along with its completion, in one slot.
-pub(crate) fn run_in(shared: &Arc<Shared>, task: TaskView, permit: Option<OwnedSemaphorePermit>) {
-    let listed = shared.list(task.id, task.attempt);
-    let shared = Arc::clone(shared);
-    tokio::spawn(async move {
-        let mut current = Some((task, listed));
-        while let Some((task, listed)) = current {
-            current = attempt::attempt(&shared, task, listed).await;
-        }
-        drop(permit);
-    });
 }

@@ -3,38 +3,29 @@
 //! Until then heartbeats go on listing the attempt, so that a server which is back before it has read the queue does not
 //! take the task for a forgotten one. The slot is free meanwhile.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::task::TaskView;
 use tokio::time::sleep;
-use tracing::Instrument as _;
 
-use crate::claim::{jittered, run_in, worth_another_try};
-use crate::deliver::{LONGEST_PAUSE, Told, answered, give_back, is_refusal};
-use crate::shared::{Listed, Shared, UnheardClaim};
+use crate::deliver::answered;
+use crate::retry::{is_refusal, jittered, worth_another_try};
+use crate::shared::{Listed, Shared};
+use crate::told::Told;
 
 /// The pause before the server is tried again at first.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
+/// The longest pause between two tries.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// Follows an outcome in the background. `claim` is the one in it, if it may have been granted.
-pub(crate) fn follow(
-    shared: &Arc<Shared>,
-    task: TaskView,
-    told: Told,
-    listed: Arc<Listed>,
-    claim: Option<UnheardClaim>,
-) {
-    let follower = until_confirmed(Arc::clone(shared), task, told, listed);
-    let follower = async move {
-        follower.await;
-        // Whatever the claim has brought is on the list by now.
-        drop(claim);
-    };
-    shared.follow(follower.in_current_span());
-}
-
-async fn until_confirmed(shared: Arc<Shared>, task: TaskView, mut told: Told, listed: Arc<Listed>) {
+/// Tells the server an outcome that went by the detour until it says what became of it. The answer is the task that
+/// the completion brought along, if its first answer was lost.
+pub(crate) async fn follow(
+    shared: &Shared,
+    task: &TaskView,
+    mut told: Told,
+    listed: &Listed,
+) -> Option<TaskView> {
     let client = shared.client.with_deadline(Duration::ZERO);
     let mut pause = FIRST_PAUSE;
     let mut ended = None;
@@ -45,14 +36,11 @@ async fn until_confirmed(shared: Arc<Shared>, task: TaskView, mut told: Told, li
             why = listed.lost(), if ended.is_none() => ended = Some(why),
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
-        let error = match told.send(&client, &task).await {
+        let error = match told.send(&client, task).await {
             Ok(answer) => {
                 shared.count(|counts| counts.unconfirmed -= 1);
                 tracing::info!(outcome = told.name(), "the server has the outcome that went by the detour");
-                if let Some(next) = answered(&shared, answer, &told).await {
-                    take_up(&shared, next).await;
-                }
-                return;
+                return answered(shared, answer, &told);
             }
             Err(error) => error,
         };
@@ -67,10 +55,10 @@ async fn until_confirmed(shared: Arc<Shared>, task: TaskView, mut told: Told, li
                 // Another attempt may have begun since the detour brought it.
                 tracing::info!(%error, outcome = told.name(), "the attempt has ended; the task's history says how");
             }
-            return;
+            return None;
         }
         if !worth_another_try(&error) {
-            match told.instead(&shared, &task, &error) {
+            match told.instead(shared, task, &error) {
                 Some(smaller) => {
                     tracing::warn!(%error, outcome = told.name(), "the server does not take this outcome; the attempt is failed instead");
                     told = smaller;
@@ -78,21 +66,13 @@ async fn until_confirmed(shared: Arc<Shared>, task: TaskView, mut told: Told, li
                 }
                 None => {
                     tracing::error!(%error, outcome = told.name(), "the server does not take this outcome from this worker; it went by the detour");
-                    return;
+                    return None;
                 }
             }
         }
         if let Some(reason) = ended {
             tracing::info!(%error, reason, outcome = told.name(), "the attempt has ended; the task's history says how");
-            return;
+            return None;
         }
-    }
-}
-
-/// Runs a task that came along with an answer which was lost at first, if there is a slot for it by now.
-async fn take_up(shared: &Arc<Shared>, next: TaskView) {
-    match Arc::clone(&shared.slots).try_acquire_owned() {
-        Ok(permit) => run_in(shared, next, Some(permit)),
-        Err(_) => give_back(shared, &next, "the worker has no free slot for it any more").await,
     }
 }

@@ -56,9 +56,12 @@ mod options;
 mod outcome;
 mod output;
 mod protocol;
+mod retry;
 mod shared;
+mod slot;
 mod stop;
 mod tail;
+mod told;
 
 pub use detour::Detour;
 pub use guard::guard;

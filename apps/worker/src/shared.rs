@@ -8,7 +8,7 @@ use baton_api::claim::ClaimRequest;
 use baton_api::complete::ReleaseRequest;
 use baton_api::heartbeat::RunningFields;
 use baton_client::Client;
-use baton_model::{Level, Payload, RequestKey, SessionId, TaskId, limits};
+use baton_model::{Directive, Level, Payload, RequestKey, SessionId, TaskId, limits};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -209,6 +209,15 @@ impl Shared {
     /// Whether the worker had to give up, and why.
     pub(crate) fn verdict(&self) -> Result<(), WorkerError> {
         lock(&self.error).take().map_or(Ok(()), Err)
+    }
+
+    /// Does what an operator asks of the worker.
+    pub(crate) fn obey(&self, directive: Directive) {
+        match directive {
+            Directive::Run => {}
+            Directive::Drain => self.stop.drain(),
+            Directive::Stop => self.stop.stop(),
+        }
     }
 
     pub(crate) fn may_claim(&self) -> bool {

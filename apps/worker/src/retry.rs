@@ -1,0 +1,39 @@
+//! Which answers are worth another try, which are not, and how long to pause before it.
+
+use std::time::Duration;
+
+use baton_api::ProblemCode;
+use baton_client::ClientError;
+
+/// Whether the same request may be taken later: the server is out of reach or out of order, or something else answers
+/// in its place for now.
+pub(crate) fn worth_another_try(error: &ClientError) -> bool {
+    let status = match error {
+        ClientError::Problem(problem) => problem.status,
+        ClientError::Unexpected { .. } => return true,
+        _ => return error.is_passing(),
+    };
+    error.is_passing() || status >= 500
+}
+
+/// Whether the server is out of reach or out of order, so that an outcome may go another way. What it refuses, it refuses
+/// on every way; a token that is not good any more least of all opens another.
+pub(crate) fn out_of_reach(error: &ClientError) -> bool {
+    let status = match error {
+        ClientError::Problem(problem) => problem.status,
+        ClientError::Unexpected { status, .. } => *status,
+        _ => return error.is_passing(),
+    };
+    error.is_passing() || !(400..500).contains(&status)
+}
+
+/// A pause less up to half of itself, so that workers which failed together do not try again together.
+pub(crate) fn jittered(pause: Duration) -> Duration {
+    pause.mul_f64(rand::random_range(0.5..=1.0))
+}
+
+/// Whether the server says that the attempt is no longer this worker's.
+pub(crate) fn is_refusal(error: &ClientError) -> bool {
+    error.problem().is_some_and(|problem| problem.status == 409)
+        || error.code() == Some(ProblemCode::TaskNotFound)
+}

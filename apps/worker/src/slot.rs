@@ -1,0 +1,97 @@
+//! One slot: a task is run in it, its outcome delivered, and then the task that came along with that.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_api::task::TaskView;
+use tokio::sync::OwnedSemaphorePermit;
+use tracing::Instrument as _;
+
+use crate::attempt;
+use crate::deliver::{Delivered, Detoured, deliver};
+use crate::follow::follow;
+use crate::outcome::Outcome;
+use crate::shared::{Listed, Shared};
+
+/// Runs a task that has been counted, and those that come along with its completion, in one slot.
+pub(crate) fn run(shared: &Arc<Shared>, task: TaskView, permit: Option<OwnedSemaphorePermit>) {
+    let listed = shared.list(task.id, task.attempt);
+    let shared = Arc::clone(shared);
+    tokio::spawn(async move {
+        let mut current = Some((task, listed));
+        while let Some((task, listed)) = current {
+            current = attempt(&shared, task, listed).await;
+        }
+        drop(permit);
+    });
+}
+
+/// Runs a task's command and delivers its outcome. The answer is the next task, if the delivery brought one.
+async fn attempt(shared: &Arc<Shared>, task: TaskView, listed: Listed) -> Option<(TaskView, Listed)> {
+    let span = tracing::info_span!(
+        "attempt",
+        task_id = %task.id,
+        task_type = %task.task_type,
+        queue = %task.queue,
+        domain = task.domain.as_ref().map(|domain| domain.as_str()),
+        attempt = task.attempt,
+        worker_id = %shared.options.id,
+    );
+    async {
+        tracing::info!("claimed");
+        let listed = Arc::new(listed);
+        let outcome = attempt::run(shared, &task, &listed).await;
+        let next = match deliver(shared, &task, outcome).await {
+            Delivered::Over(next) => *next?,
+            Delivered::Detoured(detoured) => {
+                confirm_later(shared, task, detoured, listed);
+                return None;
+            }
+        };
+        shared.count(|counts| counts.claimed += 1);
+        if !shared.may_claim() {
+            give_back(shared, next, "the worker ends").await;
+            return None;
+        }
+        let next_listed = shared.list(next.id, next.attempt);
+        Some((next, next_listed))
+    }
+    .instrument(span)
+    .await
+}
+
+/// Gives a task back that came along with a completion and cannot be run here.
+async fn give_back(shared: &Arc<Shared>, task: TaskView, reason: &str) {
+    let listed = Arc::new(shared.list(task.id, task.attempt));
+    let outcome = Outcome::Released { delay: Duration::ZERO, reason: reason.to_owned() };
+    if let Delivered::Detoured(detoured) = deliver(shared, &task, outcome).await {
+        confirm_later(shared, task, detoured, listed);
+    }
+}
+
+/// Has the server confirm in the background what went by the detour.
+fn confirm_later(shared: &Arc<Shared>, task: TaskView, detoured: Detoured, listed: Arc<Listed>) {
+    let Detoured { told, claim } = detoured;
+    let follower = {
+        let shared = Arc::clone(shared);
+        async move {
+            if let Some(next) = follow(&shared, &task, told, &listed).await {
+                take_up(&shared, next).await;
+            }
+            // Whatever the claim has brought is on the list by now.
+            drop(claim);
+        }
+    };
+    shared.follow(follower.in_current_span());
+}
+
+/// Runs a task that came along with an answer which was lost at first, if there is a slot for it by now.
+async fn take_up(shared: &Arc<Shared>, next: TaskView) {
+    shared.count(|counts| counts.claimed += 1);
+    let permit = Arc::clone(&shared.slots).try_acquire_owned();
+    match permit {
+        Ok(permit) if shared.may_claim() => run(shared, next, Some(permit)),
+        Ok(_) => give_back(shared, next, "the worker ends").await,
+        Err(_) => give_back(shared, next, "the worker has no free slot for it any more").await,
+    }
+}

@@ -1,12 +1,9 @@
-//! How a command can fail, what is said then, and the exit code.
+//! How a command can fail, and the exit code of each. What is said then is in `report.rs`.
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
-use baton_api::FieldError;
 use baton_client::ClientError;
 
-use crate::context::Context;
 use crate::words;
 
 /// Why a command did not succeed.
@@ -57,7 +54,8 @@ impl Failure {
         self
     }
 
-    fn code(&self) -> u8 {
+    /// The exit code.
+    pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Unread => 0,
             Self::Failed(_) => 1,
@@ -77,64 +75,6 @@ impl Failure {
                 _ => 1,
             },
         }
-    }
-
-    /// Says on stderr what went wrong and what to do next.
-    pub(crate) fn tell(&self, context: &Context) -> ExitCode {
-        let out = &context.out;
-        match self {
-            Self::Unread | Self::TaskFailed => {}
-            Self::Failed(message)
-            | Self::Usage(message)
-            | Self::NotFound(message)
-            | Self::Conflict(message) => out.error(message),
-            Self::Request(error) => {
-                tell_request(context, error);
-                match &**error {
-                    ClientError::Problem(problem) => {
-                        let id = problem.request_id.as_deref().map(|id| format!(", request {id}"));
-                        let page = format!("{}{}", context.server.trim_end_matches('/'), problem.page);
-                        out.note(&format!("about this error: {page}{}", id.unwrap_or_default()));
-                    }
-                    ClientError::Unreachable { .. } => out.note(
-                        "start a server with `baton serve`, or name another with --server or BATON_URL",
-                    ),
-                    _ => {}
-                }
-            }
-            // That server has ended with the program: it explains no error any more.
-            Self::Own(error, log) => {
-                tell_request(context, error);
-                let id = error.problem().and_then(|problem| problem.request_id.as_deref());
-                let id = id.map(|id| format!(" (request {id})")).unwrap_or_default();
-                out.note(&format!(
-                    "it came from a server started for this run{id}; see its log, {}",
-                    log.display()
-                ));
-            }
-        }
-        ExitCode::from(self.code())
-    }
-}
-
-/// Says what a server answered, or that none did.
-fn tell_request(context: &Context, error: &ClientError) {
-    let out = &context.out;
-    match error {
-        ClientError::Problem(problem) => {
-            let detail = words::for_the_tool(&problem.detail);
-            out.error(&format!("{} ({}): {detail}", problem.title, problem.code));
-            // A single wrong field is told by the detail already.
-            let told = |field: &&FieldError| !problem.detail.contains(&field.to_string());
-            for field in problem.errors.iter().filter(told) {
-                out.note(&format!("  {field}"));
-            }
-        }
-        ClientError::Unreachable { url, cause, .. } => out.error(&format!("no answer from {url}: {cause}")),
-        ClientError::Address { given, .. } if !given.contains("://") => {
-            out.error(&format!("--server (or BATON_URL): expected http://HOST:PORT, got {given:?}"));
-        }
-        other => out.error(&other.to_string()),
     }
 }
 

@@ -15,6 +15,7 @@ mod progress;
 mod queue;
 mod reap;
 mod render;
+mod report;
 mod serve;
 mod stats;
 mod store;
@@ -160,7 +161,7 @@ fn main() -> ExitCode {
     let done = cli.command.refuse_server(server_named).and_then(|()| run(cli.command, &context));
     match done {
         Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => failure.tell(&context),
+        Err(failure) => report::tell(&failure, &context),
     }
 }
 

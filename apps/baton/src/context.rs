@@ -1,6 +1,5 @@
 //! What every command is given: the server's address, the token to present, the form of the output, and the time.
 
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -93,14 +92,7 @@ fn parse_token(text: &str, origin: &str) -> Result<TokenSecret, Failure> {
 
 /// Whether what is sent to this address passes a network unencrypted.
 fn goes_in_clear(server: &str) -> bool {
-    let Some(rest) = server.strip_prefix("http://") else { return false };
-    let authority = rest.split('/').next().unwrap_or_default();
-    let host = match authority.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-        Some((address, _)) => address,
-        None => authority.split(':').next().unwrap_or_default(),
-    };
-    !host.eq_ignore_ascii_case("localhost")
-        && !host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+    server.to_ascii_lowercase().starts_with("http://") && !baton_client::stays_on_this_machine(server)
 }
 
 /// `HOST:PORT` means `http://HOST:PORT`; all else is left to the client to judge.

@@ -63,12 +63,21 @@ pub(crate) fn load(
     Settings::load(&sources).map_err(settings_failure)
 }
 
+/// Says in one line of the log which variables were passed over.
+pub(crate) fn tell_passed_over(settings: &Settings) {
+    if !settings.passed_over.is_empty() {
+        let variables = settings.passed_over.join(", ");
+        tracing::info!(variables, "passed over what Kubernetes sets for its services: it sets nothing here");
+    }
+}
+
 impl Serve {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let flags =
             [flag("--listen", "server.listen", self.listen), flag("--store", "store.url", self.store)];
         let settings = load(self.config, flags)?;
         let logs = telemetry::start(&settings.log).map_err(|error| Failure::failed(error.to_string()))?;
+        tell_passed_over(&settings);
         let served = serve(context, &settings).await;
         drop(logs);
         served

@@ -4,12 +4,17 @@ use std::time::Duration;
 
 use baton_model::Timestamp;
 
-/// Reads a duration such as `30s`, `5m`, `1h30m`, `2d` or `250ms`.
+/// The longest duration that can be given: a hundred years. It is bounded here, so that no sum of it with a time or with
+/// another duration can be too large further on.
+const LONGEST: Duration = Duration::from_secs(36_500 * 86_400);
+
+/// Reads a duration such as `30s`, `5m`, `1h30m`, `2d` or `250ms`, of up to 36500d.
 ///
 /// # Errors
 /// What was expected.
 pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     let wrong = || "expected a duration such as 250ms, 30s, 5m, 1h30m or 2d".to_owned();
+    let too_long = || "expected a duration of at most 36500d, got a longer one".to_owned();
     let mut rest = text;
     let mut sum = Duration::ZERO;
     while !rest.is_empty() {
@@ -26,7 +31,8 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
             _ => return Err(wrong()),
         };
         rest = &rest[letters..];
-        sum += Duration::try_from_secs_f64(number * seconds).map_err(|_| wrong())?;
+        let part = Duration::try_from_secs_f64(number * seconds).map_err(|_| too_long())?;
+        sum = sum.checked_add(part).filter(|sum| *sum <= LONGEST).ok_or_else(too_long)?;
     }
     if text.is_empty() { Err(wrong()) } else { Ok(sum) }
 }
@@ -85,6 +91,8 @@ pub(crate) fn short(text: &str, most: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::collection::vec;
+    use proptest::{prop_assert, proptest};
 
     #[test]
     fn durations_are_read_as_people_write_them() {
@@ -98,8 +106,40 @@ mod tests {
         ] {
             assert_eq!(parse_span(text), Ok(Duration::from_millis(millis)), "{text}");
         }
-        for wrong in ["", "5", "s", "5x", "-5s", "5 s", "1..5s", "99999999999999999999d"] {
-            assert!(parse_span(wrong).is_err(), "{wrong}");
+        for wrong in ["", "5", "s", "5x", "-5s", "5 s", "1..5s", ".s", "1e3s", "NaNs"] {
+            assert!(parse_span(wrong).unwrap_err().starts_with("expected a duration such as"), "{wrong}");
+        }
+        for long in ["36501d", "99999999999999999999d", "10000000000000000000s10000000000000000000s"] {
+            assert!(parse_span(long).unwrap_err().contains("at most 36500d"), "{long}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_is_the_sum_of_its_parts_or_refused_for_its_length(
+            parts in vec((0_u64..=u64::MAX, 0_usize..5), 1..6),
+            shorter in 0_u32..64,
+        ) {
+            let units = [("ms", 1_u128), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+            let parts: Vec<_> = parts.iter().map(|&(number, unit)| (number >> shorter, units[unit])).collect();
+            let text: String = parts.iter().map(|(number, (unit, _))| format!("{number}{unit}")).collect();
+            let millis: u128 = parts.iter().map(|(number, (_, millis))| u128::from(*number) * millis).sum();
+            match parse_span(&text) {
+                Ok(span) => {
+                    // Parts are read as floating-point numbers, exact to 2^53.
+                    let off = span.as_millis().abs_diff(millis);
+                    prop_assert!(off <= 1, "{text}: {span:?}");
+                }
+                Err(told) => {
+                    prop_assert!(millis >= LONGEST.as_millis(), "{text}: {told}");
+                    prop_assert!(told.contains("at most 36500d"), "{told}");
+                }
+            }
+        }
+
+        #[test]
+        fn no_text_makes_the_reading_of_durations_panic(text in "[0-9.smhd-]{0,40}|.{0,20}") {
+            let _ = parse_span(&text);
         }
     }
 

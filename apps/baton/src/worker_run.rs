@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use crate::completions;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::serve::{flag, only};
+use crate::serve::{flag, only, tell_passed_over};
 use crate::text;
 
 #[derive(Args)]
@@ -85,6 +85,7 @@ impl Run {
         let flags = [flag("--completions-queue", "queues.completions", self.completions_queue.clone())];
         let settings = only(&["BATON_LOG_", "BATON_QUEUES_COMPLETIONS"], flags)?;
         let logs = telemetry::start(&settings.log).map_err(|error| Failure::failed(error.to_string()))?;
+        tell_passed_over(&settings);
         // Its own client: a worker has more patience than an operator.
         let client = context.client_builder()?.build()?;
         let detour = match &settings.queues.completions {

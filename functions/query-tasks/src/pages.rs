@@ -61,7 +61,9 @@ impl std::str::FromStr for Code {
     type Err = Expected;
 
     fn from_str(text: &str) -> Result<Self, Expected> {
-        ProblemCode::by_name(text).map(Self).ok_or_else(|| {
+        // The pages link to each other by their files' names, so that the links also work where the files are read.
+        let name = text.strip_suffix(".md").unwrap_or(text);
+        ProblemCode::by_name(name).map(Self).ok_or_else(|| {
             let codes: Vec<_> = ProblemCode::ALL.iter().map(|code| code.as_str()).collect();
             Expected::text(format!("one of {}", codes.join(", ")), text)
         })

@@ -7,7 +7,7 @@ use baton_model::TokenSecret;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
 use crate::error::ClientError;
-use crate::{Client, Inner, tls};
+use crate::{Client, Inner, place, tls};
 
 /// Sets up a [`Client`].
 #[derive(Clone, Debug)]
@@ -83,7 +83,12 @@ impl ClientBuilder {
             headers.insert(AUTHORIZATION, value);
         }
         let tls = tls::config(url.scheme() == "https").map_err(wrong)?;
-        let http = reqwest::Client::builder()
+        let mut http = reqwest::Client::builder();
+        if place::is_this_machine(&url) {
+            // A proxy would look for the server on its own machine, and read the tasks. `NO_PROXY` need not say so: few set it.
+            http = http.no_proxy();
+        }
+        let http = http
             .tls_backend_preconfigured(tls)
             .default_headers(headers)
             .connect_timeout(self.connect_timeout)

@@ -118,7 +118,7 @@ impl Client {
                 .inner
                 .http
                 .request(method.clone(), &url)
-                .timeout(self.inner.timeout + waits)
+                .timeout(self.inner.timeout.saturating_add(waits))
                 .query(&query);
             if let Some(body) = &body {
                 request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
@@ -137,7 +137,7 @@ impl Client {
             };
             let jittered = pause.mul_f64(rand::random_range(0.5..=1.0));
             let wait = failed.retry_after.unwrap_or(jittered);
-            if !again || begun.elapsed() + wait > self.deadline + waits {
+            if !again || begun.elapsed().saturating_add(wait) > self.deadline.saturating_add(waits) {
                 return Err(failed.error);
             }
             tokio::time::sleep(wait).await;

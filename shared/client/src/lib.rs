@@ -4,6 +4,9 @@
 //! is safe (see [`ClientBuilder::deadline`]): reads, heartbeats and completions are safe by their nature; a created
 //! task carries an idempotency key, and a claim is safe if it names its `request_id`.
 //!
+//! Requests go by the proxy that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` name, except to this machine itself and to what
+//! `NO_PROXY` names.
+//!
 //! ```no_run
 //! use std::time::Duration;
 //!
@@ -46,6 +49,7 @@
 mod builder;
 mod call;
 mod error;
+mod place;
 mod query;
 mod routes;
 mod tls;
@@ -55,6 +59,7 @@ use std::time::Duration;
 
 pub use builder::ClientBuilder;
 pub use error::{ClientError, Untouched};
+pub use place::stays_on_this_machine;
 pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
 
 /// A client of one server. Clones share its connections.

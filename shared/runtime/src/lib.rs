@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod doorbell;
 pub mod ids;
+mod nearest;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
@@ -13,5 +14,6 @@ pub mod telemetry;
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use doorbell::{LocalDoorbell, Waiting};
 pub use ids::{Ids, RandomIds};
+pub use nearest::nearest;
 pub use settings::{Settings, SettingsError, Sources};
 pub use shutdown::Shutdown;

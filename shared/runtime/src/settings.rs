@@ -3,19 +3,23 @@
 //! `defaults.toml` is the reference of every key. A later layer wins: defaults, the file of `--config`, the
 //! environment, the command line.
 
+mod kubernetes;
+mod layers;
 mod read;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use baton_model::{Expected, LeasePolicy, Limits, QueueName, limits};
-use config::{Config, FileFormat, Format, Map, Source, Value};
+use config::Config;
 use tracing_subscriber::filter::Targets;
 
+pub use layers::Sources;
+use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
 use read::Reader;
 
 /// Every setting with its default, as TOML with comments.
@@ -44,6 +48,8 @@ pub struct Settings {
     pub retention: Retention,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// The variables of the environment that Kubernetes sets for services, and which set nothing here.
+    pub passed_over: Vec<String>,
 }
 
 /// How requests are taken.
@@ -204,27 +210,6 @@ pub enum LogFormat {
 const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Where settings come from, besides the defaults.
-#[derive(Clone, Debug, Default)]
-pub struct Sources {
-    /// The file of `--config`.
-    pub file: Option<PathBuf>,
-    /// The environment: those variables count whose name begins with `BATON_` and a section's name.
-    pub environment: Vec<(String, String)>,
-    /// The command line: a flag such as `--listen`, the key that it sets, and its value.
-    pub flags: Vec<(String, String, String)>,
-}
-
-impl Sources {
-    /// The process's environment, with a file and flags still to be named.
-    pub fn from_environment() -> Self {
-        let environment = std::env::vars_os().filter_map(|(name, value)| {
-            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
-        });
-        Self { environment: environment.collect(), ..Self::default() }
-    }
-}
-
 impl Settings {
     /// The defaults.
     ///
@@ -245,15 +230,11 @@ impl Settings {
         if let Some(path) = &sources.file {
             builder = builder.add_source(read_file(path)?);
         }
-        let config = builder
-            .add_source(environment_layer(&keys, &sources.environment))
-            .add_source(flag_layer(&sources.flags))
-            .build()
-            .map_err(|error| SettingsError::File {
-                what: "the settings".to_owned(),
-                cause: Box::new(error),
-            })?;
-        read_all(&config)
+        let (environment, passed_over) = environment_layer(&keys, &sources.environment);
+        let config = builder.add_source(environment).add_source(flag_layer(&sources.flags)).build().map_err(
+            |error| SettingsError::File { what: "the settings".to_owned(), cause: Box::new(error) },
+        )?;
+        Ok(Self { passed_over, ..read_all(&config)? })
     }
 }
 
@@ -304,7 +285,10 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         heartbeat_interval: reader.seconds("leases.heartbeat_interval_seconds", 0.05..=86_400.0),
         forget_grace: reader.seconds("leases.forget_grace_seconds", 0.0..=3_600.0),
     };
-    if leases.heartbeat_interval >= leases.heartbeat_timeout {
+    // Of a setting that does not fit by itself there is no more to say: what stands in for it was not chosen by anyone.
+    let fit = !reader.refused("leases.heartbeat_timeout_seconds")
+        && !reader.refused("leases.heartbeat_interval_seconds");
+    if fit && leases.heartbeat_interval >= leases.heartbeat_timeout {
         let timeout = leases.heartbeat_timeout.as_secs_f64();
         reader.refuse(
             "leases.heartbeat_interval_seconds",
@@ -350,6 +334,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 reaper_interval,
                 retention,
                 log: LogSettings { format, level },
+                passed_over: Vec::new(),
             })
         }
         _ => Err(SettingsError::Invalid(errors)),
@@ -397,69 +382,6 @@ fn parse_level(text: &str) -> Result<Targets, Expected> {
         return Err(refused());
     }
     text.parse::<Targets>().map_err(|_| refused())
-}
-
-/// One layer: values by dotted key, each with where it came from.
-#[derive(Clone, Debug)]
-struct Layer(Map<String, Value>);
-
-impl Source for Layer {
-    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
-        Box::new(self.clone())
-    }
-
-    fn collect(&self) -> Result<Map<String, Value>, config::ConfigError> {
-        Ok(self.0.clone())
-    }
-}
-
-fn parse_toml(origin: &str, text: &str) -> Result<Layer, SettingsError> {
-    let origin = origin.to_owned();
-    match FileFormat::Toml.parse(Some(&origin), text) {
-        Ok(values) => Ok(Layer(values)),
-        Err(cause) => Err(SettingsError::File { what: origin, cause }),
-    }
-}
-
-fn read_file(path: &Path) -> Result<Layer, SettingsError> {
-    let origin = format!("the file {}", path.display());
-    match std::fs::read_to_string(path) {
-        Ok(text) => parse_toml(&origin, &text),
-        Err(cause) => Err(SettingsError::File { what: origin, cause: Box::new(cause) }),
-    }
-}
-
-/// The dotted keys of the defaults, which are all that exist.
-fn keys_of(defaults: &Layer) -> Vec<String> {
-    let sections = defaults.0.iter().filter_map(|(section, value)| match &value.kind {
-        config::ValueKind::Table(table) => Some((section, table)),
-        _ => None,
-    });
-    sections.flat_map(|(section, table)| table.keys().map(move |key| format!("{section}.{key}"))).collect()
-}
-
-fn environment_layer(keys: &[String], environment: &[(String, String)]) -> Layer {
-    let values = environment.iter().filter_map(|(variable, value)| {
-        let name = variable.strip_prefix("BATON_")?.to_ascii_lowercase();
-        let known = keys.iter().find(|key| key.replace('.', "_") == name).cloned();
-        // A variable of a known section that fits no key is kept, to be refused as unknown.
-        let key = known.or_else(|| {
-            let (section, rest) = name.split_once('_')?;
-            let is_section = keys.iter().any(|key| key.split_once('.').is_some_and(|(of, _)| of == section));
-            is_section.then(|| format!("{section}.{rest}"))
-        })?;
-        let origin = format!("the environment variable {variable}");
-        Some((key, Value::new(Some(&origin), value.as_str())))
-    });
-    Layer(values.collect())
-}
-
-fn flag_layer(flags: &[(String, String, String)]) -> Layer {
-    let values = flags.iter().map(|(flag, key, value)| {
-        let origin = format!("the flag {flag}");
-        (key.clone(), Value::new(Some(&origin), value.as_str()))
-    });
-    Layer(values.collect())
 }
 
 /// One setting that does not fit.

@@ -164,5 +164,7 @@ async fn the_server_says_that_it_is_there_and_what_it_offers() {
     assert_eq!(document.text(), baton_server::openapi());
     let page = world.get("/errors/lease_lost").await;
     assert_eq!((page.status.as_u16(), page.text().starts_with("# The lease is lost")), (200, true));
+    // As the pages link to each other.
+    assert_eq!(world.get("/errors/lease_lost.md").await.text(), page.text());
     assert_eq!(world.get("/errors/lost").await.wrong_fields(), ["code"]);
 }

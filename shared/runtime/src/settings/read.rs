@@ -8,6 +8,7 @@ use baton_model::Expected;
 use config::{Config, Value, ValueKind};
 
 use super::SettingError;
+use crate::nearest::nearest;
 
 /// The merged layers while they are being read. What does not fit is noted, and a default stands in for it.
 pub(super) struct Reader<'a> {
@@ -42,6 +43,11 @@ impl<'a> Reader<'a> {
             ValueKind::Table(table) => table.get(name),
             _ => None,
         })
+    }
+
+    /// Whether a key was found not to fit.
+    pub(super) fn refused(&self, key: &str) -> bool {
+        self.errors.iter().any(|error| error.key == key)
     }
 
     fn read<T>(
@@ -155,7 +161,16 @@ fn find_unknown(path: &str, value: &Value, known: &BTreeSet<&'static str>, found
             } else {
                 format!("a section with {}", section.join(", "))
             };
-            let problem = Expected::new(expected, format!("an unknown key {}", Expected::text("", &key).got));
+            let got = format!("an unknown key {}", Expected::text("", &key).got);
+            let meant = nearest(name, siblings).map(|meant| match path {
+                "" => meant.to_owned(),
+                path => format!("{path}.{meant}"),
+            });
+            let got = match meant.filter(|_| section.is_empty()) {
+                Some(meant) => format!("{got}; the nearest is {meant}"),
+                None => got,
+            };
+            let problem = Expected::new(expected, got);
             found.push(SettingError { key, problem, origin: value.origin().map(str::to_owned) });
         }
     }

@@ -106,6 +106,75 @@ fn variables_of_other_programs_parts_are_left_alone() {
 }
 
 #[test]
+fn variables_that_kubernetes_sets_for_services_are_passed_over_and_told() {
+    let of_services = [
+        ("BATON_SERVER_PORT", "tcp://10.96.0.12:7410"),
+        ("BATON_SERVER_SERVICE_HOST", "10.96.0.12"),
+        ("BATON_SERVER_SERVICE_PORT", "7410"),
+        ("BATON_SERVER_SERVICE_PORT_HTTP", "7410"),
+        ("BATON_LOG_PORT_7410_TCP", "tcp://10.96.0.13:7410"),
+        ("BATON_LOG_PORT_7410_TCP_PROTO", "tcp"),
+        ("BATON_LOG_PORT_7410_TCP_PORT", "7410"),
+        ("BATON_LOG_PORT_7410_TCP_ADDR", "10.96.0.13"),
+        ("BATON_LEASES_API_PORT_53_UDP_ADDR", "10.96.0.14"),
+        ("BATON_STORE_SERVICE_HOST", "fd00::1"),
+    ];
+    let settings =
+        load(None, &[&of_services[..], &[("BATON_SERVER_MAX_CONNECTIONS", "8")]].concat(), &[]).unwrap();
+    assert_eq!(settings.passed_over, of_services.map(|(name, _)| name));
+    assert_eq!(settings.server.max_connections, 8);
+    assert_eq!(settings.server.listen.to_string(), "127.0.0.1:7410");
+}
+
+#[test]
+fn a_mistake_that_resembles_a_service_variable_is_refused() {
+    for (variable, value) in [
+        ("BATON_SERVER_PORT", "7410"),
+        ("BATON_SERVER_PORT", "http://10.96.0.12"),
+        ("BATON_SERVER_HOST", "0.0.0.0"),
+        ("BATON_SERVER_SERVICE", "x"),
+        ("BATON_LOG_PORT_7410", "x"),
+        ("BATON_LOG_PORT_HTTP_TCP", "x"),
+        ("BATON_LOG_PORT_7410_TCP_NAME", "x"),
+    ] {
+        let error = load(None, &[(variable, value)], &[]).unwrap_err();
+        assert!(error.contains("an unknown key") && error.contains(variable), "{variable}: {error}");
+    }
+}
+
+#[test]
+fn an_unknown_key_is_answered_with_the_nearest() {
+    let error = load(Some("[sever]\na = 1\n"), &[("BATON_SERVER_LISEN", "x")], &[]).unwrap_err();
+    assert!(
+        error.contains("got an unknown key \"server.lisen\"; the nearest is server.listen (from"),
+        "{error}"
+    );
+    assert!(error.contains("got an unknown key \"sever\"; the nearest is server"), "{error}");
+    let error = load(None, &[("BATON_SERVER_SPEED", "x")], &[]).unwrap_err();
+    assert!(!error.contains("nearest"), "{error}");
+}
+
+#[test]
+fn a_setting_that_does_not_fit_is_reported_once() {
+    for key in [
+        "LEASES_HEARTBEAT_TIMEOUT_SECONDS",
+        "LEASES_HEARTBEAT_INTERVAL_SECONDS",
+        "LEASES_FORGET_GRACE_SECONDS",
+    ] {
+        for value in ["-1", "NaN", "x"] {
+            let error = load(None, &[(&format!("BATON_{key}"), value)], &[]).unwrap_err();
+            assert_eq!(error.lines().count(), 2, "{error}");
+        }
+    }
+}
+
+#[test]
+fn a_file_may_begin_with_a_byte_order_mark_and_end_its_lines_as_windows_does() {
+    let settings = load(Some("\u{feff}[server]\r\nmax_connections = 7\r\n"), &[], &[]).unwrap();
+    assert_eq!(settings.server.max_connections, 7);
+}
+
+#[test]
 fn an_unreadable_file_is_named() {
     let sources = Sources { file: Some("/nowhere/baton.toml".into()), ..Sources::default() };
     assert!(Settings::load(&sources).unwrap_err().to_string().contains("/nowhere/baton.toml"));

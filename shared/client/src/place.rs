@@ -1,0 +1,60 @@
+//! Where an address leads: to this very machine, or over a network.
+
+use std::net::IpAddr;
+
+use reqwest::Url;
+
+/// Whether what is sent to this address stays on this machine: a loopback address, `localhost` and the names below it
+/// (RFC 6761, section 6.3), or the address of no machine, which systems take for their own.
+pub(crate) fn is_this_machine(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_end_matches('.');
+    let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
+    match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
+        Ok(address) => address.is_loopback() || address.is_unspecified(),
+        Err(_) => host == "localhost" || host.ends_with(".localhost"),
+    }
+}
+
+/// Whether what is sent to the server at this address stays on this machine, as with `http://127.0.0.1:7410`,
+/// `http://[::1]:7410` or `http://localhost:7410`. Such requests go past all proxies. What is no address leads nowhere.
+pub fn stays_on_this_machine(base: &str) -> bool {
+    Url::parse(base).is_ok_and(|url| is_this_machine(&url))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn loopback_is_told_from_what_only_looks_like_it() {
+        for near in [
+            "http://127.0.0.1:7410",
+            "http://127.8.9.10/",
+            "http://127.1:7410",
+            "http://[::1]:7410",
+            "http://[::ffff:127.0.0.1]:7410",
+            "http://localhost",
+            "http://LOCALHOST:7410/",
+            "http://localhost.:7410",
+            "http://baton.localhost:7410",
+            "http://0.0.0.0:7410",
+            "http://[::]:7410",
+            "https://127.0.0.1",
+        ] {
+            assert!(stays_on_this_machine(near), "{near}");
+        }
+        for far in [
+            "http://10.0.0.7:7410",
+            "http://baton.example.org",
+            "http://127.0.0.1.example.org",
+            "http://localhost.example.org",
+            "http://notlocalhost",
+            "http://[2001:db8::1]:7410",
+            "http://localhost@example.org",
+            "127.0.0.1",
+            "",
+        ] {
+            assert!(!stays_on_this_machine(far), "{far}");
+        }
+    }
+}

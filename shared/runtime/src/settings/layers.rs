@@ -1,0 +1,101 @@
+//! The layers of settings: where values come from, each with its origin.
+
+use std::path::{Path, PathBuf};
+
+use config::{ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
+
+use super::SettingsError;
+use super::kubernetes::is_of_service;
+
+/// Where settings come from, besides the defaults.
+#[derive(Clone, Debug, Default)]
+pub struct Sources {
+    /// The file of `--config`.
+    pub file: Option<PathBuf>,
+    /// The environment: those variables count whose name begins with `BATON_` and a section's name.
+    pub environment: Vec<(String, String)>,
+    /// The command line: a flag such as `--listen`, the key that it sets, and its value.
+    pub flags: Vec<(String, String, String)>,
+}
+
+impl Sources {
+    /// The process's environment, with a file and flags still to be named.
+    pub fn from_environment() -> Self {
+        let environment = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.to_string_lossy().into_owned()))
+        });
+        Self { environment: environment.collect(), ..Self::default() }
+    }
+}
+
+/// One layer: values by dotted key, each with where it came from.
+#[derive(Clone, Debug)]
+pub(super) struct Layer(Map<String, Value>);
+
+impl Source for Layer {
+    fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
+        Box::new(self.clone())
+    }
+
+    fn collect(&self) -> Result<Map<String, Value>, ConfigError> {
+        Ok(self.0.clone())
+    }
+}
+
+pub(super) fn parse_toml(origin: &str, text: &str) -> Result<Layer, SettingsError> {
+    let origin = origin.to_owned();
+    match FileFormat::Toml.parse(Some(&origin), text) {
+        Ok(values) => Ok(Layer(values)),
+        Err(cause) => Err(SettingsError::File { what: origin, cause }),
+    }
+}
+
+pub(super) fn read_file(path: &Path) -> Result<Layer, SettingsError> {
+    let origin = format!("the file {}", path.display());
+    match std::fs::read_to_string(path) {
+        // Editors of Windows put a byte order mark before the text.
+        Ok(text) => parse_toml(&origin, text.strip_prefix('\u{feff}').unwrap_or(&text)),
+        Err(cause) => Err(SettingsError::File { what: origin, cause: Box::new(cause) }),
+    }
+}
+
+/// The dotted keys of the defaults, which are all that exist.
+pub(super) fn keys_of(defaults: &Layer) -> Vec<String> {
+    let sections = defaults.0.iter().filter_map(|(section, value)| match &value.kind {
+        ValueKind::Table(table) => Some((section, table)),
+        _ => None,
+    });
+    sections.flat_map(|(section, table)| table.keys().map(move |key| format!("{section}.{key}"))).collect()
+}
+
+/// The layer of the environment, and the variables that were passed over as Kubernetes' own.
+pub(super) fn environment_layer(keys: &[String], environment: &[(String, String)]) -> (Layer, Vec<String>) {
+    let mut values = Map::new();
+    let mut passed_over = Vec::new();
+    for (variable, value) in environment {
+        let Some(name) = variable.strip_prefix("BATON_").map(str::to_ascii_lowercase) else { continue };
+        let known = keys.iter().find(|key| key.replace('.', "_") == name).cloned();
+        // A variable of a known section that fits no key is kept, to be refused as unknown.
+        let of_section = || {
+            let (section, rest) = name.split_once('_')?;
+            let is_section = keys.iter().any(|key| key.split_once('.').is_some_and(|(of, _)| of == section));
+            is_section.then(|| format!("{section}.{rest}"))
+        };
+        let Some(key) = known.clone().or_else(of_section) else { continue };
+        if known.is_none() && is_of_service(variable, value) {
+            passed_over.push(variable.clone());
+            continue;
+        }
+        let origin = format!("the environment variable {variable}");
+        values.insert(key, Value::new(Some(&origin), value.as_str()));
+    }
+    (Layer(values), passed_over)
+}
+
+pub(super) fn flag_layer(flags: &[(String, String, String)]) -> Layer {
+    let values = flags.iter().map(|(flag, key, value)| {
+        let origin = format!("the flag {flag}");
+        (key.clone(), Value::new(Some(&origin), value.as_str()))
+    });
+    Layer(values.collect())
+}

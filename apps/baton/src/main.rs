@@ -17,6 +17,7 @@ mod reap;
 mod render;
 mod report;
 mod serve;
+mod signals;
 mod stats;
 mod store;
 mod table;
@@ -32,11 +33,11 @@ use std::process::ExitCode;
 
 use clap::parser::ValueSource;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::{Context, TokenSource};
 use crate::exit::Failure;
 use crate::out::Format;
+use crate::signals::Signals;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -199,14 +200,11 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
     })
 }
 
-/// Breaks off at SIGINT and SIGTERM: what was started ends with the future that started it.
+/// Breaks off when the program is asked to end: what was started ends with the future that started it.
 async fn unless_interrupted(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
-    let wrong = |error| Failure::failed(format!("cannot listen for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
+    let mut signals = Signals::listen()?;
     tokio::select! {
         done = work => done,
-        _ = terminate.recv() => Err(Failure::failed("interrupted; all that was started is ended")),
-        _ = interrupt.recv() => Err(Failure::failed("interrupted; all that was started is ended")),
+        _ = signals.next() => Err(Failure::failed("interrupted; all that was started is ended")),
     }
 }

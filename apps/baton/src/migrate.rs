@@ -9,13 +9,13 @@ use baton_store::NoDoorbell;
 use baton_store::transfer::{Compared, Migration, MigrationError, Outcome, Progress, Tally};
 use clap::Args;
 use serde_json::{Value, json};
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::Rows;
 use crate::progress::Teller;
 use crate::serve::load;
+use crate::signals::Signals;
 use crate::store::Store;
 
 /// How many records are read and written at once; what they hold in memory has a bound of its own.
@@ -95,9 +95,7 @@ async fn migrate(
     (from, source): (&StoreLocation, &Store),
     (to, target): (&StoreLocation, &Store),
 ) -> Result<(), Failure> {
-    let wrong = |error| Failure::failed(format!("cannot listen for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
+    let mut signals = Signals::listen()?;
     let (source, target) = (source.transfer(), target.transfer());
     let migration = Migration {
         source: &*source,
@@ -110,8 +108,7 @@ async fn migrate(
     let mut teller = Teller::new();
     let outcome = tokio::select! {
         outcome = migration.run(|progress| teller.tell(|| words_of(progress))) => Some(outcome),
-        _ = terminate.recv() => None,
-        _ = interrupt.recv() => None,
+        _ = signals.next() => None,
     };
     teller.end();
     let Some(outcome) = outcome else {

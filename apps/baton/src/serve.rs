@@ -7,10 +7,10 @@ use baton_runtime::settings::StoreLocation;
 use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, SystemClock, telemetry};
 use baton_server::Server;
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::signals::Signals;
 use crate::store::Store;
 
 #[derive(Args)]
@@ -86,9 +86,7 @@ impl Serve {
 
 async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     // Signals that come while it starts are not lost.
-    let wrong = |error| Failure::failed(format!("cannot listen for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
+    let mut signals = Signals::listen()?;
 
     let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
     let doorbell = LocalDoorbell::new(clock.clone());
@@ -114,8 +112,7 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let mut ended = std::pin::pin!(running.ended());
     let answered = tokio::select! {
         answered = &mut ended => answered,
-        _ = terminate.recv() => { stop.begin(); ended.await }
-        _ = interrupt.recv() => { stop.begin(); ended.await }
+        _ = signals.next() => { stop.begin(); ended.await }
     };
     store.close().await.map_err(|error| {
         let error = error.report();

@@ -95,10 +95,19 @@ async fn list(context: &Context) -> Result<(), Failure> {
             format!("{}/{capacity}", worker.active),
             worker.last_beat_at.map_or_else(|| "never".to_owned(), |at| text::ago(at, now)),
             text::ago(worker.started_at, now),
-            worker.labels.get("host").cloned().unwrap_or_default(),
+            about(worker),
         ]);
     }
     context.out.table(rows, "no worker yet: start one with `baton worker run -- COMMAND`")
+}
+
+/// Where a worker is, and what is wrong with it.
+fn about(worker: &WorkerView) -> String {
+    let host = worker.labels.get("host").map(String::as_str).unwrap_or_default();
+    match worker.labels.get(baton_worker::CANNOT_START) {
+        Some(why) => format!("{host} cannot start: {why}").trim_start().to_owned(),
+        None => host.to_owned(),
+    }
 }
 
 fn show(context: &Context, worker: &WorkerView) -> Result<(), Failure> {

@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{Expected, QueueName, TaskType, WorkerId};
-use baton_runtime::{RandomIds, SystemClock, telemetry};
+use baton_runtime::{Ids as _, RandomIds, SystemClock, telemetry};
 use baton_worker::{Stop, Summary, WorkerError, WorkerOptions};
 use clap::Args;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
 use crate::completions;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::serve::{flag, only, tell_passed_over};
+use crate::signals::{Asked, Signals};
 use crate::text;
 
 #[derive(Args)]
@@ -45,8 +45,8 @@ If such a line cannot be read and no other tells the result, the attempt
 fails with code protocol_error; a result of over 1 MiB fails the task with
 code result_refused.
 
-SIGTERM or Ctrl-C: claims no more, finishes what runs, ends.
-Once more (a SIGTERM at least 1 s later): ends what runs, gives it back, ends.
+SIGTERM, SIGHUP or Ctrl-C: claims no more, finishes what runs, ends.
+Once more (a SIGTERM or SIGHUP at least 1 s later): ends what runs, gives it back, ends.
 With --completions-queue (in a baton built with the feature sqs) outcomes go
 to that queue after 3 s in which the server is out of reach, and the server
 takes them from there. Region and credentials are those of AWS's own tools.
@@ -62,7 +62,7 @@ pub(crate) struct Run {
     /// How many tasks to run at once.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
-    /// The worker's name, which it should keep over restarts; the host's name and the process's number if left out.
+    /// The worker's name, which it should keep over restarts; the host's name and six characters by chance if left out.
     #[arg(long)]
     id: Option<WorkerId>,
     /// How long a task rests whose command asked to try later (exit code 75).
@@ -106,7 +106,7 @@ impl Run {
         let host = host();
         let id = match self.id {
             Some(id) => id,
-            None => format!("{host}-{}", std::process::id()).parse().map_err(|problem: Expected| {
+            None => default_id(&host, RandomIds.uuid().as_bytes()).map_err(|problem| {
                 Failure::usage(format!("the host's name makes no worker's id: {problem}; give one with --id"))
             })?,
         };
@@ -131,26 +131,22 @@ impl Run {
     }
 }
 
-/// SIGTERMs less than this apart are one: `timeout` and process supervisors signal a program and then its group.
+/// SIGTERMs and SIGHUPs less than this apart are one: `timeout` and process supervisors signal a program and then its
+/// group, and systemd's `SendSIGHUP=` sends one after the other.
 const ONE_SIGNAL: Duration = Duration::from_secs(1);
 
-/// SIGTERM and SIGINT: the first drains, the second stops.
+/// SIGTERM, SIGHUP and SIGINT: the first drains, the second stops.
 fn hear_signals(stop: Stop) -> Result<impl Future<Output = ()>, Failure> {
-    let wrong = |error| Failure::failed(format!("cannot listen for signals: {error}"));
-    let mut terminate = signal(SignalKind::terminate()).map_err(wrong)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(wrong)?;
+    let mut signals = Signals::listen()?;
     Ok(async move {
         let mut terminated: Option<Instant> = None;
         let mut stopping = false;
         loop {
-            tokio::select! {
-                _ = terminate.recv() => {
-                    if terminated.is_some_and(|before| before.elapsed() < ONE_SIGNAL) {
-                        continue;
-                    }
-                    terminated = Some(Instant::now());
+            if signals.next().await == Asked::Terminate {
+                if terminated.is_some_and(|before| before.elapsed() < ONE_SIGNAL) {
+                    continue;
                 }
-                _ = interrupt.recv() => {}
+                terminated = Some(Instant::now());
             }
             if stopping {
                 tracing::info!("stopping: what runs is ended and given back");
@@ -162,6 +158,18 @@ fn hear_signals(stop: Stop) -> Result<impl Future<Output = ()>, Failure> {
             }
         }
     })
+}
+
+/// The name of a worker that was given none: the host's name and six characters by chance. The number of the process would
+/// not do instead: in containers it is most often 1, and their host names may be alike.
+fn default_id(host: &str, random: &[u8; 16]) -> Result<WorkerId, Expected> {
+    // Lower case without the letters that pass for digits: it is read out and typed. 30 bits: of 1,000 workers on one host
+    // name, two get the same name in one of 2,000 starts of all.
+    const LETTERS: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+    // The first bytes of a version 7 UUID tell the time, its last ones are random.
+    let bits = u32::from_be_bytes([random[12], random[13], random[14], random[15]]);
+    let chance = (0..6).map(|place| char::from(LETTERS[(bits >> (5 * place)) as usize & 31]));
+    format!("{host}-{}", chance.collect::<String>()).parse()
 }
 
 fn host() -> String {
@@ -192,5 +200,22 @@ fn failure(error: WorkerError) -> Failure {
         WorkerError::Refused(error) => error.into(),
         error @ (WorkerError::Command { .. } | WorkerError::Guard(_)) => Failure::Usage(error.to_string()),
         error => Failure::failed(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workers_default_name_is_the_hosts_and_six_characters_by_chance() {
+        let mut random = [0; 16];
+        assert_eq!(default_id("vm-1", &random).unwrap().as_str(), "vm-1-000000");
+        random[12..].copy_from_slice(&[0x3f, 0xff, 0xff, 0xff]);
+        assert_eq!(default_id("vm-1", &random).unwrap().as_str(), "vm-1-zzzzzz");
+        let names: std::collections::BTreeSet<_> =
+            (0..1_000).map(|_| default_id("vm-1", RandomIds.uuid().as_bytes()).unwrap()).collect();
+        assert!(names.len() >= 999, "{}", names.len());
+        assert!(default_id("no host", &random).is_err());
     }
 }

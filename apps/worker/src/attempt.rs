@@ -1,5 +1,6 @@
 //! One attempt: the command run to its end, by itself or by force.
 
+use std::io::ErrorKind;
 use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -16,6 +17,7 @@ use crate::outcome::Outcome;
 use crate::output::{Listener, Said};
 use crate::shared::{Listed, Shared, lock};
 use crate::stop::Phase;
+use crate::unstarted::not_started;
 
 /// Params of this size and more do not go into the environment: Linux takes at most 128 KiB for one variable.
 const PARAMS_BYTES: usize = 100 * 1024;
@@ -41,13 +43,9 @@ pub(crate) async fn run(shared: &Arc<Shared>, task: &TaskView, listed: &Arc<List
     }
     let (mut child, group) = match spawn(shared, task) {
         Ok(spawned) => spawned,
-        Err(error) => {
-            let program =
-                shared.options.command.first().map(|program| program.to_string_lossy().into_owned());
-            let message = format!("could not start {}: {error}", program.unwrap_or_default());
-            return Outcome::failed("spawn_failed", message, true);
-        }
+        Err(error) => return not_started(shared, task, &error),
     };
+    shared.started();
     lock(&shared.guard).take_up(group);
     let said = Arc::new(Mutex::new(Said::nothing()));
     let listener =
@@ -102,7 +100,22 @@ pub(crate) async fn run(shared: &Arc<Shared>, task: &TaskView, listed: &Arc<List
     }
 }
 
+/// Starts the task's command, without its params in the environment if that has become too large by them.
 fn spawn(shared: &Shared, task: &TaskView) -> std::io::Result<(Child, Group)> {
+    match spawn_with(shared, task, task.params.size() < PARAMS_BYTES) {
+        // The limit is a quarter of the stack's (execve(2)), and the worker's own environment takes its part of it.
+        Err(error) if error.kind() == ErrorKind::ArgumentListTooLong && task.params.size() < PARAMS_BYTES => {
+            tracing::warn!(
+                bytes = task.params.size(),
+                "the environment is too large with the task's params; they come by standard input alone"
+            );
+            spawn_with(shared, task, false)
+        }
+        spawned => spawned,
+    }
+}
+
+fn spawn_with(shared: &Shared, task: &TaskView, params: bool) -> std::io::Result<(Child, Group)> {
     let [program, arguments @ ..] = shared.options.command.as_slice() else {
         return Err(std::io::Error::other("there is no command"));
     };
@@ -124,7 +137,7 @@ fn spawn(shared: &Shared, task: &TaskView) -> std::io::Result<(Child, Group)> {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    if task.params.size() < PARAMS_BYTES {
+    if params {
         command.env("BATON_PARAMS", task.params.as_str());
     }
     let child = command.spawn()?;

@@ -11,8 +11,10 @@ use baton_model::Directive;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::options::WorkerError;
-use crate::retry::worth_another_try;
+use crate::reach::Judgement;
+use crate::retry::{is_misfit, worth_another_try};
 use crate::shared::{Shared, lock};
+use crate::takeover;
 
 /// The pause after a heartbeat that got no answer; less if the server asks for more frequent beats.
 const AFTER_FAILURE: Duration = Duration::from_secs(2);
@@ -32,10 +34,16 @@ const LAST: Duration = Duration::from_secs(3);
 pub(crate) async fn beats(shared: Arc<Shared>) {
     let mut over = shared.over.subscribe();
     let mut every = AFTER_FAILURE;
-    let mut reachable = true;
     // Since when the server has got beats without a list.
     let mut unlisted: Option<Instant> = None;
+    let mut looked = false;
     loop {
+        if !looked && !*shared.known.borrow() {
+            looked = tokio::select! {
+                look = takeover::look_before(&shared) => look.is_ok(),
+                _ = over.wait_for(|over| *over) => break,
+            };
+        }
         let begun = Instant::now();
         if shared.knows_all() {
             unlisted = None;
@@ -50,10 +58,7 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
                 if !lists {
                     unlisted.get_or_insert(begun);
                 }
-                if !reachable {
-                    tracing::info!(worker_id = %shared.options.id, "the server answers again");
-                    reachable = true;
-                }
+                shared.beats.taken(Instant::now());
                 every = Duration::try_from_secs_f64(answer.beat_every_seconds).unwrap_or(every).max(LEAST);
                 heed(&shared, &answer);
                 begun + every
@@ -65,15 +70,15 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
                 if !*shared.known.borrow() && !worth_another_try(&error) {
                     return shared.give_up(WorkerError::Refused(error));
                 }
-                if reachable {
-                    tracing::warn!(worker_id = %shared.options.id, %error,
-                        "no heartbeat came through; what runs goes on, and beats are tried again");
-                    reachable = false;
+                let patience = shared.options.denied_patience;
+                if shared.beats.failed(&error, patience, Instant::now()) == Judgement::End {
+                    return shared.give_up(WorkerError::Refused(error));
                 }
-                Instant::now() + AFTER_FAILURE.min(every)
+                // A token that is not taken now is hardly taken in a moment: the usual rhythm does.
+                Instant::now() + if error.is_denied() { every } else { AFTER_FAILURE.min(every) }
             }
         };
-        let news_due = if reachable { begun + NEWS.min(every / 4).max(LEAST) } else { due };
+        let news_due = if !shared.beats.waits() { begun + NEWS.min(every / 4).max(LEAST) } else { due };
         tokio::select! {
             () = sleep_until(due) => {}
             () = news(&shared, begun, news_due) => {}
@@ -115,7 +120,7 @@ async fn beat(shared: &Shared, every: Duration, lists: bool) -> Result<Heartbeat
         session_id: Some(shared.session),
         running: lists.then(|| shared.running()),
         capacity: Some(shared.options.concurrency),
-        labels: shared.options.labels.clone(),
+        labels: shared.labels(),
         logs,
         ..HeartbeatRequest::default()
     };
@@ -124,7 +129,7 @@ async fn beat(shared: &Shared, every: Duration, lists: bool) -> Result<Heartbeat
     let mut unsent = Unsent { shared, lines: std::mem::take(&mut request.logs) };
     request.logs.clone_from(&unsent.lines);
     let answer = client.heartbeat(&shared.options.id, &request).await;
-    let refused = answer.as_ref().is_err_and(|error| !error.is_passing());
+    let refused = answer.as_ref().is_err_and(is_misfit);
     if answer.is_ok() || refused {
         // Lines that the server does not take would be refused again, and hold up every further beat.
         if refused && !unsent.lines.is_empty() {

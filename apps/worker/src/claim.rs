@@ -8,9 +8,10 @@ use baton_api::claim::ClaimRequest;
 use baton_api::claim::ClaimView;
 use baton_model::limits;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::options::WorkerError;
+use crate::reach::Judgement;
 use crate::retry::{jittered, worth_another_try};
 use crate::shared::Shared;
 use crate::slot;
@@ -24,7 +25,7 @@ const NOTHING_PAUSE: Duration = Duration::from_secs(1);
 /// Claims until the worker is to end.
 ///
 /// # Errors
-/// [`WorkerError::Refused`], if the server would refuse every further claim too.
+/// [`WorkerError::Refused`], if the server would refuse every further claim too; [`WorkerError::Superseded`].
 pub(crate) async fn claims(shared: &Arc<Shared>) -> Result<(), WorkerError> {
     let mut known = shared.known.subscribe();
     tokio::select! {
@@ -33,7 +34,7 @@ pub(crate) async fn claims(shared: &Arc<Shared>) -> Result<(), WorkerError> {
     }
     loop {
         let permits = tokio::select! {
-            permits = free_slots(shared) => permits,
+            permits = slots(shared) => permits,
             () = shared.stop.reached(Phase::Drain) => return Ok(()),
         };
         let request = ClaimRequest {
@@ -67,14 +68,26 @@ pub(crate) async fn claims(shared: &Arc<Shared>) -> Result<(), WorkerError> {
     }
 }
 
-/// Waits for a free slot; takes all that are free.
+/// Waits until a task can be run. Takes all free slots, or as many as are to be tried after programs could not be started.
+async fn slots(shared: &Shared) -> Vec<OwnedSemaphorePermit> {
+    loop {
+        let permits = free_slots(shared).await;
+        // Of the slot's last program, perhaps: so this is looked at when the slot is free.
+        let Some(until) = shared.starts.paused_until(Instant::now()) else { return permits };
+        // A claim that waits for nothing but the pause must not hold slots that a late answer may bring tasks for.
+        drop(permits);
+        sleep_until(until).await;
+    }
+}
+
 async fn free_slots(shared: &Shared) -> Vec<OwnedSemaphorePermit> {
     let Ok(first) = Arc::clone(&shared.slots).acquire_owned().await else {
         // The semaphore is never closed.
         return std::future::pending().await;
     };
+    let most = shared.starts.most().unwrap_or(limits::CLAIM_TASKS).min(limits::CLAIM_TASKS);
     let mut permits = vec![first];
-    while permits.len() < limits::CLAIM_TASKS as usize
+    while permits.len() < most as usize
         && let Ok(permit) = Arc::clone(&shared.slots).try_acquire_owned()
     {
         permits.push(permit);
@@ -87,7 +100,10 @@ async fn answered(shared: &Shared, request: &ClaimRequest) -> Result<ClaimView, 
     let mut pause = Duration::from_millis(500);
     loop {
         let error = match shared.client.claim(request).await {
-            Ok(answer) => return Ok(answer),
+            Ok(answer) => {
+                shared.claims.taken(Instant::now());
+                return Ok(answer);
+            }
             Err(error) => error,
         };
         if error.code() == Some(ProblemCode::SessionSuperseded) {
@@ -96,7 +112,12 @@ async fn answered(shared: &Shared, request: &ClaimRequest) -> Result<ClaimView, 
         if !worth_another_try(&error) {
             return Err(WorkerError::Refused(error));
         }
-        tracing::warn!(worker_id = %shared.options.id, %error, "the claim got no answer; it is tried again");
+        // Where heartbeats are not taken either, they say so: one voice for one outage.
+        if (error.is_denied() || !shared.beats.waits())
+            && shared.claims.failed(&error, shared.options.denied_patience, Instant::now()) == Judgement::End
+        {
+            return Err(WorkerError::Refused(error));
+        }
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
     }

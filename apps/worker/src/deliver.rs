@@ -85,7 +85,7 @@ pub(crate) async fn deliver(shared: &Arc<Shared>, task: &TaskView, outcome: Outc
             Err(Unheard::OutOfTime(error)) => {
                 shared.count(|counts| counts.undelivered += 1);
                 tracing::error!(%error, outcome = told.name(), content = %told.content(),
-                    "the outcome could not be delivered before the worker had to end; the task will be run again");
+                    "the outcome could not be delivered in time; the task will be run again");
                 return Delivered::Over(None);
             }
         }
@@ -105,7 +105,7 @@ enum Unheard {
     Refused(ClientError),
     /// The server does not take this request, and would not later.
     Misfit(ClientError),
-    /// The worker has to end.
+    /// The worker has to end, or its token has not been taken for too long.
     OutOfTime(ClientError),
 }
 
@@ -122,7 +122,7 @@ async fn by_detour(
     }
 }
 
-/// Sends until an answer comes or, once the worker is to stop, until patience ends.
+/// Sends until an answer comes or, once the worker is to stop or its token is not taken, until patience ends.
 async fn until_answered(shared: &Arc<Shared>, task: &TaskView, told: &Told) -> Result<Heard, Unheard> {
     let client = shared.client.with_deadline(Duration::ZERO);
     let mut pause = Duration::from_millis(200);
@@ -131,6 +131,7 @@ async fn until_answered(shared: &Arc<Shared>, task: &TaskView, told: &Told) -> R
     let mut detour_refused = false;
     let began = Instant::now();
     let mut end: Option<Instant> = None;
+    let mut denied: Option<Instant> = None;
     loop {
         let error = match told.send(&client, task).await {
             Ok(answer) => return Ok(Heard::Server(answer)),
@@ -162,6 +163,11 @@ async fn until_answered(shared: &Arc<Shared>, task: &TaskView, told: &Told) -> R
                 }
                 Err(_) => {}
             }
+        }
+        if error.is_denied()
+            && denied.get_or_insert_with(Instant::now).elapsed() >= shared.options.denied_patience
+        {
+            return Err(Unheard::OutOfTime(error));
         }
         if stopping && *end.get_or_insert(Instant::now() + LAST_PATIENCE) <= Instant::now() {
             return Err(Unheard::OutOfTime(error));

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use baton_api::task::TaskView;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::deliver::answered;
 use crate::retry::{is_refusal, jittered, worth_another_try};
@@ -29,6 +29,7 @@ pub(crate) async fn follow(
     let client = shared.client.with_deadline(Duration::ZERO);
     let mut pause = FIRST_PAUSE;
     let mut ended = None;
+    let mut denied: Option<Instant> = None;
     loop {
         tokio::select! {
             () = sleep(jittered(pause)) => {}
@@ -57,6 +58,12 @@ pub(crate) async fn follow(
             }
             return None;
         }
+        if error.is_denied()
+            && denied.get_or_insert_with(Instant::now).elapsed() >= shared.options.denied_patience
+        {
+            tracing::error!(%error, outcome = told.name(), "the server does not take this outcome from this worker; it went by the detour");
+            return None;
+        }
         if !worth_another_try(&error) {
             match told.instead(shared, task, &error) {
                 Some(smaller) => {
@@ -65,7 +72,7 @@ pub(crate) async fn follow(
                     continue;
                 }
                 None => {
-                    tracing::error!(%error, outcome = told.name(), "the server does not take this outcome from this worker; it went by the detour");
+                    tracing::error!(%error, outcome = told.name(), "the server does not take this outcome; it went by the detour");
                     return None;
                 }
             }

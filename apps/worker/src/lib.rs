@@ -17,6 +17,9 @@
 //! | 75 (`EX_TEMPFAIL`) | not now: the task is given back and rests a while; the attempt does not count |
 //! | any other, or a signal | failed; tried again while there are attempts left |
 //!
+//! A command that cannot be started is the worker's fault: its task is given back uncounted, and the worker claims nothing
+//! for a while that grows from 1 s to 60 s. Meanwhile it has the label [`CANNOT_START`].
+//!
 //! A failure's message is the end of standard error, its code `exit_3` or `signal_9`.
 //!
 //! The full way: lines of standard output that begin with `::baton ` and go on with a JSON object:
@@ -48,24 +51,31 @@ mod beat;
 mod claim;
 mod deliver;
 mod detour;
+mod files;
 mod follow;
 mod group;
 mod guard;
+mod lock;
 mod logs;
 mod options;
 mod outcome;
 mod output;
 mod protocol;
+mod reach;
 mod retry;
 mod shared;
 mod slot;
+mod starts;
 mod stop;
 mod tail;
+mod takeover;
 mod told;
+mod unstarted;
 
 pub use detour::Detour;
 pub use guard::guard;
 pub use options::{Summary, WorkerError, WorkerOptions};
+pub use shared::CANNOT_START;
 pub use stop::{Phase, Stop};
 
 use std::sync::Arc;
@@ -82,6 +92,8 @@ use baton_client::Client;
 /// of the same worker has taken its place.
 pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<Summary, WorkerError> {
     options.check()?;
+    let concurrency = files::make_room(options.concurrency);
+    let options = WorkerOptions { concurrency, ..options };
     let guard = guard::Guard::start(options.guard.as_deref())?;
     let shared = Arc::new(shared::Shared::new(client, options, stop, guard));
     tracing::info!(
@@ -110,5 +122,9 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
         );
     }
     tracing::info!(worker_id = %shared.options.id, %summary, "worker ends");
-    ended.and_then(|()| shared.verdict()).map(|()| summary)
+    let verdict = ended.and_then(|()| shared.verdict());
+    if let Err(WorkerError::Superseded { .. }) = &verdict {
+        takeover::tell_successor(&shared).await;
+    }
+    verdict.map(|()| summary)
 }

@@ -38,6 +38,8 @@ pub struct WorkerOptions {
     pub grace: Duration,
     /// How long a task rests that its command gave back by exit code 75.
     pub release_delay: Duration,
+    /// How long the worker goes on once the server has come to refuse its token, before it ends.
+    pub denied_patience: Duration,
     /// Where outcomes go while the server is out of reach; without one they wait for it.
     pub detour: Option<Arc<dyn Detour>>,
     /// The time, for the log lines' sake.
@@ -60,6 +62,7 @@ impl WorkerOptions {
             wait: limits::CLAIM_WAIT,
             grace: Duration::from_secs(5),
             release_delay: Duration::from_secs(10),
+            denied_patience: Duration::from_secs(600),
             detour: None,
             clock,
             ids,
@@ -161,7 +164,7 @@ pub enum WorkerError {
     /// Another start of the same worker has taken its place.
     #[error(
         "another start of worker {worker} has taken the place of this one (session {session}); \
-         give each worker an id of its own"
+         give each worker an id of its own, or leave --id out"
     )]
     Superseded {
         /// The worker.

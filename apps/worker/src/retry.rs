@@ -5,15 +5,28 @@ use std::time::Duration;
 use baton_api::ProblemCode;
 use baton_client::ClientError;
 
-/// Whether the same request may be taken later: the server is out of reach or out of order, or something else answers
-/// in its place for now.
+/// Whether the same request may be taken later: the server is out of reach or out of order, something else answers in its
+/// place for now, or it does not take the token, which it may again: who asks has to see for how long that is so.
 pub(crate) fn worth_another_try(error: &ClientError) -> bool {
+    if error.is_denied() {
+        return true;
+    }
     let status = match error {
         ClientError::Problem(problem) => problem.status,
         ClientError::Unexpected { .. } => return true,
         _ => return error.is_passing(),
     };
     error.is_passing() || status >= 500
+}
+
+/// Whether the request itself is not taken, by the server or by a gateway before it, so that a smaller one may be.
+pub(crate) fn is_misfit(error: &ClientError) -> bool {
+    let status = match error {
+        ClientError::Problem(problem) => problem.status,
+        ClientError::Unexpected { status, .. } => *status,
+        _ => return !error.is_passing(),
+    };
+    (400..500).contains(&status) && status != 404 && !error.is_passing() && !error.is_denied()
 }
 
 /// Whether the server is out of reach or out of order, so that an outcome may go another way. What it refuses, it refuses

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use baton_api::claim::ClaimRequest;
 use baton_api::complete::ReleaseRequest;
@@ -11,11 +11,18 @@ use baton_client::Client;
 use baton_model::{Directive, Level, Payload, RequestKey, SessionId, TaskId, limits};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::guard::Guard;
+pub(crate) use crate::lock::lock;
 use crate::logs::{self, LogBuffer};
 use crate::options::{Summary, WorkerError, WorkerOptions};
+use crate::reach::Reach;
+use crate::starts::Starts;
 use crate::stop::{Phase, Stop};
+
+/// The label that a worker has while it cannot start its program: why, how often, since when.
+pub const CANNOT_START: &str = "cannot_start";
 
 pub(crate) struct Shared {
     pub(crate) client: Client,
@@ -31,13 +38,18 @@ pub(crate) struct Shared {
     pub(crate) known: watch::Sender<bool>,
     /// Whether the last heartbeat has been asked for.
     pub(crate) over: watch::Sender<bool>,
+    /// How heartbeats and claims fare.
+    pub(crate) beats: Reach,
+    pub(crate) claims: Reach,
+    /// How the starts of programs go.
+    pub(crate) starts: Starts,
     pub(crate) logs: Mutex<LogBuffer>,
     running: Mutex<BTreeMap<(TaskId, u32), Entry>>,
     /// Each waits for the server's word on an outcome that went by the detour.
     followers: Mutex<JoinSet<()>>,
     counts: Mutex<Summary>,
     error: Mutex<Option<WorkerError>>,
-    claims: AtomicU64,
+    claim_number: AtomicU64,
     /// How many claims may have been granted whose answer was lost.
     unheard: AtomicU64,
 }
@@ -86,10 +98,6 @@ impl Drop for Listed {
     }
 }
 
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Shared {
     pub(crate) fn new(client: Client, options: WorkerOptions, stop: Stop, guard: Guard) -> Self {
         Self {
@@ -101,12 +109,15 @@ impl Shared {
             news: Notify::new(),
             known: watch::Sender::new(false),
             over: watch::Sender::new(false),
+            beats: Reach::new("heartbeats"),
+            claims: Reach::new("claims"),
+            starts: Starts::default(),
             logs: Mutex::default(),
             running: Mutex::default(),
             followers: Mutex::default(),
             counts: Mutex::default(),
             error: Mutex::default(),
-            claims: AtomicU64::new(0),
+            claim_number: AtomicU64::new(0),
             unheard: AtomicU64::new(0),
             options,
         }
@@ -114,7 +125,7 @@ impl Shared {
 
     /// A claim of its own name for up to `max_tasks`, which does not wait.
     pub(crate) fn claim_request(&self, max_tasks: u32) -> ClaimRequest {
-        let number = self.claims.fetch_add(1, Ordering::Relaxed);
+        let number = self.claim_number.fetch_add(1, Ordering::Relaxed);
         ClaimRequest {
             session_id: Some(self.session),
             queues: self.options.queues.clone(),
@@ -163,6 +174,21 @@ impl Shared {
             message: entry.message.clone(),
         };
         lock(&self.running).iter().map(told).collect()
+    }
+
+    /// What a heartbeat tells of the worker in words.
+    pub(crate) fn labels(&self) -> BTreeMap<String, String> {
+        let trouble =
+            self.starts.told().map(|told| (CANNOT_START.to_owned(), told.chars().take(1_000).collect()));
+        self.options.labels.iter().map(|(name, value)| (name.clone(), value.clone())).chain(trouble).collect()
+    }
+
+    /// Notes that a program was started.
+    pub(crate) fn started(&self) {
+        if self.starts.worked(self.options.concurrency, Instant::now()) {
+            tracing::info!(worker_id = %self.options.id, "programs can be started again");
+            self.news.notify_one();
+        }
     }
 
     /// Hears from the server that an attempt is no longer this worker's.
@@ -220,8 +246,15 @@ impl Shared {
         }
     }
 
+    /// Whether the worker is to take more tasks, for as long as it can run them.
     pub(crate) fn may_claim(&self) -> bool {
         self.stop.phase() == Phase::Run
+    }
+
+    /// Whether a completion is to bring the next task along.
+    pub(crate) fn claims_along(&self) -> bool {
+        // After programs could not be started, the claims say when the next task is taken.
+        self.may_claim() && self.starts.most().is_none()
     }
 
     /// Waits until nothing runs any more.

@@ -39,7 +39,7 @@ impl Told {
                 metadata: done.metadata,
                 result: done.result,
                 // The slot that becomes free by this takes the next task.
-                claim: shared.may_claim().then(|| shared.claim_request(1)),
+                claim: shared.claims_along().then(|| shared.claim_request(1)),
             })),
             Outcome::Failed(failed) => Self::Fail(Box::new(FailRequest {
                 worker_id,
@@ -60,10 +60,6 @@ impl Told {
 
     /// What to tell if the server does not take this; none if this is already the least that can be told.
     pub(crate) fn instead(&self, shared: &Shared, task: &TaskView, error: &ClientError) -> Option<Self> {
-        // A token that is not good for one outcome is not good for another.
-        if error.is_denied() {
-            return None;
-        }
         let told = |message: String, code: &str, retryable| {
             let error = ErrorFields { message, code: Some(code.to_owned()), details: None };
             Self::Fail(Box::new(FailRequest {

@@ -23,9 +23,7 @@ pub enum ClientError {
         source: reqwest::Error,
     },
     /// Something answered, but not as Baton does.
-    #[error(
-        "expected an answer of Baton from {url}, got {got}; check that a Baton server of this version is there"
-    )]
+    #[error("{}", unexpected(url, *status, got))]
     Unexpected {
         /// The address asked.
         url: String,
@@ -56,6 +54,20 @@ pub enum Untouched {
     Unknown,
 }
 
+/// What an answer that is not Baton's means: most often that no Baton is there. A refusal of the token is what a gateway
+/// says on Baton's behalf, such as API Gateway where the authorizer lets nobody through.
+fn unexpected(url: &str, status: u16, got: &str) -> String {
+    if denies(status) {
+        return format!(
+            "a gateway before {url} answers {got}: expected a token that it takes; check that BATON_TOKEN, or the file of \
+             BATON_TOKEN_FILE, holds one that has not ended and was not revoked, and that its scope allows this request"
+        );
+    }
+    format!(
+        "expected an answer of Baton from {url}, got {got}; check that a Baton server of this version is there"
+    )
+}
+
 impl ClientError {
     /// The problem, if the server told one.
     pub fn problem(&self) -> Option<&Problem> {
@@ -84,8 +96,8 @@ impl ClientError {
     /// succeed later either.
     pub fn is_denied(&self) -> bool {
         match self {
-            Self::Problem(problem) => matches!(problem.status, 401 | 403),
-            Self::Unexpected { status, .. } => matches!(status, 401 | 403),
+            Self::Problem(problem) => denies(problem.status),
+            Self::Unexpected { status, .. } => denies(*status),
             _ => false,
         }
     }
@@ -122,6 +134,10 @@ impl ClientError {
         let source = error.without_url();
         Self::Unreachable { url: base.to_owned(), cause, untouched, source }
     }
+}
+
+fn denies(status: u16) -> bool {
+    matches!(status, 401 | 403)
 }
 
 /// 408, 429 and 503 are Baton's own; 502 and 504 come from gateways before it.

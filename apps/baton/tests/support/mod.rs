@@ -140,7 +140,11 @@ impl World {
 
     /// Ends the server as an operator does; the answer is how it ended.
     pub(crate) fn end_server(&mut self) -> ExitStatus {
-        self.server.signal(Signal::SIGTERM);
+        self.end_server_by(Signal::SIGTERM)
+    }
+
+    pub(crate) fn end_server_by(&mut self, signal: Signal) -> ExitStatus {
+        self.server.signal(signal);
         self.server.wait()
     }
 

@@ -90,10 +90,11 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
 
     let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
     let doorbell = LocalDoorbell::new(clock.clone());
-    let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
-    let running = Server::start(settings, store.shared(), doorbell, clock, ids)
+    let listening = Server::listen(settings)
         .await
         .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
+    let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
+    let running = Server::serve(listening, settings, store.shared(), doorbell, clock, ids).await;
 
     let url = format!("http://{}", running.addr());
     let place = match &settings.store.location {

@@ -24,6 +24,13 @@ pub use baton_query_tasks::error_page;
 #[derive(Clone, Copy, Debug)]
 pub struct Server;
 
+/// An address that was taken for a server.
+#[derive(Debug)]
+pub struct Listening {
+    listener: TcpListener,
+    addr: SocketAddr,
+}
+
 /// A server that runs. Dropping it begins its stop without waiting for the end.
 #[derive(Debug)]
 pub struct Running {
@@ -61,6 +68,19 @@ pub fn service(app: App, settings: &Settings) -> Service {
 }
 
 impl Server {
+    /// Takes the address that the settings name; port 0 takes any free port. Before the store is opened, so that a taken
+    /// port leaves no new file behind; whoever connects meanwhile waits for [`Server::serve`].
+    ///
+    /// # Errors
+    /// If the address cannot be listened on.
+    pub async fn listen(settings: &Settings) -> Result<Listening, StartError> {
+        let wanted = settings.server.listen;
+        let failed = |cause| StartError::Listen { addr: wanted, cause };
+        let listener = TcpListener::bind(wanted).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Listening { listener, addr })
+    }
+
     /// Listens, serves and reaps, until it is stopped. `doorbell` is the one that `store` rings; port 0 takes any free
     /// port.
     ///
@@ -73,10 +93,18 @@ impl Server {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Result<Running, StartError> {
-        let wanted = settings.server.listen;
-        let failed = |cause| StartError::Listen { addr: wanted, cause };
-        let listener = TcpListener::bind(wanted).await.map_err(failed)?;
-        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Self::serve(Self::listen(settings).await?, settings, store, doorbell, clock, ids).await)
+    }
+
+    /// Serves on an address that was taken before, as [`Server::start`] does.
+    pub async fn serve(
+        Listening { listener, addr }: Listening,
+        settings: &Settings,
+        store: Arc<dyn Store>,
+        doorbell: Arc<LocalDoorbell>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Running {
         let app = App::configured(settings, store, doorbell, clock, ids);
         let shutdown = app.shutdown.clone();
         let options = ServeOptions {
@@ -93,7 +121,7 @@ impl Server {
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         let reaper = tokio::spawn(reaper);
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
-        Ok(Running { addr, shutdown, serving: Some(serving), reaper: Some(reaper) })
+        Running { addr, shutdown, serving: Some(serving), reaper: Some(reaper) }
     }
 }
 

@@ -325,8 +325,8 @@ mod tests {
     #[test]
     fn every_claim_goes_down_its_own_index_and_sorts_nothing() {
         let folder = tempfile::tempdir().unwrap();
-        let db =
-            crate::open::for_writing(&folder.path().join("baton.db"), crate::Options::default()).unwrap();
+        let hold = crate::hold::Hold::take(&folder.path().join("baton.db")).unwrap();
+        let db = crate::open::for_writing(&hold, crate::Options::default()).unwrap();
         let render: TaskType = "render".parse().unwrap();
         let (film, default): (ProjectId, ProjectId) = ("film".parse().unwrap(), ProjectId::default());
         for (task_type, project, index) in [

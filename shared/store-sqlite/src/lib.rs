@@ -9,10 +9,12 @@ mod codes;
 mod create;
 mod error;
 mod finish;
+mod hold;
 mod list;
 mod open;
 mod reader;
 mod reap;
+mod refusal;
 mod rows;
 mod stats;
 mod token;
@@ -22,7 +24,6 @@ mod worker;
 mod writer;
 
 use std::collections::HashSet;
-use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -43,6 +44,7 @@ use baton_store::{
 use rusqlite::{Connection, params};
 
 use crate::error::Failure;
+use crate::hold::Hold;
 use crate::reader::Readers;
 use crate::rows::{Stored, select_generation, select_task, select_worker, worker_by_id};
 use crate::token::Tokens;
@@ -95,8 +97,8 @@ pub struct SqliteStore {
     policy: LeasePolicy,
     tokens: Arc<Tokens>,
     max_tokens: usize,
-    /// Held as long as the store is open; declared last, so that it is let go of last.
-    _lock: File,
+    /// Declared last, so that it is let go of after the connections.
+    _hold: Arc<Hold>,
 }
 
 impl SqliteStore {
@@ -105,10 +107,11 @@ impl SqliteStore {
     ///
     /// # Errors
     /// [`StoreError::NewerSchema`]; [`StoreError::CannotOpen`] if the file cannot be opened, is not a Baton database, or
-    /// is open in another Baton: one process writes, so that waiting claims are woken and groups are committed whole.
+    /// is open in another Baton, under whatever name: one process writes, so that waiting claims are woken and groups are
+    /// committed whole. What was made for it is removed again.
     pub fn open(path: &Path, options: Options, doorbell: Arc<dyn Doorbell>) -> Result<Self, StoreError> {
-        let lock = open::lock(path)?;
-        let db = open::for_writing(path, options)?;
+        let hold = Arc::new(Hold::take(path)?);
+        let db = open::for_writing(&hold, options)?;
         let Options { policy, max_tokens, .. } = options;
         let tokens = Arc::new(Tokens::load(&db)?);
         let state = transaction::State {
@@ -117,9 +120,10 @@ impl SqliteStore {
             tokens: Arc::clone(&tokens),
             most_tokens: max_tokens,
         };
-        let readers = Readers::open(path, options.readers)?;
+        let readers = Readers::open(&hold, options.readers)?;
         let writer = Writer::start(db, state, doorbell)?;
-        Ok(Self { writer, readers, policy, tokens, max_tokens, _lock: lock })
+        hold.finished();
+        Ok(Self { writer, readers, policy, tokens, max_tokens, _hold: hold })
     }
 }
 

@@ -1,15 +1,15 @@
 //! Opening the file: its settings, its identity and its schema.
 
-use std::fs::{File, TryLockError};
 use std::path::Path;
 use std::time::Duration;
 
 use baton_store::StoreError;
-use baton_store::error::Cause;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use crate::error::store_error;
+use crate::hold::Hold;
+use crate::refusal::{NOT_BATONS, cannot_open, forbidden, opening};
 use crate::{Durability, Options};
 
 /// Marks the file as Baton's (`application_id` of the SQLite file format): "Batn".
@@ -21,14 +21,18 @@ const MIGRATIONS: &[&str] = &[include_str!("schema.sql"), include_str!("schema-2
 /// SQLite's page size, which Baton leaves at its default.
 const PAGE_BYTES: u64 = 4_096;
 
-const NOT_BATONS: &str = "it is not a Baton database; name another file";
-
 /// How long to wait for another process that holds the file.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// Opens the file for the writing thread and brings its schema up to date.
-pub(crate) fn for_writing(path: &Path, options: Options) -> Result<Connection, StoreError> {
-    let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE)?;
+/// What a database begins with, where its `application_id` lies in it, and how it is written there: the SQLite file format.
+const MAGIC: &[u8] = b"SQLite format 3\0";
+const APPLICATION_ID_AT: std::ops::Range<usize> = 68..72;
+
+/// Opens the held file for the writing thread and brings its schema up to date.
+pub(crate) fn for_writing(hold: &Hold, options: Options) -> Result<Connection, StoreError> {
+    let path = hold.path();
+    refuse_others(hold)?;
+    let db = connect(path)?;
     identify(&db, path)?;
     let synchronous = match options.durability {
         Durability::Full => "FULL",
@@ -41,7 +45,7 @@ pub(crate) fn for_writing(path: &Path, options: Options) -> Result<Connection, S
          PRAGMA wal_autocheckpoint = 4000; PRAGMA journal_size_limit = 67108864; PRAGMA temp_store = MEMORY;"
     );
     db.execute_batch(&settings).map_err(|error| opening(path, error))?;
-    migrate(&db)?;
+    migrate(&db, path)?;
     if let Some(bytes) = options.max_bytes {
         db.execute_batch(&format!("PRAGMA max_page_count = {}", (bytes / PAGE_BYTES).max(1)))
             .map_err(store_error)?;
@@ -49,52 +53,18 @@ pub(crate) fn for_writing(path: &Path, options: Options) -> Result<Connection, S
     Ok(db)
 }
 
-/// Opens the file for queries; it has been opened for writing before.
-pub(crate) fn for_reading(path: &Path) -> Result<Connection, StoreError> {
-    let db = connect(path, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
+/// Opens the held file for queries; it has been opened for writing before.
+pub(crate) fn for_reading(hold: &Hold) -> Result<Connection, StoreError> {
+    let db = connect(hold.path())?;
     db.execute_batch("PRAGMA query_only = ON; PRAGMA cache_size = -16384; PRAGMA temp_store = MEMORY;")
         .map_err(store_error)?;
     Ok(db)
 }
 
-/// Takes the lock that says which process has the database open: a file beside it, as a lock on the database itself
-/// would be in SQLite's way. The system lets go of it when the process ends, however it ends.
-pub(crate) fn lock(path: &Path) -> Result<File, StoreError> {
-    if path.is_dir() {
-        return Err(cannot_open(path, "it is a folder; name a file", None));
-    }
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty() && !folder.is_dir()) {
-        let why = format!("the folder {} does not exist; make it, or name another file", folder.display());
-        return Err(cannot_open(path, why, None));
-    }
-    let mut name = path.as_os_str().to_owned();
-    name.push("-lock");
-    let lock = File::options().create(true).truncate(false).write(true).open(&name).map_err(|error| {
-        cannot_open(
-            path,
-            "its folder cannot be written; mend its permissions, or name another file",
-            Some(error.into()),
-        )
-    })?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => {
-            Err(cannot_open(path, "another baton has it open; stop that one, or name another file", None))
-        }
-        Err(TryLockError::Error(error)) => Err(cannot_open(
-            path,
-            "it cannot be locked; put it on a file system that has locks",
-            Some(error.into()),
-        )),
-    }
-}
-
-fn cannot_open(path: &Path, why: impl Into<String>, cause: Option<Cause>) -> StoreError {
-    StoreError::CannotOpen { place: path.display().to_string(), why: why.into(), cause }
-}
-
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
-    Connection::open_with_flags(path, flags | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+fn connect(path: &Path) -> Result<Connection, StoreError> {
+    // Without SQLITE_OPEN_CREATE: the file was made when it was taken hold of, and is the one that is locked.
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    Connection::open_with_flags(path, flags)
         .and_then(|db| {
             db.busy_timeout(BUSY)?;
             db.set_prepared_statement_cache_capacity(128);
@@ -106,19 +76,20 @@ fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, StoreError> {
         .map_err(|error| opening(path, error))
 }
 
-/// What an error at opening means, and what to do about it.
-fn opening(path: &Path, error: rusqlite::Error) -> StoreError {
-    match store_error(error) {
-        StoreError::Corrupt { cause, .. } => cannot_open(path, NOT_BATONS, cause),
-        StoreError::Unavailable(cause) => {
-            let why = "it is locked by another program, or may not be read and written; see to that, or name another file";
-            cannot_open(path, why, Some(cause))
-        }
-        other => other,
+/// Refuses a file that is plainly another program's, before SQLite opens it: to open it would be to write to it, where a
+/// crash of that program is to be made good.
+fn refuse_others(hold: &Hold) -> Result<(), StoreError> {
+    let header = hold.header().map_err(|error| forbidden(hold.path(), error))?;
+    // A file that a crash has met while it was new is empty, or has no mark but in the log.
+    let is_new = header.is_empty();
+    let id = header.get(APPLICATION_ID_AT).map(|id| id.iter().fold(0, |id, byte| id << 8 | i32::from(*byte)));
+    if is_new || header.starts_with(MAGIC) && matches!(id, Some(0 | APPLICATION_ID)) {
+        return Ok(());
     }
+    Err(cannot_open(hold.path(), NOT_BATONS, None))
 }
 
-/// Refuses a file that is another program's, before anything is written to it.
+/// Refuses a file that is another program's by what it holds, before anything of Baton's is written to it.
 fn identify(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let number =
         |sql: &str| db.query_row(sql, [], |row| row.get::<_, i32>(0)).map_err(|error| opening(path, error));
@@ -130,25 +101,25 @@ fn identify(db: &Connection, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn migrate(db: &Connection) -> Result<(), StoreError> {
+fn migrate(db: &Connection, path: &Path) -> Result<(), StoreError> {
     let known = MIGRATIONS.len() as u32;
-    // Two processes may open a new file at once: the version is read again under the lock.
-    db.execute_batch("BEGIN IMMEDIATE").map_err(store_error)?;
+    let failed = |error| opening(path, error);
+    db.execute_batch("BEGIN IMMEDIATE").map_err(failed)?;
     let outcome = (|| {
-        let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(store_error)?;
+        let found: u32 = db.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
         if found > known {
             return Err(StoreError::NewerSchema { found, known });
         }
         for step in &MIGRATIONS[found as usize..] {
-            db.execute_batch(step).map_err(store_error)?;
+            db.execute_batch(step).map_err(failed)?;
         }
         db.execute_batch(&format!("PRAGMA user_version = {known}; PRAGMA application_id = {APPLICATION_ID};"))
-            .map_err(store_error)
+            .map_err(failed)
     })();
     match outcome {
-        Ok(()) => db.execute_batch("COMMIT").map_err(store_error),
+        Ok(()) => db.execute_batch("COMMIT").map_err(failed),
         Err(error) => {
-            db.execute_batch("ROLLBACK").map_err(store_error)?;
+            db.execute_batch("ROLLBACK").map_err(failed)?;
             Err(error)
         }
     }

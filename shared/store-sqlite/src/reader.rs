@@ -1,6 +1,5 @@
 //! Readers: connections that answer queries beside the writer. Each sees the last commit, and holds nobody up.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use baton_store::StoreError;
@@ -8,19 +7,33 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use crate::error::Failure;
+use crate::hold::Hold;
 use crate::open;
 
 /// A pool of reading connections.
 pub(crate) struct Readers {
-    idle: Arc<Mutex<Vec<Connection>>>,
+    pool: Arc<Pool>,
     free: Arc<Semaphore>,
 }
 
+struct Pool {
+    idle: Mutex<Vec<Connection>>,
+    /// Declared after the connections, so that it is let go of after them: also after one that is lent while the store ends.
+    _hold: Arc<Hold>,
+}
+
+impl Pool {
+    fn take(&self) -> Option<Connection> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
+    }
+}
+
 impl Readers {
-    pub(crate) fn open(path: &Path, count: usize) -> Result<Self, StoreError> {
+    pub(crate) fn open(hold: &Arc<Hold>, count: usize) -> Result<Self, StoreError> {
         let count = count.max(1);
-        let connections = (0..count).map(|_| open::for_reading(path)).collect::<Result<Vec<_>, _>>()?;
-        Ok(Self { idle: Arc::new(Mutex::new(connections)), free: Arc::new(Semaphore::new(count)) })
+        let idle = (0..count).map(|_| open::for_reading(hold)).collect::<Result<Vec<_>, _>>()?;
+        let pool = Pool { idle: Mutex::new(idle), _hold: Arc::clone(hold) };
+        Ok(Self { pool: Arc::new(pool), free: Arc::new(Semaphore::new(count)) })
     }
 
     /// Runs a query on a connection of the pool, off the caller's thread; waits while all are taken.
@@ -29,11 +42,11 @@ impl Readers {
         query: impl FnOnce(&Connection) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, StoreError> {
         let permit = Arc::clone(&self.free).acquire_owned().await.map_err(|_| StoreError::Busy)?;
-        let idle = Arc::clone(&self.idle);
+        let pool = Arc::clone(&self.pool);
         let answer = tokio::task::spawn_blocking(move || {
             // Every holder of a permit finds a connection: there are as many as permits.
-            let db = idle.lock().unwrap_or_else(PoisonError::into_inner).pop().ok_or(StoreError::Busy)?;
-            let lent = Lent { db: Some(db), idle };
+            let db = pool.take().ok_or(StoreError::Busy)?;
+            let lent = Lent { db: Some(db), pool };
             let answer =
                 lent.db.as_ref().map_or(Err(StoreError::Busy), |db| query(db).map_err(StoreError::from));
             drop(lent);
@@ -49,13 +62,13 @@ impl Readers {
 /// A connection on loan: it goes back to the pool also when the query panics.
 struct Lent {
     db: Option<Connection>,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    pool: Arc<Pool>,
 }
 
 impl Drop for Lent {
     fn drop(&mut self) {
         if let Some(db) = self.db.take() {
-            self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
+            self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner).push(db);
         }
     }
 }

@@ -7,6 +7,8 @@
     reason = "a test ends where it is surprised"
 )]
 
+mod hold;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -137,7 +139,7 @@ fn a_file_of_a_newer_version_is_left_alone() {
 /// A file as the first version of the schema left it, with a waiting task and a worker.
 fn of_version_one(path: &Path) {
     let db = Connection::open(path).unwrap();
-    db.execute_batch(include_str!("../src/schema.sql")).unwrap();
+    db.execute_batch(include_str!("../../src/schema.sql")).unwrap();
     db.execute_batch("PRAGMA user_version = 1; PRAGMA application_id = 0x4261746e").unwrap();
     db.execute(
         "INSERT INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
@@ -259,24 +261,4 @@ async fn damage_inside_the_file_is_said_and_does_not_end_the_store() {
     assert!(matches!(refused, StoreError::Corrupt { .. }), "{refused}");
     assert_eq!(refused.kind(), ErrorKind::Internal);
     assert!(store.task(id(2)).await.is_ok());
-}
-
-#[test]
-fn a_file_in_a_missing_folder_and_a_folder_are_refused_with_what_to_do() {
-    let folder = tempfile::tempdir().unwrap();
-    let refused =
-        open(&folder.path().join("nowhere").join("baton.db"), Options::default()).map(drop).unwrap_err();
-    assert!(refused.to_string().contains("nowhere does not exist; make it"), "{refused}");
-    let refused = open(folder.path(), Options::default()).map(drop).unwrap_err();
-    assert!(refused.to_string().ends_with("it is a folder; name a file"), "{refused}");
-}
-
-#[test]
-fn a_file_is_open_in_one_store_at_a_time() {
-    let folder = tempfile::tempdir().unwrap();
-    let first = open(&at(&folder), Options::default()).unwrap();
-    let refused = open(&at(&folder), Options::default()).map(drop).unwrap_err();
-    assert!(refused.to_string().contains("another baton has it open"), "{refused}");
-    drop(first);
-    open(&at(&folder), Options::default()).unwrap();
 }

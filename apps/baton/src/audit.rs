@@ -55,14 +55,16 @@ impl Audit {
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": entries }));
         }
-        let mut rows = Rows::new(&["AT", "ACTION", "TARGET", "TOKEN", "OUTCOME"]);
+        let mut rows = Rows::new(&["AT", "ACTION", "TARGET", "TOKEN", "BY", "OUTCOME", "REASON"]);
         for entry in entries {
             rows.add(vec![
                 entry.at.to_string(),
                 entry.action,
                 entry.target,
                 entry.token_name.map_or_else(|| "-".to_owned(), |name| name.to_string()),
+                entry.by.map_or_else(|| "-".to_owned(), |name| name.to_string()),
                 entry.outcome.map_or_else(|| "unknown".to_owned(), |status| status.to_string()),
+                entry.reason.map_or_else(|| "-".to_owned(), |reason| text::short(&reason, 60)),
             ]);
         }
         context.out.table(rows, "nothing was done that is recorded here")

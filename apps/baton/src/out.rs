@@ -132,7 +132,8 @@ impl Rows {
 }
 
 fn colour_of(text: &str) -> Option<Color> {
-    match text {
+    // A state may be followed by its particulars.
+    match text.split([' ', ',']).next().unwrap_or_default() {
         "completed" | "active" | "ok" => Some(Color::Green),
         "failed" | "lost" | "error" => Some(Color::Red),
         "running" => Some(Color::Cyan),

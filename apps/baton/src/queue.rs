@@ -3,7 +3,7 @@
 use baton_api::ProblemCode;
 use baton_api::fleet::QueueView;
 use baton_api::manage::ActionRequest;
-use baton_model::{Label, QueueName};
+use baton_model::{Label, QueueName, Timestamp};
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
@@ -59,13 +59,21 @@ impl Queue {
                 let queue = client.pause_queue(&change.queue, &change.action()).await?;
                 if new {
                     let name = &change.queue;
-                    context.out.note(&format!("queue {name} is new: it has held no task; check its name"));
+                    context.out.note(&format!(
+                        "queue {name} is new: no task has ever named it; if the name is wrong, take it off the list with \
+                         `baton queue resume {name}`"
+                    ));
                 }
                 told(context, &queue, "paused: it gives out no task; resume it with `baton queue resume`")
             }
             Self::Resume(change) => {
                 let queue = client.resume_queue(&change.queue, &change.action()).await?;
-                told(context, &queue, "resumed")
+                let what = if queue.used {
+                    "resumed"
+                } else {
+                    "not paused, and no task has ever named it: it is gone from the list; check its name"
+                };
+                told(context, &queue, what)
             }
         }
     }
@@ -85,9 +93,19 @@ fn told(context: &Context, queue: &QueueView, what: &str) -> Result<(), Failure>
     table(context, std::slice::from_ref(queue))
 }
 
+/// Whether a queue gives out tasks; if not, since when, by whom and why.
+fn state(queue: &QueueView, now: Timestamp) -> String {
+    let Some(pause) = &queue.pause else { return "open".to_owned() };
+    let by = pause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+    let unused = if queue.used { "" } else { ", never used" };
+    let why = pause.reason.as_ref().map(|why| format!(": {}", text::short(why, 60))).unwrap_or_default();
+    format!("paused {}{by}{unused}{why}", text::ago(pause.since, now))
+}
+
 pub(crate) fn table(context: &Context, queues: &[QueueView]) -> Result<(), Failure> {
     let mut rows =
         Rows::new(&["QUEUE", "STATE", "READY", "LATER", "RUNNING", "OLDEST", "WAIT P50", "RUN P50"]);
+    let now = context.now();
     for queue in queues {
         let half = |of: baton_api::fleet::PercentilesView| match of.count {
             0 => "-".to_owned(),
@@ -95,7 +113,7 @@ pub(crate) fn table(context: &Context, queues: &[QueueView]) -> Result<(), Failu
         };
         rows.add(vec![
             queue.name.to_string(),
-            if queue.paused { "paused" } else { "open" }.to_owned(),
+            state(queue, now),
             queue.queued.saturating_sub(queue.scheduled).to_string(),
             queue.scheduled.to_string(),
             queue.running.to_string(),

@@ -8,7 +8,7 @@ use baton_api::token::{CreatedTokenView, TokenView};
 use baton_client::Client;
 use baton_model::{Label, ProjectId, QueueName, Scope, Timestamp, TokenId, limits};
 use baton_runtime::{Ids as _, RandomIds};
-use baton_store::{AuditEntry, NoDoorbell};
+use baton_store::{AuditEntry, NoDoorbell, Settled};
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
@@ -162,13 +162,15 @@ async fn in_store(context: &Context, url: &str, request: CreateToken) -> Result<
         token: None,
         token_name: None,
         request_id: None,
+        by: None,
+        reason: None,
         outcome: None,
     };
     let id = entry.id;
     store.record(entry).await.map_err(failed)?;
     let token = stored.token.clone();
     store.create_token(stored).await.map_err(failed)?;
-    store.settle(id, 201).await.map_err(failed)?;
+    store.settle(id, Settled::with(201)).await.map_err(failed)?;
     drop(store);
     opened.close().await.map_err(failed)?;
     Ok(CreatedTokenView { secret: secret.reveal(), token: TokenView::new(token, now) })

@@ -381,6 +381,30 @@ fn a_paused_queue_gives_out_nothing_until_it_is_resumed() {
 }
 
 #[test]
+fn a_paused_queue_tells_by_whom_and_why_and_a_misspelt_one_can_be_taken_off_the_list() {
+    let world = World::new(QUICK);
+    world.create(&["--queue", "images"]);
+    run(world.command(&["queue", "pause", "images", "--by", "ada", "--reason", "full disk"]), 0);
+    let typo = run(world.command(&["queue", "pause", "imagse"]), 0);
+    assert!(stderr(&typo).contains("no task has ever named it"), "{}", stderr(&typo));
+    let wide = |arguments: &[&str]| {
+        let mut command = world.command(arguments);
+        command.env("COLUMNS", "200");
+        stdout(&run(command, 0)).to_owned()
+    };
+    let list = wide(&["queue", "list"]);
+    assert!(list.contains("by ada: full disk"), "{list}");
+    assert!(list.contains("never used"), "{list}");
+    let audit = wide(&["audit"]);
+    assert!(audit.contains("ada") && audit.contains("full disk"), "{audit}");
+
+    let gone = run(world.command(&["queue", "resume", "imagse"]), 0);
+    assert!(stderr(&gone).contains("gone from the list"), "{}", stderr(&gone));
+    let names = world.json(&["queue", "list"])["items"].clone();
+    assert_eq!(names.as_array().unwrap().len(), 1, "{names}");
+}
+
+#[test]
 fn the_server_refuses_wrong_settings_with_2_and_names_them() {
     let folder = tempfile::tempdir().unwrap();
     let mut command = tool();

@@ -9,7 +9,8 @@ use baton_store::PauseQueue;
 
 /// Pause a queue
 ///
-/// A paused queue gives out no task; what runs goes on. A queue that nobody has named yet is known from now on.
+/// A paused queue gives out no task; what runs goes on. By whom and why it was paused is shown with the queue. A queue that
+/// no task has named is known until it is resumed.
 #[utoipa::path(
     post,
     path = "/v1/queues/{queue}/pause",
@@ -34,7 +35,7 @@ pub(crate) async fn pause(
 
 /// Resume a queue
 ///
-/// The queue gives out its tasks again.
+/// The queue gives out its tasks again. One that no task has ever named is gone from the list then.
 #[utoipa::path(
     post,
     path = "/v1/queues/{queue}/resume",
@@ -59,10 +60,11 @@ pub(crate) async fn resume(
 
 async fn set(app: App, caller: Caller, queue: QueueName, paused: bool, request: ActionRequest) -> ApiResult {
     caller.reach_queue(&queue)?;
-    let by = request.by.or_else(|| caller.name());
-    let stats = app.store.pause_queue(PauseQueue { now: app.now(), queue, paused, by: by.clone() }).await?;
-    let by = by.as_ref().map(tracing::field::display);
+    let by = caller.asks(request.by, request.reason.as_deref());
     let reason = request.reason;
+    let pause = PauseQueue { now: app.now(), queue, paused, by: by.clone(), reason: reason.clone() };
+    let stats = app.store.pause_queue(pause).await?;
+    let by = by.as_ref().map(tracing::field::display);
     tracing::info!(queue = %stats.queue, by, reason, "{}", if paused { "queue paused" } else { "queue resumed" });
     ok(&wire::queue_view(stats))
 }

@@ -31,7 +31,7 @@ pub(crate) async fn cancel(
 ) -> ApiResult {
     caller.reach(&*app.store, task).await?;
     let now = app.now();
-    let by = request.by.or_else(|| caller.name());
+    let by = caller.asks(request.by, request.reason.as_deref());
     let task = app.store.cancel(Cancel { now, task, by: by.clone(), reason: request.reason }).await?;
     log("task cancelled", &task, by.as_ref());
     if let Some(end) = &task.head.ended {
@@ -64,7 +64,7 @@ pub(crate) async fn retry(
 ) -> ApiResult {
     caller.reach(&*app.store, task).await?;
     let now = app.now();
-    let by = request.by.or_else(|| caller.name());
+    let by = caller.asks(request.by, request.reason.as_deref());
     let delay = request.delay_seconds.unwrap_or_default();
     let task = app.store.retry(Retry { now, task, by: by.clone(), reason: request.reason, delay }).await?;
     log("task retried", &task, by.as_ref());

@@ -91,7 +91,7 @@ async fn direct(
 ) -> ApiResult {
     caller.reach_everything()?;
     let now = app.now();
-    let by = request.by.or_else(|| caller.name());
+    let by = caller.asks(request.by, request.reason.as_deref());
     let detail = app.store.direct_worker(Direct { now, worker, directive }).await?;
     let by = by.as_ref().map(tracing::field::display);
     tracing::info!(

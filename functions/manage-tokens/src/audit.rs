@@ -58,6 +58,8 @@ fn view(entry: AuditEntry) -> AuditView {
         token_id: entry.token,
         token_name: entry.token_name,
         request_id: entry.request_id,
+        by: entry.by,
+        reason: entry.reason,
         outcome: entry.outcome,
     }
 }

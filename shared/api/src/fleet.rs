@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use baton_model::queue::Pause;
 use baton_model::{
-    Directive, Level, LogLine, Payload, QueueName, SessionId, State, TaskId, TaskType, Timestamp, WorkerId,
-    WorkerStatus,
+    Directive, Label, Level, LogLine, Payload, QueueName, SessionId, State, TaskId, TaskType, Timestamp,
+    WorkerId, WorkerStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -71,6 +72,11 @@ pub struct QueueView {
     pub name: QueueName,
     /// Whether claims pass it by.
     pub paused: bool,
+    /// Since when, by whom and why, if it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pause: Option<PauseView>,
+    /// Whether a task has ever named it. A queue that no task has named is listed only while it is paused.
+    pub used: bool,
     /// Tasks that wait, now or for later.
     pub queued: u64,
     /// Of these, how many are for later; counted up to 10,000.
@@ -92,6 +98,28 @@ pub struct QueueView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub counted_at: Option<Timestamp>,
+}
+
+/// That a queue is paused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Pause)]
+pub struct PauseView {
+    /// When it was paused.
+    #[schema(value_type = String, format = "date-time")]
+    pub since: Timestamp,
+    /// Who paused it: the name that was given with the request, else that of its token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub by: Option<Label>,
+    /// Why, if a reason was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<Pause> for PauseView {
+    fn from(pause: Pause) -> Self {
+        Self { since: pause.since, by: pause.by, reason: pause.reason }
+    }
 }
 
 /// Percentiles of durations, within 5%.

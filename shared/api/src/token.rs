@@ -237,6 +237,13 @@ pub struct AuditView {
     /// The request's id, to be found in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
+    /// Who asked, by the request's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub by: Option<Label>,
+    /// Why, by the request's own word.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// The HTTP status of its answer; left out if the request was broken off: then the thing itself tells whether it was
     /// done.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -161,7 +161,9 @@ pub fn worker_view(detail: WorkerDetail, policy: &LeasePolicy, now: Timestamp) -
 pub fn queue_view(stats: QueueStats) -> QueueView {
     QueueView {
         name: stats.queue,
-        paused: stats.paused,
+        paused: stats.pause.is_some(),
+        pause: stats.pause.map(Into::into),
+        used: stats.used,
         queued: stats.queued,
         scheduled: stats.scheduled,
         running: stats.running,

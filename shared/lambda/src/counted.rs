@@ -12,8 +12,9 @@ use baton_model::{
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
-    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats,
-    Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Settled,
+    Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    WorkerDetail,
 };
 
 /// What was done since it was last asked. Repetitions, which change nothing, do not count.
@@ -238,8 +239,8 @@ impl AuditStore for Counted {
         self.store.record(entry).await
     }
 
-    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
-        self.store.settle(id, outcome).await
+    async fn settle(&self, id: AuditId, settled: Settled) -> Result<(), StoreError> {
+        self.store.settle(id, settled).await
     }
 
     async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {

@@ -1,4 +1,4 @@
-//! Queues: named lanes that tasks wait in. A queue exists as soon as a task names it.
+//! Queues: named lanes that tasks wait in. A queue is known once a task has named it, and as long as it is paused.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +14,30 @@ pub struct Queue {
     pub paused: bool,
     /// Who last paused or resumed it, if they said.
     pub changed_by: Option<Label>,
+    /// Why they did, if they said.
+    pub reason: Option<String>,
     /// When it was first named, or last paused or resumed.
     pub changed_at: Timestamp,
+}
+
+impl Queue {
+    /// Why claims pass it by; none if they do not.
+    pub fn pause(&self) -> Option<Pause> {
+        self.paused.then(|| Pause {
+            since: self.changed_at,
+            by: self.changed_by.clone(),
+            reason: self.reason.clone(),
+        })
+    }
+}
+
+/// That claims pass a queue by: since when, who has asked for it, and why. Of several pauses in a row the last one counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// When it was paused.
+    pub since: Timestamp,
+    /// Who paused it, if they said.
+    pub by: Option<Label>,
+    /// Why, if they said.
+    pub reason: Option<String>,
 }

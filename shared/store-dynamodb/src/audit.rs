@@ -3,7 +3,7 @@
 
 use baton_model::{AuditId, Label, Timestamp};
 use baton_store::transfer::{ImportError, Verdict, audit_onto};
-use baton_store::{AuditEntry, AuditFilter, Page, PageRequest, StoreError};
+use baton_store::{AuditEntry, AuditFilter, Page, PageRequest, Settled, StoreError};
 
 use crate::attr::{Fields, Item, key, n, s, time};
 use crate::db::{Query, Range};
@@ -32,6 +32,12 @@ fn item(entry: &AuditEntry, ends: i64) -> Item {
     if let Some(request) = &entry.request_id {
         put("rq", s(request));
     }
+    if let Some(by) = &entry.by {
+        put("by", s(by.as_str()));
+    }
+    if let Some(reason) = &entry.reason {
+        put("re", s(reason));
+    }
     if let Some(outcome) = entry.outcome {
         put("oc", n(outcome));
     }
@@ -52,6 +58,8 @@ pub(crate) fn read(item: &Item) -> Result<AuditEntry, StoreError> {
         token: token.map(|text| text.parse().map_err(|_| bad("a token's id", text))).transpose()?,
         token_name: fields.maybe_text("tn")?.map(Label::from_stored),
         request_id: fields.maybe_text("rq")?.map(str::to_owned),
+        by: fields.maybe_text("by")?.map(Label::from_stored),
+        reason: fields.maybe_text("re")?.map(str::to_owned),
         outcome: fields.maybe_number("oc")?,
     })
 }
@@ -81,13 +89,18 @@ impl Inner {
         let verdict = audit_onto(record, Some(&standing))?;
         // What is later is later by its outcome.
         if let (Verdict::Later, Some(outcome)) = (verdict, record.outcome) {
-            self.settle(record.id, outcome).await?;
+            let AuditEntry { by, reason, .. } = record.clone();
+            self.settle(record.id, &Settled { outcome, by, reason }).await?;
         }
         Ok(verdict)
     }
 
-    pub(crate) async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
-        let update = Expression::new().when_present("pk").set("oc", n(outcome));
+    pub(crate) async fn settle(&self, id: AuditId, settled: &Settled) -> Result<(), StoreError> {
+        let update = Expression::new()
+            .when_present("pk")
+            .set("oc", n(settled.outcome))
+            .maybe("by", settled.by.as_ref().map(|by| s(by.as_str())))
+            .maybe("re", settled.reason.as_ref().map(s));
         match self.db.update(keys::audit(id), &update).await {
             Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
             Err(WriteError::Failed(error)) => Err(error),

@@ -85,11 +85,11 @@ impl Inner {
             return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
         }
         let paused: HashSet<_> =
-            queues.iter().filter(|queue| queue.paused).map(|queue| &queue.name).collect();
+            queues.iter().filter(|queue| queue.pause.is_some()).map(|queue| &queue.name).collect();
         if claim.queues.iter().all(|name| paused.contains(name)) {
             return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
         }
-        let open: Vec<_> = queues.iter().filter(|queue| !queue.paused).collect();
+        let open: Vec<_> = queues.iter().filter(|queue| queue.pause.is_none()).collect();
         let most = claim.max_tasks.min(claim.cap - active) as usize;
 
         match asked {

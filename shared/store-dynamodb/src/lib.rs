@@ -64,7 +64,7 @@ use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Doorbell, Fail, FailAnswer, GenerationFilter,
     LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release,
-    Retry, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    Retry, Settled, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
     WorkerDetail,
 };
 
@@ -318,8 +318,8 @@ impl AuditStore for DynamoStore {
         self.inner.record(&entry).await
     }
 
-    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
-        self.inner.settle(id, outcome).await
+    async fn settle(&self, id: AuditId, settled: Settled) -> Result<(), StoreError> {
+        self.inner.settle(id, &settled).await
     }
 
     async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {

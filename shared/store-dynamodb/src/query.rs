@@ -227,7 +227,8 @@ impl Inner {
             }
         };
         let stats = QueueStats {
-            paused: queue.paused,
+            used: queue.is_used(),
+            pause: queue.pause,
             queued: counted.of(State::Queued),
             scheduled: scheduled.min(QueueStats::SCHEDULED_COUNTED),
             running: counted.of(State::Running),

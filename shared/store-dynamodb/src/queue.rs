@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use baton_model::queue::{Pause, Queue};
 use baton_model::{Label, Priority, QueueName, Timestamp};
 use baton_store::{PauseQueue, QueueStats, Ready, StoreError};
 
@@ -19,21 +20,45 @@ use crate::store::Inner;
 #[derive(Clone, Debug)]
 pub(crate) struct StoredQueue {
     pub(crate) name: QueueName,
-    pub(crate) paused: bool,
+    /// Why claims pass it by; none if they do not.
+    pub(crate) pause: Option<Pause>,
     /// The priorities that tasks of it ever had, the first to be claimed first.
     pub(crate) priorities: BTreeSet<Priority>,
     /// Over how many shards its tasks were ever spread at most.
     pub(crate) shards: u64,
 }
 
+/// What a queue's record tells to whoever moves it.
+pub(crate) fn plain(item: &Item) -> Result<Queue, StoreError> {
+    let fields = Fields(item);
+    Ok(Queue {
+        name: QueueName::from_stored(fields.text("sk")?),
+        paused: fields.maybe_number("pd")? == Some(1_u8),
+        changed_by: fields.maybe_text("cb")?.map(Label::from_stored),
+        reason: fields.maybe_text("cr")?.map(str::to_owned),
+        changed_at: fields.time("ca")?,
+    })
+}
+
 impl StoredQueue {
+    /// A queue that has no record.
+    fn unknown(name: QueueName) -> Self {
+        Self { name, pause: None, priorities: BTreeSet::new(), shards: 1 }
+    }
+
+    /// Whether a task has ever named it. A record that has no priority was never written by who creates a task, so that
+    /// no process believes it to be there.
+    pub(crate) fn is_used(&self) -> bool {
+        !self.priorities.is_empty()
+    }
+
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
         let fields = Fields(item);
         let code = |code: i64| u8::try_from(code).map_err(|_| damaged("expected a priority's number"));
         let priorities = fields.numbers("pz")?;
         Ok(Self {
             name: QueueName::from_stored(fields.text("sk")?),
-            paused: fields.maybe_number("pd")? == Some(1_u8),
+            pause: plain(item)?.pause(),
             priorities: priorities
                 .into_iter()
                 .map(|one| Priority::of(code(one)?))
@@ -70,16 +95,33 @@ impl Inner {
     }
 
     pub(crate) async fn pause(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
-        let update = Expression::new()
-            .set("pd", n(u8::from(pause.paused)))
-            .set("ca", time(pause.now))
-            .put("cb", pause.by.as_ref().map(Label::as_str).map(s));
-        let item = unconditional(self.db.update(keys::queue(&pause.queue), &update).await)?;
+        let now = pause.now;
+        let known = if pause.paused { false } else { !self.forget_unused(&pause.queue).await? };
+        let queue = if pause.paused || known {
+            let update = Expression::new()
+                .set("pd", n(u8::from(pause.paused)))
+                .set("ca", time(now))
+                .put("cb", pause.by.as_ref().map(Label::as_str).map(s))
+                .put("cr", pause.reason.map(s));
+            let item = unconditional(self.db.update(keys::queue(&pause.queue), &update).await)?;
+            StoredQueue::read(&item)?
+        } else {
+            StoredQueue::unknown(pause.queue)
+        };
         if !pause.paused {
-            let queue = pause.queue.clone();
-            self.doorbell.ring(Ready { queue, task_type: None, count: u32::MAX, run_after: pause.now });
+            let queue = queue.name.clone();
+            self.doorbell.ring(Ready { queue, task_type: None, count: u32::MAX, run_after: now });
         }
-        self.queue_stats(StoredQueue::read(&item)?, pause.now).await
+        self.queue_stats(queue, now).await
+    }
+
+    /// Removes the record of a queue that no task has ever named; false if one has.
+    async fn forget_unused(&self, queue: &QueueName) -> Result<bool, StoreError> {
+        match self.db.delete(keys::queue(queue), &Expression::new().when_absent("pz")).await {
+            Ok(()) => Ok(true),
+            Err(WriteError::Condition(_)) => Ok(false),
+            Err(WriteError::Failed(error)) => Err(error),
+        }
     }
 
     pub(crate) async fn stored_queue(&self, name: &QueueName) -> Result<Option<StoredQueue>, StoreError> {

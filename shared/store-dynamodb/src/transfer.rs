@@ -6,8 +6,7 @@ mod import;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use baton_model::queue::Queue;
-use baton_model::{Label, QueueName, Timestamp};
+use baton_model::{QueueName, Timestamp};
 use baton_store::transfer::{DurationsRecord, ImportError, Record, Verdict};
 use baton_store::{Count, Cursor, Page, StoreError, Transfer};
 use futures::StreamExt;
@@ -68,17 +67,6 @@ impl Transfer for DynamoStore {
         item.insert("t".to_owned(), s(checkpoint));
         unconditional(self.inner.db.put(item, Expression::new()).await)
     }
-}
-
-/// A queue's record.
-fn queue(item: &Item) -> Result<Queue, StoreError> {
-    let fields = Fields(item);
-    Ok(Queue {
-        name: QueueName::from_stored(fields.text("sk")?),
-        paused: fields.maybe_number("pd")? == Some(1_u8),
-        changed_by: fields.maybe_text("cb")?.map(Label::from_stored),
-        changed_at: fields.time("ca")?,
-    })
 }
 
 /// An hour of a queue's durations, from the items that hold parts of it.

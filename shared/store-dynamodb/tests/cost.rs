@@ -484,12 +484,14 @@ async fn a_caller_is_known_for_one_read() {
         token: Some(id),
         token_name: Some("render farm, second floor".parse().unwrap()),
         request_id: Some("01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".to_owned()),
+        by: None,
+        reason: None,
         outcome: None,
     };
     let entry_id = entry.id;
     b.store.record(entry).await.unwrap();
     b.note("record an audit entry");
-    b.store.settle(entry_id, 200).await.unwrap();
+    b.store.settle(entry_id, baton_store::Settled::with(200)).await.unwrap();
     b.note("settle an audit entry");
     b.store.audit(AuditFilter::default(), PageRequest::first(50)).await.unwrap();
     b.note("page of the audit log, a few entries");

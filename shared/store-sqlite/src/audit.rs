@@ -1,7 +1,7 @@
 //! The audit log: what operators did.
 
 use baton_model::{AuditId, Label, Timestamp, TokenId};
-use baton_store::AuditEntry;
+use baton_store::{AuditEntry, Settled};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::Failure;
@@ -15,8 +15,8 @@ pub(crate) fn record(transaction: &mut Transaction<'_>, entry: &AuditEntry) -> R
         return Ok(());
     }
     db.prepare_cached(
-        "INSERT INTO audit (k, id, at, action, target, token, token_name, request, outcome) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        "INSERT INTO audit (k, id, at, action, target, token, token_name, request, asked_by, reason, outcome) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     )?
     .execute(params![
         free_key(db, "audit", entry.at)?,
@@ -27,26 +27,29 @@ pub(crate) fn record(transaction: &mut Transaction<'_>, entry: &AuditEntry) -> R
         entry.token.as_ref().map(TokenId::as_bytes),
         entry.token_name.as_ref().map(Label::as_str),
         entry.request_id,
+        entry.by.as_ref().map(Label::as_str),
+        entry.reason,
         entry.outcome,
     ])?;
     Ok(())
 }
 
-/// Notes how an entry's request was answered.
+/// Notes how an entry's request was answered, and what it said of itself.
 pub(crate) fn settle(
     transaction: &mut Transaction<'_>,
-    (id, outcome): &(AuditId, u16),
+    (id, settled): &(AuditId, Settled),
 ) -> Result<(), Failure> {
+    let Settled { outcome, by, reason } = settled;
     transaction
         .db
-        .prepare_cached("UPDATE audit SET outcome = ?2 WHERE id = ?1")?
-        .execute(params![id.as_bytes(), outcome])?;
+        .prepare_cached("UPDATE audit SET outcome = ?2, asked_by = ?3, reason = ?4 WHERE id = ?1")?
+        .execute(params![id.as_bytes(), outcome, by.as_ref().map(Label::as_str), reason])?;
     Ok(())
 }
 
 /// The columns that [`entry`] reads.
 pub(crate) const SELECT: &str =
-    "SELECT k, id, at, action, target, token, token_name, request, outcome FROM audit";
+    "SELECT k, id, at, action, target, token, token_name, request, outcome, asked_by, reason FROM audit";
 
 /// The entry of an id.
 pub(crate) fn by_id(db: &Connection, id: AuditId) -> Result<Option<AuditEntry>, Failure> {
@@ -76,6 +79,8 @@ pub(crate) fn entry(row: &Row<'_>) -> Result<(i64, AuditEntry), Failure> {
         token: maybe_id(row, 5)?.map(TokenId::from_bytes),
         token_name: maybe_text(row, 6)?.map(Label::from_stored),
         request_id: row.get(7)?,
+        by: maybe_text(row, 9)?.map(Label::from_stored),
+        reason: row.get(10)?,
         outcome: row.get(8)?,
     };
     Ok((row.get(0)?, entry))

@@ -38,7 +38,7 @@ use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
     GenerationFilter, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Release, Retry, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    ReapReport, Release, Retry, Settled, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
     TokenStore, Waiting, WorkerDetail,
 };
 use rusqlite::{Connection, params};
@@ -191,7 +191,10 @@ impl TaskStore for SqliteStore {
     async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
         let (queue, now) = (pause.queue.clone(), pause.now);
         self.writer.run(pause, pause_queue).await?;
-        self.queue(&queue, now).await
+        match self.queue(&queue, now).await {
+            Err(StoreError::QueueNotFound(queue)) => Ok(QueueStats::unknown(queue, Some(now))),
+            stats => stats,
+        }
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
@@ -331,8 +334,8 @@ impl AuditStore for SqliteStore {
         self.writer.run(entry, audit::record).await
     }
 
-    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
-        self.writer.run((id, outcome), audit::settle).await
+    async fn settle(&self, id: AuditId, settled: Settled) -> Result<(), StoreError> {
+        self.writer.run((id, settled), audit::settle).await
     }
 
     async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
@@ -341,22 +344,26 @@ impl AuditStore for SqliteStore {
 }
 
 fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<(), Failure> {
-    transaction
-        .db
-        .prepare_cached(
-            "INSERT INTO queue (name, paused, changed_by, changed_at) VALUES (?1, ?2, ?3, ?4) \
-             ON CONFLICT DO UPDATE SET paused = excluded.paused, changed_by = excluded.changed_by, \
-             changed_at = excluded.changed_at",
-        )?
-        .execute(params![
-            pause.queue.as_str(),
-            pause.paused,
-            pause.by.as_ref().map(baton_model::Label::as_str),
-            pause.now.as_millis(),
-        ])?;
-    if !pause.paused {
-        transaction.ring_queue(&pause.queue, pause.now);
+    let changed = params![
+        pause.queue.as_str(),
+        pause.by.as_ref().map(baton_model::Label::as_str),
+        pause.reason,
+        pause.now.as_millis(),
+    ];
+    if pause.paused {
+        let sql = "INSERT INTO queue (name, paused, changed_by, reason, changed_at) VALUES (?1, 1, ?2, ?3, ?4) \
+                   ON CONFLICT DO UPDATE SET paused = 1, changed_by = ?2, reason = ?3, changed_at = ?4";
+        transaction.db.prepare_cached(sql)?.execute(changed)?;
+        return Ok(());
     }
+    // Nothing in memory names a queue that is not used: those that the writing thread remembers are.
+    let unused = "DELETE FROM queue WHERE name = ?1 AND used = 0";
+    if transaction.db.prepare_cached(unused)?.execute([pause.queue.as_str()])? == 0 {
+        let sql =
+            "UPDATE queue SET paused = 0, changed_by = ?2, reason = ?3, changed_at = ?4 WHERE name = ?1";
+        transaction.db.prepare_cached(sql)?.execute(changed)?;
+    }
+    transaction.ring_queue(&pause.queue, pause.now);
     Ok(())
 }
 

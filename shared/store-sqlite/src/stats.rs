@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use baton_model::{Priority, QueueName, State, TaskType, Timestamp};
+use baton_model::queue::Pause;
+use baton_model::{Label, Priority, QueueName, State, TaskType, Timestamp};
 use baton_store::{
     Count, Cursor, Page, PageRequest, Percentiles, QueueStats, Stats, StoreError, Waiting, WorkerCounts,
 };
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
@@ -66,28 +67,45 @@ fn queue_page(
     after: &str,
     limit: usize,
 ) -> Result<Vec<QueueStats>, Failure> {
-    let mut statement =
-        db.prepare_cached("SELECT name, paused FROM queue WHERE name > ?1 ORDER BY name LIMIT ?2")?;
-    let named = statement
-        .query_map(params![after, limit as i64], |row| {
-            Ok((row.get::<_, Box<str>>(0)?, row.get::<_, bool>(1)?))
-        })?
-        .collect::<rusqlite::Result<Vec<_>>>()?;
+    let sql = format!("{SELECT_LANE} WHERE name > ?1 ORDER BY name LIMIT ?2");
+    let mut statement = db.prepare_cached(&sql)?;
+    let lanes =
+        statement.query_map(params![after, limit as i64], lane)?.collect::<rusqlite::Result<Vec<_>>>()?;
     let running = oldest_running(db)?;
-    named
-        .into_iter()
-        .map(|(name, paused)| one_queue(db, QueueName::from_stored(name), paused, now, &running))
-        .collect()
+    lanes.into_iter().map(|lane| one_queue(db, lane, now, &running)).collect()
+}
+
+/// What is kept of a queue besides its tasks, as far as it is shown.
+struct Lane {
+    name: QueueName,
+    pause: Option<Pause>,
+    used: bool,
+}
+
+/// The columns that [`lane`] reads.
+const SELECT_LANE: &str = "SELECT name, paused, used, changed_at, changed_by, reason FROM queue";
+
+fn lane(row: &Row<'_>) -> rusqlite::Result<Lane> {
+    let pause = Pause {
+        since: Timestamp::from_millis(row.get(3)?),
+        by: row.get::<_, Option<Box<str>>>(4)?.map(Label::from_stored),
+        reason: row.get(5)?,
+    };
+    Ok(Lane {
+        name: QueueName::from_stored(row.get::<_, Box<str>>(0)?),
+        pause: row.get::<_, bool>(1)?.then_some(pause),
+        used: row.get(2)?,
+    })
 }
 
 /// One queue.
 pub(crate) fn queue(db: &Connection, name: &QueueName, now: Timestamp) -> Result<QueueStats, Failure> {
-    let paused = db
-        .prepare_cached("SELECT paused FROM queue WHERE name = ?1")?
-        .query_row([name.as_str()], |row| row.get::<_, bool>(0))
+    let known = db
+        .prepare_cached(&format!("{SELECT_LANE} WHERE name = ?1"))?
+        .query_row([name.as_str()], lane)
         .optional()?;
-    match paused {
-        Some(paused) => one_queue(db, name.clone(), paused, now, &oldest_running(db)?),
+    match known {
+        Some(lane) => one_queue(db, lane, now, &oldest_running(db)?),
         None => Err(StoreError::QueueNotFound(name.clone()).into()),
     }
 }
@@ -105,11 +123,11 @@ fn oldest_running(db: &Connection) -> Result<HashMap<QueueName, Timestamp>, Fail
 
 fn one_queue(
     db: &Connection,
-    queue: QueueName,
-    paused: bool,
+    lane: Lane,
     now: Timestamp,
     running: &HashMap<QueueName, Timestamp>,
 ) -> Result<QueueStats, Failure> {
+    let Lane { name: queue, pause, used } = lane;
     let in_state = |state: State| -> Result<u64, Failure> {
         let mut statement =
             db.prepare_cached("SELECT coalesce(sum(tasks), 0) FROM tally WHERE queue = ?1 AND state = ?2")?;
@@ -133,7 +151,8 @@ fn one_queue(
         };
     }
     Ok(QueueStats {
-        paused,
+        pause,
+        used,
         queued: in_state(State::Queued)?,
         scheduled: scheduled.min(QueueStats::SCHEDULED_COUNTED),
         running: in_state(State::Running)?,

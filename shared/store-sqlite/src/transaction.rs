@@ -34,7 +34,7 @@ const KNOWN_QUEUES: usize = 10_000;
 pub(crate) struct State {
     /// When leases are lost.
     pub(crate) policy: LeasePolicy,
-    /// Queues that are known to have a row, up to [`KNOWN_QUEUES`]: a cache of what is there for ever, to save a write.
+    /// Queues that are known to be used, up to [`KNOWN_QUEUES`]: a cache of what is there for ever, to save a write.
     /// Emptied when a transaction is undone, as its queues are then unknown again.
     pub(crate) queues: HashSet<QueueName>,
     /// The tokens as they are in memory; changed after a commit only.
@@ -299,13 +299,16 @@ impl<'a> Transaction<'a> {
         Ok(())
     }
 
-    /// Makes a queue known, if it is not.
+    /// Makes a queue known that a task names.
     pub(crate) fn know_queue(&mut self, queue: &QueueName, now: Timestamp) -> Result<(), Failure> {
         if self.state.queues.contains(queue) {
             return Ok(());
         }
         self.db
-            .prepare_cached("INSERT OR IGNORE INTO queue (name, paused, changed_at) VALUES (?1, 0, ?2)")?
+            .prepare_cached(
+                "INSERT INTO queue (name, paused, changed_at, used) VALUES (?1, 0, ?2, 1) \
+                 ON CONFLICT DO UPDATE SET used = 1 WHERE used = 0",
+            )?
             .execute(params![queue.as_str(), now.as_millis()])?;
         if self.state.queues.len() < KNOWN_QUEUES {
             self.state.queues.insert(queue.clone());

@@ -12,7 +12,7 @@ use baton_store::transfer::{
     Answer, ClaimRecord, DurationsRecord, ImportError, KeyRecord, LogRecord, PAGE_BYTES, Record, Refusal,
     TaskRecord, Verdict, WorkerRecord, audit_onto, queue_onto, token_onto,
 };
-use baton_store::{AuditEntry, Count, Cursor, Page, StoreError, StoredToken, Transfer};
+use baton_store::{AuditEntry, Count, Cursor, Page, Settled, StoreError, StoredToken, Transfer};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStore;
@@ -140,14 +140,17 @@ fn queue(row: &Row<'_>) -> Result<Queue, Failure> {
         name: QueueName::from_stored(row.get::<_, Box<str>>(0)?),
         paused: row.get(1)?,
         changed_by: row.get::<_, Option<Box<str>>>(2)?.map(Label::from_stored),
-        changed_at: Timestamp::from_millis(row.get(3)?),
+        reason: row.get(3)?,
+        changed_at: Timestamp::from_millis(row.get(4)?),
     })
 }
 
+/// The columns that [`queue`] reads.
+const SELECT_QUEUE: &str = "SELECT name, paused, changed_by, reason, changed_at FROM queue";
+
 fn queues(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
-    let mut statement = db.prepare_cached(
-        "SELECT name, paused, changed_by, changed_at FROM queue WHERE name > ?1 ORDER BY name LIMIT ?2",
-    )?;
+    let sql = format!("{SELECT_QUEUE} WHERE name > ?1 ORDER BY name LIMIT ?2");
+    let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(params![after, limit])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -362,9 +365,7 @@ fn import(transaction: &mut Transaction<'_>, record: &Record) -> Result<Taken, F
 }
 
 fn import_queue(transaction: &mut Transaction<'_>, record: &Queue) -> Result<Taken, Failure> {
-    let mut statement = transaction
-        .db
-        .prepare_cached("SELECT name, paused, changed_by, changed_at FROM queue WHERE name = ?1")?;
+    let mut statement = transaction.db.prepare_cached(&format!("{SELECT_QUEUE} WHERE name = ?1"))?;
     let mut rows = statement.query([record.name.as_str()])?;
     let standing = rows.next()?.map(queue).transpose()?;
     let verdict = match queue_onto(record, standing.as_ref()) {
@@ -375,12 +376,14 @@ fn import_queue(transaction: &mut Transaction<'_>, record: &Queue) -> Result<Tak
         transaction
             .db
             .prepare_cached(
-                "INSERT OR REPLACE INTO queue (name, paused, changed_by, changed_at) VALUES (?1, ?2, ?3, ?4)",
+                "INSERT INTO queue (name, paused, changed_by, reason, changed_at) VALUES (?1, ?2, ?3, ?4, ?5) \
+                 ON CONFLICT DO UPDATE SET paused = ?2, changed_by = ?3, reason = ?4, changed_at = ?5",
             )?
             .execute(params![
                 record.name.as_str(),
                 record.paused,
                 record.changed_by.as_ref().map(Label::as_str),
+                record.reason,
                 record.changed_at.as_millis(),
             ])?;
     }
@@ -615,7 +618,10 @@ fn import_audit(transaction: &mut Transaction<'_>, record: &AuditEntry) -> Resul
     };
     match (verdict, record.outcome) {
         (Verdict::New, _) => audit::record(transaction, record)?,
-        (Verdict::Later, Some(outcome)) => audit::settle(transaction, &(record.id, outcome))?,
+        (Verdict::Later, Some(outcome)) => {
+            let AuditEntry { by, reason, .. } = record.clone();
+            audit::settle(transaction, &(record.id, Settled { outcome, by, reason }))?;
+        }
         // What is later is later by its outcome.
         (Verdict::Later, None) | (Verdict::Same, _) => {}
     }

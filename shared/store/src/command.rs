@@ -409,6 +409,8 @@ pub struct PauseQueue {
     pub paused: bool,
     /// Who, if they said.
     pub by: Option<Label>,
+    /// Why, if they said.
+    pub reason: Option<String>,
 }
 
 /// Asks something of a worker.

@@ -38,7 +38,7 @@ pub enum StoreError {
     #[error("worker {0} has never claimed nor beaten")]
     WorkerNotFound(WorkerId),
     /// The queue is unknown.
-    #[error("queue {0} has never held a task")]
+    #[error("no task has ever named queue {0}, and it is not paused")]
     QueueNotFound(QueueName),
     /// The task's state does not allow it.
     #[error("task {task}: {refusal}")]

@@ -19,8 +19,9 @@ use baton_model::{
 use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
-    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Stats,
-    Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Settled,
+    Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    WorkerDetail,
 };
 
 /// What can go wrong.
@@ -372,8 +373,8 @@ impl AuditStore for Faulty {
         self.call("record", Call::Repeatable, || self.inner.record(entry.clone())).await
     }
 
-    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
-        self.call("settle", Call::Repeatable, || self.inner.settle(id, outcome)).await
+    async fn settle(&self, id: AuditId, settled: Settled) -> Result<(), StoreError> {
+        self.call("settle", Call::Repeatable, || self.inner.settle(id, settled.clone())).await
     }
 
     async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {

@@ -31,7 +31,7 @@ pub use query::{
     Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, Stats,
     TaskDetail, TaskFilter, WorkerCounts, WorkerDetail,
 };
-pub use token::{AuditEntry, AuditFilter, AuditStore, StoredToken, TokenStore};
+pub use token::{AuditEntry, AuditFilter, AuditStore, Settled, StoredToken, TokenStore};
 pub use transfer::Transfer;
 pub use waiting::Waiting;
 
@@ -143,7 +143,8 @@ pub trait TaskStore: Send + Sync {
     /// The store's own failures; what was removed before them stays removed.
     async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError>;
 
-    /// Pauses or resumes a queue; a paused queue gives out no task. Naming an unknown queue makes it known.
+    /// Pauses or resumes a queue; a paused queue gives out no task. Pausing an unknown queue makes it known; once it is
+    /// resumed, a queue that no task has ever named is unknown again.
     ///
     /// # Errors
     /// The store's own failures.
@@ -204,7 +205,7 @@ pub trait TaskStore: Send + Sync {
     /// One queue as of `now`.
     ///
     /// # Errors
-    /// [`StoreError::QueueNotFound`] if no task and no operator ever named it.
+    /// [`StoreError::QueueNotFound`] if no task ever named it and it is not paused.
     async fn queue(&self, name: &QueueName, now: baton_model::Timestamp) -> Result<QueueStats, StoreError>;
 
     /// Queues by name, as of `now`.

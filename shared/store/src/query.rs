@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use baton_model::queue::Pause;
 use baton_model::{
     Event, Generation, Label, Level, ProjectId, QueueName, Running, State, Status, Task, TaskId, TaskType,
     Timestamp, Worker, WorkerId,
@@ -169,8 +170,10 @@ pub struct Count {
 pub struct QueueStats {
     /// The queue's name.
     pub queue: QueueName,
-    /// Whether claims pass it by.
-    pub paused: bool,
+    /// Why claims pass it by; none if they do not.
+    pub pause: Option<Pause>,
+    /// Whether a task has ever named it. One that no task has named is known only as long as it is paused.
+    pub used: bool,
     /// Tasks in the state queued: ready now or later.
     pub queued: u64,
     /// Of these, how many are for later; counted up to [`QueueStats::SCHEDULED_COUNTED`].
@@ -193,6 +196,23 @@ pub struct QueueStats {
 impl QueueStats {
     /// Up to how many scheduled tasks are counted, so that the count's cost has a bound.
     pub const SCHEDULED_COUNTED: u64 = 10_000;
+
+    /// A queue that is not known: no task has named it, and it is not paused.
+    pub fn unknown(queue: QueueName, counted_at: Option<Timestamp>) -> Self {
+        Self {
+            queue,
+            pause: None,
+            used: false,
+            queued: 0,
+            scheduled: 0,
+            running: 0,
+            oldest_ready: None,
+            oldest_running: None,
+            wait: Percentiles::default(),
+            run: Percentiles::default(),
+            counted_at,
+        }
+    }
 }
 
 /// Percentiles of durations, read from a histogram whose buckets are within 5% of what fell into them.

@@ -78,9 +78,31 @@ pub struct AuditEntry {
     pub token_name: Option<Label>,
     /// The id of the request, as it stands in the log.
     pub request_id: Option<String>,
+    /// Who asked, by the request's own word.
+    pub by: Option<Label>,
+    /// Why, by the request's own word.
+    pub reason: Option<String>,
     /// The HTTP status that it was answered with; none if the process ended before, or cannot have noted it: then the
     /// thing itself tells whether it was done.
     pub outcome: Option<u16>,
+}
+
+/// What became of an entry's request: what is known of it once it was answered.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settled {
+    /// The HTTP status that it was answered with.
+    pub outcome: u16,
+    /// Who asked, by the request's own word.
+    pub by: Option<Label>,
+    /// Why, by the request's own word.
+    pub reason: Option<String>,
+}
+
+impl Settled {
+    /// With this status, of a request that said neither who asks nor why.
+    pub const fn with(outcome: u16) -> Self {
+        Self { outcome, by: None, reason: None }
+    }
 }
 
 /// Which entries of the audit log are asked for: those that fit every field that is set.
@@ -105,11 +127,11 @@ pub trait AuditStore: Send + Sync {
     /// The store's own failures.
     async fn record(&self, entry: AuditEntry) -> Result<(), StoreError>;
 
-    /// Notes how an entry's request was answered. An unknown entry changes nothing.
+    /// Notes how an entry's request was answered, and what it said of itself. An unknown entry changes nothing.
     ///
     /// # Errors
     /// The store's own failures.
-    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError>;
+    async fn settle(&self, id: AuditId, settled: Settled) -> Result<(), StoreError>;
 
     /// Entries by filter, the newest first. A page may be shorter than asked while it names a next one.
     ///

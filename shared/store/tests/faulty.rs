@@ -62,12 +62,18 @@ async fn every_fault_is_met() {
 
 /// Whether the default queue is paused.
 async fn paused(store: &dyn TaskStore) -> bool {
-    store.queue(&Default::default(), Timestamp::default()).await.is_ok_and(|queue| queue.paused)
+    store.queue(&Default::default(), Timestamp::default()).await.is_ok_and(|queue| queue.pause.is_some())
 }
 
 #[tokio::test]
 async fn what_is_unavailable_was_not_done_and_what_is_unknown_was() {
-    let pause = PauseQueue { now: Timestamp::default(), queue: Default::default(), paused: true, by: None };
+    let pause = PauseQueue {
+        now: Timestamp::default(),
+        queue: Default::default(),
+        paused: true,
+        by: None,
+        reason: None,
+    };
     let mut kinds = BTreeSet::new();
     for seed in 0..40 {
         let inner = oracle();
@@ -85,14 +91,17 @@ async fn an_old_list_is_one_that_was_given_before() {
     let inner = oracle();
     let faulty = Faulty::new(Arc::clone(&inner), 7, 2);
     let mut seen = BTreeSet::new();
-    for paused in [false, true].repeat(20) {
+    for why in ["one reason", "another"].repeat(20) {
         let now = Timestamp::default();
-        inner.pause_queue(PauseQueue { now, queue: Default::default(), paused, by: None }).await.unwrap();
+        let reason = Some(why.to_owned());
+        let pause = PauseQueue { now, queue: Default::default(), paused: true, by: None, reason };
+        inner.pause_queue(pause).await.unwrap();
         if let Ok(queue) = faulty.queue(&Default::default(), now).await {
-            seen.insert((paused, queue.paused));
+            seen.insert((why, queue.pause.and_then(|pause| pause.reason)));
         }
     }
-    assert!(seen.contains(&(true, false)), "an answer of before: {seen:?}");
+    let before = ("another", Some("one reason".to_owned()));
+    assert!(seen.contains(&before), "an answer of before: {seen:?}");
     faulty.switch(false);
     assert!(paused(&faulty).await, "as it is, once faults are off");
 }

@@ -333,6 +333,11 @@ async fn manage_tasks(world: &World) {
         done(world, function, path, json!({})).await;
         took(world, function, path, &[(TABLE, &["UpdateItem", "GetItem", "Query"]), (INDEX, &["Query"])]);
     }
+    done(world, function, "/v1/queues/typo/pause", json!({})).await;
+    world.calls.latest();
+    let path = "/v1/queues/typo/resume";
+    done(world, function, path, json!({})).await;
+    took(world, function, "a queue that no task has named", &[(TABLE, &["DeleteItem"])]);
     for path in ["/v1/workers/w/drain", "/v1/workers/w/stop", "/v1/workers/w/run"] {
         done(world, function, path, json!({})).await;
         took(world, function, path, &[(TABLE, &["UpdateItem"]), (INDEX, &["Query"])]);

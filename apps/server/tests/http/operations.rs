@@ -79,6 +79,62 @@ async fn a_paused_queue_keeps_its_tasks_until_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn who_paused_a_queue_and_why_is_kept_without_tokens() {
+    let world = World::new();
+    world.create(json!({"type": "a", "queue": "images"})).await;
+    let said = json!({"by": "ada", "reason": "the disk is full"});
+    let pause = json!({"since": "2026-02-02T02:40:00.000Z", "by": "ada", "reason": "the disk is full"});
+    let paused = world.post("/v1/queues/images/pause", said).await.json();
+    assert_eq!((&paused["pause"], &paused["used"]), (&pause, &json!(true)));
+    world.advance(Duration::from_secs(60));
+    for shown in [
+        world.get("/v1/queues/images").await.json(),
+        world.get("/v1/queues").await.json()["items"][0].clone(),
+        world.get("/v1/stats").await.json()["queues"][0].clone(),
+    ] {
+        assert_eq!(shown["pause"], pause, "{shown}");
+    }
+    let resumed = world.post("/v1/queues/images/resume", json!({"by": "bob", "reason": "a new disk"})).await;
+    assert_eq!((resumed.status.as_u16(), resumed.json().get("pause")), (200, None));
+
+    let audit = world.get("/v1/audit").await.json();
+    let told: Vec<_> = audit["items"].as_array().unwrap().iter().collect();
+    let of =
+        |entry: &serde_json::Value| ["action", "by", "reason", "outcome"].map(|field| entry[field].clone());
+    assert_eq!(of(told[0]), [json!("resume_queue"), json!("bob"), json!("a new disk"), json!(200)]);
+    assert_eq!(of(told[1]), [json!("pause_queue"), json!("ada"), json!("the disk is full"), json!(200)]);
+}
+
+#[tokio::test]
+async fn the_audit_log_tells_who_asked_and_why_also_of_what_was_refused() {
+    let world = World::new();
+    let said = json!({"by": "ada", "reason": "in the way"});
+    let unknown = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+    for path in [format!("/v1/tasks/{unknown}/cancel"), format!("/v1/tasks/{unknown}/retry")] {
+        world.post(&path, said.clone()).await.problem(404, "task_not_found");
+    }
+    world.post("/v1/workers/w/drain", said).await.problem(404, "worker_not_found");
+    for entry in world.get("/v1/audit").await.json()["items"].as_array().unwrap() {
+        assert_eq!((&entry["by"], &entry["reason"]), (&json!("ada"), &json!("in the way")), "{entry}");
+        assert_eq!(entry["outcome"], 404);
+    }
+}
+
+#[tokio::test]
+async fn a_queue_of_a_misspelt_name_is_listed_until_it_is_resumed() {
+    let world = World::new();
+    let paused = world.act("/v1/queues/imagse/pause").await.json();
+    assert_eq!((&paused["paused"], &paused["used"]), (&json!(true), &json!(false)));
+    assert_eq!(world.get("/v1/queues").await.json()["items"][0]["name"], "imagse");
+    for _ in 0..2 {
+        let resumed = world.act("/v1/queues/imagse/resume").await;
+        assert_eq!((resumed.status.as_u16(), &resumed.json()["used"]), (200, &json!(false)));
+        assert_eq!(world.get("/v1/queues").await.json()["items"], json!([]));
+    }
+    world.get("/v1/queues/imagse").await.problem(404, "queue_not_found");
+}
+
+#[tokio::test]
 async fn workers_are_directed_and_shown() {
     let world = World::new();
     world.post("/v1/workers/w/heartbeat", json!({})).await;

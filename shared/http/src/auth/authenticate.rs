@@ -8,12 +8,13 @@ use std::task::{Context, Poll};
 
 use axum::response::{IntoResponse, Response};
 use baton_model::AuditId;
-use baton_store::AuditEntry;
+use baton_store::{AuditEntry, Settled};
 use http::Request;
 use http::request::Parts;
 use http_body::Body;
 use tower::Service;
 
+use super::caller::Said;
 use super::{Admitted, Authority};
 use crate::body::discard;
 use crate::envelope::REQUEST_ID;
@@ -75,15 +76,19 @@ where
             return error.into_response();
         }
     };
-    if let Some(caller) = admitted.caller {
-        parts.extensions.insert(caller);
+    let caller = admitted.caller;
+    if let Some(caller) = &caller {
+        parts.extensions.insert(caller.clone());
     }
     let response = inner.call(Request::from_parts(parts, body)).await.unwrap_or_else(|never| match never {});
-    if let Some(id) = recorded
-        && let Err(error) = by.app().store.settle(id, response.status().as_u16()).await
-    {
-        // What was asked for is done, and recorded; only its outcome is not.
-        tracing::warn!(audit_id = %id, error = error.report(), "the outcome of an audited request could not be noted");
+    if let Some(id) = recorded {
+        // Only the handler reads the body, and what is recorded before it is done says what, where and by which token.
+        let Said { by: asked_by, reason } = caller.map(|caller| caller.said()).unwrap_or_default();
+        let settled = Settled { outcome: response.status().as_u16(), by: asked_by, reason };
+        if let Err(error) = by.app().store.settle(id, settled).await {
+            // What was asked for is done, and recorded; only its outcome is not.
+            tracing::warn!(audit_id = %id, error = error.report(), "the outcome of an audited request could not be noted");
+        }
     }
     response
 }
@@ -108,6 +113,8 @@ async fn record(by: &Authority, admitted: &Admitted, request: &Parts) -> Result<
         token: token.map(|token| token.id),
         token_name: token.map(|token| token.name.clone()),
         request_id: request_id.map(str::to_owned),
+        by: None,
+        reason: None,
         outcome: None,
     };
     let id = entry.id;

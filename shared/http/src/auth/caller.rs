@@ -1,6 +1,6 @@
 //! Who asks.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use baton_api::ProblemCode;
@@ -11,24 +11,35 @@ use super::authenticator::check_status;
 use crate::app::App;
 use crate::error::ApiError;
 
-/// Who asks, as far as is known. A handler that takes it works only behind [`super::Authenticate`].
+/// Who asks, as far as is known. A handler that takes it works only behind [`super::Authenticate`]. Copies are of one
+/// request.
 #[derive(Clone, Debug)]
-pub struct Caller(Option<Arc<Token>>);
+pub struct Caller {
+    token: Option<Arc<Token>>,
+    said: Arc<OnceLock<Said>>,
+}
+
+/// What a request says of itself, for the audit log.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Said {
+    pub(super) by: Option<Label>,
+    pub(super) reason: Option<String>,
+}
 
 impl Caller {
     /// A caller that needs no token, as on a loopback address: it may do everything.
     pub fn unrestricted() -> Self {
-        Self(None)
+        Self { token: None, said: Arc::default() }
     }
 
     /// The caller that presented this token.
     pub fn of(token: Token) -> Self {
-        Self(Some(Arc::new(token)))
+        Self { token: Some(Arc::new(token)), said: Arc::default() }
     }
 
     /// The token that was presented, if one was.
     pub fn token(&self) -> Option<&Token> {
-        self.0.as_deref()
+        self.token.as_deref()
     }
 
     /// What the token allows; everything if there is none.
@@ -39,6 +50,20 @@ impl Caller {
     /// The token's name, for the record of what was done with it.
     pub fn name(&self) -> Option<Label> {
         self.token().map(|token| token.name.clone())
+    }
+
+    /// Notes for the audit log who asks, by the request's own word (`by`), and why. Gives who is to be named for what is
+    /// done: that one, else the token.
+    pub fn asks(&self, by: Option<Label>, reason: Option<&str>) -> Option<Label> {
+        let said = Said { by: by.clone(), reason: reason.map(str::to_owned) };
+        // A handler says it once; what was said first stands.
+        let _ = self.said.set(said);
+        by.or_else(|| self.name())
+    }
+
+    /// What the request has said of itself until now.
+    pub(super) fn said(&self) -> Said {
+        self.said.get().cloned().unwrap_or_default()
     }
 
     /// The project that it is bound to.

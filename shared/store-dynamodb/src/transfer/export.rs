@@ -22,9 +22,9 @@ use crate::request::Plan;
 use crate::row::Stored;
 use crate::store::Inner;
 use crate::worker::StoredWorker;
-use crate::{audit, token};
+use crate::{audit, queue, token};
 
-use super::{AT_ONCE, durations, key_of, queue};
+use super::{AT_ONCE, durations, key_of};
 
 /// How many spans of claim requests are looked at: all whose names are still remembered, and one for clocks that are
 /// ahead.
@@ -171,7 +171,7 @@ impl Inner {
         let partitions = (0..keys::NAME_PARTS).map(keys::queue_partition).collect();
         let merged = self.merged(false, partitions, &place.after, limit).await?;
         place.after = key_of(merged.items.last()).to_owned();
-        let records = merged.items.iter().map(|item| queue(item).map(Record::Queue));
+        let records = merged.items.iter().map(|item| queue::plain(item).map(Record::Queue));
         Ok((records.collect::<Result<_, _>>()?, merged.more))
     }
 

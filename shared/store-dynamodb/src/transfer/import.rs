@@ -20,7 +20,7 @@ use crate::heartbeat::{log_item, millis};
 use crate::history::{INLINE_HISTORY, entry_of_event};
 use crate::keys::{self, Kind};
 use crate::listed::Listed;
-use crate::queue::unconditional;
+use crate::queue::{plain, unconditional};
 use crate::request::KEPT_S;
 use crate::row::{Stored, generation_item};
 use crate::stats::epoch::TOUCHED;
@@ -30,7 +30,7 @@ use crate::store::Inner;
 use crate::text::Text;
 use crate::worker::StoredWorker;
 
-use super::{durations, key_of, queue};
+use super::{durations, key_of};
 
 /// The most bytes of history in one archive that is written here.
 const ARCHIVE_BYTES: usize = 64 * 1_024;
@@ -68,13 +68,14 @@ impl Inner {
     }
 
     async fn import_queue(&self, record: &Queue) -> Result<Verdict, ImportError> {
-        let standing = self.db.get(keys::queue(&record.name)).await?.as_ref().map(queue).transpose()?;
+        let standing = self.db.get(keys::queue(&record.name)).await?.as_ref().map(plain).transpose()?;
         let verdict = queue_onto(record, standing.as_ref())?;
         if verdict != Verdict::Same {
             let update = Expression::new()
                 .set("pd", n(u8::from(record.paused)))
                 .set("ca", time(record.changed_at))
-                .put("cb", record.changed_by.as_ref().map(Label::as_str).map(s));
+                .put("cb", record.changed_by.as_ref().map(Label::as_str).map(s))
+                .put("cr", record.reason.clone().map(s));
             unconditional(self.db.update(keys::queue(&record.name), &update).await)?;
         }
         Ok(verdict)

@@ -6,7 +6,7 @@ use baton_model::{AuditId, Timestamp, TokenId};
 
 use super::kit::*;
 use crate::faulty::{Fault, Faulty};
-use crate::{AuditEntry, AuditFilter, AuditStore, Cursor, ErrorKind, PageRequest, StoreError};
+use crate::{AuditEntry, AuditFilter, AuditStore, Cursor, ErrorKind, PageRequest, Settled, StoreError};
 
 /// An entry of an operator who pauses a queue.
 pub(super) fn entry(b: &Bench, at: Timestamp) -> AuditEntry {
@@ -18,6 +18,8 @@ pub(super) fn entry(b: &Bench, at: Timestamp) -> AuditEntry {
         token: None,
         token_name: None,
         request_id: None,
+        by: None,
+        reason: None,
         outcome: None,
     }
 }
@@ -42,6 +44,8 @@ pub async fn an_entry_is_kept_as_recorded(b: Bench) {
         token: Some(b.token_id()),
         token_name: Some(name("Büro ☂")),
         request_id: Some("r-1".to_owned()),
+        by: Some(name("ada")),
+        reason: Some("wrong scene ☂".to_owned()),
         outcome: Some(409),
         ..entry(&b, at(2))
     };
@@ -55,25 +59,28 @@ pub async fn an_entry_is_kept_as_recorded(b: Bench) {
 pub async fn the_same_entry_again_changes_nothing(b: Bench) {
     let entry = entry(&b, at(1));
     recorded(&b, entry.clone()).await;
-    b.store().settle(entry.id, 200).await.unwrap();
+    b.store().settle(entry.id, Settled::with(200)).await.unwrap();
     recorded(&b, entry.clone()).await;
     assert_eq!(b.audit_by(AuditFilter::default()).await, [AuditEntry { outcome: Some(200), ..entry }]);
 }
 
-/// An entry is settled with the status that its request was answered with, and others stay as they are.
+/// An entry is settled with the status that its request was answered with and with who asked and why, and others stay as
+/// they are.
 pub async fn an_entry_is_settled(b: Bench) {
     let (first, second) = (entry(&b, at(1)), entry(&b, at(1)));
     recorded(&b, first.clone()).await;
     recorded(&b, second.clone()).await;
-    b.store().settle(second.id, 404).await.unwrap();
+    let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
+    let settled = Settled { outcome: 404, by: by.clone(), reason: reason.clone() };
+    b.store().settle(second.id, settled).await.unwrap();
     let mut listed = b.audit_by(AuditFilter::default()).await;
     listed.sort_by_key(|entry| entry.id);
-    assert_eq!(listed, [first, AuditEntry { outcome: Some(404), ..second }]);
+    assert_eq!(listed, [first, AuditEntry { by, reason, outcome: Some(404), ..second }]);
 }
 
 /// An entry that was never recorded cannot be settled, nor does trying make one.
 pub async fn an_unknown_entry_is_not_settled(b: Bench) {
-    b.store().settle(b.audit_id(at(1)), 200).await.unwrap();
+    b.store().settle(b.audit_id(at(1)), Settled::with(200)).await.unwrap();
     assert_eq!(b.audit_by(AuditFilter::default()).await, []);
 }
 
@@ -151,7 +158,7 @@ pub async fn entries_recorded_at_once_are_all_kept(b: Bench) {
         async move {
             let id = entry.id;
             store.record(entry).await.unwrap();
-            store.settle(id, outcome).await.unwrap();
+            store.settle(id, Settled::with(outcome)).await.unwrap();
         }
     });
     at_once(doings).await;
@@ -180,7 +187,7 @@ pub async fn what_is_acknowledged_is_kept_over_a_store_that_fails(b: Bench) {
             if !done(&faulty.record(entry.clone()).await) {
                 continue;
             }
-            let settled = done(&faulty.settle(entry.id, 200 + n).await);
+            let settled = done(&faulty.settle(entry.id, Settled::with(200 + n)).await);
             expected.push(AuditEntry { outcome: settled.then_some(200 + n), ..entry });
         }
         // A list may be old: an entry is still one that was recorded.

@@ -4,7 +4,10 @@ use baton_model::{Directive, Level, LogLine, State};
 
 use super::kit::*;
 use super::{audit, token};
-use crate::{AuditFilter, Beat, Create, Fail, GenerationFilter, LogFilter, Nothing, StoreError, TaskFilter};
+use crate::{
+    AuditFilter, Beat, Create, Fail, GenerationFilter, LogFilter, Nothing, PauseQueue, Settled, StoreError,
+    TaskFilter,
+};
 
 /// Tasks in every state, with histories, leases and generations, are the same after reopening.
 pub async fn tasks_outlive_a_restart(mut b: Bench) {
@@ -94,11 +97,14 @@ pub async fn workers_queues_and_logs_outlive_a_restart(mut b: Bench) {
     b.beat(second).await;
     b.direct(at(2), "w1", Directive::Drain).await;
     b.create(at(2), b.spec("render")).await;
-    b.pause(at(2), "default", true).await;
+    let (by, reason) = (Some(name("ada")), Some("a new disk".to_owned()));
+    let pause = PauseQueue { now: at(2), queue: name("default"), paused: true, by, reason };
+    let paused = b.store().pause_queue(pause).await.unwrap().pause;
     let before = b.worker("w1").await;
 
     b.reopen().await;
     assert_eq!(b.worker("w1").await, before);
+    assert_eq!(b.store().queue(&name("default"), at(3)).await.unwrap().pause, paused);
     assert_eq!(b.logs_by(LogFilter::default()).await, [line]);
     let old = b.store().heartbeat(beat("w1", at(3)).session(session(1))).await;
     assert_err!(old, StoreError::SessionSuperseded { .. });
@@ -116,7 +122,7 @@ pub async fn tokens_audit_entries_and_projects_outlive_a_restart(mut b: Bench) {
     b.store().token_used(used, at(1)).await.unwrap();
     b.store().revoke_token(revoked, at(2)).await.unwrap();
     let settled = audit::recorded(&b, audit::entry(&b, at(3))).await;
-    b.store().settle(settled, 200).await.unwrap();
+    b.store().settle(settled, Settled::with(200)).await.unwrap();
     audit::recorded(&b, audit::entry(&b, at(4))).await;
     b.beat(beat("w1", at(5)).project("film")).await;
     let (used, revoked) = (b.store().token(used).await.unwrap(), b.store().token(revoked).await.unwrap());

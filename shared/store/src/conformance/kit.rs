@@ -263,7 +263,7 @@ impl Bench {
     }
 
     pub(super) async fn pause(&self, now: Timestamp, queue: &str, paused: bool) -> crate::QueueStats {
-        let pause = PauseQueue { now, queue: name(queue), paused, by: None };
+        let pause = PauseQueue { now, queue: name(queue), paused, by: None, reason: None };
         self.open_store().pause_queue(pause).await.expect("the pause is taken")
     }
 

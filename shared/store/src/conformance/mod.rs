@@ -334,6 +334,8 @@ rules! {
         generations_are_filtered_and_paged,
         workers_are_listed_by_name,
         queues_are_listed_by_name,
+        a_paused_queue_tells_by_whom_and_why,
+        a_queue_that_no_task_named_is_gone_once_resumed,
         a_queue_tells_its_numbers,
         statistics_say_as_of_when_they_are,
         statistics_follow_every_transition,

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::event::EventDetail;
+use baton_model::queue::Pause;
 use baton_model::transition::{Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Digest, Directive, Ended, Event, EventKind, Generation, GenerationId, Head, LeasePolicy,
@@ -35,7 +36,7 @@ struct Inner {
     tasks: BTreeMap<TaskId, Kept>,
     generations: BTreeMap<GenerationId, Generation>,
     workers: BTreeMap<WorkerId, Known>,
-    paused: BTreeMap<QueueName, bool>,
+    queues: BTreeMap<QueueName, Lane>,
     answers: BTreeMap<String, (Timestamp, Digest, CreateAnswer)>,
     requests: BTreeMap<(WorkerId, RequestKey), Answered>,
     logs: Vec<LogLine>,
@@ -43,6 +44,13 @@ struct Inner {
     runs: Vec<(QueueName, Timestamp, Duration)>,
     tokens: BTreeMap<TokenId, StoredToken>,
     audit: BTreeMap<AuditId, AuditEntry>,
+}
+
+/// What is kept of a queue besides its tasks.
+#[derive(Default)]
+struct Lane {
+    used: bool,
+    pause: Option<Pause>,
 }
 
 /// When a claim request was answered, and by which leases.
@@ -198,7 +206,7 @@ impl Inner {
         if active >= claim.cap {
             return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
         }
-        let open = |queue: &QueueName| !self.paused.get(queue).copied().unwrap_or(false);
+        let open = |queue: &QueueName| self.queues.get(queue).is_none_or(|lane| lane.pause.is_none());
         if !claim.queues.iter().any(&open) {
             return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
         }
@@ -276,9 +284,11 @@ impl Inner {
             spans.sort();
             percentiles(&spans)
         };
+        let lane = self.queues.get(queue);
         QueueStats {
             queue: queue.clone(),
-            paused: self.paused.get(queue).copied().unwrap_or(false),
+            pause: lane.and_then(|lane| lane.pause.clone()),
+            used: lane.is_some_and(|lane| lane.used),
             queued: queued().count() as u64,
             scheduled: queued().filter(|task| task.head.run_after > now).count() as u64,
             running: claimed().count() as u64,
@@ -452,7 +462,7 @@ impl TaskStore for Oracle {
         }
         let ready: Vec<_> = fresh.values().map(|kept| kept.task.clone()).collect();
         for task in &ready {
-            inner.paused.entry(task.queue.clone()).or_insert(false);
+            inner.queues.entry(task.queue.clone()).or_default().used = true;
         }
         inner.tasks.extend(fresh);
         let answer = CreateAnswer { items, replayed: false };
@@ -677,7 +687,11 @@ impl TaskStore for Oracle {
 
     async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
         let mut inner = self.lock();
-        inner.paused.insert(pause.queue.clone(), pause.paused);
+        let lane = inner.queues.entry(pause.queue.clone()).or_default();
+        lane.pause = pause.paused.then_some(Pause { since: pause.now, by: pause.by, reason: pause.reason });
+        if !pause.paused && !lane.used {
+            inner.queues.remove(&pause.queue);
+        }
         let stats = inner.queue_stats(&pause.queue, pause.now);
         if !pause.paused {
             let count = u32::try_from(stats.queued).unwrap_or(u32::MAX);
@@ -773,7 +787,7 @@ impl TaskStore for Oracle {
 
     async fn queue(&self, name: &QueueName, now: Timestamp) -> Result<QueueStats, StoreError> {
         let inner = self.lock();
-        if !inner.paused.contains_key(name) {
+        if !inner.queues.contains_key(name) {
             return Err(StoreError::QueueNotFound(name.clone()));
         }
         Ok(inner.queue_stats(name, now))
@@ -781,7 +795,7 @@ impl TaskStore for Oracle {
 
     async fn queues(&self, now: Timestamp, asked: PageRequest) -> Result<Page<QueueStats>, StoreError> {
         let inner = self.lock();
-        let queues = inner.paused.keys().map(|name| (name.to_string(), inner.queue_stats(name, now)));
+        let queues = inner.queues.keys().map(|name| (name.to_string(), inner.queue_stats(name, now)));
         page("q:", queues.collect(), false, &asked)
     }
 
@@ -810,14 +824,14 @@ impl TaskStore for Oracle {
                 .into_iter()
                 .map(|((queue, task_type, state), tasks)| Count { queue, task_type, state, tasks })
                 .collect(),
-            queues: inner.paused.keys().map(|name| inner.queue_stats(name, now)).collect(),
+            queues: inner.queues.keys().map(|name| inner.queue_stats(name, now)).collect(),
             workers,
         })
     }
 
     async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
         let inner = self.lock();
-        let ages = inner.paused.keys().filter_map(|name| {
+        let ages = inner.queues.keys().filter_map(|name| {
             let age = inner.queue_stats(name, now).oldest_ready?;
             Some((name.clone(), age))
         });

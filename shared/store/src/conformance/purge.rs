@@ -132,7 +132,7 @@ pub async fn a_queue_outlives_its_tasks(b: Bench) {
     assert_eq!(b.purge(Purge::at(days(40))).await.tasks, 1);
     b.settle().await;
     let queue = b.store().queue(&name("q"), days(40)).await.unwrap();
-    assert_eq!((queue.paused, queue.queued, queue.running), (true, 0, 0));
+    assert_eq!((queue.pause.is_some(), queue.used, queue.queued, queue.running), (true, true, 0, 0));
     b.check(days(40)).await;
 }
 

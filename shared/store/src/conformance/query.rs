@@ -2,11 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use baton_model::queue::Pause;
 use baton_model::{Priority, Schedule, State, Status, Task, TaskId, TaskSpec, Timestamp};
 
 use super::kit::*;
 use crate::{
-    Cursor, ErrorKind, Fail, GenerationFilter, LogFilter, PageRequest, Purge, Release, StoreError, TaskFilter,
+    Cursor, ErrorKind, Fail, GenerationFilter, LogFilter, PageRequest, PauseQueue, Purge, Release,
+    StoreError, TaskFilter,
 };
 
 /// Tasks of every status, in several queues and so on, so that every filter keeps some and drops some. All at 1,000 s.
@@ -353,22 +355,88 @@ pub async fn workers_are_listed_by_name(b: Bench) {
     }
 }
 
-/// A queue is known as soon as a task or an operator names it; queues are listed by name, with pause and counts.
+/// A queue is known once a task has named it, and while it is paused; queues are listed by name, with pause and counts.
 pub async fn queues_are_listed_by_name(b: Bench) {
     b.create(at(0), b.spec("render").queue("b")).await;
     b.create(at(0), b.spec("render").queue("a").due(at(50))).await;
     let paused = b.pause(at(1), "c", true).await;
-    assert_eq!((paused.queue, paused.paused, paused.queued), (name("c"), true, 0));
+    assert_eq!((paused.queue, paused.pause.is_some(), paused.queued), (name("c"), true, 0));
     b.pause(at(1), "d", false).await;
     b.settle().await;
     for limit in [1, 3, 100] {
         let listed = pages(limit, |page| async { b.store().queues(at(2), page).await }).await;
         let listed: Vec<_> =
-            listed.iter().map(|one| (one.queue.as_str(), one.paused, one.queued, one.scheduled)).collect();
-        let wanted = [("a", false, 1, 1), ("b", false, 1, 0), ("c", true, 0, 0), ("d", false, 0, 0)];
+            listed.iter().map(|one| (one.queue.as_str(), one.used, one.queued, one.scheduled)).collect();
+        let wanted = [("a", true, 1, 1), ("b", true, 1, 0), ("c", false, 0, 0)];
         assert_eq!(listed, wanted);
     }
     b.check(at(2)).await;
+}
+
+/// A paused queue tells since when, by whom and why, by the last pause; one that was resumed tells nothing of it.
+pub async fn a_paused_queue_tells_by_whom_and_why(b: Bench) {
+    b.create(at(0), b.spec("render").queue("q")).await;
+    let store = b.store();
+    let pause = |now, queue: &str, paused, by: Option<&str>, reason: Option<&str>| {
+        let (by, reason) = (by.map(name), reason.map(str::to_owned));
+        store.pause_queue(PauseQueue { now, queue: name(queue), paused, by, reason })
+    };
+    for queue in ["q", "never-used"] {
+        let said = Pause {
+            since: at(1),
+            by: Some(name("Büro ☂")),
+            reason: Some("the disk is full:\nsee #7".to_owned()),
+        };
+        let answer =
+            pause(at(1), queue, true, Some("Büro ☂"), Some("the disk is full:\nsee #7")).await.unwrap();
+        assert_eq!((answer.pause.as_ref(), answer.used), (Some(&said), queue == "q"));
+        b.settle().await;
+        assert_eq!(store.queue(&name(queue), at(2)).await.unwrap().pause, Some(said.clone()));
+        let listed = pages(1, |page| store.queues(at(2), page)).await;
+        let listed = listed.into_iter().find(|one| one.queue == name(queue)).expect("it is listed");
+        assert_eq!(listed.pause, Some(said));
+
+        let silent = Pause { since: at(3), by: None, reason: None };
+        assert_eq!(pause(at(3), queue, true, None, None).await.unwrap().pause, Some(silent));
+        assert_eq!(pause(at(4), queue, false, Some("bob"), Some("mended")).await.unwrap().pause, None);
+    }
+    assert_eq!(store.queue(&name("q"), at(5)).await.unwrap().pause, None);
+}
+
+/// A queue that no task has ever named is gone from every list once it is resumed; one that a task has named stays.
+pub async fn a_queue_that_no_task_named_is_gone_once_resumed(b: Bench) {
+    let names = async || {
+        b.settle().await;
+        let listed = pages(10, |page| async { b.store().queues(at(9), page).await }).await;
+        listed.iter().map(|one| one.queue.to_string()).collect::<Vec<_>>()
+    };
+    for queue in ["typo", "early", "used"] {
+        b.pause(at(0), queue, true).await;
+    }
+    b.create(at(1), b.spec("render").queue("early")).await;
+    let id = b.create(at(1), b.spec("render").queue("used")).await;
+    b.cancel(at(1), id).await;
+    assert_eq!(names().await, ["early", "typo", "used"]);
+    for queue in ["typo", "early", "used"] {
+        let answer = b.pause(at(2), queue, false).await;
+        assert_eq!((answer.queue, answer.pause, answer.used), (name(queue), None, queue != "typo"));
+    }
+    assert_eq!(names().await, ["early", "used"]);
+    assert_err!(b.store().queue(&name("typo"), at(3)).await, StoreError::QueueNotFound(_));
+    assert_eq!(b.claim(claim("w1", at(3)).queues(&["early", "typo"])).await.len(), 1);
+
+    // Resumed again, or without ever having been paused, it is as unknown; and a task makes it known as any other.
+    for _ in 0..2 {
+        b.pause(at(4), "typo", false).await;
+    }
+    assert_eq!(names().await, ["early", "used"]);
+    b.create(at(5), b.spec("render").queue("typo")).await;
+    assert_eq!(names().await, ["early", "typo", "used"]);
+    assert_eq!(b.claim(claim("w1", at(5)).queues(&["typo"])).await.len(), 1);
+    b.pause(at(6), "typo", true).await;
+    b.pause(at(7), "typo", false).await;
+    assert_eq!(names().await, ["early", "typo", "used"]);
+    b.check(at(8)).await;
 }
 
 /// A queue tells how many tasks wait, are for later and run, and how long the oldest have.

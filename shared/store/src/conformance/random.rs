@@ -238,10 +238,12 @@ impl History {
             }
             96..98 => {
                 let queue = name(QUEUES[self.random.below(2) as usize]);
-                let pause = PauseQueue { now: self.now, queue, paused: self.random.once_in(4), by: None };
+                let paused = self.random.once_in(4);
+                let reason = self.random.once_in(2).then(|| "a test".to_owned());
+                let pause = PauseQueue { now: self.now, queue, paused, by: None, reason };
                 trace.command = format!("{pause:?}");
-                let real = self.real.pause_queue(pause.clone()).await.map(|queue| queue.paused);
-                same(real, self.model.pause_queue(pause).await.map(|queue| queue.paused));
+                let real = self.real.pause_queue(pause.clone()).await.map(|queue| (queue.pause, queue.used));
+                same(real, self.model.pause_queue(pause).await.map(|queue| (queue.pause, queue.used)));
             }
             98 => {
                 let directive = if self.random.once_in(4) { Directive::Drain } else { Directive::Run };

@@ -16,8 +16,8 @@ use super::kit::*;
 use super::{audit, token};
 use crate::transfer::{ImportError, Migration, MigrationError, Record, Tally, Verdict};
 use crate::{
-    AuditEntry, AuditFilter, Beat, Count, Create, Cursor, Fail, GenerationFilter, LogFilter, Page, Purge,
-    Release, Stats, StoreError, StoredToken, TaskFilter, TaskStore, Transfer,
+    AuditEntry, AuditFilter, Beat, Count, Create, Cursor, Fail, GenerationFilter, LogFilter, Page,
+    PauseQueue, Purge, Release, Settled, Stats, StoreError, StoredToken, TaskFilter, TaskStore, Transfer,
 };
 
 /// When everything of these rules' stores has happened.
@@ -127,8 +127,10 @@ async fn populate(b: &Bench) -> Populated {
         Create { idempotency: idempotency("k", "request"), ..creation(at(62), vec![b.spec("render")]) };
     b.send(send).await.expect("the creation is taken");
 
-    b.pause(at(63), "gpu", true).await;
-    b.pause(at(64), "empty", false).await;
+    let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
+    let pause = PauseQueue { now: at(63), queue: name("gpu"), paused: true, by, reason };
+    b.store().pause_queue(pause).await.expect("the pause is taken");
+    b.pause(at(64), "empty", true).await;
     let line = |task, message: &str| LogLine {
         at: at(70),
         worker: name("w1"),
@@ -203,9 +205,15 @@ async fn populate_audit(b: &Bench, by: &StoredToken) -> Vec<AuditEntry> {
         }
         audit::recorded(b, entry.clone()).await;
         if let Some(outcome) = outcome {
-            b.store().settle(entry.id, outcome).await.unwrap();
+            let (by, reason) = (Some(name("ada")), Some("a test".to_owned()));
+            b.store().settle(entry.id, Settled { outcome, by, reason }).await.unwrap();
         }
-        recorded.push(AuditEntry { outcome, ..entry });
+        recorded.push(match outcome {
+            None => entry,
+            Some(_) => {
+                AuditEntry { outcome, by: Some(name("ada")), reason: Some("a test".to_owned()), ..entry }
+            }
+        });
     }
     recorded
 }
@@ -403,7 +411,7 @@ pub async fn a_later_version_takes_the_place_of_the_earlier(b: Bench) {
     b.store().token_used(used, at(94)).await.unwrap();
     b.store().revoke_token(used, at(95)).await.unwrap();
     b.store().token_used(bound, at(96)).await.unwrap();
-    b.store().settle(populated.audited[3].id, 200).await.unwrap();
+    b.store().settle(populated.audited[3].id, Settled::with(200)).await.unwrap();
     b.settle().await;
     let verdicts = moved.target.import(records(&*moved.source, 10).await).await.expect("they are taken");
     assert!(verdicts.contains(&Verdict::Later) && verdicts.contains(&Verdict::Same));
@@ -570,7 +578,7 @@ pub async fn a_target_that_holds_something_is_refused(b: Bench) {
     b.create(at(0), b.spec("render")).await;
     moved
         .store
-        .pause_queue(crate::PauseQueue { now: at(0), queue: name("q"), paused: true, by: None })
+        .pause_queue(PauseQueue { now: at(0), queue: name("q"), paused: true, by: None, reason: None })
         .await
         .unwrap();
     let refused = migration(&*moved.source, &*moved.target, 3).run(|_| {}).await;

@@ -299,7 +299,8 @@ fn token_name(stored: &StoredToken) -> String {
 pub fn audit_onto(record: &AuditEntry, standing: Option<&AuditEntry>) -> Result<Verdict, Refusal> {
     let Some(standing) = standing else { return Ok(Verdict::New) };
     let refused = |why: String| Refusal { record: audit_name(record), why };
-    if (AuditEntry { outcome: record.outcome, ..standing.clone() }) != *record {
+    let AuditEntry { by, reason, outcome, .. } = record.clone();
+    if (AuditEntry { by, reason, outcome, ..standing.clone() }) != *record {
         return Err(refused("expected no other entry of this id in the target, got one".to_owned()));
     }
     match standing.outcome {

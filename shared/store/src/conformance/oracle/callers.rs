@@ -4,7 +4,9 @@ use async_trait::async_trait;
 use baton_model::{AuditId, Timestamp, Token, TokenId};
 
 use super::{Oracle, fits, page, within};
-use crate::{AuditEntry, AuditFilter, AuditStore, Page, PageRequest, StoreError, StoredToken, TokenStore};
+use crate::{
+    AuditEntry, AuditFilter, AuditStore, Page, PageRequest, Settled, StoreError, StoredToken, TokenStore,
+};
 
 #[async_trait]
 impl TokenStore for Oracle {
@@ -52,9 +54,10 @@ impl AuditStore for Oracle {
         Ok(())
     }
 
-    async fn settle(&self, id: AuditId, outcome: u16) -> Result<(), StoreError> {
+    async fn settle(&self, id: AuditId, settled: Settled) -> Result<(), StoreError> {
         if let Some(entry) = self.lock().audit.get_mut(&id) {
-            entry.outcome = Some(outcome);
+            let Settled { outcome, by, reason } = settled;
+            (entry.outcome, entry.by, entry.reason) = (Some(outcome), by, reason);
         }
         Ok(())
     }

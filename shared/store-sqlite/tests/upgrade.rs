@@ -1,0 +1,126 @@
+//! Files of earlier versions of the schema: each is brought up to date when it is opened, and loses nothing.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use baton_model::queue::Pause;
+use baton_model::{LeaseTerms, TaskId, Timestamp, TokenId};
+use baton_store::{
+    AuditFilter, AuditStore, Claim, ClaimAnswer, NoDoorbell, PageRequest, PauseQueue, StoreError, TaskStore,
+    TokenStore,
+};
+use baton_store_sqlite::{Options, SqliteStore};
+use rusqlite::Connection;
+
+fn at(folder: &tempfile::TempDir) -> PathBuf {
+    folder.path().join("baton.db")
+}
+
+fn open(path: &Path) -> SqliteStore {
+    SqliteStore::open(path, Options::default(), Arc::new(NoDoorbell)).unwrap()
+}
+
+fn id(n: u128) -> TaskId {
+    TaskId::from_bytes(n.to_be_bytes())
+}
+
+fn millis(at: i64) -> Timestamp {
+    Timestamp::from_millis(at)
+}
+
+/// A file as the first version of the schema left it, with a waiting task and a worker.
+fn of_version_one(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 1; PRAGMA application_id = 0x4261746e").unwrap();
+    db.execute(
+        "INSERT INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
+         max_attempts, events, created_at, updated_at, params) \
+         VALUES (1, ?1, 0, 2, 'default', 'render', 'film', 1, 0, 0, 3, 1, 1, 1, '{}')",
+        [id(1).as_bytes()],
+    )
+    .unwrap();
+    db.execute_batch(
+        "INSERT INTO event (k, at, kind, to_state, attempt) VALUES (65537, 1, 0, 0, 0); \
+         INSERT INTO tally VALUES ('default', 'render', 0, 1); \
+         INSERT INTO queue VALUES ('default', 0, NULL, 1); \
+         INSERT INTO worker VALUES ('w1', NULL, '[]', 1, 1, 1, 2, NULL, '{}', '{}', 0)",
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_one(&at(&folder));
+    for _ in 0..2 {
+        let store = open(&at(&folder));
+        let worker = store.worker(&"w1".parse().unwrap()).await.unwrap().worker;
+        assert_eq!((worker.capacity, worker.project), (Some(2), None));
+        assert_eq!(store.task(id(1)).await.unwrap().history.len(), 1);
+        assert_eq!(store.token(TokenId::from_bytes([1; 16])).await.unwrap(), None);
+    }
+    let store = open(&at(&folder));
+    let claim = Claim {
+        now: Timestamp::from_millis(2_000),
+        worker: "w2".parse().unwrap(),
+        session: None,
+        project: Some("film".parse().unwrap()),
+        queues: vec![Default::default()],
+        types: Vec::new(),
+        max_tasks: 1,
+        cap: 1,
+        capacity: None,
+        terms: LeaseTerms::Heartbeats,
+        request: None,
+    };
+    let answer = store.claim(claim).await.unwrap();
+    assert!(matches!(&answer, ClaimAnswer::Leased(tasks) if tasks[0].head.id == id(1)), "{answer:?}");
+    let version = |sql: &str| {
+        let db = Connection::open(at(&folder)).unwrap();
+        db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
+    };
+    assert_eq!(version("PRAGMA user_version"), 3);
+}
+
+/// A file as the second version of the schema left it.
+fn of_version_two(path: &Path) {
+    of_version_one(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-2.sql")).unwrap();
+    db.execute_batch(
+        "PRAGMA user_version = 2; \
+         INSERT INTO queue VALUES ('gpu', 1, 'ada', 5), ('typo', 0, NULL, 6), ('typo-2', 1, 'bob', 7); \
+         INSERT INTO audit (k, id, at, action, target, outcome) \
+         VALUES (98304, x'00000000000370008000000000000001', 3, 'pause_queue', '/v1/queues/gpu/pause', 200);",
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_second_version_keeps_its_pauses_and_sorts_out_unused_queues() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_two(&at(&folder));
+    let store = open(&at(&folder));
+    let queues = store.queues(millis(10), PageRequest::first(10)).await.unwrap().items;
+    let told: Vec<_> = queues.iter().map(|queue| (queue.queue.as_str(), queue.used)).collect();
+    assert_eq!(told, [("default", true), ("gpu", false), ("typo", false), ("typo-2", false)]);
+    let by = |name: &str, since| {
+        Some(Pause { since: millis(since), by: Some(name.parse().unwrap()), reason: None })
+    };
+    let pauses: Vec<_> = queues.into_iter().map(|queue| queue.pause).collect();
+    assert_eq!(pauses, [None, by("ada", 5), None, by("bob", 7)]);
+    for queue in ["typo", "typo-2", "default"] {
+        let queue = queue.parse().unwrap();
+        let resume = PauseQueue { now: millis(11), queue, paused: false, by: None, reason: None };
+        store.pause_queue(resume).await.unwrap();
+    }
+    let left = store.queues(millis(12), PageRequest::first(10)).await.unwrap().items;
+    assert_eq!(left.iter().map(|queue| queue.queue.as_str()).collect::<Vec<_>>(), ["default", "gpu"]);
+    let audit = store.audit(AuditFilter::default(), PageRequest::first(10)).await.unwrap().items;
+    assert_eq!((audit.len(), &audit[0].by, audit[0].outcome), (1, &None, Some(200)));
+    assert!(matches!(store.task(id(2)).await, Err(StoreError::TaskNotFound(_))));
+    assert_eq!(store.task(id(1)).await.unwrap().history.len(), 1);
+}

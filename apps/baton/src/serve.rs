@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use baton_runtime::settings::StoreLocation;
-use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, SystemClock, telemetry};
+use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, WatchedClock, telemetry};
 use baton_server::Server;
 use clap::Args;
 
@@ -88,7 +88,7 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     // Signals that come while it starts are not lost.
     let mut signals = Signals::listen()?;
 
-    let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
+    let (clock, ids) = (Arc::new(WatchedClock::new()), Arc::new(RandomIds));
     let doorbell = LocalDoorbell::new(clock.clone());
     let listening = Server::listen(settings)
         .await

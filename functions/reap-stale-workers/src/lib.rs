@@ -42,7 +42,7 @@ async fn reap(
 ) -> ApiResult {
     caller.reach_everything()?;
     let reap = Reap {
-        now: app.now(),
+        watch: app.timekeeper.watch(None),
         limit: request.limit.unwrap_or(limits::PAGE),
         worker: request.worker_id,
         queue: request.queue,

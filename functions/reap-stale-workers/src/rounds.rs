@@ -93,7 +93,7 @@ pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreErro
     let mut round = Round::default();
     let mut lost = BTreeSet::new();
     loop {
-        let reap = Reap { now: app.now(), limit: BATCH, worker: None, queue: None };
+        let reap = Reap { watch: app.timekeeper.watch(None), limit: BATCH, worker: None, queue: None };
         let report = app.store.reap(reap).await?;
         report.taken.iter().for_each(crate::log);
         round.taken += report.taken.len() as u64;

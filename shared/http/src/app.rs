@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use baton_model::{LeasePolicy, Limits, Timestamp};
 use baton_runtime::settings::Retention;
-use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
+use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Timekeeper};
 use baton_store::Store;
 
 /// What handlers work with. Copies share the same parts.
@@ -18,6 +18,8 @@ pub struct Parts {
     pub store: Arc<dyn Store>,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// The time as leases are judged by it.
+    pub timekeeper: Timekeeper,
     /// Fresh ids.
     pub ids: Arc<dyn Ids>,
     /// Wakes waiting claims; the same that the store rings.
@@ -50,6 +52,7 @@ impl App {
     ) -> Self {
         Self::new(Parts {
             store,
+            timekeeper: Timekeeper::new(Arc::clone(&clock), settings.leases),
             clock,
             ids,
             doorbell,

@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{RequestKey, SessionId, TaskId, WorkerId};
 use crate::time::Timestamp;
-use crate::worker::Worker;
+use crate::watch::Watch;
+use crate::worker::{Running, Worker};
 
 /// What a worker presents to act on a task that it holds: its own name and the attempt that its claim was given.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub struct Lease {
     pub timeout_at: Option<Timestamp>,
     /// The claim request that took it, to answer the same request again.
     pub request: Option<RequestKey>,
+    /// How many heartbeats of the worker had been recorded when it claimed ([`Worker::beats`]): only later ones can have
+    /// forgotten the task. None if it was not noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beats: Option<u64>,
 }
 
 /// How the lease of a claim is kept alive.
@@ -121,46 +126,54 @@ impl fmt::Display for LossReason {
 }
 
 impl Lease {
-    /// Says whether, and why, this lease of `attempt` of `task` is lost at `now`, given what is known of its worker
-    /// (`None`: nothing, as when its record was removed).
+    /// Says whether, and why, this lease of `attempt` of `task` is lost, given what is known of its worker (`None`:
+    /// nothing, as when its record was removed) and of the time.
     ///
     /// A lease that is lost stays the worker's until the reaper takes the task back: time alone is no transition, so
-    /// a completion that arrives before the reaper still counts.
+    /// a completion that arrives before the reaper still counts. Until workers could be heard for a whole heartbeat
+    /// timeout nothing is lost by time alone: who finished while nobody could listen is to say so first.
     pub fn lost(
         &self,
         task: TaskId,
         attempt: u32,
         worker: Option<&Worker>,
         policy: &LeasePolicy,
-        now: Timestamp,
+        watch: &Watch,
     ) -> Option<LossReason> {
-        if self.timeout_at.is_some_and(|at| at <= now) {
+        let held_for = watch.elapsed(self.claimed_at);
+        let all_heard = watch.heard_for() >= policy.heartbeat_timeout;
+        let is_over = |at: Timestamp| all_heard && held_for >= at.since(self.claimed_at);
+        if self.timeout_at.is_some_and(is_over) {
             return Some(LossReason::TimedOut);
         }
         if let Some(expires_at) = self.expires_at {
-            return (expires_at <= now).then_some(LossReason::LeaseExpired);
+            return is_over(expires_at).then_some(LossReason::LeaseExpired);
         }
-        let Some(worker) = worker else {
-            return (now.since(self.claimed_at) > policy.heartbeat_timeout)
-                .then_some(LossReason::HeartbeatMissed);
-        };
-        if self.session.is_some() && worker.session != self.session {
+        if let Some(worker) = worker
+            && self.session.is_some()
+            && worker.session != self.session
+        {
             return Some(LossReason::SessionEnded);
         }
-        let last_sign = worker.last_beat_at.map_or(self.claimed_at, |beat| beat.max(self.claimed_at));
-        if now.since(last_sign) > policy.heartbeat_timeout {
+        let beat = worker.and_then(|worker| Some((worker, watch.elapsed(worker.last_beat_at?))));
+        let silent_for = match beat {
+            // The clock that heard the claim may be ahead of the one that hears the beats.
+            Some((worker, beat)) if self.beats.is_some_and(|beats| worker.beats > beats) => beat,
+            // A claim is a sign of life, too.
+            Some((_, beat)) => beat.min(held_for),
+            None => held_for,
+        };
+        if silent_for.min(watch.heard_for()) > policy.heartbeat_timeout + watch.patience {
             return Some(LossReason::HeartbeatMissed);
         }
-        let listed = |running: &[crate::worker::Running]| {
-            running.iter().any(|r| r.task == task && r.attempt == attempt)
-        };
-        match (&worker.running, worker.last_beat_at) {
-            (Some(running), Some(beat))
-                if self.claimed_at.plus(policy.forget_grace) < beat && !listed(running) =>
-            {
-                Some(LossReason::Forgotten)
-            }
-            _ => None,
-        }
+        let forgotten = beat.is_some_and(|(worker, beat)| {
+            // Which came first is told by the number: the two may have been heard by different clocks.
+            let beaten_since = self.beats.is_none_or(|beats| worker.beats > beats);
+            let in_grace = held_for <= beat + policy.forget_grace;
+            let listed =
+                |running: &Vec<Running>| running.iter().any(|r| r.task == task && r.attempt == attempt);
+            beaten_since && !in_grace && worker.running.as_ref().is_some_and(|running| !listed(running))
+        });
+        forgotten.then_some(LossReason::Forgotten)
     }
 }

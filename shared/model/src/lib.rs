@@ -15,10 +15,12 @@ pub mod limits;
 pub mod log;
 pub mod payload;
 pub mod queue;
+pub mod round;
 pub mod task;
 pub mod time;
 pub mod token;
 pub mod transition;
+pub mod watch;
 pub mod worker;
 
 pub use backoff::Backoff;
@@ -34,9 +36,11 @@ pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, LossReason};
 pub use limits::Limits;
 pub use log::{Level, LogLine};
 pub use payload::{Digest, Payload};
+pub use round::RoundNote;
 pub use task::{
     AttemptEnd, Ended, Failure, Head, Priority, Schedule, State, Status, Task, TaskSpec, TaskState,
 };
 pub use time::Timestamp;
 pub use token::{Grant, Scope, SecretDigest, Token, TokenSecret, TokenStatus};
+pub use watch::{Step, Watch};
 pub use worker::{Directive, Running, Worker, WorkerStatus};

@@ -16,6 +16,9 @@ impl Timestamp {
     /// The last instant that can be named: 9999-12-30T22:00:00Z, which has a four-digit year in every time zone.
     pub const MAX: Self = Self(253_402_207_200_000);
 
+    /// The first instant that can be named: 1970-01-01T00:00:00Z.
+    pub const UNIX_EPOCH: Self = Self(0);
+
     /// The instant `millis` after 1970, held within 1970 and [`Self::MAX`].
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(0, Self::MAX.0))

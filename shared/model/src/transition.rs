@@ -27,6 +27,8 @@ pub enum Command {
         terms: LeaseTerms,
         /// The claim's own name.
         request: Option<RequestKey>,
+        /// How many heartbeats of the worker were recorded before.
+        beats: Option<u64>,
     },
     /// Its worker hands over the output.
     Complete {
@@ -208,11 +210,11 @@ impl fmt::Display for Refusal {
 /// [`Refusal`], which says why the command does not apply; the task stays as it is.
 pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision, Refusal> {
     let change = match command {
-        Command::Claim { worker, session, terms, request } => {
+        Command::Claim { worker, session, terms, request, beats } => {
             if head.state != TaskState::Queued || head.run_after > now {
                 return Err(Refusal::NotClaimable { state: head.state.state() });
             }
-            claim(head, worker, *session, *terms, request.clone(), now)
+            claim(head, worker, *session, *terms, request.clone(), *beats, now)
         }
         Command::Complete { fence, generation, output } => match held(head, fence) {
             Ok(_) => complete(head, fence, *generation, *output),
@@ -312,6 +314,7 @@ fn claim(
     session: Option<SessionId>,
     terms: LeaseTerms,
     request: Option<RequestKey>,
+    beats: Option<u64>,
     now: Timestamp,
 ) -> Change {
     let expires_at = match terms {
@@ -325,6 +328,7 @@ fn claim(
         expires_at,
         timeout_at: head.timeout.map(|timeout| now.plus(timeout)),
         request,
+        beats,
     };
     let mut claimed = next(head, TaskState::Running(lease));
     claimed.attempt += 1;

@@ -22,6 +22,10 @@ pub struct Worker {
     pub started_at: Timestamp,
     /// Its last heartbeat; none if it has only claimed.
     pub last_beat_at: Option<Timestamp>,
+    /// How many heartbeats under this name were recorded, those of earlier starts included: they count in the order of their
+    /// arrival, whatever the clock told at each.
+    #[serde(default)]
+    pub beats: u64,
     /// How many tasks it takes at once, by its own word.
     pub capacity: Option<u32>,
     /// What it says it runs, as of the last heartbeat; none if it does not say.

@@ -7,8 +7,8 @@ mod support;
 use std::collections::BTreeMap;
 
 use baton_model::{
-    Directive, Lease, LeasePolicy, LossReason, Running, SessionId, State, Status, TaskId, Timestamp, Worker,
-    WorkerStatus,
+    Directive, Lease, LeasePolicy, LossReason, Running, SessionId, State, Status, Step, TaskId, Timestamp,
+    Watch, Worker, WorkerStatus,
 };
 use rstest::rstest;
 use support::{at, secs, worker};
@@ -28,6 +28,7 @@ fn lease() -> Lease {
         expires_at: None,
         timeout_at: None,
         request: None,
+        beats: None,
     }
 }
 
@@ -39,6 +40,7 @@ fn beaten(beat: Option<Timestamp>) -> Worker {
         session: session(1),
         started_at: at(0),
         last_beat_at: beat,
+        beats: 0,
         capacity: None,
         running: None,
         readings: BTreeMap::new(),
@@ -119,7 +121,134 @@ fn a_lease_is_lost_by_the_first_reason_that_holds(
     #[case] expected: Option<LossReason>,
 ) {
     let policy = LeasePolicy::default();
-    assert_eq!(lease.lost(TASK, 1, worker.as_ref(), &policy, now), expected);
+    assert_eq!(lease.lost(TASK, 1, worker.as_ref(), &policy, &Watch::at(now)), expected);
+}
+
+/// The time at `now`, to one who hears since `since`.
+fn hearing(since: u64, now: Timestamp) -> Watch {
+    Watch { heard_since: at(since), ..Watch::at(now) }
+}
+
+/// The time at `now`, by a clock that was set from one second to another.
+fn set(before: u64, after: u64, now: Timestamp) -> Watch {
+    Watch { steps: vec![Step { before: at(before), after: at(after) }], ..Watch::at(now) }
+}
+
+#[rstest]
+// Nothing is lost by time before workers could speak for a whole timeout.
+#[case::silent_for_hours(lease(), beaten(Some(at(20))), hearing(9_000, at(9_060)), None)]
+#[case::silent_since(
+    lease(),
+    beaten(Some(at(20))),
+    hearing(9_000, past(9_060)),
+    Some(LossReason::HeartbeatMissed)
+)]
+#[case::timeout_long_over(timed(lease()), beaten(Some(at(20))), hearing(9_000, before(9_060)), None)]
+#[case::timeout_when_all_could_speak(
+    timed(lease()),
+    beaten(Some(at(9_050))),
+    hearing(9_000, at(9_060)),
+    Some(LossReason::TimedOut)
+)]
+#[case::fixed_long_over(fixed(), beaten(None), hearing(9_000, before(9_060)), None)]
+#[case::fixed_when_all_could_speak(
+    fixed(),
+    beaten(None),
+    hearing(9_000, at(9_060)),
+    Some(LossReason::LeaseExpired)
+)]
+#[case::another_session_needs_no_time(lease(), Worker { session: session(2), ..beaten(None) }, hearing(9_000, at(9_000)), Some(LossReason::SessionEnded))]
+// The clock was set an hour ahead, when 20 s had passed.
+#[case::ahead_and_lively(lease(), beaten(Some(at(10))), set(20, 3_620, at(3_625)), None)]
+#[case::ahead_and_silent(
+    lease(),
+    beaten(Some(at(10))),
+    set(20, 3_620, past(3_670)),
+    Some(LossReason::HeartbeatMissed)
+)]
+#[case::ahead_within_the_timeout(timed(lease()), beaten(Some(at(10))), set(20, 3_620, before(3_630)), None)]
+#[case::ahead_over_the_timeout(
+    timed(lease()),
+    beaten(Some(at(10))),
+    set(20, 3_620, at(3_630)),
+    Some(LossReason::TimedOut)
+)]
+#[case::ahead_within_the_fixed_lease(fixed(), beaten(None), set(20, 3_620, before(3_900)), None)]
+#[case::ahead_over_the_fixed_lease(
+    fixed(),
+    beaten(None),
+    set(20, 3_620, at(3_900)),
+    Some(LossReason::LeaseExpired)
+)]
+// An hour back, when 20 s had passed: the claim and the beat lie ahead.
+#[case::back_and_lively(ahead(lease()), beaten(Some(at(3_620))), set(3_640, 40, at(60)), None)]
+#[case::back_and_silent(
+    ahead(lease()),
+    beaten(Some(at(3_620))),
+    set(3_640, 40, past(80)),
+    Some(LossReason::HeartbeatMissed)
+)]
+#[case::back_within_the_timeout(
+    ahead(timed(lease())),
+    beaten(Some(at(3_620))),
+    set(3_640, 40, before(50)),
+    None
+)]
+#[case::back_over_the_timeout(
+    ahead(timed(lease())),
+    beaten(Some(at(3_620))),
+    set(3_640, 40, at(50)),
+    Some(LossReason::TimedOut)
+)]
+fn a_lease_is_judged_by_what_could_be_heard_and_by_spans_that_no_setting_of_the_clock_changes(
+    #[case] lease: Lease,
+    #[case] worker: Worker,
+    #[case] watch: Watch,
+    #[case] expected: Option<LossReason>,
+) {
+    let policy = LeasePolicy::default();
+    assert_eq!(lease.lost(TASK, 1, Some(&worker), &policy, &watch), expected);
+}
+
+/// The same lease, an hour and 20 s later.
+fn ahead(lease: Lease) -> Lease {
+    let later = |at: Timestamp| at.plus(secs(3_620));
+    Lease {
+        claimed_at: later(lease.claimed_at),
+        expires_at: lease.expires_at.map(later),
+        timeout_at: lease.timeout_at.map(later),
+        ..lease
+    }
+}
+
+#[rstest]
+#[case::beaten_since(Some(7), Some(LossReason::HeartbeatMissed))]
+#[case::not_beaten_since(Some(8), None)]
+#[case::not_noted(None, None)]
+fn a_claim_that_seems_to_lie_ahead_is_no_sign_of_life_once_the_worker_has_beaten_since(
+    #[case] noted: Option<u64>,
+    #[case] expected: Option<LossReason>,
+) {
+    let worker = Worker { beats: 8, ..beaten(Some(at(10))) };
+    // The claim was heard by a clock that is half an hour ahead.
+    let lease = Lease { claimed_at: at(1_800), beats: noted, ..lease() };
+    let watch = Watch::at(past(70));
+    assert_eq!(lease.lost(TASK, 1, Some(&worker), &LeasePolicy::default(), &watch), expected);
+}
+
+#[rstest]
+#[case::recorded_before_the_claim(Some(7), 7, None)]
+#[case::recorded_after_the_claim(Some(7), 8, Some(LossReason::Forgotten))]
+#[case::not_noted(None, 8, Some(LossReason::Forgotten))]
+fn a_task_is_forgotten_by_a_beat_that_was_recorded_after_its_claim_only(
+    #[case] noted: Option<u64>,
+    #[case] beats: u64,
+    #[case] expected: Option<LossReason>,
+) {
+    // The beat was heard by a clock that is half a minute ahead of the claim's.
+    let worker = Worker { beats, ..listing(30, &[]) };
+    let lease = Lease { beats: noted, ..lease() };
+    assert_eq!(lease.lost(TASK, 1, Some(&worker), &LeasePolicy::default(), &Watch::at(at(40))), expected);
 }
 
 #[rstest]

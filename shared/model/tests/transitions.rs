@@ -173,6 +173,7 @@ fn a_claim_begins_an_attempt_under_a_lease() {
         session,
         terms: LeaseTerms::Fixed(secs(30)),
         request: "r1".parse().ok(),
+        beats: Some(3),
     };
     let head = Head { timeout: Some(secs(20)), run_after: at(100), ..failed_once() };
     let change = change(&head, &command);

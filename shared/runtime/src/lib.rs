@@ -1,4 +1,4 @@
-//! What a running process brings along: the time, fresh ids, settings, logs, the doorbell that wakes waiting claims,
+//! What a running process brings along: the time and what it knows of it, fresh ids, settings, logs, the doorbell that wakes waiting claims,
 //! and the word that it is time to stop.
 //!
 //! Clock, ids and doorbell are handed in wherever they are used, so that a test or a simulation can bring its own.
@@ -10,10 +10,12 @@ mod nearest;
 pub mod settings;
 pub mod shutdown;
 pub mod telemetry;
+pub mod timekeeper;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, Reading, SystemClock, WatchedClock};
 pub use doorbell::{LocalDoorbell, Waiting};
 pub use ids::{Ids, RandomIds};
 pub use nearest::nearest;
 pub use settings::{Settings, SettingsError, Sources};
 pub use shutdown::Shutdown;
+pub use timekeeper::Timekeeper;

@@ -5,9 +5,10 @@
 //! as the entry tells it.
 
 use std::collections::HashSet;
+use std::ops::Deref;
 
 use baton_model::transition::{Command, Decision, decide};
-use baton_model::{Directive, Priority, ProjectId, QueueName, Task, TaskId, TaskState, Timestamp};
+use baton_model::{Directive, Priority, ProjectId, QueueName, Task, TaskId, TaskState, Timestamp, Worker};
 use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
 use futures::StreamExt;
 
@@ -50,6 +51,21 @@ struct Look<'a> {
     next_at: Option<Timestamp>,
 }
 
+/// A claim of a worker that may claim.
+pub(crate) struct Entered<'a> {
+    pub(crate) claim: &'a Claim,
+    /// How many heartbeats of the worker are recorded.
+    pub(crate) beats: u64,
+}
+
+impl Deref for Entered<'_> {
+    type Target = Claim;
+
+    fn deref(&self) -> &Claim {
+        self.claim
+    }
+}
+
 /// A partition of ready tasks.
 struct Lane {
     partition: String,
@@ -69,7 +85,8 @@ impl Inner {
             None => None,
         };
         let (worker, queues, asked) = self.records(claim).await?;
-        let directive = self.enter_session(worker, claim).await?;
+        let Worker { directive, beats, .. } = self.enter_session(worker, claim).await?;
+        let claim = &Entered { claim, beats };
         if let Some(known) = asked.as_ref().and_then(|asked| asked.known.clone()) {
             match self.replay(claim, &known).await? {
                 Replay::Answer(answer) => return Ok(answer),
@@ -101,7 +118,7 @@ impl Inner {
     /// Takes what is found until there is enough, or nothing more.
     async fn claim_found(
         &self,
-        claim: &Claim,
+        claim: &Entered<'_>,
         queues: &[&StoredQueue],
         most: usize,
     ) -> Result<ClaimAnswer, StoreError> {
@@ -139,7 +156,7 @@ impl Inner {
     /// Writes down what is found before it is taken, and takes that and no more.
     async fn claim_planned(
         &self,
-        claim: &Claim,
+        claim: &Entered<'_>,
         mut asked: Asked,
         queues: &[&StoredQueue],
         most: usize,
@@ -370,7 +387,7 @@ impl Inner {
     /// Takes tasks for a worker, each by a write of its own; those that others were faster at are left out.
     pub(crate) async fn take_all(
         &self,
-        claim: &Claim,
+        claim: &Entered<'_>,
         candidates: Vec<Candidate<'_>>,
     ) -> Result<Vec<Task>, StoreError> {
         let mut takes = Vec::with_capacity(candidates.len());
@@ -401,7 +418,7 @@ impl Inner {
     /// Takes one task, if it is still as the entry tells.
     pub(crate) async fn take(
         &self,
-        claim: &Claim,
+        claim: &Entered<'_>,
         entry: Stored,
         reserved: Option<Reserved<'_>>,
     ) -> Result<Option<Task>, StoreError> {
@@ -410,6 +427,7 @@ impl Inner {
             session: claim.session,
             terms: claim.terms,
             request: claim.request.clone(),
+            beats: Some(claim.beats),
         };
         let spend = || {
             if let Some(reserved) = reserved {

@@ -178,7 +178,8 @@ fn generation_of(before: &Stored, complete: &Complete) -> Result<Generation, Sto
         worker: complete.fence.worker.clone(),
         output: complete.output.clone(),
         created_at: before.created_at,
-        started_at: lease.claimed_at,
-        finished_at: complete.now,
+        // The claim was by a clock that was right, the creation perhaps was not.
+        started_at: lease.claimed_at.max(before.created_at),
+        finished_at: complete.now.max(before.changed_at()),
     })
 }

@@ -41,7 +41,9 @@ impl Inner {
         let labels = (!beat.labels.is_empty()).then(|| json("labels", &beat.labels)).transpose()?;
         let mut update = Expression::new()
             .when_present("pk")
-            .when_absent_or("lb", "<=", time(beat.now))
+            // Why not the one with the latest time: where the clocks of two processes differ, or one was set back, the
+            // worker's list would stay as it was, and the reaper would take what it claims for forgotten.
+            .add("bn", n(1))
             .set("lb", time(beat.now))
             .set("sn", time(beat.now))
             .put("ru", listed.as_ref().map(|listed| b(listed.encode())))
@@ -60,26 +62,24 @@ impl Inner {
             Err(WriteError::Condition(standing)) => standing.as_ref().map(StoredWorker::read).transpose()?,
             Err(WriteError::Failed(error)) => return Err(error),
         };
-        // A worker that is new, or a session that is; a beat that was overtaken by a later one; or another's worker.
+        // A worker that is new, or a session that is; or another's worker.
         for _ in 0..ROUNDS {
             let record = standing
                 .clone()
                 .unwrap_or_else(|| StoredWorker::new(&beat.worker, project, beat.session, beat.now));
             let mut record = record.enter(project, beat.session, beat.now)?;
-            // Beats may be written in another order than they were sent in: the latest one stands.
-            if record.worker.last_beat_at.is_none_or(|last| last <= beat.now) {
-                let worker = &mut record.worker;
-                worker.last_beat_at = Some(beat.now);
-                worker.running = listed.as_ref().map(|listed| listed.shown.clone());
-                worker.readings = beat.readings.clone();
-                worker.capacity = beat.capacity.or(worker.capacity);
-                if !beat.labels.is_empty() {
-                    worker.labels = beat.labels.clone();
-                }
-                record.listed = listed.clone();
-                record.seen_at = record.seen_at.max(beat.now);
+            let worker = &mut record.worker;
+            worker.last_beat_at = Some(beat.now);
+            worker.beats += 1;
+            worker.running = listed.as_ref().map(|listed| listed.shown.clone());
+            worker.readings = beat.readings.clone();
+            worker.capacity = beat.capacity.or(worker.capacity);
+            if !beat.labels.is_empty() {
+                worker.labels = beat.labels.clone();
             }
-            if standing.as_ref() == Some(&record) || self.save_worker(standing.as_ref(), &record).await? {
+            record.listed = listed.clone();
+            record.seen_at = beat.now;
+            if self.save_worker(standing.as_ref(), &record).await? {
                 return Ok(record);
             }
             standing = self.stored_worker(&beat.worker).await?;

@@ -41,6 +41,7 @@ mod random;
 mod reap;
 mod request;
 mod row;
+mod sightings;
 mod stats;
 mod store;
 mod stream;

@@ -2,7 +2,7 @@
 //! back, and the write holds only if the task is still as it was judged.
 
 use baton_model::transition::Command;
-use baton_model::{LossReason, TaskState, Timestamp, WorkerId};
+use baton_model::{LossReason, TaskState, Watch, WorkerId};
 use baton_store::{Reap, ReapReport, StoreError, Taken};
 use futures::StreamExt;
 
@@ -23,22 +23,36 @@ impl Inner {
     pub(crate) async fn reap(&self, reap: &Reap) -> Result<ReapReport, StoreError> {
         if reap.worker.is_none()
             && reap.queue.is_none()
-            && let Err(error) = self.stats.tick(&self.db, reap.now).await
+            && let Err(error) = self.stats.tick(&self.db, reap.watch.now).await
         {
             tracing::warn!(%error, "the tick could not be written; statistics may look older than they are");
         }
+        let now = reap.watch.now;
+        // Whether anybody is heard is asked only where there is patience.
+        let mut all = match &reap.worker {
+            Some(_) if reap.watch.patience.is_zero() => Vec::new(),
+            _ => {
+                let mut all = self.all_workers().await?;
+                self.sightings.look(all.iter_mut(), now);
+                all
+            }
+        };
+        let beats = all.iter().filter_map(|worker| worker.worker.last_beat_at);
+        let last_beat = beats.map(|at| reap.watch.elapsed(at)).min();
+        let watch = reap.watch.clone().hearing(last_beat, &self.options.policy);
         let workers = match &reap.worker {
             // A worker without record may still be named by a lease.
-            Some(id) => vec![(id.clone(), self.stored_worker(id).await?)],
-            None => {
-                let all = self.all_workers().await?;
-                all.into_iter().map(|worker| (worker.worker.id.clone(), Some(worker))).collect()
+            Some(id) => {
+                let mut worker = self.stored_worker(id).await?;
+                worker.iter_mut().for_each(|worker| self.sightings.look_at(worker, now));
+                vec![(id.clone(), worker)]
             }
+            None => all.drain(..).map(|worker| (worker.worker.id.clone(), Some(worker))).collect(),
         };
         let most = reap.limit as usize + 1;
         let mut looks = Vec::with_capacity(workers.len());
         for (id, worker) in &workers {
-            looks.push(self.suspects(reap, id, worker.as_ref(), most));
+            looks.push(self.suspects(reap, &watch, id, worker.as_ref(), most));
         }
         let mut looks = futures::stream::iter(looks).buffered(WORKERS_AT_ONCE);
         let mut suspects = Vec::new();
@@ -52,7 +66,7 @@ impl Inner {
         suspects.truncate(reap.limit as usize);
         let mut takes = Vec::with_capacity(suspects.len());
         for suspect in &suspects {
-            takes.push(self.take_back(suspect, reap.now));
+            takes.push(self.take_back(suspect, &watch));
         }
         let outcomes: Vec<_> = futures::stream::iter(takes).buffered(AT_ONCE).collect().await;
         let mut report = ReapReport { taken: Vec::new(), more };
@@ -78,6 +92,7 @@ impl Inner {
     async fn suspects(
         &self,
         reap: &Reap,
+        watch: &Watch,
         id: &WorkerId,
         worker: Option<&StoredWorker>,
         most: usize,
@@ -87,9 +102,14 @@ impl Inner {
         loop {
             let page = self.db.query(&query).await?;
             for item in &page.items {
-                let entry = Stored::read(item)?;
+                let mut entry = Stored::read(item)?;
+                // The index does not tell how often the worker had beaten when it claimed: it is a suspect as if it never had,
+                // and the item tells.
+                if let TaskState::Running(lease) = &mut entry.head.state {
+                    lease.beats = Some(0);
+                }
                 let asked = reap.queue.as_ref().is_none_or(|queue| *queue == entry.queue);
-                if asked && self.lost(&entry, worker, reap.now).is_some() {
+                if asked && self.lost(&entry, worker, watch).is_some() {
                     suspects.push(entry);
                     if suspects.len() >= most {
                         return Ok(suspects);
@@ -103,24 +123,25 @@ impl Inner {
         }
     }
 
-    fn lost(&self, task: &Stored, worker: Option<&StoredWorker>, now: Timestamp) -> Option<LossReason> {
+    fn lost(&self, task: &Stored, worker: Option<&StoredWorker>, watch: &Watch) -> Option<LossReason> {
         let TaskState::Running(lease) = &task.head.state else { return None };
         let (id, attempt) = (task.head.id, task.head.attempt);
         let worker = worker.map(|worker| worker.judged(id, attempt));
-        lease.lost(id, attempt, worker.as_ref(), &self.options.policy, now)
+        lease.lost(id, attempt, worker.as_ref(), &self.options.policy, watch)
     }
 
     /// Takes a suspect back if its lease is lost indeed.
-    async fn take_back(&self, suspect: &Stored, now: Timestamp) -> Result<Option<Taken>, StoreError> {
+    async fn take_back(&self, suspect: &Stored, watch: &Watch) -> Result<Option<Taken>, StoreError> {
         let TaskState::Running(lease) = &suspect.head.state else { return Ok(None) };
-        let worker = self.stored_worker(&lease.worker).await?;
+        let mut worker = self.stored_worker(&lease.worker).await?;
+        worker.iter_mut().for_each(|worker| self.sightings.look_at(worker, watch.now));
         let Some(task) = self.find(suspect.head.id).await? else { return Ok(None) };
         if task.head.attempt != suspect.head.attempt {
             return Ok(None);
         }
-        let Some(reason) = self.lost(&task, worker.as_ref(), now) else { return Ok(None) };
+        let Some(reason) = self.lost(&task, worker.as_ref(), watch) else { return Ok(None) };
         let command = Command::LoseLease { attempt: suspect.head.attempt, reason };
-        match self.apply_to(task, &command, now).await {
+        match self.apply_to(task, &command, watch.now).await {
             Ok(Outcome::Applied(after)) => Ok(Some(Taken {
                 task: after.head.id,
                 queue: after.queue.clone(),

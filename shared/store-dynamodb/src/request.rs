@@ -5,11 +5,12 @@
 //! names the one state that it may be taken from. So a claim cut off in the middle is finished by its repetition, and
 //! no transaction holds plan and tasks together.
 
+use baton_model::watch::AHEAD;
 use baton_model::{TaskId, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
 
 use crate::attr::{Fields, Item, n, s, time};
-use crate::claim::holds;
+use crate::claim::{Entered, holds};
 use crate::db::list;
 use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
@@ -25,6 +26,8 @@ pub(crate) const KEPT_S: i64 = 3_600;
 pub(crate) struct Plan {
     key: Item,
     version: u64,
+    /// The time by the clock of who planned it.
+    at: Timestamp,
     pub(crate) tasks: Vec<(TaskId, u32)>,
     /// Whether it is known to have had its answer, in the store that it was moved from.
     pub(crate) answered: bool,
@@ -54,7 +57,13 @@ impl Plan {
             tasks.push(planned.ok_or_else(|| damaged(format!("expected a planned task, got {text}")))?);
         }
         let key = crate::attr::key(fields.text("pk")?, fields.text("sk")?);
-        Ok(Self { key, version: fields.number("vn")?, tasks, answered: fields.has("aw") })
+        Ok(Self {
+            key,
+            version: fields.number("vn")?,
+            at: fields.time("ca")?,
+            tasks,
+            answered: fields.has("aw"),
+        })
     }
 }
 
@@ -100,12 +109,18 @@ impl Inner {
             Err(WriteError::Condition(None)) => return Err(crate::error::contended("the claim's name")),
             Err(WriteError::Failed(error)) => return Err(error),
         }
-        asked.known = Some(Plan { key, version, tasks, answered: false });
+        asked.known = Some(Plan { key, version, at: claim.now, tasks, answered: false });
         Ok(None)
     }
 
     /// Carries out what was planned for a request, as far as that is still open, and answers with what it holds.
-    pub(crate) async fn replay(&self, claim: &Claim, plan: &Plan) -> Result<Replay, StoreError> {
+    pub(crate) async fn replay(&self, claim: &Entered<'_>, plan: &Plan) -> Result<Replay, StoreError> {
+        // What was due when it was planned is due, too, by a clock that is behind: else two processes that hear one claim at
+        // once would give it two sets of tasks.
+        let planned_at = Some(plan.at).filter(|at| *at <= claim.now.plus(AHEAD));
+        let later =
+            Claim { now: planned_at.map_or(claim.now, |at| at.max(claim.now)), ..claim.claim.clone() };
+        let claim = &Entered { claim: &later, beats: claim.beats };
         let keys = plan.tasks.iter().map(|(id, _)| self.task_key(*id)).collect();
         let items = self.db.get_all(keys).await?;
         let mut stored: Vec<Stored> = items.iter().map(Stored::read).collect::<Result<_, _>>()?;

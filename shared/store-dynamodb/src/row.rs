@@ -19,7 +19,8 @@ use crate::text::Text;
 
 /// The attributes of a task that its entry in the index has besides the keys: all that a transition is decided by,
 /// and the project, unless it is the default one, by which claims are narrowed.
-/// DynamoDB allows twenty.
+/// DynamoDB allows twenty, so that what only the reaper asks for (`bt`) and the time of the latest change (`ua`) are not there:
+/// who needs them reads the item.
 pub(crate) const PROJECTED: [&str; 20] = [
     "st", "at", "fg", "mx", "ra", "to", "bo", "ev", "wk", "ss", "cl", "ex", "tm", "rq", "en", "qu", "ty",
     "ca", "hb", "pj",
@@ -96,6 +97,7 @@ impl Stored {
                 expires_at: fields.maybe_time("ex")?,
                 timeout_at: fields.maybe_time("tm")?,
                 request: fields.maybe_text("rq")?.map(RequestKey::from_stored),
+                beats: fields.maybe_number("bt")?,
             }),
             State::Completed => TaskState::Completed {
                 generation: fields
@@ -147,6 +149,14 @@ impl Stored {
             what: format!("task {} was taken from the index where its item was needed", self.head.id),
             cause: None,
         })
+    }
+
+    /// When it was changed last, as far as this tells it: an entry of the index may be short of it.
+    pub(crate) fn changed_at(&self) -> Timestamp {
+        match &self.rest {
+            Some(rest) => rest.updated_at,
+            None => self.claimed_at.map_or(self.created_at, |at| at.max(self.created_at)),
+        }
     }
 
     /// Whether the task is finished.

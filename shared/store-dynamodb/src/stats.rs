@@ -379,7 +379,10 @@ mod tests {
         store.flush().await.unwrap();
         assert_eq!(queued().await, Some(n(5)), "it counts no more");
         let now = Timestamp::from_millis(1_800_000_000_000);
-        store.reap(Reap { now, limit: 1, worker: None, queue: None }).await.unwrap();
+        store
+            .reap(Reap { watch: baton_model::Watch::at(now), limit: 1, worker: None, queue: None })
+            .await
+            .unwrap();
         assert_eq!(db.get(keys::tick()).await.unwrap().unwrap()[AS_OF], crate::attr::time(now));
         engine.abort();
     }

@@ -16,6 +16,7 @@ use crate::keys;
 use crate::meter::Meter;
 use crate::notes::Notes;
 use crate::random::Random;
+use crate::sightings::Sightings;
 use crate::stats::Statistics;
 use crate::stats::epoch::Epochs;
 use crate::table::VERSION;
@@ -78,6 +79,7 @@ pub(crate) struct Inner {
     pub(crate) spread: u64,
     pub(crate) doorbell: Arc<dyn Doorbell>,
     pub(crate) notes: Notes,
+    pub(crate) sightings: Sightings,
     pub(crate) stats: Statistics,
 }
 
@@ -111,7 +113,8 @@ impl Inner {
             )));
         }
         let (notes, stats) = (Notes::default(), Statistics::new(&Epochs::read(&meta)?));
-        Ok(Self { db, options, spread, doorbell, notes, stats })
+        let sightings = Sightings::default();
+        Ok(Self { db, options, spread, doorbell, notes, sightings, stats })
     }
 
     /// Says whether the table can be read and written.

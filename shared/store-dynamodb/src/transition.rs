@@ -107,14 +107,25 @@ impl Inner {
         now: Timestamp,
         mark: u64,
     ) -> Result<Item, WriteError> {
+        let task = || self.task_key(before.head.id);
         let update = self.update_of(before, change, now, mark).await?;
-        match self.db.update(self.task_key(before.head.id), &update).await {
+        match self.db.update(task(), &update).await {
             Err(WriteError::Condition(Some(item))) if is_marked(&item, mark)? => Ok(item),
+            // It is as it was read, but was changed later than an entry of the index tells.
+            Err(WriteError::Condition(Some(item))) if before.rest.is_none() && is_still(&item, before)? => {
+                let update = self.update_of(&Stored::standing(&item)?, change, now, mark).await?;
+                match self.db.update(task(), &update).await {
+                    Err(WriteError::Condition(Some(item))) if is_marked(&item, mark)? => Ok(item),
+                    other => other,
+                }
+            }
             other => other,
         }
     }
 
     /// The update of a task's item that a change asks for. Writes what is kept apart from the item.
+    ///
+    /// It is dated no earlier than the change before it, whatever the clock tells: a history does not run backwards.
     pub(crate) async fn update_of(
         &self,
         before: &Stored,
@@ -124,7 +135,8 @@ impl Inner {
     ) -> Result<Expression, StoreError> {
         let head = &change.head;
         let id = head.id;
-        let written = entry_of(change, now)?;
+        let at = now.max(before.changed_at());
+        let written = entry_of(change, at)?;
         if let Some((text, whole)) = &written.apart {
             self.db.write_text(&keys::apart(&id), text, whole).await?;
         }
@@ -133,8 +145,11 @@ impl Inner {
             .when("ca", "=", time(before.created_at))
             .set("ev", n(head.events))
             .set("st", n(head.state.state().code()))
-            .set("ua", time(now))
+            .set("ua", time(at))
             .set("nc", n(mark));
+        if before.rest.is_none() {
+            update = update.when("ua", "<=", time(at));
+        }
 
         let grown = before.history_bytes + u32::try_from(written.entry.len()).unwrap_or(u32::MAX);
         if grown <= INLINE_HISTORY {
@@ -167,12 +182,13 @@ impl Inner {
                 .put("ex", lease.expires_at.map(time))
                 .put("tm", lease.timeout_at.map(time))
                 .put("rq", lease.request.as_ref().map(|request| s(request.as_str())))
+                .put("bt", lease.beats.map(n))
                 .remove("en")
                 .set("ip", s(keys::held(&lease.worker)))
                 .set("is", s(keys::place(lease.claimed_at, id))),
             state => {
                 if was_running {
-                    update = update.remove("ss").remove("ex").remove("tm").remove("rq");
+                    update = update.remove("ss").remove("ex").remove("tm").remove("rq").remove("bt");
                 }
                 update = update.put("en", head.ended.as_ref().map(|end| n(Ended::code(end.how))));
                 match state {
@@ -194,7 +210,7 @@ impl Inner {
                         let part = keys::hash(id.as_bytes()) % self.spread;
                         update
                             .set("ip", s(keys::given_up(state.state(), part)))
-                            .set("is", s(keys::place(now, id)))
+                            .set("is", s(keys::place(at, id)))
                     }
                 }
             }
@@ -255,6 +271,13 @@ impl Inner {
             });
         }
     }
+}
+
+/// Whether a task's item is in the very state that was read before.
+fn is_still(item: &Item, before: &Stored) -> Result<bool, StoreError> {
+    let stored = Stored::read(item)?;
+    let same = stored.head.events == before.head.events && stored.created_at == before.created_at;
+    Ok(same && !stored.purged)
 }
 
 /// Whether an item's latest write is the one with this mark.

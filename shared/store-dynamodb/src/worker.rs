@@ -17,7 +17,7 @@ use crate::store::Inner;
 use crate::transition::ROUNDS;
 
 /// A claim is a sign of life, too; it is noted to this many milliseconds, so that not every claim writes.
-const SEEN_GRAIN_MS: i64 = 3_600_000;
+const SEEN_GRAIN_MS: u64 = 3_600_000;
 
 /// A worker as its record tells it.
 #[derive(Clone, Debug, PartialEq)]
@@ -46,6 +46,7 @@ impl StoredWorker {
                 session,
                 started_at: now,
                 last_beat_at: None,
+                beats: 0,
                 capacity: None,
                 running: None,
                 readings: BTreeMap::new(),
@@ -69,6 +70,7 @@ impl StoredWorker {
                 session: fields.maybe_sixteen("se")?.map(SessionId::from_bytes),
                 started_at: fields.time("sa")?,
                 last_beat_at: fields.maybe_time("lb")?,
+                beats: fields.maybe_number("bn")?.unwrap_or(0),
                 capacity: fields.maybe_number("cp")?,
                 running: listed.as_ref().map(|listed| listed.shown.clone()),
                 readings: fields.maybe_json("rd")?.unwrap_or_default(),
@@ -103,6 +105,9 @@ impl StoredWorker {
         }
         if let Some(at) = worker.last_beat_at {
             put("lb", time(at));
+        }
+        if worker.beats > 0 {
+            put("bn", n(worker.beats));
         }
         if let Some(capacity) = worker.capacity {
             put("cp", n(capacity));
@@ -183,6 +188,7 @@ impl Inner {
                 .when_still("pj", before.worker.project.as_ref().map(|project| s(project.as_str())))
                 .when_still("se", before.worker.session.map(|session| b(*session.as_bytes())))
                 .when_still("lb", before.worker.last_beat_at.map(time))
+                .when_still("bn", (before.worker.beats > 0).then(|| n(before.worker.beats)))
                 .when_still(
                     "dr",
                     (before.worker.directive != Directive::Run).then(|| n(before.worker.directive.code())),
@@ -204,7 +210,7 @@ impl Inner {
         &self,
         mut known: Option<StoredWorker>,
         claim: &baton_store::Claim,
-    ) -> Result<Directive, StoreError> {
+    ) -> Result<Worker, StoreError> {
         for _ in 0..ROUNDS {
             let project = claim.project.as_ref();
             let record = known
@@ -212,11 +218,12 @@ impl Inner {
                 .unwrap_or_else(|| StoredWorker::new(&claim.worker, project, claim.session, claim.now));
             let mut record = record.enter(project, claim.session, claim.now)?;
             record.worker.capacity = claim.capacity.or(record.worker.capacity);
-            if claim.now.as_millis() - record.seen_at.as_millis() > SEEN_GRAIN_MS {
+            // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
+            if claim.now.as_millis().abs_diff(record.seen_at.as_millis()) > SEEN_GRAIN_MS {
                 record.seen_at = claim.now;
             }
             if known.as_ref() == Some(&record) || self.save_worker(known.as_ref(), &record).await? {
-                return Ok(record.worker.directive);
+                return Ok(record.worker);
             }
             known = self.stored_worker(&claim.worker).await?;
         }

@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 
 use baton_model::{
     AuditId, Fence, GenerationId, Grant, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName,
-    Running, Schedule, Scope, Status, Task, TaskId, TaskSpec, Timestamp, Token, TokenId, TokenSecret,
+    Running, Schedule, Scope, Status, Task, TaskId, TaskSpec, Timestamp, Token, TokenId, TokenSecret, Watch,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency,
@@ -335,7 +335,7 @@ async fn a_lifecycle_keeps_to_its_bars() {
     let filter = TaskFilter { now: at(1), ..TaskFilter::default() };
     b.store.tasks(filter, PageRequest::first(50)).await.unwrap();
     b.note("list of 50 tasks");
-    b.store.reap(Reap { now: at(3), limit: 100, worker: None, queue: None }).await.unwrap();
+    b.store.reap(Reap { watch: Watch::at(at(3)), limit: 100, worker: None, queue: None }).await.unwrap();
     b.note("reap, with nothing lost, one worker");
     b.store.waiting(at(3)).await.unwrap();
     b.note("how long tasks wait, one queue");
@@ -606,7 +606,7 @@ async fn statistics_kept_by_the_stream_cost_little_beside_the_tasks() {
     let counted = b.note("counted by the stream: 100 records");
     assert!(counted.write <= 40.0, "{counted:?}");
 
-    let reap = || Reap { now: at(5), limit: 100, worker: None, queue: None };
+    let reap = || Reap { watch: Watch::at(at(5)), limit: 100, worker: None, queue: None };
     b.heard.take();
     b.store.reap(reap()).await.unwrap();
     b.note("reap, with nothing lost, one worker, and the tick");

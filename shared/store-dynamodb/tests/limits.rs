@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use baton_model::{
     Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName,
-    Schedule, Task, TaskId, TaskSpec, Timestamp,
+    Schedule, Task, TaskId, TaskSpec, Timestamp, Watch,
 };
 use baton_store::{
     Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, PageRequest,
@@ -251,7 +251,7 @@ async fn a_claim_that_is_cut_off_strands_no_task() {
         let cut = tokio::time::timeout(Duration::from_micros(250 * step), b.store.claim(fixed(1))).await;
         drop(cut);
     }
-    let reap = Reap { now: at(100), limit: 1_000, worker: None, queue: None };
+    let reap = Reap { watch: Watch::at(at(100)), limit: 1_000, worker: None, queue: None };
     b.store.reap(reap).await.unwrap();
     let mut left = 20;
     while left > 0 {

@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use baton_model::{
     Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, Schedule, TaskId,
-    TaskSpec, Timestamp,
+    TaskSpec, Timestamp, Watch,
 };
 use baton_store::conformance::history::{Load, run, seeds};
 use baton_store::transfer::Migration;
@@ -411,7 +411,7 @@ async fn counts_say_how_old_they_are_and_a_reaper_keeps_them_young_while_nothing
     // The age is told to the second.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     let before = counted_items(&engine).await;
-    let reap = Reap { now: clock.now(), limit: 10, worker: None, queue: None };
+    let reap = Reap { watch: Watch::at(clock.now()), limit: 10, worker: None, queue: None };
     traffic.store.reap(reap.clone()).await.unwrap();
     relays.drain().await;
     let later = traffic.store.stats(Timestamp::MAX).await.unwrap();
@@ -421,7 +421,11 @@ async fn counts_say_how_old_they_are_and_a_reaper_keeps_them_young_while_nothing
     let ticks = |relays: &Relays| relays.records().filter(|record| record.contains("T#tick")).count();
     assert_eq!(ticks(&relays), 1);
     traffic.store.reap(reap.clone()).await.unwrap();
-    traffic.store.reap(Reap { now: reap.now.plus(Duration::from_secs(30)), ..reap }).await.unwrap();
+    traffic
+        .store
+        .reap(Reap { watch: Watch::at(reap.watch.now.plus(Duration::from_secs(30))), ..reap })
+        .await
+        .unwrap();
     relays.drain().await;
     assert_eq!(ticks(&relays), 2, "at most one in half a minute");
     for record in relays.records().filter(|record| record.contains("T#tick")) {
@@ -436,7 +440,7 @@ async fn where_processes_count_the_stream_does_not_and_no_tick_is_written() {
     let clock = Clock::new();
     let traffic = Traffic::new(open(&engine, 1).await, clock);
     traffic.create(4).await;
-    let reap = Reap { now: clock.now(), limit: 10, worker: None, queue: None };
+    let reap = Reap { watch: Watch::at(clock.now()), limit: 10, worker: None, queue: None };
     traffic.store.reap(reap).await.unwrap();
     let now = clock.now();
     assert_eq!(exact(&traffic.store, now).await.counted_at, Some(now));

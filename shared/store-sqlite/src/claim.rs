@@ -9,7 +9,7 @@ use crate::codes::Code;
 use crate::error::Failure;
 use crate::rows::{Stored, select_task};
 use crate::transaction::Transaction;
-use crate::worker::enter_session;
+use crate::worker::{Entered, enter_session};
 use baton_store::histogram::What;
 
 /// One query over a queue's waiting tasks, for each kind of claim over the index that leads to its tasks and to no
@@ -87,7 +87,7 @@ const READY: Waiting =
 const NEXT_DUE: Waiting = waiting!("SELECT min(run_after) FROM task ", " AND priority = ?4");
 
 pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswer, Failure> {
-    let directive = enter_session(transaction, claim)?;
+    let Entered { directive, beats } = enter_session(transaction, claim)?;
     if let Some(answer) = repeated(transaction, claim)? {
         return Ok(answer);
     }
@@ -117,7 +117,7 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
     }
     let mut leased = Vec::with_capacity(ready.len());
     for stored in ready {
-        leased.push(take(transaction, claim, &stored)?);
+        leased.push(take(transaction, claim, beats, &stored)?);
     }
     if let Some(request) = &claim.request {
         transaction
@@ -287,12 +287,18 @@ fn next_due(
     Ok(next.map(Timestamp::from_millis))
 }
 
-fn take(transaction: &mut Transaction<'_>, claim: &Claim, ready: &Stored) -> Result<Task, Failure> {
+fn take(
+    transaction: &mut Transaction<'_>,
+    claim: &Claim,
+    beats: u64,
+    ready: &Stored,
+) -> Result<Task, Failure> {
     let command = Command::Claim {
         worker: claim.worker.clone(),
         session: claim.session,
         terms: claim.terms,
         request: claim.request.clone(),
+        beats: Some(beats),
     };
     // A claim is never a repetition: those are answered before candidates are sought.
     let taken = transaction.transition(ready, &command, claim.now)?.unwrap_or_else(|| ready.clone());

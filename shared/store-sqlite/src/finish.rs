@@ -1,7 +1,7 @@
 //! Ending an attempt or a task: complete, fail, release, cancel, retry.
 
 use baton_model::transition::Command;
-use baton_model::{Digest, Generation, Payload, State, Task, TaskState};
+use baton_model::{Digest, Generation, Payload, State, Task, TaskState, Timestamp};
 use baton_store::{Cancel, Claim, Complete, CompleteAnswer, Fail, FailAnswer, Release, Retry, StoreError};
 use rusqlite::{Connection, params};
 
@@ -21,7 +21,7 @@ pub(crate) fn complete(
     let command =
         Command::Complete { fence: complete.fence.clone(), generation: complete.generation, output: *output };
     let (generation, repeated) = match transaction.transition(&before, &command, complete.now)? {
-        Some(_) => (write_generation(transaction, &before, complete)?, false),
+        Some(after) => (write_generation(transaction, &before, complete, after.updated_at)?, false),
         None => {
             let standing = generation_of(transaction.db, before.n)?.ok_or_else(|| StoreError::Corrupt {
                 what: format!("task {} is completed without a generation", complete.task),
@@ -44,6 +44,7 @@ fn write_generation(
     transaction: &mut Transaction<'_>,
     before: &Stored,
     complete: &Complete,
+    finished_at: Timestamp,
 ) -> Result<Generation, Failure> {
     let TaskState::Running(lease) = &before.head.state else {
         return Err(Failure::Broken(StoreError::Internal {
@@ -61,8 +62,9 @@ fn write_generation(
         worker: complete.fence.worker.clone(),
         output: complete.output.clone(),
         created_at: before.created_at,
-        started_at: lease.claimed_at,
-        finished_at: complete.now,
+        // The claim was by a clock that was right, the creation perhaps was not.
+        started_at: lease.claimed_at.max(before.created_at),
+        finished_at,
     };
     insert_generation(transaction.db, before.n, &generation)?;
     transaction.duration(&before.queue, What::Run, complete.now, complete.now.since(lease.claimed_at));

@@ -173,14 +173,14 @@ impl TaskStore for SqliteStore {
     }
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
-        let (policy, now, limit) = (self.policy, reap.now, reap.limit as usize);
-        let mut suspects = self.readers.run(move |db| reap::suspects(db, &policy, &reap)).await?;
+        let (policy, limit) = (self.policy, reap.limit as usize);
+        let (mut suspects, watch) = self.readers.run(move |db| reap::suspects(db, &policy, &reap)).await?;
         let more = suspects.len() > limit;
         suspects.truncate(limit);
         if suspects.is_empty() {
             return Ok(ReapReport::default());
         }
-        let report = self.writer.run((suspects, now), reap::take_back).await?;
+        let report = self.writer.run((suspects, watch), reap::take_back).await?;
         Ok(ReapReport { more, ..report })
     }
 

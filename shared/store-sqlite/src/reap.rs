@@ -2,15 +2,16 @@
 //! which judges each one anew.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use baton_model::lease::LeasePolicy;
 use baton_model::transition::Command;
-use baton_model::{LossReason, TaskState, Timestamp, Worker, WorkerId};
+use baton_model::{LossReason, TaskState, Timestamp, Watch, Worker, WorkerId};
 use baton_store::{Purge, PurgeReport, Reap, ReapReport, Taken};
 use rusqlite::{Connection, params};
 
 use crate::error::Failure;
-use crate::rows::{EVENT_BITS, Stored, select_task, worker_by_id};
+use crate::rows::{EVENT_BITS, Stored, select_task, time, worker_by_id};
 use crate::transaction::Transaction;
 use crate::{audit, token};
 
@@ -23,7 +24,15 @@ pub(crate) struct Suspect {
 
 /// The tasks whose lease is lost, up to one more than the limit. Looks at running tasks only, so that the cost follows
 /// the fleet and not the number of tasks.
-pub(crate) fn suspects(db: &Connection, policy: &LeasePolicy, reap: &Reap) -> Result<Vec<Suspect>, Failure> {
+pub(crate) fn suspects(
+    db: &Connection,
+    policy: &LeasePolicy,
+    reap: &Reap,
+) -> Result<(Vec<Suspect>, Watch), Failure> {
+    let watch = reap.watch.clone();
+    // Whether anybody is heard is asked only where there is patience.
+    let last_beat = if watch.patience.is_zero() { None } else { last_beat(db, &watch)? };
+    let watch = watch.hearing(last_beat, policy);
     let mut statement = db.prepare_cached(match reap.worker {
         None => select_task!("INDEXED BY task_leased WHERE state = 1 ORDER BY worker, n"),
         Some(_) => select_task!("INDEXED BY task_leased WHERE state = 1 AND worker = ?1 ORDER BY n"),
@@ -37,14 +46,27 @@ pub(crate) fn suspects(db: &Connection, policy: &LeasePolicy, reap: &Reap) -> Re
     while let Some(row) = rows.next()? {
         let stored = Stored::from_row(row)?;
         let in_queue = reap.queue.as_ref().is_none_or(|queue| *queue == stored.queue);
-        if in_queue && lost(db, &mut workers, &stored, policy, reap.now)?.is_some() {
+        if in_queue && lost(db, &mut workers, &stored, policy, &watch)?.is_some() {
             found.push(Suspect { n: stored.n, attempt: stored.head.attempt });
             if found.len() > reap.limit as usize {
                 break;
             }
         }
     }
-    Ok(found)
+    Ok((found, watch))
+}
+
+/// How long ago the last heartbeat of all workers was.
+fn last_beat(db: &Connection, watch: &Watch) -> Result<Option<Duration>, Failure> {
+    let mut statement =
+        db.prepare_cached("SELECT last_beat_at FROM worker WHERE last_beat_at IS NOT NULL")?;
+    let mut rows = statement.query([])?;
+    let mut last = None;
+    while let Some(row) = rows.next()? {
+        let ago = watch.elapsed(time(row, 0)?);
+        last = Some(last.map_or(ago, |last: Duration| last.min(ago)));
+    }
+    Ok(last)
 }
 
 /// Workers as they were read, each one once.
@@ -55,7 +77,7 @@ fn lost(
     workers: &mut Workers,
     stored: &Stored,
     policy: &LeasePolicy,
-    now: Timestamp,
+    watch: &Watch,
 ) -> Result<Option<LossReason>, Failure> {
     let TaskState::Running(lease) = &stored.head.state else { return Ok(None) };
     if !workers.contains_key(&lease.worker) {
@@ -63,13 +85,13 @@ fn lost(
         workers.insert(lease.worker.clone(), worker);
     }
     let worker = workers.get(&lease.worker).and_then(Option::as_ref);
-    Ok(lease.lost(stored.head.id, stored.head.attempt, worker, policy, now))
+    Ok(lease.lost(stored.head.id, stored.head.attempt, worker, policy, watch))
 }
 
 /// Takes back those suspects whose lease is lost indeed.
 pub(crate) fn take_back(
     transaction: &mut Transaction<'_>,
-    (suspects, now): &(Vec<Suspect>, Timestamp),
+    (suspects, watch): &(Vec<Suspect>, Watch),
 ) -> Result<ReapReport, Failure> {
     let policy = transaction.state.policy;
     let mut workers = Workers::default();
@@ -85,9 +107,9 @@ pub(crate) fn take_back(
             }
         };
         let TaskState::Running(lease) = &stored.head.state else { continue };
-        let Some(reason) = lost(transaction.db, &mut workers, &stored, &policy, *now)? else { continue };
+        let Some(reason) = lost(transaction.db, &mut workers, &stored, &policy, watch)? else { continue };
         let command = Command::LoseLease { attempt: suspect.attempt, reason };
-        let Some(after) = transaction.transition(&stored, &command, *now)? else { continue };
+        let Some(after) = transaction.transition(&stored, &command, watch.now)? else { continue };
         report.taken.push(Taken {
             task: stored.head.id,
             queue: stored.queue.clone(),

@@ -22,7 +22,7 @@ macro_rules! select_task {
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
              created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
-             drift_score, params FROM task ",
+             drift_score, params, beats FROM task ",
             $tail
         )
     };
@@ -160,6 +160,7 @@ impl Stored {
                 expires_at: maybe_time(row, 15)?,
                 timeout_at: maybe_time(row, 16)?,
                 request: maybe_text(row, 17)?.map(RequestKey::from_stored),
+                beats: row.get(30)?,
             }),
             State::Completed => TaskState::Completed {
                 generation: maybe_id(row, 19)?
@@ -354,7 +355,7 @@ macro_rules! select_worker {
     ($tail:expr) => {
         concat!(
             "SELECT id, session, superseded, started_at, seen_at, last_beat_at, capacity, running, readings, labels, \
-             directive, project FROM worker ",
+             directive, project, beats FROM worker ",
             $tail
         )
     };
@@ -371,6 +372,7 @@ pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
             session: maybe_id(row, 1)?.map(SessionId::from_bytes),
             started_at: time(row, 3)?,
             last_beat_at: maybe_time(row, 5)?,
+            beats: row.get(12)?,
             capacity: row.get(6)?,
             running: running.map(|json| from_json("what a worker runs", &json)).transpose()?,
             readings: from_json("a worker's readings", &row.get::<_, String>(8)?)?,

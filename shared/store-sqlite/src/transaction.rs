@@ -164,15 +164,18 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Writes a change on the condition that the task is still as it was read: head, event, failure, tallies.
+    /// Writes a change on the condition that the task is still as it was read: head, event, failure, tallies. It is dated no
+    /// earlier than the one before it, whatever the clock tells: a history does not run backwards.
     fn write(&mut self, before: &Stored, change: Change, now: Timestamp) -> Result<Stored, Failure> {
+        let at = now.max(before.updated_at);
         let head = &change.head;
         let changed = match &head.state {
             TaskState::Running(lease) => self
                 .db
                 .prepare_cached(
                     "UPDATE task SET state = 1, attempt = ?4, events = ?5, worker = ?6, session = ?7, \
-                     claimed_at = ?8, expires_at = ?9, timeout_at = ?10, request = ?11, ended = NULL, updated_at = ?12 \
+                     claimed_at = ?8, expires_at = ?9, timeout_at = ?10, request = ?11, ended = NULL, updated_at = ?12, \
+                     beats = ?13 \
                      WHERE n = ?1 AND state = ?2 AND attempt = ?3",
                 )?
                 .execute(params![
@@ -187,7 +190,8 @@ impl<'a> Transaction<'a> {
                     lease.expires_at.map(Timestamp::as_millis),
                     lease.timeout_at.map(Timestamp::as_millis),
                     lease.request.as_ref().map(baton_model::RequestKey::as_str),
-                    now.as_millis(),
+                    at.as_millis(),
+                    lease.beats,
                 ])?,
             state => {
                 let (generation, output) = match state {
@@ -211,8 +215,8 @@ impl<'a> Transaction<'a> {
                         head.ended.as_ref().map(|end| end.how.code()),
                         generation,
                         output,
-                        now.as_millis(),
-                        state.state().is_final().then_some(now.as_millis()),
+                        at.as_millis(),
+                        state.state().is_final().then_some(at.as_millis()),
                     ])?
             }
         };
@@ -227,7 +231,7 @@ impl<'a> Transaction<'a> {
         self.event(
             before.n,
             head.events,
-            now,
+            at,
             change.kind,
             Some(change.from),
             to,
@@ -256,8 +260,8 @@ impl<'a> Transaction<'a> {
             _ => (before.worker.clone(), before.claimed_at),
         };
         Ok(Stored {
-            finished_at: to.is_final().then_some(now),
-            updated_at: now,
+            finished_at: to.is_final().then_some(at),
+            updated_at: at,
             worker,
             claimed_at,
             head: change.head,

@@ -482,9 +482,10 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
     db.prepare_cached(
         "INSERT OR REPLACE INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
          max_attempts, events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
-         created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params) \
+         created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params, \
+         beats) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
     )?
     .execute(params![
         n,
@@ -518,6 +519,7 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         task.drift_score,
         record.content.as_ref().map(Digest::as_bytes),
         inline.then(|| task.params.as_str()),
+        lease.and_then(|lease| lease.beats),
     ])?;
     Ok(db.last_insert_rowid())
 }

@@ -13,27 +13,35 @@ use crate::rows::{Stored, StoredWorker, free_key, to_json, worker_by_id};
 use crate::transaction::Transaction;
 
 /// A claim is a sign of life, too; it is noted to this many milliseconds, so that not every claim writes.
-const SEEN_GRAIN_MS: i64 = 3_600_000;
+const SEEN_GRAIN_MS: u64 = 3_600_000;
+
+/// A worker that may claim.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Entered {
+    /// What is asked of it.
+    pub(crate) directive: Directive,
+    /// How many heartbeats of it are recorded.
+    pub(crate) beats: u64,
+}
 
 /// Makes the claiming worker and its session known, and says what is asked of it.
-pub(crate) fn enter_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Directive, Failure> {
-    if let Some(directive) = known_session(transaction, claim)? {
-        return Ok(directive);
+pub(crate) fn enter_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Entered, Failure> {
+    if let Some(entered) = known_session(transaction, claim)? {
+        return Ok(entered);
     }
     let known = worker_by_id(transaction.db, &claim.worker)?;
     let mut worker = session_of(known, &claim.worker, claim.project.as_ref(), claim.session, claim.now)?;
     worker.worker.capacity = claim.capacity.or(worker.worker.capacity);
-    worker.seen_at = worker.seen_at.max(claim.now);
+    worker.seen_at = claim.now;
     save(transaction, &worker)?;
-    Ok(worker.worker.directive)
+    Ok(Entered { directive: worker.worker.directive, beats: worker.worker.beats })
 }
 
-/// What is asked of the worker, if a claim changes nothing about it: the usual case, which reads five columns and writes
-/// none.
-fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Directive>, Failure> {
-    let mut statement = transaction
-        .db
-        .prepare_cached("SELECT session, capacity, seen_at, directive, project FROM worker WHERE id = ?1")?;
+/// The worker, if a claim changes nothing about it: the usual case, which reads six columns and writes none.
+fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
+    let mut statement = transaction.db.prepare_cached(
+        "SELECT session, capacity, seen_at, directive, project, beats FROM worker WHERE id = ?1",
+    )?;
     let mut rows = statement.query([claim.worker.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let (session, capacity): (Option<[u8; 16]>, Option<u32>) = (row.get(0)?, row.get(1)?);
@@ -43,8 +51,12 @@ fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<
         claim.project.as_ref().is_none_or(|claimed| project.as_deref() == Some(claimed.as_str()));
     let same_session = claim.session.is_none_or(|claimed| session.as_ref() == Some(claimed.as_bytes()));
     let same_capacity = claim.capacity.is_none_or(|claimed| capacity == Some(claimed));
-    let seen = claim.now.as_millis() - seen_at <= SEEN_GRAIN_MS;
-    Ok(if same_project && same_session && same_capacity && seen { Some(Code::of(directive)?) } else { None })
+    // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
+    let seen = claim.now.as_millis().abs_diff(seen_at) <= SEEN_GRAIN_MS;
+    if !(same_project && same_session && same_capacity && seen) {
+        return Ok(None);
+    }
+    Ok(Some(Entered { directive: Code::of(directive)?, beats: row.get(5)? }))
 }
 
 /// The worker's record with this session as its present one.
@@ -66,6 +78,7 @@ fn session_of(
             session,
             started_at: now,
             last_beat_at: None,
+            beats: 0,
             capacity: None,
             running: None,
             readings: Default::default(),
@@ -105,7 +118,8 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
         .db
         .prepare_cached(
             "INSERT OR REPLACE INTO worker (id, session, superseded, started_at, seen_at, last_beat_at, capacity, \
-             running, readings, labels, directive, project) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+             running, readings, labels, directive, project, beats) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
         )?
         .execute(params![
             worker.id.as_str(),
@@ -120,6 +134,7 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
             to_json("a worker's labels", &worker.labels)?,
             worker.directive.code(),
             worker.project.as_ref().map(ProjectId::as_str),
+            worker.beats,
         ])?;
     Ok(())
 }
@@ -133,17 +148,17 @@ pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Resul
             lost.push(LostLease { task: running.task, attempt: running.attempt, problem });
         }
     }
-    // Beats may be written in another order than they were sent in: the latest one stands.
-    if stored.worker.last_beat_at.is_none_or(|last| last <= beat.now) {
-        stored.worker.last_beat_at = Some(beat.now);
-        stored.worker.running = beat.running.clone();
-        stored.worker.readings = beat.readings.clone();
-        stored.worker.capacity = beat.capacity.or(stored.worker.capacity);
-        if !beat.labels.is_empty() {
-            stored.worker.labels = beat.labels.clone();
-        }
-        stored.seen_at = stored.seen_at.max(beat.now);
+    // Why not the one with the latest time: after the clock was set back, the worker's list would stay as it was, and the
+    // reaper would take what it claims for forgotten.
+    stored.worker.last_beat_at = Some(beat.now);
+    stored.worker.beats += 1;
+    stored.worker.running = beat.running.clone();
+    stored.worker.readings = beat.readings.clone();
+    stored.worker.capacity = beat.capacity.or(stored.worker.capacity);
+    if !beat.labels.is_empty() {
+        stored.worker.labels = beat.labels.clone();
     }
+    stored.seen_at = beat.now;
     save(transaction, &stored)?;
     for line in &beat.logs {
         insert_log(transaction, line, beat.now)?;

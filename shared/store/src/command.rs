@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_model::{
     Digest, Directive, Failure, Fence, Generation, GenerationId, Label, LeaseTerms, LogLine, LossReason,
     Output, ProjectId, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskType,
-    Timestamp, WorkerId,
+    Timestamp, Watch, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -295,8 +295,8 @@ pub struct Retry {
 /// Takes back lost leases.
 #[derive(Clone, Debug)]
 pub struct Reap {
-    /// The time.
-    pub now: Timestamp,
+    /// The time as whoever judges knows it.
+    pub watch: Watch,
     /// How many tasks to take back at most.
     pub limit: u32,
     /// Only those of this worker, if named.

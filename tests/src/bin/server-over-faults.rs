@@ -9,7 +9,7 @@
 use std::io::Write;
 use std::sync::Arc;
 
-use baton_runtime::{LocalDoorbell, RandomIds, Settings, Sources, SystemClock, telemetry};
+use baton_runtime::{LocalDoorbell, RandomIds, Settings, Sources, WatchedClock, telemetry};
 use baton_server::Server;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::Faults;
@@ -28,7 +28,7 @@ async fn main() {
     let faults = Faults::new(http_client(), seed, number("CHAOS_ONE_IN"));
     let client = local(&variable("CHAOS_ENDPOINT"), faults.client());
 
-    let (clock, ids) = (Arc::new(SystemClock), Arc::new(RandomIds));
+    let (clock, ids) = (Arc::new(WatchedClock::new()), Arc::new(RandomIds));
     let doorbell = LocalDoorbell::new(clock.clone());
     let options = Options { policy: settings.leases, ..Options::seeded(seed) };
     // A server that cannot open its store ends and is started again; that is not what is tested.

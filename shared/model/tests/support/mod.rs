@@ -56,7 +56,13 @@ pub(crate) fn claim() -> Command {
 }
 
 pub(crate) fn claim_by(name: &str) -> Command {
-    Command::Claim { worker: worker(name), session: None, terms: LeaseTerms::Heartbeats, request: None }
+    Command::Claim {
+        worker: worker(name),
+        session: None,
+        terms: LeaseTerms::Heartbeats,
+        request: None,
+        beats: Some(0),
+    }
 }
 
 pub(crate) fn complete(name: &str, attempt: u32, output: &str) -> Command {
@@ -178,6 +184,7 @@ pub(crate) fn every_command() -> Vec<Command> {
             session: None,
             terms: LeaseTerms::Fixed(secs(30)),
             request: "r1".parse().ok(),
+            beats: None,
         },
         cancel(),
         retry(),

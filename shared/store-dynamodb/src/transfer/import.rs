@@ -242,6 +242,7 @@ impl Inner {
         put("ex", lease.and_then(|lease| lease.expires_at).map(time));
         put("tm", lease.and_then(|lease| lease.timeout_at).map(time));
         put("rq", lease.and_then(|lease| lease.request.as_ref()).map(|request| s(request.as_str())));
+        put("bt", lease.and_then(|lease| lease.beats).map(n));
         put("en", head.ended.as_ref().map(|end| n(end.how.code())));
         put("gn", output.map(|(generation, _)| b(*generation.as_bytes())));
         put("od", output.map(|(_, output)| b(*output.as_bytes())));

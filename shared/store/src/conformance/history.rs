@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use baton_model::{
     EventKind, GenerationId, LeasePolicy, LeaseTerms, Output, QueueName, State, Status, Task, TaskId,
-    TaskSpec, Timestamp,
+    TaskSpec, Timestamp, Watch,
 };
 
 use super::World;
@@ -289,7 +289,7 @@ impl Shared {
 
     async fn reap(&self, rounds: usize) {
         for _ in 0..rounds {
-            let reap = Reap { now: self.now(), limit: 100, worker: None, queue: None };
+            let reap = Reap { watch: Watch::at(self.now()), limit: 100, worker: None, queue: None };
             self.sent(|| self.store.reap(reap.clone())).await.expect("reaping is taken");
             self.clock.fetch_add(300, Ordering::SeqCst);
             tokio::task::yield_now().await;
@@ -300,7 +300,7 @@ impl Shared {
     async fn finish(&self) {
         self.clock.fetch_add(1_000_000, Ordering::SeqCst);
         let now = self.now();
-        let reap = Reap { now, limit: 10_000, worker: None, queue: None };
+        let reap = Reap { watch: Watch::at(now), limit: 10_000, worker: None, queue: None };
         self.store.reap(reap).await.expect("reaping is taken");
         loop {
             let claim = Claim { terms: LeaseTerms::Heartbeats, ..self.claim("last", 50, false) };

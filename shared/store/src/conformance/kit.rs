@@ -14,7 +14,7 @@ use baton_model::transition::Refusal;
 use baton_model::{
     AuditId, Backoff, Digest, Expected, Failure, Fence, Generation, GenerationId, LeasePolicy, LeaseTerms,
     LogLine, Output, Payload, Priority, ProjectId, QueueName, Running, Schedule, SessionId, State, Task,
-    TaskId, TaskSpec, TaskState, Timestamp, Token, TokenId,
+    TaskId, TaskSpec, TaskState, Timestamp, Token, TokenId, Watch,
 };
 use tokio::sync::{Barrier, mpsc};
 
@@ -505,7 +505,7 @@ pub(super) fn retry(now: Timestamp, task: TaskId) -> Retry {
 }
 
 pub(super) fn reap(now: Timestamp) -> Reap {
-    Reap { now, limit: 1_000, worker: None, queue: None }
+    Reap { watch: Watch::at(now), limit: 1_000, worker: None, queue: None }
 }
 
 /// The right to act on a task, as its claim gave it.

@@ -26,6 +26,7 @@
 
 pub mod audit;
 pub mod claim;
+pub mod clocks;
 pub mod complete;
 pub mod concurrent;
 pub mod create;
@@ -270,6 +271,22 @@ rules! {
         a_reaped_attempt_is_over,
         a_task_of_a_worker_long_gone_is_taken_back,
     ],
+    clocks: [
+        work_goes_on_while_the_clock_is_set_by_half_a_minute,
+        work_goes_on_while_the_clock_is_set_back_by_half_a_minute,
+        work_goes_on_while_the_clock_is_set_by_an_hour,
+        work_goes_on_while_the_clock_is_set_back_by_an_hour,
+        work_goes_on_while_the_clock_is_set_by_ten_years,
+        work_goes_on_while_the_clock_is_set_back_by_ten_years,
+        work_goes_on_while_the_clock_is_wrong_for_a_moment,
+        timeouts_and_fixed_leases_count_the_time_that_has_passed,
+        nothing_is_lost_before_workers_could_speak,
+        while_nobody_is_heard_silence_is_borne_for_longer,
+        heartbeats_count_in_the_order_of_their_arrival,
+        a_list_of_before_a_claim_forgets_nothing_of_it,
+        a_heartbeat_from_the_future_spoils_no_name,
+        a_history_never_runs_backwards,
+    ],
     operate: [
         a_cancelled_task_is_given_out_no_more,
         a_running_task_is_cancelled_under_its_worker,
@@ -420,6 +437,7 @@ mod tests {
         ("release", include_str!("release.rs")),
         ("heartbeat", include_str!("heartbeat.rs")),
         ("reap", include_str!("reap.rs")),
+        ("clocks", include_str!("clocks.rs")),
         ("operate", include_str!("operate.rs")),
         ("purge", include_str!("purge.rs")),
         ("token", include_str!("token.rs")),

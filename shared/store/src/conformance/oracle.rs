@@ -110,15 +110,16 @@ impl Inner {
             Decision::Repeat => Ok((kept.task.clone(), true)),
             Decision::Apply(change) => {
                 let task = &mut kept.task;
+                let at = now.max(task.updated_at);
                 task.head = change.head;
-                task.updated_at = now;
-                task.finished_at = task.head.state.state().is_final().then_some(now);
+                task.updated_at = at;
+                task.finished_at = task.head.state.state().is_final().then_some(at);
                 if let Some(error) = change.error {
                     task.error = error;
                 }
                 kept.history.push(Event {
                     seq: task.head.events,
-                    at: now,
+                    at,
                     kind: change.kind,
                     from: Some(change.from),
                     to: task.head.state.state(),
@@ -145,6 +146,7 @@ impl Inner {
                 session,
                 started_at: now,
                 last_beat_at: None,
+                beats: 0,
                 capacity: None,
                 running: None,
                 readings: BTreeMap::new(),
@@ -182,7 +184,7 @@ impl Inner {
     fn claim(&mut self, claim: &Claim) -> Result<ClaimAnswer, StoreError> {
         let worker = self.meet(&claim.worker, claim.project.as_ref(), claim.session, claim.now)?;
         worker.capacity = claim.capacity.or(worker.capacity);
-        let directive = worker.directive;
+        let (directive, beats) = (worker.directive, worker.beats);
 
         let request = claim.request.clone().map(|key| (claim.worker.clone(), key));
         if let Some((_, leases)) = request.as_ref().and_then(|request| self.requests.get(request)) {
@@ -241,6 +243,7 @@ impl Inner {
                 session: claim.session,
                 terms: claim.terms,
                 request: claim.request.clone(),
+                beats: Some(beats),
             };
             let (task, _) = self.apply(id, &command, claim.now)?;
             let ready = run_after.max(task.created_at);
@@ -501,8 +504,8 @@ impl TaskStore for Oracle {
                 worker: lease.worker,
                 output: complete.output,
                 created_at: task.created_at,
-                started_at: lease.claimed_at,
-                finished_at: complete.now,
+                started_at: lease.claimed_at.max(task.created_at),
+                finished_at: task.updated_at,
             };
             inner.generations.insert(generation.id, generation);
         }
@@ -537,6 +540,7 @@ impl TaskStore for Oracle {
         let mut inner = self.lock();
         let worker = inner.meet(&beat.worker, beat.project.as_ref(), beat.session, beat.now)?;
         worker.last_beat_at = Some(beat.now);
+        worker.beats += 1;
         worker.running = beat.running.clone();
         worker.capacity = beat.capacity.or(worker.capacity);
         worker.readings = beat.readings;
@@ -572,6 +576,9 @@ impl TaskStore for Oracle {
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         let mut inner = self.lock();
+        let beats = inner.workers.values().filter_map(|known| known.worker.last_beat_at);
+        let last_beat = beats.map(|at| reap.watch.elapsed(at)).min();
+        let watch = reap.watch.clone().hearing(last_beat, &self.policy);
         let lost: Vec<_> = inner
             .tasks
             .values()
@@ -581,14 +588,14 @@ impl TaskStore for Oracle {
                 let asked =
                     fits(&reap.worker, Some(&lease.worker)) && fits(&reap.queue, Some(&kept.task.queue));
                 let worker = inner.workers.get(&lease.worker).map(|known| &known.worker);
-                let reason = lease.lost(head.id, head.attempt, worker, &self.policy, reap.now)?;
+                let reason = lease.lost(head.id, head.attempt, worker, &self.policy, &watch)?;
                 asked.then(|| (head.id, head.attempt, lease.worker.clone(), reason))
             })
             .take(reap.limit as usize)
             .collect();
         let mut report = ReapReport { taken: Vec::new(), more: lost.len() == reap.limit as usize };
         for (id, attempt, worker, reason) in lost {
-            let (task, _) = inner.apply(id, &Command::LoseLease { attempt, reason }, reap.now)?;
+            let (task, _) = inner.apply(id, &Command::LoseLease { attempt, reason }, reap.watch.now)?;
             self.ring(&task);
             report.taken.push(Taken {
                 task: id,

@@ -232,7 +232,7 @@ impl WorkerRecord {
         sum_of(&(
             (&worker.id, &worker.project, worker.session, worker.started_at, worker.last_beat_at),
             (worker.capacity, worker.running.is_some(), &worker.labels, worker.directive),
-            (&self.superseded, self.seen_at),
+            (&self.superseded, self.seen_at, worker.beats),
         ))
     }
 }

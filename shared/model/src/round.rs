@@ -1,0 +1,315 @@
+//! What the reaper knows from one round to the next: how its rounds followed each other by the clock, so that it notices
+//! when the clock was set or when nobody could be heard, and removes nothing on the word of one reading of the clock.
+//!
+//! A server knows more of its own time (see `Timekeeper` in `baton-runtime`) and begins with the note of the process before it.
+//! A function has no memory but the note.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::Timestamp;
+use crate::watch::{STEPS, Step, Watch};
+
+/// By how much the time may jump between two rounds and still be believed at once; and for how long a time that has jumped
+/// must go on evenly before anything is removed by it.
+pub const JUMP: Duration = Duration::from_secs(3_600);
+
+/// How far the clocks of those who make rounds may differ without looking as if one had been set back.
+pub const CLOCKS_DIFFER: Duration = Duration::from_secs(60);
+
+/// The pace of rounds where two of them have not yet told it: that of the schedule.
+const PACE: Duration = Duration::from_secs(60);
+
+/// What a round of the reaper leaves for the next one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundNote {
+    /// When it was made.
+    pub at: Timestamp,
+    /// Since when workers could be heard without a break.
+    pub heard_since: Timestamp,
+    /// How the clock was set, the latest first.
+    pub steps: Vec<Step>,
+    /// How many milliseconds after the one before it came this round, and the one before; none of the first.
+    pub gaps: [Option<u64>; 2],
+    /// Why nothing is removed.
+    pub doubt: Option<Doubt>,
+    /// Whether times that were reckoned by the clock before it was set back are still to be looked for.
+    pub set_back: bool,
+}
+
+/// A time that is not believed yet, as it has jumped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Doubt {
+    /// Its first round.
+    pub since: Timestamp,
+    /// The last time that was believed; none if there was none.
+    pub believed: Option<Timestamp>,
+}
+
+/// What a round finds out about the time, to be told in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// It is earlier than at the round before.
+    SetBack(Step),
+    /// It has jumped further than a round comes late.
+    Jumped(Step),
+    /// The round comes late.
+    Late {
+        /// How long after the one before it.
+        gap: Duration,
+        /// What was to be expected.
+        pace: Duration,
+    },
+    /// A time that had jumped is believed from now on.
+    Believed,
+}
+
+impl RoundNote {
+    /// A round at `now` by one who knows nothing but the note of the round before, and what it finds.
+    ///
+    /// Workers count as heard since the round before, unless that was longer ago than rounds are: then nobody may have
+    /// been able to speak, as the store or the functions were out of reach, and they have their whole time anew.
+    pub fn after(before: Option<&Self>, now: Timestamp) -> (Self, Vec<Finding>) {
+        let (mut note, mut found) = Self::begun(before, now);
+        if let Some(before) = before {
+            let (gap, pace) = (now.since(before.at), before.pace());
+            let late = gap > pace + pace * 3 / 4;
+            if late {
+                found.push(Finding::Late { gap, pace });
+            }
+            let set = note.steps.first() != before.steps.first();
+            if !late && !set {
+                note.heard_since = before.heard_since;
+            }
+        }
+        (note, found)
+    }
+
+    /// The first round of a process that begins at `now`: it has not heard anybody yet.
+    pub fn begun(before: Option<&Self>, now: Timestamp) -> (Self, Vec<Finding>) {
+        let mut found = Vec::new();
+        let doubt = doubt(before, now);
+        let Some(before) = before else {
+            let note = Self {
+                at: now,
+                heard_since: now,
+                steps: Vec::new(),
+                gaps: [None; 2],
+                doubt,
+                set_back: false,
+            };
+            return (note, found);
+        };
+        let mut steps = before.steps.clone();
+        let step = Step { before: before.at, after: now };
+        let is_back = before.at.since(now) > CLOCKS_DIFFER;
+        let is_ahead = now.since(before.at) > JUMP + before.pace();
+        if is_back || is_ahead {
+            found.push(if is_back { Finding::SetBack(step) } else { Finding::Jumped(step) });
+            // Nobody knows how long it really was: a lease is not to end by it.
+            steps.insert(0, step);
+            steps.truncate(STEPS);
+        }
+        if before.doubt.is_some() && doubt.is_none() {
+            found.push(Finding::Believed);
+        }
+        let gap = u64::try_from(now.since(before.at).as_millis()).unwrap_or(u64::MAX);
+        let note = Self {
+            at: now,
+            heard_since: now,
+            steps,
+            gaps: [Some(gap).filter(|_| !is_back && !is_ahead), before.gaps[0]],
+            doubt,
+            set_back: before.set_back || is_back,
+        };
+        (note, found)
+    }
+
+    /// The next round of the same process, which knows itself how its clock was set and since when it hears.
+    pub fn goes_on(&self, watch: &Watch) -> (Self, Vec<Finding>) {
+        let doubt = doubt(Some(self), watch.now);
+        let found = (self.doubt.is_some() && doubt.is_none()).then_some(Finding::Believed);
+        let gap = u64::try_from(watch.now.since(self.at).as_millis()).unwrap_or(u64::MAX);
+        let note = Self {
+            at: watch.now,
+            heard_since: watch.heard_since,
+            steps: watch.steps.clone(),
+            gaps: [Some(gap), self.gaps[0]],
+            doubt,
+            set_back: self.set_back,
+        };
+        (note, found.into_iter().collect())
+    }
+
+    /// The time of the round as leases are judged by it.
+    pub fn watch(&self) -> Watch {
+        Watch { heard_since: self.heard_since, steps: self.steps.clone(), ..Watch::at(self.at) }
+    }
+
+    /// Whether what is past its keeping may be removed: not by a time that has jumped.
+    pub const fn may_remove(&self) -> bool {
+        self.doubt.is_none()
+    }
+
+    /// How long after a round the next is to be expected: as long as it was lately, so that rounds of any pace are not taken
+    /// for late ones for ever.
+    fn pace(&self) -> Duration {
+        let longest = self.gaps.iter().flatten().max().copied().map(Duration::from_millis);
+        // A gap of days was an outage, and no pace.
+        longest.map_or(PACE, |gap| gap.clamp(PACE, JUMP))
+    }
+}
+
+/// Whether the time of a round is to be doubted, by the round before.
+fn doubt(before: Option<&RoundNote>, now: Timestamp) -> Option<Doubt> {
+    let Some(before) = before else { return Some(Doubt { since: now, believed: None }) };
+    let is_near =
+        |expected: Timestamp| now.since(expected) <= JUMP + before.pace() && expected.since(now) <= JUMP;
+    match (before.doubt, is_near(before.at)) {
+        (None, true) => None,
+        (None, false) => Some(Doubt { since: now, believed: Some(before.at) }),
+        (Some(doubt), true) => (now.since(doubt.since) < JUMP).then_some(doubt),
+        (Some(doubt), false) => {
+            // As long as it was told by the doubted time, it was by the believed one, too.
+            let expected = doubt.believed.map(|believed| believed.plus(before.at.since(doubt.since)));
+            match expected {
+                Some(expected) if is_near(expected) => None,
+                believed => Some(Doubt { since: now, believed }),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: i64 = 60;
+    const DAY: i64 = 86_400;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000 + seconds * 1_000)
+    }
+
+    fn secs(n: i64) -> Duration {
+        Duration::from_secs(n.unsigned_abs())
+    }
+
+    /// Rounds of a function at these seconds; the last one, and what it found.
+    fn rounds(times: impl IntoIterator<Item = i64>) -> (RoundNote, Vec<Finding>) {
+        let mut last: Option<RoundNote> = None;
+        let mut found = Vec::new();
+        for time in times {
+            let (note, findings) = RoundNote::after(last.as_ref(), at(time));
+            (last, found) = (Some(note), findings);
+        }
+        (last.unwrap(), found)
+    }
+
+    /// Rounds each minute, from one minute to another.
+    fn minutes(from: i64, to: i64) -> impl Iterator<Item = i64> {
+        (from..to).map(|minute| minute * MINUTE)
+    }
+
+    #[test]
+    fn rounds_that_follow_each_other_hear_on() {
+        let (note, found) = rounds(minutes(0, 30));
+        assert_eq!((note.heard_since, found), (at(0), vec![]));
+        assert_eq!(note.watch().heard_for(), secs(29 * MINUTE));
+    }
+
+    #[test]
+    fn after_a_gap_in_which_nobody_could_speak_everybody_is_heard_anew() {
+        // One round is missing.
+        let (note, found) = rounds(minutes(0, 10).chain([11 * MINUTE]));
+        let late = Finding::Late { gap: secs(2 * MINUTE), pace: secs(MINUTE) };
+        assert_eq!((note.heard_since, found), (at(11 * MINUTE), vec![late]));
+    }
+
+    #[test]
+    fn rounds_of_any_even_pace_are_not_late_for_ever() {
+        for pace in [1, 30, 60, 300, 3_600] {
+            let (note, found) = rounds((0..20).map(|round| round * pace));
+            assert_eq!(found, [], "{pace}");
+            assert!(note.watch().heard_for() >= secs(16 * pace), "{pace}");
+        }
+        // Nor those of which every second one fails.
+        let (note, _) = rounds((0..20).map(|round| round / 2 * 180 + round % 2 * 60));
+        assert!(note.watch().heard_for() > secs(20 * MINUTE));
+    }
+
+    #[test]
+    fn one_round_by_a_clock_far_ahead_removes_nothing_and_takes_nothing_back() {
+        let month = 35 * DAY;
+        let before = || minutes(0, 100);
+        let (note, found) = rounds(before().chain([100 * MINUTE + month]));
+        assert!(!note.may_remove());
+        assert_eq!(note.watch().heard_for(), Duration::ZERO);
+        assert!(matches!(found[..], [Finding::Jumped(_), Finding::Late { .. }]), "{found:?}");
+        let (note, found) = rounds(before().chain([100 * MINUTE + month, 101 * MINUTE]));
+        assert!(note.may_remove(), "it is where it was");
+        assert!(matches!(found[..], [Finding::SetBack(_), Finding::Believed]), "{found:?}");
+        assert_eq!(note.watch().heard_for(), Duration::ZERO);
+        // A lease of before is as old as it is.
+        assert_eq!(note.watch().elapsed(at(50 * MINUTE)), secs(49 * MINUTE));
+    }
+
+    #[test]
+    fn a_time_that_has_jumped_is_believed_after_an_hour() {
+        for jump in [35 * DAY, -35 * DAY, 2 * 3_600, -2 * 3_600] {
+            let later = |from, to| minutes(from, to).map(move |time| time + jump);
+            let (note, _) = rounds(minutes(0, 100).chain(later(100, 160)));
+            assert!(!note.may_remove(), "{jump}");
+            let (note, found) = rounds(minutes(0, 100).chain(later(100, 161)));
+            assert_eq!((note.may_remove(), found), (true, vec![Finding::Believed]), "{jump}");
+        }
+    }
+
+    #[test]
+    fn up_to_an_hour_nothing_is_doubted() {
+        for jump in [3_600, -3_600, 30, -30] {
+            let (note, _) = rounds(minutes(0, 100).chain([100 * MINUTE + jump]));
+            assert!(note.may_remove(), "{jump}");
+        }
+    }
+
+    #[test]
+    fn the_first_round_of_all_has_nothing_to_believe_the_clock_by() {
+        let (note, _) = rounds([0]);
+        assert_eq!((note.may_remove(), note.heard_since), (false, at(0)));
+        let (note, _) = rounds(minutes(0, 61));
+        assert!(note.may_remove());
+    }
+
+    #[test]
+    fn a_clock_that_was_set_back_is_noticed_and_remembered_until_it_is_seen_to() {
+        let (note, found) = rounds(minutes(0, 100).chain([50 * MINUTE]));
+        assert!(matches!(found[..], [Finding::SetBack(step)] if step.millis() == -49 * 60_000), "{found:?}");
+        assert!(note.set_back);
+        let (next, _) = RoundNote::after(Some(&note), at(51 * MINUTE));
+        assert!(next.set_back);
+        // The clocks of two who make rounds may differ.
+        let (note, found) = rounds(minutes(0, 100).chain([99 * MINUTE - 60]));
+        assert_eq!((note.set_back, found), (false, vec![]));
+    }
+
+    #[test]
+    fn a_note_reads_back() {
+        let (note, _) = rounds(minutes(0, 10).chain([DAY, 0]));
+        let text = serde_json::to_string(&note).unwrap();
+        assert_eq!(serde_json::from_str::<RoundNote>(&text).unwrap(), note);
+    }
+
+    #[test]
+    fn a_process_that_begins_has_heard_nobody() {
+        let (last, _) = rounds(minutes(0, 100));
+        let (note, found) = RoundNote::begun(Some(&last), at(99 * MINUTE + 5));
+        assert_eq!((note.heard_since, found), (at(99 * MINUTE + 5), vec![]));
+        assert!(note.may_remove());
+        assert_eq!(note.watch().elapsed(at(0)), secs(99 * MINUTE + 5), "a short break counts");
+        let (note, _) = RoundNote::begun(Some(&last), at(3 * DAY));
+        assert!(!note.may_remove());
+        assert_eq!(note.watch().elapsed(at(0)), secs(99 * MINUTE), "a long one does not");
+    }
+}

@@ -1,15 +1,15 @@
 //! Files of earlier versions of the schema: each is brought up to date when it is opened, and loses nothing.
 
-#![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it is surprised")]
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::queue::Pause;
-use baton_model::{LeaseTerms, TaskId, Timestamp, TokenId};
+use baton_model::{LeaseTerms, TaskId, TaskState, Timestamp, TokenId, Watch};
 use baton_store::{
-    AuditFilter, AuditStore, Claim, ClaimAnswer, NoDoorbell, PageRequest, PauseQueue, StoreError, TaskStore,
-    TokenStore,
+    AuditFilter, AuditStore, Claim, ClaimAnswer, NoDoorbell, PageRequest, PauseQueue, Reap, StoreError,
+    TaskStore, TokenStore,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::Connection;
@@ -97,6 +97,33 @@ fn of_version_two(path: &Path) {
          VALUES (98304, x'00000000000370008000000000000001', 3, 'pause_queue', '/v1/queues/gpu/pause', 200);",
     )
     .unwrap();
+    db.execute(
+        "INSERT INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
+         max_attempts, events, worker, claimed_at, created_at, updated_at, params) \
+         VALUES (2, ?1, 1, 2, 'default', 'render', 'film', 1, 1, 0, 3, 2, 'w1', 2, 1, 2, '{}')",
+        [id(3).as_bytes()],
+    )
+    .unwrap();
+    db.execute_batch(
+        "INSERT INTO event (k, at, kind, from_state, to_state, attempt) \
+         VALUES (131073, 1, 0, NULL, 0, 0), (131074, 2, 1, 0, 1, 1); \
+         INSERT INTO tally VALUES ('default', 'render', 1, 1);",
+    )
+    .unwrap();
+}
+
+#[tokio::test]
+async fn a_lease_of_the_second_version_goes_on_and_ends_by_its_workers_silence() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_two(&at(&folder));
+    let store = open(&at(&folder));
+    let running = store.task(id(3)).await.unwrap().task;
+    let TaskState::Running(lease) = &running.head.state else { panic!("expected it to run: {running:?}") };
+    assert_eq!((lease.claimed_at, lease.beats), (millis(2), None));
+    for (now, lost) in [(60_002, 0), (60_003, 1)] {
+        let reap = Reap { watch: Watch::at(millis(now)), limit: 9, worker: None, queue: None };
+        assert_eq!(store.reap(reap).await.unwrap().taken.len(), lost);
+    }
 }
 
 #[tokio::test]

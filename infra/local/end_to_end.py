@@ -136,6 +136,16 @@ class Run:
         must(refused.status == 403, f"a worker's token could create: {refused}")
         must(Api(self.stack.url, None).ask("GET", "/livez").status == 200, "health needs no token")
 
+    def a_worker_without_a_good_token_ends(self) -> None:
+        """The API refuses it before Baton is asked, in words of its own; the worker ends as it does before a server."""
+        forged = "baton_" + "0" * 32 + "_" + "0" * 64
+        environment = self.stack.environment() | {"BATON_URL": self.stack.url}
+        for token, kind in (({}, "no"), ({"BATON_TOKEN": forged}, "a forged")):
+            command = [self.stack.baton, "worker", "run", "--id", "w5", "--", "true"]
+            ended = subprocess.run(command, env=environment | token, capture_output=True, text=True, timeout=120)
+            must(ended.returncode == 7, f"a worker with {kind} token ended with {ended.returncode}: {ended.stderr}")
+            must("BATON_TOKEN" in ended.stderr, f"a worker with {kind} token does not say what to set: {ended.stderr}")
+
     def a_task_goes_its_way(self) -> None:
         task_id = self.create("way", params={"scene": 7})
         task, = self.claim("w1", "way")
@@ -375,6 +385,7 @@ def run(stack, operator: str, producer: str, worker: str) -> None:
     test = Run(stack, operator, producer, worker)
     for step in (
         test.callers_need_tokens,
+        test.a_worker_without_a_good_token_ends,
         test.a_task_goes_its_way,
         test.a_waiting_claim_is_woken,
         test.tasks_come_by_queue,

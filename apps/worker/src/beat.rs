@@ -40,7 +40,7 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
     loop {
         if !looked && !*shared.known.borrow() {
             looked = tokio::select! {
-                look = takeover::look_before(&shared) => look.is_ok(),
+                look = takeover::look_before(&shared) => look,
                 _ = over.wait_for(|over| *over) => break,
             };
         }

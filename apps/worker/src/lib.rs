@@ -88,8 +88,8 @@ use baton_client::Client;
 /// commands and gives their tasks back unharmed.
 ///
 /// # Errors
-/// [`WorkerError`], if the command cannot be found, the server refuses the worker's requests as wrong, or another start
-/// of the same worker has taken its place.
+/// [`WorkerError`], if the command cannot be found, the server refuses the worker's requests as wrong or its token (for
+/// [`WorkerOptions::denied_patience`], if it took it before), or another start of the same worker has taken its place.
 pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<Summary, WorkerError> {
     options.check()?;
     let concurrency = files::make_room(options.concurrency);

@@ -9,6 +9,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use baton_client::ClientError;
+use baton_model::WorkerId;
 use tokio::time::Instant;
 
 use crate::lock::lock;
@@ -21,6 +22,7 @@ const FIRST_WARNING: Duration = Duration::from_secs(10);
 /// How requests of one kind fare.
 #[derive(Debug)]
 pub(crate) struct Reach {
+    worker: WorkerId,
     /// The kind, as the log calls it.
     what: &'static str,
     state: Mutex<State>,
@@ -59,8 +61,8 @@ pub(crate) enum Judgement {
 }
 
 impl Reach {
-    pub(crate) fn new(what: &'static str) -> Self {
-        Self { what, state: Mutex::default() }
+    pub(crate) fn new(worker: &WorkerId, what: &'static str) -> Self {
+        Self { worker: worker.clone(), what, state: Mutex::default() }
     }
 
     /// Notes that the server has taken a request.
@@ -69,7 +71,7 @@ impl Reach {
         state.taken = true;
         if let Some(waiting) = state.waiting.take() {
             let waited = now.saturating_duration_since(waiting.since).as_secs();
-            tracing::info!(waited_seconds = waited, "the server takes the worker's {} again", self.what);
+            tracing::info!(worker_id = %self.worker, waited_seconds = waited, "the server takes the worker's {} again", self.what);
         }
     }
 
@@ -84,15 +86,15 @@ impl Reach {
         match judgement {
             Judgement::Again | Judgement::End => {}
             Judgement::Tell { waited } if waited.is_zero() => {
-                tracing::warn!(%error, "the server does not take the worker's {}; what runs goes on, and it is asked again",
+                tracing::warn!(worker_id = %self.worker, %error, "the server does not take the worker's {}; what runs goes on, and it is asked again",
                     self.what);
             }
             Judgement::Tell { waited } => {
-                tracing::warn!(%error, waited_seconds = waited.as_secs(),
+                tracing::warn!(worker_id = %self.worker, %error, waited_seconds = waited.as_secs(),
                     "still waiting for the server to take the worker's {}", self.what);
             }
             Judgement::Warn { left } => {
-                tracing::warn!(%error, ends_in_seconds = left.as_secs(),
+                tracing::warn!(worker_id = %self.worker, %error, ends_in_seconds = left.as_secs(),
                     "the server does not take the worker's token any more; the worker ends unless it is taken again: check \
                      whether it was revoked or has ended, and start the worker with one that is good");
             }
@@ -140,6 +142,10 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(600);
 
+    fn reach() -> Reach {
+        Reach::new(&"w1".parse().unwrap(), "heartbeats")
+    }
+
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
@@ -153,14 +159,14 @@ mod tests {
 
     #[test]
     fn an_outage_is_told_at_once_and_each_minute_and_never_ends_the_worker() {
-        let told = words(&Reach::new("heartbeats"), false);
+        let told = words(&reach(), false);
         let expected = (0..=10).map(|minute| (minute * 60, Judgement::Tell { waited: seconds(minute * 60) }));
         assert_eq!(told, expected.collect::<Vec<_>>());
     }
 
     #[test]
     fn a_token_that_was_never_taken_ends_the_worker_at_once() {
-        let reach = Reach::new("heartbeats");
+        let reach = reach();
         let now = Instant::now();
         assert_eq!(reach.judge(false, PATIENCE, now), Judgement::Tell { waited: Duration::ZERO });
         assert_eq!(reach.judge(true, PATIENCE, now), Judgement::End);
@@ -168,7 +174,7 @@ mod tests {
 
     #[test]
     fn a_token_that_was_taken_before_is_warned_of_at_growing_intervals_and_ends_the_worker_after_a_while() {
-        let reach = Reach::new("heartbeats");
+        let reach = reach();
         reach.taken(Instant::now());
         let warned = [0, 10, 30, 70, 150, 310].map(|at| (at, Judgement::Warn { left: seconds(600 - at) }));
         assert_eq!(words(&reach, true), [&warned[..], &[(600, Judgement::End)]].concat());
@@ -176,7 +182,7 @@ mod tests {
 
     #[test]
     fn what_is_taken_in_between_begins_the_while_anew() {
-        let reach = Reach::new("heartbeats");
+        let reach = reach();
         let begun = Instant::now();
         reach.taken(begun);
         assert_eq!(reach.judge(true, PATIENCE, begun), Judgement::Warn { left: PATIENCE });

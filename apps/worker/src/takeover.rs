@@ -1,21 +1,28 @@
 //! Two starts of one name: says in the log of both what happened, and what to set.
 
+use std::time::Duration;
+
 use baton_api::fleet::WorkerView;
 use baton_client::ClientError;
 use baton_model::WorkerStatus;
+use tokio::time::timeout;
 
 use crate::shared::Shared;
 
+/// How long the first heartbeat waits for the look.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// What to set, in the words of the log.
 const ADVICE: &str = "give each worker a name of its own (--id), or leave --id out";
 
-/// Looks, before the first heartbeat, whether another start of this worker's name was at work just now.
-pub(crate) async fn look_before(shared: &Shared) -> Result<(), ClientError> {
-    let earlier = match known(shared).await {
-        Ok(earlier) => earlier,
+/// Looks, before the first heartbeat, whether another start of this worker's name was at work just now. The answer is
+/// whether the server has said so or not.
+pub(crate) async fn look_before(shared: &Shared) -> bool {
+    let earlier = match timeout(PATIENCE, known(shared)).await {
+        Ok(Ok(earlier)) => earlier,
         // Nobody knows the name yet.
-        Err(error) if error.problem().is_some_and(|problem| problem.status == 404) => return Ok(()),
-        Err(error) => return Err(error),
+        Ok(Err(error)) if error.problem().is_some_and(|problem| problem.status == 404) => return true,
+        // What is wrong is said by the heartbeat that follows.
+        Ok(Err(_)) | Err(_) => return false,
     };
     let speaks =
         matches!(earlier.status, WorkerStatus::Active | WorkerStatus::Draining | WorkerStatus::Stopping);
@@ -27,7 +34,7 @@ pub(crate) async fn look_before(shared: &Shared) -> Result<(), ClientError> {
              taken back; if the earlier one still runs, it ends now",
         );
     }
-    Ok(())
+    true
 }
 
 /// Says who has taken this start's place.
@@ -43,7 +50,7 @@ pub(crate) async fn tell_successor(shared: &Shared) {
 }
 
 async fn known(shared: &Shared) -> Result<WorkerView, ClientError> {
-    shared.client.with_deadline(std::time::Duration::ZERO).worker(&shared.options.id).await
+    shared.client.with_deadline(Duration::ZERO).worker(&shared.options.id).await
 }
 
 fn tell(shared: &Shared, other: &WorkerView, what: &str) {

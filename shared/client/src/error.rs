@@ -10,7 +10,7 @@ pub enum ClientError {
     #[error("{} ({}): {}", .0.title, .0.code, .0.detail)]
     Problem(Box<Problem>),
     /// No answer came.
-    #[error("no answer from {url}: {cause}; check that the server runs there, or name another")]
+    #[error("no answer from {url}: {cause}; {}", advice(source))]
     Unreachable {
         /// The server's address.
         url: String,
@@ -52,6 +52,19 @@ pub enum Untouched {
     Yes,
     /// It may have reached it.
     Unknown,
+}
+
+/// What to do about a request without an answer.
+fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
+    let code = std::iter::successors(Some(error), |error| error.source())
+        .find_map(|error| error.downcast_ref::<std::io::Error>()?.raw_os_error());
+    match code {
+        // ENFILE and EMFILE, which have no `ErrorKind` of their own.
+        Some(23 | 24) => {
+            "there is no open file left for the connection: raise the limit (ulimit -n), or do less at once"
+        }
+        _ => "check that the server runs there, or name another",
+    }
 }
 
 /// What an answer that is not Baton's means: most often that no Baton is there. A refusal of the token is what a gateway
@@ -143,4 +156,21 @@ fn denies(status: u16) -> bool {
 /// 408, 429 and 503 are Baton's own; 502 and 504 come from gateways before it.
 fn passing_status(status: u16) -> bool {
     matches!(status, 408 | 429 | 502 | 503 | 504)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lack_of_open_files_is_not_taken_for_a_server_that_is_away() {
+        #[derive(Debug, thiserror::Error)]
+        #[error("cannot connect")]
+        struct Connect(#[source] std::io::Error);
+
+        let without = Connect(std::io::Error::from_raw_os_error(24));
+        assert!(advice(&without).contains("ulimit -n"), "{}", advice(&without));
+        let refused = std::io::Error::from(std::io::ErrorKind::ConnectionRefused);
+        assert!(advice(&refused).starts_with("check that the server runs there"));
+    }
 }

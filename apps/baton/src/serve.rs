@@ -22,7 +22,8 @@ use crate::store::Store;
 
 Settings come from the defaults, the file of --config, the environment
 (BATON_SERVER_LISTEN, BATON_LOG_LEVEL and so on) and these flags; the last
-that names one wins. SIGTERM or Ctrl-C: answers what it has accepted, ends.")]
+that names one wins. SIGTERM, SIGHUP or Ctrl-C: answers what it has accepted,
+ends.")]
 pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS")]

@@ -27,8 +27,9 @@ The command gets the task as one line of JSON on stdin, and in its
 environment BATON_TASK_ID, BATON_TASK_TYPE, BATON_QUEUE, BATON_ATTEMPT,
 BATON_WORKER_ID, BATON_URL and BATON_PARAMS (unless larger than 100 KiB).
 It does not get the worker's token.
-What it prints is the result; what it prints to stderr goes to the log, and
-is the error if it fails.
+What it prints is the result, all of it: one JSON value as it is, other text
+as {\"stdout\": ...}, bytes that are not UTF-8 as {\"stdout_base64\": ...}. What
+it prints to stderr goes to the log, and is the error if it fails.
 
   exit code 0    done
   exit code 65   failed, and another attempt would not help
@@ -42,8 +43,8 @@ Lines on its stdout that begin with ::baton say more:
   ::baton {\"log\": {\"level\": \"warn\", \"message\": \"slow disk\"}}
   ::baton {\"fail\": {\"message\": \"no page\", \"code\": \"gone\", \"retryable\": false}}
 If such a line cannot be read and no other tells the result, the attempt
-fails with code protocol_error; a result of over 1 MiB fails the task with
-code result_refused.
+fails with code protocol_error; a result that is larger than the server takes
+(1 MiB, unless it is set otherwise) fails the task with code result_refused.
 
 SIGTERM, SIGHUP or Ctrl-C: claims no more, finishes what runs, ends.
 Once more (a SIGTERM or SIGHUP at least 1 s later): ends what runs, gives it back, ends.
@@ -51,7 +52,9 @@ With --completions-queue (in a baton built with the feature sqs) outcomes go
 to that queue after 3 s in which the server is out of reach, and the server
 takes them from there. Region and credentials are those of AWS's own tools.
 A command, with all that it has started, is ended by SIGTERM and 5 s later by
-SIGKILL, when its task is cancelled, its lease is lost, or its time is up.")]
+SIGKILL, when its task is cancelled, its lease is lost, or its time is up.
+What it leaves running when it exits is ended in the same way, also what has
+left its process group.")]
 pub(crate) struct Run {
     /// The queues to take from, several with commas; those that its token is bound to if left out, or else `default`.
     #[arg(long, value_delimiter = ',')]
@@ -123,6 +126,7 @@ impl Run {
             types: self.types,
             concurrency: self.concurrency,
             guard: Some(vec![myself.into_os_string(), "guard".into()]),
+            alone: true,
             labels,
             grace: self.grace,
             release_delay: self.release_delay,

@@ -389,7 +389,7 @@ fn workers_that_come_and_go_lose_nothing_and_cost_no_attempt() {
     let _last = world.worker("echo 1");
     for id in ids {
         let detail = world.becomes(&id, "completed");
-        assert_eq!(detail["task"]["attempts_used"], 1, "{detail:#}");
+        assert_eq!(detail["task"]["attempts_used"], 1, "{detail:#}\n{}", world.worker_log());
         assert!(!events(&detail).contains(&"lease_lost"), "{detail:#}");
     }
 }

@@ -157,6 +157,7 @@ impl Drop for Unsent<'_> {
 }
 
 fn heed(shared: &Shared, answer: &HeartbeatView) {
+    shared.set_result_bytes(answer.result_bytes);
     for lost in &answer.lost {
         shared.lose(lost.task_id, lost.attempt, &lost.reason);
     }

@@ -2,13 +2,14 @@
 //!
 //! # What the command is given
 //! The task as one line of JSON on standard input, which is then closed, and in its environment: `BATON_TASK_ID`,
-//! `BATON_TASK_TYPE`, `BATON_QUEUE`, `BATON_ATTEMPT`, `BATON_WORKER_ID`, `BATON_URL` and, if shorter than 100 KiB,
-//! `BATON_PARAMS` (the task's params as JSON).
+//! `BATON_TASK_TYPE`, `BATON_QUEUE`, `BATON_ATTEMPT`, `BATON_WORKER_ID`, `BATON_SESSION_ID`, `BATON_URL` and, if shorter
+//! than 100 KiB, `BATON_PARAMS` (the task's params as JSON).
 //!
 //! # What it may answer
-//! The plain way: what it writes to standard output is the task's result (as it is, if it is one JSON value of up to
-//! 1 MiB; else as `{"stdout": "…"}` with its last 64 KiB), what it writes to standard error goes to the log, and its
-//! exit code says how it went:
+//! The plain way: what it writes to standard output is the task's result, the whole of it: as it is, if it is one JSON
+//! value, else as `{"stdout": "…"}`, or `{"stdout_base64": "…"}` if it is not UTF-8. Output that is larger than the server
+//! takes (1 MiB as it comes) fails the task for good, with code `result_refused`. What it writes to standard error goes
+//! to the log, and its exit code says how it went:
 //!
 //! | exit code | meaning |
 //! |---|---|
@@ -35,31 +36,41 @@
 //! A line that begins with `::baton` but cannot be read is reported in the log. A command that exits with 0 and has
 //! told no other result or location by such lines then fails with code `protocol_error`, and is tried again: its
 //! output may have been in that line. Only if the line was, by its first key, about progress or the log does plain
-//! output still count as the result. A line of more than 1 MiB and 64 KiB fails the task for good, with code
-//! `result_refused`, unless a later line tells a result that fits.
+//! output still count as the result. A line that is longer than the largest result and 64 KiB fails the task for good,
+//! with code `result_refused`, unless a later line tells a result that fits.
 //!
 //! # How it is ended
 //! Each command runs in a process group of its own. When its task is cancelled, its lease is lost, its time is up or
 //! the worker stops, the whole group is told SIGTERM and, five seconds later, SIGKILL ([`WorkerOptions::grace`] sets
 //! another span, of which a timeout grants five seconds at most). A timeout fails the attempt with code `timed_out` and
-//! the end of standard error; if the server was first to take the task back, nothing is told. Whatever a command leaves
-//! running in its group when it exits is ended in the same way. If the worker itself is killed, its
-//! [`guard`](WorkerOptions::guard) ends the groups.
+//! the end of standard error, as soon as SIGTERM has been told; if the server was first to take the task back, nothing is
+//! told. Whatever a command leaves running when it exits is ended in the same way, after its output has been heard: to the
+//! end, or until it has been quiet for a second. This holds for what has left the group, too: what descends from the
+//! command, and what carries its mark in its environment (`BATON_SESSION_ID`, `BATON_TASK_ID`, `BATON_ATTEMPT`). Where the
+//! process is the worker's [alone](WorkerOptions::alone), it adopts what has lost its parent, and nothing that a command
+//! has started hides from it. If the worker itself is killed, its [`guard`](WorkerOptions::guard) does the same.
 
 mod attempt;
 mod beat;
+mod cgroup;
 mod claim;
 mod deliver;
 mod detour;
+mod family;
 mod files;
 mod follow;
-mod group;
 mod guard;
+mod kin;
+mod lines;
 mod lock;
 mod logs;
+mod mark;
 mod options;
 mod outcome;
 mod output;
+mod plain;
+mod procs;
+mod program;
 mod protocol;
 mod reach;
 mod retry;
@@ -67,6 +78,7 @@ mod shared;
 mod slot;
 mod starts;
 mod stop;
+mod stream;
 mod tail;
 mod takeover;
 mod told;
@@ -96,6 +108,8 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     let options = WorkerOptions { concurrency, ..options };
     let guard = guard::Guard::start(options.guard.as_deref())?;
     let shared = Arc::new(shared::Shared::new(client, options, stop, guard));
+    let cgroup = shared.gather();
+    let orphans = tokio::spawn(Arc::clone(&shared.family).collect());
     tracing::info!(
         worker_id = %shared.options.id,
         session_id = %shared.session,
@@ -107,11 +121,18 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     let beats = tokio::spawn(beat::beats(Arc::clone(&shared)));
     let ended = claim::claims(&shared).await;
     shared.idle().await;
+    shared.family.end(shared.options.grace).await;
     shared.give_back_strays().await;
     shared.finish_beats();
     // A panic there has been printed; the summary holds without the last beat.
     let _ = beats.await;
     shared.end_followers();
+    if let Some(Err(error)) = cgroup.map(cgroup::Cgroup::leave) {
+        tracing::warn!(%error, "the worker cannot leave its control group; its guard ends what is in it");
+    }
+    orphans.abort();
+    // Nor is there anything to be heard of that task but that it has ended: from here on the guard is waited for.
+    let _ = orphans.await;
     *shared::lock(&shared.guard) = guard::Guard::default();
     let summary = shared.summary();
     if summary.unconfirmed > 0 {

@@ -30,6 +30,9 @@ pub struct WorkerOptions {
     /// A program that calls [`crate::guard`] on its standard input: it ends the commands if this worker is killed.
     /// Without one, commands outlive a worker that is killed by SIGKILL.
     pub guard: Option<Vec<OsString>>,
+    /// Whether the process is this worker's alone, with no other worker and no other child processes in it. It then adopts
+    /// and collects what its commands leave behind when they end, and nothing that they have started hides from it.
+    pub alone: bool,
     /// Words about the worker, such as its host, to be shown to operators.
     pub labels: BTreeMap<String, String>,
     /// How long a claim waits for work; at most 20 s.
@@ -58,6 +61,7 @@ impl WorkerOptions {
             concurrency: 1,
             command,
             guard: None,
+            alone: false,
             labels: BTreeMap::new(),
             wait: limits::CLAIM_WAIT,
             grace: Duration::from_secs(5),

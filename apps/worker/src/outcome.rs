@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use baton_api::complete::ErrorFields;
 use baton_model::Payload;
-use serde_json::json;
 
 use crate::logs::printable;
-use crate::output::{ERROR_BYTES, RESULT_BYTES, Said};
+use crate::output::{ERROR_BYTES, Said};
+use crate::plain::Reading;
 
-/// The most bytes of plain output that are kept when it is not JSON.
-const STDOUT_BYTES: usize = 64 * 1024;
+/// The code of an attempt whose output the server does not take.
+pub(crate) const RESULT_REFUSED: &str = "result_refused";
 /// The code of an attempt that ran past its task's timeout.
 pub(crate) const TIMED_OUT: &str = "timed_out";
 /// `EX_DATAERR` of sysexits(3): the input is wrong, and stays wrong.
@@ -39,6 +39,8 @@ pub(crate) struct Done {
     pub(crate) location: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) metadata: Option<Payload>,
+    /// Whether processes of the command are still to be ended, so that its slot takes no other task yet.
+    pub(crate) slot_taken: bool,
 }
 
 #[derive(Debug, PartialEq)]
@@ -54,8 +56,54 @@ impl Outcome {
         Self::Failed(Box::new(Failed { error, retryable, retry_after: None }))
     }
 
-    /// The outcome of a command that has exited by itself.
-    pub(crate) fn of_exit(status: ExitStatus, said: &mut Said, release_delay: Duration) -> Self {
+    /// The outcome of a command that has exited by itself, and what its log is to tell besides.
+    pub(crate) fn of_exit(
+        status: ExitStatus,
+        said: &mut Said,
+        release_delay: Duration,
+    ) -> (Self, Option<String>) {
+        if said.fail.is_none() && status.success() {
+            return match Self::misunderstood(said) {
+                Some(failed) => (failed, None),
+                None => Self::of_output(said),
+            };
+        }
+        (Self::of_failure(status, said, release_delay), None)
+    }
+
+    /// What a command has made that did well. All of its output is kept, or its attempt fails: a part never passes for
+    /// the whole.
+    fn of_output(said: &mut Said) -> (Self, Option<String>) {
+        let told = said.result.take();
+        let reading = if told.is_some() { Reading::Nothing } else { said.plain.reading() };
+        let (result, remark) = match reading {
+            Reading::Nothing => (told, None),
+            Reading::Json(result) | Reading::Bytes(result) | Reading::Text { result, not_json: None } => {
+                (Some(result), None)
+            }
+            Reading::Text { result, not_json: Some(fault) } => {
+                let remark =
+                    format!("the output looks like JSON but is kept as text, {{\"stdout\": …}}: {fault}");
+                (Some(result), Some(remark))
+            }
+            // Its output is elsewhere, and this is what it said on the way.
+            Reading::TooLarge(refused) if said.location.is_some() => (
+                None,
+                Some(format!("plain output is left out of the result, as the location is told: {refused}")),
+            ),
+            Reading::TooLarge(refused) => return (Self::failed(RESULT_REFUSED, refused, false), None),
+        };
+        let done = Done {
+            result,
+            location: said.location.take(),
+            kind: said.kind.take(),
+            metadata: said.metadata.take(),
+            slot_taken: false,
+        };
+        (Self::Done(Box::new(done)), remark)
+    }
+
+    fn of_failure(status: ExitStatus, said: &mut Said, release_delay: Duration) -> Self {
         if let Some(fail) = said.fail.take() {
             let retry_after = fail.retry_after();
             let error = ErrorFields { message: fail.message, code: fail.code, details: fail.details };
@@ -66,14 +114,6 @@ impl Outcome {
             }));
         }
         match (status.code(), status.signal()) {
-            (Some(0), _) => Self::misunderstood(said).unwrap_or_else(|| {
-                Self::Done(Box::new(Done {
-                    result: said.result.take().or_else(|| plain_result(said)),
-                    location: said.location.take(),
-                    kind: said.kind.take(),
-                    metadata: said.metadata.take(),
-                }))
-            }),
             (Some(EX_TEMPFAIL), _) => {
                 let reason = last_line(said).unwrap_or_else(|| "the command asked to try later".to_owned());
                 Self::Released { delay: release_delay, reason }
@@ -93,7 +133,7 @@ impl Outcome {
     /// The failure of a command that ended well, but whose output was lost on the way; none if nothing was lost.
     fn misunderstood(said: &Said) -> Option<Self> {
         if let Some(reason) = &said.refused {
-            return Some(Self::failed("result_refused", reason.as_str(), false));
+            return Some(Self::failed(RESULT_REFUSED, reason.as_str(), false));
         }
         if said.result.is_some() || said.location.is_some() {
             return None;
@@ -119,23 +159,6 @@ impl Outcome {
         };
         Self::failed(TIMED_OUT, message, true)
     }
-}
-
-/// Plain output as a result: itself if it is JSON, else as text; none if there was none.
-fn plain_result(said: &Said) -> Option<Payload> {
-    if said.plain.is_empty() {
-        return None;
-    }
-    if said.plain.is_whole()
-        && let Ok(json) = Payload::parse(said.plain.text(RESULT_BYTES).0.trim())
-    {
-        return Some(json);
-    }
-    let (text, before) = said.plain.text(STDOUT_BYTES);
-    Some(Payload::from_value(&match before {
-        0 => json!({ "stdout": text }),
-        _ => json!({ "stdout": format!("[{before} bytes left out]\n{text}"), "left_out_bytes": before }),
-    }))
 }
 
 /// The end of standard error, which most often tells the cause; `what` alone if there is none.
@@ -167,54 +190,82 @@ mod tests {
         ExitStatus::from_raw(code << 8)
     }
 
-    fn result_of(plain: &[u8]) -> Option<String> {
-        let mut said = Said::nothing();
+    const MOST: usize = 1024;
+
+    fn nothing() -> Said {
+        Said::nothing(MOST)
+    }
+
+    fn of_exit(status: ExitStatus, said: &mut Said) -> Outcome {
+        Outcome::of_exit(status, said, Duration::from_secs(7)).0
+    }
+
+    /// The result of a command that printed this and exited with 0, and what its log tells besides.
+    fn result_of(plain: &[u8], location: Option<&str>) -> (Result<Option<String>, String>, Option<String>) {
+        let mut said = Said { location: location.map(str::to_owned), ..nothing() };
         said.plain.push(plain);
-        match Outcome::of_exit(exit(0), &mut said, Duration::ZERO) {
-            Outcome::Done(done) => done.result.map(|result| result.as_str().to_owned()),
+        let (outcome, remark) = Outcome::of_exit(exit(0), &mut said, Duration::ZERO);
+        let result = match outcome {
+            Outcome::Done(done) => Ok(done.result.map(|result| result.as_str().to_owned())),
+            Outcome::Failed(failed) => {
+                assert_eq!((failed.error.code.as_deref(), failed.retryable), (Some(RESULT_REFUSED), false));
+                Err(failed.error.message)
+            }
             other => panic!("{other:?}"),
-        }
+        };
+        (result, remark)
     }
 
     #[test]
     fn plain_output_is_the_result() {
-        assert_eq!(result_of(b""), None);
-        assert_eq!(result_of(b"{\"a\": 1.50}\n").as_deref(), Some(r#"{"a": 1.50}"#));
-        assert_eq!(result_of(b"hello\n").as_deref(), Some(r#"{"stdout":"hello\n"}"#));
-        assert_eq!(result_of(b"\xff").as_deref(), Some("{\"stdout\":\"\u{fffd}\"}"));
+        let whole = |text: &str| (Ok(Some(text.to_owned())), None);
+        assert_eq!(result_of(b"", None), (Ok(None), None));
+        assert_eq!(result_of(b"{\"a\": 1.50}\n", None), whole(r#"{"a": 1.50}"#));
+        assert_eq!(result_of(b"hello\n", None), whole(r#"{"stdout":"hello\n"}"#));
+        assert_eq!(result_of(b"\xff", None), whole(r#"{"stdout_base64":"/w=="}"#));
+        assert_eq!(result_of(b"7", Some("/out/7")), whole("7"));
     }
 
     #[test]
-    fn long_plain_output_is_cut_at_its_front_with_a_mark() {
-        let text = format!("{}end", "x".repeat(3 * 1024 * 1024));
-        let result = result_of(text.as_bytes()).unwrap();
-        let value: serde_json::Value = serde_json::from_str(&result).unwrap();
-        let left_out = text.len() - STDOUT_BYTES;
-        assert_eq!(value["left_out_bytes"], left_out);
-        let stdout = value["stdout"].as_str().unwrap();
-        assert!(stdout.starts_with(&format!("[{left_out} bytes left out]\nxxx")) && stdout.ends_with("xend"));
+    fn output_that_looks_like_json_and_is_not_is_kept_as_text_and_the_log_tells_why() {
+        let (result, remark) = result_of(b"{\"loss\": NaN}", None);
+        assert_eq!(result.unwrap().unwrap(), r#"{"stdout":"{\"loss\": NaN}"}"#);
+        assert!(remark.unwrap().contains("column 10"));
+    }
+
+    #[test]
+    fn output_that_is_too_large_fails_for_good_unless_the_location_of_the_output_was_told() {
+        let printed = "x".repeat(MOST);
+        let (refused, remark) = result_of(printed.as_bytes(), None);
+        let refused = refused.unwrap_err();
+        assert!(
+            refused.contains("at most 1024 bytes") && refused.contains("got 1024 bytes of text"),
+            "{refused}"
+        );
+        assert_eq!(remark, None);
+        let (result, remark) = result_of(printed.as_bytes(), Some("/out/7"));
+        assert_eq!(result, Ok(None));
+        assert!(remark.unwrap().contains("got 1024 bytes of text"));
     }
 
     #[test]
     fn exit_codes_say_whether_to_try_again() {
-        let mut said = Said::nothing();
-        said.stderr.push(b"reading\nno such page\n");
         let outcome = |code| {
-            let mut said = Said::nothing();
+            let mut said = nothing();
             said.stderr.push(b"reading\nno such page\n");
-            Outcome::of_exit(exit(code), &mut said, Duration::from_secs(7))
+            of_exit(exit(code), &mut said)
         };
         assert_eq!(outcome(3), Outcome::failed("exit_3", "reading\nno such page", true));
         assert_eq!(outcome(65), Outcome::failed("exit_65", "reading\nno such page", false));
         let released = Outcome::Released { delay: Duration::from_secs(7), reason: "no such page".to_owned() };
         assert_eq!(outcome(75), released);
-        let killed = Outcome::of_exit(ExitStatus::from_raw(9), &mut Said::nothing(), Duration::ZERO);
+        let killed = of_exit(ExitStatus::from_raw(9), &mut nothing());
         assert_eq!(killed, Outcome::failed("signal_9", "the command was ended by signal 9", true));
     }
 
     #[test]
     fn a_failure_that_the_command_tells_goes_before_its_exit_code() {
-        let mut said = Said::nothing();
+        let mut said = nothing();
         said.result = Some(Payload::default());
         said.fail = Some(
             crate::protocol::read(br#"{"fail":{"message":"m","code":"c","retryable":false}}"#)
@@ -222,16 +273,16 @@ mod tests {
                 .fail
                 .unwrap(),
         );
-        assert_eq!(Outcome::of_exit(exit(0), &mut said, Duration::ZERO), Outcome::failed("c", "m", false));
+        assert_eq!(of_exit(exit(0), &mut said), Outcome::failed("c", "m", false));
     }
 
     fn misread(outcome: bool) -> Said {
         let misread = crate::output::Misread { fault: "EOF: ::baton {".to_owned(), outcome };
-        Said { misread: Some(misread), ..Said::nothing() }
+        Said { misread: Some(misread), ..nothing() }
     }
 
     fn code_of(mut said: Said) -> Option<String> {
-        match Outcome::of_exit(exit(0), &mut said, Duration::ZERO) {
+        match of_exit(exit(0), &mut said) {
             Outcome::Failed(failed) => failed.error.code,
             _ => None,
         }
@@ -256,7 +307,7 @@ mod tests {
 
     #[test]
     fn a_timeout_is_named_whatever_the_command_said() {
-        let mut said = Said::nothing();
+        let mut said = nothing();
         let message = |said: &Said| match Outcome::timed_out(Duration::from_millis(1_500), said) {
             Outcome::Failed(failed) => failed.error.message,
             other => panic!("{other:?}"),

@@ -1,30 +1,30 @@
 //! What a command says while it runs: its lines on standard output and standard error, as they come.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
-use baton_model::{Level, Payload};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use baton_model::{Level, Payload, limits};
+use tokio::io::AsyncRead;
+use tokio::sync::watch;
 
-use crate::logs::printable;
+use crate::lines::{End, Lines, Piece};
+use crate::logs::{printable, within};
+use crate::plain::Plain;
 use crate::protocol::{self, Fail};
-use crate::shared::{Listed, Shared};
+use crate::shared::{Listed, Shared, lock};
+use crate::stream::{self, Patience};
 use crate::tail::Tail;
 
-/// The most bytes of plain output that are looked at as one JSON result.
-pub(crate) const RESULT_BYTES: usize = 1024 * 1024;
 /// The most bytes of standard error that become an error's message.
 pub(crate) const ERROR_BYTES: usize = 8 * 1024;
-/// The most bytes of one protocol line: a result of 1 MiB, and something around it.
-const LINE_BYTES: u64 = 1024 * 1024 + 64 * 1024;
+/// What a line of the protocol may have besides the largest result.
+const AROUND_BYTES: usize = 64 * 1024;
 /// How many bytes of a line that was not understood are shown.
 const SHOWN_BYTES: usize = 100;
-/// The most bytes of one line on standard error.
-const STDERR_LINE_BYTES: u64 = 8 * 1024;
 
 /// What a command has said so far.
 #[derive(Debug)]
 pub(crate) struct Said {
-    pub(crate) plain: Tail,
+    pub(crate) plain: Plain,
     pub(crate) stderr: Tail,
     pub(crate) result: Option<Payload>,
     pub(crate) location: Option<String>,
@@ -47,9 +47,10 @@ pub(crate) struct Misread {
 }
 
 impl Said {
-    pub(crate) fn nothing() -> Self {
+    /// Nothing yet, by a command whose result may have that many bytes.
+    pub(crate) fn nothing(result_bytes: usize) -> Self {
         Self {
-            plain: Tail::new(RESULT_BYTES),
+            plain: Plain::of_at_most(result_bytes),
             stderr: Tail::new(ERROR_BYTES),
             result: None,
             location: None,
@@ -68,67 +69,89 @@ pub(crate) struct Listener {
     pub(crate) shared: Arc<Shared>,
     pub(crate) listed: Arc<Listed>,
     pub(crate) said: Arc<Mutex<Said>>,
+    /// The most bytes of JSON that the server takes as a result.
+    pub(crate) result_bytes: usize,
+    /// Whether the command has exited.
+    pub(crate) exited: watch::Receiver<bool>,
+}
+
+/// A line of the protocol that is longer than any may be, and is passed over.
+struct Overlong {
+    /// How it begins.
+    start: Vec<u8>,
+    /// Whether it tells of nothing but progress or the log.
+    aside: bool,
+    bytes: usize,
 }
 
 impl Listener {
-    /// Reads standard output to its end.
+    /// Reads standard output to its end, or as long as it may still be the command's.
     pub(crate) async fn stdout(self, stream: impl AsyncRead + Unpin) {
-        let mut reader = BufReader::with_capacity(64 * 1024, stream);
-        let mut line = Vec::new();
-        let mut at_start = true;
-        let mut skipping = false;
-        loop {
-            line.clear();
-            match (&mut reader).take(LINE_BYTES).read_until(b'\n', &mut line).await {
-                Ok(0) => return,
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::warn!(%error, "the command's output cannot be read any further");
-                    return;
-                }
-            }
-            let whole = line.ends_with(b"\n");
-            if skipping {
-                skipping = !whole;
-            } else if at_start && let Some(json) = protocol::after_prefix(&line) {
-                // A line without its end is either cut off by the end of the output, or longer than any may be.
-                if !whole && line.len() as u64 >= LINE_BYTES {
-                    self.too_long(json);
-                    skipping = true;
-                } else {
-                    self.protocol(json);
-                }
-            } else {
-                self.said().plain.push(&line);
-            }
-            at_start = whole;
+        let mut lines = Lines::of_at_most(self.line_bytes());
+        let mut overlong = None;
+        let hear = |bytes: &[u8]| lines.push(bytes, |piece| self.heard(piece, &mut overlong));
+        if let Err(error) = stream::read(stream, self.exited.clone(), Patience::default(), hear).await {
+            tracing::warn!(%error, "the command's output cannot be read any further");
+        }
+        lines.finish(|piece| self.heard(piece, &mut overlong));
+    }
+
+    /// Reads standard error in the same way.
+    pub(crate) async fn stderr(self, stream: impl AsyncRead + Unpin) {
+        let mut lines = Lines::of_at_most(limits::LOG_BYTES);
+        let hear = |bytes: &[u8]| {
+            self.said().stderr.push(bytes);
+            lines.push(bytes, |piece| self.log_piece(piece));
+        };
+        if let Err(error) = stream::read(stream, self.exited.clone(), Patience::default(), hear).await {
+            tracing::warn!(%error, "the command's standard error cannot be read any further");
+        }
+        lines.finish(|piece| self.log_piece(piece));
+    }
+
+    fn log_piece(&self, piece: Piece<'_>) {
+        let text = String::from_utf8_lossy(piece.bytes);
+        let text = if piece.end == End::Bound { &*text } else { text.trim_end() };
+        if text.is_empty() {
+            return;
+        }
+        tracing::debug!(line = text, "stderr");
+        // What stands for bytes that are no letters is longer than they.
+        for part in within(&printable(text), limits::LOG_BYTES) {
+            self.log(Level::Info, "stderr", part, None);
         }
     }
 
-    /// Reads standard error to its end.
-    pub(crate) async fn stderr(self, stream: impl AsyncRead + Unpin) {
-        let mut reader = BufReader::new(stream);
-        let mut line = Vec::new();
-        loop {
-            line.clear();
-            match (&mut reader).take(STDERR_LINE_BYTES).read_until(b'\n', &mut line).await {
-                Ok(0) | Err(_) => return,
-                Ok(_) => {}
+    fn heard(&self, piece: Piece<'_>, overlong: &mut Option<Overlong>) {
+        if let Some(line) = overlong {
+            line.bytes += piece.bytes.len();
+        } else if piece.begins
+            && let Some(json) = protocol::after_prefix(piece.bytes)
+        {
+            if piece.end != End::Bound {
+                return self.protocol(json);
             }
-            self.said().stderr.push(&line);
-            let text = String::from_utf8_lossy(&line);
-            let text = text.trim_end();
-            if !text.is_empty() {
-                tracing::debug!(line = text, "stderr");
-                self.log(Level::Info, "stderr", text, None);
+            let start = json[..json.len().min(2 * SHOWN_BYTES)].to_vec();
+            *overlong =
+                Some(Overlong { start, aside: protocol::is_side_remark(json), bytes: piece.bytes.len() });
+        } else {
+            let mut said = self.said();
+            said.plain.push(piece.bytes);
+            if piece.end == End::Newline {
+                said.plain.push(b"\n");
             }
+        }
+        if piece.end != End::Bound
+            && let Some(line) = overlong.take()
+        {
+            self.too_long(&line);
         }
     }
 
     fn protocol(&self, json: &[u8]) {
         let line = match protocol::read(json) {
             Ok(line) => line,
-            Err(reason) => return self.misread(&reason, json),
+            Err(reason) => return self.misread(&reason, json, protocol::is_side_remark(json)),
         };
         if line.progress.is_some() || line.message.is_some() {
             self.shared.progress(&self.listed, line.progress, line.message);
@@ -148,20 +171,21 @@ impl Listener {
         keep(&mut said.fail, line.fail);
     }
 
-    fn too_long(&self, json: &[u8]) {
-        let reason = format!("the line is longer than {LINE_BYTES} bytes");
-        self.misread(&reason, json);
+    fn too_long(&self, line: &Overlong) {
+        let Overlong { start, aside, bytes } = line;
+        let most = self.line_bytes();
+        self.misread(&format!("expected a line of at most {most} bytes, got {bytes}"), start, *aside);
         // Progress and log lines are short: what is this long was to be kept.
-        if !protocol::is_side_remark(json) {
+        if !aside {
             self.said().refused = Some(format!(
-                "the command's result was refused: expected a ::baton line of at most {LINE_BYTES} bytes, with a \
-                 result of at most {RESULT_BYTES} bytes, got a longer one; write large output to a file and tell its \
-                 location"
+                "the command's result was refused: expected a ::baton line of at most {most} bytes, with a result of at \
+                 most {} bytes, got {bytes} bytes; write large output to a file and tell its location",
+                self.result_bytes
             ));
         }
     }
 
-    fn misread(&self, reason: &str, json: &[u8]) {
+    fn misread(&self, reason: &str, json: &[u8], aside: bool) {
         tracing::warn!(reason, "a ::baton line of the command was not understood");
         let message = format!("a line that begins with ::baton was not understood: {reason}");
         self.log(Level::Warn, "worker", &message, None);
@@ -173,15 +197,20 @@ impl Listener {
             fault: format!("{reason}: ::baton {start}{more}"),
             outcome: false,
         });
-        misread.outcome |= !protocol::is_side_remark(json);
+        misread.outcome |= !aside;
+    }
+
+    /// The most bytes of a line of the protocol.
+    fn line_bytes(&self) -> usize {
+        self.result_bytes.saturating_add(AROUND_BYTES)
     }
 
     fn log(&self, level: Level, source: &str, message: &str, metadata: Option<Payload>) {
         self.shared.log(level, source, Some(self.listed.task), message, metadata);
     }
 
-    fn said(&self) -> std::sync::MutexGuard<'_, Said> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner)
+    fn said(&self) -> MutexGuard<'_, Said> {
+        lock(&self.said)
     }
 }
 

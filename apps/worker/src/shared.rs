@@ -1,18 +1,20 @@
 //! What the parts of one worker share: what it runs, its log lines, its counts, and whether it may go on.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use baton_api::claim::ClaimRequest;
 use baton_api::complete::ReleaseRequest;
 use baton_api::heartbeat::RunningFields;
 use baton_client::Client;
-use baton_model::{Directive, Level, Payload, RequestKey, SessionId, TaskId, limits};
+use baton_model::{Directive, Level, Limits, Payload, RequestKey, SessionId, TaskId, limits};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::cgroup::Cgroup;
+use crate::family::Family;
 use crate::guard::Guard;
 pub(crate) use crate::lock::lock;
 use crate::logs::{self, LogBuffer};
@@ -29,6 +31,8 @@ pub(crate) struct Shared {
     pub(crate) options: WorkerOptions,
     pub(crate) session: SessionId,
     pub(crate) stop: Stop,
+    /// All that its commands have started.
+    pub(crate) family: Arc<Family>,
     pub(crate) guard: Mutex<Guard>,
     /// One permit for each task that may run at once.
     pub(crate) slots: Arc<Semaphore>,
@@ -50,6 +54,8 @@ pub(crate) struct Shared {
     counts: Mutex<Summary>,
     error: Mutex<Option<WorkerError>>,
     claim_number: AtomicU64,
+    /// The most bytes of JSON that the server takes as a result, as far as it has said.
+    result_bytes: AtomicUsize,
     /// How many claims may have been granted whose answer was lost.
     unheard: AtomicU64,
 }
@@ -100,10 +106,12 @@ impl Drop for Listed {
 
 impl Shared {
     pub(crate) fn new(client: Client, options: WorkerOptions, stop: Stop, guard: Guard) -> Self {
+        let session = SessionId::from_uuid(options.ids.uuid());
         Self {
             client,
-            session: SessionId::from_uuid(options.ids.uuid()),
+            session,
             stop,
+            family: Family::new(session, options.alone),
             guard: Mutex::new(guard),
             slots: Arc::new(Semaphore::new(options.concurrency as usize)),
             news: Notify::new(),
@@ -118,8 +126,32 @@ impl Shared {
             counts: Mutex::default(),
             error: Mutex::default(),
             claim_number: AtomicU64::new(0),
+            result_bytes: AtomicUsize::new(Limits::default().result_bytes),
             unheard: AtomicU64::new(0),
             options,
+        }
+    }
+
+    /// Has the guard know what it is to end if this process is killed, and puts all of that into a control group where
+    /// the system lets it.
+    pub(crate) fn gather(&self) -> Option<Cgroup> {
+        let mut guard = lock(&self.guard);
+        self.family.set_guard(guard.id());
+        guard.know(self.session);
+        // What only the guard makes use of; and a process that is not the worker's alone is not its to move.
+        if !self.options.alone || guard.id().is_none() {
+            return None;
+        }
+        match Cgroup::enter(self.session) {
+            Ok(cgroup) => {
+                guard.know_cgroup(cgroup.path());
+                tracing::debug!(path = %cgroup.path().display(), "the worker has a control group of its own");
+                Some(cgroup)
+            }
+            Err(error) => {
+                tracing::debug!(%error, "the worker makes no control group of its own");
+                None
+            }
         }
     }
 
@@ -135,6 +167,16 @@ impl Shared {
             request_id: Some(RequestKey::from_stored(format!("{}.{number}", self.session))),
             ..ClaimRequest::new(self.options.id.clone())
         }
+    }
+
+    /// The most bytes of JSON that the server takes as a result.
+    pub(crate) fn result_bytes(&self) -> usize {
+        self.result_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Hears from the server how large a result may be.
+    pub(crate) fn set_result_bytes(&self, bytes: usize) {
+        self.result_bytes.store(bytes, Ordering::Relaxed);
     }
 
     /// Puts an attempt on the list; the answer holds its place.

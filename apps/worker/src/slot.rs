@@ -40,8 +40,14 @@ async fn attempt(shared: &Arc<Shared>, task: TaskView, listed: Listed) -> Option
     async {
         tracing::info!("claimed");
         let listed = Arc::new(listed);
-        let outcome = attempt::run(shared, &task, &listed).await;
-        let next = match deliver(shared, &task, outcome).await {
+        let (outcome, rest) = attempt::run(shared, &task, &listed).await;
+        let ended = async {
+            if let Some(rest) = rest {
+                rest.end().await;
+            }
+        };
+        let (delivered, ()) = tokio::join!(deliver(shared, &task, outcome), ended);
+        let next = match delivered {
             Delivered::Over(next) => *next?,
             Delivered::Detoured(detoured) => {
                 confirm_later(shared, task, detoured, listed);

@@ -28,10 +28,6 @@ impl Tail {
         self.total == self.kept.len() as u64
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.total == 0
-    }
-
     /// The last bytes, at most `most`, as text from a character's beginning, and how many bytes came before them.
     pub(crate) fn text(&self, most: usize) -> (String, u64) {
         let mut from = self.kept.len().saturating_sub(most);
@@ -52,7 +48,6 @@ mod tests {
     #[test]
     fn the_end_is_kept_and_what_came_before_is_counted() {
         let mut tail = Tail::new(4);
-        assert!(tail.is_empty());
         tail.push(b"ab");
         tail.push(b"cd");
         assert!(tail.is_whole());

@@ -8,7 +8,7 @@ use baton_model::limits;
 use serde_json::value::to_raw_value;
 
 use crate::detour;
-use crate::outcome::{Outcome, TIMED_OUT};
+use crate::outcome::{Outcome, RESULT_REFUSED, TIMED_OUT};
 use crate::shared::Shared;
 
 /// The most characters of a failure's message that go into the log.
@@ -39,7 +39,7 @@ impl Told {
                 metadata: done.metadata,
                 result: done.result,
                 // The slot that becomes free by this takes the next task.
-                claim: shared.claims_along().then(|| shared.claim_request(1)),
+                claim: (shared.claims_along() && !done.slot_taken).then(|| shared.claim_request(1)),
             })),
             Outcome::Failed(failed) => Self::Fail(Box::new(FailRequest {
                 worker_id,
@@ -77,7 +77,7 @@ impl Told {
         match self {
             Self::Complete(_) => Some(told(
                 format!("the command's result was refused: {error}{reasons}"),
-                "result_refused",
+                RESULT_REFUSED,
                 false,
             )),
             Self::Fail(fail) if fail.error.details.is_some() || fail.retry_after_seconds.is_some() => {

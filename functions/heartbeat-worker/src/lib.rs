@@ -68,6 +68,7 @@ async fn heartbeat(
         lost,
         directive: answer.directive,
         beat_every_seconds: app.leases.heartbeat_interval.as_secs_f64(),
+        result_bytes: app.limits.result_bytes,
     })
 }
 

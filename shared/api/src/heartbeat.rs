@@ -143,6 +143,15 @@ pub struct HeartbeatView {
     pub directive: Directive,
     /// When the next heartbeat is due, in seconds from now.
     pub beat_every_seconds: f64,
+    /// The most bytes of JSON that a completion's result may have, and its metadata (`limits.result_bytes`).
+    #[serde(default = "default_result_bytes")]
+    #[schema(required)]
+    pub result_bytes: usize,
+}
+
+/// What a server has as it comes, for one that does not say.
+fn default_result_bytes() -> usize {
+    Limits::default().result_bytes
 }
 
 /// An attempt that is no longer the worker's.

@@ -217,3 +217,13 @@ pub(crate) fn told(output: &Output) -> String {
 pub(crate) fn events(detail: &Value) -> Vec<&str> {
     detail["history"].as_array().unwrap().iter().map(|event| event["kind"].as_str().unwrap()).collect()
 }
+
+/// The seconds between the first events of two kinds in a task's history.
+pub(crate) fn seconds_between(detail: &Value, from: &str, to: &str) -> f64 {
+    let at = |kind| {
+        let events = detail["history"].as_array().unwrap();
+        let event = events.iter().find(|event| event["kind"] == kind).unwrap();
+        event["at"].as_str().unwrap().parse::<baton_model::Timestamp>().unwrap()
+    };
+    (at(to).as_millis() - at(from).as_millis()) as f64 / 1_000.0
+}

@@ -122,6 +122,10 @@ fn show(context: &Context, worker: &WorkerView) -> Result<(), Failure> {
     ];
     facts.extend(worker.last_beat_at.map(|at| ("last beat", format!("{at} ({})", text::ago(at, now)))));
     facts.extend(worker.session_id.map(|session| ("session", session.to_string())));
+    facts.extend(worker.contested_at.map(|at| {
+        let ago = text::ago(at, now);
+        ("contested", format!("{at} ({ago}): two workers share this name; give each one of its own (--id)"))
+    }));
     let capacity = worker.capacity.map(|capacity| format!(" of {capacity}")).unwrap_or_default();
     facts.push(("holds", format!("{}{capacity}", worker.active)));
     for (name, value) in facts {

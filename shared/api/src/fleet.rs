@@ -27,6 +27,11 @@ pub struct WorkerView {
     /// When it was first heard of in this session.
     #[schema(value_type = String, format = "date-time")]
     pub started_at: Timestamp,
+    /// When it last showed that two starts of this name live at once, within the last hour: give each worker a name of
+    /// its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub contested_at: Option<Timestamp>,
     /// Its last heartbeat.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]

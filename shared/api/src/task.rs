@@ -62,6 +62,9 @@ pub struct TaskView {
     pub attempt: u32,
     /// How many of these attempts count.
     pub attempts_used: u32,
+    /// How often in a row it was lost with its worker: it may be what ends them. Left out if 0.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub worker_losses: u32,
     /// How many counting attempts it is given.
     pub max_attempts: u32,
     /// How long one attempt may run.
@@ -130,6 +133,10 @@ pub struct LeaseView {
     pub timeout_at: Option<Timestamp>,
 }
 
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
 impl TaskView {
     /// Shows a task as of `now`.
     pub fn new(task: Task, now: Timestamp) -> Self {
@@ -163,6 +170,7 @@ impl TaskView {
             assigned_by: task.assigned_by,
             attempt: task.head.attempt,
             attempts_used,
+            worker_losses: task.head.worker_losses,
             max_attempts: task.head.max_attempts,
             timeout_seconds: task.head.timeout.map(|timeout| timeout.as_secs_f64()),
             run_after: task.head.run_after,
@@ -216,6 +224,12 @@ pub struct EventView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub loss: Option<LossReason>,
+    /// Whether a lost attempt does not count: another start took the worker's name. Left out if it counts.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncounted: bool,
+    /// How often in a row the task was lost with its worker, this time included; left out if the worker was not lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_losses: Option<u32>,
     /// What went wrong, of a failed or lost attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<FailureSchema>)]
@@ -240,6 +254,8 @@ impl From<Event> for EventView {
             by: event.detail.by,
             reason: event.detail.reason,
             loss: event.detail.loss,
+            uncounted: event.detail.uncounted,
+            worker_losses: event.detail.worker_losses,
             error: event.detail.error,
             run_after: event.detail.run_after,
         }

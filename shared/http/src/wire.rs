@@ -5,7 +5,7 @@ use baton_api::claim::ClaimRequest;
 use baton_api::claim::{ClaimView, NothingView};
 use baton_api::fleet::{HeldView, PercentilesView, QueueView, WorkerView};
 use baton_api::task::{Page as PageView, TaskView};
-use baton_model::{LeasePolicy, LeaseTerms, QueueName, TaskType, Timestamp, limits};
+use baton_model::{LeasePolicy, LeaseTerms, QueueName, TaskType, Timestamp, Watch, limits};
 use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, WorkerDetail};
 
 use crate::app::App;
@@ -134,6 +134,7 @@ pub fn page<T, V>(page: Page<T>, show: impl Fn(T) -> V) -> PageView<V> {
 pub fn worker_view(detail: WorkerDetail, policy: &LeasePolicy, now: Timestamp) -> WorkerView {
     let WorkerDetail { worker, active, leases } = detail;
     let status = worker.status(policy, now);
+    let contested_at = worker.contested_at.filter(|_| worker.is_contested(&Watch::at(now)));
     let progress_of = |task, attempt| {
         let running = worker.running.iter().flatten();
         running.filter(|said| said.task == task && said.attempt == attempt).find_map(|said| said.progress)
@@ -147,6 +148,7 @@ pub fn worker_view(detail: WorkerDetail, policy: &LeasePolicy, now: Timestamp) -
         status,
         session_id: worker.session,
         started_at: worker.started_at,
+        contested_at,
         last_beat_at: worker.last_beat_at,
         directive: worker.directive,
         capacity: worker.capacity,

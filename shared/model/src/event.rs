@@ -21,7 +21,7 @@ pub enum EventKind {
     AttemptFailed,
     /// Its worker gave it back unharmed; the attempt does not count.
     Released,
-    /// The reaper took it back; the attempt counts.
+    /// The reaper took it back; the attempt counts unless its particulars say otherwise.
     LeaseLost,
     /// Someone cancelled it.
     Cancelled,
@@ -95,6 +95,12 @@ pub struct EventDetail {
     /// Why the lease was lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub loss: Option<LossReason>,
+    /// Whether a lost attempt does not count.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncounted: bool,
+    /// How often in a row the task was lost with its worker, this time included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_losses: Option<u32>,
     /// What went wrong, of a failed or lost attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,

@@ -125,6 +125,27 @@ impl fmt::Display for LossReason {
     }
 }
 
+/// A lease that is lost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    /// Why.
+    pub reason: LossReason,
+    /// Whether the worker itself was lost, as far as can be told, and not only its right to this task.
+    pub with_worker: bool,
+}
+
+impl Loss {
+    /// What has happened, for people.
+    pub const fn explain(self) -> &'static str {
+        match self {
+            Self { reason: LossReason::SessionEnded, with_worker: false } => {
+                "another start took the worker's name while this one still lived"
+            }
+            Self { reason, .. } => reason.explain(),
+        }
+    }
+}
+
 impl Lease {
     /// Says whether, and why, this lease of `attempt` of `task` is lost, given what is known of its worker (`None`:
     /// nothing, as when its record was removed) and of the time.
@@ -139,21 +160,23 @@ impl Lease {
         worker: Option<&Worker>,
         policy: &LeasePolicy,
         watch: &Watch,
-    ) -> Option<LossReason> {
+    ) -> Option<Loss> {
+        let loss = |reason, with_worker| Some(Loss { reason, with_worker });
         let held_for = watch.elapsed(self.claimed_at);
         let all_heard = watch.heard_for() >= policy.heartbeat_timeout;
         let is_over = |at: Timestamp| all_heard && held_for >= at.since(self.claimed_at);
-        if self.timeout_at.is_some_and(is_over) {
-            return Some(LossReason::TimedOut);
+        if let Some(timeout_at) = self.timeout_at.filter(|at| is_over(*at)) {
+            let over_for = held_for.saturating_sub(timeout_at.since(self.claimed_at));
+            return loss(LossReason::TimedOut, self.is_unheard(over_for, worker, watch));
         }
         if let Some(expires_at) = self.expires_at {
-            return is_over(expires_at).then_some(LossReason::LeaseExpired);
+            // It says nothing of the worker: a name with fixed leases may stand for many clients.
+            return if is_over(expires_at) { loss(LossReason::LeaseExpired, false) } else { None };
         }
-        if let Some(worker) = worker
-            && self.session.is_some()
-            && worker.session != self.session
+        if let (Some(session), Some(worker)) = (self.session, worker)
+            && worker.session != Some(session)
         {
-            return Some(LossReason::SessionEnded);
+            return superseded(session, worker, policy, watch);
         }
         let beat = worker.and_then(|worker| Some((worker, watch.elapsed(worker.last_beat_at?))));
         let silent_for = match beat {
@@ -164,7 +187,7 @@ impl Lease {
             None => held_for,
         };
         if silent_for.min(watch.heard_for()) > policy.heartbeat_timeout + watch.patience {
-            return Some(LossReason::HeartbeatMissed);
+            return loss(LossReason::HeartbeatMissed, true);
         }
         let forgotten = beat.is_some_and(|(worker, beat)| {
             // Which came first is told by the number: the two may have been heard by different clocks.
@@ -174,6 +197,34 @@ impl Lease {
                 |running: &Vec<Running>| running.iter().any(|r| r.task == task && r.attempt == attempt);
             beaten_since && !in_grace && worker.running.as_ref().is_some_and(|running| !listed(running))
         });
-        forgotten.then_some(LossReason::Forgotten)
+        // A worker that does not name its starts shows only so that it has started anew.
+        if forgotten { loss(LossReason::Forgotten, self.session.is_none()) } else { None }
+    }
+
+    /// Whether nothing was heard, for so long, of a worker that is to beat.
+    fn is_unheard(&self, length: Duration, worker: Option<&Worker>, watch: &Watch) -> bool {
+        let heard = worker.is_some_and(|worker| {
+            let same = self.session.is_none() || worker.session == self.session;
+            let since_claim = self.beats.is_none_or(|beats| worker.beats > beats);
+            same && since_claim && worker.last_beat_at.is_some_and(|beat| watch.elapsed(beat) <= length)
+        });
+        self.expires_at.is_none() && !heard
+    }
+}
+
+/// Judges a lease of an earlier start of its worker.
+fn superseded(session: SessionId, worker: &Worker, policy: &LeasePolicy, watch: &Watch) -> Option<Loss> {
+    let loss = |with_worker| Some(Loss { reason: LossReason::SessionEnded, with_worker });
+    match worker.superseded(session) {
+        Some(earlier) if earlier.heard => loss(false),
+        // Two starts share this name: that a later one took its place says nothing of this one, and its own word is
+        // worth waiting for. Without a contest nobody waits: nearly always the worker was just started anew.
+        Some(earlier)
+            if worker.is_contested(watch)
+                && watch.elapsed(earlier.at).min(watch.heard_for()) <= policy.heartbeat_timeout =>
+        {
+            None
+        }
+        _ => loss(true),
     }
 }

@@ -16,6 +16,7 @@ pub mod log;
 pub mod payload;
 pub mod queue;
 pub mod round;
+pub mod session;
 pub mod task;
 pub mod time;
 pub mod token;
@@ -32,11 +33,12 @@ pub use id::{
     AuditId, GenerationId, Label, ProjectId, QueueName, RequestKey, SessionId, TaskId, TaskType, TokenId,
     WorkerId,
 };
-pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, LossReason};
+pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;
 pub use log::{Level, LogLine};
 pub use payload::{Digest, Payload};
 pub use round::RoundNote;
+pub use session::{Late, Superseded, Takeover};
 pub use task::{
     AttemptEnd, Ended, Failure, Head, Priority, Schedule, State, Status, Task, TaskSpec, TaskState,
 };

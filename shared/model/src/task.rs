@@ -335,8 +335,12 @@ pub struct Head {
     pub state: TaskState,
     /// How often it has been claimed. Raised by a claim and by nothing else; fences all that a worker does.
     pub attempt: u32,
-    /// How many of these attempts do not count: those given back, and those before an operator's retry.
+    /// How many of these attempts do not count: those given back, those that ended because another start took the
+    /// worker's name, and those before an operator's retry.
     pub forgiven: u32,
+    /// How often in a row it was lost with its worker: it may be what ends them.
+    #[serde(default)]
+    pub worker_losses: u32,
     /// How many counting attempts it is given.
     pub max_attempts: u32,
     /// From when on it may be claimed, while queued.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::event::{EventDetail, EventKind};
 use crate::id::{GenerationId, Label, RequestKey, SessionId, WorkerId};
-use crate::lease::{Fence, Lease, LeaseTerms, LossReason};
+use crate::lease::{Fence, Lease, LeaseTerms, Loss, LossReason};
 use crate::limits;
 use crate::payload::Digest;
 use crate::task::{AttemptEnd, Ended, Failure, Head, State, TaskState};
@@ -63,8 +63,8 @@ pub enum Command {
     LoseLease {
         /// The attempt that was judged.
         attempt: u32,
-        /// Why.
-        reason: LossReason,
+        /// What was found.
+        loss: Loss,
     },
     /// Someone calls it off.
     Cancel {
@@ -228,14 +228,14 @@ pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision
             Ok(_) => release(head, fence, *delay, reason.clone(), now),
             Err(refusal) => return repeated(head, fence, Ended::Released, refusal),
         },
-        Command::LoseLease { attempt, reason } => {
+        Command::LoseLease { attempt, loss } => {
             if head.attempt != *attempt {
                 return Err(stale(head, *attempt));
             }
             let TaskState::Running(lease) = &head.state else {
                 return Err(Refusal::NotRunning { state: head.state.state() });
             };
-            lose(head, lease, *reason, now)
+            lose(head, lease, *loss, now)
         }
         Command::Cancel { by, reason } => match head.state.state() {
             State::Queued | State::Running => cancel(head, by.clone(), reason.clone()),
@@ -340,6 +340,7 @@ fn claim(
 fn complete(head: &Head, fence: &Fence, generation: GenerationId, output: Digest) -> Change {
     let mut completed = next(head, TaskState::Completed { generation, output });
     completed.ended = Some(AttemptEnd { worker: fence.worker.clone(), how: Ended::Completed });
+    completed.worker_losses = 0;
     let detail = EventDetail { worker: Some(fence.worker.clone()), ..EventDetail::default() };
     Change { error: Some(None), ..change(head, completed, EventKind::Completed, detail) }
 }
@@ -382,10 +383,23 @@ fn fail(
     let used = head.attempts_used();
     let due = (retryable && used < head.max_attempts)
         .then(|| now.plus(retry_after.unwrap_or_else(|| head.backoff.delay(head.id, used))));
-    end_counting(head, &fence.worker, Ended::Failed, due, failure.clone())
+    let mut failed = end_counting(head, &fence.worker, Ended::Failed, due, failure.clone());
+    failed.head.worker_losses = 0;
+    failed
 }
 
-fn lose(head: &Head, lease: &Lease, reason: LossReason, now: Timestamp) -> Change {
+fn lose(head: &Head, lease: &Lease, loss: Loss, now: Timestamp) -> Change {
+    let Loss { reason, with_worker } = loss;
+    // That another start took the worker's name is no attempt of the task's. Whether the earlier one had died cannot be
+    // told at once, so that the first such loss counts for nothing; further ones do, unless the earlier start is known to
+    // live: a program that kills its worker again and again is not run for ever.
+    let uncounted = reason == LossReason::SessionEnded && (!with_worker || head.worker_losses == 0);
+    let worker_losses = match (with_worker, reason) {
+        (true, _) => head.worker_losses.saturating_add(1),
+        // Neither says how the program fared.
+        (false, LossReason::SessionEnded | LossReason::Forgotten) => head.worker_losses,
+        (false, LossReason::TimedOut | LossReason::LeaseExpired | LossReason::HeartbeatMissed) => 0,
+    };
     let used = head.attempts_used();
     // A worker that died says nothing against the task, so that its next attempt need not wait. A task that ran past
     // its timeout does: it waits like a failed one.
@@ -396,16 +410,30 @@ fn lose(head: &Head, lease: &Lease, reason: LossReason, now: Timestamp) -> Chang
         | LossReason::SessionEnded
         | LossReason::Forgotten => Duration::ZERO,
     };
-    let due = (used < head.max_attempts).then(|| now.plus(delay));
-    let message =
-        format!("attempt {} on worker {} was lost: {}", head.attempt, lease.worker, reason.explain());
+    let due = (uncounted || used < head.max_attempts).then(|| now.plus(delay));
+    let mut message =
+        format!("attempt {} on worker {} was lost: {}", head.attempt, lease.worker, loss.explain());
+    if uncounted {
+        message.push_str("; the attempt does not count");
+    }
+    if with_worker && worker_losses > 1 {
+        message.push_str(&format!(
+            "; the task was lost with its worker {worker_losses} times in a row, and may be what ends it"
+        ));
+    }
     let failure = Failure { message, code: Some(reason.as_str().to_owned()), details: None };
-    end_counting(head, &lease.worker, Ended::Lost(reason), due, failure)
+    let mut lost = end_counting(head, &lease.worker, Ended::Lost(reason), due, failure);
+    lost.head.forgiven += u32::from(uncounted);
+    lost.head.worker_losses = worker_losses;
+    lost.detail.uncounted = uncounted;
+    lost.detail.worker_losses = with_worker.then_some(worker_losses);
+    lost
 }
 
 fn release(head: &Head, fence: &Fence, delay: Duration, reason: Option<String>, now: Timestamp) -> Change {
     let mut released = next(head, TaskState::Queued);
     released.forgiven += 1;
+    released.worker_losses = 0;
     released.run_after = now.plus(delay);
     released.ended = Some(AttemptEnd { worker: fence.worker.clone(), how: Ended::Released });
     let detail = EventDetail {
@@ -430,6 +458,7 @@ fn cancel(head: &Head, by: Option<Label>, reason: Option<String>) -> Change {
 fn retry(head: &Head, by: Option<Label>, reason: Option<String>, delay: Duration, now: Timestamp) -> Change {
     let mut retried = next(head, TaskState::Queued);
     retried.forgiven = head.attempt;
+    retried.worker_losses = 0;
     retried.run_after = now.plus(delay);
     let detail = EventDetail { by, reason, run_after: Some(retried.run_after), ..EventDetail::default() };
     change(head, retried, EventKind::Retried, detail)

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ProjectId, SessionId, TaskId, WorkerId};
 use crate::lease::LeasePolicy;
+use crate::session::Superseded;
 use crate::time::Timestamp;
 
 /// What is known of a worker. What it holds is not stored here: that is what the tasks' leases say.
@@ -18,6 +19,10 @@ pub struct Worker {
     pub project: Option<ProjectId>,
     /// Its latest start, if it names its starts.
     pub session: Option<SessionId>,
+    /// Earlier starts whose place was taken, the latest last; at most [`Worker::SUPERSEDED_SESSIONS`].
+    pub superseded: Vec<Superseded>,
+    /// When it last showed that two starts of this name live; none if it never did.
+    pub contested_at: Option<Timestamp>,
     /// When Baton first heard of this session.
     pub started_at: Timestamp,
     /// Its last heartbeat; none if it has only claimed.
@@ -110,8 +115,24 @@ impl WorkerStatus {
 }
 
 impl Worker {
-    /// How many superseded sessions of a worker are remembered and refused.
-    pub const SUPERSEDED_SESSIONS: usize = 16;
+    /// A worker that is heard of for the first time.
+    pub fn new(id: WorkerId, project: Option<ProjectId>, session: Option<SessionId>, now: Timestamp) -> Self {
+        Self {
+            id,
+            project,
+            session,
+            superseded: Vec::new(),
+            contested_at: None,
+            started_at: now,
+            last_beat_at: None,
+            beats: 0,
+            capacity: None,
+            running: None,
+            readings: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            directive: Directive::Run,
+        }
+    }
 
     /// The state to show at `now`.
     pub fn status(&self, policy: &LeasePolicy, now: Timestamp) -> WorkerStatus {

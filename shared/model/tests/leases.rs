@@ -4,11 +4,9 @@
 
 mod support;
 
-use std::collections::BTreeMap;
-
 use baton_model::{
-    Directive, Lease, LeasePolicy, LossReason, Running, SessionId, State, Status, Step, TaskId, Timestamp,
-    Watch, Worker, WorkerStatus,
+    Directive, Late, Lease, LeasePolicy, Loss, LossReason, Running, SessionId, State, Status, Step, TaskId,
+    Timestamp, Watch, Worker, WorkerStatus,
 };
 use rstest::rstest;
 use support::{at, secs, worker};
@@ -34,19 +32,7 @@ fn lease() -> Lease {
 
 /// Session 1, which has last beaten at `beat`.
 fn beaten(beat: Option<Timestamp>) -> Worker {
-    Worker {
-        id: worker("w1"),
-        project: None,
-        session: session(1),
-        started_at: at(0),
-        last_beat_at: beat,
-        beats: 0,
-        capacity: None,
-        running: None,
-        readings: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        directive: Directive::Run,
-    }
+    Worker { last_beat_at: beat, ..Worker::new(worker("w1"), None, session(1), at(0)) }
 }
 
 fn listing(beat: u64, entries: &[(TaskId, u32)]) -> Worker {
@@ -75,6 +61,11 @@ fn before(seconds: u64) -> Timestamp {
 /// A millisecond after `seconds`.
 fn past(seconds: u64) -> Timestamp {
     Timestamp::from_millis(at(seconds).as_millis() + 1)
+}
+
+/// Why a lease is lost.
+fn reason(lease: &Lease, worker: Option<&Worker>, watch: &Watch) -> Option<LossReason> {
+    lease.lost(TASK, 1, worker, &LeasePolicy::default(), watch).map(|loss| loss.reason)
 }
 
 const OTHER: TaskId = TaskId::from_bytes([8; 16]);
@@ -120,8 +111,7 @@ fn a_lease_is_lost_by_the_first_reason_that_holds(
     #[case] now: Timestamp,
     #[case] expected: Option<LossReason>,
 ) {
-    let policy = LeasePolicy::default();
-    assert_eq!(lease.lost(TASK, 1, worker.as_ref(), &policy, &Watch::at(now)), expected);
+    assert_eq!(reason(&lease, worker.as_ref(), &Watch::at(now)), expected);
 }
 
 /// The time at `now`, to one who hears since `since`.
@@ -206,8 +196,7 @@ fn a_lease_is_judged_by_what_could_be_heard_and_by_spans_that_no_setting_of_the_
     #[case] watch: Watch,
     #[case] expected: Option<LossReason>,
 ) {
-    let policy = LeasePolicy::default();
-    assert_eq!(lease.lost(TASK, 1, Some(&worker), &policy, &watch), expected);
+    assert_eq!(reason(&lease, Some(&worker), &watch), expected);
 }
 
 /// The same lease, an hour and 20 s later.
@@ -233,7 +222,7 @@ fn a_claim_that_seems_to_lie_ahead_is_no_sign_of_life_once_the_worker_has_beaten
     // The claim was heard by a clock that is half an hour ahead.
     let lease = Lease { claimed_at: at(1_800), beats: noted, ..lease() };
     let watch = Watch::at(past(70));
-    assert_eq!(lease.lost(TASK, 1, Some(&worker), &LeasePolicy::default(), &watch), expected);
+    assert_eq!(reason(&lease, Some(&worker), &watch), expected);
 }
 
 #[rstest]
@@ -248,7 +237,82 @@ fn a_task_is_forgotten_by_a_beat_that_was_recorded_after_its_claim_only(
     // The beat was heard by a clock that is half a minute ahead of the claim's.
     let worker = Worker { beats, ..listing(30, &[]) };
     let lease = Lease { beats: noted, ..lease() };
-    assert_eq!(lease.lost(TASK, 1, Some(&worker), &LeasePolicy::default(), &Watch::at(at(40))), expected);
+    assert_eq!(reason(&lease, Some(&worker), &Watch::at(at(40))), expected);
+}
+
+/// Session 2 took its place at `at`; the earlier one was heard of since, if `heard`.
+fn taken_over(seconds: u64, heard: bool) -> Worker {
+    let mut worker = beaten(None);
+    worker.enter(session(2), at(seconds)).unwrap().unwrap();
+    if heard {
+        worker.enter(session(1), at(seconds)).unwrap_err();
+    }
+    worker
+}
+
+/// The same, and the name is contested for another reason.
+fn contested(seconds: u64) -> Worker {
+    Worker { contested_at: Some(at(seconds)), ..taken_over(seconds, false) }
+}
+
+fn without_session() -> Lease {
+    Lease { session: None, ..lease() }
+}
+
+#[rstest]
+// Silence, and a new start that nobody contests.
+#[case::silent(lease(), Some(beaten(None)), past(60), Some(true))]
+#[case::of_nobody(lease(), None, past(60), Some(true))]
+#[case::started_anew(lease(), Some(taken_over(20, false)), at(20), Some(true))]
+// Both live: the earlier start was heard of.
+#[case::taken_over(lease(), Some(taken_over(20, true)), at(20), Some(false))]
+#[case::taken_over_long_ago(lease(), Some(taken_over(20, true)), at(9_000), Some(false))]
+// A contested name: the earlier start is given as long as a silent worker to speak.
+#[case::contested(lease(), Some(contested(20)), at(80), None)]
+#[case::contested_and_silent(lease(), Some(contested(20)), past(80), Some(true))]
+#[case::contested_once(lease(), Some(Worker { contested_at: Some(at(0)), ..taken_over(3_600, false) }), at(3_600), Some(true))]
+#[case::of_a_session_long_forgotten(lease(), Some(Worker { superseded: Vec::new(), ..contested(20) }), at(21), Some(true))]
+// Past its timeout: a worker that lives says so itself.
+#[case::timed_out_unheard(timed(lease()), Some(beaten(Some(before(30)))), at(31), Some(true))]
+#[case::timed_out_and_beats(timed(lease()), Some(beaten(Some(at(30)))), at(31), Some(false))]
+#[case::timed_out_under_another_start(timed(lease()), Some(Worker { session: session(2), ..beaten(Some(at(30))) }), at(31), Some(true))]
+#[case::timed_out_of_nobody(timed(lease()), None, at(31), Some(true))]
+#[case::timed_out_fixed(timed(fixed()), Some(beaten(None)), at(31), Some(false))]
+// A fixed lease says nothing of its worker.
+#[case::expired(fixed(), Some(beaten(None)), at(300), Some(false))]
+// Forgotten by one that does not name its starts: it may be another start.
+#[case::forgotten(lease(), Some(listing(50, &[])), at(51), Some(false))]
+#[case::forgotten_without_session(without_session(), Some(listing(50, &[])), at(51), Some(true))]
+fn a_loss_tells_whether_the_worker_went_with_it(
+    #[case] lease: Lease,
+    #[case] worker: Option<Worker>,
+    #[case] now: Timestamp,
+    #[case] expected: Option<bool>,
+) {
+    let policy = LeasePolicy::default();
+    let loss = lease.lost(TASK, 1, worker.as_ref(), &policy, &Watch::at(now));
+    assert_eq!(loss.map(|loss| loss.with_worker), expected);
+    if let Some(loss @ Loss { reason: LossReason::SessionEnded, with_worker: false }) = loss {
+        assert!(loss.explain().contains("still lived"), "{}", loss.explain());
+    }
+}
+
+#[test]
+fn the_first_word_of_a_superseded_start_makes_its_name_contested_for_an_hour() {
+    let mut worker = beaten(None);
+    assert_eq!(worker.enter(session(1), at(1)), Ok(None), "no new start");
+    assert_eq!(worker.enter(None, at(1)), Ok(None));
+    let takeover_by = session(2);
+    let takeover = worker.enter(takeover_by, at(5)).unwrap().unwrap();
+    assert_eq!((Some(takeover.earlier), takeover.last_heard), (session(1), at(0)));
+    assert!(!worker.is_contested(&Watch::at(at(5))));
+    for (now, first_word) in [(7, true), (8, false)] {
+        let late = worker.enter(session(1), at(now)).unwrap_err();
+        let session = session(1).unwrap();
+        assert_eq!(late, Late { session, superseded_at: at(5), first_word });
+        assert_eq!((worker.session, worker.contested_at), (takeover_by, Some(at(7))));
+    }
+    assert!(worker.is_contested(&Watch::at(before(3_607))) && !worker.is_contested(&Watch::at(at(3_607))));
 }
 
 #[rstest]

@@ -214,13 +214,56 @@ fn a_task_that_goes_back_waits_as_its_end_says(#[case] command: Command, #[case]
 #[test]
 fn a_lost_attempt_leaves_its_reason_as_error() {
     for reason in LossReason::ALL {
-        let change = change(&running_last(), &lose(1, reason));
+        let change = change(&Head { worker_losses: 1, ..running_last() }, &lose(1, reason));
         let error = change.error.flatten().unwrap();
         assert_eq!(error.code.as_deref(), Some(reason.as_str()));
         assert_eq!((change.detail.loss, change.detail.error), (Some(reason), Some(error)));
         assert_eq!(ended_how(&change.head), Some(Ended::Lost(reason)));
         assert_eq!(change.detail.run_after, None);
     }
+}
+
+#[rstest]
+// The first loss by a new start of the worker does not count, a further one does.
+#[case::first_new_start(0, LossReason::SessionEnded, true, (1, 1), State::Queued)]
+#[case::further_new_start(1, LossReason::SessionEnded, true, (0, 2), State::Failed)]
+// One by a start that took the name of a living one never does.
+#[case::taken_over(0, LossReason::SessionEnded, false, (1, 0), State::Queued)]
+#[case::taken_over_again(1, LossReason::SessionEnded, false, (1, 1), State::Queued)]
+#[case::silent(0, LossReason::HeartbeatMissed, true, (0, 1), State::Failed)]
+#[case::forgotten(1, LossReason::Forgotten, false, (0, 1), State::Failed)]
+#[case::forgotten_by_another_start(1, LossReason::Forgotten, true, (0, 2), State::Failed)]
+#[case::timed_out(3, LossReason::TimedOut, false, (0, 0), State::Failed)]
+#[case::timed_out_with_its_worker(3, LossReason::TimedOut, true, (0, 4), State::Failed)]
+#[case::expired(3, LossReason::LeaseExpired, false, (0, 0), State::Failed)]
+fn a_lost_attempt_counts_unless_another_start_took_the_name(
+    #[case] before: u32,
+    #[case] reason: LossReason,
+    #[case] with_worker: bool,
+    #[case] (forgiven, worker_losses): (u32, u32),
+    #[case] state: State,
+) {
+    let head = Head { worker_losses: before, ..running_last() };
+    let change = change(&head, &lose_with(1, reason, with_worker));
+    assert_eq!((change.head.forgiven, change.head.worker_losses), (forgiven, worker_losses));
+    assert_eq!(change.head.state.state(), state);
+    assert_eq!(change.detail.uncounted, forgiven == 1);
+    assert_eq!(change.detail.worker_losses, with_worker.then_some(worker_losses));
+    let message = change.error.flatten().unwrap().message;
+    assert_eq!(message.contains("does not count"), forgiven == 1, "{message}");
+    assert_eq!(message.contains("may be what ends it"), with_worker && worker_losses > 1, "{message}");
+}
+
+#[test]
+fn an_end_that_the_worker_tells_and_a_retry_begin_the_count_of_lost_workers_anew() {
+    let lost = Head { worker_losses: 2, ..running() };
+    for end in [complete("w1", 1, "out"), fail("w1", 1, true), fail("w1", 1, false), release("w1", 1)] {
+        assert_eq!(after(&lost, &end).worker_losses, 0);
+    }
+    let cancelled = after(&lost, &cancel());
+    assert_eq!((cancelled.worker_losses, after(&cancelled, &retry()).worker_losses), (2, 0));
+    let claimed = after(&Head { worker_losses: 2, ..queued() }, &claim());
+    assert_eq!(claimed.worker_losses, 2);
 }
 
 #[test]
@@ -279,7 +322,11 @@ fn build(head: &Head, (kind, own, back, choice, _): (u8, bool, u32, u8, u64)) ->
         4..6 => complete(&name, attempt, if choice < 7 { "out" } else { "other" }),
         6..8 => fail(&name, attempt, choice < 8),
         8..9 => release(&name, attempt),
-        9..11 => lose(attempt, LossReason::ALL[usize::from(choice) % 5]),
+        9..11 => {
+            let reason = LossReason::ALL[usize::from(choice) % 5];
+            // A missed heartbeat is always the worker's.
+            lose_with(attempt, reason, own || reason == LossReason::HeartbeatMissed)
+        }
         11..12 => cancel(),
         _ => retry(),
     }
@@ -312,6 +359,11 @@ proptest! {
                     prop_assert!(from != State::Completed, "completed is final even to a retry");
                     prop_assert!(next.forgiven >= head.forgiven && next.forgiven <= next.attempt);
                     prop_assert!(next.attempts_used() <= max_attempts, "no more attempts than given");
+                    let lost = change.detail.worker_losses.is_some();
+                    prop_assert!(!lost || next.worker_losses == head.worker_losses + 1, "one more in a row");
+                    prop_assert!(lost || next.worker_losses <= head.worker_losses);
+                    let by_takeover = matches!(change.detail.loss, Some(LossReason::SessionEnded));
+                    prop_assert!(!change.detail.uncounted || by_takeover);
                     let ids = (next.id, next.max_attempts, next.timeout, next.backoff);
                     prop_assert_eq!(ids, (head.id, head.max_attempts, head.timeout, head.backoff));
 
@@ -334,6 +386,30 @@ proptest! {
                 Err(_) => {}
             }
         }
+    }
+
+    /// A program that kills whatever worker runs it is not run for ever, however the losses of its workers show, as
+    /// long as nobody takes it back for another reason.
+    #[test]
+    fn a_task_that_ends_its_workers_fails_in_the_end(
+        reasons in prop::collection::vec(0..5_usize, 40),
+        max_attempts in 1..10_u32,
+    ) {
+        let mut head = Head { max_attempts, ..queued() };
+        let mut runs = 0;
+        for reason in reasons {
+            if head.state.state() != State::Queued {
+                break;
+            }
+            head = after(&Head { run_after: at(0), ..head }, &claim());
+            let reason = LossReason::ALL[reason];
+            // A fixed lease says nothing of the worker, and counts.
+            head = after(&head, &lose_with(head.attempt, reason, reason != LossReason::LeaseExpired));
+            runs += 1;
+        }
+        prop_assert_eq!(head.state.state(), State::Failed);
+        let fresh_starts = 1 + max_attempts;
+        prop_assert!(runs <= max_attempts + fresh_starts, "{runs} runs of {max_attempts} attempts");
     }
 
     #[test]

@@ -64,10 +64,13 @@ impl Inner {
         };
         // A worker that is new, or a session that is; or another's worker.
         for _ in 0..ROUNDS {
-            let record = standing
+            let mut record = standing
                 .clone()
                 .unwrap_or_else(|| StoredWorker::new(&beat.worker, project, beat.session, beat.now));
-            let mut record = record.enter(project, beat.session, beat.now)?;
+            let takeover = match record.enter(project, beat.session, beat.now)? {
+                Ok(takeover) => takeover,
+                Err(late) => return Err(self.note_late(standing.unwrap_or(record), late, beat.now).await),
+            };
             let worker = &mut record.worker;
             worker.last_beat_at = Some(beat.now);
             worker.beats += 1;
@@ -80,6 +83,7 @@ impl Inner {
             record.listed = listed.clone();
             record.seen_at = beat.now;
             if self.save_worker(standing.as_ref(), &record).await? {
+                self.tell_taken(&record.worker, takeover);
                 return Ok(record);
             }
             standing = self.stored_worker(&beat.worker).await?;

@@ -2,7 +2,7 @@
 //! back, and the write holds only if the task is still as it was judged.
 
 use baton_model::transition::Command;
-use baton_model::{LossReason, TaskState, Watch, WorkerId};
+use baton_model::{Loss, TaskState, Watch, WorkerId};
 use baton_store::{Reap, ReapReport, StoreError, Taken};
 use futures::StreamExt;
 
@@ -123,7 +123,7 @@ impl Inner {
         }
     }
 
-    fn lost(&self, task: &Stored, worker: Option<&StoredWorker>, watch: &Watch) -> Option<LossReason> {
+    fn lost(&self, task: &Stored, worker: Option<&StoredWorker>, watch: &Watch) -> Option<Loss> {
         let TaskState::Running(lease) = &task.head.state else { return None };
         let (id, attempt) = (task.head.id, task.head.attempt);
         let worker = worker.map(|worker| worker.judged(id, attempt));
@@ -139,8 +139,8 @@ impl Inner {
         if task.head.attempt != suspect.head.attempt {
             return Ok(None);
         }
-        let Some(reason) = self.lost(&task, worker.as_ref(), watch) else { return Ok(None) };
-        let command = Command::LoseLease { attempt: suspect.head.attempt, reason };
+        let Some(loss) = self.lost(&task, worker.as_ref(), watch) else { return Ok(None) };
+        let command = Command::LoseLease { attempt: suspect.head.attempt, loss };
         match self.apply_to(task, &command, watch.now).await {
             Ok(Outcome::Applied(after)) => Ok(Some(Taken {
                 task: after.head.id,
@@ -149,7 +149,7 @@ impl Inner {
                 domain: after.rest.as_ref().and_then(|rest| rest.domain.clone()),
                 attempt: suspect.head.attempt,
                 worker: lease.worker.clone(),
-                reason,
+                reason: loss.reason,
                 to: after.head.state.state(),
             })),
             // Its worker, another reaper or an operator was faster.

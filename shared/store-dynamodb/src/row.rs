@@ -115,6 +115,8 @@ impl Stored {
             state,
             attempt: fields.maybe_number("at")?.unwrap_or(0),
             forgiven: fields.maybe_number("fg")?.unwrap_or(0),
+            // Not in the index, which has no room for it: who counts reads the item.
+            worker_losses: fields.maybe_number("wl")?.unwrap_or(0),
             max_attempts: fields.number("mx")?,
             run_after: fields.time("ra")?,
             timeout: fields.maybe_number("to")?.map(Duration::from_millis),

@@ -169,6 +169,9 @@ impl Inner {
         if head.forgiven != before.head.forgiven {
             update = update.set("fg", n(head.forgiven));
         }
+        if head.worker_losses != before.head.worker_losses {
+            update = update.put("wl", (head.worker_losses > 0).then(|| n(head.worker_losses)));
+        }
         if head.run_after != before.head.run_after {
             update = update.set("ra", time(head.run_after));
         }

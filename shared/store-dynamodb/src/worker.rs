@@ -1,9 +1,10 @@
 //! Workers: their records, sessions and heartbeats. A heartbeat writes its worker's record and nothing else.
 
-use std::collections::BTreeMap;
-
-use baton_model::{Directive, ProjectId, Running, SessionId, TaskId, Timestamp, Worker, WorkerId};
-use baton_store::{Direct, StoreError, WorkerDetail};
+use aws_sdk_dynamodb::types::AttributeValue;
+use baton_model::{
+    Directive, Late, ProjectId, Running, SessionId, Superseded, Takeover, TaskId, Timestamp, Worker, WorkerId,
+};
+use baton_store::{Direct, NameNotice, StoreError, WorkerDetail};
 
 use crate::attr::{Fields, Item, b, json, n, s, time};
 use crate::codes::Code;
@@ -26,8 +27,6 @@ pub(crate) struct StoredWorker {
     pub(crate) worker: Worker,
     /// What its last heartbeat listed.
     pub(crate) listed: Option<Listed>,
-    /// Earlier sessions, the latest last.
-    pub(crate) superseded: Vec<SessionId>,
     /// The last beat or, to the hour, the last claim.
     pub(crate) seen_at: Timestamp,
 }
@@ -39,35 +38,19 @@ impl StoredWorker {
         session: Option<SessionId>,
         now: Timestamp,
     ) -> Self {
-        Self {
-            worker: Worker {
-                id: id.clone(),
-                project: project.cloned(),
-                session,
-                started_at: now,
-                last_beat_at: None,
-                beats: 0,
-                capacity: None,
-                running: None,
-                readings: BTreeMap::new(),
-                labels: BTreeMap::new(),
-                directive: Directive::Run,
-            },
-            listed: None,
-            superseded: Vec::new(),
-            seen_at: now,
-        }
+        Self { worker: Worker::new(id.clone(), project.cloned(), session, now), listed: None, seen_at: now }
     }
 
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
         let fields = Fields(item);
-        let superseded = fields.maybe_bytes("su")?.unwrap_or_default();
         let listed = fields.maybe_bytes("ru")?.map(Listed::decode).transpose()?;
         Ok(Self {
             worker: Worker {
                 id: WorkerId::from_stored(fields.text("sk")?),
                 project: fields.maybe_text("pj")?.map(ProjectId::from_stored),
                 session: fields.maybe_sixteen("se")?.map(SessionId::from_bytes),
+                superseded: read_superseded(fields)?,
+                contested_at: fields.maybe_time("ct")?,
                 started_at: fields.time("sa")?,
                 last_beat_at: fields.maybe_time("lb")?,
                 beats: fields.maybe_number("bn")?.unwrap_or(0),
@@ -78,13 +61,16 @@ impl StoredWorker {
                 directive: fields.maybe_number("dr")?.map_or(Ok(Directive::Run), Directive::of)?,
             },
             listed,
-            superseded: superseded
-                .chunks_exact(16)
-                .filter_map(|id| id.try_into().ok())
-                .map(SessionId::from_bytes)
-                .collect(),
             seen_at: fields.time("sn")?,
         })
+    }
+
+    /// The earlier starts as two attributes: their ids, and what else is known of them. None if there are none.
+    fn superseded_as_stored(&self) -> (Option<AttributeValue>, Option<AttributeValue>) {
+        let earlier = &self.worker.superseded;
+        let some = |bytes: Vec<u8>| (!bytes.is_empty()).then(|| b(bytes));
+        let ids = earlier.iter().flat_map(|one| *one.session.as_bytes()).collect();
+        (some(ids), some(earlier.iter().flat_map(moment_of).collect()))
     }
 
     /// The record as an item.
@@ -100,8 +86,12 @@ impl StoredWorker {
         if let Some(session) = worker.session {
             put("se", b(*session.as_bytes()));
         }
-        if !self.superseded.is_empty() {
-            put("su", b(self.superseded.iter().flat_map(|session| *session.as_bytes()).collect::<Vec<_>>()));
+        if let (Some(ids), Some(moments)) = self.superseded_as_stored() {
+            put("su", ids);
+            put("sm", moments);
+        }
+        if let Some(at) = worker.contested_at {
+            put("ct", time(at));
         }
         if let Some(at) = worker.last_beat_at {
             put("lb", time(at));
@@ -127,38 +117,25 @@ impl StoredWorker {
         Ok(item)
     }
 
-    /// The record with this session as its present one.
+    /// Makes `session` the present start of the record.
     ///
     /// # Errors
-    /// If the name belongs to another project than the caller's, or to none; if the session was superseded before: of
-    /// two processes with one name, the later start keeps it.
+    /// If the name belongs to another project than the caller's, or to none.
     pub(crate) fn enter(
-        mut self,
+        &mut self,
         project: Option<&ProjectId>,
         session: Option<SessionId>,
         now: Timestamp,
-    ) -> Result<Self, StoreError> {
+    ) -> Result<Result<Option<Takeover>, Late>, StoreError> {
         if project.is_some() && self.worker.project.as_ref() != project {
-            return Err(StoreError::WorkerOfOther(self.worker.id));
+            return Err(StoreError::WorkerOfOther(self.worker.id.clone()));
         }
-        let Some(session) = session.filter(|session| self.worker.session != Some(*session)) else {
-            return Ok(self);
-        };
-        if self.superseded.contains(&session) {
-            return Err(StoreError::SessionSuperseded { worker: self.worker.id, session });
+        let before = self.worker.session;
+        let entered = self.worker.enter(session, now);
+        if self.worker.session != before {
+            self.listed = None;
         }
-        if let Some(earlier) = self.worker.session {
-            self.superseded.push(earlier);
-            let surplus = self.superseded.len().saturating_sub(Worker::SUPERSEDED_SESSIONS);
-            self.superseded.drain(..surplus);
-        }
-        self.worker.session = Some(session);
-        self.worker.started_at = now;
-        self.worker.last_beat_at = None;
-        self.worker.running = None;
-        self.worker.directive = Directive::Run;
-        self.listed = None;
-        Ok(self)
+        Ok(entered)
     }
 
     /// The worker as a lease of it is judged by: with a list that holds the attempt exactly if it was listed.
@@ -169,6 +146,36 @@ impl StoredWorker {
         });
         Worker { running, ..self.worker.clone() }
     }
+}
+
+/// How many bytes tell of an earlier start what its id does not.
+const MOMENT_BYTES: usize = 7;
+
+/// When an earlier start's place was taken, in milliseconds since 1970 that 48 bits hold; and whether it was heard of
+/// since. Beside the ids and not with them, as programs of before know the ids alone.
+fn moment_of(earlier: &Superseded) -> [u8; MOMENT_BYTES] {
+    let mut bytes = [0; MOMENT_BYTES];
+    bytes[..6].copy_from_slice(&earlier.at.as_millis().to_be_bytes()[2..]);
+    bytes[6] = u8::from(earlier.heard);
+    bytes
+}
+
+fn read_superseded(fields: Fields<'_>) -> Result<Vec<Superseded>, StoreError> {
+    let ids = fields.maybe_bytes("su")?.unwrap_or_default();
+    let moments = fields.maybe_bytes("sm")?.unwrap_or_default();
+    // A program of before may have written the ids alone.
+    let moments = (moments.len() / MOMENT_BYTES == ids.len() / 16).then_some(moments);
+    let mut moments = moments.into_iter().flat_map(|bytes| bytes.chunks_exact(MOMENT_BYTES));
+    let ids = ids.chunks_exact(16).filter_map(|id| id.try_into().ok()).map(SessionId::from_bytes);
+    Ok(ids
+        .map(|session| {
+            let (at, heard) = moments.next().map_or((0, false), |bytes| {
+                let millis = bytes[..6].iter().fold(0, |all, byte| all << 8 | i64::from(*byte));
+                (millis, bytes[6] != 0)
+            });
+            Superseded { session, at: Timestamp::from_millis(at), heard }
+        })
+        .collect())
 }
 
 impl Inner {
@@ -193,6 +200,7 @@ impl Inner {
                     "dr",
                     (before.worker.directive != Directive::Run).then(|| n(before.worker.directive.code())),
                 )
+                .when_still("ct", before.worker.contested_at.map(time))
                 .when("sn", "=", time(before.seen_at)),
         };
         match self.db.put(after.item()?, condition).await {
@@ -213,19 +221,72 @@ impl Inner {
     ) -> Result<Worker, StoreError> {
         for _ in 0..ROUNDS {
             let project = claim.project.as_ref();
-            let record = known
+            let mut record = known
                 .clone()
                 .unwrap_or_else(|| StoredWorker::new(&claim.worker, project, claim.session, claim.now));
-            let mut record = record.enter(project, claim.session, claim.now)?;
+            let takeover = match record.enter(project, claim.session, claim.now)? {
+                Ok(takeover) => takeover,
+                Err(late) => return Err(self.note_late(known.unwrap_or(record), late, claim.now).await),
+            };
             record.worker.capacity = claim.capacity.or(record.worker.capacity);
             // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
             if claim.now.as_millis().abs_diff(record.seen_at.as_millis()) > SEEN_GRAIN_MS {
                 record.seen_at = claim.now;
             }
             if known.as_ref() == Some(&record) || self.save_worker(known.as_ref(), &record).await? {
+                self.tell_taken(&record.worker, takeover);
                 return Ok(record.worker);
             }
             known = self.stored_worker(&claim.worker).await?;
+        }
+        Err(contended("the worker"))
+    }
+
+    /// Tells the log that a start has taken the place of another, if it has.
+    pub(crate) fn tell_taken(&self, worker: &Worker, takeover: Option<Takeover>) {
+        if let Some(notice) = takeover.and_then(|takeover| NameNotice::taken(worker, takeover)) {
+            notice.log(&self.options.policy);
+        }
+    }
+
+    /// Keeps that an earlier start of a worker was heard of; gives the refusal that is the answer to it. `known` is the
+    /// worker's record as it was just read.
+    pub(crate) async fn note_late(&self, known: StoredWorker, late: Late, now: Timestamp) -> StoreError {
+        let worker = known.worker.id.clone();
+        if let Err(error) = self.keep_late(known, late.session, now).await {
+            // The refusal is right all the same; only the leases of that start may count.
+            tracing::warn!(worker_id = %worker, %error, "it could not be noted that two starts share a name");
+        }
+        StoreError::SessionSuperseded { worker, session: late.session }
+    }
+
+    async fn keep_late(
+        &self,
+        mut known: StoredWorker,
+        session: SessionId,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        for _ in 0..ROUNDS {
+            let before = known.superseded_as_stored();
+            let Err(late @ Late { first_word: true, .. }) = known.worker.enter(Some(session), now) else {
+                return Ok(());
+            };
+            let (ids, moments) = known.superseded_as_stored();
+            let update = Expression::new()
+                .when_still("su", before.0)
+                .when_still("sm", before.1)
+                .put("su", ids)
+                .put("sm", moments)
+                .set("ct", time(now));
+            match self.db.update(keys::worker(&known.worker.id), &update).await {
+                Ok(_) => {
+                    NameNotice::contested(&known.worker, late, now).log(&self.options.policy);
+                    return Ok(());
+                }
+                Err(WriteError::Condition(Some(item))) => known = StoredWorker::read(&item)?,
+                Err(WriteError::Condition(None)) => return Ok(()),
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
         }
         Err(contended("the worker"))
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_model::lease::LeasePolicy;
 use baton_model::transition::Command;
-use baton_model::{LossReason, TaskState, Timestamp, Watch, Worker, WorkerId};
+use baton_model::{Loss, TaskState, Timestamp, Watch, Worker, WorkerId};
 use baton_store::{Purge, PurgeReport, Reap, ReapReport, Taken};
 use rusqlite::{Connection, params};
 
@@ -78,7 +78,7 @@ fn lost(
     stored: &Stored,
     policy: &LeasePolicy,
     watch: &Watch,
-) -> Result<Option<LossReason>, Failure> {
+) -> Result<Option<Loss>, Failure> {
     let TaskState::Running(lease) = &stored.head.state else { return Ok(None) };
     if !workers.contains_key(&lease.worker) {
         let worker = worker_by_id(db, &lease.worker)?.map(|stored| stored.worker);
@@ -107,8 +107,8 @@ pub(crate) fn take_back(
             }
         };
         let TaskState::Running(lease) = &stored.head.state else { continue };
-        let Some(reason) = lost(transaction.db, &mut workers, &stored, &policy, watch)? else { continue };
-        let command = Command::LoseLease { attempt: suspect.attempt, reason };
+        let Some(loss) = lost(transaction.db, &mut workers, &stored, &policy, watch)? else { continue };
+        let command = Command::LoseLease { attempt: suspect.attempt, loss };
         let Some(after) = transaction.transition(&stored, &command, watch.now)? else { continue };
         report.taken.push(Taken {
             task: stored.head.id,
@@ -117,7 +117,7 @@ pub(crate) fn take_back(
             domain: stored.domain.clone(),
             attempt: suspect.attempt,
             worker: lease.worker.clone(),
-            reason,
+            reason: loss.reason,
             to: after.head.state.state(),
         });
     }

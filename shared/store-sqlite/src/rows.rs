@@ -22,7 +22,7 @@ macro_rules! select_task {
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
              created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
-             drift_score, params, beats FROM task ",
+             drift_score, params, beats, worker_losses FROM task ",
             $tail
         )
     };
@@ -182,6 +182,7 @@ impl Stored {
                 state,
                 attempt: row.get(8)?,
                 forgiven: row.get(9)?,
+                worker_losses: row.get(31)?,
                 max_attempts: row.get(10)?,
                 run_after: time(row, 7)?,
                 timeout: row.get::<_, Option<u64>>(24)?.map(Duration::from_millis),
@@ -344,8 +345,6 @@ pub(crate) fn generation_of(db: &Connection, n: i64) -> Result<Option<Generation
 #[derive(Clone, Debug)]
 pub(crate) struct StoredWorker {
     pub(crate) worker: Worker,
-    /// Earlier sessions, the latest last.
-    pub(crate) superseded: Vec<SessionId>,
     /// The last beat or, to the hour, the last claim.
     pub(crate) seen_at: Timestamp,
 }
@@ -355,7 +354,7 @@ macro_rules! select_worker {
     ($tail:expr) => {
         concat!(
             "SELECT id, session, superseded, started_at, seen_at, last_beat_at, capacity, running, readings, labels, \
-             directive, project, beats FROM worker ",
+             directive, project, beats, contested_at FROM worker ",
             $tail
         )
     };
@@ -370,6 +369,8 @@ pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
             id: WorkerId::from_stored(text(row, 0)?),
             project: maybe_text(row, 11)?.map(ProjectId::from_stored),
             session: maybe_id(row, 1)?.map(SessionId::from_bytes),
+            superseded: from_json("a worker's sessions", &row.get::<_, String>(2)?)?,
+            contested_at: maybe_time(row, 13)?,
             started_at: time(row, 3)?,
             last_beat_at: maybe_time(row, 5)?,
             beats: row.get(12)?,
@@ -379,7 +380,6 @@ pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
             labels: from_json("a worker's labels", &row.get::<_, String>(9)?)?,
             directive: Code::of(row.get(10)?)?,
         },
-        superseded: from_json("a worker's sessions", &row.get::<_, String>(2)?)?,
         seen_at: time(row, 4)?,
     })
 }

@@ -1,5 +1,5 @@
 -- Version 3: why a queue was paused, and whether a task has ever named it; who asked for what is audited, and why; the order of
--- heartbeats and claims.
+-- heartbeats and claims; tasks that were lost with their workers, and starts of one name that live at once.
 
 ALTER TABLE queue ADD COLUMN reason TEXT;
 -- A queue that no task has named goes when it is resumed. Of those that there are, only the present tasks tell.
@@ -14,3 +14,15 @@ ALTER TABLE audit ADD COLUMN reason TEXT;
 -- by these and by no clock.
 ALTER TABLE worker ADD COLUMN beats INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE task ADD COLUMN beats INTEGER;
+
+-- How often in a row the task was lost with its worker.
+ALTER TABLE task ADD COLUMN worker_losses INTEGER NOT NULL DEFAULT 0;
+
+-- When it last showed that two starts of the worker's name live; null if it never did.
+ALTER TABLE worker ADD COLUMN contested_at INTEGER;
+
+-- Of an earlier start, when its place was taken and whether it was heard of since are kept from now on.
+UPDATE worker SET superseded = (
+    SELECT json_group_array(json_object('session', value, 'at', '1970-01-01T00:00:00Z', 'heard', json('false')))
+    FROM json_each(superseded)
+) WHERE superseded <> '[]';

@@ -9,7 +9,7 @@ use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     EventDetail, EventKind, QueueName, State as TaskStateTag, TaskState, TaskType, Timestamp, WorkerId,
 };
-use baton_store::{Ready, StoreError};
+use baton_store::{NameNotice, Ready, StoreError};
 use rusqlite::{Connection, params};
 
 use crate::codes::Code;
@@ -49,6 +49,8 @@ pub(crate) struct AfterCommit {
     pub(crate) rings: Vec<Ready>,
     /// What became of tokens.
     pub(crate) tokens: Vec<TokenChange>,
+    /// What was learnt of workers' names.
+    pub(crate) names: Vec<NameNotice>,
 }
 
 /// An open transaction.
@@ -59,6 +61,7 @@ pub(crate) struct Transaction<'a> {
     durations: HashMap<(QueueName, What, i64, i64), i64>,
     rings: Vec<Ready>,
     tokens: Vec<TokenChange>,
+    names: Vec<NameNotice>,
 }
 
 impl<'a> Transaction<'a> {
@@ -70,6 +73,7 @@ impl<'a> Transaction<'a> {
             durations: HashMap::new(),
             rings: Vec::new(),
             tokens: Vec::new(),
+            names: Vec::new(),
         }
     }
 
@@ -92,7 +96,7 @@ impl<'a> Transaction<'a> {
                 )?
                 .execute(params![hour, queue.as_str(), what_code(what), bucket, count])?;
         }
-        Ok(AfterCommit { rings: self.rings, tokens: self.tokens })
+        Ok(AfterCommit { rings: self.rings, tokens: self.tokens, names: self.names })
     }
 
     /// Counts tasks that entered a state (or, negative, left it).
@@ -121,6 +125,11 @@ impl<'a> Transaction<'a> {
     /// Notes what became of a token; shows in memory after the commit.
     pub(crate) fn token(&mut self, change: TokenChange) {
         self.tokens.push(change);
+    }
+
+    /// Notes what was learnt of a worker's name; goes into the log after the commit.
+    pub(crate) fn tell(&mut self, notice: impl Into<Option<NameNotice>>) {
+        self.names.extend(notice.into());
     }
 
     /// Notes that a task has become claimable, now or later; rings after the commit.
@@ -201,7 +210,7 @@ impl<'a> Transaction<'a> {
                 self.db
                     .prepare_cached(
                         "UPDATE task SET state = ?4, forgiven = ?5, events = ?6, run_after = ?7, ended = ?8, \
-                         generation = ?9, output = ?10, updated_at = ?11, finished_at = ?12 \
+                         generation = ?9, output = ?10, updated_at = ?11, finished_at = ?12, worker_losses = ?13 \
                          WHERE n = ?1 AND state = ?2 AND attempt = ?3",
                     )?
                     .execute(params![
@@ -217,6 +226,7 @@ impl<'a> Transaction<'a> {
                         output,
                         at.as_millis(),
                         state.state().is_final().then_some(at.as_millis()),
+                        head.worker_losses,
                     ])?
             }
         };

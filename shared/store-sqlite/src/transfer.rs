@@ -173,9 +173,9 @@ fn workers(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Reco
                 !running.iter().any(|one| one.task == *task && one.attempt == *attempt)
             });
         }
-        let (worker, superseded, seen_at) = (stored.worker, stored.superseded, stored.seen_at);
+        let (worker, seen_at) = (stored.worker, stored.seen_at);
         let place = worker.id.to_string();
-        found.push((place, Record::Worker(WorkerRecord { worker, unlisted, superseded, seen_at })));
+        found.push((place, Record::Worker(WorkerRecord { worker, unlisted, seen_at })));
     }
     Ok(found)
 }
@@ -395,7 +395,6 @@ fn import_worker(transaction: &mut Transaction<'_>, record: &WorkerRecord) -> Re
     let standing = standing.map(|stored| WorkerRecord {
         worker: stored.worker,
         unlisted: record.unlisted.clone(),
-        superseded: stored.superseded,
         seen_at: stored.seen_at,
     });
     let verdict = match record.onto(standing.as_ref()) {
@@ -403,11 +402,7 @@ fn import_worker(transaction: &mut Transaction<'_>, record: &WorkerRecord) -> Re
         Err(refusal) => return Ok(Err(refusal)),
     };
     if verdict != Verdict::Same {
-        let stored = rows::StoredWorker {
-            worker: record.worker.clone(),
-            superseded: record.superseded.clone(),
-            seen_at: record.seen_at,
-        };
+        let stored = rows::StoredWorker { worker: record.worker.clone(), seen_at: record.seen_at };
         save(transaction, &stored)?;
     }
     Ok(Ok(verdict))
@@ -483,9 +478,9 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         "INSERT OR REPLACE INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
          max_attempts, events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
          created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params, \
-         beats) \
+         beats, worker_losses) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)",
     )?
     .execute(params![
         n,
@@ -520,6 +515,7 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         record.content.as_ref().map(Digest::as_bytes),
         inline.then(|| task.params.as_str()),
         lease.and_then(|lease| lease.beats),
+        head.worker_losses,
     ])?;
     Ok(db.last_insert_rowid())
 }

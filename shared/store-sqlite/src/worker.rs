@@ -4,7 +4,7 @@ use baton_model::{
     Directive, Ended, LogLine, ProjectId, Running, SessionId, State, TaskId, TaskState, Timestamp, Worker,
     WorkerId,
 };
-use baton_store::{Beat, BeatAnswer, Claim, Direct, LeaseProblem, LostLease, StoreError};
+use baton_store::{Beat, BeatAnswer, Claim, Direct, LeaseProblem, LostLease, NameNotice, StoreError};
 use rusqlite::params;
 
 use crate::codes::Code;
@@ -25,12 +25,13 @@ pub(crate) struct Entered {
 }
 
 /// Makes the claiming worker and its session known, and says what is asked of it.
-pub(crate) fn enter_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Entered, Failure> {
+pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<Entered, Failure> {
     if let Some(entered) = known_session(transaction, claim)? {
         return Ok(entered);
     }
     let known = worker_by_id(transaction.db, &claim.worker)?;
-    let mut worker = session_of(known, &claim.worker, claim.project.as_ref(), claim.session, claim.now)?;
+    let project = claim.project.as_ref();
+    let mut worker = session_of(transaction, known, &claim.worker, project, claim.session, claim.now)?;
     worker.worker.capacity = claim.capacity.or(worker.worker.capacity);
     worker.seen_at = claim.now;
     save(transaction, &worker)?;
@@ -65,50 +66,32 @@ fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<
 /// If the name belongs to another project than the caller's, or to none; if the session was superseded before: of two
 /// processes with one name, the later start keeps it.
 fn session_of(
+    transaction: &mut Transaction<'_>,
     known: Option<StoredWorker>,
     id: &WorkerId,
     project: Option<&ProjectId>,
     session: Option<SessionId>,
     now: Timestamp,
-) -> Result<StoredWorker, StoreError> {
+) -> Result<StoredWorker, Failure> {
     let Some(mut known) = known else {
-        let worker = Worker {
-            id: id.clone(),
-            project: project.cloned(),
-            session,
-            started_at: now,
-            last_beat_at: None,
-            beats: 0,
-            capacity: None,
-            running: None,
-            readings: Default::default(),
-            labels: Default::default(),
-            directive: Directive::Run,
-        };
-        return Ok(StoredWorker { worker, superseded: Vec::new(), seen_at: now });
+        let worker = Worker::new(id.clone(), project.cloned(), session, now);
+        return Ok(StoredWorker { worker, seen_at: now });
     };
     if project.is_some() && known.worker.project.as_ref() != project {
-        return Err(StoreError::WorkerOfOther(id.clone()));
+        return Err(StoreError::WorkerOfOther(id.clone()).into());
     }
-    let Some(session) = session.filter(|session| known.worker.session != Some(*session)) else {
-        return Ok(known);
-    };
-    if known.superseded.contains(&session) {
-        return Err(StoreError::SessionSuperseded { worker: id.clone(), session });
+    match known.worker.enter(session, now) {
+        Ok(None) => {}
+        Ok(Some(takeover)) => transaction.tell(NameNotice::taken(&known.worker, takeover)),
+        Err(late) => {
+            if late.first_word {
+                // Kept although the answer is a refusal: the leases of both starts are judged by it.
+                save(transaction, &known)?;
+                transaction.tell(NameNotice::contested(&known.worker, late, now));
+            }
+            return Err(StoreError::SessionSuperseded { worker: id.clone(), session: late.session }.into());
+        }
     }
-    if let Some(earlier) = known.worker.session {
-        known.superseded.push(earlier);
-        let surplus = known.superseded.len().saturating_sub(Worker::SUPERSEDED_SESSIONS);
-        known.superseded.drain(..surplus);
-    }
-    known.worker = Worker {
-        session: Some(session),
-        started_at: now,
-        last_beat_at: None,
-        running: None,
-        directive: Directive::Run,
-        ..known.worker
-    };
     Ok(known)
 }
 
@@ -118,13 +101,13 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
         .db
         .prepare_cached(
             "INSERT OR REPLACE INTO worker (id, session, superseded, started_at, seen_at, last_beat_at, capacity, \
-             running, readings, labels, directive, project, beats) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+             running, readings, labels, directive, project, beats, contested_at) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
         )?
         .execute(params![
             worker.id.as_str(),
             worker.session.as_ref().map(SessionId::as_bytes),
-            to_json("a worker's sessions", &stored.superseded)?,
+            to_json("a worker's sessions", &worker.superseded)?,
             worker.started_at.as_millis(),
             stored.seen_at.as_millis(),
             worker.last_beat_at.map(Timestamp::as_millis),
@@ -135,13 +118,15 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
             worker.directive.code(),
             worker.project.as_ref().map(ProjectId::as_str),
             worker.beats,
+            worker.contested_at.map(Timestamp::as_millis),
         ])?;
     Ok(())
 }
 
 pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Result<BeatAnswer, Failure> {
     let known = worker_by_id(transaction.db, &beat.worker)?;
-    let mut stored = session_of(known, &beat.worker, beat.project.as_ref(), beat.session, beat.now)?;
+    let project = beat.project.as_ref();
+    let mut stored = session_of(transaction, known, &beat.worker, project, beat.session, beat.now)?;
     let mut lost = Vec::new();
     for running in beat.running.iter().flatten() {
         if let Some(problem) = problem(transaction, &beat.worker, running)? {

@@ -200,6 +200,7 @@ fn commit(
     match outcome {
         Ok(Ok(after)) => {
             state.tokens.apply(after.tokens);
+            after.names.iter().for_each(|notice| notice.log(&state.policy));
             after.rings.into_iter().for_each(|ready| doorbell.ring(ready));
             Ok(())
         }

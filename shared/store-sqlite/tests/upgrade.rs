@@ -6,13 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::queue::Pause;
-use baton_model::{LeaseTerms, TaskId, TaskState, Timestamp, TokenId, Watch};
+use baton_model::{LeaseTerms, LossReason, SessionId, TaskId, TaskState, Timestamp, TokenId, Watch};
 use baton_store::{
     AuditFilter, AuditStore, Claim, ClaimAnswer, NoDoorbell, PageRequest, PauseQueue, Reap, StoreError,
     TaskStore, TokenStore,
 };
 use baton_store_sqlite::{Options, SqliteStore};
-use rusqlite::Connection;
+use rusqlite::{Connection, params};
 
 fn at(folder: &tempfile::TempDir) -> PathBuf {
     folder.path().join("baton.db")
@@ -150,4 +150,37 @@ async fn a_file_of_the_second_version_keeps_its_pauses_and_sorts_out_unused_queu
     assert_eq!((audit.len(), &audit[0].by, audit[0].outcome), (1, &None, Some(200)));
     assert!(matches!(store.task(id(2)).await, Err(StoreError::TaskNotFound(_))));
     assert_eq!(store.task(id(1)).await.unwrap().history.len(), 1);
+}
+
+#[tokio::test]
+async fn a_file_of_the_second_version_keeps_its_superseded_starts_and_what_they_hold() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_two(&at(&folder));
+    let earlier: Vec<_> = [1, 2].map(|n| SessionId::from_bytes([n; 16])).to_vec();
+    {
+        let db = Connection::open(at(&folder)).unwrap();
+        db.execute(
+            "UPDATE task SET state = 1, attempt = 1, worker = 'w1', session = ?1, claimed_at = 1",
+            [[1_u8; 16]],
+        )
+        .unwrap();
+        let superseded = serde_json::to_string(&earlier).unwrap();
+        db.execute("UPDATE worker SET session = ?1, superseded = ?2", params![[3_u8; 16], superseded])
+            .unwrap();
+    }
+    for _ in 0..2 {
+        let store = open(&at(&folder));
+        let worker = store.worker(&"w1".parse().unwrap()).await.unwrap().worker;
+        let kept: Vec<_> = worker.superseded.iter().map(|one| (one.session, one.heard)).collect();
+        assert_eq!(kept, earlier.iter().map(|session| (*session, false)).collect::<Vec<_>>());
+        assert_eq!(worker.contested_at, None);
+        assert_eq!(store.task(id(1)).await.unwrap().task.head.worker_losses, 0);
+    }
+    let store = open(&at(&folder));
+    let report = store
+        .reap(Reap { watch: Watch::at(millis(2_000)), limit: 9, worker: None, queue: None })
+        .await
+        .unwrap();
+    assert_eq!((report.taken[0].task, report.taken[0].reason), (id(1), LossReason::SessionEnded));
+    assert_eq!(store.task(id(1)).await.unwrap().task.head.worker_losses, 1);
 }

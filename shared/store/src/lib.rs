@@ -12,6 +12,7 @@ pub mod error;
 #[cfg(feature = "faults")]
 pub mod faulty;
 pub mod histogram;
+pub mod name;
 pub mod query;
 pub mod token;
 pub mod transfer;
@@ -27,6 +28,7 @@ pub use command::{
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
+pub use name::NameNotice;
 pub use query::{
     Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, Stats,
     TaskDetail, TaskFilter, WorkerCounts, WorkerDetail,

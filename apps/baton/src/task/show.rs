@@ -38,7 +38,7 @@ fn facts(detail: &TaskDetailView, now: Timestamp) -> Vec<(&'static str, String)>
         ("status", status.to_string()),
         ("type", task.task_type.to_string()),
         ("queue", format!("{}, priority {}", task.queue, task.priority.as_str())),
-        ("attempts", format!("{} of {} used", task.attempts_used, task.max_attempts)),
+        ("attempts", attempts(task)),
         ("created", when(task.created_at, now)),
     ];
     let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
@@ -68,6 +68,15 @@ fn facts(detail: &TaskDetailView, now: Timestamp) -> Vec<(&'static str, String)>
         facts.extend(output(generation));
     }
     facts
+}
+
+fn attempts(task: &TaskView) -> String {
+    let used = format!("{} of {} used", task.attempts_used, task.max_attempts);
+    match task.worker_losses {
+        0 => used,
+        1 => format!("{used}; lost with its worker"),
+        times => format!("{used}; lost with its worker {times} times in a row"),
+    }
 }
 
 fn output(generation: &GenerationView) -> Vec<(&'static str, String)> {
@@ -130,6 +139,8 @@ pub(crate) fn particulars(event: &EventView) -> String {
         event.by.as_ref().map(|by| format!("by {by}")),
         event.reason.clone(),
         event.loss.map(|loss| loss.explain().to_owned()),
+        event.uncounted.then(|| "does not count".to_owned()),
+        event.worker_losses.filter(|times| *times > 1).map(|times| format!("{times} times in a row")),
         // A lost lease's error only repeats the loss.
         event.error.as_ref().filter(|_| event.loss.is_none()).map(cause),
     ];

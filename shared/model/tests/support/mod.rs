@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    Backoff, Digest, Ended, Failure, Fence, GenerationId, Head, Lease, LeaseTerms, LossReason, TaskId,
+    Backoff, Digest, Ended, Failure, Fence, GenerationId, Head, Lease, LeaseTerms, Loss, LossReason, TaskId,
     TaskState, Timestamp, WorkerId,
 };
 
@@ -42,6 +42,7 @@ pub(crate) fn queued() -> Head {
         state: TaskState::Queued,
         attempt: 0,
         forgiven: 0,
+        worker_losses: 0,
         max_attempts: 3,
         run_after: at(0),
         timeout: None,
@@ -81,8 +82,13 @@ pub(crate) fn release(name: &str, attempt: u32) -> Command {
     Command::Release { fence: fence(name, attempt), delay: secs(5), reason: None }
 }
 
+/// A loss with the worker, where the reason allows it.
 pub(crate) fn lose(attempt: u32, reason: LossReason) -> Command {
-    Command::LoseLease { attempt, reason }
+    lose_with(attempt, reason, reason != LossReason::LeaseExpired)
+}
+
+pub(crate) fn lose_with(attempt: u32, reason: LossReason, with_worker: bool) -> Command {
+    Command::LoseLease { attempt, loss: Loss { reason, with_worker } }
 }
 
 pub(crate) fn cancel() -> Command {
@@ -202,6 +208,7 @@ pub(crate) fn every_command() -> Vec<Command> {
     }
     for attempt in 0..3 {
         commands.extend(LossReason::ALL.map(|reason| lose(attempt, reason)));
+        commands.extend(LossReason::ALL.map(|reason| lose_with(attempt, reason, false)));
     }
     commands
 }

@@ -86,7 +86,6 @@ impl Inner {
         let standing = before.clone().map(|stored| WorkerRecord {
             worker: stored.worker,
             unlisted: Vec::new(),
-            superseded: stored.superseded,
             seen_at: stored.seen_at,
         });
         let verdict = record.onto(standing.as_ref())?;
@@ -96,9 +95,9 @@ impl Inner {
                 held.extend(&record.unlisted);
                 Listed::new(running, &held)
             });
-            let WorkerRecord { mut worker, superseded, seen_at, .. } = record;
+            let WorkerRecord { mut worker, seen_at, .. } = record;
             worker.running = listed.as_ref().map(|listed| listed.shown.clone());
-            let after = StoredWorker { worker, listed, superseded, seen_at };
+            let after = StoredWorker { worker, listed, seen_at };
             if !self.save_worker(before.as_ref(), &after).await? {
                 return Err(contended("the worker").into());
             }
@@ -231,6 +230,7 @@ impl Inner {
         put("st", Some(n(head.state.state().code())));
         put("at", (head.attempt > 0).then(|| n(head.attempt)));
         put("fg", (head.forgiven > 0).then(|| n(head.forgiven)));
+        put("wl", (head.worker_losses > 0).then(|| n(head.worker_losses)));
         put("mx", Some(n(head.max_attempts)));
         put("ra", Some(time(head.run_after)));
         put("to", head.timeout.map(|timeout| n(timeout.as_millis())));

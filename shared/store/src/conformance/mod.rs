@@ -36,6 +36,7 @@ pub mod fail;
 pub mod heartbeat;
 pub mod history;
 mod kit;
+pub mod losses;
 pub mod operate;
 mod oracle;
 pub mod purge;
@@ -287,6 +288,13 @@ rules! {
         a_heartbeat_from_the_future_spoils_no_name,
         a_history_never_runs_backwards,
     ],
+    losses: [
+        a_superseded_start_that_speaks_makes_its_name_contested,
+        the_first_loss_to_a_new_start_does_not_count,
+        starts_that_take_a_name_from_each_other_never_fail_a_task,
+        a_contested_name_waits_for_the_word_of_the_earlier_start,
+        a_task_that_ends_its_worker_fails_under_any_name,
+    ],
     operate: [
         a_cancelled_task_is_given_out_no_more,
         a_running_task_is_cancelled_under_its_worker,
@@ -438,6 +446,7 @@ mod tests {
         ("heartbeat", include_str!("heartbeat.rs")),
         ("reap", include_str!("reap.rs")),
         ("clocks", include_str!("clocks.rs")),
+        ("losses", include_str!("losses.rs")),
         ("operate", include_str!("operate.rs")),
         ("purge", include_str!("purge.rs")),
         ("token", include_str!("token.rs")),

@@ -35,7 +35,7 @@ pub struct Oracle {
 struct Inner {
     tasks: BTreeMap<TaskId, Kept>,
     generations: BTreeMap<GenerationId, Generation>,
-    workers: BTreeMap<WorkerId, Known>,
+    workers: BTreeMap<WorkerId, Worker>,
     queues: BTreeMap<QueueName, Lane>,
     answers: BTreeMap<String, (Timestamp, Digest, CreateAnswer)>,
     requests: BTreeMap<(WorkerId, RequestKey), Answered>,
@@ -61,11 +61,6 @@ struct Kept {
     content: Digest,
     first_run_after: Timestamp,
     history: Vec<Event>,
-}
-
-struct Known {
-    worker: Worker,
-    superseded: Vec<SessionId>,
 }
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -139,39 +134,15 @@ impl Inner {
         session: Option<SessionId>,
         now: Timestamp,
     ) -> Result<&mut Worker, StoreError> {
-        let known = self.workers.entry(id.clone()).or_insert_with(|| Known {
-            worker: Worker {
-                id: id.clone(),
-                project: project.cloned(),
-                session,
-                started_at: now,
-                last_beat_at: None,
-                beats: 0,
-                capacity: None,
-                running: None,
-                readings: BTreeMap::new(),
-                labels: BTreeMap::new(),
-                directive: Directive::Run,
-            },
-            superseded: Vec::new(),
-        });
-        if project.is_some() && known.worker.project.as_ref() != project {
+        let new = || Worker::new(id.clone(), project.cloned(), session, now);
+        let worker = self.workers.entry(id.clone()).or_insert_with(new);
+        if project.is_some() && worker.project.as_ref() != project {
             return Err(StoreError::WorkerOfOther(id.clone()));
         }
-        if let Some(session) = session
-            && known.worker.session != Some(session)
-        {
-            if known.superseded.contains(&session) {
-                return Err(StoreError::SessionSuperseded { worker: id.clone(), session });
-            }
-            known.superseded.extend(known.worker.session);
-            let surplus = known.superseded.len().saturating_sub(Worker::SUPERSEDED_SESSIONS);
-            known.superseded.drain(..surplus);
-            known.worker.session = Some(session);
-            known.worker.started_at = now;
-            known.worker.directive = Directive::Run;
+        if let Err(late) = worker.enter(session, now) {
+            return Err(StoreError::SessionSuperseded { worker: id.clone(), session: late.session });
         }
-        Ok(&mut known.worker)
+        Ok(worker)
     }
 
     fn held_by<'a>(&'a self, worker: &'a WorkerId) -> impl Iterator<Item = (&'a Task, Timestamp)> + 'a {
@@ -258,12 +229,12 @@ impl Inner {
     }
 
     fn worker_detail(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {
-        let known = self.workers.get(id).ok_or_else(|| StoreError::WorkerNotFound(id.clone()))?;
+        let worker = self.workers.get(id).ok_or_else(|| StoreError::WorkerNotFound(id.clone()))?;
         let mut held: Vec<_> =
             self.held_by(id).map(|(task, since)| (since, task.head.id, task.head.attempt)).collect();
         held.sort();
         Ok(WorkerDetail {
-            worker: known.worker.clone(),
+            worker: worker.clone(),
             active: u32::try_from(held.len()).unwrap_or(u32::MAX),
             leases: held.into_iter().take(WorkerDetail::LEASES).map(|(_, id, n)| (id, n)).collect(),
         })
@@ -375,6 +346,7 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         state: TaskState::Queued,
         attempt: 0,
         forgiven: 0,
+        worker_losses: 0,
         max_attempts: spec.max_attempts,
         run_after,
         timeout: spec.timeout,
@@ -576,7 +548,7 @@ impl TaskStore for Oracle {
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         let mut inner = self.lock();
-        let beats = inner.workers.values().filter_map(|known| known.worker.last_beat_at);
+        let beats = inner.workers.values().filter_map(|worker| worker.last_beat_at);
         let last_beat = beats.map(|at| reap.watch.elapsed(at)).min();
         let watch = reap.watch.clone().hearing(last_beat, &self.policy);
         let lost: Vec<_> = inner
@@ -587,15 +559,15 @@ impl TaskStore for Oracle {
                 let TaskState::Running(lease) = &head.state else { return None };
                 let asked =
                     fits(&reap.worker, Some(&lease.worker)) && fits(&reap.queue, Some(&kept.task.queue));
-                let worker = inner.workers.get(&lease.worker).map(|known| &known.worker);
-                let reason = lease.lost(head.id, head.attempt, worker, &self.policy, &watch)?;
-                asked.then(|| (head.id, head.attempt, lease.worker.clone(), reason))
+                let worker = inner.workers.get(&lease.worker);
+                let loss = lease.lost(head.id, head.attempt, worker, &self.policy, &watch)?;
+                asked.then(|| (head.id, head.attempt, lease.worker.clone(), loss))
             })
             .take(reap.limit as usize)
             .collect();
         let mut report = ReapReport { taken: Vec::new(), more: lost.len() == reap.limit as usize };
-        for (id, attempt, worker, reason) in lost {
-            let (task, _) = inner.apply(id, &Command::LoseLease { attempt, reason }, reap.watch.now)?;
+        for (id, attempt, worker, loss) in lost {
+            let (task, _) = inner.apply(id, &Command::LoseLease { attempt, loss }, reap.watch.now)?;
             self.ring(&task);
             report.taken.push(Taken {
                 task: id,
@@ -604,7 +576,7 @@ impl TaskStore for Oracle {
                 domain: task.domain,
                 attempt,
                 worker,
-                reason,
+                reason: loss.reason,
                 to: task.head.state.state(),
             });
         }
@@ -649,7 +621,6 @@ impl TaskStore for Oracle {
         let workers: Vec<_> = inner
             .workers
             .values()
-            .map(|known| &known.worker)
             .filter(|worker| old(worker.last_beat_at.unwrap_or(worker.started_at), purge.keep_workers))
             .filter(|worker| inner.held_by(&worker.id).next().is_none())
             .map(|worker| worker.id.clone())
@@ -710,7 +681,7 @@ impl TaskStore for Oracle {
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
         let mut inner = self.lock();
         match inner.workers.get_mut(&direct.worker) {
-            Some(known) => known.worker.directive = direct.directive,
+            Some(worker) => worker.directive = direct.directive,
             None => return Err(StoreError::WorkerNotFound(direct.worker)),
         }
         inner.worker_detail(&direct.worker)
@@ -724,8 +695,8 @@ impl TaskStore for Oracle {
             _ => None,
         };
         let progress = match &task.head.state {
-            TaskState::Running(lease) => inner.workers.get(&lease.worker).and_then(|known| {
-                let mut running = known.worker.running.iter().flatten();
+            TaskState::Running(lease) => inner.workers.get(&lease.worker).and_then(|worker| {
+                let mut running = worker.running.iter().flatten();
                 running.find(|one| one.task == id && one.attempt == task.head.attempt).cloned()
             }),
             _ => None,
@@ -815,13 +786,13 @@ impl TaskStore for Oracle {
             *counts.entry(key).or_insert(0) += 1;
         }
         let mut workers = WorkerCounts::default();
-        for known in inner.workers.values() {
-            let Some(beat) = known.worker.last_beat_at else { continue };
+        for worker in inner.workers.values() {
+            let Some(beat) = worker.last_beat_at else { continue };
             if now.since(beat) > self.policy.heartbeat_timeout {
                 workers.lost += 1;
             } else {
                 workers.alive += 1;
-                workers.busy += u64::from(inner.held_by(&known.worker.id).next().is_some());
+                workers.busy += u64::from(inner.held_by(&worker.id).next().is_some());
             }
         }
         Ok(Stats {

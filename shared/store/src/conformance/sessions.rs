@@ -4,7 +4,7 @@
 use baton_model::{Directive, Level, LogLine, LossReason, State, Worker};
 
 use super::kit::*;
-use crate::{Beat, Claim, LogFilter, Purge, StoreError};
+use crate::{Beat, Claim, LogFilter, Purge, StoreError, WorkerDetail};
 
 /// A new session of a worker ends the leases of the session before, whether it shows by a claim or by a heartbeat.
 pub async fn a_new_session_ends_the_leases_of_the_old(b: Bench) {
@@ -31,7 +31,14 @@ pub async fn a_new_session_ends_the_leases_of_the_old(b: Bench) {
     b.check(at(5)).await;
 }
 
-/// A session that was superseded may not claim, nor does the attempt change anything.
+/// The worker after the first word of its only superseded session.
+fn contested(mut detail: WorkerDetail, now: u64) -> WorkerDetail {
+    detail.worker.superseded[0].heard = true;
+    detail.worker.contested_at = Some(at(now));
+    detail
+}
+
+/// A session that was superseded may not claim, nor does the attempt change anything but that the name is contested.
 pub async fn a_superseded_session_may_not_claim(b: Bench) {
     let id = b.create(at(0), b.spec("render")).await;
     b.beat(beat("w1", at(0)).session(session(1))).await;
@@ -41,7 +48,7 @@ pub async fn a_superseded_session_may_not_claim(b: Bench) {
     assert_err!(refused, StoreError::SessionSuperseded { worker, session: old }
         if worker == name("w1") && old == session(1));
     assert_eq!(b.state(id).await, State::Queued);
-    assert_eq!(b.worker("w1").await, before);
+    assert_eq!(b.worker("w1").await, contested(before, 2));
     b.check(at(3)).await;
 }
 
@@ -61,7 +68,7 @@ pub async fn a_superseded_session_may_not_beat(b: Bench) {
     };
     let late = Beat { logs: vec![line], ..beat("w1", at(2)).session(session(1)) };
     assert_err!(b.store().heartbeat(late).await, StoreError::SessionSuperseded { .. });
-    assert_eq!(b.worker("w1").await, before);
+    assert_eq!(b.worker("w1").await, contested(before, 2));
     assert_eq!(b.logs_by(LogFilter::default()).await, []);
 }
 

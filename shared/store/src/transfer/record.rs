@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::queue::Queue;
 use baton_model::{
-    Digest, Event, Generation, Head, LogLine, Payload, QueueName, RequestKey, SessionId, TaskId, Timestamp,
-    Token, Worker, WorkerId,
+    Digest, Event, Generation, Head, LogLine, Payload, QueueName, RequestKey, TaskId, Timestamp, Token,
+    Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -64,8 +64,6 @@ pub struct WorkerRecord {
     pub worker: Worker,
     /// The attempts that are its own and that its last heartbeat did not list, if it listed any.
     pub unlisted: Vec<(TaskId, u32)>,
-    /// Earlier sessions, the latest last.
-    pub superseded: Vec<SessionId>,
     /// The last beat or, to the hour, the last claim.
     pub seen_at: Timestamp,
 }
@@ -232,7 +230,7 @@ impl WorkerRecord {
         sum_of(&(
             (&worker.id, &worker.project, worker.session, worker.started_at, worker.last_beat_at),
             (worker.capacity, worker.running.is_some(), &worker.labels, worker.directive),
-            (&self.superseded, self.seen_at, worker.beats),
+            (&worker.superseded, worker.contested_at, self.seen_at, worker.beats),
         ))
     }
 }

@@ -6,19 +6,17 @@ use std::time::Duration;
 use baton_http::App;
 use baton_model::LossReason;
 use baton_runtime::Shutdown;
-use baton_store::{Purge, Reap, StoreError, Waiting};
+use baton_store::{Reap, StoreError, Waiting};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, MissedTickBehavior};
 
-/// How many tasks are taken back, and how many things of each kind removed, in one command: few enough that other
-/// commands do not wait long behind it.
+use crate::removal::Removal;
+
+/// How many tasks are taken back in one command: few enough that other commands do not wait long behind it.
 const BATCH: u32 = 256;
 
-/// How many batches of removals one round makes, so that a mountain of old tasks is cleared away by and by.
-const PURGES: u32 = 4;
-
-/// How long a round of a server may last; the next one goes on where it stopped.
+/// How long a round of a server may take tasks back; the next one goes on where it stopped.
 const ROUND: Duration = Duration::from_secs(60);
 
 /// How often a server tells how long tasks wait.
@@ -37,11 +35,13 @@ pub struct Round {
     pub more: bool,
 }
 
-/// Makes a round every `interval` until `shutdown` begins. A round that fails is logged, and the next one tried.
+/// Makes a round every `interval` until `shutdown` begins; what is left of the interval goes to removals. A round that fails
+/// is logged, and the next one tried.
 pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut looked = Instant::now();
+    let mut removal = Removal::default();
     loop {
         tokio::select! {
             biased;
@@ -52,7 +52,7 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
             biased;
             // A store commits a command whole or not at all, also one whose answer nobody waits for.
             () = shutdown.wait() => return,
-            round = reap_within(&app, ROUND) => round,
+            round = server_round(&app, interval, &mut removal) => round,
         };
         match round {
             Ok(round) if round.taken + round.removed > 0 => tracing::debug!(
@@ -83,14 +83,32 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
     }
 }
 
-/// One round: takes back what is lost, then removes a bounded number of things past their keeping. It begins no command
-/// after `budget`.
+/// A server's round. The next one, which takes tasks back, does not wait for removals.
+async fn server_round(app: &App, interval: Duration, removal: &mut Removal) -> Result<Round, StoreError> {
+    let began = Instant::now();
+    let mut round = Round::default();
+    take_back(app, began + ROUND, &mut round).await?;
+    removal.until(began + interval, app, &mut round).await?;
+    Ok(round)
+}
+
+/// One round: takes back what is lost, then removes what is past its keeping. It begins no command after `budget`.
 ///
 /// # Errors
 /// The store's failures; what was done before them stays done.
 pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreError> {
     let deadline = Instant::now() + budget;
     let mut round = Round::default();
+    take_back(app, deadline, &mut round).await?;
+    if Instant::now() >= deadline {
+        return Ok(Round { more: true, ..round });
+    }
+    Removal::default().until(deadline, app, &mut round).await?;
+    Ok(round)
+}
+
+/// Takes back what is lost, until all is or the time is over.
+async fn take_back(app: &App, deadline: Instant, round: &mut Round) -> Result<(), StoreError> {
     let mut lost = BTreeSet::new();
     loop {
         let reap = Reap { watch: app.timekeeper.watch(None), limit: BATCH, worker: None, queue: None };
@@ -100,31 +118,11 @@ pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreErro
         let silent = report.taken.into_iter().filter(|taken| taken.reason == LossReason::HeartbeatMissed);
         lost.extend(silent.map(|taken| taken.worker));
         round.workers_lost = lost.len() as u64;
-        if !report.more {
-            break;
-        }
-        if Instant::now() >= deadline {
-            return Ok(Round { more: true, ..round });
-        }
-    }
-    for _ in 0..PURGES {
-        if Instant::now() >= deadline {
-            return Ok(Round { more: true, ..round });
-        }
-        let report = app.store.purge(purge(app)).await?;
-        round.removed += report.tasks
-            + report.logs
-            + report.workers
-            + report.idempotency_keys
-            + report.claim_requests
-            + report.tokens
-            + report.audit_entries;
         round.more = report.more;
-        if !report.more {
-            break;
+        if !report.more || Instant::now() >= deadline {
+            return Ok(());
         }
     }
-    Ok(round)
 }
 
 /// One round of a schedule: logs what it did and how long tasks wait, and that the next one goes on if it could not do
@@ -177,14 +175,4 @@ async fn waiting(app: &App) -> Option<Waiting> {
 /// The longest wait; nothing if no task is ready.
 fn seconds(waiting: &Waiting) -> f64 {
     waiting.longest.as_ref().map_or(0.0, |(_, age)| age.as_secs_f64())
-}
-
-fn purge(app: &App) -> Purge {
-    Purge {
-        limit: BATCH,
-        keep_finished: app.retention.finished,
-        keep_logs: app.retention.logs,
-        keep_workers: app.retention.workers,
-        ..Purge::at(app.now())
-    }
 }

@@ -167,6 +167,7 @@ impl TaskStore for DynamoStore {
             total_claim_order: self.inner.options.shards.values().all(|shards| *shards <= 1),
             lists_by_creation: false,
             tokens: self.inner.options.max_tokens,
+            sliced_purges: false,
         }
     }
 

@@ -55,6 +55,7 @@ impl Inner {
             tokens: self.purge_tokens(before(purge.keep_tokens), limit).await?,
             audit_entries: self.purge_audit(before(purge.keep_audit), limit).await?,
             more: false,
+            overdue: None,
         };
         if let Some(keep) = purge.keep_finished {
             for kind in [Kind::Task, Kind::Generation] {

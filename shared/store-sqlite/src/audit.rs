@@ -1,6 +1,6 @@
 //! The audit log: what operators did.
 
-use baton_model::{AuditId, Label, Timestamp, TokenId};
+use baton_model::{AuditId, Label, TokenId};
 use baton_store::{AuditEntry, Settled};
 use rusqlite::{Connection, Row, params};
 
@@ -84,19 +84,4 @@ pub(crate) fn entry(row: &Row<'_>) -> Result<(i64, AuditEntry), Failure> {
         outcome: row.get(8)?,
     };
     Ok((row.get(0)?, entry))
-}
-
-/// Removes entries of before a time, up to a limit.
-pub(crate) fn purge(
-    transaction: &mut Transaction<'_>,
-    before: Timestamp,
-    limit: u32,
-) -> Result<u64, Failure> {
-    let removed = transaction
-        .db
-        .prepare_cached(
-            "DELETE FROM audit WHERE k IN (SELECT k FROM audit WHERE k < ?1 ORDER BY k LIMIT ?2)",
-        )?
-        .execute(params![crate::rows::first_key(before), limit])?;
-    Ok(removed as u64)
 }

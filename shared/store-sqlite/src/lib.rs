@@ -12,6 +12,7 @@ mod finish;
 mod hold;
 mod list;
 mod open;
+mod purge;
 mod reader;
 mod reap;
 mod refusal;
@@ -23,7 +24,6 @@ mod transfer;
 mod worker;
 mod writer;
 
-use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -114,12 +114,7 @@ impl SqliteStore {
         let db = open::for_writing(&hold, options)?;
         let Options { policy, max_tokens, .. } = options;
         let tokens = Arc::new(Tokens::load(&db)?);
-        let state = transaction::State {
-            policy,
-            queues: HashSet::new(),
-            tokens: Arc::clone(&tokens),
-            most_tokens: max_tokens,
-        };
+        let state = transaction::State::new(policy, Arc::clone(&tokens), max_tokens);
         let readers = Readers::open(&hold, options.readers)?;
         let writer = Writer::start(db, state, doorbell)?;
         hold.finished();
@@ -136,6 +131,7 @@ impl TaskStore for SqliteStore {
             total_claim_order: true,
             lists_by_creation: true,
             tokens: self.max_tokens,
+            sliced_purges: true,
         }
     }
 
@@ -185,7 +181,7 @@ impl TaskStore for SqliteStore {
     }
 
     async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {
-        self.writer.run(purge, reap::purge).await
+        self.writer.run(purge, purge::purge).await
     }
 
     async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use baton_model::lease::LeasePolicy;
 use baton_model::transition::Command;
-use baton_model::{Loss, TaskState, Timestamp, Watch, Worker, WorkerId};
-use baton_store::{Purge, PurgeReport, Reap, ReapReport, Taken};
+use baton_model::{Loss, TaskState, Watch, Worker, WorkerId};
+use baton_store::{Reap, ReapReport, Taken};
 use rusqlite::{Connection, params};
 
 use crate::error::Failure;
-use crate::rows::{EVENT_BITS, Stored, select_task, time, worker_by_id};
+use crate::rows::{Stored, select_task, time, worker_by_id};
 use crate::transaction::Transaction;
-use crate::{audit, token};
 
 /// A task whose lease looked lost to a reader.
 #[derive(Clone, Copy, Debug)]
@@ -122,87 +121,4 @@ pub(crate) fn take_back(
         });
     }
     Ok(report)
-}
-
-/// Removes what is past its keeping, up to the limit of each kind.
-pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<PurgeReport, Failure> {
-    let limit = i64::from(purge.limit);
-    let tasks = match purge.keep_finished {
-        Some(keep) => purge_tasks(transaction, purge.now.minus(keep), limit)?,
-        None => 0,
-    };
-    let before = |keep| purge.now.minus(keep).as_millis();
-    let delete = |sql: &str, keep| -> Result<u64, Failure> {
-        Ok(transaction.db.prepare_cached(sql)?.execute(params![before(keep), limit])? as u64)
-    };
-    let report = PurgeReport {
-        tasks,
-        logs: delete(
-            "DELETE FROM log WHERE k IN (SELECT k FROM log WHERE taken_at < ?1 ORDER BY taken_at LIMIT ?2)",
-            purge.keep_logs,
-        )?,
-        workers: delete(
-            "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE seen_at < ?1 AND NOT EXISTS (SELECT 1 FROM \
-             task INDEXED BY task_leased WHERE task.worker = worker.id AND state = 1) ORDER BY seen_at LIMIT ?2)",
-            purge.keep_workers,
-        )?,
-        idempotency_keys: delete(
-            "DELETE FROM idempotency WHERE key IN \
-             (SELECT key FROM idempotency WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
-            purge.keep_idempotency,
-        )?,
-        claim_requests: delete(
-            "DELETE FROM claim_request WHERE (worker, request) IN \
-             (SELECT worker, request FROM claim_request WHERE created_at < ?1 ORDER BY created_at LIMIT ?2)",
-            purge.keep_claims,
-        )?,
-        tokens: token::purge(transaction, purge.now.minus(purge.keep_tokens), purge.limit)?,
-        audit_entries: audit::purge(transaction, purge.now.minus(purge.keep_audit), purge.limit)?,
-        more: false,
-    };
-    let hours = before(crate::stats::WINDOW) / 3_600_000;
-    transaction.db.prepare_cached("DELETE FROM histogram WHERE hour < ?1")?.execute([hours])?;
-    transaction.db.prepare_cached("DELETE FROM tally WHERE tasks = 0")?.execute([])?;
-    let most = [
-        report.tasks,
-        report.logs,
-        report.workers,
-        report.idempotency_keys,
-        report.claim_requests,
-        report.tokens,
-        report.audit_entries,
-    ]
-    .into_iter()
-    .max();
-    Ok(PurgeReport { more: most >= Some(u64::from(purge.limit)), ..report })
-}
-
-fn purge_tasks(transaction: &mut Transaction<'_>, before: Timestamp, limit: i64) -> Result<u64, Failure> {
-    let mut old = Vec::new();
-    {
-        let mut statement = transaction.db.prepare_cached(select_task!(
-            "INDEXED BY task_by_finished WHERE finished_at < ?1 ORDER BY finished_at LIMIT ?2"
-        ))?;
-        let mut rows = statement.query(params![before.as_millis(), limit])?;
-        while let Some(row) = rows.next()? {
-            old.push(Stored::from_row(row)?);
-        }
-    }
-    for stored in &old {
-        let first = stored.n << EVENT_BITS;
-        transaction
-            .db
-            .prepare_cached("DELETE FROM event WHERE k BETWEEN ?1 AND ?2")?
-            .execute([first, first | ((1 << EVENT_BITS) - 1)])?;
-        for sql in [
-            "DELETE FROM generation WHERE n = ?1",
-            "DELETE FROM task_error WHERE n = ?1",
-            "DELETE FROM task_body WHERE n = ?1",
-            "DELETE FROM task WHERE n = ?1",
-        ] {
-            transaction.db.prepare_cached(sql)?.execute([stored.n])?;
-        }
-        transaction.tally(&stored.queue, &stored.task_type, stored.head.state.state(), -1);
-    }
-    Ok(old.len() as u64)
 }

@@ -79,6 +79,12 @@ impl Tokens {
         Ok(Page { items, next })
     }
 
+    /// When the first of those ended or ends that do not last for ever.
+    pub(crate) fn first_end(&self) -> Option<Timestamp> {
+        let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        tokens.values().filter_map(|stored| stored.token.ends_at()).min()
+    }
+
     /// Those that ended before a time, up to a limit.
     fn ended_before(&self, before: Timestamp, limit: usize) -> Vec<TokenId> {
         let tokens = self.0.read().unwrap_or_else(PoisonError::into_inner);
@@ -227,10 +233,11 @@ pub(crate) fn carry_on(transaction: &mut Transaction<'_>, later: &StoredToken) -
 pub(crate) fn purge(
     transaction: &mut Transaction<'_>,
     before: Timestamp,
-    limit: u32,
+    limit: u64,
 ) -> Result<u64, Failure> {
     let mut removed = 0;
-    for id in transaction.state.tokens.ended_before(before, limit as usize) {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    for id in transaction.state.tokens.ended_before(before, limit) {
         let gone: Option<()> = transaction
             .db
             .prepare_cached("DELETE FROM token WHERE id = ?1 RETURNING 1")?

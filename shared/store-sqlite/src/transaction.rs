@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_model::lease::LeasePolicy;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
@@ -41,6 +42,30 @@ pub(crate) struct State {
     pub(crate) tokens: Arc<Tokens>,
     /// How many tokens there may be.
     pub(crate) most_tokens: usize,
+    /// How long the last group took, without what it removed.
+    pub(crate) last_group: Duration,
+    /// How much of the present group's time has gone into removing.
+    pub(crate) purging: Duration,
+    /// How many purges there were.
+    pub(crate) purges: usize,
+    /// From which queue on counts are to be looked through for those of nothing.
+    pub(crate) counts_swept: Option<String>,
+}
+
+impl State {
+    /// Nothing is remembered yet.
+    pub(crate) fn new(policy: LeasePolicy, tokens: Arc<Tokens>, most_tokens: usize) -> Self {
+        Self {
+            policy,
+            queues: HashSet::new(),
+            tokens,
+            most_tokens,
+            last_group: Duration::ZERO,
+            purging: Duration::ZERO,
+            purges: 0,
+            counts_swept: None,
+        }
+    }
 }
 
 /// What is to be done once a transaction is committed.
@@ -111,13 +136,7 @@ impl<'a> Transaction<'a> {
     }
 
     /// Counts a duration for the percentiles.
-    pub(crate) fn duration(
-        &mut self,
-        queue: &QueueName,
-        what: What,
-        now: Timestamp,
-        length: std::time::Duration,
-    ) {
+    pub(crate) fn duration(&mut self, queue: &QueueName, what: What, now: Timestamp, length: Duration) {
         let hour = now.as_millis() / 3_600_000;
         *self.durations.entry((queue.clone(), what, hour, bucket(length))).or_default() += 1;
     }

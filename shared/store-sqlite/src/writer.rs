@@ -133,7 +133,10 @@ fn run(
         group.push(first);
         gather(&mut receiver, &mut group, expected);
         expected = group.len();
-        match commit(db, &mut state, doorbell, &mut group) {
+        let began = Instant::now();
+        let committed = commit(db, &mut state, doorbell, &mut group);
+        state.last_group = began.elapsed().saturating_sub(std::mem::take(&mut state.purging));
+        match committed {
             Ok(()) => group.drain(..).for_each(|job| job.answer()),
             // Another program holds the file: each command alone would wait as long again.
             Err(StoreError::Unavailable(cause)) => {

@@ -342,6 +342,9 @@ pub struct Purge {
     pub now: Timestamp,
     /// How many of each kind to remove at most.
     pub limit: u32,
+    /// For about how long a store whose other commands wait meanwhile may be at it (see
+    /// [`crate::Capabilities::sliced_purges`]); none for as long as the limit allows.
+    pub slice: Option<Duration>,
     /// How long finished tasks are kept; none for ever.
     pub keep_finished: Option<Duration>,
     /// How long log lines are kept.
@@ -366,6 +369,7 @@ impl Purge {
         Self {
             now,
             limit: 1_000,
+            slice: None,
             keep_finished: Some(hours(30 * 24)),
             keep_logs: hours(48),
             keep_workers: hours(7 * 24),
@@ -394,8 +398,54 @@ pub struct PurgeReport {
     pub tokens: u64,
     /// Entries of the audit log.
     pub audit_entries: u64,
-    /// Whether a limit was reached, so that there may be more.
+    /// Whether a limit was reached or the slice was over, so that there may be more.
     pub more: bool,
+    /// How far behind the removing is, where there may be more and the store can tell.
+    pub overdue: Option<Overdue>,
+}
+
+/// How far past its keeping the oldest thing of each kind is that has not been removed; zero where none is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Overdue {
+    /// Finished tasks.
+    pub tasks: Duration,
+    /// Log lines.
+    pub logs: Duration,
+    /// Workers.
+    pub workers: Duration,
+    /// Idempotency keys.
+    pub idempotency_keys: Duration,
+    /// Claim requests.
+    pub claim_requests: Duration,
+    /// Tokens.
+    pub tokens: Duration,
+    /// Entries of the audit log.
+    pub audit_entries: Duration,
+}
+
+impl Overdue {
+    /// Each kind by its name.
+    pub fn each(&self) -> [(&'static str, Duration); 7] {
+        [
+            ("tasks", self.tasks),
+            ("logs", self.logs),
+            ("workers", self.workers),
+            ("idempotency_keys", self.idempotency_keys),
+            ("claim_requests", self.claim_requests),
+            ("tokens", self.tokens),
+            ("audit_entries", self.audit_entries),
+        ]
+    }
+
+    /// The longest of all.
+    pub fn longest(&self) -> Duration {
+        self.each().map(|(_, overdue)| overdue).into_iter().max().unwrap_or_default()
+    }
+
+    /// Whether some kind is further behind than it was.
+    pub fn is_further_than(&self, earlier: &Self) -> bool {
+        self.each().iter().zip(earlier.each()).any(|((_, now), (_, then))| *now > then)
+    }
 }
 
 /// Pauses or resumes a queue.

@@ -23,8 +23,8 @@ use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, Wo
 
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
-    Direct, Fail, FailAnswer, Idempotency, ItemRefusal, LeaseProblem, LostLease, Nothing, PauseQueue, Purge,
-    PurgeReport, Reap, ReapReport, Release, Retry, Taken,
+    Direct, Fail, FailAnswer, Idempotency, ItemRefusal, LeaseProblem, LostLease, Nothing, Overdue,
+    PauseQueue, Purge, PurgeReport, Reap, ReapReport, Release, Retry, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
@@ -51,6 +51,9 @@ pub struct Capabilities {
     pub lists_by_creation: bool,
     /// How many tokens it holds at most, those that have ended and are still kept included.
     pub tokens: usize,
+    /// A purge ends with its [`Purge::slice`], and says how far behind it is ([`PurgeReport::overdue`]); else it goes on to its
+    /// limit.
+    pub sliced_purges: bool,
 }
 
 /// All that a whole Baton needs of its store.

@@ -175,20 +175,24 @@ async fn what_a_lost_worker_held_is_taken_back() {
 #[tokio::test]
 async fn a_round_of_the_reaper_takes_all_back_and_removes_what_is_over() {
     let world = World::new();
-    let tasks = vec![json!({"type": "a", "max_attempts": 1}); 600];
-    assert_eq!(world.post("/v1/tasks/batch", json!({"tasks": tasks})).await.status, 201);
-    for _ in 0..6 {
-        world.post("/v1/claims", json!({"worker_id": "dead", "max_tasks": 100})).await;
+    // More than a few batches.
+    let tasks = vec![json!({"type": "a", "max_attempts": 1}); 750];
+    for _ in 0..2 {
+        assert_eq!(world.post("/v1/tasks/batch", json!({"tasks": tasks})).await.status, 201);
+    }
+    for claim in 0..15 {
+        let worker = ["dead", "gone"][claim % 2];
+        world.post("/v1/claims", json!({"worker_id": worker, "max_tasks": 100})).await;
     }
     world.advance(Duration::from_secs(61));
     let round = reap_within(&world.app, Duration::from_secs(60)).await.unwrap();
-    assert_eq!(round, Round { taken: 600, workers_lost: 1, removed: 0, more: false });
-    assert_eq!(world.get("/v1/stats").await.json()["states"]["failed"], 600);
+    assert_eq!(round, Round { taken: 1_500, workers_lost: 2, removed: 0, more: false });
+    assert_eq!(world.get("/v1/stats").await.json()["states"]["failed"], 1_500);
     world.advance(Duration::from_secs(31 * 86_400));
     let budget = Duration::from_secs(60);
     let round = reap_within(&world.app, budget).await.unwrap();
     assert_eq!((round.taken, round.more), (0, false));
-    assert!(round.removed >= 600, "{round:?}");
+    assert!(round.removed >= 1_500, "{round:?}");
     assert_eq!(world.get("/v1/tasks").await.json()["items"], json!([]));
     let none = reap_within(&world.app, Duration::ZERO).await.unwrap();
     assert!(none.more, "no time, so there may be more");

@@ -8,6 +8,7 @@
 )]
 
 mod hold;
+mod keeping;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -16,7 +17,7 @@ use baton_model::{
     Grant, Payload, Priority, Schedule, Scope, TaskId, TaskSpec, Timestamp, Token, TokenId, TokenSecret,
 };
 use baton_store::{Create, ErrorKind, NoDoorbell, StoreError, StoredToken, TaskStore, TokenStore};
-use baton_store_sqlite::{Options, SqliteStore};
+use baton_store_sqlite::{Durability, Options, SqliteStore};
 use rusqlite::Connection;
 
 fn at(folder: &tempfile::TempDir) -> PathBuf {

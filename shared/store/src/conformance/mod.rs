@@ -313,6 +313,7 @@ rules! {
         unfinished_tasks_are_never_removed,
         finished_tasks_can_be_kept_for_ever,
         a_purge_is_bounded,
+        purges_in_slices_get_to_all,
         old_log_lines_are_removed,
         workers_long_gone_are_removed,
         a_queue_outlives_its_tasks,

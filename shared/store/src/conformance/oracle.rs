@@ -391,6 +391,7 @@ impl TaskStore for Oracle {
             total_claim_order: true,
             lists_by_creation: true,
             tokens: self.most_tokens,
+            sliced_purges: false,
         }
     }
 
@@ -660,6 +661,7 @@ impl TaskStore for Oracle {
             tokens: removed[5] as u64,
             audit_entries: removed[6] as u64,
             more: removed.contains(&limit),
+            overdue: None,
         })
     }
 

@@ -90,6 +90,40 @@ pub async fn a_purge_is_bounded(b: Bench) {
     assert_eq!((tasks, logs), (5, 5));
 }
 
+/// Purges that end after a slice of time, however short, get to all of every kind; none but the last says that it is done.
+/// Each says how far behind it is, if the store tells that: of everything that is left, and not of what is still kept.
+pub async fn purges_in_slices_get_to_all(b: Bench) {
+    let sliced = b.store().capabilities().sliced_purges;
+    for id in b.create_plain(at(0), 30).await {
+        b.cancel(at(1), id).await;
+    }
+    let logs = (0..30).map(|n| line(n, "old")).collect();
+    b.beat(Beat { logs, ..beat("w1", at(5)) }).await;
+    let kept = b.create(days(20), b.spec("render")).await;
+    b.cancel(days(20), kept).await;
+    let purge = Purge { slice: Some(Duration::ZERO), limit: 20, ..Purge::at(days(40)) };
+    let (mut tasks, mut logs, mut workers) = (0, 0, 0);
+    for call in 0.. {
+        assert!(call < 1_000, "purges do not come to an end");
+        let report = b.purge(purge).await;
+        (tasks, logs, workers) = (tasks + report.tasks, logs + report.logs, workers + report.workers);
+        if !report.more {
+            break;
+        }
+        assert_eq!(report.overdue.is_some(), sliced);
+        if let Some(overdue) = report.overdue {
+            let of = |left: bool, seconds: u64| if left { secs(seconds) } else { Duration::ZERO };
+            assert_eq!(overdue.tasks, of(tasks < 30, 10 * DAY - 1));
+            assert_eq!(overdue.logs, of(logs < 30, 38 * DAY - 5));
+            assert_eq!(overdue.workers, of(workers < 1, 33 * DAY - 5));
+            assert_eq!(overdue.idempotency_keys, Duration::ZERO);
+        }
+    }
+    assert_eq!((tasks, logs, workers), (30, 30, 1));
+    b.task(kept).await;
+    b.check(days(40)).await;
+}
+
 fn line(seconds: u64, message: &str) -> LogLine {
     LogLine {
         at: at(seconds),

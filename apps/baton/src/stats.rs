@@ -28,8 +28,8 @@ impl Stats {
         context.out.line(&format!("tasks    {}", told.join(", ")))?;
         let workers = stats.workers;
         context.out.line(&format!(
-            "workers  {} alive ({} busy, {} idle), {} lost",
-            workers.alive, workers.busy, workers.idle, workers.lost
+            "workers  {} alive ({} busy, {} idle), {} silent, {} lost, {} gone",
+            workers.alive, workers.busy, workers.idle, workers.silent, workers.lost, workers.gone
         ))?;
         match stats.counted_at {
             // Counts that are as new as the answer need no word.

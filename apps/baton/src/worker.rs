@@ -121,6 +121,7 @@ fn show(context: &Context, worker: &WorkerView) -> Result<(), Failure> {
         ("started", format!("{} ({})", worker.started_at, text::ago(worker.started_at, now))),
     ];
     facts.extend(worker.last_beat_at.map(|at| ("last beat", format!("{at} ({})", text::ago(at, now)))));
+    facts.extend(worker.ended_at.map(|at| ("ended", format!("{at} ({})", text::ago(at, now)))));
     facts.extend(worker.session_id.map(|session| ("session", session.to_string())));
     facts.extend(worker.contested_at.map(|at| {
         let ago = text::ago(at, now);

@@ -205,6 +205,29 @@ fn an_operator_can_drain_and_stop_a_worker() {
 }
 
 #[test]
+fn a_worker_that_ends_is_gone_and_one_that_is_killed_is_not() {
+    let world = World::new(QUICK);
+    let (mut leaves, mut dies) =
+        (world.worker_named("leaves", &[], "true"), world.worker_named("dies", &[], "true"));
+    let status = |id: &str| {
+        let workers = world.json(&["worker", "list"]);
+        let found = workers["items"].as_array().unwrap().iter().find(|worker| worker["id"] == id).cloned();
+        found.map(|worker| worker["status"].as_str().unwrap().to_owned()).unwrap_or_default()
+    };
+    until("both beat", || (status("leaves") == "active" && status("dies") == "active").then_some(()));
+    world.json(&["worker", "drain", "leaves"]);
+    assert!(leaves.wait().success());
+    assert_eq!(status("leaves"), "gone");
+    dies.signal(Signal::SIGKILL);
+    dies.wait();
+    until("it is missed", || (status("dies") == "lost").then_some(()));
+    assert_eq!(status("leaves"), "gone");
+    let told = world.command(&["stats"]).output().unwrap();
+    let told = String::from_utf8(told.stdout).unwrap();
+    assert!(told.contains("workers  0 alive (0 busy, 0 idle), 0 silent, 1 lost, 1 gone"), "{told}");
+}
+
+#[test]
 fn an_idle_worker_ends_at_once_when_it_is_to_drain() {
     let world = World::new(PATIENT);
     let mut worker = world.worker("true");

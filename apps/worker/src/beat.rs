@@ -50,7 +50,7 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
         }
         let lists = shared.knows_all() || unlisted.is_some_and(|since| begun >= since + UNLISTED);
         let beat = tokio::select! {
-            beat = beat(&shared, every, lists) => beat,
+            beat = beat(&shared, every, lists, false) => beat,
             _ = over.wait_for(|over| *over) => break,
         };
         let due = match beat {
@@ -86,7 +86,7 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
         }
     }
     let last = async {
-        while beat(&shared, LAST, shared.knows_all()).await.is_ok() && lock(&shared.logs).len() > 0 {}
+        while beat(&shared, LAST, shared.knows_all(), true).await.is_ok() && lock(&shared.logs).len() > 0 {}
     };
     if tokio::time::timeout(LAST, last).await.is_err() || lock(&shared.logs).len() > 0 {
         tracing::warn!(worker_id = %shared.options.id, "the last log lines could not be shipped");
@@ -114,13 +114,20 @@ async fn news(shared: &Shared, begun: Instant, due: Instant) {
     }
 }
 
-async fn beat(shared: &Shared, every: Duration, lists: bool) -> Result<HeartbeatView, ClientError> {
+/// Sends one heartbeat; `ending`: the worker ends, and has it known as gone and not as lost.
+async fn beat(
+    shared: &Shared,
+    every: Duration,
+    lists: bool,
+    ending: bool,
+) -> Result<HeartbeatView, ClientError> {
     let logs = lock(&shared.logs).take(shared.options.clock.now());
     let mut request = HeartbeatRequest {
         session_id: Some(shared.session),
         running: lists.then(|| shared.running()),
         capacity: Some(shared.options.concurrency),
         labels: shared.labels(),
+        ending,
         logs,
         ..HeartbeatRequest::default()
     };

@@ -55,10 +55,15 @@ async fn heartbeat(
         capacity: request.capacity,
         readings: request.readings,
         labels: request.labels,
+        ending: request.ending,
         logs: request.logs.into_iter().map(|line| log_line(line, &worker, now)).collect(),
         worker,
     };
+    let ends = beat.ending.then(|| beat.worker.clone());
     let answer = app.store.heartbeat(beat).await?;
+    if let Some(worker) = ends {
+        tracing::info!(worker_id = %worker, "worker ends");
+    }
     let mut lost = Vec::with_capacity(answer.lost.len());
     for LostLease { task, attempt, problem } in answer.lost {
         let problem = as_seen_by(&caller, &*app.store, task, problem).await?;

@@ -178,7 +178,9 @@ fn stats_view(stats: Stats) -> StatsView {
             alive: stats.workers.alive,
             busy: stats.workers.busy,
             idle: stats.workers.alive.saturating_sub(stats.workers.busy),
+            silent: stats.workers.silent,
             lost: stats.workers.lost,
+            gone: stats.workers.gone,
         },
     }
 }

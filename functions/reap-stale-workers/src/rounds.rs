@@ -27,7 +27,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 pub struct Round {
     /// Tasks taken back.
     pub taken: u64,
-    /// Workers that held some of these and no longer beat.
+    /// Workers that held some of these, no longer beat, and have not said that they end.
     pub workers_lost: u64,
     /// Finished tasks, log lines, workers and keys removed.
     pub removed: u64,
@@ -115,7 +115,10 @@ async fn take_back(app: &App, deadline: Instant, round: &mut Round) -> Result<()
         let report = app.store.reap(reap).await?;
         report.taken.iter().for_each(crate::log);
         round.taken += report.taken.len() as u64;
-        let silent = report.taken.into_iter().filter(|taken| taken.reason == LossReason::HeartbeatMissed);
+        let silent = report
+            .taken
+            .into_iter()
+            .filter(|taken| taken.reason == LossReason::HeartbeatMissed && !taken.worker_gone);
         lost.extend(silent.map(|taken| taken.worker));
         round.workers_lost = lost.len() as u64;
         round.more = report.more;

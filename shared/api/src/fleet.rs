@@ -17,7 +17,8 @@ pub struct WorkerView {
     /// The worker.
     #[schema(value_type = String)]
     pub id: WorkerId,
-    /// `active`, `draining`, `stopping`, `lost` or `silent`.
+    /// `active`, `draining` or `stopping` while it beats; `silent` if it has claimed and not beaten since it started; `lost`
+    /// when it no longer beats; `gone` once it has said that it ends.
     #[schema(value_type = String)]
     pub status: WorkerStatus,
     /// Its latest start.
@@ -36,6 +37,10 @@ pub struct WorkerView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub last_beat_at: Option<Timestamp>,
+    /// When it said that it ends, if it is `gone`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub ended_at: Option<Timestamp>,
     /// What an operator has asked of it: `run`, `drain` or `stop`.
     #[schema(value_type = String)]
     pub directive: Directive,
@@ -181,18 +186,22 @@ pub struct CountView {
     pub tasks: u64,
 }
 
-/// Workers by what they do.
+/// Workers by what they do. Each worker that is known is alive, silent, lost or gone.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = WorkerCounts)]
 pub struct WorkerCountsView {
-    /// Alive by their heartbeats.
+    /// Alive by their heartbeats: `active`, `draining` or `stopping`.
     pub alive: u64,
     /// Of these, those that hold a task.
     pub busy: u64,
     /// Of these, those that hold none.
     pub idle: u64,
+    /// They have claimed, but not beaten since they started.
+    pub silent: u64,
     /// Not heard of for longer than the heartbeat timeout.
     pub lost: u64,
+    /// They have said that they end.
+    pub gone: u64,
 }
 
 /// One line of the workers' time line.

@@ -7,7 +7,7 @@ use baton_model::{Directive, Level, Payload, SessionId, TaskId, Timestamp, limit
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::fields::{Fields, ReadFields, integer, map, number, parsed, payload, text};
+use crate::fields::{Fields, ReadFields, boolean, integer, map, number, parsed, payload, text};
 use crate::text::{NOTE_CHARS, keep_start};
 
 /// A worker's heartbeat. The worker is named by the path.
@@ -29,6 +29,10 @@ pub struct HeartbeatRequest {
     /// Words about the worker, such as host or version; up to 64.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+    /// `true` with the last heartbeat, as the worker ends: it is `gone` then, and not `lost`. Left out means `false`.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    #[schema(value_type = Option<bool>)]
+    pub ending: bool,
     /// Log lines since the last heartbeat; up to 500.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogFields>,
@@ -43,6 +47,7 @@ impl ReadFields for HeartbeatRequest {
         let capacity = f.optional("capacity", integer(1..=limits::WORKER_CAPACITY));
         let readings = f.optional("readings", map(0..=limits::READINGS, 128, number(f64::MIN..=f64::MAX)));
         let labels = f.optional("labels", map(0..=limits::READINGS, 128, text(0..=NOTE_CHARS)));
+        let ending = f.optional("ending", boolean);
         let logs = f.optional_objects("logs", 0..=limits::LOG_LINES, limits);
         Some(Self {
             session_id: session_id?,
@@ -50,6 +55,7 @@ impl ReadFields for HeartbeatRequest {
             capacity: capacity?,
             readings: readings?.unwrap_or_default(),
             labels: labels?.unwrap_or_default(),
+            ending: ending?.unwrap_or_default(),
             logs: logs?.unwrap_or_default(),
         })
     }

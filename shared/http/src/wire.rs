@@ -150,6 +150,7 @@ pub fn worker_view(detail: WorkerDetail, policy: &LeasePolicy, now: Timestamp) -
         started_at: worker.started_at,
         contested_at,
         last_beat_at: worker.last_beat_at,
+        ended_at: worker.ended_at,
         directive: worker.directive,
         capacity: worker.capacity,
         active,

@@ -83,6 +83,7 @@ impl Worker {
         self.last_beat_at = None;
         self.running = None;
         self.directive = Default::default();
+        self.ended_at = None;
         Ok(takeover)
     }
 

@@ -41,6 +41,8 @@ pub struct Worker {
     pub labels: BTreeMap<String, String>,
     /// What an operator has asked of it.
     pub directive: Directive,
+    /// When it said that it ends, with its last heartbeat. A claim, a later heartbeat or a new start takes that back.
+    pub ended_at: Option<Timestamp>,
 }
 
 /// One task that a worker says it is running.
@@ -95,8 +97,10 @@ pub enum WorkerStatus {
     Draining,
     /// It was asked to stop.
     Stopping,
-    /// It has not beaten for longer than the heartbeat timeout.
+    /// It has not beaten for longer than the heartbeat timeout, and has not said that it ends.
     Lost,
+    /// It has said that it ends.
+    Gone,
     /// It has claimed, but never beaten: a client with fixed leases, or one too young to have beaten.
     Silent,
 }
@@ -109,6 +113,7 @@ impl WorkerStatus {
             Self::Draining => "draining",
             Self::Stopping => "stopping",
             Self::Lost => "lost",
+            Self::Gone => "gone",
             Self::Silent => "silent",
         }
     }
@@ -131,11 +136,15 @@ impl Worker {
             readings: BTreeMap::new(),
             labels: BTreeMap::new(),
             directive: Directive::Run,
+            ended_at: None,
         }
     }
 
     /// The state to show at `now`.
     pub fn status(&self, policy: &LeasePolicy, now: Timestamp) -> WorkerStatus {
+        if self.ended_at.is_some() {
+            return WorkerStatus::Gone;
+        }
         match (self.last_beat_at, self.directive) {
             (None, _) => WorkerStatus::Silent,
             (Some(beat), _) if now.since(beat) > policy.heartbeat_timeout => WorkerStatus::Lost,

@@ -333,6 +333,18 @@ fn a_worker_shows_its_beats_then_what_is_asked_of_it(
 }
 
 #[rstest]
+#[case(Some(at(40)), Directive::Drain)]
+#[case(Some(before(40)), Directive::Run)]
+fn a_worker_that_has_said_that_it_ends_is_gone_and_never_lost(
+    #[case] beat: Option<Timestamp>,
+    #[case] directive: Directive,
+) {
+    let worker = Worker { directive, ended_at: beat, ..beaten(beat) };
+    assert_eq!(worker.status(&LeasePolicy::default(), at(100)), WorkerStatus::Gone);
+    assert_eq!(worker.status(&LeasePolicy::default(), at(90_000)), WorkerStatus::Gone);
+}
+
+#[rstest]
 #[case(State::Queued, 0, at(10), Status::Queued)]
 #[case(State::Queued, 4, at(10), Status::Queued)]
 #[case(State::Queued, 0, past(10), Status::Created)]

@@ -48,6 +48,7 @@ impl Inner {
             .set("sn", time(beat.now))
             .put("ru", listed.as_ref().map(|listed| b(listed.encode())))
             .put("rd", readings.map(s))
+            .put("ed", beat.ending.then(|| time(beat.now)))
             .maybe("la", labels.map(s))
             .maybe("cp", beat.capacity.map(n));
         let project = beat.project.as_ref();
@@ -76,6 +77,7 @@ impl Inner {
             worker.beats += 1;
             worker.running = listed.as_ref().map(|listed| listed.shown.clone());
             worker.readings = beat.readings.clone();
+            worker.ended_at = beat.ending.then_some(beat.now);
             worker.capacity = beat.capacity.or(worker.capacity);
             if !beat.labels.is_empty() {
                 worker.labels = beat.labels.clone();

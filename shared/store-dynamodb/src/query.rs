@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use baton_model::{
     Generation, GenerationId, Priority, QueueName, State, TaskId, TaskState, Timestamp, WorkerId,
+    WorkerStatus,
 };
 use baton_store::{
     Count, Cursor, Page, PageRequest, Percentiles, QueueStats, Stats, StoreError, TaskDetail, WorkerCounts,
@@ -286,13 +287,11 @@ impl Inner {
     async fn worker_counts(&self, now: Timestamp) -> Result<WorkerCounts, StoreError> {
         let mut counts = WorkerCounts::default();
         for worker in self.all_workers().await? {
-            let Some(beat) = worker.worker.last_beat_at else { continue };
-            if now.since(beat) > self.options.policy.heartbeat_timeout {
-                counts.lost += 1;
-            } else {
-                counts.alive += 1;
-                counts.busy += u64::from(!self.held_by(&worker.worker.id, 1).await?.is_empty());
-            }
+            let status = worker.worker.status(&self.options.policy, now);
+            // Only of those that are alive it matters whether they hold something.
+            let alive = !matches!(status, WorkerStatus::Silent | WorkerStatus::Lost | WorkerStatus::Gone);
+            let busy = alive && !self.held_by(&worker.worker.id, 1).await?.is_empty();
+            counts.add(status, busy);
         }
         Ok(counts)
     }

@@ -149,6 +149,7 @@ impl Inner {
                 domain: after.rest.as_ref().and_then(|rest| rest.domain.clone()),
                 attempt: suspect.head.attempt,
                 worker: lease.worker.clone(),
+                worker_gone: worker.is_some_and(|stored| stored.worker.ended_at.is_some()),
                 reason: loss.reason,
                 to: after.head.state.state(),
             })),

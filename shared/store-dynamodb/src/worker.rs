@@ -59,6 +59,7 @@ impl StoredWorker {
                 readings: fields.maybe_json("rd")?.unwrap_or_default(),
                 labels: fields.maybe_json("la")?.unwrap_or_default(),
                 directive: fields.maybe_number("dr")?.map_or(Ok(Directive::Run), Directive::of)?,
+                ended_at: fields.maybe_time("ed")?,
             },
             listed,
             seen_at: fields.time("sn")?,
@@ -113,6 +114,9 @@ impl StoredWorker {
         }
         if worker.directive != Directive::Run {
             put("dr", n(worker.directive.code()));
+        }
+        if let Some(at) = worker.ended_at {
+            put("ed", time(at));
         }
         Ok(item)
     }
@@ -196,6 +200,7 @@ impl Inner {
                 .when_still("se", before.worker.session.map(|session| b(*session.as_bytes())))
                 .when_still("lb", before.worker.last_beat_at.map(time))
                 .when_still("bn", (before.worker.beats > 0).then(|| n(before.worker.beats)))
+                .when_still("ed", before.worker.ended_at.map(time))
                 .when_still(
                     "dr",
                     (before.worker.directive != Directive::Run).then(|| n(before.worker.directive.code())),
@@ -229,6 +234,7 @@ impl Inner {
                 Err(late) => return Err(self.note_late(known.unwrap_or(record), late, claim.now).await),
             };
             record.worker.capacity = claim.capacity.or(record.worker.capacity);
+            record.worker.ended_at = None;
             // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
             if claim.now.as_millis().abs_diff(record.seen_at.as_millis()) > SEEN_GRAIN_MS {
                 record.seen_at = claim.now;

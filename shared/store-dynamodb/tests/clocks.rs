@@ -132,6 +132,7 @@ async fn a_worker_that_beats_is_heard_however_far_the_clock_is_off_that_hears_it
                 capacity: None,
                 readings: Default::default(),
                 labels: Default::default(),
+                ending: false,
                 logs: Vec::new(),
             }
         };

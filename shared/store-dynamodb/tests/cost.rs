@@ -231,6 +231,7 @@ fn beat(worker: &str, running: Vec<Running>) -> Beat {
         capacity: Some(4),
         readings: [("vram_used_mb".to_owned(), 7_000.0), ("temp".to_owned(), 71.5)].into(),
         labels: [("host".to_owned(), "render-node-07".to_owned())].into(),
+        ending: false,
         logs: Vec::new(),
     }
 }

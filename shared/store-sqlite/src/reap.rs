@@ -107,6 +107,8 @@ pub(crate) fn take_back(
         };
         let TaskState::Running(lease) = &stored.head.state else { continue };
         let Some(loss) = lost(transaction.db, &mut workers, &stored, &policy, watch)? else { continue };
+        let worker = workers.get(&lease.worker).and_then(Option::as_ref);
+        let worker_gone = worker.is_some_and(|worker| worker.ended_at.is_some());
         let command = Command::LoseLease { attempt: suspect.attempt, loss };
         let Some(after) = transaction.transition(&stored, &command, watch.now)? else { continue };
         report.taken.push(Taken {
@@ -116,6 +118,7 @@ pub(crate) fn take_back(
             domain: stored.domain.clone(),
             attempt: suspect.attempt,
             worker: lease.worker.clone(),
+            worker_gone,
             reason: loss.reason,
             to: after.head.state.state(),
         });

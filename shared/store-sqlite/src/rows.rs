@@ -354,7 +354,7 @@ macro_rules! select_worker {
     ($tail:expr) => {
         concat!(
             "SELECT id, session, superseded, started_at, seen_at, last_beat_at, capacity, running, readings, labels, \
-             directive, project, beats, contested_at FROM worker ",
+             directive, project, beats, contested_at, ended_at FROM worker ",
             $tail
         )
     };
@@ -379,6 +379,7 @@ pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
             readings: from_json("a worker's readings", &row.get::<_, String>(8)?)?,
             labels: from_json("a worker's labels", &row.get::<_, String>(9)?)?,
             directive: Code::of(row.get(10)?)?,
+            ended_at: maybe_time(row, 14)?,
         },
         seen_at: time(row, 4)?,
     })

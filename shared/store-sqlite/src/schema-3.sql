@@ -1,5 +1,5 @@
 -- Version 3: why a queue was paused, and whether a task has ever named it; who asked for what is audited, and why; the order of
--- heartbeats and claims; tasks that were lost with their workers, and starts of one name that live at once.
+-- heartbeats and claims; when a worker said that it ends; tasks that were lost with their workers, and starts of one name that live at once.
 
 ALTER TABLE queue ADD COLUMN reason TEXT;
 -- A queue that no task has named goes when it is resumed. Of those that there are, only the present tasks tell.
@@ -26,3 +26,6 @@ UPDATE worker SET superseded = (
     SELECT json_group_array(json_object('session', value, 'at', '1970-01-01T00:00:00Z', 'heard', json('false')))
     FROM json_each(superseded)
 ) WHERE superseded <> '[]';
+
+-- When it said that it ends; null if it has not, or was heard of since.
+ALTER TABLE worker ADD COLUMN ended_at INTEGER;

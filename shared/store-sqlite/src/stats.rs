@@ -224,13 +224,22 @@ fn percentiles(
 }
 
 fn workers(db: &Connection, now: Timestamp, heartbeat_timeout: Duration) -> Result<WorkerCounts, Failure> {
+    // By the status of each: alive, silent, lost or gone.
     let mut statement = db.prepare_cached(
-        "SELECT coalesce(sum(last_beat_at >= ?1), 0), coalesce(sum(last_beat_at < ?1), 0), \
-         coalesce(sum(last_beat_at >= ?1 AND EXISTS (SELECT 1 FROM task INDEXED BY task_leased \
+        "SELECT coalesce(sum(ended_at IS NULL AND last_beat_at >= ?1), 0), \
+         coalesce(sum(ended_at IS NULL AND last_beat_at IS NULL), 0), \
+         coalesce(sum(ended_at IS NULL AND last_beat_at < ?1), 0), coalesce(sum(ended_at IS NOT NULL), 0), \
+         coalesce(sum(ended_at IS NULL AND last_beat_at >= ?1 AND EXISTS (SELECT 1 FROM task INDEXED BY task_leased \
          WHERE task.worker = worker.id AND state = 1)), 0) FROM worker",
     )?;
     let alive_since = now.minus(heartbeat_timeout).as_millis();
     Ok(statement.query_row([alive_since], |row| {
-        Ok(WorkerCounts { alive: row.get(0)?, lost: row.get(1)?, busy: row.get(2)? })
+        Ok(WorkerCounts {
+            alive: row.get(0)?,
+            silent: row.get(1)?,
+            lost: row.get(2)?,
+            gone: row.get(3)?,
+            busy: row.get(4)?,
+        })
     })?)
 }

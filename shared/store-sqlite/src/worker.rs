@@ -33,6 +33,7 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
     let project = claim.project.as_ref();
     let mut worker = session_of(transaction, known, &claim.worker, project, claim.session, claim.now)?;
     worker.worker.capacity = claim.capacity.or(worker.worker.capacity);
+    worker.worker.ended_at = None;
     worker.seen_at = claim.now;
     save(transaction, &worker)?;
     Ok(Entered { directive: worker.worker.directive, beats: worker.worker.beats })
@@ -41,7 +42,7 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
 /// The worker, if a claim changes nothing about it: the usual case, which reads six columns and writes none.
 fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
     let mut statement = transaction.db.prepare_cached(
-        "SELECT session, capacity, seen_at, directive, project, beats FROM worker WHERE id = ?1",
+        "SELECT session, capacity, seen_at, directive, project, beats FROM worker WHERE id = ?1 AND ended_at IS NULL",
     )?;
     let mut rows = statement.query([claim.worker.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -101,8 +102,8 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
         .db
         .prepare_cached(
             "INSERT OR REPLACE INTO worker (id, session, superseded, started_at, seen_at, last_beat_at, capacity, \
-             running, readings, labels, directive, project, beats, contested_at) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
+             running, readings, labels, directive, project, beats, contested_at, \
+             ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
         )?
         .execute(params![
             worker.id.as_str(),
@@ -119,6 +120,7 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
             worker.project.as_ref().map(ProjectId::as_str),
             worker.beats,
             worker.contested_at.map(Timestamp::as_millis),
+            worker.ended_at.map(Timestamp::as_millis),
         ])?;
     Ok(())
 }
@@ -139,6 +141,7 @@ pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Resul
     stored.worker.beats += 1;
     stored.worker.running = beat.running.clone();
     stored.worker.readings = beat.readings.clone();
+    stored.worker.ended_at = beat.ending.then_some(beat.now);
     stored.worker.capacity = beat.capacity.or(stored.worker.capacity);
     if !beat.labels.is_empty() {
         stored.worker.labels = beat.labels.clone();

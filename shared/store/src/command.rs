@@ -225,6 +225,8 @@ pub struct Beat {
     pub readings: BTreeMap<String, f64>,
     /// Words about it; they replace the earlier ones unless empty.
     pub labels: BTreeMap<String, String>,
+    /// Whether it is the last one, as the worker ends.
+    pub ending: bool,
     /// Log lines, at most [`baton_model::limits::LOG_LINES`].
     pub logs: Vec<LogLine>,
 }
@@ -329,6 +331,8 @@ pub struct Taken {
     pub attempt: u32,
     /// The worker that lost it.
     pub worker: WorkerId,
+    /// Whether that worker had said that it ends: then its silence alarms nobody.
+    pub worker_gone: bool,
     /// Why.
     pub reason: LossReason,
     /// The state it went to: queued, or failed with its attempts used up.

@@ -117,7 +117,8 @@ pub trait TaskStore: Send + Sync {
     async fn release(&self, release: Release) -> Result<FailAnswer, StoreError>;
 
     /// Records a worker's heartbeat, its readings and log lines, and tells it which of its leases are gone and what is
-    /// asked of it. Changes no task.
+    /// asked of it. Changes no task. One that says that the worker ends has it shown as gone, and not as lost, until it is
+    /// heard of again; its leases end as those of any other.
     ///
     /// # Errors
     /// [`StoreError::SessionSuperseded`] if the session is not the worker's latest, [`StoreError::WorkerOfOther`].

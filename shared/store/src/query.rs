@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_model::queue::Pause;
 use baton_model::{
     Event, Generation, Label, Level, ProjectId, QueueName, Running, State, Status, Task, TaskId, TaskType,
-    Timestamp, Worker, WorkerId,
+    Timestamp, Worker, WorkerId, WorkerStatus,
 };
 
 /// Where a page ends and the next begins. Its text means something only to the store that gave it.
@@ -228,13 +228,32 @@ pub struct Percentiles {
     pub p99: Duration,
 }
 
-/// Workers by what they do.
+/// Workers by their status ([`baton_model::WorkerStatus`]). Each worker that is known is alive, silent, lost or gone.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct WorkerCounts {
-    /// Alive by their heartbeats.
+    /// Alive by their heartbeats: active, draining or stopping.
     pub alive: u64,
     /// Of these, those that hold a task.
     pub busy: u64,
+    /// They have claimed, but not beaten since they started.
+    pub silent: u64,
     /// Not heard of for longer than the heartbeat timeout.
     pub lost: u64,
+    /// They have said that they end.
+    pub gone: u64,
+}
+
+impl WorkerCounts {
+    /// Counts a worker of this status.
+    pub fn add(&mut self, status: WorkerStatus, busy: bool) {
+        match status {
+            WorkerStatus::Active | WorkerStatus::Draining | WorkerStatus::Stopping => {
+                self.alive += 1;
+                self.busy += u64::from(busy);
+            }
+            WorkerStatus::Silent => self.silent += 1,
+            WorkerStatus::Lost => self.lost += 1,
+            WorkerStatus::Gone => self.gone += 1,
+        }
+    }
 }

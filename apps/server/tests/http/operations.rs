@@ -148,6 +148,28 @@ async fn workers_are_directed_and_shown() {
 }
 
 #[tokio::test]
+async fn a_worker_that_says_that_it_ends_is_gone_and_alarms_nobody() {
+    let world = World::new();
+    for worker in ["ended", "dead"] {
+        world.create(json!({"type": "a"})).await;
+        world.claim(worker).await;
+    }
+    let silent = world.get("/v1/stats").await.json()["workers"].clone();
+    assert_eq!(silent, json!({"alive": 0, "busy": 0, "idle": 0, "silent": 2, "lost": 0, "gone": 0}));
+    world.post("/v1/workers/dead/heartbeat", json!({})).await;
+    world.post("/v1/workers/ended/heartbeat", json!({"ending": true})).await;
+    world.advance(Duration::from_secs(61));
+    let told = world.get("/v1/workers/ended").await.json();
+    assert_eq!((&told["status"], &told["ended_at"]), (&json!("gone"), &json!("2026-02-02T02:40:00.000Z")));
+    let counts = world.get("/v1/stats").await.json()["workers"].clone();
+    assert_eq!(counts, json!({"alive": 0, "busy": 0, "idle": 0, "silent": 0, "lost": 1, "gone": 1}));
+    let round = reap_within(&world.app, Duration::from_secs(60)).await.unwrap();
+    assert_eq!((round.taken, round.workers_lost), (2, 1), "what both held, and the one that was lost");
+    let wrong = world.post("/v1/workers/ended/heartbeat", json!({"ending": 1})).await;
+    assert_eq!(wrong.wrong_fields(), ["ending"]);
+}
+
+#[tokio::test]
 async fn what_a_lost_worker_held_is_taken_back() {
     let world = World::new();
     let kept = world.create(json!({"type": "a"})).await;

@@ -137,7 +137,10 @@ async fn queues_workers_and_statistics_are_shown() {
     let stats = world.get("/v1/stats").await.json();
     assert_eq!((&stats["states"]["queued"], &stats["states"]["running"]), (&json!(3), &json!(1)));
     assert_eq!(stats["states"].as_object().unwrap().len(), 5);
-    assert_eq!(stats["workers"], json!({"alive": 2, "busy": 1, "idle": 1, "lost": 0}));
+    assert_eq!(
+        stats["workers"],
+        json!({"alive": 2, "busy": 1, "idle": 1, "silent": 0, "lost": 0, "gone": 0})
+    );
     assert!(stats["counts"].as_array().unwrap().len() >= 3);
 }
 

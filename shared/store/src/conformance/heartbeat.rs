@@ -1,6 +1,6 @@
 //! Heartbeats: what they keep alive, what they tell, and what they are told.
 
-use baton_model::{Directive, Level, LogLine, Running, State};
+use baton_model::{Directive, LeasePolicy, Level, LogLine, Running, State, WorkerStatus};
 
 use super::kit::*;
 use crate::{Beat, Fail, LeaseProblem, LogFilter, LostLease, StoreError};
@@ -191,6 +191,53 @@ pub async fn a_worker_counts_more_leases_than_it_lists(b: Bench) {
     let detail = b.worker("w1").await;
     assert_eq!((detail.active, detail.leases.len()), (130, crate::WorkerDetail::LEASES));
     b.check(at(3)).await;
+}
+
+/// A worker that says that it ends is gone from then on, and never lost; its record tells when.
+pub async fn a_worker_that_says_that_it_ends_is_gone(b: Bench) {
+    b.beat(beat("w1", at(0)).session(session(1)).running(&[])).await;
+    b.beat(Beat { ending: true, ..beat("w1", at(5)).session(session(1)).running(&[]) }).await;
+    let worker = b.worker("w1").await.worker;
+    assert_eq!((worker.ended_at, worker.last_beat_at), (Some(at(5)), Some(at(5))));
+    for now in [at(5), at(3_600)] {
+        assert_eq!(worker.status(&LeasePolicy::default(), now), WorkerStatus::Gone);
+    }
+}
+
+/// A claim, a heartbeat or a new start of a worker that was gone takes back that it is.
+pub async fn whoever_is_heard_of_again_is_not_gone(b: Bench) {
+    let ends = |now| Beat { ending: true, ..beat("w1", now).session(session(1)) };
+    let gone = async || b.worker("w1").await.worker.ended_at.is_some();
+    b.beat(ends(at(0))).await;
+    assert!(gone().await, "also by its first heartbeat");
+    b.beat(beat("w1", at(1)).session(session(1))).await;
+    assert!(!gone().await);
+    b.beat(ends(at(2))).await;
+    b.nothing(claim("w1", at(3)).session(session(1))).await;
+    assert!(!gone().await);
+    b.beat(ends(at(4))).await;
+    b.nothing(claim("w1", at(5)).session(session(2))).await;
+    assert!(!gone().await);
+    b.beat(Beat { ending: true, ..beat("w1", at(6)).session(session(2)) }).await;
+    b.beat(beat("w1", at(7)).session(session(3))).await;
+    assert!(!gone().await);
+    assert_err!(b.store().heartbeat(ends(at(8))).await, StoreError::SessionSuperseded { .. });
+    assert!(!gone().await, "an earlier start has no say");
+}
+
+/// What a worker held that has said that it ends is its own until its lease is lost as any other; the reaper tells that
+/// the worker was gone.
+pub async fn a_worker_that_is_gone_leaves_its_tasks_to_the_reaper(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render")).await;
+    let other = b.running(at(0), "w2", b.spec("render")).await;
+    b.beat(Beat { ending: true, ..beat("w1", at(1)).running(&[&held]) }).await;
+    b.beat(beat("w2", at(1)).running(&[&other])).await;
+    assert_eq!(b.reap(at(60)).await, []);
+    let taken = b.reap(at(62)).await;
+    let told: Vec<_> = taken.iter().map(|one| (one.task, one.reason, one.worker_gone)).collect();
+    let missed = baton_model::LossReason::HeartbeatMissed;
+    assert_eq!(told, [(held.head.id, missed, true), (other.head.id, missed, false)]);
+    b.check(at(63)).await;
 }
 
 fn line(seconds: u64, worker: &str, level: Level, message: &str) -> LogLine {

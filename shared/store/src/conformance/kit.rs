@@ -479,6 +479,7 @@ pub(super) fn beat(worker: &str, now: Timestamp) -> Beat {
         capacity: None,
         readings: BTreeMap::new(),
         labels: BTreeMap::new(),
+        ending: false,
         logs: Vec::new(),
     }
 }

@@ -155,6 +155,7 @@ impl Inner {
     fn claim(&mut self, claim: &Claim) -> Result<ClaimAnswer, StoreError> {
         let worker = self.meet(&claim.worker, claim.project.as_ref(), claim.session, claim.now)?;
         worker.capacity = claim.capacity.or(worker.capacity);
+        worker.ended_at = None;
         let (directive, beats) = (worker.directive, worker.beats);
 
         let request = claim.request.clone().map(|key| (claim.worker.clone(), key));
@@ -517,6 +518,7 @@ impl TaskStore for Oracle {
         worker.running = beat.running.clone();
         worker.capacity = beat.capacity.or(worker.capacity);
         worker.readings = beat.readings;
+        worker.ended_at = beat.ending.then_some(beat.now);
         if !beat.labels.is_empty() {
             worker.labels = beat.labels;
         }
@@ -562,12 +564,13 @@ impl TaskStore for Oracle {
                     fits(&reap.worker, Some(&lease.worker)) && fits(&reap.queue, Some(&kept.task.queue));
                 let worker = inner.workers.get(&lease.worker);
                 let loss = lease.lost(head.id, head.attempt, worker, &self.policy, &watch)?;
-                asked.then(|| (head.id, head.attempt, lease.worker.clone(), loss))
+                let gone = worker.is_some_and(|worker| worker.ended_at.is_some());
+                asked.then(|| (head.id, head.attempt, (lease.worker.clone(), gone), loss))
             })
             .take(reap.limit as usize)
             .collect();
         let mut report = ReapReport { taken: Vec::new(), more: lost.len() == reap.limit as usize };
-        for (id, attempt, worker, loss) in lost {
+        for (id, attempt, (worker, worker_gone), loss) in lost {
             let (task, _) = inner.apply(id, &Command::LoseLease { attempt, loss }, reap.watch.now)?;
             self.ring(&task);
             report.taken.push(Taken {
@@ -577,6 +580,7 @@ impl TaskStore for Oracle {
                 domain: task.domain,
                 attempt,
                 worker,
+                worker_gone,
                 reason: loss.reason,
                 to: task.head.state.state(),
             });

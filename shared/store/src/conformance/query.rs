@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use baton_model::queue::Pause;
-use baton_model::{Priority, Schedule, State, Status, Task, TaskId, TaskSpec, Timestamp};
+use baton_model::{LeasePolicy, Priority, Schedule, State, Status, Task, TaskId, TaskSpec, Timestamp};
 
 use super::kit::*;
 use crate::{
-    Cursor, ErrorKind, Fail, GenerationFilter, LogFilter, PageRequest, PauseQueue, Purge, Release,
-    StoreError, TaskFilter,
+    Beat, Cursor, ErrorKind, Fail, GenerationFilter, LogFilter, PageRequest, PauseQueue, Purge, Release,
+    StoreError, TaskFilter, WorkerCounts,
 };
 
 /// Tasks of every status, in several queues and so on, so that every filter keeps some and drops some. All at 1,000 s.
@@ -504,23 +504,34 @@ pub async fn statistics_follow_every_transition(b: Bench) {
     assert!(stats.counts.iter().all(|row| row.tasks == 0 || !row.state.is_final()));
 }
 
-/// Workers count as alive while they beat, as busy while they hold a task too, and as lost when they no longer beat.
-pub async fn statistics_count_workers(b: Bench) {
-    b.running(at(0), "busy", b.spec("render")).await;
-    b.running(at(0), "dead", b.spec("render")).await;
-    for worker in ["busy", "idle", "dead"] {
+/// Each worker is counted once, by its status: as alive while it beats, and as busy if it holds a task too; as silent if
+/// it has claimed and not beaten yet; as lost when it no longer beats; as gone once it has said that it ends.
+pub async fn statistics_count_every_worker_by_its_status(b: Bench) {
+    for worker in ["busy", "dead", "quiet"] {
+        b.running(at(0), worker, b.spec("render")).await;
+    }
+    b.nothing(claim("also-quiet", at(0)).queues(&["empty"])).await;
+    for worker in ["busy", "idle", "dead", "ended"] {
         b.beat(beat(worker, at(0))).await;
     }
     let counts = async |now| {
         b.settle().await;
-        let workers = b.store().stats(now).await.unwrap().workers;
-        (workers.alive, workers.busy, workers.lost)
+        let counts = b.store().stats(now).await.unwrap().workers;
+        let mut recount = WorkerCounts::default();
+        for detail in pages(2, |page| async { b.store().workers(page).await }).await {
+            recount.add(detail.worker.status(&LeasePolicy::default(), now), detail.active > 0);
+        }
+        assert_eq!(counts, recount, "the counts and the list agree");
+        [counts.alive, counts.busy, counts.silent, counts.lost, counts.gone]
     };
-    assert_eq!(counts(at(60)).await, (3, 2, 0));
+    assert_eq!(counts(at(60)).await, [4, 2, 2, 0, 0]);
     b.beat(beat("busy", at(50))).await;
     b.beat(beat("idle", at(50))).await;
-    assert_eq!(counts(at(61)).await, (2, 1, 1));
-    assert_eq!(counts(at(200)).await, (0, 0, 3));
+    b.beat(Beat { ending: true, ..beat("ended", at(50)) }).await;
+    assert_eq!(counts(at(61)).await, [2, 1, 2, 1, 1]);
+    b.beat(beat("quiet", at(61))).await;
+    assert_eq!(counts(at(61)).await, [3, 2, 1, 1, 1]);
+    assert_eq!(counts(at(200)).await, [0, 0, 1, 4, 1]);
 }
 
 /// The longest wait is that of the task that is first due, in whatever queue and of whatever priority; tasks for later,

@@ -14,6 +14,7 @@ fn taken(held: &Task, reason: LossReason, to: State) -> Taken {
         domain: held.domain.clone(),
         attempt: held.head.attempt,
         worker: lease(held).worker.clone(),
+        worker_gone: false,
         reason,
         to,
     }

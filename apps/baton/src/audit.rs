@@ -8,8 +8,9 @@ use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::out::Rows;
+use crate::out::{Column, Rows};
 use crate::text;
+use crate::when::Shown;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -28,6 +29,8 @@ pub(crate) struct Audit {
     /// How many entries at most: the newest.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 impl Audit {
@@ -55,10 +58,19 @@ impl Audit {
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": entries }));
         }
-        let mut rows = Rows::new(&["AT", "ACTION", "TARGET", "TOKEN", "BY", "OUTCOME", "REASON"]);
+        let times = self.shown.begin(context);
+        let mut rows = Rows::of(&[
+            Column::new("AT"),
+            Column::new("ACTION"),
+            Column::new("TARGET").cut(),
+            Column::new("TOKEN").cut(),
+            Column::new("BY").cut().spare(),
+            Column::new("OUTCOME"),
+            Column::new("REASON").cut().spare(),
+        ]);
         for entry in entries {
             rows.add(vec![
-                entry.at.to_string(),
+                times.at(entry.at),
                 entry.action,
                 entry.target,
                 entry.token_name.map_or_else(|| "-".to_owned(), |name| name.to_string()),

@@ -1,9 +1,12 @@
 //! Task ids on the command line: whole, or the beginning of exactly one.
 
+use std::fmt::Display;
+
 use baton_client::Client;
 use baton_model::TaskId;
 
 use crate::exit::Failure;
+use crate::names;
 
 /// The task that `text` means.
 pub(crate) async fn resolve(client: &Client, text: &str) -> Result<TaskId, Failure> {
@@ -16,22 +19,34 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<TaskId, Failu
         )));
     };
     let found = client.task_ids(&prefix).await?.ids;
-    match found.as_slice() {
+    let next = match found.is_empty() {
+        true => names::task_like(client, &prefix).await.map(|near| format!("the nearest is {near}")),
+        false => None,
+    };
+    only(&found, "task", &prefix, next.as_deref().unwrap_or("`baton task list` shows ids"))
+}
+
+/// The one thing whose id begins so; `next` says what to do if there is none.
+pub(crate) fn only<I: Copy + Display>(
+    found: &[I],
+    what: &str,
+    prefix: &str,
+    next: &str,
+) -> Result<I, Failure> {
+    match found {
         [id] => Ok(*id),
-        [] => {
-            Err(Failure::NotFound(format!("no task's id begins with {prefix}; `baton task list` shows ids")))
-        }
+        [] => Err(Failure::NotFound(format!("no {what}'s id begins with {prefix}; {next}"))),
         several => {
             let candidates: String = several.iter().map(|id| format!("\n  {id}")).collect();
             Err(Failure::usage(format!(
-                "the ids of several tasks begin with {prefix}; give more of the one you mean:{candidates}"
+                "the ids of several {what}s begin with {prefix}; give more of the one you mean:{candidates}"
             )))
         }
     }
 }
 
 /// The beginning of an id with its hyphens in place, however it was typed; none if no id can begin so.
-fn prefix(text: &str) -> Option<String> {
+pub(crate) fn prefix(text: &str) -> Option<String> {
     let digits: Vec<char> = text.chars().filter(|c| *c != '-').map(|c| c.to_ascii_lowercase()).collect();
     if !(4..=32).contains(&digits.len()) || !digits.iter().all(char::is_ascii_hexdigit) {
         return None;

@@ -9,7 +9,11 @@ use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::when::{Shown, Times};
 use crate::{ids, text};
+
+/// How far the further lines of a message are put in, so that none can pass for a log line of its own.
+const CONTINUED: usize = 4;
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -31,6 +35,8 @@ pub(crate) struct Logs {
     /// How many lines at most: the newest.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 impl Logs {
@@ -52,19 +58,21 @@ impl Logs {
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": lines }));
         }
+        let times = self.shown.begin(context);
         if lines.is_empty() {
             context.out.note("no log lines fit; new ones come with a worker's next heartbeat");
         }
         for line in lines {
-            let about = line.task_id.map(|task| format!(" {task}")).unwrap_or_default();
-            let (level, message) = (line.level.as_str(), &line.message);
-            context.out.line(&format!(
-                "{} {level:5} {}{about} {}: {message}",
-                line.at, line.worker_id, line.source
-            ))?;
+            tell(context, &line, &times)?;
         }
         Ok(())
     }
+}
+
+fn tell(context: &Context, line: &LogView, times: &Times) -> Result<(), Failure> {
+    let about = line.task_id.map(|task| format!(" {task}")).unwrap_or_default();
+    let (at, level, worker) = (times.at(line.at), line.level.as_str(), &line.worker_id);
+    context.out.lines(&format!("{at} {level:5} {worker}{about} {}: {}", line.source, line.message), CONTINUED)
 }
 
 async fn newest(client: &Client, mut query: LogQuery, limit: usize) -> Result<Vec<LogView>, Failure> {

@@ -6,9 +6,12 @@ mod completions;
 mod context;
 mod example;
 mod exit;
+mod generation;
 mod ids;
+mod input;
 mod logs;
 mod migrate;
+mod names;
 mod out;
 mod process;
 mod progress;
@@ -24,6 +27,7 @@ mod table;
 mod task;
 mod text;
 mod token;
+mod when;
 mod words;
 mod worker;
 mod worker_run;
@@ -32,7 +36,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::parser::ValueSource;
-use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::context::{Context, TokenSource};
 use crate::exit::Failure;
@@ -60,7 +64,9 @@ Exit codes:
 BATON_TOKEN holds the token to present, or BATON_TOKEN_FILE names a file that
 holds it; without either, none is presented.
 
-Data goes to stdout, all else to stderr. NO_COLOR=1 turns colours off.";
+Data goes to stdout, all else to stderr. NO_COLOR=1 turns colours off. On a
+terminal, what is longer than the screen is shown by PAGER, or by less, unless
+--no-pager is given; in a pipe, tables are neither cut nor wrapped.";
 
 /// Hands tasks to workers and takes them back: serve, work and look, in one program.
 #[derive(Parser)]
@@ -92,6 +98,9 @@ enum Command {
     /// Create tasks and see what becomes of them.
     #[command(subcommand)]
     Task(task::Task),
+    /// See what completed tasks have made.
+    #[command(subcommand)]
+    Generation(generation::Generation),
     /// Run a worker, or see and direct those that run.
     #[command(subcommand)]
     Worker(worker::Worker),
@@ -126,29 +135,33 @@ enum Command {
     Guard,
 }
 
-impl Command {
-    /// Refuses --server where it would say nothing.
-    fn refuse_server(&self, named: bool) -> Result<(), Failure> {
-        match self {
-            Self::Serve(_) if named => Err(Failure::usage(
-                "`baton serve` takes no --server, which names a server to ask; --listen says where to listen",
-            )),
-            Self::Table(_) if named => Err(Failure::usage(
-                "`baton table` takes no --server: it works on the table that --store names",
-            )),
-            Self::Migrate(_) if named => Err(Failure::usage(
-                "`baton migrate` takes no --server: it works on the stores that --from and --to name",
-            )),
-            Self::Example(_) if named => {
-                Err(Failure::usage("`baton example` takes no --server: it starts a server of its own"))
+/// The commands that ask no server, and what they go by instead.
+const WITHOUT_SERVER: &[(&str, &str)] = &[
+    ("serve", "--listen says where to listen"),
+    ("table", "it works on the table that --store names"),
+    ("migrate", "it works on the stores that --from and --to name"),
+    ("example", "it starts a server of its own"),
+];
+
+/// The command line, with the options that concern a server shown and taken only where one is asked.
+fn command_line() -> clap::Command {
+    let mut cli = Cli::command();
+    for &(name, instead) in WITHOUT_SERVER {
+        cli = cli.mut_subcommand(name, |mut command| {
+            for (id, long) in [("server", "server"), ("token_file", "token-file")] {
+                // It takes the place of the global option, which clap would add otherwise.
+                let told = format!("`baton {name}` takes no --{long}: {instead}");
+                let refused = move |_: &str| Err::<String, String>(told.clone());
+                command = command.arg(Arg::new(id).long(long).hide(true).global(true).value_parser(refused));
             }
-            _ => Ok(()),
-        }
+            command
+        });
     }
+    cli
 }
 
 fn main() -> ExitCode {
-    let matches = Cli::command().get_matches();
+    let matches = command_line().get_matches();
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),
@@ -159,8 +172,7 @@ fn main() -> ExitCode {
         (file, _) => TokenSource::Environment(file),
     };
     let context = Context::new(cli.server, server_named, token, cli.output);
-    let done = cli.command.refuse_server(server_named).and_then(|()| run(cli.command, &context));
-    match done {
+    match run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report::tell(&failure, &context),
     }
@@ -181,9 +193,10 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
         .build()
         .map_err(|error| Failure::failed(format!("could not start the program's threads: {error}")))?;
     runtime.block_on(async {
-        match command {
+        let done = match command {
             Command::Serve(serve) => serve.run(context).await,
             Command::Task(task) => task.run(context).await,
+            Command::Generation(generation) => generation.run(context).await,
             Command::Worker(worker) => worker.run(context).await,
             Command::Queue(queue) => queue.run(context).await,
             Command::Stats(stats) => stats.run(context).await,
@@ -196,7 +209,10 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
             Command::Example(example) => unless_interrupted(example.run(context)).await,
             Command::RenderScene(_) | Command::Guard => Ok(()),
-        }
+        };
+        // What was written before a failure is shown before the failure is told.
+        let shown = context.out.finish();
+        done.and(shown)
     })
 }
 

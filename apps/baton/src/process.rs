@@ -41,6 +41,8 @@ impl Process {
             // The user's own token is for another server.
             .env_remove("BATON_TOKEN")
             .env_remove("BATON_TOKEN_FILE")
+            // So is a file of settings, which may lie where this program was started.
+            .env("BATON_CONFIG", "")
             .envs(environment.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

@@ -1,24 +1,45 @@
 //! `baton queue`.
 
 use baton_api::ProblemCode;
-use baton_api::fleet::QueueView;
+use baton_api::fleet::{PercentilesView, QueueView};
 use baton_api::manage::ActionRequest;
-use baton_model::{Label, QueueName, Timestamp};
+use baton_client::Client;
+use baton_model::{Label, QueueName};
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::out::Rows;
-use crate::text;
+use crate::out::{Column, Rows};
+use crate::when::{Shown, Times};
+use crate::{names, text};
 
 #[derive(Subcommand)]
 pub(crate) enum Queue {
     /// All queues with what waits in them.
-    List,
+    List(List),
+    /// One queue.
+    Show(One),
     /// Give out no more tasks of a queue; what runs goes on.
     Pause(Change),
     /// Give out tasks of a paused queue again.
     Resume(Change),
+}
+
+#[derive(Args)]
+pub(crate) struct List {
+    /// Only these columns, with commas, in this order.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Vec<String>,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+#[derive(Args)]
+pub(crate) struct One {
+    /// The queue.
+    queue: QueueName,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 #[derive(Args)]
@@ -37,7 +58,9 @@ impl Queue {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let client = context.client()?;
         match self {
-            Self::List => {
+            Self::List(list) => {
+                let mut rows = rows();
+                rows.choose(&list.columns).map_err(Failure::usage)?;
                 let mut queues = Vec::new();
                 let mut cursor = None;
                 loop {
@@ -51,32 +74,49 @@ impl Queue {
                 if context.out.is_json() {
                     return context.out.json(&serde_json::json!({ "items": queues }));
                 }
-                table(context, &queues)
+                let times = list.shown.begin(context);
+                fill(context, rows, &queues, &times)
+            }
+            Self::Show(one) => {
+                let asked = client.queue(&one.queue).await;
+                show(context, &names::of_queue(&client, &one.queue, asked).await?, one.shown)
             }
             Self::Pause(change) => {
-                let known = client.queue(&change.queue).await;
-                let new = known.is_err_and(|error| error.code() == Some(ProblemCode::QueueNotFound));
+                let new = is_new(&client, &change.queue).await;
                 let queue = client.pause_queue(&change.queue, &change.action()).await?;
                 if new {
-                    let name = &change.queue;
+                    let near = nearest(&client, &change.queue).await;
                     context.out.note(&format!(
-                        "queue {name} is new: no task has ever named it; if the name is wrong, take it off the list with \
-                         `baton queue resume {name}`"
+                        "queue {0} is new: no task has ever named it{near}; if the name is wrong, take it off the list \
+                         with `baton queue resume {0}`",
+                        change.queue
                     ));
                 }
                 told(context, &queue, "paused: it gives out no task; resume it with `baton queue resume`")
             }
             Self::Resume(change) => {
                 let queue = client.resume_queue(&change.queue, &change.action()).await?;
-                let what = if queue.used {
-                    "resumed"
-                } else {
-                    "not paused, and no task has ever named it: it is gone from the list; check its name"
-                };
-                told(context, &queue, what)
+                if queue.used {
+                    return told(context, &queue, "resumed");
+                }
+                let near = nearest(&client, &change.queue).await;
+                let gone =
+                    "not paused, and no task has ever named it: it is gone from the list; check its name";
+                told(context, &queue, &format!("{gone}{near}"))
             }
         }
     }
+}
+
+/// Whether nothing is known of a queue. It may be paused before its first task comes, so that this is no error.
+async fn is_new(client: &Client, queue: &QueueName) -> bool {
+    client.queue(queue).await.is_err_and(|error| error.code() == Some(ProblemCode::QueueNotFound))
+}
+
+/// Which queue may have been meant by the name of one that is new, in brackets.
+async fn nearest(client: &Client, queue: &QueueName) -> String {
+    let near = names::queue_like(client, queue.as_str()).await;
+    near.map(|near| format!(" (the nearest is {near})")).unwrap_or_default()
 }
 
 impl Change {
@@ -93,33 +133,97 @@ fn told(context: &Context, queue: &QueueView, what: &str) -> Result<(), Failure>
     table(context, std::slice::from_ref(queue))
 }
 
-/// Whether a queue gives out tasks; if not, since when, by whom and why.
-fn state(queue: &QueueView, now: Timestamp) -> String {
-    let Some(pause) = &queue.pause else { return "open".to_owned() };
+fn state(queue: &QueueView) -> String {
+    if queue.paused { "paused" } else { "open" }.to_owned()
+}
+
+/// Since when a queue gives out nothing, by whom and why.
+fn pause(queue: &QueueView, times: &Times) -> String {
+    let Some(pause) = &queue.pause else { return String::new() };
     let by = pause.by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     let unused = if queue.used { "" } else { ", never used" };
-    let why = pause.reason.as_ref().map(|why| format!(": {}", text::short(why, 60))).unwrap_or_default();
-    format!("paused {}{by}{unused}{why}", text::ago(pause.since, now))
+    let why = pause.reason.as_ref().map(|why| format!(": {why}")).unwrap_or_default();
+    format!("{}{by}{unused}{why}", times.ago(pause.since))
 }
 
 pub(crate) fn table(context: &Context, queues: &[QueueView]) -> Result<(), Failure> {
-    let mut rows =
-        Rows::new(&["QUEUE", "STATE", "READY", "LATER", "RUNNING", "OLDEST", "WAIT P50", "RUN P50"]);
-    let now = context.now();
+    fill(context, rows(), queues, &Times::new(context.now(), false))
+}
+
+fn rows() -> Rows {
+    Rows::of(&[
+        Column::new("QUEUE").cut(),
+        Column::new("STATE"),
+        Column::new("READY"),
+        Column::new("LATER"),
+        Column::new("RUNNING"),
+        Column::new("OLDEST"),
+        Column::new("WAIT P50").spare(),
+        Column::new("RUN P50").spare(),
+        Column::new("PAUSED").cut().spare(),
+    ])
+}
+
+fn half(of: PercentilesView) -> String {
+    match of.count {
+        0 => "-".to_owned(),
+        _ => text::seconds(of.p50_seconds),
+    }
+}
+
+fn show(context: &Context, queue: &QueueView, shown: Shown) -> Result<(), Failure> {
+    if context.out.is_json() {
+        return context.out.json(queue);
+    }
+    let times = shown.begin(context);
+    let percentiles = |of: PercentilesView| match of.count {
+        0 => String::new(),
+        count => format!(
+            "{} for half of {count}, {} for 95 of 100, {} for 99 of 100",
+            text::seconds(of.p50_seconds),
+            text::seconds(of.p95_seconds),
+            text::seconds(of.p99_seconds)
+        ),
+    };
+    context.out.facts([
+        ("queue", queue.name.to_string()),
+        ("state", state(queue)),
+        ("paused", pause(queue, &times)),
+        ("ready", queue.queued.saturating_sub(queue.scheduled).to_string()),
+        ("later", queue.scheduled.to_string()),
+        ("running", queue.running.to_string()),
+        (
+            "oldest",
+            queue
+                .oldest_ready_seconds
+                .map(|age| format!("ready for {}", text::seconds(age)))
+                .unwrap_or_default(),
+        ),
+        (
+            "longest",
+            queue
+                .oldest_running_seconds
+                .map(|age| format!("running for {}", text::seconds(age)))
+                .unwrap_or_default(),
+        ),
+        ("wait", percentiles(queue.wait)),
+        ("run", percentiles(queue.run)),
+        ("counted", queue.counted_at.map(|at| times.full(at)).unwrap_or_default()),
+    ])
+}
+
+fn fill(context: &Context, mut rows: Rows, queues: &[QueueView], times: &Times) -> Result<(), Failure> {
     for queue in queues {
-        let half = |of: baton_api::fleet::PercentilesView| match of.count {
-            0 => "-".to_owned(),
-            _ => text::seconds(of.p50_seconds),
-        };
         rows.add(vec![
             queue.name.to_string(),
-            state(queue, now),
+            state(queue),
             queue.queued.saturating_sub(queue.scheduled).to_string(),
             queue.scheduled.to_string(),
             queue.running.to_string(),
             queue.oldest_ready_seconds.map_or_else(|| "-".to_owned(), text::seconds),
             half(queue.wait),
             half(queue.run),
+            Some(pause(queue, times)).filter(|told| !told.is_empty()).unwrap_or_else(|| "-".to_owned()),
         ]);
     }
     context.out.table(rows, "no queue yet: a queue comes about with its first task")

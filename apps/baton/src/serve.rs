@@ -20,10 +20,11 @@ use crate::store::Store;
   baton serve --store dynamodb:baton    made by `baton table create`
   baton serve -o json    prints its url and pid once it is ready
 
-Settings come from the defaults, the file of --config, the environment
-(BATON_SERVER_LISTEN, BATON_LOG_LEVEL and so on) and these flags; the last
-that names one wins. SIGTERM, SIGHUP or Ctrl-C: answers what it has accepted,
-ends.")]
+Settings come from the defaults, a file, the environment (BATON_SERVER_LISTEN,
+BATON_LOG_LEVEL and so on) and these flags; the last that names one wins. The
+file is that of --config, else of BATON_CONFIG, else baton.toml in the working
+directory; BATON_CONFIG= (empty) wants none.
+SIGTERM, SIGHUP or Ctrl-C: answers what it has accepted, ends.")]
 pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS")]
@@ -60,6 +61,7 @@ pub(crate) fn load(
     flags: impl IntoIterator<Item = Flag>,
 ) -> Result<Settings, Failure> {
     let flags = flags.into_iter().flatten().collect();
+    let file = file.or_else(found_file);
     let sources = Sources { file, flags, ..Sources::from_environment() };
     Settings::load(&sources).map_err(settings_failure)
 }
@@ -72,12 +74,24 @@ pub(crate) fn tell_passed_over(settings: &Settings) {
     }
 }
 
+/// The file of settings, if the command line names none: that of BATON_CONFIG, or baton.toml in the working directory.
+/// `BATON_CONFIG=` wants no file at all.
+fn found_file() -> Option<PathBuf> {
+    match std::env::var_os("BATON_CONFIG") {
+        Some(file) => Some(PathBuf::from(file)).filter(|file| !file.as_os_str().is_empty()),
+        None => Some(PathBuf::from("baton.toml")).filter(|file| file.exists()),
+    }
+}
+
 impl Serve {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let flags =
             [flag("--listen", "server.listen", self.listen), flag("--store", "store.url", self.store)];
         let settings = load(self.config, flags)?;
         let logs = telemetry::start(&settings.log).map_err(|error| Failure::failed(error.to_string()))?;
+        if let Some(file) = &settings.file {
+            tracing::info!(file = %file.display(), "settings are read from a file");
+        }
         tell_passed_over(&settings);
         let served = serve(context, &settings).await;
         drop(logs);

@@ -9,12 +9,16 @@ use crate::exit::Failure;
 use crate::out::Rows;
 use crate::queue;
 use crate::text;
+use crate::when::Shown;
 
 /// Counts that are no older than this are as good as of now.
 const FRESH: Duration = Duration::from_secs(1);
 
 #[derive(Args)]
-pub(crate) struct Stats {}
+pub(crate) struct Stats {
+    #[command(flatten)]
+    shown: Shown,
+}
 
 impl Stats {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
@@ -22,6 +26,7 @@ impl Stats {
         if context.out.is_json() {
             return context.out.json(&stats);
         }
+        let times = self.shown.begin(context);
         let count = |state: &str| stats.states.get(state).copied().unwrap_or_default();
         let states = ["queued", "running", "completed", "failed", "cancelled"];
         let told: Vec<String> = states.iter().map(|state| format!("{} {state}", count(state))).collect();
@@ -34,7 +39,10 @@ impl Stats {
         match stats.counted_at {
             // Counts that are as new as the answer need no word.
             Some(at) if stats.at.since(at) < FRESH => {}
-            Some(at) => context.out.line(&format!("counted  {}, at {at}", text::ago(at, stats.at)))?,
+            Some(at) => {
+                let ago = text::ago(at, stats.at);
+                context.out.line(&format!("counted  {ago}, at {}", times.at(at)))?;
+            }
             None => context
                 .out
                 .line("counted  nothing yet: relay-events has told nothing of the table's stream")?,

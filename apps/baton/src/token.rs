@@ -6,24 +6,26 @@ use std::time::Duration;
 use baton_api::token::{CreateToken, Expiry};
 use baton_api::token::{CreatedTokenView, TokenView};
 use baton_client::Client;
-use baton_model::{Label, ProjectId, QueueName, Scope, Timestamp, TokenId, limits};
+use baton_model::{Label, ProjectId, QueueName, Scope, TokenId, limits};
 use baton_runtime::{Ids as _, RandomIds};
 use baton_store::{AuditEntry, NoDoorbell, Settled};
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::out::Rows;
+use crate::ids;
+use crate::out::{Column, Rows};
 use crate::serve::{flag, load};
 use crate::store::Store;
 use crate::text;
+use crate::when::{Shown, Times};
 
 #[derive(Subcommand)]
 pub(crate) enum Token {
     /// Make a token; its secret goes to stdout, and is shown this once.
     Create(Create),
     /// All tokens, without their secrets.
-    List,
+    List(List),
     /// End a token now.
     Revoke(Revoke),
 }
@@ -60,14 +62,26 @@ pub(crate) struct Create {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::TOKEN_REQUESTS)))]
     requests_per_second: Option<u32>,
     /// Make it in this store instead of asking a server, which must not have it open if it is a file (sqlite:PATH).
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "server")]
     store: Option<String>,
+    /// Show its end in UTC instead of this machine's time zone.
+    #[arg(long)]
+    utc: bool,
+}
+
+#[derive(Args)]
+pub(crate) struct List {
+    /// Only these columns, with commas, in this order.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Vec<String>,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 #[derive(Args)]
 pub(crate) struct Revoke {
-    /// The token's id, as `baton token list` shows it.
-    id: TokenId,
+    /// The token's id, as `baton token list` shows it, or the beginning of it.
+    id: String,
 }
 
 #[derive(Clone, Copy)]
@@ -87,9 +101,10 @@ impl Token {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Create(create) => create.run(context).await,
-            Self::List => list(context).await,
+            Self::List(asked) => list(context, asked).await,
             Self::Revoke(revoke) => {
-                let token = context.client()?.revoke_token(revoke.id).await?;
+                let client = context.client()?;
+                let token = client.revoke_token(resolve(&client, &revoke.id).await?).await?;
                 if context.out.is_json() {
                     return context.out.json(&token);
                 }
@@ -102,6 +117,7 @@ impl Token {
 
 impl Create {
     async fn run(self, context: &Context) -> Result<(), Failure> {
+        let utc = self.utc;
         let (store, request) = self.request();
         let created = match &store {
             Some(url) => in_store(context, url, request).await?,
@@ -119,7 +135,8 @@ impl Create {
             return context.out.json(&created);
         }
         let token = &created.token;
-        let end = token.expires_at.map_or_else(|| "never".to_owned(), |at| at.to_string());
+        let times = Times::new(context.now(), utc);
+        let end = token.expires_at.map_or_else(|| "never".to_owned(), |at| times.at(at));
         context.out.note(&format!(
             "token {} ({}), ends: {end}; its secret is shown this once:",
             token.id, token.name
@@ -176,13 +193,37 @@ async fn in_store(context: &Context, url: &str, request: CreateToken) -> Result<
     Ok(CreatedTokenView { secret: secret.reveal(), token: TokenView::new(token, now) })
 }
 
-async fn list(context: &Context) -> Result<(), Failure> {
+/// The token that `text` means. All are looked at: there are at most 10,000, and to revoke the wrong one is no small slip.
+async fn resolve(client: &Client, text: &str) -> Result<TokenId, Failure> {
+    if let Ok(id) = text.parse() {
+        return Ok(id);
+    }
+    let Some(prefix) = ids::prefix(text) else {
+        return Err(Failure::usage(format!(
+            "expected a token's id or at least 4 of its first characters, got {text:?}; `baton token list` shows ids"
+        )));
+    };
+    let tokens = all(client).await?.into_iter().map(|token| token.id);
+    let found: Vec<TokenId> = tokens.filter(|id| id.to_string().starts_with(&prefix)).collect();
+    ids::only(&found, "token", &prefix, "`baton token list` shows ids")
+}
+
+async fn list(context: &Context, asked: List) -> Result<(), Failure> {
+    let mut rows = Rows::of(&[
+        Column::new("ID"),
+        Column::new("NAME").cut(),
+        Column::new("STATE"),
+        Column::new("SCOPES"),
+        Column::new("BOUND TO").cut().spare(),
+        Column::new("USED"),
+        Column::new("ENDS"),
+    ]);
+    rows.choose(&asked.columns).map_err(Failure::usage)?;
     let tokens = all(&context.client()?).await?;
     if context.out.is_json() {
         return context.out.json(&serde_json::json!({ "items": tokens }));
     }
-    let now = context.now();
-    let mut rows = Rows::new(&["ID", "NAME", "STATE", "SCOPES", "BOUND TO", "USED", "ENDS"]);
+    let times = asked.shown.begin(context);
     for token in tokens {
         rows.add(vec![
             token.id.to_string(),
@@ -190,8 +231,8 @@ async fn list(context: &Context) -> Result<(), Failure> {
             token.status.as_str().to_owned(),
             list_of(token.scopes.iter().map(|scope| scope.as_str())),
             bounds(&token),
-            token.last_used_at.map_or_else(|| "-".to_owned(), |at| text::ago(at, now)),
-            ends(&token, now),
+            token.last_used_at.map_or_else(|| "-".to_owned(), |at| times.ago(at)),
+            ends(&token, &times),
         ]);
     }
     context.out.table(rows, "no tokens; make one with `baton token create`")
@@ -222,9 +263,9 @@ fn bounds(token: &TokenView) -> String {
     if bounds.is_empty() { "-".to_owned() } else { bounds.join("; ") }
 }
 
-fn ends(token: &TokenView, now: Timestamp) -> String {
+fn ends(token: &TokenView, times: &Times) -> String {
     match (token.revoked_at, token.expires_at) {
-        (Some(at), _) | (None, Some(at)) => text::ago(at, now),
+        (Some(at), _) | (None, Some(at)) => times.ago(at),
         (None, None) => "never".to_owned(),
     }
 }

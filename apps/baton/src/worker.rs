@@ -7,15 +7,16 @@ use clap::{Args, Subcommand};
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::out::Rows;
-use crate::{text, worker_run};
+use crate::out::{Column, Rows};
+use crate::when::Shown;
+use crate::{names, worker_run};
 
 #[derive(Subcommand)]
 pub(crate) enum Worker {
     /// Run a worker: a command for each task.
     Run(Box<worker_run::Run>),
     /// All workers with what they hold.
-    List,
+    List(List),
     /// One worker.
     Show(One),
     /// Ask a worker to claim no more, finish what it runs, and end.
@@ -27,9 +28,20 @@ pub(crate) enum Worker {
 }
 
 #[derive(Args)]
+pub(crate) struct List {
+    /// Only these columns, with commas, in this order.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Vec<String>,
+    #[command(flatten)]
+    shown: Shown,
+}
+
+#[derive(Args)]
 pub(crate) struct One {
     /// The worker.
     id: WorkerId,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 #[derive(Args)]
@@ -48,8 +60,12 @@ impl Worker {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Run(run) => run.run(context).await,
-            Self::List => list(context).await,
-            Self::Show(one) => show(context, &context.client()?.worker(&one.id).await?),
+            Self::List(asked) => list(context, asked).await,
+            Self::Show(one) => {
+                let client = context.client()?;
+                let asked = client.worker(&one.id).await;
+                show(context, &names::of_worker(&client, &one.id, asked).await?, one.shown)
+            }
             Self::Drain(change) => direct(context, change, Directive::Drain).await,
             Self::Stop(change) => direct(context, change, Directive::Stop).await,
             Self::Resume(change) => direct(context, change, Directive::Run).await,
@@ -59,7 +75,9 @@ impl Worker {
 
 async fn direct(context: &Context, change: Change, directive: Directive) -> Result<(), Failure> {
     let action = ActionRequest { by: change.by, reason: change.reason };
-    let worker = context.client()?.direct(&change.id, directive, &action).await?;
+    let client = context.client()?;
+    let asked = client.direct(&change.id, directive, &action).await;
+    let worker = names::of_worker(&client, &change.id, asked).await?;
     if context.out.is_json() {
         return context.out.json(&worker);
     }
@@ -70,7 +88,16 @@ async fn direct(context: &Context, change: Change, directive: Directive) -> Resu
     Ok(())
 }
 
-async fn list(context: &Context) -> Result<(), Failure> {
+async fn list(context: &Context, asked: List) -> Result<(), Failure> {
+    let mut rows = Rows::of(&[
+        Column::new("WORKER").cut(),
+        Column::new("STATUS"),
+        Column::new("HOLDS"),
+        Column::new("LAST BEAT"),
+        Column::new("STARTED"),
+        Column::new("ABOUT").cut().spare(),
+    ]);
+    rows.choose(&asked.columns).map_err(Failure::usage)?;
     let client = context.client()?;
     let mut workers = Vec::new();
     let mut cursor = None;
@@ -85,16 +112,15 @@ async fn list(context: &Context) -> Result<(), Failure> {
     if context.out.is_json() {
         return context.out.json(&serde_json::json!({ "items": workers }));
     }
-    let now = context.now();
-    let mut rows = Rows::new(&["WORKER", "STATUS", "HOLDS", "LAST BEAT", "STARTED", "ABOUT"]);
+    let times = asked.shown.begin(context);
     for worker in &workers {
         let capacity = worker.capacity.map_or_else(|| "?".to_owned(), |capacity| capacity.to_string());
         rows.add(vec![
             worker.id.to_string(),
             worker.status.as_str().to_owned(),
             format!("{}/{capacity}", worker.active),
-            worker.last_beat_at.map_or_else(|| "never".to_owned(), |at| text::ago(at, now)),
-            text::ago(worker.started_at, now),
+            worker.last_beat_at.map_or_else(|| "never".to_owned(), |at| times.ago(at)),
+            times.ago(worker.started_at),
             about(worker),
         ]);
     }
@@ -110,34 +136,28 @@ fn about(worker: &WorkerView) -> String {
     }
 }
 
-fn show(context: &Context, worker: &WorkerView) -> Result<(), Failure> {
+fn show(context: &Context, worker: &WorkerView, shown: Shown) -> Result<(), Failure> {
     if context.out.is_json() {
         return context.out.json(worker);
     }
-    let now = context.now();
+    let times = shown.begin(context);
     let mut facts = vec![
         ("worker", worker.id.to_string()),
         ("status", format!("{}, asked to {}", worker.status.as_str(), worker.directive.as_str())),
-        ("started", format!("{} ({})", worker.started_at, text::ago(worker.started_at, now))),
+        ("started", times.full(worker.started_at)),
     ];
-    facts.extend(worker.last_beat_at.map(|at| ("last beat", format!("{at} ({})", text::ago(at, now)))));
-    facts.extend(worker.ended_at.map(|at| ("ended", format!("{at} ({})", text::ago(at, now)))));
+    facts.extend(worker.last_beat_at.map(|at| ("last beat", times.full(at))));
+    facts.extend(worker.ended_at.map(|at| ("ended", times.full(at))));
     facts.extend(worker.session_id.map(|session| ("session", session.to_string())));
     facts.extend(worker.contested_at.map(|at| {
-        let ago = text::ago(at, now);
+        let ago = times.ago(at);
         ("contested", format!("{at} ({ago}): two workers share this name; give each one of its own (--id)"))
     }));
     let capacity = worker.capacity.map(|capacity| format!(" of {capacity}")).unwrap_or_default();
     facts.push(("holds", format!("{}{capacity}", worker.active)));
-    for (name, value) in facts {
-        context.out.line(&format!("{name:<12} {value}"))?;
-    }
-    for (name, value) in &worker.labels {
-        context.out.line(&format!("{name:<12} {value}"))?;
-    }
-    for (name, value) in &worker.readings {
-        context.out.line(&format!("{name:<12} {value}"))?;
-    }
+    context.out.facts(facts)?;
+    context.out.facts(worker.labels.iter().map(|(name, value)| (name.as_str(), value.clone())))?;
+    context.out.facts(worker.readings.iter().map(|(name, value)| (name.as_str(), value.to_string())))?;
     if worker.tasks.is_empty() {
         return Ok(());
     }

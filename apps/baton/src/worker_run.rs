@@ -47,7 +47,8 @@ fails with code protocol_error; a result that is larger than the server takes
 (1 MiB, unless it is set otherwise) fails the task with code result_refused.
 
 SIGTERM, SIGHUP or Ctrl-C: claims no more, finishes what runs, ends.
-Once more (a SIGTERM or SIGHUP at least 1 s later): ends what runs, gives it back, ends.
+Once more (a SIGTERM or SIGHUP at least 1 s later): ends what runs, gives it
+back, ends.
 With --completions-queue (in a baton built with the feature sqs) outcomes go
 to that queue after 3 s in which the server is out of reach, and the server
 takes them from there. Region and credentials are those of AWS's own tools.

@@ -4,13 +4,13 @@ use std::net::IpAddr;
 
 use reqwest::Url;
 
-/// Whether what is sent to this address stays on this machine: a loopback address, `localhost` and the names below it
-/// (RFC 6761, section 6.3), or the address of no machine, which systems take for their own.
+/// Whether what is sent to this address stays on this machine: a loopback address, or `localhost` and the names below
+/// it (RFC 6761, section 6.3).
 pub(crate) fn is_this_machine(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_end_matches('.');
     let bare = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     match bare.parse::<IpAddr>().map(|address| address.to_canonical()) {
-        Ok(address) => address.is_loopback() || address.is_unspecified(),
+        Ok(address) => address.is_loopback(),
         Err(_) => host == "localhost" || host.ends_with(".localhost"),
     }
 }
@@ -37,14 +37,15 @@ mod tests {
             "http://LOCALHOST:7410/",
             "http://localhost.:7410",
             "http://baton.localhost:7410",
-            "http://0.0.0.0:7410",
-            "http://[::]:7410",
             "https://127.0.0.1",
         ] {
             assert!(stays_on_this_machine(near), "{near}");
         }
         for far in [
             "http://10.0.0.7:7410",
+            // Some systems take it for their own address, others for none.
+            "http://0.0.0.0:7410",
+            "http://[::]:7410",
             "http://baton.example.org",
             "http://127.0.0.1.example.org",
             "http://localhost.example.org",

@@ -15,7 +15,7 @@ pub mod timekeeper;
 pub use clock::{Clock, ManualClock, Reading, SystemClock, WatchedClock};
 pub use doorbell::{LocalDoorbell, Waiting};
 pub use ids::{Ids, RandomIds};
-pub use nearest::nearest;
+pub use nearest::{nearest, nearest_within};
 pub use settings::{Settings, SettingsError, Sources};
 pub use shutdown::Shutdown;
 pub use timekeeper::Timekeeper;

@@ -48,6 +48,8 @@ pub struct Settings {
     pub retention: Retention,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// The file that settings were read from.
+    pub file: Option<PathBuf>,
     /// The variables of the environment that Kubernetes sets for services, and which set nothing here.
     pub passed_over: Vec<String>,
 }
@@ -234,7 +236,7 @@ impl Settings {
         let config = builder.add_source(environment).add_source(flag_layer(&sources.flags)).build().map_err(
             |error| SettingsError::File { what: "the settings".to_owned(), cause: Box::new(error) },
         )?;
-        Ok(Self { passed_over, ..read_all(&config)? })
+        Ok(Self { file: sources.file.clone(), passed_over, ..read_all(&config)? })
     }
 }
 
@@ -334,6 +336,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 reaper_interval,
                 retention,
                 log: LogSettings { format, level },
+                file: None,
                 passed_over: Vec::new(),
             })
         }

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::example::fleet::Killed;
 use crate::example::{Job, Places};
 use crate::exit::Failure;
-use crate::out::{self, Rows};
+use crate::out::Rows;
 use crate::{ids, process, text};
 
 /// The first bytes of every PNG file.
@@ -125,7 +125,7 @@ fn recovery(killed: &Killed, ended: &[TaskDetailView]) -> Result<Vec<String>, St
 }
 
 fn table(context: &Context, jobs: &[Job], ended: &[TaskDetailView]) -> Result<(), Failure> {
-    let wide = out::width() >= 100;
+    let wide = context.out.width().is_none_or(|width| width >= 100);
     let mut header = vec!["TASK", "SCENE", "STATUS", "TRIES", "WORKER", "TIME"];
     if wide {
         header.push("PICTURE");

@@ -1,23 +1,22 @@
 //! `baton task create`.
 
-use std::io::{self, BufRead, Read as _};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_api::ReadFields as _;
-use baton_api::create::BatchItem;
-use baton_api::create::{CreateBatch, CreateTask};
-use baton_api::fields::BodyError;
+use baton_api::create::{CreateTask, CreatedTask};
 use baton_client::Client;
-use baton_model::{Label, Limits, Payload, Priority, ProjectId, QueueName, TaskId, TaskType, limits};
+use baton_model::{
+    Backoff, Label, Payload, Priority, ProjectId, QueueName, Status, TaskId, TaskType, Timestamp,
+};
+use baton_runtime::nearest;
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::{text, words};
-
-/// The most bytes of tasks that go into one batch; the server takes 16 MiB unless set otherwise.
-const BATCH_BYTES: usize = 8 * 1024 * 1024;
+use crate::task::import::Import;
+use crate::task::watch;
+use crate::when::{self, Times};
+use crate::{input, text, words};
 
 /// The fields of a task that flags give.
 const FLAGS: &[(&str, &str)] = &[
@@ -26,9 +25,11 @@ const FLAGS: &[(&str, &str)] = &[
     ("params", "--params"),
     ("priority", "--priority"),
     ("delay_seconds", "--delay"),
+    ("run_after", "--run-after"),
     ("id", "--id"),
     ("max_attempts", "--max-attempts"),
     ("timeout_seconds", "--timeout"),
+    ("backoff", "--backoff"),
     ("project", "--project"),
     ("domain", "--domain"),
     ("assigned_by", "--assigned-by"),
@@ -39,14 +40,28 @@ const FLAGS: &[(&str, &str)] = &[
 #[command(after_help = "Examples:
   baton task create --type resize --params '{\"id\": 7}'
   baton task create --type report --params @report.json --delay 2h
+  baton task create --type report --run-after 2026-02-01T06:00 --backoff 1m
+  baton task create --type resize --params '{\"id\": 7}' --wait=10m
   generate | baton task create --type resize --params -
   baton task create --from tasks.jsonl --idempotency-key import-2026-02-01
 
 The id of the new task goes to stdout. A line of the file of --from is a task
 as the API takes it:
   {\"type\": \"resize\", \"params\": {\"id\": 7}, \"queue\": \"images\"}
-With --idempotency-key, the same command may be run again: what exists is not
-created twice.")]
+Each line has its own outcome: the id of its task goes to stdout as it is
+made, and what is refused to stderr with the line's number; the lines after
+it go on. With -o json each outcome is one line of JSON. Exit code 1: some
+lines were refused; 5: the server went away, and stderr says how far it came.
+With --idempotency-key KEY, line 7 has the key KEY.7, for 24 hours: after an
+import that broke off, or once refused lines are mended, run the same command
+again, and what exists is not created twice. Each line is then a request of
+its own, 16 of them at once; without a key, up to 1,000 lines go together.
+
+--backoff 30s sets the first pause; --backoff base=5s,factor=2,max=10m,
+jitter=0.2 (the defaults) sets each part.
+
+With --wait, the exit code is 0 if the task is completed, and 6 if it failed
+or was cancelled; -o json then shows the task with its output.")]
 pub(crate) struct Create {
     /// What kind of work it is.
     #[arg(long = "type", value_name = "TYPE", required_unless_present = "from")]
@@ -63,10 +78,14 @@ pub(crate) struct Create {
     /// How long it is to rest before it may be claimed, such as 30s or 2h.
     #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
     delay: Option<Duration>,
+    /// When it may first be claimed, such as 2026-01-31T08:15:00Z; without an offset in this machine's time zone.
+    #[arg(long, value_name = "TIME", value_parser = when::parse_time, conflicts_with = "delay")]
+    run_after: Option<Timestamp>,
     /// An id of your own choice (a UUID); the same id with the same content creates nothing new.
     #[arg(long, value_name = "UUID")]
     id: Option<TaskId>,
-    /// A name for this request: sent again, it creates nothing new for 24 hours.
+    /// A name for this request: sent again, it creates nothing new for 24 hours. With --from, what each line's name
+    /// begins with.
     #[arg(long, value_name = "KEY")]
     idempotency_key: Option<String>,
     /// How many attempts it is given.
@@ -75,6 +94,9 @@ pub(crate) struct Create {
     /// How long one attempt may run, such as 10m.
     #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
     timeout: Option<Duration>,
+    /// How long it waits between attempts: the first pause, such as 30s, or each part (see below).
+    #[arg(long, value_name = "SPAN|PARTS", value_parser = parse_backoff)]
+    backoff: Option<Backoff>,
     /// The project that owns it.
     #[arg(long)]
     project: Option<ProjectId>,
@@ -87,10 +109,13 @@ pub(crate) struct Create {
     /// What it is, for people.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// Wait until the task has ended, for at most so long if a span is given; events go to stderr.
+    #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, value_parser = text::parse_span)]
+    wait: Option<Option<Duration>>,
     /// Create one task for each line of this file (- for stdin), each a JSON object.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "task_type", "queue", "params", "priority", "delay", "id", "max_attempts", "timeout", "project", "domain",
-        "assigned_by", "description",
+        "task_type", "queue", "params", "priority", "delay", "run_after", "id", "max_attempts", "timeout", "backoff",
+        "project", "domain", "assigned_by", "description", "wait",
     ])]
     from: Option<PathBuf>,
 }
@@ -98,7 +123,9 @@ pub(crate) struct Create {
 impl Create {
     pub(crate) async fn run(self, context: &Context, client: &Client) -> Result<(), Failure> {
         match (&self.from, &self.task_type) {
-            (Some(file), _) => self.batch(context, client, file).await,
+            (Some(file), _) => {
+                Import::new(context, client, file, self.idempotency_key.as_deref())?.run().await
+            }
             (None, Some(task_type)) => {
                 let task = self.task(task_type.clone())?;
                 let created = match &self.idempotency_key {
@@ -106,14 +133,10 @@ impl Create {
                     None => client.create_task(&task).await,
                 };
                 let created = created.map_err(|error| Failure::from(error).by_flags(FLAGS))?;
-                if context.out.is_json() {
-                    return context.out.json(&created);
+                match self.wait {
+                    Some(most) => wait(context, client, &created, most).await,
+                    None => told(context, &created),
                 }
-                context.out.line(&created.id.to_string())?;
-                context
-                    .out
-                    .note(&format!("{}; follow it with `baton task watch {}`", created.status, created.id));
-                Ok(())
             }
             (None, None) => Err(Failure::usage("expected --type or --from")),
         }
@@ -129,71 +152,57 @@ impl Create {
             description: self.description.clone(),
             domain: self.domain.clone(),
             assigned_by: self.assigned_by.clone(),
+            run_after: self.run_after,
             delay: self.delay,
             max_attempts: self.max_attempts,
             timeout: self.timeout,
+            backoff: self.backoff,
             ..CreateTask::new(task_type)
         })
     }
+}
 
-    /// Each task stands by itself: what the server refuses does not hold up the rest.
-    async fn batch(&self, context: &Context, client: &Client, file: &Path) -> Result<(), Failure> {
-        let batches = read_batches(open(file)?, file)?;
-        let mut items: Vec<BatchItem> = Vec::new();
-        for (number, tasks) in batches.into_iter().enumerate() {
-            let batch = CreateBatch { atomic: Some(false), tasks };
-            let answer = match &self.idempotency_key {
-                Some(key) => client.create_batch_once(&batch, &format!("{key}.{number}")).await?,
-                None => client.create_batch(&batch).await?,
-            };
-            let before = u32::try_from(items.len()).unwrap_or(u32::MAX);
-            items.extend(
-                answer.items.into_iter().map(|item| BatchItem { index: item.index + before, ..item }),
-            );
-        }
-        let refused = items.iter().filter(|item| item.problem.is_some()).count();
-        if context.out.is_json() {
-            let accepted = items.len() - refused;
-            context
-                .out
-                .json(&serde_json::json!({ "accepted": accepted, "refused": refused, "items": items }))?;
-        } else {
-            for task in items.iter().filter_map(|item| item.task.as_ref()) {
-                context.out.line(&task.id.to_string())?;
-            }
-            context.out.note(&format!("{} tasks accepted, {refused} refused", items.len() - refused));
-        }
-        for item in &items {
-            if let Some(problem) = &item.problem {
-                context.out.note(&format!("  task {}: {}: {}", item.index + 1, problem.code, problem.detail));
-                problem.errors.iter().for_each(|field| context.out.note(&format!("    {field}")));
-            }
-        }
-        match refused {
-            0 => Ok(()),
-            _ => Err(Failure::failed(format!(
-                "{refused} of {} tasks were refused; mend and send those again",
-                items.len()
-            ))),
-        }
+fn told(context: &Context, created: &CreatedTask) -> Result<(), Failure> {
+    if context.out.is_json() {
+        return context.out.json(created);
     }
+    context.out.line(&created.id.to_string())?;
+    let due = match created.status {
+        Status::Created => format!(", due {}", Times::new(context.now(), false).full(created.run_after)),
+        _ => String::new(),
+    };
+    context.out.note(&format!("{}{due}; follow it with `baton task watch {}`", created.status, created.id));
+    Ok(())
+}
+
+/// Waits until the task has ended. What happens is talk: the data is its id, or in JSON the task with its output.
+async fn wait(
+    context: &Context,
+    client: &Client,
+    created: &CreatedTask,
+    most: Option<Duration>,
+) -> Result<(), Failure> {
+    let times = Times::new(context.now(), false);
+    if !context.out.is_json() {
+        context.out.line(&created.id.to_string())?;
+    }
+    let tell = |event: &_| {
+        if !context.out.is_json() {
+            context.out.note(&watch::words_of(event, &times));
+        }
+        Ok(())
+    };
+    let ended = watch::follow(context, client, created.id, most, tell).await?;
+    if context.out.is_json() {
+        context.out.json(&ended.detail)?;
+    }
+    ended.told(context)
 }
 
 fn params(text: &str) -> Result<Payload, Failure> {
     let (json, from) = match text.strip_prefix('@') {
-        _ if text == "-" => {
-            let mut json = String::new();
-            io::stdin()
-                .lock()
-                .read_to_string(&mut json)
-                .map_err(|error| Failure::usage(format!("stdin: {error}")))?;
-            (json, "stdin".to_owned())
-        }
-        Some(file) => {
-            let json = std::fs::read_to_string(file)
-                .map_err(|error| Failure::usage(format!("--params: cannot read {file}: {error}")))?;
-            (json, file.to_owned())
-        }
+        _ if text == "-" => (input::read("--params", Path::new("-"))?, "stdin".to_owned()),
+        Some(file) => (input::read("--params", Path::new(file))?, file.to_owned()),
         None => (text.to_owned(), "the command line".to_owned()),
     };
     let json = json.trim();
@@ -204,57 +213,38 @@ fn params(text: &str) -> Result<Payload, Failure> {
     Payload::parse(json).map_err(|problem| Failure::usage(format!("--params (from {from}): {problem}")))
 }
 
-fn open(file: &Path) -> Result<Box<dyn BufRead>, Failure> {
-    if file == Path::new("-") {
-        return Ok(Box::new(io::stdin().lock()));
-    }
-    let opened = std::fs::File::open(file)
-        .map_err(|error| Failure::usage(format!("--from: cannot read {}: {error}", file.display())))?;
-    Ok(Box::new(io::BufReader::new(opened)))
-}
+/// The parts of a backoff, by the names of the API without their units.
+const PARTS: [&str; 4] = ["base", "factor", "max", "jitter"];
 
-/// Reads all lines before anything is sent, so that a mistake in the last does not leave the rest half done.
-fn read_batches(lines: impl BufRead, file: &Path) -> Result<Vec<Vec<CreateTask>>, Failure> {
-    // The server knows its own limits.
-    let any = Limits { params_bytes: usize::MAX, result_bytes: usize::MAX, batch_bytes: usize::MAX };
-    let mut batches: Vec<Vec<CreateTask>> = Vec::new();
-    let mut bytes = 0;
-    let mut wrong = Vec::new();
-    for (number, line) in lines.lines().enumerate() {
-        let line = line.map_err(|error| Failure::usage(format!("--from: {}: {error}", file.display())))?;
-        if line.trim().is_empty() {
-            continue;
-        }
-        match CreateTask::from_json(&line, &any) {
-            Ok(task) => {
-                let fits = bytes + line.len() <= BATCH_BYTES;
-                bytes = if fits { bytes + line.len() } else { line.len() };
-                match batches.last_mut() {
-                    Some(batch) if fits && batch.len() < limits::BATCH_TASKS => batch.push(task),
-                    _ => {
-                        bytes = line.len();
-                        batches.push(vec![task]);
-                    }
-                }
-            }
-            Err(BodyError::NotJson(error)) => {
-                wrong.push(format!("\n  line {}, {}", number + 1, words::json_fault(&error)));
-            }
-            Err(BodyError::Fields(fields)) => {
-                // Of what is no object at all, the line says enough.
-                let told = |field: String| field.strip_prefix("(body): ").map(str::to_owned).unwrap_or(field);
-                let fields = fields.iter().map(|field| told(field.to_string()));
-                wrong.extend(fields.map(|field| format!("\n  line {}: {field}", number + 1)));
+/// Reads a backoff: the first pause alone, such as `30s`, or parts such as `base=5s,factor=2,max=10m,jitter=0.2`; what is
+/// left out keeps its default.
+fn parse_backoff(text: &str) -> Result<Backoff, String> {
+    let mut backoff = Backoff::default();
+    if !text.contains('=') {
+        backoff.base = text::parse_span(text)?;
+        // A first pause that is longer than the longest would be cut to it.
+        backoff.max = backoff.max.max(backoff.base);
+        return Ok(backoff);
+    }
+    let number = |name: &str, text: &str, least: f64, most: f64| {
+        let number = text.parse().ok().filter(|number| (least..=most).contains(number));
+        number.ok_or_else(|| format!("{name}: expected a number from {least} to {most}, got {text:?}"))
+    };
+    for part in text.split(',') {
+        let (name, value) = part.split_once('=').unwrap_or((part, ""));
+        match name.trim() {
+            "base" => backoff.base = text::parse_span(value).map_err(|wrong| format!("base: {wrong}"))?,
+            "max" => backoff.max = text::parse_span(value).map_err(|wrong| format!("max: {wrong}"))?,
+            "factor" => backoff.factor = number("factor", value, 1.0, 10.0)?,
+            "jitter" => backoff.jitter = number("jitter", value, 0.0, 1.0)?,
+            other => {
+                let near = nearest(other, PARTS).map(|near| format!(" (the nearest is {near})"));
+                let near = near.unwrap_or_default();
+                return Err(format!("expected a span, or some of {}, got {other:?}{near}", PARTS.join(", ")));
             }
         }
     }
-    if wrong.is_empty() {
-        return Ok(batches);
-    }
-    let (count, shown) = (wrong.len(), wrong[..wrong.len().min(20)].concat());
-    let mistakes = if count == 1 { "mistake" } else { "mistakes" };
-    let file = if file == Path::new("-") { "stdin".into() } else { file.display().to_string() };
-    Err(Failure::usage(format!("{file} has {count} {mistakes}, nothing was created:{shown}")))
+    Ok(backoff)
 }
 
 #[cfg(test)]
@@ -262,30 +252,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_become_batches_of_a_thousand() {
-        let text = "{\"type\":\"a\"}\n\n".repeat(2_001);
-        let batches = read_batches(text.as_bytes(), Path::new("-")).unwrap();
-        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [1_000, 1_000, 1]);
-    }
-
-    #[test]
-    fn large_lines_become_smaller_batches() {
-        let line = format!("{{\"type\":\"a\",\"params\":\"{}\"}}\n", "x".repeat(3 * 1024 * 1024));
-        let batches = read_batches(line.repeat(5).as_bytes(), Path::new("-")).unwrap();
-        assert_eq!(batches.iter().map(Vec::len).collect::<Vec<_>>(), [2, 2, 1]);
-    }
-
-    #[test]
-    fn every_mistake_is_named_with_its_line() {
-        let text = "{\"type\":\"a\"}\n{\"typ\":\"a\"}\n{\n";
-        let Err(Failure::Usage(message)) = read_batches(text.as_bytes(), Path::new("t.jsonl")) else {
-            panic!()
-        };
-        assert!(message.contains("t.jsonl has 3 mistakes"), "{message}");
-        assert!(
-            message.contains("line 2: type: expected a value")
-                && message.contains("line 3, column 1: it ends within an object"),
-            "{message}"
-        );
+    fn a_backoff_is_its_first_pause_or_its_parts() {
+        let secs = Duration::from_secs;
+        let default = Backoff::default();
+        assert_eq!(parse_backoff("30s"), Ok(Backoff { base: secs(30), ..default }));
+        assert_eq!(parse_backoff("1h"), Ok(Backoff { base: secs(3_600), max: secs(3_600), ..default }));
+        let parts = parse_backoff("base=1s,factor=1.5,max=2m,jitter=0");
+        assert_eq!(parts, Ok(Backoff { base: secs(1), factor: 1.5, max: secs(120), jitter: 0.0 }));
+        assert_eq!(parse_backoff("max=2m"), Ok(Backoff { max: secs(120), ..default }));
+        for (wrong, told) in [
+            ("soon", "expected a duration"),
+            ("base=", "base: expected a duration"),
+            ("factor=NaN", "factor: expected a number from 1 to 10"),
+            ("jitter=2", "jitter: expected a number from 0 to 1"),
+            ("bse=5s", "(the nearest is base)"),
+            ("base=5s,", "got \"\""),
+        ] {
+            let error = parse_backoff(wrong).unwrap_err();
+            assert!(error.contains(told), "{wrong}: {error}");
+        }
     }
 }

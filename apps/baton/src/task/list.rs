@@ -2,15 +2,18 @@
 
 use std::time::Duration;
 
+use baton_api::ProblemCode;
 use baton_api::task::TaskView;
 use baton_client::{Client, TaskQuery};
-use baton_model::{Label, ProjectId, QueueName, Status, TaskType, Timestamp, WorkerId};
+use baton_model::{Label, ProjectId, QueueName, Status, TaskType, WorkerId};
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::out::{self, Rows};
-use crate::text;
+use crate::out::{Column, Rows};
+use crate::task::show::cause;
+use crate::when::{Shown, Times};
+use crate::{names, text};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -45,11 +48,18 @@ pub(crate) struct List {
     /// How many at most.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    /// Only these columns, with commas, in this order: those that are shown, and project, domain, assigned_by, due,
+    /// finished, description, error.
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    columns: Vec<String>,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 impl List {
     pub(crate) async fn run(self, context: &Context, client: &Client) -> Result<(), Failure> {
-        let now = context.now();
+        let mut rows = rows();
+        rows.choose(&self.columns).map_err(Failure::usage)?;
         let query = TaskQuery {
             statuses: self.status,
             task_type: self.task_type,
@@ -58,14 +68,22 @@ impl List {
             domain: self.domain,
             assigned_by: self.assigned_by,
             worker: self.worker,
-            created_from: self.since.map(|since| now.minus(since)),
+            created_from: self.since.map(|since| context.now().minus(since)),
             ..TaskQuery::default()
         };
+        let (queue, worker) = (query.queue.clone(), query.worker.clone());
         let (tasks, more) = first(client, query, self.limit as usize).await?;
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": tasks, "more": more }));
         }
-        table(context, &tasks, now)?;
+        let times = self.shown.begin(context);
+        for task in &tasks {
+            rows.add(row(task, &times));
+        }
+        context.out.table(rows, "no tasks fit")?;
+        if tasks.is_empty() {
+            tell_nearest(context, client, queue, worker).await;
+        }
         if more {
             context.out.note(&format!("these are the newest {}; --limit shows more", tasks.len()));
         }
@@ -92,27 +110,66 @@ pub(crate) async fn first(
     Ok((tasks, query.cursor.is_some()))
 }
 
-fn table(context: &Context, tasks: &[TaskView], now: Timestamp) -> Result<(), Failure> {
-    // An id takes 36 columns and must stay whole to be copied; a wide terminal has room for more besides.
-    let wide = out::width() >= 120;
-    let mut rows = if wide {
-        Rows::new(&["ID", "STATUS", "TYPE", "QUEUE", "PRIORITY", "TRIES", "WORKER", "CREATED"])
-    } else {
-        Rows::new(&["ID", "STATUS", "TYPE", "TRIES", "CREATED"])
-    };
-    for task in tasks {
-        let worker = task.lease.as_ref().map_or_else(|| "-".to_owned(), |lease| lease.worker_id.to_string());
-        let mut row =
-            vec![task.id.to_string(), task.status.to_string(), text::short(task.task_type.as_str(), 16)];
-        if wide {
-            row.extend([task.queue.to_string(), task.priority.as_str().to_owned()]);
-        }
-        row.push(format!("{}/{}", task.attempts_used, task.max_attempts));
-        if wide {
-            row.push(worker);
-        }
-        row.push(text::ago(task.created_at, now));
-        rows.add(row);
+/// Says which queue or worker may have been meant, if that which was named does not exist.
+async fn tell_nearest(
+    context: &Context,
+    client: &Client,
+    queue: Option<QueueName>,
+    worker: Option<WorkerId>,
+) {
+    if let Some(queue) = queue
+        && client.queue(&queue).await.is_err_and(|error| error.code() == Some(ProblemCode::QueueNotFound))
+        && let Some(near) = names::queue_like(client, queue.as_str()).await
+    {
+        context.out.note(&format!("there is no queue {queue}; the nearest is {near}"));
     }
-    context.out.table(rows, "no tasks fit")
+    if let Some(worker) = worker
+        && client.worker(&worker).await.is_err_and(|error| error.code() == Some(ProblemCode::WorkerNotFound))
+        && let Some(near) = names::worker_like(client, worker.as_str()).await
+    {
+        context.out.note(&format!("there is no worker {worker}; the nearest is {near}"));
+    }
+}
+
+/// An id takes 36 columns and must stay whole to be copied, so that not all fits on a terminal of 80.
+fn rows() -> Rows {
+    Rows::of(&[
+        Column::new("ID"),
+        Column::new("STATUS"),
+        Column::new("TYPE").cut(),
+        Column::new("QUEUE").cut().spare(),
+        Column::new("TRIES"),
+        Column::new("WORKER").cut().spare(),
+        Column::new("PRIORITY").spare(),
+        Column::new("CREATED"),
+        Column::new("PROJECT").cut().asked(),
+        Column::new("DOMAIN").cut().asked(),
+        Column::new("ASSIGNED BY").cut().asked(),
+        Column::new("DUE").asked(),
+        Column::new("FINISHED").asked(),
+        Column::new("DESCRIPTION").cut().asked(),
+        Column::new("ERROR").cut().asked(),
+    ])
+}
+
+fn row(task: &TaskView, times: &Times) -> Vec<String> {
+    let none = || "-".to_owned();
+    let waits = task.finished_at.is_none() && task.lease.is_none();
+    vec![
+        task.id.to_string(),
+        task.status.to_string(),
+        task.task_type.to_string(),
+        task.queue.to_string(),
+        format!("{}/{}", task.attempts_used, task.max_attempts),
+        task.lease.as_ref().map_or_else(none, |lease| lease.worker_id.to_string()),
+        task.priority.as_str().to_owned(),
+        times.ago(task.created_at),
+        task.project.to_string(),
+        task.domain.as_ref().map_or_else(none, ToString::to_string),
+        task.assigned_by.as_ref().map_or_else(none, ToString::to_string),
+        if waits { times.ago(task.run_after) } else { none() },
+        task.finished_at.map_or_else(none, |at| times.ago(at)),
+        task.description.clone().unwrap_or_else(none),
+        task.error.as_ref().map_or_else(none, cause),
+    ]
 }

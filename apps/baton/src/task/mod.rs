@@ -1,6 +1,7 @@
 //! `baton task`.
 
 mod create;
+mod import;
 mod list;
 mod show;
 mod watch;
@@ -14,7 +15,8 @@ use clap::{Args, Subcommand};
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::{ids, text};
+use crate::when::Shown;
+use crate::{ids, names, text};
 
 #[derive(Subcommand)]
 pub(crate) enum Task {
@@ -38,6 +40,8 @@ pub(crate) enum Task {
 pub(crate) struct One {
     /// The task's id, or the beginning of it.
     id: String,
+    #[command(flatten)]
+    shown: Shown,
 }
 
 #[derive(Args)]
@@ -67,21 +71,27 @@ impl Task {
         match self {
             Self::Create(create) => create.run(context, &client).await,
             Self::List(list) => list.run(context, &client).await,
-            Self::Show(one) => show::show(context, &client, ids::resolve(&client, &one.id).await?).await,
+            Self::Show(one) => {
+                let id = ids::resolve(&client, &one.id).await?;
+                show::show(context, &client, id, one.shown).await
+            }
             Self::History(one) => {
-                show::history(context, &client, ids::resolve(&client, &one.id).await?).await
+                let id = ids::resolve(&client, &one.id).await?;
+                show::history(context, &client, id, one.shown).await
             }
             Self::Cancel(change) => {
                 let id = ids::resolve(&client, &change.id).await?;
                 let action = ActionRequest { by: change.by, reason: change.reason };
-                told(context, &client.cancel(id, &action).await?)
+                let asked = client.cancel(id, &action).await;
+                told(context, &names::of_task(&client, id, asked).await?)
             }
             Self::Retry(Retry { change, delay }) => {
                 let id = ids::resolve(&client, &change.id).await?;
                 let retry = RetryRequest { by: change.by, reason: change.reason, delay_seconds: delay };
-                let task = client.retry(id, &retry).await;
+                let asked = client.retry(id, &retry).await;
+                let task = names::of_task(&client, id, asked).await;
                 let flags = &[("delay_seconds", "--delay"), ("by", "--by"), ("reason", "--reason")];
-                told(context, &task.map_err(|error| Failure::from(error).by_flags(flags))?)
+                told(context, &task.map_err(|failure| failure.by_flags(flags))?)
             }
             Self::Watch(watch) => watch.run(context, &client).await,
         }

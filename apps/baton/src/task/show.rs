@@ -1,36 +1,48 @@
 //! `baton task show` and `baton task history`.
 
-use baton_api::task::{EventView, GenerationView, TaskDetailView, TaskView};
+use baton_api::task::{EventView, TaskDetailView, TaskView};
 use baton_client::Client;
-use baton_model::{TaskId, Timestamp};
+use baton_model::TaskId;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::out::Rows;
-use crate::text;
+use crate::out::{Column, Rows};
+use crate::when::{Shown, Times};
+use crate::{generation, names, text};
 
-pub(crate) async fn show(context: &Context, client: &Client, id: TaskId) -> Result<(), Failure> {
-    let detail = client.task(id).await?;
+pub(crate) async fn show(
+    context: &Context,
+    client: &Client,
+    id: TaskId,
+    shown: Shown,
+) -> Result<(), Failure> {
+    let asked = client.task(id).await;
+    let detail = names::of_task(client, id, asked).await?;
     if context.out.is_json() {
         return context.out.json(&detail);
     }
-    let now = context.now();
-    for (name, value) in facts(&detail, now) {
-        context.out.line(&format!("{name:<12} {value}"))?;
-    }
+    let times = shown.begin(context);
+    context.out.facts(facts(&detail, &times))?;
     context.out.line("")?;
-    table(context, &detail.history, now)
+    table(context, &detail.history, &times)
 }
 
-pub(crate) async fn history(context: &Context, client: &Client, id: TaskId) -> Result<(), Failure> {
-    let page = client.history(id).await?;
+pub(crate) async fn history(
+    context: &Context,
+    client: &Client,
+    id: TaskId,
+    shown: Shown,
+) -> Result<(), Failure> {
+    let asked = client.history(id).await;
+    let page = names::of_task(client, id, asked).await?;
     if context.out.is_json() {
         return context.out.json(&page);
     }
-    table(context, &page.items, context.now())
+    let times = shown.begin(context);
+    table(context, &page.items, &times)
 }
 
-fn facts(detail: &TaskDetailView, now: Timestamp) -> Vec<(&'static str, String)> {
+fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> {
     let TaskView { id, status, .. } = &detail.task;
     let task = &detail.task;
     let mut facts = vec![
@@ -39,11 +51,14 @@ fn facts(detail: &TaskDetailView, now: Timestamp) -> Vec<(&'static str, String)>
         ("type", task.task_type.to_string()),
         ("queue", format!("{}, priority {}", task.queue, task.priority.as_str())),
         ("attempts", attempts(task)),
-        ("created", when(task.created_at, now)),
+        ("created", times.full(task.created_at)),
     ];
     let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
-    add("due", (task.finished_at.is_none() && task.run_after > now).then(|| when(task.run_after, now)));
-    add("finished", task.finished_at.map(|at| when(at, now)));
+    add(
+        "due",
+        (task.finished_at.is_none() && times.is_ahead(task.run_after)).then(|| times.full(task.run_after)),
+    );
+    add("finished", task.finished_at.map(|at| times.full(at)));
     add("description", task.description.clone());
     add("domain", task.domain.as_ref().map(ToString::to_string));
     add("drift score", task.drift_score.map(|score| score.to_string()));
@@ -51,7 +66,7 @@ fn facts(detail: &TaskDetailView, now: Timestamp) -> Vec<(&'static str, String)>
     add("timeout", task.timeout_seconds.map(text::seconds));
     add("params", Some(task.params.as_str().to_owned()).filter(|params| params != "{}"));
     if let Some(lease) = &task.lease {
-        add("worker", Some(format!("{} since {}", lease.worker_id, when(lease.claimed_at, now))));
+        add("worker", Some(format!("{} since {}", lease.worker_id, times.full(lease.claimed_at))));
     }
     if let Some(progress) = &detail.progress {
         let share = progress.progress.map(|share| format!("{:.0}%", share * 100.0));
@@ -65,7 +80,7 @@ fn facts(detail: &TaskDetailView, now: Timestamp) -> Vec<(&'static str, String)>
         add("error", Some(format!("{code}{}", error.message.trim())));
     }
     if let Some(generation) = &detail.generation {
-        facts.extend(output(generation));
+        facts.extend(generation::facts(generation));
     }
     facts
 }
@@ -79,41 +94,19 @@ fn attempts(task: &TaskView) -> String {
     }
 }
 
-fn output(generation: &GenerationView) -> Vec<(&'static str, String)> {
-    let mut facts = vec![
-        ("generation", generation.id.to_string()),
-        (
-            "made by",
-            format!(
-                "{}, attempt {}, in {}",
-                generation.worker_id,
-                generation.attempt,
-                text::seconds(generation.run_seconds)
-            ),
-        ),
-    ];
-    let payload =
-        |payload: &Option<baton_model::Payload>| payload.as_ref().map(|json| json.as_str().to_owned());
-    let more = [
-        ("location", generation.location.clone()),
-        ("kind", generation.kind.clone()),
-        ("metadata", payload(&generation.metadata)),
-        ("result", payload(&generation.result)),
-    ];
-    facts.extend(more.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    facts
-}
-
-fn when(at: Timestamp, now: Timestamp) -> String {
-    format!("{at} ({})", text::ago(at, now))
-}
-
-fn table(context: &Context, events: &[EventView], now: Timestamp) -> Result<(), Failure> {
-    let mut rows = Rows::new(&["#", "WHEN", "EVENT", "ATTEMPT", "STATE", "DETAIL"]);
+fn table(context: &Context, events: &[EventView], times: &Times) -> Result<(), Failure> {
+    let mut rows = Rows::of(&[
+        Column::new("#"),
+        Column::new("WHEN"),
+        Column::new("EVENT"),
+        Column::new("ATTEMPT"),
+        Column::new("STATE"),
+        Column::new("DETAIL").cut(),
+    ]);
     for event in events {
         rows.add(vec![
             event.seq.to_string(),
-            text::ago(event.at, now),
+            times.ago(event.at),
             event.kind.as_str().to_owned(),
             event.attempt.to_string(),
             event.to.to_string(),

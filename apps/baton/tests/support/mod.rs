@@ -70,6 +70,14 @@ impl World {
         Self { url, folder, settings, server }
     }
 
+    /// A world whose server finds a file in its working directory.
+    pub(crate) fn with_file(name: &str, text: &str) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::write(folder.path().join(name), text).unwrap();
+        let (server, url) = serve(folder.path(), &[], "127.0.0.1:0");
+        Self { url, folder, settings: &[], server }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }

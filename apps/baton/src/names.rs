@@ -1,0 +1,106 @@
+//! What somebody meant who misspelt a name: looked up once a name was not found. What cannot be looked up, for instance
+//! because the token does not allow it, is not guessed at.
+
+use baton_api::{Problem, ProblemCode};
+use baton_client::{Client, ClientError, TaskQuery};
+use baton_model::{QueueName, TaskId, WorkerId, limits};
+use baton_runtime::{nearest, nearest_within};
+
+use crate::exit::Failure;
+
+/// How many pages of names are looked through.
+const PAGES: usize = 10;
+/// How many slips of the hand an id may have. Ids that were made in the same second differ in no more than a few of their
+/// first characters anyway.
+const SLIPS: usize = 2;
+
+/// The queue whose name is nearest to one that does not exist.
+pub(crate) async fn queue_like(client: &Client, name: &str) -> Option<String> {
+    let (mut names, mut cursor) = (Vec::new(), None);
+    for _ in 0..PAGES {
+        let page = client.queues(cursor.as_deref(), Some(limits::PAGE)).await.ok()?;
+        names.extend(page.items.into_iter().map(|queue| queue.name.to_string()));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// The worker whose name is nearest to one that does not exist.
+pub(crate) async fn worker_like(client: &Client, name: &str) -> Option<String> {
+    let (mut names, mut cursor) = (Vec::new(), None);
+    for _ in 0..PAGES {
+        let page = client.workers(cursor.as_deref(), Some(limits::PAGE)).await.ok()?;
+        names.extend(page.items.into_iter().map(|worker| worker.id.to_string()));
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            break;
+        }
+    }
+    nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
+}
+
+/// Of the newest tasks, the one whose id begins nearest to this.
+pub(crate) async fn task_like(client: &Client, beginning: &str) -> Option<String> {
+    let newest = TaskQuery { limit: Some(limits::PAGE), ..TaskQuery::default() };
+    let ids: Vec<String> =
+        client.tasks(&newest).await.ok()?.items.iter().map(|task| task.id.to_string()).collect();
+    let beginnings: Vec<&str> = ids.iter().filter_map(|id| id.get(..beginning.len())).collect();
+    let near = nearest_within(SLIPS, beginning, beginnings)?;
+    ids.iter().find(|id| id.starts_with(near)).cloned()
+}
+
+/// What a request about this queue brought; that there is none is told with the nearest.
+pub(crate) async fn of_queue<T>(
+    client: &Client,
+    name: &QueueName,
+    asked: Result<T, ClientError>,
+) -> Result<T, Failure> {
+    match asked {
+        Err(ClientError::Problem(problem)) if is(&problem, ProblemCode::QueueNotFound) => {
+            Err(with(problem, queue_like(client, name.as_str()).await))
+        }
+        asked => Ok(asked?),
+    }
+}
+
+/// What a request about this worker brought; that there is none is told with the nearest.
+pub(crate) async fn of_worker<T>(
+    client: &Client,
+    name: &WorkerId,
+    asked: Result<T, ClientError>,
+) -> Result<T, Failure> {
+    match asked {
+        Err(ClientError::Problem(problem)) if is(&problem, ProblemCode::WorkerNotFound) => {
+            Err(with(problem, worker_like(client, name.as_str()).await))
+        }
+        asked => Ok(asked?),
+    }
+}
+
+/// What a request about this task brought; that there is none is told with the nearest.
+pub(crate) async fn of_task<T>(
+    client: &Client,
+    id: TaskId,
+    asked: Result<T, ClientError>,
+) -> Result<T, Failure> {
+    match asked {
+        Err(ClientError::Problem(problem)) if is(&problem, ProblemCode::TaskNotFound) => {
+            Err(with(problem, task_like(client, &id.to_string()).await))
+        }
+        asked => Ok(asked?),
+    }
+}
+
+fn is(problem: &Problem, code: ProblemCode) -> bool {
+    ProblemCode::by_name(&problem.code) == Some(code)
+}
+
+fn with(mut problem: Box<Problem>, near: Option<String>) -> Failure {
+    if let Some(near) = near {
+        problem.detail = format!("{}; the nearest is {near}", problem.detail);
+    }
+    Failure::Request(Box::new(ClientError::Problem(problem)))
+}

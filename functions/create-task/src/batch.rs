@@ -6,7 +6,7 @@ use baton_api::create::{CreateBatch, CreateTask};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
-use baton_model::{Digest, Limits, TaskSpec, limits};
+use baton_model::{Digest, Fingerprint, Limits, TaskSpec, limits};
 use baton_store::{Accepted, Create, ItemRefusal};
 use serde_json::value::RawValue;
 
@@ -41,7 +41,7 @@ pub(crate) async fn create_batch(
 ) -> ApiResult {
     let bytes = body::required(request, BodyLimit::Batch.bytes(&app.limits)).await?;
     let batch = Batch::read_text(body::utf8(&bytes)?, &app.limits)?;
-    let idempotency = key.scoped(ROUTE, &caller, || digest(&bytes));
+    let idempotency = key.scoped(ROUTE, &caller, || fingerprint(&bytes));
     drop(bytes);
     let atomic = batch.atomic;
     let (slots, specs) = batch.split(&app, &caller)?;
@@ -63,10 +63,10 @@ pub(crate) async fn create_batch(
 }
 
 /// What was asked, whatever its spelling.
-pub(crate) fn digest(body: &[u8]) -> Digest {
+pub(crate) fn fingerprint(body: &[u8]) -> Fingerprint {
     match serde_json::from_slice::<&RawValue>(body) {
-        Ok(value) => Digest::of(&value),
-        Err(_) => Digest::of_bytes(body),
+        Ok(value) => Fingerprint::of(&value),
+        Err(_) => Digest::of_bytes(body).into(),
     }
 }
 

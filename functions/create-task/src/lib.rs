@@ -11,7 +11,7 @@ use baton_api::create::CreateTask;
 use baton_api::create::CreatedTask;
 use baton_api::{FieldError, ProblemCode};
 use baton_http::{ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, routes};
-use baton_model::{Digest, Schedule, State as TaskState, Status, TaskSpec, limits};
+use baton_model::{Fingerprint, Schedule, State as TaskState, Status, TaskSpec, limits};
 use baton_store::{Accepted, Create, ItemRefusal};
 use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
@@ -48,7 +48,7 @@ async fn create_task(
     key: IdempotencyKey,
     JsonBody(request): JsonBody<CreateTask>,
 ) -> ApiResult {
-    let idempotency = key.scoped("POST /v1/tasks", &caller, || Digest::of(&request));
+    let idempotency = key.scoped("POST /v1/tasks", &caller, || Fingerprint::of(&request));
     let spec = spec(&app, &caller, "", request).map_err(|errors| caller.beyond(errors))?;
     let told = Told::of(&spec);
     let create = Create { now: app.now(), tasks: vec![spec], atomic: false, idempotency, by: caller.name() };

@@ -7,7 +7,7 @@ use baton_http::{ApiError, App, Caller, Message};
 use baton_model::{Expected, Limits, RequestKey, TaskSpec};
 use baton_store::{Create, Idempotency, StoreError};
 
-use crate::batch::{Batch, digest};
+use crate::batch::{Batch, fingerprint};
 use crate::told::Told;
 use crate::{id_conflict, spec};
 
@@ -65,7 +65,7 @@ pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
     // Keys of messages are not those of HTTP requests, whose digests are made of other texts.
     let idempotency = named.then(|| {
         let name = key.map_or_else(|| format!("message {}", message.id), |key| format!("key {key}"));
-        Idempotency { key: format!("submissions {name}"), digest: digest(message.body.as_bytes()) }
+        Idempotency { key: format!("submissions {name}"), fingerprint: fingerprint(message.body.as_bytes()) }
     });
     let told: Vec<Told> = specs.iter().map(Told::of).collect();
     let create = Create { now: app.now(), atomic: specs.len() > 1, tasks: specs, idempotency, by: None };

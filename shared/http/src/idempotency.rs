@@ -1,7 +1,7 @@
 //! The `Idempotency-Key` header: a caller's name for a request that it may send more than once.
 
 use axum::extract::FromRequestParts;
-use baton_model::{Digest, Expected, RequestKey};
+use baton_model::{Expected, Fingerprint, RequestKey};
 use baton_store::Idempotency;
 use http::request::Parts;
 
@@ -25,7 +25,7 @@ impl IdempotencyKey {
         self,
         route: &str,
         caller: &Caller,
-        digest: impl FnOnce() -> Digest,
+        fingerprint: impl FnOnce() -> Fingerprint,
     ) -> Option<Idempotency> {
         let key = self.0?;
         // Neither a key nor a realm has a space.
@@ -33,7 +33,7 @@ impl IdempotencyKey {
             Some(realm) => format!("{route} {key} {realm}"),
             None => format!("{route} {key}"),
         };
-        Some(Idempotency { key, digest: digest() })
+        Some(Idempotency { key, fingerprint: fingerprint() })
     }
 }
 

@@ -2,8 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::digest::Fingerprint;
 use crate::id::{GenerationId, ProjectId, QueueName, TaskId, TaskType, WorkerId};
-use crate::payload::{Digest, Payload};
+use crate::payload::Payload;
 use crate::time::Timestamp;
 
 /// What a worker hands over when it completes a task.
@@ -21,8 +22,8 @@ pub struct Output {
 
 impl Output {
     /// Says whether two completions hand over the same.
-    pub fn digest(&self) -> Digest {
-        Digest::of(self)
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self)
     }
 }
 

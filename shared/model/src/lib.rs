@@ -5,7 +5,9 @@
 //! The rules of the state machine live in [`transition`], those of leases in [`lease`].
 
 pub mod backoff;
+mod canonical;
 pub mod causes;
+pub mod digest;
 pub mod event;
 pub mod expected;
 pub mod generation;
@@ -26,6 +28,7 @@ pub mod worker;
 
 pub use backoff::Backoff;
 pub use causes::with_causes;
+pub use digest::{Digest, Fingerprint};
 pub use event::{Event, EventDetail, EventKind};
 pub use expected::Expected;
 pub use generation::{Generation, Output};
@@ -36,7 +39,7 @@ pub use id::{
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;
 pub use log::{Level, LogLine};
-pub use payload::{Digest, Payload};
+pub use payload::Payload;
 pub use round::RoundNote;
 pub use session::{Late, Superseded, Takeover};
 pub use task::{

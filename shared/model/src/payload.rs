@@ -4,7 +4,6 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::value::RawValue;
-use sha2::{Digest as _, Sha256};
 
 use crate::expected::Expected;
 
@@ -16,8 +15,8 @@ impl Payload {
     /// Takes a JSON text.
     ///
     /// # Errors
-    /// If the text is not one JSON value (RFC 8259), nests deeper than 127 levels, holds a number that no 64-bit
-    /// number comes near, or a broken Unicode escape: all things that some reader downstream would stumble over.
+    /// If the text is not one JSON value (RFC 8259), nests deeper than 127 levels, holds a number that is too large for a
+    /// 64-bit float, or a broken Unicode escape: all things that some reader downstream would stumble over.
     pub fn parse(text: &str) -> Result<Self, Expected> {
         let not_json =
             |error: serde_json::Error| Expected::new("a JSON value", format!("text with an error: {error}"));
@@ -65,7 +64,7 @@ impl Default for Payload {
 }
 
 impl PartialEq for Payload {
-    /// Equal if the texts are; use [`Digest::of`] to compare by meaning.
+    /// Equal if the texts are; use [`crate::Fingerprint`] to compare by meaning.
     fn eq(&self, other: &Self) -> bool {
         self.as_str() == other.as_str()
     }
@@ -91,65 +90,6 @@ impl<'de> Deserialize<'de> for Payload {
     }
 }
 
-/// The first 16 bytes of the SHA-256 of a value's canonical JSON: says whether two requests ask for the same.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct Digest([u8; 16]);
-
-impl Digest {
-    /// The digest of `value`'s JSON with object keys sorted, so that spelling and order do not matter.
-    pub fn of(value: &impl Serialize) -> Self {
-        // `Value` keeps object keys sorted, so its text is canonical. What Baton digests always serialises: structs
-        // with string keys; were that ever untrue, the digest of null would refuse a repetition, not accept one.
-        let canonical = serde_json::to_value(value).unwrap_or_default().to_string();
-        Self::of_bytes(canonical.as_bytes())
-    }
-
-    /// The digest of plain bytes.
-    pub fn of_bytes(bytes: &[u8]) -> Self {
-        let whole = Sha256::digest(bytes);
-        let mut first = [0; 16];
-        first.copy_from_slice(&whole[..16]);
-        Self(first)
-    }
-
-    /// The digest's bytes.
-    pub const fn as_bytes(&self) -> &[u8; 16] {
-        &self.0
-    }
-
-    /// The digest that [`Self::as_bytes`] gave.
-    pub const fn from_bytes(bytes: [u8; 16]) -> Self {
-        Self(bytes)
-    }
-}
-
-impl fmt::Display for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
-    }
-}
-
-impl fmt::Debug for Digest {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Digest({self})")
-    }
-}
-
-impl Serialize for Digest {
-    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Digest {
-    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(from)?;
-        let digits = u128::from_str_radix(&text, 16).ok().filter(|_| text.len() == 32);
-        let digits = digits.ok_or_else(|| serde::de::Error::custom("expected 32 hexadecimal digits"))?;
-        Ok(Self(digits.to_be_bytes()))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -165,12 +105,5 @@ mod tests {
         for bad in ["", "{", "nul", r#""\ud800""#, "1e999", "{} {}", &"[".repeat(200)] {
             assert!(Payload::parse(bad).is_err(), "{bad}");
         }
-    }
-
-    #[test]
-    fn the_digest_ignores_spacing_and_the_order_of_keys() {
-        let digest = |text: &str| Digest::of(&Payload::parse(text).unwrap());
-        assert_eq!(digest(r#"{"a":1,"b":[2,3]}"#), digest(r#"{ "b": [2, 3], "a": 1 }"#));
-        assert_ne!(digest(r#"{"a":1,"b":[2,3]}"#), digest(r#"{"a":1,"b":[3,2]}"#));
     }
 }

@@ -7,10 +7,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
+use crate::digest::{Digest, Fingerprint};
 use crate::expected::Expected;
 use crate::id::{GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
 use crate::lease::{Lease, LossReason};
-use crate::payload::{Digest, Payload};
+use crate::payload::Payload;
 use crate::time::{Timestamp, seconds};
 
 /// How soon a task is claimed, among those that are ready in its queue.
@@ -248,8 +249,8 @@ pub struct TaskSpec {
 
 impl TaskSpec {
     /// Says whether two specs ask for the same; the id itself is left out.
-    pub fn digest(&self) -> Digest {
-        Digest::of(self)
+    pub fn fingerprint(&self) -> Fingerprint {
+        Fingerprint::of(self)
     }
 }
 

@@ -69,8 +69,12 @@ impl FromStr for Timestamp {
     type Err = Expected;
 
     fn from_str(text: &str) -> Result<Self, Expected> {
-        let expected =
-            || Expected::text("an RFC 3339 time from 1970 to 9999 such as 2026-01-31T08:15:00Z", text);
+        let expected = || {
+            Expected::text(
+                "an RFC 3339 time such as 2026-01-31T08:15:00Z, from 1970-01-01T00:00:00Z to 9999-12-30T22:00:00Z",
+                text,
+            )
+        };
         let instant: jiff::Timestamp = text.parse().map_err(|_| expected())?;
         let millis = instant.as_millisecond();
         if !(0..=Self::MAX.0).contains(&millis) {
@@ -154,6 +158,14 @@ mod tests {
         assert_eq!(Timestamp::MAX.plus(Duration::from_secs(1)), Timestamp::MAX);
         assert_eq!(Timestamp::MAX.to_string().parse(), Ok(Timestamp::MAX));
         assert_eq!(Timestamp::from_millis(-5), Timestamp::default());
+    }
+
+    #[test]
+    fn the_message_about_a_time_names_the_first_and_the_last_that_are_taken() {
+        let expected = "9999-12-30T23:00:00Z".parse::<Timestamp>().unwrap_err().expected;
+        let (first, last) = expected.split_once("from ").unwrap().1.split_once(" to ").unwrap();
+        assert_eq!(first.parse(), Ok(Timestamp::default()));
+        assert_eq!(last.parse(), Ok(Timestamp::MAX));
     }
 
     #[test]

@@ -6,11 +6,11 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::digest::Fingerprint;
 use crate::event::{EventDetail, EventKind};
 use crate::id::{GenerationId, Label, RequestKey, SessionId, WorkerId};
 use crate::lease::{Fence, Lease, LeaseTerms, Loss, LossReason};
 use crate::limits;
-use crate::payload::Digest;
 use crate::task::{AttemptEnd, Ended, Failure, Head, State, TaskState};
 use crate::time::Timestamp;
 
@@ -37,7 +37,7 @@ pub enum Command {
         /// The id that the generation is to have.
         generation: GenerationId,
         /// What the output is.
-        output: Digest,
+        output: Fingerprint,
     },
     /// Its worker could not do it.
     Fail {
@@ -217,8 +217,8 @@ pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision
             claim(head, worker, *session, *terms, request.clone(), *beats, now)
         }
         Command::Complete { fence, generation, output } => match held(head, fence) {
-            Ok(_) => complete(head, fence, *generation, *output),
-            Err(refusal) => return repeated_completion(head, fence, *output).unwrap_or(Err(refusal)),
+            Ok(_) => complete(head, fence, *generation, output),
+            Err(refusal) => return repeated_completion(head, fence, output).unwrap_or(Err(refusal)),
         },
         Command::Fail { fence, failure, retryable, retry_after } => match held(head, fence) {
             Ok(_) => fail(head, fence, failure, *retryable, *retry_after, now),
@@ -286,12 +286,16 @@ fn repeated(head: &Head, fence: &Fence, as_before: Ended, refusal: Refusal) -> R
     if same { Ok(Decision::Repeat) } else { Err(refusal) }
 }
 
-fn repeated_completion(head: &Head, fence: &Fence, output: Digest) -> Option<Result<Decision, Refusal>> {
+fn repeated_completion(
+    head: &Head,
+    fence: &Fence,
+    output: &Fingerprint,
+) -> Option<Result<Decision, Refusal>> {
     let TaskState::Completed { generation, output: standing } = &head.state else { return None };
     let same_attempt =
         head.attempt == fence.attempt && head.ended.as_ref().is_some_and(|end| end.worker == fence.worker);
     same_attempt.then(|| {
-        if *standing == output {
+        if output.matches(*standing) {
             Ok(Decision::Repeat)
         } else {
             Err(Refusal::CompletedDifferently { generation: *generation })
@@ -337,8 +341,8 @@ fn claim(
     change(head, claimed, EventKind::Claimed, detail)
 }
 
-fn complete(head: &Head, fence: &Fence, generation: GenerationId, output: Digest) -> Change {
-    let mut completed = next(head, TaskState::Completed { generation, output });
+fn complete(head: &Head, fence: &Fence, generation: GenerationId, output: &Fingerprint) -> Change {
+    let mut completed = next(head, TaskState::Completed { generation, output: output.digest() });
     completed.ended = Some(AttemptEnd { worker: fence.worker.clone(), how: Ended::Completed });
     completed.worker_losses = 0;
     let detail = EventDetail { worker: Some(fence.worker.clone()), ..EventDetail::default() };

@@ -32,7 +32,7 @@ const KEPT_S: i64 = 2 * 86_400;
 /// A task that has the id already.
 struct Existing {
     created_at: Timestamp,
-    content: Option<[u8; 16]>,
+    content: Option<Digest>,
 }
 
 /// Where the tasks of a batch come from.
@@ -149,7 +149,7 @@ impl Inner {
                 let standing =
                     standing.filter(|task| !task.purged).ok_or_else(|| contended("the task's id"))?;
                 let known = existing(&standing)?;
-                let same = known.content == Some(*spec.digest().as_bytes());
+                let same = known.content.is_some_and(|content| spec.fingerprint().matches(content));
                 if batch.resumed && same && known.created_at == create.now {
                     return Ok((Ok(accepted), false));
                 }
@@ -314,7 +314,8 @@ impl Inner {
     ) -> Result<Option<CreateAnswer>, StoreError> {
         let Some(item) = self.db.get(keys::idempotency(&idempotency.key)).await? else { return Ok(None) };
         let fields = Fields(&item);
-        if fields.maybe_sixteen("dg")?.map(Digest::from_bytes) != Some(idempotency.digest) {
+        let stored = fields.maybe_sixteen("dg")?.map(Digest::from_bytes);
+        if !stored.is_some_and(|stored| idempotency.fingerprint.matches(stored)) {
             return Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() });
         }
         // A large batch that was begun has no answer yet.
@@ -339,7 +340,7 @@ impl Inner {
             steps.push(match standing.get(&spec.id) {
                 Some(existing) => Step::Answer(answer_of(spec, existing)),
                 None => {
-                    let content = Some(*spec.digest().as_bytes());
+                    let content = Some(spec.fingerprint().digest());
                     standing.insert(spec.id, Existing { created_at: create.now, content });
                     Step::Insert
                 }
@@ -353,12 +354,13 @@ impl Inner {
 const MOST_BYTES: usize = 390 * 1_024;
 
 fn existing(stored: &Stored) -> Result<Existing, StoreError> {
-    Ok(Existing { created_at: stored.created_at, content: stored.rest()?.content })
+    Ok(Existing { created_at: stored.created_at, content: stored.rest()?.content.map(Digest::from_bytes) })
 }
 
 /// The answer to a task whose id is taken.
 fn answer_of(spec: &TaskSpec, existing: &Existing) -> Result<Accepted, ItemRefusal> {
-    if spec.id_chosen && existing.content == Some(*spec.digest().as_bytes()) {
+    let same = |content| spec.fingerprint().matches(content);
+    if spec.id_chosen && existing.content.is_some_and(same) {
         let run_after = spec.schedule.resolve(existing.created_at);
         Ok(Accepted { id: spec.id, created_at: existing.created_at, run_after, new: false })
     } else {
@@ -384,7 +386,7 @@ pub(crate) fn open_key(idempotency: &Idempotency, now: Timestamp, mark: u64) -> 
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put("ip", s(keys::idempotency_index(part)));
     put("is", s(format!("{}#{}", keys::sortable(now), idempotency.key)));
-    put("dg", b(*idempotency.digest.as_bytes()));
+    put("dg", b(*idempotency.fingerprint.digest().as_bytes()));
     put("nc", n(mark));
     put("ca", time(now));
     put("xp", n(now.as_millis() / 1_000 + KEPT_S));

@@ -34,7 +34,7 @@ impl Inner {
         let command = Command::Complete {
             fence: complete.fence.clone(),
             generation: complete.generation,
-            output: complete.output.digest(),
+            output: complete.output.fingerprint(),
         };
         let recalled = self.notes.recall(id);
         // What is remembered may be old: it is good for a change, whose write tells, but for no refusal.

@@ -228,7 +228,7 @@ pub(crate) fn new_task(
     put("ua", time(created_at));
     put("hb", n(entry.len()));
     put("hl", list([s(entry)].into_iter()));
-    put("dg", b(*spec.digest().as_bytes()));
+    put("dg", b(*spec.fingerprint().digest().as_bytes()));
     put("nc", n(mark));
     if spec.project != ProjectId::default() {
         put("pj", s(spec.project.as_str()));

@@ -325,7 +325,7 @@ async fn a_lifecycle_keeps_to_its_bars() {
     b.note("complete, with a claim for the next");
 
     let spec = b.spec(200);
-    let idempotency = Some(Idempotency { key: "k".to_owned(), digest: spec.digest() });
+    let idempotency = Some(Idempotency { key: "k".to_owned(), fingerprint: spec.fingerprint() });
     let create = Create { now: at(0), tasks: vec![spec], atomic: false, idempotency, by: None };
     b.store.create(create).await.unwrap();
     let cost = b.note("create, with an idempotency key");

@@ -193,8 +193,8 @@ async fn a_large_batch_with_a_key_is_created_once_however_often_it_is_cut_off() 
     let b = Bench::open().await;
     let create = |first: u64| {
         let tasks: Vec<_> = (first..first + 300).map(|n| spec(n, Payload::default())).collect();
-        let digest = Digest::of_bytes(b"request");
-        Create { idempotency: Some(Idempotency { key: "k".to_owned(), digest }), ..creation(tasks) }
+        let fingerprint = Digest::of_bytes(b"request").into();
+        Create { idempotency: Some(Idempotency { key: "k".to_owned(), fingerprint }), ..creation(tasks) }
     };
     let mut first = 1_000;
     for _ in 0..3 {

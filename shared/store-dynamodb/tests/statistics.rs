@@ -459,7 +459,10 @@ async fn a_batch_that_is_finished_long_after_it_was_begun_counts() {
         now: clock.now(),
         tasks: (0..120).map(|number| traffic.spec(number)).collect(),
         atomic: false,
-        idempotency: Some(Idempotency { key: "batch".to_owned(), digest: Digest::of_bytes(b"batch") }),
+        idempotency: Some(Idempotency {
+            key: "batch".to_owned(),
+            fingerprint: Digest::of_bytes(b"batch").into(),
+        }),
         by: None,
     };
     let faults = Faults::new(http_client(), 1, 0);

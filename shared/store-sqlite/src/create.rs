@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use baton_model::{Digest, EventDetail, EventKind, Label, State, TaskId, TaskSpec, Timestamp};
+use baton_model::{Digest, EventDetail, EventKind, Fingerprint, Label, State, TaskId, TaskSpec, Timestamp};
 use baton_store::{Accepted, Create, CreateAnswer, ItemRefusal, StoreError};
 use rusqlite::{OptionalExtension, params};
 
@@ -18,7 +18,7 @@ pub(crate) const INLINE_BYTES: usize = 1_024;
 /// A task that has the id already.
 struct Existing {
     created_at: Timestamp,
-    digest: Option<[u8; 16]>,
+    digest: Option<Digest>,
 }
 
 /// What is to be done about one task of the batch.
@@ -61,7 +61,7 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
             )?
             .execute(params![
                 idempotency.key,
-                idempotency.digest.as_bytes(),
+                idempotency.fingerprint.digest().as_bytes(),
                 to_json("an answer", &items)?,
                 create.now.as_millis(),
             ])?;
@@ -78,7 +78,7 @@ fn kept_answer(transaction: &Transaction<'_>, create: &Create) -> Result<Option<
         .optional()?;
     match kept {
         None => Ok(None),
-        Some((digest, answer)) if digest == *idempotency.digest.as_bytes() => {
+        Some((digest, answer)) if idempotency.fingerprint.matches(Digest::from_bytes(digest)) => {
             Ok(Some(CreateAnswer { items: from_json("a kept answer", &answer)?, replayed: true }))
         }
         Some(_) => Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() }.into()),
@@ -90,9 +90,10 @@ fn plan(transaction: &Transaction<'_>, create: &Create, created_at: Timestamp) -
     let mut batch: HashMap<TaskId, Option<Digest>> = HashMap::new();
     let mut plans = Vec::with_capacity(create.tasks.len());
     for spec in &create.tasks {
-        let digest = spec.id_chosen.then(|| spec.digest());
+        let fingerprint = spec.id_chosen.then(|| spec.fingerprint());
+        let digest = fingerprint.as_ref().map(Fingerprint::digest);
         let existing = match batch.get(&spec.id) {
-            Some(earlier) => Some(Existing { created_at, digest: earlier.map(|digest| *digest.as_bytes()) }),
+            Some(&digest) => Some(Existing { created_at, digest }),
             // Nobody has chosen this id, and a new one is like no other (RFC 9562 §6.9); were it, the unique index would
             // undo the command.
             None if !spec.id_chosen => None,
@@ -104,7 +105,8 @@ fn plan(transaction: &Transaction<'_>, create: &Create, created_at: Timestamp) -
                 Plan::Insert(digest)
             }
             Some(existing)
-                if digest.is_some() && existing.digest == digest.map(|digest| *digest.as_bytes()) =>
+                if let (Some(fingerprint), Some(stored)) = (&fingerprint, existing.digest)
+                    && fingerprint.matches(stored) =>
             {
                 let run_after = spec.schedule.resolve(existing.created_at);
                 Plan::Answer(Ok(Accepted {
@@ -124,7 +126,11 @@ fn existing(transaction: &Transaction<'_>, id: TaskId) -> Result<Option<Existing
     let mut statement = transaction.db.prepare_cached("SELECT created_at, digest FROM task WHERE id = ?1")?;
     let existing = statement
         .query_row([id.as_bytes()], |row| {
-            Ok(Existing { created_at: Timestamp::from_millis(row.get(0)?), digest: row.get(1)? })
+            let digest: Option<[u8; 16]> = row.get(1)?;
+            Ok(Existing {
+                created_at: Timestamp::from_millis(row.get(0)?),
+                digest: digest.map(Digest::from_bytes),
+            })
         })
         .optional()?;
     Ok(existing)

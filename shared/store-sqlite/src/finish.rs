@@ -1,7 +1,7 @@
 //! Ending an attempt or a task: complete, fail, release, cancel, retry.
 
 use baton_model::transition::Command;
-use baton_model::{Digest, Generation, Payload, State, Task, TaskState, Timestamp};
+use baton_model::{Fingerprint, Generation, Payload, State, Task, TaskState, Timestamp};
 use baton_store::{Cancel, Claim, Complete, CompleteAnswer, Fail, FailAnswer, Release, Retry, StoreError};
 use rusqlite::{Connection, params};
 
@@ -11,15 +11,18 @@ use crate::rows::{Stored, free_key, generation_of};
 use crate::transaction::Transaction;
 use baton_store::histogram::What;
 
-/// Completes a task; its status and its generation are one commit. The output's digest was taken before, off the writing
+/// Completes a task; its status and its generation are one commit. The output's fingerprint was taken before, off the writing
 /// thread.
 pub(crate) fn complete(
     transaction: &mut Transaction<'_>,
-    (complete, output, next): &(Complete, Digest, Option<Claim>),
+    (complete, output, next): &(Complete, Fingerprint, Option<Claim>),
 ) -> Result<CompleteAnswer, Failure> {
     let before = Stored::known(transaction.db, complete.task)?;
-    let command =
-        Command::Complete { fence: complete.fence.clone(), generation: complete.generation, output: *output };
+    let command = Command::Complete {
+        fence: complete.fence.clone(),
+        generation: complete.generation,
+        output: output.clone(),
+    };
     let (generation, repeated) = match transaction.transition(&before, &command, complete.now)? {
         Some(after) => (write_generation(transaction, &before, complete, after.updated_at)?, false),
         None => {

@@ -144,7 +144,7 @@ impl TaskStore for SqliteStore {
     }
 
     async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
-        let output = complete.output.digest();
+        let output = complete.output.fingerprint();
         self.writer.run((complete, output, next), finish::complete).await
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_model::{
-    Digest, Directive, Failure, Fence, Generation, GenerationId, Label, LeaseTerms, LogLine, LossReason,
+    Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LogLine, LossReason,
     Output, ProjectId, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskType,
     Timestamp, Watch, WorkerId,
 };
@@ -34,7 +34,7 @@ pub struct Idempotency {
     /// The name, within the callers that share names.
     pub key: String,
     /// What was asked.
-    pub digest: Digest,
+    pub fingerprint: Fingerprint,
 }
 
 /// The answer to [`Create`]: one entry for each task, in order.

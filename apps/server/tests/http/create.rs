@@ -136,6 +136,40 @@ async fn a_chosen_id_counts_once() {
 }
 
 #[tokio::test]
+async fn numbers_beyond_64_bits_are_told_apart_by_id_key_and_completion() {
+    const WEI: [&str; 2] = ["10000000000000000000000000000001", "10000000000000000000000000000002"];
+    let world = World::new();
+    let chosen = |wei: &str| format!(r#"{{"id":"{ID}","type":"pay","params":{{"wei":{wei}}}}}"#);
+    assert_eq!(world.post_text("/v1/tasks", chosen(WEI[0])).await.status, 201);
+    world.post_text("/v1/tasks", chosen(WEI[1])).await.problem(409, "task_id_conflict");
+    let again = world.post_text("/v1/tasks", chosen("10000000000000000000000000000001.0")).await;
+    assert_eq!(again.headers["idempotency-replayed"], "true");
+
+    for (path, body) in [
+        ("/v1/tasks", r#"{"type":"pay","queue":"other","params":{"wei":WEI}}"#),
+        ("/v1/tasks/batch", r#"{"tasks":[{"type":"pay","queue":"other","params":{"wei":WEI}}]}"#),
+    ] {
+        let send = async |wei: &str| {
+            let request = Request::post(path).header("content-type", "application/json");
+            let request = request.header("idempotency-key", "pay-1");
+            world.send(request.body(Body::from(body.replace("WEI", wei))).unwrap()).await
+        };
+        assert_eq!(send(WEI[0]).await.status, 201);
+        send(WEI[1]).await.problem(409, "idempotency_conflict");
+        assert_eq!(send(WEI[0]).await.headers["idempotency-replayed"], "true");
+    }
+
+    world.claim("w").await;
+    let path = format!("/v1/tasks/{ID}/complete");
+    let complete = |wei: &str| format!(r#"{{"worker_id":"w","attempt":1,"result":{{"wei":{wei}}}}}"#);
+    assert_eq!(world.post_text(&path, complete(WEI[0])).await.status, 200);
+    world.post_text(&path, complete(WEI[1])).await.problem(409, "completed_differently");
+    assert_eq!(world.post_text(&path, complete(WEI[0])).await.status, 200);
+    let shown = world.get(&format!("/v1/tasks/{ID}")).await.text();
+    assert_eq!(shown.matches(WEI[0]).count(), 2, "kept to the last digit: {shown}");
+}
+
+#[tokio::test]
 async fn an_atomic_batch_is_created_whole_or_not_at_all() {
     let world = World::new();
     world.create(json!({"id": ID, "type": "a"})).await;

@@ -5,7 +5,7 @@
 //! project never change, so that a check before a change is as good as one within it.
 
 use baton_api::{FieldError, ProblemCode};
-use baton_model::{Digest, Generation, ProjectId, QueueName, Task, TaskId};
+use baton_model::{Fingerprint, Generation, ProjectId, QueueName, Task, TaskId};
 use baton_store::{ClaimAnswer, Nothing, StoreError, TaskStore};
 
 use super::Caller;
@@ -151,7 +151,7 @@ impl Caller {
     /// to their requests are kept apart by it.
     pub fn realm(&self) -> Option<String> {
         let grant = self.grant().filter(|grant| !grant.is_unbound())?;
-        let digest = Digest::of(&(&grant.project, &grant.queues));
+        let digest = Fingerprint::of(&(&grant.project, &grant.queues)).digest();
         Some(format!("{:032x}", u128::from_be_bytes(*digest.as_bytes())))
     }
 

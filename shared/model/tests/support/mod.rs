@@ -67,7 +67,11 @@ pub(crate) fn claim_by(name: &str) -> Command {
 }
 
 pub(crate) fn complete(name: &str, attempt: u32, output: &str) -> Command {
-    Command::Complete { fence: fence(name, attempt), generation: generation(1), output: digest(output) }
+    Command::Complete {
+        fence: fence(name, attempt),
+        generation: generation(1),
+        output: digest(output).into(),
+    }
 }
 
 pub(crate) fn failure() -> Failure {

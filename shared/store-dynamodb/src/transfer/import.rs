@@ -322,7 +322,7 @@ impl Inner {
     }
 
     async fn import_key(&self, record: &KeyRecord) -> Result<Verdict, ImportError> {
-        let idempotency = Idempotency { key: record.key.clone(), digest: record.digest };
+        let idempotency = Idempotency { key: record.key.clone(), fingerprint: record.digest.into() };
         let mark = self.mark(&(record.created_at, &record.key));
         let mut item = open_key(&idempotency, record.created_at, mark);
         let given = match &record.answer {

@@ -37,7 +37,7 @@ pub async fn a_completion_writes_its_generation(b: Bench) {
 
     let detail = b.task(id).await;
     assert_eq!(detail.generation.as_ref(), Some(&generation));
-    let standing = TaskState::Completed { generation: generation.id, output: output.digest() };
+    let standing = TaskState::Completed { generation: generation.id, output: output.fingerprint().digest() };
     assert_eq!(detail.task.head.state, standing);
     assert_eq!((detail.task.updated_at, detail.task.finished_at), (at(9), Some(at(9))));
     let event = &detail.history[2];
@@ -100,6 +100,20 @@ pub async fn the_same_output_in_another_spelling_is_the_same(b: Bench) {
     let repeated = b.store().complete(again, None).await.unwrap();
     assert!(repeated.repeated);
     assert_eq!(repeated.generation.output, first.output);
+}
+
+/// An output whose number differs in its last digit is another one, also where no 64-bit number could tell them apart.
+pub async fn an_output_of_another_number_is_refused(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render")).await;
+    let with = |text: &str| Output { result: Some(json(text)), ..Output::default() };
+    let first = Complete { output: with("10000000000000000000000000000001"), ..b.completion(at(1), &held) };
+    let generation = b.store().complete(first.clone(), None).await.unwrap().generation;
+    let other = Complete { output: with("10000000000000000000000000000002"), ..first.clone() };
+    let refused = refusal(b.store().complete(other, None).await);
+    assert_eq!(refused, Refusal::CompletedDifferently { generation: generation.id });
+    let same = Complete { output: with("10000000000000000000000000000001.0"), ..first };
+    assert!(b.store().complete(same, None).await.unwrap().repeated);
+    b.check(at(2)).await;
 }
 
 /// A completed attempt takes no other output: the generation stands.

@@ -111,6 +111,25 @@ pub async fn reordered_json_keys_are_the_same_content(b: Bench) {
     assert_eq!(b.task(spec.id).await.task.params, spec.params);
 }
 
+/// Numbers are the same content if they are equal in value, however they are written, and are not if their last digits
+/// differ, also where no 64-bit number could tell them apart.
+pub async fn numbers_are_compared_to_their_last_digit(b: Bench) {
+    let spec = b.spec("pay").chosen().params(r#"{"wei":10000000000000000000000000000001,"n":1}"#);
+    b.create(at(0), spec.clone()).await;
+    let same = spec.clone().params(r#"{"n":1.0,"wei":10000000000000000000000000000001e0}"#);
+    let accepted = b.send(creation(at(1), vec![same])).await.unwrap().items.remove(0).unwrap();
+    assert!(!accepted.new);
+    for other in [
+        r#"{"wei":10000000000000000000000000000002,"n":1}"#,
+        r#"{"wei":1e31,"n":1}"#,
+        r#"{"wei":10000000000000000000000000000001,"n":1,"n":2}"#,
+    ] {
+        let answer = b.send(creation(at(2), vec![spec.clone().params(other)])).await.unwrap();
+        assert_eq!(answer.items, [Err(ItemRefusal::IdConflict { id: spec.id })], "{other}");
+    }
+    assert_eq!(b.task(spec.id).await.task.params, spec.params);
+}
+
 /// A chosen id that exists with other content is refused, and the standing task and the rest of the batch are not
 /// touched by that.
 pub async fn a_chosen_id_with_other_content_is_refused_alone(b: Bench) {

@@ -16,7 +16,7 @@ use baton_model::event::EventDetail;
 use baton_model::queue::Pause;
 use baton_model::transition::{Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Digest, Directive, Ended, Event, EventKind, Generation, GenerationId, Head, LeasePolicy,
+    AuditId, Directive, Ended, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy,
     LogLine, ProjectId, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskState,
     Timestamp, TokenId, Worker, WorkerId,
 };
@@ -37,7 +37,7 @@ struct Inner {
     generations: BTreeMap<GenerationId, Generation>,
     workers: BTreeMap<WorkerId, Worker>,
     queues: BTreeMap<QueueName, Lane>,
-    answers: BTreeMap<String, (Timestamp, Digest, CreateAnswer)>,
+    answers: BTreeMap<String, (Timestamp, Fingerprint, CreateAnswer)>,
     requests: BTreeMap<(WorkerId, RequestKey), Answered>,
     logs: Vec<LogLine>,
     waits: Vec<(QueueName, Timestamp, Duration)>,
@@ -58,7 +58,7 @@ type Answered = (Timestamp, Vec<(TaskId, u32)>);
 
 struct Kept {
     task: Task,
-    content: Digest,
+    content: Fingerprint,
     first_run_after: Timestamp,
     history: Vec<Event>,
 }
@@ -340,7 +340,7 @@ fn within(at: Timestamp, from: Option<Timestamp>, before: Option<Timestamp>) -> 
 }
 
 fn new_task(spec: TaskSpec, create: &Create) -> Kept {
-    let content = spec.digest();
+    let content = spec.fingerprint();
     let run_after = spec.schedule.resolve(create.now);
     let head = Head {
         id: spec.id,
@@ -399,9 +399,9 @@ impl TaskStore for Oracle {
     async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {
         let mut inner = self.lock();
         if let Some(idempotency) = &create.idempotency
-            && let Some((_, digest, answer)) = inner.answers.get(&idempotency.key)
+            && let Some((_, fingerprint, answer)) = inner.answers.get(&idempotency.key)
         {
-            return if *digest == idempotency.digest {
+            return if *fingerprint == idempotency.fingerprint {
                 Ok(CreateAnswer { replayed: true, ..answer.clone() })
             } else {
                 Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() })
@@ -443,8 +443,8 @@ impl TaskStore for Oracle {
         }
         inner.tasks.extend(fresh);
         let answer = CreateAnswer { items, replayed: false };
-        if let Some(Idempotency { key, digest }) = create.idempotency {
-            inner.answers.insert(key, (create.now, digest, answer.clone()));
+        if let Some(Idempotency { key, fingerprint }) = create.idempotency {
+            inner.answers.insert(key, (create.now, fingerprint, answer.clone()));
         }
         drop(inner);
         ready.iter().for_each(|task| self.ring(task));
@@ -461,7 +461,7 @@ impl TaskStore for Oracle {
         let command = Command::Complete {
             fence: complete.fence.clone(),
             generation: complete.generation,
-            output: complete.output.digest(),
+            output: complete.output.fingerprint(),
         };
         let (task, repeated) = inner.apply(complete.task, &command, complete.now)?;
         let domain = task.domain.clone();

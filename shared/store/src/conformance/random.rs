@@ -306,7 +306,10 @@ impl History {
         }
         let idempotency = random.once_in(3).then(|| {
             let serial = random.next();
-            Idempotency { key: serial.to_string(), digest: Digest::of_bytes(&serial.to_be_bytes()) }
+            Idempotency {
+                key: serial.to_string(),
+                fingerprint: Digest::of_bytes(&serial.to_be_bytes()).into(),
+            }
         });
         Create { now: self.now, tasks, atomic: random.once_in(2), idempotency, by: None }
     }

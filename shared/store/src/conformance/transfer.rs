@@ -8,16 +8,17 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use baton_model::{
-    Directive, Grant, Label, Level, LogLine, LossReason, Output, Priority, Running, Scope, SecretDigest,
-    State, Task, TaskId, TaskSpec, Timestamp, Token, TokenStatus,
+    Digest, Directive, Fingerprint, Grant, Label, Level, LogLine, LossReason, Output, Priority, Running,
+    Scope, SecretDigest, State, Task, TaskId, TaskSpec, TaskState, Timestamp, Token, TokenStatus,
 };
 
 use super::kit::*;
 use super::{audit, token};
 use crate::transfer::{ImportError, Migration, MigrationError, Record, Tally, Verdict};
 use crate::{
-    AuditEntry, AuditFilter, Beat, Count, Create, Cursor, Fail, GenerationFilter, LogFilter, Page,
-    PauseQueue, Purge, Release, Settled, Stats, StoreError, StoredToken, TaskFilter, TaskStore, Transfer,
+    AuditEntry, AuditFilter, Beat, Complete, Count, Create, Cursor, Fail, GenerationFilter, Idempotency,
+    ItemRefusal, LogFilter, Page, PauseQueue, Purge, Release, Settled, Stats, StoreError, StoredToken,
+    TaskFilter, TaskStore, Transfer,
 };
 
 /// When everything of these rules' stores has happened.
@@ -342,6 +343,45 @@ pub async fn work_goes_on_in_a_moved_store(b: Bench) {
     // Nothing of what runs is lost by having been moved.
     let taken = to.reap(reap(at(82))).await.unwrap().taken;
     assert!(taken.iter().all(|one| one.worker == name("w6") || one.worker == name("w3")), "{taken:?}");
+}
+
+/// The digest that a store kept of `value` while numbers were read as 64-bit floats.
+fn rounded_digest(value: &impl serde::Serialize) -> Digest {
+    let text = serde_json::to_value(value).expect("it serialises").to_string();
+    Digest::of_bytes(text.as_bytes())
+}
+
+/// What a store kept while it read numbers as floats is known again: the chosen id, the completion, the key. What such a
+/// number could not hold is not, as another number's digest would be the same.
+pub async fn what_was_kept_with_rounded_numbers_is_known_again(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let output = Output { result: Some(json(r#"{"score":0.5,"n":1e0}"#)), ..Output::default() };
+    let spec = b.spec("render").chosen().params(r#"{"n":1.0,"x":[0.25,3]}"#);
+    let wide = b.spec("render").chosen().queue("wide").params("10000000000000000000000000000001");
+    let key = Idempotency { key: "k".to_owned(), fingerprint: rounded_digest(&spec.params).into() };
+    let create = Create { idempotency: Some(key), ..creation(at(0), vec![spec.clone(), wide.clone()]) };
+    b.send(create).await.expect("it is taken");
+    let held = b.claim_one(claim("w1", at(1))).await;
+    let complete = Complete { output: output.clone(), ..b.completion(at(2), &held) };
+    b.store().complete(complete.clone(), None).await.expect("it is taken");
+    for mut record in records(&*moved.source, 10).await {
+        if let Record::Task(record) = &mut record {
+            let of = if record.task.head.id == spec.id { &spec } else { &wide };
+            record.content = record.content.map(|_| rounded_digest(of));
+            if let TaskState::Completed { output: kept, .. } = &mut record.task.head.state {
+                *kept = rounded_digest(&output);
+            }
+        }
+        taken(&*moved.target, record).await;
+    }
+    let to = moved.store;
+    let again = to.create(creation(at(3), vec![spec.clone(), wide.clone()])).await.unwrap().items;
+    assert!(matches!(&again[0], Ok(accepted) if !accepted.new), "{again:?}");
+    assert_eq!(again[1], Err(ItemRefusal::IdConflict { id: wide.id }));
+    assert!(to.complete(complete, None).await.unwrap().repeated);
+    let key = Idempotency { key: "k".to_owned(), fingerprint: Fingerprint::of(&spec.params) };
+    let keyed = Create { idempotency: Some(key), ..creation(at(3), vec![spec, wide]) };
+    assert!(to.create(keyed).await.unwrap().replayed);
 }
 
 /// A worker that runs many tasks, and has said so at length, loses none of them by the move but the one that it forgot.

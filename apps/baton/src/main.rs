@@ -24,6 +24,7 @@ mod signals;
 mod stats;
 mod store;
 mod table;
+mod talk;
 mod task;
 mod text;
 mod token;

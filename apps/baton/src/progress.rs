@@ -1,7 +1,9 @@
 //! How far a long command has come, said on stderr.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::time::{Duration, Instant};
+
+use crate::talk;
 
 /// How often a line about the progress is written where there is no terminal.
 const EVERY: Duration = Duration::from_secs(5);
@@ -18,13 +20,10 @@ impl Teller {
     }
 
     pub(crate) fn tell(&mut self, words: impl FnOnce() -> String) {
-        let mut stderr = std::io::stderr().lock();
-        // Nothing can be said about a stderr that cannot be written to.
         if self.terminal {
-            let _ = write!(stderr, "\r\x1b[K{}", words());
-            let _ = stderr.flush();
+            talk::write(&format!("\r\x1b[K{}", words()));
         } else if self.told.is_none_or(|told| told.elapsed() >= EVERY) {
-            let _ = writeln!(stderr, "{}", words());
+            talk::say(&words());
             self.told = Some(Instant::now());
         }
     }
@@ -32,7 +31,7 @@ impl Teller {
     /// Takes the terminal's line away.
     pub(crate) fn end(&mut self) {
         if self.terminal {
-            let _ = write!(std::io::stderr().lock(), "\r\x1b[K");
+            talk::write("\r\x1b[K");
         }
     }
 }

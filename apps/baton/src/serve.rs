@@ -119,7 +119,13 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     if context.out.is_json() {
         let store = settings.store.location.to_string();
         let ready = serde_json::json!({ "url": url, "pid": std::process::id(), "store": store });
-        context.out.json_line(&ready)?;
+        match context.out.json_line(&ready) {
+            // It was started to serve, and not to be read.
+            Err(Failure::Unread) => {
+                tracing::warn!("nobody reads the line that says that the server is ready")
+            }
+            told => told?,
+        }
     } else {
         context.out.note(&format!("baton serves on {url}, tasks are in {place}"));
     }

@@ -109,6 +109,9 @@ impl Server {
         let shutdown = app.shutdown.clone();
         let options = ServeOptions {
             max_connections: settings.server.max_connections,
+            head_timeout: settings.server.head_timeout,
+            answer_timeout: settings.server.answer_timeout,
+            answers_bytes: usize::try_from(settings.server.answers_bytes).unwrap_or(usize::MAX),
             grace: settings.server.shutdown_grace,
         };
         let mut service = service(app.clone(), settings);

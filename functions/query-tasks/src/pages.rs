@@ -20,6 +20,9 @@ macro_rules! pages {
 pages! {
     MalformedJson = "malformed_json",
     MalformedRequest = "malformed_request",
+    UriTooLong = "uri_too_long",
+    HeadersTooLarge = "headers_too_large",
+    TransferCodingUnsupported = "transfer_coding_unsupported",
     InvalidFields = "invalid_fields",
     PayloadTooLarge = "payload_too_large",
     UnsupportedMediaType = "unsupported_media_type",

@@ -40,6 +40,12 @@ codes! {
     MalformedJson = "malformed_json", 400, "The body is not valid JSON";
     /// The request is not HTTP that Baton takes: a bad header, an unreadable body.
     MalformedRequest = "malformed_request", 400, "The request cannot be read";
+    /// The path with its query is too long.
+    UriTooLong = "uri_too_long", 414, "The path is too long";
+    /// The headers are too many or too large.
+    HeadersTooLarge = "headers_too_large", 431, "The headers are too large";
+    /// The body has a transfer coding other than chunks.
+    TransferCodingUnsupported = "transfer_coding_unsupported", 501, "The body's transfer coding is not supported";
     /// Fields of the body, the path or the query do not fit.
     InvalidFields = "invalid_fields", 422, "Some fields do not fit";
     /// The body is larger than its limit.

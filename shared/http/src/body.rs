@@ -9,10 +9,11 @@ use baton_api::manage::{ActionRequest, RetryRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::token::CreateToken;
 use baton_api::{ProblemCode, ReadFields};
-use baton_model::Limits;
+use baton_model::{Expected, Limits};
 use bytes::{Buf, Bytes, BytesMut};
-use http::HeaderMap;
-use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
+use http::{HeaderMap, HeaderValue};
+use http_body::Body as _;
 use http_body_util::BodyExt;
 
 use crate::app::App;
@@ -132,8 +133,12 @@ pub async fn required(request: Request, most: usize) -> Result<Bytes, ApiError> 
 /// A body's text.
 ///
 /// # Errors
-/// 400 with the place of the first byte that is not UTF-8.
+/// 400 with the place of the first byte that is not UTF-8; 415 if it is compressed.
 pub fn utf8(body: &Bytes) -> Result<&str, ApiError> {
+    // No JSON begins so, and gzip always does (RFC 1952 §2.3.1): a header that says it is often forgotten.
+    if body.starts_with(&[0x1f, 0x8b]) {
+        return Err(packed("one that gzip has made"));
+    }
     std::str::from_utf8(body).map_err(|error| {
         let at = error.valid_up_to();
         ApiError::new(
@@ -145,9 +150,19 @@ pub fn utf8(body: &Bytes) -> Result<&str, ApiError> {
 
 async fn read(request: Request, most: usize) -> Result<Bytes, ApiError> {
     let (parts, mut body) = request.into_parts();
+    if body.is_end_stream() {
+        return Ok(Bytes::new());
+    }
+    // All that can be said of a body before it is read: its sender may wait for that (`Expect: 100-continue`).
+    let kind = check_coding(&parts.headers).and_then(|()| check_content_type(&parts.headers));
+    if let Err(refusal) = kind {
+        let nothing = discard(&parts.headers, &mut body, 0).await == 0 && !waits_for_continue(&parts.headers);
+        // Of a body without a byte there is nothing to be said.
+        return if nothing { Ok(Bytes::new()) } else { Err(refusal) };
+    }
     let stated = content_length(&parts.headers);
     if stated.is_some_and(|stated| stated > most as u64) {
-        let came = discard(&mut body, 0).await;
+        let came = discard(&parts.headers, &mut body, 0).await;
         return Err(too_large(most, stated.unwrap_or(came as u64), false));
     }
     let mut whole = Bytes::new();
@@ -162,7 +177,7 @@ async fn read(request: Request, most: usize) -> Result<Bytes, ApiError> {
         let Ok(data) = frame.into_data() else { continue };
         let before = gathered.as_ref().map_or(whole.len(), BytesMut::len);
         if before + data.len() > most {
-            let came = discard(&mut body, before + data.len()).await;
+            let came = read_away(&mut body, before + data.len()).await;
             return Err(too_large(most, came as u64, true));
         }
         // A body mostly comes in one piece, which is then used as it is.
@@ -178,19 +193,30 @@ async fn read(request: Request, most: usize) -> Result<Bytes, ApiError> {
             }
         }
     }
-    let whole = gathered.map_or(whole, BytesMut::freeze);
-    if !whole.is_empty() {
-        check_content_type(&parts.headers)?;
-    }
-    Ok(whole)
+    Ok(gathered.map_or(whole, BytesMut::freeze))
 }
 
 fn content_length(headers: &HeaderMap) -> Option<u64> {
     headers.get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads a body away, to a bound; says how much came in all.
-pub(crate) async fn discard<B: http_body::Body + Unpin>(body: &mut B, mut came: usize) -> usize {
+/// Whether the sender of these headers waits to be told to send its body (RFC 9110 §10.1.1), which the first reading of
+/// the body tells it.
+pub(crate) fn waits_for_continue(headers: &HeaderMap) -> bool {
+    headers.get(EXPECT).is_some_and(|expect| expect.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Reads a body away that nobody wants, to a bound, so that its sender gets to read the answer; says how much came in
+/// all. A sender that waits to be told to send it is not told so.
+pub(crate) async fn discard<B: http_body::Body + Unpin>(
+    headers: &HeaderMap,
+    body: &mut B,
+    came: usize,
+) -> usize {
+    if waits_for_continue(headers) { came } else { read_away(body, came).await }
+}
+
+async fn read_away<B: http_body::Body + Unpin>(body: &mut B, mut came: usize) -> usize {
     while let Some(Ok(frame)) = body.frame().await {
         came += frame.data_ref().map_or(0, Buf::remaining);
         if came > DISCARDED {
@@ -215,12 +241,32 @@ fn too_large(most: usize, came: u64, counted: bool) -> ApiError {
     )
 }
 
+/// That a body is not compressed. Why not unpack it: bodies are small or come once, and what is packed small may be large.
+fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
+    let identity = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
+    match headers.get_all(CONTENT_ENCODING).iter().find(|coding| !identity(coding)) {
+        None => Ok(()),
+        Some(coding) => Err(packed(&Expected::text("", &String::from_utf8_lossy(coding.as_bytes())).got)),
+    }
+}
+
+fn packed(coding: &str) -> ApiError {
+    ApiError::new(
+        ProblemCode::UnsupportedMediaType,
+        format!("expected a body without Content-Encoding, got {coding}; send the JSON uncompressed"),
+    )
+}
+
 fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Err(unsupported("no Content-Type")) };
+    let mut values = headers.get_all(CONTENT_TYPE).iter();
+    let Some(value) = values.next() else { return Err(unsupported("no Content-Type")) };
+    if values.next().is_some() {
+        return Err(unsupported("more than one Content-Type"));
+    }
     if value.as_bytes() == b"application/json" || is_json(&String::from_utf8_lossy(value.as_bytes())) {
         return Ok(());
     }
-    Err(unsupported(&baton_model::Expected::text("", &String::from_utf8_lossy(value.as_bytes())).got))
+    Err(unsupported(&Expected::text("", &String::from_utf8_lossy(value.as_bytes())).got))
 }
 
 /// Whether a Content-Type is JSON (RFC 8259 §11) in UTF-8, with or without parameters.

@@ -10,29 +10,26 @@ use std::future::{Future, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use baton_api::ProblemCode;
-use baton_model::RequestKey;
-use baton_runtime::Ids;
-use bytes::Bytes;
 use http::header::ALLOW;
-use http::{HeaderName, HeaderValue, Request};
+use http::{HeaderValue, Request};
+use http_body::Body;
 use tower::Service;
 use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
 use crate::auth::{Authenticate, Authority};
+use crate::body::discard;
 use crate::error::ApiError;
 use crate::foreign;
-
-/// The header that carries a request's id, there and back.
-pub const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+use crate::head;
+use crate::request_id::{REQUEST_ID, RequestIds};
 
 /// A router, or what stands before it, with all that surrounds a request.
 #[derive(Clone)]
@@ -40,13 +37,13 @@ pub struct Envelope<S = Router> {
     inner: S,
     shared: Arc<Shared>,
     guarded: bool,
+    on_socket: bool,
 }
 
 struct Shared {
     timeout: Duration,
     slow: Vec<(&'static str, Duration)>,
-    seed: u64,
-    count: AtomicU64,
+    ids: Arc<RequestIds>,
 }
 
 impl Envelope {
@@ -60,17 +57,17 @@ impl Envelope {
         slow: Vec<(&'static str, Duration)>,
     ) -> Self {
         let (router, _) = router.split_for_parts();
-        let seed = seed(&*app.ids);
+        let ids = Arc::new(RequestIds::new(&*app.ids));
         let router =
             router.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed).with_state(app);
-        let shared = Arc::new(Shared { timeout, slow, seed, count: AtomicU64::new(0) });
-        Self { inner: router, shared, guarded: false }
+        let shared = Arc::new(Shared { timeout, slow, ids });
+        Self { inner: router, shared, guarded: false, on_socket: false }
     }
 
     /// Puts callers' authentication between the envelope and the router.
     pub fn authenticated(self, by: impl Into<Authority>) -> Envelope<Authenticate<Router>> {
-        let Self { inner, shared, guarded } = self;
-        Envelope { inner: Authenticate::new(inner, by), shared, guarded }
+        let Self { inner, shared, guarded, on_socket } = self;
+        Envelope { inner: Authenticate::new(inner, by), shared, guarded, on_socket }
     }
 }
 
@@ -82,6 +79,22 @@ impl<S> Envelope<S> {
         self.guarded = true;
         self
     }
+
+    /// Looks at heads as they come over a socket, with nothing in front that has read them.
+    pub(crate) fn on_socket(mut self) -> Self {
+        self.on_socket = true;
+        self
+    }
+
+    /// What makes the ids of requests.
+    pub(crate) fn request_ids(&self) -> Arc<RequestIds> {
+        Arc::clone(&self.shared.ids)
+    }
+
+    /// Whether a path may take longer than others, as its requests wait for work.
+    pub(crate) fn may_wait(&self, path: &str) -> bool {
+        self.shared.slow.iter().any(|(slow, _)| *slow == path)
+    }
 }
 
 impl<S> fmt::Debug for Envelope<S> {
@@ -90,31 +103,7 @@ impl<S> fmt::Debug for Envelope<S> {
     }
 }
 
-/// Sixty-four bits that differ from process to process, from the random part of an id.
-fn seed(ids: &dyn Ids) -> u64 {
-    let mut random = [0; 8];
-    random.copy_from_slice(&ids.uuid().as_bytes()[8..]);
-    u64::from_be_bytes(random)
-}
-
 impl Shared {
-    /// The caller's id for its request if it is sane, else a fresh one.
-    fn request_id(&self, given: Option<&HeaderValue>) -> HeaderValue {
-        if let Some(given) = given
-            && given.to_str().is_ok_and(|text| text.parse::<RequestKey>().is_ok())
-        {
-            return given.clone();
-        }
-        // SplitMix64's mixer is a bijection, so that no two requests of a process share an id.
-        let mut id = self.seed.wrapping_add(self.count.fetch_add(1, Ordering::Relaxed));
-        id = (id ^ (id >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        id = (id ^ (id >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        id ^= id >> 31;
-        let hex = b"0123456789abcdef";
-        let digits: Vec<u8> = (0..16).map(|place| hex[(id >> (60 - 4 * place)) as usize & 15]).collect();
-        HeaderValue::from_maybe_shared(Bytes::from(digits)).unwrap_or(HeaderValue::from_static("0"))
-    }
-
     fn timeout(&self, path: &str) -> Duration {
         let longer = self.slow.iter().find(|(slow, _)| *slow == path).map(|(_, longer)| *longer);
         self.timeout + longer.unwrap_or_default()
@@ -125,7 +114,9 @@ impl<S, B> Service<Request<B>> for Envelope<S>
 where
     S: Service<Request<B>, Response = Response, Error = Infallible> + Clone + Send + 'static,
     S::Future: Send,
-    B: Send + 'static,
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
 {
     type Response = Response;
     type Error = Infallible;
@@ -136,7 +127,7 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let id = self.shared.request_id(request.headers().get(REQUEST_ID));
+        let id = self.shared.ids.of(request.headers().get(REQUEST_ID));
         let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default());
         let answered = answer(self.clone(), request, id);
         Box::pin(async { Ok(answered.await) }.instrument(span))
@@ -146,18 +137,26 @@ where
 async fn answer<S, B>(envelope: Envelope<S>, mut request: Request<B>, id: HeaderValue) -> Response
 where
     S: Service<Request<B>, Response = Response, Error = Infallible>,
+    B: Body + Unpin,
 {
     // Each request is a line at debug, and no work at all above it.
     let logged = tracing::enabled!(tracing::Level::DEBUG)
         .then(|| (request.method().clone(), request.uri().path().to_owned(), Instant::now()));
     // What is recorded of the request names it as the log and its answer do.
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    let Envelope { mut inner, shared, guarded } = envelope;
+    let Envelope { mut inner, shared, guarded, on_socket } = envelope;
     let timeout = shared.timeout(request.uri().path());
     let routed = async {
-        match guarded.then(|| foreign::check(request.headers())) {
-            Some(Err(foreign)) => foreign.into_response(),
-            _ => inner.call(request).await.unwrap_or_else(|never| match never {}),
+        let well_formed = if on_socket { head::check(&request) } else { Ok(()) };
+        let from_here =
+            well_formed.and_then(|()| if guarded { foreign::check(request.headers()) } else { Ok(()) });
+        match from_here {
+            Ok(()) => inner.call(request).await.unwrap_or_else(|never| match never {}),
+            Err(refused) => {
+                let (parts, mut body) = request.into_parts();
+                discard(&parts.headers, &mut body, 0).await;
+                refused.into_response()
+            }
         }
     };
     let mut response = match tokio::time::timeout(timeout, survive(routed)).await {

@@ -10,7 +10,7 @@ use baton_api::{FieldError, Problem, ProblemCode};
 use baton_model::Expected;
 use baton_model::transition::Refusal;
 use baton_store::{ItemRefusal, StoreError};
-use http::header::{ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
 /// What a handler answers, or why not.
@@ -130,13 +130,17 @@ impl ApiError {
         self.0.problem
     }
 
-    /// The response, with the request's id.
-    pub(crate) fn respond(mut self, request_id: Option<&str>) -> Response {
-        self.0.problem.request_id = request_id.map(str::to_owned);
-        let status = StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    /// The problem document's text, with the request's id.
+    pub(crate) fn document(&self, request_id: Option<&str>) -> Vec<u8> {
+        let problem = Problem { request_id: request_id.map(str::to_owned), ..self.0.problem.clone() };
         // A problem is made of text and numbers, which always serialise.
-        let body = serde_json::to_vec(&self.0.problem).unwrap_or_default();
-        let mut response = Response::new(Body::from(body));
+        serde_json::to_vec(&problem).unwrap_or_default()
+    }
+
+    /// The response, with the request's id.
+    pub(crate) fn respond(self, request_id: Option<&str>) -> Response {
+        let status = StatusCode::from_u16(self.code().status()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+        let mut response = Response::new(Body::from(self.document(request_id)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
@@ -145,6 +149,10 @@ impl ApiError {
         }
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        if status == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+            // RFC 9110 §15.5.16: which codings a body may have.
+            headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         }
         if let Some(Ok(allow)) = self.0.allow.map(HeaderValue::try_from) {
             headers.insert(ALLOW, allow);

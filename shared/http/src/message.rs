@@ -27,7 +27,8 @@ impl Message {
 impl ApiError {
     /// Whether the same request may succeed later, as what was in the way may pass; else it never will.
     pub fn may_pass(&self) -> bool {
-        matches!(self.code().status(), 408 | 429 | 500..)
+        // 501 is said of the request's own form.
+        matches!(self.code().status(), 408 | 429 | 500 | 502..)
     }
 }
 

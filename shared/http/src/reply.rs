@@ -8,6 +8,9 @@ use serde::Serialize;
 
 use crate::error::{ApiError, ApiResult};
 
+/// What an answer's buffer may have to spare.
+const SPARE: usize = 64 * 1024;
+
 /// An answer of this status.
 ///
 /// # Errors
@@ -18,6 +21,10 @@ pub fn json(status: StatusCode, value: &impl Serialize) -> ApiResult {
     if let Err(error) = serde_json::to_writer(&mut body, value) {
         tracing::error!(%error, "an answer does not serialise");
         return Err(ApiError::internal());
+    }
+    // A large answer may wait for its caller: what it grew by and does not need is given back.
+    if body.capacity() - body.len() > SPARE {
+        body.shrink_to_fit();
     }
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = status;

@@ -12,7 +12,7 @@ use base64::prelude::BASE64_STANDARD;
 use baton_api::ProblemCode;
 use baton_http::ApiError;
 use baton_http::auth::Vouched;
-use baton_http::envelope::REQUEST_ID;
+use baton_http::request_id::REQUEST_ID;
 use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};

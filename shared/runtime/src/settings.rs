@@ -61,6 +61,12 @@ pub struct ServerSettings {
     pub listen: SocketAddr,
     /// How long a request may take.
     pub request_timeout: Duration,
+    /// How long a request's head may take.
+    pub head_timeout: Duration,
+    /// How long an answer may wait for its caller to take any of it.
+    pub answer_timeout: Duration,
+    /// The most bytes of all large answers together that their callers have not taken.
+    pub answers_bytes: u64,
     /// How long a stopping server answers what it has accepted.
     pub shutdown_grace: Duration,
     /// Connections open at once.
@@ -245,6 +251,9 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     let server = ServerSettings {
         listen: reader.text("server.listen", parse_listen).unwrap_or(([127, 0, 0, 1], 0).into()),
         request_timeout: reader.seconds("server.request_timeout_seconds", 1.0..=3_600.0),
+        head_timeout: reader.seconds("server.head_timeout_seconds", 1.0..=120.0),
+        answer_timeout: reader.seconds("server.answer_timeout_seconds", 1.0..=3_600.0),
+        answers_bytes: u64::from(reader.whole("server.answers_mebibytes", "MiB", 1..=65_536)) << 20,
         shutdown_grace: reader.seconds("server.shutdown_grace_seconds", 0.0..=3_600.0),
         max_connections: reader.whole("server.max_connections", "connections", 1..=100_000),
     };

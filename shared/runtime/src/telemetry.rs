@@ -1,7 +1,7 @@
 //! Logs: one line an event, as JSON or for people, to stderr.
 //!
-//! Lines go through a buffer that a thread of its own empties (`telemetry/writer.rs`), so that a request waits for no write, and
-//! none is lost.
+//! Lines go through a buffer that a thread of its own empties (`telemetry/writer.rs`), so that a request waits for no write; what
+//! nobody reads is dropped and counted.
 
 mod json;
 mod writer;

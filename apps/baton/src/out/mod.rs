@@ -12,6 +12,7 @@ use serde::Serialize;
 use terminal_size::{Height, Width, terminal_size_of};
 
 use crate::exit::Failure;
+use crate::talk;
 use rows::Place;
 pub(crate) use rows::{Column, Rows};
 
@@ -160,8 +161,7 @@ impl Out {
     pub(crate) fn note(&self, text: &str) {
         // What was said about data comes after it. If it cannot be shown, its end says so.
         let _ = self.finish();
-        // Nothing can be said about a stderr that cannot be written to.
-        let _ = writeln!(io::stderr().lock(), "{}", harmless::lines(text));
+        talk::say(&harmless::lines(text));
     }
 
     /// Says on stderr what went wrong.

@@ -1,5 +1,6 @@
 //! The server on a real socket.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,16 +15,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-const SOON: Duration = Duration::from_secs(4);
+/// A test fails after this; none waits for it.
+pub(crate) const SOON: Duration = Duration::from_secs(20);
 
-struct Site {
+pub(crate) struct Site {
     running: Running,
     doorbell: Arc<LocalDoorbell>,
     store: Arc<SqliteStore>,
     _dir: tempfile::TempDir,
 }
 
-async fn site(settings: &[(&str, &str)]) -> Site {
+pub(crate) async fn site(settings: &[(&str, &str)]) -> Site {
     let flag = |(key, value): &(&str, &str)| ("--set".to_owned(), (*key).to_owned(), (*value).to_owned());
     let flags = [("server.listen", "127.0.0.1:0")].iter().chain(settings).map(flag).collect();
     let settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
@@ -39,8 +41,25 @@ async fn site(settings: &[(&str, &str)]) -> Site {
 }
 
 impl Site {
-    async fn connect(&self) -> Connection {
+    pub(crate) async fn connect(&self) -> Connection {
         Connection(TcpStream::connect(self.running.addr()).await.unwrap())
+    }
+
+    pub(crate) fn addr(&self) -> SocketAddr {
+        self.running.addr()
+    }
+
+    /// The secret of an operator's token, made past the server.
+    pub(crate) async fn token(&self) -> String {
+        let request = baton_server::read_token_request(r#"{"name": "t", "scopes": ["operator"]}"#).unwrap();
+        let (stored, secret) = baton_server::new_token(request, &RandomIds, SystemClock.now(), None).unwrap();
+        self.store.create_token(stored).await.unwrap();
+        secret.reveal()
+    }
+
+    /// Stops the server; says whether all that it had accepted was answered.
+    pub(crate) async fn shutdown(self) -> bool {
+        self.running.shutdown().await
     }
 
     async fn waiting(&self, count: usize) {
@@ -53,10 +72,10 @@ impl Site {
     }
 }
 
-struct Connection(TcpStream);
+pub(crate) struct Connection(pub(crate) TcpStream);
 
 impl Connection {
-    async fn send(&mut self, method: &str, path: &str, body: &str) {
+    pub(crate) async fn send(&mut self, method: &str, path: &str, body: &str) {
         let length = body.len();
         let head = format!(
             "{method} {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
@@ -65,16 +84,9 @@ impl Connection {
     }
 
     /// One answer, its head and its body; `None` if the server has closed the connection.
-    async fn answer(&mut self) -> Option<(String, Value)> {
+    pub(crate) async fn answer(&mut self) -> Option<(String, Value)> {
         let mut read = Vec::new();
-        let head = loop {
-            if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
-                break String::from_utf8(read.drain(..end + 4).collect()).unwrap();
-            }
-            if self.0.read_buf(&mut read).await.unwrap_or(0) == 0 {
-                return None;
-            }
-        };
+        let head = self.head_of(&mut read).await?;
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         let length: usize = length.parse().unwrap();
         while read.len() < length {
@@ -83,7 +95,26 @@ impl Connection {
         Some((head, serde_json::from_slice(&read).unwrap_or_default()))
     }
 
-    async fn ask(&mut self, method: &str, path: &str, body: &str) -> (String, Value) {
+    /// The head of an answer, of which nothing else has come.
+    pub(crate) async fn head(&mut self) -> Option<String> {
+        let mut read = Vec::new();
+        let head = self.head_of(&mut read).await;
+        assert!(read.is_empty(), "more came: {read:?}");
+        head
+    }
+
+    async fn head_of(&mut self, read: &mut Vec<u8>) -> Option<String> {
+        loop {
+            if let Some(end) = read.windows(4).position(|window| window == b"\r\n\r\n") {
+                return Some(String::from_utf8(read.drain(..end + 4).collect()).unwrap());
+            }
+            if self.0.read_buf(read).await.unwrap_or(0) == 0 {
+                return None;
+            }
+        }
+    }
+
+    pub(crate) async fn ask(&mut self, method: &str, path: &str, body: &str) -> (String, Value) {
         self.send(method, path, body).await;
         timeout(SOON, self.answer()).await.expect("an answer in time").expect("an answer")
     }
@@ -174,7 +205,7 @@ async fn a_server_does_not_wait_longer_than_its_grace() {
     // The server has the request once it has answered one that was sent later.
     site.connect().await.ask("GET", "/livez", "").await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    assert!(!timeout(SOON, site.running.shutdown()).await.expect("stopped"), "one was broken off");
+    assert!(timeout(SOON, site.running.shutdown()).await.expect("stopped"), "it had not come whole");
 }
 
 #[tokio::test]
@@ -286,11 +317,8 @@ async fn an_address_that_others_reach_asks_for_tokens_and_not_for_the_hosts_name
     let (head, _) = connection.ask("GET", "/readyz", "").await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 
-    let request = baton_server::read_token_request(r#"{"name": "t", "scopes": ["operator"]}"#).unwrap();
-    let (stored, secret) = baton_server::new_token(request, &RandomIds, SystemClock.now(), None).unwrap();
-    site.store.create_token(stored).await.unwrap();
+    let secret = site.token().await;
     for host in ["localhost", "baton.example.org"] {
-        let secret = secret.reveal();
         let head =
             format!("GET /v1/stats HTTP/1.1\r\nhost: {host}\r\nauthorization: Bearer {secret}\r\n\r\n");
         connection.0.write_all(head.as_bytes()).await.unwrap();

@@ -17,8 +17,8 @@ use tower::Service;
 use super::caller::Said;
 use super::{Admitted, Authority};
 use crate::body::discard;
-use crate::envelope::REQUEST_ID;
 use crate::error::ApiError;
+use crate::request_id::REQUEST_ID;
 
 /// How many characters of a path are recorded; those that lead to something are shorter.
 const TARGET_CHARS: usize = 512;
@@ -72,7 +72,7 @@ where
         Ok(admitted) => admitted,
         Err(error) => {
             // So that the sender of a large body gets to read the refusal.
-            discard(&mut body, 0).await;
+            discard(&parts.headers, &mut body, 0).await;
             return error.into_response();
         }
     };

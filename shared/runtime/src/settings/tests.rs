@@ -56,7 +56,7 @@ fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
         "retention.finished_days: expected a whole number of days from 0 to 36500, got \"-1\" (from the environment \
          variable BATON_RETENTION_FINISHED_DAYS)",
         "store.durability: expected full or normal, got \"half\" (from the flag --flag)",
-        "server.lisen: expected one of listen, max_connections,",
+        "server.lisen: expected one of answer_timeout_seconds, answers_mebibytes, head_timeout_seconds, listen,",
         "sever: expected one of dynamodb, leases, limits, log,",
         "log.colour: expected one of format, level, got an unknown key",
     ] {

@@ -3,7 +3,7 @@
 //! Each line has an outcome of its own, told with its number as soon as it is known: the id of its task, or why there is
 //! none. A line that is refused does not hold up those after it. If the import breaks off, the error says how far it came
 //! and how to go on. With an idempotency key, each line is a request of its own, under a key that is made of the given one
-//! and the line's number: docs/decisions/0001-import-keys.md tells why not a batch under one key.
+//! and the line's number: docs/decisions/0009-import-keys.md tells why not a batch under one key.
 
 use std::cell::Cell;
 use std::collections::VecDeque;

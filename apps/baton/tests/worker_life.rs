@@ -243,12 +243,12 @@ fn sighup_drains_a_worker_and_the_second_gives_its_tasks_back() {
     let mut worker = world.worker("echo $$ > pids; exec sleep 300");
     let id = world.create(&[]);
     let pids = pids(&world.path("pids"), 1);
-    worker.signal(Signal::SIGHUP);
-    until("the worker drains", || world.worker_log().contains("draining").then_some(()));
     // systemd's SendSIGHUP= sends one after the other, which is to be one request.
     worker.signal(Signal::SIGTERM);
+    worker.signal(Signal::SIGHUP);
+    until("the worker drains", || world.worker_log().contains("draining").then_some(()));
     std::thread::sleep(std::time::Duration::from_millis(1_100));
-    assert!(alive(pids[0]), "SIGHUP and SIGTERM at once are one");
+    assert!(alive(pids[0]), "SIGTERM and SIGHUP at once are one");
     worker.signal(Signal::SIGHUP);
     assert!(worker.wait().success());
     assert!(!alive(pids[0]));

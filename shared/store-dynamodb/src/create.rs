@@ -275,6 +275,9 @@ impl Inner {
         self.notes.know_day(&self.db, Kind::Task, keys::day_of(spec.id.as_bytes()), now).await
     }
 
+    /// Writes params that are kept apart. It comes before the task's own write: a process that dies between the two leaves a
+    /// text that no task names, where the other order would leave a task without its params.
+    // Not in one transaction with the task, where each KB would cost two write units and not one.
     async fn write_params(&self, spec: &TaskSpec, new: &NewTask) -> Result<(), StoreError> {
         match &new.apart {
             Some(text) => self.db.write_text(&keys::apart(&spec.id), text, spec.params.as_str()).await,

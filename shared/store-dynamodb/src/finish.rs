@@ -75,6 +75,8 @@ impl Inner {
             let (item, apart) = generation_item(&generation, self.spread);
             let day = keys::day_of(generation.id.as_bytes());
             self.notes.know_day(&self.db, Kind::Generation, day, complete.now).await?;
+            // The output's texts first, then task and generation in one transaction: whoever sees the generation finds
+            // all of its output. Within the transaction each KB of text would cost two write units and not one.
             if written.is_none() {
                 for (text, whole) in &apart {
                     self.db.write_text(&keys::apart(&generation.id), text, whole).await?;

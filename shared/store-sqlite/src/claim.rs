@@ -14,6 +14,8 @@ use baton_store::histogram::What;
 
 /// One query over a queue's waiting tasks, for each kind of claim over the index that leads to its tasks and to no
 /// others. Their parameters are ?1 the queue, ?2 the type, ?3 the project, and from ?4 on the query's own.
+// Why not one query with `?2 IS NULL OR task_type = ?2`: no index serves both halves of it, so that it walks the queue.
+// A claim of a type of which nothing waits, among 100,000 tasks of another, takes 30 ms that way, and 5 us this way.
 struct Waiting {
     any: &'static str,
     of_type: &'static str,

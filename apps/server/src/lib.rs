@@ -120,6 +120,7 @@ impl Server {
         } else {
             service = service.refuse_foreign_pages();
         }
+        baton_reap_stale_workers::begin(&app).await;
         let serving = tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         let reaper = tokio::spawn(reaper);

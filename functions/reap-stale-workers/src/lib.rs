@@ -14,7 +14,7 @@ use baton_model::limits;
 use baton_store::{Reap, Taken};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use rounds::{Round, reap_within, run_reaper, scheduled};
+pub use rounds::{Round, begin, reap_within, run_reaper, scheduled};
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
@@ -42,8 +42,9 @@ async fn reap(
     OptionalBody(request): OptionalBody<ReapRequest>,
 ) -> ApiResult {
     caller.reach_everything()?;
+    let last = rounds::last_round(&app).await?;
     let reap = Reap {
-        watch: app.timekeeper.watch(None),
+        watch: app.timekeeper.watch(last.as_ref()),
         limit: request.limit.unwrap_or(limits::PAGE),
         worker: request.worker_id,
         queue: request.queue,

@@ -9,6 +9,7 @@
 use std::time::Duration;
 
 use baton_http::App;
+use baton_model::Timestamp;
 use baton_store::{Overdue, Purge, StoreError};
 use tokio::time::Instant;
 
@@ -47,8 +48,8 @@ impl Default for Removal {
 }
 
 impl Removal {
-    /// Removes until nothing is left, the time is over, or the bounds of a round are reached; at least once. Says what it has
-    /// done in `round`.
+    /// Removes what was past its keeping at `now`, until nothing is left, the time is over, or the bounds of a round are
+    /// reached; at least once. Says what it has done in `round`.
     ///
     /// # Errors
     /// The store's failures; what was done before them stays done.
@@ -56,12 +57,13 @@ impl Removal {
         &mut self,
         deadline: Instant,
         app: &App,
+        now: Timestamp,
         round: &mut Round,
     ) -> Result<(), StoreError> {
         let sliced = app.store.capabilities().sliced_purges;
         for batch in 1.. {
             let began = Instant::now();
-            let report = app.store.purge(purge(app, sliced)).await?;
+            let report = app.store.purge(purge(app, now, sliced)).await?;
             round.removed += report.tasks
                 + report.logs
                 + report.workers
@@ -92,14 +94,14 @@ impl Removal {
     }
 }
 
-fn purge(app: &App, sliced: bool) -> Purge {
+fn purge(app: &App, now: Timestamp, sliced: bool) -> Purge {
     Purge {
         limit: if sliced { SLICE_LIMIT } else { BATCH },
         slice: sliced.then_some(SLICE),
         keep_finished: app.retention.finished,
         keep_logs: app.retention.logs,
         keep_workers: app.retention.workers,
-        ..Purge::at(app.now())
+        ..Purge::at(now)
     }
 }
 

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use baton_http::App;
-use baton_model::LossReason;
+use baton_model::round::Finding;
+use baton_model::{LossReason, RoundNote, Watch};
 use baton_runtime::Shutdown;
-use baton_store::{Reap, StoreError, Waiting};
+use baton_store::{ErrorKind, Reap, Redate, StoreError, Waiting};
 use serde::Serialize;
 use serde_json::{Value, json};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::removal::Removal;
 
@@ -21,6 +22,10 @@ const ROUND: Duration = Duration::from_secs(60);
 
 /// How often a server tells how long tasks wait.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+
+/// For how long after the clock was set back times that lie ahead are looked for: what was begun by the clock as it was may
+/// be written a while later.
+const REDATED_FOR: Duration = Duration::from_secs(60);
 
 /// What a round did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -35,25 +40,38 @@ pub struct Round {
     pub more: bool,
 }
 
+/// Takes over what the rounds before this process have noted. To be done before the process serves: it hears workers from
+/// then on.
+pub async fn begin(app: &App) {
+    let last = app.store.last_round().await.unwrap_or_else(|error| {
+        tracing::warn!(error = error.report(), "what the reaper has noted could not be read");
+        None
+    });
+    app.timekeeper.begin(last.as_ref()).iter().for_each(tell);
+}
+
 /// Makes a round every `interval` until `shutdown` begins; what is left of the interval goes to removals. A round that fails
 /// is logged, and the next one tried.
 pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
-    let mut ticks = tokio::time::interval(interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut ticks = every(interval);
+    let mut pulse = every(app.timekeeper.pulse());
     let mut looked = Instant::now();
     let mut removal = Removal::default();
     loop {
         tokio::select! {
             biased;
             () = shutdown.wait() => return,
+            _ = pulse.tick() => {
+                app.timekeeper.runs();
+                continue;
+            }
             _ = ticks.tick() => {}
         }
-        let round = tokio::select! {
-            biased;
-            // A store commits a command whole or not at all, also one whose answer nobody waits for.
-            () = shutdown.wait() => return,
-            round = server_round(&app, interval, &mut removal) => round,
-        };
+        // A store commits a command whole or not at all, also one whose answer nobody waits for.
+        let began = Instant::now();
+        // The next one, which takes tasks back, does not wait for removals.
+        let round = round(&app, began + ROUND, began + interval, &mut removal);
+        let Some(round) = meanwhile(&app, &mut pulse, &shutdown, round).await else { return };
         match round {
             Ok(round) if round.taken + round.removed > 0 => tracing::debug!(
                 taken = round.taken,
@@ -70,11 +88,7 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
         }
         if looked.elapsed() >= LOOK_EVERY {
             looked = Instant::now();
-            let found = tokio::select! {
-                biased;
-                () = shutdown.wait() => return,
-                found = waiting(&app) => found,
-            };
+            let Some(found) = meanwhile(&app, &mut pulse, &shutdown, waiting(&app)).await else { return };
             if let Some(Waiting { longest: Some((queue, age)), .. }) = found {
                 let oldest_ready_seconds = age.as_secs_f64();
                 tracing::debug!(oldest_ready_seconds, oldest_ready_queue = %queue, "tasks wait");
@@ -83,13 +97,28 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
     }
 }
 
-/// A server's round. The next one, which takes tasks back, does not wait for removals.
-async fn server_round(app: &App, interval: Duration, removal: &mut Removal) -> Result<Round, StoreError> {
-    let began = Instant::now();
-    let mut round = Round::default();
-    take_back(app, began + ROUND, &mut round).await?;
-    removal.until(began + interval, app, &mut round).await?;
-    Ok(round)
+fn every(period: Duration) -> Interval {
+    let mut ticks = tokio::time::interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
+
+/// Does something, and says meanwhile that the process runs; none if it is to stop.
+async fn meanwhile<T>(
+    app: &App,
+    pulse: &mut Interval,
+    shutdown: &Shutdown,
+    work: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => return None,
+            _ = pulse.tick() => app.timekeeper.runs(),
+            done = &mut work => return Some(done),
+        }
+    }
 }
 
 /// One round: takes back what is lost, then removes what is past its keeping. It begins no command after `budget`.
@@ -98,20 +127,55 @@ async fn server_round(app: &App, interval: Duration, removal: &mut Removal) -> R
 /// The store's failures; what was done before them stays done.
 pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreError> {
     let deadline = Instant::now() + budget;
-    let mut round = Round::default();
-    take_back(app, deadline, &mut round).await?;
+    round(app, deadline, deadline, &mut Removal::default()).await
+}
+
+/// A round that takes back until `deadline` at most, and removes until `removing_until`.
+async fn round(
+    app: &App,
+    deadline: Instant,
+    removing_until: Instant,
+    removal: &mut Removal,
+) -> Result<Round, StoreError> {
+    let (watch, mut note, findings) = app.timekeeper.round(last_round(app).await?.as_ref());
+    findings.iter().for_each(tell);
+    let began = app.clock.reading().passed;
+    let taken = take_back(app, &watch, deadline).await;
+    match &taken {
+        Ok(_) => app.timekeeper.reached(began, true),
+        Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) => {
+            app.timekeeper.reached(began, false);
+        }
+        Err(_) => {}
+    }
+    let mut round = taken?;
+    if note.set_back && !round.more {
+        round.more = !redate(app, &watch, deadline).await?;
+        note.set_back = round.more || watch.heard_for() < REDATED_FOR;
+    }
+    let may_remove = note.may_remove();
+    keep(app, note).await;
     if Instant::now() >= deadline {
         return Ok(Round { more: true, ..round });
     }
-    Removal::default().until(deadline, app, &mut round).await?;
+    if may_remove {
+        // By the time that the round has judged, and by no later reading of the clock.
+        removal.until(removing_until, app, watch.now, &mut round).await?;
+    }
     Ok(round)
 }
 
+/// The note of the last round, where this process does not know it itself.
+pub(crate) async fn last_round(app: &App) -> Result<Option<RoundNote>, StoreError> {
+    if app.timekeeper.hears_itself() { Ok(None) } else { app.store.last_round().await }
+}
+
 /// Takes back what is lost, until all is or the time is over.
-async fn take_back(app: &App, deadline: Instant, round: &mut Round) -> Result<(), StoreError> {
+async fn take_back(app: &App, watch: &Watch, deadline: Instant) -> Result<Round, StoreError> {
+    let mut round = Round::default();
     let mut lost = BTreeSet::new();
     loop {
-        let reap = Reap { watch: app.timekeeper.watch(None), limit: BATCH, worker: None, queue: None };
+        let reap = Reap { watch: watch.clone(), limit: BATCH, worker: None, queue: None };
         let report = app.store.reap(reap).await?;
         report.taken.iter().for_each(crate::log);
         round.taken += report.taken.len() as u64;
@@ -123,7 +187,66 @@ async fn take_back(app: &App, deadline: Instant, round: &mut Round) -> Result<()
         round.workers_lost = lost.len() as u64;
         round.more = report.more;
         if !report.more || Instant::now() >= deadline {
-            return Ok(());
+            return Ok(round);
+        }
+    }
+}
+
+/// After the clock was set back: dates what lies ahead by the clock as it is. Says whether that is done.
+async fn redate(app: &App, watch: &Watch, deadline: Instant) -> Result<bool, StoreError> {
+    loop {
+        let redated = app.store.redate(Redate { watch: watch.clone(), limit: BATCH }).await?;
+        if redated.tasks + redated.workers > 0 {
+            tracing::warn!(
+                tasks = redated.tasks,
+                workers = redated.workers,
+                "times that the clock had told before it was set back were dated anew"
+            );
+        }
+        if !redated.more || Instant::now() >= deadline {
+            return Ok(!redated.more);
+        }
+    }
+}
+
+/// Keeps the note of a round, in memory and in the store. Without it, the next process gives workers more time than they
+/// need, and removes nothing for an hour: that spoils no round.
+async fn keep(app: &App, note: RoundNote) {
+    let written = if app.timekeeper.is_to_be_written(&note) {
+        let written = app.store.note_round(note.clone()).await;
+        if let Err(error) = &written {
+            tracing::warn!(error = error.report(), "the reaper could not note its round");
+        }
+        Some(written.is_ok())
+    } else {
+        None
+    };
+    app.timekeeper.made(note, written);
+}
+
+/// Tells the log what a round has found out about the time.
+fn tell(finding: &Finding) {
+    match finding {
+        Finding::SetBack(step) => tracing::warn!(
+            before = %step.before,
+            now = %step.after,
+            "the clock is behind the time of the reaper's last round; set it if it is wrong"
+        ),
+        Finding::Jumped(step) => tracing::warn!(
+            before = %step.before,
+            now = %step.after,
+            "the time has jumped since the reaper's last round"
+        ),
+        Finding::Late { gap, pace } => tracing::warn!(
+            seconds = gap.as_secs_f64(),
+            expected_seconds = pace.as_secs_f64(),
+            "the reaper's round is late; workers have a whole heartbeat timeout again"
+        ),
+        Finding::Doubted => tracing::warn!(
+            "nothing is removed until the time has gone on evenly for an hour, or is back where it was"
+        ),
+        Finding::Believed => {
+            tracing::info!("the time is believed again: what is past its keeping is removed");
         }
     }
 }

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Generation, GenerationId, LogLine, QueueName, State, Task, TaskId, Timestamp, Token, TokenId,
-    WorkerId,
+    AuditId, Generation, GenerationId, LogLine, QueueName, RoundNote, State, Task, TaskId, Timestamp, Token,
+    TokenId, WorkerId,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
-    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Settled,
-    Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
-    WorkerDetail,
+    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
+    Release, Retry, Settled, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    TokenStore, Waiting, WorkerDetail,
 };
 
 /// What was done since it was last asked. Repetitions, which change nothing, do not count.
@@ -139,6 +139,18 @@ impl TaskStore for Counted {
         let failed = report.taken.iter().filter(|taken| taken.to == State::Failed).count();
         self.counts.add(Count::TasksFailed, failed as u64);
         Ok(report)
+    }
+
+    async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {
+        self.store.last_round().await
+    }
+
+    async fn note_round(&self, note: RoundNote) -> Result<(), StoreError> {
+        self.store.note_round(note).await
+    }
+
+    async fn redate(&self, redate: Redate) -> Result<Redated, StoreError> {
+        self.store.redate(redate).await
     }
 
     async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {

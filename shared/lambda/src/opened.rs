@@ -53,6 +53,8 @@ impl Opened {
         let counts = Arc::new(Counts::default());
         let store: Arc<dyn Store> = Arc::new(Counted::new(store, Arc::clone(&counts)));
         let app = App::configured(&settings, store, doorbell.local(), clock, ids);
+        // It hears its own requests only, and is frozen between them.
+        app.timekeeper.hear_by_others();
         let timeout = settings.server.request_timeout;
         // A request comes through an authorizer, and whom that vouches for is the caller: a header that got past it says
         // nothing.

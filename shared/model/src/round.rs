@@ -2,7 +2,7 @@
 //! when the clock was set or when nobody could be heard, and removes nothing on the word of one reading of the clock.
 //!
 //! A server knows more of its own time (see `Timekeeper` in `baton-runtime`) and begins with the note of the process before it.
-//! A function has no memory but the note.
+//! A function has no memory but the note. `docs/decisions/0010-a-time-that-has-jumped.md` says what else was possible.
 
 use std::time::Duration;
 
@@ -61,7 +61,9 @@ pub enum Finding {
         /// What was to be expected.
         pace: Duration,
     },
-    /// A time that had jumped is believed from now on.
+    /// Nothing is removed from now on, as the time is not believed.
+    Doubted,
+    /// A time that was not believed is from now on.
     Believed,
 }
 
@@ -88,7 +90,6 @@ impl RoundNote {
 
     /// The first round of a process that begins at `now`: it has not heard anybody yet.
     pub fn begun(before: Option<&Self>, now: Timestamp) -> (Self, Vec<Finding>) {
-        let mut found = Vec::new();
         let doubt = doubt(before, now);
         let Some(before) = before else {
             let note = Self {
@@ -99,8 +100,10 @@ impl RoundNote {
                 doubt,
                 set_back: false,
             };
-            return (note, found);
+            // There was nothing yet that could be removed.
+            return (note, Vec::new());
         };
+        let mut found = changed(before.doubt, doubt);
         let mut steps = before.steps.clone();
         let step = Step { before: before.at, after: now };
         let is_back = before.at.since(now) > CLOCKS_DIFFER;
@@ -110,9 +113,6 @@ impl RoundNote {
             // Nobody knows how long it really was: a lease is not to end by it.
             steps.insert(0, step);
             steps.truncate(STEPS);
-        }
-        if before.doubt.is_some() && doubt.is_none() {
-            found.push(Finding::Believed);
         }
         let gap = u64::try_from(now.since(before.at).as_millis()).unwrap_or(u64::MAX);
         let note = Self {
@@ -129,7 +129,7 @@ impl RoundNote {
     /// The next round of the same process, which knows itself how its clock was set and since when it hears.
     pub fn goes_on(&self, watch: &Watch) -> (Self, Vec<Finding>) {
         let doubt = doubt(Some(self), watch.now);
-        let found = (self.doubt.is_some() && doubt.is_none()).then_some(Finding::Believed);
+        let found = changed(self.doubt, doubt);
         let gap = u64::try_from(watch.now.since(self.at).as_millis()).unwrap_or(u64::MAX);
         let note = Self {
             at: watch.now,
@@ -139,7 +139,7 @@ impl RoundNote {
             doubt,
             set_back: self.set_back,
         };
-        (note, found.into_iter().collect())
+        (note, found)
     }
 
     /// The time of the round as leases are judged by it.
@@ -158,6 +158,15 @@ impl RoundNote {
         let longest = self.gaps.iter().flatten().max().copied().map(Duration::from_millis);
         // A gap of days was an outage, and no pace.
         longest.map_or(PACE, |gap| gap.clamp(PACE, JUMP))
+    }
+}
+
+/// What is to be told of a doubt.
+fn changed(before: Option<Doubt>, doubt: Option<Doubt>) -> Vec<Finding> {
+    match (before, doubt) {
+        (None, Some(_)) => vec![Finding::Doubted],
+        (Some(_), None) => vec![Finding::Believed],
+        _ => Vec::new(),
     }
 }
 
@@ -246,10 +255,13 @@ mod tests {
         let (note, found) = rounds(before().chain([100 * MINUTE + month]));
         assert!(!note.may_remove());
         assert_eq!(note.watch().heard_for(), Duration::ZERO);
-        assert!(matches!(found[..], [Finding::Jumped(_), Finding::Late { .. }]), "{found:?}");
+        assert!(
+            matches!(found[..], [Finding::Doubted, Finding::Jumped(_), Finding::Late { .. }]),
+            "{found:?}"
+        );
         let (note, found) = rounds(before().chain([100 * MINUTE + month, 101 * MINUTE]));
         assert!(note.may_remove(), "it is where it was");
-        assert!(matches!(found[..], [Finding::SetBack(_), Finding::Believed]), "{found:?}");
+        assert!(matches!(found[..], [Finding::Believed, Finding::SetBack(_)]), "{found:?}");
         assert_eq!(note.watch().heard_for(), Duration::ZERO);
         // A lease of before is as old as it is.
         assert_eq!(note.watch().elapsed(at(50 * MINUTE)), secs(49 * MINUTE));

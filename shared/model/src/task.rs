@@ -13,6 +13,7 @@ use crate::id::{GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, Wor
 use crate::lease::{Lease, LossReason};
 use crate::payload::Payload;
 use crate::time::{Timestamp, seconds};
+use crate::watch::Watch;
 
 /// How soon a task is claimed, among those that are ready in its queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -361,6 +362,30 @@ impl Head {
     pub const fn attempts_used(&self) -> u32 {
         self.attempt.saturating_sub(self.forgiven)
     }
+}
+
+/// After the clock was set back: from when on a queued task may be claimed that waits for a time that was reckoned by the
+/// clock as it was. None if its time is as it is to be.
+///
+/// A task that was not made to wait is due at once. One that has been tried waits for so long after the end of its
+/// attempt as it was to. One that was made to wait and has not been tried is left: nobody knows whether its time was named
+/// by a clock that was right.
+pub fn redated(
+    head: &Head,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    watch: &Watch,
+) -> Option<Timestamp> {
+    // What was reckoned since lies before the latest change, which is dated as the ones before it.
+    if head.run_after <= watch.now || updated_at <= watch.now || head.run_after < updated_at {
+        return None;
+    }
+    let was_tried = head.events > 1;
+    if !was_tried && head.run_after > created_at {
+        return None;
+    }
+    let rest = head.run_after.since(updated_at).saturating_sub(watch.elapsed(updated_at));
+    Some(watch.now.plus(rest))
 }
 
 /// A task, whole.

@@ -67,6 +67,11 @@ impl Watch {
         self.now.since(self.heard_since)
     }
 
+    /// A time that lies ahead, as this clock would have told it then; another as it is.
+    pub fn dated(&self, then: Timestamp) -> Timestamp {
+        if then > self.now { self.now.minus(self.elapsed(then)) } else { then }
+    }
+
     /// How long ago `then` was, without what the clock was set ahead or back in between.
     ///
     /// Where the clock was set back, it told the same times twice. Then the later one is taken, so that a span is told

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use baton_model::watch::STEPS;
@@ -24,6 +24,8 @@ pub trait Clock: Send + Sync {
 pub struct Reading {
     /// The time.
     pub now: Timestamp,
+    /// How much time has passed since some moment of this process, whatever the clock was set to.
+    pub passed: Duration,
     /// How the clock was set since this process began, as far as that is known; the latest first, at most [`STEPS`].
     pub steps: Vec<Step>,
 }
@@ -41,7 +43,8 @@ impl Clock for SystemClock {
     }
 
     fn reading(&self) -> Reading {
-        Reading { now: self.now(), steps: Vec::new() }
+        static BEGAN: LazyLock<Instant> = LazyLock::new(Instant::now);
+        Reading { now: self.now(), passed: BEGAN.elapsed(), steps: Vec::new() }
     }
 }
 
@@ -108,7 +111,7 @@ impl WatchedClock {
     }
 
     /// The time, and what is known of how the clock was set. It is read under the lock, so that readings are in order.
-    fn read(&self) -> (Timestamp, MutexGuard<'_, Set>) {
+    fn read(&self) -> (Timestamp, Duration, MutexGuard<'_, Set>) {
         // What is in it is whole after each statement.
         let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         let (now, passed, held_up) = parts(&*self.source);
@@ -121,7 +124,7 @@ impl WatchedClock {
             let seconds = step.millis() as f64 / 1_000.0;
             tracing::warn!(from = %step.before, to = %step.after, seconds, "the system's clock was set");
         }
-        (now, set)
+        (now, passed, set)
     }
 }
 
@@ -139,8 +142,8 @@ impl Clock for WatchedClock {
     }
 
     fn reading(&self) -> Reading {
-        let (now, set) = self.read();
-        Reading { now, steps: set.steps.iter().copied().collect() }
+        let (now, passed, set) = self.read();
+        Reading { now, passed, steps: set.steps.iter().copied().collect() }
     }
 }
 
@@ -167,7 +170,7 @@ pub struct ManualClock(Mutex<Reading>);
 impl ManualClock {
     /// A clock that stands at `start`.
     pub fn new(start: Timestamp) -> Self {
-        Self(Mutex::new(Reading { now: start, steps: Vec::new() }))
+        Self(Mutex::new(Reading { now: start, passed: Duration::ZERO, steps: Vec::new() }))
     }
 
     fn lock(&self) -> MutexGuard<'_, Reading> {
@@ -178,6 +181,7 @@ impl ManualClock {
     pub fn advance(&self, by: Duration) {
         let mut reading = self.lock();
         reading.now = reading.now.plus(by);
+        reading.passed += by;
     }
 
     /// Sets it, forwards or backwards: no time passes by it.

@@ -8,7 +8,6 @@ use std::time::Duration;
 use baton_model::round::Finding;
 use baton_model::watch::STEPS;
 use baton_model::{LeasePolicy, RoundNote, Step, Timestamp, Watch};
-use tokio::time::Instant;
 
 use crate::clock::{Clock, Reading};
 
@@ -37,7 +36,7 @@ struct State {
     /// The last round that this process made, or took over.
     last: Option<RoundNote>,
     /// When that was written to the store; none if it was not.
-    written_at: Option<Instant>,
+    written_at: Option<Duration>,
     hears: Hears,
 }
 
@@ -56,9 +55,9 @@ struct Hearing {
     /// How it was set before this process began.
     earlier: Vec<Step>,
     /// When this process was last seen to run; none while nobody looks.
-    ran_at: Option<Instant>,
+    ran_at: Option<Duration>,
     /// Since when the store is out of reach.
-    unreached_since: Option<Instant>,
+    unreached_since: Option<Duration>,
 }
 
 impl Hearing {
@@ -135,8 +134,7 @@ impl Timekeeper {
             // A machine that slept looks as if its clock had been set ahead.
             hearing.since = reading.now;
         }
-        let now = Instant::now();
-        let stood = hearing.ran_at.map(|ran_at| now.duration_since(ran_at)).unwrap_or_default();
+        let stood = hearing.ran_at.map_or(Duration::ZERO, |ran_at| reading.passed.saturating_sub(ran_at));
         if stood > self.longest_pause() {
             hearing.since = reading.now;
             tracing::warn!(
@@ -144,7 +142,7 @@ impl Timekeeper {
                 "the server stood still; its workers have a whole heartbeat timeout again"
             );
         }
-        hearing.ran_at = hearing.ran_at.map(|_| now);
+        hearing.ran_at = hearing.ran_at.map(|_| reading.passed);
     }
 
     /// How long nobody may have been heard without a worker being wronged that misses a beat by it and then beats again.
@@ -162,12 +160,13 @@ impl Timekeeper {
         let reading = self.clock.reading();
         if let Hears::Itself(hearing) = &mut self.lock().hears {
             self.notice(hearing, &reading);
-            hearing.ran_at = Some(Instant::now());
+            hearing.ran_at = Some(reading.passed);
         }
     }
 
-    /// Says whether the store was in reach for what began at `began`. Where it is not, no heartbeat is heard either.
-    pub fn reached(&self, began: Instant, reached: bool) {
+    /// Says whether the store was in reach for a round that began when `began` had passed (see [`Reading::passed`]). Where it is
+    /// not, no heartbeat is heard either.
+    pub fn reached(&self, began: Duration, reached: bool) {
         let reading = self.clock.reading();
         let Hears::Itself(hearing) = &mut self.lock().hears else { return };
         if !reached {
@@ -175,10 +174,11 @@ impl Timekeeper {
             return;
         }
         if let Some(since) = hearing.unreached_since.take()
-            && since.elapsed() > self.longest_pause()
+            && let unreached = reading.passed.saturating_sub(since)
+            && unreached > self.longest_pause()
         {
             hearing.since = reading.now;
-            let seconds = since.elapsed().as_secs_f64();
+            let seconds = unreached.as_secs_f64();
             tracing::warn!(
                 seconds,
                 "the store was out of reach; workers have a whole heartbeat timeout again"
@@ -196,7 +196,10 @@ impl Timekeeper {
             Hears::Itself(hearing) => {
                 let mut watch = self.own_watch(hearing, &reading);
                 // While it is out of reach, and at the first look afterwards, nothing is lost by time.
-                if hearing.unreached_since.is_some_and(|since| since.elapsed() > self.longest_pause()) {
+                if hearing
+                    .unreached_since
+                    .is_some_and(|since| reading.passed.saturating_sub(since) > self.longest_pause())
+                {
                     watch.heard_since = watch.now;
                 }
                 let (mut note, findings) = match last {
@@ -221,21 +224,23 @@ impl Timekeeper {
     /// Whether the note of a round is to be written to the store: of each where rounds are made in turns, else now and then,
     /// for the process after this one.
     pub fn is_to_be_written(&self, note: &RoundNote) -> bool {
+        let passed = self.clock.reading().passed;
         let state = self.lock();
         let changed = || {
             state.last.as_ref().is_none_or(|last| (last.doubt, last.set_back) != (note.doubt, note.set_back))
         };
         matches!(state.hears, Hears::Others)
-            || state.written_at.is_none_or(|at| at.elapsed() >= WRITTEN_EVERY)
+            || state.written_at.is_none_or(|at| passed.saturating_sub(at) >= WRITTEN_EVERY)
             || changed()
     }
 
     /// Keeps the note of a round that was made. `written` says whether the store has it; none if that was not tried.
     pub fn made(&self, note: RoundNote, written: Option<bool>) {
+        let passed = self.clock.reading().passed;
         let mut state = self.lock();
         state.last = Some(note);
         match written {
-            Some(true) => state.written_at = Some(Instant::now()),
+            Some(true) => state.written_at = Some(passed),
             Some(false) => state.written_at = None,
             None => {}
         }
@@ -247,3 +252,6 @@ impl fmt::Debug for Timekeeper {
         f.debug_struct("Timekeeper").finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests;

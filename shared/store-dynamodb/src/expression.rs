@@ -142,6 +142,18 @@ impl Expression {
         self
     }
 
+    /// The condition that an attribute is missing or does not lie from one value to another, both included.
+    pub(crate) fn when_absent_or_outside(
+        mut self,
+        attribute: &str,
+        from: AttributeValue,
+        to: AttributeValue,
+    ) -> Self {
+        let (name, from, to) = (self.name(attribute), self.value(from), self.value(to));
+        self.conditions.push(format!("(attribute_not_exists({name}) OR NOT {name} BETWEEN {from} AND {to})"));
+        self
+    }
+
     /// The condition that a set does not hold a value. A set that is missing holds none.
     pub(crate) fn when_without(mut self, attribute: &str, value: AttributeValue) -> Self {
         let (name, value) = (self.name(attribute), self.value(value));

@@ -40,6 +40,7 @@ mod queue;
 mod random;
 mod reap;
 mod request;
+mod round;
 mod row;
 mod sightings;
 mod stats;
@@ -59,14 +60,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::transition::Command;
 use baton_model::{
-    AuditId, Generation, GenerationId, LogLine, QueueName, Task, TaskId, Timestamp, Token, TokenId, WorkerId,
+    AuditId, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp, Token,
+    TokenId, WorkerId,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Doorbell, Fail, FailAnswer, GenerationFilter,
-    LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release,
-    Retry, Settled, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
-    WorkerDetail,
+    LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
+    Redated, Release, Retry, Settled, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -214,6 +216,18 @@ impl TaskStore for DynamoStore {
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         self.inner.reap(&reap).await
+    }
+
+    async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {
+        self.inner.last_round().await
+    }
+
+    async fn note_round(&self, note: RoundNote) -> Result<(), StoreError> {
+        self.inner.note_round(&note).await
+    }
+
+    async fn redate(&self, redate: Redate) -> Result<Redated, StoreError> {
+        self.inner.redate(&redate).await
     }
 
     async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {

@@ -233,6 +233,10 @@ impl Inner {
             let seen = Fields(&item).maybe_time(&note)?;
             let update = match seen {
                 None => Expression::new().when_absent(&note).set(&note, time(now)),
+                // A time ahead was noted before the clock was set back: it is noted anew.
+                Some(seen) if seen > now => {
+                    Expression::new().when(&note, "=", time(seen)).set(&note, time(now))
+                }
                 Some(seen) if now.since(seen) < ADDED_WITHIN => continue,
                 Some(seen) => {
                     let update = Expression::new().when(&note, "=", time(seen));

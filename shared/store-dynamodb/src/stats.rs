@@ -133,7 +133,9 @@ impl Statistics {
 
     /// Tells the stream that nothing has happened up to now, if it keeps the counts and if that was not told just now.
     pub(crate) async fn tick(&self, db: &Db, now: Timestamp) -> Result<(), StoreError> {
-        let lately = now.since(*locked(&self.ticked)) < TICK_EVERY;
+        // Either way: a clock that was set back must not stop the tick.
+        let ticked = *locked(&self.ticked);
+        let lately = now.since(ticked).max(ticked.since(now)) < TICK_EVERY;
         if lately || !self.by_stream(db).await? {
             return Ok(());
         }

@@ -4,6 +4,7 @@
 //! remove any by itself, therefore: a purge finds those that have ended by the index.
 
 use aws_sdk_dynamodb::types::{Delete, Put, TransactWriteItem, Update};
+use baton_model::watch::AHEAD;
 use baton_model::{Label, SecretDigest, Timestamp, Token, TokenId};
 use baton_store::transfer::{ImportError, Verdict, token_onto};
 use baton_store::{Page, PageRequest, StoreError, StoredToken};
@@ -161,8 +162,11 @@ impl Inner {
     }
 
     pub(crate) async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError> {
-        let update =
-            Expression::new().when_present("pk").when_absent_or("lu", "<", time(at)).set("lu", time(at));
+        // A time further ahead than clocks differ was told by a wrong one.
+        let update = Expression::new()
+            .when_present("pk")
+            .when_absent_or_outside("lu", time(at), time(at.plus(AHEAD)))
+            .set("lu", time(at));
         match self.db.update(keys::token(id), &update).await {
             Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
             Err(WriteError::Failed(error)) => Err(error),

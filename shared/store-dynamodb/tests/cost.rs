@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex};
 
 use baton_model::{
     AuditId, Fence, GenerationId, Grant, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName,
-    Running, Schedule, Scope, Status, Task, TaskId, TaskSpec, Timestamp, Token, TokenId, TokenSecret, Watch,
+    RoundNote, Running, Schedule, Scope, Status, Task, TaskId, TaskSpec, Timestamp, Token, TokenId,
+    TokenSecret, Watch,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency,
@@ -338,6 +339,11 @@ async fn a_lifecycle_keeps_to_its_bars() {
     b.note("list of 50 tasks");
     b.store.reap(Reap { watch: Watch::at(at(3)), limit: 100, worker: None, queue: None }).await.unwrap();
     b.note("reap, with nothing lost, one worker");
+    let (note, _) = RoundNote::after(None, at(3));
+    b.store.note_round(note).await.unwrap();
+    b.note("keep the note of the reaper's round");
+    b.store.last_round().await.unwrap();
+    b.note("read the note of the reaper's last round");
     b.store.waiting(at(3)).await.unwrap();
     b.note("how long tasks wait, one queue");
     b.store.claim(Claim { queues: vec!["empty".parse().unwrap()], ..claim("worker-1") }).await.unwrap();

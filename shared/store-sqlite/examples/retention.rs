@@ -74,7 +74,8 @@ impl World {
         // As callers draw keys: in no order.
         let number = self.ids.load(Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         let key = format!("{number:016x}-{id}");
-        let idempotency = Some(Idempotency { fingerprint: Digest::of_bytes(key.as_bytes()).into(), key: key.clone() });
+        let idempotency =
+            Some(Idempotency { fingerprint: Digest::of_bytes(key.as_bytes()).into(), key: key.clone() });
         let create = Create { now: self.now(), tasks: vec![spec], atomic: true, idempotency, by: None };
         self.store.create(create).await.unwrap();
         let claim = Claim {

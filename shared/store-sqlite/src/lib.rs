@@ -16,6 +16,7 @@ mod purge;
 mod reader;
 mod reap;
 mod refusal;
+mod round;
 mod rows;
 mod stats;
 mod token;
@@ -30,16 +31,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
-    AuditId, Generation, GenerationId, LogLine, QueueName, Task, TaskId, TaskState, Timestamp, Token,
-    TokenId, Worker, WorkerId,
+    AuditId, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, TaskState, Timestamp,
+    Token, TokenId, Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
     GenerationFilter, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Release, Retry, Settled, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
-    TokenStore, Waiting, WorkerDetail,
+    ReapReport, Redate, Redated, Release, Retry, Settled, Stats, StoreError, StoredToken, TaskDetail,
+    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 use rusqlite::{Connection, params};
 
@@ -178,6 +179,20 @@ impl TaskStore for SqliteStore {
         }
         let report = self.writer.run((suspects, watch), reap::take_back).await?;
         Ok(ReapReport { more, ..report })
+    }
+
+    async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {
+        self.readers.run(round::last).await
+    }
+
+    async fn note_round(&self, note: RoundNote) -> Result<(), StoreError> {
+        self.writer.run(note, round::note).await
+    }
+
+    async fn redate(&self, redate: Redate) -> Result<Redated, StoreError> {
+        let wanted = redate.clone();
+        let tasks = self.readers.run(move |db| round::ahead(db, &wanted)).await?;
+        self.writer.run((tasks, redate), round::redate).await
     }
 
     async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {

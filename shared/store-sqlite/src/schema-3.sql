@@ -29,3 +29,6 @@ UPDATE worker SET superseded = (
 
 -- When it said that it ends; null if it has not, or was heard of since.
 ALTER TABLE worker ADD COLUMN ended_at INTEGER;
+
+-- What the reaper notes for its next round, as JSON; one row.
+CREATE TABLE reaper_round (n INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
 
+use baton_model::watch::AHEAD;
 use baton_model::{Label, SecretDigest, Timestamp, Token, TokenId};
 use baton_store::{Cursor, Page, PageRequest, StoreError, StoredToken};
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -203,9 +204,10 @@ pub(crate) fn used(
     let changed = transaction
         .db
         .prepare_cached(
-            "UPDATE token SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2)",
+            "UPDATE token SET last_used_at = ?2 WHERE id = ?1 AND (last_used_at IS NULL OR last_used_at < ?2 \
+             OR last_used_at > ?3)",
         )?
-        .execute(params![id.as_bytes(), at.as_millis()])?;
+        .execute(params![id.as_bytes(), at.as_millis(), at.plus(AHEAD).as_millis()])?;
     if changed > 0
         && let Some(stored) = by_id(transaction.db, *id)?
     {

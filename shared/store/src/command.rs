@@ -339,6 +339,26 @@ pub struct Taken {
     pub to: State,
 }
 
+/// Brings times that lie ahead to the clock as it is, after it was set back.
+#[derive(Clone, Debug)]
+pub struct Redate {
+    /// The time, and how the clock was set.
+    pub watch: Watch,
+    /// How many tasks to change at most.
+    pub limit: u32,
+}
+
+/// The answer to [`Redate`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Redated {
+    /// Tasks that wait no longer for the time that they had, but for an earlier one.
+    pub tasks: u64,
+    /// Workers whose times lay ahead.
+    pub workers: u64,
+    /// Whether the limit was reached, so that there may be more.
+    pub more: bool,
+}
+
 /// Removes what is past its keeping.
 #[derive(Clone, Copy, Debug)]
 pub struct Purge {

@@ -13,15 +13,16 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Generation, GenerationId, LogLine, QueueName, Task, TaskId, Timestamp, Token, TokenId, WorkerId,
+    AuditId, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp, Token,
+    TokenId, WorkerId,
 };
 
 use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
-    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Release, Retry, Settled,
-    Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
-    WorkerDetail,
+    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
+    Release, Retry, Settled, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -269,6 +270,18 @@ impl TaskStore for Faulty {
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         self.call("reap", Call::Repeatable, || self.inner.reap(reap.clone())).await
+    }
+
+    async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {
+        self.call("last_round", Call::Point, || self.inner.last_round()).await
+    }
+
+    async fn note_round(&self, note: RoundNote) -> Result<(), StoreError> {
+        self.call("note_round", Call::Repeatable, || self.inner.note_round(note.clone())).await
+    }
+
+    async fn redate(&self, redate: Redate) -> Result<Redated, StoreError> {
+        self.call("redate", Call::Repeatable, || self.inner.redate(redate.clone())).await
     }
 
     async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {

@@ -19,12 +19,12 @@ pub mod transfer;
 mod waiting;
 
 use async_trait::async_trait;
-use baton_model::{Generation, GenerationId, LogLine, QueueName, Task, TaskId, WorkerId};
+use baton_model::{Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, WorkerId};
 
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
     Direct, Fail, FailAnswer, Idempotency, ItemRefusal, LeaseProblem, LostLease, Nothing, Overdue,
-    PauseQueue, Purge, PurgeReport, Reap, ReapReport, Release, Retry, Taken,
+    PauseQueue, Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
@@ -141,6 +141,29 @@ pub trait TaskStore: Send + Sync {
     /// # Errors
     /// The store's own failures; what was taken before them stays taken.
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError>;
+
+    /// The note of the last round of the reaper, as [`TaskStore::note_round`] wrote it.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn last_round(&self) -> Result<Option<RoundNote>, StoreError>;
+
+    /// Keeps the note of a round of the reaper, for whoever makes the next one.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn note_round(&self, note: RoundNote) -> Result<(), StoreError>;
+
+    /// After the clock was set back: has tasks that wait for a time that was reckoned by the clock as it was, and that still
+    /// lies ahead, wait as if it had been reckoned by the clock as it is; and so dates workers. Changes a bounded number of
+    /// tasks. No history tells of it, as nothing has happened to them.
+    ///
+    /// A task that was made to wait, for a time or for a while, and was not tried yet, is left: its time may have been named
+    /// by a clock that was right.
+    ///
+    /// # Errors
+    /// The store's own failures; what was changed before them stays changed.
+    async fn redate(&self, redate: Redate) -> Result<Redated, StoreError>;
 
     /// Removes what is past its keeping: finished tasks with all that belongs to them, idempotency keys, log lines,
     /// workers long gone. Each call removes a bounded number.

@@ -48,7 +48,8 @@ pub trait TokenStore: Send + Sync {
     /// [`StoreError::TokenNotFound`].
     async fn revoke_token(&self, id: TokenId, now: Timestamp) -> Result<Token, StoreError>;
 
-    /// Notes that a token was used; an earlier time than the one noted changes nothing, nor does an unknown token.
+    /// Notes that a token was used; an earlier time than the one noted changes nothing, unless that lies further ahead than
+    /// clocks differ ([`baton_model::watch::AHEAD`]). Nor does an unknown token.
     ///
     /// # Errors
     /// The store's own failures.

@@ -77,8 +77,10 @@ async fn the_scheduled_event_leads_to_a_round_of_the_reaper() {
     for (_, event) in events("schedule-") {
         assert_eq!(event["source"], "aws.scheduler");
         let world = world().await;
+        let reap = world.function("reap-stale-workers");
+        assert_eq!(invoke(&reap, &event).await["taken"], 0, "it begins to hear");
         world.clock.advance(seconds(61));
-        let answer = invoke(&world.function("reap-stale-workers"), &event).await;
+        let answer = invoke(&reap, &event).await;
         assert_eq!(answer, json!({"taken": 1, "workers_lost": 1, "removed": 0, "more": false}));
     }
 }

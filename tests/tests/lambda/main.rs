@@ -10,6 +10,7 @@
 
 mod authorized;
 mod calls;
+mod clocks;
 mod completions;
 mod cost;
 mod events;

@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod clocks;
 mod create;
 mod documents;
 mod events;

@@ -62,6 +62,22 @@ impl World {
         Self { app, clock, dir: Arc::new(dir), service, authorization: None }
     }
 
+    /// The world with another server in the place of the first, on what that one has stored.
+    pub(crate) async fn restarted(&self) -> Self {
+        let settings = Settings::load(&Sources::default()).unwrap();
+        let parts = &self.app;
+        let app = App::configured(
+            &settings,
+            Arc::clone(&parts.store),
+            Arc::clone(&parts.doorbell),
+            Arc::clone(&parts.clock),
+            Arc::clone(&parts.ids),
+        );
+        baton_reap_stale_workers::begin(&app).await;
+        let service = baton_server::service(app.clone(), &settings);
+        Self { app, service, ..self.clone() }
+    }
+
     /// The same world, asked by somebody who presents this header.
     pub(crate) fn presenting(&self, authorization: &str) -> Self {
         Self { authorization: Some(authorization.to_owned()), ..self.clone() }

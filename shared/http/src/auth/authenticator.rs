@@ -213,7 +213,9 @@ impl Unknown {
     fn tell(&self, now: Timestamp) {
         self.since.fetch_add(1, Ordering::Relaxed);
         let told_at = self.told_at.load(Ordering::Relaxed);
-        let due = now.since(Timestamp::from_millis(told_at)) >= TELL_EVERY;
+        let told = Timestamp::from_millis(told_at);
+        // Either way: a clock that was set back must not silence it.
+        let due = now.since(told).max(told.since(now)) >= TELL_EVERY;
         let mine =
             || self.told_at.compare_exchange(told_at, now.as_millis(), Ordering::Relaxed, Ordering::Relaxed);
         if due && mine().is_ok() {

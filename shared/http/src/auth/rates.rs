@@ -74,8 +74,13 @@ impl Rates {
             }
             entry.through_at = through_at;
         }
-        let noted_at = entry.noted_at.max(token.last_used_at);
-        let note_use = noted_at.is_none_or(|noted| now.since(noted) >= MINUTE);
+        // Whichever is nearer: of what this process has noted and another, one may be from before the clock was set back.
+        let noted_at = [entry.noted_at, token.last_used_at]
+            .into_iter()
+            .flatten()
+            .min_by_key(|noted| now.since(*noted).max(noted.since(now)));
+        // Either way: what was noted before the clock was set back is noted anew.
+        let note_use = noted_at.is_none_or(|noted| now.since(noted).max(noted.since(now)) >= MINUTE);
         if note_use {
             entry.noted_at = Some(now);
         }
@@ -159,6 +164,16 @@ mod tests {
         // Another process has noted it.
         token.last_used_at = Some(at(119_000));
         assert!(!notes(&token, 121_000));
+    }
+
+    #[test]
+    fn a_use_that_was_noted_before_the_clock_was_set_back_is_noted_anew() {
+        let (rates, mut token) = (Rates::new(None), token(1, None));
+        let notes = |token: &Token, millis| rates.take(token, at(millis)) == Turn::GoOn { note_use: true };
+        let ten_years = 315_360_000_000;
+        assert!(notes(&token, ten_years));
+        token.last_used_at = Some(at(ten_years));
+        assert!(notes(&token, 0) && !notes(&token, 1_000) && notes(&token, 61_000));
     }
 
     #[test]

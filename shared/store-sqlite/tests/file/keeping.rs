@@ -30,7 +30,10 @@ impl Mill {
         let key = format!("{:016x}", n.wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let mut create = Create {
             now,
-            idempotency: Some(Idempotency { key: key.clone(), fingerprint: Digest::of_bytes(key.as_bytes()).into() }),
+            idempotency: Some(Idempotency {
+                key: key.clone(),
+                fingerprint: Digest::of_bytes(key.as_bytes()).into(),
+            }),
             ..task(u128::from(n), 100)
         };
         // Due for whoever claims next, however callers overtake each other.

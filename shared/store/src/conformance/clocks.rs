@@ -1,9 +1,9 @@
 //! Clocks that are set, and clocks that differ: no worker is wronged by one, and nothing gets stuck by one.
 
-use baton_model::{EventKind, LossReason, State, Step, Task, Timestamp, Watch};
+use baton_model::{EventKind, LossReason, Priority, RoundNote, State, Step, Task, Timestamp, Watch};
 
 use super::kit::*;
-use crate::{Claim, Complete, Reap, Taken};
+use crate::{Claim, Complete, Fail, Nothing, Reap, Redate, Redated, Taken};
 
 const HOUR: i64 = 3_600;
 const TEN_YEARS: i64 = 3_652 * 86_400;
@@ -309,4 +309,80 @@ pub async fn a_history_never_runs_backwards(b: Bench) {
     let times: Vec<_> = b.task(given_up).await.history.iter().map(|event| event.at).collect();
     assert_eq!(times, [at(900), at(900), at(900), at(900), at(900), at(950)]);
     b.check(at(1_000)).await;
+}
+
+/// After the clock was set back, what waits for a time that it had told waits no longer for that time: new tasks are due at
+/// once, tried ones after what is left of their wait; what was made to wait waits for the time that was named.
+pub async fn what_waits_for_a_time_ahead_is_dated_anew(b: Bench) {
+    let mut wall = Wall::new();
+    wall.set(TEN_YEARS);
+    let new = b.create(wall.now, b.spec("render").priority(Priority::Low)).await;
+    let named = b.create(wall.now, b.spec("render").due(off(wall.now, 300))).await;
+    let tried = b.running(wall.now, "w1", b.spec("render").queue("tried")).await;
+    b.fail(Fail { retry_after: Some(secs(100)), ..failing(wall.now, &tried) }).await;
+    let (tried, steady) = (tried.head.id, b.create(at(0), b.spec("render").due(at(9_999))).await);
+    wall.pass(30);
+    wall.set(-TEN_YEARS);
+    assert_eq!(wall.now, at(30));
+    wall.pass(1);
+    let history = b.task(tried).await.history;
+
+    let redate = |limit| Redate { watch: wall.watch(), limit };
+    b.settle().await;
+    let first = b.store().redate(redate(1)).await.unwrap();
+    assert_eq!((first.tasks, first.workers, first.more), (1, 1, true));
+    b.settle().await;
+    let second = b.store().redate(redate(10)).await.unwrap();
+    assert_eq!((second.tasks, second.workers, second.more), (1, 0, false));
+    b.settle().await;
+    assert_eq!(b.store().redate(redate(10)).await.unwrap(), Redated::default(), "once is enough");
+
+    let due = async |id| b.task(id).await.task.head.run_after;
+    assert_eq!((due(new).await, due(tried).await), (at(31), at(100)));
+    assert_eq!((due(named).await, due(steady).await), (off(at(300), TEN_YEARS), at(9_999)));
+    assert_eq!(b.task(tried).await.history, history, "nothing has happened to it");
+    assert_eq!(b.claim_one(claim("w2", at(31))).await.head.id, new);
+    assert_eq!(b.nothing(claim("w2", at(31))).await, Nothing::Scheduled { next_at: at(9_999) });
+    let waits = claim("w2", at(99)).queues(&["tried"]);
+    assert_eq!(b.nothing(waits).await, Nothing::Scheduled { next_at: at(100) });
+    assert_eq!(b.claim_one(claim("w2", at(100)).queues(&["tried"])).await.head.id, tried);
+    b.check(at(101)).await;
+}
+
+/// A task that became due again by redating rings.
+pub async fn a_task_that_is_dated_anew_rings(mut b: Bench) {
+    let far = off(at(0), TEN_YEARS);
+    b.create(far, b.spec("render")).await;
+    b.hush();
+    b.settle().await;
+    let watch = Watch { steps: vec![Step { before: far, after: at(0) }], ..Watch::at(at(5)) };
+    b.store().redate(Redate { watch, limit: 10 }).await.unwrap();
+    b.hear("for the task", |ready| ready.run_after == at(5)).await;
+}
+
+/// A worker whose times lie ahead is dated anew, so that it is shown as what it is.
+pub async fn a_worker_whose_times_lie_ahead_is_dated_anew(b: Bench) {
+    let far = off(at(0), TEN_YEARS);
+    b.beat(beat("w1", far)).await;
+    b.beat(beat("w2", at(0))).await;
+    let watch = Watch { steps: vec![Step { before: off(far, 10), after: at(10) }], ..Watch::at(at(100)) };
+    b.settle().await;
+    let redated = b.store().redate(Redate { watch, limit: 10 }).await.unwrap();
+    assert_eq!((redated.tasks, redated.workers), (0, 1));
+    let worker = b.worker("w1").await.worker;
+    assert_eq!((worker.started_at, worker.last_beat_at, worker.beats), (at(0), Some(at(0)), 1));
+    assert_eq!(b.worker("w2").await.worker.last_beat_at, Some(at(0)));
+}
+
+/// The note of a round of the reaper is kept as it was written, the latest one.
+pub async fn the_note_of_a_round_is_kept(mut b: Bench) {
+    assert_eq!(b.store().last_round().await.unwrap(), None);
+    let (first, _) = RoundNote::after(None, at(0));
+    let (second, _) = RoundNote::after(Some(&first), off(at(60), TEN_YEARS));
+    for note in [first, second] {
+        b.store().note_round(note.clone()).await.unwrap();
+        assert_eq!(b.store().last_round().await.unwrap(), Some(note.clone()));
+        b.reopen().await;
+        assert_eq!(b.store().last_round().await.unwrap(), Some(note));
+    }
 }

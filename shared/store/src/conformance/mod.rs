@@ -292,6 +292,10 @@ rules! {
         a_list_of_before_a_claim_forgets_nothing_of_it,
         a_heartbeat_from_the_future_spoils_no_name,
         a_history_never_runs_backwards,
+        what_waits_for_a_time_ahead_is_dated_anew,
+        a_task_that_is_dated_anew_rings,
+        a_worker_whose_times_lie_ahead_is_dated_anew,
+        the_note_of_a_round_is_kept,
     ],
     losses: [
         a_superseded_start_that_speaks_makes_its_name_contested,

@@ -14,11 +14,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use baton_model::event::EventDetail;
 use baton_model::queue::Pause;
+use baton_model::task::redated;
 use baton_model::transition::{Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Directive, Ended, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy,
-    LogLine, ProjectId, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskState,
-    Timestamp, TokenId, Worker, WorkerId,
+    LogLine, ProjectId, QueueName, RequestKey, RoundNote, Running, SessionId, State, Task, TaskId, TaskSpec,
+    TaskState, Timestamp, TokenId, Worker, WorkerId,
 };
 
 use crate::*;
@@ -42,6 +43,7 @@ struct Inner {
     logs: Vec<LogLine>,
     waits: Vec<(QueueName, Timestamp, Duration)>,
     runs: Vec<(QueueName, Timestamp, Duration)>,
+    round: Option<RoundNote>,
     tokens: BTreeMap<TokenId, StoredToken>,
     audit: BTreeMap<AuditId, AuditEntry>,
 }
@@ -586,6 +588,40 @@ impl TaskStore for Oracle {
             });
         }
         Ok(report)
+    }
+
+    async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {
+        Ok(self.lock().round.clone())
+    }
+
+    async fn note_round(&self, note: RoundNote) -> Result<(), StoreError> {
+        self.lock().round = Some(note);
+        Ok(())
+    }
+
+    async fn redate(&self, redate: Redate) -> Result<Redated, StoreError> {
+        let mut inner = self.lock();
+        let Redate { watch, limit } = redate;
+        let mut ready = Vec::new();
+        let waiting = inner.tasks.values_mut().map(|kept| &mut kept.task);
+        for task in waiting.filter(|task| task.head.state == TaskState::Queued) {
+            if let Some(run_after) = redated(&task.head, task.created_at, task.updated_at, &watch)
+                && ready.len() < limit as usize
+            {
+                task.head.run_after = run_after;
+                ready.push(task.clone());
+            }
+        }
+        let mut workers = 0;
+        for worker in inner.workers.values_mut() {
+            let ahead = worker.last_beat_at.max(Some(worker.started_at)) > Some(watch.now);
+            workers += u64::from(ahead);
+            worker.started_at = watch.dated(worker.started_at);
+            worker.last_beat_at = worker.last_beat_at.map(|at| watch.dated(at));
+            worker.ended_at = worker.ended_at.map(|at| watch.dated(at));
+        }
+        ready.iter().for_each(|task| self.ring(task));
+        Ok(Redated { tasks: ready.len() as u64, workers, more: ready.len() == limit as usize })
     }
 
     async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {

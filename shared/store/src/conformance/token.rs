@@ -115,10 +115,13 @@ pub async fn an_unknown_token_cannot_be_revoked(b: Bench) {
     assert_eq!(b.tokens().await, []);
 }
 
-/// The time of the last use goes forward only.
+/// The time of the last use goes forward only, but back from a time that only a wrong clock can have told.
 pub async fn the_last_use_of_a_token_goes_forward_only(b: Bench) {
     let token = made(&b, "farm").await;
-    for (used, noted) in [(60, 60), (30, 60), (60, 60), (61, 61)] {
+    let far = 10 * 365 * 86_400;
+    for (used, noted) in
+        [(60, 60), (30, 60), (60, 60), (61, 61), (3_661, 3_661), (61, 3_661), (far, far), (62, 62)]
+    {
         b.store().token_used(token.token.id, at(used)).await.unwrap();
         let kept = b.store().token(token.token.id).await.unwrap().unwrap();
         let noted = Token { last_used_at: Some(at(noted)), ..token.token.clone() };

@@ -1,6 +1,7 @@
 //! The oracle's tokens and audit log.
 
 use async_trait::async_trait;
+use baton_model::watch::AHEAD;
 use baton_model::{AuditId, Timestamp, Token, TokenId};
 
 use super::{Oracle, fits, page, within};
@@ -41,7 +42,8 @@ impl TokenStore for Oracle {
 
     async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError> {
         if let Some(kept) = self.lock().tokens.get_mut(&id) {
-            kept.token.last_used_at = kept.token.last_used_at.max(Some(at));
+            let noted = kept.token.last_used_at.filter(|noted| *noted <= at.plus(AHEAD));
+            kept.token.last_used_at = noted.max(Some(at));
         }
         Ok(())
     }

@@ -133,6 +133,12 @@ fn told(context: &Context, queue: &QueueView, what: &str) -> Result<(), Failure>
     table(context, std::slice::from_ref(queue))
 }
 
+/// How many tasks are of a status; one that is a bound says so.
+fn number(queue: &QueueView, status: &str, tasks: u64) -> String {
+    let more = if queue.at_least.iter().any(|bound| bound == status) { "+" } else { "" };
+    format!("{tasks}{more}")
+}
+
 fn state(queue: &QueueView) -> String {
     if queue.paused { "paused" } else { "open" }.to_owned()
 }
@@ -154,8 +160,9 @@ fn rows() -> Rows {
     Rows::of(&[
         Column::new("QUEUE").cut(),
         Column::new("STATE"),
-        Column::new("READY"),
-        Column::new("LATER"),
+        Column::new("QUEUED"),
+        Column::new("CREATED"),
+        Column::new("RETRY"),
         Column::new("RUNNING"),
         Column::new("OLDEST"),
         Column::new("WAIT P50").spare(),
@@ -189,8 +196,10 @@ fn show(context: &Context, queue: &QueueView, shown: Shown) -> Result<(), Failur
         ("queue", queue.name.to_string()),
         ("state", state(queue)),
         ("paused", pause(queue, &times)),
-        ("ready", queue.queued.saturating_sub(queue.scheduled).to_string()),
-        ("later", queue.scheduled.to_string()),
+        ("waiting", queue.waiting.to_string()),
+        ("queued", number(queue, "queued", queue.queued)),
+        ("created", number(queue, "created", queue.created)),
+        ("retry", number(queue, "retry", queue.retry)),
         ("running", queue.running.to_string()),
         (
             "oldest",
@@ -217,8 +226,9 @@ fn fill(context: &Context, mut rows: Rows, queues: &[QueueView], times: &Times) 
         rows.add(vec![
             queue.name.to_string(),
             state(queue),
-            queue.queued.saturating_sub(queue.scheduled).to_string(),
-            queue.scheduled.to_string(),
+            number(queue, "queued", queue.queued),
+            number(queue, "created", queue.created),
+            number(queue, "retry", queue.retry),
             queue.running.to_string(),
             queue.oldest_ready_seconds.map_or_else(|| "-".to_owned(), text::seconds),
             half(queue.wait),

@@ -1,5 +1,6 @@
 //! `baton stats`.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use clap::Args;
@@ -27,10 +28,7 @@ impl Stats {
             return context.out.json(&stats);
         }
         let times = self.shown.begin(context);
-        let count = |state: &str| stats.states.get(state).copied().unwrap_or_default();
-        let states = ["queued", "running", "completed", "failed", "cancelled"];
-        let told: Vec<String> = states.iter().map(|state| format!("{} {state}", count(state))).collect();
-        context.out.line(&format!("tasks    {}", told.join(", ")))?;
+        context.out.line(&format!("tasks    {}", told(&stats.states)))?;
         let workers = stats.workers;
         context.out.line(&format!(
             "workers  {} alive ({} busy, {} idle), {} silent, {} lost, {} gone",
@@ -51,6 +49,14 @@ impl Stats {
             context.out.line("")?;
             queue::table(context, &stats.queues)?;
         }
+        if let Some(others) = &stats.other_queues {
+            let word = if others.queues == 1 { "queue" } else { "queues" };
+            context.out.line(&format!(
+                "and {} {word} more with fewer tasks at work: {}; `baton queue list` shows all",
+                others.queues,
+                told(&others.states)
+            ))?;
+        }
         if !stats.counts.is_empty() {
             context.out.line("")?;
             let mut rows = Rows::new(&["QUEUE", "TYPE", "STATE", "TASKS"]);
@@ -58,12 +64,25 @@ impl Stats {
                 rows.add(vec![
                     count.queue.to_string(),
                     count.task_type.to_string(),
-                    count.state.to_string(),
+                    count.state.clone(),
                     count.tasks.to_string(),
                 ]);
             }
             context.out.table(rows, "no tasks")?;
         }
+        if let Some(others) = &stats.other_counts {
+            let (rows, tasks) = (others.rows, others.tasks);
+            let (row, task) =
+                (if rows == 1 { "row" } else { "rows" }, if tasks == 1 { "task" } else { "tasks" });
+            context.out.line(&format!("and {rows} {row} more, of {tasks} {task}"))?;
+        }
         Ok(())
     }
+}
+
+/// Tasks by what they do, in words.
+fn told(states: &BTreeMap<String, u64>) -> String {
+    let count = |state: &str| states.get(state).copied().unwrap_or_default();
+    let states = ["waiting", "running", "completed", "failed", "cancelled"];
+    states.map(|state| format!("{} {state}", count(state))).join(", ")
 }

@@ -172,7 +172,7 @@ fn ten_thousand_lines_become_ten_thousand_tasks() {
     let lines = "{\"type\":\"a\"}\n".repeat(10_000);
     let output = run(import(&world, &lines, &[]), 0);
     assert_eq!(stdout(&output).lines().collect::<std::collections::BTreeSet<_>>().len(), 10_000);
-    assert_eq!(world.json(&["stats"])["states"]["queued"], 10_000);
+    assert_eq!(world.json(&["stats"])["states"]["waiting"], 10_000);
 }
 
 #[test]

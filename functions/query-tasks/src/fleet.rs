@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use axum::extract::State;
 use baton_api::ProblemCode;
-use baton_api::fleet::{CountView, LogView, QueueView, StatsView, WorkerCountsView, WorkerView};
+use baton_api::fleet::{
+    CountView, LogView, OtherCountsView, OtherQueuesView, QueueView, StatsView, WorkerCountsView, WorkerView,
+};
 use baton_api::task::Page;
 use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, ok, wire};
 use baton_model::{QueueName, State as TaskState, TaskId, WorkerId};
@@ -139,7 +141,7 @@ pub(crate) async fn get_queue(
 
 /// Show statistics
 ///
-/// Counts, ages and percentiles over everything.
+/// Counts, ages and percentiles over everything. The lists are bounded; what they leave out is told as a count and a sum.
 #[utoipa::path(
     get,
     path = "/v1/stats",
@@ -156,24 +158,39 @@ pub(crate) async fn get_stats(State(app): State<App>, caller: Caller, query: Que
     ok(&stats_view(app.store.stats(app.now()).await?))
 }
 
-fn stats_view(stats: Stats) -> StatsView {
-    let mut states: BTreeMap<String, u64> =
-        TaskState::ALL.iter().map(|state| (state.as_str().to_owned(), 0)).collect();
-    for count in &stats.counts {
-        *states.entry(count.state.as_str().to_owned()).or_default() += count.tasks;
+/// What tasks of a state do. Whether one that waits is `queued`, `created` or `retry` is a matter of the clock, which counts
+/// by state do not follow; so they have a word of their own and not the name of one of the three.
+const fn told(state: TaskState) -> &'static str {
+    match state {
+        TaskState::Queued => "waiting",
+        other => other.as_str(),
     }
+}
+
+fn states_view(states: &BTreeMap<TaskState, u64>) -> BTreeMap<String, u64> {
+    let count = |state: &TaskState| states.get(state).copied().unwrap_or_default();
+    TaskState::ALL.iter().map(|state| (told(*state).to_owned(), count(state))).collect()
+}
+
+fn stats_view(stats: Stats) -> StatsView {
+    let (other_rows, other_tasks) = stats.other_counts;
     let counts = stats.counts.into_iter().map(|count| CountView {
         queue: count.queue,
         task_type: count.task_type,
-        state: count.state,
+        state: told(count.state).to_owned(),
         tasks: count.tasks,
     });
     StatsView {
         at: stats.at,
         counted_at: stats.counted_at,
-        states,
+        states: states_view(&stats.states),
         counts: counts.collect(),
+        other_counts: (other_rows > 0).then_some(OtherCountsView { rows: other_rows, tasks: other_tasks }),
         queues: stats.queues.into_iter().map(wire::queue_view).collect(),
+        other_queues: (stats.other_queues > 0).then(|| OtherQueuesView {
+            queues: stats.other_queues,
+            states: states_view(&stats.other_states),
+        }),
         workers: WorkerCountsView {
             alive: stats.workers.alive,
             busy: stats.workers.busy,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use baton_model::queue::Pause;
 use baton_model::{
-    Directive, Label, Level, LogLine, Payload, QueueName, SessionId, State, TaskId, TaskType, Timestamp,
-    WorkerId, WorkerStatus,
+    Directive, Label, Level, LogLine, Payload, QueueName, SessionId, TaskId, TaskType, Timestamp, WorkerId,
+    WorkerStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -87,10 +87,18 @@ pub struct QueueView {
     pub pause: Option<PauseView>,
     /// Whether a task has ever named it. A queue that no task has named is listed only while it is paused.
     pub used: bool,
-    /// Tasks that wait, now or for later.
+    /// Tasks that wait, now or for later: `queued`, `created` and `retry` together.
+    pub waiting: u64,
+    /// Of these, tasks of the status `queued`: ready now.
     pub queued: u64,
-    /// Of these, how many are for later; counted up to 10,000.
-    pub scheduled: u64,
+    /// Of these, tasks of the status `created`: for later, and never claimed.
+    pub created: u64,
+    /// Of these, tasks of the status `retry`: for later, and claimed before.
+    pub retry: u64,
+    /// Which of these numbers are bounds (`queued`, `created`, `retry`): there are at least so many. A count ends at
+    /// 10,000. Empty if all are exact.
+    #[serde(default)]
+    pub at_least: Vec<String>,
     /// Tasks that a worker holds.
     pub running: u64,
     /// How long the task that was first due has been ready.
@@ -103,7 +111,7 @@ pub struct QueueView {
     pub wait: PercentilesView,
     /// From claimed to completed, of the last 24 hours.
     pub run: PercentilesView,
-    /// As of when `queued`, `running` and the percentiles are. On a table whose stream keeps the counts, this trails
+    /// As of when `waiting`, `running` and the percentiles are. On a table whose stream keeps the counts, this trails
     /// behind the tasks, and is missing until something was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -158,17 +166,44 @@ pub struct StatsView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub counted_at: Option<Timestamp>,
-    /// Tasks by state.
+    /// All tasks, by what they do: `waiting` (of the status `queued`, `created` or `retry`), `running`, `completed`, `failed`
+    /// and `cancelled`. Whatever the bounds of the lists below.
     pub states: BTreeMap<String, u64>,
-    /// Tasks by queue, type and state.
+    /// Tasks by queue, type and state: of the queues that are listed, up to 1,000 rows, those with the most tasks.
     pub counts: Vec<CountView>,
-    /// Each queue.
+    /// What `counts` leaves out, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_counts: Option<OtherCountsView>,
+    /// The 100 queues with the most tasks that wait or run, by name. `GET /v1/queues` lists all, by pages.
     pub queues: Vec<QueueView>,
+    /// What `queues` leaves out, if anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_queues: Option<OtherQueuesView>,
     /// The workers.
     pub workers: WorkerCountsView,
 }
 
-/// How many tasks of one kind are in one state.
+/// The queues that statistics do not list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = OtherQueues)]
+pub struct OtherQueuesView {
+    /// How many there are.
+    pub queues: u64,
+    /// Their tasks, by what they do.
+    pub states: BTreeMap<String, u64>,
+}
+
+/// The rows of counts that statistics do not list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = OtherCounts)]
+pub struct OtherCountsView {
+    /// How many rows there are.
+    pub rows: u64,
+    /// How many tasks they count.
+    pub tasks: u64,
+}
+
+/// How many tasks of one kind do the same.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Count)]
 pub struct CountView {
@@ -179,9 +214,9 @@ pub struct CountView {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     pub task_type: TaskType,
-    /// The stored state: `queued`, `running`, `completed`, `failed` or `cancelled`.
-    #[schema(value_type = String)]
-    pub state: State,
+    /// What they do: `waiting` (of the status `queued`, `created` or `retry`), `running`, `completed`, `failed` or
+    /// `cancelled`.
+    pub state: String,
     /// How many.
     pub tasks: u64,
 }

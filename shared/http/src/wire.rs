@@ -5,8 +5,8 @@ use baton_api::claim::ClaimRequest;
 use baton_api::claim::{ClaimView, NothingView};
 use baton_api::fleet::{HeldView, PercentilesView, QueueView, WorkerView};
 use baton_api::task::{Page as PageView, TaskView};
-use baton_model::{LeasePolicy, LeaseTerms, QueueName, TaskType, Timestamp, Watch, limits};
-use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, WorkerDetail};
+use baton_model::{LeasePolicy, LeaseTerms, QueueName, Status, TaskType, Timestamp, Watch, limits};
+use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, Waits, WorkerDetail};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -162,13 +162,21 @@ pub fn worker_view(detail: WorkerDetail, policy: &LeasePolicy, now: Timestamp) -
 
 /// A queue.
 pub fn queue_view(stats: QueueStats) -> QueueView {
+    let Waits { ready, created, retry } = stats.waits;
     QueueView {
         name: stats.queue,
         paused: stats.pause.is_some(),
         pause: stats.pause.map(Into::into),
         used: stats.used,
-        queued: stats.queued,
-        scheduled: stats.scheduled,
+        waiting: stats.queued,
+        queued: ready.tasks,
+        created: created.tasks,
+        retry: retry.tasks,
+        at_least: [(Status::Queued, ready), (Status::Created, created), (Status::Retry, retry)]
+            .into_iter()
+            .filter(|(_, number)| number.at_least)
+            .map(|(status, _)| status.as_str().to_owned())
+            .collect(),
         running: stats.running,
         oldest_ready_seconds: stats.oldest_ready.map(|age| age.as_secs_f64()),
         oldest_running_seconds: stats.oldest_running.map(|age| age.as_secs_f64()),

@@ -90,6 +90,8 @@ impl Query {
 pub(crate) struct Found {
     pub(crate) items: Vec<Item>,
     pub(crate) count: u64,
+    /// How many were looked at, whether or not they fit the filter.
+    pub(crate) scanned: u64,
     /// Where the next page begins.
     pub(crate) next: Option<Item>,
 }
@@ -434,6 +436,7 @@ impl Db {
         );
         Ok(Found {
             count: u64::try_from(answer.count).unwrap_or(0),
+            scanned: u64::try_from(answer.scanned_count).unwrap_or(0),
             items: answer.items.unwrap_or_default(),
             next: answer.last_evaluated_key.filter(|key| !key.is_empty()),
         })
@@ -445,6 +448,7 @@ impl Db {
         loop {
             let page = self.query(&query).await?;
             all.count += page.count;
+            all.scanned += page.scanned;
             all.items.extend(page.items);
             match page.next {
                 None => return Ok(all),

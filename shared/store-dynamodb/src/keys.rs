@@ -163,6 +163,11 @@ pub(crate) fn statistics(queue: &QueueName) -> String {
     format!("S#{queue}")
 }
 
+/// Whose counts a partition holds; the other way round.
+pub(crate) fn counted_queue(partition: &str) -> Option<QueueName> {
+    partition.strip_prefix("S#").map(QueueName::from_stored)
+}
+
 /// The sort key of a part of a queue's counts in an epoch of the stream's.
 pub(crate) fn counts(epoch: u32, part: u64) -> String {
     format!("C#{epoch:010}#{part:x}")

@@ -3,17 +3,18 @@
 use std::collections::HashMap;
 
 use baton_model::{
-    Generation, GenerationId, Priority, QueueName, State, TaskId, TaskState, Timestamp, WorkerId,
-    WorkerStatus,
+    Generation, GenerationId, QueueName, State, TaskId, TaskState, Timestamp, WorkerId, WorkerStatus,
 };
 use baton_store::{
-    Count, Cursor, Page, PageRequest, Percentiles, QueueStats, Stats, StoreError, TaskDetail, WorkerCounts,
-    WorkerDetail,
+    Count, Cursor, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues, Stats, StoreError, TaskDetail,
+    Tasks, Waits, WorkerCounts, WorkerDetail, sum_of_states,
 };
 use futures::future::try_join_all;
+use futures::{StreamExt, TryStreamExt};
 
-use crate::attr::Item;
+use crate::attr::{Item, n};
 use crate::db::{Query, Range};
+use crate::expression::Expression;
 use crate::keys::{self, Kind};
 use crate::queue::StoredQueue;
 use crate::row::{Stored, StoredGeneration};
@@ -21,6 +22,9 @@ use crate::stats::Counted;
 use crate::store::Inner;
 use crate::worker::StoredWorker;
 use baton_store::histogram::percentile;
+
+/// Of how many queues the numbers are read at the same time.
+const QUEUES_AT_ONCE: usize = 8;
 
 impl Inner {
     pub(crate) fn generation_key(&self, id: GenerationId) -> Item {
@@ -168,11 +172,13 @@ impl Inner {
         self.stats.flush(&self.db).await?;
         let (epochs, as_of) = self.db.counting().await?;
         let oldest = self.oldest_running().await?;
-        let mut all = Vec::with_capacity(queues.len());
-        for queue in queues {
-            let counted = self.db.counted(&queue.name, epochs.current, now).await?;
-            all.push(self.one_queue(queue, now, counted, &oldest).await?);
-        }
+        let names: Vec<_> = queues.iter().map(|queue| queue.name.clone()).collect();
+        let mut states = self.db.counted_states(&names, epochs.current).await?;
+        let counted = queues.into_iter().map(|queue| {
+            let states = states.remove(&queue.name).unwrap_or_default();
+            (queue, states)
+        });
+        let mut all = self.counted_queues(counted.collect(), &oldest, now).await?;
         let counted_at = match epochs.current {
             // What is counted of one queue tells how far the stream was read for all.
             Some(_) => all.iter().map(|(_, counted)| counted.as_of).fold(as_of, Option::max),
@@ -181,6 +187,20 @@ impl Inner {
         let counted_at = counted_at.map(|at| at.min(now));
         all.iter_mut().for_each(|(stats, _)| stats.counted_at = counted_at);
         Ok((all, counted_at))
+    }
+
+    /// The numbers of queues whose states were read.
+    async fn counted_queues(
+        &self,
+        queues: Vec<(StoredQueue, Counted)>,
+        oldest: &HashMap<QueueName, Timestamp>,
+        now: Timestamp,
+    ) -> Result<Vec<(QueueStats, Counted)>, StoreError> {
+        let looks = queues.into_iter().map(|(queue, mut counted)| async move {
+            self.db.counted_durations(&queue.name, &mut counted, now).await?;
+            self.one_queue(queue, now, counted, oldest).await
+        });
+        futures::stream::iter(looks).buffered(QUEUES_AT_ONCE).try_collect().await
     }
 
     /// The time of the oldest claim among the running tasks of each queue.
@@ -206,18 +226,12 @@ impl Inner {
         counted: Counted,
         oldest: &HashMap<QueueName, Timestamp>,
     ) -> Result<(QueueStats, Counted), StoreError> {
-        let mut lanes = Vec::new();
-        for priority in &queue.priorities {
-            lanes.extend((0..queue.shards).map(|shard| self.lane_numbers(&queue, *priority, shard, now)));
-        }
-        let (mut scheduled, mut first_due) = (0, None::<Timestamp>);
-        for (later, due) in try_join_all(lanes).await? {
-            scheduled += later;
-            first_due = match (first_due, due) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
-        }
+        let queued = counted.of(State::Queued);
+        let waits = self.waits(&queue, queued, now, Waits::COUNTED);
+        let lanes = queue.lanes();
+        let dues = lanes.iter().map(|lane| self.first_ready(lane, now));
+        let (waits, dues) = futures::try_join!(waits, try_join_all(dues))?;
+        let first_due = dues.into_iter().flatten().min();
         let percentiles = |times: &std::collections::BTreeMap<i64, u64>| {
             let buckets: Vec<_> = times.iter().map(|(bucket, count)| (*bucket, *count)).collect();
             Percentiles {
@@ -230,8 +244,8 @@ impl Inner {
         let stats = QueueStats {
             used: queue.is_used(),
             pause: queue.pause,
-            queued: counted.of(State::Queued),
-            scheduled: scheduled.min(QueueStats::SCHEDULED_COUNTED),
+            queued,
+            waits,
             running: counted.of(State::Running),
             oldest_ready: first_due.map(|due| now.since(due)),
             oldest_running: oldest.get(&queue.name).map(|claimed_at| now.since(*claimed_at)),
@@ -243,45 +257,90 @@ impl Inner {
         Ok((stats, counted))
     }
 
-    /// How many tasks of a lane are for later, and when the first of the others was due.
-    async fn lane_numbers(
+    /// What waits in a queue, by status; of each no more is counted than `bound` and a page.
+    pub(crate) async fn waits(
         &self,
         queue: &StoredQueue,
-        priority: Priority,
-        shard: u64,
+        queued: u64,
         now: Timestamp,
-    ) -> Result<(u64, Option<Timestamp>), StoreError> {
-        let partition = keys::ready(&queue.name, priority, shard);
-        let due = self.first_ready(&partition, now).await?;
+        bound: u64,
+    ) -> Result<Waits, StoreError> {
+        let lanes = queue.lanes();
         let ahead = keys::sortable(Timestamp::from_millis(now.as_millis() + 1));
-        let mut query = Query { count: true, range: Range::AtLeast(ahead), ..Query::index(&partition) };
-        let mut later = 0;
+        let counts = lanes.iter().map(|lane| self.count_lane(lane, Range::AtLeast(ahead.clone()), bound));
+        let (mut created, mut retry) = (0_u64, 0_u64);
+        for (all, again) in try_join_all(counts).await? {
+            created += all.saturating_sub(again);
+            retry += again;
+        }
+        if created + retry < bound {
+            return Ok(Waits::of_all(queued, created, retry));
+        }
+        let counts = lanes.iter().map(|lane| self.count_lane(lane, Range::Below(ahead.clone()), bound));
+        let ready = try_join_all(counts).await?.into_iter().map(|(all, _)| all).sum();
+        // The looks end at the bound, wherever that was: more of both may lie behind it.
+        let created = created.min(bound);
+        Ok(Waits::of_many(
+            queued,
+            created,
+            Tasks { tasks: retry.min(bound), at_least: true },
+            Tasks::counted(ready, bound),
+        ))
+    }
+
+    /// How many tasks lie in a range of a lane, and how many of them were claimed before. Both come with each page, as
+    /// what was looked at and what fits.
+    async fn count_lane(&self, lane: &str, range: Range, bound: u64) -> Result<(u64, u64), StoreError> {
+        let claimed = Expression::new().when("at", ">", n(0));
+        let mut query = Query { count: true, range, filter: Some(claimed), ..Query::index(lane) };
+        let (mut all, mut again) = (0, 0);
         loop {
             let page = self.db.query(&query).await?;
-            later += page.count;
+            all += page.scanned;
+            again += page.count;
             match page.next {
-                Some(next) if later < QueueStats::SCHEDULED_COUNTED => query.start = Some(next),
-                _ => return Ok((later, due)),
+                Some(next) if all < bound => query.start = Some(next),
+                _ => return Ok((all, again)),
             }
         }
     }
 
     pub(crate) async fn statistics(&self, now: Timestamp) -> Result<Stats, StoreError> {
-        let rows = u32::try_from(Stats::ROWS).unwrap_or(u32::MAX) - 1;
-        let found = self.by_name(keys::queue_partition, "", rows).await?;
-        let queues = found.iter().map(StoredQueue::read).collect::<Result<_, _>>()?;
+        self.stats.flush(&self.db).await?;
+        let (epochs, as_of) = self.db.counting().await?;
+        let mut known: HashMap<_, _> =
+            self.all_queues().await?.into_iter().map(|queue| (queue.name.clone(), queue)).collect();
+        let names: Vec<_> = known.keys().cloned().collect();
+        let mut counted = self.db.counted_states(&names, epochs.current).await?;
+        let as_of = counted.values().map(|counted| counted.as_of).fold(as_of, Option::max);
+        let states: StatesOfQueues = names
+            .into_iter()
+            .map(|name| {
+                let states = counted.get(&name).map(Counted::by_state).unwrap_or_default();
+                (name, states)
+            })
+            .collect();
+        let rows = counted.values().map(|counted| counted.rows().count() as u64).sum();
+        let size = (states.len() as u64, rows);
+        let sum = sum_of_states(&states);
+        let listed = Stats::foremost(states);
+        let queues = listed.keys().filter_map(|name| {
+            let counted = counted.remove(name).unwrap_or_default();
+            known.remove(name).map(|queue| (queue, counted))
+        });
+        let (queues, oldest) = (queues.collect(), self.oldest_running().await?);
+        let counted_at = if epochs.current.is_some() { as_of.map(|at| at.min(now)) } else { Some(now) };
         let (mut stats, mut counts) = (Vec::new(), Vec::new());
-        let (all, counted_at) = self.stats_of(queues, now).await?;
-        for (queue, counted) in all {
-            for ((task_type, state), tasks) in counted.states {
-                if let Ok(tasks @ 1..) = u64::try_from(tasks) {
-                    counts.push(Count { queue: queue.queue.clone(), task_type, state, tasks });
-                }
+        for (mut queue, counted) in self.counted_queues(queues, &oldest, now).await? {
+            queue.counted_at = counted_at;
+            for (task_type, state, tasks) in counted.rows() {
+                counts.push(Count { queue: queue.queue.clone(), task_type: task_type.clone(), state, tasks });
             }
             stats.push(queue);
         }
-        counts.truncate(Stats::ROWS);
-        Ok(Stats { at: now, counted_at, counts, queues: stats, workers: self.worker_counts(now).await? })
+        let workers = self.worker_counts(now).await?;
+        let states = (sum, sum_of_states(&listed));
+        Ok(Stats { counted_at, ..Stats::bounded(now, size, states, counts, stats, workers) })
     }
 
     async fn worker_counts(&self, now: Timestamp) -> Result<WorkerCounts, StoreError> {

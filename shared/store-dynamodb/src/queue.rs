@@ -52,6 +52,15 @@ impl StoredQueue {
         !self.priorities.is_empty()
     }
 
+    /// The partitions of the index where its tasks wait.
+    pub(crate) fn lanes(&self) -> Vec<String> {
+        let lanes = self
+            .priorities
+            .iter()
+            .flat_map(|priority| (0..self.shards).map(|shard| keys::ready(&self.name, *priority, shard)));
+        lanes.collect()
+    }
+
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
         let fields = Fields(item);
         let code = |code: i64| u8::try_from(code).map_err(|_| damaged("expected a priority's number"));

@@ -21,11 +21,12 @@ use std::time::Duration;
 use baton_model::{QueueName, State, TaskType, Timestamp};
 use baton_store::histogram::{What, bucket};
 use baton_store::{ErrorKind, StoreError};
+use futures::{StreamExt, TryStreamExt};
 use tokio::time::Instant;
 
 use crate::attr::{Fields, Item, key, n};
 use crate::codes::Code;
-use crate::db::{Db, Query, Range};
+use crate::db::{BATCH_GET, Db, Query, Range};
 use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
 use crate::keys;
@@ -45,6 +46,9 @@ const TICK_EVERY: Duration = Duration::from_secs(30);
 
 /// The most attributes that one write adds to; an expression may have 4 KB.
 const ADDS: usize = 60;
+
+/// How many requests for the counts of queues are on their way at the same time.
+const BATCHES_AT_ONCE: usize = 8;
 
 /// What is added to one attribute: its name, how much, and what to count again if that fails.
 type Add = (String, i64, Pending);
@@ -249,6 +253,19 @@ impl Counted {
         u64::try_from(all).unwrap_or(0)
     }
 
+    /// The rows of counts: type, state and how many.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&TaskType, State, u64)> {
+        self.states.iter().filter_map(|((task_type, state), tasks)| {
+            let tasks = u64::try_from(*tasks).ok().filter(|tasks| *tasks > 0)?;
+            Some((task_type, *state, tasks))
+        })
+    }
+
+    /// How many are in each state.
+    pub(crate) fn by_state(&self) -> BTreeMap<State, u64> {
+        State::ALL.into_iter().map(|state| (state, self.of(state))).filter(|(_, tasks)| *tasks > 0).collect()
+    }
+
     fn read(&mut self, item: &Item) -> Result<(), StoreError> {
         let fields = Fields(item);
         let counts = fields.text("sk")?.starts_with(COUNTS);
@@ -272,31 +289,44 @@ impl Counted {
 }
 
 impl Db {
-    /// What has been counted of a queue: its states, in the epoch that is read or as the processes count them, and the
-    /// durations of the last 24 hours.
-    pub(crate) async fn counted(
+    /// What has been counted of queues by state, in the epoch that is read or as the processes count them. 10,000 queues are
+    /// 100 requests, or 400 where the stream counts.
+    pub(crate) async fn counted_states(
         &self,
-        queue: &QueueName,
+        queues: &[QueueName],
         epoch: Option<Epoch>,
-        now: Timestamp,
-    ) -> Result<Counted, StoreError> {
-        let first = now.minus(Duration::from_secs(24 * 3_600)).as_millis() / 3_600_000;
-        let mut counted = Counted::default();
-        let partition = keys::statistics(queue);
-        let states = match epoch {
-            None => self.get(key(&partition, COUNTS)).await?.into_iter().collect(),
-            Some(epoch) => {
-                let (first, last) = keys::counts_of(epoch.number);
-                let range = Range::Within(first, last);
-                self.query_whole(Query { range, ..Query::table(&partition) }).await?.items
-            }
+    ) -> Result<HashMap<QueueName, Counted>, StoreError> {
+        let sorts = match epoch {
+            None => vec![COUNTS.to_owned()],
+            Some(epoch) => (0..keys::COUNT_PARTS).map(|part| keys::counts(epoch.number, part)).collect(),
         };
-        let range = Range::AtLeast(format!("H{first:08}"));
-        let durations = self.query_whole(Query { range, ..Query::table(partition) }).await?.items;
-        for item in states.iter().chain(&durations) {
-            counted.read(item)?;
+        let keys = queues.iter().flat_map(|queue| {
+            let partition = keys::statistics(queue);
+            sorts.iter().map(move |sort| key(&partition, sort)).collect::<Vec<_>>()
+        });
+        let batches = chunks(keys.collect(), BATCH_GET).into_iter().map(|keys| self.get_all(keys));
+        let batches: Vec<_> = futures::stream::iter(batches).buffered(BATCHES_AT_ONCE).try_collect().await?;
+        let mut counted: HashMap<QueueName, Counted> = HashMap::new();
+        for item in batches.iter().flatten() {
+            let partition = Fields(item).text("pk")?;
+            let name = keys::counted_queue(partition)
+                .ok_or_else(|| damaged(format!("expected the counts of a queue, got {partition}")))?;
+            counted.entry(name).or_default().read(item)?;
         }
         Ok(counted)
+    }
+
+    /// Adds the durations of a queue's last 24 hours to what was counted of it.
+    pub(crate) async fn counted_durations(
+        &self,
+        queue: &QueueName,
+        counted: &mut Counted,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        let first = now.minus(Duration::from_secs(24 * 3_600)).as_millis() / 3_600_000;
+        let range = Range::AtLeast(format!("H{first:08}"));
+        let found = self.query_whole(Query { range, ..Query::table(keys::statistics(queue)) }).await?;
+        found.items.iter().try_for_each(|item| counted.read(item))
     }
 
     /// The epochs, and as of when the stream's counts are at least, in one read.
@@ -342,7 +372,8 @@ pub(crate) const fn what_letter(what: What) -> char {
 mod tests {
     use std::sync::Arc;
 
-    use baton_store::{NoDoorbell, Reap, TaskStore};
+    use baton_model::{Schedule, TaskSpec};
+    use baton_store::{Create, NoDoorbell, Reap, TaskStore, Tasks, Waits};
 
     use super::*;
     use crate::client::{http_client, local};
@@ -350,16 +381,68 @@ mod tests {
     use crate::table::{self, TableOptions};
     use crate::{DynamoStore, Options};
 
-    #[tokio::test]
-    async fn a_process_learns_within_a_minute_that_the_stream_keeps_the_counts() {
+    /// A store on an engine of its own, which ends with the test's runtime.
+    async fn store() -> DynamoStore {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let engine = dynoxide::Database::memory().unwrap();
-        let engine = tokio::spawn(dynoxide::server::serve_on(listener, engine));
+        tokio::spawn(dynoxide::server::serve_on(listener, engine));
         let client = local(&endpoint, http_client());
         table::create(&client, "baton-tasks", TableOptions::default()).await.unwrap();
         let options = Options { flush_every: None, ..Options::seeded(1) };
-        let store = DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap();
+        DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap()
+    }
+
+    fn task(n: u8, schedule: Schedule) -> TaskSpec {
+        let mut id = [0; 16];
+        (id[6], id[8], id[15]) = (0x70, 0x80, n);
+        TaskSpec {
+            id: baton_model::TaskId::from_bytes(id),
+            id_chosen: false,
+            project: Default::default(),
+            queue: "a".parse().unwrap(),
+            task_type: "render".parse().unwrap(),
+            priority: baton_model::Priority::Normal,
+            params: baton_model::Payload::parse("{}").unwrap(),
+            description: None,
+            domain: None,
+            drift_score: None,
+            assigned_by: None,
+            schedule,
+            max_attempts: 3,
+            timeout: None,
+            backoff: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_count_of_what_waits_ends_at_its_bound_and_says_so() {
+        let store = store().await;
+        let now = Timestamp::from_millis(1_800_000_000_000);
+        let create = async |numbers: std::ops::Range<u8>, due: u64| {
+            let due = Schedule::At(now.plus(Duration::from_secs(due)));
+            let tasks = numbers.map(|n| task(n, due)).collect();
+            store.create(Create { now, tasks, atomic: false, idempotency: None, by: None }).await.unwrap();
+        };
+        let waits = async |queued, bound| {
+            let queue = store.inner.stored_queue(&"a".parse().unwrap()).await.unwrap().unwrap();
+            store.inner.waits(&queue, queued, now, bound).await.unwrap()
+        };
+        let (exactly, at_least) = (Tasks::exactly, |tasks| Tasks { tasks, at_least: true });
+        create(0..25, 60).await;
+        let all = Waits { ready: exactly(0), created: exactly(25), retry: exactly(0) };
+        assert_eq!(waits(25, 26).await, all);
+        let many = Waits { ready: exactly(0), created: at_least(10), retry: at_least(0) };
+        assert_eq!(waits(25, 10).await, many, "none is taken for ready, however many are for later");
+        create(25..28, 0).await;
+        assert_eq!(waits(28, 10).await, Waits { ready: exactly(3), ..many });
+        create(28..48, 0).await;
+        assert_eq!(waits(48, 10).await, Waits { ready: at_least(10), ..many });
+    }
+
+    #[tokio::test]
+    async fn a_process_learns_within_a_minute_that_the_stream_keeps_the_counts() {
+        let store = store().await;
         let (db, stats) = (&store.inner.db, &store.inner.stats);
         let (queue, task_type): (QueueName, TaskType) = ("a".parse().unwrap(), "render".parse().unwrap());
         let counts = || db.get(key(&keys::statistics(&queue), COUNTS));
@@ -386,6 +469,5 @@ mod tests {
             .await
             .unwrap();
         assert_eq!(db.get(keys::tick()).await.unwrap().unwrap()[AS_OF], crate::attr::time(now));
-        engine.abort();
     }
 }

@@ -21,6 +21,10 @@ ALTER TABLE task ADD COLUMN worker_losses INTEGER NOT NULL DEFAULT 0;
 -- When it last showed that two starts of the worker's name live; null if it never did.
 ALTER TABLE worker ADD COLUMN contested_at INTEGER;
 
+-- Tasks that wait for another attempt, to be counted apart from those that were never claimed. A task that goes the usual
+-- way is never in it, and so pays nothing for it.
+CREATE INDEX task_retry ON task (queue, run_after) WHERE state = 0 AND attempt > 0;
+
 -- Of an earlier start, when its place was taken and whether it was heard of since are kept from now on.
 UPDATE worker SET superseded = (
     SELECT json_group_array(json_object('session', value, 'at', '1970-01-01T00:00:00Z', 'heard', json('false')))

@@ -30,8 +30,8 @@ pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
 pub use name::NameNotice;
 pub use query::{
-    Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, Stats,
-    TaskDetail, TaskFilter, WorkerCounts, WorkerDetail,
+    Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues,
+    Stats, TaskDetail, TaskFilter, Tasks, Waits, WorkerCounts, WorkerDetail, sum_of_states,
 };
 pub use token::{AuditEntry, AuditFilter, AuditStore, Settled, StoredToken, TokenStore};
 pub use transfer::Transfer;

@@ -1,5 +1,6 @@
 //! What can be asked of a store, and the answers.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
@@ -139,17 +140,85 @@ pub struct Stats {
     pub at: Timestamp,
     /// As of when counts and percentiles are, as [`QueueStats::counted_at`] says.
     pub counted_at: Option<Timestamp>,
-    /// Tasks by queue, type and state, the queues by name.
+    /// All tasks by state, whatever the bounds of the lists below. A state that no task is in may be left out.
+    pub states: BTreeMap<State, u64>,
+    /// Tasks by queue, type and state, by these: of the queues that are listed, the rows with the most tasks.
     pub counts: Vec<Count>,
-    /// Each queue, by name.
+    /// How many further rows of counts there are, those of queues that are not listed included, and of how many tasks.
+    pub other_counts: (u64, u64),
+    /// The queues with the most tasks that wait or run, by name.
     pub queues: Vec<QueueStats>,
+    /// How many further queues there are.
+    pub other_queues: u64,
+    /// Their tasks by state.
+    pub other_states: BTreeMap<State, u64>,
     /// The workers.
     pub workers: WorkerCounts,
 }
 
 impl Stats {
-    /// How many queues, and how many rows of counts, statistics hold at most; beyond, ask for queues by page.
-    pub const ROWS: usize = 10_000;
+    /// How many queues statistics list at most: each costs some reads. All of them are listed by pages.
+    pub const QUEUES: usize = 100;
+    /// How many rows of counts statistics hold at most.
+    pub const ROWS: usize = 1_000;
+
+    /// The queues to list, by name, of all with their tasks by state.
+    pub fn foremost(queues: StatesOfQueues) -> StatesOfQueues {
+        let mut queues: Vec<_> = queues.into_iter().collect();
+        let open = |states: &BTreeMap<State, u64>| {
+            [State::Queued, State::Running].iter().filter_map(|state| states.get(state)).sum::<u64>()
+        };
+        queues.sort_by(|(one, mine), (other, its)| open(its).cmp(&open(mine)).then_with(|| one.cmp(other)));
+        queues.truncate(Self::QUEUES);
+        queues.into_iter().collect()
+    }
+
+    /// Statistics whose lists are within their bounds, and whose rests say what the lists do not. How many queues and rows
+    /// there are and `states` are of all; `listed` and `counts` are of the queues that are listed.
+    pub fn bounded(
+        at: Timestamp,
+        (all_queues, all_rows): (u64, u64),
+        (states, listed): (BTreeMap<State, u64>, BTreeMap<State, u64>),
+        mut counts: Vec<Count>,
+        queues: Vec<QueueStats>,
+        workers: WorkerCounts,
+    ) -> Self {
+        let left = |(state, tasks): (&State, &u64)| {
+            (*state, tasks.saturating_sub(listed.get(state).copied().unwrap_or_default()))
+        };
+        let other_states = states.iter().map(left).filter(|(_, tasks)| *tasks > 0).collect();
+        counts.retain(|count| count.tasks > 0);
+        counts.sort_by(|one, other| other.tasks.cmp(&one.tasks).then_with(|| one.kind().cmp(&other.kind())));
+        counts.truncate(Self::ROWS);
+        counts.sort_by(|one, other| one.kind().cmp(&other.kind()));
+        let shown: u64 = counts.iter().map(|count| count.tasks).sum();
+        let tasks: u64 = states.values().sum();
+        let other_counts = (all_rows.saturating_sub(counts.len() as u64), tasks.saturating_sub(shown));
+        let other_queues = all_queues.saturating_sub(queues.len() as u64);
+        Self {
+            at,
+            counted_at: Some(at),
+            states,
+            counts,
+            other_counts,
+            queues,
+            other_queues,
+            other_states,
+            workers,
+        }
+    }
+}
+
+/// The tasks of queues by state.
+pub type StatesOfQueues = BTreeMap<QueueName, BTreeMap<State, u64>>;
+
+/// The tasks by state of these queues together.
+pub fn sum_of_states(queues: &StatesOfQueues) -> BTreeMap<State, u64> {
+    let mut sum = BTreeMap::new();
+    for (state, tasks) in queues.values().flatten() {
+        *sum.entry(*state).or_default() += tasks;
+    }
+    sum
 }
 
 /// How many tasks of one kind are in one state.
@@ -165,6 +234,33 @@ pub struct Count {
     pub tasks: u64,
 }
 
+impl Count {
+    fn kind(&self) -> (&QueueName, &TaskType, State) {
+        (&self.queue, &self.task_type, self.state)
+    }
+}
+
+/// How many tasks there are, or at least are: a count that has a bound says so when it has reached it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tasks {
+    /// How many.
+    pub tasks: u64,
+    /// Whether there may be more.
+    pub at_least: bool,
+}
+
+impl Tasks {
+    /// So many.
+    pub fn exactly(tasks: u64) -> Self {
+        Self { tasks, at_least: false }
+    }
+
+    /// What was counted by a count that ends at `bound`.
+    pub fn counted(tasks: u64, bound: u64) -> Self {
+        Self { tasks: tasks.min(bound), at_least: tasks >= bound }
+    }
+}
+
 /// A queue at a point in time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct QueueStats {
@@ -176,8 +272,8 @@ pub struct QueueStats {
     pub used: bool,
     /// Tasks in the state queued: ready now or later.
     pub queued: u64,
-    /// Of these, how many are for later; counted up to [`QueueStats::SCHEDULED_COUNTED`].
-    pub scheduled: u64,
+    /// Of these, how many are of which status.
+    pub waits: Waits,
     /// Tasks that a worker holds.
     pub running: u64,
     /// How long the task that is first due has been ready; none if none is.
@@ -194,9 +290,6 @@ pub struct QueueStats {
 }
 
 impl QueueStats {
-    /// Up to how many scheduled tasks are counted, so that the count's cost has a bound.
-    pub const SCHEDULED_COUNTED: u64 = 10_000;
-
     /// A queue that is not known: no task has named it, and it is not paused.
     pub fn unknown(queue: QueueName, counted_at: Option<Timestamp>) -> Self {
         Self {
@@ -204,13 +297,53 @@ impl QueueStats {
             pause: None,
             used: false,
             queued: 0,
-            scheduled: 0,
+            waits: Waits::default(),
             running: 0,
             oldest_ready: None,
             oldest_running: None,
             wait: Percentiles::default(),
             run: Percentiles::default(),
             counted_at,
+        }
+    }
+}
+
+/// The tasks in the state queued by their status.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waits {
+    /// Ready now: [`Status::Queued`].
+    pub ready: Tasks,
+    /// For later, and never claimed: [`Status::Created`].
+    pub created: Tasks,
+    /// For later, and claimed before: [`Status::Retry`].
+    pub retry: Tasks,
+}
+
+impl Waits {
+    /// Up to how many tasks are counted of each, so that the count's cost has a bound.
+    pub const COUNTED: u64 = 10_000;
+
+    /// Of `queued` tasks, of which all that are for later were counted.
+    pub fn of_all(queued: u64, created: u64, retry: u64) -> Self {
+        let ready = queued.saturating_sub(created).saturating_sub(retry);
+        Self { ready: Tasks::exactly(ready), created: Tasks::exactly(created), retry: Tasks::exactly(retry) }
+    }
+
+    /// Of `queued` tasks, of which more are for later than are counted; those that are ready were counted, too. Of three
+    /// numbers and their sum, any three tell the fourth.
+    pub fn of_many(queued: u64, created: u64, retry: Tasks, ready: Tasks) -> Self {
+        let known = !ready.at_least && !retry.at_least;
+        let rest = queued.saturating_sub(ready.tasks).saturating_sub(retry.tasks);
+        let created = Tasks { tasks: if known { rest } else { created }, at_least: !known };
+        Self { ready, created, retry }
+    }
+
+    /// How many are for later.
+    pub fn later(&self) -> Tasks {
+        let Self { created, retry, .. } = self;
+        Tasks {
+            tasks: created.tasks.saturating_add(retry.tasks),
+            at_least: created.at_least || retry.at_least,
         }
     }
 }

@@ -152,9 +152,14 @@ fn history(id: &str, detail: &Value, broken: &mut Vec<String>) {
 fn counts(details: &BTreeMap<String, Value>, stats: &Value, broken: &mut Vec<String>) {
     let mut recount: BTreeMap<String, u64> = BTreeMap::new();
     for detail in details.values() {
-        *recount.entry(text(&detail["task"]["status"])).or_default() += 1;
+        // What waits is counted as such, whether it is ready or not.
+        let status = match text(&detail["task"]["status"]) {
+            status if matches!(status.as_str(), "queued" | "created" | "retry") => "waiting".to_owned(),
+            status => status,
+        };
+        *recount.entry(status).or_default() += 1;
     }
-    for state in ["queued", "running", "completed", "failed", "cancelled"] {
+    for state in ["waiting", "running", "completed", "failed", "cancelled"] {
         let (told, counted) =
             (stats["states"][state].as_u64().unwrap_or(0), recount.get(state).copied().unwrap_or(0));
         if told != counted {

@@ -121,7 +121,7 @@ async fn a_relay_that_dies_between_sending_and_counting_tells_twice_and_counts_o
     let event = json!({ "Records": records });
     let queued = async || {
         let (_, stats) = send(&query, "GET", "/v1/stats", json!(null)).await;
-        (stats["states"]["queued"].as_u64().unwrap(), stats["counted_at"].clone())
+        (stats["states"]["waiting"].as_u64().unwrap(), stats["counted_at"].clone())
     };
     assert_eq!(queued().await, (0, json!(null)), "nothing is counted yet");
 

@@ -83,7 +83,7 @@ async fn every_wrong_field_is_named_at_once() {
     expected.sort_unstable();
     assert_eq!(fields, expected);
     let stats = world.get("/v1/stats").await.json();
-    assert_eq!(stats["states"]["queued"], 0, "nothing was created");
+    assert_eq!(stats["states"]["waiting"], 0, "nothing was created");
 }
 
 async fn keyed(world: &World, path: &str, key: &str, body: Value) -> world::Answer {
@@ -108,7 +108,7 @@ async fn a_repeated_request_creates_nothing_and_answers_the_same() {
     // Another route does not share the key.
     let batch = keyed(&world, "/v1/tasks/batch", "order-17", json!({"tasks": [{"type": "b"}]})).await;
     assert_eq!(batch.status, 201);
-    assert_eq!(world.get("/v1/stats").await.json()["states"]["queued"], 2);
+    assert_eq!(world.get("/v1/stats").await.json()["states"]["waiting"], 2);
 }
 
 #[tokio::test]
@@ -179,7 +179,7 @@ async fn an_atomic_batch_is_created_whole_or_not_at_all() {
     let taken = json!({"tasks": [{"type": "a"}, {"id": ID, "type": "b"}]});
     let problem = world.post("/v1/tasks/batch", taken).await.problem(409, "batch_refused");
     assert_eq!(problem["errors"][0]["field"], "tasks[1].id");
-    assert_eq!(world.get("/v1/stats").await.json()["states"]["queued"], 1);
+    assert_eq!(world.get("/v1/stats").await.json()["states"]["waiting"], 1);
 
     let good = world.post("/v1/tasks/batch", json!({"tasks": [{"type": "a"}, {"type": "b"}]})).await;
     assert_eq!(good.status, 201);
@@ -205,7 +205,7 @@ async fn a_batch_that_is_not_atomic_tells_of_each_task_in_order() {
     let errors = &answer["items"][1]["problem"]["errors"];
     assert_eq!((&errors[0]["field"], &errors[1]["field"]), (&json!("tasks[1].type"), &json!("tasks[1].typ")));
     assert_eq!(answer["items"][3]["task"]["id"], ID);
-    assert_eq!(world.get("/v1/stats").await.json()["states"]["queued"], 3);
+    assert_eq!(world.get("/v1/stats").await.json()["states"]["waiting"], 3);
 }
 
 #[tokio::test]
@@ -216,7 +216,7 @@ async fn a_batch_that_is_repeated_answers_the_same() {
     let again = keyed(&world, "/v1/tasks/batch", "k", body).await;
     assert_eq!(first.text(), again.text());
     assert_eq!(again.headers["idempotency-replayed"], "true");
-    assert_eq!(world.get("/v1/stats").await.json()["states"]["queued"], 2);
+    assert_eq!(world.get("/v1/stats").await.json()["states"]["waiting"], 2);
 }
 
 #[tokio::test]

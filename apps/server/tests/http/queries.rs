@@ -128,14 +128,16 @@ async fn queues_workers_and_statistics_are_shown() {
     let queues = world.get("/v1/queues").await.json();
     assert_eq!(items(&queues, "name"), ["one", "two"]);
     let one = world.get("/v1/queues/one").await.json();
-    assert_eq!((&one["queued"], &one["scheduled"], &one["running"]), (&json!(2), &json!(1), &json!(0)));
+    let numbers = ["waiting", "queued", "created", "retry", "running"].map(|number| one[number].clone());
+    assert_eq!(numbers, [2, 1, 1, 0, 0].map(|number| json!(number)));
+    assert_eq!(one["at_least"], json!([]));
     assert_eq!(one["oldest_ready_seconds"], 4.0);
     let workers = world.get("/v1/workers?limit=1").await.json();
     assert_eq!(items(&workers, "id"), ["idle"]);
     let worker = world.get("/v1/workers/w").await.json();
     assert_eq!((&worker["active"], worker["tasks"].as_array().map(Vec::len)), (&json!(1), Some(1)));
     let stats = world.get("/v1/stats").await.json();
-    assert_eq!((&stats["states"]["queued"], &stats["states"]["running"]), (&json!(3), &json!(1)));
+    assert_eq!((&stats["states"]["waiting"], &stats["states"]["running"]), (&json!(3), &json!(1)));
     assert_eq!(stats["states"].as_object().unwrap().len(), 5);
     assert_eq!(
         stats["workers"],

@@ -275,7 +275,7 @@ async fn bytes_that_are_not_http_hurt_nobody() {
         );
     }
     let (_, stats) = site.connect().await.ask("GET", "/v1/stats", "").await;
-    assert_eq!(stats["states"]["queued"], 0);
+    assert_eq!(stats["states"]["waiting"], 0);
 }
 
 #[tokio::test]

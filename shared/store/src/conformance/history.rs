@@ -23,7 +23,7 @@ use super::random::SplitMix;
 use crate::faulty::{Fault, Faulty};
 use crate::{
     Beat, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Generation, GenerationFilter, NoDoorbell,
-    Page, PageRequest, Reap, StoreError, TaskFilter, TaskStore, WorkerDetail,
+    Page, PageRequest, Reap, StoreError, TaskFilter, TaskStore, Tasks, WorkerDetail,
 };
 
 /// How hard a history is.
@@ -355,7 +355,7 @@ impl Shared {
         let workers: Vec<WorkerDetail> = all(async |page| self.store.workers(page).await).await;
         assert!(workers.iter().all(|worker| worker.active == 0), "{workers:?}");
         let queue = self.store.queue(&QueueName::default(), now).await.expect("the queue is known");
-        assert_eq!(queue.scheduled, 0);
+        assert_eq!(queue.waits.later(), Tasks::exactly(0));
     }
 }
 

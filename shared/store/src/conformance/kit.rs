@@ -13,16 +13,16 @@ use async_trait::async_trait;
 use baton_model::transition::Refusal;
 use baton_model::{
     AuditId, Backoff, Digest, Expected, Failure, Fence, Generation, GenerationId, LeasePolicy, LeaseTerms,
-    LogLine, Output, Payload, Priority, ProjectId, QueueName, Running, Schedule, SessionId, State, Task,
-    TaskId, TaskSpec, TaskState, Timestamp, Token, TokenId, Watch,
+    LogLine, Output, Payload, Priority, ProjectId, QueueName, Running, Schedule, SessionId, State, Status,
+    Task, TaskId, TaskSpec, TaskState, Timestamp, Token, TokenId, Watch,
 };
 use tokio::sync::{Barrier, mpsc};
 
 use crate::{
     AuditEntry, AuditFilter, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, Create, CreateAnswer,
     Direct, Doorbell, Fail, GenerationFilter, Idempotency, Nothing, Page, PageRequest, PauseQueue, Purge,
-    Ready, Reap, Release, Retry, Store, StoreError, TaskDetail, TaskFilter, TaskStore, Transfer,
-    WorkerDetail,
+    Ready, Reap, Release, Retry, Store, StoreError, TaskDetail, TaskFilter, TaskStore, Tasks, Transfer,
+    Waits, WorkerDetail,
 };
 
 /// A place for one store: empty at first, and shared with no other world.
@@ -780,9 +780,9 @@ pub async fn check_invariants(store: &dyn TaskStore, ids: &[TaskId], now: Timest
         let count = |state| mine().filter(|task| task.head.state.state() == state).count() as u64;
         assert_eq!(queue.queued, count(State::Queued), "queued in {}", queue.queue);
         assert_eq!(queue.running, count(State::Running), "running in {}", queue.queue);
-        let later =
-            mine().filter(|task| task.head.state == TaskState::Queued && task.head.run_after > now).count();
-        assert_eq!(queue.scheduled, later as u64, "scheduled in {}", queue.queue);
+        let of = |status| Tasks::exactly(mine().filter(|task| task.status(now) == status).count() as u64);
+        let (ready, created, retry) = (of(Status::Queued), of(Status::Created), of(Status::Retry));
+        assert_eq!(queue.waits, Waits { ready, created, retry }, "what waits in {}", queue.queue);
     }
     for task in &list {
         let known = stats.queues.iter().any(|queue| queue.queue == task.queue);

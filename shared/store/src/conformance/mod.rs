@@ -374,6 +374,8 @@ rules! {
         a_queue_tells_its_numbers,
         statistics_say_as_of_when_they_are,
         statistics_follow_every_transition,
+        what_waits_is_counted_by_its_status,
+        totals_are_right_whatever_the_bounds_of_the_lists,
         statistics_count_every_worker_by_its_status,
         the_longest_wait_is_told_over_all_queues,
         percentiles_tell_waiting_and_running_times,

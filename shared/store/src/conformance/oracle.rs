@@ -267,7 +267,13 @@ impl Inner {
             pause: lane.and_then(|lane| lane.pause.clone()),
             used: lane.is_some_and(|lane| lane.used),
             queued: queued().count() as u64,
-            scheduled: queued().filter(|task| task.head.run_after > now).count() as u64,
+            waits: {
+                let later = |again| {
+                    let later = queued().filter(|task| task.head.run_after > now);
+                    later.filter(|task| (task.head.attempt > 0) == again).count() as u64
+                };
+                Waits::of_all(queued().count() as u64, later(false), later(true))
+            },
             running: claimed().count() as u64,
             oldest_ready: queued()
                 .map(|task| task.head.run_after.max(task.created_at))
@@ -829,24 +835,23 @@ impl TaskStore for Oracle {
         }
         let mut workers = WorkerCounts::default();
         for worker in inner.workers.values() {
-            let Some(beat) = worker.last_beat_at else { continue };
-            if now.since(beat) > self.policy.heartbeat_timeout {
-                workers.lost += 1;
-            } else {
-                workers.alive += 1;
-                workers.busy += u64::from(inner.held_by(&worker.id).next().is_some());
-            }
+            workers.add(worker.status(&self.policy, now), inner.held_by(&worker.id).next().is_some());
         }
-        Ok(Stats {
-            at: now,
-            counted_at: Some(now),
-            counts: counts
-                .into_iter()
-                .map(|((queue, task_type, state), tasks)| Count { queue, task_type, state, tasks })
-                .collect(),
-            queues: inner.queues.keys().map(|name| inner.queue_stats(name, now)).collect(),
-            workers,
-        })
+        let mut of_queues: StatesOfQueues =
+            inner.queues.keys().map(|name| (name.clone(), BTreeMap::new())).collect();
+        for ((queue, _, state), tasks) in &counts {
+            *of_queues.entry(queue.clone()).or_default().entry(*state).or_default() += tasks;
+        }
+        let size = (of_queues.len() as u64, counts.len() as u64);
+        let states = sum_of_states(&of_queues);
+        let listed = Stats::foremost(of_queues);
+        let counts = counts
+            .into_iter()
+            .filter(|((queue, ..), _)| listed.contains_key(queue))
+            .map(|((queue, task_type, state), tasks)| Count { queue, task_type, state, tasks })
+            .collect();
+        let queues = listed.keys().map(|name| inner.queue_stats(name, now)).collect();
+        Ok(Stats::bounded(now, size, (states, sum_of_states(&listed)), counts, queues, workers))
     }
 
     async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {

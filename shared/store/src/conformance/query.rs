@@ -365,8 +365,10 @@ pub async fn queues_are_listed_by_name(b: Bench) {
     b.settle().await;
     for limit in [1, 3, 100] {
         let listed = pages(limit, |page| async { b.store().queues(at(2), page).await }).await;
-        let listed: Vec<_> =
-            listed.iter().map(|one| (one.queue.as_str(), one.used, one.queued, one.scheduled)).collect();
+        let listed: Vec<_> = listed
+            .iter()
+            .map(|one| (one.queue.as_str(), one.used, one.queued, one.waits.later().tasks))
+            .collect();
         let wanted = [("a", true, 1, 1), ("b", true, 1, 0), ("c", false, 0, 0)];
         assert_eq!(listed, wanted);
     }
@@ -450,7 +452,7 @@ pub async fn a_queue_tells_its_numbers(b: Bench) {
     let store = b.store();
     let numbers = async |now| {
         let queue = store.queue(&name("q"), now).await.unwrap();
-        (queue.queued, queue.scheduled, queue.running, queue.oldest_ready, queue.oldest_running)
+        (queue.queued, queue.waits.later().tasks, queue.running, queue.oldest_ready, queue.oldest_running)
     };
     assert_eq!(numbers(at(60)).await, (3, 1, 2, Some(secs(20)), Some(secs(60))));
     assert_eq!(numbers(at(100)).await, (3, 0, 2, Some(secs(60)), Some(secs(100))));
@@ -502,6 +504,50 @@ pub async fn statistics_follow_every_transition(b: Bench) {
     let left: u64 = stats.counts.iter().map(|row| row.tasks).sum();
     assert_eq!(left, tasks.len() as u64 - ended);
     assert!(stats.counts.iter().all(|row| row.tasks == 0 || !row.state.is_final()));
+}
+
+/// What waits in a queue is counted by the status that a list shows, which the clock changes.
+pub async fn what_waits_is_counted_by_its_status(b: Bench) {
+    let task = || b.spec("render").queue("q");
+    b.create(at(0), task()).await;
+    b.create(at(0), task().due(at(50))).await;
+    b.create(at(0), task().due(at(80)).priority(Priority::Low)).await;
+    let held = b.running(at(1), "w1", task().priority(Priority::Critical)).await;
+    b.release(Release { delay: secs(58), ..releasing(at(2), &held) }).await;
+    let counts = async |now| {
+        b.check(now).await;
+        let waits = b.store().queue(&name("q"), now).await.unwrap().waits;
+        assert!(!waits.ready.at_least && !waits.later().at_least, "they are few");
+        [waits.ready, waits.created, waits.retry].map(|tasks| tasks.tasks)
+    };
+    assert_eq!(counts(at(3)).await, [1, 2, 1]);
+    assert_eq!(counts(at(50)).await, [2, 1, 1]);
+    assert_eq!(counts(at(60)).await, [3, 1, 0]);
+    assert_eq!(counts(at(80)).await, [4, 0, 0]);
+}
+
+/// Statistics list only so many queues, those with the most tasks that wait or run, by name. Their totals are of all, and
+/// what is not listed is told as a count and a sum.
+pub async fn totals_are_right_whatever_the_bounds_of_the_lists(b: Bench) {
+    let most = crate::Stats::QUEUES;
+    // One queue has a single task, one that runs; its name is the last, and that of a queue with no open task the first.
+    let specs = (0..most + 5)
+        .flat_map(|n| [b.spec("render"), b.spec("bake")].map(|spec| spec.queue(&format!("q{n:03}"))));
+    b.create_all(at(0), specs.collect()).await;
+    b.running(at(1), "w1", b.spec("render").queue("zz")).await;
+    let ended = b.running(at(1), "w2", b.spec("render").queue("aa")).await;
+    b.complete(at(2), &ended).await;
+    b.settle().await;
+    let stats = b.store().stats(at(3)).await.unwrap();
+    let two = 2 * (most as u64 + 5);
+    assert_eq!(stats.states, [(State::Queued, two), (State::Running, 1), (State::Completed, 1)].into());
+    let listed: Vec<_> = stats.queues.iter().map(|queue| queue.queue.to_string()).collect();
+    assert_eq!(listed, (0..most).map(|n| format!("q{n:03}")).collect::<Vec<_>>());
+    assert_eq!(stats.other_queues, 7);
+    assert_eq!(stats.other_states, [(State::Queued, 10), (State::Running, 1), (State::Completed, 1)].into());
+    assert_eq!((stats.counts.len(), stats.other_counts), (2 * most, (12, 12)));
+    let shown: u64 = stats.counts.iter().map(|count| count.tasks).sum();
+    assert_eq!(shown + stats.other_counts.1, stats.states.values().sum::<u64>(), "nothing is left untold");
 }
 
 /// Each worker is counted once, by its status: as alive while it beats, and as busy if it holds a task too; as silent if

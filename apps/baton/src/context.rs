@@ -80,12 +80,14 @@ fn token_of_file(file: &Path) -> Result<TokenSecret, Failure> {
 
 /// Reads a token. What is wrong with it is not repeated: it may be a secret with a slip.
 fn parse_token(text: &str, origin: &str) -> Result<TokenSecret, Failure> {
-    TokenSecret::parse(text.trim()).ok_or_else(|| {
+    // Editors of Windows put a byte order mark before the text of a file.
+    let text = text.trim_start_matches('\u{feff}').trim();
+    TokenSecret::parse(text).ok_or_else(|| {
         let prefix = TokenSecret::PREFIX;
         Failure::usage(format!(
             "expected a token ({prefix} and 97 more characters) in {origin}, got another text of {} bytes; \
              `baton token create` makes tokens",
-            text.trim().len()
+            text.len()
         ))
     })
 }
@@ -123,6 +125,7 @@ mod tests {
     fn a_token_with_a_slip_is_not_repeated() {
         let secret = TokenSecret::new(baton_model::TokenId::from_bytes([1; 16]), [2; 32]).reveal();
         assert!(parse_token(&format!(" {secret}\n"), "a test").is_ok());
+        assert!(parse_token(&format!("\u{feff}{secret}\r\n"), "a test").is_ok());
         let Failure::Usage(told) = parse_token(&secret[1..], "a test").unwrap_err() else { panic!("usage") };
         assert!(told.contains("102 bytes") && !told.contains("0202"), "{told}");
     }

@@ -73,12 +73,17 @@ impl fmt::Display for NotText {
     }
 }
 
+/// Whether bytes begin as UTF-16 does, with its byte order mark or without: no JSON has a NUL among its first two bytes.
+pub(crate) fn is_utf16(bytes: &[u8]) -> bool {
+    matches!(bytes, [0xff, 0xfe, ..] | [0xfe, 0xff, ..] | [0, _, ..] | [_, 0, ..])
+}
+
 /// Bytes as text, without the byte order mark that programs of Windows put before it.
 ///
 /// # Errors
 /// What the bytes are instead.
 pub(crate) fn text(bytes: &[u8]) -> Result<&str, NotText> {
-    if let [0xff, 0xfe, ..] | [0xfe, 0xff, ..] = bytes {
+    if is_utf16(bytes) {
         return Err(NotText::Utf16);
     }
     let text = std::str::from_utf8(bytes).map_err(|error| {
@@ -195,6 +200,8 @@ mod tests {
         assert_eq!(text("\u{feff}{}".as_bytes()), Ok("{}"));
         assert_eq!(text(b"{}"), Ok("{}"));
         assert_eq!(text(b"\xff\xfe{\0}\0"), Err(NotText::Utf16));
+        assert_eq!(text(b"{\0}\0"), Err(NotText::Utf16));
+        assert_eq!(text(b"\0{\0}"), Err(NotText::Utf16));
         assert_eq!(text(b"{\xe9}"), Err(NotText::Byte(0xe9, 1)));
         assert!(NotText::Byte(0xe9, 1).to_string().contains("0xe9) at offset 1"));
     }

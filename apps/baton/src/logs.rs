@@ -1,10 +1,12 @@
 //! `baton logs`.
 
+mod follow;
+
 use std::time::Duration;
 
 use baton_api::fleet::LogView;
 use baton_client::{Client, LogQuery};
-use baton_model::{Level, WorkerId};
+use baton_model::{Level, WorkerId, limits};
 use clap::Args;
 
 use crate::context::Context;
@@ -18,7 +20,12 @@ const CONTINUED: usize = 4;
 #[derive(Args)]
 #[command(after_help = "Examples:
   baton logs --since 10m --level warn
-  baton logs --task 01980a6e-5b7c --limit 500")]
+  baton logs --task 01980a6e-5b7c --limit 500
+  baton logs --worker w1 --follow --limit 10
+
+--follow asks each second, until it is ended (Ctrl-C). Lines travel with
+heartbeats; one that is 5 minutes older than the newest is too late for it.
+With -o json, --follow writes each log line as one line of JSON.")]
 pub(crate) struct Logs {
     /// Only lines about this task (its id, or the beginning of it).
     #[arg(long, value_name = "ID")]
@@ -35,6 +42,9 @@ pub(crate) struct Logs {
     /// How many lines at most: the newest.
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
+    /// Go on with the lines that come from now on.
+    #[arg(short, long)]
+    follow: bool,
     #[command(flatten)]
     shown: Shown,
 }
@@ -53,8 +63,17 @@ impl Logs {
             from: self.since.map(|since| context.now().minus(since)),
             ..LogQuery::default()
         };
-        let mut lines = newest(&client, query, self.limit as usize).await?;
-        lines.reverse();
+        if self.follow {
+            let times = self.shown.without_pager(context);
+            return follow::run(context, &client, &query, self.limit as usize, |line| {
+                match context.out.is_json() {
+                    true => context.out.json_line(line),
+                    false => tell(context, line, &times),
+                }
+            })
+            .await;
+        }
+        let lines = newest(&client, query, self.limit as usize).await?;
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": lines }));
         }
@@ -62,10 +81,7 @@ impl Logs {
         if lines.is_empty() {
             context.out.note("no log lines fit; new ones come with a worker's next heartbeat");
         }
-        for line in lines {
-            tell(context, &line, &times)?;
-        }
-        Ok(())
+        lines.iter().try_for_each(|line| tell(context, line, &times))
     }
 }
 
@@ -75,10 +91,11 @@ fn tell(context: &Context, line: &LogView, times: &Times) -> Result<(), Failure>
     context.out.lines(&format!("{at} {level:5} {worker}{about} {}: {}", line.source, line.message), CONTINUED)
 }
 
+/// The newest `limit` lines that fit, the newest last, over as many pages as it takes.
 async fn newest(client: &Client, mut query: LogQuery, limit: usize) -> Result<Vec<LogView>, Failure> {
     let mut lines = Vec::new();
     while lines.len() < limit {
-        query.limit = Some(u32::try_from(limit - lines.len()).unwrap_or(u32::MAX).min(1_000));
+        query.limit = Some(u32::try_from(limit - lines.len()).unwrap_or(u32::MAX).min(limits::PAGE));
         let page = client.logs(&query).await?;
         lines.extend(page.items);
         query.cursor = page.next_cursor;
@@ -86,5 +103,6 @@ async fn newest(client: &Client, mut query: LogQuery, limit: usize) -> Result<Ve
             break;
         }
     }
+    lines.reverse();
     Ok(lines)
 }

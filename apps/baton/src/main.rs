@@ -36,8 +36,9 @@ mod worker_run;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
-use clap::{Arg, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
+use clap::{Arg, ArgMatches, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::context::{Context, TokenSource};
 use crate::exit::Failure;
@@ -144,14 +145,17 @@ const WITHOUT_SERVER: &[(&str, &str)] = &[
     ("example", "it starts a server of its own"),
 ];
 
+/// The options that concern a server: their ids and their names.
+const SERVER_OPTIONS: &[(&str, &str)] = &[("server", "server"), ("token_file", "token-file")];
+
 /// The command line, with the options that concern a server shown and taken only where one is asked.
 fn command_line() -> clap::Command {
     let mut cli = Cli::command();
     for &(name, instead) in WITHOUT_SERVER {
         cli = cli.mut_subcommand(name, |mut command| {
-            for (id, long) in [("server", "server"), ("token_file", "token-file")] {
+            for &(id, long) in SERVER_OPTIONS {
                 // It takes the place of the global option, which clap would add otherwise.
-                let told = format!("`baton {name}` takes no --{long}: {instead}");
+                let told = takes_none(name, long, instead);
                 let refused = move |_: &str| Err::<String, String>(told.clone());
                 command = command.arg(Arg::new(id).long(long).hide(true).global(true).value_parser(refused));
             }
@@ -161,8 +165,22 @@ fn command_line() -> clap::Command {
     cli
 }
 
+fn takes_none(command: &str, option: &str, instead: &str) -> String {
+    format!("`baton {command}` takes no --{option}: {instead}")
+}
+
+/// An option that means nothing to the command and stands before it, where clap takes it for all commands.
+fn misplaced(matches: &ArgMatches) -> Option<String> {
+    let &(name, instead) = WITHOUT_SERVER.iter().find(|(name, _)| matches.subcommand_name() == Some(name))?;
+    let given = |id: &str| matches.value_source(id) == Some(ValueSource::CommandLine);
+    SERVER_OPTIONS.iter().find(|(id, _)| given(id)).map(|(_, long)| takes_none(name, long, instead))
+}
+
 fn main() -> ExitCode {
     let matches = command_line().get_matches();
+    if let Some(misplaced) = misplaced(&matches) {
+        command_line().error(ErrorKind::ArgumentConflict, misplaced).exit();
+    }
     let cli = match Cli::from_arg_matches(&matches) {
         Ok(cli) => cli,
         Err(error) => error.exit(),

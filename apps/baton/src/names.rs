@@ -42,11 +42,22 @@ pub(crate) async fn worker_like(client: &Client, name: &str) -> Option<String> {
     nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
-/// Of the newest tasks, the one whose id begins nearest to this.
+/// How many first characters of an id an older task must share to be looked at: as many as can be had, and 13, which tell the
+/// millisecond in which it was made.
+const SHARED: [usize; 4] = [32, 24, 18, 13];
+
+/// Of the newest tasks, and of older ones that begin alike, the one whose id begins nearest to this.
 pub(crate) async fn task_like(client: &Client, beginning: &str) -> Option<String> {
     let newest = TaskQuery { limit: Some(limits::PAGE), ..TaskQuery::default() };
-    let ids: Vec<String> =
+    let mut ids: Vec<String> =
         client.tasks(&newest).await.ok()?.items.iter().map(|task| task.id.to_string()).collect();
+    for prefix in SHARED.iter().filter_map(|shared| beginning.get(..*shared)) {
+        let alike = client.task_ids(prefix).await.ok()?.ids;
+        if !alike.is_empty() {
+            ids.extend(alike.iter().map(ToString::to_string));
+            break;
+        }
+    }
     let beginnings: Vec<&str> = ids.iter().filter_map(|id| id.get(..beginning.len())).collect();
     let near = nearest_within(SLIPS, beginning, beginnings)?;
     ids.iter().find(|id| id.starts_with(near)).cloned()

@@ -10,7 +10,7 @@ use clap::{Args, Subcommand};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
-use crate::when::{Shown, Times};
+use crate::when::{Paged, Shown, Times};
 use crate::{names, text};
 
 #[derive(Subcommand)]
@@ -31,7 +31,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Vec<String>,
     #[command(flatten)]
-    shown: Shown,
+    shown: Paged,
 }
 
 #[derive(Args)]

@@ -18,7 +18,7 @@ use crate::out::{Column, Rows};
 use crate::serve::{flag, load};
 use crate::store::Store;
 use crate::text;
-use crate::when::{Shown, Times};
+use crate::when::{Paged, Times};
 
 #[derive(Subcommand)]
 pub(crate) enum Token {
@@ -75,7 +75,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Vec<String>,
     #[command(flatten)]
-    shown: Shown,
+    shown: Paged,
 }
 
 #[derive(Args)]

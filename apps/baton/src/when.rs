@@ -4,28 +4,49 @@
 use baton_model::{Expected, Timestamp};
 use clap::Args;
 use jiff::civil::DateTime;
+use jiff::fmt::temporal::Pieces;
 use jiff::tz::TimeZone;
 
 use crate::context::Context;
 use crate::text;
 
-/// How long output with times is shown.
+/// How output is shown that tells how long ago things were, and no times.
 #[derive(Args, Clone, Copy, Debug)]
-pub(crate) struct Shown {
-    /// Show times in UTC instead of this machine's time zone.
-    #[arg(long)]
-    utc: bool,
+pub(crate) struct Paged {
     /// Write all at once, also what is longer than the terminal is high; else PAGER shows that page by page, or `less`.
     #[arg(long)]
     no_pager: bool,
 }
 
-impl Shown {
-    /// Begins output that a pager may show; the answer is how its times are written.
+impl Paged {
+    /// Begins output that a pager may show; the answer is how its ages are written.
     pub(crate) fn begin(self, context: &Context) -> Times {
         if !self.no_pager {
             context.out.page();
         }
+        Times::new(context.now(), false)
+    }
+}
+
+/// How output with times is shown.
+#[derive(Args, Clone, Copy, Debug)]
+pub(crate) struct Shown {
+    /// Show times in UTC instead of this machine's time zone.
+    #[arg(long)]
+    utc: bool,
+    #[command(flatten)]
+    paged: Paged,
+}
+
+impl Shown {
+    /// Begins output that a pager may show; the answer is how its times are written.
+    pub(crate) fn begin(self, context: &Context) -> Times {
+        let Times { now, .. } = self.paged.begin(context);
+        Times::new(now, self.utc)
+    }
+
+    /// How times are written in output that no pager may show, as it has no end.
+    pub(crate) fn without_pager(self, context: &Context) -> Times {
         Times::new(context.now(), self.utc)
     }
 }
@@ -90,6 +111,10 @@ fn parse_in(text: &str, zone: TimeZone) -> Result<Timestamp, Expected> {
     };
     let local = text.parse::<DateTime>().ok().and_then(|local| local.to_zoned(zone).ok());
     let Some(local) = local.filter(|_| text.contains(':')) else {
+        // One of the right form says which times there are.
+        if Pieces::parse(text).is_ok_and(|pieces| pieces.time().is_some()) {
+            return Err(refused);
+        }
         return Err(Expected::text(
             "a time such as 2026-01-31T08:15:00Z, 2026-01-31T09:15+01:00 or, in this machine's zone, 2026-01-31T09:15",
             text,
@@ -130,6 +155,10 @@ mod tests {
         for wrong in ["", "tomorrow", "2026-01-31", "2026-13-01T00:00", "1969-12-31T10:00", "25:00", "10:15"]
         {
             assert!(parse_in(wrong, zone(2)).is_err(), "{wrong}");
+        }
+        for beyond in ["9999-12-31T23:59:59Z", "9999-12-31T23:59:59", "1969-12-31T23:00:00Z"] {
+            let told = parse_in(beyond, zone(-2)).unwrap_err().to_string();
+            assert!(told.contains("to 9999-12-30T22:00:00Z"), "{told}");
         }
     }
 }

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
-use crate::when::Shown;
+use crate::when::{Paged, Shown};
 use crate::{names, worker_run};
 
 #[derive(Subcommand)]
@@ -33,7 +33,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Vec<String>,
     #[command(flatten)]
-    shown: Shown,
+    shown: Paged,
 }
 
 #[derive(Args)]

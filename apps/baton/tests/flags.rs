@@ -3,10 +3,11 @@
 
 mod support;
 
-use std::process::{Command, Output};
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use support::{PATIENT, QUICK, World, told, tool};
+use support::{PATIENCE, PATIENT, QUICK, Running, World, told, tool, until};
 
 fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
@@ -146,6 +147,41 @@ fn output_records_are_listed_and_shown() {
 }
 
 #[test]
+fn logs_go_on_with_the_lines_that_come() {
+    let mut world = World::new(PATIENT);
+    let _worker = world.worker("echo line $BATON_PARAMS >&2");
+    let one = world.create(&["--params", "1"]);
+    world.becomes(&one, "completed");
+    until("the log line is there", || {
+        (!world.json(&["logs"])["items"].as_array().unwrap().is_empty()).then_some(())
+    });
+    let follow = |more: &[&str]| {
+        let mut command = world.command(&[&["logs", "--follow"], more].concat());
+        let mut running = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+        let stdout = BufReader::new(running.0.stdout.take().unwrap());
+        let (tell, lines) = std::sync::mpsc::channel();
+        std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+        (running, lines)
+    };
+    let (_people, people) = follow(&[]);
+    let (_programs, programs) = follow(&["-o", "json", "--limit", "1"]);
+    let next = |said: &str| {
+        let line = people.recv_timeout(PATIENCE).unwrap();
+        assert!(line.ends_with(&format!("stderr: {said}")), "{line}");
+        let line: Value = serde_json::from_str(&programs.recv_timeout(PATIENCE).unwrap()).unwrap();
+        assert_eq!(line["message"], said, "{line}");
+    };
+    next("line 1");
+    world.create(&["--params", "2"]);
+    next("line 2");
+    // A server that is started anew is waited for, and nothing is told twice.
+    world.kill_server();
+    world.restart_server();
+    world.create(&["--params", "3"]);
+    next("line 3");
+}
+
+#[test]
 fn a_token_is_revoked_by_the_beginning_of_its_id() {
     let world = World::new(QUICK);
     let create = |name: &str| world.json(&["token", "create", "--name", name, "--scope", "worker"]);
@@ -205,6 +241,21 @@ fn a_name_with_a_slip_is_answered_with_the_nearest() {
 }
 
 #[test]
+fn a_task_that_is_not_among_the_newest_is_named_as_the_nearest_too() {
+    let world = World::new(QUICK);
+    let id = world.create(&[]);
+    let lines = world.path("tasks.jsonl");
+    std::fs::write(&lines, "{\"type\":\"a\"}\n".repeat(1_001)).unwrap();
+    run(world.command(&["task", "create", "--from", lines.to_str().unwrap()]), 0);
+    for slip in [35, 20] {
+        let other = if &id[slip..=slip] == "0" { "1" } else { "0" };
+        let mistyped = format!("{}{other}{}", &id[..slip], &id[slip + 1..]);
+        let output = run(world.command(&["task", "show", &mistyped]), 3);
+        assert!(stderr(&output).contains(&format!("the nearest is {id}")), "{slip}: {}", told(&output));
+    }
+}
+
+#[test]
 fn options_are_offered_only_where_they_mean_something() {
     let help = |arguments: &[&str]| {
         let mut command = tool();
@@ -215,17 +266,35 @@ fn options_are_offered_only_where_they_mean_something() {
         let help = help(with);
         assert!(help.contains("--server") && help.contains("--token-file"), "{with:?}: {help}");
     }
+    for (command, has) in [
+        (&["task", "show"][..], true),
+        (&["task", "history"], true),
+        (&["logs"], true),
+        (&["audit"], true),
+        (&["task", "list"], false),
+        (&["worker", "list"], false),
+        (&["queue", "list"], false),
+        (&["task", "cancel"], false),
+    ] {
+        // Where only ages are told, there is no time to show in another zone.
+        assert_eq!(help(command).contains("--utc"), has, "{command:?}");
+    }
     for without in [&["serve"][..], &["example"], &["migrate"], &["table", "create"], &["table", "check"]] {
         let help = help(without);
         assert!(!help.contains("--server <") && !help.contains("--token-file"), "{without:?}: {help}");
-        for flag in ["--server", "--token-file"] {
-            let mut command = tool();
-            command.args(without).args([flag, "x"]);
-            if without == ["migrate"] {
-                command.args(["--from", "sqlite:a", "--to", "sqlite:b"]);
+        let needed: &[&str] = match without {
+            ["migrate"] => &["--from", "sqlite:a", "--to", "sqlite:b"],
+            ["table", _] => &["--store", "dynamodb:a"],
+            _ => &[],
+        };
+        for flag in [&["--server", "x"][..], &["--token-file", "x"]] {
+            for arguments in [[without, needed, flag].concat(), [flag, without, needed].concat()] {
+                let mut command = tool();
+                command.args(&arguments);
+                let output = run(command, 2);
+                let expected = format!("takes no {}", flag[0]);
+                assert!(stderr(&output).contains(&expected), "{arguments:?}: {}", told(&output));
             }
-            let output = run(command, 2);
-            assert!(stderr(&output).contains(&format!("takes no {flag}")), "{without:?}: {}", told(&output));
         }
     }
 }

@@ -181,6 +181,7 @@ fn a_file_that_is_no_text_or_cannot_be_read_is_a_wrong_command_line() {
     let utf16: Vec<u8> = "\u{feff}{\"type\":\"a\"}\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
     let output = run(import(&world, utf16, &[]), 2);
     assert!(stderr(&output).contains("expected UTF-8, got UTF-16"), "{}", told(&output));
+    assert!(!stderr(&output).contains("go on from"), "nothing has begun: {}", told(&output));
     let long = "x".repeat(300);
     for (file, more) in [
         ("/no/such/file", &[][..]),
@@ -208,6 +209,8 @@ fn params_from_windows_are_taken_and_what_is_no_utf_8_is_named() {
     assert_eq!(world.task(id.trim())["task"]["params"], json!({"n": 1}));
     std::fs::write(&file, b"\xff\xfe{\0}\0").unwrap();
     assert!(stderr(&run(create(), 2)).contains("got UTF-16"));
+    std::fs::write(&file, b"{\0}\0").unwrap();
+    assert!(stderr(&run(create(), 2)).contains("got UTF-16"), "without a mark");
     std::fs::write(&file, b"{\"n\": \"\xe9\"}").unwrap();
     assert!(stderr(&run(create(), 2)).contains("another byte (0xe9) at offset 7"));
 }

@@ -29,6 +29,8 @@ enum Show {
     Always,
     /// If its cells differ, or there is room.
     Spare,
+    /// If there is room.
+    Room,
     /// Not at all.
     Asked,
 }
@@ -47,6 +49,11 @@ impl Column {
     /// It is shown if its cells differ, or if there is room.
     pub(crate) const fn spare(self) -> Self {
         Self { show: Show::Spare, ..self }
+    }
+
+    /// It is shown if there is room.
+    pub(crate) const fn room(self) -> Self {
+        Self { show: Show::Room, ..self }
     }
 
     /// It is shown only if it is asked for.
@@ -163,7 +170,9 @@ impl Rows {
         }
         let of = |show: Show| (0..self.columns.len()).filter(move |&at| self.columns[at].show == show);
         let mut shown: Vec<usize> = of(Show::Always).collect();
-        let (differing, alike): (Vec<usize>, Vec<usize>) = of(Show::Spare).partition(|&at| self.differs(at));
+        let (differing, mut alike): (Vec<usize>, Vec<usize>) =
+            of(Show::Spare).partition(|&at| self.differs(at));
+        alike.extend(of(Show::Room));
         for (spare, width_of) in [(differing, Self::least as fn(&Self, usize) -> usize), (alike, Self::whole)]
         {
             for at in spare {
@@ -237,10 +246,18 @@ mod tests {
             Column::new("TYPE").cut(),
             Column::new("QUEUE").cut().spare(),
             Column::new("WAIT P50").spare(),
+            Column::new("AT").room(),
             Column::new("DOMAIN").cut().asked(),
         ]);
         for queue in queues {
-            let row = ["01980a6e-5b7c-7cc3-98c4-dc0c0c07398f", "render-a-long-scene", queue, "1ms", "books"];
+            let row = [
+                "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f",
+                "render-a-long-scene",
+                queue,
+                "1ms",
+                "noon",
+                "books",
+            ];
             rows.add(row.map(str::to_owned).into());
         }
         rows
@@ -253,8 +270,14 @@ mod tests {
     #[test]
     fn into_a_pipe_all_columns_are_written_and_nothing_is_cut() {
         let lines = lines(&tasks(&["images", "images"]), None);
-        assert_eq!(lines[0], "ID                                    TYPE                 QUEUE   WAIT P50");
-        assert_eq!(lines[1], "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f  render-a-long-scene  images  1ms");
+        assert_eq!(
+            lines[0],
+            "ID                                    TYPE                 QUEUE   WAIT P50  AT"
+        );
+        assert_eq!(
+            lines[1],
+            "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f  render-a-long-scene  images  1ms       noon"
+        );
     }
 
     #[test]
@@ -288,7 +311,7 @@ mod tests {
         let told = rows.choose(&["queu".to_owned()]).unwrap_err();
         assert_eq!(
             told,
-            "--columns: expected some of id,type,queue,wait_p50,domain, got \"queu\" (the nearest is queue)"
+            "--columns: expected some of id,type,queue,wait_p50,at,domain, got \"queu\" (the nearest is queue)"
         );
     }
 

@@ -109,6 +109,8 @@ impl<'a> Import<'a> {
             Ok(()) => self.sum(),
             // Whoever reads the ids has gone: that is no mistake, but what is not told is not made either.
             Err(Failure::Unread) => Err(Failure::Unread),
+            // A file that cannot be read is a mistake, and nothing has begun.
+            Err(failure @ Failure::Usage(_)) if self.told.get() == 0 => Err(failure),
             Err(failure) => {
                 self.tell_how_far(&failure);
                 Err(failure)
@@ -398,14 +400,14 @@ impl<R: Read> Lines<R> {
                 return Ok(Some(Err(refusal(ProblemCode::PayloadTooLarge, detail))));
             }
         };
+        if self.number == 1 && input::is_utf16(&line) {
+            return Err(Failure::usage(format!("--from: {}: {}", self.name, NotText::Utf16)));
+        }
         let text = match std::str::from_utf8(&line) {
             // What stands before the first line is the file's, not the line's.
             Ok(text) if self.number == 1 => text.strip_prefix('\u{feff}').unwrap_or(text),
             Ok(text) => text,
             Err(_) => match input::text(&line) {
-                Err(wrong @ NotText::Utf16) if self.number == 1 => {
-                    return Err(Failure::usage(format!("--from: {}: {wrong}", self.name)));
-                }
                 Err(wrong) => return Ok(Some(Err(refusal(ProblemCode::MalformedJson, wrong.to_string())))),
                 Ok(text) => text,
             },

@@ -12,7 +12,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
 use crate::task::show::cause;
-use crate::when::{Shown, Times};
+use crate::when::{Paged, Times};
 use crate::{names, text};
 
 #[derive(Args)]
@@ -53,7 +53,7 @@ pub(crate) struct List {
     #[arg(long, value_name = "NAMES", value_delimiter = ',')]
     columns: Vec<String>,
     #[command(flatten)]
-    shown: Shown,
+    shown: Paged,
 }
 
 impl List {

@@ -98,6 +98,7 @@ fn table(context: &Context, events: &[EventView], times: &Times) -> Result<(), F
     let mut rows = Rows::of(&[
         Column::new("#"),
         Column::new("WHEN"),
+        Column::new("AT").room(),
         Column::new("EVENT"),
         Column::new("ATTEMPT"),
         Column::new("STATE"),
@@ -107,6 +108,7 @@ fn table(context: &Context, events: &[EventView], times: &Times) -> Result<(), F
         rows.add(vec![
             event.seq.to_string(),
             times.ago(event.at),
+            times.at(event.at),
             event.kind.as_str().to_owned(),
             event.attempt.to_string(),
             event.to.to_string(),

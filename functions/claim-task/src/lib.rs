@@ -64,7 +64,7 @@ async fn wait_for_tasks(
     let deadline = Instant::now() + wait;
     let place = app.doorbell.wait(&claim.worker, &claim.queues, &claim.types);
     // A claim that is bound to a project sees its tasks alone: what it does not find may be there for another.
-    let sees_all = claim.project.is_none();
+    let sees_all = claim.caller.project().is_none();
     let found_none = || if sees_all { place.settle() } else { place.pass_by() };
     loop {
         // The line is joined before the look: what is committed after the look rings.

@@ -29,7 +29,7 @@ pub(crate) async fn fail(
     PathId(task): PathId<TaskId>,
     JsonBody(request): JsonBody<FailRequest>,
 ) -> ApiResult {
-    caller.reach(&*app.store, task).await?;
+    caller.reach_attempt(&*app.store, task, &request.worker_id).await?;
     let now = app.now();
     let worker = request.worker_id;
     let error = request.error;
@@ -70,7 +70,7 @@ pub(crate) async fn release(
     PathId(task): PathId<TaskId>,
     JsonBody(request): JsonBody<ReleaseRequest>,
 ) -> ApiResult {
-    caller.reach(&*app.store, task).await?;
+    caller.reach_attempt(&*app.store, task, &request.worker_id).await?;
     let now = app.now();
     let worker = request.worker_id;
     let release = Release {

@@ -46,7 +46,7 @@ async fn complete(
 ) -> ApiResult {
     let now = app.now();
     let worker = request.worker_id;
-    caller.reach(&*app.store, task).await?;
+    caller.reach_attempt(&*app.store, task, &worker).await?;
     let next = request.claim.map(|claim| wire::claim(&app, &caller, claim, now)).transpose()?;
     let named = next.as_ref().map(|claim| (claim.queues.clone(), claim.types.clone())).unwrap_or_default();
     let complete = Complete {

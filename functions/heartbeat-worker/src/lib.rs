@@ -1,6 +1,8 @@
 //! Hears from workers what they run and how they fare, and tells them what is no longer theirs and what is asked of
 //! them.
 
+use std::collections::HashMap;
+
 use axum::extract::State;
 use baton_api::ProblemCode;
 use baton_api::heartbeat::{HeartbeatRequest, LogFields};
@@ -47,16 +49,18 @@ async fn heartbeat(
         });
         said.collect()
     });
+    let logs = request.logs.into_iter().map(|line| log_line(line, &worker, now)).collect();
+    let logs = about_tasks_seen(&caller, &*app.store, logs).await?;
     let beat = Beat {
         now,
         session: request.session_id,
-        project: caller.project().cloned(),
+        caller: caller.owner(),
         running,
         capacity: request.capacity,
         readings: request.readings,
         labels: request.labels,
         ending: request.ending,
-        logs: request.logs.into_iter().map(|line| log_line(line, &worker, now)).collect(),
+        logs,
         worker,
     };
     let ends = beat.ending.then(|| beat.worker.clone());
@@ -92,6 +96,33 @@ async fn as_seen_by(
         Err(error) if error.code() == ProblemCode::TaskNotFound => Ok(LeaseProblem::Unknown),
         Err(error) => Err(error),
     }
+}
+
+/// The lines, each of which names a task only if the caller sees that one: the log of a task is no place for the words of
+/// who only knows its id. Such a line stays the worker's own, as a beat is not to fail for it.
+async fn about_tasks_seen(
+    caller: &Caller,
+    store: &dyn Store,
+    mut lines: Vec<LogLine>,
+) -> Result<Vec<LogLine>, ApiError> {
+    if !caller.is_bound() {
+        return Ok(lines);
+    }
+    let mut seen = HashMap::new();
+    for line in &mut lines {
+        let Some(task) = line.task else { continue };
+        let sees = match seen.get(&task) {
+            Some(sees) => *sees,
+            None => match caller.reach(store, task).await {
+                Ok(()) => true,
+                Err(error) if error.code() == ProblemCode::TaskNotFound => false,
+                Err(error) => return Err(error),
+            },
+        };
+        seen.insert(task, sees);
+        line.task = line.task.filter(|_| sees);
+    }
+    Ok(lines)
 }
 
 fn log_line(line: LogFields, worker: &WorkerId, now: Timestamp) -> LogLine {

@@ -44,7 +44,7 @@ pub(crate) async fn list_workers(
 
 /// Show a worker
 ///
-/// A token that is bound to a project is shown the workers of that project.
+/// A token that is bound is shown the workers whose names it may use: those of its project, else of its queues.
 #[utoipa::path(
     get,
     path = "/v1/workers/{worker}",
@@ -65,7 +65,7 @@ pub(crate) async fn get_worker(
     query.finish()?;
     let mut detail = app.store.worker(&worker).await?;
     if caller.is_bound() {
-        if detail.worker.project.as_ref() != caller.project() {
+        if !caller.owner().may_use(detail.worker.owner.as_ref()) {
             return Err(StoreError::WorkerNotFound(worker).into());
         }
         detail.leases = leases_seen(&app, &caller, detail.leases).await?;

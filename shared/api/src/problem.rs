@@ -94,8 +94,8 @@ codes! {
     IdempotencyConflict = "idempotency_conflict", 409, "The idempotency key was used for another request";
     /// The worker has started anew since.
     SessionSuperseded = "session_superseded", 409, "The worker has started anew";
-    /// The worker's name belongs to another project.
-    WorkerOfOther = "worker_of_other", 409, "The worker works for another project";
+    /// The worker's name belongs to callers of another project or of other queues.
+    WorkerOfOther = "worker_of_other", 409, "The worker's name is another's";
     /// There are as many tokens as the store holds.
     TooManyTokens = "too_many_tokens", 409, "There are too many tokens";
     /// Too much is under way.

@@ -225,7 +225,7 @@ impl From<StoreError> for ApiError {
             }
             StoreError::WorkerOfOther(_) => new(
                 ProblemCode::WorkerOfOther,
-                "choose another worker_id: a name belongs to the project that first used it, until its record is removed",
+                "choose another worker_id: a name belongs to the project of the token that first used it, else to its queues, until its record is removed",
             ),
             StoreError::TooManyTokens { .. } => {
                 new(ProblemCode::TooManyTokens, "a token that has ended is removed 30 days later")

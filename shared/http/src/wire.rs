@@ -25,7 +25,7 @@ pub fn claim(app: &App, caller: &Caller, request: ClaimRequest, now: Timestamp) 
         now,
         worker: request.worker_id,
         session: request.session_id,
-        project: caller.project().cloned(),
+        caller: caller.owner(),
         queues,
         types,
         max_tasks: request.max_tasks.unwrap_or(1),

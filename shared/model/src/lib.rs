@@ -15,6 +15,7 @@ pub mod id;
 pub mod lease;
 pub mod limits;
 pub mod log;
+pub mod owner;
 pub mod payload;
 pub mod queue;
 pub mod round;
@@ -39,6 +40,7 @@ pub use id::{
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;
 pub use log::{Level, LogLine};
+pub use owner::Owner;
 pub use payload::Payload;
 pub use round::RoundNote;
 pub use session::{Late, Superseded, Takeover};

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{ProjectId, SessionId, TaskId, WorkerId};
 use crate::lease::LeasePolicy;
+use crate::owner::Owner;
 use crate::session::Superseded;
 use crate::time::Timestamp;
 
@@ -14,9 +15,9 @@ use crate::time::Timestamp;
 pub struct Worker {
     /// The worker's name.
     pub id: WorkerId,
-    /// The project that it works for, if its first caller was bound to one: then callers of other projects cannot use
-    /// its name.
-    pub project: Option<ProjectId>,
+    /// Whose the name is: other callers that are bound cannot use it. None if a version wrote the record that kept no more
+    /// of it than that it is no project's; who uses it next, if not of a project, makes it theirs.
+    pub owner: Option<Owner>,
     /// Its latest start, if it names its starts.
     pub session: Option<SessionId>,
     /// Earlier starts whose place was taken, the latest last; at most [`Worker::SUPERSEDED_SESSIONS`].
@@ -121,10 +122,10 @@ impl WorkerStatus {
 
 impl Worker {
     /// A worker that is heard of for the first time.
-    pub fn new(id: WorkerId, project: Option<ProjectId>, session: Option<SessionId>, now: Timestamp) -> Self {
+    pub fn new(id: WorkerId, owner: Owner, session: Option<SessionId>, now: Timestamp) -> Self {
         Self {
             id,
-            project,
+            owner: Some(owner),
             session,
             superseded: Vec::new(),
             contested_at: None,
@@ -138,6 +139,20 @@ impl Worker {
             directive: Directive::Run,
             ended_at: None,
         }
+    }
+
+    /// The project that it works for, if its name belongs to one.
+    pub fn project(&self) -> Option<&ProjectId> {
+        self.owner.as_ref().and_then(Owner::project)
+    }
+
+    /// Whether a caller may use the name, which is theirs from then on if it was nobody's.
+    pub fn admit(&mut self, caller: &Owner) -> bool {
+        let admitted = caller.may_use(self.owner.as_ref());
+        if admitted && self.owner.is_none() {
+            self.owner = Some(caller.clone());
+        }
+        admitted
     }
 
     /// The state to show at `now`.

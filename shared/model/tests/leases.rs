@@ -32,7 +32,7 @@ fn lease() -> Lease {
 
 /// Session 1, which has last beaten at `beat`.
 fn beaten(beat: Option<Timestamp>) -> Worker {
-    Worker { last_beat_at: beat, ..Worker::new(worker("w1"), None, session(1), at(0)) }
+    Worker { last_beat_at: beat, ..Worker::new(worker("w1"), baton_model::Owner::Unbound, session(1), at(0)) }
 }
 
 fn listing(beat: u64, entries: &[(TaskId, u32)]) -> Worker {

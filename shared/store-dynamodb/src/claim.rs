@@ -483,7 +483,7 @@ fn narrowed(claim: &Claim) -> Option<Expression> {
     if !claim.types.is_empty() {
         filter = filter.when_in("ty", claim.types.iter().map(|one| s(one.as_str())).collect());
     }
-    if let Some(project) = &claim.project {
+    if let Some(project) = claim.caller.project() {
         // A task of the default project does not name it.
         let named = (*project != ProjectId::default()).then(|| s(project.as_str()));
         filter = filter.when_still("pj", named);

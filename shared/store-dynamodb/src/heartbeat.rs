@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use baton_model::{Digest, Ended, LogLine, Running, State, TaskId, TaskState, WorkerId};
+use baton_model::{Digest, Ended, LogLine, Owner, Running, State, TaskId, TaskState, WorkerId};
 use baton_store::{Beat, BeatAnswer, LeaseProblem, LostLease, StoreError};
 
 use crate::attr::{Item, b, json, key, n, s, time};
@@ -51,10 +51,12 @@ impl Inner {
             .put("ed", beat.ending.then(|| time(beat.now)))
             .maybe("la", labels.map(s))
             .maybe("cp", beat.capacity.map(n));
-        let project = beat.project.as_ref();
-        if let Some(project) = project {
-            update = update.when("pj", "=", s(project.as_str()));
-        }
+        let caller = &beat.caller;
+        update = match caller {
+            Owner::Unbound => update,
+            Owner::Project(project) => update.when("pj", "=", s(project.as_str())),
+            Owner::Queues(digest) => update.when("ow", "=", b(*digest.as_bytes())),
+        };
         if let Some(session) = beat.session {
             update = update.when("se", "=", b(*session.as_bytes()));
         }
@@ -67,8 +69,8 @@ impl Inner {
         for _ in 0..ROUNDS {
             let mut record = standing
                 .clone()
-                .unwrap_or_else(|| StoredWorker::new(&beat.worker, project, beat.session, beat.now));
-            let takeover = match record.enter(project, beat.session, beat.now)? {
+                .unwrap_or_else(|| StoredWorker::new(&beat.worker, caller, beat.session, beat.now));
+            let takeover = match record.enter(caller, beat.session, beat.now)? {
                 Ok(takeover) => takeover,
                 Err(late) => return Err(self.note_late(standing.unwrap_or(record), late, beat.now).await),
             };

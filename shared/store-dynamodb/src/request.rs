@@ -134,8 +134,8 @@ impl Inner {
             let task = stored.swap_remove(place);
             // The first answer may have been to a caller that reaches more.
             if claim
-                .project
-                .as_ref()
+                .caller
+                .project()
                 .is_some_and(|project| task.rest.as_ref().is_none_or(|rest| rest.project != *project))
             {
                 had = true;

@@ -91,7 +91,7 @@ mod tests {
 
     /// A worker whose n-th heartbeat is told to have been at a second.
     fn beaten(beats: u64, told: i64) -> StoredWorker {
-        let mut worker = StoredWorker::new(&"w1".parse().unwrap(), None, None, at(0));
+        let mut worker = StoredWorker::new(&"w1".parse().unwrap(), &baton_model::Owner::Unbound, None, at(0));
         (worker.worker.beats, worker.worker.last_beat_at) = (beats, Some(at(told)));
         worker
     }

@@ -2,7 +2,8 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_model::{
-    Directive, Late, ProjectId, Running, SessionId, Superseded, Takeover, TaskId, Timestamp, Worker, WorkerId,
+    Directive, Late, Owner, ProjectId, Running, SessionId, Superseded, Takeover, TaskId, Timestamp, Worker,
+    WorkerId,
 };
 use baton_store::{Direct, NameNotice, StoreError, WorkerDetail};
 
@@ -32,13 +33,8 @@ pub(crate) struct StoredWorker {
 }
 
 impl StoredWorker {
-    pub(crate) fn new(
-        id: &WorkerId,
-        project: Option<&ProjectId>,
-        session: Option<SessionId>,
-        now: Timestamp,
-    ) -> Self {
-        Self { worker: Worker::new(id.clone(), project.cloned(), session, now), listed: None, seen_at: now }
+    pub(crate) fn new(id: &WorkerId, caller: &Owner, session: Option<SessionId>, now: Timestamp) -> Self {
+        Self { worker: Worker::new(id.clone(), caller.clone(), session, now), listed: None, seen_at: now }
     }
 
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
@@ -47,7 +43,10 @@ impl StoredWorker {
         Ok(Self {
             worker: Worker {
                 id: WorkerId::from_stored(fields.text("sk")?),
-                project: fields.maybe_text("pj")?.map(ProjectId::from_stored),
+                owner: Owner::from_stored(
+                    fields.maybe_text("pj")?.map(ProjectId::from_stored),
+                    fields.maybe_bytes("ow")?,
+                ),
                 session: fields.maybe_sixteen("se")?.map(SessionId::from_bytes),
                 superseded: read_superseded(fields)?,
                 contested_at: fields.maybe_time("ct")?,
@@ -81,8 +80,11 @@ impl StoredWorker {
         let mut put = |name: &str, value| item.insert(name.to_owned(), value);
         put("sa", time(worker.started_at));
         put("sn", time(self.seen_at));
-        if let Some(project) = &worker.project {
+        if let Some(project) = worker.project() {
             put("pj", s(project.as_str()));
+        }
+        if let Some(owner) = worker.owner.as_ref().and_then(Owner::stored) {
+            put("ow", b(owner));
         }
         if let Some(session) = worker.session {
             put("se", b(*session.as_bytes()));
@@ -124,14 +126,14 @@ impl StoredWorker {
     /// Makes `session` the present start of the record.
     ///
     /// # Errors
-    /// If the name belongs to another project than the caller's, or to none.
+    /// If the name belongs to callers of other bounds.
     pub(crate) fn enter(
         &mut self,
-        project: Option<&ProjectId>,
+        caller: &Owner,
         session: Option<SessionId>,
         now: Timestamp,
     ) -> Result<Result<Option<Takeover>, Late>, StoreError> {
-        if project.is_some() && self.worker.project.as_ref() != project {
+        if !self.worker.admit(caller) {
             return Err(StoreError::WorkerOfOther(self.worker.id.clone()));
         }
         let before = self.worker.session;
@@ -196,7 +198,8 @@ impl Inner {
         let condition = match before {
             None => Expression::new().when_absent("pk"),
             Some(before) => Expression::new()
-                .when_still("pj", before.worker.project.as_ref().map(|project| s(project.as_str())))
+                .when_still("pj", before.worker.project().map(|project| s(project.as_str())))
+                .when_still("ow", before.worker.owner.as_ref().and_then(Owner::stored).map(b))
                 .when_still("se", before.worker.session.map(|session| b(*session.as_bytes())))
                 .when_still("lb", before.worker.last_beat_at.map(time))
                 .when_still("bn", (before.worker.beats > 0).then(|| n(before.worker.beats)))
@@ -225,11 +228,11 @@ impl Inner {
         claim: &baton_store::Claim,
     ) -> Result<Worker, StoreError> {
         for _ in 0..ROUNDS {
-            let project = claim.project.as_ref();
+            let caller = &claim.caller;
             let mut record = known
                 .clone()
-                .unwrap_or_else(|| StoredWorker::new(&claim.worker, project, claim.session, claim.now));
-            let takeover = match record.enter(project, claim.session, claim.now)? {
+                .unwrap_or_else(|| StoredWorker::new(&claim.worker, caller, claim.session, claim.now));
+            let takeover = match record.enter(caller, claim.session, claim.now)? {
                 Ok(takeover) => takeover,
                 Err(late) => return Err(self.note_late(known.unwrap_or(record), late, claim.now).await),
             };

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use baton_model::{
-    AuditId, Fence, GenerationId, Grant, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName,
+    AuditId, Fence, GenerationId, Grant, LeaseTerms, Output, Owner, Payload, Priority, ProjectId, QueueName,
     RoundNote, Running, Schedule, Scope, Status, Task, TaskId, TaskSpec, Timestamp, Token, TokenId,
     TokenSecret, Watch,
 };
@@ -211,7 +211,7 @@ fn claim(worker: &str) -> Claim {
         now: at(1),
         worker: worker.parse().unwrap(),
         session: Some("01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".parse().unwrap()),
-        project: None,
+        caller: Owner::Unbound,
         queues: vec![QueueName::default()],
         types: Vec::new(),
         max_tasks: 1,
@@ -227,7 +227,7 @@ fn beat(worker: &str, running: Vec<Running>) -> Beat {
         now: at(3),
         worker: worker.parse().unwrap(),
         session: claim(worker).session,
-        project: None,
+        caller: Owner::Unbound,
         running: Some(running),
         capacity: Some(4),
         readings: [("vram_used_mb".to_owned(), 7_000.0), ("temp".to_owned(), 71.5)].into(),
@@ -434,8 +434,8 @@ async fn a_bound_worker_costs_what_others_do() {
     let tasks = (0..300).map(|_| TaskSpec { project: film.clone(), queue: queue.clone(), ..b.spec(200) });
     let create = Create { now: at(0), tasks: tasks.collect(), atomic: false, idempotency: None, by: None };
     b.store.create(create).await.unwrap();
-    let bound = Claim { project: Some(film.clone()), queues: vec![queue], ..claim("worker-1") };
-    let beat = Beat { project: Some(film), ..beat("worker-1", vec![]) };
+    let bound = Claim { caller: Owner::Project(film.clone()), queues: vec![queue], ..claim("worker-1") };
+    let beat = Beat { caller: Owner::Project(film), ..beat("worker-1", vec![]) };
     b.claim(bound.clone()).await;
     b.store.heartbeat(beat.clone()).await.unwrap();
     b.heard.take();

@@ -77,7 +77,7 @@ fn claim(seconds: u64) -> Claim {
         now: at(seconds),
         worker: "w1".parse().unwrap(),
         session: None,
-        project: None,
+        caller: baton_model::Owner::Unbound,
         queues: vec![QueueName::default()],
         types: Vec::new(),
         max_tasks: 1,

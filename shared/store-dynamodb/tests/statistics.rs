@@ -167,7 +167,7 @@ impl Traffic {
             now: self.clock.now(),
             worker: "w".parse().unwrap(),
             session: None,
-            project: None,
+            caller: baton_model::Owner::Unbound,
             queues: vec!["a".parse().unwrap(), "b".parse().unwrap()],
             types: Vec::new(),
             max_tasks: count,

@@ -148,7 +148,7 @@ fn repeated(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Claim
     while let Some(row) = rows.next()? {
         let stored = Stored::from_row(row)?;
         // The first answer may have been to a caller that reaches more.
-        if claim.project.as_ref().is_none_or(|project| *project == stored.project) {
+        if claim.caller.project().is_none_or(|project| *project == stored.project) {
             held.push(stored.into_task(transaction.db)?);
         }
     }
@@ -211,7 +211,7 @@ fn first_in_line(
     queue: &QueueName,
     most: usize,
 ) -> Result<Option<Vec<Stored>>, Failure> {
-    let project = claim.project.as_ref();
+    let project = claim.caller.project();
     let mut statement = transaction.db.prepare_cached(FIRST_IN_LINE.of(None, project))?;
     let project = project.map(ProjectId::as_str);
     let mut rows = statement.query(params![queue.as_str(), None::<&str>, project, most as i64])?;
@@ -242,7 +242,7 @@ fn ready(
     most: usize,
     found: &mut Vec<Stored>,
 ) -> Result<(), Failure> {
-    let project = claim.project.as_ref();
+    let project = claim.caller.project();
     let mut statement = transaction.db.prepare_cached(READY.of(task_type, project))?;
     let mut rows = statement.query(params![
         queue.as_str(),
@@ -264,7 +264,7 @@ fn next_due(
     claim: &Claim,
     queues: &[&QueueName],
 ) -> Result<Option<Timestamp>, Failure> {
-    let project = claim.project.as_ref();
+    let project = claim.caller.project();
     let mut next: Option<i64> = None;
     for queue in queues {
         for task_type in types(claim) {

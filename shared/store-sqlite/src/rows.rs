@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use baton_model::{
     AttemptEnd, Backoff, Digest, Ended, Event, EventDetail, EventKind, Failure, Generation, GenerationId,
-    Head, Label, Lease, LogLine, Output, Payload, ProjectId, QueueName, RequestKey, SessionId, State, Task,
-    TaskId, TaskState, TaskType, Timestamp, Worker, WorkerId,
+    Head, Label, Lease, LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey, SessionId, State,
+    Task, TaskId, TaskState, TaskType, Timestamp, Worker, WorkerId,
 };
 use baton_store::StoreError;
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
@@ -354,7 +354,7 @@ macro_rules! select_worker {
     ($tail:expr) => {
         concat!(
             "SELECT id, session, superseded, started_at, seen_at, last_beat_at, capacity, running, readings, labels, \
-             directive, project, beats, contested_at, ended_at FROM worker ",
+             directive, project, beats, contested_at, ended_at, owner FROM worker ",
             $tail
         )
     };
@@ -364,10 +364,11 @@ pub(crate) use select_worker;
 /// Reads a row that `select_worker!` selected.
 pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
     let running = row.get::<_, Option<String>>(7)?;
+    let project = maybe_text(row, 11)?.map(ProjectId::from_stored);
     Ok(StoredWorker {
         worker: Worker {
             id: WorkerId::from_stored(text(row, 0)?),
-            project: maybe_text(row, 11)?.map(ProjectId::from_stored),
+            owner: Owner::from_stored(project, row.get::<_, Option<Vec<u8>>>(15)?.as_deref()),
             session: maybe_id(row, 1)?.map(SessionId::from_bytes),
             superseded: from_json("a worker's sessions", &row.get::<_, String>(2)?)?,
             contested_at: maybe_time(row, 13)?,

@@ -36,3 +36,7 @@ ALTER TABLE worker ADD COLUMN ended_at INTEGER;
 
 -- What the reaper notes for its next round, as JSON; one row.
 CREATE TABLE reaper_round (n INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
+
+-- Whose a worker's name is that belongs to no project: one byte for callers without bounds, else a digest of the queues that they
+-- are bound to; null if that is not known, as the record is of before: who uses the name next makes it theirs.
+ALTER TABLE worker ADD COLUMN owner BLOB;

@@ -1,8 +1,8 @@
 //! Workers: their sessions, heartbeats and directives.
 
 use baton_model::{
-    Directive, Ended, LogLine, ProjectId, Running, SessionId, State, TaskId, TaskState, Timestamp, Worker,
-    WorkerId,
+    Directive, Ended, LogLine, Owner, ProjectId, Running, SessionId, State, TaskId, TaskState, Timestamp,
+    Worker, WorkerId,
 };
 use baton_store::{Beat, BeatAnswer, Claim, Direct, LeaseProblem, LostLease, NameNotice, StoreError};
 use rusqlite::params;
@@ -30,8 +30,7 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
         return Ok(entered);
     }
     let known = worker_by_id(transaction.db, &claim.worker)?;
-    let project = claim.project.as_ref();
-    let mut worker = session_of(transaction, known, &claim.worker, project, claim.session, claim.now)?;
+    let mut worker = session_of(transaction, known, &claim.worker, &claim.caller, claim.session, claim.now)?;
     worker.worker.capacity = claim.capacity.or(worker.worker.capacity);
     worker.worker.ended_at = None;
     worker.seen_at = claim.now;
@@ -39,23 +38,28 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
     Ok(Entered { directive: worker.worker.directive, beats: worker.worker.beats })
 }
 
-/// The worker, if a claim changes nothing about it: the usual case, which reads six columns and writes none.
+/// The worker, if a claim changes nothing about it: the usual case, which reads seven columns and writes none.
 fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
     let mut statement = transaction.db.prepare_cached(
-        "SELECT session, capacity, seen_at, directive, project, beats FROM worker WHERE id = ?1 AND ended_at IS NULL",
+        "SELECT session, capacity, seen_at, directive, project, beats, owner FROM worker WHERE id = ?1 AND ended_at IS NULL",
     )?;
     let mut rows = statement.query([claim.worker.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
     let (session, capacity): (Option<[u8; 16]>, Option<u32>) = (row.get(0)?, row.get(1)?);
     let (seen_at, directive): (i64, i64) = (row.get(2)?, row.get(3)?);
     let project: Option<Box<str>> = row.get(4)?;
-    let same_project =
-        claim.project.as_ref().is_none_or(|claimed| project.as_deref() == Some(claimed.as_str()));
+    let owner = row.get_ref(6)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
+    let is_theirs = match &claim.caller {
+        // A name of which it is not known whose it is, is so no longer.
+        Owner::Unbound => project.is_some() || owner.is_some(),
+        Owner::Project(claimed) => project.as_deref() == Some(claimed.as_str()),
+        Owner::Queues(digest) => owner == Some(digest.as_bytes().as_slice()),
+    };
     let same_session = claim.session.is_none_or(|claimed| session.as_ref() == Some(claimed.as_bytes()));
     let same_capacity = claim.capacity.is_none_or(|claimed| capacity == Some(claimed));
     // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
     let seen = claim.now.as_millis().abs_diff(seen_at) <= SEEN_GRAIN_MS;
-    if !(same_project && same_session && same_capacity && seen) {
+    if !(is_theirs && same_session && same_capacity && seen) {
         return Ok(None);
     }
     Ok(Some(Entered { directive: Code::of(directive)?, beats: row.get(5)? }))
@@ -64,21 +68,21 @@ fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<
 /// The worker's record with this session as its present one.
 ///
 /// # Errors
-/// If the name belongs to another project than the caller's, or to none; if the session was superseded before: of two
+/// If the name belongs to callers of other bounds; if the session was superseded before: of two
 /// processes with one name, the later start keeps it.
 fn session_of(
     transaction: &mut Transaction<'_>,
     known: Option<StoredWorker>,
     id: &WorkerId,
-    project: Option<&ProjectId>,
+    caller: &Owner,
     session: Option<SessionId>,
     now: Timestamp,
 ) -> Result<StoredWorker, Failure> {
     let Some(mut known) = known else {
-        let worker = Worker::new(id.clone(), project.cloned(), session, now);
+        let worker = Worker::new(id.clone(), caller.clone(), session, now);
         return Ok(StoredWorker { worker, seen_at: now });
     };
-    if project.is_some() && known.worker.project.as_ref() != project {
+    if !known.worker.admit(caller) {
         return Err(StoreError::WorkerOfOther(id.clone()).into());
     }
     match known.worker.enter(session, now) {
@@ -103,7 +107,7 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
         .prepare_cached(
             "INSERT OR REPLACE INTO worker (id, session, superseded, started_at, seen_at, last_beat_at, capacity, \
              running, readings, labels, directive, project, beats, contested_at, \
-             ended_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+             ended_at, owner) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
         )?
         .execute(params![
             worker.id.as_str(),
@@ -117,18 +121,18 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
             to_json("a worker's readings", &worker.readings)?,
             to_json("a worker's labels", &worker.labels)?,
             worker.directive.code(),
-            worker.project.as_ref().map(ProjectId::as_str),
+            worker.project().map(ProjectId::as_str),
             worker.beats,
             worker.contested_at.map(Timestamp::as_millis),
             worker.ended_at.map(Timestamp::as_millis),
+            worker.owner.as_ref().and_then(Owner::stored),
         ])?;
     Ok(())
 }
 
 pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Result<BeatAnswer, Failure> {
     let known = worker_by_id(transaction.db, &beat.worker)?;
-    let project = beat.project.as_ref();
-    let mut stored = session_of(transaction, known, &beat.worker, project, beat.session, beat.now)?;
+    let mut stored = session_of(transaction, known, &beat.worker, &beat.caller, beat.session, beat.now)?;
     let mut lost = Vec::new();
     for running in beat.running.iter().flatten() {
         if let Some(problem) = problem(transaction, &beat.worker, running)? {

@@ -77,7 +77,7 @@ async fn eleven_thousand_queues_and_one_running_task_are_told_exactly() {
         now: at(1),
         worker: "w1".parse().unwrap(),
         session: None,
-        project: None,
+        caller: baton_model::Owner::Unbound,
         queues: vec![name("zz")],
         types: Vec::new(),
         max_tasks: 1,

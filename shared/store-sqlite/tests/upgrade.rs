@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::queue::Pause;
-use baton_model::{LeaseTerms, LossReason, SessionId, TaskId, TaskState, Timestamp, TokenId, Watch};
+use baton_model::{LeaseTerms, LossReason, Owner, SessionId, TaskId, TaskState, Timestamp, TokenId, Watch};
 use baton_store::{
     AuditFilter, AuditStore, Claim, ClaimAnswer, NoDoorbell, PageRequest, PauseQueue, Reap, StoreError,
     TaskStore, TokenStore,
@@ -58,7 +58,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
     for _ in 0..2 {
         let store = open(&at(&folder));
         let worker = store.worker(&"w1".parse().unwrap()).await.unwrap().worker;
-        assert_eq!((worker.capacity, worker.project), (Some(2), None));
+        assert_eq!((worker.capacity, worker.owner), (Some(2), None));
         assert_eq!(store.task(id(1)).await.unwrap().history.len(), 1);
         assert_eq!(store.token(TokenId::from_bytes([1; 16])).await.unwrap(), None);
     }
@@ -67,7 +67,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         now: Timestamp::from_millis(2_000),
         worker: "w2".parse().unwrap(),
         session: None,
-        project: Some("film".parse().unwrap()),
+        caller: Owner::Project("film".parse().unwrap()),
         queues: vec![Default::default()],
         types: Vec::new(),
         max_tasks: 1,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_model::{
     Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LogLine, LossReason,
-    Output, ProjectId, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskType,
+    Output, Owner, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskType,
     Timestamp, Watch, WorkerId,
 };
 use serde::{Deserialize, Serialize};
@@ -79,8 +79,9 @@ pub struct Claim {
     pub worker: WorkerId,
     /// The worker's start, if it names its starts.
     pub session: Option<SessionId>,
-    /// Only tasks of this project, for a worker that works for it alone; see [`StoreError::WorkerOfOther`].
-    pub project: Option<ProjectId>,
+    /// The bounds of who asks: it gets tasks of its project only, and may use its own names; see
+    /// [`StoreError::WorkerOfOther`].
+    pub caller: Owner,
     /// From which queues; at least one.
     pub queues: Vec<QueueName>,
     /// Which types; all if empty.
@@ -215,8 +216,8 @@ pub struct Beat {
     pub worker: WorkerId,
     /// Its start, if it names its starts.
     pub session: Option<SessionId>,
-    /// The project that the caller is bound to; see [`StoreError::WorkerOfOther`].
-    pub project: Option<ProjectId>,
+    /// The bounds of who beats; see [`StoreError::WorkerOfOther`].
+    pub caller: Owner,
     /// What it runs, if it says; then what is not listed is forgotten.
     pub running: Option<Vec<Running>>,
     /// How many tasks it takes at once.

@@ -68,8 +68,8 @@ pub enum StoreError {
         /// The earlier session.
         session: SessionId,
     },
-    /// The worker's name belongs to callers of another project, or to callers of all.
-    #[error("worker {0} works for another project")]
+    /// The worker's name belongs to callers of other bounds; see [`baton_model::Owner`].
+    #[error("worker {0} belongs to callers of another project or of other queues")]
     WorkerOfOther(WorkerId),
     /// The token is unknown.
     #[error("token {0} does not exist")]

@@ -89,8 +89,8 @@ pub trait TaskStore: Send + Sync {
     /// The leases that name the worker never come to more than its cap. The same request key of the same worker gives
     /// the leases that it gave before, as far as they still hold, and never others, for at least 15 minutes.
     ///
-    /// A worker's name belongs to the project that its first claim or heartbeat named ([`Claim::project`]), or to none,
-    /// until its record is removed; a caller that names another project is refused, one that names none never is.
+    /// A worker's name belongs to callers of the bounds that its first claim or heartbeat had ([`Claim::caller`]), until its
+    /// record is removed; a bound caller of other bounds is refused, one without bounds never is.
     ///
     /// # Errors
     /// [`StoreError::SessionSuperseded`] if the session is not the worker's latest, [`StoreError::WorkerOfOther`].

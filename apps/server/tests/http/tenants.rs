@@ -224,7 +224,7 @@ async fn tokens_of_one_project_share_its_workers_and_its_keys() {
 #[tokio::test]
 async fn a_claim_of_the_same_name_shows_no_task_of_other_queues() {
     let world = World::with(&[("tokens.required", "always")]);
-    let bound = |queue: &str| json!({"queues": [queue], "scopes": ["producer", "worker"]});
+    let bound = |queue: &str| json!({"project": "film", "queues": [queue], "scopes": ["producer", "worker"]});
     let (cpu, gpu) = (world.with_token(bound("cpu")).await, world.with_token(bound("gpu")).await);
     let task = gpu.create(json!({"type": "a", "params": MARK})).await;
     let claim = |queue: &str| json!({"worker_id": "w", "request_id": "c-1", "queues": [queue]});
@@ -238,6 +238,76 @@ async fn a_claim_of_the_same_name_shows_no_task_of_other_queues() {
     let fused = json!({"worker_id": "w", "attempt": 1, "claim": claim("cpu")});
     let answer = cpu.post(&format!("/v1/tasks/{other}/complete"), fused).await.json();
     assert_eq!(answer["next"]["tasks"], json!([]), "{answer}");
+}
+
+/// A worker of each kind of bounds runs a task of project film in queue gpu; tokens of all other bounds, some of which see
+/// the task, know its name, its attempt and its claim.
+#[tokio::test]
+async fn no_bound_token_ends_the_leases_of_anothers_worker_by_its_name() {
+    let world = World::with(&[("tokens.required", "always")]);
+    let bounds = [
+        json!({}),
+        json!({"project": "film"}),
+        json!({"queues": ["gpu"]}),
+        json!({"queues": ["cpu", "gpu"]}),
+        json!({"project": "game"}),
+        json!({"project": "game", "queues": ["gpu"]}),
+    ];
+    let mut tokens = Vec::new();
+    for bounds in &bounds {
+        tokens.push(world.with_token(bounds.clone()).await);
+    }
+    let all = &tokens[0];
+    for (at, owner) in tokens.iter().enumerate().take(4) {
+        let name = format!("w{at}");
+        let task = all.create(json!({"type": "a", "project": "film", "queue": "gpu"})).await;
+        let session = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+        let claim = json!({"worker_id": name, "queues": ["gpu"], "session_id": session, "request_id": "c-1"});
+        assert_eq!(owner.post("/v1/claims", claim.clone()).await.json()["tasks"][0]["id"], task);
+        let running = json!([{"task_id": task, "attempt": 1}]);
+        let path = format!("/v1/workers/{name}/heartbeat");
+        let beat = json!({"session_id": session, "running": running, "labels": {"mark": MARK}});
+        assert_eq!(owner.post(&path, beat.clone()).await.status, 200);
+        let before = all.get(&format!("/v1/workers/{name}")).await.json();
+        for (other, caller) in tokens.iter().enumerate().skip(1).filter(|(other, _)| *other != at) {
+            let shown = format!("{} by {}", bounds[at], bounds[other]);
+            let mut anew = beat.clone();
+            anew["session_id"] = json!("01980a6e-5b7c-7cc3-98c4-dc0c0c073990");
+            let empty = json!({"session_id": session, "running": []});
+            for beat in [beat.clone(), anew, empty] {
+                caller.post(&path, beat).await.problem(409, "worker_of_other");
+            }
+            caller.post("/v1/claims", claim.clone()).await.problem(409, "worker_of_other");
+            let fence = json!({"worker_id": name, "attempt": 1});
+            let failure = json!({"worker_id": name, "attempt": 1, "error": {"message": "no"}});
+            for (action, body) in [("complete", fence.clone()), ("release", fence), ("fail", failure)] {
+                let answer = caller.post(&format!("/v1/tasks/{task}/{action}"), body).await.json();
+                let code = if other < 4 { "worker_of_other" } else { "task_not_found" };
+                assert_eq!(answer["code"], code, "{shown}: {action}");
+            }
+            caller.get(&format!("/v1/workers/{name}")).await.problem(404, "worker_not_found");
+        }
+        assert_eq!(all.get(&format!("/v1/workers/{name}")).await.json(), before);
+        all.act("/v1/reap").await;
+        let done = json!({"worker_id": name, "attempt": 1});
+        let answer = owner.post(&format!("/v1/tasks/{task}/complete"), done).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+    }
+}
+
+#[tokio::test]
+async fn the_log_of_a_task_takes_no_lines_of_those_who_do_not_see_it() {
+    let Tenants { all, film, game } = Tenants::new().await;
+    let (task, own) = (film.create(marked()).await, game.create(json!({"type": "a"})).await);
+    let line = |task: &str| json!({"message": "m", "task_id": task});
+    let beat = json!({"logs": [line(&task), line(&own), line(&task)]});
+    assert_eq!(game.post("/v1/workers/game-1/heartbeat", beat).await.status, 200);
+    let lines = async |filter: &str| {
+        all.get(&format!("/v1/logs?{filter}")).await.json()["items"].as_array().unwrap().len()
+    };
+    assert_eq!(lines(&format!("task_id={task}")).await, 0);
+    assert_eq!(lines(&format!("task_id={own}")).await, 1);
+    assert_eq!(lines("worker=game-1").await, 3);
 }
 
 #[tokio::test]
@@ -331,6 +401,8 @@ async fn a_heartbeat_tells_a_bound_worker_of_tasks_outside_its_queues_what_it_te
     let all = world.with_token(json!({})).await;
     let gpu = world.with_token(json!({"scopes": ["worker"], "queues": ["gpu"]})).await;
     let mut heard = Vec::new();
+    // The name is the bound token's; one without bounds may use it, too.
+    gpu.post("/v1/workers/w/heartbeat", json!({})).await;
     // Called off under the worker, completed by it, and never begun; then one of its own queue, called off.
     for (queue, end) in
         [("cpu", Some("cancel")), ("cpu", Some("complete")), ("cpu", None), ("gpu", Some("cancel"))]

@@ -5,7 +5,7 @@
 //! project never change, so that a check before a change is as good as one within it.
 
 use baton_api::{FieldError, ProblemCode};
-use baton_model::{Fingerprint, Generation, ProjectId, QueueName, Task, TaskId};
+use baton_model::{Fingerprint, Generation, ProjectId, QueueName, Task, TaskId, TaskState, WorkerId};
 use baton_store::{ClaimAnswer, Nothing, StoreError, TaskStore};
 
 use super::Caller;
@@ -31,6 +31,37 @@ impl Caller {
             return Err(StoreError::TaskNotFound(id).into());
         }
         Ok(())
+    }
+
+    /// Lets an attempt be ended that is within its bounds and under a name that it may use: who knows a worker's name and
+    /// a task that both see is not to end that worker's attempt. A caller without bounds costs no look.
+    ///
+    /// # Errors
+    /// As [`Self::reach`]; that the name belongs to callers of other bounds.
+    pub async fn reach_attempt(
+        &self,
+        store: &(impl TaskStore + ?Sized),
+        id: TaskId,
+        worker: &WorkerId,
+    ) -> Result<(), ApiError> {
+        if !self.is_bound() {
+            return Ok(());
+        }
+        let task = store.task(id).await?.task;
+        if !self.sees(&task) {
+            return Err(StoreError::TaskNotFound(id).into());
+        }
+        // An attempt that this name does not hold is refused in the store, or has ended and is told once more.
+        if !matches!(&task.head.state, TaskState::Running(lease) if lease.worker == *worker) {
+            return Ok(());
+        }
+        match store.worker(worker).await {
+            Ok(detail) if !self.owner().may_use(detail.worker.owner.as_ref()) => {
+                Err(StoreError::WorkerOfOther(worker.clone()).into())
+            }
+            Ok(_) | Err(StoreError::WorkerNotFound(_)) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Lets a request pass that concerns everything.

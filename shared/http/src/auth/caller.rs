@@ -4,7 +4,7 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use baton_api::ProblemCode;
-use baton_model::{Grant, Label, ProjectId, QueueName, Token};
+use baton_model::{Grant, Label, Owner, ProjectId, QueueName, Token};
 use http::request::Parts;
 
 use super::authenticator::check_status;
@@ -69,6 +69,11 @@ impl Caller {
     /// The project that it is bound to.
     pub fn project(&self) -> Option<&ProjectId> {
         self.grant().and_then(|grant| grant.project.as_ref())
+    }
+
+    /// Its bounds, as far as workers' names belong to them.
+    pub fn owner(&self) -> Owner {
+        self.grant().map_or(Owner::Unbound, Owner::of)
     }
 
     /// The queues that it is bound to; all if none.

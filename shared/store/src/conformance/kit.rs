@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use baton_model::transition::Refusal;
 use baton_model::{
     AuditId, Backoff, Digest, Expected, Failure, Fence, Generation, GenerationId, LeasePolicy, LeaseTerms,
-    LogLine, Output, Payload, Priority, ProjectId, QueueName, Running, Schedule, SessionId, State, Status,
-    Task, TaskId, TaskSpec, TaskState, Timestamp, Token, TokenId, Watch,
+    LogLine, Output, Owner, Payload, Priority, ProjectId, QueueName, Running, Schedule, SessionId, State,
+    Status, Task, TaskId, TaskSpec, TaskState, Timestamp, Token, TokenId, Watch,
 };
 use tokio::sync::{Barrier, mpsc};
 
@@ -457,7 +457,7 @@ pub(super) fn claim(worker: &str, now: Timestamp) -> Claim {
         now,
         worker: name(worker),
         session: None,
-        project: None,
+        caller: Owner::Unbound,
         queues: vec![QueueName::default()],
         types: Vec::new(),
         max_tasks: 1,
@@ -468,13 +468,18 @@ pub(super) fn claim(worker: &str, now: Timestamp) -> Claim {
     }
 }
 
+/// Callers that are bound to these queues alone.
+pub(super) fn of_queues(queues: &[&str]) -> Owner {
+    Owner::of_queues(&queues.iter().map(|one| name(one)).collect())
+}
+
 /// A heartbeat that says nothing but that the worker lives.
 pub(super) fn beat(worker: &str, now: Timestamp) -> Beat {
     Beat {
         now,
         worker: name(worker),
         session: None,
-        project: None,
+        caller: Owner::Unbound,
         running: None,
         capacity: None,
         readings: BTreeMap::new(),
@@ -610,6 +615,7 @@ pub(super) trait ClaimWords: Sized {
     fn queues(self, queues: &[&str]) -> Self;
     fn types(self, types: &[&str]) -> Self;
     fn project(self, project: &str) -> Self;
+    fn of_queues(self, queues: &[&str]) -> Self;
     fn session(self, session: SessionId) -> Self;
     fn fixed(self, length: Duration) -> Self;
     fn key(self, key: &str) -> Self;
@@ -629,7 +635,10 @@ impl ClaimWords for Claim {
         Self { types: types.iter().map(|one| name(one)).collect(), ..self }
     }
     fn project(self, project: &str) -> Self {
-        Self { project: Some(name(project)), ..self }
+        Self { caller: Owner::Project(name(project)), ..self }
+    }
+    fn of_queues(self, queues: &[&str]) -> Self {
+        Self { caller: of_queues(queues), ..self }
     }
     fn session(self, session: SessionId) -> Self {
         Self { session: Some(session), ..self }
@@ -645,13 +654,17 @@ impl ClaimWords for Claim {
 /// Short words for what a heartbeat tells.
 pub(super) trait BeatWords: Sized {
     fn project(self, project: &str) -> Self;
+    fn of_queues(self, queues: &[&str]) -> Self;
     fn session(self, session: SessionId) -> Self;
     fn running(self, tasks: &[&Task]) -> Self;
 }
 
 impl BeatWords for Beat {
     fn project(self, project: &str) -> Self {
-        Self { project: Some(name(project)), ..self }
+        Self { caller: Owner::Project(name(project)), ..self }
+    }
+    fn of_queues(self, queues: &[&str]) -> Self {
+        Self { caller: of_queues(queues), ..self }
     }
     fn session(self, session: SessionId) -> Self {
         Self { session: Some(session), ..self }

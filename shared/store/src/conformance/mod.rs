@@ -194,6 +194,8 @@ rules! {
         a_name_belongs_to_the_project_that_used_it_first,
         a_name_of_no_project_refuses_callers_with_one,
         a_caller_without_project_may_use_every_name,
+        a_name_of_queues_is_for_callers_of_just_these,
+        names_of_others_are_refused_to_callers_of_queues,
         a_caller_of_another_project_changes_nothing,
         a_next_claim_for_another_project_does_not_undo_the_completion,
         the_name_of_a_removed_worker_is_free,

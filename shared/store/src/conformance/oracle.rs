@@ -18,7 +18,7 @@ use baton_model::task::redated;
 use baton_model::transition::{Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Directive, Ended, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy,
-    LogLine, ProjectId, QueueName, RequestKey, RoundNote, Running, SessionId, State, Task, TaskId, TaskSpec,
+    LogLine, Owner, QueueName, RequestKey, RoundNote, Running, SessionId, State, Task, TaskId, TaskSpec,
     TaskState, Timestamp, TokenId, Worker, WorkerId,
 };
 
@@ -132,13 +132,13 @@ impl Inner {
     fn meet(
         &mut self,
         id: &WorkerId,
-        project: Option<&ProjectId>,
+        caller: &Owner,
         session: Option<SessionId>,
         now: Timestamp,
     ) -> Result<&mut Worker, StoreError> {
-        let new = || Worker::new(id.clone(), project.cloned(), session, now);
+        let new = || Worker::new(id.clone(), caller.clone(), session, now);
         let worker = self.workers.entry(id.clone()).or_insert_with(new);
-        if project.is_some() && worker.project.as_ref() != project {
+        if !worker.admit(caller) {
             return Err(StoreError::WorkerOfOther(id.clone()));
         }
         if let Err(late) = worker.enter(session, now) {
@@ -155,7 +155,7 @@ impl Inner {
     }
 
     fn claim(&mut self, claim: &Claim) -> Result<ClaimAnswer, StoreError> {
-        let worker = self.meet(&claim.worker, claim.project.as_ref(), claim.session, claim.now)?;
+        let worker = self.meet(&claim.worker, &claim.caller, claim.session, claim.now)?;
         worker.capacity = claim.capacity.or(worker.capacity);
         worker.ended_at = None;
         let (directive, beats) = (worker.directive, worker.beats);
@@ -164,7 +164,7 @@ impl Inner {
         if let Some((_, leases)) = request.as_ref().and_then(|request| self.requests.get(request)) {
             let held: BTreeSet<_> = self
                 .held_by(&claim.worker)
-                .filter(|(task, _)| fits(&claim.project, Some(&task.project)))
+                .filter(|(task, _)| claim.caller.project().is_none_or(|project| *project == task.project))
                 .map(|(task, _)| (task.head.id, task.head.attempt))
                 .collect();
             let still: Vec<_> =
@@ -194,7 +194,7 @@ impl Inner {
                 task.head.state == TaskState::Queued
                     && claim.queues.contains(&task.queue)
                     && open(&task.queue)
-                    && fits(&claim.project, Some(&task.project))
+                    && claim.caller.project().is_none_or(|project| *project == task.project)
                     && (claim.types.is_empty() || claim.types.contains(&task.task_type))
             })
             .map(|task| (task.priority, task.head.run_after, task.head.id))
@@ -520,7 +520,7 @@ impl TaskStore for Oracle {
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {
         let mut inner = self.lock();
-        let worker = inner.meet(&beat.worker, beat.project.as_ref(), beat.session, beat.now)?;
+        let worker = inner.meet(&beat.worker, &beat.caller, beat.session, beat.now)?;
         worker.last_beat_at = Some(beat.now);
         worker.beats += 1;
         worker.running = beat.running.clone();

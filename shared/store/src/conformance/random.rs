@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use baton_model::{
-    Digest, Directive, Fence, LeasePolicy, Priority, ProjectId, SessionId, Task, TaskId, Timestamp,
+    Digest, Directive, Fence, LeasePolicy, Owner, Priority, SessionId, Task, TaskId, Timestamp,
 };
 
 use super::Oracle;
@@ -114,8 +114,15 @@ impl Drop for Trace {
 const WORKERS: [&str; 4] = ["w0", "w1", "w2", "w3"];
 const QUEUES: [&str; 2] = ["a", "b"];
 const PROJECTS: [&str; 3] = ["default", "film", "game"];
-/// The project that each worker's name belongs to.
-const BOUND: [Option<&str>; 4] = [None, Some("film"), Some("game"), Some("default")];
+/// Whose each worker's name is.
+fn owner_of(worker: usize) -> Owner {
+    match worker {
+        0 => Owner::Unbound,
+        1 => Owner::Project(name("film")),
+        2 => Owner::Project(name("default")),
+        _ => of_queues(&QUEUES),
+    }
+}
 
 fn session_of(worker: usize, start: u64) -> SessionId {
     session(1_000 * worker as u64 + start)
@@ -184,12 +191,13 @@ impl History {
         (worker >= 2).then(|| session_of(worker, self.starts[worker] - u64::from(late)))
     }
 
-    /// The project that a caller of the worker names: mostly its own or none, now and then another's.
-    fn project(&mut self, worker: usize) -> Option<ProjectId> {
+    /// The bounds of a caller of the worker: mostly its own or none, now and then another's.
+    fn caller(&mut self, worker: usize) -> Owner {
         match self.random.below(12) {
-            0 => self.random.pick(&PROJECTS).map(|one| name(one)),
-            1..4 => None,
-            _ => BOUND[worker].map(name),
+            0 => Owner::Project(name(PROJECTS[self.random.below(3) as usize])),
+            1 => of_queues(&QUEUES[self.random.below(2) as usize..]),
+            2..4 => Owner::Unbound,
+            _ => owner_of(worker),
         }
     }
 
@@ -316,14 +324,14 @@ impl History {
 
     fn new_claim(&mut self) -> Claim {
         let worker = self.worker();
-        let (session, project) = (self.session(worker), self.project(worker));
+        let (session, caller) = (self.session(worker), self.caller(worker));
         let random = &mut self.random;
         let mut claim = claim(WORKERS[worker], self.now)
             .queues([&["a", "b"][..], &["a"], &["b"]][random.below(3) as usize])
             .types([&["render"][..], &[], &[]][random.below(3) as usize])
             .max(1 + random.below(3) as u32)
             .cap(2 + random.below(6) as u32);
-        (claim.session, claim.project) = (session, project);
+        (claim.session, claim.caller) = (session, caller);
         if random.once_in(3) {
             claim = claim.fixed(millis(1 + random.below(90_000)));
         }
@@ -406,7 +414,7 @@ impl History {
             self.session(worker)
         };
         // The first heartbeat settles whose the name is.
-        let project = if trace.step == 0 { BOUND[worker].map(name) } else { self.project(worker) };
+        let caller = if trace.step == 0 { owner_of(worker) } else { self.caller(worker) };
         let said = !self.random.once_in(3);
         let mut running: Vec<_> = Vec::new();
         for held in &self.held {
@@ -416,7 +424,7 @@ impl History {
             }
         }
         let running = said.then_some(running);
-        let beat = Beat { session, project, running, ..beat(WORKERS[worker], self.now) };
+        let beat = Beat { session, caller, running, ..beat(WORKERS[worker], self.now) };
         trace.command = format!("{beat:?}");
         let sorted = |answer: crate::BeatAnswer| {
             let mut answer = answer;

@@ -1,7 +1,7 @@
 //! Sessions: a worker that has started anew has forgotten what it ran. And whose name is whose: a worker's name belongs
-//! to the project that used it first.
+//! to callers of the bounds that used it first.
 
-use baton_model::{Directive, Level, LogLine, LossReason, State, Worker};
+use baton_model::{Directive, Level, LogLine, LossReason, Owner, State, Worker};
 
 use super::kit::*;
 use crate::{Beat, Claim, LogFilter, Purge, StoreError, WorkerDetail};
@@ -151,17 +151,17 @@ pub async fn a_name_belongs_to_the_project_that_used_it_first(b: Bench) {
     b.nothing(claim("claimer", at(0)).project("film")).await;
     b.beat(beat("beater", at(0)).project("film")).await;
     for worker in ["claimer", "beater"] {
-        assert_eq!(b.worker(worker).await.worker.project, Some(name("film")));
+        assert_eq!(b.worker(worker).await.worker.project(), Some(&name("film")));
         let refused = b.store().claim(claim(worker, at(1)).project("game")).await;
         assert_err!(refused, StoreError::WorkerOfOther(of) if of == name(worker));
         let refused = b.store().heartbeat(beat(worker, at(1)).project("game")).await;
         assert_err!(refused, StoreError::WorkerOfOther(of) if of == name(worker));
         b.beat(beat(worker, at(2)).project("film").session(session(1))).await;
         b.nothing(claim(worker, at(2)).project("film").session(session(2))).await;
-        assert_eq!(b.worker(worker).await.worker.project, Some(name("film")), "also over new starts");
+        assert_eq!(b.worker(worker).await.worker.project(), Some(&name("film")), "also over new starts");
     }
     let page = b.store().workers(crate::PageRequest::first(10)).await.unwrap();
-    assert!(page.items.iter().all(|detail| detail.worker.project == Some(name("film"))));
+    assert!(page.items.iter().all(|detail| detail.worker.project() == Some(&name("film"))));
 }
 
 /// A name that was used first by a caller without project is not given to one with a project.
@@ -175,7 +175,7 @@ pub async fn a_name_of_no_project_refuses_callers_with_one(b: Bench) {
             let refused = b.store().heartbeat(beat(worker, at(1)).project(project)).await;
             assert_err!(refused, StoreError::WorkerOfOther(_));
         }
-        assert_eq!(b.worker(worker).await.worker.project, None);
+        assert_eq!(b.worker(worker).await.worker.project(), None);
     }
 }
 
@@ -185,8 +185,50 @@ pub async fn a_caller_without_project_may_use_every_name(b: Bench) {
     b.beat(beat("w1", at(0)).project("film")).await;
     b.beat(beat("w1", at(1)).session(session(1))).await;
     b.claim_one(claim("w1", at(2)).session(session(2))).await;
-    assert_eq!(b.worker("w1").await.worker.project, Some(name("film")));
+    assert_eq!(b.worker("w1").await.worker.project(), Some(&name("film")));
     b.beat(beat("w1", at(3)).project("film").session(session(2))).await;
+}
+
+/// A name that was used first by a caller that is bound to queues alone is for callers of the same queues, in whatever
+/// order they are named, and for those without bounds.
+pub async fn a_name_of_queues_is_for_callers_of_just_these(b: Bench) {
+    b.nothing(claim("claimer", at(0)).of_queues(&["cpu", "gpu"])).await;
+    b.beat(beat("beater", at(0)).of_queues(&["cpu", "gpu"])).await;
+    for worker in ["claimer", "beater"] {
+        for other in [of_queues(&["cpu"]), of_queues(&["cpu", "gpu", "x"]), Owner::Project(name("cpu"))] {
+            let foreign = Claim { caller: other.clone(), ..claim(worker, at(1)).session(session(9)) };
+            assert_err!(b.store().claim(foreign).await, StoreError::WorkerOfOther(_));
+            let foreign = Beat { caller: other, ..beat(worker, at(1)).session(session(9)) };
+            assert_err!(b.store().heartbeat(foreign).await, StoreError::WorkerOfOther(_));
+        }
+        b.beat(beat(worker, at(2)).of_queues(&["gpu", "cpu"]).session(session(1))).await;
+        b.nothing(claim(worker, at(3)).session(session(2))).await;
+        b.nothing(claim(worker, at(4)).of_queues(&["cpu", "gpu"]).session(session(2))).await;
+        let worker = b.worker(worker).await.worker;
+        assert_eq!((worker.owner, worker.session), (Some(of_queues(&["cpu", "gpu"])), Some(session(2))));
+    }
+}
+
+/// A caller that is bound to queues may use no name that belongs to a project or to callers without bounds, and changes
+/// nothing of it: not a lease ends by its word.
+pub async fn names_of_others_are_refused_to_callers_of_queues(b: Bench) {
+    for (worker, caller) in [("film-1", Owner::Project(name("film"))), ("all-1", Owner::Unbound)] {
+        let ours = Claim { caller: caller.clone(), ..claim(worker, at(0)).session(session(1)) };
+        let held = b.running_by(at(0), ours, b.spec("render").project("film")).await;
+        let ours = beat(worker, at(1)).session(session(1)).running(&[&held]);
+        b.beat(Beat { caller, ..ours }).await;
+        let before = b.worker(worker).await;
+        for start in [1, 2] {
+            let foreign = beat(worker, at(2)).of_queues(&["default"]).session(session(start)).running(&[]);
+            assert_err!(b.store().heartbeat(foreign).await, StoreError::WorkerOfOther(_));
+            let foreign = claim(worker, at(2)).of_queues(&["default"]).session(session(start));
+            assert_err!(b.store().claim(foreign).await, StoreError::WorkerOfOther(_));
+        }
+        assert_eq!(b.worker(worker).await, before);
+        assert_eq!(b.reap(at(3)).await, []);
+        b.complete(at(3), &held).await;
+    }
+    b.check(at(4)).await;
 }
 
 /// A caller of another project that is refused changes nothing: no session is superseded, no beat and no log line
@@ -243,7 +285,7 @@ pub async fn the_name_of_a_removed_worker_is_free(b: Bench) {
     let later = at(8 * 86_400);
     assert_eq!(b.purge(Purge::at(later)).await.workers, 1);
     b.beat(beat("w1", later).project("game")).await;
-    assert_eq!(b.worker("w1").await.worker.project, Some(name("game")));
+    assert_eq!(b.worker("w1").await.worker.project(), Some(&name("game")));
 }
 
 /// Of callers of different projects that use a new name at once, one project has it.
@@ -261,7 +303,7 @@ pub async fn a_name_used_at_once_goes_to_one_project(b: Bench) {
     let outcomes = at_once(uses).await;
     let taken: Vec<_> = outcomes.iter().flatten().collect();
     assert_eq!(taken.len(), 1, "{outcomes:?}");
-    assert_eq!(b.worker("w1").await.worker.project, Some(name(taken[0])));
+    assert_eq!(b.worker("w1").await.worker.project(), Some(&name(taken[0])));
     let refused = outcomes.iter().filter(|one| matches!(one, Err(StoreError::WorkerOfOther(_)))).count();
     assert_eq!(refused, 7);
 }

@@ -228,7 +228,7 @@ impl WorkerRecord {
     pub fn checksum(&self) -> u128 {
         let worker = &self.worker;
         sum_of(&(
-            (&worker.id, &worker.project, worker.session, worker.started_at, worker.last_beat_at),
+            (&worker.id, &worker.owner, worker.session, worker.started_at, worker.last_beat_at),
             (worker.capacity, worker.running.is_some(), &worker.labels, worker.directive),
             (&worker.superseded, worker.contested_at, self.seen_at, worker.beats, worker.ended_at),
         ))

@@ -17,6 +17,10 @@ use crate::{ids, text};
 /// How far the further lines of a message are put in, so that none can pass for a log line of its own.
 const CONTINUED: usize = 4;
 
+/// How far the time that a line bears may be from when it was received: a heartbeat brings it within seconds, or after the
+/// server was out of reach for a while.
+const PLAUSIBLE: Duration = Duration::from_secs(600);
+
 #[derive(Args)]
 #[command(after_help = "Examples:
   baton logs --since 10m --level warn
@@ -24,7 +28,7 @@ const CONTINUED: usize = 4;
   baton logs --worker w1 --follow --limit 10
 
 --follow asks each second, until it is ended (Ctrl-C). Lines travel with
-heartbeats; one that is 5 minutes older than the newest is too late for it.
+heartbeats, and are shown in the order in which they arrive.
 With -o json, --follow writes each log line as one line of JSON.")]
 pub(crate) struct Logs {
     /// Only lines about this task (its id, or the beginning of it).
@@ -87,8 +91,18 @@ impl Logs {
 
 fn tell(context: &Context, line: &LogView, times: &Times) -> Result<(), Failure> {
     let about = line.task_id.map(|task| format!(" {task}")).unwrap_or_default();
-    let (at, level, worker) = (times.at(line.at), line.level.as_str(), &line.worker_id);
+    let (level, worker) = (line.level.as_str(), &line.worker_id);
+    let at = dated(line, times);
     context.out.lines(&format!("{at} {level:5} {worker}{about} {}: {}", line.source, line.message), CONTINUED)
+}
+
+/// When a line was written, if that can be; else when it was received, with the time that it bears beside it.
+fn dated(line: &LogView, times: &Times) -> String {
+    let apart = line.at.as_millis().abs_diff(line.received_at.as_millis());
+    if u128::from(apart) <= PLAUSIBLE.as_millis() {
+        return times.at(line.at);
+    }
+    format!("{} (dated {})", times.at(line.received_at), times.at(line.at))
 }
 
 /// The newest `limit` lines that fit, the newest last, over as many pages as it takes.

@@ -80,11 +80,6 @@ impl Times {
         }
     }
 
-    /// Whether it has yet to come.
-    pub(crate) fn is_ahead(&self, at: Timestamp) -> bool {
-        at > self.now
-    }
-
     /// How long ago it is, or how far ahead.
     pub(crate) fn ago(&self, at: Timestamp) -> String {
         text::ago(at, self.now)

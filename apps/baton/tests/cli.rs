@@ -128,7 +128,7 @@ fn a_task_is_created_and_its_id_alone_is_on_stdout() {
     let output = run(command, 0);
     let id = stdout(&output).trim().to_owned();
     assert_eq!(stdout(&output).lines().count(), 1);
-    assert!(stderr(&output).contains("created, due "), "{}", told(&output));
+    assert!(stderr(&output).contains("created until "), "{}", told(&output));
 
     let task = &world.task(&id)["task"];
     let expected = json!({

@@ -38,7 +38,7 @@ fn a_task_is_created_for_a_time_and_with_pauses_between_its_attempts() {
         "max=2m,base=1s",
     ];
     let output = run(world.command(&create), 0);
-    assert!(stderr(&output).contains("created, due 2199-07-01T"), "{}", told(&output));
+    assert!(stderr(&output).contains("created until 2199-07-01T"), "{}", told(&output));
     let id = stdout(&output);
     assert_eq!(world.task(id.trim())["task"]["run_after"], "2199-07-01T12:00:00.000Z");
     for wrong in [
@@ -95,12 +95,19 @@ fn a_queue_is_shown_alone() {
     world.create(&["--queue", "images"]);
     world.create(&["--queue", "images", "--delay", "1h"]);
     let text = stdout(&run(world.command(&["queue", "show", "images"]), 0));
-    for line in
-        ["queue        images", "state        open", "ready        1", "later        1", "running      0"]
-    {
+    for line in [
+        "queue        images",
+        "state        open",
+        "waiting      2",
+        "queued       1",
+        "created      1",
+        "retry        0",
+        "running      0",
+    ] {
         assert!(text.lines().any(|told| told == line), "{line}\nnot in\n{text}");
     }
-    assert_eq!(world.json(&["queue", "show", "images"])["queued"], 2);
+    let queue = world.json(&["queue", "show", "images"]);
+    assert_eq!((&queue["waiting"], &queue["queued"], &queue["at_least"]), (&json!(2), &json!(1), &json!([])));
 }
 
 #[test]

@@ -128,6 +128,7 @@ async fn about_tasks_seen(
 fn log_line(line: LogFields, worker: &WorkerId, now: Timestamp) -> LogLine {
     LogLine {
         at: line.at.unwrap_or(now),
+        received_at: now,
         worker: worker.clone(),
         task: line.task_id,
         level: line.level.unwrap_or(Level::Info),

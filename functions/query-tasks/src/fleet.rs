@@ -204,7 +204,7 @@ fn stats_view(stats: Stats) -> StatsView {
 
 /// List log lines
 ///
-/// Those that workers sent with their heartbeats, the newest first.
+/// Those that workers sent with their heartbeats, the latest received first.
 #[utoipa::path(
     get,
     path = "/v1/logs",
@@ -213,8 +213,8 @@ fn stats_view(stats: Stats) -> StatsView {
         ("task_id" = Option<String>, Query, description = "About this task"),
         ("worker" = Option<String>, Query, description = "From this worker"),
         ("level" = Option<String>, Query, description = "At least this grave: debug, info, warn or error"),
-        ("from" = Option<String>, Query, description = "Written at this time (RFC 3339) or later"),
-        ("before" = Option<String>, Query, description = "Written before this time (RFC 3339)"),
+        ("from" = Option<String>, Query, description = "Received at this time (RFC 3339) or later"),
+        ("before" = Option<String>, Query, description = "Received before this time (RFC 3339)"),
         ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
         ("limit" = Option<u32>, Query, description = "1 to 1,000; 50 if left out"),
     ),

@@ -243,9 +243,12 @@ pub struct WorkerCountsView {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = LogLine)]
 pub struct LogView {
-    /// When the worker wrote it.
+    /// When the worker wrote it, by its own word.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
+    /// When it was received. Lines are listed by this, the latest first.
+    #[schema(value_type = String, format = "date-time")]
+    pub received_at: Timestamp,
     /// Who shipped it.
     #[schema(value_type = String)]
     pub worker_id: WorkerId,
@@ -270,6 +273,7 @@ impl From<LogLine> for LogView {
     fn from(line: LogLine) -> Self {
         Self {
             at: line.at,
+            received_at: line.received_at,
             worker_id: line.worker,
             task_id: line.task,
             level: line.level,

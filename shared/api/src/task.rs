@@ -203,6 +203,10 @@ pub struct EventView {
     /// The state after.
     #[schema(value_type = String)]
     pub to: State,
+    /// The status after, by the words that tasks are listed with: as `to`, but `created` or `retry` if the task then waited
+    /// for `run_after`.
+    #[schema(value_type = String)]
+    pub status: Status,
     /// The attempt after.
     pub attempt: u32,
     /// The worker that claimed, completed, failed, gave back or lost the task.
@@ -234,7 +238,7 @@ pub struct EventView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<FailureSchema>)]
     pub error: Option<Failure>,
-    /// When it may be claimed again, if it went back to its queue.
+    /// When it may be claimed, if it came into its queue for later, or back into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub run_after: Option<Timestamp>,
@@ -242,7 +246,9 @@ pub struct EventView {
 
 impl From<Event> for EventView {
     fn from(event: Event) -> Self {
+        let status = event.status();
         Self {
+            status,
             seq: event.seq,
             at: event.at,
             kind: event.kind,

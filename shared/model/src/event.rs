@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::{Label, SessionId, WorkerId};
 use crate::lease::LossReason;
-use crate::task::{Failure, State};
+use crate::task::{Failure, State, Status};
 use crate::time::Timestamp;
 
 /// What happened to a task.
@@ -104,7 +104,21 @@ pub struct EventDetail {
     /// What went wrong, of a failed or lost attempt.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<Failure>,
-    /// When it may be claimed again, if it went back to its queue.
+    /// When it may be claimed, if it came into its queue for later, or back into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_after: Option<Timestamp>,
+}
+
+impl EventDetail {
+    /// Of a creation at `now`.
+    pub fn created(by: Option<&Label>, run_after: Timestamp, now: Timestamp) -> Self {
+        Self { by: by.cloned(), run_after: (run_after > now).then_some(run_after), ..Self::default() }
+    }
+}
+
+impl Event {
+    /// The task's status just after it.
+    pub fn status(&self) -> Status {
+        Status::derive(self.to, self.attempt, self.detail.run_after.unwrap_or(self.at), self.at)
+    }
 }

@@ -38,8 +38,10 @@ impl Level {
 /// One line of the time line.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LogLine {
-    /// When the worker wrote it, by the worker's clock.
+    /// When the worker wrote it, by the worker's clock: shown, and believed for nothing.
     pub at: Timestamp,
+    /// When it was received, by which lines are ordered, chosen and kept. That of a heartbeat's line is the heartbeat's time.
+    pub received_at: Timestamp,
     /// Who shipped it.
     pub worker: WorkerId,
     /// The task it is about, if any.

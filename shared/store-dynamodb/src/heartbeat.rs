@@ -1,9 +1,9 @@
 //! Heartbeats. One write of the worker's record, whatever it runs; one query of what it holds, to tell it what it has
 //! lost; and an item for each log line.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 
-use baton_model::{Digest, Ended, LogLine, Owner, Running, State, TaskId, TaskState, WorkerId};
+use baton_model::{Digest, Ended, LogLine, Owner, Running, State, TaskId, TaskState, Timestamp, WorkerId};
 use baton_store::{Beat, BeatAnswer, LeaseProblem, LostLease, StoreError};
 
 use crate::attr::{Item, b, json, key, n, s, time};
@@ -114,13 +114,10 @@ impl Inner {
             return Ok(());
         }
         let expires = (beat.now.as_millis() + millis(self.options.keep_logs)) / 1_000;
-        let days: BTreeSet<_> = beat.logs.iter().map(|line| line.at.as_millis() / DAY_MS).collect();
-        for day in days {
-            self.notes.know_day(&self.db, Kind::Log, day, beat.now).await?;
-        }
+        self.notes.know_day(&self.db, Kind::Log, beat.now.as_millis() / DAY_MS, beat.now).await?;
         let mut items = Vec::with_capacity(beat.logs.len());
         for (place, line) in beat.logs.iter().enumerate() {
-            items.push(log_item(line, place, expires)?);
+            items.push(log_item(line, beat.now, place, expires)?);
         }
         self.db.put_all(items).await.map_err(|error| match error {
             // The beat itself was taken.
@@ -135,16 +132,24 @@ pub(crate) fn millis(length: std::time::Duration) -> i64 {
 }
 
 /// A log line's item. Its key names its content, so that a beat sent again writes it once.
-pub(crate) fn log_item(line: &LogLine, place: usize, expires: i64) -> Result<Item, StoreError> {
+/// Why not by the line's own time: one that is dated far ahead would be the newest for ever.
+pub(crate) fn log_item(
+    line: &LogLine,
+    received_at: Timestamp,
+    place: usize,
+    expires: i64,
+) -> Result<Item, StoreError> {
     let metadata = line.metadata.as_ref().map(baton_model::Payload::as_str);
-    let content = json("a log line", &(&line.level, &line.source, &line.message, metadata, &line.task))?;
+    let content =
+        json("a log line", &(&line.at, &line.level, &line.source, &line.message, metadata, &line.task))?;
     let digest: String =
         Digest::of_bytes(content.as_bytes()).as_bytes()[..6].iter().map(|b| format!("{b:02x}")).collect();
     let part = keys::hash(line.worker.as_str().as_bytes()) % keys::LOG_PARTS;
-    let partition = keys::partition(Kind::Log, line.at.as_millis() / DAY_MS, part);
+    let partition = keys::partition(Kind::Log, received_at.as_millis() / DAY_MS, part);
     let mut item =
-        key(&partition, &format!("{}#{place:03}#{}#{digest}", keys::sortable(line.at), line.worker));
+        key(&partition, &format!("{}#{place:03}#{}#{digest}", keys::sortable(received_at), line.worker));
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("wa", time(line.at));
     put("wk", s(line.worker.as_str()));
     put("lv", n(line.level.code()));
     put("so", s(&line.source));

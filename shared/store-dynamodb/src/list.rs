@@ -243,23 +243,23 @@ impl Inner {
         self.page(request, GENERATIONS, descent, fits).await
     }
 
-    /// Log lines by filter, the newest first by their own times.
+    /// Log lines by filter, the latest received first.
     pub(crate) async fn logs(
         &self,
         filter: &LogFilter,
         request: &PageRequest,
     ) -> Result<Page<LogLine>, StoreError> {
-        // Lines lie by their own times, so that a bound is a place.
+        // Lines lie by when they were received, so that a bound is a place.
         let bound = filter.before.map(|before| (before.as_millis() / DAY_MS, keys::sortable(before)));
         let descent = self.descent(LOGS, request, bound).await?;
         let fits = |line: &LogLine| {
-            if filter.from.is_some_and(|from| line.at < from) {
+            if filter.from.is_some_and(|from| line.received_at < from) {
                 return Fits::End;
             }
             let fits = filter.task.as_ref().is_none_or(|task| line.task.as_ref() == Some(task))
                 && filter.worker.as_ref().is_none_or(|worker| line.worker == *worker)
                 && filter.level.is_none_or(|level| line.level >= level)
-                && filter.before.is_none_or(|before| line.at < before);
+                && filter.before.is_none_or(|before| line.received_at < before);
             if fits { Fits::Yes } else { Fits::No }
         };
         self.page(request, LOGS, descent, fits).await
@@ -315,7 +315,10 @@ fn generation_fits(one: &Generation, filter: &GenerationFilter) -> Fits {
 pub(crate) fn log_line(item: &Item) -> Result<LogLine, StoreError> {
     let fields = Fields(item);
     let key = fields.text("sk")?;
-    let at = key.split('#').next().and_then(|millis| millis.parse().ok());
+    let received_at = key.split('#').next().and_then(|millis| millis.parse().ok());
+    let received_at = received_at
+        .map(Timestamp::from_millis)
+        .ok_or_else(|| damaged(format!("expected a log line's time, got {key}")))?;
     let task =
         fields.maybe_text("tk")?.map(|id| id.parse().map_err(|error| corrupt("a log line's task", error)));
     let metadata = fields.maybe_text("md")?.map(|json| {
@@ -323,9 +326,9 @@ pub(crate) fn log_line(item: &Item) -> Result<LogLine, StoreError> {
             .map_err(|error| corrupt("a log line's metadata", error))
     });
     Ok(LogLine {
-        at: at
-            .map(Timestamp::from_millis)
-            .ok_or_else(|| damaged(format!("expected a log line's time, got {key}")))?,
+        // A program of before put lines by their own times, and kept no other.
+        at: fields.maybe_time("wa")?.unwrap_or(received_at),
+        received_at,
         worker: baton_model::WorkerId::from_stored(fields.text("wk")?),
         task: task.transpose()?,
         level: baton_model::Level::of(fields.number("lv")?)?,

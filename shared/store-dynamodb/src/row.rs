@@ -210,7 +210,7 @@ pub(crate) fn new_task(
     (spread, shards): (u64, u64),
 ) -> Result<NewTask, StoreError> {
     let run_after = spec.schedule.resolve(created_at);
-    let detail = EventDetail { by: by.cloned(), ..EventDetail::default() };
+    let detail = EventDetail::created(by, run_after, created_at);
     let entry = encode(created_at, EventKind::Created, State::Queued, 0, &detail)?;
     let params = Text::of("params", spec.params.as_str());
     let mut item = keys::by_id(Kind::Task, spec.id.as_bytes(), &spec.id, spread);

@@ -97,6 +97,7 @@ impl World {
         let task = &tasks[0];
         let line = LogLine {
             at: self.now(),
+            received_at: self.now(),
             worker: worker.clone(),
             task: Some(task.head.id),
             level: Level::Info,

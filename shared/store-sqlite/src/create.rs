@@ -178,7 +178,7 @@ fn insert(
         db.prepare_cached("INSERT INTO task_body (n, params, description) VALUES (?1, ?2, ?3)")?
             .execute(params![n, spec.params.as_str(), spec.description])?;
     }
-    let detail = EventDetail { by: by.cloned(), ..EventDetail::default() };
+    let detail = EventDetail::created(by, run_after, created_at);
     transaction.event(n, 1, created_at, EventKind::Created, None, State::Queued, 0, &detail)?;
     transaction.tally(&spec.queue, &spec.task_type, State::Queued, 1);
     transaction.ring(&spec.queue, &spec.task_type, run_after);

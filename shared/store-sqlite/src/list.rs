@@ -422,7 +422,7 @@ pub(crate) fn audit(
     })
 }
 
-/// Log lines by filter, the newest first by their own times.
+/// Log lines by filter, the latest received first.
 pub(crate) fn logs(
     db: &Connection,
     filter: &LogFilter,
@@ -441,7 +441,7 @@ pub(crate) fn logs(
     let before = filter.before.map_or(i64::MAX, before_key);
     let descent = Descent {
         db,
-        select: "SELECT k, at, worker, task, level, source, message, metadata FROM log",
+        select: "SELECT k, at, worker, task, level, source, message, metadata, taken_at FROM log",
         key: "k",
         read: rows::log_line,
         lanes: vec![Lane::new(Source::new(table, condition, value), below.min(before))],
@@ -452,8 +452,8 @@ pub(crate) fn logs(
         filter.task.as_ref().is_none_or(|task| line.task.as_ref() == Some(task))
             && filter.worker.as_ref().is_none_or(|worker| line.worker == *worker)
             && filter.level.is_none_or(|level| line.level >= level)
-            && filter.from.is_none_or(|from| line.at >= from)
-            && filter.before.is_none_or(|before| line.at < before)
+            && filter.from.is_none_or(|from| line.received_at >= from)
+            && filter.before.is_none_or(|before| line.received_at < before)
     };
     page(descent, request.limit, fits, |line| {
         let size = line.message.len();

@@ -404,6 +404,7 @@ pub(crate) fn log_line(row: &Row<'_>) -> Result<(i64, LogLine), Failed> {
         source: row.get(5)?,
         message: row.get(6)?,
         metadata: metadata.map(|json| payload("a log line's metadata", json)).transpose()?,
+        received_at: time(row, 8)?,
     };
     Ok((row.get(0)?, line))
 }

@@ -21,6 +21,16 @@ ALTER TABLE task ADD COLUMN worker_losses INTEGER NOT NULL DEFAULT 0;
 -- When it last showed that two starts of the worker's name live; null if it never did.
 ALTER TABLE worker ADD COLUMN contested_at INTEGER;
 
+-- Log lines are numbered by when they were received, and no longer by the time that they bear: one that was dated far ahead
+-- stayed the newest. Of two that were received in one millisecond, the order stays. The inner maximum moves a line on where a
+-- millisecond has more lines than numbers.
+CREATE TEMP TABLE log_moved AS
+SELECT n + max(first - n) OVER (ORDER BY n) AS k, at, taken_at, worker, task, level, source, message, metadata
+FROM (SELECT row_number() OVER (ORDER BY taken_at, k) AS n, taken_at << 15 AS first, * FROM log);
+DELETE FROM log;
+INSERT INTO log SELECT k, at, taken_at, worker, task, level, source, message, metadata FROM log_moved;
+DROP TABLE log_moved;
+
 -- Tasks that wait for another attempt, to be counted apart from those that were never claimed. A task that goes the usual
 -- way is never in it, and so pays nothing for it.
 CREATE INDEX task_retry ON task (queue, run_after) WHERE state = 0 AND attempt > 0;

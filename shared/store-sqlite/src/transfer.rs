@@ -256,15 +256,15 @@ fn durations_of(db: &Connection, queue: &QueueName, hour: i64) -> Result<Duratio
     Ok(DurationsRecord { queue: queue.clone(), hour, wait: buckets(What::Wait)?, run: buckets(What::Run)? })
 }
 
-/// How many lines of the same millisecond, numbered below `k`, are the same as this one.
+/// How many lines received in the same millisecond, numbered below `k`, are the same as this one.
 fn copies(db: &Connection, line: &baton_model::LogLine, k: i64) -> Result<u32, Failure> {
     let mut statement = db.prepare_cached(
         "SELECT count(*) FROM log WHERE k >= ?1 AND k < ?2 AND at = ?3 AND worker = ?4 AND task IS ?5 AND level = ?6 \
-         AND source = ?7 AND message = ?8 AND metadata IS ?9",
+         AND source = ?7 AND message = ?8 AND metadata IS ?9 AND taken_at = ?10",
     )?;
     Ok(statement.query_row(
         params![
-            first_key(line.at),
+            first_key(line.received_at),
             k,
             line.at.as_millis(),
             line.worker.as_str(),
@@ -273,6 +273,7 @@ fn copies(db: &Connection, line: &baton_model::LogLine, k: i64) -> Result<u32, F
             line.source,
             line.message,
             line.metadata.as_ref().map(Payload::as_str),
+            line.received_at.as_millis(),
         ],
         |row| row.get(0),
     )?)
@@ -286,10 +287,9 @@ fn logs(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
         let (k, line) = rows::log_line(row)?;
-        let taken_at = Timestamp::from_millis(row.get(8)?);
         let place = u32::try_from(k & ((1 << MOMENT_BITS) - 1)).unwrap_or(0);
         let copy = copies(db, &line, k)?;
-        found.push((k.to_string(), Record::Log(LogRecord { line, taken_at, place, copy })));
+        found.push((k.to_string(), Record::Log(LogRecord { line, place, copy })));
     }
     Ok(found)
 }
@@ -549,7 +549,7 @@ fn import_log(transaction: &mut Transaction<'_>, record: &LogRecord) -> Result<T
     let standing = copies(transaction.db, &record.line, i64::MAX)?;
     // The second of two that are the same says that there is a first.
     for _ in standing..=record.copy {
-        insert_log(transaction, &record.line, record.taken_at)?;
+        insert_log(transaction, &record.line, record.line.received_at)?;
     }
     Ok(Ok(if standing > record.copy { Verdict::Same } else { Verdict::New }))
 }

@@ -153,6 +153,7 @@ pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Resul
     stored.seen_at = beat.now;
     save(transaction, &stored)?;
     for line in &beat.logs {
+        // Why not by the line's own time: one that is dated far ahead would be the newest for ever.
         insert_log(transaction, line, beat.now)?;
     }
     Ok(BeatAnswer { lost, directive: stored.worker.directive })
@@ -188,9 +189,9 @@ fn problem(
 pub(crate) fn insert_log(
     transaction: &Transaction<'_>,
     line: &LogLine,
-    taken_at: Timestamp,
+    received_at: Timestamp,
 ) -> Result<(), Failure> {
-    let k = free_key(transaction.db, "log", line.at)?;
+    let k = free_key(transaction.db, "log", received_at)?;
     transaction
         .db
         .prepare_cached(
@@ -200,7 +201,7 @@ pub(crate) fn insert_log(
         .execute(params![
             k,
             line.at.as_millis(),
-            taken_at.as_millis(),
+            received_at.as_millis(),
             line.worker.as_str(),
             line.task.as_ref().map(TaskId::as_bytes),
             line.level.code(),

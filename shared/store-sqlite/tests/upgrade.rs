@@ -8,8 +8,8 @@ use std::sync::Arc;
 use baton_model::queue::Pause;
 use baton_model::{LeaseTerms, LossReason, Owner, SessionId, TaskId, TaskState, Timestamp, TokenId, Watch};
 use baton_store::{
-    AuditFilter, AuditStore, Claim, ClaimAnswer, NoDoorbell, PageRequest, PauseQueue, Reap, StoreError,
-    TaskStore, TokenStore,
+    AuditFilter, AuditStore, Claim, ClaimAnswer, LogFilter, NoDoorbell, PageRequest, PauseQueue, Reap,
+    StoreError, TaskStore, TokenStore,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -183,4 +183,31 @@ async fn a_file_of_the_second_version_keeps_its_superseded_starts_and_what_they_
         .unwrap();
     assert_eq!((report.taken[0].task, report.taken[0].reason), (id(1), LossReason::SessionEnded));
     assert_eq!(store.task(id(1)).await.unwrap().task.head.worker_losses, 1);
+}
+
+#[tokio::test]
+async fn log_lines_of_the_second_version_are_put_in_the_order_in_which_they_were_received() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_two(&at(&folder));
+    {
+        let db = Connection::open(at(&folder)).unwrap();
+        // Numbered by the times that they bear, as then: one is of 2099.
+        for (written, received, message) in
+            [(4_070_908_800_000_i64, 10, "far"), (20, 20, "b"), (20, 20, "c"), (30, 30, "d")]
+        {
+            db.execute(
+                "INSERT INTO log (k, at, taken_at, worker, level, source, message) VALUES \
+                 ((SELECT coalesce(max(k) + 1, ?1 << 15) FROM log WHERE k >> 15 = ?1), ?1, ?2, 'w1', 1, 'stderr', ?3)",
+                params![written, received, message],
+            )
+            .unwrap();
+        }
+    }
+    for _ in 0..2 {
+        let store = open(&at(&folder));
+        let lines = store.logs(LogFilter::default(), PageRequest::first(10)).await.unwrap().items;
+        let told: Vec<_> = lines.iter().map(|line| (line.message.as_str(), line.received_at)).collect();
+        assert_eq!(told, [("d", millis(30)), ("c", millis(20)), ("b", millis(20)), ("far", millis(10))]);
+        assert_eq!(lines[3].at, millis(4_070_908_800_000));
+    }
 }

@@ -98,9 +98,9 @@ pub struct LogFilter {
     pub worker: Option<WorkerId>,
     /// At least this grave.
     pub level: Option<Level>,
-    /// Written at this time or later.
+    /// Received at this time or later.
     pub from: Option<Timestamp>,
-    /// Written before this time.
+    /// Received before this time.
     pub before: Option<Timestamp>,
 }
 

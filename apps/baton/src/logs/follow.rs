@@ -1,7 +1,8 @@
 //! `baton logs --follow`: the lines that come from now on.
 //!
-//! A log line has no number of its own: it is kept by the time at which its worker wrote it, and comes later, with a
-//! heartbeat. So each look begins with the newest lines, and those are told that were not there the look before.
+//! A log line has no number of its own: it is kept by the time at which it was received, by the clock of the server or the
+//! function that did, and these may differ. So each look begins with the newest lines, and those are told that were not there
+//! the look before.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -17,8 +18,8 @@ use crate::exit::Failure;
 
 /// How often the server is asked.
 const EVERY: Duration = Duration::from_secs(1);
-/// How much older than the newest line one may be that comes late and is still told. Workers ship lines within 5 s; those that
-/// they hold while the server is away come later.
+/// How much earlier than the newest line one may seem to be received that is still told: far more than clocks of functions
+/// differ.
 const WINDOW: Duration = Duration::from_secs(300);
 /// A look ends with the first page without a new line, but each so many looks one goes through the whole window: a line that
 /// comes late may stand behind a page of lines that are known. Not each look: at 100 lines a second that were 30 requests.
@@ -40,7 +41,7 @@ pub(super) async fn run(
     let mut told = Told::default();
     // What is there already and does not fit into `limit` must not be told later as if it were new.
     let last = newest(&client, LogQuery { from: None, ..query.clone() }, 1).await?;
-    told.from = last.first().map(|last| last.at.min(context.now()).minus(WINDOW));
+    told.from = last.first().map(|last| last.received_at.min(context.now()).minus(WINDOW));
     drop(told.look(&client, query, true).await?);
     // What has come since is told here or by the next look.
     let first = newest(&client, query.clone(), limit).await?;
@@ -89,7 +90,7 @@ impl Told {
     fn new_of(&mut self, page: Vec<LogView>, seen: &mut Lines) -> Vec<LogView> {
         let mut new = Vec::new();
         for line in page {
-            let key = (line.at, identity(&line));
+            let key = (line.received_at, identity(&line));
             let seen = seen.entry(key.clone()).or_default();
             *seen += 1;
             let told = self.lines.entry(key).or_default();
@@ -101,7 +102,7 @@ impl Told {
         new
     }
 
-    /// Moves the window on, and forgets what has left it. A worker whose clock is ahead does not move it.
+    /// Moves the window on, and forgets what has left it. A clock that is ahead does not move it.
     fn forget(&mut self, now: Timestamp) {
         let newest = self.lines.last_key_value().map(|((at, _), _)| (*at).min(now).minus(WINDOW));
         self.from = self.from.max(newest);
@@ -117,7 +118,7 @@ fn identity(line: &LogView) -> String {
     let metadata = line.metadata.as_ref().map(|metadata| metadata.as_str());
     format!(
         "{:?}",
-        (line.worker_id.as_str(), task, line.level.as_str(), &line.source, &line.message, metadata)
+        (line.at, line.worker_id.as_str(), task, line.level.as_str(), &line.source, &line.message, metadata)
     )
 }
 
@@ -134,6 +135,7 @@ mod tests {
     fn line(at: i64, message: u8) -> LogView {
         LogView {
             at: Timestamp::from_millis(at),
+            received_at: Timestamp::from_millis(at),
             worker_id: "w1".parse().unwrap(),
             task_id: None,
             level: Level::Info,

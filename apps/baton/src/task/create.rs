@@ -168,7 +168,7 @@ fn told(context: &Context, created: &CreatedTask) -> Result<(), Failure> {
     }
     context.out.line(&created.id.to_string())?;
     let due = match created.status {
-        Status::Created => format!(", due {}", Times::new(context.now(), false).full(created.run_after)),
+        Status::Created => format!(" until {}", Times::new(context.now(), false).full(created.run_after)),
         _ => String::new(),
     };
     context.out.note(&format!("{}{due}; follow it with `baton task watch {}`", created.status, created.id));

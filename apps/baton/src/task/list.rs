@@ -157,7 +157,11 @@ fn row(task: &TaskView, times: &Times) -> Vec<String> {
     let waits = task.finished_at.is_none() && task.lease.is_none();
     vec![
         task.id.to_string(),
-        task.status.to_string(),
+        match task.status {
+            // With the time that it waits for.
+            Status::Created | Status::Retry => format!("{} {}", task.status, times.ago(task.run_after)),
+            status => status.to_string(),
+        },
         task.task_type.to_string(),
         task.queue.to_string(),
         format!("{}/{}", task.attempts_used, task.max_attempts),

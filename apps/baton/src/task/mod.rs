@@ -15,7 +15,7 @@ use clap::{Args, Subcommand};
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::when::Shown;
+use crate::when::{Shown, Times};
 use crate::{ids, names, text};
 
 #[derive(Subcommand)]
@@ -104,9 +104,12 @@ fn told(context: &Context, task: &TaskView) -> Result<(), Failure> {
         return context.out.json(task);
     }
     let status = match task.status {
-        Status::Created => "created, and rests until it is due",
+        Status::Created | Status::Retry => {
+            let until = Times::new(context.now(), false).full(task.run_after);
+            context.out.note(&format!("task {} is {} until {until}", task.id, task.status));
+            return Ok(());
+        }
         Status::Queued => "queued",
-        Status::Retry => "waiting to be retried",
         Status::Running => "running",
         Status::Completed => "completed",
         Status::Failed => "failed",

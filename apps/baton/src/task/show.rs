@@ -2,7 +2,7 @@
 
 use baton_api::task::{EventView, TaskDetailView, TaskView};
 use baton_client::Client;
-use baton_model::TaskId;
+use baton_model::{Status, TaskId};
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -43,21 +43,17 @@ pub(crate) async fn history(
 }
 
 fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> {
-    let TaskView { id, status, .. } = &detail.task;
     let task = &detail.task;
+    let id = task.id;
     let mut facts = vec![
         ("task", id.to_string()),
-        ("status", status.to_string()),
+        ("status", waiting(task, times)),
         ("type", task.task_type.to_string()),
         ("queue", format!("{}, priority {}", task.queue, task.priority.as_str())),
         ("attempts", attempts(task)),
         ("created", times.full(task.created_at)),
     ];
     let mut add = |name, value: Option<String>| facts.extend(value.map(|value| (name, value)));
-    add(
-        "due",
-        (task.finished_at.is_none() && times.is_ahead(task.run_after)).then(|| times.full(task.run_after)),
-    );
     add("finished", task.finished_at.map(|at| times.full(at)));
     add("description", task.description.clone());
     add("domain", task.domain.as_ref().map(ToString::to_string));
@@ -85,6 +81,14 @@ fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> 
     facts
 }
 
+/// A task's status, with the time that it waits for.
+fn waiting(task: &TaskView, times: &Times) -> String {
+    match task.status {
+        Status::Created | Status::Retry => format!("{} until {}", task.status, times.full(task.run_after)),
+        status => status.to_string(),
+    }
+}
+
 fn attempts(task: &TaskView) -> String {
     let used = format!("{} of {} used", task.attempts_used, task.max_attempts);
     match task.worker_losses {
@@ -101,7 +105,7 @@ fn table(context: &Context, events: &[EventView], times: &Times) -> Result<(), F
         Column::new("AT").room(),
         Column::new("EVENT"),
         Column::new("ATTEMPT"),
-        Column::new("STATE"),
+        Column::new("STATUS"),
         Column::new("DETAIL").cut(),
     ]);
     for event in events {
@@ -111,8 +115,8 @@ fn table(context: &Context, events: &[EventView], times: &Times) -> Result<(), F
             times.at(event.at),
             event.kind.as_str().to_owned(),
             event.attempt.to_string(),
-            event.to.to_string(),
-            text::short(&particulars(event), 200),
+            event.status.to_string(),
+            text::short(&particulars(event, times), 200),
         ]);
     }
     context.out.table(rows, "no history")
@@ -128,8 +132,10 @@ pub(crate) fn cause(error: &baton_model::Failure) -> String {
 }
 
 /// What there is to say about an event besides its kind.
-pub(crate) fn particulars(event: &EventView) -> String {
+pub(crate) fn particulars(event: &EventView, times: &Times) -> String {
+    let waits = matches!(event.status, Status::Created | Status::Retry);
     let said = [
+        event.run_after.filter(|_| waits).map(|until| format!("until {}", times.at(until))),
         event.worker_id.as_ref().map(|worker| format!("worker {worker}")),
         event.by.as_ref().map(|by| format!("by {by}")),
         event.reason.clone(),

@@ -123,7 +123,7 @@ pub(crate) fn words_of(event: &EventView, times: &Times) -> String {
         State::Queued if event.attempt == 0 => String::new(),
         _ => format!(" attempt {}", event.attempt),
     };
-    let more = particulars(event);
+    let more = particulars(event, times);
     let more = if more.is_empty() { more } else { format!(" ({more})") };
     format!("{} {}{attempt}{more}", times.at(event.at), event.kind.as_str())
 }

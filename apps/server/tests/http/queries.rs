@@ -147,6 +147,28 @@ async fn queues_workers_and_statistics_are_shown() {
 }
 
 #[tokio::test]
+async fn a_log_line_is_listed_where_it_was_received_with_the_time_that_it_bears_beside_it() {
+    let world = World::new();
+    let dates = ["2099-01-01T00:00:00.000Z", "1999-01-01T00:00:00.000Z"];
+    for (message, at) in [("far", dates[0]), ("old", dates[1])] {
+        let logs = json!({"logs": [{"message": message, "at": at}]});
+        world.post("/v1/workers/w/heartbeat", logs).await;
+        world.advance(std::time::Duration::from_secs(1));
+    }
+    let logs = world.get("/v1/logs").await.json();
+    assert_eq!(items(&logs, "message"), ["old", "far"]);
+    assert_eq!(items(&logs, "at"), [dates[1], dates[0]]);
+    let received = items(&logs, "received_at");
+    assert!(received[0] > received[1] && received[0].as_str() < dates[0], "{received:?}");
+    let first = world.get("/v1/logs?limit=1").await.json();
+    let next = first["next_cursor"].as_str().unwrap();
+    let second = world.get(&format!("/v1/logs?limit=1&cursor={next}")).await.json();
+    assert_eq!([items(&first, "message"), items(&second, "message")], [["old"], ["far"]]);
+    let since = world.get(&format!("/v1/logs?from={}", received[0])).await.json();
+    assert_eq!(items(&since, "message"), ["old"], "a line of 2099 is no younger for that");
+}
+
+#[tokio::test]
 async fn the_progress_of_a_running_task_is_shown_with_it() {
     let world = World::new();
     let id = world.create(json!({"type": "a"})).await;

@@ -328,10 +328,8 @@ impl Inner {
             let same = |earlier: &&String| earlier.splitn(3, '#').nth(2) == content;
             let copy = before.iter().filter(same).count();
             before.push(sort.to_owned());
-            let ends: i64 = Fields(item).number("xp")?;
             found.push(Record::Log(LogRecord {
                 line: log_line(item)?,
-                taken_at: Timestamp::from_millis(ends * 1_000).minus(self.options.keep_logs),
                 place: number.and_then(|number| number.parse().ok()).unwrap_or(0),
                 copy: u32::try_from(copy).unwrap_or(u32::MAX),
             }));

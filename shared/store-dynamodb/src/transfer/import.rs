@@ -46,7 +46,7 @@ pub(super) fn days_of(record: &Record) -> Vec<(Kind, i64)> {
                 .chain([(Kind::Task, keys::day_of(record.task.head.id.as_bytes()))])
                 .collect()
         }
-        Record::Log(record) => vec![(Kind::Log, record.line.at.as_millis() / keys::DAY_MS)],
+        Record::Log(record) => vec![(Kind::Log, record.line.received_at.as_millis() / keys::DAY_MS)],
         _ => Vec::new(),
     }
 }
@@ -308,8 +308,8 @@ impl Inner {
 
     async fn import_log(&self, record: &LogRecord) -> Result<Verdict, ImportError> {
         let line = &record.line;
-        let ends = (record.taken_at.as_millis() + millis(self.options.keep_logs)) / 1_000;
-        self.put_new_record(log_item(line, record.place as usize, ends)?).await
+        let ends = (line.received_at.as_millis() + millis(self.options.keep_logs)) / 1_000;
+        self.put_new_record(log_item(line, line.received_at, record.place as usize, ends)?).await
     }
 
     /// Writes an item that is the same wherever it is written.

@@ -58,6 +58,7 @@ impl Mill {
         let head = &leased[0].head;
         let line = LogLine {
             at: now,
+            received_at: now,
             worker: worker.clone(),
             task: Some(head.id),
             level: Level::Info,

@@ -43,8 +43,12 @@ pub async fn a_task_is_stored_as_asked_with_its_first_event(b: Bench) {
     assert_eq!(task.drift_score, Some(0.25));
     assert_eq!((task.created_at, task.updated_at, task.finished_at), (at(1), at(1), None));
     assert_eq!(task.error, None);
-    let particulars = EventDetail { by: Some(by), ..EventDetail::default() };
-    assert_eq!(detail.history[0].detail, particulars, "nothing went back to its queue");
+    let particulars = EventDetail { by: Some(by), run_after: Some(at(90)), ..EventDetail::default() };
+    assert_eq!(detail.history[0].detail, particulars);
+    assert_eq!(detail.history[0].status(), Status::Created);
+    let ready = b.create(at(1), b.spec("render").due(at(1))).await;
+    let first = &b.task(ready).await.history[0];
+    assert_eq!((first.detail.run_after, first.status()), (None, Status::Queued), "it waits for no time");
     assert_eq!((detail.generation, detail.progress), (None, None));
     b.check(at(2)).await;
 }

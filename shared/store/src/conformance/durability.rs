@@ -79,6 +79,7 @@ pub async fn keys_outlive_a_restart(mut b: Bench) {
 pub async fn workers_queues_and_logs_outlive_a_restart(mut b: Bench) {
     let line = LogLine {
         at: at(1),
+        received_at: at(1),
         worker: name("w1"),
         task: None,
         level: Level::Error,

@@ -1,6 +1,6 @@
 //! Heartbeats: what they keep alive, what they tell, and what they are told.
 
-use baton_model::{Directive, LeasePolicy, Level, LogLine, Running, State, WorkerStatus};
+use baton_model::{Directive, LeasePolicy, Level, LogLine, Running, State, Timestamp, WorkerStatus};
 
 use super::kit::*;
 use crate::{Beat, Fail, LeaseProblem, LogFilter, LostLease, StoreError};
@@ -243,6 +243,7 @@ pub async fn a_worker_that_is_gone_leaves_its_tasks_to_the_reaper(b: Bench) {
 fn line(seconds: u64, worker: &str, level: Level, message: &str) -> LogLine {
     LogLine {
         at: at(seconds),
+        received_at: at(seconds),
         worker: name(worker),
         task: None,
         level,
@@ -252,8 +253,8 @@ fn line(seconds: u64, worker: &str, level: Level, message: &str) -> LogLine {
     }
 }
 
-/// Log lines come back as they were shipped, the newest first.
-pub async fn log_lines_come_back_the_newest_first(b: Bench) {
+/// Log lines come back as they were shipped, the latest received first; of one heartbeat's, the last first.
+pub async fn log_lines_come_back_the_latest_received_first(b: Bench) {
     let id = b.task_id();
     let about = LogLine {
         task: Some(id),
@@ -264,7 +265,38 @@ pub async fn log_lines_come_back_the_newest_first(b: Bench) {
     let (one, two) = (line(1, "w1", Level::Info, "one"), line(2, "w1", Level::Info, ""));
     b.beat(Beat { logs: vec![two.clone(), about.clone()], ..beat("w1", at(5)) }).await;
     b.beat(Beat { logs: vec![one.clone()], ..beat("w1", at(6)) }).await;
-    assert_eq!(b.logs_by(LogFilter::default()).await, [about, two, one]);
+    let received = |line, seconds| LogLine { received_at: at(seconds), ..line };
+    let wanted = [received(one, 6), received(about, 5), received(two, 5)];
+    assert_eq!(b.logs_by(LogFilter::default()).await, wanted);
+}
+
+/// What time a line bears moves it nowhere: one of 2099 is below those that are received later, one of 1970 above those that
+/// were received before; whatever the size of pages, and for lists that are bounded in time. Nor is it kept any longer.
+pub async fn a_line_is_where_it_was_received_whatever_its_date(b: Bench) {
+    let far = Timestamp::from_millis(4_070_908_800_000);
+    let mut wanted = Vec::new();
+    for (seconds, written) in [(1, at(1)), (2, far), (3, at(3)), (4, Timestamp::default()), (5, at(5))] {
+        let line = LogLine { at: written, ..line(seconds, "w1", Level::Info, &seconds.to_string()) };
+        b.beat(Beat { logs: vec![line.clone()], ..beat("w1", at(seconds)) }).await;
+        wanted.insert(0, LogLine { received_at: at(seconds), ..line });
+    }
+    let listed = async |filter: LogFilter, limit| {
+        b.settle().await;
+        pages(limit, |page| async { b.store().logs(filter.clone(), page).await }).await
+    };
+    let of_worker = LogFilter { worker: Some(name("w1")), ..LogFilter::default() };
+    for limit in [1, 2, 100] {
+        for filter in [LogFilter::default(), of_worker.clone()] {
+            assert_eq!(listed(filter, limit).await, wanted, "pages of {limit}");
+        }
+        let latest = LogFilter { from: Some(at(3)), ..LogFilter::default() };
+        assert_eq!(listed(latest, limit).await, wanted[..3], "a line of 2099 is no younger for that");
+        let before = LogFilter { before: Some(at(3)), ..LogFilter::default() };
+        assert_eq!(listed(before, limit).await, wanted[3..]);
+    }
+    let purge = crate::Purge { keep_logs: secs(60), ..crate::Purge::at(at(64)) };
+    assert_eq!(b.purge(purge).await.logs, 3);
+    assert_eq!(listed(LogFilter::default(), 100).await, wanted[..2]);
 }
 
 /// Each filter on log lines keeps what fits, alone and together with others.
@@ -276,9 +308,8 @@ pub async fn log_lines_are_filtered(b: Bench) {
         let about = [None, Some(task), Some(other)][n as usize % 3];
         lines.push(LogLine { task: about, ..line(n, worker, Level::ALL[n as usize % 4], &n.to_string()) });
     }
-    for worker in ["w1", "w2"] {
-        let logs = lines.iter().filter(|line| line.worker == name(worker)).cloned().collect();
-        b.beat(Beat { logs, ..beat(worker, at(30)) }).await;
+    for (n, line) in lines.iter().enumerate() {
+        b.beat(Beat { logs: vec![line.clone()], ..beat(line.worker.as_str(), at(n as u64)) }).await;
     }
     lines.reverse();
     let none = LogFilter::default;
@@ -301,8 +332,8 @@ pub async fn log_lines_are_filtered(b: Bench) {
             filter.task.is_none_or(|task| line.task == Some(task))
                 && filter.worker.as_ref().is_none_or(|worker| line.worker == *worker)
                 && filter.level.is_none_or(|level| line.level >= level)
-                && filter.from.is_none_or(|from| line.at >= from)
-                && filter.before.is_none_or(|before| line.at < before)
+                && filter.from.is_none_or(|from| line.received_at >= from)
+                && filter.before.is_none_or(|before| line.received_at < before)
         };
         let wanted: Vec<_> = lines.iter().filter(fits).cloned().collect();
         assert_eq!(b.logs_by(filter.clone()).await, wanted, "{filter:?}");

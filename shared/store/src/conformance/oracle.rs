@@ -370,7 +370,7 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         from: None,
         to: State::Queued,
         attempt: 0,
-        detail: EventDetail { by: create.by.clone(), ..EventDetail::default() },
+        detail: EventDetail::created(create.by.as_ref(), run_after, create.now),
     };
     let task = Task {
         head,
@@ -531,7 +531,7 @@ impl TaskStore for Oracle {
             worker.labels = beat.labels;
         }
         let directive = worker.directive;
-        inner.logs.extend(beat.logs);
+        inner.logs.extend(beat.logs.into_iter().map(|line| LogLine { received_at: beat.now, ..line }));
         let lost = beat
             .running
             .iter()
@@ -676,7 +676,7 @@ impl TaskStore for Oracle {
         workers.iter().for_each(|id| drop(inner.workers.remove(id)));
         let mut logs = 0;
         inner.logs.retain(|line| {
-            let goes = logs < limit && old(line.at, purge.keep_logs);
+            let goes = logs < limit && old(line.received_at, purge.keep_logs);
             logs += usize::from(goes);
             !goes
         });
@@ -869,10 +869,10 @@ impl TaskStore for Oracle {
             fits(&filter.task, line.task.as_ref())
                 && fits(&filter.worker, Some(&line.worker))
                 && filter.level.is_none_or(|least| line.level >= least)
-                && within(line.at, filter.from, filter.before)
+                && within(line.received_at, filter.from, filter.before)
         };
         let lines = inner.logs.iter().enumerate().filter(|(_, line)| wanted(line));
-        let keyed = lines.map(|(n, line)| (sortable(line.at, format_args!("{n:09}")), line.clone()));
+        let keyed = lines.map(|(n, line)| (sortable(line.received_at, format_args!("{n:09}")), line.clone()));
         page("l:", keyed.collect(), true, &asked)
     }
 

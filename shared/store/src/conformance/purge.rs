@@ -127,6 +127,7 @@ pub async fn purges_in_slices_get_to_all(b: Bench) {
 fn line(seconds: u64, message: &str) -> LogLine {
     LogLine {
         at: at(seconds),
+        received_at: at(seconds),
         worker: name("w1"),
         task: None,
         level: Level::Info,

@@ -59,6 +59,7 @@ pub async fn a_superseded_session_may_not_beat(b: Bench) {
     let before = b.worker("w1").await;
     let line = LogLine {
         at: at(2),
+        received_at: at(2),
         worker: name("w1"),
         task: None,
         level: Level::Info,
@@ -241,6 +242,7 @@ pub async fn a_caller_of_another_project_changes_nothing(b: Bench) {
     let before = b.worker("w1").await;
     let line = LogLine {
         at: at(2),
+        received_at: at(2),
         worker: name("w1"),
         task: None,
         level: Level::Info,

@@ -134,6 +134,7 @@ async fn populate(b: &Bench) -> Populated {
     b.pause(at(64), "empty", true).await;
     let line = |task, message: &str| LogLine {
         at: at(70),
+        received_at: at(70),
         worker: name("w1"),
         task,
         level: Level::Warn,

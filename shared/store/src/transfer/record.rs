@@ -86,8 +86,6 @@ pub struct DurationsRecord {
 pub struct LogRecord {
     /// The line.
     pub line: LogLine,
-    /// When it was taken, which its keeping counts from. Whole seconds count; some stores keep no more.
-    pub taken_at: Timestamp,
     /// Its place among the lines of its millisecond.
     pub place: u32,
     /// How many lines before it, of the same millisecond, are the same in everything.
@@ -387,9 +385,8 @@ impl Record {
             Self::Task(record) => Some(record.checksum()),
             Self::Durations(_) => None,
             Self::Log(record) => {
-                let second = Timestamp::from_millis(record.taken_at.as_millis() / 1_000 * 1_000);
-                let counts = kept(second, keep_logs.saturating_sub(HOUR));
-                counts.then(|| sum_of(&(&record.line, second, record.copy)))
+                let counts = kept(record.line.received_at, keep_logs.saturating_sub(HOUR));
+                counts.then(|| sum_of(&(&record.line, record.copy)))
             }
             Self::Key(record) => kept(record.created_at, HOUR * 23).then(|| sum_of(record)),
             Self::Claim(record) => {

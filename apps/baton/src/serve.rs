@@ -135,6 +135,13 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     let answered = tokio::select! {
         answered = &mut ended => answered,
         _ = signals.next() => { stop.begin(); ended.await }
+        gone = store.gone() => {
+            stop.begin();
+            ended.await;
+            let gone = gone.report();
+            tracing::error!(error = gone, "the server has ended, as its task store is gone");
+            return Err(Failure::failed(gone));
+        }
     };
     store.close().await.map_err(|error| {
         let error = error.report();

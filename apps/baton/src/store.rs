@@ -55,6 +55,16 @@ impl Store {
         }
     }
 
+    /// Waits until what the store lies on is no longer there, and says what is gone. A table that is removed answers each
+    /// request so, and may come back: nothing is confirmed that is not in it.
+    pub(crate) async fn gone(&self) -> StoreError {
+        match self {
+            Self::Sqlite(store) => store.gone().await,
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => std::future::pending().await,
+        }
+    }
+
     /// Writes what the store still keeps in memory, as the last thing that is done with it.
     pub(crate) async fn close(self) -> Result<(), StoreError> {
         match self {

@@ -4,7 +4,8 @@ use std::sync::LazyLock;
 
 use axum::extract::State;
 use axum::response::IntoResponse;
-use baton_api::fleet::HealthView;
+use baton_api::health::{HealthView, ReadinessView};
+use baton_http::health::ready;
 use baton_http::{ApiResult, App, ok};
 use baton_store::StoreError;
 use http::header::CONTENT_TYPE;
@@ -34,20 +35,22 @@ pub(crate) async fn livez() -> ApiResult {
 
 /// Can you work?
 ///
-/// Checks that the store can be read and written.
+/// Reads the store and writes to it, and tells both, with how much room is left. 503 if one of them cannot be done: then
+/// `store` of the problem says which, and why.
 #[utoipa::path(
     get,
     path = "/readyz",
     tag = "operations",
     responses(
-        (status = 200, description = "Yes", body = HealthView),
+        (status = 200, description = "Yes", body = ReadinessView),
         (status = "default", description = "A problem", body = baton_api::Problem,
             content_type = "application/problem+json"),
     ),
 )]
 pub(crate) async fn readyz(State(app): State<App>) -> ApiResult {
-    app.store.check().await?;
-    ok(&health())
+    let store = ready(app.store.health().await)?;
+    let HealthView { status, version } = health();
+    ok(&ReadinessView { status, version, store })
 }
 
 /// What is there to ask?

@@ -83,6 +83,11 @@ impl Removal {
         Ok(())
     }
 
+    /// How far past its keeping the oldest thing is that the last round has left; zero if it has left nothing.
+    pub(crate) fn overdue(&self) -> Duration {
+        self.behind.as_ref().map_or(Duration::ZERO, Overdue::longest)
+    }
+
     /// Chooses the next round's rest by how far behind this one has stayed, if it has.
     fn learn(&mut self, behind: Option<Overdue>) {
         match (behind, self.behind) {

@@ -7,7 +7,7 @@ use baton_http::App;
 use baton_model::round::Finding;
 use baton_model::{LossReason, RoundNote, Watch};
 use baton_runtime::Shutdown;
-use baton_store::{ErrorKind, Reap, Redate, StoreError, Waiting};
+use baton_store::{ErrorKind, Reap, Redate, Sizes, StoreError, Waiting};
 use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
@@ -20,7 +20,7 @@ const BATCH: u32 = 256;
 /// How long a round of a server may take tasks back; the next one goes on where it stopped.
 const ROUND: Duration = Duration::from_secs(60);
 
-/// How often a server tells how long tasks wait.
+/// How often a server tells how long tasks wait, and how large its store is.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
 /// For how long after the clock was set back times that lie ahead are looked for: what was begun by the clock as it was may
@@ -92,6 +92,10 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
             if let Some(Waiting { longest: Some((queue, age)), .. }) = found {
                 let oldest_ready_seconds = age.as_secs_f64();
                 tracing::debug!(oldest_ready_seconds, oldest_ready_queue = %queue, "tasks wait");
+            }
+            let Some(found) = meanwhile(&app, &mut pulse, &shutdown, sizes(&app)).await else { return };
+            if let Some(sizes) = found {
+                tell_sizes(&sizes, removal.overdue());
             }
         }
     }
@@ -285,6 +289,29 @@ pub async fn scheduled(
         tracing::warn!("the reaper's time was over before its work; the next schedule goes on");
     }
     Ok((json!(round), gauges))
+}
+
+/// Tells how large the store is and how far removing is behind, as numbers that a reader of logs can make metrics of.
+fn tell_sizes(sizes: &Sizes, overdue: Duration) {
+    let Sizes { file_bytes, free_bytes, log_bytes, room_bytes, tasks } = *sizes;
+    let oldest_overdue_seconds = overdue.as_secs_f64();
+    tracing::info!(
+        file_bytes,
+        free_bytes,
+        log_bytes,
+        room_bytes,
+        tasks,
+        oldest_overdue_seconds,
+        "the size of the task store"
+    );
+}
+
+/// How large the store is. That it cannot be told spoils no round.
+async fn sizes(app: &App) -> Option<Sizes> {
+    app.store.sizes().await.unwrap_or_else(|error| {
+        tracing::warn!(error = error.report(), "the reaper could not see how large the task store is");
+        None
+    })
 }
 
 /// How long tasks wait. That it cannot be told spoils no round.

@@ -283,13 +283,3 @@ impl From<LogLine> for LogView {
         }
     }
 }
-
-/// A server's answer to "are you there?".
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[schema(as = Health)]
-pub struct HealthView {
-    /// `ok`.
-    pub status: String,
-    /// The server's version.
-    pub version: String,
-}

@@ -9,6 +9,7 @@ pub mod complete;
 pub mod create;
 pub mod fields;
 pub mod fleet;
+pub mod health;
 pub mod heartbeat;
 pub mod manage;
 pub mod problem;

@@ -5,6 +5,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::health::StoreView;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $code:literal, $status:literal, $title:literal;)*) => {
         /// What went wrong, by a name that programs may rely on. Each has a page under `docs/errors/`.
@@ -147,6 +149,10 @@ pub struct Problem {
     /// The fields that do not fit.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<FieldError>,
+    /// What the task store can do; of `GET /readyz` alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<StoreView>)]
+    pub store: Option<Box<StoreView>>,
     /// The request's id, to be found in the log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub request_id: Option<String>,
@@ -162,6 +168,7 @@ impl Problem {
             code: code.as_str().to_owned(),
             detail: detail.into(),
             errors: Vec::new(),
+            store: None,
             request_id: None,
         }
     }

@@ -11,7 +11,8 @@ use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::complete::{CompletedView, EndedView};
 use baton_api::create::{BatchAnswer, CreatedTask};
 use baton_api::create::{CreateBatch, CreateTask};
-use baton_api::fleet::{HealthView, LogView, QueueView, StatsView, WorkerView};
+use baton_api::fleet::{LogView, QueueView, StatsView, WorkerView};
+use baton_api::health::{HealthView, ReadinessView};
 use baton_api::heartbeat::HeartbeatRequest;
 use baton_api::heartbeat::HeartbeatView;
 use baton_api::manage::{ActionRequest, RetryRequest};
@@ -345,11 +346,11 @@ impl Client {
         self.call(Call::get("/livez").once()).await
     }
 
-    /// Whether the server can do its work. Never repeated; see [`Client::wait_until_ready`].
+    /// Whether the server can do its work, and how much room its store has. Never repeated; see [`Client::wait_until_ready`].
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn readyz(&self) -> Result<HealthView, ClientError> {
+    pub async fn readyz(&self) -> Result<ReadinessView, ClientError> {
         self.call(Call::get("/readyz").once()).await
     }
 
@@ -357,7 +358,7 @@ impl Client {
     ///
     /// # Errors
     /// The last [`ClientError`], if it could not by then.
-    pub async fn wait_until_ready(&self, patience: Duration) -> Result<HealthView, ClientError> {
+    pub async fn wait_until_ready(&self, patience: Duration) -> Result<ReadinessView, ClientError> {
         self.with_deadline(patience).call(Call::get("/readyz")).await
     }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
 use baton_api::fields::BodyError;
+use baton_api::health::{AbilityView, StoreView};
 use baton_api::{FieldError, Problem, ProblemCode};
 use baton_model::Expected;
 use baton_model::transition::Refusal;
@@ -101,6 +102,22 @@ impl ApiError {
             self.0.allow = Some(allow.to_owned());
         }
         self
+    }
+
+    /// The store cannot do all that it should; `store` tells what it can. The causes are for the log.
+    pub(crate) fn not_ready(store: StoreView, cause: StoreError) -> Self {
+        let code = match cause {
+            StoreError::StorageFull(_) => ProblemCode::StorageFull,
+            _ => ProblemCode::StorageUnavailable,
+        };
+        let side = |name: &str, side: &AbilityView| match &side.detail {
+            Some(detail) => format!("the task store cannot be {name}: {detail}"),
+            None => format!("the task store can be {name}"),
+        };
+        let detail = format!("{}; {}", side("written", &store.write), side("read", &store.read));
+        let mut error = Self::new(code, detail).caused_by(cause);
+        error.0.problem.store = Some(Box::new(store));
+        error
     }
 
     fn caused_by(mut self, cause: impl Error + Send + Sync + 'static) -> Self {
@@ -253,6 +270,11 @@ impl From<StoreError> for ApiError {
                 "the task store did not say whether the change was made; send the same request again, which is safe",
             )
             .caused_by(error),
+            StoreError::Gone { .. } => Self::new(
+                ProblemCode::OutcomeUnknown,
+                "the task store is no longer there and the server ends; send the same request again once it is back",
+            )
+            .caused_by(error),
             StoreError::CannotOpen { .. }
             | StoreError::NewerSchema { .. }
             | StoreError::Corrupt { .. }
@@ -374,6 +396,7 @@ mod tests {
             (StoreError::StorageFull(cause()), ProblemCode::StorageFull, 503),
             (StoreError::Unavailable(cause()), ProblemCode::StorageUnavailable, 503),
             (StoreError::Unknown(cause()), ProblemCode::OutcomeUnknown, 503),
+            (StoreError::Gone { what: "secret".into() }, ProblemCode::OutcomeUnknown, 503),
             (StoreError::NewerSchema { found: 2, known: 1 }, ProblemCode::Internal, 500),
             (StoreError::Corrupt { what: "secret".into(), cause: Some(cause()) }, ProblemCode::Internal, 500),
         ] {

@@ -9,6 +9,7 @@ pub mod envelope;
 pub mod error;
 mod foreign;
 mod head;
+pub mod health;
 pub mod idempotency;
 pub mod message;
 pub mod path;

@@ -11,10 +11,10 @@ use baton_model::{
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
-    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
-    Release, Retry, Settled, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
-    TokenStore, Waiting, WorkerDetail,
+    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, Health,
+    LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
+    Redated, Release, Retry, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter,
+    TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What was done since it was last asked. Repetitions, which change nothing, do not count.
@@ -217,8 +217,12 @@ impl TaskStore for Counted {
         self.store.logs(filter, page).await
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
-        self.store.check().await
+    async fn health(&self) -> Health {
+        self.store.health().await
+    }
+
+    async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
+        self.store.sizes().await
     }
 }
 

@@ -66,9 +66,9 @@ use baton_model::{
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Doorbell, Fail, FailAnswer, GenerationFilter,
-    LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
-    Redated, Release, Retry, Settled, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
-    TokenStore, Waiting, WorkerDetail,
+    Health, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport,
+    Redate, Redated, Release, Retry, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter,
+    TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -300,8 +300,13 @@ impl TaskStore for DynamoStore {
         self.inner.logs(&filter, &page).await
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
-        self.inner.check().await
+    async fn health(&self) -> Health {
+        self.inner.health().await
+    }
+
+    /// A table has no end, and AWS counts what it holds every six hours only.
+    async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
+        Ok(None)
     }
 }
 

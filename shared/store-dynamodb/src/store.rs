@@ -7,7 +7,7 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use baton_model::{LeasePolicy, QueueName};
 use baton_store::token::{AUDIT_KEPT, TOKENS};
-use baton_store::{Doorbell, StoreError};
+use baton_store::{Doorbell, Health, StoreError};
 
 use crate::attr::Fields;
 use crate::db::Db;
@@ -117,9 +117,18 @@ impl Inner {
         Ok(Self { db, options, spread, doorbell, notes, sightings, stats })
     }
 
-    /// Says whether the table can be read and written.
-    pub(crate) async fn check(&self) -> Result<(), StoreError> {
+    /// Says whether the table can be read and written, by doing both: rights and limits of the two are apart.
+    pub(crate) async fn health(&self) -> Health {
         let update = crate::expression::Expression::new().add("n", crate::attr::n(1));
-        crate::queue::unconditional(self.db.update(keys::meta("pulse"), &update).await).map(|_| ())
+        let write = async {
+            crate::queue::unconditional(self.db.update(keys::meta("pulse"), &update).await).map(drop)
+        };
+        let read = async {
+            let found = self.db.get(keys::meta("table")).await?;
+            let missing = || StoreError::Gone { what: format!("the table {} is empty", self.db.table) };
+            found.map(drop).ok_or_else(missing)
+        };
+        let (write, read) = tokio::join!(write, read);
+        Health { read, write, sizes: None }
     }
 }

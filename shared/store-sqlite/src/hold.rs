@@ -42,7 +42,7 @@ fn open_files() -> MutexGuard<'static, BTreeSet<Identity>> {
 
 /// Which file it is, whatever its name: the device that it lies on, and its number there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Identity {
+pub(crate) struct Identity {
     device: u64,
     inode: u64,
 }
@@ -62,6 +62,8 @@ impl Identity {
 #[derive(Debug)]
 pub(crate) struct Hold {
     path: PathBuf,
+    /// Where SQLite keeps the log.
+    log: PathBuf,
     identity: Identity,
     /// The database, locked. `None` only while it is dropped.
     file: Option<File>,
@@ -91,7 +93,8 @@ impl Hold {
             }
         };
         open.insert(identity);
-        Ok(Self { path, identity, file: Some(file), unfinished: AtomicBool::new(made), _name: name })
+        let log = beside(&path, "-wal");
+        Ok(Self { path, log, identity, file: Some(file), unfinished: AtomicBool::new(made), _name: name })
     }
 
     /// The file's one name: absolute and without symbolic links, so that SQLite, which keeps its log beside the file that a
@@ -114,6 +117,32 @@ impl Hold {
         }
         header.truncate(read);
         Ok(header)
+    }
+
+    /// What is no longer there of the file or its log, or is another one now; none if both are as they were opened. What is
+    /// written to a file without its name is gone once it is closed, and what is written to a log without its name as soon as
+    /// this process ends otherwise than in order.
+    pub(crate) fn gone(&self, log: Option<Identity>) -> Option<String> {
+        let look = |path: &Path, was: Identity| match path.metadata() {
+            Ok(found) if Identity::of(&found) == was => None,
+            Ok(_) => Some(format!("{} was replaced by another file", path.display())),
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::NotADirectory) => {
+                Some(format!("{} was removed or renamed", path.display()))
+            }
+            // It cannot be seen: that says nothing of whether it is there.
+            Err(_) => None,
+        };
+        look(&self.path, self.identity).or_else(|| look(&self.log, log?))
+    }
+
+    /// Which file the log is now; none if there is none.
+    pub(crate) fn log_identity(&self) -> Option<Identity> {
+        Identity::named(&self.log)
+    }
+
+    /// The bytes of the log.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.log.metadata().map_or(0, |log| log.len())
     }
 
     /// Says that the store is open: a file that was made for it stays.

@@ -9,6 +9,7 @@ mod codes;
 mod create;
 mod error;
 mod finish;
+mod health;
 mod hold;
 mod list;
 mod open;
@@ -38,13 +39,14 @@ use baton_store::token::TOKENS;
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
-    GenerationFilter, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Release, Retry, Settled, Stats, StoreError, StoredToken, TaskDetail,
+    GenerationFilter, Health, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
     TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 use rusqlite::{Connection, params};
 
 use crate::error::Failure;
+use crate::health::{Condition, Side};
 use crate::hold::Hold;
 use crate::reader::Readers;
 use crate::rows::{Stored, select_generation, select_task, select_worker, worker_by_id};
@@ -98,8 +100,9 @@ pub struct SqliteStore {
     policy: LeasePolicy,
     tokens: Arc<Tokens>,
     max_tokens: usize,
-    /// Declared last, so that it is let go of after the connections.
-    _hold: Arc<Hold>,
+    max_bytes: Option<u64>,
+    /// Holds the file. Declared last, so that it is let go of after the connections.
+    condition: Arc<Condition>,
 }
 
 impl SqliteStore {
@@ -116,10 +119,18 @@ impl SqliteStore {
         let Options { policy, max_tokens, .. } = options;
         let tokens = Arc::new(Tokens::load(&db)?);
         let state = transaction::State::new(policy, Arc::clone(&tokens), max_tokens);
-        let readers = Readers::open(&hold, options.readers)?;
-        let writer = Writer::start(db, state, doorbell)?;
+        let condition = Arc::new(Condition::new(Arc::clone(&hold)));
+        let readers = Readers::open(&hold, &condition, options.readers)?;
+        let writer = Writer::start(db, state, Arc::clone(&condition), doorbell)?;
         hold.finished();
-        Ok(Self { writer, readers, policy, tokens, max_tokens, _hold: hold })
+        let max_bytes = options.max_bytes;
+        Ok(Self { writer, readers, policy, tokens, max_tokens, max_bytes, condition })
+    }
+
+    /// Waits until the file is no longer there, or is another one: from then on nothing is answered but that
+    /// ([`StoreError::Gone`]), and the program that has the store should end. It is looked for with each commit.
+    pub async fn gone(&self) -> StoreError {
+        self.condition.until_gone().await
     }
 }
 
@@ -310,9 +321,24 @@ impl TaskStore for SqliteStore {
         self.readers.run(move |db| list::logs(db, &filter, &page)).await
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
-        self.writer.run((), pulse).await?;
-        self.readers.run(|db| Ok(db.query_row("SELECT n FROM pulse", [], |_| Ok(()))?)).await
+    async fn health(&self) -> Health {
+        let (hold, most) = (Arc::clone(self.condition.hold()), self.max_bytes);
+        let sizes = self.sizes().await;
+        let write = self.writer.run((), health::pulse).await.and_then(|()| match &sizes {
+            Ok(Some(sizes)) => health::room_for_changes(sizes, &hold, most),
+            _ => Ok(()),
+        });
+        let read = self.readers.run(health::look_into_all).await;
+        Health {
+            read: read.and_then(|()| self.condition.is_whole(Side::Reading)),
+            write: write.and_then(|()| self.condition.is_whole(Side::Writing)),
+            sizes: sizes.ok().flatten(),
+        }
+    }
+
+    async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
+        let (hold, most) = (Arc::clone(self.condition.hold()), self.max_bytes);
+        self.readers.run(move |db| health::sizes(db, &hold, most)).await.map(Some)
     }
 }
 
@@ -375,14 +401,6 @@ fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<
         transaction.db.prepare_cached(sql)?.execute(changed)?;
     }
     transaction.ring_queue(&pause.queue, pause.now);
-    Ok(())
-}
-
-fn pulse(transaction: &mut Transaction<'_>, (): &()) -> Result<(), Failure> {
-    transaction
-        .db
-        .prepare_cached("INSERT INTO pulse (n, at) VALUES (1, 1) ON CONFLICT DO UPDATE SET at = at + 1")?
-        .execute([])?;
     Ok(())
 }
 

@@ -20,7 +20,7 @@ const MIGRATIONS: &[&str] =
     &[include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
 
 /// SQLite's page size, which Baton leaves at its default.
-const PAGE_BYTES: u64 = 4_096;
+pub(crate) const PAGE_BYTES: u64 = 4_096;
 
 /// How long to wait for another process that holds the file.
 const BUSY: Duration = Duration::from_secs(5);

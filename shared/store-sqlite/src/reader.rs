@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use crate::error::Failure;
+use crate::health::{Condition, Side};
 use crate::hold::Hold;
 use crate::open;
 
@@ -14,6 +15,7 @@ use crate::open;
 pub(crate) struct Readers {
     pool: Arc<Pool>,
     free: Arc<Semaphore>,
+    condition: Arc<Condition>,
 }
 
 struct Pool {
@@ -29,11 +31,19 @@ impl Pool {
 }
 
 impl Readers {
-    pub(crate) fn open(hold: &Arc<Hold>, count: usize) -> Result<Self, StoreError> {
+    pub(crate) fn open(
+        hold: &Arc<Hold>,
+        condition: &Arc<Condition>,
+        count: usize,
+    ) -> Result<Self, StoreError> {
         let count = count.max(1);
         let idle = (0..count).map(|_| open::for_reading(hold)).collect::<Result<Vec<_>, _>>()?;
         let pool = Pool { idle: Mutex::new(idle), _hold: Arc::clone(hold) };
-        Ok(Self { pool: Arc::new(pool), free: Arc::new(Semaphore::new(count)) })
+        Ok(Self {
+            pool: Arc::new(pool),
+            free: Arc::new(Semaphore::new(count)),
+            condition: Arc::clone(condition),
+        })
     }
 
     /// Runs a query on a connection of the pool, off the caller's thread; waits while all are taken.
@@ -41,6 +51,8 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, StoreError> {
+        // What it would find is kept by nothing.
+        self.condition.is_there()?;
         let permit = Arc::clone(&self.free).acquire_owned().await.map_err(|_| StoreError::Busy)?;
         let pool = Arc::clone(&self.pool);
         let answer = tokio::task::spawn_blocking(move || {
@@ -53,9 +65,13 @@ impl Readers {
             drop(permit);
             answer
         });
-        answer.await.unwrap_or_else(|error| {
+        let answer = answer.await.unwrap_or_else(|error| {
             Err(StoreError::Internal { what: "a query panicked".to_owned(), cause: Some(error.into()) })
-        })
+        });
+        if let Err(error) = &answer {
+            self.condition.note(Side::Reading, error);
+        }
+        answer
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) const NOT_BATONS: &str = "it is not a Baton database; name another fi
 
 /// Less room than this on its disk is too little to open a database: SQLite makes an index of 32 KiB beside it, and the
 /// log's first pages.
-const LEAST_BYTES: u64 = 128 * 1_024;
+pub(crate) const LEAST_BYTES: u64 = 128 * 1_024;
 
 /// An error that says why a store cannot be opened.
 pub(crate) fn cannot_open(path: &Path, why: impl Into<String>, cause: Option<Cause>) -> StoreError {

@@ -19,6 +19,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Failure, store_error};
+use crate::health::{Condition, Side};
 use crate::transaction::{State, Transaction};
 
 /// The most commands in one commit.
@@ -81,12 +82,18 @@ impl Writer {
     pub(crate) fn start(
         db: Connection,
         state: State,
+        condition: Arc<Condition>,
         doorbell: Arc<dyn Doorbell>,
     ) -> Result<Self, StoreError> {
         let (sender, receiver) = mpsc::channel(WAITING);
         let thread = std::thread::Builder::new()
             .name("baton-writer".to_owned())
-            .spawn(move || run(&db, state, &*doorbell, receiver))
+            .spawn(move || {
+                run(&db, state, &condition, &*doorbell, receiver);
+                // The condition holds the file, which is let go of after the connection.
+                drop(db);
+                drop(condition);
+            })
             .map_err(|error| StoreError::Internal {
                 what: "cannot start the writing thread".to_owned(),
                 cause: Some(error.into()),
@@ -124,6 +131,7 @@ impl Drop for Writer {
 fn run(
     db: &Connection,
     mut state: State,
+    condition: &Condition,
     doorbell: &dyn Doorbell,
     mut receiver: mpsc::Receiver<Box<dyn Job>>,
 ) {
@@ -134,10 +142,11 @@ fn run(
         gather(&mut receiver, &mut group, expected);
         expected = group.len();
         let began = Instant::now();
-        let committed = commit(db, &mut state, doorbell, &mut group);
+        let committed = commit(db, &mut state, condition, doorbell, &mut group);
         state.last_group = began.elapsed().saturating_sub(std::mem::take(&mut state.purging));
         match committed {
             Ok(()) => group.drain(..).for_each(|job| job.answer()),
+            Err(StoreError::Gone { .. }) => group.drain(..).for_each(|job| job.fail(condition.gone())),
             // Another program holds the file: each command alone would wait as long again.
             Err(StoreError::Unavailable(cause)) => {
                 tracing::warn!(%cause, commands = group.len(), "the database cannot be written");
@@ -152,9 +161,12 @@ fn run(
                     "a group commit failed: running its commands singly"
                 );
                 for mut job in group.drain(..) {
-                    match commit(db, &mut state, doorbell, std::slice::from_mut(&mut job)) {
+                    match commit(db, &mut state, condition, doorbell, std::slice::from_mut(&mut job)) {
                         Ok(()) => job.answer(),
-                        Err(error) => job.fail(error),
+                        Err(error) => {
+                            condition.note(Side::Writing, &error);
+                            job.fail(error);
+                        }
                     }
                 }
             }
@@ -187,10 +199,12 @@ fn gather(receiver: &mut mpsc::Receiver<Box<dyn Job>>, group: &mut Vec<Box<dyn J
 fn commit(
     db: &Connection,
     state: &mut State,
+    condition: &Condition,
     doorbell: &dyn Doorbell,
     group: &mut [Box<dyn Job>],
 ) -> Result<(), StoreError> {
     let outcome = catch_unwind(AssertUnwindSafe(|| -> Result<_, StoreError> {
+        condition.is_there()?;
         execute(db, "BEGIN IMMEDIATE")?;
         let mut transaction = Transaction::new(db, &mut *state);
         for job in group {
@@ -198,6 +212,8 @@ fn commit(
         }
         let after = transaction.finish().map_err(store_error)?;
         execute(db, "COMMIT")?;
+        // After the commit and before its answers: nobody is told of what went into a file that was no longer there.
+        condition.look()?;
         Ok(after)
     }));
     match outcome {

@@ -105,6 +105,14 @@ pub enum StoreError {
     /// The store did not say whether it committed.
     #[error("the task store did not say whether the change was made; send the same request again")]
     Unknown(#[source] Cause),
+    /// What the store lies on was removed or replaced while it was open. What was asked for since then is kept by nothing.
+    #[error(
+        "the task store is gone ({what}); nothing that is asked for is kept; put it back and start again"
+    )]
+    Gone {
+        /// What is gone.
+        what: String,
+    },
     /// The store cannot be opened.
     #[error("cannot open {place}: {why}")]
     CannotOpen {
@@ -161,7 +169,7 @@ impl StoreError {
             | Self::TooManyTokens { .. } => ErrorKind::Conflict,
             Self::BadCursor | Self::TooLarge { .. } => ErrorKind::Request,
             Self::Busy | Self::StorageFull(_) | Self::Unavailable(_) => ErrorKind::Unavailable,
-            Self::Unknown(_) => ErrorKind::Unknown,
+            Self::Unknown(_) | Self::Gone { .. } => ErrorKind::Unknown,
             Self::CannotOpen { .. }
             | Self::NewerSchema { .. }
             | Self::Corrupt { .. }

@@ -19,10 +19,10 @@ use baton_model::{
 
 use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, LogFilter,
-    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
-    Release, Retry, Settled, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
-    TokenStore, Waiting, WorkerDetail,
+    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, Health,
+    LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
+    Redated, Release, Retry, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter,
+    TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -351,8 +351,15 @@ impl TaskStore for Faulty {
         self.list("logs", question, || self.inner.logs(filter.clone(), page.clone())).await
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
-        self.call("check", Call::Point, || self.inner.check()).await
+    async fn health(&self) -> Health {
+        let unreachable = |cause: &StoreError| StoreError::Unavailable(cause.to_string().into());
+        self.call("health", Call::Point, || async { Ok(self.inner.health().await) })
+            .await
+            .unwrap_or_else(|error| Health { read: Err(unreachable(&error)), write: Err(error), sizes: None })
+    }
+
+    async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
+        self.call("sizes", Call::Point, || self.inner.sizes()).await
     }
 }
 

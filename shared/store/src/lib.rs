@@ -11,6 +11,7 @@ pub mod doorbell;
 pub mod error;
 #[cfg(feature = "faults")]
 pub mod faulty;
+pub mod health;
 pub mod histogram;
 pub mod name;
 pub mod query;
@@ -28,6 +29,7 @@ pub use command::{
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
+pub use health::{Health, Sizes};
 pub use name::NameNotice;
 pub use query::{
     Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues,
@@ -266,9 +268,13 @@ pub trait TaskStore: Send + Sync {
     /// [`StoreError::BadCursor`].
     async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError>;
 
-    /// Says whether the store can be read and written now.
+    /// Says whether the store can be read and written now, by doing both. A store that is out of room cannot be written, also
+    /// if some small change would still fit; one that has met damage is damaged until it is opened again.
+    async fn health(&self) -> Health;
+
+    /// How large the store is; none if it cannot tell.
     ///
     /// # Errors
-    /// What is in the way.
-    async fn check(&self) -> Result<(), StoreError>;
+    /// The store's own failures.
+    async fn sizes(&self) -> Result<Option<Sizes>, StoreError>;
 }

@@ -7,7 +7,8 @@
     reason = "the helpers of tests fail as tests do"
 )]
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -144,6 +145,35 @@ impl World {
     pub(crate) fn kill_server(&mut self) {
         self.server.signal(Signal::SIGKILL);
         self.server.wait();
+    }
+
+    /// How the server ends by itself.
+    pub(crate) fn server_ends(&mut self) -> ExitStatus {
+        self.server.wait()
+    }
+
+    pub(crate) fn server_log(&self) -> String {
+        std::fs::read_to_string(self.path("server.log")).unwrap()
+    }
+
+    /// What the server answers to `GET` of this path: the status and the JSON.
+    pub(crate) fn get(&self, path: &str) -> (u16, Value) {
+        self.ask("GET", path, "")
+    }
+
+    /// What the server answers to one request, which is not repeated.
+    pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        let mut stream = TcpStream::connect(self.url.strip_prefix("http://").unwrap()).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let length = body.len();
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        write!(stream, "{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+            .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+        (status, serde_json::from_str(body).unwrap())
     }
 
     /// Ends the server as an operator does; the answer is how it ended.

@@ -7,6 +7,7 @@
     reason = "a test ends where it is surprised"
 )]
 
+mod health;
 mod hold;
 mod keeping;
 
@@ -114,10 +115,11 @@ async fn a_locked_file_is_said_to_be_unavailable_and_serves_when_it_is_free() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let refused = store.create(task(1, 10)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
-    assert!(matches!(store.check().await, Err(StoreError::Unavailable(_))));
+    let health = store.health().await;
+    assert!(matches!(health.write, Err(StoreError::Unavailable(_))) && health.read.is_ok(), "{health:?}");
     other.execute_batch("ROLLBACK").unwrap();
     store.create(task(1, 10)).await.unwrap();
-    store.check().await.unwrap();
+    store.health().await.all().unwrap();
 }
 
 #[test]

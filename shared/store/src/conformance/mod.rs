@@ -383,7 +383,8 @@ rules! {
         the_longest_wait_is_told_over_all_queues,
         percentiles_tell_waiting_and_running_times,
         waiting_counts_from_when_the_task_was_ready,
-        an_open_store_checks_out,
+        an_open_store_can_be_read_and_written,
+        the_sizes_of_a_store_follow_what_it_holds,
     ],
     doorbell: [
         a_created_task_rings,

@@ -876,7 +876,11 @@ impl TaskStore for Oracle {
         page("l:", keyed.collect(), true, &asked)
     }
 
-    async fn check(&self) -> Result<(), StoreError> {
-        Ok(())
+    async fn health(&self) -> Health {
+        Health { read: Ok(()), write: Ok(()), sizes: None }
+    }
+
+    async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
+        Ok(None)
     }
 }

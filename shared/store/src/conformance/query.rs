@@ -658,10 +658,27 @@ pub async fn waiting_counts_from_when_the_task_was_ready(b: Bench) {
     assert!((9.5..=10.5).contains(&told), "{told} s, expected about 10");
 }
 
-/// An open store says that it can be used.
-pub async fn an_open_store_checks_out(b: Bench) {
-    b.store().check().await.unwrap();
+/// An open store says that it can be read and written, and changes nothing by that.
+pub async fn an_open_store_can_be_read_and_written(b: Bench) {
+    b.store().health().await.all().unwrap();
     let id = b.create(at(0), b.spec("render")).await;
-    b.store().check().await.unwrap();
+    let health = b.store().health().await;
+    assert!(health.read.is_ok() && health.write.is_ok(), "{health:?}");
     assert_eq!(b.state(id).await, State::Queued);
+}
+
+/// A store that tells its sizes tells the same ones with its health, counts every task once, and has room.
+pub async fn the_sizes_of_a_store_follow_what_it_holds(b: Bench) {
+    let Some(empty) = b.store().sizes().await.unwrap() else { return };
+    assert_eq!(empty.tasks, 0);
+    for _ in 0..3 {
+        b.create(at(0), b.spec("render")).await;
+    }
+    let held = b.claim_one(claim("w1", at(1))).await;
+    b.complete(at(2), &held).await;
+    let sizes = b.store().sizes().await.unwrap().unwrap();
+    assert_eq!(sizes.tasks, 3);
+    assert!(sizes.free_bytes <= sizes.file_bytes && sizes.room_bytes != Some(0), "{sizes:?}");
+    let told = b.store().health().await.sizes.unwrap();
+    assert_eq!((told.tasks, told.file_bytes), (sizes.tasks, sizes.file_bytes));
 }

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::ProblemCode;
-use baton_api::heartbeat::HeartbeatView;
-use baton_api::heartbeat::{HeartbeatRequest, LogFields};
+use baton_api::heartbeat::{HeartbeatRequest, HeartbeatView, LogFields, LogsDropped};
 use baton_client::ClientError;
 use baton_model::Directive;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -27,6 +26,8 @@ const LEAST: Duration = Duration::from_millis(100);
 /// How long heartbeats list nothing because the worker does not know all that it holds: what is not listed passes for
 /// forgotten, which costs the task an attempt. What is listed hears of cancellations, so that it is not for ever.
 const UNLISTED: Duration = Duration::from_secs(30);
+/// How often the worker's own log is told that the server drops lines.
+const OVER_SHARE_AGAIN: Duration = Duration::from_secs(60);
 /// How long the last heartbeats may take, which ship the remaining log lines.
 const LAST: Duration = Duration::from_secs(3);
 
@@ -37,6 +38,7 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
     // Since when the server has got beats without a list.
     let mut unlisted: Option<Instant> = None;
     let mut looked = false;
+    let mut over_share = OverShare::default();
     loop {
         if !looked && !*shared.known.borrow() {
             looked = tokio::select! {
@@ -61,6 +63,7 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
                 shared.beats.taken(Instant::now());
                 every = Duration::try_from_secs_f64(answer.beat_every_seconds).unwrap_or(every).max(LEAST);
                 heed(&shared, &answer);
+                over_share.note(&shared, answer.logs_dropped, begun);
                 begun + every
             }
             Err(error) => {
@@ -160,6 +163,28 @@ struct Unsent<'a> {
 impl Drop for Unsent<'_> {
     fn drop(&mut self) {
         lock(&self.shared.logs).put_back(std::mem::take(&mut self.lines));
+    }
+}
+
+/// Log lines that the server did not keep.
+#[derive(Debug, Default)]
+struct OverShare {
+    untold: LogsDropped,
+    told: Option<Instant>,
+}
+
+impl OverShare {
+    /// Counts what an answer tells of, and tells the worker's own log at once and then each minute.
+    fn note(&mut self, shared: &Shared, dropped: Option<LogsDropped>, now: Instant) {
+        self.untold.add(dropped.unwrap_or_default());
+        if self.untold.lines == 0 || self.told.is_some_and(|told| now < told + OVER_SHARE_AGAIN) {
+            return;
+        }
+        let LogsDropped { lines, bytes } = std::mem::take(&mut self.untold);
+        self.told = Some(now);
+        tracing::warn!(worker_id = %shared.options.id, lines, bytes, "the server dropped log lines, as more came than the \
+            share of this worker or of its project (limits.log_worker_bytes_per_minute and its like of the server); tasks \
+            and heartbeats go on as they are");
     }
 }
 

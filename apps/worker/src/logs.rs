@@ -12,8 +12,8 @@ const TASK_BYTES: usize = 1024 * 1024;
 /// The most bytes of lines of all tasks that wait for heartbeats: equal shares for eight tasks that are as noisy as they
 /// may be, and 8 KiB for each of 1,000.
 const ALL_BYTES: usize = 8 * 1024 * 1024;
-/// The most bytes of lines in one heartbeat, whose body the server takes up to its limit for params and 64 KiB (320 KiB
-/// as it comes): the rest is for what runs.
+/// The most bytes of lines in one heartbeat, of which the server keeps 1 MiB (its setting `limits.log_beat_bytes`): a beat
+/// is to be quick, and what waits goes with the next.
 const BEAT_BYTES: usize = 240 * 1024;
 /// What a line takes besides its message and metadata: time, level, source and task, with their names.
 const AROUND_BYTES: usize = 160;

@@ -49,12 +49,21 @@ async fn heartbeat(
         });
         said.collect()
     });
-    let logs = request.logs.into_iter().map(|line| log_line(line, &worker, now)).collect();
-    let logs = about_tasks_seen(&caller, &*app.store, logs).await?;
+    let lines = request.logs.into_iter().map(|line| log_line(line, &worker, now)).collect();
+    let owner = caller.owner();
+    let shipment = app.log_shares.take(&worker, &owner, lines, request.ending, now);
+    let (logs, logs_dropped, counted) = shipment.parts();
+    let logs = match about_tasks_seen(&caller, &*app.store, logs).await {
+        Ok(logs) => logs,
+        Err(error) => {
+            app.log_shares.refused(counted);
+            return Err(error);
+        }
+    };
     let beat = Beat {
         now,
         session: request.session_id,
-        caller: caller.owner(),
+        caller: owner,
         running,
         capacity: request.capacity,
         readings: request.readings,
@@ -64,7 +73,14 @@ async fn heartbeat(
         worker,
     };
     let ends = beat.ending.then(|| beat.worker.clone());
-    let answer = app.store.heartbeat(beat).await?;
+    let answer = match app.store.heartbeat(beat).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            app.log_shares.refused(counted);
+            return Err(error.into());
+        }
+    };
+    app.log_shares.heard(&counted, answer.shipped);
     if let Some(worker) = ends {
         tracing::info!(worker_id = %worker, "worker ends");
     }
@@ -78,6 +94,7 @@ async fn heartbeat(
         directive: answer.directive,
         beat_every_seconds: app.leases.heartbeat_interval.as_secs_f64(),
         result_bytes: app.limits.result_bytes,
+        logs_dropped,
     })
 }
 

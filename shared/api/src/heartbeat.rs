@@ -33,7 +33,7 @@ pub struct HeartbeatRequest {
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     #[schema(value_type = Option<bool>)]
     pub ending: bool,
-    /// Log lines since the last heartbeat; up to 500.
+    /// Log lines since the last heartbeat; up to 500. Lines over a share of bytes are dropped, and the answer says how many.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<LogFields>,
 }
@@ -153,6 +153,28 @@ pub struct HeartbeatView {
     #[serde(default = "default_result_bytes")]
     #[schema(required)]
     pub result_bytes: usize,
+    /// What of this heartbeat's log lines was dropped, as they were over a share; left out if none was. The heartbeat itself
+    /// counts, and the lines are not to be sent again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<LogsDropped>)]
+    pub logs_dropped: Option<LogsDropped>,
+}
+
+/// Log lines that were not kept, as more came than their worker's share.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct LogsDropped {
+    /// How many.
+    pub lines: u64,
+    /// How many bytes they are: of each its message, source and metadata, and 100 bytes.
+    pub bytes: u64,
+}
+
+impl LogsDropped {
+    /// Counts more of them.
+    pub fn add(&mut self, more: Self) {
+        self.lines = self.lines.saturating_add(more.lines);
+        self.bytes = self.bytes.saturating_add(more.bytes);
+    }
 }
 
 /// What a server has as it comes, for one that does not say.

@@ -8,6 +8,8 @@ use baton_runtime::settings::Retention;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Timekeeper};
 use baton_store::Store;
 
+use crate::log_shares::LogShares;
+
 /// What handlers work with. Copies share the same parts.
 #[derive(Clone)]
 pub struct App(Arc<Parts>);
@@ -26,6 +28,8 @@ pub struct Parts {
     pub doorbell: Arc<LocalDoorbell>,
     /// What is taken and what refused.
     pub limits: Limits,
+    /// How much of the workers' log lines is kept.
+    pub log_shares: LogShares,
     /// When leases are lost.
     pub leases: LeasePolicy,
     /// How many tasks a worker may hold that states no capacity.
@@ -57,6 +61,7 @@ impl App {
             ids,
             doorbell,
             limits: settings.limits,
+            log_shares: LogShares::new(settings.limits.logs),
             leases: settings.leases,
             worker_cap: settings.worker_cap,
             retention: settings.retention,

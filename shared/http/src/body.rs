@@ -139,13 +139,15 @@ pub fn utf8(body: &Bytes) -> Result<&str, ApiError> {
     if body.starts_with(&[0x1f, 0x8b]) {
         return Err(packed("one that gzip has made"));
     }
-    std::str::from_utf8(body).map_err(|error| {
+    let text = std::str::from_utf8(body).map_err(|error| {
         let at = error.valid_up_to();
         ApiError::new(
             ProblemCode::MalformedJson,
             format!("expected a body in UTF-8, got another encoding at byte {at}; encode it as UTF-8 and send it again"),
         )
-    })
+    })?;
+    // What editors put before a text is no part of it; a parser may pass over it (RFC 8259 §8.1).
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 async fn read(request: Request, most: usize) -> Result<Bytes, ApiError> {
@@ -315,5 +317,10 @@ mod tests {
     fn the_place_of_a_wrong_byte_is_named() {
         let error = utf8(&Bytes::from_static(b"{\"a\":\"\xff\"}")).unwrap_err();
         assert!(error.into_problem().detail.contains("at byte 6"));
+    }
+
+    #[test]
+    fn a_byte_order_mark_before_the_text_is_no_part_of_it() {
+        assert_eq!(utf8(&Bytes::from_static(b"\xef\xbb\xbf{}")).unwrap(), "{}");
     }
 }

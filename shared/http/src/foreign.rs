@@ -12,6 +12,7 @@ use http::header::{HOST, ORIGIN};
 use http::{HeaderMap, HeaderValue};
 
 use crate::error::ApiError;
+use crate::head::is_host;
 
 /// Takes requests that no page of another site has sent.
 pub(crate) fn check(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -55,7 +56,7 @@ fn is_localhost(host: &str) -> bool {
 
 fn is_local_origin(origin: &str) -> bool {
     let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
-    host.is_some_and(|host| {
+    host.filter(|host| is_host(host)).is_some_and(|host| {
         is_localhost(host) || name(host).parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
     })
 }
@@ -97,9 +98,15 @@ mod tests {
         {
             assert!(!check_of(HOST, host), "{host}");
         }
-        for origin in
-            ["https://example.org", "null", "http://127.0.0.1.example.org", "http://10.0.0.7", "file://"]
-        {
+        for origin in [
+            "https://example.org",
+            "null",
+            "http://127.0.0.1.example.org",
+            "http://10.0.0.7",
+            "file://",
+            "http://127.0.0.1:evil",
+            "http://[::1].example.org",
+        ] {
             assert!(!check_of(ORIGIN, origin), "{origin}");
         }
     }

@@ -84,7 +84,7 @@ impl<'a> Framing<'a> {
 }
 
 /// `host[:port]` as RFC 3986 §3.2.2 has it.
-fn is_host(host: &str) -> bool {
+pub(crate) fn is_host(host: &str) -> bool {
     let (name, port) = match host.strip_prefix('[') {
         Some(address) => match address.split_once(']') {
             Some((address, port)) if address.parse::<std::net::Ipv6Addr>().is_ok() => ("address", port),

@@ -11,6 +11,7 @@ mod foreign;
 mod head;
 pub mod health;
 pub mod idempotency;
+pub mod log_shares;
 pub mod message;
 pub mod path;
 pub mod query;

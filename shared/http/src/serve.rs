@@ -39,6 +39,10 @@ const SILENCE: Duration = Duration::from_secs(120);
 /// How long a connection must have been silent before it may be closed to make room for another.
 const SILENT: Duration = Duration::from_secs(1);
 
+/// How long a connection must have waited for its caller, with half a request or an answer, before it may be broken off to
+/// make room for another. Shorter than the waits that are set, as these are for a server that has room.
+const STUCK: Duration = Duration::from_secs(3);
+
 /// How often room is looked for while a connection waits for it.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -53,7 +57,8 @@ const SEND_BUFFER: usize = 256 * 1024;
 /// How a socket is served.
 #[derive(Clone, Copy, Debug)]
 pub struct ServeOptions {
-    /// Connections open at once. One more is accepted, and waits; silent ones are closed for it.
+    /// Connections open at once. One more is accepted, and waits; silent ones are closed for it, and those whose callers
+    /// neither send what they began nor take their answers.
     pub max_connections: u32,
     /// How long a request's head may take.
     pub head_timeout: Duration,
@@ -147,6 +152,10 @@ async fn run<S>(
                 if stage.is_silent() {
                     return;
                 }
+                if stage.stuck_for().is_some_and(|stuck| stuck >= STUCK) {
+                    // The connection is looked at again, and its stream waits no longer.
+                    stage.give_up();
+                }
             }
         }
     }
@@ -195,7 +204,7 @@ impl Open {
     }
 
     /// Room for one more connection. While there is none, that which has been silent for longest is closed: who keeps a
-    /// connection for later may open another.
+    /// connection for later may open another. If none is silent, that which has waited for its caller for longest.
     async fn room(&mut self) -> Option<OwnedSemaphorePermit> {
         loop {
             self.forget_ended();
@@ -207,6 +216,12 @@ impl Open {
             let silent =
                 self.stages.values().filter(|stage| stage.is_silent() && stage.since().elapsed() >= SILENT);
             if let Some(longest) = silent.min_by_key(|stage| stage.since()) {
+                longest.make_room();
+                continue;
+            }
+            let stuck = self.stages.values().filter_map(|stage| Some((stage.stuck_for()?, stage)));
+            if let Some((_, longest)) = stuck.filter(|(long, _)| *long >= STUCK).max_by_key(|(long, _)| *long)
+            {
                 longest.make_room();
             }
         }

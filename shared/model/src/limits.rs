@@ -11,12 +11,38 @@ pub struct Limits {
     pub result_bytes: usize,
     /// The most bytes in the body of a batch; the body of any other request may have the payload's limit and 64 KiB.
     pub batch_bytes: usize,
+    /// How much of the log lines that workers ship is kept.
+    pub logs: LogShares,
 }
 
 impl Default for Limits {
     /// 256 KiB of params, 1 MiB of result, 16 MiB for a batch.
     fn default() -> Self {
-        Self { params_bytes: 256 * 1024, result_bytes: 1024 * 1024, batch_bytes: 16 * 1024 * 1024 }
+        Self {
+            params_bytes: 256 * 1024,
+            result_bytes: 1024 * 1024,
+            batch_bytes: 16 * 1024 * 1024,
+            logs: LogShares::default(),
+        }
+    }
+}
+
+/// How many bytes of log lines are kept, as [`crate::LogLine::bytes`] counts them; none for as many as come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogShares {
+    /// Of one heartbeat.
+    pub beat: Option<u64>,
+    /// Of one worker in a minute, a minute's worth of them at once.
+    pub worker_minute: Option<u64>,
+    /// Of all workers of one project in a minute; those whose callers are bound to none share one, or one for
+    /// the queues that they are bound to.
+    pub project_minute: Option<u64>,
+}
+
+impl Default for LogShares {
+    /// 1 MiB of a heartbeat, 4 MiB a minute of a worker, 32 MiB a minute of a project.
+    fn default() -> Self {
+        Self { beat: Some(1 << 20), worker_minute: Some(4 << 20), project_minute: Some(32 << 20) }
     }
 }
 

@@ -55,3 +55,14 @@ pub struct LogLine {
     /// More about it, as the worker likes.
     pub metadata: Option<Payload>,
 }
+
+impl LogLine {
+    /// What a line takes besides its texts: its time, level, worker and task, and its place in the indexes.
+    pub const AROUND_BYTES: usize = 100;
+
+    /// How many bytes it counts in the shares of log lines: its message, source and metadata, and what is around them.
+    pub fn bytes(&self) -> u64 {
+        let metadata = self.metadata.as_ref().map_or(0, |metadata| metadata.as_str().len());
+        (self.message.len() + self.source.len() + metadata + Self::AROUND_BYTES) as u64
+    }
+}

@@ -14,7 +14,8 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use baton_model::{Expected, LeasePolicy, Limits, QueueName, limits};
+use baton_model::limits::{self, LogShares};
+use baton_model::{Expected, LeasePolicy, Limits, QueueName};
 use config::Config;
 use tracing_subscriber::filter::Targets;
 
@@ -272,6 +273,11 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         params_bytes: reader.whole("limits.params_bytes", "bytes", 1_024..=16 << 20) as usize,
         result_bytes: reader.whole("limits.result_bytes", "bytes", 1_024..=64 << 20) as usize,
         batch_bytes: reader.whole("limits.batch_bytes", "bytes", 65_536..=256 << 20) as usize,
+        logs: LogShares {
+            beat: log_share(&mut reader, "limits.log_beat_bytes"),
+            worker_minute: log_share(&mut reader, "limits.log_worker_bytes_per_minute"),
+            project_minute: log_share(&mut reader, "limits.log_project_bytes_per_minute"),
+        },
     };
     let location = reader.text("store.url", str::parse);
     let durability = reader.text("store.durability", |text| match text {
@@ -351,6 +357,12 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         }
         _ => Err(SettingsError::Invalid(errors)),
     }
+}
+
+/// A share of log lines in bytes; none for as many as come.
+fn log_share(reader: &mut Reader<'_>, key: &'static str) -> Option<u64> {
+    let bytes = reader.whole(key, "bytes", 0..=u32::MAX);
+    (bytes > 0).then_some(u64::from(bytes))
 }
 
 fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {

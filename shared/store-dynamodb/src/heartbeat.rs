@@ -32,13 +32,15 @@ impl Inner {
         let held: HashSet<_> = held.into_iter().collect();
         let unsure = beat.running.iter().flatten().filter(|one| !held.contains(&(one.task, one.attempt)));
         let lost = self.problems(&beat.worker, unsure.collect()).await?;
-        Ok(BeatAnswer { lost, directive: record.worker.directive })
+        Ok(BeatAnswer { lost, directive: record.worker.directive, shipped: Some(record.shipped) })
     }
 
     /// Writes the beat into the worker's record.
     async fn beat(&self, beat: &Beat, listed: Option<Listed>) -> Result<StoredWorker, StoreError> {
         let readings = (!beat.readings.is_empty()).then(|| json("readings", &beat.readings)).transpose()?;
         let labels = (!beat.labels.is_empty()).then(|| json("labels", &beat.labels)).transpose()?;
+        // In the same write, so that it costs nothing; and only with lines, so that a worker that ships none has none.
+        let shipped: u64 = beat.logs.iter().map(LogLine::bytes).sum();
         let mut update = Expression::new()
             .when_present("pk")
             // Why not the one with the latest time: where the clocks of two processes differ, or one was set back, the
@@ -51,6 +53,9 @@ impl Inner {
             .put("ed", beat.ending.then(|| time(beat.now)))
             .maybe("la", labels.map(s))
             .maybe("cp", beat.capacity.map(n));
+        if shipped > 0 {
+            update = update.add("lg", n(shipped));
+        }
         let caller = &beat.caller;
         update = match caller {
             Owner::Unbound => update,
@@ -85,6 +90,7 @@ impl Inner {
                 worker.labels = beat.labels.clone();
             }
             record.listed = listed.clone();
+            record.shipped = record.shipped.saturating_add(shipped);
             record.seen_at = beat.now;
             if self.save_worker(standing.as_ref(), &record).await? {
                 self.tell_taken(&record.worker, takeover);

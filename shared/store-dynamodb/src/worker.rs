@@ -30,11 +30,14 @@ pub(crate) struct StoredWorker {
     pub(crate) listed: Option<Listed>,
     /// The last beat or, to the hour, the last claim.
     pub(crate) seen_at: Timestamp,
+    /// How many bytes of log lines it has shipped in all.
+    pub(crate) shipped: u64,
 }
 
 impl StoredWorker {
     pub(crate) fn new(id: &WorkerId, caller: &Owner, session: Option<SessionId>, now: Timestamp) -> Self {
-        Self { worker: Worker::new(id.clone(), caller.clone(), session, now), listed: None, seen_at: now }
+        let worker = Worker::new(id.clone(), caller.clone(), session, now);
+        Self { worker, listed: None, seen_at: now, shipped: 0 }
     }
 
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
@@ -62,6 +65,7 @@ impl StoredWorker {
             },
             listed,
             seen_at: fields.time("sn")?,
+            shipped: fields.maybe_number("lg")?.unwrap_or(0),
         })
     }
 
@@ -119,6 +123,9 @@ impl StoredWorker {
         }
         if let Some(at) = worker.ended_at {
             put("ed", time(at));
+        }
+        if self.shipped > 0 {
+            put("lg", n(self.shipped));
         }
         Ok(item)
     }

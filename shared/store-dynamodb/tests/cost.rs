@@ -18,9 +18,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use baton_model::{
-    AuditId, Fence, GenerationId, Grant, LeaseTerms, Output, Owner, Payload, Priority, ProjectId, QueueName,
-    RoundNote, Running, Schedule, Scope, Status, Task, TaskId, TaskSpec, Timestamp, Token, TokenId,
-    TokenSecret, Watch,
+    AuditId, Fence, GenerationId, Grant, LeaseTerms, Level, LogLine, Output, Owner, Payload, Priority,
+    ProjectId, QueueName, RoundNote, Running, Schedule, Scope, Status, Task, TaskId, TaskSpec, Timestamp,
+    Token, TokenId, TokenSecret, Watch,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency,
@@ -373,6 +373,42 @@ async fn a_heartbeat_is_one_write_unit_whatever_it_lists() {
     }
     b.print();
     b.documented();
+}
+
+/// How much a worker has shipped in all is counted by the write that the heartbeat is anyway.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_worker_ships_is_counted_for_no_unit_but_those_of_its_lines() {
+    let b = Bench::open().await;
+    let line = |n: u64| LogLine {
+        at: at(n),
+        received_at: at(3),
+        worker: "worker-1".parse().unwrap(),
+        task: None,
+        level: Level::Info,
+        source: "stderr".to_owned(),
+        message: "x".repeat(94),
+        metadata: None,
+    };
+    let lines = |count: u64| Beat { logs: (0..count).map(line).collect(), ..beat("worker-1", vec![]) };
+    let mut shipped = 0;
+    for count in [0, 2, 0, 3] {
+        b.heard.take();
+        let answer = b.store.heartbeat(lines(count)).await.unwrap();
+        let cost = b.heard.take();
+        shipped += count * 200;
+        assert_eq!(answer.shipped, Some(shipped));
+        assert!(
+            cost.write <= 1.0 + count as f64 + 1.0,
+            "{cost:?}: the beat, its lines, and the day's note once"
+        );
+    }
+    // A new start keeps the count, which is of the name.
+    let session = Some("01980a6e-5b7c-7cc3-98c4-dc0c0c073990".parse().unwrap());
+    let answer = b.store.heartbeat(Beat { session, ..lines(1) }).await.unwrap();
+    assert_eq!(answer.shipped, Some(shipped + 200));
+    b.heard.take();
+    b.store.heartbeat(Beat { session, ..lines(0) }).await.unwrap();
+    assert!(b.heard.take().write <= 1.0);
 }
 
 /// A page of tasks of one status costs the same however many others there are.

@@ -156,7 +156,7 @@ pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Resul
         // Why not by the line's own time: one that is dated far ahead would be the newest for ever.
         insert_log(transaction, line, beat.now)?;
     }
-    Ok(BeatAnswer { lost, directive: stored.worker.directive })
+    Ok(BeatAnswer { lost, directive: stored.worker.directive, shipped: None })
 }
 
 /// What is wrong with an attempt that a worker believes to hold; `None` if it holds it.

@@ -239,6 +239,10 @@ pub struct BeatAnswer {
     pub lost: Vec<LostLease>,
     /// What is asked of the worker.
     pub directive: Directive,
+    /// How many bytes of log lines the worker has shipped in all, this beat's included, as [`LogLine::bytes`] counts them; for
+    /// a store that several processes hear one worker for, each of which knows only its part. None of one that a single
+    /// process holds.
+    pub shipped: Option<u64>,
 }
 
 /// A listed attempt that is no longer the worker's.

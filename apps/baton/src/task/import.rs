@@ -421,7 +421,12 @@ impl<R: Read> Lines<R> {
 
 /// The task that a text stands for, by the rules of the API; the server knows its own limits.
 fn task(text: &str) -> Result<CreateTask, ItemProblem> {
-    let any = Limits { params_bytes: usize::MAX, result_bytes: usize::MAX, batch_bytes: usize::MAX };
+    let any = Limits {
+        params_bytes: usize::MAX,
+        result_bytes: usize::MAX,
+        batch_bytes: usize::MAX,
+        ..Limits::default()
+    };
     CreateTask::from_json(text, &any).map_err(|error| match error {
         BodyError::NotJson(error) => refusal(ProblemCode::MalformedJson, words::json_fault(&error)),
         BodyError::Fields(fields) => {

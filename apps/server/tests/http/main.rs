@@ -17,6 +17,7 @@ mod operations;
 mod queries;
 mod requests;
 mod secrets;
+mod shipped;
 mod sockets;
 mod tenants;
 mod tokens;

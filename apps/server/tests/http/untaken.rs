@@ -36,19 +36,6 @@ async fn ask_and_read_nothing(connection: &mut Connection) {
     }
 }
 
-/// What is left to read of a connection until it ends: how many bytes, and whether it was broken off.
-async fn rest(connection: &mut Connection) -> (usize, bool) {
-    let mut buffer = vec![0; 64 * 1024];
-    let mut read = 0;
-    loop {
-        match connection.0.read(&mut buffer).await {
-            Ok(0) => return (read, false),
-            Ok(some) => read += some,
-            Err(_) => return (read, true),
-        }
-    }
-}
-
 #[tokio::test]
 async fn an_answer_that_nobody_takes_is_broken_off_and_frees_its_connection() {
     let site =
@@ -61,8 +48,38 @@ async fn an_answer_that_nobody_takes_is_broken_off_and_frees_its_connection() {
     }
     let (head, _) = site.connect().await.ask("GET", "/livez", "").await;
     assert!(head.starts_with("HTTP/1.1 200"), "{head}");
-    let (read, broken) = timeout(SOON, rest(&mut unread[0])).await.expect("an end");
-    assert!(broken, "{read} bytes, and a proper end");
+    // Without reading, which would make a taker of it again.
+    let broken = async {
+        while unread[0].0.take_error().unwrap().is_none() {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(SOON, broken).await.expect("a connection that is reset");
+}
+
+#[tokio::test]
+async fn where_all_places_are_held_by_callers_that_neither_send_nor_take_others_are_served_before_their_time()
+{
+    let far = [("server.answer_timeout_seconds", "600"), ("server.head_timeout_seconds", "120")];
+    let site = site_with_much(&[far[0], far[1], ("server.max_connections", "6")]).await;
+    let mut holding = Vec::new();
+    for place in 0..18 {
+        let mut connection = narrow(&site).await;
+        match place % 3 {
+            0 => ask_and_read_nothing(&mut connection).await,
+            1 => connection.0.write_all(b"POST /v1/ta").await.unwrap(),
+            _ => {
+                let head = "POST /v1/tasks HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n\
+                            content-length: 12\r\n\r\n{";
+                connection.0.write_all(head.as_bytes()).await.unwrap();
+            }
+        }
+        holding.push(connection);
+    }
+    let mut other = site.connect().await;
+    let answer = timeout(Duration::from_secs(60), other.ask("GET", "/livez", "")).await;
+    let (head, _) = answer.expect("served long before the holders' own time is over");
+    assert!(head.starts_with("HTTP/1.1 200"), "{head}");
 }
 
 #[tokio::test]

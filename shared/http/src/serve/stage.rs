@@ -34,12 +34,16 @@ pub(super) struct Stage {
     at: AtomicU8,
     /// When it came there, in milliseconds after `began`.
     since: AtomicU64,
+    /// When a part of a body came, or of an answer was taken that had to wait for it, in milliseconds after `began`.
+    moved: AtomicU64,
     began: Instant,
     /// Whether bytes came that belong to the next request, as this one had come whole.
     early: AtomicBool,
     /// Whether the whole answer has been handed to the HTTP library.
     handed: AtomicBool,
     unwanted: Notify,
+    /// Whether its place goes to another.
+    given_up: AtomicBool,
 }
 
 // One task does all of it but for the looks of the accepting loop, which may be a moment late: nothing is ordered by these.
@@ -50,11 +54,17 @@ impl Stage {
         Self {
             at: AtomicU8::new(At::New as u8),
             since: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
             began: Instant::now(),
             early: AtomicBool::new(false),
             handed: AtomicBool::new(false),
             unwanted: Notify::new(),
+            given_up: AtomicBool::new(false),
         }
+    }
+
+    fn now(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     pub(super) fn at(&self) -> At {
@@ -62,8 +72,7 @@ impl Stage {
     }
 
     fn go(&self, at: At) {
-        let since = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since.store(since, ORDER);
+        self.since.store(self.now(), ORDER);
         self.at.store(at as u8, ORDER);
     }
 
@@ -77,8 +86,14 @@ impl Stage {
         match self.at() {
             At::New | At::Silent => self.go(At::Head),
             At::Working | At::Answering => self.early.store(true, ORDER),
-            At::Head | At::Arriving => {}
+            At::Arriving => self.moved(),
+            At::Head => {}
         }
+    }
+
+    /// A part of a body has come, or of an answer was taken.
+    pub(super) fn moved(&self) {
+        self.moved.store(self.now(), ORDER);
     }
 
     /// A request is to be done, with its whole body or the first of it.
@@ -118,9 +133,31 @@ impl Stage {
         matches!(self.at(), At::New | At::Silent)
     }
 
-    /// Asks the connection to close if it is still silent.
+    /// For how long nothing has come of a request, or gone of its answer, that the caller is to send or to take; none
+    /// while the server is at work, or once the connection's place has been given to another. A head counts from its first
+    /// byte: it is small, and who sends it byte by byte is no better than who sends none.
+    pub(super) fn stuck_for(&self) -> Option<Duration> {
+        let since = self.since.load(ORDER);
+        let from = match self.at() {
+            At::Head => since,
+            At::Arriving | At::Answering => since.max(self.moved.load(ORDER)),
+            At::New | At::Silent | At::Working => return None,
+        };
+        (!self.is_given_up()).then(|| Duration::from_millis(self.now().saturating_sub(from)))
+    }
+
+    /// Asks the connection to close if it is still silent or stuck.
     pub(super) fn make_room(&self) {
         self.unwanted.notify_one();
+    }
+
+    /// What it waits for is waited for no longer.
+    pub(super) fn give_up(&self) {
+        self.given_up.store(true, ORDER);
+    }
+
+    pub(super) fn is_given_up(&self) -> bool {
+        self.given_up.load(ORDER)
     }
 
     /// Waits until it is asked to close.
@@ -150,6 +187,22 @@ mod tests {
         stage.handed();
         stage.flushed();
         assert!(stage.at() == At::Silent && stage.is_silent());
+    }
+
+    #[test]
+    fn a_connection_is_stuck_while_its_caller_keeps_it_waiting_and_not_while_the_server_works() {
+        let stage = Stage::new();
+        assert!(stage.stuck_for().is_none(), "silent");
+        stage.heard();
+        assert!(stage.stuck_for().is_some(), "half a head");
+        stage.asked(false);
+        assert!(stage.stuck_for().is_some(), "half a body");
+        stage.whole();
+        assert!(stage.stuck_for().is_none(), "at work");
+        stage.answered();
+        assert!(stage.stuck_for().is_some(), "an answer");
+        stage.give_up();
+        assert!(stage.stuck_for().is_none(), "asked once");
     }
 
     #[test]

@@ -108,13 +108,16 @@ impl Stream {
         if let Some(due) = &mut self.due {
             let earned = Duration::from_secs_f64(bytes as f64 / RATE);
             *due = (*due + earned).min(Instant::now() + self.patience.answer);
+            self.stage.moved();
         }
     }
 
     /// The answer cannot go out now: says when that is given up.
     fn stuck<T>(&mut self, context: &mut Context<'_>) -> Poll<io::Result<T>> {
         let due = *self.due.get_or_insert_with(|| Instant::now() + self.patience.answer);
-        ready!(self.writing.poll(context, due));
+        if !self.stage.is_given_up() {
+            ready!(self.writing.poll(context, due));
+        }
         tracing::debug!("an answer was not taken in time; breaking off");
         // What the kernel still holds of it goes, too.
         let _ = self.stream.set_zero_linger();
@@ -205,8 +208,12 @@ impl AsyncRead for Stream {
                 Poll::Ready(read)
             }
             Poll::Pending => {
-                let Some(due) = self.reading_due() else { return Poll::Pending };
-                ready!(self.reading.poll(context, due));
+                let half = matches!(self.stage.at(), At::Head | At::Arriving);
+                // Of a request that is being done nothing may seem to end.
+                if !(half && self.stage.is_given_up()) {
+                    let Some(due) = self.reading_due() else { return Poll::Pending };
+                    ready!(self.reading.poll(context, due));
+                }
                 if self.stage.at() == At::Head && buffer.remaining() >= NO_HEAD.len() && !self.unread.late {
                     self.unread.late = true;
                     buffer.put_slice(NO_HEAD);

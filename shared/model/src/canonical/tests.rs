@@ -105,7 +105,8 @@ impl Tree {
             Self::Number(negative, digits, exponent) => {
                 let sign = if *negative { "-" } else { "" };
                 let digits = digits.to_string();
-                let zeros = usize::from(pick(4));
+                // JSON has no zeros before a number.
+                let zeros = if digits == "0" { 0 } else { usize::from(pick(4)) };
                 let e = if pick(2) == 0 { 'e' } else { 'E' };
                 let number = match pick(4) {
                     0 => format!("{digits}{}{e}{}", "0".repeat(zeros), exponent - zeros as i16),

@@ -192,7 +192,7 @@ impl Inner {
 
     /// A worker with its list made whole again, as far as the list is about attempts that it holds.
     pub(super) async fn worker_record(&self, stored: StoredWorker) -> Result<WorkerRecord, StoreError> {
-        let StoredWorker { mut worker, listed, seen_at } = stored;
+        let StoredWorker { mut worker, listed, seen_at, .. } = stored;
         let mut unlisted = Vec::new();
         if let Some(listed) = listed {
             let mut running = listed.shown.clone();

@@ -97,7 +97,8 @@ impl Inner {
             });
             let WorkerRecord { mut worker, seen_at, .. } = record;
             worker.running = listed.as_ref().map(|listed| listed.shown.clone());
-            let after = StoredWorker { worker, listed, seen_at };
+            let shipped = before.as_ref().map_or(0, |before| before.shipped);
+            let after = StoredWorker { worker, listed, seen_at, shipped };
             if !self.save_worker(before.as_ref(), &after).await? {
                 return Err(contended("the worker").into());
             }

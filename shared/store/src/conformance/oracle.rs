@@ -542,7 +542,7 @@ impl TaskStore for Oracle {
                 Some(LostLease { task: listed.task, attempt: listed.attempt, problem })
             })
             .collect();
-        Ok(BeatAnswer { lost, directive })
+        Ok(BeatAnswer { lost, directive, shipped: None })
     }
 
     async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {

@@ -4,6 +4,7 @@
 //! each task is taken back by one conditional write.
 
 mod removal;
+mod round;
 mod rounds;
 
 use axum::extract::State;
@@ -14,7 +15,8 @@ use baton_model::limits;
 use baton_store::{Reap, Taken};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use rounds::{Round, begin, reap_within, run_reaper, scheduled};
+pub use round::Round;
+pub use rounds::{begin, reap_within, run_reaper, scheduled};
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

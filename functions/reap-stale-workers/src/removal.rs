@@ -13,7 +13,7 @@ use baton_model::Timestamp;
 use baton_store::{Overdue, Purge, StoreError};
 use tokio::time::Instant;
 
-use crate::rounds::Round;
+use crate::round::Round;
 
 /// How many things of each kind go in one command of a store that goes on to its limit: few enough that other commands do not
 /// wait long behind it.

@@ -8,11 +8,11 @@ use baton_model::round::Finding;
 use baton_model::{LossReason, RoundNote, Watch};
 use baton_runtime::Shutdown;
 use baton_store::{ErrorKind, Reap, Redate, Sizes, StoreError, Waiting};
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::removal::Removal;
+use crate::round::Round;
 
 /// How many tasks are taken back in one command: few enough that other commands do not wait long behind it.
 const BATCH: u32 = 256;
@@ -26,19 +26,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// For how long after the clock was set back times that lie ahead are looked for: what was begun by the clock as it was may
 /// be written a while later.
 const REDATED_FOR: Duration = Duration::from_secs(60);
-
-/// What a round did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Round {
-    /// Tasks taken back.
-    pub taken: u64,
-    /// Workers that held some of these, no longer beat, and have not said that they end.
-    pub workers_lost: u64,
-    /// Finished tasks, log lines, workers and keys removed.
-    pub removed: u64,
-    /// Whether time or bounds ran out before the work did.
-    pub more: bool,
-}
 
 /// Takes over what the rounds before this process have noted. To be done before the process serves: it hears workers from
 /// then on.

@@ -1,0 +1,16 @@
+//! What a round of the reaper did.
+
+use serde::Serialize;
+
+/// What a round did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Round {
+    /// Tasks taken back.
+    pub taken: u64,
+    /// Workers that held some of these, no longer beat, and have not said that they end.
+    pub workers_lost: u64,
+    /// Finished tasks, log lines, workers and keys removed.
+    pub removed: u64,
+    /// Whether time or bounds ran out before the work did.
+    pub more: bool,
+}

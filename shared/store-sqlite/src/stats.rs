@@ -51,7 +51,7 @@ fn all_states(db: &Connection) -> Result<(BTreeMap<State, u64>, u64), Failure> {
 
 /// The queues with the most tasks that wait or run, by name.
 fn foremost(db: &Connection) -> Result<Vec<Lane>, Failure> {
-    // 22 ms with 10,000 queues, measured: one look into the tallies for each. The order is that of `Stats::foremost`.
+    // 13 to 25 ms with 10,000 queues: one look into the tallies for each. The order is that of `Stats::foremost`.
     let sql = format!(
         "{SELECT_LANE} WHERE name IN (SELECT name FROM queue ORDER BY (SELECT coalesce(sum(tasks), 0) FROM tally \
          WHERE tally.queue = queue.name AND state IN ({}, {})) DESC, name LIMIT {}) ORDER BY name",
@@ -202,8 +202,7 @@ fn one_queue(
     })
 }
 
-/// What waits in a queue, by status. No count goes beyond [`Waits::COUNTED`], so that none takes longer than about a
-/// millisecond.
+/// What waits in a queue, by status. No count goes beyond [`Waits::COUNTED`], so that its cost has a bound.
 fn waits(db: &Connection, queue: &QueueName, queued: u64, now: Timestamp) -> Result<Waits, Failure> {
     if queued == 0 {
         return Ok(Waits::default());

@@ -106,7 +106,8 @@ pub struct ClaimView {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Nothing)]
 pub struct NothingView {
-    /// `none_queued`, `scheduled`, `at_cap`, `paused`, `directed` or `request_spent`.
+    /// `none_queued`, `scheduled`, `at_cap`, `runs_alone`, `makes_room`, `only_alone`, `paused`, `directed` or
+    /// `request_spent`.
     pub reason: String,
     /// The same for people.
     pub message: String,

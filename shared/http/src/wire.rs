@@ -102,6 +102,25 @@ fn nothing_view(nothing: Nothing, queues: &[QueueName], types: &[TaskType]) -> N
             view.next_at = Some(next_at);
             ("scheduled".to_owned(), format!("no task {} is due before {next_at}", among()))
         }
+        Nothing::RunsAlone => (
+            "runs_alone".to_owned(),
+            "the worker runs a task that was lost with its workers before, and is given nothing else until that attempt has \
+             ended"
+                .to_owned(),
+        ),
+        Nothing::MakesRoom => (
+            "makes_room".to_owned(),
+            "a task that was lost with its workers before waits for a worker that holds nothing: this one is given it once \
+             what it holds has ended, and nothing until then"
+                .to_owned(),
+        ),
+        Nothing::OnlyAlone => (
+            "only_alone".to_owned(),
+            format!(
+                "only tasks wait {} that were lost with their workers before: they are given to workers that hold nothing",
+                among()
+            ),
+        ),
         Nothing::AtCap { active, cap } => (
             "at_cap".to_owned(),
             format!(

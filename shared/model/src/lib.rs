@@ -4,6 +4,7 @@
 //! This crate does no I/O, reads no clock, draws no random number and knows no store: every other crate may use it.
 //! The rules of the state machine live in [`transition`], those of leases in [`lease`].
 
+pub mod alone;
 pub mod backoff;
 mod canonical;
 pub mod causes;
@@ -27,6 +28,7 @@ pub mod transition;
 pub mod watch;
 pub mod worker;
 
+pub use alone::Alone;
 pub use backoff::Backoff;
 pub use causes::with_causes;
 pub use digest::{Digest, Fingerprint};

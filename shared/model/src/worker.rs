@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::alone::Alone;
 use crate::id::{ProjectId, SessionId, TaskId, WorkerId};
 use crate::lease::LeasePolicy;
 use crate::owner::Owner;
@@ -44,6 +45,8 @@ pub struct Worker {
     pub directive: Directive,
     /// When it said that it ends, with its last heartbeat. A claim, a later heartbeat or a new start takes that back.
     pub ended_at: Option<Timestamp>,
+    /// How it is tied to a task that is given out alone, as of its last claim; the task tells whether it still is.
+    pub alone: Option<Alone>,
 }
 
 /// One task that a worker says it is running.
@@ -138,6 +141,7 @@ impl Worker {
             labels: BTreeMap::new(),
             directive: Directive::Run,
             ended_at: None,
+            alone: None,
         }
     }
 

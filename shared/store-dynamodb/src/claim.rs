@@ -38,17 +38,37 @@ const PAGE: i32 = 200;
 
 /// A ready task that a claim is about to try.
 pub(crate) struct Candidate<'a> {
-    entry: Stored,
-    reserved: Reserved<'a>,
+    pub(crate) entry: Stored,
+    pub(crate) priority: Priority,
+    pub(crate) reserved: Reserved<'a>,
 }
 
 /// The ready tasks that a look has found.
 #[derive(Default)]
-struct Look<'a> {
+pub(crate) struct Look<'a> {
     /// In the order in which they are to be claimed.
-    due: Vec<Candidate<'a>>,
+    pub(crate) due: Vec<Candidate<'a>>,
+    /// Those before or among them that are given out alone, and their priorities.
+    pub(crate) alone: Vec<(Priority, Stored)>,
     /// When the first of those for later is due.
+    pub(crate) next_at: Option<Timestamp>,
+}
+
+/// What a look at one partition has found.
+#[derive(Default)]
+struct Seen {
+    found: Vec<Stored>,
+    alone: Vec<Stored>,
     next_at: Option<Timestamp>,
+}
+
+impl Look<'_> {
+    /// Adds what a partition has, but for the entries that are still to be reserved.
+    fn add(&mut self, lane: &Lane, seen: Seen) -> Vec<Stored> {
+        self.next_at = earlier(self.next_at, seen.next_at);
+        self.alone.extend(seen.alone.into_iter().map(|entry| (lane.priority, entry)));
+        seen.found
+    }
 }
 
 /// A claim of a worker that may claim.
@@ -56,6 +76,8 @@ pub(crate) struct Entered<'a> {
     pub(crate) claim: &'a Claim,
     /// How many heartbeats of the worker are recorded.
     pub(crate) beats: u64,
+    /// How many tasks it holds.
+    pub(crate) active: u32,
 }
 
 impl Deref for Entered<'_> {
@@ -68,6 +90,7 @@ impl Deref for Entered<'_> {
 
 /// A partition of ready tasks.
 struct Lane {
+    priority: Priority,
     partition: String,
 }
 
@@ -85,10 +108,10 @@ impl Inner {
             None => None,
         };
         let (worker, queues, asked) = self.records(claim).await?;
-        let Worker { directive, beats, .. } = self.enter_session(worker, claim).await?;
-        let claim = &Entered { claim, beats };
+        let Worker { directive, beats, alone, .. } = self.enter_session(worker, claim).await?;
+        let mut claim = Entered { claim, beats, active: 0 };
         if let Some(known) = asked.as_ref().and_then(|asked| asked.known.clone()) {
-            match self.replay(claim, &known).await? {
+            match self.replay(&claim, &known).await? {
                 Replay::Answer(answer) => return Ok(answer),
                 // What was planned then went to others before it was taken: the request has had no answer.
                 Replay::Void => {}
@@ -97,9 +120,14 @@ impl Inner {
         if directive != Directive::Run {
             return Ok(ClaimAnswer::Nothing(Nothing::Directed { directive }));
         }
-        let active = self.active(claim, ended).await?;
+        let active = self.active(&claim, ended).await?;
+        claim.active = active;
+        let claim = &claim;
         if active >= claim.cap {
             return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
+        }
+        if let Some(nothing) = self.tied(claim, alone).await? {
+            return Ok(ClaimAnswer::Nothing(nothing));
         }
         let paused: HashSet<_> =
             queues.iter().filter(|queue| queue.pause.is_some()).map(|queue| &queue.name).collect();
@@ -125,9 +153,13 @@ impl Inner {
         let mut leased: Vec<Task> = Vec::new();
         let mut next_at = None;
         for round in 0..ROUNDS {
-            let look = self.look(claim, queues, most - leased.len(), round > 0).await;
+            let look = match self.look(claim, queues, most - leased.len(), round > 0).await {
+                Ok(look) if leased.is_empty() => self.turn_of(claim, look).await,
+                look => look.map(Ok),
+            };
             let (wanted, taken) = match look {
-                Ok(look) => {
+                Ok(Err(nothing)) => return Ok(ClaimAnswer::Nothing(nothing)),
+                Ok(Ok(look)) => {
                     next_at = look.next_at;
                     (look.due.len(), self.take_all(claim, look.due).await)
                 }
@@ -164,6 +196,10 @@ impl Inner {
         let mut next_at = None;
         for round in 0..ROUNDS {
             let look = self.look(claim, queues, most, round > 0).await?;
+            let look = match self.turn_of(claim, look).await? {
+                Ok(look) => look,
+                Err(nothing) => return Ok(ClaimAnswer::Nothing(nothing)),
+            };
             next_at = look.next_at;
             if look.due.is_empty() {
                 break;
@@ -248,7 +284,7 @@ impl Inner {
         for priority in Priority::ALL {
             let mut lanes = Vec::new();
             for queue in queues.iter().filter(|queue| queue.priorities.contains(&priority)) {
-                let lane = |shard| Lane { partition: keys::ready(&queue.name, priority, shard) };
+                let lane = |shard| Lane { priority, partition: keys::ready(&queue.name, priority, shard) };
                 lanes.extend((0..queue.shards).map(lane));
             }
             let total = queues.iter().all(|queue| queue.shards == 1);
@@ -279,16 +315,15 @@ impl Inner {
             let missing = most - look.due.len();
             let looks = lanes.iter().map(|lane| self.lane(claim, lane, missing, again));
             let mut found: Vec<_> = Vec::new();
-            for (entries, next_at) in futures::future::try_join_all(looks).await? {
-                found.extend(entries);
-                look.next_at = earlier(look.next_at, next_at);
+            for (lane, seen) in lanes.iter().zip(futures::future::try_join_all(looks).await?) {
+                found.extend(look.add(lane, seen));
             }
             if found.is_empty() {
                 return Ok(());
             }
             found.sort_by_key(|entry| (entry.head.run_after, entry.head.id));
             found.truncate(missing);
-            let lost = self.reserve(found, missing, look);
+            let lost = self.reserve(found, lanes[0].priority, missing, look);
             if !lost || look.due.len() >= most {
                 return Ok(());
             }
@@ -313,13 +348,12 @@ impl Inner {
         for lane in &lanes {
             let missing = most - look.due.len();
             let among = missing.max(self.options.pick_among);
-            let (mut entries, next_at) = self.lane(claim, lane, among, again).await?;
-            look.next_at = earlier(look.next_at, next_at);
+            let mut entries = look.add(lane, self.lane(claim, lane, among, again).await?);
             for place in (1..entries.len()).rev() {
                 let other = usize::try_from(self.db.draw() % (place as u64 + 1)).unwrap_or(0);
                 entries.swap(place, other);
             }
-            self.reserve(entries, missing, look);
+            self.reserve(entries, lane.priority, missing, look);
             if look.due.len() >= most {
                 break;
             }
@@ -328,7 +362,13 @@ impl Inner {
     }
 
     /// Adds entries to a look as far as no other claim of this process has them; says whether one had.
-    fn reserve<'a>(&'a self, entries: Vec<Stored>, missing: usize, look: &mut Look<'a>) -> bool {
+    fn reserve<'a>(
+        &'a self,
+        entries: Vec<Stored>,
+        priority: Priority,
+        missing: usize,
+        look: &mut Look<'a>,
+    ) -> bool {
         let (mut lost, mut added) = (false, 0);
         for entry in entries {
             if added == missing {
@@ -336,7 +376,7 @@ impl Inner {
             }
             match self.notes.reserve((entry.head.id, entry.created_at), entry.head.events) {
                 Some(reserved) => {
-                    look.due.push(Candidate { entry, reserved });
+                    look.due.push(Candidate { entry, priority, reserved });
                     added += 1;
                 }
                 None => lost = true,
@@ -346,13 +386,7 @@ impl Inner {
     }
 
     /// Up to `most` entries of a lane that are due, wanted and free, and when the first is due that is not yet.
-    async fn lane(
-        &self,
-        claim: &Claim,
-        lane: &Lane,
-        most: usize,
-        again: bool,
-    ) -> Result<(Vec<Stored>, Option<Timestamp>), StoreError> {
+    async fn lane(&self, claim: &Claim, lane: &Lane, most: usize, again: bool) -> Result<Seen, StoreError> {
         let mut query = Query { range: Range::All, ..Query::index(&lane.partition) };
         query.filter = narrowed(claim);
         // A project's tasks are expected to lie in a queue of its own.
@@ -361,23 +395,28 @@ impl Inner {
         } else {
             PAGE
         });
-        let mut found = Vec::new();
+        let mut seen = Seen::default();
         loop {
             let page = self.db.query(&query).await?;
             for item in &page.items {
                 let entry = Stored::read(item)?;
                 if entry.head.run_after > claim.now {
-                    return Ok((found, Some(entry.head.run_after)));
+                    seen.next_at = Some(entry.head.run_after);
+                    return Ok(seen);
                 }
                 if !self.notes.is_taken((entry.head.id, entry.created_at), entry.head.events) {
-                    found.push(entry);
+                    if entry.head.runs_alone() {
+                        seen.alone.push(entry);
+                    } else {
+                        seen.found.push(entry);
+                    }
                 }
-                if found.len() >= most {
-                    return Ok((found, None));
+                if seen.found.len() >= most {
+                    return Ok(seen);
                 }
             }
             if page.next.is_none() {
-                return Ok((found, None));
+                return Ok(seen);
             }
             query.start = page.next;
             query.limit = Some(PAGE);
@@ -391,7 +430,7 @@ impl Inner {
         candidates: Vec<Candidate<'_>>,
     ) -> Result<Vec<Task>, StoreError> {
         let mut takes = Vec::with_capacity(candidates.len());
-        for Candidate { entry, reserved } in candidates {
+        for Candidate { entry, reserved, .. } in candidates {
             takes.push(self.take(claim, entry, Some(reserved)));
         }
         let outcomes: Vec<_> = futures::stream::iter(takes).buffered(AT_ONCE).collect().await;

@@ -6,7 +6,9 @@
 
 use std::fmt::Display;
 
-use baton_model::{AuditId, Priority, QueueName, RequestKey, State, TaskId, Timestamp, TokenId, WorkerId};
+use baton_model::{
+    AuditId, Head, Priority, QueueName, RequestKey, State, TaskId, Timestamp, TokenId, WorkerId,
+};
 
 use crate::attr::{Item, key};
 use crate::codes::Code;
@@ -251,6 +253,15 @@ pub(crate) fn ready(queue: &QueueName, priority: Priority, shard: u64) -> String
 /// The place of a task in its partition of the index: by the time that its state is sorted by, then by id.
 pub(crate) fn place(at: Timestamp, id: TaskId) -> String {
     format!("{}#{id}", sortable(at))
+}
+
+/// What the place of a task that is given out alone ends with.
+pub(crate) const ALONE: &str = "!";
+
+/// The place of a task that waits. One that is given out alone has its place among the others, and a mark.
+pub(crate) fn waiting_place(head: &Head) -> String {
+    let mark = if head.runs_alone() { ALONE } else { "" };
+    format!("{}{mark}", place(head.run_after, head.id))
 }
 
 /// A partition of the index where tasks lie that failed for good, or were cancelled, by when they did.

@@ -9,6 +9,7 @@
 //!   creation that must stand or fall as one.
 //! - The index may trail behind the table, and every answer may be lost: only conditions decide.
 
+mod alone;
 mod attr;
 mod audit;
 mod batch;

@@ -74,7 +74,7 @@ impl Inner {
             .when("ca", "=", time(stored.created_at))
             .when("ra", "=", time(head.run_after))
             .set("ra", time(run_after))
-            .set("is", s(keys::place(run_after, head.id)));
+            .set("is", s(keys::waiting_place(&baton_model::Head { run_after, ..head.clone() })));
         match self.db.update(self.task_key(head.id), &update).await {
             Ok(_) => {}
             // Somebody was faster.

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_model::alone::LOSSES;
 use baton_model::{
     AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head, Label, Lease,
     Output, Priority, ProjectId, QueueName, RequestKey, SessionId, State, Task, TaskId, TaskSpec, TaskState,
@@ -115,8 +116,13 @@ impl Stored {
             state,
             attempt: fields.maybe_number("at")?.unwrap_or(0),
             forgiven: fields.maybe_number("fg")?.unwrap_or(0),
-            // Not in the index, which has no room for it: who counts reads the item.
-            worker_losses: fields.maybe_number("wl")?.unwrap_or(0),
+            // Not in the index, which has no room for it: who counts reads the item. Whether the task is given out alone is
+            // in the sort key.
+            worker_losses: match fields.maybe_number("wl")? {
+                Some(losses) => losses,
+                None if fields.maybe_text("is")?.is_some_and(|key| key.ends_with(keys::ALONE)) => LOSSES,
+                None => 0,
+            },
             max_attempts: fields.number("mx")?,
             run_after: fields.time("ra")?,
             timeout: fields.maybe_number("to")?.map(Duration::from_millis),

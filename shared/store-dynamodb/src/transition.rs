@@ -201,7 +201,7 @@ impl Inner {
                         let shard = keys::shard(id, self.options.shards_of(&before.queue));
                         update
                             .set("ip", s(keys::ready(&before.queue, priority, shard)))
-                            .set("is", s(keys::place(head.run_after, id)))
+                            .set("is", s(keys::waiting_place(head)))
                     }
                     TaskState::Completed { generation, output } => update
                         .set("gn", b(*generation.as_bytes()))

@@ -62,6 +62,7 @@ impl StoredWorker {
                 labels: fields.maybe_json("la")?.unwrap_or_default(),
                 directive: fields.maybe_number("dr")?.map_or(Ok(Directive::Run), Directive::of)?,
                 ended_at: fields.maybe_time("ed")?,
+                alone: fields.maybe_json("al")?,
             },
             listed,
             seen_at: fields.time("sn")?,
@@ -126,6 +127,9 @@ impl StoredWorker {
         }
         if self.shipped > 0 {
             put("lg", n(self.shipped));
+        }
+        if let Some(alone) = &worker.alone {
+            put("al", s(json("a worker's tie", alone)?));
         }
         Ok(item)
     }
@@ -214,6 +218,10 @@ impl Inner {
                 .when_still(
                     "dr",
                     (before.worker.directive != Directive::Run).then(|| n(before.worker.directive.code())),
+                )
+                .when_still(
+                    "al",
+                    before.worker.alone.map(|alone| json("a worker's tie", &alone)).transpose()?.map(s),
                 )
                 .when_still("ct", before.worker.contested_at.map(time))
                 .when("sn", "=", time(before.seen_at)),

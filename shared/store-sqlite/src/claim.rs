@@ -5,6 +5,7 @@ use baton_model::{Directive, Priority, ProjectId, QueueName, Task, TaskType, Tim
 use baton_store::{Claim, ClaimAnswer, Nothing};
 use rusqlite::{OptionalExtension, params};
 
+use crate::alone;
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::rows::{Stored, select_task};
@@ -85,11 +86,26 @@ const FIRST_IN_LINE: Waiting = waiting!(select_task!(""), " ORDER BY priority, r
 const READY: Waiting =
     waiting!(select_task!(""), " AND priority = ?4 AND run_after <= ?5 ORDER BY run_after, id LIMIT ?6");
 
+/// As [`READY`], without those that are given out alone: they are few, and passed over.
+const READY_PLAIN: Waiting = waiting!(
+    select_task!(""),
+    " AND priority = ?4 AND run_after <= ?5 AND worker_losses < 2 ORDER BY run_after, id LIMIT ?6"
+);
+
+/// Which ready tasks are looked for.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind {
+    /// All.
+    Any,
+    /// Those that need not be given out alone.
+    Plain,
+}
+
 /// When the first task of the priority ?4 is due.
 const NEXT_DUE: Waiting = waiting!("SELECT min(run_after) FROM task ", " AND priority = ?4");
 
 pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswer, Failure> {
-    let Entered { directive, beats } = enter_session(transaction, claim)?;
+    let Entered { directive, beats, alone } = enter_session(transaction, claim)?;
     if let Some(answer) = repeated(transaction, claim)? {
         return Ok(answer);
     }
@@ -99,6 +115,11 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
     let active = active(transaction, claim)?;
     if active >= claim.cap {
         return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
+    }
+    if let Some(alone) = alone
+        && let Some(nothing) = alone::tied(transaction, claim, alone, active)?
+    {
+        return Ok(ClaimAnswer::Nothing(nothing));
     }
     let mut open = Vec::with_capacity(claim.queues.len());
     for queue in &claim.queues {
@@ -110,7 +131,13 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
         return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
     }
     let most = claim.max_tasks.min(claim.cap - active);
-    let ready = candidates(transaction, claim, &open, most as usize)?;
+    let mut ready = candidates(transaction, claim, &open, most as usize)?;
+    if ready.iter().any(|stored| stored.head.runs_alone()) {
+        ready = match alone::choose(transaction, claim, &open, most as usize, active)? {
+            Ok(chosen) => chosen,
+            Err(nothing) => return Ok(ClaimAnswer::Nothing(nothing)),
+        };
+    }
     if ready.is_empty() {
         return Ok(ClaimAnswer::Nothing(match next_due(transaction, claim, &open)? {
             Some(next_at) => Nothing::Scheduled { next_at },
@@ -185,12 +212,34 @@ fn candidates(
     {
         return Ok(first);
     }
+    ranked(transaction, claim, queues, most, Kind::Any)
+}
+
+/// The ready tasks that are claimed first, up to `most`, looked for priority by priority.
+pub(crate) fn ranked(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    queues: &[&QueueName],
+    most: usize,
+    kind: Kind,
+) -> Result<Vec<Stored>, Failure> {
+    let query = match kind {
+        Kind::Any => &READY,
+        Kind::Plain => &READY_PLAIN,
+    };
     let mut chosen: Vec<Stored> = Vec::new();
     for priority in Priority::ALL {
         let mut found = Vec::new();
         for queue in queues {
             for task_type in types(claim) {
-                ready(transaction, claim, queue, task_type, priority, most - chosen.len(), &mut found)?;
+                ready(
+                    transaction,
+                    claim,
+                    query,
+                    (queue, task_type, priority),
+                    most - chosen.len(),
+                    &mut found,
+                )?;
             }
         }
         found.sort_by_key(|stored| (stored.head.run_after, stored.head.id));
@@ -236,14 +285,13 @@ fn types(claim: &Claim) -> impl Iterator<Item = Option<&TaskType>> {
 fn ready(
     transaction: &Transaction<'_>,
     claim: &Claim,
-    queue: &QueueName,
-    task_type: Option<&TaskType>,
-    priority: Priority,
+    query: &Waiting,
+    (queue, task_type, priority): (&QueueName, Option<&TaskType>, Priority),
     most: usize,
     found: &mut Vec<Stored>,
 ) -> Result<(), Failure> {
     let project = claim.caller.project();
-    let mut statement = transaction.db.prepare_cached(READY.of(task_type, project))?;
+    let mut statement = transaction.db.prepare_cached(query.of(task_type, project))?;
     let mut rows = statement.query(params![
         queue.as_str(),
         task_type.map(TaskType::as_str),
@@ -347,6 +395,7 @@ mod tests {
         ] {
             for (query, also) in [
                 (&READY, " AND priority=? AND run_after<?)"),
+                (&READY_PLAIN, " AND priority=? AND run_after<?)"),
                 (&NEXT_DUE, " AND priority=?)"),
                 (&FIRST_IN_LINE, ")"),
             ] {
@@ -364,7 +413,7 @@ mod tests {
         assert_eq!(ProjectId::default().as_str(), DEFAULT_PROJECT);
         let indexes = include_str!("schema-2.sql").matches("project <> 'default';").count();
         assert_eq!(indexes, 2);
-        for query in [&FIRST_IN_LINE, &READY, &NEXT_DUE] {
+        for query in [&FIRST_IN_LINE, &READY, &READY_PLAIN, &NEXT_DUE] {
             for by_project in [query.of_project, query.of_both] {
                 assert!(by_project.contains("project <> 'default'"), "the index is usable only so");
             }

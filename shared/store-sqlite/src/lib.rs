@@ -3,6 +3,7 @@
 //! The write-ahead log is synced before a command is answered (`synchronous = FULL`), so that what was answered
 //! survives the loss of power. `docs/sqlite.md` tells of the file format and of what was measured.
 
+mod alone;
 mod audit;
 mod claim;
 mod codes;

@@ -354,7 +354,8 @@ macro_rules! select_worker {
     ($tail:expr) => {
         concat!(
             "SELECT id, session, superseded, started_at, seen_at, last_beat_at, capacity, running, readings, labels, \
-             directive, project, beats, contested_at, ended_at, owner FROM worker ",
+             directive, project, beats, contested_at, ended_at, owner, \
+             alone_task, alone_attempt, alone_until FROM worker ",
             $tail
         )
     };
@@ -381,6 +382,7 @@ pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
             labels: from_json("a worker's labels", &row.get::<_, String>(9)?)?,
             directive: Code::of(row.get(10)?)?,
             ended_at: maybe_time(row, 14)?,
+            alone: crate::alone::tie_of(row, 16)?,
         },
         seen_at: time(row, 4)?,
     })

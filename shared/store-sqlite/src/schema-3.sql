@@ -50,3 +50,12 @@ CREATE TABLE reaper_round (n INTEGER PRIMARY KEY, note TEXT NOT NULL) STRICT;
 -- Whose a worker's name is that belongs to no project: one byte for callers without bounds, else a digest of the queues that they
 -- are bound to; null if that is not known, as the record is of before: who uses the name next makes it theirs.
 ALTER TABLE worker ADD COLUMN owner BLOB;
+
+-- Tasks that wait to be given out alone: they are in the indexes above, too, so that their turn is found where all others' is.
+CREATE INDEX task_alone ON task (queue, priority, run_after, id) WHERE state = 0 AND worker_losses >= 2;
+
+-- Which of them a worker runs (then the attempt is there) or makes room for (then, until when).
+ALTER TABLE worker ADD COLUMN alone_task BLOB;
+ALTER TABLE worker ADD COLUMN alone_attempt INTEGER;
+ALTER TABLE worker ADD COLUMN alone_until INTEGER;
+CREATE INDEX worker_makes_room ON worker (alone_task) WHERE alone_until IS NOT NULL;

@@ -1,12 +1,13 @@
 //! Workers: their sessions, heartbeats and directives.
 
 use baton_model::{
-    Directive, Ended, LogLine, Owner, ProjectId, Running, SessionId, State, TaskId, TaskState, Timestamp,
-    Worker, WorkerId,
+    Alone, Directive, Ended, LogLine, Owner, ProjectId, Running, SessionId, State, TaskId, TaskState,
+    Timestamp, Worker, WorkerId,
 };
 use baton_store::{Beat, BeatAnswer, Claim, Direct, LeaseProblem, LostLease, NameNotice, StoreError};
 use rusqlite::params;
 
+use crate::alone::{tie_columns, tie_of};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::rows::{Stored, StoredWorker, free_key, to_json, worker_by_id};
@@ -22,6 +23,8 @@ pub(crate) struct Entered {
     pub(crate) directive: Directive,
     /// How many heartbeats of it are recorded.
     pub(crate) beats: u64,
+    /// How it was tied to a task that is given out alone.
+    pub(crate) alone: Option<Alone>,
 }
 
 /// Makes the claiming worker and its session known, and says what is asked of it.
@@ -35,13 +38,13 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
     worker.worker.ended_at = None;
     worker.seen_at = claim.now;
     save(transaction, &worker)?;
-    Ok(Entered { directive: worker.worker.directive, beats: worker.worker.beats })
+    Ok(Entered { directive: worker.worker.directive, beats: worker.worker.beats, alone: worker.worker.alone })
 }
 
-/// The worker, if a claim changes nothing about it: the usual case, which reads seven columns and writes none.
+/// The worker, if a claim changes nothing about it: the usual case, which reads eight columns and writes none.
 fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
     let mut statement = transaction.db.prepare_cached(
-        "SELECT session, capacity, seen_at, directive, project, beats, owner FROM worker WHERE id = ?1 AND ended_at IS NULL",
+        "SELECT session, capacity, seen_at, directive, project, beats, owner, alone_task, alone_attempt, alone_until FROM worker WHERE id = ?1 AND ended_at IS NULL",
     )?;
     let mut rows = statement.query([claim.worker.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -62,7 +65,7 @@ fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<
     if !(is_theirs && same_session && same_capacity && seen) {
         return Ok(None);
     }
-    Ok(Some(Entered { directive: Code::of(directive)?, beats: row.get(5)? }))
+    Ok(Some(Entered { directive: Code::of(directive)?, beats: row.get(5)?, alone: tie_of(row, 7)? }))
 }
 
 /// The worker's record with this session as its present one.
@@ -102,12 +105,14 @@ fn session_of(
 
 pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Result<(), Failure> {
     let worker = &stored.worker;
+    let (alone_task, alone_attempt, alone_until) = tie_columns(worker.alone);
     transaction
         .db
         .prepare_cached(
             "INSERT OR REPLACE INTO worker (id, session, superseded, started_at, seen_at, last_beat_at, capacity, \
              running, readings, labels, directive, project, beats, contested_at, \
-             ended_at, owner) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+             ended_at, owner, alone_task, alone_attempt, alone_until) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
         )?
         .execute(params![
             worker.id.as_str(),
@@ -126,6 +131,9 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
             worker.contested_at.map(Timestamp::as_millis),
             worker.ended_at.map(Timestamp::as_millis),
             worker.owner.as_ref().and_then(Owner::stored),
+            alone_task,
+            alone_attempt,
+            alone_until,
         ])?;
     Ok(())
 }

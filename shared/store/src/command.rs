@@ -134,6 +134,12 @@ pub enum Nothing {
         /// What it was asked.
         directive: Directive,
     },
+    /// The worker runs a task that is given out alone, and is given nothing else until that attempt has ended.
+    RunsAlone,
+    /// A task that is given out alone waits for this worker to hold nothing; until then it is given nothing.
+    MakesRoom,
+    /// Only tasks wait that are given out alone, and this worker holds others.
+    OnlyAlone,
     /// This request key has had its answer, and its leases are gone since.
     RequestSpent,
 }

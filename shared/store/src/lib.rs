@@ -91,6 +91,11 @@ pub trait TaskStore: Send + Sync {
     /// The leases that name the worker never come to more than its cap. The same request key of the same worker gives
     /// the leases that it gave before, as far as they still hold, and never others, for at least 15 minutes.
     ///
+    /// A task that was lost with its worker twice in a row is given out alone: only to a worker that holds nothing, which is
+    /// given nothing else until that attempt has ended. Its turn is that of its place in the order; a worker that holds
+    /// others makes room for one whose turn has been for [`baton_model::alone::PATIENCE`], at most one worker for one
+    /// task.
+    ///
     /// A worker's name belongs to callers of the bounds that its first claim or heartbeat had ([`Claim::caller`]), until its
     /// record is removed; a bound caller of other bounds is refused, one without bounds never is.
     ///

@@ -208,7 +208,7 @@ impl Inner {
             (TaskState::Queued, _) => {
                 let shard = keys::shard(id, self.options.shards_of(&task.queue));
                 let partition = keys::ready(&task.queue, task.priority, shard);
-                Some((partition, keys::place(head.run_after, id)))
+                Some((partition, keys::waiting_place(head)))
             }
             (_, Some(lease)) => Some((keys::held(&lease.worker), keys::place(lease.claimed_at, id))),
             (TaskState::Failed | TaskState::Cancelled, _) => {

@@ -24,6 +24,7 @@
     reason = "test code that lies in a library"
 )]
 
+pub mod alone;
 pub mod audit;
 pub mod claim;
 pub mod clocks;
@@ -307,6 +308,21 @@ rules! {
         a_contested_name_waits_for_the_word_of_the_earlier_start,
         a_task_that_ends_its_worker_fails_under_any_name,
     ],
+    alone: [
+        a_task_lost_with_its_worker_twice_is_given_out_alone,
+        only_the_task_that_ends_its_workers_fails,
+        a_worker_that_takes_one_task_at_a_time_gets_it_in_its_turn,
+        a_worker_that_holds_something_is_not_given_it,
+        one_worker_makes_room_for_a_task_that_has_waited,
+        a_worker_makes_room_no_longer_than_the_task_waits,
+        a_silent_worker_makes_room_for_nobody,
+        no_room_is_made_before_the_tasks_turn,
+        claims_are_narrowed_for_it_as_for_others,
+        an_end_that_is_told_lets_it_run_with_others,
+        repetitions_and_completions_bring_it_along,
+        it_waits_and_is_counted_as_others,
+        it_is_given_out_alone_over_a_restart,
+    ],
     operate: [
         a_cancelled_task_is_given_out_no_more,
         a_running_task_is_cancelled_under_its_worker,
@@ -464,6 +480,7 @@ mod tests {
         ("reap", include_str!("reap.rs")),
         ("clocks", include_str!("clocks.rs")),
         ("losses", include_str!("losses.rs")),
+        ("alone", include_str!("alone.rs")),
         ("operate", include_str!("operate.rs")),
         ("purge", include_str!("purge.rs")),
         ("token", include_str!("token.rs")),

@@ -6,8 +6,9 @@
 //! The suite is checked against it, and random histories of other stores are compared with its answers.
 
 mod callers;
+mod claims;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -17,9 +18,9 @@ use baton_model::queue::Pause;
 use baton_model::task::redated;
 use baton_model::transition::{Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Directive, Ended, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy,
-    LogLine, Owner, QueueName, RequestKey, RoundNote, Running, SessionId, State, Task, TaskId, TaskSpec,
-    TaskState, Timestamp, TokenId, Worker, WorkerId,
+    AuditId, Ended, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy, LogLine,
+    Owner, QueueName, RequestKey, RoundNote, Running, SessionId, State, Task, TaskId, TaskSpec, TaskState,
+    Timestamp, TokenId, Worker, WorkerId,
 };
 
 use crate::*;
@@ -152,83 +153,6 @@ impl Inner {
             TaskState::Running(lease) if lease.worker == *worker => Some((&kept.task, lease.claimed_at)),
             _ => None,
         })
-    }
-
-    fn claim(&mut self, claim: &Claim) -> Result<ClaimAnswer, StoreError> {
-        let worker = self.meet(&claim.worker, &claim.caller, claim.session, claim.now)?;
-        worker.capacity = claim.capacity.or(worker.capacity);
-        worker.ended_at = None;
-        let (directive, beats) = (worker.directive, worker.beats);
-
-        let request = claim.request.clone().map(|key| (claim.worker.clone(), key));
-        if let Some((_, leases)) = request.as_ref().and_then(|request| self.requests.get(request)) {
-            let held: BTreeSet<_> = self
-                .held_by(&claim.worker)
-                .filter(|(task, _)| claim.caller.project().is_none_or(|project| *project == task.project))
-                .map(|(task, _)| (task.head.id, task.head.attempt))
-                .collect();
-            let still: Vec<_> =
-                leases.iter().filter(|lease| held.contains(lease)).map(|(id, _)| *id).collect();
-            return Ok(if still.is_empty() {
-                ClaimAnswer::Nothing(Nothing::RequestSpent)
-            } else {
-                ClaimAnswer::Leased(still.iter().map(|id| self.tasks[id].task.clone()).collect())
-            });
-        }
-        if directive != Directive::Run {
-            return Ok(ClaimAnswer::Nothing(Nothing::Directed { directive }));
-        }
-        let active = u32::try_from(self.held_by(&claim.worker).count()).unwrap_or(u32::MAX);
-        if active >= claim.cap {
-            return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
-        }
-        let open = |queue: &QueueName| self.queues.get(queue).is_none_or(|lane| lane.pause.is_none());
-        if !claim.queues.iter().any(&open) {
-            return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
-        }
-        let mut waiting: Vec<_> = self
-            .tasks
-            .values()
-            .map(|kept| &kept.task)
-            .filter(|task| {
-                task.head.state == TaskState::Queued
-                    && claim.queues.contains(&task.queue)
-                    && open(&task.queue)
-                    && claim.caller.project().is_none_or(|project| *project == task.project)
-                    && (claim.types.is_empty() || claim.types.contains(&task.task_type))
-            })
-            .map(|task| (task.priority, task.head.run_after, task.head.id))
-            .collect();
-        waiting.sort();
-        let due = waiting.iter().filter(|(_, run_after, _)| *run_after <= claim.now);
-        let room = claim.max_tasks.min(claim.cap - active) as usize;
-        let chosen: Vec<_> = due.take(room).copied().collect();
-        if chosen.is_empty() {
-            let next_at = waiting.iter().map(|(_, run_after, _)| *run_after).min();
-            return Ok(ClaimAnswer::Nothing(match next_at {
-                None => Nothing::NoneQueued,
-                Some(next_at) => Nothing::Scheduled { next_at },
-            }));
-        }
-        let mut tasks = Vec::new();
-        for (_, run_after, id) in chosen {
-            let command = Command::Claim {
-                worker: claim.worker.clone(),
-                session: claim.session,
-                terms: claim.terms,
-                request: claim.request.clone(),
-                beats: Some(beats),
-            };
-            let (task, _) = self.apply(id, &command, claim.now)?;
-            let ready = run_after.max(task.created_at);
-            self.waits.push((task.queue.clone(), claim.now, claim.now.since(ready)));
-            tasks.push(task);
-        }
-        if let Some(request) = request {
-            let leases = tasks.iter().map(|task| (task.head.id, task.head.attempt)).collect();
-            self.requests.insert(request, (claim.now, leases));
-        }
-        Ok(ClaimAnswer::Leased(tasks))
     }
 
     fn worker_detail(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {

@@ -227,7 +227,7 @@ impl WorkerRecord {
         let worker = &self.worker;
         sum_of(&(
             (&worker.id, &worker.owner, worker.session, worker.started_at, worker.last_beat_at),
-            (worker.capacity, worker.running.is_some(), &worker.labels, worker.directive),
+            (worker.capacity, worker.running.is_some(), &worker.labels, worker.directive, worker.alone),
             (&worker.superseded, worker.contested_at, self.seen_at, worker.beats, worker.ended_at),
         ))
     }

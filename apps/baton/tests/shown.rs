@@ -202,3 +202,21 @@ fn facts_without_content_are_left_out() {
         assert!(!text.contains(name), "{text}");
     }
 }
+
+#[test]
+fn statistics_of_many_queues_are_bounded_and_name_the_rest() {
+    let world = World::new(QUICK);
+    let lines = world.path("tasks.jsonl");
+    let line = |number| format!("{{\"type\":\"a\",\"queue\":\"q{number}\"}}\n");
+    std::fs::write(&lines, (0..1_200).map(line).collect::<String>()).unwrap();
+    run(world.command(&["task", "create", "--from", lines.to_str().unwrap()]), 0);
+    let text = stdout(&run(world.command(&["stats"]), 0));
+    assert!(text.starts_with("tasks    1200 waiting, "), "{text}");
+    assert!(
+        text.contains("\nand 1100 queues more with fewer tasks at work: 1100 waiting, 0 running, "),
+        "{text}"
+    );
+    assert!(text.contains("\nand 1100 rows more, of 1100 tasks\n"), "{text}");
+    // A hundred queues, what they hold, and a few lines about all.
+    assert!(text.lines().count() < 250, "{}", text.lines().count());
+}

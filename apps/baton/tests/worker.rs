@@ -5,7 +5,7 @@ mod support;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
-use support::{PATIENT, QUICK, SLOW_REAPER, World, alive, events, pids, told, tool, until};
+use support::{PATIENT, QUICK, SLOW_REAPER, World, alive, events, pids, seconds_between, told, tool, until};
 
 #[test]
 fn plain_output_is_the_result_and_the_task_comes_in_on_stdin_and_in_the_environment() {
@@ -251,9 +251,16 @@ fn a_server_that_is_away_for_a_while_costs_nothing() {
     std::fs::write(world.path("go"), "").unwrap();
     until("the command is done", || world.path("done").exists().then_some(()));
     until("the worker has tried", || world.worker_log().contains("not delivered yet").then_some(()));
+    let done = std::time::Instant::now();
     world.restart_server();
+    let away = done.elapsed().as_secs_f64();
     let detail = world.becomes(&id, "completed");
     assert_eq!(detail["generation"]["result"], json!({"attempt": 1}));
+    let (ran, all) = (
+        detail["generation"]["run_seconds"].as_f64().unwrap(),
+        seconds_between(&detail, "claimed", "completed"),
+    );
+    assert!(ran + away <= all, "it ran for {ran} s of {all} s, and the server was away for {away} s of them");
     assert_eq!(events(&detail), ["created", "claimed", "completed"]);
     // And it goes on working.
     let next = world.create(&[]);

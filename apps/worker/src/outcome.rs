@@ -39,6 +39,8 @@ pub(crate) struct Done {
     pub(crate) location: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) metadata: Option<Payload>,
+    /// How long the command ran, if that was taken.
+    pub(crate) ran: Option<Duration>,
     /// Whether processes of the command are still to be ended, so that its slot takes no other task yet.
     pub(crate) slot_taken: bool,
 }
@@ -98,6 +100,7 @@ impl Outcome {
             location: said.location.take(),
             kind: said.kind.take(),
             metadata: said.metadata.take(),
+            ran: None,
             slot_taken: false,
         };
         (Self::Done(Box::new(done)), remark)

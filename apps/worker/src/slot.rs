@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use baton_api::task::TaskView;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use crate::attempt;
@@ -40,7 +41,12 @@ async fn attempt(shared: &Arc<Shared>, task: TaskView, listed: Listed) -> Option
     async {
         tracing::info!("claimed");
         let listed = Arc::new(listed);
-        let (outcome, rest) = attempt::run(shared, &task, &listed).await;
+        let began = Instant::now();
+        let (mut outcome, rest) = attempt::run(shared, &task, &listed).await;
+        if let Outcome::Done(done) = &mut outcome {
+            // Told with the outcome: until that is delivered, it may have to wait for the server.
+            done.ran = Some(began.elapsed());
+        }
         let ended = async {
             if let Some(rest) = rest {
                 rest.end().await;

@@ -60,6 +60,7 @@ async fn complete(
             metadata: request.metadata,
             result: request.result,
         },
+        ran: request.run_seconds,
     };
     let answer = app.store.complete(complete, next).await?;
     let generation = answer.generation;
@@ -72,7 +73,7 @@ async fn complete(
             attempt = generation.attempt,
             worker_id = %generation.worker,
             generation_id = %generation.id,
-            run_seconds = generation.finished_at.since(generation.started_at).as_secs_f64(),
+            run_seconds = generation.run_time().as_secs_f64(),
             "task completed"
         );
     }

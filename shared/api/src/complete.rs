@@ -34,6 +34,11 @@ pub struct CompleteRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub result: Option<Payload>,
+    /// How long the work took, by the worker's own clock: then the time that the completion waited for a server is no part of
+    /// the run time. It counts for no more than from claim to completion; that is the run time if this is left out.
+    #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_seconds")]
+    #[schema(value_type = Option<f64>)]
+    pub run_seconds: Option<Duration>,
     /// A claim for the next task, answered along with this completion. It does not wait.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claim: Option<ClaimRequest>,
@@ -49,6 +54,8 @@ impl ReadFields for CompleteRequest {
         let kind = f.optional("kind", text(1..=255));
         let metadata = f.optional("metadata", payload(limits.result_bytes));
         let result = f.optional("result", payload(limits.result_bytes));
+        // Any span that a clock may have told: what is longer than the attempt lasted counts for no more than that.
+        let run_seconds = f.optional("run_seconds", span(Duration::ZERO, limits::LONGEST_DELAY));
         let claim = f.optional_object::<ClaimRequest>("claim", &());
         if let (Some(worker_id), Some(Some(claim))) = (&worker_id, &claim) {
             if claim.worker_id != *worker_id {
@@ -68,6 +75,7 @@ impl ReadFields for CompleteRequest {
             kind: kind?,
             metadata: metadata?,
             result: result?,
+            run_seconds: run_seconds?,
             claim: claim?,
         })
     }

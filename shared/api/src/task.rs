@@ -316,12 +316,14 @@ pub struct GenerationView {
     /// When it was completed.
     #[schema(value_type = String, format = "date-time")]
     pub finished_at: Timestamp,
-    /// From claimed to completed.
+    /// How long the work took: by the worker's word if it said, which leaves out what the completion waited for a server; else
+    /// from claimed to completed.
     pub run_seconds: f64,
 }
 
 impl From<Generation> for GenerationView {
     fn from(generation: Generation) -> Self {
+        let run_seconds = generation.run_time().as_secs_f64();
         Self {
             id: generation.id,
             task_id: generation.task,
@@ -337,7 +339,7 @@ impl From<Generation> for GenerationView {
             created_at: generation.created_at,
             started_at: generation.started_at,
             finished_at: generation.finished_at,
-            run_seconds: generation.finished_at.since(generation.started_at).as_secs_f64(),
+            run_seconds,
         }
     }
 }

@@ -38,6 +38,7 @@
 //!         kind: None,
 //!         metadata: None,
 //!         result: Some(Payload::parse(r#"{"text": "hello"}"#)?),
+//!         run_seconds: None,
 //!         claim: None,
 //!     };
 //!     client.complete(task.id, &done).await?;

@@ -1,5 +1,7 @@
 //! Generations: the output record of a completed task. Exactly one exists for a task if and only if it is completed.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Fingerprint;
@@ -52,4 +54,14 @@ pub struct Generation {
     pub started_at: Timestamp,
     /// When it was completed, which is when this record was written.
     pub finished_at: Timestamp,
+    /// How long the work took by the worker's word, if it said: the outcome may have waited for a server after it.
+    pub ran: Option<Duration>,
+}
+
+impl Generation {
+    /// How long the work took: by the worker's word, but no longer than from its claim to its completion.
+    pub fn run_time(&self) -> Duration {
+        let all = self.finished_at.since(self.started_at);
+        self.ran.map_or(all, |ran| ran.min(all))
+    }
 }

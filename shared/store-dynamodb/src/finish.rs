@@ -3,12 +3,13 @@
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use baton_model::transition::{Command, Decision, decide};
 use baton_model::{Generation, Label, Task, TaskId, TaskState, Timestamp};
+use baton_store::histogram::What;
 use baton_store::{Claim, Complete, CompleteAnswer, FailAnswer, StoreError};
 
 use crate::db::unbuilt;
 use crate::error::{TransactError, contended, damaged};
 use crate::keys::{self, Kind};
-use crate::row::{Stored, generation_item};
+use crate::row::{Stored, generation_item, ran_of};
 use crate::store::Inner;
 use crate::text::Text;
 use crate::transition::{Outcome, ROUNDS, is_marked};
@@ -83,7 +84,9 @@ impl Inner {
                 }
                 written = Some(apart);
             }
-            let update = self.update_of(&before, &change, complete.now, mark).await?;
+            // With the task, too, whose record in the stream is all that counts the run.
+            let ran = ran_of(&generation);
+            let update = self.update_of(&before, &change, complete.now, mark).await?.maybe("rn", ran);
             let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
             let update = Update::builder()
                 .table_name(&self.db.table)
@@ -107,6 +110,8 @@ impl Inner {
                 Ok(()) => {
                     let after = Stored { head: change.head, ..before.clone() };
                     self.changed(&before, &after, complete.now);
+                    let run = generation.run_time();
+                    self.stats.lock().duration(&generation.queue, What::Run, complete.now, run);
                     return Ok((generation, domain, false));
                 }
                 Err(TransactError::Failed(error)) => return Err(error),
@@ -183,5 +188,6 @@ fn generation_of(before: &Stored, complete: &Complete) -> Result<Generation, Sto
         // The claim was by a clock that was right, the creation perhaps was not.
         started_at: lease.claimed_at.max(before.created_at),
         finished_at: complete.now.max(before.changed_at()),
+        ran: complete.ran,
     })
 }

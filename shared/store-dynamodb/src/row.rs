@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use baton_model::alone::LOSSES;
 use baton_model::{
     AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head, Label, Lease,
@@ -305,6 +306,11 @@ impl Db {
     }
 }
 
+/// How long the work took by the worker's word, in milliseconds.
+pub(crate) fn ran_of(generation: &Generation) -> Option<AttributeValue> {
+    generation.ran.map(|ran| n(u64::try_from(ran.as_millis()).unwrap_or(u64::MAX)))
+}
+
 /// A generation's item, with the texts that are kept apart.
 pub(crate) fn generation_item(generation: &Generation, spread: u64) -> (Item, Vec<(Text, String)>) {
     let mut item = keys::by_id(Kind::Generation, generation.id.as_bytes(), &generation.id, spread);
@@ -329,6 +335,9 @@ pub(crate) fn generation_item(generation: &Generation, spread: u64) -> (Item, Ve
     put("ca", time(generation.created_at));
     put("cl", time(generation.started_at));
     put("fa", time(generation.finished_at));
+    if let Some(ran) = ran_of(generation) {
+        put("rn", ran);
+    }
     if generation.project != ProjectId::default() {
         put("pj", s(generation.project.as_str()));
     }
@@ -376,6 +385,7 @@ impl StoredGeneration {
             created_at: fields.time("ca")?,
             started_at: fields.time("cl")?,
             finished_at: fields.time("fa")?,
+            ran: fields.maybe_number("rn")?.map(Duration::from_millis),
         };
         Ok(Self {
             generation,

@@ -257,12 +257,8 @@ impl Inner {
                 let ready_since = before.head.run_after.max(before.created_at);
                 stats.duration(&after.queue, What::Wait, now, now.since(ready_since));
             }
-            State::Completed => {
-                if let TaskState::Running(lease) = &before.head.state {
-                    stats.duration(&after.queue, What::Run, now, now.since(lease.claimed_at));
-                }
-            }
-            State::Queued | State::Failed | State::Cancelled => {}
+            // How long a completed attempt ran, its generation tells.
+            State::Completed | State::Queued | State::Failed | State::Cancelled => {}
         }
         drop(stats);
         if to == State::Queued {

@@ -145,6 +145,7 @@ impl Bench {
             fence: Fence { attempt: held.head.attempt, worker: "worker-1".parse().unwrap() },
             generation: GenerationId::from_bytes(self.id()),
             output: Output { result: Some(bytes(result)), ..Output::default() },
+            ran: None,
         }
     }
 

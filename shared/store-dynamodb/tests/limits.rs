@@ -120,7 +120,7 @@ impl Bench {
 
 fn completion(task: &Task, seconds: u64, number: u64, output: Output) -> Complete {
     let generation = GenerationId::from_bytes(id(number));
-    Complete { now: at(seconds), task: task.head.id, fence: fence(task), generation, output }
+    Complete { now: at(seconds), task: task.head.id, fence: fence(task), generation, output, ran: None }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -204,7 +204,8 @@ impl Traffic {
                 2 => {}
                 _ => {
                     let generation = GenerationId::from_bytes(self.id());
-                    let complete = Complete { now, task: id, fence, generation, output: Output::default() };
+                    let complete =
+                        Complete { now, task: id, fence, generation, output: Output::default(), ran: None };
                     self.store.complete(complete, None).await.unwrap();
                 }
             }

@@ -129,6 +129,7 @@ impl World {
                 metadata: None,
                 result: Some(Payload::from_value(&serde_json::json!({"ok": true}))),
             },
+            ran: None,
         };
         self.store.complete(complete, None).await.unwrap();
         self.lifecycles.fetch_add(1, Ordering::Relaxed);

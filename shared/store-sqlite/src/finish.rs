@@ -68,9 +68,10 @@ fn write_generation(
         // The claim was by a clock that was right, the creation perhaps was not.
         started_at: lease.claimed_at.max(before.created_at),
         finished_at,
+        ran: complete.ran,
     };
     insert_generation(transaction.db, before.n, &generation)?;
-    transaction.duration(&before.queue, What::Run, complete.now, complete.now.since(lease.claimed_at));
+    transaction.duration(&before.queue, What::Run, complete.now, generation.run_time());
     Ok(generation)
 }
 
@@ -78,8 +79,8 @@ fn write_generation(
 pub(crate) fn insert_generation(db: &Connection, n: i64, generation: &Generation) -> Result<(), Failure> {
     db.prepare_cached(
         "INSERT INTO generation (k, n, id, task, project, queue, task_type, attempt, worker, created_at, started_at, \
-         finished_at, location, kind, metadata, result) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+         finished_at, location, kind, metadata, result, ran) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
     )?
     .execute(params![
         free_key(db, "generation", generation.finished_at)?,
@@ -98,6 +99,7 @@ pub(crate) fn insert_generation(db: &Connection, n: i64, generation: &Generation
         generation.output.kind,
         generation.output.metadata.as_ref().map(Payload::as_str),
         generation.output.result.as_ref().map(Payload::as_str),
+        generation.ran.map(|ran| i64::try_from(ran.as_millis()).unwrap_or(i64::MAX)),
     ])?;
     Ok(())
 }

@@ -301,7 +301,7 @@ macro_rules! select_generation {
     ($tail:expr) => {
         concat!(
             "SELECT k, id, task, project, queue, task_type, attempt, worker, created_at, started_at, finished_at, \
-             location, kind, metadata, result FROM generation ",
+             location, kind, metadata, result, ran FROM generation ",
             $tail
         )
     };
@@ -330,6 +330,7 @@ pub(crate) fn generation(row: &Row<'_>) -> Result<(i64, Generation), Failed> {
         created_at: time(row, 8)?,
         started_at: time(row, 9)?,
         finished_at: time(row, 10)?,
+        ran: row.get::<_, Option<u64>>(15)?.map(Duration::from_millis),
     };
     Ok((row.get(0)?, generation))
 }

@@ -31,6 +31,9 @@ DELETE FROM log;
 INSERT INTO log SELECT k, at, taken_at, worker, task, level, source, message, metadata FROM log_moved;
 DROP TABLE log_moved;
 
+-- How long the work took by the worker's word, in milliseconds; null if it did not say.
+ALTER TABLE generation ADD COLUMN ran INTEGER;
+
 -- Tasks that wait for another attempt, to be counted apart from those that were never claimed. A task that goes the usual
 -- way is never in it, and so pays nothing for it.
 CREATE INDEX task_retry ON task (queue, run_after) WHERE state = 0 AND attempt > 0;

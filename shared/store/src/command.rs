@@ -157,6 +157,9 @@ pub struct Complete {
     pub generation: GenerationId,
     /// The output.
     pub output: Output,
+    /// How long the work took by the worker's word, if it says, to the millisecond. No part of what makes two completions the
+    /// same.
+    pub ran: Option<Duration>,
 }
 
 /// The answer to [`Complete`].

@@ -251,3 +251,21 @@ async fn who_speaks_of_an_unknown_task_is_told_so() {
     }
     assert_eq!(world.post("/v1/workers/a%20b/heartbeat", json!({})).await.wrong_fields(), ["worker"]);
 }
+
+#[tokio::test]
+async fn the_run_time_of_a_completion_is_what_the_worker_says_as_far_as_that_can_be() {
+    let world = World::new();
+    for (said, told) in [(json!(0.25), 0.25), (json!(90.0), 2.0), (json!(null), 2.0)] {
+        let id = world.create(json!({"type": "a"})).await;
+        world.claim("w").await;
+        world.advance(Duration::from_secs(2));
+        let body = json!({"worker_id": "w", "attempt": 1, "run_seconds": said});
+        let answer = world.post(&format!("/v1/tasks/{id}/complete"), body).await;
+        assert_eq!(answer.status, 200, "{}", answer.text());
+        assert_eq!(world.task(&id).await["generation"]["run_seconds"], told);
+    }
+    let id = world.create(json!({"type": "a"})).await;
+    world.claim("w").await;
+    let body = json!({"worker_id": "w", "attempt": 1, "run_seconds": -1});
+    assert_eq!(world.post(&format!("/v1/tasks/{id}/complete"), body).await.wrong_fields(), ["run_seconds"]);
+}

@@ -26,6 +26,8 @@ pub(crate) struct Image {
     run_after: Timestamp,
     updated_at: Timestamp,
     claimed_at: Option<Timestamp>,
+    /// How long its completed attempt ran, by the worker's word.
+    ran: Option<Duration>,
     imported: Option<u32>,
 }
 
@@ -46,6 +48,7 @@ impl Image {
             run_after: fields.time("ra")?,
             updated_at: fields.time("ua")?,
             claimed_at: fields.maybe_time("cl")?,
+            ran: fields.maybe_number("rn")?.map(Duration::from_millis),
             imported: fields.maybe_number(IMPORTED)?,
         }))
     }
@@ -102,7 +105,11 @@ impl News {
             (State::Queued, State::Running) => {
                 ended(What::Wait, was.run_after.max(was.created_at), is.claimed_at?)
             }
-            (State::Running, State::Completed) => ended(What::Run, was.claimed_at?, is.updated_at),
+            (State::Running, State::Completed) => {
+                let ended = ended(What::Run, was.claimed_at?, is.updated_at)?;
+                let length = is.ran.map_or(ended.length, |ran| ran.min(ended.length));
+                Some(Ended { length, ..ended })
+            }
             _ => None,
         }
     }

@@ -85,6 +85,7 @@ impl Mill {
             fence: Fence { attempt: head.attempt, worker: worker.clone() },
             generation: GenerationId::from_bytes(*head.id.as_bytes()),
             output: Output::default(),
+            ran: None,
         };
         self.store.complete(complete, None).await.unwrap();
     }

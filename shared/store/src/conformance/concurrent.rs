@@ -448,6 +448,7 @@ pub async fn completions_with_claims_at_once_do_not_overlap(b: Bench) {
                     fence: fence(&tasks[0]),
                     generation,
                     output: output("out"),
+                    ran: None,
                 };
                 let taken = store.complete(complete, Some(next())).await.unwrap();
                 answer = taken.next.unwrap().unwrap();
@@ -513,6 +514,7 @@ pub async fn a_fleet_finishes_every_task(b: Bench) {
                                 fence: fence(task),
                                 generation: GenerationId::from_bytes(counted_id(serial)),
                                 output: output("out"),
+                                ran: None,
                             };
                             if store.complete(complete, None).await.is_ok() {
                                 mine.push(task.head.id);

@@ -242,7 +242,8 @@ impl Shared {
     async fn complete(&self, worker: &str, task: &Task, output: Output, next: Option<Claim>) -> Vec<Task> {
         let id = task.head.id;
         let generation = GenerationId::from_bytes(self.id());
-        let complete = Complete { now: self.now(), task: id, fence: fence(task), generation, output };
+        let complete =
+            Complete { now: self.now(), task: id, fence: fence(task), generation, output, ran: None };
         let ask = || self.store.complete(complete.clone(), next.clone());
         let Ok(answer) = self.sent(ask).await else { return Vec::new() };
         assert_eq!(answer.generation.id, generation, "the completion's own generation stands");

@@ -225,6 +225,7 @@ impl Bench {
             fence: fence(held),
             generation: self.generation_id(),
             output: output("out.png"),
+            ran: None,
         }
     }
 

@@ -398,6 +398,7 @@ rules! {
         statistics_count_every_worker_by_its_status,
         the_longest_wait_is_told_over_all_queues,
         percentiles_tell_waiting_and_running_times,
+        a_run_lasts_as_long_as_its_worker_says_and_no_longer_than_it_can,
         waiting_counts_from_when_the_task_was_ready,
         an_open_store_can_be_read_and_written,
         the_sizes_of_a_store_follow_what_it_holds,

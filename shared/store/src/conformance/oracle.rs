@@ -398,8 +398,6 @@ impl TaskStore for Oracle {
         let (task, repeated) = inner.apply(complete.task, &command, complete.now)?;
         let domain = task.domain.clone();
         if let TaskState::Running(lease) = before.head.state {
-            let span = complete.now.since(lease.claimed_at);
-            inner.runs.push((task.queue.clone(), complete.now, span));
             let generation = Generation {
                 id: complete.generation,
                 task: task.head.id,
@@ -412,7 +410,9 @@ impl TaskStore for Oracle {
                 created_at: task.created_at,
                 started_at: lease.claimed_at.max(task.created_at),
                 finished_at: task.updated_at,
+                ran: complete.ran,
             };
+            inner.runs.push((generation.queue.clone(), complete.now, generation.run_time()));
             inner.generations.insert(generation.id, generation);
         }
         let TaskState::Completed { generation, .. } = task.head.state else {

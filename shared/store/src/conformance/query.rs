@@ -7,8 +7,8 @@ use baton_model::{LeasePolicy, Priority, Schedule, State, Status, Task, TaskId, 
 
 use super::kit::*;
 use crate::{
-    Beat, Cursor, ErrorKind, Fail, GenerationFilter, LogFilter, PageRequest, PauseQueue, Purge, Release,
-    StoreError, TaskFilter, WorkerCounts,
+    Beat, Complete, Cursor, ErrorKind, Fail, GenerationFilter, LogFilter, PageRequest, PauseQueue, Purge,
+    Release, StoreError, TaskFilter, WorkerCounts,
 };
 
 /// Tasks of every status, in several queues and so on, so that every filter keeps some and drops some. All at 1,000 s.
@@ -636,6 +636,36 @@ pub async fn percentiles_tell_waiting_and_running_times(b: Bench) {
 
     let later = b.store().queue(&name("default"), at(2_000 + 26 * 3_600)).await.unwrap();
     assert_eq!((later.wait, later.run), Default::default());
+}
+
+/// How long a task ran is what its worker says, so that what the completion waited for a server is no part of it; but never
+/// more than from its claim to its completion. What is said makes no two completions differ.
+pub async fn a_run_lasts_as_long_as_its_worker_says_and_no_longer_than_it_can(b: Bench) {
+    let mut completed = Vec::new();
+    for (ran, lasted) in [(Some(secs(2)), 2), (Some(secs(500)), 100), (None, 100)] {
+        let held = b.running(at(0), "w1", b.spec("render").queue("q")).await;
+        let complete = Complete { ran, ..b.completion(at(100), &held) };
+        let generation = b.store().complete(complete.clone(), None).await.unwrap().generation;
+        assert_eq!((generation.ran, generation.run_time()), (ran, secs(lasted)));
+        let again = Complete { now: at(200), ran: Some(secs(7)), ..complete };
+        let again = b.store().complete(again, None).await.unwrap();
+        assert_eq!((again.repeated, &again.generation), (true, &generation));
+        completed.push(generation);
+    }
+    completed.reverse();
+    b.settle().await;
+    for generation in &completed {
+        assert_eq!(b.task(generation.task).await.generation.as_ref(), Some(generation));
+    }
+    let run = b.store().queue(&name("q"), at(300)).await.unwrap().run;
+    let near = |told: std::time::Duration, wanted: f64| (told.as_secs_f64() / wanted - 1.0).abs() < 0.06;
+    assert!(run.count == 3 && near(run.p50, 100.0) && near(run.p99, 100.0), "{run:?}");
+    let held = b.running(at(0), "w1", b.spec("render").queue("quick")).await;
+    b.store().complete(Complete { ran: Some(secs(2)), ..b.completion(at(100), &held) }, None).await.unwrap();
+    b.settle().await;
+    let run = b.store().queue(&name("quick"), at(300)).await.unwrap().run;
+    assert!(run.count == 1 && near(run.p50, 2.0), "{run:?}");
+    b.check(at(300)).await;
 }
 
 /// The waiting time counts from when the task was ready, not from its creation, and for each attempt anew.

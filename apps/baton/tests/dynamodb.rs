@@ -221,7 +221,7 @@ fn a_store_is_moved_there_and_back_and_a_running_worker_delivers_to_the_new_serv
     assert_eq!(world.task(&waiting)["task"]["status"], "queued");
     let stats = world.command(&["stats"]).output().unwrap();
     let stats = String::from_utf8(stats.stdout).unwrap();
-    assert!(stats.contains("1 queued, 0 running, 1 completed, 0 failed, 1 cancelled"), "{stats}");
+    assert!(stats.contains("1 waiting, 0 running, 1 completed, 0 failed, 1 cancelled"), "{stats}");
 }
 
 fn stats(world: &World) -> String {
@@ -240,9 +240,9 @@ fn a_new_table_whose_stream_keeps_the_statistics_says_how_old_they_are() {
     world.create(&[]);
     let before = stats(&world);
     assert!(before.contains("counted  nothing yet: relay-events"), "{before}");
-    assert!(before.contains("tasks    0 queued"), "{before}");
+    assert!(before.contains("tasks    0 waiting"), "{before}");
     let _relay = engine.relay("baton-tasks");
-    let counted = |stats: &str| stats.contains("tasks    1 queued") && !stats.contains("nothing yet");
+    let counted = |stats: &str| stats.contains("tasks    1 waiting") && !stats.contains("nothing yet");
     for _ in 0..100 {
         if counted(&stats(&world)) {
             break;
@@ -264,7 +264,7 @@ fn statistics_are_counted_anew_and_kept_by_the_stream_from_then_on() {
     engine.json(&[&["table", "create"], &store[..]].concat());
     let mut server = serve(&engine, &world, "dynamodb:baton-tasks");
     (0..3).for_each(|_| drop(world.create(&[])));
-    assert!(stats(&world).contains("tasks    3 queued"), "{}", stats(&world));
+    assert!(stats(&world).contains("tasks    3 waiting"), "{}", stats(&world));
     let again = engine.run(&[&["table", "create", "--statistics", "stream"], &store[..]].concat());
     assert!(told(&again).contains("rebuild-statistics --store dynamodb:baton-tasks"), "{}", told(&again));
 
@@ -273,7 +273,7 @@ fn statistics_are_counted_anew_and_kept_by_the_stream_from_then_on() {
     let silent = engine.run(&[&rebuild[..], &["--patience", "300ms"]].concat());
     assert_eq!(silent.status.code(), Some(1), "{}", told(&silent));
     assert!(told(&silent).contains("see that relay-events is deployed"), "{}", told(&silent));
-    assert!(stats(&world).contains("tasks    3 queued"), "the former ones stand");
+    assert!(stats(&world).contains("tasks    3 waiting"), "the former ones stand");
 
     let relay = engine.relay("baton-tasks");
     let rebuilt = engine.json(&rebuild);
@@ -283,7 +283,7 @@ fn statistics_are_counted_anew_and_kept_by_the_stream_from_then_on() {
     drop(relay);
     let _server = serve(&engine, &world, "dynamodb:baton-tasks");
     world.create(&[]);
-    assert!(stats(&world).contains("tasks    3 queued"), "as of when the relay was there: {}", stats(&world));
+    assert!(stats(&world).contains("tasks    3 waiting"), "as of when the relay was there: {}", stats(&world));
     let file = engine.run(&["table", "rebuild-statistics", "--store", "sqlite:baton.db"]);
     assert_eq!(file.status.code(), Some(2));
 }

@@ -155,7 +155,7 @@ async fn has_operator(app: &App) -> Result<bool, StoreError> {
             return Ok(true);
         }
         match tokens.next {
-            Some(next) => page = PageRequest { after: Some(next), limit: limits::PAGE },
+            Some(next) => page = PageRequest { after: Some(next), limit: limits::PAGE, in_parts: false },
             None => return Ok(false),
         }
     }

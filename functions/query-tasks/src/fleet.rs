@@ -1,6 +1,7 @@
 //! Workers, queues, statistics and log lines.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use axum::extract::State;
 use baton_api::ProblemCode;
@@ -8,7 +9,7 @@ use baton_api::fleet::{
     CountView, LogView, OtherCountsView, OtherQueuesView, QueueView, StatsView, WorkerCountsView, WorkerView,
 };
 use baton_api::task::Page;
-use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, list, ok, wire};
 use baton_model::{QueueName, State as TaskState, TaskId, WorkerId};
 use baton_store::{LogFilter, Stats, StoreError};
 
@@ -235,6 +236,10 @@ pub(crate) async fn list_logs(State(app): State<App>, caller: Caller, mut query:
     };
     let page = query.page();
     query.finish()?;
-    let page = app.store.logs(filter, page).await?;
-    ok(&wire::page(page, LogView::from))
+    let in_parts = app.store.capabilities().lists_in_parts;
+    let read = move |page| {
+        let (store, filter) = (Arc::clone(&app.store), filter.clone());
+        async move { store.logs(filter, page).await }
+    };
+    list(page, in_parts, read, |line| Some(LogView::from(line))).await
 }

@@ -1,8 +1,10 @@
 //! Generations: the output records of completed tasks.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use baton_api::task::{GenerationView, Page};
-use baton_http::{ApiResult, App, Caller, PathId, QueryFields, ok, wire};
+use baton_http::{ApiResult, App, Caller, PathId, QueryFields, list, ok};
 use baton_model::GenerationId;
 use baton_store::{GenerationFilter, StoreError};
 
@@ -47,9 +49,14 @@ pub(crate) async fn list_generations(
     let page = query.page();
     query.finish()?;
     caller.narrow(&mut filter.project, &mut filter.queue)?;
-    let mut page = app.store.generations(filter, page).await?;
-    page.items.retain(|generation| caller.sees_generation(generation));
-    ok(&wire::page(page, GenerationView::from))
+    let in_parts = app.store.capabilities().lists_in_parts;
+    let read = move |page| {
+        let (store, filter) = (Arc::clone(&app.store), filter.clone());
+        async move { store.generations(filter, page).await }
+    };
+    let show =
+        move |generation| caller.sees_generation(&generation).then(|| GenerationView::from(generation));
+    list(page, in_parts, read, show).await
 }
 
 /// Show a generation

@@ -1,8 +1,10 @@
 //! Tasks and their histories.
 
+use std::sync::Arc;
+
 use axum::extract::State;
 use baton_api::task::{EventView, IdsView, Page, ProgressView, TaskDetailView, TaskView};
-use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, list, ok};
 use baton_model::{Expected, TaskId};
 use baton_store::{StoreError, TaskDetail, TaskFilter};
 
@@ -56,9 +58,12 @@ pub(crate) async fn list_tasks(State(app): State<App>, caller: Caller, mut query
     let page = query.page();
     query.finish()?;
     caller.narrow(&mut filter.project, &mut filter.queue)?;
-    let mut page = app.store.tasks(filter, page).await?;
-    page.items.retain(|task| caller.sees(task));
-    ok(&wire::page(page, |task| TaskView::new(task, now)))
+    let in_parts = app.store.capabilities().lists_in_parts;
+    let read = move |page| {
+        let (store, filter) = (Arc::clone(&app.store), filter.clone());
+        async move { store.tasks(filter, page).await }
+    };
+    list(page, in_parts, read, move |task| caller.sees(&task).then(|| TaskView::new(task, now))).await
 }
 
 /// Show a task

@@ -287,7 +287,7 @@ impl From<StoreError> for ApiError {
 
 impl ApiError {
     /// The server failed; the log tells how.
-    pub(crate) fn internal() -> Self {
+    pub fn internal() -> Self {
         Self::new(
             ProblemCode::Internal,
             "the server failed to do this; find `request_id` in its log for the cause, and tell its operator",

@@ -80,7 +80,11 @@ impl QueryFields {
             }
             limit
         });
-        PageRequest { after: cursor.map(Cursor), limit: limit.unwrap_or(limits::DEFAULT_PAGE) }
+        PageRequest {
+            after: cursor.map(Cursor),
+            limit: limit.unwrap_or(limits::DEFAULT_PAGE),
+            in_parts: false,
+        }
     }
 
     /// Notes that a parameter does not fit.

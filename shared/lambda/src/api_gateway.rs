@@ -136,8 +136,14 @@ impl HttpAnswer {
     /// Takes a response whole.
     pub(crate) async fn of(response: Response) -> Self {
         let (parts, body) = response.into_parts();
-        // What handlers answer is made, and comes from nowhere that could break off.
-        let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+        let body = match body.collect().await {
+            Ok(body) => body.to_bytes(),
+            // No handler answers in parts on a store that functions work with; if one ever does, half is no answer.
+            Err(error) => {
+                tracing::error!(%error, "an answer broke off while it was made");
+                return Self::problem(&ApiError::internal());
+            }
+        };
         let (text, is_base64_encoded) = match std::str::from_utf8(&body) {
             Ok(text) => (text.to_owned(), false),
             Err(_) => (BASE64_STANDARD.encode(&body), true),

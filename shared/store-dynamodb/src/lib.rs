@@ -171,6 +171,7 @@ impl TaskStore for DynamoStore {
             lists_by_creation: false,
             tokens: self.inner.options.max_tokens,
             sliced_purges: false,
+            lists_in_parts: false,
         }
     }
 

@@ -145,6 +145,7 @@ impl TaskStore for SqliteStore {
             lists_by_creation: true,
             tokens: self.max_tokens,
             sliced_purges: true,
+            lists_in_parts: true,
         }
     }
 

@@ -196,10 +196,11 @@ fn before_key(at: Timestamp) -> i64 {
 /// Goes down a list until the page is full, the list ends, or enough rows were looked at.
 fn page<T, I>(
     mut descent: Descent<'_, T>,
-    limit: u32,
+    request: &PageRequest,
     fits: impl Fn(&T) -> bool,
     finish: impl Fn(T) -> Result<(I, usize), Failure>,
 ) -> Result<Page<I>, Failure> {
+    let most = if request.in_parts { PageRequest::PART_BYTES } else { PAGE_BYTES };
     let mut items = Vec::new();
     let mut bytes = 0;
     let mut last = None;
@@ -210,7 +211,7 @@ fn page<T, I>(
             let (item, size) = finish(row)?;
             items.push(item);
             bytes += size;
-            if items.len() >= limit as usize || bytes > PAGE_BYTES {
+            if items.len() >= request.limit as usize || bytes > most {
                 break;
             }
         }
@@ -239,7 +240,7 @@ pub(crate) fn tasks(
     };
     page(
         descent,
-        request.limit,
+        request,
         |stored| fits(stored, filter),
         |stored| {
             let task = stored.into_task(db)?;
@@ -376,7 +377,7 @@ pub(crate) fn generations(
             && filter.finished_from.is_none_or(|from| generation.finished_at >= from)
             && filter.finished_before.is_none_or(|before| generation.finished_at < before)
     };
-    page(descent, request.limit, fits, |generation| {
+    page(descent, request, fits, |generation| {
         let sized = [&generation.output.metadata, &generation.output.result];
         let size = sized.into_iter().flatten().map(baton_model::Payload::size).sum();
         Ok((generation, size))
@@ -416,7 +417,7 @@ pub(crate) fn audit(
             && filter.from.is_none_or(|from| entry.at >= from)
             && filter.before.is_none_or(|before| entry.at < before)
     };
-    page(descent, request.limit, fits, |entry| {
+    page(descent, request, fits, |entry| {
         let size = entry.target.len();
         Ok((entry, size))
     })
@@ -455,7 +456,7 @@ pub(crate) fn logs(
             && filter.from.is_none_or(|from| line.received_at >= from)
             && filter.before.is_none_or(|before| line.received_at < before)
     };
-    page(descent, request.limit, fits, |line| {
+    page(descent, request, fits, |line| {
         let size = line.message.len();
         Ok((line, size))
     })

@@ -56,6 +56,8 @@ pub struct Capabilities {
     /// A purge ends with its [`Purge::slice`], and says how far behind it is ([`PurgeReport::overdue`]); else it goes on to its
     /// limit.
     pub sliced_purges: bool,
+    /// A list may be read in parts ([`PageRequest::in_parts`]) at about the cost of reading it at once.
+    pub lists_in_parts: bool,
 }
 
 /// All that a whole Baton needs of its store.

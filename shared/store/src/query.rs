@@ -27,12 +27,21 @@ pub struct PageRequest {
     pub after: Option<Cursor>,
     /// How many entries at most: 1 to [`baton_model::limits::PAGE`].
     pub limit: u32,
+    /// Whether the caller asks for one part after the other, as [`Capabilities::lists_in_parts`](crate::Capabilities) allows: a
+    /// part ends once its entries' payloads come to [`PageRequest::PART_BYTES`], where a page may have 4 MiB.
+    pub in_parts: bool,
 }
 
 impl PageRequest {
+    /// The most entries of a part.
+    pub const PART: u32 = 250;
+
+    /// How many bytes of payload make a part full.
+    pub const PART_BYTES: usize = 128 * 1024;
+
     /// The first page of up to `limit` entries.
     pub fn first(limit: u32) -> Self {
-        Self { after: None, limit }
+        Self { after: None, limit, in_parts: false }
     }
 }
 

@@ -87,12 +87,39 @@ impl Connection {
     pub(crate) async fn answer(&mut self) -> Option<(String, Value)> {
         let mut read = Vec::new();
         let head = self.head_of(&mut read).await?;
+        if head.contains("\r\ntransfer-encoding: chunked\r\n") {
+            let body = self.chunks(read).await;
+            return Some((head, serde_json::from_slice(&body).unwrap_or_default()));
+        }
         let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
         let length: usize = length.parse().unwrap();
         while read.len() < length {
             assert_ne!(self.0.read_buf(&mut read).await.unwrap(), 0, "the answer broke off");
         }
         Some((head, serde_json::from_slice(&read).unwrap_or_default()))
+    }
+
+    /// A body in chunks (RFC 9112 §7.1), of which some may have been read.
+    async fn chunks(&mut self, mut read: Vec<u8>) -> Vec<u8> {
+        let mut body = Vec::new();
+        loop {
+            let end = loop {
+                match read.windows(2).position(|window| window == b"\r\n") {
+                    Some(end) => break end,
+                    None => assert_ne!(self.0.read_buf(&mut read).await.unwrap(), 0, "the answer broke off"),
+                }
+            };
+            let size = usize::from_str_radix(std::str::from_utf8(&read[..end]).unwrap(), 16).unwrap();
+            let chunk = end + 2..end + 2 + size;
+            while read.len() < chunk.end + 2 {
+                assert_ne!(self.0.read_buf(&mut read).await.unwrap(), 0, "the answer broke off");
+            }
+            body.extend_from_slice(&read[chunk.clone()]);
+            read.drain(..chunk.end + 2);
+            if size == 0 {
+                return body;
+            }
+        }
     }
 
     /// The head of an answer, of which nothing else has come.

@@ -99,6 +99,25 @@ async fn who_takes_an_answer_steadily_has_as_long_as_it_needs() {
 }
 
 #[tokio::test]
+async fn a_large_list_is_read_from_the_store_as_its_caller_takes_it() {
+    let site = site_with_much(&[]).await;
+    let mut connection = site.connect().await;
+    let (head, page) = connection.ask("GET", "/v1/tasks?limit=1000", "").await;
+    assert!(head.contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
+    let items = page["items"].as_array().expect("a whole document");
+    assert_eq!((items.len(), &page["next_cursor"]), (12, &serde_json::Value::Null));
+    // One answer behind the other on one connection, and a page that is full goes on behind its cursor.
+    let (head, few) = connection.ask("GET", "/v1/tasks?limit=5", "").await;
+    assert!(head.contains("\r\ntransfer-encoding: chunked\r\n"), "{head}");
+    assert_eq!(few["items"].as_array().unwrap()[..], items[..5]);
+    let path = format!("/v1/tasks?limit=100&cursor={}", few["next_cursor"].as_str().unwrap());
+    let (_, rest) = connection.ask("GET", &path, "").await;
+    assert_eq!(rest["items"].as_array().unwrap()[..], items[5..]);
+    let (head, _) = connection.ask("GET", "/v1/tasks?limit=1", "").await;
+    assert!(head.contains("\r\ncontent-length: "), "what is one part is sent whole: {head}");
+}
+
+#[tokio::test]
 async fn large_answers_have_a_bound_together_and_small_ones_go_on() {
     let site =
         site_with_much(&[("server.answer_timeout_seconds", "60"), ("server.answers_mebibytes", "4")]).await;

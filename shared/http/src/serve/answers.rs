@@ -18,6 +18,9 @@ use crate::request_id::REQUEST_ID;
 /// Smaller answers are not counted: most are, and a connection's own buffers hold as much.
 const COUNTED: u64 = 16 * 1024;
 
+/// What an answer holds that is read in parts: one of them, and what the HTTP library keeps to be written (about 400 KiB).
+const IN_PARTS: usize = 512 * 1024;
+
 /// The bytes of all answers that are not taken yet.
 #[derive(Debug)]
 pub(super) struct Answers {
@@ -59,14 +62,14 @@ impl Answers {
     /// Lets an answer go out if there is room for it. Only what was asked and changed nothing is refused for want of
     /// room: a change is made, and its caller is to hear of it.
     pub(super) fn admit(self: &Arc<Self>, response: Response, changes: bool) -> (Response, Hold) {
-        match response.body().size_hint().exact() {
-            Some(bytes) if bytes > COUNTED => {
-                match self.hold(usize::try_from(bytes).unwrap_or(usize::MAX / 2), changes) {
-                    Some(held) => (response, Some(Arc::new(held))),
-                    None => (instead_of(&response), None),
-                }
-            }
-            _ => (response, None),
+        let bytes = match response.body().size_hint().exact() {
+            Some(bytes) if bytes <= COUNTED => return (response, None),
+            Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX / 2),
+            None => IN_PARTS,
+        };
+        match self.hold(bytes, changes) {
+            Some(held) => (response, Some(Arc::new(held))),
+            None => (instead_of(&response), None),
         }
     }
 }

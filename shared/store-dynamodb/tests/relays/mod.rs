@@ -158,7 +158,7 @@ pub(crate) async fn tasks(store: &DynamoStore, now: Timestamp) -> Vec<Task> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
         let filter = TaskFilter { now, ..TaskFilter::default() };
-        let page = store.tasks(filter, PageRequest { after, limit: 500 }).await.unwrap();
+        let page = store.tasks(filter, PageRequest { after, limit: 500, in_parts: false }).await.unwrap();
         all.extend(page.items);
         after = page.next;
         if after.is_none() {

@@ -145,7 +145,7 @@ pub async fn audit_filters_keep_what_fits(b: Bench) {
 pub async fn a_bad_audit_cursor_is_refused(b: Bench) {
     recorded(&b, entry(&b, at(1))).await;
     for text in ["not a cursor", "☂", "{\"a\":", "../../etc/passwd"] {
-        let page = PageRequest { after: Some(Cursor(text.to_owned())), limit: 2 };
+        let page = PageRequest { after: Some(Cursor(text.to_owned())), limit: 2, in_parts: false };
         assert_err!(b.store().audit(AuditFilter::default(), page).await, StoreError::BadCursor);
     }
 }

@@ -364,7 +364,7 @@ impl Shared {
 async fn all<T>(ask: impl AsyncFn(PageRequest) -> Result<Page<T>, StoreError>) -> Vec<T> {
     let (mut all, mut after) = (Vec::new(), None);
     loop {
-        let page = ask(PageRequest { after, limit: 100 }).await.expect("the page is given");
+        let page = ask(PageRequest { after, limit: 100, in_parts: false }).await.expect("the page is given");
         all.extend(page.items);
         after = page.next;
         if after.is_none() {

@@ -325,6 +325,7 @@ impl TaskStore for Oracle {
             lists_by_creation: true,
             tokens: self.most_tokens,
             sliced_purges: false,
+            lists_in_parts: false,
         }
     }
 

@@ -203,7 +203,8 @@ pub async fn paging_is_steady_while_tasks_are_added(b: Bench) {
     let filter = TaskFilter { now: at(100), ..TaskFilter::default() };
     let (mut seen, mut after, mut added) = (Vec::new(), None, 0);
     for _ in 0..1_000 {
-        let page = b.store().tasks(filter.clone(), PageRequest { after, limit: 4 }).await.unwrap();
+        let page =
+            b.store().tasks(filter.clone(), PageRequest { after, limit: 4, in_parts: false }).await.unwrap();
         seen.extend(ids_of(&page.items));
         added += 1;
         b.create(at(100 + added), b.spec("render")).await;
@@ -228,7 +229,7 @@ pub async fn a_list_ends(b: Bench) {
 pub async fn a_bad_cursor_is_refused(b: Bench) {
     b.create_plain(at(0), 3).await;
     for text in ["not a cursor", "☂", "{\"a\":", "../../etc/passwd"] {
-        let page = || PageRequest { after: Some(Cursor(text.to_owned())), limit: 2 };
+        let page = || PageRequest { after: Some(Cursor(text.to_owned())), limit: 2, in_parts: false };
         let store = b.store();
         let errors = [
             store.tasks(TaskFilter::default(), page()).await.unwrap_err(),

@@ -90,7 +90,7 @@ pub async fn tokens_are_listed_the_newest_first(b: Bench) {
 pub async fn a_bad_token_cursor_is_refused(b: Bench) {
     made(&b, "farm").await;
     for text in ["not a cursor", "☂", "{\"a\":", "../../etc/passwd"] {
-        let page = PageRequest { after: Some(Cursor(text.to_owned())), limit: 2 };
+        let page = PageRequest { after: Some(Cursor(text.to_owned())), limit: 2, in_parts: false };
         assert_err!(b.store().tokens(page).await, StoreError::BadCursor);
     }
 }

@@ -283,7 +283,11 @@ fn statistics_are_counted_anew_and_kept_by_the_stream_from_then_on() {
     drop(relay);
     let _server = serve(&engine, &world, "dynamodb:baton-tasks");
     world.create(&[]);
-    assert!(stats(&world).contains("tasks    3 waiting"), "as of when the relay was there: {}", stats(&world));
+    assert!(
+        stats(&world).contains("tasks    3 waiting"),
+        "as of when the relay was there: {}",
+        stats(&world)
+    );
     let file = engine.run(&["table", "rebuild-statistics", "--store", "sqlite:baton.db"]);
     assert_eq!(file.status.code(), Some(2));
 }

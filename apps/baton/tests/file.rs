@@ -10,8 +10,8 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use serde_json::json;
-use support::{World, told, tool, until};
+use serde_json::{Value, json};
+use support::{QUICK, World, told, tool, until};
 
 /// A start that must be refused with exit code `code`; what it says.
 fn refused(folder: &Path, arguments: &[&str], code: i32) -> String {
@@ -194,4 +194,21 @@ fn a_start_on_a_full_or_a_read_only_disk_says_what_to_do() {
     assert!(made.status.success(), "{}", told(&made));
     let said = refused(folder, &[], 1);
     assert!(said.contains("is read-only; mount it for writing, or name a file elsewhere"), "{said}");
+}
+
+#[test]
+fn a_server_logs_how_large_its_file_is_and_how_far_removing_is_behind() {
+    let world = World::new(QUICK);
+    world.create(&[]);
+    let line = until("the sizes are told", || {
+        world.server_log().lines().find(|line| line.contains("the size of the task store")).map(str::to_owned)
+    });
+    let sizes: Value = serde_json::from_str(&line).unwrap();
+    for name in ["file_bytes", "room_bytes"] {
+        assert!(sizes[name].as_u64().unwrap() > 0, "{name}: {sizes}");
+    }
+    for name in ["free_bytes", "log_bytes", "tasks"] {
+        assert!(sizes[name].is_u64(), "{name}: {sizes}");
+    }
+    assert_eq!(sizes["oldest_overdue_seconds"], 0.0, "{sizes}");
 }

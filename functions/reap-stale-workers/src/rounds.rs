@@ -42,7 +42,7 @@ pub async fn begin(app: &App) {
 pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
     let mut ticks = every(interval);
     let mut pulse = every(app.timekeeper.pulse());
-    let mut looked = Instant::now();
+    let mut looked: Option<Instant> = None;
     let mut removal = Removal::default();
     loop {
         tokio::select! {
@@ -73,8 +73,8 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
                 "the reaper could not make its round and will try again"
             ),
         }
-        if looked.elapsed() >= LOOK_EVERY {
-            looked = Instant::now();
+        if looked.is_none_or(|at| at.elapsed() >= LOOK_EVERY) {
+            looked = Some(Instant::now());
             let Some(found) = meanwhile(&app, &mut pulse, &shutdown, waiting(&app)).await else { return };
             if let Some(Waiting { longest: Some((queue, age)), .. }) = found {
                 let oldest_ready_seconds = age.as_secs_f64();

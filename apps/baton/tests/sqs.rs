@@ -170,7 +170,10 @@ fn an_outcome_of_an_outage_goes_into_the_queue_and_the_server_is_told_once_it_is
     let entries = sent.body["Entries"].as_array().unwrap();
     assert_eq!(entries.len(), 1);
     let message: Value = serde_json::from_str(entries[0]["MessageBody"].as_str().unwrap()).unwrap();
-    let completion = json!({"worker_id": "w1", "attempt": 1, "result": {"pages": 12}});
+    let run_seconds = &message["completion"]["run_seconds"];
+    assert!(run_seconds.as_f64().unwrap() > 0.0, "{message}");
+    let completion =
+        json!({"worker_id": "w1", "attempt": 1, "result": {"pages": 12}, "run_seconds": run_seconds});
     assert_eq!(message, json!({"task_id": id, "completion": completion}));
 
     world.restart_server();

@@ -192,9 +192,13 @@ async fn complete_task(world: &World) {
     took(world, function, "a failure that is kept apart, and the ring of its task", &wanted);
 
     let film = json!({"type": "a", "project": "film", "params": {"blob": large()}});
-    let id = claimed(world, film).await;
+    let id = created(world, film).await;
+    let claim = json!({"worker_id": "filming"});
+    let answer = bound(world, "claim-task", Scope::Worker, "/v1/claims", &claim).await;
+    assert!(answer["body"].as_str().unwrap().contains(&id), "{answer}");
     world.calls.latest();
-    let answer = bound(world, function, Scope::Worker, &format!("/v1/tasks/{id}/release"), &attempt).await;
+    let own = json!({"worker_id": "filming", "attempt": 1});
+    let answer = bound(world, function, Scope::Worker, &format!("/v1/tasks/{id}/release"), &own).await;
     assert_eq!(answer["statusCode"], 200, "{answer}");
     took(
         world,

@@ -45,7 +45,7 @@ pub(crate) async fn claims(shared: &Arc<Shared>) -> Result<(), WorkerError> {
         let answer = tokio::select! {
             answer = answered(shared, &request) => answer,
             () = shared.stop.reached(Phase::Drain) => {
-                shared.give_back_strays().await;
+                shared.give_back_claimed(request).await;
                 return Ok(());
             }
         };

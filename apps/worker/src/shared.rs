@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use baton_api::claim::ClaimRequest;
 use baton_api::complete::ReleaseRequest;
@@ -322,35 +323,52 @@ impl Shared {
         self.over.send_replace(true);
     }
 
-    /// Gives back what the server thinks this worker holds, but of which it knows nothing: a claim whose answer was
-    /// no longer waited for.
+    /// Gives back what a claim has brought whose answer was no longer waited for. Sent once more under its own name, it gets
+    /// the same leases; and if the server hears the first sending only after this one, that brings nothing any more.
+    // Why not a look at what the worker holds: it may be answered before the claim is heard.
+    pub(crate) async fn give_back_claimed(&self, request: ClaimRequest) {
+        let request = ClaimRequest { wait_seconds: None, ..request };
+        match self.client.with_deadline(Duration::ZERO).claim(&request).await {
+            Ok(answer) => {
+                for task in answer.tasks {
+                    self.give_back(task.id, task.attempt).await;
+                }
+            }
+            Err(error) => tracing::debug!(%error, "the claim that was under way could not be settled"),
+        }
+    }
+
+    /// Gives back what the server thinks this worker holds, but of which it knows nothing, as it has heard of it from no
+    /// answer.
     pub(crate) async fn give_back_strays(&self) {
         if lock(&self.error).is_some() {
             return;
         }
-        let Ok(worker) = self.client.with_deadline(std::time::Duration::ZERO).worker(&self.options.id).await
-        else {
+        let Ok(worker) = self.client.with_deadline(Duration::ZERO).worker(&self.options.id).await else {
             return;
         };
         for held in worker.tasks {
-            if lock(&self.running).contains_key(&(held.task_id, held.attempt)) {
-                continue;
+            if !lock(&self.running).contains_key(&(held.task_id, held.attempt)) {
+                self.give_back(held.task_id, held.attempt).await;
             }
-            let release = ReleaseRequest {
-                worker_id: self.options.id.clone(),
-                attempt: held.attempt,
-                delay_seconds: None,
-                reason: Some("the worker ends".to_owned()),
-            };
-            match self.client.release(held.task_id, &release).await {
-                Ok(_) => {
-                    self.count(|counts| counts.released += 1);
-                    tracing::info!(task_id = %held.task_id, attempt = held.attempt, worker_id = %self.options.id,
-                        "gave back a task whose claim was still under way");
-                }
-                Err(error) => tracing::warn!(task_id = %held.task_id, attempt = held.attempt,
-                    worker_id = %self.options.id, %error, "could not give the task back; its lease will run out"),
+        }
+    }
+
+    async fn give_back(&self, task: TaskId, attempt: u32) {
+        let release = ReleaseRequest {
+            worker_id: self.options.id.clone(),
+            attempt,
+            delay_seconds: None,
+            reason: Some("the worker ends".to_owned()),
+        };
+        match self.client.release(task, &release).await {
+            Ok(_) => {
+                self.count(|counts| counts.released += 1);
+                tracing::info!(task_id = %task, attempt, worker_id = %self.options.id,
+                    "gave back a task whose claim was still under way");
             }
+            Err(error) => tracing::warn!(task_id = %task, attempt, worker_id = %self.options.id, %error,
+                "could not give the task back; its lease will run out"),
         }
     }
 }

@@ -26,6 +26,7 @@ use baton_store_sqlite::{Options, SqliteStore};
 use baton_worker::{Detour, Stop, Summary, WorkerError, WorkerOptions};
 use tempfile::TempDir;
 use tokio::net::TcpListener;
+use tokio::sync::{Notify, oneshot};
 use tokio::task::JoinHandle;
 
 /// How long anything may take before the test fails; generous, as nothing waits for it to pass.
@@ -49,6 +50,8 @@ pub(crate) enum Road {
     Unauthorized,
     /// Each is answered with 401 by the server, as after the token has ended.
     Ended,
+    /// The first claim is heard by the server when [`Gate::hear_claim`] says so, whether its sender still waits or not.
+    FirstClaimLate,
 }
 
 /// A heartbeat without a list.
@@ -63,6 +66,25 @@ pub(crate) struct Gate {
     pub(crate) forbidden: AtomicU32,
     /// How many requests were refused for their token.
     pub(crate) refused: AtomicU32,
+    /// The claim that is held up.
+    pub(crate) held: Mutex<Option<JoinHandle<()>>>,
+    pub(crate) hear_claim: Arc<Notify>,
+}
+
+impl Gate {
+    /// Holds a claim up. It is the server's from then on, as one that is on its way when its sender goes.
+    async fn hold_up(&self, request: Request, next: Next) -> Response {
+        let (answer, answered) = oneshot::channel();
+        let hear = Arc::clone(&self.hear_claim);
+        let (head, body) = request.into_parts();
+        let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
+        *self.held.lock().unwrap() = Some(tokio::spawn(async move {
+            hear.notified().await;
+            // Nobody may wait for it any more.
+            let _ = answer.send(next.run(Request::from_parts(head, body.into())).await);
+        }));
+        answered.await.unwrap_or_else(|_| StatusCode::BAD_GATEWAY.into_response())
+    }
 }
 
 async fn gate(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
@@ -97,7 +119,10 @@ async fn gate(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
             let problem = Problem::new(ProblemCode::Unauthorized, "the token has ended; present another");
             return (StatusCode::UNAUTHORIZED, axum::Json(problem)).into_response();
         }
-        Road::Open | Road::EndsCut | Road::EndsForbidden => {}
+        Road::FirstClaimLate if path == "/v1/claims" && gate.held.lock().unwrap().is_none() => {
+            return gate.hold_up(request, next).await;
+        }
+        Road::Open | Road::EndsCut | Road::EndsForbidden | Road::FirstClaimLate => {}
     }
     if !beats {
         return next.run(request).await;
@@ -172,6 +197,8 @@ impl World {
             listed: AtomicUsize::new(UNLISTED),
             forbidden: AtomicU32::new(0),
             refused: AtomicU32::new(0),
+            held: Mutex::default(),
+            hear_claim: Arc::default(),
         });
         let outside = inside.clone().layer(from_fn_with_state(Arc::clone(&gate), self::gate));
         let (past, inside) = serve(inside).await;

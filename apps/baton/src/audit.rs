@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use baton_client::AuditQuery;
-use baton_model::{TokenId, limits};
+use baton_model::TokenId;
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
-use crate::text;
 use crate::when::Shown;
+use crate::{pages, text};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -36,25 +36,17 @@ pub(crate) struct Audit {
 impl Audit {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let client = context.client()?;
-        let mut query = AuditQuery {
+        let query = AuditQuery {
             token: self.token,
             action: self.action,
             from: self.since.map(|since| context.now().minus(since)),
             ..AuditQuery::default()
         };
-        let limit = self.limit as usize;
-        let mut entries = Vec::new();
-        while entries.len() < limit {
-            query.limit =
-                Some(u32::try_from(limit - entries.len()).unwrap_or(limits::PAGE).min(limits::PAGE));
-            let asked = client.audit(&query).await;
-            let page = asked.map_err(|error| Failure::from(error).by_flags(&[("action", "--action")]))?;
-            entries.extend(page.items);
-            query.cursor = page.next_cursor;
-            if query.cursor.is_none() {
-                break;
-            }
-        }
+        let asked = pages::first(self.limit as usize, async |cursor, most| {
+            client.audit(&AuditQuery { cursor, limit: Some(most), ..query.clone() }).await
+        });
+        let (entries, _) =
+            asked.await.map_err(|error| Failure::from(error).by_flags(&[("action", "--action")]))?;
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": entries }));
         }

@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
 use crate::when::{Paged, Shown, Times};
-use crate::{ids, text};
+use crate::{ids, pages, text};
 
 #[derive(Subcommand)]
 #[command(after_help = "Examples:
@@ -90,7 +90,10 @@ impl List {
             finished_from: self.since.map(|since| context.now().minus(since)),
             ..GenerationQuery::default()
         };
-        let (records, more) = first(client, query, self.limit as usize).await?;
+        let (records, more) = pages::first(self.limit as usize, async |cursor, most| {
+            client.generations(&GenerationQuery { cursor, limit: Some(most), ..query.clone() }).await
+        })
+        .await?;
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": records, "more": more }));
         }
@@ -104,26 +107,6 @@ impl List {
         }
         Ok(())
     }
-}
-
-/// The newest `limit` records, over as many pages as it takes, and whether there are more.
-async fn first(
-    client: &Client,
-    mut query: GenerationQuery,
-    limit: usize,
-) -> Result<(Vec<GenerationView>, bool), Failure> {
-    let mut records = Vec::new();
-    while records.len() < limit {
-        let left = u32::try_from(limit - records.len()).unwrap_or(limits::PAGE);
-        query.limit = Some(left.min(limits::PAGE));
-        let page = client.generations(&query).await?;
-        records.extend(page.items);
-        query.cursor = page.next_cursor;
-        if query.cursor.is_none() {
-            break;
-        }
-    }
-    Ok((records, query.cursor.is_some()))
 }
 
 fn table() -> Rows {

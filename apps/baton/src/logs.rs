@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use baton_api::fleet::LogView;
 use baton_client::{Client, LogQuery};
-use baton_model::{Level, WorkerId, limits};
+use baton_model::{Level, WorkerId};
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::when::{Shown, Times};
-use crate::{ids, text};
+use crate::{ids, pages, text};
 
 /// How far the further lines of a message are put in, so that none can pass for a log line of its own.
 const CONTINUED: usize = 4;
@@ -106,17 +106,11 @@ fn dated(line: &LogView, times: &Times) -> String {
 }
 
 /// The newest `limit` lines that fit, the newest last, over as many pages as it takes.
-async fn newest(client: &Client, mut query: LogQuery, limit: usize) -> Result<Vec<LogView>, Failure> {
-    let mut lines = Vec::new();
-    while lines.len() < limit {
-        query.limit = Some(u32::try_from(limit - lines.len()).unwrap_or(u32::MAX).min(limits::PAGE));
-        let page = client.logs(&query).await?;
-        lines.extend(page.items);
-        query.cursor = page.next_cursor;
-        if query.cursor.is_none() {
-            break;
-        }
-    }
+async fn newest(client: &Client, query: LogQuery, limit: usize) -> Result<Vec<LogView>, Failure> {
+    let (mut lines, _) = pages::first(limit, async |cursor, most| {
+        client.logs(&LogQuery { cursor, limit: Some(most), ..query.clone() }).await
+    })
+    .await?;
     lines.reverse();
     Ok(lines)
 }

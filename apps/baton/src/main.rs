@@ -13,6 +13,7 @@ mod logs;
 mod migrate;
 mod names;
 mod out;
+mod pages;
 mod process;
 mod progress;
 mod queue;

@@ -7,38 +7,33 @@ use baton_model::{QueueName, TaskId, WorkerId, limits};
 use baton_runtime::{nearest, nearest_within};
 
 use crate::exit::Failure;
+use crate::pages;
 
-/// How many pages of names are looked through.
-const PAGES: usize = 10;
+/// How many names are looked through.
+const LOOKED_AT: usize = 10 * limits::PAGE as usize;
 /// How many slips of the hand an id may have. Ids that were made in the same second differ in no more than a few of their
 /// first characters anyway.
 const SLIPS: usize = 2;
 
 /// The queue whose name is nearest to one that does not exist.
 pub(crate) async fn queue_like(client: &Client, name: &str) -> Option<String> {
-    let (mut names, mut cursor) = (Vec::new(), None);
-    for _ in 0..PAGES {
-        let page = client.queues(cursor.as_deref(), Some(limits::PAGE)).await.ok()?;
-        names.extend(page.items.into_iter().map(|queue| queue.name.to_string()));
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let (found, _) = pages::first(LOOKED_AT, async |cursor: Option<String>, most| {
+        client.queues(cursor.as_deref(), Some(most)).await
+    })
+    .await
+    .ok()?;
+    let names: Vec<String> = found.into_iter().map(|queue| queue.name.to_string()).collect();
     nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
 }
 
 /// The worker whose name is nearest to one that does not exist.
 pub(crate) async fn worker_like(client: &Client, name: &str) -> Option<String> {
-    let (mut names, mut cursor) = (Vec::new(), None);
-    for _ in 0..PAGES {
-        let page = client.workers(cursor.as_deref(), Some(limits::PAGE)).await.ok()?;
-        names.extend(page.items.into_iter().map(|worker| worker.id.to_string()));
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let (found, _) = pages::first(LOOKED_AT, async |cursor: Option<String>, most| {
+        client.workers(cursor.as_deref(), Some(most)).await
+    })
+    .await
+    .ok()?;
+    let names: Vec<String> = found.into_iter().map(|worker| worker.id.to_string()).collect();
     nearest(name, names.iter().map(String::as_str)).map(str::to_owned)
 }
 

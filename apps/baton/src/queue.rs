@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
 use crate::when::{Paged, Shown, Times};
-use crate::{names, text};
+use crate::{names, pages, text};
 
 #[derive(Subcommand)]
 pub(crate) enum Queue {
@@ -61,16 +61,10 @@ impl Queue {
             Self::List(list) => {
                 let mut rows = rows();
                 rows.choose(&list.columns).map_err(Failure::usage)?;
-                let mut queues = Vec::new();
-                let mut cursor = None;
-                loop {
-                    let page = client.queues(cursor.as_deref(), None).await?;
-                    queues.extend(page.items);
-                    cursor = page.next_cursor;
-                    if cursor.is_none() {
-                        break;
-                    }
-                }
+                let (queues, _) = pages::first(pages::ALL, async |cursor: Option<String>, most| {
+                    client.queues(cursor.as_deref(), Some(most)).await
+                })
+                .await?;
                 if context.out.is_json() {
                     return context.out.json(&serde_json::json!({ "items": queues }));
                 }

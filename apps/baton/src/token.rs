@@ -17,8 +17,8 @@ use crate::ids;
 use crate::out::{Column, Rows};
 use crate::serve::{flag, load};
 use crate::store::Store;
-use crate::text;
 use crate::when::{Paged, Times};
+use crate::{pages, text};
 
 #[derive(Subcommand)]
 pub(crate) enum Token {
@@ -239,16 +239,11 @@ async fn list(context: &Context, asked: List) -> Result<(), Failure> {
 }
 
 async fn all(client: &Client) -> Result<Vec<TokenView>, Failure> {
-    let mut tokens = Vec::new();
-    let mut cursor = None;
-    loop {
-        let page = client.tokens(cursor.as_deref(), Some(limits::PAGE)).await?;
-        tokens.extend(page.items);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            return Ok(tokens);
-        }
-    }
+    let (tokens, _) = pages::first(pages::ALL, async |cursor: Option<String>, most| {
+        client.tokens(cursor.as_deref(), Some(most)).await
+    })
+    .await?;
+    Ok(tokens)
 }
 
 fn list_of<'a>(names: impl Iterator<Item = &'a str>) -> String {

@@ -9,7 +9,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
 use crate::when::{Paged, Shown};
-use crate::{names, worker_run};
+use crate::{names, pages, worker_run};
 
 #[derive(Subcommand)]
 pub(crate) enum Worker {
@@ -99,16 +99,10 @@ async fn list(context: &Context, asked: List) -> Result<(), Failure> {
     ]);
     rows.choose(&asked.columns).map_err(Failure::usage)?;
     let client = context.client()?;
-    let mut workers = Vec::new();
-    let mut cursor = None;
-    loop {
-        let page = client.workers(cursor.as_deref(), None).await?;
-        workers.extend(page.items);
-        cursor = page.next_cursor;
-        if cursor.is_none() {
-            break;
-        }
-    }
+    let (workers, _) = pages::first(pages::ALL, async |cursor: Option<String>, most| {
+        client.workers(cursor.as_deref(), Some(most)).await
+    })
+    .await?;
     if context.out.is_json() {
         return context.out.json(&serde_json::json!({ "items": workers }));
     }

@@ -13,7 +13,7 @@ use crate::exit::Failure;
 use crate::out::{Column, Rows};
 use crate::task::show::cause;
 use crate::when::{Paged, Times};
-use crate::{names, text};
+use crate::{names, pages, text};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -72,7 +72,10 @@ impl List {
             ..TaskQuery::default()
         };
         let (queue, worker) = (query.queue.clone(), query.worker.clone());
-        let (tasks, more) = first(client, query, self.limit as usize).await?;
+        let (tasks, more) = pages::first(self.limit as usize, async |cursor, most| {
+            client.tasks(&TaskQuery { cursor, limit: Some(most), ..query.clone() }).await
+        })
+        .await?;
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "items": tasks, "more": more }));
         }
@@ -89,25 +92,6 @@ impl List {
         }
         Ok(())
     }
-}
-
-/// The newest `limit` tasks, over as many pages as it takes, and whether there are more.
-pub(crate) async fn first(
-    client: &Client,
-    mut query: TaskQuery,
-    limit: usize,
-) -> Result<(Vec<TaskView>, bool), Failure> {
-    let mut tasks = Vec::new();
-    while tasks.len() < limit {
-        query.limit = Some(u32::try_from(limit - tasks.len()).unwrap_or(u32::MAX).min(1_000));
-        let page = client.tasks(&query).await?;
-        tasks.extend(page.items);
-        query.cursor = page.next_cursor;
-        if query.cursor.is_none() {
-            break;
-        }
-    }
-    Ok((tasks, query.cursor.is_some()))
 }
 
 /// Says which queue or worker may have been meant, if that which was named does not exist.

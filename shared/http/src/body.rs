@@ -11,8 +11,8 @@ use baton_api::token::CreateToken;
 use baton_api::{ProblemCode, ReadFields};
 use baton_model::{Expected, Limits};
 use bytes::{Buf, Bytes, BytesMut};
+use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
-use http::{HeaderMap, HeaderValue};
 use http_body::Body as _;
 use http_body_util::BodyExt;
 
@@ -156,8 +156,7 @@ async fn read(request: Request, most: usize) -> Result<Bytes, ApiError> {
         return Ok(Bytes::new());
     }
     // All that can be said of a body before it is read: its sender may wait for that (`Expect: 100-continue`).
-    let kind = check_coding(&parts.headers).and_then(|()| check_content_type(&parts.headers));
-    if let Err(refusal) = kind {
+    if let Err(refusal) = check_kind(&parts.headers) {
         let nothing = discard(&parts.headers, &mut body, 0).await == 0 && !waits_for_continue(&parts.headers);
         // Of a body without a byte there is nothing to be said.
         return if nothing { Ok(Bytes::new()) } else { Err(refusal) };
@@ -243,15 +242,6 @@ fn too_large(most: usize, came: u64, counted: bool) -> ApiError {
     )
 }
 
-/// That a body is not compressed. Why not unpack it: bodies are small or come once, and what is packed small may be large.
-fn check_coding(headers: &HeaderMap) -> Result<(), ApiError> {
-    let identity = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity");
-    match headers.get_all(CONTENT_ENCODING).iter().find(|coding| !identity(coding)) {
-        None => Ok(()),
-        Some(coding) => Err(packed(&Expected::text("", &String::from_utf8_lossy(coding.as_bytes())).got)),
-    }
-}
-
 fn packed(coding: &str) -> ApiError {
     ApiError::new(
         ProblemCode::UnsupportedMediaType,
@@ -259,12 +249,19 @@ fn packed(coding: &str) -> ApiError {
     )
 }
 
-fn check_content_type(headers: &HeaderMap) -> Result<(), ApiError> {
-    let mut values = headers.get_all(CONTENT_TYPE).iter();
-    let Some(value) = values.next() else { return Err(unsupported("no Content-Type")) };
-    if values.next().is_some() {
-        return Err(unsupported("more than one Content-Type"));
+/// That a body is JSON by its headers, and not compressed. Why not unpack it: bodies are small or come once, and what is packed
+/// small may be large.
+fn check_kind(headers: &HeaderMap) -> Result<(), ApiError> {
+    let mut kind = None;
+    for (name, value) in headers {
+        if *name == CONTENT_ENCODING && !value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"identity") {
+            return Err(packed(&Expected::text("", &String::from_utf8_lossy(value.as_bytes())).got));
+        }
+        if *name == CONTENT_TYPE && kind.replace(value).is_some() {
+            return Err(unsupported("more than one Content-Type"));
+        }
     }
+    let Some(value) = kind else { return Err(unsupported("no Content-Type")) };
     if value.as_bytes() == b"application/json" || is_json(&String::from_utf8_lossy(value.as_bytes())) {
         return Ok(());
     }

@@ -16,19 +16,23 @@ use crate::head::is_host;
 
 /// Takes requests that no page of another site has sent.
 pub(crate) fn check(headers: &HeaderMap) -> Result<(), ApiError> {
-    // Each of them: who reads another one of two than this may be led elsewhere.
-    for origin in headers.get_all(ORIGIN) {
-        if !text(origin).is_some_and(is_local_origin) {
-            return Err(refused("a request of a program, or of a page from this machine", "Origin", origin));
-        }
-    }
-    if headers.get_all(ORIGIN).iter().nth(1).is_some() {
-        let twice = HeaderValue::from_static("more than one");
-        return Err(refused("at most one Origin", "Origin", &twice));
-    }
-    for host in headers.get_all(HOST) {
-        if !text(host).is_some_and(|host| is_address(host) || is_localhost(host)) {
-            return Err(refused("an address or localhost", "Host", host));
+    let mut has_origin = false;
+    // In one walk, and each of several: who reads another one of two than this may be led elsewhere.
+    for (name, value) in headers {
+        if *name == ORIGIN {
+            if !text(value).is_some_and(is_local_origin) {
+                return Err(refused(
+                    "a request of a program, or of a page from this machine",
+                    "Origin",
+                    value,
+                ));
+            }
+            if std::mem::replace(&mut has_origin, true) {
+                let twice = HeaderValue::from_static("more than one");
+                return Err(refused("at most one Origin", "Origin", &twice));
+            }
+        } else if *name == HOST && !text(value).is_some_and(|host| is_address(host) || is_localhost(host)) {
+            return Err(refused("an address or localhost", "Host", value));
         }
     }
     Ok(())

@@ -151,8 +151,6 @@ fn write(text: &mut Vec<u8>, value: &impl Serialize) -> Result<(), ApiError> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
-
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
 

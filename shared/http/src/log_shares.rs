@@ -253,10 +253,7 @@ impl OfWorker {
             metadata: None,
         };
         let lines: Vec<LogLine> = dropped.iter().map(tell).collect();
-        let all = dropped.values().fold(LogsDropped::default(), |mut all, one| {
-            all.add(*one);
-            all
-        });
+        let all = sum(&dropped);
         tracing::warn!(worker_id = %worker, lines = all.lines, bytes = all.bytes,
             "log lines over the share were dropped");
         counted.bytes += lines.iter().map(LogLine::bytes).sum::<u64>();
@@ -270,6 +267,13 @@ impl OfWorker {
     }
 }
 
+fn sum(dropped: &Dropped) -> LogsDropped {
+    dropped.values().fold(LogsDropped::default(), |mut all, one| {
+        all.add(*one);
+        all
+    })
+}
+
 /// Forgets, once a minute, who has not been heard for two: its shares are full again.
 fn sweep(state: &mut State, now: Timestamp) {
     if now.since(state.swept_at) < MINUTE && state.swept_at <= now {
@@ -280,10 +284,7 @@ fn sweep(state: &mut State, now: Timestamp) {
         of_project.workers.retain(|worker, of| {
             let stays = of.heard_at <= now && now.since(of.heard_at) < 2 * MINUTE;
             if !stays && !of.dropped.is_empty() {
-                let (lines, bytes) = of
-                    .dropped
-                    .values()
-                    .fold((0, 0), |(lines, bytes), one| (lines + one.lines, bytes + one.bytes));
+                let LogsDropped { lines, bytes } = sum(&of.dropped);
                 tracing::warn!(worker_id = %worker, lines, bytes,
                     "log lines over the share were dropped, and the worker was not heard since");
             }

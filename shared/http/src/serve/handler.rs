@@ -68,9 +68,10 @@ where
     type Future = Answering;
 
     fn call(&self, request: Request<Incoming>) -> Answering {
-        self.stage.asked(request.body().is_end_stream());
+        let whole = request.body().is_end_stream();
+        self.stage.asked(whole);
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-        let waits = waits_for_continue(request.headers());
+        let waits = !whole && waits_for_continue(request.headers());
         // What is claimed is given out, and told at length: better not to begin.
         let answer = if changes && self.answers.are_full() && self.envelope.may_wait(request.uri().path()) {
             let id = self.envelope.request_ids().of(request.headers().get(REQUEST_ID));

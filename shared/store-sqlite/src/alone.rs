@@ -16,10 +16,10 @@ use crate::transaction::Transaction;
 /// before a further one looks on as if there were no more.
 const LOOKED_AT: usize = 32;
 
-/// Those of a queue and a priority that are due.
+/// Those of a queue and a priority that are due; of very many, as claims come by types and projects, the first.
 const DUE: &str = select_task!(
     "INDEXED BY task_alone WHERE state = 0 AND worker_losses >= 2 AND queue = ?1 AND priority = ?2 \
-     AND run_after <= ?3 ORDER BY run_after, id"
+     AND run_after <= ?3 ORDER BY run_after, id LIMIT 1000"
 );
 
 /// A worker's tie, from the columns `alone_task`, `alone_attempt` and `alone_until`, of which `first` is the first.

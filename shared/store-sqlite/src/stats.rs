@@ -23,17 +23,16 @@ pub(crate) const WINDOW: Duration = Duration::from_secs(24 * 3_600);
 pub(crate) fn stats(db: &Connection, now: Timestamp, heartbeat_timeout: Duration) -> Result<Stats, Failure> {
     let (states, rows) = all_states(db)?;
     let known = db.query_row("SELECT count(*) FROM queue", [], |row| row.get(0))?;
-    let lanes = foremost(db)?;
-    let mut listed = StatesOfQueues::new();
-    let mut counts = Vec::new();
-    for lane in &lanes {
-        listed.insert(lane.name.clone(), states_of(db, &lane.name)?);
-        counts_of(db, &lane.name, &mut counts)?;
-    }
     let running = oldest_running(db)?;
-    let queues: Result<_, _> = lanes.into_iter().map(|lane| one_queue(db, lane, now, &running)).collect();
+    let (mut listed, mut counts, mut queues) = (StatesOfQueues::new(), Vec::new(), Vec::new());
+    for lane in foremost(db)? {
+        let (name, of_queue) = (lane.name.clone(), states_of(db, &lane.name)?);
+        counts_of(db, &name, &mut counts)?;
+        queues.push(one_queue(db, lane, &of_queue, now, &running)?);
+        listed.insert(name, of_queue);
+    }
     let states = (states, sum_of_states(&listed));
-    Ok(Stats::bounded(now, (known, rows), states, counts, queues?, workers(db, now, heartbeat_timeout)?))
+    Ok(Stats::bounded(now, (known, rows), states, counts, queues, workers(db, now, heartbeat_timeout)?))
 }
 
 /// All tasks by state, and how many rows of counts there are.
@@ -121,7 +120,11 @@ fn queue_page(
     let lanes =
         statement.query_map(params![after, limit as i64], lane)?.collect::<rusqlite::Result<Vec<_>>>()?;
     let running = oldest_running(db)?;
-    lanes.into_iter().map(|lane| one_queue(db, lane, now, &running)).collect()
+    let one = |lane: Lane| {
+        let states = states_of(db, &lane.name)?;
+        one_queue(db, lane, &states, now, &running)
+    };
+    lanes.into_iter().map(one).collect()
 }
 
 /// What is kept of a queue besides its tasks, as far as it is shown.
@@ -154,7 +157,10 @@ pub(crate) fn queue(db: &Connection, name: &QueueName, now: Timestamp) -> Result
         .query_row([name.as_str()], lane)
         .optional()?;
     match known {
-        Some(lane) => one_queue(db, lane, now, &oldest_running(db)?),
+        Some(lane) => {
+            let states = states_of(db, &lane.name)?;
+            one_queue(db, lane, &states, now, &oldest_running(db)?)
+        }
         None => Err(StoreError::QueueNotFound(name.clone()).into()),
     }
 }
@@ -173,11 +179,11 @@ fn oldest_running(db: &Connection) -> Result<HashMap<QueueName, Timestamp>, Fail
 fn one_queue(
     db: &Connection,
     lane: Lane,
+    states: &BTreeMap<State, u64>,
     now: Timestamp,
     running: &HashMap<QueueName, Timestamp>,
 ) -> Result<QueueStats, Failure> {
     let Lane { name: queue, pause, used } = lane;
-    let states = states_of(db, &queue)?;
     let in_state = |state: State| states.get(&state).copied().unwrap_or_default();
     let mut first_due: Option<Timestamp> = None;
     for priority in Priority::ALL {

@@ -41,10 +41,11 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
     Ok(Entered { directive: worker.worker.directive, beats: worker.worker.beats, alone: worker.worker.alone })
 }
 
-/// The worker, if a claim changes nothing about it: the usual case, which reads eight columns and writes none.
+/// The worker, if a claim changes nothing about it: the usual case, which reads ten columns and writes none.
 fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
     let mut statement = transaction.db.prepare_cached(
-        "SELECT session, capacity, seen_at, directive, project, beats, owner, alone_task, alone_attempt, alone_until FROM worker WHERE id = ?1 AND ended_at IS NULL",
+        "SELECT session, capacity, seen_at, directive, project, beats, owner, alone_task, alone_attempt, alone_until \
+         FROM worker WHERE id = ?1 AND ended_at IS NULL",
     )?;
     let mut rows = statement.query([claim.worker.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };

@@ -36,6 +36,7 @@ pub mod durability;
 pub mod fail;
 pub mod heartbeat;
 pub mod history;
+mod invariants;
 mod kit;
 pub mod losses;
 pub mod operate;
@@ -48,10 +49,13 @@ pub mod release;
 pub mod requests;
 pub mod schedule;
 pub mod sessions;
+pub mod statistics;
 pub mod token;
 pub mod transfer;
+mod words;
 
-pub use kit::{Bench, Movable, World, check_invariants};
+pub use invariants::check_invariants;
+pub use kit::{Bench, Movable, World};
 pub use oracle::Oracle;
 
 /// Takes the list of rules and makes of it [`RULES`] and the macro that a store's tests are made by. The first token
@@ -390,6 +394,10 @@ rules! {
         queues_are_listed_by_name,
         a_paused_queue_tells_by_whom_and_why,
         a_queue_that_no_task_named_is_gone_once_resumed,
+        an_open_store_can_be_read_and_written,
+        the_sizes_of_a_store_follow_what_it_holds,
+    ],
+    statistics: [
         a_queue_tells_its_numbers,
         statistics_say_as_of_when_they_are,
         statistics_follow_every_transition,
@@ -400,8 +408,6 @@ rules! {
         percentiles_tell_waiting_and_running_times,
         a_run_lasts_as_long_as_its_worker_says_and_no_longer_than_it_can,
         waiting_counts_from_when_the_task_was_ready,
-        an_open_store_can_be_read_and_written,
-        the_sizes_of_a_store_follow_what_it_holds,
     ],
     doorbell: [
         a_created_task_rings,
@@ -487,6 +493,7 @@ mod tests {
         ("token", include_str!("token.rs")),
         ("audit", include_str!("audit.rs")),
         ("query", include_str!("query.rs")),
+        ("statistics", include_str!("statistics.rs")),
         ("doorbell", include_str!("doorbell.rs")),
         ("durability", include_str!("durability.rs")),
         ("concurrent", include_str!("concurrent.rs")),

@@ -20,7 +20,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
     ("baton-runtime", &["baton-model", "baton-store"]),
     ("baton-http", &["baton-model", "baton-api", "baton-store", "baton-runtime"]),
-    ("baton-client", &["baton-model", "baton-api"]),
+    ("baton-client", &["baton-model", "baton-api", "baton-aws"]),
     (
         "baton-lambda",
         &[

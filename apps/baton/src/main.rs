@@ -17,6 +17,7 @@ mod pages;
 mod process;
 mod progress;
 mod queue;
+mod ready;
 mod reap;
 mod render;
 mod report;

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use crate::completions;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::ready;
 use crate::serve::{flag, only, tell_passed_over};
 use crate::signals::{Asked, Signals};
 use crate::text;
@@ -49,6 +50,10 @@ fails with code protocol_error; a result that is larger than the server takes
 SIGTERM, SIGHUP or Ctrl-C: claims no more, finishes what runs, ends.
 Once more (a SIGTERM or SIGHUP at least 1 s later): ends what runs, gives it
 back, ends.
+With --ready-queue (in a baton built with the feature sqs) the worker waits for
+work at that queue of a stack on AWS, and claims when it is rung and every
+20 s. Name its queues with --queue. While the queue cannot be heard, its claims
+wait at the server, and it says so.
 With --completions-queue (in a baton built with the feature sqs) outcomes go
 to that queue after 3 s in which the server is out of reach, and the server
 takes them from there. Region and credentials are those of AWS's own tools.
@@ -75,6 +80,9 @@ pub(crate) struct Run {
     /// How long a command has between SIGTERM and SIGKILL.
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = text::parse_span)]
     grace: Duration,
+    /// The SQS queue `ready` of the stack, where the worker waits for work; also as BATON_QUEUES_READY.
+    #[arg(long, value_name = "URL")]
+    ready_queue: Option<String>,
     /// The SQS queue of complete-task, where outcomes go while the server is out of reach; also as
     /// BATON_QUEUES_COMPLETIONS.
     #[arg(long, value_name = "URL")]
@@ -86,8 +94,11 @@ pub(crate) struct Run {
 
 impl Run {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let flags = [flag("--completions-queue", "queues.completions", self.completions_queue.clone())];
-        let settings = only(&["BATON_LOG_", "BATON_QUEUES_COMPLETIONS"], flags)?;
+        let flags = [
+            flag("--completions-queue", "queues.completions", self.completions_queue.clone()),
+            flag("--ready-queue", "queues.ready", self.ready_queue.clone()),
+        ];
+        let settings = only(&["BATON_LOG_", "BATON_QUEUES_COMPLETIONS", "BATON_QUEUES_READY"], flags)?;
         let logs = telemetry::start(&settings.log).map_err(|error| Failure::failed(error.to_string()))?;
         tell_passed_over(&settings);
         // Its own client: a worker has more patience than an operator.
@@ -96,7 +107,11 @@ impl Run {
             Some(queue) => Some(completions::open(queue).await?),
             None => None,
         };
-        let options = WorkerOptions { detour, ..self.options()? };
+        let ready = match &settings.queues.ready {
+            Some(queue) => Some(ready::open(queue).await?),
+            None => None,
+        };
+        let options = WorkerOptions { detour, ready, ..self.options()? };
         let stop = Stop::new();
         let signals = tokio::spawn(hear_signals(stop.clone())?);
         let ended = baton_worker::run(client, options, stop).await;

@@ -1,4 +1,4 @@
-//! `baton worker run --completions-queue`, against a stand-in for SQS.
+//! `baton worker run --completions-queue` and `--ready-queue`, against a stand-in for SQS.
 #![allow(
     clippy::unwrap_used,
     clippy::panic,
@@ -38,9 +38,25 @@ fn takes_all(asked: &Asked) -> (u16, String) {
             let entries: Vec<Value> = asked.body["Entries"].as_array().unwrap().iter().map(taken).collect();
             json!({"Successful": entries, "Failed": []})
         }
+        "DeleteMessageBatch" => {
+            let gone = |entry: &Value| json!({"Id": entry["Id"]});
+            let entries: Vec<Value> = asked.body["Entries"].as_array().unwrap().iter().map(gone).collect();
+            json!({"Successful": entries, "Failed": []})
+        }
         other => panic!("nobody asks for {other}"),
     };
     (200, answer.to_string())
+}
+
+/// A queue that rings without end, as for tasks that come and come.
+fn rings(asked: &Asked) -> (u16, String) {
+    if asked.operation != "ReceiveMessage" {
+        return takes_all(asked);
+    }
+    let ring = json!({"queue": "default", "count": 1, "run_after": "2026-02-02T02:40:00Z"}).to_string();
+    let told = json!({"ApproximateReceiveCount": "1"});
+    let message = json!({"MessageId": "m", "ReceiptHandle": "r-1", "Body": ring, "Attributes": told});
+    (200, json!({"Messages": [message]}).to_string())
 }
 
 /// A stand-in for SQS on a port of its own; its thread ends with the program.
@@ -82,6 +98,11 @@ impl Sqs {
 
     /// Starts a worker that runs this script, with this queue as its detour.
     fn worker(&self, world: &World, script: &str) -> Running {
+        self.worker_at(world, "--completions-queue", script)
+    }
+
+    /// Starts a worker that runs this script, with this queue by this flag.
+    fn worker_at(&self, world: &World, flag: &str, script: &str) -> Running {
         let out = std::fs::File::create(world.path("worker.json")).unwrap();
         let log = std::fs::File::create(world.path("worker.log")).unwrap();
         let mut command = world.command(&[
@@ -89,7 +110,9 @@ impl Sqs {
             "run",
             "--id",
             "w1",
-            "--completions-queue",
+            "--queue",
+            "default",
+            flag,
             &self.queue(),
             "-o",
             "json",
@@ -246,4 +269,52 @@ fn the_queue_may_be_named_by_the_environment() {
     let (code, told) = refused(&[], &environment);
     assert_eq!(code, Some(2), "{told}");
     assert_eq!(sqs.asked("GetQueueAttributes").len(), 1);
+}
+
+#[test]
+fn a_worker_that_waits_at_the_queue_is_rung_and_takes_the_ring_out() {
+    let world = World::new(PATIENT);
+    let sqs = Sqs::new(rings);
+    let _worker = sqs.worker_at(&world, "--ready-queue", "echo 1");
+    let id = world.create(&[]);
+    world.becomes(&id, "completed");
+    let asked = until("the ring is taken out", || sqs.asked("DeleteMessageBatch").pop());
+    assert_eq!(asked.body["QueueUrl"], sqs.queue());
+    assert_eq!(asked.body["Entries"][0]["ReceiptHandle"], "r-1");
+    let heard = sqs.asked("ReceiveMessage").remove(0);
+    assert_eq!((&heard.body["MaxNumberOfMessages"], &heard.body["WaitTimeSeconds"]), (&json!(1), &json!(20)));
+    assert_eq!(heard.body["MessageSystemAttributeNames"], json!(["ApproximateReceiveCount"]));
+}
+
+#[test]
+fn a_worker_that_cannot_hear_the_queue_says_so_with_what_to_check_and_waits_at_the_server() {
+    for (status, told) in [(403, DENIED), (400, MISSING)] {
+        let world = World::new(PATIENT);
+        let sqs = Sqs::new(if status == 403 {
+            |_| (403, DENIED.to_owned())
+        } else {
+            |_| (400, MISSING.to_owned())
+        });
+        let _worker = sqs.worker_at(&world, "--ready-queue", "echo 1");
+        let line = until("the refusal is logged", || {
+            let log = world.worker_log();
+            log.lines().find(|line| line.contains("the queue of rings cannot be used")).map(str::to_owned)
+        });
+        assert!(line.contains(&sqs.queue()) && line.contains("sqs:ReceiveMessage"), "{told}: {line}");
+        assert!(line.contains("claims wait at the server"), "{line}");
+        let id = world.create(&[]);
+        world.becomes(&id, "completed");
+    }
+}
+
+#[test]
+fn a_worker_at_a_queue_without_credentials_does_not_start_and_says_what_to_set() {
+    let queue = "https://sqs.eu-west-1.amazonaws.com/1/ready";
+    for (arguments, environment) in
+        [(&["--ready-queue", queue][..], &[][..]), (&[], &[("BATON_QUEUES_READY", queue)])]
+    {
+        let (code, told) = refused(arguments, environment);
+        assert_eq!(code, Some(2), "{told}");
+        assert!(told.contains(queue) && told.contains("AWS_ACCESS_KEY_ID"), "{told}");
+    }
 }

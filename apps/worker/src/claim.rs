@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_api::ProblemCode;
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::ClaimView;
+use baton_client::Listener;
 use baton_model::limits;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -32,6 +33,7 @@ pub(crate) async fn claims(shared: &Arc<Shared>) -> Result<(), WorkerError> {
         _ = known.wait_for(|known| *known) => {}
         () = shared.stop.reached(Phase::Drain) => return Ok(()),
     }
+    let mut listener = shared.options.ready.clone().map(Listener::new);
     loop {
         let permits = tokio::select! {
             permits = slots(shared) => permits,
@@ -43,7 +45,7 @@ pub(crate) async fn claims(shared: &Arc<Shared>) -> Result<(), WorkerError> {
         };
         let begun = Instant::now();
         let answer = tokio::select! {
-            answer = answered(shared, &request) => answer,
+            answer = answered(shared, listener.as_mut(), &request) => answer,
             () = shared.stop.reached(Phase::Drain) => {
                 shared.give_back_claimed(request).await;
                 return Ok(());
@@ -96,10 +98,18 @@ async fn free_slots(shared: &Shared) -> Vec<OwnedSemaphorePermit> {
 }
 
 /// Sends one claim until it is answered: under its own name, so that leases of an answer that was lost are not.
-async fn answered(shared: &Shared, request: &ClaimRequest) -> Result<ClaimView, WorkerError> {
+async fn answered(
+    shared: &Shared,
+    mut listener: Option<&mut Listener>,
+    request: &ClaimRequest,
+) -> Result<ClaimView, WorkerError> {
     let mut pause = Duration::from_millis(500);
     loop {
-        let error = match shared.client.claim(request).await {
+        let answer = match &mut listener {
+            Some(listener) => listener.claim(&shared.client, request).await,
+            None => shared.client.claim(request).await,
+        };
+        let error = match answer {
             Ok(answer) => {
                 shared.claims.taken(Instant::now());
                 return Ok(answer);

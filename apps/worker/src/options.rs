@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_client::ClientError;
+use baton_client::{ClientError, ReadyQueue};
 use baton_model::{QueueName, SessionId, TaskType, WorkerId, limits};
 use baton_runtime::{Clock, Ids};
 
@@ -37,6 +37,8 @@ pub struct WorkerOptions {
     pub labels: BTreeMap<String, String>,
     /// How long a claim waits for work; at most 20 s.
     pub wait: Duration,
+    /// Where claims wait for work; at the server without one.
+    pub ready: Option<Arc<dyn ReadyQueue>>,
     /// How long a command has between SIGTERM and SIGKILL.
     pub grace: Duration,
     /// How long a task rests that its command gave back by exit code 75.
@@ -64,6 +66,7 @@ impl WorkerOptions {
             alone: false,
             labels: BTreeMap::new(),
             wait: limits::CLAIM_WAIT,
+            ready: None,
             grace: Duration::from_secs(5),
             release_delay: Duration::from_secs(10),
             denied_patience: Duration::from_secs(600),

@@ -14,6 +14,7 @@ pub mod heartbeat;
 pub mod manage;
 pub mod problem;
 pub mod reap;
+pub mod ring;
 pub mod task;
 pub mod text;
 pub mod token;

@@ -13,7 +13,7 @@ use aws_sdk_sqs::config::{BehaviorVersion, Builder};
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_sqs::types::{
     ChangeMessageVisibilityBatchRequestEntry, DeleteMessageBatchRequestEntry, MessageAttributeValue,
-    QueueAttributeName, SendMessageBatchRequestEntry,
+    MessageSystemAttributeName, QueueAttributeName, SendMessageBatchRequestEntry,
 };
 
 /// How many messages one request may carry.
@@ -21,6 +21,9 @@ pub const BATCH: usize = 10;
 
 /// How many bytes one request may carry, well within SQS's limit, which was 256 KiB for long.
 const BATCH_BYTES: usize = 250_000;
+
+/// The longest that one request waits for messages.
+const LONGEST_WAIT: Duration = Duration::from_secs(20);
 
 /// How long a received ring is hidden from others while it is looked at.
 const HIDDEN: Duration = Duration::from_secs(5);
@@ -76,6 +79,8 @@ pub struct Received {
     pub receipt: String,
     /// The message.
     pub body: String,
+    /// How often it has been received, this time included.
+    pub times: u32,
 }
 
 /// Why a queue did not take something, for the log.
@@ -89,11 +94,11 @@ pub trait Queues: Send + Sync {
     /// Puts messages into a queue, in any order; the answer has one entry for each.
     async fn send(&self, queue: &str, messages: &[Outgoing]) -> Vec<Result<(), QueueError>>;
 
-    /// Up to ten messages of a queue; waits for the first of them.
+    /// Up to `most` messages of a queue, ten at the most; waits for the first of them.
     ///
     /// # Errors
     /// If the queue cannot be read.
-    async fn receive(&self, queue: &str, wait: Duration) -> Result<Vec<Received>, QueueError>;
+    async fn receive(&self, queue: &str, most: usize, wait: Duration) -> Result<Vec<Received>, QueueError>;
 
     /// Removes messages that were received.
     ///
@@ -222,22 +227,27 @@ impl Queues for Sqs {
         outcomes
     }
 
-    async fn receive(&self, queue: &str, wait: Duration) -> Result<Vec<Received>, QueueError> {
-        let wait = wait.min(Duration::from_secs(20));
+    async fn receive(&self, queue: &str, most: usize, wait: Duration) -> Result<Vec<Received>, QueueError> {
+        // Whole seconds, and rather more: what is left of a wait is one request, and no second one for its last part.
+        let wait = Duration::from_secs(wait.as_millis().div_ceil(1_000) as u64).min(LONGEST_WAIT);
         let patient =
             TimeoutConfig::builder().operation_attempt_timeout(wait + Duration::from_secs(5)).build();
         let receive = self
             .0
             .receive_message()
             .queue_url(queue)
-            .max_number_of_messages(10)
+            .max_number_of_messages(most.clamp(1, BATCH) as i32)
+            .message_system_attribute_names(MessageSystemAttributeName::ApproximateReceiveCount)
             .visibility_timeout(HIDDEN.as_secs() as i32)
             .wait_time_seconds(wait.as_secs() as i32)
             .customize()
             .config_override(aws_sdk_sqs::config::Config::builder().timeout_config(patient));
         let answer = receive.send().await.map_err(|error| failed(&error))?;
         let received = answer.messages.unwrap_or_default().into_iter().filter_map(|message| {
-            Some(Received { receipt: message.receipt_handle?, body: message.body.unwrap_or_default() })
+            let received = MessageSystemAttributeName::ApproximateReceiveCount;
+            let times = message.attributes.as_ref().and_then(|told| told.get(&received)?.parse().ok());
+            let body = message.body.unwrap_or_default();
+            Some(Received { receipt: message.receipt_handle?, body, times: times.unwrap_or(1) })
         });
         Ok(received.collect())
     }

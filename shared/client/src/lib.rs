@@ -4,6 +4,9 @@
 //! is safe (see [`ClientBuilder::deadline`]): reads, heartbeats and completions are safe by their nature; a created
 //! task carries an idempotency key, and a claim is safe if it names its `request_id`.
 //!
+//! On AWS, a claim that waits at a function is paid for by the second. [`Listener`] has claims wait at the stack's queue `ready`
+//! instead, which it reaches by a [`ReadyQueue`]: with the feature `sqs`, `SqsReady`.
+//!
 //! Requests go by the proxy that `HTTP_PROXY`, `HTTPS_PROXY` or `ALL_PROXY` name, except to this machine itself and to what
 //! `NO_PROXY` names.
 //!
@@ -52,7 +55,10 @@ mod call;
 mod error;
 mod place;
 mod query;
+mod ready;
 mod routes;
+#[cfg(feature = "sqs")]
+mod sqs;
 mod tls;
 
 use std::sync::Arc;
@@ -62,6 +68,9 @@ pub use builder::ClientBuilder;
 pub use error::{ClientError, Untouched};
 pub use place::stays_on_this_machine;
 pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
+pub use ready::{Heard, Listener, ReadyError, ReadyQueue};
+#[cfg(feature = "sqs")]
+pub use sqs::{SqsReady, SqsReadyError};
 
 /// A client of one server. Clones share its connections.
 #[derive(Clone, Debug)]

@@ -8,12 +8,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use baton_api::ring::{MOST_RECEIVED, Ring};
 use baton_model::{QueueName, TaskType, Timestamp};
 use baton_runtime::{Clock, LocalDoorbell};
 use baton_store::{Doorbell, Ready};
-use serde::{Deserialize, Serialize};
 
-use crate::queues::{BATCH, Outgoing, Queues};
+use crate::queues::{BATCH, Outgoing, Queues, Received};
 
 /// How long one request waits for rings.
 const LISTEN: Duration = Duration::from_secs(20);
@@ -34,16 +34,6 @@ const PAUSES: [Duration; 4] = [
     Duration::from_millis(500),
     Duration::from_secs(1),
 ];
-
-/// A ring as a message.
-#[derive(Debug, Serialize, Deserialize, PartialEq, Eq)]
-struct Ring {
-    queue: QueueName,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    task_type: Option<TaskType>,
-    count: u32,
-    run_after: Timestamp,
-}
 
 /// What rings are about, and when it is due if later; rings of one name are one ring with a larger count.
 type Name = (QueueName, Option<TaskType>, Option<Timestamp>);
@@ -115,11 +105,10 @@ impl QueueDoorbell {
         tokio::time::sleep(HOLD).await;
         loop {
             self.local.someone_waits().await;
-            let pause = match queues.receive(ready, LISTEN).await {
+            let pause = match queues.receive(ready, BATCH, LISTEN).await {
                 Ok(received) => {
                     let none = received.is_empty();
-                    let used =
-                        received.into_iter().filter(|message| self.take(&message.receipt, &message.body));
+                    let used = received.into_iter().filter(|message| self.take(message));
                     if used.count() > 0 || none {
                         idle = 0;
                     } else {
@@ -153,18 +142,21 @@ impl QueueDoorbell {
     }
 
     /// Takes a received ring; says whether it woke somebody here.
-    fn take(&self, receipt: &str, body: &str) -> bool {
+    fn take(&self, Received { receipt, body, times }: &Received) -> bool {
         let Ok(ring) = serde_json::from_str::<Ring>(body) else {
             tracing::warn!("the queue `ready` had a message that is no ring; it is removed");
-            self.gathered().used.push(receipt.to_owned());
+            self.gathered().used.push(receipt.clone());
             return false;
         };
         if !self.local.concerns(&ring.queue, ring.task_type.as_ref()) {
-            self.gathered().others.push(receipt.to_owned());
+            let mut gathered = self.gathered();
+            // Nobody may be there whom it concerns: it does not go round for ever.
+            let done = if *times < MOST_RECEIVED { &mut gathered.others } else { &mut gathered.used };
+            done.push(receipt.clone());
             return false;
         }
         let Ring { queue, task_type, count, run_after } = ring;
-        self.gathered().used.push(receipt.to_owned());
+        self.gathered().used.push(receipt.clone());
         // One claim has heard it; the rest is for others.
         self.gather((queue.clone(), task_type.clone(), self.later(run_after)), count.saturating_sub(1));
         self.local.ring(Ready { queue, task_type, count: 1, run_after });
@@ -179,17 +171,12 @@ fn messages((queue, task_type, later): Name, count: u32, now: Timestamp) -> Vec<
     if delay > LONGEST_DELAY {
         return Vec::new();
     }
-    let parts = count.min(BATCH as u32);
-    let part = |place: u32| {
-        let count = count / parts + u32::from(place < count % parts);
-        let ring = Ring { queue: queue.clone(), task_type: task_type.clone(), count, run_after };
-        // Names and numbers always serialise.
-        let body = serde_json::to_string(&ring).unwrap_or_default();
-        // Whole seconds, and rather late: a claim that is woken early looks and waits on.
-        let delay = Duration::from_secs(delay.as_millis().div_ceil(1_000) as u64);
-        Outgoing { body, delay, ..Outgoing::default() }
-    };
-    (0..parts).map(part).collect()
+    // Whole seconds, and rather late: a claim that is woken early looks and waits on.
+    let delay = Duration::from_secs(delay.as_millis().div_ceil(1_000) as u64);
+    let parts = Ring { queue, task_type, count, run_after }.parts(BATCH as u32);
+    // Names and numbers always serialise.
+    let body = |part| serde_json::to_string(&part).unwrap_or_default();
+    parts.into_iter().map(|part| Outgoing { body: body(part), delay, ..Outgoing::default() }).collect()
 }
 
 impl Doorbell for QueueDoorbell {

@@ -175,14 +175,24 @@ pub struct MemoryQueues {
 
 #[derive(Debug, Default)]
 struct Held {
-    visible: VecDeque<Outgoing>,
-    hidden: HashMap<String, Outgoing>,
+    visible: VecDeque<Kept>,
+    hidden: HashMap<String, Kept>,
+}
+
+/// A message, and how often it was received.
+#[derive(Debug)]
+struct Kept {
+    message: Outgoing,
+    times: u32,
 }
 
 impl MemoryQueues {
     /// All messages of a queue that are visible, which it keeps.
     pub fn visible(&self, queue: &str) -> Vec<Outgoing> {
-        lock(&self.queues).get(queue).map(|held| held.visible.iter().cloned().collect()).unwrap_or_default()
+        lock(&self.queues)
+            .get(queue)
+            .map(|held| held.visible.iter().map(|kept| kept.message.clone()).collect())
+            .unwrap_or_default()
     }
 
     /// How many messages of a queue are being looked at.
@@ -200,17 +210,18 @@ impl MemoryQueues {
         }
     }
 
-    fn take(&self, queue: &str) -> Vec<Received> {
+    fn take(&self, queue: &str, most: usize) -> Vec<Received> {
         let mut queues = lock(&self.queues);
         let held = queues.entry(queue.to_owned()).or_default();
-        let several = held.visible.len().min(10);
-        let taken: Vec<Outgoing> = held.visible.drain(..several).collect();
+        let several = held.visible.len().min(most.clamp(1, 10));
+        let taken: Vec<Kept> = held.visible.drain(..several).collect();
         taken
             .into_iter()
-            .map(|message| {
+            .map(|Kept { message, times }| {
                 let receipt = self.receipts.fetch_add(1, Ordering::SeqCst).to_string();
-                let received = Received { receipt: receipt.clone(), body: message.body.clone() };
-                held.hidden.insert(receipt, message);
+                let times = times.saturating_add(1);
+                let received = Received { receipt: receipt.clone(), body: message.body.clone(), times };
+                held.hidden.insert(receipt, Kept { message, times });
                 received
             })
             .collect()
@@ -223,16 +234,17 @@ impl Queues for MemoryQueues {
         if lock(&self.refusing).contains(queue) {
             return messages.iter().map(|_| Err(QueueError("refused".to_owned()))).collect();
         }
-        lock(&self.queues).entry(queue.to_owned()).or_default().visible.extend(messages.iter().cloned());
+        let new = messages.iter().map(|message| Kept { message: message.clone(), times: 0 });
+        lock(&self.queues).entry(queue.to_owned()).or_default().visible.extend(new);
         self.arrived.notify_waiters();
         vec![Ok(()); messages.len()]
     }
 
-    async fn receive(&self, queue: &str, wait: Duration) -> Result<Vec<Received>, QueueError> {
+    async fn receive(&self, queue: &str, most: usize, wait: Duration) -> Result<Vec<Received>, QueueError> {
         let deadline = tokio::time::Instant::now() + wait;
         loop {
             let arrived = self.arrived.notified();
-            let taken = self.take(queue);
+            let taken = self.take(queue, most);
             if !taken.is_empty() || tokio::time::timeout_at(deadline, arrived).await.is_err() {
                 return Ok(taken);
             }

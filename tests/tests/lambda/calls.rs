@@ -214,9 +214,9 @@ impl Queues for Recorded {
         self.queues.send(queue, messages).await
     }
 
-    async fn receive(&self, queue: &str, wait: Duration) -> Result<Vec<Received>, QueueError> {
+    async fn receive(&self, queue: &str, most: usize, wait: Duration) -> Result<Vec<Received>, QueueError> {
         self.recorder.sqs(queue, "ReceiveMessage", 1);
-        self.queues.receive(queue, wait).await
+        self.queues.receive(queue, most, wait).await
     }
 
     async fn delete(&self, queue: &str, receipts: &[String]) -> Result<(), QueueError> {

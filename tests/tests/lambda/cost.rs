@@ -9,7 +9,7 @@ use std::thread::ThreadId;
 
 use baton_lambda::Host;
 use baton_lambda::queues::BATCH;
-use baton_model::LeasePolicy;
+use baton_model::{LeasePolicy, limits};
 use baton_runtime::settings::Settings;
 use baton_runtime::telemetry;
 use baton_store_dynamodb::table::KeptBy;
@@ -367,9 +367,22 @@ async fn heartbeats(fleet: &mut Fleet) -> Bill {
     beat.times(MONTH / every.as_secs_f64())
 }
 
-/// A month of a worker that waits: claims of 20 s, one after the other.
+/// A month of a worker that waits at the queue `ready`: each 20 s one claim, which does not wait, and one long poll.
+async fn waiting_at_the_queue(fleet: &mut Fleet) -> Bill {
+    let claim = json!({"worker_id": "w", "max_tasks": 1, "capacity": 10, "request_id": "waiting"});
+    // Twice, as the first may have what is done once.
+    for _ in 0..2 {
+        fleet.bill(1);
+        let answer = fleet.ask(|fleet| &fleet.claim, "/v1/claims", "POST /v1/claims", claim.clone()).await;
+        assert_eq!(answer["tasks"].as_array().map(Vec::len), Some(0));
+    }
+    let listens = Bill { messages: 1.0, ..Bill::default() };
+    fleet.bill(1).and(listens).times(MONTH / limits::CLAIM_WAIT.as_secs_f64())
+}
+
+/// A month of a worker that waits at the API: claims of 20 s, one after the other.
 async fn waiting(fleet: &mut Fleet) -> Bill {
-    const WAIT: f64 = 20.0;
+    const WAIT: f64 = limits::CLAIM_WAIT.as_secs() as f64;
     let claim = json!({"worker_id": "w", "max_tasks": 1, "capacity": 10});
     fleet.ask(|fleet| &fleet.claim, "/v1/claims", "POST /v1/claims", claim.clone()).await;
     fleet.bill(1);
@@ -503,7 +516,8 @@ async fn the_page_has_the_figures_that_are_measured() {
     ];
     let standing = [
         ("a worker at work", heartbeats(&mut fleet).await),
-        ("a worker that waits", waiting(&mut fleet).await),
+        ("a worker that waits at the API", waiting(&mut fleet).await),
+        ("a worker that waits at `ready`", waiting_at_the_queue(&mut fleet).await),
         ("an idle stack", idle(&mut fleet).await),
     ];
     let figures = [

@@ -60,6 +60,8 @@ pub(crate) const UNLISTED: usize = usize::MAX;
 pub(crate) struct Gate {
     pub(crate) road: Mutex<Road>,
     pub(crate) beats: AtomicU32,
+    /// How many claims have come.
+    pub(crate) claims: AtomicU32,
     /// How many attempts the last heartbeat listed.
     pub(crate) listed: AtomicUsize,
     /// How many ends of attempts were answered with 403.
@@ -92,6 +94,7 @@ async fn gate(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     let path = request.uri().path();
     let ends = ["/complete", "/fail", "/release"].iter().any(|end| path.ends_with(end));
     let beats = path.ends_with("/heartbeat");
+    gate.claims.fetch_add(u32::from(path == "/v1/claims"), Ordering::SeqCst);
     if matches!(road, Road::Forbidden | Road::Unauthorized | Road::Ended) {
         gate.refused.fetch_add(1, Ordering::SeqCst);
     }
@@ -194,6 +197,7 @@ impl World {
         let gate = Arc::new(Gate {
             road: Mutex::new(Road::Open),
             beats: AtomicU32::new(0),
+            claims: AtomicU32::default(),
             listed: AtomicUsize::new(UNLISTED),
             forbidden: AtomicU32::new(0),
             refused: AtomicU32::new(0),

@@ -118,18 +118,61 @@ def listed(value) -> list:
     return value if isinstance(value, list) else [value]
 
 
-def allowed(resources: dict, logical: str) -> set[tuple[str, str]]:
-    """What a function's role allows: actions, each with the resource that it is allowed on."""
+# Rights, by the actions that come to the same: who may read an item in one way learns all that the others tell, and who may
+# put one may change it. docs/decisions/0017-keys-of-roles.md tells why they are not held apart.
+RIGHTS = {"GetItem": "read", "BatchGetItem": "read", "Query": "read", "PutItem": "write", "UpdateItem": "write", "DeleteItem": "remove"}
+
+# What names items, so that a condition on their keys holds. A scan names none, and a condition on all of no keys is true.
+KEYED = {f"dynamodb:{one}" for one in (*RIGHTS, "BatchWriteItem", "ConditionCheckItem")}
+
+# The attributes that name an item: a change of it names them too.
+KEYS = {"pk", "sk"}
+
+
+def right(action: str) -> str:
+    return RIGHTS.get(action.removeprefix("dynamodb:"), action)
+
+
+def rights(seen: set[tuple[str, str, str]]) -> set[tuple[str, str, str]]:
+    """What a role is to allow for what was seen: a write's answer may bring the item, so that who writes may read; and who
+    may put a token may change each attribute of it."""
+    wider = {("read", place, key) for right, place, key in seen if right in ("write", "remove") and "(" not in key}
+    puts = {place for right, place, key in seen if (right, key) == ("write", "K#*")}
+    return {one for one in seen | wider if not ("(" in one[2] and one[1] in puts)}
+
+
+def keys_of(logical: str, actions: list, statement: dict) -> set[str]:
+    """The keys that a statement is bound to, each as infra/actions.json has it."""
+    condition = dict(statement.get("Condition", {}))
+    keys = condition.pop("ForAllValues:StringLike", {}).get("dynamodb:LeadingKeys", [])
+    names = condition.pop("ForAllValues:StringEquals", {}).get("dynamodb:Attributes", [])
+    expect(keys and not condition, f"{logical}: expected {', '.join(actions)} to be bound to dynamodb:LeadingKeys, got {statement.get('Condition')}")
+    changes_tokens = actions == ["dynamodb:UpdateItem"] and keys == ["K#*"]
+    expect(changes_tokens or not names, f"{logical}: expected a list of attributes for tokens alone, got {names} for {keys}")
+    if not changes_tokens:
+        return set(keys)
+    expect(set(names) >= KEYS, f"{logical}: expected the attributes {sorted(KEYS)} where others are named, got {names}")
+    return {f"K#* ({name})" for name in set(names) - KEYS}
+
+
+def allowed(resources: dict, logical: str) -> tuple[set[tuple[str, str]], set[tuple[str, str, str]]]:
+    """What a function's role allows: actions, each with the resource that it is allowed on; and of the table's items, what
+    may be done with which keys."""
     role = resources[f"{logical}Role"]["Properties"]
     expect("ManagedPolicyArns" not in role, f"{logical}: expected statements of its own only, got managed policies")
-    pairs = set()
+    pairs, items = set(), set()
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
             expect(statement["Effect"] == "Allow", f"{logical}: expected statements that allow, got {statement['Effect']}")
+            actions = listed(statement["Action"])
             for place in listed(statement["Resource"]):
                 index = "/index" if isinstance(place, dict) and "/index/" in str(place.get("Fn::Sub", "")) else ""
-                pairs |= {(action, "*" if place == "*" else ref(place) + index) for action in listed(statement["Action"])}
-    return pairs
+                place = "*" if place == "*" else ref(place) + index
+                pairs |= {(action, place) for action in actions}
+                if place in ("Table", "Table/index") and KEYED & set(actions):
+                    keys = keys_of(logical, actions, statement)
+                    items |= {(right(action), place, key) for action in actions for key in keys}
+    return pairs, items
 
 
 def check_permissions(resources: dict, functions: dict[str, str]) -> None:
@@ -139,6 +182,10 @@ def check_permissions(resources: dict, functions: dict[str, str]) -> None:
     for logical, function in functions.items():
         places = seen.get(function, {})
         used = {(action, place) for place, actions in places.items() for action in actions}
+        items = {
+            (right(action), place, key)
+            for place, actions in places.items() for action, keys in actions.items() for key in keys
+        }  # fmt: skip
         used |= {("logs:CreateLogStream", f"{logical}Logs"), ("logs:PutLogEvents", f"{logical}Logs")}
         for mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").values():
             if ref(mapping["FunctionName"]) != logical:
@@ -152,7 +199,9 @@ def check_permissions(resources: dict, functions: dict[str, str]) -> None:
             failed = mapping.get("DestinationConfig", {}).get("OnFailure")
             if failed:
                 used.add(("sqs:SendMessage", ref(failed["Destination"])))
-        same(f"permissions of {function}", allowed(resources, logical), used)
+        may, may_items = allowed(resources, logical)
+        same(f"permissions of {function}", may, used)
+        same(f"keys of {function}", may_items, rights(items))
         # A queue that a function is not told of is one that it does not use, without a word.
         told = resources[logical]["Properties"].get("Environment", {}).get("Variables", {})
         told = {ref(value) for variable, value in told.items() if variable.startswith("BATON_QUEUES_")}

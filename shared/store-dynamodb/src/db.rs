@@ -249,6 +249,22 @@ impl Db {
 
     /// Changes an item on a condition; the answer is the whole item after it.
     pub(crate) async fn update(&self, key: Item, change: &Expression) -> Result<Item, WriteError> {
+        self.change(key, change, true).await
+    }
+
+    /// Changes an item on a condition, and is told nothing of it: for who may write one attribute of an item only, as a
+    /// role's condition on attributes holds for those that are returned, too (`infra/template.yaml`).
+    pub(crate) async fn update_unseen(&self, key: Item, change: &Expression) -> Result<(), WriteError> {
+        self.change(key, change, false).await.map(drop)
+    }
+
+    async fn change(&self, key: Item, change: &Expression, told: bool) -> Result<Item, WriteError> {
+        use ReturnValuesOnConditionCheckFailure as OnFailure;
+        let (returned, on_failure) = if told {
+            (ReturnValue::AllNew, OnFailure::AllOld)
+        } else {
+            (ReturnValue::None, OnFailure::None)
+        };
         let ask = || {
             self.client
                 .update_item()
@@ -258,8 +274,8 @@ impl Db {
                 .set_condition_expression(change.condition())
                 .set_expression_attribute_names(change.names())
                 .set_expression_attribute_values(change.values())
-                .return_values(ReturnValue::AllNew)
-                .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld)
+                .return_values(returned.clone())
+                .return_values_on_condition_check_failure(on_failure.clone())
                 .set_return_consumed_capacity(self.capacity())
                 .send()
         };

@@ -167,8 +167,8 @@ impl Inner {
             .when_present("pk")
             .when_absent_or_outside("lu", time(at), time(at.plus(AHEAD)))
             .set("lu", time(at));
-        match self.db.update(keys::token(id), &update).await {
-            Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
+        match self.db.update_unseen(keys::token(id), &update).await {
+            Ok(()) | Err(WriteError::Condition(_)) => Ok(()),
             Err(WriteError::Failed(error)) => Err(error),
         }
     }

@@ -1,4 +1,5 @@
-//! What functions ask of AWS: each request as the permissions that it takes.
+//! What functions ask of AWS: each request as the permissions that it takes, and of the table, the kinds of items that it
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,8 +22,30 @@ pub(crate) type Resource = String;
 /// A permission's action, such as `dynamodb:Query`.
 pub(crate) type Action = String;
 
-/// By function, by resource: actions.
-pub(crate) type Actions = BTreeMap<String, BTreeMap<Resource, BTreeSet<Action>>>;
+/// By function, by resource: actions, each with the keys that it named, as a role's condition says them
+/// (`dynamodb:LeadingKeys`): `T#*` for tasks. What changes a token names its attributes, too: `K#* (lu)`.
+pub(crate) type Actions = BTreeMap<String, BTreeMap<Resource, BTreeMap<Action, BTreeSet<String>>>>;
+
+/// Rights, each as the actions that come to the same: who may read an item in one way learns all that the others tell, and
+/// who may put one may change it. Roles give the first to whoever has one of the others, too, as a write's answer may
+/// bring the item. See `docs/decisions/0017-keys-of-roles.md`.
+const RIGHTS: [&[&str]; 3] = [
+    &["dynamodb:BatchGetItem", "dynamodb:GetItem", "dynamodb:Query"],
+    &["dynamodb:PutItem", "dynamodb:UpdateItem"],
+    &["dynamodb:DeleteItem"],
+];
+
+/// Whether a role that allows what is on record of a resource allows an action on a key.
+fn may(known: &BTreeMap<Action, BTreeSet<String>>, action: &str, key: &str) -> bool {
+    let has = |one: &str| known.get(one).is_some_and(|keys| keys.contains(key));
+    let own = has(action);
+    let wider = match RIGHTS.iter().position(|right| right.contains(&action)) {
+        Some(0) => RIGHTS.iter().flat_map(|right| *right).any(|one| has(one)),
+        Some(right) => RIGHTS[right].iter().any(|one| has(one)),
+        None => false,
+    };
+    own || wider || key.starts_with("K#* (") && may(known, "dynamodb:PutItem", "K#*")
+}
 
 /// The record that the permissions of `infra/template.yaml` are held against.
 pub(crate) fn record() -> PathBuf {
@@ -71,11 +94,11 @@ struct Seen {
 }
 
 impl Calls {
-    fn note(&self, function: &'static str, resource: &str, action: String) {
+    fn note(&self, function: &'static str, resource: &str, action: String, keys: BTreeSet<String>) {
         let mut seen = self.seen.lock().unwrap();
         seen.latest.insert((function, resource.to_owned(), action.clone()));
         let of = seen.all.entry(function.to_owned()).or_default();
-        of.entry(resource.to_owned()).or_default().insert(action);
+        of.entry(resource.to_owned()).or_default().entry(action).or_default().extend(keys);
     }
 
     /// All that was asked for.
@@ -87,7 +110,7 @@ impl Calls {
     pub(crate) fn has(&self, function: &str, resource: &str, action: &str) -> bool {
         let seen = self.seen.lock().unwrap();
         let of = seen.all.get(function).and_then(|resources| resources.get(resource));
-        of.is_some_and(|actions| actions.contains(action))
+        of.is_some_and(|actions| actions.contains_key(action))
     }
 
     /// What was asked for since this was last called.
@@ -101,10 +124,14 @@ impl Calls {
         for (function, resources) in self.all() {
             for (resource, actions) in resources {
                 let known = RECORDED.get(&function).and_then(|resources| resources.get(&resource));
-                for action in actions {
-                    if known.is_none_or(|known| !known.contains(&action)) {
+                for (action, keys) in actions {
+                    let Some(known) = known.filter(|known| known.contains_key(&action)) else {
                         unrecorded.push(format!("{function}: {action} on {resource}"));
-                    }
+                        continue;
+                    };
+                    let refused = keys.iter().filter(|key| !may(known, &action, key));
+                    unrecorded
+                        .extend(refused.map(|key| format!("{function}: {action} of {key} on {resource}")));
                 }
             }
         }
@@ -151,7 +178,7 @@ impl Recorder {
         // The queue `submissions-dead` is `SubmissionsDead` in the template.
         let name = queue.rsplit('/').next().unwrap().split('-');
         let name: String = name.map(|word| word[..1].to_uppercase() + &word[1..]).collect();
-        self.calls.note(self.function, &name, format!("sqs:{action}"));
+        self.calls.note(self.function, &name, format!("sqs:{action}"), BTreeSet::new());
     }
 }
 
@@ -172,27 +199,81 @@ impl Intercept for Recorder {
         let body: Value =
             serde_json::from_slice(request.body().bytes().ok_or("a request has no body of its own")?)?;
         let resource = if body.get("IndexName").is_some() { "Table/index" } else { "Table" };
-        for action in actions(operation, &body) {
-            self.calls.note(self.function, resource, format!("dynamodb:{action}"));
+        for (action, keys) in actions(operation, &body) {
+            self.calls.note(self.function, resource, format!("dynamodb:{action}"), keys);
         }
         Ok(())
     }
 }
 
-/// The actions that a request to DynamoDB takes. A transaction takes those of its parts, and none of its own.
-fn actions(operation: &str, body: &Value) -> Vec<String> {
-    if operation != "TransactWriteItems" {
-        return vec![operation.to_owned()];
-    }
-    let parts = body["TransactItems"].as_array().unwrap().iter();
-    let kinds = parts.flat_map(|part| part.as_object().unwrap().keys());
-    kinds
-        .map(
-            |kind| {
-                if kind == "ConditionCheck" { "ConditionCheckItem".to_owned() } else { format!("{kind}Item") }
-            },
-        )
-        .collect()
+/// The actions that a request to DynamoDB takes, and the keys of each. A transaction takes those of its parts, and none of
+/// its own.
+fn actions(operation: &str, body: &Value) -> Vec<(String, BTreeSet<String>)> {
+    let tables = || body["RequestItems"].as_object().unwrap().values();
+    let keys: BTreeSet<String> = match operation {
+        "TransactWriteItems" => {
+            let parts = body["TransactItems"].as_array().unwrap().iter();
+            let parts = parts.flat_map(|part| part.as_object().unwrap());
+            return parts
+                .map(|(kind, part)| match kind.as_str() {
+                    "ConditionCheck" => ("ConditionCheckItem".to_owned(), key(part)),
+                    kind => (format!("{kind}Item"), key(part)),
+                })
+                .collect();
+        }
+        "BatchGetItem" => {
+            let keys = tables().flat_map(|table| table["Keys"].as_array().unwrap());
+            keys.flat_map(|key| patterns(&key["pk"])).collect()
+        }
+        "BatchWriteItem" => {
+            let requests = tables().flat_map(|table| table.as_array().unwrap());
+            requests.flat_map(|request| request.as_object().unwrap().values()).flat_map(key).collect()
+        }
+        "Query" => {
+            assert!(body["KeyConditionExpression"].as_str().unwrap().starts_with("#p = :p"), "{body}");
+            patterns(&body["ExpressionAttributeValues"][":p"]).collect()
+        }
+        _ => key(body),
+    };
+    vec![(operation.to_owned(), keys)]
+}
+
+/// The key of a request for one item, or of a part of one for several.
+fn key(request: &Value) -> BTreeSet<String> {
+    let item = if request["Item"].is_null() { &request["Key"] } else { &request["Item"] };
+    let keys = patterns(&item["pk"]);
+    let Some(change) = request["UpdateExpression"].as_str() else {
+        return keys.collect();
+    };
+    // What an update changes and what it is bound to, by the names behind the placeholders.
+    let names =
+        request["ExpressionAttributeNames"].as_object().unwrap_or_else(|| panic!("names in {change}"));
+    let names: Vec<&str> =
+        names.values().filter_map(Value::as_str).filter(|name| !KEYS.contains(name)).collect();
+    let with = |key: String| match key.starts_with(TOKENS) {
+        true => names.iter().map(|name| format!("{key} ({name})")).collect(),
+        false => vec![key],
+    };
+    keys.flat_map(with).collect()
+}
+
+/// The attributes that are the table's keys.
+const KEYS: [&str; 2] = ["pk", "sk"];
+
+/// What the partitions of tokens begin with: who may change one may not change all of it.
+const TOKENS: &str = "K#";
+
+/// A key as conditions name its kind: what stands before its first `#`, and anything behind that. Two kinds that differ by
+/// the form of ids alone go together, as callers may choose ids.
+fn patterns(key: &Value) -> impl Iterator<Item = String> + use<> {
+    let key = key["S"].as_str().unwrap_or_else(|| panic!("expected a key of text, got {key}"));
+    let patterns = match key.split_once('#') {
+        None => vec![key.to_owned()],
+        Some(("T" | "X", _)) => vec!["T#*".to_owned(), "X#*".to_owned()],
+        Some(("G" | "Y", _)) => vec!["G#*".to_owned(), "Y#*".to_owned()],
+        Some((kind, _)) => vec![format!("{kind}#*")],
+    };
+    patterns.into_iter()
 }
 
 /// Queues, and the record of what one function asks of them.

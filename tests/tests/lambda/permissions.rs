@@ -3,6 +3,8 @@
 //! `infra/check.py` holds each function's role against. The suites beside this one end where a function asks for
 //! anything that is not on that record.
 
+mod rare;
+
 use std::collections::BTreeSet;
 
 use baton_model::{ProjectId, Scope, TokenId};
@@ -414,17 +416,20 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
             for (function, resources) in world.calls.all() {
                 for (resource, actions) in resources {
                     let known = all.entry(function.clone()).or_default().entry(resource).or_default();
-                    known.extend(actions);
+                    for (action, keys) in actions {
+                        known.entry(action).or_default().extend(keys);
+                    }
                 }
             }
         )*)*};
     }
+    use rare::{given_out_alone, heard_anew, old};
     // A table that was made for functions has its statistics kept by the stream; another one by whoever changes tasks.
     drive! {
         Processes: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events events;
+            manage_tasks manage_tokens relay_events events given_out_alone heard_anew old;
         Stream: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events counted_events events;
+            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew old;
     }
     let told = serde_json::to_string_pretty(&all).unwrap() + "\n";
     if rewriting() {

@@ -228,6 +228,18 @@ impl World {
             .unwrap()
     }
 
+    /// Writes an item into the table as it is: these texts and numbers.
+    pub(crate) async fn put(&self, texts: &[(&str, &str)], numbers: &[(&str, i64)]) {
+        let mut put = self.client.put_item().table_name(TABLE);
+        for (name, text) in texts {
+            put = put.item(*name, AttributeValue::S((*text).to_owned()));
+        }
+        for (name, number) in numbers {
+            put = put.item(*name, AttributeValue::N(number.to_string()));
+        }
+        put.send().await.unwrap();
+    }
+
     /// Everything in the table, by its keys, in the JSON of stream records.
     pub(crate) async fn items(&self) -> HashMap<(String, String), Value> {
         let mut items = HashMap::new();

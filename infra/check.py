@@ -6,7 +6,9 @@ if there is one.
 
 cfn-lint knows what CloudFormation takes. What it cannot know is checked here: that each function has its program and each
 program its function, each route its handler and each handler its route, that each permission is used and each use is
-permitted, that each setting of a function exists, and that the table is the one that the store expects.
+permitted, that each setting of a function exists, and that the table is the one that the store expects; and, in check_service.py,
+that no route is without a throttle, no path without an answer, no alarm unable to sound. infra/planted.py plants each such
+mistake and holds this program to finding it.
 """
 
 import json
@@ -17,6 +19,9 @@ import tomllib
 from pathlib import Path
 
 from cfnlint.decode import cfn_yaml
+
+import check_service
+from check_service import listed, of_type, ref
 
 ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "infra" / "template.yaml"
@@ -38,24 +43,6 @@ def same(what: str, template: set, programs: set) -> None:
         found.append(f"{what}: the template has {one}, and nothing in the programs answers to it")
     for one in sorted(map(str, programs - template)):
         found.append(f"{what}: the programs have {one}, and the template lacks it")
-
-
-def of_type(resources: dict, kind: str) -> dict:
-    return {name: one["Properties"] for name, one in resources.items() if one["Type"] == kind}
-
-
-def ref(value) -> str:
-    """The resource that a !Ref, a !GetAtt or a !Sub names first."""
-    if isinstance(value, dict):
-        (function, argument), = value.items()
-        if function == "Ref":
-            return argument
-        if function == "Fn::GetAtt":
-            return argument[0] if isinstance(argument, list) else argument.split(".")[0]
-        if function == "Fn::Sub":
-            match = re.search(r"\$\{([A-Za-z]+)", argument)
-            return match.group(1) if match else ""
-    return ""
 
 
 def programs() -> set[str]:
@@ -112,10 +99,6 @@ def check_routes(resources: dict, functions: dict[str, str]) -> None:
     same("routes of docs/openapi.json", set(routes), documented)
     permitted = {ref(one["FunctionName"]) for one in of_type(resources, "AWS::Lambda::Permission").values()}
     expect(permitted == set(integrations.values()) | {"Authorize"}, f"permissions to call functions: got {sorted(permitted)}")
-
-
-def listed(value) -> list:
-    return value if isinstance(value, list) else [value]
 
 
 # Rights, by the actions that come to the same: who may read an item in one way learns all that the others tell, and who may
@@ -198,10 +181,17 @@ def check_permissions(resources: dict, functions: dict[str, str]) -> None:
                 used |= {(f"sqs:{one}", source) for one in ("ReceiveMessage", "DeleteMessage", "GetQueueAttributes")}
             failed = mapping.get("DestinationConfig", {}).get("OnFailure")
             if failed:
-                used.add(("sqs:SendMessage", ref(failed["Destination"])))
+                used |= {(f"s3:{one}", ref(failed["Destination"])) for one in ("PutObject", "ListBucket")}
+        failed = resources[logical]["Properties"].get("EventInvokeConfig", {}).get("DestinationConfig", {}).get("OnFailure")
+        if failed:
+            used.add(("sqs:SendMessage", ref(failed["Destination"])))
         may, may_items = allowed(resources, logical)
         same(f"permissions of {function}", may, used)
         same(f"keys of {function}", may_items, rights(items))
+        # A key of the operator's and traces: policies of their own, for those who have them.
+        for policy in ("MayUseKey", "MayBeTraced"):
+            roles = {ref(role) for role in resources[policy]["Properties"]["Roles"]}
+            expect(f"{logical}Role" in roles, f"{policy}: expected {logical}Role among its roles")
         # A queue that a function is not told of is one that it does not use, without a word.
         told = resources[logical]["Properties"].get("Environment", {}).get("Variables", {})
         told = {ref(value) for variable, value in told.items() if variable.startswith("BATON_QUEUES_")}
@@ -235,7 +225,7 @@ def check_settings(template: dict) -> None:
             expect(variable in variables, f"settings: the template sets no {variable}")
     used = json.dumps(template)
     for parameter in template["Parameters"]:
-        expect(f'"Ref": "{parameter}"' in used, f"parameters: nothing uses {parameter}")
+        expect(f'"Ref": "{parameter}"' in used or f"${{{parameter}}}" in used, f"parameters: nothing uses {parameter}")
 
 
 def check_table(resources: dict) -> None:
@@ -255,7 +245,9 @@ def check_table(resources: dict) -> None:
     ends = properties["TimeToLiveSpecification"]
     expect(ends == {"AttributeName": "xp", "Enabled": True}, f"the time to live: expected xp, got {ends}")
     expect(properties["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"] is True, "expected point-in-time recovery")
-    expect(properties["BillingMode"] == "PAY_PER_REQUEST", "expected to pay by request")
+    expect(properties["BillingMode"] == {"Fn::If": ["Provisioned", "PROVISIONED", "PAY_PER_REQUEST"]}, "expected to pay by request, unless Billing says otherwise")
+    for place in (properties, index):
+        expect("OnDemandThroughput" in place, "the table: expected ceilings of what it uses on demand, also of its index")
     expect(table["DeletionPolicy"] == table["UpdateReplacePolicy"] == "Retain", "expected the table to outlive the stack")
 
 
@@ -264,38 +256,13 @@ def check_the_rest(template: dict) -> None:
     function = template["Globals"]["Function"]
     expect(function["Runtime"] == "provided.al2023" and function["Handler"] == "bootstrap", "expected provided.al2023 and bootstrap")
     expect(template["Parameters"]["Architecture"]["Default"] == "arm64", "expected ARM by default")
-    for name, queue in of_type(resources, "AWS::SQS::Queue").items():
-        expect(queue.get("SqsManagedSseEnabled") is True, f"{name}: expected encryption")
-        if not name.endswith("Dead") and name != "Ready":
-            expect(ref(queue.get("RedrivePolicy", {}).get("deadLetterTargetArn")) == f"{name}Dead", f"{name}: expected a dead-letter queue")
-        if name.endswith("Dead"):
-            expect(f"{name}NotEmpty" in resources, f"{name}: expected an alarm")
-    for name, mapping in of_type(resources, "AWS::Lambda::EventSourceMapping").items():
-        expect(mapping["FunctionResponseTypes"] == ["ReportBatchItemFailures"], f"{name}: expected partial batches")
-    for logical in of_type(resources, "AWS::Serverless::Function"):
-        expect(f"{logical}Fails" in resources, f"{logical}: expected an alarm on its errors")
     for name, group in of_type(resources, "AWS::Logs::LogGroup").items():
         expect("RetentionInDays" in group, f"{name}: expected a retention")
-    alarms = of_type(resources, "AWS::CloudWatch::Alarm").values()
-    # An alarm on a metric that nobody tells never sounds: DynamoDB tells these two by table and by index.
-    throttled = {
-        (one["MetricName"], len(one["Dimensions"])) for one in alarms if one["Namespace"] == "AWS/DynamoDB"
-    }
-    wanted = {(metric, dimensions) for metric in ("ReadThrottleEvents", "WriteThrottleEvents") for dimensions in (1, 2)}
-    same("alarms on a throttled table and index", throttled, wanted)
-    told = (ROOT / "functions" / "reap-stale-workers" / "src" / "rounds.rs").read_text()
-    for name, alarm in of_type(resources, "AWS::CloudWatch::Alarm").items():
-        expect("AlarmActions" in alarm, f"{name}: expected to tell somebody")
-        expect("TreatMissingData" in alarm, f"{name}: expected a word about missing data")
-        if alarm["Namespace"] == "Baton":
-            expect(f'"{alarm["MetricName"]}"' in told, f"{name}: no function tells the metric {alarm['MetricName']}")
-            expect([one["Name"] for one in alarm["Dimensions"]] == ["Table"], f"{name}: expected the metric of this stack's table")
 
 
-def main() -> int:
-    lint = subprocess.run([Path(sys.executable).parent / "cfn-lint", TEMPLATE], check=False)
-    expect(lint.returncode == 0, "cfn-lint has found faults")
-    template = cfn_yaml.load(str(TEMPLATE))
+def check(template: dict) -> list[str]:
+    """All that does not fit."""
+    found.clear()
     resources = template["Resources"]
     functions = check_functions(resources)
     check_routes(resources, functions)
@@ -303,11 +270,22 @@ def main() -> int:
     check_settings(template)
     check_table(resources)
     check_the_rest(template)
-    for one in found:
+    found.extend(check_service.all_of_it(template, functions))
+    return list(found)
+
+
+def main() -> int:
+    lint = subprocess.run([Path(sys.executable).parent / "cfn-lint", TEMPLATE], check=False)
+    template = cfn_yaml.load(str(TEMPLATE))
+    faults = check(template)
+    if lint.returncode != 0:
+        faults.insert(0, "cfn-lint has found faults")
+    for one in faults:
         print(f"infra/template.yaml: {one}", file=sys.stderr)
-    if not found:
-        print(f"infra/template.yaml fits: {len(functions)} functions, {len(resources)} resources")
-    return 1 if found else 0
+    if not faults:
+        count = len(of_type(template["Resources"], "AWS::Serverless::Function"))
+        print(f"infra/template.yaml fits: {count} functions, {len(template['Resources'])} resources")
+    return 1 if faults else 0
 
 
 if __name__ == "__main__":

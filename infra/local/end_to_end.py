@@ -292,6 +292,17 @@ class Run:
         must(done.returncode == 0, f"baton table rebuild-statistics: {done.stderr}")
         until(f"the statistics that were made anew say {listed}", 30, counted)
 
+    def a_damaged_record_is_put_aside_and_its_neighbours_go_on(self) -> None:
+        """What no function writes comes into the table, as by another program's mistake."""
+        dynamo = self.stack.client("dynamodb")
+        key = {"pk": {"S": "T#damaged"}, "sk": {"S": "T"}}
+        dynamo.put_item(TableName="baton-tasks", Item=key | {"st": {"S": "no state"}})
+        dynamo.delete_item(TableName="baton-tasks", Key=key)
+        task_id = self.create("neighbour")
+        until("the events of a neighbour", 60, lambda: self.events_of(task_id) == ["baton.task.created"])
+        dead = self.dead("baton-relay-dead", 1)
+        must(dead[0]["baton-reason-code"] == "record_damaged", f"the damaged record's reason: {dead}")
+
     def operators_commands_work_unchanged(self) -> None:
         environment = self.stack.environment() | {"BATON_URL": self.stack.url, "BATON_TOKEN": self.operator.token}
 
@@ -394,6 +405,7 @@ def run(stack, operator: str, producer: str, worker: str) -> None:
         test.completions_come_by_queue,
         test.an_outage_is_bridged_by_the_queue,
         test.a_dead_workers_task_goes_to_another,
+        test.a_damaged_record_is_put_aside_and_its_neighbours_go_on,
         test.the_stream_keeps_the_statistics,
         test.operators_commands_work_unchanged,
     ):

@@ -46,8 +46,15 @@ PARAMETERS = {
     "ReaperSchedule": "rate(0 minutes)",
 }
 
-# The engine compares these with numbers, and a parameter is text to it.
-NUMBERS = {"!Ref SubmissionConcurrency": "4", "!Ref CompletionConcurrency": "4"}
+# The engine compares the first four with numbers, or hands them on as such, and a parameter is text to it; and it has no CodeDeploy,
+# which a canary needs, and hands SAM, which asks, no parameters.
+FIXED = {
+    "!Ref SubmissionConcurrency": "4",
+    "!Ref CompletionConcurrency": "4",
+    "!Ref MostReadUnits": "20000",
+    "!Ref MostWriteUnits": "20000",
+    "Enabled: !Ref Canary\n": "Enabled: false\n",
+}
 
 
 def say(text: str) -> None:
@@ -162,8 +169,8 @@ def upload(stack: Stack, bin_folder: Path) -> str:
     for name in functions():
         s3.put_object(Bucket="code", Key=f"{name}.zip", Body=packed(bin_folder / name))
     template = re.sub(r"\.\./target/lambda/([a-z-]+)/bootstrap\.zip", r"s3://code/\1.zip", TEMPLATE.read_text())
-    for reference, number in NUMBERS.items():
-        template = template.replace(reference, number)
+    for reference, value in FIXED.items():
+        template = template.replace(reference, value)
     s3.put_object(Bucket="code", Key="template.yaml", Body=template.encode())
     return f"{stack.endpoint}/code/template.yaml"
 

@@ -54,5 +54,7 @@ rm -f "$folder/not-tested"
 
 export PYTHONDONTWRITEBYTECODE=1
 "$folder/venv/bin/python" infra/check.py
+# That it finds what it is there to find.
+"$folder/venv/bin/python" infra/planted.py
 # In its place, so that a signal reaches what has to end the engine.
 exec "$folder/venv/bin/python" infra/local/stack.py test "$@"

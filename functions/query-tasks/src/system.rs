@@ -35,8 +35,8 @@ pub(crate) async fn livez() -> ApiResult {
 
 /// Can you work?
 ///
-/// Reads the store and writes to it, and tells both, with how much room is left. 503 if one of them cannot be done: then
-/// `store` of the problem says which, and why.
+/// Reads the store and writes to it, and tells both, with how much room is left; on AWS it only reads, as each write is paid
+/// for. 503 if one of them cannot be done: then `store` of the problem says which, and why.
 #[utoipa::path(
     get,
     path = "/readyz",

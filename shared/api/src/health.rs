@@ -55,9 +55,9 @@ pub struct StoreView {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Ability)]
 pub struct AbilityView {
-    /// `ok`, `full`, `unavailable`, `damaged`, `gone`, or `failed` for all else.
+    /// `ok`, `untried`, `full`, `unavailable`, `damaged`, `gone`, or `failed` for all else.
     pub status: String,
-    /// What is in the way, and what to do about it; absent if it is `ok`.
+    /// What is in the way, and what to do about it, or why it is not tried; absent if it is `ok`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }

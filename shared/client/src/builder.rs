@@ -46,7 +46,7 @@ impl ClientBuilder {
 
     /// How long a request is repeated, where that is safe, before its error is given up to the caller; 30 s unless
     /// set. Zero: never repeated. Repeated are requests that got no answer, and answers 408, 429, 502, 503 and 504; the
-    /// pauses double from 0.1 s to 3 s, less up to half by chance, or follow the answer's `Retry-After`.
+    /// pauses double from 0.1 s to 3 s, less up to half by chance, and begin when the answer's `Retry-After` is over.
     #[must_use]
     pub fn deadline(mut self, deadline: Duration) -> Self {
         self.deadline = deadline;

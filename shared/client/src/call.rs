@@ -135,8 +135,7 @@ impl Client {
                 Repeat::IfUntouched => failed.error.is_untouched(),
                 Repeat::Never => false,
             };
-            let jittered = pause.mul_f64(rand::random_range(0.5..=1.0));
-            let wait = failed.retry_after.unwrap_or(jittered);
+            let wait = wait(pause, failed.retry_after, rand::random_range(0.5..=1.0));
             if !again || begun.elapsed().saturating_add(wait) > self.deadline.saturating_add(waits) {
                 return Err(failed.error);
             }
@@ -170,6 +169,13 @@ impl Client {
     }
 }
 
+/// How long to wait before the next sending: as long as the server asks for, and besides a pause that grows, less up to
+/// half of it by chance. With what was asked for alone, all who were turned away together would come back together, as
+/// often as they are turned away.
+fn wait(pause: Duration, asked: Option<Duration>, chance: f64) -> Duration {
+    asked.unwrap_or_default() + pause.mul_f64(chance)
+}
+
 /// The pause that the server asks for, if it asks in seconds; held within a minute.
 fn retry_after(answer: &Response) -> Option<Duration> {
     let seconds: u64 = answer.headers().get(RETRY_AFTER)?.to_str().ok()?.parse().ok()?;
@@ -179,4 +185,21 @@ fn retry_after(answer: &Response) -> Option<Duration> {
 /// A name for a request that nobody has used: 128 bits by chance.
 pub(crate) fn new_key() -> String {
     format!("{:032x}", rand::random::<u128>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_and_are_never_shorter_than_the_server_asks_for() {
+        for asked in [None, Some(Duration::from_secs(2))] {
+            let (mut pause, mut before) = (FIRST_PAUSE, Duration::ZERO);
+            while pause < LONGEST_PAUSE {
+                let (least, most) = (wait(pause, asked, 0.5), wait(pause, asked, 1.0));
+                assert!(least >= asked.unwrap_or_default() && least >= before && most > least);
+                (pause, before) = ((pause * 2).min(LONGEST_PAUSE), least);
+            }
+        }
+    }
 }

@@ -44,6 +44,28 @@ async fn a_creation_is_repeated_under_one_key_until_it_is_answered() {
 }
 
 #[tokio::test]
+async fn a_claim_that_api_gateway_turns_away_comes_again() {
+    // In its own words: for Lambda's lack of concurrency, and for the API's own throttle.
+    let away = |status, words: &str| Step::Answer(status, format!(r#"{{"message":"{words}"}}"#));
+    let steps = vec![
+        away(503, "Service Unavailable"),
+        away(429, "Too Many Requests"),
+        away(503, "Service Unavailable"),
+        Step::Answer(200, r#"{"tasks":[]}"#.to_owned()),
+    ];
+    let script = Script::start(steps).await;
+    let claim =
+        ClaimRequest { request_id: Some("c1".parse().unwrap()), ..ClaimRequest::new("w".parse().unwrap()) };
+    let answer = script.client().claim(&claim).await.unwrap();
+    assert!(answer.tasks.is_empty());
+    let heard = script.heard();
+    assert!(
+        heard.len() == 4 && heard.iter().all(|request| request.contains(r#""request_id":"c1""#)),
+        "{heard:?}"
+    );
+}
+
+#[tokio::test]
 async fn two_creations_have_two_keys() {
     let script = Script::start(vec![created(), created()]).await;
     let (client, task) = (script.client(), CreateTask::new("render".parse().unwrap()));

@@ -13,17 +13,23 @@ pub fn ready(health: Health) -> Result<StoreView, ApiError> {
     let Health { read, write, sizes } = health;
     let view = StoreView {
         read: ability(&read),
-        write: ability(&write),
+        write: write.as_ref().map_or_else(untried, ability),
         room_bytes: sizes.and_then(|sizes| sizes.room_bytes),
         file_bytes: sizes.map(|sizes| sizes.file_bytes),
         free_bytes: sizes.map(|sizes| sizes.free_bytes),
         log_bytes: sizes.map(|sizes| sizes.log_bytes),
         tasks: sizes.map(|sizes| sizes.tasks),
     };
-    match write.and(read) {
+    match write.unwrap_or(Ok(())).and(read) {
         Ok(()) => Ok(view),
         Err(cause) => Err(ApiError::not_ready(view, cause)),
     }
+}
+
+/// Where a write would be paid for at each question of whoever asks.
+fn untried() -> AbilityView {
+    let detail = "it is not tried here, as it would be paid for at each question; create a task to try it";
+    AbilityView { status: "untried".to_owned(), detail: Some(detail.to_owned()) }
 }
 
 fn ability(outcome: &Result<(), StoreError>) -> AbilityView {
@@ -63,7 +69,7 @@ mod tests {
             (StoreError::Gone { what: what() }, ProblemCode::StorageUnavailable, "gone"),
             (StoreError::Internal { what: what(), cause: None }, ProblemCode::StorageUnavailable, "failed"),
         ] {
-            let refused = ready(Health { read: Ok(()), write: Err(error), sizes: None }).unwrap_err();
+            let refused = ready(Health { read: Ok(()), write: Some(Err(error)), sizes: None }).unwrap_err();
             let problem = refused.into_problem();
             assert_eq!((problem.code.as_str(), problem.status), (code.as_str(), 503));
             assert!(problem.detail.ends_with("; the task store can be read"), "{}", problem.detail);
@@ -73,11 +79,23 @@ mod tests {
             assert!(told.contains(';') && !told.contains("secret"), "{told}");
         }
         let broken = Err(StoreError::Corrupt { what: what(), cause: None });
-        let problem = ready(Health { read: broken, write: Ok(()), sizes: None }).unwrap_err().into_problem();
+        let problem =
+            ready(Health { read: broken, write: Some(Ok(())), sizes: None }).unwrap_err().into_problem();
         assert!(
             problem
                 .detail
                 .starts_with("the task store can be written; the task store cannot be read: it is damaged")
         );
+    }
+
+    #[test]
+    fn a_write_that_is_not_tried_is_said_to_be_so_and_is_in_nobodys_way() {
+        let view = ready(Health { read: Ok(()), write: None, sizes: None }).unwrap();
+        assert_eq!((view.read.status.as_str(), view.write.status.as_str()), ("ok", "untried"));
+        let cause = baton_store::error::Cause::from("secret");
+        let unread = Health { read: Err(StoreError::Unavailable(cause)), write: None, sizes: None };
+        let problem = ready(unread).unwrap_err().into_problem();
+        assert_eq!(problem.status, 503);
+        assert!(problem.detail.contains("cannot be read"), "{}", problem.detail);
     }
 }

@@ -103,19 +103,32 @@ async fn buried(
     let Some((queues, dead)) = opened.queues.as_ref().zip((handler.dead)(&opened.queue_settings)) else {
         return Ok(false);
     };
-    let letter = Outgoing {
-        body: message.body.clone(),
-        attributes: BTreeMap::from([
-            (REASON_CODE.to_owned(), problem.code().as_str().to_owned()),
-            (REASON.to_owned(), reason(problem)),
-            (MESSAGE_ID.to_owned(), message.id.clone()),
-        ]),
-        ..Outgoing::default()
-    };
+    let code = problem.code().as_str();
+    let letter = letter(&message.body, code, &reason(problem), &message.id);
     queues.send(&dead, &[letter]).await.into_iter().collect::<Result<(), _>>().map(|()| true)
 }
 
-/// A problem in one text that SQS takes, with each field that is wrong.
+/// A dead letter: what could not be done, whole, and why.
+pub(crate) fn letter(body: &str, code: &str, reason: &str, id: &str) -> Outgoing {
+    Outgoing {
+        // A body of JSON may hold characters that SQS takes only as escapes; what was a message before holds none.
+        body: body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff"),
+        attributes: BTreeMap::from([
+            (REASON_CODE.to_owned(), code.to_owned()),
+            (REASON.to_owned(), plain(reason)),
+            (MESSAGE_ID.to_owned(), id.to_owned()),
+        ]),
+        ..Outgoing::default()
+    }
+}
+
+/// A text that SQS takes: of the characters of XML 1.0 alone, and not too long.
+fn plain(text: &str) -> String {
+    let allowed = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
+    text.chars().filter(allowed).take(REASON_CHARS).collect()
+}
+
+/// A problem in one text, with each field that is wrong.
 fn reason(problem: ApiError) -> String {
     let problem = problem.into_problem();
     let mut told = problem.detail;
@@ -123,9 +136,7 @@ fn reason(problem: ApiError) -> String {
         let fields: Vec<String> = problem.errors.iter().map(ToString::to_string).collect();
         told = format!("{told}: {}", fields.join("; "));
     }
-    // SQS allows the characters of XML 1.0 alone.
-    let allowed = |c: &char| !c.is_control() && !matches!(c, '\u{fffe}' | '\u{ffff}');
-    told.chars().filter(allowed).take(REASON_CHARS).collect()
+    plain(&told)
 }
 
 #[cfg(test)]

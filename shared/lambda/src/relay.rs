@@ -1,14 +1,17 @@
-//! Batches of the table's stream: records are relayed and counted in their order, up to the first that cannot be.
+//! Batches of the table's stream: records are relayed and counted in their order, up to the first that cannot be now. A
+//! record that never can be is put aside whole, and its neighbours go on.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use baton_store::StoreError;
-use baton_store_dynamodb::RecordsCounted;
+use baton_store_dynamodb::{DynamoStore, RecordsCounted};
 use futures::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
 
 use crate::answer::{BatchAnswer, Failed};
+use crate::batch;
 use crate::counted::Count;
 use crate::event::StreamRecord;
 use crate::function::{CountHandler, StreamHandler};
@@ -18,8 +21,23 @@ use crate::queues::Outgoing;
 /// How many records of a stream are read at once.
 const RECORDS_AT_ONCE: usize = 8;
 
-/// Relays records in their order, and counts those whose messages are sent, up to the first that cannot be: that and all
-/// after it come again.
+/// The reason's code of a record that was put aside.
+pub(crate) const RECORD_DAMAGED: &str = "record_damaged";
+
+/// The records of a batch, and what has been found out of them.
+struct Batch<'a> {
+    records: Vec<&'a RawValue>,
+    /// Their numbers, by which they are asked for again.
+    numbers: Vec<String>,
+    /// The first record that could not be done now: that and all after it come again.
+    undone: Option<usize>,
+    /// Records that can never be done, with why.
+    damaged: BTreeMap<usize, String>,
+}
+
+/// Relays records in their order, and counts those whose messages are sent, up to the first that cannot be now: that and
+/// all after it come again. One that can never be done is put into the queue for such, whole, and the others go on; it
+/// comes again if that queue does not take it.
 pub(crate) async fn relay(
     opened: &Opened,
     handler: &StreamHandler,
@@ -29,72 +47,172 @@ pub(crate) async fn relay(
     let Some(store) = &opened.dynamo else {
         return Err(Failed::settings("expected a table as the store, got a file; set BATON_STORE_URL"));
     };
-    let Some((queues, queue)) = opened.queues.as_ref().zip(opened.queue_settings.task_events.as_ref()) else {
-        return Err(Failed::settings(
-            "expected the URL of the queue task-events, got none; set BATON_QUEUES_TASK_EVENTS",
-        ));
-    };
-    let numbers = records.iter().map(|record| {
-        let record: StreamRecord<'_> = serde_json::from_str(record.get())
-            .map_err(|error| Failed::event(format!("a record of a stream cannot be read: {error}")))?;
-        Ok(record.dynamodb.sequence_number.into_owned())
-    });
-    let numbers = numbers.collect::<Result<Vec<String>, Failed>>()?;
-    let made = futures::stream::iter(&records)
-        .map(|record| AssertUnwindSafe(handler(Arc::clone(store), record.get().to_owned())).catch_unwind())
-        .buffered(RECORDS_AT_ONCE);
-    let mut made = std::pin::pin!(made);
-    let mut outgoing = Vec::new();
-    let mut places = Vec::new();
-    let mut first_undone = None;
-    for (place, sequence) in numbers.iter().enumerate() {
-        match made.next().await {
-            Some(Ok(Ok(messages))) => {
-                places.extend(messages.iter().map(|_| place));
-                outgoing.extend(messages.into_iter().map(|body| Outgoing { body, ..Outgoing::default() }));
-            }
-            Some(Ok(Err(error))) => {
-                let error = error.report();
-                tracing::error!(
-                    sequence = numbers[place],
-                    error,
-                    "a record of the stream could not be relayed"
-                );
-                first_undone = Some(place);
-                break;
-            }
-            Some(Err(_)) | None => {
-                tracing::error!(sequence, "the handler of a record of the stream panicked");
-                first_undone = Some(place);
-                break;
-            }
-        }
+    let mut batch = Batch::read(records)?;
+    // Without the queue nobody is told, and statistics are kept all the same.
+    if opened.queue_settings.task_events.is_some() {
+        batch.tell(opened, store, handler).await;
     }
-    let mut relayed = 0;
-    for (outcome, place) in queues.send(queue, &outgoing).await.into_iter().zip(places) {
-        match outcome {
-            Ok(()) => relayed += 1,
-            Err(error) => {
-                tracing::error!(sequence = numbers[place], %error, "the queue task-events did not take an event");
-                first_undone = Some(first_undone.map_or(place, |first: usize| first.min(place)));
-            }
-        }
-    }
-    opened.counts.add(Count::Relayed, relayed);
     if let Some(count) = counting {
-        let sent = &records[..first_undone.unwrap_or(records.len())];
-        let sent = sent.iter().map(|record| record.get().to_owned()).collect();
-        let counted = AssertUnwindSafe(count(Arc::clone(store), sent)).catch_unwind().await;
-        let (done, failed) = match counted {
-            Ok(RecordsCounted { records, failed }) => (records, failed),
-            // The panic itself is in the log. What was counted before it is known again.
-            Err(_) => (0, Some(StoreError::Unknown("the counting panicked".into()))),
+        batch.count(store, count).await;
+    }
+    batch.put_aside(opened).await;
+    let Batch { numbers, undone, .. } = batch;
+    Ok(BatchAnswer::again(undone.and_then(|place| numbers.into_iter().nth(place))))
+}
+
+/// What the records of a batch tell.
+#[derive(Default)]
+struct Made {
+    messages: Vec<Outgoing>,
+    /// The record of each.
+    places: Vec<usize>,
+    damaged: BTreeMap<usize, String>,
+    undone: Option<usize>,
+}
+
+impl<'a> Batch<'a> {
+    fn read(records: Vec<&'a RawValue>) -> Result<Self, Failed> {
+        let number = |record: &&RawValue| {
+            let record: StreamRecord<'_> = serde_json::from_str(record.get())
+                .map_err(|error| Failed::event(format!("a record of a stream cannot be read: {error}")))?;
+            Ok(record.dynamodb.sequence_number.into_owned())
         };
-        if let Some(error) = failed {
-            let sequence = numbers.get(done);
+        let numbers = records.iter().map(number).collect::<Result<Vec<String>, Failed>>()?;
+        Ok(Self { records, numbers, undone: None, damaged: BTreeMap::new() })
+    }
+
+    /// How many records are done but for what has yet to be done with them, from the first on.
+    fn done(&self) -> usize {
+        self.undone.unwrap_or(self.records.len())
+    }
+
+    fn stop_at(&mut self, place: usize) {
+        self.undone = Some(self.done().min(place));
+    }
+
+    /// Makes messages of the records, up to the first of which none can be made now.
+    async fn messages(&self, store: &Arc<DynamoStore>, handler: &StreamHandler) -> Made {
+        let made = futures::stream::iter(&self.records)
+            .map(|record| {
+                AssertUnwindSafe(handler(Arc::clone(store), record.get().to_owned())).catch_unwind()
+            })
+            .buffered(RECORDS_AT_ONCE)
+            .enumerate();
+        let mut made = std::pin::pin!(made);
+        let mut all = Made::default();
+        while let Some((place, messages)) = made.next().await {
+            match messages {
+                Ok(Ok(messages)) => {
+                    all.places.extend(messages.iter().map(|_| place));
+                    let outgoing = messages.into_iter().map(|body| Outgoing { body, ..Outgoing::default() });
+                    all.messages.extend(outgoing);
+                }
+                Ok(Err(error)) if is_for_good(&error) => _ = all.damaged.insert(place, error.report()),
+                Ok(Err(error)) => {
+                    let (sequence, error) = (&self.numbers[place], error.report());
+                    tracing::error!(sequence, error, "a record of the stream could not be relayed");
+                    all.undone = Some(place);
+                    break;
+                }
+                // The panic itself is in the log.
+                Err(_) => _ = all.damaged.insert(place, "the handler panicked".to_owned()),
+            }
+        }
+        all
+    }
+
+    /// Sends what the records tell.
+    async fn tell(&mut self, opened: &Opened, store: &Arc<DynamoStore>, handler: &StreamHandler) {
+        let Some((queues, queue)) = opened.queues.as_ref().zip(opened.queue_settings.task_events.as_ref())
+        else {
+            return;
+        };
+        let Made { messages, places, damaged, undone } = self.messages(store, handler).await;
+        (self.damaged, self.undone) = (damaged, undone);
+        let mut relayed = 0;
+        for (outcome, place) in queues.send(queue, &messages).await.into_iter().zip(places) {
+            match outcome {
+                Ok(()) => relayed += 1,
+                Err(error) => {
+                    let sequence = &self.numbers[place];
+                    tracing::error!(sequence, %error, "the queue task-events did not take an event");
+                    self.stop_at(place);
+                }
+            }
+        }
+        opened.counts.add(Count::Relayed, relayed);
+    }
+
+    /// Counts the records that are done so far, past those that can never be counted.
+    async fn count(&mut self, store: &Arc<DynamoStore>, count: &CountHandler) {
+        let mut from = 0;
+        while from < self.done() {
+            let sent = self.records[from..self.done()].iter().map(|record| record.get().to_owned()).collect();
+            let counted = AssertUnwindSafe(count(Arc::clone(store), sent)).catch_unwind().await;
+            // The panic itself is in the log. What was counted before it is known again.
+            let panicked = |_| RecordsCounted {
+                records: 0,
+                failed: Some(StoreError::Unknown("the counting panicked".into())),
+            };
+            let RecordsCounted { records, failed } = counted.unwrap_or_else(panicked);
+            let Some(error) = failed else { return };
+            let place = from + records;
+            if is_for_good(&error) && place < self.done() {
+                self.damaged.entry(place).or_insert_with(|| error.report());
+                from = place + 1;
+                continue;
+            }
+            let sequence = self.numbers.get(place);
             tracing::error!(sequence, error = error.report(), "records of the stream could not be counted");
-            first_undone = Some(done);
+            self.stop_at(place);
+            return;
         }
     }
-    Ok(BatchAnswer::again(first_undone.and_then(|place| numbers.into_iter().nth(place))))
+
+    /// Puts the damaged ones into the queue for such, of those that do not come again anyhow.
+    async fn put_aside(&mut self, opened: &Opened) {
+        let damaged = std::mem::take(&mut self.damaged);
+        let damaged: Vec<_> = damaged.into_iter().filter(|(place, _)| *place < self.done()).collect();
+        if damaged.is_empty() {
+            return;
+        }
+        let letters: Vec<Outgoing> = damaged
+            .iter()
+            .map(|(place, why)| {
+                batch::letter(self.records[*place].get(), RECORD_DAMAGED, why, &self.numbers[*place])
+            })
+            .collect();
+        let outcomes = match opened.queues.as_ref().zip(opened.queue_settings.relay_dead.as_ref()) {
+            Some((queues, dead)) => queues.send(dead, &letters).await,
+            None => letters.iter().map(|_| Err(no_queue())).collect(),
+        };
+        for ((place, why), outcome) in damaged.into_iter().zip(outcomes) {
+            let sequence = &self.numbers[place];
+            match outcome {
+                Ok(()) => {
+                    opened.counts.add(Count::DeadLettered, 1);
+                    tracing::error!(
+                        sequence,
+                        error = why,
+                        "a record of the stream is damaged; it was put aside, whole"
+                    );
+                }
+                Err(error) => {
+                    tracing::error!(sequence, %error, why, "a damaged record of the stream could not be put aside");
+                    self.stop_at(place);
+                }
+            }
+        }
+    }
+}
+
+fn no_queue() -> crate::queues::QueueError {
+    crate::queues::QueueError(
+        "expected the URL of a queue for damaged records, got none; set BATON_QUEUES_RELAY_DEAD".to_owned(),
+    )
+}
+
+/// Whether what a record says is itself in the way, so that it would fail as often as it comes.
+fn is_for_good(error: &StoreError) -> bool {
+    matches!(error, StoreError::Corrupt { .. } | StoreError::TooLarge { .. })
 }

@@ -129,6 +129,8 @@ pub struct QueueSettings {
     pub completions_dead: Option<String>,
     /// What has happened to tasks.
     pub task_events: Option<String>,
+    /// Records of the table's stream that can never be relayed or counted, whole.
+    pub relay_dead: Option<String>,
 }
 
 impl fmt::Display for StoreLocation {
@@ -293,6 +295,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         completions: queue("queues.completions"),
         completions_dead: queue("queues.completions_dead"),
         task_events: queue("queues.task_events"),
+        relay_dead: queue("queues.relay_dead"),
     };
     let queue_shards = reader.text("dynamodb.queue_shards", parse_shards);
     let spread = reader.whole("dynamodb.spread", "partitions", 1..=256) as u16;

@@ -43,6 +43,8 @@ pub struct Options {
     pub max_tokens: usize,
     /// How often counts are written; none for only when they are asked for, or [`crate::DynamoStore::flush`] is called.
     pub flush_every: Option<Duration>,
+    /// Whether who asks for the store's health has a write tried, which is paid for.
+    pub health_writes: bool,
     /// Who hears what requests cost.
     pub meter: Option<Arc<dyn Meter>>,
 }
@@ -61,6 +63,7 @@ impl Options {
             keep_audit: AUDIT_KEPT,
             max_tokens: TOKENS,
             flush_every: Some(Duration::from_secs(1)),
+            health_writes: true,
             meter: None,
         }
     }
@@ -117,11 +120,15 @@ impl Inner {
         Ok(Self { db, options, spread, doorbell, notes, sightings, stats })
     }
 
-    /// Says whether the table can be read and written, by doing both: rights and limits of the two are apart.
+    /// Says whether the table can be read and written, by doing both: rights and limits of the two are apart. Where a write is
+    /// not to be paid for, only whether it can be read.
     pub(crate) async fn health(&self) -> Health {
         let update = crate::expression::Expression::new().add("n", crate::attr::n(1));
         let write = async {
-            crate::queue::unconditional(self.db.update(keys::meta("pulse"), &update).await).map(drop)
+            if !self.options.health_writes {
+                return None;
+            }
+            Some(crate::queue::unconditional(self.db.update(keys::meta("pulse"), &update).await).map(drop))
         };
         let read = async {
             let found = self.db.get(keys::meta("table")).await?;

@@ -333,7 +333,7 @@ impl TaskStore for SqliteStore {
         let read = self.readers.run(health::look_into_all).await;
         Health {
             read: read.and_then(|()| self.condition.is_whole(Side::Reading)),
-            write: write.and_then(|()| self.condition.is_whole(Side::Writing)),
+            write: Some(write.and_then(|()| self.condition.is_whole(Side::Writing))),
             sizes: sizes.ok().flatten(),
         }
     }

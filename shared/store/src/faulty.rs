@@ -353,9 +353,9 @@ impl TaskStore for Faulty {
 
     async fn health(&self) -> Health {
         let unreachable = |cause: &StoreError| StoreError::Unavailable(cause.to_string().into());
-        self.call("health", Call::Point, || async { Ok(self.inner.health().await) })
-            .await
-            .unwrap_or_else(|error| Health { read: Err(unreachable(&error)), write: Err(error), sizes: None })
+        self.call("health", Call::Point, || async { Ok(self.inner.health().await) }).await.unwrap_or_else(
+            |error| Health { read: Err(unreachable(&error)), write: Some(Err(error)), sizes: None },
+        )
     }
 
     async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {

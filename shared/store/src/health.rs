@@ -7,19 +7,19 @@ use crate::error::StoreError;
 pub struct Health {
     /// Whether what is stored can be read; what is in the way, if not.
     pub read: Result<(), StoreError>,
-    /// Whether something can be changed; what is in the way, if not.
-    pub write: Result<(), StoreError>,
+    /// Whether something can be changed; what is in the way, if not. None if that was not tried, as it would cost a write.
+    pub write: Option<Result<(), StoreError>>,
     /// How large the store is and how much room it has left, if it can tell.
     pub sizes: Option<Sizes>,
 }
 
 impl Health {
-    /// Whether all can be done; else what is in the way of writing, or of reading.
+    /// Whether all that was tried can be done; else what is in the way of writing, or of reading.
     ///
     /// # Errors
     /// The first thing that cannot be done.
     pub fn all(self) -> Result<(), StoreError> {
-        self.write.and(self.read)
+        self.write.unwrap_or(Ok(())).and(self.read)
     }
 }
 

@@ -300,8 +300,11 @@ async fn query_tasks(world: &World) {
     took(world, function, "a task whose params are kept apart", &[(TABLE, &["GetItem", "Query"])]);
     got(world, function, "/v1/tasks?status=created,running").await;
     took(world, function, "a list by status", &[(TABLE, &["BatchGetItem"]), (INDEX, &["Query"])]);
+    world.calls.latest();
     got(world, function, "/readyz").await;
-    took(world, function, "whether the table can be written", &[(TABLE, &["UpdateItem"])]);
+    let asked = world.calls.latest();
+    let told: Vec<_> = asked.iter().map(|(_, _, action)| action.as_str()).collect();
+    assert_eq!(told, ["dynamodb:GetItem"], "anybody may ask, and nobody pays for a write");
     let completion = json!({"worker_id": "w", "attempt": 1, "result": {"blob": large()}});
     let answer = done(world, "complete-task", &format!("/v1/tasks/{id}/complete"), completion).await;
     let generation = answer["generation_id"].as_str().unwrap();
@@ -379,6 +382,9 @@ async fn relay_events(world: &World) {
     let records = stream.records(world).await;
     invoke(&world.function(function), &json!({ "Records": records })).await;
     took(world, function, "an event that is kept apart", &[(TABLE, &["Query"])]);
+    let damaged = json!({"eventSource": "aws:dynamodb", "dynamodb": {"SequenceNumber": "1"}});
+    invoke(&world.function(function), &json!({"Records": [damaged]})).await;
+    took(world, function, "a record that is put aside", &[("sqs RelayDead", &["SendMessage"])]);
 }
 
 /// Where the stream keeps the statistics.

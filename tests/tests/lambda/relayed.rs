@@ -9,7 +9,7 @@ use baton_store_dynamodb::table::KeptBy;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::world::{Stream, TASK_EVENTS, World, again, invoke, seconds, send};
+use crate::world::{RELAY_DEAD, Stream, TASK_EVENTS, World, again, invoke, seconds, send};
 
 async fn relay(world: &World, host: &Host, stream: &mut Stream) -> Vec<String> {
     let records = stream.records(world).await;
@@ -96,12 +96,88 @@ async fn what_the_queue_refuses_comes_again_from_the_first_record_on() {
     world.queues.refuse(TASK_EVENTS, false);
     assert_eq!(again(&invoke(&relayer, &event).await), Vec::<String>::new());
     assert_eq!(heard(&world).len(), 3);
+}
 
-    // One that cannot be read stops those behind it, and not those before it.
-    let mut damaged = event.clone();
-    damaged["Records"][1]["dynamodb"]["NewImage"]["ev"] = json!({"N": "5"});
-    let second = damaged["Records"][1]["dynamodb"]["SequenceNumber"].clone();
-    assert_eq!(json!(again(&invoke(&relayer, &damaged).await)), json!([second]));
+/// Three tasks' records of which the second never can be relayed, as it names events that are nowhere, and the third not be
+/// read at all.
+async fn two_damaged_of_four(world: &World, stream: &mut Stream) -> Vec<Value> {
+    let create = world.function("create-task");
+    for _ in 0..4 {
+        send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
+    }
+    let mut records = stream.records(world).await;
+    records.retain(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"));
+    records[1]["dynamodb"]["NewImage"]["ev"] = json!({"N": "5"});
+    records[2]["dynamodb"]["NewImage"]["st"] = json!({"Z": "\u{ffff}"});
+    records
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_put_aside_whole_and_its_neighbours_go_on() {
+    let world = World::with_statistics(KeptBy::Stream).await;
+    let (relayer, query) = (world.function("relay-events"), world.function("query-tasks"));
+    let records = two_damaged_of_four(&world, &mut Stream::default()).await;
+    assert_eq!(again(&invoke(&relayer, &json!({ "Records": records })).await), Vec::<String>::new());
+    assert_eq!(heard(&world).len(), 2);
+    let dead = world.queues.visible(RELAY_DEAD);
+    let whole: Vec<Value> = dead.iter().map(|letter| serde_json::from_str(&letter.body).unwrap()).collect();
+    assert_eq!(whole, records[1..3]);
+    assert!(!dead[1].body.contains('\u{ffff}'), "SQS refuses the character itself");
+    for (letter, record) in dead.iter().zip(&whole) {
+        assert_eq!(letter.attributes["baton-reason-code"], "record_damaged");
+        assert!(!letter.attributes["baton-reason"].is_empty());
+        assert_eq!(json!(letter.attributes["baton-message-id"]), record["dynamodb"]["SequenceNumber"]);
+    }
+    // Of the first damaged one the events are missing, and its images tell what it counts.
+    let (_, stats) = send(&query, "GET", "/v1/stats", json!(null)).await;
+    assert_eq!(stats["states"]["waiting"], 3);
+}
+
+#[tokio::test]
+async fn a_damaged_record_that_cannot_be_put_aside_comes_again_with_those_behind_it() {
+    let world = World::new().await;
+    let relayer = world.function("relay-events");
+    let records = two_damaged_of_four(&world, &mut Stream::default()).await;
+    let event = json!({ "Records": records });
+    world.queues.refuse(RELAY_DEAD, true);
+    let number = |place: usize| json!([event["Records"][place]["dynamodb"]["SequenceNumber"]]);
+    assert_eq!(json!(again(&invoke(&relayer, &event).await)), number(1));
+    world.queues.refuse(RELAY_DEAD, false);
+    // One that comes again anyhow is not put aside twice.
+    world.queues.refuse(TASK_EVENTS, true);
+    assert_eq!(json!(again(&invoke(&relayer, &event).await)), number(0));
+    assert_eq!(world.queues.visible(RELAY_DEAD), []);
+}
+
+#[tokio::test]
+async fn without_the_queue_task_events_nobody_is_told_and_the_statistics_are_kept() {
+    let mut world = World::with_statistics(KeptBy::Stream).await;
+    world.untold = true;
+    let (relayer, query) = (world.function("relay-events"), world.function("query-tasks"));
+    let records = two_damaged_of_four(&world, &mut Stream::default()).await;
+    assert_eq!(again(&invoke(&relayer, &json!({ "Records": records })).await), Vec::<String>::new());
+    assert_eq!(world.queues.visible(TASK_EVENTS), []);
+    assert_eq!(world.queues.visible(RELAY_DEAD).len(), 1, "the one that cannot be counted");
+    let (_, stats) = send(&query, "GET", "/v1/stats", json!(null)).await;
+    assert_eq!(stats["states"]["waiting"], 3);
+}
+
+#[tokio::test]
+async fn a_record_whose_handler_panics_is_put_aside_too() {
+    let world = World::new().await;
+    let records = two_damaged_of_four(&world, &mut Stream::default()).await;
+    let first = records[0]["dynamodb"]["SequenceNumber"].as_str().unwrap().to_owned();
+    let panics = Function::new("relay-events", OpenApiRouter::default).stream(move |_, record| {
+        let first = first.clone();
+        async move {
+            assert!(!record.contains(&first), "as a mistake in the program would");
+            Ok(vec!["told".to_owned()])
+        }
+    });
+    let answer = invoke(&world.host(panics), &json!({ "Records": records })).await;
+    assert_eq!(again(&answer), Vec::<String>::new());
+    assert_eq!(world.queues.visible(RELAY_DEAD).len(), 1);
+    assert_eq!(world.queues.visible(TASK_EVENTS).len(), 3);
 }
 
 #[tokio::test]
@@ -150,9 +226,20 @@ async fn a_relay_that_dies_between_sending_and_counting_tells_twice_and_counts_o
     }
     let mut records = stream.records(&world).await;
     records.retain(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"));
-    let mut damaged = json!({ "Records": records });
-    damaged["Records"][1]["dynamodb"]["NewImage"]["ev"] = json!({"N": "5"});
-    assert_eq!(again(&invoke(&relayer, &damaged).await).len(), 1);
+    let second = records[1]["dynamodb"]["SequenceNumber"].as_str().unwrap().to_owned();
+    let away = second.clone();
+    let hindered = Function::new("relay-events", OpenApiRouter::default)
+        .stream(move |store, record| {
+            let away = record.contains(&away);
+            async move {
+                if away {
+                    return Err(StoreError::Unavailable("the table is out of reach".into()));
+                }
+                baton_relay_events::relay(&store, &record).await
+            }
+        })
+        .counting(|store, records| async move { baton_relay_events::count(&store, &records).await });
+    assert_eq!(again(&invoke(&world.host(hindered), &json!({ "Records": records })).await), [second]);
     assert_eq!(queued().await.0, 4);
     assert_eq!(again(&invoke(&relayer, &json!({ "Records": records })).await), Vec::<String>::new());
     assert_eq!(queued().await.0, 5);

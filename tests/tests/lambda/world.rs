@@ -29,6 +29,7 @@ pub(crate) const READY: &str = "https://queues/ready";
 pub(crate) const SUBMISSIONS_DEAD: &str = "https://queues/submissions-dead";
 pub(crate) const COMPLETIONS_DEAD: &str = "https://queues/completions-dead";
 pub(crate) const TASK_EVENTS: &str = "https://queues/task-events";
+pub(crate) const RELAY_DEAD: &str = "https://queues/relay-dead";
 
 const TABLE: &str = "baton-tasks";
 
@@ -59,7 +60,7 @@ pub(crate) fn token(id: TokenId, name: &str, scope: Scope) -> (Token, TokenSecre
 
 /// What API Gateway tells a function of this token.
 pub(crate) fn vouched(token: &Token) -> Value {
-    json!({"token": serde_json::to_string(token).unwrap()})
+    json!({"token": serde_json::to_string(token).unwrap(), "token_id": token.id})
 }
 
 fn stored((token, secret): (Token, TokenSecret)) -> StoredToken {
@@ -73,6 +74,8 @@ pub(crate) struct World {
     pub(crate) metrics: Arc<Mutex<Vec<Value>>>,
     /// What the functions have asked of AWS.
     pub(crate) calls: Arc<Calls>,
+    /// Whether there is no queue `task-events`.
+    pub(crate) untold: bool,
     client: aws_sdk_dynamodb::Client,
     /// A store in a file that all functions share instead of the table.
     file: Option<File>,
@@ -111,6 +114,7 @@ impl World {
             clock: Arc::new(ManualClock::new(Timestamp::from_millis(1_770_000_000_000))),
             metrics: Arc::default(),
             calls: Arc::default(),
+            untold: false,
             client,
             file: None,
             seeds: AtomicU64::new(1),
@@ -201,14 +205,20 @@ impl World {
     ) -> Host {
         let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
-        let file = self.file.clone();
+        let (file, untold) = (self.file.clone(), self.untold);
         let meter = Arc::clone(&self.calls) as Arc<dyn Meter>;
         let opening = {
             let clock = Arc::clone(&clock);
             move || {
                 let (client, queues, clock) = (client.clone(), Arc::clone(&queues), Arc::clone(&clock));
                 let (file, meter) = (file.clone(), Arc::clone(&meter));
-                Box::pin(async move { services(client, file, queues, clock, seed, meter).await }) as _
+                Box::pin(async move {
+                    let mut services = services(client, file, queues, clock, seed, meter).await?;
+                    if untold {
+                        services.settings.queues.task_events = None;
+                    }
+                    Ok(services)
+                }) as _
             }
         };
         let (metrics, calls) = (Arc::clone(&self.metrics), Arc::clone(&self.calls));
@@ -288,6 +298,7 @@ async fn services(
         submissions_dead: Some(SUBMISSIONS_DEAD.to_owned()),
         completions_dead: Some(COMPLETIONS_DEAD.to_owned()),
         task_events: Some(TASK_EVENTS.to_owned()),
+        relay_dead: Some(RELAY_DEAD.to_owned()),
         ..QueueSettings::default()
     };
     let ids = Arc::new(RandomIds);
@@ -296,7 +307,8 @@ async fn services(
     }
     let doorbell =
         QueueDoorbell::new(Arc::clone(&clock), Some(Arc::clone(&queues)), settings.queues.ready.clone());
-    let options = Options { flush_every: None, meter: Some(meter), ..Options::seeded(seed) };
+    let options =
+        Options { flush_every: None, health_writes: false, meter: Some(meter), ..Options::seeded(seed) };
     let dynamo = DynamoStore::open(client, TABLE, options, Arc::clone(&doorbell) as _).await?;
     let dynamo = Arc::new(dynamo);
     Ok(Services {

@@ -17,6 +17,9 @@ pub struct Vouched {
     /// The caller's token, without its secret, as JSON text.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token: Option<String>,
+    /// The token's id by itself, which is what an access log can name of a caller: the text above is full of quotes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    token_id: Option<String>,
     /// The token has asked too often, and may again after this many seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     retry_after: Option<u64>,
@@ -26,13 +29,15 @@ impl Vouched {
     /// Vouches for this caller, if there is one with a token.
     pub fn of(caller: Option<&Caller>) -> Self {
         // A token is text, numbers and times, which always serialise; without the text nobody is let through.
-        let token = caller.and_then(Caller::token).and_then(|token| serde_json::to_string(token).ok());
-        Self { token, retry_after: None }
+        let token = caller.and_then(Caller::token);
+        let token_id = token.map(|token| token.id.to_string());
+        let token = token.and_then(|token| serde_json::to_string(token).ok());
+        Self { token, token_id, retry_after: None }
     }
 
     /// Hands on that a token has asked too often, which only those who answer the request can tell it.
     pub fn too_many(refusal: &ApiError) -> Self {
-        Self { token: None, retry_after: Some(refusal.retry_seconds().unwrap_or(1)) }
+        Self { token: None, token_id: None, retry_after: Some(refusal.retry_seconds().unwrap_or(1)) }
     }
 
     /// Lets a request pass that is vouched for, if at all (`vouched`). Its token is held to its end and to its scopes once

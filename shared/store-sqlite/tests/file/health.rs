@@ -10,7 +10,7 @@ use super::*;
 
 /// What cannot be done, by its kind; empty for nothing.
 fn in_the_way(health: &Health) -> [&'static str; 2] {
-    [&health.read, &health.write].map(|side| match side {
+    [&health.read, health.write.as_ref().expect("a file is written to")].map(|side| match side {
         Ok(()) => "",
         Err(StoreError::StorageFull(_)) => "full",
         Err(StoreError::Unavailable(_)) => "unavailable",

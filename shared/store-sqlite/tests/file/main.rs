@@ -116,7 +116,10 @@ async fn a_locked_file_is_said_to_be_unavailable_and_serves_when_it_is_free() {
     let refused = store.create(task(1, 10)).await.unwrap_err();
     assert!(matches!(refused, StoreError::Unavailable(_)), "{refused}");
     let health = store.health().await;
-    assert!(matches!(health.write, Err(StoreError::Unavailable(_))) && health.read.is_ok(), "{health:?}");
+    assert!(
+        matches!(health.write, Some(Err(StoreError::Unavailable(_)))) && health.read.is_ok(),
+        "{health:?}"
+    );
     other.execute_batch("ROLLBACK").unwrap();
     store.create(task(1, 10)).await.unwrap();
     store.health().await.all().unwrap();

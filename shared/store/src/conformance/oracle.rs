@@ -802,7 +802,7 @@ impl TaskStore for Oracle {
     }
 
     async fn health(&self) -> Health {
-        Health { read: Ok(()), write: Ok(()), sizes: None }
+        Health { read: Ok(()), write: Some(Ok(())), sizes: None }
     }
 
     async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {

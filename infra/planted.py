@@ -1,0 +1,229 @@
+"""Plants mistakes into copies of infra/template.yaml, one each, and holds infra/check.py to finding every one by its name.
+
+    python infra/planted.py
+
+A check that finds nothing may be right, or blind: this tells the two apart. Whoever adds a check adds its mistake here. A
+mistake is a text of the template and what it becomes; the text must be there, so that no mistake goes stale unseen.
+"""
+
+import sys
+import tempfile
+from pathlib import Path
+
+from cfnlint.decode import cfn_yaml
+
+import check
+
+# What is planted: the text, what it becomes, and words of the fault that must be found.
+MISTAKES: dict[str, tuple[str, str, str]] = {
+    "a route without a throttle of its own": (
+        "        GET /readyz: {ThrottlingRateLimit: !Ref OpenRequestsPerSecond, ThrottlingBurstLimit: !Ref OpenRequestBurst}\n",
+        "",
+        "ReadyzRoute: expected a throttle of its own for GET /readyz",
+    ),
+    "an open route with the throttle of all": (
+        "GET /livez: {ThrottlingRateLimit: !Ref OpenRequestsPerSecond, ThrottlingBurstLimit: !Ref OpenRequestBurst}",
+        "GET /livez: {ThrottlingRateLimit: !Ref RequestsPerSecond, ThrottlingBurstLimit: !Ref RequestBurst}",
+        "LivezRoute: expected a throttle of its own for GET /livez",
+    ),
+    "no throttle at all": (
+        "        ThrottlingRateLimit: !Ref RequestsPerSecond\n",
+        "",
+        "ApiStage: expected ThrottlingRateLimit in DefaultRouteSettings",
+    ),
+    "a route without its authorizer": (
+        "      RouteKey: GET /v1/tasks\n      Target: !Sub \"integrations/${QueryTasksIntegration}\"\n      AuthorizationType: CUSTOM\n",
+        "      RouteKey: GET /v1/tasks\n      Target: !Sub \"integrations/${QueryTasksIntegration}\"\n",
+        "ListTasksRoute: expected the authorizer for GET /v1/tasks",
+    ),
+    "a role that may do one thing more": (
+        "                Action: dynamodb:GetItem\n",
+        "                Action: [dynamodb:GetItem, dynamodb:DeleteItem]\n",
+        "permissions of authorize: the template has ('dynamodb:DeleteItem', 'Table')",
+    ),
+    "a role that may touch one kind of items more": (
+        '                    dynamodb:LeadingKeys: [M, "N#*", "S#*"]\n',
+        '                    dynamodb:LeadingKeys: [M, "N#*", "S#*", "T#*"]\n',
+        "keys of relay-events: the template has ('write', 'Table', 'T#*')",
+    ),
+    "a role that may read one kind of the index more": (
+        '                    dynamodb:LeadingKeys: ["F3#*", "F4#*", "R#*", "W#*"]\n',
+        '                    dynamodb:LeadingKeys: ["F3#*", "F4#*", "R#*", "W#*", "K#*"]\n',
+        "keys of query-tasks: the template has ('read', 'Table/index', 'K#*')",
+    ),
+    "a role that may touch all items": (
+        '                Condition:\n                  ForAllValues:StringLike:\n                    dynamodb:LeadingKeys: [M, "N#*", "S#*"]\n',
+        "",
+        "RelayEvents: expected dynamodb:UpdateItem to be bound to dynamodb:LeadingKeys",
+    ),
+    "a role that may not do what its function does": (
+        "                Action: [sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility, sqs:SendMessage]\n",
+        "                Action: [sqs:ReceiveMessage, sqs:DeleteMessage, sqs:SendMessage]\n",
+        "permissions of claim-task: the programs have ('sqs:ChangeMessageVisibility', 'Ready')",
+    ),
+    "a schedule whose calls vanish when they fail": (
+        "        DestinationConfig:\n          OnFailure: {Type: SQS, Destination: !GetAtt ReaperDead.Arn}\n",
+        "",
+        "ReapStaleWorkers: expected a dead-letter queue for calls of ReaperTick",
+    ),
+    "a schedule whose calls vanish on their way": (
+        "        DeadLetterConfig:\n          Arn: !GetAtt ReaperDead.Arn\n",
+        "",
+        "ReaperTick: expected a dead-letter queue for calls that do not arrive",
+    ),
+    "a schedule whose calls pile up": (
+        "        MaximumEventAgeInSeconds: 60\n        MaximumRetryAttempts: 0\n        DestinationConfig",
+        "        DestinationConfig",
+        "ReapStaleWorkers: expected no retries of the schedule's calls",
+    ),
+    "a stream whose records vanish": (
+        "      DestinationConfig:\n        OnFailure:\n",
+        "      DestinationConfig:\n        OnSuccess:\n",
+        "StreamToRelayEvents: expected a bucket as the destination of records that fail for good",
+    ),
+    "a stream of whose records only the place is kept": (
+        "          Destination: !GetAtt RelayAside.Arn\n",
+        "          Destination: !GetAtt RelayDead.Arn\n",
+        "StreamToRelayEvents: expected a bucket as the destination of records that fail for good (OnFailure), got RelayDead",
+    ),
+    "a stream that gives up after some tries": (
+        "      MaximumRetryAttempts: -1\n",
+        "      MaximumRetryAttempts: 100\n",
+        "StreamToRelayEvents: expected records to be bounded by age, got 100 tries",
+    ),
+    "a stream that forgets before it puts aside": (
+        "      MaximumRecordAgeInSeconds: 82800\n",
+        "",
+        "StreamToRelayEvents: expected a MaximumRecordAgeInSeconds of 12 to 23 hours",
+    ),
+    "a queue without a dead-letter queue": (
+        "      RedrivePolicy: {deadLetterTargetArn: !GetAtt SubmissionsDead.Arn, maxReceiveCount: 10}\n",
+        "",
+        "Submissions: expected SubmissionsDead as its dead-letter queue",
+    ),
+    "a queue that hides what a killed function had": (
+        "      VisibilityTimeout: 90  # as above\n",
+        "      VisibilityTimeout: 180\n",
+        "Completions: expected a VisibilityTimeout from its function's time limit, 30 s, to 90 s, got 180",
+    ),
+    "a queue that can be spoken to in the clear": (
+        'Resource: !GetAtt CompletionsDead.Arn, Condition: {Bool: {aws:SecureTransport: "false"}}',
+        'Resource: !GetAtt CompletionsDead.Arn, Condition: {Bool: {aws:SecureTransport: "true"}}',
+        "CompletionsDead: expected a policy that denies whoever speaks to it without TLS",
+    ),
+    "an alarm on a metric that no function tells": (
+        "      MetricName: OldestReadySeconds\n",
+        "      MetricName: OldestQueuedSeconds\n",
+        "TasksWaitTooLong: cannot sound, as no function tells OldestQueuedSeconds",
+    ),
+    "an alarm on a metric that AWS does not tell": (
+        "      MetricName: 5xx\n",
+        "      MetricName: 5XXError\n",
+        "ApiFails: cannot sound, as AWS tells no AWS/ApiGateway 5XXError",
+    ),
+    "an alarm that lacks a dimension": (
+        "      Dimensions: [{Name: Table, Value: !Ref Table}, {Name: Function, Value: create-task}, {Name: Route, Value: queue}]\n",
+        "      Dimensions: [{Name: Function, Value: create-task}, {Name: Route, Value: queue}]\n",
+        "SubmissionsComeAgain: cannot sound, as no function tells Errors by ['Function', 'Route']",
+    ),
+    "an alarm on a function of another name": (
+        "{Name: Function, Value: complete-task}",
+        "{Name: Function, Value: complete-tasks}",
+        "CompletionsComeAgain: cannot sound, as there is no function complete-tasks",
+    ),
+    "an alarm on a dimension that names another thing": (
+        "      Dimensions: [{Name: QueueName, Value: !GetAtt RelayDead.QueueName}]\n",
+        "      Dimensions: [{Name: QueueName, Value: !Ref Table}]\n",
+        "RelayDeadNotEmpty: cannot sound, as its QueueName names Table",
+    ),
+    "an alarm about silence that silence does not sound": (
+        "      TreatMissingData: breaching\n",
+        "      TreatMissingData: notBreaching\n",
+        "ReaperSilent: cannot sound, as it is about silence and takes missing data as notBreaching",
+    ),
+    "an alarm on messages that are gone before": (
+        "      QueueName: !Sub \"${AWS::StackName}-completions\"\n      MessageRetentionPeriod: !Ref MessageSeconds\n",
+        "      QueueName: !Sub \"${AWS::StackName}-completions\"\n      MessageRetentionPeriod: 300\n",
+        "CompletionsLate: cannot sound, as Completions keeps no message for longer than 300 s",
+    ),
+    "a function without an alarm": (
+        "      MetricName: Errors\n      Dimensions: [{Name: FunctionName, Value: !Ref Authorize}]\n",
+        "      MetricName: Throttles\n      Dimensions: [{Name: FunctionName, Value: !Ref Authorize}]\n",
+        "alarms: expected one on Errors of Authorize, got none",
+    ),
+    "an alarm that pages for a single event": (
+        "      EvaluationPeriods: 3\n      DatapointsToAlarm: 2\n      Threshold: !Ref LostWorkers\n",
+        "      EvaluationPeriods: 3\n      DatapointsToAlarm: 1\n      Threshold: !Ref LostWorkers\n",
+        "WorkersLost: expected DatapointsToAlarm from 2, so that no single event pages",
+    ),
+    "an alarm that never tells of its end": (
+        "      Threshold: !Ref LostWorkers\n      ComparisonOperator: GreaterThanOrEqualToThreshold\n      TreatMissingData: notBreaching\n"
+        "      AlarmActions: !If [Alarmed, [!Ref AlarmTopic], !Ref AWS::NoValue]\n"
+        "      OKActions: !If [Alarmed, [!Ref AlarmTopic], !Ref AWS::NoValue]\n",
+        "      Threshold: !Ref LostWorkers\n      ComparisonOperator: GreaterThanOrEqualToThreshold\n      TreatMissingData: notBreaching\n"
+        "      AlarmActions: !If [Alarmed, [!Ref AlarmTopic], !Ref AWS::NoValue]\n",
+        "WorkersLost: expected OKActions that tell AlarmTopic, got none",
+    ),
+    "an access log that a quote breaks": (
+        '"error":"$context.error.responseType"',
+        '"error":"$context.error.message"',
+        "ApiStage: the access log has $context.error.message, which may hold a quote",
+    ),
+    "an access log that is no JSON without an error": (
+        '"status":"$context.status"',
+        '"status":$context.status',
+        "ApiStage: expected lines of the access log to be JSON",
+    ),
+    "a function whose callers go past its alias": (
+        "      EventSourceArn: !GetAtt Completions.Arn\n      FunctionName: !Ref CompleteTask.Alias\n",
+        "      EventSourceArn: !GetAtt Completions.Arn\n      FunctionName: !Ref CompleteTask\n",
+        "CompletionsToCompleteTask: expected to call an alias",
+    ),
+    "a function that no alarm takes back": (
+        "        Alarms: [!Ref ClaimTaskFails, !Ref ApiFails]\n",
+        "        Alarms: [!Ref ApiFails]\n",
+        "ClaimTask: expected ClaimTaskFails and ApiFails to take a new version back",
+    ),
+    "a table without a ceiling": (
+        "          OnDemandThroughput: !If\n",
+        "          WarmThroughput: !If\n",
+        "expected ceilings of what it uses on demand, also of its index",
+    ),
+    "a setting that no function has": (
+        "        BATON_LEASES_WORKER_CAP: !Ref WorkerCap\n",
+        "        BATON_LEASES_WORKERS_CAP: !Ref WorkerCap\n",
+        "settings: BATON_LEASES_WORKERS_CAP is no setting",
+    ),
+}
+
+
+def faults(template: str) -> list[str]:
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as copy:
+        copy.write(template)
+        copy.flush()
+        return check.check(cfn_yaml.load(copy.name))
+
+
+def main() -> int:
+    template = check.TEMPLATE.read_text()
+    missed = [f"expected no fault in the template as it is, got: {fault}" for fault in faults(template)]
+    for mistake, (text, becomes, wanted) in MISTAKES.items():
+        if template.count(text) != 1:
+            missed.append(f"{mistake}: expected the text once in the template, got it {template.count(text)} times: {text!r}")
+            continue
+        try:
+            got = faults(template.replace(text, becomes))
+        except Exception as error:  # a check that falls over names no mistake
+            missed.append(f"{mistake}: expected a fault that says {wanted!r}, got {error!r}")
+            continue
+        if not any(wanted in fault for fault in got):
+            missed.append(f"{mistake}: expected a fault that says {wanted!r}, got {got}")
+    for one in missed:
+        print(f"infra/planted.py: {one}", file=sys.stderr)
+    if not missed:
+        print(f"infra/check.py finds each of {len(MISTAKES)} mistakes")
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -10,10 +10,11 @@ use baton_model::{Alone, Priority, TaskId, Timestamp, WorkerId};
 use baton_store::{Nothing, StoreError};
 
 use crate::attr::{Fields, Item, json, key, n, s, time};
-use crate::claim::{Candidate, Entered, Look};
+use crate::claim::Entered;
 use crate::error::WriteError;
 use crate::expression::Expression;
 use crate::keys;
+use crate::look::{Candidate, Look};
 use crate::row::Stored;
 use crate::store::Inner;
 
@@ -119,7 +120,7 @@ impl Inner {
                         let runs = Alone::Runs { task: id, attempt: entry.head.attempt + 1 };
                         self.tie(&claim.worker, Some(runs)).await?;
                         let due = vec![Candidate { entry, priority, reserved }];
-                        return Ok(Ok(Look { due, alone: Vec::new(), next_at: look.next_at }));
+                        return Ok(Ok(Look { due, alone: Vec::new(), ..look }));
                     }
                 }
                 Turn::MakeRoom(id) => {

@@ -32,6 +32,11 @@ pub(crate) fn time(at: Timestamp) -> AttributeValue {
     n(at.as_millis())
 }
 
+/// A set of texts.
+pub(crate) fn texts(texts: impl IntoIterator<Item = String>) -> AttributeValue {
+    AttributeValue::Ss(texts.into_iter().collect())
+}
+
 /// The key of an item.
 pub(crate) fn key(pk: &str, sk: &str) -> Item {
     HashMap::from([("pk".to_owned(), s(pk)), ("sk".to_owned(), s(sk))])
@@ -118,6 +123,12 @@ impl<'a> Fields<'a> {
             None => Ok(None),
             Some(json) => serde_json::from_str(json).map(Some).map_err(|error| corrupt(name, error)),
         }
+    }
+
+    /// The texts of a set; none if it is missing.
+    pub(crate) fn set_of_texts(&self, name: &str) -> Result<&'a [String], StoreError> {
+        let Some(set) = self.0.get(name) else { return Ok(&[]) };
+        set.as_ss().map(Vec::as_slice).map_err(|_| self.bad(name, "a set of texts"))
     }
 
     /// The day or other number that a set holds; none if it is missing.

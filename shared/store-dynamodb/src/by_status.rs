@@ -14,6 +14,7 @@ use crate::attr::Item;
 use crate::descent::{Descent, key_of};
 use crate::error::damaged;
 use crate::keys;
+use crate::lane::Choice;
 use crate::list::{COMPLETED, DISORDER, Fits, LOOKS, PAGE_BYTES, chunk, head_fits, is, task_fits};
 use crate::row::{Stored, StoredGeneration};
 use crate::store::Inner;
@@ -80,12 +81,8 @@ impl Inner {
                 Some(name) => self.stored_queue(name).await?.into_iter().collect(),
                 None => self.all_queues().await?,
             };
-            for queue in &queues {
-                for priority in &queue.priorities {
-                    let lane = |shard| keys::ready(&queue.name, *priority, shard);
-                    partitions.extend((0..queue.shards).map(lane));
-                }
-            }
+            let choice = Choice::new(filter.project.as_ref(), &filter.task_type);
+            partitions.extend(queues.iter().flat_map(|queue| queue.partitions_of(&choice)));
         }
         if wanted(Status::Running) {
             match &filter.worker {

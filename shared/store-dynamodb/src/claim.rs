@@ -4,19 +4,20 @@
 //! What the index tells is a hint: it may trail behind the table. Only the write decides, whose condition is the task
 //! as the entry tells it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 
 use baton_model::transition::{Command, Decision, decide};
-use baton_model::{Directive, Priority, ProjectId, QueueName, Task, TaskId, TaskState, Timestamp, Worker};
+use baton_model::{Directive, QueueName, Task, TaskId, TaskState, Timestamp, Worker};
 use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
 use futures::StreamExt;
 
-use crate::attr::{Fields, Item, s};
-use crate::db::{Query, Range};
+use crate::attr::{Fields, Item};
+use crate::db::Query;
 use crate::error::WriteError;
-use crate::expression::Expression;
 use crate::keys;
+use crate::lane::Choice;
+use crate::look::Candidate;
 use crate::notes::Reserved;
 use crate::queue::StoredQueue;
 use crate::request::{Asked, Replay};
@@ -27,49 +28,12 @@ use crate::worker::StoredWorker;
 /// How many tasks of one claim are written at the same time.
 pub(crate) const AT_ONCE: usize = 16;
 
-/// How often a claim looks anew because others took what it had found.
+/// How often a claim looks anew because others took what it had found. Of the later ones each picks among hundreds of
+/// tasks, so that none of so many rounds is ever the last one, unless the index trails far behind.
 const ROUNDS: u32 = 16;
 
-/// How many entries beyond those wanted the first page of a query reads, in case some are taken.
-const SPARE: usize = 4;
-
-/// How many entries further pages read, and those of claims by type.
-const PAGE: i32 = 200;
-
-/// A ready task that a claim is about to try.
-pub(crate) struct Candidate<'a> {
-    pub(crate) entry: Stored,
-    pub(crate) priority: Priority,
-    pub(crate) reserved: Reserved<'a>,
-}
-
-/// The ready tasks that a look has found.
-#[derive(Default)]
-pub(crate) struct Look<'a> {
-    /// In the order in which they are to be claimed.
-    pub(crate) due: Vec<Candidate<'a>>,
-    /// Those before or among them that are given out alone, and their priorities.
-    pub(crate) alone: Vec<(Priority, Stored)>,
-    /// When the first of those for later is due.
-    pub(crate) next_at: Option<Timestamp>,
-}
-
-/// What a look at one partition has found.
-#[derive(Default)]
-struct Seen {
-    found: Vec<Stored>,
-    alone: Vec<Stored>,
-    next_at: Option<Timestamp>,
-}
-
-impl Look<'_> {
-    /// Adds what a partition has, but for the entries that are still to be reserved.
-    fn add(&mut self, lane: &Lane, seen: Seen) -> Vec<Stored> {
-        self.next_at = earlier(self.next_at, seen.next_at);
-        self.alone.extend(seen.alone.into_iter().map(|entry| (lane.priority, entry)));
-        seen.found
-    }
-}
+/// From which round on a claim pauses before it looks anew.
+const PAUSES: u32 = 3;
 
 /// A claim of a worker that may claim.
 pub(crate) struct Entered<'a> {
@@ -86,12 +50,6 @@ impl Deref for Entered<'_> {
     fn deref(&self) -> &Claim {
         self.claim
     }
-}
-
-/// A partition of ready tasks.
-struct Lane {
-    priority: Priority,
-    partition: String,
 }
 
 impl Inner {
@@ -136,6 +94,10 @@ impl Inner {
         }
         let open: Vec<_> = queues.iter().filter(|queue| queue.pause.is_none()).collect();
         let most = claim.max_tasks.min(claim.cap - active) as usize;
+        let choice = Choice::of(claim);
+        for queue in &open {
+            self.note_claimed(queue, &choice).await;
+        }
 
         match asked {
             Some(asked) => self.claim_planned(claim, asked, &open, most).await,
@@ -152,9 +114,17 @@ impl Inner {
     ) -> Result<ClaimAnswer, StoreError> {
         let mut leased: Vec<Task> = Vec::new();
         let mut next_at = None;
-        for round in 0..ROUNDS {
-            let look = match self.look(claim, queues, most - leased.len(), round > 0).await {
-                Ok(look) if leased.is_empty() => self.turn_of(claim, look).await,
+        for round in 0.. {
+            if round == ROUNDS || round == PAUSES && !leased.is_empty() {
+                next_at = Some(claim.now);
+                break;
+            }
+            self.pause_before(round).await;
+            let look = match self.look(claim, queues, most - leased.len()).await {
+                Ok(look) if leased.is_empty() => {
+                    self.tidy(queues, &look.empty, claim.now).await;
+                    self.turn_of(claim, look).await
+                }
                 look => look.map(Ok),
             };
             let (wanted, taken) = match look {
@@ -194,8 +164,13 @@ impl Inner {
         most: usize,
     ) -> Result<ClaimAnswer, StoreError> {
         let mut next_at = None;
-        for round in 0..ROUNDS {
-            let look = self.look(claim, queues, most, round > 0).await?;
+        for round in 0.. {
+            if round == ROUNDS {
+                next_at = Some(claim.now);
+                break;
+            }
+            self.pause_before(round).await;
+            let look = self.look(claim, queues, most).await?;
             let look = match self.turn_of(claim, look).await? {
                 Ok(look) => look,
                 Err(nothing) => return Ok(ClaimAnswer::Nothing(nothing)),
@@ -219,6 +194,13 @@ impl Inner {
             }
         }
         Ok(answer_of(Vec::new(), next_at))
+    }
+
+    /// Lets others finish what they are at, once a claim has lost to them several times.
+    async fn pause_before(&self, round: u32) {
+        if round >= PAUSES {
+            self.db.pause((round - PAUSES).min(3)).await;
+        }
     }
 
     /// The worker's record, the queues' and the request's, in one read.
@@ -271,158 +253,6 @@ impl Inner {
         Ok(u32::try_from(active).unwrap_or(u32::MAX))
     }
 
-    /// Finds up to `most` tasks that are ready, and reserves them among the claims of this process. `again`: an
-    /// earlier look's were lost to others.
-    async fn look(
-        &self,
-        claim: &Claim,
-        queues: &[&StoredQueue],
-        most: usize,
-        again: bool,
-    ) -> Result<Look<'_>, StoreError> {
-        let mut look = Look::default();
-        for priority in Priority::ALL {
-            let mut lanes = Vec::new();
-            for queue in queues.iter().filter(|queue| queue.priorities.contains(&priority)) {
-                let lane = |shard| Lane { priority, partition: keys::ready(&queue.name, priority, shard) };
-                lanes.extend((0..queue.shards).map(lane));
-            }
-            let total = queues.iter().all(|queue| queue.shards == 1);
-            if total {
-                self.in_order(claim, lanes, most, again, &mut look).await?;
-            } else {
-                self.in_any_order(claim, lanes, most, again, &mut look).await?;
-            }
-            if look.due.len() >= most {
-                break;
-            }
-        }
-        Ok(look)
-    }
-
-    /// Looks at all lanes and merges what they have.
-    async fn in_order<'a>(
-        &'a self,
-        claim: &Claim,
-        lanes: Vec<Lane>,
-        most: usize,
-        again: bool,
-        look: &mut Look<'a>,
-    ) -> Result<(), StoreError> {
-        // Entries that rivals of this process reserve between the look and the taking leave the look short; so it is
-        // repeated until it finds none that is free.
-        loop {
-            let missing = most - look.due.len();
-            let looks = lanes.iter().map(|lane| self.lane(claim, lane, missing, again));
-            let mut found: Vec<_> = Vec::new();
-            for (lane, seen) in lanes.iter().zip(futures::future::try_join_all(looks).await?) {
-                found.extend(look.add(lane, seen));
-            }
-            if found.is_empty() {
-                return Ok(());
-            }
-            found.sort_by_key(|entry| (entry.head.run_after, entry.head.id));
-            found.truncate(missing);
-            let lost = self.reserve(found, lanes[0].priority, missing, look);
-            if !lost || look.due.len() >= most {
-                return Ok(());
-            }
-        }
-    }
-
-    /// Looks at the lanes one after the other, from a random one on, until there is enough; and of each takes some of
-    /// its first, so that claims at once do not all want the same task.
-    async fn in_any_order<'a>(
-        &'a self,
-        claim: &Claim,
-        mut lanes: Vec<Lane>,
-        most: usize,
-        again: bool,
-        look: &mut Look<'a>,
-    ) -> Result<(), StoreError> {
-        if lanes.is_empty() {
-            return Ok(());
-        }
-        let first = usize::try_from(self.db.draw() % lanes.len() as u64).unwrap_or(0);
-        lanes.rotate_left(first);
-        for lane in &lanes {
-            let missing = most - look.due.len();
-            let among = missing.max(self.options.pick_among);
-            let mut entries = look.add(lane, self.lane(claim, lane, among, again).await?);
-            for place in (1..entries.len()).rev() {
-                let other = usize::try_from(self.db.draw() % (place as u64 + 1)).unwrap_or(0);
-                entries.swap(place, other);
-            }
-            self.reserve(entries, lane.priority, missing, look);
-            if look.due.len() >= most {
-                break;
-            }
-        }
-        Ok(())
-    }
-
-    /// Adds entries to a look as far as no other claim of this process has them; says whether one had.
-    fn reserve<'a>(
-        &'a self,
-        entries: Vec<Stored>,
-        priority: Priority,
-        missing: usize,
-        look: &mut Look<'a>,
-    ) -> bool {
-        let (mut lost, mut added) = (false, 0);
-        for entry in entries {
-            if added == missing {
-                break;
-            }
-            match self.notes.reserve((entry.head.id, entry.created_at), entry.head.events) {
-                Some(reserved) => {
-                    look.due.push(Candidate { entry, priority, reserved });
-                    added += 1;
-                }
-                None => lost = true,
-            }
-        }
-        lost
-    }
-
-    /// Up to `most` entries of a lane that are due, wanted and free, and when the first is due that is not yet.
-    async fn lane(&self, claim: &Claim, lane: &Lane, most: usize, again: bool) -> Result<Seen, StoreError> {
-        let mut query = Query { range: Range::All, ..Query::index(&lane.partition) };
-        query.filter = narrowed(claim);
-        // A project's tasks are expected to lie in a queue of its own.
-        query.limit = Some(if claim.types.is_empty() && !again {
-            i32::try_from(most + SPARE).unwrap_or(PAGE)
-        } else {
-            PAGE
-        });
-        let mut seen = Seen::default();
-        loop {
-            let page = self.db.query(&query).await?;
-            for item in &page.items {
-                let entry = Stored::read(item)?;
-                if entry.head.run_after > claim.now {
-                    seen.next_at = Some(entry.head.run_after);
-                    return Ok(seen);
-                }
-                if !self.notes.is_taken((entry.head.id, entry.created_at), entry.head.events) {
-                    if entry.head.runs_alone() {
-                        seen.alone.push(entry);
-                    } else {
-                        seen.found.push(entry);
-                    }
-                }
-                if seen.found.len() >= most {
-                    return Ok(seen);
-                }
-            }
-            if page.next.is_none() {
-                return Ok(seen);
-            }
-            query.start = page.next;
-            query.limit = Some(PAGE);
-        }
-    }
-
     /// Takes tasks for a worker, each by a write of its own; those that others were faster at are left out.
     pub(crate) async fn take_all(
         &self,
@@ -430,18 +260,26 @@ impl Inner {
         candidates: Vec<Candidate<'_>>,
     ) -> Result<Vec<Task>, StoreError> {
         let mut takes = Vec::with_capacity(candidates.len());
+        let mut of_queues = Vec::with_capacity(candidates.len());
         for Candidate { entry, reserved, .. } in candidates {
+            of_queues.push(entry.queue.clone());
             takes.push(self.take(claim, entry, Some(reserved)));
         }
         let outcomes: Vec<_> = futures::stream::iter(takes).buffered(AT_ONCE).collect().await;
         let mut taken = Vec::new();
         let mut failed = None;
-        for outcome in outcomes {
+        let mut writes: HashMap<QueueName, (usize, usize)> = HashMap::new();
+        for (queue, outcome) in of_queues.into_iter().zip(outcomes) {
+            let (all, refused) = writes.entry(queue).or_default();
+            *all += 1;
             match outcome {
                 Ok(Some(task)) => taken.push(task),
-                Ok(None) => {}
+                Ok(None) => *refused += 1,
                 Err(error) => failed = Some(error),
             }
+        }
+        for (queue, (all, refused)) in writes {
+            self.notes.note_writes(&queue, all, refused, claim.now);
         }
         match failed {
             // What was taken is the worker's, and it must learn of it.
@@ -516,20 +354,6 @@ impl Inner {
     }
 }
 
-/// What a claim's tasks must be, where it does not take all.
-fn narrowed(claim: &Claim) -> Option<Expression> {
-    let mut filter = Expression::new();
-    if !claim.types.is_empty() {
-        filter = filter.when_in("ty", claim.types.iter().map(|one| s(one.as_str())).collect());
-    }
-    if let Some(project) = claim.caller.project() {
-        // A task of the default project does not name it.
-        let named = (*project != ProjectId::default()).then(|| s(project.as_str()));
-        filter = filter.when_still("pj", named);
-    }
-    filter.condition().is_some().then_some(filter)
-}
-
 /// Whether a task runs this attempt for this very request.
 pub(crate) fn holds(stored: &Stored, claim: &Claim, attempt: u32) -> bool {
     match &stored.head.state {
@@ -543,17 +367,12 @@ pub(crate) fn holds(stored: &Stored, claim: &Claim, attempt: u32) -> bool {
     }
 }
 
+/// What a claim is answered. Tasks that are ready, but which others took each time, are "next" at once: it is no answer
+/// that nothing waits.
 fn answer_of(leased: Vec<Task>, next_at: Option<Timestamp>) -> ClaimAnswer {
     match (leased.is_empty(), next_at) {
         (false, _) => ClaimAnswer::Leased(leased),
         (true, Some(next_at)) => ClaimAnswer::Nothing(Nothing::Scheduled { next_at }),
         (true, None) => ClaimAnswer::Nothing(Nothing::NoneQueued),
-    }
-}
-
-fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
-    match (one, other) {
-        (Some(one), Some(other)) => Some(one.min(other)),
-        (one, other) => one.or(other),
     }
 }

@@ -16,6 +16,7 @@ use crate::db::unbuilt;
 use crate::error::{TransactError, WriteError, contended};
 use crate::expression::Expression;
 use crate::keys::{self, Kind};
+use crate::lane::Lane;
 use crate::row::{NewTask, Stored, new_task};
 use crate::stats::epoch::TOUCHED;
 use crate::store::Inner;
@@ -80,7 +81,9 @@ impl Inner {
             if earlier { later.push((place, spec)) } else { first.push((place, spec)) }
         }
         for spec in &create.tasks {
-            self.know_places(spec, create.now).await?;
+            self.know_day(spec, create.now).await?;
+            // One after the other, so that a lane is written down once and not by all that are created at the same time.
+            self.lane_of(spec, create.now).await?;
         }
         let mut items: Vec<Option<Result<Accepted, ItemRefusal>>> = vec![None; create.tasks.len()];
         let mut failed = None;
@@ -132,7 +135,7 @@ impl Inner {
         batch: Batch,
     ) -> Result<(Result<Accepted, ItemRefusal>, bool), StoreError> {
         let mark = self.mark(&(spec.id, create.now));
-        let mut new = self.new_item(create, spec, mark)?;
+        let mut new = self.new_item(create, spec, mark).await?;
         if let Some(epoch) = batch.epoch {
             new.item.insert(TOUCHED.to_owned(), n(epoch));
         }
@@ -194,8 +197,8 @@ impl Inner {
                 items.push(match step {
                     Step::Answer(answer) => answer,
                     Step::Insert => {
-                        self.know_places(spec, create.now).await?;
-                        let new = self.new_item(create, spec, mark)?;
+                        self.know_day(spec, create.now).await?;
+                        let new = self.new_item(create, spec, mark).await?;
                         self.write_params(spec, &new).await?;
                         writes.push(self.put_new(new.item)?);
                         let (id, created_at) = (spec.id, create.now);
@@ -255,9 +258,12 @@ impl Inner {
         Ok(TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build())
     }
 
-    fn new_item(&self, create: &Create, spec: &TaskSpec, mark: u64) -> Result<NewTask, StoreError> {
-        let shards = self.options.shards_of(&spec.queue);
-        let new = new_task(spec, create.by.as_ref(), create.now, mark, (self.spread, shards))?;
+    /// A task's item. Makes known where claims will look for it.
+    async fn new_item(&self, create: &Create, spec: &TaskSpec, mark: u64) -> Result<NewTask, StoreError> {
+        let lane = self.lane_of(spec, create.now).await?;
+        let shard = keys::shard(spec.id, self.options.shards_of(&spec.queue));
+        let partition = keys::ready(&spec.queue, spec.priority, shard, lane);
+        let new = new_task(spec, create.by.as_ref(), create.now, mark, self.spread, partition)?;
         let got = crate::attr::size(&new.item);
         if got > MOST_BYTES {
             return Err(StoreError::TooLarge {
@@ -269,9 +275,14 @@ impl Inner {
         Ok(new)
     }
 
-    /// Makes known where lists and claims will look for the task, before it is there.
-    async fn know_places(&self, spec: &TaskSpec, now: Timestamp) -> Result<(), StoreError> {
-        self.know_queue(&spec.queue, spec.priority, now).await?;
+    /// Makes known where claims will look for the task, before it is there.
+    async fn lane_of(&self, spec: &TaskSpec, now: Timestamp) -> Result<Lane, StoreError> {
+        let own = Lane::own(&spec.project, &spec.task_type);
+        self.lane_for(&spec.queue, spec.priority, own, now).await
+    }
+
+    /// Makes known where lists will look for the task, before it is there.
+    async fn know_day(&self, spec: &TaskSpec, now: Timestamp) -> Result<(), StoreError> {
         self.notes.know_day(&self.db, Kind::Task, keys::day_of(spec.id.as_bytes()), now).await
     }
 

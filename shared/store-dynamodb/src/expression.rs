@@ -161,6 +161,23 @@ impl Expression {
         self
     }
 
+    /// The condition that a set holds a value.
+    pub(crate) fn when_with(mut self, attribute: &str, value: AttributeValue) -> Self {
+        let (name, value) = (self.name(attribute), self.value(value));
+        self.conditions.push(format!("contains({name}, {value})"));
+        self
+    }
+
+    /// The condition that a set holds a value, or has fewer than so many.
+    pub(crate) fn when_room(mut self, attribute: &str, value: AttributeValue, most: usize) -> Self {
+        let most = AttributeValue::N(most.to_string());
+        let (name, value, most) = (self.name(attribute), self.value(value), self.value(most));
+        self.conditions.push(format!(
+            "(attribute_not_exists({name}) OR size({name}) < {most} OR contains({name}, {value}))"
+        ));
+        self
+    }
+
     /// The condition that an attribute is one of these.
     pub(crate) fn when_in(mut self, attribute: &str, values: Vec<AttributeValue>) -> Self {
         let name = self.name(attribute);

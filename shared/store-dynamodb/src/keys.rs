@@ -12,6 +12,7 @@ use baton_model::{
 
 use crate::attr::{Item, key};
 use crate::codes::Code;
+use crate::lane::Lane;
 
 /// Milliseconds in a day.
 pub(crate) const DAY_MS: i64 = 86_400_000;
@@ -245,9 +246,12 @@ pub(crate) fn request(worker: &WorkerId, name: &RequestKey, span: i64) -> Item {
     key(&request_partition(span, part), &format!("{worker}#{name}"))
 }
 
-/// The partition of the index where a queue's tasks of one priority wait.
-pub(crate) fn ready(queue: &QueueName, priority: Priority, shard: u64) -> String {
-    format!("R#{queue}#{}#{shard}", priority.code())
+/// The partition of the index where the tasks of a queue's lane wait.
+pub(crate) fn ready(queue: &QueueName, priority: Priority, shard: u64, lane: Lane) -> String {
+    match lane {
+        Lane::Common => format!("R#{queue}#{}#{shard}", priority.code()),
+        lane => format!("R#{queue}#{}#{shard}#{}", priority.code(), lane.code()),
+    }
 }
 
 /// The place of a task in its partition of the index: by the time that its state is sorted by, then by id.

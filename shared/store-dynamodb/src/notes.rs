@@ -4,13 +4,16 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::{Duration, Instant};
 
 use baton_model::{Priority, QueueName, RequestKey, TaskId, Timestamp, WorkerId};
 use baton_store::StoreError;
 
+use crate::crowd::Crowds;
 use crate::db::{Db, numbers};
 use crate::expression::Expression;
 use crate::keys::{self, Kind};
+use crate::lane::Lane;
 use crate::queue::unconditional;
 use crate::row::Stored;
 
@@ -20,15 +23,30 @@ const CLAIMED: usize = 16_384;
 /// How many tasks that were given out are remembered as they were then.
 const GIVEN_OUT: usize = 2_048;
 
+/// How long it is remembered in which lane tasks lie.
+const LANE: Duration = Duration::from_millis(LANE_MS);
+const LANE_MS: u64 = 600_000;
+
+/// Of how many lanes it is remembered; then all are forgotten, and asked for again.
+const LANES: usize = 16_384;
+
 /// What is remembered.
 #[derive(Default)]
 pub(crate) struct Notes {
     given_out: Mutex<GivenOut>,
-    queues: Mutex<HashSet<(QueueName, Priority)>>,
+    queues: Mutex<HashSet<QueueName>>,
+    crowds: Mutex<Crowds>,
+    lanes: Mutex<HashMap<Pair, KnownLane>>,
     days: Mutex<HashSet<(Kind, i64)>>,
     taken: Mutex<Taken>,
     requests: Mutex<HashMap<(WorkerId, RequestKey), Weak<Gate>>>,
 }
+
+/// A pair of project and type in a queue, by the lane that is its own.
+type Pair = (QueueName, Priority, Lane);
+
+/// The lane where a pair's tasks lie, and when that was written down: by the commands' clock, and by this process's.
+type KnownLane = (Lane, Timestamp, Instant);
 
 /// What lets one sending of a claim pass at a time.
 pub(crate) type Gate = tokio::sync::Mutex<()>;
@@ -83,12 +101,52 @@ impl Drop for Reserved<'_> {
 }
 
 impl Notes {
-    pub(crate) fn knows_queue(&self, queue: &QueueName, priority: Priority) -> bool {
-        lock(&self.queues).contains(&(queue.clone(), priority))
+    /// Among how many of the first tasks for each wanted one a claim of these queues picks.
+    pub(crate) fn crowd<'a>(&self, queues: impl Iterator<Item = &'a QueueName>, now: Timestamp) -> usize {
+        lock(&self.crowds).among(queues, now)
     }
 
-    pub(crate) fn note_queue(&self, queue: &QueueName, priority: Priority) {
-        lock(&self.queues).insert((queue.clone(), priority));
+    /// Notes how many of so many writes for tasks of a queue were refused, as other processes were faster.
+    pub(crate) fn note_writes(&self, queue: &QueueName, writes: usize, refused: usize, now: Timestamp) {
+        lock(&self.crowds).note(queue, writes, refused, now);
+    }
+
+    pub(crate) fn knows_queue(&self, queue: &QueueName) -> bool {
+        lock(&self.queues).contains(queue)
+    }
+
+    pub(crate) fn note_queue(&self, queue: &QueueName) {
+        lock(&self.queues).insert(queue.clone());
+    }
+
+    /// In which lane tasks lie that would have this one of their own, if that is known of late.
+    pub(crate) fn lane(
+        &self,
+        queue: &QueueName,
+        priority: Priority,
+        own: Lane,
+        now: Timestamp,
+    ) -> Option<Lane> {
+        let lanes = lock(&self.lanes);
+        let (lane, at, noted) = lanes.get(&(queue.clone(), priority, own))?;
+        // By whichever clock goes faster: commands may tell a time that stands still, or was set back.
+        let fresh = now.as_millis().abs_diff(at.as_millis()) <= LANE_MS && noted.elapsed() <= LANE;
+        fresh.then_some(*lane)
+    }
+
+    pub(crate) fn note_lane(
+        &self,
+        queue: &QueueName,
+        priority: Priority,
+        own: Lane,
+        lane: Lane,
+        now: Timestamp,
+    ) {
+        let mut lanes = lock(&self.lanes);
+        if lanes.len() >= LANES {
+            lanes.clear();
+        }
+        lanes.insert((queue.clone(), priority, own), (lane, now, Instant::now()));
     }
 
     /// Reserves a task for a claim to try, as an entry with `events` tells of it; none if another claim of this process

@@ -228,7 +228,7 @@ impl Inner {
     ) -> Result<(QueueStats, Counted), StoreError> {
         let queued = counted.of(State::Queued);
         let waits = self.waits(&queue, queued, now, Waits::COUNTED);
-        let lanes = queue.lanes();
+        let lanes = queue.partitions();
         let dues = lanes.iter().map(|lane| self.first_ready(lane, now));
         let (waits, dues) = futures::try_join!(waits, try_join_all(dues))?;
         let first_due = dues.into_iter().flatten().min();
@@ -242,7 +242,7 @@ impl Inner {
             }
         };
         let stats = QueueStats {
-            used: queue.is_used(),
+            used: queue.used,
             pause: queue.pause,
             queued,
             waits,
@@ -265,7 +265,7 @@ impl Inner {
         now: Timestamp,
         bound: u64,
     ) -> Result<Waits, StoreError> {
-        let lanes = queue.lanes();
+        let lanes = queue.partitions();
         let ahead = keys::sortable(Timestamp::from_millis(now.as_millis() + 1));
         let counts = lanes.iter().map(|lane| self.count_lane(lane, Range::AtLeast(ahead.clone()), bound));
         let (mut created, mut retry) = (0_u64, 0_u64);

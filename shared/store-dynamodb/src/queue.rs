@@ -1,20 +1,22 @@
 //! Queues: what is kept of them besides their tasks. A queue's record says whether it is paused, and where its tasks
-//! wait: which priorities were ever used, and over how many shards. A claim reads it anyway, and looks nowhere else;
-//! so a queue that knows one priority costs one query.
+//! wait: in which lanes of which priorities, and over how many shards. A claim reads it anyway, and looks nowhere else;
+//! so a queue that knows one priority, project and type costs one query.
 
 use std::collections::BTreeSet;
 
 use baton_model::queue::{Pause, Queue};
-use baton_model::{Label, Priority, QueueName, Timestamp};
+use baton_model::{Label, Priority, QueueName};
 use baton_store::{PauseQueue, QueueStats, Ready, StoreError};
 
 use crate::attr::{Fields, Item, n, s, time};
 use crate::codes::Code;
-use crate::db::{Query, numbers};
+use crate::db::Query;
 use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
 use crate::keys;
+use crate::lane::{Choice, Claimed, Lane, named};
 use crate::store::Inner;
+use crate::tidy::Watched;
 
 /// A queue as its record tells it.
 #[derive(Clone, Debug)]
@@ -22,8 +24,15 @@ pub(crate) struct StoredQueue {
     pub(crate) name: QueueName,
     /// Why claims pass it by; none if they do not.
     pub(crate) pause: Option<Pause>,
-    /// The priorities that tasks of it ever had, the first to be claimed first.
-    pub(crate) priorities: BTreeSet<Priority>,
+    /// Where tasks of it ever lay, the first priority to be claimed first.
+    pub(crate) lanes: BTreeSet<(Priority, Lane)>,
+    /// Whether a task has ever named it. A record of which none has was never written by who creates a task, so that no
+    /// process believes it to be there.
+    pub(crate) used: bool,
+    /// How it is claimed from, if that is known.
+    pub(crate) claimed: Option<Claimed>,
+    /// Which of its lanes are watched, as they were found empty.
+    pub(crate) watched: Option<Watched>,
     /// Over how many shards its tasks were ever spread at most.
     pub(crate) shards: u64,
 }
@@ -43,35 +52,51 @@ pub(crate) fn plain(item: &Item) -> Result<Queue, StoreError> {
 impl StoredQueue {
     /// A queue that has no record.
     fn unknown(name: QueueName) -> Self {
-        Self { name, pause: None, priorities: BTreeSet::new(), shards: 1 }
-    }
-
-    /// Whether a task has ever named it. A record that has no priority was never written by who creates a task, so that
-    /// no process believes it to be there.
-    pub(crate) fn is_used(&self) -> bool {
-        !self.priorities.is_empty()
+        Self {
+            name,
+            pause: None,
+            lanes: BTreeSet::new(),
+            used: false,
+            claimed: None,
+            watched: None,
+            shards: 1,
+        }
     }
 
     /// The partitions of the index where its tasks wait.
-    pub(crate) fn lanes(&self) -> Vec<String> {
-        let lanes = self
-            .priorities
-            .iter()
-            .flat_map(|priority| (0..self.shards).map(|shard| keys::ready(&self.name, *priority, shard)));
-        lanes.collect()
+    pub(crate) fn partitions(&self) -> Vec<String> {
+        self.partitions_of(&Choice::default())
+    }
+
+    /// The partitions of the index where such tasks wait.
+    pub(crate) fn partitions_of(&self, choice: &Choice) -> Vec<String> {
+        let lanes = self.lanes.iter().filter(|(_, lane)| choice.may_lie_in(*lane));
+        let partitions = lanes.flat_map(|(priority, lane)| {
+            (0..self.shards).map(|shard| keys::ready(&self.name, *priority, shard, *lane))
+        });
+        partitions.collect()
     }
 
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
         let fields = Fields(item);
         let code = |code: i64| u8::try_from(code).map_err(|_| damaged("expected a priority's number"));
-        let priorities = fields.numbers("pz")?;
+        let common =
+            fields.numbers("pz")?.into_iter().map(|one| Ok((Priority::of(code(one)?)?, Lane::Common)));
+        let named = fields.set_of_texts("ln")?.iter().map(|name| named(name));
         Ok(Self {
             name: QueueName::from_stored(fields.text("sk")?),
             pause: plain(item)?.pause(),
-            priorities: priorities
-                .into_iter()
-                .map(|one| Priority::of(code(one)?))
-                .collect::<Result<_, _>>()?,
+            lanes: common.chain(named).collect::<Result<_, StoreError>>()?,
+            used: fields.has("sh") || fields.has("pz"),
+            claimed: match fields.maybe_number::<u8>("cw")? {
+                None => None,
+                Some(1) => Some(Claimed::Whole),
+                Some(_) => Some(Claimed::ByChoice),
+            },
+            watched: match fields.maybe_time("wt")? {
+                Some(since) => Some(Watched { lanes: fields.set_of_texts("wl")?.to_vec(), since }),
+                None => None,
+            },
             shards: fields
                 .numbers("sh")?
                 .into_iter()
@@ -83,26 +108,6 @@ impl StoredQueue {
 }
 
 impl Inner {
-    /// Makes a queue known before a task of it waits, with all that claims must know to find the task. Written once
-    /// by each process for each priority.
-    pub(crate) async fn know_queue(
-        &self,
-        queue: &QueueName,
-        priority: Priority,
-        now: Timestamp,
-    ) -> Result<(), StoreError> {
-        if self.notes.knows_queue(queue, priority) {
-            return Ok(());
-        }
-        let update = Expression::new()
-            .set_if_absent("ca", time(now))
-            .add("pz", numbers([i64::from(priority.code())]))
-            .add("sh", numbers([i64::try_from(self.options.shards_of(queue)).unwrap_or(1)]));
-        unconditional(self.db.update(keys::queue(queue), &update).await)?;
-        self.notes.note_queue(queue, priority);
-        Ok(())
-    }
-
     pub(crate) async fn pause(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
         let now = pause.now;
         let known = if pause.paused { false } else { !self.forget_unused(&pause.queue).await? };
@@ -126,7 +131,8 @@ impl Inner {
 
     /// Removes the record of a queue that no task has ever named; false if one has.
     async fn forget_unused(&self, queue: &QueueName) -> Result<bool, StoreError> {
-        match self.db.delete(keys::queue(queue), &Expression::new().when_absent("pz")).await {
+        match self.db.delete(keys::queue(queue), &Expression::new().when_absent("pz").when_absent("sh")).await
+        {
             Ok(()) => Ok(true),
             Err(WriteError::Condition(_)) => Ok(false),
             Err(WriteError::Failed(error)) => Err(error),

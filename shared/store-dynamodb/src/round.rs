@@ -32,23 +32,20 @@ impl Inner {
         let now = redate.watch.now.as_millis();
         let later = keys::sortable(Timestamp::from_millis(now.saturating_add(1)));
         for queue in self.all_queues().await? {
-            for priority in &queue.priorities {
-                for shard in 0..queue.shards {
-                    let partition = keys::ready(&queue.name, *priority, shard);
-                    let range = Range::AtLeast(later.clone());
-                    let mut query = Query { range, ..Query::index(partition) };
-                    loop {
-                        let page = self.db.query(&query).await?;
-                        for item in &page.items {
-                            report.tasks += u64::from(self.redate_task(&Stored::read(item)?, redate).await?);
-                            if report.tasks >= u64::from(redate.limit) {
-                                return Ok(Redated { more: true, ..report });
-                            }
+            for partition in queue.partitions() {
+                let range = Range::AtLeast(later.clone());
+                let mut query = Query { range, ..Query::index(partition) };
+                loop {
+                    let page = self.db.query(&query).await?;
+                    for item in &page.items {
+                        report.tasks += u64::from(self.redate_task(&Stored::read(item)?, redate).await?);
+                        if report.tasks >= u64::from(redate.limit) {
+                            return Ok(Redated { more: true, ..report });
                         }
-                        match page.next {
-                            None => break,
-                            next => query.start = next,
-                        }
+                    }
+                    match page.next {
+                        None => break,
+                        next => query.start = next,
                     }
                 }
             }

@@ -208,13 +208,14 @@ pub(crate) struct NewTask {
     pub(crate) run_after: Timestamp,
 }
 
-/// The item of a task that is created now.
+/// The item of a task that is created now, and waits in a partition of the index.
 pub(crate) fn new_task(
     spec: &TaskSpec,
     by: Option<&Label>,
     created_at: Timestamp,
     mark: u64,
-    (spread, shards): (u64, u64),
+    spread: u64,
+    partition: String,
 ) -> Result<NewTask, StoreError> {
     let run_after = spec.schedule.resolve(created_at);
     let detail = EventDetail::created(by, run_after, created_at);
@@ -222,7 +223,7 @@ pub(crate) fn new_task(
     let params = Text::of("params", spec.params.as_str());
     let mut item = keys::by_id(Kind::Task, spec.id.as_bytes(), &spec.id, spread);
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
-    put("ip", s(keys::ready(&spec.queue, spec.priority, keys::shard(spec.id, shards))));
+    put("ip", s(partition));
     put("is", s(keys::place(run_after, spec.id)));
     put("st", n(State::Queued.code()));
     put("mx", n(spec.max_attempts));

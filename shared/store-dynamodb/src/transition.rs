@@ -15,6 +15,7 @@ use crate::error::{WriteError, contended};
 use crate::expression::Expression;
 use crate::history::{INLINE_HISTORY, entry_of};
 use crate::keys::{self, Kind};
+use crate::lane::Lane;
 use crate::row::Stored;
 use crate::store::Inner;
 use baton_store::histogram::What;
@@ -196,12 +197,8 @@ impl Inner {
                 update = update.put("en", head.ended.as_ref().map(|end| n(Ended::code(end.how))));
                 match state {
                     TaskState::Queued => {
-                        let priority = self.priority_of(before).await?;
-                        self.know_queue(&before.queue, priority, now).await?;
-                        let shard = keys::shard(id, self.options.shards_of(&before.queue));
-                        update
-                            .set("ip", s(keys::ready(&before.queue, priority, shard)))
-                            .set("is", s(keys::waiting_place(head)))
+                        let partition = self.partition_for(before, now).await?;
+                        update.set("ip", s(partition)).set("is", s(keys::waiting_place(head)))
                     }
                     TaskState::Completed { generation, output } => update
                         .set("gn", b(*generation.as_bytes()))
@@ -220,11 +217,20 @@ impl Inner {
         })
     }
 
-    async fn priority_of(&self, stored: &Stored) -> Result<baton_model::Priority, StoreError> {
-        match &stored.rest {
-            Some(rest) => Ok(rest.priority),
-            None => Ok(self.known(stored.head.id).await?.rest()?.priority),
-        }
+    /// The partition of the index where a task is to wait again.
+    async fn partition_for(&self, stored: &Stored, now: Timestamp) -> Result<String, StoreError> {
+        let read;
+        let rest = match &stored.rest {
+            Some(rest) => rest,
+            None => {
+                read = self.known(stored.head.id).await?;
+                read.rest()?
+            }
+        };
+        let own = Lane::own(&rest.project, &stored.task_type);
+        let lane = self.lane_for(&stored.queue, rest.priority, own, now).await?;
+        let shard = keys::shard(stored.head.id, self.options.shards_of(&stored.queue));
+        Ok(keys::ready(&stored.queue, rest.priority, shard, lane))
     }
 
     /// Keeps the history so far apart from its task, whose item is about to let go of it.

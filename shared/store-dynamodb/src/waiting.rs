@@ -6,7 +6,6 @@ use baton_store::{StoreError, Waiting};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::db::Query;
-use crate::keys;
 use crate::row::Stored;
 use crate::store::Inner;
 
@@ -17,12 +16,7 @@ impl Inner {
     pub(crate) async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
         let mut places = Vec::new();
         for queue in self.all_queues().await? {
-            for priority in &queue.priorities {
-                places.extend((0..queue.shards).map(|shard| {
-                    let partition = keys::ready(&queue.name, *priority, shard);
-                    (queue.name.clone(), partition)
-                }));
-            }
+            places.extend(queue.partitions().into_iter().map(|partition| (queue.name.clone(), partition)));
         }
         let (places, unseen) = Waiting::in_turn(places, now);
         let looks = places.into_iter().map(|(queue, partition)| async move {

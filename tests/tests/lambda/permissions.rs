@@ -138,6 +138,11 @@ async fn claim_task(world: &World) {
     took(world, function, "a plan, a lease, and params that are kept apart", &wanted);
     assert_eq!(claim(world, request).await["tasks"], first["tasks"]);
     took(world, function, "a claim that is repeated", &[(TABLE, &["BatchGetItem", "Query"])]);
+    for n in 0..5 {
+        created(world, json!({"type": format!("type-{n}"), "queue": "many"})).await;
+    }
+    claim(world, json!({"worker_id": "w", "queues": ["many"]})).await;
+    took(world, function, "a note of how a queue is claimed from", &[(TABLE, &["UpdateItem"])]);
 
     let waiting = json!({"worker_id": "waiting", "wait_seconds": 20});
     let host = world.function(function);

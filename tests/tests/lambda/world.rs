@@ -332,6 +332,7 @@ fn value(value: &AttributeValue) -> Value {
             json!({"BS": set.iter().map(|blob| base64(blob.as_ref())).collect::<Vec<_>>()})
         }
         AttributeValue::Ns(set) => json!({"NS": set}),
+        AttributeValue::Ss(set) => json!({"SS": set}),
         AttributeValue::L(list) => json!({"L": list.iter().map(self::value).collect::<Vec<_>>()}),
         AttributeValue::M(map) => json!({"M": image(map)}),
         other => panic!("no item has {other:?}"),

@@ -19,6 +19,7 @@ use crate::expression::Expression;
 use crate::heartbeat::{log_item, millis};
 use crate::history::{INLINE_HISTORY, entry_of_event};
 use crate::keys::{self, Kind};
+use crate::lane::Lane;
 use crate::listed::Listed;
 use crate::queue::{plain, unconditional};
 use crate::request::KEPT_S;
@@ -125,8 +126,6 @@ impl Inner {
         if verdict == Verdict::Same {
             return Ok(verdict);
         }
-        // Its own record says when it was changed, and may come later.
-        self.know_queue(&task.queue, task.priority, Timestamp::default()).await?;
         let mut item = self.task_item(record).await?;
         if let Some(epoch) = epoch.max(touched) {
             item.insert(TOUCHED.to_owned(), n(epoch));
@@ -204,10 +203,14 @@ impl Inner {
             TaskState::Completed { generation, output } => (None, Some((generation, output))),
             TaskState::Queued | TaskState::Failed | TaskState::Cancelled => (None, None),
         };
+        // Its own record says when the queue was changed, and may come later.
+        self.know_queue(&task.queue, Timestamp::default()).await?;
         let place = match (&head.state, lease) {
             (TaskState::Queued, _) => {
+                let own = Lane::own(&task.project, &task.task_type);
+                let lane = self.lane_for(&task.queue, task.priority, own, Timestamp::default()).await?;
                 let shard = keys::shard(id, self.options.shards_of(&task.queue));
-                let partition = keys::ready(&task.queue, task.priority, shard);
+                let partition = keys::ready(&task.queue, task.priority, shard, lane);
                 Some((partition, keys::waiting_place(head)))
             }
             (_, Some(lease)) => Some((keys::held(&lease.worker), keys::place(lease.claimed_at, id))),

@@ -59,6 +59,26 @@ pub async fn many_claimers_share_the_tasks_without_overlap(b: Bench) {
     b.check(at(2)).await;
 }
 
+/// While there are tasks enough for all who claim, each claim is given one, however many want the same.
+pub async fn no_claim_is_told_that_nothing_waits_while_something_does(b: Bench) {
+    const CLAIMS: usize = 12;
+    b.create_plain(at(0), 8 * CLAIMS).await;
+    let shares = at_once((0..8).map(|n| {
+        let store = b.store();
+        async move {
+            let mut mine = Vec::new();
+            for _ in 0..CLAIMS {
+                mine.extend(ids_of(&leased(store.claim(claim(&format!("w{n}"), at(1))).await)));
+            }
+            mine
+        }
+    }))
+    .await;
+    assert!(shares.iter().all(|mine| mine.len() == CLAIMS), "each claim got one");
+    assert_eq!(b.nothing(claim("w0", at(1))).await, crate::Nothing::NoneQueued);
+    b.check(at(2)).await;
+}
+
 /// When a completion meets the reaper, one of them has the task: completed with its generation, or taken back and the
 /// completion refused.
 pub async fn a_completion_races_the_reaper(b: Bench) {

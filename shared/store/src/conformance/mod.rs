@@ -26,6 +26,7 @@
 
 pub mod alone;
 pub mod audit;
+pub mod choice;
 pub mod claim;
 pub mod clocks;
 pub mod complete;
@@ -172,6 +173,14 @@ rules! {
         a_paused_queue_takes_completions_and_tasks,
         a_directed_worker_is_given_nothing,
         an_empty_claim_changes_nothing,
+    ],
+    choice: [
+        a_choice_is_found_whatever_waits_before_it,
+        many_types_are_claimed_in_the_order_of_all,
+        what_waits_again_is_found_by_its_type_and_project,
+        claims_of_all_and_by_choice_share_a_queue,
+        a_task_given_out_alone_is_found_by_its_type,
+        a_paused_queue_keeps_back_what_is_chosen,
     ],
     requests: [
         a_claim_repeated_with_its_key_gets_the_same_leases,
@@ -428,6 +437,7 @@ rules! {
     concurrent: [
         one_task_has_one_claimer,
         many_claimers_share_the_tasks_without_overlap,
+        no_claim_is_told_that_nothing_waits_while_something_does,
         a_completion_races_the_reaper,
         a_completion_races_a_cancellation,
         a_completion_races_a_failure,

@@ -1,0 +1,287 @@
+//! Lanes: which of a queue's tasks of one priority wait together. Each pair of project and task type that a queue was
+//! ever given has a lane of its own, so that a claim that names types, or is bound to a project, reads what it may take
+//! and nothing else. The queue's record names the lanes, and is written before the first task lies in one: what it does
+//! not name is empty. Why so is told in `docs/decisions/0014-where-claims-look.md`.
+
+use std::collections::BTreeSet;
+
+use baton_model::{Priority, ProjectId, QueueName, TaskType, Timestamp};
+use baton_store::{Claim, StoreError};
+
+use crate::attr::{n, s, texts, time};
+use crate::codes::Code;
+use crate::db::numbers;
+use crate::error::{WriteError, damaged};
+use crate::expression::Expression;
+use crate::keys;
+use crate::queue::{StoredQueue, unconditional};
+use crate::store::Inner;
+
+/// How many lanes a queue has before further pairs share some: so many keep its record within one read unit (19 bytes a
+/// lane), and the most that a claim of all tasks may have to ask for at 58 units.
+pub(crate) const OWN: usize = 100;
+
+/// Over how many lanes of each priority further pairs are spread, by their types.
+const SHARED: u64 = 16;
+
+/// How many lanes a claim of all tasks asks before it has the queue's new tasks put together.
+pub(crate) const FEW: usize = 4;
+
+/// Which of a queue's tasks of one priority wait together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Lane {
+    /// All: in a queue that is claimed without a choice, and what programs wrote that knew no lanes.
+    Common,
+    /// Those of one project and type, by the hashes of their names. Others of the same hashes may be there, too.
+    Own {
+        /// The project.
+        project: u32,
+        /// The type.
+        task_type: u32,
+    },
+    /// Those of types that have no lane of their own.
+    Shared(u8),
+}
+
+/// How a queue is claimed from, as far as it makes a difference to where its tasks lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Claimed {
+    /// Without a choice: its new tasks lie in one lane.
+    Whole = 1,
+    /// Also by type or project.
+    ByChoice = 2,
+}
+
+fn short_hash(name: &str) -> u32 {
+    // The upper half is as good as any.
+    u32::try_from(keys::hash(name.as_bytes()) >> 32).unwrap_or(u32::MAX)
+}
+
+fn shared_by(task_type: u32) -> u8 {
+    u8::try_from(u64::from(task_type) % SHARED).unwrap_or(0)
+}
+
+impl Lane {
+    /// The lane of a pair that has one of its own.
+    pub(crate) fn own(project: &ProjectId, task_type: &TaskType) -> Self {
+        Self::Own { project: short_hash(project.as_str()), task_type: short_hash(task_type.as_str()) }
+    }
+
+    /// Where tasks lie whose own lane is one too many.
+    fn shared(self) -> Self {
+        match self {
+            Self::Own { task_type, .. } => Self::Shared(shared_by(task_type)),
+            other => other,
+        }
+    }
+
+    /// What the keys of its partitions end with.
+    pub(crate) fn code(self) -> String {
+        match self {
+            Self::Common => String::new(),
+            Self::Own { project, task_type } => format!("{project:08x}{task_type:08x}"),
+            Self::Shared(part) => format!("~{part:x}"),
+        }
+    }
+
+    fn of_code(code: &str) -> Option<Self> {
+        match code.strip_prefix('~') {
+            Some(part) => u8::from_str_radix(part, 16).ok().map(Self::Shared),
+            None if code.is_empty() => Some(Self::Common),
+            None if code.len() == 16 && code.is_ascii() => {
+                let half = |digits| u32::from_str_radix(digits, 16).ok();
+                Some(Self::Own { project: half(&code[..8])?, task_type: half(&code[8..])? })
+            }
+            None => None,
+        }
+    }
+}
+
+/// A lane as a queue's record names it.
+pub(crate) fn name_of(priority: Priority, lane: Lane) -> String {
+    format!("{}#{}", priority.code(), lane.code())
+}
+
+/// A lane by its name in a queue's record.
+pub(crate) fn named(name: &str) -> Result<(Priority, Lane), StoreError> {
+    let parts = name.split_once('#').and_then(|(priority, lane)| {
+        let priority = Priority::of(priority.parse().ok()?).ok()?;
+        Some((priority, Lane::of_code(lane)?))
+    });
+    parts.ok_or_else(|| damaged(format!("expected a lane's name, got {name}")))
+}
+
+/// Which tasks are asked for, as far as lanes tell them apart.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Choice {
+    project: Option<u32>,
+    /// All, if there are none.
+    types: BTreeSet<u32>,
+}
+
+impl Choice {
+    pub(crate) fn new<'a>(
+        project: Option<&ProjectId>,
+        types: impl IntoIterator<Item = &'a TaskType>,
+    ) -> Self {
+        Self {
+            project: project.map(|project| short_hash(project.as_str())),
+            types: types.into_iter().map(|one| short_hash(one.as_str())).collect(),
+        }
+    }
+
+    pub(crate) fn of(claim: &Claim) -> Self {
+        Self::new(claim.caller.project(), &claim.types)
+    }
+
+    /// Whether all tasks are asked for.
+    pub(crate) fn is_all(&self) -> bool {
+        self.project.is_none() && self.types.is_empty()
+    }
+
+    /// Whether a lane may have such tasks.
+    pub(crate) fn may_lie_in(&self, lane: Lane) -> bool {
+        let fits =
+            |wanted: &dyn Fn(u32) -> bool| self.types.is_empty() || self.types.iter().any(|one| wanted(*one));
+        match lane {
+            Lane::Common => true,
+            Lane::Own { project, task_type } => {
+                self.project.is_none_or(|wanted| wanted == project) && fits(&|wanted| wanted == task_type)
+            }
+            Lane::Shared(part) => fits(&|wanted| shared_by(wanted) == part),
+        }
+    }
+}
+
+impl Inner {
+    /// In which lane a task is to wait. Makes it known before the task is there, with all that claims must know to find it:
+    /// written by each process once for each pair of a queue's, and every ten minutes again, as the lane may be another one by
+    /// then.
+    pub(crate) async fn lane_for(
+        &self,
+        queue: &QueueName,
+        priority: Priority,
+        own: Lane,
+        now: Timestamp,
+    ) -> Result<Lane, StoreError> {
+        // Of a queue that is claimed whole, no pair need be asked for.
+        for known in [own, Lane::Common] {
+            if let Some(lane) = self.notes.lane(queue, priority, known, now) {
+                return Ok(lane);
+            }
+        }
+        let known = || self.used(queue, now);
+        // It is not struck off any more: see `tidy`.
+        let named = |lane| {
+            let name = || texts([name_of(priority, lane)]);
+            known().add("ln", name()).take_out("wl", name())
+        };
+        let first = named(own).when_room("ln", s(name_of(priority, own)), OWN).when_absent_or(
+            "cw",
+            "<>",
+            n(Claimed::Whole as u8),
+        );
+        let lane = match self.db.update(keys::queue(queue), &first).await {
+            Ok(_) => own,
+            Err(WriteError::Failed(error)) => return Err(error),
+            Err(WriteError::Condition(item)) => {
+                let whole = match item.as_ref().map(StoredQueue::read).transpose()? {
+                    Some(queue) => queue.claimed == Some(Claimed::Whole),
+                    None => false,
+                };
+                let lane = if whole { Lane::Common } else { own.shared() };
+                let update = match lane {
+                    Lane::Common => known().add("pz", numbers([i64::from(priority.code())])),
+                    lane => named(lane),
+                };
+                unconditional(self.db.update(keys::queue(queue), &update).await)?;
+                lane
+            }
+        };
+        let pair = if lane == Lane::Common { lane } else { own };
+        self.notes.note_lane(queue, priority, pair, lane, now);
+        Ok(lane)
+    }
+
+    /// Makes a queue known of which no task waits yet. Written once by each process.
+    pub(crate) async fn know_queue(&self, queue: &QueueName, now: Timestamp) -> Result<(), StoreError> {
+        if !self.notes.knows_queue(queue) {
+            unconditional(self.db.update(keys::queue(queue), &self.used(queue, now)).await)?;
+            self.notes.note_queue(queue);
+        }
+        Ok(())
+    }
+
+    /// What tells in a queue's record that tasks have named it.
+    fn used(&self, queue: &QueueName, now: Timestamp) -> Expression {
+        let shards = i64::try_from(self.options.shards_of(queue)).unwrap_or(1);
+        Expression::new().set_if_absent("ca", time(now)).add("sh", numbers([shards]))
+    }
+
+    /// Notes how a queue is claimed from, where its tasks should lie otherwise for that. Only a hint: a claim looks
+    /// wherever its tasks may lie.
+    pub(crate) async fn note_claimed(&self, queue: &StoredQueue, choice: &Choice) {
+        let (claimed, note) = match (choice.is_all(), queue.claimed) {
+            (true, None) if queue.lanes.len() > FEW => (Claimed::Whole, Expression::new().when_absent("cw")),
+            (false, Some(Claimed::Whole)) => (Claimed::ByChoice, Expression::new().when_present("cw")),
+            _ => return,
+        };
+        let note = note.set("cw", n(claimed as u8));
+        if let Err(WriteError::Failed(error)) = self.db.update(keys::queue(&queue.name), &note).await {
+            tracing::warn!(queue = %queue.name, %error, "it could not be noted how a queue is claimed; claims may cost more");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lane(project: &str, task_type: &str) -> Lane {
+        Lane::own(&project.parse().unwrap(), &task_type.parse().unwrap())
+    }
+
+    fn choice(project: Option<&str>, types: &[&str]) -> Choice {
+        let types: Vec<TaskType> = types.iter().map(|one| one.parse().unwrap()).collect();
+        Choice::new(project.map(|name| name.parse().unwrap()).as_ref(), &types)
+    }
+
+    #[test]
+    fn a_lane_is_known_by_its_name_again() {
+        for one in
+            [Lane::Common, lane("film", "render"), Lane::Own { project: 0, task_type: 7 }, Lane::Shared(15)]
+        {
+            for priority in Priority::ALL {
+                assert_eq!(named(&name_of(priority, one)).unwrap(), (priority, one));
+            }
+        }
+        for wrong in ["", "2", "9#", "2#x", "2#~", "2#0123456789abcdeg", "2#☂☂☂☂☂x"] {
+            assert!(named(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_choice_meets_every_lane_where_such_a_task_may_lie() {
+        for (project, task_type) in [("film", "render"), ("film", "bake"), ("game", "render")] {
+            let own = lane(project, task_type);
+            for (choice, fits) in [
+                (choice(None, &[]), true),
+                (choice(None, &["render"]), task_type == "render"),
+                (choice(None, &["bake", "render"]), true),
+                (choice(Some("film"), &[]), project == "film"),
+                (choice(Some("film"), &["render"]), (project, task_type) == ("film", "render")),
+            ] {
+                assert_eq!(choice.may_lie_in(own), fits, "{choice:?} {project} {task_type}");
+                assert!(choice.may_lie_in(Lane::Common));
+                assert!(!fits || choice.may_lie_in(own.shared()), "{choice:?} {project} {task_type}");
+            }
+        }
+    }
+
+    #[test]
+    fn stored_keys_depend_on_these_codes() {
+        let code = lane("default", "render").code();
+        assert_eq!(code, "f109ada1f5ef67c7", "tasks of existing tables would not be found");
+        assert_eq!(lane("default", "render").shared(), Lane::Shared(7));
+    }
+}

@@ -1,0 +1,292 @@
+//! Looking for ready tasks: which lanes a claim asks, in which order their tasks are, and which of them it tries.
+//!
+//! A claim asks the lanes where tasks of its types and project may lie, priority by priority, and puts together what they
+//! have in the order of claims. Of one shard it tries the first ones. Where other processes were faster of late, it tries
+//! some among more of the first ones, as many as there seem to be rivals (`crowd`): else all would want the same task.
+
+use baton_model::{Priority, ProjectId, QueueName, Timestamp};
+use baton_store::{Claim, StoreError};
+use futures::{StreamExt, TryStreamExt};
+
+use crate::attr::s;
+use crate::db::{Query, Range};
+use crate::error::damaged;
+use crate::expression::Expression;
+use crate::keys;
+use crate::lane::{Choice, Lane};
+use crate::notes::Reserved;
+use crate::queue::StoredQueue;
+use crate::row::Stored;
+use crate::store::Inner;
+use crate::tidy::Empty;
+
+/// How many entries beyond those wanted the first page of a query reads, in case some are taken.
+const SPARE: usize = 4;
+
+/// How many entries further pages read.
+const PAGE: i32 = 200;
+
+/// How many lanes are asked at the same time.
+const AT_ONCE: usize = 16;
+
+/// Among how many of the first tasks a claim picks at most: 30 read units.
+const AMONG: usize = 1_000;
+
+/// A ready task that a claim is about to try.
+pub(crate) struct Candidate<'a> {
+    pub(crate) entry: Stored,
+    pub(crate) priority: Priority,
+    pub(crate) reserved: Reserved<'a>,
+}
+
+/// The ready tasks that a look has found.
+#[derive(Default)]
+pub(crate) struct Look<'a> {
+    /// In the order in which they are to be claimed.
+    pub(crate) due: Vec<Candidate<'a>>,
+    /// Those before or among them that are given out alone, and their priorities.
+    pub(crate) alone: Vec<(Priority, Stored)>,
+    /// When the first of those for later is due, at the earliest.
+    pub(crate) next_at: Option<Timestamp>,
+    /// Lanes that have no task at all, as far as all were asked for.
+    pub(crate) empty: Empty,
+}
+
+/// What a look at one partition has found.
+#[derive(Default)]
+struct Seen {
+    found: Vec<Stored>,
+    alone: Vec<Stored>,
+    next_at: Option<Timestamp>,
+    empty: bool,
+}
+
+/// A partition of ready tasks.
+struct Source {
+    partition: String,
+    queue: QueueName,
+    lane: Lane,
+    /// Whether tasks that the claim does not take may lie there among others.
+    mixed: bool,
+}
+
+/// Sources whose tasks are taken in their order: all of a claim's, or those of one shard.
+#[derive(Default)]
+struct Group(Vec<Source>);
+
+impl Look<'_> {
+    /// Adds what a partition has, but for the entries that are still to be reserved.
+    fn add(&mut self, priority: Priority, seen: Seen) -> Vec<Stored> {
+        self.next_at = earlier(self.next_at, seen.next_at);
+        self.alone.extend(seen.alone.into_iter().map(|entry| (priority, entry)));
+        seen.found
+    }
+}
+
+/// The sources of one priority, by groups: one, if all queues have one shard.
+fn groups(queues: &[&StoredQueue], priority: Priority, choice: &Choice) -> Vec<Group> {
+    let total = queues.iter().all(|queue| queue.shards == 1);
+    let mut groups: Vec<Group> = Vec::new();
+    for queue in queues {
+        for shard in 0..queue.shards {
+            let lanes = queue.lanes.iter().filter(|(of, lane)| *of == priority && choice.may_lie_in(*lane));
+            let sources = lanes.map(|(_, lane)| Source {
+                partition: keys::ready(&queue.name, priority, shard, *lane),
+                queue: queue.name.clone(),
+                lane: *lane,
+                mixed: !choice.is_all() && !matches!(lane, Lane::Own { .. }),
+            });
+            match groups.last_mut() {
+                Some(group) if total => group.0.extend(sources),
+                _ => groups.push(Group(sources.collect())),
+            }
+        }
+    }
+    groups.retain(|group| !group.0.is_empty());
+    groups
+}
+
+impl Inner {
+    /// Finds up to `most` tasks that are ready, and reserves them among the claims of this process.
+    pub(crate) async fn look(
+        &self,
+        claim: &Claim,
+        queues: &[&StoredQueue],
+        most: usize,
+    ) -> Result<Look<'_>, StoreError> {
+        let choice = Choice::of(claim);
+        let rivals = self.notes.crowd(queues.iter().map(|queue| &queue.name), claim.now);
+        let mut look = Look::default();
+        let mut mixed = Vec::new();
+        for priority in Priority::ALL {
+            let mut groups = groups(queues, priority, &choice);
+            let among = if groups.len() > 1 { self.options.pick_among.max(rivals) } else { rivals };
+            if groups.len() > 1 {
+                // So that claims at once begin at different shards.
+                let first = usize::try_from(self.db.draw() % groups.len() as u64).unwrap_or(0);
+                groups.rotate_left(first);
+            }
+            for group in &groups {
+                self.look_at(claim, group, priority, (most, among), &mut look).await?;
+                if look.due.len() >= most {
+                    return Ok(look);
+                }
+            }
+            let sources = groups.into_iter().flat_map(|group| group.0);
+            mixed.extend(sources.filter(|source| source.mixed));
+        }
+        // Asked only by who is told of it.
+        if look.due.is_empty() {
+            for source in &mixed {
+                look.next_at = earlier(look.next_at, self.next_of(claim, source).await?);
+            }
+        }
+        Ok(look)
+    }
+
+    /// Adds what a group has, up to `most` in all, picked `among` so many times as many of its first ones.
+    async fn look_at<'a>(
+        &'a self,
+        claim: &Claim,
+        group: &Group,
+        priority: Priority,
+        (most, among): (usize, usize),
+        look: &mut Look<'a>,
+    ) -> Result<(), StoreError> {
+        // Entries that rivals of this process reserve between the look and the taking leave the look short; so it is
+        // repeated until it finds none that is free.
+        for round in 0.. {
+            let missing = most - look.due.len();
+            let first = missing.saturating_mul(among).min(AMONG.max(missing));
+            let mut looks = Vec::with_capacity(group.0.len());
+            for source in &group.0 {
+                looks.push(self.seen(claim, source, first));
+            }
+            let seen: Vec<Seen> = futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+            let empty = group.0.iter().zip(&seen).filter(|(_, seen)| seen.empty && round == 0);
+            for (source, _) in empty {
+                *look.empty.entry((source.queue.clone(), priority, source.lane)).or_default() += 1;
+            }
+            let mut found: Vec<_> = seen.into_iter().flat_map(|seen| look.add(priority, seen)).collect();
+            if found.is_empty() {
+                return Ok(());
+            }
+            found.sort_by_key(|entry| (entry.head.run_after, entry.head.id));
+            found.truncate(first);
+            if found.len() > missing {
+                self.shuffle(&mut found);
+            }
+            let lost = self.reserve(found, priority, missing, look);
+            if !lost || look.due.len() >= most {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn shuffle(&self, entries: &mut [Stored]) {
+        for place in (1..entries.len()).rev() {
+            let other = usize::try_from(self.db.draw() % (place as u64 + 1)).unwrap_or(0);
+            entries.swap(place, other);
+        }
+    }
+
+    /// Adds entries to a look as far as no other claim of this process has them; says whether one had.
+    fn reserve<'a>(
+        &'a self,
+        entries: Vec<Stored>,
+        priority: Priority,
+        missing: usize,
+        look: &mut Look<'a>,
+    ) -> bool {
+        let (mut lost, mut added) = (false, Vec::new());
+        for entry in entries {
+            if added.len() == missing {
+                break;
+            }
+            match self.notes.reserve((entry.head.id, entry.created_at), entry.head.events) {
+                Some(reserved) => added.push(Candidate { entry, priority, reserved }),
+                None => lost = true,
+            }
+        }
+        added.sort_by_key(|one| (one.entry.head.run_after, one.entry.head.id));
+        look.due.extend(added);
+        lost
+    }
+
+    /// Up to `most` entries of a partition that are due, wanted and free, and when the first is due that is not yet.
+    async fn seen(&self, claim: &Claim, source: &Source, most: usize) -> Result<Seen, StoreError> {
+        let mut seen = Seen::default();
+        let mut query = Query { filter: narrowed(claim), ..Query::index(&source.partition) };
+        if source.mixed {
+            // Those for later are looked at apart, and not all of them.
+            query.range = Range::Below(keys::sortable(Timestamp::from_millis(claim.now.as_millis() + 1)));
+        }
+        let first = if source.mixed { PAGE } else { i32::try_from(most + SPARE).unwrap_or(PAGE) };
+        query.limit = Some(first);
+        loop {
+            let page = self.db.query(&query).await?;
+            seen.empty = query.filter.is_none() && query.start.is_none() && page.scanned == 0;
+            for item in &page.items {
+                let entry = Stored::read(item)?;
+                if entry.head.run_after > claim.now {
+                    seen.next_at = Some(entry.head.run_after);
+                    return Ok(seen);
+                }
+                if !self.notes.is_taken((entry.head.id, entry.created_at), entry.head.events) {
+                    if entry.head.runs_alone() {
+                        seen.alone.push(entry);
+                    } else {
+                        seen.found.push(entry);
+                    }
+                }
+                if seen.found.len() >= most {
+                    return Ok(seen);
+                }
+            }
+            if page.next.is_none() {
+                return Ok(seen);
+            }
+            query.start = page.next;
+            // Of a mixed partition whole pages of a megabyte, as few of their entries may come.
+            query.limit = (!source.mixed).then_some(PAGE);
+        }
+    }
+
+    /// When the first wanted task is due that lies in a mixed partition for later: at the earliest, if it lies behind more
+    /// others than one page holds. To know it better would cost reads without bound.
+    async fn next_of(&self, claim: &Claim, source: &Source) -> Result<Option<Timestamp>, StoreError> {
+        let later = keys::sortable(Timestamp::from_millis(claim.now.as_millis() + 1));
+        let range = Range::AtLeast(later);
+        let query = Query { range, filter: narrowed(claim), ..Query::index(&source.partition) };
+        let page = self.db.query(&query).await?;
+        if let Some(item) = page.items.first() {
+            return Ok(Some(Stored::read(item)?.head.run_after));
+        }
+        let Some(last) = page.next else { return Ok(None) };
+        let key = last.get("is").and_then(|key| key.as_s().ok()).map_or("", String::as_str);
+        let at = key.split('#').next().and_then(|millis| millis.parse().ok()).map(Timestamp::from_millis);
+        at.map(Some).ok_or_else(|| damaged(format!("expected a time in the index, got {key}")))
+    }
+}
+
+/// What a claim's tasks must be, where it does not take all.
+fn narrowed(claim: &Claim) -> Option<Expression> {
+    let mut filter = Expression::new();
+    if !claim.types.is_empty() {
+        filter = filter.when_in("ty", claim.types.iter().map(|one| s(one.as_str())).collect());
+    }
+    if let Some(project) = claim.caller.project() {
+        // A task of the default project does not name it.
+        let named = (*project != ProjectId::default()).then(|| s(project.as_str()));
+        filter = filter.when_still("pj", named);
+    }
+    filter.condition().is_some().then_some(filter)
+}
+
+fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+    match (one, other) {
+        (Some(one), Some(other)) => Some(one.min(other)),
+        (one, other) => one.or(other),
+    }
+}

@@ -158,10 +158,9 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
     ),
     "an alarm that never tells of its end": (
         "      Threshold: !Ref LostWorkers\n      ComparisonOperator: GreaterThanOrEqualToThreshold\n      TreatMissingData: notBreaching\n"
-        "      AlarmActions: !If [Alarmed, [!Ref AlarmTopic], !Ref AWS::NoValue]\n"
-        "      OKActions: !If [Alarmed, [!Ref AlarmTopic], !Ref AWS::NoValue]\n",
+        "      AlarmActions: [!Ref AlarmTopic]\n      OKActions: [!Ref AlarmTopic]\n",
         "      Threshold: !Ref LostWorkers\n      ComparisonOperator: GreaterThanOrEqualToThreshold\n      TreatMissingData: notBreaching\n"
-        "      AlarmActions: !If [Alarmed, [!Ref AlarmTopic], !Ref AWS::NoValue]\n",
+        "      AlarmActions: [!Ref AlarmTopic]\n",
         "WorkersLost: expected OKActions that tell AlarmTopic, got none",
     ),
     "an access log that a quote breaks": (

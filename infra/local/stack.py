@@ -44,6 +44,8 @@ PARAMETERS = {
     "ForgetGraceSeconds": "2",
     # As often as the engine looks at its schedules, every ten seconds. AWS takes nothing below a minute.
     "ReaperSchedule": "rate(0 minutes)",
+    # Nobody is there, but with a topic all alarms are made.
+    "AlarmTopic": f"arn:aws:sns:{REGION}:000000000000:alarms",
 }
 
 # The engine compares the first four with numbers, or hands them on as such, and a parameter is text to it; and it has no CodeDeploy,

@@ -50,3 +50,20 @@ pub(crate) fn is_refusal(error: &ClientError) -> bool {
     error.problem().is_some_and(|problem| problem.status == 409)
         || error.code() == Some(ProblemCode::TaskNotFound)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_gateway_turns_away_in_its_own_words_is_tried_again_and_goes_another_way_if_it_may() {
+        // API Gateway's throttle; Lambda's, for lack of concurrency; a function that could not be called, or was too slow.
+        for status in [429, 500, 502, 503, 504] {
+            let got = format!("{status}");
+            let away =
+                ClientError::Unexpected { url: "https://example.org/v1/claims".to_owned(), status, got };
+            assert!(worth_another_try(&away) && !is_misfit(&away) && !is_refusal(&away), "{status}");
+            assert!(out_of_reach(&away), "{status}: an outcome need not wait for room");
+        }
+    }
+}

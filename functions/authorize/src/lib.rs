@@ -4,7 +4,6 @@
 //! The answer is a simple response of payload format 2.0:
 //! <https://docs.aws.amazon.com/apigateway/latest/developerguide/http-api-lambda-authorizer.html>.
 
-use baton_api::ProblemCode;
 use baton_http::auth::{Rule, Vouched};
 use baton_http::{ApiError, Authenticator};
 use http::HeaderMap;
@@ -29,7 +28,7 @@ impl Verdict {
 /// Judges a request for a route, by the route's key, such as `POST /v1/tasks`. The use of its token is noted when the
 /// answer comes.
 ///
-/// A token that asks too often goes on: only its function can answer 429, which tells the caller to come again, and does.
+/// A token that asks too often goes on, as the answer may be kept: the function that serves it counts, and answers 429.
 ///
 /// # Errors
 /// The store's own failures: nobody is let through then.
@@ -46,10 +45,6 @@ pub async fn authorize(
     by.settle().await;
     match admitted {
         Ok(admitted) => Ok(Verdict { is_authorized: true, context: Vouched::of(admitted.caller.as_ref()) }),
-        Err(error) if error.code() == ProblemCode::TooManyRequests => {
-            let context = Vouched::too_many(&error);
-            Ok(Verdict { is_authorized: true, context })
-        }
         Err(error) if error.may_pass() => Err(error),
         Err(error) => {
             tracing::info!(operation = rule.operation, code = error.code().as_str(), "request refused");

@@ -66,11 +66,11 @@ async fn a_function_serves_requests_and_messages_and_survives_what_it_cannot_rea
     let (metrics, logs) = ended(process).await;
     engine.abort();
     let routes: Vec<&Value> = metrics.iter().map(|line| &line["Route"]).collect();
-    assert_eq!(routes, ["POST /v1/tasks", "unknown", "queue"]);
+    assert_eq!(routes, ["unknown"], "Lambda counts what goes well");
     let created = logs.iter().find(|line| line["message"] == "task created").unwrap();
-    assert_eq!((&created["function"], &created["cold_start"]), (&json!("create-task"), &json!(true)));
+    assert_eq!(created["cold_start"], true);
     assert_eq!((&created["request_id"], &created["invocation_id"]), (&json!("stub-0"), &Value::Null));
-    assert_eq!(created["xray_trace_id"], "Root=1-00000000-000000000000000000000000");
+    assert_eq!(created.get("xray_trace_id"), None, "the trace is not sampled");
     assert_eq!(created["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let queued = logs.iter().rfind(|line| line["message"] == "task created").unwrap();
     assert_eq!((&queued["request_id"], queued.get("cold_start")), (&json!("stub-2"), None));

@@ -125,11 +125,6 @@ impl ApiError {
         self
     }
 
-    /// When the request may be sent again, in seconds, if that is known.
-    pub(crate) fn retry_seconds(&self) -> Option<u64> {
-        self.0.retry_after
-    }
-
     /// The code.
     pub fn code(&self) -> ProblemCode {
         self.0.code

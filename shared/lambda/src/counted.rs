@@ -1,23 +1,16 @@
-//! A store that counts what it does, for metrics.
+//! What is counted for metrics: what has happened to tasks, as the table's stream tells it, and what became of messages.
+//!
+//! Tasks are counted where the stream is read, a hundred events at once. To have each function tell what it did took a line of
+//! 290 bytes for each change of a task (0.44 $ for a million tasks), a set of metrics for each route, and told nothing of
+//! what `baton serve` did on the same table.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use async_trait::async_trait;
-use baton_model::{
-    AuditId, Generation, GenerationId, LogLine, QueueName, RoundNote, State, Task, TaskId, Timestamp, Token,
-    TokenId, WorkerId,
-};
-use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, Health,
-    LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
-    Redated, Release, Retry, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter,
-    TaskStore, TokenStore, Waiting, WorkerDetail,
-};
+use baton_model::{EventKind, State};
+use serde::Deserialize;
 
-/// What was done since it was last asked. Repetitions, which change nothing, do not count.
+/// What was done since it was last asked. An event that comes again counts again.
 #[derive(Debug, Default)]
 pub struct Counts([AtomicU64; NAMES.len()]);
 
@@ -52,216 +45,47 @@ impl Counts {
         self.0[what as usize].fetch_add(some, Ordering::Relaxed);
     }
 
+    /// Counts an event that was told, given as its message; what is no event of a task counts for nothing.
+    pub(crate) fn add_event(&self, message: &str) {
+        let Ok(Told { data: Data { event: Happened { kind, to } } }) = serde_json::from_str(message) else {
+            return;
+        };
+        let what = match kind {
+            EventKind::Created => Some(Count::Created),
+            EventKind::Claimed => Some(Count::Claimed),
+            EventKind::Completed => Some(Count::Completed),
+            EventKind::AttemptFailed => Some(Count::AttemptsFailed),
+            EventKind::LeaseLost => Some(Count::Reaped),
+            EventKind::Released | EventKind::Cancelled | EventKind::Retried => None,
+        };
+        self.add(Count::Relayed, 1);
+        if let Some(what) = what {
+            self.add(what, 1);
+        }
+        self.add(Count::TasksFailed, u64::from(to == State::Failed));
+    }
+
     /// The counts by the metrics' names, and begins anew.
     pub fn take(&self) -> BTreeMap<&'static str, u64> {
         NAMES.into_iter().zip(&self.0).map(|(name, count)| (name, count.swap(0, Ordering::Relaxed))).collect()
     }
 }
 
-/// A store, and the counts of what it did.
-pub struct Counted {
-    store: Arc<dyn Store>,
-    counts: Arc<Counts>,
+/// A message for the queue `task-events`, as far as it is counted.
+#[derive(Deserialize)]
+struct Told {
+    data: Data,
 }
 
-impl Counted {
-    /// Counts what `store` does.
-    pub fn new(store: Arc<dyn Store>, counts: Arc<Counts>) -> Self {
-        Self { store, counts }
-    }
-
-    fn claimed(&self, answer: &ClaimAnswer) {
-        if let ClaimAnswer::Leased(tasks) = answer {
-            self.counts.add(Count::Claimed, tasks.len() as u64);
-        }
-    }
+#[derive(Deserialize)]
+struct Data {
+    event: Happened,
 }
 
-#[async_trait]
-impl TaskStore for Counted {
-    fn capabilities(&self) -> Capabilities {
-        self.store.capabilities()
-    }
-
-    async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {
-        let answer = self.store.create(create).await?;
-        let new = answer.items.iter().flatten().filter(|accepted| accepted.new).count();
-        if !answer.replayed {
-            self.counts.add(Count::Created, new as u64);
-        }
-        Ok(answer)
-    }
-
-    async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
-        let answer = self.store.claim(claim).await?;
-        self.claimed(&answer);
-        Ok(answer)
-    }
-
-    async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
-        let answer = self.store.complete(complete, next).await?;
-        self.counts.add(Count::Completed, u64::from(!answer.repeated));
-        if let Some(Ok(next)) = &answer.next {
-            self.claimed(next);
-        }
-        Ok(answer)
-    }
-
-    async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError> {
-        let answer = self.store.fail(fail).await?;
-        if !answer.repeated {
-            self.counts.add(Count::AttemptsFailed, 1);
-            let ended = answer.task.head.state.state() == State::Failed;
-            self.counts.add(Count::TasksFailed, u64::from(ended));
-        }
-        Ok(answer)
-    }
-
-    async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
-        self.store.release(release).await
-    }
-
-    async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {
-        self.store.heartbeat(beat).await
-    }
-
-    async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {
-        self.store.cancel(cancel).await
-    }
-
-    async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
-        self.store.retry(retry).await
-    }
-
-    async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
-        let report = self.store.reap(reap).await?;
-        self.counts.add(Count::Reaped, report.taken.len() as u64);
-        let failed = report.taken.iter().filter(|taken| taken.to == State::Failed).count();
-        self.counts.add(Count::TasksFailed, failed as u64);
-        Ok(report)
-    }
-
-    async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {
-        self.store.last_round().await
-    }
-
-    async fn note_round(&self, note: RoundNote) -> Result<(), StoreError> {
-        self.store.note_round(note).await
-    }
-
-    async fn redate(&self, redate: Redate) -> Result<Redated, StoreError> {
-        self.store.redate(redate).await
-    }
-
-    async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {
-        self.store.purge(purge).await
-    }
-
-    async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
-        self.store.pause_queue(pause).await
-    }
-
-    async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
-        self.store.direct_worker(direct).await
-    }
-
-    async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
-        self.store.task(id).await
-    }
-
-    async fn tasks(&self, filter: TaskFilter, page: PageRequest) -> Result<Page<Task>, StoreError> {
-        self.store.tasks(filter, page).await
-    }
-
-    async fn task_ids_by_prefix(&self, prefix: &str, limit: u32) -> Result<Vec<TaskId>, StoreError> {
-        self.store.task_ids_by_prefix(prefix, limit).await
-    }
-
-    async fn generation(&self, id: GenerationId) -> Result<Generation, StoreError> {
-        self.store.generation(id).await
-    }
-
-    async fn generations(
-        &self,
-        filter: GenerationFilter,
-        page: PageRequest,
-    ) -> Result<Page<Generation>, StoreError> {
-        self.store.generations(filter, page).await
-    }
-
-    async fn worker(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {
-        self.store.worker(id).await
-    }
-
-    async fn workers(&self, page: PageRequest) -> Result<Page<WorkerDetail>, StoreError> {
-        self.store.workers(page).await
-    }
-
-    async fn queue(&self, name: &QueueName, now: Timestamp) -> Result<QueueStats, StoreError> {
-        self.store.queue(name, now).await
-    }
-
-    async fn queues(&self, now: Timestamp, page: PageRequest) -> Result<Page<QueueStats>, StoreError> {
-        self.store.queues(now, page).await
-    }
-
-    async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
-        self.store.stats(now).await
-    }
-
-    async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
-        self.store.waiting(now).await
-    }
-
-    async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {
-        self.store.logs(filter, page).await
-    }
-
-    async fn health(&self) -> Health {
-        self.store.health().await
-    }
-
-    async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
-        self.store.sizes().await
-    }
-}
-
-#[async_trait]
-impl TokenStore for Counted {
-    async fn create_token(&self, token: StoredToken) -> Result<(), StoreError> {
-        self.store.create_token(token).await
-    }
-
-    async fn token(&self, id: TokenId) -> Result<Option<StoredToken>, StoreError> {
-        self.store.token(id).await
-    }
-
-    async fn tokens(&self, page: PageRequest) -> Result<Page<Token>, StoreError> {
-        self.store.tokens(page).await
-    }
-
-    async fn revoke_token(&self, id: TokenId, now: Timestamp) -> Result<Token, StoreError> {
-        self.store.revoke_token(id, now).await
-    }
-
-    async fn token_used(&self, id: TokenId, at: Timestamp) -> Result<(), StoreError> {
-        self.store.token_used(id, at).await
-    }
-}
-
-#[async_trait]
-impl AuditStore for Counted {
-    async fn record(&self, entry: AuditEntry) -> Result<(), StoreError> {
-        self.store.record(entry).await
-    }
-
-    async fn settle(&self, id: AuditId, settled: Settled) -> Result<(), StoreError> {
-        self.store.settle(id, settled).await
-    }
-
-    async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
-        self.store.audit(filter, page).await
-    }
+#[derive(Deserialize)]
+struct Happened {
+    kind: EventKind,
+    to: State,
 }
 
 #[cfg(test)]
@@ -276,5 +100,27 @@ mod tests {
         let taken = counts.take();
         assert_eq!((taken["Created"], taken["Relayed"], taken["Claimed"]), (2, 3, 0));
         assert_eq!(counts.take().values().sum::<u64>(), 0);
+    }
+
+    #[test]
+    fn an_event_counts_by_its_kind_and_a_task_that_failed_by_it_too() {
+        let counts = Counts::default();
+        for (kind, to) in [
+            ("created", "queued"),
+            ("claimed", "running"),
+            ("attempt_failed", "queued"),
+            ("attempt_failed", "failed"),
+            ("lease_lost", "failed"),
+            ("cancelled", "cancelled"),
+        ] {
+            counts.add_event(&format!(
+                r#"{{"id":"x/1","data":{{"event":{{"seq":1,"kind":"{kind}","to":"{to}"}}}}}}"#
+            ));
+        }
+        counts.add_event("no event");
+        let taken = counts.take();
+        let of = |names: [&'static str; 5]| names.map(|name| taken[name]);
+        assert_eq!(of(["Created", "Claimed", "AttemptsFailed", "TasksFailed", "Reaped"]), [1, 1, 2, 2, 1]);
+        assert_eq!((taken["Relayed"], taken["Completed"]), (6, 0));
     }
 }

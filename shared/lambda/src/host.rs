@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use baton_api::ProblemCode;
 use baton_http::ApiError;
@@ -42,7 +42,7 @@ pub struct Host {
     table: Option<String>,
 }
 
-/// Hears what each invocation measured, as one line.
+/// Hears what an invocation measured, as one line, if that is more than AWS counts.
 type Tell = Box<dyn Fn(&str) + Send + Sync>;
 
 impl Host {
@@ -88,7 +88,6 @@ impl Host {
     /// # Errors
     /// If the invocation is to count as failed, and its event is to come again as its trigger's settings say.
     pub async fn handle(&self, event: &str, invocation: &Invocation) -> Result<Answer, Failed> {
-        let began = Instant::now();
         let cold = !self.warm.swap(true, Ordering::Relaxed);
         let trigger = Trigger::read(event).map_err(Failed::event);
         let route = route(trigger.as_ref().ok());
@@ -110,18 +109,18 @@ impl Host {
         let measured = Measured {
             function: self.function.name.to_owned(),
             route,
-            millis: began.elapsed().as_secs_f64() * 1e3,
             failed: answered.as_ref().map_or(true, Answer::has_failed),
-            cold,
             counts: self.opened.get().map(|opened| opened.counts.take()).unwrap_or_default(),
             table: self.table.clone(),
             gauges: answered.as_ref().map(Answer::gauges).unwrap_or_default(),
         };
-        (self.tell)(&measured.line(self.clock.now(), &invocation.request_id));
+        if let Some(line) = measured.line(self.clock.now(), &invocation.request_id) {
+            (self.tell)(&line);
+        }
         answered
     }
 
-    /// The fields that each line of an invocation has. A request's envelope adds `request_id` by itself: Lambda's, or
+    /// The fields that each line of an invocation has; its function is named by its log group. A request's envelope adds `request_id` by itself: Lambda's, or
     /// the caller's own, and then Lambda's is told besides.
     fn span(&self, trigger: Option<&Trigger<'_>>, invocation: &Invocation, cold: bool) -> Span {
         let header = |name: &str| match trigger {
@@ -134,9 +133,9 @@ impl Host {
             "invocation",
             request_id = id.filter(|_| !is_request),
             invocation_id = id.filter(|_| header("x-request-id").is_some()),
-            function = self.function.name,
             cold_start = cold.then_some(true),
-            xray_trace_id = invocation.trace_id.as_deref(),
+            // Nobody keeps a trace that is not sampled.
+            xray_trace_id = invocation.trace_id.as_deref().filter(|trace| trace.contains("Sampled=1")),
             traceparent = header("traceparent"),
         )
     }

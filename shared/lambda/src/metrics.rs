@@ -1,10 +1,11 @@
-//! Metrics in CloudWatch's embedded metric format: one JSON line an invocation, from which CloudWatch makes metrics by
-//! itself, without a request.
+//! Metrics in CloudWatch's embedded metric format: a JSON line, from which CloudWatch makes metrics by itself, without a
+//! request. Only what AWS does not count by itself is told: Lambda counts invocations, their durations and those that failed,
+//! API Gateway its requests. An invocation that has nothing to add writes no line.
 //!
 //! The format: <https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/CloudWatch_Embedded_Metric_Format_Specification.html>.
 //! It is written here, as it is one object, and the crates for it bring collectors and threads of their own.
-//! Each pair of function and route is one set of metrics, and each metric of it is billed: there are few, and what did
-//! not happen is left out.
+//! Each pair of function and route is one set of metrics, and each metric of it is billed (0.30 $ a month): there are few,
+//! and what did not happen is left out. A line costs as much as a tenth of a request to the API.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -22,12 +23,8 @@ pub struct Measured {
     pub function: String,
     /// The route of the request, or the kind of trigger: `queue`, `stream`, `schedule`.
     pub route: String,
-    /// How long it took, in milliseconds.
-    pub millis: f64,
     /// Whether it failed: an answer of 500 and above, a record that comes again, an invocation that was given up.
     pub failed: bool,
-    /// Whether it was the process's first.
-    pub cold: bool,
     /// What was done, by the metric's name; see [`crate::counted::Counts`].
     pub counts: BTreeMap<&'static str, u64>,
     /// The table that the function works on: that of one stack, so that the metrics of two do not mix.
@@ -92,18 +89,13 @@ impl Number {
 }
 
 impl Measured {
-    /// The line that tells it.
-    pub fn line(&self, now: Timestamp, request_id: &str) -> String {
+    /// The line that tells it, if there is anything to tell.
+    pub fn line(&self, now: Timestamp, request_id: &str) -> Option<String> {
         let table = self.table.as_deref();
-        let mut values =
-            BTreeMap::from([("Invocations", Number::Count(1)), ("DurationMs", Number::rounded(self.millis))]);
-        let mut metrics = vec![
-            Metric { name: "Invocations", unit: "Count" },
-            Metric { name: "DurationMs", unit: "Milliseconds" },
-        ];
-        let happened = [("Errors", u64::from(self.failed)), ("ColdStart", u64::from(self.cold))];
+        let (mut values, mut metrics) = (BTreeMap::new(), Vec::new());
+        let failed = ("Errors", u64::from(self.failed));
         let counts = self.counts.iter().map(|(name, count)| (*name, *count));
-        for (name, count) in happened.into_iter().chain(counts).filter(|(_, count)| *count > 0) {
+        for (name, count) in [failed].into_iter().chain(counts).filter(|(_, count)| *count > 0) {
             metrics.push(Metric { name, unit: "Count" });
             values.insert(name, Number::Count(count));
         }
@@ -111,17 +103,23 @@ impl Measured {
             Some(_) => &["Table", "Function", "Route"],
             None => &["Function", "Route"],
         };
-        let mut declared = vec![Metrics { namespace: NAMESPACE, dimensions: [dimensions], metrics }];
+        let mut declared = Vec::new();
+        if !metrics.is_empty() {
+            declared.push(Metrics { namespace: NAMESPACE, dimensions: [dimensions], metrics });
+        }
         // An alarm must name every dimension of its metric, and is about the stack.
         if !self.gauges.is_empty() && table.is_some() {
             let metrics = self.gauges.keys().map(|name| Metric { name, unit: unit(name) }).collect();
             declared.push(Metrics { namespace: NAMESPACE, dimensions: [&["Table"]], metrics });
             values.extend(self.gauges.iter().map(|(name, value)| (*name, Number::rounded(*value))));
         }
+        if declared.is_empty() {
+            return None;
+        }
         let aws = Declared { timestamp: now.as_millis(), cloud_watch_metrics: declared };
         let (function, route) = (self.function.as_str(), self.route.as_str());
         // Names and numbers always serialise.
-        serde_json::to_string(&Line { aws, table, function, route, request_id, values }).unwrap_or_default()
+        serde_json::to_string(&Line { aws, table, function, route, request_id, values }).ok()
     }
 }
 
@@ -146,14 +144,13 @@ mod tests {
         let measured = Measured {
             function: "complete-task".into(),
             route: "queue".into(),
-            millis: 12.34567,
             failed: true,
-            cold: false,
             counts: [("Completed", 3), ("Claimed", 0)].into(),
             table: None,
             gauges: Gauges::new(),
         };
-        let line: Value = serde_json::from_str(&measured.line(Timestamp::from_millis(7), "r-1")).unwrap();
+        let line: Value =
+            serde_json::from_str(&measured.line(Timestamp::from_millis(7), "r-1").unwrap()).unwrap();
         let declared = &line["_aws"]["CloudWatchMetrics"][0];
         assert_eq!(declared["Namespace"], "Baton");
         assert_eq!(declared["Dimensions"], json!([["Function", "Route"]]));
@@ -163,17 +160,25 @@ mod tests {
             .iter()
             .map(|metric| metric["Name"].as_str().unwrap())
             .collect();
-        assert_eq!(names, ["Invocations", "DurationMs", "Errors", "Completed"]);
+        assert_eq!(names, ["Errors", "Completed"]);
         for name in names {
             assert!(line[name].is_number(), "{name}");
         }
         assert_eq!((&line["_aws"]["Timestamp"], &line["Function"]), (&json!(7), &json!("complete-task")));
-        assert_eq!(
-            (&line["DurationMs"], &line["Completed"], &line["request_id"]),
-            (&json!(12.346), &json!(3), &json!("r-1"))
-        );
-        assert_eq!((line.get("Claimed"), line.get("ColdStart")), (None, None));
+        assert_eq!((&line["Completed"], &line["request_id"]), (&json!(3), &json!("r-1")));
+        assert_eq!(line.get("Claimed"), None);
         assert_eq!(line["_aws"]["CloudWatchMetrics"].as_array().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn an_invocation_that_has_nothing_to_add_to_what_aws_counts_writes_no_line() {
+        let measured = Measured {
+            function: "claim-task".into(),
+            route: "POST /v1/claims".into(),
+            counts: [("Claimed", 0)].into(),
+            ..Measured::default()
+        };
+        assert_eq!(measured.line(Timestamp::from_millis(7), "r-1"), None);
     }
 
     #[test]
@@ -182,10 +187,12 @@ mod tests {
             function: "reap-stale-workers".into(),
             route: "schedule".into(),
             table: Some("baton-tasks".into()),
+            counts: [("Reaped", 1)].into(),
             gauges: [("OldestReadySeconds", 7.0004), ("WorkersLost", 0.0)].into(),
             ..Measured::default()
         };
-        let line: Value = serde_json::from_str(&measured.line(Timestamp::from_millis(7), "r-1")).unwrap();
+        let line: Value =
+            serde_json::from_str(&measured.line(Timestamp::from_millis(7), "r-1").unwrap()).unwrap();
         let [counters, gauges] = line["_aws"]["CloudWatchMetrics"].as_array().unwrap().as_slice() else {
             panic!("{line}")
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Router;
-use baton_http::auth::Authority;
+use baton_http::auth::{Authority, BehindAuthorizer};
 use baton_http::{App, Authenticate, Authenticator, Envelope};
 use baton_runtime::settings::{QueueSettings, TokenSettings};
 use baton_runtime::{Clock, Ids, Settings};
@@ -11,7 +11,7 @@ use baton_store::{Store, StoreError};
 use baton_store_dynamodb::DynamoStore;
 use futures::future::BoxFuture;
 
-use crate::counted::{Counted, Counts};
+use crate::counted::Counts;
 use crate::doorbell::QueueDoorbell;
 use crate::function::Function;
 use crate::queues::Queues;
@@ -51,17 +51,17 @@ impl Opened {
     pub(crate) fn new(function: &Function, services: Services) -> Self {
         let Services { settings, store, dynamo, doorbell, queues, clock, ids } = services;
         let counts = Arc::new(Counts::default());
-        let store: Arc<dyn Store> = Arc::new(Counted::new(store, Arc::clone(&counts)));
         let app = App::configured(&settings, store, doorbell.local(), clock, ids);
         // It hears its own requests only, and is frozen between them.
         app.timekeeper.hear_by_others();
         let timeout = settings.server.request_timeout;
         // A request comes through an authorizer, and whom that vouches for is the caller: a header that got past it says
         // nothing.
+        let by = BehindAuthorizer::new(app.clone(), settings.tokens.requests_per_second);
         let service = Envelope::new((function.router)(), app.clone(), timeout, function.slow.clone())
-            .authenticated(Authority::Authorizer(app.clone()));
+            .authenticated(Authority::Authorizer(by));
         let tokens = TokenSettings { required: true, ..settings.tokens };
-        let authenticator = Authenticator::new(app.clone(), tokens);
+        let authenticator = Authenticator::uncounted(app.clone(), tokens);
         let queue_settings = settings.queues;
         Self { app, queues, queue_settings, counts, service, authenticator, doorbell, dynamo }
     }

@@ -129,10 +129,10 @@ impl<'a> Batch<'a> {
         };
         let Made { messages, places, damaged, undone } = self.messages(store, handler).await;
         (self.damaged, self.undone) = (damaged, undone);
-        let mut relayed = 0;
-        for (outcome, place) in queues.send(queue, &messages).await.into_iter().zip(places) {
+        let outcomes = queues.send(queue, &messages).await.into_iter().zip(&messages);
+        for ((outcome, event), place) in outcomes.zip(places) {
             match outcome {
-                Ok(()) => relayed += 1,
+                Ok(()) => opened.counts.add_event(&event.body),
                 Err(error) => {
                     let sequence = &self.numbers[place];
                     tracing::error!(sequence, %error, "the queue task-events did not take an event");
@@ -140,7 +140,6 @@ impl<'a> Batch<'a> {
                 }
             }
         }
-        opened.counts.add(Count::Relayed, relayed);
     }
 
     /// Counts the records that are done so far, past those that can never be counted.

@@ -6,6 +6,7 @@
 use std::io::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_aws::aws_sdk_sqs::config::{Credentials, Region, SharedHttpClient};
 use baton_aws::{Roots, aws_sdk_sqs, http_client_with, queues};
@@ -24,6 +25,10 @@ use crate::function::Function;
 use crate::host::Host;
 use crate::opened::Services;
 use crate::queues::{Queues, Sqs};
+
+/// How long the store may take to open before the first event is asked for: Lambda ends a start that takes 10 s, and begins it
+/// anew.
+const OPENING: Duration = Duration::from_secs(5);
 
 /// Why a function cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -98,24 +103,21 @@ fn try_run(function: Function) -> Result<std::convert::Infallible, StartError> {
 }
 
 async fn serve(host: Arc<Host>) -> Result<std::convert::Infallible, StartError> {
-    let opening = {
-        let host = Arc::clone(&host);
-        async move {
-            if let Err(error) = host.open().await {
-                tracing::error!(
-                    error = error.report(),
-                    "the store cannot be opened; the first event tries again"
-                );
-            }
+    // Before the first event is asked for: until then Lambda gives a function a whole core, and 0.14 of one afterwards, at 256 MB.
+    // What takes a processor, as a handshake of TLS does, takes seven times as long then. And an environment that is made in
+    // advance is frozen once it asks, which a connection half made would not live through.
+    match tokio::time::timeout(OPENING, host.open()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => {
+            tracing::error!(
+                error = error.report(),
+                "the store cannot be opened; the first event tries again"
+            );
         }
-    };
-    // An environment that was asked for by an event opens the store while it fetches it. One that is made in advance is
-    // frozen once it asks for events, and a connection half made would not live through that.
-    let initialization = std::env::var("AWS_LAMBDA_INITIALIZATION_TYPE").ok();
-    if initialization.is_none_or(|kind| kind == "on-demand") {
-        tokio::spawn(opening);
-    } else {
-        opening.await;
+        Err(_) => tracing::error!(
+            seconds = OPENING.as_secs(),
+            "the store is not open in time; the first event tries again"
+        ),
     }
     let handle = |event: LambdaEvent<Box<RawValue>>| {
         let host = Arc::clone(&host);

@@ -49,13 +49,18 @@ pub struct Admitted {
 impl Authenticator {
     /// Knows callers as `settings` say, by the tokens of the app's store.
     pub fn new(app: App, settings: TokenSettings) -> Arc<Self> {
-        Arc::new(Self {
-            app,
-            required: settings.required,
-            rates: Rates::new(settings.requests_per_second),
-            unknown: Unknown::default(),
-            notes: Mutex::default(),
-        })
+        let rates = Rates::new(settings.requests_per_second);
+        Self::with_rates(app, settings.required, rates)
+    }
+
+    /// Knows callers in the same way, but holds no token to its rate: for an authorizer whose answers are kept, so that it
+    /// does not hear of each request. Who serves the requests counts them ([`super::BehindAuthorizer`]).
+    pub fn uncounted(app: App, settings: TokenSettings) -> Arc<Self> {
+        Self::with_rates(app, settings.required, Rates::unlimited())
+    }
+
+    fn with_rates(app: App, required: bool, rates: Rates) -> Arc<Self> {
+        Arc::new(Self { app, required, rates, unknown: Unknown::default(), notes: Mutex::default() })
     }
 
     /// The app whose callers it knows.
@@ -176,14 +181,11 @@ pub(super) fn check_status(token: &Token, now: Timestamp) -> Result<(), ApiError
     Err(ApiError::new(ProblemCode::Unauthorized, detail))
 }
 
-fn too_many(limit: u32, wait: Duration) -> ApiError {
-    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
-    wait_seconds(&format!("the token may make {limit} requests a second and has made more"), seconds)
-}
-
 /// Has a caller come again later.
-pub(super) fn wait_seconds(why: &str, seconds: u64) -> ApiError {
-    let detail = format!("{why}; try again in {seconds} s");
+pub(super) fn too_many(limit: u32, wait: Duration) -> ApiError {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    let detail =
+        format!("the token may make {limit} requests a second and has made more; try again in {seconds} s");
     ApiError::new(ProblemCode::TooManyRequests, detail).retry_after(seconds)
 }
 

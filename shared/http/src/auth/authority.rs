@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::{Admitted, Authenticator, Rule, Vouched};
+use super::{Admitted, Authenticator, BehindAuthorizer, Rule, Vouched};
 use crate::app::App;
 use crate::error::ApiError;
 
@@ -16,14 +16,14 @@ pub enum Authority {
     /// The token in the request's header, as the store knows it.
     Header(Arc<Authenticator>),
     /// An authorizer in front of this process, by the [`Vouched`] among the request's extensions. Headers say nothing.
-    Authorizer(App),
+    Authorizer(Arc<BehindAuthorizer>),
 }
 
 impl Authority {
     pub(super) fn app(&self) -> &App {
         match self {
             Self::Header(by) => by.app(),
-            Self::Authorizer(app) => app,
+            Self::Authorizer(by) => by.app(),
         }
     }
 
@@ -32,8 +32,8 @@ impl Authority {
         let (method, path) = (&request.method, request.uri.path());
         match self {
             Self::Header(by) => by.authorize(method, path, &request.headers).await,
-            Self::Authorizer(app) => {
-                Vouched::admit(request.extensions.get(), app, Rule::of_request(method, path)?)
+            Self::Authorizer(by) => {
+                Vouched::admit(request.extensions.get(), by, Rule::of_request(method, path)?)
             }
         }
     }

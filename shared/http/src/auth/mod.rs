@@ -22,4 +22,4 @@ pub use authenticator::{Admitted, Authenticator};
 pub use authority::Authority;
 pub use caller::Caller;
 pub use rules::{Access, RULES, Rule};
-pub use vouched::Vouched;
+pub use vouched::{BehindAuthorizer, Vouched};

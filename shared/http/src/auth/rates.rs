@@ -21,6 +21,8 @@ const SECOND: i128 = 1_000_000_000;
 pub(super) struct Rates {
     /// For tokens without a limit of their own.
     limit: Option<u32>,
+    /// Whether tokens are held to their limits at all.
+    limited: bool,
     seen: Mutex<Seen>,
 }
 
@@ -49,7 +51,12 @@ pub(super) enum Turn {
 
 impl Rates {
     pub(super) fn new(limit: Option<u32>) -> Self {
-        Self { limit, seen: Mutex::default() }
+        Self { limit, limited: true, seen: Mutex::default() }
+    }
+
+    /// Holds nobody back, and only says when a use is to be noted.
+    pub(super) fn unlimited() -> Self {
+        Self { limit: None, limited: false, seen: Mutex::default() }
     }
 
     /// Counts a request of a good token.
@@ -63,7 +70,7 @@ impl Rates {
         let entry =
             seen.tokens.entry(token.id).or_insert(Entry { through_at: 0, last_at: now, noted_at: None });
         entry.last_at = now;
-        if let Some(limit) = token.requests_per_second.or(self.limit) {
+        if let Some(limit) = token.requests_per_second.or(self.limit).filter(|_| self.limited) {
             let present = i128::from(now.as_millis()) * (SECOND / 1_000);
             // A clock that was set back must not shut a token out: no more than a full second is ever due.
             entry.through_at = entry.through_at.clamp(present, present + SECOND);
@@ -117,6 +124,13 @@ mod tests {
 
     fn goes(rates: &Rates, token: &Token, millis: i64) -> bool {
         matches!(rates.take(token, at(millis)), Turn::GoOn { .. })
+    }
+
+    #[test]
+    fn where_nobody_is_held_back_a_use_is_noted_once_a_minute_all_the_same() {
+        let (rates, token) = (Rates::unlimited(), token(1, Some(1)));
+        let noted = [0, 1, 2, 60_000].map(|millis| rates.take(&token, at(millis)));
+        assert_eq!(noted, [true, false, false, true].map(|note_use| Turn::GoOn { note_use }));
     }
 
     #[test]

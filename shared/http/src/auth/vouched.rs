@@ -1,11 +1,15 @@
 //! Who asks, where an authorizer in front of the process has found it out: on AWS Lambda, API Gateway asks the function
 //! `authorize`, and hands what it answered to the function that serves the request.
 
+use std::fmt;
+use std::sync::Arc;
+
 use baton_api::ProblemCode;
 use baton_model::Token;
 use serde::{Deserialize, Serialize};
 
-use super::authenticator::{check_grant, check_status, wait_seconds};
+use super::authenticator::{check_grant, check_status, too_many};
+use super::rates::{Rates, Turn};
 use super::{Access, Admitted, Caller, Rule};
 use crate::app::App;
 use crate::error::ApiError;
@@ -20,9 +24,6 @@ pub struct Vouched {
     /// The token's id by itself, which is what an access log can name of a caller: the text above is full of quotes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     token_id: Option<String>,
-    /// The token has asked too often, and may again after this many seconds.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    retry_after: Option<u64>,
 }
 
 impl Vouched {
@@ -32,25 +33,17 @@ impl Vouched {
         let token = caller.and_then(Caller::token);
         let token_id = token.map(|token| token.id.to_string());
         let token = token.and_then(|token| serde_json::to_string(token).ok());
-        Self { token, token_id, retry_after: None }
-    }
-
-    /// Hands on that a token has asked too often, which only those who answer the request can tell it.
-    pub fn too_many(refusal: &ApiError) -> Self {
-        Self { token: None, token_id: None, retry_after: Some(refusal.retry_seconds().unwrap_or(1)) }
+        Self { token, token_id }
     }
 
     /// Lets a request pass that is vouched for, if at all (`vouched`). Its token is held to its end and to its scopes once
-    /// more, as an authorizer's answer may be kept for a while, and for other routes.
+    /// more, as an authorizer's answer may be kept for a while, and for other routes; and to its rate.
     pub(super) fn admit(
         vouched: Option<&Self>,
-        app: &App,
+        by: &BehindAuthorizer,
         rule: &'static Rule,
     ) -> Result<Admitted, ApiError> {
         let Access::Scopes(scopes) = rule.access else { return Ok(Admitted { rule, caller: None }) };
-        if let Some(seconds) = vouched.and_then(|vouched| vouched.retry_after) {
-            return Err(wait_seconds("the token has made more requests than it may", seconds));
-        }
         let token = vouched.and_then(|vouched| vouched.token.as_deref());
         let token: Option<Token> = token.and_then(|text| serde_json::from_str(text).ok());
         let Some(token) = token else {
@@ -59,8 +52,35 @@ impl Vouched {
                           the API itself, whose routes must have the authorizer";
             return Err(ApiError::new(ProblemCode::Unauthorized, detail));
         };
-        check_status(&token, app.now())?;
+        let now = by.app.now();
+        check_status(&token, now)?;
+        if let Turn::Wait { limit, wait } = by.rates.take(&token, now) {
+            return Err(too_many(limit, wait));
+        }
         check_grant(rule, scopes, &token)?;
         Ok(Admitted { rule, caller: Some(Caller::of(token)) })
+    }
+}
+
+/// What serves requests that an authorizer has let through. It counts what it serves, as the authorizer's answers are kept.
+pub struct BehindAuthorizer {
+    app: App,
+    rates: Rates,
+}
+
+impl BehindAuthorizer {
+    /// Serves with `app`; tokens without a limit of their own may ask so often a second, if that is bounded.
+    pub fn new(app: App, requests_per_second: Option<u32>) -> Arc<Self> {
+        Arc::new(Self { app, rates: Rates::new(requests_per_second) })
+    }
+
+    pub(super) fn app(&self) -> &App {
+        &self.app
+    }
+}
+
+impl fmt::Debug for BehindAuthorizer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BehindAuthorizer").field("rates", &self.rates).finish_non_exhaustive()
     }
 }

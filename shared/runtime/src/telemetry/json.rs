@@ -5,7 +5,7 @@
 use std::fmt::{self, Write};
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Subscriber};
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::FormatTime;
@@ -50,6 +50,10 @@ where
                     to.write_str(&fields.fields)?;
                 }
             }
+        }
+        // A line of Baton's own at this level is known by its message, and there is one for each change of a task.
+        if *metadata.level() == Level::INFO && metadata.target().starts_with("baton") {
+            return writeln!(to, "}}");
         }
         writeln!(to, r#","target":"{}"}}"#, metadata.target())
     }
@@ -183,7 +187,16 @@ mod tests {
         assert_eq!(line["level"], "INFO");
         assert_eq!(line.get("worker_id"), None, "what does not exist is left out");
         assert!(line["timestamp"].as_str().unwrap().parse::<baton_model::Timestamp>().is_ok());
-        assert_eq!(line["target"], "baton_runtime::telemetry::json::tests");
+        assert_eq!(line.get("target"), None);
+    }
+
+    #[test]
+    fn a_warning_and_what_a_library_says_name_their_place() {
+        let place =
+            |line: String| serde_json::from_str::<serde_json::Value>(&line).unwrap()["target"].clone();
+        let here = logged(true, || tracing::warn!("hot"));
+        assert_eq!(place(here), "baton_runtime::telemetry::json::tests");
+        assert_eq!(place(logged(true, || tracing::info!(target: "hyper::proto", "cold"))), "hyper::proto");
     }
 
     #[test]

@@ -8,6 +8,7 @@
 
 mod instructions;
 mod table;
+mod throttle;
 
 use std::error::Error;
 use std::path::Path;
@@ -17,28 +18,39 @@ use std::time::{Duration, Instant};
 use baton_lambda::stub::{Outcome, RuntimeApi};
 use serde_json::Value;
 use table::Table;
+use throttle::Throttle;
 use tokio::process::Command;
 
 type Failed = Box<dyn Error + Send + Sync>;
 
-const USAGE: &str = "usage: cold-start BINARY EVENT.json [RUNS [EVENTS]]
+const USAGE: &str = "usage: cold-start [--memory MEGABYTES] BINARY EVENT.json [RUNS [EVENTS]]
        cold-start --instructions BINARY BARE EVENT.json
 
 Starts BINARY, a function's binary for AWS Lambda, RUNS times (20) and gives it
 the event of EVENT.json, EVENTS times (1). With more events, the time of one that
-is not the first is told, too.
+is not the first is told, too. With --memory: once BINARY has asked for its first
+event it has the share of a core that Lambda gives a function of so much memory
+(0.14 for 256), by a control group of Linux, which takes root.
 
 With --instructions: how many an event costs BINARY and BARE, another binary that
 takes the same event, and their ratio. Needs valgrind.";
 
 #[tokio::main]
 async fn main() -> Result<(), Failed> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let mut arguments: Vec<String> = std::env::args().skip(1).collect();
     if let [flag, binary, bare, event] = arguments.as_slice()
         && flag == "--instructions"
     {
         return compare(binary, bare, event).await;
     }
+    let throttle = match arguments.as_slice() {
+        [flag, megabytes, ..] if flag == "--memory" => {
+            let throttle = Throttle::of_memory(megabytes.parse()?)?;
+            arguments.drain(..2);
+            Some(throttle)
+        }
+        _ => None,
+    };
     let [binary, event, numbers @ ..] = arguments.as_slice() else { return Err(USAGE.into()) };
     let number = |place: usize, default: usize| numbers.get(place).map_or(Ok(default), |text| text.parse());
     let (runs, events) = (number(0, 20)?.max(1), number(1, 1)?.max(1));
@@ -47,7 +59,7 @@ async fn main() -> Result<(), Failed> {
     let table = Table::start(dir.path()).await?;
     let mut starts = Vec::with_capacity(runs);
     for _ in 0..runs {
-        starts.push(start(Path::new(binary), &event, events, &table).await?);
+        starts.push(start(Path::new(binary), &event, events, &table, throttle.as_ref()).await?);
     }
     let megabytes = std::fs::metadata(binary)?.len() as f64 / 1e6;
     println!("{binary}: {megabytes:.2} MB, {runs} starts");
@@ -86,7 +98,13 @@ struct Start {
     resident: u64,
 }
 
-async fn start(binary: &Path, event: &Value, events: usize, table: &Table) -> Result<Start, Failed> {
+async fn start(
+    binary: &Path,
+    event: &Value,
+    events: usize,
+    table: &Table,
+    throttle: Option<&Throttle>,
+) -> Result<Start, Failed> {
     let api = RuntimeApi::start().await?;
     let began = Instant::now();
     let mut process = Command::new(binary)
@@ -97,14 +115,16 @@ async fn start(binary: &Path, event: &Value, events: usize, table: &Table) -> Re
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    let polling = async {
-        api.polled().await;
-        began.elapsed()
-    };
-    let answering = async { (api.invoke(event).await, began.elapsed()) };
-    let (polled, (outcome, answered)) = tokio::join!(polling, answering);
+    let id = process.id().ok_or("the binary has ended")?;
+    api.polled().await;
+    let polled = began.elapsed();
+    if let Some(throttle) = throttle {
+        throttle.hold(id)?;
+    }
+    let outcome = api.invoke(event).await;
+    let answered = began.elapsed();
     check(outcome)?;
-    let resident = resident(process.id().ok_or("the binary has ended")?)?;
+    let resident = resident(id)?;
     let warm = Instant::now();
     for _ in 1..events {
         check(api.invoke(event).await)?;

@@ -51,6 +51,11 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         '                    dynamodb:LeadingKeys: ["F3#*", "F4#*", "R#*", "W#*", "K#*"]\n',
         "keys of query-tasks: the template has ('read', 'Table/index', 'K#*')",
     ),
+    "a role that may change all of a token": (
+        "dynamodb:Attributes: [pk, sk, lu]",
+        "dynamodb:Attributes: [pk, sk, lu, dg]",
+        "keys of authorize: the template has ('write', 'Table', 'K#* (dg)')",
+    ),
     "a role that may touch all items": (
         '                Condition:\n                  ForAllValues:StringLike:\n                    dynamodb:LeadingKeys: [M, "N#*", "S#*"]\n',
         "",

@@ -12,15 +12,18 @@ use std::process::Command;
 use baton_tests::program::baton;
 
 #[test]
-fn a_worker_without_sqs_says_how_to_build_one_with_it() {
+fn a_program_without_sqs_says_how_to_build_one_with_it() {
     let queue = "https://sqs.eu-west-1.amazonaws.com/123456789012/completions";
-    let output = Command::new(baton())
-        .args(["worker", "run", "--completions-queue", queue, "--", "true"])
-        .output()
-        .unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("--features sqs") && told.contains(queue), "{told}");
+    for arguments in [
+        &["worker", "run", "--completions-queue", queue, "--", "true"][..],
+        &["dead-letters", "list", queue],
+        &["dead-letters", "redrive", queue, "--all"],
+    ] {
+        let output = Command::new(baton()).args(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("--features sqs") && told.contains(queue), "{told}");
+    }
 }
 
 #[test]
@@ -29,6 +32,15 @@ fn a_program_without_the_store_on_dynamodb_says_how_to_build_one_with_it() {
         &["serve", "--store", "dynamodb:baton"][..],
         &["table", "create", "--store", "dynamodb:baton"],
         &["table", "check", "--store", "dynamodb:baton"],
+        &[
+            "relay",
+            "--since",
+            "1h",
+            "--events-queue",
+            "https://q.example.org/1/q",
+            "--store",
+            "dynamodb:baton",
+        ],
         &["migrate", "--from", "dynamodb:baton", "--to", "sqlite:baton.db"],
     ] {
         let folder = tempfile::tempdir().unwrap();

@@ -16,7 +16,7 @@ pub(crate) async fn open(queue: &str) -> Result<Arc<dyn Detour>, Failure> {
 }
 
 #[cfg(feature = "sqs")]
-pub(crate) use sqs::open;
+pub(crate) use sqs::{client, open};
 
 #[cfg(feature = "sqs")]
 mod sqs {
@@ -24,7 +24,9 @@ mod sqs {
     use std::time::Duration;
 
     use async_trait::async_trait;
-    use baton_aws::queues::{MESSAGE_BYTES, Outgoing, QueueError, Queues as _, Sqs, region_of};
+    use baton_aws::queues::{
+        MESSAGE_BYTES, Outgoing, QueueError, Queues as _, Sqs, in_its_characters, region_of,
+    };
     use baton_aws::{Roots, http_client_with};
     use baton_model::with_causes;
 
@@ -33,18 +35,22 @@ mod sqs {
     /// How long a start waits for SQS to say whether there is the queue.
     const LOOK: Duration = Duration::from_secs(5);
 
+    /// SQS by the environment, in the region that the URL of a queue names.
+    pub(crate) async fn client(queue: &str) -> Result<Sqs, Failure> {
+        let roots = Roots::from_environment()
+            .map_err(|expected| Failure::usage(format!("{}: {expected}", Roots::VARIABLE)))?;
+        Sqs::from_environment(http_client_with(roots), region_of(queue))
+            .await
+            .map_err(|error| Failure::usage(format!("cannot use the queue {queue}: {}", with_causes(&error))))
+    }
+
     struct CompletionsQueue {
         sqs: Sqs,
         url: String,
     }
 
     pub(crate) async fn open(queue: &str) -> Result<Arc<dyn Detour>, Failure> {
-        let roots = Roots::from_environment()
-            .map_err(|expected| Failure::usage(format!("{}: {expected}", Roots::VARIABLE)))?;
-        let sqs =
-            Sqs::from_environment(http_client_with(roots), region_of(queue)).await.map_err(|error| {
-                Failure::usage(format!("cannot use the queue {queue}: {}", with_causes(&error)))
-            })?;
+        let sqs = client(queue).await?;
         let looked = tokio::time::timeout(LOOK, sqs.exists(queue)).await;
         match looked.unwrap_or_else(|_| Err(QueueError(format!("no answer in {} s", LOOK.as_secs())))) {
             Ok(true) => {}
@@ -63,16 +69,6 @@ mod sqs {
         Ok(Arc::new(CompletionsQueue { sqs, url: queue.to_owned() }))
     }
 
-    /// A message in characters that SQS takes, which are those of XML 1.0: of all that JSON writes as they are, only these
-    /// two are none, and they stand in texts alone.
-    fn in_its_characters(message: String) -> String {
-        if message.contains(['\u{fffe}', '\u{ffff}']) {
-            message.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
-        } else {
-            message
-        }
-    }
-
     #[async_trait]
     impl Detour for CompletionsQueue {
         async fn send(&self, message: String) -> Result<(), Box<dyn Error + Send + Sync>> {
@@ -89,20 +85,6 @@ mod sqs {
             let message = Outgoing { body: message, ..Outgoing::default() };
             let sent = self.sqs.send(&self.url, &[message]).await.into_iter().collect::<Result<(), _>>();
             sent.map_err(|error| format!("{}: {error}", self.url).into())
-        }
-    }
-
-    #[cfg(test)]
-    mod tests {
-        use super::*;
-
-        #[test]
-        fn characters_that_sqs_refuses_are_written_as_escapes_of_the_same_meaning() {
-            let message = "{\"a\":\"\u{ffff}x\u{fffe}\"}".to_owned();
-            let sent = in_its_characters(message.clone());
-            assert_eq!(sent, r#"{"a":"\uffffx\ufffe"}"#);
-            let value = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap();
-            assert_eq!(value(&sent), value(&message));
         }
     }
 }

@@ -4,6 +4,7 @@ mod audit;
 mod bench;
 mod completions;
 mod context;
+mod dead_letters;
 mod example;
 mod exit;
 mod generation;
@@ -19,6 +20,7 @@ mod progress;
 mod queue;
 mod ready;
 mod reap;
+mod relay;
 mod render;
 mod report;
 mod serve;
@@ -125,6 +127,11 @@ enum Command {
     /// Make or check the DynamoDB table that --store dynamodb:TABLE names.
     #[command(subcommand)]
     Table(table::Table),
+    /// Send histories of tasks to the queue task-events once more, for readers that have missed some.
+    Relay(relay::Relay),
+    /// See messages that were given up, send them back, or remove them.
+    #[command(subcommand)]
+    DeadLetters(dead_letters::DeadLetters),
     /// Move all that one store holds into another, and compare both.
     Migrate(migrate::Migrate),
     /// Measure a server's throughput and latency.
@@ -143,6 +150,8 @@ enum Command {
 const WITHOUT_SERVER: &[(&str, &str)] = &[
     ("serve", "--listen says where to listen"),
     ("table", "it works on the table that --store names"),
+    ("relay", "it reads the table that --store names"),
+    ("dead-letters", "it works on the queues themselves"),
     ("migrate", "it works on the stores that --from and --to name"),
     ("example", "it starts a server of its own"),
 ];
@@ -226,6 +235,8 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Audit(audit) => audit.run(context).await,
             Command::Reap(reap) => reap.run(context).await,
             Command::Table(table) => unless_interrupted(table.run(context)).await,
+            Command::Relay(relay) => relay.run(context).await,
+            Command::DeadLetters(letters) => letters.run(context).await,
             Command::Migrate(migrate) => migrate.run(context).await,
             Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
             Command::Example(example) => unless_interrupted(example.run(context)).await,

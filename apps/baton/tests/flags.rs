@@ -286,12 +286,22 @@ fn options_are_offered_only_where_they_mean_something() {
         // Where only ages are told, there is no time to show in another zone.
         assert_eq!(help(command).contains("--utc"), has, "{command:?}");
     }
-    for without in [&["serve"][..], &["example"], &["migrate"], &["table", "create"], &["table", "check"]] {
+    for without in [
+        &["serve"][..],
+        &["example"],
+        &["migrate"],
+        &["relay"],
+        &["dead-letters", "list"],
+        &["table", "create"],
+        &["table", "check"],
+    ] {
         let help = help(without);
         assert!(!help.contains("--server <") && !help.contains("--token-file"), "{without:?}: {help}");
         let needed: &[&str] = match without {
             ["migrate"] => &["--from", "sqlite:a", "--to", "sqlite:b"],
             ["table", _] => &["--store", "dynamodb:a"],
+            ["relay"] => &["--since", "1h"],
+            ["dead-letters", _] => &["submissions"],
             _ => &[],
         };
         for flag in [&["--server", "x"][..], &["--token-file", "x"]] {

@@ -49,7 +49,7 @@ const SOURCE: &str = "/baton/tasks";
 /// The store's: the record is to come again.
 pub async fn relay(store: &DynamoStore, record: &str) -> Result<Vec<String>, StoreError> {
     let events = store.events_of(record).await?;
-    events.into_iter().map(message).collect()
+    events.into_iter().map(cloud_event).collect()
 }
 
 /// Counts records whose messages are sent.
@@ -57,7 +57,11 @@ pub async fn count(store: &DynamoStore, records: &[String]) -> RecordsCounted {
     store.count(records).await
 }
 
-fn message(told: TaskEvent) -> Result<String, StoreError> {
+/// The message that tells an event: the same whenever it is told, so that a reader knows it again.
+///
+/// # Errors
+/// If it cannot be written as JSON.
+pub fn cloud_event(told: TaskEvent) -> Result<String, StoreError> {
     let TaskEvent { task, project, queue, task_type, event } = told;
     let event = CloudEvent {
         specversion: "1.0",

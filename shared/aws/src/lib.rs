@@ -6,6 +6,8 @@
 pub mod environment;
 mod http;
 #[cfg(feature = "queues")]
+pub mod letters;
+#[cfg(feature = "queues")]
 pub mod queues;
 
 /// The AWS SDK's crate of SQS, in the version that [`queues`] is made with.

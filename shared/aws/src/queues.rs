@@ -32,7 +32,7 @@ const HIDDEN: Duration = Duration::from_secs(5);
 pub const MESSAGE_BYTES: usize = 1_048_576;
 
 /// What SQS calls a queue that is not there, as of old and as of its present protocol.
-const NO_QUEUE: [&str; 2] = ["AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"];
+pub(crate) const NO_QUEUE: [&str; 2] = ["AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"];
 
 /// Sets short time limits, and that the SDK sends again what got no answer: a message that comes twice does no harm.
 pub fn suited(config: Builder) -> Builder {
@@ -83,6 +83,16 @@ pub struct Received {
     pub times: u32,
 }
 
+/// A JSON document in characters that SQS takes, which are those of XML 1.0: of all that JSON writes as they are, only
+/// these two are none, and they stand in texts alone.
+pub fn in_its_characters(json: String) -> String {
+    if json.contains(['\u{fffe}', '\u{ffff}']) {
+        json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
+    } else {
+        json
+    }
+}
+
 /// Why a queue did not take something, for the log.
 #[derive(Clone, Debug, thiserror::Error)]
 #[error("{0}")]
@@ -115,7 +125,7 @@ pub trait Queues: Send + Sync {
 
 /// The queues of SQS.
 #[derive(Debug)]
-pub struct Sqs(Client);
+pub struct Sqs(pub(crate) Client);
 
 impl Sqs {
     /// Queues that a client reaches.
@@ -186,7 +196,7 @@ fn entry(place: usize, message: &Outgoing) -> Result<SendMessageBatchRequestEntr
     entry.build().map_err(|error| QueueError(error.to_string()))
 }
 
-fn failed<E, R>(error: &SdkError<E, R>) -> QueueError
+pub(crate) fn failed<E, R>(error: &SdkError<E, R>) -> QueueError
 where
     E: ProvideErrorMetadata + std::error::Error + 'static,
     R: std::fmt::Debug,
@@ -293,6 +303,13 @@ fn none_failed(failed: usize) -> Result<(), QueueError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn characters_that_sqs_refuses_are_written_as_escapes_of_the_same_meaning() {
+        let message = "{\"a\":\"\u{ffff}x\u{fffe}\"}".to_owned();
+        assert_eq!(in_its_characters(message), r#"{"a":"\uffffx\ufffe"}"#);
+        assert_eq!(in_its_characters("{\"a\":1}".to_owned()), "{\"a\":1}");
+    }
 
     #[test]
     fn the_url_of_a_queue_of_aws_tells_its_region() {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 
+pub use baton_aws::letters::{MESSAGE_ID, REASON, REASON_CODE};
 use baton_http::{ApiError, Message};
 use futures::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
@@ -17,15 +18,6 @@ use crate::queues::Outgoing;
 /// How many messages of a batch are worked on at once.
 const AT_ONCE: usize = 16;
 
-/// The attribute of a dead letter that has the problem's code.
-pub const REASON_CODE: &str = "baton-reason-code";
-
-/// The attribute of a dead letter that says what is wrong with it.
-pub const REASON: &str = "baton-reason";
-
-/// The attribute of a dead letter that has the id which the message had in its queue.
-pub const MESSAGE_ID: &str = "baton-message-id";
-
 /// The most characters of a reason: the rest of a long list helps nobody, and the message must fit.
 const REASON_CHARS: usize = 1_000;
 
@@ -36,16 +28,17 @@ pub(crate) async fn handle(
     handler: &MessageHandler,
     records: Vec<&RawValue>,
 ) -> Result<BatchAnswer, Failed> {
-    let mut messages = Vec::with_capacity(records.len());
+    let (mut messages, mut ids) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
     for record in records {
         let record: QueueRecord = serde_json::from_str(record.get())
             .map_err(|error| Failed::event(format!("a record of a queue cannot be read: {error}")))?;
-        messages.push(Message { id: record.message_id, body: record.body });
+        // One that was given up and sent back has an id of its own: it is what it was.
+        let first = record.message_attributes.get(MESSAGE_ID).and_then(|value| value.string_value.clone());
+        messages.push(Message { id: first.unwrap_or_else(|| record.message_id.clone()), body: record.body });
+        ids.push(record.message_id);
     }
-    let handled = futures::stream::iter(messages).map(|message| async move {
-        let id = message.id.clone();
-        (!one(opened, handler, message).await).then_some(id)
-    });
+    let handled = futures::stream::iter(messages.into_iter().zip(ids))
+        .map(|(message, id)| async move { (!one(opened, handler, message).await).then_some(id) });
     let failed: Vec<Option<String>> = handled.buffered(AT_ONCE).collect().await;
     Ok(BatchAnswer::again(failed.into_iter().flatten()))
 }

@@ -75,6 +75,16 @@ struct RecordHead<'a> {
 pub(crate) struct QueueRecord {
     pub(crate) message_id: String,
     pub(crate) body: String,
+    #[serde(default)]
+    pub(crate) message_attributes: BTreeMap<String, QueueAttribute>,
+}
+
+/// An attribute of a message, as far as it is read.
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(crate) struct QueueAttribute {
+    #[serde(default)]
+    pub(crate) string_value: Option<String>,
 }
 
 /// A record of a DynamoDB stream, as far as its number goes.

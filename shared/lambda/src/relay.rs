@@ -16,7 +16,7 @@ use crate::counted::Count;
 use crate::event::StreamRecord;
 use crate::function::{CountHandler, StreamHandler};
 use crate::opened::Opened;
-use crate::queues::Outgoing;
+use crate::queues::{Outgoing, in_its_characters};
 
 /// How many records of a stream are read at once.
 const RECORDS_AT_ONCE: usize = 8;
@@ -104,7 +104,8 @@ impl<'a> Batch<'a> {
             match messages {
                 Ok(Ok(messages)) => {
                     all.places.extend(messages.iter().map(|_| place));
-                    let outgoing = messages.into_iter().map(|body| Outgoing { body, ..Outgoing::default() });
+                    let outgoing = messages.into_iter().map(in_its_characters);
+                    let outgoing = outgoing.map(|body| Outgoing { body, ..Outgoing::default() });
                     all.messages.extend(outgoing);
                 }
                 Ok(Err(error)) if is_for_good(&error) => _ = all.damaged.insert(place, error.report()),

@@ -9,6 +9,7 @@
 //!   creation that must stand or fall as one.
 //! - The index may trail behind the table, and every answer may be lost: only conditions decide.
 
+mod again;
 mod alone;
 mod attr;
 mod audit;
@@ -70,15 +71,16 @@ use baton_model::{
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Doorbell, Fail, FailAnswer, GenerationFilter,
-    Health, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport,
-    Redate, Redated, Release, Retry, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter,
-    TaskStore, TokenStore, Waiting, WorkerDetail,
+    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
+    GenerationFilter, Health, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
+    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
 pub use aws_sdk_dynamodb;
 
+pub use crate::again::Histories;
 pub use crate::meter::{Meter, Request};
 pub use crate::stats::rebuild::{Rebuild, RebuildError, RebuildProgress, Rebuilt};
 pub use crate::stats::relayed::RecordsCounted;
@@ -136,6 +138,23 @@ impl DynamoStore {
     /// read from where it is kept apart.
     pub async fn events_of(&self, record: &str) -> Result<Vec<TaskEvent>, StoreError> {
         self.inner.events_of(record).await
+    }
+
+    /// The whole history of a task, as its events were told when they happened.
+    ///
+    /// # Errors
+    /// [`StoreError::TaskNotFound`], and the store's own failures.
+    pub async fn history_of(&self, id: TaskId) -> Result<Vec<TaskEvent>, StoreError> {
+        self.inner.history_of(id).await
+    }
+
+    /// The whole histories of the tasks that have changed at a time or later, page by page, the tasks of the oldest day
+    /// first. Each page looks at some hundred tasks, whether they fit or not.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`], and the store's own failures. What is wrong with one task alone is told with it.
+    pub async fn histories(&self, since: Timestamp, after: Option<&Cursor>) -> Result<Histories, StoreError> {
+        self.inner.histories(since, after).await
     }
 
     /// Counts records of the table's stream, each as its JSON as Lambda hands it over, if the stream keeps the statistics.

@@ -35,6 +35,25 @@ async fn a_message_that_comes_again_creates_nothing_twice() {
 }
 
 #[tokio::test]
+async fn a_submission_that_was_given_up_and_is_sent_back_creates_nothing_twice() {
+    let world = World::new().await;
+    let create = world.function("create-task");
+    let body = json!({"type": "render"});
+    assert_eq!(
+        again(&invoke(&create, &messages(&[message("m-1", body.clone())])).await),
+        Vec::<String>::new()
+    );
+    // It has an id of its own, as everything that is sent; what comes again is named by that.
+    let mut back = messages(&[message("m-2", body), message("m-3", json!({"type": 7}))]);
+    let first = json!({"dataType": "String", "stringValue": "m-1"});
+    back["Records"][0]["messageAttributes"]["baton-message-id"] = first.clone();
+    back["Records"][1]["messageAttributes"]["baton-message-id"] = first;
+    world.queues.refuse(SUBMISSIONS_DEAD, true);
+    assert_eq!(again(&invoke(&create, &back).await), ["m-3"]);
+    assert_eq!(tasks(&world).await.len(), 1);
+}
+
+#[tokio::test]
 async fn what_can_never_succeed_goes_to_the_dead_letter_queue_with_its_reason_and_spares_the_rest() {
     let world = World::new().await;
     let create = world.function("create-task");

@@ -65,15 +65,15 @@ impl Place {
 }
 
 /// Items of several partitions, merged by their sort keys.
-pub(super) struct Merged {
-    pub(super) items: Vec<Item>,
+pub(crate) struct Merged {
+    pub(crate) items: Vec<Item>,
     /// Whether there is more behind the last.
-    pub(super) more: bool,
+    pub(crate) more: bool,
 }
 
 impl Inner {
     /// The items of these partitions behind a key, about as many as asked for.
-    pub(super) async fn merged(
+    pub(crate) async fn merged(
         &self,
         index: bool,
         partitions: Vec<String>,

@@ -184,8 +184,8 @@ def access_log(template: dict) -> Iterator[str]:
 
 
 def told_by_functions() -> tuple[set[str], set[str]]:
-    """The names of metrics that functions tell: of rounds, by table alone, and of invocations."""
-    rounds = (ROOT / "functions" / "reap-stale-workers" / "src").rglob("*.rs")
+    """The names of metrics that functions tell: of rounds and of what is passed over, by table alone, and of invocations."""
+    rounds = [*(ROOT / "functions" / "reap-stale-workers" / "src").rglob("*.rs"), ROOT / "shared" / "lambda" / "src" / "host.rs"]
     invocations = (ROOT / "shared" / "lambda" / "src" / name for name in ("metrics.rs", "counted.rs"))
     names = lambda files: {name for file in files for name in re.findall(r'"([A-Z][A-Za-z]+)"', file.read_text())}
     return names(rounds), names(invocations)

@@ -58,6 +58,8 @@ pub struct Program {
     /// Whether its statistics count exactly what was answered, also after it was killed.
     exact_counts: bool,
     faults: Option<Faults>,
+    /// By how many milliseconds its clock is behind.
+    behind: u64,
 }
 
 /// What a program is told of the faults that it is to meet.
@@ -83,6 +85,7 @@ impl Program {
             log: database.with_file_name("server.log"),
             exact_counts: true,
             faults: None,
+            behind: 0,
         }
     }
 
@@ -106,7 +109,14 @@ impl Program {
             log: folder.join("server.log"),
             exact_counts: false,
             faults: Some(Faults { seed, one_in, starts: AtomicU64::new(0) }),
+            behind: 0,
         }
+    }
+
+    /// The same, with a clock that is behind by so many milliseconds; of the server over faults.
+    #[must_use]
+    pub fn behind(self, millis: u64) -> Self {
+        Self { behind: millis, ..self }
     }
 
     /// Whether its statistics count exactly.
@@ -127,6 +137,7 @@ impl Program {
         if let Some(Faults { seed, one_in, starts }) = &self.faults {
             let seed = seed.wrapping_mul(1_000).wrapping_add(starts.fetch_add(1, Ordering::Relaxed));
             command.env("CHAOS_SEED", seed.to_string());
+            command.env("CHAOS_BEHIND_MS", self.behind.to_string());
             command.env("CHAOS_ONE_IN", if calm { "0".to_owned() } else { one_in.to_string() });
         }
         let mut child = command

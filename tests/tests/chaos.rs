@@ -22,6 +22,7 @@ async fn a_killed_server_loses_and_repeats_nothing() {
     let plan = Plan {
         seed: setting("BATON_CHAOS_SEED").unwrap_or_else(rand::random),
         kills: setting("BATON_CHAOS_KILLS").unwrap_or(6),
+        lasts: None,
         workers: 8,
         producers: 3,
         lives: 30..400,

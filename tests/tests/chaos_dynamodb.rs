@@ -5,6 +5,10 @@
 //! The table lies in an engine of this process, and outlives the servers. Ten seeds run by default:
 //! `BATON_CHAOS_SEEDS=200 cargo test -p baton-tests --test chaos_dynamodb -- --nocapture` runs more, and
 //! `BATON_CHAOS_SEED=…` one of the past.
+//!
+//! The attack: two servers on one table, whose clocks differ by 0.5, 3 and 60 s, are killed in turn, and now and then both hear
+//! one claim at once. It is short by default; `BATON_ATTACK_SECONDS=600` has each last so long, and `BATON_ATTACK_SKEW_MS=3000`
+//! chooses one difference.
 
 #![allow(
     clippy::unwrap_used,
@@ -14,11 +18,16 @@
     reason = "a test ends where it is surprised, and tells its figures"
 )]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
+use baton_store::NoDoorbell;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::table::{self, TableOptions};
-use baton_tests::chaos::{Outcome, Plan, SETTINGS, run};
+use baton_store_dynamodb::{DynamoStore, Options};
+use baton_tests::chaos::{Outcome, Plan, SETTINGS, run, run_programs};
 use baton_tests::program::Program;
 use futures::StreamExt;
 use tokio::net::TcpListener;
@@ -32,7 +41,7 @@ fn setting(name: &str) -> Option<u64> {
 
 /// Runs a seed; an error says what is broken.
 async fn chaos(seed: u64) -> Result<Outcome, String> {
-    let plan = Plan { seed, kills: 2, workers: 4, producers: 2, lives: 500..1_500, pace: 120 };
+    let plan = Plan { seed, kills: 2, lasts: None, workers: 4, producers: 2, lives: 500..1_500, pace: 120 };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let engine = dynoxide::Database::memory().unwrap();
@@ -83,4 +92,107 @@ async fn a_killed_server_over_faults_loses_and_repeats_nothing() {
     );
     assert!(broken.is_empty(), "{} seeds are broken:\n{}", broken.len(), broken.join("\n"));
     assert!(completed > 0, "the runs were too short to show anything");
+}
+
+/// Two servers on one table, of which one has a clock that is behind; an error says what is broken.
+async fn attack(seed: u64, behind: u64) -> Result<Outcome, String> {
+    let lasts = setting("BATON_ATTACK_SECONDS").map(Duration::from_secs);
+    let plan = Plan { seed, kills: 4, lasts, workers: 6, producers: 3, lives: 300..1_200, pace: 60 };
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    let db = dynoxide::Database::memory().unwrap();
+    let engine = tokio::spawn(dynoxide::server::serve_on(listener, db.clone()));
+    let client = local(&endpoint, http_client());
+    table::create(&client, "baton", TableOptions::default()).await.unwrap();
+
+    // A silence is told by two clocks before the first heartbeat of a claim.
+    let timeout = format!("{}", 1.5 + behind as f64 / 1e3);
+    let settings = SETTINGS.iter().map(|(name, value)| {
+        (*name, if *name == "BATON_LEASES_HEARTBEAT_TIMEOUT_SECONDS" { &timeout } else { *value })
+    });
+    let settings: Vec<_> = settings.collect();
+    let folder = tempfile::tempdir().unwrap();
+    let server = Path::new(env!("CARGO_BIN_EXE_server-over-faults"));
+    let program = |number: u64| {
+        let seed = seed * 2 + number;
+        Program::over_faults(server, folder.path(), (&endpoint, "baton"), (seed, 10), &settings)
+            .behind(number * behind)
+    };
+    let mut outcome = run_programs(plan.clone(), vec![program(0), program(1)]).await;
+    let store =
+        DynamoStore::open(client, "baton", Options::seeded(seed), Arc::new(NoDoorbell)).await.unwrap();
+    let told = events_told(&store, &db).await;
+    for (task, events) in &outcome.events {
+        let seqs = told.get(task).cloned().unwrap_or_default();
+        if seqs != (1..=*events as u32).collect() {
+            outcome.broken.push(format!("task {task} has {events} events, of which were told: {seqs:?}"));
+        }
+    }
+    engine.abort();
+    let log = std::fs::read_to_string(folder.path().join("server.log")).unwrap_or_default();
+    let events: usize = outcome.events.values().sum();
+    println!(
+        "{behind} ms behind, BATON_CHAOS_SEED={seed}: {} tasks acknowledged, {} attempts, {} completions, {} kills, {} answers \
+         lost, {events} events, {} broken",
+        outcome.created,
+        outcome.attempts,
+        outcome.completed,
+        outcome.kills,
+        outcome.unanswered,
+        outcome.broken.len()
+    );
+    outcome.broken.iter().take(10).for_each(|what| println!("  {what}"));
+    if !outcome.broken.is_empty() || log.contains("panicked") {
+        return Err(format!("{behind} ms: {plan:?}\n{}\nserver log:\n{log}", outcome.broken.join("\n")));
+    }
+    Ok(outcome)
+}
+
+/// The numbers of the events that the table's stream tells of each task.
+async fn events_told(store: &DynamoStore, db: &dynoxide::Database) -> BTreeMap<String, BTreeSet<u32>> {
+    use dynoxide::actions::{describe_stream, get_records, get_shard_iterator, list_streams};
+
+    let all = list_streams::ListStreamsRequest { table_name: Some("baton".to_owned()), ..Default::default() };
+    let stream_arn = db.list_streams(all).unwrap().streams.remove(0).stream_arn;
+    let described =
+        describe_stream::DescribeStreamRequest { stream_arn: stream_arn.clone(), ..Default::default() };
+    let shard_id = db.describe_stream(described).unwrap().stream_description.shards.remove(0).shard_id;
+    let shard_iterator_type = "TRIM_HORIZON".to_owned();
+    let begin = get_shard_iterator::GetShardIteratorRequest {
+        stream_arn,
+        shard_id,
+        shard_iterator_type,
+        sequence_number: None,
+    };
+    let mut iterator = db.get_shard_iterator(begin).unwrap().shard_iterator.unwrap();
+    let mut told: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
+    loop {
+        let asked = get_records::GetRecordsRequest { shard_iterator: iterator, limit: None };
+        let answer = db.get_records(asked).unwrap();
+        if answer.records.is_empty() {
+            return told;
+        }
+        for record in answer.records {
+            let record = serde_json::to_string(&record).unwrap();
+            for event in store.events_of(&record).await.unwrap() {
+                told.entry(event.task.to_string()).or_default().insert(event.event.seq);
+            }
+        }
+        iterator = answer.next_shard_iterator.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_servers_whose_clocks_differ_lose_and_repeat_nothing_however_they_are_killed() {
+    let seed = setting("BATON_CHAOS_SEED").unwrap_or(7);
+    let skews = setting("BATON_ATTACK_SKEW_MS").map_or(vec![500, 3_000, 60_000], |skew| vec![skew]);
+    // One after the other: they share two cores with their servers and the engine.
+    let mut broken = Vec::new();
+    for behind in skews {
+        match attack(seed, behind).await {
+            Ok(outcome) => assert!(outcome.completed > 0, "the run was too short to show anything"),
+            Err(what) => broken.push(what),
+        }
+    }
+    assert!(broken.is_empty(), "{} attacks succeeded:\n{}", broken.len(), broken.join("\n"));
 }

@@ -61,9 +61,13 @@ impl Stats {
             context.out.line("")?;
             let mut rows = Rows::new(&["QUEUE", "TYPE", "STATE", "TASKS"]);
             for count in stats.counts.iter().filter(|count| count.tasks > 0) {
+                let task_type = match count.beyond {
+                    Some(most) => format!("{} (all types beyond {most})", count.task_type),
+                    None => count.task_type.to_string(),
+                };
                 rows.add(vec![
                     count.queue.to_string(),
-                    count.task_type.to_string(),
+                    task_type,
                     count.state.clone(),
                     count.tasks.to_string(),
                 ]);

@@ -5,7 +5,8 @@ use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::fields::parsed;
 use baton_api::{Fields, ProblemCode, ReadFields};
 use baton_http::{ApiError, App, Caller, JsonBody, Message, PathId};
-use baton_model::{EventKind, Expected, Fence, Limits, TaskId};
+use baton_model::{EventKind, Expected, Fence, Limits, TaskId, limits};
+use baton_store::{Page, PageRequest};
 
 /// What a message asks for: a task, and the body of the HTTP route that ends its attempt.
 struct Ending {
@@ -80,10 +81,21 @@ pub async fn end(app: &App, message: &Message) -> Result<(), ApiError> {
 /// Whether an attempt has ended in this way, though a later one has begun. A message may come long after the same end by
 /// HTTP or after itself; that is a repetition, and no letter that somebody should look at.
 async fn has_ended_so(app: &App, task: TaskId, kind: EventKind, fence: &Fence) -> Result<bool, ApiError> {
-    let history = app.store.task(task).await?.history;
-    Ok(history.iter().any(|event| {
-        event.kind == kind
-            && event.attempt == fence.attempt
-            && event.detail.worker.as_ref() == Some(&fence.worker)
-    }))
+    let mut page = PageRequest::first(limits::PAGE);
+    loop {
+        let Page { items, next } = app.store.history(task, page).await?;
+        let has_ended = items.iter().any(|event| {
+            event.kind == kind
+                && event.attempt == fence.attempt
+                && event.detail.worker.as_ref() == Some(&fence.worker)
+        });
+        // What comes behind the attempt is of later ones.
+        let is_past = items.last().is_none_or(|last| last.attempt > fence.attempt);
+        match next {
+            Some(next) if !has_ended && !is_past => {
+                page = PageRequest { after: Some(next), ..PageRequest::first(limits::PAGE) }
+            }
+            _ => return Ok(has_ended),
+        }
+    }
 }

@@ -10,7 +10,7 @@ use baton_api::fleet::{
 };
 use baton_api::task::Page;
 use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, list, ok, wire};
-use baton_model::{QueueName, State as TaskState, TaskId, WorkerId};
+use baton_model::{QueueName, State as TaskState, TaskId, TaskType, WorkerId};
 use baton_store::{LogFilter, Stats, StoreError};
 
 /// List workers
@@ -177,7 +177,8 @@ fn stats_view(stats: Stats) -> StatsView {
     let (other_rows, other_tasks) = stats.other_counts;
     let counts = stats.counts.into_iter().map(|count| CountView {
         queue: count.queue,
-        task_type: count.task_type,
+        beyond: count.task_type.is_none().then_some(Stats::TYPES as u32),
+        task_type: count.task_type.unwrap_or_else(|| TaskType::from_stored("other")),
         state: told(count.state).to_owned(),
         tasks: count.tasks,
     });

@@ -210,10 +210,14 @@ pub struct CountView {
     /// The queue.
     #[schema(value_type = String)]
     pub queue: QueueName,
-    /// The type.
+    /// The type; `other` where `beyond` is set.
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     pub task_type: TaskType,
+    /// Set where this is the sum of all further types of the queue: it has had more than so many (500), which is as many as
+    /// are counted by name on DynamoDB. `baton table rebuild-statistics` gives the names anew, to types that still have tasks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beyond: Option<u32>,
     /// What they do: `waiting` (of the status `queued`, `created` or `retry`), `running`, `completed`, `failed` or
     /// `cancelled`.
     pub state: String,

@@ -350,7 +350,10 @@ impl From<Generation> for GenerationView {
 pub struct TaskDetailView {
     /// The task.
     pub task: TaskView,
-    /// Its history, the first event first.
+    /// How many events its history has.
+    #[serde(default)]
+    pub events: u32,
+    /// The latest of them, up to 100 and a megabyte, in their order. `GET /v1/tasks/{id}/history` gives all, by pages.
     pub history: Vec<EventView>,
     /// Its output record; there if and only if the task is completed.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -250,12 +250,18 @@ impl Client {
         self.call(Call::get(format!("/v1/tasks/{id}"))).await
     }
 
-    /// A task's history, the first event first.
+    /// A page of a task's history, the first event first, of at most so many (1 to 1,000).
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn history(&self, id: TaskId) -> Result<Page<EventView>, ClientError> {
-        self.call(Call::get(format!("/v1/tasks/{id}/history"))).await
+    pub async fn history(
+        &self,
+        id: TaskId,
+        cursor: Option<&str>,
+        limit: u32,
+    ) -> Result<Page<EventView>, ClientError> {
+        let call = Call::get(format!("/v1/tasks/{id}/history")).query("limit", Some(limit));
+        self.call(call.query("cursor", cursor)).await
     }
 
     /// The ids that begin with `prefix`, at most twenty.

@@ -137,7 +137,7 @@ async fn a_history_with_failures_and_their_details_is_read() {
     let body = r#"{"items":[{"seq":2,"at":"2026-01-31T08:15:00Z","kind":"attempt_failed","from":"running",
         "to":"failed","status":"failed","attempt":1,"worker_id":"w1","error":{"message":"m","code":"c","details":{"a":[1.50]}}}]}"#;
     let script = Script::start(vec![Step::Answer(200, body.to_owned())]).await;
-    let page = script.client().history(TASK.parse().unwrap()).await.unwrap();
+    let page = script.client().history(TASK.parse().unwrap(), None, 100).await.unwrap();
     assert_eq!(page.items[0].kind, EventKind::AttemptFailed);
     let details = page.items[0].error.as_ref().unwrap().details.as_ref().unwrap();
     assert_eq!(details.as_str(), r#"{"a":[1.50]}"#);

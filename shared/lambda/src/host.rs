@@ -9,6 +9,7 @@ use baton_api::ProblemCode;
 use baton_http::ApiError;
 use baton_runtime::Clock;
 use baton_store::StoreError;
+use baton_store_dynamodb::PassedOver;
 use serde_json::Value;
 use tokio::sync::OnceCell;
 use tower::Service;
@@ -18,7 +19,7 @@ use crate::answer::{Answer, Failed, Invocation, Scheduled};
 use crate::api_gateway::{self, Asked, HttpAnswer};
 use crate::event::{Event, Trigger};
 use crate::function::{AuthorizerHandler, Function, ScheduleHandler};
-use crate::metrics::{self, Measured};
+use crate::metrics::{self, Gauges, Measured};
 use crate::opened::{Opened, Opening};
 use crate::{batch, relay};
 
@@ -112,12 +113,27 @@ impl Host {
             failed: answered.as_ref().map_or(true, Answer::has_failed),
             counts: self.opened.get().map(|opened| opened.counts.take()).unwrap_or_default(),
             table: self.table.clone(),
-            gauges: answered.as_ref().map(Answer::gauges).unwrap_or_default(),
+            gauges: self.gauges(&answered),
         };
         if let Some(line) = measured.line(self.clock.now(), &invocation.request_id) {
             (self.tell)(&line);
         }
         answered
+    }
+
+    /// What a schedule found, and, where it happened, what the store has passed over: by the table alone, whichever function
+    /// has met it, so that one alarm hears of all.
+    fn gauges(&self, answered: &Result<Answer, Failed>) -> Gauges {
+        let mut gauges = answered.as_ref().map(Answer::gauges).unwrap_or_default();
+        let store = self.opened.get().and_then(|opened| opened.dynamo.as_ref());
+        let PassedOver { damaged, uncounted } =
+            store.map(|store| store.take_passed_over()).unwrap_or_default();
+        for (name, count) in [("DamagedItems", damaged), ("UncountedItems", uncounted)] {
+            if count > 0 {
+                gauges.insert(name, count as f64);
+            }
+        }
+        gauges
     }
 
     /// The fields that each line of an invocation has; its function is named by its log group. A request's envelope adds `request_id` by itself: Lambda's, or

@@ -99,6 +99,17 @@ pub struct Change {
     pub error: Option<Option<Failure>>,
 }
 
+impl Change {
+    /// When it is dated, by a clock that tells `now`, as the change before it was dated `before`: no earlier than that. So a
+    /// history does not run backwards, though its changes are written by processes whose clocks differ, or were set back.
+    ///
+    /// What a change makes of the clock (a lease, a backoff) counts from `now`: counted from a time that lies ahead, a worker
+    /// whose store's clock was set back by an hour would wait for that hour.
+    pub fn dated(now: Timestamp, before: Timestamp) -> Timestamp {
+        now.max(before)
+    }
+}
+
 /// What is to be done about a command.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Decision {

@@ -151,7 +151,7 @@ impl Inner {
             return Ok(HashMap::new());
         }
         let items = self.db.get_all(places.iter().map(|one| room_key(one.id)).collect()).await?;
-        items.iter().map(Room::read).collect()
+        Ok(items.iter().filter_map(|item| self.db.read_one(item, Room::read)).collect())
     }
 
     /// Has a worker make room for a task from now on, if the item that says who does is as the condition says.

@@ -120,7 +120,10 @@ impl Inner {
             while named.len() < wanted && looks < LOOKS {
                 looks += 1;
                 let hint = match descent.next().await? {
-                    Some(item) => hint_of(&item)?,
+                    Some(item) => match self.db.read_one(&item, &hint_of) {
+                        Some(hint) => hint,
+                        None => continue,
+                    },
                     None => None,
                 };
                 let Some(hint) = hint else {
@@ -135,10 +138,13 @@ impl Inner {
                 // An index that trails may name a task twice.
                 if let Some(stored) = task.filter(|id| given.insert(*id)).and_then(|id| tasks.remove(&id))
                     && matches!(task_fits(&stored, filter), Fits::Yes)
-                    && let Some(task) = self.db.task_of(stored).await?
                 {
-                    bytes += task.params.size();
-                    items.push(task);
+                    let what = format!("task {}", stored.head.id);
+                    let read = Box::pin(self.db.task_of(stored)).await;
+                    if let Some(task) = self.db.unless_damaged(&what, read)?.flatten() {
+                        bytes += task.params.size();
+                        items.push(task);
+                    }
                 }
                 if bytes > PAGE_BYTES {
                     return Ok(Page { items, next: Some(cursor) });
@@ -160,8 +166,9 @@ impl Inner {
         let keys = ids.into_iter().map(|id| self.task_key(id)).collect();
         let mut tasks = HashMap::new();
         for item in self.db.get_all_lately(keys).await? {
-            let stored = Stored::read(&item)?;
-            tasks.insert(stored.head.id, stored);
+            if let Some(stored) = self.db.read_one(&item, Stored::read) {
+                tasks.insert(stored.head.id, stored);
+            }
         }
         Ok(tasks)
     }

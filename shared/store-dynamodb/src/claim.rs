@@ -227,7 +227,8 @@ impl Inner {
         for item in self.db.get_all(wanted).await? {
             match Fields(&item).text("pk")?.as_bytes().first() {
                 Some(b'W') => worker = Some(StoredWorker::read(&item)?),
-                Some(b'Q') => queues.push(StoredQueue::read(&item)?),
+                // Its tasks wait; those of the other queues do not.
+                Some(b'Q') => queues.extend(self.db.read_one(&item, StoredQueue::read)),
                 _ => {
                     if let Some(asked) = &mut asked {
                         asked.found(&item)?;
@@ -318,16 +319,16 @@ impl Inner {
         match self.write(&entry, &change, claim.now, self.mark(&change)).await {
             Ok(item) => {
                 spend();
-                let after = Stored::read(&item)?;
+                let Some(after) = self.db.read_one(&item, Stored::read) else { return Ok(None) };
                 self.changed(&entry, &after, claim.now);
                 self.notes.remember(after.clone());
-                self.known_task(after).await.map(Some)
+                self.whole_task(after).await
             }
             // Another sending of the same request may have taken it for the same worker.
             Err(WriteError::Condition(Some(item))) => {
                 spend();
                 match self.held_by_request(&item, claim, change.head.attempt)? {
-                    Some(held) => self.known_task(held).await.map(Some),
+                    Some(held) => self.whole_task(held).await,
                     None => Ok(None),
                 }
             }
@@ -347,6 +348,13 @@ impl Inner {
     ) -> Result<Option<Stored>, StoreError> {
         let stored = Stored::read(item)?;
         Ok(holds(&stored, claim, attempt).then_some(stored))
+    }
+
+    /// A task of several that are given out; none if what belongs to it is damaged. Its worker does not hear of it then, so
+    /// that it is taken back as one that was forgotten, and fails for good when its attempts are used up.
+    pub(crate) async fn whole_task(&self, stored: Stored) -> Result<Option<Task>, StoreError> {
+        let what = format!("task {}", stored.head.id);
+        self.db.unless_damaged(&what, Box::pin(self.known_task(stored)).await)
     }
 
     pub(crate) async fn known_task(&self, stored: Stored) -> Result<Task, StoreError> {

@@ -17,6 +17,7 @@ use aws_sdk_dynamodb::types::{
 };
 use baton_store::StoreError;
 
+use crate::aside::Aside;
 use crate::attr::{Item, s};
 use crate::error::{Fate, WriteError, fate, store_error};
 use crate::expression::Expression;
@@ -102,6 +103,8 @@ pub(crate) struct Db {
     pub(crate) table: String,
     pub(crate) random: Arc<Mutex<Random>>,
     pub(crate) meter: Option<Arc<dyn Meter>>,
+    /// What was passed over.
+    pub(crate) aside: Aside,
 }
 
 impl Db {

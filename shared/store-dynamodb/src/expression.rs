@@ -178,6 +178,13 @@ impl Expression {
         self
     }
 
+    /// The condition that a set has no more than so many values. A set that is missing has none.
+    pub(crate) fn when_set_within(mut self, attribute: &str, most: AttributeValue) -> Self {
+        let (name, most) = (self.name(attribute), self.value(most));
+        self.conditions.push(format!("(attribute_not_exists({name}) OR size({name}) <= {most})"));
+        self
+    }
+
     /// The condition that an attribute is one of these.
     pub(crate) fn when_in(mut self, attribute: &str, values: Vec<AttributeValue>) -> Self {
         let name = self.name(attribute);

@@ -1,7 +1,7 @@
 //! Ending an attempt or a task: complete, fail, release, cancel, retry.
 
 use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
-use baton_model::transition::{Command, Decision, decide};
+use baton_model::transition::{Change, Command, Decision, decide};
 use baton_model::{Generation, Label, Task, TaskId, TaskState, Timestamp};
 use baton_store::histogram::What;
 use baton_store::{Claim, Complete, CompleteAnswer, FailAnswer, StoreError};
@@ -187,7 +187,7 @@ fn generation_of(before: &Stored, complete: &Complete) -> Result<Generation, Sto
         created_at: before.created_at,
         // The claim was by a clock that was right, the creation perhaps was not.
         started_at: lease.claimed_at.max(before.created_at),
-        finished_at: complete.now.max(before.changed_at()),
+        finished_at: Change::dated(complete.now, before.changed_at()),
         ran: complete.ran,
     })
 }

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use baton_model::{Digest, Ended, LogLine, Owner, Running, State, TaskId, TaskState, Timestamp, WorkerId};
 use baton_store::{Beat, BeatAnswer, LeaseProblem, LostLease, StoreError};
 
-use crate::attr::{Item, b, json, key, n, s, time};
+use crate::attr::{Fields, Item, b, json, key, n, s, time};
 use crate::codes::Code;
 use crate::error::{WriteError, contended};
 use crate::expression::Expression;
@@ -105,8 +105,16 @@ impl Inner {
     async fn problems(&self, worker: &WorkerId, listed: Vec<&Running>) -> Result<Vec<LostLease>, StoreError> {
         let ids: HashSet<TaskId> = listed.iter().map(|one| one.task).collect();
         let items = self.db.get_all(ids.into_iter().map(|id| self.task_key(id)).collect()).await?;
-        let tasks: Vec<Stored> = items.iter().map(Stored::read).collect::<Result<_, _>>()?;
-        let lost = listed.into_iter().filter_map(|one| {
+        let (mut tasks, mut damaged) = (Vec::new(), HashSet::new());
+        for item in &items {
+            match self.db.read_one(item, Stored::read) {
+                Some(task) => tasks.push(task),
+                // What became of it cannot be told, and so is not: its worker goes on.
+                None => damaged.extend(Fields(item).maybe_text("sk")?.map(str::to_owned)),
+            }
+        }
+        let readable = |one: &&Running| !damaged.contains(&one.task.to_string());
+        let lost = listed.into_iter().filter(readable).filter_map(|one| {
             let task = tasks.iter().find(|task| task.head.id == one.task);
             let problem = problem(task, one, worker)?;
             Some(LostLease { task: one.task, attempt: one.attempt, problem })

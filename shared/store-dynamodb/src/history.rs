@@ -6,7 +6,7 @@
 
 use baton_model::transition::Change;
 use baton_model::{Event, EventDetail, EventKind, State, TaskId, Timestamp};
-use baton_store::StoreError;
+use baton_store::{StoreError, TaskDetail};
 
 use crate::attr::{Fields, json, key, s};
 use crate::codes::Code;
@@ -90,6 +90,14 @@ fn kept(seq: u32, whole: String) -> Written {
     }
 }
 
+/// Where a task's history is: the first `spilled` entries apart, the others with the task.
+#[derive(Clone, Copy)]
+pub(crate) struct Kept<'a> {
+    pub(crate) task: TaskId,
+    pub(crate) spilled: u32,
+    pub(crate) inline: &'a [String],
+}
+
 impl Db {
     /// Keeps the entries `first`, `first + 1`, … apart from their task.
     pub(crate) async fn archive(
@@ -109,27 +117,65 @@ impl Db {
         }
     }
 
-    /// The entries kept apart, of the first `spilled` events.
-    async fn archived(&self, task: TaskId, spilled: u32) -> Result<Vec<String>, StoreError> {
-        let mut entries = Vec::new();
-        if spilled > 0 {
-            let range = Range::Within("A".to_owned(), "A~".to_owned());
-            let found = self.query_whole(Query { range, ..Query::table(apart(&task)) }).await?;
+    /// The entries `first` to `last` of those that are kept apart, read from where they lie and not from the first of all:
+    /// a task may have 65,535.
+    async fn archived(&self, task: TaskId, first: u32, last: u32) -> Result<Vec<String>, StoreError> {
+        let mut entries: Vec<String> = Vec::new();
+        let lacks = |got: usize| {
+            damaged(format!("task {task}: expected the archived events {first} to {last}, got {got} of them"))
+        };
+        // The archive that has the first of them is the last one that begins with it or before it.
+        let range = Range::Within("A".to_owned(), format!("A{first:05}~"));
+        let mut query = Query { range, forward: false, limit: Some(1), ..Query::table(apart(&task)) };
+        let mut next = first;
+        while next <= last {
+            let found = self.query(&query).await?;
             for item in &found.items {
+                let begins = Fields(item).text("sk")?.get(1..6).and_then(|digits| digits.parse::<u32>().ok());
+                let begins =
+                    begins.ok_or_else(|| damaged(format!("task {task} has an archive without number")))?;
+                if begins > next {
+                    return Err(lacks(entries.len()));
+                }
                 // An archive that a refused change left behind overlaps with the next one.
-                let first = Fields(item).text("sk")?.get(1..6).and_then(|digits| digits.parse().ok());
-                let first: usize =
-                    first.ok_or_else(|| damaged(format!("task {task} has an archive without number")))?;
-                let skip = (entries.len() + 1).saturating_sub(first);
-                entries.extend(Fields(item).texts("l")?.into_iter().skip(skip));
+                let more = Fields(item).texts("l")?.into_iter().skip((next - begins) as usize);
+                let more: Vec<_> = more.take((last + 1 - next) as usize).collect();
+                next += u32::try_from(more.len()).unwrap_or(u32::MAX);
+                entries.extend(more);
+                if next > last {
+                    break;
+                }
             }
-            entries.truncate(spilled as usize);
-            if entries.len() < spilled as usize {
-                return Err(damaged(format!(
-                    "task {task}: expected {spilled} archived events, got {}",
-                    entries.len()
-                )));
+            match found.next {
+                Some(start) if query.forward => query.start = Some(start),
+                _ if !query.forward && !entries.is_empty() => {
+                    let range = Range::Within(format!("A{next:05}"), "A~".to_owned());
+                    let limit = i32::try_from(last.saturating_sub(next) / 8 + 2).ok();
+                    query = Query { range, limit, ..Query::table(apart(&task)) };
+                }
+                _ if next <= last => return Err(lacks(entries.len())),
+                _ => {}
             }
+        }
+        Ok(entries)
+    }
+
+    /// The entries `first` to `last`, wherever they are.
+    async fn entries(&self, kept: &Kept<'_>, first: u32, last: u32) -> Result<Vec<String>, StoreError> {
+        let Kept { task, spilled, inline } = *kept;
+        let mut entries = Vec::new();
+        if first <= spilled {
+            // Few have any, and all others need not make room for it.
+            entries = Box::pin(self.archived(task, first, last.min(spilled))).await?;
+        }
+        let skip = first.max(spilled + 1) - spilled - 1;
+        let take = last.saturating_sub(spilled + skip);
+        entries.extend(inline.iter().skip(skip as usize).take(take as usize).cloned());
+        if entries.len() != (last + 1 - first) as usize {
+            let got = entries.len();
+            return Err(damaged(format!(
+                "task {task}: expected the events {first} to {last}, got {got} of them"
+            )));
         }
         Ok(entries)
     }
@@ -140,25 +186,71 @@ impl Db {
         whole.ok_or_else(|| damaged(format!("task {task} lacks an event")))
     }
 
-    /// The whole history: `spilled` archived events, and those with the task.
+    /// The events `first` to `last`, up to about so many bytes, but one at least.
+    pub(crate) async fn events_between(
+        &self,
+        kept: &Kept<'_>,
+        first: u32,
+        last: u32,
+        most: usize,
+    ) -> Result<Vec<Event>, StoreError> {
+        let mut events: Vec<Event> = Vec::new();
+        if first > last {
+            return Ok(events);
+        }
+        // The state before the first is the one after the event before it.
+        let entries = self.entries(kept, first.max(2) - 1, last).await?;
+        let (mut from, mut bytes) = (None, 0);
+        for (seq, entry) in (first.max(2) - 1..).zip(&entries) {
+            let entry = self.whole_entry(kept.task, entry).await?;
+            let event = decode(seq, from, &entry)?;
+            from = Some(event.to);
+            if seq >= first {
+                events.push(event);
+                bytes += entry.len();
+                if bytes >= most {
+                    break;
+                }
+            }
+        }
+        Ok(events)
+    }
+
+    /// The latest events of a history that has `all`, in their order, as many as are shown with a task.
+    pub(crate) async fn events_shown(&self, kept: &Kept<'_>, all: u32) -> Result<Vec<Event>, StoreError> {
+        let first = all.saturating_sub(TaskDetail::EVENTS) + 1;
+        let begin = first.max(2) - 1;
+        let entries = self.entries(kept, begin, all).await?;
+        let (mut events, mut bytes) = (Vec::new(), 0);
+        for (entry, seq) in entries.iter().rev().zip((begin..=all).rev()) {
+            let entry = self.whole_entry(kept.task, entry).await?;
+            let event = decode(seq, None, &entry)?;
+            if let Some(later) = events.last_mut() {
+                let later: &mut Event = later;
+                later.from = Some(event.to);
+            }
+            if seq < first || bytes >= TaskDetail::EVENT_BYTES {
+                break;
+            }
+            bytes += entry.len();
+            events.push(event);
+        }
+        events.reverse();
+        Ok(events)
+    }
+
+    /// The whole history.
     pub(crate) async fn history(
         &self,
         task: TaskId,
         spilled: u32,
         inline: &[String],
     ) -> Result<Vec<Event>, StoreError> {
-        let mut entries = self.archived(task, spilled).await?;
-        entries.extend_from_slice(inline);
-        let mut events: Vec<Event> = Vec::with_capacity(entries.len());
-        for (place, entry) in entries.iter().enumerate() {
-            let seq = u32::try_from(place + 1).unwrap_or(u32::MAX);
-            let from = events.last().map(|event| event.to);
-            events.push(decode(seq, from, &self.whole_entry(task, entry).await?)?);
-        }
-        Ok(events)
+        let all = spilled + u32::try_from(inline.len()).unwrap_or(u32::MAX);
+        self.events_between(&Kept { task, spilled, inline }, 1, all, usize::MAX).await
     }
 
-    /// The events after the first `known`, of which the first does not know the state before it.
+    /// The events after the first `known`.
     pub(crate) async fn latest_events(
         &self,
         task: TaskId,
@@ -166,14 +258,15 @@ impl Db {
         inline: &[String],
         known: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        // As a rule only the last one is news, and with the task.
-        let mut entries = if known < spilled { self.archived(task, spilled).await? } else { Vec::new() };
-        let first = if known < spilled { 0 } else { spilled };
-        entries.extend_from_slice(inline);
-        let mut events: Vec<Event> = Vec::new();
-        for (place, entry) in (first + 1..).zip(&entries).skip((known - first) as usize) {
-            let from = events.last().map(|event| event.to);
-            events.push(decode(place, from, &self.whole_entry(task, entry).await?)?);
+        let all = spilled + u32::try_from(inline.len()).unwrap_or(u32::MAX);
+        let kept = Kept { task, spilled, inline };
+        let mut events = Vec::new();
+        if known < all {
+            // As a rule only the last one is news, and with the task; the state before it need not be read for it.
+            for (seq, entry) in (known + 1..).zip(self.entries(&kept, known + 1, all).await?) {
+                let from = events.last().map(|event: &Event| event.to);
+                events.push(decode(seq, from, &self.whole_entry(task, &entry).await?)?);
+            }
         }
         Ok(events)
     }
@@ -186,10 +279,8 @@ impl Db {
         inline: &[String],
         seq: u32,
     ) -> Result<EventDetail, StoreError> {
-        let entry = match seq.checked_sub(spilled + 1) {
-            Some(place) => inline.get(place as usize).cloned(),
-            None => self.archived(task, spilled).await?.into_iter().nth(seq as usize - 1),
-        };
+        let kept = Kept { task, spilled, inline };
+        let entry = self.entries(&kept, seq, seq).await?.pop();
         let entry = entry.ok_or_else(|| damaged(format!("task {task} lacks event {seq}")))?;
         Ok(decode(seq, None, &self.whole_entry(task, &entry).await?)?.detail)
     }

@@ -181,6 +181,16 @@ pub(crate) fn counts_of(epoch: u32) -> (String, String) {
     (format!("C#{epoch:010}#"), format!("C#{epoch:010}#~"))
 }
 
+/// Which types of a queue are counted by name in an epoch of the stream's, or by the processes.
+pub(crate) fn named_types(queue: &QueueName, epoch: u32) -> Item {
+    key(&statistics(queue), &named_types_of(epoch))
+}
+
+/// The sort key of that.
+pub(crate) fn named_types_of(epoch: u32) -> String {
+    format!("T#{epoch:010}")
+}
+
 /// The sort key of a part of a queue's durations of an hour, as the stream counts them.
 pub(crate) fn durations(hour: i64, part: u64) -> String {
     format!("H{hour:08}#{part:x}")

@@ -11,6 +11,7 @@
 
 mod again;
 mod alone;
+mod aside;
 mod attr;
 mod audit;
 mod batch;
@@ -66,7 +67,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::transition::Command;
 use baton_model::{
-    AuditId, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp, Token,
+    AuditId, Event, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp, Token,
     TokenId, WorkerId,
 };
 use baton_store::{
@@ -81,6 +82,7 @@ use baton_store::{
 pub use aws_sdk_dynamodb;
 
 pub use crate::again::Histories;
+pub use crate::aside::PassedOver;
 pub use crate::meter::{Meter, Request};
 pub use crate::stats::rebuild::{Rebuild, RebuildError, RebuildProgress, Rebuilt};
 pub use crate::stats::relayed::RecordsCounted;
@@ -128,6 +130,12 @@ impl DynamoStore {
     /// The store's own failures; what was not written is tried again by the next call.
     pub async fn flush(&self) -> Result<(), StoreError> {
         self.inner.stats.flush(&self.inner.db).await
+    }
+
+    /// What this process has passed over since it was last asked: items that are damaged, and counts that cannot be written.
+    /// The log names each.
+    pub fn take_passed_over(&self) -> PassedOver {
+        self.inner.db.aside.take()
     }
 
     /// The events that a record of the table's stream brings, in their order, from the record's JSON as Lambda hands it
@@ -269,6 +277,10 @@ impl TaskStore for DynamoStore {
 
     async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
         self.inner.task_detail(id).await
+    }
+
+    async fn history(&self, id: TaskId, page: PageRequest) -> Result<Page<Event>, StoreError> {
+        self.inner.history(id, &page).await
     }
 
     async fn tasks(&self, filter: TaskFilter, page: PageRequest) -> Result<Page<Task>, StoreError> {

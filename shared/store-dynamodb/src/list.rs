@@ -188,14 +188,15 @@ impl Inner {
         let mut last = None;
         for _ in 0..LOOKS {
             let Some(item) = descent.next().await? else { return Ok(Page { items, next: None }) };
-            let row = R::read(&item)?;
             last = Some(list.cursor_behind(&item)?);
+            let Some(row) = self.db.read_one(&item, R::read) else { continue };
             match fits(&row) {
                 Fits::Yes => {}
                 Fits::No => continue,
                 Fits::End => return Ok(Page { items, next: None }),
             }
-            if let Some((whole, size)) = row.whole(&self.db).await? {
+            let whole = self.db.unless_damaged(key_of(&item, false), Box::pin(row.whole(&self.db)).await)?;
+            if let Some((whole, size)) = whole.flatten() {
                 items.push(whole);
                 bytes += size;
                 if items.len() >= request.limit as usize || bytes > PAGE_BYTES {

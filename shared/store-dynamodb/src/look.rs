@@ -228,7 +228,7 @@ impl Inner {
             let page = self.db.query(&query).await?;
             seen.empty = query.filter.is_none() && query.start.is_none() && page.scanned == 0;
             for item in &page.items {
-                let entry = Stored::read(item)?;
+                let Some(entry) = self.db.read_one(item, Stored::read) else { continue };
                 if entry.head.run_after > claim.now {
                     seen.next_at = Some(entry.head.run_after);
                     return Ok(seen);
@@ -260,8 +260,8 @@ impl Inner {
         let range = Range::AtLeast(later);
         let query = Query { range, filter: narrowed(claim), ..Query::index(&source.partition) };
         let page = self.db.query(&query).await?;
-        if let Some(item) = page.items.first() {
-            return Ok(Some(Stored::read(item)?.head.run_after));
+        if let Some(entry) = page.items.iter().find_map(|item| self.db.read_one(item, Stored::read)) {
+            return Ok(Some(entry.head.run_after));
         }
         let Some(last) = page.next else { return Ok(None) };
         let key = last.get("is").and_then(|key| key.as_s().ok()).map_or("", String::as_str);

@@ -75,7 +75,7 @@ impl Inner {
         let full = found.len() > request.limit as usize;
         found.truncate(request.limit as usize);
         let next = if full { found.last().map(|(key, _)| key.clone()) } else { complete_from };
-        let items = found.iter().map(|(_, item)| read(item)).collect::<Result<_, _>>()?;
+        let items = found.iter().filter_map(|(_, item)| self.db.read_one(item, &read)).collect();
         Ok(Page { items, next: next.map(Cursor) })
     }
 }

@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 
 use baton_model::{
-    Generation, GenerationId, QueueName, State, TaskId, TaskState, Timestamp, WorkerId, WorkerStatus,
+    Event, Generation, GenerationId, QueueName, State, TaskId, TaskState, Timestamp, WorkerId, WorkerStatus,
 };
 use baton_store::{
     Count, Cursor, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues, Stats, StoreError, TaskDetail,
-    Tasks, Waits, WorkerCounts, WorkerDetail, sum_of_states,
+    Tasks, Waits, WorkerCounts, WorkerDetail, events_after, page_of_events, sum_of_states,
 };
 use futures::future::try_join_all;
 use futures::{StreamExt, TryStreamExt};
@@ -15,6 +15,7 @@ use futures::{StreamExt, TryStreamExt};
 use crate::attr::{Item, n};
 use crate::db::{Query, Range};
 use crate::expression::Expression;
+use crate::history::Kept;
 use crate::keys::{self, Kind};
 use crate::queue::StoredQueue;
 use crate::row::{Stored, StoredGeneration};
@@ -41,7 +42,10 @@ impl Inner {
     pub(crate) async fn task_detail(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
         let stored = self.known(id).await?;
         let rest = stored.rest()?;
-        let history = self.db.history(id, rest.spilled, &rest.history).await?;
+        let history = {
+            let kept = Kept { task: id, spilled: rest.spilled, inline: &rest.history };
+            Box::pin(self.db.events_shown(&kept, stored.head.events)).await?
+        };
         let (mut generation, mut progress) = (None, None);
         match &stored.head.state {
             TaskState::Completed { generation: standing, .. } => {
@@ -59,6 +63,18 @@ impl Inner {
         }
         let task = self.db.known_task(stored).await?;
         Ok(TaskDetail { task, history, generation, progress })
+    }
+
+    /// A page of a task's history.
+    pub(crate) async fn history(&self, id: TaskId, page: &PageRequest) -> Result<Page<Event>, StoreError> {
+        let after = events_after(page)?;
+        let stored = self.known(id).await?;
+        let (rest, all) = (stored.rest()?, stored.head.events);
+        let last = all.min(after.saturating_add(page.limit));
+        let kept = Kept { task: id, spilled: rest.spilled, inline: &rest.history };
+        let first = after.saturating_add(1);
+        let items = Box::pin(self.db.events_between(&kept, first, last, TaskDetail::EVENT_BYTES)).await?;
+        Ok(page_of_events(items, all))
     }
 
     /// The ids that begin with `prefix`: all partitions that may hold one are asked for the range.
@@ -84,7 +100,7 @@ impl Inner {
             });
             for found in try_join_all(queries).await? {
                 for item in &found.items {
-                    ids.push(Stored::read(item)?.head.id);
+                    ids.extend(self.db.read_one(item, Stored::read).map(|stored| stored.head.id));
                 }
             }
             if ids.len() >= limit as usize {
@@ -105,10 +121,13 @@ impl Inner {
         let items = self.by_name(keys::worker_partition, &after, page.limit).await?;
         let more = items.len() > page.limit as usize;
         let mut details = Vec::new();
-        for item in items.iter().take(page.limit as usize) {
-            details.push(self.worker_detail(StoredWorker::read(item)?).await?);
+        let given = &items[..items.len().min(page.limit as usize)];
+        for item in given {
+            if let Some(worker) = self.db.read_one(item, StoredWorker::read) {
+                details.push(self.worker_detail(worker).await?);
+            }
         }
-        let next = details.last().filter(|_| more).map(|last| Cursor(last.worker.id.to_string()));
+        let next = given.last().filter(|_| more).map(|last| Cursor(name_of(last).to_owned()));
         Ok(Page { items: details, next })
     }
 
@@ -146,10 +165,10 @@ impl Inner {
         };
         let found = self.by_name(keys::queue_partition, &after, page.limit).await?;
         let more = found.len() > page.limit as usize;
-        let items =
-            found.iter().take(page.limit as usize).map(StoredQueue::read).collect::<Result<_, _>>()?;
+        let given = &found[..found.len().min(page.limit as usize)];
+        let items = given.iter().filter_map(|item| self.db.read_one(item, StoredQueue::read)).collect();
         let (items, _) = self.stats_of(items, now).await?;
-        let next = items.last().filter(|_| more).map(|(last, _)| Cursor(last.queue.to_string()));
+        let next = given.last().filter(|_| more).map(|last| Cursor(name_of(last).to_owned()));
         Ok(Page { items: items.into_iter().map(|(stats, _)| stats).collect(), next })
     }
 
@@ -334,7 +353,12 @@ impl Inner {
         for (mut queue, counted) in self.counted_queues(queues, &oldest, now).await? {
             queue.counted_at = counted_at;
             for (task_type, state, tasks) in counted.rows() {
-                counts.push(Count { queue: queue.queue.clone(), task_type: task_type.clone(), state, tasks });
+                counts.push(Count {
+                    queue: queue.queue.clone(),
+                    task_type: task_type.cloned(),
+                    state,
+                    tasks,
+                });
             }
             stats.push(queue);
         }

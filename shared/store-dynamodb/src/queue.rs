@@ -151,7 +151,8 @@ impl Inner {
             self.db.query_whole(Query { consistent: false, ..Query::table(keys::queue_partition(part)) })
         });
         let found = futures::future::try_join_all(parts).await?;
-        found.iter().flat_map(|found| &found.items).map(StoredQueue::read).collect()
+        let all = found.iter().flat_map(|found| &found.items);
+        Ok(all.filter_map(|item| self.db.read_one(item, StoredQueue::read)).collect())
     }
 }
 

@@ -3,7 +3,7 @@
 
 use baton_model::transition::Command;
 use baton_model::{Loss, TaskState, Watch, WorkerId};
-use baton_store::{Reap, ReapReport, StoreError, Taken};
+use baton_store::{ErrorKind, Reap, ReapReport, StoreError, Taken};
 use futures::StreamExt;
 
 use crate::db::Query;
@@ -71,9 +71,12 @@ impl Inner {
         let outcomes: Vec<_> = futures::stream::iter(takes).buffered(AT_ONCE).collect().await;
         let mut report = ReapReport { taken: Vec::new(), more };
         let mut failed = None;
-        for outcome in outcomes {
+        for (outcome, suspect) in outcomes.into_iter().zip(&suspects) {
             match outcome {
                 Ok(taken) => report.taken.extend(taken),
+                Err(error) if error.kind() == ErrorKind::Internal => {
+                    self.db.pass_over(&format!("task {}", suspect.head.id), &error);
+                }
                 Err(error) => failed = Some(error),
             }
         }
@@ -102,7 +105,7 @@ impl Inner {
         loop {
             let page = self.db.query(&query).await?;
             for item in &page.items {
-                let mut entry = Stored::read(item)?;
+                let Some(mut entry) = self.db.read_one(item, Stored::read) else { continue };
                 // The index does not tell how often the worker had beaten when it claimed: it is a suspect as if it never had,
                 // and the item tells.
                 if let TaskState::Running(lease) = &mut entry.head.state {

@@ -123,7 +123,8 @@ impl Inner {
         let claim = &Entered { claim: &later, beats: claim.beats, active: claim.active };
         let keys = plan.tasks.iter().map(|(id, _)| self.task_key(*id)).collect();
         let items = self.db.get_all(keys).await?;
-        let mut stored: Vec<Stored> = items.iter().map(Stored::read).collect::<Result<_, _>>()?;
+        let mut stored: Vec<Stored> =
+            items.iter().filter_map(|item| self.db.read_one(item, Stored::read)).collect();
         let mut held = Vec::new();
         let mut had = plan.answered;
         for (id, attempt) in &plan.tasks {
@@ -142,7 +143,7 @@ impl Inner {
                 continue;
             }
             if holds(&task, claim, *attempt) {
-                held.push(self.known_task(task).await?);
+                held.extend(self.whole_task(task).await?);
             } else if task.head.attempt + 1 == *attempt && due(&task, claim.now) {
                 held.extend(self.take(claim, task, None).await?);
             } else if task.head.attempt >= *attempt {

@@ -38,7 +38,10 @@ impl Inner {
                 loop {
                     let page = self.db.query(&query).await?;
                     for item in &page.items {
-                        report.tasks += u64::from(self.redate_task(&Stored::read(item)?, redate).await?);
+                        let Some(entry) = self.db.read_one(item, Stored::read) else { continue };
+                        let what = format!("task {}", entry.head.id);
+                        let dated = self.db.unless_damaged(&what, self.redate_task(&entry, redate).await)?;
+                        report.tasks += u64::from(dated == Some(true));
                         if report.tasks >= u64::from(redate.limit) {
                             return Ok(Redated { more: true, ..report });
                         }

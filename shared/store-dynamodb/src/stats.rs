@@ -13,8 +13,9 @@ pub(crate) mod epoch;
 pub(crate) mod news;
 pub(crate) mod rebuild;
 pub(crate) mod relayed;
+pub(crate) mod types;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
 use crate::keys;
 use crate::stats::epoch::{Epoch, Epochs};
+use crate::stats::types::Types;
 
 /// The sort key of a queue's counts, as processes keep them.
 pub(crate) const COUNTS: &str = "C";
@@ -50,8 +52,63 @@ const ADDS: usize = 60;
 /// How many requests for the counts of queues are on their way at the same time.
 const BATCHES_AT_ONCE: usize = 8;
 
-/// What is added to one attribute: its name, how much, and what to count again if that fails.
-type Add = (String, i64, Pending);
+/// How many counts of an item are zero before they are removed: that is a write of its own.
+pub(crate) const ZEROS: usize = 50;
+
+/// The attribute that counts the tasks of a type, or of all types that are not counted by name, in a state.
+pub(crate) fn attribute(state: State, task_type: Option<&TaskType>) -> String {
+    format!("{}:{}", state.code(), task_type.map_or("", TaskType::as_str))
+}
+
+/// What is counted in an item of a queue's.
+#[derive(Clone, Debug)]
+enum Tallied {
+    Tasks(TaskType, State),
+    Durations(i64, What, i64),
+}
+
+/// What is added to an item of a queue's in one write.
+struct Bundle {
+    queue: QueueName,
+    sort: String,
+    adds: Vec<(Tallied, i64)>,
+}
+
+impl Bundle {
+    /// The attributes that it adds to; of tasks, by the types that are counted by name.
+    fn attributes(&self, named: &HashSet<TaskType>) -> BTreeMap<String, i64> {
+        let mut sums = BTreeMap::new();
+        for (what, change) in &self.adds {
+            let name = match what {
+                Tallied::Tasks(task_type, state) => attribute(*state, named.get(task_type)),
+                Tallied::Durations(_, what, bucket) => format!("{}{bucket}", what_letter(*what)),
+            };
+            *sums.entry(name).or_default() += change;
+        }
+        sums
+    }
+
+    fn types(&self) -> BTreeSet<TaskType> {
+        let of = |(what, _): &(Tallied, i64)| match what {
+            Tallied::Tasks(task_type, _) => Some(task_type.clone()),
+            Tallied::Durations(..) => None,
+        };
+        self.adds.iter().filter_map(of).collect()
+    }
+
+    /// Counts it again.
+    fn give_back(self, pending: &mut Pending) {
+        for (what, change) in self.adds {
+            match what {
+                Tallied::Tasks(task_type, state) => pending.tally(&self.queue, &task_type, state, change),
+                Tallied::Durations(hour, what, bucket) if !pending.by_stream => {
+                    *pending.durations.entry((self.queue.clone(), hour, what, bucket)).or_default() += change;
+                }
+                Tallied::Durations(..) => {}
+            }
+        }
+    }
+}
 
 /// What has been counted and not yet written; nothing if the stream keeps the counts.
 #[derive(Default)]
@@ -82,15 +139,6 @@ impl Pending {
     fn is_empty(&self) -> bool {
         self.counts.is_empty() && self.durations.is_empty()
     }
-
-    fn take_in(&mut self, other: Self) {
-        for (key, change) in other.counts {
-            *self.counts.entry(key).or_default() += change;
-        }
-        for (key, change) in other.durations {
-            *self.durations.entry(key).or_default() += change;
-        }
-    }
 }
 
 /// The counting of one process.
@@ -102,6 +150,8 @@ pub(crate) struct Statistics {
     looked: Mutex<Instant>,
     /// The time of the last tick that this process has written.
     ticked: Mutex<Timestamp>,
+    /// Which types of each queue are counted by name.
+    pub(crate) types: Types,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -118,6 +168,7 @@ impl Statistics {
             writing: tokio::sync::Mutex::default(),
             looked: Mutex::new(Instant::now()),
             ticked: Mutex::default(),
+            types: Types::default(),
         }
     }
 
@@ -162,46 +213,41 @@ impl Statistics {
             let mut pending = self.lock();
             (std::mem::take(&mut pending.counts), std::mem::take(&mut pending.durations))
         };
-        let mut bundles: BTreeMap<(QueueName, String), Vec<Add>> = BTreeMap::new();
+        let mut sums: BTreeMap<(QueueName, String), Vec<(Tallied, i64)>> = BTreeMap::new();
         for ((queue, task_type, state), change) in counts {
             if change != 0 {
-                let attribute = format!("{}:{task_type}", state.code());
-                let back = Pending {
-                    counts: [((queue.clone(), task_type, state), change)].into(),
-                    ..Pending::default()
-                };
-                bundles.entry((queue, COUNTS.to_owned())).or_default().push((attribute, change, back));
+                let what = Tallied::Tasks(task_type, state);
+                sums.entry((queue, COUNTS.to_owned())).or_default().push((what, change));
             }
         }
         for ((queue, hour, what, bucket), count) in durations {
-            let attribute = format!("{}{bucket}", what_letter(what));
-            let back = Pending {
-                durations: [((queue.clone(), hour, what, bucket), count)].into(),
-                ..Pending::default()
-            };
-            bundles.entry((queue, format!("H{hour:08}"))).or_default().push((attribute, count, back));
+            let what = Tallied::Durations(hour, what, bucket);
+            sums.entry((queue, format!("H{hour:08}"))).or_default().push((what, count));
         }
         let mut unwritten = Unwritten { statistics: self, bundles: Vec::new() };
-        for (place, adds) in bundles {
-            unwritten.bundles.extend(chunks(adds, ADDS).into_iter().map(|adds| (place.clone(), adds)));
+        for ((queue, sort), adds) in sums {
+            let bundle = |adds| Bundle { queue: queue.clone(), sort: sort.clone(), adds };
+            unwritten.bundles.extend(chunks(adds, ADDS).into_iter().map(bundle));
         }
         let mut failed = None;
-        while let Some(((queue, sort), adds)) = unwritten.bundles.pop() {
-            // By its mark a bundle is known when it is sent again, unless another process has written in between.
-            let mark = n(db.draw());
-            let mut update = Expression::new().when_absent_or("nc", "<>", mark.clone()).set("nc", mark);
-            for (attribute, change, _) in &adds {
-                update = update.add(attribute, n(change));
-            }
-            if let Some(hour) = sort.strip_prefix('H').and_then(|hour| hour.parse::<i64>().ok()) {
-                update = update.set("xp", n(ends(hour)));
-            }
-            match db.update(key(&keys::statistics(&queue), &sort), &update).await {
-                Ok(_) | Err(WriteError::Condition(_)) => {}
-                Err(WriteError::Failed(error)) => {
+        while let Some(bundle) = unwritten.bundles.last() {
+            let types = bundle.types();
+            let named = Box::pin(self.types.named(db, &bundle.queue, types::OF_PROCESSES, &types)).await;
+            let Some(bundle) = unwritten.bundles.pop() else { break };
+            let written = match named {
+                Ok(named) => Box::pin(write(db, &bundle, &named)).await,
+                Err(error) => Err(error),
+            };
+            match written {
+                Ok(()) => {}
+                // An item that is full or damaged will not take it another time either, and holds nothing else up.
+                Err(error) if error.kind() == ErrorKind::Internal => {
+                    db.leave_uncounted(&keys::statistics(&bundle.queue), &bundle.sort, &error);
+                }
+                Err(error) => {
                     // What may have been written is not counted twice.
                     if error.kind() == ErrorKind::Unavailable {
-                        adds.into_iter().for_each(|(_, _, back)| self.lock().take_in(back));
+                        bundle.give_back(&mut self.lock());
                     }
                     failed = Some(error);
                 }
@@ -211,16 +257,49 @@ impl Statistics {
     }
 }
 
+/// Adds a bundle to its item.
+async fn write(db: &Db, bundle: &Bundle, named: &HashSet<TaskType>) -> Result<(), StoreError> {
+    let item = || key(&keys::statistics(&bundle.queue), &bundle.sort);
+    // By its mark a bundle is known when it is sent again, unless another process has written in between.
+    let mark = n(db.draw());
+    let mut update = Expression::new().when_absent_or("nc", "<>", mark.clone()).set("nc", mark);
+    for (attribute, change) in bundle.attributes(named) {
+        update = update.add(&attribute, n(change));
+    }
+    if let Some(hour) = bundle.sort.strip_prefix('H').and_then(|hour| hour.parse::<i64>().ok()) {
+        update = update.set("xp", n(ends(hour)));
+    }
+    let after = match db.update(item(), &update).await {
+        Ok(after) => after,
+        Err(WriteError::Condition(_)) => return Ok(()),
+        Err(WriteError::Failed(error)) => return Err(error),
+    };
+    let zero = n(0);
+    let zeros: Vec<_> = after.iter().filter(|(_, value)| **value == zero).map(|(name, _)| name).collect();
+    if zeros.len() >= ZEROS {
+        let remove = zeros.into_iter().take(ADDS);
+        let remove = remove.fold(Expression::new(), |all, name| all.when(name, "=", n(0)).remove(name));
+        match db.update(item(), &remove).await {
+            // Some of them count again; the others are removed another time.
+            Ok(_) | Err(WriteError::Condition(_)) => {}
+            Err(WriteError::Failed(error)) => {
+                tracing::warn!(queue = %bundle.queue, error = error.report(), "counts that are zero could not be removed");
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Counts on their way to the table; those that are left when the way is cut off are counted again.
 struct Unwritten<'a> {
     statistics: &'a Statistics,
-    bundles: Vec<((QueueName, String), Vec<Add>)>,
+    bundles: Vec<Bundle>,
 }
 
 impl Drop for Unwritten<'_> {
     fn drop(&mut self) {
-        for (_, adds) in std::mem::take(&mut self.bundles) {
-            adds.into_iter().for_each(|(_, _, back)| self.statistics.lock().take_in(back));
+        for bundle in std::mem::take(&mut self.bundles) {
+            bundle.give_back(&mut self.statistics.lock());
         }
     }
 }
@@ -239,7 +318,8 @@ fn chunks<T>(all: Vec<T>, size: usize) -> Vec<Vec<T>> {
 /// What has been counted of a queue.
 #[derive(Debug, Default)]
 pub(crate) struct Counted {
-    pub(crate) states: BTreeMap<(TaskType, State), i64>,
+    /// By type; those of no type are of all that are not counted by name.
+    pub(crate) states: BTreeMap<(Option<TaskType>, State), i64>,
     pub(crate) waits: BTreeMap<i64, u64>,
     pub(crate) runs: BTreeMap<i64, u64>,
     /// The time of the newest change that is in the counts, where the stream keeps them.
@@ -254,10 +334,10 @@ impl Counted {
     }
 
     /// The rows of counts: type, state and how many.
-    pub(crate) fn rows(&self) -> impl Iterator<Item = (&TaskType, State, u64)> {
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (Option<&TaskType>, State, u64)> {
         self.states.iter().filter_map(|((task_type, state), tasks)| {
             let tasks = u64::try_from(*tasks).ok().filter(|tasks| *tasks > 0)?;
-            Some((task_type, *state, tasks))
+            Some((task_type.as_ref(), *state, tasks))
         })
     }
 
@@ -276,7 +356,8 @@ impl Counted {
             if counts {
                 let (state, task_type) = name.split_once(':').ok_or_else(unknown)?;
                 let state = State::of(state.parse().map_err(|_| unknown())?)?;
-                *self.states.entry((TaskType::from_stored(task_type), state)).or_default() += number;
+                let task_type = (!task_type.is_empty()).then(|| TaskType::from_stored(task_type));
+                *self.states.entry((task_type, state)).or_default() += number;
             } else {
                 let bucket = name.get(1..).and_then(|digits| digits.parse().ok()).ok_or_else(unknown)?;
                 let times =
@@ -311,7 +392,8 @@ impl Db {
             let partition = Fields(item).text("pk")?;
             let name = keys::counted_queue(partition)
                 .ok_or_else(|| damaged(format!("expected the counts of a queue, got {partition}")))?;
-            counted.entry(name).or_default().read(item)?;
+            let counted = counted.entry(name).or_default();
+            self.read_one(item, |item| counted.read(item));
         }
         Ok(counted)
     }
@@ -324,9 +406,12 @@ impl Db {
         now: Timestamp,
     ) -> Result<(), StoreError> {
         let first = now.minus(Duration::from_secs(24 * 3_600)).as_millis() / 3_600_000;
-        let range = Range::AtLeast(format!("H{first:08}"));
+        let range = Range::Within(format!("H{first:08}"), "H~".to_owned());
         let found = self.query_whole(Query { range, ..Query::table(keys::statistics(queue)) }).await?;
-        found.items.iter().try_for_each(|item| counted.read(item))
+        for item in &found.items {
+            self.read_one(item, |item| counted.read(item));
+        }
+        Ok(())
     }
 
     /// The epochs, and as of when the stream's counts are at least, in one read.

@@ -9,6 +9,7 @@ use baton_model::{LeasePolicy, QueueName};
 use baton_store::token::{AUDIT_KEPT, TOKENS};
 use baton_store::{Doorbell, Health, StoreError};
 
+use crate::aside::Aside;
 use crate::attr::Fields;
 use crate::db::Db;
 use crate::error::damaged;
@@ -94,7 +95,8 @@ impl Inner {
         doorbell: Arc<dyn Doorbell>,
     ) -> Result<Self, StoreError> {
         let random = Arc::new(Mutex::new(Random::new(options.seed)));
-        let db = Db { client, table, random, meter: options.meter.clone() };
+        let aside = Aside::default();
+        let db = Db { client, table, random, meter: options.meter.clone(), aside };
         let Some(meta) = db.get(keys::meta("table")).await? else {
             return Err(StoreError::Internal {
                 what: format!(

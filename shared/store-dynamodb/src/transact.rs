@@ -22,6 +22,16 @@ impl Db {
         writes: Vec<TransactWriteItem>,
         name: &str,
     ) -> Result<(), TransactError> {
+        self.transact_telling(writes, name).await.map_err(|(error, _)| error)
+    }
+
+    /// The same. With an error comes which of the writes can never be done as they are, as one would make its item too
+    /// large; none if that is not told.
+    pub(crate) async fn transact_telling(
+        &self,
+        writes: Vec<TransactWriteItem>,
+        name: &str,
+    ) -> Result<(), (TransactError, Vec<bool>)> {
         // Tokens are known in the whole account.
         let mut token = token(&format!("{}#{name}", self.table));
         let mut ambiguous = false;
@@ -39,6 +49,7 @@ impl Db {
                 Err(error) => error,
             };
             let mut fate = fate(&error);
+            let mut impossible = Vec::new();
             if let SdkError::ServiceError(service) = &error
                 && let TransactWriteItemsError::TransactionCanceledException(cancelled) = service.err()
             {
@@ -49,8 +60,9 @@ impl Db {
                 if reasons.iter().map(code).any(|code| failed(&code)) {
                     self.note_refused("TransactWriteItems");
                     let told = reasons.iter().map(|reason| (failed(&code(reason)), reason.item.clone()));
-                    return Err(TransactError::Conditions(told.collect()));
+                    return Err((TransactError::Conditions(told.collect()), Vec::new()));
                 }
+                impossible = reasons.iter().map(|reason| reason.code() == Some("ValidationError")).collect();
                 let hurdles: Vec<_> = reasons.iter().filter_map(code).filter(|code| code != "None").collect();
                 if !hurdles.is_empty() && hurdles.iter().all(|code| fate_of_code(code) == Fate::NotDone) {
                     fate = Fate::NotDone;
@@ -64,10 +76,11 @@ impl Db {
             ambiguous |= fate == Fate::Unknown;
             tried += 1;
             if fate == Fate::Refused || tried == TRIES {
-                return Err(TransactError::Failed(match (fate, ambiguous) {
+                let failed = match (fate, ambiguous) {
                     (Fate::NotDone, false) => StoreError::Unavailable(Box::new(error)),
                     _ => store_error(WHAT, error, ambiguous),
-                }));
+                };
+                return Err((TransactError::Failed(failed), impossible));
             }
             self.pause(tried - 1).await;
         }

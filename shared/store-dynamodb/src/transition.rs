@@ -125,8 +125,6 @@ impl Inner {
     }
 
     /// The update of a task's item that a change asks for. Writes what is kept apart from the item.
-    ///
-    /// It is dated no earlier than the change before it, whatever the clock tells: a history does not run backwards.
     pub(crate) async fn update_of(
         &self,
         before: &Stored,
@@ -136,7 +134,7 @@ impl Inner {
     ) -> Result<Expression, StoreError> {
         let head = &change.head;
         let id = head.id;
-        let at = now.max(before.changed_at());
+        let at = Change::dated(now, before.changed_at());
         let written = entry_of(change, at)?;
         if let Some((text, whole)) = &written.apart {
             self.db.write_text(&keys::apart(&id), text, whole).await?;

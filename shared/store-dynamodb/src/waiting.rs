@@ -37,7 +37,7 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Option<Timestamp>, StoreError> {
         let first = self.db.query(&Query { limit: Some(1), ..Query::index(partition) }).await?;
-        let first = first.items.first().map(Stored::read).transpose()?;
+        let first = first.items.first().and_then(|item| self.db.read_one(item, Stored::read));
         // A task may have been due before it was created; it has been ready from then on only.
         let ready = first.filter(|task| task.head.run_after <= now);
         Ok(ready.map(|task| task.head.run_after.max(task.created_at)))

@@ -334,7 +334,7 @@ impl Inner {
             query.limit = Some(i32::try_from(room).unwrap_or(1_000).max(1));
             let page = self.db.query(&query).await?;
             for item in &page.items {
-                held.push(Stored::read(item)?);
+                held.extend(self.db.read_one(item, Stored::read));
             }
             match page.next {
                 Some(next) if held.len() < most => query.start = Some(next),
@@ -360,7 +360,7 @@ impl Inner {
         let mut workers = Vec::new();
         for found in futures::future::try_join_all(parts).await? {
             for item in &found.items {
-                workers.push(StoredWorker::read(item)?);
+                workers.extend(self.db.read_one(item, StoredWorker::read));
             }
         }
         workers.sort_by(|one, other| one.worker.id.cmp(&other.worker.id));

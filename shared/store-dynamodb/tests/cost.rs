@@ -41,6 +41,7 @@ async fn a_lifecycle_keeps_to_its_bars() {
     let warm = b.claim(claim("worker-1")).await;
     let warm = b.completion(&warm, 200);
     b.store.complete(warm, None).await.unwrap();
+    b.store.flush().await.unwrap();
     b.note("(once: what a process and a worker make known)");
 
     b.create(1, 200).await;

@@ -169,10 +169,22 @@ async fn a_long_history_with_large_failures_reads_back_whole() {
         let answer = b.store.fail(fail).await.unwrap();
         assert_eq!(answer.task.error.unwrap().message, messages[n as usize]);
     }
-    let detail = b.store.task(TaskId::from_bytes(id(1))).await.unwrap();
-    assert_eq!(detail.history.len(), 121);
-    assert!(detail.history.iter().enumerate().all(|(place, event)| event.seq as usize == place + 1));
-    let told: Vec<_> = detail.history.iter().filter_map(|event| event.detail.error.clone()).collect();
+    let task = TaskId::from_bytes(id(1));
+    let detail = b.store.task(task).await.unwrap();
+    let (mut history, mut after) = (Vec::new(), None);
+    loop {
+        let page = PageRequest { after, limit: 50, in_parts: false };
+        let page = b.store.history(task, page).await.unwrap();
+        history.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(history.len(), 121);
+    assert_eq!(detail.history, history[21..], "the latest are shown with it");
+    assert!(history.iter().enumerate().all(|(place, event)| event.seq as usize == place + 1));
+    let told: Vec<_> = history.iter().filter_map(|event| event.detail.error.clone()).collect();
     assert_eq!(told.iter().map(|failure| failure.message.clone()).collect::<Vec<_>>(), messages);
     assert_eq!(told[30].details, Some(text(500_000)));
 }

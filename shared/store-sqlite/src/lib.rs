@@ -33,8 +33,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
-    AuditId, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, TaskState, Timestamp,
-    Token, TokenId, Worker, WorkerId,
+    AuditId, Event, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, TaskState,
+    Timestamp, Token, TokenId, Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
@@ -42,7 +42,7 @@ use baton_store::{
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
     GenerationFilter, Health, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
     ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
-    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -231,6 +231,11 @@ impl TaskStore for SqliteStore {
         self.readers.run(move |db| task_detail(db, id)).await
     }
 
+    async fn history(&self, id: TaskId, page: PageRequest) -> Result<Page<Event>, StoreError> {
+        let after = events_after(&page)?;
+        self.readers.run(move |db| history(db, id, after, page.limit)).await
+    }
+
     async fn tasks(&self, filter: TaskFilter, page: PageRequest) -> Result<Page<Task>, StoreError> {
         self.readers.run(move |db| list::tasks(db, &filter, &page)).await
     }
@@ -406,6 +411,12 @@ fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<
     Ok(())
 }
 
+fn history(db: &Connection, id: TaskId, after: u32, limit: u32) -> Result<Page<Event>, Failure> {
+    let moment = db.unchecked_transaction()?;
+    let stored = Stored::known(&moment, id)?;
+    Ok(page_of_events(rows::events_after(&moment, stored.n, after, limit)?, stored.head.events))
+}
+
 fn task_detail(db: &Connection, id: TaskId) -> Result<TaskDetail, Failure> {
     // One read transaction, so that task, history and generation are of one moment.
     let moment = db.unchecked_transaction()?;
@@ -421,7 +432,7 @@ fn task_detail(db: &Connection, id: TaskId) -> Result<TaskDetail, Failure> {
         _ => None,
     };
     Ok(TaskDetail {
-        history: rows::history(&moment, n)?,
+        history: rows::latest_events(&moment, n, TaskDetail::EVENTS)?,
         generation: rows::generation_of(&moment, n)?,
         progress,
         task,

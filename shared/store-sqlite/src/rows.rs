@@ -7,7 +7,7 @@ use baton_model::{
     Head, Label, Lease, LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey, SessionId, State,
     Task, TaskId, TaskState, TaskType, Timestamp, Worker, WorkerId,
 };
-use baton_store::StoreError;
+use baton_store::{StoreError, TaskDetail};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
@@ -267,18 +267,33 @@ fn half(n: i64, what: &str) -> StoreError {
     StoreError::Corrupt { what: format!("row {n} is {what}"), cause: None }
 }
 
-/// A task's history, the first event first.
-pub(crate) fn history(db: &Connection, n: i64) -> Result<Vec<Event>, Failed> {
-    let mut statement = db.prepare_cached(
-        "SELECT k, at, kind, from_state, to_state, attempt, worker, session, detail FROM event \
-         WHERE k BETWEEN ?1 AND ?2 ORDER BY k",
-    )?;
+const SELECT_EVENTS: &str = "SELECT k, at, kind, from_state, to_state, attempt, worker, session, detail FROM event \
+                             WHERE k BETWEEN ?1 AND ?2 ORDER BY k";
+
+const SELECT_EVENTS_BACK: &str = "SELECT k, at, kind, from_state, to_state, attempt, worker, session, detail FROM event \
+                                  WHERE k BETWEEN ?1 AND ?2 ORDER BY k DESC";
+
+/// Reads events by a statement, up to so many and so many bytes, but one at least.
+fn events(
+    db: &Connection,
+    sql: &str,
+    n: i64,
+    after: u32,
+    (most, bytes): (usize, usize),
+) -> Result<Vec<Event>, Failed> {
+    let mut statement = db.prepare_cached(sql)?;
     let first = n << EVENT_BITS;
-    let mut rows = statement.query([first, first | ((1 << EVENT_BITS) - 1)])?;
-    let mut events = Vec::new();
-    while let Some(row) = rows.next()? {
+    let mut rows = statement.query([first | (i64::from(after) + 1), first | ((1 << EVENT_BITS) - 1)])?;
+    let (mut events, mut size) = (Vec::new(), 0);
+    while events.len() < most
+        && size < bytes
+        && let Some(row) = rows.next()?
+    {
         let mut detail = match row.get::<_, Option<String>>(8)? {
-            Some(json) => from_json("an event's detail", &json)?,
+            Some(json) => {
+                size += json.len();
+                from_json("an event's detail", &json)?
+            }
             None => EventDetail::default(),
         };
         detail.worker = maybe_text(row, 6)?.map(WorkerId::from_stored);
@@ -294,6 +309,26 @@ pub(crate) fn history(db: &Connection, n: i64) -> Result<Vec<Event>, Failed> {
         });
     }
     Ok(events)
+}
+
+/// A task's whole history, the first event first.
+pub(crate) fn history(db: &Connection, n: i64) -> Result<Vec<Event>, Failed> {
+    events(db, SELECT_EVENTS, n, 0, (usize::MAX, usize::MAX))
+}
+
+/// The events of a page of a task's history.
+pub(crate) fn events_after(db: &Connection, n: i64, after: u32, limit: u32) -> Result<Vec<Event>, Failed> {
+    if after >= baton_model::limits::EVENTS {
+        return Ok(Vec::new());
+    }
+    events(db, SELECT_EVENTS, n, after, (limit as usize, TaskDetail::EVENT_BYTES))
+}
+
+/// The latest events of a task, in their order.
+pub(crate) fn latest_events(db: &Connection, n: i64, most: u32) -> Result<Vec<Event>, Failed> {
+    let mut latest = events(db, SELECT_EVENTS_BACK, n, 0, (most as usize, TaskDetail::EVENT_BYTES))?;
+    latest.reverse();
+    Ok(latest)
 }
 
 /// `SELECT` of a generation's columns, with what follows the table's name.

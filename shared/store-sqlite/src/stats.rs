@@ -83,7 +83,7 @@ fn counts_of(db: &Connection, queue: &QueueName, counts: &mut Vec<Count>) -> Res
     while let Some(row) = found.next()? {
         counts.push(Count {
             queue: queue.clone(),
-            task_type: TaskType::from_stored(row.get::<_, Box<str>>(0)?),
+            task_type: Some(TaskType::from_stored(row.get::<_, Box<str>>(0)?)),
             state: State::of(row.get(1)?)?,
             tasks: row.get(2)?,
         });

@@ -192,10 +192,9 @@ impl<'a> Transaction<'a> {
         }
     }
 
-    /// Writes a change on the condition that the task is still as it was read: head, event, failure, tallies. It is dated no
-    /// earlier than the one before it, whatever the clock tells: a history does not run backwards.
+    /// Writes a change on the condition that the task is still as it was read: head, event, failure, tallies.
     fn write(&mut self, before: &Stored, change: Change, now: Timestamp) -> Result<Stored, Failure> {
-        let at = now.max(before.updated_at);
+        let at = Change::dated(now, before.updated_at);
         let head = &change.head;
         let changed = match &head.state {
             TaskState::Running(lease) => self

@@ -72,7 +72,10 @@ fn set_counts(transaction: &mut Transaction<'_>, counts: &Vec<Count>) -> Result<
     transaction.db.execute("DELETE FROM tally", [])?;
     for count in counts {
         let change = i64::try_from(count.tasks).unwrap_or(i64::MAX);
-        transaction.tally(&count.queue, &count.task_type, count.state, change);
+        // All types have tallies of their own here.
+        if let Some(task_type) = &count.task_type {
+            transaction.tally(&count.queue, task_type, count.state, change);
+        }
     }
     Ok(())
 }

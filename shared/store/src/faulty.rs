@@ -13,7 +13,7 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp, Token,
+    AuditId, Event, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp, Token,
     TokenId, WorkerId,
 };
 
@@ -298,6 +298,10 @@ impl TaskStore for Faulty {
 
     async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
         self.call("task", Call::Point, || self.inner.task(id)).await
+    }
+
+    async fn history(&self, id: TaskId, page: PageRequest) -> Result<Page<Event>, StoreError> {
+        self.call("history", Call::Point, || self.inner.history(id, page.clone())).await
     }
 
     async fn tasks(&self, filter: TaskFilter, page: PageRequest) -> Result<Page<Task>, StoreError> {

@@ -20,7 +20,7 @@ pub mod transfer;
 mod waiting;
 
 use async_trait::async_trait;
-use baton_model::{Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, WorkerId};
+use baton_model::{Event, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, WorkerId};
 
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
@@ -33,7 +33,8 @@ pub use health::{Health, Sizes};
 pub use name::NameNotice;
 pub use query::{
     Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues,
-    Stats, TaskDetail, TaskFilter, Tasks, Waits, WorkerCounts, WorkerDetail, sum_of_states,
+    Stats, TaskDetail, TaskFilter, Tasks, Waits, WorkerCounts, WorkerDetail, events_after, page_of_events,
+    sum_of_states,
 };
 pub use token::{AuditEntry, AuditFilter, AuditStore, Settled, StoredToken, TokenStore};
 pub use transfer::Transfer;
@@ -194,11 +195,18 @@ pub trait TaskStore: Send + Sync {
     /// [`StoreError::WorkerNotFound`].
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError>;
 
-    /// A task with its history and, if it is completed, its generation.
+    /// A task with the latest of its history and, if it is completed, its generation.
     ///
     /// # Errors
     /// [`StoreError::TaskNotFound`].
     async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError>;
+
+    /// A task's history by pages, the first event first. A page may be shorter than asked while it names a next one: it has
+    /// about [`TaskDetail::EVENT_BYTES`] at most.
+    ///
+    /// # Errors
+    /// [`StoreError::TaskNotFound`], [`StoreError::BadCursor`].
+    async fn history(&self, id: TaskId, page: PageRequest) -> Result<Page<Event>, StoreError>;
 
     /// Tasks by filter, the newest first (see [`Capabilities::lists_by_creation`]). A page may be shorter than asked, even empty, while it names a next one.
     ///

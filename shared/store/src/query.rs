@@ -10,6 +10,8 @@ use baton_model::{
     Timestamp, Worker, WorkerId, WorkerStatus,
 };
 
+use crate::StoreError;
+
 /// Where a page ends and the next begins. Its text means something only to the store that gave it.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Cursor(pub String);
@@ -118,12 +120,38 @@ pub struct LogFilter {
 pub struct TaskDetail {
     /// The task.
     pub task: Task,
-    /// Its history, the first event first.
+    /// The latest events of its history, up to [`TaskDetail::EVENTS`] and about [`TaskDetail::EVENT_BYTES`], in their order.
+    /// How many there are of all is [`baton_model::Head::events`]; [`crate::TaskStore::history`] gives them by pages.
     pub history: Vec<Event>,
     /// Its output record; there if and only if the task is completed.
     pub generation: Option<Generation>,
     /// What its worker last said of it, while it runs.
     pub progress: Option<Running>,
+}
+
+impl TaskDetail {
+    /// How many events are shown with a task: a task that is tried again and again has up to 65,535.
+    pub const EVENTS: u32 = 100;
+    /// How many bytes of events are shown with a task, or on a page of its history, unless a single event is larger. A
+    /// failure may be of 16 KB, and an answer of a function is of 6 MB at most.
+    pub const EVENT_BYTES: usize = 1 << 20;
+}
+
+/// Where a page of a history begins: behind the event of this number.
+///
+/// # Errors
+/// [`StoreError::BadCursor`].
+pub fn events_after(page: &PageRequest) -> Result<u32, StoreError> {
+    match &page.after {
+        None => Ok(0),
+        Some(Cursor(text)) => text.parse().map_err(|_| StoreError::BadCursor),
+    }
+}
+
+/// A page of a history that has `all` events.
+pub fn page_of_events(items: Vec<Event>, all: u32) -> Page<Event> {
+    let next = items.last().filter(|last| last.seq < all).map(|last| Cursor(last.seq.to_string()));
+    Page { items, next }
 }
 
 /// A worker with the leases that name it.
@@ -170,6 +198,8 @@ impl Stats {
     pub const QUEUES: usize = 100;
     /// How many rows of counts statistics hold at most.
     pub const ROWS: usize = 1_000;
+    /// How many types of a queue are counted by name at least; a store may count those beyond together.
+    pub const TYPES: usize = 500;
 
     /// The queues to list, by name, of all with their tasks by state.
     pub fn foremost(queues: StatesOfQueues) -> StatesOfQueues {
@@ -235,8 +265,9 @@ pub fn sum_of_states(queues: &StatesOfQueues) -> BTreeMap<State, u64> {
 pub struct Count {
     /// The queue.
     pub queue: QueueName,
-    /// The type.
-    pub task_type: TaskType,
+    /// The type; none if they are of all the types that the store does not count by name, as the queue has more than
+    /// [`Stats::TYPES`].
+    pub task_type: Option<TaskType>,
     /// The state.
     pub state: State,
     /// How many.
@@ -244,8 +275,9 @@ pub struct Count {
 }
 
 impl Count {
-    fn kind(&self) -> (&QueueName, &TaskType, State) {
-        (&self.queue, &self.task_type, self.state)
+    fn kind(&self) -> (&QueueName, bool, &Option<TaskType>, State) {
+        // What is of no type comes last.
+        (&self.queue, self.task_type.is_none(), &self.task_type, self.state)
     }
 }
 

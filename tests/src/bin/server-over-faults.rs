@@ -2,14 +2,16 @@
 //! store. What goes wrong is drawn from a seed.
 //!
 //! Environment: `CHAOS_ENDPOINT` and `CHAOS_TABLE` name the table, `CHAOS_SEED` the faults, and `CHAOS_ONE_IN` how rare
-//! they are: one request in so many, 0 for none. Settings are the server's own.
+//! they are: one request in so many, 0 for none. `CHAOS_BEHIND_MS` says by how much the server's clock is behind. Settings
+//! are the server's own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test's program ends where it is surprised")]
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
-use baton_runtime::{LocalDoorbell, RandomIds, Settings, Sources, WatchedClock, telemetry};
+use baton_runtime::{Clock, LocalDoorbell, RandomIds, Reading, Settings, Sources, WatchedClock, telemetry};
 use baton_server::Server;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::Faults;
@@ -17,6 +19,16 @@ use baton_store_dynamodb::{DynamoStore, Options};
 
 fn variable(name: &str) -> String {
     std::env::var(name).expect(name)
+}
+
+/// A clock that is behind.
+struct Behind(WatchedClock, Duration);
+
+impl Clock for Behind {
+    fn reading(&self) -> Reading {
+        let reading = self.0.reading();
+        Reading { now: reading.now.minus(self.1), ..reading }
+    }
 }
 
 #[tokio::main]
@@ -28,7 +40,8 @@ async fn main() {
     let faults = Faults::new(http_client(), seed, number("CHAOS_ONE_IN"));
     let client = local(&variable("CHAOS_ENDPOINT"), faults.client());
 
-    let (clock, ids) = (Arc::new(WatchedClock::new()), Arc::new(RandomIds));
+    let behind = Duration::from_millis(number("CHAOS_BEHIND_MS"));
+    let (clock, ids) = (Arc::new(Behind(WatchedClock::new(), behind)), Arc::new(RandomIds));
     let doorbell = LocalDoorbell::new(clock.clone());
     let options = Options { policy: settings.leases, ..Options::seeded(seed) };
     // A server that cannot open its store ends and is started again; that is not what is tested.

@@ -1,6 +1,6 @@
 //! Holds the record against what the store says in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
 use serde_json::Value;
@@ -18,7 +18,8 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
     let mut details = BTreeMap::new();
     for task in &tasks {
         let id = text(&task["id"]);
-        let detail = client.get(&format!("/v1/tasks/{id}")).await;
+        let mut detail = client.get(&format!("/v1/tasks/{id}")).await;
+        detail["history"] = all(client, &format!("/v1/tasks/{id}/history?limit=1000")).await.into();
         history(&id, &detail, &mut broken);
         if details.insert(id.clone(), detail).is_some() {
             broken.push(format!("task {id} is listed twice"));
@@ -27,6 +28,7 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
     let told = record.told();
     broken.extend(told.surprises.iter().cloned());
     promises(&told, &details, &mut broken);
+    claims(&told, &mut broken);
     outputs(&details, &generations, &mut broken);
     if exact_counts {
         counts(&details, &stats, &mut broken);
@@ -42,6 +44,8 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
         completed: told.completed.len(),
         attempts: told.given.len(),
         unanswered: record.unanswered.load(Ordering::Relaxed),
+        kills: 0,
+        events: details.iter().map(|(id, detail)| (id.clone(), events_of(detail).len())).collect(),
         broken,
     }
 }
@@ -110,6 +114,21 @@ fn promises(told: &Told, details: &BTreeMap<String, Value>, broken: &mut Vec<Str
     }
 }
 
+/// All answers to one claim are of one set of leases: what a later one lacks had ended by then.
+fn claims(told: &Told, broken: &mut Vec<String>) {
+    for (request, answers) in &told.claims {
+        let largest = answers.iter().max_by_key(|leases| leases.len());
+        let others = |leases: &&BTreeSet<_>| largest.is_some_and(|largest| !leases.is_subset(largest));
+        if answers.iter().any(|leases| others(&leases)) {
+            broken.push(format!("claim {request} was given several sets of leases: {answers:?}"));
+        }
+    }
+}
+
+fn events_of(detail: &Value) -> Vec<Value> {
+    detail["history"].as_array().cloned().unwrap_or_default()
+}
+
 /// One generation for each completed task, and none besides.
 fn outputs(details: &BTreeMap<String, Value>, generations: &[Value], broken: &mut Vec<String>) {
     let mut by_task: BTreeMap<String, u32> = BTreeMap::new();
@@ -129,7 +148,11 @@ fn outputs(details: &BTreeMap<String, Value>, generations: &[Value], broken: &mu
 
 /// A history counts from 1, each event begins where the one before it ended, and only a claim raises the attempt.
 fn history(id: &str, detail: &Value, broken: &mut Vec<String>) {
-    let events = detail["history"].as_array().cloned().unwrap_or_default();
+    let events = events_of(detail);
+    // All times are written alike, so that they sort as texts.
+    if !events.is_sorted_by_key(|event| text(&event["at"])) {
+        broken.push(format!("the history of task {id} runs backwards: {events:?}"));
+    }
     let mut state = Value::Null;
     let mut attempt = 0;
     for (index, event) in events.iter().enumerate() {

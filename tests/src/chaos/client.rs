@@ -2,12 +2,12 @@
 //! and counts the answers that it lost on the way.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use serde_json::Value;
 
-use super::Address;
+use super::Addresses;
 use super::record::Record;
 
 /// An answer: its status and its body.
@@ -33,21 +33,23 @@ impl Answer {
 /// One client, with connections of its own.
 pub(super) struct Client {
     http: reqwest::Client,
-    address: Address,
+    addresses: Addresses,
+    /// How many requests were sent: each goes to the next server.
+    sent: AtomicUsize,
     /// Where requests and answers are noted.
     pub(super) record: Arc<Record>,
 }
 
 impl Client {
-    /// A client of the server that `address` names at any time.
-    pub(super) fn new(address: Address, record: Arc<Record>) -> Self {
+    /// A client of the servers that `addresses` name at any time.
+    pub(super) fn new(addresses: Addresses, record: Arc<Record>) -> Self {
         let http = reqwest::Client::builder()
             .timeout(Duration::from_secs(10))
             .no_proxy()
             .tls_backend_preconfigured(nobody_trusted())
             .build()
             .expect("a client");
-        Self { http, address, record }
+        Self { http, addresses, sent: AtomicUsize::new(0), record }
     }
 
     /// Sends a request until it is answered: the same request each time.
@@ -97,8 +99,14 @@ impl Client {
         answer
     }
 
+    /// How many servers there are.
+    pub(super) fn servers(&self) -> usize {
+        self.addresses.len()
+    }
+
     async fn url(&self, path: &str) -> String {
-        let mut address = self.address.clone();
+        let place = self.sent.fetch_add(1, Ordering::Relaxed) % self.addresses.len();
+        let mut address = self.addresses[place].clone();
         let url = address.wait_for(Option::is_some).await.expect("the server comes back");
         format!("{}{path}", url.as_deref().unwrap_or_default())
     }

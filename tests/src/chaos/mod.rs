@@ -2,8 +2,8 @@
 //! and the record is held against what the store says in the end.
 //!
 //! What is promised, and checked in the end: no acknowledged task is lost; no attempt is given to two workers; no task
-//! is completed twice; a generation exists if and only if its task is completed, and is the one that was acknowledged,
-//! with the result that its worker sent; histories have no gaps; every task is finished once nobody kills and nothing
+//! is completed twice; one claim request is given one set of leases, whichever servers hear it; a generation exists if and only if its task is completed, and is the one that was acknowledged,
+//! with the result that its worker sent; histories have no gaps and do not run backwards; every task is finished once nobody kills and nothing
 //! fails any more; the counts are right, where the store counts exactly.
 //!
 //! A seed decides what the clients do and when the server dies. The interleaving of threads is the machine's: the same
@@ -15,6 +15,7 @@ mod producer;
 mod record;
 mod worker;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,21 +29,55 @@ use tokio::sync::watch;
 use crate::program::{Program, Server};
 use record::Record;
 
-/// How hard the server is treated.
+/// How hard the servers are treated.
 #[derive(Clone, Debug)]
 pub struct Plan {
-    /// Decides what clients do and when the server dies.
+    /// Decides what clients do and when a server dies.
     pub seed: u64,
-    /// How often the server is killed.
+    /// How often one is killed.
     pub kills: u32,
+    /// For how long they are killed, instead of so often.
+    pub lasts: Option<Duration>,
     /// The workers.
     pub workers: u32,
     /// The producers.
     pub producers: u32,
-    /// How many milliseconds the server lives between two kills.
+    /// How many milliseconds pass between two kills.
     pub lives: Range<u64>,
     /// The most milliseconds that a producer pauses after a request, a few of which create a batch.
     pub pace: u64,
+}
+
+/// Something that serves, and that is killed and started again on the same tasks.
+pub trait Place: Send + 'static {
+    /// Starts it; says where it serves. `calm`: without faults, if it has any.
+    fn start(&mut self, calm: bool) -> impl Future<Output = String> + Send;
+
+    /// Ends it in the middle of whatever it does.
+    fn kill(&mut self) -> impl Future<Output = ()> + Send;
+}
+
+/// A program that is a process of its own.
+struct Process {
+    program: Arc<Program>,
+    server: Option<Server>,
+}
+
+impl Place for Process {
+    async fn start(&mut self, calm: bool) -> String {
+        let program = Arc::clone(&self.program);
+        let server = tokio::task::spawn_blocking(move || program.start(calm)).await;
+        let server = server.expect("the server starts");
+        let url = server.url().to_owned();
+        self.server = Some(server);
+        url
+    }
+
+    async fn kill(&mut self) {
+        if let Some(server) = self.server.take() {
+            tokio::task::spawn_blocking(move || server.kill()).await.expect("the server is killed");
+        }
+    }
 }
 
 /// What a run has shown.
@@ -56,6 +91,10 @@ pub struct Outcome {
     pub attempts: usize,
     /// Requests whose answer was lost.
     pub unanswered: u64,
+    /// How many kills there were.
+    pub kills: u32,
+    /// How many events the history of each task has.
+    pub events: BTreeMap<String, usize>,
     /// What was broken; nothing, if all is well.
     pub broken: Vec<String>,
 }
@@ -70,75 +109,105 @@ pub const SETTINGS: &[(&str, &str)] = &[
     ("BATON_LOG_FORMAT", "json"),
 ];
 
-/// Where the server is at present, if it is anywhere; shared by all clients.
-type Address = watch::Receiver<Option<String>>;
+/// Where each server is at present, if it is anywhere; shared by all clients.
+type Addresses = Vec<watch::Receiver<Option<String>>>;
 
 /// Runs the plan on a program with an empty store and checks what is left.
 pub async fn run(plan: Plan, program: Program) -> Outcome {
-    let program = Arc::new(program);
+    run_programs(plan, vec![program]).await
+}
+
+/// The same on several programs that share a store.
+pub async fn run_programs(plan: Plan, programs: Vec<Program>) -> Outcome {
+    let exact = programs.iter().all(Program::counts_exactly);
+    let process = |program| Process { program: Arc::new(program), server: None };
+    run_places(plan, programs.into_iter().map(process).collect(), exact).await
+}
+
+/// The same on places of any kind. `exact_counts`: whether statistics count exactly what was answered.
+pub async fn run_places(plan: Plan, mut places: Vec<impl Place>, exact_counts: bool) -> Outcome {
     let mut random = StdRng::seed_from_u64(plan.seed);
     let record = Arc::new(Record::default());
     let (producing, working) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
-    let mut server = start(&program, false).await;
-    let (announce, address) = watch::channel(Some(server.url().to_owned()));
+    let (mut announce, mut addresses): (Vec<_>, Addresses) = (Vec::new(), Vec::new());
+    for place in &mut places {
+        let (sender, address) = watch::channel(Some(place.start(false).await));
+        announce.push(sender);
+        addresses.push(address);
+    }
 
     let mut producers = Vec::new();
     for number in 0..plan.producers {
-        let client = client::Client::new(address.clone(), Arc::clone(&record));
+        let client = client::Client::new(addresses.clone(), Arc::clone(&record));
         let random = StdRng::seed_from_u64(random.random());
         let on = Arc::clone(&producing);
         producers.push(tokio::spawn(producer::run(number, client, random, plan.pace, on)));
     }
     let mut workers = Vec::new();
     for number in 0..plan.workers {
-        let client = client::Client::new(address.clone(), Arc::clone(&record));
+        let client = client::Client::new(addresses.clone(), Arc::clone(&record));
         let random = StdRng::seed_from_u64(random.random());
         workers.push(tokio::spawn(worker::run(number, client, random, Arc::clone(&working))));
     }
 
-    for kill in 1..=plan.kills {
+    let (begun, mut kills) = (Instant::now(), 0);
+    loop {
         tokio::time::sleep(Duration::from_millis(random.random_range(plan.lives.clone()))).await;
-        announce.send_replace(None);
-        tokio::task::spawn_blocking(move || server.kill()).await.expect("the server is killed");
-        let last = kill == plan.kills;
+        kills += 1;
+        let last = plan.lasts.map_or(kills >= plan.kills, |lasts| begun.elapsed() >= lasts);
         if last {
             producing.store(false, Ordering::Relaxed);
         }
         // After the last kill nothing fails any more, so that all must come to its end.
-        server = start(&program, last).await;
-        announce.send_replace(Some(server.url().to_owned()));
+        let dies = random.random_range(0..places.len());
+        for (number, place) in places.iter_mut().enumerate().filter(|(number, _)| last || *number == dies) {
+            announce[number].send_replace(None);
+            place.kill().await;
+            announce[number].send_replace(Some(place.start(last).await));
+        }
+        if last {
+            break;
+        }
     }
 
     for producer in producers {
         producer.await.expect("a producer does not panic");
     }
-    let client = client::Client::new(address.clone(), Arc::clone(&record));
+    let client = client::Client::new(addresses, Arc::clone(&record));
     let finished = drain(&client).await;
     working.store(false, Ordering::Relaxed);
     for worker in workers {
         worker.await.expect("a worker does not panic");
     }
-    let mut outcome = check::check(&record, &client, program.counts_exactly()).await;
+    let mut outcome = check::check(&record, &client, exact_counts).await;
+    outcome.kills = kills;
     outcome.broken.extend(finished.err());
+    for place in &mut places {
+        place.kill().await;
+    }
     outcome
 }
 
-async fn start(program: &Arc<Program>, calm: bool) -> Server {
-    let program = Arc::clone(program);
-    tokio::task::spawn_blocking(move || program.start(calm)).await.expect("the server starts")
-}
-
-/// Waits until every task is finished.
+/// Waits until every task is finished, as long as some more are now and then: how fast that goes is the machine's business.
 async fn drain(client: &client::Client) -> Result<(), String> {
-    let deadline = Instant::now() + Duration::from_secs(300);
+    const PATIENCE: Duration = Duration::from_secs(300);
+    let (mut fewest, mut since) = (usize::MAX, Instant::now());
     loop {
         // Of all tasks, and not of those of some statuses: such a list may miss one that changes while it is read.
         let tasks = check::all(client, "/v1/tasks?limit=1000").await;
         let finished =
             |task: &Value| ["completed", "failed", "cancelled"].iter().any(|s| task["status"] == *s);
-        let Some(first) = tasks.iter().find(|task| !finished(task)) else { return Ok(()) };
-        if Instant::now() > deadline {
-            return Err(format!("task {} is not finished after five minutes without a kill", first["id"]));
+        let open: Vec<_> = tasks.iter().filter(|task| !finished(task)).collect();
+        let Some(first) = open.first() else { return Ok(()) };
+        if open.len() < fewest {
+            (fewest, since) = (open.len(), Instant::now());
+        }
+        if since.elapsed() > PATIENCE {
+            return Err(format!(
+                "task {} and {} more are not finished, and none was for five minutes without a kill",
+                first["id"],
+                open.len() - 1
+            ));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

@@ -1,6 +1,6 @@
 //! What the clients were told.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::AtomicU64;
 use std::sync::{Mutex, MutexGuard};
 
@@ -21,6 +21,8 @@ pub(super) struct Told {
     pub(super) created: BTreeMap<String, Value>,
     /// Attempts that were given out: (task, attempt) to each worker that was told so.
     pub(super) given: BTreeMap<(String, u64), Vec<String>>,
+    /// By the name of a claim: the leases (task, attempt) of each of its answers, all told before any of them was ended.
+    pub(super) claims: BTreeMap<String, Vec<BTreeSet<(String, u64)>>>,
     /// Acknowledged completions by task: attempt, generation id, and the result that was sent.
     pub(super) completed: BTreeMap<String, Vec<(u64, String, Value)>>,
     /// Acknowledged cancellations.

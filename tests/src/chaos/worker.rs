@@ -70,11 +70,30 @@ impl Worker {
     async fn claim(&mut self) -> Vec<Value> {
         let mut body = self.claim_body();
         body["wait_seconds"] = json!(0.2);
-        let answer = self.client.post("/v1/claims", None, &body).await;
-        if !answer.is_success() {
-            self.surprise("a claim", &answer);
+        // Now and then all servers hear it at once.
+        let at_once = if self.random.random_bool(0.3) { self.client.servers() } else { 1 };
+        let sendings = (0..at_once).map(|_| self.client.post("/v1/claims", None, &body));
+        let mut held: Vec<Value> = Vec::new();
+        for answer in futures::future::join_all(sendings).await {
+            if !answer.is_success() {
+                self.surprise("a claim", &answer);
+            }
+            let tasks = self.given(&answer.body);
+            let told = tasks.iter().map(|task| {
+                (
+                    task["id"].as_str().unwrap_or_default().to_owned(),
+                    task["attempt"].as_u64().unwrap_or_default(),
+                )
+            });
+            let request = body["request_id"].as_str().unwrap_or_default().to_owned();
+            self.client.record.told().claims.entry(request).or_default().push(told.collect());
+            for task in tasks {
+                if !held.iter().any(|one| one["id"] == task["id"]) {
+                    held.push(task);
+                }
+            }
         }
-        self.given(&answer.body)
+        held
     }
 
     /// Notes what a claim was given; a task that comes with a repeated answer is the same.

@@ -141,3 +141,22 @@ async fn an_invocation_tells_what_it_did_as_far_as_aws_does_not_count_it() {
     assert_eq!((&told[0]["Function"], &told[0]["Route"]), (&json!("create-task"), &json!("queue")));
     assert_eq!((metric(0, "DeadLettered"), metric(0, "Errors")), (Some(1), None));
 }
+
+#[tokio::test]
+async fn what_is_damaged_is_a_metric_of_the_table_whichever_function_meets_it() {
+    let world = World::new().await;
+    let (create, query) = (world.function("create-task"), world.function("query-tasks"));
+    for _ in 0..2 {
+        send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
+    }
+    let damaged = || {
+        let told = world.metrics.lock().unwrap().last().cloned().unwrap_or_default();
+        (told["DamagedItems"].as_f64(), told["_aws"]["CloudWatchMetrics"][1]["Dimensions"].clone())
+    };
+    let (_, listed) = send(&query, "GET", "/v1/tasks", Value::Null).await;
+    assert_eq!((listed["items"].as_array().unwrap().len(), damaged().0), (2, None));
+    world.spoil(listed["items"][0]["id"].as_str().unwrap(), "st").await;
+    let (_, listed) = send(&query, "GET", "/v1/tasks", Value::Null).await;
+    assert_eq!(listed["items"].as_array().unwrap().len(), 1);
+    assert_eq!(damaged(), (Some(1.0), json!([["Table"]])));
+}

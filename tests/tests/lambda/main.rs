@@ -5,9 +5,11 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::print_stdout,
     reason = "a test ends where it is surprised"
 )]
 
+mod attack;
 mod authorized;
 mod calls;
 mod clocks;

@@ -77,6 +77,8 @@ pub(crate) struct World {
     /// Whether there is no queue `task-events`.
     pub(crate) untold: bool,
     client: aws_sdk_dynamodb::Client,
+    /// The table's engine itself.
+    pub(crate) db: dynoxide::Database,
     /// A store in a file that all functions share instead of the table.
     file: Option<File>,
     seeds: AtomicU64,
@@ -105,7 +107,7 @@ impl World {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let db = dynoxide::Database::memory().unwrap();
-        let engine = tokio::spawn(dynoxide::server::serve_on(listener, db));
+        let engine = tokio::spawn(dynoxide::server::serve_on(listener, db.clone()));
         let client = local(&endpoint, http_client);
         let options = TableOptions { statistics, ..TableOptions::default() };
         table::create(&client, TABLE, options).await.unwrap();
@@ -116,6 +118,7 @@ impl World {
             calls: Arc::default(),
             untold: false,
             client,
+            db,
             file: None,
             seeds: AtomicU64::new(1),
             engine,
@@ -185,16 +188,22 @@ impl World {
 
     /// A function as it is; what it asks of AWS is recorded.
     pub(crate) fn function(&self, name: &'static str) -> Host {
+        self.function_at(name, Arc::clone(&self.clock) as _)
+    }
+
+    /// A function as it is, with a clock of its own.
+    pub(crate) fn function_at(&self, name: &'static str, clock: Arc<dyn Clock>) -> Host {
         let recorder = Recorder::new(name, Arc::clone(&self.calls));
         let config = self.client.config().to_builder().interceptor(recorder.clone());
         let client = aws_sdk_dynamodb::Client::from_conf(config.build());
         let queues = Arc::new(Recorded::new(Arc::clone(&self.queues), recorder));
-        self.opened_by(Self::described(name), client, queues)
+        self.opened_by(Self::described(name), client, queues, clock)
     }
 
     /// A function of a test's own.
     pub(crate) fn host(&self, function: Function) -> Host {
-        self.opened_by(function, self.client.clone(), Arc::clone(&self.queues) as _)
+        let clock = Arc::clone(&self.clock) as _;
+        self.opened_by(function, self.client.clone(), Arc::clone(&self.queues) as _, clock)
     }
 
     fn opened_by(
@@ -202,8 +211,8 @@ impl World {
         function: Function,
         client: aws_sdk_dynamodb::Client,
         queues: Arc<dyn Queues>,
+        clock: Arc<dyn Clock>,
     ) -> Host {
-        let clock = Arc::clone(&self.clock) as Arc<dyn Clock>;
         let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
         let (file, untold) = (self.file.clone(), self.untold);
         let meter = Arc::clone(&self.calls) as Arc<dyn Meter>;
@@ -245,6 +254,16 @@ impl World {
             put = put.item(*name, AttributeValue::N(number.to_string()));
         }
         put.send().await.unwrap();
+    }
+
+    /// Has an attribute of a task be of no type that it may have.
+    pub(crate) async fn spoil(&self, task: &str, attribute: &str) {
+        let items = self.items().await;
+        let (pk, sk) = items.keys().find(|(pk, sk)| sk == task && pk.starts_with("T#")).unwrap();
+        let update = self.client.update_item().table_name(TABLE);
+        let update = update.key("pk", AttributeValue::S(pk.clone())).key("sk", AttributeValue::S(sk.clone()));
+        let update = update.update_expression("SET #a = :v").expression_attribute_names("#a", attribute);
+        update.expression_attribute_values(":v", AttributeValue::Bool(true)).send().await.unwrap();
     }
 
     /// Everything in the table, by its keys, in the JSON of stream records.
@@ -330,6 +349,7 @@ fn value(value: &AttributeValue) -> Value {
         }
         AttributeValue::Ns(set) => json!({"NS": set}),
         AttributeValue::Ss(set) => json!({"SS": set}),
+        AttributeValue::Bool(is) => json!({"BOOL": is}),
         AttributeValue::L(list) => json!({"L": list.iter().map(self::value).collect::<Vec<_>>()}),
         AttributeValue::M(map) => json!({"M": image(map)}),
         other => panic!("no item has {other:?}"),

@@ -1,14 +1,14 @@
 //! `baton task show` and `baton task history`.
 
-use baton_api::task::{EventView, TaskDetailView, TaskView};
-use baton_client::Client;
+use baton_api::task::{EventView, Page, TaskDetailView, TaskView};
+use baton_client::{Client, ClientError};
 use baton_model::{Status, TaskId};
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
 use crate::when::{Shown, Times};
-use crate::{generation, names, text};
+use crate::{generation, names, pages, text};
 
 pub(crate) async fn show(
     context: &Context,
@@ -24,7 +24,15 @@ pub(crate) async fn show(
     let times = shown.begin(context);
     context.out.facts(facts(&detail, &times))?;
     context.out.line("")?;
-    table(context, &detail.history, &times)
+    table(context, &detail.history, &times)?;
+    let earlier = (detail.events as usize).saturating_sub(detail.history.len());
+    if earlier > 0 {
+        let all = detail.events;
+        context.out.line(&format!(
+            "{earlier} events came before these; `baton task history {id}` shows all {all}"
+        ))?;
+    }
+    Ok(())
 }
 
 pub(crate) async fn history(
@@ -33,13 +41,19 @@ pub(crate) async fn history(
     id: TaskId,
     shown: Shown,
 ) -> Result<(), Failure> {
-    let asked = client.history(id).await;
-    let page = names::of_task(client, id, asked).await?;
+    let asked = whole_history(client, id).await;
+    let events = names::of_task(client, id, asked).await?;
     if context.out.is_json() {
-        return context.out.json(&page);
+        return context.out.json(&Page { items: events, next_cursor: None });
     }
     let times = shown.begin(context);
-    table(context, &page.items, &times)
+    table(context, &events, &times)
+}
+
+/// A task's history, over as many pages as it takes.
+pub(crate) async fn whole_history(client: &Client, id: TaskId) -> Result<Vec<EventView>, ClientError> {
+    let page = async |cursor: Option<String>, most| client.history(id, cursor.as_deref(), most).await;
+    Ok(pages::first(pages::ALL, page).await?.0)
 }
 
 fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> {

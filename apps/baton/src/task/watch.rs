@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::harmless;
-use crate::task::show::particulars;
+use crate::task::show::{self, particulars};
 use crate::when::Times;
 use crate::{ids, names, text};
 
@@ -84,6 +84,12 @@ pub(crate) async fn follow(
     loop {
         let asked = patient.task(id).await;
         let detail = names::of_task(client, id, asked).await?;
+        let shown_from = detail.history.first().map_or(1, |event| event.seq);
+        if shown_from > seen + 1 {
+            // More has happened than is shown with the task.
+            let whole = show::whole_history(&patient, id).await?;
+            whole.iter().filter(|event| (seen + 1..shown_from).contains(&event.seq)).try_for_each(&tell)?;
+        }
         detail.history.iter().filter(|event| event.seq > seen).try_for_each(&tell)?;
         seen = detail.history.last().map_or(seen, |event| event.seq);
         if detail.progress != progress {

@@ -195,3 +195,35 @@ async fn the_server_says_that_it_is_there_and_what_it_offers() {
     assert_eq!(world.get("/errors/lease_lost.md").await.text(), page.text());
     assert_eq!(world.get("/errors/lost").await.wrong_fields(), ["code"]);
 }
+
+#[tokio::test]
+async fn a_history_is_read_by_pages_and_a_task_shows_its_latest_events() {
+    let world = World::new();
+    let id = world.create(json!({"type": "a", "max_attempts": 100})).await;
+    for attempt in 1..=60 {
+        world.post("/v1/claims", json!({"worker_id": "w"})).await;
+        let failure = json!({"worker_id": "w", "attempt": attempt, "error": {"message": "no"}, "retry_after_seconds": 0});
+        assert_eq!(world.post(&format!("/v1/tasks/{id}/fail"), failure).await.status, 200);
+    }
+    let seqs = |events: &Value| -> Vec<u64> {
+        events.as_array().unwrap().iter().map(|event| event["seq"].as_u64().unwrap()).collect()
+    };
+    let shown = world.get(&format!("/v1/tasks/{id}")).await.json();
+    assert_eq!(shown["events"], 121);
+    assert_eq!(seqs(&shown["history"]), (22..=121).collect::<Vec<_>>());
+    let (mut seen, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let after = cursor.map(|cursor| format!("&cursor={cursor}")).unwrap_or_default();
+        let page = world.get(&format!("/v1/tasks/{id}/history?limit=40{after}")).await.json();
+        seen.extend(seqs(&page["items"]));
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        if cursor.is_none() {
+            break;
+        }
+    }
+    assert_eq!(seen, (1..=121).collect::<Vec<_>>());
+    let page = world.get(&format!("/v1/tasks/{id}/history")).await.json();
+    assert_eq!(seqs(&page["items"]).len(), 50, "as other lists");
+    assert_eq!(world.get(&format!("/v1/tasks/{id}/history?cursor=x")).await.status, 422);
+    assert_eq!(world.get("/v1/tasks/01980a6e-5b7c-7cc3-98c4-dc0c0c07398f/history").await.status, 404);
+}

@@ -387,8 +387,11 @@ impl Inner {
         }
         let (current, _) = keys::counts_of(epoch.number);
         let mut places = vec![("M".to_owned(), keys::touched_of(0).0, keys::touched_of(epoch.number).1)];
-        places
-            .extend(queues.iter().map(|queue| (keys::statistics(queue), COUNTS.to_owned(), current.clone())));
+        let named = (keys::named_types_of(0), keys::named_types_of(epoch.number - 1));
+        for queue in &queues {
+            places.push((keys::statistics(queue), COUNTS.to_owned(), current.clone()));
+            places.push((keys::statistics(queue), named.0.clone(), named.1.clone()));
+        }
         for places in places.chunks(PARTITIONS_AT_ONCE) {
             let queries = places.iter().map(|(partition, first, last)| {
                 let range = Range::Within(first.clone(), last.clone());

@@ -8,25 +8,24 @@
 //!
 //! The notes are removed by DynamoDB after two days; a stream holds its records for one.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use aws_sdk_dynamodb::types::{
     AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
 };
 use aws_smithy_types::Blob;
-use baton_model::{Digest, QueueName, Timestamp};
-use baton_store::StoreError;
+use baton_model::{Digest, QueueName, TaskType, Timestamp};
 use baton_store::histogram::bucket;
+use baton_store::{ErrorKind, StoreError};
 
 use crate::attr::{Fields, Item, b, key, n, time};
-use crate::codes::Code;
 use crate::db::unbuilt;
 use crate::error::{TransactError, WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
 use crate::stats::epoch::{Epoch, Epochs, TOUCHED};
 use crate::stats::news::News;
-use crate::stats::{AS_OF, what_letter};
+use crate::stats::{AS_OF, ZEROS, attribute, what_letter};
 use crate::store::Inner;
 use crate::stream::Record;
 use crate::transact::MOST;
@@ -136,9 +135,12 @@ impl Inner {
         self.commit(epochs, &chunk).await.map_err(|error| (done, error))
     }
 
-    /// Counts the records of a chunk that are not counted, in one transaction with their names.
+    /// Counts the records of a chunk that are not counted, in one transaction with their names. What would go into an item
+    /// that cannot be written is left out: it holds up neither its neighbours nor the stream.
     async fn commit(&self, epochs: &Epochs, chunk: &Chunk) -> Result<(), StoreError> {
         let mut known: HashSet<Name> = HashSet::new();
+        let mut left_out: BTreeSet<Written> = BTreeSet::new();
+        let named = Box::pin(self.named(epochs, chunk, &mut left_out)).await?;
         for _ in 0..ROUNDS {
             let mut seen = known.clone();
             let open: Vec<_> = chunk.entries.iter().filter(|entry| seen.insert(entry.name)).collect();
@@ -154,13 +156,31 @@ impl Inner {
             for (place, names) in &places {
                 writes.push(self.update_item(keys::counted_records_item(*place), &noted(place.0, names))?);
             }
-            for (key, update) in Sums::of(epochs, &open).updates(part) {
-                writes.push(self.update_item(key, &update)?);
+            let updates = Sums::of(epochs, &open, &named).updates(part, &left_out);
+            for Sum { key, update, .. } in &updates {
+                writes.push(self.update_item(key.clone(), update)?);
             }
-            match self.db.transact(writes, &format!("count#{}", self.db.draw())).await {
-                Ok(()) => return Ok(()),
-                Err(TransactError::Failed(error)) => return Err(error),
-                Err(TransactError::Conditions(reasons)) => {
+            match self.db.transact_telling(writes, &format!("count#{}", self.db.draw())).await {
+                Ok(()) => {
+                    Box::pin(self.tidy_counts(&updates)).await;
+                    return Ok(());
+                }
+                Err((TransactError::Failed(error), which)) => {
+                    if updates.is_empty() || error.kind() != ErrorKind::Internal {
+                        return Err(error);
+                    }
+                    let told = which.iter().skip(places.len()).any(|impossible| *impossible);
+                    for (place, Sum { written, key, .. }) in updates.iter().enumerate() {
+                        // Where it is not told which of them cannot be written, none is; that others could have been is
+                        // mended by the same rebuild.
+                        if !told || which.get(places.len() + place).copied().unwrap_or_default() {
+                            let fields = Fields(key);
+                            self.db.leave_uncounted(fields.text("pk")?, fields.text("sk")?, &error);
+                            left_out.insert(written.clone());
+                        }
+                    }
+                }
+                Err((TransactError::Conditions(reasons), _)) => {
                     let before = known.len();
                     for ((refused, item), place) in reasons.into_iter().zip(places.keys()) {
                         if refused {
@@ -178,6 +198,89 @@ impl Inner {
             }
         }
         Err(contended("what is counted of the stream"))
+    }
+
+    /// Which of a chunk's types are counted by name. Where that can never be known, the queue's counts are left out.
+    async fn named(
+        &self,
+        epochs: &Epochs,
+        chunk: &Chunk,
+        left_out: &mut BTreeSet<Written>,
+    ) -> Result<Named, StoreError> {
+        let mut wanted: BTreeMap<(QueueName, u32), BTreeSet<TaskType>> = BTreeMap::new();
+        for entry in &chunk.entries {
+            for epoch in epochs.all() {
+                for (image, _) in entry.news.moves(&epoch) {
+                    let types = wanted.entry((image.queue.clone(), epoch.number)).or_default();
+                    types.insert(image.task_type.clone());
+                }
+            }
+        }
+        let mut all = Named::new();
+        for ((queue, epoch), types) in wanted {
+            match self.stats.types.named(&self.db, &queue, epoch, &types).await {
+                Ok(named) => {
+                    all.insert((queue, epoch), named);
+                }
+                Err(error) if error.kind() == ErrorKind::Internal => {
+                    let item = keys::named_types_of(epoch);
+                    self.db.leave_uncounted(&keys::statistics(&queue), &item, &error);
+                    left_out.insert(Written::Counts(queue, epoch));
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(all)
+    }
+
+    /// Removes counts that are zero over all parts of a queue's counts, after every so many transactions of it.
+    async fn tidy_counts(&self, updates: &[Sum]) {
+        for Sum { written, .. } in updates {
+            let Written::Counts(queue, epoch) = written else { continue };
+            if self.stats.types.is_time_to_tidy(queue, *epoch)
+                && let Err(error) = self.remove_zeros(queue, *epoch).await
+            {
+                // They are harmless, and are looked for again.
+                tracing::warn!(%queue, error = error.report(), "counts that are zero could not be removed");
+            }
+        }
+    }
+
+    async fn remove_zeros(&self, queue: &QueueName, epoch: u32) -> Result<(), StoreError> {
+        let partition = keys::statistics(queue);
+        let parts = (0..keys::COUNT_PARTS).map(|part| key(&partition, &keys::counts(epoch, part)));
+        let parts = self.db.get_all(parts.collect()).await?;
+        let mut sums: BTreeMap<&String, i64> = BTreeMap::new();
+        for item in &parts {
+            for name in item.keys().filter(|name| name.contains(':')) {
+                *sums.entry(name).or_default() += Fields(item).number::<i64>(name)?;
+            }
+        }
+        let zeros: Vec<_> = sums.into_iter().filter(|(_, sum)| *sum == 0).map(|(name, _)| name).collect();
+        if zeros.len() < ZEROS {
+            return Ok(());
+        }
+        for zeros in zeros.chunks(ZEROS) {
+            let mut writes = Vec::new();
+            for item in &parts {
+                let fields = Fields(item);
+                let mut update = Expression::new();
+                let there: Vec<_> = zeros.iter().filter(|name| fields.has(name)).collect();
+                for name in &there {
+                    // As they were read in all parts: together they are nothing, so that nothing is lost with them.
+                    update = update.when(name, "=", n(fields.number::<i64>(name)?)).remove(name);
+                }
+                if !there.is_empty() {
+                    writes.push(self.update_item(key(fields.text("pk")?, fields.text("sk")?), &update)?);
+                }
+            }
+            match self.db.transact(writes, &format!("zeros#{}", self.db.draw())).await {
+                // Some of them count again; they are looked for another time.
+                Ok(()) | Err(TransactError::Conditions(_)) => {}
+                Err(TransactError::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     fn update_item(&self, key: Item, update: &Expression) -> Result<TransactWriteItem, StoreError> {
@@ -299,12 +402,12 @@ struct Sums {
 }
 
 impl Sums {
-    fn of(epochs: &Epochs, entries: &[&Entry]) -> Self {
+    fn of(epochs: &Epochs, entries: &[&Entry], named: &Named) -> Self {
         let mut sums = Self::default();
         for entry in entries {
             sums.as_of = sums.as_of.max(entry.at);
             for epoch in epochs.all() {
-                sums.take_moves(&epoch, &entry.news);
+                sums.take_moves(&epoch, &entry.news, named);
             }
             if let Some(next) = epochs.next.filter(|next| entry.news.is_touch(next)) {
                 sums.add(Written::Touches(next.number), TOUCHES.to_owned(), 1);
@@ -317,10 +420,12 @@ impl Sums {
         sums
     }
 
-    fn take_moves(&mut self, epoch: &Epoch, news: &News) {
+    fn take_moves(&mut self, epoch: &Epoch, news: &News, named: &Named) {
         for (image, change) in news.moves(epoch) {
-            let attribute = format!("{}:{}", image.state.code(), image.task_type);
-            self.add(Written::Counts(image.queue.clone(), epoch.number), attribute, change);
+            let place = (image.queue.clone(), epoch.number);
+            let name = named.get(&place).and_then(|named| named.get(&image.task_type));
+            let (queue, epoch) = place;
+            self.add(Written::Counts(queue, epoch), attribute(image.state, name), change);
         }
     }
 
@@ -328,25 +433,39 @@ impl Sums {
         *self.changes.entry(item).or_default().entry(attribute).or_default() += change;
     }
 
-    /// The updates that add it all to one part of each item.
-    fn updates(self, part: u64) -> Vec<(Item, Expression)> {
+    /// The updates that add it all to one part of each item, but for those that are left out.
+    fn updates(self, part: u64, left_out: &BTreeSet<Written>) -> Vec<Sum> {
         let as_of = self.as_of;
-        let update = |(item, changes): (Written, BTreeMap<String, i64>)| {
+        let update = |(written, changes): (Written, BTreeMap<String, i64>)| {
             let changes = changes.into_iter().filter(|(_, change)| *change != 0);
             let sum = changes.fold(Expression::new(), |all, (name, change)| all.add(&name, n(change)));
-            match item {
-                Written::Names(..) => None,
+            let (key, update) = match &written {
+                Written::Names(..) => return None,
                 Written::Counts(queue, epoch) => {
-                    let key = key(&keys::statistics(&queue), &keys::counts(epoch, part));
-                    Some((key, sum.set(AS_OF, time(as_of))))
+                    (key(&keys::statistics(queue), &keys::counts(*epoch, part)), sum.set(AS_OF, time(as_of)))
                 }
                 Written::Durations(queue, hour) => {
-                    let key = key(&keys::statistics(&queue), &keys::durations(hour, part));
-                    Some((key, sum.set("xp", n(crate::stats::ends(hour)))))
+                    let key = key(&keys::statistics(queue), &keys::durations(*hour, part));
+                    (key, sum.set("xp", n(crate::stats::ends(*hour))))
                 }
-                Written::Touches(epoch) => Some((keys::touched(epoch, part), sum)),
-            }
+                Written::Touches(epoch) => (keys::touched(*epoch, part), sum),
+            };
+            Some(Sum { written, key, update })
         };
-        self.changes.into_iter().filter_map(update).collect()
+        self.changes
+            .into_iter()
+            .filter(|(written, _)| !left_out.contains(written))
+            .filter_map(update)
+            .collect()
     }
 }
+
+/// What is added to one item.
+struct Sum {
+    written: Written,
+    key: Item,
+    update: Expression,
+}
+
+/// Which types are counted by name, by queue and epoch.
+type Named = HashMap<(QueueName, u32), HashSet<TaskType>>;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use baton_model::queue::Queue;
-use baton_model::{Backoff, Digest, Label, ProjectId, QueueName, State, TaskId, TaskState, Timestamp};
+use baton_model::{Backoff, Digest, Label, ProjectId, QueueName, TaskId, TaskState, Timestamp};
 use baton_store::transfer::{
     Answer, ClaimRecord, DurationsRecord, ImportError, KeyRecord, LogRecord, Record, Refusal, TaskRecord,
     Verdict, WorkerRecord, queue_onto,
@@ -26,7 +26,8 @@ use crate::request::KEPT_S;
 use crate::row::{Stored, generation_item};
 use crate::stats::epoch::TOUCHED;
 use crate::stats::news::IMPORTED;
-use crate::stats::{COUNTS, ends};
+use crate::stats::types::OF_PROCESSES;
+use crate::stats::{COUNTS, attribute, ends};
 use crate::store::Inner;
 use crate::text::Text;
 use crate::worker::StoredWorker;
@@ -397,10 +398,22 @@ impl Inner {
             }
             key_of(merged.items.last()).clone_into(&mut after);
         }
-        for count in counts {
-            let attribute = format!("{}:{}", State::code(count.state), count.task_type);
-            let place = || key(&keys::statistics(&count.queue), COUNTS);
-            queues.entry(count.queue.clone()).or_insert_with(place).insert(attribute, n(count.tasks));
+        let mut of_queues: BTreeMap<&QueueName, Vec<&Count>> = BTreeMap::new();
+        for count in &counts {
+            of_queues.entry(&count.queue).or_default().push(count);
+        }
+        let mut sums: BTreeMap<(&QueueName, String), u64> = BTreeMap::new();
+        for (queue, counts) in of_queues {
+            let types = counts.iter().filter_map(|count| count.task_type.clone()).collect();
+            let named = self.stats.types.named(&self.db, queue, OF_PROCESSES, &types).await?;
+            for count in counts {
+                let name = count.task_type.as_ref().and_then(|one| named.get(one));
+                *sums.entry((queue, attribute(count.state, name))).or_default() += count.tasks;
+            }
+        }
+        for ((queue, attribute), tasks) in sums {
+            let place = || key(&keys::statistics(queue), COUNTS);
+            queues.entry(queue.clone()).or_insert_with(place).insert(attribute, n(tasks));
         }
         self.db.put_all(queues.into_values().collect()).await
     }

@@ -9,7 +9,7 @@ use baton_model::{EventKind, State, Task, TaskState, Timestamp};
 use baton_store::{NoDoorbell, PageRequest, Stats, TaskFilter, TaskStore};
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::Faults;
-use baton_store_dynamodb::{DynamoStore, Options};
+use baton_store_dynamodb::{DynamoStore, Options, PassedOver};
 
 use crate::engine::{Engine, Stream};
 
@@ -147,6 +147,15 @@ impl Relays {
         }
     }
 
+    /// What the functions have passed over since they were last asked.
+    pub(crate) fn passed_over(&self) -> PassedOver {
+        let all = self.functions.iter().map(|(store, _)| store.take_passed_over());
+        all.fold(PassedOver::default(), |all, some| PassedOver {
+            damaged: all.damaged + some.damaged,
+            uncounted: all.uncounted + some.uncounted,
+        })
+    }
+
     /// All records so far.
     pub(crate) fn records(&self) -> impl Iterator<Item = &String> {
         self.shards.iter().flat_map(|shard| &shard.records)
@@ -172,8 +181,16 @@ type Counts = BTreeMap<(String, String, State), u64>;
 /// What statistics tell of tasks, and what the tasks themselves do.
 pub(crate) async fn told_and_true(store: &DynamoStore, now: Timestamp) -> (Counts, Counts) {
     let told = store.stats(now).await.unwrap().counts.into_iter().filter(|count| count.tasks > 0);
-    let told =
-        told.map(|count| ((count.queue.to_string(), count.task_type.to_string(), count.state), count.tasks));
+    let told = told.map(|count| {
+        (
+            (
+                count.queue.to_string(),
+                count.task_type.map_or("other".to_owned(), |one| one.to_string()),
+                count.state,
+            ),
+            count.tasks,
+        )
+    });
     let mut counted = Counts::new();
     for task in tasks(store, now).await {
         let key = (task.queue.to_string(), task.task_type.to_string(), task.head.state.state());

@@ -34,7 +34,7 @@ pub async fn check_invariants(store: &dyn TaskStore, ids: &[TaskId], now: Timest
     let stats = store.stats(now).await.expect("statistics are given");
     let mut counts = BTreeMap::new();
     for task in &list {
-        let key = (task.queue.clone(), task.task_type.clone(), task.head.state.state());
+        let key = (task.queue.clone(), Some(task.task_type.clone()), task.head.state.state());
         *counts.entry(key).or_insert(0_u64) += 1;
     }
     let told: BTreeMap<_, _> = stats
@@ -93,12 +93,19 @@ pub(super) async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
 
     let head = &detail.task.head;
     let id = head.id;
-    let history = &detail.history;
+    let history = &pages(100, |page| store.history(id, page)).await;
+    let shown = history.len().saturating_sub(TaskDetail::EVENTS as usize);
+    assert_eq!(detail.history, history[shown..], "{id}: the latest events are shown with it");
     let numbers: Vec<_> = history.iter().map(|event| event.seq).collect();
     assert_eq!(
         numbers,
         (1..=head.events).collect::<Vec<_>>(),
         "{id}: history is numbered from 1 without gaps"
+    );
+
+    assert!(
+        history.is_sorted_by_key(|event| event.at),
+        "{id}: the history does not run backwards: {history:?}"
     );
 
     let (mut state, mut attempt) = (None, 0);

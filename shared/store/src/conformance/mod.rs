@@ -390,6 +390,7 @@ rules! {
         what_is_acknowledged_is_kept_over_a_store_that_fails,
     ],
     query: [
+        a_long_history_is_read_by_pages,
         each_filter_keeps_what_fits,
         filters_together_keep_what_fits_all,
         pages_cover_a_list_exactly_once,
@@ -476,6 +477,7 @@ rules! {
     random: [
         a_random_history_of_many_tasks_agrees_with_the_oracle,
         a_random_history_of_contended_tasks_agrees_with_the_oracle,
+        a_random_history_by_clocks_that_differ_agrees_with_the_oracle,
     ],
 }
 

@@ -16,7 +16,7 @@ use async_trait::async_trait;
 use baton_model::event::EventDetail;
 use baton_model::queue::Pause;
 use baton_model::task::redated;
-use baton_model::transition::{Command, Decision, Refusal, decide};
+use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Ended, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy, LogLine,
     Owner, QueueName, RequestKey, RoundNote, Running, SessionId, State, Task, TaskId, TaskSpec, TaskState,
@@ -108,7 +108,7 @@ impl Inner {
             Decision::Repeat => Ok((kept.task.clone(), true)),
             Decision::Apply(change) => {
                 let task = &mut kept.task;
-                let at = now.max(task.updated_at);
+                let at = Change::dated(now, task.updated_at);
                 task.head = change.head;
                 task.updated_at = at;
                 task.finished_at = task.head.state.state().is_final().then_some(at);
@@ -660,6 +660,14 @@ impl TaskStore for Oracle {
         inner.worker_detail(&direct.worker)
     }
 
+    async fn history(&self, id: TaskId, page: PageRequest) -> Result<Page<Event>, StoreError> {
+        let after = events_after(&page)?;
+        let inner = self.lock();
+        let history = &inner.kept(id)?.history;
+        let items = history.iter().skip(after as usize).take(page.limit as usize).cloned().collect();
+        Ok(page_of_events(items, u32::try_from(history.len()).unwrap_or(u32::MAX)))
+    }
+
     async fn task(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
         let inner = self.lock();
         let Kept { task, history, .. } = inner.kept(id)?;
@@ -674,7 +682,9 @@ impl TaskStore for Oracle {
             }),
             _ => None,
         };
-        Ok(TaskDetail { task: task.clone(), history: history.clone(), generation, progress })
+        let shown = history.len().saturating_sub(TaskDetail::EVENTS as usize);
+        let history = history[shown..].to_vec();
+        Ok(TaskDetail { task: task.clone(), history, generation, progress })
     }
 
     async fn tasks(&self, filter: TaskFilter, asked: PageRequest) -> Result<Page<Task>, StoreError> {
@@ -773,7 +783,12 @@ impl TaskStore for Oracle {
         let counts = counts
             .into_iter()
             .filter(|((queue, ..), _)| listed.contains_key(queue))
-            .map(|((queue, task_type, state), tasks)| Count { queue, task_type, state, tasks })
+            .map(|((queue, task_type, state), tasks)| Count {
+                queue,
+                task_type: Some(task_type),
+                state,
+                tasks,
+            })
             .collect();
         let queues = listed.keys().map(|name| inner.queue_stats(name, now)).collect();
         Ok(Stats::bounded(now, size, (states, sum_of_states(&listed)), counts, queues, workers))

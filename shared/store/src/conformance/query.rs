@@ -466,3 +466,53 @@ pub async fn the_sizes_of_a_store_follow_what_it_holds(b: Bench) {
     let told = b.store().health().await.sizes.unwrap();
     assert_eq!((told.tasks, told.file_bytes), (sizes.tasks, sizes.file_bytes));
 }
+
+/// A history of any length is read by pages; a task is shown with the latest of it.
+pub async fn a_long_history_is_read_by_pages(b: Bench) {
+    let id = b.create(at(0), b.spec("render").attempts(1_000)).await;
+    for round in 0..70 {
+        let held = b.claim_one(claim("w1", at(round))).await;
+        // Some are large enough to be kept apart, where there is such a thing.
+        let mut failing = failing(at(round), &held);
+        failing.failure.message = "x".repeat(if round % 7 == 0 { 700 } else { 10 });
+        failing.retry_after = Some(std::time::Duration::ZERO);
+        b.fail(failing).await;
+    }
+    let read = async |after: Option<&str>, limit| {
+        let after = after.map(|text| Cursor(text.to_owned()));
+        b.store().history(id, PageRequest { after, limit, in_parts: false }).await
+    };
+    let (mut whole, mut after, mut looks) = (Vec::new(), None, 0);
+    loop {
+        let page = read(after.as_deref(), 9).await.unwrap();
+        assert!(page.items.len() <= 9);
+        whole.extend(page.items);
+        looks += 1;
+        match page.next {
+            Some(next) => after = Some(next.0),
+            None => break,
+        }
+    }
+    assert!(looks >= 16, "{looks} pages");
+    let seqs: Vec<_> = whole.iter().map(|event| event.seq).collect();
+    assert_eq!(seqs, (1..=141).collect::<Vec<_>>());
+    assert!(whole.windows(2).all(|pair| pair[1].from == Some(pair[0].to)), "states go on over pages");
+    assert_eq!(read(None, 1_000).await.unwrap().items, whole, "pages of any size give the same");
+    let detail = b.task(id).await;
+    assert_eq!(detail.task.head.events, 141);
+    assert_eq!(detail.history, whole[41..], "the latest hundred are shown with it");
+
+    let last = read(Some("140"), 9).await.unwrap();
+    assert_eq!((last.items.as_slice(), last.next), (&whole[140..], None));
+    for behind in ["141", "65535", "4294967295"] {
+        let page = read(Some(behind), 9).await.unwrap();
+        assert_eq!((page.items, page.next), (Vec::new(), None), "{behind}");
+    }
+    for wrong in ["", "x", "-1", "4294967296"] {
+        assert!(matches!(read(Some(wrong), 9).await, Err(StoreError::BadCursor)), "{wrong}");
+    }
+    let unknown = b.task_id();
+    let read = b.store().history(unknown, PageRequest::first(9)).await;
+    assert!(matches!(read, Err(StoreError::TaskNotFound(id)) if id == unknown));
+    b.check(at(100)).await;
+}

@@ -50,17 +50,25 @@ struct Shape {
     tasks: usize,
     /// The most milliseconds between two commands.
     pace: u64,
+    /// By how many milliseconds the clocks that tell the commands' times are behind the first of them.
+    behind: &'static [u64],
 }
 
 /// A random history of many tasks has the same answers and the same outcome as the oracle's.
 pub async fn a_random_history_of_many_tasks_agrees_with_the_oracle(b: Bench) {
-    compare(b, 1, Shape { steps: 1_200, tasks: 400, pace: 4_000 }).await;
+    compare(b, 1, Shape { steps: 1_200, tasks: 400, pace: 4_000, behind: &[0] }).await;
 }
 
 /// A random history of a few tasks that all workers fight for has the same answers and the same outcome as the
 /// oracle's.
 pub async fn a_random_history_of_contended_tasks_agrees_with_the_oracle(b: Bench) {
-    compare(b, 2, Shape { steps: 1_200, tasks: 12, pace: 20_000 }).await;
+    compare(b, 2, Shape { steps: 1_200, tasks: 12, pace: 20_000, behind: &[0] }).await;
+}
+
+/// A random history whose commands are dated by clocks that differ by half a second, three and sixty seconds has the same
+/// answers and the same outcome as the oracle's.
+pub async fn a_random_history_by_clocks_that_differ_agrees_with_the_oracle(b: Bench) {
+    compare(b, 3, Shape { steps: 1_200, tasks: 12, pace: 2_000, behind: &[0, 500, 3_000, 60_000] }).await;
 }
 
 /// What is left of an answer when it is compared: the answer itself, or the error by its text.
@@ -133,6 +141,10 @@ struct History {
     real: Arc<dyn Store>,
     model: Oracle,
     random: SplitMix,
+    /// The first clock. It hears the heartbeats and judges the leases: what differing clocks mean there, rules of their own
+    /// say, as a store may date heartbeats by the reaper's looks.
+    first: Timestamp,
+    /// The clock that dates the next command.
     now: Timestamp,
     /// How often each worker has started.
     starts: [u64; 4],
@@ -155,6 +167,7 @@ async fn compare(bench: Bench, seed: u64, shape: Shape) {
         bench,
         model: Oracle::new(LeasePolicy::default(), Arc::new(NoDoorbell)),
         random: SplitMix(seed),
+        first: at(0),
         now: at(0),
         starts: [0; 4],
         ids: Vec::new(),
@@ -169,15 +182,17 @@ async fn compare(bench: Bench, seed: u64, shape: Shape) {
     for step in 0..shape.steps {
         trace.step = step;
         let pause = history.random.below(shape.pace);
-        history.now = history.now.plus(millis(pause));
+        history.first = history.first.plus(millis(pause));
+        let behind = history.random.pick(shape.behind).copied().unwrap_or_default();
+        history.now = history.first.minus(millis(behind));
         history.step(&shape, &mut trace).await;
         history.held.truncate(60);
     }
     trace.command = "the end".to_owned();
     history.agree().await;
-    let History { bench, now, ids, .. } = history;
+    let History { bench, first, ids, .. } = history;
     bench.note_created(ids);
-    bench.check(now).await;
+    bench.check(first).await;
 }
 
 impl History {
@@ -424,7 +439,7 @@ impl History {
             }
         }
         let running = said.then_some(running);
-        let beat = Beat { session, caller, running, ..beat(WORKERS[worker], self.now) };
+        let beat = Beat { session, caller, running, ..beat(WORKERS[worker], self.first) };
         trace.command = format!("{beat:?}");
         let sorted = |answer: crate::BeatAnswer| {
             let mut answer = answer;
@@ -441,7 +456,7 @@ impl History {
         let worker = self.random.once_in(5).then(|| name(WORKERS[self.random.below(4) as usize]));
         let queue = self.random.once_in(5).then(|| name(QUEUES[self.random.below(2) as usize]));
         // Which are taken first is the store's choice, so that all are.
-        let reap = Reap { worker, queue, ..reap(self.now) };
+        let reap = Reap { worker, queue, ..reap(self.first) };
         trace.command = format!("{reap:?}");
         self.bench.settle().await;
         let sorted = |report: crate::ReapReport| {

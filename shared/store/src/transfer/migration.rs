@@ -235,9 +235,12 @@ impl Migration<'_> {
         let target = target.map_err(MigrationError::Target)?;
         // A store that was taken into use keeps its own.
         if !outcome.done_before {
-            let counts = target.counts.into_iter();
-            let counts =
-                counts.map(|((queue, task_type, state), tasks)| Count { queue, task_type, state, tasks });
+            let counts = target.counts.into_iter().map(|((queue, task_type, state), tasks)| Count {
+                queue,
+                task_type: Some(task_type),
+                state,
+                tasks,
+            });
             self.target.set_counts(counts.collect()).await.map_err(MigrationError::Target)?;
         }
         for (group, tally) in source.groups {

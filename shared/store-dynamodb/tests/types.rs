@@ -1,0 +1,230 @@
+//! Queues of many types: their counts have a bound, whoever counts, and an item that cannot be written holds up nothing.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
+mod engine;
+mod relays;
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_model::{Payload, Priority, ProjectId, Schedule, State, TaskId, TaskSpec, Timestamp};
+use baton_store::{Cancel, Create, NoDoorbell, Purge, Stats, TaskStore};
+use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
+use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::table::KeptBy;
+use baton_store_dynamodb::{DynamoStore, Options, PassedOver, Rebuild};
+use engine::Engine;
+use relays::{Relays, exact};
+
+/// More than an item of counts could hold, with names of 128 bytes: 400 KB.
+const TYPES: u64 = 3_200;
+
+const BEYOND: u64 = TYPES - Stats::TYPES as u64;
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000)
+}
+
+async fn open(engine: &Engine, seed: u64) -> Arc<DynamoStore> {
+    let client = local(&engine.endpoint, http_client());
+    let options = Options { flush_every: None, ..Options::seeded(seed) };
+    let store = DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await;
+    Arc::new(store.unwrap())
+}
+
+fn spec(queue: &str, number: u64, task_type: &str) -> TaskSpec {
+    let mut id = [0; 16];
+    id[..6].copy_from_slice(&(1_800_000_000_000_u64 + number).to_be_bytes()[2..]);
+    (id[6], id[8]) = (0x70, 0x80);
+    id[9..].copy_from_slice(&number.to_be_bytes()[1..]);
+    TaskSpec {
+        id: TaskId::from_bytes(id),
+        id_chosen: false,
+        project: ProjectId::default(),
+        queue: queue.parse().unwrap(),
+        task_type: task_type.parse().unwrap(),
+        priority: Priority::Normal,
+        params: Payload::default(),
+        description: None,
+        domain: None,
+        drift_score: None,
+        assigned_by: None,
+        schedule: Schedule::Now,
+        max_attempts: 2,
+        timeout: None,
+        backoff: None,
+    }
+}
+
+async fn create(store: &DynamoStore, tasks: Vec<TaskSpec>) {
+    let create = Create { now: now(), tasks, atomic: false, idempotency: None, by: None };
+    assert!(store.create(create).await.unwrap().items.iter().all(Result::is_ok));
+}
+
+/// One task of each type, the names as long as names may be.
+async fn create_many(store: &DynamoStore, queue: &str, first: u64) {
+    let tasks: Vec<_> = (first..first + TYPES)
+        .map(|number| spec(queue, number, &format!("{number:05}{}", "x".repeat(123))))
+        .collect();
+    for tasks in tasks.chunks(400) {
+        create(store, tasks.to_vec()).await;
+    }
+}
+
+/// The tasks of a queue by state: in rows by type, how many such rows, and those beyond.
+fn of_queue(stats: &Stats, queue: &str) -> BTreeMap<State, (u64, u64, u64)> {
+    let mut sums: BTreeMap<State, (u64, u64, u64)> = BTreeMap::new();
+    for count in stats.counts.iter().filter(|count| count.queue.as_str() == queue) {
+        let sum = sums.entry(count.state).or_default();
+        match count.task_type {
+            Some(_) => (sum.0, sum.1) = (sum.0 + count.tasks, sum.1 + 1),
+            None => sum.2 += count.tasks,
+        }
+    }
+    sums
+}
+
+async fn items_of_counts(engine: &Engine) -> Vec<HashMap<String, AttributeValue>> {
+    let scan = engine.client.scan().table_name(&engine.table).into_paginator().items().send();
+    let mut items: Vec<_> = scan.collect::<Result<Vec<_>, _>>().await.unwrap();
+    items.retain(|item| item["pk"].as_s().unwrap().starts_with("S#"));
+    items
+}
+
+/// How many counts are kept, over all items.
+async fn counts_kept(engine: &Engine) -> usize {
+    let items = items_of_counts(engine).await;
+    items.iter().flat_map(HashMap::keys).filter(|name| name.contains(':')).count()
+}
+
+fn named(number: u64) -> BTreeMap<State, (u64, u64, u64)> {
+    let types = Stats::TYPES as u64;
+    BTreeMap::from([(State::Queued, (types, types, number - types))])
+}
+
+async fn end_all(store: &DynamoStore, first: u64) {
+    for number in first..first + TYPES {
+        let task = spec("a", number, "x").id;
+        store.cancel(Cancel { now: now(), task, by: None, reason: None }).await.unwrap();
+    }
+}
+
+async fn purge_all(store: &DynamoStore) {
+    let purge =
+        Purge { keep_finished: Some(Duration::ZERO), ..Purge::at(now().plus(Duration::from_secs(1))) };
+    while store.purge(purge).await.unwrap().more {}
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_beyond_five_hundred_are_counted_together_by_the_stream_and_zeros_are_removed() {
+    let (engine, stream) = Engine::with_stream(KeptBy::Stream).await;
+    let store = open(&engine, 1).await;
+    let mut relays = Relays::new(&engine, stream, 1, 0).await;
+    create_many(&store, "a", 0).await;
+    relays.drain().await;
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!(of_queue(&stats, "a"), named(TYPES));
+    assert_eq!(stats.states, BTreeMap::from([(State::Queued, TYPES)]));
+
+    end_all(&store, 0).await;
+    relays.drain().await;
+    let stats = store.stats(now()).await.unwrap();
+    let types = Stats::TYPES as u64;
+    assert_eq!(of_queue(&stats, "a"), BTreeMap::from([(State::Cancelled, (types, types, BEYOND))]));
+
+    purge_all(&store).await;
+    relays.drain().await;
+    assert_eq!(store.stats(now()).await.unwrap().counts, []);
+    // What is left was zeroed since each function has looked for zeros last, or is too little for a write.
+
+    let kept = counts_kept(&engine).await;
+    assert!(kept < 4 * Stats::TYPES, "{kept} counts are kept of what is gone");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn types_beyond_five_hundred_are_counted_together_by_processes_and_a_rebuild_names_anew() {
+    let (engine, stream) = Engine::with_stream(KeptBy::Processes).await;
+    let store = open(&engine, 1).await;
+    create_many(&store, "a", 0).await;
+    store.flush().await.unwrap();
+    let other = open(&engine, 2).await;
+    create(&other, vec![spec("a", TYPES, "late")]).await;
+    let stats = other.stats(now()).await.unwrap();
+    assert_eq!(of_queue(&stats, "a"), named(TYPES + 1), "another process names no further type");
+    assert_eq!(stats.states, BTreeMap::from([(State::Queued, TYPES + 1)]));
+    end_all(&store, 0).await;
+    purge_all(&store).await;
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!(of_queue(&stats, "a"), BTreeMap::from([(State::Queued, (0, 0, 1))]));
+    let kept = counts_kept(&engine).await;
+    assert!(kept < 200, "{kept} counts are kept of what is gone");
+
+    // The types that there are now are named.
+    let began = tokio::time::Instant::now();
+    let clock = move || now().plus(began.elapsed());
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let relays = tokio::spawn(Relays::new(&engine, stream, 1, 0).await.run(stopped));
+    let millis = Duration::from_millis;
+    let rebuild = Rebuild {
+        skew: millis(50),
+        delay: millis(200),
+        poll: millis(10),
+        patience: Duration::from_secs(60),
+        ..Rebuild::new(&clock)
+    };
+    store.rebuild_statistics(&rebuild, |_| {}).await.unwrap();
+    stop.send(true).unwrap();
+    relays.await.unwrap().drain().await;
+    let later = open(&engine, 3).await;
+    let stats = exact(&later, now().plus(Duration::from_secs(3_600))).await;
+    assert_eq!(of_queue(&stats, "a"), BTreeMap::from([(State::Queued, (1, 1, 0))]));
+    let sorts: Vec<_> =
+        items_of_counts(&engine).await.iter().map(|item| item["sk"].as_s().unwrap().clone()).collect();
+    assert_eq!(sorts.iter().filter(|sort| sort.starts_with("T#")).count(), 1, "{sorts:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_of_counts_that_cannot_be_written_is_left_out_and_holds_up_no_other() {
+    let (engine, stream) = Engine::with_stream(KeptBy::Stream).await;
+    let store = open(&engine, 1).await;
+    let mut relays = Relays::new(&engine, stream, 1, 0).await;
+    create(&store, vec![spec("full", 1, "render"), spec("b", 2, "render")]).await;
+    relays.drain().await;
+    assert_eq!(relays.passed_over(), PassedOver::default());
+    // All parts of one queue's counts are as large as items may be.
+    let some = items_of_counts(&engine).await;
+    let some = some.iter().find(|item| item["sk"].as_s().unwrap().starts_with("C#")).unwrap();
+    let epoch = some["sk"].as_s().unwrap().rsplit_once('#').unwrap().0.to_owned();
+    for part in 0..4 {
+        let put = engine.client.put_item().table_name(&engine.table);
+        let put = put.item("pk", AttributeValue::S("S#full".into()));
+        let put = put.item("sk", AttributeValue::S(format!("{epoch}#{part}")));
+        put.item("junk", AttributeValue::S("x".repeat(409_570))).send().await.unwrap();
+    }
+    let both = (10..40).map(|number| spec(["full", "b"][number as usize % 2], number, "encode"));
+    create(&store, both.collect()).await;
+    relays.drain().await;
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!(of_queue(&stats, "b"), BTreeMap::from([(State::Queued, (16, 2, 0))]), "its neighbours count");
+    assert_eq!(of_queue(&stats, "full"), BTreeMap::new());
+    assert!(relays.passed_over().uncounted >= 1);
+    assert!(store.take_passed_over().damaged >= 1, "who reads it passes it over, too");
+
+    // Processes go on, too.
+    let (engine, _stream) = Engine::with_stream(KeptBy::Processes).await;
+    let store = open(&engine, 1).await;
+    let put = engine.client.put_item().table_name(&engine.table);
+    let put = put.item("pk", AttributeValue::S("S#full".into())).item("sk", AttributeValue::S("C".into()));
+    put.item("junk", AttributeValue::S("x".repeat(409_580))).send().await.unwrap();
+    create(&store, vec![spec("full", 1, "render"), spec("b", 2, "render")]).await;
+    let stats = store.stats(now()).await.unwrap();
+    assert_eq!(of_queue(&stats, "b"), BTreeMap::from([(State::Queued, (1, 1, 0))]));
+    assert_eq!(store.take_passed_over(), PassedOver { damaged: 1, uncounted: 1 });
+}

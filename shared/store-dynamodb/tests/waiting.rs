@@ -1,0 +1,292 @@
+//! What commands cost while many tasks wait: as much as with few.
+//!
+//! `BATON_TEST_WAITING=100000 cargo test -p baton-store-dynamodb --test waiting -- --nocapture` has so many wait. They are written
+//! straight into the engine, as puts of its debug build slow down the more there are.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test ends where it is surprised, and tells its figures"
+)]
+
+mod engine;
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use baton_model::{
+    Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, Running, Schedule,
+    Status, Task, TaskId, TaskSpec, Timestamp, Watch,
+};
+use baton_store::{
+    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Fail, NoDoorbell, PageRequest, Reap, Release, Retry,
+    TaskFilter, TaskStore,
+};
+use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
+use dynoxide::AttributeValue;
+use engine::Engine;
+
+/// How many tasks are created as tasks are, and can be claimed: the first ones.
+const REAL: u64 = 200;
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Request>>);
+
+impl Meter for Heard {
+    fn record(&self, request: Request) {
+        self.0.lock().unwrap().push(request);
+    }
+}
+
+/// What a command has cost: its name, requests, read units, write units.
+type Cost = (&'static str, usize, f64, f64);
+
+struct Bench {
+    store: DynamoStore,
+    heard: Arc<Heard>,
+    costs: Vec<Cost>,
+    ids: u64,
+    engine: Engine,
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
+}
+
+/// A UUIDv7 of the test's day; of all, evenly over its partitions.
+fn id(number: u64) -> [u8; 16] {
+    let mut id = [0; 16];
+    id[..6].copy_from_slice(&(1_800_000_000_000_u64 + number).to_be_bytes()[2..]);
+    (id[6], id[8]) = (0x70, 0x80);
+    id[9..].copy_from_slice(&number.to_be_bytes()[1..]);
+    id
+}
+
+fn spec(number: u64) -> TaskSpec {
+    TaskSpec {
+        id: TaskId::from_bytes(id(number)),
+        id_chosen: false,
+        project: ProjectId::default(),
+        queue: "gpu".parse().unwrap(),
+        task_type: "render".parse().unwrap(),
+        priority: Priority::Normal,
+        params: Payload::parse(r#"{"scene":"forest"}"#).unwrap(),
+        description: None,
+        domain: None,
+        drift_score: None,
+        assigned_by: None,
+        schedule: Schedule::Now,
+        max_attempts: 3,
+        timeout: None,
+        backoff: None,
+    }
+}
+
+impl Bench {
+    async fn with(waiting: u64) -> Self {
+        let (engine, stream) = Engine::with_stream(baton_store_dynamodb::table::KeptBy::Processes).await;
+        let heard = Arc::new(Heard::default());
+        let meter: Arc<dyn Meter> = heard.clone();
+        let options = Options { meter: Some(meter), flush_every: None, ..Options::seeded(1) };
+        let client = local(&engine.endpoint, http_client());
+        let store =
+            DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap();
+        let bench = Self { store, heard, costs: Vec::new(), ids: waiting + 1_000, engine };
+        for first in (0..REAL).step_by(100) {
+            let tasks = (first..first + 100).map(spec).collect();
+            bench.create(tasks).await;
+        }
+        bench.copy(stream.engine(), waiting - REAL);
+        bench
+    }
+
+    async fn create(&self, tasks: Vec<TaskSpec>) {
+        let create = Create { now: at(0), tasks, atomic: false, idempotency: None, by: None };
+        assert!(self.store.create(create).await.unwrap().items.iter().all(Result::is_ok));
+    }
+
+    /// Has copies of a task wait behind the others, in the same partitions.
+    fn copy(&self, db: &dynoxide::Database, count: u64) {
+        let table = self.engine.table.clone();
+        let scan = dynoxide::actions::scan::ScanRequest { table_name: table.clone(), ..Default::default() };
+        let items = db.scan(scan).unwrap().items.unwrap();
+        let text = |item: &dynoxide::Item, name: &str| match item.get(name) {
+            Some(AttributeValue::S(text)) => text.clone(),
+            _ => String::new(),
+        };
+        let tasks: Vec<_> = items.into_iter().filter(|item| text(item, "pk").starts_with("T#")).collect();
+        let partitions: Vec<_> =
+            tasks.iter().map(|item| text(item, "pk")).collect::<BTreeSet<_>>().into_iter().collect();
+        let due = at(0).as_millis() + 1;
+        let copies = (0..count).map(|number| {
+            let id = TaskId::from_bytes(id(REAL + number));
+            let mut copy = tasks[0].clone();
+            let mut set = |name: &str, text: String| copy.insert(name.to_owned(), AttributeValue::S(text));
+            set("pk", partitions[number as usize % partitions.len()].clone());
+            set("sk", id.to_string());
+            set("is", format!("{due:015}#{id}"));
+            copy.insert("ra".to_owned(), AttributeValue::N(due.to_string()));
+            copy
+        });
+        let options = dynoxide::ImportOptions { record_streams: false, set_cached_at: false };
+        let imported = db.import_items(&table, copies.collect(), options).unwrap();
+        assert_eq!(imported.items_imported as u64, count);
+    }
+
+    fn note(&mut self, what: &'static str) {
+        let (mut read, mut write) = (0.0, 0.0);
+        let requests: Vec<_> = self.heard.0.lock().unwrap().drain(..).collect();
+        for request in &requests {
+            *(if request.writes { &mut write } else { &mut read }) += request.units();
+        }
+        self.costs.push((what, requests.len(), read, write));
+    }
+
+    async fn claim(&self, most: u32, request: Option<&str>) -> Vec<Task> {
+        let claim = Claim {
+            now: at(1),
+            worker: "w1".parse().unwrap(),
+            session: None,
+            caller: baton_model::Owner::Unbound,
+            queues: vec!["gpu".parse().unwrap()],
+            types: Vec::new(),
+            max_tasks: most,
+            cap: 1_000,
+            capacity: None,
+            terms: LeaseTerms::Heartbeats,
+            request: request.map(|key| key.parse().unwrap()),
+        };
+        match self.store.claim(claim).await.unwrap() {
+            ClaimAnswer::Leased(tasks) => tasks,
+            ClaimAnswer::Nothing(why) => panic!("expected tasks, got {why:?}"),
+        }
+    }
+
+    fn complete(&mut self, task: &Task) -> Complete {
+        self.ids += 1;
+        let generation = GenerationId::from_bytes(id(self.ids));
+        Complete {
+            now: at(2),
+            task: task.head.id,
+            fence: fence(task),
+            generation,
+            output: Output::default(),
+            ran: None,
+        }
+    }
+
+    async fn all_commands(mut self) -> Vec<Cost> {
+        // What a process or a worker makes known once.
+        let first = self.claim(1, None).await.remove(0);
+        let complete = self.complete(&first);
+        self.store.complete(complete, None).await.unwrap();
+        self.beat(&[]).await;
+        self.store.stats(at(2)).await.unwrap();
+        self.heard.0.lock().unwrap().clear();
+
+        self.ids += 1;
+        self.create(vec![spec(self.ids)]).await;
+        self.note("create");
+        let mut held = self.claim(1, None).await;
+        self.note("claim");
+        held.extend(self.claim(1, Some("r1")).await);
+        self.note("claim, with request key");
+        held.extend(self.claim(10, None).await);
+        self.note("claim of ten");
+        self.beat(&held).await;
+        self.note("heartbeat");
+        let complete = self.complete(&held[0]);
+        self.store.complete(complete, None).await.unwrap();
+        self.note("complete");
+        let failure = Failure { message: "no".to_owned(), code: None, details: None };
+        let (task, fenced) = (held[1].head.id, fence(&held[1]));
+        let fail = Fail { now: at(2), task, fence: fenced, failure, retryable: true, retry_after: None };
+        self.store.fail(fail).await.unwrap();
+        self.note("fail");
+        let (task, fenced) = (held[2].head.id, fence(&held[2]));
+        let release = Release { now: at(2), task, fence: fenced, delay: Duration::ZERO, reason: None };
+        self.store.release(release).await.unwrap();
+        self.note("release");
+        let task = held[3].head.id;
+        self.store.cancel(Cancel { now: at(2), task, by: None, reason: None }).await.unwrap();
+        self.note("cancel");
+        self.store
+            .retry(Retry { now: at(2), task, by: None, reason: None, delay: Duration::ZERO })
+            .await
+            .unwrap();
+        self.note("retry");
+        self.store.task(task).await.unwrap();
+        self.note("show a task");
+        self.store.history(task, PageRequest::first(50)).await.unwrap();
+        self.note("its history");
+        self.store.worker(&"w1".parse().unwrap()).await.unwrap();
+        self.note("show a worker");
+        assert_eq!(self.listed(Vec::new()).await, 50);
+        self.note("list of 50 tasks");
+        assert_eq!(self.listed(vec![Status::Running]).await, 8);
+        self.note("list of the running tasks");
+        self.store.waiting(at(2)).await.unwrap();
+        self.note("how long tasks wait");
+        self.store.flush().await.unwrap();
+        self.note("counts written");
+        self.store.stats(at(2)).await.unwrap();
+        self.note("statistics");
+        let reap = Reap { watch: Watch::at(at(3)), limit: 100, worker: None, queue: None };
+        assert_eq!(self.store.reap(reap).await.unwrap().taken, []);
+        self.note("a round of the reaper, with nothing lost");
+        let reap = Reap { watch: Watch::at(at(100)), limit: 100, worker: None, queue: None };
+        assert_eq!(self.store.reap(reap).await.unwrap().taken.len(), 8);
+        self.note("a round of the reaper, with eight lost");
+        self.costs
+    }
+
+    async fn listed(&self, statuses: Vec<Status>) -> usize {
+        let filter = TaskFilter { now: at(2), statuses, ..TaskFilter::default() };
+        self.store.tasks(filter, PageRequest::first(50)).await.unwrap().items.len()
+    }
+
+    async fn beat(&self, held: &[Task]) {
+        let running = held.iter().map(|task| Running {
+            task: task.head.id,
+            attempt: task.head.attempt,
+            progress: None,
+            message: None,
+        });
+        let beat = Beat {
+            now: at(2),
+            worker: "w1".parse().unwrap(),
+            session: None,
+            caller: baton_model::Owner::Unbound,
+            running: Some(running.collect()),
+            capacity: None,
+            readings: Default::default(),
+            labels: Default::default(),
+            ending: false,
+            logs: Vec::new(),
+        };
+        self.store.heartbeat(beat).await.unwrap();
+    }
+}
+
+fn fence(task: &Task) -> Fence {
+    Fence { attempt: task.head.attempt, worker: "w1".parse().unwrap() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_command_costs_the_same_however_many_tasks_wait() {
+    let many = std::env::var("BATON_TEST_WAITING").ok().and_then(|text| text.parse().ok()).unwrap_or(5_000);
+    let few = Bench::with(1_000).await.all_commands().await;
+    let begun = std::time::Instant::now();
+    let bench = Bench::with(many).await;
+    println!("{many} tasks wait after {:.1?}", begun.elapsed());
+    let costs = bench.all_commands().await;
+    println!("{:45} {:>8} {:>6} {:>6}   with 1,000", "command", "requests", "RU", "WU");
+    for ((what, requests, read, write), few) in costs.iter().zip(&few) {
+        println!("{what:45} {requests:>8} {read:>6} {write:>6}   {} {} {}", few.1, few.2, few.3);
+    }
+    assert_eq!(costs, few);
+}

@@ -241,7 +241,7 @@ async fn a_claim_passes_over_a_queue_whose_record_is_damaged() {
     let b = Bench::open().await;
     b.create("a", 0..1, "{}").await;
     b.create("b", 1..2, "{}").await;
-    b.spoil("a", "pz").await;
+    b.spoil("a", "sh").await;
     let ClaimAnswer::Leased(tasks) = b.store.claim(claim("w1", &["a", "b"], 2)).await.unwrap() else {
         panic!()
     };

@@ -151,7 +151,8 @@ async fn what_is_damaged_is_a_metric_of_the_table_whichever_function_meets_it() 
     }
     let damaged = || {
         let told = world.metrics.lock().unwrap().last().cloned().unwrap_or_default();
-        (told["DamagedItems"].as_f64(), told["_aws"]["CloudWatchMetrics"][1]["Dimensions"].clone())
+        let declared = told["_aws"]["CloudWatchMetrics"].as_array().and_then(|all| all.last().cloned());
+        (told["DamagedItems"].as_f64(), declared.unwrap_or_default()["Dimensions"].clone())
     };
     let (_, listed) = send(&query, "GET", "/v1/tasks", Value::Null).await;
     assert_eq!((listed["items"].as_array().unwrap().len(), damaged().0), (2, None));

@@ -50,10 +50,10 @@ fails with code protocol_error; a result that is larger than the server takes
 SIGTERM, SIGHUP or Ctrl-C: claims no more, finishes what runs, ends.
 Once more (a SIGTERM or SIGHUP at least 1 s later): ends what runs, gives it
 back, ends.
-With --ready-queue (in a baton built with the feature sqs) the worker waits for
-work at that queue of a stack on AWS, and claims when it is rung and every
-20 s. Name its queues with --queue. While the queue cannot be heard, its claims
-wait at the server, and it says so.
+With --ready-queue (in a baton built with the feature sqs) the worker waits
+for work at that queue of a stack on AWS, and claims when it is rung and every
+20 s. Name its queues with --queue. While the queue cannot be heard, its
+claims wait at the server, and it says so.
 With --completions-queue (in a baton built with the feature sqs) outcomes go
 to that queue after 3 s in which the server is out of reach, and the server
 takes them from there. Region and credentials are those of AWS's own tools.

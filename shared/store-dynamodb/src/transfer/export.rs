@@ -287,7 +287,7 @@ impl Inner {
             };
             let name = QueueName::from_stored(queue.clone());
             // A day's and few more, each in several parts where the stream counts them.
-            let range = Range::AtLeast("H".to_owned());
+            let range = Range::Within("H".to_owned(), "H~".to_owned());
             let all = Query { range, ..Query::table(keys::statistics(&name)) };
             let mut hours: BTreeMap<i64, Vec<Item>> = BTreeMap::new();
             for item in self.db.query_whole(all).await?.items {

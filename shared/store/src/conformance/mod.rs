@@ -390,7 +390,6 @@ rules! {
         what_is_acknowledged_is_kept_over_a_store_that_fails,
     ],
     query: [
-        a_long_history_is_read_by_pages,
         each_filter_keeps_what_fits,
         filters_together_keep_what_fits_all,
         pages_cover_a_list_exactly_once,
@@ -406,6 +405,7 @@ rules! {
         a_queue_that_no_task_named_is_gone_once_resumed,
         an_open_store_can_be_read_and_written,
         the_sizes_of_a_store_follow_what_it_holds,
+        a_long_history_is_read_by_pages,
     ],
     statistics: [
         a_queue_tells_its_numbers,

@@ -490,6 +490,7 @@ mod tests {
         ("create", include_str!("create.rs")),
         ("schedule", include_str!("schedule.rs")),
         ("claim", include_str!("claim.rs")),
+        ("choice", include_str!("choice.rs")),
         ("requests", include_str!("requests.rs")),
         ("sessions", include_str!("sessions.rs")),
         ("complete", include_str!("complete.rs")),

@@ -11,6 +11,7 @@ use crate::digest::{Digest, Fingerprint};
 use crate::expected::Expected;
 use crate::id::{GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
 use crate::lease::{Lease, LossReason};
+use crate::limits;
 use crate::payload::Payload;
 use crate::time::{Timestamp, seconds};
 use crate::watch::Watch;
@@ -249,6 +250,28 @@ pub struct TaskSpec {
 }
 
 impl TaskSpec {
+    /// A task of this type that asks for nothing else: without params, ready at once, in the default project and queue, with
+    /// the default priority, number of attempts and backoff.
+    pub fn new(id: TaskId, task_type: TaskType) -> Self {
+        Self {
+            id,
+            id_chosen: false,
+            project: ProjectId::default(),
+            queue: QueueName::default(),
+            task_type,
+            priority: Priority::default(),
+            params: Payload::default(),
+            description: None,
+            domain: None,
+            drift_score: None,
+            assigned_by: None,
+            schedule: Schedule::Now,
+            max_attempts: limits::DEFAULT_ATTEMPTS,
+            timeout: None,
+            backoff: None,
+        }
+    }
+
     /// Says whether two specs ask for the same; the id itself is left out.
     pub fn fingerprint(&self) -> Fingerprint {
         Fingerprint::of(self)

@@ -11,10 +11,7 @@ mod engine;
 
 use std::sync::Arc;
 
-use baton_model::{
-    LeaseTerms, LossReason, Payload, Priority, ProjectId, QueueName, Running, Schedule, Task, TaskId,
-    TaskSpec, Timestamp, Watch,
-};
+use baton_model::{LossReason, Priority, Running, Schedule, Task, TaskId, TaskSpec, Timestamp, Watch};
 use baton_store::{Beat, Claim, ClaimAnswer, Create, NoDoorbell, Reap, Taken, TaskStore};
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
@@ -30,38 +27,14 @@ fn spec(number: u64, priority: Priority, due: Timestamp) -> TaskSpec {
     id[..6].copy_from_slice(&(1_800_000_000_000_u64 + number).to_be_bytes()[2..]);
     (id[6], id[8], id[15]) = (0x70, 0x80, number as u8);
     TaskSpec {
-        id: TaskId::from_bytes(id),
-        id_chosen: false,
-        project: ProjectId::default(),
-        queue: QueueName::default(),
-        task_type: "render".parse().unwrap(),
         priority,
-        params: Payload::default(),
-        description: None,
-        domain: None,
-        drift_score: None,
-        assigned_by: None,
         schedule: Schedule::At(due),
-        max_attempts: 3,
-        timeout: None,
-        backoff: None,
+        ..TaskSpec::new(TaskId::from_bytes(id), "render".parse().unwrap())
     }
 }
 
 fn claim(now: Timestamp, request: Option<&str>) -> Claim {
-    Claim {
-        now,
-        worker: "w1".parse().unwrap(),
-        session: None,
-        caller: baton_model::Owner::Unbound,
-        queues: vec![QueueName::default()],
-        types: Vec::new(),
-        max_tasks: 1,
-        cap: 100,
-        capacity: None,
-        terms: LeaseTerms::Heartbeats,
-        request: request.map(|key| key.parse().unwrap()),
-    }
+    Claim { request: request.map(|key| key.parse().unwrap()), ..Claim::new("w1".parse().unwrap(), now) }
 }
 
 fn leased(answer: ClaimAnswer) -> Vec<Task> {
@@ -124,16 +97,8 @@ async fn a_worker_that_beats_is_heard_however_far_the_clock_is_off_that_hears_it
             let listed =
                 |task: &&Task| Running { task: task.head.id, attempt: 1, progress: None, message: None };
             Beat {
-                now: at(now + off),
-                worker: "w1".parse().unwrap(),
-                session: None,
-                caller: baton_model::Owner::Unbound,
                 running: Some(running.iter().map(listed).collect()),
-                capacity: None,
-                readings: Default::default(),
-                labels: Default::default(),
-                ending: false,
-                logs: Vec::new(),
+                ..Beat::new("w1".parse().unwrap(), at(now + off))
             }
         };
         hearing.heartbeat(beat(0, &[])).await.unwrap();

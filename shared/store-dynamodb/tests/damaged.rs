@@ -12,10 +12,7 @@ mod engine;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{
-    LeaseTerms, Payload, Priority, ProjectId, Running, Schedule, Status, Task, TaskId, TaskSpec, Timestamp,
-    Watch,
-};
+use baton_model::{Payload, Running, Status, Task, TaskId, TaskSpec, Timestamp, Watch};
 use baton_store::transfer::{Migration, MigrationError};
 use baton_store::{
     Beat, Claim, ClaimAnswer, Create, ErrorKind, NoDoorbell, PageRequest, Reap, TaskFilter, TaskStore,
@@ -108,37 +105,18 @@ async fn store(engine: &Engine, table: String) -> Arc<DynamoStore> {
 
 fn spec(queue: &str, number: u8, params: &str) -> TaskSpec {
     TaskSpec {
-        id: id(number),
-        id_chosen: false,
-        project: ProjectId::default(),
         queue: queue.parse().unwrap(),
-        task_type: "render".parse().unwrap(),
-        priority: Priority::Normal,
         params: Payload::parse(params).unwrap(),
-        description: None,
-        domain: None,
-        drift_score: None,
-        assigned_by: None,
-        schedule: Schedule::Now,
         max_attempts: 2,
-        timeout: None,
-        backoff: None,
+        ..TaskSpec::new(id(number), "render".parse().unwrap())
     }
 }
 
 fn claim(worker: &str, queues: &[&str], most: u32) -> Claim {
     Claim {
-        now: at(1),
-        worker: worker.parse().unwrap(),
-        session: None,
-        caller: baton_model::Owner::Unbound,
         queues: queues.iter().map(|queue| queue.parse().unwrap()).collect(),
-        types: Vec::new(),
         max_tasks: most,
-        cap: 100,
-        capacity: None,
-        terms: LeaseTerms::Heartbeats,
-        request: None,
+        ..Claim::new(worker.parse().unwrap(), at(1))
     }
 }
 
@@ -220,18 +198,7 @@ async fn a_heartbeat_says_nothing_of_a_task_that_is_damaged() {
     b.spoil(&id(0).to_string(), "st").await;
     let running =
         held.iter().map(|task| Running { task: task.head.id, attempt: 1, progress: None, message: None });
-    let beat = Beat {
-        now: at(2),
-        worker: "w1".parse().unwrap(),
-        session: None,
-        caller: baton_model::Owner::Unbound,
-        running: Some(running.collect()),
-        capacity: None,
-        readings: Default::default(),
-        labels: Default::default(),
-        ending: false,
-        logs: Vec::new(),
-    };
+    let beat = Beat { running: Some(running.collect()), ..Beat::new("w1".parse().unwrap(), at(2)) };
     assert_eq!(b.store.heartbeat(beat).await.unwrap().lost, [], "its worker goes on with it");
     assert!(b.damaged() > 0);
 }

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, QueueName,
-    Schedule, Task, TaskId, TaskSpec, Timestamp, Watch,
+    Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Task, TaskId, TaskSpec, Timestamp,
+    Watch,
 };
 use baton_store::{
     Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, PageRequest,
@@ -50,21 +50,9 @@ fn text(count: usize) -> Payload {
 
 fn spec(number: u64, params: Payload) -> TaskSpec {
     TaskSpec {
-        id: TaskId::from_bytes(id(number)),
-        id_chosen: false,
-        project: ProjectId::default(),
-        queue: QueueName::default(),
-        task_type: "render".parse().unwrap(),
-        priority: Priority::Normal,
         params,
-        description: None,
-        domain: None,
-        drift_score: None,
-        assigned_by: None,
-        schedule: Schedule::Now,
         max_attempts: 1_000,
-        timeout: None,
-        backoff: None,
+        ..TaskSpec::new(TaskId::from_bytes(id(number)), "render".parse().unwrap())
     }
 }
 
@@ -73,19 +61,7 @@ fn creation(tasks: Vec<TaskSpec>) -> Create {
 }
 
 fn claim(seconds: u64) -> Claim {
-    Claim {
-        now: at(seconds),
-        worker: "w1".parse().unwrap(),
-        session: None,
-        caller: baton_model::Owner::Unbound,
-        queues: vec![QueueName::default()],
-        types: Vec::new(),
-        max_tasks: 1,
-        cap: 100,
-        capacity: None,
-        terms: LeaseTerms::Heartbeats,
-        request: None,
-    }
+    Claim::new("w1".parse().unwrap(), at(seconds))
 }
 
 fn fence(task: &Task) -> Fence {

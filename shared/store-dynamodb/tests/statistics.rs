@@ -21,8 +21,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use baton_model::{
-    Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, Schedule, TaskId,
-    TaskSpec, Timestamp, Watch,
+    Digest, Failure, Fence, GenerationId, Output, Payload, TaskId, TaskSpec, Timestamp, Watch,
 };
 use baton_store::conformance::history::{Load, run, seeds};
 use baton_store::transfer::Migration;
@@ -135,21 +134,13 @@ impl Traffic {
     fn spec(&self, number: usize) -> TaskSpec {
         let params = format!("\"{}\"", "x".repeat(number % 4 * 500));
         TaskSpec {
-            id: TaskId::from_bytes(self.id()),
-            id_chosen: false,
-            project: ProjectId::default(),
             queue: ["a", "b"][number % 2].parse().unwrap(),
-            task_type: ["render", "encode", "upload"][number % 3].parse().unwrap(),
-            priority: Priority::Normal,
             params: Payload::parse(&params).unwrap(),
-            description: None,
-            domain: None,
-            drift_score: None,
-            assigned_by: None,
-            schedule: Schedule::Now,
             max_attempts: 2,
-            timeout: None,
-            backoff: None,
+            ..TaskSpec::new(
+                TaskId::from_bytes(self.id()),
+                ["render", "encode", "upload"][number % 3].parse().unwrap(),
+            )
         }
     }
 
@@ -164,17 +155,10 @@ impl Traffic {
     /// Takes tasks and ends each in some way.
     async fn work(&self, random: &mut Random, count: u32) {
         let claim = Claim {
-            now: self.clock.now(),
-            worker: "w".parse().unwrap(),
-            session: None,
-            caller: baton_model::Owner::Unbound,
             queues: vec!["a".parse().unwrap(), "b".parse().unwrap()],
-            types: Vec::new(),
             max_tasks: count,
             cap: 10_000,
-            capacity: None,
-            terms: LeaseTerms::Heartbeats,
-            request: None,
+            ..Claim::new("w".parse().unwrap(), self.clock.now())
         };
         let ClaimAnswer::Leased(held) = self.store.claim(claim).await.unwrap() else { return };
         for task in held {

@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{Payload, Priority, ProjectId, Schedule, State, TaskId, TaskSpec, Timestamp};
+use baton_model::{State, TaskId, TaskSpec, Timestamp};
 use baton_store::{Cancel, Create, NoDoorbell, Purge, Stats, TaskStore};
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
@@ -50,21 +50,9 @@ fn spec(queue: &str, number: u64, task_type: &str) -> TaskSpec {
     (id[6], id[8]) = (0x70, 0x80);
     id[9..].copy_from_slice(&number.to_be_bytes()[1..]);
     TaskSpec {
-        id: TaskId::from_bytes(id),
-        id_chosen: false,
-        project: ProjectId::default(),
         queue: queue.parse().unwrap(),
-        task_type: task_type.parse().unwrap(),
-        priority: Priority::Normal,
-        params: Payload::default(),
-        description: None,
-        domain: None,
-        drift_score: None,
-        assigned_by: None,
-        schedule: Schedule::Now,
         max_attempts: 2,
-        timeout: None,
-        backoff: None,
+        ..TaskSpec::new(TaskId::from_bytes(id), task_type.parse().unwrap())
     }
 }
 

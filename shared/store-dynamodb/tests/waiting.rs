@@ -18,8 +18,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_model::{
-    Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Priority, ProjectId, Running, Schedule,
-    Status, Task, TaskId, TaskSpec, Timestamp, Watch,
+    Failure, Fence, GenerationId, Output, Payload, Running, Status, Task, TaskId, TaskSpec, Timestamp, Watch,
 };
 use baton_store::{
     Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Fail, NoDoorbell, PageRequest, Reap, Release, Retry,
@@ -68,21 +67,9 @@ fn id(number: u64) -> [u8; 16] {
 
 fn spec(number: u64) -> TaskSpec {
     TaskSpec {
-        id: TaskId::from_bytes(id(number)),
-        id_chosen: false,
-        project: ProjectId::default(),
         queue: "gpu".parse().unwrap(),
-        task_type: "render".parse().unwrap(),
-        priority: Priority::Normal,
         params: Payload::parse(r#"{"scene":"forest"}"#).unwrap(),
-        description: None,
-        domain: None,
-        drift_score: None,
-        assigned_by: None,
-        schedule: Schedule::Now,
-        max_attempts: 3,
-        timeout: None,
-        backoff: None,
+        ..TaskSpec::new(TaskId::from_bytes(id(number)), "render".parse().unwrap())
     }
 }
 
@@ -148,17 +135,11 @@ impl Bench {
 
     async fn claim(&self, most: u32, request: Option<&str>) -> Vec<Task> {
         let claim = Claim {
-            now: at(1),
-            worker: "w1".parse().unwrap(),
-            session: None,
-            caller: baton_model::Owner::Unbound,
             queues: vec!["gpu".parse().unwrap()],
-            types: Vec::new(),
             max_tasks: most,
             cap: 1_000,
-            capacity: None,
-            terms: LeaseTerms::Heartbeats,
             request: request.map(|key| key.parse().unwrap()),
+            ..Claim::new("w1".parse().unwrap(), at(1))
         };
         match self.store.claim(claim).await.unwrap() {
             ClaimAnswer::Leased(tasks) => tasks,
@@ -256,18 +237,7 @@ impl Bench {
             progress: None,
             message: None,
         });
-        let beat = Beat {
-            now: at(2),
-            worker: "w1".parse().unwrap(),
-            session: None,
-            caller: baton_model::Owner::Unbound,
-            running: Some(running.collect()),
-            capacity: None,
-            readings: Default::default(),
-            labels: Default::default(),
-            ending: false,
-            logs: Vec::new(),
-        };
+        let beat = Beat { running: Some(running.collect()), ..Beat::new("w1".parse().unwrap(), at(2)) };
         self.store.heartbeat(beat).await.unwrap();
     }
 }

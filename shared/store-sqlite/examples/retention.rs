@@ -12,14 +12,12 @@
     reason = "a measuring tool ends where it is surprised, and tells what it measured"
 )]
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_model::{
-    Digest, Fence, GenerationId, LeaseTerms, Level, LogLine, Output, Payload, Priority, Schedule, TaskId,
-    TaskSpec, Timestamp, WorkerId,
+    Digest, Fence, GenerationId, Level, LogLine, Output, Payload, TaskId, TaskSpec, Timestamp, WorkerId,
 };
 use baton_store::{Beat, Claim, ClaimAnswer, Complete, Create, Idempotency, NoDoorbell, Purge, TaskStore};
 use baton_store_sqlite::{Options, SqliteStore};
@@ -55,21 +53,8 @@ impl World {
     async fn lifecycle(&self, worker: &WorkerId) {
         let id = TaskId::from_bytes(self.id());
         let spec = TaskSpec {
-            id,
-            id_chosen: false,
-            project: Default::default(),
-            queue: Default::default(),
-            task_type: "render".parse().unwrap(),
-            priority: Priority::Normal,
             params: Payload::from_value(&serde_json::json!({"file": "in/0001.png", "width": 320})),
-            description: None,
-            domain: None,
-            drift_score: None,
-            assigned_by: None,
-            schedule: Schedule::Now,
-            max_attempts: 3,
-            timeout: None,
-            backoff: None,
+            ..TaskSpec::new(id, "render".parse().unwrap())
         };
         // As callers draw keys: in no order.
         let number = self.ids.load(Ordering::Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -79,17 +64,9 @@ impl World {
         let create = Create { now: self.now(), tasks: vec![spec], atomic: true, idempotency, by: None };
         self.store.create(create).await.unwrap();
         let claim = Claim {
-            now: self.now(),
-            worker: worker.clone(),
-            session: None,
-            caller: baton_model::Owner::Unbound,
-            queues: vec![Default::default()],
-            types: Vec::new(),
-            max_tasks: 1,
             cap: 1_000,
-            capacity: None,
-            terms: LeaseTerms::Heartbeats,
             request: Some(key.parse().unwrap()),
+            ..Claim::new(worker.clone(), self.now())
         };
         let began = Instant::now();
         let ClaimAnswer::Leased(tasks) = self.store.claim(claim).await.unwrap() else { return };
@@ -105,18 +82,7 @@ impl World {
             message: "rendered tile 17 of 64 in 0.2 s".to_owned(),
             metadata: None,
         };
-        let beat = Beat {
-            now: self.now(),
-            worker: worker.clone(),
-            session: None,
-            caller: baton_model::Owner::Unbound,
-            running: None,
-            capacity: None,
-            readings: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            logs: vec![line],
-            ending: false,
-        };
+        let beat = Beat { logs: vec![line], ..Beat::new(worker.clone(), self.now()) };
         self.store.heartbeat(beat).await.unwrap();
         let complete = Complete {
             now: self.now(),

@@ -5,9 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{
-    LeaseTerms, Payload, Priority, ProjectId, QueueName, Schedule, State, TaskId, TaskSpec, Timestamp,
-};
+use baton_model::{QueueName, Schedule, State, TaskId, TaskSpec, Timestamp};
 use baton_store::{Claim, Create, NoDoorbell, QueueStats, Stats, TaskStore, Tasks, Waits};
 use baton_store_sqlite::{Options, SqliteStore};
 
@@ -39,21 +37,12 @@ impl Bench {
         for queue in queues {
             self.made += 1;
             specs.push(TaskSpec {
-                id: TaskId::from_bytes((7 << 76 | 2 << 62 | self.made).to_be_bytes()),
-                id_chosen: false,
-                project: ProjectId::default(),
                 queue,
-                task_type: "render".parse().unwrap(),
-                priority: Priority::Normal,
-                params: Payload::parse("{}").unwrap(),
-                description: None,
-                domain: None,
-                drift_score: None,
-                assigned_by: None,
                 schedule: Schedule::At(due),
-                max_attempts: 3,
-                timeout: None,
-                backoff: None,
+                ..TaskSpec::new(
+                    TaskId::from_bytes((7 << 76 | 2 << 62 | self.made).to_be_bytes()),
+                    "render".parse().unwrap(),
+                )
             });
         }
         for tasks in specs.chunks(1_000) {
@@ -73,19 +62,7 @@ async fn eleven_thousand_queues_and_one_running_task_are_told_exactly() {
     let mut b = Bench::new();
     b.create((0..11_000).map(|n| name(&format!("q{n:05}"))), at(0)).await;
     b.create(std::iter::once(name("zz")), at(0)).await;
-    let claim = Claim {
-        now: at(1),
-        worker: "w1".parse().unwrap(),
-        session: None,
-        caller: baton_model::Owner::Unbound,
-        queues: vec![name("zz")],
-        types: Vec::new(),
-        max_tasks: 1,
-        cap: 1,
-        capacity: None,
-        terms: LeaseTerms::Heartbeats,
-        request: None,
-    };
+    let claim = Claim { queues: vec![name("zz")], cap: 1, ..Claim::new("w1".parse().unwrap(), at(1)) };
     b.store.claim(claim).await.unwrap();
     let stats = b.store.stats(at(2)).await.unwrap();
     assert_eq!(stats.states, [(State::Queued, 11_000), (State::Running, 1)].into());

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::queue::Pause;
-use baton_model::{LeaseTerms, LossReason, Owner, SessionId, TaskId, TaskState, Timestamp, TokenId, Watch};
+use baton_model::{LossReason, Owner, SessionId, TaskId, TaskState, Timestamp, TokenId, Watch};
 use baton_store::{
     AuditFilter, AuditStore, Claim, ClaimAnswer, LogFilter, NoDoorbell, PageRequest, PauseQueue, Reap,
     StoreError, TaskStore, TokenStore,
@@ -64,17 +64,9 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
     }
     let store = open(&at(&folder));
     let claim = Claim {
-        now: Timestamp::from_millis(2_000),
-        worker: "w2".parse().unwrap(),
-        session: None,
         caller: Owner::Project("film".parse().unwrap()),
-        queues: vec![Default::default()],
-        types: Vec::new(),
-        max_tasks: 1,
         cap: 1,
-        capacity: None,
-        terms: LeaseTerms::Heartbeats,
-        request: None,
+        ..Claim::new("w2".parse().unwrap(), Timestamp::from_millis(2_000))
     };
     let answer = store.claim(claim).await.unwrap();
     assert!(matches!(&answer, ClaimAnswer::Leased(tasks) if tasks[0].head.id == id(1)), "{answer:?}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_model::{
     Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LogLine, LossReason,
     Output, Owner, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskType,
-    Timestamp, Watch, WorkerId,
+    Timestamp, Watch, WorkerId, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -96,6 +96,26 @@ pub struct Claim {
     pub terms: LeaseTerms,
     /// The claim's own name, to get the same answer again.
     pub request: Option<RequestKey>,
+}
+
+impl Claim {
+    /// A claim of one task of any type from the default queue, kept by heartbeats, for a worker without bounds that may hold as
+    /// many as one claim may bring.
+    pub fn new(worker: WorkerId, now: Timestamp) -> Self {
+        Self {
+            now,
+            worker,
+            session: None,
+            caller: Owner::Unbound,
+            queues: vec![QueueName::default()],
+            types: Vec::new(),
+            max_tasks: 1,
+            cap: limits::CLAIM_TASKS,
+            capacity: None,
+            terms: LeaseTerms::Heartbeats,
+            request: None,
+        }
+    }
 }
 
 /// The answer to [`Claim`].
@@ -239,6 +259,24 @@ pub struct Beat {
     pub ending: bool,
     /// Log lines, at most [`baton_model::limits::LOG_LINES`].
     pub logs: Vec<LogLine>,
+}
+
+impl Beat {
+    /// A heartbeat of a worker without bounds that says nothing but that it lives.
+    pub fn new(worker: WorkerId, now: Timestamp) -> Self {
+        Self {
+            now,
+            worker,
+            session: None,
+            caller: Owner::Unbound,
+            running: None,
+            capacity: None,
+            readings: BTreeMap::new(),
+            labels: BTreeMap::new(),
+            ending: false,
+            logs: Vec::new(),
+        }
+    }
 }
 
 /// The answer to [`Beat`].

@@ -4,10 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
-use baton_model::{
-    Fence, GenerationId, LeaseTerms, Output, Owner, Payload, Priority, ProjectId, QueueName, Running,
-    Schedule, Task, TaskId, TaskSpec, Timestamp,
-};
+use baton_model::{Fence, GenerationId, Output, Payload, Running, Task, TaskId, TaskSpec, Timestamp};
 use baton_store::{Beat, Claim, ClaimAnswer, Complete, Create, NoDoorbell, TaskStore};
 use baton_store_dynamodb::aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
@@ -84,21 +81,8 @@ impl Bench {
 
     pub(crate) fn spec(&mut self, params: usize) -> TaskSpec {
         TaskSpec {
-            id: TaskId::from_bytes(self.id()),
-            id_chosen: false,
-            project: ProjectId::default(),
-            queue: QueueName::default(),
-            task_type: "render".parse().unwrap(),
-            priority: Priority::Normal,
             params: bytes(params),
-            description: None,
-            domain: None,
-            drift_score: None,
-            assigned_by: None,
-            schedule: Schedule::Now,
-            max_attempts: 3,
-            timeout: None,
-            backoff: None,
+            ..TaskSpec::new(TaskId::from_bytes(self.id()), "render".parse().unwrap())
         }
     }
 
@@ -199,32 +183,19 @@ pub(crate) fn bytes(count: usize) -> Payload {
 
 pub(crate) fn claim(worker: &str) -> Claim {
     Claim {
-        now: at(1),
-        worker: worker.parse().unwrap(),
         session: Some("01980a6e-5b7c-7cc3-98c4-dc0c0c07398f".parse().unwrap()),
-        caller: Owner::Unbound,
-        queues: vec![QueueName::default()],
-        types: Vec::new(),
-        max_tasks: 1,
-        cap: 100,
-        capacity: None,
-        terms: LeaseTerms::Heartbeats,
-        request: None,
+        ..Claim::new(worker.parse().unwrap(), at(1))
     }
 }
 
 pub(crate) fn beat(worker: &str, running: Vec<Running>) -> Beat {
     Beat {
-        now: at(3),
-        worker: worker.parse().unwrap(),
         session: claim(worker).session,
-        caller: Owner::Unbound,
         running: Some(running),
         capacity: Some(4),
         readings: [("vram_used_mb".to_owned(), 7_000.0), ("temp".to_owned(), 71.5)].into(),
         labels: [("host".to_owned(), "render-node-07".to_owned())].into(),
-        ending: false,
-        logs: Vec::new(),
+        ..Beat::new(worker.parse().unwrap(), at(3))
     }
 }
 

@@ -1,10 +1,9 @@
 //! What is kept for a time goes as it comes, so that the file does not grow.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use baton_model::{Digest, Fence, GenerationId, LeaseTerms, Level, LogLine, Output, WorkerId};
+use baton_model::{Digest, Fence, GenerationId, Level, LogLine, Output, WorkerId};
 use baton_store::{Beat, Claim, ClaimAnswer, Complete, Idempotency, Overdue, Purge, PurgeReport};
 
 use super::*;
@@ -39,19 +38,7 @@ impl Mill {
         // Due for whoever claims next, however callers overtake each other.
         create.tasks[0].schedule = Schedule::At(seconds(0));
         self.store.create(create).await.unwrap();
-        let claim = Claim {
-            now,
-            worker: worker.clone(),
-            session: None,
-            caller: baton_model::Owner::Unbound,
-            queues: vec![Default::default()],
-            types: Vec::new(),
-            max_tasks: 1,
-            cap: 10,
-            capacity: None,
-            terms: LeaseTerms::Heartbeats,
-            request: Some(key.parse().unwrap()),
-        };
+        let claim = Claim { cap: 10, request: Some(key.parse().unwrap()), ..Claim::new(worker.clone(), now) };
         let ClaimAnswer::Leased(leased) = self.store.claim(claim).await.unwrap() else {
             panic!("no task for {n}")
         };
@@ -66,18 +53,7 @@ impl Mill {
             message: "x".repeat(100),
             metadata: None,
         };
-        let beat = Beat {
-            now,
-            worker: worker.clone(),
-            session: None,
-            caller: baton_model::Owner::Unbound,
-            running: None,
-            capacity: None,
-            readings: BTreeMap::new(),
-            labels: BTreeMap::new(),
-            logs: vec![line],
-            ending: false,
-        };
+        let beat = Beat { logs: vec![line], ..Beat::new(worker.clone(), now) };
         self.store.heartbeat(beat).await.unwrap();
         let complete = Complete {
             now,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::{
-    Grant, Payload, Priority, Schedule, Scope, TaskId, TaskSpec, Timestamp, Token, TokenId, TokenSecret,
+    Grant, Payload, Schedule, Scope, TaskId, TaskSpec, Timestamp, Token, TokenId, TokenSecret,
 };
 use baton_store::{Create, ErrorKind, NoDoorbell, StoreError, StoredToken, TaskStore, TokenStore};
 use baton_store_sqlite::{Durability, Options, SqliteStore};
@@ -36,21 +36,8 @@ fn id(n: u128) -> TaskId {
 /// A task whose params are about this many bytes.
 fn task(n: u128, bytes: usize) -> Create {
     let spec = TaskSpec {
-        id: id(n),
-        id_chosen: false,
-        project: Default::default(),
-        queue: Default::default(),
-        task_type: "render".parse().unwrap(),
-        priority: Priority::Normal,
         params: Payload::from_value(&"x".repeat(bytes).into()),
-        description: None,
-        domain: None,
-        drift_score: None,
-        assigned_by: None,
-        schedule: Schedule::Now,
-        max_attempts: 3,
-        timeout: None,
-        backoff: None,
+        ..TaskSpec::new(id(n), "render".parse().unwrap())
     };
     Create {
         now: Timestamp::from_millis(1_000),

@@ -1,7 +1,7 @@
 //! What the rules are said with: short builders for commands, names, times and ids, and calls that are made page by
 //! page or at once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::future::Future;
 use std::str::FromStr;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use baton_model::transition::Refusal;
 use baton_model::{
-    Backoff, Digest, Expected, Failure, Fence, LeaseTerms, Output, Owner, Payload, Priority, ProjectId,
-    QueueName, Running, Schedule, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Watch,
+    Backoff, Digest, Expected, Failure, Fence, LeaseTerms, Output, Owner, Payload, Priority, Running,
+    Schedule, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Watch,
 };
 use tokio::sync::Barrier;
 
@@ -23,21 +23,8 @@ use crate::{
 /// A plain task of the default queue, with a backoff of 10 s without jitter.
 pub(super) fn plain_spec(id: TaskId, task_type: &str) -> TaskSpec {
     TaskSpec {
-        id,
-        id_chosen: false,
-        project: ProjectId::default(),
-        queue: QueueName::default(),
-        task_type: name(task_type),
-        priority: Priority::Normal,
-        params: Payload::default(),
-        description: None,
-        domain: None,
-        drift_score: None,
-        assigned_by: None,
-        schedule: Schedule::Now,
-        max_attempts: 3,
-        timeout: None,
         backoff: Some(Backoff { base: secs(10), factor: 2.0, max: secs(1_000), jitter: 0.0 }),
+        ..TaskSpec::new(id, name(task_type))
     }
 }
 
@@ -93,19 +80,7 @@ pub(super) fn idempotency(key: &str, request: &str) -> Option<Idempotency> {
 
 /// A claim of one task of the default queue, for a worker that may hold a hundred.
 pub(super) fn claim(worker: &str, now: Timestamp) -> Claim {
-    Claim {
-        now,
-        worker: name(worker),
-        session: None,
-        caller: Owner::Unbound,
-        queues: vec![QueueName::default()],
-        types: Vec::new(),
-        max_tasks: 1,
-        cap: 100,
-        capacity: None,
-        terms: LeaseTerms::Heartbeats,
-        request: None,
-    }
+    Claim::new(name(worker), now)
 }
 
 /// Callers that are bound to these queues alone.
@@ -115,18 +90,7 @@ pub(super) fn of_queues(queues: &[&str]) -> Owner {
 
 /// A heartbeat that says nothing but that the worker lives.
 pub(super) fn beat(worker: &str, now: Timestamp) -> Beat {
-    Beat {
-        now,
-        worker: name(worker),
-        session: None,
-        caller: Owner::Unbound,
-        running: None,
-        capacity: None,
-        readings: BTreeMap::new(),
-        labels: BTreeMap::new(),
-        ending: false,
-        logs: Vec::new(),
-    }
+    Beat::new(name(worker), now)
 }
 
 pub(super) fn output(location: &str) -> Output {

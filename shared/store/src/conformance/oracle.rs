@@ -1,12 +1,15 @@
 //! The oracle: a store in memory that is simple enough to be right by reading it. One mutex holds everything, every
 //! transition is [`decide`]'s, every query is a scan.
 //!
-//! Tokens and the audit log are in `oracle/callers.rs`.
+//! Claims, tokens with the audit log, lists, what the reaper does, and counts and durations are in files of their own.
 //!
 //! The suite is checked against it, and random histories of other stores are compared with its answers.
 
 mod callers;
 mod claims;
+mod lists;
+mod numbers;
+mod reaper;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,7 +18,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use baton_model::event::EventDetail;
 use baton_model::queue::Pause;
-use baton_model::task::redated;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Ended, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy, LogLine,
@@ -23,6 +25,7 @@ use baton_model::{
     Timestamp, TokenId, Worker, WorkerId,
 };
 
+use self::lists::{fits, page, sortable, within};
 use crate::*;
 
 /// A store of tasks in memory, for tests: exact, and slow with many tasks.
@@ -65,8 +68,6 @@ struct Kept {
     first_run_after: Timestamp,
     history: Vec<Event>,
 }
-
-const DAY: Duration = Duration::from_secs(86_400);
 
 impl Oracle {
     /// An empty store.
@@ -166,58 +167,6 @@ impl Inner {
             leases: held.into_iter().take(WorkerDetail::LEASES).map(|(_, id, n)| (id, n)).collect(),
         })
     }
-
-    fn queue_stats(&self, queue: &QueueName, now: Timestamp) -> QueueStats {
-        let mine = || self.tasks.values().map(|kept| &kept.task).filter(|task| task.queue == *queue);
-        let queued = || mine().filter(|task| task.head.state == TaskState::Queued);
-        let claimed = || {
-            mine().filter_map(|task| match &task.head.state {
-                TaskState::Running(lease) => Some(lease.claimed_at),
-                _ => None,
-            })
-        };
-        let of = |list: &[(QueueName, Timestamp, Duration)]| {
-            let mut spans: Vec<_> = list
-                .iter()
-                .filter(|(of, at, _)| of == queue && now.since(*at) < DAY)
-                .map(|(_, _, span)| *span)
-                .collect();
-            spans.sort();
-            percentiles(&spans)
-        };
-        let lane = self.queues.get(queue);
-        QueueStats {
-            queue: queue.clone(),
-            pause: lane.and_then(|lane| lane.pause.clone()),
-            used: lane.is_some_and(|lane| lane.used),
-            queued: queued().count() as u64,
-            waits: {
-                let later = |again| {
-                    let later = queued().filter(|task| task.head.run_after > now);
-                    later.filter(|task| (task.head.attempt > 0) == again).count() as u64
-                };
-                Waits::of_all(queued().count() as u64, later(false), later(true))
-            },
-            running: claimed().count() as u64,
-            oldest_ready: queued()
-                .map(|task| task.head.run_after.max(task.created_at))
-                .filter(|ready| *ready <= now)
-                .min()
-                .map(|ready| now.since(ready)),
-            oldest_running: claimed().min().map(|since| now.since(since)),
-            wait: of(&self.waits),
-            run: of(&self.runs),
-            counted_at: Some(now),
-        }
-    }
-}
-
-fn percentiles(sorted: &[Duration]) -> Percentiles {
-    let rank = |percent: usize| {
-        let place = (sorted.len() * percent).div_ceil(100);
-        sorted.get(place.saturating_sub(1)).copied().unwrap_or_default()
-    };
-    Percentiles { count: sorted.len() as u64, p50: rank(50), p95: rank(95), p99: rank(99) }
 }
 
 /// What became of an attempt that `worker` lists, if it is no longer the worker's.
@@ -239,36 +188,6 @@ fn problem(task: Option<&Task>, listed: &Running, worker: &WorkerId) -> Option<L
         }
         _ => Some(LeaseProblem::NotHeld),
     }
-}
-
-/// One page of `items`, which are sorted by their keys: upwards, or downwards if `newest_first`.
-fn page<T>(
-    kind: &str,
-    mut items: Vec<(String, T)>,
-    newest_first: bool,
-    page: &PageRequest,
-) -> Result<Page<T>, StoreError> {
-    items.sort_by(|(a, _), (b, _)| if newest_first { b.cmp(a) } else { a.cmp(b) });
-    if let Some(cursor) = &page.after {
-        let after = cursor.0.strip_prefix(kind).ok_or(StoreError::BadCursor)?;
-        items.retain(|(key, _)| if newest_first { key.as_str() < after } else { key.as_str() > after });
-    }
-    let more = items.len() > page.limit as usize;
-    items.truncate(page.limit as usize);
-    let next = items.last().filter(|_| more).map(|(key, _)| Cursor(format!("{kind}{key}")));
-    Ok(Page { items: items.into_iter().map(|(_, item)| item).collect(), next })
-}
-
-fn sortable(at: Timestamp, tail: impl std::fmt::Display) -> String {
-    format!("{:016}/{tail}", at.as_millis())
-}
-
-fn fits<T: PartialEq>(wanted: &Option<T>, value: Option<&T>) -> bool {
-    wanted.as_ref().is_none_or(|wanted| value == Some(wanted))
-}
-
-fn within(at: Timestamp, from: Option<Timestamp>, before: Option<Timestamp>) -> bool {
-    from.is_none_or(|from| at >= from) && before.is_none_or(|before| at < before)
 }
 
 fn new_task(spec: TaskSpec, create: &Create) -> Kept {
@@ -483,42 +402,7 @@ impl TaskStore for Oracle {
     }
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
-        let mut inner = self.lock();
-        let beats = inner.workers.values().filter_map(|worker| worker.last_beat_at);
-        let last_beat = beats.map(|at| reap.watch.elapsed(at)).min();
-        let watch = reap.watch.clone().hearing(last_beat, &self.policy);
-        let lost: Vec<_> = inner
-            .tasks
-            .values()
-            .filter_map(|kept| {
-                let head = &kept.task.head;
-                let TaskState::Running(lease) = &head.state else { return None };
-                let asked =
-                    fits(&reap.worker, Some(&lease.worker)) && fits(&reap.queue, Some(&kept.task.queue));
-                let worker = inner.workers.get(&lease.worker);
-                let loss = lease.lost(head.id, head.attempt, worker, &self.policy, &watch)?;
-                let gone = worker.is_some_and(|worker| worker.ended_at.is_some());
-                asked.then(|| (head.id, head.attempt, (lease.worker.clone(), gone), loss))
-            })
-            .take(reap.limit as usize)
-            .collect();
-        let mut report = ReapReport { taken: Vec::new(), more: lost.len() == reap.limit as usize };
-        for (id, attempt, (worker, worker_gone), loss) in lost {
-            let (task, _) = inner.apply(id, &Command::LoseLease { attempt, loss }, reap.watch.now)?;
-            self.ring(&task);
-            report.taken.push(Taken {
-                task: id,
-                queue: task.queue,
-                task_type: task.task_type,
-                domain: task.domain,
-                attempt,
-                worker,
-                worker_gone,
-                reason: loss.reason,
-                to: task.head.state.state(),
-            });
-        }
-        Ok(report)
+        self.take_back(&reap)
     }
 
     async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {
@@ -531,109 +415,11 @@ impl TaskStore for Oracle {
     }
 
     async fn redate(&self, redate: Redate) -> Result<Redated, StoreError> {
-        let mut inner = self.lock();
-        let Redate { watch, limit } = redate;
-        let mut ready = Vec::new();
-        let waiting = inner.tasks.values_mut().map(|kept| &mut kept.task);
-        for task in waiting.filter(|task| task.head.state == TaskState::Queued) {
-            if let Some(run_after) = redated(&task.head, task.created_at, task.updated_at, &watch)
-                && ready.len() < limit as usize
-            {
-                task.head.run_after = run_after;
-                ready.push(task.clone());
-            }
-        }
-        let mut workers = 0;
-        for worker in inner.workers.values_mut() {
-            let ahead = worker.last_beat_at.max(Some(worker.started_at)) > Some(watch.now);
-            workers += u64::from(ahead);
-            worker.started_at = watch.dated(worker.started_at);
-            worker.last_beat_at = worker.last_beat_at.map(|at| watch.dated(at));
-            worker.ended_at = worker.ended_at.map(|at| watch.dated(at));
-        }
-        ready.iter().for_each(|task| self.ring(task));
-        Ok(Redated { tasks: ready.len() as u64, workers, more: ready.len() == limit as usize })
+        Ok(self.date_anew(&redate))
     }
 
     async fn purge(&self, purge: Purge) -> Result<PurgeReport, StoreError> {
-        let mut inner = self.lock();
-        let limit = purge.limit as usize;
-        let old = |at: Timestamp, keep: Duration| purge.now.since(at) > keep;
-
-        let tasks: Vec<_> = inner
-            .tasks
-            .iter()
-            .filter(|(_, kept)| match (kept.task.finished_at, purge.keep_finished) {
-                (Some(at), Some(keep)) => old(at, keep),
-                _ => false,
-            })
-            .map(|(id, _)| *id)
-            .take(limit)
-            .collect();
-        for id in &tasks {
-            inner.tasks.remove(id);
-            inner.generations.retain(|_, generation| generation.task != *id);
-        }
-        let answers: Vec<_> = inner
-            .answers
-            .iter()
-            .filter(|(_, (at, _, _))| old(*at, purge.keep_idempotency))
-            .map(|(key, _)| key.clone())
-            .take(limit)
-            .collect();
-        answers.iter().for_each(|key| drop(inner.answers.remove(key)));
-        let requests: Vec<_> = inner
-            .requests
-            .iter()
-            .filter(|(_, (at, _))| old(*at, purge.keep_claims))
-            .map(|(key, _)| key.clone())
-            .take(limit)
-            .collect();
-        requests.iter().for_each(|key| drop(inner.requests.remove(key)));
-        let workers: Vec<_> = inner
-            .workers
-            .values()
-            .filter(|worker| old(worker.last_beat_at.unwrap_or(worker.started_at), purge.keep_workers))
-            .filter(|worker| inner.held_by(&worker.id).next().is_none())
-            .map(|worker| worker.id.clone())
-            .take(limit)
-            .collect();
-        workers.iter().for_each(|id| drop(inner.workers.remove(id)));
-        let mut logs = 0;
-        inner.logs.retain(|line| {
-            let goes = logs < limit && old(line.received_at, purge.keep_logs);
-            logs += usize::from(goes);
-            !goes
-        });
-        let tokens: Vec<_> = inner
-            .tokens
-            .iter()
-            .filter(|(_, kept)| kept.token.ends_at().is_some_and(|end| old(end, purge.keep_tokens)))
-            .map(|(id, _)| *id)
-            .take(limit)
-            .collect();
-        tokens.iter().for_each(|id| drop(inner.tokens.remove(id)));
-        let entries: Vec<_> = inner
-            .audit
-            .values()
-            .filter(|entry| old(entry.at, purge.keep_audit))
-            .map(|entry| entry.id)
-            .take(limit)
-            .collect();
-        entries.iter().for_each(|id| drop(inner.audit.remove(id)));
-        let removed =
-            [tasks.len(), logs, workers.len(), answers.len(), requests.len(), tokens.len(), entries.len()];
-        Ok(PurgeReport {
-            tasks: removed[0] as u64,
-            logs: removed[1] as u64,
-            workers: removed[2] as u64,
-            idempotency_keys: removed[3] as u64,
-            claim_requests: removed[4] as u64,
-            tokens: removed[5] as u64,
-            audit_entries: removed[6] as u64,
-            more: removed.contains(&limit),
-            overdue: None,
-        })
+        Ok(self.lock().purge(&purge))
     }
 
     async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
@@ -761,37 +547,7 @@ impl TaskStore for Oracle {
     }
 
     async fn stats(&self, now: Timestamp) -> Result<Stats, StoreError> {
-        let inner = self.lock();
-        let mut counts = BTreeMap::new();
-        for kept in inner.tasks.values() {
-            let task = &kept.task;
-            let key = (task.queue.clone(), task.task_type.clone(), task.head.state.state());
-            *counts.entry(key).or_insert(0) += 1;
-        }
-        let mut workers = WorkerCounts::default();
-        for worker in inner.workers.values() {
-            workers.add(worker.status(&self.policy, now), inner.held_by(&worker.id).next().is_some());
-        }
-        let mut of_queues: StatesOfQueues =
-            inner.queues.keys().map(|name| (name.clone(), BTreeMap::new())).collect();
-        for ((queue, _, state), tasks) in &counts {
-            *of_queues.entry(queue.clone()).or_default().entry(*state).or_default() += tasks;
-        }
-        let size = (of_queues.len() as u64, counts.len() as u64);
-        let states = sum_of_states(&of_queues);
-        let listed = Stats::foremost(of_queues);
-        let counts = counts
-            .into_iter()
-            .filter(|((queue, ..), _)| listed.contains_key(queue))
-            .map(|((queue, task_type, state), tasks)| Count {
-                queue,
-                task_type: Some(task_type),
-                state,
-                tasks,
-            })
-            .collect();
-        let queues = listed.keys().map(|name| inner.queue_stats(name, now)).collect();
-        Ok(Stats::bounded(now, size, (states, sum_of_states(&listed)), counts, queues, workers))
+        Ok(self.lock().stats(&self.policy, now))
     }
 
     async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {

@@ -2,23 +2,26 @@
 //!
 //! Stores that cannot be moved are not held to these rules: [`World::movable`] gives none.
 
+mod populated;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use baton_model::{
-    Digest, Directive, Fingerprint, Grant, Label, Level, LogLine, LossReason, Output, Priority, Running,
-    Scope, SecretDigest, State, Task, TaskId, TaskSpec, TaskState, Timestamp, Token, TokenStatus,
+    Digest, Fingerprint, Grant, Label, LossReason, Output, Running, Scope, SecretDigest, State, Task,
+    TaskSpec, TaskState, Timestamp, Token, TokenStatus,
 };
 
+use self::populated::populate;
 use super::kit::*;
 use super::{audit, token};
 use crate::transfer::{ImportError, Migration, MigrationError, Record, Tally, Verdict};
 use crate::{
     AuditEntry, AuditFilter, Beat, Complete, Count, Create, Cursor, Fail, GenerationFilter, Idempotency,
-    ItemRefusal, LogFilter, Page, PauseQueue, Purge, Release, Settled, Stats, StoreError, StoredToken,
-    TaskFilter, TaskStore, Transfer,
+    ItemRefusal, LogFilter, Page, PauseQueue, Purge, Settled, Stats, StoreError, StoredToken, TaskFilter,
+    TaskStore, Transfer,
 };
 
 /// When everything of these rules' stores has happened.
@@ -61,163 +64,6 @@ async fn tallies(store: &dyn Transfer) -> BTreeMap<&'static str, Tally> {
         }
     }
     tallies
-}
-
-/// What a populated store's rules need to know of it.
-struct Populated {
-    running: Task,
-    keyed: Vec<Task>,
-    tokens: Vec<StoredToken>,
-    /// The latest is not settled.
-    audited: Vec<AuditEntry>,
-}
-
-/// Fills the bench's store with a bit of everything.
-async fn populate(b: &Bench) -> Populated {
-    let large = format!(r#"{{ "b": 1.50, "text": "{}" }}"#, "x".repeat(420 * 1024));
-    let middle = format!(r#"["{}"]"#, "☂".repeat(700));
-    let running =
-        TaskSpec { description: Some("a picture".to_owned()), ..b.spec("render").timeout(secs(7_000)) };
-    let running = running.params(&large).priority(Priority::High);
-    let running = b.running_by(at(0), claim("w1", at(0)).session(session(2)), running).await;
-    b.running_by(at(1), claim("w2", at(1)).fixed(secs(900)), b.spec("render").queue("gpu").params(&middle))
-        .await;
-
-    let done = b.running(at(1), "w1", b.spec("render").params(&middle)).await;
-    let output = Output { result: Some(json(&large)), metadata: Some(json(&middle)), ..output("a.png") };
-    let complete = crate::Complete { output, ..b.completion(at(3), &done) };
-    b.store().complete(complete, None).await.expect("the completion is taken");
-    let done = b.running(at(2), "w2", b.spec("thumb").queue("gpu")).await;
-    b.complete(at(4), &done).await;
-
-    let failed = b.running(at(2), "w1", b.spec("render")).await;
-    let mut failing_for_good = Fail { retryable: false, ..failing(at(3), &failed) };
-    failing_for_good.failure.details = Some(json(&middle));
-    b.fail(failing_for_good).await;
-    let waiting = b.running(at(3), "w1", b.spec("render")).await;
-    b.fail(Fail { retry_after: Some(secs(3_000)), ..failing(at(4), &waiting) }).await;
-    let released = b.running(at(4), "w1", b.spec("render").queue("released")).await;
-    b.release(Release { delay: secs(9_000), reason: Some("full".to_owned()), ..releasing(at(5), &released) })
-        .await;
-    let cancelled = b.running(at(5), "w2", b.spec("render")).await;
-    b.cancel(at(6), cancelled.head.id).await;
-    let spec = TaskSpec { drift_score: Some(0.1 + 0.2), domain: Some(name("eu")), ..b.spec("render") };
-    let again = b.create(at(6), TaskSpec { assigned_by: Some(name("ada")), ..spec.chosen() }).await;
-    b.cancel(at(7), again).await;
-    b.retry(at(8), again).await;
-    // An id that names no day.
-    let odd = TaskId::from_bytes([0x4b, 1, 2, 3, 4, 5, 0x40, 7, 0x80, 9, 10, 11, 12, 13, 14, 15]);
-    b.create(at(8), TaskSpec { id: odd, ..b.spec("render").chosen().due(at(4_000)) }).await;
-
-    // A history that no store keeps in one piece.
-    let worn = b.create(at(10), b.spec("render").queue("worn").attempts(100)).await;
-    for round in 0..40 {
-        let held = b.claim_one(claim("w3", at(10 + round)).queues(&["worn"])).await;
-        assert_eq!(held.head.id, worn);
-        let mut fail = Fail { retry_after: Some(secs(0)), ..failing(at(10 + round), &held) };
-        fail.failure.message = format!("round {round}: {}", "no ".repeat(20 * round as usize));
-        b.fail(fail).await;
-    }
-
-    let keyed = (0..3).map(|_| b.spec("render").queue("keyed")).collect();
-    b.create_all(at(60), keyed).await;
-    let keyed = b.claim(claim("w4", at(60)).queues(&["keyed"]).key("c1").max(2)).await;
-    let spent = b.claim_one(claim("w4", at(60)).queues(&["keyed"]).key("c2")).await;
-    b.complete(at(61), &spent).await;
-    let send =
-        Create { idempotency: idempotency("k", "request"), ..creation(at(62), vec![b.spec("render")]) };
-    b.send(send).await.expect("the creation is taken");
-
-    let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
-    let pause = PauseQueue { now: at(63), queue: name("gpu"), paused: true, by, reason };
-    b.store().pause_queue(pause).await.expect("the pause is taken");
-    b.pause(at(64), "empty", true).await;
-    let line = |task, message: &str| LogLine {
-        at: at(70),
-        received_at: at(70),
-        worker: name("w1"),
-        task,
-        level: Level::Warn,
-        source: "stderr".to_owned(),
-        message: message.to_owned(),
-        metadata: Some(json("{}")),
-    };
-    let logs = vec![line(None, "same"), line(Some(running.head.id), "other"), line(None, "same")];
-    let progress = Running { progress: Some(0.5), message: Some("half".to_owned()), ..listed(&running) };
-    let saying = Beat {
-        running: Some(vec![progress]),
-        logs,
-        capacity: Some(4),
-        ..beat("w1", at(70)).session(session(2))
-    };
-    b.beat(Beat { labels: [("host".to_owned(), "a".to_owned())].into(), ..saying }).await;
-    b.beat(beat("w4", at(70)).running(&keyed.iter().collect::<Vec<_>>())).await;
-    b.direct(at(71), "w2", Directive::Drain).await;
-    // A second start of one worker: the first is remembered.
-    b.beat(beat("w5", at(70)).session(session(5))).await;
-    b.beat(beat("w5", at(72)).session(session(6))).await;
-    let tokens = populate_tokens(b).await;
-    let audited = populate_audit(b, &tokens[0]).await;
-    b.settle().await;
-    Populated { running, keyed, tokens, audited }
-}
-
-/// Tokens of every kind, as the store has them: one that was used, a revoked one, one that has expired, one that is
-/// bound and was never used, and one that was used and then revoked.
-async fn populate_tokens(b: &Bench) -> Vec<StoredToken> {
-    let (store, mut made) = (b.store(), Vec::new());
-    for text in ["used", "revoked", "expired", "bound", "used and revoked"] {
-        let mut stored = token::token(b, text);
-        match text {
-            "expired" => stored.token.expires_at = Some(at(100)),
-            "bound" => {
-                stored.token.expires_at = Some(at(90_000));
-                stored.token.requests_per_second = Some(250);
-                stored.token.created_by = Some(name("the first operator"));
-                stored.token.grant = Grant {
-                    scopes: [Scope::Producer, Scope::Worker].into(),
-                    queues: [name("gpu"), name("cpu")].into(),
-                    project: Some(name("film")),
-                };
-            }
-            _ => {}
-        }
-        store.create_token(stored.clone()).await.unwrap();
-        if text.starts_with("used") {
-            store.token_used(stored.token.id, at(73)).await.unwrap();
-        }
-        if text.ends_with("revoked") {
-            store.revoke_token(stored.token.id, at(74)).await.unwrap();
-        }
-        made.push(store.token(stored.token.id).await.unwrap().expect("it was made"));
-    }
-    made
-}
-
-/// Entries of two days, of which the last is not settled.
-async fn populate_audit(b: &Bench, by: &StoredToken) -> Vec<AuditEntry> {
-    let mut recorded = Vec::new();
-    for (second, outcome) in [(1, Some(200)), (1, Some(409)), (90_000, Some(404)), (90_001, None)] {
-        let mut entry = audit::entry(b, at(second));
-        if outcome == Some(409) {
-            entry.target = "/v1/tasks/ü/cancel".to_owned();
-            entry.token = Some(by.token.id);
-            entry.token_name = Some(by.token.name.clone());
-            entry.request_id = Some("r-1".to_owned());
-        }
-        audit::recorded(b, entry.clone()).await;
-        if let Some(outcome) = outcome {
-            let (by, reason) = (Some(name("ada")), Some("a test".to_owned()));
-            b.store().settle(entry.id, Settled { outcome, by, reason }).await.unwrap();
-        }
-        recorded.push(match outcome {
-            None => entry,
-            Some(_) => {
-                AuditEntry { outcome, by: Some(name("ada")), reason: Some("a test".to_owned()), ..entry }
-            }
-        });
-    }
-    recorded
 }
 
 /// A store that was moved shows what the first showed: tasks with histories, leases, generations and progress, lists in

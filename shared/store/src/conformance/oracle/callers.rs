@@ -4,7 +4,8 @@ use async_trait::async_trait;
 use baton_model::watch::AHEAD;
 use baton_model::{AuditId, Timestamp, Token, TokenId};
 
-use super::{Oracle, fits, page, within};
+use super::Oracle;
+use super::lists::{fits, page, within};
 use crate::{
     AuditEntry, AuditFilter, AuditStore, Page, PageRequest, Settled, StoreError, StoredToken, TokenStore,
 };

@@ -83,7 +83,7 @@ impl Inner {
 
     async fn told_again(&self, stored: &Stored) -> Result<Vec<TaskEvent>, StoreError> {
         let rest = stored.rest()?;
-        let events = self.db.history(stored.head.id, rest.spilled, &rest.history).await?;
+        let events = self.db.history(&stored.kept()?).await?;
         let told = events.into_iter().map(|event| TaskEvent {
             task: stored.head.id,
             project: rest.project.clone(),

@@ -120,10 +120,10 @@ impl Inner {
             while named.len() < wanted && looks < LOOKS {
                 looks += 1;
                 let hint = match descent.next().await? {
-                    Some(item) => match self.db.read_one(&item, &hint_of) {
-                        Some(hint) => hint,
-                        None => continue,
-                    },
+                    Some(item) => {
+                        let Some(hint) = self.db.read_one(&item, &hint_of) else { continue };
+                        hint
+                    }
                     None => None,
                 };
                 let Some(hint) = hint else {

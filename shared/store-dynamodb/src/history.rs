@@ -98,6 +98,13 @@ pub(crate) struct Kept<'a> {
     pub(crate) inline: &'a [String],
 }
 
+impl Kept<'_> {
+    /// How many events it has.
+    fn all(&self) -> u32 {
+        self.spilled + u32::try_from(self.inline.len()).unwrap_or(u32::MAX)
+    }
+}
+
 impl Db {
     /// Keeps the entries `first`, `first + 1`, … apart from their task.
     pub(crate) async fn archive(
@@ -221,12 +228,11 @@ impl Db {
         let first = all.saturating_sub(TaskDetail::EVENTS) + 1;
         let begin = first.max(2) - 1;
         let entries = self.entries(kept, begin, all).await?;
-        let (mut events, mut bytes) = (Vec::new(), 0);
+        let (mut events, mut bytes) = (Vec::<Event>::new(), 0);
         for (entry, seq) in entries.iter().rev().zip((begin..=all).rev()) {
             let entry = self.whole_entry(kept.task, entry).await?;
             let event = decode(seq, None, &entry)?;
             if let Some(later) = events.last_mut() {
-                let later: &mut Event = later;
                 later.from = Some(event.to);
             }
             if seq < first || bytes >= TaskDetail::EVENT_BYTES {
@@ -240,49 +246,28 @@ impl Db {
     }
 
     /// The whole history.
-    pub(crate) async fn history(
-        &self,
-        task: TaskId,
-        spilled: u32,
-        inline: &[String],
-    ) -> Result<Vec<Event>, StoreError> {
-        let all = spilled + u32::try_from(inline.len()).unwrap_or(u32::MAX);
-        self.events_between(&Kept { task, spilled, inline }, 1, all, usize::MAX).await
+    pub(crate) async fn history(&self, kept: &Kept<'_>) -> Result<Vec<Event>, StoreError> {
+        self.events_between(kept, 1, kept.all(), usize::MAX).await
     }
 
     /// The events after the first `known`.
-    pub(crate) async fn latest_events(
-        &self,
-        task: TaskId,
-        spilled: u32,
-        inline: &[String],
-        known: u32,
-    ) -> Result<Vec<Event>, StoreError> {
-        let all = spilled + u32::try_from(inline.len()).unwrap_or(u32::MAX);
-        let kept = Kept { task, spilled, inline };
-        let mut events = Vec::new();
+    pub(crate) async fn latest_events(&self, kept: &Kept<'_>, known: u32) -> Result<Vec<Event>, StoreError> {
+        let (all, mut events) = (kept.all(), Vec::<Event>::new());
         if known < all {
             // As a rule only the last one is news, and with the task; the state before it need not be read for it.
-            for (seq, entry) in (known + 1..).zip(self.entries(&kept, known + 1, all).await?) {
-                let from = events.last().map(|event: &Event| event.to);
-                events.push(decode(seq, from, &self.whole_entry(task, &entry).await?)?);
+            for (seq, entry) in (known + 1..).zip(self.entries(kept, known + 1, all).await?) {
+                let from = events.last().map(|event| event.to);
+                events.push(decode(seq, from, &self.whole_entry(kept.task, &entry).await?)?);
             }
         }
         Ok(events)
     }
 
     /// The particulars of one event.
-    pub(crate) async fn event_detail(
-        &self,
-        task: TaskId,
-        spilled: u32,
-        inline: &[String],
-        seq: u32,
-    ) -> Result<EventDetail, StoreError> {
-        let kept = Kept { task, spilled, inline };
-        let entry = self.entries(&kept, seq, seq).await?.pop();
-        let entry = entry.ok_or_else(|| damaged(format!("task {task} lacks event {seq}")))?;
-        Ok(decode(seq, None, &self.whole_entry(task, &entry).await?)?.detail)
+    pub(crate) async fn event_detail(&self, kept: &Kept<'_>, seq: u32) -> Result<EventDetail, StoreError> {
+        let entry = self.entries(kept, seq, seq).await?.pop();
+        let entry = entry.ok_or_else(|| damaged(format!("task {} lacks event {seq}", kept.task)))?;
+        Ok(decode(seq, None, &self.whole_entry(kept.task, &entry).await?)?.detail)
     }
 }
 

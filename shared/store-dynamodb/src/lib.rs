@@ -37,6 +37,7 @@ mod lane;
 mod list;
 mod listed;
 mod look;
+mod merged;
 mod meter;
 mod newest;
 mod notes;

@@ -15,7 +15,6 @@ use futures::{StreamExt, TryStreamExt};
 use crate::attr::{Item, n};
 use crate::db::{Query, Range};
 use crate::expression::Expression;
-use crate::history::Kept;
 use crate::keys::{self, Kind};
 use crate::queue::StoredQueue;
 use crate::row::{Stored, StoredGeneration};
@@ -41,11 +40,8 @@ impl Inner {
 
     pub(crate) async fn task_detail(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
         let stored = self.known(id).await?;
-        let rest = stored.rest()?;
-        let history = {
-            let kept = Kept { task: id, spilled: rest.spilled, inline: &rest.history };
-            Box::pin(self.db.events_shown(&kept, stored.head.events)).await?
-        };
+        let _rest = stored.rest()?;
+        let history = Box::pin(self.db.events_shown(&stored.kept()?, stored.head.events)).await?;
         let (mut generation, mut progress) = (None, None);
         match &stored.head.state {
             TaskState::Completed { generation: standing, .. } => {
@@ -69,9 +65,8 @@ impl Inner {
     pub(crate) async fn history(&self, id: TaskId, page: &PageRequest) -> Result<Page<Event>, StoreError> {
         let after = events_after(page)?;
         let stored = self.known(id).await?;
-        let (rest, all) = (stored.rest()?, stored.head.events);
+        let (kept, all) = (stored.kept()?, stored.head.events);
         let last = all.min(after.saturating_add(page.limit));
-        let kept = Kept { task: id, spilled: rest.spilled, inline: &rest.history };
         let first = after.saturating_add(1);
         let items = Box::pin(self.db.events_between(&kept, first, last, TaskDetail::EVENT_BYTES)).await?;
         Ok(page_of_events(items, all))

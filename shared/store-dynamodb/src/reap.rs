@@ -3,7 +3,7 @@
 
 use baton_model::transition::Command;
 use baton_model::{Loss, TaskState, Watch, WorkerId};
-use baton_store::{ErrorKind, Reap, ReapReport, StoreError, Taken};
+use baton_store::{Reap, ReapReport, StoreError, Taken};
 use futures::StreamExt;
 
 use crate::db::Query;
@@ -72,11 +72,8 @@ impl Inner {
         let mut report = ReapReport { taken: Vec::new(), more };
         let mut failed = None;
         for (outcome, suspect) in outcomes.into_iter().zip(&suspects) {
-            match outcome {
-                Ok(taken) => report.taken.extend(taken),
-                Err(error) if error.kind() == ErrorKind::Internal => {
-                    self.db.pass_over(&format!("task {}", suspect.head.id), &error);
-                }
+            match self.db.unless_damaged(&format!("task {}", suspect.head.id), outcome) {
+                Ok(taken) => report.taken.extend(taken.flatten()),
                 Err(error) => failed = Some(error),
             }
         }

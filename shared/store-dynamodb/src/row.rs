@@ -15,7 +15,7 @@ use crate::attr::{Fields, Item, b, json, n, s, time};
 use crate::codes::Code;
 use crate::db::{Db, list};
 use crate::error::damaged;
-use crate::history::encode;
+use crate::history::{Kept, encode};
 use crate::keys::{self, Kind};
 use crate::text::Text;
 
@@ -160,6 +160,12 @@ impl Stored {
         })
     }
 
+    /// Where its history is.
+    pub(crate) fn kept(&self) -> Result<Kept<'_>, StoreError> {
+        let rest = self.rest()?;
+        Ok(Kept { task: self.head.id, spilled: rest.spilled, inline: &rest.history })
+    }
+
     /// When it was changed last, as far as this tells it: an entry of the index may be short of it.
     pub(crate) fn changed_at(&self) -> Timestamp {
         match &self.rest {
@@ -278,7 +284,7 @@ impl Db {
             };
         };
         let error = match rest.error_at {
-            Some(seq) => self.event_detail(id, rest.spilled, &rest.history, seq).await?.error,
+            Some(seq) => self.event_detail(&stored.kept()?, seq).await?.error,
             None => None,
         };
         let finished_at = stored.is_final().then_some(rest.updated_at);

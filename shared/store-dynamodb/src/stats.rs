@@ -482,21 +482,9 @@ mod tests {
         let mut id = [0; 16];
         (id[6], id[8], id[15]) = (0x70, 0x80, n);
         TaskSpec {
-            id: baton_model::TaskId::from_bytes(id),
-            id_chosen: false,
-            project: Default::default(),
             queue: "a".parse().unwrap(),
-            task_type: "render".parse().unwrap(),
-            priority: baton_model::Priority::Normal,
-            params: baton_model::Payload::parse("{}").unwrap(),
-            description: None,
-            domain: None,
-            drift_score: None,
-            assigned_by: None,
             schedule,
-            max_attempts: 3,
-            timeout: None,
-            backoff: None,
+            ..TaskSpec::new(baton_model::TaskId::from_bytes(id), "render".parse().unwrap())
         }
     }
 

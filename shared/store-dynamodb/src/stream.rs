@@ -117,7 +117,7 @@ impl Inner {
         let from = old.as_ref().map(|old| Fields(old).number("st").and_then(state)).transpose()?;
         let task = Stored::read(&new)?;
         let rest = task.rest()?;
-        let mut events = self.db.latest_events(task.head.id, rest.spilled, &rest.history, before).await?;
+        let mut events = self.db.latest_events(&task.kept()?, before).await?;
         if events.len() != task.head.events.saturating_sub(before) as usize {
             return Err(damaged(format!(
                 "task {}: expected {} new events in a record of the stream, got {}",

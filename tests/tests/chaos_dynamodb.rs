@@ -18,6 +18,8 @@
     reason = "a test ends where it is surprised, and tells its figures"
 )]
 
+mod stream;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -30,6 +32,7 @@ use baton_store_dynamodb::{DynamoStore, Options};
 use baton_tests::chaos::{Outcome, Plan, SETTINGS, run, run_programs};
 use baton_tests::program::Program;
 use futures::StreamExt;
+use stream::TableStream;
 use tokio::net::TcpListener;
 
 /// How many seeds run at the same time: most of the time they wait to try again.
@@ -122,26 +125,10 @@ async fn attack(seed: u64, behind: u64) -> Result<Outcome, String> {
     let store =
         DynamoStore::open(client, "baton", Options::seeded(seed), Arc::new(NoDoorbell)).await.unwrap();
     let told = events_told(&store, &db).await;
-    for (task, events) in &outcome.events {
-        let seqs = told.get(task).cloned().unwrap_or_default();
-        if seqs != (1..=*events as u32).collect() {
-            outcome.broken.push(format!("task {task} has {events} events, of which were told: {seqs:?}"));
-        }
-    }
+    outcome.hold_against(&told);
     engine.abort();
     let log = std::fs::read_to_string(folder.path().join("server.log")).unwrap_or_default();
-    let events: usize = outcome.events.values().sum();
-    println!(
-        "{behind} ms behind, BATON_CHAOS_SEED={seed}: {} tasks acknowledged, {} attempts, {} completions, {} kills, {} answers \
-         lost, {events} events, {} broken",
-        outcome.created,
-        outcome.attempts,
-        outcome.completed,
-        outcome.kills,
-        outcome.unanswered,
-        outcome.broken.len()
-    );
-    outcome.broken.iter().take(10).for_each(|what| println!("  {what}"));
+    println!("{behind} ms behind, BATON_CHAOS_SEED={seed}: {outcome}");
     if !outcome.broken.is_empty() || log.contains("panicked") {
         return Err(format!("{behind} ms: {plan:?}\n{}\nserver log:\n{log}", outcome.broken.join("\n")));
     }
@@ -150,35 +137,18 @@ async fn attack(seed: u64, behind: u64) -> Result<Outcome, String> {
 
 /// The numbers of the events that the table's stream tells of each task.
 async fn events_told(store: &DynamoStore, db: &dynoxide::Database) -> BTreeMap<String, BTreeSet<u32>> {
-    use dynoxide::actions::{describe_stream, get_records, get_shard_iterator, list_streams};
-
-    let all = list_streams::ListStreamsRequest { table_name: Some("baton".to_owned()), ..Default::default() };
-    let stream_arn = db.list_streams(all).unwrap().streams.remove(0).stream_arn;
-    let described =
-        describe_stream::DescribeStreamRequest { stream_arn: stream_arn.clone(), ..Default::default() };
-    let shard_id = db.describe_stream(described).unwrap().stream_description.shards.remove(0).shard_id;
-    let shard_iterator_type = "TRIM_HORIZON".to_owned();
-    let begin = get_shard_iterator::GetShardIteratorRequest {
-        stream_arn,
-        shard_id,
-        shard_iterator_type,
-        sequence_number: None,
-    };
-    let mut iterator = db.get_shard_iterator(begin).unwrap().shard_iterator.unwrap();
+    let mut stream = TableStream::of(db);
     let mut told: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
     loop {
-        let asked = get_records::GetRecordsRequest { shard_iterator: iterator, limit: None };
-        let answer = db.get_records(asked).unwrap();
-        if answer.records.is_empty() {
+        let records = stream.read();
+        if records.is_empty() {
             return told;
         }
-        for record in answer.records {
-            let record = serde_json::to_string(&record).unwrap();
-            for event in store.events_of(&record).await.unwrap() {
+        for record in records {
+            for event in store.events_of(&record.to_string()).await.unwrap() {
                 told.entry(event.task.to_string()).or_default().insert(event.event.seq);
             }
         }
-        iterator = answer.next_shard_iterator.unwrap();
     }
 }
 

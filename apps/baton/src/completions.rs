@@ -9,40 +9,25 @@ use crate::exit::Failure;
 /// Opens the queue at a URL, as far as it can be seen from here.
 #[cfg(not(feature = "sqs"))]
 pub(crate) async fn open(queue: &str) -> Result<Arc<dyn Detour>, Failure> {
-    Err(Failure::usage(format!(
-        "--completions-queue (or BATON_QUEUES_COMPLETIONS): {queue}: this baton was built without SQS; build one with \
-         it: cargo install --path apps/baton --features sqs (or cargo build --package baton --features sqs)"
-    )))
+    Err(crate::sqs::missing(&format!("--completions-queue (or BATON_QUEUES_COMPLETIONS): {queue}")))
 }
 
 #[cfg(feature = "sqs")]
-pub(crate) use sqs::{client, open};
+pub(crate) use detour::open;
 
 #[cfg(feature = "sqs")]
-mod sqs {
+mod detour {
     use std::error::Error;
     use std::time::Duration;
 
     use async_trait::async_trait;
-    use baton_aws::queues::{
-        MESSAGE_BYTES, Outgoing, QueueError, Queues as _, Sqs, in_its_characters, region_of,
-    };
-    use baton_aws::{Roots, http_client_with};
-    use baton_model::with_causes;
+    use baton_aws::queues::{MESSAGE_BYTES, Outgoing, QueueError, Queues as _, Sqs};
 
     use super::*;
+    use crate::sqs::client;
 
     /// How long a start waits for SQS to say whether there is the queue.
     const LOOK: Duration = Duration::from_secs(5);
-
-    /// SQS by the environment, in the region that the URL of a queue names.
-    pub(crate) async fn client(queue: &str) -> Result<Sqs, Failure> {
-        let roots = Roots::from_environment()
-            .map_err(|expected| Failure::usage(format!("{}: {expected}", Roots::VARIABLE)))?;
-        Sqs::from_environment(http_client_with(roots), region_of(queue))
-            .await
-            .map_err(|error| Failure::usage(format!("cannot use the queue {queue}: {}", with_causes(&error))))
-    }
 
     struct CompletionsQueue {
         sqs: Sqs,
@@ -72,17 +57,16 @@ mod sqs {
     #[async_trait]
     impl Detour for CompletionsQueue {
         async fn send(&self, message: String) -> Result<(), Box<dyn Error + Send + Sync>> {
-            let message = in_its_characters(message);
-            if message.len() > MESSAGE_BYTES {
+            let message = Outgoing::of_json(message);
+            if message.body.len() > MESSAGE_BYTES {
                 return Err(format!(
                     "{}: expected an outcome of {MESSAGE_BYTES} bytes at most, which is what SQS takes, got {}; it waits \
                      for the server; put large output elsewhere and tell its location",
                     self.url,
-                    message.len()
+                    message.body.len()
                 )
                 .into());
             }
-            let message = Outgoing { body: message, ..Outgoing::default() };
             let sent = self.sqs.send(&self.url, &[message]).await.into_iter().collect::<Result<(), _>>();
             sent.map_err(|error| format!("{}: {error}", self.url).into())
         }

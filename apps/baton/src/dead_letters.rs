@@ -98,11 +98,7 @@ impl DeadLetters {
         let (Self::List(List { queue, .. })
         | Self::Redrive(Redrive { queue, .. })
         | Self::Drop(Drop { queue, .. })) = self;
-        Err(Failure::usage(format!(
-            "{}: this baton was built without SQS; build one with it: cargo install --path apps/baton --features sqs (or cargo \
-             build --package baton --features sqs)",
-            queue.queue
-        )))
+        Err(crate::sqs::missing(&queue.queue))
     }
 
     #[cfg(feature = "sqs")]

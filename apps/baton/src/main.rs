@@ -25,6 +25,7 @@ mod render;
 mod report;
 mod serve;
 mod signals;
+mod sqs;
 mod stats;
 mod store;
 mod table;

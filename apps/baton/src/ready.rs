@@ -18,8 +18,5 @@ pub(crate) async fn open(queue: &str) -> Result<Arc<dyn ReadyQueue>, Failure> {
 /// Says how to build a program that can.
 #[cfg(not(feature = "sqs"))]
 pub(crate) async fn open(queue: &str) -> Result<Arc<dyn ReadyQueue>, Failure> {
-    Err(Failure::usage(format!(
-        "--ready-queue (or BATON_QUEUES_READY): {queue}: this baton was built without SQS; build one with it: cargo install \
-         --path apps/baton --features sqs (or cargo build --package baton --features sqs)"
-    )))
+    Err(crate::sqs::missing(&format!("--ready-queue (or BATON_QUEUES_READY): {queue}")))
 }

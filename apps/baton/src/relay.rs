@@ -122,7 +122,7 @@ use sending::relay;
 mod sending {
     use std::sync::Arc;
 
-    use baton_aws::queues::{Outgoing, Queues as _, Sqs, in_its_characters};
+    use baton_aws::queues::{Outgoing, Queues as _, Sqs};
     use baton_relay_events::cloud_event;
     use baton_runtime::Settings;
     use baton_store::{Cursor, NoDoorbell, StoreError};
@@ -130,9 +130,9 @@ mod sending {
     use serde_json::{Value, json};
 
     use super::*;
-    use crate::completions::client;
     use crate::progress::Teller;
     use crate::signals::Signals;
+    use crate::sqs::client;
     use crate::store::dynamodb::open;
 
     /// How far it has come.
@@ -233,12 +233,10 @@ mod sending {
         sent: &mut Sent,
     ) -> Result<(), Failure> {
         sent.tasks += histories.len() as u64;
-        let messages = histories.into_iter().flatten().map(|event| {
-            cloud_event(event)
-                .map(|body| Outgoing { body: in_its_characters(body), ..Outgoing::default() })
-                .map_err(|error| Failure::failed(error.report()))
-        });
-        let messages: Vec<Outgoing> = messages.collect::<Result<_, _>>()?;
+        let events = histories.into_iter().flatten().map(cloud_event);
+        // Names, numbers, and what was JSON before, always serialise.
+        let body = |event| serde_json::to_string(&event).unwrap_or_default();
+        let messages: Vec<Outgoing> = events.map(|event| Outgoing::of_json(body(event))).collect();
         let outcomes = sqs.send(queue, &messages).await;
         sent.events += outcomes.iter().filter(|outcome| outcome.is_ok()).count() as u64;
         match outcomes.into_iter().find_map(Result::err) {

@@ -7,25 +7,16 @@
 
 mod support;
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
+use support::sqs_wire::{Asked, serve};
 use support::{PATIENT, Running, World, events, tool, until};
 
 const MISSING: &str =
     r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"The specified queue does not exist."}"#;
 const DENIED: &str = r#"{"__type":"com.amazon.coral.service#AccessDeniedException","message":"User: arn:aws:iam::1:user/w is not authorized to perform: sqs:sendmessage"}"#;
-
-/// A request as SQS gets it.
-#[derive(Clone, Debug)]
-struct Asked {
-    operation: String,
-    authorization: String,
-    body: Value,
-}
 
 /// What SQS answers: a status and a body, by the operation.
 type Answer = fn(&Asked) -> (u16, String);
@@ -59,7 +50,7 @@ fn rings(asked: &Asked) -> (u16, String) {
     (200, json!({"Messages": [message]}).to_string())
 }
 
-/// A stand-in for SQS on a port of its own; its thread ends with the program.
+/// A stand-in for SQS.
 struct Sqs {
     url: String,
     asked: Arc<Mutex<Vec<Asked>>>,
@@ -67,21 +58,13 @@ struct Sqs {
 
 impl Sqs {
     fn new(answer: Answer) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let asked = Arc::<Mutex<Vec<Asked>>>::default();
         let heard = Arc::clone(&asked);
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                // A connection that breaks off has asked for nothing.
-                let Some((mut stream, request)) = stream.ok().and_then(read) else { continue };
-                let (status, body) = answer(&request);
+        let url = serve(|_| {
+            move |request| {
+                let answered = answer(&request);
                 heard.lock().unwrap().push(request);
-                let head = format!(
-                    "HTTP/1.1 {status} -\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    body.len()
-                );
-                let _ = stream.write_all((head + &body).as_bytes());
+                answered
             }
         });
         Self { url, asked }
@@ -130,29 +113,6 @@ impl Sqs {
             ("AWS_SECRET_ACCESS_KEY", "wJalrXUtnFEMI"),
         ]
     }
-}
-
-fn read(stream: TcpStream) -> Option<(TcpStream, Asked)> {
-    let mut reader = BufReader::new(stream);
-    let (mut operation, mut authorization, mut length) = (String::new(), String::new(), 0);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        if line.trim().is_empty() {
-            break;
-        }
-        let Some((name, value)) = line.split_once(": ") else { continue };
-        match name.to_ascii_lowercase().as_str() {
-            "x-amz-target" => operation = value.trim().strip_prefix("AmazonSQS.")?.to_owned(),
-            "authorization" => authorization = value.trim().to_owned(),
-            "content-length" => length = value.trim().parse().ok()?,
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    let body = serde_json::from_slice(&body).ok()?;
-    Some((reader.into_inner(), Asked { operation, authorization, body }))
 }
 
 /// Runs a worker that cannot start.

@@ -334,7 +334,8 @@ impl Shared {
                     self.give_back(task.id, task.attempt).await;
                 }
             }
-            Err(error) => tracing::debug!(%error, "the claim that was under way could not be settled"),
+            Err(error) => tracing::warn!(worker_id = %self.options.id, %error,
+                "the claim that was under way could not be settled; what it has brought comes back when its leases run out"),
         }
     }
 

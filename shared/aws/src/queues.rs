@@ -83,13 +83,16 @@ pub struct Received {
     pub times: u32,
 }
 
-/// A JSON document in characters that SQS takes, which are those of XML 1.0: of all that JSON writes as they are, only
-/// these two are none, and they stand in texts alone.
-pub fn in_its_characters(json: String) -> String {
-    if json.contains(['\u{fffe}', '\u{ffff}']) {
-        json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
-    } else {
-        json
+impl Outgoing {
+    /// A message of JSON, in characters that SQS takes, which are those of XML 1.0: of all that JSON writes as they are, only
+    /// two are none, and they stand in texts alone, where an escape means the same.
+    pub fn of_json(json: String) -> Self {
+        let body = if json.contains(['\u{fffe}', '\u{ffff}']) {
+            json.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
+        } else {
+            json
+        };
+        Self { body, ..Self::default() }
     }
 }
 
@@ -123,6 +126,18 @@ pub trait Queues: Send + Sync {
     async fn release(&self, queue: &str, receipts: &[String]) -> Result<(), QueueError>;
 }
 
+/// Why SQS cannot be reached at all.
+#[cfg(feature = "environment")]
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Region or credentials are missing.
+    #[error(transparent)]
+    Environment(#[from] crate::environment::EnvironmentError),
+    /// `BATON_AWS_ROOTS` names no roots.
+    #[error("{variable}: {0}", variable = crate::Roots::VARIABLE)]
+    Roots(#[from] baton_model::Expected),
+}
+
 /// The queues of SQS.
 #[derive(Debug)]
 pub struct Sqs(pub(crate) Client);
@@ -133,16 +148,15 @@ impl Sqs {
         Self(client)
     }
 
-    /// Queues by the environment; `region` goes before its own.
+    /// SQS for who uses the queue at this URL, with credentials and roots by the environment; the region that the URL names
+    /// goes before the environment's. Whether there is such a queue is seen when it is used.
     ///
     /// # Errors
     /// What is missing, and what to set.
     #[cfg(feature = "environment")]
-    pub async fn from_environment(
-        http_client: aws_sdk_sqs::config::SharedHttpClient,
-        region: Option<String>,
-    ) -> Result<Self, crate::environment::EnvironmentError> {
-        let config = crate::environment::config(http_client, region).await?;
+    pub async fn of_queue(url: &str) -> Result<Self, OpenError> {
+        let http_client = crate::http_client_with(crate::Roots::from_environment()?);
+        let config = crate::environment::config(http_client, region_of(url)).await?;
         Ok(Self(Client::from_conf(suited(Builder::from(&config)).build())))
     }
 
@@ -307,8 +321,8 @@ mod tests {
     #[test]
     fn characters_that_sqs_refuses_are_written_as_escapes_of_the_same_meaning() {
         let message = "{\"a\":\"\u{ffff}x\u{fffe}\"}".to_owned();
-        assert_eq!(in_its_characters(message), r#"{"a":"\uffffx\ufffe"}"#);
-        assert_eq!(in_its_characters("{\"a\":1}".to_owned()), "{\"a\":1}");
+        assert_eq!(Outgoing::of_json(message).body, r#"{"a":"\uffffx\ufffe"}"#);
+        assert_eq!(Outgoing::of_json("{\"a\":1}".to_owned()).body, "{\"a\":1}");
     }
 
     #[test]

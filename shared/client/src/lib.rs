@@ -70,7 +70,7 @@ pub use place::stays_on_this_machine;
 pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
 pub use ready::{Heard, Listener, ReadyError, ReadyQueue};
 #[cfg(feature = "sqs")]
-pub use sqs::{SqsReady, SqsReadyError};
+pub use sqs::{OpenError, SqsReady};
 
 /// A client of one server. Clones share its connections.
 #[derive(Clone, Debug)]

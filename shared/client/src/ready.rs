@@ -146,10 +146,10 @@ impl Listener {
         let mut answer = client.claim(&look).await?;
         loop {
             let left = deadline.saturating_duration_since(Instant::now());
-            let reason = answer.nothing.as_ref().map(|nothing| nothing.reason.as_str());
-            let over = left.is_zero() || !answer.tasks.is_empty();
-            match reason {
-                _ if over => return Ok(answer),
+            if left.is_zero() || !answer.tasks.is_empty() {
+                return Ok(answer);
+            }
+            match answer.nothing.as_ref().map(|nothing| nothing.reason.as_str()) {
                 // No waiting helps.
                 Some("directed" | "request_spent") => return Ok(answer),
                 Some("at_cap" | "runs_alone" | "makes_room" | "only_alone") => {

@@ -3,10 +3,8 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_aws::environment::EnvironmentError;
-use baton_aws::queues::{Outgoing, QueueError, Queues as _, Sqs, region_of};
-use baton_aws::{Roots, http_client_with};
-use baton_model::Expected;
+pub use baton_aws::queues::OpenError;
+use baton_aws::queues::{Outgoing, QueueError, Queues as _, Sqs};
 
 use crate::ready::{Heard, ReadyError, ReadyQueue};
 
@@ -17,27 +15,15 @@ pub struct SqsReady {
     url: String,
 }
 
-/// Why it cannot be reached at all.
-#[derive(Debug, thiserror::Error)]
-pub enum SqsReadyError {
-    /// Region or credentials are missing.
-    #[error(transparent)]
-    Environment(#[from] EnvironmentError),
-    /// `BATON_AWS_ROOTS` names no roots.
-    #[error("{variable}: {0}", variable = Roots::VARIABLE)]
-    Roots(#[from] Expected),
-}
-
 impl SqsReady {
     /// The queue at this URL, with region and credentials by the standard settings of AWS; the URL's region goes before
     /// theirs. Whether there is such a queue is seen when it is heard.
     ///
     /// # Errors
     /// What is missing, and what to set.
-    pub async fn open(url: impl Into<String>) -> Result<Self, SqsReadyError> {
+    pub async fn open(url: impl Into<String>) -> Result<Self, OpenError> {
         let url = url.into();
-        let http_client = http_client_with(Roots::from_environment()?);
-        Ok(Self { sqs: Sqs::from_environment(http_client, region_of(&url)).await?, url })
+        Ok(Self { sqs: Sqs::of_queue(&url).await?, url })
     }
 
     fn failed(&self, error: &QueueError) -> ReadyError {

@@ -28,16 +28,17 @@ pub(crate) async fn handle(
     handler: &MessageHandler,
     records: Vec<&RawValue>,
 ) -> Result<BatchAnswer, Failed> {
-    let (mut messages, mut ids) = (Vec::with_capacity(records.len()), Vec::with_capacity(records.len()));
+    // Each with the id that it has in the queue.
+    let mut messages = Vec::with_capacity(records.len());
     for record in records {
         let record: QueueRecord = serde_json::from_str(record.get())
             .map_err(|error| Failed::event(format!("a record of a queue cannot be read: {error}")))?;
         // One that was given up and sent back has an id of its own: it is what it was.
         let first = record.message_attributes.get(MESSAGE_ID).and_then(|value| value.string_value.clone());
-        messages.push(Message { id: first.unwrap_or_else(|| record.message_id.clone()), body: record.body });
-        ids.push(record.message_id);
+        let id = first.unwrap_or_else(|| record.message_id.clone());
+        messages.push((Message { id, body: record.body }, record.message_id));
     }
-    let handled = futures::stream::iter(messages.into_iter().zip(ids))
+    let handled = futures::stream::iter(messages)
         .map(|(message, id)| async move { (!one(opened, handler, message).await).then_some(id) });
     let failed: Vec<Option<String>> = handled.buffered(AT_ONCE).collect().await;
     Ok(BatchAnswer::again(failed.into_iter().flatten()))
@@ -104,14 +105,13 @@ async fn buried(
 /// A dead letter: what could not be done, whole, and why.
 pub(crate) fn letter(body: &str, code: &str, reason: &str, id: &str) -> Outgoing {
     Outgoing {
-        // A body of JSON may hold characters that SQS takes only as escapes; what was a message before holds none.
-        body: body.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff"),
         attributes: BTreeMap::from([
             (REASON_CODE.to_owned(), code.to_owned()),
             (REASON.to_owned(), plain(reason)),
             (MESSAGE_ID.to_owned(), id.to_owned()),
         ]),
-        ..Outgoing::default()
+        // What was a message before holds no other characters.
+        ..Outgoing::of_json(body.to_owned())
     }
 }
 

@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use baton_api::task::EventView;
 use baton_model::{EventKind, State};
-use serde::Deserialize;
 
 /// What was done since it was last asked. An event that comes again counts again.
 #[derive(Debug, Default)]
@@ -45,11 +45,8 @@ impl Counts {
         self.0[what as usize].fetch_add(some, Ordering::Relaxed);
     }
 
-    /// Counts an event that was told, given as its message; what is no event of a task counts for nothing.
-    pub(crate) fn add_event(&self, message: &str) {
-        let Ok(Told { data: Data { event: Happened { kind, to } } }) = serde_json::from_str(message) else {
-            return;
-        };
+    /// Counts an event that was told.
+    pub(crate) fn add_event(&self, EventView { kind, to, .. }: &EventView) {
         let what = match kind {
             EventKind::Created => Some(Count::Created),
             EventKind::Claimed => Some(Count::Claimed),
@@ -62,30 +59,13 @@ impl Counts {
         if let Some(what) = what {
             self.add(what, 1);
         }
-        self.add(Count::TasksFailed, u64::from(to == State::Failed));
+        self.add(Count::TasksFailed, u64::from(*to == State::Failed));
     }
 
     /// The counts by the metrics' names, and begins anew.
     pub fn take(&self) -> BTreeMap<&'static str, u64> {
         NAMES.into_iter().zip(&self.0).map(|(name, count)| (name, count.swap(0, Ordering::Relaxed))).collect()
     }
-}
-
-/// A message for the queue `task-events`, as far as it is counted.
-#[derive(Deserialize)]
-struct Told {
-    data: Data,
-}
-
-#[derive(Deserialize)]
-struct Data {
-    event: Happened,
-}
-
-#[derive(Deserialize)]
-struct Happened {
-    kind: EventKind,
-    to: State,
 }
 
 #[cfg(test)]
@@ -113,11 +93,9 @@ mod tests {
             ("lease_lost", "failed"),
             ("cancelled", "cancelled"),
         ] {
-            counts.add_event(&format!(
-                r#"{{"id":"x/1","data":{{"event":{{"seq":1,"kind":"{kind}","to":"{to}"}}}}}}"#
-            ));
+            let event = serde_json::json!({"seq": 1, "at": "2026-02-02T02:40:00Z", "kind": kind, "to": to, "status": to, "attempt": 1});
+            counts.add_event(&serde_json::from_value(event).unwrap());
         }
-        counts.add_event("no event");
         let taken = counts.take();
         let of = |names: [&'static str; 5]| names.map(|name| taken[name]);
         assert_eq!(of(["Created", "Claimed", "AttemptsFailed", "TasksFailed", "Reaped"]), [1, 1, 2, 2, 1]);

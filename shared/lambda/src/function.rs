@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::ProblemCode;
+use baton_api::event::CloudEvent;
 use baton_http::{ApiError, App, Authenticator, Message};
 use baton_runtime::settings::QueueSettings;
 use baton_store::StoreError;
@@ -39,9 +40,9 @@ pub(crate) struct MessageHandler {
 
 type HandleMessage = Box<dyn Fn(App, Message) -> BoxFuture<'static, Result<(), ApiError>> + Send + Sync>;
 
-/// What makes messages of a record of the table's stream, given as its JSON.
+/// What tells the events of a record of the table's stream, given as its JSON.
 pub(crate) type StreamHandler = Box<
-    dyn Fn(Arc<DynamoStore>, String) -> BoxFuture<'static, Result<Vec<String>, StoreError>> + Send + Sync,
+    dyn Fn(Arc<DynamoStore>, String) -> BoxFuture<'static, Result<Vec<CloudEvent>, StoreError>> + Send + Sync,
 >;
 
 /// What counts records of the table's stream, given as their JSON, once their messages are sent.
@@ -94,11 +95,11 @@ impl Function {
         self
     }
 
-    /// Takes records of the table's stream, each as its JSON, and makes messages of them for the queue `task-events`.
+    /// Takes records of the table's stream, each as its JSON, and tells the events that they bring for the queue `task-events`.
     #[must_use]
     pub fn stream<F>(mut self, handle: impl Fn(Arc<DynamoStore>, String) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<Vec<String>, StoreError>> + Send + 'static,
+        F: Future<Output = Result<Vec<CloudEvent>, StoreError>> + Send + 'static,
     {
         self.stream = Some(Box::new(move |store, record| handle(store, record).boxed()));
         self

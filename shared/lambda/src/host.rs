@@ -136,8 +136,8 @@ impl Host {
         gauges
     }
 
-    /// The fields that each line of an invocation has; its function is named by its log group. A request's envelope adds `request_id` by itself: Lambda's, or
-    /// the caller's own, and then Lambda's is told besides.
+    /// The fields that each line of an invocation has; its function is named by its log group. A request's envelope adds
+    /// `request_id` by itself: Lambda's, or the caller's own, and then Lambda's is told besides.
     fn span(&self, trigger: Option<&Trigger<'_>>, invocation: &Invocation, cold: bool) -> Span {
         let header = |name: &str| match trigger {
             Some(Trigger::Http(event)) => header(event, name),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use baton_api::event::CloudEvent;
 use baton_store::StoreError;
 use baton_store_dynamodb::{DynamoStore, RecordsCounted};
 use futures::{FutureExt, StreamExt};
@@ -16,7 +17,7 @@ use crate::counted::Count;
 use crate::event::StreamRecord;
 use crate::function::{CountHandler, StreamHandler};
 use crate::opened::Opened;
-use crate::queues::{Outgoing, in_its_characters};
+use crate::queues::Outgoing;
 
 /// How many records of a stream are read at once.
 const RECORDS_AT_ONCE: usize = 8;
@@ -63,9 +64,8 @@ pub(crate) async fn relay(
 /// What the records of a batch tell.
 #[derive(Default)]
 struct Made {
-    messages: Vec<Outgoing>,
-    /// The record of each.
-    places: Vec<usize>,
+    /// Events, and the record of each.
+    events: Vec<(CloudEvent, usize)>,
     damaged: BTreeMap<usize, String>,
     undone: Option<usize>,
 }
@@ -90,8 +90,8 @@ impl<'a> Batch<'a> {
         self.undone = Some(self.done().min(place));
     }
 
-    /// Makes messages of the records, up to the first of which none can be made now.
-    async fn messages(&self, store: &Arc<DynamoStore>, handler: &StreamHandler) -> Made {
+    /// The events of the records, up to the first of which they cannot be told now.
+    async fn events(&self, store: &Arc<DynamoStore>, handler: &StreamHandler) -> Made {
         let made = futures::stream::iter(&self.records)
             .map(|record| {
                 AssertUnwindSafe(handler(Arc::clone(store), record.get().to_owned())).catch_unwind()
@@ -100,14 +100,9 @@ impl<'a> Batch<'a> {
             .enumerate();
         let mut made = std::pin::pin!(made);
         let mut all = Made::default();
-        while let Some((place, messages)) = made.next().await {
-            match messages {
-                Ok(Ok(messages)) => {
-                    all.places.extend(messages.iter().map(|_| place));
-                    let outgoing = messages.into_iter().map(in_its_characters);
-                    let outgoing = outgoing.map(|body| Outgoing { body, ..Outgoing::default() });
-                    all.messages.extend(outgoing);
-                }
+        while let Some((place, events)) = made.next().await {
+            match events {
+                Ok(Ok(events)) => all.events.extend(events.into_iter().map(|event| (event, place))),
                 Ok(Err(error)) if is_for_good(&error) => _ = all.damaged.insert(place, error.report()),
                 Ok(Err(error)) => {
                     let (sequence, error) = (&self.numbers[place], error.report());
@@ -128,12 +123,15 @@ impl<'a> Batch<'a> {
         else {
             return;
         };
-        let Made { messages, places, damaged, undone } = self.messages(store, handler).await;
+        let Made { events, damaged, undone } = self.events(store, handler).await;
         (self.damaged, self.undone) = (damaged, undone);
-        let outcomes = queues.send(queue, &messages).await.into_iter().zip(&messages);
-        for ((outcome, event), place) in outcomes.zip(places) {
+        // Names, numbers, and what was JSON before, always serialise.
+        let body = |event| serde_json::to_string(event).unwrap_or_default();
+        let messages: Vec<Outgoing> =
+            events.iter().map(|(event, _)| Outgoing::of_json(body(event))).collect();
+        for (outcome, (event, place)) in queues.send(queue, &messages).await.into_iter().zip(events) {
             match outcome {
-                Ok(()) => opened.counts.add_event(&event.body),
+                Ok(()) => opened.counts.add_event(&event.data.event),
                 Err(error) => {
                     let sequence = &self.numbers[place];
                     tracing::error!(sequence, %error, "the queue task-events did not take an event");

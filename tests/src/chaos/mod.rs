@@ -2,9 +2,10 @@
 //! and the record is held against what the store says in the end.
 //!
 //! What is promised, and checked in the end: no acknowledged task is lost; no attempt is given to two workers; no task
-//! is completed twice; one claim request is given one set of leases, whichever servers hear it; a generation exists if and only if its task is completed, and is the one that was acknowledged,
-//! with the result that its worker sent; histories have no gaps and do not run backwards; every task is finished once nobody kills and nothing
-//! fails any more; the counts are right, where the store counts exactly.
+//! is completed twice; one claim request is given one set of leases, whichever servers hear it; a generation exists if and
+//! only if its task is completed, and is the one that was acknowledged, with the result that its worker sent; histories have
+//! no gaps and do not run backwards; every task is finished once nobody kills and nothing fails any more; the counts are
+//! right, where the store counts exactly.
 //!
 //! A seed decides what the clients do and when the server dies. The interleaving of threads is the machine's: the same
 //! seed gives the same intentions, not the same schedule.
@@ -15,7 +16,8 @@ mod producer;
 mod record;
 mod worker;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -97,6 +99,34 @@ pub struct Outcome {
     pub events: BTreeMap<String, usize>,
     /// What was broken; nothing, if all is well.
     pub broken: Vec<String>,
+}
+
+impl Outcome {
+    /// Holds the histories against what was told of them: each event of each task, by its number.
+    pub fn hold_against(&mut self, told: &BTreeMap<String, BTreeSet<u32>>) {
+        let none = BTreeSet::new();
+        for (task, events) in &self.events {
+            let seqs = told.get(task).unwrap_or(&none);
+            if !seqs.iter().copied().eq(1..=*events as u32) {
+                self.broken.push(format!("task {task} has {events} events, of which were told: {seqs:?}"));
+            }
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    /// The figures, and the first ten things that are broken.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { created, completed, attempts, unanswered, kills, events, broken } = self;
+        write!(
+            f,
+            "{created} tasks acknowledged, {attempts} attempts, {completed} completions, {kills} kills, {unanswered} answers \
+             lost, {} events, {} broken",
+            events.values().sum::<usize>(),
+            broken.len()
+        )?;
+        broken.iter().take(10).try_for_each(|what| write!(f, "\n  {what}"))
+    }
 }
 
 /// The settings of the server: leases that end fast enough for a short run.

@@ -20,10 +20,10 @@ use baton_store_dynamodb::client::http_client;
 use baton_store_dynamodb::faults::Faults;
 use baton_store_dynamodb::table::KeptBy;
 use baton_tests::chaos::{Place, Plan, run_places};
-use dynoxide::actions::{describe_stream, get_records, get_shard_iterator, list_streams};
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::stream::TableStream;
 use crate::world::{TASK_EVENTS, World, again, invocation, request};
 
 /// How many times faster than the test's the functions' time goes: their workers are lost after 60 s.
@@ -210,40 +210,21 @@ impl Place for Functions {
 
 /// The table's stream, from its beginning, as Lambda hands it to `relay-events`; and that function.
 struct Relay {
-    world: Arc<World>,
+    stream: TableStream,
     host: Arc<Host>,
     machine: Machine,
-    iterator: String,
     open: Vec<Value>,
 }
 
 impl Relay {
     fn new(world: &Arc<World>) -> Self {
-        let db = &world.db;
-        let stream_arn = db.list_streams(list_streams::ListStreamsRequest::default()).unwrap();
-        let stream_arn = stream_arn.streams.into_iter().next().unwrap().stream_arn;
-        let described =
-            describe_stream::DescribeStreamRequest { stream_arn: stream_arn.clone(), ..Default::default() };
-        let shard_id = db.describe_stream(described).unwrap().stream_description.shards.remove(0).shard_id;
-        let shard_iterator_type = "TRIM_HORIZON".to_owned();
-        let begin = get_shard_iterator::GetShardIteratorRequest {
-            stream_arn,
-            shard_id,
-            shard_iterator_type,
-            sequence_number: None,
-        };
-        let iterator = db.get_shard_iterator(begin).unwrap().shard_iterator.unwrap();
-        let (world, host) = (Arc::clone(world), Arc::new(world.function("relay-events")));
-        Self { world, host, machine: Machine::new(), iterator, open: Vec::new() }
+        let host = Arc::new(world.function("relay-events"));
+        Self { stream: TableStream::of(&world.db), host, machine: Machine::new(), open: Vec::new() }
     }
 
     /// Relays a batch; false if there is nothing.
     async fn round(&mut self) -> bool {
-        let asked = get_records::GetRecordsRequest { shard_iterator: self.iterator.clone(), limit: None };
-        let answer = self.world.db.get_records(asked).unwrap();
-        self.iterator = answer.next_shard_iterator.unwrap();
-        for record in answer.records {
-            let mut record = serde_json::to_value(&record).unwrap();
+        for mut record in self.stream.read() {
             record["eventSource"] = json!("aws:dynamodb");
             self.open.push(record);
         }
@@ -269,11 +250,11 @@ impl Relay {
 }
 
 /// The numbers of the events that the queue `task-events` was told of each task.
-fn told(world: &World) -> BTreeMap<String, BTreeSet<u64>> {
-    let mut told: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+fn told(world: &World) -> BTreeMap<String, BTreeSet<u32>> {
+    let mut told: BTreeMap<String, BTreeSet<u32>> = BTreeMap::new();
     for message in world.queues.visible(TASK_EVENTS) {
         let event: Value = serde_json::from_str(&message.body).unwrap();
-        let seq = event["data"]["event"]["seq"].as_u64().unwrap();
+        let seq = event["data"]["event"]["seq"].as_u64().unwrap() as u32;
         told.entry(event["subject"].as_str().unwrap().to_owned()).or_default().insert(seq);
     }
     told
@@ -316,31 +297,14 @@ async fn attack(seed: u64, behind: Duration) -> Result<(), String> {
     ticking.abort();
 
     let told = told(&world);
-    for (task, events) in &outcome.events {
-        let seqs = told.get(task).cloned().unwrap_or_default();
-        if seqs != (1..=*events as u64).collect() {
-            outcome.broken.push(format!("task {task} has {events} events, of which were told: {seqs:?}"));
-        }
-    }
+    outcome.hold_against(&told);
     let (_, stats) =
         crate::world::send(&world.function("query-tasks"), "GET", "/v1/stats", json!(null)).await;
     let counted: u64 = stats["states"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
     if counted != outcome.events.len() as u64 {
         outcome.broken.push(format!("{counted} tasks are counted, there are {}", outcome.events.len()));
     }
-    let events: usize = outcome.events.values().sum();
-    println!(
-        "{} ms behind, BATON_CHAOS_SEED={seed}: {} tasks acknowledged, {} attempts, {} completions, {} kills, {} answers lost, \
-         {events} events, {} broken",
-        behind.as_millis(),
-        outcome.created,
-        outcome.attempts,
-        outcome.completed,
-        outcome.kills,
-        outcome.unanswered,
-        outcome.broken.len()
-    );
-    outcome.broken.iter().take(10).for_each(|what| println!("  {what}"));
+    println!("{} ms behind, BATON_CHAOS_SEED={seed}: {outcome}", behind.as_millis());
     if outcome.broken.is_empty() && outcome.completed > 0 {
         return Ok(());
     }

@@ -20,5 +20,7 @@ mod hosts;
 mod permissions;
 mod relayed;
 mod rings;
+#[path = "../stream/mod.rs"]
+mod stream;
 mod submissions;
 mod world;

@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use baton_lambda::queues::in_its_characters;
+use baton_api::event::CloudEvent;
+use baton_lambda::queues::Outgoing;
 use baton_lambda::{Function, Host};
 use baton_model::Timestamp;
 use baton_store::StoreError;
@@ -74,7 +75,8 @@ async fn every_event_of_every_history_is_told_also_those_that_are_kept_apart() {
     loop {
         let page = store.histories(Timestamp::from_millis(0), place.as_ref()).await.unwrap();
         let events = page.tasks.into_iter().flat_map(Result::unwrap);
-        again.extend(events.map(|event| in_its_characters(baton_relay_events::cloud_event(event).unwrap())));
+        let body = |event| serde_json::to_string(&baton_relay_events::cloud_event(event)).unwrap();
+        again.extend(events.map(|event| Outgoing::of_json(body(event)).body));
         place = page.next;
         if place.is_none() {
             break;
@@ -181,16 +183,29 @@ async fn without_the_queue_task_events_nobody_is_told_and_the_statistics_are_kep
     assert_eq!(stats["states"]["waiting"], 3);
 }
 
+fn an_event() -> CloudEvent {
+    let id = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+    let event = json!({
+        "seq": 1, "at": "2026-02-02T02:40:00Z", "kind": "created", "to": "queued", "status": "queued", "attempt": 0,
+    });
+    let told = json!({
+        "specversion": "1.0", "id": format!("{id}/1"), "source": "/baton/tasks", "type": "baton.task.created", "subject": id,
+        "time": "2026-02-02T02:40:00Z", "datacontenttype": "application/json", "sequence": "0000000001",
+        "data": { "task_id": id, "project": "default", "queue": "default", "task_type": "a", "event": event },
+    });
+    serde_json::from_value(told).unwrap()
+}
+
 #[tokio::test]
 async fn a_record_whose_handler_panics_is_put_aside_too() {
     let world = World::new().await;
     let records = two_damaged_of_four(&world, &mut Stream::default()).await;
     let first = records[0]["dynamodb"]["SequenceNumber"].as_str().unwrap().to_owned();
     let panics = Function::new("relay-events", OpenApiRouter::default).stream(move |_, record| {
-        let first = first.clone();
+        let (first, event) = (first.clone(), an_event());
         async move {
             assert!(!record.contains(&first), "as a mistake in the program would");
-            Ok(vec!["told".to_owned()])
+            Ok(vec![event])
         }
     });
     let answer = invoke(&world.host(panics), &json!({ "Records": records })).await;

@@ -9,10 +9,10 @@ use baton_model::Timestamp;
 use serde_json::{Value, json};
 
 use super::{Chosen, Drop, List, Queue, Redrive};
-use crate::completions::client;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
+use crate::sqs::client;
 use crate::text;
 
 /// How long a letter that is looked at is hidden from others, unless it is given back before.

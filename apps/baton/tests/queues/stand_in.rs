@@ -1,11 +1,11 @@
 //! SQS, as far as the commands ask it: on a port of its own, with queues in memory.
 
 use std::collections::BTreeMap;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
+
+use crate::support::sqs_wire::{Asked, serve};
 
 const MISSING: &str =
     r#"{"__type":"com.amazonaws.sqs#QueueDoesNotExist","message":"The specified queue does not exist."}"#;
@@ -40,22 +40,11 @@ pub(crate) struct Sqs {
 
 impl Sqs {
     pub(crate) fn new(queues: &[&str]) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
         let queues = queues.iter().map(|name| ((*name).to_owned(), Vec::new())).collect();
         let state = Arc::new(Mutex::new(State { queues, ..State::default() }));
-        let (heard, base) = (Arc::clone(&state), url.clone());
-        std::thread::spawn(move || {
-            for stream in listener.incoming() {
-                // A connection that breaks off has asked for nothing.
-                let Some((mut stream, operation, body)) = stream.ok().and_then(read) else { continue };
-                let (status, body) = heard.lock().unwrap().answer(&base, &operation, &body);
-                let head = format!(
-                    "HTTP/1.1 {status} -\r\ncontent-type: application/x-amz-json-1.0\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-                    body.len()
-                );
-                let _ = stream.write_all((head + &body).as_bytes());
-            }
+        let heard = Arc::clone(&state);
+        let url = serve(|url| {
+            move |Asked { operation, body, .. }| heard.lock().unwrap().answer(&url, &operation, &body)
         });
         Self { url, state }
     }
@@ -174,25 +163,4 @@ impl State {
         };
         (200, answer.to_string())
     }
-}
-
-fn read(stream: TcpStream) -> Option<(TcpStream, String, Value)> {
-    let mut reader = BufReader::new(stream);
-    let (mut operation, mut length) = (String::new(), 0);
-    loop {
-        let mut line = String::new();
-        reader.read_line(&mut line).ok()?;
-        if line.trim().is_empty() {
-            break;
-        }
-        let Some((name, value)) = line.split_once(": ") else { continue };
-        match name.to_ascii_lowercase().as_str() {
-            "x-amz-target" => operation = value.trim().strip_prefix("AmazonSQS.")?.to_owned(),
-            "content-length" => length = value.trim().parse().ok()?,
-            _ => {}
-        }
-    }
-    let mut body = vec![0; length];
-    reader.read_exact(&mut body).ok()?;
-    Some((reader.into_inner(), operation, serde_json::from_slice(&body).ok()?))
 }

@@ -7,6 +7,8 @@
     reason = "the helpers of tests fail as tests do"
 )]
 
+pub(crate) mod sqs_wire;
+
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};

@@ -156,6 +156,11 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "      MetricName: Throttles\n      Dimensions: [{Name: FunctionName, Value: !Ref Authorize}]\n",
         "alarms: expected one on Errors of Authorize, got none",
     ),
+    "nobody who hears that nothing is removed": (
+        "      MetricName: OldestOverdueSeconds\n",
+        "      MetricName: OldestReadySeconds\n",
+        "alarms: expected one on OldestOverdueSeconds of the account, got none",
+    ),
     "an alarm that pages for a single event": (
         "      EvaluationPeriods: 3\n      DatapointsToAlarm: 2\n      Threshold: !Ref LostWorkers\n",
         "      EvaluationPeriods: 3\n      DatapointsToAlarm: 1\n      Threshold: !Ref LostWorkers\n",

@@ -130,6 +130,7 @@ pub(crate) mod dynamodb {
         let options = Options {
             policy: settings.leases,
             shards: settings.store.dynamodb.queue_shards.clone(),
+            keep_finished: settings.retention.finished,
             keep_logs: settings.retention.logs,
             // Each process must draw marks of its own.
             ..Options::seeded(rand::random())

@@ -228,13 +228,17 @@ fn stats_view(stats: Stats) -> StatsView {
 )]
 pub(crate) async fn list_logs(State(app): State<App>, caller: Caller, mut query: QueryFields) -> ApiResult {
     caller.reach_everything()?;
-    let filter = LogFilter {
+    let mut filter = LogFilter {
         task: query.one("task_id"),
         worker: query.one("worker"),
         level: query.one("level"),
         from: query.one("from"),
         before: query.one("before"),
     };
+    if app.store.capabilities().removes_by_itself {
+        // What is past its keeping may lie there for days.
+        filter.from = filter.from.max(Some(app.now().minus(app.retention.logs)));
+    }
     let page = query.page();
     query.finish()?;
     let in_parts = app.store.capabilities().lists_in_parts;

@@ -5,12 +5,14 @@
 //! at the end of the one before, it rests half as long, at last not at all; if a round has got to the end of all, twice as long
 //! again. So what comes is kept up with, at any rate; and a mountain, such as a shortened keeping leaves, is cleared away
 //! gently, as it does not grow.
+//!
+//! A store that removes by itself what has an end has little left to do, the same at any rate. It is asked once a minute.
 
 use std::time::Duration;
 
 use baton_http::App;
 use baton_model::Timestamp;
-use baton_store::{Overdue, Purge, StoreError};
+use baton_store::{Capabilities, Overdue, Purge, StoreError};
 use tokio::time::Instant;
 
 use crate::round::Round;
@@ -32,6 +34,9 @@ const SLICE_LIMIT: u32 = 10_000;
 /// The rest after a slice, in lengths of it: at the start, and at most.
 const LONGEST_REST: u32 = 8;
 
+/// How often a store is asked that removes by itself.
+const SELDOM: Duration = Duration::from_secs(60);
+
 /// What one round knows of those before it.
 #[derive(Debug)]
 pub(crate) struct Removal {
@@ -39,11 +44,13 @@ pub(crate) struct Removal {
     rest: u32,
     /// How far behind the last round stayed; none before the first.
     behind: Option<Overdue>,
+    /// When a store that removes by itself is asked again.
+    next: Option<Instant>,
 }
 
 impl Default for Removal {
     fn default() -> Self {
-        Self { rest: LONGEST_REST, behind: None }
+        Self { rest: LONGEST_REST, behind: None, next: None }
     }
 }
 
@@ -60,7 +67,10 @@ impl Removal {
         now: Timestamp,
         round: &mut Round,
     ) -> Result<(), StoreError> {
-        let sliced = app.store.capabilities().sliced_purges;
+        let Capabilities { sliced_purges: sliced, removes_by_itself, .. } = app.store.capabilities();
+        if self.next.is_some_and(|next| Instant::now() < next) {
+            return Ok(());
+        }
         for batch in 1.. {
             let began = Instant::now();
             let report = app.store.purge(purge(app, now, sliced)).await?;
@@ -75,7 +85,12 @@ impl Removal {
             let pause = began.elapsed() * if sliced { self.rest } else { 0 };
             let is_last = !report.more || Instant::now() + pause >= deadline || !sliced && batch >= BATCHES;
             if is_last {
-                self.learn(report.overdue.filter(|_| report.more));
+                if removes_by_itself {
+                    round.overdue_seconds = report.overdue.map(|overdue| overdue.longest().as_secs());
+                    self.next = (!report.more).then(|| Instant::now() + SELDOM);
+                } else {
+                    self.learn(report.overdue.filter(|_| report.more));
+                }
                 return Ok(());
             }
             tokio::time::sleep(pause).await;

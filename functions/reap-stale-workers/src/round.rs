@@ -11,6 +11,10 @@ pub struct Round {
     pub workers_lost: u64,
     /// Finished tasks, log lines, workers and keys removed.
     pub removed: u64,
+    /// How far past its end the oldest thing is that the store should have removed by itself, in seconds; none where it does
+    /// not, or was not asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub overdue_seconds: Option<u64>,
     /// Whether time or bounds ran out before the work did.
     pub more: bool,
 }

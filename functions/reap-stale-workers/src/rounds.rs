@@ -20,6 +20,9 @@ const BATCH: u32 = 256;
 /// How long a round of a server may take tasks back; the next one goes on where it stopped.
 const ROUND: Duration = Duration::from_secs(60);
 
+/// How long DynamoDB may take to remove what is past its keeping: "within a few days", by its guide.
+const GOES_WITHIN: Duration = Duration::from_secs(5 * 86_400);
+
 /// How often a server tells how long tasks wait, and how large its store is.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 
@@ -153,6 +156,12 @@ async fn round(
         // By the time that the round has judged, and by no later reading of the clock.
         removal.until(removing_until, app, watch.now, &mut round).await?;
     }
+    if let Some(overdue) = round.overdue_seconds.map(Duration::from_secs).filter(|age| *age > GOES_WITHIN) {
+        tracing::warn!(
+            oldest_overdue_seconds = overdue.as_secs(),
+            "what is past its keeping is not removed: look whether the table's time to live is on, with `baton table check`"
+        );
+    }
     Ok(round)
 }
 
@@ -254,9 +263,10 @@ pub async fn scheduled(
     // Before the round: one that has much to do must not hide that tasks wait.
     let waiting = waiting(app).await;
     let round = reap_within(app, budget).await?;
-    let Round { taken, workers_lost, removed, more } = round;
+    let Round { taken, workers_lost, removed, overdue_seconds, more } = round;
     let mut gauges = BTreeMap::from([("WorkersLost", workers_lost as f64)]);
     gauges.extend(waiting.as_ref().map(|waiting| ("OldestReadySeconds", seconds(waiting))));
+    gauges.extend(overdue_seconds.map(|seconds| ("OldestOverdueSeconds", seconds as f64)));
     let queue = waiting.as_ref().and_then(|waiting| waiting.longest.as_ref()).map(|(queue, _)| queue);
     let oldest_ready_queue = queue.map(tracing::field::display);
     let oldest_ready_seconds = waiting.as_ref().map(seconds);
@@ -270,6 +280,7 @@ pub async fn scheduled(
         oldest_ready_seconds,
         oldest_ready_queue,
         places_unseen,
+        oldest_overdue_seconds = overdue_seconds,
         "the reaper made its round"
     );
     if more {

@@ -204,6 +204,7 @@ async fn open(
     let options = Options {
         policy: settings.leases,
         shards: settings.store.dynamodb.queue_shards.clone(),
+        keep_finished: settings.retention.finished,
         keep_logs: settings.retention.logs,
         // Nothing is done between events.
         flush_every: None,

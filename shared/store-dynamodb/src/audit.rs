@@ -1,12 +1,11 @@
 //! The audit log. Entries lie by their ids, which are UUIDv7s, so that they are in the order of time; DynamoDB removes
 //! them at their end.
 
-use baton_model::{AuditId, Label, Timestamp};
+use baton_model::{AuditId, Label};
 use baton_store::transfer::{ImportError, Verdict, audit_onto};
 use baton_store::{AuditEntry, AuditFilter, Page, PageRequest, Settled, StoreError};
 
-use crate::attr::{Fields, Item, key, n, s, time};
-use crate::db::{Query, Range};
+use crate::attr::{Fields, Item, n, s, time};
 use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
@@ -142,30 +141,5 @@ impl Inner {
             consistent: false,
         };
         self.newest(wanted, request, read).await
-    }
-
-    /// Removes entries of before a time, up to a limit.
-    pub(crate) async fn purge_audit(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
-        let mut old = Vec::new();
-        for part in 0..keys::AUDIT_PARTS {
-            let room = limit - old.len();
-            if room == 0 {
-                break;
-            }
-            let query = Query {
-                range: Range::Below(keys::first_id(before)),
-                limit: i32::try_from(room).ok(),
-                filter: Some(Expression::new().when("ca", "<", time(before))),
-                consistent: false,
-                ..Query::table(keys::audit_partition(part))
-            };
-            for item in self.db.query(&query).await?.items {
-                let fields = Fields(&item);
-                old.push(key(fields.text("pk")?, fields.text("sk")?));
-            }
-        }
-        let removed = old.len() as u64;
-        self.db.delete_all(old).await?;
-        Ok(removed)
     }
 }

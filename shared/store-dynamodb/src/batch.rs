@@ -9,7 +9,7 @@ use baton_model::{TaskId, TaskSpec, Timestamp};
 use baton_store::{Create, CreateAnswer, Idempotency, StoreError};
 
 use crate::attr::{Fields, Item, b, json, s};
-use crate::create::{Batch, open_key};
+use crate::create::{Batch, forgotten, open_key};
 use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
@@ -42,12 +42,12 @@ impl Inner {
         let ids: Vec<u8> = create.tasks.iter().flat_map(|spec| *spec.id.as_bytes()).collect();
         let mut item = open_key(idempotency, create.now, mark);
         item.insert("op".to_owned(), b(ids));
-        let begun = match self.db.put(item.clone(), Expression::new().when_absent("pk")).await {
+        let begun = match self.db.put(item.clone(), forgotten(create.now)).await {
             Ok(()) => None,
             Err(WriteError::Condition(Some(standing))) if is_marked(&standing, mark)? => None,
             Err(WriteError::Condition(Some(standing))) => {
                 // The same key: asked for the same, by now answered or still open.
-                if let Some(answer) = self.kept_answer(idempotency).await? {
+                if let Some(answer) = self.kept_answer(idempotency, create.now).await? {
                     return Ok(answer);
                 }
                 Some(Begun::read(&standing)?)
@@ -82,7 +82,7 @@ impl Inner {
             Err(WriteError::Condition(Some(standing)))
                 if standing.get("an").is_some_and(AttributeValue::is_s) =>
             {
-                let kept = self.kept_answer(idempotency).await?;
+                let kept = self.kept_answer(idempotency, create.now).await?;
                 Ok(kept.unwrap_or(CreateAnswer { replayed: true, ..answer }))
             }
             Err(WriteError::Condition(_)) => Ok(CreateAnswer { replayed: resumed, ..answer }),

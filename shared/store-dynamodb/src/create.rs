@@ -27,8 +27,11 @@ use crate::transition::{ROUNDS, is_marked};
 /// How many tasks of a batch are written at the same time.
 const AT_ONCE: usize = 32;
 
-/// How long DynamoDB keeps an idempotency key: two days, in seconds. A purge removes it after its time.
-const KEPT_S: i64 = 2 * 86_400;
+/// How long an idempotency key is remembered.
+const REMEMBERED: std::time::Duration = std::time::Duration::from_secs(24 * 3_600);
+
+/// How long DynamoDB keeps an idempotency key, in seconds: an hour longer than it is remembered, as clocks differ.
+const KEPT_S: i64 = 25 * 3_600;
 
 /// A task that has the id already.
 struct Existing {
@@ -54,7 +57,7 @@ enum Step {
 impl Inner {
     pub(crate) async fn create(&self, create: &Create) -> Result<CreateAnswer, StoreError> {
         if let Some(idempotency) = &create.idempotency
-            && let Some(answer) = self.kept_answer(idempotency).await?
+            && let Some(answer) = self.kept_answer(idempotency, create.now).await?
         {
             return Ok(answer);
         }
@@ -157,10 +160,12 @@ impl Inner {
                     return Ok((Ok(accepted), false));
                 }
                 let answer = answer_of(spec, &known);
-                if answer.is_err()
-                    && let Some(params) = &new.apart
-                {
-                    self.drop_params(spec, params, &standing).await;
+                if let Some(params) = &new.apart {
+                    match answer {
+                        Err(_) => self.drop_params(spec, params, &standing).await,
+                        // The same text, written anew, has lost its end.
+                        Ok(_) => self.date_params(&standing).await?,
+                    }
                 }
                 Ok((answer, false))
             }
@@ -200,14 +205,15 @@ impl Inner {
                         self.know_day(spec, create.now).await?;
                         let new = self.new_item(create, spec, mark).await?;
                         self.write_params(spec, &new).await?;
-                        writes.push(self.put_new(new.item)?);
+                        writes.push(self.put_when(new.item, &Expression::new().when_absent("pk"))?);
                         let (id, created_at) = (spec.id, create.now);
                         Ok(Accepted { id, created_at, run_after: new.run_after, new: true })
                     }
                 });
             }
             if let Some(idempotency) = &create.idempotency {
-                writes.push(self.put_new(key_item(idempotency, &items, create.now, mark)?)?);
+                let item = key_item(idempotency, &items, create.now, mark)?;
+                writes.push(self.put_when(item, &forgotten(create.now))?);
             }
             let answer = CreateAnswer { items, replayed: false };
             let written = match writes.is_empty() {
@@ -237,7 +243,7 @@ impl Inner {
                     }
                     // Something of it has come to be since the look: look again.
                     if let Some(idempotency) = &create.idempotency
-                        && let Some(answer) = self.kept_answer(idempotency).await?
+                        && let Some(answer) = self.kept_answer(idempotency, create.now).await?
                     {
                         return Ok(answer);
                     }
@@ -247,11 +253,13 @@ impl Inner {
         Err(contended("a task of the batch"))
     }
 
-    fn put_new(&self, item: Item) -> Result<TransactWriteItem, StoreError> {
+    fn put_when(&self, item: Item, condition: &Expression) -> Result<TransactWriteItem, StoreError> {
         let put = Put::builder()
             .table_name(&self.db.table)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk)")
+            .set_condition_expression(condition.condition())
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
             .return_values_on_condition_check_failure(
                 aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
             );
@@ -291,7 +299,7 @@ impl Inner {
     // Not in one transaction with the task, where each KB would cost two write units and not one.
     async fn write_params(&self, spec: &TaskSpec, new: &NewTask) -> Result<(), StoreError> {
         match &new.apart {
-            Some(text) => self.db.write_text(&keys::apart(&spec.id), text, spec.params.as_str()).await,
+            Some(text) => self.db.write_text(&keys::apart(&spec.id), text, spec.params.as_str(), None).await,
             None => Ok(()),
         }
     }
@@ -322,12 +330,17 @@ impl Inner {
         }
     }
 
+    /// The answer that an idempotency key keeps, while it is remembered: DynamoDB may remove it days later.
     pub(crate) async fn kept_answer(
         &self,
         idempotency: &Idempotency,
+        now: Timestamp,
     ) -> Result<Option<CreateAnswer>, StoreError> {
         let Some(item) = self.db.get(keys::idempotency(&idempotency.key)).await? else { return Ok(None) };
         let fields = Fields(&item);
+        if fields.time("ca")? < now.minus(REMEMBERED) {
+            return Ok(None);
+        }
         let stored = fields.maybe_sixteen("dg")?.map(Digest::from_bytes);
         if !stored.is_some_and(|stored| idempotency.fingerprint.matches(stored)) {
             return Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() });
@@ -391,6 +404,11 @@ fn key_item(
     let mut item = open_key(idempotency, now, mark);
     item.insert("an".to_owned(), s(json("an answer", items)?));
     Ok(item)
+}
+
+/// The condition that an idempotency key is free: it is not there, or is remembered no more.
+pub(crate) fn forgotten(now: Timestamp) -> Expression {
+    Expression::new().when_absent_or("ca", "<", time(now.minus(REMEMBERED)))
 }
 
 /// The item of an idempotency key that has no answer yet.

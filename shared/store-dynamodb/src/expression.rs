@@ -142,6 +142,13 @@ impl Expression {
         self
     }
 
+    /// The condition that an attribute is missing, or another one is there.
+    pub(crate) fn when_absent_or_present(mut self, missing: &str, there: &str) -> Self {
+        let (missing, there) = (self.name(missing), self.name(there));
+        self.conditions.push(format!("(attribute_not_exists({missing}) OR attribute_exists({there}))"));
+        self
+    }
+
     /// The condition that an attribute is missing or does not lie from one value to another, both included.
     pub(crate) fn when_absent_or_outside(
         mut self,

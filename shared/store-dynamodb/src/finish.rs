@@ -6,7 +6,9 @@ use baton_model::{Generation, Label, Task, TaskId, TaskState, Timestamp};
 use baton_store::histogram::What;
 use baton_store::{Claim, Complete, CompleteAnswer, FailAnswer, StoreError};
 
+use crate::attr::n;
 use crate::db::unbuilt;
+use crate::ends::ENDS;
 use crate::error::{TransactError, contended, damaged};
 use crate::keys::{self, Kind};
 use crate::row::{Stored, generation_item, ran_of};
@@ -66,21 +68,26 @@ impl Inner {
                         self.drop_texts(complete, written).await;
                     }
                     let standing = self.stored_generation(generation).await?;
-                    let missing =
-                        || damaged(format!("task {id} is completed without generation {generation}"));
+                    // DynamoDB removes the two one after the other, in either order.
+                    let missing = || match before.ends {
+                        Some(_) => StoreError::TaskNotFound(id),
+                        None => damaged(format!("task {id} is completed without generation {generation}")),
+                    };
                     return Ok((standing.ok_or_else(missing)?, domain, true));
                 }
                 Ok(Decision::Apply(change)) => change,
             };
             let generation = generation_of(&before, complete)?;
-            let (item, apart) = generation_item(&generation, self.spread);
+            let (mut item, apart) = generation_item(&generation, self.spread);
+            let ends = self.ends(generation.finished_at);
+            item.extend(ends.map(|ends| (ENDS.to_owned(), n(ends))));
             let day = keys::day_of(generation.id.as_bytes());
             self.notes.know_day(&self.db, Kind::Generation, day, complete.now).await?;
             // The output's texts first, then task and generation in one transaction: whoever sees the generation finds
             // all of its output. Within the transaction each KB of text would cost two write units and not one.
             if written.is_none() {
                 for (text, whole) in &apart {
-                    self.db.write_text(&keys::apart(&generation.id), text, whole).await?;
+                    self.db.write_text(&keys::apart(&generation.id), text, whole, ends).await?;
                 }
                 written = Some(apart);
             }
@@ -108,8 +115,9 @@ impl Inner {
             let name = format!("{id}#{}#{mark}", before.head.events);
             match self.db.transact(writes, &name).await {
                 Ok(()) => {
-                    let after = Stored { head: change.head, ..before.clone() };
+                    let after = Stored { head: change.head, ends, ..before.clone() };
                     self.changed(&before, &after, complete.now);
+                    self.date_what_is_apart(&after).await;
                     let run = generation.run_time();
                     self.stats.lock().duration(&generation.queue, What::Run, complete.now, run);
                     return Ok((generation, domain, false));
@@ -121,7 +129,10 @@ impl Inner {
                         return Err(damaged("DynamoDB gave other reasons than there were writes"));
                     };
                     match task {
-                        Some(item) if is_marked(item, mark)? => return Ok((generation, domain, false)),
+                        Some(item) if is_marked(item, mark)? => {
+                            self.date_what_is_apart(&Stored::read(item)?).await;
+                            return Ok((generation, domain, false));
+                        }
                         Some(item) => before = Stored::standing(item)?,
                         None if *task_changed => return Err(StoreError::TaskNotFound(id)),
                         None if *generation_taken => {

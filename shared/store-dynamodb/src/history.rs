@@ -22,6 +22,28 @@ pub(crate) const INLINE_HISTORY: u32 = 1_024;
 /// The most bytes of one entry that stays with the task.
 const INLINE_ENTRY: usize = 512;
 
+/// One life of a task: an id that was chosen may be created again when its task is gone.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Life {
+    pub(crate) task: TaskId,
+    pub(crate) created_at: Timestamp,
+    pub(crate) ended: bool,
+}
+
+impl Life {
+    /// The error of what is missing of it: of a task that has ended, DynamoDB removes the parts in no order.
+    fn lacks(&self, what: &str) -> StoreError {
+        let Self { task, ended, .. } = self;
+        if *ended { StoreError::TaskNotFound(*task) } else { damaged(format!("task {task} lacks {what}")) }
+    }
+
+    /// Whether an archive is of this life. Those that a former version wrote do not say.
+    fn owns(&self, archive: &str) -> bool {
+        let life = archive.split('#').nth(2);
+        life.is_none_or(|life| life.parse() == Ok(self.created_at.as_millis()))
+    }
+}
+
 /// What an entry holds: time, kind, state after, attempt after, particulars.
 type Entry = (i64, u8, u8, u32, Option<EventDetail>);
 
@@ -93,7 +115,7 @@ fn kept(seq: u32, whole: String) -> Written {
 /// Where a task's history is: the first `spilled` entries apart, the others with the task.
 #[derive(Clone, Copy)]
 pub(crate) struct Kept<'a> {
-    pub(crate) task: TaskId,
+    pub(crate) life: Life,
     pub(crate) spilled: u32,
     pub(crate) inline: &'a [String],
 }
@@ -109,13 +131,14 @@ impl Db {
     /// Keeps the entries `first`, `first + 1`, … apart from their task.
     pub(crate) async fn archive(
         &self,
-        task: TaskId,
+        (task, created_at): (TaskId, Timestamp),
         first: u32,
         entries: &[String],
     ) -> Result<(), StoreError> {
-        // Named by its last event too: a late writer of fewer must not take the place of more.
+        // Named by its last event too: a late writer of fewer must not take the place of more. And by the task's life.
         let last = first as usize + entries.len() - 1;
-        let mut item = key(&apart(&task), &format!("A{first:05}#{last:05}"));
+        let name = format!("A{first:05}#{last:05}#{}", created_at.as_millis());
+        let mut item = key(&apart(&task), &name);
         item.insert("l".to_owned(), crate::db::list(entries.iter().map(s)));
         match self.put(item, Expression::new()).await {
             Ok(()) => Ok(()),
@@ -126,11 +149,11 @@ impl Db {
 
     /// The entries `first` to `last` of those that are kept apart, read from where they lie and not from the first of all:
     /// a task may have 65,535.
-    async fn archived(&self, task: TaskId, first: u32, last: u32) -> Result<Vec<String>, StoreError> {
+    async fn archived(&self, life: Life, first: u32, last: u32) -> Result<Vec<String>, StoreError> {
+        let task = life.task;
         let mut entries: Vec<String> = Vec::new();
-        let lacks = |got: usize| {
-            damaged(format!("task {task}: expected the archived events {first} to {last}, got {got} of them"))
-        };
+        let lacks =
+            |got: usize| life.lacks(&format!("all but {got} of the archived events {first} to {last}"));
         // The archive that has the first of them is the last one that begins with it or before it.
         let range = Range::Within("A".to_owned(), format!("A{first:05}~"));
         let mut query = Query { range, forward: false, limit: Some(1), ..Query::table(apart(&task)) };
@@ -138,7 +161,11 @@ impl Db {
         while next <= last {
             let found = self.query(&query).await?;
             for item in &found.items {
-                let begins = Fields(item).text("sk")?.get(1..6).and_then(|digits| digits.parse::<u32>().ok());
+                let name = Fields(item).text("sk")?;
+                if !life.owns(name) {
+                    continue;
+                }
+                let begins = name.get(1..6).and_then(|digits| digits.parse::<u32>().ok());
                 let begins =
                     begins.ok_or_else(|| damaged(format!("task {task} has an archive without number")))?;
                 if begins > next {
@@ -154,7 +181,8 @@ impl Db {
                 }
             }
             match found.next {
-                Some(start) if query.forward => query.start = Some(start),
+                // Of another life of the task, or not yet all.
+                Some(start) if query.forward || entries.is_empty() => query.start = Some(start),
                 _ if !query.forward && !entries.is_empty() => {
                     let range = Range::Within(format!("A{next:05}"), "A~".to_owned());
                     let limit = i32::try_from(last.saturating_sub(next) / 8 + 2).ok();
@@ -169,28 +197,26 @@ impl Db {
 
     /// The entries `first` to `last`, wherever they are.
     async fn entries(&self, kept: &Kept<'_>, first: u32, last: u32) -> Result<Vec<String>, StoreError> {
-        let Kept { task, spilled, inline } = *kept;
+        let Kept { life, spilled, inline } = *kept;
         let mut entries = Vec::new();
         if first <= spilled {
             // Few have any, and all others need not make room for it.
-            entries = Box::pin(self.archived(task, first, last.min(spilled))).await?;
+            entries = Box::pin(self.archived(life, first, last.min(spilled))).await?;
         }
         let skip = first.max(spilled + 1) - spilled - 1;
         let take = last.saturating_sub(spilled + skip);
         entries.extend(inline.iter().skip(skip as usize).take(take as usize).cloned());
         if entries.len() != (last + 1 - first) as usize {
             let got = entries.len();
-            return Err(damaged(format!(
-                "task {task}: expected the events {first} to {last}, got {got} of them"
-            )));
+            return Err(life.lacks(&format!("all but {got} of the events {first} to {last}")));
         }
         Ok(entries)
     }
 
-    async fn whole_entry(&self, task: TaskId, entry: &str) -> Result<String, StoreError> {
+    async fn whole_entry(&self, life: Life, entry: &str) -> Result<String, StoreError> {
         let Some(reference) = entry.strip_prefix('@') else { return Ok(entry.to_owned()) };
-        let whole = self.read_text(&apart(&task), &Text::referred(reference)?).await?;
-        whole.ok_or_else(|| damaged(format!("task {task} lacks an event")))
+        let whole = self.read_text(&apart(&life.task), &Text::referred(reference)?).await?;
+        whole.ok_or_else(|| life.lacks("an event"))
     }
 
     /// The events `first` to `last`, up to about so many bytes, but one at least.
@@ -209,7 +235,7 @@ impl Db {
         let entries = self.entries(kept, first.max(2) - 1, last).await?;
         let (mut from, mut bytes) = (None, 0);
         for (seq, entry) in (first.max(2) - 1..).zip(&entries) {
-            let entry = self.whole_entry(kept.task, entry).await?;
+            let entry = self.whole_entry(kept.life, entry).await?;
             let event = decode(seq, from, &entry)?;
             from = Some(event.to);
             if seq >= first {
@@ -230,7 +256,7 @@ impl Db {
         let entries = self.entries(kept, begin, all).await?;
         let (mut events, mut bytes) = (Vec::<Event>::new(), 0);
         for (entry, seq) in entries.iter().rev().zip((begin..=all).rev()) {
-            let entry = self.whole_entry(kept.task, entry).await?;
+            let entry = self.whole_entry(kept.life, entry).await?;
             let event = decode(seq, None, &entry)?;
             if let Some(later) = events.last_mut() {
                 later.from = Some(event.to);
@@ -257,7 +283,7 @@ impl Db {
             // As a rule only the last one is news, and with the task; the state before it need not be read for it.
             for (seq, entry) in (known + 1..).zip(self.entries(kept, known + 1, all).await?) {
                 let from = events.last().map(|event| event.to);
-                events.push(decode(seq, from, &self.whole_entry(kept.task, &entry).await?)?);
+                events.push(decode(seq, from, &self.whole_entry(kept.life, &entry).await?)?);
             }
         }
         Ok(events)
@@ -266,8 +292,8 @@ impl Db {
     /// The particulars of one event.
     pub(crate) async fn event_detail(&self, kept: &Kept<'_>, seq: u32) -> Result<EventDetail, StoreError> {
         let entry = self.entries(kept, seq, seq).await?.pop();
-        let entry = entry.ok_or_else(|| damaged(format!("task {} lacks event {seq}", kept.task)))?;
-        Ok(decode(seq, None, &self.whole_entry(kept.task, &entry).await?)?.detail)
+        let entry = entry.ok_or_else(|| damaged(format!("task {} lacks event {seq}", kept.life.task)))?;
+        Ok(decode(seq, None, &self.whole_entry(kept.life, &entry).await?)?.detail)
     }
 }
 

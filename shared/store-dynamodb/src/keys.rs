@@ -231,6 +231,16 @@ pub(crate) fn meta(what: &str) -> Item {
     key("M", what)
 }
 
+/// What tells by its staying how far DynamoDB is behind with removing: one an hour.
+pub(crate) fn probe(at: Timestamp) -> Item {
+    meta(&format!("probe#{}", sortable(at)))
+}
+
+/// The sort keys of all of these: the first that may be and one behind the last.
+pub(crate) fn probes() -> (String, String) {
+    ("probe#".to_owned(), "probe#~".to_owned())
+}
+
 /// An idempotency key.
 pub(crate) fn idempotency(name: &str) -> Item {
     key(&format!("I#{name}"), "I")

@@ -21,8 +21,10 @@ pub mod client;
 mod codes;
 mod create;
 mod crowd;
+mod dating;
 mod db;
 mod descent;
+mod ends;
 #[cfg(feature = "environment")]
 pub mod environment;
 mod error;
@@ -203,6 +205,8 @@ impl TaskStore for DynamoStore {
             lists_by_creation: false,
             tokens: self.inner.options.max_tokens,
             sliced_purges: false,
+            removes_by_itself: true,
+            counts_removals: self.inner.stats.lock().is_by_stream(),
             lists_in_parts: false,
         }
     }
@@ -293,7 +297,7 @@ impl TaskStore for DynamoStore {
     }
 
     async fn generation(&self, id: GenerationId) -> Result<Generation, StoreError> {
-        self.inner.stored_generation(id).await?.ok_or(StoreError::GenerationNotFound(id))
+        self.inner.generation(id).await?.ok_or(StoreError::GenerationNotFound(id))
     }
 
     async fn generations(

@@ -1,216 +1,169 @@
-//! Purging what is past its keeping. DynamoDB removes log lines, claim requests, idempotency keys and
-//! audit entries by itself, some
-//! time after their end; a purge removes them exactly, and finished tasks, which carry no end of their own as their
-//! keeping is the operator's to change.
+//! Purging what is past its keeping. DynamoDB removes by itself what has an end (`ends.rs`): finished tasks with all that belongs
+//! to them, log lines, claim requests, idempotency keys, audit entries. A purge does what is left: tokens, whose number is
+//! counted; workers, which hold tasks; days that lists go down and that are empty; and dating what has no end yet
+//! (`dating.rs`). An idle table and a full one cost it the same.
 
-use aws_sdk_dynamodb::types::{Delete, TransactWriteItem};
-use baton_model::{State, TaskState, Timestamp};
-use baton_store::{Purge, PurgeReport, StoreError};
-use futures::StreamExt;
+use std::time::Duration;
 
-use crate::attr::{Fields, Item, key, n, time};
-use crate::codes::Code;
-use crate::db::{Query, Range, numbers, unbuilt};
-use crate::error::{TransactError, WriteError};
+use baton_model::Timestamp;
+use baton_store::{Overdue, Purge, PurgeReport, StoreError};
+use serde::{Deserialize, Serialize};
+
+use crate::attr::{Fields, json, n, s, time};
+use crate::dating::{PATIENCE, Walk};
+use crate::db::{Query, Range, numbers};
+use crate::ends::{DATED, ENDS, end_of};
+use crate::error::WriteError;
 use crate::expression::Expression;
-use crate::keys::{self, DAY_MS, Kind, ODD, ODD_PARTS};
+use crate::keys::{self, DAY_MS, Kind};
 use crate::queue::unconditional;
-use crate::row::Stored;
 use crate::store::Inner;
 
-/// How far back claim requests are looked for when no purge has noted where it stood: what is older, DynamoDB has
-/// removed.
-const REQUEST_SPANS: i64 = 96;
-
-/// How many partitions are looked at at the same time.
-const LOOKS_AT_ONCE: usize = 16;
-
 /// The least time that the record of a worker is kept.
-const WORKERS_KEPT: std::time::Duration = std::time::Duration::from_secs(2 * 3_600);
-
-/// The most pages that one call reads in search of finished tasks.
-const PAGES: u32 = 500;
+const WORKERS_KEPT: Duration = Duration::from_secs(2 * 3_600);
 
 /// The most days of a kind that one call looks at to strike them off.
 const DAYS: usize = 32;
 
 /// How long it takes at most from making a day known to adding to it: far more than a request and its repetitions.
-const ADDED_WITHIN: std::time::Duration = std::time::Duration::from_secs(15 * 60);
+const ADDED_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// How often workers and days are looked at, and a probe is laid out.
+const NOW_AND_THEN: Duration = Duration::from_secs(3_600);
+
+/// What purges note for those after them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+struct Note {
+    /// When workers and days were looked at last, in milliseconds since 1970.
+    looked: Option<i64>,
+    /// The last day on which the counts of processes were rid of what had gone.
+    settled: Option<i64>,
+    /// For how many milliseconds finished tasks are kept by their ends; none for ever.
+    keep: Option<u64>,
+    /// The dating of tasks that have another end, or none, if that is to be done.
+    walk: Option<Walk>,
+    /// When the last such walk came to its end, in milliseconds since 1970.
+    walked: Option<i64>,
+}
+
+fn millis(keep: Duration) -> u64 {
+    u64::try_from(keep.as_millis()).unwrap_or(u64::MAX)
+}
 
 impl Inner {
     pub(crate) async fn purge(&self, purge: &Purge) -> Result<PurgeReport, StoreError> {
-        let before = |keep| purge.now.minus(keep);
-        let limit = purge.limit as usize;
-        let tasks = match purge.keep_finished {
-            Some(keep) => self.purge_tasks(before(keep), limit).await?,
-            None => 0,
+        let (now, limit) = (purge.now, purge.limit as usize);
+        let noted = self.db.get(keys::meta("purge")).await?;
+        let noted: Option<Note> = noted.as_ref().map_or(Ok(None), |item| Fields(item).maybe_json("tx"))?;
+        let mut note = match &noted {
+            Some(note) => note.clone(),
+            None => self.first_note(purge).await?,
         };
-        let report = PurgeReport {
-            tasks,
-            logs: self.purge_logs(before(purge.keep_logs), limit).await?,
+        let before = |keep| now.minus(keep);
+        let tokens = self.purge_tokens(before(purge.keep_tokens), limit).await?;
+        let mut workers = 0;
+        // A time ahead was noted before the clock was set back.
+        let lately = |at: &i64| {
+            let at = Timestamp::from_millis(*at);
+            at <= now && now.since(at) < NOW_AND_THEN
+        };
+        if !note.looked.as_ref().is_some_and(lately) {
             // A claim renews its worker's record by the hour only: a younger one may be in use.
-            workers: self.purge_workers(before(purge.keep_workers.max(WORKERS_KEPT)), limit).await?,
-            idempotency_keys: self.purge_keys(before(purge.keep_idempotency), limit).await?,
-            claim_requests: self.purge_requests(before(purge.keep_claims), limit).await?,
-            tokens: self.purge_tokens(before(purge.keep_tokens), limit).await?,
-            audit_entries: self.purge_audit(before(purge.keep_audit), limit).await?,
-            more: false,
-            overdue: None,
+            workers = self.purge_workers(before(purge.keep_workers.max(WORKERS_KEPT)), limit).await?;
+            if let Some(keep) = self.options.keep_finished {
+                for kind in [Kind::Task, Kind::Generation] {
+                    self.strike_off_days(kind, before(keep), now).await?;
+                }
+            }
+            self.strike_off_days(Kind::Log, before(purge.keep_logs), now).await?;
+            self.settle_counts(&mut note, now).await?;
+            self.lay_out_probe(now).await?;
+            // What is left of the workers is the next call's.
+            note.looked = Some(now.as_millis()).filter(|_| workers < limit as u64);
+        }
+        self.keep_dated(&mut note, purge).await?;
+        if noted.as_ref() != Some(&note) {
+            self.write_note(noted.as_ref(), &note).await?;
+        }
+        let more = [workers, tokens].contains(&u64::from(purge.limit));
+        let overdue = Some(Overdue { tasks: self.overdue(now).await?, ..Overdue::default() });
+        Ok(PurgeReport { workers, tokens, more, overdue, ..PurgeReport::default() })
+    }
+
+    /// The note of a table that has none: in one that is new, each task was dated as it ended.
+    async fn first_note(&self, purge: &Purge) -> Result<Note, StoreError> {
+        let dated = self.db.get(keys::meta("table")).await?.is_some_and(|meta| meta.contains_key(DATED));
+        let walk = (!dated).then(|| Walk::begun_at(purge.now.plus(PATIENCE)));
+        if walk.is_some() {
+            tracing::info!("tasks that ended before they were given an end get one, beginning in a day");
+        }
+        Ok(Note { keep: self.options.keep_finished.map(millis), walk, ..Note::default() })
+    }
+
+    /// Has all ended tasks be dated by the keeping as it is set.
+    async fn keep_dated(&self, note: &mut Note, purge: &Purge) -> Result<(), StoreError> {
+        let keep = self.options.keep_finished;
+        if note.keep != keep.map(millis) {
+            tracing::warn!(
+                kept_seconds = note.keep.map(|keep| keep / 1_000),
+                now_seconds = keep.map(|keep| keep.as_secs()),
+                "finished tasks are kept for another time than before: those that have ended are dated anew, beginning in a \
+                 day, if all processes on this table have the same setting by then"
+            );
+            note.keep = keep.map(millis);
+            note.walk = Some(Walk::begun_at(purge.now.plus(PATIENCE)));
+        }
+        let Some(walk) = note.walk.take_if(|walk| Timestamp::from_millis(walk.begins) <= purge.now) else {
+            return Ok(());
         };
-        if let Some(keep) = purge.keep_finished {
-            for kind in [Kind::Task, Kind::Generation] {
-                self.strike_off_days(kind, before(keep), purge.now).await?;
-            }
+        let dated = walk.dated;
+        note.walk = self.walk(walk, keep, purge.now).await?;
+        if note.walk.is_none() {
+            note.walked = Some(purge.now.as_millis());
+            tracing::info!(dated, "all tasks that have ended have their end");
         }
-        self.strike_off_days(Kind::Log, before(purge.keep_logs), purge.now).await?;
-        let removed = [
-            report.tasks,
-            report.logs,
-            report.workers,
-            report.idempotency_keys,
-            report.claim_requests,
-            report.tokens,
-            report.audit_entries,
-        ];
-        Ok(PurgeReport { more: removed.contains(&u64::from(purge.limit)), ..report })
+        Ok(())
     }
 
-    /// Goes through the days from the oldest and removes the tasks that finished before a time.
-    async fn purge_tasks(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
-        let mut removed = 0;
-        let mut pages = 0;
-        for day in self.days(Kind::Task).await? {
-            // A task cannot have finished before it was made; a chosen id may name a later day than that.
-            if day != ODD && day > before.as_millis() / DAY_MS + 1 {
-                break;
-            }
-            let parts = if day == ODD { ODD_PARTS } else { self.spread };
-            for part in 0..parts {
-                let finals = [State::Completed, State::Failed, State::Cancelled].map(|state| n(state.code()));
-                let filter = Expression::new().when("ua", "<", time(before)).when_in("st", finals.into());
-                let mut query = Query {
-                    filter: Some(filter),
-                    consistent: false,
-                    limit: Some(1_000),
-                    ..Query::table(keys::partition(Kind::Task, day, part))
-                };
-                loop {
-                    let page = self.db.query(&query).await?;
-                    pages += 1;
-                    for item in &page.items {
-                        removed += u64::from(self.remove_task(&Stored::read(item)?).await?);
-                        if removed >= limit as u64 {
-                            return Ok(removed);
-                        }
-                    }
-                    if page.next.is_none() {
-                        break;
-                    }
-                    if pages >= PAGES {
-                        return Ok(removed);
-                    }
-                    query.start = page.next;
-                }
-            }
+    /// Writes the note, unless another purge was faster: its note is as good.
+    async fn write_note(&self, before: Option<&Note>, note: &Note) -> Result<(), StoreError> {
+        let text = |note| json("the note of a purge", note).map(s);
+        let update = Expression::new().when_still("tx", before.map(text).transpose()?).set("tx", text(note)?);
+        match self.db.update(keys::meta("purge"), &update).await {
+            Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
+            Err(WriteError::Failed(error)) => Err(error),
         }
-        Ok(removed)
     }
 
-    /// Removes a finished task with all that belongs to it; false if it is no longer as it was read.
-    ///
-    /// A task and its generation go together. What is kept apart goes before them, so that nothing is left that nobody
-    /// names; and before that the task is marked, so that nobody revives it meanwhile, and the next call goes on where
-    /// this one may be cut off.
-    async fn remove_task(&self, task: &Stored) -> Result<bool, StoreError> {
-        let id = task.head.id;
-        let generation = match task.head.state {
-            TaskState::Completed { generation, .. } => Some(generation),
-            _ => None,
-        };
-        let mut apart = self.kept_apart(&keys::apart(&id)).await?;
-        if let Some(generation) = generation {
-            apart.extend(self.kept_apart(&keys::apart(&generation)).await?);
+    /// Takes what DynamoDB has removed off the counts that processes keep, once a day.
+    async fn settle_counts(&self, note: &mut Note, now: Timestamp) -> Result<(), StoreError> {
+        let today = now.as_millis() / DAY_MS;
+        if note.settled == Some(today) || self.stats.by_stream(&self.db).await? {
+            return Ok(());
         }
-        let mut events = task.head.events;
-        if !apart.is_empty() {
-            if !task.purged {
-                let mark = Expression::new()
-                    .when("ev", "=", n(events))
-                    .when("ca", "=", time(task.created_at))
-                    .set("ev", n(events + 1))
-                    .set("pg", n(1));
-                match self.db.update(self.task_key(id), &mark).await {
-                    Ok(_) => events += 1,
-                    Err(WriteError::Condition(_)) => return Ok(false),
-                    Err(WriteError::Failed(error)) => return Err(error),
-                }
-            }
-            self.db.delete_all(apart).await?;
+        for queue in self.all_queues().await? {
+            self.db.settle_ended(&queue.name, now).await?;
         }
-        let condition = Expression::new().when("ev", "=", n(events)).when("ca", "=", time(task.created_at));
-        let removed = match generation {
-            Some(generation) => {
-                let first = Delete::builder()
-                    .table_name(&self.db.table)
-                    .set_key(Some(self.task_key(id)))
-                    .set_condition_expression(condition.condition())
-                    .set_expression_attribute_names(condition.names())
-                    .set_expression_attribute_values(condition.values());
-                let second = Delete::builder()
-                    .table_name(&self.db.table)
-                    .set_key(Some(self.generation_key(generation)));
-                let writes = vec![
-                    TransactWriteItem::builder().delete(first.build().map_err(unbuilt)?).build(),
-                    TransactWriteItem::builder().delete(second.build().map_err(unbuilt)?).build(),
-                ];
-                match self.db.transact(writes, &format!("purge#{id}#{}", self.db.draw())).await {
-                    Ok(()) => true,
-                    Err(TransactError::Conditions(_)) => false,
-                    Err(TransactError::Failed(error)) => return Err(error),
-                }
-            }
-            None => match self.db.delete(self.task_key(id), &condition).await {
-                Ok(()) => true,
-                Err(WriteError::Condition(_)) => false,
-                Err(WriteError::Failed(error)) => return Err(error),
-            },
-        };
-        if removed {
-            self.stats.lock().tally(&task.queue, &task.task_type, task.head.state.state(), -1);
-        }
-        Ok(removed)
+        note.settled = Some(today);
+        Ok(())
     }
 
-    /// The keys of what is kept apart from a task or a generation.
-    async fn kept_apart(&self, partition: &str) -> Result<Vec<Item>, StoreError> {
-        let found = self.db.query_whole(Query::table(partition)).await?;
-        found.items.iter().map(key_of).collect()
+    /// Lays out an item that ends at once: how long it lies there tells how far DynamoDB is behind with removing, or that it does
+    /// not remove at all. It itself says that only as a number of removed items.
+    async fn lay_out_probe(&self, now: Timestamp) -> Result<(), StoreError> {
+        let mut probe = keys::probe(now);
+        probe.insert(ENDS.to_owned(), n(end_of(now, Duration::ZERO)));
+        unconditional(self.db.put(probe, Expression::new()).await)
     }
 
-    async fn purge_logs(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
-        let mut old = Vec::new();
-        for day in self.days(Kind::Log).await? {
-            if day > before.as_millis() / DAY_MS {
-                break;
-            }
-            for part in 0..keys::LOG_PARTS {
-                let room = limit - old.len();
-                if room == 0 {
-                    break;
-                }
-                let query = Query {
-                    range: Range::Below(keys::sortable(before)),
-                    limit: i32::try_from(room).ok(),
-                    ..Query::table(keys::partition(Kind::Log, day, part))
-                };
-                for item in self.db.query(&query).await?.items {
-                    old.push(key_of(&item)?);
-                }
-            }
-        }
-        let removed = old.len() as u64;
-        self.db.delete_all(old).await?;
-        Ok(removed)
+    /// How long the oldest probe has been past its end.
+    async fn overdue(&self, now: Timestamp) -> Result<Duration, StoreError> {
+        let (first, last) = keys::probes();
+        let range = Range::Within(first, last);
+        let probes = Query { range, limit: Some(1), consistent: false, ..Query::table("M") };
+        let Some(oldest) = self.db.query(&probes).await?.items.pop() else { return Ok(Duration::ZERO) };
+        let ended = Timestamp::from_millis(Fields(&oldest).number::<i64>(ENDS)?.saturating_mul(1_000));
+        Ok(now.since(ended))
     }
 
     /// Strikes days off the list of days in use that are past their keeping and empty, so that lists do not ask them for
@@ -286,72 +239,4 @@ impl Inner {
         }
         Ok(removed)
     }
-
-    async fn purge_keys(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
-        let mut old = Vec::new();
-        for part in 0..keys::IDEMPOTENCY_PARTS {
-            let room = limit - old.len();
-            if room == 0 {
-                break;
-            }
-            let query = Query {
-                range: Range::Below(keys::sortable(before)),
-                limit: i32::try_from(room).ok(),
-                ..Query::index(keys::idempotency_index(part))
-            };
-            for item in self.db.query(&query).await?.items {
-                old.push((key_of(&item)?, Fields(&item).time("ca")?));
-            }
-        }
-        let mut removed = 0;
-        for (key, created_at) in old {
-            // The name may have been purged and used anew since the index was written.
-            match self.db.delete(key, &Expression::new().when("ca", "=", time(created_at))).await {
-                Ok(()) => removed += 1,
-                Err(WriteError::Condition(_)) => {}
-                Err(WriteError::Failed(error)) => return Err(error),
-            }
-        }
-        Ok(removed)
-    }
-
-    async fn purge_requests(&self, before: Timestamp, limit: usize) -> Result<u64, StoreError> {
-        let last = keys::request_span(before);
-        let note = keys::meta("requests");
-        let noted = self.db.get(note.clone()).await?;
-        let noted = noted.as_ref().map_or(Ok(None), |item| Fields(item).maybe_number::<i64>("sp"))?;
-        let mut old = Vec::new();
-        let first = noted.unwrap_or(0).clamp(last - REQUEST_SPANS, last);
-        let mut reached = first;
-        // Where none has noted how far it came, there are hundreds of places to look at: the reaper waits meanwhile.
-        let places = (first..=last).flat_map(|span| (0..keys::REQUEST_PARTS).map(move |part| (span, part)));
-        let looks = places.map(|(span, part)| async move {
-            let filter = Expression::new().when("ca", "<", time(before));
-            let query = Query { filter: Some(filter), ..Query::table(keys::request_partition(span, part)) };
-            Ok::<_, StoreError>((span, self.db.query_whole(query).await?))
-        });
-        let mut looks = futures::stream::iter(looks).buffered(LOOKS_AT_ONCE);
-        while old.len() < limit
-            && let Some(look) = looks.next().await
-        {
-            let (span, found) = look?;
-            for item in found.items.iter().take(limit - old.len()) {
-                old.push(key_of(item)?);
-            }
-            // The next purge begins with this very span.
-            reached = span;
-        }
-        drop(looks);
-        let removed = old.len() as u64;
-        self.db.delete_all(old).await?;
-        if noted.is_none_or(|noted| noted < reached) {
-            unconditional(self.db.update(note, &Expression::new().set("sp", n(reached))).await)?;
-        }
-        Ok(removed)
-    }
-}
-
-fn key_of(item: &Item) -> Result<Item, StoreError> {
-    let fields = Fields(item);
-    Ok(key(fields.text("pk")?, fields.text("sk")?))
 }

@@ -38,14 +38,22 @@ impl Inner {
         }
     }
 
+    /// A generation whose task is still there: DynamoDB removes the two one after the other, in either order, and none is
+    /// told without the other.
+    pub(crate) async fn generation(&self, id: GenerationId) -> Result<Option<Generation>, StoreError> {
+        let Some(generation) = self.stored_generation(id).await? else { return Ok(None) };
+        let task = self.find(generation.task).await?;
+        let names = |stored: Stored| matches!(stored.head.state, TaskState::Completed { generation, .. } if generation == id);
+        Ok(task.is_some_and(names).then_some(generation))
+    }
+
     pub(crate) async fn task_detail(&self, id: TaskId) -> Result<TaskDetail, StoreError> {
         let stored = self.known(id).await?;
-        let _rest = stored.rest()?;
         let history = Box::pin(self.db.events_shown(&stored.kept()?, stored.head.events)).await?;
         let (mut generation, mut progress) = (None, None);
         match &stored.head.state {
             TaskState::Completed { generation: standing, .. } => {
-                // It goes with its task only: one that is gone takes the task with it.
+                // DynamoDB removes the two one after the other, in either order: one that is gone takes the other with it.
                 let found = self.stored_generation(*standing).await?;
                 generation = Some(found.ok_or(StoreError::TaskNotFound(id))?);
             }

@@ -14,8 +14,9 @@ use baton_store::StoreError;
 use crate::attr::{Fields, Item, b, json, n, s, time};
 use crate::codes::Code;
 use crate::db::{Db, list};
+use crate::ends::ENDS;
 use crate::error::damaged;
-use crate::history::{Kept, encode};
+use crate::history::{Kept, Life, encode};
 use crate::keys::{self, Kind};
 use crate::text::Text;
 
@@ -41,7 +42,10 @@ pub(crate) struct Stored {
     pub(crate) claimed_at: Option<Timestamp>,
     /// How many bytes of history are with the task.
     pub(crate) history_bytes: u32,
-    /// Whether a purge is removing it.
+    /// The second from which DynamoDB removes it, if it is finished and not kept for ever; an entry of the index does not
+    /// tell.
+    pub(crate) ends: Option<i64>,
+    /// Whether a purge of a former version is removing it.
     pub(crate) purged: bool,
     /// What only the item has, and not the entry in the index.
     pub(crate) rest: Option<Rest>,
@@ -141,6 +145,7 @@ impl Stored {
             worker,
             claimed_at,
             history_bytes: fields.number("hb")?,
+            ends: fields.maybe_number(ENDS)?,
             purged: fields.has("pg"),
             rest,
         })
@@ -163,7 +168,7 @@ impl Stored {
     /// Where its history is.
     pub(crate) fn kept(&self) -> Result<Kept<'_>, StoreError> {
         let rest = self.rest()?;
-        Ok(Kept { task: self.head.id, spilled: rest.spilled, inline: &rest.history })
+        Ok(Kept { life: self.life(), spilled: rest.spilled, inline: &rest.history })
     }
 
     /// When it was changed last, as far as this tells it: an entry of the index may be short of it.
@@ -172,6 +177,23 @@ impl Stored {
             Some(rest) => rest.updated_at,
             None => self.claimed_at.map_or(self.created_at, |at| at.max(self.created_at)),
         }
+    }
+
+    /// The life that it is told of.
+    pub(crate) fn life(&self) -> Life {
+        Life { task: self.head.id, created_at: self.created_at, ended: self.is_final() }
+    }
+
+    /// Whether something of it is kept apart from its item, as far as it tells.
+    pub(crate) fn has_apart(&self) -> bool {
+        let params = |rest: &Rest| matches!(rest.params, Text::Apart { .. });
+        self.rest.as_ref().is_none_or(params) || self.has_apart_history()
+    }
+
+    /// Whether some of its history is kept apart, as far as it tells.
+    pub(crate) fn has_apart_history(&self) -> bool {
+        let apart = |rest: &Rest| rest.spilled > 0 || rest.history.iter().any(|entry| entry.starts_with('@'));
+        self.rest.as_ref().is_none_or(apart)
     }
 
     /// Whether the task is finished.
@@ -276,7 +298,7 @@ impl Db {
         let id = stored.head.id;
         let rest = stored.rest()?.clone();
         let Some(params) = self.read_payload(&keys::apart(&id), &rest.params).await? else {
-            // A purge that came in between has removed them.
+            // DynamoDB removes the parts of what has ended in no order.
             return if stored.is_final() {
                 Ok(None)
             } else {
@@ -284,7 +306,10 @@ impl Db {
             };
         };
         let error = match rest.error_at {
-            Some(seq) => self.event_detail(&stored.kept()?, seq).await?.error,
+            Some(seq) => match self.event_detail(&stored.kept()?, seq).await {
+                Err(StoreError::TaskNotFound(_)) => return Ok(None),
+                detail => detail?.error,
+            },
             None => None,
         };
         let finished_at = stored.is_final().then_some(rest.updated_at);

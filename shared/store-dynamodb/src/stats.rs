@@ -9,6 +9,7 @@
 //!
 //! `docs/dynamodb.md` says more.
 
+pub(crate) mod ended;
 pub(crate) mod epoch;
 pub(crate) mod news;
 pub(crate) mod rebuild;
@@ -65,6 +66,8 @@ pub(crate) fn attribute(state: State, task_type: Option<&TaskType>) -> String {
 enum Tallied {
     Tasks(TaskType, State),
     Durations(i64, What, i64),
+    /// Tasks that have ended, by the day on which they go.
+    Ends(TaskType, State, i64),
 }
 
 /// What is added to an item of a queue's in one write.
@@ -80,7 +83,9 @@ impl Bundle {
         let mut sums = BTreeMap::new();
         for (what, change) in &self.adds {
             let name = match what {
-                Tallied::Tasks(task_type, state) => attribute(*state, named.get(task_type)),
+                Tallied::Tasks(task_type, state) | Tallied::Ends(task_type, state, _) => {
+                    attribute(*state, named.get(task_type))
+                }
                 Tallied::Durations(_, what, bucket) => format!("{}{bucket}", what_letter(*what)),
             };
             *sums.entry(name).or_default() += change;
@@ -90,7 +95,7 @@ impl Bundle {
 
     fn types(&self) -> BTreeSet<TaskType> {
         let of = |(what, _): &(Tallied, i64)| match what {
-            Tallied::Tasks(task_type, _) => Some(task_type.clone()),
+            Tallied::Tasks(task_type, _) | Tallied::Ends(task_type, ..) => Some(task_type.clone()),
             Tallied::Durations(..) => None,
         };
         self.adds.iter().filter_map(of).collect()
@@ -104,7 +109,10 @@ impl Bundle {
                 Tallied::Durations(hour, what, bucket) if !pending.by_stream => {
                     *pending.durations.entry((self.queue.clone(), hour, what, bucket)).or_default() += change;
                 }
-                Tallied::Durations(..) => {}
+                Tallied::Ends(task_type, state, day) if !pending.by_stream => {
+                    *pending.ends.entry((self.queue.clone(), task_type, state, day)).or_default() += change;
+                }
+                Tallied::Durations(..) | Tallied::Ends(..) => {}
             }
         }
     }
@@ -115,6 +123,8 @@ impl Bundle {
 pub(crate) struct Pending {
     counts: HashMap<(QueueName, TaskType, State), i64>,
     durations: HashMap<(QueueName, i64, What, i64), i64>,
+    /// Tasks that have ended, by the day on which DynamoDB removes them.
+    ends: HashMap<(QueueName, TaskType, State, i64), i64>,
     by_stream: bool,
 }
 
@@ -136,8 +146,27 @@ impl Pending {
         *self.durations.entry((queue.clone(), hour, what, bucket(length))).or_default() += 1;
     }
 
+    /// Counts a task that has got an end or, negative, lost it.
+    pub(crate) fn end(
+        &mut self,
+        queue: &QueueName,
+        task_type: &TaskType,
+        state: State,
+        ends: Option<i64>,
+        change: i64,
+    ) {
+        let Some(ends) = ends.filter(|_| !self.by_stream) else { return };
+        let key = (queue.clone(), task_type.clone(), state, ended::day_of(ends));
+        *self.ends.entry(key).or_default() += change;
+    }
+
+    /// Whether the stream keeps the counts.
+    pub(crate) fn is_by_stream(&self) -> bool {
+        self.by_stream
+    }
+
     fn is_empty(&self) -> bool {
-        self.counts.is_empty() && self.durations.is_empty()
+        self.counts.is_empty() && self.durations.is_empty() && self.ends.is_empty()
     }
 }
 
@@ -209,9 +238,10 @@ impl Statistics {
         if self.lock().is_empty() || self.by_stream(db).await? {
             return Ok(());
         }
-        let (counts, durations) = {
-            let mut pending = self.lock();
-            (std::mem::take(&mut pending.counts), std::mem::take(&mut pending.durations))
+        let (counts, durations, ended) = {
+            let pending = &mut *self.lock();
+            let counts = std::mem::take(&mut pending.counts);
+            (counts, std::mem::take(&mut pending.durations), std::mem::take(&mut pending.ends))
         };
         let mut sums: BTreeMap<(QueueName, String), Vec<(Tallied, i64)>> = BTreeMap::new();
         for ((queue, task_type, state), change) in counts {
@@ -223,6 +253,12 @@ impl Statistics {
         for ((queue, hour, what, bucket), count) in durations {
             let what = Tallied::Durations(hour, what, bucket);
             sums.entry((queue, format!("H{hour:08}"))).or_default().push((what, count));
+        }
+        for ((queue, task_type, state, day), change) in ended {
+            if change != 0 {
+                let what = Tallied::Ends(task_type, state, day);
+                sums.entry((queue, ended::sort_key(day))).or_default().push((what, change));
+            }
         }
         let mut unwritten = Unwritten { statistics: self, bundles: Vec::new() };
         for ((queue, sort), adds) in sums {
@@ -268,6 +304,9 @@ async fn write(db: &Db, bundle: &Bundle, named: &HashSet<TaskType>) -> Result<()
     }
     if let Some(hour) = bundle.sort.strip_prefix('H').and_then(|hour| hour.parse::<i64>().ok()) {
         update = update.set("xp", n(ends(hour)));
+    }
+    if let Some(day) = ended::day_of_sort(&bundle.sort) {
+        update = update.set("xp", n(ended::kept_until(day)));
     }
     let after = match db.update(item(), &update).await {
         Ok(after) => after,
@@ -454,7 +493,7 @@ pub(crate) const fn what_letter(what: What) -> char {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::sync::Arc;
 
     use baton_model::{Schedule, TaskSpec};
@@ -478,7 +517,7 @@ mod tests {
         DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap()
     }
 
-    fn task(n: u8, schedule: Schedule) -> TaskSpec {
+    pub(crate) fn task(n: u8, schedule: Schedule) -> TaskSpec {
         let mut id = [0; 16];
         (id[6], id[8], id[15]) = (0x70, 0x80, n);
         TaskSpec {

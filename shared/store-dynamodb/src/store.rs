@@ -36,6 +36,9 @@ pub struct Options {
     /// Where the store's randomness begins: the shards that claims begin at, pauses, and the marks of writes. Must
     /// differ between the processes that use a table.
     pub seed: u64,
+    /// How long finished tasks are kept before DynamoDB removes them by itself; none for ever. The same in all processes
+    /// that use a table.
+    pub keep_finished: Option<Duration>,
     /// How long DynamoDB keeps log lines before it removes them by itself.
     pub keep_logs: Duration,
     /// How long DynamoDB keeps entries of the audit log before it removes them by itself.
@@ -51,7 +54,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// The default policy, one shard a queue, log lines for 48 hours, the audit log for 400 days, [`TOKENS`] tokens,
+    /// The default policy, one shard a queue, finished tasks for 30 days, log lines for 48 hours, the audit log for 400 days, [`TOKENS`] tokens,
     /// counts once a second. The seed is the caller's to
     /// draw.
     pub fn seeded(seed: u64) -> Self {
@@ -60,6 +63,7 @@ impl Options {
             shards: BTreeMap::new(),
             pick_among: 8,
             seed,
+            keep_finished: Some(Duration::from_secs(30 * 86_400)),
             keep_logs: Duration::from_secs(48 * 3_600),
             keep_audit: AUDIT_KEPT,
             max_tokens: TOKENS,

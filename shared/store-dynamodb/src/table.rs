@@ -14,6 +14,7 @@ use baton_store::StoreError;
 
 use crate::attr::{Item, n};
 use crate::db::{INDEX, unbuilt};
+use crate::ends::{DATED, ENDS};
 use crate::error::store_error;
 use crate::keys;
 use crate::row::PROJECTED;
@@ -21,9 +22,6 @@ use crate::stats::epoch::attribute;
 
 /// The version of the stored format.
 pub const VERSION: u32 = 1;
-
-/// The attribute by which DynamoDB removes items by itself: seconds since 1970.
-const ENDS: &str = "xp";
 
 /// How a table is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,6 +131,8 @@ pub async fn create(client: &Client, table: &str, options: TableOptions) -> Resu
     let mut meta = keys::meta("table");
     meta.insert("ve".to_owned(), n(VERSION));
     meta.insert("sp".to_owned(), n(options.spread.clamp(1, 256)));
+    // Every task that will ever end here is dated as it ends.
+    meta.insert(DATED.to_owned(), n(1));
     if options.statistics == KeptBy::Stream {
         // All that will ever be in the table counts.
         meta.insert(attribute::CURRENT.to_owned(), n(1));
@@ -190,7 +190,7 @@ pub async fn check(client: &Client, table: &str) -> Result<Option<Vec<Finding>>,
     });
     if on.as_ref().and_then(|ends| ends.attribute_name()) != Some(ENDS) {
         findings.push(lacking(
-            "expected the time to live to be on for xp, got off: what has ended stays until a purge; run `baton table \
+            "expected the time to live to be on for xp, got off: what has ended is never removed; run `baton table \
              create` again",
         ));
     }

@@ -7,10 +7,12 @@
 
 use baton_model::{Digest, Payload};
 use baton_store::StoreError;
+use futures::StreamExt;
 
-use crate::attr::{Fields, Item, key, s};
+use crate::attr::{Fields, Item, key, n, s};
 use crate::db::{Db, Query, Range};
-use crate::error::{corrupt, damaged};
+use crate::ends::ENDS;
+use crate::error::{WriteError, corrupt, damaged};
 use crate::expression::Expression;
 
 /// The most bytes of a text that is kept with its item.
@@ -18,6 +20,9 @@ pub(crate) const INLINE: usize = 1_024;
 
 /// The most bytes of a part. DynamoDB's limit is 400 KB for an item with all that belongs to it.
 const PART: usize = 300 * 1_024;
+
+/// How many parts are written at the same time.
+const PARTS_AT_ONCE: usize = 8;
 
 /// A text as its item names it.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,7 +77,8 @@ impl Text {
         fields.maybe_text(apart)?.map(Self::referred).transpose()
     }
 
-    fn keys(&self, owner: &str) -> Vec<Item> {
+    /// The keys of its parts; none if it is kept with its item.
+    pub(crate) fn keys(&self, owner: &str) -> Vec<Item> {
         match self {
             Self::Inline(_) => Vec::new(),
             Self::Apart { name, parts } => {
@@ -95,25 +101,37 @@ fn parts(text: &str) -> Vec<&str> {
 }
 
 impl Db {
-    /// Writes a text that is kept apart, under the partition `owner`.
-    pub(crate) async fn write_text(&self, owner: &str, text: &Text, whole: &str) -> Result<(), StoreError> {
+    /// Writes a text that is kept apart, under the partition `owner`. `ends`: the second from which DynamoDB removes it, if
+    /// that is known.
+    pub(crate) async fn write_text(
+        &self,
+        owner: &str,
+        text: &Text,
+        whole: &str,
+        ends: Option<i64>,
+    ) -> Result<(), StoreError> {
         let mut items = text.keys(owner);
         for (item, part) in items.iter_mut().zip(parts(whole)) {
             item.insert("d".to_owned(), s(part));
+            item.extend(ends.map(|ends| (ENDS.to_owned(), n(ends))));
         }
-        let single = if items.len() == 1 { items.pop() } else { None };
-        match single {
-            // One item alone is cheaper to answer for than a batch of one.
-            Some(item) => match self.put(item, Expression::new()).await {
-                Ok(()) => Ok(()),
-                Err(crate::error::WriteError::Failed(error)) => Err(error),
-                Err(crate::error::WriteError::Condition(_)) => {
-                    Err(damaged("a write without condition was refused"))
-                }
-            },
-            None if items.is_empty() => Ok(()),
-            None => self.put_all(items).await,
+        // Under an id that was drawn for it: nobody else has it.
+        if ends.is_some() {
+            return self.put_all(items).await;
         }
+        let mut writes = Vec::with_capacity(items.len());
+        for item in items {
+            // The same part without an end is as good, and may know by which retry it lost its end.
+            writes.push(self.put(item, Expression::new().when_absent_or_present("pk", ENDS)));
+        }
+        let mut writes = futures::stream::iter(writes).buffer_unordered(PARTS_AT_ONCE);
+        while let Some(written) = writes.next().await {
+            match written {
+                Ok(()) | Err(WriteError::Condition(_)) => {}
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(())
     }
 
     /// Removes a text that nobody names.

@@ -47,6 +47,9 @@ impl Transfer for DynamoStore {
         let at_once = if counted { 1 } else { AT_ONCE };
         // Tasks come with the time of their creation, by which statistics would take them for counted.
         let tasks = records.iter().any(|record| matches!(record, Record::Task(_)));
+        if tasks {
+            self.inner.date_later().await?;
+        }
         let epoch = if tasks { self.inner.db.epochs().await?.latest() } else { None };
         let imports: Vec<_> = records.into_iter().map(|record| self.inner.import(record, epoch)).collect();
         let outcomes: Vec<_> = futures::stream::iter(imports).buffered(at_once).collect().await;

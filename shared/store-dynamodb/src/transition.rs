@@ -11,6 +11,7 @@ use baton_store::{Ready, StoreError};
 
 use crate::attr::{Item, b, n, s, time};
 use crate::codes::Code;
+use crate::ends::ENDS;
 use crate::error::{WriteError, contended};
 use crate::expression::Expression;
 use crate::history::{INLINE_HISTORY, entry_of};
@@ -83,10 +84,15 @@ impl Inner {
                 Ok(Decision::Repeat) => return Ok(Outcome::Repeated(Box::new(before))),
                 Ok(Decision::Apply(change)) => change,
             };
+            if before.ends.is_some() {
+                // Before the task lives again: nothing of what lives may have an end.
+                self.undate_what_is_apart(&before).await?;
+            }
             match self.write(&before, &change, now, mark).await {
                 Ok(item) => {
                     let after = Stored::read(&item)?;
                     self.changed(&before, &after, now);
+                    self.date_what_is_apart(&after).await;
                     return Ok(Outcome::Applied(Box::new(after)));
                 }
                 Err(WriteError::Condition(None)) => return Err(StoreError::TaskNotFound(id)),
@@ -137,7 +143,7 @@ impl Inner {
         let at = Change::dated(now, before.changed_at());
         let written = entry_of(change, at)?;
         if let Some((text, whole)) = &written.apart {
-            self.db.write_text(&keys::apart(&id), text, whole).await?;
+            self.db.write_text(&keys::apart(&id), text, whole, None).await?;
         }
         let mut update = Expression::new()
             .when("ev", "=", n(before.head.events))
@@ -174,6 +180,9 @@ impl Inner {
         if head.run_after != before.head.run_after {
             update = update.set("ra", time(head.run_after));
         }
+        // An end is the latest one's only. Also one that a retry by a former version has left on the task goes.
+        let ends = if head.state.state().is_final() { self.ends(at) } else { None };
+        update = update.put(ENDS, ends.map(n));
         let was_running = matches!(before.head.state, TaskState::Running(_));
         Ok(match &head.state {
             TaskState::Running(lease) => update
@@ -246,7 +255,7 @@ impl Inner {
                 read.rest()?
             }
         };
-        self.db.archive(id, rest.spilled + 1, &rest.history).await
+        self.db.archive((id, before.created_at), rest.spilled + 1, &rest.history).await
     }
 
     /// What follows from a change that was written: counts, and the bell.
@@ -255,6 +264,8 @@ impl Inner {
         let mut stats = self.stats.lock();
         stats.tally(&after.queue, &after.task_type, from, -1);
         stats.tally(&after.queue, &after.task_type, to, 1);
+        stats.end(&after.queue, &after.task_type, from, before.ends, -1);
+        stats.end(&after.queue, &after.task_type, to, after.ends, 1);
         match to {
             State::Running => {
                 // A task may have been due before it was created; it has waited from then on only.

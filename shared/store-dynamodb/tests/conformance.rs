@@ -9,12 +9,14 @@
 
 mod engine;
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_model::LeasePolicy;
+use baton_model::{LeasePolicy, Timestamp};
 use baton_store::conformance::{Movable, World};
-use baton_store::{Doorbell, NoDoorbell, Store};
+use baton_store::{Doorbell, NoDoorbell, PurgeReport, Store};
 use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{DynamoStore, Options};
 use engine::{Engine, Stream};
@@ -25,6 +27,8 @@ struct Cloud {
     /// The table's stream, if it keeps the statistics.
     stream: Option<Mutex<Stream>>,
     open: Mutex<Option<Arc<DynamoStore>>>,
+    keep_finished: Mutex<Option<Duration>>,
+    opened: AtomicU64,
 }
 
 impl Cloud {
@@ -37,7 +41,8 @@ impl Cloud {
             }
             _ => (Engine::start().await, None),
         };
-        Self { engine, stream, open: Mutex::new(None) }
+        let keep_finished = Mutex::new(Some(Duration::from_secs(30 * 86_400)));
+        Self { engine, stream, open: Mutex::new(None), keep_finished, opened: AtomicU64::new(0) }
     }
 }
 
@@ -48,7 +53,16 @@ impl World for Cloud {
         let shards = std::env::var("BATON_TEST_SHARDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
         let queues = ["default", "a", "b", "c", "q", "gpu"];
         let shards = queues.into_iter().map(|name| (name.parse().unwrap(), shards)).collect();
-        let options = Options { policy, shards, max_tokens: 30, flush_every: None, ..Options::seeded(7) };
+        let keep_finished = *self.keep_finished.lock().unwrap();
+        let options = Options {
+            policy,
+            shards,
+            keep_finished,
+            max_tokens: 30,
+            flush_every: None,
+            // No two processes on a table have the same.
+            ..Options::seeded(7 + self.opened.fetch_add(100, Ordering::Relaxed))
+        };
         let (client, table) = (self.engine.client.clone(), self.engine.table.clone());
         let store = Arc::new(DynamoStore::open(client, table, options, doorbell).await.unwrap());
         *self.open.lock().unwrap() = Some(Arc::clone(&store));
@@ -59,6 +73,23 @@ impl World for Cloud {
         self.settle().await;
         self.open.lock().unwrap().take();
         drop(store);
+    }
+
+    async fn keep_finished(&self, keep: Option<Duration>) {
+        *self.keep_finished.lock().unwrap() = keep;
+    }
+
+    async fn pass(&self, now: Timestamp) -> PurgeReport {
+        let gone = self.engine.pass(now).await;
+        let of = |letters: [char; 2]| letters.iter().filter_map(|letter| gone.get(letter)).sum();
+        PurgeReport {
+            tasks: of(['T', 'X']),
+            logs: of(['L', 'Z']),
+            idempotency_keys: of(['I', '-']),
+            claim_requests: of(['C', '-']),
+            audit_entries: of(['A', '-']),
+            ..PurgeReport::default()
+        }
     }
 
     async fn movable(&self, policy: LeasePolicy) -> Option<Movable> {

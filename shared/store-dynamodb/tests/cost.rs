@@ -22,8 +22,8 @@ use baton_model::{
     Token, TokenId, TokenSecret, Watch,
 };
 use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, Claim, ClaimAnswer, Create, Fail, Idempotency, NoDoorbell,
-    PageRequest, Reap, StoredToken, TaskFilter, TaskStore, TokenStore,
+    AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency,
+    NoDoorbell, PageRequest, Purge, Reap, StoredToken, TaskFilter, TaskStore, TokenStore,
 };
 use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{DynamoStore, Meter, Options};
@@ -122,13 +122,22 @@ async fn a_lifecycle_keeps_to_its_bars() {
     let cost = b.note("create, with an idempotency key");
     assert!(cost.write <= 6.0, "{cost:?}");
 
-    b.create(1, 10_000).await;
+    let spec = b.spec(10_000);
+    let task = spec.id;
+    let create = Create { now: at(0), tasks: vec![spec], atomic: false, idempotency: None, by: None };
+    b.store.create(create).await.unwrap();
     b.note("create, 10 kB of params");
+    b.store.cancel(Cancel { now: at(1), task, by: None, reason: None }).await.unwrap();
+    b.note("cancel, of a task with 10 kB of params");
     let filter = TaskFilter { now: at(1), ..TaskFilter::default() };
     b.store.tasks(filter, PageRequest::first(50)).await.unwrap();
     b.note("list of 50 tasks");
     b.store.reap(Reap { watch: Watch::at(at(3)), limit: 100, worker: None, queue: None }).await.unwrap();
     b.note("reap, with nothing lost, one worker");
+    b.store.purge(Purge::at(at(3))).await.unwrap();
+    b.note("purge, the first of an hour");
+    b.store.purge(Purge::at(at(63))).await.unwrap();
+    b.note("purge, each minute");
     let (note, _) = RoundNote::after(None, at(3));
     b.store.note_round(note).await.unwrap();
     b.note("keep the note of the reaper's round");

@@ -145,6 +145,8 @@ impl TaskStore for SqliteStore {
             lists_by_creation: true,
             tokens: self.max_tokens,
             sliced_purges: true,
+            removes_by_itself: false,
+            counts_removals: true,
             lists_in_parts: true,
         }
     }

@@ -57,6 +57,12 @@ pub struct Capabilities {
     /// A purge ends with its [`Purge::slice`], and says how far behind it is ([`PurgeReport::overdue`]); else it goes on to its
     /// limit.
     pub sliced_purges: bool,
+    /// What has an end goes by itself: finished tasks, log lines, idempotency keys, names of claims and audit entries. Their
+    /// keeping is the store's own, set when it is opened, and not a purge's; they may be seen for a while after it. A purge
+    /// does not report them, and says how far behind their going is ([`PurgeReport::overdue`]).
+    pub removes_by_itself: bool,
+    /// Statistics follow each removal as they follow each change; else what goes by itself is counted until its day is over.
+    pub counts_removals: bool,
     /// A list may be read in parts ([`PageRequest::in_parts`]) at about the cost of reading it at once.
     pub lists_in_parts: bool,
 }
@@ -176,7 +182,8 @@ pub trait TaskStore: Send + Sync {
     async fn redate(&self, redate: Redate) -> Result<Redated, StoreError>;
 
     /// Removes what is past its keeping: finished tasks with all that belongs to them, idempotency keys, log lines,
-    /// workers long gone. Each call removes a bounded number.
+    /// workers long gone. Each call removes a bounded number. Where what has an end goes by itself, it does what is left
+    /// ([`Capabilities::removes_by_itself`]).
     ///
     /// # Errors
     /// The store's own failures; what was removed before them stays removed.

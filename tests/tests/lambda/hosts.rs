@@ -103,7 +103,7 @@ async fn an_answer_has_the_id_of_its_invocation_unless_its_caller_named_one() {
 }
 
 #[tokio::test]
-async fn the_reaper_tells_how_long_tasks_wait_and_how_many_workers_were_lost_also_if_none() {
+async fn the_reaper_tells_what_alarms_listen_to_also_if_there_is_nothing() {
     let world = World::new().await;
     let (create, reap) = (world.function("create-task"), world.function("reap-stale-workers"));
     let round = json!({"source": "aws.scheduler"});
@@ -126,6 +126,15 @@ async fn the_reaper_tells_how_long_tasks_wait_and_how_many_workers_were_lost_als
     };
     assert_eq!(values(0), (0.0, 0.0));
     assert_eq!(values(1), (90.0, 1.0), "before the round, which makes a task of `a` ready again");
+
+    // Once the time is believed. Nothing removes what has ended in this engine, so that the probe of the first round stays.
+    for _ in 0..4 {
+        world.clock.advance(seconds(1_800));
+        invoke(&reap, &round).await;
+    }
+    let told = world.metrics.lock().unwrap().clone();
+    let overdue: Vec<_> = told.iter().filter_map(|line| line["OldestOverdueSeconds"].as_f64()).collect();
+    assert!(overdue.len() >= 2 && overdue[0] == 0.0 && overdue[1] >= 1_799.0, "{overdue:?}");
 }
 
 #[tokio::test]

@@ -187,7 +187,7 @@ impl Inner {
         Ok((found, Self::step(place, &days, last, merged.more || cut)))
     }
 
-    /// A task's item with all that belongs to it; none if it is being removed.
+    /// A task's item with all that belongs to it; none if it is being removed, or was in part.
     pub(super) async fn task_record(&self, stored: Stored) -> Result<Option<TaskRecord>, StoreError> {
         if stored.purged {
             return Ok(None);
@@ -195,22 +195,24 @@ impl Inner {
         let id = stored.head.id;
         let rest = stored.rest()?;
         let generation = match &stored.head.state {
-            TaskState::Completed { generation, .. } => {
-                let standing = self.stored_generation(*generation).await?;
-                let missing = || damaged(format!("task {id} is completed without generation {generation}"));
-                Some(standing.ok_or_else(missing)?)
-            }
+            TaskState::Completed { generation, .. } => match self.stored_generation(*generation).await? {
+                None if stored.ends.is_some() => return Ok(None),
+                None => {
+                    let what = format!("task {id} is completed without generation {generation}");
+                    return Err(damaged(what));
+                }
+                standing => standing,
+            },
             _ => None,
         };
         let claimed_at = stored.claimed_at;
-        Ok(Some(TaskRecord {
-            history: self.db.history(&stored.kept()?).await?,
-            generation,
-            worker: stored.worker.clone(),
-            claimed_at,
-            content: rest.content.map(Digest::from_bytes),
-            task: self.db.known_task(stored).await?,
-        }))
+        let history = match self.db.history(&stored.kept()?).await {
+            Err(StoreError::TaskNotFound(_)) => return Ok(None),
+            history => history?,
+        };
+        let (worker, content) = (stored.worker.clone(), rest.content.map(Digest::from_bytes));
+        let Some(task) = self.db.task_of(stored).await? else { return Ok(None) };
+        Ok(Some(TaskRecord { task, history, generation, worker, claimed_at, content }))
     }
 
     async fn export_durations(

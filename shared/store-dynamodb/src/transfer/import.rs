@@ -134,7 +134,7 @@ impl Inner {
         if let Some(generation) = &record.generation {
             let (item, apart) = generation_item(generation, self.spread);
             for (text, whole) in &apart {
-                self.db.write_text(&keys::apart(&generation.id), text, whole).await?;
+                self.db.write_text(&keys::apart(&generation.id), text, whole, None).await?;
             }
             match self.db.put(item, Expression::new().when_absent("pk")).await {
                 Ok(()) => {}
@@ -177,17 +177,17 @@ impl Inner {
         let owner = keys::apart(&id);
         let params = Text::of("params", task.params.as_str());
         if matches!(params, Text::Apart { .. }) {
-            self.db.write_text(&owner, &params, task.params.as_str()).await?;
+            self.db.write_text(&owner, &params, task.params.as_str(), None).await?;
         }
         let mut entries = Vec::with_capacity(record.history.len());
         for event in &record.history {
             let written = entry_of_event(event)?;
             if let Some((text, whole)) = &written.apart {
-                self.db.write_text(&owner, text, whole).await?;
+                self.db.write_text(&owner, text, whole, None).await?;
             }
             entries.push(written.entry);
         }
-        let spilled = self.spill_all(id, &entries).await?;
+        let spilled = self.spill_all((id, task.created_at), &entries).await?;
         let inline = &entries[spilled..];
         let bytes: usize = inline.iter().map(String::len).sum();
         // The failure to show is told by the event that brought it.
@@ -273,7 +273,7 @@ impl Inner {
     }
 
     /// Keeps a history apart, all but its last entry, if it is too long to stay with its task; says how many entries.
-    async fn spill_all(&self, id: TaskId, entries: &[String]) -> Result<usize, StoreError> {
+    async fn spill_all(&self, life: (TaskId, Timestamp), entries: &[String]) -> Result<usize, StoreError> {
         let bytes: usize = entries.iter().map(String::len).sum();
         if bytes <= INLINE_HISTORY as usize {
             return Ok(0);
@@ -288,7 +288,7 @@ impl Inner {
             });
             let count = fits.count().max(1);
             let number = u32::try_from(first + 1).unwrap_or(u32::MAX);
-            self.db.archive(id, number, &entries[first..first + count]).await?;
+            self.db.archive(life, number, &entries[first..first + count]).await?;
             first += count;
         }
         Ok(spilled)

@@ -1,9 +1,12 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 //! The engine that tests run on: one in this process, or, at `BATON_TEST_DYNAMODB_ENDPOINT`, any that is there.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use aws_sdk_dynamodb::Client;
+use baton_model::Timestamp;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::table::{self, KeptBy, TableOptions};
 use dynoxide::Database;
@@ -11,8 +14,32 @@ use dynoxide::actions::describe_stream::DescribeStreamRequest;
 use dynoxide::actions::get_records::GetRecordsRequest;
 use dynoxide::actions::get_shard_iterator::GetShardIteratorRequest;
 use dynoxide::actions::list_streams::ListStreamsRequest;
+use dynoxide::storage_backend::{Clock, SystemClock};
+
+/// The engine's clock: the system's, but for what removes items.
+#[derive(Default)]
+struct Told(AtomicU64);
+
+impl Clock for Told {
+    fn now_unix_secs(&self) -> u64 {
+        match self.0.load(Ordering::SeqCst) {
+            0 => SystemClock.now_unix_secs(),
+            told => told,
+        }
+    }
+
+    fn now_unix_secs_f64(&self) -> f64 {
+        match self.0.load(Ordering::SeqCst) {
+            0 => SystemClock.now_unix_secs_f64(),
+            told => told as f64,
+        }
+    }
+}
 
 static TABLES: AtomicU64 = AtomicU64::new(0);
+
+/// An item as DynamoDB gives it.
+pub(crate) type Item = std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>;
 
 /// A table of its own, in an engine of its own or in the one named.
 pub(crate) struct Engine {
@@ -20,6 +47,7 @@ pub(crate) struct Engine {
     pub(crate) table: String,
     pub(crate) endpoint: String,
     server: Option<tokio::task::JoinHandle<()>>,
+    within: Option<(Database, Arc<Told>)>,
 }
 
 impl Engine {
@@ -28,7 +56,7 @@ impl Engine {
             Ok(endpoint) => {
                 let client = local(&endpoint, http_client());
                 let table = made(&client, KeptBy::Processes).await;
-                Self { client, table, endpoint, server: None }
+                Self { client, table, endpoint, server: None, within: None }
             }
             Err(_) => Self::with_stream(KeptBy::Processes).await.0,
         }
@@ -38,18 +66,77 @@ impl Engine {
     pub(crate) async fn with_stream(statistics: KeptBy) -> (Self, Stream) {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let db = Database::memory().unwrap();
+        let clock = Arc::new(Told::default());
+        let db = Database::memory_with_clock(Arc::clone(&clock) as _).unwrap();
         let server = Some(tokio::spawn(dynoxide::server::serve_on(listener, db.clone())));
         let client = local(&endpoint, http_client());
         let table = made(&client, statistics).await;
-        let stream = Stream::of(db, &table);
-        (Self { client, table, endpoint, server }, stream)
+        let stream = Stream::of(db.clone(), &table);
+        (Self { client, table, endpoint, server, within: Some((db, clock)) }, stream)
+    }
+
+    /// All items of the table.
+    pub(crate) async fn items(&self) -> Vec<Item> {
+        let scan = self.client.scan().table_name(&self.table).into_paginator().items().send();
+        scan.collect::<Result<_, _>>().await.unwrap()
+    }
+
+    /// Removes what has ended by a time, as DynamoDB does by itself, and says how many items of each kind went: by the first
+    /// letter of their partition.
+    pub(crate) async fn pass(&self, now: Timestamp) -> BTreeMap<char, u64> {
+        let Some((db, clock)) = &self.within else { return self.remove_ended(now, |_| true).await };
+        let second = second_of(now);
+        let mut gone = BTreeMap::new();
+        for item in self.items().await.iter().filter(|item| ends(item).is_some_and(|ends| ends < second)) {
+            *gone.entry(letter(item)).or_default() += 1;
+        }
+        clock.0.store(second, Ordering::SeqCst);
+        let swept = db.sweep_ttl().unwrap();
+        clock.0.store(0, Ordering::SeqCst);
+        assert_eq!(swept as u64, gone.values().sum::<u64>());
+        gone
+    }
+
+    /// Removes those of the items that have ended by a time, each as long as it has that end, as DynamoDB does, and says how many
+    /// of each kind went.
+    pub(crate) async fn remove_ended(
+        &self,
+        now: Timestamp,
+        of: impl Fn(&Item) -> bool,
+    ) -> BTreeMap<char, u64> {
+        let second = second_of(now);
+        let mut gone = BTreeMap::new();
+        for item in self.items().await.iter().filter(|item| of(item)) {
+            if ends(item).is_some_and(|ends| ends < second) {
+                let delete = self.client.delete_item().table_name(&self.table);
+                let delete = delete.key("pk", item["pk"].clone()).key("sk", item["sk"].clone());
+                let still = delete
+                    .condition_expression("xp = :xp")
+                    .expression_attribute_values(":xp", item["xp"].clone());
+                *gone.entry(letter(item)).or_default() += u64::from(still.send().await.is_ok());
+            }
+        }
+        gone
     }
 
     /// Another table in the same engine.
     pub(crate) async fn another(&self) -> String {
         made(&self.client, KeptBy::Processes).await
     }
+}
+
+fn second_of(at: Timestamp) -> u64 {
+    u64::try_from(at.as_millis() / 1_000).unwrap()
+}
+
+/// The second from which an item is removed, if it has an end.
+pub(crate) fn ends(item: &Item) -> Option<u64> {
+    item.get("xp").map(|ends| ends.as_n().unwrap().parse().unwrap())
+}
+
+/// The first letter of an item's partition, which tells its kind.
+pub(crate) fn letter(item: &Item) -> char {
+    item["pk"].as_s().unwrap().chars().next().unwrap()
 }
 
 async fn made(client: &Client, statistics: KeptBy) -> String {

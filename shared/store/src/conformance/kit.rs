@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::{
@@ -13,8 +14,8 @@ use tokio::sync::mpsc;
 
 use crate::{
     AuditEntry, AuditFilter, Beat, BeatAnswer, Claim, ClaimAnswer, Complete, Create, CreateAnswer, Direct,
-    Doorbell, Fail, GenerationFilter, Nothing, PauseQueue, Purge, Ready, Release, Store, StoreError,
-    TaskDetail, TaskFilter, Transfer, WorkerDetail,
+    Doorbell, Fail, GenerationFilter, Nothing, PauseQueue, Purge, PurgeReport, Ready, Release, Store,
+    StoreError, TaskDetail, TaskFilter, Transfer, WorkerDetail,
 };
 
 pub(super) use super::invariants::*;
@@ -37,6 +38,16 @@ pub trait World: Send + Sync {
     /// Returns when lists and statistics show every write that was answered before. Asked only of stores without
     /// [`crate::Capabilities::fresh_lists`].
     async fn settle(&self) {}
+
+    /// Has finished tasks be kept for so long by the stores that are opened from now on. Asked only of stores with
+    /// [`crate::Capabilities::removes_by_itself`], which must know it when a task ends; they keep them for 30 days before.
+    async fn keep_finished(&self, _keep: Option<Duration>) {}
+
+    /// Lets the time come to `now` for what goes by itself, and says how many of each kind have gone. Asked only of stores
+    /// with [`crate::Capabilities::removes_by_itself`].
+    async fn pass(&self, _now: Timestamp) -> PurgeReport {
+        PurgeReport::default()
+    }
 
     /// The open store as one that can be moved, and another, empty one of its kind each time; none if stores of this
     /// kind cannot be moved, which then are not held to the rules of moving.
@@ -87,6 +98,14 @@ impl Bench {
         }
         self.store = Some(self.world.open(LeasePolicy::default(), Arc::new(Recorder(bell))).await);
         self.rings = Rings(heard);
+    }
+
+    /// Has finished tasks be kept for so long, as all purges of the rule say.
+    pub(super) async fn keeping(&mut self, keep: Option<Duration>) {
+        if self.open_store().capabilities().removes_by_itself {
+            self.world.keep_finished(keep).await;
+            self.reopen().await;
+        }
     }
 
     /// A handle of the store, for tasks that run at the same time.
@@ -273,9 +292,18 @@ impl Bench {
         self.open_store().direct_worker(direct).await.expect("the directive is taken")
     }
 
-    pub(super) async fn purge(&self, purge: Purge) -> crate::PurgeReport {
+    /// A purge, and what has gone by itself up to its time.
+    pub(super) async fn purge(&self, purge: Purge) -> PurgeReport {
         self.settle().await;
-        self.open_store().purge(purge).await.expect("the purge is taken")
+        let report = self.open_store().purge(purge).await.expect("the purge is taken");
+        if !self.open_store().capabilities().removes_by_itself {
+            return report;
+        }
+        let gone = self.world.pass(purge.now).await;
+        let PurgeReport { tasks, logs, idempotency_keys, claim_requests, audit_entries, .. } = gone;
+        let of_purge = [report.tasks, report.logs, report.idempotency_keys, report.claim_requests];
+        assert_eq!((of_purge, report.audit_entries), ([0; 4], 0), "what goes by itself is not reported");
+        PurgeReport { tasks, logs, idempotency_keys, claim_requests, audit_entries, ..report }
     }
 
     pub(super) async fn task(&self, id: TaskId) -> TaskDetail {

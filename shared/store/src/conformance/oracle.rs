@@ -244,6 +244,8 @@ impl TaskStore for Oracle {
             lists_by_creation: true,
             tokens: self.most_tokens,
             sliced_purges: false,
+            removes_by_itself: false,
+            counts_removals: true,
             lists_in_parts: false,
         }
     }

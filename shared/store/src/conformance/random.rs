@@ -119,6 +119,9 @@ impl Drop for Trace {
     }
 }
 
+/// How long finished tasks are kept.
+const KEPT: std::time::Duration = std::time::Duration::from_secs(600);
+
 const WORKERS: [&str; 4] = ["w0", "w1", "w2", "w3"];
 const QUEUES: [&str; 2] = ["a", "b"];
 const PROJECTS: [&str; 3] = ["default", "film", "game"];
@@ -156,10 +159,13 @@ struct History {
     completions: Vec<Complete>,
 }
 
-async fn compare(bench: Bench, seed: u64, shape: Shape) {
+async fn compare(mut bench: Bench, seed: u64, shape: Shape) {
     if !bench.store().capabilities().total_claim_order {
         return;
     }
+    bench.keeping(Some(KEPT)).await;
+    // What goes by itself has its end by the second.
+    let least = if bench.store().capabilities().removes_by_itself { 1_000 } else { 1 };
     let seed = std::env::var("BATON_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(seed);
     let mut trace = Trace { seed, step: 0, command: "start".to_owned() };
     let mut history = History {
@@ -182,9 +188,9 @@ async fn compare(bench: Bench, seed: u64, shape: Shape) {
     for step in 0..shape.steps {
         trace.step = step;
         let pause = history.random.below(shape.pace);
-        history.first = history.first.plus(millis(pause));
+        history.first = history.first.plus(millis(pause.next_multiple_of(least)));
         let behind = history.random.pick(shape.behind).copied().unwrap_or_default();
-        history.now = history.first.minus(millis(behind));
+        history.now = history.first.minus(millis(behind.next_multiple_of(least)));
         history.step(&shape, &mut trace).await;
         history.held.truncate(60);
     }
@@ -276,9 +282,9 @@ impl History {
                 same(real, self.model.direct_worker(direct).await.map(leases_sorted));
             }
             _ => {
-                let purge = Purge { keep_finished: Some(secs(600)), ..Purge::at(self.now) };
+                let purge = Purge { keep_finished: Some(KEPT), ..Purge::at(self.now) };
                 trace.command = format!("{purge:?}");
-                let real = self.real.purge(purge).await.map(|report| report.tasks);
+                let real = Ok(self.bench.purge(purge).await.tasks);
                 same(real, self.model.purge(purge).await.map(|report| report.tasks));
             }
         }
@@ -359,6 +365,8 @@ impl History {
 
     async fn claim(&mut self, trace: &mut Trace) {
         let again = self.claims.last().cloned().filter(|_| self.random.once_in(6));
+        // What is older may be known or not.
+        let again = again.filter(|again| self.now.since(again.now) < secs(15 * 60));
         let claim = match again {
             Some(again) => Claim { now: self.now, ..again },
             None => self.new_claim(),

@@ -50,7 +50,8 @@ pub async fn statistics_say_as_of_when_they_are(b: Bench) {
 }
 
 /// Statistics count tasks by queue, type and state, and follow each transition and each purge.
-pub async fn statistics_follow_every_transition(b: Bench) {
+pub async fn statistics_follow_every_transition(mut b: Bench) {
+    b.keeping(Some(secs(1))).await;
     let tasks = motley(&b).await;
     b.check(at(1_000)).await;
     let stats = b.store().stats(at(1_000)).await.unwrap();
@@ -67,6 +68,9 @@ pub async fn statistics_follow_every_transition(b: Bench) {
     let purge = Purge { keep_finished: Some(secs(1)), ..Purge::at(at(2_000)) };
     assert_eq!(b.purge(purge).await.tasks, ended);
     b.check(at(2_000)).await;
+    if !b.store().capabilities().counts_removals {
+        return;
+    }
     let stats = b.store().stats(at(2_000)).await.unwrap();
     let left: u64 = stats.counts.iter().map(|row| row.tasks).sum();
     assert_eq!(left, tasks.len() as u64 - ended);

@@ -1,0 +1,160 @@
+//! Dating tasks that have ended: those of before tasks were dated at their end, those that were moved here, and all of them when
+//! the keeping was changed. Each task is looked at once, a slice in each round of the purge; how far it is stands in the table.
+
+use std::time::Duration;
+
+use aws_sdk_dynamodb::types::AttributeValue;
+use baton_model::{State, TaskState, Timestamp};
+use baton_store::StoreError;
+use futures::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use crate::attr::{Item, key, n, time};
+use crate::codes::Code;
+use crate::db::Query;
+use crate::ends::{DATED, ENDS, end_of, generation_has_apart};
+use crate::error::WriteError;
+use crate::expression::Expression;
+use crate::keys::{self, Kind, ODD, ODD_PARTS};
+use crate::queue::unconditional;
+use crate::row::Stored;
+use crate::store::Inner;
+
+/// How long to wait before tasks are dated: programs of a former version, or with the former setting, that are replaced
+/// meanwhile would end tasks behind the walk.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(86_400);
+
+/// How many items a page has. A page of DynamoDB's has 1 MB, some 1,500 tasks.
+const PAGE: i32 = 1_000;
+
+/// How many pages one slice reads: 8,000 tasks, a million in two hours of a round a minute.
+const PAGES: u32 = 8;
+
+/// How many tasks are dated at the same time.
+const AT_ONCE: usize = 32;
+
+/// How far the dating of all tasks is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Walk {
+    /// No earlier than this, in milliseconds since 1970.
+    pub(crate) begins: i64,
+    /// The day that is gone through, and its partition.
+    day: i64,
+    part: u64,
+    /// The last task that was looked at there.
+    after: Option<String>,
+    /// How many were dated.
+    pub(crate) dated: u64,
+}
+
+impl Walk {
+    /// A walk over all days.
+    pub(crate) fn begun_at(begins: Timestamp) -> Self {
+        Self { begins: begins.as_millis(), day: ODD, ..Self::default() }
+    }
+}
+
+impl Inner {
+    /// Has a purge date what was moved here. Moving itself does not: what was past its keeping would go while it is still
+    /// compared with where it came from.
+    pub(crate) async fn date_later(&self) -> Result<(), StoreError> {
+        let update = Expression::new().remove(DATED);
+        unconditional(self.db.update(keys::meta("table"), &update).await)?;
+        unconditional(self.db.delete(keys::meta("purge"), &Expression::new()).await)
+    }
+
+    /// Goes on with a walk; none when it has come to its end.
+    pub(crate) async fn walk(
+        &self,
+        mut walk: Walk,
+        keep: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<Option<Walk>, StoreError> {
+        let days = self.days(Kind::Task).await?;
+        for _ in 0..PAGES {
+            let Some(day) = days.iter().copied().find(|day| *day >= walk.day) else { return Ok(None) };
+            if day > walk.day {
+                walk = Walk { day, part: 0, after: None, ..walk };
+            }
+            let partition = keys::partition(Kind::Task, day, walk.part);
+            let finals = [State::Completed, State::Failed, State::Cancelled].map(|state| n(state.code()));
+            let query = Query {
+                filter: Some(Expression::new().when_in("st", finals.into())),
+                consistent: false,
+                limit: Some(PAGE),
+                start: walk.after.as_ref().map(|after| key(&partition, after)),
+                ..Query::table(&partition)
+            };
+            let page = self.db.query(&query).await?;
+            let mut dates = Vec::with_capacity(page.items.len());
+            for item in &page.items {
+                dates.push(self.date(item, keep, now));
+            }
+            let mut dates = futures::stream::iter(dates).buffer_unordered(AT_ONCE);
+            while let Some(dated) = dates.next().await {
+                walk.dated += u64::from(dated?);
+            }
+            walk.after = match page.next.as_ref().and_then(|next| next.get("sk")) {
+                Some(AttributeValue::S(last)) => Some(last.clone()),
+                _ => None,
+            };
+            if walk.after.is_none() {
+                walk.part += 1;
+                let parts = if day == ODD { ODD_PARTS } else { self.spread };
+                if walk.part >= parts {
+                    walk = Walk { day: day + 1, part: 0, ..walk };
+                }
+            }
+        }
+        Ok(Some(walk))
+    }
+
+    /// Gives an ended task, its generation and what they keep apart the end that they are to have; says whether the task had
+    /// another. The task comes last, so that what is cut off is done again.
+    async fn date(&self, item: &Item, keep: Option<Duration>, now: Timestamp) -> Result<bool, StoreError> {
+        let task = match Stored::read(item) {
+            Ok(task) => task,
+            Err(error) => {
+                tracing::warn!(error = error.report(), "a task that cannot be read is not dated");
+                return Ok(false);
+            }
+        };
+        // DynamoDB lets stand what ended more than five years ago: nothing is dated before the present.
+        let present = end_of(now, Duration::ZERO);
+        let ends = match (task.purged, keep) {
+            (true, _) => Some(present),
+            (false, Some(keep)) => Some(end_of(task.changed_at(), keep).max(present)),
+            (false, None) => None,
+        };
+        if task.ends == ends {
+            return Ok(false);
+        }
+        let dated = || Expression::new().put(ENDS, ends.map(n));
+        if let TaskState::Completed { generation, .. } = task.head.state {
+            match self.db.update(self.generation_key(generation), &dated().when_present("pk")).await {
+                Ok(item) if generation_has_apart(&item) => {
+                    self.date_apart(&keys::apart(&generation), ends, u32::MAX).await?;
+                }
+                // It is gone already.
+                Ok(_) | Err(WriteError::Condition(_)) => {}
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
+        }
+        if task.has_apart() {
+            self.date_apart(&keys::apart(&task.head.id), ends, task.head.events).await?;
+        }
+        let as_read = dated().when("ev", "=", n(task.head.events)).when("ca", "=", time(task.created_at));
+        match self.db.update(self.task_key(task.head.id), &as_read).await {
+            Ok(_) => {}
+            // It lives again, or is gone.
+            Err(WriteError::Condition(_)) => return Ok(false),
+            Err(WriteError::Failed(error)) => return Err(error),
+        }
+        let mut stats = self.stats.lock();
+        let state = task.head.state.state();
+        stats.end(&task.queue, &task.task_type, state, task.ends, -1);
+        stats.end(&task.queue, &task.task_type, state, ends, 1);
+        drop(stats);
+        Ok(true)
+    }
+}

@@ -253,8 +253,8 @@ def wanted_alarms(resources: dict, functions: dict[str, str]) -> Iterator[str]:
         there.add((alarm["MetricName"], about or dimensions.get("Function", ""), len(dimensions)))
     wanted = {("Throttles", "", 0), ("ConcurrentExecutions", "", 0), ("IteratorAge", "RelayEvents", 1), ("5xx", "", 1)}
     wanted |= {("Errors", logical, 1) for logical in functions}
-    # What each round of the reaper tells is told for these.
-    wanted |= {(metric, "", 1) for metric in told_by_functions()[0]}
+    # What is told by table alone is told for these. Their names are of two words at least.
+    wanted |= {(metric, "", 1) for metric in told_by_functions()[0] if sum(map(str.isupper, metric)) > 1}
     wanted |= {(f"{one}ThrottleEvents", "Table", dimensions) for one in ("Read", "Write") for dimensions in (1, 2)}
     for name in of_type(resources, "AWS::SQS::Queue"):
         if name.endswith("Dead"):

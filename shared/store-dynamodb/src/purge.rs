@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use baton_model::Timestamp;
 use baton_store::{Overdue, Purge, PurgeReport, StoreError};
 use serde::{Deserialize, Serialize};
@@ -31,6 +32,9 @@ const ADDED_WITHIN: Duration = Duration::from_secs(15 * 60);
 /// How often workers and days are looked at, and a probe is laid out.
 const NOW_AND_THEN: Duration = Duration::from_secs(3_600);
 
+/// Until how far removing is behind a further probe is laid out.
+const PROBED: Duration = Duration::from_secs(30 * 86_400);
+
 /// What purges note for those after them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Note {
@@ -53,11 +57,15 @@ fn millis(keep: Duration) -> u64 {
 impl Inner {
     pub(crate) async fn purge(&self, purge: &Purge) -> Result<PurgeReport, StoreError> {
         let (now, limit) = (purge.now, purge.limit as usize);
-        let noted = self.db.get(keys::meta("purge")).await?;
-        let noted: Option<Note> = noted.as_ref().map_or(Ok(None), |item| Fields(item).maybe_json("tx"))?;
+        let item = self.db.get(keys::meta("purge")).await?;
+        let noted: Option<Note> = match &item {
+            // One that is damaged is made anew.
+            Some(item) => self.db.read_one(item, |item| Fields(item).maybe_json("tx")).flatten(),
+            None => None,
+        };
         let mut note = match &noted {
             Some(note) => note.clone(),
-            None => self.first_note(purge).await?,
+            None => self.first_note(purge, item.is_some()).await?,
         };
         let before = |keep| now.minus(keep);
         let tokens = self.purge_tokens(before(purge.keep_tokens), limit).await?;
@@ -67,6 +75,7 @@ impl Inner {
             let at = Timestamp::from_millis(*at);
             at <= now && now.since(at) < NOW_AND_THEN
         };
+        let overdue = self.overdue(now).await?;
         if !note.looked.as_ref().is_some_and(lately) {
             // A claim renews its worker's record by the hour only: a younger one may be in use.
             workers = self.purge_workers(before(purge.keep_workers.max(WORKERS_KEPT)), limit).await?;
@@ -77,23 +86,26 @@ impl Inner {
             }
             self.strike_off_days(Kind::Log, before(purge.keep_logs), now).await?;
             self.settle_counts(&mut note, now).await?;
-            self.lay_out_probe(now).await?;
+            // They tell of a table that does not remove by their age, and not by their number.
+            if overdue < PROBED {
+                self.lay_out_probe(now).await?;
+            }
             // What is left of the workers is the next call's.
             note.looked = Some(now.as_millis()).filter(|_| workers < limit as u64);
         }
         self.keep_dated(&mut note, purge).await?;
         if noted.as_ref() != Some(&note) {
-            self.write_note(noted.as_ref(), &note).await?;
+            self.write_note(item.and_then(|mut item| item.remove("tx")), &note).await?;
         }
         let more = [workers, tokens].contains(&u64::from(purge.limit));
-        let overdue = Some(Overdue { tasks: self.overdue(now).await?, ..Overdue::default() });
+        let overdue = Some(Overdue { tasks: overdue, ..Overdue::default() });
         Ok(PurgeReport { workers, tokens, more, overdue, ..PurgeReport::default() })
     }
 
-    /// The note of a table that has none: in one that is new, each task was dated as it ended.
-    async fn first_note(&self, purge: &Purge) -> Result<Note, StoreError> {
+    /// The note of a table that has none: in one that is new, each task was dated as it ended. `lost`: there was one.
+    async fn first_note(&self, purge: &Purge, lost: bool) -> Result<Note, StoreError> {
         let dated = self.db.get(keys::meta("table")).await?.is_some_and(|meta| meta.contains_key(DATED));
-        let walk = (!dated).then(|| Walk::begun_at(purge.now.plus(PATIENCE)));
+        let walk = (!dated || lost).then(|| Walk::begun_at(purge.now.plus(PATIENCE)));
         if walk.is_some() {
             tracing::info!("tasks that ended before they were given an end get one, beginning in a day");
         }
@@ -113,6 +125,9 @@ impl Inner {
             note.keep = keep.map(millis);
             note.walk = Some(Walk::begun_at(purge.now.plus(PATIENCE)));
         }
+        // A clock that was ahead puts nothing off for longer.
+        let latest = purge.now.plus(PATIENCE).as_millis();
+        note.walk.iter_mut().for_each(|walk| walk.begins = walk.begins.min(latest));
         let Some(walk) = note.walk.take_if(|walk| Timestamp::from_millis(walk.begins) <= purge.now) else {
             return Ok(());
         };
@@ -126,9 +141,9 @@ impl Inner {
     }
 
     /// Writes the note, unless another purge was faster: its note is as good.
-    async fn write_note(&self, before: Option<&Note>, note: &Note) -> Result<(), StoreError> {
-        let text = |note| json("the note of a purge", note).map(s);
-        let update = Expression::new().when_still("tx", before.map(text).transpose()?).set("tx", text(note)?);
+    async fn write_note(&self, before: Option<AttributeValue>, note: &Note) -> Result<(), StoreError> {
+        let text = json("the note of a purge", note).map(s)?;
+        let update = Expression::new().when_still("tx", before).set("tx", text);
         match self.db.update(keys::meta("purge"), &update).await {
             Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
             Err(WriteError::Failed(error)) => Err(error),
@@ -162,8 +177,9 @@ impl Inner {
         let range = Range::Within(first, last);
         let probes = Query { range, limit: Some(1), consistent: false, ..Query::table("M") };
         let Some(oldest) = self.db.query(&probes).await?.items.pop() else { return Ok(Duration::ZERO) };
-        let ended = Timestamp::from_millis(Fields(&oldest).number::<i64>(ENDS)?.saturating_mul(1_000));
-        Ok(now.since(ended))
+        let ended = self.db.read_one(&oldest, |probe| Fields(probe).number::<i64>(ENDS));
+        let ended = ended.map(|second| Timestamp::from_millis(second.saturating_mul(1_000)));
+        Ok(ended.map_or(Duration::ZERO, |ended| now.since(ended)))
     }
 
     /// Strikes days off the list of days in use that are past their keeping and empty, so that lists do not ask them for

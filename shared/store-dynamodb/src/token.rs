@@ -208,7 +208,7 @@ impl Inner {
         };
         let mut removed = 0;
         for item in self.db.query(&query).await?.items {
-            let id = id_of(&item)?;
+            let Some(id) = self.db.read_one(&item, id_of) else { continue };
             let there = Expression::new().when_present("pk");
             let delete = Delete::builder()
                 .table_name(&self.db.table)

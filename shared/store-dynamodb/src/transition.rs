@@ -84,8 +84,9 @@ impl Inner {
                 Ok(Decision::Repeat) => return Ok(Outcome::Repeated(Box::new(before))),
                 Ok(Decision::Apply(change)) => change,
             };
-            if before.ends.is_some() {
-                // Before the task lives again: nothing of what lives may have an end.
+            if before.is_final() {
+                // Before the task lives again: nothing of what lives may have an end. Also where the task has none: a walk
+                // that was cut off has dated what is apart first.
                 self.undate_what_is_apart(&before).await?;
             }
             match self.write(&before, &change, now, mark).await {

@@ -15,7 +15,8 @@ use std::time::Duration;
 use baton_model::{Payload, Running, Status, Task, TaskId, TaskSpec, Timestamp, Watch};
 use baton_store::transfer::{Migration, MigrationError};
 use baton_store::{
-    Beat, Claim, ClaimAnswer, Create, ErrorKind, NoDoorbell, PageRequest, Reap, TaskFilter, TaskStore,
+    Beat, Cancel, Claim, ClaimAnswer, Create, ErrorKind, NoDoorbell, PageRequest, Purge, Reap, TaskFilter,
+    TaskStore,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
@@ -188,6 +189,52 @@ async fn a_round_of_the_reaper_passes_over_what_is_damaged() {
         after = page.next;
     }
     assert_eq!(rest, ["w2"], "pages go on behind it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_passes_over_what_is_damaged() {
+    const DAY: u64 = 86_400;
+    let b = Bench::open().await;
+    b.create("a", 0..4, "{}").await;
+    for number in 0..4 {
+        let cancel = Cancel { now: at(1), task: id(number), by: None, reason: None };
+        b.store.cancel(cancel).await.unwrap();
+    }
+    b.store.stats(at(1)).await.unwrap();
+    b.store.purge(Purge::at(at(2))).await.unwrap();
+    b.store.take_passed_over();
+    // A task, how far purges are, how many tasks go on a day, and what tells how far removing is behind.
+    b.spoil(&id(0).to_string(), "ca").await;
+    b.spoil("purge", "tx").await;
+    let items = b.engine.items().await;
+    let sort = |first: &str| {
+        let sorts = items.iter().map(|item| item["sk"].as_s().unwrap());
+        sorts.filter(|sort| sort.starts_with(first)).max().unwrap().clone()
+    };
+    b.spoil(&sort("E0"), "4:render").await;
+    b.spoil(&sort("probe#"), "xp").await;
+
+    let purge = async |days: u64| b.store.purge(Purge::at(at(days * DAY))).await.unwrap();
+    for task in items.iter().filter(|item| engine::letter(item) == 'T') {
+        let update = b.engine.client.update_item().table_name(&b.engine.table);
+        let update = update.key("pk", task["pk"].clone()).key("sk", task["sk"].clone());
+        update.update_expression("REMOVE xp").send().await.unwrap();
+    }
+    purge(40).await;
+    let passed = b.store.take_passed_over();
+    assert!(passed.damaged > 0 && passed.uncounted > 0, "{passed:?}");
+    purge(41).await;
+    assert!(b.store.take_passed_over().damaged > 0);
+    let items = b.engine.items().await;
+    let mut dated: Vec<_> = items
+        .iter()
+        .filter(|item| engine::letter(item) == 'T' && engine::ends(item).is_some())
+        .map(|item| item["sk"].as_s().unwrap().clone())
+        .collect();
+    dated.sort();
+    assert_eq!(dated, [1, 2, 3].map(|number| id(number).to_string()), "all others have their end");
+    purge(42).await;
+    assert_eq!(b.store.take_passed_over().uncounted, 1, "once a day");
 }
 
 #[tokio::test(flavor = "multi_thread")]

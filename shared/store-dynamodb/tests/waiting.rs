@@ -21,8 +21,8 @@ use baton_model::{
     Failure, Fence, GenerationId, Output, Payload, Running, Status, Task, TaskId, TaskSpec, Timestamp, Watch,
 };
 use baton_store::{
-    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Fail, NoDoorbell, PageRequest, Reap, Release, Retry,
-    TaskFilter, TaskStore,
+    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Fail, NoDoorbell, PageRequest, Purge, Reap, Release,
+    Retry, TaskFilter, TaskStore,
 };
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
@@ -222,6 +222,12 @@ impl Bench {
         let reap = Reap { watch: Watch::at(at(100)), limit: 100, worker: None, queue: None };
         assert_eq!(self.store.reap(reap).await.unwrap().taken.len(), 8);
         self.note("a round of the reaper, with eight lost");
+        // When the day of all these is past its keeping, and those that wait are there still.
+        let month = 31 * 86_400;
+        self.store.purge(Purge::at(at(month))).await.unwrap();
+        self.note("a purge, the first of an hour");
+        self.store.purge(Purge::at(at(month + 60))).await.unwrap();
+        self.note("a purge, each minute");
         self.costs
     }
 

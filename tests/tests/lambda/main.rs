@@ -16,6 +16,7 @@ mod clocks;
 mod completions;
 mod cost;
 mod events;
+mod histories;
 mod hosts;
 mod permissions;
 mod relayed;

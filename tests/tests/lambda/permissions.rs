@@ -123,6 +123,13 @@ async fn create_task(world: &World) {
     assert_eq!(status, 409);
     took(world, function, "params that nobody will name", &[(TABLE, &["PutItem", "BatchWriteItem"])]);
 
+    let id = created(world, json!({"type": "a", "params": {"blob": large()}})).await;
+    done(world, "manage-tasks", &format!("/v1/tasks/{id}/cancel"), json!({})).await;
+    world.calls.latest();
+    let again = json!({"id": id, "type": "a", "params": {"blob": large()}});
+    done(world, function, "/v1/tasks", again).await;
+    took(world, function, "the end of params, written again", &[(TABLE, &["PutItem", "UpdateItem"])]);
+
     invoke(&world.function(function), &messages(&[("m".into(), "{".into())])).await;
     took(world, function, "a letter that is dead", &[("sqs SubmissionsDead", &["SendMessage"])]);
 }

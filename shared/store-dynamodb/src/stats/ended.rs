@@ -7,7 +7,7 @@
 
 use aws_sdk_dynamodb::types::{TransactWriteItem, Update};
 use baton_model::{QueueName, Timestamp};
-use baton_store::StoreError;
+use baton_store::{ErrorKind, StoreError};
 
 use crate::attr::{Fields, Item, key, n};
 use crate::db::{Db, Query, Range, unbuilt};
@@ -46,7 +46,15 @@ impl Db {
         let range = Range::Within(sort_key(0), sort_key(today - 1));
         let found = self.query_whole(Query { range, ..Query::table(keys::statistics(queue)) }).await?;
         for item in &found.items {
-            self.settle_day(queue, item).await?;
+            match self.settle_day(queue, item).await {
+                Ok(()) => {}
+                // Numbers that are damaged, or counts that are full, hold nothing else up.
+                Err(error) if error.kind() == ErrorKind::Internal => {
+                    let sort = item.get("sk").and_then(|sort| sort.as_s().ok()).map_or("E", String::as_str);
+                    self.leave_uncounted(&keys::statistics(queue), sort, &error);
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use crate::attr::{Fields, Item, b, json, key, n, s, time};
 use crate::codes::Code;
 use crate::create::open_key;
 use crate::db::list;
+use crate::ends::ENDS;
 use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::heartbeat::{log_item, millis};
@@ -118,7 +119,8 @@ impl Inner {
         if stored.as_ref().is_some_and(|stored| stored.purged) {
             return Err(contended("the task").into());
         }
-        let before = stored.as_ref().map(|stored| (stored.head.state.state(), stored.head.events));
+        let before =
+            stored.as_ref().map(|stored| (stored.head.state.state(), stored.head.events, stored.ends));
         let standing = match stored {
             Some(stored) => self.task_record(stored).await?,
             None => None,
@@ -138,7 +140,17 @@ impl Inner {
             }
             match self.db.put(item, Expression::new().when_absent("pk")).await {
                 Ok(()) => {}
-                Err(WriteError::Condition(Some(item))) if Fields(&item).text("tk")? == id.to_string() => {}
+                Err(WriteError::Condition(Some(item))) if Fields(&item).text("tk")? == id.to_string() => {
+                    // As the task, it is dated by a walk that comes later.
+                    if item.contains_key(ENDS) {
+                        let undated = Expression::new().when_present("pk").remove(ENDS);
+                        match self.db.update(self.generation_key(generation.id), &undated).await {
+                            Ok(_) => {}
+                            Err(WriteError::Condition(_)) => return Err(contended("the generation").into()),
+                            Err(WriteError::Failed(error)) => return Err(error.into()),
+                        }
+                    }
+                }
                 Err(WriteError::Condition(_)) => {
                     let why = format!("expected generation {} to be its own, got another's", generation.id);
                     return Err(Refusal { record: format!("task {id}"), why }.into());
@@ -149,7 +161,7 @@ impl Inner {
         // The task comes last: all that it names is there by then.
         let condition = match before {
             None => Expression::new().when_absent("pk"),
-            Some((_, events)) => Expression::new()
+            Some((_, events, _)) => Expression::new()
                 .when("ev", "=", n(events))
                 .when("ca", "=", time(task.created_at))
                 .when_still(TOUCHED, touched.map(n)),
@@ -163,8 +175,9 @@ impl Inner {
             Err(WriteError::Failed(error)) => return Err(error.into()),
         }
         let mut stats = self.stats.lock();
-        if let Some((state, _)) = before {
+        if let Some((state, _, ends)) = before {
             stats.tally(&task.queue, &task.task_type, state, -1);
+            stats.end(&task.queue, &task.task_type, state, ends, -1);
         }
         stats.tally(&task.queue, &task.task_type, task.head.state.state(), 1);
         Ok(verdict)

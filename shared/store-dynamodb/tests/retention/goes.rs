@@ -45,6 +45,19 @@ async fn a_retry_takes_the_end_off_all_that_belongs_to_the_task() {
     assert_eq!(b.lying().await.len(), 0);
 }
 
+/// A walk dates what is apart before the task, and may be cut off in between.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_takes_the_end_off_what_is_apart_though_the_task_has_none() {
+    let b = Bench::open().await;
+    let id = b.create(0, timed(1), 5_000).await;
+    b.cancel(1, id).await;
+    let task = b.lying().await.into_iter().find(|item| letter(item) == 'T').unwrap();
+    b.strip(&task, "xp").await;
+    assert_eq!(b.lying().await.iter().filter(|item| ends(item).is_some()).count(), 1, "the params");
+    b.retry(2, id).await;
+    assert!(b.lying().await.iter().all(|item| ends(item).is_none()), "what lives has no end");
+}
+
 /// A task of which something has gone already does not live again without it.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_of_a_task_that_has_gone_in_part_is_of_one_that_is_gone() {
@@ -125,6 +138,16 @@ async fn nothing_that_lives_has_an_end_whatever_fails() {
             if !final_state {
                 living.insert(format!("P#{}", task["sk"].as_s().unwrap()));
             }
+        }
+        let generations: Vec<_> = items.iter().filter(|item| letter(item) == 'G').collect();
+        assert!(!generations.is_empty());
+        for generation in generations {
+            let of = |item: &&Item| letter(item) == 'T' && item["sk"] == generation["tk"];
+            assert_eq!(
+                items.iter().find(of).map(ends),
+                Some(ends(generation)),
+                "they end at the same second"
+            );
         }
         let parts: Vec<_> = items.iter().filter(|item| letter(item) == 'P').collect();
         assert!(parts.len() > 3, "some have something apart: {}", parts.len());
@@ -208,4 +231,29 @@ async fn a_completion_sent_again_after_its_generation_went_is_of_a_task_that_is_
     let error = b.store.complete(again, None).await.unwrap_err();
     assert!(matches!(error, StoreError::TaskNotFound(_)), "{error:?}");
     assert_ne!(error.kind(), ErrorKind::Internal);
+}
+
+/// What is moved here onto what has gone in part is whole again, and has no end before a walk comes by.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_moved_onto_what_is_left_of_it_is_whole() {
+    for gone in ['T', 'G', 'P'] {
+        let b = Bench::open().await;
+        let (id, generation) = large(&b, 1).await;
+        let mut after = None;
+        let record = loop {
+            let page = b.store.export(at(100), after, 100).await.unwrap();
+            let task = page.items.into_iter().find(|record| matches!(record, Record::Task(_)));
+            match task {
+                Some(record) => break record,
+                None => after = Some(page.next.unwrap()),
+            }
+        };
+        let whole = b.store.task(id).await.unwrap();
+        b.engine.remove_ended(at(31 * DAY), |item| letter(item) == gone).await;
+        b.store.import(vec![record]).await.unwrap();
+        assert!(b.lying().await.iter().all(|item| ends(item).is_none()), "without {gone}");
+        b.engine.pass(at(400 * DAY)).await;
+        assert_eq!(b.store.task(id).await.unwrap(), whole, "without {gone}");
+        assert_eq!(b.store.generation(generation).await.ok(), whole.generation, "without {gone}");
+    }
 }

@@ -98,6 +98,19 @@ async fn what_ended_before_it_was_dated_is_dated_once() {
     assert!(cost.read <= 2.0 && cost.write == 0.0, "never again: {cost:?}");
 }
 
+/// A walk that a clock begins which is ten years ahead goes on when the clock is right again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_was_ahead_puts_no_dating_off() {
+    let b = Bench::open().await;
+    let id = b.create(0, timed(1), 30).await;
+    b.cancel(1, id).await;
+    b.undated().await;
+    for days in [3_650, 1, 2] {
+        b.purge(days * DAY).await;
+    }
+    assert!(b.lying().await.iter().all(|item| ends(item).is_some()));
+}
+
 /// A large task that is claimed before all others.
 async fn large_behind(b: &Bench) -> (TaskId, GenerationId) {
     let first = TaskSpec { priority: Priority::Critical, ..spec(timed(900), 5_000) };
@@ -129,6 +142,24 @@ async fn what_has_ended_is_dated_anew_when_the_keeping_changes() {
             b.purge(begun + DAY + minute * 60).await;
         }
         assert_eq!(ends_of(&b).await, [wanted].into(), "kept for {keep:?} days");
+        engine = b.engine;
+    }
+}
+
+/// What was past its keeping when it was dated is not kept for longer by a walk that comes by again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_to_go_is_left_to_go() {
+    let b = Bench::open().await;
+    let id = b.create(0, timed(1), 5_000).await;
+    b.cancel(0, id).await;
+    b.purge(10).await;
+    let mut engine = b.engine;
+    for (keep, day) in [(20, 100), (10, 110), (20, 120)] {
+        let b = Bench::on(engine, Some(Duration::from_secs(keep * DAY))).await;
+        b.purge(day * DAY).await;
+        b.purge((day + 1) * DAY).await;
+        let found = b.lying().await.iter().map(ends).collect::<BTreeSet<_>>();
+        assert_eq!(found, [Some(1_800_000_000 + 30 * DAY)].into(), "it is past its end at {day} days");
         engine = b.engine;
     }
 }
@@ -166,4 +197,13 @@ async fn how_far_removing_is_behind_is_told() {
     assert_eq!(behind(6 * DAY).await, Duration::from_secs(6 * DAY), "it is not removed");
     b.engine.pass(at(6 * DAY)).await;
     assert_eq!(behind(6 * DAY + 60).await, Duration::from_secs(60));
+    // Where nothing is ever removed, no more is laid out for ever.
+    let probes = async || {
+        let items = b.engine.items().await;
+        items.iter().filter(|item| item["sk"].as_s().unwrap().starts_with("probe#")).count()
+    };
+    assert_eq!(behind(36 * DAY).await, Duration::from_secs(30 * DAY));
+    let laid = probes().await;
+    behind(400 * DAY).await;
+    assert_eq!(probes().await, laid);
 }

@@ -80,8 +80,9 @@ async fn what_ended_before_it_was_dated_is_dated_once() {
     let (took, cost) = (began.elapsed(), b.cost());
     println!("{waiting} others: 61 dated in {rounds} rounds, {took:.1?}, {cost:?}");
     assert!(!cost.operations.contains_key("Scan"));
-    // Each task is read once, at half a unit for 4 KB, and what has ended is written once.
-    assert!(cost.read <= 0.2 * (waiting + 100) as f64 + 60.0 * rounds as f64, "{cost:?}");
+    // Each task is read once, at half a unit for 4 KB, and what has ended is written once; so is what the large one keeps apart,
+    // over 700 KB. Besides, there are 24 partitions, and what is done by the hour.
+    assert!(cost.read <= 0.2 * (waiting + 100) as f64 + 90.0 + 50.0 + 5.0 * rounds as f64, "{cost:?}");
     assert!(cost.write <= 2.0 * 61.0 + 20.0 + 800.0 + 3.0 * rounds as f64, "{cost:?}");
 
     // What was past its keeping by then ends at once, and what waits has no end.

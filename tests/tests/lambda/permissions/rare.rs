@@ -1,6 +1,5 @@
 //! Ways that few requests go, and that ask for keys of their own: what a role lacks there fails in production first.
 
-use baton_runtime::Clock as _;
 use serde_json::{Value, json};
 
 use super::{INDEX, TABLE, claim, created, done, took};
@@ -116,26 +115,4 @@ pub(super) async fn heard_anew(world: &World) {
     .await;
     let beat = json!({"session_id": session(1)});
     send(&world.function("heartbeat-worker"), "POST", "/v1/workers/w/heartbeat", beat).await;
-}
-
-/// Names of claims and audit entries that DynamoDB itself has not removed yet.
-pub(super) async fn old(world: &World) {
-    let round = json!({"source": "aws.scheduler"});
-    let host = world.function("reap-stale-workers");
-    invoke(&host, &round).await;
-    let span = world.clock.now().as_millis() / (30 * 60_000);
-    let old = world.clock.now().as_millis();
-    world.put(&[("pk", &format!("C#{span}#0")), ("sk", "w#r")], &[("ca", old)]).await;
-    let id = "00000000-0000-7000-8000-000000000000";
-    world.put(&[("pk", "A#0"), ("sk", id)], &[("ca", old)]).await;
-    world.calls.latest();
-    for days in [0, 401] {
-        world.clock.advance(seconds(days * 86_400));
-        // A time that has jumped is believed after an hour.
-        for _ in 0..4 {
-            world.clock.advance(seconds(1_800));
-            while invoke(&host, &round).await["more"] == true {}
-        }
-    }
-    took(world, "reap-stale-workers", "what is past its keeping", &[(TABLE, &["BatchWriteItem"])]);
 }

@@ -266,6 +266,20 @@ impl World {
         update.expression_attribute_values(":v", AttributeValue::Bool(true)).send().await.unwrap();
     }
 
+    /// Makes the table one of before what has ended was given an end, and in which no log line is left.
+    pub(crate) async fn age(&self) {
+        for (pk, sk) in self.items().await.into_keys() {
+            let key = (AttributeValue::S(pk.clone()), AttributeValue::S(sk));
+            if ["T#", "G#", "P#"].iter().any(|kind| pk.starts_with(kind)) {
+                let update = self.client.update_item().table_name(TABLE).key("pk", key.0).key("sk", key.1);
+                update.update_expression("REMOVE xp").send().await.unwrap();
+            } else if pk.starts_with("L#") {
+                let delete = self.client.delete_item().table_name(TABLE).key("pk", key.0).key("sk", key.1);
+                delete.send().await.unwrap();
+            }
+        }
+    }
+
     /// Everything in the table, by its keys, in the JSON of stream records.
     pub(crate) async fn items(&self) -> HashMap<(String, String), Value> {
         let mut items = HashMap::new();

@@ -4,7 +4,7 @@
 //! Rings are hints. A lost one costs a claim until its own next look, a repeated one costs one look; so that they are
 //! sent once, without insisting, and their order means nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -74,6 +74,19 @@ impl QueueDoorbell {
     fn gathered(&self) -> MutexGuard<'_, Gathered> {
         // Losing or repeating what is in it costs time alone.
         self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The queues that rings are gathered for whose tasks are due now.
+    pub(crate) fn rung_now(&self) -> BTreeSet<QueueName> {
+        let gathered = self.gathered();
+        let now = gathered.rings.keys().filter(|(_, _, later)| later.is_none());
+        now.map(|(queue, ..)| queue.clone()).collect()
+    }
+
+    /// Drops the rings for tasks of a queue that are due now. One that is due later is rung for all the same: who will wait
+    /// then is not known yet.
+    pub(crate) fn hush(&self, queue: &QueueName) {
+        self.gathered().rings.retain(|(one, _, later), _| one != queue || later.is_some());
     }
 
     /// Sends what was gathered, and settles what was received: to be awaited before a function answers.

@@ -71,8 +71,23 @@ impl Opened {
         self.app.doorbell.waiting() > 0
     }
 
+    /// Drops rings that nobody waits for. Where that cannot be told, they are sent.
+    async fn hush(&self) {
+        let Some(store) = &self.dynamo else { return };
+        for queue in self.doorbell.rung_now() {
+            match store.is_waited_for(&queue, self.app.clock.now()).await {
+                Ok(true) => {}
+                Ok(false) => self.doorbell.hush(&queue),
+                Err(error) => {
+                    tracing::warn!(%queue, error = error.report(), "it could not be read whether a claim waits");
+                }
+            }
+        }
+    }
+
     /// Ends what was begun: rings are sent, counts are written. What fails delays a claim or dims a statistic.
     pub(crate) async fn settle(&self) {
+        self.hush().await;
         let written = async {
             match &self.dynamo {
                 Some(store) => store.flush().await,

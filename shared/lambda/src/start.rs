@@ -210,6 +210,7 @@ async fn open(
         flush_every: None,
         // Anybody may ask for it, without a token.
         health_writes: false,
+        tells_waiting: true,
         ..Options::seeded(seed(&*ids))
     };
     let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;

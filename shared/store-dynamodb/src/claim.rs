@@ -60,6 +60,12 @@ impl Inner {
         claim: &Claim,
         ended: Option<TaskId>,
     ) -> Result<ClaimAnswer, StoreError> {
+        let answer = self.claim_once(claim, ended).await?;
+        self.tell_waiting(&claim.queues, &answer, claim.now).await;
+        Ok(answer)
+    }
+
+    async fn claim_once(&self, claim: &Claim, ended: Option<TaskId>) -> Result<ClaimAnswer, StoreError> {
         let gate = claim.request.as_ref().map(|request| self.notes.gate(&claim.worker, request));
         let _passed = match &gate {
             Some(gate) => Some(gate.lock().await),

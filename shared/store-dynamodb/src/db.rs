@@ -165,9 +165,18 @@ impl Db {
 
     /// One item, as of now.
     pub(crate) async fn get(&self, key: Item) -> Result<Option<Item>, StoreError> {
+        self.get_as(key, true).await
+    }
+
+    /// One item, as it was a moment ago, at half the price.
+    pub(crate) async fn get_lately(&self, key: Item) -> Result<Option<Item>, StoreError> {
+        self.get_as(key, false).await
+    }
+
+    async fn get_as(&self, key: Item, consistent: bool) -> Result<Option<Item>, StoreError> {
         let ask = || {
             let get = self.client.get_item().table_name(&self.table).set_key(Some(key.clone()));
-            get.consistent_read(true).set_return_consumed_capacity(self.capacity()).send()
+            get.consistent_read(consistent).set_return_consumed_capacity(self.capacity()).send()
         };
         let answer = self.send("reading an item", ask).await?;
         self.note("GetItem", false, 1, answer.consumed_capacity.as_slice());

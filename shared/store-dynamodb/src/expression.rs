@@ -161,10 +161,17 @@ impl Expression {
         self
     }
 
-    /// The condition that a set does not hold a value. A set that is missing holds none.
-    pub(crate) fn when_without(mut self, attribute: &str, value: AttributeValue) -> Self {
-        let (name, value) = (self.name(attribute), self.value(value));
-        self.conditions.push(format!("NOT contains({name}, {value})"));
+    /// The condition that a set holds none of these values, of which there are some. A set that is missing holds none. One
+    /// `NOT` for all: an expression may have 300 operators.
+    pub(crate) fn when_without_any(
+        mut self,
+        attribute: &str,
+        values: impl IntoIterator<Item = AttributeValue>,
+    ) -> Self {
+        let name = self.name(attribute);
+        let has = |value| format!("contains({name}, {})", self.value(value));
+        let has: Vec<_> = values.into_iter().map(has).collect();
+        self.conditions.push(format!("NOT ({})", has.join(" OR ")));
         self
     }
 

@@ -39,8 +39,11 @@ impl Inner {
             generation: complete.generation,
             output: complete.output.fingerprint(),
         };
-        let recalled = self.notes.recall(id);
-        // What is remembered may be old: it is good for a change, whose write tells, but for no refusal.
+        let recalled = match self.notes.recall(id) {
+            Some(given) => Some(given),
+            None => self.find_lately(id).await?,
+        };
+        // What is remembered or was read so may be old: it is good for a change, whose write tells, but for no refusal.
         let mut sure = recalled.is_none();
         let mut before = match recalled {
             Some(given) => given,

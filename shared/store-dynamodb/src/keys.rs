@@ -49,9 +49,6 @@ pub(crate) const TICK: &str = "T#tick";
 /// of the stream must not wait for each other.
 pub(crate) const COUNT_PARTS: u64 = 4;
 
-/// Over how many items the names of a second's counted records are spread, by their partitions.
-pub(crate) const NAME_OF_RECORD_PARTS: u64 = 4;
-
 /// Over how many partitions of the index idempotency keys are spread.
 pub(crate) const IDEMPOTENCY_PARTS: u64 = 4;
 
@@ -157,6 +154,11 @@ pub(crate) fn queue(name: &QueueName) -> Item {
     key(&queue_partition(hash(name.as_str().as_bytes()) % NAME_PARTS), name.as_str())
 }
 
+/// The note that somebody waits for tasks of a queue. It lies beside the queues' records, in partitions of its own.
+pub(crate) fn waited(name: &QueueName) -> Item {
+    key(&format!("Q#w{:x}", hash(name.as_str().as_bytes()) % NAME_PARTS), name.as_str())
+}
+
 pub(crate) fn queue_partition(part: u64) -> String {
     format!("Q#{part:x}")
 }
@@ -211,14 +213,9 @@ pub(crate) fn tick() -> Item {
     key(TICK, "tick")
 }
 
-/// The names of records that were counted: those of a second, and of a part of the table's partitions.
-pub(crate) fn counted_records(second: i64, partition: &str) -> (i64, u64) {
-    (second, hash(partition.as_bytes()) % NAME_OF_RECORD_PARTS)
-}
-
-/// The item of such names.
-pub(crate) fn counted_records_item((second, part): (i64, u64)) -> Item {
-    key(&format!("N#{second}#{part:x}"), "N")
+/// The names of records that were counted: of a level of spans, that which begins with this second, and a part of it.
+pub(crate) fn counted_records(level: usize, second: i64, part: u64) -> Item {
+    key(&format!("N#{level}#{second}#{part:x}"), "N")
 }
 
 /// The days on which something of a kind lies.

@@ -62,6 +62,7 @@ mod token;
 mod transact;
 mod transfer;
 mod transition;
+mod waited;
 mod waiting;
 mod worker;
 
@@ -139,6 +140,15 @@ impl DynamoStore {
     /// The log names each.
     pub fn take_passed_over(&self) -> PassedOver {
         self.inner.db.aside.take()
+    }
+
+    /// Whether somebody waits for tasks of a queue, as a claim has told that found nothing in the last five minutes. It is a
+    /// hint, and may be a second old.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    pub async fn is_waited_for(&self, queue: &QueueName, now: Timestamp) -> Result<bool, StoreError> {
+        self.inner.is_waited_for(queue, now).await
     }
 
     /// The events that a record of the table's stream brings, in their order, from the record's JSON as Lambda hands it

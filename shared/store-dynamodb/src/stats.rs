@@ -11,6 +11,7 @@
 
 pub(crate) mod ended;
 pub(crate) mod epoch;
+pub(crate) mod names;
 pub(crate) mod news;
 pub(crate) mod rebuild;
 pub(crate) mod relayed;
@@ -33,6 +34,7 @@ use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
 use crate::keys;
 use crate::stats::epoch::{Epoch, Epochs};
+use crate::stats::names::Names;
 use crate::stats::types::Types;
 
 /// The sort key of a queue's counts, as processes keep them.
@@ -181,6 +183,8 @@ pub(crate) struct Statistics {
     ticked: Mutex<Timestamp>,
     /// Which types of each queue are counted by name.
     pub(crate) types: Types,
+    /// Which records of the stream are counted.
+    pub(crate) names: Names,
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -198,6 +202,7 @@ impl Statistics {
             looked: Mutex::new(Instant::now()),
             ticked: Mutex::default(),
             types: Types::default(),
+            names: Names::default(),
         }
     }
 

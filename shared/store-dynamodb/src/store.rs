@@ -21,6 +21,7 @@ use crate::sightings::Sightings;
 use crate::stats::Statistics;
 use crate::stats::epoch::Epochs;
 use crate::table::VERSION;
+use crate::waited::Waited;
 
 /// How a store is opened.
 #[derive(Clone)]
@@ -49,6 +50,9 @@ pub struct Options {
     pub flush_every: Option<Duration>,
     /// Whether who asks for the store's health has a write tried, which is paid for.
     pub health_writes: bool,
+    /// Whether a claim that finds nothing tells the table that somebody waits, so that others ring for what they make
+    /// ([`crate::DynamoStore::is_waited_for`]).
+    pub tells_waiting: bool,
     /// Who hears what requests cost.
     pub meter: Option<Arc<dyn Meter>>,
 }
@@ -69,6 +73,7 @@ impl Options {
             max_tokens: TOKENS,
             flush_every: Some(Duration::from_secs(1)),
             health_writes: true,
+            tells_waiting: false,
             meter: None,
         }
     }
@@ -89,6 +94,7 @@ pub(crate) struct Inner {
     pub(crate) notes: Notes,
     pub(crate) sightings: Sightings,
     pub(crate) stats: Statistics,
+    pub(crate) waited: Waited,
 }
 
 impl Inner {
@@ -123,7 +129,7 @@ impl Inner {
         }
         let (notes, stats) = (Notes::default(), Statistics::new(&Epochs::read(&meta)?));
         let sightings = Sightings::default();
-        Ok(Self { db, options, spread, doorbell, notes, sightings, stats })
+        Ok(Self { db, options, spread, doorbell, notes, sightings, stats, waited: Waited::default() })
     }
 
     /// Says whether the table can be read and written, by doing both: rights and limits of the two are apart. Where a write is

@@ -49,11 +49,13 @@ async fn open(engine: &Engine, seed: u64) -> Arc<DynamoStore> {
     Arc::new(store.unwrap())
 }
 
-async fn history(seed: u64) {
-    println!("BATON_SEED={seed}");
+/// `apart`: how many seconds lie between one record of the stream and the next; none for as they come.
+async fn history(seed: u64, apart: Option<f64>) {
+    println!("BATON_SEED={seed}, {apart:?} s apart");
     let (engine, stream) = Engine::with_stream(KeptBy::Stream).await;
     let store = open(&engine, seed).await;
-    let relays = Relays::new(&engine, stream, seed, 16).await;
+    let mut relays = Relays::new(&engine, stream, seed, 16).await;
+    relays.apart = apart;
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let relays = tokio::spawn(relays.run(stopped));
     run(Arc::clone(&store) as _, seed, Load::default(), || {}).await;
@@ -83,7 +85,10 @@ async fn history(seed: u64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn each_record_counts_once_however_batches_are_cut_repeated_and_overlap() {
     // Most of their time they wait to try again.
-    let mut histories = futures::stream::iter(seeds(2).into_iter().map(history)).buffer_unordered(2);
+    // At any rate: names of counted records lie in items of spans from 64 s down to one, as these get full.
+    let rates = [Some(3.0), Some(0.2), None].into_iter().cycle();
+    let histories = seeds(3).into_iter().zip(rates).map(|(seed, apart)| history(seed, apart));
+    let mut histories = futures::stream::iter(histories).buffer_unordered(2);
     while histories.next().await.is_some() {}
 }
 

@@ -68,6 +68,13 @@ async fn claim(world: &World, body: Value) -> Value {
     answer
 }
 
+/// Has somebody wait for tasks, whatever waits for others.
+async fn waits(world: &World) {
+    let claim = json!({"worker_id": "idle", "types": ["nothing"]});
+    let (_, answer) = send(&world.function("claim-task"), "POST", "/v1/claims", claim).await;
+    assert_eq!(answer["tasks"], json!([]), "{answer}");
+}
+
 async fn done(world: &World, function: &'static str, path: &str, body: Value) -> Value {
     let (status, answer) = send(&world.function(function), "POST", path, body).await;
     assert!((200..300).contains(&status), "{path}: {answer}");
@@ -97,6 +104,7 @@ async fn authorize(world: &World) {
 
 async fn create_task(world: &World) {
     let function = "create-task";
+    waits(world).await;
     created(world, json!({"type": "a"})).await;
     let alone = [(TABLE, &["GetItem", "PutItem", "UpdateItem"][..]), (READY, &["SendMessage"])];
     took(world, function, "a task, the queue and the day that it makes known, its ring", &alone);
@@ -248,6 +256,7 @@ async fn reap_stale_workers(world: &World) {
     let round = json!({"source": "aws.scheduler"});
     let host = world.function(function);
     created(world, json!({"type": "a", "max_attempts": 100})).await;
+    waits(world).await;
     invoke(&host, &round).await;
     world.calls.latest();
     // Often enough for its history to outgrow its item.
@@ -355,6 +364,8 @@ async fn manage_tasks(world: &World) {
     done(world, function, &format!("/v1/tasks/{id}/cancel"), long.clone()).await;
     let wanted = [(TABLE, &["GetItem", "PutItem", "UpdateItem", "Query"][..])];
     took(world, function, "a call-off with a long reason, recorded", &wanted);
+    waits(world).await;
+    world.calls.latest();
     done(world, function, &format!("/v1/tasks/{id}/retry"), long).await;
     took(world, function, "a task that is ready again", &[(READY, &["SendMessage"])]);
     bound(world, function, Scope::Producer, &format!("/v1/tasks/{id}/cancel"), &json!({})).await;

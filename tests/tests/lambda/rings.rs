@@ -61,9 +61,57 @@ async fn rings_that_concern_others_are_given_back_and_rings_for_many_are_passed_
     assert_eq!(queues.hidden(READY), 0);
 }
 
+/// A claim that finds nothing, and so tells that somebody waits.
+async fn find_nothing(world: &World) {
+    let (_, answer) =
+        send(&world.function("claim-task"), "POST", "/v1/claims", json!({"worker_id": "w"})).await;
+    assert_eq!(answer["tasks"], json!([]));
+}
+
+#[tokio::test]
+async fn nobody_is_rung_for_where_nobody_waits() {
+    let world = World::new().await;
+    let (create, claim) = (world.function("create-task"), world.function("claim-task"));
+    let rings = || world.queues.visible(READY).len();
+    let task = || json!({"type": "a"});
+    send(&create, "POST", "/v1/tasks", task()).await;
+    // A claim that has what it wants does not wait.
+    let (_, answer) = send(&claim, "POST", "/v1/claims", json!({"worker_id": "w"})).await;
+    assert_eq!(answer["tasks"].as_array().unwrap().len(), 1);
+    world.clock.advance(seconds(2));
+    send(&create, "POST", "/v1/tasks", task()).await;
+    assert_eq!(rings(), 0);
+
+    send(&claim, "POST", "/v1/claims", json!({"worker_id": "w"})).await;
+    find_nothing(&world).await;
+    world.clock.advance(seconds(2));
+    send(&create, "POST", "/v1/tasks", task()).await;
+    send(&create, "POST", "/v1/tasks", json!({"type": "a", "queue": "gpu"})).await;
+    assert_eq!(rings(), 1, "for the queue that is waited for, and for no other");
+    // It is believed for five minutes, and no longer.
+    world.clock.advance(seconds(290));
+    send(&create, "POST", "/v1/tasks", task()).await;
+    assert_eq!(rings(), 2);
+    world.clock.advance(seconds(10));
+    send(&create, "POST", "/v1/tasks", task()).await;
+    assert_eq!(rings(), 2);
+}
+
+#[tokio::test]
+async fn where_it_cannot_be_read_whether_somebody_waits_rings_are_sent() {
+    let world = World::new().await;
+    let create = world.function("create-task");
+    find_nothing(&world).await;
+    let (pk, sk) = world.items().await.into_keys().find(|(pk, _)| pk.starts_with("Q#w")).unwrap();
+    world.put(&[("pk", &pk), ("sk", &sk), ("un", "soon")], &[]).await;
+    send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
+    assert_eq!(world.queues.visible(READY).len(), 1);
+}
+
 #[tokio::test]
 async fn a_ring_for_later_is_held_back_until_then_and_one_for_much_later_is_not_sent() {
     let world = World::new().await;
+    find_nothing(&world).await;
     let create = world.function("create-task");
     for delay in [0, 90, 3_600] {
         let (status, _) =
@@ -77,6 +125,7 @@ async fn a_ring_for_later_is_held_back_until_then_and_one_for_much_later_is_not_
 #[tokio::test]
 async fn rings_of_one_batch_are_few_and_a_queue_that_refuses_them_harms_nobody() {
     let world = World::new().await;
+    find_nothing(&world).await;
     let create = world.function("create-task");
     let tasks: Vec<_> = (0..40).map(|_| json!({"type": "a"})).collect();
     send(&create, "POST", "/v1/tasks/batch", json!({"tasks": tasks})).await;

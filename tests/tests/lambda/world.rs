@@ -337,8 +337,13 @@ async fn services(
     }
     let doorbell =
         QueueDoorbell::new(Arc::clone(&clock), Some(Arc::clone(&queues)), settings.queues.ready.clone());
-    let options =
-        Options { flush_every: None, health_writes: false, meter: Some(meter), ..Options::seeded(seed) };
+    let options = Options {
+        flush_every: None,
+        health_writes: false,
+        tells_waiting: true,
+        meter: Some(meter),
+        ..Options::seeded(seed)
+    };
     let dynamo = DynamoStore::open(client, TABLE, options, Arc::clone(&doorbell) as _).await?;
     let dynamo = Arc::new(dynamo);
     Ok(Services {

@@ -1,29 +1,24 @@
 //! Counting by the stream: each record exactly once, however often and in whatever batches it comes.
 //!
 //! Lambda hands a shard's records over in order, but again after every failure, and then cut otherwise: halves of a batch,
-//! or more than before. So what has been counted is noted record by record: by its name, eight bytes, in an item of the
-//! second that the record is of, which follows from the record alone. The notes and the changes of the counts are one
-//! transaction, on the condition that none of these names is noted. Nothing is assumed about shards, orders or ends of
-//! batches, and two who count the same records at the same time cannot both succeed.
-//!
-//! The notes are removed by DynamoDB after two days; a stream holds its records for one.
+//! or more than before. So what has been counted is noted record by record, by its name (`names`). The notes and the
+//! changes of the counts are one transaction, on the condition that none of these names is noted. Nothing is assumed about
+//! shards, orders or ends of batches, and two who count the same records at the same time cannot both succeed.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
-use aws_sdk_dynamodb::types::{
-    AttributeValue, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
-};
-use aws_smithy_types::Blob;
-use baton_model::{Digest, QueueName, TaskType, Timestamp};
+use aws_sdk_dynamodb::types::{ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
+use baton_model::{QueueName, TaskType, Timestamp};
 use baton_store::histogram::bucket;
 use baton_store::{ErrorKind, StoreError};
 
-use crate::attr::{Fields, Item, b, key, n, time};
+use crate::attr::{Fields, Item, key, n, time};
 use crate::db::unbuilt;
 use crate::error::{TransactError, WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
 use crate::stats::epoch::{Epoch, Epochs, TOUCHED};
+use crate::stats::names::{Label, Name, Plan};
 use crate::stats::news::News;
 use crate::stats::{AS_OF, ZEROS, attribute, what_letter};
 use crate::store::Inner;
@@ -31,20 +26,12 @@ use crate::stream::Record;
 use crate::transact::MOST;
 use crate::transition::ROUNDS;
 
-/// The most records of one transaction: their conditions are one expression, which may have 300 operators.
-const RECORDS: usize = 64;
-
-/// How long the names of counted records are kept, in seconds: twice as long as a stream holds a record.
-const NAMES_KEPT_S: i64 = 2 * 86_400;
-
-/// The attribute that holds the names of counted records.
-const NAMES: &str = "k";
+/// The most records of one transaction: Lambda's batch. Their conditions may be one expression, of two operators each, and an
+/// expression may have 300.
+const RECORDS: usize = 100;
 
 /// The attribute that holds how many touched tasks were counted.
 const TOUCHES: &str = "n";
-
-/// A record's name.
-type Name = [u8; 8];
 
 /// How many of the records that were given are counted, all those from the first on.
 #[derive(Debug)]
@@ -57,9 +44,7 @@ pub struct RecordsCounted {
 
 /// A record of a task that changes some count.
 struct Entry {
-    name: Name,
-    /// Which item its name is noted in.
-    place: (i64, u64),
+    label: Label,
     at: Timestamp,
     news: News,
 }
@@ -109,24 +94,23 @@ impl Inner {
     /// # Errors
     /// How many of the steps are done, and why not the next.
     async fn count_steps(&self, epochs: &Epochs, steps: Vec<Step>) -> Result<(), (usize, StoreError)> {
-        let (mut done, mut chunk) = (0, Chunk::default());
+        let (mut done, mut chunk) = (0, Vec::new());
         for (place, step) in steps.into_iter().enumerate() {
             match step {
                 Step::Count(entry) => {
-                    let items = items_of(&entry, epochs);
-                    if items.is_empty() {
+                    if !entry.changes_a_count(epochs) {
                         continue;
                     }
-                    if !chunk.takes(&items) {
+                    if chunk.len() == RECORDS {
                         self.commit(epochs, &chunk).await.map_err(|error| (done, error))?;
-                        (done, chunk) = (place, Chunk::default());
+                        (done, chunk) = (place, Vec::new());
                     }
-                    chunk.add(*entry, items);
+                    chunk.push(*entry);
                 }
                 Step::Tick(at, epoch) => {
                     // What came before it is counted when the counts are said to be as of then.
                     self.commit(epochs, &chunk).await.map_err(|error| (done, error))?;
-                    (done, chunk) = (place, Chunk::default());
+                    (done, chunk) = (place, Vec::new());
                     self.note_tick(at, epoch).await.map_err(|error| (done, error))?;
                 }
                 Step::Nothing => {}
@@ -135,80 +119,102 @@ impl Inner {
         self.commit(epochs, &chunk).await.map_err(|error| (done, error))
     }
 
-    /// Counts the records of a chunk that are not counted, in one transaction with their names. What would go into an item
-    /// that cannot be written is left out: it holds up neither its neighbours nor the stream.
-    async fn commit(&self, epochs: &Epochs, chunk: &Chunk) -> Result<(), StoreError> {
-        let mut known: HashSet<Name> = HashSet::new();
+    /// Counts the records of a chunk that are not counted, each in one transaction with its name; all in one, if that may have
+    /// so many writes. What would go into an item that cannot be written is left out: it holds up neither its neighbours nor
+    /// the stream.
+    async fn commit(&self, epochs: &Epochs, chunk: &[Entry]) -> Result<(), StoreError> {
+        let mut seen: HashSet<Name> = HashSet::new();
+        let mut open: Vec<_> = chunk.iter().filter(|entry| seen.insert(entry.label.name)).collect();
         let mut left_out: BTreeSet<Written> = BTreeSet::new();
         let named = Box::pin(self.named(epochs, chunk, &mut left_out)).await?;
-        for _ in 0..ROUNDS {
-            let mut seen = known.clone();
-            let open: Vec<_> = chunk.entries.iter().filter(|entry| seen.insert(entry.name)).collect();
-            if open.is_empty() {
-                return Ok(());
+        let (mut most, mut rounds) = (open.len(), 0);
+        while !open.is_empty() && rounds < ROUNDS {
+            most = most.min(open.len());
+            let some = &open[..most];
+            let plan = self.stats.names.plan(&self.db, some.iter().map(|entry| entry.label)).await?;
+            if !plan.noted.is_empty() {
+                open.retain(|entry| !plan.noted.contains(&entry.label.name));
+                continue;
             }
             let part = self.db.draw() % keys::COUNT_PARTS;
-            let mut places: BTreeMap<(i64, u64), Vec<Name>> = BTreeMap::new();
-            for entry in &open {
-                places.entry(entry.place).or_default().push(entry.name);
+            let updates = Sums::of(epochs, some, &named).updates(part, &left_out);
+            if plan.notes.len() + updates.len() > MOST && most > 1 {
+                most /= 2;
+                continue;
             }
-            let mut writes = Vec::new();
-            for (place, names) in &places {
-                writes.push(self.update_item(keys::counted_records_item(*place), &noted(place.0, names))?);
-            }
-            let updates = Sums::of(epochs, &open, &named).updates(part, &left_out);
-            for Sum { key, update, .. } in &updates {
-                writes.push(self.update_item(key.clone(), update)?);
-            }
-            match self.db.transact_telling(writes, &format!("count#{}", self.db.draw())).await {
-                Ok(()) => {
-                    Box::pin(self.tidy_counts(&updates)).await;
-                    return Ok(());
+            rounds += 1;
+            match Box::pin(self.count_noting(&plan, &updates)).await? {
+                Tried::All => {
+                    open.drain(..most);
+                    rounds = 0;
                 }
-                Err((TransactError::Failed(error), which)) => {
-                    if updates.is_empty() || error.kind() != ErrorKind::Internal {
-                        return Err(error);
-                    }
-                    let told = which.iter().skip(places.len()).any(|impossible| *impossible);
-                    for (place, Sum { written, key, .. }) in updates.iter().enumerate() {
-                        // Where it is not told which of them cannot be written, none is; that others could have been is
-                        // mended by the same rebuild.
-                        if !told || which.get(places.len() + place).copied().unwrap_or_default() {
-                            let fields = Fields(key);
-                            self.db.leave_uncounted(fields.text("pk")?, fields.text("sk")?, &error);
-                            left_out.insert(written.clone());
-                        }
+                Tried::Before(noted) => open.retain(|entry| !noted.contains(&entry.label.name)),
+                Tried::Without(written) => left_out.extend(written),
+            }
+        }
+        if open.is_empty() { Ok(()) } else { Err(contended("what is counted of the stream")) }
+    }
+
+    /// Adds sums to the counts, and notes of which records they are.
+    async fn count_noting(&self, Plan { notes, .. }: &Plan, updates: &[Sum]) -> Result<Tried, StoreError> {
+        let mut writes = Vec::with_capacity(notes.len() + updates.len());
+        for note in notes {
+            writes.push(self.update_item(note.place.key(), &note.write())?);
+        }
+        for Sum { key, update, .. } in updates {
+            writes.push(self.update_item(key.clone(), update)?);
+        }
+        match self.db.transact_telling(writes, &format!("count#{}", self.db.draw())).await {
+            Ok(()) => {
+                self.stats.names.written(notes);
+                Box::pin(self.tidy_counts(updates)).await;
+                Ok(Tried::All)
+            }
+            Err((TransactError::Failed(error), which)) => {
+                if updates.is_empty() || error.kind() != ErrorKind::Internal {
+                    return Err(error);
+                }
+                let told = which.iter().skip(notes.len()).any(|impossible| *impossible);
+                let mut without = Vec::new();
+                for (place, Sum { written, key, .. }) in updates.iter().enumerate() {
+                    // Where it is not told which of them cannot be written, none is; that others could have been is
+                    // mended by the same rebuild.
+                    if !told || which.get(notes.len() + place).copied().unwrap_or_default() {
+                        let fields = Fields(key);
+                        self.db.leave_uncounted(fields.text("pk")?, fields.text("sk")?, &error);
+                        without.push(written.clone());
                     }
                 }
-                Err((TransactError::Conditions(reasons), _)) => {
-                    let before = known.len();
-                    for ((refused, item), place) in reasons.into_iter().zip(places.keys()) {
-                        if refused {
-                            let item = match item {
-                                Some(item) => Some(item),
-                                None => self.db.get(keys::counted_records_item(*place)).await?,
-                            };
-                            known.extend(item.iter().flat_map(names_in));
-                        }
+                Ok(Tried::Without(without))
+            }
+            Err((TransactError::Conditions(reasons), _)) => {
+                let (mut noted, mut explained) = (BTreeSet::new(), false);
+                for ((refused, item), note) in reasons.into_iter().zip(notes) {
+                    if refused {
+                        let item = match item {
+                            Some(item) => item,
+                            None => self.db.get(note.place.key()).await?.unwrap_or_default(),
+                        };
+                        explained |= self.stats.names.refused(note, &item, &mut noted);
                     }
-                    if known.len() == before {
-                        return Err(damaged("a transaction was refused for records that are not counted"));
-                    }
+                }
+                match explained {
+                    true => Ok(Tried::Before(noted)),
+                    false => Err(damaged("a transaction was refused for records that are not counted")),
                 }
             }
         }
-        Err(contended("what is counted of the stream"))
     }
 
     /// Which of a chunk's types are counted by name. Where that can never be known, the queue's counts are left out.
     async fn named(
         &self,
         epochs: &Epochs,
-        chunk: &Chunk,
+        chunk: &[Entry],
         left_out: &mut BTreeSet<Written>,
     ) -> Result<Named, StoreError> {
         let mut wanted: BTreeMap<(QueueName, u32), BTreeSet<TaskType>> = BTreeMap::new();
-        for entry in &chunk.entries {
+        for entry in chunk {
             for epoch in epochs.all() {
                 for (image, _) in entry.news.moves(&epoch) {
                     let types = wanted.entry((image.queue.clone(), epoch.number)).or_default();
@@ -324,76 +330,38 @@ fn step(json: &str) -> Result<Step, StoreError> {
         return Ok(Step::Tick(record.at, epoch));
     }
     let Record { partition, sort, number, at, was, is } = record;
-    let mut name = Name::default();
-    let digest = Digest::of_bytes(format!("{partition}\n{sort}\n{number}").as_bytes());
-    name.copy_from_slice(&digest.as_bytes()[..8]);
-    let place = keys::counted_records(at.as_millis() / 1_000, &partition);
-    Ok(Step::Count(Box::new(Entry { name, place, at, news: News::read(was.as_ref(), is.as_ref())? })))
+    let label = Label::of(&partition, &sort, &number, at);
+    Ok(Step::Count(Box::new(Entry { label, at, news: News::read(was.as_ref(), is.as_ref())? })))
 }
 
-/// The condition that no record of these names is counted, and the note that they are.
-fn noted(second: i64, names: &[Name]) -> Expression {
-    let blobs = names.iter().map(|name| Blob::new(*name)).collect();
-    let none = names.iter().fold(Expression::new(), |all, name| all.when_without(NAMES, b(*name)));
-    none.add(NAMES, AttributeValue::Bs(blobs)).set("xp", n(second + NAMES_KEPT_S))
+/// What became of records that were to be counted.
+enum Tried {
+    /// They are.
+    All,
+    /// None is, as these were before; or as another was faster with an item of names.
+    Before(BTreeSet<Name>),
+    /// None is, as these items cannot be written.
+    Without(Vec<Written>),
 }
 
-/// The names that an item of counted records holds.
-fn names_in(item: &Item) -> Vec<Name> {
-    let blobs = item.get(NAMES).and_then(|set| set.as_bs().ok());
-    blobs.into_iter().flatten().filter_map(|blob| blob.as_ref().try_into().ok()).collect()
-}
-
-/// An item that a transaction writes; its parts are one.
+/// An item of counts that a transaction writes; its parts are one.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Written {
-    Names(i64, u64),
     Counts(QueueName, u32),
     Durations(QueueName, i64),
     Touches(u32),
 }
 
-/// The items that are written for a record; none if it changes no count.
-fn items_of(entry: &Entry, epochs: &Epochs) -> Vec<Written> {
-    let mut items = Vec::new();
-    for epoch in epochs.all() {
-        let moves = entry.news.moves(&epoch);
-        items.extend(moves.iter().map(|(image, _)| Written::Counts(image.queue.clone(), epoch.number)));
+impl Entry {
+    fn changes_a_count(&self, epochs: &Epochs) -> bool {
+        let moves = epochs.all().any(|epoch| !self.news.moves(&epoch).is_empty());
+        let touches = epochs.next.is_some_and(|next| self.news.is_touch(&next));
+        moves || touches || epochs.current.is_some() && self.news.ended().is_some()
     }
-    if let Some(next) = epochs.next.filter(|next| entry.news.is_touch(next)) {
-        items.push(Written::Touches(next.number));
-    }
-    if let Some(ended) = entry.news.ended().filter(|_| epochs.current.is_some()) {
-        items.push(Written::Durations(ended.queue.clone(), hour(ended.at)));
-    }
-    if !items.is_empty() {
-        items.push(Written::Names(entry.place.0, entry.place.1));
-    }
-    items
 }
 
 fn hour(at: Timestamp) -> i64 {
     at.as_millis() / 3_600_000
-}
-
-/// Records that are counted in one transaction.
-#[derive(Default)]
-struct Chunk {
-    entries: Vec<Entry>,
-    items: BTreeSet<Written>,
-}
-
-impl Chunk {
-    /// Whether there is room for a record that writes these items.
-    fn takes(&self, items: &[Written]) -> bool {
-        let new: BTreeSet<_> = items.iter().filter(|item| !self.items.contains(item)).collect();
-        self.entries.len() < RECORDS && self.items.len() + new.len() <= MOST
-    }
-
-    fn add(&mut self, entry: Entry, items: Vec<Written>) {
-        self.entries.push(entry);
-        self.items.extend(items);
-    }
 }
 
 /// What records change, summed up by items and attributes.
@@ -442,7 +410,6 @@ impl Sums {
             let changes = changes.into_iter().filter(|(_, change)| *change != 0);
             let sum = changes.fold(Expression::new(), |all, (name, change)| all.add(&name, n(change)));
             let (key, update) = match &written {
-                Written::Names(..) => return None,
                 Written::Counts(queue, epoch) => {
                     (key(&keys::statistics(queue), &keys::counts(*epoch, part)), sum.set(AS_OF, time(as_of)))
                 }
@@ -452,13 +419,9 @@ impl Sums {
                 }
                 Written::Touches(epoch) => (keys::touched(*epoch, part), sum),
             };
-            Some(Sum { written, key, update })
+            Sum { written, key, update }
         };
-        self.changes
-            .into_iter()
-            .filter(|(written, _)| !left_out.contains(written))
-            .filter_map(update)
-            .collect()
+        self.changes.into_iter().filter(|(written, _)| !left_out.contains(written)).map(update).collect()
     }
 }
 

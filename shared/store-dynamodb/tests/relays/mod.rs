@@ -41,6 +41,10 @@ pub(crate) struct Relays {
     shards: Vec<Shard>,
     functions: Vec<(Arc<DynamoStore>, Faults)>,
     random: Random,
+    /// How many seconds apart the records are, if they are not of the time at which they came.
+    pub(crate) apart: Option<f64>,
+    /// How many have come.
+    came: usize,
 }
 
 impl Relays {
@@ -57,12 +61,19 @@ impl Relays {
             faults.switch(one_in > 0);
         }
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();
-        Self { stream, shards, functions, random: Random(seed) }
+        Self { stream, shards, functions, random: Random(seed), apart: None, came: 0 }
     }
 
     /// Takes over what has come into the stream; the records of a partition always go to the same shard.
     fn poll(&mut self) {
-        for (partition, record) in self.stream.read() {
+        for (partition, mut record) in self.stream.read() {
+            if let Some(apart) = self.apart {
+                let mut of: serde_json::Value = serde_json::from_str(&record).unwrap();
+                let at = 1_800_000_000.0 + (self.came as f64 * apart).floor();
+                of["dynamodb"]["ApproximateCreationDateTime"] = at.into();
+                record = of.to_string();
+            }
+            self.came += 1;
             let hash = partition.bytes().fold(7_u64, |hash, byte| hash.wrapping_mul(31) ^ u64::from(byte));
             self.shards[(hash % SHARDS) as usize].records.push(record);
         }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::bill::{Bill, assumed};
 use super::template::Template;
-use crate::world::{Stream, World, admin, again, bearer, messages, question, request};
+use crate::world::{Stream, World, admin, again, bearer, messages, question, request, seconds};
 
 /// The functions of a world, as their callers reach them.
 pub(super) struct Fleet {
@@ -172,6 +172,15 @@ impl Fleet {
         let claim = self.claim_fields(tasks);
         let answer = self.ask(|fleet| &fleet.claim, "/v1/claims", "POST /v1/claims", claim).await;
         ids(&answer["tasks"], tasks)
+    }
+
+    /// Has a worker find nothing, and so tell that it waits; it is not billed.
+    pub(super) async fn find_nothing(&mut self) {
+        let claim = json!({"worker_id": "idle", "types": ["nothing"], "max_tasks": 1, "capacity": 1});
+        let answer = self.ask(|fleet| &fleet.claim, "/v1/claims", "POST /v1/claims", claim).await;
+        assert_eq!(answer["tasks"], json!([]));
+        self.world.clock.advance(seconds(2));
+        self.bill(1);
     }
 
     pub(super) fn completion() -> Value {

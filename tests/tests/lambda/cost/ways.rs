@@ -44,8 +44,9 @@ impl Way {
         fleet.relay().await;
         let stored = (fleet.stored().await - before) / TASKS as f64 * assumed::MONTHS;
         let burst = Bill { stored, ..fleet.bill(TASKS) };
-        // What comes singly through a queue comes as a message of its own.
+        // What comes singly through a queue comes as a message of its own. And workers wait, so that rings are sent.
         fleet.evenly = true;
+        fleet.find_nothing().await;
         steps(fleet, name, 1).await;
         let invocations = fleet.relay_as_it_comes().await;
         let spread = Bill { stored, ..fleet.bill(TASKS) };

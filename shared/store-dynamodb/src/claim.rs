@@ -71,22 +71,38 @@ impl Inner {
             Some(gate) => Some(gate.lock().await),
             None => None,
         };
-        let (worker, queues, asked) = self.records(claim).await?;
-        let Worker { directive, beats, alone, .. } = self.enter_session(worker, claim).await?;
-        let mut claim = Entered { claim, beats, active: 0 };
-        if let Some(known) = asked.as_ref().and_then(|asked| asked.known.clone()) {
-            match self.replay(&claim, &known).await? {
-                Replay::Answer(answer) => return Ok(answer),
-                // What was planned then went to others before it was taken: the request has had no answer.
-                Replay::Void => {}
-            }
+        let (worker, queues) = self.records(claim).await?;
+        let worker = self.enter_session(worker, claim).await?;
+        let mut claim = Entered { claim, beats: worker.beats, active: 0 };
+        let answer = self.claim_anew(&mut claim, worker, &queues, ended).await?;
+        // Sent before, it may hold what it asked for, and so find no more.
+        let finds_nothing = match &answer {
+            ClaimAnswer::Nothing(Nothing::RequestSpent) | ClaimAnswer::Leased(_) => false,
+            ClaimAnswer::Nothing(_) => true,
+        };
+        if finds_nothing
+            && let Some(planned) = self.planned(&claim).await?
+            && let Replay::Answer(answer) = self.replay(&claim, &planned).await?
+        {
+            return Ok(answer);
         }
+        Ok(answer)
+    }
+
+    /// Claims what is found now, unless it turns out that the claim was sent before.
+    async fn claim_anew(
+        &self,
+        claim: &mut Entered<'_>,
+        Worker { directive, alone, .. }: Worker,
+        queues: &[StoredQueue],
+        ended: Option<TaskId>,
+    ) -> Result<ClaimAnswer, StoreError> {
         if directive != Directive::Run {
             return Ok(ClaimAnswer::Nothing(Nothing::Directed { directive }));
         }
-        let active = self.active(&claim, ended).await?;
+        let active = self.active(claim, ended).await?;
         claim.active = active;
-        let claim = &claim;
+        let claim = &*claim;
         if active >= claim.cap {
             return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
         }
@@ -105,8 +121,8 @@ impl Inner {
             self.note_claimed(queue, &choice).await;
         }
 
-        match asked {
-            Some(asked) => self.claim_planned(claim, asked, &open, most).await,
+        match &claim.request {
+            Some(_) => self.claim_planned(claim, Asked::default(), &open, most).await,
             None => self.claim_found(claim, &open, most).await,
         }
     }
@@ -209,40 +225,23 @@ impl Inner {
         }
     }
 
-    /// The worker's record, the queues' and the request's, in one read.
-    async fn records(
-        &self,
-        claim: &Claim,
-    ) -> Result<(Option<StoredWorker>, Vec<StoredQueue>, Option<Asked>), StoreError> {
+    /// The worker's record and the queues', in one read.
+    async fn records(&self, claim: &Claim) -> Result<(Option<StoredWorker>, Vec<StoredQueue>), StoreError> {
         let mut names: Vec<&QueueName> = claim.queues.iter().collect();
         names.sort();
         names.dedup();
         let worker_key = keys::worker(&claim.worker);
         let mut wanted = vec![worker_key.clone()];
         wanted.extend(names.iter().map(|name| keys::queue(name)));
-        let mut asked = claim.request.as_ref().map(|_| Asked::default());
-        if let Some(request) = &claim.request {
-            let span = keys::request_span(claim.now);
-            wanted.push(keys::request(&claim.worker, request, span));
-            // Later in a span, the names of the one before are all old enough to be forgotten.
-            if claim.now.as_millis() % keys::REQUEST_SPAN_MS < keys::REQUEST_KEPT_MS {
-                wanted.push(keys::request(&claim.worker, request, span - 1));
-            }
-        }
         let (mut worker, mut queues) = (None, Vec::new());
         for item in self.db.get_all(wanted).await? {
             match Fields(&item).text("pk")?.as_bytes().first() {
                 Some(b'W') => worker = Some(StoredWorker::read(&item)?),
                 // Its tasks wait; those of the other queues do not.
-                Some(b'Q') => queues.extend(self.db.read_one(&item, StoredQueue::read)),
-                _ => {
-                    if let Some(asked) = &mut asked {
-                        asked.found(&item)?;
-                    }
-                }
+                _ => queues.extend(self.db.read_one(&item, StoredQueue::read)),
             }
         }
-        Ok((worker, queues, asked))
+        Ok((worker, queues))
     }
 
     /// How many tasks the worker holds: the leases that name it, and no stored number.

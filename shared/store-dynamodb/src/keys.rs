@@ -23,14 +23,8 @@ pub(crate) const NAME_PARTS: u64 = 8;
 /// Over how many partitions a day's log lines are spread, by their workers.
 pub(crate) const LOG_PARTS: u64 = 4;
 
-/// How long the names of claim requests share a partition.
-pub(crate) const REQUEST_SPAN_MS: i64 = 30 * 60_000;
-
-/// How long the name of a claim request is remembered at least.
-pub(crate) const REQUEST_KEPT_MS: i64 = 15 * 60_000;
-
-/// Over how many partitions the claim requests of one span are spread, by their workers.
-pub(crate) const REQUEST_PARTS: u64 = 4;
+/// Over how many partitions claim requests are spread, by their workers. One takes 1,000 a second.
+pub(crate) const REQUEST_PARTS: u64 = 32;
 
 /// Over how many partitions tokens are spread. Each request reads one; a partition answers about 3,000 reads a second.
 pub(crate) const TOKEN_PARTS: u64 = 8;
@@ -248,19 +242,14 @@ pub(crate) fn idempotency_index(part: u64) -> String {
     format!("I#{part:x}")
 }
 
-/// The span of claim requests that a time falls into.
-pub(crate) fn request_span(at: Timestamp) -> i64 {
-    at.as_millis() / REQUEST_SPAN_MS
+pub(crate) fn request_partition(part: u64) -> String {
+    format!("C#{part:x}")
 }
 
-pub(crate) fn request_partition(span: i64, part: u64) -> String {
-    format!("C#{span}#{part:x}")
-}
-
-/// A claim request's name within a span.
-pub(crate) fn request(worker: &WorkerId, name: &RequestKey, span: i64) -> Item {
+/// A claim request's name.
+pub(crate) fn request(worker: &WorkerId, name: &RequestKey) -> Item {
     let part = hash(worker.as_str().as_bytes()) % REQUEST_PARTS;
-    key(&request_partition(span, part), &format!("{worker}#{name}"))
+    key(&request_partition(part), &format!("{worker}#{name}"))
 }
 
 /// The partition of the index where the tasks of a queue's lane wait.

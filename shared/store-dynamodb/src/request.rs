@@ -4,6 +4,9 @@
 //! sends the same claim finds this plan and carries it out: each task is taken at most once for it, as the attempt
 //! names the one state that it may be taken from. So a claim cut off in the middle is finished by its repetition, and
 //! no transaction holds plan and tasks together.
+//!
+//! Nobody reads a plan before: nearly every claim is sent once, and a read as of now costs as much as a fifth of the plan. A
+//! repetition that finds tasks has its own plan refused by the one that stands; one that finds none looks for it.
 
 use baton_model::watch::AHEAD;
 use baton_model::{TaskId, Timestamp};
@@ -18,7 +21,7 @@ use crate::keys;
 use crate::row::Stored;
 use crate::store::Inner;
 
-/// How long DynamoDB keeps the name of a claim request: an hour, in seconds.
+/// How long the name of a claim request is remembered: an hour, in seconds.
 pub(crate) const KEPT_S: i64 = 3_600;
 
 /// A claim request that was sent before: its record's key, its version, and what it was to take.
@@ -40,14 +43,6 @@ pub(crate) struct Asked {
     pub(crate) known: Option<Plan>,
 }
 
-impl Asked {
-    /// Takes in a record of the request.
-    pub(crate) fn found(&mut self, item: &Item) -> Result<(), StoreError> {
-        self.known = Some(Plan::read(item)?);
-        Ok(())
-    }
-}
-
 impl Plan {
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
         let fields = Fields(item);
@@ -65,6 +60,11 @@ impl Plan {
             answered: fields.has("aw"),
         })
     }
+
+    /// Whether it is past its keeping, and only not removed yet.
+    pub(crate) fn is_forgotten(&self, now: Timestamp) -> bool {
+        self.at.as_millis() / 1_000 + KEPT_S <= now.as_millis() / 1_000
+    }
 }
 
 /// What became of a request that was sent before.
@@ -76,6 +76,14 @@ pub(crate) enum Replay {
 }
 
 impl Inner {
+    /// What was planned for a claim before, if that is remembered.
+    pub(crate) async fn planned(&self, claim: &Claim) -> Result<Option<Plan>, StoreError> {
+        let Some(request) = &claim.request else { return Ok(None) };
+        let item = self.db.get(keys::request(&claim.worker, request)).await?;
+        let plan = item.as_ref().map(Plan::read).transpose()?;
+        Ok(plan.filter(|plan| !plan.is_forgotten(claim.now)))
+    }
+
     /// Writes down what a claim is about to take. If another sending of the same claim was faster, gives its plan.
     pub(crate) async fn plan(
         &self,
@@ -87,8 +95,9 @@ impl Inner {
         // A void plan is replaced where it lies: the same name must not have two.
         let (key, version, condition) = match &asked.known {
             None => {
-                let key = keys::request(&claim.worker, request, keys::request_span(claim.now));
-                (key, 1, Expression::new().when_absent("pk"))
+                let forgotten = n(claim.now.as_millis() / 1_000);
+                let key = keys::request(&claim.worker, request);
+                (key, 1, Expression::new().when_absent_or("xp", "<=", forgotten))
             }
             Some(void) => {
                 (void.key.clone(), void.version + 1, Expression::new().when("vn", "=", n(void.version)))

@@ -25,10 +25,6 @@ use crate::{audit, queue, token};
 
 use super::{AT_ONCE, durations, key_of};
 
-/// How many spans of claim requests are looked at: all whose names are still remembered, and one for clocks that are
-/// ahead.
-const SPANS: std::ops::RangeInclusive<i64> = -3..=1;
-
 /// The kinds of records in the order in which they are read out, by the letters of their cursors.
 const KINDS: [char; 9] = ['q', 'w', 't', 'h', 'l', 'k', 'c', 'o', 'a'];
 
@@ -331,9 +327,7 @@ impl Inner {
         place: &mut Place,
         limit: usize,
     ) -> Result<(Vec<Record>, bool), StoreError> {
-        let spans: Vec<_> = SPANS.map(|span| keys::request_span(now) + span).collect();
-        let Some(span) = Self::part_of(place, &spans) else { return Ok((Vec::new(), false)) };
-        let partitions = (0..keys::REQUEST_PARTS).map(|part| keys::request_partition(span, part)).collect();
+        let partitions = (0..keys::REQUEST_PARTS).map(keys::request_partition).collect();
         let merged = self.merged(false, partitions, &place.after, limit).await?;
         let mut found = Vec::with_capacity(merged.items.len());
         for item in &merged.items {
@@ -341,6 +335,9 @@ impl Inner {
             let unnamed = || damaged(format!("expected a worker and its claim, got {sort}"));
             let (worker, request) = sort.split_once('#').ok_or_else(unnamed)?;
             let plan = Plan::read(item)?;
+            if plan.is_forgotten(now) {
+                continue;
+            }
             found.push(Record::Claim(ClaimRecord {
                 worker: WorkerId::from_stored(worker),
                 request: RequestKey::from_stored(request),
@@ -349,8 +346,8 @@ impl Inner {
                 answered: plan.answered,
             }));
         }
-        let last = merged.items.last().map(|item| key_of(Some(item)).to_owned());
-        Ok((found, Self::step(place, &spans, last, merged.more)))
+        place.after = key_of(merged.items.last()).to_owned();
+        Ok((found, merged.more))
     }
 
     async fn export_tokens(

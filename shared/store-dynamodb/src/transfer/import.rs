@@ -374,8 +374,7 @@ impl Inner {
     }
 
     async fn import_claim(&self, record: &ClaimRecord) -> Result<Verdict, ImportError> {
-        let span = keys::request_span(record.created_at);
-        let mut item = keys::request(&record.worker, &record.request, span);
+        let mut item = keys::request(&record.worker, &record.request);
         let mut put = |name: &str, value| item.insert(name.to_owned(), value);
         put("vn", n(1));
         put("pl", list(record.tasks.iter().map(|(id, attempt)| s(format!("{id}#{attempt}")))));

@@ -256,6 +256,13 @@ impl World {
         put.send().await.unwrap();
     }
 
+    /// Removes an item, as the table does by itself once it is past its keeping.
+    pub(crate) async fn remove(&self, pk: &str, sk: &str) {
+        let delete = self.client.delete_item().table_name(TABLE);
+        let delete = delete.key("pk", AttributeValue::S(pk.to_owned()));
+        delete.key("sk", AttributeValue::S(sk.to_owned())).send().await.unwrap();
+    }
+
     /// Has an attribute of a task be of no type that it may have.
     pub(crate) async fn spoil(&self, task: &str, attribute: &str) {
         let items = self.items().await;

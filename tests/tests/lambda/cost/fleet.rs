@@ -286,6 +286,19 @@ impl Fleet {
         invocations
     }
 
+    /// Has so many ended tasks go, as the table removes them: for nothing, but the stream tells of each. `at`: when each goes.
+    pub(super) async fn go(&mut self, tasks: usize, at: impl Fn(usize) -> f64) {
+        let items = self.world.items().await;
+        let of_tasks = items.iter().filter(|((pk, _), _)| pk.starts_with("T#") && pk != "T#tick");
+        // The index has all that have not ended.
+        let ended = of_tasks.filter(|(_, item)| item.get("ip").is_none()).map(|(key, _)| key);
+        for (number, (pk, sk)) in ended.take(tasks).enumerate() {
+            self.at = at(number);
+            self.world.remove(pk, sk).await;
+            self.changed().await;
+        }
+    }
+
     async fn relay_batch(&self, batch: &[Value]) {
         let answer = self.run(&self.relay, &json!({"Records": batch})).await;
         assert_eq!(again(&answer), Vec::<String>::new());

@@ -69,8 +69,8 @@ async fn claim(world: &World, body: Value) -> Value {
 }
 
 /// Has somebody wait for tasks, whatever waits for others.
-async fn waits(world: &World) {
-    let claim = json!({"worker_id": "idle", "types": ["nothing"]});
+async fn waits(world: &World, queue: &str) {
+    let claim = json!({"worker_id": "idle", "queues": [queue], "types": ["nothing"]});
     let (_, answer) = send(&world.function("claim-task"), "POST", "/v1/claims", claim).await;
     assert_eq!(answer["tasks"], json!([]), "{answer}");
 }
@@ -104,7 +104,7 @@ async fn authorize(world: &World) {
 
 async fn create_task(world: &World) {
     let function = "create-task";
-    waits(world).await;
+    waits(world, "default").await;
     created(world, json!({"type": "a"})).await;
     let alone = [(TABLE, &["GetItem", "PutItem", "UpdateItem"][..]), (READY, &["SendMessage"])];
     took(world, function, "a task, the queue and the day that it makes known, its ring", &alone);
@@ -166,6 +166,7 @@ async fn claim_task(world: &World) {
         while !host.open().await.unwrap().waits() {
             tokio::task::yield_now().await;
         }
+        waits(world, "others").await;
         let others = json!({"tasks": [{"type": "a", "queue": "others"}]});
         done(world, "create-task", "/v1/tasks/batch", others).await;
         while !world.calls.has(function, "Ready", "sqs:ChangeMessageVisibility") {
@@ -256,7 +257,7 @@ async fn reap_stale_workers(world: &World) {
     let round = json!({"source": "aws.scheduler"});
     let host = world.function(function);
     created(world, json!({"type": "a", "max_attempts": 100})).await;
-    waits(world).await;
+    waits(world, "default").await;
     invoke(&host, &round).await;
     world.calls.latest();
     // Often enough for its history to outgrow its item.
@@ -364,7 +365,7 @@ async fn manage_tasks(world: &World) {
     done(world, function, &format!("/v1/tasks/{id}/cancel"), long.clone()).await;
     let wanted = [(TABLE, &["GetItem", "PutItem", "UpdateItem", "Query"][..])];
     took(world, function, "a call-off with a long reason, recorded", &wanted);
-    waits(world).await;
+    waits(world, "default").await;
     world.calls.latest();
     done(world, function, &format!("/v1/tasks/{id}/retry"), long).await;
     took(world, function, "a task that is ready again", &[(READY, &["SendMessage"])]);

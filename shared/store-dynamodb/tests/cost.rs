@@ -77,7 +77,8 @@ async fn a_lifecycle_keeps_to_its_bars() {
     assert!(claimed.write <= 4.0 && claimed.requests <= 5, "{claimed:?}");
     b.claim(keyed).await;
     let cost = b.note("claim repeated with its key");
-    assert!(cost.write == 0.0, "{cost:?}");
+    // Its plan, which is refused by the one that stands.
+    assert!(cost.write <= 1.0, "{cost:?}");
     let whole = [&create, &claimed, &completed];
     let write: f64 = whole.iter().map(|cost| cost.write).sum();
     let read: f64 = whole.iter().map(|cost| cost.read).sum();

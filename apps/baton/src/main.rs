@@ -50,6 +50,11 @@ use crate::exit::Failure;
 use crate::out::Format;
 use crate::signals::Signals;
 
+/// A request makes some hundred values that live shortly, on several threads: with the allocator of the C library, a tenth of all
+/// instructions go into that. Without huge pages: with them, an idle server takes 28 MB instead of 21 MB.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const EXAMPLES: &str = "\
 Examples:
   baton example                      all of it at once, with pictures

@@ -8,6 +8,8 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// What each crate of `shared/` may depend on besides libraries.
@@ -57,9 +59,18 @@ const PRIVATE: &[(&str, &[&str])] = &[
 
 struct Package {
     folder: String,
+    targets: Vec<Target>,
     needs: BTreeSet<String>,
     /// Of these, those that a feature brings.
     optional: BTreeSet<String>,
+}
+
+/// A library, a program or a file of tests, and what `cargo test` does with it.
+struct Target {
+    kind: String,
+    source: PathBuf,
+    test: bool,
+    doctest: bool,
 }
 
 fn packages() -> BTreeMap<String, Package> {
@@ -79,7 +90,14 @@ fn packages() -> BTreeMap<String, Package> {
         let name = |need: &&serde_json::Value| need["name"].as_str().unwrap().to_owned();
         let optional = needs.iter().filter(|need| need["optional"] == true).map(name).collect();
         let needs = needs.iter().map(name).collect();
-        (package["name"].as_str().unwrap().to_owned(), Package { folder, needs, optional })
+        let target = |target: &serde_json::Value| Target {
+            kind: target["kind"][0].as_str().unwrap().to_owned(),
+            source: target["src_path"].as_str().unwrap().into(),
+            test: target["test"] == true,
+            doctest: target["doctest"] == true,
+        };
+        let targets = package["targets"].as_array().unwrap().iter().map(target).collect();
+        (package["name"].as_str().unwrap().to_owned(), Package { folder, targets, needs, optional })
     };
     metadata["packages"].as_array().unwrap().iter().map(package).collect()
 }
@@ -172,5 +190,51 @@ fn a_functions_binary_goes_without_the_chain_of_providers_of_aws() {
         assert!(is("lambda_runtime") && is("aws-sdk-dynamodb"), "{function}: {crates:?}");
         // What it would look for, Lambda sets in the environment, and to look costs a cold start milliseconds.
         assert!(!is("aws-config"), "{function}: {crates:?}");
+    }
+}
+
+/// The lines of all sources in a folder.
+fn lines(folder: &Path, found: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            lines(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.extend(fs::read_to_string(&path).unwrap().lines().map(|line| line.trim_start().to_owned()));
+        }
+    }
+}
+
+/// The source of a program, with the modules that lie beside it.
+fn program(main: &Path) -> String {
+    let mut source = fs::read_to_string(main).unwrap();
+    let module = |line: &str| Some(main.with_file_name(line.strip_prefix("mod ")?.replace(';', ".rs")));
+    let modules: Vec<_> = source.lines().filter_map(module).collect();
+    source.extend(modules.iter().map(|module| fs::read_to_string(module).unwrap()));
+    source
+}
+
+/// Linking a test program in vain takes seconds, and so does looking for examples in a crate without any: such are left out
+/// of `cargo test`. Whoever writes the first test or example there puts it in again.
+#[test]
+fn what_is_left_out_of_the_tests_has_none() {
+    for (name, package) in packages() {
+        for target in &package.targets {
+            if target.kind == "bin" && !target.test {
+                let source = program(&target.source);
+                assert!(!source.contains("#[test]"), "{name} has a program whose tests are not run");
+            }
+            if target.kind == "lib" {
+                assert!(target.test, "{name} has a library whose tests are not run");
+                let mut sources = Vec::new();
+                lines(target.source.parent().unwrap(), &mut sources);
+                let example = |line: &String| line.starts_with("//! ```") || line.starts_with("/// ```");
+                let examples = sources.iter().any(example);
+                assert!(
+                    target.doctest || !examples,
+                    "{name} has examples that are not run: take `doctest` off"
+                );
+            }
+        }
     }
 }

@@ -9,12 +9,16 @@ use baton_runtime::settings::{QueueSettings, TokenSettings};
 use baton_runtime::{Clock, Ids, Settings};
 use baton_store::{Store, StoreError};
 use baton_store_dynamodb::DynamoStore;
+use futures::StreamExt as _;
 use futures::future::BoxFuture;
 
 use crate::counted::Counts;
 use crate::doorbell::QueueDoorbell;
 use crate::function::Function;
 use crate::queues::Queues;
+
+/// Of how many queues it is asked at the same time whether a claim waits.
+const AT_ONCE: usize = 16;
 
 /// What a function works with, as it is opened.
 pub struct Services {
@@ -74,7 +78,7 @@ impl Opened {
     /// Drops rings that nobody waits for. Where that cannot be told, they are sent.
     async fn hush(&self) {
         let Some(store) = &self.dynamo else { return };
-        for queue in self.doorbell.rung_now() {
+        let each = |queue| async move {
             match store.is_waited_for(&queue, self.app.clock.now()).await {
                 Ok(true) => {}
                 Ok(false) => self.doorbell.hush(&queue),
@@ -82,19 +86,23 @@ impl Opened {
                     tracing::warn!(%queue, error = error.report(), "it could not be read whether a claim waits");
                 }
             }
-        }
+        };
+        futures::stream::iter(self.doorbell.rung_now()).for_each_concurrent(AT_ONCE, each).await;
     }
 
     /// Ends what was begun: rings are sent, counts are written. What fails delays a claim or dims a statistic.
     pub(crate) async fn settle(&self) {
-        self.hush().await;
+        let rings = async {
+            self.hush().await;
+            self.doorbell.settle().await;
+        };
         let written = async {
             match &self.dynamo {
                 Some(store) => store.flush().await,
                 None => Ok(()),
             }
         };
-        let ((), written) = futures::join!(self.doorbell.settle(), written);
+        let ((), written) = futures::join!(rings, written);
         if let Err(error) = written {
             tracing::warn!(error = error.report(), "counts could not be written; statistics may be off");
         }

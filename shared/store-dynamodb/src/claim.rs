@@ -20,7 +20,7 @@ use crate::lane::Choice;
 use crate::look::Candidate;
 use crate::notes::Reserved;
 use crate::queue::StoredQueue;
-use crate::request::{Asked, Replay};
+use crate::request::Replay;
 use crate::row::Stored;
 use crate::store::Inner;
 use crate::worker::StoredWorker;
@@ -122,7 +122,7 @@ impl Inner {
         }
 
         match &claim.request {
-            Some(_) => self.claim_planned(claim, Asked::default(), &open, most).await,
+            Some(_) => self.claim_planned(claim, &open, most).await,
             None => self.claim_found(claim, &open, most).await,
         }
     }
@@ -181,10 +181,11 @@ impl Inner {
     async fn claim_planned(
         &self,
         claim: &Entered<'_>,
-        mut asked: Asked,
         queues: &[&StoredQueue],
         most: usize,
     ) -> Result<ClaimAnswer, StoreError> {
+        // What is planned for it, as far as that is known here.
+        let mut known = None;
         let mut next_at = None;
         for round in 0.. {
             if round == ROUNDS {
@@ -202,11 +203,11 @@ impl Inner {
                 break;
             }
             let tasks = look.due.iter().map(|one| (one.entry.head.id, one.entry.head.attempt + 1)).collect();
-            if let Some(standing) = self.plan(claim, &mut asked, tasks).await? {
+            if let Some(standing) = self.plan(claim, &mut known, tasks).await? {
                 drop(look);
                 match self.replay(claim, &standing).await? {
                     Replay::Answer(answer) => return Ok(answer),
-                    Replay::Void => asked.known = Some(standing),
+                    Replay::Void => known = Some(standing),
                 }
                 continue;
             }

@@ -36,13 +36,6 @@ pub(crate) struct Plan {
     pub(crate) answered: bool,
 }
 
-/// A claim with a request key.
-#[derive(Debug, Default)]
-pub(crate) struct Asked {
-    /// What was planned for it before.
-    pub(crate) known: Option<Plan>,
-}
-
 impl Plan {
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
         let fields = Fields(item);
@@ -84,16 +77,17 @@ impl Inner {
         Ok(plan.filter(|plan| !plan.is_forgotten(claim.now)))
     }
 
-    /// Writes down what a claim is about to take. If another sending of the same claim was faster, gives its plan.
+    /// Writes down what a claim is about to take, in place of what is `known` to be planned for it. If another sending of the
+    /// same claim was faster, gives its plan.
     pub(crate) async fn plan(
         &self,
         claim: &Claim,
-        asked: &mut Asked,
+        known: &mut Option<Plan>,
         tasks: Vec<(TaskId, u32)>,
     ) -> Result<Option<Plan>, StoreError> {
         let Some(request) = &claim.request else { return Ok(None) };
         // A void plan is replaced where it lies: the same name must not have two.
-        let (key, version, condition) = match &asked.known {
+        let (key, version, condition) = match known.as_ref() {
             None => {
                 let forgotten = n(claim.now.as_millis() / 1_000);
                 let key = keys::request(&claim.worker, request);
@@ -118,7 +112,7 @@ impl Inner {
             Err(WriteError::Condition(None)) => return Err(crate::error::contended("the claim's name")),
             Err(WriteError::Failed(error)) => return Err(error),
         }
-        asked.known = Some(Plan { key, version, at: claim.now, tasks, answered: false });
+        *known = Some(Plan { key, version, at: claim.now, tasks, answered: false });
         Ok(None)
     }
 

@@ -318,20 +318,27 @@ async fn write(db: &Db, bundle: &Bundle, named: &HashSet<TaskType>) -> Result<()
         Err(WriteError::Condition(_)) => return Ok(()),
         Err(WriteError::Failed(error)) => return Err(error),
     };
+    remove_zeros(db, &bundle.queue, &bundle.sort, &after).await;
+    Ok(())
+}
+
+/// Removes the counts that are zero from an item of a queue's, if these are many.
+async fn remove_zeros(db: &Db, queue: &QueueName, sort: &str, counts: &Item) {
     let zero = n(0);
-    let zeros: Vec<_> = after.iter().filter(|(_, value)| **value == zero).map(|(name, _)| name).collect();
-    if zeros.len() >= ZEROS {
-        let remove = zeros.into_iter().take(ADDS);
-        let remove = remove.fold(Expression::new(), |all, name| all.when(name, "=", n(0)).remove(name));
-        match db.update(item(), &remove).await {
+    let zeros: Vec<_> = counts.iter().filter(|(_, value)| **value == zero).map(|(name, _)| name).collect();
+    if zeros.len() < ZEROS {
+        return;
+    }
+    for zeros in zeros.chunks(ADDS) {
+        let remove = zeros.iter().fold(Expression::new(), |all, name| all.when(name, "=", n(0)).remove(name));
+        match db.update(key(&keys::statistics(queue), sort), &remove).await {
             // Some of them count again; the others are removed another time.
             Ok(_) | Err(WriteError::Condition(_)) => {}
             Err(WriteError::Failed(error)) => {
-                tracing::warn!(queue = %bundle.queue, error = error.report(), "counts that are zero could not be removed");
+                tracing::warn!(%queue, error = error.report(), "counts that are zero could not be removed");
             }
         }
     }
-    Ok(())
 }
 
 /// Counts on their way to the table; those that are left when the way is cut off are counted again.

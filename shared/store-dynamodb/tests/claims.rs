@@ -15,10 +15,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use baton_model::{Owner, Priority, QueueName, TaskId, TaskSpec};
-use baton_store::{Claim, ClaimAnswer, Create, NoDoorbell, Nothing, TaskStore};
-use baton_store_dynamodb::{DynamoStore, Meter, Options};
-use bench::{Bench, Cost, Heard, at, claim};
-use engine::Engine;
+use baton_store::{Claim, ClaimAnswer, Create, Nothing, TaskStore};
+use baton_store_dynamodb::{Meter, Options};
+use bench::{Bench, claim};
+use engine::heard::{Cost, Heard};
+use engine::{Engine, at};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_claim_costs_the_same_however_many_tasks_wait() {
@@ -81,7 +82,7 @@ async fn a_claim_by_type_or_for_a_project_costs_what_it_takes() {
     assert_eq!(nothing, ClaimAnswer::Nothing(Nothing::NoneQueued));
     let costs = costs.chain([b.note("claim by type that finds nothing, behind 12,000 others")]);
     for cost in costs {
-        let queries = cost.operations.iter().filter(|one| **one == "Query").count();
+        let queries = cost.times("Query");
         assert!(queries <= 3 && cost.read <= 3.5, "{cost:?}");
     }
     b.print();
@@ -125,7 +126,7 @@ async fn a_queue_that_is_claimed_whole_keeps_its_tasks_together() {
             costs.push(b.heard.take());
         }
     }
-    let queries = |cost: &Cost| cost.operations.iter().filter(|one| **one == "Query").count();
+    let queries = |cost: &Cost| cost.times("Query");
     assert_eq!(queries(&costs[7]), 9, "one of what it holds, and one for each type");
     assert_eq!(queries(&costs[15]), 10, "and one for all further types: {:?}", costs[15]);
     assert_eq!(queries(&costs[23]), 10);
@@ -165,7 +166,7 @@ impl Bench {
             self.heard.take();
             self.store.claim(all()).await.unwrap();
         }
-        self.heard.take().operations.iter().filter(|one| **one == "Query").count()
+        self.heard.take().times("Query")
     }
 }
 
@@ -239,9 +240,8 @@ async fn at_once(claimers: u64, rounds: usize, waiting: usize, shards: u16) -> f
     for seed in 0..claimers {
         let meter: Arc<dyn Meter> = heard.clone();
         let (meter, shards) = (Some(meter), shards.clone());
-        let options = Options { meter, shards, flush_every: None, ..Options::seeded(seed * 7_919 + 1) };
-        let (client, table) = (engine.client.clone(), engine.table.clone());
-        stores.push(Arc::new(DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap()));
+        let options = Options { meter, shards, ..Options::seeded(seed * 7_919 + 1) };
+        stores.push(Arc::new(engine.store(options).await));
     }
     let mut specs = Bench::open().await;
     for part in (0..waiting).collect::<Vec<_>>().chunks(500) {
@@ -272,7 +272,7 @@ async fn at_once(claimers: u64, rounds: usize, waiting: usize, shards: u16) -> f
         given.extend(one.await.unwrap());
     }
     let cost = heard.take();
-    let writes = cost.operations.iter().filter(|one| **one == "UpdateItem").count();
+    let writes = cost.times("UpdateItem");
     let each = writes as f64 / given.len() as f64;
     println!(
         "{claimers} claimers took {} tasks with {writes} conditional writes: {each:.3} for each, and {:.1} read units",

@@ -9,10 +9,8 @@
 
 mod engine;
 
-use std::sync::Arc;
-
 use baton_model::{LossReason, Priority, Running, Schedule, Task, TaskId, TaskSpec, Timestamp, Watch};
-use baton_store::{Beat, Claim, ClaimAnswer, Create, NoDoorbell, Reap, Taken, TaskStore};
+use baton_store::{Beat, Claim, ClaimAnswer, Create, Reap, Taken, TaskStore};
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::{DynamoStore, Options};
@@ -48,9 +46,7 @@ fn leased(answer: ClaimAnswer) -> Vec<Task> {
 async fn process(engine: &Engine, seed: u64) -> (DynamoStore, Faults) {
     let faults = Faults::new(http_client(), seed, 0);
     let client = local(&engine.endpoint, faults.client());
-    let options = Options { flush_every: None, ..Options::seeded(seed) };
-    let store = DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap();
-    (store, faults)
+    (engine.store_over(client, Options::seeded(seed)).await, faults)
 }
 
 async fn create(store: &DynamoStore, tasks: Vec<TaskSpec>) {

@@ -23,12 +23,13 @@ use baton_model::{
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency,
-    NoDoorbell, PageRequest, Purge, Reap, StoredToken, TaskFilter, TaskStore, TokenStore,
+    PageRequest, Purge, Reap, StoredToken, TaskFilter, TaskStore, TokenStore,
 };
 use baton_store_dynamodb::table::KeptBy;
-use baton_store_dynamodb::{DynamoStore, Meter, Options};
-use bench::{Bench, Cost, at, beat, claim, listed};
-use engine::Engine;
+use baton_store_dynamodb::{Meter, Options};
+use bench::{Bench, beat, claim, listed};
+use engine::heard::Cost;
+use engine::{Engine, at};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_lifecycle_keeps_to_its_bars() {
@@ -68,7 +69,7 @@ async fn a_lifecycle_keeps_to_its_bars() {
     let write: f64 = whole.iter().map(|cost| cost.write).sum();
     let read: f64 = whole.iter().map(|cost| cost.read).sum();
     let requests: usize = whole.iter().map(|cost| cost.requests).sum();
-    b.rows.push(("whole lifecycle".to_owned(), Cost { requests, read, write, operations: Vec::new() }));
+    b.rows.push(("whole lifecycle".to_owned(), Cost { requests, read, write, ..Cost::default() }));
     assert!(write <= 11.0 && requests <= 6, "{write} write units, {requests} requests");
 
     let keyed = Claim { request: Some("0198-aaaa-request-1".parse().unwrap()), ..claim("worker-1") };
@@ -83,15 +84,13 @@ async fn a_lifecycle_keeps_to_its_bars() {
     let write: f64 = whole.iter().map(|cost| cost.write).sum();
     let read: f64 = whole.iter().map(|cost| cost.read).sum();
     let requests: usize = whole.iter().map(|cost| cost.requests).sum();
-    let cost = Cost { requests, read, write, operations: Vec::new() };
+    let cost = Cost { requests, read, write, ..Cost::default() };
     b.rows.push(("whole lifecycle, with request key".to_owned(), cost));
     assert!(write <= 11.0 && requests <= 7, "{write} write units, {requests} requests");
 
     // Another process has nothing to remember.
     let meter: Arc<dyn Meter> = b.heard.clone();
-    let options = Options { meter: Some(meter), flush_every: None, ..Options::seeded(2) };
-    let (client, table) = (b.engine.client.clone(), b.engine.table.clone());
-    let other = DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap();
+    let other = b.engine.store(Options { meter: Some(meter), ..Options::seeded(2) }).await;
     let warm = b.claim(claim("worker-1")).await;
     let warm = b.completion(&warm, 200);
     other.complete(warm, None).await.unwrap();

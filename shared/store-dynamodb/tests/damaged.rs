@@ -12,7 +12,7 @@ mod engine;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{Payload, Running, Status, Task, TaskId, TaskSpec, Timestamp, Watch};
+use baton_model::{Payload, Running, Status, Task, TaskId, TaskSpec, Watch};
 use baton_store::transfer::{Migration, MigrationError};
 use baton_store::{
     Beat, Cancel, Claim, ClaimAnswer, Create, ErrorKind, NoDoorbell, PageRequest, Purge, Reap, TaskFilter,
@@ -21,11 +21,7 @@ use baton_store::{
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::{DynamoStore, Options};
-use engine::Engine;
-
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
-}
+use engine::{Engine, at};
 
 fn id(number: u8) -> TaskId {
     let mut id = [0; 16];

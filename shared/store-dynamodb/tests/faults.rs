@@ -18,15 +18,13 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{Grant, Scope, Timestamp, Token, TokenId, TokenSecret};
+use baton_model::{Grant, Scope, Token, TokenId, TokenSecret};
 use baton_store::conformance::history::{Load, run, seeds};
-use baton_store::{
-    ErrorKind, NoDoorbell, PageRequest, Purge, StoreError, StoredToken, TaskStore, TokenStore,
-};
+use baton_store::{ErrorKind, PageRequest, Purge, StoreError, StoredToken, TaskStore, TokenStore};
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::{DynamoStore, Options};
-use engine::Engine;
+use engine::{Engine, at};
 use futures::StreamExt;
 
 /// How many tokens there may be.
@@ -38,8 +36,8 @@ async fn failing(seed: u64) -> (Engine, Faults, Arc<DynamoStore>) {
     let faults = Faults::new(http_client(), seed, 6);
     faults.switch(false);
     let client = local(&engine.endpoint, faults.client());
-    let options = Options { flush_every: None, max_tokens: ROOM, ..Options::seeded(seed) };
-    let store = DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap();
+    let options = Options { max_tokens: ROOM, ..Options::seeded(seed) };
+    let store = engine.store_over(client, options).await;
     (engine, faults, Arc::new(store))
 }
 
@@ -72,10 +70,6 @@ async fn sent<T, A: Future<Output = Result<T, StoreError>>>(ask: impl Fn() -> A)
             other => return other,
         }
     }
-}
-
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
 }
 
 /// Makes more tokens than there is room for, at once. Their ids begin with `round`.

@@ -13,8 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Task, TaskId, TaskSpec, Timestamp,
-    Watch,
+    Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Task, TaskId, TaskSpec, Watch,
 };
 use baton_store::{
     Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, PageRequest,
@@ -23,25 +22,12 @@ use baton_store::{
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::{DynamoStore, Options, table};
-use engine::Engine;
+use engine::{Engine, at, timed};
 
 struct Bench {
     engine: Engine,
     store: DynamoStore,
     faults: Faults,
-}
-
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
-}
-
-fn id(number: u64) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..6].copy_from_slice(&(1_800_000_000_000_u64 + number).to_be_bytes()[2..]);
-    bytes[6] = 0x70;
-    bytes[8..].copy_from_slice(&number.to_be_bytes());
-    bytes[8] = 0x80;
-    bytes
 }
 
 fn text(count: usize) -> Payload {
@@ -52,7 +38,7 @@ fn spec(number: u64, params: Payload) -> TaskSpec {
     TaskSpec {
         params,
         max_attempts: 1_000,
-        ..TaskSpec::new(TaskId::from_bytes(id(number)), "render".parse().unwrap())
+        ..TaskSpec::new(TaskId::from_bytes(timed(number)), "render".parse().unwrap())
     }
 }
 
@@ -73,9 +59,7 @@ impl Bench {
         let engine = Engine::start().await;
         let faults = Faults::new(http_client(), 1, 0);
         let client = local(&engine.endpoint, faults.client());
-        let options = Options { flush_every: None, ..Options::seeded(1) };
-        let store =
-            DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap();
+        let store = engine.store_over(client, Options::seeded(1)).await;
         Self { engine, store, faults }
     }
 
@@ -93,7 +77,7 @@ impl Bench {
 }
 
 fn completion(task: &Task, seconds: u64, number: u64, output: Output) -> Complete {
-    let generation = GenerationId::from_bytes(id(number));
+    let generation = GenerationId::from_bytes(timed(number));
     Complete { now: at(seconds), task: task.head.id, fence: fence(task), generation, output, ran: None }
 }
 
@@ -141,7 +125,7 @@ async fn a_long_history_with_large_failures_reads_back_whole() {
         let answer = b.store.fail(fail).await.unwrap();
         assert_eq!(answer.task.error.unwrap().message, messages[n as usize]);
     }
-    let task = TaskId::from_bytes(id(1));
+    let task = TaskId::from_bytes(timed(1));
     let detail = b.store.task(task).await.unwrap();
     let (mut history, mut after) = (Vec::new(), None);
     loop {
@@ -215,7 +199,7 @@ async fn a_write_whose_answer_was_lost_is_known_again() {
 
         b.faults.order("UpdateItem", fault);
         let task = b.claimed(1).await;
-        assert_eq!((task.head.id, task.head.attempt), (TaskId::from_bytes(id(number)), 1));
+        assert_eq!((task.head.id, task.head.attempt), (TaskId::from_bytes(timed(number)), 1));
 
         b.faults.order("TransactWriteItems", fault);
         let completion = completion(&task, 2, number + 1, Output::default());
@@ -255,7 +239,7 @@ async fn what_cannot_be_done_is_told_as_what_it_is() {
     }
     let error = b.store.create(creation(vec![spec(2, Payload::default())])).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
-    assert!(matches!(b.store.task(TaskId::from_bytes(id(2))).await, Err(StoreError::TaskNotFound(_))));
+    assert!(matches!(b.store.task(TaskId::from_bytes(timed(2))).await, Err(StoreError::TaskNotFound(_))));
     for _ in 0..6 {
         b.faults.order("PutItem", Fault::LostRequest);
     }
@@ -297,7 +281,7 @@ impl Bench {
     async fn cancelled(&self, number: u64, seconds: u64) {
         let spec = TaskSpec { id_chosen: true, ..spec(number, text(30)) };
         self.store.create(Create { now: at(seconds), ..creation(vec![spec]) }).await.unwrap();
-        let task = TaskId::from_bytes(id(number));
+        let task = TaskId::from_bytes(timed(number));
         self.store.cancel(Cancel { now: at(seconds), task, by: None, reason: None }).await.unwrap();
     }
 

@@ -26,8 +26,7 @@ use baton_model::{
 use baton_store::conformance::history::{Load, run, seeds};
 use baton_store::transfer::Migration;
 use baton_store::{
-    Cancel, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency, NoDoorbell, Reap, Retry, Stats,
-    TaskStore,
+    Cancel, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency, Reap, Retry, Stats, TaskStore,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
@@ -42,11 +41,7 @@ use relays::{Random, Relays, claims_and_completions, exact, tasks, told_and_true
 const KEPT: Duration = Duration::from_millis(200);
 
 async fn open(engine: &Engine, seed: u64) -> Arc<DynamoStore> {
-    let client = local(&engine.endpoint, http_client());
-    let keep_finished = Some(KEPT);
-    let options = Options { flush_every: None, keep_finished, ..Options::seeded(seed) };
-    let store = DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await;
-    Arc::new(store.unwrap())
+    Arc::new(engine.store(Options { keep_finished: Some(KEPT), ..Options::seeded(seed) }).await)
 }
 
 /// `apart`: how many seconds lie between one record of the stream and the next; none for as they come.
@@ -465,9 +460,7 @@ async fn a_batch_that_is_finished_long_after_it_was_begun_counts() {
     };
     let faults = Faults::new(http_client(), 1, 0);
     let client = local(&engine.endpoint, faults.client());
-    let options = Options { flush_every: None, ..Options::seeded(2) };
-    let failing =
-        DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap();
+    let failing = engine.store_over(client, Options::seeded(2)).await;
     // The key is there, and nothing else.
     faults.order("PutItem", Fault::LostAnswer);
     (0..5).for_each(|_| faults.order("PutItem", Fault::LostRequest));

@@ -14,32 +14,23 @@
 mod engine;
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    Failure, Fence, GenerationId, Output, Payload, Running, Status, Task, TaskId, TaskSpec, Timestamp, Watch,
+    Failure, Fence, GenerationId, Output, Payload, Running, Status, Task, TaskId, TaskSpec, Watch,
 };
 use baton_store::{
-    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Fail, NoDoorbell, PageRequest, Purge, Reap, Release,
-    Retry, TaskFilter, TaskStore,
+    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Fail, PageRequest, Purge, Reap, Release, Retry,
+    TaskFilter, TaskStore,
 };
-use baton_store_dynamodb::client::{http_client, local};
-use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
+use baton_store_dynamodb::{DynamoStore, Meter, Options};
 use dynoxide::AttributeValue;
-use engine::Engine;
+use engine::heard::Heard;
+use engine::{Engine, at};
 
 /// How many tasks are created as tasks are, and can be claimed: the first ones.
 const REAL: u64 = 200;
-
-#[derive(Default)]
-struct Heard(Mutex<Vec<Request>>);
-
-impl Meter for Heard {
-    fn record(&self, request: Request) {
-        self.0.lock().unwrap().push(request);
-    }
-}
 
 /// What a command has cost: its name, requests, read units, write units.
 type Cost = (&'static str, usize, f64, f64);
@@ -50,10 +41,6 @@ struct Bench {
     costs: Vec<Cost>,
     ids: u64,
     engine: Engine,
-}
-
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
 }
 
 /// A UUIDv7 of the test's day; of all, evenly over its partitions.
@@ -78,10 +65,7 @@ impl Bench {
         let (engine, stream) = Engine::with_stream(baton_store_dynamodb::table::KeptBy::Processes).await;
         let heard = Arc::new(Heard::default());
         let meter: Arc<dyn Meter> = heard.clone();
-        let options = Options { meter: Some(meter), flush_every: None, ..Options::seeded(1) };
-        let client = local(&engine.endpoint, http_client());
-        let store =
-            DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap();
+        let store = engine.store(Options { meter: Some(meter), ..Options::seeded(1) }).await;
         let bench = Self { store, heard, costs: Vec::new(), ids: waiting + 1_000, engine };
         for first in (0..REAL).step_by(100) {
             let tasks = (first..first + 100).map(spec).collect();
@@ -125,12 +109,8 @@ impl Bench {
     }
 
     fn note(&mut self, what: &'static str) {
-        let (mut read, mut write) = (0.0, 0.0);
-        let requests: Vec<_> = self.heard.0.lock().unwrap().drain(..).collect();
-        for request in &requests {
-            *(if request.writes { &mut write } else { &mut read }) += request.units();
-        }
-        self.costs.push((what, requests.len(), read, write));
+        let engine::heard::Cost { requests, read, write, .. } = self.heard.take();
+        self.costs.push((what, requests, read, write));
     }
 
     async fn claim(&self, most: u32, request: Option<&str>) -> Vec<Task> {
@@ -167,7 +147,7 @@ impl Bench {
         self.store.complete(complete, None).await.unwrap();
         self.beat(&[]).await;
         self.store.stats(at(2)).await.unwrap();
-        self.heard.0.lock().unwrap().clear();
+        self.heard.take();
 
         self.ids += 1;
         self.create(vec![spec(self.ids)]).await;

@@ -14,7 +14,7 @@ use crate::db::{Db, Query, Range, unbuilt};
 use crate::error::TransactError;
 use crate::expression::Expression;
 use crate::keys::{self, DAY_MS};
-use crate::stats::{ADDS, COUNTS};
+use crate::stats::{ADDS, COUNTS, remove_zeros};
 
 /// How many days a day's number is kept if nobody takes it off the counts, as where the stream has come to keep them.
 const KEPT_DAYS: i64 = 60;
@@ -55,6 +55,11 @@ impl Db {
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if !found.items.is_empty()
+            && let Some(counts) = self.get(key(&keys::statistics(queue), COUNTS)).await?
+        {
+            remove_zeros(self, queue, COUNTS, &counts).await;
         }
         Ok(())
     }

@@ -1,46 +1,16 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 //! A store whose requests are counted, and short words for what is done with it.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex};
+use std::collections::HashMap;
+use std::sync::Arc;
 
 use baton_model::{Fence, GenerationId, Output, Payload, Running, Task, TaskId, TaskSpec, Timestamp};
-use baton_store::{Beat, Claim, ClaimAnswer, Complete, Create, NoDoorbell, TaskStore};
+use baton_store::{Beat, Claim, ClaimAnswer, Complete, Create, TaskStore};
 use baton_store_dynamodb::aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
-use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
+use baton_store_dynamodb::{DynamoStore, Meter, Options};
 
-use crate::engine::Engine;
-
-#[derive(Default)]
-pub(crate) struct Heard(Mutex<Vec<Request>>);
-
-impl Meter for Heard {
-    fn record(&self, request: Request) {
-        self.0.lock().unwrap().push(request);
-    }
-}
-
-/// What a command has cost.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Cost {
-    pub(crate) requests: usize,
-    pub(crate) read: f64,
-    pub(crate) write: f64,
-    pub(crate) operations: Vec<&'static str>,
-}
-
-impl Heard {
-    pub(crate) fn take(&self) -> Cost {
-        let mut cost = Cost::default();
-        for request in self.0.lock().unwrap().drain(..) {
-            cost.requests += 1;
-            cost.operations.push(request.operation);
-            let units = if request.writes { &mut cost.write } else { &mut cost.read };
-            *units += request.units();
-        }
-        cost
-    }
-}
+use crate::engine::heard::{Cost, Heard};
+use crate::engine::{Engine, at};
 
 pub(crate) struct Bench {
     pub(crate) engine: Engine,
@@ -48,10 +18,6 @@ pub(crate) struct Bench {
     pub(crate) heard: Arc<Heard>,
     pub(crate) ids: u64,
     pub(crate) rows: Vec<(String, Cost)>,
-}
-
-pub(crate) fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_millis(1_800_000_000_000).plus(std::time::Duration::from_secs(seconds))
 }
 
 impl Bench {
@@ -62,9 +28,7 @@ impl Bench {
     pub(crate) async fn on(engine: Engine) -> Self {
         let heard = Arc::new(Heard::default());
         let meter: Arc<dyn Meter> = heard.clone();
-        let options = Options { meter: Some(meter), flush_every: None, ..Options::seeded(1) };
-        let (client, table) = (engine.client.clone(), engine.table.clone());
-        let store = DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap();
+        let store = engine.store(Options { meter: Some(meter), ..Options::seeded(1) }).await;
         Self { engine, store, heard, ids: 0, rows: Vec::new() }
     }
 
@@ -162,9 +126,8 @@ impl Bench {
     pub(crate) fn print(&self) {
         println!("{:<44} {:>8} {:>6} {:>6}  operations", "command", "requests", "RU", "WU");
         for (what, cost) in &self.rows {
-            let mut operations = BTreeMap::new();
-            cost.operations.iter().for_each(|one| *operations.entry(one).or_insert(0) += 1);
-            let operations: Vec<_> = operations.iter().map(|(one, count)| format!("{count} {one}")).collect();
+            let operations: Vec<_> =
+                cost.operations.iter().map(|(one, count)| format!("{count} {one}")).collect();
             println!(
                 "{what:<44} {:>8} {:>6} {:>6}  {}",
                 cost.requests,

@@ -1,14 +1,19 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 //! The engine that tests run on: one in this process, or, at `BATON_TEST_DYNAMODB_ENDPOINT`, any that is there.
 
+pub(crate) mod heard;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
 use baton_model::Timestamp;
+use baton_store::NoDoorbell;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::table::{self, KeptBy, TableOptions};
+use baton_store_dynamodb::{DynamoStore, Options};
 use dynoxide::Database;
 use dynoxide::actions::describe_stream::DescribeStreamRequest;
 use dynoxide::actions::get_records::GetRecordsRequest;
@@ -37,6 +42,21 @@ impl Clock for Told {
 }
 
 static TABLES: AtomicU64 = AtomicU64::new(0);
+
+/// The time so many seconds into a test.
+pub(crate) fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
+}
+
+/// A UUIDv7 of the test's time.
+pub(crate) fn timed(number: u64) -> [u8; 16] {
+    let mut bytes = [0; 16];
+    bytes[..6].copy_from_slice(&(1_800_000_000_000_u64 + number).to_be_bytes()[2..]);
+    bytes[6] = 0x70;
+    bytes[8..].copy_from_slice(&number.to_be_bytes());
+    bytes[8] = 0x80;
+    bytes
+}
 
 /// An item as DynamoDB gives it.
 pub(crate) type Item = std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>;
@@ -73,6 +93,17 @@ impl Engine {
         let table = made(&client, statistics).await;
         let stream = Stream::of(db.clone(), &table);
         (Self { client, table, endpoint, server, within: Some((db, clock)) }, stream)
+    }
+
+    /// A store on the table. It writes what it has counted when it is told to.
+    pub(crate) async fn store(&self, options: Options) -> DynamoStore {
+        self.store_over(self.client.clone(), options).await
+    }
+
+    /// The same, over a client of its own.
+    pub(crate) async fn store_over(&self, client: Client, options: Options) -> DynamoStore {
+        let options = Options { flush_every: None, ..options };
+        DynamoStore::open(client, self.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap()
     }
 
     /// All items of the table.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{EventKind, State, Task, TaskState, Timestamp};
-use baton_store::{NoDoorbell, PageRequest, Stats, TaskFilter, TaskStore};
+use baton_store::{PageRequest, Stats, TaskFilter, TaskStore};
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::Faults;
 use baton_store_dynamodb::{DynamoStore, Options, PassedOver};
@@ -55,9 +55,8 @@ impl Relays {
             let faults = Faults::new(http_client(), seed + number, one_in);
             faults.switch(false);
             let client = local(&engine.endpoint, faults.client());
-            let options = Options { flush_every: None, ..Options::seeded(seed * 31 + 1_000 + number) };
-            let store = DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell));
-            functions.push((Arc::new(store.await.unwrap()), faults.clone()));
+            let store = engine.store_over(client, Options::seeded(seed * 31 + 1_000 + number)).await;
+            functions.push((Arc::new(store), faults.clone()));
             faults.switch(one_in > 0);
         }
         let shards = (0..SHARDS).map(|_| Shard::default()).collect();

@@ -125,11 +125,10 @@ async fn nothing_that_lives_has_an_end_whatever_fails() {
         let engine = Engine::start().await;
         let faults = Faults::new(http_client(), seed, 6);
         faults.switch(false);
-        let options = Options { flush_every: None, ..Options::seeded(seed) };
         let client = local(&engine.endpoint, faults.client());
-        let store = DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await;
+        let store = engine.store_over(client, Options::seeded(seed)).await;
         faults.switch(true);
-        run(Arc::new(store.unwrap()), seed, Load::default(), || faults.switch(false)).await;
+        run(Arc::new(store), seed, Load::default(), || faults.switch(false)).await;
         let items = engine.items().await;
         let mut living = BTreeSet::new();
         for task in items.iter().filter(|item| letter(item) == 'T' && item.contains_key("st")) {

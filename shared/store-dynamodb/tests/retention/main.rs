@@ -13,66 +13,32 @@ mod engine;
 mod goes;
 mod rounds;
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex};
+use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_model::{
-    Failure, Fence, GenerationId, LeaseTerms, Output, Owner, Payload, Priority, ProjectId, QueueName,
-    Schedule, Task, TaskId, TaskSpec, Timestamp, Watch,
-};
+use baton_model::{Failure, Fence, GenerationId, Output, Payload, Priority, Task, TaskId, TaskSpec, Watch};
 use baton_store::conformance::history::{Load, run, seeds};
 use baton_store::transfer::Record;
 use baton_store::{
-    Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, GenerationFilter, Idempotency, NoDoorbell,
+    Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, GenerationFilter, Idempotency,
     PageRequest, Purge, Reap, Retry, StoreError, TaskFilter, TaskStore, Transfer,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb;
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::Faults;
 use baton_store_dynamodb::table::KeptBy;
-use baton_store_dynamodb::{DynamoStore, Meter, Options, Request};
-use engine::{Engine, Item, ends, letter};
+use baton_store_dynamodb::{DynamoStore, Meter, Options};
+use engine::heard::{Cost, Heard};
+use engine::{Engine, Item, at, ends, letter, timed};
 
 const DAY: u64 = 86_400;
-
-/// What requests have cost.
-#[derive(Default)]
-struct Heard(Mutex<Vec<Request>>);
-
-impl Meter for Heard {
-    fn record(&self, request: Request) {
-        self.0.lock().unwrap().push(request);
-    }
-}
-
-/// How often each operation was asked for, and read and write units.
-#[derive(Debug, PartialEq)]
-struct Cost {
-    operations: BTreeMap<&'static str, usize>,
-    read: f64,
-    write: f64,
-}
 
 struct Bench {
     engine: Engine,
     store: DynamoStore,
     heard: Arc<Heard>,
-}
-
-fn at(seconds: u64) -> Timestamp {
-    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
-}
-
-/// A UUIDv7 of the test's time.
-fn timed(number: u64) -> [u8; 16] {
-    let mut bytes = [0; 16];
-    bytes[..6].copy_from_slice(&(1_800_000_000_000_u64 + number).to_be_bytes()[2..]);
-    bytes[6] = 0x70;
-    bytes[8..].copy_from_slice(&number.to_be_bytes());
-    bytes[8] = 0x80;
-    bytes
 }
 
 /// A UUIDv4: its first digits say nothing.
@@ -90,21 +56,10 @@ fn text(bytes: usize) -> Payload {
 
 fn spec(id: [u8; 16], params: usize) -> TaskSpec {
     TaskSpec {
-        id: TaskId::from_bytes(id),
         id_chosen: true,
-        project: ProjectId::default(),
-        queue: QueueName::default(),
-        task_type: "render".parse().unwrap(),
-        priority: Priority::Normal,
         params: text(params),
-        description: None,
-        domain: None,
-        drift_score: None,
-        assigned_by: None,
-        schedule: Schedule::Now,
         max_attempts: 1_000,
-        timeout: None,
-        backoff: None,
+        ..TaskSpec::new(TaskId::from_bytes(id), "render".parse().unwrap())
     }
 }
 
@@ -120,10 +75,8 @@ impl Bench {
     async fn on(engine: Engine, keep_finished: Option<Duration>) -> Self {
         let heard = Arc::new(Heard::default());
         let meter: Arc<dyn Meter> = heard.clone();
-        let options = Options { meter: Some(meter), keep_finished, flush_every: None, ..Options::seeded(1) };
-        let client = local(&engine.endpoint, http_client());
-        let store = DynamoStore::open(client, engine.table.clone(), options, Arc::new(NoDoorbell)).await;
-        Self { engine, store: store.unwrap(), heard }
+        let store = engine.store(Options { meter: Some(meter), keep_finished, ..Options::seeded(1) }).await;
+        Self { engine, store, heard }
     }
 
     async fn create(&self, seconds: u64, id: [u8; 16], params: usize) -> TaskId {
@@ -132,19 +85,7 @@ impl Bench {
     }
 
     async fn claimed(&self, seconds: u64) -> Task {
-        let claim = Claim {
-            now: at(seconds),
-            worker: "w1".parse().unwrap(),
-            session: None,
-            caller: Owner::Unbound,
-            queues: vec![QueueName::default()],
-            types: Vec::new(),
-            max_tasks: 1,
-            cap: 100,
-            capacity: None,
-            terms: LeaseTerms::Heartbeats,
-            request: None,
-        };
+        let claim = Claim::new("w1".parse().unwrap(), at(seconds));
         match self.store.claim(claim).await.unwrap() {
             ClaimAnswer::Leased(mut tasks) => tasks.remove(0),
             ClaimAnswer::Nothing(why) => panic!("expected a task, got {why:?}"),
@@ -190,16 +131,6 @@ impl Bench {
 
     async fn purge(&self, seconds: u64) -> baton_store::PurgeReport {
         self.store.purge(Purge::at(at(seconds))).await.unwrap()
-    }
-
-    fn cost(&self) -> Cost {
-        let mut cost = Cost { operations: BTreeMap::new(), read: 0.0, write: 0.0 };
-        for request in self.heard.0.lock().unwrap().drain(..) {
-            *cost.operations.entry(request.operation).or_default() += 1;
-            let units = if request.writes { &mut cost.write } else { &mut cost.read };
-            *units += request.units();
-        }
-        cost
     }
 
     /// Takes an attribute off an item.

@@ -21,18 +21,11 @@ pub fn baton() -> &'static Path {
                 cargo.env_remove(&name);
             }
         }
+        // Of the whole workspace, and with a test, so that what it depends on has the features that it has in the tests and is not
+        // built again.
         let output = cargo
-            .args([
-                "build",
-                "--package",
-                "baton",
-                "--bin",
-                "baton",
-                "--message-format",
-                "json",
-                "--profile",
-                profile,
-            ])
+            .args(["build", "--workspace", "--bin", "baton", "--test", "transitions"])
+            .args(["--message-format", "json", "--profile", profile])
             .current_dir(env!("CARGO_MANIFEST_DIR"))
             .stderr(Stdio::inherit())
             .output()

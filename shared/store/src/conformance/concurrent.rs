@@ -10,12 +10,14 @@ use baton_model::{Ended, Fence, GenerationId, LossReason, State, Task};
 use super::kit::*;
 use crate::{ClaimAnswer, Complete, Create, Fail, Reap, Release, StoreError};
 
-/// How often each race is run, each time on fresh tasks.
-const ROUNDS: usize = 50;
+/// How often each race is run, each time on fresh tasks: 20 times, or as often as `BATON_ROUNDS` says.
+fn rounds() -> usize {
+    std::env::var("BATON_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(20)
+}
 
 /// Of many claims of one task, exactly one gets it.
 pub async fn one_task_has_one_claimer(b: Bench) {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let id = b.create(at(0), b.spec("render")).await;
         let answers = at_once((0..8).map(|n| {
             let store = b.store();
@@ -82,7 +84,7 @@ pub async fn no_claim_is_told_that_nothing_waits_while_something_does(b: Bench) 
 /// When a completion meets the reaper, one of them has the task: completed with its generation, or taken back and the
 /// completion refused.
 pub async fn a_completion_races_the_reaper(b: Bench) {
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let held = b.running_by(at(0), claim("w1", at(0)).fixed(secs(1)), b.spec("render")).await;
         b.settle().await;
         let (one, two) = (b.store(), b.store());
@@ -107,7 +109,7 @@ pub async fn a_completion_races_the_reaper(b: Bench) {
 
 /// When a completion meets a cancellation, one of them is refused.
 pub async fn a_completion_races_a_cancellation(b: Bench) {
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let held = b.running(at(0), "w1", b.spec("render")).await;
         let id = held.head.id;
         let (one, two) = (b.store(), b.store());
@@ -132,7 +134,7 @@ pub async fn a_completion_races_a_cancellation(b: Bench) {
 
 /// When a worker's completion meets its own failure, one of them is refused.
 pub async fn a_completion_races_a_failure(b: Bench) {
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let held = b.running(at(0), "w1", b.spec("render")).await;
         let id = held.head.id;
         let (one, two) = (b.store(), b.store());
@@ -158,7 +160,7 @@ pub async fn a_completion_races_a_failure(b: Bench) {
 
 /// When a worker's failure meets the reaper, the attempt counts once.
 pub async fn a_failure_races_the_reaper(b: Bench) {
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let held = b.running_by(at(0), claim("w1", at(0)).fixed(secs(1)), b.spec("render")).await;
         b.settle().await;
         let (one, two) = (b.store(), b.store());
@@ -181,7 +183,7 @@ pub async fn a_failure_races_the_reaper(b: Bench) {
 
 /// The same completion sent many times at once is taken once, and all get the same generation.
 pub async fn the_same_completion_at_once_is_taken_once(b: Bench) {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let held = b.running(at(0), "w1", b.spec("render")).await;
         let answers = at_once((0..6).map(|_| {
             let (store, complete) = (b.store(), b.completion(at(1), &held));
@@ -196,7 +198,7 @@ pub async fn the_same_completion_at_once_is_taken_once(b: Bench) {
 
 /// Of completions with different outputs at once, one is taken and the others are told that it stands.
 pub async fn of_different_completions_at_once_one_stands(b: Bench) {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let held = b.running(at(0), "w1", b.spec("render")).await;
         let answers = at_once((0..6).map(|n| {
             let output = output(&format!("{n}.png"));
@@ -217,7 +219,7 @@ pub async fn of_different_completions_at_once_one_stands(b: Bench) {
 
 /// An old attempt of the same worker that completes while the new one does is refused, whichever comes first.
 pub async fn an_old_attempt_races_the_new(b: Bench) {
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let old = b.running(at(0), "w1", b.spec("render")).await;
         b.release(releasing(at(1), &old)).await;
         let new = b.claim_one(claim("w1", at(1))).await;
@@ -236,7 +238,7 @@ pub async fn an_old_attempt_races_the_new(b: Bench) {
 
 /// A claim sent many times at once under one request key takes its tasks once.
 pub async fn a_claim_repeated_at_once_takes_its_tasks_once(b: Bench) {
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         b.create_plain(at(0), 9).await;
         let key = format!("r{round}");
         let worker = format!("w{round}");
@@ -261,7 +263,7 @@ pub async fn the_cap_holds_under_claims_at_once(b: Bench) {
     if !b.store().capabilities().exact_worker_cap {
         return;
     }
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let worker = format!("w{round}");
         b.create_plain(at(0), 12).await;
         let answers = at_once((0..6).map(|_| {
@@ -287,7 +289,7 @@ pub async fn the_cap_holds_under_claims_at_once(b: Bench) {
 
 /// Two reapers at once take each lost lease back once.
 pub async fn reapers_at_once_take_each_lease_once(b: Bench) {
-    for round in 0..ROUNDS as u64 {
+    for round in 0..rounds() as u64 {
         let now = at(round * 10);
         b.create_plain(now, 10).await;
         let held = b.claim(claim("w1", now).max(10).cap(1_000).fixed(secs(1))).await;
@@ -310,7 +312,7 @@ pub async fn reapers_at_once_take_each_lease_once(b: Bench) {
 
 /// Of several retries of one task at once, one is taken: the task is queued once.
 pub async fn retries_at_once_queue_a_task_once(b: Bench) {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let id = b.create(at(0), b.spec("render")).await;
         b.cancel(at(1), id).await;
         let answers = at_once((0..4).map(|_| {
@@ -330,7 +332,7 @@ pub async fn retries_at_once_queue_a_task_once(b: Bench) {
 
 /// A cancellation and a claim at once end in a cancelled task, whether the claim came before or after.
 pub async fn a_claim_races_a_cancellation(b: Bench) {
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let id = b.create(at(0), b.spec("render")).await;
         let (one, two) = (b.store(), b.store());
         let (claimed, cancelled) =
@@ -349,7 +351,7 @@ pub async fn a_claim_races_a_cancellation(b: Bench) {
 
 /// A chosen id created many times at once with the same content is one task, and new to one of the requests.
 pub async fn one_chosen_id_created_at_once_is_one_task(b: Bench) {
-    for _ in 0..ROUNDS {
+    for _ in 0..rounds() {
         let spec = b.spec("render").chosen();
         b.note_created([spec.id]);
         let answers = at_once((0..6).map(|_| {
@@ -365,7 +367,7 @@ pub async fn one_chosen_id_created_at_once_is_one_task(b: Bench) {
 
 /// One idempotency key sent many times at once creates its tasks once, and all get the same answer.
 pub async fn one_idempotency_key_at_once_creates_once(b: Bench) {
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let key = format!("k{round}");
         let answers = at_once((0..6).map(|_| {
             let specs = vec![b.spec("render"), b.spec("render")];
@@ -379,14 +381,14 @@ pub async fn one_idempotency_key_at_once_creates_once(b: Bench) {
         b.note_created(answers[0].items.iter().flatten().map(|accepted| accepted.id));
     }
     let filter = crate::TaskFilter { now: at(1), ..Default::default() };
-    assert_eq!(b.ids_by(filter).await.len(), 2 * ROUNDS);
+    assert_eq!(b.ids_by(filter).await.len(), 2 * rounds());
     b.check(at(1)).await;
 }
 
 /// Refused commands among good ones, all at once so that a store may commit them together, are refused alone: every
 /// good one is taken.
 pub async fn a_refused_command_leaves_its_neighbours_alone(b: Bench) {
-    for round in 0..ROUNDS as u64 / 5 {
+    for round in 0..rounds() as u64 / 4 {
         let now = at(round);
         b.create_plain(now, 24).await;
         let held = b.claim(claim("w1", now).max(24).cap(1_000)).await;

@@ -173,11 +173,14 @@ class Run:
         must(took < 15, f"the waiting claim was woken after {took:.1f} s only")
         say(f"  a waiting claim was woken after {took:.1f} s")
 
-    def a_dead_workers_task_goes_to_another(self) -> None:
-        task_id = self.create("mortal")
+    def a_worker_dies(self) -> None:
+        """The others go on meanwhile: what it held is taken back by the schedule, once a minute."""
+        self.mortal, self.died = self.create("mortal"), time.monotonic()
         lost, = self.claim("dies", "mortal")
         self.beat("dies", lost)
-        began = time.monotonic()
+
+    def a_dead_workers_task_goes_to_another(self) -> None:
+        task_id, began = self.mortal, self.died
         until("a dead worker's task was taken back by the schedule", 150, lambda: self.status(task_id) == "queued" or self.status(task_id) == "retry")
         say(f"  taken back after {time.monotonic() - began:.0f} s")
         task = until("the task can be claimed again", 60, lambda: self.claim("lives", "mortal"))[0]
@@ -303,16 +306,60 @@ class Run:
         dead = self.dead("baton-relay-dead", 1)
         must(dead[0]["baton-reason-code"] == "record_damaged", f"the damaged record's reason: {dead}")
 
-    def operators_commands_work_unchanged(self) -> None:
+    def baton(self, *arguments: str) -> dict:
+        """What an operator's command answers."""
         environment = self.stack.environment() | {"BATON_URL": self.stack.url, "BATON_TOKEN": self.operator.token}
+        command = [self.stack.baton, *arguments, "-o", "json"]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        must(done.returncode == 0, f"baton {' '.join(arguments)}: {done.stderr}")
+        return json.loads(done.stdout)
 
-        def baton(*arguments: str) -> dict:
-            done = subprocess.run(
-                [self.stack.baton, *arguments, "-o", "json"], env=environment, capture_output=True, text=True, check=False
-            )
-            must(done.returncode == 0, f"baton {' '.join(arguments)}: {done.stderr}")
-            return json.loads(done.stdout)
+    def a_task_waits_for_another(self) -> None:
+        tasks = [
+            {"type": "render", "queue": "parts", "ref": "part"},
+            {"type": "stitch", "queue": "whole", "depends_on": ["part"]},
+        ]
+        answer = self.producer.post("/v1/tasks/batch", {"atomic": True, "tasks": tasks}, expected=201)
+        part, whole = (item["task"]["id"] for item in answer["items"])
+        must(self.status(whole) == "blocked", "a task does not wait for another")
+        waiting: list = []
+        claims = threading.Thread(target=lambda: waiting.extend(self.claim("w7", "whole", wait=20)))
+        claims.start()
+        time.sleep(1)
+        self.claim("w6", "parts")
+        self.worker.post(f"/v1/tasks/{part}/complete", {"worker_id": "w6", "attempt": 1, "result": {"frames": 1}})
+        claims.join()
+        must([task["id"] for task in waiting] == [whole], f"the waiting claim got {waiting}")
+        must(waiting[0]["inputs"][0]["generation"]["result"] == {"frames": 1}, f"its inputs: {waiting[0].get('inputs')}")
+        self.worker.post(f"/v1/tasks/{whole}/complete", {"worker_id": "w7", "attempt": 1})
+        graph = self.baton("task", "graph", whole)
+        must({node["status"] for node in graph["nodes"]} == {"completed"}, f"the graph: {graph}")
 
+    def what_was_given_up_is_shown_and_sent_back(self) -> None:
+        def letters() -> list[dict]:
+            return self.baton("dead-letters", "list", "submissions")["items"]
+
+        letter, = until("a dead letter shows", 60, letters)
+        must((letter["reason_code"], letter["body"]) == ("invalid_fields", '{"type": 7}'), f"the dead letter: {letter}")
+        done = self.baton("dead-letters", "redrive", "submissions", "--all")
+        must([one["outcome"] for one in done["outcomes"]] == ["redriven"], f"the redrive: {done}")
+        back, = until("what cannot succeed comes back", 60, letters)
+        must(back["id"] != letter["id"] and back["reason"] == letter["reason"], f"what came back: {back}")
+        self.baton("dead-letters", "drop", "submissions", back["id"])
+        must(letters() == [], "a letter that was dropped is still there")
+
+    def a_history_is_told_again(self) -> None:
+        task_id = self.create("told-again")
+        until("the event of a task", 30, lambda: self.events_of(task_id) == ["baton.task.created"])
+        told = self.events.pop(f"{task_id}/1")
+        self.baton(
+            "relay", "--store", self.stack.outputs["Store"], "--events-queue", self.stack.queue("EventsQueue"), "--task", task_id
+        )
+        until("the event comes again", 30, lambda: self.events_of(task_id) == ["baton.task.created"])
+        must(self.events[f"{task_id}/1"] == told, "the event that came again is another one")
+
+    def operators_commands_work_unchanged(self) -> None:
+        baton = self.baton
         task_id = baton("task", "create", "--type", "render", "--queue", "operators")["id"]
         for action in ("pause", "resume"):
             baton("queue", action, "operators")
@@ -399,8 +446,10 @@ def run(stack, operator: str, producer: str, worker: str) -> None:
     for step in (
         test.callers_need_tokens,
         test.a_worker_without_a_good_token_ends,
+        test.a_worker_dies,
         test.a_task_goes_its_way,
         test.a_waiting_claim_is_woken,
+        test.a_task_waits_for_another,
         test.tasks_come_by_queue,
         test.completions_come_by_queue,
         test.an_outage_is_bridged_by_the_queue,
@@ -408,6 +457,8 @@ def run(stack, operator: str, producer: str, worker: str) -> None:
         test.a_damaged_record_is_put_aside_and_its_neighbours_go_on,
         test.the_stream_keeps_the_statistics,
         test.operators_commands_work_unchanged,
+        test.what_was_given_up_is_shown_and_sent_back,
+        test.a_history_is_told_again,
     ):
         began = time.monotonic()
         step()

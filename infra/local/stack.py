@@ -254,6 +254,12 @@ def up(bin_folder: Path) -> None:
             signal.pause()
 
 
+def smoke(stack: Stack) -> None:
+    """The last step of a deployment, as infra/deploy.sh does it on AWS."""
+    command = [ROOT / "infra" / "deploy.sh", "smoke", "--url", stack.url, "--store", stack.outputs["Store"]]
+    subprocess.run(command, env=stack.environment() | {"BATON": str(stack.baton)}, check=True)
+
+
 def test(bin_folder: Path, runs: int) -> None:
     from end_to_end import run
 
@@ -261,6 +267,7 @@ def test(bin_folder: Path, runs: int) -> None:
         began = time.monotonic()
         with deployed(bin_folder) as stack:
             run(stack, token(stack, "operator"), token(stack, "producer"), token(stack, "worker"))
+            smoke(stack)
         say(f"run {number} of {runs} passed in {time.monotonic() - began:.0f} s")
 
 

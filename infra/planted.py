@@ -42,13 +42,13 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "permissions of authorize: the template has ('dynamodb:DeleteItem', 'Table')",
     ),
     "a role that may touch one kind of items more": (
-        '                    dynamodb:LeadingKeys: [M, "N#*", "S#*"]\n',
-        '                    dynamodb:LeadingKeys: [M, "N#*", "S#*", "T#*"]\n',
-        "keys of relay-events: the template has ('write', 'Table', 'T#*')",
+        '                    dynamodb:LeadingKeys: [M, "N#*", "Q#*", "S#*", "T#*", "X#*"]\n',
+        '                    dynamodb:LeadingKeys: [M, "N#*", "Q#*", "S#*", "T#*", "W#*", "X#*"]\n',
+        "keys of relay-events: the template has ('write', 'Table', 'W#*')",
     ),
     "a role that may read one kind of the index more": (
-        '                    dynamodb:LeadingKeys: ["F3#*", "F4#*", "R#*", "W#*"]\n',
-        '                    dynamodb:LeadingKeys: ["F3#*", "F4#*", "R#*", "W#*", "K#*"]\n',
+        '                    dynamodb:LeadingKeys: ["B#*", "F3#*", "F4#*", "R#*", "W#*"]\n',
+        '                    dynamodb:LeadingKeys: ["B#*", "F3#*", "F4#*", "R#*", "W#*", "K#*"]\n',
         "keys of query-tasks: the template has ('read', 'Table/index', 'K#*')",
     ),
     "a role that may change all of a token": (
@@ -57,7 +57,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "keys of authorize: the template has ('write', 'Table', 'K#* (dg)')",
     ),
     "a role that may touch all items": (
-        '                Condition:\n                  ForAllValues:StringLike:\n                    dynamodb:LeadingKeys: [M, "N#*", "S#*"]\n',
+        '                Condition:\n                  ForAllValues:StringLike:\n                    dynamodb:LeadingKeys: [M, "N#*", "Q#*", "S#*", "T#*", "X#*"]\n',
         "",
         "RelayEvents: expected dynamodb:UpdateItem to be bound to dynamodb:LeadingKeys",
     ),

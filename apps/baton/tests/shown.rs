@@ -220,3 +220,36 @@ fn statistics_of_many_queues_are_bounded_and_name_the_rest() {
     // A hundred queues, what they hold, and a few lines about all.
     assert!(text.lines().count() < 250, "{}", text.lines().count());
 }
+
+#[test]
+fn tasks_that_wait_for_others_are_made_shown_and_cancelled_with_them() {
+    let world = World::new(QUICK);
+    let first = world.create(&["--params", "1"]);
+    let second = world.create(&["--depends-on", &first, "--if-dependency-fails", "fail"]);
+    let third = world.create(&["--depends-on", &first, "--depends-on", &second]);
+    let shown = stdout(&run(world.command(&["task", "graph", &second]), 0));
+    let lines: Vec<&str> = shown.lines().collect();
+    assert_eq!(lines.len(), 5, "{shown}");
+    for (line, words) in [
+        (0, &["ID", "TYPE", "QUEUE", "STATUS", "CREATED", "CRITICAL", "WAITS FOR"][..]),
+        (1, &[&first, "queued", "*"]),
+        (2, &[&second, "blocked", "*", &first]),
+        (3, &[&third, "blocked", "*", &first, &second]),
+        (4, &["critical path: 3 tasks (*) in "]),
+    ] {
+        assert!(words.iter().all(|word| lines[line].contains(word)), "{words:?}: {shown}");
+    }
+    let graph = world.json(&["task", "graph", &second]);
+    assert_eq!((graph["nodes"].as_array().unwrap().len(), graph["edges"].as_array().unwrap().len()), (3, 3));
+    let shown = stdout(&run(world.command(&["task", "show", &second]), 0));
+    assert!(shown.contains("blocked") && shown.contains(&first), "{shown}");
+
+    run(world.command(&["task", "cancel", &first, "--with-dependants", "--by", "ann"]), 0);
+    for id in [&first, &second, &third] {
+        assert_eq!(world.task(id)["task"]["status"], "cancelled");
+    }
+    let unknown = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+    let refused = run(world.command(&["task", "create", "--type", "t", "--depends-on", unknown]), 4);
+    let told = String::from_utf8(refused.stderr).unwrap();
+    assert!(told.contains("--depends-on") && told.contains(unknown), "{told}");
+}

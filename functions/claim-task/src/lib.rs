@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::extract::State;
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::ClaimView;
-use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, ok, routes, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, inputs, ok, routes, wire};
 use baton_model::{Timestamp, limits};
 use baton_store::{Claim, ClaimAnswer, Nothing};
 use tokio::time::Instant;
@@ -52,7 +52,9 @@ async fn claim(
     } else {
         wait_for_tasks(&app, &caller, claim, wait).await?
     };
-    ok(&wire::claim_view(caller.sift(answer), &queues, &types, app.now()))
+    let mut view = wire::claim_view(caller.sift(answer), &queues, &types, app.now());
+    inputs::fill(&*app.store, &mut view.tasks).await?;
+    ok(&view)
 }
 
 async fn wait_for_tasks(

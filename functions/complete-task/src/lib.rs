@@ -5,11 +5,13 @@ mod ended;
 mod ending;
 
 use axum::extract::State;
+use baton_api::Problem;
+use baton_api::claim::ClaimView;
 use baton_api::complete::CompleteRequest;
 use baton_api::complete::CompletedView;
-use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok, routes, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, inputs, ok, routes, wire};
 use baton_model::{Fence, Output, Status, TaskId};
-use baton_store::Complete;
+use baton_store::{Complete, StoreError};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use ending::end;
@@ -80,12 +82,14 @@ async fn complete(
     app.doorbell.ring_worker(&worker);
     let (next, next_problem) = match answer.next {
         None => (None, None),
-        Some(Ok(found)) => (Some(wire::claim_view(caller.sift(found), &named.0, &named.1, now)), None),
-        Some(Err(error)) => {
-            let error = ApiError::from(error);
-            error.log();
-            (None, Some(error.into_problem()))
+        Some(Ok(found)) => {
+            let mut view = wire::claim_view(caller.sift(found), &named.0, &named.1, now);
+            match inputs::fill(&*app.store, &mut view.tasks).await {
+                Ok(()) => (Some(view), None),
+                Err(error) => untold(error),
+            }
         }
+        Some(Err(error)) => untold(error),
     };
     ok(&CompletedView {
         task_id: generation.task,
@@ -95,4 +99,11 @@ async fn complete(
         next,
         next_problem,
     })
+}
+
+/// What a completion that was taken tells of a claim that failed.
+fn untold(error: StoreError) -> (Option<ClaimView>, Option<Problem>) {
+    let error = ApiError::from(error);
+    error.log();
+    (None, Some(error.into_problem()))
 }

@@ -2,16 +2,16 @@
 
 use axum::extract::{Request, State};
 use baton_api::create::{BatchAnswer, BatchItem, ItemProblem};
-use baton_api::create::{CreateBatch, CreateTask};
+use baton_api::create::{CreateBatch, CreateTask, DependsOn};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
-use baton_model::{Digest, Fingerprint, Limits, TaskSpec, limits};
-use baton_store::{Accepted, Create, ItemRefusal};
+use baton_model::{Digest, Expected, Fingerprint, Limits, TaskId, TaskSpec, limits};
+use baton_store::{Accepted, Create, ItemRefusal, StoreError};
 use serde_json::value::RawValue;
 
 use crate::told::Told;
-use crate::{id_conflict, replay, spec, view};
+use crate::{graph, replay, spec, view};
 
 const ROUTE: &str = "POST /v1/tasks/batch";
 
@@ -44,7 +44,13 @@ pub(crate) async fn create_batch(
     let idempotency = key.scoped(ROUTE, &caller, || fingerprint(&bytes));
     drop(bytes);
     let atomic = batch.atomic;
-    let (slots, specs) = batch.split(&app, &caller)?;
+    let (mut slots, mut specs) = batch.split(&app, &caller)?;
+    let unseen = graph::unseen(&app, &caller, &specs).await?;
+    if atomic && !unseen.is_empty() {
+        return Err(StoreError::BatchRefused { refusals: unseen }.into());
+    }
+    leave_out(unseen, &mut slots, &mut specs);
+    let blocked: Vec<bool> = specs.iter().map(|spec| !spec.depends_on.is_empty()).collect();
     let told: Vec<Told> = specs.iter().map(Told::of).collect();
     let (outcomes, replayed) = if specs.is_empty() {
         (Vec::new(), false)
@@ -58,7 +64,7 @@ pub(crate) async fn create_batch(
             told.log(accepted);
         }
     }
-    let answer = gather(&caller, slots, outcomes);
+    let answer = gather(&caller, slots, outcomes.into_iter().zip(blocked));
     Ok(replay(if atomic { created(&answer)? } else { ok(&answer)? }, replayed))
 }
 
@@ -99,57 +105,110 @@ impl Batch {
 
     /// The tasks for the store, and for each task of the request whether the store's next answer is its own, or what
     /// is wrong with it. All or nothing: what does not fit is told before what reaches beyond the caller's bounds.
-    pub(crate) fn split(self, app: &App, caller: &Caller) -> Result<(Vec<Slot>, Vec<TaskSpec>), ApiError> {
-        if self.atomic {
-            let errors: Vec<FieldError> =
-                self.tasks.iter().filter_map(|task| task.as_ref().err()).flatten().cloned().collect();
-            if !errors.is_empty() {
-                return Err(ApiError::fields(errors));
-            }
-        }
-        let mut specs = Vec::with_capacity(self.tasks.len());
+    pub(crate) fn split(
+        mut self,
+        app: &App,
+        caller: &Caller,
+    ) -> Result<(Vec<Slot>, Vec<TaskSpec>), ApiError> {
+        let tasks = if self.atomic { self.linked(app)? } else { self.apart()? };
+        let mut specs = Vec::with_capacity(tasks.len());
         let mut beyond = Vec::new();
-        let slots = self.tasks.into_iter().enumerate().map(|(index, task)| match task {
-            Ok(task) => match spec(app, caller, &format!("tasks[{index}]."), task) {
+        let mut slots = Vec::with_capacity(tasks.len());
+        for (index, task) in tasks.into_iter().enumerate() {
+            let (id, task) = match task {
+                Ok(task) => task,
+                Err(errors) => {
+                    slots.push(Slot::Invalid(errors));
+                    continue;
+                }
+            };
+            slots.push(match spec(app, caller, &format!("tasks[{index}]."), task)? {
                 Ok(spec) => {
-                    specs.push(spec);
+                    specs.push(TaskSpec { id: id.unwrap_or(spec.id), ..spec });
                     Slot::Stored
                 }
                 Err(errors) => {
                     beyond.extend_from_slice(&errors);
                     Slot::Beyond(errors)
                 }
-            },
-            Err(errors) => Slot::Invalid(errors),
-        });
-        let slots = slots.collect();
+            });
+        }
         if self.atomic && !beyond.is_empty() {
             return Err(caller.beyond(beyond));
         }
         Ok((slots, specs))
     }
+
+    /// The tasks of a batch that stands or falls together, with the ids that are theirs and in the place of their refs.
+    fn linked(&mut self, app: &App) -> Result<Vec<Read>, ApiError> {
+        let mut tasks = Vec::with_capacity(self.tasks.len());
+        let mut errors = Vec::new();
+        for task in std::mem::take(&mut self.tasks) {
+            match task {
+                Ok(task) => tasks.push(task),
+                Err(wrong) => errors.extend(wrong),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(ApiError::fields(errors));
+        }
+        let ids = graph::resolve(&mut tasks, || app.ids.task()).map_err(ApiError::fields)?;
+        Ok(ids.into_iter().map(Some).zip(tasks).map(Ok).collect())
+    }
+
+    /// The tasks of a batch whose tasks stand each for itself: none can name another.
+    fn apart(&mut self) -> Result<Vec<Read>, ApiError> {
+        let tasks = std::mem::take(&mut self.tasks);
+        let named = |task: &CreateTask| {
+            task.reference.is_some() || task.depends_on.iter().any(|one| matches!(one, DependsOn::Ref(_)))
+        };
+        if tasks.iter().flatten().any(named) {
+            let expected = "true, as tasks of the batch name each other by their ref";
+            return Err(ApiError::field("atomic", Expected::new(expected, "false")));
+        }
+        Ok(tasks.into_iter().map(|task| task.map(|task| (None, task))).collect())
+    }
+}
+
+/// A task as it was read, with the id that others of its batch know it by, or what is wrong with it.
+type Read = Result<(Option<TaskId>, CreateTask), Vec<FieldError>>;
+
+/// Takes those tasks out of what the store is asked for that are refused already, by their places there.
+fn leave_out(refused: Vec<(usize, ItemRefusal)>, slots: &mut [Slot], specs: &mut Vec<TaskSpec>) {
+    let stored: Vec<usize> =
+        slots.iter().enumerate().filter(|(_, slot)| matches!(slot, Slot::Stored)).map(|(at, _)| at).collect();
+    for (place, refusal) in refused.into_iter().rev() {
+        specs.remove(place);
+        slots[stored[place]] = Slot::Refused(refusal);
+    }
 }
 
 pub(crate) enum Slot {
     Stored,
+    Refused(ItemRefusal),
     Invalid(Vec<FieldError>),
     Beyond(Vec<FieldError>),
 }
 
-fn gather(caller: &Caller, slots: Vec<Slot>, outcomes: Vec<Result<Accepted, ItemRefusal>>) -> BatchAnswer {
-    let mut outcomes = outcomes.into_iter();
+fn gather(
+    caller: &Caller,
+    slots: Vec<Slot>,
+    mut outcomes: impl Iterator<Item = (Result<Accepted, ItemRefusal>, bool)>,
+) -> BatchAnswer {
     let mut answer = BatchAnswer { accepted: 0, refused: 0, items: Vec::with_capacity(slots.len()) };
     for (index, slot) in (0..).zip(slots) {
         let problem = match slot {
             Slot::Stored => match outcomes.next() {
-                Some(Ok(accepted)) => {
+                Some((Ok(accepted), blocked)) => {
                     answer.accepted += 1;
-                    answer.items.push(BatchItem { index, task: Some(view(&accepted)), problem: None });
+                    let task = Some(view(&accepted, blocked));
+                    answer.items.push(BatchItem { index, task, problem: None });
                     continue;
                 }
-                Some(Err(refusal)) => id_conflict(format!("tasks[{index}].id"), &refusal),
+                Some((Err(refusal), _)) => ApiError::task_refused(&format!("tasks[{index}]."), &refusal),
                 None => ApiError::new(ProblemCode::Internal, "the store gave no answer; send the task again"),
             },
+            Slot::Refused(refusal) => ApiError::task_refused(&format!("tasks[{index}]."), &refusal),
             Slot::Invalid(errors) => ApiError::fields(errors),
             Slot::Beyond(errors) => caller.beyond(errors),
         };

@@ -2,17 +2,18 @@
 //! producer chose. They come over HTTP or through the queue `submissions`.
 
 mod batch;
+mod graph;
 mod submission;
 mod told;
 
 use axum::extract::State;
 use axum::response::Response;
+use baton_api::FieldError;
 use baton_api::create::CreateTask;
 use baton_api::create::CreatedTask;
-use baton_api::{FieldError, ProblemCode};
 use baton_http::{ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, routes};
-use baton_model::{Fingerprint, Schedule, State as TaskState, Status, TaskSpec, limits};
-use baton_store::{Accepted, Create, ItemRefusal};
+use baton_model::{Expected, Fingerprint, Schedule, State as TaskState, Status, TaskSpec, limits};
+use baton_store::{Accepted, Create};
 use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
 
@@ -49,17 +50,22 @@ async fn create_task(
     JsonBody(request): JsonBody<CreateTask>,
 ) -> ApiResult {
     let idempotency = key.scoped("POST /v1/tasks", &caller, || Fingerprint::of(&request));
-    let spec = spec(&app, &caller, "", request).map_err(|errors| caller.beyond(errors))?;
+    refuse_ref(&request)?;
+    let spec = spec(&app, &caller, "", request)?.map_err(|errors| caller.beyond(errors))?;
+    if let Some((_, refusal)) = graph::unseen(&app, &caller, std::slice::from_ref(&spec)).await?.first() {
+        return Err(ApiError::task_refused("", refusal));
+    }
     let told = Told::of(&spec);
+    let blocked = !spec.depends_on.is_empty();
     let create = Create { now: app.now(), tasks: vec![spec], atomic: false, idempotency, by: caller.name() };
     let answer = app.store.create(create).await?;
     match answer.items.into_iter().next() {
         Some(Ok(accepted)) => {
             told.log(&accepted);
             let replayed = answer.replayed || !accepted.new;
-            Ok(replay(created(&view(&accepted))?, replayed))
+            Ok(replay(created(&view(&accepted, blocked))?, replayed))
         }
-        Some(Err(refusal)) => Err(id_conflict("id".to_owned(), &refusal)),
+        Some(Err(refusal)) => Err(ApiError::task_refused("", &refusal)),
         // A store answers each task of the command.
         None => {
             Err(baton_store::StoreError::Internal { what: "no answer to a task".into(), cause: None }.into())
@@ -74,28 +80,27 @@ fn replay(mut response: Response, replayed: bool) -> Response {
     response
 }
 
-fn id_conflict(field: String, refusal: &ItemRefusal) -> ApiError {
-    let ItemRefusal::IdConflict { id } = refusal;
-    let detail = format!(
-        "task {id} exists with other content; choose another id, or leave it out to have one made, or send the same \
-         content to repeat a request"
-    );
-    ApiError::new(ProblemCode::TaskIdConflict, detail)
-        .with_errors(vec![baton_http::error::taken(field, refusal)])
-}
-
 /// The store's form of a request; the id is made here unless the producer chose it. `path` leads to the task's fields.
 ///
 /// # Errors
-/// The fields that reach beyond the caller's bounds.
-fn spec(app: &App, caller: &Caller, path: &str, request: CreateTask) -> Result<TaskSpec, Vec<FieldError>> {
-    let (project, queue) = caller.place(path, request.project, request.queue)?;
+/// A ref where none can be, and within it the fields that reach beyond the caller's bounds.
+fn spec(
+    app: &App,
+    caller: &Caller,
+    path: &str,
+    request: CreateTask,
+) -> Result<Result<TaskSpec, Vec<FieldError>>, ApiError> {
+    let depends_on = graph::ids(path, request.depends_on).map_err(|error| ApiError::fields(vec![error]))?;
+    let (project, queue) = match caller.place(path, request.project, request.queue) {
+        Ok(place) => place,
+        Err(errors) => return Ok(Err(errors)),
+    };
     let schedule = match (request.run_after, request.delay) {
         (Some(at), _) => Schedule::At(at),
         (None, Some(delay)) if !delay.is_zero() => Schedule::In(delay),
         (None, _) => Schedule::Now,
     };
-    Ok(TaskSpec {
+    Ok(Ok(TaskSpec {
         id: request.id.unwrap_or_else(|| app.ids.task()),
         id_chosen: request.id.is_some(),
         project,
@@ -111,13 +116,27 @@ fn spec(app: &App, caller: &Caller, path: &str, request: CreateTask) -> Result<T
         max_attempts: request.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS),
         timeout: request.timeout,
         backoff: request.backoff,
-    })
+        depends_on,
+        if_dependency_fails: request.if_dependency_fails.unwrap_or_default(),
+    }))
 }
 
-fn view(accepted: &Accepted) -> CreatedTask {
+/// A ref names a task to others of its batch, and is nothing to a task that comes alone.
+fn refuse_ref(request: &CreateTask) -> Result<(), ApiError> {
+    match &request.reference {
+        None => Ok(()),
+        Some(name) => {
+            let expected = "no ref, which names a task to others of the same batch";
+            Err(ApiError::field("ref", Expected::text(expected, name.as_str())))
+        }
+    }
+}
+
+fn view(accepted: &Accepted, blocked: bool) -> CreatedTask {
+    let state = if blocked { TaskState::Blocked } else { TaskState::Queued };
     CreatedTask {
         id: accepted.id,
-        status: Status::derive(TaskState::Queued, 0, accepted.run_after, accepted.created_at),
+        status: Status::derive(state, 0, accepted.run_after, accepted.created_at),
         created_at: accepted.created_at,
         run_after: accepted.run_after,
     }

@@ -9,7 +9,7 @@ use baton_store::{Create, Idempotency, StoreError};
 
 use crate::batch::{Batch, fingerprint};
 use crate::told::Told;
-use crate::{id_conflict, spec};
+use crate::{refuse_ref, spec};
 
 /// What a message asks for: the body of `POST /v1/tasks`, or that of `POST /v1/tasks/batch`, and a name by which a
 /// repetition is known.
@@ -53,7 +53,8 @@ pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
     let caller = Caller::unrestricted();
     let specs: Vec<TaskSpec> = match tasks {
         Tasks::One(task) => {
-            vec![spec(app, &caller, "", *task).map_err(|errors| caller.beyond(errors))?]
+            refuse_ref(&task)?;
+            vec![spec(app, &caller, "", *task)?.map_err(|errors| caller.beyond(errors))?]
         }
         Tasks::Batch(batch) => batch.split(app, &caller)?.1,
     };
@@ -76,7 +77,7 @@ pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
     for (told, item) in told.iter().zip(&answer.items) {
         match item {
             Ok(accepted) => told.log(accepted),
-            Err(refusal) => return Err(id_conflict("id".to_owned(), refusal)),
+            Err(refusal) => return Err(ApiError::task_refused("", refusal)),
         }
     }
     Ok(())

@@ -1,22 +1,26 @@
 //! Cancelling and retrying tasks.
 
+use std::collections::BTreeSet;
+
 use axum::extract::State;
-use baton_api::manage::{ActionRequest, RetryRequest};
+use baton_api::manage::{CancelRequest, RetryRequest};
 use baton_api::task::TaskView;
-use baton_http::{ApiResult, App, Caller, OptionalBody, PathId, ok};
-use baton_model::{Label, Task, TaskId};
+use baton_http::{ApiError, ApiResult, App, Caller, OptionalBody, PathId, ok};
+use baton_model::{Expected, Label, Task, TaskId, limits};
 use baton_store::{Cancel, Retry};
 
 /// Cancel a task
 ///
-/// A worker that runs it learns so from its next heartbeat. A cancelled task stays as it is and is answered as then.
+/// A worker that runs it learns so from its next heartbeat. A cancelled task stays as it is and is answered as then. The tasks
+/// that wait for it end with it, as each says; with `with_dependants` all of them are cancelled, whatever they say: they must
+/// be within the token's queues.
 #[utoipa::path(
     post,
     path = "/v1/tasks/{id}/cancel",
     operation_id = "cancel_task",
     tag = "tasks",
     params(("id" = String, Path, description = "The task")),
-    request_body = Option<ActionRequest>,
+    request_body = Option<CancelRequest>,
     responses(
         (status = 200, description = "The task is cancelled", body = TaskView),
         (status = "default", description = "A problem", body = baton_api::Problem,
@@ -27,12 +31,24 @@ pub(crate) async fn cancel(
     State(app): State<App>,
     caller: Caller,
     PathId(task): PathId<TaskId>,
-    OptionalBody(request): OptionalBody<ActionRequest>,
+    OptionalBody(request): OptionalBody<CancelRequest>,
 ) -> ApiResult {
     caller.reach(&*app.store, task).await?;
+    if request.with_dependants {
+        reach_dependants(&app, &caller, task).await?;
+    }
     let now = app.now();
     let by = caller.asks(request.by, request.reason.as_deref());
-    let task = app.store.cancel(Cancel { now, task, by: by.clone(), reason: request.reason }).await?;
+    let task = app
+        .store
+        .cancel(Cancel {
+            now,
+            task,
+            by: by.clone(),
+            reason: request.reason,
+            with_dependants: request.with_dependants,
+        })
+        .await?;
     log("task cancelled", &task, by.as_ref());
     if let Some(end) = &task.head.ended {
         app.doorbell.ring_worker(&end.worker);
@@ -42,7 +58,8 @@ pub(crate) async fn cancel(
 
 /// Retry a task
 ///
-/// Puts a failed or cancelled task back into its queue, with a fresh set of attempts.
+/// Puts a failed or cancelled task back into its queue, with a fresh set of attempts; blocked, if it waits for others. With
+/// `with_dependants` the tasks that ended because it did not complete wait for it again.
 #[utoipa::path(
     post,
     path = "/v1/tasks/{id}/retry",
@@ -66,9 +83,42 @@ pub(crate) async fn retry(
     let now = app.now();
     let by = caller.asks(request.by, request.reason.as_deref());
     let delay = request.delay_seconds.unwrap_or_default();
-    let task = app.store.retry(Retry { now, task, by: by.clone(), reason: request.reason, delay }).await?;
+    let task = app
+        .store
+        .retry(Retry {
+            now,
+            task,
+            by: by.clone(),
+            reason: request.reason,
+            delay,
+            with_dependants: request.with_dependants,
+        })
+        .await?;
     log("task retried", &task, by.as_ref());
     ok(&TaskView::new(task, now))
+}
+
+/// Lets a change pass of all that depends on a task, where the caller is bound to queues: its own token's bounds hold for
+/// tasks that it does not name, too.
+async fn reach_dependants(app: &App, caller: &Caller, task: TaskId) -> Result<(), ApiError> {
+    if caller.queues().next().is_none() {
+        return Ok(());
+    }
+    let (mut seen, mut next) = (BTreeSet::from([task]), vec![task]);
+    while !next.is_empty() {
+        let found = app.store.linked(std::mem::take(&mut next)).await?;
+        for one in &found {
+            if !caller.covers(&one.queue, &one.project)
+                || one.more_dependants
+                || seen.len() > limits::GRAPH_TASKS
+            {
+                let expected = "false, as tasks depend on it that the token does not reach, or very many do";
+                return Err(ApiError::field("with_dependants", Expected::new(expected, "true")));
+            }
+            next.extend(one.dependants.iter().filter(|id| seen.insert(**id)));
+        }
+    }
+    Ok(())
 }
 
 fn log(what: &str, task: &Task, by: Option<&Label>) {

@@ -3,6 +3,7 @@
 
 mod fleet;
 mod generations;
+mod graph;
 mod pages;
 mod system;
 mod tasks;
@@ -18,6 +19,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(tasks::list_tasks))
         .routes(routes!(tasks::get_task))
         .routes(routes!(tasks::get_history))
+        .routes(routes!(graph::get_graph))
         .routes(routes!(tasks::find_task_ids))
         .routes(routes!(generations::list_generations))
         .routes(routes!(generations::get_generation))

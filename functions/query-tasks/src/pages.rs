@@ -54,6 +54,7 @@ pages! {
     StorageUnavailable = "storage_unavailable",
     OutcomeUnknown = "outcome_unknown",
     RequestTimeout = "request_timeout",
+    DependencyRefused = "dependency_refused",
     Internal = "internal",
 }
 

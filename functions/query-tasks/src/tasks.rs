@@ -23,7 +23,7 @@ const IDS_SIFTED: u32 = 200;
     tag = "tasks",
     params(
         ("status" = Option<Vec<String>>, Query,
-            description = "Any of created, queued, retry, running, completed, failed, cancelled; repeated or with commas"),
+            description = "Any of blocked, created, queued, retry, running, completed, failed, cancelled; repeated or with commas"),
         ("type" = Option<String>, Query, description = "Of this type"),
         ("queue" = Option<String>, Query, description = "In this queue"),
         ("project" = Option<String>, Query, description = "Of this project"),

@@ -7,7 +7,7 @@ use baton_http::App;
 use baton_model::round::Finding;
 use baton_model::{LossReason, RoundNote, Watch};
 use baton_runtime::Shutdown;
-use baton_store::{ErrorKind, Reap, Redate, Sizes, StoreError, Waiting};
+use baton_store::{Cursor, ErrorKind, Mend, Reap, Redate, Sizes, StoreError, Waiting};
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -16,6 +16,10 @@ use crate::round::Round;
 
 /// How many tasks are taken back in one command: few enough that other commands do not wait long behind it.
 const BATCH: u32 = 256;
+
+/// At how many blocked tasks a round looks. There is next to nothing to do for it: whoever ends a task lets go of those that
+/// wait for it, and only a process that dies meanwhile leaves something.
+const BLOCKED: u32 = 500;
 
 /// How long a round of a server may take tasks back; the next one goes on where it stopped.
 const ROUND: Duration = Duration::from_secs(60);
@@ -147,6 +151,7 @@ async fn round(
         round.more = !redate(app, &watch, deadline).await?;
         note.set_back = round.more || watch.heard_for() < REDATED_FOR;
     }
+    mend(app, &watch, &mut note.blocked).await;
     let may_remove = note.may_remove();
     keep(app, note).await;
     if Instant::now() >= deadline {
@@ -190,6 +195,27 @@ async fn take_back(app: &App, watch: &Watch, deadline: Instant) -> Result<Round,
             return Ok(round);
         }
     }
+}
+
+/// Looks at some blocked tasks, where the round before has stopped. That it cannot be done spoils no round: the next one begins
+/// anew.
+async fn mend(app: &App, watch: &Watch, place: &mut Option<String>) {
+    let after = place.take().map(Cursor);
+    let mended = match app.store.mend(Mend { now: watch.now, limit: BLOCKED, after }).await {
+        Ok(mended) => mended,
+        Err(error) => {
+            tracing::warn!(error = error.report(), "the reaper could not look at blocked tasks");
+            return;
+        }
+    };
+    if mended.unblocked + mended.ended > 0 {
+        tracing::info!(
+            unblocked = mended.unblocked,
+            ended = mended.ended,
+            "tasks were let go of whose dependencies had ended"
+        );
+    }
+    *place = mended.next.map(|Cursor(text)| text);
 }
 
 /// After the clock was set back: dates what lies ahead by the clock as it is. Says whether that is done.

@@ -4,9 +4,12 @@
 //! Each event comes at least once. Its `id` is the task's and the event's number, so that who has seen it knows it again,
 //! and `sequence` tells the order of a task's events, as a queue does not keep it.
 //!
+//! The same records let go of the tasks that wait for one that has ended, whatever became of the process that ended it.
+//!
 //! The same records keep the statistics: each is counted exactly once, however often it comes.
 
 use baton_api::event::{CloudEvent, EventData};
+use baton_model::Timestamp;
 use baton_store::StoreError;
 use baton_store_dynamodb::{DynamoStore, RecordsCounted, TaskEvent};
 
@@ -22,6 +25,14 @@ const SOURCE: &str = "/baton/tasks";
 /// The store's: the record is to come again.
 pub async fn relay(store: &DynamoStore, record: &str) -> Result<Vec<CloudEvent>, StoreError> {
     Ok(store.events_of(record).await?.into_iter().map(cloud_event).collect())
+}
+
+/// Lets go of what waits for the task whose end a record tells of.
+///
+/// # Errors
+/// The store's: the record is to come again.
+pub async fn release(store: &DynamoStore, record: &str, now: Timestamp) -> Result<(), StoreError> {
+    store.released_by(record, now).await
 }
 
 /// Counts records whose messages are sent.

@@ -8,6 +8,9 @@ use utoipa_axum::router::OpenApiRouter;
 fn main() -> ExitCode {
     Function::new("relay-events", OpenApiRouter::default)
         .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
+        .releasing(
+            |store, record, now| async move { baton_relay_events::release(&store, &record, now).await },
+        )
         .counting(|store, records| async move { baton_relay_events::count(&store, &records).await })
         .run()
 }

@@ -1,17 +1,55 @@
 //! What `create-task` is asked and answers.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::Duration;
 
 use baton_model::limits::Limits;
 use baton_model::{
-    Backoff, Expected, Label, Payload, Priority, ProjectId, QueueName, Status, TaskId, TaskType, Timestamp,
-    limits,
+    Backoff, Expected, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName, Status, TaskId,
+    TaskType, Timestamp, limits,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::fields::{Fields, ReadFields, as_seconds, integer, number, parsed, payload, span, text};
+use crate::fields::{Fields, ReadFields, as_seconds, integer, list, number, parsed, payload, span, text};
 use crate::problem::FieldError;
+
+/// A task that another is to wait for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum DependsOn {
+    /// One that exists, by its id, or one of the same batch that has chosen this id.
+    Task(TaskId),
+    /// One of the same batch, by its `ref`.
+    Ref(Label),
+}
+
+impl FromStr for DependsOn {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        if let Ok(id) = text.parse() {
+            return Ok(Self::Task(id));
+        }
+        let expected = |_| Expected::text("a task's id, or the ref of another task of the batch", text);
+        text.parse().map(Self::Ref).map_err(expected)
+    }
+}
+
+impl fmt::Display for DependsOn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Task(id) => id.fmt(f),
+            Self::Ref(name) => name.fmt(f),
+        }
+    }
+}
+
+impl Serialize for DependsOn {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_str(self)
+    }
+}
 
 /// A task to create.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -81,6 +119,20 @@ pub struct CreateTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BackoffSchema>)]
     pub backoff: Option<Backoff>,
+    /// The tasks that are to be completed before it may be claimed, up to 100, none twice: ids of tasks of its project, or, in a
+    /// batch, the `ref` of another task of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Option<Vec<String>>)]
+    pub depends_on: Vec<DependsOn>,
+    /// What becomes of it when one of these fails or is cancelled: `cancel` (the default; its own dependants follow), `fail`, or
+    /// `run` all the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub if_dependency_fails: Option<IfDependencyFails>,
+    /// In a batch that stands or falls together: a name for this task, by which others of the batch may depend on it.
+    #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub reference: Option<Label>,
 }
 
 /// How long a task waits between attempts: `min(base · factor^(n−1), max)`, less up to `jitter` of itself.
@@ -136,6 +188,9 @@ impl CreateTask {
             max_attempts: None,
             timeout: None,
             backoff: None,
+            depends_on: Vec::new(),
+            if_dependency_fails: None,
+            reference: None,
         }
     }
 }
@@ -162,6 +217,14 @@ impl ReadFields for CreateTask {
         let max_attempts = f.optional("max_attempts", integer(1..=limits::MAX_ATTEMPTS));
         let timeout = f.optional("timeout_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN));
         let backoff = f.optional_object::<BackoffFields>("backoff", &());
+        let depends_on = f.optional("depends_on", list(0..=limits::DEPENDENCIES, parsed));
+        if let Some(Some(dependencies)) = &depends_on
+            && let Some(again) = repeated(dependencies)
+        {
+            f.refuse("depends_on", Expected::new("each task once", format!("{again} twice")));
+        }
+        let if_dependency_fails = f.optional("if_dependency_fails", parsed);
+        let reference = f.optional("ref", parsed);
         Some(Self {
             id: id?,
             project: project?,
@@ -178,15 +241,24 @@ impl ReadFields for CreateTask {
             max_attempts: max_attempts?,
             timeout: timeout?,
             backoff: backoff?.map(|fields| fields.0),
+            depends_on: depends_on?.unwrap_or_default(),
+            if_dependency_fails: if_dependency_fails?,
+            reference: reference?,
         })
     }
+}
+
+/// A dependency that is named more than once.
+fn repeated(dependencies: &[DependsOn]) -> Option<&DependsOn> {
+    dependencies.iter().enumerate().find(|(at, one)| dependencies[..*at].contains(one)).map(|(_, one)| one)
 }
 
 /// Several tasks to create, 1 to 1,000. Each task is read by itself, so that one misfit need not refuse the rest:
 /// the function `create-task` reads the list with [`crate::fields::read_object`].
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CreateBatch {
-    /// Whether one refused task refuses all (`true`, the default) or each stands by itself (`false`).
+    /// Whether one refused task refuses all (`true`, the default) or each stands by itself (`false`). Only a batch that stands or
+    /// falls together may have tasks that depend on each other by their `ref`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub atomic: Option<bool>,
     /// The tasks.
@@ -199,7 +271,8 @@ pub struct CreatedTask {
     /// The task.
     #[schema(value_type = String, format = "uuid")]
     pub id: TaskId,
-    /// Its status at its creation: `queued`, or `created` if it is for later.
+    /// Its status at its creation: `queued`, `created` if it is for later, or `blocked` if it depends on other tasks: if all of
+    /// these are completed already, it is let go of at once.
     #[schema(value_type = String)]
     pub status: Status,
     /// When it was created.

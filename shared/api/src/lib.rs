@@ -10,6 +10,7 @@ pub mod create;
 pub mod event;
 pub mod fields;
 pub mod fleet;
+pub mod graph;
 pub mod health;
 pub mod heartbeat;
 pub mod manage;

@@ -90,6 +90,8 @@ codes! {
     TransitionRefused = "transition_refused", 409, "The task's state does not allow this";
     /// The chosen task id is taken by other content.
     TaskIdConflict = "task_id_conflict", 409, "The task id is taken";
+    /// A task cannot depend on another as asked.
+    DependencyRefused = "dependency_refused", 409, "A task cannot depend on that";
     /// An all-or-nothing batch had a refused task.
     BatchRefused = "batch_refused", 409, "The batch was refused as a whole";
     /// The idempotency key was used with another request.

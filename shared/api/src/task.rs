@@ -1,11 +1,14 @@
 //! What `query-tasks` answers of tasks: how a task, its history and its output are shown. Other functions answer with the same.
 
 use baton_model::{
-    Event, EventKind, Failure, Generation, GenerationId, Label, LossReason, Payload, Priority, ProjectId,
-    QueueName, Running, SessionId, State, Status, Task, TaskId, TaskState, TaskType, Timestamp, WorkerId,
+    Event, EventKind, Failure, Generation, GenerationId, IfDependencyFails, Label, LossReason, Payload,
+    Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId, TaskState, TaskType,
+    Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
+
+use crate::graph::InputView;
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -35,7 +38,7 @@ pub struct TaskView {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     pub task_type: TaskType,
-    /// `created`, `queued`, `retry`, `running`, `completed`, `failed` or `cancelled`, as of the answer's time.
+    /// `blocked`, `created`, `queued`, `retry`, `running`, `completed`, `failed` or `cancelled`, as of the answer's time.
     #[schema(value_type = String)]
     pub status: Status,
     /// `critical`, `high`, `normal` or `low`.
@@ -94,6 +97,17 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<FailureSchema>)]
     pub error: Option<Failure>,
+    /// The tasks that it waits for, or has waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<String>)]
+    pub depends_on: Vec<TaskId>,
+    /// What becomes of it when one of these fails: `cancel`, `fail` or `run`. Left out if it depends on none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub if_dependency_fails: Option<IfDependencyFails>,
+    /// In the answer to a claim: what its dependencies have put out, in their order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inputs: Vec<InputView>,
 }
 
 /// What went wrong with an attempt.
@@ -154,7 +168,7 @@ impl TaskView {
                 None,
             ),
             TaskState::Completed { generation, .. } => (None, Some(generation)),
-            TaskState::Queued | TaskState::Failed | TaskState::Cancelled => (None, None),
+            TaskState::Blocked | TaskState::Queued | TaskState::Failed | TaskState::Cancelled => (None, None),
         };
         Self {
             id: task.head.id,
@@ -180,6 +194,9 @@ impl TaskView {
             lease,
             generation_id,
             error: task.error,
+            if_dependency_fails: (!task.depends_on.is_empty()).then_some(task.if_dependency_fails),
+            depends_on: task.depends_on,
+            inputs: Vec::new(),
         }
     }
 }
@@ -193,7 +210,8 @@ pub struct EventView {
     /// When it happened.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
-    /// `created`, `claimed`, `completed`, `attempt_failed`, `released`, `lease_lost`, `cancelled` or `retried`.
+    /// `created`, `claimed`, `completed`, `attempt_failed`, `released`, `lease_lost`, `cancelled`, `retried`, `unblocked` or
+    /// `dependency_failed`.
     #[schema(value_type = String)]
     pub kind: EventKind,
     /// The state before; left out at creation.
@@ -242,6 +260,10 @@ pub struct EventView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub run_after: Option<Timestamp>,
+    /// The other task whose end, cancellation or retry brought this about; of a failed dependency, the first that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub dependency: Option<TaskId>,
 }
 
 impl From<Event> for EventView {
@@ -264,6 +286,7 @@ impl From<Event> for EventView {
             worker_losses: event.detail.worker_losses,
             error: event.detail.error,
             run_after: event.detail.run_after,
+            dependency: event.detail.dependency,
         }
     }
 }

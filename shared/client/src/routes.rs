@@ -12,10 +12,11 @@ use baton_api::complete::{CompletedView, EndedView};
 use baton_api::create::{BatchAnswer, CreatedTask};
 use baton_api::create::{CreateBatch, CreateTask};
 use baton_api::fleet::{LogView, QueueView, StatsView, WorkerView};
+use baton_api::graph::GraphView;
 use baton_api::health::{HealthView, ReadinessView};
 use baton_api::heartbeat::HeartbeatRequest;
 use baton_api::heartbeat::HeartbeatView;
-use baton_api::manage::{ActionRequest, RetryRequest};
+use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::reap::ReapView;
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
@@ -72,7 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError`].
-    pub async fn cancel(&self, id: TaskId, action: &ActionRequest) -> Result<TaskView, ClientError> {
+    pub async fn cancel(&self, id: TaskId, action: &CancelRequest) -> Result<TaskView, ClientError> {
         self.call(Call::post(format!("/v1/tasks/{id}/cancel"), action).repeatable(true)).await
     }
 
@@ -262,6 +263,14 @@ impl Client {
     ) -> Result<Page<EventView>, ClientError> {
         let call = Call::get(format!("/v1/tasks/{id}/history")).query("limit", Some(limit));
         self.call(call.query("cursor", cursor)).await
+    }
+
+    /// All that a task waits for and all that waits for it.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn graph(&self, id: TaskId) -> Result<GraphView, ClientError> {
+        self.call(Call::get(format!("/v1/tasks/{id}/graph"))).await
     }
 
     /// The ids that begin with `prefix`, at most twenty.

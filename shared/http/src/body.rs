@@ -5,7 +5,7 @@ use baton_api::claim::ClaimRequest;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::create::CreateTask;
 use baton_api::heartbeat::HeartbeatRequest;
-use baton_api::manage::{ActionRequest, RetryRequest};
+use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::token::CreateToken;
 use baton_api::{ProblemCode, ReadFields};
@@ -83,6 +83,7 @@ bodies! {
     ReleaseRequest: Plain, |_limits| &();
     HeartbeatRequest: Batch, |limits| limits;
     ActionRequest: Plain, |_limits| &();
+    CancelRequest: Plain, |_limits| &();
     RetryRequest: Plain, |_limits| &();
     ReapRequest: Plain, |_limits| &();
     CreateToken: Plain, |_limits| &();

@@ -10,7 +10,7 @@ use baton_api::health::{AbilityView, StoreView};
 use baton_api::{FieldError, Problem, ProblemCode};
 use baton_model::Expected;
 use baton_model::transition::Refusal;
-use baton_store::{ItemRefusal, StoreError};
+use baton_store::{DependencyProblem, ItemRefusal, StoreError};
 use http::header::{ACCEPT_ENCODING, ALLOW, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 
@@ -218,10 +218,10 @@ impl From<StoreError> for ApiError {
                 new(code, next)
             }
             StoreError::BatchRefused { refusals } => {
-                let errors = refusals.iter().map(|(index, refusal)| taken(format!("tasks[{index}].id"), refusal));
+                let errors = refusals.iter().map(|(index, refusal)| refused_field(&format!("tasks[{index}]."), refusal));
                 new(
                     ProblemCode::BatchRefused,
-                    "`errors` names them; choose other ids, or send the batch with \"atomic\": false to create the rest",
+                    "`errors` names them; mend these, or send the batch with \"atomic\": false to create the rest",
                 )
                 .with_errors(errors.collect())
             }
@@ -290,14 +290,47 @@ impl ApiError {
     }
 }
 
-/// A task id that is taken, as an error of the field that names it.
-pub fn taken(field: String, refusal: &ItemRefusal) -> FieldError {
+/// Why a task was refused, as an error of the field that is in the way; `path` leads to the task's fields.
+fn refused_field(path: &str, refusal: &ItemRefusal) -> FieldError {
     match refusal {
         ItemRefusal::IdConflict { id } => FieldError {
-            field,
+            field: format!("{path}id"),
             expected: "an id that no task of other content has".to_owned(),
             got: id.to_string(),
         },
+        ItemRefusal::Dependency { place, id, problem } => FieldError {
+            field: format!("{path}depends_on[{place}]"),
+            expected: match problem {
+                DependencyProblem::Unknown => {
+                    "a task of the same project that exists, or one of the same batch"
+                }
+                DependencyProblem::Cycle => "a task that does not depend on this one",
+                DependencyProblem::Refused => "a task that is not refused itself",
+            }
+            .to_owned(),
+            got: id.to_string(),
+        },
+    }
+}
+
+impl ApiError {
+    /// One task was refused; `path` leads to its fields, such as `tasks[3].`.
+    pub fn task_refused(path: &str, refusal: &ItemRefusal) -> Self {
+        let field = refused_field(path, refusal);
+        let (code, detail) = match refusal {
+            ItemRefusal::IdConflict { id } => (
+                ProblemCode::TaskIdConflict,
+                format!(
+                    "task {id} exists with other content; choose another id, or leave it out to have one made, or send the same \
+                     content to repeat a request"
+                ),
+            ),
+            ItemRefusal::Dependency { .. } => (
+                ProblemCode::DependencyRefused,
+                format!("{field}; create what it depends on first, or in the same batch"),
+            ),
+        };
+        Self::new(code, detail).with_errors(vec![field])
     }
 }
 
@@ -328,6 +361,9 @@ fn refused(refusal: &Refusal) -> (ProblemCode, &'static str) {
         }
         Refusal::NotClaimable { .. } | Refusal::NotRunning { .. } => {
             (ProblemCode::TransitionRefused, "GET the task to see its state")
+        }
+        Refusal::DependencyFailed { .. } | Refusal::NotBlocked { .. } => {
+            (ProblemCode::TransitionRefused, "GET the task's graph to see what it waits for")
         }
         Refusal::HistoryFull => (ProblemCode::TransitionRefused, "create a new task to go on"),
     }

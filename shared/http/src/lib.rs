@@ -11,6 +11,7 @@ mod foreign;
 mod head;
 pub mod health;
 pub mod idempotency;
+pub mod inputs;
 pub mod list;
 pub mod log_shares;
 pub mod message;

@@ -53,6 +53,8 @@ async fn create(store: &DynamoStore, event: Event) -> Result<Value, Failed> {
         max_attempts: request.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS),
         timeout: request.timeout,
         backoff: request.backoff,
+        depends_on: Vec::new(),
+        if_dependency_fails: request.if_dependency_fails.unwrap_or_default(),
     };
     let create =
         Create { now: SystemClock.now(), tasks: vec![spec], atomic: false, idempotency: None, by: None };

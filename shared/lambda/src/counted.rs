@@ -53,7 +53,11 @@ impl Counts {
             EventKind::Completed => Some(Count::Completed),
             EventKind::AttemptFailed => Some(Count::AttemptsFailed),
             EventKind::LeaseLost => Some(Count::Reaped),
-            EventKind::Released | EventKind::Cancelled | EventKind::Retried => None,
+            EventKind::Released
+            | EventKind::Cancelled
+            | EventKind::Retried
+            | EventKind::Unblocked
+            | EventKind::DependencyFailed => None,
         };
         self.add(Count::Relayed, 1);
         if let Some(what) = what {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use baton_api::ProblemCode;
 use baton_api::event::CloudEvent;
 use baton_http::{ApiError, App, Authenticator, Message};
+use baton_model::Timestamp;
 use baton_runtime::settings::QueueSettings;
 use baton_store::StoreError;
 use baton_store_dynamodb::{DynamoStore, RecordsCounted};
@@ -26,6 +27,7 @@ pub struct Function {
     pub(crate) slow: Vec<(&'static str, Duration)>,
     pub(crate) messages: Option<MessageHandler>,
     pub(crate) stream: Option<StreamHandler>,
+    pub(crate) releasing: Option<ReleaseHandler>,
     pub(crate) counting: Option<CountHandler>,
     pub(crate) schedule: Option<ScheduleHandler>,
     pub(crate) authorizer: Option<AuthorizerHandler>,
@@ -43,6 +45,11 @@ type HandleMessage = Box<dyn Fn(App, Message) -> BoxFuture<'static, Result<(), A
 /// What tells the events of a record of the table's stream, given as its JSON.
 pub(crate) type StreamHandler = Box<
     dyn Fn(Arc<DynamoStore>, String) -> BoxFuture<'static, Result<Vec<CloudEvent>, StoreError>> + Send + Sync,
+>;
+
+/// What lets go, at a time, of tasks that wait for the one of a record of the table's stream, given as its JSON.
+pub(crate) type ReleaseHandler = Box<
+    dyn Fn(Arc<DynamoStore>, String, Timestamp) -> BoxFuture<'static, Result<(), StoreError>> + Send + Sync,
 >;
 
 /// What counts records of the table's stream, given as their JSON, once their messages are sent.
@@ -66,6 +73,7 @@ impl Function {
             slow: Vec::new(),
             messages: None,
             stream: None,
+            releasing: None,
             counting: None,
             schedule: None,
             authorizer: None,
@@ -102,6 +110,19 @@ impl Function {
         F: Future<Output = Result<Vec<CloudEvent>, StoreError>> + Send + 'static,
     {
         self.stream = Some(Box::new(move |store, record| handle(store, record).boxed()));
+        self
+    }
+
+    /// Lets go of what waits for the task of each record of the table's stream. A record of which it fails comes again.
+    #[must_use]
+    pub fn releasing<F>(
+        mut self,
+        release: impl Fn(Arc<DynamoStore>, String, Timestamp) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<(), StoreError>> + Send + 'static,
+    {
+        self.releasing = Some(Box::new(move |store, record, now| release(store, record, now).boxed()));
         self
     }
 

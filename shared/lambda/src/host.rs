@@ -17,11 +17,12 @@ use tracing::{Instrument, Span};
 
 use crate::answer::{Answer, Failed, Invocation, Scheduled};
 use crate::api_gateway::{self, Asked, HttpAnswer};
+use crate::batch;
 use crate::event::{Event, Trigger};
 use crate::function::{AuthorizerHandler, Function, ScheduleHandler};
 use crate::metrics::{self, Gauges, Measured};
 use crate::opened::{Opened, Opening};
-use crate::{batch, relay};
+use crate::relay::{self, Handlers};
 
 /// How long before its deadline a request is answered, so that its caller hears from Baton and not of a killed process.
 const MARGIN: Duration = Duration::from_millis(500);
@@ -174,9 +175,10 @@ impl Host {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
                 batch::handle(opened, handler, records).await.map(Answer::Batch)
             }
-            (Trigger::Stream(records), Function { stream: Some(handler), counting, .. }) => {
+            (Trigger::Stream(records), Function { stream: Some(tell), releasing, counting, .. }) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
-                relay::relay(opened, handler, counting.as_ref(), records).await.map(Answer::Batch)
+                let handlers = Handlers { tell, release: releasing.as_ref(), count: counting.as_ref() };
+                relay::relay(opened, handlers, records).await.map(Answer::Batch)
             }
             (Trigger::Other, Function { schedule: Some(handler), .. }) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;

@@ -6,6 +6,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use baton_api::event::CloudEvent;
+use baton_model::Timestamp;
 use baton_store::StoreError;
 use baton_store_dynamodb::{DynamoStore, RecordsCounted};
 use futures::{FutureExt, StreamExt};
@@ -15,7 +16,7 @@ use crate::answer::{BatchAnswer, Failed};
 use crate::batch;
 use crate::counted::Count;
 use crate::event::StreamRecord;
-use crate::function::{CountHandler, StreamHandler};
+use crate::function::{CountHandler, ReleaseHandler, StreamHandler};
 use crate::opened::Opened;
 use crate::queues::Outgoing;
 
@@ -36,13 +37,19 @@ struct Batch<'a> {
     damaged: BTreeMap<usize, String>,
 }
 
-/// Relays records in their order, and counts those whose messages are sent, up to the first that cannot be now: that and
+/// What is done with records.
+pub(crate) struct Handlers<'a> {
+    pub(crate) tell: &'a StreamHandler,
+    pub(crate) release: Option<&'a ReleaseHandler>,
+    pub(crate) count: Option<&'a CountHandler>,
+}
+
+/// Relays records in their order, lets go of what waits for the tasks whose ends they tell of, and counts those whose messages are sent, up to the first that cannot be now: that and
 /// all after it come again. One that can never be done is put into the queue for such, whole, and the others go on; it
 /// comes again if that queue does not take it.
 pub(crate) async fn relay(
     opened: &Opened,
-    handler: &StreamHandler,
-    counting: Option<&CountHandler>,
+    Handlers { tell, release, count }: Handlers<'_>,
     records: Vec<&RawValue>,
 ) -> Result<BatchAnswer, Failed> {
     let Some(store) = &opened.dynamo else {
@@ -51,9 +58,12 @@ pub(crate) async fn relay(
     let mut batch = Batch::read(records)?;
     // Without the queue nobody is told, and statistics are kept all the same.
     if opened.queue_settings.task_events.is_some() {
-        batch.tell(opened, store, handler).await;
+        batch.tell(opened, store, tell).await;
     }
-    if let Some(count) = counting {
+    if let Some(release) = release {
+        batch.release(store, release, opened.app.clock.now()).await;
+    }
+    if let Some(count) = count {
         batch.count(store, count).await;
     }
     batch.put_aside(opened).await;
@@ -136,6 +146,32 @@ impl<'a> Batch<'a> {
                     let sequence = &self.numbers[place];
                     tracing::error!(sequence, %error, "the queue task-events did not take an event");
                     self.stop_at(place);
+                }
+            }
+        }
+    }
+
+    /// Lets go of what waits for the tasks of the records, up to the first of which that cannot be done now.
+    async fn release(&mut self, store: &Arc<DynamoStore>, release: &ReleaseHandler, now: Timestamp) {
+        for place in 0..self.done() {
+            let record = self.records[place].get().to_owned();
+            match AssertUnwindSafe(release(Arc::clone(store), record, now)).catch_unwind().await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) if is_for_good(&error) => {
+                    self.damaged.entry(place).or_insert_with(|| error.report());
+                }
+                Ok(Err(error)) => {
+                    let (sequence, error) = (&self.numbers[place], error.report());
+                    tracing::error!(
+                        sequence,
+                        error,
+                        "what waits for a task that has ended could not be let go of"
+                    );
+                    return self.stop_at(place);
+                }
+                // The panic itself is in the log.
+                Err(_) => {
+                    self.damaged.entry(place).or_insert_with(|| "the handler panicked".to_owned());
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{Label, SessionId, WorkerId};
+use crate::id::{Label, SessionId, TaskId, WorkerId};
 use crate::lease::LossReason;
 use crate::task::{Failure, State, Status};
 use crate::time::Timestamp;
@@ -27,11 +27,15 @@ pub enum EventKind {
     Cancelled,
     /// An operator put a finished task back into its queue with a fresh set of attempts.
     Retried,
+    /// The last task that it waited for has ended: it came into its queue.
+    Unblocked,
+    /// A task that it waited for did not complete: it was cancelled or failed with it.
+    DependencyFailed,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Created,
         Self::Claimed,
         Self::Completed,
@@ -40,6 +44,8 @@ impl EventKind {
         Self::LeaseLost,
         Self::Cancelled,
         Self::Retried,
+        Self::Unblocked,
+        Self::DependencyFailed,
     ];
 
     /// The kind's stable name.
@@ -53,6 +59,8 @@ impl EventKind {
             Self::LeaseLost => "lease_lost",
             Self::Cancelled => "cancelled",
             Self::Retried => "retried",
+            Self::Unblocked => "unblocked",
+            Self::DependencyFailed => "dependency_failed",
         }
     }
 }
@@ -107,6 +115,10 @@ pub struct EventDetail {
     /// When it may be claimed, if it came into its queue for later, or back into it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_after: Option<Timestamp>,
+    /// The task whose end, cancellation or retry brought this about, if it was another one: of a failed dependency, the first
+    /// that failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dependency: Option<TaskId>,
 }
 
 impl EventDetail {

@@ -8,6 +8,7 @@ pub mod alone;
 pub mod backoff;
 mod canonical;
 pub mod causes;
+pub mod dependency;
 pub mod digest;
 pub mod event;
 pub mod expected;
@@ -19,6 +20,7 @@ pub mod log;
 pub mod owner;
 pub mod payload;
 pub mod queue;
+pub mod ready;
 pub mod round;
 pub mod session;
 pub mod task;
@@ -31,6 +33,7 @@ pub mod worker;
 pub use alone::Alone;
 pub use backoff::Backoff;
 pub use causes::with_causes;
+pub use dependency::{Dependency, FirstFailure, Outlook};
 pub use digest::{Digest, Fingerprint};
 pub use event::{Event, EventDetail, EventKind};
 pub use expected::Expected;
@@ -47,7 +50,8 @@ pub use payload::Payload;
 pub use round::RoundNote;
 pub use session::{Late, Superseded, Takeover};
 pub use task::{
-    AttemptEnd, Ended, Failure, Head, Priority, Schedule, State, Status, Task, TaskSpec, TaskState,
+    AttemptEnd, Ended, Failure, Head, IfDependencyFails, Priority, Schedule, State, Status, Task, TaskSpec,
+    TaskState,
 };
 pub use time::Timestamp;
 pub use token::{Grant, Scope, SecretDigest, Token, TokenSecret, TokenStatus};

@@ -48,6 +48,15 @@ impl Default for LogShares {
 
 /// The most tasks in one batch.
 pub const BATCH_TASKS: usize = 1_000;
+/// The most tasks that one task may depend on.
+pub const DEPENDENCIES: usize = 100;
+/// The most dependencies of all the tasks of one batch together.
+pub const BATCH_DEPENDENCIES: usize = 10_000;
+/// The most bytes of a dependency's metadata, and of its result, that come along with a claimed task; what is larger is fetched
+/// with its generation.
+pub const INPUT_BYTES: usize = 1_024;
+/// The most tasks that a graph shows.
+pub const GRAPH_TASKS: usize = 1_000;
 /// The most tasks in one claim.
 pub const CLAIM_TASKS: u32 = 100;
 /// The most queues, and the most types, that one claim may name.

@@ -36,6 +36,9 @@ pub struct RoundNote {
     pub doubt: Option<Doubt>,
     /// Whether times that were reckoned by the clock before it was set back are still to be looked for.
     pub set_back: bool,
+    /// Where the next look at blocked tasks begins; none for the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub blocked: Option<String>,
 }
 
 /// A time that is not believed yet, as it has jumped.
@@ -99,6 +102,7 @@ impl RoundNote {
                 gaps: [None; 2],
                 doubt,
                 set_back: false,
+                blocked: None,
             };
             // There was nothing yet that could be removed.
             return (note, Vec::new());
@@ -122,6 +126,7 @@ impl RoundNote {
             gaps: [Some(gap).filter(|_| !is_back && !is_ahead), before.gaps[0]],
             doubt,
             set_back: before.set_back || is_back,
+            blocked: before.blocked.clone(),
         };
         (note, found)
     }
@@ -138,6 +143,7 @@ impl RoundNote {
             gaps: [Some(gap), self.gaps[0]],
             doubt,
             set_back: self.set_back,
+            blocked: self.blocked.clone(),
         };
         (note, found)
     }

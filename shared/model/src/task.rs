@@ -50,6 +50,8 @@ impl Priority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
+    /// It waits for other tasks.
+    Blocked,
     /// It waits to be claimed, now or later.
     Queued,
     /// A worker holds its lease.
@@ -64,11 +66,13 @@ pub enum State {
 
 impl State {
     /// Every state.
-    pub const ALL: [Self; 5] = [Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 6] =
+        [Self::Blocked, Self::Queued, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
 
     /// The state's stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Blocked => "blocked",
             Self::Queued => "queued",
             Self::Running => "running",
             Self::Completed => "completed",
@@ -93,6 +97,8 @@ impl fmt::Display for State {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
+    /// It waits for other tasks.
+    Blocked,
     /// Queued for a later time, and never tried.
     Created,
     /// Ready to be claimed.
@@ -111,7 +117,8 @@ pub enum Status {
 
 impl Status {
     /// Every status.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
+        Self::Blocked,
         Self::Created,
         Self::Queued,
         Self::Retry,
@@ -124,6 +131,7 @@ impl Status {
     /// The status's stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::Blocked => "blocked",
             Self::Created => "created",
             Self::Queued => "queued",
             Self::Retry => "retry",
@@ -137,6 +145,7 @@ impl Status {
     /// The status of a task in `state` at `now`.
     pub fn derive(state: State, attempt: u32, run_after: Timestamp, now: Timestamp) -> Self {
         match state {
+            State::Blocked => Self::Blocked,
             State::Queued if run_after <= now => Self::Queued,
             State::Queued if attempt == 0 => Self::Created,
             State::Queued => Self::Retry,
@@ -150,6 +159,7 @@ impl Status {
     /// The stored state that a task of this status is in.
     pub const fn state(self) -> State {
         match self {
+            Self::Blocked => State::Blocked,
             Self::Created | Self::Queued | Self::Retry => State::Queued,
             Self::Running => State::Running,
             Self::Completed => State::Completed,
@@ -162,6 +172,38 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
+    }
+}
+
+/// What becomes of a task when one of its dependencies fails, or is cancelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IfDependencyFails {
+    /// It is cancelled.
+    #[default]
+    Cancel,
+    /// It fails.
+    Fail,
+    /// It runs all the same: an ended dependency is met, however it ended.
+    Run,
+}
+
+impl IfDependencyFails {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Cancel, Self::Fail, Self::Run];
+
+    /// The choice's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Fail => "fail",
+            Self::Run => "run",
+        }
+    }
+
+    /// Whether it is the usual one.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -187,6 +229,7 @@ from_str_by_name!(crate::log::Level);
 from_str_by_name!(crate::worker::Directive);
 from_str_by_name!(crate::event::EventKind);
 from_str_by_name!(LossReason);
+from_str_by_name!(IfDependencyFails);
 
 /// When a new task may first be claimed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -247,6 +290,12 @@ pub struct TaskSpec {
     pub timeout: Option<Duration>,
     /// How long it waits between attempts; none for the default.
     pub backoff: Option<Backoff>,
+    /// The tasks that are to end before it may be claimed; at most [`limits::DEPENDENCIES`], none twice.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<TaskId>,
+    /// What becomes of it when one of these fails or is cancelled.
+    #[serde(skip_serializing_if = "IfDependencyFails::is_default")]
+    pub if_dependency_fails: IfDependencyFails,
 }
 
 impl TaskSpec {
@@ -269,7 +318,14 @@ impl TaskSpec {
             max_attempts: limits::DEFAULT_ATTEMPTS,
             timeout: None,
             backoff: None,
+            depends_on: Vec::new(),
+            if_dependency_fails: IfDependencyFails::default(),
         }
+    }
+
+    /// The state that it begins in: a task with dependencies is blocked, and let go of by whoever finds that all are met.
+    pub fn first_state(&self) -> TaskState {
+        if self.depends_on.is_empty() { TaskState::Queued } else { TaskState::Blocked }
     }
 
     /// Says whether two specs ask for the same; the id itself is left out.
@@ -295,6 +351,8 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
+    /// It waits for other tasks.
+    Blocked,
     /// It waits to be claimed, from [`Head::run_after`] on.
     Queued,
     /// A worker holds it.
@@ -316,6 +374,7 @@ impl TaskState {
     /// The plain state.
     pub const fn state(&self) -> State {
         match self {
+            Self::Blocked => State::Blocked,
             Self::Queued => State::Queued,
             Self::Running(_) => State::Running,
             Self::Completed { .. } => State::Completed,
@@ -442,6 +501,12 @@ pub struct Task {
     pub finished_at: Option<Timestamp>,
     /// The latest attempt's failure; none once it is completed.
     pub error: Option<Failure>,
+    /// The tasks that it waits for, or has waited for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub depends_on: Vec<TaskId>,
+    /// What becomes of it when one of these fails or is cancelled.
+    #[serde(default, skip_serializing_if = "IfDependencyFails::is_default")]
+    pub if_dependency_fails: IfDependencyFails,
 }
 
 impl Task {

@@ -6,12 +6,14 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::dependency::{FirstFailure, Outlook};
 use crate::digest::Fingerprint;
 use crate::event::{EventDetail, EventKind};
-use crate::id::{GenerationId, Label, RequestKey, SessionId, WorkerId};
+use crate::id::{GenerationId, Label, RequestKey, SessionId, TaskId, WorkerId};
 use crate::lease::{Fence, Lease, LeaseTerms, Loss, LossReason};
 use crate::limits;
-use crate::task::{AttemptEnd, Ended, Failure, Head, State, TaskState};
+use crate::ready;
+use crate::task::{AttemptEnd, Ended, Failure, Head, IfDependencyFails, State, TaskState};
 use crate::time::Timestamp;
 
 /// What is asked of one task.
@@ -72,8 +74,10 @@ pub enum Command {
         by: Option<Label>,
         /// Why, if they said.
         reason: Option<String>,
+        /// The task that it is cancelled with, if it is one that this one depends on.
+        with: Option<TaskId>,
     },
-    /// An operator puts it back into its queue.
+    /// An operator puts it back into its queue, or has it wait for its dependencies again.
     Retry {
         /// Who, if they said.
         by: Option<Label>,
@@ -81,6 +85,19 @@ pub enum Command {
         reason: Option<String>,
         /// How long it is to rest.
         delay: Duration,
+        /// What its dependencies mean to it.
+        outlook: Outlook,
+        /// The task that it is retried with, if it is one that this one depends on.
+        with: Option<TaskId>,
+    },
+    /// All that it waited for has ended.
+    Unblock,
+    /// One of those that it waits for did not complete.
+    DependencyFailed {
+        /// The failure that this one follows from.
+        first: FirstFailure,
+        /// Whether it fails, too, or is cancelled.
+        choice: IfDependencyFails,
     },
 }
 
@@ -170,6 +187,16 @@ pub enum Refusal {
     },
     /// A retry: a completed task stays completed, as its generation stands.
     CompletedIsFinal,
+    /// A retry: a task that this one depends on did not complete.
+    DependencyFailed {
+        /// The first failure.
+        first: FirstFailure,
+    },
+    /// The task waits for no other, or no longer.
+    NotBlocked {
+        /// The task's state.
+        state: State,
+    },
     /// The history is full: [`limits::EVENTS`].
     HistoryFull,
 }
@@ -210,6 +237,13 @@ impl fmt::Display for Refusal {
             Self::CompletedIsFinal => {
                 f.write_str("a completed task cannot be retried: its generation stands")
             }
+            Self::DependencyFailed { first } => {
+                write!(
+                    f,
+                    "{first}; expected its dependencies to be completed or under way: retry that one first, with its dependants"
+                )
+            }
+            Self::NotBlocked { state } => write!(f, "expected a blocked task, got one that is {state}"),
             Self::HistoryFull => write!(f, "the task's history is full ({} events)", limits::EVENTS),
         }
     }
@@ -222,7 +256,7 @@ impl fmt::Display for Refusal {
 pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision, Refusal> {
     let change = match command {
         Command::Claim { worker, session, terms, request, beats } => {
-            if head.state != TaskState::Queued || head.run_after > now {
+            if ready::of_head(head, now).is_some() {
                 return Err(Refusal::NotClaimable { state: head.state.state() });
             }
             claim(head, worker, *session, *terms, request.clone(), *beats, now)
@@ -248,16 +282,31 @@ pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision
             };
             lose(head, lease, *loss, now)
         }
-        Command::Cancel { by, reason } => match head.state.state() {
-            State::Queued | State::Running => cancel(head, by.clone(), reason.clone()),
+        Command::Cancel { by, reason, with } => match head.state.state() {
+            State::Blocked | State::Queued | State::Running => {
+                cancel(head, by.clone(), reason.clone(), *with)
+            }
             State::Cancelled => return Ok(Decision::Repeat),
             state @ (State::Completed | State::Failed) => return Err(Refusal::Finished { state }),
         },
-        Command::Retry { by, reason, delay } => match head.state.state() {
-            State::Failed | State::Cancelled => retry(head, by.clone(), reason.clone(), *delay, now),
-            State::Completed => return Err(Refusal::CompletedIsFinal),
-            state @ (State::Queued | State::Running) => return Err(Refusal::NotFinished { state }),
+        Command::Retry { outlook, .. } => match (head.state.state(), outlook) {
+            (State::Failed | State::Cancelled, Outlook::Failed(first)) => {
+                return Err(Refusal::DependencyFailed { first: *first });
+            }
+            (State::Failed | State::Cancelled, Outlook::Met) => retry(head, TaskState::Queued, command, now),
+            (State::Failed | State::Cancelled, Outlook::Unmet) => {
+                retry(head, TaskState::Blocked, command, now)
+            }
+            (State::Completed, _) => return Err(Refusal::CompletedIsFinal),
+            (state @ (State::Blocked | State::Queued | State::Running), _) => {
+                return Err(Refusal::NotFinished { state });
+            }
         },
+        Command::Unblock | Command::DependencyFailed { .. } if head.state != TaskState::Blocked => {
+            return Err(Refusal::NotBlocked { state: head.state.state() });
+        }
+        Command::Unblock => unblock(head, now),
+        Command::DependencyFailed { first, choice } => dependency_failed(head, *first, *choice),
     };
     // A claim and a retry open up further events; they stop while there is room left for those that end the task.
     let opens = matches!(change.kind, EventKind::Claimed | EventKind::Retried);
@@ -460,9 +509,9 @@ fn release(head: &Head, fence: &Fence, delay: Duration, reason: Option<String>, 
     change(head, released, EventKind::Released, detail)
 }
 
-fn cancel(head: &Head, by: Option<Label>, reason: Option<String>) -> Change {
+fn cancel(head: &Head, by: Option<Label>, reason: Option<String>, with: Option<TaskId>) -> Change {
     let mut cancelled = next(head, TaskState::Cancelled);
-    let mut detail = EventDetail { by, reason, ..EventDetail::default() };
+    let mut detail = EventDetail { by, reason, dependency: with, ..EventDetail::default() };
     if let TaskState::Running(lease) = &head.state {
         cancelled.ended = Some(AttemptEnd { worker: lease.worker.clone(), how: Ended::Cancelled });
         detail.worker = Some(lease.worker.clone());
@@ -470,11 +519,42 @@ fn cancel(head: &Head, by: Option<Label>, reason: Option<String>) -> Change {
     change(head, cancelled, EventKind::Cancelled, detail)
 }
 
-fn retry(head: &Head, by: Option<Label>, reason: Option<String>, delay: Duration, now: Timestamp) -> Change {
-    let mut retried = next(head, TaskState::Queued);
+/// Puts a task back, in its queue or blocked.
+fn retry(head: &Head, state: TaskState, command: &Command, now: Timestamp) -> Change {
+    let mut retried = next(head, state);
     retried.forgiven = head.attempt;
     retried.worker_losses = 0;
-    retried.run_after = now.plus(delay);
-    let detail = EventDetail { by, reason, run_after: Some(retried.run_after), ..EventDetail::default() };
-    change(head, retried, EventKind::Retried, detail)
+    let mut detail = EventDetail::default();
+    if let Command::Retry { by, reason, delay, with, .. } = command {
+        retried.run_after = now.plus(*delay);
+        (detail.by, detail.reason, detail.dependency) = (by.clone(), reason.clone(), *with);
+    }
+    detail.run_after = Some(retried.run_after);
+    // The failure of a task that was never claimed is its dependency's, which has been put right.
+    let error = (head.attempt == 0).then_some(None);
+    Change { error, ..change(head, retried, EventKind::Retried, detail) }
+}
+
+fn unblock(head: &Head, now: Timestamp) -> Change {
+    let mut unblocked = next(head, TaskState::Queued);
+    // It has not waited for a worker until now, so that its turn and the time of its waiting count from now.
+    unblocked.run_after = head.run_after.max(now);
+    let run_after = (unblocked.run_after > now).then_some(unblocked.run_after);
+    change(head, unblocked, EventKind::Unblocked, EventDetail { run_after, ..EventDetail::default() })
+}
+
+fn dependency_failed(head: &Head, first: FirstFailure, choice: IfDependencyFails) -> Change {
+    let state = match choice {
+        IfDependencyFails::Cancel => TaskState::Cancelled,
+        IfDependencyFails::Fail => TaskState::Failed,
+        // Nobody sends it: such a task has met a dependency that failed.
+        IfDependencyFails::Run => TaskState::Queued,
+    };
+    let failure = first.failure();
+    let detail =
+        EventDetail { dependency: Some(first.task), error: Some(failure.clone()), ..EventDetail::default() };
+    Change {
+        error: Some(Some(failure)),
+        ..change(head, next(head, state), EventKind::DependencyFailed, detail)
+    }
 }

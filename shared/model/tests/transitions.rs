@@ -374,7 +374,11 @@ proptest! {
                         | Command::Fail { .. }
                         | Command::Release { .. }
                         | Command::Cancel { .. } => prop_assert_eq!(again, Ok(Decision::Repeat)),
-                        Command::Claim { .. } | Command::LoseLease { .. } | Command::Retry { .. } => {
+                        Command::Claim { .. }
+                        | Command::LoseLease { .. }
+                        | Command::Retry { .. }
+                        | Command::Unblock
+                        | Command::DependencyFailed { .. } => {
                             prop_assert!(again.is_err());
                         }
                     }

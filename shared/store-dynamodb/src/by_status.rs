@@ -93,6 +93,9 @@ impl Inner {
                 }
             }
         }
+        if wanted(Status::Blocked) {
+            partitions.extend((0..self.spread).map(keys::blocked));
+        }
         for (status, state) in [(Status::Failed, State::Failed), (Status::Cancelled, State::Cancelled)] {
             if wanted(status) {
                 partitions.extend((0..self.spread).map(|part| keys::given_up(state, part)));

@@ -32,6 +32,7 @@ impl Code for State {
         (Self::Completed, 2),
         (Self::Failed, 3),
         (Self::Cancelled, 4),
+        (Self::Blocked, 5),
     ];
     const NAME: &'static str = "a task's state";
 }
@@ -67,6 +68,8 @@ impl Code for EventKind {
         (Self::LeaseLost, 5),
         (Self::Cancelled, 6),
         (Self::Retried, 7),
+        (Self::Unblocked, 8),
+        (Self::DependencyFailed, 9),
     ];
     const NAME: &'static str = "an event's kind";
 }

@@ -4,10 +4,11 @@
 //! or fall together (an atomic batch; tasks and the kept answer of an idempotency key) is one transaction, which
 //! DynamoDB limits to a hundred writes. A larger batch with a key is created step by step (see `batch`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
-use baton_model::{Digest, State, TaskId, TaskSpec, Timestamp};
+use baton_model::{Digest, TaskId, TaskSpec, Timestamp};
+use baton_store::batch;
 use baton_store::{Accepted, Create, CreateAnswer, Idempotency, ItemRefusal, Ready, StoreError};
 use futures::StreamExt;
 
@@ -15,6 +16,7 @@ use crate::attr::{Fields, Item, b, json, n, s, time};
 use crate::db::unbuilt;
 use crate::error::{TransactError, WriteError, contended};
 use crate::expression::Expression;
+use crate::kept::MARK;
 use crate::keys::{self, Kind};
 use crate::lane::Lane;
 use crate::row::{NewTask, Stored, new_task};
@@ -60,6 +62,10 @@ impl Inner {
             && let Some(answer) = self.kept_answer(idempotency, create.now).await?
         {
             return Ok(answer);
+        }
+        // What depends on others comes with them or not at all.
+        if create.tasks.iter().any(|spec| !spec.depends_on.is_empty()) {
+            return self.create_together(create).await;
         }
         match &create.idempotency {
             Some(idempotency) if !create.atomic && create.tasks.len() >= MOST => {
@@ -182,8 +188,14 @@ impl Inner {
                 most,
             });
         }
+        // What the tasks depend on and was found to be gone.
+        let mut gone = BTreeSet::new();
         for _ in 0..ROUNDS {
-            let steps = self.steps(create).await?;
+            let mut steps = self.steps(create).await?;
+            let linked = create.tasks.iter().any(|spec| !spec.depends_on.is_empty());
+            if linked {
+                self.refuse_dependants(create, &mut steps, &gone).await?;
+            }
             if create.atomic {
                 let refusals = |(place, step): (usize, &Step)| match step {
                     Step::Answer(Err(refusal)) => Some((place, refusal.clone())),
@@ -198,12 +210,38 @@ impl Inner {
             let mut writes = Vec::new();
             let mut items = Vec::new();
             let mut rings = Vec::new();
+            let inserted: BTreeSet<TaskId> = create
+                .tasks
+                .iter()
+                .zip(&steps)
+                .filter(|(_, step)| matches!(step, Step::Insert))
+                .map(|(spec, _)| spec.id)
+                .collect();
+            let waiting: Vec<&TaskSpec> = create
+                .tasks
+                .iter()
+                .zip(&steps)
+                .filter(|(spec, step)| matches!(step, Step::Insert) && !spec.depends_on.is_empty())
+                .map(|(spec, _)| spec)
+                .collect();
+            let waited_for: BTreeSet<TaskId> =
+                waiting.iter().flat_map(|spec| &spec.depends_on).copied().collect();
+            if !waiting.is_empty() {
+                let lost = self.before_creation(&waiting, &inserted, &waited_for, create.now).await?;
+                if !lost.is_empty() {
+                    gone.extend(lost);
+                    continue;
+                }
+            }
             for (spec, step) in create.tasks.iter().zip(steps) {
                 items.push(match step {
                     Step::Answer(answer) => answer,
                     Step::Insert => {
                         self.know_day(spec, create.now).await?;
-                        let new = self.new_item(create, spec, mark).await?;
+                        let mut new = self.new_item(create, spec, mark).await?;
+                        if waited_for.contains(&spec.id) {
+                            new.item.insert(MARK.to_owned(), n(1));
+                        }
                         self.write_params(spec, &new).await?;
                         writes.push(self.put_when(new.item, &Expression::new().when_absent("pk"))?);
                         let (id, created_at) = (spec.id, create.now);
@@ -230,6 +268,9 @@ impl Inner {
                         }
                     }
                     rings.into_iter().for_each(|ready| self.doorbell.ring(ready));
+                    if !waiting.is_empty() {
+                        self.after_creation(&waiting, create.now).await;
+                    }
                     return Ok(answer);
                 }
                 Err(TransactError::Failed(error)) => return Err(error),
@@ -238,6 +279,9 @@ impl Inner {
                         if let Some(item) = item
                             && is_marked(item, mark)?
                         {
+                            if !waiting.is_empty() {
+                                self.after_creation(&waiting, create.now).await;
+                            }
                             return Ok(answer);
                         }
                     }
@@ -251,6 +295,27 @@ impl Inner {
             }
         }
         Err(contended("a task of the batch"))
+    }
+
+    /// Refuses the tasks that depend on what they cannot depend on.
+    async fn refuse_dependants(
+        &self,
+        create: &Create,
+        steps: &mut [Step],
+        gone: &BTreeSet<TaskId>,
+    ) -> Result<(), StoreError> {
+        let kinds: Vec<batch::Item> = steps
+            .iter()
+            .map(|step| match step {
+                Step::Insert => batch::Item::New,
+                Step::Answer(Ok(_)) => batch::Item::Standing,
+                Step::Answer(Err(_)) => batch::Item::Refused,
+            })
+            .collect();
+        for (place, refusal) in self.dependency_refusals(&create.tasks, &kinds, gone).await? {
+            steps[place] = Step::Answer(Err(refusal));
+        }
+        Ok(())
     }
 
     fn put_when(&self, item: Item, condition: &Expression) -> Result<TransactWriteItem, StoreError> {
@@ -268,9 +333,14 @@ impl Inner {
 
     /// A task's item. Makes known where claims will look for it.
     async fn new_item(&self, create: &Create, spec: &TaskSpec, mark: u64) -> Result<NewTask, StoreError> {
-        let lane = self.lane_of(spec, create.now).await?;
-        let shard = keys::shard(spec.id, self.options.shards_of(&spec.queue));
-        let partition = keys::ready(&spec.queue, spec.priority, shard, lane);
+        let partition = if spec.depends_on.is_empty() {
+            let lane = self.lane_of(spec, create.now).await?;
+            let shard = keys::shard(spec.id, self.options.shards_of(&spec.queue));
+            keys::ready(&spec.queue, spec.priority, shard, lane)
+        } else {
+            self.know_queue(&spec.queue, create.now).await?;
+            keys::blocked(keys::hash(spec.id.as_bytes()) % self.spread)
+        };
         let new = new_task(spec, create.by.as_ref(), create.now, mark, self.spread, partition)?;
         let got = crate::attr::size(&new.item);
         if got > MOST_BYTES {
@@ -313,7 +383,10 @@ impl Inner {
 
     /// What follows from a task that was created.
     fn created(&self, spec: &TaskSpec, run_after: Timestamp, rings: &mut Vec<Ready>) {
-        self.stats.lock().tally(&spec.queue, &spec.task_type, State::Queued, 1);
+        self.stats.lock().tally(&spec.queue, &spec.task_type, spec.first_state().state(), 1);
+        if !spec.depends_on.is_empty() {
+            return;
+        }
         let same = |ready: &&mut Ready| {
             ready.queue == spec.queue
                 && ready.task_type.as_ref() == Some(&spec.task_type)

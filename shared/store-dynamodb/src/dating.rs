@@ -13,9 +13,10 @@ use tokio::time::Instant;
 use crate::attr::{key, n, time};
 use crate::codes::Code;
 use crate::db::Query;
-use crate::ends::{DATED, ENDS, end_of, generation_has_apart};
+use crate::ends::{DATED, ENDS, KEPT, dated, end_of, generation_has_apart};
 use crate::error::WriteError;
 use crate::expression::Expression;
+use crate::kept::MARK;
 use crate::keys::{self, Kind, ODD, ODD_PARTS};
 use crate::queue::unconditional;
 use crate::row::Stored;
@@ -123,11 +124,18 @@ impl Inner {
 
     /// Gives an ended task, its generation and what they keep apart the end that they are to have; says whether the task had
     /// another. The task comes last, so that what is cut off is done again.
-    async fn date(&self, task: Stored, keep: Option<Duration>, now: Timestamp) -> Result<bool, StoreError> {
+    pub(crate) async fn date(
+        &self,
+        task: Stored,
+        keep: Option<Duration>,
+        now: Timestamp,
+    ) -> Result<bool, StoreError> {
         // Nothing is dated before the present, so that DynamoDB does not let it stand for its age.
         let present = end_of(now, Duration::ZERO);
         let ends = match (task.purged, keep) {
             (true, _) => Some(present),
+            // Others need it, for as long as a purge finds them unfinished.
+            (false, _) if task.waited_for => None,
             (false, Some(keep)) => Some(end_of(task.changed_at(), keep).max(present)),
             (false, None) => None,
         };
@@ -136,24 +144,33 @@ impl Inner {
         if task.ends == ends || task.ends.as_ref().is_some_and(goes) {
             return Ok(false);
         }
-        let dated = || Expression::new().put(ENDS, ends.map(n));
         if let TaskState::Completed { generation, .. } = task.head.state {
-            match self.db.update(self.generation_key(generation), &dated().when_present("pk")).await {
+            let of = (u32::MAX, task.keepings);
+            match self.db.update(self.generation_key(generation), &dated(ends, of)).await {
                 Ok(item) if generation_has_apart(&item) => {
-                    self.date_apart(&keys::apart(&generation), ends, u32::MAX).await?;
+                    self.date_owned(&keys::apart(&generation), ends, of).await?;
                 }
-                // It is gone already.
+                // It is gone already, or was kept anew.
                 Ok(_) | Err(WriteError::Condition(_)) => {}
                 Err(WriteError::Failed(error)) => return Err(error),
             }
         }
         if task.has_apart() {
-            self.date_apart(&keys::apart(&task.head.id), ends, task.head.events).await?;
+            let of = (task.head.events, task.keepings);
+            self.date_owned(&keys::apart(&task.head.id), ends, of).await?;
+            self.write_each(task.edges().collect(), &dated(ends, of)).await?;
         }
-        let as_read = dated().when("ev", "=", n(task.head.events)).when("ca", "=", time(task.created_at));
+        let mut as_read = Expression::new()
+            .when("ev", "=", n(task.head.events))
+            .when("ca", "=", time(task.created_at))
+            .when_still(KEPT, (task.keepings > 0).then(|| n(task.keepings)))
+            .put(ENDS, ends.map(n));
+        if !task.waited_for {
+            as_read = as_read.remove(MARK);
+        }
         match self.db.update(self.task_key(task.head.id), &as_read).await {
             Ok(_) => {}
-            // It lives again, or is gone.
+            // It lives again, was kept anew, or is gone.
             Err(WriteError::Condition(_)) => return Ok(false),
             Err(WriteError::Failed(error)) => return Err(error),
         }

@@ -31,6 +31,9 @@ pub(crate) const DATED: &str = "xt";
 /// The attribute of what is kept apart that says by which of the task's events it lost its end.
 const UNDATED_BY: &str = "r";
 
+/// The attribute of a task, and of what belongs to it, that numbers how often others were about to depend on it (`kept.rs`).
+pub(crate) const KEPT: &str = "kn";
+
 /// The most bytes that the entry of an end adds to a history.
 const ENTRY: u32 = 512;
 
@@ -50,6 +53,11 @@ impl Inner {
         self.options.keep_finished.map(|keep| end_of(at, keep))
     }
 
+    /// The same for this task: what is kept for others has no end.
+    pub(crate) fn ends_of(&self, task: &Stored, at: Timestamp) -> Option<i64> {
+        if task.waited_for { None } else { self.ends(at) }
+    }
+
     /// Dates what a task keeps apart that has ended. The end itself stands: what could not be dated is told to the log, and
     /// stays in the table.
     pub(crate) async fn date_what_is_apart(&self, task: &Stored) {
@@ -58,7 +66,7 @@ impl Inner {
         }
         let dated = async {
             let keys = self.keys_apart(task).await?;
-            self.write_each(keys, &dated(task.ends, task.head.events)).await
+            self.write_each(keys, &dated(task.ends, (task.head.events, task.keepings))).await
         };
         if let Err(error) = dated.await {
             tracing::warn!(
@@ -73,7 +81,7 @@ impl Inner {
     pub(crate) async fn date_params(&self, task: &Stored) -> Result<(), StoreError> {
         let Some(ends) = task.ends else { return Ok(()) };
         let keys = task.rest()?.params.keys(&keys::apart(&task.head.id));
-        self.write_each(keys, &dated(Some(ends), task.head.events)).await
+        self.write_each(keys, &dated(Some(ends), (task.head.events, task.keepings))).await
     }
 
     /// Takes the end off what a task keeps apart, before the task lives again.
@@ -95,17 +103,23 @@ impl Inner {
         self.db.known_task(task.clone()).await.map(drop)
     }
 
-    /// Dates what an owner keeps apart, or takes the end off it, as of the owner's event.
-    pub(crate) async fn date_apart(
+    /// Dates what lies in an owner's partition, or takes the end off it, as of an event and a keeping of the owner.
+    pub(crate) async fn date_owned(
         &self,
         owner: &str,
         ends: Option<i64>,
-        event: u32,
+        of: (u32, u32),
     ) -> Result<(), StoreError> {
-        self.write_each(self.kept_apart(owner).await?, &dated(ends, event)).await
+        self.write_owned(owner, &dated(ends, of)).await
     }
 
-    async fn write_each(&self, keys: Vec<Item>, update: &Expression) -> Result<(), StoreError> {
+    /// Writes the same to all that lies in an owner's partition.
+    pub(crate) async fn write_owned(&self, owner: &str, update: &Expression) -> Result<(), StoreError> {
+        self.write_each(self.kept_apart(owner).await?, update).await
+    }
+
+    /// Writes the same to items as far as its condition holds.
+    pub(crate) async fn write_each(&self, keys: Vec<Item>, update: &Expression) -> Result<(), StoreError> {
         let mut writes = Vec::with_capacity(keys.len());
         for key in keys {
             writes.push(self.db.update(key, update));
@@ -125,10 +139,12 @@ impl Inner {
     async fn keys_apart(&self, task: &Stored) -> Result<Vec<Item>, StoreError> {
         let owner = keys::apart(&task.head.id);
         // A long history may have been archived by the very write that the task is told after.
-        if task.has_apart_history() || task.history_bytes + ENTRY > INLINE_HISTORY {
-            return self.kept_apart(&owner).await;
-        }
-        Ok(task.rest()?.params.keys(&owner))
+        let mut keys = match task.has_apart_history() || task.history_bytes + ENTRY > INLINE_HISTORY {
+            true => self.kept_apart(&owner).await?,
+            false => task.rest()?.params.keys(&owner),
+        };
+        keys.extend(task.edges());
+        Ok(keys)
     }
 
     /// The keys of what lies in an owner's partition.
@@ -138,8 +154,13 @@ impl Inner {
     }
 }
 
-fn dated(ends: Option<i64>, event: u32) -> Expression {
-    Expression::new().when_present("pk").when_absent_or(UNDATED_BY, "<", n(event)).put(ENDS, ends.map(n))
+/// An end, as of an event and a keeping of the task: what has lost its end by a later one stays without.
+pub(crate) fn dated(ends: Option<i64>, (event, keeping): (u32, u32)) -> Expression {
+    Expression::new()
+        .when_present("pk")
+        .when_absent_or(UNDATED_BY, "<", n(event))
+        .when_absent_or(KEPT, "<=", n(keeping))
+        .put(ENDS, ends.map(n))
 }
 
 /// Whether a generation's item names something that is kept apart from it.
@@ -184,15 +205,16 @@ mod tests {
             let found = inner.db.query_whole(Query::table(keys::apart(&task))).await.unwrap();
             found.items.iter().map(|item| item.contains_key(ENDS)).collect::<Vec<_>>()
         };
-        store.cancel(Cancel { now, task, by: None, reason: None }).await.unwrap();
+        store.cancel(Cancel { now, task, by: None, reason: None, with_dependants: false }).await.unwrap();
         assert_eq!(ends().await, [true]);
         let ended = inner.known(task).await.unwrap();
-        let retry = Retry { now, task, by: None, reason: None, delay: Duration::ZERO };
+        let retry =
+            Retry { now, task, by: None, reason: None, delay: Duration::ZERO, with_dependants: false };
         store.retry(retry).await.unwrap();
         assert_eq!(ends().await, [false]);
         inner.date_what_is_apart(&ended).await;
         assert_eq!(ends().await, [false], "it lives again");
-        store.cancel(Cancel { now, task, by: None, reason: None }).await.unwrap();
+        store.cancel(Cancel { now, task, by: None, reason: None, with_dependants: false }).await.unwrap();
         assert_eq!(ends().await, [true], "and has ended again");
     }
 

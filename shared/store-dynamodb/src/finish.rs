@@ -50,7 +50,8 @@ impl Inner {
             None => self.known(id).await?,
         };
         let mark = self.mark(&(&command, complete.now));
-        let mut written: Option<Vec<(Text, String)>> = None;
+        // What was written, and whether with an end.
+        let mut written: Option<(Vec<(Text, String)>, bool)> = None;
         for _ in 0..ROUNDS {
             let domain = before.rest.as_ref().and_then(|rest| rest.domain.clone());
             let change = match decide(&before.head, &command, complete.now) {
@@ -82,17 +83,17 @@ impl Inner {
             };
             let generation = generation_of(&before, complete)?;
             let (mut item, apart) = generation_item(&generation, self.spread);
-            let ends = self.ends(generation.finished_at);
+            let ends = self.ends_of(&before, generation.finished_at);
             item.extend(ends.map(|ends| (ENDS.to_owned(), n(ends))));
             let day = keys::day_of(generation.id.as_bytes());
             self.notes.know_day(&self.db, Kind::Generation, day, complete.now).await?;
             // The output's texts first, then task and generation in one transaction: whoever sees the generation finds
             // all of its output. Within the transaction each KB of text would cost two write units and not one.
-            if written.is_none() {
+            if written.as_ref().is_none_or(|(_, given)| *given != ends.is_some()) {
                 for (text, whole) in &apart {
                     self.db.write_text(&keys::apart(&generation.id), text, whole, ends).await?;
                 }
-                written = Some(apart);
+                written = Some((apart, ends.is_some()));
             }
             // With the task, too, whose record in the stream is all that counts the run.
             let ran = ran_of(&generation);
@@ -115,12 +116,13 @@ impl Inner {
                 TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build(),
                 TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build(),
             ];
-            let name = format!("{id}#{}#{mark}", before.head.events);
+            let name = format!("{id}#{}#{}#{mark}", before.head.events, before.waited_for);
             match self.db.transact(writes, &name).await {
                 Ok(()) => {
                     let after = Stored { head: change.head, ends, ..before.clone() };
                     self.changed(&before, &after, complete.now);
                     self.date_what_is_apart(&after).await;
+                    self.follow(&after, complete.now).await;
                     let run = generation.run_time();
                     self.stats.lock().duration(&generation.queue, What::Run, complete.now, run);
                     return Ok((generation, domain, false));
@@ -160,8 +162,8 @@ impl Inner {
     }
 
     /// Removes what a refused completion had written and nobody names.
-    async fn drop_texts(&self, complete: &Complete, written: Option<Vec<(Text, String)>>) {
-        for (text, _) in written.into_iter().flatten() {
+    async fn drop_texts(&self, complete: &Complete, written: Option<(Vec<(Text, String)>, bool)>) {
+        for (text, _) in written.into_iter().flat_map(|(texts, _)| texts) {
             self.db.drop_text(&keys::apart(&complete.generation), &text).await;
         }
     }
@@ -174,7 +176,10 @@ impl Inner {
         now: Timestamp,
     ) -> Result<FailAnswer, StoreError> {
         let (after, repeated) = match self.apply(id, command, now).await? {
-            Outcome::Applied(after) => (after, false),
+            Outcome::Applied(after) => {
+                self.follow(&after, now).await;
+                (after, false)
+            }
             Outcome::Repeated(standing) => (standing, true),
         };
         let task: Task = self.known_task(*after).await?;

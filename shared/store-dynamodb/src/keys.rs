@@ -207,6 +207,11 @@ pub(crate) fn tick() -> Item {
     key(TICK, "tick")
 }
 
+/// Whether a partition is that of the tick.
+pub(crate) fn is_tick(partition: &str) -> bool {
+    partition == TICK
+}
+
 /// The names of records that were counted: of a level of spans, that which begins with this second, and a part of it.
 pub(crate) fn counted_records(level: usize, second: i64, part: u64) -> Item {
     key(&format!("N#{level}#{second}#{part:x}"), "N")
@@ -272,6 +277,21 @@ pub(crate) const ALONE: &str = "!";
 pub(crate) fn waiting_place(head: &Head) -> String {
     let mark = if head.runs_alone() { ALONE } else { "" };
     format!("{}{mark}", place(head.run_after, head.id))
+}
+
+/// A partition of the index where blocked tasks lie, by when they came to be so.
+pub(crate) fn blocked(part: u64) -> String {
+    format!("B#{part:x}")
+}
+
+/// The partition of the table that lists who depends on a task.
+pub(crate) fn dependants(dependency: TaskId) -> String {
+    format!("E#{dependency}")
+}
+
+/// A partition of the list of tasks that are kept because others depend on them.
+pub(crate) fn kept(part: u64) -> String {
+    format!("U#{part:x}")
 }
 
 /// A partition of the index where tasks lie that failed for good, or were cancelled, by when they did.

@@ -23,6 +23,7 @@ mod create;
 mod crowd;
 mod dating;
 mod db;
+mod dependency;
 mod descent;
 mod ends;
 #[cfg(feature = "environment")]
@@ -34,6 +35,7 @@ pub mod faults;
 mod finish;
 mod heartbeat;
 mod history;
+mod kept;
 mod keys;
 mod lane;
 mod list;
@@ -77,9 +79,9 @@ use baton_model::{
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
-    GenerationFilter, Health, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
-    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    GenerationFilter, Health, Input, Linked, LogFilter, Mend, Mended, Page, PageRequest, PauseQueue, Purge,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats,
+    StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -151,6 +153,25 @@ impl DynamoStore {
         self.inner.is_waited_for(queue, now).await
     }
 
+    /// Gives all tasks that nobody needs any more their end, as purges do by and by; for tests, in which no dependant is about to
+    /// be created.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    #[cfg(feature = "faults")]
+    pub async fn let_go_of_all_kept(&self, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.let_go_of_all_kept(now).await
+    }
+
+    /// Has those follow that wait for the task of a record of the table's stream, given as its JSON, if the record is of the
+    /// task's end.
+    ///
+    /// # Errors
+    /// The store's: the record is to come again.
+    pub async fn released_by(&self, record: &str, now: Timestamp) -> Result<(), StoreError> {
+        self.inner.released_by(record, now).await
+    }
+
     /// The events that a record of the table's stream brings, in their order, from the record's JSON as Lambda hands it
     /// over. Of all records of a table, each event of each history is in exactly one; a record may come again.
     ///
@@ -218,6 +239,7 @@ impl TaskStore for DynamoStore {
             removes_by_itself: true,
             counts_removals: self.inner.stats.lock().is_by_stream(),
             lists_in_parts: false,
+            releases_at_once: false,
         }
     }
 
@@ -253,17 +275,27 @@ impl TaskStore for DynamoStore {
     }
 
     async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {
-        let command = Command::Cancel { by: cancel.by, reason: cancel.reason };
-        self.inner.end(cancel.task, &command, cancel.now).await.map(|answer| answer.task)
+        self.inner.cancel(&cancel).await
     }
 
     async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
-        let command = Command::Retry { by: retry.by, reason: retry.reason, delay: retry.delay };
-        self.inner.end(retry.task, &command, retry.now).await.map(|answer| answer.task)
+        self.inner.retry(&retry).await
     }
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         self.inner.reap(&reap).await
+    }
+
+    async fn mend(&self, mend: Mend) -> Result<Mended, StoreError> {
+        self.inner.mend(&mend).await
+    }
+
+    async fn linked(&self, ids: Vec<TaskId>) -> Result<Vec<Linked>, StoreError> {
+        self.inner.linked(&ids).await
+    }
+
+    async fn inputs(&self, ids: Vec<TaskId>) -> Result<Vec<Input>, StoreError> {
+        self.inner.inputs(&ids).await
     }
 
     async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {

@@ -16,6 +16,7 @@ use crate::db::{Query, Range, numbers};
 use crate::ends::{DATED, ENDS, end_of};
 use crate::error::WriteError;
 use crate::expression::Expression;
+use crate::kept::Place;
 use crate::keys::{self, DAY_MS, Kind};
 use crate::queue::unconditional;
 use crate::store::Inner;
@@ -48,6 +49,8 @@ struct Note {
     walk: Option<Walk>,
     /// When the last such walk came to its end, in milliseconds since 1970.
     walked: Option<i64>,
+    /// How far the list of tasks is gone down that are kept for others.
+    kept: Option<Place>,
 }
 
 fn millis(keep: Duration) -> u64 {
@@ -94,6 +97,7 @@ impl Inner {
             note.looked = Some(now.as_millis()).filter(|_| workers < limit as u64);
         }
         self.keep_dated(&mut note, purge).await?;
+        self.let_go_of_kept(&mut note.kept, now).await?;
         if noted.as_ref() != Some(&note) {
             self.write_note(item.and_then(|mut item| item.remove("tx")), &note).await?;
         }

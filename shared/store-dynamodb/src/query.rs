@@ -63,7 +63,7 @@ impl Inner {
                 let attempt = stored.head.attempt;
                 progress = running.into_iter().flatten().find(|one| one.task == id && one.attempt == attempt);
             }
-            TaskState::Queued | TaskState::Failed | TaskState::Cancelled => {}
+            TaskState::Blocked | TaskState::Queued | TaskState::Failed | TaskState::Cancelled => {}
         }
         let task = self.db.known_task(stored).await?;
         Ok(TaskDetail { task, history, generation, progress })

@@ -142,17 +142,20 @@ impl Inner {
         let Some(loss) = self.lost(&task, worker.as_ref(), watch) else { return Ok(None) };
         let command = Command::LoseLease { attempt: suspect.head.attempt, loss };
         match self.apply_to(task, &command, watch.now).await {
-            Ok(Outcome::Applied(after)) => Ok(Some(Taken {
-                task: after.head.id,
-                queue: after.queue.clone(),
-                task_type: after.task_type.clone(),
-                domain: after.rest.as_ref().and_then(|rest| rest.domain.clone()),
-                attempt: suspect.head.attempt,
-                worker: lease.worker.clone(),
-                worker_gone: worker.is_some_and(|stored| stored.worker.ended_at.is_some()),
-                reason: loss.reason,
-                to: after.head.state.state(),
-            })),
+            Ok(Outcome::Applied(after)) => {
+                self.follow(&after, watch.now).await;
+                Ok(Some(Taken {
+                    task: after.head.id,
+                    queue: after.queue.clone(),
+                    task_type: after.task_type.clone(),
+                    domain: after.rest.as_ref().and_then(|rest| rest.domain.clone()),
+                    attempt: suspect.head.attempt,
+                    worker: lease.worker.clone(),
+                    worker_gone: worker.is_some_and(|stored| stored.worker.ended_at.is_some()),
+                    reason: loss.reason,
+                    to: after.head.state.state(),
+                }))
+            }
             // Its worker, another reaper or an operator was faster.
             Ok(Outcome::Repeated(_)) | Err(StoreError::Refused { .. } | StoreError::TaskNotFound(_)) => {
                 Ok(None)

@@ -5,20 +5,21 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_model::alone::LOSSES;
 use baton_model::{
-    AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head, Label, Lease,
-    Output, Priority, ProjectId, QueueName, RequestKey, SessionId, State, Task, TaskId, TaskSpec, TaskState,
-    TaskType, Timestamp, WorkerId,
+    AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head,
+    IfDependencyFails, Label, Lease, Output, Payload, Priority, ProjectId, QueueName, RequestKey, SessionId,
+    State, Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, WorkerId,
 };
 use baton_store::StoreError;
 
-use crate::attr::{Fields, Item, b, json, n, s, time};
+use crate::attr::{Fields, Item, b, json, key, n, s, time};
 use crate::codes::Code;
 use crate::db::{Db, list};
-use crate::ends::ENDS;
-use crate::error::damaged;
+use crate::ends::{ENDS, KEPT};
+use crate::error::{corrupt, damaged};
 use crate::history::{Kept, Life, encode};
+use crate::kept::MARK;
 use crate::keys::{self, Kind};
-use crate::text::Text;
+use crate::text::{INLINE, Text};
 
 /// The attributes of a task that its entry in the index has besides the keys: all that a transition is decided by,
 /// and the project, unless it is the default one, by which claims are narrowed.
@@ -47,6 +48,10 @@ pub(crate) struct Stored {
     pub(crate) ends: Option<i64>,
     /// Whether a purge of a former version is removing it.
     pub(crate) purged: bool,
+    /// Whether it is kept for others that depend on it. Only its item tells.
+    pub(crate) waited_for: bool,
+    /// How often others were about to depend on it.
+    pub(crate) keepings: u32,
     /// What only the item has, and not the entry in the index.
     pub(crate) rest: Option<Rest>,
 }
@@ -70,6 +75,10 @@ pub(crate) struct Rest {
     pub(crate) error_at: Option<u32>,
     /// What its producer asked for.
     pub(crate) content: Option<[u8; 16]>,
+    /// What it waits for, or has waited for.
+    pub(crate) depends_on: Vec<TaskId>,
+    /// What becomes of it when one of these fails.
+    pub(crate) if_dependency_fails: IfDependencyFails,
 }
 
 fn label(text: Option<&str>) -> Option<Label> {
@@ -93,6 +102,7 @@ impl Stored {
             None => None,
         };
         let state = match State::of(fields.number("st")?)? {
+            State::Blocked => TaskState::Blocked,
             State::Queued => TaskState::Queued,
             State::Failed => TaskState::Failed,
             State::Cancelled => TaskState::Cancelled,
@@ -147,6 +157,8 @@ impl Stored {
             history_bytes: fields.number("hb")?,
             ends: fields.maybe_number(ENDS)?,
             purged: fields.has("pg"),
+            waited_for: fields.has(MARK),
+            keepings: fields.maybe_number(KEPT)?.unwrap_or(0),
             rest,
         })
     }
@@ -184,9 +196,20 @@ impl Stored {
         Life { task: self.head.id, created_at: self.created_at, ended: self.is_final() }
     }
 
+    /// Whether it depends on another, as far as it tells.
+    pub(crate) fn depends_on(&self, other: TaskId) -> bool {
+        self.rest.as_ref().is_some_and(|rest| rest.depends_on.contains(&other))
+    }
+
+    /// The keys of its entries in the indexes of what it depends on.
+    pub(crate) fn edges(&self) -> impl Iterator<Item = Item> {
+        let depends_on = self.rest.iter().flat_map(|rest| &rest.depends_on);
+        depends_on.map(|one| key(&keys::dependants(*one), &self.head.id.to_string()))
+    }
+
     /// Whether something of it is kept apart from its item, as far as it tells.
     pub(crate) fn has_apart(&self) -> bool {
-        let params = |rest: &Rest| matches!(rest.params, Text::Apart { .. });
+        let params = |rest: &Rest| matches!(rest.params, Text::Apart { .. }) || !rest.depends_on.is_empty();
         self.rest.as_ref().is_none_or(params) || self.has_apart_history()
     }
 
@@ -224,7 +247,35 @@ impl Rest {
             spilled: fields.maybe_number("hs")?.unwrap_or(0),
             error_at: fields.maybe_number("es")?,
             content: fields.maybe_sixteen("dg")?,
+            depends_on: ids_of(fields.maybe_bytes("dp")?.unwrap_or_default())?,
+            if_dependency_fails: fields.maybe_number("df")?.map(choice_of).transpose()?.unwrap_or_default(),
         })
+    }
+}
+
+/// The dependencies that a task's item names, 16 bytes each.
+fn ids_of(bytes: &[u8]) -> Result<Vec<TaskId>, StoreError> {
+    let id = |part: &[u8]| part.try_into().map(TaskId::from_bytes);
+    let ids: Result<Vec<_>, _> = bytes.chunks(16).map(id).collect();
+    ids.map_err(|_| damaged("expected ids of 16 bytes of a task's dependencies"))
+}
+
+fn choice_of(code: u8) -> Result<IfDependencyFails, StoreError> {
+    IfDependencyFails::ALL
+        .get(usize::from(code))
+        .copied()
+        .ok_or_else(|| damaged(format!("expected what a failed dependency does, got {code}")))
+}
+
+/// Writes what a task waits for into its item.
+pub(crate) fn put_dependencies(item: &mut Item, depends_on: &[TaskId], choice: IfDependencyFails) {
+    if !depends_on.is_empty() {
+        let bytes: Vec<u8> = depends_on.iter().flat_map(|id| *id.as_bytes()).collect();
+        item.insert("dp".to_owned(), b(bytes));
+    }
+    if !choice.is_default() {
+        let code = IfDependencyFails::ALL.iter().position(|one| *one == choice).unwrap_or_default();
+        item.insert("df".to_owned(), n(code));
     }
 }
 
@@ -247,13 +298,14 @@ pub(crate) fn new_task(
 ) -> Result<NewTask, StoreError> {
     let run_after = spec.schedule.resolve(created_at);
     let detail = EventDetail::created(by, run_after, created_at);
-    let entry = encode(created_at, EventKind::Created, State::Queued, 0, &detail)?;
+    let state = spec.first_state().state();
+    let entry = encode(created_at, EventKind::Created, state, 0, &detail)?;
     let params = Text::of("params", spec.params.as_str());
     let mut item = keys::by_id(Kind::Task, spec.id.as_bytes(), &spec.id, spread);
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put("ip", s(partition));
     put("is", s(keys::place(run_after, spec.id)));
-    put("st", n(State::Queued.code()));
+    put("st", n(state.code()));
     put("mx", n(spec.max_attempts));
     put("ra", time(run_after));
     put("ev", n(1));
@@ -288,6 +340,7 @@ pub(crate) fn new_task(
         put("ab", s(assigned_by.as_str()));
     }
     params.put(&mut item, "pa", "px");
+    put_dependencies(&mut item, &spec.depends_on, spec.if_dependency_fails);
     let apart = matches!(params, Text::Apart { .. }).then_some(params);
     Ok(NewTask { item, apart, run_after })
 }
@@ -328,6 +381,8 @@ impl Db {
             updated_at: rest.updated_at,
             finished_at,
             error,
+            depends_on: rest.depends_on,
+            if_dependency_fails: rest.if_dependency_fails,
         }))
     }
 
@@ -394,6 +449,27 @@ impl StoredGeneration {
     /// The record without metadata and result.
     pub(crate) fn plain(&self) -> &Generation {
         &self.generation
+    }
+
+    /// The record with metadata and result as far as they lie with its item, and whether each was left out: what is kept apart
+    /// is larger than what comes along with a task that waited for it.
+    pub(crate) fn small(self) -> Result<(Generation, [bool; 2]), StoreError> {
+        const { assert!(INLINE == baton_model::limits::INPUT_BYTES) };
+        let Self { mut generation, metadata, result } = self;
+        let mut omitted = [false; 2];
+        let output = &mut generation.output;
+        let fields = [(metadata, &mut output.metadata), (result, &mut output.result)];
+        for ((text, field), omitted) in fields.into_iter().zip(&mut omitted) {
+            match text {
+                None => {}
+                Some(Text::Apart { .. }) => *omitted = true,
+                Some(Text::Inline(json)) => {
+                    let payload = Payload::from_stored(json);
+                    *field = Some(payload.map_err(|error| corrupt("a generation's output", error))?);
+                }
+            }
+        }
+        Ok((generation, omitted))
     }
 
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {

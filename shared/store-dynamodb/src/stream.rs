@@ -15,7 +15,7 @@ use serde_json::Value;
 
 use crate::attr::{Fields, Item};
 use crate::error::{corrupt, damaged};
-use crate::keys::{Kind, TICK};
+use crate::keys::{self, Kind};
 use crate::row::Stored;
 use crate::store::Inner;
 
@@ -65,7 +65,7 @@ impl Record {
             text.unwrap_or_default().to_owned()
         };
         let (partition, sort) = (key("pk"), key("sk"));
-        if !is_task(&partition) && !is_tick(&partition) {
+        if !is_task(&partition) && !keys::is_tick(&partition) {
             return Ok(None);
         }
         Ok(Some(Self {
@@ -80,7 +80,7 @@ impl Record {
 
     /// Whether it is of the item by which the age of the counts is told while nothing happens.
     pub(crate) fn is_tick(&self) -> bool {
-        is_tick(&self.partition)
+        keys::is_tick(&self.partition)
     }
 }
 
@@ -106,7 +106,7 @@ impl Inner {
         let Some(Record { partition, was: old, is: Some(new), .. }) = Record::read(record)? else {
             return Ok(Vec::new());
         };
-        if is_tick(&partition) {
+        if keys::is_tick(&partition) {
             return Ok(Vec::new());
         }
         if Fields(&new).has("pg") {
@@ -148,11 +148,7 @@ fn state(code: u8) -> Result<State, StoreError> {
 fn is_task(partition: &str) -> bool {
     let letter = partition.split_once('#').map(|(letter, _)| letter);
     let is_letter = |of: char| letter == Some(of.encode_utf8(&mut [0; 4]));
-    [Kind::Task.letter(), Kind::Task.odd_letter()].into_iter().any(is_letter) && !is_tick(partition)
-}
-
-fn is_tick(partition: &str) -> bool {
-    partition == TICK
+    [Kind::Task.letter(), Kind::Task.odd_letter()].into_iter().any(is_letter) && !keys::is_tick(partition)
 }
 
 /// An item from the JSON of the low-level API, which records are written in.

@@ -15,6 +15,7 @@ use crate::ends::ENDS;
 use crate::error::{WriteError, contended};
 use crate::expression::Expression;
 use crate::history::{INLINE_HISTORY, entry_of};
+use crate::kept::MARK;
 use crate::keys::{self, Kind};
 use crate::lane::Lane;
 use crate::row::Stored;
@@ -188,7 +189,12 @@ impl Inner {
             update = update.set("ra", time(head.run_after));
         }
         // An end is the latest one's only. Also one that a retry by a former version has left on the task goes.
-        let ends = if head.state.state().is_final() { self.ends(at) } else { None };
+        let is_final = head.state.state().is_final();
+        let ends = if is_final { self.ends_of(before, at) } else { None };
+        if is_final && !before.waited_for {
+            // Who ends a task hears of those that depend on it; that costs nothing where there are none.
+            update = update.when_absent(MARK);
+        }
         update = update.put(ENDS, ends.map(n));
         let was_running = matches!(before.head.state, TaskState::Running(_));
         Ok(match &head.state {
@@ -220,6 +226,10 @@ impl Inner {
                         .remove("ip")
                         .remove("is"),
                     TaskState::Running(_) => update,
+                    TaskState::Blocked => {
+                        let part = keys::hash(id.as_bytes()) % self.spread;
+                        update.set("ip", s(keys::blocked(part))).set("is", s(keys::place(at, id)))
+                    }
                     TaskState::Failed | TaskState::Cancelled => {
                         let part = keys::hash(id.as_bytes()) % self.spread;
                         update
@@ -280,7 +290,7 @@ impl Inner {
                 stats.duration(&after.queue, What::Wait, now, now.since(ready_since));
             }
             // How long a completed attempt ran, its generation tells.
-            State::Completed | State::Queued | State::Failed | State::Cancelled => {}
+            State::Completed | State::Blocked | State::Queued | State::Failed | State::Cancelled => {}
         }
         drop(stats);
         if to == State::Queued {

@@ -80,6 +80,11 @@ impl World for Cloud {
     }
 
     async fn pass(&self, now: Timestamp) -> PurgeReport {
+        let store = self.open.lock().unwrap().clone();
+        if let Some(store) = store {
+            // As of long ago, so that what is past its keeping goes at once.
+            store.let_go_of_all_kept(Timestamp::default()).await.unwrap();
+        }
         let gone = self.engine.pass(now).await;
         let of = |letters: [char; 2]| letters.iter().filter_map(|letter| gone.get(letter)).sum();
         PurgeReport {

@@ -22,7 +22,7 @@ use baton_model::{
     Token, TokenId, TokenSecret, Watch,
 };
 use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency,
+    AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency, Mend,
     PageRequest, Purge, Reap, StoredToken, TaskFilter, TaskStore, TokenStore,
 };
 use baton_store_dynamodb::table::KeptBy;
@@ -127,7 +127,10 @@ async fn a_lifecycle_keeps_to_its_bars() {
     let create = Create { now: at(0), tasks: vec![spec], atomic: false, idempotency: None, by: None };
     b.store.create(create).await.unwrap();
     b.note("create, 10 kB of params");
-    b.store.cancel(Cancel { now: at(1), task, by: None, reason: None }).await.unwrap();
+    b.store
+        .cancel(Cancel { now: at(1), task, by: None, reason: None, with_dependants: false })
+        .await
+        .unwrap();
     b.note("cancel, of a task with 10 kB of params");
     let filter = TaskFilter { now: at(1), ..TaskFilter::default() };
     b.store.tasks(filter, PageRequest::first(50)).await.unwrap();
@@ -138,6 +141,8 @@ async fn a_lifecycle_keeps_to_its_bars() {
     b.note("purge, the first of an hour");
     b.store.purge(Purge::at(at(63))).await.unwrap();
     b.note("purge, each minute");
+    b.store.mend(Mend { now: at(63), limit: 500, after: None }).await.unwrap();
+    b.note("look at blocked tasks, where there are none");
     let (note, _) = RoundNote::after(None, at(3));
     b.store.note_round(note).await.unwrap();
     b.note("keep the note of the reaper's round");
@@ -152,6 +157,32 @@ async fn a_lifecycle_keeps_to_its_bars() {
     b.store.stats(at(3)).await.unwrap();
     b.note("statistics, one queue, one worker");
     b.print();
+    b.documented();
+}
+
+/// What tasks pay that depend on others, and those that others depend on.
+#[tokio::test]
+async fn tasks_that_wait_for_others_cost_what_is_told() {
+    let mut b = Bench::open().await;
+    b.create(2, 200).await;
+    let first = b.claim(claim("worker-1")).await;
+    let waits = TaskSpec { depends_on: vec![first.head.id], ..b.spec(200) };
+    b.heard.take();
+    let create = Create { now: at(1), tasks: vec![waits], atomic: false, idempotency: None, by: None };
+    b.store.create(create).await.unwrap();
+    b.note("create, of a task that waits for one other");
+    let complete = b.completion(&first, 200);
+    b.store.complete(complete, None).await.unwrap();
+    b.note("complete, of a task that one other waits for, with letting go of that");
+    b.store.inputs(vec![first.head.id]).await.unwrap();
+    b.note("inputs of a claimed task that waited for one other");
+    let ids: Vec<_> = (0..3).map(|_| b.spec(200)).collect();
+    let mut tasks = ids.clone();
+    tasks[1].depends_on = vec![ids[0].id];
+    tasks[2].depends_on = vec![ids[0].id, ids[1].id];
+    let create = Create { now: at(2), tasks, atomic: true, idempotency: None, by: None };
+    b.store.create(create).await.unwrap();
+    b.note("create, of three tasks in a row with three edges");
     b.documented();
 }
 

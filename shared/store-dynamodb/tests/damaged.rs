@@ -193,7 +193,7 @@ async fn a_purge_passes_over_what_is_damaged() {
     let b = Bench::open().await;
     b.create("a", 0..4, "{}").await;
     for number in 0..4 {
-        let cancel = Cancel { now: at(1), task: id(number), by: None, reason: None };
+        let cancel = Cancel { now: at(1), task: id(number), by: None, reason: None, with_dependants: false };
         b.store.cancel(cancel).await.unwrap();
     }
     b.store.stats(at(1)).await.unwrap();

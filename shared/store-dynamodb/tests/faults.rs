@@ -18,13 +18,16 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{Grant, Scope, Token, TokenId, TokenSecret};
+use baton_model::{Grant, Scope, State, TaskId, TaskSpec, Token, TokenId, TokenSecret};
 use baton_store::conformance::history::{Load, run, seeds};
-use baton_store::{ErrorKind, PageRequest, Purge, StoreError, StoredToken, TaskStore, TokenStore};
+use baton_store::{
+    Cancel, Create, ErrorKind, PageRequest, Purge, StoreError, StoredToken, TaskStore, TokenStore,
+};
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
+use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{DynamoStore, Options};
-use engine::{Engine, at};
+use engine::{Engine, at, timed};
 use futures::StreamExt;
 
 /// How many tokens there may be.
@@ -131,4 +134,43 @@ async fn tokens_are_counted_right_over_a_connection_that_fails() {
             assert_eq!(left, ROOM - 5, "those that were revoked are gone, and no others");
         }
     }
+}
+
+/// Whoever ends a task may not live to let go of what waits for it. The stream tells of the end again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_lets_go_of_what_waits_for_a_task_that_a_dying_process_has_ended() {
+    let (engine, mut stream) = Engine::with_stream(KeptBy::Processes).await;
+    let faults = Faults::new(http_client(), 1, 6);
+    faults.switch(false);
+    let dying = engine.store_over(local(&engine.endpoint, faults.client()), Options::seeded(1)).await;
+    let [first, second, third] = [1, 2, 3].map(|number| TaskId::from_bytes(timed(number)));
+    let spec = |id, depends_on| TaskSpec { depends_on, ..TaskSpec::new(id, "render".parse().unwrap()) };
+    let tasks = vec![spec(first, vec![]), spec(second, vec![first]), spec(third, vec![second])];
+    let create = Create { now: at(0), tasks, atomic: true, idempotency: None, by: None };
+    dying.create(create).await.unwrap();
+    for _ in 0..6 {
+        faults.order("Query", Fault::LostRequest);
+    }
+    let (by, reason) = (None, None);
+    let cancel = Cancel { now: at(1), task: first, by, reason, with_dependants: false };
+    assert_eq!(dying.cancel(cancel).await.unwrap().head.state.state(), State::Cancelled);
+    let states = async || {
+        let mut states = Vec::new();
+        for id in [first, second, third] {
+            states.push(dying.task(id).await.unwrap().task.head.state.state());
+        }
+        states
+    };
+    assert_eq!(states().await, [State::Cancelled, State::Blocked, State::Blocked]);
+    let records = stream.read();
+    let relay = engine.store(Options::seeded(2)).await;
+    for _ in 0..2 {
+        for (_, record) in &records {
+            relay.released_by(record, at(2)).await.unwrap();
+        }
+        assert_eq!(states().await, [State::Cancelled; 3]);
+    }
+    let told = dying.task(third).await.unwrap();
+    assert_eq!(told.history.len(), 2, "each was ended once");
+    assert!(told.task.error.unwrap().message.contains(&first.to_string()), "by the first failure");
 }

@@ -282,7 +282,10 @@ impl Bench {
         let spec = TaskSpec { id_chosen: true, ..spec(number, text(30)) };
         self.store.create(Create { now: at(seconds), ..creation(vec![spec]) }).await.unwrap();
         let task = TaskId::from_bytes(timed(number));
-        self.store.cancel(Cancel { now: at(seconds), task, by: None, reason: None }).await.unwrap();
+        self.store
+            .cancel(Cancel { now: at(seconds), task, by: None, reason: None, with_dependants: false })
+            .await
+            .unwrap();
     }
 
     async fn listed(&self, seconds: u64) -> usize {

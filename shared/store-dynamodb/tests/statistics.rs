@@ -69,6 +69,8 @@ async fn history(seed: u64, apart: Option<f64>) {
     relays.replay().await;
     assert_eq!(exact(&store, now).await.queues, stats.queues, "what was counted is known for ever");
 
+    // What nobody needs any more goes, too.
+    store.let_go_of_all_kept(Timestamp::default()).await.unwrap();
     // A removal by the table itself counts as any other change does. The names of records are kept for longer than a record.
     let gone =
         engine.remove_ended(now.plus(Duration::from_secs(2)), |item| engine::letter(item) != 'N').await;
@@ -182,10 +184,17 @@ impl Traffic {
                     self.store.fail(fail).await.unwrap();
                 }
                 1 => {
-                    let cancel = Cancel { now, task: id, by: None, reason: None };
+                    let cancel = Cancel { now, task: id, by: None, reason: None, with_dependants: false };
                     self.store.cancel(cancel).await.unwrap();
                     if random.below(2) == 0 {
-                        let retry = Retry { now, task: id, by: None, reason: None, delay: Duration::ZERO };
+                        let retry = Retry {
+                            now,
+                            task: id,
+                            by: None,
+                            reason: None,
+                            delay: Duration::ZERO,
+                            with_dependants: false,
+                        };
                         self.store.retry(retry).await.unwrap();
                     }
                 }

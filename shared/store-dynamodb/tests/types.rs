@@ -97,7 +97,10 @@ fn named(number: u64) -> BTreeMap<State, (u64, u64, u64)> {
 async fn end_all(store: &DynamoStore, first: u64) {
     for number in first..first + all_types() {
         let task = spec("a", number, "x").id;
-        store.cancel(Cancel { now: now(), task, by: None, reason: None }).await.unwrap();
+        store
+            .cancel(Cancel { now: now(), task, by: None, reason: None, with_dependants: false })
+            .await
+            .unwrap();
     }
 }
 

@@ -173,10 +173,20 @@ impl Bench {
         self.store.release(release).await.unwrap();
         self.note("release");
         let task = held[3].head.id;
-        self.store.cancel(Cancel { now: at(2), task, by: None, reason: None }).await.unwrap();
+        self.store
+            .cancel(Cancel { now: at(2), task, by: None, reason: None, with_dependants: false })
+            .await
+            .unwrap();
         self.note("cancel");
         self.store
-            .retry(Retry { now: at(2), task, by: None, reason: None, delay: Duration::ZERO })
+            .retry(Retry {
+                now: at(2),
+                task,
+                by: None,
+                reason: None,
+                delay: Duration::ZERO,
+                with_dependants: false,
+            })
             .await
             .unwrap();
         self.note("retry");

@@ -1,13 +1,16 @@
 //! Creating tasks.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
-use baton_model::{Digest, EventDetail, EventKind, Fingerprint, Label, State, TaskId, TaskSpec, Timestamp};
+use baton_model::{Digest, EventDetail, EventKind, Fingerprint, Label, TaskId, TaskSpec, Timestamp};
+use baton_store::batch::Item;
 use baton_store::{Accepted, Create, CreateAnswer, ItemRefusal, StoreError};
 use rusqlite::{OptionalExtension, params};
 
 use crate::codes::Code;
+use crate::dependency;
 use crate::error::{Failure, corrupt};
+use crate::links::{Links, mark_waited_for};
 use crate::rows::{from_json, to_json};
 use crate::transaction::Transaction;
 
@@ -32,7 +35,11 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
         return Ok(answer);
     }
     let created_at = create.now;
-    let plans = plan(transaction, create, created_at)?;
+    let mut plans = plan(transaction, create, created_at)?;
+    let linked = create.tasks.iter().any(|spec| !spec.depends_on.is_empty());
+    if linked {
+        refuse_dependants(transaction, create, &mut plans)?;
+    }
     if create.atomic {
         let refusals: Vec<_> = plans
             .iter()
@@ -46,12 +53,38 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
             return Err(StoreError::BatchRefused { refusals }.into());
         }
     }
+    let waited_for: HashSet<TaskId> =
+        create.tasks.iter().flat_map(|spec| &spec.depends_on).copied().collect();
+    let mut inserted = HashSet::new();
+    let mut waiting = Vec::new();
     let mut items = Vec::with_capacity(plans.len());
     for (spec, plan) in create.tasks.iter().zip(plans) {
         items.push(match plan {
             Plan::Answer(answer) => answer,
-            Plan::Insert(digest) => Ok(insert(transaction, spec, digest, create.by.as_ref(), created_at)?),
+            Plan::Insert(digest) => {
+                let links = Links {
+                    waited_for: linked && waited_for.contains(&spec.id),
+                    waits: !spec.depends_on.is_empty(),
+                    choice: spec.if_dependency_fails,
+                };
+                if links.waits {
+                    waiting.push(spec);
+                }
+                if links.waited_for {
+                    inserted.insert(spec.id);
+                }
+                Ok(insert(transaction, spec, digest, links, create.by.as_ref(), created_at)?)
+            }
         });
+    }
+    if linked {
+        let before = |id: &&TaskId| !inserted.contains(*id);
+        let before: HashSet<&TaskId> =
+            waiting.iter().flat_map(|spec| &spec.depends_on).filter(before).collect();
+        mark_waited_for(transaction.db, before)?;
+    }
+    for spec in waiting {
+        dependency::let_go(transaction, spec.id, created_at)?;
     }
     if let Some(idempotency) = &create.idempotency {
         transaction
@@ -122,6 +155,26 @@ fn plan(transaction: &Transaction<'_>, create: &Create, created_at: Timestamp) -
     Ok(plans)
 }
 
+/// Refuses the tasks that depend on what they cannot depend on.
+fn refuse_dependants(
+    transaction: &Transaction<'_>,
+    create: &Create,
+    plans: &mut [Plan],
+) -> Result<(), Failure> {
+    let items: Vec<Item> = plans
+        .iter()
+        .map(|plan| match plan {
+            Plan::Insert(_) => Item::New,
+            Plan::Answer(Ok(_)) => Item::Standing,
+            Plan::Answer(Err(_)) => Item::Refused,
+        })
+        .collect();
+    for (place, refusal) in dependency::refusals(transaction.db, &create.tasks, &items)? {
+        plans[place] = Plan::Answer(Err(refusal));
+    }
+    Ok(())
+}
+
 fn existing(transaction: &Transaction<'_>, id: TaskId) -> Result<Option<Existing>, Failure> {
     let mut statement = transaction.db.prepare_cached("SELECT created_at, digest FROM task WHERE id = ?1")?;
     let existing = statement
@@ -140,18 +193,20 @@ fn insert(
     transaction: &mut Transaction<'_>,
     spec: &TaskSpec,
     digest: Option<Digest>,
+    links: Links,
     by: Option<&Label>,
     created_at: Timestamp,
 ) -> Result<Accepted, Failure> {
     let run_after = spec.schedule.resolve(created_at);
+    let state = spec.first_state().state();
     let inline = spec.params.size() <= INLINE_BYTES && spec.description.is_none();
     let db = transaction.db;
     transaction.know_queue(&spec.queue, created_at)?;
     db.prepare_cached(
         "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
          events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff, \
-         drift_score, digest, params) \
-         VALUES (?1, 0, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)",
+         drift_score, digest, params, links) \
+         VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17)",
     )?
     .execute(params![
         spec.id.as_bytes(),
@@ -169,6 +224,8 @@ fn insert(
         spec.drift_score,
         digest.as_ref().map(Digest::as_bytes),
         inline.then(|| spec.params.as_str()),
+        state.code(),
+        links.code(),
     ])?;
     let n = db.last_insert_rowid();
     if n >= 1 << (63 - crate::rows::EVENT_BITS) {
@@ -179,8 +236,13 @@ fn insert(
             .execute(params![n, spec.params.as_str(), spec.description])?;
     }
     let detail = EventDetail::created(by, run_after, created_at);
-    transaction.event(n, 1, created_at, EventKind::Created, None, State::Queued, 0, &detail)?;
-    transaction.tally(&spec.queue, &spec.task_type, State::Queued, 1);
-    transaction.ring(&spec.queue, &spec.task_type, run_after);
+    transaction.event(n, 1, created_at, EventKind::Created, None, state, 0, &detail)?;
+    transaction.tally(&spec.queue, &spec.task_type, state, 1);
+    if links.waits {
+        dependency::insert_edges(db, n, &spec.depends_on)?;
+        dependency::note_blocked(db, n, true)?;
+    } else {
+        transaction.ring(&spec.queue, &spec.task_type, run_after);
+    }
     Ok(Accepted { id: spec.id, created_at, run_after, new: true })
 }

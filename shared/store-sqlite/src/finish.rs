@@ -6,6 +6,7 @@ use baton_store::{Cancel, Claim, Complete, CompleteAnswer, Fail, FailAnswer, Rel
 use rusqlite::{Connection, params};
 
 use crate::claim::claim;
+use crate::dependency;
 use crate::error::Failure;
 use crate::rows::{Stored, free_key, generation_of};
 use crate::transaction::Transaction;
@@ -24,7 +25,11 @@ pub(crate) fn complete(
         output: output.clone(),
     };
     let (generation, repeated) = match transaction.transition(&before, &command, complete.now)? {
-        Some(after) => (write_generation(transaction, &before, complete, after.updated_at)?, false),
+        Some(after) => {
+            let generation = write_generation(transaction, &before, complete, after.updated_at)?;
+            dependency::follow(transaction, &after, complete.now)?;
+            (generation, false)
+        }
         None => {
             let standing = generation_of(transaction.db, before.n)?.ok_or_else(|| StoreError::Corrupt {
                 what: format!("task {} is completed without a generation", complete.task),
@@ -124,13 +129,31 @@ pub(crate) fn release(transaction: &mut Transaction<'_>, release: &Release) -> R
 }
 
 pub(crate) fn cancel(transaction: &mut Transaction<'_>, cancel: &Cancel) -> Result<Task, Failure> {
-    let command = Command::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone() };
+    let before = Stored::known(transaction.db, cancel.task)?;
+    if cancel.with_dependants && !matches!(before.head.state.state(), State::Completed | State::Failed) {
+        dependency::cancel_dependants(transaction, cancel, &before)?;
+    }
+    let command = Command::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone(), with: None };
     end(transaction, cancel.task, &command, cancel.now).map(|answer| answer.task)
 }
 
 pub(crate) fn retry(transaction: &mut Transaction<'_>, retry: &Retry) -> Result<Task, Failure> {
-    let command = Command::Retry { by: retry.by.clone(), reason: retry.reason.clone(), delay: retry.delay };
-    end(transaction, retry.task, &command, retry.now).map(|answer| answer.task)
+    let before = Stored::known(transaction.db, retry.task)?;
+    // With dependants it may be the second sending of what was done in part, or go on with what one without has left.
+    if !retry.with_dependants || before.head.state.state().is_final() {
+        let command = Command::Retry {
+            by: retry.by.clone(),
+            reason: retry.reason.clone(),
+            delay: retry.delay,
+            outlook: dependency::outlook_of(transaction.db, &before)?,
+            with: None,
+        };
+        transaction.transition(&before, &command, retry.now)?;
+    }
+    if retry.with_dependants && before.links.waited_for {
+        dependency::retry_dependants(transaction, retry)?;
+    }
+    Stored::known(transaction.db, retry.task)?.into_task(transaction.db)
 }
 
 fn end(
@@ -141,6 +164,9 @@ fn end(
 ) -> Result<FailAnswer, Failure> {
     let before = Stored::known(transaction.db, task)?;
     let after = transaction.transition(&before, command, now)?;
+    if let Some(after) = &after {
+        dependency::follow(transaction, after, now)?;
+    }
     let repeated = after.is_none();
     let task = after.unwrap_or(before).into_task(transaction.db)?;
     debug_assert!(task.head.state.state() != State::Completed, "only `complete` completes");

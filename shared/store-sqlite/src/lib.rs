@@ -8,10 +8,13 @@ mod audit;
 mod claim;
 mod codes;
 mod create;
+mod dependency;
 mod error;
 mod finish;
 mod health;
 mod hold;
+mod kept;
+mod links;
 mod list;
 mod open;
 mod purge;
@@ -40,9 +43,10 @@ use baton_store::token::TOKENS;
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
-    GenerationFilter, Health, LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
-    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
+    GenerationFilter, Health, Input, Linked, LogFilter, Mend, Mended, Page, PageRequest, PauseQueue, Purge,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats,
+    StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -148,6 +152,7 @@ impl TaskStore for SqliteStore {
             removes_by_itself: false,
             counts_removals: true,
             lists_in_parts: true,
+            releases_at_once: true,
         }
     }
 
@@ -194,6 +199,24 @@ impl TaskStore for SqliteStore {
         }
         let report = self.writer.run((suspects, watch), reap::take_back).await?;
         Ok(ReapReport { more, ..report })
+    }
+
+    async fn mend(&self, mend: Mend) -> Result<Mended, StoreError> {
+        let now = mend.now;
+        let (overdue, next) = self.readers.run(move |db| dependency::overdue(db, &mend)).await?;
+        if overdue.is_empty() {
+            return Ok(Mended { next, ..Mended::default() });
+        }
+        let report = self.writer.run((overdue, now), dependency::mend).await?;
+        Ok(Mended { next, ..report })
+    }
+
+    async fn linked(&self, ids: Vec<TaskId>) -> Result<Vec<Linked>, StoreError> {
+        self.readers.run(move |db| dependency::linked(db, &ids)).await
+    }
+
+    async fn inputs(&self, ids: Vec<TaskId>) -> Result<Vec<Input>, StoreError> {
+        self.readers.run(move |db| dependency::inputs(db, &ids)).await
     }
 
     async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {

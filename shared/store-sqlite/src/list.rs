@@ -33,13 +33,13 @@ struct Source {
     value: Option<Value>,
     /// How many bits of the key lie within one bucket of the index; none if it is not kept by buckets.
     bucket_bits: Option<u32>,
-    /// Whether these are the tasks that have a generation, found through it.
-    completed: bool,
+    /// The table that these tasks are found through, by their numbers: completed ones through their generations.
+    through: Option<&'static str>,
 }
 
 impl Source {
     fn new(table: &'static str, condition: &'static str, value: Option<Value>) -> Self {
-        Self { table, condition, value, bucket_bits: None, completed: false }
+        Self { table, condition, value, bucket_bits: None, through: None }
     }
 }
 
@@ -104,9 +104,9 @@ impl<T> Descent<'_, T> {
     /// Up to a chunk of a source's rows below a key, the highest first; all of them, if of one bucket.
     fn fetch(&self, source: &Source, below: i64, bucket: Option<i64>) -> Result<Vec<(i64, T)>, Failure> {
         let key = self.key;
-        let sql = if source.completed {
+        let sql = if let Some(through) = source.through {
             // The limit within keeps the look-up to one chunk.
-            let within = "SELECT n FROM generation WHERE n < ?1 AND n >= ?2 ORDER BY n DESC LIMIT ?3";
+            let within = format!("SELECT n FROM {through} WHERE n < ?1 AND n >= ?2 ORDER BY n DESC LIMIT ?3");
             format!("{} WHERE n IN ({within}) ORDER BY n DESC", self.select)
         } else {
             let (table, condition) = (source.table, source.condition);
@@ -297,9 +297,10 @@ fn task_sources(db: &Connection, filter: &TaskFilter) -> Result<Vec<Source>, Fai
         states.sort_unstable();
         states.dedup();
         let by_state = |state: State| match state {
+            State::Blocked => Source { through: Some("blocked"), ..Source::new("", "", None) },
             State::Queued => Source::new("INDEXED BY task_queued", "state = 0", None),
             State::Running => Source::new("INDEXED BY task_leased", "state = 1", None),
-            State::Completed => Source { completed: true, ..Source::new("", "", None) },
+            State::Completed => Source { through: Some("generation"), ..Source::new("", "", None) },
             State::Failed => Source::new("INDEXED BY task_failed", "state = 3", None),
             State::Cancelled => Source::new("INDEXED BY task_cancelled", "state = 4", None),
         };
@@ -327,8 +328,8 @@ fn task_sources(db: &Connection, filter: &TaskFilter) -> Result<Vec<Source>, Fai
 fn count(db: &Connection, sources: &[Source], most: usize) -> Result<usize, Failure> {
     let mut all = 0;
     for source in sources {
-        let rows = if source.completed {
-            "generation".to_owned()
+        let rows = if let Some(through) = source.through {
+            through.to_owned()
         } else {
             format!("task {} WHERE {}", source.table, source.condition.replace("?4", "?2"))
         };

@@ -16,8 +16,12 @@ use crate::{Durability, Options};
 const APPLICATION_ID: i32 = 0x4261_746e;
 
 /// The steps that bring a file up to date; step i leads from schema version i to i + 1. Never edited once released.
-const MIGRATIONS: &[&str] =
-    &[include_str!("schema.sql"), include_str!("schema-2.sql"), include_str!("schema-3.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("schema.sql"),
+    include_str!("schema-2.sql"),
+    include_str!("schema-3.sql"),
+    include_str!("schema-4.sql"),
+];
 
 /// SQLite's page size, which Baton leaves at its default.
 pub(crate) const PAGE_BYTES: u64 = 4_096;

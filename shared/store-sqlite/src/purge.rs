@@ -13,7 +13,10 @@ use baton_store::{Overdue, Purge, PurgeReport};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::codes::Code;
+use crate::dependency;
 use crate::error::Failure;
+use crate::kept;
+use crate::links::Links;
 use crate::rows::{EVENT_BITS, first_key, text};
 use crate::stats::WINDOW;
 use crate::token::{self, Tokens};
@@ -136,6 +139,9 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
     let slice = purge.slice.map(|slice| slice.max(transaction.state.last_group));
     let over = || slice.is_some_and(|slice| began.elapsed() >= slice);
     let mut report = PurgeReport::default();
+    if purge.keep_finished.is_some() {
+        kept::let_go(transaction)?;
+    }
     // Each purge begins with another kind, so that the short slices of a busy store get to all of them.
     transaction.state.purges = transaction.state.purges.wrapping_add(1);
     let mut open = Kind::ALL;
@@ -184,13 +190,16 @@ fn remove_tasks(transaction: &mut Transaction<'_>, before: Timestamp, limit: u64
     let mut old = Vec::new();
     {
         let mut statement = transaction.db.prepare_cached(
-            "SELECT n, queue, task_type, state FROM task INDEXED BY task_by_finished WHERE finished_at < ?1 \
+            "SELECT n, queue, task_type, state, links FROM task INDEXED BY task_by_finished WHERE finished_at < ?1 \
              ORDER BY finished_at LIMIT ?2",
         )?;
         let mut rows = statement.query(params![before.as_millis(), limit])?;
         while let Some(row) = rows.next()? {
             let queue = QueueName::from_stored(text(row, 1)?);
             let task_type = TaskType::from_stored(text(row, 2)?);
+            if Links::of(row.get(4)?).waits {
+                dependency::remove_edges(transaction.db, row.get(0)?)?;
+            }
             old.push((row.get::<_, i64>(0)?, queue, task_type, State::of(row.get(3)?)?));
         }
     }

@@ -10,6 +10,7 @@ use baton_model::{Loss, TaskState, Watch, Worker, WorkerId};
 use baton_store::{Reap, ReapReport, Taken};
 use rusqlite::{Connection, params};
 
+use crate::dependency;
 use crate::error::Failure;
 use crate::rows::{Stored, select_task, time, worker_by_id};
 use crate::transaction::Transaction;
@@ -111,6 +112,7 @@ pub(crate) fn take_back(
         let worker_gone = worker.is_some_and(|worker| worker.ended_at.is_some());
         let command = Command::LoseLease { attempt: suspect.attempt, loss };
         let Some(after) = transaction.transition(&stored, &command, watch.now)? else { continue };
+        dependency::follow(transaction, &after, watch.now)?;
         report.taken.push(Taken {
             task: stored.head.id,
             queue: stored.queue.clone(),

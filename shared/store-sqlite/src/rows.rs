@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 
 use crate::codes::Code;
 use crate::error::{Failure as Failed, corrupt};
+use crate::links::Links;
 
 /// `SELECT` of the columns of [`Stored`], in its order, with what follows the table's name.
 macro_rules! select_task {
@@ -22,7 +23,7 @@ macro_rules! select_task {
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
              created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
-             drift_score, params, beats, worker_losses FROM task ",
+             drift_score, params, beats, worker_losses, links FROM task ",
             $tail
         )
     };
@@ -79,6 +80,8 @@ pub(crate) struct Stored {
     pub(crate) drift_score: Option<f64>,
     /// The params, if they lie in the row.
     pub(crate) params: Option<String>,
+    /// How it is linked with others.
+    pub(crate) links: Links,
 }
 
 /// Sixteen bytes of a blob column.
@@ -149,6 +152,7 @@ impl Stored {
             None => None,
         };
         let state = match state {
+            State::Blocked => TaskState::Blocked,
             State::Queued => TaskState::Queued,
             State::Failed => TaskState::Failed,
             State::Cancelled => TaskState::Cancelled,
@@ -175,8 +179,10 @@ impl Stored {
             Some(json) => from_json("a task's backoff", &json)?,
             None => Backoff::default(),
         };
+        let (is_final, updated_at) = (state.state().is_final(), time(row, 22)?);
         Ok(Self {
             n,
+            links: Links::of(row.get(32)?),
             head: Head {
                 id: TaskId::from_bytes(row.get::<_, Sixteen>(1)?.0),
                 state,
@@ -197,8 +203,8 @@ impl Stored {
             worker,
             claimed_at,
             created_at: time(row, 21)?,
-            updated_at: time(row, 22)?,
-            finished_at: maybe_time(row, 23)?,
+            updated_at,
+            finished_at: if is_final { Some(maybe_time(row, 23)?.unwrap_or(updated_at)) } else { None },
             domain: maybe_text(row, 25)?.map(Label::from_stored),
             assigned_by: maybe_text(row, 26)?.map(Label::from_stored),
             drift_score: row.get(28)?,
@@ -229,6 +235,7 @@ impl Stored {
                 .ok_or_else(|| half(self.n, "a task without its params"))?,
         };
         let error = self.error(db)?;
+        let depends_on = if self.links.waits { dependencies_of(db, self.n)? } else { Vec::new() };
         Ok(Task {
             head: self.head,
             project: self.project,
@@ -244,19 +251,32 @@ impl Stored {
             updated_at: self.updated_at,
             finished_at: self.finished_at,
             error,
+            depends_on,
+            if_dependency_fails: self.links.choice,
         })
     }
 
     /// The failure of the latest attempt that ended. A task whose only attempt is running or done has none, which
-    /// saves the look.
-    fn error(&self, db: &Connection) -> Result<Option<Failure>, Failed> {
-        if self.head.attempt <= 1 && self.head.ended.as_ref().is_none_or(|end| end.how == Ended::Completed) {
+    /// saves the look. One that was never claimed has one if it ended with a dependency.
+    pub(crate) fn error(&self, db: &Connection) -> Result<Option<Failure>, Failed> {
+        let with_dependency = self.links.waits && self.head.attempt == 0;
+        let first_is_well =
+            self.head.attempt <= 1 && self.head.ended.as_ref().is_none_or(|end| end.how == Ended::Completed);
+        if first_is_well && !with_dependency {
             return Ok(None);
         }
         let mut statement = db.prepare_cached("SELECT error FROM task_error WHERE n = ?1")?;
         let json: Option<String> = statement.query_row([self.n], |row| row.get(0)).optional()?;
         Ok(json.map(|json| from_json("a task's error", &json)).transpose()?)
     }
+}
+
+/// What the task in row `n` depends on.
+pub(crate) fn dependencies_of(db: &Connection, n: i64) -> Result<Vec<TaskId>, Failed> {
+    let mut statement =
+        db.prepare_cached("SELECT dependency FROM dependency WHERE dependant = ?1 ORDER BY place")?;
+    let ids = statement.query_map([n], |row| row.get(0).map(TaskId::from_bytes))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
 fn of_running(n: i64, worker: &Option<WorkerId>) -> Result<WorkerId, StoreError> {

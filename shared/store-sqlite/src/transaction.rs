@@ -15,7 +15,8 @@ use rusqlite::{Connection, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::rows::{EVENT_BITS, Stored, to_json};
+use crate::links::{keep, mark_waited_for};
+use crate::rows::{EVENT_BITS, Stored, dependencies_of, to_json};
 use crate::token::{TokenChange, Tokens};
 use baton_store::histogram::{What, bucket};
 
@@ -46,6 +47,8 @@ pub(crate) struct State {
     pub(crate) last_group: Duration,
     /// How much of the present group's time has gone into removing.
     pub(crate) purging: Duration,
+    /// The last kept task that purges have looked at; 0 at the beginning of a turn.
+    pub(crate) kept_after: i64,
     /// How many purges there were.
     pub(crate) purges: usize,
     /// From which queue on counts are to be looked through for those of nothing.
@@ -62,6 +65,7 @@ impl State {
             most_tokens,
             last_group: Duration::ZERO,
             purging: Duration::ZERO,
+            kept_after: 0,
             purges: 0,
             counts_swept: None,
         }
@@ -243,7 +247,7 @@ impl<'a> Transaction<'a> {
                         generation,
                         output,
                         at.as_millis(),
-                        state.state().is_final().then_some(at.as_millis()),
+                        (state.state().is_final() && !before.links.waited_for).then_some(at.as_millis()),
                         head.worker_losses,
                     ])?
             }
@@ -273,10 +277,23 @@ impl<'a> Transaction<'a> {
                     .execute(params![before.n, to_json("a failure", &failure)?])?;
             }
             // The first attempt has no failure before it.
-            Some(None) if head.attempt > 1 => {
+            Some(None) if head.attempt != 1 => {
                 self.db.prepare_cached("DELETE FROM task_error WHERE n = ?1")?.execute([before.n])?;
             }
             Some(None) | None => {}
+        }
+        if change.from == TaskStateTag::Blocked {
+            self.db.prepare_cached("DELETE FROM blocked WHERE n = ?1")?.execute([before.n])?;
+        }
+        if before.links.waited_for && to.is_final() {
+            keep(self.db, before.n)?;
+        }
+        if before.links.waits && change.from.is_final() && !to.is_final() {
+            // It lives again, and needs what it depends on.
+            mark_waited_for(self.db, &dependencies_of(self.db, before.n)?)?;
+        }
+        if to == TaskStateTag::Blocked {
+            self.db.prepare_cached("INSERT INTO blocked (n) VALUES (?1)")?.execute([before.n])?;
         }
         self.tally(&before.queue, &before.task_type, change.from, -1);
         self.tally(&before.queue, &before.task_type, to, 1);

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::queue::Pause;
-use baton_model::{LossReason, Owner, SessionId, TaskId, TaskState, Timestamp, TokenId, Watch};
+use baton_model::{LossReason, Owner, SessionId, TaskId, TaskSpec, TaskState, Timestamp, TokenId, Watch};
 use baton_store::{
-    AuditFilter, AuditStore, Claim, ClaimAnswer, LogFilter, NoDoorbell, PageRequest, PauseQueue, Reap,
-    StoreError, TaskStore, TokenStore,
+    AuditFilter, AuditStore, Cancel, Claim, ClaimAnswer, Create, LogFilter, NoDoorbell, PageRequest,
+    PauseQueue, Reap, StoreError, TaskStore, TokenStore,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -74,7 +74,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 3);
+    assert_eq!(version("PRAGMA user_version"), 4);
 }
 
 /// A file as the second version of the schema left it.
@@ -202,4 +202,38 @@ async fn log_lines_of_the_second_version_are_put_in_the_order_in_which_they_were
         assert_eq!(told, [("d", millis(30)), ("c", millis(20)), ("b", millis(20)), ("far", millis(10))]);
         assert_eq!(lines[3].at, millis(4_070_908_800_000));
     }
+}
+
+/// A file as the third version of the schema left it.
+fn of_version_three(path: &Path) {
+    of_version_two(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-3.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 3").unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_third_version_loses_nothing_and_takes_tasks_that_depend_on_its_own() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_three(&at(&folder));
+    for _ in 0..2 {
+        let store = open(&at(&folder));
+        let waiting = store.task(id(1)).await.unwrap().task;
+        assert_eq!((waiting.head.max_attempts, waiting.depends_on.len()), (3, 0));
+        assert!(matches!(store.task(id(3)).await.unwrap().task.head.state, TaskState::Running(_)));
+    }
+    let store = open(&at(&folder));
+    let spec = TaskSpec {
+        project: "film".parse().unwrap(),
+        depends_on: vec![id(1), id(3)],
+        ..TaskSpec::new(id(9), "stitch".parse().unwrap())
+    };
+    let create = Create { now: millis(10), tasks: vec![spec], atomic: true, idempotency: None, by: None };
+    store.create(create).await.unwrap();
+    let cancel = |n| Cancel { now: millis(20), task: id(n), by: None, reason: None, with_dependants: false };
+    assert_eq!(store.task(id(9)).await.unwrap().task.head.state, TaskState::Blocked);
+    store.cancel(cancel(1)).await.unwrap();
+    let ended = store.task(id(9)).await.unwrap();
+    assert_eq!((ended.task.head.state, ended.history.len()), (TaskState::Cancelled, 2));
+    assert_eq!(store.task(id(1)).await.unwrap().task.head.max_attempts, 3);
 }

@@ -11,6 +11,7 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
+use crate::query::Cursor;
 use crate::token::AUDIT_KEPT;
 
 /// Creates tasks.
@@ -68,6 +69,27 @@ pub enum ItemRefusal {
         /// The id.
         id: TaskId,
     },
+    /// It depends on a task that it cannot depend on.
+    Dependency {
+        /// The place in [`TaskSpec::depends_on`], from 0.
+        place: usize,
+        /// The id there.
+        id: TaskId,
+        /// What is in the way.
+        problem: DependencyProblem,
+    },
+}
+
+/// Why a task cannot depend on another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DependencyProblem {
+    /// There is no such task in its project; whether there is one in another, nobody is told.
+    Unknown,
+    /// That task depends on this one, or is this one.
+    Cycle,
+    /// That task is one of the same batch and was refused.
+    Refused,
 }
 
 /// Asks for tasks to run.
@@ -329,6 +351,9 @@ pub struct Cancel {
     pub by: Option<Label>,
     /// Why, if they said.
     pub reason: Option<String>,
+    /// Whether all unfinished tasks that depend on it, however far, are cancelled first, whatever they say about failed
+    /// dependencies.
+    pub with_dependants: bool,
 }
 
 /// Retries a finished task.
@@ -344,6 +369,31 @@ pub struct Retry {
     pub reason: Option<String>,
     /// How long it is to rest before it may be claimed.
     pub delay: Duration,
+    /// Whether the tasks that ended because it did not complete, however far, wait for it again.
+    pub with_dependants: bool,
+}
+
+/// Looks at blocked tasks, and lets go of those that need not wait any longer: for what a process did not live to do, and for
+/// what came from another store.
+#[derive(Clone, Debug)]
+pub struct Mend {
+    /// The time.
+    pub now: Timestamp,
+    /// How many blocked tasks to look at, about.
+    pub limit: u32,
+    /// Where the look before has ended; none for the beginning.
+    pub after: Option<Cursor>,
+}
+
+/// The answer to [`Mend`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mended {
+    /// Tasks that came into their queues.
+    pub unblocked: u64,
+    /// Tasks that ended because a dependency had not completed.
+    pub ended: u64,
+    /// Where to go on; none at the end.
+    pub next: Option<Cursor>,
 }
 
 /// Takes back lost leases.

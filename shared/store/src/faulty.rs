@@ -20,9 +20,9 @@ use baton_model::{
 use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, Health,
-    LogFilter, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
-    Redated, Release, Retry, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter,
-    TaskStore, TokenStore, Waiting, WorkerDetail,
+    Input, Linked, LogFilter, Mend, Mended, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats,
+    Reap, ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats, Store, StoreError, StoredToken,
+    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -270,6 +270,18 @@ impl TaskStore for Faulty {
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         self.call("reap", Call::Repeatable, || self.inner.reap(reap.clone())).await
+    }
+
+    async fn mend(&self, mend: Mend) -> Result<Mended, StoreError> {
+        self.call("mend", Call::Repeatable, || self.inner.mend(mend.clone())).await
+    }
+
+    async fn linked(&self, ids: Vec<TaskId>) -> Result<Vec<Linked>, StoreError> {
+        self.call("linked", Call::Point, || self.inner.linked(ids.clone())).await
+    }
+
+    async fn inputs(&self, ids: Vec<TaskId>) -> Result<Vec<Input>, StoreError> {
+        self.call("inputs", Call::Point, || self.inner.inputs(ids.clone())).await
     }
 
     async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {

@@ -4,6 +4,7 @@
 //! one can delay a task but never lose, duplicate or strand it. Every rule of [`TaskStore`] is a test of the
 //! `conformance` module (feature `conformance`), which each store runs whole.
 
+pub mod batch;
 pub mod command;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -11,6 +12,7 @@ pub mod doorbell;
 pub mod error;
 #[cfg(feature = "faults")]
 pub mod faulty;
+pub mod graph;
 pub mod health;
 pub mod histogram;
 pub mod name;
@@ -24,11 +26,13 @@ use baton_model::{Event, Generation, GenerationId, LogLine, QueueName, RoundNote
 
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
-    Direct, Fail, FailAnswer, Idempotency, ItemRefusal, LeaseProblem, LostLease, Nothing, Overdue,
-    PauseQueue, Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
+    DependencyProblem, Direct, Fail, FailAnswer, Idempotency, ItemRefusal, LeaseProblem, LostLease, Mend,
+    Mended, Nothing, Overdue, PauseQueue, Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release,
+    Retry, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
+pub use graph::{Graph, Input, Linked};
 pub use health::{Health, Sizes};
 pub use name::NameNotice;
 pub use query::{
@@ -65,6 +69,9 @@ pub struct Capabilities {
     pub counts_removals: bool,
     /// A list may be read in parts ([`PageRequest::in_parts`]) at about the cost of reading it at once.
     pub lists_in_parts: bool,
+    /// Whoever ends a task lets go of those that wait for it in the same commit; else they follow it, and [`TaskStore::mend`]
+    /// makes sure.
+    pub releases_at_once: bool,
 }
 
 /// All that a whole Baton needs of its store.
@@ -83,6 +90,10 @@ pub trait TaskStore: Send + Sync {
     fn capabilities(&self) -> Capabilities;
 
     /// Creates tasks, each with its first event.
+    ///
+    /// A task with dependencies is created blocked, and let go of by the same commit (or soon after it, see
+    /// [`Capabilities::releases_at_once`]) if they are all met. It may depend on tasks of its own project that exist, and on
+    /// others of the same batch, in any order; anything else is refused.
     ///
     /// A task whose chosen id exists with the same content counts as created before; with other content it is refused.
     /// With [`Create::atomic`], one refusal refuses all. With an idempotency key, the answer is kept with it, and the
@@ -140,13 +151,18 @@ pub trait TaskStore: Send + Sync {
     /// [`StoreError::SessionSuperseded`] if the session is not the worker's latest, [`StoreError::WorkerOfOther`].
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError>;
 
-    /// Calls a task off; a worker that runs it loses its lease. A cancelled task stays as it is and answers as then.
+    /// Calls a task off; a worker that runs it loses its lease. A cancelled task stays as it is and answers as then. With
+    /// [`Cancel::with_dependants`], its unfinished dependants are cancelled before it, those that are furthest from it first.
+    ///
+    /// However a task ends, those that wait for it hear of it: see [`TaskStore::mend`].
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the task is completed or failed, [`StoreError::TaskNotFound`].
     async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError>;
 
-    /// Puts a failed or cancelled task back into its queue, with a fresh set of attempts.
+    /// Puts a failed or cancelled task back into its queue, with a fresh set of attempts; if it waits for other tasks, it is
+    /// blocked again. With [`Retry::with_dependants`], the tasks that ended because it did not complete are put back, too,
+    /// unless another dependency of theirs has not completed either; also when the task itself was retried before.
     ///
     /// # Errors
     /// [`StoreError::Refused`] if the task is in another state, [`StoreError::TaskNotFound`].
@@ -157,6 +173,30 @@ pub trait TaskStore: Send + Sync {
     /// # Errors
     /// The store's own failures; what was taken before them stays taken.
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError>;
+
+    /// Looks at some blocked tasks and does what the end of their dependencies asks for, where that has not been done.
+    ///
+    /// A task is blocked if and only if one of its dependencies has not been met ([`baton_model::dependency`]). When the last
+    /// one is met it comes into its queue, and its turn counts from then; when one fails or is cancelled, it is cancelled or
+    /// fails with it, unless it is to run all the same, and so do those that depend on it, each naming the first failure. A
+    /// store that [releases at once](Capabilities::releases_at_once) does so in the commit that ends the dependency; for the
+    /// others, and for tasks that were moved from one, this makes sure.
+    ///
+    /// # Errors
+    /// [`StoreError::BadCursor`], and the store's own failures; what was done before them stays done.
+    async fn mend(&self, mend: Mend) -> Result<Mended, StoreError>;
+
+    /// The tasks of these ids that exist, with what depends on them, in the order of the ids.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn linked(&self, ids: Vec<TaskId>) -> Result<Vec<Linked>, StoreError>;
+
+    /// The tasks of these ids that exist, with what they have put out, as it comes along with a task that depends on them.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn inputs(&self, ids: Vec<TaskId>) -> Result<Vec<Input>, StoreError>;
 
     /// The note of the last round of the reaper, as [`TaskStore::note_round`] wrote it.
     ///

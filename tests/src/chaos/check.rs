@@ -28,6 +28,7 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
     let told = record.told();
     broken.extend(told.surprises.iter().cloned());
     promises(&told, &details, &mut broken);
+    dependencies(&details, &mut broken);
     claims(&told, &mut broken);
     outputs(&details, &generations, &mut broken);
     if exact_counts {
@@ -110,6 +111,27 @@ fn promises(told: &Told, details: &BTreeMap<String, Value>, broken: &mut Vec<Str
     for id in &told.cancelled {
         if details.get(id).is_some_and(|detail| detail["task"]["status"] != "cancelled") {
             broken.push(format!("task {id} was acknowledged as cancelled and is not"));
+        }
+    }
+}
+
+/// A task that did not run ended because of one that it depends on, and one that ran had nothing against it.
+fn dependencies(details: &BTreeMap<String, Value>, broken: &mut Vec<String>) {
+    for (id, detail) in details {
+        let task = &detail["task"];
+        let waited_for = task["depends_on"].as_array().map(Vec::as_slice).unwrap_or_default();
+        let ended_well = |other: &Value| {
+            details.get(&text(other)).is_some_and(|other| other["task"]["status"] == "completed")
+        };
+        let all_well = waited_for.iter().all(ended_well);
+        let followed = task["error"]["code"] == "dependency_failed";
+        let has_run = task["attempt"].as_u64().unwrap_or_default() > 0;
+        if followed && (all_well || has_run || task["if_dependency_fails"] == "run") {
+            broken
+                .push(format!("task {id} ended as one that it depends on had failed, and none had: {task}"));
+        }
+        if has_run && !all_well && task["if_dependency_fails"] != "run" {
+            broken.push(format!("task {id} ran though one that it depends on did not complete: {task}"));
         }
     }
 }

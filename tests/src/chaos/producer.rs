@@ -1,4 +1,5 @@
-//! A producer: creates tasks one by one, in batches, with keys and with ids of its own; now and then cancels one.
+//! A producer: creates tasks one by one, in batches, with keys and with ids of its own, some of which wait for others; now and then
+//! cancels one.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,7 +21,12 @@ pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u
             0..=1 => batch(&client, &mut random, &key).await,
             2..=3 => chosen(&client, &mut random).await,
             _ => {
-                let task = task(&mut random);
+                let mut task = task(&mut random);
+                if random.random_bool(0.1)
+                    && let Some(id) = known(&client, &mut random)
+                {
+                    wait_for(&mut task, &mut random, &[id]);
+                }
                 let answer = client.post("/v1/tasks", Some(&key), &task).await;
                 created(&client, &answer.body, &task, answer.is_success());
             }
@@ -47,6 +53,19 @@ fn task(random: &mut StdRng) -> Value {
     task
 }
 
+/// Has a task wait for others.
+fn wait_for(task: &mut Value, random: &mut StdRng, others: &[String]) {
+    task["depends_on"] = json!(others);
+    task["if_dependency_fails"] = json!(pick(random, &["cancel", "fail", "run"]));
+}
+
+/// A task that was acknowledged.
+fn known(client: &Client, random: &mut StdRng) -> Option<String> {
+    let told = client.record.told();
+    let nth = random.random_range(0..told.created.len().max(1));
+    told.created.keys().nth(nth).cloned()
+}
+
 fn pick<'a>(random: &mut StdRng, names: &[&'a str]) -> &'a str {
     names[random.random_range(0..names.len())]
 }
@@ -67,8 +86,22 @@ fn created(client: &Client, answer: &Value, task: &Value, success: bool) {
 }
 
 async fn batch(client: &Client, random: &mut StdRng, key: &str) {
-    let tasks: Vec<Value> = (0..random.random_range(2..20)).map(|_| task(random)).collect();
-    let body = json!({ "atomic": random.random_bool(0.5), "tasks": tasks });
+    let mut tasks: Vec<Value> = (0..random.random_range(2..20)).map(|_| task(random)).collect();
+    let linked = random.random_bool(0.25);
+    if linked {
+        for (place, task) in tasks.iter_mut().enumerate() {
+            task["ref"] = json!(format!("t{place}"));
+            let some =
+                (0..random.random_range(0..3)).map(|_| format!("t{}", random.random_range(0..place.max(1))));
+            let mut others: Vec<_> = some.collect();
+            others.sort();
+            others.dedup();
+            if place > 0 && !others.is_empty() {
+                wait_for(task, random, &others);
+            }
+        }
+    }
+    let body = json!({ "atomic": linked || random.random_bool(0.5), "tasks": tasks });
     let answer = client.post("/v1/tasks/batch", Some(key), &body).await;
     let items = answer.body["items"].as_array().cloned().unwrap_or_default();
     if items.len() != tasks.len() {
@@ -102,12 +135,7 @@ async fn chosen(client: &Client, random: &mut StdRng) {
 }
 
 async fn cancel(client: &Client, random: &mut StdRng) {
-    let id = {
-        let told = client.record.told();
-        let nth = random.random_range(0..told.created.len().max(1));
-        told.created.keys().nth(nth).cloned()
-    };
-    let Some(id) = id else { return };
+    let Some(id) = known(client, random) else { return };
     let answer = client.post(&format!("/v1/tasks/{id}/cancel"), None, &json!({ "by": "chaos" })).await;
     let mut told = client.record.told();
     match (answer.is_success(), answer.code()) {

@@ -103,6 +103,9 @@ impl Worker {
         for task in &tasks {
             let id = task["id"].as_str().unwrap_or_default().to_owned();
             let attempt = task["attempt"].as_u64().unwrap_or_default();
+            if let Some(why) = too_early(task) {
+                told.surprises.push(format!("task {id} was given out though {why}"));
+            }
             told.given.entry((id, attempt)).or_default().push(self.id.clone());
         }
         tasks
@@ -169,4 +172,20 @@ impl Worker {
             .surprises
             .push(format!("{what} was answered {} {}", answer.status, answer.body));
     }
+}
+
+/// What is wrong with giving out a task now, as told by what comes along of the tasks that it waited for.
+fn too_early(task: &Value) -> Option<String> {
+    let wanted = task["depends_on"].as_array()?;
+    let inputs = task["inputs"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if inputs.len() != wanted.len() {
+        return Some(format!("of {} tasks that it waited for {} are told", wanted.len(), inputs.len()));
+    }
+    let runs_anyhow = task["if_dependency_fails"] == "run";
+    let wrong = |input: &&Value| match input["state"].as_str().unwrap_or_default() {
+        "completed" => !input["generation"].is_object(),
+        "failed" | "cancelled" => !runs_anyhow,
+        _ => true,
+    };
+    inputs.iter().find(wrong).map(|input| format!("it waits for {input}"))
 }

@@ -302,7 +302,12 @@ async fn attack(seed: u64, behind: Duration) -> Result<(), String> {
     faults.switch(false);
     let (_, stats) =
         crate::world::send(&world.function("query-tasks"), "GET", "/v1/stats", json!(null)).await;
-    let counted: u64 = stats["states"].as_object().unwrap().values().filter_map(Value::as_u64).sum();
+    let counted: u64 = stats["states"]
+        .as_object()
+        .unwrap_or_else(|| panic!("{stats}"))
+        .values()
+        .filter_map(Value::as_u64)
+        .sum();
     if counted != outcome.events.len() as u64 {
         outcome.broken.push(format!("{counted} tasks are counted, there are {}", outcome.events.len()));
     }

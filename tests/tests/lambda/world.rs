@@ -77,6 +77,8 @@ pub(crate) struct World {
     /// Whether there is no queue `task-events`.
     pub(crate) untold: bool,
     client: aws_sdk_dynamodb::Client,
+    /// Where the table's engine is.
+    endpoint: String,
     /// The table's engine itself.
     pub(crate) db: dynoxide::Database,
     /// A store in a file that all functions share instead of the table.
@@ -118,6 +120,7 @@ impl World {
             calls: Arc::default(),
             untold: false,
             client,
+            endpoint,
             db,
             file: None,
             seeds: AtomicU64::new(1),
@@ -181,6 +184,9 @@ impl World {
             "query-tasks" => Function::new("query-tasks", baton_query_tasks::router),
             "relay-events" => Function::new("relay-events", OpenApiRouter::default)
                 .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
+                .releasing(|store, record, now| async move {
+                    baton_relay_events::release(&store, &record, now).await
+                })
                 .counting(|store, records| async move { baton_relay_events::count(&store, &records).await }),
             other => panic!("no function {other}"),
         }
@@ -198,6 +204,13 @@ impl World {
         let client = aws_sdk_dynamodb::Client::from_conf(config.build());
         let queues = Arc::new(Recorded::new(Arc::clone(&self.queues), recorder));
         self.opened_by(Self::described(name), client, queues, clock)
+    }
+
+    /// The same over a connection to the table of its own.
+    pub(crate) fn function_over(&self, name: &'static str, http_client: SharedHttpClient) -> Host {
+        let clock = Arc::clone(&self.clock) as _;
+        let client = local(&self.endpoint, http_client);
+        self.opened_by(Self::described(name), client, Arc::clone(&self.queues) as _, clock)
     }
 
     /// A function of a test's own.

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use baton_api::create::{CreateTask, CreatedTask};
+use baton_api::create::{CreateTask, CreatedTask, DependsOn};
 use baton_client::Client;
 use baton_model::{
-    Backoff, Label, Payload, Priority, ProjectId, QueueName, Status, TaskId, TaskType, Timestamp,
+    Backoff, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName, Status, TaskId, TaskType,
+    Timestamp,
 };
 use baton_runtime::nearest;
 use clap::Args;
@@ -34,6 +35,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("domain", "--domain"),
     ("assigned_by", "--assigned-by"),
     ("description", "--description"),
+    ("depends_on", "--depends-on"),
+    ("if_dependency_fails", "--if-dependency-fails"),
 ];
 
 #[derive(Args)]
@@ -43,6 +46,7 @@ const FLAGS: &[(&str, &str)] = &[
   baton task create --type report --run-after 2026-02-01T06:00 --backoff 1m
   baton task create --type resize --params '{\"id\": 7}' --wait=10m
   generate | baton task create --type resize --params -
+  baton task create --type stitch --depends-on 01980a6e-5b7c-7cc3-98c4-dc0c0c07398f
   baton task create --from tasks.jsonl --idempotency-key import-2026-02-01
 
 The id of the new task goes to stdout. A line of the file of --from is a task
@@ -109,13 +113,19 @@ pub(crate) struct Create {
     /// What it is, for people.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
+    /// The tasks that are to be completed before, by their whole ids; may be given again, or with commas.
+    #[arg(long, value_name = "ID", value_delimiter = ',')]
+    depends_on: Vec<TaskId>,
+    /// What becomes of it when one of these fails or is cancelled: cancel (the default), fail or run.
+    #[arg(long, value_name = "WHAT", requires = "depends_on")]
+    if_dependency_fails: Option<IfDependencyFails>,
     /// Wait until the task has ended, for at most so long if a span is given; events go to stderr.
     #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, value_parser = text::parse_span)]
     wait: Option<Option<Duration>>,
     /// Create one task for each line of this file (- for stdin), each a JSON object.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "task_type", "queue", "params", "priority", "delay", "run_after", "id", "max_attempts", "timeout", "backoff",
-        "project", "domain", "assigned_by", "description", "wait",
+        "project", "domain", "assigned_by", "description", "depends_on", "if_dependency_fails", "wait",
     ])]
     from: Option<PathBuf>,
 }
@@ -157,6 +167,8 @@ impl Create {
             max_attempts: self.max_attempts,
             timeout: self.timeout,
             backoff: self.backoff,
+            depends_on: self.depends_on.iter().copied().map(DependsOn::Task).collect(),
+            if_dependency_fails: self.if_dependency_fails,
             ..CreateTask::new(task_type)
         })
     }

@@ -21,7 +21,7 @@ use crate::{names, pages, text};
   baton task list --queue images --type resize --limit 500
   baton task list --status queued,retry -o json")]
 pub(crate) struct List {
-    /// created, queued, retry, running, completed, failed, cancelled; several with commas.
+    /// blocked, created, queued, retry, running, completed, failed, cancelled; several with commas.
     #[arg(long, value_delimiter = ',')]
     status: Vec<Status>,
     /// Only tasks of this type.

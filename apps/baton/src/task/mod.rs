@@ -1,6 +1,7 @@
 //! `baton task`.
 
 mod create;
+mod graph;
 mod import;
 mod list;
 mod show;
@@ -8,7 +9,7 @@ mod watch;
 
 use std::time::Duration;
 
-use baton_api::manage::{ActionRequest, RetryRequest};
+use baton_api::manage::{CancelRequest, RetryRequest};
 use baton_api::task::TaskView;
 use baton_model::{Label, Status};
 use clap::{Args, Subcommand};
@@ -26,6 +27,8 @@ pub(crate) enum Task {
     List(Box<list::List>),
     /// One task, with its history and its output.
     Show(One),
+    /// What a task waits for and what waits for it, and the path that the time goes by.
+    Graph(One),
     /// What happened to one task.
     History(One),
     /// Call a task off; a worker that runs it is told to end it.
@@ -54,6 +57,9 @@ pub(crate) struct Change {
     /// Why, for the history.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+    /// With all that depends on it: cancel what has not ended, however far; retry what ended because it did not complete.
+    #[arg(long)]
+    with_dependants: bool,
 }
 
 #[derive(Args)]
@@ -75,19 +81,25 @@ impl Task {
                 let id = ids::resolve(&client, &one.id).await?;
                 show::show(context, &client, id, one.shown).await
             }
+            Self::Graph(one) => {
+                let id = ids::resolve(&client, &one.id).await?;
+                graph::graph(context, &client, id, one.shown).await
+            }
             Self::History(one) => {
                 let id = ids::resolve(&client, &one.id).await?;
                 show::history(context, &client, id, one.shown).await
             }
             Self::Cancel(change) => {
                 let id = ids::resolve(&client, &change.id).await?;
-                let action = ActionRequest { by: change.by, reason: change.reason };
+                let with_dependants = change.with_dependants;
+                let action = CancelRequest { by: change.by, reason: change.reason, with_dependants };
                 let asked = client.cancel(id, &action).await;
                 told(context, &names::of_task(&client, id, asked).await?)
             }
             Self::Retry(Retry { change, delay }) => {
                 let id = ids::resolve(&client, &change.id).await?;
-                let retry = RetryRequest { by: change.by, reason: change.reason, delay_seconds: delay };
+                let Change { by, reason, with_dependants, .. } = change;
+                let retry = RetryRequest { by, reason, delay_seconds: delay, with_dependants };
                 let asked = client.retry(id, &retry).await;
                 let task = names::of_task(&client, id, asked).await;
                 let flags = &[("delay_seconds", "--delay"), ("by", "--by"), ("reason", "--reason")];
@@ -109,6 +121,7 @@ fn told(context: &Context, task: &TaskView) -> Result<(), Failure> {
             context.out.note(&format!("task {} is {} until {until}", task.id, task.status));
             return Ok(());
         }
+        Status::Blocked => "blocked",
         Status::Queued => "queued",
         Status::Running => "running",
         Status::Completed => "completed",

@@ -75,6 +75,12 @@ fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> 
     add("assigned by", task.assigned_by.as_ref().map(ToString::to_string));
     add("timeout", task.timeout_seconds.map(text::seconds));
     add("params", Some(task.params.as_str().to_owned()).filter(|params| params != "{}"));
+    let waits_for = |ids: &[TaskId]| {
+        let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
+        names.join(", ")
+    };
+    add("depends on", (!task.depends_on.is_empty()).then(|| waits_for(&task.depends_on)));
+    add("if one fails", task.if_dependency_fails.map(|choice| choice.as_str().to_owned()));
     if let Some(lease) = &task.lease {
         add("worker", Some(format!("{} since {}", lease.worker_id, times.full(lease.claimed_at))));
     }
@@ -153,6 +159,7 @@ pub(crate) fn particulars(event: &EventView, times: &Times) -> String {
         event.worker_id.as_ref().map(|worker| format!("worker {worker}")),
         event.by.as_ref().map(|by| format!("by {by}")),
         event.reason.clone(),
+        event.dependency.filter(|_| event.error.is_none()).map(|task| format!("with task {task}")),
         event.loss.map(|loss| loss.explain().to_owned()),
         event.uncounted.then(|| "does not count".to_owned()),
         event.worker_losses.filter(|times| *times > 1).map(|times| format!("{times} times in a row")),

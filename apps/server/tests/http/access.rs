@@ -213,8 +213,8 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 | "list_logs" | "reap" | "create_token" | "list_tokens" | "revoke_token" | "list_audit"
                 | "get_queue" | "pause_queue" | "resume_queue" => (403, "outside_grant"),
                 "list_queues" if whole => (403, "outside_grant"),
-                "get_task" | "get_history" | "cancel_task" | "retry_task" | "complete" | "fail"
-                | "release" => (404, "task_not_found"),
+                "get_task" | "get_history" | "get_graph" | "cancel_task" | "retry_task" | "complete"
+                | "fail" | "release" => (404, "task_not_found"),
                 "get_generation" => (404, "generation_not_found"),
                 // The name belongs to callers without bounds.
                 "get_worker" => (404, "worker_not_found"),

@@ -9,6 +9,7 @@
 mod access;
 mod clocks;
 mod create;
+mod dependencies;
 mod documents;
 mod events;
 mod heads;

@@ -138,7 +138,7 @@ async fn queues_workers_and_statistics_are_shown() {
     assert_eq!((&worker["active"], worker["tasks"].as_array().map(Vec::len)), (&json!(1), Some(1)));
     let stats = world.get("/v1/stats").await.json();
     assert_eq!((&stats["states"]["waiting"], &stats["states"]["running"]), (&json!(3), &json!(1)));
-    assert_eq!(stats["states"].as_object().unwrap().len(), 5);
+    assert_eq!(stats["states"].as_object().unwrap().len(), 6);
     assert_eq!(
         stats["workers"],
         json!({"alive": 2, "busy": 1, "idle": 1, "silent": 0, "lost": 0, "gone": 0})

@@ -67,7 +67,11 @@ async fn no_answer_to_one_tenant_shows_what_is_of_another() {
 
     let mut answers: Vec<(String, Answer)> = Vec::new();
     for task in [&waiting, &failed, &done, &running] {
-        for path in [format!("/v1/tasks/{task}"), format!("/v1/tasks/{task}/history")] {
+        for path in [
+            format!("/v1/tasks/{task}"),
+            format!("/v1/tasks/{task}/history"),
+            format!("/v1/tasks/{task}/graph"),
+        ] {
             let answer = game.get(&path).await;
             answer.problem(404, "task_not_found");
             answers.push((path, answer));

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    Backoff, Digest, Ended, Failure, Fence, GenerationId, Head, Lease, LeaseTerms, Loss, LossReason, TaskId,
-    TaskState, Timestamp, WorkerId,
+    Backoff, Digest, Ended, Failure, Fence, FirstFailure, GenerationId, Head, IfDependencyFails, Lease,
+    LeaseTerms, Loss, LossReason, Outlook, State, TaskId, TaskState, Timestamp, WorkerId,
 };
 
 /// Whole seconds after the beginning of the test's time.
@@ -96,11 +96,30 @@ pub(crate) fn lose_with(attempt: u32, reason: LossReason, with_worker: bool) -> 
 }
 
 pub(crate) fn cancel() -> Command {
-    Command::Cancel { by: None, reason: None }
+    Command::Cancel { by: None, reason: None, with: None }
 }
 
 pub(crate) fn retry() -> Command {
-    Command::Retry { by: None, reason: None, delay: secs(0) }
+    retry_where(Outlook::Met)
+}
+
+/// A retry of a task whose dependencies stand so.
+pub(crate) fn retry_where(outlook: Outlook) -> Command {
+    Command::Retry { by: None, reason: None, delay: secs(0), outlook, with: None }
+}
+
+/// A failure of another task.
+pub(crate) fn first_failure() -> FirstFailure {
+    FirstFailure { task: TaskId::from_bytes([8; 16]), state: Some(State::Failed) }
+}
+
+pub(crate) fn dependency_failed(choice: IfDependencyFails) -> Command {
+    Command::DependencyFailed { first: first_failure(), choice }
+}
+
+/// A task just created that waits for another one.
+pub(crate) fn blocked() -> Head {
+    Head { state: TaskState::Blocked, ..queued() }
 }
 
 /// The command's name in `docs/state-machine.md`.
@@ -113,6 +132,8 @@ pub(crate) fn name_of(command: &Command) -> &'static str {
         Command::LoseLease { .. } => "reap",
         Command::Cancel { .. } => "cancel",
         Command::Retry { .. } => "retry",
+        Command::Unblock => "unblock",
+        Command::DependencyFailed { .. } => "dependency fails",
     }
 }
 
@@ -181,6 +202,10 @@ pub(crate) fn every_head() -> Vec<Head> {
         after(&running_last(), &lose(1, LossReason::TimedOut)),
         cancelled(),
         after(&running(), &cancel()),
+        blocked(),
+        Head { run_after: at(1_000), ..blocked() },
+        after(&blocked(), &dependency_failed(IfDependencyFails::Cancel)),
+        after(&blocked(), &dependency_failed(IfDependencyFails::Fail)),
     ]
 }
 
@@ -198,6 +223,11 @@ pub(crate) fn every_command() -> Vec<Command> {
         },
         cancel(),
         retry(),
+        retry_where(Outlook::Unmet),
+        retry_where(Outlook::Failed(first_failure())),
+        Command::Unblock,
+        dependency_failed(IfDependencyFails::Cancel),
+        dependency_failed(IfDependencyFails::Fail),
     ];
     for name in ["w1", "w2"] {
         for attempt in 0..3 {

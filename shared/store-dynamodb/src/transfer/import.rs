@@ -14,17 +14,18 @@ use crate::attr::{Fields, Item, b, json, key, n, s, time};
 use crate::codes::Code;
 use crate::create::open_key;
 use crate::db::list;
-use crate::ends::ENDS;
+use crate::ends::{ENDS, KEPT};
 use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::heartbeat::{log_item, millis};
 use crate::history::{INLINE_HISTORY, entry_of_event};
+use crate::kept::MARK;
 use crate::keys::{self, Kind};
 use crate::lane::Lane;
 use crate::listed::Listed;
 use crate::queue::{plain, unconditional};
 use crate::request::KEPT_S;
-use crate::row::{Stored, generation_item};
+use crate::row::{Stored, generation_item, put_dependencies};
 use crate::stats::epoch::TOUCHED;
 use crate::stats::news::IMPORTED;
 use crate::stats::types::OF_PROCESSES;
@@ -115,6 +116,7 @@ impl Inner {
         // Looked at first: what is kept apart of another task of this id must not be written over.
         let given = self.db.get(self.task_key(id)).await?;
         let touched = given.as_ref().map_or(Ok(None), |item| Fields(item).maybe_number::<u32>(TOUCHED))?;
+        let keepings = given.as_ref().and_then(|item| item.get(KEPT).cloned());
         let stored = given.as_ref().map(Stored::read).transpose()?;
         if stored.as_ref().is_some_and(|stored| stored.purged) {
             return Err(contended("the task").into());
@@ -129,7 +131,12 @@ impl Inner {
         if verdict == Verdict::Same {
             return Ok(verdict);
         }
+        let waited_for = self.import_edges(&record.task).await?;
         let mut item = self.task_item(record).await?;
+        if waited_for {
+            item.insert(MARK.to_owned(), n(1));
+        }
+        item.extend(keepings.map(|count| (KEPT.to_owned(), count)));
         if let Some(epoch) = epoch.max(touched) {
             item.insert(TOUCHED.to_owned(), n(epoch));
         }
@@ -174,6 +181,7 @@ impl Inner {
             Err(WriteError::Condition(_)) => return Err(contended("the task").into()),
             Err(WriteError::Failed(error)) => return Err(error.into()),
         }
+        self.keep_imported(&record.task).await?;
         let mut stats = self.stats.lock();
         if let Some((state, _, ends)) = before {
             stats.tally(&task.queue, &task.task_type, state, -1);
@@ -215,7 +223,7 @@ impl Inner {
         let (lease, output) = match &head.state {
             TaskState::Running(lease) => (Some(lease), None),
             TaskState::Completed { generation, output } => (None, Some((generation, output))),
-            TaskState::Queued | TaskState::Failed | TaskState::Cancelled => (None, None),
+            TaskState::Blocked | TaskState::Queued | TaskState::Failed | TaskState::Cancelled => (None, None),
         };
         // Its own record says when the queue was changed, and may come later.
         self.know_queue(&task.queue, Timestamp::default()).await?;
@@ -228,6 +236,10 @@ impl Inner {
                 Some((partition, keys::waiting_place(head)))
             }
             (_, Some(lease)) => Some((keys::held(&lease.worker), keys::place(lease.claimed_at, id))),
+            (TaskState::Blocked, _) => {
+                let part = keys::hash(id.as_bytes()) % self.spread;
+                Some((keys::blocked(part), keys::place(task.updated_at, id)))
+            }
             (TaskState::Failed | TaskState::Cancelled, _) => {
                 let part = keys::hash(id.as_bytes()) % self.spread;
                 Some((keys::given_up(head.state.state(), part), keys::place(task.updated_at, id)))
@@ -282,6 +294,7 @@ impl Inner {
         put("dr", task.drift_score.map(|score| s(score.to_string())));
         put("ab", task.assigned_by.as_ref().map(|by| s(by.as_str())));
         params.put(&mut item, "pa", "px");
+        put_dependencies(&mut item, &task.depends_on, task.if_dependency_fails);
         Ok(item)
     }
 

@@ -11,6 +11,7 @@
 #[path = "../engine/mod.rs"]
 mod engine;
 mod goes;
+mod needed;
 mod rounds;
 
 use std::collections::BTreeSet;
@@ -115,12 +116,18 @@ impl Bench {
     }
 
     async fn cancel(&self, seconds: u64, task: TaskId) {
-        self.store.cancel(Cancel { now: at(seconds), task, by: None, reason: None }).await.unwrap();
+        self.store
+            .cancel(Cancel { now: at(seconds), task, by: None, reason: None, with_dependants: false })
+            .await
+            .unwrap();
     }
 
     async fn retry(&self, seconds: u64, task: TaskId) {
         let (by, reason, delay) = (None, None, Duration::ZERO);
-        self.store.retry(Retry { now: at(seconds), task, by, reason, delay }).await.unwrap();
+        self.store
+            .retry(Retry { now: at(seconds), task, by, reason, delay, with_dependants: false })
+            .await
+            .unwrap();
     }
 
     /// The items of tasks, generations and what they keep apart.

@@ -14,8 +14,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::export::{SELECT_QUEUE, copies, durations_of, queue, task_record};
 use crate::codes::Code;
 use crate::create::INLINE_BYTES;
+use crate::dependency::{self, links_of};
 use crate::error::Failure;
 use crate::finish::insert_generation;
+use crate::links::keep;
 use crate::rows::{self, Stored, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
@@ -100,6 +102,7 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     // Its own record says when it was changed, and may come later.
     transaction.know_queue(&task.queue, Timestamp::default())?;
     let n = write_task(db, n, record)?;
+    dependency::import(db, n, task)?;
     let inline = task.params.size() <= INLINE_BYTES && task.description.is_none();
     if !inline {
         db.prepare_cached("INSERT OR REPLACE INTO task_body (n, params, description) VALUES (?1, ?2, ?3)")?
@@ -146,6 +149,8 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         TaskState::Completed { generation, output } => (Some(generation.as_bytes()), Some(output.as_bytes())),
         _ => (None, None),
     };
+    let links = links_of(db, task)?;
+    let is_kept = links.waited_for && head.state.state().is_final();
     let inline = task.params.size() <= INLINE_BYTES && task.description.is_none();
     let backoff =
         (head.backoff != Backoff::default()).then(|| to_json("a backoff", &head.backoff)).transpose()?;
@@ -153,9 +158,9 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         "INSERT OR REPLACE INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
          max_attempts, events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
          created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params, \
-         beats, worker_losses) \
+         beats, worker_losses, links) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)",
     )?
     .execute(params![
         n,
@@ -181,7 +186,7 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         output,
         task.created_at.as_millis(),
         task.updated_at.as_millis(),
-        task.finished_at.map(Timestamp::as_millis),
+        task.finished_at.filter(|_| !is_kept).map(Timestamp::as_millis),
         head.timeout.map(millis),
         task.domain.as_ref().map(Label::as_str),
         task.assigned_by.as_ref().map(Label::as_str),
@@ -191,8 +196,13 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         inline.then(|| task.params.as_str()),
         lease.and_then(|lease| lease.beats),
         head.worker_losses,
+        links.code(),
     ])?;
-    Ok(db.last_insert_rowid())
+    let n = db.last_insert_rowid();
+    if is_kept {
+        keep(db, n)?;
+    }
+    Ok(n)
 }
 
 fn millis(length: Duration) -> i64 {

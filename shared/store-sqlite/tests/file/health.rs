@@ -71,8 +71,13 @@ async fn how_much_room_is_left_follows_what_is_stored_and_removed() {
     assert!(full.file_bytes >= empty.file_bytes + 1_000_000 && full.log_bytes > 1_000_000, "{full:?}");
     assert!(full.room_bytes.unwrap() <= empty.room_bytes.unwrap() - 1_000_000, "{full:?}");
     for n in 1..=10 {
-        let cancel =
-            baton_store::Cancel { now: Timestamp::from_millis(2_000), task: id(n), by: None, reason: None };
+        let cancel = baton_store::Cancel {
+            now: Timestamp::from_millis(2_000),
+            task: id(n),
+            by: None,
+            reason: None,
+            with_dependants: false,
+        };
         store.cancel(cancel).await.unwrap();
     }
     let purge = baton_store::Purge { limit: 100, ..baton_store::Purge::at(Timestamp::from_millis(1 << 40)) };
@@ -122,8 +127,13 @@ async fn damage_that_a_request_has_met_is_told_from_then_on() {
     assert_eq!(in_the_way(&store.health().await), ["damaged", ""]);
     store.task(id(1)).await.unwrap();
     assert_eq!(in_the_way(&store.health().await), ["damaged", ""]);
-    let cancel =
-        baton_store::Cancel { now: Timestamp::from_millis(2_000), task: id(2), by: None, reason: None };
+    let cancel = baton_store::Cancel {
+        now: Timestamp::from_millis(2_000),
+        task: id(2),
+        by: None,
+        reason: None,
+        with_dependants: false,
+    };
     store.cancel(cancel).await.unwrap_err();
     assert_eq!(in_the_way(&store.health().await), ["damaged", "damaged"]);
 }

@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_model::{
-    EventKind, GenerationId, LeasePolicy, LeaseTerms, Output, QueueName, State, Status, Task, TaskId,
-    TaskSpec, Timestamp, Watch,
+    EventKind, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, Output, QueueName, State, Status,
+    Task, TaskId, TaskSpec, Timestamp, Watch,
 };
 
 use super::World;
@@ -22,8 +22,8 @@ use super::kit::*;
 use super::random::SplitMix;
 use crate::faulty::{Fault, Faulty};
 use crate::{
-    Beat, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Generation, GenerationFilter, NoDoorbell,
-    Page, PageRequest, Reap, StoreError, TaskFilter, TaskStore, Tasks, WorkerDetail,
+    Beat, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Generation, GenerationFilter, Mend,
+    NoDoorbell, Page, PageRequest, Reap, StoreError, TaskFilter, TaskStore, Tasks, WorkerDetail,
 };
 
 /// How hard a history is.
@@ -158,8 +158,11 @@ impl Shared {
     async fn produce(&self, mut random: SplitMix, rounds: usize) {
         for _ in 0..rounds {
             let chosen = random.below(2) == 0;
-            let tasks: Vec<_> =
+            let mut tasks: Vec<_> =
                 (0..1 + random.below(3)).map(|_| self.spec(chosen, random.below(4) == 0)).collect();
+            if random.below(3) == 0 {
+                self.link(&mut tasks, &mut random);
+            }
             // What is neither chosen nor named cannot be told from another when it is sent again.
             let key = (!chosen).then(|| format!("k{}", self.number()));
             let idempotency = key.and_then(|key| idempotency(&key, &key));
@@ -169,6 +172,16 @@ impl Shared {
             let ids = answer.items.into_iter().map(|item| item.expect("a task is taken").id);
             self.told.lock().unwrap().created.extend(ids);
         }
+    }
+
+    /// Has the last task of a batch wait for the others of it, and for one that was created before.
+    fn link(&self, tasks: &mut [TaskSpec], random: &mut SplitMix) {
+        let Some((last, others)) = tasks.split_last_mut() else { return };
+        last.depends_on = others.iter().map(|spec| spec.id).collect();
+        let told = self.told.lock().unwrap();
+        let place = random.below(told.created.len().max(1) as u64) as usize;
+        last.depends_on.extend(told.created.iter().nth(place));
+        last.if_dependency_fails = IfDependencyFails::ALL[random.below(3) as usize];
     }
 
     fn claim(&self, worker: &str, most: u32, keyed: bool) -> Claim {
@@ -278,7 +291,7 @@ impl Shared {
                 }
             }
             let filter = TaskFilter {
-                statuses: vec![Status::ALL[random.below(7) as usize]],
+                statuses: vec![Status::ALL[random.below(Status::ALL.len() as u64) as usize]],
                 now: self.now(),
                 ..TaskFilter::default()
             };
@@ -292,6 +305,8 @@ impl Shared {
         for _ in 0..rounds {
             let reap = Reap { watch: Watch::at(self.now()), limit: 100, worker: None, queue: None };
             self.sent(|| self.store.reap(reap.clone())).await.expect("reaping is taken");
+            let mend = Mend { now: self.now(), limit: 10, after: None };
+            self.sent(|| self.store.mend(mend.clone())).await.expect("mending is taken");
             self.clock.fetch_add(300, Ordering::SeqCst);
             tokio::task::yield_now().await;
         }
@@ -306,7 +321,7 @@ impl Shared {
         loop {
             let claim = Claim { terms: LeaseTerms::Heartbeats, ..self.claim("last", 50, false) };
             let tasks = self.claimed("last", claim).await;
-            if tasks.is_empty() {
+            if tasks.is_empty() && mend_all(&*self.store, self.now()).await == 0 {
                 return;
             }
             for task in tasks {
@@ -326,7 +341,9 @@ impl Shared {
             let had = |kind| detail.history.iter().filter(|event| event.kind == kind).count();
             assert_eq!(had(EventKind::Claimed), detail.task.head.attempt as usize, "{id}");
             assert!(had(EventKind::Completed) <= 1, "{id} was completed twice");
-            assert!(!told.cancelled.contains(id) || had(EventKind::Cancelled) > 0, "{id} was cancelled");
+            // One that ended with a dependency is cancelled already.
+            let cancelled = had(EventKind::Cancelled) + had(EventKind::DependencyFailed) > 0;
+            assert!(!told.cancelled.contains(id) || cancelled, "{id} was cancelled");
             match detail.task.head.state.state() {
                 State::Completed => completed.insert(*id),
                 State::Failed | State::Cancelled => given_up.insert(*id),
@@ -347,7 +364,7 @@ impl Shared {
         assert_eq!(listed(&[]).await, told.created, "the list has every task");
         assert_eq!(listed(&[Status::Completed]).await, completed);
         assert_eq!(listed(&[Status::Failed, Status::Cancelled]).await, given_up);
-        assert_eq!(listed(&[Status::Queued, Status::Running]).await, BTreeSet::new());
+        assert_eq!(listed(&[Status::Blocked, Status::Queued, Status::Running]).await, BTreeSet::new());
         let generations =
             all(async |page| self.store.generations(GenerationFilter::default(), page).await).await;
         let of: BTreeSet<_> = generations.iter().map(|one| one.task).collect();

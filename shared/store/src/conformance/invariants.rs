@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use baton_model::{State, Status, TaskId, TaskState, Timestamp};
+use baton_model::dependency::outlook;
+use baton_model::{Dependency, IfDependencyFails, Outlook, State, Status, TaskId, TaskState, Timestamp};
 
 use super::words::*;
 use crate::{GenerationFilter, StoreError, TaskDetail, TaskFilter, TaskStore, Tasks, Waits, WorkerDetail};
@@ -97,6 +98,22 @@ pub async fn check_invariants(store: &dyn TaskStore, ids: &[TaskId], now: Timest
     }
 }
 
+/// A blocked task waits for something, and what was let go of has all that it waited for.
+async fn check_dependencies(store: &dyn TaskStore, detail: &TaskDetail) {
+    let (id, task) = (detail.task.head.id, &detail.task);
+    let standing = store.linked(task.depends_on.clone()).await.expect("dependencies are given");
+    let state_of = |id: TaskId| standing.iter().find(|one| one.id == id).map(|one| one.state);
+    let of = |task: TaskId| Dependency { task, state: state_of(task), first: None };
+    let outlook = outlook(task.if_dependency_fails, task.depends_on.iter().copied().map(of));
+    match task.head.state.state() {
+        State::Blocked => assert_eq!(outlook, Outlook::Unmet, "{id} waits for {standing:?}"),
+        State::Queued | State::Running if task.if_dependency_fails != IfDependencyFails::Run => {
+            assert_eq!(outlook, Outlook::Met, "{id} was let go of, and has {standing:?}");
+        }
+        State::Queued | State::Running | State::Completed | State::Failed | State::Cancelled => {}
+    }
+}
+
 pub(super) async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
     use baton_model::EventKind::{Claimed, Created};
 
@@ -131,6 +148,7 @@ pub(super) async fn check_task(store: &dyn TaskStore, detail: &TaskDetail) {
     assert_eq!(history.last().map(|event| event.at), Some(detail.task.updated_at), "{id}: updated_at");
     assert!(head.attempts_used() <= head.max_attempts, "{id}: no more attempts than given");
 
+    check_dependencies(store, detail).await;
     let open = head.attempt == 0 || head.state.state() == State::Running;
     assert_eq!(head.ended.is_none(), open, "{id}: the latest attempt has ended unless it runs");
     let finished = head.state.state().is_final().then_some(detail.task.updated_at);

@@ -117,6 +117,13 @@ impl Bench {
         self.store.as_ref().expect("a bench is open between its methods")
     }
 
+    /// Has those follow that wait for tasks which have ended, if they do not at once.
+    pub(super) async fn follow(&self, now: Timestamp) {
+        if !self.open_store().capabilities().releases_at_once {
+            while mend_all(&**self.open_store(), now).await > 0 {}
+        }
+    }
+
     /// Waits until lists are fresh, if they are not always.
     pub(super) async fn settle(&self) {
         if !self.open_store().capabilities().fresh_lists {
@@ -366,6 +373,7 @@ impl Bench {
 
     /// Checks what always holds, for every task created through this bench and for the lists and counts of the store.
     pub(super) async fn check(&self, now: Timestamp) {
+        self.follow(now).await;
         self.settle().await;
         let ids: Vec<_> = self.created.lock().unwrap().iter().copied().collect();
         check_invariants(&**self.open_store(), &ids, now).await;

@@ -32,6 +32,7 @@ pub mod clocks;
 pub mod complete;
 pub mod concurrent;
 pub mod create;
+pub mod dependencies;
 pub mod doorbell;
 pub mod durability;
 pub mod fail;
@@ -348,6 +349,33 @@ rules! {
         an_unfinished_task_cannot_be_retried,
         commands_to_one_task_leave_the_others,
     ],
+    dependencies: [
+        a_dependant_waits_until_the_last_dependency_is_completed,
+        a_dependency_that_is_completed_already_is_met,
+        a_graph_is_created_by_one_request,
+        an_unknown_dependency_is_refused_by_its_place,
+        a_cycle_is_refused_and_what_depends_on_it,
+        the_dependencies_are_part_of_what_was_asked,
+        a_failure_cancels_dependants_and_names_the_first,
+        a_cancelled_or_reaped_dependency_is_a_failed_one,
+        a_task_says_what_a_failed_dependency_does_to_it,
+        a_task_that_runs_all_the_same_waits_for_every_end,
+        a_dependency_that_has_failed_already_ends_the_task,
+        a_dependant_for_later_waits_for_both,
+        a_blocked_task_can_be_cancelled,
+        a_cancellation_with_dependants_cancels_all_that_wait,
+        a_retry_with_dependants_has_them_wait_again,
+        a_dependant_is_retried_after_its_dependency,
+        a_retry_with_dependants_can_be_sent_again,
+        what_an_unfinished_task_depends_on_is_kept,
+        blocked_tasks_are_listed_and_counted,
+        edges_are_told_from_both_ends,
+        inputs_bring_what_is_small,
+        a_task_that_is_let_go_of_rings,
+        completions_at_once_let_go_of_a_task_once,
+        an_end_races_the_creation_of_a_dependant,
+        blocked_tasks_outlive_a_restart,
+    ],
     purge: [
         finished_tasks_are_removed_after_their_time,
         the_keeping_counts_from_the_end,
@@ -502,6 +530,7 @@ mod tests {
         ("losses", include_str!("losses.rs")),
         ("alone", include_str!("alone.rs")),
         ("operate", include_str!("operate.rs")),
+        ("dependencies", include_str!("dependencies.rs")),
         ("purge", include_str!("purge.rs")),
         ("token", include_str!("token.rs")),
         ("audit", include_str!("audit.rs")),

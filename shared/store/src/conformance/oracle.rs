@@ -7,6 +7,7 @@
 
 mod callers;
 mod claims;
+mod dependencies;
 mod lists;
 mod numbers;
 mod reaper;
@@ -21,7 +22,7 @@ use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Ended, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy, LogLine,
-    Owner, QueueName, RequestKey, RoundNote, Running, SessionId, State, Task, TaskId, TaskSpec, TaskState,
+    Owner, QueueName, RequestKey, RoundNote, Running, SessionId, Task, TaskId, TaskSpec, TaskState,
     Timestamp, TokenId, Worker, WorkerId,
 };
 
@@ -48,6 +49,8 @@ struct Inner {
     waits: Vec<(QueueName, Timestamp, Duration)>,
     runs: Vec<(QueueName, Timestamp, Duration)>,
     round: Option<RoundNote>,
+    /// Tasks that came into their queues because others ended, to be rung for.
+    unblocked: Vec<Task>,
     tokens: BTreeMap<TokenId, StoredToken>,
     audit: BTreeMap<AuditId, AuditEntry>,
 }
@@ -66,6 +69,8 @@ struct Kept {
     task: Task,
     content: Fingerprint,
     first_run_after: Timestamp,
+    /// When its latest claim was.
+    claimed_at: Option<Timestamp>,
     history: Vec<Event>,
 }
 
@@ -82,6 +87,11 @@ impl Oracle {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap()
+    }
+
+    /// Rings for what the last command has let go of.
+    fn ring_unblocked(&self, inner: &mut Inner) {
+        std::mem::take(&mut inner.unblocked).iter().for_each(|task| self.ring(task));
     }
 
     fn ring(&self, task: &Task) {
@@ -112,6 +122,9 @@ impl Inner {
                 let at = Change::dated(now, task.updated_at);
                 task.head = change.head;
                 task.updated_at = at;
+                if let TaskState::Running(lease) = &task.head.state {
+                    kept.claimed_at = Some(lease.claimed_at);
+                }
                 task.finished_at = task.head.state.state().is_final().then_some(at);
                 if let Some(error) = change.error {
                     task.error = error;
@@ -125,7 +138,11 @@ impl Inner {
                     attempt: task.head.attempt,
                     detail: change.detail,
                 });
-                Ok((task.clone(), false))
+                let after = task.clone();
+                if after.head.state.state().is_final() {
+                    self.ended(id, now);
+                }
+                Ok((after, false))
             }
         }
     }
@@ -193,9 +210,11 @@ fn problem(task: Option<&Task>, listed: &Running, worker: &WorkerId) -> Option<L
 fn new_task(spec: TaskSpec, create: &Create) -> Kept {
     let content = spec.fingerprint();
     let run_after = spec.schedule.resolve(create.now);
+    let state = spec.first_state();
+    let to = state.state();
     let head = Head {
         id: spec.id,
-        state: TaskState::Queued,
+        state,
         attempt: 0,
         forgiven: 0,
         worker_losses: 0,
@@ -211,7 +230,7 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         at: create.now,
         kind: EventKind::Created,
         from: None,
-        to: State::Queued,
+        to,
         attempt: 0,
         detail: EventDetail::created(create.by.as_ref(), run_after, create.now),
     };
@@ -230,8 +249,10 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         updated_at: create.now,
         finished_at: None,
         error: None,
+        depends_on: spec.depends_on,
+        if_dependency_fails: spec.if_dependency_fails,
     };
-    Kept { task, content, first_run_after: run_after, history: vec![created] }
+    Kept { task, content, first_run_after: run_after, claimed_at: None, history: vec![created] }
 }
 
 #[async_trait]
@@ -247,6 +268,7 @@ impl TaskStore for Oracle {
             removes_by_itself: false,
             counts_removals: true,
             lists_in_parts: false,
+            releases_at_once: true,
         }
     }
 
@@ -283,6 +305,7 @@ impl TaskStore for Oracle {
                 }
             });
         }
+        inner.refuse_dependants(&create.tasks, &mut items, &mut fresh);
         let refusals: Vec<_> = items
             .iter()
             .enumerate()
@@ -296,6 +319,8 @@ impl TaskStore for Oracle {
             inner.queues.entry(task.queue.clone()).or_default().used = true;
         }
         inner.tasks.extend(fresh);
+        inner.let_go(&create.tasks, create.now);
+        let ready: Vec<_> = ready.iter().map(|task| inner.tasks[&task.head.id].task.clone()).collect();
         let answer = CreateAnswer { items, replayed: false };
         if let Some(Idempotency { key, fingerprint }) = create.idempotency {
             inner.answers.insert(key, (create.now, fingerprint, answer.clone()));
@@ -318,6 +343,7 @@ impl TaskStore for Oracle {
             output: complete.output.fingerprint(),
         };
         let (task, repeated) = inner.apply(complete.task, &command, complete.now)?;
+        self.ring_unblocked(&mut inner);
         let domain = task.domain.clone();
         if let TaskState::Running(lease) = before.head.state {
             let generation = Generation {
@@ -352,15 +378,19 @@ impl TaskStore for Oracle {
             retryable: fail.retryable,
             retry_after: fail.retry_after,
         };
-        let (task, repeated) = self.lock().apply(fail.task, &command, fail.now)?;
+        let mut inner = self.lock();
+        let (task, repeated) = inner.apply(fail.task, &command, fail.now)?;
         self.ring(&task);
+        self.ring_unblocked(&mut inner);
         Ok(FailAnswer { task, repeated })
     }
 
     async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
         let command = Command::Release { fence: release.fence, delay: release.delay, reason: release.reason };
-        let (task, repeated) = self.lock().apply(release.task, &command, release.now)?;
+        let mut inner = self.lock();
+        let (task, repeated) = inner.apply(release.task, &command, release.now)?;
         self.ring(&task);
+        self.ring_unblocked(&mut inner);
         Ok(FailAnswer { task, repeated })
     }
 
@@ -392,19 +422,34 @@ impl TaskStore for Oracle {
     }
 
     async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {
-        let command = Command::Cancel { by: cancel.by, reason: cancel.reason };
-        Ok(self.lock().apply(cancel.task, &command, cancel.now)?.0)
+        let mut inner = self.lock();
+        let task = inner.cancel(&cancel)?;
+        self.ring_unblocked(&mut inner);
+        Ok(task)
     }
 
     async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
-        let command = Command::Retry { by: retry.by, reason: retry.reason, delay: retry.delay };
-        let (task, _) = self.lock().apply(retry.task, &command, retry.now)?;
-        self.ring(&task);
+        let (task, rung) = self.lock().retry(&retry)?;
+        rung.iter().for_each(|task| self.ring(task));
         Ok(task)
     }
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         self.take_back(&reap)
+    }
+
+    async fn mend(&self, _: Mend) -> Result<Mended, StoreError> {
+        Ok(Mended::default())
+    }
+
+    async fn linked(&self, ids: Vec<TaskId>) -> Result<Vec<Linked>, StoreError> {
+        let inner = self.lock();
+        Ok(ids.into_iter().filter_map(|id| inner.linked(id)).collect())
+    }
+
+    async fn inputs(&self, ids: Vec<TaskId>) -> Result<Vec<Input>, StoreError> {
+        let inner = self.lock();
+        Ok(ids.into_iter().filter_map(|id| inner.input(id)).collect())
     }
 
     async fn last_round(&self) -> Result<Option<RoundNote>, StoreError> {

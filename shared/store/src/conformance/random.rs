@@ -7,14 +7,15 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use baton_model::{
-    Digest, Directive, Fence, LeasePolicy, Owner, Priority, SessionId, Task, TaskId, Timestamp,
+    Digest, Directive, Fence, IfDependencyFails, LeasePolicy, Owner, Priority, SessionId, Task, TaskId,
+    TaskSpec, Timestamp,
 };
 
 use super::Oracle;
 use super::kit::*;
 use crate::{
-    Beat, Claim, ClaimAnswer, Complete, Create, Direct, Fail, Idempotency, NoDoorbell, PauseQueue, Purge,
-    Reap, Release, Store, StoreError, TaskStore, WorkerDetail,
+    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Direct, Fail, Idempotency, NoDoorbell, PauseQueue,
+    Purge, Reap, Release, Retry, Store, StoreError, TaskStore, WorkerDetail,
 };
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
@@ -201,6 +202,31 @@ async fn compare(mut bench: Bench, seed: u64, shape: Shape) {
     bench.check(first).await;
 }
 
+/// Has a task depend on others: some of the same batch, some of before, now and then itself or one that is not there.
+fn link(random: &mut SplitMix, spec: &mut TaskSpec, batch: &[TaskSpec], ids: &[TaskId]) {
+    // Of several that fail in one round of the reaper, which is the first is the store's choice: so only a task that runs
+    // all the same has several.
+    let run = random.once_in(2);
+    for _ in 0..if run { 1 + random.below(3) } else { 1 } {
+        let dependency = match random.below(20) {
+            0 => Some(spec.id),
+            1 => Some(TaskId::from_bytes(counted_id(8_000_000))),
+            2..8 => random.pick(batch).map(|other| other.id),
+            _ => random.pick(ids).copied(),
+        };
+        spec.depends_on.extend(dependency.filter(|id| !spec.depends_on.contains(id)));
+    }
+    if random.once_in(2)
+        && let Some(other) = batch.iter().find(|other| spec.depends_on.contains(&other.id))
+    {
+        spec.project = other.project.clone();
+    }
+    spec.if_dependency_fails = match run {
+        true => IfDependencyFails::Run,
+        false => IfDependencyFails::ALL[random.below(2) as usize],
+    };
+}
+
 impl History {
     fn worker(&mut self) -> usize {
         self.random.below(WORKERS.len() as u64) as usize
@@ -256,12 +282,13 @@ impl History {
             }
             82..89 => self.reap(trace).await,
             89..92 => {
-                let cancel = cancel(self.now, self.id());
+                let cancel =
+                    Cancel { with_dependants: self.random.once_in(4), ..cancel(self.now, self.id()) };
                 trace.command = format!("{cancel:?}");
                 same(self.real.cancel(cancel.clone()).await, self.model.cancel(cancel).await);
             }
             92..96 => {
-                let retry = retry(self.now, self.id());
+                let retry = Retry { with_dependants: self.random.once_in(2), ..retry(self.now, self.id()) };
                 trace.command = format!("{retry:?}");
                 same(self.real.retry(retry.clone()).await, self.model.retry(retry).await);
             }
@@ -330,6 +357,9 @@ impl History {
                 && let Some(earlier) = random.pick(&self.ids)
             {
                 spec.id = *earlier;
+            }
+            if random.once_in(3) {
+                link(random, &mut spec, &tasks, &self.ids);
             }
             tasks.push(spec);
         }
@@ -479,7 +509,10 @@ impl History {
     /// Compares every task with all that belongs to it, and every worker.
     async fn agree(&self) {
         self.bench.settle().await;
+        self.bench.follow(self.first).await;
         for id in &self.ids {
+            same(self.real.linked(vec![*id]).await, self.model.linked(vec![*id]).await);
+            same(self.real.inputs(vec![*id]).await, self.model.inputs(vec![*id]).await);
             same(self.real.task(*id).await, self.model.task(*id).await);
         }
         for worker in WORKERS {

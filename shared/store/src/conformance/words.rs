@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use baton_model::transition::Refusal;
 use baton_model::{
-    Backoff, Digest, Expected, Failure, Fence, LeaseTerms, Output, Owner, Payload, Priority, Running,
-    Schedule, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Watch,
+    Backoff, Digest, Expected, Failure, Fence, IfDependencyFails, LeaseTerms, Output, Owner, Payload,
+    Priority, Running, Schedule, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Watch,
 };
 use tokio::sync::Barrier;
 
 use crate::{
-    Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency, Page, PageRequest, Reap, Release, Retry,
-    StoreError,
+    Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency, Mend, Page, PageRequest, Reap, Release,
+    Retry, StoreError, TaskStore,
 };
 
 /// A plain task of the default queue, with a backoff of 10 s without jitter.
@@ -107,11 +107,11 @@ pub(super) fn releasing(now: Timestamp, held: &Task) -> Release {
 }
 
 pub(super) fn cancel(now: Timestamp, task: TaskId) -> Cancel {
-    Cancel { now, task, by: None, reason: None }
+    Cancel { now, task, by: None, reason: None, with_dependants: false }
 }
 
 pub(super) fn retry(now: Timestamp, task: TaskId) -> Retry {
-    Retry { now, task, by: None, reason: None, delay: Duration::ZERO }
+    Retry { now, task, by: None, reason: None, delay: Duration::ZERO, with_dependants: false }
 }
 
 pub(super) fn reap(now: Timestamp) -> Reap {
@@ -183,6 +183,8 @@ pub(super) trait SpecWords: Sized {
     fn due(self, at: Timestamp) -> Self;
     fn attempts(self, n: u32) -> Self;
     fn timeout(self, timeout: Duration) -> Self;
+    fn after(self, dependencies: &[TaskId]) -> Self;
+    fn if_fails(self, choice: IfDependencyFails) -> Self;
 }
 
 impl SpecWords for TaskSpec {
@@ -209,6 +211,12 @@ impl SpecWords for TaskSpec {
     }
     fn timeout(self, timeout: Duration) -> Self {
         Self { timeout: Some(timeout), ..self }
+    }
+    fn after(self, dependencies: &[TaskId]) -> Self {
+        Self { depends_on: dependencies.to_vec(), ..self }
+    }
+    fn if_fails(self, choice: IfDependencyFails) -> Self {
+        Self { if_dependency_fails: choice, ..self }
     }
 }
 
@@ -297,6 +305,19 @@ where
         }
     }
     panic!("the list does not end");
+}
+
+/// Has a store look at all of its blocked tasks, and gives how many it has let go of or ended.
+pub(super) async fn mend_all(store: &dyn TaskStore, now: Timestamp) -> u64 {
+    let (mut done, mut after) = (0, None);
+    loop {
+        let report = store.mend(Mend { now, limit: 100, after }).await.expect("mending is taken");
+        done += report.unblocked + report.ended;
+        after = report.next;
+        if after.is_none() {
+            return done;
+        }
+    }
 }
 
 /// Runs all of these at the same time, each in a task of its own that waits for the others to be there.

@@ -36,6 +36,7 @@ impl Oracle {
         for (id, attempt, (worker, worker_gone), loss) in lost {
             let (task, _) = inner.apply(id, &Command::LoseLease { attempt, loss }, reap.watch.now)?;
             self.ring(&task);
+            self.ring_unblocked(&mut inner);
             report.taken.push(Taken {
                 task: id,
                 queue: task.queue,
@@ -89,7 +90,7 @@ impl Inner {
             .tasks
             .iter()
             .filter(|(_, kept)| match (kept.task.finished_at, purge.keep_finished) {
-                (Some(at), Some(keep)) => old(at, keep),
+                (Some(at), Some(keep)) => old(at, keep) && !self.is_waited_for(kept.task.head.id),
                 _ => false,
             })
             .map(|(id, _)| *id)

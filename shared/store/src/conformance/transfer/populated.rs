@@ -1,7 +1,8 @@
 //! A store with a bit of everything.
 
 use baton_model::{
-    Directive, Grant, Level, LogLine, Output, Priority, Running, Scope, Task, TaskId, TaskSpec,
+    Directive, Grant, IfDependencyFails, Level, LogLine, Output, Priority, Running, Scope, Task, TaskId,
+    TaskSpec,
 };
 
 use super::super::kit::*;
@@ -50,6 +51,14 @@ pub(super) async fn populate(b: &Bench) -> Populated {
     let again = b.create(at(6), TaskSpec { assigned_by: Some(name("ada")), ..spec.chosen() }).await;
     b.cancel(at(7), again).await;
     b.retry(at(8), again).await;
+    let waited = b.create(at(8), b.spec("render").queue("waited").due(at(4_000))).await;
+    let waits =
+        b.create(at(8), b.spec("stitch").after(&[again, waited]).if_fails(IfDependencyFails::Fail)).await;
+    b.create(at(8), b.spec("stitch").after(&[waits])).await;
+    let failed_with = b.create(at(8), b.spec("stitch").after(&[failed.head.id])).await;
+    b.create(at(8), b.spec("stitch").after(&[failed_with, waiting.head.id]).if_fails(IfDependencyFails::Run))
+        .await;
+    b.follow(at(8)).await;
     // An id that names no day.
     let odd = TaskId::from_bytes([0x4b, 1, 2, 3, 4, 5, 0x40, 7, 0x80, 9, 10, 11, 12, 13, 14, 15]);
     b.create(at(8), TaskSpec { id: odd, ..b.spec("render").chosen().due(at(4_000)) }).await;

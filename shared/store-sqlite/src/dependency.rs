@@ -1,0 +1,384 @@
+//! Tasks that wait for others: whoever ends a task lets go of those that wait for it, in the same commit.
+//!
+//! A task that ends and that nobody waits for is told by its own row ([`Links::waited_for`]), so that it asks for no more than
+//! before. Of one that is waited for, each dependant is judged anew from the rows of its dependencies; no count is kept.
+
+use std::collections::{BTreeMap, HashSet};
+
+use baton_model::dependency::outlook;
+use baton_model::transition::Command;
+use baton_model::{
+    Dependency, FirstFailure, IfDependencyFails, Outlook, ProjectId, State, Task, TaskId, TaskSpec, Timestamp,
+};
+use baton_store::batch::{self, Item};
+use baton_store::{Cancel, Cursor, Input, ItemRefusal, Linked, Mend, Mended, Retry, StoreError};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::codes::Code;
+use crate::error::Failure;
+use crate::links::{Links, mark_waited_for};
+use crate::rows::{Stored, dependencies_of, generation_of, select_task};
+use crate::transaction::Transaction;
+
+/// The refusals of the tasks of a batch that depend on what they cannot depend on.
+pub(crate) fn refusals(
+    db: &Connection,
+    specs: &[TaskSpec],
+    items: &[Item],
+) -> Result<BTreeMap<usize, ItemRefusal>, Failure> {
+    let mut projects: BTreeMap<TaskId, ProjectId> = BTreeMap::new();
+    let mut statement = db.prepare_cached("SELECT project FROM task WHERE id = ?1")?;
+    for id in specs.iter().flat_map(|spec| &spec.depends_on) {
+        if !projects.contains_key(id)
+            && let Some(project) =
+                statement.query_row([id.as_bytes()], |row| row.get::<_, Box<str>>(0)).optional()?
+        {
+            projects.insert(*id, ProjectId::from_stored(project));
+        }
+    }
+    Ok(batch::refusals(specs, items, |id| projects.get(&id).cloned()))
+}
+
+/// Writes the edges of a new task.
+pub(crate) fn insert_edges(db: &Connection, n: i64, depends_on: &[TaskId]) -> Result<(), Failure> {
+    let mut statement =
+        db.prepare_cached("INSERT INTO dependency (dependant, place, dependency) VALUES (?1, ?2, ?3)")?;
+    for (place, id) in depends_on.iter().enumerate() {
+        statement.execute(params![n, place as i64, id.as_bytes()])?;
+    }
+    Ok(())
+}
+
+/// Notes that a task is blocked, or is no longer.
+pub(crate) fn note_blocked(db: &Connection, n: i64, is: bool) -> Result<(), Failure> {
+    let sql = match is {
+        true => "INSERT OR IGNORE INTO blocked (n) VALUES (?1)",
+        false => "DELETE FROM blocked WHERE n = ?1",
+    };
+    db.prepare_cached(sql)?.execute([n])?;
+    Ok(())
+}
+
+/// A dependency as it stands.
+fn standing(db: &Connection, id: TaskId) -> Result<Dependency, Failure> {
+    let mut statement = db.prepare_cached("SELECT n, state FROM task WHERE id = ?1")?;
+    let found = statement
+        .query_row([id.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
+        .optional()?;
+    let Some((n, state)) = found else { return Ok(Dependency { task: id, state: None, first: None }) };
+    let state = State::of(state)?;
+    let first = match state {
+        State::Failed | State::Cancelled => {
+            let stored = Stored::by_id(db, id)?;
+            let error = stored.map(|stored| stored.error(db)).transpose()?.flatten();
+            Some(FirstFailure::of(id, state, error.as_ref()))
+        }
+        _ => None,
+    };
+    debug_assert!(n > 0, "rows are numbered from 1");
+    Ok(Dependency { task: id, state: Some(state), first })
+}
+
+/// What a task's dependencies mean to it.
+pub(crate) fn outlook_of(db: &Connection, stored: &Stored) -> Result<Outlook, Failure> {
+    if !stored.links.waits {
+        return Ok(Outlook::Met);
+    }
+    // What most are answered by: how many did not complete, and how many have not ended.
+    let (failed, unmet): (i64, i64) = db
+        .prepare_cached(
+            "SELECT total(task.state IS NULL OR task.state IN (3, 4)), total(task.state IN (0, 1, 5)) \
+             FROM dependency LEFT JOIN task ON task.id = dependency.dependency WHERE dependency.dependant = ?1",
+        )?
+        .query_row([stored.n], |row| Ok((row.get::<_, f64>(0)? as i64, row.get::<_, f64>(1)? as i64)))?;
+    if failed == 0 || stored.links.choice == IfDependencyFails::Run {
+        return Ok(if unmet == 0 { Outlook::Met } else { Outlook::Unmet });
+    }
+    let mut dependencies = Vec::new();
+    for id in dependencies_of(db, stored.n)? {
+        dependencies.push(standing(db, id)?);
+    }
+    Ok(outlook(stored.links.choice, dependencies))
+}
+
+/// Does what the dependencies of a blocked task ask for; gives the task after it, if it has ended.
+fn settle(
+    transaction: &mut Transaction<'_>,
+    stored: &Stored,
+    outlook: Outlook,
+    now: Timestamp,
+) -> Result<Option<Stored>, Failure> {
+    let command = match outlook {
+        Outlook::Unmet => return Ok(None),
+        Outlook::Met => Command::Unblock,
+        Outlook::Failed(first) => Command::DependencyFailed { first, choice: stored.links.choice },
+    };
+    let after = transaction.transition(stored, &command, now)?;
+    Ok(after.filter(|after| after.head.state.state().is_final()))
+}
+
+/// The blocked tasks that depend on one, in the order of their arrival; after a completion only those that wait for no other.
+fn blocked_dependants(db: &Connection, id: TaskId, completed: bool) -> Result<Vec<Stored>, Failure> {
+    let mut statement = db.prepare_cached(match completed {
+        true => select_task!(
+            "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) \
+             AND state = 5 AND NOT EXISTS (SELECT 1 FROM dependency AS edge CROSS JOIN task AS waited \
+             ON waited.id = edge.dependency WHERE edge.dependant = task.n AND waited.state IN (0, 1, 5)) ORDER BY n"
+        ),
+        false => select_task!(
+            "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) \
+             AND state = 5 ORDER BY n"
+        ),
+    })?;
+    let mut rows = statement.query([id.as_bytes()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(Stored::from_row(row)?);
+    }
+    Ok(found)
+}
+
+/// Has those follow that wait for a task which has ended, and those that wait for them if they end by it.
+pub(crate) fn follow(
+    transaction: &mut Transaction<'_>,
+    ended: &Stored,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    if !ended.links.waited_for || !ended.head.state.state().is_final() {
+        return Ok(());
+    }
+    let mut next = vec![(ended.head.id, ended.head.state.state() == State::Completed)];
+    while let Some((id, completed)) = next.pop() {
+        for dependant in blocked_dependants(transaction.db, id, completed)? {
+            let outlook = outlook_of(transaction.db, &dependant)?;
+            if let Some(after) = settle(transaction, &dependant, outlook, now)?
+                && after.links.waited_for
+            {
+                next.push((after.head.id, false));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Lets go of a new task whose dependencies are met, or have failed, already.
+pub(crate) fn let_go(transaction: &mut Transaction<'_>, id: TaskId, now: Timestamp) -> Result<(), Failure> {
+    let stored = Stored::known(transaction.db, id)?;
+    if stored.head.state.state() != State::Blocked {
+        return Ok(());
+    }
+    let outlook = outlook_of(transaction.db, &stored)?;
+    match settle(transaction, &stored, outlook, now)? {
+        Some(after) => follow(transaction, &after, now),
+        None => Ok(()),
+    }
+}
+
+/// The tasks that depend on one.
+fn dependants(db: &Connection, id: TaskId) -> Result<Vec<Stored>, Failure> {
+    let mut statement = db.prepare_cached(select_task!(
+        "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) ORDER BY n"
+    ))?;
+    let mut rows = statement.query([id.as_bytes()])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(Stored::from_row(row)?);
+    }
+    Ok(found)
+}
+
+/// The unfinished tasks that depend on one, however far, each after all that depend on it.
+fn unfinished_dependants(db: &Connection, of: &Stored) -> Result<Vec<TaskId>, Failure> {
+    let mut order = Vec::new();
+    let mut seen = HashSet::new();
+    // Each with the dependants that are still to be gone into.
+    let mut stack = vec![(of.head.id, unfinished(db, of)?)];
+    while let Some((id, left)) = stack.last_mut() {
+        match left.pop() {
+            Some(next) if seen.insert(next.head.id) => {
+                let below = unfinished(db, &next)?;
+                stack.push((next.head.id, below));
+            }
+            Some(_) => {}
+            None => {
+                order.push(*id);
+                stack.pop();
+            }
+        }
+    }
+    // The task itself is the last.
+    order.pop();
+    Ok(order)
+}
+
+fn unfinished(db: &Connection, of: &Stored) -> Result<Vec<Stored>, Failure> {
+    if !of.links.waited_for {
+        return Ok(Vec::new());
+    }
+    let mut found = dependants(db, of.head.id)?;
+    found.retain(|stored| !stored.head.state.state().is_final());
+    Ok(found)
+}
+
+/// Cancels the unfinished tasks that depend on one, the furthest first, so that none of them is touched by what it says about
+/// failed dependencies.
+pub(crate) fn cancel_dependants(
+    transaction: &mut Transaction<'_>,
+    cancel: &Cancel,
+    of: &Stored,
+) -> Result<(), Failure> {
+    for id in unfinished_dependants(transaction.db, of)? {
+        let command =
+            Command::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone(), with: Some(cancel.task) };
+        let stored = Stored::known(transaction.db, id)?;
+        transaction.transition(&stored, &command, cancel.now)?;
+    }
+    Ok(())
+}
+
+/// Has the tasks wait again that ended because one did not complete.
+pub(crate) fn retry_dependants(transaction: &mut Transaction<'_>, retry: &Retry) -> Result<(), Failure> {
+    let mut next = vec![retry.task];
+    while let Some(id) = next.pop() {
+        for stored in dependants(transaction.db, id)? {
+            if !stored.head.state.state().is_final()
+                || FirstFailure::named(stored.error(transaction.db)?.as_ref()).is_none()
+            {
+                continue;
+            }
+            let outlook = outlook_of(transaction.db, &stored)?;
+            if matches!(outlook, Outlook::Failed(_)) {
+                continue;
+            }
+            let command = Command::Retry {
+                by: retry.by.clone(),
+                reason: retry.reason.clone(),
+                delay: retry.delay,
+                outlook,
+                with: Some(retry.task),
+            };
+            transaction.transition(&stored, &command, retry.now)?;
+            if stored.links.waited_for {
+                next.push(stored.head.id);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Blocked tasks that need not wait any longer, as a reader sees them, and where to go on. There are none but such as came from
+/// another store.
+pub(crate) fn overdue(db: &Connection, mend: &Mend) -> Result<(Vec<TaskId>, Option<Cursor>), Failure> {
+    let after: i64 = match &mend.after {
+        None => 0,
+        Some(Cursor(text)) => text.parse().map_err(|_| StoreError::BadCursor)?,
+    };
+    let mut statement = db.prepare_cached(select_task!(
+        "WHERE n IN (SELECT n FROM blocked WHERE n > ?1 ORDER BY n LIMIT ?2) ORDER BY n"
+    ))?;
+    let mut rows = statement.query(params![after, mend.limit])?;
+    let (mut found, mut looked, mut last) = (Vec::new(), 0, None);
+    while let Some(row) = rows.next()? {
+        let stored = Stored::from_row(row)?;
+        (looked, last) = (looked + 1, Some(stored.n));
+        if outlook_of(db, &stored)? != Outlook::Unmet {
+            found.push(stored.head.id);
+        }
+    }
+    Ok((found, last.filter(|_| looked == mend.limit).map(|n| Cursor(n.to_string()))))
+}
+
+/// Lets go of those, each judged anew.
+pub(crate) fn mend(
+    transaction: &mut Transaction<'_>,
+    (ids, now): &(Vec<TaskId>, Timestamp),
+) -> Result<Mended, Failure> {
+    let mut report = Mended::default();
+    for id in ids {
+        let_go(transaction, *id, *now)?;
+        match Stored::by_id(transaction.db, *id)?.map(|stored| stored.head.state.state()) {
+            Some(State::Queued) => report.unblocked += 1,
+            Some(State::Failed | State::Cancelled) => report.ended += 1,
+            _ => {}
+        }
+    }
+    Ok(report)
+}
+
+/// Tasks with their edges.
+pub(crate) fn linked(db: &Connection, ids: &[TaskId]) -> Result<Vec<Linked>, Failure> {
+    let moment = db.unchecked_transaction()?;
+    let mut found = Vec::new();
+    for id in ids {
+        let Some(stored) = Stored::by_id(&moment, *id)? else { continue };
+        let mut dependants = if stored.links.waited_for { dependant_ids(&moment, *id)? } else { Vec::new() };
+        let more_dependants = dependants.len() > Linked::DEPENDANTS;
+        dependants.truncate(Linked::DEPENDANTS);
+        found.push(Linked {
+            id: *id,
+            project: stored.project.clone(),
+            queue: stored.queue.clone(),
+            task_type: stored.task_type.clone(),
+            state: stored.head.state.state(),
+            attempt: stored.head.attempt,
+            run_after: stored.head.run_after,
+            created_at: stored.created_at,
+            claimed_at: stored.claimed_at,
+            finished_at: stored.finished_at,
+            depends_on: if stored.links.waits { dependencies_of(&moment, stored.n)? } else { Vec::new() },
+            if_dependency_fails: stored.links.choice,
+            dependants,
+            more_dependants,
+        });
+    }
+    Ok(found)
+}
+
+/// The ids of the tasks that depend on one, one more than are shown at most.
+fn dependant_ids(db: &Connection, id: TaskId) -> Result<Vec<TaskId>, Failure> {
+    let mut statement = db.prepare_cached(
+        "SELECT task.id FROM dependency INDEXED BY dependency_of JOIN task ON task.n = dependency.dependant \
+         WHERE dependency.dependency = ?1 ORDER BY dependency.dependant LIMIT ?2",
+    )?;
+    let most = Linked::DEPENDANTS as i64 + 1;
+    let ids = statement.query_map(params![id.as_bytes(), most], |row| row.get(0).map(TaskId::from_bytes))?;
+    Ok(ids.collect::<rusqlite::Result<_>>()?)
+}
+
+/// What tasks have put out.
+pub(crate) fn inputs(db: &Connection, ids: &[TaskId]) -> Result<Vec<Input>, Failure> {
+    let moment = db.unchecked_transaction()?;
+    let mut found = Vec::new();
+    for id in ids {
+        let Some(stored) = Stored::by_id(&moment, *id)? else { continue };
+        let state = stored.head.state.state();
+        let generation = if state == State::Completed { generation_of(&moment, stored.n)? } else { None };
+        found.push(Input::of(*id, stored.task_type, state, generation));
+    }
+    Ok(found)
+}
+
+/// Removes the edges of removed tasks, whose rows these were.
+pub(crate) fn remove_edges(db: &Connection, n: i64) -> Result<(), Failure> {
+    db.prepare_cached("DELETE FROM dependency WHERE dependant = ?1")?.execute([n])?;
+    Ok(())
+}
+
+/// Brings in line what is kept of a task's edges when it comes from another store.
+pub(crate) fn import(db: &Connection, n: i64, task: &Task) -> Result<(), Failure> {
+    if !task.depends_on.is_empty() {
+        remove_edges(db, n)?;
+        insert_edges(db, n, &task.depends_on)?;
+        mark_waited_for(db, &task.depends_on)?;
+        note_blocked(db, n, task.head.state.state() == State::Blocked)?;
+    }
+    Ok(())
+}
+
+/// How a task that comes from another store is linked; those that depend on it may have come before it.
+pub(crate) fn links_of(db: &Connection, task: &Task) -> Result<Links, Failure> {
+    let waited_for = db
+        .prepare_cached("SELECT 1 FROM dependency INDEXED BY dependency_of WHERE dependency = ?1 LIMIT 1")?
+        .exists([task.head.id.as_bytes()])?;
+    Ok(Links { waited_for, waits: !task.depends_on.is_empty(), choice: task.if_dependency_fails })
+}

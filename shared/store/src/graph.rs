@@ -1,0 +1,258 @@
+//! What is connected with a task by dependencies: all that it waits for, and all that wait for it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use baton_model::{Generation, IfDependencyFails, ProjectId, QueueName, State, TaskId, TaskType, Timestamp};
+
+use crate::{StoreError, TaskStore};
+
+/// A task as a graph shows it, with its edges.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linked {
+    /// The task.
+    pub id: TaskId,
+    /// Its project, which all of a graph share.
+    pub project: ProjectId,
+    /// Its queue.
+    pub queue: QueueName,
+    /// Its type.
+    pub task_type: TaskType,
+    /// Its state.
+    pub state: State,
+    /// How often it has been claimed.
+    pub attempt: u32,
+    /// From when on it may be claimed.
+    pub run_after: Timestamp,
+    /// When it was created.
+    pub created_at: Timestamp,
+    /// When its latest attempt was claimed, if one was.
+    pub claimed_at: Option<Timestamp>,
+    /// When it finished; none while it is not.
+    pub finished_at: Option<Timestamp>,
+    /// What it depends on.
+    pub depends_on: Vec<TaskId>,
+    /// What becomes of it if one of these fails.
+    pub if_dependency_fails: IfDependencyFails,
+    /// What depends on it, the first [`Linked::DEPENDANTS`].
+    pub dependants: Vec<TaskId>,
+    /// Whether more depend on it.
+    pub more_dependants: bool,
+}
+
+impl Linked {
+    /// How many dependants are given with a task.
+    pub const DEPENDANTS: usize = baton_model::limits::GRAPH_TASKS;
+}
+
+/// What a dependency has put out, as it comes along with a task that is claimed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Input {
+    /// The dependency.
+    pub task: TaskId,
+    /// Its type.
+    pub task_type: TaskType,
+    /// Its state.
+    pub state: State,
+    /// Its generation, if it is completed. Metadata and result are there if they have no more than
+    /// [`baton_model::limits::INPUT_BYTES`].
+    pub generation: Option<Generation>,
+    /// Whether metadata were left out.
+    pub metadata_omitted: bool,
+    /// Whether the result was left out.
+    pub result_omitted: bool,
+}
+
+impl Input {
+    /// What comes along of a generation.
+    pub fn of(task: TaskId, task_type: TaskType, state: State, generation: Option<Generation>) -> Self {
+        let mut input =
+            Self { task, task_type, state, generation, metadata_omitted: false, result_omitted: false };
+        if let Some(generation) = &mut input.generation {
+            let large = |payload: &Option<baton_model::Payload>| {
+                payload.as_ref().is_some_and(|one| one.size() > baton_model::limits::INPUT_BYTES)
+            };
+            let output = &mut generation.output;
+            if large(&output.metadata) {
+                (output.metadata, input.metadata_omitted) = (None, true);
+            }
+            if large(&output.result) {
+                (output.result, input.result_omitted) = (None, true);
+            }
+        }
+        input
+    }
+}
+
+/// All that a task waits for and all that waits for it, however far, the nearest first.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Graph {
+    /// The tasks; the one that was asked for is the first.
+    pub tasks: Vec<Linked>,
+    /// Whether there are more than are shown.
+    pub more: bool,
+    /// The tasks that the time goes by, the first one first: see [`Graph::of`].
+    pub critical_path: Vec<TaskId>,
+    /// For how long they have been at it: from the creation of the first to the end of the last, or to now.
+    pub age: Duration,
+}
+
+impl Graph {
+    /// Reads the graph around a task, up to `most` tasks, as far as `shown` says. Its tasks are not read at one moment.
+    ///
+    /// # Errors
+    /// [`StoreError::TaskNotFound`] of the task itself.
+    pub async fn around(
+        store: &dyn TaskStore,
+        id: TaskId,
+        most: usize,
+        shown: impl Fn(&Linked) -> bool,
+        now: Timestamp,
+    ) -> Result<Self, StoreError> {
+        let mut seen = BTreeSet::from([id]);
+        let mut tasks: Vec<Linked> = Vec::new();
+        let mut more = false;
+        // Upwards only what a task waits for is followed, downwards only what waits for it: else a task that many share
+        // would bring all of them along.
+        let mut next: Vec<(TaskId, bool, bool)> = vec![(id, true, true)];
+        while !next.is_empty() {
+            let ways: BTreeMap<TaskId, (bool, bool)> =
+                next.iter().map(|(id, up, down)| (*id, (*up, *down))).collect();
+            let ids: Vec<TaskId> = std::mem::take(&mut next).into_iter().map(|(id, ..)| id).collect();
+            for linked in store.linked(ids).await?.into_iter().filter(&shown) {
+                let (up, down) = ways.get(&linked.id).copied().unwrap_or_default();
+                more |= down && linked.more_dependants;
+                let ups = linked.depends_on.iter().filter(|_| up).map(|id| (*id, true, false));
+                let downs = linked.dependants.iter().filter(|_| down).map(|id| (*id, false, true));
+                for (id, up, down) in ups.chain(downs) {
+                    if seen.contains(&id) {
+                        continue;
+                    }
+                    if seen.len() >= most {
+                        more = true;
+                        break;
+                    }
+                    seen.insert(id);
+                    next.push((id, up, down));
+                }
+                tasks.push(linked);
+            }
+        }
+        if tasks.is_empty() {
+            return Err(StoreError::TaskNotFound(id));
+        }
+        Ok(Self::of(tasks, more, now))
+    }
+
+    /// The graph of these tasks. Its critical path ends with the task that ended last, or of those that have not ended the one
+    /// whose path has begun first, and goes back from each task to the dependency that it waited for longest: the one that
+    /// ended last, where one that has not ended is later than any that has.
+    pub fn of(tasks: Vec<Linked>, more: bool, now: Timestamp) -> Self {
+        let by_id: BTreeMap<TaskId, &Linked> = tasks.iter().map(|task| (task.id, task)).collect();
+        let mut begins: BTreeMap<TaskId, (Timestamp, Option<TaskId>)> = BTreeMap::new();
+        // A path's beginning is known once those of its dependencies are: tasks are gone through until nothing is left, a
+        // dependency pushed before the task that waits for it.
+        for task in &tasks {
+            let mut stack = vec![task];
+            while let Some(top) = stack.last().copied() {
+                let known = |id: &TaskId| begins.contains_key(id) || !by_id.contains_key(id);
+                let unknown = top.depends_on.iter().find(|id| !known(id)).and_then(|id| by_id.get(id));
+                if let Some(dependency) = unknown
+                    && !stack.iter().any(|one| one.id == dependency.id)
+                {
+                    stack.push(dependency);
+                    continue;
+                }
+                stack.pop();
+                let waited = top.depends_on.iter().filter_map(|id| Some((by_id.get(id)?, begins.get(id)?)));
+                let before = waited.max_by_key(|(one, (begin, _))| {
+                    (one.finished_at.unwrap_or(Timestamp::MAX), std::cmp::Reverse(*begin), one.id)
+                });
+                let begin = before.map_or(top.created_at, |(_, (begin, _))| *begin);
+                begins.insert(top.id, (begin, before.map(|(one, _)| one.id)));
+            }
+        }
+        let waited_for: BTreeSet<TaskId> = tasks
+            .iter()
+            .filter(|one| one.finished_at.is_none())
+            .flat_map(|one| &one.depends_on)
+            .copied()
+            .collect();
+        let last = tasks.iter().max_by_key(|one| {
+            let begin = begins.get(&one.id).map(|(begin, _)| *begin);
+            let end = one.finished_at.unwrap_or(Timestamp::MAX);
+            (end, !waited_for.contains(&one.id), std::cmp::Reverse(begin), one.id)
+        });
+        let mut critical_path = Vec::new();
+        let mut next = last.map(|last| last.id);
+        while let Some(id) = next {
+            critical_path.push(id);
+            next = begins.get(&id).and_then(|(_, before)| *before);
+        }
+        critical_path.reverse();
+        let begin = critical_path.first().and_then(|id| by_id.get(id)).map_or(now, |first| first.created_at);
+        let age = last.map_or(Duration::ZERO, |last| last.finished_at.unwrap_or(now).since(begin));
+        Self { tasks, more, critical_path, age }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
+
+    use super::*;
+
+    fn at(seconds: u64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
+    }
+
+    fn id(n: u8) -> TaskId {
+        TaskId::from_bytes([n; 16])
+    }
+
+    fn task(n: u8, depends_on: &[u8], created: u64, finished: Option<u64>) -> Linked {
+        Linked {
+            id: id(n),
+            project: ProjectId::default(),
+            queue: QueueName::default(),
+            task_type: "render".parse().unwrap(),
+            state: if finished.is_some() { State::Completed } else { State::Blocked },
+            attempt: 0,
+            run_after: at(created),
+            created_at: at(created),
+            claimed_at: None,
+            finished_at: finished.map(at),
+            depends_on: depends_on.iter().map(|n| id(*n)).collect(),
+            if_dependency_fails: IfDependencyFails::default(),
+            dependants: Vec::new(),
+            more_dependants: false,
+        }
+    }
+
+    #[test]
+    fn the_critical_path_goes_by_the_dependencies_that_ended_last() {
+        let done = vec![
+            task(1, &[], 0, Some(10)),
+            task(2, &[], 0, Some(30)),
+            task(3, &[1, 2], 0, Some(40)),
+            task(4, &[1], 5, Some(35)),
+        ];
+        let graph = Graph::of(done, false, at(100));
+        assert_eq!((graph.critical_path, graph.age), (vec![id(2), id(3)], Duration::from_secs(40)));
+    }
+
+    #[test]
+    fn what_has_not_ended_is_later_than_all_that_has() {
+        let open = vec![
+            task(1, &[], 3, Some(10)),
+            task(2, &[], 7, None),
+            task(3, &[1, 2], 8, None),
+            task(4, &[1], 9, Some(90)),
+            task(5, &[3], 9, None),
+        ];
+        let graph = Graph::of(open, false, at(100));
+        assert_eq!(graph.critical_path, [id(2), id(3), id(5)]);
+        assert_eq!(graph.age, Duration::from_secs(93));
+        assert_eq!(Graph::of(vec![task(9, &[8], 1, None)], true, at(2)).critical_path, [id(9)]);
+    }
+}

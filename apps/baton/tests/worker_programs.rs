@@ -181,3 +181,15 @@ fn lines(world: &World, id: &str, level: &str) -> Vec<String> {
     let messages = lines.as_array().unwrap().iter().filter(of_level);
     messages.map(|line| line["message"].as_str().unwrap().to_owned()).collect()
 }
+
+#[test]
+fn a_program_is_given_what_the_tasks_that_its_task_waited_for_have_put_out() {
+    let world = World::new(QUICK);
+    let first = world.create(&["--params", "{\"frames\": 7}"]);
+    let second = world.create(&["--depends-on", &first]);
+    let _worker = world.worker("cat");
+    let made = world.becomes(&second, "completed")["generation"]["result"].clone();
+    let input = &made["inputs"][0];
+    assert_eq!((&input["task_id"], &input["state"]), (&json!(first), &json!("completed")), "{made}");
+    assert_eq!(input["generation"]["result"]["params"]["frames"], 7, "{made}");
+}

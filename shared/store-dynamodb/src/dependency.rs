@@ -31,8 +31,9 @@ use crate::transition::Outcome;
 /// How many tasks the process that ends one lets go of itself; the rest is left to [`Inner::mend`].
 const HINT: usize = 1_000;
 
-/// How many tasks one record of the stream lets go of, which whoever ended the task has mostly done already.
-const RELAYED: usize = 10_000;
+/// How many tasks one record of the stream lets go of that whoever ended the task has not: as many as a function does within its
+/// time.
+const RELAYED: usize = 1_000;
 
 /// What became of a blocked task.
 enum Settled {
@@ -255,6 +256,9 @@ impl Inner {
         let mut next = vec![ended.head.id];
         while let Some(id) = next.pop() {
             for stored in self.dependants_of(id).await? {
+                if stored.head.state != TaskState::Blocked {
+                    continue;
+                }
                 if left == 0 {
                     return Ok(());
                 }

@@ -175,29 +175,20 @@ fn key_of(item: &Item) -> Result<Item, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use baton_model::{Payload, TaskSpec};
-    use baton_store::{Cancel, Create, NoDoorbell, Retry, TaskStore};
+    use baton_model::{Payload, Schedule, TaskSpec};
+    use baton_store::{Cancel, Create, Retry, TaskStore};
 
     use super::*;
-    use crate::client::{http_client, local};
-    use crate::table::{self, TableOptions};
-    use crate::{DynamoStore, Options};
+    use crate::Options;
+    use crate::stats::tests::{store, task};
 
     /// Whoever ended a task may be slow to date what it keeps apart, and the task lives again by then.
     #[tokio::test]
     async fn a_slow_writer_of_an_end_dates_nothing_that_lives_again() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap()));
-        let client = local(&endpoint, http_client());
-        table::create(&client, "baton-tasks", TableOptions::default()).await.unwrap();
-        let options = Options { flush_every: None, ..Options::seeded(1) };
-        let store = DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap();
+        let store = store(Options::seeded(1)).await;
         let (now, inner) = (Timestamp::from_millis(1_800_000_000_000), &store.inner);
         let params = Payload::parse(&format!("\"{}\"", "x".repeat(5_000))).unwrap();
-        let spec = TaskSpec { params, ..crate::stats::tests::task(1, baton_model::Schedule::Now) };
+        let spec = TaskSpec { params, ..task(1, Schedule::Now) };
         let task = spec.id;
         let create = Create { now, tasks: vec![spec], atomic: false, idempotency: None, by: None };
         store.create(create).await.unwrap();

@@ -135,7 +135,9 @@ impl Inner {
                     };
                     match task {
                         Some(item) if is_marked(item, mark)? => {
-                            self.date_what_is_apart(&Stored::read(item)?).await;
+                            let after = Stored::read(item)?;
+                            self.date_what_is_apart(&after).await;
+                            self.follow(&after, complete.now).await;
                             return Ok((generation, domain, false));
                         }
                         Some(item) => before = Stored::standing(item)?,

@@ -279,31 +279,23 @@ pub(crate) fn dependant(item: &Item) -> Result<TaskId, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
     use std::time::Duration;
 
-    use baton_model::{Payload, TaskSpec};
-    use baton_store::{Cancel, Create, NoDoorbell, TaskStore};
+    use baton_model::{Payload, Schedule, TaskSpec};
+    use baton_store::{Cancel, Create, TaskStore};
 
     use super::*;
-    use crate::client::{http_client, local};
-    use crate::table::{self, TableOptions};
-    use crate::{DynamoStore, Options};
+    use crate::Options;
+    use crate::stats::tests::{store, task};
 
     /// A purge may be slow to date what nobody needed when it looked, and somebody needs it by then.
     #[tokio::test]
     async fn a_slow_purge_dates_nothing_that_is_kept_anew() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        tokio::spawn(dynoxide::server::serve_on(listener, dynoxide::Database::memory().unwrap()));
-        let client = local(&endpoint, http_client());
-        table::create(&client, "baton-tasks", TableOptions::default()).await.unwrap();
         let keep_finished = Some(Duration::from_secs(86_400));
-        let options = Options { flush_every: None, keep_finished, ..Options::seeded(1) };
-        let store = DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap();
+        let store = store(Options { keep_finished, ..Options::seeded(1) }).await;
         let (now, inner) = (Timestamp::from_millis(1_800_000_000_000), &store.inner);
         let params = Payload::parse(&format!("\"{}\"", "x".repeat(5_000))).unwrap();
-        let spec = TaskSpec { params, ..crate::stats::tests::task(1, baton_model::Schedule::Now) };
+        let spec = TaskSpec { params, ..task(1, Schedule::Now) };
         let task = spec.id;
         let create = Create { now, tasks: vec![spec], atomic: false, idempotency: None, by: None };
         store.create(create).await.unwrap();

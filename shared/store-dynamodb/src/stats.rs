@@ -517,15 +517,15 @@ pub(crate) mod tests {
     use crate::table::{self, TableOptions};
     use crate::{DynamoStore, Options};
 
-    /// A store on an engine of its own, which ends with the test's runtime.
-    async fn store() -> DynamoStore {
+    /// A store on an engine of its own, which ends with the test's runtime. It writes what it has counted when it is told to.
+    pub(crate) async fn store(options: Options) -> DynamoStore {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let engine = dynoxide::Database::memory().unwrap();
         tokio::spawn(dynoxide::server::serve_on(listener, engine));
         let client = local(&endpoint, http_client());
         table::create(&client, "baton-tasks", TableOptions::default()).await.unwrap();
-        let options = Options { flush_every: None, ..Options::seeded(1) };
+        let options = Options { flush_every: None, ..options };
         DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap()
     }
 
@@ -541,7 +541,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_count_of_what_waits_ends_at_its_bound_and_says_so() {
-        let store = store().await;
+        let store = store(Options::seeded(1)).await;
         let now = Timestamp::from_millis(1_800_000_000_000);
         let create = async |numbers: std::ops::Range<u8>, due: u64| {
             let due = Schedule::At(now.plus(Duration::from_secs(due)));
@@ -566,7 +566,7 @@ pub(crate) mod tests {
 
     #[tokio::test]
     async fn a_process_learns_within_a_minute_that_the_stream_keeps_the_counts() {
-        let store = store().await;
+        let store = store(Options::seeded(1)).await;
         let (db, stats) = (&store.inner.db, &store.inner.stats);
         let (queue, task_type): (QueueName, TaskType) = ("a".parse().unwrap(), "render".parse().unwrap());
         let counts = || db.get(key(&keys::statistics(&queue), COUNTS));

@@ -46,7 +46,8 @@ const FLAGS: &[(&str, &str)] = &[
   baton task create --type report --run-after 2026-02-01T06:00 --backoff 1m
   baton task create --type resize --params '{\"id\": 7}' --wait=10m
   generate | baton task create --type resize --params -
-  baton task create --type stitch --depends-on 01980a6e-5b7c-7cc3-98c4-dc0c0c07398f
+  baton task create --type stitch \\
+    --depends-on 01980a6e-5b7c-7cc3-98c4-dc0c0c07398f
   baton task create --from tasks.jsonl --idempotency-key import-2026-02-01
 
 The id of the new task goes to stdout. A line of the file of --from is a task

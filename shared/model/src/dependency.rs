@@ -165,8 +165,6 @@ fn cycle(edges: &[Vec<usize>], unmet: &[usize]) -> Vec<usize> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
-
     use proptest::prelude::*;
 
     use super::*;

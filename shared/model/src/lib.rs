@@ -20,7 +20,6 @@ pub mod log;
 pub mod owner;
 pub mod payload;
 pub mod queue;
-pub mod ready;
 pub mod round;
 pub mod session;
 pub mod task;

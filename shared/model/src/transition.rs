@@ -12,8 +12,7 @@ use crate::event::{EventDetail, EventKind};
 use crate::id::{GenerationId, Label, RequestKey, SessionId, TaskId, WorkerId};
 use crate::lease::{Fence, Lease, LeaseTerms, Loss, LossReason};
 use crate::limits;
-use crate::ready;
-use crate::task::{AttemptEnd, Ended, Failure, Head, IfDependencyFails, State, TaskState};
+use crate::task::{AttemptEnd, Ended, Failure, Head, State, TaskState};
 use crate::time::Timestamp;
 
 /// What is asked of one task.
@@ -96,8 +95,8 @@ pub enum Command {
     DependencyFailed {
         /// The failure that this one follows from.
         first: FirstFailure,
-        /// Whether it fails, too, or is cancelled.
-        choice: IfDependencyFails,
+        /// Whether it fails, too; else it is cancelled.
+        fails: bool,
     },
 }
 
@@ -256,7 +255,7 @@ impl fmt::Display for Refusal {
 pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision, Refusal> {
     let change = match command {
         Command::Claim { worker, session, terms, request, beats } => {
-            if ready::of_head(head, now).is_some() {
+            if head.state != TaskState::Queued || head.run_after > now {
                 return Err(Refusal::NotClaimable { state: head.state.state() });
             }
             claim(head, worker, *session, *terms, request.clone(), *beats, now)
@@ -289,24 +288,31 @@ pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision
             State::Cancelled => return Ok(Decision::Repeat),
             state @ (State::Completed | State::Failed) => return Err(Refusal::Finished { state }),
         },
-        Command::Retry { outlook, .. } => match (head.state.state(), outlook) {
-            (State::Failed | State::Cancelled, Outlook::Failed(first)) => {
-                return Err(Refusal::DependencyFailed { first: *first });
-            }
-            (State::Failed | State::Cancelled, Outlook::Met) => retry(head, TaskState::Queued, command, now),
-            (State::Failed | State::Cancelled, Outlook::Unmet) => {
-                retry(head, TaskState::Blocked, command, now)
-            }
-            (State::Completed, _) => return Err(Refusal::CompletedIsFinal),
-            (state @ (State::Blocked | State::Queued | State::Running), _) => {
-                return Err(Refusal::NotFinished { state });
-            }
-        },
+        Command::Retry { by, reason, delay, outlook, with } => {
+            let state = match (head.state.state(), outlook) {
+                (State::Failed | State::Cancelled, Outlook::Failed(first)) => {
+                    return Err(Refusal::DependencyFailed { first: *first });
+                }
+                (State::Failed | State::Cancelled, Outlook::Met) => TaskState::Queued,
+                (State::Failed | State::Cancelled, Outlook::Unmet) => TaskState::Blocked,
+                (State::Completed, _) => return Err(Refusal::CompletedIsFinal),
+                (state @ (State::Blocked | State::Queued | State::Running), _) => {
+                    return Err(Refusal::NotFinished { state });
+                }
+            };
+            let detail = EventDetail {
+                by: by.clone(),
+                reason: reason.clone(),
+                dependency: *with,
+                ..EventDetail::default()
+            };
+            retry(head, state, now.plus(*delay), detail)
+        }
         Command::Unblock | Command::DependencyFailed { .. } if head.state != TaskState::Blocked => {
             return Err(Refusal::NotBlocked { state: head.state.state() });
         }
         Command::Unblock => unblock(head, now),
-        Command::DependencyFailed { first, choice } => dependency_failed(head, *first, *choice),
+        Command::DependencyFailed { first, fails } => dependency_failed(head, *first, *fails),
     };
     // A claim and a retry open up further events; they stop while there is room left for those that end the task.
     let opens = matches!(change.kind, EventKind::Claimed | EventKind::Retried);
@@ -520,18 +526,11 @@ fn cancel(head: &Head, by: Option<Label>, reason: Option<String>, with: Option<T
 }
 
 /// Puts a task back, in its queue or blocked.
-fn retry(head: &Head, state: TaskState, command: &Command, now: Timestamp) -> Change {
-    let mut retried = next(head, state);
-    retried.forgiven = head.attempt;
-    retried.worker_losses = 0;
-    let mut detail = EventDetail::default();
-    if let Command::Retry { by, reason, delay, with, .. } = command {
-        retried.run_after = now.plus(*delay);
-        (detail.by, detail.reason, detail.dependency) = (by.clone(), reason.clone(), *with);
-    }
-    detail.run_after = Some(retried.run_after);
+fn retry(head: &Head, state: TaskState, run_after: Timestamp, detail: EventDetail) -> Change {
+    let retried = Head { forgiven: head.attempt, worker_losses: 0, run_after, ..next(head, state) };
     // The failure of a task that was never claimed is its dependency's, which has been put right.
     let error = (head.attempt == 0).then_some(None);
+    let detail = EventDetail { run_after: Some(run_after), ..detail };
     Change { error, ..change(head, retried, EventKind::Retried, detail) }
 }
 
@@ -543,13 +542,8 @@ fn unblock(head: &Head, now: Timestamp) -> Change {
     change(head, unblocked, EventKind::Unblocked, EventDetail { run_after, ..EventDetail::default() })
 }
 
-fn dependency_failed(head: &Head, first: FirstFailure, choice: IfDependencyFails) -> Change {
-    let state = match choice {
-        IfDependencyFails::Cancel => TaskState::Cancelled,
-        IfDependencyFails::Fail => TaskState::Failed,
-        // Nobody sends it: such a task has met a dependency that failed.
-        IfDependencyFails::Run => TaskState::Queued,
-    };
+fn dependency_failed(head: &Head, first: FirstFailure, fails: bool) -> Change {
+    let state = if fails { TaskState::Failed } else { TaskState::Cancelled };
     let failure = first.failure();
     let detail =
         EventDetail { dependency: Some(first.task), error: Some(failure.clone()), ..EventDetail::default() };

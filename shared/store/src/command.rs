@@ -11,7 +11,6 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
-use crate::query::Cursor;
 use crate::token::AUDIT_KEPT;
 
 /// Creates tasks.
@@ -371,29 +370,6 @@ pub struct Retry {
     pub delay: Duration,
     /// Whether the tasks that ended because it did not complete, however far, wait for it again.
     pub with_dependants: bool,
-}
-
-/// Looks at blocked tasks, and lets go of those that need not wait any longer: for what a process did not live to do, and for
-/// what came from another store.
-#[derive(Clone, Debug)]
-pub struct Mend {
-    /// The time.
-    pub now: Timestamp,
-    /// How many blocked tasks to look at, about.
-    pub limit: u32,
-    /// Where the look before has ended; none for the beginning.
-    pub after: Option<Cursor>,
-}
-
-/// The answer to [`Mend`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Mended {
-    /// Tasks that came into their queues.
-    pub unblocked: u64,
-    /// Tasks that ended because a dependency had not completed.
-    pub ended: u64,
-    /// Where to go on; none at the end.
-    pub next: Option<Cursor>,
 }
 
 /// Takes back lost leases.

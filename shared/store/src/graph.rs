@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use baton_model::dependency::order;
 use baton_model::{Generation, IfDependencyFails, ProjectId, QueueName, State, TaskId, TaskType, Timestamp};
 
+use crate::query::Cursor;
 use crate::{StoreError, TaskStore};
 
 /// A task as a graph shows it, with its edges.
@@ -57,31 +59,47 @@ pub struct Input {
     /// Its generation, if it is completed. Metadata and result are there if they have no more than
     /// [`baton_model::limits::INPUT_BYTES`].
     pub generation: Option<Generation>,
-    /// Whether metadata were left out.
-    pub metadata_omitted: bool,
-    /// Whether the result was left out.
-    pub result_omitted: bool,
+    /// What was left out of it.
+    pub omitted: Omitted,
+}
+
+/// Which parts of an output are too large to come along.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Omitted {
+    /// The metadata.
+    pub metadata: bool,
+    /// The result.
+    pub result: bool,
 }
 
 impl Input {
-    /// What comes along of a generation.
-    pub fn of(task: TaskId, task_type: TaskType, state: State, generation: Option<Generation>) -> Self {
-        let mut input =
-            Self { task, task_type, state, generation, metadata_omitted: false, result_omitted: false };
-        if let Some(generation) = &mut input.generation {
-            let large = |payload: &Option<baton_model::Payload>| {
-                payload.as_ref().is_some_and(|one| one.size() > baton_model::limits::INPUT_BYTES)
-            };
-            let output = &mut generation.output;
-            if large(&output.metadata) {
-                (output.metadata, input.metadata_omitted) = (None, true);
-            }
-            if large(&output.result) {
-                (output.result, input.result_omitted) = (None, true);
-            }
-        }
-        input
+    /// Of a dependency without a generation.
+    pub fn of(task: TaskId, task_type: TaskType, state: State) -> Self {
+        Self { task, task_type, state, generation: None, omitted: Omitted::default() }
     }
+}
+
+/// Looks at some blocked tasks, and lets go of those that need not wait any longer: for what a process did not live to do, and for
+/// what came from another store.
+#[derive(Clone, Debug)]
+pub struct Mend {
+    /// The time.
+    pub now: Timestamp,
+    /// How many blocked tasks to look at, about.
+    pub limit: u32,
+    /// Where the look before has ended; none for the beginning.
+    pub after: Option<Cursor>,
+}
+
+/// The answer to [`Mend`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Mended {
+    /// Tasks that came into their queues.
+    pub unblocked: u64,
+    /// Tasks that ended because a dependency had not completed.
+    pub ended: u64,
+    /// Where to go on; none at the end.
+    pub next: Option<Cursor>,
 }
 
 /// All that a task waits for and all that waits for it, however far, the nearest first.
@@ -114,17 +132,15 @@ impl Graph {
         let mut more = false;
         // Upwards only what a task waits for is followed, downwards only what waits for it: else a task that many share
         // would bring all of them along.
-        let mut next: Vec<(TaskId, bool, bool)> = vec![(id, true, true)];
+        let mut next = BTreeMap::from([(id, (true, true))]);
         while !next.is_empty() {
-            let ways: BTreeMap<TaskId, (bool, bool)> =
-                next.iter().map(|(id, up, down)| (*id, (*up, *down))).collect();
-            let ids: Vec<TaskId> = std::mem::take(&mut next).into_iter().map(|(id, ..)| id).collect();
-            for linked in store.linked(ids).await?.into_iter().filter(&shown) {
+            let ways = std::mem::take(&mut next);
+            for linked in store.linked(ways.keys().copied().collect()).await?.into_iter().filter(&shown) {
                 let (up, down) = ways.get(&linked.id).copied().unwrap_or_default();
                 more |= down && linked.more_dependants;
-                let ups = linked.depends_on.iter().filter(|_| up).map(|id| (*id, true, false));
-                let downs = linked.dependants.iter().filter(|_| down).map(|id| (*id, false, true));
-                for (id, up, down) in ups.chain(downs) {
+                let ups = linked.depends_on.iter().filter(|_| up).map(|id| (*id, (true, false)));
+                let downs = linked.dependants.iter().filter(|_| down).map(|id| (*id, (false, true)));
+                for (id, way) in ups.chain(downs) {
                     if seen.contains(&id) {
                         continue;
                     }
@@ -133,7 +149,7 @@ impl Graph {
                         break;
                     }
                     seen.insert(id);
-                    next.push((id, up, down));
+                    next.insert(id, way);
                 }
                 tasks.push(linked);
             }
@@ -148,28 +164,22 @@ impl Graph {
     /// whose path has begun first, and goes back from each task to the dependency that it waited for longest: the one that
     /// ended last, where one that has not ended is later than any that has.
     pub fn of(tasks: Vec<Linked>, more: bool, now: Timestamp) -> Self {
-        let by_id: BTreeMap<TaskId, &Linked> = tasks.iter().map(|task| (task.id, task)).collect();
-        let mut begins: BTreeMap<TaskId, (Timestamp, Option<TaskId>)> = BTreeMap::new();
-        // A path's beginning is known once those of its dependencies are: tasks are gone through until nothing is left, a
-        // dependency pushed before the task that waits for it.
-        for task in &tasks {
-            let mut stack = vec![task];
-            while let Some(top) = stack.last().copied() {
-                let known = |id: &TaskId| begins.contains_key(id) || !by_id.contains_key(id);
-                let unknown = top.depends_on.iter().find(|id| !known(id)).and_then(|id| by_id.get(id));
-                if let Some(dependency) = unknown
-                    && !stack.iter().any(|one| one.id == dependency.id)
-                {
-                    stack.push(dependency);
-                    continue;
-                }
-                stack.pop();
-                let waited = top.depends_on.iter().filter_map(|id| Some((by_id.get(id)?, begins.get(id)?)));
-                let before = waited.max_by_key(|(one, (begin, _))| {
-                    (one.finished_at.unwrap_or(Timestamp::MAX), std::cmp::Reverse(*begin), one.id)
-                });
-                let begin = before.map_or(top.created_at, |(_, (begin, _))| *begin);
-                begins.insert(top.id, (begin, before.map(|(one, _)| one.id)));
+        let places: BTreeMap<TaskId, usize> = tasks.iter().map(|task| task.id).zip(0..).collect();
+        let edges: Vec<Vec<usize>> = tasks
+            .iter()
+            .map(|task| task.depends_on.iter().filter_map(|id| places.get(id).copied()).collect())
+            .collect();
+        // When each task's path begins, and the task before it there.
+        let mut begins: Vec<(Timestamp, Option<usize>)> =
+            tasks.iter().map(|task| (task.created_at, None)).collect();
+        // Tasks that are not read at one moment may not be without a circle, if ids were used again: each is a path of its own then.
+        for place in order(&edges).unwrap_or_default() {
+            let before = edges[place].iter().copied().max_by_key(|one| {
+                let end = tasks[*one].finished_at.unwrap_or(Timestamp::MAX);
+                (end, std::cmp::Reverse(begins[*one].0), tasks[*one].id)
+            });
+            if let Some(before) = before {
+                begins[place] = (begins[before].0, Some(before));
             }
         }
         let waited_for: BTreeSet<TaskId> = tasks
@@ -178,28 +188,22 @@ impl Graph {
             .flat_map(|one| &one.depends_on)
             .copied()
             .collect();
-        let last = tasks.iter().max_by_key(|one| {
-            let begin = begins.get(&one.id).map(|(begin, _)| *begin);
-            let end = one.finished_at.unwrap_or(Timestamp::MAX);
-            (end, !waited_for.contains(&one.id), std::cmp::Reverse(begin), one.id)
+        let last = (0..tasks.len()).max_by_key(|place| {
+            let end = tasks[*place].finished_at.unwrap_or(Timestamp::MAX);
+            let is_last = !waited_for.contains(&tasks[*place].id);
+            (end, is_last, std::cmp::Reverse(begins[*place].0), tasks[*place].id)
         });
-        let mut critical_path = Vec::new();
-        let mut next = last.map(|last| last.id);
-        while let Some(id) = next {
-            critical_path.push(id);
-            next = begins.get(&id).and_then(|(_, before)| *before);
-        }
-        critical_path.reverse();
-        let begin = critical_path.first().and_then(|id| by_id.get(id)).map_or(now, |first| first.created_at);
-        let age = last.map_or(Duration::ZERO, |last| last.finished_at.unwrap_or(now).since(begin));
+        let path: Vec<usize> = std::iter::successors(last, |place| begins[*place].1).collect();
+        let begin = path.last().map_or(now, |first| tasks[*first].created_at);
+        let end = last.and_then(|last| tasks[last].finished_at).unwrap_or(now);
+        let critical_path = path.into_iter().rev().map(|place| tasks[place].id).collect();
+        let age = end.since(begin);
         Self { tasks, more, critical_path, age }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
-
     use super::*;
 
     fn at(seconds: u64) -> Timestamp {

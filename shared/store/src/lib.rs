@@ -26,13 +26,12 @@ use baton_model::{Event, Generation, GenerationId, LogLine, QueueName, RoundNote
 
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
-    DependencyProblem, Direct, Fail, FailAnswer, Idempotency, ItemRefusal, LeaseProblem, LostLease, Mend,
-    Mended, Nothing, Overdue, PauseQueue, Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release,
-    Retry, Taken,
+    DependencyProblem, Direct, Fail, FailAnswer, Idempotency, ItemRefusal, LeaseProblem, LostLease, Nothing,
+    Overdue, PauseQueue, Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
-pub use graph::{Graph, Input, Linked};
+pub use graph::{Graph, Input, Linked, Mend, Mended, Omitted};
 pub use health::{Health, Sizes};
 pub use name::NameNotice;
 pub use query::{

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    Backoff, Digest, Ended, Failure, Fence, FirstFailure, GenerationId, Head, IfDependencyFails, Lease,
-    LeaseTerms, Loss, LossReason, Outlook, State, TaskId, TaskState, Timestamp, WorkerId,
+    Backoff, Digest, Ended, Failure, Fence, FirstFailure, GenerationId, Head, Lease, LeaseTerms, Loss,
+    LossReason, Outlook, State, TaskId, TaskState, Timestamp, WorkerId,
 };
 
 /// Whole seconds after the beginning of the test's time.
@@ -113,8 +113,8 @@ pub(crate) fn first_failure() -> FirstFailure {
     FirstFailure { task: TaskId::from_bytes([8; 16]), state: Some(State::Failed) }
 }
 
-pub(crate) fn dependency_failed(choice: IfDependencyFails) -> Command {
-    Command::DependencyFailed { first: first_failure(), choice }
+pub(crate) fn dependency_failed(fails: bool) -> Command {
+    Command::DependencyFailed { first: first_failure(), fails }
 }
 
 /// A task just created that waits for another one.
@@ -204,8 +204,8 @@ pub(crate) fn every_head() -> Vec<Head> {
         after(&running(), &cancel()),
         blocked(),
         Head { run_after: at(1_000), ..blocked() },
-        after(&blocked(), &dependency_failed(IfDependencyFails::Cancel)),
-        after(&blocked(), &dependency_failed(IfDependencyFails::Fail)),
+        after(&blocked(), &dependency_failed(false)),
+        after(&blocked(), &dependency_failed(true)),
     ]
 }
 
@@ -226,8 +226,8 @@ pub(crate) fn every_command() -> Vec<Command> {
         retry_where(Outlook::Unmet),
         retry_where(Outlook::Failed(first_failure())),
         Command::Unblock,
-        dependency_failed(IfDependencyFails::Cancel),
-        dependency_failed(IfDependencyFails::Fail),
+        dependency_failed(false),
+        dependency_failed(true),
     ];
     for name in ["w1", "w2"] {
         for attempt in 0..3 {

@@ -413,7 +413,7 @@ pub async fn inputs_bring_what_is_small(b: Bench) {
         (&told.output.location, &told.output.result, &told.output.metadata),
         (&output.location, &None, &None)
     );
-    assert!(inputs[1].result_omitted && inputs[1].metadata_omitted && !inputs[0].result_omitted);
+    assert!(inputs[1].omitted.result && inputs[1].omitted.metadata && !inputs[0].omitted.result);
     assert_eq!(
         (inputs[2].state, inputs[2].task_type.as_str(), &inputs[2].generation),
         (State::Queued, "bake", &None)

@@ -1,7 +1,8 @@
 //! The oracle: a store in memory that is simple enough to be right by reading it. One mutex holds everything, every
 //! transition is [`decide`]'s, every query is a scan.
 //!
-//! Claims, tokens with the audit log, lists, what the reaper does, and counts and durations are in files of their own.
+//! Claims, tokens with the audit log, lists, what the reaper does, counts and durations, dependencies and workers are in
+//! files of their own.
 //!
 //! The suite is checked against it, and random histories of other stores are compared with its answers.
 
@@ -11,6 +12,7 @@ mod dependencies;
 mod lists;
 mod numbers;
 mod reaper;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -21,9 +23,9 @@ use baton_model::event::EventDetail;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Ended, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy, LogLine,
-    Owner, QueueName, RequestKey, RoundNote, Running, SessionId, Task, TaskId, TaskSpec, TaskState,
-    Timestamp, TokenId, Worker, WorkerId,
+    AuditId, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy, LogLine, Owner,
+    QueueName, RequestKey, RoundNote, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, TokenId,
+    Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -164,46 +166,6 @@ impl Inner {
             return Err(StoreError::SessionSuperseded { worker: id.clone(), session: late.session });
         }
         Ok(worker)
-    }
-
-    fn held_by<'a>(&'a self, worker: &'a WorkerId) -> impl Iterator<Item = (&'a Task, Timestamp)> + 'a {
-        self.tasks.values().filter_map(move |kept| match &kept.task.head.state {
-            TaskState::Running(lease) if lease.worker == *worker => Some((&kept.task, lease.claimed_at)),
-            _ => None,
-        })
-    }
-
-    fn worker_detail(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {
-        let worker = self.workers.get(id).ok_or_else(|| StoreError::WorkerNotFound(id.clone()))?;
-        let mut held: Vec<_> =
-            self.held_by(id).map(|(task, since)| (since, task.head.id, task.head.attempt)).collect();
-        held.sort();
-        Ok(WorkerDetail {
-            worker: worker.clone(),
-            active: u32::try_from(held.len()).unwrap_or(u32::MAX),
-            leases: held.into_iter().take(WorkerDetail::LEASES).map(|(_, id, n)| (id, n)).collect(),
-        })
-    }
-}
-
-/// What became of an attempt that `worker` lists, if it is no longer the worker's.
-fn problem(task: Option<&Task>, listed: &Running, worker: &WorkerId) -> Option<LeaseProblem> {
-    let Some(task) = task else { return Some(LeaseProblem::Unknown) };
-    let head = &task.head;
-    if listed.attempt < head.attempt {
-        return Some(LeaseProblem::Superseded);
-    }
-    if listed.attempt > head.attempt {
-        return Some(LeaseProblem::NotHeld);
-    }
-    match (&head.state, &head.ended) {
-        (TaskState::Running(lease), _) => (lease.worker != *worker).then_some(LeaseProblem::NotHeld),
-        (state, Some(end)) if end.worker == *worker => {
-            // Also when the task was cancelled later, or the cancelled one was retried since.
-            let cancelled = end.how == Ended::Cancelled || *state == TaskState::Cancelled;
-            Some(if cancelled { LeaseProblem::Cancelled } else { LeaseProblem::Ended(state.state()) })
-        }
-        _ => Some(LeaseProblem::NotHeld),
     }
 }
 
@@ -395,30 +357,7 @@ impl TaskStore for Oracle {
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {
-        let mut inner = self.lock();
-        let worker = inner.meet(&beat.worker, &beat.caller, beat.session, beat.now)?;
-        worker.last_beat_at = Some(beat.now);
-        worker.beats += 1;
-        worker.running = beat.running.clone();
-        worker.capacity = beat.capacity.or(worker.capacity);
-        worker.readings = beat.readings;
-        worker.ended_at = beat.ending.then_some(beat.now);
-        if !beat.labels.is_empty() {
-            worker.labels = beat.labels;
-        }
-        let directive = worker.directive;
-        inner.logs.extend(beat.logs.into_iter().map(|line| LogLine { received_at: beat.now, ..line }));
-        let lost = beat
-            .running
-            .iter()
-            .flatten()
-            .filter_map(|listed| {
-                let task = inner.tasks.get(&listed.task).map(|kept| &kept.task);
-                let problem = problem(task, listed, &beat.worker)?;
-                Some(LostLease { task: listed.task, attempt: listed.attempt, problem })
-            })
-            .collect();
-        Ok(BeatAnswer { lost, directive, shipped: None })
+        self.lock().heartbeat(beat)
     }
 
     async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {

@@ -4,7 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use baton_model::dependency::outlook;
 use baton_model::transition::Command;
-use baton_model::{Dependency, FirstFailure, Outlook, State, Task, TaskId, TaskSpec, TaskState, Timestamp};
+use baton_model::{
+    Dependency, FirstFailure, Generation, IfDependencyFails, Outlook, Payload, State, Task, TaskId, TaskSpec,
+    TaskState, Timestamp, limits,
+};
 
 use super::{Inner, Kept};
 use crate::batch::{Item, refusals};
@@ -37,7 +40,10 @@ impl Inner {
         let command = match self.outlook(task) {
             Outlook::Unmet => return,
             Outlook::Met => Command::Unblock,
-            Outlook::Failed(first) => Command::DependencyFailed { first, choice: task.if_dependency_fails },
+            Outlook::Failed(first) => Command::DependencyFailed {
+                first,
+                fails: task.if_dependency_fails == IfDependencyFails::Fail,
+            },
         };
         let (after, _) = self.apply(id, &command, now).expect("a blocked task can be let go of");
         if after.head.state == TaskState::Queued {
@@ -171,7 +177,14 @@ impl Inner {
             TaskState::Completed { generation, .. } => Some(self.generations[generation].clone()),
             _ => None,
         };
-        Some(Input::of(id, task.task_type.clone(), task.head.state.state(), generation))
+        let mut input = Input::of(id, task.task_type.clone(), task.head.state.state());
+        input.generation = generation;
+        if let Some(Generation { output, .. }) = &mut input.generation {
+            let is_large = |one: &Payload| one.size() > limits::INPUT_BYTES;
+            input.omitted.metadata = output.metadata.take_if(|one| is_large(one)).is_some();
+            input.omitted.result = output.result.take_if(|one| is_large(one)).is_some();
+        }
+        Some(input)
     }
 
     /// Whether an unfinished task depends on this one.

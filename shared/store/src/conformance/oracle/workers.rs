@@ -1,0 +1,77 @@
+//! The oracle's workers: what they hold, and what they are told when they beat.
+
+use baton_model::{Ended, LogLine, Running, Task, TaskState, Timestamp, WorkerId};
+
+use super::Inner;
+use crate::*;
+
+impl Inner {
+    pub(super) fn held_by<'a>(
+        &'a self,
+        worker: &'a WorkerId,
+    ) -> impl Iterator<Item = (&'a Task, Timestamp)> + 'a {
+        self.tasks.values().filter_map(move |kept| match &kept.task.head.state {
+            TaskState::Running(lease) if lease.worker == *worker => Some((&kept.task, lease.claimed_at)),
+            _ => None,
+        })
+    }
+
+    pub(super) fn worker_detail(&self, id: &WorkerId) -> Result<WorkerDetail, StoreError> {
+        let worker = self.workers.get(id).ok_or_else(|| StoreError::WorkerNotFound(id.clone()))?;
+        let mut held: Vec<_> =
+            self.held_by(id).map(|(task, since)| (since, task.head.id, task.head.attempt)).collect();
+        held.sort();
+        Ok(WorkerDetail {
+            worker: worker.clone(),
+            active: u32::try_from(held.len()).unwrap_or(u32::MAX),
+            leases: held.into_iter().take(WorkerDetail::LEASES).map(|(_, id, n)| (id, n)).collect(),
+        })
+    }
+
+    pub(super) fn heartbeat(&mut self, beat: Beat) -> Result<BeatAnswer, StoreError> {
+        let worker = self.meet(&beat.worker, &beat.caller, beat.session, beat.now)?;
+        worker.last_beat_at = Some(beat.now);
+        worker.beats += 1;
+        worker.running = beat.running.clone();
+        worker.capacity = beat.capacity.or(worker.capacity);
+        worker.readings = beat.readings;
+        worker.ended_at = beat.ending.then_some(beat.now);
+        if !beat.labels.is_empty() {
+            worker.labels = beat.labels;
+        }
+        let directive = worker.directive;
+        self.logs.extend(beat.logs.into_iter().map(|line| LogLine { received_at: beat.now, ..line }));
+        let lost = beat
+            .running
+            .iter()
+            .flatten()
+            .filter_map(|listed| {
+                let task = self.tasks.get(&listed.task).map(|kept| &kept.task);
+                let problem = problem(task, listed, &beat.worker)?;
+                Some(LostLease { task: listed.task, attempt: listed.attempt, problem })
+            })
+            .collect();
+        Ok(BeatAnswer { lost, directive, shipped: None })
+    }
+}
+
+/// What became of an attempt that `worker` lists, if it is no longer the worker's.
+fn problem(task: Option<&Task>, listed: &Running, worker: &WorkerId) -> Option<LeaseProblem> {
+    let Some(task) = task else { return Some(LeaseProblem::Unknown) };
+    let head = &task.head;
+    if listed.attempt < head.attempt {
+        return Some(LeaseProblem::Superseded);
+    }
+    if listed.attempt > head.attempt {
+        return Some(LeaseProblem::NotHeld);
+    }
+    match (&head.state, &head.ended) {
+        (TaskState::Running(lease), _) => (lease.worker != *worker).then_some(LeaseProblem::NotHeld),
+        (state, Some(end)) if end.worker == *worker => {
+            // Also when the task was cancelled later, or the cancelled one was retried since.
+            let cancelled = end.how == Ended::Cancelled || *state == TaskState::Cancelled;
+            Some(if cancelled { LeaseProblem::Cancelled } else { LeaseProblem::Ended(state.state()) })
+        }
+        _ => Some(LeaseProblem::NotHeld),
+    }
+}

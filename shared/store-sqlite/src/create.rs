@@ -10,7 +10,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::codes::Code;
 use crate::dependency;
 use crate::error::{Failure, corrupt};
-use crate::links::{Links, mark_waited_for};
+use crate::links::{Links, mark_waited_for, note_blocked};
 use crate::rows::{from_json, to_json};
 use crate::transaction::Transaction;
 
@@ -36,8 +36,9 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
     }
     let created_at = create.now;
     let mut plans = plan(transaction, create, created_at)?;
-    let linked = create.tasks.iter().any(|spec| !spec.depends_on.is_empty());
-    if linked {
+    let waited_for: HashSet<TaskId> =
+        create.tasks.iter().flat_map(|spec| &spec.depends_on).copied().collect();
+    if !waited_for.is_empty() {
         refuse_dependants(transaction, create, &mut plans)?;
     }
     if create.atomic {
@@ -53,8 +54,6 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
             return Err(StoreError::BatchRefused { refusals }.into());
         }
     }
-    let waited_for: HashSet<TaskId> =
-        create.tasks.iter().flat_map(|spec| &spec.depends_on).copied().collect();
     let mut inserted = HashSet::new();
     let mut waiting = Vec::new();
     let mut items = Vec::with_capacity(plans.len());
@@ -63,7 +62,7 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
             Plan::Answer(answer) => answer,
             Plan::Insert(digest) => {
                 let links = Links {
-                    waited_for: linked && waited_for.contains(&spec.id),
+                    waited_for: waited_for.contains(&spec.id),
                     waits: !spec.depends_on.is_empty(),
                     choice: spec.if_dependency_fails,
                 };
@@ -77,14 +76,14 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
             }
         });
     }
-    if linked {
+    if !waiting.is_empty() {
         let before = |id: &&TaskId| !inserted.contains(*id);
         let before: HashSet<&TaskId> =
             waiting.iter().flat_map(|spec| &spec.depends_on).filter(before).collect();
         mark_waited_for(transaction.db, before)?;
-    }
-    for spec in waiting {
-        dependency::let_go(transaction, spec.id, created_at)?;
+        for spec in waiting {
+            dependency::let_go(transaction, spec.id, created_at)?;
+        }
     }
     if let Some(idempotency) = &create.idempotency {
         transaction
@@ -240,7 +239,7 @@ fn insert(
     transaction.tally(&spec.queue, &spec.task_type, state, 1);
     if links.waits {
         dependency::insert_edges(db, n, &spec.depends_on)?;
-        dependency::note_blocked(db, n, true)?;
+        note_blocked(db, n, true)?;
     } else {
         transaction.ring(&spec.queue, &spec.task_type, run_after);
     }

@@ -3,12 +3,13 @@
 //! A task that ends and that nobody waits for is told by its own row ([`Links::waited_for`]), so that it asks for no more than
 //! before. Of one that is waited for, each dependant is judged anew from the rows of its dependencies; no count is kept.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 
 use baton_model::dependency::outlook;
 use baton_model::transition::Command;
 use baton_model::{
-    Dependency, FirstFailure, IfDependencyFails, Outlook, ProjectId, State, Task, TaskId, TaskSpec, Timestamp,
+    Dependency, FirstFailure, IfDependencyFails, Outlook, ProjectId, State, Task, TaskId, TaskSpec, TaskType,
+    Timestamp,
 };
 use baton_store::batch::{self, Item};
 use baton_store::{Cancel, Cursor, Input, ItemRefusal, Linked, Mend, Mended, Retry, StoreError};
@@ -16,8 +17,8 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::links::{Links, mark_waited_for};
-use crate::rows::{Stored, dependencies_of, generation_of, select_task};
+use crate::links::{Links, mark_waited_for, note_blocked};
+use crate::rows::{Stored, dependencies_of, select_task, small_generation_of, text};
 use crate::transaction::Transaction;
 
 /// The refusals of the tasks of a batch that depend on what they cannot depend on.
@@ -49,33 +50,16 @@ pub(crate) fn insert_edges(db: &Connection, n: i64, depends_on: &[TaskId]) -> Re
     Ok(())
 }
 
-/// Notes that a task is blocked, or is no longer.
-pub(crate) fn note_blocked(db: &Connection, n: i64, is: bool) -> Result<(), Failure> {
-    let sql = match is {
-        true => "INSERT OR IGNORE INTO blocked (n) VALUES (?1)",
-        false => "DELETE FROM blocked WHERE n = ?1",
-    };
-    db.prepare_cached(sql)?.execute([n])?;
-    Ok(())
-}
-
 /// A dependency as it stands.
 fn standing(db: &Connection, id: TaskId) -> Result<Dependency, Failure> {
-    let mut statement = db.prepare_cached("SELECT n, state FROM task WHERE id = ?1")?;
-    let found = statement
-        .query_row([id.as_bytes()], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?)))
-        .optional()?;
-    let Some((n, state)) = found else { return Ok(Dependency { task: id, state: None, first: None }) };
-    let state = State::of(state)?;
+    let Some(stored) = Stored::by_id(db, id)? else {
+        return Ok(Dependency { task: id, state: None, first: None });
+    };
+    let state = stored.head.state.state();
     let first = match state {
-        State::Failed | State::Cancelled => {
-            let stored = Stored::by_id(db, id)?;
-            let error = stored.map(|stored| stored.error(db)).transpose()?.flatten();
-            Some(FirstFailure::of(id, state, error.as_ref()))
-        }
+        State::Failed | State::Cancelled => Some(FirstFailure::of(id, state, stored.error(db)?.as_ref())),
         _ => None,
     };
-    debug_assert!(n > 0, "rows are numbered from 1");
     Ok(Dependency { task: id, state: Some(state), first })
 }
 
@@ -87,10 +71,11 @@ pub(crate) fn outlook_of(db: &Connection, stored: &Stored) -> Result<Outlook, Fa
     // What most are answered by: how many did not complete, and how many have not ended.
     let (failed, unmet): (i64, i64) = db
         .prepare_cached(
-            "SELECT total(task.state IS NULL OR task.state IN (3, 4)), total(task.state IN (0, 1, 5)) \
+            "SELECT count(*) FILTER (WHERE task.state IS NULL OR task.state IN (3, 4)), \
+             count(*) FILTER (WHERE task.state IN (0, 1, 5)) \
              FROM dependency LEFT JOIN task ON task.id = dependency.dependency WHERE dependency.dependant = ?1",
         )?
-        .query_row([stored.n], |row| Ok((row.get::<_, f64>(0)? as i64, row.get::<_, f64>(1)? as i64)))?;
+        .query_row([stored.n], |row| Ok((row.get(0)?, row.get(1)?)))?;
     if failed == 0 || stored.links.choice == IfDependencyFails::Run {
         return Ok(if unmet == 0 { Outlook::Met } else { Outlook::Unmet });
     }
@@ -111,7 +96,9 @@ fn settle(
     let command = match outlook {
         Outlook::Unmet => return Ok(None),
         Outlook::Met => Command::Unblock,
-        Outlook::Failed(first) => Command::DependencyFailed { first, choice: stored.links.choice },
+        Outlook::Failed(first) => {
+            Command::DependencyFailed { first, fails: stored.links.choice == IfDependencyFails::Fail }
+        }
     };
     let after = transaction.transition(stored, &command, now)?;
     Ok(after.filter(|after| after.head.state.state().is_final()))
@@ -130,12 +117,7 @@ fn blocked_dependants(db: &Connection, id: TaskId, completed: bool) -> Result<Ve
              AND state = 5 ORDER BY n"
         ),
     })?;
-    let mut rows = statement.query([id.as_bytes()])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(Stored::from_row(row)?);
-    }
-    Ok(found)
+    statement.query([id.as_bytes()])?.and_then(Stored::from_row).collect()
 }
 
 /// Has those follow that wait for a task which has ended, and those that wait for them if they end by it.
@@ -179,59 +161,28 @@ fn dependants(db: &Connection, id: TaskId) -> Result<Vec<Stored>, Failure> {
     let mut statement = db.prepare_cached(select_task!(
         "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) ORDER BY n"
     ))?;
-    let mut rows = statement.query([id.as_bytes()])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        found.push(Stored::from_row(row)?);
-    }
-    Ok(found)
+    statement.query([id.as_bytes()])?.and_then(Stored::from_row).collect()
 }
 
-/// The unfinished tasks that depend on one, however far, each after all that depend on it.
-fn unfinished_dependants(db: &Connection, of: &Stored) -> Result<Vec<TaskId>, Failure> {
-    let mut order = Vec::new();
-    let mut seen = HashSet::new();
-    // Each with the dependants that are still to be gone into.
-    let mut stack = vec![(of.head.id, unfinished(db, of)?)];
-    while let Some((id, left)) = stack.last_mut() {
-        match left.pop() {
-            Some(next) if seen.insert(next.head.id) => {
-                let below = unfinished(db, &next)?;
-                stack.push((next.head.id, below));
-            }
-            Some(_) => {}
-            None => {
-                order.push(*id);
-                stack.pop();
-            }
-        }
-    }
-    // The task itself is the last.
-    order.pop();
-    Ok(order)
-}
-
-fn unfinished(db: &Connection, of: &Stored) -> Result<Vec<Stored>, Failure> {
-    if !of.links.waited_for {
-        return Ok(Vec::new());
-    }
-    let mut found = dependants(db, of.head.id)?;
-    found.retain(|stored| !stored.head.state.state().is_final());
-    Ok(found)
-}
-
-/// Cancels the unfinished tasks that depend on one, the furthest first, so that none of them is touched by what it says about
-/// failed dependencies.
+/// Cancels the unfinished tasks that depend on one, however far: in one commit with it, so that none of them sees it ended.
 pub(crate) fn cancel_dependants(
     transaction: &mut Transaction<'_>,
     cancel: &Cancel,
     of: &Stored,
 ) -> Result<(), Failure> {
-    for id in unfinished_dependants(transaction.db, of)? {
-        let command =
-            Command::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone(), with: Some(cancel.task) };
-        let stored = Stored::known(transaction.db, id)?;
-        transaction.transition(&stored, &command, cancel.now)?;
+    let mut next = if of.links.waited_for { vec![of.head.id] } else { Vec::new() };
+    while let Some(id) = next.pop() {
+        for stored in dependants(transaction.db, id)? {
+            if stored.head.state.state().is_final() {
+                continue;
+            }
+            let (by, reason) = (cancel.by.clone(), cancel.reason.clone());
+            let command = Command::Cancel { by, reason, with: Some(cancel.task) };
+            transaction.transition(&stored, &command, cancel.now)?;
+            if stored.links.waited_for {
+                next.push(stored.head.id);
+            }
+        }
     }
     Ok(())
 }
@@ -345,15 +296,22 @@ fn dependant_ids(db: &Connection, id: TaskId) -> Result<Vec<TaskId>, Failure> {
     Ok(ids.collect::<rusqlite::Result<_>>()?)
 }
 
-/// What tasks have put out.
+/// What tasks have put out, without what is too large to come along.
 pub(crate) fn inputs(db: &Connection, ids: &[TaskId]) -> Result<Vec<Input>, Failure> {
     let moment = db.unchecked_transaction()?;
+    let mut statement = moment.prepare_cached("SELECT n, task_type, state FROM task WHERE id = ?1")?;
     let mut found = Vec::new();
     for id in ids {
-        let Some(stored) = Stored::by_id(&moment, *id)? else { continue };
-        let state = stored.head.state.state();
-        let generation = if state == State::Completed { generation_of(&moment, stored.n)? } else { None };
-        found.push(Input::of(*id, stored.task_type, state, generation));
+        let mut rows = statement.query([id.as_bytes()])?;
+        let Some(row) = rows.next()? else { continue };
+        let (task_type, state) = (TaskType::from_stored(text(row, 1)?), State::of(row.get(2)?)?);
+        let mut input = Input::of(*id, task_type, state);
+        if state == State::Completed
+            && let Some((generation, omitted)) = small_generation_of(&moment, row.get(0)?)?
+        {
+            (input.generation, input.omitted) = (Some(generation), omitted);
+        }
+        found.push(input);
     }
     Ok(found)
 }

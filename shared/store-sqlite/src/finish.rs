@@ -129,9 +129,11 @@ pub(crate) fn release(transaction: &mut Transaction<'_>, release: &Release) -> R
 }
 
 pub(crate) fn cancel(transaction: &mut Transaction<'_>, cancel: &Cancel) -> Result<Task, Failure> {
-    let before = Stored::known(transaction.db, cancel.task)?;
-    if cancel.with_dependants && !matches!(before.head.state.state(), State::Completed | State::Failed) {
-        dependency::cancel_dependants(transaction, cancel, &before)?;
+    if cancel.with_dependants {
+        let before = Stored::known(transaction.db, cancel.task)?;
+        if !matches!(before.head.state.state(), State::Completed | State::Failed) {
+            dependency::cancel_dependants(transaction, cancel, &before)?;
+        }
     }
     let command = Command::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone(), with: None };
     end(transaction, cancel.task, &command, cancel.now).map(|answer| answer.task)

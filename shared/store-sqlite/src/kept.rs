@@ -16,12 +16,12 @@ use crate::transaction::Transaction;
 /// How many rows are looked at before the clock is.
 const PORTION: usize = 64;
 
-/// How long one purge looks at kept tasks before the next one goes on: other commands wait as long.
+/// How long one purge looks at kept tasks at most before the next one goes on: other commands wait as long.
 const SLICE: Duration = Duration::from_millis(10);
 
-/// Goes on with looking at kept tasks.
-pub(crate) fn let_go(transaction: &mut Transaction<'_>) -> Result<(), Failure> {
-    let began = Instant::now();
+/// Goes on with looking at kept tasks, for no longer than a purge may take.
+pub(crate) fn let_go(transaction: &mut Transaction<'_>, slice: Option<Duration>) -> Result<(), Failure> {
+    let (began, slice) = (Instant::now(), slice.map_or(SLICE, |slice| slice.min(SLICE)));
     loop {
         let rows: Vec<i64> = transaction
             .db
@@ -33,7 +33,7 @@ pub(crate) fn let_go(transaction: &mut Transaction<'_>) -> Result<(), Failure> {
         }
         let is_end = rows.len() < PORTION;
         transaction.state.kept_after = if is_end { 0 } else { rows[PORTION - 1] };
-        if is_end || began.elapsed() >= SLICE {
+        if is_end || began.elapsed() >= slice {
             return Ok(());
         }
     }

@@ -80,6 +80,16 @@ pub(crate) fn keep(db: &Connection, n: i64) -> Result<(), Failure> {
     Ok(())
 }
 
+/// Notes that a task is blocked, or is no longer.
+pub(crate) fn note_blocked(db: &Connection, n: i64, is: bool) -> Result<(), Failure> {
+    let sql = match is {
+        true => "INSERT OR IGNORE INTO blocked (n) VALUES (?1)",
+        false => "DELETE FROM blocked WHERE n = ?1",
+    };
+    db.prepare_cached(sql)?.execute([n])?;
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

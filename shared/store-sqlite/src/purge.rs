@@ -140,7 +140,7 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
     let over = || slice.is_some_and(|slice| began.elapsed() >= slice);
     let mut report = PurgeReport::default();
     if purge.keep_finished.is_some() {
-        kept::let_go(transaction)?;
+        kept::let_go(transaction, slice)?;
     }
     // Each purge begins with another kind, so that the short slices of a busy store get to all of them.
     transaction.state.purges = transaction.state.purges.wrapping_add(1);

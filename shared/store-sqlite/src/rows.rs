@@ -7,7 +7,7 @@ use baton_model::{
     Head, Label, Lease, LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey, SessionId, State,
     Task, TaskId, TaskState, TaskType, Timestamp, Worker, WorkerId,
 };
-use baton_store::{StoreError, TaskDetail};
+use baton_store::{Omitted, StoreError, TaskDetail};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
 use rusqlite::{Connection, OptionalExtension, Row};
 use serde::de::DeserializeOwned;
@@ -351,12 +351,21 @@ pub(crate) fn latest_events(db: &Connection, n: i64, most: u32) -> Result<Vec<Ev
     Ok(latest)
 }
 
-/// `SELECT` of a generation's columns, with what follows the table's name.
+/// `SELECT` of a generation's columns, with what follows the table's name; metadata and result as they are, or as they are told.
 macro_rules! select_generation {
     ($tail:expr) => {
+        crate::rows::select_generation!("metadata", "result", "", $tail)
+    };
+    ($metadata:expr, $result:expr, $more:expr, $tail:expr) => {
         concat!(
             "SELECT k, id, task, project, queue, task_type, attempt, worker, created_at, started_at, finished_at, \
-             location, kind, metadata, result, ran FROM generation ",
+             location, kind, ",
+            $metadata,
+            ", ",
+            $result,
+            ", ran",
+            $more,
+            " FROM generation ",
             $tail
         )
     };
@@ -395,6 +404,21 @@ pub(crate) fn generation_of(db: &Connection, n: i64) -> Result<Option<Generation
     let mut statement = db.prepare_cached(select_generation!("WHERE n = ?1"))?;
     let mut rows = statement.query([n])?;
     Ok(rows.next()?.map(generation).transpose()?.map(|(_, generation)| generation))
+}
+
+/// The generation of the task in row `n` without what is larger than comes along with a task that waited for it, and which of
+/// metadata and result that was. What is left out is not read.
+pub(crate) fn small_generation_of(db: &Connection, n: i64) -> Result<Option<(Generation, Omitted)>, Failed> {
+    let mut statement = db.prepare_cached(select_generation!(
+        "CASE WHEN octet_length(metadata) <= ?2 THEN metadata END",
+        "CASE WHEN octet_length(result) <= ?2 THEN result END",
+        ", ifnull(octet_length(metadata) > ?2, 0), ifnull(octet_length(result) > ?2, 0)",
+        "WHERE n = ?1"
+    ))?;
+    let mut rows = statement.query(rusqlite::params![n, baton_model::limits::INPUT_BYTES as i64])?;
+    let Some(row) = rows.next()? else { return Ok(None) };
+    let omitted = Omitted { metadata: row.get(16)?, result: row.get(17)? };
+    Ok(Some((generation(row)?.1, omitted)))
 }
 
 /// A row of `worker`.

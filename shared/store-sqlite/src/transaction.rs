@@ -15,7 +15,7 @@ use rusqlite::{Connection, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::links::{keep, mark_waited_for};
+use crate::links::{keep, mark_waited_for, note_blocked};
 use crate::rows::{EVENT_BITS, Stored, dependencies_of, to_json};
 use crate::token::{TokenChange, Tokens};
 use baton_store::histogram::{What, bucket};
@@ -283,7 +283,7 @@ impl<'a> Transaction<'a> {
             Some(None) | None => {}
         }
         if change.from == TaskStateTag::Blocked {
-            self.db.prepare_cached("DELETE FROM blocked WHERE n = ?1")?.execute([before.n])?;
+            note_blocked(self.db, before.n, false)?;
         }
         if before.links.waited_for && to.is_final() {
             keep(self.db, before.n)?;
@@ -293,7 +293,7 @@ impl<'a> Transaction<'a> {
             mark_waited_for(self.db, &dependencies_of(self.db, before.n)?)?;
         }
         if to == TaskStateTag::Blocked {
-            self.db.prepare_cached("INSERT INTO blocked (n) VALUES (?1)")?.execute([before.n])?;
+            note_blocked(self.db, before.n, true)?;
         }
         self.tally(&before.queue, &before.task_type, change.from, -1);
         self.tally(&before.queue, &before.task_type, to, 1);

@@ -192,8 +192,7 @@ impl Inner {
         let mut gone = BTreeSet::new();
         for _ in 0..ROUNDS {
             let mut steps = self.steps(create).await?;
-            let linked = create.tasks.iter().any(|spec| !spec.depends_on.is_empty());
-            if linked {
+            if create.tasks.iter().any(|spec| !spec.depends_on.is_empty()) {
                 self.refuse_dependants(create, &mut steps, &gone).await?;
             }
             if create.atomic {
@@ -210,20 +209,11 @@ impl Inner {
             let mut writes = Vec::new();
             let mut items = Vec::new();
             let mut rings = Vec::new();
-            let inserted: BTreeSet<TaskId> = create
-                .tasks
-                .iter()
-                .zip(&steps)
-                .filter(|(_, step)| matches!(step, Step::Insert))
-                .map(|(spec, _)| spec.id)
-                .collect();
-            let waiting: Vec<&TaskSpec> = create
-                .tasks
-                .iter()
-                .zip(&steps)
-                .filter(|(spec, step)| matches!(step, Step::Insert) && !spec.depends_on.is_empty())
-                .map(|(spec, _)| spec)
-                .collect();
+            let new = create.tasks.iter().zip(&steps).filter(|(_, step)| matches!(step, Step::Insert));
+            let new: Vec<&TaskSpec> = new.map(|(spec, _)| spec).collect();
+            let inserted: BTreeSet<TaskId> = new.iter().map(|spec| spec.id).collect();
+            let waiting: Vec<&TaskSpec> =
+                new.into_iter().filter(|spec| !spec.depends_on.is_empty()).collect();
             let waited_for: BTreeSet<TaskId> =
                 waiting.iter().flat_map(|spec| &spec.depends_on).copied().collect();
             if !waiting.is_empty() {
@@ -268,9 +258,7 @@ impl Inner {
                         }
                     }
                     rings.into_iter().for_each(|ready| self.doorbell.ring(ready));
-                    if !waiting.is_empty() {
-                        self.after_creation(&waiting, create.now).await;
-                    }
+                    self.after_creation(&waiting, &inserted, create.now).await;
                     return Ok(answer);
                 }
                 Err(TransactError::Failed(error)) => return Err(error),
@@ -279,9 +267,7 @@ impl Inner {
                         if let Some(item) = item
                             && is_marked(item, mark)?
                         {
-                            if !waiting.is_empty() {
-                                self.after_creation(&waiting, create.now).await;
-                            }
+                            self.after_creation(&waiting, &inserted, create.now).await;
                             return Ok(answer);
                         }
                     }

@@ -13,7 +13,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use baton_model::dependency::outlook;
 use baton_model::transition::{Command, Refusal};
 use baton_model::{
-    Dependency, FirstFailure, Outlook, ProjectId, State, Task, TaskId, TaskSpec, TaskState, Timestamp,
+    Dependency, FirstFailure, IfDependencyFails, Outlook, ProjectId, State, Task, TaskId, TaskSpec,
+    TaskState, Timestamp,
 };
 use baton_store::batch::{self, Item as Kind};
 use baton_store::{Cancel, Cursor, Input, ItemRefusal, Linked, Mend, Mended, Retry, StoreError};
@@ -52,6 +53,10 @@ impl Inner {
     ) -> Result<BTreeMap<usize, ItemRefusal>, StoreError> {
         let mut ids: BTreeSet<TaskId> = specs.iter().flat_map(|spec| &spec.depends_on).copied().collect();
         ids.retain(|id| !gone.contains(id));
+        for (spec, _) in specs.iter().zip(kinds).filter(|(_, kind)| **kind == Kind::New) {
+            // That is not there yet.
+            ids.remove(&spec.id);
+        }
         let found = self.tasks_by_id(ids).await?;
         let mut projects: HashMap<TaskId, ProjectId> = HashMap::new();
         for (id, stored) in found {
@@ -111,10 +116,17 @@ impl Inner {
         self.keep_all(outside, now).await
     }
 
-    /// What follows the creation of tasks that wait for others; what fails of it is mended later.
-    pub(crate) async fn after_creation(&self, specs: &[&TaskSpec], now: Timestamp) {
+    /// What follows the creation of tasks that wait for others: what they depend on may have ended before. That cannot be where all
+    /// of it came `within` the same batch. What fails of it is mended later.
+    pub(crate) async fn after_creation(
+        &self,
+        specs: &[&TaskSpec],
+        within: &BTreeSet<TaskId>,
+        now: Timestamp,
+    ) {
+        let is_after_others = |spec: &&&TaskSpec| spec.depends_on.iter().any(|id| !within.contains(id));
         let follow = async {
-            for spec in specs {
+            for spec in specs.iter().filter(is_after_others) {
                 if let Some(stored) = self.find(spec.id).await?
                     && let Some(Settled::Ended(ended)) = self.judge(stored, now).await?
                 {
@@ -179,7 +191,8 @@ impl Inner {
             Outlook::Unmet => return Ok(None),
             Outlook::Met => Command::Unblock,
             Outlook::Failed(first) => {
-                Command::DependencyFailed { first, choice: stored.rest()?.if_dependency_fails }
+                let fails = stored.rest()?.if_dependency_fails == IfDependencyFails::Fail;
+                Command::DependencyFailed { first, fails }
             }
         };
         match self.apply_to(stored, &command, now).await {
@@ -504,10 +517,10 @@ impl Inner {
         for id in ids {
             let Some(stored) = found.remove(id) else { continue };
             let state = stored.head.state.state();
-            let mut input = Input::of(*id, stored.task_type, state, None);
+            let mut input = Input::of(*id, stored.task_type, state);
             if let Some(generation) = generations.remove(id) {
-                let (generation, [metadata_omitted, result_omitted]) = generation.small()?;
-                input = Input { generation: Some(generation), metadata_omitted, result_omitted, ..input };
+                let (generation, omitted) = generation.small()?;
+                (input.generation, input.omitted) = (Some(generation), omitted);
             }
             inputs.push(input);
         }

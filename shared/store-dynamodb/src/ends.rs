@@ -175,23 +175,18 @@ fn key_of(item: &Item) -> Result<Item, StoreError> {
 
 #[cfg(test)]
 mod tests {
-    use baton_model::{Payload, Schedule, TaskSpec};
-    use baton_store::{Cancel, Create, Retry, TaskStore};
+    use baton_store::{Cancel, Retry, TaskStore};
 
     use super::*;
     use crate::Options;
-    use crate::stats::tests::{store, task};
+    use crate::stats::tests::{created_large, store};
 
     /// Whoever ended a task may be slow to date what it keeps apart, and the task lives again by then.
     #[tokio::test]
     async fn a_slow_writer_of_an_end_dates_nothing_that_lives_again() {
         let store = store(Options::seeded(1)).await;
         let (now, inner) = (Timestamp::from_millis(1_800_000_000_000), &store.inner);
-        let params = Payload::parse(&format!("\"{}\"", "x".repeat(5_000))).unwrap();
-        let spec = TaskSpec { params, ..task(1, Schedule::Now) };
-        let task = spec.id;
-        let create = Create { now, tasks: vec![spec], atomic: false, idempotency: None, by: None };
-        store.create(create).await.unwrap();
+        let task = created_large(&store, now).await;
         let ends = async || {
             let found = inner.db.query_whole(Query::table(keys::apart(&task))).await.unwrap();
             found.items.iter().map(|item| item.contains_key(ENDS)).collect::<Vec<_>>()

@@ -281,12 +281,11 @@ pub(crate) fn dependant(item: &Item) -> Result<TaskId, StoreError> {
 mod tests {
     use std::time::Duration;
 
-    use baton_model::{Payload, Schedule, TaskSpec};
-    use baton_store::{Cancel, Create, TaskStore};
+    use baton_store::{Cancel, TaskStore};
 
     use super::*;
     use crate::Options;
-    use crate::stats::tests::{store, task};
+    use crate::stats::tests::{created_large, store};
 
     /// A purge may be slow to date what nobody needed when it looked, and somebody needs it by then.
     #[tokio::test]
@@ -294,11 +293,7 @@ mod tests {
         let keep_finished = Some(Duration::from_secs(86_400));
         let store = store(Options { keep_finished, ..Options::seeded(1) }).await;
         let (now, inner) = (Timestamp::from_millis(1_800_000_000_000), &store.inner);
-        let params = Payload::parse(&format!("\"{}\"", "x".repeat(5_000))).unwrap();
-        let spec = TaskSpec { params, ..task(1, Schedule::Now) };
-        let task = spec.id;
-        let create = Create { now, tasks: vec![spec], atomic: false, idempotency: None, by: None };
-        store.create(create).await.unwrap();
+        let task = created_large(&store, now).await;
         let ended = async || {
             let apart = inner.db.query_whole(Query::table(keys::apart(&task))).await.unwrap();
             let found = inner.known(task).await.unwrap();

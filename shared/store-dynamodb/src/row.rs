@@ -9,7 +9,7 @@ use baton_model::{
     IfDependencyFails, Label, Lease, Output, Payload, Priority, ProjectId, QueueName, RequestKey, SessionId,
     State, Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, WorkerId,
 };
-use baton_store::StoreError;
+use baton_store::{Omitted, StoreError};
 
 use crate::attr::{Fields, Item, b, json, key, n, s, time};
 use crate::codes::Code;
@@ -453,22 +453,20 @@ impl StoredGeneration {
 
     /// The record with metadata and result as far as they lie with its item, and whether each was left out: what is kept apart
     /// is larger than what comes along with a task that waited for it.
-    pub(crate) fn small(self) -> Result<(Generation, [bool; 2]), StoreError> {
+    pub(crate) fn small(self) -> Result<(Generation, Omitted), StoreError> {
         const { assert!(INLINE == baton_model::limits::INPUT_BYTES) };
         let Self { mut generation, metadata, result } = self;
-        let mut omitted = [false; 2];
-        let output = &mut generation.output;
-        let fields = [(metadata, &mut output.metadata), (result, &mut output.result)];
-        for ((text, field), omitted) in fields.into_iter().zip(&mut omitted) {
-            match text {
-                None => {}
-                Some(Text::Apart { .. }) => *omitted = true,
-                Some(Text::Inline(json)) => {
-                    let payload = Payload::from_stored(json);
-                    *field = Some(payload.map_err(|error| corrupt("a generation's output", error))?);
-                }
+        let small = |text: Option<Text>| match text {
+            None => Ok::<_, StoreError>((None, false)),
+            Some(Text::Apart { .. }) => Ok((None, true)),
+            Some(Text::Inline(json)) => {
+                let payload = Payload::from_stored(json);
+                Ok((Some(payload.map_err(|error| corrupt("a generation's output", error))?), false))
             }
-        }
+        };
+        let mut omitted = Omitted::default();
+        (generation.output.metadata, omitted.metadata) = small(metadata)?;
+        (generation.output.result, omitted.result) = small(result)?;
         Ok((generation, omitted))
     }
 

@@ -529,6 +529,16 @@ pub(crate) mod tests {
         DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap()
     }
 
+    /// Creates a task whose params are kept apart from it.
+    pub(crate) async fn created_large(store: &DynamoStore, now: Timestamp) -> baton_model::TaskId {
+        let params = baton_model::Payload::parse(&format!("\"{}\"", "x".repeat(5_000))).unwrap();
+        let spec = TaskSpec { params, ..task(1, Schedule::Now) };
+        let id = spec.id;
+        let create = Create { now, tasks: vec![spec], atomic: false, idempotency: None, by: None };
+        store.create(create).await.unwrap();
+        id
+    }
+
     pub(crate) fn task(n: u8, schedule: Schedule) -> TaskSpec {
         let mut id = [0; 16];
         (id[6], id[8], id[15]) = (0x70, 0x80, n);

@@ -2,7 +2,7 @@
 
 use axum::extract::{Request, State};
 use baton_api::create::{BatchAnswer, BatchItem, ItemProblem};
-use baton_api::create::{CreateBatch, CreateTask, DependsOn};
+use baton_api::create::{CreateBatch, CreateTask};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
@@ -115,14 +115,14 @@ impl Batch {
         let mut beyond = Vec::new();
         let mut slots = Vec::with_capacity(tasks.len());
         for (index, task) in tasks.into_iter().enumerate() {
-            let (id, task) = match task {
+            let Read { id, depends_on, task } = match task {
                 Ok(task) => task,
                 Err(errors) => {
                     slots.push(Slot::Invalid(errors));
                     continue;
                 }
             };
-            slots.push(match spec(app, caller, &format!("tasks[{index}]."), task)? {
+            slots.push(match spec(app, caller, &format!("tasks[{index}]."), task, depends_on) {
                 Ok(spec) => {
                     specs.push(TaskSpec { id: id.unwrap_or(spec.id), ..spec });
                     Slot::Stored
@@ -140,7 +140,7 @@ impl Batch {
     }
 
     /// The tasks of a batch that stands or falls together, with the ids that are theirs and in the place of their refs.
-    fn linked(&mut self, app: &App) -> Result<Vec<Read>, ApiError> {
+    fn linked(&mut self, app: &App) -> Result<Vec<Result<Read, Vec<FieldError>>>, ApiError> {
         let mut tasks = Vec::with_capacity(self.tasks.len());
         let mut errors = Vec::new();
         for task in std::mem::take(&mut self.tasks) {
@@ -152,26 +152,39 @@ impl Batch {
         if !errors.is_empty() {
             return Err(ApiError::fields(errors));
         }
-        let ids = graph::resolve(&mut tasks, || app.ids.task()).map_err(ApiError::fields)?;
-        Ok(ids.into_iter().map(Some).zip(tasks).map(Ok).collect())
+        let resolved = graph::resolve(&tasks, || app.ids.task()).map_err(ApiError::fields)?;
+        let read = |((id, depends_on), task)| Ok(Read { id: Some(id), depends_on, task });
+        Ok(resolved.into_iter().zip(tasks).map(read).collect())
     }
 
     /// The tasks of a batch whose tasks stand each for itself: none can name another.
-    fn apart(&mut self) -> Result<Vec<Read>, ApiError> {
-        let tasks = std::mem::take(&mut self.tasks);
-        let named = |task: &CreateTask| {
-            task.reference.is_some() || task.depends_on.iter().any(|one| matches!(one, DependsOn::Ref(_)))
-        };
-        if tasks.iter().flatten().any(named) {
-            let expected = "true, as tasks of the batch name each other by their ref";
-            return Err(ApiError::field("atomic", Expected::new(expected, "false")));
+    fn apart(&mut self) -> Result<Vec<Result<Read, Vec<FieldError>>>, ApiError> {
+        let mut tasks = Vec::with_capacity(self.tasks.len());
+        for task in std::mem::take(&mut self.tasks) {
+            let task = match task {
+                Ok(task) => task,
+                Err(errors) => {
+                    tasks.push(Err(errors));
+                    continue;
+                }
+            };
+            let (Ok(depends_on), None) = (graph::ids(&task), &task.reference) else {
+                let expected = "true, as tasks of the batch name each other by their ref";
+                return Err(ApiError::field("atomic", Expected::new(expected, "false")));
+            };
+            tasks.push(Ok(Read { id: None, depends_on, task }));
         }
-        Ok(tasks.into_iter().map(|task| task.map(|task| (None, task))).collect())
+        Ok(tasks)
     }
 }
 
-/// A task as it was read, with the id that others of its batch know it by, or what is wrong with it.
-type Read = Result<(Option<TaskId>, CreateTask), Vec<FieldError>>;
+/// A task as it was read.
+struct Read {
+    /// The id that others of its batch know it by.
+    id: Option<TaskId>,
+    depends_on: Vec<TaskId>,
+    task: CreateTask,
+}
 
 /// Takes those tasks out of what the store is asked for that are refused already, by their places there.
 fn leave_out(refused: Vec<(usize, ItemRefusal)>, slots: &mut [Slot], specs: &mut Vec<TaskSpec>) {

@@ -12,17 +12,18 @@ use baton_store::{DependencyProblem, ItemRefusal};
 /// How many tasks of a circle are named.
 const NAMED: usize = 10;
 
-/// Puts the ids of a batch's tasks in the place of their refs. The batch is one that stands or falls together.
+/// The ids of the tasks of a batch that stands or falls together, each with those that it depends on, in the place of their refs.
 ///
 /// # Errors
 /// What is wrong: a ref that is no task's, or two tasks'; tasks that depend on each other in a circle; more dependencies than
 /// a batch may have.
 pub(crate) fn resolve(
-    tasks: &mut [CreateTask],
+    tasks: &[CreateTask],
     mut new_id: impl FnMut() -> TaskId,
-) -> Result<Vec<TaskId>, Vec<FieldError>> {
+) -> Result<Vec<(TaskId, Vec<TaskId>)>, Vec<FieldError>> {
+    let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.unwrap_or_else(&mut new_id)).collect();
     if tasks.iter().all(|task| task.reference.is_none() && task.depends_on.is_empty()) {
-        return Ok(tasks.iter().map(|task| task.id.unwrap_or_else(&mut new_id)).collect());
+        return Ok(ids.into_iter().map(|id| (id, Vec::new())).collect());
     }
     let mut errors = Vec::new();
     let mut refuse = |field: String, problem: Expected| {
@@ -36,7 +37,6 @@ pub(crate) fn resolve(
             Expected::new(format!("at most {most} dependencies in a batch"), all.to_string()),
         );
     }
-    let ids: Vec<TaskId> = tasks.iter().map(|task| task.id.unwrap_or_else(&mut new_id)).collect();
     let mut by_ref: HashMap<Label, usize> = HashMap::new();
     for (place, task) in tasks.iter().enumerate() {
         let Some(name) = &task.reference else { continue };
@@ -49,14 +49,18 @@ pub(crate) fn resolve(
     }
     let by_id: HashMap<TaskId, usize> = ids.iter().copied().zip(0..).collect();
     let mut edges: Vec<Vec<usize>> = vec![Vec::new(); tasks.len()];
-    for (place, task) in tasks.iter_mut().enumerate() {
-        for (at, dependency) in task.depends_on.iter_mut().enumerate() {
+    let mut depends_on: Vec<Vec<TaskId>> = vec![Vec::new(); tasks.len()];
+    for (place, task) in tasks.iter().enumerate() {
+        for (at, dependency) in task.depends_on.iter().enumerate() {
             match dependency {
-                DependsOn::Task(id) => edges[place].extend(by_id.get(id)),
+                DependsOn::Task(id) => {
+                    edges[place].extend(by_id.get(id));
+                    depends_on[place].push(*id);
+                }
                 DependsOn::Ref(name) => match by_ref.get(name) {
                     Some(sibling) => {
                         edges[place].push(*sibling);
-                        *dependency = DependsOn::Task(ids[*sibling]);
+                        depends_on[place].push(ids[*sibling]);
                     }
                     None => {
                         let expected = Expected::text(
@@ -83,24 +87,34 @@ pub(crate) fn resolve(
             Expected::new("tasks that do not depend on each other in a circle", got),
         );
     }
-    if errors.is_empty() { Ok(ids) } else { Err(errors) }
+    if errors.is_empty() { Ok(ids.into_iter().zip(depends_on).collect()) } else { Err(errors) }
 }
 
-/// The ids that a task depends on, outside of a batch or within one whose refs were put right.
+/// The ids that a task depends on which comes alone: it has no `ref` and names none, as that is for tasks of one batch.
 ///
 /// # Errors
-/// A ref that stands for nothing.
-pub(crate) fn ids(path: &str, depends_on: Vec<DependsOn>) -> Result<Vec<TaskId>, FieldError> {
-    let id = |(at, one): (usize, DependsOn)| match one {
-        DependsOn::Task(id) => Ok(id),
-        DependsOn::Ref(name) => {
-            let problem =
-                Expected::text("a task's id, as a ref names a task of the same batch", name.as_str());
-            let field = format!("{path}depends_on[{at}]");
-            Err(FieldError { field, expected: problem.expected, got: problem.got })
-        }
+/// The field that has one.
+pub(crate) fn alone(task: &CreateTask) -> Result<Vec<TaskId>, ApiError> {
+    if let Some(name) = &task.reference {
+        let expected = "no ref, which names a task to others of the same batch";
+        return Err(ApiError::field("ref", Expected::text(expected, name.as_str())));
+    }
+    ids(task).map_err(|(at, name)| {
+        let problem = Expected::text("a task's id, as a ref names a task of the same batch", name.as_str());
+        ApiError::field(format!("depends_on[{at}]"), problem)
+    })
+}
+
+/// The ids that a task depends on.
+///
+/// # Errors
+/// The first ref among them, and its place.
+pub(crate) fn ids(task: &CreateTask) -> Result<Vec<TaskId>, (usize, &Label)> {
+    let id = |(at, one)| match one {
+        &DependsOn::Task(id) => Ok(id),
+        DependsOn::Ref(name) => Err((at, name)),
     };
-    depends_on.into_iter().enumerate().map(id).collect()
+    task.depends_on.iter().enumerate().map(id).collect()
 }
 
 /// The first of each task's dependencies that the caller does not see, where it sees only some tasks: to it they do not exist.
@@ -142,8 +156,6 @@ pub(crate) async fn unseen(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
-
     use super::*;
 
     fn task(reference: &str, after: &[&str]) -> CreateTask {
@@ -154,7 +166,7 @@ mod tests {
         }
     }
 
-    fn resolved(tasks: &mut [CreateTask]) -> Result<Vec<TaskId>, Vec<String>> {
+    fn resolved(tasks: &[CreateTask]) -> Result<Vec<(TaskId, Vec<TaskId>)>, Vec<String>> {
         let mut next = 0;
         let new_id = || {
             next += 1;
@@ -165,17 +177,18 @@ mod tests {
 
     #[test]
     fn refs_become_the_ids_of_their_tasks_whatever_their_order() {
-        let mut tasks = [task("stitch", &["a", "b"]), task("a", &[]), task("b", &["a"])];
-        let ids = resolved(&mut tasks).unwrap();
-        assert_eq!(tasks[0].depends_on, [DependsOn::Task(ids[1]), DependsOn::Task(ids[2])]);
-        assert_eq!(tasks[2].depends_on, [DependsOn::Task(ids[1])]);
+        let id = |n| TaskId::from_bytes([n; 16]);
+        assert_eq!(
+            resolved(&[task("stitch", &["a", "b"]), task("a", &[]), task("b", &["a"])]).unwrap(),
+            [(id(1), vec![id(2), id(3)]), (id(2), vec![]), (id(3), vec![id(2)])]
+        );
     }
 
     #[test]
     fn a_circle_is_told_by_its_refs() {
-        let mut tasks = [task("a", &["c"]), task("b", &["a"]), task("c", &["b"])];
+        let tasks = [task("a", &["c"]), task("b", &["a"]), task("c", &["b"])];
         assert_eq!(
-            resolved(&mut tasks).unwrap_err(),
+            resolved(&tasks).unwrap_err(),
             [
                 "tasks[0].depends_on: expected tasks that do not depend on each other in a circle, got a → c → b → a"
             ]
@@ -185,8 +198,8 @@ mod tests {
     #[test]
     fn a_ref_must_be_there_once_and_be_no_id() {
         let id = TaskId::from_bytes([9; 16]).to_string();
-        let mut tasks = [task("a", &["x"]), task("a", &[]), task(&id, &[])];
-        let errors = resolved(&mut tasks).unwrap_err();
+        let tasks = [task("a", &["x"]), task("a", &[]), task(&id, &[])];
+        let errors = resolved(&tasks).unwrap_err();
         assert_eq!(errors.len(), 3, "{errors:?}");
         assert!(errors[0].starts_with("tasks[1].ref: expected a name that no other task of the batch has"));
         assert!(errors[1].starts_with("tasks[2].ref: expected a name that is no task's id"));

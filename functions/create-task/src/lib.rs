@@ -12,7 +12,7 @@ use baton_api::FieldError;
 use baton_api::create::CreateTask;
 use baton_api::create::CreatedTask;
 use baton_http::{ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, routes};
-use baton_model::{Expected, Fingerprint, Schedule, State as TaskState, Status, TaskSpec, limits};
+use baton_model::{Fingerprint, Schedule, State as TaskState, Status, TaskId, TaskSpec, limits};
 use baton_store::{Accepted, Create};
 use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
@@ -50,8 +50,8 @@ async fn create_task(
     JsonBody(request): JsonBody<CreateTask>,
 ) -> ApiResult {
     let idempotency = key.scoped("POST /v1/tasks", &caller, || Fingerprint::of(&request));
-    refuse_ref(&request)?;
-    let spec = spec(&app, &caller, "", request)?.map_err(|errors| caller.beyond(errors))?;
+    let depends_on = graph::alone(&request)?;
+    let spec = spec(&app, &caller, "", request, depends_on).map_err(|errors| caller.beyond(errors))?;
     if let Some((_, refusal)) = graph::unseen(&app, &caller, std::slice::from_ref(&spec)).await?.first() {
         return Err(ApiError::task_refused("", refusal));
     }
@@ -83,24 +83,21 @@ fn replay(mut response: Response, replayed: bool) -> Response {
 /// The store's form of a request; the id is made here unless the producer chose it. `path` leads to the task's fields.
 ///
 /// # Errors
-/// A ref where none can be, and within it the fields that reach beyond the caller's bounds.
+/// The fields that reach beyond the caller's bounds.
 fn spec(
     app: &App,
     caller: &Caller,
     path: &str,
     request: CreateTask,
-) -> Result<Result<TaskSpec, Vec<FieldError>>, ApiError> {
-    let depends_on = graph::ids(path, request.depends_on).map_err(|error| ApiError::fields(vec![error]))?;
-    let (project, queue) = match caller.place(path, request.project, request.queue) {
-        Ok(place) => place,
-        Err(errors) => return Ok(Err(errors)),
-    };
+    depends_on: Vec<TaskId>,
+) -> Result<TaskSpec, Vec<FieldError>> {
+    let (project, queue) = caller.place(path, request.project, request.queue)?;
     let schedule = match (request.run_after, request.delay) {
         (Some(at), _) => Schedule::At(at),
         (None, Some(delay)) if !delay.is_zero() => Schedule::In(delay),
         (None, _) => Schedule::Now,
     };
-    Ok(Ok(TaskSpec {
+    Ok(TaskSpec {
         id: request.id.unwrap_or_else(|| app.ids.task()),
         id_chosen: request.id.is_some(),
         project,
@@ -118,18 +115,7 @@ fn spec(
         backoff: request.backoff,
         depends_on,
         if_dependency_fails: request.if_dependency_fails.unwrap_or_default(),
-    }))
-}
-
-/// A ref names a task to others of its batch, and is nothing to a task that comes alone.
-fn refuse_ref(request: &CreateTask) -> Result<(), ApiError> {
-    match &request.reference {
-        None => Ok(()),
-        Some(name) => {
-            let expected = "no ref, which names a task to others of the same batch";
-            Err(ApiError::field("ref", Expected::text(expected, name.as_str())))
-        }
-    }
+    })
 }
 
 fn view(accepted: &Accepted, blocked: bool) -> CreatedTask {

@@ -9,7 +9,7 @@ use baton_store::{Create, Idempotency, StoreError};
 
 use crate::batch::{Batch, fingerprint};
 use crate::told::Told;
-use crate::{refuse_ref, spec};
+use crate::{graph, spec};
 
 /// What a message asks for: the body of `POST /v1/tasks`, or that of `POST /v1/tasks/batch`, and a name by which a
 /// repetition is known.
@@ -53,8 +53,8 @@ pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
     let caller = Caller::unrestricted();
     let specs: Vec<TaskSpec> = match tasks {
         Tasks::One(task) => {
-            refuse_ref(&task)?;
-            vec![spec(app, &caller, "", *task)?.map_err(|errors| caller.beyond(errors))?]
+            let depends_on = graph::alone(&task)?;
+            vec![spec(app, &caller, "", *task, depends_on).map_err(|errors| caller.beyond(errors))?]
         }
         Tasks::Batch(batch) => batch.split(app, &caller)?.1,
     };

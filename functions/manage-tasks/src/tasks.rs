@@ -59,7 +59,8 @@ pub(crate) async fn cancel(
 /// Retry a task
 ///
 /// Puts a failed or cancelled task back into its queue, with a fresh set of attempts; blocked, if it waits for others. With
-/// `with_dependants` the tasks that ended because it did not complete wait for it again.
+/// `with_dependants` the tasks that ended because it did not complete wait for it again: all that depend on it must be within the
+/// token's queues.
 #[utoipa::path(
     post,
     path = "/v1/tasks/{id}/retry",
@@ -80,6 +81,9 @@ pub(crate) async fn retry(
     OptionalBody(request): OptionalBody<RetryRequest>,
 ) -> ApiResult {
     caller.reach(&*app.store, task).await?;
+    if request.with_dependants {
+        reach_dependants(&app, &caller, task).await?;
+    }
     let now = app.now();
     let by = caller.asks(request.by, request.reason.as_deref());
     let delay = request.delay_seconds.unwrap_or_default();

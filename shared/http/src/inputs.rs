@@ -67,8 +67,8 @@ fn output(generation: &Generation, input: &Input, room: &mut usize) -> InputGene
     let out = &generation.output;
     let location = fits("location", out.location.as_ref().map(String::len), false);
     let kind = fits("kind", out.kind.as_ref().map(String::len), false);
-    let metadata = fits("metadata", out.metadata.as_ref().map(Payload::size), input.metadata_omitted);
-    let result = fits("result", out.result.as_ref().map(Payload::size), input.result_omitted);
+    let metadata = fits("metadata", out.metadata.as_ref().map(Payload::size), input.omitted.metadata);
+    let result = fits("result", out.result.as_ref().map(Payload::size), input.omitted.result);
     InputGenerationView {
         id: generation.id,
         location: out.location.clone().filter(|_| location),

@@ -180,4 +180,10 @@ async fn a_token_reaches_no_task_of_another_by_a_dependency() {
     assert_eq!(cancel.problem(422, "invalid_fields")["errors"][0]["field"], "with_dependants");
     gpu.get(&format!("/v1/tasks/{hidden}/graph")).await.problem(404, "task_not_found");
     assert_eq!(gpu.task(&own).await["task"]["status"], "queued");
+    // Nor is it put back by it.
+    gpu.post(&format!("/v1/tasks/{own}/cancel"), json!({})).await;
+    let retry = gpu.post(&format!("/v1/tasks/{own}/retry"), json!({"with_dependants": true})).await;
+    assert_eq!(retry.problem(422, "invalid_fields")["errors"][0]["field"], "with_dependants");
+    assert_eq!(gpu.task(&own).await["task"]["status"], "cancelled");
+    assert_eq!(all.task(&beyond).await["task"]["status"], "cancelled");
 }

@@ -209,9 +209,7 @@ pub(crate) fn retry_dependants(transaction: &mut Transaction<'_>, retry: &Retry)
                 with: Some(retry.task),
             };
             transaction.transition(&stored, &command, retry.now)?;
-            if stored.links.waited_for {
-                next.push(stored.head.id);
-            }
+            next.push(stored.head.id);
         }
     }
     Ok(())
@@ -262,7 +260,8 @@ pub(crate) fn linked(db: &Connection, ids: &[TaskId]) -> Result<Vec<Linked>, Fai
     let mut found = Vec::new();
     for id in ids {
         let Some(stored) = Stored::by_id(&moment, *id)? else { continue };
-        let mut dependants = if stored.links.waited_for { dependant_ids(&moment, *id)? } else { Vec::new() };
+        // Whatever its links say: it may be a new one under the id of one that was removed.
+        let mut dependants = dependant_ids(&moment, *id)?;
         let more_dependants = dependants.len() > Linked::DEPENDANTS;
         dependants.truncate(Linked::DEPENDANTS);
         found.push(Linked {

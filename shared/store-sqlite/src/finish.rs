@@ -152,7 +152,7 @@ pub(crate) fn retry(transaction: &mut Transaction<'_>, retry: &Retry) -> Result<
         };
         transaction.transition(&before, &command, retry.now)?;
     }
-    if retry.with_dependants && before.links.waited_for {
+    if retry.with_dependants {
         dependency::retry_dependants(transaction, retry)?;
     }
     Stored::known(transaction.db, retry.task)?.into_task(transaction.db)

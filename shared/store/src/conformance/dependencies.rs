@@ -2,7 +2,7 @@
 
 use baton_model::dependency::DEPENDENCY_FAILED;
 use baton_model::transition::Refusal;
-use baton_model::{EventKind, IfDependencyFails, Output, State, Status, Task, TaskId};
+use baton_model::{EventKind, IfDependencyFails, Output, State, Status, Task, TaskId, TaskSpec};
 
 use super::kit::*;
 use crate::{
@@ -353,6 +353,27 @@ pub async fn what_an_unfinished_task_depends_on_is_kept(b: Bench) {
         assert_err!(b.store().task(id).await, StoreError::TaskNotFound(_));
     }
     b.check(days(221)).await;
+}
+
+/// A task that is created under the id of one that was removed has the dependants that name the id.
+pub async fn a_new_task_under_a_removed_ones_id_has_the_dependants_that_name_it(b: Bench) {
+    let days = |n: u64| at(n * 86_400);
+    let spec = TaskSpec { id_chosen: true, ..b.spec("render") };
+    let first = b.create(at(0), spec.clone()).await;
+    complete_next(&b, 1).await;
+    let second = b.create(at(2), b.spec("stitch").after(&[first]).due(days(20))).await;
+    b.follow(at(2)).await;
+    assert_eq!(complete_next(&b, 20 * 86_400).await, second);
+    // A store may see to it by and by.
+    for day in [25, 40, 41] {
+        b.follow(days(day)).await;
+        b.purge(Purge::at(days(day))).await;
+    }
+    assert_err!(b.store().task(first).await, StoreError::TaskNotFound(_));
+    assert_eq!(b.create(days(42), spec).await, first);
+    let linked = b.store().linked(vec![first]).await.unwrap();
+    assert_eq!(linked[0].dependants, [second]);
+    b.check(days(43)).await;
 }
 
 /// A list by status finds the blocked tasks, and statistics count them.

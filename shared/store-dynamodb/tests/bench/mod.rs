@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use baton_model::{Fence, GenerationId, Output, Payload, Running, Task, TaskId, TaskSpec, Timestamp};
 use baton_store::{Beat, Claim, ClaimAnswer, Complete, Create, TaskStore};
-use baton_store_dynamodb::aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
+use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::{DynamoStore, Meter, Options};
 
 use crate::engine::heard::{Cost, Heard};
@@ -188,31 +188,16 @@ impl Bench {
     ) {
         let due = due.map_or(task["ra"].as_n().unwrap().clone(), |due| due.as_millis().to_string());
         let ids: Vec<_> = (0..count).map(|_| TaskId::from_bytes(self.id())).collect();
-        for ids in ids.chunks(25) {
-            // The engine's puts slow down as a partition of the table grows.
-            let partition = format!("{}-{}", task["pk"].as_s().unwrap(), ids[0]);
-            let puts = ids.iter().map(|id| {
-                let mut copy = task.clone();
-                let mut put = |name: &str, value| copy.insert(name.to_owned(), value);
-                put("pk", AttributeValue::S(partition.clone()));
-                put("sk", AttributeValue::S(id.to_string()));
-                put("ra", AttributeValue::N(due.clone()));
-                put("is", AttributeValue::S(format!("{due:0>15}#{id}")));
-                let put = PutRequest::builder().set_item(Some(copy)).build().unwrap();
-                WriteRequest::builder().put_request(put).build()
-            });
-            let puts: Vec<_> = puts.collect();
-            // The same puts again do no harm, and a busy machine may need them.
-            for last in (0..10).rev() {
-                let write = self.engine.client.batch_write_item();
-                match write.request_items(&self.engine.table, puts.clone()).send().await {
-                    Ok(answer) => {
-                        assert!(answer.unprocessed_items.is_none_or(|left| left.is_empty()));
-                        break;
-                    }
-                    Err(error) => assert!(last > 0, "{error:?}"),
-                }
-            }
-        }
+        // The engine's puts slow down as a partition of the table grows.
+        let copies = ids.iter().enumerate().map(|(n, id)| {
+            let mut copy = task.clone();
+            let mut put = |name: &str, value| copy.insert(name.to_owned(), value);
+            put("pk", AttributeValue::S(format!("{}-{}", task["pk"].as_s().unwrap(), n / 25)));
+            put("sk", AttributeValue::S(id.to_string()));
+            put("ra", AttributeValue::N(due.clone()));
+            put("is", AttributeValue::S(format!("{due:0>15}#{id}")));
+            copy
+        });
+        self.engine.put_all(copies.collect()).await;
     }
 }

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use baton_model::Timestamp;
 use baton_store::NoDoorbell;
 use baton_store_dynamodb::client::{http_client, local};
@@ -59,7 +60,18 @@ pub(crate) fn timed(number: u64) -> [u8; 16] {
 }
 
 /// An item as DynamoDB gives it.
-pub(crate) type Item = std::collections::HashMap<String, aws_sdk_dynamodb::types::AttributeValue>;
+pub(crate) type Item = std::collections::HashMap<String, AttributeValue>;
+
+/// An attribute's value as the engine has it.
+fn within_engine(value: AttributeValue) -> dynoxide::AttributeValue {
+    match value {
+        AttributeValue::S(text) => dynoxide::AttributeValue::S(text),
+        AttributeValue::N(digits) => dynoxide::AttributeValue::N(digits),
+        AttributeValue::B(bytes) => dynoxide::AttributeValue::B(bytes.into_inner()),
+        AttributeValue::L(list) => dynoxide::AttributeValue::L(list.into_iter().map(within_engine).collect()),
+        other => panic!("expected no such attribute: {other:?}"),
+    }
+}
 
 /// A table of its own, in an engine of its own or in the one named.
 pub(crate) struct Engine {
@@ -104,6 +116,30 @@ impl Engine {
     pub(crate) async fn store_over(&self, client: Client, options: Options) -> DynamoStore {
         let options = Options { flush_every: None, ..options };
         DynamoStore::open(client, self.table.clone(), options, Arc::new(NoDoorbell)).await.unwrap()
+    }
+
+    /// Puts items, many at a time: straight into the engine where it is in this process, as puts of its debug build are slow.
+    pub(crate) async fn put_all(&self, items: Vec<Item>) {
+        if let Some((db, _)) = &self.within {
+            let count = items.len();
+            let options = dynoxide::ImportOptions { record_streams: false, set_cached_at: false };
+            let of =
+                |item: Item| item.into_iter().map(|(name, value)| (name, within_engine(value))).collect();
+            let imported =
+                db.import_items(&self.table, items.into_iter().map(of).collect(), options).unwrap();
+            assert_eq!(imported.items_imported, count);
+            return;
+        }
+        for items in items.chunks(25) {
+            let puts: Vec<_> = items
+                .iter()
+                .map(|item| PutRequest::builder().set_item(Some(item.clone())).build().unwrap())
+                .map(|put| WriteRequest::builder().put_request(put).build())
+                .collect();
+            let answer =
+                self.client.batch_write_item().request_items(&self.table, puts).send().await.unwrap();
+            assert!(answer.unprocessed_items.is_none_or(|left| left.is_empty()));
+        }
     }
 
     /// All items of the table.

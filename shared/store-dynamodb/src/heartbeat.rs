@@ -3,8 +3,8 @@
 
 use std::collections::HashSet;
 
-use baton_model::{Digest, Ended, LogLine, Owner, Running, State, TaskId, TaskState, Timestamp, WorkerId};
-use baton_store::{Beat, BeatAnswer, LeaseProblem, LostLease, StoreError};
+use baton_model::{Digest, LogLine, Owner, Running, TaskId, Timestamp, WorkerId};
+use baton_store::{Beat, BeatAnswer, LostLease, StoreError};
 
 use crate::attr::{Fields, Item, b, json, key, n, s, time};
 use crate::codes::Code;
@@ -116,8 +116,7 @@ impl Inner {
         let readable = |one: &&Running| !damaged.contains(&one.task.to_string());
         let lost = listed.into_iter().filter(readable).filter_map(|one| {
             let task = tasks.iter().find(|task| task.head.id == one.task);
-            let problem = problem(task, one, worker)?;
-            Some(LostLease { task: one.task, attempt: one.attempt, problem })
+            LostLease::of(one, worker, task.map(|task| &task.head))
         });
         Ok(lost.collect())
     }
@@ -176,25 +175,4 @@ pub(crate) fn log_item(
         put("md", s(metadata));
     }
     Ok(item)
-}
-
-/// What is wrong with an attempt that a worker believes to hold; `None` if it holds it.
-fn problem(task: Option<&Stored>, listed: &Running, worker: &WorkerId) -> Option<LeaseProblem> {
-    let Some(task) = task else { return Some(LeaseProblem::Unknown) };
-    let head = &task.head;
-    if listed.attempt < head.attempt {
-        return Some(LeaseProblem::Superseded);
-    }
-    if listed.attempt > head.attempt {
-        return Some(LeaseProblem::NotHeld);
-    }
-    match (&head.state, &head.ended) {
-        (TaskState::Running(lease), _) => (lease.worker != *worker).then_some(LeaseProblem::NotHeld),
-        (state, Some(end)) if end.worker == *worker => {
-            // Also when the task was cancelled later, or the cancelled one was retried since.
-            let cancelled = end.how == Ended::Cancelled || state.state() == State::Cancelled;
-            Some(if cancelled { LeaseProblem::Cancelled } else { LeaseProblem::Ended(state.state()) })
-        }
-        _ => Some(LeaseProblem::NotHeld),
-    }
 }

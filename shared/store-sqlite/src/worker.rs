@@ -1,10 +1,9 @@
 //! Workers: their sessions, heartbeats and directives.
 
 use baton_model::{
-    Alone, Directive, Ended, LogLine, Owner, ProjectId, Running, SessionId, State, TaskId, TaskState,
-    Timestamp, Worker, WorkerId,
+    Alone, Directive, LogLine, Owner, ProjectId, SessionId, TaskId, Timestamp, Worker, WorkerId,
 };
-use baton_store::{Beat, BeatAnswer, Claim, Direct, LeaseProblem, LostLease, NameNotice, StoreError};
+use baton_store::{Beat, BeatAnswer, Claim, Direct, LostLease, NameNotice, StoreError};
 use rusqlite::params;
 
 use crate::alone::{tie_columns, tie_of};
@@ -144,9 +143,8 @@ pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Resul
     let mut stored = session_of(transaction, known, &beat.worker, &beat.caller, beat.session, beat.now)?;
     let mut lost = Vec::new();
     for running in beat.running.iter().flatten() {
-        if let Some(problem) = problem(transaction, &beat.worker, running)? {
-            lost.push(LostLease { task: running.task, attempt: running.attempt, problem });
-        }
+        let stored = Stored::by_id(transaction.db, running.task)?;
+        lost.extend(LostLease::of(running, &beat.worker, stored.as_ref().map(|stored| &stored.head)));
     }
     // Why not the one with the latest time: after the clock was set back, the worker's list would stay as it was, and the
     // reaper would take what it claims for forgotten.
@@ -166,33 +164,6 @@ pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Resul
         insert_log(transaction, line, beat.now)?;
     }
     Ok(BeatAnswer { lost, directive: stored.worker.directive, shipped: None })
-}
-
-/// What is wrong with an attempt that a worker believes to hold; `None` if it holds it.
-fn problem(
-    transaction: &Transaction<'_>,
-    worker: &WorkerId,
-    running: &Running,
-) -> Result<Option<LeaseProblem>, Failure> {
-    let Some(stored) = Stored::by_id(transaction.db, running.task)? else {
-        return Ok(Some(LeaseProblem::Unknown));
-    };
-    let head = &stored.head;
-    if running.attempt < head.attempt {
-        return Ok(Some(LeaseProblem::Superseded));
-    }
-    if running.attempt > head.attempt {
-        return Ok(Some(LeaseProblem::NotHeld));
-    }
-    Ok(match &head.state {
-        TaskState::Running(lease) => (lease.worker != *worker).then_some(LeaseProblem::NotHeld),
-        state => Some(match &head.ended {
-            Some(end) if end.worker != *worker => LeaseProblem::NotHeld,
-            Some(end) if end.how == Ended::Cancelled => LeaseProblem::Cancelled,
-            _ if state.state() == State::Cancelled => LeaseProblem::Cancelled,
-            _ => LeaseProblem::Ended(state.state()),
-        }),
-    })
 }
 
 pub(crate) fn insert_log(

@@ -11,6 +11,7 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 
 use crate::error::StoreError;
+use crate::lost::LostLease;
 use crate::token::AUDIT_KEPT;
 
 /// Creates tasks.
@@ -311,32 +312,6 @@ pub struct BeatAnswer {
     /// a store that several processes hear one worker for, each of which knows only its part. None of one that a single
     /// process holds.
     pub shipped: Option<u64>,
-}
-
-/// A listed attempt that is no longer the worker's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LostLease {
-    /// The task.
-    pub task: TaskId,
-    /// The attempt listed.
-    pub attempt: u32,
-    /// What became of it.
-    pub problem: LeaseProblem,
-}
-
-/// What became of an attempt that a worker believes to hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LeaseProblem {
-    /// The task was cancelled.
-    Cancelled,
-    /// The attempt ended: it was completed, failed, released or taken back, and nobody holds the task now.
-    Ended(State),
-    /// A later attempt runs, or has run.
-    Superseded,
-    /// The attempt was never this worker's.
-    NotHeld,
-    /// The task does not exist.
-    Unknown,
 }
 
 /// Cancels a task.

@@ -15,6 +15,7 @@ pub mod faulty;
 pub mod graph;
 pub mod health;
 pub mod histogram;
+pub mod lost;
 pub mod name;
 pub mod query;
 pub mod token;
@@ -26,13 +27,14 @@ use baton_model::{Event, Generation, GenerationId, LogLine, QueueName, RoundNote
 
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
-    DependencyProblem, Direct, Fail, FailAnswer, Idempotency, ItemRefusal, LeaseProblem, LostLease, Nothing,
-    Overdue, PauseQueue, Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
+    DependencyProblem, Direct, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing, Overdue, PauseQueue,
+    Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
 pub use graph::{Graph, Input, Linked, Mend, Mended, Omitted};
 pub use health::{Health, Sizes};
+pub use lost::{LeaseProblem, LostLease};
 pub use name::NameNotice;
 pub use query::{
     Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues,

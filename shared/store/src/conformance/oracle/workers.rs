@@ -1,6 +1,6 @@
 //! The oracle's workers: what they hold, and what they are told when they beat.
 
-use baton_model::{Ended, LogLine, Running, Task, TaskState, Timestamp, WorkerId};
+use baton_model::{LogLine, Task, TaskState, Timestamp, WorkerId};
 
 use super::Inner;
 use crate::*;
@@ -46,32 +46,10 @@ impl Inner {
             .iter()
             .flatten()
             .filter_map(|listed| {
-                let task = self.tasks.get(&listed.task).map(|kept| &kept.task);
-                let problem = problem(task, listed, &beat.worker)?;
-                Some(LostLease { task: listed.task, attempt: listed.attempt, problem })
+                let task = self.tasks.get(&listed.task).map(|kept| &kept.task.head);
+                LostLease::of(listed, &beat.worker, task)
             })
             .collect();
         Ok(BeatAnswer { lost, directive, shipped: None })
-    }
-}
-
-/// What became of an attempt that `worker` lists, if it is no longer the worker's.
-fn problem(task: Option<&Task>, listed: &Running, worker: &WorkerId) -> Option<LeaseProblem> {
-    let Some(task) = task else { return Some(LeaseProblem::Unknown) };
-    let head = &task.head;
-    if listed.attempt < head.attempt {
-        return Some(LeaseProblem::Superseded);
-    }
-    if listed.attempt > head.attempt {
-        return Some(LeaseProblem::NotHeld);
-    }
-    match (&head.state, &head.ended) {
-        (TaskState::Running(lease), _) => (lease.worker != *worker).then_some(LeaseProblem::NotHeld),
-        (state, Some(end)) if end.worker == *worker => {
-            // Also when the task was cancelled later, or the cancelled one was retried since.
-            let cancelled = end.how == Ended::Cancelled || *state == TaskState::Cancelled;
-            Some(if cancelled { LeaseProblem::Cancelled } else { LeaseProblem::Ended(state.state()) })
-        }
-        _ => Some(LeaseProblem::NotHeld),
     }
 }

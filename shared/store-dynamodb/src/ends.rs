@@ -179,7 +179,7 @@ mod tests {
 
     use super::*;
     use crate::Options;
-    use crate::stats::tests::{created_large, store};
+    use crate::testing::{created_large, store};
 
     /// Whoever ended a task may be slow to date what it keeps apart, and the task lives again by then.
     #[tokio::test]

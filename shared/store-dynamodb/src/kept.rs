@@ -285,7 +285,7 @@ mod tests {
 
     use super::*;
     use crate::Options;
-    use crate::stats::tests::{created_large, store};
+    use crate::testing::{created_large, store};
 
     /// A purge may be slow to date what nobody needed when it looked, and somebody needs it by then.
     #[tokio::test]

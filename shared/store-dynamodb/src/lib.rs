@@ -58,6 +58,8 @@ mod stats;
 mod store;
 mod stream;
 pub mod table;
+#[cfg(test)]
+mod testing;
 mod text;
 mod tidy;
 mod token;

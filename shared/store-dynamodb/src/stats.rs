@@ -505,49 +505,14 @@ pub(crate) const fn what_letter(what: What) -> char {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
-    use std::sync::Arc;
-
-    use baton_model::{Schedule, TaskSpec};
-    use baton_store::{Create, NoDoorbell, Reap, TaskStore, Tasks, Waits};
+mod tests {
+    use baton_model::Schedule;
+    use baton_store::{Create, Reap, TaskStore, Tasks, Waits};
 
     use super::*;
-    use crate::client::{http_client, local};
+    use crate::Options;
     use crate::stats::epoch::attribute;
-    use crate::table::{self, TableOptions};
-    use crate::{DynamoStore, Options};
-
-    /// A store on an engine of its own, which ends with the test's runtime. It writes what it has counted when it is told to.
-    pub(crate) async fn store(options: Options) -> DynamoStore {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let engine = dynoxide::Database::memory().unwrap();
-        tokio::spawn(dynoxide::server::serve_on(listener, engine));
-        let client = local(&endpoint, http_client());
-        table::create(&client, "baton-tasks", TableOptions::default()).await.unwrap();
-        let options = Options { flush_every: None, ..options };
-        DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap()
-    }
-
-    /// Creates a task whose params are kept apart from it.
-    pub(crate) async fn created_large(store: &DynamoStore, now: Timestamp) -> baton_model::TaskId {
-        let params = baton_model::Payload::parse(&format!("\"{}\"", "x".repeat(5_000))).unwrap();
-        let spec = TaskSpec { params, ..task(1, Schedule::Now) };
-        let id = spec.id;
-        let create = Create { now, tasks: vec![spec], atomic: false, idempotency: None, by: None };
-        store.create(create).await.unwrap();
-        id
-    }
-
-    pub(crate) fn task(n: u8, schedule: Schedule) -> TaskSpec {
-        let mut id = [0; 16];
-        (id[6], id[8], id[15]) = (0x70, 0x80, n);
-        TaskSpec {
-            queue: "a".parse().unwrap(),
-            schedule,
-            ..TaskSpec::new(baton_model::TaskId::from_bytes(id), "render".parse().unwrap())
-        }
-    }
+    use crate::testing::{store, task};
 
     #[tokio::test]
     async fn a_count_of_what_waits_ends_at_its_bound_and_says_so() {

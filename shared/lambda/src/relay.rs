@@ -45,8 +45,8 @@ pub(crate) struct Handlers<'a> {
 }
 
 /// Relays records in their order, lets go of what waits for the tasks whose ends they tell of, and counts those whose messages are
-/// sent, up to the first that cannot be now: that and all after it come again. One that can never be done is put into the queue for such, whole, and the others go on; it
-/// comes again if that queue does not take it.
+/// sent, up to the first that cannot be now: that and all after it come again. One that can never be done is put into the queue for
+/// such, whole, and the others go on; it comes again if that queue does not take it.
 pub(crate) async fn relay(
     opened: &Opened,
     Handlers { tell, release, count }: Handlers<'_>,

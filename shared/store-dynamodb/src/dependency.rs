@@ -125,8 +125,12 @@ impl Inner {
         now: Timestamp,
     ) {
         let is_after_others = |spec: &&&TaskSpec| spec.depends_on.iter().any(|id| !within.contains(id));
+        let specs: Vec<_> = specs.iter().filter(is_after_others).collect();
+        if specs.is_empty() {
+            return;
+        }
         let follow = async {
-            for spec in specs.iter().filter(is_after_others) {
+            for spec in specs {
                 if let Some(stored) = self.find(spec.id).await?
                     && let Some(Settled::Ended(ended)) = self.judge(stored, now).await?
                 {
@@ -471,13 +475,20 @@ impl Inner {
     /// Tasks with their edges.
     pub(crate) async fn linked(&self, ids: &[TaskId]) -> Result<Vec<Linked>, StoreError> {
         let mut found = self.tasks_by_id(ids.iter().copied().collect()).await?;
+        let mut named = HashMap::new();
+        for id in ids {
+            let most = i32::try_from(Linked::DEPENDANTS + 1).ok();
+            named.insert(*id, self.dependant_ids(*id, most).await?);
+        }
+        let dependants = self.tasks_by_id(named.values().flatten().copied().collect()).await?;
         let mut linked = Vec::new();
         for id in ids {
             let Some(stored) = found.remove(id) else { continue };
-            let most = i32::try_from(Linked::DEPENDANTS + 1).ok();
-            let mut dependants = self.dependant_ids(*id, most).await?;
-            let more_dependants = dependants.len() > Linked::DEPENDANTS;
-            dependants.truncate(Linked::DEPENDANTS);
+            let mut of_it = named.remove(id).unwrap_or_default();
+            let more_dependants = of_it.len() > Linked::DEPENDANTS;
+            of_it.truncate(Linked::DEPENDANTS);
+            // Some are entries of tasks whose creation was refused, or have another task under their id.
+            of_it.retain(|one| dependants.get(one).is_some_and(|one| one.depends_on(*id)));
             let rest = stored.rest()?;
             linked.push(Linked {
                 id: *id,
@@ -492,7 +503,7 @@ impl Inner {
                 finished_at: stored.is_final().then_some(rest.updated_at),
                 depends_on: rest.depends_on.clone(),
                 if_dependency_fails: rest.if_dependency_fails,
-                dependants,
+                dependants: of_it,
                 more_dependants,
             });
         }

@@ -24,8 +24,8 @@ use baton_store::{
     Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Fail, PageRequest, Purge, Reap, Release, Retry,
     TaskFilter, TaskStore,
 };
+use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::{DynamoStore, Meter, Options};
-use dynoxide::AttributeValue;
 use engine::heard::Heard;
 use engine::{Engine, at};
 
@@ -62,7 +62,7 @@ fn spec(number: u64) -> TaskSpec {
 
 impl Bench {
     async fn with(waiting: u64) -> Self {
-        let (engine, stream) = Engine::with_stream(baton_store_dynamodb::table::KeptBy::Processes).await;
+        let engine = Engine::start().await;
         let heard = Arc::new(Heard::default());
         let meter: Arc<dyn Meter> = heard.clone();
         let store = engine.store(Options { meter: Some(meter), ..Options::seeded(1) }).await;
@@ -71,7 +71,7 @@ impl Bench {
             let tasks = (first..first + 100).map(spec).collect();
             bench.create(tasks).await;
         }
-        bench.copy(stream.engine(), waiting - REAL);
+        bench.copy(waiting - REAL).await;
         bench
     }
 
@@ -81,17 +81,16 @@ impl Bench {
     }
 
     /// Has copies of a task wait behind the others, in the same partitions.
-    fn copy(&self, db: &dynoxide::Database, count: u64) {
-        let table = self.engine.table.clone();
-        let scan = dynoxide::actions::scan::ScanRequest { table_name: table.clone(), ..Default::default() };
-        let items = db.scan(scan).unwrap().items.unwrap();
-        let text = |item: &dynoxide::Item, name: &str| match item.get(name) {
-            Some(AttributeValue::S(text)) => text.clone(),
-            _ => String::new(),
-        };
-        let tasks: Vec<_> = items.into_iter().filter(|item| text(item, "pk").starts_with("T#")).collect();
-        let partitions: Vec<_> =
-            tasks.iter().map(|item| text(item, "pk")).collect::<BTreeSet<_>>().into_iter().collect();
+    async fn copy(&self, count: u64) {
+        let items = self.engine.items().await;
+        let tasks: Vec<_> =
+            items.iter().filter(|item| item["pk"].as_s().unwrap().starts_with("T#")).collect();
+        let partitions: Vec<_> = tasks
+            .iter()
+            .map(|item| item["pk"].as_s().unwrap())
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
         let due = at(0).as_millis() + 1;
         let copies = (0..count).map(|number| {
             let id = TaskId::from_bytes(id(REAL + number));
@@ -103,9 +102,7 @@ impl Bench {
             copy.insert("ra".to_owned(), AttributeValue::N(due.to_string()));
             copy
         });
-        let options = dynoxide::ImportOptions { record_streams: false, set_cached_at: false };
-        let imported = db.import_items(&table, copies.collect(), options).unwrap();
-        assert_eq!(imported.items_imported as u64, count);
+        self.engine.put_all(copies.collect()).await;
     }
 
     fn note(&mut self, what: &'static str) {

@@ -241,11 +241,6 @@ impl Stream {
         Self { db, iterator }
     }
 
-    /// The engine itself, to be filled without asking it over HTTP.
-    pub(crate) fn engine(&self) -> &Database {
-        &self.db
-    }
-
     /// The records that have come since it was last asked, as Lambda hands them over, each with its item's partition.
     pub(crate) fn read(&mut self) -> Vec<(String, String)> {
         let mut all = Vec::new();

@@ -376,6 +376,23 @@ pub async fn a_new_task_under_a_removed_ones_id_has_the_dependants_that_name_it(
     b.check(days(43)).await;
 }
 
+/// A task that was removed is nobody's dependant any more, also when another is created under its id.
+pub async fn what_was_removed_is_no_dependant(b: Bench) {
+    let days = |n: u64| at(n * 86_400);
+    let first = b.create(at(0), b.spec("render").due(days(100))).await;
+    let spec = TaskSpec { id_chosen: true, ..b.spec("stitch") };
+    let second = b.create(at(1), spec.clone().after(&[first])).await;
+    let cancel = Cancel { now: at(2), task: second, by: None, reason: None, with_dependants: false };
+    b.store().cancel(cancel).await.unwrap();
+    b.purge(Purge::at(days(40))).await;
+    assert_err!(b.store().task(second).await, StoreError::TaskNotFound(_));
+    let dependants = async || b.store().linked(vec![first]).await.unwrap()[0].dependants.clone();
+    assert_eq!(dependants().await, []);
+    assert_eq!(b.create(days(41), spec).await, second);
+    assert_eq!(dependants().await, []);
+    b.check(days(42)).await;
+}
+
 /// A list by status finds the blocked tasks, and statistics count them.
 pub async fn blocked_tasks_are_listed_and_counted(b: Bench) {
     let first = b.create(at(0), b.spec("render")).await;

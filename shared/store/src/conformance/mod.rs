@@ -369,6 +369,7 @@ rules! {
         a_retry_with_dependants_can_be_sent_again,
         what_an_unfinished_task_depends_on_is_kept,
         a_new_task_under_a_removed_ones_id_has_the_dependants_that_name_it,
+        what_was_removed_is_no_dependant,
         blocked_tasks_are_listed_and_counted,
         edges_are_told_from_both_ends,
         inputs_bring_what_is_small,

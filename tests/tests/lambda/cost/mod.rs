@@ -198,8 +198,8 @@ fn elsewhere(ways: &[Way]) -> String {
     table
 }
 
-/// Whether two pages say the same. Log lines have times in them, so that their lengths differ by a little; and which records of
-/// the stream come together, if tasks come evenly, hangs on the tasks' ids, which are drawn by chance.
+/// Whether two pages say the same. Log lines have times in them, so that their lengths differ by a little; and what tasks cost that
+/// come evenly hangs on which records of the stream come together, which is chance.
 fn alike(page: &str, fresh: &str) -> bool {
     let number = |word: &str| word.parse::<f64>().ok();
     let mut by = 0.02;

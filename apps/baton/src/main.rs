@@ -10,6 +10,7 @@ mod exit;
 mod generation;
 mod ids;
 mod input;
+mod limit;
 mod logs;
 mod migrate;
 mod names;
@@ -119,6 +120,9 @@ enum Command {
     /// See, pause and resume queues.
     #[command(subcommand)]
     Queue(queue::Queue),
+    /// Set, see and take away limits of how many tasks run at once, and how many start in a while.
+    #[command(subcommand)]
+    Limit(limit::Limits),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
     /// Make, list and revoke the tokens by which callers are known.
@@ -235,6 +239,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Generation(generation) => generation.run(context).await,
             Command::Worker(worker) => worker.run(context).await,
             Command::Queue(queue) => queue.run(context).await,
+            Command::Limit(limits) => limits.run(context).await,
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Token(token) => token.run(context).await,

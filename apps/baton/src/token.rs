@@ -182,6 +182,7 @@ async fn in_store(context: &Context, url: &str, request: CreateToken) -> Result<
         by: None,
         reason: None,
         outcome: None,
+        change: None,
     };
     let id = entry.id;
     store.record(entry).await.map_err(failed)?;

@@ -24,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
         (name = "tasks", description = "What producers and operators do with tasks"),
         (name = "workers", description = "What workers do, and what is done with them"),
         (name = "queues", description = "Named lanes that tasks wait in"),
+        (name = "limits", description = "How many tasks run at once, and how many start in a while"),
         (name = "tokens", description = "Who may call, and what operators did"),
         (name = "generations", description = "Output records of completed tasks"),
         (name = "operations", description = "The state of everything"),

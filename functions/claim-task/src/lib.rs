@@ -88,6 +88,10 @@ async fn wait_for_tasks(
                 Some(next_at)
             }
             // There may well be tasks, but not for this worker: others must not miss them for it.
+            Nothing::AtLimit { next_at, .. } => {
+                place.stand_aside();
+                next_at
+            }
             Nothing::AtCap { .. } | Nothing::RunsAlone | Nothing::MakesRoom | Nothing::OnlyAlone => {
                 place.stand_aside();
                 None

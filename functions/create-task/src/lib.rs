@@ -109,6 +109,7 @@ fn spec(
         domain: request.domain,
         drift_score: request.drift_score,
         assigned_by: request.assigned_by,
+        concurrency_key: request.concurrency_key,
         schedule,
         max_attempts: request.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS),
         timeout: request.timeout,

@@ -1,5 +1,6 @@
-//! What operators do: cancel and retry tasks, pause queues, ask workers to drain or stop.
+//! What operators do: cancel and retry tasks, pause queues, set limits, ask workers to drain or stop.
 
+mod limits;
 mod queues;
 mod tasks;
 mod workers;
@@ -12,6 +13,10 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::retry))
+        .routes(routes!(limits::set, limits::list))
+        .routes(routes!(limits::clear))
+        .routes(routes!(limits::set_owner))
+        .routes(routes!(limits::list_projects))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(workers::drain))

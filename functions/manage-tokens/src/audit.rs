@@ -2,7 +2,7 @@
 
 use axum::extract::State;
 use baton_api::task::Page;
-use baton_api::token::AuditView;
+use baton_api::token::{AuditView, ChangeView};
 use baton_http::auth::RULES;
 use baton_http::{ApiResult, App, Caller, QueryFields, ok, wire};
 use baton_model::Expected;
@@ -61,5 +61,6 @@ fn view(entry: AuditEntry) -> AuditView {
         by: entry.by,
         reason: entry.reason,
         outcome: entry.outcome,
+        change: entry.change.map(|change| ChangeView { from: change.from, to: change.to }),
     }
 }

@@ -49,6 +49,7 @@ pages! {
     SessionSuperseded = "session_superseded",
     WorkerOfOther = "worker_of_other",
     TooManyTokens = "too_many_tokens",
+    TooManyLimits = "too_many_limits",
     Busy = "busy",
     StorageFull = "storage_full",
     StorageUnavailable = "storage_unavailable",

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use baton_model::{Directive, QueueName, RequestKey, SessionId, TaskType, Timestamp, WorkerId, limits};
+use baton_model::{
+    Directive, LimitOn, QueueName, RequestKey, SessionId, TaskType, Timestamp, WorkerId, limits,
+};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -106,12 +108,16 @@ pub struct ClaimView {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Nothing)]
 pub struct NothingView {
-    /// `none_queued`, `scheduled`, `at_cap`, `runs_alone`, `makes_room`, `only_alone`, `paused`, `directed` or
+    /// `none_queued`, `scheduled`, `at_cap`, `runs_alone`, `makes_room`, `only_alone`, `at_limit`, `paused`, `directed` or
     /// `request_spent`.
     pub reason: String,
     /// The same for people.
     pub message: String,
-    /// When the next task is due, for `scheduled`.
+    /// The limit that lets none of the tasks start that wait, for `at_limit`: what it holds for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub limit: Option<LimitOn>,
+    /// When the next task is due, for `scheduled`; when the limit's rate has the next one start, for `at_limit`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub next_at: Option<Timestamp>,

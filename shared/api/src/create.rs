@@ -10,6 +10,7 @@ use baton_model::{
     TaskType, Timestamp, limits,
 };
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::fields::{Fields, ReadFields, as_seconds, integer, list, number, parsed, payload, span, text};
@@ -119,6 +120,10 @@ pub struct CreateTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BackoffSchema>)]
     pub backoff: Option<Backoff>,
+    /// What it shares a limit by with other tasks of its queue; up to 256 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub concurrency_key: Option<Label>,
     /// The tasks that are to be completed before it may be claimed, up to 100, none twice: ids of tasks of its project, or, in a
     /// batch, the `ref` of another task of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -188,6 +193,7 @@ impl CreateTask {
             max_attempts: None,
             timeout: None,
             backoff: None,
+            concurrency_key: None,
             depends_on: Vec::new(),
             if_dependency_fails: None,
             reference: None,
@@ -217,6 +223,7 @@ impl ReadFields for CreateTask {
         let max_attempts = f.optional("max_attempts", integer(1..=limits::MAX_ATTEMPTS));
         let timeout = f.optional("timeout_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN));
         let backoff = f.optional_object::<BackoffFields>("backoff", &());
+        let concurrency_key = f.optional("concurrency_key", own_name);
         let depends_on = f.optional("depends_on", list(0..=limits::DEPENDENCIES, parsed));
         if let Some(Some(dependencies)) = &depends_on
             && let Some(again) = repeated(dependencies)
@@ -241,11 +248,24 @@ impl ReadFields for CreateTask {
             max_attempts: max_attempts?,
             timeout: timeout?,
             backoff: backoff?.map(|fields| fields.0),
+            concurrency_key: concurrency_key?,
             depends_on: depends_on?.unwrap_or_default(),
             if_dependency_fails: if_dependency_fails?,
             reference: reference?,
         })
     }
+}
+
+/// A label that is not the sign for each one.
+fn own_name(raw: &RawValue) -> Result<Label, Expected> {
+    let label: Label = parsed(raw)?;
+    if label.as_str() == "*" {
+        return Err(Expected::text(
+            "another text than *, which stands for each key where a limit is set",
+            "*",
+        ));
+    }
+    Ok(label)
 }
 
 /// A dependency that is named more than once.

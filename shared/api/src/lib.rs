@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod graph;
 pub mod health;
 pub mod heartbeat;
+pub mod limit;
 pub mod manage;
 pub mod problem;
 pub mod reap;

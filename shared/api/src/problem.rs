@@ -102,6 +102,8 @@ codes! {
     WorkerOfOther = "worker_of_other", 409, "The worker's name is another's";
     /// There are as many tokens as the store holds.
     TooManyTokens = "too_many_tokens", 409, "There are too many tokens";
+    /// There are as many limits, or owned projects, as the store holds.
+    TooManyLimits = "too_many_limits", 409, "There are too many limits";
     /// Too much is under way.
     Busy = "busy", 503, "The server is busy";
     /// The disk is full.

@@ -61,6 +61,10 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub assigned_by: Option<Label>,
+    /// What it shares a limit by with other tasks of its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub concurrency_key: Option<Label>,
     /// How often it has been claimed; the fence of the present attempt while it runs.
     pub attempt: u32,
     /// How many of these attempts count.
@@ -182,6 +186,7 @@ impl TaskView {
             domain: task.domain,
             drift_score: task.drift_score,
             assigned_by: task.assigned_by,
+            concurrency_key: task.concurrency_key,
             attempt: task.head.attempt,
             attempts_used,
             worker_losses: task.head.worker_losses,

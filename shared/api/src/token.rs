@@ -248,4 +248,19 @@ pub struct AuditView {
     /// done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<u16>,
+    /// What it has changed, if that is a setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<ChangeView>,
+}
+
+/// A setting before and after it was changed, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = SettingChange)]
+pub struct ChangeView {
+    /// Before; left out if there was none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// After; left out if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }

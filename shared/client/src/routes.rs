@@ -16,13 +16,14 @@ use baton_api::graph::GraphView;
 use baton_api::health::{HealthView, ReadinessView};
 use baton_api::heartbeat::HeartbeatRequest;
 use baton_api::heartbeat::HeartbeatView;
+use baton_api::limit::{ClearLimit, LimitChangeView, LimitView, ProjectView, SetLimit, SetOwner};
 use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::reap::ReapView;
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
 use baton_api::token::CreateToken;
 use baton_api::token::{AuditView, CreatedTokenView, TokenView};
-use baton_model::{Directive, GenerationId, QueueName, TaskId, TokenId, WorkerId};
+use baton_model::{Directive, GenerationId, ProjectId, QueueName, TaskId, TokenId, WorkerId};
 use serde::Serialize;
 
 use crate::call::{Call, new_key};
@@ -178,6 +179,54 @@ impl Client {
         action: &ActionRequest,
     ) -> Result<QueueView, ClientError> {
         self.call(Call::post(format!("/v1/queues/{queue}/resume"), action).repeatable(true)).await
+    }
+
+    /// Sets a limit.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_limit(&self, limit: &SetLimit) -> Result<LimitChangeView, ClientError> {
+        self.call(Call::post("/v1/limits", limit).repeatable(true)).await
+    }
+
+    /// Takes a limit away.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn clear_limit(&self, limit: &ClearLimit) -> Result<LimitChangeView, ClientError> {
+        self.call(Call::post("/v1/limits/clear", limit).repeatable(true)).await
+    }
+
+    /// Limits, by what they hold for.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn limits(
+        &self,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<LimitView>, ClientError> {
+        self.call(Call::get("/v1/limits").query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// Says whose a project is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_owner(&self, project: &ProjectId, owner: &SetOwner) -> Result<ProjectView, ClientError> {
+        self.call(Call::post(format!("/v1/projects/{project}/owner"), owner).repeatable(true)).await
+    }
+
+    /// Projects that have an owner, by name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn projects(
+        &self,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<ProjectView>, ClientError> {
+        self.call(Call::get("/v1/projects").query("cursor", cursor).query("limit", limit)).await
     }
 
     /// Takes back tasks whose lease is lost, now instead of at the reaper's next round.

@@ -5,6 +5,7 @@ use baton_api::claim::ClaimRequest;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::create::CreateTask;
 use baton_api::heartbeat::HeartbeatRequest;
+use baton_api::limit::{ClearLimit, SetLimit, SetOwner};
 use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::token::CreateToken;
@@ -87,6 +88,9 @@ bodies! {
     RetryRequest: Plain, |_limits| &();
     ReapRequest: Plain, |_limits| &();
     CreateToken: Plain, |_limits| &();
+    SetLimit: Plain, |_limits| &();
+    ClearLimit: Plain, |_limits| &();
+    SetOwner: Plain, |_limits| &();
 }
 
 /// A body that must be there.

@@ -242,6 +242,9 @@ impl From<StoreError> for ApiError {
             StoreError::TooManyTokens { .. } => {
                 new(ProblemCode::TooManyTokens, "a token that has ended is removed 30 days later")
             }
+            StoreError::TooManyLimits { .. } => {
+                new(ProblemCode::TooManyLimits, "GET /v1/limits and GET /v1/projects list what there is")
+            }
             StoreError::BadCursor => Self::field(
                 "cursor",
                 Expected::new("the next_cursor of an earlier page of the same query", "another text"),
@@ -422,6 +425,7 @@ mod tests {
             (StoreError::TokenNotFound(TokenId::from_bytes([3; 16])), ProblemCode::TokenNotFound, 404),
             (StoreError::WorkerOfOther(WorkerId::from_stored("w")), ProblemCode::WorkerOfOther, 409),
             (StoreError::TooManyTokens { most: 10_000 }, ProblemCode::TooManyTokens, 409),
+            (StoreError::TooManyLimits { what: "limits", most: 9 }, ProblemCode::TooManyLimits, 409),
             (StoreError::BadCursor, ProblemCode::InvalidFields, 422),
             (StoreError::Busy, ProblemCode::Busy, 503),
             (StoreError::StorageFull(cause()), ProblemCode::StorageFull, 503),

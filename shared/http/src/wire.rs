@@ -94,8 +94,13 @@ fn nothing_view(nothing: Nothing, queues: &[QueueName], types: &[TaskType]) -> N
             format!("of type {} in queue {queues}", list(types.iter().map(TaskType::as_str).collect()))
         }
     };
-    let mut view =
-        NothingView { reason: String::new(), message: String::new(), next_at: None, directive: None };
+    let mut view = NothingView {
+        reason: String::new(),
+        message: String::new(),
+        limit: None,
+        next_at: None,
+        directive: None,
+    };
     (view.reason, view.message) = match nothing {
         Nothing::NoneQueued => ("none_queued".to_owned(), format!("no task waits {}", among())),
         Nothing::Scheduled { next_at } => {
@@ -121,6 +126,15 @@ fn nothing_view(nothing: Nothing, queues: &[QueueName], types: &[TaskType]) -> N
                 among()
             ),
         ),
+        Nothing::AtLimit { limit, next_at } => {
+            let until = match next_at {
+                Some(next_at) => format!("lets none start before {next_at}"),
+                None => "is full; the next one starts when one of those ends that run under it".to_owned(),
+            };
+            let message = format!("tasks wait {}, and the limit of {limit} {until}", among());
+            (view.limit, view.next_at) = (Some(limit), next_at);
+            ("at_limit".to_owned(), message)
+        }
         Nothing::AtCap { active, cap } => (
             "at_cap".to_owned(),
             format!(

@@ -20,8 +20,10 @@ pub mod log;
 pub mod owner;
 pub mod payload;
 pub mod queue;
+pub mod rate;
 pub mod round;
 pub mod session;
+pub mod share;
 pub mod task;
 pub mod time;
 pub mod token;
@@ -46,8 +48,10 @@ pub use limits::Limits;
 pub use log::{Level, LogLine};
 pub use owner::Owner;
 pub use payload::Payload;
+pub use rate::{Arrival, Rate};
 pub use round::RoundNote;
 pub use session::{Late, Superseded, Takeover};
+pub use share::{Limit, LimitBook, LimitOn, LimitRules, Shared, Standing, Which, holds_place};
 pub use task::{
     AttemptEnd, Ended, Failure, Head, IfDependencyFails, Priority, Schedule, State, Status, Task, TaskSpec,
     TaskState,

@@ -13,6 +13,7 @@ use crate::id::{GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, Wor
 use crate::lease::{Lease, LossReason};
 use crate::limits;
 use crate::payload::Payload;
+use crate::share::Shared;
 use crate::time::{Timestamp, seconds};
 use crate::watch::Watch;
 
@@ -290,6 +291,9 @@ pub struct TaskSpec {
     pub timeout: Option<Duration>,
     /// How long it waits between attempts; none for the default.
     pub backoff: Option<Backoff>,
+    /// What it shares a limit by with other tasks of its queue, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<Label>,
     /// The tasks that are to end before it may be claimed; at most [`limits::DEPENDENCIES`], none twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<TaskId>,
@@ -318,8 +322,19 @@ impl TaskSpec {
             max_attempts: limits::DEFAULT_ATTEMPTS,
             timeout: None,
             backoff: None,
+            concurrency_key: None,
             depends_on: Vec::new(),
             if_dependency_fails: IfDependencyFails::default(),
+        }
+    }
+
+    /// What says which limits it falls under.
+    pub fn shared(&self) -> Shared<'_> {
+        Shared {
+            queue: &self.queue,
+            project: &self.project,
+            task_type: &self.task_type,
+            key: self.concurrency_key.as_ref(),
         }
     }
 
@@ -501,6 +516,9 @@ pub struct Task {
     pub finished_at: Option<Timestamp>,
     /// The latest attempt's failure; none once it is completed.
     pub error: Option<Failure>,
+    /// What it shares a limit by with other tasks of its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency_key: Option<Label>,
     /// The tasks that it waits for, or has waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<TaskId>,
@@ -510,6 +528,16 @@ pub struct Task {
 }
 
 impl Task {
+    /// What says which limits it falls under.
+    pub fn shared(&self) -> Shared<'_> {
+        Shared {
+            queue: &self.queue,
+            project: &self.project,
+            task_type: &self.task_type,
+            key: self.concurrency_key.as_ref(),
+        }
+    }
+
     /// The status to show at `now`.
     pub fn status(&self, now: Timestamp) -> Status {
         Status::derive(self.head.state.state(), self.head.attempt, self.head.run_after, now)

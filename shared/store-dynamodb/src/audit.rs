@@ -1,9 +1,10 @@
 //! The audit log. Entries lie by their ids, which are UUIDv7s, so that they are in the order of time; DynamoDB removes
 //! them at their end.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use baton_model::{AuditId, Label};
 use baton_store::transfer::{ImportError, Verdict, audit_onto};
-use baton_store::{AuditEntry, AuditFilter, Page, PageRequest, Settled, StoreError};
+use baton_store::{AuditEntry, AuditFilter, Page, PageRequest, SettingChange, Settled, StoreError};
 
 use crate::attr::{Fields, Item, n, s, time};
 use crate::error::{WriteError, contended, damaged};
@@ -40,7 +41,16 @@ fn item(entry: &AuditEntry, ends: i64) -> Item {
     if let Some(outcome) = entry.outcome {
         put("oc", n(outcome));
     }
+    if let Some(change) = &entry.change {
+        put("ch", changed(change));
+    }
     item
+}
+
+/// What a setting was and is, as JSON.
+fn changed(change: &SettingChange) -> AttributeValue {
+    // Texts that may be left out are JSON whatever they hold.
+    s(serde_json::to_string(change).unwrap_or_default())
 }
 
 /// Reads an entry's item.
@@ -60,6 +70,10 @@ pub(crate) fn read(item: &Item) -> Result<AuditEntry, StoreError> {
         by: fields.maybe_text("by")?.map(Label::from_stored),
         reason: fields.maybe_text("re")?.map(str::to_owned),
         outcome: fields.maybe_number("oc")?,
+        change: fields
+            .maybe_text("ch")?
+            .map(|text| serde_json::from_str(text).map_err(|_| bad("what was changed, as JSON", text)))
+            .transpose()?,
     })
 }
 
@@ -88,8 +102,8 @@ impl Inner {
         let verdict = audit_onto(record, Some(&standing))?;
         // What is later is later by its outcome.
         if let (Verdict::Later, Some(outcome)) = (verdict, record.outcome) {
-            let AuditEntry { by, reason, .. } = record.clone();
-            self.settle(record.id, &Settled { outcome, by, reason }).await?;
+            let AuditEntry { by, reason, change, .. } = record.clone();
+            self.settle(record.id, &Settled { outcome, by, reason, change }).await?;
         }
         Ok(verdict)
     }
@@ -99,7 +113,8 @@ impl Inner {
             .when_present("pk")
             .set("oc", n(settled.outcome))
             .maybe("by", settled.by.as_ref().map(|by| s(by.as_str())))
-            .maybe("re", settled.reason.as_ref().map(s));
+            .maybe("re", settled.reason.as_ref().map(s))
+            .maybe("ch", settled.change.as_ref().map(changed));
         match self.db.update(keys::audit(id), &update).await {
             Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
             Err(WriteError::Failed(error)) => Err(error),

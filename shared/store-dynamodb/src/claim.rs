@@ -11,13 +11,15 @@ use baton_model::transition::{Command, Decision, decide};
 use baton_model::{Directive, QueueName, Task, TaskId, TaskState, Timestamp, Worker};
 use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
 use futures::StreamExt;
+use tokio::time::Instant;
 
 use crate::attr::{Fields, Item};
 use crate::db::Query;
 use crate::error::WriteError;
 use crate::keys;
 use crate::lane::Choice;
-use crate::look::Candidate;
+use crate::limit::{Limiting, Taking};
+use crate::look::{Candidate, Look};
 use crate::notes::Reserved;
 use crate::queue::StoredQueue;
 use crate::request::Replay;
@@ -32,8 +34,17 @@ pub(crate) const AT_ONCE: usize = 16;
 /// tasks, so that none of so many rounds is ever the last one, unless the index trails far behind.
 const ROUNDS: u32 = 16;
 
+/// How often a claim looks again after it has found that tasks which wait at limits may start.
+const AGAIN: u32 = 3;
+
 /// From which round on a claim pauses before it looks anew.
 const PAUSES: u32 = 3;
+
+/// How long after it has read its queues' records a claim looks for more: a limit that was set since concerns what it takes, too.
+const STALE: std::time::Duration = std::time::Duration::from_secs(10);
+
+/// That a claim goes by limits.
+struct Limited;
 
 /// A claim of a worker that may claim.
 pub(crate) struct Entered<'a> {
@@ -42,6 +53,10 @@ pub(crate) struct Entered<'a> {
     pub(crate) beats: u64,
     /// How many tasks it holds.
     pub(crate) active: u32,
+    /// The limits that it goes by.
+    pub(crate) limits: Limiting,
+    /// When it read the records of its queues.
+    pub(crate) begun: Instant,
 }
 
 impl Deref for Entered<'_> {
@@ -71,9 +86,12 @@ impl Inner {
             Some(gate) => Some(gate.lock().await),
             None => None,
         };
+        let _under_way = self.limits.under_way.read().await;
+        let begun = Instant::now();
         let (worker, queues) = self.records(claim).await?;
         let worker = self.enter_session(worker, claim).await?;
-        let mut claim = Entered { claim, beats: worker.beats, active: 0 };
+        let limits = self.limiting(&queues).await?;
+        let mut claim = Entered { claim, beats: worker.beats, active: 0, limits, begun };
         let answer = self.claim_anew(&mut claim, worker, &queues, ended).await?;
         // Sent before, it may hold what it asked for, and so find no more.
         let finds_nothing = match &answer {
@@ -114,16 +132,46 @@ impl Inner {
         if claim.queues.iter().all(|name| paused.contains(name)) {
             return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
         }
-        let open: Vec<_> = queues.iter().filter(|queue| queue.pause.is_none()).collect();
+        let mut open: Vec<_> = queues.iter().filter(|queue| queue.pause.is_none()).collect();
+        if claim.limits.is_on() {
+            // On the heap, as all that only limits ask for: a claim without them is as small as it was.
+            Box::pin(self.let_due_go(claim, &open)).await?;
+            open = Box::pin(self.open_within(claim, open)).await?;
+        }
         let most = claim.max_tasks.min(claim.cap - active) as usize;
         let choice = Choice::of(claim);
         for queue in &open {
             self.note_claimed(queue, &choice).await;
         }
 
+        let mut answer = self.claim_open(claim, &open, most).await?;
+        if claim.limits.is_on() {
+            Box::pin(self.settle_unsure(claim)).await;
+            for _ in 0..AGAIN {
+                if !Box::pin(self.may_look_again(claim, &open, &answer)).await? {
+                    break;
+                }
+                answer = self.claim_open(claim, &open, most).await?;
+            }
+            if let (ClaimAnswer::Nothing(Nothing::NoneQueued | Nothing::Scheduled { .. }), Some(nothing)) =
+                (&answer, claim.limits.nothing())
+            {
+                answer = ClaimAnswer::Nothing(nothing);
+            }
+        }
+        Ok(answer)
+    }
+
+    /// Claims from queues that are open.
+    async fn claim_open(
+        &self,
+        claim: &Entered<'_>,
+        open: &[&StoredQueue],
+        most: usize,
+    ) -> Result<ClaimAnswer, StoreError> {
         match &claim.request {
-            Some(_) => self.claim_planned(claim, &open, most).await,
-            None => self.claim_found(claim, &open, most).await,
+            Some(_) => self.claim_planned(claim, open, most).await,
+            None => self.claim_found(claim, open, most).await,
         }
     }
 
@@ -137,17 +185,19 @@ impl Inner {
         let mut leased: Vec<Task> = Vec::new();
         let mut next_at = None;
         for round in 0.. {
-            if round == ROUNDS || round == PAUSES && !leased.is_empty() {
+            if round == ROUNDS || round == PAUSES && !leased.is_empty() || claim.begun.elapsed() >= STALE {
                 next_at = Some(claim.now);
                 break;
             }
             self.pause_before(round).await;
-            let look = match self.look(claim, queues, most - leased.len()).await {
-                Ok(look) if leased.is_empty() => {
+            let room = most - leased.len();
+            let look = match self.look_unless_limited(claim, queues, room).await {
+                Err(Limited) => Box::pin(self.look_within(claim, queues, room, leased.is_empty())).await,
+                Ok(Ok(look)) if leased.is_empty() => {
                     self.tidy(queues, &look.empty, claim.now).await;
                     self.turn_of(claim, look).await
                 }
-                look => look.map(Ok),
+                Ok(look) => look.map(Ok),
             };
             let (wanted, taken) = match look {
                 Ok(Err(nothing)) => return Ok(ClaimAnswer::Nothing(nothing)),
@@ -174,7 +224,17 @@ impl Inner {
                 Err(error) => return Err(error),
             }
         }
-        Ok(answer_of(leased, next_at))
+        Ok(answer_of(claim, leased, next_at))
+    }
+
+    /// A look of a claim that no limit concerns.
+    async fn look_unless_limited<'a>(
+        &'a self,
+        claim: &Entered<'_>,
+        queues: &[&StoredQueue],
+        most: usize,
+    ) -> Result<Result<Look<'a>, StoreError>, Limited> {
+        if claim.limits.is_on() { Err(Limited) } else { Ok(self.look(claim, queues, most).await) }
     }
 
     /// Writes down what is found before it is taken, and takes that and no more.
@@ -188,13 +248,16 @@ impl Inner {
         let mut known = None;
         let mut next_at = None;
         for round in 0.. {
-            if round == ROUNDS {
+            if round == ROUNDS || claim.begun.elapsed() >= STALE {
                 next_at = Some(claim.now);
                 break;
             }
             self.pause_before(round).await;
-            let look = self.look(claim, queues, most).await?;
-            let look = match self.turn_of(claim, look).await? {
+            let look = match self.look_unless_limited(claim, queues, most).await {
+                Ok(look) => self.turn_of(claim, look?).await?,
+                Err(Limited) => Box::pin(self.look_within(claim, queues, most, true)).await?,
+            };
+            let look = match look {
                 Ok(look) => look,
                 Err(nothing) => return Ok(ClaimAnswer::Nothing(nothing)),
             };
@@ -216,7 +279,7 @@ impl Inner {
                 return Ok(ClaimAnswer::Leased(leased));
             }
         }
-        Ok(answer_of(Vec::new(), next_at))
+        Ok(answer_of(claim, Vec::new(), next_at))
     }
 
     /// Lets others finish what they are at, once a claim has lost to them several times.
@@ -272,7 +335,9 @@ impl Inner {
             of_queues.push(entry.queue.clone());
             takes.push(self.take(claim, entry, Some(reserved)));
         }
-        let outcomes: Vec<_> = futures::stream::iter(takes).buffered(AT_ONCE).collect().await;
+        // Of tasks that share a limit, one after the other: their writes would stand in each other's way.
+        let at_once = if claim.limits.is_on() { 1 } else { AT_ONCE };
+        let outcomes: Vec<_> = futures::stream::iter(takes).buffered(at_once).collect().await;
         let mut taken = Vec::new();
         let mut failed = None;
         let mut writes: HashMap<QueueName, (usize, usize)> = HashMap::new();
@@ -322,6 +387,23 @@ impl Inner {
             spend();
             return Ok(None);
         };
+        if claim.limits.is_on() {
+            match Box::pin(self.take_within(claim, &entry, &change)).await? {
+                Taking::Unlimited => {}
+                // It is as it was, and another claim may take it.
+                Taking::Full => return Ok(None),
+                Taking::Refused => {
+                    spend();
+                    return Ok(None);
+                }
+                Taking::Taken(after) => {
+                    spend();
+                    self.changed(&entry, &after, claim.now);
+                    self.notes.remember((*after).clone());
+                    return self.whole_task(*after).await;
+                }
+            }
+        }
         match self.write(&entry, &change, claim.now, self.mark(&change)).await {
             Ok(item) => {
                 spend();
@@ -383,7 +465,10 @@ pub(crate) fn holds(stored: &Stored, claim: &Claim, attempt: u32) -> bool {
 
 /// What a claim is answered. Tasks that are ready, but which others took each time, are "next" at once: it is no answer
 /// that nothing waits.
-fn answer_of(leased: Vec<Task>, next_at: Option<Timestamp>) -> ClaimAnswer {
+fn answer_of(claim: &Entered<'_>, leased: Vec<Task>, next_at: Option<Timestamp>) -> ClaimAnswer {
+    if let Some(nothing) = claim.limits.nothing().filter(|_| leased.is_empty()) {
+        return ClaimAnswer::Nothing(nothing);
+    }
     match (leased.is_empty(), next_at) {
         (false, _) => ClaimAnswer::Leased(leased),
         (true, Some(next_at)) => ClaimAnswer::Nothing(Nothing::Scheduled { next_at }),

@@ -6,14 +6,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use aws_sdk_dynamodb::types::{Put, TransactWriteItem};
 use baton_model::{Digest, TaskId, TaskSpec, Timestamp};
 use baton_store::batch;
 use baton_store::{Accepted, Create, CreateAnswer, Idempotency, ItemRefusal, Ready, StoreError};
 use futures::StreamExt;
 
 use crate::attr::{Fields, Item, b, json, n, s, time};
-use crate::db::unbuilt;
 use crate::error::{TransactError, WriteError, contended};
 use crate::expression::Expression;
 use crate::kept::MARK;
@@ -233,7 +231,7 @@ impl Inner {
                             new.item.insert(MARK.to_owned(), n(1));
                         }
                         self.write_params(spec, &new).await?;
-                        writes.push(self.put_when(new.item, &Expression::new().when_absent("pk"))?);
+                        writes.push(self.db.put_write(new.item, &Expression::new().when_absent("pk"))?);
                         let (id, created_at) = (spec.id, create.now);
                         Ok(Accepted { id, created_at, run_after: new.run_after, new: true })
                     }
@@ -241,7 +239,7 @@ impl Inner {
             }
             if let Some(idempotency) = &create.idempotency {
                 let item = key_item(idempotency, &items, create.now, mark)?;
-                writes.push(self.put_when(item, &forgotten(create.now))?);
+                writes.push(self.db.put_write(item, &forgotten(create.now))?);
             }
             let answer = CreateAnswer { items, replayed: false };
             let written = match writes.is_empty() {
@@ -302,19 +300,6 @@ impl Inner {
             steps[place] = Step::Answer(Err(refusal));
         }
         Ok(())
-    }
-
-    fn put_when(&self, item: Item, condition: &Expression) -> Result<TransactWriteItem, StoreError> {
-        let put = Put::builder()
-            .table_name(&self.db.table)
-            .set_item(Some(item))
-            .set_condition_expression(condition.condition())
-            .set_expression_attribute_names(condition.names())
-            .set_expression_attribute_values(condition.values())
-            .return_values_on_condition_check_failure(
-                aws_sdk_dynamodb::types::ReturnValuesOnConditionCheckFailure::AllOld,
-            );
-        Ok(TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build())
     }
 
     /// A task's item. Makes known where claims will look for it.

@@ -192,6 +192,16 @@ impl Expression {
         self
     }
 
+    /// The condition that a set has at least so many values, if that is one or more.
+    pub(crate) fn when_full(mut self, attribute: &str, most: u32) -> Self {
+        if most > 0 {
+            let most = AttributeValue::N(most.to_string());
+            let (name, most) = (self.name(attribute), self.value(most));
+            self.conditions.push(format!("size({name}) >= {most}"));
+        }
+        self
+    }
+
     /// The condition that a set has no more than so many values. A set that is missing has none.
     pub(crate) fn when_set_within(mut self, attribute: &str, most: AttributeValue) -> Self {
         let (name, most) = (self.name(attribute), self.value(most));

@@ -1,15 +1,14 @@
 //! Ending an attempt or a task: complete, fail, release, cancel, retry.
 
-use aws_sdk_dynamodb::types::{Put, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update};
 use baton_model::transition::{Change, Command, Decision, decide};
 use baton_model::{Generation, Label, Task, TaskId, TaskState, Timestamp};
 use baton_store::histogram::What;
 use baton_store::{Claim, Complete, CompleteAnswer, FailAnswer, StoreError};
 
-use crate::attr::n;
-use crate::db::unbuilt;
+use crate::attr::{n, texts};
 use crate::ends::ENDS;
 use crate::error::{TransactError, contended, damaged};
+use crate::expression::Expression;
 use crate::keys::{self, Kind};
 use crate::row::{Stored, generation_item, ran_of};
 use crate::store::Inner;
@@ -98,30 +97,21 @@ impl Inner {
             // With the task, too, whose record in the stream is all that counts the run.
             let ran = ran_of(&generation);
             let update = self.update_of(&before, &change, complete.now, mark).await?.maybe("rn", ran);
-            let all_old = ReturnValuesOnConditionCheckFailure::AllOld;
-            let update = Update::builder()
-                .table_name(&self.db.table)
-                .set_key(Some(self.task_key(id)))
-                .update_expression(update.update())
-                .set_condition_expression(update.condition())
-                .set_expression_attribute_names(update.names())
-                .set_expression_attribute_values(update.values())
-                .return_values_on_condition_check_failure(all_old.clone());
-            let put = Put::builder()
-                .table_name(&self.db.table)
-                .set_item(Some(item))
-                .condition_expression("attribute_not_exists(pk)")
-                .return_values_on_condition_check_failure(all_old);
+            // A limit that was set meanwhile counts it: who ends it is to know.
+            let limits = before.rest()?.limits.clone();
+            let counted = limits.len();
+            let update = update.when_still("lu", (counted > 0).then(|| texts(limits)));
             let writes = vec![
-                TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build(),
-                TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build(),
+                self.db.update_write(self.task_key(id), &update)?,
+                self.db.put_write(item, &Expression::new().when_absent("pk"))?,
             ];
-            let name = format!("{id}#{}#{}#{mark}", before.head.events, before.waited_for);
+            let name = format!("{id}#{}#{}#{counted}#{mark}", before.head.events, before.waited_for);
             match self.db.transact(writes, &name).await {
                 Ok(()) => {
                     let after = Stored { head: change.head, ends, ..before.clone() };
                     self.changed(&before, &after, complete.now);
                     self.date_what_is_apart(&after).await;
+                    self.leave(&before, &after, complete.now).await;
                     self.follow(&after, complete.now).await;
                     let run = generation.run_time();
                     self.stats.lock().duration(&generation.queue, What::Run, complete.now, run);

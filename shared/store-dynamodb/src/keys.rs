@@ -265,6 +265,16 @@ pub(crate) fn ready(queue: &QueueName, priority: Priority, shard: u64, lane: Lan
     }
 }
 
+/// The partition of the index where tasks of a queue lie that wait at limits: claims do not look there for what to take.
+pub(crate) fn put_aside(queue: &QueueName, priority: Priority, shard: u64) -> String {
+    format!("R#{queue}#w{}#{shard}", priority.code())
+}
+
+/// Whether a partition of the index is one of those.
+pub(crate) fn is_put_aside(partition: &str) -> bool {
+    partition.starts_with("R#") && partition.split('#').nth(2).is_some_and(|part| part.starts_with('w'))
+}
+
 /// The place of a task in its partition of the index: by the time that its state is sorted by, then by id.
 pub(crate) fn place(at: Timestamp, id: TaskId) -> String {
     format!("{}#{id}", sortable(at))

@@ -182,7 +182,14 @@ impl Inner {
             n(Claimed::Whole as u8),
         );
         let lane = match self.db.update(keys::queue(queue), &first).await {
-            Ok(_) => own,
+            Ok(item) => {
+                // Of the first lane of a queue: it may be new.
+                let queue_read = StoredQueue::read(&item)?;
+                if queue_read.limits.is_none() && queue_read.lanes.len() == 1 {
+                    self.tell_new_queue(queue).await?;
+                }
+                own
+            }
             Err(WriteError::Failed(error)) => return Err(error),
             Err(WriteError::Condition(item)) => {
                 let whole = match item.as_ref().map(StoredQueue::read).transpose()? {

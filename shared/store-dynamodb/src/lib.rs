@@ -38,6 +38,7 @@ mod history;
 mod kept;
 mod keys;
 mod lane;
+mod limit;
 mod list;
 mod listed;
 mod look;
@@ -75,15 +76,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::transition::Command;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp, Token,
-    TokenId, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp,
+    Token, TokenId, WorkerId,
 };
 use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
-    GenerationFilter, Health, Input, Linked, LogFilter, Mend, Mended, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats,
-    StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OwnedProject,
+    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
+    Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
+    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -241,6 +243,7 @@ impl TaskStore for DynamoStore {
             removes_by_itself: true,
             counts_removals: self.inner.stats.lock().is_by_stream(),
             lists_in_parts: false,
+            limits: true,
             releases_at_once: false,
         }
     }
@@ -393,6 +396,25 @@ impl TaskStore for DynamoStore {
     /// A table has no end, and AWS counts what it holds every six hours only.
     async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
         Ok(None)
+    }
+}
+
+#[async_trait]
+impl LimitStore for DynamoStore {
+    async fn set_limit(&self, set: SetLimit) -> Result<Changed<Limit>, StoreError> {
+        self.inner.set_limit(set).await
+    }
+
+    async fn limits(&self, page: PageRequest) -> Result<Page<LimitStatus>, StoreError> {
+        self.inner.limits(&page).await
+    }
+
+    async fn set_owner(&self, set: SetOwner) -> Result<Changed<OwnedProject>, StoreError> {
+        self.inner.set_owner(set).await
+    }
+
+    async fn owned_projects(&self, page: PageRequest) -> Result<Page<OwnedProject>, StoreError> {
+        self.inner.owned_projects(&page).await
     }
 }
 

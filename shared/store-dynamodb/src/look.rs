@@ -9,6 +9,7 @@ use baton_store::{Claim, StoreError};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::attr::s;
+use crate::claim::Entered;
 use crate::db::{Query, Range};
 use crate::error::damaged;
 use crate::expression::Expression;
@@ -110,7 +111,7 @@ impl Inner {
     /// Finds up to `most` tasks that are ready, and reserves them among the claims of this process.
     pub(crate) async fn look(
         &self,
-        claim: &Claim,
+        claim: &Entered<'_>,
         queues: &[&StoredQueue],
         most: usize,
     ) -> Result<Look<'_>, StoreError> {
@@ -147,7 +148,7 @@ impl Inner {
     /// Adds what a group has, up to `most` in all, picked `among` so many times as many of its first ones.
     async fn look_at<'a>(
         &'a self,
-        claim: &Claim,
+        claim: &Entered<'_>,
         group: &Group,
         priority: Priority,
         (most, among): (usize, usize),
@@ -215,7 +216,7 @@ impl Inner {
     }
 
     /// Up to `most` entries of a partition that are due, wanted and free, and when the first is due that is not yet.
-    async fn seen(&self, claim: &Claim, source: &Source, most: usize) -> Result<Seen, StoreError> {
+    async fn seen(&self, claim: &Entered<'_>, source: &Source, most: usize) -> Result<Seen, StoreError> {
         let mut seen = Seen::default();
         let mut query = Query { filter: narrowed(claim), ..Query::index(&source.partition) };
         if source.mixed {
@@ -232,6 +233,9 @@ impl Inner {
                 if entry.head.run_after > claim.now {
                     seen.next_at = Some(entry.head.run_after);
                     return Ok(seen);
+                }
+                if claim.limits.has_passed(entry.head.id) {
+                    continue;
                 }
                 if !self.notes.is_taken((entry.head.id, entry.created_at), entry.head.events) {
                     if entry.head.runs_alone() {
@@ -271,7 +275,7 @@ impl Inner {
 }
 
 /// What a claim's tasks must be, where it does not take all.
-fn narrowed(claim: &Claim) -> Option<Expression> {
+pub(crate) fn narrowed(claim: &Claim) -> Option<Expression> {
     let mut filter = Expression::new();
     if !claim.types.is_empty() {
         filter = filter.when_in("ty", claim.types.iter().map(|one| s(one.as_str())).collect());

@@ -35,6 +35,8 @@ pub(crate) struct StoredQueue {
     pub(crate) watched: Option<Watched>,
     /// Over how many shards its tasks were ever spread at most.
     pub(crate) shards: u64,
+    /// The number of the latest change of limits that concern it; none if there was none.
+    pub(crate) limits: Option<u64>,
 }
 
 /// What a queue's record tells to whoever moves it.
@@ -60,6 +62,7 @@ impl StoredQueue {
             claimed: None,
             watched: None,
             shards: 1,
+            limits: None,
         }
     }
 
@@ -74,7 +77,19 @@ impl StoredQueue {
         let partitions = lanes.flat_map(|(priority, lane)| {
             (0..self.shards).map(|shard| keys::ready(&self.name, *priority, shard, *lane))
         });
-        partitions.collect()
+        partitions.chain(self.put_aside()).collect()
+    }
+
+    /// The partitions of the index where its tasks wait at limits, the first priority to be claimed first; none of a queue that no
+    /// limit ever concerned.
+    pub(crate) fn put_aside(&self) -> impl Iterator<Item = String> {
+        let priorities = Priority::ALL.into_iter().filter(|_| self.limits.is_some());
+        priorities.flat_map(|priority| self.put_aside_of(priority))
+    }
+
+    /// Those of one priority.
+    pub(crate) fn put_aside_of(&self, priority: Priority) -> impl Iterator<Item = String> {
+        (0..self.shards).map(move |shard| keys::put_aside(&self.name, priority, shard))
     }
 
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
@@ -103,6 +118,7 @@ impl StoredQueue {
                 .max()
                 .and_then(|most| u64::try_from(most).ok())
                 .unwrap_or(1),
+            limits: fields.maybe_number("lm")?,
         })
     }
 }

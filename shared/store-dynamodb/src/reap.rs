@@ -28,6 +28,15 @@ impl Inner {
             tracing::warn!(%error, "the tick could not be written; statistics may look older than they are");
         }
         let now = reap.watch.now;
+        if reap.worker.is_none()
+            && reap.queue.is_none()
+            && let Err(error) = Box::pin(self.tend_limits(now)).await
+        {
+            tracing::warn!(
+                error = error.report(),
+                "limits could not be looked after; the next round does it"
+            );
+        }
         // Whether anybody is heard is asked only where there is patience.
         let mut all = match &reap.worker {
             Some(_) if reap.watch.patience.is_zero() => Vec::new(),

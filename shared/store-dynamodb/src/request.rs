@@ -123,7 +123,9 @@ impl Inner {
         let planned_at = Some(plan.at).filter(|at| *at <= claim.now.plus(AHEAD));
         let later =
             Claim { now: planned_at.map_or(claim.now, |at| at.max(claim.now)), ..claim.claim.clone() };
-        let claim = &Entered { claim: &later, beats: claim.beats, active: claim.active };
+        let limits = claim.limits.anew();
+        let claim =
+            &Entered { claim: &later, beats: claim.beats, active: claim.active, limits, begun: claim.begun };
         let keys = plan.tasks.iter().map(|(id, _)| self.task_key(*id)).collect();
         let items = self.db.get_all(keys).await?;
         let mut stored: Vec<Stored> =

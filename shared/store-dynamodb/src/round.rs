@@ -29,6 +29,7 @@ impl Inner {
     /// is in no key; a clock is seldom set back.
     pub(crate) async fn redate(&self, redate: &Redate) -> Result<Redated, StoreError> {
         let mut report = Redated { workers: self.redate_workers(redate).await?, ..Redated::default() };
+        self.redate_rates(&redate.watch).await?;
         let now = redate.watch.now.as_millis();
         let later = keys::sortable(Timestamp::from_millis(now.saturating_add(1)));
         for queue in self.all_queues().await? {

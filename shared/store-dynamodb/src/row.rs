@@ -7,7 +7,7 @@ use baton_model::alone::LOSSES;
 use baton_model::{
     AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head,
     IfDependencyFails, Label, Lease, Output, Payload, Priority, ProjectId, QueueName, RequestKey, SessionId,
-    State, Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, WorkerId,
+    Shared, State, Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, WorkerId,
 };
 use baton_store::{Omitted, StoreError};
 
@@ -19,6 +19,7 @@ use crate::error::{corrupt, damaged};
 use crate::history::{Kept, Life, encode};
 use crate::kept::MARK;
 use crate::keys::{self, Kind};
+use crate::limit::Waits;
 use crate::text::{INLINE, Text};
 
 /// The attributes of a task that its entry in the index has besides the keys: all that a transition is decided by,
@@ -66,6 +67,11 @@ pub(crate) struct Rest {
     pub(crate) domain: Option<Label>,
     pub(crate) drift_score: Option<f64>,
     pub(crate) assigned_by: Option<Label>,
+    pub(crate) concurrency_key: Option<Label>,
+    /// The limits that its latest attempt was taken under.
+    pub(crate) limits: Vec<String>,
+    /// Where it waits at a limit, or was let go from.
+    pub(crate) waits: Option<Waits>,
     pub(crate) updated_at: Timestamp,
     /// The entries of its history that are with it.
     pub(crate) history: Vec<String>,
@@ -177,6 +183,17 @@ impl Stored {
         })
     }
 
+    /// What says which limits it falls under; only its item does.
+    pub(crate) fn shared(&self) -> Result<Shared<'_>, StoreError> {
+        let rest = self.rest()?;
+        Ok(Shared {
+            queue: &self.queue,
+            project: &rest.project,
+            task_type: &self.task_type,
+            key: rest.concurrency_key.as_ref(),
+        })
+    }
+
     /// Where its history is.
     pub(crate) fn kept(&self) -> Result<Kept<'_>, StoreError> {
         let rest = self.rest()?;
@@ -242,6 +259,9 @@ impl Rest {
             domain: label(fields.maybe_text("dm")?),
             drift_score,
             assigned_by: label(fields.maybe_text("ab")?),
+            concurrency_key: label(fields.maybe_text("ck")?),
+            limits: fields.set_of_texts("lu")?.to_vec(),
+            waits: Waits::read(fields)?,
             updated_at: fields.time("ua")?,
             history: fields.texts("hl")?,
             spilled: fields.maybe_number("hs")?.unwrap_or(0),
@@ -339,6 +359,9 @@ pub(crate) fn new_task(
     if let Some(assigned_by) = &spec.assigned_by {
         put("ab", s(assigned_by.as_str()));
     }
+    if let Some(key) = &spec.concurrency_key {
+        put("ck", s(key.as_str()));
+    }
     params.put(&mut item, "pa", "px");
     put_dependencies(&mut item, &spec.depends_on, spec.if_dependency_fails);
     let apart = matches!(params, Text::Apart { .. }).then_some(params);
@@ -377,6 +400,7 @@ impl Db {
             domain: rest.domain,
             drift_score: rest.drift_score,
             assigned_by: rest.assigned_by,
+            concurrency_key: rest.concurrency_key,
             created_at: stored.created_at,
             updated_at: rest.updated_at,
             finished_at,

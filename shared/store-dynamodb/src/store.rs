@@ -14,6 +14,7 @@ use crate::attr::Fields;
 use crate::db::Db;
 use crate::error::damaged;
 use crate::keys;
+use crate::limit;
 use crate::meter::Meter;
 use crate::notes::Notes;
 use crate::random::Random;
@@ -94,6 +95,7 @@ pub(crate) struct Inner {
     pub(crate) notes: Notes,
     pub(crate) sightings: Sightings,
     pub(crate) stats: Statistics,
+    pub(crate) limits: limit::Known,
     pub(crate) waited: Waited,
 }
 
@@ -128,8 +130,8 @@ impl Inner {
             )));
         }
         let (notes, stats) = (Notes::default(), Statistics::new(&Epochs::read(&meta)?));
-        let sightings = Sightings::default();
-        Ok(Self { db, options, spread, doorbell, notes, sightings, stats, waited: Waited::default() })
+        let (sightings, limits) = (Sightings::default(), limit::Known::default());
+        Ok(Self { db, options, spread, doorbell, notes, sightings, stats, limits, waited: Waited::default() })
     }
 
     /// Says whether the table can be read and written, by doing both: rights and limits of the two are apart. Where a write is

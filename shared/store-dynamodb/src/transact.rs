@@ -2,12 +2,16 @@
 
 use aws_sdk_dynamodb::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_dynamodb::operation::transact_write_items::TransactWriteItemsError;
-use aws_sdk_dynamodb::types::{ReturnConsumedCapacity, TransactWriteItem};
+use aws_sdk_dynamodb::types::{
+    Delete, Put, ReturnConsumedCapacity, ReturnValuesOnConditionCheckFailure, TransactWriteItem, Update,
+};
 use baton_model::Digest;
 use baton_store::StoreError;
 
-use crate::db::{Db, TRIES};
+use crate::attr::Item;
+use crate::db::{Db, TRIES, unbuilt};
 use crate::error::{Fate, TransactError, fate, fate_of_code, store_error};
+use crate::expression::Expression;
 
 /// The most writes of one transaction.
 pub(crate) const MOST: usize = 100;
@@ -15,6 +19,45 @@ pub(crate) const MOST: usize = 100;
 const WHAT: &str = "a transaction";
 
 impl Db {
+    /// A change of an item on a condition, as a part of a transaction.
+    pub(crate) fn update_write(
+        &self,
+        key: Item,
+        change: &Expression,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .update_expression(change.update())
+            .set_condition_expression(change.condition())
+            .set_expression_attribute_names(change.names())
+            .set_expression_attribute_values(change.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        Ok(TransactWriteItem::builder().update(update.build().map_err(unbuilt)?).build())
+    }
+
+    /// An item that is put on a condition, as a part of a transaction.
+    pub(crate) fn put_write(
+        &self,
+        item: Item,
+        condition: &Expression,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .set_condition_expression(condition.condition())
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values())
+            .return_values_on_condition_check_failure(ReturnValuesOnConditionCheckFailure::AllOld);
+        Ok(TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build())
+    }
+
+    /// The removal of an item, as a part of a transaction.
+    pub(crate) fn delete_write(&self, key: Item) -> Result<TransactWriteItem, StoreError> {
+        let delete = Delete::builder().table_name(&self.table).set_key(Some(key));
+        Ok(TransactWriteItem::builder().delete(delete.build().map_err(unbuilt)?).build())
+    }
+
     /// Writes all of these or none. `name` names this very transaction, so that DynamoDB answers its second sending as
     /// the first.
     pub(crate) async fn transact(

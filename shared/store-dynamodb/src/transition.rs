@@ -18,6 +18,7 @@ use crate::history::{INLINE_HISTORY, entry_of};
 use crate::kept::MARK;
 use crate::keys::{self, Kind};
 use crate::lane::Lane;
+use crate::limit::{PLACE, WAITS_AT};
 use crate::row::Stored;
 use crate::store::Inner;
 use baton_store::histogram::What;
@@ -101,6 +102,7 @@ impl Inner {
                     let after = Stored::read(&item)?;
                     self.changed(&before, &after, now);
                     self.date_what_is_apart(&after).await;
+                    self.leave(&before, &after, now).await;
                     return Ok(Outcome::Applied(Box::new(after)));
                 }
                 Err(WriteError::Condition(None)) => return Err(StoreError::TaskNotFound(id)),
@@ -196,6 +198,8 @@ impl Inner {
             update = update.when_absent(MARK);
         }
         update = update.put(ENDS, ends.map(n));
+        // Where it waits at a limit, it does so no longer.
+        update = update.remove(WAITS_AT).remove(PLACE);
         let was_running = matches!(before.head.state, TaskState::Running(_));
         Ok(match &head.state {
             TaskState::Running(lease) => update

@@ -18,12 +18,12 @@ mod engine;
 use std::sync::Arc;
 
 use baton_model::{
-    AuditId, Fence, Grant, Level, LogLine, Owner, ProjectId, QueueName, RoundNote, Scope, Status, TaskSpec,
-    Token, TokenId, TokenSecret, Watch,
+    AuditId, Fence, Grant, Level, LimitRules, LogLine, Owner, ProjectId, QueueName, RoundNote, Scope, Status,
+    TaskSpec, Token, TokenId, TokenSecret, Watch,
 };
 use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency, Mend,
-    PageRequest, Purge, Reap, StoredToken, TaskFilter, TaskStore, TokenStore,
+    AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency,
+    LimitStore, Mend, PageRequest, Purge, Reap, SetLimit, StoredToken, TaskFilter, TaskStore, TokenStore,
 };
 use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{Meter, Options};
@@ -183,6 +183,40 @@ async fn tasks_that_wait_for_others_cost_what_is_told() {
     let create = Create { now: at(2), tasks, atomic: true, idempotency: None, by: None };
     b.store.create(create).await.unwrap();
     b.note("create, of three tasks in a row with three edges");
+    b.documented();
+}
+
+#[tokio::test]
+async fn tasks_under_a_limit_cost_what_is_told() {
+    let mut b = Bench::open().await;
+    b.create(1, 200).await;
+    let held = b.claim(claim("worker-1")).await;
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, None).await.unwrap();
+    let rules = Some(LimitRules { max_running: Some(1), ..LimitRules::default() });
+    let on = "project/default".parse().unwrap();
+    b.store.set_limit(SetLimit { now: at(1), on, rules, by: None, reason: None }).await.unwrap();
+    b.create(1, 200).await;
+    b.heard.take();
+    let held = b.claim(claim("worker-1")).await;
+    b.note("claim, under one limit");
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, None).await.unwrap();
+    b.note("complete, under one limit");
+    b.create(1, 200).await;
+    let held = b.claim(claim("worker-1")).await;
+    b.create(1, 200).await;
+    b.heard.take();
+    b.store.claim(claim("worker-1")).await.unwrap();
+    b.note("claim that puts one task aside");
+    b.store.claim(claim("worker-1")).await.unwrap();
+    b.note("claim that finds one task put aside");
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, None).await.unwrap();
+    b.note("complete, under one limit, with letting one go that waits at it");
+    b.claim(claim("worker-1")).await;
+    b.note("claim of a task that waited at a limit");
+    b.print();
     b.documented();
 }
 
@@ -360,6 +394,7 @@ async fn a_caller_is_known_for_one_read() {
         by: None,
         reason: None,
         outcome: None,
+        change: None,
     };
     let entry_id = entry.id;
     b.store.record(entry).await.unwrap();

@@ -2,11 +2,11 @@
 //! task is among those that they found, or when their worker is tied to one.
 
 use baton_model::alone::{Place, Turn, turn};
-use baton_model::{Alone, Priority, QueueName, TaskId, Timestamp, WorkerId};
+use baton_model::{Alone, Priority, TaskId, Timestamp, WorkerId};
 use baton_store::{Claim, Nothing};
 use rusqlite::{Row, params};
 
-use crate::claim::{Kind, ranked};
+use crate::claim::{Kind, Lane, ranked};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::rows::{Stored, select_task};
@@ -66,12 +66,12 @@ pub(crate) fn tied(
 pub(crate) fn choose(
     transaction: &Transaction<'_>,
     claim: &Claim,
-    queues: &[&QueueName],
+    lanes: &[Lane<'_>],
     most: usize,
     active: u32,
 ) -> Result<Result<Vec<Stored>, Nothing>, Failure> {
-    let plain = ranked(transaction, claim, queues, most, Kind::Plain)?;
-    let alone = due(transaction, claim, queues)?;
+    let plain = ranked(transaction, claim, lanes, most, Kind::Plain)?;
+    let alone = due(transaction, claim, lanes)?;
     let places: Vec<Place> = alone.iter().map(place).collect();
     let mut awaited = Vec::new();
     for one in &places {
@@ -98,20 +98,24 @@ pub(crate) fn choose(
 }
 
 /// The first of those that are due for a claim, in their order.
-fn due(transaction: &Transaction<'_>, claim: &Claim, queues: &[&QueueName]) -> Result<Vec<Stored>, Failure> {
+pub(crate) fn due(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    lanes: &[Lane<'_>],
+) -> Result<Vec<Stored>, Failure> {
     let mut statement = transaction.db.prepare_cached(DUE)?;
     let mut all = Vec::new();
     for priority in Priority::ALL {
         let mut found = Vec::new();
-        for queue in queues {
+        for lane in lanes {
             let mut rows =
-                statement.query(params![queue.as_str(), priority.code(), claim.now.as_millis()])?;
+                statement.query(params![lane.queue.as_str(), priority.code(), claim.now.as_millis()])?;
             let mut fitting = 0;
             while fitting < LOOKED_AT
                 && let Some(row) = rows.next()?
             {
                 let stored = Stored::from_row(row)?;
-                let of_type = claim.types.is_empty() || claim.types.contains(&stored.task_type);
+                let of_type = lane.has_type(claim, &stored.task_type);
                 if of_type && claim.caller.project().is_none_or(|project| *project == stored.project) {
                     found.push(stored);
                     fitting += 1;

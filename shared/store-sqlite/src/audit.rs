@@ -1,11 +1,11 @@
 //! The audit log: what operators did.
 
 use baton_model::{AuditId, Label, TokenId};
-use baton_store::{AuditEntry, Settled};
+use baton_store::{AuditEntry, SettingChange, Settled, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use crate::error::Failure;
-use crate::rows::{free_key, maybe_id, maybe_text, sixteen, time};
+use crate::rows::{free_key, from_json, maybe_id, maybe_text, sixteen, time, to_json};
 use crate::transaction::Transaction;
 
 /// Adds an entry; one that is there stays as it is.
@@ -15,8 +15,8 @@ pub(crate) fn record(transaction: &mut Transaction<'_>, entry: &AuditEntry) -> R
         return Ok(());
     }
     db.prepare_cached(
-        "INSERT INTO audit (k, id, at, action, target, token, token_name, request, asked_by, reason, outcome) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        "INSERT INTO audit (k, id, at, action, target, token, token_name, request, asked_by, reason, outcome, \
+         change) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
     )?
     .execute(params![
         free_key(db, "audit", entry.at)?,
@@ -30,8 +30,13 @@ pub(crate) fn record(transaction: &mut Transaction<'_>, entry: &AuditEntry) -> R
         entry.by.as_ref().map(Label::as_str),
         entry.reason,
         entry.outcome,
+        json(entry.change.as_ref())?,
     ])?;
     Ok(())
+}
+
+fn json(change: Option<&SettingChange>) -> Result<Option<String>, StoreError> {
+    change.map(|change| to_json("what was changed", change)).transpose()
 }
 
 /// Notes how an entry's request was answered, and what it said of itself.
@@ -39,17 +44,24 @@ pub(crate) fn settle(
     transaction: &mut Transaction<'_>,
     (id, settled): &(AuditId, Settled),
 ) -> Result<(), Failure> {
-    let Settled { outcome, by, reason } = settled;
+    let Settled { outcome, by, reason, change } = settled;
     transaction
         .db
-        .prepare_cached("UPDATE audit SET outcome = ?2, asked_by = ?3, reason = ?4 WHERE id = ?1")?
-        .execute(params![id.as_bytes(), outcome, by.as_ref().map(Label::as_str), reason])?;
+        .prepare_cached(
+            "UPDATE audit SET outcome = ?2, asked_by = ?3, reason = ?4, change = ?5 WHERE id = ?1",
+        )?
+        .execute(params![
+            id.as_bytes(),
+            outcome,
+            by.as_ref().map(Label::as_str),
+            reason,
+            json(change.as_ref())?
+        ])?;
     Ok(())
 }
 
 /// The columns that [`entry`] reads.
-pub(crate) const SELECT: &str =
-    "SELECT k, id, at, action, target, token, token_name, request, outcome, asked_by, reason FROM audit";
+pub(crate) const SELECT: &str = "SELECT k, id, at, action, target, token, token_name, request, outcome, asked_by, reason, change FROM audit";
 
 /// The entry of an id.
 pub(crate) fn by_id(db: &Connection, id: AuditId) -> Result<Option<AuditEntry>, Failure> {
@@ -82,6 +94,7 @@ pub(crate) fn entry(row: &Row<'_>) -> Result<(i64, AuditEntry), Failure> {
         by: maybe_text(row, 9)?.map(Label::from_stored),
         reason: row.get(10)?,
         outcome: row.get(8)?,
+        change: maybe_text(row, 11)?.map(|json| from_json("what was changed", &json)).transpose()?,
     };
     Ok((row.get(0)?, entry))
 }

@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::alone;
 use crate::codes::Code;
 use crate::error::Failure;
+use crate::limit;
 use crate::rows::{Stored, select_task};
 use crate::transaction::Transaction;
 use crate::worker::{Entered, enter_session};
@@ -130,16 +131,23 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
     if open.is_empty() {
         return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
     }
-    let most = claim.max_tasks.min(claim.cap - active);
-    let mut ready = candidates(transaction, claim, &open, most as usize)?;
+    let most = claim.max_tasks.min(claim.cap - active) as usize;
+    if !transaction.state.limits.is_empty() {
+        return match limit::claim(transaction, claim, beats, &open, (most, active))? {
+            Ok(leased) => answered(transaction, claim, leased),
+            Err(nothing) => Ok(ClaimAnswer::Nothing(nothing)),
+        };
+    }
+    let lanes: Vec<Lane<'_>> = open.into_iter().map(Lane::of).collect();
+    let mut ready = candidates(transaction, claim, &lanes, most)?;
     if ready.iter().any(|stored| stored.head.runs_alone()) {
-        ready = match alone::choose(transaction, claim, &open, most as usize, active)? {
+        ready = match alone::choose(transaction, claim, &lanes, most, active)? {
             Ok(chosen) => chosen,
             Err(nothing) => return Ok(ClaimAnswer::Nothing(nothing)),
         };
     }
     if ready.is_empty() {
-        return Ok(ClaimAnswer::Nothing(match next_due(transaction, claim, &open)? {
+        return Ok(ClaimAnswer::Nothing(match next_due(transaction, claim, &lanes)? {
             Some(next_at) => Nothing::Scheduled { next_at },
             None => Nothing::NoneQueued,
         }));
@@ -148,6 +156,11 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
     for stored in ready {
         leased.push(take(transaction, claim, beats, &stored)?);
     }
+    answered(transaction, claim, leased)
+}
+
+/// The answer of leases, which is given again to the same request key.
+fn answered(transaction: &Transaction<'_>, claim: &Claim, leased: Vec<Task>) -> Result<ClaimAnswer, Failure> {
     if let Some(request) = &claim.request {
         transaction
             .db
@@ -155,6 +168,29 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
             .execute(params![claim.worker.as_str(), request.as_str(), claim.now.as_millis()])?;
     }
     Ok(ClaimAnswer::Leased(leased))
+}
+
+/// Where a claim looks: a queue, and of which types.
+#[derive(Clone, Debug)]
+pub(crate) struct Lane<'a> {
+    pub(crate) queue: &'a QueueName,
+    /// The types, if others than those that the claim names are left out.
+    pub(crate) only: Option<Vec<TaskType>>,
+}
+
+impl<'a> Lane<'a> {
+    /// A queue, of the types that the claim names.
+    pub(crate) const fn of(queue: &'a QueueName) -> Self {
+        Self { queue, only: None }
+    }
+
+    /// Whether a claim gets tasks of this type here.
+    pub(crate) fn has_type(&self, claim: &Claim, task_type: &TaskType) -> bool {
+        match &self.only {
+            Some(only) => only.contains(task_type),
+            None => claim.types.is_empty() || claim.types.contains(task_type),
+        }
+    }
 }
 
 /// The answer to a request key that was answered before.
@@ -201,25 +237,25 @@ fn is_paused(transaction: &Transaction<'_>, queue: &QueueName) -> Result<bool, F
 }
 
 /// The ready tasks that are claimed first, up to `most`: by priority, then run_after, then id.
-fn candidates(
+pub(crate) fn candidates(
     transaction: &Transaction<'_>,
     claim: &Claim,
-    queues: &[&QueueName],
+    lanes: &[Lane<'_>],
     most: usize,
 ) -> Result<Vec<Stored>, Failure> {
-    if let ([queue], []) = (queues, &*claim.types)
+    if let ([Lane { queue, only: None }], []) = (lanes, &*claim.types)
         && let Some(first) = first_in_line(transaction, claim, queue, most)?
     {
         return Ok(first);
     }
-    ranked(transaction, claim, queues, most, Kind::Any)
+    ranked(transaction, claim, lanes, most, Kind::Any)
 }
 
 /// The ready tasks that are claimed first, up to `most`, looked for priority by priority.
 pub(crate) fn ranked(
     transaction: &Transaction<'_>,
     claim: &Claim,
-    queues: &[&QueueName],
+    lanes: &[Lane<'_>],
     most: usize,
     kind: Kind,
 ) -> Result<Vec<Stored>, Failure> {
@@ -230,13 +266,13 @@ pub(crate) fn ranked(
     let mut chosen: Vec<Stored> = Vec::new();
     for priority in Priority::ALL {
         let mut found = Vec::new();
-        for queue in queues {
-            for task_type in types(claim) {
+        for lane in lanes {
+            for task_type in types(claim, lane) {
                 ready(
                     transaction,
                     claim,
                     query,
-                    (queue, task_type, priority),
+                    (lane.queue, task_type, priority),
                     most - chosen.len(),
                     &mut found,
                 )?;
@@ -276,10 +312,11 @@ fn first_in_line(
 }
 
 /// The types to look for, each one once; one `None` for all.
-fn types(claim: &Claim) -> impl Iterator<Item = Option<&TaskType>> {
-    let all = claim.types.is_empty().then_some(None);
-    let distinct = |(index, one): &(usize, &TaskType)| !claim.types[..*index].contains(one);
-    all.into_iter().chain(claim.types.iter().enumerate().filter(distinct).map(|(_, one)| Some(one)))
+fn types<'a>(claim: &'a Claim, lane: &'a Lane<'_>) -> impl Iterator<Item = Option<&'a TaskType>> {
+    let types = lane.only.as_ref().unwrap_or(&claim.types);
+    let all = types.is_empty().then_some(None);
+    let distinct = |(index, one): &(usize, &TaskType)| !types[..*index].contains(one);
+    all.into_iter().chain(types.iter().enumerate().filter(distinct).map(|(_, one)| Some(one)))
 }
 
 fn ready(
@@ -307,20 +344,20 @@ fn ready(
 }
 
 /// When the next of the waiting tasks is due.
-fn next_due(
+pub(crate) fn next_due(
     transaction: &Transaction<'_>,
     claim: &Claim,
-    queues: &[&QueueName],
+    lanes: &[Lane<'_>],
 ) -> Result<Option<Timestamp>, Failure> {
     let project = claim.caller.project();
     let mut next: Option<i64> = None;
-    for queue in queues {
-        for task_type in types(claim) {
+    for lane in lanes {
+        for task_type in types(claim, lane) {
             for priority in Priority::ALL {
                 let due: Option<i64> =
                     transaction.db.prepare_cached(NEXT_DUE.of(task_type, project))?.query_row(
                         params![
-                            queue.as_str(),
+                            lane.queue.as_str(),
                             task_type.map(TaskType::as_str),
                             project.map(ProjectId::as_str),
                             priority.code(),
@@ -337,7 +374,8 @@ fn next_due(
     Ok(next.map(Timestamp::from_millis))
 }
 
-fn take(
+/// Has the claim's worker take a task.
+pub(crate) fn take(
     transaction: &mut Transaction<'_>,
     claim: &Claim,
     beats: u64,

@@ -10,8 +10,9 @@ use rusqlite::{OptionalExtension, params};
 use crate::codes::Code;
 use crate::dependency;
 use crate::error::{Failure, corrupt};
+use crate::limit::{self, Line};
 use crate::links::{Links, mark_waited_for, note_blocked};
-use crate::rows::{from_json, to_json};
+use crate::rows::{PUT_ASIDE, from_json, to_json};
 use crate::transaction::Transaction;
 
 /// Up to how many bytes params lie in the row that each transition writes anew: as much as the rest of the row takes a few
@@ -201,11 +202,17 @@ fn insert(
     let inline = spec.params.size() <= INLINE_BYTES && spec.description.is_none();
     let db = transaction.db;
     transaction.know_queue(&spec.queue, created_at)?;
+    let limits = &mut transaction.state.limits;
+    let wait = if limits.is_empty() || run_after > created_at || links.waits {
+        None
+    } else {
+        limits.first_wait(spec.shared(), created_at)
+    };
     db.prepare_cached(
         "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
          events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff, \
-         drift_score, digest, params, links) \
-         VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17)",
+         drift_score, digest, params, links, concurrency_key, waits_at) \
+         VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18, ?19)",
     )?
     .execute(params![
         spec.id.as_bytes(),
@@ -223,8 +230,10 @@ fn insert(
         spec.drift_score,
         digest.as_ref().map(Digest::as_bytes),
         inline.then(|| spec.params.as_str()),
-        state.code(),
+        wait.as_ref().map_or(state.code(), |_| PUT_ASIDE),
         links.code(),
+        spec.concurrency_key.as_ref().map(Label::as_str),
+        wait.as_ref().map(|(on, _)| on.to_string()),
     ])?;
     let n = db.last_insert_rowid();
     if n >= 1 << (63 - crate::rows::EVENT_BITS) {
@@ -240,6 +249,14 @@ fn insert(
     if links.waits {
         dependency::insert_edges(db, n, &spec.depends_on)?;
         note_blocked(db, n, true)?;
+    } else if let Some((on, has_room)) = wait {
+        let line = Line {
+            queue: spec.queue.clone(),
+            task_type: spec.task_type.clone(),
+            project: spec.project.clone(),
+            priority: spec.priority,
+        };
+        limit::settle_new(transaction, &on, &line, has_room, created_at)?;
     } else {
         transaction.ring(&spec.queue, &spec.task_type, run_after);
     }

@@ -15,10 +15,9 @@ use baton_store::batch::{self, Item};
 use baton_store::{Cancel, Cursor, Input, ItemRefusal, Linked, Mend, Mended, Retry, StoreError};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codes::Code;
 use crate::error::Failure;
 use crate::links::{Links, mark_waited_for, note_blocked};
-use crate::rows::{Stored, dependencies_of, select_task, small_generation_of, text};
+use crate::rows::{Stored, dependencies_of, select_task, small_generation_of, state_of, text};
 use crate::transaction::Transaction;
 
 /// The refusals of the tasks of a batch that depend on what they cannot depend on.
@@ -72,7 +71,7 @@ pub(crate) fn outlook_of(db: &Connection, stored: &Stored) -> Result<Outlook, Fa
     let (failed, unmet): (i64, i64) = db
         .prepare_cached(
             "SELECT count(*) FILTER (WHERE task.state IS NULL OR task.state IN (3, 4)), \
-             count(*) FILTER (WHERE task.state IN (0, 1, 5)) \
+             count(*) FILTER (WHERE task.state IN (0, 1, 5, 6)) \
              FROM dependency LEFT JOIN task ON task.id = dependency.dependency WHERE dependency.dependant = ?1",
         )?
         .query_row([stored.n], |row| Ok((row.get(0)?, row.get(1)?)))?;
@@ -110,7 +109,7 @@ fn blocked_dependants(db: &Connection, id: TaskId, completed: bool) -> Result<Ve
         true => select_task!(
             "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) \
              AND state = 5 AND NOT EXISTS (SELECT 1 FROM dependency AS edge CROSS JOIN task AS waited \
-             ON waited.id = edge.dependency WHERE edge.dependant = task.n AND waited.state IN (0, 1, 5)) ORDER BY n"
+             ON waited.id = edge.dependency WHERE edge.dependant = task.n AND waited.state IN (0, 1, 5, 6)) ORDER BY n"
         ),
         false => select_task!(
             "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) \
@@ -303,7 +302,7 @@ pub(crate) fn inputs(db: &Connection, ids: &[TaskId]) -> Result<Vec<Input>, Fail
     for id in ids {
         let mut rows = statement.query([id.as_bytes()])?;
         let Some(row) = rows.next()? else { continue };
-        let (task_type, state) = (TaskType::from_stored(text(row, 1)?), State::of(row.get(2)?)?);
+        let (task_type, state) = (TaskType::from_stored(text(row, 1)?), state_of(row.get(2)?)?);
         let mut input = Input::of(*id, task_type, state);
         if state == State::Completed
             && let Some((generation, omitted)) = small_generation_of(&moment, row.get(0)?)?

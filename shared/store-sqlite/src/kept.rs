@@ -6,11 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use baton_model::State;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codes::Code;
 use crate::error::Failure;
+use crate::rows::state_of;
 use crate::transaction::Transaction;
 
 /// How many rows are looked at before the clock is.
@@ -46,14 +45,14 @@ fn look_at(db: &Connection, n: i64) -> Result<(), Failure> {
         .optional()?;
     // One that lives again is noted again when it ends.
     if let Some(state) = state
-        && State::of(state)?.is_final()
+        && state_of(state)?.is_final()
     {
         let is_needed = db
             .prepare_cached(
                 "SELECT 1 FROM task AS kept \
                  JOIN dependency INDEXED BY dependency_of ON dependency.dependency = kept.id \
                  JOIN task AS waiting ON waiting.n = dependency.dependant \
-                 WHERE kept.n = ?1 AND waiting.state IN (0, 1, 5) LIMIT 1",
+                 WHERE kept.n = ?1 AND waiting.state IN (0, 1, 5, 6) LIMIT 1",
             )?
             .exists([n])?;
         if is_needed {

@@ -14,6 +14,7 @@ mod finish;
 mod health;
 mod hold;
 mod kept;
+mod limit;
 mod links;
 mod list;
 mod open;
@@ -36,17 +37,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, TaskState,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, RoundNote, Task, TaskId, TaskState,
     Timestamp, Token, TokenId, Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
-    GenerationFilter, Health, Input, Linked, LogFilter, Mend, Mended, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats,
-    StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
-    events_after, page_of_events,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OwnedProject,
+    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
+    Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
+    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -152,6 +153,7 @@ impl TaskStore for SqliteStore {
             removes_by_itself: false,
             counts_removals: true,
             lists_in_parts: true,
+            limits: true,
             releases_at_once: true,
         }
     }
@@ -371,6 +373,25 @@ impl TaskStore for SqliteStore {
     async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
         let (hold, most) = (Arc::clone(self.condition.hold()), self.max_bytes);
         self.readers.run(move |db| health::sizes(db, &hold, most)).await.map(Some)
+    }
+}
+
+#[async_trait]
+impl LimitStore for SqliteStore {
+    async fn set_limit(&self, set: SetLimit) -> Result<Changed<Limit>, StoreError> {
+        self.writer.run(set, limit::set_limit).await
+    }
+
+    async fn limits(&self, page: PageRequest) -> Result<Page<LimitStatus>, StoreError> {
+        self.writer.run(page, limit::limits).await
+    }
+
+    async fn set_owner(&self, set: SetOwner) -> Result<Changed<OwnedProject>, StoreError> {
+        self.writer.run(set, limit::set_owner).await
+    }
+
+    async fn owned_projects(&self, page: PageRequest) -> Result<Page<OwnedProject>, StoreError> {
+        self.readers.run(move |db| limit::owned_projects(db, &page)).await
     }
 }
 

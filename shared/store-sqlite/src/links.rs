@@ -1,11 +1,11 @@
 //! How a task is linked with others, as a column of its row says (NULL for nearly all, which have no links), and what is noted
 //! with it when others come to depend on it.
 
-use baton_model::{IfDependencyFails, State, TaskId};
+use baton_model::{IfDependencyFails, TaskId};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codes::Code;
 use crate::error::Failure;
+use crate::rows::state_of;
 
 /// How a task is linked with others.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -66,7 +66,7 @@ pub(crate) fn mark_waited_for<'a>(
             Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
         });
         if let Some((n, state)) = marked.optional()?
-            && State::of(state)?.is_final()
+            && state_of(state)?.is_final()
         {
             keep(db, n)?;
         }

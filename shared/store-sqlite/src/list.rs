@@ -304,7 +304,12 @@ fn task_sources(db: &Connection, filter: &TaskFilter) -> Result<Vec<Source>, Fai
             State::Failed => Source::new("INDEXED BY task_failed", "state = 3", None),
             State::Cancelled => Source::new("INDEXED BY task_cancelled", "state = 4", None),
         };
-        choices.push(states.into_iter().map(by_state).collect());
+        let waits = states.contains(&State::Queued);
+        let mut sources: Vec<Source> = states.into_iter().map(by_state).collect();
+        if waits {
+            sources.push(Source::new("INDEXED BY task_put_aside_listed", "state = 6", None));
+        }
+        choices.push(sources);
     }
     let mut best = vec![Source::new("NOT INDEXED", "1", None)];
     let mut fewest = usize::MAX;

@@ -16,6 +16,7 @@ use crate::codes::Code;
 use crate::dependency;
 use crate::error::Failure;
 use crate::kept;
+use crate::limit;
 use crate::links::Links;
 use crate::rows::{EVENT_BITS, first_key, text};
 use crate::stats::WINDOW;
@@ -252,6 +253,7 @@ fn sweep_counts(transaction: &mut Transaction<'_>, now: Timestamp) -> Result<(),
     let db = transaction.db;
     let hour = now.minus(WINDOW).as_millis() / 3_600_000;
     db.prepare_cached("DELETE FROM histogram WHERE hour < ?1")?.execute([hour])?;
+    limit::sweep(transaction, now.minus(WINDOW))?;
     // With 100,000 queues a look at all counts takes 50 ms: a part of them goes each time.
     let from = transaction.state.counts_swept.take().unwrap_or_default();
     let to: Option<String> = db

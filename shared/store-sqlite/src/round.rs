@@ -6,6 +6,7 @@ use baton_store::{Redate, Redated};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::Failure;
+use crate::limit;
 use crate::rows::{Stored, from_json, select_task, select_worker, to_json, worker};
 use crate::transaction::Transaction;
 use crate::worker::save;
@@ -30,10 +31,15 @@ pub(crate) fn note(transaction: &mut Transaction<'_>, note: &RoundNote) -> Resul
 /// go down, from the present on, as there may be a million tasks that are ready.
 pub(crate) fn ahead(db: &Connection, redate: &Redate) -> Result<Vec<i64>, Failure> {
     let mut statement = db.prepare_cached(
-        "SELECT task.n FROM queue CROSS JOIN (SELECT 0 AS p UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) \
+        "SELECT n FROM (SELECT task.n FROM queue CROSS JOIN (SELECT 0 AS p UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) \
          CROSS JOIN task INDEXED BY task_ready ON task.state = 0 AND task.queue = queue.name AND task.priority = p \
          AND task.run_after > ?1 WHERE task.updated_at > ?1 AND task.run_after >= task.updated_at \
-         AND (task.events > 1 OR task.run_after <= task.created_at) LIMIT ?2",
+         AND (task.events > 1 OR task.run_after <= task.created_at) \
+         UNION ALL \
+         SELECT task.n FROM queue CROSS JOIN (SELECT 0 AS p UNION ALL SELECT 1 UNION ALL SELECT 2 UNION ALL SELECT 3) \
+         CROSS JOIN task INDEXED BY task_put_aside ON task.state = 6 AND task.queue = queue.name AND task.priority = p \
+         AND task.run_after > ?1 WHERE task.updated_at > ?1 AND task.run_after >= task.updated_at \
+         AND (task.events > 1 OR task.run_after <= task.created_at)) LIMIT ?2",
     )?;
     let found = statement.query_map(params![redate.watch.now.as_millis(), redate.limit], |row| row.get(0))?;
     Ok(found.collect::<rusqlite::Result<_>>()?)
@@ -64,6 +70,7 @@ pub(crate) fn redate(
         transaction.ring(&stored.queue, &stored.task_type, run_after);
         changed += 1;
     }
+    limit::redate(transaction, watch)?;
     let workers = redate_workers(transaction, watch)?;
     // What is kept for a while from then on is kept from now on.
     for sql in [

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use baton_model::{
     AttemptEnd, Backoff, Digest, Ended, Event, EventDetail, EventKind, Failure, Generation, GenerationId,
-    Head, Label, Lease, LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey, SessionId, State,
-    Task, TaskId, TaskState, TaskType, Timestamp, Worker, WorkerId,
+    Head, Label, Lease, LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey, SessionId, Shared,
+    State, Task, TaskId, TaskState, TaskType, Timestamp, Worker, WorkerId,
 };
 use baton_store::{Omitted, StoreError, TaskDetail};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
@@ -23,7 +23,7 @@ macro_rules! select_task {
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
              created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
-             drift_score, params, beats, worker_losses, links FROM task ",
+             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at FROM task ",
             $tail
         )
     };
@@ -80,8 +80,29 @@ pub(crate) struct Stored {
     pub(crate) drift_score: Option<f64>,
     /// The params, if they lie in the row.
     pub(crate) params: Option<String>,
+    /// What it shares a limit by.
+    pub(crate) concurrency_key: Option<Label>,
+    /// The limit that it waits at, or that has let go of it.
+    pub(crate) at_limit: Option<AtLimit>,
     /// How it is linked with others.
     pub(crate) links: Links,
+}
+
+/// A limit that a queued task waits at.
+#[derive(Clone, Debug)]
+pub(crate) struct AtLimit {
+    /// The limit, by its text.
+    pub(crate) on: Box<str>,
+    /// Whether claims do not find the task; else the limit has let go of it.
+    pub(crate) put_aside: bool,
+}
+
+/// The state of a task that waits at a limit, in the database: it is queued, and in no index that claims go down.
+pub(crate) const PUT_ASIDE: i64 = 6;
+
+/// The state of a task by the number in its row.
+pub(crate) fn state_of(code: i64) -> Result<State, StoreError> {
+    if code == PUT_ASIDE { Ok(State::Queued) } else { State::of(code) }
 }
 
 /// Sixteen bytes of a blob column.
@@ -144,7 +165,8 @@ impl Stored {
     /// Reads a row that `select_task!` selected.
     pub(crate) fn from_row(row: &Row<'_>) -> Result<Self, Failed> {
         let n = row.get(0)?;
-        let state = State::of(row.get(2)?)?;
+        let code: i64 = row.get(2)?;
+        let state = state_of(code)?;
         let worker = maybe_text(row, 12)?.map(WorkerId::from_stored);
         let claimed_at = maybe_time(row, 14)?;
         let ended = match row.get::<_, Option<i64>>(18)? {
@@ -209,7 +231,27 @@ impl Stored {
             assigned_by: maybe_text(row, 26)?.map(Label::from_stored),
             drift_score: row.get(28)?,
             params: row.get(29)?,
+            concurrency_key: maybe_text(row, 33)?.map(Label::from_stored),
+            at_limit: maybe_text(row, 34)?.map(|on| AtLimit { on, put_aside: code == PUT_ASIDE }),
         })
+    }
+
+    /// The number that stands for its state in the database.
+    pub(crate) fn state_code(&self) -> i64 {
+        match &self.at_limit {
+            Some(AtLimit { put_aside: true, .. }) => PUT_ASIDE,
+            _ => self.head.state.state().code(),
+        }
+    }
+
+    /// What says which limits it falls under.
+    pub(crate) fn shared(&self) -> Shared<'_> {
+        Shared {
+            queue: &self.queue,
+            project: &self.project,
+            task_type: &self.task_type,
+            key: self.concurrency_key.as_ref(),
+        }
     }
 
     /// The row of a task.
@@ -247,6 +289,7 @@ impl Stored {
             domain: self.domain,
             drift_score: self.drift_score,
             assigned_by: self.assigned_by,
+            concurrency_key: self.concurrency_key,
             created_at: self.created_at,
             updated_at: self.updated_at,
             finished_at: self.finished_at,

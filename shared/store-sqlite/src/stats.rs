@@ -233,12 +233,15 @@ fn waits(db: &Connection, queue: &QueueName, queued: u64, now: Timestamp) -> Res
     if !later.at_least {
         return Ok(Waits::of_all(queued, created, retry.tasks));
     }
+    // What limits keep from claims is ready all the same.
     let ready = by_priorities(
         db,
         queue,
         now,
-        "SELECT 1 FROM task INDEXED BY task_ready WHERE state = 0 \
-        AND queue = ?1 AND priority = ?2 AND run_after <= ?3 LIMIT ?4",
+        "SELECT 1 FROM (SELECT 1 FROM task INDEXED BY task_ready WHERE state = 0 \
+        AND queue = ?1 AND priority = ?2 AND run_after <= ?3 \
+        UNION ALL SELECT 1 FROM task INDEXED BY task_put_aside WHERE state = 6 \
+        AND queue = ?1 AND priority = ?2 AND run_after <= ?3) LIMIT ?4",
     )?;
     Ok(Waits::of_many(queued, created, retry, ready))
 }
@@ -262,12 +265,19 @@ fn first_ready(
     now: Timestamp,
 ) -> Result<Option<Timestamp>, Failure> {
     // A task may have been due before it was created; it has been ready from then on only.
-    let mut statement = db.prepare_cached(
+    let mut first: Option<i64> = None;
+    for sql in [
         "SELECT max(run_after, created_at) FROM task INDEXED BY task_ready \
          WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 ORDER BY run_after, id LIMIT 1",
-    )?;
-    let since = statement.query_row(params![queue, priority.code(), now.as_millis()], |row| row.get(0));
-    Ok(since.optional()?.map(Timestamp::from_millis))
+        "SELECT max(run_after, created_at) FROM task INDEXED BY task_put_aside \
+         WHERE state = 6 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 ORDER BY run_after, id LIMIT 1",
+    ] {
+        let mut statement = db.prepare_cached(sql)?;
+        let key = params![queue, priority.code(), now.as_millis()];
+        let since: Option<i64> = statement.query_row(key, |row| row.get(0)).optional()?;
+        first = [first, since].into_iter().flatten().min();
+    }
+    Ok(first.map(Timestamp::from_millis))
 }
 
 /// The longest wait over all queues.

@@ -15,6 +15,7 @@ use rusqlite::{Connection, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
+use crate::limit::{self, Limits};
 use crate::links::{keep, mark_waited_for, note_blocked};
 use crate::rows::{EVENT_BITS, Stored, dependencies_of, to_json};
 use crate::token::{TokenChange, Tokens};
@@ -53,6 +54,8 @@ pub(crate) struct State {
     pub(crate) purges: usize,
     /// From which queue on counts are to be looked through for those of nothing.
     pub(crate) counts_swept: Option<String>,
+    /// The limits that are set, with what stands under them.
+    pub(crate) limits: Limits,
 }
 
 impl State {
@@ -68,6 +71,7 @@ impl State {
             kept_after: 0,
             purges: 0,
             counts_swept: None,
+            limits: Limits::default(),
         }
     }
 }
@@ -86,6 +90,8 @@ pub(crate) struct AfterCommit {
 pub(crate) struct Transaction<'a> {
     pub(crate) db: &'a Connection,
     pub(crate) state: &'a mut State,
+    /// How many tasks were put aside at limits.
+    pub(crate) put_aside: usize,
     tallies: HashMap<(QueueName, TaskType, TaskStateTag), i64>,
     durations: HashMap<(QueueName, What, i64, i64), i64>,
     rings: Vec<Ready>,
@@ -98,6 +104,7 @@ impl<'a> Transaction<'a> {
         Self {
             db,
             state,
+            put_aside: 0,
             tallies: HashMap::new(),
             durations: HashMap::new(),
             rings: Vec::new(),
@@ -178,6 +185,11 @@ impl<'a> Transaction<'a> {
         self.rings.push(Ready { queue: queue.clone(), task_type: None, count: u32::MAX, run_after: now });
     }
 
+    /// Notes that one task of a queue has become claimable, whichever it is.
+    pub(crate) fn ring_one(&mut self, queue: &QueueName, now: Timestamp) {
+        self.rings.push(Ready { queue: queue.clone(), task_type: None, count: 1, run_after: now });
+    }
+
     /// Decides a command about a stored task and writes what it changes. `None`: it was done before, by the same
     /// request.
     ///
@@ -211,7 +223,7 @@ impl<'a> Transaction<'a> {
                 )?
                 .execute(params![
                     before.n,
-                    change.from.code(),
+                    before.state_code(),
                     before.head.attempt,
                     head.attempt,
                     head.events,
@@ -237,7 +249,7 @@ impl<'a> Transaction<'a> {
                     )?
                     .execute(params![
                         before.n,
-                        change.from.code(),
+                        before.state_code(),
                         before.head.attempt,
                         state.state().code(),
                         head.forgiven,
@@ -304,14 +316,22 @@ impl<'a> Transaction<'a> {
             TaskState::Running(lease) => (Some(lease.worker.clone()), Some(lease.claimed_at)),
             _ => (before.worker.clone(), before.claimed_at),
         };
-        Ok(Stored {
+        let after = Stored {
             finished_at: to.is_final().then_some(at),
             updated_at: at,
             worker,
             claimed_at,
             head: change.head,
+            at_limit: None,
             ..before.clone()
-        })
+        };
+        if before.at_limit.is_some() {
+            self.db.prepare_cached("UPDATE task SET waits_at = NULL WHERE n = ?1")?.execute([before.n])?;
+        }
+        if !self.state.limits.is_empty() {
+            limit::follow(self, before, &after, now)?;
+        }
+        Ok(after)
     }
 
     /// Appends an event to a task's history.

@@ -206,6 +206,7 @@ fn commit(
     let outcome = catch_unwind(AssertUnwindSafe(|| -> Result<_, StoreError> {
         condition.is_there()?;
         execute(db, "BEGIN IMMEDIATE")?;
+        state.limits.ensure_loaded(db)?;
         let mut transaction = Transaction::new(db, &mut *state);
         for job in group {
             job.run(&mut transaction)?;
@@ -240,6 +241,7 @@ fn execute(db: &Connection, sql: &str) -> Result<(), StoreError> {
 
 fn roll_back(db: &Connection, state: &mut State) {
     state.queues.clear();
+    state.limits.forget();
     if !db.is_autocommit()
         && let Err(error) = db.execute_batch("ROLLBACK")
     {

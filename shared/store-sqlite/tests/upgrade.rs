@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::queue::Pause;
-use baton_model::{LossReason, Owner, SessionId, TaskId, TaskSpec, TaskState, Timestamp, TokenId, Watch};
+use baton_model::{
+    LimitRules, LossReason, Owner, SessionId, TaskId, TaskSpec, TaskState, Timestamp, TokenId, Watch,
+};
 use baton_store::{
-    AuditFilter, AuditStore, Cancel, Claim, ClaimAnswer, Create, LogFilter, NoDoorbell, PageRequest,
-    PauseQueue, Reap, StoreError, TaskStore, TokenStore,
+    AuditFilter, AuditStore, Cancel, Claim, ClaimAnswer, Create, LimitStore, LogFilter, NoDoorbell, Nothing,
+    PageRequest, PauseQueue, Reap, SetLimit, StoreError, TaskStore, TokenStore,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -74,7 +76,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 4);
+    assert_eq!(version("PRAGMA user_version"), 5);
 }
 
 /// A file as the second version of the schema left it.
@@ -236,4 +238,38 @@ async fn a_file_of_the_third_version_loses_nothing_and_takes_tasks_that_depend_o
     let ended = store.task(id(9)).await.unwrap();
     assert_eq!((ended.task.head.state, ended.history.len()), (TaskState::Cancelled, 2));
     assert_eq!(store.task(id(1)).await.unwrap().task.head.max_attempts, 3);
+}
+
+/// A file as the fourth version of the schema left it.
+fn of_version_four(path: &Path) {
+    of_version_three(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-4.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 4").unwrap();
+}
+
+#[tokio::test]
+async fn tasks_of_the_fourth_version_fall_under_limits_that_are_set_since() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_four(&at(&folder));
+    let store = open(&at(&folder));
+    let rules = LimitRules { max_running: Some(1), ..LimitRules::default() };
+    for now in [1_900, 1_901] {
+        let set = SetLimit {
+            now: millis(now),
+            on: "project/film".parse().unwrap(),
+            rules: (now == 1_900).then(|| rules.clone()),
+            by: None,
+            reason: None,
+        };
+        store.set_limit(set).await.unwrap();
+        // What ran before the file was brought up to date holds the only place.
+        let claim = Claim { cap: 9, ..Claim::new("w2".parse().unwrap(), millis(2_000)) };
+        let answer = store.claim(claim).await.unwrap();
+        match answer {
+            ClaimAnswer::Nothing(Nothing::AtLimit { .. }) => assert_eq!(now, 1_900),
+            ClaimAnswer::Leased(tasks) => assert_eq!((now, tasks[0].head.id), (1_901, id(1))),
+            other => panic!("expected one of the two, got {other:?}"),
+        }
+    }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use baton_model::{
-    Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LogLine, LossReason,
-    Output, Owner, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec, TaskType,
-    Timestamp, Watch, WorkerId, limits,
+    Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LimitOn, LogLine,
+    LossReason, Output, Owner, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec,
+    TaskType, Timestamp, Watch, WorkerId, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -182,6 +182,13 @@ pub enum Nothing {
     MakesRoom,
     /// Only tasks wait that are given out alone, and this worker holds others.
     OnlyAlone,
+    /// Tasks wait, and their limits let none of them start now.
+    AtLimit {
+        /// The limit of the one that would be first.
+        limit: LimitOn,
+        /// When a start is due, if it is only the rate that has it wait.
+        next_at: Option<Timestamp>,
+    },
     /// This request key has had its answer, and its leases are gone since.
     RequestSpent,
 }

@@ -80,6 +80,14 @@ pub enum StoreError {
         /// The most that there may be, those that have ended and are still kept included.
         most: usize,
     },
+    /// There are as many limits, or owned projects, as a store holds.
+    #[error("there are {most} {what}, and no more can be set; take away those that nobody needs")]
+    TooManyLimits {
+        /// What there is too much of.
+        what: &'static str,
+        /// The most that there may be.
+        most: usize,
+    },
     /// The cursor is not one that this store gave for this query.
     #[error("expected a cursor from an earlier page of the same query")]
     BadCursor,
@@ -166,7 +174,8 @@ impl StoreError {
             | Self::IdempotencyConflict { .. }
             | Self::SessionSuperseded { .. }
             | Self::WorkerOfOther(_)
-            | Self::TooManyTokens { .. } => ErrorKind::Conflict,
+            | Self::TooManyTokens { .. }
+            | Self::TooManyLimits { .. } => ErrorKind::Conflict,
             Self::BadCursor | Self::TooLarge { .. } => ErrorKind::Request,
             Self::Busy | Self::StorageFull(_) | Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Unknown(_) | Self::Gone { .. } => ErrorKind::Unknown,

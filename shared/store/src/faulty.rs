@@ -13,16 +13,17 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp, Token,
-    TokenId, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp,
+    Token, TokenId, WorkerId,
 };
 
 use crate::{
-    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Claim, ClaimAnswer,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, Health,
-    Input, Linked, LogFilter, Mend, Mended, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats,
-    Reap, ReapReport, Redate, Redated, Release, Retry, Settled, Sizes, Stats, Store, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OwnedProject, Page, PageRequest,
+    PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, SetLimit,
+    SetOwner, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -376,6 +377,25 @@ impl TaskStore for Faulty {
 
     async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
         self.call("sizes", Call::Point, || self.inner.sizes()).await
+    }
+}
+
+#[async_trait]
+impl LimitStore for Faulty {
+    async fn set_limit(&self, set: SetLimit) -> Result<Changed<Limit>, StoreError> {
+        self.call("set_limit", Call::Repeatable, || self.inner.set_limit(set.clone())).await
+    }
+
+    async fn limits(&self, page: PageRequest) -> Result<Page<LimitStatus>, StoreError> {
+        self.list("limits", page.clone(), || self.inner.limits(page.clone())).await
+    }
+
+    async fn set_owner(&self, set: SetOwner) -> Result<Changed<OwnedProject>, StoreError> {
+        self.call("set_owner", Call::Repeatable, || self.inner.set_owner(set.clone())).await
+    }
+
+    async fn owned_projects(&self, page: PageRequest) -> Result<Page<OwnedProject>, StoreError> {
+        self.list("owned_projects", page.clone(), || self.inner.owned_projects(page.clone())).await
     }
 }
 

@@ -15,6 +15,7 @@ pub mod faulty;
 pub mod graph;
 pub mod health;
 pub mod histogram;
+pub mod limit;
 pub mod lost;
 pub mod name;
 pub mod query;
@@ -34,6 +35,7 @@ pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
 pub use graph::{Graph, Input, Linked, Mend, Mended, Omitted};
 pub use health::{Health, Sizes};
+pub use limit::{Changed, LimitStatus, LimitStore, OwnedProject, SetLimit, SetOwner};
 pub use lost::{LeaseProblem, LostLease};
 pub use name::NameNotice;
 pub use query::{
@@ -41,7 +43,7 @@ pub use query::{
     Stats, TaskDetail, TaskFilter, Tasks, Waits, WorkerCounts, WorkerDetail, events_after, page_of_events,
     sum_of_states,
 };
-pub use token::{AuditEntry, AuditFilter, AuditStore, Settled, StoredToken, TokenStore};
+pub use token::{AuditEntry, AuditFilter, AuditStore, SettingChange, Settled, StoredToken, TokenStore};
 pub use transfer::Transfer;
 pub use waiting::Waiting;
 
@@ -70,15 +72,17 @@ pub struct Capabilities {
     pub counts_removals: bool,
     /// A list may be read in parts ([`PageRequest::in_parts`]) at about the cost of reading it at once.
     pub lists_in_parts: bool,
+    /// Limits of running tasks and of starts ([`LimitStore`]) can be set.
+    pub limits: bool,
     /// Whoever ends a task lets go of those that wait for it in the same commit; else they follow it, and [`TaskStore::mend`]
     /// makes sure.
     pub releases_at_once: bool,
 }
 
 /// All that a whole Baton needs of its store.
-pub trait Store: TaskStore + TokenStore + AuditStore {}
+pub trait Store: TaskStore + TokenStore + AuditStore + LimitStore {}
 
-impl<S: TaskStore + TokenStore + AuditStore> Store for S {}
+impl<S: TaskStore + TokenStore + AuditStore + LimitStore> Store for S {}
 
 /// A store of tasks.
 ///

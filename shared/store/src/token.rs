@@ -86,6 +86,18 @@ pub struct AuditEntry {
     /// The HTTP status that it was answered with; none if the process ended before, or cannot have noted it: then the
     /// thing itself tells whether it was done.
     pub outcome: Option<u16>,
+    /// What it has changed, if that is a setting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub change: Option<SettingChange>,
+}
+
+/// A setting before and after it was changed, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SettingChange {
+    /// Before; none if there was none.
+    pub from: Option<String>,
+    /// After; none if there is none.
+    pub to: Option<String>,
 }
 
 /// What became of an entry's request: what is known of it once it was answered.
@@ -97,12 +109,14 @@ pub struct Settled {
     pub by: Option<Label>,
     /// Why, by the request's own word.
     pub reason: Option<String>,
+    /// What it has changed, if that is a setting.
+    pub change: Option<SettingChange>,
 }
 
 impl Settled {
     /// With this status, of a request that said neither who asks nor why.
     pub const fn with(outcome: u16) -> Self {
-        Self { outcome, by: None, reason: None }
+        Self { outcome, by: None, reason: None, change: None }
     }
 }
 

@@ -167,6 +167,7 @@ pub async fn run_places(plan: Plan, mut places: Vec<impl Place>, exact_counts: b
         addresses.push(address);
     }
 
+    producer::limit(&client::Client::new(addresses.clone(), Arc::clone(&record))).await;
     let mut producers = Vec::new();
     for number in 0..plan.producers {
         let client = client::Client::new(addresses.clone(), Arc::clone(&record));

@@ -38,6 +38,18 @@ pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u
     }
 }
 
+/// Sets limits that tasks run into all the time: were one of their places lost with a server, tasks would be stranded in the
+/// end. A store that has no limits refuses them, which the client takes for an answer.
+pub(super) async fn limit(client: &Client) {
+    for limit in [
+        json!({ "on": "queue/default/key/*", "max_running": 1, "holds_retries": true }),
+        json!({ "on": "queue/slow", "max_running": 4, "exempt_types": ["score"] }),
+        json!({ "on": "project/default", "max_running": 7 }),
+    ] {
+        client.post("/v1/limits", None, &limit).await;
+    }
+}
+
 fn task(random: &mut StdRng) -> Value {
     let mut task = json!({
         "type": pick(random, &["render", "encode", "score"]),
@@ -49,6 +61,9 @@ fn task(random: &mut StdRng) -> Value {
     });
     if random.random_bool(0.1) {
         task["delay_seconds"] = json!(0.2);
+    }
+    if random.random_bool(0.2) {
+        task["concurrency_key"] = json!(pick(random, &["a", "b", "c"]));
     }
     task
 }

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use baton_api::limit::{ClearLimit, SetLimit};
 use baton_api::token::CreateToken;
-use baton_model::{Expected, Scope, TokenSecret};
+use baton_model::{Expected, LimitOn, LimitRules, Scope, TokenSecret};
 use clap::{Args, ValueEnum};
 
 use crate::context::Context;
@@ -41,6 +42,8 @@ Phases:
   fused      the same with two requests: complete carries the next claim
   tokens     the lifecycle without a token, with one, and with one that is
              bound to a project, twice in turn
+  limits     the lifecycle without a limit, with one of its queue and with one
+             of its project, which are never full, twice in turn
   backlog    claim, complete and create while this many other tasks wait
 
 The ratio says how near a lifecycle comes to three no-op requests:
@@ -66,6 +69,9 @@ pub(crate) struct Bench {
     /// Also measure what tokens cost.
     #[arg(long)]
     tokens: bool,
+    /// Also measure what limits cost that are never full.
+    #[arg(long)]
+    limits: bool,
     /// Name each claim by a request id, as workers do; the server then keeps the names for 15 minutes.
     #[arg(long)]
     named_claims: bool,
@@ -85,6 +91,7 @@ enum Phase {
     Lifecycle,
     Fused,
     Tokens,
+    Limits,
     Backlog,
 }
 
@@ -134,6 +141,11 @@ impl Bench {
             self.tokens(context, &target, &mut report).await?;
             target.end().await?;
         }
+        if self.wants(Phase::Limits) {
+            let target = Target::new(context, &folder, "limits").await?;
+            self.limits(context, &target, &mut report).await?;
+            target.end().await?;
+        }
         for &backlog in self.backlog.iter().filter(|_| self.wants(Phase::Backlog)) {
             let target = Target::new(context, &folder, &format!("backlog-{backlog}")).await?;
             let phase = self.with_backlog(context, &target, backlog).await?;
@@ -147,6 +159,7 @@ impl Bench {
         match phase {
             Phase::Fused if self.only.is_empty() => self.fused,
             Phase::Tokens if self.only.is_empty() => self.tokens,
+            Phase::Limits if self.only.is_empty() => self.limits,
             _ => self.only.is_empty() || self.only.contains(&phase),
         }
     }
@@ -206,6 +219,33 @@ impl Bench {
                 let run = format!("{}-{}", target.run, name.replace(' ', "-"));
                 let setup = phases::Setup { token: token.clone(), ..self.setup(target, run) };
                 report.add(phases::lifecycle(&setup, &name, self.until()).await?.with(target.memory()));
+            }
+        }
+        Ok(())
+    }
+
+    /// In turn, so that neither has the emptier store.
+    async fn limits(&self, context: &Context, target: &Target, report: &mut Report) -> Result<(), Failure> {
+        let client = baton_client::Client::new(target.url())?;
+        for round in 1..=2 {
+            for name in ["no limit", "queue limit", "project limit"] {
+                let phase = format!("{name} {round}");
+                let setup = self.setup(target, format!("{}-{}", target.run, phase.replace(' ', "-")));
+                let on = match name {
+                    "queue limit" => Some(format!("queue/{}", setup.queue(phases::WHOLE))),
+                    "project limit" => Some("project/*".to_owned()),
+                    _ => None,
+                };
+                let unfit = |problem: Expected| Failure::failed(problem.to_string());
+                let on: Option<LimitOn> = on.map(|on| on.parse()).transpose().map_err(unfit)?;
+                if let Some(on) = &on {
+                    client.set_limit(&SetLimit::running(on.clone(), LimitRules::MOST_RUNNING)).await?;
+                }
+                context.out.note(&format!("whole lifecycles: {phase}"));
+                report.add(phases::lifecycle(&setup, &phase, self.until()).await?.with(target.memory()));
+                if let Some(on) = on {
+                    client.clear_limit(&ClearLimit { on, by: None, reason: None }).await?;
+                }
             }
         }
         Ok(())

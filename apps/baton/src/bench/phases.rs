@@ -11,6 +11,8 @@ use crate::bench::client::{Client, Held};
 use crate::bench::report::PhaseReport;
 use crate::exit::Failure;
 
+/// The queue of whole lifecycles.
+pub(crate) const WHOLE: &str = "whole";
 /// How many clients create a backlog.
 const LOADERS: u32 = 4;
 /// How many tasks go into one batch of a backlog.
@@ -74,7 +76,7 @@ pub(crate) async fn lifecycle(setup: &Setup, name: &str, until: Arc<Until>) -> R
         }
         Ok(client)
     }
-    setup.measure(name, "whole", until, play).await
+    setup.measure(name, WHOLE, until, play).await
 }
 
 pub(crate) async fn fused(setup: &Setup, until: Arc<Until>) -> Result<PhaseReport, Failure> {
@@ -142,8 +144,13 @@ async fn claim_one(client: &mut Client) -> Result<Held, Failure> {
 }
 
 impl Setup {
+    /// The name of a phase's queue.
+    pub(crate) fn queue(&self, queue: &str) -> String {
+        format!("{}-{queue}", self.run)
+    }
+
     async fn client(&self, number: u32, queue: &str) -> Result<Client, Failure> {
-        let queue = format!("{}-{queue}", self.run);
+        let queue = self.queue(queue);
         let worker = format!("{}-{number}", self.run);
         Client::connect(&self.url, worker, queue, self.named_claims, self.token.as_ref()).await
     }

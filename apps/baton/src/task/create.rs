@@ -34,6 +34,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("project", "--project"),
     ("domain", "--domain"),
     ("assigned_by", "--assigned-by"),
+    ("concurrency_key", "--concurrency-key"),
     ("description", "--description"),
     ("depends_on", "--depends-on"),
     ("if_dependency_fails", "--if-dependency-fails"),
@@ -111,6 +112,9 @@ pub(crate) struct Create {
     /// Who assigned it.
     #[arg(long, value_name = "NAME")]
     assigned_by: Option<Label>,
+    /// What it shares a limit by with other tasks of its queue.
+    #[arg(long, value_name = "KEY")]
+    concurrency_key: Option<Label>,
     /// What it is, for people.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -126,7 +130,8 @@ pub(crate) struct Create {
     /// Create one task for each line of this file (- for stdin), each a JSON object.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "task_type", "queue", "params", "priority", "delay", "run_after", "id", "max_attempts", "timeout", "backoff",
-        "project", "domain", "assigned_by", "description", "depends_on", "if_dependency_fails", "wait",
+        "project", "domain", "assigned_by", "concurrency_key", "description", "depends_on", "if_dependency_fails",
+        "wait",
     ])]
     from: Option<PathBuf>,
 }
@@ -163,6 +168,7 @@ impl Create {
             description: self.description.clone(),
             domain: self.domain.clone(),
             assigned_by: self.assigned_by.clone(),
+            concurrency_key: self.concurrency_key.clone(),
             run_after: self.run_after,
             delay: self.delay,
             max_attempts: self.max_attempts,

@@ -73,6 +73,7 @@ fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> 
     add("domain", task.domain.as_ref().map(ToString::to_string));
     add("drift score", task.drift_score.map(|score| score.to_string()));
     add("assigned by", task.assigned_by.as_ref().map(ToString::to_string));
+    add("shares", task.concurrency_key.as_ref().map(ToString::to_string));
     add("timeout", task.timeout_seconds.map(text::seconds));
     add("params", Some(task.params.as_str().to_owned()).filter(|params| params != "{}"));
     let waits_for = |ids: &[TaskId]| {

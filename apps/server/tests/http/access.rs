@@ -79,7 +79,11 @@ impl Site {
         let path = match rule.path {
             "/v1/generations/{id}" => rule.path.replace("{id}", &self.generation),
             "/v1/tokens/{id}/revoke" => rule.path.replace("{id}", &self.token),
-            path => path.replace("{id}", &self.task).replace("{worker}", "w1").replace("{queue}", "gpu"),
+            path => path
+                .replace("{id}", &self.task)
+                .replace("{worker}", "w1")
+                .replace("{queue}", "gpu")
+                .replace("{project}", "film"),
         };
         let path = match rule.operation {
             "find_task_ids" => format!("{path}?prefix={}", &self.task[..18]),
@@ -94,6 +98,8 @@ impl Site {
             "fail" => json!({"worker_id": "w1", "attempt": 1, "error": {"message": "no"}}),
             "heartbeat" => json!({}),
             "create_token" => json!({"name": "t", "scopes": ["operator"]}),
+            "set_limit" => json!({"on": "queue/gpu", "max_running": 5}),
+            "clear_limit" => json!({"on": "queue/gpu"}),
             _ => Value::Null,
         };
         let request = Request::builder().method(rule.method).uri(path);
@@ -211,7 +217,8 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 "claim" if bound["queues"].is_array() => (403, "outside_grant"),
                 "list_workers" | "drain_worker" | "stop_worker" | "run_worker" | "get_stats"
                 | "list_logs" | "reap" | "create_token" | "list_tokens" | "revoke_token" | "list_audit"
-                | "get_queue" | "pause_queue" | "resume_queue" => (403, "outside_grant"),
+                | "get_queue" | "pause_queue" | "resume_queue" | "set_limit" | "clear_limit"
+                | "list_limits" | "set_owner" | "list_projects" => (403, "outside_grant"),
                 "list_queues" if whole => (403, "outside_grant"),
                 "get_task" | "get_history" | "get_graph" | "cancel_task" | "retry_task" | "complete"
                 | "fail" | "release" => (404, "task_not_found"),

@@ -13,6 +13,7 @@ mod dependencies;
 mod documents;
 mod events;
 mod heads;
+mod limits;
 mod malformed;
 mod operations;
 mod queries;

@@ -83,8 +83,8 @@ where
     let response = inner.call(Request::from_parts(parts, body)).await.unwrap_or_else(|never| match never {});
     if let Some(id) = recorded {
         // Only the handler reads the body, and what is recorded before it is done says what, where and by which token.
-        let Said { by: asked_by, reason } = caller.map(|caller| caller.said()).unwrap_or_default();
-        let settled = Settled { outcome: response.status().as_u16(), by: asked_by, reason };
+        let Said { by: asked_by, reason, change } = caller.map(|caller| caller.said()).unwrap_or_default();
+        let settled = Settled { outcome: response.status().as_u16(), by: asked_by, reason, change };
         if let Err(error) = by.app().store.settle(id, settled).await {
             // What was asked for is done, and recorded; only its outcome is not.
             tracing::warn!(audit_id = %id, error = error.report(), "the outcome of an audited request could not be noted");
@@ -116,6 +116,7 @@ async fn record(by: &Authority, admitted: &Admitted, request: &Parts) -> Result<
         by: None,
         reason: None,
         outcome: None,
+        change: None,
     };
     let id = entry.id;
     app.store.record(entry).await?;

@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 use axum::extract::FromRequestParts;
 use baton_api::ProblemCode;
 use baton_model::{Grant, Label, Owner, ProjectId, QueueName, Token};
+use baton_store::SettingChange;
 use http::request::Parts;
 
 use super::authenticator::check_status;
@@ -17,6 +18,7 @@ use crate::error::ApiError;
 pub struct Caller {
     token: Option<Arc<Token>>,
     said: Arc<OnceLock<Said>>,
+    changed: Arc<OnceLock<SettingChange>>,
 }
 
 /// What a request says of itself, for the audit log.
@@ -24,17 +26,18 @@ pub struct Caller {
 pub(super) struct Said {
     pub(super) by: Option<Label>,
     pub(super) reason: Option<String>,
+    pub(super) change: Option<SettingChange>,
 }
 
 impl Caller {
     /// A caller that needs no token, as on a loopback address: it may do everything.
     pub fn unrestricted() -> Self {
-        Self { token: None, said: Arc::default() }
+        Self { token: None, said: Arc::default(), changed: Arc::default() }
     }
 
     /// The caller that presented this token.
     pub fn of(token: Token) -> Self {
-        Self { token: Some(Arc::new(token)), said: Arc::default() }
+        Self { token: Some(Arc::new(token)), said: Arc::default(), changed: Arc::default() }
     }
 
     /// The token that was presented, if one was.
@@ -55,15 +58,22 @@ impl Caller {
     /// Notes for the audit log who asks, by the request's own word (`by`), and why. Gives who is to be named for what is
     /// done: that one, else the token.
     pub fn asks(&self, by: Option<Label>, reason: Option<&str>) -> Option<Label> {
-        let said = Said { by: by.clone(), reason: reason.map(str::to_owned) };
+        let said = Said { by: by.clone(), reason: reason.map(str::to_owned), change: None };
         // A handler says it once; what was said first stands.
         let _ = self.said.set(said);
         by.or_else(|| self.name())
     }
 
+    /// Notes for the audit log what a setting was and is, in words.
+    pub fn has_changed(&self, from: Option<String>, to: Option<String>) {
+        // A request changes one setting.
+        let _ = self.changed.set(SettingChange { from, to });
+    }
+
     /// What the request has said of itself until now.
     pub(super) fn said(&self) -> Said {
-        self.said.get().cloned().unwrap_or_default()
+        let said = self.said.get().cloned().unwrap_or_default();
+        Said { change: self.changed.get().cloned(), ..said }
     }
 
     /// The project that it is bound to.

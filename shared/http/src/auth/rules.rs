@@ -66,6 +66,11 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/queues/{queue}", "get_queue", &[Producer]),
     Rule::post("/v1/queues/{queue}/pause", "pause_queue", OPERATOR).audited(),
     Rule::post("/v1/queues/{queue}/resume", "resume_queue", OPERATOR).audited(),
+    Rule::post("/v1/limits", "set_limit", OPERATOR).audited(),
+    Rule::post("/v1/limits/clear", "clear_limit", OPERATOR).audited(),
+    Rule::get("/v1/limits", "list_limits", OPERATOR),
+    Rule::post("/v1/projects/{project}/owner", "set_owner", OPERATOR).audited(),
+    Rule::get("/v1/projects", "list_projects", OPERATOR),
     Rule::get("/v1/stats", "get_stats", OPERATOR),
     Rule::get("/v1/logs", "list_logs", OPERATOR),
     Rule::post("/v1/reap", "reap", OPERATOR).audited(),
@@ -191,7 +196,12 @@ mod tests {
     #[test]
     fn each_rule_is_found_by_its_path_and_by_its_route_key() {
         for rule in RULES {
-            let path = rule.path.replace("{id}", "x").replace("{worker}", "w").replace("{queue}", "q");
+            let path = rule
+                .path
+                .replace("{id}", "x")
+                .replace("{worker}", "w")
+                .replace("{queue}", "q")
+                .replace("{project}", "p");
             let path = path.replace("{code}", "busy");
             assert_eq!(found(rule.method.parse().unwrap(), &path), Some(rule), "{path}");
             let key = format!("{} {}", rule.method, rule.path);

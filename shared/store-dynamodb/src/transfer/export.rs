@@ -26,7 +26,7 @@ use crate::{audit, queue, token};
 use super::{AT_ONCE, durations, key_of};
 
 /// The kinds of records in the order in which they are read out, by the letters of their cursors.
-const KINDS: [char; 9] = ['q', 'w', 't', 'h', 'l', 'k', 'c', 'o', 'a'];
+const KINDS: [char; 11] = ['q', 'w', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p'];
 
 /// A place in an export: the kind, the day or the like, and the last key there.
 pub(super) struct Place {
@@ -75,7 +75,9 @@ impl Inner {
             'k' => self.export_keys(&mut place, limit).await?,
             'c' => self.export_claims(now, &mut place, limit).await?,
             'o' => self.export_tokens(&mut place, limit).await?,
-            _ => self.export_audit(&mut place, limit).await?,
+            'a' => self.export_audit(&mut place, limit).await?,
+            'm' => self.export_limits(&mut place, limit).await?,
+            _ => self.export_owned(&mut place, limit).await?,
         };
         if !more {
             place = Place::begin(place.kind + 1);
@@ -369,6 +371,39 @@ impl Inner {
         let records = merged.items.iter().map(|item| audit::read(item).map(Record::Audit));
         Ok((records.collect::<Result<_, _>>()?, merged.more))
     }
+}
+
+impl Inner {
+    async fn export_limits(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let most = u32::try_from(limit).unwrap_or(u32::MAX);
+        let found = self.limits_behind(&place.after, most).await?;
+        Ok(settings(place, found, limit, Record::Limit))
+    }
+
+    async fn export_owned(&self, place: &mut Place, limit: usize) -> Result<(Vec<Record>, bool), StoreError> {
+        let most = u32::try_from(limit).unwrap_or(u32::MAX);
+        let found = self.owned_behind(&place.after, most).await?;
+        Ok(settings(place, found, limit, Record::Owned))
+    }
+}
+
+/// A page of settings, each with its name, and whether there are more.
+fn settings<T>(
+    place: &mut Place,
+    mut found: Vec<(String, T)>,
+    limit: usize,
+    record: impl Fn(T) -> Record,
+) -> (Vec<Record>, bool) {
+    let more = found.len() > limit;
+    found.truncate(limit);
+    if let Some((name, _)) = found.last() {
+        place.after.clone_from(name);
+    }
+    (found.into_iter().map(|(_, one)| record(one)).collect(), more)
 }
 
 /// The hour that a sort key names.

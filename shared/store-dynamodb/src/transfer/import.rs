@@ -68,6 +68,8 @@ impl Inner {
             Record::Claim(claim) => self.import_claim(&claim).await,
             Record::Token(stored) => self.import_token(&stored).await,
             Record::Audit(entry) => self.import_audit(&entry).await,
+            Record::Limit(limit) => self.import_limit(&limit).await,
+            Record::Owned(owned) => self.import_owned(&owned).await,
         }
     }
 
@@ -293,6 +295,7 @@ impl Inner {
         put("dm", task.domain.as_ref().map(|domain| s(domain.as_str())));
         put("dr", task.drift_score.map(|score| s(score.to_string())));
         put("ab", task.assigned_by.as_ref().map(|by| s(by.as_str())));
+        put("ck", task.concurrency_key.as_ref().map(|key| s(key.as_str())));
         params.put(&mut item, "pa", "px");
         put_dependencies(&mut item, &task.depends_on, task.if_dependency_fails);
         Ok(item)

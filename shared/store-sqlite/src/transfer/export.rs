@@ -14,7 +14,7 @@ use crate::rows::{
     self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
 use crate::transaction::what_code;
-use crate::{audit, token};
+use crate::{audit, limit, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
@@ -28,6 +28,8 @@ const KINDS: &[(char, Read)] = &[
     ('c', claims),
     ('o', tokens),
     ('a', audit_entries),
+    ('m', shared_limits),
+    ('p', owned_projects),
 ];
 
 /// Reads records of one kind behind a place, at most so many; each with its own place.
@@ -133,6 +135,16 @@ fn tasks(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record
         found.push((place, record));
     }
     Ok(found)
+}
+
+fn shared_limits(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let found = limit::limits_behind(db, after, i64::from(limit))?;
+    Ok(found.into_iter().map(|limit| (limit.on.to_string(), Record::Limit(limit))).collect())
+}
+
+fn owned_projects(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let found = limit::owned_behind(db, after, i64::from(limit))?;
+    Ok(found.into_iter().map(|owned| (owned.project.to_string(), Record::Owned(owned))).collect())
 }
 
 /// A task's row with all that belongs to it.

@@ -21,7 +21,7 @@ use crate::links::keep;
 use crate::rows::{self, Stored, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
-use crate::{audit, token};
+use crate::{audit, limit, token};
 use baton_store::histogram::What;
 
 /// What became of a record: a refusal is an outcome, as it has written nothing.
@@ -38,6 +38,8 @@ pub(super) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Resu
         Record::Claim(claim) => import_claim(transaction, claim),
         Record::Token(stored) => import_token(transaction, stored),
         Record::Audit(entry) => import_audit(transaction, entry),
+        Record::Limit(record) => limit::import_limit(transaction, record),
+        Record::Owned(record) => limit::import_owned(transaction, record),
     }
 }
 
@@ -101,6 +103,7 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     }
     // Its own record says when it was changed, and may come later.
     transaction.know_queue(&task.queue, Timestamp::default())?;
+    transaction.state.limits.unsettle();
     let n = write_task(db, n, record)?;
     dependency::import(db, n, task)?;
     let inline = task.params.size() <= INLINE_BYTES && task.description.is_none();
@@ -158,9 +161,9 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         "INSERT OR REPLACE INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
          max_attempts, events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
          created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params, \
-         beats, worker_losses, links) \
+         beats, worker_losses, links, concurrency_key) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)",
     )?
     .execute(params![
         n,
@@ -197,6 +200,7 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         lease.and_then(|lease| lease.beats),
         head.worker_losses,
         links.code(),
+        task.concurrency_key.as_ref().map(Label::as_str),
     ])?;
     let n = db.last_insert_rowid();
     if is_kept {
@@ -302,8 +306,8 @@ fn import_audit(transaction: &mut Transaction<'_>, record: &AuditEntry) -> Resul
     match (verdict, record.outcome) {
         (Verdict::New, _) => audit::record(transaction, record)?,
         (Verdict::Later, Some(outcome)) => {
-            let AuditEntry { by, reason, .. } = record.clone();
-            audit::settle(transaction, &(record.id, Settled { outcome, by, reason }))?;
+            let AuditEntry { by, reason, change, .. } = record.clone();
+            audit::settle(transaction, &(record.id, Settled { outcome, by, reason, change }))?;
         }
         // What is later is later by its outcome.
         (Verdict::Later, None) | (Verdict::Same, _) => {}

@@ -6,7 +6,9 @@ use baton_model::{AuditId, Timestamp, TokenId};
 
 use super::kit::*;
 use crate::faulty::{Fault, Faulty};
-use crate::{AuditEntry, AuditFilter, AuditStore, Cursor, ErrorKind, PageRequest, Settled, StoreError};
+use crate::{
+    AuditEntry, AuditFilter, AuditStore, Cursor, ErrorKind, PageRequest, SettingChange, Settled, StoreError,
+};
 
 /// An entry of an operator who pauses a queue.
 pub(super) fn entry(b: &Bench, at: Timestamp) -> AuditEntry {
@@ -21,6 +23,7 @@ pub(super) fn entry(b: &Bench, at: Timestamp) -> AuditEntry {
         by: None,
         reason: None,
         outcome: None,
+        change: None,
     }
 }
 
@@ -47,6 +50,7 @@ pub async fn an_entry_is_kept_as_recorded(b: Bench) {
         by: Some(name("ada")),
         reason: Some("wrong scene ☂".to_owned()),
         outcome: Some(409),
+        change: Some(SettingChange { from: None, to: Some("at most 5 run".to_owned()) }),
         ..entry(&b, at(2))
     };
     for entry in [&bare, &full] {
@@ -71,11 +75,12 @@ pub async fn an_entry_is_settled(b: Bench) {
     recorded(&b, first.clone()).await;
     recorded(&b, second.clone()).await;
     let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
-    let settled = Settled { outcome: 404, by: by.clone(), reason: reason.clone() };
+    let change = Some(SettingChange { from: Some("at most 5 run".to_owned()), to: None });
+    let settled = Settled { outcome: 404, by: by.clone(), reason: reason.clone(), change: change.clone() };
     b.store().settle(second.id, settled).await.unwrap();
     let mut listed = b.audit_by(AuditFilter::default()).await;
     listed.sort_by_key(|entry| entry.id);
-    assert_eq!(listed, [first, AuditEntry { by, reason, outcome: Some(404), ..second }]);
+    assert_eq!(listed, [first, AuditEntry { by, reason, change, outcome: Some(404), ..second }]);
 }
 
 /// An entry that was never recorded cannot be settled, nor does trying make one.

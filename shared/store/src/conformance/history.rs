@@ -13,12 +13,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_model::{
-    EventKind, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, Output, QueueName, State, Status,
-    Task, TaskId, TaskSpec, Timestamp, Watch,
+    EventKind, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, LimitRules, Output, QueueName,
+    State, Status, Task, TaskId, TaskSpec, Timestamp, Watch,
 };
 
 use super::World;
 use super::kit::*;
+use super::limits::{limit, most};
 use super::random::SplitMix;
 use crate::faulty::{Fault, Faulty};
 use crate::{
@@ -53,6 +54,11 @@ pub fn seeds(count: u64) -> Vec<u64> {
 /// Runs a history over the store of a world that wears faults, and gives the faults that were met.
 pub async fn over_faults(world: impl World, seed: u64) -> Vec<(&'static str, Fault)> {
     let store = world.open(LeasePolicy::default(), Arc::new(NoDoorbell)).await;
+    if store.capabilities().limits {
+        for (on, places, holds_retries) in [("queue/default/key/*", 1, true), ("project/default", 4, false)] {
+            limit(&*store, at(0), on, LimitRules { holds_retries, ..most(places) }).await;
+        }
+    }
     let faulty = Arc::new(Faulty::new(store, seed, 5));
     let calm = || faulty.switch(false);
     run(Arc::clone(&faulty) as Arc<dyn TaskStore>, seed, Load::default(), calm).await;
@@ -151,6 +157,7 @@ impl Shared {
             id_chosen,
             params: json(&params),
             max_attempts: 1_000,
+            concurrency_key: large.then(|| name("large")),
             ..plain_spec(TaskId::from_bytes(self.id()), "render")
         }
     }

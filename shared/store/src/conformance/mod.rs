@@ -40,9 +40,11 @@ pub mod heartbeat;
 pub mod history;
 mod invariants;
 mod kit;
+pub mod limits;
 pub mod losses;
 pub mod operate;
 mod oracle;
+pub mod places;
 pub mod purge;
 pub mod query;
 pub mod random;
@@ -337,6 +339,31 @@ rules! {
         it_waits_and_is_counted_as_others,
         it_is_given_out_alone_over_a_restart,
     ],
+    limits: [
+        a_queue_runs_no_more_than_its_limit,
+        a_project_runs_no_more_than_its_limit_over_all_queues,
+        a_project_in_a_queue_has_a_limit_of_its_own,
+        an_owner_has_a_limit_over_all_projects,
+        tasks_of_one_key_share_a_limit,
+        a_limit_by_name_goes_before_that_for_each,
+        a_limit_may_be_changed_while_tasks_run,
+        types_may_be_exempt_from_a_limit,
+        a_rate_spaces_starts,
+        a_jump_of_the_clock_doubles_no_starts,
+        limits_outlive_a_restart,
+        limits_are_listed_by_what_they_hold_for,
+    ],
+    places: [
+        a_task_over_a_limit_holds_up_nobody_behind_it,
+        every_end_of_an_attempt_frees_its_place,
+        a_key_with_a_limit_of_one_is_strictly_in_order,
+        a_retry_holds_its_successors_back_or_lets_them_pass,
+        what_waits_at_a_limit_is_queued_to_everybody,
+        a_higher_priority_goes_first_at_a_limit,
+        a_free_place_waits_for_no_worker_that_never_comes,
+        a_free_place_rings,
+        claims_at_once_use_a_limit_to_the_full_and_never_exceed_it,
+    ],
     operate: [
         a_cancelled_task_is_given_out_no_more,
         a_running_task_is_cancelled_under_its_worker,
@@ -508,6 +535,8 @@ rules! {
         a_random_history_of_many_tasks_agrees_with_the_oracle,
         a_random_history_of_contended_tasks_agrees_with_the_oracle,
         a_random_history_by_clocks_that_differ_agrees_with_the_oracle,
+        a_random_history_under_limits_agrees_with_the_oracle,
+        a_random_history_under_limits_by_clocks_that_differ_agrees_with_the_oracle,
     ],
 }
 
@@ -531,6 +560,8 @@ mod tests {
         ("clocks", include_str!("clocks.rs")),
         ("losses", include_str!("losses.rs")),
         ("alone", include_str!("alone.rs")),
+        ("limits", include_str!("limits.rs")),
+        ("places", include_str!("places.rs")),
         ("operate", include_str!("operate.rs")),
         ("dependencies", include_str!("dependencies.rs")),
         ("purge", include_str!("purge.rs")),

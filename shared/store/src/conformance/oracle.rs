@@ -9,6 +9,7 @@
 mod callers;
 mod claims;
 mod dependencies;
+mod limits;
 mod lists;
 mod numbers;
 mod reaper;
@@ -23,9 +24,9 @@ use baton_model::event::EventDetail;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy, LogLine, Owner,
-    QueueName, RequestKey, RoundNote, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, TokenId,
-    Worker, WorkerId,
+    AuditId, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy, Limit, LimitOn,
+    LogLine, Owner, ProjectId, QueueName, RequestKey, RoundNote, SessionId, Task, TaskId, TaskSpec,
+    TaskState, Timestamp, TokenId, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -55,6 +56,10 @@ struct Inner {
     unblocked: Vec<Task>,
     tokens: BTreeMap<TokenId, StoredToken>,
     audit: BTreeMap<AuditId, AuditEntry>,
+    limits: BTreeMap<LimitOn, Limit>,
+    owned: BTreeMap<ProjectId, OwnedProject>,
+    /// When starts are due by rates, in microseconds.
+    arrivals: BTreeMap<LimitOn, i128>,
 }
 
 /// What is kept of a queue besides its tasks.
@@ -207,6 +212,7 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         domain: spec.domain,
         drift_score: spec.drift_score,
         assigned_by: spec.assigned_by,
+        concurrency_key: spec.concurrency_key,
         created_at: create.now,
         updated_at: create.now,
         finished_at: None,
@@ -230,6 +236,7 @@ impl TaskStore for Oracle {
             removes_by_itself: false,
             counts_removals: true,
             lists_in_parts: false,
+            limits: true,
             releases_at_once: true,
         }
     }
@@ -328,6 +335,7 @@ impl TaskStore for Oracle {
         let TaskState::Completed { generation, .. } = task.head.state else {
             return Err(StoreError::Internal { what: "completing".to_owned(), cause: None });
         };
+        self.ring_freed(&inner, complete.now);
         let generation = inner.generations[&generation].clone();
         let next = next.map(|claim| inner.claim(&claim));
         Ok(CompleteAnswer { generation, domain, repeated, next })
@@ -342,6 +350,7 @@ impl TaskStore for Oracle {
         };
         let mut inner = self.lock();
         let (task, repeated) = inner.apply(fail.task, &command, fail.now)?;
+        self.ring_freed(&inner, fail.now);
         self.ring(&task);
         self.ring_unblocked(&mut inner);
         Ok(FailAnswer { task, repeated })
@@ -351,6 +360,7 @@ impl TaskStore for Oracle {
         let command = Command::Release { fence: release.fence, delay: release.delay, reason: release.reason };
         let mut inner = self.lock();
         let (task, repeated) = inner.apply(release.task, &command, release.now)?;
+        self.ring_freed(&inner, release.now);
         self.ring(&task);
         self.ring_unblocked(&mut inner);
         Ok(FailAnswer { task, repeated })
@@ -363,6 +373,7 @@ impl TaskStore for Oracle {
     async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {
         let mut inner = self.lock();
         let task = inner.cancel(&cancel)?;
+        self.ring_freed(&inner, cancel.now);
         self.ring_unblocked(&mut inner);
         Ok(task)
     }

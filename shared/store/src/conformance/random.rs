@@ -1,21 +1,21 @@
 //! Random histories: a seeded sequence of commands from several workers is sent to the store and to the
 //! [`Oracle`], and every answer and every task must be the same.
 //!
-//! A failure names its seed and step; `BATON_SEED=<number>` replays it.
+//! A failure names its seed and step; `BATON_SEED=<number>` replays it, and `BATON_STEPS=<number>` makes histories longer.
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use baton_model::{
-    Digest, Directive, Fence, IfDependencyFails, LeasePolicy, Owner, Priority, SessionId, Task, TaskId,
-    TaskSpec, Timestamp,
+    Digest, Directive, Fence, IfDependencyFails, LeasePolicy, LimitOn, LimitRules, Owner, Priority, Rate,
+    SessionId, Task, TaskId, TaskSpec, Timestamp,
 };
 
 use super::Oracle;
 use super::kit::*;
 use crate::{
-    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Direct, Fail, Idempotency, NoDoorbell, PauseQueue,
-    Purge, Reap, Release, Retry, Store, StoreError, TaskStore, WorkerDetail,
+    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Direct, Fail, Idempotency, LimitStore, NoDoorbell,
+    PauseQueue, Purge, Reap, Release, Retry, SetLimit, SetOwner, Store, StoreError, TaskStore, WorkerDetail,
 };
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
@@ -53,23 +53,42 @@ struct Shape {
     pace: u64,
     /// By how many milliseconds the clocks that tell the commands' times are behind the first of them.
     behind: &'static [u64],
+    /// Whether limits are set and changed.
+    limits: bool,
 }
 
 /// A random history of many tasks has the same answers and the same outcome as the oracle's.
 pub async fn a_random_history_of_many_tasks_agrees_with_the_oracle(b: Bench) {
-    compare(b, 1, Shape { steps: 1_200, tasks: 400, pace: 4_000, behind: &[0] }).await;
+    compare(b, 1, Shape { steps: 1_200, tasks: 400, pace: 4_000, behind: &[0], limits: false }).await;
 }
 
 /// A random history of a few tasks that all workers fight for has the same answers and the same outcome as the
 /// oracle's.
 pub async fn a_random_history_of_contended_tasks_agrees_with_the_oracle(b: Bench) {
-    compare(b, 2, Shape { steps: 1_200, tasks: 12, pace: 20_000, behind: &[0] }).await;
+    compare(b, 2, Shape { steps: 1_200, tasks: 12, pace: 20_000, behind: &[0], limits: false }).await;
 }
 
 /// A random history whose commands are dated by clocks that differ by half a second, three and sixty seconds has the same
 /// answers and the same outcome as the oracle's.
 pub async fn a_random_history_by_clocks_that_differ_agrees_with_the_oracle(b: Bench) {
-    compare(b, 3, Shape { steps: 1_200, tasks: 12, pace: 2_000, behind: &[0, 500, 3_000, 60_000] }).await;
+    compare(
+        b,
+        3,
+        Shape { steps: 1_200, tasks: 12, pace: 2_000, behind: &[0, 500, 3_000, 60_000], limits: false },
+    )
+    .await;
+}
+
+/// A random history in which limits of every kind are set, changed and taken away has the same answers and the same outcome as the
+/// oracle's.
+pub async fn a_random_history_under_limits_agrees_with_the_oracle(b: Bench) {
+    compare(b, 4, Shape { steps: 800, tasks: 200, pace: 2_000, behind: &[0], limits: true }).await;
+}
+
+/// The same, with commands that are dated by clocks that differ.
+pub async fn a_random_history_under_limits_by_clocks_that_differ_agrees_with_the_oracle(b: Bench) {
+    let behind = &[0, 500, 3_000, 60_000];
+    compare(b, 5, Shape { steps: 800, tasks: 200, pace: 2_000, behind, limits: true }).await;
 }
 
 /// What is left of an answer when it is compared: the answer itself, or the error by its text.
@@ -125,6 +144,22 @@ const KEPT: std::time::Duration = std::time::Duration::from_secs(600);
 
 const WORKERS: [&str; 4] = ["w0", "w1", "w2", "w3"];
 const QUEUES: [&str; 2] = ["a", "b"];
+const KEYS: [&str; 3] = ["k", "k/2", "*k"];
+const LIMITS: [&str; 13] = [
+    "queue/a",
+    "queue/b",
+    "queue/a/key/*",
+    "queue/b/key/*",
+    "queue/a/key/k",
+    "queue/a/key/*k",
+    "queue/a/project/*",
+    "queue/b/project/film",
+    "project/*",
+    "project/film",
+    "project/default",
+    "owner/*",
+    "owner/acme",
+];
 const PROJECTS: [&str; 3] = ["default", "film", "game"];
 /// Whose each worker's name is.
 fn owner_of(worker: usize) -> Owner {
@@ -161,13 +196,16 @@ struct History {
 }
 
 async fn compare(mut bench: Bench, seed: u64, shape: Shape) {
-    if !bench.store().capabilities().total_claim_order {
+    let capabilities = bench.store().capabilities();
+    if !capabilities.total_claim_order || shape.limits && !capabilities.limits {
         return;
     }
     bench.keeping(Some(KEPT)).await;
     // What goes by itself has its end by the second.
     let least = if bench.store().capabilities().removes_by_itself { 1_000 } else { 1 };
-    let seed = std::env::var("BATON_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(seed);
+    let said = |name: &str| std::env::var(name).ok().and_then(|text| text.parse().ok());
+    let seed = said("BATON_SEED").unwrap_or(seed);
+    let steps = said("BATON_STEPS").and_then(|steps| usize::try_from(steps).ok()).unwrap_or(shape.steps);
     let mut trace = Trace { seed, step: 0, command: "start".to_owned() };
     let mut history = History {
         real: bench.store(),
@@ -186,7 +224,7 @@ async fn compare(mut bench: Bench, seed: u64, shape: Shape) {
     for worker in 0..WORKERS.len() {
         history.beat(worker, false, &mut trace).await;
     }
-    for step in 0..shape.steps {
+    for step in 0..steps {
         trace.step = step;
         let pause = history.random.below(shape.pace);
         history.first = history.first.plus(millis(pause.next_multiple_of(least)));
@@ -269,6 +307,9 @@ impl History {
     }
 
     async fn step(&mut self, shape: &Shape, trace: &mut Trace) {
+        if shape.limits && self.random.once_in(12) {
+            return self.limit(trace).await;
+        }
         match self.random.below(100) {
             0..18 => self.create(shape, trace).await,
             18..44 => self.claim(trace).await,
@@ -317,6 +358,40 @@ impl History {
         }
     }
 
+    /// Sets a limit or an owner, or takes one away.
+    async fn limit(&mut self, trace: &mut Trace) {
+        let (now, random) = (self.now, &mut self.random);
+        if random.once_in(4) {
+            let project = name(PROJECTS[random.below(3) as usize]);
+            let owner = (!random.once_in(3)).then(|| name(["acme", "bolt"][random.below(2) as usize]));
+            let set = SetOwner { now, project, owner, by: None, reason: None };
+            trace.command = format!("{set:?}");
+            same(self.real.set_owner(set.clone()).await, self.model.set_owner(set).await);
+            return;
+        }
+        let on = name(LIMITS[random.below(LIMITS.len() as u64) as usize]);
+        let rules = (!random.once_in(3)).then(|| self.rules(&on));
+        let set = SetLimit { now, on, rules, by: None, reason: None };
+        trace.command = format!("{set:?}");
+        same(self.real.set_limit(set.clone()).await, self.model.set_limit(set).await);
+    }
+
+    fn rules(&mut self, on: &LimitOn) -> LimitRules {
+        let random = &mut self.random;
+        let has_rate = on.takes_rate() && random.once_in(2);
+        let rate = has_rate.then(|| Rate {
+            starts: 1 + random.below(3) as u32,
+            seconds: 1 + random.below(30) as u32,
+            burst: 1 + random.below(3) as u32,
+        });
+        LimitRules {
+            max_running: (rate.is_none() || random.once_in(2)).then(|| random.below(4) as u32),
+            rate,
+            exempt_types: random.once_in(5).then(|| name("bake")).into_iter().collect(),
+            holds_retries: on.takes_holding() && random.once_in(2),
+        }
+    }
+
     async fn create(&mut self, shape: &Shape, trace: &mut Trace) {
         let again = self.random.pick(&self.creations).cloned();
         let create = match again {
@@ -352,6 +427,9 @@ impl History {
             }
             if random.once_in(3) {
                 spec = spec.timeout(millis(1 + random.below(60_000)));
+            }
+            if random.once_in(2) {
+                spec.concurrency_key = Some(name(KEYS[random.below(3) as usize]));
             }
             if random.once_in(10)
                 && let Some(earlier) = random.pick(&self.ids)
@@ -524,6 +602,11 @@ impl History {
         for worker in WORKERS {
             let real = self.real.worker(&name(worker)).await.map(leases_sorted);
             same(real, self.model.worker(&name(worker)).await.map(leases_sorted));
+        }
+        if self.real.capabilities().limits {
+            let page = || crate::PageRequest::first(100);
+            let all = |page: crate::Page<crate::LimitStatus>| page.items;
+            same(self.real.limits(page()).await.map(all), self.model.limits(page()).await.map(all));
         }
     }
 }

@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use baton_model::queue::Queue;
 use baton_model::{
-    Digest, Event, Generation, Head, LogLine, Payload, QueueName, RequestKey, TaskId, Timestamp, Token,
-    Worker, WorkerId,
+    Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, TaskId, Timestamp,
+    Token, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::command::{Accepted, ItemRefusal};
+use crate::limit::OwnedProject;
 use crate::token::{AUDIT_KEPT, AuditEntry, StoredToken};
 
 /// One thing that a store holds. Counts are not among them: they are made anew from the tasks.
@@ -38,6 +39,10 @@ pub enum Record {
     Token(StoredToken),
     /// An entry of the audit log.
     Audit(AuditEntry),
+    /// A limit.
+    Limit(Limit),
+    /// Whose a project is.
+    Owned(OwnedProject),
 }
 
 /// A task with its history and its generation.
@@ -198,6 +203,7 @@ impl TaskRecord {
             (&task.params, &task.description, &task.domain, task.drift_score, &task.assigned_by),
             (task.created_at, task.updated_at, task.finished_at, error),
             (&self.history, &self.generation, &self.worker, self.claimed_at, self.content),
+            &task.concurrency_key,
         ))
     }
 }
@@ -295,8 +301,8 @@ fn token_name(stored: &StoredToken) -> String {
 pub fn audit_onto(record: &AuditEntry, standing: Option<&AuditEntry>) -> Result<Verdict, Refusal> {
     let Some(standing) = standing else { return Ok(Verdict::New) };
     let refused = |why: String| Refusal { record: audit_name(record), why };
-    let AuditEntry { by, reason, outcome, .. } = record.clone();
-    if (AuditEntry { by, reason, outcome, ..standing.clone() }) != *record {
+    let AuditEntry { by, reason, outcome, change, .. } = record.clone();
+    if (AuditEntry { by, reason, outcome, change, ..standing.clone() }) != *record {
         return Err(refused("expected no other entry of this id in the target, got one".to_owned()));
     }
     match standing.outcome {
@@ -311,6 +317,52 @@ pub fn audit_onto(record: &AuditEntry, standing: Option<&AuditEntry>) -> Result<
 
 fn audit_name(entry: &AuditEntry) -> String {
     format!("audit entry {}", entry.id)
+}
+
+/// As [`TaskRecord::onto`], of a limit.
+///
+/// # Errors
+/// If the limit was changed in the target since.
+pub fn limit_onto(record: &Limit, standing: Option<&Limit>) -> Result<Verdict, Refusal> {
+    let changed = |limit: &Limit| limit.changed_at;
+    setting_onto(limit_name(record), record, standing, changed)
+}
+
+/// As [`TaskRecord::onto`], of a project's owner.
+///
+/// # Errors
+/// If the owner was changed in the target since.
+pub fn owned_onto(record: &OwnedProject, standing: Option<&OwnedProject>) -> Result<Verdict, Refusal> {
+    setting_onto(owned_name(record), record, standing, |owned| owned.changed_at)
+}
+
+fn setting_onto<T: PartialEq>(
+    name: String,
+    record: &T,
+    standing: Option<&T>,
+    changed_at: impl Fn(&T) -> Timestamp,
+) -> Result<Verdict, Refusal> {
+    match standing {
+        None => Ok(Verdict::New),
+        Some(standing) if standing == record => Ok(Verdict::Same),
+        Some(standing) if changed_at(standing) <= changed_at(record) => Ok(Verdict::Later),
+        Some(standing) => Err(Refusal {
+            record: name,
+            why: format!(
+                "expected it to be changed by {} at the latest, got {}: it is used in the target",
+                changed_at(record),
+                changed_at(standing)
+            ),
+        }),
+    }
+}
+
+fn limit_name(limit: &Limit) -> String {
+    format!("limit {}", limit.on)
+}
+
+fn owned_name(owned: &OwnedProject) -> String {
+    format!("the owner of project {}", owned.project)
 }
 
 /// What goes into a sum: the first 16 bytes of the SHA-256 of the JSON.
@@ -336,6 +388,8 @@ impl Record {
             Self::Claim(record) => format!("claim {} of {}", record.request, record.worker),
             Self::Token(stored) => token_name(stored),
             Self::Audit(entry) => audit_name(entry),
+            Self::Limit(limit) => limit_name(limit),
+            Self::Owned(owned) => owned_name(owned),
         }
     }
 
@@ -351,6 +405,8 @@ impl Record {
             Self::Claim(_) => "claim requests",
             Self::Token(_) => "tokens",
             Self::Audit(_) => "audit entries",
+            Self::Limit(_) => "limits",
+            Self::Owned(_) => "owned projects",
         }
     }
 
@@ -370,7 +426,12 @@ impl Record {
             },
             Self::Worker(record) => record.worker.running.as_ref().map_or(0, |list| list.len() * 200),
             Self::Audit(entry) => entry.target.len(),
-            Self::Queue(_) | Self::Durations(_) | Self::Claim(_) | Self::Token(_) => 0,
+            Self::Queue(_)
+            | Self::Durations(_)
+            | Self::Claim(_)
+            | Self::Token(_)
+            | Self::Limit(_)
+            | Self::Owned(_) => 0,
         }
     }
 
@@ -395,6 +456,8 @@ impl Record {
             }
             Self::Token(stored) => Some(sum_of(&(&stored.token, stored.digest.as_bytes()))),
             Self::Audit(entry) => kept(entry.at, AUDIT_KEPT.saturating_sub(HOUR)).then(|| sum_of(entry)),
+            Self::Limit(limit) => Some(sum_of(limit)),
+            Self::Owned(owned) => Some(sum_of(owned)),
         }
     }
 }

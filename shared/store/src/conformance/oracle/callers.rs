@@ -59,8 +59,8 @@ impl AuditStore for Oracle {
 
     async fn settle(&self, id: AuditId, settled: Settled) -> Result<(), StoreError> {
         if let Some(entry) = self.lock().audit.get_mut(&id) {
-            let Settled { outcome, by, reason } = settled;
-            (entry.outcome, entry.by, entry.reason) = (Some(outcome), by, reason);
+            let Settled { outcome, by, reason, change } = settled;
+            (entry.outcome, entry.by, entry.reason, entry.change) = (Some(outcome), by, reason, change);
         }
         Ok(())
     }

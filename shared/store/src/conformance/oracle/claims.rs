@@ -28,12 +28,19 @@ impl Inner {
         if let Some(nothing) = self.tied(claim, active) {
             return Ok(ClaimAnswer::Nothing(nothing));
         }
+        let most = claim.max_tasks.min(claim.cap - active);
         let chosen = match self.chosen(claim, active) {
             Ok(chosen) => chosen,
             Err(nothing) => return Ok(ClaimAnswer::Nothing(nothing)),
         };
         let mut tasks = Vec::new();
+        let mut under = self.all_under();
         for Place { run_after, id, .. } in chosen {
+            // What was taken before it may have filled a limit of its.
+            if self.stopped_by(&under, &self.tasks[&id].task, claim.now).is_some() {
+                continue;
+            }
+            self.count_start(&mut under, id, claim.now);
             let command = Command::Claim {
                 worker: claim.worker.clone(),
                 session: claim.session,
@@ -45,6 +52,9 @@ impl Inner {
             let ready = run_after.max(task.created_at);
             self.waits.push((task.queue.clone(), claim.now, claim.now.since(ready)));
             tasks.push(task);
+            if tasks.len() >= most as usize {
+                break;
+            }
         }
         if let Some(request) = claim.request.clone() {
             let leases = tasks.iter().map(|task| (task.head.id, task.head.attempt)).collect();
@@ -84,6 +94,15 @@ impl Inner {
                 && (claim.types.is_empty() || claim.types.contains(&task.task_type))
         };
         let waiting = self.tasks.values().map(|kept| &kept.task).filter(fitting);
+        let under = self.all_under();
+        let stopped = |task: &Task| {
+            let due = task.head.run_after <= claim.now;
+            due.then(|| self.stopped_by(&under, task, claim.now)).flatten()
+        };
+        let (stopped, waiting): (Vec<_>, Vec<_>) =
+            waiting.map(|task| (stopped(task), task)).partition(|(stopped, _)| stopped.is_some());
+        let first_stopped = stopped.into_iter().min_by_key(|(_, task)| Place::of(task));
+        let waiting = waiting.into_iter().map(|(_, task)| task);
         let mut waiting: Vec<_> = waiting.map(|task| (Place::of(task), task.head.runs_alone())).collect();
         waiting.sort();
         let due = |alone: bool| -> Vec<Place> {
@@ -92,7 +111,7 @@ impl Inner {
                 .filter(|(place, runs_alone)| place.run_after <= claim.now && *runs_alone == alone);
             due.map(|(place, _)| *place).collect()
         };
-        let (mut plain, alone) = (due(false), due(true));
+        let (plain, alone) = (due(false), due(true));
         let awaited = |task: TaskId| {
             let ties = self.workers.values().filter_map(|worker| worker.alone);
             ties.into_iter().any(|tie| tie.task() == task && tie.makes_room_at(claim.now))
@@ -109,13 +128,13 @@ impl Inner {
                 return Err(Nothing::MakesRoom);
             }
         }
-        plain.truncate(claim.max_tasks.min(claim.cap - active) as usize);
         if !plain.is_empty() {
             return Ok(plain);
         }
         Err(match waiting.iter().map(|(place, _)| place.run_after).min() {
-            None => Nothing::NoneQueued,
             Some(_) if !alone.is_empty() => Nothing::OnlyAlone,
+            _ if let Some((Some((limit, next_at)), _)) = first_stopped => Nothing::AtLimit { limit, next_at },
+            None => Nothing::NoneQueued,
             Some(next_at) => Nothing::Scheduled { next_at },
         })
     }

@@ -49,6 +49,7 @@ impl Oracle {
                 to: task.head.state.state(),
             });
         }
+        self.ring_freed(&inner, reap.watch.now);
         Ok(report)
     }
 
@@ -57,6 +58,7 @@ impl Oracle {
         let mut inner = self.lock();
         let Redate { watch, limit } = redate;
         let limit = *limit as usize;
+        inner.redate_arrivals(watch);
         let mut ready = Vec::new();
         let waiting = inner.tasks.values_mut().map(|kept| &mut kept.task);
         for task in waiting.filter(|task| task.head.state == TaskState::Queued) {

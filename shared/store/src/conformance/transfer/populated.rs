@@ -1,13 +1,13 @@
 //! A store with a bit of everything.
 
 use baton_model::{
-    Directive, Grant, IfDependencyFails, Level, LogLine, Output, Priority, Running, Scope, Task, TaskId,
-    TaskSpec,
+    Directive, Grant, IfDependencyFails, Level, LimitRules, LogLine, Output, Priority, Running, Scope, Task,
+    TaskId, TaskSpec,
 };
 
 use super::super::kit::*;
 use super::super::{audit, token};
-use crate::{AuditEntry, Beat, Create, Fail, PauseQueue, Release, Settled, StoredToken};
+use crate::{AuditEntry, Beat, Create, Fail, PauseQueue, Release, SetLimit, SetOwner, Settled, StoredToken};
 
 /// What a populated store's rules need to know of it.
 pub(super) struct Populated {
@@ -82,6 +82,9 @@ pub(super) async fn populate(b: &Bench) -> Populated {
         Create { idempotency: idempotency("k", "request"), ..creation(at(62), vec![b.spec("render")]) };
     b.send(send).await.expect("the creation is taken");
 
+    if b.store().capabilities().limits {
+        limited(b).await;
+    }
     let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
     let pause = PauseQueue { now: at(63), queue: name("gpu"), paused: true, by, reason };
     b.store().pause_queue(pause).await.expect("the pause is taken");
@@ -148,6 +151,24 @@ async fn populate_tokens(b: &Bench) -> Vec<StoredToken> {
     made
 }
 
+/// Limits of some kinds, an owner, and tasks of one key of which one runs and others wait at its limit.
+async fn limited(b: &Bench) {
+    for on in ["queue/limited/key/*", "owner/acme"] {
+        let rules =
+            LimitRules { max_running: Some(1), exempt_types: vec![name("waits")], ..LimitRules::default() };
+        let (by, reason) = (Some(name("ada")), Some("a test".to_owned()));
+        let set = SetLimit { now: at(62), on: name(on), rules: Some(rules), by, reason };
+        b.store().set_limit(set).await.expect("the limit is taken");
+    }
+    let owner = Some(name("acme"));
+    let set = SetOwner { now: at(62), project: name("film"), owner, by: None, reason: None };
+    b.store().set_owner(set).await.expect("the owner is taken");
+    let key = Some(name("x"));
+    let spec = || TaskSpec { concurrency_key: key.clone(), ..b.spec("render").queue("limited") };
+    b.create_all(at(62), vec![spec(), spec(), spec()]).await;
+    b.claim_one(claim("w4", at(62)).queues(&["limited"])).await;
+}
+
 /// Entries of two days, of which the last is not settled.
 async fn populate_audit(b: &Bench, by: &StoredToken) -> Vec<AuditEntry> {
     let mut recorded = Vec::new();
@@ -162,7 +183,7 @@ async fn populate_audit(b: &Bench, by: &StoredToken) -> Vec<AuditEntry> {
         audit::recorded(b, entry.clone()).await;
         if let Some(outcome) = outcome {
             let (by, reason) = (Some(name("ada")), Some("a test".to_owned()));
-            b.store().settle(entry.id, Settled { outcome, by, reason }).await.unwrap();
+            b.store().settle(entry.id, Settled { outcome, by, reason, change: None }).await.unwrap();
         }
         recorded.push(match outcome {
             None => entry,

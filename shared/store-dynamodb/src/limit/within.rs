@@ -1,0 +1,511 @@
+//! Claiming where there are limits: which of the ready tasks a claim may take, and taking one with its place.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex};
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use baton_model::transition::Change;
+use baton_model::{LimitBook, LimitOn, LimitRules, Priority, QueueName, Standing, TaskId, Timestamp};
+use baton_store::{Nothing, StoreError};
+
+use super::lock;
+use super::standing::{StoredStanding, adding, standing_key};
+use super::wait::{Stopped, due_item, moves};
+use crate::attr::{Item, texts};
+use crate::claim::{Entered, holds};
+use crate::error::{TransactError, contended, damaged};
+use crate::expression::Expression;
+use crate::look::{Candidate, Look};
+use crate::queue::StoredQueue;
+use crate::row::Stored;
+use crate::store::Inner;
+use crate::transition::is_marked;
+
+/// How many tasks a claim looks at once it has met one over its limit.
+const WIDE: usize = 64;
+
+/// How many tasks one claim puts aside; then it is to come again.
+const MOST_PUT_ASIDE: usize = 400;
+
+/// How often a claim tries to take its place anew because others changed what stands under the limit.
+const ROUNDS: u32 = 100;
+
+/// What a claim goes by.
+#[derive(Default)]
+pub(crate) struct Limiting {
+    pub(crate) book: Arc<LimitBook>,
+    /// Whether a limit may concern its queues, or may have.
+    is_on: bool,
+    /// Tasks that it has passed over.
+    passed: Mutex<HashSet<TaskId>>,
+    /// Tasks that it has picked, while it looks for more.
+    picked: Mutex<HashSet<TaskId>>,
+    /// The first limit that it has met.
+    stopped: Mutex<Option<(LimitOn, Option<Timestamp>)>>,
+    moved: Mutex<Moved>,
+}
+
+/// What a claim has put aside.
+#[derive(Default)]
+struct Moved {
+    count: usize,
+    /// At limits that were to be full once the claim had taken what it was about to take.
+    unsure: BTreeSet<LimitOn>,
+}
+
+impl Limiting {
+    pub(crate) fn of(book: Arc<LimitBook>) -> Self {
+        Self { book, is_on: true, ..Self::default() }
+    }
+
+    /// The same, having met nothing yet.
+    pub(crate) fn anew(&self) -> Self {
+        Self { book: Arc::clone(&self.book), is_on: self.is_on, ..Self::default() }
+    }
+
+    pub(crate) const fn is_on(&self) -> bool {
+        self.is_on
+    }
+
+    /// Whether the claim has passed a task over, or has picked it.
+    pub(crate) fn has_passed(&self, task: TaskId) -> bool {
+        self.is_on && (lock(&self.passed).contains(&task) || lock(&self.picked).contains(&task))
+    }
+
+    /// Notes what the claim has picked.
+    fn pick(&self, picked: &[Candidate<'_>]) {
+        *lock(&self.picked) = picked.iter().map(|one| one.entry.head.id).collect();
+    }
+
+    /// Has the claim look at a task no more.
+    fn skip(&self, task: TaskId) {
+        lock(&self.passed).insert(task);
+    }
+
+    pub(super) fn pass(&self, task: TaskId, on: &LimitOn, next_at: Option<Timestamp>) {
+        self.skip(task);
+        self.stop(on, next_at);
+    }
+
+    pub(super) fn stop(&self, on: &LimitOn, next_at: Option<Timestamp>) {
+        lock(&self.stopped).get_or_insert_with(|| (on.clone(), next_at));
+    }
+
+    /// Notes that a task was put aside.
+    pub(super) fn note_moved(&self, on: &LimitOn, is_sure: bool) {
+        let mut moved = lock(&self.moved);
+        moved.count += 1;
+        if !is_sure {
+            moved.unsure.insert(on.clone());
+        }
+    }
+
+    /// Whether the claim has put aside as much as one does. It is told to come again at once, then.
+    fn has_moved_enough(&self, now: Timestamp) -> bool {
+        let is_enough = lock(&self.moved).count >= MOST_PUT_ASIDE;
+        if is_enough && let Some((_, next_at)) = &mut *lock(&self.stopped) {
+            *next_at = Some(now);
+        }
+        is_enough
+    }
+
+    /// Why the claim is given nothing, if it is for a limit.
+    pub(crate) fn nothing(&self) -> Option<Nothing> {
+        lock(&self.stopped).clone().map(|(limit, next_at)| Nothing::AtLimit { limit, next_at })
+    }
+}
+
+/// What became of taking a task.
+pub(crate) enum Taking {
+    /// It is under no limit.
+    Unlimited,
+    /// The claim's worker has it.
+    Taken(Box<Stored>),
+    /// Others were faster.
+    Refused,
+    /// A limit is full.
+    Full,
+}
+
+/// What does not let a task start.
+pub(super) struct Stop {
+    pub(super) on: LimitOn,
+    /// When its rate does, if it is only that.
+    pub(super) next_at: Option<Timestamp>,
+    holds_place: bool,
+    /// Whether the limit is full as it is, and not only once the claim has taken what it is about to take.
+    is_sure: bool,
+    moves: bool,
+}
+
+/// Whether a limit lets a task start; if not, when it does if it is only its rate.
+fn stop_of(
+    rules: &LimitRules,
+    counts: Standing,
+    holds_place: bool,
+    now: Timestamp,
+) -> Option<Option<Timestamp>> {
+    let free = if holds_place { rules.free_for_holders(counts, now) } else { rules.free(counts, now) };
+    let taken = counts.running + if holds_place { 0 } else { counts.held };
+    let full = rules.max_running.is_some_and(|most| taken >= most);
+    (free == 0).then(|| rules.rate.filter(|_| !full).map(|rate| rate.next_at(counts.arrival, now)))
+}
+
+/// Judges tasks by what stands under their limits, and by what a claim is about to take.
+pub(super) struct Judge<'a> {
+    book: &'a LimitBook,
+    now: Timestamp,
+    standings: HashMap<LimitOn, StoredStanding>,
+    /// What stands under the limits of what the claim is about to take, once it has.
+    taken: HashMap<LimitOn, Standing>,
+}
+
+impl Judge<'_> {
+    pub(super) fn standing(&self, on: &LimitOn) -> StoredStanding {
+        self.standings.get(on).cloned().unwrap_or_default()
+    }
+
+    fn counts(&self, on: &LimitOn, rules: &LimitRules) -> Standing {
+        self.standings.get(on).map(|standing| standing.counts_by(Some(rules))).unwrap_or_default()
+    }
+
+    fn holds_place(&self, on: &LimitOn, rules: &LimitRules, task: &Stored) -> bool {
+        let id = task.head.id.to_string();
+        rules.holds_retries && self.standings.get(on).is_some_and(|standing| standing.held.contains(&id))
+    }
+
+    /// The first limit that does not let a task start.
+    pub(super) fn stop(&self, task: &Stored) -> Result<Option<Stop>, StoreError> {
+        for (on, rules) in self.book.of(task.shared()?) {
+            let as_it_is = self.counts(&on, rules);
+            let counts = self.taken.get(&on).copied().unwrap_or(as_it_is);
+            let holds_place = self.holds_place(&on, rules, task);
+            if let Some(next_at) = stop_of(rules, counts, holds_place, self.now) {
+                let is_sure = stop_of(rules, as_it_is, holds_place, self.now).is_some();
+                let moves = moves(&on, rules);
+                return Ok(Some(Stop { on, next_at, holds_place, is_sure, moves }));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Counts a task that the claim is about to take.
+    fn start(&mut self, task: &Stored) -> Result<(), StoreError> {
+        for (on, rules) in self.book.of(task.shared()?) {
+            let held = self.holds_place(&on, rules, task);
+            let mut counts = self.taken.get(&on).copied().unwrap_or_else(|| self.counts(&on, rules));
+            counts.running += 1;
+            counts.held -= u32::from(held).min(counts.held);
+            counts.arrival = rules.rate.map(|rate| rate.started(counts.arrival, self.now)).or(counts.arrival);
+            self.taken.insert(on, counts);
+        }
+        Ok(())
+    }
+}
+
+/// What narrowing a look has come to.
+#[derive(Default)]
+struct Narrowed {
+    /// Whether some were passed over, so that there may be more behind them, or others before.
+    again: bool,
+    /// Queues of which a claim can be given no more.
+    shut: BTreeSet<QueueName>,
+}
+
+impl Inner {
+    /// Reads what stands under the limits of these tasks.
+    pub(super) async fn judge_of<'a>(
+        &self,
+        claim: &'a Entered<'_>,
+        tasks: impl IntoIterator<Item = &Stored> + Send,
+    ) -> Result<Judge<'a>, StoreError> {
+        let book = &*claim.limits.book;
+        let mut ons = Vec::new();
+        for task in tasks {
+            ons.extend(book.of(task.shared()?).into_iter().map(|(on, _)| on));
+        }
+        let standings = self.standings(&ons).await?;
+        Ok(Judge { book, now: claim.now, standings, taken: HashMap::new() })
+    }
+
+    /// The queues that a claim looks into: not those whose own limit is full, unless types are exempt from it.
+    pub(crate) async fn open_within<'a>(
+        &self,
+        claim: &Entered<'_>,
+        queues: Vec<&'a StoredQueue>,
+    ) -> Result<Vec<&'a StoredQueue>, StoreError> {
+        let book = &claim.limits.book;
+        let on = |queue: &StoredQueue| LimitOn::Queue(queue.name.clone());
+        let shuts = |on: &LimitOn| book.rules_of(on).filter(|rules| !moves(on, rules));
+        let limited: Vec<_> = queues.iter().map(|queue| on(queue)).filter(|on| shuts(on).is_some()).collect();
+        let standings = self.standings(&limited).await?;
+        let mut open = Vec::with_capacity(queues.len());
+        for queue in queues {
+            let on = on(queue);
+            let stopped = match shuts(&on) {
+                Some(rules) => {
+                    let standing = standings.get(&on).cloned().unwrap_or_default();
+                    match stop_of(rules, standing.counts_by(Some(rules)), false, claim.now) {
+                        Some(None) if self.verify(&on, &standing, claim.now).await? => None,
+                        stop => stop,
+                    }
+                }
+                None => None,
+            };
+            match stopped {
+                Some(next_at) => claim.limits.stop(&on, next_at),
+                None => open.push(queue),
+            }
+        }
+        Ok(open)
+    }
+
+    /// As [`Inner::look`] and [`Inner::turn_of`], of tasks whose limits let them start, all of them together. What it meets over
+    /// its limit is put aside. `is_first`: the claim has taken nothing yet.
+    pub(crate) async fn look_within<'a>(
+        &'a self,
+        claim: &Entered<'_>,
+        queues: &[&StoredQueue],
+        most: usize,
+        is_first: bool,
+    ) -> Result<Result<Look<'a>, Nothing>, StoreError> {
+        let found = self.look_and_narrow(claim, queues, most, is_first).await;
+        claim.limits.pick(&[]);
+        found
+    }
+
+    async fn look_and_narrow<'a>(
+        &'a self,
+        claim: &Entered<'_>,
+        queues: &[&StoredQueue],
+        most: usize,
+        is_first: bool,
+    ) -> Result<Result<Look<'a>, Nothing>, StoreError> {
+        let mut queues = queues.to_vec();
+        let mut found = Look::default();
+        let mut wanted = most;
+        loop {
+            claim.limits.pick(&found.due);
+            let mut look = self.look(claim, &queues, wanted).await?;
+            found.next_at = look.next_at;
+            let mut alone = std::mem::take(&mut look.alone);
+            if !is_first || !found.due.is_empty() {
+                alone.clear();
+            }
+            let narrowed = self.narrow(claim, look.due, &alone, &mut found.due, most).await?;
+            queues.retain(|queue| !narrowed.shut.contains(&queue.name));
+            let goes_on = narrowed.again && !claim.limits.has_moved_enough(claim.now);
+            if !alone.is_empty() && narrowed.again {
+                // Others may come before it by now.
+                found.due.clear();
+            } else if !alone.is_empty() {
+                found.alone = alone;
+                return self.turn_of(claim, found).await;
+            }
+            if !goes_on || found.due.len() >= most {
+                return Ok(Ok(found));
+            }
+            wanted = WIDE.max(most - found.due.len());
+        }
+    }
+
+    /// Adds to `picked` those of a look whose limits let them start, up to `most` in all; puts aside the others. Also those that are
+    /// given out alone.
+    async fn narrow<'a>(
+        &'a self,
+        claim: &Entered<'_>,
+        due: Vec<Candidate<'a>>,
+        alone: &[(Priority, Stored)],
+        picked: &mut Vec<Candidate<'a>>,
+        most: usize,
+    ) -> Result<Narrowed, StoreError> {
+        let entries = due.iter().map(|one| &one.entry).chain(alone.iter().map(|(_, entry)| entry));
+        let keys = entries.map(|entry| self.task_key(entry.head.id)).collect();
+        let items = self.db.get_all(keys).await?;
+        let mut tasks: HashMap<TaskId, Stored> = items
+            .iter()
+            .filter_map(|item| self.db.read_one(item, Stored::read))
+            .map(|task| (task.head.id, task))
+            .collect();
+        let mut judge =
+            self.judge_of(claim, tasks.values().chain(picked.iter().map(|one| &one.entry))).await?;
+        for one in picked.iter() {
+            judge.start(&one.entry)?;
+        }
+        let mut narrowed = Narrowed::default();
+        let mut stopped = Vec::new();
+        for (_, entry) in alone {
+            let Some(task) = self.as_seen(claim, &mut tasks, entry, &mut narrowed) else { continue };
+            if let Some(stop) = judge.stop(&task)? {
+                stopped.push((task, stop, None));
+            }
+        }
+        // Others may be let go in place of what is put aside, which come before those behind it.
+        let mut taking = stopped.is_empty();
+        for mut one in due {
+            let Some(task) = self.as_seen(claim, &mut tasks, &one.entry, &mut narrowed) else { continue };
+            match judge.stop(&task)? {
+                Some(stop) => {
+                    taking &= !stop.moves;
+                    stopped.push((task, stop, Some(one.reserved)));
+                }
+                None if taking && picked.len() < most => {
+                    judge.start(&task)?;
+                    one.entry = task;
+                    picked.push(one);
+                }
+                None => {}
+            }
+        }
+        let mut moving = Vec::new();
+        for (task, stop, reserved) in stopped {
+            narrowed.again = true;
+            let standing = judge.standing(&stop.on);
+            if stop.is_sure && stop.next_at.is_none() && self.verify(&stop.on, &standing, claim.now).await? {
+                // It has room after all: the next look finds the task again.
+                continue;
+            }
+            let Stop { on, next_at, holds_place, is_sure, moves } = stop;
+            if moves {
+                moving.push(Stopped { task, on, next_at, holds_place, is_sure, _reserved: reserved });
+            } else {
+                claim.limits.pass(task.head.id, &on, next_at);
+                narrowed.shut.insert(task.queue);
+            }
+        }
+        self.put_aside(claim, moving, &judge.standings).await?;
+        Ok(narrowed)
+    }
+
+    /// A task that is as an entry of the index tells, where claims look.
+    fn as_seen(
+        &self,
+        claim: &Entered<'_>,
+        tasks: &mut HashMap<TaskId, Stored>,
+        entry: &Stored,
+        narrowed: &mut Narrowed,
+    ) -> Option<Stored> {
+        let is_aside = |task: &Stored| {
+            let waits = task.rest.as_ref().and_then(|rest| rest.waits.as_ref());
+            waits.is_some_and(|waits| waits.is_aside)
+        };
+        let still = |task: &Stored| {
+            let same = task.head.events == entry.head.events && task.created_at == entry.created_at;
+            same && !task.purged && !is_aside(task)
+        };
+        let task = tasks.remove(&entry.head.id).filter(still);
+        if task.is_none() {
+            // The index trails: what it tells of it is not the claim's to take.
+            claim.limits.skip(entry.head.id);
+            narrowed.again = true;
+        }
+        task
+    }
+
+    /// Takes a task together with its places, in one transaction.
+    pub(crate) async fn take_within(
+        &self,
+        claim: &Entered<'_>,
+        entry: &Stored,
+        change: &Change,
+    ) -> Result<Taking, StoreError> {
+        let read;
+        let before = match &entry.rest {
+            Some(_) => entry,
+            None => match self.find(entry.head.id).await? {
+                Some(task) if task.head.events == entry.head.events => {
+                    read = task;
+                    &read
+                }
+                _ => return Ok(Taking::Refused),
+            },
+        };
+        let falls = claim.limits.book.of(before.shared()?);
+        let waits = before.rest()?.waits.as_ref();
+        if falls.is_empty() && waits.is_none() {
+            return Ok(Taking::Unlimited);
+        }
+        let (id, attempt) = (before.head.id, change.head.attempt);
+        let mark = self.mark(change);
+        for round in 0..ROUNDS {
+            let judge = self.judge_of(claim, [before]).await?;
+            if let Some(stop) = judge.stop(before)? {
+                claim.limits.stop(&stop.on, stop.next_at);
+                return Ok(Taking::Full);
+            }
+            let named = texts(falls.iter().map(|(on, _)| on.to_string()));
+            let update = self.update_of(before, change, claim.now, mark).await?;
+            let update = update.put("lu", (!falls.is_empty()).then_some(named));
+            let mut writes = vec![self.db.update_write(self.task_key(id), &update)?];
+            for (on, rules) in &falls {
+                writes.extend(self.place_writes(on, rules, &judge.standing(on), (id, attempt), claim.now)?);
+            }
+            if let Some(waits) = waits {
+                writes.push(self.db.delete_write(waits.key())?);
+            }
+            let name = format!("{id}#{}#{mark}#{round}", before.head.events);
+            match self.db.transact(writes, &name).await {
+                Ok(()) => {
+                    if let Some(waits) = waits.filter(|waits| !falls.iter().any(|(on, _)| *on == waits.on)) {
+                        // It takes no place of the limit that has let go of it.
+                        self.told(&waits.on, Box::pin(self.let_go_at(&waits.on, true, claim.now)).await);
+                    }
+                    let taken = self.find(id).await?;
+                    let taken = taken.filter(|task| task.head.attempt == attempt);
+                    return Ok(taken.map_or(Taking::Refused, |task| Taking::Taken(Box::new(task))));
+                }
+                Err(TransactError::Failed(error)) => return Err(error),
+                Err(TransactError::Conditions(reasons)) => {
+                    let Some((task_changed, item)) = reasons.first() else {
+                        return Err(damaged("DynamoDB gave other reasons than there were writes"));
+                    };
+                    if *task_changed {
+                        return self.refused(claim, item.as_ref(), attempt, mark);
+                    }
+                }
+            }
+            self.db.pause(round.min(3)).await;
+        }
+        Err(contended("a limit"))
+    }
+
+    /// The writes that take a place of a limit. Where somebody waits at its rate, they tell when it has more to start.
+    fn place_writes(
+        &self,
+        on: &LimitOn,
+        rules: &LimitRules,
+        standing: &StoredStanding,
+        lease: (TaskId, u32),
+        now: Timestamp,
+    ) -> Result<Vec<TransactWriteItem>, StoreError> {
+        let add = adding(on, rules, standing, lease, now);
+        let mut writes = vec![self.db.update_write(standing_key(on), &add)?];
+        if let (Some(rate), Some(queue), true) = (rules.rate, on.queue(), standing.is_waited_at) {
+            let due = rate.more_at(Some(rate.started(standing.arrival, now)), now);
+            writes.push(self.db.put_write(due_item(on, queue, due), &Expression::new())?);
+        }
+        Ok(writes)
+    }
+
+    /// Looks again at limits at which the claim has put tasks aside that were to be full once it had taken what it was about to take:
+    /// others may have taken that.
+    pub(crate) async fn settle_unsure(&self, claim: &Entered<'_>) {
+        let unsure = std::mem::take(&mut lock(&claim.limits.moved).unsure);
+        for on in unsure {
+            self.told(&on, Box::pin(self.let_go_at(&on, false, claim.now)).await);
+        }
+    }
+
+    fn refused(
+        &self,
+        claim: &Entered<'_>,
+        item: Option<&Item>,
+        attempt: u32,
+        mark: u64,
+    ) -> Result<Taking, StoreError> {
+        let Some(item) = item else { return Ok(Taking::Refused) };
+        let stored = Stored::read(item)?;
+        let own = is_marked(item, mark)? || holds(&stored, claim, attempt);
+        Ok(if own { Taking::Taken(Box::new(stored)) } else { Taking::Refused })
+    }
+}

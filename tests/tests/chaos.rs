@@ -27,6 +27,7 @@ async fn a_killed_server_loses_and_repeats_nothing() {
         producers: 3,
         lives: 30..400,
         pace: 12,
+        limits: true,
     };
     println!("{plan:?}");
     let folder = tempfile::tempdir().unwrap();

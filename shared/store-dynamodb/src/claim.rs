@@ -22,7 +22,7 @@ use crate::limit::{Limiting, Taking};
 use crate::look::{Candidate, Look};
 use crate::notes::Reserved;
 use crate::queue::StoredQueue;
-use crate::request::Replay;
+use crate::request::{Plan, Replay};
 use crate::row::Stored;
 use crate::store::Inner;
 use crate::worker::StoredWorker;
@@ -203,7 +203,7 @@ impl Inner {
                 Ok(Err(nothing)) => return Ok(ClaimAnswer::Nothing(nothing)),
                 Ok(Ok(look)) => {
                     next_at = look.next_at;
-                    (look.due.len(), self.take_all(claim, look.due).await)
+                    (look.due.len(), self.take_all(claim, None, look.due).await)
                 }
                 Err(error) => (0, Err(error)),
             };
@@ -274,7 +274,7 @@ impl Inner {
                 }
                 continue;
             }
-            let leased = self.take_all(claim, look.due).await?;
+            let leased = self.take_all(claim, known.as_ref(), look.due).await?;
             if !leased.is_empty() {
                 return Ok(ClaimAnswer::Leased(leased));
             }
@@ -323,17 +323,19 @@ impl Inner {
         Ok(u32::try_from(active).unwrap_or(u32::MAX))
     }
 
-    /// Takes tasks for a worker, each by a write of its own; those that others were faster at are left out.
+    /// Takes tasks for a worker, each by a write of its own; those that others were faster at are left out. `plan`: what the claim
+    /// has planned to take.
     pub(crate) async fn take_all(
         &self,
         claim: &Entered<'_>,
+        plan: Option<&Plan>,
         candidates: Vec<Candidate<'_>>,
     ) -> Result<Vec<Task>, StoreError> {
         let mut takes = Vec::with_capacity(candidates.len());
         let mut of_queues = Vec::with_capacity(candidates.len());
         for Candidate { entry, reserved, .. } in candidates {
             of_queues.push(entry.queue.clone());
-            takes.push(self.take(claim, entry, Some(reserved)));
+            takes.push(self.take(claim, plan, entry, Some(reserved)));
         }
         // Of tasks that share a limit, one after the other: their writes would stand in each other's way.
         let at_once = if claim.limits.is_on() { 1 } else { AT_ONCE };
@@ -368,6 +370,7 @@ impl Inner {
     pub(crate) async fn take(
         &self,
         claim: &Entered<'_>,
+        plan: Option<&Plan>,
         entry: Stored,
         reserved: Option<Reserved<'_>>,
     ) -> Result<Option<Task>, StoreError> {
@@ -388,7 +391,7 @@ impl Inner {
             return Ok(None);
         };
         if claim.limits.is_on() {
-            match Box::pin(self.take_within(claim, &entry, &change)).await? {
+            match Box::pin(self.take_within(claim, plan, &entry, &change)).await? {
                 Taking::Unlimited => {}
                 // It is as it was, and another claim may take it.
                 Taking::Full => return Ok(None),

@@ -243,7 +243,6 @@ impl TaskStore for DynamoStore {
             removes_by_itself: true,
             counts_removals: self.inner.stats.lock().is_by_stream(),
             lists_in_parts: false,
-            limits: true,
             releases_at_once: false,
         }
     }

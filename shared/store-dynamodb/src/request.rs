@@ -32,7 +32,7 @@ pub(crate) struct Plan {
     /// The time by the clock of who planned it.
     at: Timestamp,
     pub(crate) tasks: Vec<(TaskId, u32)>,
-    /// Whether it is known to have had its answer, in the store that it was moved from.
+    /// Whether it is known that something was taken for it: under a limit, or in the store that it was moved from.
     pub(crate) answered: bool,
 }
 
@@ -52,6 +52,12 @@ impl Plan {
             tasks,
             answered: fields.has("aw"),
         })
+    }
+
+    /// What is written to it together with a task that is taken for it under a limit, if it stands. The task may have been stopped
+    /// before and be free to start by now, and another plan may stand in place of this one: one of the two writes is refused.
+    pub(crate) fn spent(&self) -> (Item, Expression) {
+        (self.key.clone(), Expression::new().when("vn", "=", n(self.version)).set("aw", n(1)))
     }
 
     /// Whether it is past its keeping, and only not removed yet.
@@ -94,7 +100,8 @@ impl Inner {
                 (key, 1, Expression::new().when_absent_or("xp", "<=", forgotten))
             }
             Some(void) => {
-                (void.key.clone(), void.version + 1, Expression::new().when("vn", "=", n(void.version)))
+                let stands = Expression::new().when("vn", "=", n(void.version)).when_absent("aw");
+                (void.key.clone(), void.version + 1, stands)
             }
         };
         let mark = self.mark(&(claim.now, &tasks));
@@ -150,7 +157,7 @@ impl Inner {
             if holds(&task, claim, *attempt) {
                 held.extend(self.whole_task(task).await?);
             } else if task.head.attempt + 1 == *attempt && due(&task, claim.now) {
-                held.extend(self.take(claim, task, None).await?);
+                held.extend(self.take(claim, Some(plan), task, None).await?);
             } else if task.head.attempt >= *attempt {
                 had |= !is_anothers(&task, claim, *attempt);
             }

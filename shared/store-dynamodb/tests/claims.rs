@@ -11,11 +11,15 @@
 mod bench;
 mod engine;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use baton_model::{Owner, Priority, QueueName, TaskId, TaskSpec};
-use baton_store::{Claim, ClaimAnswer, Create, Nothing, TaskStore};
+use baton_model::{
+    Fence, GenerationId, LimitRules, Output, Owner, Priority, QueueName, Task, TaskId, TaskSpec, TaskState,
+};
+use baton_store::{
+    Claim, ClaimAnswer, Complete, Create, LimitStore, Nothing, SetLimit, StoreError, TaskStore,
+};
 use baton_store_dynamodb::{Meter, Options};
 use bench::{Bench, claim};
 use engine::heard::{Cost, Heard};
@@ -309,4 +313,86 @@ async fn two_dozen_processes_at_one_shard_write_little_more_than_once_a_task() {
 async fn claimers_at_once_take_all_to_the_last_task() {
     let each = at_once(24, 10, 240, 1).await;
     println!("{each:.3} writes a task where none is left over");
+}
+
+/// One claim that reaches several processes takes one set of tasks, also while others take and free the places of a limit that
+/// each process finds free.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_claim_at_several_processes_takes_one_set_of_tasks_under_a_limit() {
+    let engine = Engine::start().await;
+    let mut stores = Vec::new();
+    for seed in 0..4 {
+        stores.push(Arc::new(engine.store(Options::seeded(seed + 1)).await));
+    }
+    let mut b = Bench::on(engine).await;
+    let on = "queue/default/key/*".parse().unwrap();
+    let rules = Some(LimitRules { max_running: Some(1), ..LimitRules::default() });
+    b.store.set_limit(SetLimit { now: at(0), on, rules, by: None, reason: None }).await.unwrap();
+    for round in 0..20 {
+        for key in ["x", "y", "z"] {
+            for _ in 0..4 {
+                let spec = TaskSpec { concurrency_key: Some(key.parse().unwrap()), ..b.spec(20) };
+                b.task(spec).await;
+            }
+        }
+        let (worker, request) = (format!("worker-{round}"), format!("request-{round}"));
+        let sent = Claim { request: Some(request.parse().unwrap()), max_tasks: 2, ..claim(&worker) };
+        let mut running = Vec::new();
+        for (n, store) in stores.iter().enumerate() {
+            let (store, sent) = (Arc::clone(store), sent.clone());
+            let completions: Vec<_> = (0..8).map(|_| b.id()).collect();
+            running.push(tokio::spawn(async move {
+                let mut sets = Vec::new();
+                for id in completions {
+                    if n < 2 {
+                        sets.push(taken(store.claim(sent.clone()).await));
+                        continue;
+                    }
+                    for task in taken(store.claim(claim(&format!("rival-{n}"))).await) {
+                        store.complete(completion(&task, id), None).await.unwrap();
+                    }
+                }
+                sets
+            }));
+        }
+        let mut sets = Vec::new();
+        for one in running {
+            sets.extend(one.await.unwrap());
+        }
+        let all: BTreeSet<_> = sets.iter().flatten().map(|task| task.head.id).collect();
+        let largest = sets.into_iter().max_by_key(Vec::len).unwrap();
+        assert_eq!(
+            all,
+            largest.iter().map(|task| task.head.id).collect(),
+            "one claim was given several sets"
+        );
+        let mut left = largest;
+        while !left.is_empty() {
+            for task in &left {
+                let id = b.id();
+                b.store.complete(completion(task, id), None).await.unwrap();
+            }
+            left = taken(b.store.claim(Claim { max_tasks: 100, ..claim("rest") }).await);
+        }
+    }
+}
+
+fn taken(answer: Result<ClaimAnswer, StoreError>) -> Vec<Task> {
+    match answer.unwrap() {
+        ClaimAnswer::Leased(tasks) => tasks,
+        ClaimAnswer::Nothing(_) => Vec::new(),
+    }
+}
+
+/// The completion of a task by whoever runs it.
+fn completion(task: &Task, id: [u8; 16]) -> Complete {
+    let TaskState::Running(lease) = &task.head.state else { panic!("{task:?} does not run") };
+    Complete {
+        now: at(1),
+        task: task.head.id,
+        fence: Fence { attempt: task.head.attempt, worker: lease.worker.clone() },
+        generation: GenerationId::from_bytes(id),
+        output: Output::default(),
+        ran: None,
+    }
 }

@@ -204,6 +204,13 @@ async fn tasks_under_a_limit_cost_what_is_told() {
     b.store.complete(complete, None).await.unwrap();
     b.note("complete, under one limit");
     b.create(1, 200).await;
+    b.heard.take();
+    let keyed = Claim { request: Some("0198-aaaa-request-2".parse().unwrap()), ..claim("worker-1") };
+    let held = b.claim(keyed).await;
+    b.note("claim, with request key, under one limit");
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, None).await.unwrap();
+    b.create(1, 200).await;
     let held = b.claim(claim("worker-1")).await;
     b.create(1, 200).await;
     b.heard.take();

@@ -153,7 +153,6 @@ impl TaskStore for SqliteStore {
             removes_by_itself: false,
             counts_removals: true,
             lists_in_parts: true,
-            limits: true,
             releases_at_once: true,
         }
     }

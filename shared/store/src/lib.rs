@@ -72,8 +72,6 @@ pub struct Capabilities {
     pub counts_removals: bool,
     /// A list may be read in parts ([`PageRequest::in_parts`]) at about the cost of reading it at once.
     pub lists_in_parts: bool,
-    /// Limits of running tasks and of starts ([`LimitStore`]) can be set.
-    pub limits: bool,
     /// Whoever ends a task lets go of those that wait for it in the same commit; else they follow it, and [`TaskStore::mend`]
     /// makes sure.
     pub releases_at_once: bool,

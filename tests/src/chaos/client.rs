@@ -11,6 +11,7 @@ use super::Addresses;
 use super::record::Record;
 
 /// An answer: its status and its body.
+#[derive(Debug)]
 pub(super) struct Answer {
     /// The HTTP status.
     pub(super) status: u16,

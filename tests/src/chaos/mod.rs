@@ -49,6 +49,8 @@ pub struct Plan {
     pub lives: Range<u64>,
     /// The most milliseconds that a producer pauses after a request, a few of which create a batch.
     pub pace: u64,
+    /// Whether tasks share limits.
+    pub limits: bool,
 }
 
 /// Something that serves, and that is killed and started again on the same tasks.
@@ -167,7 +169,9 @@ pub async fn run_places(plan: Plan, mut places: Vec<impl Place>, exact_counts: b
         addresses.push(address);
     }
 
-    producer::limit(&client::Client::new(addresses.clone(), Arc::clone(&record))).await;
+    if plan.limits {
+        producer::limit(&client::Client::new(addresses.clone(), Arc::clone(&record))).await;
+    }
     let mut producers = Vec::new();
     for number in 0..plan.producers {
         let client = client::Client::new(addresses.clone(), Arc::clone(&record));

@@ -17,6 +17,7 @@ use crate::error::{TransactError, contended, damaged};
 use crate::expression::Expression;
 use crate::look::{Candidate, Look};
 use crate::queue::StoredQueue;
+use crate::request::Plan;
 use crate::row::Stored;
 use crate::store::Inner;
 use crate::transition::is_marked;
@@ -123,7 +124,7 @@ pub(crate) enum Taking {
     Taken(Box<Stored>),
     /// Others were faster.
     Refused,
-    /// A limit is full.
+    /// Not now: a limit is full, or another plan stands for the claim.
     Full,
 }
 
@@ -402,10 +403,11 @@ impl Inner {
         task
     }
 
-    /// Takes a task together with its places, in one transaction.
+    /// Takes a task together with its places, in one transaction, and with what the claim has planned.
     pub(crate) async fn take_within(
         &self,
         claim: &Entered<'_>,
+        plan: Option<&Plan>,
         entry: &Stored,
         change: &Change,
     ) -> Result<Taking, StoreError> {
@@ -443,6 +445,9 @@ impl Inner {
             if let Some(waits) = waits {
                 writes.push(self.db.delete_write(waits.key())?);
             }
+            if let Some((key, spent)) = plan.map(Plan::spent) {
+                writes.push(self.db.update_write(key, &spent)?);
+            }
             let name = format!("{id}#{}#{mark}#{round}", before.head.events);
             match self.db.transact(writes, &name).await {
                 Ok(()) => {
@@ -461,6 +466,9 @@ impl Inner {
                     };
                     if *task_changed {
                         return self.refused(claim, item.as_ref(), attempt, mark);
+                    }
+                    if plan.is_some() && reasons.last().is_some_and(|(failed, _)| *failed) {
+                        return Ok(Taking::Full);
                     }
                 }
             }

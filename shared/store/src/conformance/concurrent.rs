@@ -506,7 +506,7 @@ pub async fn a_fleet_finishes_every_task(b: Bench) {
     let completions = at_once((0..6_u64).map(|n| {
         let (store, worker) = (b.store(), format!("w{n}"));
         let (finished, time) = (Arc::clone(&finished), Arc::clone(&clock));
-        let mut random = super::random::SplitMix(n);
+        let mut random = super::split_mix::SplitMix(n);
         let mut serial = 1_000_000 * (n + 1);
         async move {
             let mut mine = Vec::new();

@@ -20,7 +20,7 @@ use baton_model::{
 use super::World;
 use super::kit::*;
 use super::limits::{limit, most};
-use super::random::SplitMix;
+use super::split_mix::SplitMix;
 use crate::faulty::{Fault, Faulty};
 use crate::{
     Beat, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Generation, GenerationFilter, Mend,
@@ -54,10 +54,8 @@ pub fn seeds(count: u64) -> Vec<u64> {
 /// Runs a history over the store of a world that wears faults, and gives the faults that were met.
 pub async fn over_faults(world: impl World, seed: u64) -> Vec<(&'static str, Fault)> {
     let store = world.open(LeasePolicy::default(), Arc::new(NoDoorbell)).await;
-    if store.capabilities().limits {
-        for (on, places, holds_retries) in [("queue/default/key/*", 1, true), ("project/default", 4, false)] {
-            limit(&*store, at(0), on, LimitRules { holds_retries, ..most(places) }).await;
-        }
+    for (on, places, holds_retries) in [("queue/default/key/*", 1, true), ("project/default", 4, false)] {
+        limit(&*store, at(0), on, LimitRules { holds_retries, ..most(places) }).await;
     }
     let faulty = Arc::new(Faulty::new(store, seed, 5));
     let calm = || faulty.switch(false);

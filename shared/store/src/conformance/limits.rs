@@ -20,11 +20,6 @@ pub(super) fn keyed(spec: TaskSpec, key: &str) -> TaskSpec {
     TaskSpec { concurrency_key: Some(name(key)), ..spec }
 }
 
-/// Whether the store has limits; if not, its other rules need not be asked.
-pub(super) fn has_none(b: &Bench) -> bool {
-    !b.store().capabilities().limits
-}
-
 /// Sets a limit.
 pub(super) async fn limit(store: &dyn Store, now: Timestamp, on: &str, rules: LimitRules) {
     let set = SetLimit { now, on: name(on), rules: Some(rules), by: None, reason: None };
@@ -52,9 +47,6 @@ pub(super) async fn stopped(b: &Bench, claim: Claim, by: &str) {
 
 /// A queue runs no more tasks at once than its limit, however many a claim asks for; other queues have none of it.
 pub async fn a_queue_runs_no_more_than_its_limit(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "queue/a", most(2)).await;
     b.create_all(at(0), (0..4).map(|_| b.spec("render").queue("a")).collect()).await;
     b.create_all(at(0), (0..4).map(|_| b.spec("render").queue("b")).collect()).await;
@@ -69,9 +61,6 @@ pub async fn a_queue_runs_no_more_than_its_limit(b: Bench) {
 
 /// A project runs no more tasks at once than its limit, in all queues together.
 pub async fn a_project_runs_no_more_than_its_limit_over_all_queues(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "project/film", most(3)).await;
     for queue in ["a", "b"] {
         let specs = (0..3).map(|_| b.spec("render").queue(queue).project("film")).collect();
@@ -91,9 +80,6 @@ pub async fn a_project_runs_no_more_than_its_limit_over_all_queues(b: Bench) {
 
 /// A project's limit within one queue leaves its tasks in other queues alone.
 pub async fn a_project_in_a_queue_has_a_limit_of_its_own(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "queue/a/project/*", most(1)).await;
     for (queue, project) in [("a", "film"), ("a", "film"), ("a", "game"), ("b", "film"), ("b", "film")] {
         b.create(at(0), b.spec("render").queue(queue).project(project)).await;
@@ -108,9 +94,6 @@ pub async fn a_project_in_a_queue_has_a_limit_of_its_own(b: Bench) {
 
 /// An owner's limit holds for all of its projects together, and goes with the projects as they change hands.
 pub async fn an_owner_has_a_limit_over_all_projects(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "owner/*", most(2)).await;
     for project in ["film", "game"] {
         owner(&*b.store(), at(0), project, Some("acme & sons")).await;
@@ -131,9 +114,6 @@ pub async fn an_owner_has_a_limit_over_all_projects(b: Bench) {
 
 /// Tasks of one queue and one key share a limit; those of other keys, of none, and of other queues do not.
 pub async fn tasks_of_one_key_share_a_limit(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "queue/a/key/*", most(1)).await;
     let mut ids = Vec::new();
     for (queue, key) in [
@@ -160,9 +140,6 @@ pub async fn tasks_of_one_key_share_a_limit(b: Bench) {
 
 /// A limit by name goes before the one for each, whether it is larger or smaller.
 pub async fn a_limit_by_name_goes_before_that_for_each(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "queue/a/key/*", most(1)).await;
     limit(&*b.store(), at(0), "queue/a/key/big", most(3)).await;
     limit(&*b.store(), at(0), "queue/a/key/none", most(0)).await;
@@ -179,9 +156,6 @@ pub async fn a_limit_by_name_goes_before_that_for_each(b: Bench) {
 
 /// A limit is set, raised, lowered and taken away while tasks run; each change says what stood before it and what stands since.
 pub async fn a_limit_may_be_changed_while_tasks_run(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     for on in ["queue/a", "queue/a/key/*", "project/default"] {
         let specs = (0..8).map(|_| keyed(b.spec("render").queue("a"), "x")).collect();
         let ids = b.create_all(at(0), specs).await;
@@ -229,9 +203,6 @@ pub async fn a_limit_may_be_changed_while_tasks_run(b: Bench) {
 
 /// Types may be exempt from a limit: they start when it is full, and do not count against it.
 pub async fn types_may_be_exempt_from_a_limit(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     for (place, on) in ["queue/a", "queue/a/key/*", "project/default", "queue/a/project/*"].iter().enumerate()
     {
         let rules = LimitRules { exempt_types: vec![name("waits")], ..most(1) };
@@ -258,9 +229,6 @@ pub async fn types_may_be_exempt_from_a_limit(b: Bench) {
 
 /// A rate spaces the starts of a queue and of a key evenly after its burst, and an empty claim says when the next is due.
 pub async fn a_rate_spaces_starts(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     for on in ["queue/a", "queue/a/key/*"] {
         limit(&*b.store(), at(0), on, rate(6, 60, 2)).await;
         b.create_all(at(0), (0..6).map(|_| keyed(b.spec("render").queue("a"), "x")).collect()).await;
@@ -285,9 +253,6 @@ pub async fn a_rate_spaces_starts(b: Bench) {
 /// A clock that jumps ahead and is set back lends a rate no more than one burst, and does not stop it for as long as it was
 /// wrong by.
 pub async fn a_jump_of_the_clock_doubles_no_starts(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "queue/a/key/*", rate(1, 10, 1)).await;
     b.create_all(at(0), (0..9).map(|_| keyed(b.spec("render").queue("a"), "x")).collect()).await;
     let ask = |seconds: u64| claim("w1", at(seconds)).queues(&["a"]).max(9);
@@ -308,9 +273,6 @@ pub async fn a_jump_of_the_clock_doubles_no_starts(b: Bench) {
 
 /// Limits, owners, rates and who waits outlive a restart.
 pub async fn limits_outlive_a_restart(mut b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "owner/acme", most(1)).await;
     limit(&*b.store(), at(0), "queue/a/key/*", LimitRules { holds_retries: true, ..rate(1, 60, 1) }).await;
     owner(&*b.store(), at(0), "film", Some("acme")).await;
@@ -336,9 +298,6 @@ pub async fn limits_outlive_a_restart(mut b: Bench) {
 
 /// Limits are listed by what they hold for, with what runs under each that has a name.
 pub async fn limits_are_listed_by_what_they_hold_for(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     for on in ["queue/a/key/*", "queue/a", "project/film", "queue/a/key/x", "owner/acme"] {
         limit(&*b.store(), at(0), on, most(9)).await;
     }

@@ -53,6 +53,7 @@ pub mod release;
 pub mod requests;
 pub mod schedule;
 pub mod sessions;
+mod split_mix;
 pub mod statistics;
 pub mod token;
 pub mod transfer;

@@ -236,7 +236,6 @@ impl TaskStore for Oracle {
             removes_by_itself: false,
             counts_removals: true,
             lists_in_parts: false,
-            limits: true,
             releases_at_once: true,
         }
     }

@@ -6,14 +6,19 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use baton_model::{LimitRules, Priority, State, Status, Task, TaskSpec};
 
 use super::kit::*;
-use super::limits::{has_none, keyed, limit, most, no_limit, owner, stopped};
-use crate::{ClaimAnswer, Complete, Fail, Nothing, Release, TaskFilter};
+use super::limits::{keyed, limit, most, no_limit, owner, stopped};
+use crate::{ClaimAnswer, Complete, Fail, Nothing, Release, StoreError, TaskFilter};
+
+/// The tasks that a claim is given, if any.
+fn given(answer: Result<ClaimAnswer, StoreError>) -> Vec<Task> {
+    match answer.expect("the claim is taken") {
+        ClaimAnswer::Leased(tasks) => tasks,
+        ClaimAnswer::Nothing(_) => Vec::new(),
+    }
+}
 
 /// A task over a limit costs no attempt, stays where it is, and holds up nobody behind it, however many there are.
 pub async fn a_task_over_a_limit_holds_up_nobody_behind_it(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "queue/a/key/*", most(1)).await;
     let over = (0..200).map(|_| keyed(b.spec("render").queue("a").priority(Priority::High), "x")).collect();
     let over = b.create_all(at(0), over).await;
@@ -36,9 +41,6 @@ pub async fn a_task_over_a_limit_holds_up_nobody_behind_it(b: Bench) {
 
 /// Whatever ends an attempt frees its place: completing, failing, giving back, cancelling, and the reaper.
 pub async fn every_end_of_an_attempt_frees_its_place(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "project/film", most(1)).await;
     let specs = (0..7).map(|_| b.spec("render").project("film")).collect();
     let ids = b.create_all(at(0), specs).await;
@@ -64,9 +66,6 @@ pub async fn every_end_of_an_attempt_frees_its_place(b: Bench) {
 
 /// A key whose limit is one gives its tasks strictly in their order, over several workers and batches.
 pub async fn a_key_with_a_limit_of_one_is_strictly_in_order(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "queue/a/key/*", most(1)).await;
     let mut ids = Vec::new();
     for batch in 0..4 {
@@ -87,9 +86,6 @@ pub async fn a_key_with_a_limit_of_one_is_strictly_in_order(b: Bench) {
 
 /// A task of a key that waits for its next attempt holds its successors back if the limit says so, else lets them pass.
 pub async fn a_retry_holds_its_successors_back_or_lets_them_pass(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     for holds_retries in [true, false] {
         let queue = if holds_retries { "strict" } else { "loose" };
         limit(&*b.store(), at(0), &format!("queue/{queue}/key/*"), LimitRules { holds_retries, ..most(1) })
@@ -127,9 +123,6 @@ pub async fn a_retry_holds_its_successors_back_or_lets_them_pass(b: Bench) {
 
 /// What waits at a limit is queued to everybody: it is listed and counted so, can be cancelled and retried, and its queue paused.
 pub async fn what_waits_at_a_limit_is_queued_to_everybody(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "queue/a/key/*", most(1)).await;
     let specs = (0..5).map(|_| keyed(b.spec("render").queue("a"), "x")).collect();
     let ids = b.create_all(at(0), specs).await;
@@ -162,9 +155,6 @@ pub async fn what_waits_at_a_limit_is_queued_to_everybody(b: Bench) {
 
 /// Of those that wait at a limit, a higher priority goes first, also one that came later.
 pub async fn a_higher_priority_goes_first_at_a_limit(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "project/default", most(1)).await;
     let mut held = b.running(at(0), "w1", b.spec("render")).await;
     let low = b.create(at(0), b.spec("render").priority(Priority::Low)).await;
@@ -183,9 +173,6 @@ pub async fn a_higher_priority_goes_first_at_a_limit(b: Bench) {
 /// A free place of a limit that several queues, types or projects share goes to those that somebody asks for: a task that no worker
 /// takes stands in nobody's way.
 pub async fn a_free_place_waits_for_no_worker_that_never_comes(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     limit(&*b.store(), at(0), "owner/acme", most(1)).await;
     for project in ["film", "game"] {
         owner(&*b.store(), at(0), project, Some("acme")).await;
@@ -213,9 +200,6 @@ pub async fn a_free_place_waits_for_no_worker_that_never_comes(b: Bench) {
 
 /// A place that becomes free rings for those that wait at the limit.
 pub async fn a_free_place_rings(mut b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     for on in ["queue/a", "queue/a/key/*", "project/*"] {
         limit(&*b.store(), at(0), on, most(1)).await;
         b.create_all(at(0), (0..2).map(|_| keyed(b.spec("render").queue("a"), "x")).collect()).await;
@@ -234,9 +218,6 @@ pub async fn a_free_place_rings(mut b: Bench) {
 /// Of claims at once by 64 workers, as many are given a task as a limit has places, for limits of 1, 5 and 50; and while they work
 /// through all tasks, it is at no moment exceeded.
 pub async fn claims_at_once_use_a_limit_to_the_full_and_never_exceed_it(b: Bench) {
-    if has_none(&b) {
-        return;
-    }
     const TASKS: usize = 80;
     for (place, places) in [1_u32, 5, 50].into_iter().enumerate() {
         let queue = format!("q{places}");
@@ -259,10 +240,7 @@ pub async fn claims_at_once_use_a_limit_to_the_full_and_never_exceed_it(b: Bench
                 let mut first = true;
                 while left.load(Ordering::SeqCst) > 0 {
                     let claim = claim(&worker, tick()).queues(&[&queue]).max(3);
-                    let tasks: Vec<Task> = match store.claim(claim).await.expect("the claim is taken") {
-                        ClaimAnswer::Leased(tasks) => tasks,
-                        ClaimAnswer::Nothing(_) => Vec::new(),
-                    };
+                    let tasks = given(store.claim(claim).await);
                     let count = tasks.len() as u32;
                     let now_running = running.fetch_add(count, Ordering::SeqCst) + count;
                     assert!(now_running <= places, "{now_running} run under a limit of {places}");

@@ -134,7 +134,7 @@ pub async fn each_filter_keeps_what_fits(b: Bench) {
 /// Filters together keep what fits all of them.
 pub async fn filters_together_keep_what_fits_all(b: Bench) {
     let tasks = motley(&b).await;
-    let mut random = super::random::SplitMix(7);
+    let mut random = super::split_mix::SplitMix(7);
     for _ in 0..150 {
         let mut sometimes = |of: &[&str]| {
             (random.below(3) == 0).then(|| of[random.below(of.len() as u64) as usize].to_owned())

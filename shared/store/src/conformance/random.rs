@@ -13,36 +13,11 @@ use baton_model::{
 
 use super::Oracle;
 use super::kit::*;
+use super::split_mix::SplitMix;
 use crate::{
     Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Direct, Fail, Idempotency, LimitStore, NoDoorbell,
     PauseQueue, Purge, Reap, Release, Retry, SetLimit, SetOwner, Store, StoreError, TaskStore, WorkerDetail,
 };
-
-/// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", 2014).
-pub(super) struct SplitMix(pub(super) u64);
-
-impl SplitMix {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number below `bound`; the bias of the remainder does not matter to bounds this small.
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-
-    /// True once in `n` times.
-    fn once_in(&mut self, n: u64) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
-        (!of.is_empty()).then(|| &of[self.below(of.len() as u64) as usize])
-    }
-}
 
 /// What a history is like.
 struct Shape {
@@ -196,8 +171,7 @@ struct History {
 }
 
 async fn compare(mut bench: Bench, seed: u64, shape: Shape) {
-    let capabilities = bench.store().capabilities();
-    if !capabilities.total_claim_order || shape.limits && !capabilities.limits {
+    if !bench.store().capabilities().total_claim_order {
         return;
     }
     bench.keeping(Some(KEPT)).await;
@@ -603,10 +577,8 @@ impl History {
             let real = self.real.worker(&name(worker)).await.map(leases_sorted);
             same(real, self.model.worker(&name(worker)).await.map(leases_sorted));
         }
-        if self.real.capabilities().limits {
-            let page = || crate::PageRequest::first(100);
-            let all = |page: crate::Page<crate::LimitStatus>| page.items;
-            same(self.real.limits(page()).await.map(all), self.model.limits(page()).await.map(all));
-        }
+        let page = || crate::PageRequest::first(100);
+        let all = |page: crate::Page<crate::LimitStatus>| page.items;
+        same(self.real.limits(page()).await.map(all), self.model.limits(page()).await.map(all));
     }
 }

@@ -82,9 +82,7 @@ pub(super) async fn populate(b: &Bench) -> Populated {
         Create { idempotency: idempotency("k", "request"), ..creation(at(62), vec![b.spec("render")]) };
     b.send(send).await.expect("the creation is taken");
 
-    if b.store().capabilities().limits {
-        limited(b).await;
-    }
+    limited(b).await;
     let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
     let pause = PauseQueue { now: at(63), queue: name("gpu"), paused: true, by, reason };
     b.store().pause_queue(pause).await.expect("the pause is taken");

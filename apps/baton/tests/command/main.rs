@@ -1,0 +1,34 @@
+//! The command as its users meet it. One program has all of its tests, so that it is linked once and long tests run beside short
+//! ones.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test ends where it is surprised"
+)]
+
+mod cli;
+#[cfg(feature = "dynamodb")]
+mod dynamodb;
+mod example;
+mod file;
+mod flags;
+mod import;
+mod migrate;
+#[cfg(all(feature = "dynamodb", feature = "sqs"))]
+mod queues;
+mod shown;
+#[cfg(feature = "sqs")]
+mod sqs;
+mod support;
+mod surroundings;
+mod tls;
+mod tokens;
+mod unread;
+mod words;
+mod worker;
+mod worker_life;
+mod worker_losses;
+mod worker_processes;
+mod worker_programs;

@@ -1,0 +1,272 @@
+//! Items that cannot be read: whoever reads many passes them over, whoever reads one or copies all fails.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_model::{Payload, Running, Status, Task, TaskId, TaskSpec, Watch};
+use baton_store::transfer::{Migration, MigrationError};
+use baton_store::{
+    Beat, Cancel, Claim, ClaimAnswer, Create, ErrorKind, NoDoorbell, PageRequest, Purge, Reap, TaskFilter,
+    TaskStore,
+};
+use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
+use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::{DynamoStore, Options};
+
+use crate::engine::{Engine, at};
+
+fn id(number: u8) -> TaskId {
+    let mut id = [0; 16];
+    id[..6].copy_from_slice(&1_800_000_000_000_u64.to_be_bytes()[2..]);
+    (id[6], id[8], id[15]) = (0x70, 0x80, number);
+    TaskId::from_bytes(id)
+}
+
+struct Bench {
+    engine: Engine,
+    store: Arc<DynamoStore>,
+}
+
+impl Bench {
+    async fn open() -> Self {
+        let engine = Engine::start().await;
+        let store = store(&engine, engine.table.clone()).await;
+        Self { engine, store }
+    }
+
+    async fn create(&self, queue: &str, numbers: std::ops::Range<u8>, params: &str) {
+        let tasks = numbers.map(|number| spec(queue, number, params)).collect();
+        let create = Create { now: at(0), tasks, atomic: false, idempotency: None, by: None };
+        assert!(self.store.create(create).await.unwrap().items.iter().all(Result::is_ok));
+    }
+
+    async fn claim(&self, worker: &str, queue: &str, most: u32) -> Vec<Task> {
+        match self.store.claim(claim(worker, &[queue], most)).await.unwrap() {
+            ClaimAnswer::Leased(tasks) => tasks,
+            ClaimAnswer::Nothing(_) => Vec::new(),
+        }
+    }
+
+    /// Spoils an attribute of an item: its key is told by the table itself.
+    async fn spoil(&self, sort: &str, attribute: &str) {
+        let scan = self.engine.client.scan().table_name(&self.engine.table).into_paginator().items().send();
+        let items: Vec<_> = scan.collect::<Result<_, _>>().await.unwrap();
+        let mut spoilt = 0;
+        for item in items.iter().filter(|item| item["sk"].as_s().unwrap() == sort) {
+            if item.contains_key(attribute) {
+                let update = self.engine.client.update_item().table_name(&self.engine.table);
+                let update = update.key("pk", item["pk"].clone()).key("sk", item["sk"].clone());
+                let update =
+                    update.update_expression("SET #a = :v").expression_attribute_names("#a", attribute);
+                let update = update.expression_attribute_values(":v", AttributeValue::Bool(true));
+                update.send().await.unwrap();
+                spoilt += 1;
+            }
+        }
+        assert_eq!(spoilt, 1, "{sort}");
+    }
+
+    fn damaged(&self) -> u64 {
+        self.store.take_passed_over().damaged
+    }
+
+    async fn listed(&self, statuses: Vec<Status>) -> Vec<TaskId> {
+        let filter = TaskFilter { now: at(1), statuses, ..TaskFilter::default() };
+        let (mut all, mut after) = (Vec::new(), None);
+        loop {
+            let page = PageRequest { after, limit: 2, in_parts: false };
+            let page = self.store.tasks(filter.clone(), page).await.unwrap();
+            all.extend(page.items.iter().map(|task| task.head.id));
+            after = page.next;
+            if after.is_none() {
+                all.sort();
+                return all;
+            }
+        }
+    }
+}
+
+async fn store(engine: &Engine, table: String) -> Arc<DynamoStore> {
+    let client = local(&engine.endpoint, http_client());
+    let options = Options { flush_every: None, ..Options::seeded(1) };
+    Arc::new(DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap())
+}
+
+fn spec(queue: &str, number: u8, params: &str) -> TaskSpec {
+    TaskSpec {
+        queue: queue.parse().unwrap(),
+        params: Payload::parse(params).unwrap(),
+        max_attempts: 2,
+        ..TaskSpec::new(id(number), "render".parse().unwrap())
+    }
+}
+
+fn claim(worker: &str, queues: &[&str], most: u32) -> Claim {
+    Claim {
+        queues: queues.iter().map(|queue| queue.parse().unwrap()).collect(),
+        max_tasks: most,
+        ..Claim::new(worker.parse().unwrap(), at(1))
+    }
+}
+
+fn ids(tasks: &[Task]) -> Vec<TaskId> {
+    tasks.iter().map(|task| task.head.id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claims_and_lists_pass_over_a_task_that_is_damaged() {
+    let b = Bench::open().await;
+    b.create("a", 0..4, "{}").await;
+    b.spoil(&id(0).to_string(), "st").await;
+    assert_eq!(b.damaged(), 0);
+    assert_eq!(ids(&b.claim("w1", "a", 1).await), [id(1)]);
+    assert!(b.damaged() > 0, "it is told of");
+    let rest = [id(1), id(2), id(3)];
+    assert_eq!(b.listed(Vec::new()).await, rest);
+    assert_eq!(b.listed(vec![Status::Queued]).await, rest[1..]);
+    assert!(b.damaged() > 0);
+    b.store.stats(at(1)).await.unwrap();
+    assert_eq!(b.store.queues(at(1), PageRequest::first(10)).await.unwrap().items.len(), 1);
+    // Whoever asks for that very task is told.
+    let error = b.store.task(id(0)).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+    assert_eq!(ids(&b.claim("w1", "a", 9).await), rest[1..]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_passes_over_a_task_whose_params_are_gone() {
+    let b = Bench::open().await;
+    let large = format!("\"{}\"", "x".repeat(9_000));
+    b.create("a", 0..2, &large).await;
+    let scan = b.engine.client.scan().table_name(&b.engine.table).into_paginator().items().send();
+    let items: Vec<_> = scan.collect::<Result<_, _>>().await.unwrap();
+    for item in items.iter().filter(|item| {
+        let key = (item["pk"].as_s().unwrap(), item["sk"].as_s().unwrap());
+        key.0.contains(&id(0).to_string()) && key.1 != "?"
+    }) {
+        let delete = b.engine.client.delete_item().table_name(&b.engine.table);
+        delete.key("pk", item["pk"].clone()).key("sk", item["sk"].clone()).send().await.unwrap();
+    }
+    assert_eq!(ids(&b.claim("w1", "a", 2).await), [id(1)]);
+    assert!(b.damaged() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_round_of_the_reaper_passes_over_what_is_damaged() {
+    let b = Bench::open().await;
+    b.create("a", 0..4, "{}").await;
+    assert_eq!(b.claim("w1", "a", 2).await.len(), 2);
+    assert_eq!(b.claim("w2", "a", 1).await.len(), 1);
+    assert_eq!(b.claim("w3", "a", 1).await.len(), 1);
+    b.spoil(&id(0).to_string(), "st").await;
+    b.spoil("w3", "sa").await;
+    let reap = Reap { watch: Watch::at(at(1_000)), limit: 100, worker: None, queue: None };
+    let mut taken: Vec<_> =
+        b.store.reap(reap.clone()).await.unwrap().taken.iter().map(|taken| taken.task).collect();
+    taken.sort();
+    assert_eq!(taken, [id(1), id(2)]);
+    assert!(b.damaged() > 0);
+    assert_eq!(b.store.reap(reap).await.unwrap().taken, []);
+    let workers = b.store.workers(PageRequest::first(1)).await.unwrap();
+    assert_eq!((workers.items.len(), workers.next.is_some()), (1, true));
+    let mut after = workers.next;
+    let mut rest = Vec::new();
+    while after.is_some() {
+        let page = b.store.workers(PageRequest { after, limit: 1, in_parts: false }).await.unwrap();
+        rest.extend(page.items.into_iter().map(|worker| worker.worker.id.to_string()));
+        after = page.next;
+    }
+    assert_eq!(rest, ["w2"], "pages go on behind it");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_purge_passes_over_what_is_damaged() {
+    const DAY: u64 = 86_400;
+    let b = Bench::open().await;
+    b.create("a", 0..4, "{}").await;
+    for number in 0..4 {
+        let cancel = Cancel { now: at(1), task: id(number), by: None, reason: None, with_dependants: false };
+        b.store.cancel(cancel).await.unwrap();
+    }
+    b.store.stats(at(1)).await.unwrap();
+    b.store.purge(Purge::at(at(2))).await.unwrap();
+    b.store.take_passed_over();
+    // A task, how far purges are, how many tasks go on a day, and what tells how far removing is behind.
+    b.spoil(&id(0).to_string(), "ca").await;
+    b.spoil("purge", "tx").await;
+    let items = b.engine.items().await;
+    let sort = |first: &str| {
+        let sorts = items.iter().map(|item| item["sk"].as_s().unwrap());
+        sorts.filter(|sort| sort.starts_with(first)).max().unwrap().clone()
+    };
+    b.spoil(&sort("E0"), "4:render").await;
+    b.spoil(&sort("probe#"), "xp").await;
+
+    let purge = async |days: u64| b.store.purge(Purge::at(at(days * DAY))).await.unwrap();
+    for task in items.iter().filter(|item| crate::engine::letter(item) == 'T') {
+        let update = b.engine.client.update_item().table_name(&b.engine.table);
+        let update = update.key("pk", task["pk"].clone()).key("sk", task["sk"].clone());
+        update.update_expression("REMOVE xp").send().await.unwrap();
+    }
+    purge(40).await;
+    let passed = b.store.take_passed_over();
+    assert!(passed.damaged > 0 && passed.uncounted > 0, "{passed:?}");
+    purge(41).await;
+    assert!(b.store.take_passed_over().damaged > 0);
+    let items = b.engine.items().await;
+    let mut dated: Vec<_> = items
+        .iter()
+        .filter(|item| crate::engine::letter(item) == 'T' && crate::engine::ends(item).is_some())
+        .map(|item| item["sk"].as_s().unwrap().clone())
+        .collect();
+    dated.sort();
+    assert_eq!(dated, [1, 2, 3].map(|number| id(number).to_string()), "all others have their end");
+    purge(42).await;
+    assert_eq!(b.store.take_passed_over().uncounted, 1, "once a day");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_heartbeat_says_nothing_of_a_task_that_is_damaged() {
+    let b = Bench::open().await;
+    b.create("a", 0..2, "{}").await;
+    let held = b.claim("w1", "a", 2).await;
+    b.spoil(&id(0).to_string(), "st").await;
+    let running =
+        held.iter().map(|task| Running { task: task.head.id, attempt: 1, progress: None, message: None });
+    let beat = Beat { running: Some(running.collect()), ..Beat::new("w1".parse().unwrap(), at(2)) };
+    assert_eq!(b.store.heartbeat(beat).await.unwrap().lost, [], "its worker goes on with it");
+    assert!(b.damaged() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_passes_over_a_queue_whose_record_is_damaged() {
+    let b = Bench::open().await;
+    b.create("a", 0..1, "{}").await;
+    b.create("b", 1..2, "{}").await;
+    b.spoil("a", "sh").await;
+    let ClaimAnswer::Leased(tasks) = b.store.claim(claim("w1", &["a", "b"], 2)).await.unwrap() else {
+        panic!()
+    };
+    assert_eq!(ids(&tasks), [id(1)]);
+    assert_eq!(b.store.queues(at(1), PageRequest::first(10)).await.unwrap().items.len(), 1);
+    assert!(b.damaged() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_with_a_task_that_is_damaged_is_not_moved() {
+    let b = Bench::open().await;
+    b.create("a", 0..3, "{}").await;
+    b.spoil(&id(1).to_string(), "st").await;
+    let target = store(&b.engine, b.engine.another().await).await;
+    let now = || at(5);
+    let migration = Migration {
+        source: &*b.store,
+        target: &*target,
+        name: "the source",
+        page: 10,
+        keep_logs: Duration::ZERO,
+        clock: &now,
+    };
+    let failed = migration.run(|_| {}).await.unwrap_err();
+    assert!(matches!(failed, MigrationError::Source(_)), "{failed:?}");
+}

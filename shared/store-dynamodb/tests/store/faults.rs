@@ -1,0 +1,167 @@
+//! Random histories over a connection that fails: whatever is lost, throttled, repeated or old, no acknowledged task is
+//! lost, none is completed twice, and a generation exists if and only if its task is completed.
+//!
+//! A failure names its seed; `BATON_SEED=<number>` draws the same commands and faults again (how they overlap is the
+//! machine's choice), and `BATON_SEEDS=<count>` runs more of them.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_model::{Grant, Scope, State, TaskId, TaskSpec, Token, TokenId, TokenSecret};
+use baton_store::conformance::history::{Load, run, seeds};
+use baton_store::{
+    Cancel, Create, ErrorKind, PageRequest, Purge, StoreError, StoredToken, TaskStore, TokenStore,
+};
+use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::faults::{Fault, Faults};
+use baton_store_dynamodb::table::KeptBy;
+use baton_store_dynamodb::{DynamoStore, Options};
+use futures::StreamExt;
+
+use crate::engine::{Engine, at, timed};
+
+/// How many tokens there may be.
+const ROOM: usize = 12;
+
+/// A store over a connection that fails once its faults are switched on.
+async fn failing(seed: u64) -> (Engine, Faults, Arc<DynamoStore>) {
+    let engine = Engine::start().await;
+    let faults = Faults::new(http_client(), seed, 6);
+    faults.switch(false);
+    let client = local(&engine.endpoint, faults.client());
+    let options = Options { max_tokens: ROOM, ..Options::seeded(seed) };
+    let store = engine.store_over(client, options).await;
+    (engine, faults, Arc::new(store))
+}
+
+async fn history(seed: u64) -> HashMap<Fault, u64> {
+    let (_engine, faults, store) = failing(seed).await;
+    faults.switch(true);
+    run(store, seed, Load::default(), || faults.switch(false)).await;
+    faults.injected()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_over_a_connection_that_fails() {
+    let mut all: HashMap<Fault, u64> = HashMap::new();
+    // Most of their time they wait to try again.
+    let mut histories = futures::stream::iter(seeds(10).into_iter().map(history)).buffer_unordered(4);
+    while let Some(injected) = histories.next().await {
+        for (fault, count) in injected {
+            *all.entry(fault).or_default() += count;
+        }
+    }
+    println!("{all:?}");
+    assert_eq!(all.len(), Fault::ALL.len(), "every fault was met");
+}
+
+/// Sends a command as a client does: again, while the store says that it may not have been carried out.
+async fn sent<T, A: Future<Output = Result<T, StoreError>>>(ask: impl Fn() -> A) -> Result<T, StoreError> {
+    loop {
+        match ask().await {
+            Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) => {}
+            other => return other,
+        }
+    }
+}
+
+/// Makes more tokens than there is room for, at once. Their ids begin with `round`.
+async fn fill(store: &Arc<DynamoStore>, round: u8) {
+    let makings = (0..ROOM as u8 + 4).map(|n| {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            let mut id = [n; 16];
+            id[0] = round;
+            let id = TokenId::from_bytes(id);
+            let token = Token {
+                id,
+                name: "farm".parse().unwrap(),
+                grant: Grant { scopes: [Scope::Worker].into(), queues: [].into(), project: None },
+                requests_per_second: None,
+                created_at: at(0),
+                created_by: None,
+                expires_at: None,
+                revoked_at: None,
+                last_used_at: None,
+            };
+            let digest = TokenSecret::new(id, [1; TokenSecret::BYTES]).digest();
+            let stored = StoredToken { token, digest };
+            match sent(|| store.create_token(stored.clone())).await {
+                Ok(()) | Err(StoreError::TooManyTokens { most: ROOM }) => {}
+                Err(other) => panic!("{other:?}"),
+            }
+        })
+    });
+    for making in makings.collect::<Vec<_>>() {
+        making.await.unwrap();
+    }
+}
+
+/// Whatever is lost or repeated, the count of tokens stays right, and a revoked token is revoked at once.
+#[tokio::test(flavor = "multi_thread")]
+async fn tokens_are_counted_right_over_a_connection_that_fails() {
+    for seed in seeds(5) {
+        println!("BATON_SEED={seed}");
+        let (_engine, faults, store) = failing(seed).await;
+        for round in 0..2 {
+            faults.switch(true);
+            fill(&store, round).await;
+            faults.switch(false);
+            let listed = store.tokens(PageRequest::first(100)).await.unwrap().items;
+            assert_eq!(listed.len(), ROOM, "all the room is used, and no more");
+            faults.switch(true);
+            for token in &listed[..5] {
+                sent(|| store.revoke_token(token.id, at(1))).await.unwrap();
+                let kept = sent(|| store.token(token.id)).await.unwrap().unwrap();
+                assert_eq!(kept.token.revoked_at, Some(at(1)));
+            }
+            let mut left = ROOM;
+            while left > ROOM - 5 {
+                let purge = Purge { keep_tokens: Duration::from_secs(1), ..Purge::at(at(10)) };
+                sent(|| store.purge(purge)).await.unwrap();
+                left = sent(|| store.tokens(PageRequest::first(100))).await.unwrap().items.len();
+            }
+            assert_eq!(left, ROOM - 5, "those that were revoked are gone, and no others");
+        }
+    }
+}
+
+/// Whoever ends a task may not live to let go of what waits for it. The stream tells of the end again.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stream_lets_go_of_what_waits_for_a_task_that_a_dying_process_has_ended() {
+    let (engine, mut stream) = Engine::with_stream(KeptBy::Processes).await;
+    let faults = Faults::new(http_client(), 1, 6);
+    faults.switch(false);
+    let dying = engine.store_over(local(&engine.endpoint, faults.client()), Options::seeded(1)).await;
+    let [first, second, third] = [1, 2, 3].map(|number| TaskId::from_bytes(timed(number)));
+    let spec = |id, depends_on| TaskSpec { depends_on, ..TaskSpec::new(id, "render".parse().unwrap()) };
+    let tasks = vec![spec(first, vec![]), spec(second, vec![first]), spec(third, vec![second])];
+    let create = Create { now: at(0), tasks, atomic: true, idempotency: None, by: None };
+    dying.create(create).await.unwrap();
+    for _ in 0..6 {
+        faults.order("Query", Fault::LostRequest);
+    }
+    let (by, reason) = (None, None);
+    let cancel = Cancel { now: at(1), task: first, by, reason, with_dependants: false };
+    assert_eq!(dying.cancel(cancel).await.unwrap().head.state.state(), State::Cancelled);
+    let states = async || {
+        let mut states = Vec::new();
+        for id in [first, second, third] {
+            states.push(dying.task(id).await.unwrap().task.head.state.state());
+        }
+        states
+    };
+    assert_eq!(states().await, [State::Cancelled, State::Blocked, State::Blocked]);
+    let records = stream.read();
+    let relay = engine.store(Options::seeded(2)).await;
+    for _ in 0..2 {
+        for (_, record) in &records {
+            relay.released_by(record, at(2)).await.unwrap();
+        }
+        assert_eq!(states().await, [State::Cancelled; 3]);
+    }
+    let told = dying.task(third).await.unwrap();
+    assert_eq!(told.history.len(), 2, "each was ended once");
+    assert!(told.task.error.unwrap().message.contains(&first.to_string()), "by the first failure");
+}

@@ -1,0 +1,324 @@
+//! What is large, what goes wrong once, and what the table must be like.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use baton_model::{
+    Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Task, TaskId, TaskSpec, Watch,
+};
+use baton_store::{
+    Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, PageRequest,
+    Purge, Reap, StoreError, TaskFilter, TaskStore,
+};
+use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::faults::{Fault, Faults};
+use baton_store_dynamodb::{DynamoStore, Options, table};
+
+use crate::engine::{Engine, at, timed};
+
+struct Bench {
+    engine: Engine,
+    store: DynamoStore,
+    faults: Faults,
+}
+
+fn text(count: usize) -> Payload {
+    Payload::parse(&format!("\"{}\"", "☂".repeat(count / 3))).unwrap()
+}
+
+fn spec(number: u64, params: Payload) -> TaskSpec {
+    TaskSpec {
+        params,
+        max_attempts: 1_000,
+        ..TaskSpec::new(TaskId::from_bytes(timed(number)), "render".parse().unwrap())
+    }
+}
+
+fn creation(tasks: Vec<TaskSpec>) -> Create {
+    Create { now: at(0), tasks, atomic: false, idempotency: None, by: None }
+}
+
+fn claim(seconds: u64) -> Claim {
+    Claim::new("w1".parse().unwrap(), at(seconds))
+}
+
+fn fence(task: &Task) -> Fence {
+    Fence { attempt: task.head.attempt, worker: "w1".parse().unwrap() }
+}
+
+impl Bench {
+    async fn open() -> Self {
+        let engine = Engine::start().await;
+        let faults = Faults::new(http_client(), 1, 0);
+        let client = local(&engine.endpoint, faults.client());
+        let store = engine.store_over(client, Options::seeded(1)).await;
+        Self { engine, store, faults }
+    }
+
+    async fn claimed(&self, seconds: u64) -> Task {
+        match self.store.claim(claim(seconds)).await.unwrap() {
+            ClaimAnswer::Leased(mut tasks) => tasks.remove(0),
+            ClaimAnswer::Nothing(why) => panic!("expected a task, got {why:?}"),
+        }
+    }
+
+    /// How many items the table has.
+    async fn items(&self) -> usize {
+        self.engine.items().await.len()
+    }
+}
+
+fn completion(task: &Task, seconds: u64, number: u64, output: Output) -> Complete {
+    let generation = GenerationId::from_bytes(timed(number));
+    Complete { now: at(seconds), task: task.head.id, fence: fence(task), generation, output, ran: None }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn payloads_larger_than_an_item_come_back_whole_and_go_with_their_task() {
+    let b = Bench::open().await;
+    let params = text(900_000);
+    b.store.create(creation(vec![spec(1, params.clone())])).await.unwrap();
+    let task = b.claimed(1).await;
+    assert_eq!(task.params, params);
+    let output = Output { result: Some(text(1_000_000)), metadata: Some(text(5_000)), ..Output::default() };
+    b.store.complete(completion(&task, 2, 2, output.clone()), None).await.unwrap();
+    let detail = b.store.task(task.head.id).await.unwrap();
+    assert_eq!(detail.task.params, params);
+    assert_eq!(detail.generation.unwrap().output, output);
+
+    let before = b.items().await;
+    b.engine.pass(at(31 * 86_400)).await;
+    // The task and its generation, three or four parts of each payload, and one of metadata.
+    assert!(before - b.items().await >= 9);
+    assert!(matches!(b.store.task(task.head.id).await, Err(StoreError::TaskNotFound(_))));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_history_with_large_failures_reads_back_whole() {
+    let b = Bench::open().await;
+    b.store.create(creation(vec![spec(1, Payload::default())])).await.unwrap();
+    let mut messages = Vec::new();
+    for n in 0..60_u64 {
+        let task = b.claimed(n * 10).await;
+        let size = [20, 900, 16_000][n as usize % 3];
+        let message = format!("{n} {}", "x".repeat(size));
+        messages.push(message.clone());
+        let details = (n == 30).then(|| text(500_000));
+        let failure = Failure { message, code: None, details };
+        let retry_after = Some(Duration::ZERO);
+        let fail = Fail {
+            now: at(n * 10),
+            task: task.head.id,
+            fence: fence(&task),
+            failure,
+            retryable: true,
+            retry_after,
+        };
+        let answer = b.store.fail(fail).await.unwrap();
+        assert_eq!(answer.task.error.unwrap().message, messages[n as usize]);
+    }
+    let task = TaskId::from_bytes(timed(1));
+    let detail = b.store.task(task).await.unwrap();
+    let (mut history, mut after) = (Vec::new(), None);
+    loop {
+        let page = PageRequest { after, limit: 50, in_parts: false };
+        let page = b.store.history(task, page).await.unwrap();
+        history.extend(page.items);
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(history.len(), 121);
+    assert_eq!(detail.history, history[21..], "the latest are shown with it");
+    assert!(history.iter().enumerate().all(|(place, event)| event.seq as usize == place + 1));
+    let told: Vec<_> = history.iter().filter_map(|event| event.detail.error.clone()).collect();
+    assert_eq!(told.iter().map(|failure| failure.message.clone()).collect::<Vec<_>>(), messages);
+    assert_eq!(told[30].details, Some(text(500_000)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_that_must_stand_as_one_has_a_limit_and_is_told_it() {
+    let b = Bench::open().await;
+    let tasks: Vec<_> = (0..101).map(|n| spec(n, Payload::default())).collect();
+    let refused = b.store.create(Create { atomic: true, ..creation(tasks.clone()) }).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Request);
+    assert!(matches!(refused, StoreError::TooLarge { got: 101, most: 100, .. }), "{refused}");
+    b.store.create(Create { atomic: true, ..creation(tasks[..100].to_vec()) }).await.unwrap();
+    assert!(b.store.task(tasks[99].id).await.is_ok());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_large_batch_with_a_key_is_created_once_however_often_it_is_cut_off() {
+    let b = Bench::open().await;
+    let create = |first: u64| {
+        let tasks: Vec<_> = (first..first + 300).map(|n| spec(n, Payload::default())).collect();
+        let fingerprint = Digest::of_bytes(b"request").into();
+        Create { idempotency: Some(Idempotency { key: "k".to_owned(), fingerprint }), ..creation(tasks) }
+    };
+    let mut first = 1_000;
+    for _ in 0..3 {
+        // The key is written; of the 32 tasks that are written at once, some are throttled six times.
+        b.faults.order("PutItem", Fault::Twice);
+        (0..170).for_each(|_| b.faults.order("PutItem", Fault::Throttled));
+        let error = b.store.create(create(first)).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unknown, "{error:?}");
+        // The repetition comes with ids of its own.
+        first += 1_000;
+    }
+    let answer = b.store.create(create(first)).await.unwrap();
+    assert!(answer.items.iter().all(|item| item.as_ref().unwrap().new));
+    let ids: std::collections::BTreeSet<_> =
+        answer.items.iter().map(|item| item.as_ref().unwrap().id).collect();
+    assert_eq!(ids.len(), 300);
+    let again = b.store.create(create(first + 1_000)).await.unwrap();
+    assert!(again.replayed);
+    assert_eq!(again.items, answer.items);
+    let filter = baton_store::TaskFilter { now: at(1), ..Default::default() };
+    let page = b.store.tasks(filter, baton_store::PageRequest::first(1_000)).await.unwrap();
+    let listed: std::collections::BTreeSet<_> = page.items.iter().map(|task| task.head.id).collect();
+    assert_eq!(listed, ids);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_was_lost_is_known_again() {
+    let b = Bench::open().await;
+    for (number, fault) in [Fault::LostAnswer, Fault::ServerError, Fault::Twice].into_iter().enumerate() {
+        let number = number as u64 * 10;
+        b.faults.order("PutItem", fault);
+        let answer = b.store.create(creation(vec![spec(number, Payload::default())])).await.unwrap();
+        assert!(answer.items[0].as_ref().unwrap().new, "{fault:?}");
+
+        b.faults.order("UpdateItem", fault);
+        let task = b.claimed(1).await;
+        assert_eq!((task.head.id, task.head.attempt), (TaskId::from_bytes(timed(number)), 1));
+
+        b.faults.order("TransactWriteItems", fault);
+        let completion = completion(&task, 2, number + 1, Output::default());
+        assert!(!b.store.complete(completion, None).await.unwrap().repeated, "{fault:?}");
+        assert_eq!(b.store.task(task.head.id).await.unwrap().history.len(), 3);
+    }
+    assert_eq!(b.faults.injected().values().sum::<u64>(), 9, "each fault was met where it was ordered");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_that_is_cut_off_strands_no_task() {
+    let b = Bench::open().await;
+    b.store.create(creation((0..20).map(|n| spec(n, Payload::default())).collect())).await.unwrap();
+    let fixed =
+        |seconds| Claim { terms: LeaseTerms::Fixed(Duration::from_secs(1)), max_tasks: 5, ..claim(seconds) };
+    for step in 0..40 {
+        let cut = tokio::time::timeout(Duration::from_micros(250 * step), b.store.claim(fixed(1))).await;
+        drop(cut);
+    }
+    let reap = Reap { watch: Watch::at(at(100)), limit: 1_000, worker: None, queue: None };
+    b.store.reap(reap).await.unwrap();
+    let mut left = 20;
+    while left > 0 {
+        match b.store.claim(fixed(100)).await.unwrap() {
+            ClaimAnswer::Leased(tasks) => left -= tasks.len(),
+            ClaimAnswer::Nothing(why) => panic!("{left} tasks are stranded: {why:?}"),
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_done_is_told_as_what_it_is() {
+    let b = Bench::open().await;
+    b.store.create(creation(vec![spec(1, Payload::default())])).await.unwrap();
+    for _ in 0..6 {
+        b.faults.order("PutItem", Fault::Throttled);
+    }
+    let error = b.store.create(creation(vec![spec(2, Payload::default())])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error:?}");
+    assert!(matches!(b.store.task(TaskId::from_bytes(timed(2))).await, Err(StoreError::TaskNotFound(_))));
+    for _ in 0..6 {
+        b.faults.order("PutItem", Fault::LostRequest);
+    }
+    let error = b.store.create(creation(vec![spec(3, Payload::default())])).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unknown, "{error:?}");
+    b.faults.order("TransactWriteItems", Fault::Conflict);
+    let task = b.claimed(1).await;
+    assert!(!b.store.complete(completion(&task, 2, 4, Output::default()), None).await.unwrap().repeated);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_is_checked_against_what_the_store_needs() {
+    let engine = Engine::start().await;
+    // An engine need not have backups; nothing else may be missing.
+    let findings = table::check(&engine.client, &engine.table).await.unwrap().unwrap();
+    assert!(findings.iter().all(|one| !one.fatal && one.what.contains("point-in-time")), "{findings:?}");
+    table::create(&engine.client, &engine.table, table::TableOptions::default()).await.unwrap();
+
+    assert_eq!(table::check(&engine.client, "no-such-table").await.unwrap(), None);
+    let missing =
+        DynamoStore::open(engine.client.clone(), "no-such-table", Options::seeded(1), Arc::new(NoDoorbell))
+            .await;
+    let error = missing.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+    assert!(error.to_string().contains("baton table create"), "{error}");
+}
+
+impl Bench {
+    /// The days that lists of tasks go down.
+    async fn days(&self) -> Vec<String> {
+        use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
+        let text = |text: &str| AttributeValue::S(text.to_owned());
+        let get = self.engine.client.get_item().table_name(&self.engine.table);
+        let item = get.key("pk", text("D")).key("sk", text("T")).send().await.unwrap().item.unwrap();
+        item.get("d").map_or(Vec::new(), |days| days.as_ns().unwrap().clone())
+    }
+
+    /// Creates a task with a chosen id of the first day, and has it cancelled.
+    async fn cancelled(&self, number: u64, seconds: u64) {
+        let spec = TaskSpec { id_chosen: true, ..spec(number, text(30)) };
+        self.store.create(Create { now: at(seconds), ..creation(vec![spec]) }).await.unwrap();
+        let task = TaskId::from_bytes(timed(number));
+        self.store
+            .cancel(Cancel { now: at(seconds), task, by: None, reason: None, with_dependants: false })
+            .await
+            .unwrap();
+    }
+
+    async fn listed(&self, seconds: u64) -> usize {
+        let filter = TaskFilter { now: at(seconds), ..TaskFilter::default() };
+        self.store.tasks(filter, PageRequest::first(10)).await.unwrap().items.len()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_emptied_day_is_struck_off_and_comes_back_with_a_late_id() {
+    const MONTH: u64 = 40 * 86_400;
+    let b = Bench::open().await;
+    b.cancelled(1, 0).await;
+    let purge = |seconds| b.store.purge(Purge::at(at(seconds)));
+    b.engine.pass(at(MONTH)).await;
+    purge(MONTH).await.unwrap();
+    assert_eq!(b.days().await.len(), 1, "seen empty for the first time");
+    purge(MONTH + 60).await.unwrap();
+    assert_eq!(b.days().await.len(), 1, "somebody may be about to add to it");
+    purge(MONTH + 3_600).await.unwrap();
+    assert_eq!(b.days().await, [""; 0]);
+
+    b.cancelled(2, MONTH + 4_000).await;
+    assert_eq!(b.listed(MONTH + 4_000).await, 1, "the day is known again");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_that_somebody_adds_to_is_not_struck_off() {
+    const MONTH: u64 = 40 * 86_400;
+    let b = Bench::open().await;
+    b.cancelled(1, 0).await;
+    b.engine.pass(at(MONTH)).await;
+    b.store.purge(Purge::at(at(MONTH))).await.unwrap();
+    b.cancelled(2, MONTH + 60).await;
+    b.store.purge(Purge::at(at(MONTH + 3_600))).await.unwrap();
+    assert_eq!(b.listed(MONTH + 3_600).await, 1, "the day has a task");
+
+    // Empty again, it is not struck off by what was seen before the task came.
+    b.engine.pass(at(2 * MONTH)).await;
+    b.store.purge(Purge::at(at(2 * MONTH))).await.unwrap();
+    assert_eq!(b.days().await.len(), 1);
+    b.store.purge(Purge::at(at(2 * MONTH + 3_600))).await.unwrap();
+    assert_eq!(b.days().await, [""; 0]);
+}

@@ -1,0 +1,26 @@
+//! The store over an engine of its own for each test. One program has them all, so that it is linked once and long tests run beside
+//! short ones.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stdout,
+    reason = "a test ends where it is surprised, and tells its figures"
+)]
+
+mod bench;
+mod claims;
+mod clocks;
+mod conformance;
+mod cost;
+mod damaged;
+mod engine;
+mod faults;
+mod limits;
+mod relays;
+mod retention;
+mod statistics;
+mod transfer;
+mod types;
+mod waiting;

@@ -72,7 +72,7 @@ fn a_migration_that_is_interrupted_says_how_to_go_on_and_does() {
     command.args(["migrate", "--from", "sqlite:baton.db", "--to", "sqlite:copy.db"]);
     command.current_dir(world.folder.path()).stdout(std::process::Stdio::null());
     command.stderr(std::fs::File::create(world.path("migrate.log")).unwrap());
-    let mut running = support::Running(command.spawn().unwrap());
+    let mut running = crate::support::Running(command.spawn().unwrap());
     let log = || std::fs::read_to_string(world.path("migrate.log")).unwrap();
     until("something is copied", || log().contains("records copied").then_some(()));
     running.signal(Signal::SIGINT);

@@ -134,7 +134,7 @@ fn cancelling_ends_the_command_with_all_that_it_started_even_what_ignores_sigter
     // The slot is free again.
     std::fs::remove_file(world.path("pids")).unwrap();
     world.create(&[]);
-    support::pids(&world.path("pids"), 3);
+    crate::support::pids(&world.path("pids"), 3);
 }
 
 #[test]
@@ -396,7 +396,7 @@ fn every_log_line_about_a_task_names_it_in_full() {
 fn a_command_that_does_not_exist_is_refused_at_the_start() {
     let world = World::new(QUICK);
     let output = world.command(&["worker", "run", "--", "no-such-program"]).output().unwrap();
-    assert_eq!(output.status.code(), Some(2), "{}", support::told(&output));
+    assert_eq!(output.status.code(), Some(2), "{}", crate::support::told(&output));
     assert!(String::from_utf8_lossy(&output.stderr).contains("no-such-program"));
 }
 

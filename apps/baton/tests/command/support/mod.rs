@@ -1,11 +1,4 @@
 //! A world for one test: a server and workers on a database in a folder of their own. All of it ends with the test.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    reason = "the helpers of tests fail as tests do"
-)]
 
 pub(crate) mod sqs_wire;
 

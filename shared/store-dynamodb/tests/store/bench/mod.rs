@@ -1,4 +1,3 @@
-#![allow(dead_code, reason = "each test uses a part of it")]
 //! A store whose requests are counted, and short words for what is done with it.
 
 use std::collections::HashMap;

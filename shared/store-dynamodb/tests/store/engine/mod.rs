@@ -1,4 +1,3 @@
-#![allow(dead_code, reason = "each test uses a part of it")]
 //! The engine that tests run on: one in this process, or, at `BATON_TEST_DYNAMODB_ENDPOINT`, any that is there.
 
 pub(crate) mod heard;

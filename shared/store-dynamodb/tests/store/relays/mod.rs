@@ -1,4 +1,3 @@
-#![allow(dead_code, reason = "each test uses a part of it")]
 //! The table's stream as Lambda hands it to functions: in shards, in order, and again after every failure, cut anew.
 
 use std::collections::{BTreeMap, HashMap};

@@ -42,7 +42,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "permissions of authorize: the template has ('dynamodb:DeleteItem', 'Table')",
     ),
     "a role that may touch one kind of items more": (
-        '                    dynamodb:LeadingKeys: [M, "N#*", "Q#*", "S#*", "T#*", "X#*"]\n',
+        '                    dynamodb:LeadingKeys: ["E#*", M, "N#*", "P#*", "Q#*", "S#*", "T#*", "X#*"]\n',
         '                    dynamodb:LeadingKeys: [M, "N#*", "Q#*", "S#*", "T#*", "W#*", "X#*"]\n',
         "keys of relay-events: the template has ('write', 'Table', 'W#*')",
     ),
@@ -57,7 +57,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "keys of authorize: the template has ('write', 'Table', 'K#* (dg)')",
     ),
     "a role that may touch all items": (
-        '                Condition:\n                  ForAllValues:StringLike:\n                    dynamodb:LeadingKeys: [M, "N#*", "Q#*", "S#*", "T#*", "X#*"]\n',
+        '                Condition:\n                  ForAllValues:StringLike:\n                    dynamodb:LeadingKeys: ["E#*", M, "N#*", "P#*", "Q#*", "S#*", "T#*", "X#*"]\n',
         "",
         "RelayEvents: expected dynamodb:UpdateItem to be bound to dynamodb:LeadingKeys",
     ),

@@ -11,8 +11,10 @@ use axum::response::Response;
 use baton_api::FieldError;
 use baton_api::create::CreateTask;
 use baton_api::create::CreatedTask;
-use baton_http::{ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, routes};
-use baton_model::{Fingerprint, Schedule, State as TaskState, Status, TaskId, TaskSpec, limits};
+use baton_http::{
+    ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, ok, routes,
+};
+use baton_model::{Expiry, Fingerprint, Schedule, State as TaskState, Status, TaskId, TaskSpec, limits};
 use baton_store::{Accepted, Create};
 use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
@@ -39,6 +41,8 @@ pub fn router() -> OpenApiRouter<App> {
     responses(
         (status = 201, description = "The task exists", body = CreatedTask,
             headers(("Idempotency-Replayed" = String, description = "`true` if an earlier request created it"))),
+        (status = 200, description = "Nothing was created: this task holds the unique key (`deduplicated`)",
+            body = CreatedTask),
         (status = "default", description = "A problem", body = baton_api::Problem,
             content_type = "application/problem+json"),
     ),
@@ -62,8 +66,9 @@ async fn create_task(
     match answer.items.into_iter().next() {
         Some(Ok(accepted)) => {
             told.log(&accepted);
-            let replayed = answer.replayed || !accepted.new;
-            Ok(replay(created(&view(&accepted, blocked))?, replayed))
+            let view = view(&accepted, blocked);
+            let replayed = answer.replayed || !(accepted.new || view.deduplicated);
+            Ok(replay(if view.deduplicated { ok(&view)? } else { created(&view)? }, replayed))
         }
         Some(Err(refusal)) => Err(ApiError::task_refused("", &refusal)),
         // A store answers each task of the command.
@@ -97,6 +102,10 @@ fn spec(
         (None, Some(delay)) if !delay.is_zero() => Schedule::In(delay),
         (None, _) => Schedule::Now,
     };
+    let expiry = match (request.expires_at, request.expires_after) {
+        (Some(at), _) => Some(Expiry::At(at)),
+        (None, after) => after.map(Expiry::In),
+    };
     Ok(TaskSpec {
         id: request.id.unwrap_or_else(|| app.ids.task()),
         id_chosen: request.id.is_some(),
@@ -110,6 +119,8 @@ fn spec(
         drift_score: request.drift_score,
         assigned_by: request.assigned_by,
         concurrency_key: request.concurrency_key,
+        expiry,
+        unique: request.unique.map(Into::into),
         schedule,
         max_attempts: request.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS),
         timeout: request.timeout,
@@ -121,10 +132,12 @@ fn spec(
 
 fn view(accepted: &Accepted, blocked: bool) -> CreatedTask {
     let state = if blocked { TaskState::Blocked } else { TaskState::Queued };
+    let at_first = || Status::derive(state, 0, accepted.run_after, accepted.created_at);
     CreatedTask {
         id: accepted.id,
-        status: Status::derive(state, 0, accepted.run_after, accepted.created_at),
+        status: accepted.deduplicated.unwrap_or_else(at_first),
         created_at: accepted.created_at,
         run_after: accepted.run_after,
+        deduplicated: accepted.deduplicated.is_some(),
     }
 }

@@ -23,6 +23,8 @@ impl Told {
                 attempt = 0,
                 "task created"
             );
+        } else if accepted.deduplicated.is_some() {
+            tracing::info!(task_id = %accepted.id, %task_type, %queue, "task not created: another holds its unique key");
         }
     }
 }

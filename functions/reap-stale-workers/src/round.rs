@@ -7,6 +7,8 @@ use serde::Serialize;
 pub struct Round {
     /// Tasks taken back.
     pub taken: u64,
+    /// Tasks that failed as they were not started in time.
+    pub expired: u64,
     /// Workers that held some of these, no longer beat, and have not said that they end.
     pub workers_lost: u64,
     /// Finished tasks, log lines, workers and keys removed.

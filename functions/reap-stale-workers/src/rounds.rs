@@ -7,7 +7,7 @@ use baton_http::App;
 use baton_model::round::Finding;
 use baton_model::{LossReason, RoundNote, Watch};
 use baton_runtime::Shutdown;
-use baton_store::{Cursor, ErrorKind, Mend, Reap, Redate, Sizes, StoreError, Waiting};
+use baton_store::{Cursor, ErrorKind, Expire, Mend, Reap, Redate, Sizes, StoreError, Waiting};
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
@@ -67,8 +67,9 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
         let round = round(&app, began + ROUND, began + interval, &mut removal);
         let Some(round) = meanwhile(&app, &mut pulse, &shutdown, round).await else { return };
         match round {
-            Ok(round) if round.taken + round.removed > 0 => tracing::debug!(
+            Ok(round) if round.taken + round.expired + round.removed > 0 => tracing::debug!(
                 taken = round.taken,
+                expired = round.expired,
                 workers_lost = round.workers_lost,
                 removed = round.removed,
                 more = round.more,
@@ -147,6 +148,9 @@ async fn round(
         Err(_) => {}
     }
     let mut round = taken?;
+    if !round.more {
+        (round.expired, round.more) = expire(app, &watch, deadline).await?;
+    }
     if note.set_back && !round.more {
         round.more = !redate(app, &watch, deadline).await?;
         note.set_back = round.more || watch.heard_for() < REDATED_FOR;
@@ -193,6 +197,21 @@ async fn take_back(app: &App, watch: &Watch, deadline: Instant) -> Result<Round,
         round.more = report.more;
         if !report.more || Instant::now() >= deadline {
             return Ok(round);
+        }
+    }
+}
+
+/// Fails what was not started in time, until all is or the time is over. Says how much, and whether there is more.
+async fn expire(app: &App, watch: &Watch, deadline: Instant) -> Result<(u64, bool), StoreError> {
+    let mut tasks = 0;
+    loop {
+        let expired = app.store.expire(Expire { now: watch.now, limit: BATCH }).await?;
+        tasks += expired.tasks;
+        if !expired.more || Instant::now() >= deadline {
+            if tasks > 0 {
+                tracing::info!(tasks, "tasks expired: no attempt had begun in time");
+            }
+            return Ok((tasks, expired.more));
         }
     }
 }
@@ -289,7 +308,7 @@ pub async fn scheduled(
     // Before the round: one that has much to do must not hide that tasks wait.
     let waiting = waiting(app).await;
     let round = reap_within(app, budget).await?;
-    let Round { taken, workers_lost, removed, overdue_seconds, more } = round;
+    let Round { taken, expired, workers_lost, removed, overdue_seconds, more } = round;
     let mut gauges = BTreeMap::from([("WorkersLost", workers_lost as f64)]);
     gauges.extend(waiting.as_ref().map(|waiting| ("OldestReadySeconds", seconds(waiting))));
     gauges.extend(overdue_seconds.map(|seconds| ("OldestOverdueSeconds", seconds as f64)));
@@ -300,6 +319,7 @@ pub async fn scheduled(
     let places_unseen = waiting.as_ref().map(|waiting| waiting.unseen).filter(|unseen| *unseen > 0);
     tracing::info!(
         taken,
+        expired,
         workers_lost,
         removed,
         more,

@@ -15,6 +15,7 @@ use utoipa::ToSchema;
 
 use crate::fields::{Fields, ReadFields, as_seconds, integer, list, number, parsed, payload, span, text};
 use crate::problem::FieldError;
+use crate::unique::UniqueView;
 
 /// A task that another is to wait for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +125,23 @@ pub struct CreateTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub concurrency_key: Option<Label>,
+    /// Until when it is to be started, RFC 3339: if no attempt that counts has begun by then, it fails with the code `expired`. Not
+    /// with `expires_after_seconds`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub expires_at: Option<Timestamp>,
+    /// The same, as a while after its creation. Not with `expires_at`.
+    #[serde(
+        rename = "expires_after_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_seconds"
+    )]
+    #[schema(value_type = Option<f64>)]
+    pub expires_after: Option<Duration>,
+    /// A key of which there is to be one task at a time: while another task holds it, this one is not created, and the answer tells
+    /// of that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<UniqueView>,
     /// The tasks that are to be completed before it may be claimed, up to 100, none twice: ids of tasks of its project, or, in a
     /// batch, the `ref` of another task of it.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -194,6 +212,9 @@ impl CreateTask {
             timeout: None,
             backoff: None,
             concurrency_key: None,
+            expires_at: None,
+            expires_after: None,
+            unique: None,
             depends_on: Vec::new(),
             if_dependency_fails: None,
             reference: None,
@@ -224,6 +245,25 @@ impl ReadFields for CreateTask {
         let timeout = f.optional("timeout_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN));
         let backoff = f.optional_object::<BackoffFields>("backoff", &());
         let concurrency_key = f.optional("concurrency_key", own_name);
+        if f.has("expires_at") && f.has("expires_after_seconds") {
+            f.refuse(
+                "expires_after_seconds",
+                Expected::new("expires_at or expires_after_seconds, not both", "both"),
+            );
+        }
+        let expires_at = f.optional("expires_at", parsed);
+        let expires_after =
+            f.optional("expires_after_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_DELAY));
+        let too_late = match (expires_at, run_after, expires_after, delay) {
+            (Some(Some(until)), Some(Some(from)), ..) => until <= from,
+            (_, _, Some(Some(until)), Some(Some(from))) => until <= from,
+            _ => false,
+        };
+        if too_late {
+            let name = if f.has("expires_at") { "expires_at" } else { "expires_after_seconds" };
+            f.refuse(name, Expected::new("a time after the task may first be claimed", "one before"));
+        }
+        let unique = f.optional_object::<UniqueView>("unique", &());
         let depends_on = f.optional("depends_on", list(0..=limits::DEPENDENCIES, parsed));
         if let Some(Some(dependencies)) = &depends_on
             && let Some(again) = repeated(dependencies)
@@ -249,6 +289,9 @@ impl ReadFields for CreateTask {
             timeout: timeout?,
             backoff: backoff?.map(|fields| fields.0),
             concurrency_key: concurrency_key?,
+            expires_at: expires_at?,
+            expires_after: expires_after?,
+            unique: unique?,
             depends_on: depends_on?.unwrap_or_default(),
             if_dependency_fails: if_dependency_fails?,
             reference: reference?,
@@ -291,7 +334,7 @@ pub struct CreatedTask {
     /// The task.
     #[schema(value_type = String, format = "uuid")]
     pub id: TaskId,
-    /// Its status at its creation: `queued`, `created` if it is for later, or `blocked` if it depends on other tasks: if all of
+    /// Its status at its creation, or now if it is `deduplicated`: `queued`, `created` if it is for later, or `blocked` if it depends on other tasks: if all of
     /// these are completed already, it is let go of at once.
     #[schema(value_type = String)]
     pub status: Status,
@@ -301,6 +344,9 @@ pub struct CreatedTask {
     /// When it could first be claimed.
     #[schema(value_type = String, format = "date-time")]
     pub run_after: Timestamp,
+    /// Whether it is another task, which holds the unique key that was asked for: nothing was created. Left out if it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deduplicated: bool,
 }
 
 /// What became of a batch.

@@ -21,6 +21,7 @@ pub mod ring;
 pub mod task;
 pub mod text;
 pub mod token;
+pub mod unique;
 
 pub use fields::{Fields, ReadFields};
 pub use problem::{FieldError, Problem, ProblemCode};

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::graph::InputView;
+use crate::unique::UniqueView;
 
 /// A part of a list.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -65,6 +66,13 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub concurrency_key: Option<Label>,
+    /// Until when it is to be started; it fails with the code `expired` if no attempt that counts has begun by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub expires_at: Option<Timestamp>,
+    /// The key of which there is one task at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<UniqueView>,
     /// How often it has been claimed; the fence of the present attempt while it runs.
     pub attempt: u32,
     /// How many of these attempts count.
@@ -187,6 +195,8 @@ impl TaskView {
             drift_score: task.drift_score,
             assigned_by: task.assigned_by,
             concurrency_key: task.concurrency_key,
+            expires_at: task.head.expires_at,
+            unique: task.unique.map(UniqueView::from),
             attempt: task.head.attempt,
             attempts_used,
             worker_losses: task.head.worker_losses,
@@ -215,8 +225,8 @@ pub struct EventView {
     /// When it happened.
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
-    /// `created`, `claimed`, `completed`, `attempt_failed`, `released`, `lease_lost`, `cancelled`, `retried`, `unblocked` or
-    /// `dependency_failed`.
+    /// `created`, `claimed`, `completed`, `attempt_failed`, `released`, `lease_lost`, `cancelled`, `retried`, `unblocked`,
+    /// `dependency_failed` or `expired`.
     #[schema(value_type = String)]
     pub kind: EventKind,
     /// The state before; left out at creation.

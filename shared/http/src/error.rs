@@ -362,9 +362,13 @@ fn refused(refusal: &Refusal) -> (ProblemCode, &'static str) {
         Refusal::CompletedIsFinal => {
             (ProblemCode::TransitionRefused, "create a new task to do the work once more")
         }
-        Refusal::NotClaimable { .. } | Refusal::NotRunning { .. } => {
-            (ProblemCode::TransitionRefused, "GET the task to see its state")
+        Refusal::KeyHeld { .. } => {
+            (ProblemCode::TransitionRefused, "cancel that task first, or wait for its end")
         }
+        Refusal::NotClaimable { .. }
+        | Refusal::Expired { .. }
+        | Refusal::NotExpired { .. }
+        | Refusal::NotRunning { .. } => (ProblemCode::TransitionRefused, "GET the task to see its state"),
         Refusal::DependencyFailed { .. } | Refusal::NotBlocked { .. } => {
             (ProblemCode::TransitionRefused, "GET the task's graph to see what it waits for")
         }

@@ -50,6 +50,8 @@ async fn create(store: &DynamoStore, event: Event) -> Result<Value, Failed> {
         drift_score: request.drift_score,
         assigned_by: request.assigned_by,
         concurrency_key: request.concurrency_key,
+        expiry: None,
+        unique: None,
         schedule,
         max_attempts: request.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS),
         timeout: request.timeout,

@@ -57,7 +57,8 @@ impl Counts {
             | EventKind::Cancelled
             | EventKind::Retried
             | EventKind::Unblocked
-            | EventKind::DependencyFailed => None,
+            | EventKind::DependencyFailed
+            | EventKind::Expired => None,
         };
         self.add(Count::Relayed, 1);
         if let Some(what) = what {

@@ -31,11 +31,13 @@ pub enum EventKind {
     Unblocked,
     /// A task that it waited for did not complete: it was cancelled or failed with it.
     DependencyFailed,
+    /// No attempt had begun by the time until which it was to be started: it failed.
+    Expired,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Created,
         Self::Claimed,
         Self::Completed,
@@ -46,6 +48,7 @@ impl EventKind {
         Self::Retried,
         Self::Unblocked,
         Self::DependencyFailed,
+        Self::Expired,
     ];
 
     /// The kind's stable name.
@@ -61,6 +64,7 @@ impl EventKind {
             Self::Retried => "retried",
             Self::Unblocked => "unblocked",
             Self::DependencyFailed => "dependency_failed",
+            Self::Expired => "expired",
         }
     }
 }

@@ -12,6 +12,7 @@ pub mod dependency;
 pub mod digest;
 pub mod event;
 pub mod expected;
+pub mod expiry;
 pub mod generation;
 pub mod id;
 pub mod lease;
@@ -21,6 +22,7 @@ pub mod owner;
 pub mod payload;
 pub mod queue;
 pub mod rate;
+mod refusal;
 pub mod round;
 pub mod session;
 pub mod share;
@@ -28,6 +30,7 @@ pub mod task;
 pub mod time;
 pub mod token;
 pub mod transition;
+pub mod unique;
 pub mod watch;
 pub mod worker;
 
@@ -38,6 +41,7 @@ pub use dependency::{Dependency, FirstFailure, Outlook};
 pub use digest::{Digest, Fingerprint};
 pub use event::{Event, EventDetail, EventKind};
 pub use expected::Expected;
+pub use expiry::Expiry;
 pub use generation::{Generation, Output};
 pub use id::{
     AuditId, GenerationId, Label, ProjectId, QueueName, RequestKey, SessionId, TaskId, TaskType, TokenId,
@@ -58,5 +62,6 @@ pub use task::{
 };
 pub use time::Timestamp;
 pub use token::{Grant, Scope, SecretDigest, Token, TokenSecret, TokenStatus};
+pub use unique::{Unique, UniqueWhile};
 pub use watch::{Step, Watch};
 pub use worker::{Directive, Running, Worker, WorkerStatus};

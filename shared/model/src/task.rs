@@ -9,12 +9,14 @@ use serde::{Deserialize, Serialize};
 use crate::backoff::Backoff;
 use crate::digest::{Digest, Fingerprint};
 use crate::expected::Expected;
+use crate::expiry::Expiry;
 use crate::id::{GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
 use crate::lease::{Lease, LossReason};
 use crate::limits;
 use crate::payload::Payload;
 use crate::share::Shared;
 use crate::time::{Timestamp, seconds};
+use crate::unique::Unique;
 use crate::watch::Watch;
 
 /// How soon a task is claimed, among those that are ready in its queue.
@@ -294,6 +296,12 @@ pub struct TaskSpec {
     /// What it shares a limit by with other tasks of its queue, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Label>,
+    /// Until when it is to be started; no time if it is worth starting at any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expiry: Option<Expiry>,
+    /// The key of which there is to be one task at a time, if there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
     /// The tasks that are to end before it may be claimed; at most [`limits::DEPENDENCIES`], none twice.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<TaskId>,
@@ -323,6 +331,8 @@ impl TaskSpec {
             timeout: None,
             backoff: None,
             concurrency_key: None,
+            expiry: None,
+            unique: None,
             depends_on: Vec::new(),
             if_dependency_fails: IfDependencyFails::default(),
         }
@@ -341,6 +351,24 @@ impl TaskSpec {
     /// The state that it begins in: a task with dependencies is blocked, and let go of by whoever finds that all are met.
     pub fn first_state(&self) -> TaskState {
         if self.depends_on.is_empty() { TaskState::Queued } else { TaskState::Blocked }
+    }
+
+    /// The head that it begins with, created at `created_at`.
+    pub fn first_head(&self, created_at: Timestamp) -> Head {
+        Head {
+            id: self.id,
+            state: self.first_state(),
+            attempt: 0,
+            forgiven: 0,
+            worker_losses: 0,
+            max_attempts: self.max_attempts,
+            run_after: self.schedule.resolve(created_at),
+            expires_at: self.expiry.map(|expiry| expiry.resolve(created_at)),
+            timeout: self.timeout,
+            backoff: self.backoff.unwrap_or_default(),
+            ended: None,
+            events: 1,
+        }
     }
 
     /// Says whether two specs ask for the same; the id itself is left out.
@@ -444,6 +472,9 @@ pub struct Head {
     pub max_attempts: u32,
     /// From when on it may be claimed, while queued.
     pub run_after: Timestamp,
+    /// Until when it is to be started, if a time was given: see [`Head::expired`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<Timestamp>,
     /// How long one attempt may run.
     pub timeout: Option<Duration>,
     /// How long it waits between attempts.
@@ -519,6 +550,9 @@ pub struct Task {
     /// What it shares a limit by with other tasks of its queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Label>,
+    /// The key of which there is one task at a time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unique: Option<Unique>,
     /// The tasks that it waits for, or has waited for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<TaskId>,

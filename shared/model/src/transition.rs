@@ -3,17 +3,19 @@
 //! A store reads a task's [`Head`], asks [`decide`], and writes the [`Change`] on the condition that the head is still
 //! as it was. The picture in `docs/state-machine.md` shows the same machine, and a test holds the two together.
 
-use std::fmt;
 use std::time::Duration;
 
 use crate::dependency::{FirstFailure, Outlook};
 use crate::digest::Fingerprint;
 use crate::event::{EventDetail, EventKind};
+use crate::expiry;
 use crate::id::{GenerationId, Label, RequestKey, SessionId, TaskId, WorkerId};
 use crate::lease::{Fence, Lease, LeaseTerms, Loss, LossReason};
 use crate::limits;
 use crate::task::{AttemptEnd, Ended, Failure, Head, State, TaskState};
 use crate::time::Timestamp;
+
+pub use crate::refusal::Refusal;
 
 /// What is asked of one task.
 #[derive(Clone, Debug, PartialEq)]
@@ -86,6 +88,8 @@ pub enum Command {
         delay: Duration,
         /// What its dependencies mean to it.
         outlook: Outlook,
+        /// Another task that holds its key now, if it is the only one of a key ([`crate::unique`]).
+        holder: Option<TaskId>,
         /// The task that it is retried with, if it is one that this one depends on.
         with: Option<TaskId>,
     },
@@ -98,6 +102,8 @@ pub enum Command {
         /// Whether it fails, too; else it is cancelled.
         fails: bool,
     },
+    /// No attempt had begun by the time until which it was to be started.
+    Expire,
 }
 
 /// What a command changes: the head as it is to be, and the event that tells of it.
@@ -135,119 +141,6 @@ pub enum Decision {
     Repeat,
 }
 
-/// Why a command was refused. Nothing has changed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Refusal {
-    /// A claim: the task is not queued, or not yet due.
-    NotClaimable {
-        /// The task's state.
-        state: State,
-    },
-    /// The reaper: nobody holds the task.
-    NotRunning {
-        /// The task's state.
-        state: State,
-    },
-    /// The presented attempt is not the task's latest.
-    StaleAttempt {
-        /// The attempt presented.
-        presented: u32,
-        /// The task's latest attempt.
-        current: u32,
-        /// The task's state.
-        state: State,
-    },
-    /// The attempt is another worker's.
-    WrongWorker {
-        /// The attempt.
-        attempt: u32,
-    },
-    /// The attempt has ended already, otherwise than by this request.
-    LeaseLost {
-        /// The task's state.
-        state: State,
-        /// How the attempt ended.
-        how: Ended,
-    },
-    /// The attempt completed already, with another output.
-    CompletedDifferently {
-        /// The generation that stands.
-        generation: GenerationId,
-    },
-    /// A cancellation: the task is finished already.
-    Finished {
-        /// The task's state.
-        state: State,
-    },
-    /// A retry: the task is not finished yet.
-    NotFinished {
-        /// The task's state.
-        state: State,
-    },
-    /// A retry: a completed task stays completed, as its generation stands.
-    CompletedIsFinal,
-    /// A retry: a task that this one depends on did not complete.
-    DependencyFailed {
-        /// The first failure.
-        first: FirstFailure,
-    },
-    /// The task waits for no other, or no longer.
-    NotBlocked {
-        /// The task's state.
-        state: State,
-    },
-    /// The history is full: [`limits::EVENTS`].
-    HistoryFull,
-}
-
-impl fmt::Display for Refusal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::NotClaimable { state } => {
-                write!(f, "expected a queued task that is due, got one that is {state}")
-            }
-            Self::NotRunning { state } => write!(f, "expected a running task, got one that is {state}"),
-            Self::StaleAttempt { presented, current, state } => {
-                write!(f, "expected attempt {current}, got attempt {presented}; the task is {state}")
-            }
-            Self::WrongWorker { attempt } => write!(f, "attempt {attempt} is held by another worker"),
-            Self::LeaseLost { state, how } => {
-                let how = match how {
-                    Ended::Completed => "was completed",
-                    Ended::Failed => "was failed by its worker",
-                    Ended::Released => "was released by its worker",
-                    Ended::Lost(reason) => reason.explain(),
-                    Ended::Cancelled => "was cancelled",
-                };
-                write!(f, "the attempt has ended: {how}; the task is {state}")
-            }
-            Self::CompletedDifferently { generation } => {
-                write!(
-                    f,
-                    "the attempt was completed before with another output; generation {generation} stands"
-                )
-            }
-            Self::Finished { state } => {
-                write!(f, "expected a task that is not finished, got one that is {state}")
-            }
-            Self::NotFinished { state } => {
-                write!(f, "expected a task that is failed or cancelled, got one that is {state}")
-            }
-            Self::CompletedIsFinal => {
-                f.write_str("a completed task cannot be retried: its generation stands")
-            }
-            Self::DependencyFailed { first } => {
-                write!(
-                    f,
-                    "{first}; expected its dependencies to be completed or under way: retry that one first, with its dependants"
-                )
-            }
-            Self::NotBlocked { state } => write!(f, "expected a blocked task, got one that is {state}"),
-            Self::HistoryFull => write!(f, "the task's history is full ({} events)", limits::EVENTS),
-        }
-    }
-}
-
 /// Decides what `command` does to a task whose head is `head`, at `now`.
 ///
 /// # Errors
@@ -257,6 +150,9 @@ pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision
         Command::Claim { worker, session, terms, request, beats } => {
             if head.state != TaskState::Queued || head.run_after > now {
                 return Err(Refusal::NotClaimable { state: head.state.state() });
+            }
+            if let Some(at) = head.expired(now) {
+                return Err(Refusal::Expired { at });
             }
             claim(head, worker, *session, *terms, request.clone(), *beats, now)
         }
@@ -288,7 +184,7 @@ pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision
             State::Cancelled => return Ok(Decision::Repeat),
             state @ (State::Completed | State::Failed) => return Err(Refusal::Finished { state }),
         },
-        Command::Retry { by, reason, delay, outlook, with } => {
+        Command::Retry { by, reason, delay, outlook, holder, with } => {
             let state = match (head.state.state(), outlook) {
                 (State::Failed | State::Cancelled, Outlook::Failed(first)) => {
                     return Err(Refusal::DependencyFailed { first: *first });
@@ -300,6 +196,9 @@ pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision
                     return Err(Refusal::NotFinished { state });
                 }
             };
+            if let Some(by) = holder {
+                return Err(Refusal::KeyHeld { by: *by });
+            }
             let detail = EventDetail {
                 by: by.clone(),
                 reason: reason.clone(),
@@ -313,6 +212,10 @@ pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision
         }
         Command::Unblock => unblock(head, now),
         Command::DependencyFailed { first, fails } => dependency_failed(head, *first, *fails),
+        Command::Expire => match head.expired(now) {
+            Some(at) => expire(head, at),
+            None => return Err(Refusal::NotExpired { state: head.state.state() }),
+        },
     };
     // A claim and a retry open up further events; they stop while there is room left for those that end the task.
     let opens = matches!(change.kind, EventKind::Claimed | EventKind::Retried);
@@ -527,7 +430,14 @@ fn cancel(head: &Head, by: Option<Label>, reason: Option<String>, with: Option<T
 
 /// Puts a task back, in its queue or blocked.
 fn retry(head: &Head, state: TaskState, run_after: Timestamp, detail: EventDetail) -> Change {
-    let retried = Head { forgiven: head.attempt, worker_losses: 0, run_after, ..next(head, state) };
+    let retried = Head {
+        forgiven: head.attempt,
+        worker_losses: 0,
+        run_after,
+        // Whoever puts it back wants it started, however late it is.
+        expires_at: None,
+        ..next(head, state)
+    };
     // The failure of a task that was never claimed is its dependency's, which has been put right.
     let error = (head.attempt == 0).then_some(None);
     let detail = EventDetail { run_after: Some(run_after), ..detail };
@@ -550,5 +460,14 @@ fn dependency_failed(head: &Head, first: FirstFailure, fails: bool) -> Change {
     Change {
         error: Some(Some(failure)),
         ..change(head, next(head, state), EventKind::DependencyFailed, detail)
+    }
+}
+
+fn expire(head: &Head, at: Timestamp) -> Change {
+    let failure = expiry::failure(at);
+    let detail = EventDetail { error: Some(failure.clone()), ..EventDetail::default() };
+    Change {
+        error: Some(Some(failure)),
+        ..change(head, next(head, TaskState::Failed), EventKind::Expired, detail)
     }
 }

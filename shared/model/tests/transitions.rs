@@ -306,7 +306,7 @@ fn a_refusal_says_what_was_expected_and_what_came() {
 /// A command by its kind, worker, distance from the present attempt, and a choice that each kind reads its own way.
 fn any_step() -> impl Strategy<Value = (u8, bool, u32, u8, u64)> {
     // Mostly the right worker and the present attempt, so that histories get somewhere.
-    (0..14_u8, prop::bool::weighted(0.85), prop_oneof![8 => Just(0_u32), 1 => 1..3_u32], 0..10_u8, 0..40_u64)
+    (0..15_u8, prop::bool::weighted(0.85), prop_oneof![8 => Just(0_u32), 1 => 1..3_u32], 0..10_u8, 0..40_u64)
 }
 
 fn build(head: &Head, (kind, own, back, choice, _): (u8, bool, u32, u8, u64)) -> Command {
@@ -328,6 +328,7 @@ fn build(head: &Head, (kind, own, back, choice, _): (u8, bool, u32, u8, u64)) ->
             lose_with(attempt, reason, own || reason == LossReason::HeartbeatMissed)
         }
         11..12 => cancel(),
+        12 => Command::Expire,
         _ => retry(),
     }
 }
@@ -339,8 +340,9 @@ proptest! {
     fn the_laws_hold_for_any_history(
         steps in prop::collection::vec(any_step(), 1..80),
         max_attempts in 1..4_u32,
+        expires in prop::option::of(0..200_u64),
     ) {
-        let mut head = Head { max_attempts, ..queued() };
+        let mut head = Head { max_attempts, expires_at: expires.map(at), ..queued() };
         let mut now = at(0);
         for step in steps {
             now = now.plus(secs(step.4));
@@ -354,6 +356,9 @@ proptest! {
                     let claimed = change.kind == EventKind::Claimed;
                     prop_assert_eq!(next.attempt, head.attempt + u32::from(claimed), "raised by claims alone");
                     prop_assert_eq!(claimed, to == State::Running);
+                    prop_assert!(!claimed || head.expired(now).is_none(), "too late to be started");
+                    let counted = change.kind == EventKind::Expired && head.attempts_used() > 0;
+                    prop_assert!(!counted, "what was started in time goes on");
                     prop_assert_eq!(next.ended.is_none(), next.attempt == 0 || to == State::Running);
                     prop_assert!(!from.is_final() || change.kind == EventKind::Retried, "finished is final");
                     prop_assert!(from != State::Completed, "completed is final even to a retry");
@@ -378,7 +383,8 @@ proptest! {
                         | Command::LoseLease { .. }
                         | Command::Retry { .. }
                         | Command::Unblock
-                        | Command::DependencyFailed { .. } => {
+                        | Command::DependencyFailed { .. }
+                        | Command::Expire => {
                             prop_assert!(again.is_err());
                         }
                     }

@@ -195,6 +195,7 @@ impl Inner {
                 Err(Limited) => Box::pin(self.look_within(claim, queues, room, leased.is_empty())).await,
                 Ok(Ok(look)) if leased.is_empty() => {
                     self.tidy(queues, &look.empty, claim.now).await;
+                    let look = self.without_expired(claim, look).await?;
                     self.turn_of(claim, look).await
                 }
                 Ok(look) => look.map(Ok),
@@ -237,6 +238,19 @@ impl Inner {
         if claim.limits.is_on() { Err(Limited) } else { Ok(self.look(claim, queues, most).await) }
     }
 
+    /// Fails what a look has met that has expired.
+    pub(crate) async fn without_expired<'a>(
+        &self,
+        claim: &Entered<'_>,
+        mut look: Look<'a>,
+    ) -> Result<Look<'a>, StoreError> {
+        let expired = std::mem::take(&mut look.expired);
+        if !expired.is_empty() {
+            Box::pin(self.fail_met(expired, claim.now)).await?;
+        }
+        Ok(look)
+    }
+
     /// Writes down what is found before it is taken, and takes that and no more.
     async fn claim_planned(
         &self,
@@ -254,7 +268,10 @@ impl Inner {
             }
             self.pause_before(round).await;
             let look = match self.look_unless_limited(claim, queues, most).await {
-                Ok(look) => self.turn_of(claim, look?).await?,
+                Ok(look) => {
+                    let look = self.without_expired(claim, look?).await?;
+                    self.turn_of(claim, look).await?
+                }
                 Err(Limited) => Box::pin(self.look_within(claim, queues, most, true)).await?,
             };
             let look = match look {

@@ -70,6 +70,7 @@ impl Code for EventKind {
         (Self::Retried, 7),
         (Self::Unblocked, 8),
         (Self::DependencyFailed, 9),
+        (Self::Expired, 10),
     ];
     const NAME: &'static str = "an event's kind";
 }

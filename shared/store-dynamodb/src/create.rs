@@ -4,10 +4,11 @@
 //! or fall together (an atomic batch; tasks and the kept answer of an idempotency key) is one transaction, which
 //! DynamoDB limits to a hundred writes. A larger batch with a key is created step by step (see `batch`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use baton_model::{Digest, TaskId, TaskSpec, Timestamp};
 use baton_store::batch;
+use baton_store::unique::{First, as_sibling};
 use baton_store::{Accepted, Create, CreateAnswer, Idempotency, ItemRefusal, Ready, StoreError};
 use futures::StreamExt;
 
@@ -23,6 +24,7 @@ use crate::store::Inner;
 use crate::text::Text;
 use crate::transact::MOST;
 use crate::transition::{ROUNDS, is_marked};
+use crate::unique::Kept;
 
 /// How many tasks of a batch are written at the same time.
 const AT_ONCE: usize = 32;
@@ -52,6 +54,8 @@ pub(crate) struct Batch {
 enum Step {
     Insert,
     Answer(Result<Accepted, ItemRefusal>),
+    /// Another one of the batch holds its key.
+    Sibling(usize),
 }
 
 impl Inner {
@@ -63,14 +67,14 @@ impl Inner {
         }
         // What depends on others comes with them or not at all.
         if create.tasks.iter().any(|spec| !spec.depends_on.is_empty()) {
-            return self.create_together(create).await;
+            return self.create_together(create, Batch::default()).await;
         }
         match &create.idempotency {
             Some(idempotency) if !create.atomic && create.tasks.len() >= MOST => {
                 self.create_under_key(create, idempotency).await
             }
             None if !create.atomic => self.create_each(create, Batch::default()).await,
-            _ => self.create_together(create).await,
+            _ => self.create_together(create, Batch::default()).await,
         }
     }
 
@@ -80,11 +84,14 @@ impl Inner {
         create: &Create,
         batch: Batch,
     ) -> Result<CreateAnswer, StoreError> {
-        // A second task of an id is answered by the first one's, which must be there then.
-        let mut seen: HashMap<TaskId, usize> = HashMap::new();
+        // A second task of an id, or of a unique key, is answered by the first one's, which must be there then.
+        let mut seen: HashSet<TaskId> = HashSet::new();
+        let mut keys = HashSet::new();
         let (mut first, mut later) = (Vec::new(), Vec::new());
         for (place, spec) in create.tasks.iter().enumerate() {
-            let earlier = seen.insert(spec.id, place).is_some();
+            let key = spec.unique.as_ref().map(|unique| (&spec.project, &spec.queue, &unique.key));
+            let is_new = key.is_none_or(|key| keys.insert(key));
+            let earlier = !seen.insert(spec.id) || !is_new;
             if earlier { later.push((place, spec)) } else { first.push((place, spec)) }
         }
         for spec in &create.tasks {
@@ -141,13 +148,21 @@ impl Inner {
         spec: &TaskSpec,
         batch: Batch,
     ) -> Result<(Result<Accepted, ItemRefusal>, bool), StoreError> {
+        if spec.unique.is_some() {
+            // With its key, or not at all.
+            let alone =
+                Create { tasks: vec![spec.clone()], atomic: false, idempotency: None, ..create.clone() };
+            let mut answer = Box::pin(self.create_together(&alone, batch)).await?;
+            return answer.items.pop().map(|item| (item, false)).ok_or_else(|| contended("the task"));
+        }
         let mark = self.mark(&(spec.id, create.now));
-        let mut new = self.new_item(create, spec, mark).await?;
+        let content = spec.fingerprint().digest();
+        let mut new = self.new_item(create, (spec, content), mark).await?;
         if let Some(epoch) = batch.epoch {
             new.item.insert(TOUCHED.to_owned(), n(epoch));
         }
-        self.write_params(spec, &new).await?;
-        let accepted = Accepted { id: spec.id, created_at: create.now, run_after: new.run_after, new: true };
+        self.write_before(spec, create.now, &new).await?;
+        let accepted = accepted(spec.id, create.now, new.run_after);
         match self.db.put(new.item, Expression::new().when_absent("pk")).await {
             Ok(()) => Ok((Ok(accepted), true)),
             Err(WriteError::Failed(error)) => Err(error),
@@ -177,26 +192,40 @@ impl Inner {
     }
 
     /// All tasks, and the answer that the idempotency key keeps, in one transaction.
-    async fn create_together(&self, create: &Create) -> Result<CreateAnswer, StoreError> {
+    async fn create_together(&self, create: &Create, batch: Batch) -> Result<CreateAnswer, StoreError> {
         let most = MOST - usize::from(create.idempotency.is_some());
-        if create.tasks.len() > most {
+        let unique = create.tasks.iter().filter(|spec| spec.unique.is_some()).count();
+        if create.tasks.len() + unique > most {
             return Err(StoreError::TooLarge {
-                what: "tasks in an atomic batch, an idempotency key counting as one".to_owned(),
-                got: create.tasks.len(),
+                what: "tasks in an atomic batch, an idempotency key and each unique key counting as one"
+                    .to_owned(),
+                got: create.tasks.len() + unique,
                 most,
             });
         }
         // What the tasks depend on and was found to be gone.
         let mut gone = BTreeSet::new();
         for _ in 0..ROUNDS {
-            let mut steps = self.steps(create).await?;
-            if create.tasks.iter().any(|spec| !spec.depends_on.is_empty()) {
-                self.refuse_dependants(create, &mut steps, &gone).await?;
+            let mut steps = self.steps(create, batch).await?;
+            let Kept { specs, firsts, seen } =
+                self.keep_unique(create, |place| matches!(steps[place], Step::Insert)).await?;
+            for (place, first) in firsts {
+                steps[place] = match first {
+                    First::Standing(accepted) => Step::Answer(Ok(accepted)),
+                    First::Sibling(first) => Step::Sibling(first),
+                };
+            }
+            if specs.iter().any(|spec| !spec.depends_on.is_empty()) {
+                self.refuse_dependants(&specs, &mut steps, &gone).await?;
             }
             if create.atomic {
-                let refusals = |(place, step): (usize, &Step)| match step {
-                    Step::Answer(Err(refusal)) => Some((place, refusal.clone())),
+                let refusal = |step: &Step| match step {
+                    Step::Answer(Err(refusal)) => Some(refusal.clone()),
                     _ => None,
+                };
+                let refusals = |(place, step): (usize, &Step)| match step {
+                    Step::Sibling(first) => Some((place, refusal(&steps[*first])?)),
+                    step => Some((place, refusal(step)?)),
                 };
                 let refusals: Vec<_> = steps.iter().enumerate().filter_map(refusals).collect();
                 if !refusals.is_empty() {
@@ -207,7 +236,7 @@ impl Inner {
             let mut writes = Vec::new();
             let mut items = Vec::new();
             let mut rings = Vec::new();
-            let new = create.tasks.iter().zip(&steps).filter(|(_, step)| matches!(step, Step::Insert));
+            let new = specs.iter().zip(&steps).filter(|(_, step)| matches!(step, Step::Insert));
             let new: Vec<&TaskSpec> = new.map(|(spec, _)| spec).collect();
             let inserted: BTreeSet<TaskId> = new.iter().map(|spec| spec.id).collect();
             let waiting: Vec<&TaskSpec> =
@@ -221,19 +250,26 @@ impl Inner {
                     continue;
                 }
             }
-            for (spec, step) in create.tasks.iter().zip(steps) {
+            for (place, (spec, step)) in specs.iter().zip(steps).enumerate() {
                 items.push(match step {
                     Step::Answer(answer) => answer,
+                    Step::Sibling(first) => as_sibling(&specs[first], &items[first], create.now),
                     Step::Insert => {
                         self.know_day(spec, create.now).await?;
-                        let mut new = self.new_item(create, spec, mark).await?;
+                        let content = create.tasks[place].fingerprint().digest();
+                        let mut new = self.new_item(create, (spec, content), mark).await?;
+                        if let Some(epoch) = batch.epoch {
+                            new.item.insert(TOUCHED.to_owned(), n(epoch));
+                        }
                         if waited_for.contains(&spec.id) {
                             new.item.insert(MARK.to_owned(), n(1));
                         }
-                        self.write_params(spec, &new).await?;
+                        self.write_before(spec, create.now, &new).await?;
                         writes.push(self.db.put_write(new.item, &Expression::new().when_absent("pk"))?);
-                        let (id, created_at) = (spec.id, create.now);
-                        Ok(Accepted { id, created_at, run_after: new.run_after, new: true })
+                        if let Some(seen) = seen.get(&place) {
+                            writes.extend(self.hold_write(spec, seen, create.now, mark)?);
+                        }
+                        Ok(accepted(spec.id, create.now, new.run_after))
                     }
                 });
             }
@@ -248,7 +284,7 @@ impl Inner {
             };
             match written {
                 Ok(()) => {
-                    for (spec, item) in create.tasks.iter().zip(&answer.items) {
+                    for (spec, item) in specs.iter().zip(&answer.items) {
                         if let Ok(accepted) = item
                             && accepted.new
                         {
@@ -284,7 +320,7 @@ impl Inner {
     /// Refuses the tasks that depend on what they cannot depend on.
     async fn refuse_dependants(
         &self,
-        create: &Create,
+        specs: &[TaskSpec],
         steps: &mut [Step],
         gone: &BTreeSet<TaskId>,
     ) -> Result<(), StoreError> {
@@ -292,18 +328,23 @@ impl Inner {
             .iter()
             .map(|step| match step {
                 Step::Insert => batch::Item::New,
-                Step::Answer(Ok(_)) => batch::Item::Standing,
+                Step::Answer(Ok(_)) | Step::Sibling(_) => batch::Item::Standing,
                 Step::Answer(Err(_)) => batch::Item::Refused,
             })
             .collect();
-        for (place, refusal) in self.dependency_refusals(&create.tasks, &kinds, gone).await? {
+        for (place, refusal) in self.dependency_refusals(specs, &kinds, gone).await? {
             steps[place] = Step::Answer(Err(refusal));
         }
         Ok(())
     }
 
     /// A task's item. Makes known where claims will look for it.
-    async fn new_item(&self, create: &Create, spec: &TaskSpec, mark: u64) -> Result<NewTask, StoreError> {
+    async fn new_item(
+        &self,
+        create: &Create,
+        (spec, content): (&TaskSpec, Digest),
+        mark: u64,
+    ) -> Result<NewTask, StoreError> {
         let partition = if spec.depends_on.is_empty() {
             let lane = self.lane_of(spec, create.now).await?;
             let shard = keys::shard(spec.id, self.options.shards_of(&spec.queue));
@@ -312,7 +353,7 @@ impl Inner {
             self.know_queue(&spec.queue, create.now).await?;
             keys::blocked(keys::hash(spec.id.as_bytes()) % self.spread)
         };
-        let new = new_task(spec, create.by.as_ref(), create.now, mark, self.spread, partition)?;
+        let new = new_task(spec, content, create.by.as_ref(), create.now, mark, self.spread, partition)?;
         let got = crate::attr::size(&new.item);
         if got > MOST_BYTES {
             return Err(StoreError::TooLarge {
@@ -335,10 +376,11 @@ impl Inner {
         self.notes.know_day(&self.db, Kind::Task, keys::day_of(spec.id.as_bytes()), now).await
     }
 
-    /// Writes params that are kept apart. It comes before the task's own write: a process that dies between the two leaves a
+    /// Writes params that are kept apart, and the note of when the task expires. It comes before the task's own write: a process that dies between the two leaves a
     /// text that no task names, where the other order would leave a task without its params.
     // Not in one transaction with the task, where each KB would cost two write units and not one.
-    async fn write_params(&self, spec: &TaskSpec, new: &NewTask) -> Result<(), StoreError> {
+    async fn write_before(&self, spec: &TaskSpec, now: Timestamp, new: &NewTask) -> Result<(), StoreError> {
+        self.note_expiry(spec.id, spec.expiry.map(|expiry| expiry.resolve(now))).await?;
         match &new.apart {
             Some(text) => self.db.write_text(&keys::apart(&spec.id), text, spec.params.as_str(), None).await,
             None => Ok(()),
@@ -394,7 +436,7 @@ impl Inner {
     }
 
     /// Says for each task, before anything is written, whether it can be created.
-    async fn steps(&self, create: &Create) -> Result<Vec<Step>, StoreError> {
+    async fn steps(&self, create: &Create, batch: Batch) -> Result<Vec<Step>, StoreError> {
         let mut ids: Vec<_> = create.tasks.iter().map(|spec| spec.id).collect();
         ids.sort();
         ids.dedup();
@@ -409,6 +451,11 @@ impl Inner {
         let mut steps = Vec::with_capacity(create.tasks.len());
         for spec in &create.tasks {
             steps.push(match standing.get(&spec.id) {
+                Some(existing)
+                    if batch.resumed && is_same(spec, existing) && existing.created_at == create.now =>
+                {
+                    Step::Answer(Ok(accepted(spec.id, create.now, spec.schedule.resolve(create.now))))
+                }
                 Some(existing) => Step::Answer(answer_of(spec, existing)),
                 None => {
                     let content = Some(spec.fingerprint().digest());
@@ -428,12 +475,21 @@ fn existing(stored: &Stored) -> Result<Existing, StoreError> {
     Ok(Existing { created_at: stored.created_at, content: stored.rest()?.content.map(Digest::from_bytes) })
 }
 
+/// Whether a task that exists was asked for as this one.
+fn is_same(spec: &TaskSpec, existing: &Existing) -> bool {
+    existing.content.is_some_and(|content| spec.fingerprint().matches(content))
+}
+
+/// The answer to a task that is created.
+fn accepted(id: TaskId, created_at: Timestamp, run_after: Timestamp) -> Accepted {
+    Accepted { id, created_at, run_after, new: true, deduplicated: None }
+}
+
 /// The answer to a task whose id is taken.
 fn answer_of(spec: &TaskSpec, existing: &Existing) -> Result<Accepted, ItemRefusal> {
-    let same = |content| spec.fingerprint().matches(content);
-    if spec.id_chosen && existing.content.is_some_and(same) {
+    if spec.id_chosen && is_same(spec, existing) {
         let run_after = spec.schedule.resolve(existing.created_at);
-        Ok(Accepted { id: spec.id, created_at: existing.created_at, run_after, new: false })
+        Ok(Accepted { new: false, ..accepted(spec.id, existing.created_at, run_after) })
     } else {
         Err(ItemRefusal::IdConflict { id: spec.id })
     }

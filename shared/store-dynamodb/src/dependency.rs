@@ -361,13 +361,6 @@ impl Inner {
 
     /// Retries a task, with those that ended because it did not complete if that is asked for.
     pub(crate) async fn retry(&self, retry: &Retry) -> Result<Task, StoreError> {
-        let command = |outlook, with| Command::Retry {
-            by: retry.by.clone(),
-            reason: retry.reason.clone(),
-            delay: retry.delay,
-            outlook,
-            with,
-        };
         let before = self.known(retry.task).await?;
         if !retry.with_dependants || before.is_final() {
             let outlook = match before.is_final() {
@@ -375,9 +368,9 @@ impl Inner {
                 // It is refused.
                 false => Outlook::Met,
             };
-            let answer = self.end(retry.task, &command(outlook, None), retry.now).await?;
+            let after = self.put_back(before, retry, outlook, None).await?;
             // Its dependency may have ended since it was looked at.
-            if answer.task.head.state == TaskState::Blocked {
+            if after == State::Blocked {
                 self.look_again(retry.task, retry.now).await?;
             }
         }
@@ -394,7 +387,7 @@ impl Inner {
                 if matches!(outlook, Outlook::Failed(_)) {
                     continue;
                 }
-                match self.apply_to(stored, &command(outlook, Some(retry.task)), retry.now).await {
+                match self.put_back(stored, retry, outlook, Some(retry.task)).await {
                     Ok(_) => {
                         self.look_again(dependant, retry.now).await?;
                         next.push(dependant);
@@ -557,5 +550,22 @@ impl Inner {
         }
         let depends_on = task.depends_on.iter().copied().collect();
         self.keep_all(depends_on, task.updated_at).await.map(drop)
+    }
+}
+
+/// What a retry asks of a task.
+pub(crate) fn retry_command(
+    retry: &Retry,
+    outlook: Outlook,
+    holder: Option<TaskId>,
+    with: Option<TaskId>,
+) -> Command {
+    Command::Retry {
+        by: retry.by.clone(),
+        reason: retry.reason.clone(),
+        delay: retry.delay,
+        outlook,
+        holder,
+        with,
     }
 }

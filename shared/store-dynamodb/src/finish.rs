@@ -112,6 +112,7 @@ impl Inner {
                     self.changed(&before, &after, complete.now);
                     self.date_what_is_apart(&after).await;
                     self.leave(&before, &after, complete.now).await;
+                    self.tidy_ended(&after).await;
                     self.follow(&after, complete.now).await;
                     let run = generation.run_time();
                     self.stats.lock().duration(&generation.queue, What::Run, complete.now, run);

@@ -283,10 +283,25 @@ pub(crate) fn place(at: Timestamp, id: TaskId) -> String {
 /// What the place of a task that is given out alone ends with.
 pub(crate) const ALONE: &str = "!";
 
-/// The place of a task that waits. One that is given out alone has its place among the others, and a mark.
+/// What stands in the place of a task before the time until which it is to be started.
+const EXPIRES: char = 'x';
+
+/// The place of a task that waits. One that is given out alone, or is to be started by a time, has its place among the others,
+/// and says so.
 pub(crate) fn waiting_place(head: &Head) -> String {
     let mark = if head.runs_alone() { ALONE } else { "" };
-    format!("{}{mark}", place(head.run_after, head.id))
+    let mut place = place(head.run_after, head.id);
+    if let Some(at) = head.expires_at {
+        place.extend([EXPIRES.to_string(), sortable(at)]);
+    }
+    format!("{place}{mark}")
+}
+
+/// Until when a task that waits is to be started, as its place says.
+pub(crate) fn expiry_in(place: &str) -> Option<Timestamp> {
+    let (_, after) = place.split_once('#')?;
+    let (_, at) = after.split_once(EXPIRES)?;
+    at.trim_end_matches(ALONE).parse().ok().map(Timestamp::from_millis)
 }
 
 /// A partition of the index where blocked tasks lie, by when they came to be so.

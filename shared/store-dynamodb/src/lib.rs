@@ -29,6 +29,7 @@ mod ends;
 #[cfg(feature = "environment")]
 pub mod environment;
 mod error;
+mod expiry;
 mod expression;
 #[cfg(feature = "faults")]
 pub mod faults;
@@ -67,6 +68,7 @@ mod token;
 mod transact;
 mod transfer;
 mod transition;
+mod unique;
 mod waited;
 mod waiting;
 mod worker;
@@ -81,10 +83,10 @@ use baton_model::{
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
-    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OwnedProject,
-    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
-    Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
+    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
+    FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
+    OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
+    Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
     TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
@@ -288,6 +290,10 @@ impl TaskStore for DynamoStore {
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         self.inner.reap(&reap).await
+    }
+
+    async fn expire(&self, expire: Expire) -> Result<Expired, StoreError> {
+        self.inner.expire(&expire).await
     }
 
     async fn mend(&self, mend: Mend) -> Result<Mended, StoreError> {

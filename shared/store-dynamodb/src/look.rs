@@ -33,6 +33,9 @@ const AT_ONCE: usize = 16;
 /// Among how many of the first tasks a claim picks at most: 30 read units.
 const AMONG: usize = 1_000;
 
+/// How many tasks that have expired a look passes over in one partition.
+const MOST_EXPIRED: usize = 200;
+
 /// A ready task that a claim is about to try.
 pub(crate) struct Candidate<'a> {
     pub(crate) entry: Stored,
@@ -49,6 +52,8 @@ pub(crate) struct Look<'a> {
     pub(crate) alone: Vec<(Priority, Stored)>,
     /// When the first of those for later is due, at the earliest.
     pub(crate) next_at: Option<Timestamp>,
+    /// Those that have expired, as far as they were met.
+    pub(crate) expired: Vec<Stored>,
     /// Lanes that have no task at all, as far as all were asked for.
     pub(crate) empty: Empty,
 }
@@ -58,6 +63,7 @@ pub(crate) struct Look<'a> {
 struct Seen {
     found: Vec<Stored>,
     alone: Vec<Stored>,
+    expired: Vec<Stored>,
     next_at: Option<Timestamp>,
     empty: bool,
 }
@@ -80,6 +86,7 @@ impl Look<'_> {
     fn add(&mut self, priority: Priority, seen: Seen) -> Vec<Stored> {
         self.next_at = earlier(self.next_at, seen.next_at);
         self.alone.extend(seen.alone.into_iter().map(|entry| (priority, entry)));
+        self.expired.extend(seen.expired);
         seen.found
     }
 }
@@ -238,6 +245,15 @@ impl Inner {
                     continue;
                 }
                 if !self.notes.is_taken((entry.head.id, entry.created_at), entry.head.events) {
+                    if entry.head.expired(claim.now).is_some() {
+                        seen.expired.push(entry);
+                        if seen.expired.len() >= MOST_EXPIRED {
+                            // There may be ready ones behind them: the claim comes again at once.
+                            seen.next_at = Some(claim.now);
+                            return Ok(seen);
+                        }
+                        continue;
+                    }
                     if entry.head.runs_alone() {
                         seen.alone.push(entry);
                     } else {

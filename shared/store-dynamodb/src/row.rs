@@ -7,7 +7,7 @@ use baton_model::alone::LOSSES;
 use baton_model::{
     AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head,
     IfDependencyFails, Label, Lease, Output, Payload, Priority, ProjectId, QueueName, RequestKey, SessionId,
-    Shared, State, Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, WorkerId,
+    Shared, State, Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, Unique, WorkerId,
 };
 use baton_store::{Omitted, StoreError};
 
@@ -68,6 +68,8 @@ pub(crate) struct Rest {
     pub(crate) drift_score: Option<f64>,
     pub(crate) assigned_by: Option<Label>,
     pub(crate) concurrency_key: Option<Label>,
+    /// The key of which there is one task at a time.
+    pub(crate) unique: Option<Unique>,
     /// The limits that its latest attempt was taken under.
     pub(crate) limits: Vec<String>,
     /// Where it waits at a limit, or was let go from.
@@ -132,6 +134,7 @@ impl Stored {
                     .ok_or_else(|| half("completed without its output's digest"))?,
             },
         };
+        let is_item = fields.has("pr");
         let head = Head {
             id,
             state,
@@ -146,13 +149,19 @@ impl Stored {
             },
             max_attempts: fields.number("mx")?,
             run_after: fields.time("ra")?,
+            expires_at: match fields.maybe_time("xa")? {
+                Some(at) => Some(at),
+                // An entry of the index has it in the sort key.
+                None if !is_item => fields.maybe_text("is")?.and_then(keys::expiry_in),
+                None => None,
+            },
             timeout: fields.maybe_number("to")?.map(Duration::from_millis),
             backoff: fields.maybe_json("bo")?.unwrap_or_default(),
             ended,
             events: fields.number("ev")?,
         };
         // An entry of the index has no priority of its own: its partition says it.
-        let rest = if fields.has("pr") { Some(Rest::read(fields)?) } else { None };
+        let rest = if is_item { Some(Rest::read(fields)?) } else { None };
         Ok(Self {
             head,
             queue: QueueName::from_stored(fields.text("qu")?),
@@ -260,6 +269,7 @@ impl Rest {
             drift_score,
             assigned_by: label(fields.maybe_text("ab")?),
             concurrency_key: label(fields.maybe_text("ck")?),
+            unique: fields.maybe_json("uq")?,
             limits: fields.set_of_texts("lu")?.to_vec(),
             waits: Waits::read(fields)?,
             updated_at: fields.time("ua")?,
@@ -307,9 +317,10 @@ pub(crate) struct NewTask {
     pub(crate) run_after: Timestamp,
 }
 
-/// The item of a task that is created now, and waits in a partition of the index.
+/// The item of a task that is created now, and waits in a partition of the index. `content` is what its producer asked for.
 pub(crate) fn new_task(
     spec: &TaskSpec,
+    content: Digest,
     by: Option<&Label>,
     created_at: Timestamp,
     mark: u64,
@@ -324,7 +335,7 @@ pub(crate) fn new_task(
     let mut item = keys::by_id(Kind::Task, spec.id.as_bytes(), &spec.id, spread);
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put("ip", s(partition));
-    put("is", s(keys::place(run_after, spec.id)));
+    put("is", s(keys::waiting_place(&spec.first_head(created_at))));
     put("st", n(state.code()));
     put("mx", n(spec.max_attempts));
     put("ra", time(run_after));
@@ -336,7 +347,7 @@ pub(crate) fn new_task(
     put("ua", time(created_at));
     put("hb", n(entry.len()));
     put("hl", list([s(entry)].into_iter()));
-    put("dg", b(*spec.fingerprint().digest().as_bytes()));
+    put("dg", b(*content.as_bytes()));
     put("nc", n(mark));
     if spec.project != ProjectId::default() {
         put("pj", s(spec.project.as_str()));
@@ -361,6 +372,12 @@ pub(crate) fn new_task(
     }
     if let Some(key) = &spec.concurrency_key {
         put("ck", s(key.as_str()));
+    }
+    if let Some(expiry) = spec.expiry {
+        put("xa", time(expiry.resolve(created_at)));
+    }
+    if let Some(unique) = &spec.unique {
+        put("uq", s(json("a unique key", unique)?));
     }
     params.put(&mut item, "pa", "px");
     put_dependencies(&mut item, &spec.depends_on, spec.if_dependency_fails);
@@ -401,6 +418,7 @@ impl Db {
             drift_score: rest.drift_score,
             assigned_by: rest.assigned_by,
             concurrency_key: rest.concurrency_key,
+            unique: rest.unique,
             created_at: stored.created_at,
             updated_at: rest.updated_at,
             finished_at,

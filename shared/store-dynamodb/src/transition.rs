@@ -103,6 +103,7 @@ impl Inner {
                     self.changed(&before, &after, now);
                     self.date_what_is_apart(&after).await;
                     self.leave(&before, &after, now).await;
+                    self.tidy_ended(&after).await;
                     return Ok(Outcome::Applied(Box::new(after)));
                 }
                 Err(WriteError::Condition(None)) => return Err(StoreError::TaskNotFound(id)),
@@ -187,6 +188,9 @@ impl Inner {
         if head.worker_losses != before.head.worker_losses {
             update = update.put("wl", (head.worker_losses > 0).then(|| n(head.worker_losses)));
         }
+        if head.expires_at != before.head.expires_at {
+            update = update.put("xa", head.expires_at.map(time));
+        }
         if head.run_after != before.head.run_after {
             update = update.set("ra", time(head.run_after));
         }
@@ -221,6 +225,9 @@ impl Inner {
                 update = update.put("en", head.ended.as_ref().map(|end| n(Ended::code(end.how))));
                 match state {
                     TaskState::Queued => {
+                        if was_running && head.attempts_used() == 0 {
+                            self.note_expiry(id, head.expires_at).await?;
+                        }
                         let partition = self.partition_for(before, now).await?;
                         update.set("ip", s(partition)).set("is", s(keys::waiting_place(head)))
                     }

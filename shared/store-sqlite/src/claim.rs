@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, params};
 use crate::alone;
 use crate::codes::Code;
 use crate::error::Failure;
+use crate::expiry;
 use crate::limit;
 use crate::rows::{Stored, select_task};
 use crate::transaction::Transaction;
@@ -121,6 +122,9 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
         && let Some(nothing) = alone::tied(transaction, claim, alone, active)?
     {
         return Ok(ClaimAnswer::Nothing(nothing));
+    }
+    if expiry::before_claim(transaction, claim.now)? {
+        return Ok(ClaimAnswer::Nothing(Nothing::Scheduled { next_at: claim.now }));
     }
     let mut open = Vec::with_capacity(claim.queues.len());
     for queue in &claim.queues {

@@ -1,9 +1,11 @@
 //! Creating tasks.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use baton_model::{Digest, EventDetail, EventKind, Fingerprint, Label, TaskId, TaskSpec, Timestamp};
 use baton_store::batch::Item;
+use baton_store::unique::{First, after_firsts, as_sibling};
 use baton_store::{Accepted, Create, CreateAnswer, ItemRefusal, StoreError};
 use rusqlite::{OptionalExtension, params};
 
@@ -14,6 +16,7 @@ use crate::limit::{self, Line};
 use crate::links::{Links, mark_waited_for, note_blocked};
 use crate::rows::{PUT_ASIDE, from_json, to_json};
 use crate::transaction::Transaction;
+use crate::unique;
 
 /// Up to how many bytes params lie in the row that each transition writes anew: as much as the rest of the row takes a few
 /// times over, and little against the page that is written anyway.
@@ -29,6 +32,8 @@ struct Existing {
 enum Plan {
     Insert(Option<Digest>),
     Answer(Result<Accepted, ItemRefusal>),
+    /// Another one of the batch holds its key.
+    Sibling(usize),
 }
 
 pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Result<CreateAnswer, Failure> {
@@ -37,18 +42,22 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
     }
     let created_at = create.now;
     let mut plans = plan(transaction, create, created_at)?;
-    let waited_for: HashSet<TaskId> =
-        create.tasks.iter().flat_map(|spec| &spec.depends_on).copied().collect();
+    let specs = keep_unique(transaction, create, &mut plans)?;
+    let waited_for: HashSet<TaskId> = specs.iter().flat_map(|spec| &spec.depends_on).copied().collect();
     if !waited_for.is_empty() {
-        refuse_dependants(transaction, create, &mut plans)?;
+        refuse_dependants(transaction, &specs, &mut plans)?;
     }
     if create.atomic {
+        let refusal = |plan: &Plan| match plan {
+            Plan::Answer(Err(refusal)) => Some(refusal.clone()),
+            _ => None,
+        };
         let refusals: Vec<_> = plans
             .iter()
             .enumerate()
             .filter_map(|(index, plan)| match plan {
-                Plan::Answer(Err(refusal)) => Some((index, refusal.clone())),
-                _ => None,
+                Plan::Sibling(first) => Some((index, refusal(&plans[*first])?)),
+                plan => Some((index, refusal(plan)?)),
             })
             .collect();
         if !refusals.is_empty() {
@@ -58,9 +67,10 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
     let mut inserted = HashSet::new();
     let mut waiting = Vec::new();
     let mut items = Vec::with_capacity(plans.len());
-    for (spec, plan) in create.tasks.iter().zip(plans) {
+    for (spec, plan) in specs.iter().zip(plans) {
         items.push(match plan {
             Plan::Answer(answer) => answer,
+            Plan::Sibling(first) => as_sibling(&specs[first], &items[first], created_at),
             Plan::Insert(digest) => {
                 let links = Links {
                     waited_for: waited_for.contains(&spec.id),
@@ -147,6 +157,7 @@ fn plan(transaction: &Transaction<'_>, create: &Create, created_at: Timestamp) -
                     created_at: existing.created_at,
                     run_after,
                     new: false,
+                    deduplicated: None,
                 }))
             }
             Some(_) => Plan::Answer(Err(ItemRefusal::IdConflict { id: spec.id })),
@@ -155,21 +166,40 @@ fn plan(transaction: &Transaction<'_>, create: &Create, created_at: Timestamp) -
     Ok(plans)
 }
 
+/// Leaves out the tasks whose keys others hold; gives the batch as it is then.
+fn keep_unique<'a>(
+    transaction: &Transaction<'_>,
+    create: &'a Create,
+    plans: &mut [Plan],
+) -> Result<Cow<'a, [TaskSpec]>, Failure> {
+    if create.tasks.iter().all(|spec| spec.unique.is_none()) {
+        return Ok(Cow::Borrowed(&create.tasks));
+    }
+    let firsts = unique::keep(transaction.db, create, |place| matches!(plans[place], Plan::Insert(_)))?;
+    for (place, first) in &firsts {
+        plans[*place] = match first {
+            First::Standing(accepted) => Plan::Answer(Ok(accepted.clone())),
+            First::Sibling(first) => Plan::Sibling(*first),
+        };
+    }
+    Ok(Cow::Owned(after_firsts(&create.tasks, &firsts)))
+}
+
 /// Refuses the tasks that depend on what they cannot depend on.
 fn refuse_dependants(
     transaction: &Transaction<'_>,
-    create: &Create,
+    specs: &[TaskSpec],
     plans: &mut [Plan],
 ) -> Result<(), Failure> {
     let items: Vec<Item> = plans
         .iter()
         .map(|plan| match plan {
             Plan::Insert(_) => Item::New,
-            Plan::Answer(Ok(_)) => Item::Standing,
+            Plan::Answer(Ok(_)) | Plan::Sibling(_) => Item::Standing,
             Plan::Answer(Err(_)) => Item::Refused,
         })
         .collect();
-    for (place, refusal) in dependency::refusals(transaction.db, &create.tasks, &items)? {
+    for (place, refusal) in dependency::refusals(transaction.db, specs, &items)? {
         plans[place] = Plan::Answer(Err(refusal));
     }
     Ok(())
@@ -198,6 +228,7 @@ fn insert(
     created_at: Timestamp,
 ) -> Result<Accepted, Failure> {
     let run_after = spec.schedule.resolve(created_at);
+    let expires_at = spec.expiry.map(|expiry| expiry.resolve(created_at));
     let state = spec.first_state().state();
     let inline = spec.params.size() <= INLINE_BYTES && spec.description.is_none();
     let db = transaction.db;
@@ -211,8 +242,8 @@ fn insert(
     db.prepare_cached(
         "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
          events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff, \
-         drift_score, digest, params, links, concurrency_key, waits_at) \
-         VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18, ?19)",
+         drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one) \
+         VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18, ?19, ?20, ?21)",
     )?
     .execute(params![
         spec.id.as_bytes(),
@@ -234,6 +265,8 @@ fn insert(
         links.code(),
         spec.concurrency_key.as_ref().map(Label::as_str),
         wait.as_ref().map(|(on, _)| on.to_string()),
+        expires_at.map(Timestamp::as_millis),
+        spec.unique.as_ref().map(|unique| to_json("a unique key", unique)).transpose()?,
     ])?;
     let n = db.last_insert_rowid();
     if n >= 1 << (63 - crate::rows::EVENT_BITS) {
@@ -246,6 +279,8 @@ fn insert(
     let detail = EventDetail::created(by, run_after, created_at);
     transaction.event(n, 1, created_at, EventKind::Created, None, state, 0, &detail)?;
     transaction.tally(&spec.queue, &spec.task_type, state, 1);
+    transaction.state.expiring.note(expires_at);
+    unique::hold_new(db, spec, created_at)?;
     if links.waits {
         dependency::insert_edges(db, n, &spec.depends_on)?;
         note_blocked(db, n, true)?;
@@ -260,5 +295,5 @@ fn insert(
     } else {
         transaction.ring(&spec.queue, &spec.task_type, run_after);
     }
-    Ok(Accepted { id: spec.id, created_at, run_after, new: true })
+    Ok(Accepted { id: spec.id, created_at, run_after, new: true, deduplicated: None })
 }

@@ -19,6 +19,7 @@ use crate::error::Failure;
 use crate::links::{Links, mark_waited_for, note_blocked};
 use crate::rows::{Stored, dependencies_of, select_task, small_generation_of, state_of, text};
 use crate::transaction::Transaction;
+use crate::unique;
 
 /// The refusals of the tasks of a batch that depend on what they cannot depend on.
 pub(crate) fn refusals(
@@ -197,7 +198,8 @@ pub(crate) fn retry_dependants(transaction: &mut Transaction<'_>, retry: &Retry)
                 continue;
             }
             let outlook = outlook_of(transaction.db, &stored)?;
-            if matches!(outlook, Outlook::Failed(_)) {
+            let holder = unique::other_holder(transaction.db, &stored, retry.now)?;
+            if matches!(outlook, Outlook::Failed(_)) || holder.is_some() {
                 continue;
             }
             let command = Command::Retry {
@@ -205,9 +207,11 @@ pub(crate) fn retry_dependants(transaction: &mut Transaction<'_>, retry: &Retry)
                 reason: retry.reason.clone(),
                 delay: retry.delay,
                 outlook,
+                holder,
                 with: Some(retry.task),
             };
             transaction.transition(&stored, &command, retry.now)?;
+            unique::hold_again(transaction.db, &stored)?;
             next.push(stored.head.id);
         }
     }

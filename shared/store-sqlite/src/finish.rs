@@ -10,6 +10,7 @@ use crate::dependency;
 use crate::error::Failure;
 use crate::rows::{Stored, free_key, generation_of};
 use crate::transaction::Transaction;
+use crate::unique;
 use baton_store::histogram::What;
 
 /// Completes a task; its status and its generation are one commit. The output's fingerprint was taken before, off the writing
@@ -148,9 +149,11 @@ pub(crate) fn retry(transaction: &mut Transaction<'_>, retry: &Retry) -> Result<
             reason: retry.reason.clone(),
             delay: retry.delay,
             outlook: dependency::outlook_of(transaction.db, &before)?,
+            holder: unique::other_holder(transaction.db, &before, retry.now)?,
             with: None,
         };
         transaction.transition(&before, &command, retry.now)?;
+        unique::hold_again(transaction.db, &before)?;
     }
     if retry.with_dependants {
         dependency::retry_dependants(transaction, retry)?;

@@ -10,6 +10,7 @@ mod codes;
 mod create;
 mod dependency;
 mod error;
+mod expiry;
 mod finish;
 mod health;
 mod hold;
@@ -28,6 +29,7 @@ mod stats;
 mod token;
 mod transaction;
 mod transfer;
+mod unique;
 mod worker;
 mod writer;
 
@@ -43,10 +45,10 @@ use baton_model::{
 use baton_store::token::TOKENS;
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Fail, FailAnswer,
-    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OwnedProject,
-    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
-    Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
+    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
+    FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
+    OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
+    Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
     TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
@@ -200,6 +202,15 @@ impl TaskStore for SqliteStore {
         }
         let report = self.writer.run((suspects, watch), reap::take_back).await?;
         Ok(ReapReport { more, ..report })
+    }
+
+    async fn expire(&self, expire: Expire) -> Result<Expired, StoreError> {
+        let now = expire.now;
+        if self.readers.run(move |db| expiry::is_due(db, now)).await? {
+            self.writer.run(expire, expiry::expire).await
+        } else {
+            Ok(Expired::default())
+        }
     }
 
     async fn mend(&self, mend: Mend) -> Result<Mended, StoreError> {

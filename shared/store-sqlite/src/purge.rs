@@ -22,6 +22,7 @@ use crate::rows::{EVENT_BITS, first_key, text};
 use crate::stats::WINDOW;
 use crate::token::{self, Tokens};
 use crate::transaction::Transaction;
+use crate::unique;
 
 /// How many things of a kind go at first, and at most, before the clock is looked at: few, as one task may be the work of
 /// 16 MiB; many, as each statement costs something by itself.
@@ -254,6 +255,7 @@ fn sweep_counts(transaction: &mut Transaction<'_>, now: Timestamp) -> Result<(),
     let hour = now.minus(WINDOW).as_millis() / 3_600_000;
     db.prepare_cached("DELETE FROM histogram WHERE hour < ?1")?.execute([hour])?;
     limit::sweep(transaction, now.minus(WINDOW))?;
+    unique::sweep(db, now)?;
     // With 100,000 queues a look at all counts takes 50 ms: a part of them goes each time.
     let from = transaction.state.counts_swept.take().unwrap_or_default();
     let to: Option<String> = db

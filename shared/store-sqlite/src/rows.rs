@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_model::{
     AttemptEnd, Backoff, Digest, Ended, Event, EventDetail, EventKind, Failure, Generation, GenerationId,
     Head, Label, Lease, LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey, SessionId, Shared,
-    State, Task, TaskId, TaskState, TaskType, Timestamp, Worker, WorkerId,
+    State, Task, TaskId, TaskState, TaskType, Timestamp, Unique, Worker, WorkerId,
 };
 use baton_store::{Omitted, StoreError, TaskDetail};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
@@ -23,7 +23,7 @@ macro_rules! select_task {
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
              created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
-             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at FROM task ",
+             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at, start_by, only_one FROM task ",
             $tail
         )
     };
@@ -82,6 +82,8 @@ pub(crate) struct Stored {
     pub(crate) params: Option<String>,
     /// What it shares a limit by.
     pub(crate) concurrency_key: Option<Label>,
+    /// The key of which there is one task at a time.
+    pub(crate) unique: Option<Unique>,
     /// The limit that it waits at, or that has let go of it.
     pub(crate) at_limit: Option<AtLimit>,
     /// How it is linked with others.
@@ -213,6 +215,7 @@ impl Stored {
                 worker_losses: row.get(31)?,
                 max_attempts: row.get(10)?,
                 run_after: time(row, 7)?,
+                expires_at: maybe_time(row, 35)?,
                 timeout: row.get::<_, Option<u64>>(24)?.map(Duration::from_millis),
                 backoff,
                 ended,
@@ -232,6 +235,7 @@ impl Stored {
             drift_score: row.get(28)?,
             params: row.get(29)?,
             concurrency_key: maybe_text(row, 33)?.map(Label::from_stored),
+            unique: maybe_text(row, 36)?.map(|json| from_json("a task's unique key", &json)).transpose()?,
             at_limit: maybe_text(row, 34)?.map(|on| AtLimit { on, put_aside: code == PUT_ASIDE }),
         })
     }
@@ -290,6 +294,7 @@ impl Stored {
             drift_score: self.drift_score,
             assigned_by: self.assigned_by,
             concurrency_key: self.concurrency_key,
+            unique: self.unique,
             created_at: self.created_at,
             updated_at: self.updated_at,
             finished_at: self.finished_at,
@@ -300,12 +305,12 @@ impl Stored {
     }
 
     /// The failure of the latest attempt that ended. A task whose only attempt is running or done has none, which
-    /// saves the look. One that was never claimed has one if it ended with a dependency.
+    /// saves the look. One that was never claimed has one if it ended with a dependency, or expired.
     pub(crate) fn error(&self, db: &Connection) -> Result<Option<Failure>, Failed> {
-        let with_dependency = self.links.waits && self.head.attempt == 0;
+        let ended_unclaimed = self.head.attempt == 0 && (self.links.waits || self.head.expires_at.is_some());
         let first_is_well =
             self.head.attempt <= 1 && self.head.ended.as_ref().is_none_or(|end| end.how == Ended::Completed);
-        if first_is_well && !with_dependency {
+        if first_is_well && !ended_unclaimed {
             return Ok(None);
         }
         let mut statement = db.prepare_cached("SELECT error FROM task_error WHERE n = ?1")?;

@@ -15,10 +15,12 @@ use rusqlite::{Connection, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
+use crate::expiry;
 use crate::limit::{self, Limits};
 use crate::links::{keep, mark_waited_for, note_blocked};
 use crate::rows::{EVENT_BITS, Stored, dependencies_of, to_json};
 use crate::token::{TokenChange, Tokens};
+use crate::unique;
 use baton_store::histogram::{What, bucket};
 
 /// The number that stands for a kind of duration in the database.
@@ -56,6 +58,8 @@ pub(crate) struct State {
     pub(crate) counts_swept: Option<String>,
     /// The limits that are set, with what stands under them.
     pub(crate) limits: Limits,
+    /// When the next task expires.
+    pub(crate) expiring: expiry::Next,
 }
 
 impl State {
@@ -72,6 +76,7 @@ impl State {
             purges: 0,
             counts_swept: None,
             limits: Limits::default(),
+            expiring: expiry::Next::default(),
         }
     }
 }
@@ -244,7 +249,7 @@ impl<'a> Transaction<'a> {
                 self.db
                     .prepare_cached(
                         "UPDATE task SET state = ?4, forgiven = ?5, events = ?6, run_after = ?7, ended = ?8, \
-                         generation = ?9, output = ?10, updated_at = ?11, finished_at = ?12, worker_losses = ?13 \
+                         generation = ?9, output = ?10, updated_at = ?11, finished_at = ?12, worker_losses = ?13, start_by = ?14 \
                          WHERE n = ?1 AND state = ?2 AND attempt = ?3",
                     )?
                     .execute(params![
@@ -261,6 +266,7 @@ impl<'a> Transaction<'a> {
                         at.as_millis(),
                         (state.state().is_final() && !before.links.waited_for).then_some(at.as_millis()),
                         head.worker_losses,
+                        head.expires_at.map(Timestamp::as_millis),
                     ])?
             }
         };
@@ -297,6 +303,9 @@ impl<'a> Transaction<'a> {
         if change.from == TaskStateTag::Blocked {
             note_blocked(self.db, before.n, false)?;
         }
+        if before.unique.is_some() && to.is_final() {
+            unique::tidy(self.db, before)?;
+        }
         if before.links.waited_for && to.is_final() {
             keep(self.db, before.n)?;
         }
@@ -311,6 +320,9 @@ impl<'a> Transaction<'a> {
         self.tally(&before.queue, &before.task_type, to, 1);
         if to == TaskStateTag::Queued {
             self.ring(&before.queue, &before.task_type, head.run_after);
+        }
+        if to != TaskStateTag::Running && !to.is_final() {
+            self.state.expiring.note(head.expires_at);
         }
         let (worker, claimed_at) = match &head.state {
             TaskState::Running(lease) => (Some(lease.worker.clone()), Some(lease.claimed_at)),

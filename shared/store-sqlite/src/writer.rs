@@ -19,6 +19,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::error::{Failure, store_error};
+use crate::expiry::Next;
 use crate::health::{Condition, Side};
 use crate::transaction::{State, Transaction};
 
@@ -242,6 +243,7 @@ fn execute(db: &Connection, sql: &str) -> Result<(), StoreError> {
 fn roll_back(db: &Connection, state: &mut State) {
     state.queues.clear();
     state.limits.forget();
+    state.expiring = Next::Unknown;
     if !db.is_autocommit()
         && let Err(error) = db.execute_batch("ROLLBACK")
     {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use baton_model::queue::Pause;
 use baton_model::{
-    LimitRules, LossReason, Owner, SessionId, TaskId, TaskSpec, TaskState, Timestamp, TokenId, Watch,
+    Expiry, LimitRules, LossReason, Owner, SessionId, TaskId, TaskSpec, TaskState, Timestamp, TokenId,
+    Unique, UniqueWhile, Watch,
 };
 use baton_store::{
-    AuditFilter, AuditStore, Cancel, Claim, ClaimAnswer, Create, LimitStore, LogFilter, NoDoorbell, Nothing,
-    PageRequest, PauseQueue, Reap, SetLimit, StoreError, TaskStore, TokenStore,
+    AuditFilter, AuditStore, Cancel, Claim, ClaimAnswer, Create, Expire, LimitStore, LogFilter, NoDoorbell,
+    Nothing, PageRequest, PauseQueue, Reap, SetLimit, StoreError, TaskStore, TokenStore,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -272,4 +273,39 @@ async fn tasks_of_the_fourth_version_fall_under_limits_that_are_set_since() {
             other => panic!("expected one of the two, got {other:?}"),
         }
     }
+}
+
+/// A file as the fifth version of the schema left it.
+fn of_version_five(path: &Path) {
+    of_version_four(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-5.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 5").unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_fifth_version_takes_unique_tasks_and_its_own_never_expire() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_five(&at(&folder));
+    let store = open(&at(&folder));
+    let task = store.task(id(1)).await.unwrap().task;
+    assert_eq!((task.head.expires_at, task.unique), (None, None));
+    let create = |n, now| {
+        let spec = TaskSpec {
+            unique: Some(Unique { key: "k".parse().unwrap(), held: UniqueWhile::Unfinished }),
+            expiry: Some(Expiry::At(millis(50))),
+            ..TaskSpec::new(id(n), "stitch".parse().unwrap())
+        };
+        Create { now: millis(now), tasks: vec![spec], atomic: true, idempotency: None, by: None }
+    };
+    store.create(create(8, 10)).await.unwrap();
+    let second = store.create(create(9, 20)).await.unwrap().items.remove(0).unwrap();
+    assert_eq!((second.id, second.new), (id(8), false));
+    drop(store);
+    let store = open(&at(&folder));
+    let expired = store.expire(Expire { now: millis(2_000), limit: 10 }).await.unwrap();
+    assert_eq!(expired.tasks, 1);
+    assert_eq!(store.task(id(8)).await.unwrap().task.head.state, TaskState::Failed);
+    assert_eq!(store.task(id(1)).await.unwrap().task.head.state, TaskState::Queued);
+    assert!(store.create(create(9, 60)).await.unwrap().items.remove(0).unwrap().new);
 }

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use baton_model::{
     Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LimitOn, LogLine,
-    LossReason, Output, Owner, QueueName, RequestKey, Running, SessionId, State, Task, TaskId, TaskSpec,
-    TaskType, Timestamp, Watch, WorkerId, limits,
+    LossReason, Output, Owner, QueueName, RequestKey, Running, SessionId, State, Status, Task, TaskId,
+    TaskSpec, TaskType, Timestamp, Watch, WorkerId, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -58,6 +58,9 @@ pub struct Accepted {
     pub run_after: Timestamp,
     /// Whether this very request created it.
     pub new: bool,
+    /// The status of the task that holds the unique key which this request asked for, if it is that one's answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deduplicated: Option<Status>,
 }
 
 /// Why one task of a batch was not created.
@@ -397,6 +400,24 @@ pub struct Taken {
     pub reason: LossReason,
     /// The state it went to: queued, or failed with its attempts used up.
     pub to: State,
+}
+
+/// Fails tasks that were not started in time.
+#[derive(Clone, Copy, Debug)]
+pub struct Expire {
+    /// The time.
+    pub now: Timestamp,
+    /// How many tasks to look at at most.
+    pub limit: u32,
+}
+
+/// The answer to [`Expire`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// How many tasks failed.
+    pub tasks: u64,
+    /// Whether the limit was reached, so that there may be more.
+    pub more: bool,
 }
 
 /// Brings times that lie ahead to the clock as it is, after it was set back.

@@ -19,11 +19,11 @@ use baton_model::{
 
 use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Fail, FailAnswer, GenerationFilter, Health,
-    Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OwnedProject, Page, PageRequest,
-    PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, SetLimit,
-    SetOwner, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
-    TokenStore, Waiting, WorkerDetail,
+    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Expire, Expired, Fail, FailAnswer,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OwnedProject,
+    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
+    Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail,
+    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -291,6 +291,10 @@ impl TaskStore for Faulty {
 
     async fn note_round(&self, note: RoundNote) -> Result<(), StoreError> {
         self.call("note_round", Call::Repeatable, || self.inner.note_round(note.clone())).await
+    }
+
+    async fn expire(&self, expire: Expire) -> Result<Expired, StoreError> {
+        self.call("expire", Call::Repeatable, || self.inner.expire(expire)).await
     }
 
     async fn redate(&self, redate: Redate) -> Result<Redated, StoreError> {

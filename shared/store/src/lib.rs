@@ -21,6 +21,7 @@ pub mod name;
 pub mod query;
 pub mod token;
 pub mod transfer;
+pub mod unique;
 mod waiting;
 
 use async_trait::async_trait;
@@ -28,8 +29,8 @@ use baton_model::{Event, Generation, GenerationId, LogLine, QueueName, RoundNote
 
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
-    DependencyProblem, Direct, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing, Overdue, PauseQueue,
-    Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
+    DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing, Overdue,
+    PauseQueue, Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
@@ -99,6 +100,10 @@ pub trait TaskStore: Send + Sync {
     /// others of the same batch, in any order; anything else is refused.
     ///
     /// A task whose chosen id exists with the same content counts as created before; with other content it is refused.
+    /// A task with a unique key that another task holds ([`baton_model::unique`]) is not created and answered with that one,
+    /// whatever else it asks for; of several in a batch the first one is created. What was to wait for it in the batch waits
+    /// for that one.
+    ///
     /// With [`Create::atomic`], one refusal refuses all. With an idempotency key, the answer is kept with it, and the
     /// same key with the same digest gives that answer again and creates nothing.
     ///
@@ -118,6 +123,9 @@ pub trait TaskStore: Send + Sync {
     /// given nothing else until that attempt has ended. Its turn is that of its place in the order; a worker that holds
     /// others makes room for one whose turn has been for [`baton_model::alone::PATIENCE`], at most one worker for one
     /// task.
+    ///
+    /// A task that has expired ([`baton_model::Head::expired`]) is given to nobody. A claim that finds some fails them, a bounded
+    /// number; if more are in its way, it is told that it may ask again at once.
     ///
     /// A worker's name belongs to callers of the bounds that its first claim or heartbeat had ([`Claim::caller`]), until its
     /// record is removed; a bound caller of other bounds is refused, one without bounds never is.
@@ -165,10 +173,11 @@ pub trait TaskStore: Send + Sync {
 
     /// Puts a failed or cancelled task back into its queue, with a fresh set of attempts; if it waits for other tasks, it is
     /// blocked again. With [`Retry::with_dependants`], the tasks that ended because it did not complete are put back, too,
-    /// unless another dependency of theirs has not completed either; also when the task itself was retried before.
+    /// unless another dependency of theirs has not completed either, or their unique key is another's; also when the task itself was retried before.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] if the task is in another state, [`StoreError::TaskNotFound`].
+    /// [`StoreError::Refused`] if the task is in another state, or another task has come to hold its unique key;
+    /// [`StoreError::TaskNotFound`].
     async fn retry(&self, retry: Retry) -> Result<Task, StoreError>;
 
     /// Takes back tasks whose lease is lost by [`baton_model::Lease::lost`], and no others.
@@ -176,6 +185,12 @@ pub trait TaskStore: Send + Sync {
     /// # Errors
     /// The store's own failures; what was taken before them stays taken.
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError>;
+
+    /// Fails tasks that have expired, whether they are ready, for later or blocked; a bounded number.
+    ///
+    /// # Errors
+    /// The store's own failures; what was done before them stays done.
+    async fn expire(&self, expire: Expire) -> Result<Expired, StoreError>;
 
     /// Looks at some blocked tasks and does what the end of their dependencies asks for, where that has not been done.
     ///

@@ -4,10 +4,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_api::create::{CreateTask, CreatedTask, DependsOn};
+use baton_api::unique::UniqueView;
 use baton_client::Client;
 use baton_model::{
     Backoff, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName, Status, TaskId, TaskType,
-    Timestamp,
+    Timestamp, UniqueWhile,
 };
 use baton_runtime::nearest;
 use clap::Args;
@@ -35,6 +36,10 @@ const FLAGS: &[(&str, &str)] = &[
     ("domain", "--domain"),
     ("assigned_by", "--assigned-by"),
     ("concurrency_key", "--concurrency-key"),
+    ("expires_at", "--expires-at"),
+    ("expires_after_seconds", "--expires-after"),
+    ("unique.key", "--unique"),
+    ("unique.while", "--unique-while"),
     ("description", "--description"),
     ("depends_on", "--depends-on"),
     ("if_dependency_fails", "--if-dependency-fails"),
@@ -115,6 +120,19 @@ pub(crate) struct Create {
     /// What it shares a limit by with other tasks of its queue.
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<Label>,
+    /// How long it is worth starting, such as 10m: if no attempt has begun by then, it fails as expired.
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
+    expires_after: Option<Duration>,
+    /// The same as a time, such as 2026-01-31T08:15:00Z; without an offset in this machine's time zone.
+    #[arg(long, value_name = "TIME", value_parser = when::parse_time, conflicts_with = "expires_after")]
+    expires_at: Option<Timestamp>,
+    /// A key of which there is to be one task at a time in its project and queue: while another task holds it, none is created,
+    /// and the id of that one is told.
+    #[arg(long, value_name = "KEY")]
+    unique: Option<Label>,
+    /// For how long the task holds this key: queued, unfinished (the default) or a span, such as 1h.
+    #[arg(long, value_name = "HOW-LONG", requires = "unique", value_parser = parse_unique_while)]
+    unique_while: Option<UniqueWhile>,
     /// What it is, for people.
     #[arg(long, value_name = "TEXT")]
     description: Option<String>,
@@ -130,7 +148,7 @@ pub(crate) struct Create {
     /// Create one task for each line of this file (- for stdin), each a JSON object.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "task_type", "queue", "params", "priority", "delay", "run_after", "id", "max_attempts", "timeout", "backoff",
-        "project", "domain", "assigned_by", "concurrency_key", "description", "depends_on", "if_dependency_fails",
+        "project", "domain", "assigned_by", "concurrency_key", "expires_after", "expires_at", "unique", "description", "depends_on", "if_dependency_fails",
         "wait",
     ])]
     from: Option<PathBuf>,
@@ -169,6 +187,12 @@ impl Create {
             domain: self.domain.clone(),
             assigned_by: self.assigned_by.clone(),
             concurrency_key: self.concurrency_key.clone(),
+            expires_at: self.expires_at,
+            expires_after: self.expires_after,
+            unique: self
+                .unique
+                .clone()
+                .map(|key| UniqueView { key, held: self.unique_while.unwrap_or_default() }),
             run_after: self.run_after,
             delay: self.delay,
             max_attempts: self.max_attempts,
@@ -190,7 +214,11 @@ fn told(context: &Context, created: &CreatedTask) -> Result<(), Failure> {
         Status::Created => format!(" until {}", Times::new(context.now(), false).full(created.run_after)),
         _ => String::new(),
     };
-    context.out.note(&format!("{}{due}; follow it with `baton task watch {}`", created.status, created.id));
+    context.out.note(&if created.deduplicated {
+        format!("not created: this task holds the unique key, and is {}{due}", created.status)
+    } else {
+        format!("{}{due}; follow it with `baton task watch {}`", created.status, created.id)
+    });
     Ok(())
 }
 
@@ -216,6 +244,17 @@ async fn wait(
         context.out.json(&ended.detail)?;
     }
     ended.told(context)
+}
+
+/// Reads for how long a unique key is held.
+fn parse_unique_while(text: &str) -> Result<UniqueWhile, String> {
+    match text {
+        "queued" => Ok(UniqueWhile::Queued),
+        "unfinished" => Ok(UniqueWhile::Unfinished),
+        span => text::parse_span(span)
+            .map(UniqueWhile::For)
+            .map_err(|_| format!("expected queued, unfinished or a duration such as 1h, got {span:?}")),
+    }
 }
 
 fn params(text: &str) -> Result<Payload, Failure> {

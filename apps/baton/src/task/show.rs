@@ -1,8 +1,9 @@
 //! `baton task show` and `baton task history`.
 
 use baton_api::task::{EventView, Page, TaskDetailView, TaskView};
+use baton_api::unique::UniqueView;
 use baton_client::{Client, ClientError};
-use baton_model::{Status, TaskId};
+use baton_model::{Status, TaskId, UniqueWhile};
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -74,6 +75,8 @@ fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> 
     add("drift score", task.drift_score.map(|score| score.to_string()));
     add("assigned by", task.assigned_by.as_ref().map(ToString::to_string));
     add("shares", task.concurrency_key.as_ref().map(ToString::to_string));
+    add("expires", task.expires_at.map(|at| times.full(at)));
+    add("unique", task.unique.as_ref().map(unique));
     add("timeout", task.timeout_seconds.map(text::seconds));
     add("params", Some(task.params.as_str().to_owned()).filter(|params| params != "{}"));
     let waits_for = |ids: &[TaskId]| {
@@ -191,4 +194,14 @@ mod tests {
         );
         assert_eq!(cause(&error("exit_1", "")), "");
     }
+}
+
+/// The unique key of a task, and for how long it holds it.
+fn unique(unique: &UniqueView) -> String {
+    let held = match unique.held {
+        UniqueWhile::Queued => "while queued".to_owned(),
+        UniqueWhile::Unfinished => "while unfinished".to_owned(),
+        UniqueWhile::For(span) => format!("for {}", text::seconds(span.as_secs_f64())),
+    };
+    format!("{}, {held}", unique.key)
 }

@@ -16,6 +16,7 @@ mod file;
 mod flags;
 mod import;
 mod migrate;
+mod once;
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod queues;
 mod shown;

@@ -15,6 +15,7 @@ mod events;
 mod heads;
 mod limits;
 mod malformed;
+mod once;
 mod operations;
 mod queries;
 mod requests;

@@ -45,6 +45,7 @@ pub(crate) fn queued() -> Head {
         worker_losses: 0,
         max_attempts: 3,
         run_after: at(0),
+        expires_at: None,
         timeout: None,
         backoff: Backoff { base: secs(10), factor: 2.0, max: secs(1_000), jitter: 0.0 },
         ended: None,
@@ -105,7 +106,7 @@ pub(crate) fn retry() -> Command {
 
 /// A retry of a task whose dependencies stand so.
 pub(crate) fn retry_where(outlook: Outlook) -> Command {
-    Command::Retry { by: None, reason: None, delay: secs(0), outlook, with: None }
+    Command::Retry { by: None, reason: None, delay: secs(0), outlook, holder: None, with: None }
 }
 
 /// A failure of another task.
@@ -134,6 +135,7 @@ pub(crate) fn name_of(command: &Command) -> &'static str {
         Command::Retry { .. } => "retry",
         Command::Unblock => "unblock",
         Command::DependencyFailed { .. } => "dependency fails",
+        Command::Expire => "expire",
     }
 }
 
@@ -206,6 +208,8 @@ pub(crate) fn every_head() -> Vec<Head> {
         Head { run_after: at(1_000), ..blocked() },
         after(&blocked(), &dependency_failed(false)),
         after(&blocked(), &dependency_failed(true)),
+        Head { expires_at: Some(at(50)), ..queued() },
+        Head { expires_at: Some(at(50)), ..blocked() },
     ]
 }
 
@@ -213,6 +217,7 @@ pub(crate) fn every_head() -> Vec<Head> {
 /// around the first.
 pub(crate) fn every_command() -> Vec<Command> {
     let mut commands = vec![
+        Command::Expire,
         claim(),
         Command::Claim {
             worker: worker("w2"),

@@ -287,7 +287,8 @@ impl Inner {
         let mut wanted = most;
         loop {
             claim.limits.pick(&found.due);
-            let mut look = self.look(claim, &queues, wanted).await?;
+            let look = self.look(claim, &queues, wanted).await?;
+            let mut look = self.without_expired(claim, look).await?;
             found.next_at = look.next_at;
             let mut alone = std::mem::take(&mut look.alone);
             if !is_first || !found.due.is_empty() {

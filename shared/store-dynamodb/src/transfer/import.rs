@@ -167,6 +167,10 @@ impl Inner {
                 Err(WriteError::Failed(error)) => return Err(error.into()),
             }
         }
+        if !task.head.state.state().is_final() {
+            self.note_expiry(id, task.head.expires_at).await?;
+        }
+        self.import_unique(task).await?;
         // The task comes last: all that it names is there by then.
         let condition = match before {
             None => Expression::new().when_absent("pk"),
@@ -296,6 +300,9 @@ impl Inner {
         put("dr", task.drift_score.map(|score| s(score.to_string())));
         put("ab", task.assigned_by.as_ref().map(|by| s(by.as_str())));
         put("ck", task.concurrency_key.as_ref().map(|key| s(key.as_str())));
+        put("xa", head.expires_at.map(time));
+        let unique = task.unique.as_ref().map(|unique| json("a unique key", unique)).transpose()?;
+        put("uq", unique.map(s));
         params.put(&mut item, "pa", "px");
         put_dependencies(&mut item, &task.depends_on, task.if_dependency_fails);
         Ok(item)

@@ -16,12 +16,13 @@ use crate::codes::Code;
 use crate::create::INLINE_BYTES;
 use crate::dependency::{self, links_of};
 use crate::error::Failure;
+use crate::expiry::Next;
 use crate::finish::insert_generation;
 use crate::links::keep;
 use crate::rows::{self, Stored, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
-use crate::{audit, limit, token};
+use crate::{audit, limit, token, unique};
 use baton_store::histogram::What;
 
 /// What became of a record: a refusal is an outcome, as it has written nothing.
@@ -104,6 +105,7 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     // Its own record says when it was changed, and may come later.
     transaction.know_queue(&task.queue, Timestamp::default())?;
     transaction.state.limits.unsettle();
+    transaction.state.expiring = Next::Unknown;
     let n = write_task(db, n, record)?;
     dependency::import(db, n, task)?;
     let inline = task.params.size() <= INLINE_BYTES && task.description.is_none();
@@ -161,9 +163,9 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         "INSERT OR REPLACE INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
          max_attempts, events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
          created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params, \
-         beats, worker_losses, links, concurrency_key) \
+         beats, worker_losses, links, concurrency_key, start_by, only_one) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)",
     )?
     .execute(params![
         n,
@@ -201,7 +203,10 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         head.worker_losses,
         links.code(),
         task.concurrency_key.as_ref().map(Label::as_str),
+        head.expires_at.map(Timestamp::as_millis),
+        task.unique.as_ref().map(|unique| to_json("a unique key", unique)).transpose()?,
     ])?;
+    unique::import(db, task)?;
     let n = db.last_insert_rowid();
     if is_kept {
         keep(db, n)?;

@@ -35,6 +35,7 @@ pub mod create;
 pub mod dependencies;
 pub mod doorbell;
 pub mod durability;
+pub mod expiry;
 pub mod fail;
 pub mod heartbeat;
 pub mod history;
@@ -57,6 +58,7 @@ mod split_mix;
 pub mod statistics;
 pub mod token;
 pub mod transfer;
+pub mod unique;
 mod words;
 
 pub use invariants::check_invariants;
@@ -406,6 +408,34 @@ rules! {
         an_end_races_the_creation_of_a_dependant,
         blocked_tasks_outlive_a_restart,
     ],
+    expiry: [
+        a_task_that_is_not_started_in_time_fails,
+        a_claim_passes_over_what_has_expired,
+        a_crowd_of_expired_tasks_hides_nothing,
+        a_task_that_was_started_in_time_goes_on,
+        an_attempt_that_was_given_back_is_no_start,
+        a_blocked_task_expires_and_its_dependants_hear_of_it,
+        a_retried_task_expires_no_longer,
+        what_waits_at_a_limit_expires,
+        a_claim_races_the_expiry,
+        expiries_outlive_a_restart,
+    ],
+    unique: [
+        a_second_task_of_a_key_is_answered_with_the_first,
+        a_key_is_free_however_its_task_has_ended,
+        a_key_that_is_held_while_its_task_waits_is_free_once_that_runs,
+        a_key_that_is_held_for_a_while_is_free_after_it,
+        a_key_belongs_to_its_project_and_queue,
+        a_batch_creates_one_task_of_a_key,
+        what_waits_for_a_second_task_waits_for_the_first,
+        a_retry_is_refused_while_another_holds_the_key,
+        a_unique_task_sent_again_is_itself,
+        of_creations_at_once_one_makes_the_task,
+        a_creation_races_the_end_of_the_holder,
+        a_retry_races_a_creation,
+        keys_outlive_a_restart,
+        a_removed_task_holds_no_key,
+    ],
     purge: [
         finished_tasks_are_removed_after_their_time,
         the_keeping_counts_from_the_end,
@@ -542,55 +572,4 @@ rules! {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The source of each module that has rules.
-    const SOURCES: &[(&str, &str)] = &[
-        ("create", include_str!("create.rs")),
-        ("schedule", include_str!("schedule.rs")),
-        ("claim", include_str!("claim.rs")),
-        ("choice", include_str!("choice.rs")),
-        ("requests", include_str!("requests.rs")),
-        ("sessions", include_str!("sessions.rs")),
-        ("complete", include_str!("complete.rs")),
-        ("fail", include_str!("fail.rs")),
-        ("release", include_str!("release.rs")),
-        ("heartbeat", include_str!("heartbeat.rs")),
-        ("reap", include_str!("reap.rs")),
-        ("clocks", include_str!("clocks.rs")),
-        ("losses", include_str!("losses.rs")),
-        ("alone", include_str!("alone.rs")),
-        ("limits", include_str!("limits.rs")),
-        ("places", include_str!("places.rs")),
-        ("operate", include_str!("operate.rs")),
-        ("dependencies", include_str!("dependencies.rs")),
-        ("purge", include_str!("purge.rs")),
-        ("token", include_str!("token.rs")),
-        ("audit", include_str!("audit.rs")),
-        ("query", include_str!("query.rs")),
-        ("statistics", include_str!("statistics.rs")),
-        ("doorbell", include_str!("doorbell.rs")),
-        ("durability", include_str!("durability.rs")),
-        ("concurrent", include_str!("concurrent.rs")),
-        ("transfer", include_str!("transfer.rs")),
-        ("random", include_str!("random.rs")),
-    ];
-
-    #[test]
-    fn every_rule_is_listed_and_says_what_it_states() {
-        let mut found = Vec::new();
-        for (module, source) in SOURCES {
-            let mut before = "";
-            for line in source.lines() {
-                if let Some(rest) = line.strip_prefix("pub async fn ") {
-                    let rule = rest.split('(').next().unwrap_or_default();
-                    assert!(before.starts_with("/// "), "{module}::{rule} lacks its sentence");
-                    found.push(format!("{module}::{rule}"));
-                }
-                before = line;
-            }
-        }
-        assert_eq!(found, RULES);
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ mod limits;
 mod lists;
 mod numbers;
 mod reaper;
+mod unique;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -24,12 +25,13 @@ use baton_model::event::EventDetail;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Event, EventKind, Fingerprint, Generation, GenerationId, Head, LeasePolicy, Limit, LimitOn,
+    AuditId, Event, EventKind, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
     LogLine, Owner, ProjectId, QueueName, RequestKey, RoundNote, SessionId, Task, TaskId, TaskSpec,
     TaskState, Timestamp, TokenId, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
+use crate::unique::{First, as_sibling};
 use crate::*;
 
 /// A store of tasks in memory, for tests: exact, and slow with many tasks.
@@ -58,6 +60,8 @@ struct Inner {
     audit: BTreeMap<AuditId, AuditEntry>,
     limits: BTreeMap<LimitOn, Limit>,
     owned: BTreeMap<ProjectId, OwnedProject>,
+    /// Who was given which unique key last.
+    keys: BTreeMap<(ProjectId, QueueName, Label), TaskId>,
     /// When starts are due by rates, in microseconds.
     arrivals: BTreeMap<LimitOn, i128>,
 }
@@ -176,22 +180,8 @@ impl Inner {
 
 fn new_task(spec: TaskSpec, create: &Create) -> Kept {
     let content = spec.fingerprint();
-    let run_after = spec.schedule.resolve(create.now);
-    let state = spec.first_state();
-    let to = state.state();
-    let head = Head {
-        id: spec.id,
-        state,
-        attempt: 0,
-        forgiven: 0,
-        worker_losses: 0,
-        max_attempts: spec.max_attempts,
-        run_after,
-        timeout: spec.timeout,
-        backoff: spec.backoff.unwrap_or_default(),
-        ended: None,
-        events: 1,
-    };
+    let head = spec.first_head(create.now);
+    let (run_after, to) = (head.run_after, head.state.state());
     let created = Event {
         seq: 1,
         at: create.now,
@@ -213,6 +203,7 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         drift_score: spec.drift_score,
         assigned_by: spec.assigned_by,
         concurrency_key: spec.concurrency_key,
+        unique: spec.unique,
         created_at: create.now,
         updated_at: create.now,
         finished_at: None,
@@ -262,6 +253,7 @@ impl TaskStore for Oracle {
                 created_at: kept.task.created_at,
                 run_after: kept.first_run_after,
                 new,
+                deduplicated: None,
             };
             items.push(match inner.tasks.get(&id).or_else(|| fresh.get(&id)) {
                 Some(standing) if chosen && standing.content == made.content => Ok(accepted(standing, false)),
@@ -273,7 +265,13 @@ impl TaskStore for Oracle {
                 }
             });
         }
-        inner.refuse_dependants(&create.tasks, &mut items, &mut fresh);
+        let (specs, firsts) = inner.keep_unique(&create, &mut items, &mut fresh);
+        inner.refuse_dependants(&specs, &mut items, &mut fresh);
+        for (place, first) in firsts {
+            if let First::Sibling(first) = first {
+                items[place] = as_sibling(&specs[first], &items[first], create.now);
+            }
+        }
         let refusals: Vec<_> = items
             .iter()
             .enumerate()
@@ -286,8 +284,9 @@ impl TaskStore for Oracle {
         for task in &ready {
             inner.queues.entry(task.queue.clone()).or_default().used = true;
         }
+        fresh.values().for_each(|kept| inner.hold_key(&kept.task));
         inner.tasks.extend(fresh);
-        inner.let_go(&create.tasks, create.now);
+        inner.let_go(&specs, create.now);
         let ready: Vec<_> = ready.iter().map(|task| inner.tasks[&task.head.id].task.clone()).collect();
         let answer = CreateAnswer { items, replayed: false };
         if let Some(Idempotency { key, fingerprint }) = create.idempotency {
@@ -385,6 +384,10 @@ impl TaskStore for Oracle {
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {
         self.take_back(&reap)
+    }
+
+    async fn expire(&self, expire: Expire) -> Result<Expired, StoreError> {
+        self.expire_due(&expire)
     }
 
     async fn mend(&self, _: Mend) -> Result<Mended, StoreError> {

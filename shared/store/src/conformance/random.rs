@@ -7,16 +7,17 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use baton_model::{
-    Digest, Directive, Fence, IfDependencyFails, LeasePolicy, LimitOn, LimitRules, Owner, Priority, Rate,
-    SessionId, Task, TaskId, TaskSpec, Timestamp,
+    Digest, Directive, Expiry, Fence, IfDependencyFails, LeasePolicy, LimitOn, LimitRules, Owner, Priority,
+    Rate, SessionId, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile,
 };
 
 use super::Oracle;
 use super::kit::*;
 use super::split_mix::SplitMix;
 use crate::{
-    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Direct, Fail, Idempotency, LimitStore, NoDoorbell,
-    PauseQueue, Purge, Reap, Release, Retry, SetLimit, SetOwner, Store, StoreError, TaskStore, WorkerDetail,
+    Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Direct, Expire, Fail, Idempotency, LimitStore,
+    NoDoorbell, PauseQueue, Purge, Reap, Release, Retry, SetLimit, SetOwner, Store, StoreError, TaskStore,
+    WorkerDetail,
 };
 
 /// What a history is like.
@@ -405,6 +406,17 @@ impl History {
             if random.once_in(2) {
                 spec.concurrency_key = Some(name(KEYS[random.below(3) as usize]));
             }
+            if random.once_in(4) {
+                spec.expiry = Some(Expiry::At(self.now.plus(millis(random.below(90_000)))));
+            }
+            if random.once_in(4) {
+                let held = match random.below(3) {
+                    0 => UniqueWhile::Queued,
+                    1 => UniqueWhile::Unfinished,
+                    _ => UniqueWhile::For(millis(1 + random.below(120_000))),
+                };
+                spec.unique = Some(Unique { key: name(KEYS[random.below(3) as usize]), held });
+            }
             if random.once_in(10)
                 && let Some(earlier) = random.pick(&self.ids)
             {
@@ -464,6 +476,15 @@ impl History {
         if let Some(tasks) = same(leases(real).map(sorted), leases(model).map(sorted)) {
             self.held.splice(0..0, tasks);
         }
+        self.expire().await;
+    }
+
+    /// Ends what has expired: how much of it a claim ends is the store's choice.
+    async fn expire(&self) {
+        self.bench.settle().await;
+        let expire = Expire { now: self.now, limit: 1_000 };
+        self.real.expire(expire).await.expect("an expiry is taken");
+        self.model.expire(expire).await.expect("an expiry is taken");
     }
 
     async fn complete(&mut self, trace: &mut Trace) {

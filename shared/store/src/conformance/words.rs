@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use baton_model::transition::Refusal;
 use baton_model::{
-    Backoff, Digest, Expected, Failure, Fence, IfDependencyFails, LeaseTerms, Output, Owner, Payload,
-    Priority, Running, Schedule, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Watch,
+    Backoff, Digest, Expected, Expiry, Failure, Fence, IfDependencyFails, LeaseTerms, Output, Owner, Payload,
+    Priority, Running, Schedule, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Unique,
+    UniqueWhile, Watch,
 };
 use tokio::sync::Barrier;
 
@@ -185,6 +186,8 @@ pub(super) trait SpecWords: Sized {
     fn timeout(self, timeout: Duration) -> Self;
     fn after(self, dependencies: &[TaskId]) -> Self;
     fn if_fails(self, choice: IfDependencyFails) -> Self;
+    fn until(self, at: Timestamp) -> Self;
+    fn unique(self, key: &str, held: UniqueWhile) -> Self;
 }
 
 impl SpecWords for TaskSpec {
@@ -217,6 +220,12 @@ impl SpecWords for TaskSpec {
     }
     fn if_fails(self, choice: IfDependencyFails) -> Self {
         Self { if_dependency_fails: choice, ..self }
+    }
+    fn until(self, at: Timestamp) -> Self {
+        Self { expiry: Some(Expiry::At(at)), ..self }
+    }
+    fn unique(self, key: &str, held: UniqueWhile) -> Self {
+        Self { unique: Some(Unique { key: name(key), held }), ..self }
     }
 }
 

@@ -29,6 +29,7 @@ impl Inner {
             return Ok(ClaimAnswer::Nothing(nothing));
         }
         let most = claim.max_tasks.min(claim.cap - active);
+        self.fail_expired(claim.now, usize::MAX, |task| claim.queues.contains(&task.queue))?;
         let chosen = match self.chosen(claim, active) {
             Ok(chosen) => chosen,
             Err(nothing) => return Ok(ClaimAnswer::Nothing(nothing)),
@@ -88,6 +89,7 @@ impl Inner {
         }
         let fitting = |task: &&Task| {
             task.head.state == TaskState::Queued
+                && task.head.expired(claim.now).is_none()
                 && claim.queues.contains(&task.queue)
                 && open(&task.queue)
                 && claim.caller.project().is_none_or(|project| *project == task.project)

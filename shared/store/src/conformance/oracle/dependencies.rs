@@ -119,18 +119,22 @@ impl Inner {
 
     /// Retries a task; gives it, and all that came into their queues.
     pub(super) fn retry(&mut self, retry: &Retry) -> Result<(Task, Vec<Task>), StoreError> {
-        let command = |outlook, with| Command::Retry {
+        let command = |outlook, holder, with| Command::Retry {
             by: retry.by.clone(),
             reason: retry.reason.clone(),
             delay: retry.delay,
             outlook,
+            holder,
             with,
         };
         let before = self.kept(retry.task)?.task.clone();
         let unfinished = !before.head.state.state().is_final();
         let mut rung = Vec::new();
         if !(retry.with_dependants && unfinished) {
-            let (task, _) = self.apply(retry.task, &command(self.outlook(&before), None), retry.now)?;
+            let holder = self.key_holder(&before, retry.now);
+            let (task, _) =
+                self.apply(retry.task, &command(self.outlook(&before), holder, None), retry.now)?;
+            self.take_key_again(&task);
             rung.push(task);
         }
         let mut next = if retry.with_dependants { self.dependants(retry.task) } else { Vec::new() };
@@ -139,8 +143,10 @@ impl Inner {
             let followed =
                 task.head.state.state().is_final() && FirstFailure::named(task.error.as_ref()).is_some();
             let outlook = self.outlook(&task);
-            if followed && !matches!(outlook, Outlook::Failed(_)) {
-                let (after, _) = self.apply(id, &command(outlook, Some(retry.task)), retry.now)?;
+            let is_free = self.key_holder(&task, retry.now).is_none();
+            if followed && is_free && !matches!(outlook, Outlook::Failed(_)) {
+                let (after, _) = self.apply(id, &command(outlook, None, Some(retry.task)), retry.now)?;
+                self.take_key_again(&after);
                 rung.push(after);
                 next.extend(self.dependants(id));
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use baton_model::task::redated;
 use baton_model::transition::Command;
-use baton_model::{TaskState, Timestamp};
+use baton_model::{Task, TaskState, Timestamp};
 
 use super::lists::fits;
 use super::{Inner, Oracle};
@@ -53,6 +53,14 @@ impl Oracle {
         Ok(report)
     }
 
+    /// Fails what was not started in time.
+    pub(super) fn expire_due(&self, expire: &Expire) -> Result<Expired, StoreError> {
+        let mut inner = self.lock();
+        let expired = inner.fail_expired(expire.now, expire.limit as usize, |_| true)?;
+        self.ring_unblocked(&mut inner);
+        Ok(expired)
+    }
+
     /// Dates anew what lies ahead, by a clock that was set back.
     pub(super) fn date_anew(&self, redate: &Redate) -> Redated {
         let mut inner = self.lock();
@@ -83,6 +91,27 @@ impl Oracle {
 }
 
 impl Inner {
+    /// Fails tasks that were not started in time, up to so many.
+    pub(super) fn fail_expired(
+        &mut self,
+        now: Timestamp,
+        most: usize,
+        fits: impl Fn(&Task) -> bool,
+    ) -> Result<Expired, StoreError> {
+        let tasks = self.tasks.values().map(|kept| &kept.task);
+        let due = tasks.filter(|task| task.head.expired(now).is_some() && fits(task));
+        let due: Vec<_> = due.map(|task| task.head.id).collect();
+        let mut expired = Expired { tasks: 0, more: due.len() > most };
+        for id in due.into_iter().take(most) {
+            // The end of another may have ended it.
+            if self.tasks[&id].task.head.expired(now).is_some() {
+                self.apply(id, &Command::Expire, now)?;
+                expired.tasks += 1;
+            }
+        }
+        Ok(expired)
+    }
+
     /// Removes what is past its keeping.
     pub(super) fn purge(&mut self, purge: &Purge) -> PurgeReport {
         let limit = purge.limit as usize;

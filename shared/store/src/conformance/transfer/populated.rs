@@ -2,7 +2,7 @@
 
 use baton_model::{
     Directive, Grant, IfDependencyFails, Level, LimitRules, LogLine, Output, Priority, Running, Scope, Task,
-    TaskId, TaskSpec,
+    TaskId, TaskSpec, UniqueWhile,
 };
 
 use super::super::kit::*;
@@ -163,7 +163,11 @@ async fn limited(b: &Bench) {
     b.store().set_owner(set).await.expect("the owner is taken");
     let key = Some(name("x"));
     let spec = || TaskSpec { concurrency_key: key.clone(), ..b.spec("render").queue("limited") };
-    b.create_all(at(62), vec![spec(), spec(), spec()]).await;
+    let last = spec().until(at(100_000)).unique("last", UniqueWhile::Unfinished);
+    b.create_all(at(62), vec![spec(), spec(), last]).await;
+    let timed =
+        b.create(at(62), b.spec("render").queue("timed").unique("t", UniqueWhile::For(secs(86_400)))).await;
+    b.cancel(at(62), timed).await;
     b.claim_one(claim("w4", at(62)).queues(&["limited"])).await;
 }
 

@@ -1,0 +1,235 @@
+//! Unique keys.
+//!
+//! An item says who was given a key last; whether that task holds it still, its own item says. So the write that ends a task frees
+//! its key, and whoever creates a task or has one live again writes the key's item in the same transaction, on the condition that it
+//! is as it was when its holder was looked at. Each such write leaves a mark of its own, by which that is told. Removing the item
+//! of a key whose task has ended only tidies up.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use aws_sdk_dynamodb::types::TransactWriteItem;
+use baton_model::transition::{Command, Decision, decide};
+use baton_model::{Label, ProjectId, QueueName, State, Status, Task, TaskId, TaskSpec, Timestamp, Unique};
+use baton_store::unique::{First, after_firsts, answer, firsts};
+use baton_store::{Accepted, Create, Retry, StoreError};
+
+use crate::attr::{Fields, Item, key, n, s, time};
+use crate::dependency::retry_command;
+use crate::error::{TransactError, WriteError, contended};
+use crate::expression::Expression;
+use crate::row::Stored;
+use crate::store::Inner;
+use crate::transition::{Outcome, ROUNDS, is_marked};
+
+/// How long DynamoDB keeps the item of a key after a time has freed it, in seconds: clocks differ.
+const KEPT_S: i64 = 3_600;
+
+/// A key as it was found.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// The mark of its item, if there is one.
+    mark: Option<u64>,
+    /// Who holds it.
+    holder: Option<Stored>,
+}
+
+/// What becomes of a batch by its unique keys.
+pub(crate) struct Kept<'a> {
+    /// The tasks, with the holders of keys in the place of those that are not created.
+    pub(crate) specs: Cow<'a, [TaskSpec]>,
+    /// Who holds the keys of those that are not created.
+    pub(crate) firsts: BTreeMap<usize, First>,
+    /// The keys of those that are, as they were found.
+    pub(crate) seen: BTreeMap<usize, Seen>,
+}
+
+fn key_item(project: &ProjectId, queue: &QueueName, name: &Label) -> Item {
+    key(&format!("UK#{project}#{queue}#{name}"), "UK")
+}
+
+/// The item of a key that a task holds from an event of its own on.
+fn held_item(
+    (project, queue, unique): (&ProjectId, &QueueName, &Unique),
+    (id, created_at, event): (TaskId, Timestamp, u32),
+    mark: u64,
+) -> Item {
+    let mut item = key_item(project, queue, &unique.key);
+    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+    put("tk", s(id.to_string()));
+    put("ca", time(created_at));
+    put("ev", n(event));
+    put("nc", n(mark));
+    if let Some(free_at) = unique.free_at(created_at) {
+        put("xp", n(free_at.as_millis() / 1_000 + KEPT_S));
+    }
+    item
+}
+
+impl Seen {
+    /// The condition that the key is as it was found.
+    fn still(&self) -> Expression {
+        Expression::new().when_still("nc", self.mark.map(n))
+    }
+}
+
+impl Inner {
+    /// A key as it is now.
+    async fn see_key(
+        &self,
+        (project, queue, unique): (&ProjectId, &QueueName, &Unique),
+        now: Timestamp,
+    ) -> Result<Seen, StoreError> {
+        let Some(item) = self.db.get(key_item(project, queue, &unique.key)).await? else {
+            return Ok(Seen::default());
+        };
+        let fields = Fields(&item);
+        let id: TaskId =
+            fields.text("tk")?.parse().map_err(|_| crate::error::damaged("expected a task's id"))?;
+        let holder = self.find(id).await?.filter(|stored| holds(stored, now));
+        Ok(Seen { mark: Some(fields.number("nc")?), holder })
+    }
+
+    /// Leaves out the new tasks of a batch whose keys others hold.
+    pub(crate) async fn keep_unique<'a>(
+        &self,
+        create: &'a Create,
+        is_new: impl Fn(usize) -> bool,
+    ) -> Result<Kept<'a>, StoreError> {
+        let mut seen = BTreeMap::new();
+        for (place, spec) in create.tasks.iter().enumerate().filter(|(place, _)| is_new(*place)) {
+            if let Some(unique) = &spec.unique {
+                let found = self.see_key((&spec.project, &spec.queue, unique), create.now).await?;
+                seen.insert(place, found);
+            }
+        }
+        if seen.is_empty() {
+            return Ok(Kept { specs: Cow::Borrowed(&create.tasks), firsts: BTreeMap::new(), seen });
+        }
+        let holder = |place: usize| -> Option<Accepted> {
+            let stored = seen.get(&place)?.holder.as_ref()?;
+            let head = &stored.head;
+            let status = Status::derive(head.state.state(), head.attempt, head.run_after, create.now);
+            Some(answer(head.id, stored.created_at, head.run_after, status))
+        };
+        let firsts = firsts(&create.tasks, is_new, holder);
+        let specs = Cow::Owned(after_firsts(&create.tasks, &firsts));
+        seen.retain(|place, _| !firsts.contains_key(place));
+        Ok(Kept { specs, firsts, seen })
+    }
+
+    /// Gives a new task its key, if that is as it was found.
+    pub(crate) fn hold_write(
+        &self,
+        spec: &TaskSpec,
+        seen: &Seen,
+        created_at: Timestamp,
+        mark: u64,
+    ) -> Result<Option<TransactWriteItem>, StoreError> {
+        let Some(unique) = &spec.unique else { return Ok(None) };
+        let item = held_item((&spec.project, &spec.queue, unique), (spec.id, created_at, 1), mark);
+        self.db.put_write(item, &seen.still()).map(Some)
+    }
+
+    /// Puts a finished task back, with its key if it had one; gives the state that it came to.
+    pub(crate) async fn put_back(
+        &self,
+        mut before: Stored,
+        retry: &Retry,
+        outlook: baton_model::Outlook,
+        with: Option<TaskId>,
+    ) -> Result<State, StoreError> {
+        let id = before.head.id;
+        let Some(unique) = before.rest()?.unique.clone().filter(Unique::follows_state) else {
+            let command = retry_command(retry, outlook, None, with);
+            return match self.apply_to(before, &command, retry.now).await? {
+                Outcome::Applied(after) | Outcome::Repeated(after) => Ok(after.head.state.state()),
+            };
+        };
+        for _ in 0..ROUNDS {
+            let (project, queue) = (before.rest()?.project.clone(), before.queue.clone());
+            let place = (&project, &queue, &unique);
+            let seen = self.see_key(place, retry.now).await?;
+            let holder = seen.holder.as_ref().map(|holder| holder.head.id).filter(|holder| *holder != id);
+            let command: Command = retry_command(retry, outlook.clone(), holder, with);
+            let change = match decide(&before.head, &command, retry.now) {
+                Err(refusal) => return Err(StoreError::Refused { task: id, refusal }),
+                Ok(Decision::Repeat) => return Ok(before.head.state.state()),
+                Ok(Decision::Apply(change)) => change,
+            };
+            self.undate_what_is_apart(&before).await?;
+            let mark = self.mark(&(&command, retry.now));
+            let update = self.update_of(&before, &change, retry.now, mark).await?;
+            let item = held_item(place, (id, before.created_at, change.head.events), mark);
+            let writes = vec![
+                self.db.update_write(self.task_key(id), &update)?,
+                self.db.put_write(item, &seen.still())?,
+            ];
+            let state = change.head.state.state();
+            match self.db.transact(writes, &format!("retry#{id}#{mark}")).await {
+                Ok(()) => {
+                    let after = Stored { head: change.head, ends: None, ..before.clone() };
+                    self.changed(&before, &after, retry.now);
+                    return Ok(state);
+                }
+                Err(TransactError::Failed(error)) => return Err(error),
+                Err(TransactError::Conditions(reasons)) => {
+                    for (_, item) in &reasons {
+                        if let Some(item) = item
+                            && is_marked(item, mark)?
+                        {
+                            return Ok(state);
+                        }
+                    }
+                    before = self.known(id).await?;
+                }
+            }
+        }
+        Err(contended("the task's unique key"))
+    }
+
+    /// Removes the item of a key whose task has ended. The end itself has freed it: what could not be removed is told to the log,
+    /// and stays until the key is used again.
+    pub(crate) async fn tidy_key(&self, ended: &Stored) {
+        let Some(rest) = ended.rest.as_ref() else { return };
+        let Some(unique) = rest.unique.as_ref().filter(|unique| unique.follows_state()) else { return };
+        // Not of a task that lives again: its retry has written an event of a higher number.
+        let its_own = Expression::new()
+            .when("tk", "=", s(ended.head.id.to_string()))
+            .when("ca", "=", time(ended.created_at))
+            .when("ev", "<=", n(ended.head.events));
+        let key = key_item(&rest.project, &ended.queue, &unique.key);
+        if let Err(WriteError::Failed(error)) = self.db.delete(key, &its_own).await {
+            tracing::warn!(
+                task_id = %ended.head.id,
+                error = error.report(),
+                "the item of the unique key of a task that has ended stays in the table"
+            );
+        }
+    }
+
+    /// Gives a task that comes from another store its key, unless a later one has come before it.
+    pub(crate) async fn import_unique(&self, task: &Task) -> Result<(), StoreError> {
+        let Some(unique) = &task.unique else { return Ok(()) };
+        let (id, created_at) = (task.head.id, task.created_at);
+        if unique.follows_state() && task.head.state.state().is_final() {
+            let its_own = Expression::new().when("tk", "=", s(id.to_string()));
+            return match self.db.delete(key_item(&task.project, &task.queue, &unique.key), &its_own).await {
+                Ok(()) | Err(WriteError::Condition(_)) => Ok(()),
+                Err(WriteError::Failed(error)) => Err(error),
+            };
+        }
+        let mark = self.mark(&(id, task.head.events));
+        let item = held_item((&task.project, &task.queue, unique), (id, created_at, task.head.events), mark);
+        let no_later = Expression::new().when_absent_or("ca", "<=", time(created_at));
+        match self.db.put(item, no_later).await {
+            Ok(()) | Err(WriteError::Condition(_)) => Ok(()),
+            Err(WriteError::Failed(error)) => Err(error),
+        }
+    }
+}
+
+fn holds(stored: &Stored, now: Timestamp) -> bool {
+    let unique = stored.rest.as_ref().and_then(|rest| rest.unique.as_ref());
+    unique.is_some_and(|unique| unique.holds(stored.head.state.state(), stored.created_at, now))
+}

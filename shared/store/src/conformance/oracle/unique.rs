@@ -1,0 +1,74 @@
+//! The oracle's unique keys.
+
+use std::collections::BTreeMap;
+
+use baton_model::{Task, TaskId, TaskSpec, Timestamp};
+
+use super::{Inner, Kept};
+use crate::unique::{First, after_firsts, firsts, held_by};
+use crate::*;
+
+impl Inner {
+    /// Takes those of a batch's new tasks out whose keys others hold; gives the batch as it is then.
+    pub(super) fn keep_unique(
+        &self,
+        create: &Create,
+        items: &mut [Result<Accepted, ItemRefusal>],
+        fresh: &mut BTreeMap<TaskId, Kept>,
+    ) -> (Vec<TaskSpec>, BTreeMap<usize, First>) {
+        let is_new = |place: usize| items[place].as_ref().is_ok_and(|accepted| accepted.new);
+        let holder = |place: usize| {
+            let spec = &create.tasks[place];
+            let unique = spec.unique.as_ref()?;
+            let id = self.keys.get(&(spec.project.clone(), spec.queue.clone(), unique.key.clone()))?;
+            let task = &self.tasks.get(id)?.task;
+            holds(task, create.now).then(|| held_by(task, create.now))
+        };
+        let firsts = firsts(&create.tasks, is_new, holder);
+        let specs = after_firsts(&create.tasks, &firsts);
+        for spec in &specs {
+            if let Some(kept) = fresh.get_mut(&spec.id) {
+                kept.task.depends_on.clone_from(&spec.depends_on);
+            }
+        }
+        for (place, first) in &firsts {
+            fresh.remove(&specs[*place].id);
+            items[*place] = match first {
+                First::Standing(accepted) => Ok(accepted.clone()),
+                // It stands for the first one, whose outcome it is given in the end.
+                First::Sibling(_) => {
+                    items[*place].clone().map(|accepted| Accepted { new: false, ..accepted })
+                }
+            };
+        }
+        (specs, firsts)
+    }
+
+    /// Gives a task the key that it asked for.
+    pub(super) fn hold_key(&mut self, task: &Task) {
+        if let Some(unique) = &task.unique {
+            let key = (task.project.clone(), task.queue.clone(), unique.key.clone());
+            self.keys.insert(key, task.head.id);
+        }
+    }
+
+    /// Gives a task its key again that lives again.
+    pub(super) fn take_key_again(&mut self, task: &Task) {
+        if task.unique.as_ref().is_some_and(|unique| unique.follows_state()) {
+            self.hold_key(task);
+        }
+    }
+
+    /// The other task that holds the key which a task needs to live again.
+    pub(super) fn key_holder(&self, task: &Task, now: Timestamp) -> Option<TaskId> {
+        let unique = task.unique.as_ref().filter(|unique| unique.follows_state())?;
+        let key = (task.project.clone(), task.queue.clone(), unique.key.clone());
+        let other = self.keys.get(&key).filter(|id| **id != task.head.id)?;
+        self.tasks.get(other).filter(|kept| holds(&kept.task, now)).map(|kept| kept.task.head.id)
+    }
+}
+
+fn holds(task: &Task, now: Timestamp) -> bool {
+    let state = task.head.state.state();
+    task.unique.as_ref().is_some_and(|unique| unique.holds(state, task.created_at, now))
+}

@@ -1,0 +1,54 @@
+//! The list of the rules and the functions that state them are the same.
+
+use super::*;
+
+/// The source of each module that has rules.
+const SOURCES: &[(&str, &str)] = &[
+    ("create", include_str!("create.rs")),
+    ("schedule", include_str!("schedule.rs")),
+    ("claim", include_str!("claim.rs")),
+    ("choice", include_str!("choice.rs")),
+    ("requests", include_str!("requests.rs")),
+    ("sessions", include_str!("sessions.rs")),
+    ("complete", include_str!("complete.rs")),
+    ("fail", include_str!("fail.rs")),
+    ("release", include_str!("release.rs")),
+    ("heartbeat", include_str!("heartbeat.rs")),
+    ("reap", include_str!("reap.rs")),
+    ("clocks", include_str!("clocks.rs")),
+    ("losses", include_str!("losses.rs")),
+    ("alone", include_str!("alone.rs")),
+    ("limits", include_str!("limits.rs")),
+    ("places", include_str!("places.rs")),
+    ("operate", include_str!("operate.rs")),
+    ("dependencies", include_str!("dependencies.rs")),
+    ("expiry", include_str!("expiry.rs")),
+    ("unique", include_str!("unique.rs")),
+    ("purge", include_str!("purge.rs")),
+    ("token", include_str!("token.rs")),
+    ("audit", include_str!("audit.rs")),
+    ("query", include_str!("query.rs")),
+    ("statistics", include_str!("statistics.rs")),
+    ("doorbell", include_str!("doorbell.rs")),
+    ("durability", include_str!("durability.rs")),
+    ("concurrent", include_str!("concurrent.rs")),
+    ("transfer", include_str!("transfer.rs")),
+    ("random", include_str!("random.rs")),
+];
+
+#[test]
+fn every_rule_is_listed_and_says_what_it_states() {
+    let mut found = Vec::new();
+    for (module, source) in SOURCES {
+        let mut before = "";
+        for line in source.lines() {
+            if let Some(rest) = line.strip_prefix("pub async fn ") {
+                let rule = rest.split('(').next().unwrap_or_default();
+                assert!(before.starts_with("/// "), "{module}::{rule} lacks its sentence");
+                found.push(format!("{module}::{rule}"));
+            }
+            before = line;
+        }
+    }
+    assert_eq!(found, RULES);
+}

@@ -1,0 +1,137 @@
+//! Which tasks of a batch are not created because another one holds their unique key: one rule for all stores.
+
+use std::collections::{BTreeMap, HashMap};
+
+use baton_model::{State, Status, Task, TaskId, TaskSpec, Timestamp};
+
+use crate::command::{Accepted, ItemRefusal};
+
+/// The task that holds the key of another, which is not created then.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum First {
+    /// One that exists: the answer that tells of it.
+    Standing(Accepted),
+    /// One of the same batch, by its place.
+    Sibling(usize),
+}
+
+/// Who holds the keys of the tasks of a batch, by their places. `is_new` says of a place whether its task would be created, and
+/// `holder` which task holds its key now.
+pub fn firsts(
+    specs: &[TaskSpec],
+    is_new: impl Fn(usize) -> bool,
+    holder: impl Fn(usize) -> Option<Accepted>,
+) -> BTreeMap<usize, First> {
+    let mut siblings = HashMap::new();
+    let mut found = BTreeMap::new();
+    for (place, spec) in specs.iter().enumerate().filter(|(place, _)| is_new(*place)) {
+        let Some(unique) = &spec.unique else { continue };
+        match holder(place) {
+            Some(accepted) => {
+                found.insert(place, First::Standing(accepted));
+            }
+            None => {
+                let key = (&spec.project, &spec.queue, &unique.key);
+                let first = *siblings.entry(key).or_insert(place);
+                if first != place {
+                    found.insert(place, First::Sibling(first));
+                }
+            }
+        }
+    }
+    // A second one of the same id is what the first one is.
+    let of_id: HashMap<TaskId, First> =
+        found.iter().map(|(place, first)| (specs[*place].id, first.clone())).collect();
+    for (place, spec) in specs.iter().enumerate() {
+        if let Some(first) = of_id.get(&spec.id) {
+            found.entry(place).or_insert_with(|| first.clone());
+        }
+    }
+    found
+}
+
+/// The tasks of a batch, with the task that holds a key in the place of each one that is not created because of it: what was to
+/// wait for that one waits for the holder.
+pub fn after_firsts(specs: &[TaskSpec], firsts: &BTreeMap<usize, First>) -> Vec<TaskSpec> {
+    let instead: HashMap<TaskId, TaskId> = firsts
+        .iter()
+        .map(|(place, first)| match first {
+            First::Standing(accepted) => (specs[*place].id, accepted.id),
+            First::Sibling(first) => (specs[*place].id, specs[*first].id),
+        })
+        .collect();
+    let mut specs = specs.to_vec();
+    for spec in &mut specs {
+        let mut depends_on: Vec<TaskId> = Vec::with_capacity(spec.depends_on.len());
+        for id in &spec.depends_on {
+            let id = *instead.get(id).unwrap_or(id);
+            if !depends_on.contains(&id) {
+                depends_on.push(id);
+            }
+        }
+        spec.depends_on = depends_on;
+    }
+    specs
+}
+
+/// What a task is answered with whose key is held by this one.
+pub fn held_by(task: &Task, now: Timestamp) -> Accepted {
+    answer(task.head.id, task.created_at, task.head.run_after, task.status(now))
+}
+
+/// The same, of what a store has of that task.
+pub fn answer(id: TaskId, created_at: Timestamp, run_after: Timestamp, status: Status) -> Accepted {
+    Accepted { id, created_at, run_after, new: false, deduplicated: Some(status) }
+}
+
+/// What becomes of a task whose key is held by one of the same batch: what became of that one.
+pub fn as_sibling(
+    first: &TaskSpec,
+    outcome: &Result<Accepted, ItemRefusal>,
+    now: Timestamp,
+) -> Result<Accepted, ItemRefusal> {
+    let status = |run_after| Status::derive(first_state(first), 0, run_after, now);
+    let accepted = outcome.as_ref().map_err(Clone::clone)?;
+    Ok(answer(accepted.id, accepted.created_at, accepted.run_after, status(accepted.run_after)))
+}
+
+fn first_state(spec: &TaskSpec) -> State {
+    spec.first_state().state()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(n: u8) -> TaskId {
+        TaskId::from_bytes([n; 16])
+    }
+
+    fn spec(n: u8, key: Option<&str>, after: &[u8]) -> TaskSpec {
+        TaskSpec {
+            unique: key.map(|key| baton_model::Unique {
+                key: key.parse().unwrap(),
+                held: baton_model::UniqueWhile::default(),
+            }),
+            depends_on: after.iter().copied().map(id).collect(),
+            ..TaskSpec::new(id(n), "render".parse().unwrap())
+        }
+    }
+
+    #[test]
+    fn what_waits_for_a_task_that_is_not_created_waits_for_the_first_of_its_key() {
+        let specs = [
+            spec(1, Some("a"), &[]),
+            spec(2, Some("a"), &[]),
+            spec(3, Some("b"), &[2]),
+            spec(4, None, &[1, 2, 3]),
+        ];
+        let now = Timestamp::from_millis(0);
+        let standing = |place| (place == 2).then(|| answer(id(9), now, now, Status::Running));
+        let found = firsts(&specs, |_| true, standing);
+        assert_eq!(found.len(), 2);
+        assert_eq!(found[&1], First::Sibling(0));
+        assert!(matches!(&found[&2], First::Standing(accepted) if accepted.id == id(9)));
+        assert_eq!(after_firsts(&specs, &found)[3].depends_on, [id(1), id(9)]);
+    }
+}

@@ -15,6 +15,7 @@ mod within;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use baton_model::{Digest, Label, Limit, LimitBook, LimitOn, ProjectId, QueueName, Timestamp};
 use baton_store::transfer::{ImportError, Verdict, limit_onto, owned_onto};
@@ -125,12 +126,17 @@ fn changed(item: &mut Item, by: Option<&Label>, reason: Option<&String>, at: Tim
     }
 }
 
+/// When something was last done for a limit.
+type Lately = Mutex<HashMap<LimitOn, Timestamp>>;
+
 /// What this process knows of what is set.
 #[derive(Default)]
 pub(crate) struct Known {
     book: Mutex<(u64, Arc<LimitBook>)>,
     /// When the leases under a full limit were last held against the tasks.
-    verified: Mutex<HashMap<LimitOn, Timestamp>>,
+    verified: Lately,
+    /// When it was last looked whether what a limit has let go of stands where claims look.
+    looked_at: Lately,
     /// The last of the limits that are waited at which the reaper has looked at.
     tended: Mutex<String>,
     /// Held by the claims that are under way: a change waits for those that have begun before it.
@@ -140,6 +146,19 @@ pub(crate) struct Known {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // What is set is replaced whole.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether something was done for a limit within a while; if not, notes that it is done now.
+fn lately(done: &Lately, on: &LimitOn, now: Timestamp, within: Duration) -> bool {
+    // By a clock that was set back, it is to be done anew.
+    let is_lately = |at: &Timestamp| *at <= now && now.since(*at) < within;
+    let mut done = lock(done);
+    if done.get(on).is_some_and(is_lately) {
+        return true;
+    }
+    done.retain(|_, at| is_lately(at));
+    done.insert(on.clone(), now);
+    false
 }
 
 impl Inner {

@@ -1,17 +1,22 @@
 //! Letting go of those that wait at a limit which has room: of each line as many stand where claims look as it has places, so that
 //! a free place waits for no worker that never comes.
 //!
+//! What was let go stays there until it starts, also while the limit is full again. So where each line has its own standing
+//! already, the end of a lease writes nothing for it, and only wakes who waits for work.
+//!
 //! Whoever frees a place does it, and whoever makes more places by changing a limit; a claim does where a rate has more to start
 //! by now. What a process does not live to do, an idle claim of the queue does, and the reaper ([`Inner::tend_limits`]). Each step
 //! may be done again: a task's entry moves on the condition that it still waits there, and then its item in the list is marked.
 
-use baton_model::{LimitBook, LimitOn, Shared, State, TaskId, Timestamp, Which};
+use std::collections::BTreeMap;
+
+use baton_model::{LimitBook, LimitOn, QueueName, Shared, State, TaskId, TaskType, Timestamp, Which};
 use baton_store::{Ready, StoreError};
 use futures::{StreamExt, TryStreamExt};
 
-use super::on_from;
 use super::standing::{StoredStanding, standing_key};
 use super::wait::{PLACE, WAITS_AT, Waiting, Waits, due_item, dues_of, list_of, moves};
+use super::{lately, on_from};
 use crate::attr::{Fields, key, n, s, time};
 use crate::claim::Entered;
 use crate::codes::Code;
@@ -39,7 +44,7 @@ const PAGE: u32 = 100;
 /// How many are let go of at the same time.
 const AT_ONCE: usize = 16;
 
-/// After how long it is looked whether what was let go still stands where claims look.
+/// After how long it is looked whether what was let go still stands where claims look, and how often a process looks at most.
 const SURE: std::time::Duration = std::time::Duration::from_secs(60);
 
 /// How many rates whose time has come one claim looks at.
@@ -52,6 +57,8 @@ struct Turn {
     go: Vec<Waiting>,
     /// Those that were let go of long ago.
     check: Vec<Waiting>,
+    /// How many of each queue and type stand where claims look.
+    standing: BTreeMap<(QueueName, TaskType), u32>,
     /// Whether nobody is in the list.
     is_empty: bool,
 }
@@ -116,8 +123,13 @@ impl Inner {
             let due = due_item(on, queue, rate.more_at(standing.arrival, now));
             self.put_setting(due).await?;
         }
+        for ((queue, task_type), count) in turn.standing {
+            self.doorbell.ring(Ready { queue, task_type: Some(task_type), count, run_after: now });
+        }
         let mut go = turn.go;
-        go.extend(self.strayed(on, turn.check).await?);
+        if !turn.check.is_empty() && (thorough || !lately(&self.limits.looked_at, on, now, SURE)) {
+            go.extend(self.strayed(on, turn.check).await?);
+        }
         if thorough && for_holders > 0 && rules.is_some_and(|rules| rules.holds_retries) {
             go.extend(self.waiting_holders(on, standing).await?);
         }
@@ -152,10 +164,14 @@ impl Inner {
                     continue;
                 }
                 seen += 1;
-                match one.let_go_at {
-                    None => turn.go.push(one),
-                    Some(at) if at > now || now.since(at) >= SURE => turn.check.push(one),
-                    Some(_) => {}
+                let Some(at) = one.let_go_at else {
+                    turn.go.push(one);
+                    continue;
+                };
+                let name = (one.line.queue.clone(), one.line.task_type.clone());
+                *turn.standing.entry(name).or_default() += 1;
+                if at > now || now.since(at) >= SURE {
+                    turn.check.push(one);
                 }
             }
             if page.next.is_none() || turn.go.len() >= MOST {

@@ -10,7 +10,7 @@ use baton_model::{
 use baton_store::{Ready, StoreError};
 
 use super::wait::{Waits, due_item};
-use super::{lock, name_of, on_of};
+use super::{lately, name_of, on_of};
 use crate::attr::{Fields, Item, key, n, s, texts};
 use crate::db::{Query, Range};
 use crate::ends::ENDS;
@@ -245,13 +245,8 @@ impl Inner {
         standing: &StoredStanding,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        {
-            let mut verified = lock(&self.limits.verified);
-            if verified.get(on).is_some_and(|at| *at <= now && now.since(*at) < VERIFIED) {
-                return Ok(false);
-            }
-            verified.retain(|_, at| *at <= now && now.since(*at) < VERIFIED);
-            verified.insert(on.clone(), now);
+        if lately(&self.limits.verified, on, now, VERIFIED) {
+            return Ok(false);
         }
         self.hold_against_tasks(on, standing, now).await
     }

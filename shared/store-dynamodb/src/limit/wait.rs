@@ -1,5 +1,6 @@
 //! Who waits at a limit. A claim that meets a task over a limit puts it aside: its entry in the index moves to where claims do not
 //! look, and an item in the list of the limit tells of it, in the order of claims. So each is met once, and not by every claim.
+//! What is let go stays where claims look, also when the limit is full again: a claim passes over it without a write.
 //!
 //! The list lies in the table, where it can be read as of now. An item stays in it when its task is let go (it is marked then),
 //! until the task starts or ends: so that it can be seen that of each line as many stand where claims look as the limit has
@@ -215,10 +216,7 @@ impl Inner {
             for one in self.put_group_aside(claim, group, standings).await? {
                 claim.limits.pass(one.task.head.id, &one.on, one.next_at);
                 claim.limits.note_moved(&one.on, one.is_sure);
-                if let Some(next_at) = one.next_at {
-                    let (queue, task_type) = (one.task.queue.clone(), Some(one.task.task_type.clone()));
-                    self.doorbell.ring(Ready { queue, task_type, count: 1, run_after: next_at });
-                }
+                self.ring_at(one.next_at, &one.task);
                 let earlier = one.task.rest()?.waits.as_ref().map(|waits| &waits.on);
                 left.extend(earlier.filter(|earlier| **earlier != one.on).cloned());
             }
@@ -227,6 +225,14 @@ impl Inner {
             self.let_go_at(&on, false, claim.now).await?;
         }
         Ok(())
+    }
+
+    /// Has who waits for work learn when a rate lets a task start.
+    pub(super) fn ring_at(&self, next_at: Option<Timestamp>, task: &Stored) {
+        if let Some(run_after) = next_at {
+            let (queue, task_type) = (task.queue.clone(), Some(task.task_type.clone()));
+            self.doorbell.ring(Ready { queue, task_type, count: 1, run_after });
+        }
     }
 
     /// Puts tasks aside that one limit stops, in one transaction; gives those that it has put aside. None, if the limit has got room

@@ -1,7 +1,7 @@
 //! Why a claim of a queue with limits is given nothing. It also makes good what others did not live to do: a task that waits at a
 //! limit which has room for it is let go.
 
-use baton_model::{Priority, Timestamp};
+use baton_model::{LimitOn, Priority, Timestamp};
 use baton_store::{ClaimAnswer, Nothing, StoreError};
 
 use super::within::Judge;
@@ -25,10 +25,18 @@ impl Inner {
         queues: &[&StoredQueue],
         answer: &ClaimAnswer,
     ) -> Result<bool, StoreError> {
-        let finds_nothing =
-            matches!(answer, ClaimAnswer::Nothing(Nothing::NoneQueued | Nothing::Scheduled { .. }));
+        let passed_over = claim.limits.passed_over_at();
+        let finds_nothing = match answer {
+            ClaimAnswer::Nothing(Nothing::NoneQueued | Nothing::Scheduled { .. }) => true,
+            // Else what stands at one limit would hide what was forgotten at another.
+            ClaimAnswer::Nothing(Nothing::AtLimit { .. }) => !passed_over.is_empty(),
+            _ => false,
+        };
         if !finds_nothing {
             return Ok(false);
+        }
+        if self.has_room_by_now(claim, &passed_over).await? {
+            return Ok(true);
         }
         for queue in queues {
             // Where none ever waited of a priority, none was put aside.
@@ -41,6 +49,29 @@ impl Inner {
             }
         }
         Ok(false)
+    }
+
+    /// Whether a limit has room whose tasks the claim has passed over. While it had them in hand, no other claim of this process
+    /// saw them: who was woken for the free place may have found nothing.
+    async fn has_room_by_now(
+        &self,
+        claim: &Entered<'_>,
+        passed_over: &[LimitOn],
+    ) -> Result<bool, StoreError> {
+        if passed_over.is_empty() {
+            return Ok(false);
+        }
+        let standings = self.standings(passed_over).await?;
+        let mut has_room = false;
+        for on in passed_over {
+            let rules = claim.limits.book.rules_of(on);
+            let counts = standings.get(on).map(|standing| standing.counts_by(rules)).unwrap_or_default();
+            if rules.is_none_or(|rules| rules.free(counts, claim.now) > 0) {
+                claim.limits.reconsider(on);
+                has_room = true;
+            }
+        }
+        Ok(has_room)
     }
 
     async fn first_put_aside<'a>(

@@ -25,6 +25,10 @@ use crate::transition::is_marked;
 /// How many tasks a claim looks at once it has met one over its limit.
 const WIDE: usize = 64;
 
+/// How many tasks that limits have let go of one claim passes over while the limits are full; further ones are put aside again, so
+/// that no claim reads without bound.
+const MOST_PASSED_OVER: usize = 64;
+
 /// How many tasks one claim puts aside; then it is to come again.
 const MOST_PUT_ASIDE: usize = 400;
 
@@ -41,6 +45,8 @@ pub(crate) struct Limiting {
     passed: Mutex<HashSet<TaskId>>,
     /// Tasks that it has picked, while it looks for more.
     picked: Mutex<HashSet<TaskId>>,
+    /// Tasks that it has passed over and left where claims look, by the limit that has let go of them and is full.
+    standing: Mutex<HashMap<LimitOn, Vec<TaskId>>>,
     /// The first limit that it has met.
     stopped: Mutex<Option<(LimitOn, Option<Timestamp>)>>,
     moved: Mutex<Moved>,
@@ -92,6 +98,29 @@ impl Limiting {
         lock(&self.stopped).get_or_insert_with(|| (on.clone(), next_at));
     }
 
+    /// Notes that a task is passed over and stays where claims look; says whether it is, or there were too many of them.
+    fn pass_over(&self, task: TaskId, on: &LimitOn) -> bool {
+        let mut standing = lock(&self.standing);
+        let is_one = standing.values().map(Vec::len).sum::<usize>() < MOST_PASSED_OVER;
+        if is_one {
+            standing.entry(on.clone()).or_default().push(task);
+        }
+        is_one
+    }
+
+    /// The limits of what it has passed over and left where claims look.
+    pub(super) fn passed_over_at(&self) -> Vec<LimitOn> {
+        lock(&self.standing).keys().cloned().collect()
+    }
+
+    /// Has the claim look again at what it has passed over at a limit.
+    pub(super) fn reconsider(&self, on: &LimitOn) {
+        let mut passed = lock(&self.passed);
+        for task in lock(&self.standing).remove(on).into_iter().flatten() {
+            passed.remove(&task);
+        }
+    }
+
     /// Notes that a task was put aside.
     pub(super) fn note_moved(&self, on: &LimitOn, is_sure: bool) {
         let mut moved = lock(&self.moved);
@@ -137,6 +166,8 @@ pub(super) struct Stop {
     /// Whether the limit is full as it is, and not only once the claim has taken what it is about to take.
     is_sure: bool,
     moves: bool,
+    /// Whether the limit has let go of the task before.
+    was_let_go: bool,
 }
 
 /// Whether a limit lets a task start; if not, when it does if it is only its rate.
@@ -175,19 +206,26 @@ impl Judge<'_> {
         rules.holds_retries && self.standings.get(on).is_some_and(|standing| standing.held.contains(&id))
     }
 
-    /// The first limit that does not let a task start.
+    /// What does not let a task start: the limit that has let go of it before, else the first one. So it goes to and fro between
+    /// no two limits that are both full.
     pub(super) fn stop(&self, task: &Stored) -> Result<Option<Stop>, StoreError> {
+        let let_go_by = task.rest()?.waits.as_ref().filter(|waits| !waits.is_aside).map(|waits| &waits.on);
+        let mut first = None;
         for (on, rules) in self.book.of(task.shared()?) {
             let as_it_is = self.counts(&on, rules);
             let counts = self.taken.get(&on).copied().unwrap_or(as_it_is);
             let holds_place = self.holds_place(&on, rules, task);
             if let Some(next_at) = stop_of(rules, counts, holds_place, self.now) {
                 let is_sure = stop_of(rules, as_it_is, holds_place, self.now).is_some();
-                let moves = moves(&on, rules);
-                return Ok(Some(Stop { on, next_at, holds_place, is_sure, moves }));
+                let (moves, was_let_go) = (moves(&on, rules), let_go_by == Some(&on));
+                let stop = Stop { on, next_at, holds_place, is_sure, moves, was_let_go };
+                if was_let_go {
+                    return Ok(Some(stop));
+                }
+                first.get_or_insert(stop);
             }
         }
-        Ok(None)
+        Ok(first)
     }
 
     /// Counts a task that the claim is about to take.
@@ -207,8 +245,10 @@ impl Judge<'_> {
 /// What narrowing a look has come to.
 #[derive(Default)]
 struct Narrowed {
-    /// Whether some were passed over, so that there may be more behind them, or others before.
+    /// Whether others may be there by now, also before those that were picked.
     again: bool,
+    /// Whether some were passed over, so that there may be more behind them.
+    behind: bool,
     /// Queues of which a claim can be given no more.
     shut: BTreeSet<QueueName>,
 }
@@ -262,7 +302,7 @@ impl Inner {
     }
 
     /// As [`Inner::look`] and [`Inner::turn_of`], of tasks whose limits let them start, all of them together. What it meets over
-    /// its limit is put aside. `is_first`: the claim has taken nothing yet.
+    /// its limit is put aside, unless the limit has let go of it before. `is_first`: the claim has taken nothing yet.
     pub(crate) async fn look_within<'a>(
         &'a self,
         claim: &Entered<'_>,
@@ -290,13 +330,15 @@ impl Inner {
             let look = self.look(claim, &queues, wanted).await?;
             let mut look = self.without_expired(claim, look).await?;
             found.next_at = look.next_at;
+            let is_all = look.due.len() < wanted;
             let mut alone = std::mem::take(&mut look.alone);
             if !is_first || !found.due.is_empty() {
                 alone.clear();
             }
             let narrowed = self.narrow(claim, look.due, &alone, &mut found.due, most).await?;
             queues.retain(|queue| !narrowed.shut.contains(&queue.name));
-            let goes_on = narrowed.again && !claim.limits.has_moved_enough(claim.now);
+            let goes_on =
+                (narrowed.again || narrowed.behind && !is_all) && !claim.limits.has_moved_enough(claim.now);
             if !alone.is_empty() && narrowed.again {
                 // Others may come before it by now.
                 found.due.clear();
@@ -311,8 +353,9 @@ impl Inner {
         }
     }
 
-    /// Adds to `picked` those of a look whose limits let them start, up to `most` in all; puts aside the others. Also those that are
-    /// given out alone.
+    /// Adds to `picked` those of a look whose limits let them start, up to `most` in all. Of the others it passes over those that
+    /// limits have let go of, which stay where they are, and puts aside those that it meets for the first time. Also those that
+    /// are given out alone.
     async fn narrow<'a>(
         &'a self,
         claim: &Entered<'_>,
@@ -339,6 +382,7 @@ impl Inner {
         for (_, entry) in alone {
             let Some(task) = self.as_seen(claim, &mut tasks, entry, &mut narrowed) else { continue };
             if let Some(stop) = judge.stop(&task)? {
+                narrowed.again = true;
                 stopped.push((task, stop, None));
             }
         }
@@ -348,7 +392,7 @@ impl Inner {
             let Some(task) = self.as_seen(claim, &mut tasks, &one.entry, &mut narrowed) else { continue };
             match judge.stop(&task)? {
                 Some(stop) => {
-                    taking &= !stop.moves;
+                    taking &= !stop.moves || stop.was_let_go;
                     stopped.push((task, stop, Some(one.reserved)));
                 }
                 None if taking && picked.len() < most => {
@@ -361,13 +405,20 @@ impl Inner {
         }
         let mut moving = Vec::new();
         for (task, stop, reserved) in stopped {
-            narrowed.again = true;
             let standing = judge.standing(&stop.on);
             if stop.is_sure && stop.next_at.is_none() && self.verify(&stop.on, &standing, claim.now).await? {
                 // It has room after all: the next look finds the task again.
+                narrowed.again = true;
                 continue;
             }
-            let Stop { on, next_at, holds_place, is_sure, moves } = stop;
+            let Stop { on, next_at, holds_place, is_sure, moves, was_let_go } = stop;
+            if moves && was_let_go && claim.limits.pass_over(task.head.id, &on) {
+                narrowed.behind = true;
+                claim.limits.pass(task.head.id, &on, next_at);
+                self.ring_at(next_at, &task);
+                continue;
+            }
+            narrowed.again = true;
             if moves {
                 moving.push(Stopped { task, on, next_at, holds_place, is_sure, _reserved: reserved });
             } else {

@@ -12,7 +12,8 @@ use baton_model::{
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency,
-    LimitStore, Mend, PageRequest, Purge, Reap, SetLimit, StoredToken, TaskFilter, TaskStore, TokenStore,
+    LimitStore, Mend, Nothing, PageRequest, Purge, Reap, SetLimit, StoredToken, TaskFilter, TaskStore,
+    TokenStore,
 };
 use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{Meter, Options};
@@ -215,6 +216,57 @@ async fn tasks_under_a_limit_cost_what_is_told() {
     b.note("claim of a task that waited at a limit");
     b.print();
     b.documented();
+}
+
+/// The write units of a lifecycle of tasks of so many types that wait at a limit of one place: creating one, claiming one, a claim
+/// that finds the limit full, and completing.
+async fn writes_of_a_lifecycle_at(on: &str, types: usize) -> f64 {
+    const LIFECYCLES: usize = 12;
+    let mut b = Bench::open().await;
+    let spec = |b: &mut Bench, n: usize| TaskSpec {
+        task_type: format!("kind-{}", n % types).parse().unwrap(),
+        ..b.spec(200)
+    };
+    for n in 0..36 {
+        let one = spec(&mut b, n);
+        b.task(one).await;
+    }
+    let rules = Some(LimitRules { max_running: Some(1), ..LimitRules::default() });
+    let on = on.parse().unwrap();
+    b.store.set_limit(SetLimit { now: at(1), on, rules, by: None, reason: None }).await.unwrap();
+    let mut held = b.claim(claim("worker-1")).await;
+    let full = |answer: ClaimAnswer| assert!(matches!(answer, ClaimAnswer::Nothing(Nothing::AtLimit { .. })));
+    full(b.store.claim(claim("worker-2")).await.unwrap());
+    let mut writes = 0.0;
+    // The first ones have each type have its task where claims look.
+    for n in 0..2 * LIFECYCLES {
+        b.heard.take();
+        let one = spec(&mut b, n);
+        b.task(one).await;
+        let complete = b.completion(&held, 200);
+        b.store.complete(complete, None).await.unwrap();
+        held = b.claim(claim("worker-1")).await;
+        full(b.store.claim(claim("worker-2")).await.unwrap());
+        let cost = b.heard.take();
+        if n >= LIFECYCLES {
+            writes += cost.write;
+        }
+    }
+    writes / LIFECYCLES as f64
+}
+
+/// What a limit has let go of stays where claims look: neither the end of a lease nor a claim writes anything for those that may
+/// not start yet, however many kinds of tasks there are.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_that_many_kinds_of_tasks_wait_at_costs_no_more_writes() {
+    // How many write units more twelve types may cost than one.
+    const MARGIN: f64 = 1.0;
+    for on in ["queue/default", "project/default"] {
+        let one = writes_of_a_lifecycle_at(on, 1).await;
+        let many = writes_of_a_lifecycle_at(on, 12).await;
+        println!("{on}: {one} write units a lifecycle with one type, {many} with twelve");
+        assert!(many <= one + MARGIN, "{on}: {one} write units with one type, {many} with twelve");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

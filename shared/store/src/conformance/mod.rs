@@ -364,6 +364,7 @@ rules! {
         what_waits_at_a_limit_is_queued_to_everybody,
         a_higher_priority_goes_first_at_a_limit,
         a_free_place_waits_for_no_worker_that_never_comes,
+        what_a_limit_has_let_go_of_holds_up_nobody_behind_it,
         a_free_place_rings,
         claims_at_once_use_a_limit_to_the_full_and_never_exceed_it,
     ],

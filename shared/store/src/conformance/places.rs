@@ -39,6 +39,34 @@ pub async fn a_task_over_a_limit_holds_up_nobody_behind_it(b: Bench) {
     b.check(at(3)).await;
 }
 
+/// What a limit has let go of, and what did not start because its place went to another, holds up nobody behind it either, however
+/// many kinds of such tasks there are; and all of it gets its turn.
+pub async fn what_a_limit_has_let_go_of_holds_up_nobody_behind_it(b: Bench) {
+    const KINDS: usize = 80;
+    limit(&*b.store(), at(0), "project/film", most(1)).await;
+    let kind = |n: usize| format!("kind-{}", n % KINDS);
+    let over = (0..2 * KINDS).map(|n| b.spec(&kind(n)).queue("a").project("film").priority(Priority::High));
+    let over = b.create_all(at(0), over.collect()).await;
+    let mut held = b.claim_one(claim("w1", at(1)).queues(&["a"])).await;
+    for next in &over[1..4] {
+        stopped(&b, claim("w2", at(1)).queues(&["a"]), "project/film").await;
+        let free = b.spec("render").queue("a").project("game").priority(Priority::Low);
+        let free = b.create(at(0), free).await;
+        let given = b.claim_one(claim("w2", at(1)).queues(&["a"])).await;
+        assert_eq!(given.head.id, free);
+        b.complete(at(1), &given).await;
+        b.complete(at(1), &held).await;
+        held = b.claim_one(claim("w1", at(1)).queues(&["a"])).await;
+        assert_eq!(held.head.id, *next);
+    }
+    // A claim of few kinds finds its task among them, too.
+    let asked = KINDS + 3;
+    b.complete(at(2), &held).await;
+    let given = b.claim_one(claim("w1", at(2)).queues(&["a"]).types(&[&kind(asked)])).await;
+    assert_eq!(given.head.id, over[asked]);
+    b.check(at(3)).await;
+}
+
 /// Whatever ends an attempt frees its place: completing, failing, giving back, cancelling, and the reaper.
 pub async fn every_end_of_an_attempt_frees_its_place(b: Bench) {
     limit(&*b.store(), at(0), "project/film", most(1)).await;

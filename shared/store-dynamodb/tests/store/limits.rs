@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    Digest, Failure, Fence, GenerationId, LeaseTerms, Output, Payload, Task, TaskId, TaskSpec, Watch,
+    Digest, Failure, Fence, GenerationId, LeaseTerms, LimitRules, Output, Payload, Priority, Task, TaskId,
+    TaskSpec, Watch,
 };
 use baton_store::{
-    Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, NoDoorbell, PageRequest,
-    Purge, Reap, StoreError, TaskFilter, TaskStore,
+    Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, LimitStore, NoDoorbell,
+    Nothing, PageRequest, Purge, Reap, SetLimit, StoreError, TaskFilter, TaskStore,
 };
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
@@ -321,4 +322,52 @@ async fn a_day_that_somebody_adds_to_is_not_struck_off() {
     assert_eq!(b.days().await.len(), 1);
     b.store.purge(Purge::at(at(2 * MONTH + 3_600))).await.unwrap();
     assert_eq!(b.days().await, [""; 0]);
+}
+
+/// A task that was forgotten at one limit, as the process died that had made room for it, is found by a claim although it meets
+/// tasks first that stand at another limit, which is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_forgotten_at_a_limit_is_found_past_what_stands_at_another() {
+    let b = Bench::open().await;
+    let task = |number: u64, project: &str, task_type: &str, priority| TaskSpec {
+        project: project.parse().unwrap(),
+        task_type: task_type.parse().unwrap(),
+        priority,
+        ..spec(number, Payload::default())
+    };
+    let tasks = vec![
+        task(1, "game", "render", Priority::Critical),
+        task(2, "game", "render", Priority::Critical),
+        task(3, "film", "render", Priority::Normal),
+        task(4, "film", "render", Priority::Normal),
+        task(5, "film", "bake", Priority::Normal),
+    ];
+    let id = |number| TaskId::from_bytes(timed(number));
+    b.store.create(creation(tasks)).await.unwrap();
+    for on in ["project/game", "project/film"] {
+        let rules = Some(LimitRules { max_running: Some(1), ..LimitRules::default() });
+        let set = SetLimit { now: at(0), on: on.parse().unwrap(), rules, by: None, reason: None };
+        b.store.set_limit(set).await.unwrap();
+    }
+    let game = b.claimed(1).await;
+    let film = b.claimed(1).await;
+    assert_eq!((game.head.id, film.head.id), (id(1), id(3)));
+    let full = async |seconds| {
+        let answer = b.store.claim(claim(seconds)).await.unwrap();
+        assert!(matches!(answer, ClaimAnswer::Nothing(Nothing::AtLimit { .. })), "{answer:?}");
+    };
+    full(1).await;
+    // Both kinds are let go, and one of them takes the place.
+    b.store.complete(completion(&film, 2, 11, Output::default()), None).await.unwrap();
+    let held = b.claimed(2).await;
+    full(2).await;
+    for _ in 0..6 {
+        b.faults.order("UpdateItem", Fault::Throttled);
+    }
+    b.store.complete(completion(&game, 3, 12, Output::default()), None).await.unwrap();
+    assert_eq!(b.faults.injected().values().sum::<u64>(), 6, "the place was not given back");
+    assert_eq!(b.claimed(10).await.head.id, id(2));
+    full(10).await;
+    b.store.complete(completion(&held, 11, 13, Output::default()), None).await.unwrap();
+    assert_ne!(b.claimed(11).await.head.id, held.head.id);
 }

@@ -3,7 +3,7 @@
 use baton_api::limit::{ClearLimit, LimitView, RateView, SetLimit, SetOwner};
 use baton_client::Client;
 use baton_model::{Label, LimitOn, ProjectId, Rate, TaskType};
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -28,6 +28,7 @@ pub(crate) enum Limits {
 }
 
 #[derive(Args)]
+#[command(group = ArgGroup::new("rules").args(["running", "rate"]).required(true).multiple(true))]
 #[command(after_help = "Examples:
   baton limit set queue/images --running 20
   baton limit set 'queue/images/project/*' --running 2
@@ -46,7 +47,7 @@ pub(crate) struct Set {
     /// What it holds for.
     on: LimitOn,
     /// How many tasks may run at once.
-    #[arg(long, value_name = "N", required_unless_present = "rate")]
+    #[arg(long, value_name = "N")]
     running: Option<u32>,
     /// How many may start in how many seconds, such as 60/60; of a queue or a key.
     #[arg(long, value_name = "STARTS/SECONDS", value_parser = parse_rate)]

@@ -366,6 +366,7 @@ rules! {
         a_free_place_waits_for_no_worker_that_never_comes,
         what_a_limit_has_let_go_of_holds_up_nobody_behind_it,
         a_free_place_rings,
+        a_free_place_rings_for_those_that_missed_one,
         claims_at_once_use_a_limit_to_the_full_and_never_exceed_it,
     ],
     operate: [

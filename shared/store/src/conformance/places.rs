@@ -243,6 +243,26 @@ pub async fn a_free_place_rings(mut b: Bench) {
     }
 }
 
+/// It also rings for those whose place went to another before: in their own queue, where a claim waits that has seen them.
+pub async fn a_free_place_rings_for_those_that_missed_one(mut b: Bench) {
+    limit(&*b.store(), at(0), "project/default", most(1)).await;
+    b.create_all(at(0), (0..2).map(|_| b.spec("render").queue("a")).collect()).await;
+    let missed = b.create(at(0), b.spec("render").queue("b")).await;
+    let mut held = b.claim_one(claim("w1", at(1)).queues(&["a"])).await;
+    for queue in ["a", "b"] {
+        stopped(&b, claim("w2", at(1)).queues(&[queue]), "project/default").await;
+    }
+    b.complete(at(2), &held).await;
+    held = b.claim_one(claim("w1", at(2)).queues(&["a"])).await;
+    stopped(&b, claim("w2", at(2)).queues(&["b"]), "project/default").await;
+    b.hush();
+    b.complete(at(3), &held).await;
+    let ring = b.hear("for the place that is free", |ready| ready.queue == name("b")).await;
+    assert!(ring.run_after <= at(3));
+    assert_eq!(b.claim_one(claim("w2", at(3)).queues(&["b"])).await.head.id, missed);
+    b.check(at(4)).await;
+}
+
 /// Of claims at once by 64 workers, as many are given a task as a limit has places, for limits of 1, 5 and 50; and while they work
 /// through all tasks, it is at no moment exceeded.
 pub async fn claims_at_once_use_a_limit_to_the_full_and_never_exceed_it(b: Bench) {

@@ -15,6 +15,7 @@ mod example;
 mod file;
 mod flags;
 mod import;
+mod limits;
 mod migrate;
 mod once;
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]

@@ -92,7 +92,9 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
         let before: HashSet<&TaskId> =
             waiting.iter().flat_map(|spec| &spec.depends_on).filter(before).collect();
         mark_waited_for(transaction.db, before)?;
-        for spec in waiting {
+        // What waits for new tasks alone waits: whichever of these ends by what it depends on has it follow.
+        let may_go = |spec: &&TaskSpec| spec.depends_on.iter().any(|id| !inserted.contains(id));
+        for spec in waiting.into_iter().filter(may_go) {
             dependency::let_go(transaction, spec.id, created_at)?;
         }
     }

@@ -17,7 +17,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::Failure;
 use crate::links::{Links, mark_waited_for, note_blocked};
-use crate::rows::{Stored, dependencies_of, select_task, small_generation_of, state_of, text};
+use crate::rows::{ALSO, Stored, dependencies_of, select_task, small_generation_of, state_of, text};
 use crate::transaction::Transaction;
 use crate::unique;
 
@@ -104,20 +104,41 @@ fn settle(
     Ok(after.filter(|after| after.head.state.state().is_final()))
 }
 
-/// The blocked tasks that depend on one, in the order of their arrival; after a completion only those that wait for no other.
-fn blocked_dependants(db: &Connection, id: TaskId, completed: bool) -> Result<Vec<Stored>, Failure> {
-    let mut statement = db.prepare_cached(match completed {
-        true => select_task!(
-            "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) \
-             AND state = 5 AND NOT EXISTS (SELECT 1 FROM dependency AS edge CROSS JOIN task AS waited \
-             ON waited.id = edge.dependency WHERE edge.dependant = task.n AND waited.state IN (0, 1, 5, 6)) ORDER BY n"
-        ),
-        false => select_task!(
-            "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) \
-             AND state = 5 ORDER BY n"
-        ),
-    })?;
-    statement.query([id.as_bytes()])?.and_then(Stored::from_row).collect()
+/// A blocked task that depends on one that has ended.
+struct Dependant {
+    stored: Stored,
+    /// Whether its dependencies are known to be met; else it is to be judged.
+    is_met: bool,
+}
+
+/// The blocked tasks that depend on one that was completed and wait for no other, in the order of their arrival. The one query
+/// judges them; but those for which others did not complete, and that do not run all the same, are to be looked at.
+fn freed_dependants(db: &Connection, id: TaskId) -> Result<Vec<Dependant>, Failure> {
+    let mut statement = db.prepare_cached(select_task!(
+        also "EXISTS (SELECT 1 FROM dependency AS edge LEFT JOIN task AS waited ON waited.id = edge.dependency \
+             WHERE edge.dependant = task.n AND (waited.state IS NULL OR waited.state IN (3, 4)))",
+        "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) \
+         AND state = 5 AND NOT EXISTS (SELECT 1 FROM dependency AS edge CROSS JOIN task AS waited \
+         ON waited.id = edge.dependency WHERE edge.dependant = task.n AND waited.state IN (0, 1, 5, 6)) ORDER BY n"
+    ))?;
+    let mut rows = statement.query([id.as_bytes()])?;
+    let mut freed = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (stored, any_failed) = (Stored::from_row(row)?, row.get::<_, bool>(ALSO)?);
+        let is_met = !any_failed || stored.links.choice == IfDependencyFails::Run;
+        freed.push(Dependant { stored, is_met });
+    }
+    Ok(freed)
+}
+
+/// The blocked tasks that depend on one that did not complete, in the order of their arrival.
+fn blocked_dependants(db: &Connection, id: TaskId) -> Result<Vec<Dependant>, Failure> {
+    let mut statement = db.prepare_cached(select_task!(
+        "WHERE n IN (SELECT dependant FROM dependency INDEXED BY dependency_of WHERE dependency = ?1) \
+         AND state = 5 ORDER BY n"
+    ))?;
+    let found = statement.query([id.as_bytes()])?.and_then(Stored::from_row);
+    found.map(|stored| Ok(Dependant { stored: stored?, is_met: false })).collect()
 }
 
 /// Has those follow that wait for a task which has ended, and those that wait for them if they end by it.
@@ -131,9 +152,13 @@ pub(crate) fn follow(
     }
     let mut next = vec![(ended.head.id, ended.head.state.state() == State::Completed)];
     while let Some((id, completed)) = next.pop() {
-        for dependant in blocked_dependants(transaction.db, id, completed)? {
-            let outlook = outlook_of(transaction.db, &dependant)?;
-            if let Some(after) = settle(transaction, &dependant, outlook, now)?
+        let dependants = match completed {
+            true => freed_dependants(transaction.db, id)?,
+            false => blocked_dependants(transaction.db, id)?,
+        };
+        for Dependant { stored, is_met } in dependants {
+            let outlook = if is_met { Outlook::Met } else { outlook_of(transaction.db, &stored)? };
+            if let Some(after) = settle(transaction, &stored, outlook, now)?
                 && after.links.waited_for
             {
                 next.push((after.head.id, false));

@@ -16,19 +16,28 @@ use crate::codes::Code;
 use crate::error::{Failure as Failed, corrupt};
 use crate::links::Links;
 
-/// `SELECT` of the columns of [`Stored`], in its order, with what follows the table's name.
+/// `SELECT` of the columns of [`Stored`], in its order, with what follows the table's name; and of another one behind them, at
+/// [`ALSO`].
 macro_rules! select_task {
     ($tail:expr) => {
+        $crate::rows::select_task!(also "NULL", $tail)
+    };
+    (also $also:expr, $tail:expr) => {
         concat!(
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
              created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
-             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at, start_by, only_one FROM task ",
+             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at, start_by, only_one, ",
+             $also,
+             " FROM task ",
             $tail
         )
     };
 }
 pub(crate) use select_task;
+
+/// The place of the column that a query of tasks adds.
+pub(crate) const ALSO: usize = 37;
 
 /// How many bits of an event's key number it within its task.
 pub(crate) const EVENT_BITS: u32 = 16;

@@ -231,6 +231,28 @@ pub async fn a_dependency_that_has_failed_already_ends_the_task(b: Bench) {
     b.check(at(3)).await;
 }
 
+/// So do those of one request that wait for each other alone, whatever their order in it: what the first of them depends on has failed.
+pub async fn a_dependency_that_has_failed_already_ends_a_new_graph(b: Bench) {
+    let before = b.create(at(0), b.spec("render")).await;
+    fail_next(&b, 1).await;
+    let [first, second, third] = [(); 3].map(|()| b.task_id());
+    let with = |id: TaskId, after: &[TaskId]| {
+        let spec = b.spec("stitch").after(after);
+        baton_model::TaskSpec { id, ..spec }
+    };
+    let all_the_same = with(third, &[second]).if_fails(IfDependencyFails::Run);
+    let tasks = vec![all_the_same, with(second, &[first]), with(first, &[before])];
+    b.send(creation(at(2), tasks)).await.unwrap();
+    b.follow(at(2)).await;
+    assert_eq!(
+        states(&b, &[first, second, third]).await,
+        [State::Cancelled, State::Cancelled, State::Queued]
+    );
+    assert_followed(&b.task(second).await.task, before);
+    assert_eq!(complete_next(&b, 3).await, third);
+    b.check(at(4)).await;
+}
+
 /// A task for later that waits for others is given out when both allow it.
 pub async fn a_dependant_for_later_waits_for_both(b: Bench) {
     let first = b.create(at(0), b.spec("render")).await;

@@ -393,6 +393,7 @@ rules! {
         a_task_says_what_a_failed_dependency_does_to_it,
         a_task_that_runs_all_the_same_waits_for_every_end,
         a_dependency_that_has_failed_already_ends_the_task,
+        a_dependency_that_has_failed_already_ends_a_new_graph,
         a_dependant_for_later_waits_for_both,
         a_blocked_task_can_be_cancelled,
         a_cancellation_with_dependants_cancels_all_that_wait,

@@ -17,7 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_model::{Digest, Label, Limit, LimitBook, LimitOn, ProjectId, QueueName, Timestamp};
+use baton_model::{Digest, Head, Label, Limit, LimitBook, LimitOn, ProjectId, QueueName, Timestamp};
 use baton_store::transfer::{ImportError, Verdict, limit_onto, owned_onto};
 use baton_store::{
     Changed, Cursor, LimitStatus, OwnedProject, Page, PageRequest, Ready, SetLimit, SetOwner, StoreError,
@@ -170,6 +170,17 @@ impl Inner {
         let known = lock(&self.limits.book).clone();
         let book = if known.0 >= needed { known.1 } else { self.read_book().await? };
         Ok(Limiting::of(book))
+    }
+
+    /// A limit that a task notes that it runs under; none if its name is damaged, which the log and a metric say.
+    fn noted_limit(&self, task: &Head, text: &str) -> Option<LimitOn> {
+        match on_from(text) {
+            Ok(on) => Some(on),
+            Err(error) => {
+                self.db.pass_over(&format!("task {}", task.id), &error);
+                None
+            }
+        }
     }
 
     /// What is set, as of now.

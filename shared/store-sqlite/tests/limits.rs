@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use baton_model::{GenerationId, LimitRules, Output, Task, TaskId, TaskSpec, TaskState, Timestamp};
 use baton_store::{
-    Claim, ClaimAnswer, Complete, Create, LimitStore, NoDoorbell, Nothing, SetLimit, TaskStore,
+    Claim, ClaimAnswer, Complete, Create, LimitStore, NoDoorbell, Nothing, SetLimit, StoreError, TaskStore,
 };
 use baton_store_sqlite::{Durability, Options, SqliteStore};
 
@@ -15,7 +15,7 @@ const TASKS: u128 = 5_000;
 
 struct Site {
     store: SqliteStore,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 fn at(millis: i64) -> Timestamp {
@@ -25,10 +25,12 @@ fn at(millis: i64) -> Timestamp {
 impl Site {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
+        Self { store: Self::open(&folder), folder }
+    }
+
+    fn open(folder: &tempfile::TempDir) -> SqliteStore {
         let options = Options { durability: Durability::Normal, ..Options::default() };
-        let store =
-            SqliteStore::open(&folder.path().join("baton.db"), options, Arc::new(NoDoorbell)).unwrap();
-        Self { store, _folder: folder }
+        SqliteStore::open(&folder.path().join("baton.db"), options, Arc::new(NoDoorbell)).unwrap()
     }
 
     async fn create(&self, numbers: std::ops::Range<u128>) {
@@ -45,8 +47,19 @@ impl Site {
     }
 
     async fn claim(&self, max_tasks: u32) -> ClaimAnswer {
+        self.try_to_claim(max_tasks).await.unwrap()
+    }
+
+    async fn try_to_claim(&self, max_tasks: u32) -> Result<ClaimAnswer, StoreError> {
         let claim = Claim { max_tasks, cap: u32::MAX, ..Claim::new("w".parse().unwrap(), at(2)) };
-        self.store.claim(claim).await.unwrap()
+        self.store.claim(claim).await
+    }
+
+    /// Damages the name of the limit that tasks in this state wait at.
+    fn damage(&self, state: u8) {
+        let other = rusqlite::Connection::open(self.folder.path().join("baton.db")).unwrap();
+        let damage = "UPDATE task SET waits_at = 'projéct' WHERE state = ?1 AND waits_at IS NOT NULL";
+        assert_eq!(other.execute(damage, [state]).unwrap(), 1);
     }
 
     async fn complete(&self, task: &Task) {
@@ -96,4 +109,32 @@ async fn a_limit_that_is_set_over_many_waiting_tasks_moves_a_bounded_number_a_co
     }
     let nothing = site.claim(1).await;
     assert!(matches!(nothing, ClaimAnswer::Nothing(Nothing::NoneQueued)), "{nothing:?}");
+}
+
+/// A task whose limit has a damaged name is told as what it is, whether it is put aside or was let go, and by a store that was just
+/// opened as well: nothing else would ever let go of it.
+#[tokio::test]
+async fn the_damaged_name_of_a_limit_that_a_task_waits_at_is_told() {
+    let told = |refused: Result<ClaimAnswer, StoreError>| match refused {
+        Err(StoreError::Corrupt { what, .. }) => assert_eq!(what, "the limit that a task waits at"),
+        other => panic!("expected damage, got {other:?}"),
+    };
+    const PUT_ASIDE: u8 = 6;
+    const QUEUED: u8 = 0;
+    for state in [PUT_ASIDE, QUEUED] {
+        let site = Site::new();
+        site.create(0..2).await;
+        site.limit("project/default", Some(1)).await;
+        let ClaimAnswer::Leased(first) = site.claim(2).await else { panic!("expected a lease") };
+        assert!(matches!(site.claim(1).await, ClaimAnswer::Nothing(Nothing::AtLimit { .. })));
+        if state == QUEUED {
+            site.complete(&first[0]).await;
+        }
+        site.damage(state);
+        told(site.try_to_claim(1).await);
+        let Site { store, folder } = site;
+        drop(store);
+        let site = Site { store: Site::open(&folder), folder };
+        told(site.try_to_claim(1).await);
+    }
 }

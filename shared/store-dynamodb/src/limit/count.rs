@@ -120,7 +120,7 @@ impl Inner {
         let falls = book.of(task.shared()?);
         let noted = &task.rest()?.limits;
         for text in noted {
-            let Ok(on) = text.parse::<LimitOn>() else { continue };
+            let Some(on) = self.noted_limit(&task.head, text) else { continue };
             let is_set = concerns(&on) && book.rules_of(&on).is_some();
             if is_set && !falls.iter().any(|(one, _)| *one == on) {
                 self.uncount(task, &on).await?;

@@ -154,7 +154,7 @@ impl Inner {
         }
         let ended = matches!(before.head.state, TaskState::Running(_));
         for text in &rest.limits {
-            let Ok(on) = text.parse::<LimitOn>() else { continue };
+            let Some(on) = self.noted_limit(&after.head, text) else { continue };
             let left = Box::pin(self.leave_one(&on, ended.then_some(&before.head), &after.head, now)).await;
             self.told(&on, left);
         }

@@ -4,11 +4,11 @@ use baton_model::{LimitOn, QueueName, Task, TaskType, Timestamp};
 use baton_store::{Claim, Nothing};
 
 use super::wait::{first_put_aside, let_go, put_aside};
-use super::{Limits, Stop, moves, settings};
+use super::{Limits, Stop, moves, parsed, settings};
 use crate::alone;
 use crate::claim::{Kind, Lane, candidates, next_due, ranked, take};
 use crate::error::Failure;
-use crate::rows::Stored;
+use crate::rows::{AtLimit, Stored};
 use crate::transaction::Transaction;
 
 /// How many tasks a claim looks at once it has met one over its limit: there may be many of them in a row.
@@ -157,6 +157,10 @@ fn why(
     }
     for queue in queues {
         if let Some(stored) = first_put_aside(transaction.db, claim, queue)? {
+            if let Some(AtLimit { on, .. }) = &stored.at_limit {
+                // What has a damaged name is let go by nobody.
+                parsed(on)?;
+            }
             let limits = &transaction.state.limits;
             if let Some(stop) = limits.stop(&stored, claim.now) {
                 return Ok(stop.nothing());

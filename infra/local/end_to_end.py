@@ -334,6 +334,8 @@ class Run:
         self.worker.post(f"/v1/tasks/{whole}/complete", {"worker_id": "w7", "attempt": 1})
         graph = self.baton("task", "graph", whole)
         must({node["status"] for node in graph["nodes"]} == {"completed"}, f"the graph: {graph}")
+        why = self.baton("task", "why", whole)
+        must(why["reasons"] == [] and not why["waits"], f"why a completed task waits: {why}")
 
     def what_was_given_up_is_shown_and_sent_back(self) -> None:
         def letters() -> list[dict]:

@@ -7,6 +7,7 @@ mod graph;
 mod pages;
 mod system;
 mod tasks;
+mod why;
 
 use baton_http::{App, routes};
 use utoipa_axum::router::OpenApiRouter;
@@ -20,6 +21,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(tasks::get_task))
         .routes(routes!(tasks::get_history))
         .routes(routes!(graph::get_graph))
+        .routes(routes!(why::get_why))
         .routes(routes!(tasks::find_task_ids))
         .routes(routes!(generations::list_generations))
         .routes(routes!(generations::get_generation))

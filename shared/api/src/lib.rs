@@ -22,6 +22,7 @@ pub mod task;
 pub mod text;
 pub mod token;
 pub mod unique;
+pub mod why;
 
 pub use fields::{Fields, ReadFields};
 pub use problem::{FieldError, Problem, ProblemCode};

@@ -23,6 +23,7 @@ use baton_api::reap::ReapView;
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
 use baton_api::token::CreateToken;
 use baton_api::token::{AuditView, CreatedTokenView, TokenView};
+use baton_api::why::WhyView;
 use baton_model::{Directive, GenerationId, ProjectId, QueueName, TaskId, TokenId, WorkerId};
 use serde::Serialize;
 
@@ -320,6 +321,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn graph(&self, id: TaskId) -> Result<GraphView, ClientError> {
         self.call(Call::get(format!("/v1/tasks/{id}/graph"))).await
+    }
+
+    /// Why a task waits.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn why(&self, id: TaskId) -> Result<WhyView, ClientError> {
+        self.call(Call::get(format!("/v1/tasks/{id}/why"))).await
     }
 
     /// The ids that begin with `prefix`, at most twenty.

@@ -5,7 +5,7 @@ use baton_api::claim::ClaimRequest;
 use baton_api::claim::{ClaimView, NothingView};
 use baton_api::fleet::{HeldView, PercentilesView, QueueView, WorkerView};
 use baton_api::task::{Page as PageView, TaskView};
-use baton_model::{LeasePolicy, LeaseTerms, QueueName, Status, TaskType, Timestamp, Watch, limits};
+use baton_model::{LeasePolicy, LeaseTerms, LimitOn, QueueName, Status, TaskType, Timestamp, Watch, limits};
 use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, Waits, WorkerDetail};
 
 use crate::app::App;
@@ -95,67 +95,65 @@ fn nothing_view(nothing: Nothing, queues: &[QueueName], types: &[TaskType]) -> N
         }
     };
     let mut view = NothingView {
-        reason: String::new(),
+        reason: nothing.word().to_owned(),
         message: String::new(),
         limit: None,
         next_at: None,
         directive: None,
     };
-    (view.reason, view.message) = match nothing {
-        Nothing::NoneQueued => ("none_queued".to_owned(), format!("no task waits {}", among())),
+    view.message = match nothing {
+        Nothing::NoneQueued => format!("no task waits {}", among()),
         Nothing::Scheduled { next_at } => {
             view.next_at = Some(next_at);
-            ("scheduled".to_owned(), format!("no task {} is due before {next_at}", among()))
+            format!("no task {} is due before {next_at}", among())
         }
-        Nothing::RunsAlone => (
-            "runs_alone".to_owned(),
+        Nothing::RunsAlone => {
             "the worker runs a task that was lost with its workers before, and is given nothing else until that attempt has \
              ended"
-                .to_owned(),
-        ),
-        Nothing::MakesRoom => (
-            "makes_room".to_owned(),
+                .to_owned()
+        }
+        Nothing::MakesRoom => {
             "a task that was lost with its workers before waits for a worker that holds nothing: this one is given it once \
              what it holds has ended, and nothing until then"
-                .to_owned(),
-        ),
-        Nothing::OnlyAlone => (
-            "only_alone".to_owned(),
-            format!(
-                "only tasks wait {} that were lost with their workers before: they are given to workers that hold nothing",
-                among()
-            ),
+                .to_owned()
+        }
+        Nothing::OnlyAlone => format!(
+            "only tasks wait {} that were lost with their workers before: they are given to workers that hold nothing",
+            among()
         ),
         Nothing::AtLimit { limit, next_at } => {
-            let until = match next_at {
-                Some(next_at) => format!("lets none start before {next_at}"),
-                None => "is full; the next one starts when one of those ends that run under it".to_owned(),
-            };
-            let message = format!("tasks wait {}, and the limit of {limit} {until}", among());
+            let message = format!("tasks wait {}, and {}", among(), at_limit(&limit, next_at));
             (view.limit, view.next_at) = (Some(limit), next_at);
-            ("at_limit".to_owned(), message)
+            message
         }
-        Nothing::AtCap { active, cap } => (
-            "at_cap".to_owned(),
-            format!(
-                "the worker holds {active} tasks and may hold {cap}; finish one, or claim with a larger capacity"
-            ),
+        Nothing::AtCap { active, cap } => format!(
+            "the worker holds {active} tasks and may hold {cap}; finish one, or claim with a larger capacity"
         ),
-        Nothing::Paused { queues } => (
-            "paused".to_owned(),
-            format!("paused: {}; resume to go on", list(queues.iter().map(QueueName::as_str).collect())),
-        ),
+        Nothing::Paused { queues } => {
+            format!("paused: {}; resume to go on", list(queues.iter().map(QueueName::as_str).collect()))
+        }
         Nothing::Directed { directive } => {
             view.directive = Some(directive);
-            ("directed".to_owned(), format!("an operator has asked the worker to {}", directive.as_str()))
+            format!("an operator has asked the worker to {}", directive.as_str())
         }
-        Nothing::RequestSpent => (
-            "request_spent".to_owned(),
+        Nothing::RequestSpent => {
             "this request_id was answered before, and its leases are gone since; claim with a fresh one"
-                .to_owned(),
-        ),
+                .to_owned()
+        }
     };
     view
+}
+
+/// What a limit does that lets no task start, for people.
+pub fn at_limit(limit: &LimitOn, next_at: Option<Timestamp>) -> String {
+    match next_at {
+        Some(next_at) => format!("the limit of {limit} lets none start before {next_at}"),
+        None => {
+            format!(
+                "the limit of {limit} is full; the next one starts when one of those ends that run under it"
+            )
+        }
+    }
 }
 
 /// A page of anything.

@@ -26,12 +26,14 @@ mod refusal;
 pub mod round;
 pub mod session;
 pub mod share;
+pub mod takes;
 pub mod task;
 pub mod time;
 pub mod token;
 pub mod transition;
 pub mod unique;
 pub mod watch;
+pub mod why;
 pub mod worker;
 
 pub use alone::Alone;
@@ -55,7 +57,8 @@ pub use payload::Payload;
 pub use rate::{Arrival, Rate};
 pub use round::RoundNote;
 pub use session::{Late, Superseded, Takeover};
-pub use share::{Limit, LimitBook, LimitOn, LimitRules, Shared, Standing, Which, holds_place};
+pub use share::{Limit, LimitBook, LimitOn, LimitRules, Shared, Standing, Stop, Which, holds_place};
+pub use takes::{Taker, Takers, Takes};
 pub use task::{
     AttemptEnd, Ended, Failure, Head, IfDependencyFails, Priority, Schedule, State, Status, Task, TaskSpec,
     TaskState,
@@ -64,4 +67,5 @@ pub use time::Timestamp;
 pub use token::{Grant, Scope, SecretDigest, Token, TokenSecret, TokenStatus};
 pub use unique::{Unique, UniqueWhile};
 pub use watch::{Step, Watch};
+pub use why::{Reason, Why};
 pub use worker::{Directive, Running, Worker, WorkerStatus};

@@ -82,6 +82,7 @@ impl Worker {
         self.started_at = now;
         self.last_beat_at = None;
         self.running = None;
+        self.takes.clear();
         self.directive = Default::default();
         self.ended_at = None;
         Ok(takeover)

@@ -205,9 +205,28 @@ impl LimitRules {
         places.min(self.starts(standing, now))
     }
 
+    /// Whether it does not let a task start at `now`, which holds a place of it or does not.
+    pub fn stop(&self, standing: Standing, holds_place: bool, now: Timestamp) -> Option<Stop> {
+        let free = if holds_place { self.free_for_holders(standing, now) } else { self.free(standing, now) };
+        if free > 0 {
+            return None;
+        }
+        let taken = standing.running + if holds_place { 0 } else { standing.held };
+        let is_full = self.max_running.is_some_and(|most| taken >= most);
+        let rate = self.rate.filter(|_| !is_full);
+        Some(Stop { next_at: rate.map(|rate| rate.next_at(standing.arrival, now)) })
+    }
+
     fn starts(&self, standing: Standing, now: Timestamp) -> u32 {
         self.rate.map_or(u32::MAX, |rate| rate.free(standing.arrival, now))
     }
+}
+
+/// That a limit does not let a task start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stop {
+    /// When its rate does, if it is only that.
+    pub next_at: Option<Timestamp>,
 }
 
 /// What counts against a limit.

@@ -490,6 +490,11 @@ impl Head {
     pub const fn attempts_used(&self) -> u32 {
         self.attempt.saturating_sub(self.forgiven)
     }
+
+    /// The status to show at `now`.
+    pub fn status(&self, now: Timestamp) -> Status {
+        Status::derive(self.state.state(), self.attempt, self.run_after, now)
+    }
 }
 
 /// After the clock was set back: from when on a queued task may be claimed that waits for a time that was reckoned by the
@@ -574,6 +579,6 @@ impl Task {
 
     /// The status to show at `now`.
     pub fn status(&self, now: Timestamp) -> Status {
-        Status::derive(self.head.state.state(), self.head.attempt, self.head.run_after, now)
+        self.head.status(now)
     }
 }

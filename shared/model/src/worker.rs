@@ -9,6 +9,7 @@ use crate::id::{ProjectId, SessionId, TaskId, WorkerId};
 use crate::lease::LeasePolicy;
 use crate::owner::Owner;
 use crate::session::Superseded;
+use crate::takes::{Taker, Takes};
 use crate::time::Timestamp;
 
 /// What is known of a worker. What it holds is not stored here: that is what the tasks' leases say.
@@ -47,6 +48,9 @@ pub struct Worker {
     pub ended_at: Option<Timestamp>,
     /// How it is tied to a task that is given out alone, as of its last claim; the task tells whether it still is.
     pub alone: Option<Alone>,
+    /// What its claims take, the latest last; at most [`Takes::KEPT`].
+    #[serde(default)]
+    pub takes: Vec<Takes>,
 }
 
 /// One task that a worker says it is running.
@@ -110,6 +114,24 @@ pub enum WorkerStatus {
 }
 
 impl WorkerStatus {
+    /// The state to show at `now` of a worker that ended, beat last and is asked so.
+    pub fn of(
+        (ended_at, last_beat_at, directive): (Option<Timestamp>, Option<Timestamp>, Directive),
+        policy: &LeasePolicy,
+        now: Timestamp,
+    ) -> Self {
+        if ended_at.is_some() {
+            return Self::Gone;
+        }
+        match (last_beat_at, directive) {
+            (None, _) => Self::Silent,
+            (Some(beat), _) if now.since(beat) > policy.heartbeat_timeout => Self::Lost,
+            (Some(_), Directive::Run) => Self::Active,
+            (Some(_), Directive::Drain) => Self::Draining,
+            (Some(_), Directive::Stop) => Self::Stopping,
+        }
+    }
+
     /// The status's stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -142,6 +164,7 @@ impl Worker {
             directive: Directive::Run,
             ended_at: None,
             alone: None,
+            takes: Vec::new(),
         }
     }
 
@@ -161,15 +184,17 @@ impl Worker {
 
     /// The state to show at `now`.
     pub fn status(&self, policy: &LeasePolicy, now: Timestamp) -> WorkerStatus {
-        if self.ended_at.is_some() {
-            return WorkerStatus::Gone;
-        }
-        match (self.last_beat_at, self.directive) {
-            (None, _) => WorkerStatus::Silent,
-            (Some(beat), _) if now.since(beat) > policy.heartbeat_timeout => WorkerStatus::Lost,
-            (Some(_), Directive::Run) => WorkerStatus::Active,
-            (Some(_), Directive::Drain) => WorkerStatus::Draining,
-            (Some(_), Directive::Stop) => WorkerStatus::Stopping,
+        WorkerStatus::of((self.ended_at, self.last_beat_at, self.directive), policy, now)
+    }
+
+    /// The worker as far as it matters for who takes a task.
+    pub fn taker(&self, policy: &LeasePolicy, now: Timestamp) -> Taker {
+        Taker {
+            worker: self.id.clone(),
+            status: self.status(policy, now),
+            directive: self.directive,
+            heard_at: Taker::heard_at(self.started_at, self.last_beat_at, &self.takes),
+            takes: self.takes.clone(),
         }
     }
 }

@@ -71,6 +71,7 @@ mod transition;
 mod unique;
 mod waited;
 mod waiting;
+mod why;
 mod worker;
 
 use std::sync::Arc;
@@ -79,7 +80,7 @@ use async_trait::async_trait;
 use baton_model::transition::Command;
 use baton_model::{
     AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp,
-    Token, TokenId, WorkerId,
+    Token, TokenId, Why, WorkerId,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
@@ -388,6 +389,10 @@ impl TaskStore for DynamoStore {
 
     async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
         self.inner.waiting(now).await
+    }
+
+    async fn why(&self, id: TaskId, now: Timestamp) -> Result<Why, StoreError> {
+        self.inner.why(id, now).await
     }
 
     async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {

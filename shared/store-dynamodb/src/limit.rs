@@ -9,6 +9,7 @@ mod count;
 mod room;
 mod standing;
 mod tend;
+mod under;
 mod wait;
 mod why;
 mod within;

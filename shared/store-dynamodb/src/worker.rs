@@ -63,6 +63,7 @@ impl StoredWorker {
                 directive: fields.maybe_number("dr")?.map_or(Ok(Directive::Run), Directive::of)?,
                 ended_at: fields.maybe_time("ed")?,
                 alone: fields.maybe_json("al")?,
+                takes: fields.maybe_json("tk")?.unwrap_or_default(),
             },
             listed,
             seen_at: fields.time("sn")?,
@@ -130,6 +131,9 @@ impl StoredWorker {
         }
         if let Some(alone) = &worker.alone {
             put("al", s(json("a worker's tie", alone)?));
+        }
+        if !worker.takes.is_empty() {
+            put("tk", s(json("what a worker takes", &worker.takes)?));
         }
         Ok(item)
     }
@@ -253,6 +257,7 @@ impl Inner {
             };
             record.worker.capacity = claim.capacity.or(record.worker.capacity);
             record.worker.ended_at = None;
+            record.worker.note_takes(claim.takes());
             // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
             if claim.now.as_millis().abs_diff(record.seen_at.as_millis()) > SEEN_GRAIN_MS {
                 record.seen_at = claim.now;

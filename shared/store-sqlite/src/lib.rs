@@ -30,6 +30,7 @@ mod token;
 mod transaction;
 mod transfer;
 mod unique;
+mod why;
 mod worker;
 mod writer;
 
@@ -40,7 +41,7 @@ use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
     AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, RoundNote, Task, TaskId, TaskState,
-    Timestamp, Token, TokenId, Worker, WorkerId,
+    Timestamp, Token, TokenId, Why, Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
@@ -359,6 +360,15 @@ impl TaskStore for SqliteStore {
 
     async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
         self.readers.run(move |db| stats::waiting(db, now)).await
+    }
+
+    async fn why(&self, id: TaskId, now: Timestamp) -> Result<Why, StoreError> {
+        let limits = match self.readers.run(limit::are_set).await? {
+            true => self.writer.run((id, now), limit::falls_under).await?,
+            false => Vec::new(),
+        };
+        let policy = self.policy;
+        self.readers.run(move |db| why::why(db, id, limits, &policy, now)).await
     }
 
     async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {

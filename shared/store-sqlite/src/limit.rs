@@ -13,6 +13,7 @@
 mod claim;
 mod settings;
 mod wait;
+mod why;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -30,6 +31,7 @@ pub(crate) use self::settings::{
 };
 pub(crate) use self::wait::Line;
 use self::wait::{is_waited_at, let_go, let_go_of_line, waiting_at};
+pub(crate) use self::why::{are_set, falls_under};
 use crate::error::{Failure, corrupt};
 use crate::rows::{AtLimit, Stored, maybe_text, select_task, text};
 use crate::transaction::Transaction;
@@ -181,19 +183,14 @@ impl Limits {
     /// The first limit that does not let a task start.
     fn stop(&self, stored: &Stored, now: Timestamp) -> Option<Stop> {
         self.book.of(stored.shared()).into_iter().find_map(|(on, rules)| {
-            let holds = self.under.get(&on).is_some_and(|under| under.held.contains(&stored.n));
-            let (free, free_for_holders) = self.free(&on, rules, now);
-            let free = if holds { free_for_holders } else { free };
-            (free == 0).then(|| self.stop_at(on, rules, holds, now))
+            let holds_place = self.holds_place(&on, stored);
+            let stop = rules.stop(self.standing(&on), holds_place, now)?;
+            Some(Stop { on, next_at: stop.next_at })
         })
     }
 
-    fn stop_at(&self, on: LimitOn, rules: &LimitRules, holds: bool, now: Timestamp) -> Stop {
-        let standing = self.standing(&on);
-        let taken = standing.running + if holds { 0 } else { standing.held };
-        let full = rules.max_running.is_some_and(|most| taken >= most);
-        let next_at = rules.rate.filter(|_| !full).map(|rate| rate.next_at(standing.arrival, now));
-        Stop { on, next_at }
+    fn holds_place(&self, on: &LimitOn, stored: &Stored) -> bool {
+        self.under.get(on).is_some_and(|under| under.held.contains(&stored.n))
     }
 
     /// Has a limit looked at again at a time, if not before.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_model::{
     AttemptEnd, Backoff, Digest, Ended, Event, EventDetail, EventKind, Failure, Generation, GenerationId,
     Head, Label, Lease, LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey, SessionId, Shared,
-    State, Task, TaskId, TaskState, TaskType, Timestamp, Unique, Worker, WorkerId,
+    State, Takes, Task, TaskId, TaskState, TaskType, Timestamp, Unique, Worker, WorkerId,
 };
 use baton_store::{Omitted, StoreError, TaskDetail};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
@@ -492,7 +492,7 @@ macro_rules! select_worker {
         concat!(
             "SELECT id, session, superseded, started_at, seen_at, last_beat_at, capacity, running, readings, labels, \
              directive, project, beats, contested_at, ended_at, owner, \
-             alone_task, alone_attempt, alone_until FROM worker ",
+             alone_task, alone_attempt, alone_until, takes FROM worker ",
             $tail
         )
     };
@@ -520,9 +520,18 @@ pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
             directive: Code::of(row.get(10)?)?,
             ended_at: maybe_time(row, 14)?,
             alone: crate::alone::tie_of(row, 16)?,
+            takes: takes(row, 19)?,
         },
         seen_at: time(row, 4)?,
     })
+}
+
+/// What a worker takes.
+pub(crate) fn takes(row: &Row<'_>, at: usize) -> Result<Vec<Takes>, Failed> {
+    match row.get_ref(at)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+        Some(json) => Ok(from_json("what a worker takes", json)?),
+        None => Ok(Vec::new()),
+    }
 }
 
 /// The worker of that name.

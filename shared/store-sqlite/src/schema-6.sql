@@ -1,4 +1,4 @@
--- Version 6: tasks that are to be started by a time, and tasks of which there is one at a time.
+-- Version 6: tasks that are to be started by a time, tasks of which there is one at a time, and what workers take.
 
 -- Until when the task is to be started; NULL for most, which are worth starting at any time.
 ALTER TABLE task ADD COLUMN start_by INTEGER;
@@ -20,3 +20,7 @@ CREATE TABLE unique_key (
     PRIMARY KEY (project, queue, key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX unique_key_free ON unique_key (free_at) WHERE free_at IS NOT NULL;
+
+-- What the latest claims of a worker name, as JSON; null if it has not claimed. Written when a claim takes what is not there, and
+-- once an hour.
+ALTER TABLE worker ADD COLUMN takes TEXT;

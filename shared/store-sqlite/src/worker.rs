@@ -9,7 +9,7 @@ use rusqlite::params;
 use crate::alone::{tie_columns, tie_of};
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::rows::{Stored, StoredWorker, free_key, to_json, worker_by_id};
+use crate::rows::{Stored, StoredWorker, free_key, takes, to_json, worker_by_id};
 use crate::transaction::Transaction;
 
 /// A claim is a sign of life, too; it is noted to this many milliseconds, so that not every claim writes.
@@ -35,16 +35,17 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
     let mut worker = session_of(transaction, known, &claim.worker, &claim.caller, claim.session, claim.now)?;
     worker.worker.capacity = claim.capacity.or(worker.worker.capacity);
     worker.worker.ended_at = None;
+    worker.worker.note_takes(claim.takes());
     worker.seen_at = claim.now;
     save(transaction, &worker)?;
     Ok(Entered { directive: worker.worker.directive, beats: worker.worker.beats, alone: worker.worker.alone })
 }
 
-/// The worker, if a claim changes nothing about it: the usual case, which reads ten columns and writes none.
+/// The worker, if a claim changes nothing about it: the usual case, which reads eleven columns and writes none.
 fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
     let mut statement = transaction.db.prepare_cached(
-        "SELECT session, capacity, seen_at, directive, project, beats, owner, alone_task, alone_attempt, alone_until \
-         FROM worker WHERE id = ?1 AND ended_at IS NULL",
+        "SELECT session, capacity, seen_at, directive, project, beats, owner, alone_task, alone_attempt, alone_until, \
+         takes FROM worker WHERE id = ?1 AND ended_at IS NULL",
     )?;
     let mut rows = statement.query([claim.worker.as_str()])?;
     let Some(row) = rows.next()? else { return Ok(None) };
@@ -62,7 +63,8 @@ fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<
     let same_capacity = claim.capacity.is_none_or(|claimed| capacity == Some(claimed));
     // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
     let seen = claim.now.as_millis().abs_diff(seen_at) <= SEEN_GRAIN_MS;
-    if !(is_theirs && same_session && same_capacity && seen) {
+    let is_noted = || Ok::<_, Failure>(claim.takes().is_noted(&takes(row, 10)?));
+    if !(is_theirs && same_session && same_capacity && seen && is_noted()?) {
         return Ok(None);
     }
     Ok(Some(Entered { directive: Code::of(directive)?, beats: row.get(5)?, alone: tie_of(row, 7)? }))
@@ -111,8 +113,8 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
         .prepare_cached(
             "INSERT OR REPLACE INTO worker (id, session, superseded, started_at, seen_at, last_beat_at, capacity, \
              running, readings, labels, directive, project, beats, contested_at, \
-             ended_at, owner, alone_task, alone_attempt, alone_until) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19)",
+             ended_at, owner, alone_task, alone_attempt, alone_until, takes) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
         )?
         .execute(params![
             worker.id.as_str(),
@@ -134,6 +136,7 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
             alone_task,
             alone_attempt,
             alone_until,
+            (!worker.takes.is_empty()).then(|| to_json("what a worker takes", &worker.takes)).transpose()?,
         ])?;
     Ok(())
 }

@@ -6,13 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::queue::Pause;
+use baton_model::why::word;
 use baton_model::{
-    Expiry, LimitRules, LossReason, Owner, SessionId, TaskId, TaskSpec, TaskState, Timestamp, TokenId,
-    Unique, UniqueWhile, Watch,
+    Expiry, LimitRules, LossReason, Owner, Reason, SessionId, TaskId, TaskSpec, TaskState, Timestamp,
+    TokenId, Unique, UniqueWhile, Watch, Why,
 };
 use baton_store::{
-    AuditFilter, AuditStore, Cancel, Claim, ClaimAnswer, Create, Expire, LimitStore, LogFilter, NoDoorbell,
-    Nothing, PageRequest, PauseQueue, Reap, SetLimit, StoreError, TaskStore, TokenStore,
+    AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Expire, LimitStore, LogFilter,
+    NoDoorbell, Nothing, PageRequest, PauseQueue, Reap, SetLimit, StoreError, TaskStore, TokenStore,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -77,7 +78,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 5);
+    assert_eq!(version("PRAGMA user_version"), 6);
 }
 
 /// A file as the second version of the schema left it.
@@ -308,4 +309,20 @@ async fn a_file_of_the_fifth_version_takes_unique_tasks_and_its_own_never_expire
     assert_eq!(store.task(id(8)).await.unwrap().task.head.state, TaskState::Failed);
     assert_eq!(store.task(id(1)).await.unwrap().task.head.state, TaskState::Queued);
     assert!(store.create(create(9, 60)).await.unwrap().items.remove(0).unwrap().new);
+}
+
+#[tokio::test]
+async fn what_a_worker_of_the_fifth_version_takes_is_known_once_it_claims() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_five(&at(&folder));
+    let store = open(&at(&folder));
+    let worker: baton_model::WorkerId = "w1".parse().unwrap();
+    let now = millis(30_000);
+    store.heartbeat(Beat::new(worker.clone(), now)).await.unwrap();
+    assert_eq!(store.worker(&worker).await.unwrap().worker.takes, []);
+    let words = |why: Why| why.reasons.iter().map(Reason::word).collect::<Vec<_>>();
+    assert_eq!(words(store.why(id(1), now).await.unwrap()), [word::NO_WORKER]);
+    let claim = Claim { types: vec!["render".parse().unwrap()], cap: 1, ..Claim::new(worker.clone(), now) };
+    store.claim(claim.clone()).await.unwrap();
+    assert_eq!(store.worker(&worker).await.unwrap().worker.takes, [claim.takes()]);
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use baton_model::why::word;
 use baton_model::{
     Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LimitOn, LogLine,
-    LossReason, Output, Owner, QueueName, RequestKey, Running, SessionId, State, Status, Task, TaskId,
+    LossReason, Output, Owner, QueueName, RequestKey, Running, SessionId, State, Status, Takes, Task, TaskId,
     TaskSpec, TaskType, Timestamp, Watch, WorkerId, limits,
 };
 use serde::{Deserialize, Serialize};
@@ -141,6 +142,11 @@ impl Claim {
             request: None,
         }
     }
+
+    /// What it takes, to be noted with its worker.
+    pub fn takes(&self) -> Takes {
+        Takes::of(&self.queues, &self.types, self.caller.project(), self.now)
+    }
 }
 
 /// The answer to [`Claim`].
@@ -194,6 +200,24 @@ pub enum Nothing {
     },
     /// This request key has had its answer, and its leases are gone since.
     RequestSpent,
+}
+
+impl Nothing {
+    /// The word that it goes by: where it is a reason for which a task waits, that of [`baton_model::Reason`].
+    pub const fn word(&self) -> &'static str {
+        match self {
+            Self::NoneQueued => "none_queued",
+            Self::Scheduled { .. } => word::SCHEDULED,
+            Self::AtCap { .. } => "at_cap",
+            Self::Paused { .. } => word::PAUSED,
+            Self::Directed { .. } => "directed",
+            Self::RunsAlone => "runs_alone",
+            Self::MakesRoom => "makes_room",
+            Self::OnlyAlone => word::ONLY_ALONE,
+            Self::AtLimit { .. } => word::AT_LIMIT,
+            Self::RequestSpent => "request_spent",
+        }
+    }
 }
 
 /// Completes a task.

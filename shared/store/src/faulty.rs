@@ -14,7 +14,7 @@ use std::task::Poll;
 use async_trait::async_trait;
 use baton_model::{
     AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp,
-    Token, TokenId, WorkerId,
+    Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
@@ -365,6 +365,10 @@ impl TaskStore for Faulty {
 
     async fn waiting(&self, now: Timestamp) -> Result<Waiting, StoreError> {
         self.list("waiting", (), || self.inner.waiting(now)).await
+    }
+
+    async fn why(&self, id: TaskId, now: Timestamp) -> Result<Why, StoreError> {
+        self.list("why", id, || self.inner.why(id, now)).await
     }
 
     async fn logs(&self, filter: LogFilter, page: PageRequest) -> Result<Page<LogLine>, StoreError> {

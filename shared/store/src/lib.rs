@@ -342,6 +342,13 @@ pub trait TaskStore: Send + Sync {
     /// The store's own failures.
     async fn waiting(&self, now: baton_model::Timestamp) -> Result<Waiting, StoreError>;
 
+    /// Why a task waits: every reason that holds now, in the order in which they must be lifted. A claim may be given the task if
+    /// and only if none of them [keeps](baton_model::Reason::keeps) it. At a cost that does not depend on the number of tasks.
+    ///
+    /// # Errors
+    /// [`StoreError::TaskNotFound`].
+    async fn why(&self, id: TaskId, now: baton_model::Timestamp) -> Result<baton_model::Why, StoreError>;
+
     /// Log lines that workers shipped, the newest first. A page may be shorter than asked while it names a next one.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ mod import;
 mod list;
 mod show;
 mod watch;
+mod why;
 
 use std::time::Duration;
 
@@ -29,6 +30,8 @@ pub(crate) enum Task {
     Show(One),
     /// What a task waits for and what waits for it, and the path that the time goes by.
     Graph(One),
+    /// Why a task waits: every reason that holds now, in the order in which they must be lifted.
+    Why(Asked),
     /// What happened to one task.
     History(One),
     /// Call a task off; a worker that runs it is told to end it.
@@ -45,6 +48,12 @@ pub(crate) struct One {
     id: String,
     #[command(flatten)]
     shown: Shown,
+}
+
+#[derive(Args)]
+pub(crate) struct Asked {
+    /// The task's id, or the beginning of it.
+    id: String,
 }
 
 #[derive(Args)]
@@ -84,6 +93,10 @@ impl Task {
             Self::Graph(one) => {
                 let id = ids::resolve(&client, &one.id).await?;
                 graph::graph(context, &client, id, one.shown).await
+            }
+            Self::Why(asked) => {
+                let id = ids::resolve(&client, &asked.id).await?;
+                why::why(context, &client, id).await
             }
             Self::History(one) => {
                 let id = ids::resolve(&client, &one.id).await?;

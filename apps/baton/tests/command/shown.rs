@@ -251,3 +251,44 @@ fn tasks_that_wait_for_others_are_made_shown_and_cancelled_with_them() {
     let told = String::from_utf8(refused.stderr).unwrap();
     assert!(told.contains("--depends-on") && told.contains(unknown), "{told}");
 }
+
+#[test]
+fn why_a_task_waits_is_told_in_lines_with_what_to_do() {
+    let world = World::new(QUICK);
+    let first = world.create(&["--queue", "images"]);
+    let id = world.create(&["--queue", "images", "--depends-on", &first]);
+    run(world.command(&["limit", "set", "queue/images/project/default", "--running", "0"]), 0);
+    run(world.command(&["queue", "pause", "images", "--by", "ada", "--reason", "new drivers"]), 0);
+    let text = stdout(&run(world.command(&["task", "why", &id]), 0));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 5, "{text}");
+    let graph = format!("(see: baton task graph {id})");
+    for (line, words) in [
+        (0, &[&*id, "of queue images) is blocked: no claim is given it"][..]),
+        (1, &["1. it waits for 1 task to end: ", &first, " (queued) ", &graph]),
+        (
+            2,
+            &[
+                "2. queue images is paused since ",
+                " by ada: new drivers",
+                "(to go on: baton queue resume images)",
+            ],
+        ),
+        (
+            3,
+            &["3. the limit of queue/images/project/default is full", "(see: baton limit show queue/images/"],
+        ),
+        (4, &["4. no live worker takes type ", "(to go on: baton worker run --queue images -- COMMAND)"]),
+    ] {
+        assert!(words.iter().all(|word| lines[line].contains(word)), "{words:?}: {text}");
+    }
+    // The command that it names lifts what it stands beside.
+    run(world.command(&["queue", "resume", "images"]), 0);
+    let why = world.json(&["task", "why", &id[..30]]);
+    let words: Vec<_> = why["reasons"].as_array().unwrap().iter().map(|one| one["reason"].clone()).collect();
+    assert_eq!(words, [json!("blocked"), json!("at_limit"), json!("no_worker")]);
+    run(world.command(&["task", "cancel", &first]), 0);
+    let text = stdout(&run(world.command(&["task", "why", &id]), 0));
+    assert!(text.ends_with("is cancelled: it does not wait: it is cancelled\n"), "{text}");
+    run(world.command(&["task", "why", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f"]), 3);
+}

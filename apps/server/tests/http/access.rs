@@ -220,8 +220,8 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 | "get_queue" | "pause_queue" | "resume_queue" | "set_limit" | "clear_limit"
                 | "list_limits" | "set_owner" | "list_projects" => (403, "outside_grant"),
                 "list_queues" if whole => (403, "outside_grant"),
-                "get_task" | "get_history" | "get_graph" | "cancel_task" | "retry_task" | "complete"
-                | "fail" | "release" => (404, "task_not_found"),
+                "get_task" | "get_history" | "get_graph" | "get_why" | "cancel_task" | "retry_task"
+                | "complete" | "fail" | "release" => (404, "task_not_found"),
                 "get_generation" => (404, "generation_not_found"),
                 // The name belongs to callers without bounds.
                 "get_worker" => (404, "worker_not_found"),

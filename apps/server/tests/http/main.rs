@@ -26,5 +26,6 @@ mod tenants;
 mod tokens;
 mod untaken;
 mod waiting;
+mod why;
 mod workers;
 mod world;

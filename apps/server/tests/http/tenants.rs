@@ -71,6 +71,7 @@ async fn no_answer_to_one_tenant_shows_what_is_of_another() {
             format!("/v1/tasks/{task}"),
             format!("/v1/tasks/{task}/history"),
             format!("/v1/tasks/{task}/graph"),
+            format!("/v1/tasks/{task}/why"),
         ] {
             let answer = game.get(&path).await;
             answer.problem(404, "task_not_found");

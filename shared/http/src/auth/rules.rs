@@ -47,6 +47,7 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/tasks/{id}", "get_task", &[Producer, Worker]),
     Rule::get("/v1/tasks/{id}/history", "get_history", &[Producer, Worker]),
     Rule::get("/v1/tasks/{id}/graph", "get_graph", &[Producer, Worker]),
+    Rule::get("/v1/tasks/{id}/why", "get_why", &[Producer, Worker]),
     Rule::get("/v1/task-ids", "find_task_ids", &[Producer]),
     Rule::get("/v1/generations", "list_generations", &[Producer]),
     Rule::get("/v1/generations/{id}", "get_generation", &[Producer, Worker]),

@@ -31,7 +31,7 @@ pub(super) fn lease_of(task: TaskId, attempt: u32) -> String {
     format!("{task}#{attempt}")
 }
 
-fn task_of(lease: &str) -> Option<(TaskId, u32)> {
+pub(super) fn task_of(lease: &str) -> Option<(TaskId, u32)> {
     let (id, attempt) = lease.split_once('#')?;
     Some((id.parse().ok()?, attempt.parse().ok()?))
 }

@@ -170,19 +170,6 @@ pub(super) struct Stop {
     was_let_go: bool,
 }
 
-/// Whether a limit lets a task start; if not, when it does if it is only its rate.
-fn stop_of(
-    rules: &LimitRules,
-    counts: Standing,
-    holds_place: bool,
-    now: Timestamp,
-) -> Option<Option<Timestamp>> {
-    let free = if holds_place { rules.free_for_holders(counts, now) } else { rules.free(counts, now) };
-    let taken = counts.running + if holds_place { 0 } else { counts.held };
-    let full = rules.max_running.is_some_and(|most| taken >= most);
-    (free == 0).then(|| rules.rate.filter(|_| !full).map(|rate| rate.next_at(counts.arrival, now)))
-}
-
 /// Judges tasks by what stands under their limits, and by what a claim is about to take.
 pub(super) struct Judge<'a> {
     book: &'a LimitBook,
@@ -215,10 +202,10 @@ impl Judge<'_> {
             let as_it_is = self.counts(&on, rules);
             let counts = self.taken.get(&on).copied().unwrap_or(as_it_is);
             let holds_place = self.holds_place(&on, rules, task);
-            if let Some(next_at) = stop_of(rules, counts, holds_place, self.now) {
-                let is_sure = stop_of(rules, as_it_is, holds_place, self.now).is_some();
+            if let Some(stop) = rules.stop(counts, holds_place, self.now) {
+                let is_sure = rules.stop(as_it_is, holds_place, self.now).is_some();
                 let (moves, was_let_go) = (moves(&on, rules), let_go_by == Some(&on));
-                let stop = Stop { on, next_at, holds_place, is_sure, moves, was_let_go };
+                let stop = Stop { on, next_at: stop.next_at, holds_place, is_sure, moves, was_let_go };
                 if was_let_go {
                     return Ok(Some(stop));
                 }
@@ -286,15 +273,19 @@ impl Inner {
             let stopped = match shuts(&on) {
                 Some(rules) => {
                     let standing = standings.get(&on).cloned().unwrap_or_default();
-                    match stop_of(rules, standing.counts_by(Some(rules)), false, claim.now) {
-                        Some(None) if self.verify(&on, &standing, claim.now).await? => None,
+                    match rules.stop(standing.counts_by(Some(rules)), false, claim.now) {
+                        Some(baton_model::Stop { next_at: None })
+                            if self.verify(&on, &standing, claim.now).await? =>
+                        {
+                            None
+                        }
                         stop => stop,
                     }
                 }
                 None => None,
             };
             match stopped {
-                Some(next_at) => claim.limits.stop(&on, next_at),
+                Some(stop) => claim.limits.stop(&on, stop.next_at),
                 None => open.push(queue),
             }
         }

@@ -141,7 +141,10 @@ async fn a_lifecycle_keeps_to_its_bars() {
     b.note("read the note of the reaper's last round");
     b.store.waiting(at(3)).await.unwrap();
     b.note("how long tasks wait, one queue");
-    b.store.claim(Claim { queues: vec!["empty".parse().unwrap()], ..claim("worker-1") }).await.unwrap();
+    let empty = Claim { queues: vec!["empty".parse().unwrap()], ..claim("worker-1") };
+    b.store.claim(empty.clone()).await.unwrap();
+    b.note("claim that finds nothing, of a queue that is new to its worker");
+    b.store.claim(empty).await.unwrap();
     b.note("claim that finds nothing in an unknown queue");
     b.store.flush().await.unwrap();
     b.note("counts written, about once a second a queue");
@@ -174,6 +177,46 @@ async fn tasks_that_wait_for_others_cost_what_is_told() {
     let create = Create { now: at(2), tasks, atomic: true, idempotency: None, by: None };
     b.store.create(create).await.unwrap();
     b.note("create, of three tasks in a row with three edges");
+    b.documented();
+}
+
+/// What it costs to ask why a task waits: no more where more tasks wait.
+#[tokio::test]
+async fn why_a_task_waits_costs_what_is_told() {
+    let mut b = Bench::open().await;
+    b.create(1, 200).await;
+    let first = b.claim(claim("worker-1")).await;
+    b.store.heartbeat(beat("worker-1", vec![])).await.unwrap();
+    let next = b.spec(200);
+    let waits = TaskSpec { depends_on: vec![first.head.id], ..b.spec(200) };
+    let [next_id, waits_id] = [next.id, waits.id];
+    let create = |tasks| Create { now: at(1), tasks, atomic: false, idempotency: None, by: None };
+    b.store.create(create(vec![next, waits])).await.unwrap();
+    b.heard.take();
+    assert_eq!(b.store.why(next_id, at(1)).await.unwrap().reasons, []);
+    b.note("why, of a task that is next, one worker");
+    assert_eq!(b.store.why(waits_id, at(1)).await.unwrap().reasons.len(), 1);
+    b.note("why, of a task that waits for one other");
+    let rules = LimitRules { max_running: Some(1), ..LimitRules::default() };
+    let on: baton_model::LimitOn = "project/default".parse().unwrap();
+    let limit = |rules| SetLimit { now: at(1), on: on.clone(), rules, by: None, reason: None };
+    b.store.set_limit(limit(Some(rules))).await.unwrap();
+    b.heard.take();
+    assert!(b.store.why(next_id, at(1)).await.unwrap().is_kept());
+    b.note("why, of a task at a full limit with one that holds it");
+    b.store.set_limit(limit(None)).await.unwrap();
+    let last = TaskSpec { priority: baton_model::Priority::Low, ..b.spec(200) };
+    let last_id = last.id;
+    b.store.create(create(vec![last])).await.unwrap();
+    for _ in 0..2 {
+        b.create(1_000, 200).await;
+        b.heard.take();
+        let reasons = b.store.why(last_id, at(1)).await.unwrap().reasons;
+        let many = baton_model::why::Ahead { tasks: 1_000, at_least: true };
+        assert_eq!(reasons, [baton_model::Reason::Behind(many)]);
+        b.note("why, of a task with 1,000 and more before it");
+    }
+    b.print();
     b.documented();
 }
 

@@ -96,17 +96,17 @@ fn lanes<'a>(limits: &Limits, claim: &Claim, queues: &[&'a QueueName]) -> (Vec<L
             lanes.push(Lane::of(queue));
             continue;
         };
-        if limits.free(&on, rules, claim.now).0 > 0 {
+        let Some(baton_model::Stop { next_at }) = rules.stop(limits.standing(&on), false, claim.now) else {
             lanes.push(Lane::of(queue));
             continue;
-        }
+        };
         let exempt = rules.exempt_types.iter();
         let only: Vec<TaskType> =
             exempt.filter(|exempt| claim.types.is_empty() || claim.types.contains(exempt)).cloned().collect();
         if !only.is_empty() {
             lanes.push(Lane { only: Some(only), ..Lane::of(queue) });
         }
-        shut.get_or_insert_with(|| limits.stop_at(on, rules, false, claim.now));
+        shut.get_or_insert(Stop { on, next_at });
     }
     (lanes, shut)
 }

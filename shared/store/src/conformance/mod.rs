@@ -24,6 +24,9 @@
     reason = "test code that lies in a library"
 )]
 
+#[macro_use]
+mod rules;
+
 pub mod alone;
 pub mod audit;
 pub mod choice;
@@ -59,65 +62,12 @@ pub mod statistics;
 pub mod token;
 pub mod transfer;
 pub mod unique;
+pub mod why;
 mod words;
 
 pub use invariants::check_invariants;
 pub use kit::{Bench, Movable, World};
 pub use oracle::Oracle;
-
-/// Takes the list of rules and makes of it [`RULES`] and the macro that a store's tests are made by. The first token
-/// stands for the dollar of the inner macro.
-macro_rules! rules {
-    ($d:tt $($module:ident: [$($rule:ident),* $(,)?],)*) => {
-        /// Every rule, as `module::rule`.
-        pub const RULES: &[&str] = &[$($(concat!(stringify!($module), "::", stringify!($rule))),*),*];
-
-        /// Makes one test of each rule, by modules, and one of histories under faults. The expression makes a new
-        /// `World` for each and may await; the calling crate needs tokio with its macros and multi-threaded runtime.
-        #[macro_export]
-        macro_rules! conformance_tests {
-            ($d world:expr) => {
-                $(
-                    mod $module {
-                        #[allow(unused_imports, reason = "what the expression names")]
-                        use super::*;
-
-                        $(
-                            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-                            async fn $rule() {
-                                let bench = $d crate::conformance::Bench::open($d world).await;
-                                $d crate::conformance::$module::$rule(bench).await;
-                            }
-                        )*
-                    }
-                )*
-
-                mod faults {
-                    #[allow(unused_imports, reason = "what the expression names")]
-                    use super::*;
-
-                    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-                    async fn nothing_is_lost_over_a_store_that_fails() {
-                        for seed in $d crate::conformance::history::seeds(5) {
-                            $d crate::conformance::history::over_faults($d world, seed).await;
-                        }
-                    }
-                }
-            };
-        }
-
-        /// Hands the names of a module's rules to a macro, for a test that runs them in another way:
-        /// `rules_of!(transfer => run)` is `run!` of them.
-        #[macro_export]
-        macro_rules! rules_of {
-            $(
-                ($module => $d run:ident) => {
-                    $d run!($($rule),*);
-                };
-            )*
-        }
-    };
-}
 
 rules! {
     $
@@ -497,6 +447,22 @@ rules! {
         an_open_store_can_be_read_and_written,
         the_sizes_of_a_store_follow_what_it_holds,
         a_long_history_is_read_by_pages,
+    ],
+    why: [
+        a_task_that_is_next_has_no_reason,
+        a_task_that_runs_or_has_ended_does_not_wait,
+        a_blocked_task_names_what_it_waits_for,
+        a_task_for_later_says_when_it_is_due,
+        a_paused_queue_is_told_with_who_paused_it,
+        a_full_limit_is_told_with_who_holds_it,
+        many_that_hold_a_limit_are_counted,
+        a_rate_and_a_held_place_are_told,
+        a_task_that_is_given_out_alone_says_so,
+        a_task_that_no_live_worker_takes_says_who_did,
+        what_workers_take_outlives_a_restart,
+        those_before_a_task_are_counted,
+        reasons_come_in_the_order_in_which_they_are_lifted,
+        a_claim_is_given_a_task_exactly_if_nothing_keeps_it,
     ],
     statistics: [
         a_queue_tells_its_numbers,

@@ -14,6 +14,7 @@ mod lists;
 mod numbers;
 mod reaper;
 mod unique;
+mod why;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -27,7 +28,7 @@ use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Event, EventKind, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
     LogLine, Owner, ProjectId, QueueName, RequestKey, RoundNote, SessionId, Task, TaskId, TaskSpec,
-    TaskState, Timestamp, TokenId, Worker, WorkerId,
+    TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -556,6 +557,10 @@ impl TaskStore for Oracle {
             Some((name.clone(), age))
         });
         Ok(Waiting { longest: ages.max_by_key(|(_, age)| *age), unseen: 0 })
+    }
+
+    async fn why(&self, id: TaskId, now: Timestamp) -> Result<Why, StoreError> {
+        self.lock().why(id, &self.policy, now)
     }
 
     async fn logs(&self, filter: LogFilter, asked: PageRequest) -> Result<Page<LogLine>, StoreError> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use baton_model::{
     Digest, Directive, Expiry, Fence, IfDependencyFails, LeasePolicy, LimitOn, LimitRules, Owner, Priority,
-    Rate, SessionId, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile,
+    Rate, Reason, SessionId, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Why,
 };
 
 use super::Oracle;
@@ -94,6 +94,12 @@ fn leases(answer: Result<ClaimAnswer, StoreError>) -> Result<Vec<Task>, StoreErr
 fn leases_sorted(mut detail: WorkerDetail) -> WorkerDetail {
     detail.leases.sort();
     detail
+}
+
+/// Why a task is kept. How many come before it is a number that has bounds, and who takes it is said of live workers.
+fn kept(mut why: Why) -> Why {
+    why.reasons.retain(Reason::keeps);
+    why
 }
 
 /// Prints where a history stood when it failed, as the failed assertion does not know.
@@ -593,6 +599,10 @@ impl History {
             let real = self.real.linked(vec![*id]).await.map(sorted);
             same(real, self.model.linked(vec![*id]).await.map(sorted));
             same(self.real.inputs(vec![*id]).await, self.model.inputs(vec![*id]).await);
+            same(
+                self.real.why(*id, self.first).await.map(kept),
+                self.model.why(*id, self.first).await.map(kept),
+            );
         }
         for worker in WORKERS {
             let real = self.real.worker(&name(worker)).await.map(leases_sorted);

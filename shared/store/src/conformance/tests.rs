@@ -28,6 +28,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("token", include_str!("token.rs")),
     ("audit", include_str!("audit.rs")),
     ("query", include_str!("query.rs")),
+    ("why", include_str!("why.rs")),
     ("statistics", include_str!("statistics.rs")),
     ("doorbell", include_str!("doorbell.rs")),
     ("durability", include_str!("durability.rs")),

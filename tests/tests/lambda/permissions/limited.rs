@@ -55,6 +55,12 @@ pub(super) async fn limited(world: &World) {
     world.calls.latest();
     assert_eq!(given(world, "w", "limited").await, Vec::<String>::new());
     took(world, "claim-task", "tasks are put aside", &[(TABLE, &["BatchGetItem", "PutItem", "UpdateItem"])]);
+    for id in &waiting {
+        let why = got(world, "query-tasks", &format!("/v1/tasks/{id}/why")).await;
+        assert_eq!(why["reasons"][0]["holders"][0]["task_id"], json!(first), "{why}");
+    }
+    let wanted = [(TABLE, &["GetItem", "Query", "BatchGetItem"][..]), (INDEX, &["Query"])];
+    took(world, "query-tasks", "why tasks wait at a limit", &wanted);
 
     ends(world, &first, "fail", json!({"error": {"message": "once more"}})).await;
     took(world, "complete-task", "a task keeps its place while it waits", &[(TABLE, &["UpdateItem"])]);

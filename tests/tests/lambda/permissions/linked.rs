@@ -56,6 +56,9 @@ pub(super) async fn linked(world: &World) {
     took(world, "manage-tasks", "a retry with all that ended by it", &wanted);
     got(world, "query-tasks", &format!("/v1/tasks/{}/graph", ids[0])).await;
     took(world, "query-tasks", "a graph", &[(TABLE, &["Query", "BatchGetItem"])]);
+    let why = got(world, "query-tasks", &format!("/v1/tasks/{}/why", ids[0])).await;
+    assert_eq!(why["reasons"][0]["reason"], "blocked", "{why}");
+    took(world, "query-tasks", "why a task waits", &[(TABLE, &["GetItem", "Query", "BatchGetItem"])]);
     got(world, "query-tasks", "/v1/tasks?status=blocked").await;
     took(world, "query-tasks", "blocked tasks", &[(INDEX, &["Query"])]);
     done(world, "manage-tasks", &format!("/v1/tasks/{failed}/cancel"), retry).await;

@@ -14,6 +14,7 @@ impl Inner {
         let worker = self.meet(&claim.worker, &claim.caller, claim.session, claim.now)?;
         worker.capacity = claim.capacity.or(worker.capacity);
         worker.ended_at = None;
+        worker.note_takes(claim.takes());
         let (directive, beats) = (worker.directive, worker.beats);
         if let Some(answer) = self.repeated(claim) {
             return Ok(answer);

@@ -4,7 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use baton_model::{Limit, LimitBook, LimitOn, LimitRules, State, Task, TaskId, Timestamp, Watch, Which};
+use baton_model::why::{FullLimit, Holder};
+use baton_model::{Limit, LimitBook, LimitOn, LimitRules, State, Task, TaskId, Timestamp, Watch, Which, Why};
 
 use super::lists::page;
 use super::{Inner, Oracle};
@@ -90,26 +91,60 @@ impl Inner {
         task: &Task,
         now: Timestamp,
     ) -> Option<(LimitOn, Option<Timestamp>)> {
-        for (on, rules) in self.limits_of(task) {
-            let Under { running, held } = under.get(&on).copied().unwrap_or_default();
-            if let Some(most) = rules.max_running {
-                let has_place = rules.holds_retries && Self::has_place(task);
-                let taken = if has_place { running } else { running + held };
-                if taken >= most {
-                    return Some((on, None));
-                }
-            }
-            if let (Some(rate), Some(arrival)) = (rules.rate, self.arrivals.get(&on)) {
-                // The first whole millisecond at which a start is no more than the burst ahead of its even time.
-                let even = even(rate);
-                let first = arrival - even * (i128::from(rate.burst) - 1);
-                let first = first.div_euclid(1_000) + i128::from(first.rem_euclid(1_000) > 0);
-                if i128::from(now.as_millis()) < first {
-                    return Some((on, i64::try_from(first).ok().map(Timestamp::from_millis)));
-                }
+        let limits = self.limits_of(task).into_iter();
+        limits
+            .filter_map(|(on, rules)| Some((on.clone(), self.stop_at(under, task, (&on, &rules), now)?)))
+            .next()
+    }
+
+    /// Whether a limit does not let a task start, and when its rate does if it is only that.
+    fn stop_at(
+        &self,
+        under: &AllUnder,
+        task: &Task,
+        (on, rules): (&LimitOn, &LimitRules),
+        now: Timestamp,
+    ) -> Option<Option<Timestamp>> {
+        let Under { running, held } = under.get(on).copied().unwrap_or_default();
+        if let Some(most) = rules.max_running {
+            let has_place = rules.holds_retries && Self::has_place(task);
+            let taken = if has_place { running } else { running + held };
+            if taken >= most {
+                return Some(None);
             }
         }
-        None
+        let (rate, arrival) = (rules.rate?, self.arrivals.get(on)?);
+        // The first whole millisecond at which a start is no more than the burst ahead of its even time.
+        let even = even(rate);
+        let first = arrival - even * (i128::from(rate.burst) - 1);
+        let first = first.div_euclid(1_000) + i128::from(first.rem_euclid(1_000) > 0);
+        let is_early = i128::from(now.as_millis()) < first;
+        is_early.then(|| i64::try_from(first).ok().map(Timestamp::from_millis))
+    }
+
+    /// Every limit that does not let a task start.
+    pub(super) fn full_limits(&self, task: &Task, now: Timestamp) -> Vec<FullLimit> {
+        let under = self.all_under();
+        let mut full = Vec::new();
+        for (on, rules) in self.limits_of(task) {
+            let Some(next_at) = self.stop_at(&under, task, (&on, &rules), now) else { continue };
+            let Under { running, held } = under.get(&on).copied().unwrap_or_default();
+            let counts = |one: &&Task| {
+                let runs = one.head.state.state() == State::Running;
+                (runs || rules.holds_retries && Self::has_place(one))
+                    && self.limits_of(one).iter().any(|(other, _)| *other == on)
+            };
+            let holders = self.tasks.values().map(|kept| &kept.task).filter(counts).take(FullLimit::HOLDERS);
+            let holders = holders.map(|one| Holder {
+                task: one.head.id,
+                queue: one.queue.clone(),
+                project: one.project.clone(),
+                worker: Why::worker_of(&one.head.state),
+            });
+            let (taken, holders) = (running + held, holders.collect());
+            full.push(FullLimit { on, max_running: rules.max_running, taken, next_at, holders });
+        }
+        full
     }
 
     /// Counts a start, so that what a claim is given next goes by it.

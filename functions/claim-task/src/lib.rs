@@ -87,11 +87,12 @@ async fn wait_for_tasks(
                 found_none();
                 Some(next_at)
             }
-            // There may well be tasks, but not for this worker: others must not miss them for it.
+            // Others may be given what this one is not, by their types; and a place that becomes free rings.
             Nothing::AtLimit { next_at, .. } => {
-                place.stand_aside();
+                place.pass_by();
                 next_at
             }
+            // There may well be tasks, but not for this worker: others must not miss them for it.
             Nothing::AtCap { .. } | Nothing::RunsAlone | Nothing::MakesRoom | Nothing::OnlyAlone => {
                 place.stand_aside();
                 None

@@ -48,6 +48,7 @@ fn view(caller: &Caller, why: Why) -> WhyView {
     let reasons = reasons.into_iter().map(|reason| {
         let (word, keeps) = (reason.word().to_owned(), reason.keeps());
         let told = match reason {
+            Reason::Expired { at } => expired(at),
             Reason::Blocked { by } => blocked(caller, by),
             Reason::Scheduled { at } => scheduled(at),
             Reason::Paused(pause) => paused(caller, &queue, pause),
@@ -104,6 +105,11 @@ fn blocked(caller: &Caller, by: Vec<Waited>) -> ReasonView {
         })
         .collect();
     ReasonView { message, more: waits_for.len() < all, waits_for, ..ReasonView::default() }
+}
+
+fn expired(at: Timestamp) -> ReasonView {
+    let message = format!("it expired at {at}: no attempt had begun by then, and it is about to fail");
+    ReasonView { message, ..ReasonView::default() }
 }
 
 fn scheduled(at: Timestamp) -> ReasonView {

@@ -46,7 +46,7 @@ pub struct WhyView {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Reason)]
 pub struct ReasonView {
-    /// `blocked`, `scheduled`, `paused`, `at_limit`, `only_alone`, `no_worker` or `behind`; more may come. Where a claim that finds
+    /// `expired`, `blocked`, `scheduled`, `paused`, `at_limit`, `only_alone`, `no_worker` or `behind`; more may come. Where a claim that finds
     /// nothing says why, it uses the same words.
     pub reason: String,
     /// Whether no claim at all is given the task while it holds; else the task waits for a worker or for its turn only.

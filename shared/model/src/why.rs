@@ -14,6 +14,8 @@ use crate::time::Timestamp;
 
 /// The words that reasons go by, in this program's answers and for good.
 pub mod word {
+    /// It was not started in time.
+    pub const EXPIRED: &str = "expired";
     /// It waits for other tasks.
     pub const BLOCKED: &str = "blocked";
     /// It is for later.
@@ -34,6 +36,11 @@ pub mod word {
 /// task that still waits for others.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
+    /// It was not started in time, and is about to fail.
+    Expired {
+        /// Until when it was to be started.
+        at: Timestamp,
+    },
     /// It waits for other tasks.
     Blocked {
         /// Those that have not ended yet; none if it is about to be let go of.
@@ -68,6 +75,7 @@ impl Reason {
     /// The word that it goes by.
     pub const fn word(&self) -> &'static str {
         match self {
+            Self::Expired { .. } => word::EXPIRED,
             Self::Blocked { .. } => word::BLOCKED,
             Self::Scheduled { .. } => word::SCHEDULED,
             Self::Paused(_) => word::PAUSED,
@@ -81,7 +89,11 @@ impl Reason {
     /// Whether no claim at all is given the task while it holds. The others say what is to come by itself: a worker, or its turn.
     pub const fn keeps(&self) -> bool {
         match self {
-            Self::Blocked { .. } | Self::Scheduled { .. } | Self::Paused(_) | Self::AtLimit(_) => true,
+            Self::Expired { .. }
+            | Self::Blocked { .. }
+            | Self::Scheduled { .. }
+            | Self::Paused(_)
+            | Self::AtLimit(_) => true,
             Self::OnlyAlone { .. } | Self::NoWorker { .. } | Self::Behind(_) => false,
         }
     }
@@ -197,6 +209,8 @@ impl UnderLimit {
 pub struct Facts {
     /// The time.
     pub now: Timestamp,
+    /// Until when it was to be started, if that has come and it was not.
+    pub expired: Option<Timestamp>,
     /// Whether it is blocked.
     pub is_blocked: bool,
     /// From when on it may be claimed.
@@ -223,6 +237,7 @@ pub struct Facts {
 pub fn reasons(facts: Facts) -> Vec<Reason> {
     let Facts { now, is_blocked, run_after, waited, choice, pause, limits, .. } = facts;
     let mut reasons = Vec::new();
+    reasons.extend(facts.expired.map(|at| Reason::Expired { at }));
     if is_blocked {
         let unmet = |one: &Waited| {
             let state = one.standing.as_ref().map(|standing| standing.status.state());
@@ -308,6 +323,7 @@ mod tests {
     fn free() -> Facts {
         Facts {
             now: at(0),
+            expired: None,
             is_blocked: false,
             run_after: at(0),
             waited: Vec::new(),
@@ -349,6 +365,7 @@ mod tests {
     fn every_reason_is_told_in_the_order_in_which_it_must_be_lifted() {
         let full = LimitRules { max_running: Some(1), ..LimitRules::default() };
         let facts = Facts {
+            expired: Some(at(0)),
             is_blocked: true,
             run_after: at(1),
             waited: vec![
@@ -364,13 +381,16 @@ mod tests {
         };
         let all = reasons(facts.clone());
         let words: Vec<_> = all.iter().map(Reason::word).collect();
-        assert_eq!(words, ["blocked", "scheduled", "paused", "at_limit", "only_alone", "no_worker"]);
         assert_eq!(
-            all[0],
+            words,
+            ["expired", "blocked", "scheduled", "paused", "at_limit", "only_alone", "no_worker"]
+        );
+        assert_eq!(
+            all[1],
             Reason::Blocked { by: vec![waited(3, Status::Running), waited(4, Status::Created)] }
         );
         let keeps: Vec<_> = all.iter().map(Reason::keeps).collect();
-        assert_eq!(keeps, [true, true, true, true, false, false]);
+        assert_eq!(keeps, [true, true, true, true, true, false, false]);
         let let_go = Facts { is_blocked: false, ahead: Ahead { tasks: 3, at_least: false }, ..facts };
         let last = reasons(let_go).pop();
         assert_eq!(last, Some(Reason::Behind(Ahead { tasks: 3, at_least: false })));

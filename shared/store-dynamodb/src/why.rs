@@ -62,6 +62,7 @@ impl Inner {
         Ok(Facts {
             now,
             is_blocked,
+            expired: task.head.expired(now),
             run_after: task.head.run_after,
             waited: if is_blocked { self.waited(task, now).await? } else { Vec::new() },
             choice: rest.if_dependency_fails,

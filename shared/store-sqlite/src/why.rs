@@ -54,6 +54,7 @@ fn facts(
     Ok(Facts {
         now,
         is_blocked,
+        expired: stored.head.expired(now),
         run_after: stored.head.run_after,
         waited: if is_blocked { waited(db, stored, now)? } else { Vec::new() },
         choice: stored.links.choice,

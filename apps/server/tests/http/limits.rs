@@ -117,11 +117,14 @@ async fn a_waiting_claim_gets_the_task_whose_place_becomes_free() {
     let first = world.claim("w1").await["id"].as_str().unwrap().to_owned();
     let claim = json!({"worker_id": "w2", "wait_seconds": 20});
     let complete = async {
-        // Whichever comes first: the claim finds the place free, or it is woken.
-        tokio::task::yield_now().await;
+        // The claim has found nothing by then, and waits.
+        tokio::time::sleep(Duration::from_millis(300)).await;
         let done = json!({"worker_id": "w1", "attempt": 1});
         assert_eq!(world.post(&format!("/v1/tasks/{first}/complete"), done).await.status, 200);
+        std::time::Instant::now()
     };
-    let (answer, ()) = tokio::join!(world.post("/v1/claims", claim), complete);
+    let (answer, freed) = tokio::join!(world.post("/v1/claims", claim), complete);
     assert_eq!(answer.json()["tasks"].as_array().unwrap().len(), 1);
+    // Without a ring it would look again five seconds later.
+    assert!(freed.elapsed() < Duration::from_secs(4), "{:?}", freed.elapsed());
 }

@@ -2,7 +2,7 @@
 
 use baton_model::expiry::EXPIRED;
 use baton_model::transition::Refusal;
-use baton_model::{EventKind, Expiry, LimitRules, State, TaskId, TaskSpec, Timestamp};
+use baton_model::{EventKind, Expiry, LimitRules, Reason, State, TaskId, TaskSpec, Timestamp};
 
 use super::kit::*;
 use crate::{ClaimAnswer, Expire, Nothing, SetLimit, StoreError};
@@ -111,6 +111,8 @@ pub async fn a_blocked_task_expires_and_its_dependants_hear_of_it(b: Bench) {
     let late = b.create(at(0), b.spec("stitch").after(&[first]).until(at(10))).await;
     let last = b.create(at(0), b.spec("stitch").after(&[late])).await;
     let later = b.create(at(0), b.spec("render").due(at(50)).until(at(20))).await;
+    let why = b.store().why(late, at(20)).await.unwrap();
+    assert_eq!(why.reasons.first(), Some(&Reason::Expired { at: at(10) }), "it is about to fail");
     assert_eq!(expire_all(&b, at(20)).await, 2);
     b.follow(at(20)).await;
     assert_expired(&b, late, at(20)).await;

@@ -29,6 +29,7 @@ impl Inner {
             return Vec::new();
         }
         let mut reasons = Vec::new();
+        reasons.extend(task.head.expired(now).map(|at| Reason::Expired { at }));
         if is_blocked {
             reasons.push(Reason::Blocked { by: self.unmet(task, now) });
         }

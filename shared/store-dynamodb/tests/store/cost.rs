@@ -7,11 +7,11 @@
 use std::sync::Arc;
 
 use baton_model::{
-    AuditId, Fence, Grant, Level, LimitRules, LogLine, Owner, ProjectId, QueueName, RoundNote, Scope, Status,
-    TaskSpec, Token, TokenId, TokenSecret, Watch,
+    AuditId, Expiry, Fence, Grant, Level, LimitRules, LogLine, Owner, ProjectId, QueueName, RoundNote, Scope,
+    Status, TaskSpec, Token, TokenId, TokenSecret, Unique, UniqueWhile, Watch,
 };
 use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Fail, Idempotency,
+    AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Expire, Fail, Idempotency,
     LimitStore, Mend, Nothing, PageRequest, Purge, Reap, SetLimit, StoredToken, TaskFilter, TaskStore,
     TokenStore,
 };
@@ -177,6 +177,50 @@ async fn tasks_that_wait_for_others_cost_what_is_told() {
     let create = Create { now: at(2), tasks, atomic: true, idempotency: None, by: None };
     b.store.create(create).await.unwrap();
     b.note("create, of three tasks in a row with three edges");
+    b.documented();
+}
+
+/// What tasks pay that have a unique key, or expire.
+#[tokio::test]
+async fn unique_tasks_and_such_as_expire_cost_what_is_told() {
+    let mut b = Bench::open().await;
+    b.create(1, 200).await;
+    let warm = b.claim(claim("worker-1")).await;
+    let warm = b.completion(&warm, 200);
+    b.store.complete(warm, None).await.unwrap();
+    let create = |spec| Create { now: at(1), tasks: vec![spec], atomic: false, idempotency: None, by: None };
+    let unique = || Some(Unique { key: "k".parse().unwrap(), held: UniqueWhile::Unfinished });
+    let spec = TaskSpec { unique: unique(), ..b.spec(200) };
+    let again = TaskSpec { unique: unique(), ..b.spec(200) };
+    b.heard.take();
+    b.store.create(create(spec)).await.unwrap();
+    b.note("create, with a unique key");
+    let answer = b.store.create(create(again)).await.unwrap();
+    assert!(answer.items[0].as_ref().unwrap().deduplicated.is_some());
+    b.note("create, whose unique key another task holds");
+    let held = b.claim(claim("worker-1")).await;
+    let complete = b.completion(&held, 200);
+    b.heard.take();
+    b.store.complete(complete, None).await.unwrap();
+    b.note("complete, of a task with a unique key");
+    let late = |b: &mut Bench| TaskSpec { expiry: Some(Expiry::At(at(100))), ..b.spec(200) };
+    let spec = late(&mut b);
+    b.heard.take();
+    b.store.create(create(spec)).await.unwrap();
+    b.note("create, of a task that expires");
+    let held = b.claim(claim("worker-1")).await;
+    let complete = b.completion(&held, 200);
+    b.heard.take();
+    b.store.complete(complete, None).await.unwrap();
+    b.note("complete, of a task that expires");
+    b.store.expire(Expire { now: at(1), limit: 100 }).await.unwrap();
+    b.note("look for expired tasks, where there are none");
+    let spec = late(&mut b);
+    b.store.create(create(spec)).await.unwrap();
+    b.heard.take();
+    assert_eq!(b.store.expire(Expire { now: at(100), limit: 100 }).await.unwrap().tasks, 1);
+    b.note("look for expired tasks, and fail one");
+    b.print();
     b.documented();
 }
 

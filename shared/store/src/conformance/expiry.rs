@@ -65,7 +65,7 @@ pub async fn a_claim_passes_over_what_has_expired(b: Bench) {
 
 /// However many tasks have expired before it, a task is given out after a few claims.
 pub async fn a_crowd_of_expired_tasks_hides_nothing(b: Bench) {
-    for n in 0..4 {
+    for n in 0..2 {
         b.create_all(at(n), (0..150).map(|_| b.spec("render").until(at(10))).collect()).await;
     }
     let fresh = b.create(at(5), b.spec("render")).await;

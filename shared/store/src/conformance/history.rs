@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use baton_model::{
     EventKind, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, LimitRules, Output, QueueName,
-    State, Status, Task, TaskId, TaskSpec, Timestamp, Watch,
+    State, Status, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Watch,
 };
 
 use super::World;
@@ -167,6 +167,12 @@ impl Shared {
                 (0..1 + random.below(3)).map(|_| self.spec(chosen, random.below(4) == 0)).collect();
             if random.below(3) == 0 {
                 self.link(&mut tasks, &mut random);
+            }
+            if random.below(4) == 0
+                && let Some(first) = tasks.first_mut()
+            {
+                let held = [UniqueWhile::Queued, UniqueWhile::Unfinished][random.below(2) as usize];
+                first.unique = Some(Unique { key: name("once"), held });
             }
             // What is neither chosen nor named cannot be told from another when it is sent again.
             let key = (!chosen).then(|| format!("k{}", self.number()));

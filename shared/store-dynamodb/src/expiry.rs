@@ -75,7 +75,9 @@ impl Inner {
             let range = Range::Below(keys::sortable(Timestamp::from_millis(
                 expire.now.as_millis().saturating_add(1),
             )));
-            let query = Query { range, limit: Some(left.max(1)), ..Query::table(partition(part)) };
+            // What is a moment old is found by the next round.
+            let limit = Some(left.max(1));
+            let query = Query { range, limit, consistent: false, ..Query::table(partition(part)) };
             let found = self.db.query(&query).await?;
             expired.more |= found.next.is_some();
             left -= i32::try_from(found.items.len()).unwrap_or(left);
@@ -101,11 +103,14 @@ impl Inner {
         let (partition, sort) = (fields.text("pk")?, fields.text("sk")?);
         let id = sort.split_once('#').and_then(|(_, id)| id.parse().ok());
         let id: TaskId = id.ok_or_else(|| damaged(format!("expected a task's id in a note, got {sort}")))?;
-        let failed = self.fail_expired(id, now).await?;
+        // Its end removes it.
+        if self.fail_expired(id, now).await? {
+            return Ok(true);
+        }
         // One that was given back since has written it anew.
         let written = Expression::new().when("nc", "=", n(fields.number::<u64>("nc")?));
         match self.db.delete(key(partition, sort), &written).await {
-            Ok(()) | Err(WriteError::Condition(_)) => Ok(failed),
+            Ok(()) | Err(WriteError::Condition(_)) => Ok(false),
             Err(WriteError::Failed(error)) => Err(error),
         }
     }

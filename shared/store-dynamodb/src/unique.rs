@@ -151,7 +151,7 @@ impl Inner {
             let place = (&project, &queue, &unique);
             let seen = self.see_key(place, retry.now).await?;
             let holder = seen.holder.as_ref().map(|holder| holder.head.id).filter(|holder| *holder != id);
-            let command: Command = retry_command(retry, outlook.clone(), holder, with);
+            let command: Command = retry_command(retry, outlook, holder, with);
             let change = match decide(&before.head, &command, retry.now) {
                 Err(refusal) => return Err(StoreError::Refused { task: id, refusal }),
                 Ok(Decision::Repeat) => return Ok(before.head.state.state()),

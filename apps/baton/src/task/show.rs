@@ -173,6 +173,16 @@ pub(crate) fn particulars(event: &EventView, times: &Times) -> String {
     said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// The unique key of a task, and for how long it holds it.
+fn unique(unique: &UniqueView) -> String {
+    let held = match unique.held {
+        UniqueWhile::Queued => "while queued".to_owned(),
+        UniqueWhile::Unfinished => "while unfinished".to_owned(),
+        UniqueWhile::For(span) => format!("for {}", text::seconds(span.as_secs_f64())),
+    };
+    format!("{}, {held}", unique.key)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -194,14 +204,4 @@ mod tests {
         );
         assert_eq!(cause(&error("exit_1", "")), "");
     }
-}
-
-/// The unique key of a task, and for how long it holds it.
-fn unique(unique: &UniqueView) -> String {
-    let held = match unique.held {
-        UniqueWhile::Queued => "while queued".to_owned(),
-        UniqueWhile::Unfinished => "while unfinished".to_owned(),
-        UniqueWhile::For(span) => format!("for {}", text::seconds(span.as_secs_f64())),
-    };
-    format!("{}, {held}", unique.key)
 }

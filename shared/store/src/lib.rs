@@ -18,6 +18,7 @@ pub mod histogram;
 pub mod limit;
 pub mod lost;
 pub mod name;
+pub mod purge;
 pub mod query;
 pub mod token;
 pub mod transfer;
@@ -29,8 +30,8 @@ use baton_model::{Event, Generation, GenerationId, LogLine, QueueName, RoundNote
 
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
-    DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing, Overdue,
-    PauseQueue, Purge, PurgeReport, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
+    DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing,
+    PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
@@ -39,6 +40,7 @@ pub use health::{Health, Sizes};
 pub use limit::{Changed, LimitStatus, LimitStore, OwnedProject, SetLimit, SetOwner};
 pub use lost::{LeaseProblem, LostLease};
 pub use name::NameNotice;
+pub use purge::{Overdue, Purge, PurgeReport};
 pub use query::{
     Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues,
     Stats, TaskDetail, TaskFilter, Tasks, Waits, WorkerCounts, WorkerDetail, events_after, page_of_events,

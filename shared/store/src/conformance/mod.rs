@@ -37,6 +37,7 @@ pub mod concurrent;
 pub mod create;
 pub mod dependencies;
 pub mod doorbell;
+mod drawn;
 pub mod durability;
 pub mod expiry;
 pub mod fail;

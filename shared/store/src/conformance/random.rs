@@ -7,11 +7,12 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use baton_model::{
-    Digest, Directive, Expiry, Fence, IfDependencyFails, LeasePolicy, LimitOn, LimitRules, Owner, Priority,
-    Rate, Reason, SessionId, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Why,
+    Digest, Directive, Fence, LeasePolicy, LimitOn, LimitRules, Owner, Priority, Rate, Reason, SessionId,
+    Task, TaskId, Timestamp, Why,
 };
 
 use super::Oracle;
+use super::drawn::{KEYS, link, once};
 use super::kit::*;
 use super::split_mix::SplitMix;
 use crate::{
@@ -126,7 +127,6 @@ const KEPT: std::time::Duration = std::time::Duration::from_secs(600);
 
 const WORKERS: [&str; 4] = ["w0", "w1", "w2", "w3"];
 const QUEUES: [&str; 2] = ["a", "b"];
-const KEYS: [&str; 3] = ["k", "k/2", "*k"];
 const LIMITS: [&str; 13] = [
     "queue/a",
     "queue/b",
@@ -219,31 +219,6 @@ async fn compare(mut bench: Bench, seed: u64, shape: Shape) {
     let History { bench, first, ids, .. } = history;
     bench.note_created(ids);
     bench.check(first).await;
-}
-
-/// Has a task depend on others: some of the same batch, some of before, now and then itself or one that is not there.
-fn link(random: &mut SplitMix, spec: &mut TaskSpec, batch: &[TaskSpec], ids: &[TaskId]) {
-    // Of several that fail in one round of the reaper, which is the first is the store's choice: so only a task that runs
-    // all the same has several.
-    let run = random.once_in(2);
-    for _ in 0..if run { 1 + random.below(3) } else { 1 } {
-        let dependency = match random.below(20) {
-            0 => Some(spec.id),
-            1 => Some(TaskId::from_bytes(counted_id(8_000_000))),
-            2..8 => random.pick(batch).map(|other| other.id),
-            _ => random.pick(ids).copied(),
-        };
-        spec.depends_on.extend(dependency.filter(|id| !spec.depends_on.contains(id)));
-    }
-    if random.once_in(2)
-        && let Some(other) = batch.iter().find(|other| spec.depends_on.contains(&other.id))
-    {
-        spec.project = other.project.clone();
-    }
-    spec.if_dependency_fails = match run {
-        true => IfDependencyFails::Run,
-        false => IfDependencyFails::ALL[random.below(2) as usize],
-    };
 }
 
 impl History {
@@ -412,17 +387,7 @@ impl History {
             if random.once_in(2) {
                 spec.concurrency_key = Some(name(KEYS[random.below(3) as usize]));
             }
-            if random.once_in(4) {
-                spec.expiry = Some(Expiry::At(self.now.plus(millis(random.below(90_000)))));
-            }
-            if random.once_in(4) {
-                let held = match random.below(3) {
-                    0 => UniqueWhile::Queued,
-                    1 => UniqueWhile::Unfinished,
-                    _ => UniqueWhile::For(millis(1 + random.below(120_000))),
-                };
-                spec.unique = Some(Unique { key: name(KEYS[random.below(3) as usize]), held });
-            }
+            once(random, &mut spec, self.now);
             if random.once_in(10)
                 && let Some(earlier) = random.pick(&self.ids)
             {

@@ -86,7 +86,9 @@ impl Inner {
         let fields = Fields(&item);
         let id: TaskId =
             fields.text("tk")?.parse().map_err(|_| crate::error::damaged("expected a task's id"))?;
-        let holder = self.find(id).await?.filter(|stored| holds(stored, now));
+        // The task that had it may be gone, and another one of its id be there.
+        let since = fields.time("ca")?;
+        let holder = self.find(id).await?.filter(|stored| stored.created_at == since && holds(stored, now));
         Ok(Seen { mark: Some(fields.number("nc")?), holder })
     }
 

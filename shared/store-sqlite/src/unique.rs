@@ -2,6 +2,7 @@
 //! removes its row, which only tidies up.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use baton_model::{Status, Task, TaskId, TaskSpec, Timestamp, Unique};
 use baton_store::unique::{First, answer, firsts};
@@ -13,6 +14,9 @@ use crate::rows::Stored;
 
 /// How many keys that are free by their time one purge removes.
 const SWEPT: i64 = 1_000;
+
+/// How long after that time: commands may be dated by clocks that differ, or were set back.
+const SWEPT_AFTER: Duration = Duration::from_secs(3_600);
 
 /// Who holds the keys of those tasks of a batch that would be created, by their places.
 pub(crate) fn keep(
@@ -45,8 +49,12 @@ fn holder(
     let Some(id) = id else { return Ok(None) };
     let stored = Stored::by_id(db, TaskId::from_bytes(id))?;
     Ok(stored.filter(|stored| {
-        let holds = |unique: &Unique| unique.holds(stored.head.state.state(), stored.created_at, now);
-        stored.unique.as_ref().is_some_and(holds)
+        // The task that had it may be gone, and another one of its id be there.
+        let is_its = |own: &Unique| {
+            (stored.project.as_str(), stored.queue.as_str(), &own.key) == (project, queue, &unique.key)
+        };
+        let holds = |own: &Unique| own.holds(stored.head.state.state(), stored.created_at, now);
+        stored.unique.as_ref().is_some_and(|own| is_its(own) && holds(own))
     }))
 }
 
@@ -119,7 +127,7 @@ pub(crate) fn sweep(db: &Connection, now: Timestamp) -> Result<(), Failure> {
         "DELETE FROM unique_key WHERE (project, queue, key) IN (SELECT project, queue, key FROM unique_key \
          INDEXED BY unique_key_free WHERE free_at IS NOT NULL AND free_at <= ?1 LIMIT ?2)",
     )?
-    .execute(params![now.as_millis(), SWEPT])?;
+    .execute(params![now.minus(SWEPT_AFTER).as_millis(), SWEPT])?;
     Ok(())
 }
 

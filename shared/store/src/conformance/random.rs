@@ -387,7 +387,6 @@ impl History {
             if random.once_in(2) {
                 spec.concurrency_key = Some(name(KEYS[random.below(3) as usize]));
             }
-            once(random, &mut spec, self.now);
             if random.once_in(10)
                 && let Some(earlier) = random.pick(&self.ids)
             {
@@ -396,6 +395,7 @@ impl History {
             if random.once_in(3) {
                 link(random, &mut spec, &tasks, &self.ids);
             }
+            once(random, &mut spec, self.now);
             tasks.push(spec);
         }
         let idempotency = random.once_in(3).then(|| {
@@ -429,6 +429,7 @@ impl History {
     }
 
     async fn claim(&mut self, trace: &mut Trace) {
+        self.expire().await;
         let again = self.claims.last().cloned().filter(|_| self.random.once_in(6));
         // What is older may be known or not.
         let again = again.filter(|again| self.now.since(again.now) < secs(15 * 60));
@@ -447,10 +448,10 @@ impl History {
         if let Some(tasks) = same(leases(real).map(sorted), leases(model).map(sorted)) {
             self.held.splice(0..0, tasks);
         }
-        self.expire().await;
     }
 
-    /// Ends what has expired: how much of it a claim ends is the store's choice.
+    /// Ends what has expired, before a claim is made: how much of it that ends, and so which dependants it is given, is the store's
+    /// choice.
     async fn expire(&self) {
         self.bench.settle().await;
         let expire = Expire { now: self.now, limit: 1_000 };
@@ -459,6 +460,7 @@ impl History {
     }
 
     async fn complete(&mut self, trace: &mut Trace) {
+        self.expire().await;
         let again = self.random.pick(&self.completions).cloned();
         let complete = match again {
             Some(again) if self.random.once_in(6) => Complete { now: self.now, ..again },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use baton_model::{Task, TaskId, TaskSpec, Timestamp};
+use baton_model::{Label, ProjectId, QueueName, Task, TaskId, TaskSpec, Timestamp};
 
 use super::{Inner, Kept};
 use crate::unique::{First, after_firsts, firsts, held_by};
@@ -22,7 +22,8 @@ impl Inner {
             let unique = spec.unique.as_ref()?;
             let id = self.keys.get(&(spec.project.clone(), spec.queue.clone(), unique.key.clone()))?;
             let task = &self.tasks.get(id)?.task;
-            holds(task, create.now).then(|| held_by(task, create.now))
+            let is_its = is_key_of(task, (&spec.project, &spec.queue, &unique.key));
+            (is_its && holds(task, create.now)).then(|| held_by(task, create.now))
         };
         let firsts = firsts(&create.tasks, is_new, holder);
         let specs = after_firsts(&create.tasks, &firsts);
@@ -64,11 +65,18 @@ impl Inner {
         let unique = task.unique.as_ref().filter(|unique| unique.follows_state())?;
         let key = (task.project.clone(), task.queue.clone(), unique.key.clone());
         let other = self.keys.get(&key).filter(|id| **id != task.head.id)?;
-        self.tasks.get(other).filter(|kept| holds(&kept.task, now)).map(|kept| kept.task.head.id)
+        let is_its = |task: &Task| is_key_of(task, (&key.0, &key.1, &key.2));
+        let holder = self.tasks.get(other).filter(|kept| is_its(&kept.task) && holds(&kept.task, now));
+        holder.map(|kept| kept.task.head.id)
     }
 }
 
 fn holds(task: &Task, now: Timestamp) -> bool {
     let state = task.head.state.state();
     task.unique.as_ref().is_some_and(|unique| unique.holds(state, task.created_at, now))
+}
+
+/// Whether a key is a task's own: the task that had it may be gone, and another one of its id be there.
+fn is_key_of(task: &Task, key: (&ProjectId, &QueueName, &Label)) -> bool {
+    task.unique.as_ref().is_some_and(|unique| (&task.project, &task.queue, &unique.key) == key)
 }

@@ -27,7 +27,9 @@ impl Inner {
         };
         let firsts = firsts(&create.tasks, is_new, holder);
         let specs = after_firsts(&create.tasks, &firsts);
-        for spec in &specs {
+        // A second one of the same id, which is refused, is not the task.
+        let new = specs.iter().enumerate().filter(|(place, _)| is_new(*place));
+        for (_, spec) in new {
             if let Some(kept) = fresh.get_mut(&spec.id) {
                 kept.task.depends_on.clone_from(&spec.depends_on);
             }

@@ -312,19 +312,18 @@ impl Inner {
 
     /// Cancels a task, with its unfinished dependants first if that is asked for, the furthest first.
     pub(crate) async fn cancel(&self, cancel: &Cancel) -> Result<Task, StoreError> {
-        let command = |with| Command::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone(), with };
         if cancel.with_dependants {
             let stored = self.known(cancel.task).await?;
             if !matches!(stored.head.state.state(), State::Completed | State::Failed) {
                 for id in self.unfinished_dependants(&stored).await? {
-                    match self.apply(id, &command(Some(cancel.task)), cancel.now).await {
+                    match self.apply(id, &cancel.command(Some(cancel.task)), cancel.now).await {
                         Ok(_) | Err(StoreError::Refused { .. } | StoreError::TaskNotFound(_)) => {}
                         Err(error) => return Err(error),
                     }
                 }
             }
         }
-        self.end(cancel.task, &command(None), cancel.now).await.map(|answer| answer.task)
+        self.end(cancel.task, &cancel.command(None), cancel.now).await.map(|answer| answer.task)
     }
 
     /// The unfinished tasks that wait for one, however far, each after all that wait for it.
@@ -550,22 +549,5 @@ impl Inner {
         }
         let depends_on = task.depends_on.iter().copied().collect();
         self.keep_all(depends_on, task.updated_at).await.map(drop)
-    }
-}
-
-/// What a retry asks of a task.
-pub(crate) fn retry_command(
-    retry: &Retry,
-    outlook: Outlook,
-    holder: Option<TaskId>,
-    with: Option<TaskId>,
-) -> Command {
-    Command::Retry {
-        by: retry.by.clone(),
-        reason: retry.reason.clone(),
-        delay: retry.delay,
-        outlook,
-        holder,
-        with,
     }
 }

@@ -9,13 +9,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use baton_model::transition::{Command, Decision, decide};
+use baton_model::transition::{Decision, decide};
 use baton_model::{Label, ProjectId, QueueName, State, Status, Task, TaskId, TaskSpec, Timestamp, Unique};
 use baton_store::unique::{First, after_firsts, answer, firsts};
 use baton_store::{Accepted, Create, Retry, StoreError};
 
 use crate::attr::{Fields, Item, key, n, s, time};
-use crate::dependency::retry_command;
 use crate::error::{TransactError, WriteError, contended};
 use crate::expression::Expression;
 use crate::row::Stored;
@@ -143,7 +142,7 @@ impl Inner {
     ) -> Result<State, StoreError> {
         let id = before.head.id;
         let Some(unique) = before.rest()?.unique.clone().filter(Unique::follows_state) else {
-            let command = retry_command(retry, outlook, None, with);
+            let command = retry.command(outlook, None, with);
             return match self.apply_to(before, &command, retry.now).await? {
                 Outcome::Applied(after) | Outcome::Repeated(after) => Ok(after.head.state.state()),
             };
@@ -153,7 +152,7 @@ impl Inner {
             let place = (&project, &queue, &unique);
             let seen = self.see_key(place, retry.now).await?;
             let holder = seen.holder.as_ref().map(|holder| holder.head.id).filter(|holder| *holder != id);
-            let command: Command = retry_command(retry, outlook, holder, with);
+            let command = retry.command(outlook, holder, with);
             let change = match decide(&before.head, &command, retry.now) {
                 Err(refusal) => return Err(StoreError::Refused { task: id, refusal }),
                 Ok(Decision::Repeat) => return Ok(before.head.state.state()),

@@ -201,9 +201,7 @@ pub(crate) fn cancel_dependants(
             if stored.head.state.state().is_final() {
                 continue;
             }
-            let (by, reason) = (cancel.by.clone(), cancel.reason.clone());
-            let command = Command::Cancel { by, reason, with: Some(cancel.task) };
-            transaction.transition(&stored, &command, cancel.now)?;
+            transaction.transition(&stored, &cancel.command(Some(cancel.task)), cancel.now)?;
             if stored.links.waited_for {
                 next.push(stored.head.id);
             }
@@ -227,14 +225,7 @@ pub(crate) fn retry_dependants(transaction: &mut Transaction<'_>, retry: &Retry)
             if matches!(outlook, Outlook::Failed(_)) || holder.is_some() {
                 continue;
             }
-            let command = Command::Retry {
-                by: retry.by.clone(),
-                reason: retry.reason.clone(),
-                delay: retry.delay,
-                outlook,
-                holder,
-                with: Some(retry.task),
-            };
+            let command = retry.command(outlook, holder, Some(retry.task));
             transaction.transition(&stored, &command, retry.now)?;
             unique::hold_again(transaction.db, &stored)?;
             next.push(stored.head.id);

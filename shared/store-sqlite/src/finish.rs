@@ -136,23 +136,16 @@ pub(crate) fn cancel(transaction: &mut Transaction<'_>, cancel: &Cancel) -> Resu
             dependency::cancel_dependants(transaction, cancel, &before)?;
         }
     }
-    let command = Command::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone(), with: None };
-    end(transaction, cancel.task, &command, cancel.now).map(|answer| answer.task)
+    end(transaction, cancel.task, &cancel.command(None), cancel.now).map(|answer| answer.task)
 }
 
 pub(crate) fn retry(transaction: &mut Transaction<'_>, retry: &Retry) -> Result<Task, Failure> {
     let before = Stored::known(transaction.db, retry.task)?;
     // With dependants it may be the second sending of what was done in part, or go on with what one without has left.
     if !retry.with_dependants || before.head.state.state().is_final() {
-        let command = Command::Retry {
-            by: retry.by.clone(),
-            reason: retry.reason.clone(),
-            delay: retry.delay,
-            outlook: dependency::outlook_of(transaction.db, &before)?,
-            holder: unique::other_holder(transaction.db, &before, retry.now)?,
-            with: None,
-        };
-        transaction.transition(&before, &command, retry.now)?;
+        let outlook = dependency::outlook_of(transaction.db, &before)?;
+        let holder = unique::other_holder(transaction.db, &before, retry.now)?;
+        transaction.transition(&before, &retry.command(outlook, holder, None), retry.now)?;
         unique::hold_again(transaction.db, &before)?;
     }
     if retry.with_dependants {

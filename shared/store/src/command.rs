@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use baton_model::transition::Command;
 use baton_model::why::word;
 use baton_model::{
     Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LimitOn, LogLine,
-    LossReason, Output, Owner, QueueName, RequestKey, Running, SessionId, State, Status, Takes, Task, TaskId,
-    TaskSpec, TaskType, Timestamp, Watch, WorkerId, limits,
+    LossReason, Outlook, Output, Owner, QueueName, RequestKey, Running, SessionId, State, Status, Takes,
+    Task, TaskId, TaskSpec, TaskType, Timestamp, Watch, WorkerId, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -363,6 +364,13 @@ pub struct Cancel {
     pub with_dependants: bool,
 }
 
+impl Cancel {
+    /// What it asks of one task: of its own, or of one that is cancelled with that.
+    pub fn command(&self, with: Option<TaskId>) -> Command {
+        Command::Cancel { by: self.by.clone(), reason: self.reason.clone(), with }
+    }
+}
+
 /// Retries a finished task.
 #[derive(Clone, Debug)]
 pub struct Retry {
@@ -378,6 +386,15 @@ pub struct Retry {
     pub delay: Duration,
     /// Whether the tasks that ended because it did not complete, however far, wait for it again.
     pub with_dependants: bool,
+}
+
+impl Retry {
+    /// What it asks of one task, of its own or of one that is retried with that: given what its dependencies mean to it, and who
+    /// else holds its unique key.
+    pub fn command(&self, outlook: Outlook, holder: Option<TaskId>, with: Option<TaskId>) -> Command {
+        let (by, reason) = (self.by.clone(), self.reason.clone());
+        Command::Retry { by, reason, delay: self.delay, outlook, holder, with }
+    }
 }
 
 /// Takes back lost leases.

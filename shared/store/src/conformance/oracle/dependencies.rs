@@ -92,7 +92,6 @@ impl Inner {
     }
 
     pub(super) fn cancel(&mut self, cancel: &Cancel) -> Result<Task, StoreError> {
-        let command = |with| Command::Cancel { by: cancel.by.clone(), reason: cancel.reason.clone(), with };
         let state = self.kept(cancel.task)?.task.head.state.state();
         if cancel.with_dependants
             && matches!(state, State::Blocked | State::Queued | State::Running | State::Cancelled)
@@ -100,10 +99,10 @@ impl Inner {
             let mut order = Vec::new();
             self.unfinished_dependants(cancel.task, &mut BTreeSet::new(), &mut order);
             for id in order {
-                self.apply(id, &command(Some(cancel.task)), cancel.now)?;
+                self.apply(id, &cancel.command(Some(cancel.task)), cancel.now)?;
             }
         }
-        Ok(self.apply(cancel.task, &command(None), cancel.now)?.0)
+        Ok(self.apply(cancel.task, &cancel.command(None), cancel.now)?.0)
     }
 
     /// The unfinished tasks that depend on one, the furthest first.
@@ -119,21 +118,13 @@ impl Inner {
 
     /// Retries a task; gives it, and all that came into their queues.
     pub(super) fn retry(&mut self, retry: &Retry) -> Result<(Task, Vec<Task>), StoreError> {
-        let command = |outlook, holder, with| Command::Retry {
-            by: retry.by.clone(),
-            reason: retry.reason.clone(),
-            delay: retry.delay,
-            outlook,
-            holder,
-            with,
-        };
         let before = self.kept(retry.task)?.task.clone();
         let unfinished = !before.head.state.state().is_final();
         let mut rung = Vec::new();
         if !(retry.with_dependants && unfinished) {
             let holder = self.key_holder(&before, retry.now);
-            let (task, _) =
-                self.apply(retry.task, &command(self.outlook(&before), holder, None), retry.now)?;
+            let command = retry.command(self.outlook(&before), holder, None);
+            let (task, _) = self.apply(retry.task, &command, retry.now)?;
             self.take_key_again(&task);
             rung.push(task);
         }
@@ -145,7 +136,8 @@ impl Inner {
             let outlook = self.outlook(&task);
             let is_free = self.key_holder(&task, retry.now).is_none();
             if followed && is_free && !matches!(outlook, Outlook::Failed(_)) {
-                let (after, _) = self.apply(id, &command(outlook, None, Some(retry.task)), retry.now)?;
+                let command = retry.command(outlook, None, Some(retry.task));
+                let (after, _) = self.apply(id, &command, retry.now)?;
                 self.take_key_again(&after);
                 rung.push(after);
                 next.extend(self.dependants(id));

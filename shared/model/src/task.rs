@@ -353,6 +353,11 @@ impl TaskSpec {
         if self.depends_on.is_empty() { TaskState::Queued } else { TaskState::Blocked }
     }
 
+    /// The time by which it is to be started, created at `created_at`; none if it waits for as long as it takes.
+    pub fn expires_at(&self, created_at: Timestamp) -> Option<Timestamp> {
+        self.expiry.map(|expiry| expiry.resolve(created_at))
+    }
+
     /// The head that it begins with, created at `created_at`.
     pub fn first_head(&self, created_at: Timestamp) -> Head {
         Head {
@@ -363,7 +368,7 @@ impl TaskSpec {
             worker_losses: 0,
             max_attempts: self.max_attempts,
             run_after: self.schedule.resolve(created_at),
-            expires_at: self.expiry.map(|expiry| expiry.resolve(created_at)),
+            expires_at: self.expires_at(created_at),
             timeout: self.timeout,
             backoff: self.backoff.unwrap_or_default(),
             ended: None,

@@ -376,11 +376,11 @@ impl Inner {
         self.notes.know_day(&self.db, Kind::Task, keys::day_of(spec.id.as_bytes()), now).await
     }
 
-    /// Writes params that are kept apart, and the note of when the task expires. It comes before the task's own write: a process that dies between the two leaves a
-    /// text that no task names, where the other order would leave a task without its params.
+    /// Writes params that are kept apart, and the note of when the task expires. It comes before the task's own write: a process
+    /// that dies between the two leaves a text that no task names, where the other order would leave a task without its params.
     // Not in one transaction with the task, where each KB would cost two write units and not one.
     async fn write_before(&self, spec: &TaskSpec, now: Timestamp, new: &NewTask) -> Result<(), StoreError> {
-        self.note_expiry(spec.id, spec.expiry.map(|expiry| expiry.resolve(now))).await?;
+        self.note_expiry(spec.id, spec.expires_at(now)).await?;
         match &new.apart {
             Some(text) => self.db.write_text(&keys::apart(&spec.id), text, spec.params.as_str(), None).await,
             None => Ok(()),

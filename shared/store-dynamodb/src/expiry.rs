@@ -1,8 +1,11 @@
 //! Tasks that are to be started by a time.
 //!
 //! A claim hears of it from the sort key of a task's entry in the index. For the reaper a note lies in a list by time, which is
-//! written before the task: whatever a process does not live to do, no task is without its note. A note goes once its time has
-//! come and its task was looked at, whatever has become of that.
+//! written before the task: whatever a process does not live to do, no task is without its note. Once its time has come, its task
+//! is looked at. One that has not expired may be on its way, and its note in the table before it: so it is looked at once more,
+//! when whoever was about to write it has done so or never will.
+
+use std::time::Duration;
 
 use baton_model::transition::Command;
 use baton_model::{TaskId, Timestamp};
@@ -22,6 +25,13 @@ use crate::transition::Outcome;
 
 /// Over how many partitions the notes are spread. One takes 1,000 a second.
 const PARTS: u64 = 2;
+
+/// How much later a task is looked at once more: no invocation on AWS Lambda takes longer than 15 minutes
+/// (<https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html>).
+const AGAIN_AFTER: Duration = Duration::from_secs(16 * 60);
+
+/// Marks the note of a second look.
+const AGAIN: &str = "ag";
 
 /// How many tasks are failed at the same time.
 const AT_ONCE: usize = 16;
@@ -58,13 +68,15 @@ impl Inner {
     /// Notes when a task expires, before it is there or waits again.
     pub(crate) async fn note_expiry(&self, id: TaskId, at: Option<Timestamp>) -> Result<(), StoreError> {
         match at {
-            Some(at) => {
-                let mut note = note_key(id, at);
-                note.insert("nc".to_owned(), n(self.mark(&(id, at))));
-                unconditional(self.db.put(note, Expression::new()).await)
-            }
+            Some(at) => unconditional(self.db.put(self.note(id, at), Expression::new()).await),
             None => Ok(()),
         }
+    }
+
+    fn note(&self, id: TaskId, at: Timestamp) -> Item {
+        let mut note = note_key(id, at);
+        note.insert("nc".to_owned(), n(self.mark(&(id, at))));
+        note
     }
 
     /// Fails what has expired by the notes.
@@ -97,15 +109,20 @@ impl Inner {
         Ok(expired)
     }
 
-    /// Looks at the task of a note whose time has come, and removes the note.
+    /// Looks at the task of a note whose time has come, and removes the note; leaves one for a second look if this was the first.
     async fn settle_note(&self, item: &Item, now: Timestamp) -> Result<bool, StoreError> {
         let fields = Fields(item);
         let (partition, sort) = (fields.text("pk")?, fields.text("sk")?);
         let id = sort.split_once('#').and_then(|(_, id)| id.parse().ok());
         let id: TaskId = id.ok_or_else(|| damaged(format!("expected a task's id in a note, got {sort}")))?;
-        // Its end removes it.
+        // Its end removes the note.
         if self.fail_expired(id, now).await? {
             return Ok(true);
+        }
+        if !item.contains_key(AGAIN) {
+            let mut note = self.note(id, now.plus(AGAIN_AFTER));
+            note.insert(AGAIN.to_owned(), n(1));
+            unconditional(self.db.put(note, Expression::new()).await)?;
         }
         // One that was given back since has written it anew.
         let written = Expression::new().when("nc", "=", n(fields.number::<u64>("nc")?));

@@ -327,15 +327,15 @@ pub(crate) fn new_task(
     spread: u64,
     partition: String,
 ) -> Result<NewTask, StoreError> {
-    let run_after = spec.schedule.resolve(created_at);
+    let head = spec.first_head(created_at);
+    let (run_after, state) = (head.run_after, head.state.state());
     let detail = EventDetail::created(by, run_after, created_at);
-    let state = spec.first_state().state();
     let entry = encode(created_at, EventKind::Created, state, 0, &detail)?;
     let params = Text::of("params", spec.params.as_str());
     let mut item = keys::by_id(Kind::Task, spec.id.as_bytes(), &spec.id, spread);
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put("ip", s(partition));
-    put("is", s(keys::waiting_place(&spec.first_head(created_at))));
+    put("is", s(keys::waiting_place(&head)));
     put("st", n(state.code()));
     put("mx", n(spec.max_attempts));
     put("ra", time(run_after));
@@ -373,8 +373,8 @@ pub(crate) fn new_task(
     if let Some(key) = &spec.concurrency_key {
         put("ck", s(key.as_str()));
     }
-    if let Some(expiry) = spec.expiry {
-        put("xa", time(expiry.resolve(created_at)));
+    if let Some(expires_at) = head.expires_at {
+        put("xa", time(expires_at));
     }
     if let Some(unique) = &spec.unique {
         put("uq", s(json("a unique key", unique)?));

@@ -6,16 +6,16 @@
 //! of a key whose task has ended only tidies up.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use baton_model::transition::{Decision, decide};
-use baton_model::{Label, ProjectId, QueueName, State, Status, Task, TaskId, TaskSpec, Timestamp, Unique};
-use baton_store::unique::{First, after_firsts, answer, firsts};
+use baton_model::{ProjectId, QueueName, State, Task, TaskId, TaskSpec, Timestamp, Unique};
+use baton_store::unique::{First, after_firsts, firsts, held_by};
 use baton_store::{Accepted, Create, Retry, StoreError};
 
 use crate::attr::{Fields, Item, key, n, s, time};
-use crate::error::{TransactError, WriteError, contended};
+use crate::error::{TransactError, WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::row::Stored;
 use crate::store::Inner;
@@ -43,17 +43,27 @@ pub(crate) struct Kept<'a> {
     pub(crate) seen: BTreeMap<usize, Seen>,
 }
 
-fn key_item(project: &ProjectId, queue: &QueueName, name: &Label) -> Item {
-    key(&format!("UK#{project}#{queue}#{name}"), "UK")
+/// A key that a task asks for.
+type Key<'a> = (&'a ProjectId, &'a QueueName, &'a Unique);
+
+const SORT: &str = "UK";
+
+fn partition((project, queue, unique): Key<'_>) -> String {
+    format!("UK#{project}#{queue}#{}", unique.key)
+}
+
+fn key_of(spec: &TaskSpec) -> Option<Key<'_>> {
+    Some((&spec.project, &spec.queue, spec.unique.as_ref()?))
+}
+
+fn key_item(of: Key<'_>) -> Item {
+    key(&partition(of), SORT)
 }
 
 /// The item of a key that a task holds from an event of its own on.
-fn held_item(
-    (project, queue, unique): (&ProjectId, &QueueName, &Unique),
-    (id, created_at, event): (TaskId, Timestamp, u32),
-    mark: u64,
-) -> Item {
-    let mut item = key_item(project, queue, &unique.key);
+fn held_item(of: Key<'_>, (id, created_at, event): (TaskId, Timestamp, u32), mark: u64) -> Item {
+    let (.., unique) = of;
+    let mut item = key_item(of);
     let mut put = |name: &str, value| item.insert(name.to_owned(), value);
     put("tk", s(id.to_string()));
     put("ca", time(created_at));
@@ -73,22 +83,31 @@ impl Seen {
 }
 
 impl Inner {
-    /// A key as it is now.
-    async fn see_key(
+    /// Keys as they are now, by the places of what asks for them. A key is read before its holder: so a holder that has ended by
+    /// then is none, and what becomes of its key after that shows as another mark.
+    async fn see_keys(
         &self,
-        (project, queue, unique): (&ProjectId, &QueueName, &Unique),
+        asked: impl Iterator<Item = (usize, Key<'_>)>,
         now: Timestamp,
-    ) -> Result<Seen, StoreError> {
-        let Some(item) = self.db.get(key_item(project, queue, &unique.key)).await? else {
-            return Ok(Seen::default());
+    ) -> Result<BTreeMap<usize, Seen>, StoreError> {
+        let asked: BTreeMap<usize, String> = asked.map(|(place, key)| (place, partition(key))).collect();
+        let partitions: BTreeSet<&String> = asked.values().collect();
+        let items = self.db.get_all(partitions.into_iter().map(|pk| key(pk, SORT)).collect()).await?;
+        let mut given = HashMap::new();
+        for item in &items {
+            let fields = Fields(item);
+            let id: TaskId =
+                fields.text("tk")?.parse().map_err(|_| damaged("expected a task's id in a unique key"))?;
+            given.insert(fields.text("pk")?, (id, fields.time("ca")?, fields.number::<u64>("nc")?));
+        }
+        let holders = self.tasks_by_id(given.values().map(|(id, ..)| *id).collect()).await?;
+        let seen = |partition: &String| {
+            let Some((id, since, mark)) = given.get(partition.as_str()) else { return Seen::default() };
+            // The task that had it may be gone, and another one of its id be there.
+            let is_its = |stored: &&Stored| stored.created_at == *since && holds(stored, now);
+            Seen { mark: Some(*mark), holder: holders.get(id).filter(is_its).cloned() }
         };
-        let fields = Fields(&item);
-        let id: TaskId =
-            fields.text("tk")?.parse().map_err(|_| crate::error::damaged("expected a task's id"))?;
-        // The task that had it may be gone, and another one of its id be there.
-        let since = fields.time("ca")?;
-        let holder = self.find(id).await?.filter(|stored| stored.created_at == since && holds(stored, now));
-        Ok(Seen { mark: Some(fields.number("nc")?), holder })
+        Ok(asked.into_iter().map(|(place, partition)| (place, seen(&partition))).collect())
     }
 
     /// Leaves out the new tasks of a batch whose keys others hold.
@@ -97,21 +116,15 @@ impl Inner {
         create: &'a Create,
         is_new: impl Fn(usize) -> bool,
     ) -> Result<Kept<'a>, StoreError> {
-        let mut seen = BTreeMap::new();
-        for (place, spec) in create.tasks.iter().enumerate().filter(|(place, _)| is_new(*place)) {
-            if let Some(unique) = &spec.unique {
-                let found = self.see_key((&spec.project, &spec.queue, unique), create.now).await?;
-                seen.insert(place, found);
-            }
-        }
+        let new = create.tasks.iter().enumerate().filter(|(place, _)| is_new(*place));
+        let asked = new.filter_map(|(place, spec)| Some((place, key_of(spec)?)));
+        let mut seen = self.see_keys(asked, create.now).await?;
         if seen.is_empty() {
             return Ok(Kept { specs: Cow::Borrowed(&create.tasks), firsts: BTreeMap::new(), seen });
         }
         let holder = |place: usize| -> Option<Accepted> {
             let stored = seen.get(&place)?.holder.as_ref()?;
-            let head = &stored.head;
-            let status = Status::derive(head.state.state(), head.attempt, head.run_after, create.now);
-            Some(answer(head.id, stored.created_at, head.run_after, status))
+            Some(held_by(&stored.head, stored.created_at, create.now))
         };
         let firsts = firsts(&create.tasks, is_new, holder);
         let specs = Cow::Owned(after_firsts(&create.tasks, &firsts));
@@ -127,8 +140,8 @@ impl Inner {
         created_at: Timestamp,
         mark: u64,
     ) -> Result<Option<TransactWriteItem>, StoreError> {
-        let Some(unique) = &spec.unique else { return Ok(None) };
-        let item = held_item((&spec.project, &spec.queue, unique), (spec.id, created_at, 1), mark);
+        let Some(of) = key_of(spec) else { return Ok(None) };
+        let item = held_item(of, (spec.id, created_at, 1), mark);
         self.db.put_write(item, &seen.still()).map(Some)
     }
 
@@ -149,8 +162,8 @@ impl Inner {
         };
         for _ in 0..ROUNDS {
             let (project, queue) = (before.rest()?.project.clone(), before.queue.clone());
-            let place = (&project, &queue, &unique);
-            let seen = self.see_key(place, retry.now).await?;
+            let of = (&project, &queue, &unique);
+            let seen = self.see_keys([(0, of)].into_iter(), retry.now).await?.remove(&0).unwrap_or_default();
             let holder = seen.holder.as_ref().map(|holder| holder.head.id).filter(|holder| *holder != id);
             let command = retry.command(outlook, holder, with);
             let change = match decide(&before.head, &command, retry.now) {
@@ -161,7 +174,7 @@ impl Inner {
             self.undate_what_is_apart(&before).await?;
             let mark = self.mark(&(&command, retry.now));
             let update = self.update_of(&before, &change, retry.now, mark).await?;
-            let item = held_item(place, (id, before.created_at, change.head.events), mark);
+            let item = held_item(of, (id, before.created_at, change.head.events), mark);
             let writes = vec![
                 self.db.update_write(self.task_key(id), &update)?,
                 self.db.put_write(item, &seen.still())?,
@@ -199,7 +212,7 @@ impl Inner {
             .when("tk", "=", s(ended.head.id.to_string()))
             .when("ca", "=", time(ended.created_at))
             .when("ev", "<=", n(ended.head.events));
-        let key = key_item(&rest.project, &ended.queue, &unique.key);
+        let key = key_item((&rest.project, &ended.queue, unique));
         if let Err(WriteError::Failed(error)) = self.db.delete(key, &its_own).await {
             tracing::warn!(
                 task_id = %ended.head.id,
@@ -212,16 +225,17 @@ impl Inner {
     /// Gives a task that comes from another store its key, unless a later one has come before it.
     pub(crate) async fn import_unique(&self, task: &Task) -> Result<(), StoreError> {
         let Some(unique) = &task.unique else { return Ok(()) };
+        let of = (&task.project, &task.queue, unique);
         let (id, created_at) = (task.head.id, task.created_at);
         if unique.follows_state() && task.head.state.state().is_final() {
             let its_own = Expression::new().when("tk", "=", s(id.to_string()));
-            return match self.db.delete(key_item(&task.project, &task.queue, &unique.key), &its_own).await {
+            return match self.db.delete(key_item(of), &its_own).await {
                 Ok(()) | Err(WriteError::Condition(_)) => Ok(()),
                 Err(WriteError::Failed(error)) => Err(error),
             };
         }
         let mark = self.mark(&(id, task.head.events));
-        let item = held_item((&task.project, &task.queue, unique), (id, created_at, task.head.events), mark);
+        let item = held_item(of, (id, created_at, task.head.events), mark);
         let no_later = Expression::new().when_absent_or("ca", "<=", time(created_at));
         match self.db.put(item, no_later).await {
             Ok(()) | Err(WriteError::Condition(_)) => Ok(()),

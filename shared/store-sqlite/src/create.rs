@@ -230,7 +230,7 @@ fn insert(
     created_at: Timestamp,
 ) -> Result<Accepted, Failure> {
     let run_after = spec.schedule.resolve(created_at);
-    let expires_at = spec.expiry.map(|expiry| expiry.resolve(created_at));
+    let expires_at = spec.expires_at(created_at);
     let state = spec.first_state().state();
     let inline = spec.params.size() <= INLINE_BYTES && spec.description.is_none();
     let db = transaction.db;

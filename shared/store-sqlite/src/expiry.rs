@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 
 use crate::dependency;
 use crate::error::Failure;
-use crate::rows::{Stored, select_task};
+use crate::rows::Stored;
 use crate::transaction::Transaction;
 
 /// How many tasks one claim fails at most: about 20 ms.
@@ -83,14 +83,11 @@ fn first(db: &Connection) -> Result<Option<Timestamp>, Failure> {
 
 /// What has expired, the first first; one more than is asked for, to tell that there are more.
 fn due(db: &Connection, expire: &Expire) -> Result<Vec<TaskId>, Failure> {
-    let mut statement = db.prepare_cached(select_task!(
-        "INDEXED BY task_expiring WHERE start_by <= ?1 AND start_by IS NOT NULL AND state IN (0, 5, 6) \
-         AND attempt = forgiven ORDER BY start_by LIMIT ?2"
-    ))?;
-    let mut rows = statement.query(params![expire.now.as_millis(), i64::from(expire.limit) + 1])?;
-    let mut due = Vec::new();
-    while let Some(row) = rows.next()? {
-        due.push(Stored::from_row(row)?.head.id);
-    }
-    Ok(due)
+    let mut statement = db.prepare_cached(
+        "SELECT id FROM task INDEXED BY task_expiring WHERE start_by <= ?1 AND start_by IS NOT NULL \
+         AND state IN (0, 5, 6) AND attempt = forgiven ORDER BY start_by LIMIT ?2",
+    )?;
+    let most = i64::from(expire.limit) + 1;
+    let ids = statement.query_map(params![expire.now.as_millis(), most], |row| row.get(0))?;
+    ids.map(|id| Ok(TaskId::from_bytes(id?))).collect()
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_model::{Status, Task, TaskId, TaskSpec, Timestamp, Unique};
-use baton_store::unique::{First, answer, firsts};
+use baton_model::{Task, TaskId, TaskSpec, Timestamp, Unique};
+use baton_store::unique::{First, firsts, held_by};
 use baton_store::{Accepted, Create};
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -28,9 +28,7 @@ pub(crate) fn keep(
     for (place, spec) in create.tasks.iter().enumerate().filter(|(place, _)| is_new(*place)) {
         let Some(unique) = &spec.unique else { continue };
         if let Some(stored) = holder(db, (spec.project.as_str(), spec.queue.as_str(), unique), create.now)? {
-            let Stored { head, created_at, .. } = &stored;
-            let status = Status::derive(head.state.state(), head.attempt, head.run_after, create.now);
-            holders.insert(place, answer(head.id, *created_at, head.run_after, status));
+            holders.insert(place, held_by(&stored.head, stored.created_at, create.now));
         }
     }
     Ok(firsts(&create.tasks, is_new, |place| holders.get(&place).cloned()))

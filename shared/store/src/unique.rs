@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use baton_model::{State, Status, Task, TaskId, TaskSpec, Timestamp};
+use baton_model::{Head, TaskId, TaskSpec, Timestamp};
 
 use crate::command::{Accepted, ItemRefusal};
 
@@ -75,12 +75,8 @@ pub fn after_firsts(specs: &[TaskSpec], firsts: &BTreeMap<usize, First>) -> Vec<
 }
 
 /// What a task is answered with whose key is held by this one.
-pub fn held_by(task: &Task, now: Timestamp) -> Accepted {
-    answer(task.head.id, task.created_at, task.head.run_after, task.status(now))
-}
-
-/// The same, of what a store has of that task.
-pub fn answer(id: TaskId, created_at: Timestamp, run_after: Timestamp, status: Status) -> Accepted {
+pub fn held_by(head: &Head, created_at: Timestamp, now: Timestamp) -> Accepted {
+    let (id, run_after, status) = (head.id, head.run_after, head.status(now));
     Accepted { id, created_at, run_after, new: false, deduplicated: Some(status) }
 }
 
@@ -90,13 +86,9 @@ pub fn as_sibling(
     outcome: &Result<Accepted, ItemRefusal>,
     now: Timestamp,
 ) -> Result<Accepted, ItemRefusal> {
-    let status = |run_after| Status::derive(first_state(first), 0, run_after, now);
-    let accepted = outcome.as_ref().map_err(Clone::clone)?;
-    Ok(answer(accepted.id, accepted.created_at, accepted.run_after, status(accepted.run_after)))
-}
-
-fn first_state(spec: &TaskSpec) -> State {
-    spec.first_state().state()
+    let accepted = outcome.clone()?;
+    let status = first.first_head(accepted.created_at).status(now);
+    Ok(Accepted { new: false, deduplicated: Some(status), ..accepted })
 }
 
 #[cfg(test)]
@@ -127,7 +119,8 @@ mod tests {
             spec(4, None, &[1, 2, 3]),
         ];
         let now = Timestamp::from_millis(0);
-        let standing = |place| (place == 2).then(|| answer(id(9), now, now, Status::Running));
+        let holder = spec(9, Some("b"), &[]).first_head(now);
+        let standing = |place| (place == 2).then(|| held_by(&holder, now, now));
         let found = firsts(&specs, |_| true, standing);
         assert_eq!(found.len(), 2);
         assert_eq!(found[&1], First::Sibling(0));

@@ -23,7 +23,7 @@ impl Inner {
             let id = self.keys.get(&(spec.project.clone(), spec.queue.clone(), unique.key.clone()))?;
             let task = &self.tasks.get(id)?.task;
             let is_its = is_key_of(task, (&spec.project, &spec.queue, &unique.key));
-            (is_its && holds(task, create.now)).then(|| held_by(task, create.now))
+            (is_its && holds(task, create.now)).then(|| held_by(&task.head, task.created_at, create.now))
         };
         let firsts = firsts(&create.tasks, is_new, holder);
         let specs = after_firsts(&create.tasks, &firsts);

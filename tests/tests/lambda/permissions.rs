@@ -13,7 +13,7 @@ use std::pin::Pin;
 
 use baton_model::{ProjectId, Scope, TokenId};
 use baton_store_dynamodb::client::http_client;
-use baton_store_dynamodb::faults::Faults;
+use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::table::KeptBy;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -83,6 +83,35 @@ async fn done(world: &World, function: &'static str, path: &str, body: Value) ->
     let (status, answer) = send(&world.function(function), "POST", path, body).await;
     assert!((200..300).contains(&status), "{path}: {answer}");
     answer
+}
+
+/// What worker `w` sends that ends an attempt.
+fn end(attempt: &Value, more: Value) -> Value {
+    let mut body = json!({"worker_id": "w", "attempt": attempt});
+    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    body
+}
+
+async fn ended(world: &World, id: &str, how: &str, attempt: u32, more: Value) {
+    world.calls.latest();
+    done(world, "complete-task", &format!("/v1/tasks/{id}/{how}"), end(&json!(attempt), more)).await;
+}
+
+/// Ends a first attempt in a process that does not live to see to what waits for the task; gives the event that the stream tells
+/// of it by.
+async fn ended_by_one_that_dies(world: &World, id: &str, how: &str, more: Value) -> Value {
+    let mut stream = Stream::default();
+    stream.records(world).await;
+    let faults = Faults::new(http_client(), 1, 6);
+    faults.switch(false);
+    let dying = world.function_over("complete-task", faults.client());
+    for _ in 0..6 {
+        faults.order("Query", Fault::LostRequest);
+    }
+    let path = format!("/v1/tasks/{id}/{how}");
+    let (status, answer) = send(&dying, "POST", &path, end(&json!(1), more)).await;
+    assert_eq!(status, 200, "{answer}");
+    json!({ "Records": stream.records(world).await })
 }
 
 async fn got(world: &World, function: &'static str, path: &str) -> Value {

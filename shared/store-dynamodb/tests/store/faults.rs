@@ -8,10 +8,11 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{Grant, Scope, State, TaskId, TaskSpec, Token, TokenId, TokenSecret};
+use baton_model::{Expiry, Grant, Scope, State, TaskId, TaskSpec, Token, TokenId, TokenSecret};
 use baton_store::conformance::history::{Load, run, seeds};
 use baton_store::{
-    Cancel, Create, ErrorKind, PageRequest, Purge, StoreError, StoredToken, TaskStore, TokenStore,
+    Cancel, Create, ErrorKind, Expire, Expired, PageRequest, Purge, StoreError, StoredToken, TaskStore,
+    TokenStore,
 };
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
@@ -19,7 +20,7 @@ use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{DynamoStore, Options};
 use futures::StreamExt;
 
-use crate::engine::{Engine, at, timed};
+use crate::engine::{Engine, Item, at, timed};
 
 /// How many tokens there may be.
 const ROOM: usize = 12;
@@ -164,4 +165,47 @@ async fn the_stream_lets_go_of_what_waits_for_a_task_that_a_dying_process_has_en
     let told = dying.task(third).await.unwrap();
     assert_eq!(told.history.len(), 2, "each was ended once");
     assert!(told.task.error.unwrap().message.contains(&first.to_string()), "by the first failure");
+}
+
+/// Whoever writes a task is slow: the note of when it expires is there long before it, and the reaper meets the note first. The task
+/// is failed for all that, and nothing of it stays in the lists.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reaper_fails_what_is_written_after_the_time_by_which_it_was_to_be_started() {
+    let engine = Engine::start().await;
+    let store = engine.store(Options::seeded(1)).await;
+    let [late, never] = [1, 2].map(|number| TaskId::from_bytes(timed(number)));
+    let spec =
+        |id| TaskSpec { expiry: Some(Expiry::At(at(10))), ..TaskSpec::new(id, "render".parse().unwrap()) };
+    let create = Create {
+        now: at(0),
+        tasks: vec![spec(late), spec(never)],
+        atomic: true,
+        idempotency: None,
+        by: None,
+    };
+    store.create(create).await.unwrap();
+    let items = engine.items().await;
+    let task_of = |id: TaskId| {
+        let is_its = |item: &&Item| {
+            item["sk"].as_s().unwrap() == &id.to_string() && item["pk"].as_s().unwrap().starts_with("T#")
+        };
+        items.iter().find(is_its).unwrap()
+    };
+    for id in [late, never] {
+        let item = task_of(id);
+        let delete = engine.client.delete_item().table_name(&engine.table);
+        let delete = delete.key("pk", item["pk"].clone()).key("sk", item["sk"].clone());
+        delete.send().await.unwrap();
+    }
+    let notes = async || {
+        let items = engine.items().await;
+        items.iter().filter(|item| item["pk"].as_s().unwrap().starts_with("EX#")).count()
+    };
+    let expire = async |now| store.expire(Expire { now, limit: 10 }).await.unwrap();
+    assert_eq!((expire(at(11)).await.tasks, notes().await), (0, 2), "both are looked at once more");
+    engine.put_all(vec![task_of(late).clone()]).await;
+    assert_eq!(expire(at(15 * 60)).await.tasks, 0, "whoever was to write them may be at it");
+    assert_eq!(expire(at(11 + 16 * 60)).await.tasks, 1);
+    assert_eq!(store.task(late).await.unwrap().task.head.state.state(), State::Failed);
+    assert_eq!((expire(at(20 * 60)).await, notes().await), (Expired::default(), 0));
 }

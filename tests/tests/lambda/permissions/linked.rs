@@ -1,11 +1,9 @@
 //! Tasks that wait for others: what their creation, the ends of what they wait for and operators ask for.
 
-use baton_store_dynamodb::client::http_client;
-use baton_store_dynamodb::faults::{Fault, Faults};
 use serde_json::{Value, json};
 
-use super::{INDEX, TABLE, claim, created, done, got, large, took};
-use crate::world::{Stream, World, again, invoke, seconds, send};
+use super::{INDEX, TABLE, claim, created, done, end, ended_by_one_that_dies, got, large, took};
+use crate::world::{World, again, invoke, seconds};
 
 /// A graph of one that exists, and of three that come with it: the first waits for the old one, the second for both, the third
 /// for none.
@@ -20,13 +18,12 @@ async fn graph(world: &World, old: &str, choice: &str) -> Vec<String> {
     items.iter().map(|item| item["task"]["id"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn ended(world: &World, how: &str, more: Value) -> String {
+/// Ends the next task of the queue.
+async fn ended_next(world: &World, how: &str, more: Value) -> String {
     let claimed = claim(world, json!({"worker_id": "w", "queues": ["linked"]})).await["tasks"][0].clone();
     let id = claimed["id"].as_str().unwrap().to_owned();
-    let mut body = json!({"worker_id": "w", "attempt": claimed["attempt"]});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     world.calls.latest();
-    done(world, "complete-task", &format!("/v1/tasks/{id}/{how}"), body).await;
+    done(world, "complete-task", &format!("/v1/tasks/{id}/{how}"), end(&claimed["attempt"], more)).await;
     id
 }
 
@@ -36,9 +33,9 @@ pub(super) async fn linked(world: &World) {
     graph(world, &old, "cancel").await;
     let wanted = [(TABLE, &["BatchGetItem", "BatchWriteItem", "PutItem", "UpdateItem", "GetItem"][..])];
     took(world, "create-task", "a graph, its index, and a flag of what it waits for", &wanted);
-    ended(world, "complete", json!({"result": {"blob": large()}})).await;
+    ended_next(world, "complete", json!({"result": {"blob": large()}})).await;
     took(world, "complete-task", "the end of what others wait for", &[(TABLE, &["Query", "BatchGetItem"])]);
-    ended(world, "complete", json!({})).await;
+    ended_next(world, "complete", json!({})).await;
     took(world, "complete-task", "a task that is let go of", &[(TABLE, &["Query", "UpdateItem"])]);
     claim(world, json!({"worker_id": "w", "queues": ["linked"]})).await;
     took(world, "claim-task", "a task with its inputs", &[(TABLE, &["BatchGetItem"])]);
@@ -46,7 +43,7 @@ pub(super) async fn linked(world: &World) {
     // One that has failed already ends what is made to wait for it.
     let failed = created(world, json!({"type": "a", "queue": "linked"})).await;
     let failure = json!({"error": {"message": large()}, "retryable": false});
-    assert_eq!(ended(world, "fail", failure.clone()).await, failed);
+    assert_eq!(ended_next(world, "fail", failure.clone()).await, failed);
     world.calls.latest();
     let ids = graph(world, &failed, "fail").await;
     took(world, "create-task", "a graph whose beginning has failed", &[(TABLE, &["Query", "UpdateItem"])]);
@@ -140,32 +137,20 @@ async fn a_process_dies(world: &World) {
     let first = created(world, json!({"type": "a", "queue": "dying"})).await;
     let second = created(world, json!({"type": "a", "queue": "released", "depends_on": [first]})).await;
     claim(world, json!({"worker_id": "w", "queues": ["dying"]})).await;
-    let mut stream = Stream::default();
-    stream.records(world).await;
-    let faults = Faults::new(http_client(), 1, 6);
-    faults.switch(false);
-    let dying = world.function_over("complete-task", faults.client());
-    for _ in 0..6 {
-        faults.order("Query", Fault::LostRequest);
-    }
-    let body = json!({"worker_id": "w", "attempt": 1});
-    let (status, answer) = send(&dying, "POST", &format!("/v1/tasks/{first}/complete"), body).await;
-    assert_eq!(status, 200, "{answer}");
+    let told = ended_by_one_that_dies(world, &first, "complete", json!({})).await;
     let status =
         async || got(world, "query-tasks", &format!("/v1/tasks/{second}")).await["task"]["status"].clone();
     assert_eq!(status().await, "blocked");
     // Somebody waits for it.
     assert_eq!(asked(world, "released").await, 0);
-    let records = stream.records(world).await;
     world.calls.latest();
-    let event = json!({ "Records": records });
     let relay = world.function("relay-events");
-    assert_eq!(again(&invoke(&relay, &event).await), Vec::<String>::new());
+    assert_eq!(again(&invoke(&relay, &told).await), Vec::<String>::new());
     let wanted =
         [(TABLE, &["GetItem", "Query", "BatchGetItem", "UpdateItem"][..]), ("sqs Ready", &["SendMessage"])];
     took(world, "relay-events", "what waits for a task whose end is told", &wanted);
     assert_eq!(status().await, "queued");
-    invoke(&relay, &event).await;
+    invoke(&relay, &told).await;
     let history = got(world, "query-tasks", &format!("/v1/tasks/{second}/history")).await;
     assert_eq!(history["items"].as_array().unwrap().len(), 2, "it is let go of once");
 }

@@ -1,11 +1,9 @@
 //! Tasks with unique keys, and tasks that expire: what their creation, their ends and their retries ask for.
 
-use baton_store_dynamodb::client::http_client;
-use baton_store_dynamodb::faults::{Fault, Faults};
 use serde_json::{Value, json};
 
-use super::{TABLE, created, done, large, took};
-use crate::world::{Stream, World, invoke, seconds, send};
+use super::{TABLE, claim, created, done, ended, ended_by_one_that_dies, large, took};
+use crate::world::{World, invoke, seconds, send};
 
 /// A task of its own key that expires in a minute, in a queue of its own.
 fn task(queue: &str, more: Value) -> Value {
@@ -17,22 +15,13 @@ fn task(queue: &str, more: Value) -> Value {
 }
 
 async fn claimed(world: &World, queue: &str) {
-    let body = json!({"worker_id": "w", "queues": [queue], "capacity": 100});
-    let answer = done(world, "claim-task", "/v1/claims", body).await;
-    assert_eq!(answer["tasks"].as_array().unwrap().len(), 1, "{answer}");
-}
-
-async fn ended(world: &World, id: &str, how: &str, attempt: u32, more: Value) {
-    let mut body = json!({"worker_id": "w", "attempt": attempt});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    world.calls.latest();
-    done(world, "complete-task", &format!("/v1/tasks/{id}/{how}"), body).await;
+    claim(world, json!({"worker_id": "w", "queues": [queue], "capacity": 100})).await;
 }
 
 pub(super) async fn once(world: &World) {
     world.calls.latest();
     let first = created(world, task("once", json!({}))).await;
-    let wanted = [(TABLE, &["GetItem", "PutItem", "UpdateItem"][..])];
+    let wanted = [(TABLE, &["BatchGetItem", "PutItem", "UpdateItem"][..])];
     took(world, "create-task", "a key and a note of when the task expires", &wanted);
     let (status, again) =
         send(&world.function("create-task"), "POST", "/v1/tasks", task("once", json!({}))).await;
@@ -66,7 +55,7 @@ pub(super) async fn once(world: &World) {
         world,
         "manage-tasks",
         "a key that is held again",
-        &[(TABLE, &["GetItem", "PutItem", "UpdateItem"])],
+        &[(TABLE, &["BatchGetItem", "PutItem", "UpdateItem"])],
     );
 
     // Found by a claim, and by the reaper; of both kinds of ids.
@@ -91,6 +80,14 @@ pub(super) async fn once(world: &World) {
         }
     }
 
+    // One that has begun is looked at once more.
+    created(world, task("begun", json!({}))).await;
+    claimed(world, "begun").await;
+    world.clock.advance(seconds(60));
+    world.calls.latest();
+    invoke(&world.function("reap-stale-workers"), &json!({"source": "aws.scheduler"})).await;
+    took(world, "reap-stale-workers", "a note of a second look", &[(TABLE, &["PutItem", "DeleteItem"])]);
+
     // A task with a key that ends because another has ended: by whoever hears of it first.
     let base = created(world, json!({"type": "a", "queue": "base"})).await;
     created(world, task("waits", json!({"depends_on": [base]}))).await;
@@ -109,19 +106,9 @@ async fn by_the_stream(world: &World) {
     let base = created(world, json!({"type": "a", "queue": "base"})).await;
     created(world, task("told", json!({"depends_on": [base]}))).await;
     claimed(world, "base").await;
-    let mut stream = Stream::default();
-    stream.records(world).await;
-    let faults = Faults::new(http_client(), 1, 6);
-    faults.switch(false);
-    let dying = world.function_over("complete-task", faults.client());
-    for _ in 0..6 {
-        faults.order("Query", Fault::LostRequest);
-    }
-    let body = json!({"worker_id": "w", "attempt": 1, "error": {"message": "no"}, "retryable": false});
-    let (status, answer) = send(&dying, "POST", &format!("/v1/tasks/{base}/fail"), body).await;
-    assert_eq!(status, 200, "{answer}");
-    let records = stream.records(world).await;
+    let failure = json!({"error": {"message": "no"}, "retryable": false});
+    let told = ended_by_one_that_dies(world, &base, "fail", failure).await;
     world.calls.latest();
-    invoke(&world.function("relay-events"), &json!({ "Records": records })).await;
+    invoke(&world.function("relay-events"), &told).await;
     took(world, "relay-events", "a task with a key ends by the stream", &[(TABLE, &["DeleteItem"])]);
 }

@@ -249,6 +249,11 @@ impl Stored {
     pub(crate) fn is_final(&self) -> bool {
         self.head.state.state().is_final()
     }
+
+    /// Whether it is running in this attempt.
+    pub(crate) fn runs(&self, attempt: u32) -> bool {
+        matches!(self.head.state, TaskState::Running(_)) && self.head.attempt == attempt
+    }
 }
 
 impl Rest {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use baton_model::why::{FullLimit, Holder, UnderLimit};
-use baton_model::{LimitOn, LimitRules, TaskId, TaskState, Timestamp, Why, holds_place};
+use baton_model::{LimitOn, LimitRules, TaskId, Timestamp, Why, holds_place};
 use baton_store::StoreError;
 
 use super::standing::{StoredStanding, task_of};
@@ -60,10 +60,7 @@ impl Inner {
         let ids: BTreeSet<TaskId> = ids.into_iter().take(FullLimit::HOLDERS).collect();
         let tasks = self.tasks_by_id(ids.clone()).await?;
         for (id, attempt) in leases.into_iter().filter(|(id, _)| ids.contains(id)) {
-            let runs = |task: &&Stored| {
-                matches!(task.head.state, TaskState::Running(_)) && task.head.attempt == attempt
-            };
-            match tasks.get(&id).filter(runs) {
+            match tasks.get(&id).filter(|task| task.runs(attempt)) {
                 Some(task) => under.holders.push(holder(task)?),
                 None => under.standing.running = under.standing.running.saturating_sub(1),
             }

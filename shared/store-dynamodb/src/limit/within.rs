@@ -498,8 +498,8 @@ impl Inner {
                         // It takes no place of the limit that has let go of it.
                         self.told(&waits.on, Box::pin(self.let_go_at(&waits.on, true, claim.now)).await);
                     }
-                    let taken = self.find(id).await?;
-                    let taken = taken.filter(|task| task.head.attempt == attempt);
+                    // It may have been cancelled or lost since: then the claim has nothing of it.
+                    let taken = self.find(id).await?.filter(|task| task.runs(attempt));
                     return Ok(taken.map_or(Taking::Refused, |task| Taking::Taken(Box::new(task))));
                 }
                 Err(TransactError::Failed(error)) => return Err(error),

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    Digest, Failure, Fence, GenerationId, LeaseTerms, LimitRules, Output, Payload, Priority, Task, TaskId,
-    TaskSpec, Watch,
+    Digest, Failure, Fence, GenerationId, LeaseTerms, LimitRules, Output, Payload, Priority, State, Task,
+    TaskId, TaskSpec, Watch,
 };
 use baton_store::{
     Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, LimitStore, NoDoorbell,
@@ -61,6 +61,13 @@ impl Bench {
             ClaimAnswer::Leased(mut tasks) => tasks.remove(0),
             ClaimAnswer::Nothing(why) => panic!("expected a task, got {why:?}"),
         }
+    }
+
+    /// Lets one task run at once.
+    async fn one_at_once(&self, on: &str) {
+        let rules = Some(LimitRules { max_running: Some(1), ..LimitRules::default() });
+        let set = SetLimit { now: at(0), on: on.parse().unwrap(), rules, by: None, reason: None };
+        self.store.set_limit(set).await.unwrap();
     }
 
     /// How many items the table has.
@@ -344,11 +351,8 @@ async fn what_was_forgotten_at_a_limit_is_found_past_what_stands_at_another() {
     ];
     let id = |number| TaskId::from_bytes(timed(number));
     b.store.create(creation(tasks)).await.unwrap();
-    for on in ["project/game", "project/film"] {
-        let rules = Some(LimitRules { max_running: Some(1), ..LimitRules::default() });
-        let set = SetLimit { now: at(0), on: on.parse().unwrap(), rules, by: None, reason: None };
-        b.store.set_limit(set).await.unwrap();
-    }
+    b.one_at_once("project/game").await;
+    b.one_at_once("project/film").await;
     let game = b.claimed(1).await;
     let film = b.claimed(1).await;
     assert_eq!((game.head.id, film.head.id), (id(1), id(3)));
@@ -370,4 +374,29 @@ async fn what_was_forgotten_at_a_limit_is_found_past_what_stands_at_another() {
     full(10).await;
     b.store.complete(completion(&held, 11, 13, Output::default()), None).await.unwrap();
     assert_ne!(b.claimed(11).await.head.id, held.head.id);
+}
+
+/// A task that is cancelled before the claim has heard that it was taken is not in its answer.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_gives_out_no_task_that_was_cancelled_meanwhile() {
+    let b = Bench::open().await;
+    let id = TaskId::from_bytes(timed(1));
+    b.store.create(creation(vec![spec(1, Payload::default())])).await.unwrap();
+    b.one_at_once("project/default").await;
+    let other = b.engine.store(Options::seeded(2)).await;
+    let cancelled = async {
+        while other.task(id).await.unwrap().task.head.attempt == 0 {
+            tokio::task::yield_now().await;
+        }
+        let cancel = Cancel { now: at(1), task: id, by: None, reason: None, with_dependants: false };
+        other.cancel(cancel).await.unwrap();
+    };
+    // Three answers that are lost: long enough to be cancelled in.
+    for _ in 0..3 {
+        b.faults.order("TransactWriteItems", Fault::LostAnswer);
+    }
+    let (answer, ()) = tokio::join!(b.store.claim(claim(1)), cancelled);
+    assert!(matches!(answer.unwrap(), ClaimAnswer::Nothing(_)));
+    let task = other.task(id).await.unwrap().task;
+    assert_eq!((task.head.attempt, task.head.state.state()), (1, State::Cancelled));
 }

@@ -319,6 +319,7 @@ rules! {
         a_free_place_rings,
         a_free_place_rings_for_those_that_missed_one,
         claims_at_once_use_a_limit_to_the_full_and_never_exceed_it,
+        what_is_cancelled_while_it_is_claimed_is_given_to_nobody,
     ],
     operate: [
         a_cancelled_task_is_given_out_no_more,

@@ -325,3 +325,30 @@ pub async fn claims_at_once_use_a_limit_to_the_full_and_never_exceed_it(b: Bench
     }
     b.check(at(100_000)).await;
 }
+
+/// A claim gives out what its worker holds: of tasks that are cancelled while they are claimed under a limit, either the claim comes
+/// first and its answer is a running task, or the task is not in the answer.
+pub async fn what_is_cancelled_while_it_is_claimed_is_given_to_nobody(b: Bench) {
+    const TASKS: usize = 60;
+    limit(&*b.store(), at(0), "project/*", most(TASKS as u32)).await;
+    let ids = b.create_all(at(0), (0..TASKS).map(|_| b.spec("render")).collect()).await;
+    let left = Arc::new(AtomicU32::new(1));
+    let workers = (0..3).map(|n| {
+        let (store, left) = (b.store(), Arc::clone(&left));
+        async move {
+            while left.load(Ordering::SeqCst) > 0 {
+                for task in given(store.claim(claim(&format!("w{n}"), at(1)).max(4).cap(200)).await) {
+                    assert_eq!(task.head.state.state(), State::Running, "{}", task.head.id);
+                }
+                tokio::task::yield_now().await;
+            }
+        }
+    });
+    let workers = tokio::spawn(at_once(workers.collect::<Vec<_>>()));
+    for id in &ids {
+        b.store().cancel(cancel(at(2), *id)).await.expect("the cancellation is taken");
+    }
+    left.store(0, Ordering::SeqCst);
+    workers.await.expect("every claim is right");
+    b.check(at(3)).await;
+}

@@ -12,7 +12,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::id::{TaskId, WorkerId};
-use crate::task::{Head, Priority, Task, TaskState};
+use crate::order::Place;
+use crate::task::{Head, TaskState};
 use crate::time::Timestamp;
 
 /// From how many losses of its worker in a row on a task is given out alone.
@@ -95,24 +96,6 @@ impl Head {
     }
 }
 
-/// Where a waiting task stands among those that are ready: by priority, then from when on it could be claimed, then id.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
-    /// How soon it is claimed.
-    pub priority: Priority,
-    /// From when on it may be claimed.
-    pub run_after: Timestamp,
-    /// The task.
-    pub id: TaskId,
-}
-
-impl Place {
-    /// The place of a task.
-    pub fn of(task: &Task) -> Self {
-        Self { priority: task.priority, run_after: task.head.run_after, id: task.head.id }
-    }
-}
-
 /// What a claim is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Turn {
@@ -134,14 +117,12 @@ pub fn turn(
     awaited: impl Fn(TaskId) -> bool,
     now: Timestamp,
 ) -> Turn {
-    let before_plain = alone.iter().take_while(|one| plain.is_none_or(|plain| **one < plain));
+    let before_plain = alone.iter().filter(|one| plain.is_none_or(|plain| one.before(&plain).is_lt()));
+    let mut before_plain = before_plain;
     if empty {
-        return before_plain.map(|one| one.id).next().map_or(Turn::Plain, Turn::Alone);
+        return before_plain.next().map(|one| one.id).map_or(Turn::Plain, Turn::Alone);
     }
     let overdue = |one: &&Place| now.since(one.run_after) >= PATIENCE;
-    before_plain
-        .filter(overdue)
-        .map(|one| one.id)
-        .find(|id| !awaited(*id))
-        .map_or(Turn::Plain, Turn::MakeRoom)
+    let mut overdue = before_plain.filter(overdue).map(|one| one.id);
+    overdue.find(|id| !awaited(*id)).map_or(Turn::Plain, Turn::MakeRoom)
 }

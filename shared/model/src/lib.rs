@@ -18,6 +18,7 @@ pub mod id;
 pub mod lease;
 pub mod limits;
 pub mod log;
+pub mod order;
 pub mod owner;
 pub mod payload;
 pub mod queue;
@@ -52,6 +53,7 @@ pub use id::{
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;
 pub use log::{Level, LogLine};
+pub use order::{FairBy, QueueOrder, Tenant};
 pub use owner::Owner;
 pub use payload::Payload;
 pub use rate::{Arrival, Rate};

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Label, QueueName};
+use crate::order::QueueOrder;
 use crate::time::Timestamp;
 
 /// What is kept of a queue besides its tasks.
@@ -18,6 +19,9 @@ pub struct Queue {
     pub reason: Option<String>,
     /// When it was first named, or last paused or resumed.
     pub changed_at: Timestamp,
+    /// In which order it gives out its ready tasks.
+    #[serde(default, skip_serializing_if = "QueueOrder::is_usual")]
+    pub order: QueueOrder,
 }
 
 impl Queue {

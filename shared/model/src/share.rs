@@ -12,6 +12,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::expected::Expected;
 use crate::id::{Label, ProjectId, QueueName, TaskType};
+use crate::order::{FairBy, Tenant};
 use crate::rate::{Arrival, Rate};
 use crate::task::{Ended, Head, TaskState};
 use crate::time::Timestamp;
@@ -39,6 +40,9 @@ pub enum LimitOn {
     Project(Which<ProjectId>),
     /// The tasks of all projects of one owner.
     Owner(Which<Label>),
+    /// The tasks of one of those between whom a queue is fair. No limit is ever set for it: what stands under it says whose turn it
+    /// is ([`crate::order`]).
+    Turn(QueueName, Tenant),
 }
 
 impl LimitOn {
@@ -61,13 +65,33 @@ impl LimitOn {
             Self::Queue(queue) => Self::Queue(queue.clone()),
             Self::Project(_) => Self::Project(Which::Each),
             Self::Owner(_) => Self::Owner(Which::Each),
+            Self::Turn(queue, tenant) => Self::Turn(queue.clone(), tenant.clone()),
         }
+    }
+
+    /// Reads what a store has written: also of [`LimitOn::Turn`], which no caller may name.
+    ///
+    /// # Errors
+    /// What was expected.
+    pub fn from_stored(text: &str) -> Result<Self, Expected> {
+        let turn = text.strip_prefix("queue/").and_then(|rest| rest.split_once("/turn/"));
+        let Some((queue, whose)) = turn.filter(|(queue, _)| !queue.contains('/')) else {
+            return text.parse();
+        };
+        let tenant = match whose.split_once('/') {
+            Some(("key", key)) => Tenant::Key(key.parse()?),
+            Some(("project", project)) => Tenant::Project(project.parse()?),
+            _ => return text.parse(),
+        };
+        Ok(Self::Turn(queue.parse()?, tenant))
     }
 
     /// The queue that it concerns; none if it holds over all of them.
     pub const fn queue(&self) -> Option<&QueueName> {
         match self {
-            Self::Key(queue, _) | Self::ProjectIn(queue, _) | Self::Queue(queue) => Some(queue),
+            Self::Key(queue, _) | Self::ProjectIn(queue, _) | Self::Queue(queue) | Self::Turn(queue, _) => {
+                Some(queue)
+            }
             Self::Project(_) | Self::Owner(_) => None,
         }
     }
@@ -108,6 +132,8 @@ impl fmt::Display for LimitOn {
             Self::Queue(queue) => write!(f, "queue/{queue}"),
             Self::Project(project) => write!(f, "project/{project}"),
             Self::Owner(owner) => write!(f, "owner/{owner}"),
+            Self::Turn(queue, Tenant::Key(key)) => write!(f, "queue/{queue}/turn/key/{key}"),
+            Self::Turn(queue, Tenant::Project(project)) => write!(f, "queue/{queue}/turn/project/{project}"),
         }
     }
 }
@@ -271,7 +297,13 @@ pub struct LimitBook {
     pub limits: BTreeMap<LimitOn, Limit>,
     /// The owners of projects that have one.
     pub owners: BTreeMap<ProjectId, Label>,
+    /// The queues that are fair, and between whom.
+    pub fair: BTreeMap<QueueName, FairBy>,
 }
+
+/// What is said of one of those between whom a queue is fair: nothing that would stop a task. That it stands there counts.
+static TURN: LimitRules =
+    LimitRules { max_running: None, rate: None, exempt_types: Vec::new(), holds_retries: false };
 
 impl LimitBook {
     /// The most limits that may be set.
@@ -279,11 +311,14 @@ impl LimitBook {
 
     /// Whether nothing is limited.
     pub fn is_empty(&self) -> bool {
-        self.limits.is_empty()
+        self.limits.is_empty() && self.fair.is_empty()
     }
 
     /// What is said of one thing by its name: the limit of that name, or that for each.
     pub fn rules_of(&self, on: &LimitOn) -> Option<&LimitRules> {
+        if let LimitOn::Turn(queue, _) = on {
+            return self.fair.contains_key(queue).then_some(&TURN);
+        }
         let limit = self.limits.get(on).or_else(|| self.limits.get(&on.for_each()))?;
         Some(&limit.rules)
     }
@@ -294,16 +329,22 @@ impl LimitBook {
             return Vec::new();
         }
         let Shared { queue, project, task_type, key } = task;
-        let key = key.map(|key| LimitOn::Key(queue.clone(), Which::This(key.clone())));
+        let named = key.map(|key| LimitOn::Key(queue.clone(), Which::This(key.clone())));
         let owner = self.owners.get(project).map(|owner| LimitOn::Owner(Which::This(owner.clone())));
         let fixed = [
             LimitOn::ProjectIn(queue.clone(), Which::This(project.clone())),
             LimitOn::Queue(queue.clone()),
             LimitOn::Project(Which::This(project.clone())),
         ];
-        let all = key.into_iter().chain(fixed).chain(owner);
+        let all = named.into_iter().chain(fixed).chain(owner).chain(self.turn_on(task));
         let held = all.filter_map(|on| self.rules_of(&on).map(|rules| (on, rules)));
         held.filter(|(_, rules)| !rules.exempts(task_type)).collect()
+    }
+
+    /// Where a task counts for whose turn it is, if its queue is fair.
+    pub fn turn_on(&self, task: Shared<'_>) -> Option<LimitOn> {
+        let fair = self.fair.get(task.queue)?;
+        Some(LimitOn::Turn(task.queue.clone(), fair.tenant(task.project, task.key)))
     }
 }
 

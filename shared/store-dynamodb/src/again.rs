@@ -82,11 +82,10 @@ impl Inner {
     }
 
     async fn told_again(&self, stored: &Stored) -> Result<Vec<TaskEvent>, StoreError> {
-        let rest = stored.rest()?;
         let events = self.db.history(&stored.kept()?).await?;
         let told = events.into_iter().map(|event| TaskEvent {
             task: stored.head.id,
-            project: rest.project.clone(),
+            project: stored.project.clone(),
             queue: stored.queue.clone(),
             task_type: stored.task_type.clone(),
             event,

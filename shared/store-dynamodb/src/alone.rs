@@ -5,8 +5,9 @@
 
 use std::collections::HashMap;
 
-use baton_model::alone::{PATIENCE, Place, Turn, turn};
-use baton_model::{Alone, Priority, TaskId, Timestamp, WorkerId};
+use baton_model::alone::{PATIENCE, Turn, turn};
+use baton_model::order::Place;
+use baton_model::{Alone, TaskId, Timestamp, WorkerId};
 use baton_store::{Nothing, StoreError};
 
 use crate::attr::{Fields, Item, json, key, n, s, time};
@@ -43,11 +44,6 @@ impl Room {
             text.parse().map_err(|_| crate::error::damaged(format!("expected a task's id, got {text}")))?;
         Ok((task, Self { worker: WorkerId::from_stored(fields.text("wk")?), until: fields.time("un")? }))
     }
-}
-
-/// Where an entry of a partition of this priority stands.
-fn place(entry: &Stored, priority: Priority) -> Place {
-    Place { priority, run_after: entry.head.run_after, id: entry.head.id }
 }
 
 impl Inner {
@@ -89,11 +85,10 @@ impl Inner {
         if look.alone.is_empty() {
             return Ok(Ok(look));
         }
-        look.alone.sort_by_key(|(priority, entry)| place(entry, *priority));
+        look.alone.sort_by_key(|(place, _)| (place.level, place.run_after, place.id));
         look.alone.dedup_by_key(|(_, entry)| entry.head.id);
-        let first = look.due.first().map(|one| place(&one.entry, one.priority));
-        let mut places: Vec<Place> =
-            look.alone.iter().map(|(priority, entry)| place(entry, *priority)).collect();
+        let first = look.due.first().map(|one| one.place);
+        let mut places: Vec<Place> = look.alone.iter().map(|(place, _)| *place).collect();
         let rooms =
             if claim.active == 0 { HashMap::new() } else { self.rooms(claim, first, &mut places).await? };
         let mut taken = Vec::new();
@@ -112,14 +107,14 @@ impl Inner {
                     let Some(at) = look.alone.iter().position(|(_, entry)| entry.head.id == id) else {
                         return Ok(Err(Nothing::OnlyAlone));
                     };
-                    let (priority, entry) = look.alone.swap_remove(at);
+                    let (place, entry) = look.alone.swap_remove(at);
                     places.retain(|place| place.id != id);
                     let name = (id, entry.created_at);
                     if let Some(reserved) = self.notes.reserve(name, entry.head.events) {
                         // Before the task is taken: a tie to an attempt that is not there does not stand.
                         let runs = Alone::Runs { task: id, attempt: entry.head.attempt + 1 };
                         self.tie(&claim.worker, Some(runs)).await?;
-                        let due = vec![Candidate { entry, priority, reserved }];
+                        let due = vec![Candidate { entry, place, reserved }];
                         return Ok(Ok(Look { due, alone: Vec::new(), ..look }));
                     }
                 }
@@ -144,7 +139,7 @@ impl Inner {
         plain: Option<Place>,
         places: &mut Vec<Place>,
     ) -> Result<HashMap<TaskId, Room>, StoreError> {
-        places.retain(|one| plain.is_none_or(|plain| *one < plain));
+        places.retain(|one| plain.is_none_or(|plain| one.before(&plain).is_lt()));
         places.retain(|one| claim.now.since(one.run_after) >= PATIENCE);
         places.truncate(LOOKED_AT);
         if places.is_empty() {

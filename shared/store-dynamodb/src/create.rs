@@ -367,7 +367,7 @@ impl Inner {
 
     /// Makes known where claims will look for the task, before it is there.
     async fn lane_of(&self, spec: &TaskSpec, now: Timestamp) -> Result<Lane, StoreError> {
-        let own = Lane::own(&spec.project, &spec.task_type);
+        let own = Lane::of(&spec.project, spec.concurrency_key.as_ref(), &spec.task_type);
         self.lane_for(&spec.queue, spec.priority, own, now).await
     }
 

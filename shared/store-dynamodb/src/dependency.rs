@@ -60,7 +60,7 @@ impl Inner {
         let found = self.tasks_by_id(ids).await?;
         let mut projects: HashMap<TaskId, ProjectId> = HashMap::new();
         for (id, stored) in found {
-            projects.insert(id, stored.rest()?.project.clone());
+            projects.insert(id, stored.project.clone());
         }
         Ok(batch::refusals(specs, kinds, |id| projects.get(&id).cloned()))
     }
@@ -484,7 +484,7 @@ impl Inner {
             let rest = stored.rest()?;
             linked.push(Linked {
                 id: *id,
-                project: rest.project.clone(),
+                project: stored.project.clone(),
                 queue: stored.queue.clone(),
                 task_type: stored.task_type.clone(),
                 state: stored.head.state.state(),

@@ -190,7 +190,7 @@ fn generation_of(before: &Stored, complete: &Complete) -> Result<Generation, Sto
     Ok(Generation {
         id: complete.generation,
         task: complete.task,
-        project: before.rest()?.project.clone(),
+        project: before.project.clone(),
         queue: before.queue.clone(),
         task_type: before.task_type.clone(),
         attempt: complete.fence.attempt,

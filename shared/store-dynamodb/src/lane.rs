@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use baton_model::{Priority, ProjectId, QueueName, TaskType, Timestamp};
+use baton_model::{FairBy, Label, Priority, ProjectId, QueueName, TaskType, Timestamp};
 use baton_store::{Claim, StoreError};
 
 use crate::attr::{n, s, texts, time};
@@ -39,8 +39,25 @@ pub(crate) enum Lane {
         /// The type.
         task_type: u32,
     },
+    /// Those of one type and of one of those between whom a queue is fair by key, by the hashes of their names. Others of the same
+    /// hashes may be there, too.
+    Turn {
+        /// The key, or the project of tasks without one.
+        tenant: u32,
+        /// The type.
+        task_type: u32,
+    },
     /// Those of types that have no lane of their own.
     Shared(u8),
+}
+
+/// The lanes that a task could have of its own.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct OwnLanes {
+    /// That of its project and type.
+    pub(crate) pair: Lane,
+    /// That of its key and type, for a queue that is fair by key; the same as `pair` where the key is not known.
+    pub(crate) turn: Lane,
 }
 
 /// How a queue is claimed from, as far as it makes a difference to where its tasks lie.
@@ -67,10 +84,28 @@ impl Lane {
         Self::Own { project: short_hash(project.as_str()), task_type: short_hash(task_type.as_str()) }
     }
 
+    /// The lanes that a task could have of its own.
+    pub(crate) fn of(project: &ProjectId, key: Option<&Label>, task_type: &TaskType) -> OwnLanes {
+        let tenant = match key {
+            Some(key) => short_hash(&format!("k/{key}")),
+            None => short_hash(&format!("p/{project}")),
+        };
+        let turn = Self::Turn { tenant, task_type: short_hash(task_type.as_str()) };
+        OwnLanes { pair: Self::own(project, task_type), turn }
+    }
+
+    /// Whether it is one of those of a tenant of a queue that is fair by key.
+    pub(crate) fn is_of_tenant(self, other: Self) -> bool {
+        match (self, other) {
+            (Self::Turn { tenant, .. }, Self::Turn { tenant: wanted, .. }) => tenant == wanted,
+            _ => false,
+        }
+    }
+
     /// Where tasks lie whose own lane is one too many.
     fn shared(self) -> Self {
         match self {
-            Self::Own { task_type, .. } => Self::Shared(shared_by(task_type)),
+            Self::Own { task_type, .. } | Self::Turn { task_type, .. } => Self::Shared(shared_by(task_type)),
             other => other,
         }
     }
@@ -80,20 +115,27 @@ impl Lane {
         match self {
             Self::Common => String::new(),
             Self::Own { project, task_type } => format!("{project:08x}{task_type:08x}"),
+            Self::Turn { tenant, task_type } => format!("k{tenant:08x}{task_type:08x}"),
             Self::Shared(part) => format!("~{part:x}"),
         }
     }
 
     fn of_code(code: &str) -> Option<Self> {
-        match code.strip_prefix('~') {
-            Some(part) => u8::from_str_radix(part, 16).ok().map(Self::Shared),
-            None if code.is_empty() => Some(Self::Common),
-            None if code.len() == 16 && code.is_ascii() => {
-                let half = |digits| u32::from_str_radix(digits, 16).ok();
-                Some(Self::Own { project: half(&code[..8])?, task_type: half(&code[8..])? })
-            }
-            None => None,
+        let halves = |digits: &str| {
+            let half = |digits| u32::from_str_radix(digits, 16).ok();
+            let whole = Some(digits).filter(|digits| digits.len() == 16 && digits.is_ascii())?;
+            Some((half(&whole[..8])?, half(&whole[8..])?))
+        };
+        if let Some(part) = code.strip_prefix('~') {
+            return u8::from_str_radix(part, 16).ok().map(Self::Shared);
         }
+        if let Some(digits) = code.strip_prefix('k') {
+            return halves(digits).map(|(tenant, task_type)| Self::Turn { tenant, task_type });
+        }
+        if code.is_empty() {
+            return Some(Self::Common);
+        }
+        halves(code).map(|(project, task_type)| Self::Own { project, task_type })
     }
 }
 
@@ -148,7 +190,17 @@ impl Choice {
             Lane::Own { project, task_type } => {
                 self.project.is_none_or(|wanted| wanted == project) && fits(&|wanted| wanted == task_type)
             }
+            Lane::Turn { task_type, .. } => fits(&|wanted| wanted == task_type),
             Lane::Shared(part) => fits(&|wanted| shared_by(wanted) == part),
+        }
+    }
+
+    /// Whether a lane where such tasks may lie may have others among them.
+    pub(crate) fn is_mixed(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Own { .. } => false,
+            Lane::Turn { .. } => self.project.is_some(),
+            Lane::Common | Lane::Shared(_) => !self.is_all(),
         }
     }
 }
@@ -161,9 +213,11 @@ impl Inner {
         &self,
         queue: &QueueName,
         priority: Priority,
-        own: Lane,
+        OwnLanes { pair, turn }: OwnLanes,
         now: Timestamp,
     ) -> Result<Lane, StoreError> {
+        let by_key = self.notes.is_fair_by_key(queue);
+        let own = if by_key { turn } else { pair };
         // Of a queue that is claimed whole, no pair need be asked for.
         for known in [own, Lane::Common] {
             if let Some(lane) = self.notes.lane(queue, priority, known, now) {
@@ -187,6 +241,12 @@ impl Inner {
                 let queue_read = StoredQueue::read(&item)?;
                 if queue_read.limits.is_none() && queue_read.lanes.len() == 1 {
                     self.tell_new_queue(queue).await?;
+                }
+                let is_so = queue_read.order.fair == Some(FairBy::Key);
+                self.notes.note_fair_by_key(queue, is_so);
+                if is_so != by_key && turn != pair {
+                    // By what was known of the queue, the task would lie among others.
+                    return Box::pin(self.lane_for(queue, priority, OwnLanes { pair, turn }, now)).await;
                 }
                 own
             }
@@ -229,7 +289,12 @@ impl Inner {
     /// wherever its tasks may lie.
     pub(crate) async fn note_claimed(&self, queue: &StoredQueue, choice: &Choice) {
         let (claimed, note) = match (choice.is_all(), queue.claimed) {
-            (true, None) if queue.lanes.len() > FEW => (Claimed::Whole, Expression::new().when_absent("cw")),
+            (_, Some(Claimed::Whole)) if queue.order.fair.is_some() => {
+                (Claimed::ByChoice, Expression::new().when_present("cw"))
+            }
+            (true, None) if queue.lanes.len() > FEW && queue.order.fair.is_none() => {
+                (Claimed::Whole, Expression::new().when_absent("cw"))
+            }
             (false, Some(Claimed::Whole)) => (Claimed::ByChoice, Expression::new().when_present("cw")),
             _ => return,
         };
@@ -255,14 +320,19 @@ mod tests {
 
     #[test]
     fn a_lane_is_known_by_its_name_again() {
-        for one in
-            [Lane::Common, lane("film", "render"), Lane::Own { project: 0, task_type: 7 }, Lane::Shared(15)]
-        {
+        for one in [
+            Lane::Common,
+            lane("film", "render"),
+            Lane::Own { project: 0, task_type: 7 },
+            Lane::Shared(15),
+            Lane::Turn { tenant: 9, task_type: 7 },
+        ] {
             for priority in Priority::ALL {
                 assert_eq!(named(&name_of(priority, one)).unwrap(), (priority, one));
             }
         }
-        for wrong in ["", "2", "9#", "2#x", "2#~", "2#0123456789abcdeg", "2#☂☂☂☂☂x"] {
+        for wrong in ["", "2", "9#", "2#x", "2#~", "2#0123456789abcdeg", "2#k0123456789abcde", "2#☂☂☂☂☂x"]
+        {
             assert!(named(wrong).is_err(), "{wrong}");
         }
     }

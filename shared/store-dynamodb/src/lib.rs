@@ -47,6 +47,7 @@ mod merged;
 mod meter;
 mod newest;
 mod notes;
+mod order;
 mod purge;
 mod query;
 mod queue;
@@ -79,16 +80,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::transition::Command;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp,
-    Token, TokenId, Why, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId,
+    Timestamp, Token, TokenId, Why, WorkerId,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
     FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
-    Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
-    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError,
+    StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -327,6 +328,10 @@ impl TaskStore for DynamoStore {
 
     async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
         self.inner.pause(pause).await
+    }
+
+    async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError> {
+        self.inner.order(order).await
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {

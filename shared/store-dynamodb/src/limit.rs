@@ -18,7 +18,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use baton_model::{Digest, Head, Label, Limit, LimitBook, LimitOn, ProjectId, QueueName, Timestamp};
+use baton_model::{Digest, FairBy, Head, Label, Limit, LimitBook, LimitOn, ProjectId, QueueName, Timestamp};
 use baton_store::transfer::{ImportError, Verdict, limit_onto, owned_onto};
 use baton_store::{
     Changed, Cursor, LimitStatus, OwnedProject, Page, PageRequest, Ready, SetLimit, SetOwner, StoreError,
@@ -42,6 +42,8 @@ const SETTINGS: &str = "J";
 /// Where limits and owners begin and end in it.
 const LIMITS: (&str, &str) = ("L#", "L#~");
 const OWNERS: (&str, &str) = ("P#", "P#~");
+/// What the names of fair queues begin with there.
+const FAIR: &str = "F#";
 
 /// The longest name in a sort key, which may have 1,024 bytes; of a longer one its beginning and its digest.
 const NAME_BYTES: usize = 880;
@@ -76,7 +78,7 @@ fn on_of(fields: Fields<'_>) -> Result<LimitOn, StoreError> {
 }
 
 fn on_from(text: &str) -> Result<LimitOn, StoreError> {
-    text.parse().map_err(|_| damaged(format!("expected what a limit holds for, got {text}")))
+    LimitOn::from_stored(text).map_err(|_| damaged(format!("expected what a limit holds for, got {text}")))
 }
 
 fn read_limit(item: &Item) -> Result<Limit, StoreError> {
@@ -115,6 +117,10 @@ fn owned_item(owned: &OwnedProject) -> Item {
     item.insert("ow".to_owned(), s(owned.owner.as_str()));
     changed(&mut item, owned.changed_by.as_ref(), owned.reason.as_ref(), owned.changed_at);
     item
+}
+
+fn fair_key(queue: &QueueName) -> Item {
+    key(SETTINGS, &format!("{FAIR}{queue}"))
 }
 
 fn changed(item: &mut Item, by: Option<&Label>, reason: Option<&String>, at: Timestamp) {
@@ -210,6 +216,11 @@ impl Inner {
             } else if name.starts_with(OWNERS.0) {
                 let owned = self.db.read_one(item, read_owned);
                 book.owners.extend(owned.map(|owned| (owned.project, owned.owner)));
+            } else if let Some(queue) = name.strip_prefix(FAIR) {
+                let by = |item: &Item| Fields(item).maybe_json("fb");
+                book.fair.extend(
+                    self.db.read_one(item, by).flatten().map(|by| (QueueName::from_stored(queue), by)),
+                );
             }
         }
         let book = Arc::new(book);
@@ -318,6 +329,26 @@ impl Inner {
         self.follow_change(None, &|one| matches!(one, LimitOn::Owner(_)), now).await?;
         self.ring_for(None, now).await?;
         Ok(Changed { from, to })
+    }
+
+    /// Has every process know between whom a queue is fair from its next claim of it on, and counts what runs by whose it is.
+    pub(crate) async fn set_fair(
+        &self,
+        queue: &QueueName,
+        by: Option<FairBy>,
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        match by {
+            Some(by) => {
+                let mut item = fair_key(queue);
+                item.insert("fb".to_owned(), s(json("between whom a queue is fair", &by)?));
+                item.insert("ca".to_owned(), time(now));
+                self.put_setting(item).await?;
+            }
+            None => self.delete_setting(fair_key(queue)).await?,
+        }
+        let concerns = |one: &LimitOn| matches!(one, LimitOn::Turn(of, _) if of == queue);
+        self.follow_change(Some(queue), &concerns, now).await
     }
 
     async fn put_setting(&self, item: Item) -> Result<(), StoreError> {

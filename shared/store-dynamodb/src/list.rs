@@ -281,7 +281,7 @@ pub(crate) fn task_fits(stored: &Stored, filter: &TaskFilter) -> Fits {
     }
     let Some(rest) = stored.rest.as_ref().filter(|_| !stored.purged) else { return Fits::No };
     let fits = head_fits(stored, filter)
-        && is(&filter.project, Some(&rest.project))
+        && is(&filter.project, Some(&stored.project))
         && is(&filter.domain, rest.domain.as_ref())
         && is(&filter.assigned_by, rest.assigned_by.as_ref());
     if fits { Fits::Yes } else { Fits::No }

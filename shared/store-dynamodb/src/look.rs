@@ -4,6 +4,7 @@
 //! have in the order of claims. Of one shard it tries the first ones. Where other processes were faster of late, it tries
 //! some among more of the first ones, as many as there seem to be rivals (`crowd`): else all would want the same task.
 
+use baton_model::order::Place;
 use baton_model::{Priority, ProjectId, QueueName, Timestamp};
 use baton_store::{Claim, StoreError};
 use futures::{StreamExt, TryStreamExt};
@@ -28,10 +29,10 @@ const SPARE: usize = 4;
 const PAGE: i32 = 200;
 
 /// How many lanes are asked at the same time.
-const AT_ONCE: usize = 16;
+pub(crate) const AT_ONCE: usize = 16;
 
 /// Among how many of the first tasks a claim picks at most: 30 read units.
-const AMONG: usize = 1_000;
+pub(crate) const AMONG: usize = 1_000;
 
 /// How many tasks that have expired a look passes over in one partition.
 const MOST_EXPIRED: usize = 200;
@@ -39,7 +40,7 @@ const MOST_EXPIRED: usize = 200;
 /// A ready task that a claim is about to try.
 pub(crate) struct Candidate<'a> {
     pub(crate) entry: Stored,
-    pub(crate) priority: Priority,
+    pub(crate) place: Place,
     pub(crate) reserved: Reserved<'a>,
 }
 
@@ -48,8 +49,8 @@ pub(crate) struct Candidate<'a> {
 pub(crate) struct Look<'a> {
     /// In the order in which they are to be claimed.
     pub(crate) due: Vec<Candidate<'a>>,
-    /// Those before or among them that are given out alone, and their priorities.
-    pub(crate) alone: Vec<(Priority, Stored)>,
+    /// Those before or among them that are given out alone, and where they stand.
+    pub(crate) alone: Vec<(Place, Stored)>,
     /// When the first of those for later is due, at the earliest.
     pub(crate) next_at: Option<Timestamp>,
     /// Those that have expired, as far as they were met.
@@ -60,21 +61,21 @@ pub(crate) struct Look<'a> {
 
 /// What a look at one partition has found.
 #[derive(Default)]
-struct Seen {
-    found: Vec<Stored>,
-    alone: Vec<Stored>,
-    expired: Vec<Stored>,
-    next_at: Option<Timestamp>,
+pub(crate) struct Seen {
+    pub(crate) found: Vec<Stored>,
+    pub(crate) alone: Vec<Stored>,
+    pub(crate) expired: Vec<Stored>,
+    pub(crate) next_at: Option<Timestamp>,
     empty: bool,
 }
 
 /// A partition of ready tasks.
-struct Source {
+pub(crate) struct Source {
     partition: String,
-    queue: QueueName,
-    lane: Lane,
+    pub(crate) queue: QueueName,
+    pub(crate) lane: Lane,
     /// Whether tasks that the claim does not take may lie there among others.
-    mixed: bool,
+    pub(crate) mixed: bool,
 }
 
 /// Sources whose tasks are taken in their order: all of a claim's, or those of one shard.
@@ -85,9 +86,28 @@ impl Look<'_> {
     /// Adds what a partition has, but for the entries that are still to be reserved.
     fn add(&mut self, priority: Priority, seen: Seen) -> Vec<Stored> {
         self.next_at = earlier(self.next_at, seen.next_at);
-        self.alone.extend(seen.alone.into_iter().map(|entry| (priority, entry)));
+        self.alone.extend(seen.alone.into_iter().map(|entry| (usual_place(&entry, priority), entry)));
         self.expired.extend(seen.expired);
         seen.found
+    }
+}
+
+/// Where an entry of a partition of this priority stands by the usual order.
+fn usual_place(entry: &Stored, level: Priority) -> Place {
+    Place { queue: 0, level, running: 0, run_after: entry.head.run_after, id: entry.head.id }
+}
+
+impl Source {
+    /// The places of a queue where tasks of one priority lie that a claim could be given.
+    pub(crate) fn of(queue: &StoredQueue, priority: Priority, choice: &Choice, shard: u64) -> Vec<Self> {
+        let lanes = queue.lanes.iter().filter(|(of, lane)| *of == priority && choice.may_lie_in(*lane));
+        let sources = lanes.map(|(_, lane)| Self {
+            partition: keys::ready(&queue.name, priority, shard, *lane),
+            queue: queue.name.clone(),
+            lane: *lane,
+            mixed: choice.is_mixed(*lane),
+        });
+        sources.collect()
     }
 }
 
@@ -97,16 +117,10 @@ fn groups(queues: &[&StoredQueue], priority: Priority, choice: &Choice) -> Vec<G
     let mut groups: Vec<Group> = Vec::new();
     for queue in queues {
         for shard in 0..queue.shards {
-            let lanes = queue.lanes.iter().filter(|(of, lane)| *of == priority && choice.may_lie_in(*lane));
-            let sources = lanes.map(|(_, lane)| Source {
-                partition: keys::ready(&queue.name, priority, shard, *lane),
-                queue: queue.name.clone(),
-                lane: *lane,
-                mixed: !choice.is_all() && !matches!(lane, Lane::Own { .. }),
-            });
+            let sources = Source::of(queue, priority, choice, shard);
             match groups.last_mut() {
                 Some(group) if total => group.0.extend(sources),
-                _ => groups.push(Group(sources.collect())),
+                _ => groups.push(Group(sources)),
             }
         }
     }
@@ -122,6 +136,9 @@ impl Inner {
         queues: &[&StoredQueue],
         most: usize,
     ) -> Result<Look<'_>, StoreError> {
+        if queues.iter().any(|queue| !queue.order.is_usual()) {
+            return Box::pin(self.look_in_order(claim, queues, most)).await;
+        }
         let choice = Choice::of(claim);
         let rivals = self.notes.crowd(queues.iter().map(|queue| &queue.name), claim.now);
         let mut look = Look::default();
@@ -192,7 +209,7 @@ impl Inner {
         Ok(())
     }
 
-    fn shuffle(&self, entries: &mut [Stored]) {
+    pub(crate) fn shuffle<T>(&self, entries: &mut [T]) {
         for place in (1..entries.len()).rev() {
             let other = usize::try_from(self.db.draw() % (place as u64 + 1)).unwrap_or(0);
             entries.swap(place, other);
@@ -213,7 +230,9 @@ impl Inner {
                 break;
             }
             match self.notes.reserve((entry.head.id, entry.created_at), entry.head.events) {
-                Some(reserved) => added.push(Candidate { entry, priority, reserved }),
+                Some(reserved) => {
+                    added.push(Candidate { place: usual_place(&entry, priority), entry, reserved });
+                }
                 None => lost = true,
             }
         }
@@ -223,7 +242,12 @@ impl Inner {
     }
 
     /// Up to `most` entries of a partition that are due, wanted and free, and when the first is due that is not yet.
-    async fn seen(&self, claim: &Entered<'_>, source: &Source, most: usize) -> Result<Seen, StoreError> {
+    pub(crate) async fn seen(
+        &self,
+        claim: &Entered<'_>,
+        source: &Source,
+        most: usize,
+    ) -> Result<Seen, StoreError> {
         let mut seen = Seen::default();
         let mut query = Query { filter: narrowed(claim), ..Query::index(&source.partition) };
         if source.mixed {
@@ -275,7 +299,11 @@ impl Inner {
 
     /// When the first wanted task is due that lies in a mixed partition for later: at the earliest, if it lies behind more
     /// others than one page holds. To know it better would cost reads without bound.
-    async fn next_of(&self, claim: &Claim, source: &Source) -> Result<Option<Timestamp>, StoreError> {
+    pub(crate) async fn next_of(
+        &self,
+        claim: &Claim,
+        source: &Source,
+    ) -> Result<Option<Timestamp>, StoreError> {
         let later = keys::sortable(Timestamp::from_millis(claim.now.as_millis() + 1));
         let range = Range::AtLeast(later);
         let query = Query { range, filter: narrowed(claim), ..Query::index(&source.partition) };
@@ -297,14 +325,23 @@ pub(crate) fn narrowed(claim: &Claim) -> Option<Expression> {
         filter = filter.when_in("ty", claim.types.iter().map(|one| s(one.as_str())).collect());
     }
     if let Some(project) = claim.caller.project() {
-        // A task of the default project does not name it.
-        let named = (*project != ProjectId::default()).then(|| s(project.as_str()));
-        filter = filter.when_still("pj", named);
+        filter = when_of(filter, project);
     }
     filter.condition().is_some().then_some(filter)
 }
 
-fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
+/// That a task is one of a project.
+pub(crate) fn of_project(project: &ProjectId) -> Expression {
+    when_of(Expression::new(), project)
+}
+
+fn when_of(filter: Expression, project: &ProjectId) -> Expression {
+    // A task of the default project does not name it.
+    let named = (*project != ProjectId::default()).then(|| s(project.as_str()));
+    filter.when_still("pj", named)
+}
+
+pub(crate) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Option<Timestamp> {
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),

@@ -37,6 +37,8 @@ pub(crate) struct Notes {
     queues: Mutex<HashSet<QueueName>>,
     crowds: Mutex<Crowds>,
     lanes: Mutex<HashMap<Pair, KnownLane>>,
+    /// Queues that are fair by key.
+    fair_by_key: Mutex<HashSet<QueueName>>,
     days: Mutex<HashSet<(Kind, i64)>>,
     taken: Mutex<Taken>,
     requests: Mutex<HashMap<(WorkerId, RequestKey), Weak<Gate>>>,
@@ -117,6 +119,20 @@ impl Notes {
 
     pub(crate) fn note_queue(&self, queue: &QueueName) {
         lock(&self.queues).insert(queue.clone());
+    }
+
+    /// Whether a queue is fair by key, as this process saw it last.
+    pub(crate) fn is_fair_by_key(&self, queue: &QueueName) -> bool {
+        lock(&self.fair_by_key).contains(queue)
+    }
+
+    /// Notes whether a queue is fair by key.
+    pub(crate) fn note_fair_by_key(&self, queue: &QueueName, is_so: bool) {
+        let mut fair = lock(&self.fair_by_key);
+        match is_so {
+            true => drop(fair.insert(queue.clone())),
+            false => drop(fair.remove(queue)),
+        }
     }
 
     /// In which lane tasks lie that would have this one of their own, if that is known of late.

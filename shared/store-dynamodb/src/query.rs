@@ -265,6 +265,7 @@ impl Inner {
         };
         let stats = QueueStats {
             used: queue.used,
+            order: queue.order,
             pause: queue.pause,
             queued,
             waits,

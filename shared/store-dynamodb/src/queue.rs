@@ -5,10 +5,10 @@
 use std::collections::BTreeSet;
 
 use baton_model::queue::{Pause, Queue};
-use baton_model::{Label, Priority, QueueName};
-use baton_store::{PauseQueue, QueueStats, Ready, StoreError};
+use baton_model::{Label, Priority, QueueName, QueueOrder, Timestamp};
+use baton_store::{OrderQueue, PauseQueue, QueueStats, Ready, StoreError};
 
-use crate::attr::{Fields, Item, n, s, time};
+use crate::attr::{Fields, Item, json, n, s, time};
 use crate::codes::Code;
 use crate::db::Query;
 use crate::error::{WriteError, damaged};
@@ -18,12 +18,17 @@ use crate::lane::{Choice, Claimed, Lane, named};
 use crate::store::Inner;
 use crate::tidy::Watched;
 
+/// The attribute with a queue's order, if it is not the usual one.
+const ORDER: &str = "qo";
+
 /// A queue as its record tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredQueue {
     pub(crate) name: QueueName,
     /// Why claims pass it by; none if they do not.
     pub(crate) pause: Option<Pause>,
+    /// In which order it gives out its tasks.
+    pub(crate) order: QueueOrder,
     /// Where tasks of it ever lay, the first priority to be claimed first.
     pub(crate) lanes: BTreeSet<(Priority, Lane)>,
     /// Whether a task has ever named it. A record of which none has was never written by who creates a task, so that no
@@ -48,6 +53,7 @@ pub(crate) fn plain(item: &Item) -> Result<Queue, StoreError> {
         changed_by: fields.maybe_text("cb")?.map(Label::from_stored),
         reason: fields.maybe_text("cr")?.map(str::to_owned),
         changed_at: fields.time("ca")?,
+        order: fields.maybe_json(ORDER)?.unwrap_or_default(),
     })
 }
 
@@ -57,6 +63,7 @@ impl StoredQueue {
         Self {
             name,
             pause: None,
+            order: QueueOrder::default(),
             lanes: BTreeSet::new(),
             used: false,
             claimed: None,
@@ -101,6 +108,7 @@ impl StoredQueue {
         Ok(Self {
             name: QueueName::from_stored(fields.text("sk")?),
             pause: plain(item)?.pause(),
+            order: fields.maybe_json(ORDER)?.unwrap_or_default(),
             lanes: common.chain(named).collect::<Result<_, StoreError>>()?,
             used: fields.has("sh") || fields.has("pz"),
             claimed: match fields.maybe_number::<u8>("cw")? {
@@ -145,10 +153,53 @@ impl Inner {
         self.queue_stats(queue, now).await
     }
 
-    /// Removes the record of a queue that no task has ever named; false if one has.
+    /// Says in which order a queue gives out its tasks.
+    pub(crate) async fn order(&self, set: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError> {
+        let OrderQueue { now, queue, order: to } = set;
+        let from = self.stored_queue(&queue).await?.map(|queue| queue.order).unwrap_or_default();
+        self.write_order(&queue, (from, to), now).await?;
+        if to.is_usual() {
+            let unpaused = Expression::new().when("pd", "=", n(0));
+            for nothing_said in [unpaused, Expression::new().when_absent("pd")] {
+                self.forget_if(&queue, nothing_said).await?;
+            }
+        }
+        self.doorbell.ring(Ready { queue, task_type: None, count: u32::MAX, run_after: now });
+        Ok((from, to))
+    }
+
+    /// Writes the order of a queue. Done again after a part of it, it does the rest.
+    pub(crate) async fn write_order(
+        &self,
+        queue: &QueueName,
+        (from, to): (QueueOrder, QueueOrder),
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        // What a claim goes by comes first where it is to be fair, and last where it is not any more: so that whoever asks again
+        // after a failure finds that something is left to be done.
+        if to.fair.is_some() || from.fair.is_some() {
+            self.set_fair(queue, to.fair, now).await?;
+        }
+        if from == to {
+            return Ok(());
+        }
+        let order = (!to.is_usual()).then(|| json("a queue's order", &to)).transpose()?;
+        let mut update = Expression::new().set_if_absent("ca", time(now)).put(ORDER, order.map(s));
+        if to.fair.is_some() {
+            // Tasks that lie together could not be told apart by whose they are.
+            update = update.set("cw", n(Claimed::ByChoice as u8));
+        }
+        unconditional(self.db.update(keys::queue(queue), &update).await).map(drop)
+    }
+
+    /// Removes the record of a queue that no task has ever named, and of which no order is said; false if one has.
     async fn forget_unused(&self, queue: &QueueName) -> Result<bool, StoreError> {
-        match self.db.delete(keys::queue(queue), &Expression::new().when_absent("pz").when_absent("sh")).await
-        {
+        self.forget_if(queue, Expression::new()).await
+    }
+
+    async fn forget_if(&self, queue: &QueueName, condition: Expression) -> Result<bool, StoreError> {
+        let unused = condition.when_absent("pz").when_absent("sh").when_absent(ORDER);
+        match self.db.delete(keys::queue(queue), &unused).await {
             Ok(()) => Ok(true),
             Err(WriteError::Condition(_)) => Ok(false),
             Err(WriteError::Failed(error)) => Err(error),

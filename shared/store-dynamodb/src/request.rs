@@ -146,11 +146,7 @@ impl Inner {
             };
             let task = stored.swap_remove(place);
             // The first answer may have been to a caller that reaches more.
-            if claim
-                .caller
-                .project()
-                .is_some_and(|project| task.rest.as_ref().is_none_or(|rest| rest.project != *project))
-            {
+            if claim.caller.project().is_some_and(|project| task.project != *project) {
                 had = true;
                 continue;
             }

@@ -37,6 +37,7 @@ pub(crate) struct Stored {
     pub(crate) head: Head,
     pub(crate) queue: QueueName,
     pub(crate) task_type: TaskType,
+    pub(crate) project: ProjectId,
     pub(crate) created_at: Timestamp,
     /// Who holds it, or held it last.
     pub(crate) worker: Option<WorkerId>,
@@ -60,7 +61,6 @@ pub(crate) struct Stored {
 /// What only a task's item tells.
 #[derive(Clone, Debug)]
 pub(crate) struct Rest {
-    pub(crate) project: ProjectId,
     pub(crate) priority: Priority,
     pub(crate) params: Text,
     pub(crate) description: Option<String>,
@@ -166,6 +166,7 @@ impl Stored {
             head,
             queue: QueueName::from_stored(fields.text("qu")?),
             task_type: TaskType::from_stored(fields.text("ty")?),
+            project: fields.maybe_text("pj")?.map_or_else(ProjectId::default, ProjectId::from_stored),
             created_at: fields.time("ca")?,
             worker,
             claimed_at,
@@ -197,7 +198,7 @@ impl Stored {
         let rest = self.rest()?;
         Ok(Shared {
             queue: &self.queue,
-            project: &rest.project,
+            project: &self.project,
             task_type: &self.task_type,
             key: rest.concurrency_key.as_ref(),
         })
@@ -265,7 +266,6 @@ impl Rest {
             None => None,
         };
         Ok(Self {
-            project: fields.maybe_text("pj")?.map_or_else(ProjectId::default, ProjectId::from_stored),
             priority: Priority::of(fields.number("pr")?)?,
             params: Text::read(fields, "pa", "px")?
                 .ok_or_else(|| damaged("expected a task to have params"))?,
@@ -413,7 +413,7 @@ impl Db {
         let finished_at = stored.is_final().then_some(rest.updated_at);
         Ok(Some(Task {
             head: stored.head,
-            project: rest.project,
+            project: stored.project,
             queue: stored.queue,
             task_type: stored.task_type,
             priority: rest.priority,

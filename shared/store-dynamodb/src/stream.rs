@@ -116,7 +116,6 @@ impl Inner {
         let before = old.as_ref().map_or(Ok(0), |old| Fields(old).number::<u32>("ev"))?;
         let from = old.as_ref().map(|old| Fields(old).number("st").and_then(state)).transpose()?;
         let task = Stored::read(&new)?;
-        let rest = task.rest()?;
         let mut events = self.db.latest_events(&task.kept()?, before).await?;
         if events.len() != task.head.events.saturating_sub(before) as usize {
             return Err(damaged(format!(
@@ -131,7 +130,7 @@ impl Inner {
         }
         let told = events.into_iter().map(|event| TaskEvent {
             task: task.head.id,
-            project: rest.project.clone(),
+            project: task.project.clone(),
             queue: task.queue.clone(),
             task_type: task.task_type.clone(),
             event,

@@ -262,7 +262,7 @@ impl Inner {
                 read.rest()?
             }
         };
-        let own = Lane::own(&rest.project, &stored.task_type);
+        let own = Lane::of(&stored.project, rest.concurrency_key.as_ref(), &stored.task_type);
         let lane = self.lane_for(&stored.queue, rest.priority, own, now).await?;
         let shard = keys::shard(stored.head.id, self.options.shards_of(&stored.queue));
         Ok(keys::ready(&stored.queue, rest.priority, shard, lane))

@@ -161,7 +161,7 @@ impl Inner {
             };
         };
         for _ in 0..ROUNDS {
-            let (project, queue) = (before.rest()?.project.clone(), before.queue.clone());
+            let (project, queue) = (before.project.clone(), before.queue.clone());
             let of = (&project, &queue, &unique);
             let seen = self.see_keys([(0, of)].into_iter(), retry.now).await?.remove(&0).unwrap_or_default();
             let holder = seen.holder.as_ref().map(|holder| holder.head.id).filter(|holder| *holder != id);
@@ -212,7 +212,7 @@ impl Inner {
             .when("tk", "=", s(ended.head.id.to_string()))
             .when("ca", "=", time(ended.created_at))
             .when("ev", "<=", n(ended.head.events));
-        let key = key_item((&rest.project, &ended.queue, unique));
+        let key = key_item((&ended.project, &ended.queue, unique));
         if let Err(WriteError::Failed(error)) = self.db.delete(key, &its_own).await {
             tracing::warn!(
                 task_id = %ended.head.id,

@@ -3,13 +3,16 @@
 
 use std::collections::VecDeque;
 
+use baton_model::order::Before;
 use baton_model::takes::Takers;
 use baton_model::why::{Ahead, Facts, Waited, WaitedStanding, reasons};
-use baton_model::{State, TaskId, TaskState, Timestamp, Why, Worker};
+use baton_model::{FairBy, Priority, State, TaskId, TaskState, Tenant, Timestamp, Why, Worker};
 use baton_store::StoreError;
 
 use crate::db::{Query, Range};
 use crate::keys;
+use crate::lane::{Choice, Lane};
+use crate::look::of_project;
 use crate::queue::StoredQueue;
 use crate::row::Stored;
 use crate::store::Inner;
@@ -31,7 +34,7 @@ impl Inner {
         Ok(Why {
             task: id,
             queue: task.queue.clone(),
-            project: task.rest()?.project.clone(),
+            project: task.project.clone(),
             task_type: task.task_type.clone(),
             status: task.head.status(now),
             attempt: task.head.attempt,
@@ -58,7 +61,7 @@ impl Inner {
             worker.alone.is_some_and(|tie| tie.task() == task.head.id && tie.makes_room_at(now))
         };
         let takers = workers.iter().map(|worker| worker.taker(&self.options.policy, now));
-        let kind = (&task.queue, &task.task_type, &rest.project);
+        let kind = (&task.queue, &task.task_type, &task.project);
         Ok(Facts {
             now,
             is_blocked,
@@ -80,14 +83,11 @@ impl Inner {
         let found = self.tasks_by_id(depends_on.iter().copied().collect()).await?;
         let mut waited = Vec::with_capacity(depends_on.len());
         for id in depends_on {
-            let standing = match found.get(id) {
-                Some(one) => Some(WaitedStanding {
-                    status: one.head.status(now),
-                    queue: one.queue.clone(),
-                    project: one.rest()?.project.clone(),
-                }),
-                None => None,
-            };
+            let standing = found.get(id).map(|one| WaitedStanding {
+                status: one.head.status(now),
+                queue: one.queue.clone(),
+                project: one.project.clone(),
+            });
             waited.push(Waited { task: *id, standing });
         }
         Ok(waited)
@@ -120,20 +120,40 @@ impl Inner {
         is_at_limit: bool,
         now: Timestamp,
     ) -> Result<Ahead, StoreError> {
-        let own = task.rest()?.priority;
-        let due = task.head.run_after.max(now);
-        let due = keys::sortable(Timestamp::from_millis(due.as_millis().saturating_add(1)));
+        let rest = task.rest()?;
+        let own = (rest.priority, task.head.run_after);
+        // Of a tenant alone, as far as its tasks lie by themselves or can be told from others.
+        let tenant = queue.order.fair.map(|fair| fair.tenant(&task.project, rest.concurrency_key.as_ref()));
+        let lanes = Lane::of(&task.project, rest.concurrency_key.as_ref(), &task.task_type);
+        let may_have = |lane: Lane| match &tenant {
+            None => true,
+            Some(Tenant::Project(_)) if queue.order.fair == Some(FairBy::Project) => {
+                Choice::new(Some(&task.project), []).may_lie_in(lane)
+            }
+            Some(_) => lane.is_of_tenant(lanes.turn),
+        };
+        let filter = match &tenant {
+            Some(Tenant::Project(project)) => Some(of_project(project)),
+            _ => None,
+        };
         let mut places = Vec::new();
-        for priority in baton_model::Priority::ALL.into_iter().filter(|one| *one <= own) {
-            let before = if priority == own { keys::waiting_place(&task.head) } else { due.clone() };
-            let lanes = queue.lanes.iter().filter(|(of, _)| *of == priority);
+        for priority in Priority::ALL {
+            let range = match queue.order.ahead(priority, own, now) {
+                Before::None => continue,
+                Before::Own => Range::Below(keys::waiting_place(&task.head)),
+                Before::Until(at) => {
+                    Range::Below(keys::sortable(Timestamp::from_millis(at.as_millis().saturating_add(1))))
+                }
+            };
+            let lanes = queue.lanes.iter().filter(|(of, lane)| *of == priority && may_have(*lane));
             let ready = lanes.flat_map(|(_, lane)| {
                 (0..queue.shards).map(|shard| keys::ready(&queue.name, priority, shard, *lane))
             });
-            let aside = queue.put_aside_of(priority).filter(|_| is_at_limit);
+            let is_told_apart = !matches!(tenant, Some(Tenant::Key(_)));
+            let aside = queue.put_aside_of(priority).filter(|_| is_at_limit && is_told_apart);
             places.extend(ready.chain(aside).map(|partition| {
-                let range = Range::Below(before.clone());
-                Query { range, count: true, ..Query::index(partition) }
+                let (range, filter) = (range.clone(), filter.clone());
+                Query { range, filter, count: true, ..Query::index(partition) }
             }));
         }
         let mut at_least = places.len() > COUNTED_IN;

@@ -1,7 +1,8 @@
 //! Tasks that are given out alone, as far as claims meet them. Plain claims ask nothing of this: they come here when such a
 //! task is among those that they found, or when their worker is tied to one.
 
-use baton_model::alone::{Place, Turn, turn};
+use baton_model::alone::{Turn, turn};
+use baton_model::order::Place;
 use baton_model::{Alone, Priority, TaskId, Timestamp, WorkerId};
 use baton_store::{Claim, Nothing};
 use rusqlite::{Row, params};
@@ -9,6 +10,7 @@ use rusqlite::{Row, params};
 use crate::claim::{Kind, Lane, ranked};
 use crate::codes::Code;
 use crate::error::Failure;
+use crate::order::place;
 use crate::rows::{Stored, select_task};
 use crate::transaction::Transaction;
 
@@ -72,6 +74,7 @@ pub(crate) fn choose(
 ) -> Result<Result<Vec<Stored>, Nothing>, Failure> {
     let plain = ranked(transaction, claim, lanes, most, Kind::Plain)?;
     let alone = due(transaction, claim, lanes)?;
+    let place = |stored: &Stored| place(transaction, claim, lanes, stored);
     let places: Vec<Place> = alone.iter().map(place).collect();
     let mut awaited = Vec::new();
     for one in &places {
@@ -122,15 +125,14 @@ pub(crate) fn due(
                 }
             }
         }
-        found.sort_by_key(place);
         all.append(&mut found);
     }
+    all.sort_by_cached_key(|stored| {
+        let place = place(transaction, claim, lanes, stored);
+        (place.level, place.run_after, place.id)
+    });
     all.truncate(LOOKED_AT);
     Ok(all)
-}
-
-fn place(stored: &Stored) -> Place {
-    Place { priority: stored.priority, run_after: stored.head.run_after, id: stored.head.id }
 }
 
 /// Whether a worker makes room for a task.

@@ -1,15 +1,17 @@
 //! Claiming: which tasks a worker gets, and why it gets none.
 
+use baton_model::alone::LOSSES;
 use baton_model::transition::Command;
-use baton_model::{Directive, Priority, ProjectId, QueueName, Task, TaskType, Timestamp};
+use baton_model::{Directive, Priority, ProjectId, QueueName, QueueOrder, Task, TaskType, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Nothing};
-use rusqlite::{OptionalExtension, params};
+use rusqlite::params;
 
 use crate::alone;
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::expiry;
 use crate::limit;
+use crate::order;
 use crate::rows::{Stored, select_task};
 use crate::transaction::Transaction;
 use crate::worker::{Entered, enter_session};
@@ -19,7 +21,7 @@ use baton_store::histogram::What;
 /// others. Their parameters are ?1 the queue, ?2 the type, ?3 the project, and from ?4 on the query's own.
 // Why not one query with `?2 IS NULL OR task_type = ?2`: no index serves both halves of it, so that it walks the queue.
 // A claim of a type of which nothing waits, among 100,000 tasks of another, takes 30 ms that way, and 5 us this way.
-struct Waiting {
+pub(crate) struct Waiting {
     any: &'static str,
     of_type: &'static str,
     of_project: &'static str,
@@ -85,11 +87,11 @@ impl Waiting {
 const FIRST_IN_LINE: Waiting = waiting!(select_task!(""), " ORDER BY priority, run_after, id LIMIT ?4");
 
 /// Up to ?6 tasks of the priority ?4 that are due at ?5, in the order of their claiming.
-const READY: Waiting =
+static READY: Waiting =
     waiting!(select_task!(""), " AND priority = ?4 AND run_after <= ?5 ORDER BY run_after, id LIMIT ?6");
 
 /// As [`READY`], without those that are given out alone: they are few, and passed over.
-const READY_PLAIN: Waiting = waiting!(
+static READY_PLAIN: Waiting = waiting!(
     select_task!(""),
     " AND priority = ?4 AND run_after <= ?5 AND worker_losses < 2 ORDER BY run_after, id LIMIT ?6"
 );
@@ -101,6 +103,23 @@ pub(crate) enum Kind {
     Any,
     /// Those that need not be given out alone.
     Plain,
+}
+
+impl Kind {
+    pub(crate) const fn query(self) -> &'static Waiting {
+        match self {
+            Self::Any => &READY,
+            Self::Plain => &READY_PLAIN,
+        }
+    }
+
+    /// Below how many losses of its worker in a row a task is one of these.
+    pub(crate) const fn losses(self) -> u32 {
+        match self {
+            Self::Any => u32::MAX,
+            Self::Plain => LOSSES,
+        }
+    }
 }
 
 /// When the first task of the priority ?4 is due.
@@ -126,10 +145,12 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
     if expiry::before_claim(transaction, claim.now)? {
         return Ok(ClaimAnswer::Nothing(Nothing::Scheduled { next_at: claim.now }));
     }
-    let mut open = Vec::with_capacity(claim.queues.len());
+    let mut open: Vec<Lane<'_>> = Vec::with_capacity(claim.queues.len());
     for queue in &claim.queues {
-        if !open.contains(&queue) && !is_paused(transaction, queue)? {
-            open.push(queue);
+        if !open.iter().any(|lane| lane.queue == queue)
+            && let Some(order) = order::open(transaction.db, queue)?
+        {
+            open.push(Lane { queue, order, only: None });
         }
     }
     if open.is_empty() {
@@ -137,12 +158,12 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
     }
     let most = claim.max_tasks.min(claim.cap - active) as usize;
     if !transaction.state.limits.is_empty() {
-        return match limit::claim(transaction, claim, beats, &open, (most, active))? {
+        return match limit::claim(transaction, claim, beats, open, (most, active))? {
             Ok(leased) => answered(transaction, claim, leased),
             Err(nothing) => Ok(ClaimAnswer::Nothing(nothing)),
         };
     }
-    let lanes: Vec<Lane<'_>> = open.into_iter().map(Lane::of).collect();
+    let lanes = open;
     let mut ready = candidates(transaction, claim, &lanes, most)?;
     if ready.iter().any(|stored| stored.head.runs_alone()) {
         ready = match alone::choose(transaction, claim, &lanes, most, active)? {
@@ -178,16 +199,13 @@ fn answered(transaction: &Transaction<'_>, claim: &Claim, leased: Vec<Task>) -> 
 #[derive(Clone, Debug)]
 pub(crate) struct Lane<'a> {
     pub(crate) queue: &'a QueueName,
+    /// In which order its tasks are given out.
+    pub(crate) order: QueueOrder,
     /// The types, if others than those that the claim names are left out.
     pub(crate) only: Option<Vec<TaskType>>,
 }
 
-impl<'a> Lane<'a> {
-    /// A queue, of the types that the claim names.
-    pub(crate) const fn of(queue: &'a QueueName) -> Self {
-        Self { queue, only: None }
-    }
-
+impl Lane<'_> {
     /// Whether a claim gets tasks of this type here.
     pub(crate) fn has_type(&self, claim: &Claim, task_type: &TaskType) -> bool {
         match &self.only {
@@ -235,19 +253,15 @@ fn active(transaction: &Transaction<'_>, claim: &Claim) -> Result<u32, Failure> 
     Ok(statement.query_row([claim.worker.as_str()], |row| row.get(0))?)
 }
 
-fn is_paused(transaction: &Transaction<'_>, queue: &QueueName) -> Result<bool, Failure> {
-    let mut statement = transaction.db.prepare_cached("SELECT paused FROM queue WHERE name = ?1")?;
-    Ok(statement.query_row([queue.as_str()], |row| row.get(0)).optional()?.unwrap_or(false))
-}
-
-/// The ready tasks that are claimed first, up to `most`: by priority, then run_after, then id.
+/// The ready tasks that are claimed first, up to `most`: by the orders of their queues, which usually are priority, run_after, id.
 pub(crate) fn candidates(
     transaction: &Transaction<'_>,
     claim: &Claim,
     lanes: &[Lane<'_>],
     most: usize,
 ) -> Result<Vec<Stored>, Failure> {
-    if let ([Lane { queue, only: None }], []) = (lanes, &*claim.types)
+    if let ([Lane { queue, only: None, order }], []) = (lanes, &*claim.types)
+        && order.is_usual()
         && let Some(first) = first_in_line(transaction, claim, queue, most)?
     {
         return Ok(first);
@@ -263,23 +277,16 @@ pub(crate) fn ranked(
     most: usize,
     kind: Kind,
 ) -> Result<Vec<Stored>, Failure> {
-    let query = match kind {
-        Kind::Any => &READY,
-        Kind::Plain => &READY_PLAIN,
-    };
+    if !lanes.iter().all(|lane| lane.order.is_usual()) {
+        return order::in_order(transaction, claim, lanes, most, kind);
+    }
     let mut chosen: Vec<Stored> = Vec::new();
     for priority in Priority::ALL {
         let mut found = Vec::new();
         for lane in lanes {
             for task_type in types(claim, lane) {
-                ready(
-                    transaction,
-                    claim,
-                    query,
-                    (lane.queue, task_type, priority),
-                    most - chosen.len(),
-                    &mut found,
-                )?;
+                let what = (lane.queue, task_type, priority);
+                ready(transaction, claim, kind.query(), what, most - chosen.len(), &mut found)?;
             }
         }
         found.sort_by_key(|stored| (stored.head.run_after, stored.head.id));
@@ -316,14 +323,15 @@ fn first_in_line(
 }
 
 /// The types to look for, each one once; one `None` for all.
-fn types<'a>(claim: &'a Claim, lane: &'a Lane<'_>) -> impl Iterator<Item = Option<&'a TaskType>> {
+pub(crate) fn types<'a>(claim: &'a Claim, lane: &'a Lane<'_>) -> impl Iterator<Item = Option<&'a TaskType>> {
     let types = lane.only.as_ref().unwrap_or(&claim.types);
     let all = types.is_empty().then_some(None);
     let distinct = |(index, one): &(usize, &TaskType)| !types[..*index].contains(one);
     all.into_iter().chain(types.iter().enumerate().filter(distinct).map(|(_, one)| Some(one)))
 }
 
-fn ready(
+/// Adds the first ready tasks of a queue, a priority and a type.
+pub(crate) fn ready(
     transaction: &Transaction<'_>,
     claim: &Claim,
     query: &Waiting,

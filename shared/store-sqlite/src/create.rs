@@ -241,11 +241,13 @@ fn insert(
     } else {
         limits.first_wait(spec.shared(), created_at)
     };
+    let whose = limits.whose(spec.shared());
     db.prepare_cached(
         "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
          events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff, \
-         drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one) \
-         VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18, ?19, ?20, ?21)",
+         drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one, fair) \
+         VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18, ?19, ?20, \
+         ?21, ?22)",
     )?
     .execute(params![
         spec.id.as_bytes(),
@@ -269,6 +271,7 @@ fn insert(
         wait.as_ref().map(|(on, _)| on.to_string()),
         expires_at.map(Timestamp::as_millis),
         spec.unique.as_ref().map(|unique| to_json("a unique key", unique)).transpose()?,
+        whose,
     ])?;
     let n = db.last_insert_rowid();
     if n >= 1 << (63 - crate::rows::EVENT_BITS) {

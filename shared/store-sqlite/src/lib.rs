@@ -19,6 +19,7 @@ mod limit;
 mod links;
 mod list;
 mod open;
+mod order;
 mod purge;
 mod reader;
 mod reap;
@@ -40,17 +41,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, RoundNote, Task, TaskId, TaskState,
-    Timestamp, Token, TokenId, Why, Worker, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId,
+    TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
     FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
-    Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail,
-    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
+    OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError,
+    StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after,
+    page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -257,6 +259,13 @@ impl TaskStore for SqliteStore {
             Err(StoreError::QueueNotFound(queue)) => Ok(QueueStats::unknown(queue, Some(now))),
             stats => stats,
         }
+    }
+
+    async fn order_queue(&self, set: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError> {
+        let changed = self.writer.run(set, order::order_queue).await?;
+        // Between these, others have their turn.
+        while self.writer.run((), order::note_some).await? {}
+        Ok(changed)
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
@@ -467,7 +476,7 @@ fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<
         return Ok(());
     }
     // Nothing in memory names a queue that is not used: those that the writing thread remembers are.
-    let unused = "DELETE FROM queue WHERE name = ?1 AND used = 0";
+    let unused = "DELETE FROM queue WHERE name = ?1 AND used = 0 AND ordering IS NULL";
     if transaction.db.prepare_cached(unused)?.execute([pause.queue.as_str()])? == 0 {
         let sql =
             "UPDATE queue SET paused = 0, changed_by = ?2, reason = ?3, changed_at = ?4 WHERE name = ?1";

@@ -15,7 +15,7 @@ mod settings;
 mod wait;
 mod why;
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use baton_model::{
     Arrival, Label, LimitBook, LimitOn, LimitRules, ProjectId, QueueName, Rate, Shared, Standing, TaskState,
@@ -33,6 +33,7 @@ pub(crate) use self::wait::Line;
 use self::wait::{is_waited_at, let_go, let_go_of_line, waiting_at};
 pub(crate) use self::why::{are_set, falls_under};
 use crate::error::{Failure, corrupt};
+use crate::order::{self, Fair, Turning};
 use crate::rows::{AtLimit, Stored, maybe_text, select_task, text};
 use crate::transaction::Transaction;
 
@@ -52,7 +53,9 @@ struct Under {
 #[derive(Debug, Default)]
 pub(crate) struct Limits {
     loaded: bool,
-    book: LimitBook,
+    pub(crate) book: LimitBook,
+    /// Queues that are about to be fair.
+    pub(crate) turning: BTreeMap<QueueName, Turning>,
     under: HashMap<LimitOn, Under>,
     arrivals: HashMap<LimitOn, Arrival>,
     /// When a rate lets the next ones of those go that wait at it, each limit once.
@@ -81,7 +84,7 @@ impl Stop {
 impl Limits {
     /// Whether nothing is limited, so that there is nothing to be done.
     pub(crate) fn is_empty(&self) -> bool {
-        self.book.is_empty() && !self.left_over
+        self.book.is_empty() && self.turning.is_empty() && !self.left_over
     }
 
     /// Forgets all that was read, as the transaction that has followed it is undone.
@@ -102,10 +105,12 @@ impl Limits {
         Ok(())
     }
 
-    fn load(db: &Connection) -> Result<Self, Failure> {
-        let (book, first) = (settings::book(db)?, waiting_at(db, "")?);
+    pub(crate) fn load(db: &Connection) -> Result<Self, Failure> {
+        let (mut book, first) = (settings::book(db)?, waiting_at(db, "")?);
         let left_over = book.is_empty() && first.is_some();
-        let mut limits = Self { loaded: true, left_over, book, ..Self::default() };
+        let Fair { queues, turning } = Fair::load(db)?;
+        book.fair = queues;
+        let mut limits = Self { loaded: true, left_over, book, turning, ..Self::default() };
         if limits.book.is_empty() {
             return Ok(limits);
         }
@@ -164,7 +169,7 @@ impl Limits {
         Ok(())
     }
 
-    fn standing(&self, on: &LimitOn) -> Standing {
+    pub(crate) fn standing(&self, on: &LimitOn) -> Standing {
         let under = self.under.get(on);
         let size = |set: &HashSet<i64>| u32::try_from(set.len()).unwrap_or(u32::MAX);
         Standing {
@@ -217,9 +222,10 @@ impl Limits {
     }
 }
 
-/// Whether what a limit stops is put aside. What a queue's own limit stops is not: the queue is not looked at before it has room.
+/// Whether what a limit stops is put aside. What a queue's own limit stops is not: the queue is not looked at before it has room. Whose
+/// turn it is stops nothing.
 const fn moves(on: &LimitOn) -> bool {
-    !matches!(on, LimitOn::Queue(_))
+    !matches!(on, LimitOn::Queue(_) | LimitOn::Turn(..))
 }
 
 /// Follows a transition of a task with what stands under its limits; lets go of those that wait for what it has freed.
@@ -262,8 +268,12 @@ pub(crate) fn follow(
     for on in freed {
         match &on {
             LimitOn::Queue(queue) => transaction.ring_one(queue, now),
+            LimitOn::Turn(..) => {}
             _ => let_go(transaction, &on, now)?,
         }
+    }
+    if before.head.state.state().is_final() {
+        order::note_whose(transaction, after.n, after.shared())?;
     }
     // What was let go and has not become a lease under that limit leaves the place to another.
     if let Some(AtLimit { on, put_aside: false }) = &before.at_limit
@@ -288,7 +298,7 @@ fn start(transaction: &mut Transaction<'_>, on: &LimitOn, rate: Rate, now: Times
 }
 
 fn parsed(on: &str) -> Result<LimitOn, Failure> {
-    on.parse().map_err(|error: baton_model::Expected| corrupt("the limit that a task waits at", error).into())
+    LimitOn::from_stored(on).map_err(|error| corrupt("the limit that a task waits at", error).into())
 }
 
 /// Lets go of a new task that was put aside, if its turn is now; has its limit looked at again when its rate has more to start.

@@ -14,6 +14,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
+use crate::order::order_of;
 use baton_store::histogram::{What, percentile};
 
 /// How far back percentiles reach.
@@ -132,10 +133,11 @@ struct Lane {
     name: QueueName,
     pause: Option<Pause>,
     used: bool,
+    ordering: Option<String>,
 }
 
 /// The columns that [`lane`] reads.
-const SELECT_LANE: &str = "SELECT name, paused, used, changed_at, changed_by, reason FROM queue";
+const SELECT_LANE: &str = "SELECT name, paused, used, changed_at, changed_by, reason, ordering FROM queue";
 
 fn lane(row: &Row<'_>) -> rusqlite::Result<Lane> {
     let pause = Pause {
@@ -147,6 +149,7 @@ fn lane(row: &Row<'_>) -> rusqlite::Result<Lane> {
         name: QueueName::from_stored(row.get::<_, Box<str>>(0)?),
         pause: row.get::<_, bool>(1)?.then_some(pause),
         used: row.get(2)?,
+        ordering: row.get(6)?,
     })
 }
 
@@ -183,7 +186,7 @@ fn one_queue(
     now: Timestamp,
     running: &HashMap<QueueName, Timestamp>,
 ) -> Result<QueueStats, Failure> {
-    let Lane { name: queue, pause, used } = lane;
+    let Lane { name: queue, pause, used, ordering } = lane;
     let in_state = |state: State| states.get(&state).copied().unwrap_or_default();
     let mut first_due: Option<Timestamp> = None;
     for priority in Priority::ALL {
@@ -195,6 +198,7 @@ fn one_queue(
     }
     Ok(QueueStats {
         pause,
+        order: order_of(ordering.as_deref())?,
         used,
         queued: in_state(State::Queued),
         waits: waits(db, &queue, in_state(State::Queued), now)?,

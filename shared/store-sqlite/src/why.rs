@@ -1,6 +1,7 @@
 //! Why a task waits. Each question goes down an index to what answers it, and each count has a bound, so that the cost does not
 //! depend on how many tasks wait.
 
+use baton_model::order::Before;
 use baton_model::queue::Pause;
 use baton_model::takes::{Taker, Takers};
 use baton_model::why::{Ahead, Facts, UnderLimit, Waited, WaitedStanding, reasons};
@@ -12,6 +13,7 @@ use rusqlite::{Connection, OptionalExtension, ToSql, params};
 use crate::alone::tie_of;
 use crate::codes::Code;
 use crate::error::Failure;
+use crate::order;
 use crate::rows::{Stored, dependencies_of, maybe_time, takes, text, time};
 
 /// Why a task waits that falls under these limits.
@@ -135,36 +137,84 @@ fn takers(db: &Connection, stored: &Stored, policy: &LeasePolicy, now: Timestamp
     Ok(Takers::among(found, unseen, (&stored.queue, &stored.task_type, &stored.project), now))
 }
 
-const BEFORE: &str = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_ready \
-     WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 LIMIT ?4)";
+/// Counts of what waits in a queue and a priority before a task, where claims look and at limits.
+struct Counts {
+    ready: &'static str,
+    aside: &'static str,
+}
 
-const BEFORE_ASIDE: &str = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_put_aside \
-     WHERE state = 6 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 LIMIT ?4)";
+macro_rules! counts {
+    ($tail:literal) => {
+        Counts {
+            ready: concat!(
+                "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_ready \
+                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND ",
+                $tail
+            ),
+            aside: concat!(
+                "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_put_aside \
+                 WHERE state = 6 AND queue = ?1 AND priority = ?2 AND ",
+                $tail
+            ),
+        }
+    };
+}
 
-const BEFORE_IN_PRIORITY: &str = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_ready \
-     WHERE state = 0 AND queue = ?1 AND priority = ?2 AND (run_after, id) < (?3, ?5) LIMIT ?4)";
+macro_rules! of_tenant {
+    ($before:literal) => {
+        Counts {
+            ready: concat!(
+                "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_turn \
+                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND fair = ?6 AND ",
+                $before,
+                " LIMIT ?4)"
+            ),
+            aside: concat!(
+                "SELECT count(*) FROM (SELECT fair FROM task INDEXED BY task_put_aside \
+                 WHERE state = 6 AND queue = ?1 AND priority = ?2 AND ",
+                $before,
+                " LIMIT 10000) WHERE fair = ?6 LIMIT ?4"
+            ),
+        }
+    };
+}
 
-const BEFORE_IN_PRIORITY_ASIDE: &str = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_put_aside \
-     WHERE state = 6 AND queue = ?1 AND priority = ?2 AND (run_after, id) < (?3, ?5) LIMIT ?4)";
+/// Those that may be claimed from a time on, or from an earlier one.
+const UNTIL: Counts = counts!("run_after <= ?3 LIMIT ?4)");
 
-/// How many come before a task. Those that claims pass over count only for one that waits at a limit itself.
+/// Those that come before the task among those of its priority.
+const OWN: Counts = counts!("(run_after, id) < (?3, ?5) LIMIT ?4)");
+
+/// As [`UNTIL`], of one tenant of a fair queue. Of its tasks for later, those are read past that lie between; of what waits at limits,
+/// no more than the first is looked at.
+const UNTIL_OF_TENANT: Counts = of_tenant!("run_after <= ?3");
+
+/// As [`OWN`], of one tenant of a fair queue.
+const OWN_OF_TENANT: Counts = of_tenant!("(run_after, id) < (?3, ?5)");
+
+/// How many come before a task. Those that claims pass over count only for one that waits at a limit itself, and in a fair queue
+/// only those of its own tenant.
 fn ahead(db: &Connection, stored: &Stored, is_at_limit: bool, now: Timestamp) -> Result<Ahead, Failure> {
+    let order = order::open(db, &stored.queue)?.unwrap_or(order::set_for(db, &stored.queue)?);
+    let tenant =
+        order.fair.map(|fair| order::code_of(&fair.tenant(&stored.project, stored.concurrency_key.as_ref())));
     let (queue, run_after) = (stored.queue.as_str(), stored.head.run_after);
-    let due = run_after.max(now).as_millis();
-    let (run_after, id) = (run_after.as_millis(), stored.head.id.as_bytes());
+    let id = stored.head.id.as_bytes();
     let mut count = 0_u64;
-    for priority in Priority::ALL.into_iter().filter(|one| *one <= stored.priority) {
-        let (code, is_own) = (priority.code(), priority == stored.priority);
-        let looks = match is_own {
-            true => [BEFORE_IN_PRIORITY, BEFORE_IN_PRIORITY_ASIDE],
-            false => [BEFORE, BEFORE_ASIDE],
+    for priority in Priority::ALL {
+        let (counts, of_tenant, until) = match order.ahead(priority, (stored.priority, run_after), now) {
+            Before::None => continue,
+            Before::Until(until) => (UNTIL, UNTIL_OF_TENANT, until),
+            Before::Own => (OWN, OWN_OF_TENANT, run_after),
         };
-        for look in looks.into_iter().take(if is_at_limit { 2 } else { 1 }) {
+        let counts = if tenant.is_some() { of_tenant } else { counts };
+        for look in [counts.ready, counts.aside].into_iter().take(if is_at_limit { 2 } else { 1 }) {
             let left = Ahead::COUNTED.saturating_sub(count);
-            let own: &[&dyn ToSql] = &[&queue, &code, &run_after, &left, &id];
-            let above: &[&dyn ToSql] = &[&queue, &code, &due, &left];
-            let key = if is_own { own } else { above };
-            count += db.prepare_cached(look)?.query_row(key, |row| row.get::<_, u64>(0))?;
+            let (code, until) = (priority.code(), until.as_millis());
+            let key: [&dyn ToSql; 6] = [&queue, &code, &until, &left, &id, &tenant];
+            let mut statement = db.prepare_cached(look)?;
+            let wanted = statement.parameter_count();
+            count += statement.query_row(&key[..wanted], |row| row.get::<_, u64>(0))?;
         }
     }
     Ok(Ahead::counted(count, Ahead::COUNTED))

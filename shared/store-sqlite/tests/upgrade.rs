@@ -8,12 +8,13 @@ use std::sync::Arc;
 use baton_model::queue::Pause;
 use baton_model::why::word;
 use baton_model::{
-    Expiry, LimitRules, LossReason, Owner, Reason, SessionId, TaskId, TaskSpec, TaskState, Timestamp,
-    TokenId, Unique, UniqueWhile, Watch, Why,
+    Expiry, FairBy, LimitRules, LossReason, Owner, QueueOrder, Reason, SessionId, TaskId, TaskSpec,
+    TaskState, Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
 };
 use baton_store::{
     AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Expire, LimitStore, LogFilter,
-    NoDoorbell, Nothing, PageRequest, PauseQueue, Reap, SetLimit, StoreError, TaskStore, TokenStore,
+    NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Reap, SetLimit, StoreError, TaskStore,
+    TokenStore,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -78,7 +79,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 6);
+    assert_eq!(version("PRAGMA user_version"), 7);
 }
 
 /// A file as the second version of the schema left it.
@@ -325,4 +326,36 @@ async fn what_a_worker_of_the_fifth_version_takes_is_known_once_it_claims() {
     let claim = Claim { types: vec!["render".parse().unwrap()], cap: 1, ..Claim::new(worker.clone(), now) };
     store.claim(claim.clone()).await.unwrap();
     assert_eq!(store.worker(&worker).await.unwrap().worker.takes, [claim.takes()]);
+}
+
+/// A file as the sixth version of the schema left it.
+fn of_version_six(path: &Path) {
+    of_version_five(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-6.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 6").unwrap();
+}
+
+#[tokio::test]
+async fn tasks_of_the_sixth_version_have_their_turns_once_their_queue_is_fair() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_six(&at(&folder));
+    let store = open(&at(&folder));
+    let queue: baton_model::QueueName = "default".parse().unwrap();
+    assert_eq!(store.queue(&queue, millis(10)).await.unwrap().order, QueueOrder::default());
+    let specs = [(8, "film"), (9, "game")].map(|(n, project)| TaskSpec {
+        project: project.parse().unwrap(),
+        ..TaskSpec::new(id(n), "stitch".parse().unwrap())
+    });
+    let create = Create { now: millis(10), tasks: specs.into(), atomic: true, idempotency: None, by: None };
+    store.create(create).await.unwrap();
+    let order = QueueOrder { fair: Some(FairBy::Project), age_after_seconds: Some(3_600) };
+    store.order_queue(OrderQueue { now: millis(1_900), queue, order }).await.unwrap();
+    drop(store);
+    let store = open(&at(&folder));
+    // One of film's runs already, since before.
+    let claim = Claim { max_tasks: 9, cap: 9, ..Claim::new("w2".parse().unwrap(), millis(2_000)) };
+    let ClaimAnswer::Leased(tasks) = store.claim(claim).await.unwrap() else { panic!("expected leases") };
+    let ids: Vec<_> = tasks.iter().map(|task| task.head.id).collect();
+    assert_eq!(ids, [id(9), id(1), id(8)]);
 }

@@ -7,8 +7,8 @@ use baton_model::transition::Command;
 use baton_model::why::word;
 use baton_model::{
     Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LimitOn, LogLine,
-    LossReason, Outlook, Output, Owner, QueueName, RequestKey, Running, SessionId, State, Status, Takes,
-    Task, TaskId, TaskSpec, TaskType, Timestamp, Watch, WorkerId, limits,
+    LossReason, Outlook, Output, Owner, QueueName, QueueOrder, RequestKey, Running, SessionId, State, Status,
+    Takes, Task, TaskId, TaskSpec, TaskType, Timestamp, Watch, WorkerId, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -493,6 +493,17 @@ pub struct PauseQueue {
     pub by: Option<Label>,
     /// Why, if they said.
     pub reason: Option<String>,
+}
+
+/// Says in which order a queue gives out its ready tasks.
+#[derive(Clone, Debug)]
+pub struct OrderQueue {
+    /// The time.
+    pub now: Timestamp,
+    /// The queue.
+    pub queue: QueueName,
+    /// The order.
+    pub order: QueueOrder,
 }
 
 /// Asks something of a worker.

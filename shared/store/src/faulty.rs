@@ -13,17 +13,17 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, RoundNote, Task, TaskId, Timestamp,
-    Token, TokenId, Why, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId,
+    Timestamp, Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Expire, Expired, Fail, FailAnswer,
-    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OwnedProject,
-    Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated,
-    Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail,
-    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OrderQueue,
+    OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
+    Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, Store, StoreError, StoredToken,
+    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -307,6 +307,10 @@ impl TaskStore for Faulty {
 
     async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
         self.call("pause_queue", Call::Repeatable, || self.inner.pause_queue(pause.clone())).await
+    }
+
+    async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError> {
+        self.call("order_queue", Call::Repeatable, || self.inner.order_queue(order.clone())).await
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {

@@ -26,12 +26,14 @@ pub mod unique;
 mod waiting;
 
 use async_trait::async_trait;
-use baton_model::{Event, Generation, GenerationId, LogLine, QueueName, RoundNote, Task, TaskId, WorkerId};
+use baton_model::{
+    Event, Generation, GenerationId, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId, WorkerId,
+};
 
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
     DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing,
-    PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
+    OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use error::{ErrorKind, StoreError};
@@ -255,6 +257,13 @@ pub trait TaskStore: Send + Sync {
     /// # Errors
     /// The store's own failures.
     async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError>;
+
+    /// Says in which order a queue gives out its ready tasks; the next claim goes by it. A queue that no task has named is known as
+    /// long as its order is not the usual one. Answers with the order before and since.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError>;
 
     /// Sets what is asked of a worker: drain, stop, or run on.
     ///

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::queue::Pause;
 use baton_model::{
-    Event, Generation, Label, Level, ProjectId, QueueName, Running, State, Status, Task, TaskId, TaskType,
-    Timestamp, Worker, WorkerId, WorkerStatus,
+    Event, Generation, Label, Level, ProjectId, QueueName, QueueOrder, Running, State, Status, Task, TaskId,
+    TaskType, Timestamp, Worker, WorkerId, WorkerStatus,
 };
 
 use crate::StoreError;
@@ -309,7 +309,9 @@ pub struct QueueStats {
     pub queue: QueueName,
     /// Why claims pass it by; none if they do not.
     pub pause: Option<Pause>,
-    /// Whether a task has ever named it. One that no task has named is known only as long as it is paused.
+    /// In which order it gives out its ready tasks.
+    pub order: QueueOrder,
+    /// Whether a task has ever named it. One that no task has named is known only as long as it is paused or has an order of its own.
     pub used: bool,
     /// Tasks in the state queued: ready now or later.
     pub queued: u64,
@@ -336,6 +338,7 @@ impl QueueStats {
         Self {
             queue,
             pause: None,
+            order: QueueOrder::default(),
             used: false,
             queued: 0,
             waits: Waits::default(),

@@ -24,7 +24,7 @@ use crate::db::{Query, Range};
 use crate::error::WriteError;
 use crate::expression::Expression;
 use crate::keys;
-use crate::lane::Lane;
+use crate::lane::{Lane, OwnLanes};
 use crate::queue::StoredQueue;
 use crate::row::Stored;
 use crate::store::Inner;
@@ -96,7 +96,7 @@ impl Inner {
         thorough: bool,
         now: Timestamp,
     ) -> Result<usize, StoreError> {
-        if !standing.is_waited_at {
+        if !standing.is_waited_at || matches!(on, LimitOn::Turn(..)) {
             return Ok(0);
         }
         let book = self.fresh_book().await?;
@@ -187,7 +187,11 @@ impl Inner {
     }
 
     /// Notes that nobody waits at a limit, if it is as it was read before the list was.
-    async fn nobody_waits_at(&self, on: &LimitOn, standing: &StoredStanding) -> Result<(), StoreError> {
+    pub(super) async fn nobody_waits_at(
+        &self,
+        on: &LimitOn,
+        standing: &StoredStanding,
+    ) -> Result<(), StoreError> {
         let change =
             Expression::new().when_still("v", standing.version.map(n)).remove("wt").remove("ip").remove("is");
         match self.db.update_unseen(standing_key(on), &change).await {
@@ -241,7 +245,13 @@ impl Inner {
     /// Has a task stand where claims look again.
     async fn let_one_go(&self, on: &LimitOn, one: &Waiting, now: Timestamp) -> Result<(), StoreError> {
         let line = &one.line;
-        let own = Lane::own(&line.project, &line.task_type);
+        let its_key = match on {
+            LimitOn::Key(_, Which::This(key)) => Some(key),
+            _ => None,
+        };
+        let own = Lane::of(&line.project, its_key, &line.task_type);
+        // Of another limit it is not told which key a task has, if any: it lies with its project's.
+        let own = if its_key.is_some() { own } else { OwnLanes { turn: own.pair, ..own } };
         let lane = self.lane_for(&line.queue, line.priority, own, now).await?;
         let shard = keys::shard(one.id, self.options.shards_of(&line.queue));
         let partition = keys::ready(&line.queue, line.priority, shard, lane);

@@ -114,8 +114,9 @@ pub(super) fn adding(
     now: Timestamp,
 ) -> Expression {
     let lease = lease_of(task, attempt);
-    let mut change =
-        lasting(on, now).add("ls", texts([lease.clone()])).take_out("hd", texts([task.to_string()]));
+    // Whose turn it is stops nobody, so that no claim would hold its leases against the tasks: the reaper does.
+    let change = if matches!(on, LimitOn::Turn(..)) { waited_at(on, now) } else { lasting(on, now) };
+    let mut change = change.add("ls", texts([lease.clone()])).take_out("hd", texts([task.to_string()]));
     if let Some(rate) = rules.rate {
         change = change.set("ar", n(rate.started(standing.arrival, now).0));
     }

@@ -1,6 +1,6 @@
 //! What the reaper does for limits, round by round: it makes good what a process did not live to do.
 
-use baton_model::Timestamp;
+use baton_model::{LimitOn, Timestamp};
 use baton_store::StoreError;
 
 use super::standing::{KEPT_S, lasting};
@@ -43,7 +43,13 @@ impl Inner {
                 // Somebody has waited for long, and goes on waiting.
                 self.change_standing(&on, &lasting(&on, now)).await?;
             }
-            if !self.hold_against_tasks(&on, &standing, now).await? {
+            if matches!(on, LimitOn::Turn(..)) {
+                if standing.leases.is_empty() {
+                    self.nobody_waits_at(&on, &standing).await?;
+                } else {
+                    self.hold_against_tasks(&on, &standing, now).await?;
+                }
+            } else if !self.hold_against_tasks(&on, &standing, now).await? {
                 self.let_go_of(&on, &standing, true, now).await?;
             }
         }

@@ -80,7 +80,7 @@ fn holder(task: &Stored) -> Result<Holder, StoreError> {
     Ok(Holder {
         task: task.head.id,
         queue: task.queue.clone(),
-        project: task.rest()?.project.clone(),
+        project: task.project.clone(),
         worker: Why::worker_of(&task.head.state),
     })
 }

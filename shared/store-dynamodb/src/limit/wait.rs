@@ -96,7 +96,7 @@ impl Line {
         Ok(Self {
             queue: task.queue.clone(),
             task_type: task.task_type.clone(),
-            project: rest.project.clone(),
+            project: task.project.clone(),
             priority: rest.priority,
             holds_place,
         })

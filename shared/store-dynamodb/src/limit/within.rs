@@ -4,8 +4,9 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use baton_model::order::Place;
 use baton_model::transition::Change;
-use baton_model::{LimitBook, LimitOn, LimitRules, Priority, QueueName, Standing, TaskId, Timestamp};
+use baton_model::{LimitBook, LimitOn, LimitRules, QueueName, Standing, TaskId, Timestamp};
 use baton_store::{Nothing, StoreError};
 
 use super::lock;
@@ -43,8 +44,8 @@ pub(crate) struct Limiting {
     is_on: bool,
     /// Tasks that it has passed over.
     passed: Mutex<HashSet<TaskId>>,
-    /// Tasks that it has picked, while it looks for more.
-    picked: Mutex<HashSet<TaskId>>,
+    /// Tasks that it has picked, while it looks for more, and whose they are where their queue is fair.
+    picked: Mutex<HashMap<TaskId, Option<LimitOn>>>,
     /// Tasks that it has passed over and left where claims look, by the limit that has let go of them and is full.
     standing: Mutex<HashMap<LimitOn, Vec<TaskId>>>,
     /// The first limit that it has met.
@@ -76,12 +77,23 @@ impl Limiting {
 
     /// Whether the claim has passed a task over, or has picked it.
     pub(crate) fn has_passed(&self, task: TaskId) -> bool {
-        self.is_on && (lock(&self.passed).contains(&task) || lock(&self.picked).contains(&task))
+        self.is_on && (lock(&self.passed).contains(&task) || lock(&self.picked).contains_key(&task))
     }
 
     /// Notes what the claim has picked.
-    fn pick(&self, picked: &[Candidate<'_>]) {
-        *lock(&self.picked) = picked.iter().map(|one| one.entry.head.id).collect();
+    fn pick(&self, picked: &[Candidate<'_>]) -> Result<(), StoreError> {
+        let mut all = HashMap::with_capacity(picked.len());
+        for Candidate { entry, .. } in picked {
+            all.insert(entry.head.id, self.book.turn_on(entry.shared()?));
+        }
+        *lock(&self.picked) = all;
+        Ok(())
+    }
+
+    /// How many tasks of one of those between whom a queue is fair the claim has picked.
+    pub(crate) fn picked_of(&self, on: &LimitOn) -> u32 {
+        let picked = lock(&self.picked);
+        u32::try_from(picked.values().filter(|one| one.as_ref() == Some(on)).count()).unwrap_or(u32::MAX)
     }
 
     /// Has the claim look at a task no more.
@@ -302,7 +314,7 @@ impl Inner {
         is_first: bool,
     ) -> Result<Result<Look<'a>, Nothing>, StoreError> {
         let found = self.look_and_narrow(claim, queues, most, is_first).await;
-        claim.limits.pick(&[]);
+        claim.limits.pick(&[])?;
         found
     }
 
@@ -317,7 +329,7 @@ impl Inner {
         let mut found = Look::default();
         let mut wanted = most;
         loop {
-            claim.limits.pick(&found.due);
+            claim.limits.pick(&found.due)?;
             let look = self.look(claim, &queues, wanted).await?;
             let mut look = self.without_expired(claim, look).await?;
             found.next_at = look.next_at;
@@ -351,7 +363,7 @@ impl Inner {
         &'a self,
         claim: &Entered<'_>,
         due: Vec<Candidate<'a>>,
-        alone: &[(Priority, Stored)],
+        alone: &[(Place, Stored)],
         picked: &mut Vec<Candidate<'a>>,
         most: usize,
     ) -> Result<Narrowed, StoreError> {
@@ -383,7 +395,10 @@ impl Inner {
             let Some(task) = self.as_seen(claim, &mut tasks, &one.entry, &mut narrowed) else { continue };
             match judge.stop(&task)? {
                 Some(stop) => {
-                    taking &= !stop.moves || stop.was_let_go;
+                    // In a fair queue it is another's turn than if it had been taken.
+                    let by_turns = claim.limits.book.fair.contains_key(&task.queue);
+                    taking &= !by_turns && (!stop.moves || stop.was_let_go);
+                    narrowed.again |= by_turns;
                     stopped.push((task, stop, Some(one.reserved)));
                 }
                 None if taking && picked.len() < most => {

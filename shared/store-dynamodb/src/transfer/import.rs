@@ -83,6 +83,8 @@ impl Inner {
                 .put("cb", record.changed_by.as_ref().map(Label::as_str).map(s))
                 .put("cr", record.reason.clone().map(s));
             unconditional(self.db.update(keys::queue(&record.name), &update).await)?;
+            let from = standing.map(|standing| standing.order).unwrap_or_default();
+            self.write_order(&record.name, (from, record.order), record.changed_at).await?;
         }
         Ok(verdict)
     }
@@ -235,7 +237,7 @@ impl Inner {
         self.know_queue(&task.queue, Timestamp::default()).await?;
         let place = match (&head.state, lease) {
             (TaskState::Queued, _) => {
-                let own = Lane::own(&task.project, &task.task_type);
+                let own = Lane::of(&task.project, task.concurrency_key.as_ref(), &task.task_type);
                 let lane = self.lane_for(&task.queue, task.priority, own, Timestamp::default()).await?;
                 let shard = keys::shard(id, self.options.shards_of(&task.queue));
                 let partition = keys::ready(&task.queue, task.priority, shard, lane);

@@ -7,13 +7,13 @@
 use std::sync::Arc;
 
 use baton_model::{
-    AuditId, Expiry, Fence, Grant, Level, LimitRules, LogLine, Owner, ProjectId, QueueName, RoundNote, Scope,
-    Status, TaskSpec, Token, TokenId, TokenSecret, Unique, UniqueWhile, Watch,
+    AuditId, Expiry, FairBy, Fence, Grant, Level, LimitRules, LogLine, Owner, ProjectId, QueueName,
+    QueueOrder, RoundNote, Scope, Status, TaskSpec, Token, TokenId, TokenSecret, Unique, UniqueWhile, Watch,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Expire, Fail, Idempotency,
-    LimitStore, Mend, Nothing, PageRequest, Purge, Reap, SetLimit, StoredToken, TaskFilter, TaskStore,
-    TokenStore,
+    LimitStore, Mend, Nothing, OrderQueue, PageRequest, Purge, Reap, SetLimit, StoredToken, TaskFilter,
+    TaskStore, TokenStore,
 };
 use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{Meter, Options};
@@ -301,6 +301,38 @@ async fn tasks_under_a_limit_cost_what_is_told() {
     b.note("complete, under one limit, with letting one go that waits at it");
     b.claim(claim("worker-1")).await;
     b.note("claim of a task that waited at a limit");
+    b.print();
+    b.documented();
+}
+
+#[tokio::test]
+async fn tasks_of_ordered_queues_cost_what_is_told() {
+    let mut b = Bench::open().await;
+    let set = |order| OrderQueue { now: at(1), queue: "default".parse().unwrap(), order };
+    b.store.order_queue(set(QueueOrder { fair: None, age_after_seconds: Some(600) })).await.unwrap();
+    b.create(2, 200).await;
+    b.heard.take();
+    b.claim(claim("worker-1")).await;
+    b.note("claim, where priorities rise");
+    let fair = QueueOrder { fair: Some(FairBy::Project), age_after_seconds: None };
+    b.store.order_queue(set(fair)).await.unwrap();
+    for n in 0..10 {
+        let one = TaskSpec { project: format!("p{n}").parse().unwrap(), ..b.spec(200) };
+        b.task(one).await;
+    }
+    b.heard.take();
+    let held = b.claim(claim("worker-1")).await;
+    b.note("claim, of a fair queue with 11 tenants");
+    let complete = b.completion(&held, 200);
+    b.store.complete(complete, None).await.unwrap();
+    b.note("complete, of a fair queue");
+    for n in 0..300 {
+        let one = TaskSpec { project: format!("p{}", n % 10).parse().unwrap(), ..b.spec(200) };
+        b.task(one).await;
+    }
+    b.heard.take();
+    b.claim(claim("worker-1")).await;
+    b.note("claim, of a fair queue with 11 tenants and 310 tasks");
     b.print();
     b.documented();
 }

@@ -1,6 +1,6 @@
 //! Claiming where there are limits.
 
-use baton_model::{LimitOn, QueueName, Task, TaskType, Timestamp};
+use baton_model::{LimitOn, Task, TaskType, Timestamp};
 use baton_store::{Claim, Nothing};
 
 use super::wait::{first_put_aside, let_go, put_aside};
@@ -8,6 +8,7 @@ use super::{Limits, Stop, moves, parsed, settings};
 use crate::alone;
 use crate::claim::{Kind, Lane, candidates, next_due, ranked, take};
 use crate::error::Failure;
+use crate::order;
 use crate::rows::{AtLimit, Stored};
 use crate::transaction::Transaction;
 
@@ -22,14 +23,17 @@ pub(crate) fn claim(
     transaction: &mut Transaction<'_>,
     claim: &Claim,
     beats: u64,
-    queues: &[&QueueName],
+    queues: Vec<Lane<'_>>,
     (most, active): (usize, u32),
 ) -> Result<Result<Vec<Task>, Nothing>, Failure> {
     let_due_go(transaction, claim.now)?;
+    // What a server did not live to note: it goes on with each claim.
+    order::note_some(transaction, &())?;
     let (mut leased, mut stopped): (Vec<Task>, Option<Stop>) = (Vec::new(), None);
     let (mut kind, mut again) = (Kind::Any, false);
     while leased.len() < most {
-        let (lanes, shut) = lanes(&transaction.state.limits, claim, queues);
+        let (lanes, shut) = lanes(&transaction.state.limits, claim, &queues);
+        let by_turns = lanes.iter().any(|lane| lane.order.fair.is_some());
         stopped = stopped.or(shut);
         let room = most - leased.len();
         let looked_at = if again { room.max(LOOKED_AT) } else { room };
@@ -70,6 +74,8 @@ pub(crate) fn claim(
                         // Another may have been let go in its place that comes before those behind it.
                         taking = false;
                     }
+                    // It is another's turn than if it had been taken.
+                    taking &= !by_turns;
                     stopped.get_or_insert(stop);
                 }
                 None if taking && leased.len() < most => {
@@ -82,29 +88,29 @@ pub(crate) fn claim(
             break;
         }
     }
-    if leased.is_empty() { why(transaction, claim, queues, stopped).map(Err) } else { Ok(Ok(leased)) }
+    if leased.is_empty() { why(transaction, claim, &queues, stopped).map(Err) } else { Ok(Ok(leased)) }
 }
 
 /// The lanes that a claim looks into: a queue whose own limit is full only for the types that are exempt from it. And which limit
 /// shuts the first of the others.
-fn lanes<'a>(limits: &Limits, claim: &Claim, queues: &[&'a QueueName]) -> (Vec<Lane<'a>>, Option<Stop>) {
+fn lanes<'a>(limits: &Limits, claim: &Claim, queues: &[Lane<'a>]) -> (Vec<Lane<'a>>, Option<Stop>) {
     let mut shut = None;
     let mut lanes = Vec::with_capacity(queues.len());
-    for queue in queues {
-        let on = LimitOn::Queue((*queue).clone());
+    for lane in queues {
+        let on = LimitOn::Queue(lane.queue.clone());
         let Some(rules) = limits.book.rules_of(&on) else {
-            lanes.push(Lane::of(queue));
+            lanes.push(lane.clone());
             continue;
         };
         let Some(baton_model::Stop { next_at }) = rules.stop(limits.standing(&on), false, claim.now) else {
-            lanes.push(Lane::of(queue));
+            lanes.push(lane.clone());
             continue;
         };
         let exempt = rules.exempt_types.iter();
         let only: Vec<TaskType> =
             exempt.filter(|exempt| claim.types.is_empty() || claim.types.contains(exempt)).cloned().collect();
         if !only.is_empty() {
-            lanes.push(Lane { only: Some(only), ..Lane::of(queue) });
+            lanes.push(Lane { only: Some(only), ..lane.clone() });
         }
         shut.get_or_insert(Stop { on, next_at });
     }
@@ -146,17 +152,16 @@ fn alone_or_plain(
 fn why(
     transaction: &Transaction<'_>,
     claim: &Claim,
-    queues: &[&QueueName],
+    all: &[Lane<'_>],
     stopped: Option<Stop>,
 ) -> Result<Nothing, Failure> {
-    let all: Vec<Lane<'_>> = queues.iter().map(|queue| Lane::of(queue)).collect();
     if let Some(stop) = stopped
-        && (moves(&stop.on) || !candidates(transaction, claim, &all, 1)?.is_empty())
+        && (moves(&stop.on) || !candidates(transaction, claim, all, 1)?.is_empty())
     {
         return Ok(stop.nothing());
     }
-    for queue in queues {
-        if let Some(stored) = first_put_aside(transaction.db, claim, queue)? {
+    for lane in all {
+        if let Some(stored) = first_put_aside(transaction.db, claim, lane.queue)? {
             if let Some(AtLimit { on, .. }) = &stored.at_limit {
                 // What has a damaged name is let go by nobody.
                 parsed(on)?;
@@ -167,7 +172,7 @@ fn why(
             }
         }
     }
-    Ok(match next_due(transaction, claim, &all)? {
+    Ok(match next_due(transaction, claim, all)? {
         Some(next_at) => Nothing::Scheduled { next_at },
         None => Nothing::NoneQueued,
     })

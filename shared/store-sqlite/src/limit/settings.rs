@@ -73,6 +73,7 @@ pub(super) fn book(db: &Connection) -> Result<LimitBook, Failure> {
     Ok(LimitBook {
         limits: limits.into_iter().map(|limit| (limit.on.clone(), limit)).collect(),
         owners: owners.into_iter().map(|owned| (owned.project, owned.owner)).collect(),
+        ..LimitBook::default()
     })
 }
 

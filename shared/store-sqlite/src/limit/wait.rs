@@ -125,8 +125,9 @@ pub(super) fn let_go(transaction: &mut Transaction<'_>, on: &LimitOn, now: Times
     let mut after = (String::new(), String::new(), String::new(), -1_i64);
     loop {
         let front = {
+            // With `run_after`, past all times: SQLite looks for row values at or behind the given one, and would walk past the line.
             let mut statement = transaction.db.prepare_cached(front!(
-                "AND (queue, task_type, project, priority) > (?2, ?3, ?4, ?5) \
+                "AND (queue, task_type, project, priority, run_after) > (?2, ?3, ?4, ?5, 9223372036854775807) \
                  ORDER BY queue, task_type, project, priority, run_after, id LIMIT 1"
             ))?;
             let mut rows = statement.query(params![text, after.0, after.1, after.2, after.3])?;

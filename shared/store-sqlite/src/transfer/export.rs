@@ -10,6 +10,7 @@ use rusqlite::{Connection, Row, params};
 
 use crate::codes::Code;
 use crate::error::Failure;
+use crate::order::order_of;
 use crate::rows::{
     self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
@@ -70,11 +71,13 @@ pub(super) fn queue(row: &Row<'_>) -> Result<Queue, Failure> {
         changed_by: row.get::<_, Option<Box<str>>>(2)?.map(Label::from_stored),
         reason: row.get(3)?,
         changed_at: Timestamp::from_millis(row.get(4)?),
+        order: order_of(row.get::<_, Option<String>>(5)?.as_deref())?,
     })
 }
 
 /// The columns that [`queue`] reads.
-pub(super) const SELECT_QUEUE: &str = "SELECT name, paused, changed_by, reason, changed_at FROM queue";
+pub(super) const SELECT_QUEUE: &str =
+    "SELECT name, paused, changed_by, reason, changed_at, ordering FROM queue";
 
 fn queues(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let sql = format!("{SELECT_QUEUE} WHERE name > ?1 ORDER BY name LIMIT ?2");

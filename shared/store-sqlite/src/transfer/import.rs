@@ -19,6 +19,7 @@ use crate::error::Failure;
 use crate::expiry::Next;
 use crate::finish::insert_generation;
 use crate::links::keep;
+use crate::order;
 use crate::rows::{self, Stored, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
@@ -66,6 +67,8 @@ fn import_queue(transaction: &mut Transaction<'_>, record: &Queue) -> Result<Tak
                 record.reason,
                 record.changed_at.as_millis(),
             ])?;
+        let from = standing.map(|standing| standing.order).unwrap_or_default();
+        order::write(transaction, &record.name, (from, record.order), record.changed_at)?;
     }
     Ok(Ok(verdict))
 }
@@ -107,6 +110,7 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     transaction.state.limits.unsettle();
     transaction.state.expiring = Next::Unknown;
     let n = write_task(db, n, record)?;
+    order::note_whose(transaction, n, task.shared())?;
     dependency::import(db, n, task)?;
     let inline = task.params.size() <= INLINE_BYTES && task.description.is_none();
     if !inline {

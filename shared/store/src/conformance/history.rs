@@ -13,8 +13,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_model::{
-    EventKind, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, LimitRules, Output, QueueName,
-    State, Status, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Watch,
+    EventKind, FairBy, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, LimitRules, Output,
+    QueueName, QueueOrder, State, Status, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Watch,
 };
 
 use super::World;
@@ -24,7 +24,7 @@ use super::split_mix::SplitMix;
 use crate::faulty::{Fault, Faulty};
 use crate::{
     Beat, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Generation, GenerationFilter, Mend,
-    NoDoorbell, Page, PageRequest, Reap, StoreError, TaskFilter, TaskStore, Tasks, WorkerDetail,
+    NoDoorbell, OrderQueue, Page, PageRequest, Reap, StoreError, TaskFilter, TaskStore, Tasks, WorkerDetail,
 };
 
 /// How hard a history is.
@@ -69,6 +69,7 @@ pub async fn run(store: Arc<dyn TaskStore>, seed: u64, load: Load, calm: impl Fn
     let shared =
         Arc::new(Shared { store, ids: AtomicU64::new(1), clock: AtomicU64::new(0), told: Mutex::default() });
     let random = |actor: u64| SplitMix(seed.wrapping_mul(1_000).wrapping_add(actor));
+    shared.order(&mut random(30)).await;
     let mut running = Vec::new();
     for n in 0..2 {
         let (shared, random) = (Arc::clone(&shared), random(n));
@@ -282,7 +283,16 @@ impl Shared {
         }
     }
 
-    /// Cancels tasks, retries some of them, and looks around.
+    /// Says in which order the queue gives out its tasks.
+    async fn order(&self, random: &mut SplitMix) {
+        let fair = (random.below(3) > 0).then(|| FairBy::ALL[random.below(2) as usize]);
+        let age_after_seconds = (random.below(2) == 0).then_some(1);
+        let order = QueueOrder { fair, age_after_seconds };
+        let set = OrderQueue { now: self.now(), queue: QueueName::default(), order };
+        self.sent(|| self.store.order_queue(set.clone())).await.expect("the order is taken");
+    }
+
+    /// Cancels tasks, retries some of them, changes their order, and looks around.
     async fn operate(&self, mut random: SplitMix, rounds: usize) {
         for _ in 0..rounds {
             tokio::task::yield_now().await;
@@ -300,6 +310,9 @@ impl Shared {
                         let _ = self.sent(|| self.store.retry(retry(now, id))).await;
                     }
                 }
+            }
+            if random.below(5) == 0 {
+                self.order(&mut random).await;
             }
             let filter = TaskFilter {
                 statuses: vec![Status::ALL[random.below(Status::ALL.len() as u64) as usize]],

@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Generation, GenerationId, LeasePolicy, LogLine, State, Task, TaskId, TaskSpec, Timestamp, Token,
-    TokenId,
+    AuditId, Generation, GenerationId, LeasePolicy, LogLine, QueueOrder, State, Task, TaskId, TaskSpec,
+    Timestamp, Token, TokenId,
 };
 use tokio::sync::mpsc;
 
 use crate::{
     AuditEntry, AuditFilter, Beat, BeatAnswer, Claim, ClaimAnswer, Complete, Create, CreateAnswer, Direct,
-    Doorbell, Fail, GenerationFilter, Nothing, PauseQueue, Purge, PurgeReport, Ready, Release, Store,
-    StoreError, TaskDetail, TaskFilter, Transfer, WorkerDetail,
+    Doorbell, Fail, GenerationFilter, Nothing, OrderQueue, PauseQueue, Purge, PurgeReport, Ready, Release,
+    Store, StoreError, TaskDetail, TaskFilter, Transfer, WorkerDetail,
 };
 
 pub(super) use super::invariants::*;
@@ -282,6 +282,12 @@ impl Bench {
         let mut taken = report.taken;
         taken.sort_by_key(|one| one.task);
         taken
+    }
+
+    /// Says in which order a queue gives out its tasks.
+    pub(super) async fn order(&self, now: Timestamp, queue: &str, order: QueueOrder) {
+        let order = OrderQueue { now, queue: name(queue), order };
+        self.open_store().order_queue(order).await.expect("the order is taken");
     }
 
     pub(super) async fn pause(&self, now: Timestamp, queue: &str, paused: bool) -> crate::QueueStats {

@@ -49,6 +49,7 @@ pub mod limits;
 pub mod losses;
 pub mod operate;
 mod oracle;
+pub mod order;
 pub mod places;
 pub mod purge;
 pub mod query;
@@ -306,6 +307,24 @@ rules! {
         a_jump_of_the_clock_doubles_no_starts,
         limits_outlive_a_restart,
         limits_are_listed_by_what_they_hold_for,
+    ],
+    order: [
+        what_has_waited_counts_as_of_a_higher_priority,
+        priorities_rise_level_by_level_from_when_a_task_is_due,
+        a_risen_priority_is_derived_and_not_written,
+        the_project_with_the_fewest_running_goes_first,
+        a_large_tenant_delays_nobody,
+        fairness_goes_behind_priority,
+        a_queue_is_fair_between_keys,
+        what_has_ended_does_not_run_any_more,
+        a_queue_becomes_fair_while_everything_runs,
+        a_fair_queue_is_claimed_by_choice,
+        a_limit_passes_a_tenant_over,
+        a_fair_queue_ages,
+        queues_of_different_orders_are_claimed_together,
+        what_becomes_ready_later_has_its_turn,
+        an_order_is_told_and_kept,
+        what_comes_before_a_task_follows_the_order,
     ],
     places: [
         a_task_over_a_limit_holds_up_nobody_behind_it,

@@ -27,8 +27,8 @@ use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Event, EventKind, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
-    LogLine, Owner, ProjectId, QueueName, RequestKey, RoundNote, SessionId, Task, TaskId, TaskSpec,
-    TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
+    LogLine, Owner, ProjectId, QueueName, QueueOrder, RequestKey, RoundNote, SessionId, Task, TaskId,
+    TaskSpec, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -72,6 +72,7 @@ struct Inner {
 struct Lane {
     used: bool,
     pause: Option<Pause>,
+    order: QueueOrder,
 }
 
 /// When a claim request was answered, and by which leases.
@@ -426,15 +427,21 @@ impl TaskStore for Oracle {
         let mut inner = self.lock();
         let lane = inner.queues.entry(pause.queue.clone()).or_default();
         lane.pause = pause.paused.then_some(Pause { since: pause.now, by: pause.by, reason: pause.reason });
-        if !pause.paused && !lane.used {
-            inner.queues.remove(&pause.queue);
-        }
+        inner.forget_unused(&pause.queue);
         let stats = inner.queue_stats(&pause.queue, pause.now);
         if !pause.paused {
             let count = u32::try_from(stats.queued).unwrap_or(u32::MAX);
             self.doorbell.ring(Ready { queue: pause.queue, task_type: None, count, run_after: pause.now });
         }
         Ok(stats)
+    }
+
+    async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError> {
+        let mut inner = self.lock();
+        let lane = inner.queues.entry(order.queue.clone()).or_default();
+        let from = std::mem::replace(&mut lane.order, order.order);
+        inner.forget_unused(&order.queue);
+        Ok((from, order.order))
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {

@@ -7,8 +7,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use baton_model::{
-    Digest, Directive, Fence, LeasePolicy, LimitOn, LimitRules, Owner, Priority, Rate, Reason, SessionId,
-    Task, TaskId, Timestamp, Why,
+    Digest, Directive, FairBy, Fence, LeasePolicy, LimitOn, LimitRules, Owner, Priority, QueueOrder, Rate,
+    Reason, SessionId, Task, TaskId, Timestamp, Why,
 };
 
 use super::Oracle;
@@ -17,8 +17,8 @@ use super::kit::*;
 use super::split_mix::SplitMix;
 use crate::{
     Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Direct, Expire, Fail, Idempotency, LimitStore,
-    NoDoorbell, PauseQueue, Purge, Reap, Release, Retry, SetLimit, SetOwner, Store, StoreError, TaskStore,
-    WorkerDetail,
+    NoDoorbell, OrderQueue, PauseQueue, Purge, Reap, Release, Retry, SetLimit, SetOwner, Store, StoreError,
+    TaskStore, WorkerDetail,
 };
 
 /// What a history is like.
@@ -323,6 +323,17 @@ impl History {
             let set = SetOwner { now, project, owner, by: None, reason: None };
             trace.command = format!("{set:?}");
             same(self.real.set_owner(set.clone()).await, self.model.set_owner(set).await);
+            return;
+        }
+        if random.once_in(3) {
+            let order = QueueOrder {
+                fair: (!random.once_in(3)).then(|| FairBy::ALL[random.below(2) as usize]),
+                age_after_seconds: random.once_in(2).then(|| 1 + random.below(60) as u32),
+            };
+            let order = if random.once_in(4) { QueueOrder::default() } else { order };
+            let order = OrderQueue { now, queue: name(QUEUES[random.below(2) as usize]), order };
+            trace.command = format!("{order:?}");
+            same(self.real.order_queue(order.clone()).await, self.model.order_queue(order).await);
             return;
         }
         let on = name(LIMITS[random.below(LIMITS.len() as u64) as usize]);

@@ -19,6 +19,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("losses", include_str!("losses.rs")),
     ("alone", include_str!("alone.rs")),
     ("limits", include_str!("limits.rs")),
+    ("order", include_str!("order.rs")),
     ("places", include_str!("places.rs")),
     ("operate", include_str!("operate.rs")),
     ("dependencies", include_str!("dependencies.rs")),

@@ -80,13 +80,14 @@ impl Inner {
     /// kept by one itself.
     fn ahead(&self, task: &Task, is_at_limit: bool, now: Timestamp) -> Ahead {
         let due = task.head.run_after.max(now);
-        let place = |one: &Task| (one.head.run_after, one.head.id);
+        let place = |one: &Task| (self.level(one, due), one.head.run_after, one.head.id);
         let under = self.all_under();
         let comes_before = |one: &&Task| {
             one.queue == task.queue
                 && one.head.state.state() == State::Queued
-                && (one.priority < task.priority && one.head.run_after <= due
-                    || one.priority == task.priority && place(one) < place(task))
+                && self.whose(one) == self.whose(task)
+                && one.head.run_after <= due
+                && place(one) < place(task)
                 && (is_at_limit || self.stopped_by(&under, one, now).is_none())
         };
         let before = self.tasks.values().map(|kept| &kept.task).filter(comes_before).count();

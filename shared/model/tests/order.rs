@@ -1,0 +1,173 @@
+//! Laws of the order of queues.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
+
+use std::cmp::Ordering;
+use std::time::Duration;
+
+use baton_model::order::{Before, Line, Place, Ready};
+use baton_model::{FairBy, Label, LimitOn, Priority, ProjectId, QueueOrder, TaskId, Tenant, Timestamp};
+use proptest::prelude::*;
+
+#[derive(Clone, Debug)]
+struct Waiting {
+    queue: usize,
+    priority: Priority,
+    run_after: Timestamp,
+    id: TaskId,
+    project: ProjectId,
+    key: Option<Label>,
+}
+
+impl Ready for Waiting {
+    fn queue(&self) -> usize {
+        self.queue
+    }
+
+    fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    fn run_after(&self) -> Timestamp {
+        self.run_after
+    }
+
+    fn id(&self) -> TaskId {
+        self.id
+    }
+
+    fn whose(&self) -> (&ProjectId, Option<&Label>) {
+        (&self.project, self.key.as_ref())
+    }
+}
+
+fn at(seconds: u64) -> Timestamp {
+    Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
+}
+
+fn orders() -> impl Strategy<Value = QueueOrder> {
+    let fair = prop::option::of(prop::sample::select(FairBy::ALL.to_vec()));
+    (fair, prop::option::of(1..40_u32))
+        .prop_map(|(fair, age_after_seconds)| QueueOrder { fair, age_after_seconds })
+}
+
+fn waiting() -> impl Strategy<Value = Vec<Waiting>> {
+    let one = (0..3_usize, 0..4_usize, 0..100_u64, 0..3_u8, prop::option::of(0..2_u8));
+    prop::collection::vec(one, 0..30).prop_map(|all| {
+        let name = |of: &str, n: u8| format!("{of}{n}");
+        let task =
+            |(n, (queue, priority, due, project, key)): (usize, (usize, usize, u64, u8, Option<u8>))| {
+                Waiting {
+                    queue,
+                    priority: Priority::ALL[priority],
+                    run_after: at(due),
+                    id: TaskId::from_bytes([n as u8; 16]),
+                    project: name("p", project).parse().unwrap(),
+                    key: key.map(|key| name("k", key).parse().unwrap()),
+                }
+            };
+        all.into_iter().enumerate().map(task).collect()
+    })
+}
+
+/// The whole order by its definition: again and again the first of all that are left.
+fn by_definition(orders: &[QueueOrder], mut left: Vec<Waiting>, now: Timestamp) -> Vec<TaskId> {
+    let mut taken: Vec<Waiting> = Vec::new();
+    let tenant =
+        |one: &Waiting| orders[one.queue].fair.map(|fair| fair.tenant(&one.project, one.key.as_ref()));
+    while !left.is_empty() {
+        let place = |one: &Waiting| Place {
+            queue: one.queue,
+            level: orders[one.queue].level(one.priority, one.run_after, now),
+            running: taken
+                .iter()
+                .filter(|other| {
+                    tenant(one).is_some() && other.queue == one.queue && tenant(other) == tenant(one)
+                })
+                .count() as u32,
+            run_after: one.run_after,
+            id: one.id,
+        };
+        let firsts = (0..orders.len()).filter_map(|queue| {
+            let mine = left.iter().map(place).filter(|place| place.queue == queue);
+            mine.min_by(|one, other| one.before(other))
+        });
+        let first = firsts.min_by(|one, other| one.before(other)).unwrap();
+        let at = left.iter().position(|one| one.id == first.id).unwrap();
+        taken.push(left.remove(at));
+    }
+    taken.into_iter().map(|one| one.id).collect()
+}
+
+proptest! {
+    #[test]
+    fn a_line_is_the_order_by_its_definition(
+        orders in prop::collection::vec(orders(), 3),
+        waiting in waiting(),
+        now in 100..200_u64,
+    ) {
+        let line = Line::new(&orders, waiting.clone(), at(now), |_, _| 0);
+        let ids: Vec<TaskId> = line.map(|one| one.id).collect();
+        prop_assert_eq!(ids, by_definition(&orders, waiting, at(now)));
+    }
+
+    #[test]
+    fn who_runs_less_goes_first(waiting in waiting(), most in 0..5_u32) {
+        let orders = [QueueOrder { fair: Some(FairBy::Project), age_after_seconds: None }; 3];
+        let running = |_: usize, tenant: &Tenant| match tenant {
+            Tenant::Project(project) if project.as_str() == "p0" => most,
+            _ => 0,
+        };
+        let mut line = Line::new(&orders, waiting.clone(), at(100), running);
+        let peeked = line.peek().map(|place| place.id);
+        let first = line.next();
+        prop_assert_eq!(peeked, first.as_ref().map(|one| one.id));
+        if let Some(first) = first.filter(|one| one.project.as_str() == "p0" && most > 0) {
+            let others = waiting.iter().filter(|one| one.queue == first.queue && one.priority == first.priority);
+            prop_assert!(others.into_iter().all(|one| one.project.as_str() == "p0"));
+        }
+    }
+
+    #[test]
+    fn waiting_never_lowers_a_priority(order in orders(), place in 0..4_usize, waited in 0..1_000_u64, more in 0..1_000_u64) {
+        let priority = Priority::ALL[place];
+        let level = |seconds| order.level(priority, at(0), at(seconds));
+        prop_assert!(level(waited + more) <= level(waited));
+        prop_assert!(level(waited) <= priority);
+        prop_assert_eq!(level(0), priority);
+        // A time ahead, as of a clock that was set back, is no wait.
+        prop_assert_eq!(order.level(priority, at(waited), at(0)), priority);
+    }
+
+    #[test]
+    fn what_is_ahead_is_what_comes_first_by_level_and_waiting(
+        age in prop::option::of(1..40_u32),
+        (own, mine) in (0..4_usize, 0..150_u64),
+        (other, theirs) in (0..4_usize, 0..150_u64),
+        now in 0..150_u64,
+    ) {
+        let order = QueueOrder { fair: None, age_after_seconds: age };
+        let (own, other) = (Priority::ALL[own], Priority::ALL[other]);
+        let due = at(mine).max(at(now));
+        let level = |priority, run_after| order.level(priority, run_after, due);
+        let first = (level(other, at(theirs)), theirs) .cmp(&(level(own, at(mine)), mine));
+        let told = match order.ahead(other, (own, at(mine)), at(now)) {
+            Before::None => false,
+            Before::Until(until) => at(theirs) <= until,
+            Before::Own => theirs < mine,
+        };
+        prop_assume!(theirs != mine && at(theirs) <= due);
+        prop_assert_eq!(told, first == Ordering::Less);
+    }
+
+    #[test]
+    fn whose_turn_it_is_reads_back_from_its_text(queue in "[a-z]{1,8}", name in "[a-z/]{1,12}", by_key in any::<bool>()) {
+        let tenant = match by_key {
+            true => Tenant::Key(format!("k{name}k").parse().unwrap()),
+            false => Tenant::Project(name.replace('/', "-").parse().unwrap()),
+        };
+        let on = LimitOn::Turn(queue.parse().unwrap(), tenant);
+        prop_assert_eq!(LimitOn::from_stored(&on.to_string()).unwrap(), on.clone());
+        prop_assert!(on.to_string().parse::<LimitOn>().is_err(), "no caller names it");
+    }
+}

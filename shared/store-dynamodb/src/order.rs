@@ -1,0 +1,227 @@
+//! Looking for ready tasks in queues that have an order of their own: fair ones, and those in which priorities rise as tasks wait.
+//!
+//! Such a look asks all places where tasks of a queue may lie for their first ones, and puts them in line by the order of the queue.
+//! In a fair queue the tasks of each tenant and type have a place of their own (`lane`), so that a tenant with many tasks hides none of
+//! another; how many tasks of a tenant run is what stands under [`LimitOn::Turn`]. So a claim costs by how many tenants and types have
+//! tasks there, and not by how many tasks. What lies together, as from before the queue was fair, is looked through only so far.
+
+use std::collections::{BTreeMap, HashMap};
+
+use baton_model::order::{Line, Place, Ready};
+use baton_model::{Label, LimitOn, Priority, ProjectId, QueueOrder, TaskId, Tenant, Timestamp};
+use baton_store::StoreError;
+use futures::{StreamExt, TryStreamExt};
+
+use crate::claim::Entered;
+use crate::lane::{Choice, Lane};
+use crate::look::{AMONG, AT_ONCE, Candidate, Look, Source, earlier};
+use crate::queue::StoredQueue;
+use crate::row::Stored;
+use crate::store::Inner;
+
+/// How many tasks are looked at where those of several tenants lie together.
+const TOGETHER: usize = 200;
+
+/// How many entries of all places of a queue together one look reads, about; at least one of each.
+const READ: usize = 2_000;
+
+/// An entry of the index, or a task, that a look may pick.
+struct Found {
+    /// The place of its queue in the claim.
+    queue: usize,
+    priority: Priority,
+    entry: Stored,
+    project: ProjectId,
+    key: Option<Label>,
+}
+
+impl Ready for Found {
+    fn queue(&self) -> usize {
+        self.queue
+    }
+
+    fn priority(&self) -> Priority {
+        self.priority
+    }
+
+    fn run_after(&self) -> Timestamp {
+        self.entry.head.run_after
+    }
+
+    fn id(&self) -> TaskId {
+        self.entry.head.id
+    }
+
+    fn whose(&self) -> (&ProjectId, Option<&Label>) {
+        (&self.project, self.key.as_ref())
+    }
+}
+
+/// What stands where, of the queues that a claim looks into.
+struct Orders<'a> {
+    queues: &'a [&'a StoredQueue],
+    orders: Vec<QueueOrder>,
+    now: Timestamp,
+    running: HashMap<LimitOn, u32>,
+}
+
+impl Orders<'_> {
+    fn on(&self, queue: usize, tenant: Tenant) -> Option<LimitOn> {
+        self.queues.get(queue).map(|queue| LimitOn::Turn(queue.name.clone(), tenant))
+    }
+
+    fn running(&self, queue: usize, tenant: &Tenant) -> u32 {
+        let on = self.on(queue, tenant.clone());
+        on.and_then(|on| self.running.get(&on)).copied().unwrap_or(0)
+    }
+
+    fn tenant(&self, found: &Found) -> Option<Tenant> {
+        let order = self.orders.get(found.queue)?;
+        order.fair.map(|fair| fair.tenant(&found.project, found.key.as_ref()))
+    }
+
+    fn place(&self, found: &Found) -> Place {
+        let order = self.orders.get(found.queue).copied().unwrap_or_default();
+        let run_after = found.entry.head.run_after;
+        Place {
+            queue: found.queue,
+            level: order.level(found.priority, run_after, self.now),
+            running: self.tenant(found).map_or(0, |tenant| self.running(found.queue, &tenant)),
+            run_after,
+            id: found.entry.head.id,
+        }
+    }
+}
+
+impl Inner {
+    /// As [`Inner::look`], of queues of which some have an order of their own.
+    pub(crate) async fn look_in_order(
+        &self,
+        claim: &Entered<'_>,
+        queues: &[&StoredQueue],
+        most: usize,
+    ) -> Result<Look<'_>, StoreError> {
+        let rivals = self.notes.crowd(queues.iter().map(|queue| &queue.name), claim.now);
+        let among = most.saturating_mul(rivals).min(AMONG.max(most));
+        let orders = queues.iter().map(|queue| queue.order).collect();
+        let mut orders = Orders { queues, orders, now: claim.now, running: HashMap::new() };
+        for _ in 0..crate::transition::ROUNDS {
+            let mut look = Look::default();
+            let (mut plain, mut alone) = (Vec::new(), Vec::new());
+            for place in 0..queues.len() {
+                self.found_in(claim, (queues, place), among, &mut look, (&mut plain, &mut alone)).await?;
+            }
+            self.count_turns(claim, &mut orders, plain.iter().chain(&alone)).await?;
+            look.alone = alone.into_iter().map(|one| (orders.place(&one), one.entry)).collect();
+            let line =
+                Line::new(&orders.orders, plain, claim.now, |queue, tenant| orders.running(queue, tenant));
+            let mut first: Vec<Found> = line.take(among).collect();
+            let found = first.len();
+            if among > most {
+                self.shuffle(&mut first);
+            }
+            for one in first {
+                if look.due.len() == most {
+                    break;
+                }
+                let (id, events) = ((one.entry.head.id, one.entry.created_at), one.entry.head.events);
+                if let Some(reserved) = self.notes.reserve(id, events) {
+                    look.due.push(Candidate { place: orders.place(&one), entry: one.entry, reserved });
+                }
+            }
+            // Another claim of this process may have reserved them since they were seen: then others are free.
+            if found == 0 || look.due.len() == most.min(found) {
+                return Ok(look);
+            }
+        }
+        Ok(Look { next_at: Some(claim.now), ..Look::default() })
+    }
+
+    /// Adds the first tasks of all places of a queue, as far as they may be among the first `most` of it.
+    async fn found_in<'a>(
+        &'a self,
+        claim: &Entered<'_>,
+        (queues, place): (&[&StoredQueue], usize),
+        most: usize,
+        look: &mut Look<'a>,
+        (plain, alone): (&mut Vec<Found>, &mut Vec<Found>),
+    ) -> Result<(), StoreError> {
+        let (queue, choice) = (queues[place], Choice::of(claim));
+        let mut mixed = Vec::new();
+        let before = plain.len();
+        for priority in Priority::ALL {
+            let shards = (0..queue.shards).flat_map(|shard| Source::of(queue, priority, &choice, shard));
+            let sources: Vec<Source> = shards.collect();
+            let each = most.min((READ / sources.len().max(1)).max(1));
+            let mut looks = Vec::with_capacity(sources.len());
+            for source in &sources {
+                let together = queue.order.fair.is_some()
+                    && !matches!(source.lane, Lane::Own { .. } | Lane::Turn { .. });
+                looks.push(self.seen(claim, source, if together { TOGETHER.max(each) } else { each }));
+            }
+            let seen: Vec<_> = futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+            for seen in seen {
+                look.next_at = earlier(look.next_at, seen.next_at);
+                look.expired.extend(seen.expired);
+                let found = |entry: Stored| Found {
+                    queue: place,
+                    priority,
+                    project: entry.project.clone(),
+                    key: None,
+                    entry,
+                };
+                plain.extend(seen.found.into_iter().map(found));
+                alone.extend(seen.alone.into_iter().map(found));
+            }
+            mixed.extend(sources.into_iter().filter(|source| source.mixed));
+            if queue.order.age_after_seconds.is_none() && plain.len() - before >= most {
+                break;
+            }
+        }
+        if plain.len() == before {
+            for source in &mixed {
+                look.next_at = earlier(look.next_at, self.next_of(claim, source).await?);
+            }
+        }
+        if queue.order.fair == Some(baton_model::FairBy::Key) {
+            let new = plain[before..].iter_mut().chain(alone.iter_mut().filter(|one| one.queue == place));
+            self.note_keys(new).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes the keys of tasks, which the index does not tell.
+    async fn note_keys(&self, found: impl Iterator<Item = &mut Found> + Send) -> Result<(), StoreError> {
+        let mut by_id: BTreeMap<TaskId, &mut Found> = found.map(|one| (one.entry.head.id, one)).collect();
+        let keys = by_id.keys().map(|id| self.task_key(*id)).collect();
+        for item in self.db.get_all_lately(keys).await? {
+            let Some(task) = self.db.read_one(&item, Stored::read) else { continue };
+            if let Some(found) = by_id.get_mut(&task.head.id) {
+                found.key = task.rest()?.concurrency_key.clone();
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads how many tasks run of those whose turn it may be, and counts those that the claim has picked.
+    async fn count_turns<'a>(
+        &self,
+        claim: &Entered<'_>,
+        orders: &mut Orders<'_>,
+        found: impl Iterator<Item = &'a Found> + Send,
+    ) -> Result<(), StoreError> {
+        let mut ons = Vec::new();
+        for one in found {
+            ons.extend(orders.tenant(one).and_then(|tenant| orders.on(one.queue, tenant)));
+        }
+        ons.sort();
+        ons.dedup();
+        let standings = self.standings(&ons).await?;
+        let running = |on: &LimitOn| {
+            let stands: u32 = standings.get(on).map_or(0, |standing| standing.counts_by(None).running);
+            stands.saturating_add(claim.limits.picked_of(on))
+        };
+        orders.running = ons.into_iter().map(|on| (on.clone(), running(&on))).collect();
+        Ok(())
+    }
+}

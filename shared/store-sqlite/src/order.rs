@@ -1,0 +1,350 @@
+//! The order of queues: what is said of it, whose a task is where a queue is fair, and the ready tasks in that order.
+//!
+//! In a fair queue each task's row says whose it is, so that a claim goes down an index by tenants, and reads as many rows as there are
+//! lines (the ready tasks of one tenant, type and project) and not as there are tasks. How many tasks of a tenant run is what stands
+//! under [`LimitOn::Turn`]: the writing thread holds it as it holds what stands under limits. `docs/order.md` tells more.
+//!
+//! A queue that is made fair while tasks wait has their rows noted first, some thousands in a transaction; until that is done it gives
+//! out its tasks as before.
+
+use baton_model::order::{Line, Place, Ready};
+use baton_model::{
+    FairBy, Label, LimitOn, Priority, ProjectId, QueueName, QueueOrder, Shared, TaskId, Tenant, Timestamp,
+};
+use baton_store::{Claim, OrderQueue};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::claim::{Kind, Lane, ready, types};
+use crate::codes::Code;
+use crate::error::Failure;
+use crate::limit::Limits;
+use crate::rows::{Stored, from_json, maybe_text, select_task, text, to_json};
+use crate::transaction::Transaction;
+
+/// How many rows one transaction notes at most: about 20 ms.
+const ROWS: i64 = 10_000;
+
+/// A queue that is being made fair: between whom, and up to which row that is noted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Turning {
+    by: FairBy,
+    noted: i64,
+}
+
+/// Queues that are fair, or are about to be.
+#[derive(Debug, Default)]
+pub(crate) struct Fair {
+    /// Those that give out their tasks so.
+    pub(crate) queues: std::collections::BTreeMap<QueueName, FairBy>,
+    /// Those that are about to.
+    pub(crate) turning: std::collections::BTreeMap<QueueName, Turning>,
+}
+
+impl Fair {
+    pub(crate) fn load(db: &Connection) -> Result<Self, Failure> {
+        let mut fair = Self::default();
+        let mut statement =
+            db.prepare_cached("SELECT name, ordering, turning FROM queue WHERE ordering IS NOT NULL")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let Some(by) = order_of(maybe_text(row, 1)?.as_deref())?.fair else { continue };
+            let queue = QueueName::from_stored(text(row, 0)?);
+            match row.get::<_, Option<i64>>(2)? {
+                Some(noted) => drop(fair.turning.insert(queue, Turning { by, noted })),
+                None => drop(fair.queues.insert(queue, by)),
+            }
+        }
+        Ok(fair)
+    }
+}
+
+/// Whose a task is, as its row has it.
+pub(crate) fn code_of(tenant: &Tenant) -> String {
+    match tenant {
+        Tenant::Key(key) => format!("k/{key}"),
+        Tenant::Project(project) => format!("p/{project}"),
+    }
+}
+
+/// The same, in the words of SQL.
+const fn sql_of(by: FairBy) -> &'static str {
+    match by {
+        FairBy::Project => "'p/' || project",
+        FairBy::Key => "iif(concurrency_key IS NULL, 'p/' || project, 'k/' || concurrency_key)",
+    }
+}
+
+impl Limits {
+    /// Whose a task is that is about to be written, if its queue is fair or about to be.
+    pub(crate) fn whose(&self, task: Shared<'_>) -> Option<String> {
+        let by = self.fair_by(task.queue)?;
+        Some(code_of(&by.tenant(task.project, task.key)))
+    }
+
+    fn fair_by(&self, queue: &QueueName) -> Option<FairBy> {
+        self.turning.get(queue).map(|turning| turning.by).or_else(|| self.book.fair.get(queue).copied())
+    }
+}
+
+/// Has the row of a task say whose it is, if its queue is fair: of one that has come from elsewhere, or lives again and may have ended
+/// before the queue was.
+pub(crate) fn note_whose(transaction: &Transaction<'_>, n: i64, task: Shared<'_>) -> Result<(), Failure> {
+    if let Some(whose) = transaction.state.limits.whose(task) {
+        let mut statement = transaction.db.prepare_cached("UPDATE task SET fair = ?2 WHERE n = ?1")?;
+        statement.execute(params![n, whose])?;
+    }
+    Ok(())
+}
+
+/// The order that a queue's row tells.
+pub(crate) fn order_of(ordering: Option<&str>) -> Result<QueueOrder, Failure> {
+    Ok(ordering.map(|json| from_json("a queue's order", json)).transpose()?.unwrap_or_default())
+}
+
+/// How an order is written.
+pub(crate) fn ordering(order: &QueueOrder) -> Result<Option<String>, Failure> {
+    Ok((!order.is_usual()).then(|| to_json("a queue's order", order)).transpose()?)
+}
+
+/// The order by which a queue gives out its tasks now; none if it gives out none.
+pub(crate) fn open(db: &Connection, queue: &QueueName) -> Result<Option<QueueOrder>, Failure> {
+    let mut statement =
+        db.prepare_cached("SELECT paused, ordering, turning IS NULL FROM queue WHERE name = ?1")?;
+    let mut rows = statement.query([queue.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(Some(QueueOrder::default())) };
+    if row.get(0)? {
+        return Ok(None);
+    }
+    let order = order_of(row.get_ref(1)?.as_str_or_null().map_err(rusqlite::Error::from)?)?;
+    let fair = order.fair.filter(|_| row.get(2).unwrap_or(true));
+    Ok(Some(QueueOrder { fair, ..order }))
+}
+
+/// The order that was set for a queue.
+pub(crate) fn set_for(db: &Connection, queue: &QueueName) -> Result<QueueOrder, Failure> {
+    let mut statement = db.prepare_cached("SELECT ordering FROM queue WHERE name = ?1")?;
+    let ordering: Option<Option<String>> =
+        statement.query_row([queue.as_str()], |row| row.get(0)).optional()?;
+    order_of(ordering.flatten().as_deref())
+}
+
+/// Says in which order a queue gives out its tasks.
+pub(crate) fn order_queue(
+    transaction: &mut Transaction<'_>,
+    set: &OrderQueue,
+) -> Result<(QueueOrder, QueueOrder), Failure> {
+    let from = set_for(transaction.db, &set.queue)?;
+    write(transaction, &set.queue, (from, set.order), set.now)?;
+    transaction
+        .db
+        .prepare_cached("DELETE FROM queue WHERE name = ?1 AND used = 0 AND paused = 0 AND ordering IS NULL")?
+        .execute([set.queue.as_str()])?;
+    transaction.ring_queue(&set.queue, set.now);
+    Ok((from, set.order))
+}
+
+/// Writes the order of a queue, and has its tasks noted if it is to be fair in another way than it was.
+pub(crate) fn write(
+    transaction: &mut Transaction<'_>,
+    queue: &QueueName,
+    (from, to): (QueueOrder, QueueOrder),
+    now: Timestamp,
+) -> Result<(), Failure> {
+    if from == to {
+        return Ok(());
+    }
+    transaction
+        .db
+        .prepare_cached(
+            "INSERT INTO queue (name, paused, changed_at, ordering) VALUES (?1, 0, ?2, ?3) \
+             ON CONFLICT DO UPDATE SET ordering = ?3",
+        )?
+        .execute(params![queue.as_str(), now.as_millis(), ordering(&to)?])?;
+    if from.fair != to.fair {
+        transaction
+            .db
+            .prepare_cached("UPDATE queue SET turning = ?2 WHERE name = ?1")?
+            .execute(params![queue.as_str(), to.fair.map(|_| 0)])?;
+        transaction.state.limits = Limits::load(transaction.db)?;
+    }
+    Ok(())
+}
+
+/// Notes whose some more tasks are of queues that are being made fair; says whether there are others.
+pub(crate) fn note_some(transaction: &mut Transaction<'_>, (): &()) -> Result<bool, Failure> {
+    let first = transaction.state.limits.turning.first_key_value();
+    let Some((queue, turning)) = first.map(|(queue, turning)| (queue.clone(), *turning)) else {
+        return Ok(false);
+    };
+    let last: Option<i64> = transaction
+        .db
+        .prepare_cached("SELECT max(n) FROM (SELECT n FROM task WHERE n > ?1 ORDER BY n LIMIT ?2)")?
+        .query_row([turning.noted, ROWS], |row| row.get(0))?;
+    let mut note = transaction.db.prepare_cached("UPDATE queue SET turning = ?2 WHERE name = ?1")?;
+    note.execute(params![queue.as_str(), last])?;
+    let Some(last) = last else {
+        // Now it is fair, and what runs is counted by whose it is.
+        transaction.state.limits = Limits::load(transaction.db)?;
+        return Ok(!transaction.state.limits.turning.is_empty());
+    };
+    let whose = sql_of(turning.by);
+    let sql = format!(
+        "UPDATE task SET fair = {whose} WHERE n > ?1 AND n <= ?2 AND queue = ?3 AND state IN (0, 1, 5, 6)"
+    );
+    transaction.db.prepare_cached(&sql)?.execute(params![turning.noted, last, queue.as_str()])?;
+    if let Some(turning) = transaction.state.limits.turning.get_mut(&queue) {
+        turning.noted = last;
+    }
+    Ok(true)
+}
+
+/// A ready task of a queue at a place among those that a claim looks into.
+struct Candidate {
+    queue: usize,
+    stored: Stored,
+}
+
+impl Ready for Candidate {
+    fn queue(&self) -> usize {
+        self.queue
+    }
+
+    fn priority(&self) -> Priority {
+        self.stored.priority
+    }
+
+    fn run_after(&self) -> Timestamp {
+        self.stored.head.run_after
+    }
+
+    fn id(&self) -> TaskId {
+        self.stored.head.id
+    }
+
+    fn whose(&self) -> (&ProjectId, Option<&Label>) {
+        (&self.stored.project, self.stored.concurrency_key.as_ref())
+    }
+}
+
+/// The first ready tasks, up to `most`, each queue by its own order.
+pub(crate) fn in_order(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    lanes: &[Lane<'_>],
+    most: usize,
+    kind: Kind,
+) -> Result<Vec<Stored>, Failure> {
+    let orders: Vec<QueueOrder> = lanes.iter().map(|lane| lane.order).collect();
+    let mut candidates = Vec::new();
+    for (queue, lane) in lanes.iter().enumerate() {
+        let mut found: Vec<Stored> = Vec::new();
+        for priority in Priority::ALL {
+            match lane.order.fair {
+                Some(_) => firsts_of_lines(transaction, claim, lane, priority, (most, kind), &mut found)?,
+                None => {
+                    for task_type in types(claim, lane) {
+                        let what = (lane.queue, task_type, priority);
+                        ready(transaction, claim, kind.query(), what, most, &mut found)?;
+                    }
+                }
+            }
+            // None of a lower priority counts as of a higher one, and there are enough.
+            if lane.order.age_after_seconds.is_none() && found.len() >= most {
+                break;
+            }
+        }
+        candidates.extend(found.into_iter().map(|stored| Candidate { queue, stored }));
+    }
+    let running = |queue: usize, tenant: &Tenant| running(transaction, lanes, queue, tenant);
+    let line = Line::new(&orders, candidates, claim.now, running);
+    Ok(line.take(most).map(|candidate| candidate.stored).collect())
+}
+
+fn running(transaction: &Transaction<'_>, lanes: &[Lane<'_>], queue: usize, tenant: &Tenant) -> u32 {
+    let on = lanes.get(queue).map(|lane| LimitOn::Turn(lane.queue.clone(), tenant.clone()));
+    on.map_or(0, |on| transaction.state.limits.standing(&on).running)
+}
+
+/// Where a task stands in a claim.
+pub(crate) fn place(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    lanes: &[Lane<'_>],
+    stored: &Stored,
+) -> Place {
+    let queue = lanes.iter().position(|lane| *lane.queue == stored.queue).unwrap_or_default();
+    let order = lanes.get(queue).map(|lane| lane.order).unwrap_or_default();
+    let tenant = order.fair.map(|fair| fair.tenant(&stored.project, stored.concurrency_key.as_ref()));
+    Place {
+        queue,
+        level: order.level(stored.priority, stored.head.run_after, claim.now),
+        running: tenant.map_or(0, |tenant| running(transaction, lanes, queue, &tenant)),
+        run_after: stored.head.run_after,
+        id: stored.head.id,
+    }
+}
+
+/// The first task of the line behind ?3 to ?5.
+// With `run_after`, past all times: SQLite looks for row values at or behind the given one, so that it would walk past all tasks of that
+// line (16 ms for 100,000 of them, in a debug build).
+const NEXT_LINE: &str = select_task!(
+    also "fair",
+    "INDEXED BY task_turn WHERE state = 0 AND fair IS NOT NULL AND queue = ?1 AND priority = ?2 \
+     AND (fair, task_type, project, run_after) > (?3, ?4, ?5, 9223372036854775807) \
+     ORDER BY fair, task_type, project, run_after, id LIMIT 1"
+);
+
+/// The first tasks of a line that are due.
+const OF_LINE: &str = select_task!(
+    "INDEXED BY task_turn WHERE state = 0 AND fair = ?3 AND queue = ?1 AND priority = ?2 AND task_type = ?4 \
+     AND project = ?5 AND run_after <= ?6 AND worker_losses < ?7 ORDER BY run_after, id LIMIT ?8"
+);
+
+/// Adds the first ready tasks of each line of a fair queue.
+fn firsts_of_lines(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    lane: &Lane<'_>,
+    priority: Priority,
+    (most, kind): (usize, Kind),
+    found: &mut Vec<Stored>,
+) -> Result<(), Failure> {
+    let (queue, code) = (lane.queue.as_str(), priority.code());
+    let mut next = transaction.db.prepare_cached(NEXT_LINE)?;
+    let mut after = (String::new(), String::new(), String::new());
+    loop {
+        let first = {
+            let mut rows = next.query(params![queue, code, after.0, after.1, after.2])?;
+            let Some(row) = rows.next()? else { return Ok(()) };
+            let fair: String = row.get(crate::rows::ALSO)?;
+            let first = Stored::from_row(row)?;
+            after = (fair, first.task_type.to_string(), first.project.to_string());
+            first
+        };
+        let fits = lane.has_type(claim, &first.task_type)
+            && claim.caller.project().is_none_or(|project| *project == first.project)
+            && first.head.run_after <= claim.now;
+        if !fits {
+            continue;
+        }
+        let is_plain = !first.head.runs_alone() || matches!(kind, Kind::Any);
+        if most == 1 && is_plain {
+            found.push(first);
+            continue;
+        }
+        let mut statement = transaction.db.prepare_cached(OF_LINE)?;
+        let mut rows = statement.query(params![
+            queue,
+            code,
+            after.0,
+            after.1,
+            after.2,
+            claim.now.as_millis(),
+            kind.losses(),
+            most as i64,
+        ])?;
+        while let Some(row) = rows.next()? {
+            found.push(Stored::from_row(row)?);
+        }
+    }
+}

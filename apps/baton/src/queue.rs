@@ -3,8 +3,9 @@
 use baton_api::ProblemCode;
 use baton_api::fleet::{PercentilesView, QueueView};
 use baton_api::manage::ActionRequest;
+use baton_api::order::{OrderRequest, OrderView, fair_by};
 use baton_client::Client;
-use baton_model::{Label, QueueName};
+use baton_model::{FairBy, Label, QueueName, QueueOrder};
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
@@ -23,6 +24,11 @@ pub(crate) enum Queue {
     Pause(Change),
     /// Give out tasks of a paused queue again.
     Resume(Change),
+    /// Say in which order a queue gives out its tasks.
+    ///
+    /// States the whole order: what is not given is off. Without either it is the usual order, by priority and waiting time. The next
+    /// claim goes by it; what runs goes on.
+    Order(Order),
 }
 
 #[derive(Args)]
@@ -52,6 +58,42 @@ pub(crate) struct Change {
     /// Why, for the record.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  baton queue order images --fair project
+  baton queue order images --fair key --age-after 10m
+  baton queue order images            (the usual order again)")]
+pub(crate) struct Order {
+    /// The queue.
+    queue: QueueName,
+    /// Between whom it is fair, project or key: of one priority, a task goes first whose project (or concurrency key) has the fewest
+    /// tasks that run in this queue.
+    #[arg(long, value_name = "BY", value_parser = fair_by)]
+    fair: Option<FairBy>,
+    /// How long a ready task waits until it counts one priority higher, and how long again until the next.
+    #[arg(long, value_name = "SPAN", value_parser = parse_age)]
+    age_after: Option<u32>,
+    /// Who asks, for the record.
+    #[arg(long, value_name = "NAME")]
+    by: Option<Label>,
+    /// Why, for the record.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+}
+
+/// Reads after how long a waiting task counts one priority higher, in seconds.
+fn parse_age(text: &str) -> Result<u32, String> {
+    let span = text::parse_span(text)?;
+    let whole = span.subsec_nanos() == 0;
+    let seconds = u32::try_from(span.as_secs()).ok().filter(|_| whole);
+    let fits = seconds.filter(|seconds| QueueOrder::AGE_AFTER_SECONDS.contains(seconds));
+    fits.ok_or_else(|| {
+        let (least, most) = QueueOrder::AGE_AFTER_SECONDS.into_inner();
+        let [least, most] = [least, most].map(text::exact);
+        format!("expected a duration of whole seconds from {least} to {most}, got {text:?}")
+    })
 }
 
 impl Queue {
@@ -90,7 +132,7 @@ impl Queue {
             }
             Self::Resume(change) => {
                 let queue = client.resume_queue(&change.queue, &change.action()).await?;
-                if queue.used {
+                if queue.used || queue.order.is_some() {
                     return told(context, &queue, "resumed");
                 }
                 let near = nearest(&client, &change.queue).await;
@@ -98,8 +140,52 @@ impl Queue {
                     "not paused, and no task has ever named it: it is gone from the list; check its name";
                 told(context, &queue, &format!("{gone}{near}"))
             }
+            Self::Order(order) => order.run(context, &client).await,
         }
     }
+}
+
+impl Order {
+    async fn run(self, context: &Context, client: &Client) -> Result<(), Failure> {
+        let Self { queue, fair, age_after, by, reason } = self;
+        let new = is_new(client, &queue).await;
+        let order = OrderRequest { fair, age_after_seconds: age_after, by, reason };
+        let flags = [("fair", "--fair"), ("age_after_seconds", "--age-after"), ("reason", "--reason")];
+        let asked = client.order_queue(&queue, &order).await;
+        let change = asked.map_err(|error| Failure::from(error).by_flags(&flags))?;
+        if change.to.is_usual() && (new || is_new(client, &queue).await) {
+            let near = nearest(client, &queue).await;
+            context.out.note(&format!(
+                "no task has ever named queue {queue}: it is not on the list; check its name{near}"
+            ));
+        } else if new {
+            let near = nearest(client, &queue).await;
+            context.out.note(&format!(
+                "queue {queue} is new: no task has ever named it{near}; if the name is wrong, take it off the list with \
+                 `baton queue order {queue}`"
+            ));
+        }
+        if context.out.is_json() {
+            return context.out.json(&change);
+        }
+        let [from, to] = [change.from, change.to].map(in_words);
+        let before = if from == to { "as before".to_owned() } else { format!("before: {from}") };
+        context.out.note(&format!("queue {queue}: {to} ({before})"));
+        Ok(())
+    }
+}
+
+/// In which order a queue gives out its tasks.
+fn in_words(order: OrderView) -> String {
+    let fair = order.fair.map(|fair| match fair {
+        FairBy::Project => "fair between projects".to_owned(),
+        FairBy::Key => "fair between keys".to_owned(),
+    });
+    let age = order.age_after_seconds.map(|seconds| {
+        format!("a task counts one priority higher after each {} of waiting", text::exact(seconds))
+    });
+    let words: Vec<String> = fair.into_iter().chain(age).collect();
+    if words.is_empty() { "by priority and waiting time alone".to_owned() } else { words.join(", ") }
 }
 
 /// Whether nothing is known of a queue. It may be paused before its first task comes, so that this is no error.
@@ -186,10 +272,13 @@ fn show(context: &Context, queue: &QueueView, shown: Shown) -> Result<(), Failur
             text::seconds(of.p99_seconds)
         ),
     };
+    // Of one that is paused, the pause tells.
+    let unused = if queue.used || queue.paused { "" } else { "; never used" };
     context.out.facts([
         ("queue", queue.name.to_string()),
         ("state", state(queue)),
         ("paused", pause(queue, &times)),
+        ("order", queue.order.map(|order| format!("{}{unused}", in_words(order))).unwrap_or_default()),
         ("waiting", queue.waiting.to_string()),
         ("queued", number(queue, "queued", queue.queued)),
         ("created", number(queue, "created", queue.created)),

@@ -56,6 +56,19 @@ pub(crate) fn seconds(seconds: f64) -> String {
     span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
 }
 
+/// Seconds without loss, as [`parse_span`] reads them: `10m`, `1h30m`, `2d`.
+pub(crate) fn exact(seconds: u32) -> String {
+    let mut rest = seconds;
+    let mut text = String::new();
+    for (unit, length) in [("d", 86_400), ("h", 3_600), ("m", 60), ("s", 1)] {
+        if rest >= length || (unit == "s" && text.is_empty()) {
+            text.push_str(&format!("{}{unit}", rest / length));
+        }
+        rest %= length;
+    }
+    text
+}
+
 /// How long ago, or how far ahead: `3m ago`, `in 20s`, `now`.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     if at > now {
@@ -111,6 +124,14 @@ mod tests {
         }
         for long in ["36501d", "99999999999999999999d", "10000000000000000000s10000000000000000000s"] {
             assert!(parse_span(long).unwrap_err().contains("at most 36500d"), "{long}");
+        }
+    }
+
+    #[test]
+    fn seconds_are_written_without_loss() {
+        for (seconds, text) in [(0, "0s"), (1, "1s"), (90, "1m30s"), (5_400, "1h30m"), (2_592_000, "30d")] {
+            assert_eq!(exact(seconds), text);
+            assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds.into())), "{text}");
         }
     }
 

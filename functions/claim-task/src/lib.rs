@@ -25,9 +25,9 @@ pub fn router() -> OpenApiRouter<App> {
 
 /// Claim tasks
 ///
-/// Gives the worker up to `max_tasks` tasks that are ready: by priority, then by the time from which they were due. If
-/// there is none, waits up to `wait_seconds` for one, and then says why there is none. A claim that repeats the
-/// `request_id` of an earlier one gets the same leases again.
+/// Gives the worker up to `max_tasks` tasks that are ready: by priority, then by the time from which they were due,
+/// unless a queue has an order of its own. If there is none, waits up to `wait_seconds` for one, and then says why there is
+/// none. A claim that repeats the `request_id` of an earlier one gets the same leases again.
 #[utoipa::path(
     post,
     path = "/v1/claims",

@@ -1,4 +1,4 @@
-//! What operators do: cancel and retry tasks, pause queues, set limits, ask workers to drain or stop.
+//! What operators do: cancel and retry tasks, pause and order queues, set limits, ask workers to drain or stop.
 
 mod limits;
 mod queues;
@@ -19,6 +19,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(limits::list_projects))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
+        .routes(routes!(queues::order))
         .routes(routes!(workers::drain))
         .routes(routes!(workers::stop))
         .routes(routes!(workers::run))

@@ -1,11 +1,12 @@
-//! Pausing and resuming queues.
+//! Pausing and resuming queues, and the order in which they give out their tasks.
 
 use axum::extract::State;
 use baton_api::fleet::QueueView;
 use baton_api::manage::ActionRequest;
-use baton_http::{ApiResult, App, Caller, OptionalBody, PathId, ok, wire};
-use baton_model::QueueName;
-use baton_store::PauseQueue;
+use baton_api::order::{OrderChangeView, OrderRequest};
+use baton_http::{ApiResult, App, Caller, JsonBody, OptionalBody, PathId, ok, wire};
+use baton_model::{QueueName, QueueOrder};
+use baton_store::{OrderQueue, PauseQueue};
 
 /// Pause a queue
 ///
@@ -35,7 +36,8 @@ pub(crate) async fn pause(
 
 /// Resume a queue
 ///
-/// The queue gives out its tasks again. One that no task has ever named is gone from the list then.
+/// The queue gives out its tasks again. One that no task has ever named is gone from the list then, unless it has an order of its
+/// own.
 #[utoipa::path(
     post,
     path = "/v1/queues/{queue}/resume",
@@ -56,6 +58,50 @@ pub(crate) async fn resume(
     OptionalBody(request): OptionalBody<ActionRequest>,
 ) -> ApiResult {
     set(app, caller, queue, false, request).await
+}
+
+/// Say in which order a queue gives out its tasks
+///
+/// Whether it is fair, and whether the priorities of its tasks rise as they wait. The request states the whole order: what it leaves
+/// out is off, and `{}` asks for the usual order (by priority, then by waiting time). The next claim goes by it; what runs goes on. A
+/// queue that no task has named is known as long as its order is not the usual one.
+#[utoipa::path(
+    post,
+    path = "/v1/queues/{queue}/order",
+    operation_id = "order_queue",
+    tag = "queues",
+    params(("queue" = String, Path, description = "The queue")),
+    request_body = OrderRequest,
+    responses(
+        (status = 200, description = "The order is set", body = OrderChangeView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn order(
+    State(app): State<App>,
+    caller: Caller,
+    PathId(queue): PathId<QueueName>,
+    JsonBody(request): JsonBody<OrderRequest>,
+) -> ApiResult {
+    caller.reach_queue(&queue)?;
+    let order = request.order();
+    let by = caller.asks(request.by, request.reason.as_deref());
+    let set = OrderQueue { now: app.now(), queue: queue.clone(), order };
+    let (from, to) = app.store.order_queue(set).await?;
+    let (was, is) = (in_words(from), in_words(to));
+    caller.has_changed(was.clone(), is.clone());
+    let by = by.as_ref().map(tracing::field::display);
+    tracing::info!(%queue, by, reason = request.reason, from = was, to = is, "queue's order changed");
+    ok(&OrderChangeView { queue, from: from.into(), to: to.into() })
+}
+
+/// What an order says, for the audit log; nothing of the usual one.
+fn in_words(order: QueueOrder) -> Option<String> {
+    let fair = order.fair.map(|fair| format!("fair by {}", fair.as_str()));
+    let age = order.age_after_seconds.map(|seconds| format!("a priority higher after each {seconds} s"));
+    let words: Vec<String> = fair.into_iter().chain(age).collect();
+    (!words.is_empty()).then(|| words.join("; "))
 }
 
 async fn set(app: App, caller: Caller, queue: QueueName, paused: bool, request: ActionRequest) -> ApiResult {

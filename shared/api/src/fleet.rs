@@ -10,6 +10,8 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::order::OrderView;
+
 /// A worker as it is shown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = Worker)]
@@ -85,7 +87,10 @@ pub struct QueueView {
     /// Since when, by whom and why, if it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<PauseView>,
-    /// Whether a task has ever named it. A queue that no task has named is listed only while it is paused.
+    /// In which order it gives out its tasks; left out if in the usual one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<OrderView>,
+    /// Whether a task has ever named it. A queue that no task has named is listed only while it is paused or has an order of its own.
     pub used: bool,
     /// Tasks that wait, now or for later: `queued`, `created` and `retry` together.
     pub waiting: u64,

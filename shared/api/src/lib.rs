@@ -15,6 +15,7 @@ pub mod health;
 pub mod heartbeat;
 pub mod limit;
 pub mod manage;
+pub mod order;
 pub mod problem;
 pub mod reap;
 pub mod ring;

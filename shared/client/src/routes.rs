@@ -18,6 +18,7 @@ use baton_api::heartbeat::HeartbeatRequest;
 use baton_api::heartbeat::HeartbeatView;
 use baton_api::limit::{ClearLimit, LimitChangeView, LimitView, ProjectView, SetLimit, SetOwner};
 use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
+use baton_api::order::{OrderChangeView, OrderRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::reap::ReapView;
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
@@ -142,7 +143,7 @@ impl Client {
     }
 }
 
-/// Operators: direct workers, pause queues, reap.
+/// Operators: direct workers, pause and order queues, set limits, reap.
 impl Client {
     /// Asks a worker to drain, to stop, or to run on.
     ///
@@ -180,6 +181,18 @@ impl Client {
         action: &ActionRequest,
     ) -> Result<QueueView, ClientError> {
         self.call(Call::post(format!("/v1/queues/{queue}/resume"), action).repeatable(true)).await
+    }
+
+    /// Says in which order a queue gives out its ready tasks; what the request leaves out is off.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn order_queue(
+        &self,
+        queue: &QueueName,
+        order: &OrderRequest,
+    ) -> Result<OrderChangeView, ClientError> {
+        self.call(Call::post(format!("/v1/queues/{queue}/order"), order).repeatable(true)).await
     }
 
     /// Sets a limit.

@@ -7,6 +7,7 @@ use baton_api::create::CreateTask;
 use baton_api::heartbeat::HeartbeatRequest;
 use baton_api::limit::{ClearLimit, SetLimit, SetOwner};
 use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
+use baton_api::order::OrderRequest;
 use baton_api::reap::ReapRequest;
 use baton_api::token::CreateToken;
 use baton_api::{ProblemCode, ReadFields};
@@ -91,6 +92,7 @@ bodies! {
     SetLimit: Plain, |_limits| &();
     ClearLimit: Plain, |_limits| &();
     SetOwner: Plain, |_limits| &();
+    OrderRequest: Plain, |_limits| &();
 }
 
 /// A body that must be there.

@@ -198,6 +198,7 @@ pub fn queue_view(stats: QueueStats) -> QueueView {
         name: stats.queue,
         paused: stats.pause.is_some(),
         pause: stats.pause.map(Into::into),
+        order: (!stats.order.is_usual()).then(|| stats.order.into()),
         used: stats.used,
         waiting: stats.queued,
         queued: ready.tasks,

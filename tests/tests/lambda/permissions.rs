@@ -6,6 +6,7 @@
 mod limited;
 mod linked;
 mod once;
+mod ordered;
 mod rare;
 
 use std::collections::BTreeSet;
@@ -500,13 +501,14 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
     use limited::limited;
     use linked::linked;
     use once::once;
+    use ordered::ordered;
     use rare::{given_out_alone, heard_anew};
     // A table that was made for functions has its statistics kept by the stream; another one by whoever changes tasks.
     drive! {
         Processes: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited once;
+            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once;
         Stream: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited once;
+            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once;
     }
     let told = serde_json::to_string_pretty(&all).unwrap() + "\n";
     if rewriting() {

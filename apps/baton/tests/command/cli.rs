@@ -32,8 +32,14 @@ fn help_has_examples_and_the_exit_codes() {
     for hidden in ["guard", "render-scene"] {
         assert!(!help.contains(hidden), "{hidden}:\n{help}");
     }
-    for subcommand in [&["task", "create"][..], &["task", "list"], &["worker", "run"], &["serve"], &["bench"]]
-    {
+    for subcommand in [
+        &["task", "create"][..],
+        &["task", "list"],
+        &["queue", "order"],
+        &["worker", "run"],
+        &["serve"],
+        &["bench"],
+    ] {
         let mut command = tool();
         command.args(subcommand).arg("--help");
         let help = stdout(&run(command, 0));
@@ -248,6 +254,7 @@ fn json_is_exactly_one_document_on_stdout() {
         &["queue", "list"],
         &["queue", "pause", "default"],
         &["queue", "resume", "default"],
+        &["queue", "order", "default", "--fair", "key"],
         &["stats"],
         &["logs"],
         &["reap"],
@@ -346,6 +353,89 @@ fn a_paused_queue_tells_by_whom_and_why_and_a_misspelt_one_can_be_taken_off_the_
 
     let gone = run(world.command(&["queue", "resume", "imagse"]), 0);
     assert!(stderr(&gone).contains("gone from the list"), "{}", stderr(&gone));
+    let names = world.json(&["queue", "list"])["items"].clone();
+    assert_eq!(names.as_array().unwrap().len(), 1, "{names}");
+}
+
+#[test]
+fn the_order_of_a_queue_is_stated_whole_told_in_words_and_shown_with_it() {
+    let world = World::new(QUICK);
+    world.create(&["--queue", "images"]);
+    let order = |flags: &[&str]| {
+        let output = run(world.command(&[&["queue", "order", "images"], flags].concat()), 0);
+        assert!(stdout(&output).is_empty(), "{}", told(&output));
+        stderr(&output)
+    };
+    let age = "a task counts one priority higher after each 1h30m of waiting";
+    let alone = "by priority and waiting time alone";
+    let told = order(&["--fair", "project", "--age-after", "90m", "--by", "ada", "--reason", "take turns"]);
+    assert!(
+        told.contains(&format!("queue images: fair between projects, {age} (before: {alone})")),
+        "{told}"
+    );
+    let shown = stdout(&run(world.command(&["queue", "show", "images"]), 0));
+    let line = shown.lines().find(|line| line.starts_with("order")).unwrap();
+    assert!(line.contains(&format!("fair between projects, {age}")), "{shown}");
+    assert_eq!(
+        world.json(&["queue", "show", "images"])["order"],
+        json!({"fair": "project", "age_after_seconds": 5_400})
+    );
+
+    let told = order(&["--fair", "key"]);
+    assert!(
+        told.contains(&format!("images: fair between keys (before: fair between projects, {age})")),
+        "{told}"
+    );
+    let change = world.json(&["queue", "order", "images", "--age-after", "1s"]);
+    assert_eq!(change, json!({"queue": "images", "from": {"fair": "key"}, "to": {"age_after_seconds": 1}}));
+    assert!(
+        order(&[]).contains(&format!("images: {alone} (before: a task counts")),
+        "what is not given is off"
+    );
+    assert!(order(&[]).contains(&format!("images: {alone} (as before)")));
+    let shown = stdout(&run(world.command(&["queue", "show", "images"]), 0));
+    assert!(!shown.lines().any(|line| line.starts_with("order")), "{shown}");
+
+    let audit = world.json(&["audit", "--action", "order_queue"]);
+    let first = audit["items"].as_array().unwrap().last().unwrap().clone();
+    assert_eq!((&first["by"], &first["reason"]), (&json!("ada"), &json!("take turns")));
+    let is = "fair by project; a priority higher after each 5400 s";
+    assert_eq!((&first["change"]["from"], &first["change"]["to"]), (&Value::Null, &json!(is)));
+}
+
+#[test]
+fn an_order_that_does_not_fit_is_told_by_its_flag_and_a_misspelt_queue_by_its_name() {
+    let world = World::new(QUICK);
+    world.create(&["--queue", "images"]);
+    for (flags, told) in [
+        (["--fair", "owner"], "expected project or key, got \"owner\""),
+        (["--age-after", "soon"], "expected a duration such as"),
+        (["--age-after", "0s"], "expected a duration of whole seconds from 1s to 30d, got \"0s\""),
+        (["--age-after", "1500ms"], "expected a duration of whole seconds from 1s to 30d"),
+        (["--age-after", "31d"], "expected a duration of whole seconds from 1s to 30d"),
+    ] {
+        let output = run(world.command(&[&["queue", "order", "images"], &flags[..]].concat()), 2);
+        let error = stderr(&output);
+        assert!(error.contains(told) && error.contains(flags[0]), "{flags:?}: {error}");
+    }
+    let none = ["queue", "order", "images", "--reason", ""];
+    let error = stderr(&run(world.command(&none), 1));
+    assert!(error.contains("--reason: expected text of 1 to 1000 characters"), "{error}");
+
+    let output = run(world.command(&["queue", "order", "imagse", "--fair", "key"]), 0);
+    let error = stderr(&output);
+    assert!(
+        error.contains("queue imagse is new: no task has ever named it (the nearest is images)"),
+        "{error}"
+    );
+    let shown = stdout(&run(world.command(&["queue", "show", "imagse"]), 0));
+    assert!(shown.contains("fair between keys; never used"), "{shown}");
+    let resumed = stderr(&run(world.command(&["queue", "resume", "imagse"]), 0));
+    assert!(!resumed.contains("gone from the list"), "{resumed}");
+    for _ in 0..2 {
+        let error = stderr(&run(world.command(&["queue", "order", "imagse"]), 0));
+        assert!(error.contains("no task has ever named queue imagse: it is not on the list"), "{error}");
+    }
     let names = world.json(&["queue", "list"])["items"].clone();
     assert_eq!(names.as_array().unwrap().len(), 1, "{names}");
 }

@@ -100,6 +100,7 @@ impl Site {
             "create_token" => json!({"name": "t", "scopes": ["operator"]}),
             "set_limit" => json!({"on": "queue/gpu", "max_running": 5}),
             "clear_limit" => json!({"on": "queue/gpu"}),
+            "order_queue" => json!({"fair": "project"}),
             _ => Value::Null,
         };
         let request = Request::builder().method(rule.method).uri(path);
@@ -217,8 +218,8 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 "claim" if bound["queues"].is_array() => (403, "outside_grant"),
                 "list_workers" | "drain_worker" | "stop_worker" | "run_worker" | "get_stats"
                 | "list_logs" | "reap" | "create_token" | "list_tokens" | "revoke_token" | "list_audit"
-                | "get_queue" | "pause_queue" | "resume_queue" | "set_limit" | "clear_limit"
-                | "list_limits" | "set_owner" | "list_projects" => (403, "outside_grant"),
+                | "get_queue" | "pause_queue" | "resume_queue" | "order_queue" | "set_limit"
+                | "clear_limit" | "list_limits" | "set_owner" | "list_projects" => (403, "outside_grant"),
                 "list_queues" if whole => (403, "outside_grant"),
                 "get_task" | "get_history" | "get_graph" | "get_why" | "cancel_task" | "retry_task"
                 | "complete" | "fail" | "release" => (404, "task_not_found"),

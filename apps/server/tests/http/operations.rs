@@ -135,6 +135,146 @@ async fn a_queue_of_a_misspelt_name_is_listed_until_it_is_resumed() {
 }
 
 #[tokio::test]
+async fn the_order_of_a_queue_is_stated_whole_shown_with_it_and_audited() {
+    let world = World::new();
+    world.create(json!({"type": "a", "queue": "images"})).await;
+    assert_eq!(world.get("/v1/queues/images").await.json().get("order"), None, "the usual order");
+    let path = "/v1/queues/images/order";
+    let fair = json!({"fair": "project", "age_after_seconds": 600, "by": "ada", "reason": "take turns"});
+    let change = world.post(path, fair).await;
+    let both = json!({"fair": "project", "age_after_seconds": 600});
+    assert_eq!(
+        (change.status.as_u16(), change.json()),
+        (200, json!({"queue": "images", "from": {}, "to": both}))
+    );
+    for shown in [
+        world.get("/v1/queues/images").await.json(),
+        world.get("/v1/queues").await.json()["items"][0].clone(),
+        world.get("/v1/stats").await.json()["queues"][0].clone(),
+        world.post("/v1/queues/images/pause", json!({})).await.json(),
+        world.act("/v1/queues/images/resume").await.json(),
+    ] {
+        assert_eq!(shown["order"], both, "{shown}");
+    }
+    // What is left out is off.
+    let change = world.post(path, json!({"fair": "key", "by": "bob"})).await.json();
+    assert_eq!(change, json!({"queue": "images", "from": both, "to": {"fair": "key"}}));
+    let change = world.post(path, json!({"fair": null, "age_after_seconds": 1})).await.json();
+    assert_eq!((&change["from"], &change["to"]), (&json!({"fair": "key"}), &json!({"age_after_seconds": 1})));
+    world.post(path, json!({})).await;
+    assert_eq!(world.post(path, json!({})).await.json()["to"], json!({}), "once more");
+    assert_eq!(world.get("/v1/queues/images").await.json().get("order"), None);
+
+    let audit = world.get("/v1/audit?action=order_queue").await.json();
+    let entries = audit["items"].as_array().unwrap().iter().rev();
+    let told: Vec<_> = entries
+        .map(|entry| {
+            let change = &entry["change"];
+            json!([entry["target"], entry["by"], entry["reason"], change["from"], change["to"]])
+        })
+        .collect();
+    let both = "fair by project; a priority higher after each 600 s";
+    assert_eq!(
+        told,
+        [
+            json!([path, "ada", "take turns", null, both]),
+            json!([path, "bob", null, both, "fair by key"]),
+            json!([path, null, null, "fair by key", "a priority higher after each 1 s"]),
+            json!([path, null, null, "a priority higher after each 1 s", null]),
+            json!([path, null, null, null, null]),
+        ]
+    );
+}
+
+#[tokio::test]
+async fn claims_go_by_the_order_of_a_queue_from_the_next_one_on() {
+    let world = World::new();
+    for (project, priority) in
+        [("film", "normal"), ("film", "normal"), ("film", "normal"), ("game", "normal")]
+    {
+        world.create(json!({"type": "a", "project": project, "priority": priority})).await;
+        world.advance(Duration::from_secs(1));
+    }
+    let claimed = async |worker: &str| world.claim(worker).await["project"].clone();
+    assert_eq!(claimed("w1").await, "film");
+    world.post("/v1/queues/default/order", json!({"fair": "project"})).await;
+    assert_eq!(claimed("w2").await, "game", "of film one runs");
+    assert_eq!(claimed("w3").await, "film");
+    // A task that has waited for long enough goes before a later one of a higher priority.
+    world.create(json!({"type": "a", "project": "film", "priority": "low"})).await;
+    world.post("/v1/queues/default/order", json!({"age_after_seconds": 30})).await;
+    world.advance(Duration::from_secs(90));
+    world.create(json!({"type": "a", "project": "late", "priority": "high"})).await;
+    assert_eq!(claimed("w4").await, "film");
+    let low = world.claim("w5").await;
+    assert_eq!((&low["priority"], &low["project"]), (&json!("low"), &json!("film")));
+    assert_eq!(claimed("w6").await, "late");
+}
+
+#[tokio::test]
+async fn an_order_that_does_not_fit_is_refused_by_its_field_and_changes_nothing() {
+    let world = World::new();
+    let path = "/v1/queues/images/order";
+    for (body, field, told) in [
+        (json!({"fair": "queue"}), "fair", "expected project or key, got \"queue\""),
+        (json!({"fair": true}), "fair", "expected project or key, got true"),
+        (
+            json!({"age_after_seconds": 0}),
+            "age_after_seconds",
+            "expected a whole number from 1 to 2592000, got 0",
+        ),
+        (
+            json!({"age_after_seconds": "10m"}),
+            "age_after_seconds",
+            "expected a whole number from 1 to 2592000, got \"10m\"",
+        ),
+        (json!({"by": ""}), "by", "got \"\""),
+        (json!({"age": 600}), "age", "expected no such field"),
+    ] {
+        let answer = world.post(path, body.clone()).await;
+        let problem = answer.problem(422, "invalid_fields");
+        let detail = problem["detail"].as_str().unwrap();
+        assert!(detail.contains(&format!("{field}: ")) && detail.contains(told), "{body}: {detail}");
+    }
+    let both = json!({"fair": 1, "age_after_seconds": -1, "reason": ""});
+    let wrong = world.post(path, both).await.wrong_fields();
+    assert_eq!(wrong, ["fair", "age_after_seconds", "reason"]);
+    // A whole order must be stated: no body is none.
+    world.act(path).await.problem(400, "malformed_json");
+    assert_eq!(world.post("/v1/queues/%00/order", json!({})).await.wrong_fields(), ["queue"]);
+    world.get("/v1/queues/images").await.problem(404, "queue_not_found");
+}
+
+#[tokio::test]
+async fn a_queue_that_no_task_has_named_is_listed_as_long_as_it_has_an_order_of_its_own() {
+    let world = World::new();
+    world.post("/v1/queues/imagse/order", json!({"fair": "key"})).await;
+    let listed = world.get("/v1/queues").await.json()["items"].clone();
+    assert_eq!((&listed[0]["name"], &listed[0]["used"]), (&json!("imagse"), &json!(false)));
+    for action in ["pause", "resume"] {
+        let queue = world.act(&format!("/v1/queues/imagse/{action}")).await.json();
+        assert_eq!(queue["order"], json!({"fair": "key"}), "{queue}");
+    }
+    assert_eq!(world.get("/v1/queues").await.json()["items"][0]["order"], json!({"fair": "key"}));
+    let change = world.post("/v1/queues/imagse/order", json!({})).await.json();
+    assert_eq!((&change["from"], &change["to"]), (&json!({"fair": "key"}), &json!({})));
+    assert_eq!(world.get("/v1/queues").await.json()["items"], json!([]));
+}
+
+#[tokio::test]
+async fn an_operator_bound_to_a_queue_orders_that_one_and_one_bound_to_a_project_none() {
+    let world = World::with(&[("tokens.required", "always")]);
+    let fair = json!({"fair": "project"});
+    let gpu = world.with_token(json!({"scopes": ["operator"], "queues": ["gpu"]})).await;
+    let change = gpu.post("/v1/queues/gpu/order", fair.clone()).await;
+    assert_eq!((change.status.as_u16(), &change.json()["to"]), (200, &fair));
+    gpu.post("/v1/queues/cpu/order", fair.clone()).await.problem(403, "outside_grant");
+    let film = world.with_token(json!({"scopes": ["operator"], "project": "film"})).await;
+    film.post("/v1/queues/gpu/order", json!({})).await.problem(403, "outside_grant");
+    assert_eq!(gpu.get("/v1/queues/gpu").await.json()["order"], fair);
+}
+
+#[tokio::test]
 async fn workers_are_directed_and_shown() {
     let world = World::new();
     world.post("/v1/workers/w/heartbeat", json!({})).await;

@@ -9,21 +9,21 @@ async fn set(world: &World, limit: Value) {
     done(world, "manage-tasks", "/v1/limits", limit).await;
 }
 
-async fn task(world: &World, queue: &str, more: Value) -> String {
+pub(super) async fn task(world: &World, queue: &str, more: Value) -> String {
     let mut task = json!({"type": "a", "queue": queue, "backoff": {"base_seconds": 1}});
     task.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
     created(world, task).await
 }
 
 /// What a worker is given: the ids of its tasks.
-async fn given(world: &World, worker: &str, queue: &str) -> Vec<String> {
+pub(super) async fn given(world: &World, worker: &str, queue: &str) -> Vec<String> {
     let body = json!({"worker_id": worker, "queues": [queue], "max_tasks": 9, "capacity": 100});
     let answer = done(world, "claim-task", "/v1/claims", body).await;
     let tasks = answer["tasks"].as_array().unwrap();
     tasks.iter().map(|task| task["id"].as_str().unwrap().to_owned()).collect()
 }
 
-async fn ends(world: &World, id: &str, how: &str, more: Value) -> Value {
+pub(super) async fn ends(world: &World, id: &str, how: &str, more: Value) -> Value {
     let attempt = got(world, "query-tasks", &format!("/v1/tasks/{id}")).await["task"]["attempt"].clone();
     let mut body = json!({"worker_id": "w", "attempt": attempt});
     body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -31,7 +31,7 @@ async fn ends(world: &World, id: &str, how: &str, more: Value) -> Value {
     done(world, "complete-task", &format!("/v1/tasks/{id}/{how}"), body).await
 }
 
-async fn round(world: &World) {
+pub(super) async fn round(world: &World) {
     invoke(&world.function("reap-stale-workers"), &json!({"source": "aws.scheduler"})).await;
 }
 

@@ -5,7 +5,8 @@ use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{Expected, QueueName, TaskType, WorkerId};
+use baton_api::claim::AffinityWord;
+use baton_model::{Expected, Label, QueueName, TaskType, Wants, Warm, WorkerId};
 use baton_runtime::{Ids as _, RandomIds, SystemClock, telemetry};
 use baton_worker::{Stop, Summary, WorkerError, WorkerOptions};
 use clap::Args;
@@ -23,6 +24,7 @@ use crate::text;
 #[command(after_help = "Examples:
   baton worker run -- ./resize.sh
   baton worker run --queue images,thumbs --concurrency 4 -- python3 render.py
+  baton worker run --queue images --warm sdxl --affinity prefer -- ./paint.sh
 
 The command gets the task as one line of JSON on stdin, and in its
 environment BATON_TASK_ID, BATON_TASK_TYPE, BATON_QUEUE, BATON_ATTEMPT,
@@ -68,6 +70,16 @@ pub(crate) struct Run {
     /// The types to take; all if left out.
     #[arg(long = "type", value_name = "TYPE", value_delimiter = ',')]
     types: Vec<TaskType>,
+    /// What it has warm, by the names that tasks give as their affinity; may be given again.
+    #[arg(long, value_name = "NAME", requires = "affinity")]
+    warm: Vec<Label>,
+    /// What it makes of that: any (tasks as they come), prefer (of one priority, tasks for what is warm go first; without --warm,
+    /// what it ran last counts as warm) or only (no others); any if left out.
+    #[arg(long, value_name = "HOW")]
+    affinity: Option<AffinityWord>,
+    /// With --affinity prefer: for how long a task may be passed over; 5m if left out.
+    #[arg(long, value_name = "SPAN", requires = "affinity", value_parser = text::parse_span)]
+    pass_over: Option<Duration>,
     /// How many tasks to run at once.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     concurrency: u32,
@@ -121,7 +133,28 @@ impl Run {
         tell(context, &summary)
     }
 
+    /// What it has warm, and what it wants.
+    fn warm(&self) -> Result<Warm, Failure> {
+        let affinity = self.affinity.unwrap_or_default();
+        if affinity != AffinityWord::Prefer && self.pass_over.is_some() {
+            let got = affinity.as_str();
+            return Err(Failure::usage(format!(
+                "--pass-over: expected --affinity prefer with it, got {got}"
+            )));
+        }
+        let wants = match affinity {
+            AffinityWord::Any => Wants::Any,
+            AffinityWord::Prefer => Wants::Prefer { pass_over: self.pass_over.unwrap_or(Warm::PASS_OVER) },
+            AffinityWord::Only if self.warm.is_empty() => {
+                return Err(Failure::usage("--affinity only: expected at least one --warm NAME, got none"));
+            }
+            AffinityWord::Only => Wants::Only,
+        };
+        Ok(Warm { names: self.warm.clone(), wants })
+    }
+
     fn options(self) -> Result<WorkerOptions, Failure> {
+        let warm = self.warm()?;
         let host = host();
         let id = match self.id {
             Some(id) => id,
@@ -140,6 +173,7 @@ impl Run {
         Ok(WorkerOptions {
             queues: self.queue,
             types: self.types,
+            warm,
             concurrency: self.concurrency,
             guard: Some(vec![myself.into_os_string(), "guard".into()]),
             alone: true,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_client::{ClientError, ReadyQueue};
-use baton_model::{QueueName, SessionId, TaskType, WorkerId, limits};
+use baton_model::{QueueName, SessionId, TaskType, Warm, WorkerId, limits};
 use baton_runtime::{Clock, Ids};
 
 use crate::detour::Detour;
@@ -23,6 +23,9 @@ pub struct WorkerOptions {
     pub queues: Vec<QueueName>,
     /// The types to take; all if empty.
     pub types: Vec<TaskType>,
+    /// What it has warm, and what it makes of that. If it prefers what is warm and names nothing, the affinities of the tasks that it
+    /// ran last count as warm.
+    pub warm: Warm,
     /// How many tasks it runs at once, 1 to 10,000.
     pub concurrency: u32,
     /// The program to run for each task, and its arguments.
@@ -60,6 +63,7 @@ impl WorkerOptions {
             id,
             queues: Vec::new(),
             types: Vec::new(),
+            warm: Warm::default(),
             concurrency: 1,
             command,
             guard: None,

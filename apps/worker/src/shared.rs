@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use baton_api::claim::ClaimRequest;
+use baton_api::claim::{AffinityWord, ClaimRequest};
 use baton_api::complete::ReleaseRequest;
 use baton_api::heartbeat::RunningFields;
 use baton_client::Client;
-use baton_model::{Directive, Level, Limits, Payload, RequestKey, SessionId, TaskId, limits};
+use baton_model::{Directive, Label, Level, Limits, Payload, RequestKey, SessionId, TaskId, Wants, limits};
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -26,6 +26,18 @@ use crate::stop::{Phase, Stop};
 
 /// The label that a worker has while it cannot start its program: why, how often, since when.
 pub const CANNOT_START: &str = "cannot_start";
+
+/// How many affinities of tasks that it ran last count as warm.
+const RAN_LAST: usize = 4;
+
+/// Puts an affinity last, and drops what is too much.
+fn remember(last: &mut Vec<Label>, affinity: &Label) {
+    last.retain(|one| one != affinity);
+    last.push(affinity.clone());
+    if last.len() > RAN_LAST {
+        last.remove(0);
+    }
+}
 
 pub(crate) struct Shared {
     pub(crate) client: Client,
@@ -55,6 +67,8 @@ pub(crate) struct Shared {
     counts: Mutex<Summary>,
     error: Mutex<Option<WorkerError>>,
     claim_number: AtomicU64,
+    /// The affinities of the tasks that it ran last, where these are what it has warm; the latest last.
+    ran_last: Mutex<Vec<Label>>,
     /// The most bytes of JSON that the server takes as a result, as far as it has said.
     result_bytes: AtomicUsize,
     /// How many claims may have been granted whose answer was lost.
@@ -127,6 +141,7 @@ impl Shared {
             counts: Mutex::default(),
             error: Mutex::default(),
             claim_number: AtomicU64::new(0),
+            ran_last: Mutex::default(),
             result_bytes: AtomicUsize::new(Limits::default().result_bytes),
             unheard: AtomicU64::new(0),
             options,
@@ -159,15 +174,34 @@ impl Shared {
     /// A claim of its own name for up to `max_tasks`, which does not wait.
     pub(crate) fn claim_request(&self, max_tasks: u32) -> ClaimRequest {
         let number = self.claim_number.fetch_add(1, Ordering::Relaxed);
+        let (affinity, pass_over) = match self.options.warm.wants {
+            Wants::Any => (None, None),
+            Wants::Prefer { pass_over } => (Some(AffinityWord::Prefer), Some(pass_over)),
+            Wants::Only => (Some(AffinityWord::Only), None),
+        };
         ClaimRequest {
             session_id: Some(self.session),
             queues: self.options.queues.clone(),
             types: self.options.types.clone(),
+            warm: if self.learns() { lock(&self.ran_last).clone() } else { self.options.warm.names.clone() },
+            affinity,
+            pass_over,
             max_tasks: Some(max_tasks.min(limits::CLAIM_TASKS)),
             capacity: Some(self.options.concurrency),
             request_id: Some(RequestKey::from_stored(format!("{}.{number}", self.session))),
             ..ClaimRequest::new(self.options.id.clone())
         }
+    }
+
+    /// Whether what it ran last is what it has warm.
+    fn learns(&self) -> bool {
+        self.options.warm.names.is_empty() && matches!(self.options.warm.wants, Wants::Prefer { .. })
+    }
+
+    /// Notes the affinity of a task that a program has completed.
+    pub(crate) fn has_run(&self, affinity: Option<&Label>) {
+        let Some(affinity) = affinity.filter(|_| self.learns()) else { return };
+        remember(&mut lock(&self.ran_last), affinity);
     }
 
     /// The most bytes of JSON that the server takes as a result.
@@ -371,5 +405,20 @@ impl Shared {
             Err(error) => tracing::warn!(task_id = %task, attempt, worker_id = %self.options.id, %error,
                 "could not give the task back; its lease will run out"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latest_four_affinities_are_kept_each_once() {
+        let mut last = Vec::new();
+        for name in ["a", "b", "a", "c", "d", "c", "e"] {
+            remember(&mut last, &name.parse().unwrap());
+        }
+        let names: Vec<_> = last.iter().map(Label::as_str).collect();
+        assert_eq!(names, ["a", "d", "c", "e"]);
     }
 }

@@ -30,6 +30,9 @@ pub(crate) enum Answer {
 impl Told {
     pub(crate) fn new(shared: &Shared, task: &TaskView, outcome: Outcome) -> Result<Self, String> {
         let (worker_id, attempt) = (shared.options.id.clone(), task.attempt);
+        if matches!(outcome, Outcome::Done(_)) {
+            shared.has_run(task.affinity.as_ref());
+        }
         Ok(match outcome {
             Outcome::Done(done) => Self::Complete(Box::new(CompleteRequest {
                 worker_id,

@@ -6,7 +6,7 @@ use axum::extract::State;
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::ClaimView;
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, inputs, ok, routes, wire};
-use baton_model::{Timestamp, limits};
+use baton_model::{Timestamp, Wants, limits};
 use baton_store::{Claim, ClaimAnswer, Nothing};
 use tokio::time::Instant;
 use utoipa_axum::router::OpenApiRouter;
@@ -26,7 +26,8 @@ pub fn router() -> OpenApiRouter<App> {
 /// Claim tasks
 ///
 /// Gives the worker up to `max_tasks` tasks that are ready: by priority, then by the time from which they were due,
-/// unless a queue has an order of its own. If there is none, waits up to `wait_seconds` for one, and then says why there is
+/// unless a queue has an order of its own. With `affinity`, what the worker has `warm` says which tasks of one priority go
+/// first, or which it is given at all. If there is none, waits up to `wait_seconds` for one, and then says why there is
 /// none. A claim that repeats the `request_id` of an earlier one gets the same leases again.
 #[utoipa::path(
     post,
@@ -65,8 +66,9 @@ async fn wait_for_tasks(
 ) -> Result<ClaimAnswer, ApiError> {
     let deadline = Instant::now() + wait;
     let place = app.doorbell.wait(&claim.worker, &claim.queues, &claim.types);
-    // A claim that is bound to a project sees its tasks alone: what it does not find may be there for another.
-    let sees_all = claim.caller.project().is_none();
+    // A claim that is bound to a project, or wants only what is warm, sees such tasks alone: what it does not find may be there for
+    // another.
+    let sees_all = claim.caller.project().is_none() && claim.warm.wants != Wants::Only;
     let found_none = || if sees_all { place.settle() } else { place.pass_by() };
     loop {
         // The line is joined before the look: what is committed after the look rings.
@@ -87,7 +89,12 @@ async fn wait_for_tasks(
                 found_none();
                 Some(next_at)
             }
-            // Others may be given what this one is not, by their types; and a place that becomes free rings.
+            // Others may be given what this one is not.
+            Nothing::NotWarm => {
+                place.pass_by();
+                None
+            }
+            // So here, by their types; and a place that becomes free rings.
             Nothing::AtLimit { next_at, .. } => {
                 place.pass_by();
                 next_at

@@ -119,6 +119,7 @@ fn spec(
         drift_score: request.drift_score,
         assigned_by: request.assigned_by,
         concurrency_key: request.concurrency_key,
+        affinity: request.affinity,
         expiry,
         unique: request.unique.map(Into::into),
         schedule,

@@ -10,10 +10,11 @@ use baton_model::{
     TaskType, Timestamp, limits,
 };
 use serde::{Deserialize, Serialize, Serializer};
-use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
-use crate::fields::{Fields, ReadFields, as_seconds, integer, list, number, parsed, payload, span, text};
+use crate::fields::{
+    Fields, ReadFields, as_seconds, integer, list, number, own_name, parsed, payload, span, text,
+};
 use crate::problem::FieldError;
 use crate::unique::UniqueView;
 
@@ -125,6 +126,10 @@ pub struct CreateTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub concurrency_key: Option<Label>,
+    /// What its worker had best have loaded already, such as a model; up to 256 characters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub affinity: Option<Label>,
     /// Until when it is to be started, RFC 3339: if no attempt that counts has begun by then, it fails with the code `expired`. Not
     /// with `expires_after_seconds`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -212,6 +217,7 @@ impl CreateTask {
             timeout: None,
             backoff: None,
             concurrency_key: None,
+            affinity: None,
             expires_at: None,
             expires_after: None,
             unique: None,
@@ -245,6 +251,7 @@ impl ReadFields for CreateTask {
         let timeout = f.optional("timeout_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN));
         let backoff = f.optional_object::<BackoffFields>("backoff", &());
         let concurrency_key = f.optional("concurrency_key", own_name);
+        let affinity = f.optional("affinity", own_name);
         if f.has("expires_at") && f.has("expires_after_seconds") {
             f.refuse(
                 "expires_after_seconds",
@@ -289,6 +296,7 @@ impl ReadFields for CreateTask {
             timeout: timeout?,
             backoff: backoff?.map(|fields| fields.0),
             concurrency_key: concurrency_key?,
+            affinity: affinity?,
             expires_at: expires_at?,
             expires_after: expires_after?,
             unique: unique?,
@@ -297,18 +305,6 @@ impl ReadFields for CreateTask {
             reference: reference?,
         })
     }
-}
-
-/// A label that is not the sign for each one.
-fn own_name(raw: &RawValue) -> Result<Label, Expected> {
-    let label: Label = parsed(raw)?;
-    if label.as_str() == "*" {
-        return Err(Expected::text(
-            "another text than *, which stands for each key where a limit is set",
-            "*",
-        ));
-    }
-    Ok(label)
 }
 
 /// A dependency that is named more than once.

@@ -8,7 +8,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use baton_model::time::seconds;
-use baton_model::{Expected, Payload};
+use baton_model::{Expected, Label, Payload};
 use serde::Serializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
@@ -284,6 +284,21 @@ pub fn parsed<T: FromStr<Err = Expected>>(raw: &RawValue) -> Result<T, Expected>
             Ok(_) => Err(Expected::new("text", describe(raw))),
         },
     }
+}
+
+/// A label that is not the sign for each one.
+///
+/// # Errors
+/// If it is no label, or this sign.
+pub(crate) fn own_name(raw: &RawValue) -> Result<Label, Expected> {
+    let label: Label = parsed(raw)?;
+    if label.as_str() == "*" {
+        return Err(Expected::text(
+            "another text than *, which stands for each name where a limit is set",
+            "*",
+        ));
+    }
+    Ok(label)
 }
 
 /// Reads text of some number of characters; `NUL` is not text.

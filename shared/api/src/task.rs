@@ -66,6 +66,10 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub concurrency_key: Option<Label>,
+    /// What its worker had best have loaded already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub affinity: Option<Label>,
     /// Until when it is to be started; it fails with the code `expired` if no attempt that counts has begun by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -195,6 +199,7 @@ impl TaskView {
             drift_score: task.drift_score,
             assigned_by: task.assigned_by,
             concurrency_key: task.concurrency_key,
+            affinity: task.affinity,
             expires_at: task.head.expires_at,
             unique: task.unique.map(UniqueView::from),
             attempt: task.head.attempt,

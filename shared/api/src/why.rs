@@ -1,7 +1,7 @@
 //! Why a task waits, as it is shown.
 
 use baton_model::{
-    LimitOn, ProjectId, QueueName, Status, TaskId, TaskType, Timestamp, WorkerId, WorkerStatus,
+    Label, LimitOn, ProjectId, QueueName, Status, TaskId, TaskType, Timestamp, WorkerId, WorkerStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -25,6 +25,11 @@ pub struct WhyView {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     pub task_type: TaskType,
+    /// What its worker had best have loaded already, if there is a reason `no_worker`: workers that want only other things do not
+    /// take it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub affinity: Option<Label>,
     /// Its status, as of the answer's time.
     #[schema(value_type = String)]
     pub status: Status,

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_api::claim::{ClaimRequest, ClaimView};
+use baton_api::claim::{AffinityWord, ClaimRequest, ClaimView};
 use baton_api::ring::{MOST_RECEIVED, Ring};
 use baton_model::limits;
 use tokio::time::{Instant, sleep};
@@ -226,7 +226,9 @@ impl Listener {
             }
         };
         let taken = u32::try_from(answer.tasks.len()).unwrap_or(u32::MAX);
-        let may_be_more = taken >= claim.max_tasks.unwrap_or(1) || (taken == 0 && claim.queues.is_empty());
+        // What it may not take, by its token or by what it has warm, others may.
+        let passes_by = claim.queues.is_empty() || claim.affinity == Some(AffinityWord::Only);
+        let may_be_more = taken >= claim.max_tasks.unwrap_or(1) || (taken == 0 && passes_by);
         let settled = self.pass_on(rung, taken, may_be_more).await;
         settled.unwrap_or_else(|error| self.deafen(&error));
         if taken > 0 {

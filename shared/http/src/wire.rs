@@ -17,10 +17,12 @@ use crate::error::ApiError;
 /// # Errors
 /// 403 if it names queues beyond them.
 pub fn claim(app: &App, caller: &Caller, request: ClaimRequest, now: Timestamp) -> Result<Claim, ApiError> {
+    let mut warm = request.warmth();
     let mut queues = caller.claim_queues(request.queues)?;
     let mut types = request.types;
     keep_first_of_each(&mut queues);
     keep_first_of_each(&mut types);
+    keep_first_of_each(&mut warm.names);
     Ok(Claim {
         now,
         worker: request.worker_id,
@@ -28,6 +30,7 @@ pub fn claim(app: &App, caller: &Caller, request: ClaimRequest, now: Timestamp) 
         caller: caller.owner(),
         queues,
         types,
+        warm,
         max_tasks: request.max_tasks.unwrap_or(1),
         cap: request.capacity.unwrap_or(app.worker_cap).min(limits::WORKER_CAPACITY),
         capacity: request.capacity,
@@ -106,6 +109,9 @@ fn nothing_view(nothing: Nothing, queues: &[QueueName], types: &[TaskType]) -> N
         Nothing::Scheduled { next_at } => {
             view.next_at = Some(next_at);
             format!("no task {} is due before {next_at}", among())
+        }
+        Nothing::NotWarm => {
+            format!("tasks wait {}, and none of them is for what the worker has warm", among())
         }
         Nothing::RunsAlone => {
             "the worker runs a task that was lost with its workers before, and is given nothing else until that attempt has \

@@ -50,6 +50,7 @@ async fn create(store: &DynamoStore, event: Event) -> Result<Value, Failed> {
         drift_score: request.drift_score,
         assigned_by: request.assigned_by,
         concurrency_key: request.concurrency_key,
+        affinity: request.affinity,
         expiry: None,
         unique: None,
         schedule,

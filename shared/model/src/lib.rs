@@ -4,6 +4,7 @@
 //! This crate does no I/O, reads no clock, draws no random number and knows no store: every other crate may use it.
 //! The rules of the state machine live in [`transition`], those of leases in [`lease`].
 
+pub mod affinity;
 pub mod alone;
 pub mod backoff;
 mod canonical;
@@ -37,6 +38,7 @@ pub mod watch;
 pub mod why;
 pub mod worker;
 
+pub use affinity::{Wants, Warm};
 pub use alone::Alone;
 pub use backoff::Backoff;
 pub use causes::with_causes;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::affinity::{Fit, Warm};
 use crate::id::{Label, ProjectId, TaskId};
 use crate::task::Priority;
 use crate::time::Timestamp;
@@ -136,6 +137,8 @@ pub struct Place {
     pub queue: usize,
     /// As of which priority it counts.
     pub level: Priority,
+    /// How it stands to what the worker has warm.
+    pub fit: Fit,
     /// How many tasks of its tenant run, where its queue is fair; else 0.
     pub running: u32,
     /// From when on it may be claimed.
@@ -151,8 +154,16 @@ impl Place {
     pub fn before(&self, other: &Self) -> Ordering {
         let running =
             if self.queue == other.queue { self.running.cmp(&other.running) } else { Ordering::Equal };
-        let rest = || (self.run_after, self.id).cmp(&(other.run_after, other.id));
-        self.level.cmp(&other.level).then(running).then_with(rest)
+        let (mine, theirs) = (self.across(), other.across());
+        (mine.0, mine.1)
+            .cmp(&(theirs.0, theirs.1))
+            .then(running)
+            .then((mine.2, mine.3).cmp(&(theirs.2, theirs.3)))
+    }
+
+    /// What decides between tasks of different queues.
+    pub const fn across(&self) -> (Priority, Fit, Timestamp, TaskId) {
+        (self.level, self.fit, self.run_after, self.id)
     }
 }
 
@@ -168,12 +179,15 @@ pub trait Ready {
     fn id(&self) -> TaskId;
     /// Its project and key.
     fn whose(&self) -> (&ProjectId, Option<&Label>);
+    /// What its worker had best have warm.
+    fn affinity(&self) -> Option<&Label>;
 }
 
 /// The order of ready tasks of several queues, as a claim goes through them.
 #[derive(Debug)]
 pub struct Line<'a, T> {
     orders: &'a [QueueOrder],
+    warm: &'a Warm,
     now: Timestamp,
     /// Of each queue, the tasks of each tenant in their order, the last one first.
     waiting: Vec<Vec<Theirs<T>>>,
@@ -188,10 +202,11 @@ struct Theirs<T> {
 }
 
 impl<'a, T: Ready> Line<'a, T> {
-    /// Puts ready tasks in line: for each tenant its first ones will do. `orders` are those of the claim's queues, and `running` says
-    /// how many tasks of a tenant of a fair queue run.
+    /// Puts ready tasks in line: for each tenant its first ones will do, and its first ones of those for what the worker has warm.
+    /// `orders` are those of the claim's queues, and `running` says how many tasks of a tenant of a fair queue run.
     pub fn new(
         orders: &'a [QueueOrder],
+        warm: &'a Warm,
         tasks: impl IntoIterator<Item = T>,
         now: Timestamp,
         running: impl Fn(usize, &Tenant) -> u32,
@@ -215,23 +230,30 @@ impl<'a, T: Ready> Line<'a, T> {
             }
         }
         let waiting = by_tenant.into_iter().map(|all| all.into_values().collect());
-        let mut line = Self { orders, now, waiting: waiting.collect() };
-        for (queue, all) in line.waiting.iter_mut().enumerate() {
-            for theirs in all {
-                let place = |task: &T| {
-                    (orders[queue].level(task.priority(), task.run_after(), now), task.run_after(), task.id())
-                };
-                theirs.tasks.sort_by_key(|task| std::cmp::Reverse(place(task)));
-            }
+        let mut line = Self { orders, warm, now, waiting: waiting.collect() };
+        let mut waiting = std::mem::take(&mut line.waiting);
+        for theirs in waiting.iter_mut().flatten() {
+            theirs.tasks.sort_by_cached_key(|task| std::cmp::Reverse(line.place_of(task, 0).across()));
         }
+        line.waiting = waiting;
         line
     }
 
-    fn place(&self, theirs: &Theirs<T>) -> Option<Place> {
-        let task = theirs.tasks.last()?;
+    fn place_of(&self, task: &T, running: u32) -> Place {
         let (queue, run_after) = (task.queue(), task.run_after());
-        let level = self.orders.get(queue)?.level(task.priority(), run_after, self.now);
-        Some(Place { queue, level, running: theirs.running, run_after, id: task.id() })
+        let order = self.orders.get(queue).copied().unwrap_or_default();
+        Place {
+            queue,
+            level: order.level(task.priority(), run_after, self.now),
+            fit: self.warm.fit(task.affinity(), run_after, self.now),
+            running,
+            run_after,
+            id: task.id(),
+        }
+    }
+
+    fn place(&self, theirs: &Theirs<T>) -> Option<Place> {
+        theirs.tasks.last().map(|task| self.place_of(task, theirs.running))
     }
 
     /// The tenant whose turn it is in a queue.

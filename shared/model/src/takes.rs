@@ -8,10 +8,24 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{ProjectId, QueueName, TaskType, WorkerId};
+use crate::affinity::{Wants, Warm};
+use crate::id::{Label, ProjectId, QueueName, TaskType, WorkerId};
 use crate::limits;
 use crate::time::Timestamp;
 use crate::worker::{Directive, Worker, WorkerStatus};
+
+/// What of a task says who takes it.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// Its queue.
+    pub queue: &'a QueueName,
+    /// Its type.
+    pub task_type: &'a TaskType,
+    /// Its project.
+    pub project: &'a ProjectId,
+    /// What its worker had best have warm.
+    pub affinity: Option<&'a Label>,
+}
 
 /// What a claim of a worker takes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +38,9 @@ pub struct Takes {
     /// Of this project only, if it was bound to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     project: Option<ProjectId>,
+    /// Of these affinities only, sorted, if it wanted no others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    warm: Option<Vec<Label>>,
     /// When it was noted last: to [`Takes::NOTED_FOR`], as not every claim writes.
     at: Timestamp,
 }
@@ -46,19 +63,28 @@ impl Takes {
     const COUNTED_FOR: Duration = Duration::from_secs(2 * 3_600);
 
     /// What a claim takes.
-    pub fn of(queues: &[QueueName], types: &[TaskType], project: Option<&ProjectId>, at: Timestamp) -> Self {
-        Self { queues: sorted(queues), types: sorted(types), project: project.cloned(), at }
+    pub fn of(
+        queues: &[QueueName],
+        types: &[TaskType],
+        project: Option<&ProjectId>,
+        warm: &Warm,
+        at: Timestamp,
+    ) -> Self {
+        let warm = (warm.wants == Wants::Only).then(|| sorted(&warm.names));
+        Self { queues: sorted(queues), types: sorted(types), project: project.cloned(), warm, at }
     }
 
     /// Whether a claim like this gets such tasks.
-    pub fn covers(&self, queue: &QueueName, task_type: &TaskType, project: &ProjectId) -> bool {
-        self.queues.contains(queue)
-            && (self.types.is_empty() || self.types.contains(task_type))
-            && self.project.as_ref().is_none_or(|bound| bound == project)
+    pub fn covers(&self, task: &Wanted<'_>) -> bool {
+        self.queues.contains(task.queue)
+            && (self.types.is_empty() || self.types.contains(task.task_type))
+            && self.project.as_ref().is_none_or(|bound| bound == task.project)
+            && self.warm.as_ref().is_none_or(|warm| task.affinity.is_some_and(|one| warm.contains(one)))
     }
 
     fn is_like(&self, other: &Self) -> bool {
-        (&self.queues, &self.types, &self.project) == (&other.queues, &other.types, &other.project)
+        (&self.queues, &self.types, &self.project, &self.warm)
+            == (&other.queues, &other.types, &other.project, &other.warm)
     }
 
     fn is_within(&self, span: Duration, at: Timestamp) -> bool {
@@ -71,7 +97,7 @@ impl Takes {
     }
 
     fn names(&self) -> usize {
-        self.queues.len() + self.types.len()
+        self.queues.len() + self.types.len() + self.warm.as_ref().map_or(0, Vec::len)
     }
 }
 
@@ -85,7 +111,7 @@ impl Worker {
         self.takes.push(takes);
         // The record is written with each heartbeat: no more names than one claim may have.
         let names = |takes: &[Takes]| takes.iter().map(Takes::names).sum::<usize>();
-        while self.takes.len() > Takes::KEPT || names(&self.takes) > 2 * limits::CLAIM_NAMES {
+        while self.takes.len() > Takes::KEPT || names(&self.takes) > 3 * limits::CLAIM_NAMES {
             self.takes.remove(0);
         }
     }
@@ -149,12 +175,12 @@ impl Takers {
     pub fn among(
         workers: impl IntoIterator<Item = Taker>,
         unseen: bool,
-        (queue, task_type, project): (&QueueName, &TaskType, &ProjectId),
+        task: &Wanted<'_>,
         now: Timestamp,
     ) -> Self {
         let mut last: Option<Taker> = None;
         for worker in workers {
-            if !worker.takes.iter().any(|one| one.covers(queue, task_type, project)) {
+            if !worker.takes.iter().any(|one| one.covers(task)) {
                 continue;
             }
             if worker.is_live(now) {
@@ -181,7 +207,7 @@ mod tests {
     fn takes(queues: &[&str], types: &[&str], seconds: u64) -> Takes {
         let queues: Vec<_> = queues.iter().map(|one| one.parse().unwrap()).collect();
         let types: Vec<_> = types.iter().map(|one| one.parse().unwrap()).collect();
-        Takes::of(&queues, &types, None, at(seconds))
+        Takes::of(&queues, &types, None, &Warm::default(), at(seconds))
     }
 
     #[test]
@@ -224,8 +250,8 @@ mod tests {
             heard_at: at(heard),
             takes: vec![takes],
         };
-        let among =
-            |workers: Vec<Taker>| Takers::among(workers, false, (&queue, &task_type, &film), at(9_000));
+        let wanted = Wanted { queue: &queue, task_type: &task_type, project: &film, affinity: None };
+        let among = |workers: Vec<Taker>| Takers::among(workers, false, &wanted, at(9_000));
         let lost = taker("w1", WorkerStatus::Lost, 20, takes(&["a"], &[], 9));
         let gone = taker("w2", WorkerStatus::Gone, 10, takes(&["a"], &["render"], 9));
         let other = taker("w3", WorkerStatus::Active, 8_999, takes(&["b"], &[], 9));
@@ -249,6 +275,13 @@ mod tests {
             ),
             (bound("film"), true),
             (bound("game"), false),
+            (
+                Taker {
+                    takes: vec![Takes { warm: Some(vec!["sdxl".parse().unwrap()]), ..takes(&["a"], &[], 9) }],
+                    ..bound("film")
+                },
+                false,
+            ),
         ] {
             assert_eq!(among([all.clone(), vec![one.clone()]].concat()) == Takers::Live, live, "{one:?}");
         }

@@ -296,6 +296,9 @@ pub struct TaskSpec {
     /// What it shares a limit by with other tasks of its queue, if there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Label>,
+    /// What its worker had best have warm, if it matters.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Label>,
     /// Until when it is to be started; no time if it is worth starting at any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expiry: Option<Expiry>,
@@ -331,6 +334,7 @@ impl TaskSpec {
             timeout: None,
             backoff: None,
             concurrency_key: None,
+            affinity: None,
             expiry: None,
             unique: None,
             depends_on: Vec::new(),
@@ -560,6 +564,9 @@ pub struct Task {
     /// What it shares a limit by with other tasks of its queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Label>,
+    /// What its worker had best have warm.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub affinity: Option<Label>,
     /// The key of which there is one task at a time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique: Option<Unique>,

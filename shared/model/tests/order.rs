@@ -3,10 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "test code")]
 
 use std::cmp::Ordering;
+use std::fmt::Debug;
+use std::str::FromStr;
 use std::time::Duration;
 
 use baton_model::order::{Before, Line, Place, Ready};
-use baton_model::{FairBy, Label, LimitOn, Priority, ProjectId, QueueOrder, TaskId, Tenant, Timestamp};
+use baton_model::{
+    FairBy, Label, LimitOn, Priority, ProjectId, QueueOrder, TaskId, Tenant, Timestamp, Wants, Warm,
+};
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -17,6 +21,7 @@ struct Waiting {
     id: TaskId,
     project: ProjectId,
     key: Option<Label>,
+    affinity: Option<Label>,
 }
 
 impl Ready for Waiting {
@@ -39,6 +44,10 @@ impl Ready for Waiting {
     fn whose(&self) -> (&ProjectId, Option<&Label>) {
         (&self.project, self.key.as_ref())
     }
+
+    fn affinity(&self) -> Option<&Label> {
+        self.affinity.as_ref()
+    }
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -51,27 +60,39 @@ fn orders() -> impl Strategy<Value = QueueOrder> {
         .prop_map(|(fair, age_after_seconds)| QueueOrder { fair, age_after_seconds })
 }
 
+fn warm() -> impl Strategy<Value = Warm> {
+    let prefer = (0..100_u64).prop_map(|span| Wants::Prefer { pass_over: Duration::from_secs(span) });
+    let wants = prop_oneof![Just(Wants::Any), Just(Wants::Only), prefer];
+    (prop::collection::vec(0..3_u8, 0..3), wants)
+        .prop_map(|(names, wants)| Warm { names: names.into_iter().map(|n| named("a", n)).collect(), wants })
+}
+
+fn named<T: FromStr<Err: Debug>>(of: &str, n: u8) -> T {
+    format!("{of}{n}").parse().unwrap()
+}
+
 fn waiting() -> impl Strategy<Value = Vec<Waiting>> {
-    let one = (0..3_usize, 0..4_usize, 0..100_u64, 0..3_u8, prop::option::of(0..2_u8));
+    let own = (0..3_u8, prop::option::of(0..2_u8), prop::option::of(0..3_u8));
+    let one = (0..3_usize, 0..4_usize, 0..100_u64, own);
     prop::collection::vec(one, 0..30).prop_map(|all| {
-        let name = |of: &str, n: u8| format!("{of}{n}");
-        let task =
-            |(n, (queue, priority, due, project, key)): (usize, (usize, usize, u64, u8, Option<u8>))| {
+        let tasks =
+            all.into_iter().zip(0_u8..).map(|((queue, priority, due, (project, key, affinity)), n)| {
                 Waiting {
                     queue,
                     priority: Priority::ALL[priority],
                     run_after: at(due),
-                    id: TaskId::from_bytes([n as u8; 16]),
-                    project: name("p", project).parse().unwrap(),
-                    key: key.map(|key| name("k", key).parse().unwrap()),
+                    id: TaskId::from_bytes([n; 16]),
+                    project: named("p", project),
+                    key: key.map(|key| named("k", key)),
+                    affinity: affinity.map(|affinity| named("a", affinity)),
                 }
-            };
-        all.into_iter().enumerate().map(task).collect()
+            });
+        tasks.collect()
     })
 }
 
 /// The whole order by its definition: again and again the first of all that are left.
-fn by_definition(orders: &[QueueOrder], mut left: Vec<Waiting>, now: Timestamp) -> Vec<TaskId> {
+fn by_definition(orders: &[QueueOrder], warm: &Warm, mut left: Vec<Waiting>, now: Timestamp) -> Vec<TaskId> {
     let mut taken: Vec<Waiting> = Vec::new();
     let tenant =
         |one: &Waiting| orders[one.queue].fair.map(|fair| fair.tenant(&one.project, one.key.as_ref()));
@@ -79,6 +100,7 @@ fn by_definition(orders: &[QueueOrder], mut left: Vec<Waiting>, now: Timestamp) 
         let place = |one: &Waiting| Place {
             queue: one.queue,
             level: orders[one.queue].level(one.priority, one.run_after, now),
+            fit: warm.fit(one.affinity.as_ref(), one.run_after, now),
             running: taken
                 .iter()
                 .filter(|other| {
@@ -103,12 +125,13 @@ proptest! {
     #[test]
     fn a_line_is_the_order_by_its_definition(
         orders in prop::collection::vec(orders(), 3),
+        warm in warm(),
         waiting in waiting(),
         now in 100..200_u64,
     ) {
-        let line = Line::new(&orders, waiting.clone(), at(now), |_, _| 0);
+        let line = Line::new(&orders, &warm, waiting.clone(), at(now), |_, _| 0);
         let ids: Vec<TaskId> = line.map(|one| one.id).collect();
-        prop_assert_eq!(ids, by_definition(&orders, waiting, at(now)));
+        prop_assert_eq!(ids, by_definition(&orders, &warm, waiting, at(now)));
     }
 
     #[test]
@@ -118,13 +141,26 @@ proptest! {
             Tenant::Project(project) if project.as_str() == "p0" => most,
             _ => 0,
         };
-        let mut line = Line::new(&orders, waiting.clone(), at(100), running);
+        let warm = Warm::default();
+        let mut line = Line::new(&orders, &warm, waiting.clone(), at(100), running);
         let peeked = line.peek().map(|place| place.id);
         let first = line.next();
         prop_assert_eq!(peeked, first.as_ref().map(|one| one.id));
         if let Some(first) = first.filter(|one| one.project.as_str() == "p0" && most > 0) {
             let others = waiting.iter().filter(|one| one.queue == first.queue && one.priority == first.priority);
             prop_assert!(others.into_iter().all(|one| one.project.as_str() == "p0"));
+        }
+    }
+
+    #[test]
+    fn nobody_is_passed_over_for_longer_than_is_said(waiting in waiting(), warm in warm(), now in 0..200_u64) {
+        let Wants::Prefer { pass_over } = warm.wants else { return Ok(()) };
+        let orders = [QueueOrder::default(); 3];
+        let line: Vec<Waiting> = Line::new(&orders, &warm, waiting, at(now), |_, _| 0).collect();
+        for (place, one) in line.iter().enumerate() {
+            let is_overdue = at(now) >= one.run_after.plus(pass_over);
+            let passes = |other: &&Waiting| other.priority == one.priority && other.run_after > one.run_after;
+            prop_assert!(!is_overdue || !line[..place].iter().any(|other| passes(&other)));
         }
     }
 

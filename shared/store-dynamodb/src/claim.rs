@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 
 use baton_model::transition::{Command, Decision, decide};
-use baton_model::{Directive, QueueName, Task, TaskId, TaskState, Timestamp, Worker};
+use baton_model::{Directive, QueueName, Task, TaskId, TaskState, Timestamp, Wants, Worker};
 use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
 use futures::StreamExt;
 use tokio::time::Instant;
@@ -19,7 +19,7 @@ use crate::error::WriteError;
 use crate::keys;
 use crate::lane::Choice;
 use crate::limit::{Limiting, Taking};
-use crate::look::{Candidate, Look};
+use crate::look::{Candidate, Look, narrowed};
 use crate::notes::Reserved;
 use crate::queue::StoredQueue;
 use crate::request::{Plan, Replay};
@@ -33,6 +33,9 @@ pub(crate) const AT_ONCE: usize = 16;
 /// How often a claim looks anew because others took what it had found. Of the later ones each picks among hundreds of
 /// tasks, so that none of so many rounds is ever the last one, unless the index trails far behind.
 const ROUNDS: u32 = 16;
+
+/// How many tasks of one place are looked at for whether others wait.
+const PAGE: i32 = 100;
 
 /// How often a claim looks again after it has found that tasks which wait at limits may start.
 const AGAIN: u32 = 3;
@@ -159,7 +162,26 @@ impl Inner {
                 answer = ClaimAnswer::Nothing(nothing);
             }
         }
+        if claim.warm.wants == Wants::Only
+            && matches!(answer, ClaimAnswer::Nothing(Nothing::NoneQueued))
+            && self.others_wait(claim, &open).await?
+        {
+            answer = ClaimAnswer::Nothing(Nothing::NotWarm);
+        }
         Ok(answer)
+    }
+
+    /// Whether tasks wait that a claim would be given if it did not want only what it has warm.
+    async fn others_wait(&self, claim: &Claim, queues: &[&StoredQueue]) -> Result<bool, StoreError> {
+        let choice = Choice::new(claim.caller.project(), &claim.types);
+        for partition in queues.iter().flat_map(|queue| queue.partitions_of(&choice)) {
+            let query =
+                Query { filter: narrowed(claim), count: true, limit: Some(PAGE), ..Query::index(partition) };
+            if self.db.query(&query).await?.count > 0 {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// Claims from queues that are open.

@@ -367,7 +367,8 @@ impl Inner {
 
     /// Makes known where claims will look for the task, before it is there.
     async fn lane_of(&self, spec: &TaskSpec, now: Timestamp) -> Result<Lane, StoreError> {
-        let own = Lane::of(&spec.project, spec.concurrency_key.as_ref(), &spec.task_type);
+        let pair = (&spec.project, &spec.task_type);
+        let own = Lane::of(pair, spec.concurrency_key.as_ref(), spec.affinity.as_ref());
         self.lane_for(&spec.queue, spec.priority, own, now).await
     }
 

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeSet;
 
-use baton_model::{FairBy, Label, Priority, ProjectId, QueueName, TaskType, Timestamp};
+use baton_model::{FairBy, Label, Priority, ProjectId, QueueName, TaskType, Timestamp, Wants};
 use baton_store::{Claim, StoreError};
 
 use crate::attr::{n, s, texts, time};
@@ -38,6 +38,8 @@ pub(crate) enum Lane {
         project: u32,
         /// The type.
         task_type: u32,
+        /// What is to be warm, if they say.
+        affinity: Option<u32>,
     },
     /// Those of one type and of one of those between whom a queue is fair by key, by the hashes of their names. Others of the same
     /// hashes may be there, too.
@@ -46,6 +48,8 @@ pub(crate) enum Lane {
         tenant: u32,
         /// The type.
         task_type: u32,
+        /// What is to be warm, if they say.
+        affinity: Option<u32>,
     },
     /// Those of types that have no lane of their own.
     Shared(u8),
@@ -79,19 +83,28 @@ fn shared_by(task_type: u32) -> u8 {
 }
 
 impl Lane {
-    /// The lane of a pair that has one of its own.
-    pub(crate) fn own(project: &ProjectId, task_type: &TaskType) -> Self {
-        Self::Own { project: short_hash(project.as_str()), task_type: short_hash(task_type.as_str()) }
-    }
-
     /// The lanes that a task could have of its own.
-    pub(crate) fn of(project: &ProjectId, key: Option<&Label>, task_type: &TaskType) -> OwnLanes {
+    pub(crate) fn of(
+        (project, task_type): (&ProjectId, &TaskType),
+        key: Option<&Label>,
+        affinity: Option<&Label>,
+    ) -> OwnLanes {
+        let affinity = affinity.map(|affinity| short_hash(affinity.as_str()));
+        let task_type = short_hash(task_type.as_str());
         let tenant = match key {
             Some(key) => short_hash(&format!("k/{key}")),
             None => short_hash(&format!("p/{project}")),
         };
-        let turn = Self::Turn { tenant, task_type: short_hash(task_type.as_str()) };
-        OwnLanes { pair: Self::own(project, task_type), turn }
+        let pair = Self::Own { project: short_hash(project.as_str()), task_type, affinity };
+        OwnLanes { pair, turn: Self::Turn { tenant, task_type, affinity } }
+    }
+
+    /// What its tasks want to be warm, by the hash of its name, if it tells that they do.
+    pub(crate) const fn affinity(self) -> Option<u32> {
+        match self {
+            Self::Own { affinity, .. } | Self::Turn { affinity, .. } => affinity,
+            Self::Common | Self::Shared(_) => None,
+        }
     }
 
     /// Whether it is one of those of a tenant of a queue that is fair by key.
@@ -114,29 +127,47 @@ impl Lane {
     pub(crate) fn code(self) -> String {
         match self {
             Self::Common => String::new(),
-            Self::Own { project, task_type } => format!("{project:08x}{task_type:08x}"),
-            Self::Turn { tenant, task_type } => format!("k{tenant:08x}{task_type:08x}"),
+            Self::Own { project, task_type, affinity } => {
+                format!("{project:08x}{task_type:08x}{}", affinity_code(affinity))
+            }
+            Self::Turn { tenant, task_type, affinity } => {
+                format!("k{tenant:08x}{task_type:08x}{}", affinity_code(affinity))
+            }
             Self::Shared(part) => format!("~{part:x}"),
         }
     }
 
     fn of_code(code: &str) -> Option<Self> {
-        let halves = |digits: &str| {
-            let half = |digits| u32::from_str_radix(digits, 16).ok();
-            let whole = Some(digits).filter(|digits| digits.len() == 16 && digits.is_ascii())?;
-            Some((half(&whole[..8])?, half(&whole[8..])?))
+        let parts = |digits: &str| {
+            let part = |at: usize| u32::from_str_radix(digits.get(at..at + 8)?, 16).ok();
+            let whole = digits.is_ascii() && matches!(digits.len(), 16 | 24);
+            let affinity = if digits.len() == 24 { Some(part(16)?) } else { None };
+            whole.then_some((part(0)?, part(8)?, affinity))
         };
         if let Some(part) = code.strip_prefix('~') {
             return u8::from_str_radix(part, 16).ok().map(Self::Shared);
         }
         if let Some(digits) = code.strip_prefix('k') {
-            return halves(digits).map(|(tenant, task_type)| Self::Turn { tenant, task_type });
+            return parts(digits).map(|(tenant, task_type, affinity)| Self::Turn {
+                tenant,
+                task_type,
+                affinity,
+            });
         }
         if code.is_empty() {
             return Some(Self::Common);
         }
-        halves(code).map(|(project, task_type)| Self::Own { project, task_type })
+        parts(code).map(|(project, task_type, affinity)| Self::Own { project, task_type, affinity })
     }
+}
+
+/// Whether a name is the one of this hash, of what tasks want to be warm.
+pub(crate) fn is_of(name: &Label, affinity: u32) -> bool {
+    short_hash(name.as_str()) == affinity
+}
+
+fn affinity_code(affinity: Option<u32>) -> String {
+    affinity.map(|affinity| format!("{affinity:08x}")).unwrap_or_default()
 }
 
 /// A lane as a queue's record names it.
@@ -159,6 +190,8 @@ pub(crate) struct Choice {
     project: Option<u32>,
     /// All, if there are none.
     types: BTreeSet<u32>,
+    /// Only for what is warm, if that is wanted.
+    warm: Option<BTreeSet<u32>>,
 }
 
 impl Choice {
@@ -169,28 +202,39 @@ impl Choice {
         Self {
             project: project.map(|project| short_hash(project.as_str())),
             types: types.into_iter().map(|one| short_hash(one.as_str())).collect(),
+            warm: None,
         }
     }
 
     pub(crate) fn of(claim: &Claim) -> Self {
-        Self::new(claim.caller.project(), &claim.types)
+        let only = claim.warm.wants == Wants::Only;
+        let names = || claim.warm.names.iter().map(|one| short_hash(one.as_str())).collect();
+        Self { warm: only.then(names), ..Self::new(claim.caller.project(), &claim.types) }
     }
 
     /// Whether all tasks are asked for.
     pub(crate) fn is_all(&self) -> bool {
-        self.project.is_none() && self.types.is_empty()
+        self.project.is_none() && self.types.is_empty() && self.warm.is_none()
     }
 
     /// Whether a lane may have such tasks.
     pub(crate) fn may_lie_in(&self, lane: Lane) -> bool {
         let fits =
             |wanted: &dyn Fn(u32) -> bool| self.types.is_empty() || self.types.iter().any(|one| wanted(*one));
+        let is_warm = |affinity: Option<u32>| {
+            self.warm.as_ref().is_none_or(|warm| affinity.is_some_and(|one| warm.contains(&one)))
+        };
         match lane {
-            Lane::Common => true,
-            Lane::Own { project, task_type } => {
-                self.project.is_none_or(|wanted| wanted == project) && fits(&|wanted| wanted == task_type)
+            // What wants something to be warm is never put there.
+            Lane::Common => self.warm.is_none(),
+            Lane::Own { project, task_type, affinity } => {
+                self.project.is_none_or(|wanted| wanted == project)
+                    && fits(&|wanted| wanted == task_type)
+                    && is_warm(affinity)
             }
-            Lane::Turn { task_type, .. } => fits(&|wanted| wanted == task_type),
+            Lane::Turn { task_type, affinity, .. } => {
+                fits(&|wanted| wanted == task_type) && is_warm(affinity)
+            }
             Lane::Shared(part) => fits(&|wanted| shared_by(wanted) == part),
         }
     }
@@ -218,8 +262,10 @@ impl Inner {
     ) -> Result<Lane, StoreError> {
         let by_key = self.notes.is_fair_by_key(queue);
         let own = if by_key { turn } else { pair };
+        let has_affinity = own.affinity().is_some();
         // Of a queue that is claimed whole, no pair need be asked for.
-        for known in [own, Lane::Common] {
+        let known = [own, Lane::Common];
+        for known in known.into_iter().take(if has_affinity { 1 } else { 2 }) {
             if let Some(lane) = self.notes.lane(queue, priority, known, now) {
                 return Ok(lane);
             }
@@ -230,11 +276,12 @@ impl Inner {
             let name = || texts([name_of(priority, lane)]);
             known().add("ln", name()).take_out("wl", name())
         };
-        let first = named(own).when_room("ln", s(name_of(priority, own)), OWN).when_absent_or(
-            "cw",
-            "<>",
-            n(Claimed::Whole as u8),
-        );
+        let first = named(own).when_room("ln", s(name_of(priority, own)), OWN);
+        // What wants something to be warm has a lane of its own in any queue: no other lane tells what its tasks want.
+        let first = match has_affinity {
+            true => first,
+            false => first.when_absent_or("cw", "<>", n(Claimed::Whole as u8)),
+        };
         let lane = match self.db.update(keys::queue(queue), &first).await {
             Ok(item) => {
                 // Of the first lane of a queue: it may be new.
@@ -253,7 +300,7 @@ impl Inner {
             Err(WriteError::Failed(error)) => return Err(error),
             Err(WriteError::Condition(item)) => {
                 let whole = match item.as_ref().map(StoredQueue::read).transpose()? {
-                    Some(queue) => queue.claimed == Some(Claimed::Whole),
+                    Some(queue) => queue.claimed == Some(Claimed::Whole) && !has_affinity,
                     None => false,
                 };
                 let lane = if whole { Lane::Common } else { own.shared() };
@@ -310,7 +357,7 @@ mod tests {
     use super::*;
 
     fn lane(project: &str, task_type: &str) -> Lane {
-        Lane::own(&project.parse().unwrap(), &task_type.parse().unwrap())
+        Lane::of((&project.parse().unwrap(), &task_type.parse().unwrap()), None, None).pair
     }
 
     fn choice(project: Option<&str>, types: &[&str]) -> Choice {
@@ -323,9 +370,9 @@ mod tests {
         for one in [
             Lane::Common,
             lane("film", "render"),
-            Lane::Own { project: 0, task_type: 7 },
+            Lane::Own { project: 0, task_type: 7, affinity: None },
             Lane::Shared(15),
-            Lane::Turn { tenant: 9, task_type: 7 },
+            Lane::Turn { tenant: 9, task_type: 7, affinity: Some(3) },
         ] {
             for priority in Priority::ALL {
                 assert_eq!(named(&name_of(priority, one)).unwrap(), (priority, one));

@@ -4,8 +4,9 @@
 //! have in the order of claims. Of one shard it tries the first ones. Where other processes were faster of late, it tries
 //! some among more of the first ones, as many as there seem to be rivals (`crowd`): else all would want the same task.
 
+use baton_model::affinity::Fit;
 use baton_model::order::Place;
-use baton_model::{Priority, ProjectId, QueueName, Timestamp};
+use baton_model::{Priority, ProjectId, QueueName, Timestamp, Wants};
 use baton_store::{Claim, StoreError};
 use futures::{StreamExt, TryStreamExt};
 
@@ -94,7 +95,7 @@ impl Look<'_> {
 
 /// Where an entry of a partition of this priority stands by the usual order.
 fn usual_place(entry: &Stored, level: Priority) -> Place {
-    Place { queue: 0, level, running: 0, run_after: entry.head.run_after, id: entry.head.id }
+    Place { queue: 0, level, fit: Fit::Even, running: 0, run_after: entry.head.run_after, id: entry.head.id }
 }
 
 impl Source {
@@ -136,7 +137,7 @@ impl Inner {
         queues: &[&StoredQueue],
         most: usize,
     ) -> Result<Look<'_>, StoreError> {
-        if queues.iter().any(|queue| !queue.order.is_usual()) {
+        if queues.iter().any(|queue| !queue.order.is_usual()) || claim.warm.wants != Wants::Any {
             return Box::pin(self.look_in_order(claim, queues, most)).await;
         }
         let choice = Choice::of(claim);

@@ -8,12 +8,14 @@
 use std::collections::{BTreeMap, HashMap};
 
 use baton_model::order::{Line, Place, Ready};
-use baton_model::{Label, LimitOn, Priority, ProjectId, QueueOrder, TaskId, Tenant, Timestamp};
+use baton_model::{
+    FairBy, Label, LimitOn, Priority, ProjectId, QueueOrder, TaskId, Tenant, Timestamp, Wants, Warm,
+};
 use baton_store::StoreError;
 use futures::{StreamExt, TryStreamExt};
 
 use crate::claim::Entered;
-use crate::lane::{Choice, Lane};
+use crate::lane::{self, Choice, Lane};
 use crate::look::{AMONG, AT_ONCE, Candidate, Look, Source, earlier};
 use crate::queue::StoredQueue;
 use crate::row::Stored;
@@ -33,6 +35,9 @@ struct Found {
     entry: Stored,
     project: ProjectId,
     key: Option<Label>,
+    affinity: Option<Label>,
+    /// Whether its lane tells what it wants to be warm.
+    is_told: bool,
 }
 
 impl Ready for Found {
@@ -55,12 +60,17 @@ impl Ready for Found {
     fn whose(&self) -> (&ProjectId, Option<&Label>) {
         (&self.project, self.key.as_ref())
     }
+
+    fn affinity(&self) -> Option<&Label> {
+        self.affinity.as_ref()
+    }
 }
 
 /// What stands where, of the queues that a claim looks into.
 struct Orders<'a> {
     queues: &'a [&'a StoredQueue],
     orders: Vec<QueueOrder>,
+    warm: &'a Warm,
     now: Timestamp,
     running: HashMap<LimitOn, u32>,
 }
@@ -86,6 +96,7 @@ impl Orders<'_> {
         Place {
             queue: found.queue,
             level: order.level(found.priority, run_after, self.now),
+            fit: self.warm.fit(found.affinity.as_ref(), run_after, self.now),
             running: self.tenant(found).map_or(0, |tenant| self.running(found.queue, &tenant)),
             run_after,
             id: found.entry.head.id,
@@ -104,7 +115,8 @@ impl Inner {
         let rivals = self.notes.crowd(queues.iter().map(|queue| &queue.name), claim.now);
         let among = most.saturating_mul(rivals).min(AMONG.max(most));
         let orders = queues.iter().map(|queue| queue.order).collect();
-        let mut orders = Orders { queues, orders, now: claim.now, running: HashMap::new() };
+        let mut orders =
+            Orders { queues, orders, warm: &claim.warm, now: claim.now, running: HashMap::new() };
         for _ in 0..crate::transition::ROUNDS {
             let mut look = Look::default();
             let (mut plain, mut alone) = (Vec::new(), Vec::new());
@@ -113,8 +125,9 @@ impl Inner {
             }
             self.count_turns(claim, &mut orders, plain.iter().chain(&alone)).await?;
             look.alone = alone.into_iter().map(|one| (orders.place(&one), one.entry)).collect();
-            let line =
-                Line::new(&orders.orders, plain, claim.now, |queue, tenant| orders.running(queue, tenant));
+            let line = Line::new(&orders.orders, &claim.warm, plain, claim.now, |queue, tenant| {
+                orders.running(queue, tenant)
+            });
             let mut first: Vec<Found> = line.take(among).collect();
             let found = first.len();
             if among > most {
@@ -155,19 +168,24 @@ impl Inner {
             let each = most.min((READ / sources.len().max(1)).max(1));
             let mut looks = Vec::with_capacity(sources.len());
             for source in &sources {
-                let together = queue.order.fair.is_some()
-                    && !matches!(source.lane, Lane::Own { .. } | Lane::Turn { .. });
+                let apart = matches!(source.lane, Lane::Own { .. } | Lane::Turn { .. });
+                let told_apart = queue.order.fair.is_some() || claim.warm.wants != Wants::Any;
+                let together = told_apart && !apart;
                 looks.push(self.seen(claim, source, if together { TOGETHER.max(each) } else { each }));
             }
             let seen: Vec<_> = futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
-            for seen in seen {
+            for (source, seen) in sources.iter().zip(seen) {
+                let affinity = self.warm_in(claim, source.lane);
                 look.next_at = earlier(look.next_at, seen.next_at);
                 look.expired.extend(seen.expired);
+                let is_told = source.lane != Lane::Common && !matches!(source.lane, Lane::Shared(_));
                 let found = |entry: Stored| Found {
+                    is_told,
                     queue: place,
                     priority,
                     project: entry.project.clone(),
                     key: None,
+                    affinity: affinity.cloned(),
                     entry,
                 };
                 plain.extend(seen.found.into_iter().map(found));
@@ -183,21 +201,33 @@ impl Inner {
                 look.next_at = earlier(look.next_at, self.next_of(claim, source).await?);
             }
         }
-        if queue.order.fair == Some(baton_model::FairBy::Key) {
-            let new = plain[before..].iter_mut().chain(alone.iter_mut().filter(|one| one.queue == place));
-            self.note_keys(new).await?;
+        let (by_key, by_warmth) = (queue.order.fair == Some(FairBy::Key), claim.warm.wants != Wants::Any);
+        let new = plain[before..].iter_mut().chain(alone.iter_mut().filter(|one| one.queue == place));
+        self.note_unsaid(new.filter(|one| by_key || by_warmth && !one.is_told)).await?;
+        for found in [plain, alone] {
+            found.retain(|one| claim.warm.takes(one.affinity.as_ref()));
         }
         Ok(())
     }
 
-    /// Notes the keys of tasks, which the index does not tell.
-    async fn note_keys(&self, found: impl Iterator<Item = &mut Found> + Send) -> Result<(), StoreError> {
+    /// Which of the names that a claim has warm the tasks of a lane want.
+    fn warm_in<'a>(&self, claim: &'a Entered<'_>, lane: Lane) -> Option<&'a Label> {
+        let affinity = lane.affinity()?;
+        claim.warm.names.iter().find(|name| lane::is_of(name, affinity))
+    }
+
+    /// Notes what the index does not tell of tasks: their keys, and what they want to be warm.
+    async fn note_unsaid(&self, found: impl Iterator<Item = &mut Found> + Send) -> Result<(), StoreError> {
         let mut by_id: BTreeMap<TaskId, &mut Found> = found.map(|one| (one.entry.head.id, one)).collect();
+        if by_id.is_empty() {
+            return Ok(());
+        }
         let keys = by_id.keys().map(|id| self.task_key(*id)).collect();
         for item in self.db.get_all_lately(keys).await? {
             let Some(task) = self.db.read_one(&item, Stored::read) else { continue };
             if let Some(found) = by_id.get_mut(&task.head.id) {
-                found.key = task.rest()?.concurrency_key.clone();
+                let rest = task.rest()?;
+                (found.key, found.affinity) = (rest.concurrency_key.clone(), rest.affinity.clone());
             }
         }
         Ok(())

@@ -68,6 +68,7 @@ pub(crate) struct Rest {
     pub(crate) drift_score: Option<f64>,
     pub(crate) assigned_by: Option<Label>,
     pub(crate) concurrency_key: Option<Label>,
+    pub(crate) affinity: Option<Label>,
     /// The key of which there is one task at a time.
     pub(crate) unique: Option<Unique>,
     /// The limits that its latest attempt was taken under.
@@ -274,6 +275,7 @@ impl Rest {
             drift_score,
             assigned_by: label(fields.maybe_text("ab")?),
             concurrency_key: label(fields.maybe_text("ck")?),
+            affinity: label(fields.maybe_text("af")?),
             unique: fields.maybe_json("uq")?,
             limits: fields.set_of_texts("lu")?.to_vec(),
             waits: Waits::read(fields)?,
@@ -375,6 +377,9 @@ pub(crate) fn new_task(
     if let Some(assigned_by) = &spec.assigned_by {
         put("ab", s(assigned_by.as_str()));
     }
+    if let Some(affinity) = &spec.affinity {
+        put("af", s(affinity.as_str()));
+    }
     if let Some(key) = &spec.concurrency_key {
         put("ck", s(key.as_str()));
     }
@@ -423,6 +428,7 @@ impl Db {
             drift_score: rest.drift_score,
             assigned_by: rest.assigned_by,
             concurrency_key: rest.concurrency_key,
+            affinity: rest.affinity,
             unique: rest.unique,
             created_at: stored.created_at,
             updated_at: rest.updated_at,

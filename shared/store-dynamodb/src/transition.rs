@@ -262,7 +262,8 @@ impl Inner {
                 read.rest()?
             }
         };
-        let own = Lane::of(&stored.project, rest.concurrency_key.as_ref(), &stored.task_type);
+        let pair = (&stored.project, &stored.task_type);
+        let own = Lane::of(pair, rest.concurrency_key.as_ref(), rest.affinity.as_ref());
         let lane = self.lane_for(&stored.queue, rest.priority, own, now).await?;
         let shard = keys::shard(stored.head.id, self.options.shards_of(&stored.queue));
         Ok(keys::ready(&stored.queue, rest.priority, shard, lane))

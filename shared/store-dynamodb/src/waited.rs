@@ -63,7 +63,10 @@ fn within(one: Timestamp, other: Timestamp, length: Duration) -> bool {
 /// Whether who is answered so waits for tasks that others make.
 fn waits(answer: &ClaimAnswer) -> bool {
     let ClaimAnswer::Nothing(nothing) = answer else { return false };
-    matches!(nothing, Nothing::NoneQueued | Nothing::Scheduled { .. } | Nothing::Paused { .. })
+    matches!(
+        nothing,
+        Nothing::NoneQueued | Nothing::NotWarm | Nothing::Scheduled { .. } | Nothing::Paused { .. }
+    )
 }
 
 impl Inner {

@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 
 use baton_model::order::Before;
-use baton_model::takes::Takers;
+use baton_model::takes::{Takers, Wanted};
 use baton_model::why::{Ahead, Facts, Waited, WaitedStanding, reasons};
 use baton_model::{FairBy, Priority, State, TaskId, TaskState, Tenant, Timestamp, Why, Worker};
 use baton_store::StoreError;
@@ -61,7 +61,12 @@ impl Inner {
             worker.alone.is_some_and(|tie| tie.task() == task.head.id && tie.makes_room_at(now))
         };
         let takers = workers.iter().map(|worker| worker.taker(&self.options.policy, now));
-        let kind = (&task.queue, &task.task_type, &task.project);
+        let wanted = Wanted {
+            queue: &task.queue,
+            task_type: &task.task_type,
+            project: &task.project,
+            affinity: rest.affinity.as_ref(),
+        };
         Ok(Facts {
             now,
             is_blocked,
@@ -73,7 +78,7 @@ impl Inner {
             limits,
             runs_alone: task.head.runs_alone(),
             makes_room: workers.iter().find(makes_room).map(|worker| worker.id.clone()),
-            takers: Takers::among(takers, unseen, kind, now),
+            takers: Takers::among(takers, unseen, &wanted, now),
             ahead,
         })
     }
@@ -124,7 +129,7 @@ impl Inner {
         let own = (rest.priority, task.head.run_after);
         // Of a tenant alone, as far as its tasks lie by themselves or can be told from others.
         let tenant = queue.order.fair.map(|fair| fair.tenant(&task.project, rest.concurrency_key.as_ref()));
-        let lanes = Lane::of(&task.project, rest.concurrency_key.as_ref(), &task.task_type);
+        let lanes = Lane::of((&task.project, &task.task_type), rest.concurrency_key.as_ref(), None);
         let may_have = |lane: Lane| match &tenant {
             None => true,
             Some(Tenant::Project(_)) if queue.order.fair == Some(FairBy::Project) => {

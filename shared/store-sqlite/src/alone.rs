@@ -119,6 +119,7 @@ pub(crate) fn due(
             {
                 let stored = Stored::from_row(row)?;
                 let of_type = lane.has_type(claim, &stored.task_type);
+                let of_type = of_type && claim.warm.takes(stored.affinity.as_ref());
                 if of_type && claim.caller.project().is_none_or(|project| *project == stored.project) {
                     found.push(stored);
                     fitting += 1;
@@ -127,10 +128,7 @@ pub(crate) fn due(
         }
         all.append(&mut found);
     }
-    all.sort_by_cached_key(|stored| {
-        let place = place(transaction, claim, lanes, stored);
-        (place.level, place.run_after, place.id)
-    });
+    all.sort_by_cached_key(|stored| place(transaction, claim, lanes, stored).across());
     all.truncate(LOOKED_AT);
     Ok(all)
 }

@@ -2,7 +2,7 @@
 
 use baton_model::alone::LOSSES;
 use baton_model::transition::Command;
-use baton_model::{Directive, Priority, ProjectId, QueueName, QueueOrder, Task, TaskType, Timestamp};
+use baton_model::{Directive, Priority, ProjectId, QueueName, QueueOrder, Task, TaskType, Timestamp, Wants};
 use baton_store::{Claim, ClaimAnswer, Nothing};
 use rusqlite::params;
 
@@ -172,10 +172,7 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
         };
     }
     if ready.is_empty() {
-        return Ok(ClaimAnswer::Nothing(match next_due(transaction, claim, &lanes)? {
-            Some(next_at) => Nothing::Scheduled { next_at },
-            None => Nothing::NoneQueued,
-        }));
+        return Ok(ClaimAnswer::Nothing(nothing(transaction, claim, &lanes)?));
     }
     let mut leased = Vec::with_capacity(ready.len());
     for stored in ready {
@@ -262,6 +259,7 @@ pub(crate) fn candidates(
 ) -> Result<Vec<Stored>, Failure> {
     if let ([Lane { queue, only: None, order }], []) = (lanes, &*claim.types)
         && order.is_usual()
+        && claim.warm.wants == Wants::Any
         && let Some(first) = first_in_line(transaction, claim, queue, most)?
     {
         return Ok(first);
@@ -277,7 +275,7 @@ pub(crate) fn ranked(
     most: usize,
     kind: Kind,
 ) -> Result<Vec<Stored>, Failure> {
-    if !lanes.iter().all(|lane| lane.order.is_usual()) {
+    if !lanes.iter().all(|lane| lane.order.is_usual()) || claim.warm.wants != Wants::Any {
         return order::in_order(transaction, claim, lanes, most, kind);
     }
     let mut chosen: Vec<Stored> = Vec::new();
@@ -355,8 +353,26 @@ pub(crate) fn ready(
     Ok(())
 }
 
-/// When the next of the waiting tasks is due.
-pub(crate) fn next_due(
+/// What a claim is told that finds nothing which is ready.
+pub(crate) fn nothing(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    lanes: &[Lane<'_>],
+) -> Result<Nothing, Failure> {
+    let only = claim.warm.wants == Wants::Only;
+    let next = if only { order::next_warm(transaction, claim, lanes)? } else { None };
+    if let Some(next_at) = next {
+        return Ok(Nothing::Scheduled { next_at });
+    }
+    Ok(match next_due(transaction, claim, lanes)? {
+        Some(_) if only => Nothing::NotWarm,
+        Some(next_at) => Nothing::Scheduled { next_at },
+        None => Nothing::NoneQueued,
+    })
+}
+
+/// When the next of the waiting tasks is due, whatever is warm.
+fn next_due(
     transaction: &Transaction<'_>,
     claim: &Claim,
     lanes: &[Lane<'_>],

@@ -14,7 +14,7 @@ use crate::dependency;
 use crate::error::{Failure, corrupt};
 use crate::limit::{self, Line};
 use crate::links::{Links, mark_waited_for, note_blocked};
-use crate::rows::{PUT_ASIDE, from_json, to_json};
+use crate::rows::{PUT_ASIDE, affinity_code, from_json, to_json};
 use crate::transaction::Transaction;
 use crate::unique;
 
@@ -245,9 +245,9 @@ fn insert(
     db.prepare_cached(
         "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
          events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff, \
-         drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one, fair) \
+         drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one, fair, affinity) \
          VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18, ?19, ?20, \
-         ?21, ?22)",
+         ?21, ?22, ?23)",
     )?
     .execute(params![
         spec.id.as_bytes(),
@@ -271,7 +271,8 @@ fn insert(
         wait.as_ref().map(|(on, _)| on.to_string()),
         expires_at.map(Timestamp::as_millis),
         spec.unique.as_ref().map(|unique| to_json("a unique key", unique)).transpose()?,
-        whose,
+        whose.as_deref().or(spec.affinity.as_ref().map(|_| "")),
+        affinity_code(spec.affinity.as_ref()),
     ])?;
     let n = db.last_insert_rowid();
     if n >= 1 << (63 - crate::rows::EVENT_BITS) {
@@ -294,6 +295,7 @@ fn insert(
             queue: spec.queue.clone(),
             task_type: spec.task_type.clone(),
             project: spec.project.clone(),
+            affinity: spec.affinity.clone(),
             priority: spec.priority,
         };
         limit::settle_new(transaction, &on, &line, has_room, created_at)?;

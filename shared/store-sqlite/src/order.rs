@@ -10,15 +10,16 @@
 use baton_model::order::{Line, Place, Ready};
 use baton_model::{
     FairBy, Label, LimitOn, Priority, ProjectId, QueueName, QueueOrder, Shared, TaskId, Tenant, Timestamp,
+    Wants,
 };
 use baton_store::{Claim, OrderQueue};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
 
 use crate::claim::{Kind, Lane, ready, types};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::limit::Limits;
-use crate::rows::{Stored, from_json, maybe_text, select_task, text, to_json};
+use crate::rows::{ALSO, Stored, from_json, maybe_text, select_task, text, to_json};
 use crate::transaction::Transaction;
 
 /// How many rows one transaction notes at most: about 20 ms.
@@ -224,6 +225,10 @@ impl Ready for Candidate {
     fn whose(&self) -> (&ProjectId, Option<&Label>) {
         (&self.stored.project, self.stored.concurrency_key.as_ref())
     }
+
+    fn affinity(&self) -> Option<&Label> {
+        self.stored.affinity.as_ref()
+    }
 }
 
 /// The first ready tasks, up to `most`, each queue by its own order.
@@ -237,10 +242,23 @@ pub(crate) fn in_order(
     let orders: Vec<QueueOrder> = lanes.iter().map(|lane| lane.order).collect();
     let mut candidates = Vec::new();
     for (queue, lane) in lanes.iter().enumerate() {
-        let mut found: Vec<Stored> = Vec::new();
+        let (mut found, mut warm): (Vec<Stored>, Vec<Stored>) = (Vec::new(), Vec::new());
         for priority in Priority::ALL {
+            for affinity in claim.warm.preferred() {
+                firsts_of_lines(
+                    transaction,
+                    claim,
+                    lane,
+                    (priority, Some(affinity)),
+                    (most, kind),
+                    &mut warm,
+                )?;
+            }
             match lane.order.fair {
-                Some(_) => firsts_of_lines(transaction, claim, lane, priority, (most, kind), &mut found)?,
+                _ if claim.warm.wants == Wants::Only => {}
+                Some(_) => {
+                    firsts_of_lines(transaction, claim, lane, (priority, None), (most, kind), &mut found)?
+                }
                 None => {
                     for task_type in types(claim, lane) {
                         let what = (lane.queue, task_type, priority);
@@ -249,14 +267,19 @@ pub(crate) fn in_order(
                 }
             }
             // None of a lower priority counts as of a higher one, and there are enough.
-            if lane.order.age_after_seconds.is_none() && found.len() >= most {
+            let enough = if claim.warm.wants == Wants::Only { warm.len() } else { found.len() };
+            if lane.order.age_after_seconds.is_none() && enough >= most {
                 break;
             }
         }
+        // What is warm may be among the first ones, too, and may be named twice.
+        found.append(&mut warm);
+        found.sort_by_key(|stored| stored.n);
+        found.dedup_by_key(|stored| stored.n);
         candidates.extend(found.into_iter().map(|stored| Candidate { queue, stored }));
     }
     let running = |queue: usize, tenant: &Tenant| running(transaction, lanes, queue, tenant);
-    let line = Line::new(&orders, candidates, claim.now, running);
+    let line = Line::new(&orders, &claim.warm, candidates, claim.now, running);
     Ok(line.take(most).map(|candidate| candidate.stored).collect())
 }
 
@@ -278,73 +301,156 @@ pub(crate) fn place(
     Place {
         queue,
         level: order.level(stored.priority, stored.head.run_after, claim.now),
+        fit: claim.warm.fit(stored.affinity.as_ref(), stored.head.run_after, claim.now),
         running: tenant.map_or(0, |tenant| running(transaction, lanes, queue, &tenant)),
         run_after: stored.head.run_after,
         id: stored.head.id,
     }
 }
 
-/// The first task of the line behind ?3 to ?5.
+/// The first task of the line behind ?3 to ?5, and the first tasks of a line that are due. From ?6 on: a claim's time, below how many
+/// losses of its worker a task is looked for, how many, and what is to be warm.
+struct Lines {
+    next: &'static str,
+    first: &'static str,
+}
+
 // With `run_after`, past all times: SQLite looks for row values at or behind the given one, so that it would walk past all tasks of that
 // line (16 ms for 100,000 of them, in a debug build).
-const NEXT_LINE: &str = select_task!(
-    also "fair",
-    "INDEXED BY task_turn WHERE state = 0 AND fair IS NOT NULL AND queue = ?1 AND priority = ?2 \
-     AND (fair, task_type, project, run_after) > (?3, ?4, ?5, 9223372036854775807) \
-     ORDER BY fair, task_type, project, run_after, id LIMIT 1"
-);
+macro_rules! lines {
+    ($of:literal) => {
+        Lines {
+            next: select_task!(
+                also "fair",
+                concat!(
+                    $of,
+                    " AND queue = ?1 AND priority = ?2 \
+                     AND (fair, task_type, project, run_after) > (?3, ?4, ?5, 9223372036854775807) \
+                     ORDER BY fair, task_type, project, run_after, id LIMIT 1"
+                )
+            ),
+            first: select_task!(concat!(
+                $of,
+                " AND queue = ?1 AND priority = ?2 AND fair = ?3 AND task_type = ?4 AND project = ?5 \
+                 AND run_after <= ?6 AND worker_losses < ?7 ORDER BY run_after, id LIMIT ?8"
+            )),
+        }
+    };
+}
 
-/// The first tasks of a line that are due.
-const OF_LINE: &str = select_task!(
-    "INDEXED BY task_turn WHERE state = 0 AND fair = ?3 AND queue = ?1 AND priority = ?2 AND task_type = ?4 \
-     AND project = ?5 AND run_after <= ?6 AND worker_losses < ?7 ORDER BY run_after, id LIMIT ?8"
-);
+/// Those of a fair queue.
+const TURNS: Lines = lines!("INDEXED BY task_turn WHERE state = 0 AND fair IS NOT NULL");
 
-/// Adds the first ready tasks of each line of a fair queue.
+/// Those for what is to be warm.
+const WARM: Lines = lines!("INDEXED BY task_warm WHERE state = 0 AND affinity <> '' AND affinity = ?9");
+
+/// A walk from line to line of a queue and a priority.
+struct Walk<'a> {
+    transaction: &'a Transaction<'a>,
+    lines: &'static Lines,
+    queue: &'a str,
+    priority: i64,
+    affinity: Option<&'a str>,
+    /// The line that was met last, by tenant, type and project.
+    line: (String, String, String),
+}
+
+impl<'a> Walk<'a> {
+    fn new(
+        transaction: &'a Transaction<'_>,
+        lane: &'a Lane<'_>,
+        priority: Priority,
+        affinity: Option<&'a Label>,
+    ) -> Self {
+        let lines = if affinity.is_some() { &WARM } else { &TURNS };
+        let (queue, affinity) = (lane.queue.as_str(), affinity.map(Label::as_str));
+        Self { transaction, lines, queue, priority: priority.code(), affinity, line: Default::default() }
+    }
+
+    fn rows<T>(
+        &self,
+        sql: &str,
+        (now, losses, most): (i64, u32, i64),
+        mut each: impl FnMut(&Row<'_>) -> Result<T, Failure>,
+    ) -> Result<Vec<T>, Failure> {
+        let mut statement = self.transaction.db.prepare_cached(sql)?;
+        let (tenant, task_type, project) = &self.line;
+        let key: [&dyn ToSql; 9] =
+            [&self.queue, &self.priority, tenant, task_type, project, &now, &losses, &most, &self.affinity];
+        let wanted = statement.parameter_count();
+        let mut rows = statement.query(&key[..wanted])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(each(row)?);
+        }
+        Ok(found)
+    }
+
+    /// Goes to the next line; gives its first task, due or not.
+    fn next(&mut self) -> Result<Option<Stored>, Failure> {
+        let read = |row: &Row<'_>| Ok((row.get::<_, String>(ALSO)?, Stored::from_row(row)?));
+        let Some((tenant, first)) = self.rows(self.lines.next, (0, 0, 0), read)?.pop() else {
+            return Ok(None);
+        };
+        self.line = (tenant, first.task_type.to_string(), first.project.to_string());
+        Ok(Some(first))
+    }
+
+    /// The first tasks of the line that are due.
+    fn firsts(&self, now: Timestamp, kind: Kind, most: usize) -> Result<Vec<Stored>, Failure> {
+        let of = (now.as_millis(), kind.losses(), most as i64);
+        self.rows(self.lines.first, of, Stored::from_row)
+    }
+}
+
+fn may_take(claim: &Claim, lane: &Lane<'_>, first: &Stored) -> bool {
+    lane.has_type(claim, &first.task_type)
+        && claim.caller.project().is_none_or(|project| *project == first.project)
+}
+
+/// Adds the first ready tasks of each line: of a fair queue, or for what is to be warm.
 fn firsts_of_lines(
     transaction: &Transaction<'_>,
     claim: &Claim,
     lane: &Lane<'_>,
-    priority: Priority,
+    (priority, affinity): (Priority, Option<&Label>),
     (most, kind): (usize, Kind),
     found: &mut Vec<Stored>,
 ) -> Result<(), Failure> {
-    let (queue, code) = (lane.queue.as_str(), priority.code());
-    let mut next = transaction.db.prepare_cached(NEXT_LINE)?;
-    let mut after = (String::new(), String::new(), String::new());
-    loop {
-        let first = {
-            let mut rows = next.query(params![queue, code, after.0, after.1, after.2])?;
-            let Some(row) = rows.next()? else { return Ok(()) };
-            let fair: String = row.get(crate::rows::ALSO)?;
-            let first = Stored::from_row(row)?;
-            after = (fair, first.task_type.to_string(), first.project.to_string());
-            first
-        };
-        let fits = lane.has_type(claim, &first.task_type)
-            && claim.caller.project().is_none_or(|project| *project == first.project)
-            && first.head.run_after <= claim.now;
-        if !fits {
+    let mut walk = Walk::new(transaction, lane, priority, affinity);
+    while let Some(first) = walk.next()? {
+        if !may_take(claim, lane, &first) || first.head.run_after > claim.now {
             continue;
         }
         let is_plain = !first.head.runs_alone() || matches!(kind, Kind::Any);
         if most == 1 && is_plain {
             found.push(first);
-            continue;
-        }
-        let mut statement = transaction.db.prepare_cached(OF_LINE)?;
-        let mut rows = statement.query(params![
-            queue,
-            code,
-            after.0,
-            after.1,
-            after.2,
-            claim.now.as_millis(),
-            kind.losses(),
-            most as i64,
-        ])?;
-        while let Some(row) = rows.next()? {
-            found.push(Stored::from_row(row)?);
+        } else {
+            found.append(&mut walk.firsts(claim.now, kind, most)?);
         }
     }
+    Ok(())
+}
+
+/// When the first of the tasks is due that a claim wants which wants only what is warm.
+pub(crate) fn next_warm(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    lanes: &[Lane<'_>],
+) -> Result<Option<Timestamp>, Failure> {
+    let mut next: Option<Timestamp> = None;
+    for lane in lanes {
+        for affinity in &claim.warm.names {
+            for priority in Priority::ALL {
+                let mut walk = Walk::new(transaction, lane, priority, Some(affinity));
+                while let Some(first) = walk.next()? {
+                    if may_take(claim, lane, &first) {
+                        let due = first.head.run_after;
+                        next = Some(next.map_or(due, |next| next.min(due)));
+                    }
+                }
+            }
+        }
+    }
+    Ok(next)
 }

@@ -27,7 +27,7 @@ macro_rules! select_task {
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
              created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
-             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at, start_by, only_one, ",
+             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at, start_by, only_one, affinity, ",
              $also,
              " FROM task ",
             $tail
@@ -37,7 +37,7 @@ macro_rules! select_task {
 pub(crate) use select_task;
 
 /// The place of the column that a query of tasks adds.
-pub(crate) const ALSO: usize = 37;
+pub(crate) const ALSO: usize = 38;
 
 /// How many bits of an event's key number it within its task.
 pub(crate) const EVENT_BITS: u32 = 16;
@@ -91,6 +91,8 @@ pub(crate) struct Stored {
     pub(crate) params: Option<String>,
     /// What it shares a limit by.
     pub(crate) concurrency_key: Option<Label>,
+    /// What its worker had best have warm.
+    pub(crate) affinity: Option<Label>,
     /// The key of which there is one task at a time.
     pub(crate) unique: Option<Unique>,
     /// The limit that it waits at, or that has let go of it.
@@ -110,6 +112,16 @@ pub(crate) struct AtLimit {
 
 /// The state of a task that waits at a limit, in the database: it is queued, and in no index that claims go down.
 pub(crate) const PUT_ASIDE: i64 = 6;
+
+/// What a task's worker had best have warm, by a column.
+pub(crate) fn affinity(row: &Row<'_>, column: usize) -> Result<Option<Label>, Failed> {
+    Ok(Some(text(row, column)?).filter(|name| !name.is_empty()).map(Label::from_stored))
+}
+
+/// The same for its row.
+pub(crate) fn affinity_code(affinity: Option<&Label>) -> &str {
+    affinity.map_or("", Label::as_str)
+}
 
 /// The state of a task by the number in its row.
 pub(crate) fn state_of(code: i64) -> Result<State, StoreError> {
@@ -244,6 +256,7 @@ impl Stored {
             drift_score: row.get(28)?,
             params: row.get(29)?,
             concurrency_key: maybe_text(row, 33)?.map(Label::from_stored),
+            affinity: affinity(row, 37)?,
             unique: maybe_text(row, 36)?.map(|json| from_json("a task's unique key", &json)).transpose()?,
             at_limit: maybe_text(row, 34)?.map(|on| AtLimit { on, put_aside: code == PUT_ASIDE }),
         })
@@ -303,6 +316,7 @@ impl Stored {
             drift_score: self.drift_score,
             assigned_by: self.assigned_by,
             concurrency_key: self.concurrency_key,
+            affinity: self.affinity,
             unique: self.unique,
             created_at: self.created_at,
             updated_at: self.updated_at,

@@ -3,7 +3,7 @@
 
 use baton_model::order::Before;
 use baton_model::queue::Pause;
-use baton_model::takes::{Taker, Takers};
+use baton_model::takes::{Taker, Takers, Wanted};
 use baton_model::why::{Ahead, Facts, UnderLimit, Waited, WaitedStanding, reasons};
 use baton_model::{
     Directive, Label, LeasePolicy, Priority, State, TaskId, TaskState, Timestamp, Why, WorkerId, WorkerStatus,
@@ -134,7 +134,13 @@ fn takers(db: &Connection, stored: &Stored, policy: &LeasePolicy, now: Timestamp
     }
     let mut more = db.prepare_cached("SELECT 1 FROM worker INDEXED BY worker_by_seen LIMIT 1 OFFSET ?1")?;
     let unseen = more.exists([Takers::LOOKED_AT as i64])?;
-    Ok(Takers::among(found, unseen, (&stored.queue, &stored.task_type, &stored.project), now))
+    let wanted = Wanted {
+        queue: &stored.queue,
+        task_type: &stored.task_type,
+        project: &stored.project,
+        affinity: stored.affinity.as_ref(),
+    };
+    Ok(Takers::among(found, unseen, &wanted, now))
 }
 
 /// Counts of what waits in a queue and a priority before a task, where claims look and at limits.

@@ -8,7 +8,7 @@ use baton_model::why::word;
 use baton_model::{
     Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LimitOn, LogLine,
     LossReason, Outlook, Output, Owner, QueueName, QueueOrder, RequestKey, Running, SessionId, State, Status,
-    Takes, Task, TaskId, TaskSpec, TaskType, Timestamp, Watch, WorkerId, limits,
+    Takes, Task, TaskId, TaskSpec, TaskType, Timestamp, Warm, Watch, WorkerId, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -112,6 +112,8 @@ pub struct Claim {
     pub queues: Vec<QueueName>,
     /// Which types; all if empty.
     pub types: Vec<TaskType>,
+    /// What the worker has warm, and what it wants.
+    pub warm: Warm,
     /// How many at most.
     pub max_tasks: u32,
     /// How many tasks the worker may hold at once, these included.
@@ -135,6 +137,7 @@ impl Claim {
             caller: Owner::Unbound,
             queues: vec![QueueName::default()],
             types: Vec::new(),
+            warm: Warm::default(),
             max_tasks: 1,
             cap: limits::CLAIM_TASKS,
             capacity: None,
@@ -145,7 +148,7 @@ impl Claim {
 
     /// What it takes, to be noted with its worker.
     pub fn takes(&self) -> Takes {
-        Takes::of(&self.queues, &self.types, self.caller.project(), self.now)
+        Takes::of(&self.queues, &self.types, self.caller.project(), &self.warm, self.now)
     }
 }
 
@@ -168,6 +171,8 @@ pub enum Nothing {
         /// When the next one is due.
         next_at: Timestamp,
     },
+    /// Such tasks wait, but none of them for what the worker has warm, and it wants no others.
+    NotWarm,
     /// The worker holds as many tasks as it may.
     AtCap {
         /// How many it holds.
@@ -208,6 +213,7 @@ impl Nothing {
         match self {
             Self::NoneQueued => "none_queued",
             Self::Scheduled { .. } => word::SCHEDULED,
+            Self::NotWarm => "not_warm",
             Self::AtCap { .. } => "at_cap",
             Self::Paused { .. } => word::PAUSED,
             Self::Directed { .. } => "directed",

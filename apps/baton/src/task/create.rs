@@ -36,6 +36,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("domain", "--domain"),
     ("assigned_by", "--assigned-by"),
     ("concurrency_key", "--concurrency-key"),
+    ("affinity", "--affinity"),
     ("expires_at", "--expires-at"),
     ("expires_after_seconds", "--expires-after"),
     ("unique.key", "--unique"),
@@ -120,6 +121,9 @@ pub(crate) struct Create {
     /// What it shares a limit by with other tasks of its queue.
     #[arg(long, value_name = "KEY")]
     concurrency_key: Option<Label>,
+    /// What its worker had best have loaded already, such as a model.
+    #[arg(long, value_name = "NAME")]
+    affinity: Option<Label>,
     /// How long it is worth starting, such as 10m: if no attempt has begun by then, it fails as expired.
     #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
     expires_after: Option<Duration>,
@@ -148,7 +152,7 @@ pub(crate) struct Create {
     /// Create one task for each line of this file (- for stdin), each a JSON object.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "task_type", "queue", "params", "priority", "delay", "run_after", "id", "max_attempts", "timeout", "backoff",
-        "project", "domain", "assigned_by", "concurrency_key", "expires_after", "expires_at", "unique", "description", "depends_on", "if_dependency_fails",
+        "project", "domain", "assigned_by", "concurrency_key", "affinity", "expires_after", "expires_at", "unique", "description", "depends_on", "if_dependency_fails",
         "wait",
     ])]
     from: Option<PathBuf>,
@@ -187,6 +191,7 @@ impl Create {
             domain: self.domain.clone(),
             assigned_by: self.assigned_by.clone(),
             concurrency_key: self.concurrency_key.clone(),
+            affinity: self.affinity.clone(),
             expires_at: self.expires_at,
             expires_after: self.expires_after,
             unique: self

@@ -75,6 +75,7 @@ fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> 
     add("drift score", task.drift_score.map(|score| score.to_string()));
     add("assigned by", task.assigned_by.as_ref().map(ToString::to_string));
     add("shares", task.concurrency_key.as_ref().map(ToString::to_string));
+    add("affinity", task.affinity.as_ref().map(ToString::to_string));
     add("expires", task.expires_at.map(|at| times.full(at)));
     add("unique", task.unique.as_ref().map(unique));
     add("timeout", task.timeout_seconds.map(text::seconds));

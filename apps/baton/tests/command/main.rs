@@ -8,6 +8,7 @@
     reason = "a test ends where it is surprised"
 )]
 
+mod affinity;
 mod cli;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;

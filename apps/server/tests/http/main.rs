@@ -7,6 +7,7 @@
 )]
 
 mod access;
+mod affinity;
 mod clocks;
 mod create;
 mod dependencies;

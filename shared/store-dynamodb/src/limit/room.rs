@@ -249,7 +249,7 @@ impl Inner {
             LimitOn::Key(_, Which::This(key)) => Some(key),
             _ => None,
         };
-        let own = Lane::of(&line.project, its_key, &line.task_type);
+        let own = Lane::of((&line.project, &line.task_type), its_key, line.affinity.as_ref());
         // Of another limit it is not told which key a task has, if any: it lies with its project's.
         let own = if its_key.is_some() { own } else { OwnLanes { turn: own.pair, ..own } };
         let lane = self.lane_for(&line.queue, line.priority, own, now).await?;

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use baton_model::{LimitOn, LimitRules, Priority, ProjectId, QueueName, TaskId, TaskType, Timestamp};
+use baton_model::{Label, LimitOn, LimitRules, Priority, ProjectId, QueueName, TaskId, TaskType, Timestamp};
 use baton_store::{Ready, StoreError};
 
 use super::standing::{StoredStanding, standing_key, waited_at};
@@ -79,13 +79,14 @@ impl Waits {
     }
 }
 
-/// A limit's tasks of which a claim gets all or none: those of one queue, type, project and priority. Those that hold a place of
-/// the limit while they wait for their next attempt are one line before all others.
+/// A limit's tasks of which a claim gets all or none: those of one queue, type, project, affinity and priority. Those that hold a
+/// place of the limit while they wait for their next attempt are one line before all others.
 #[derive(Clone, Debug)]
 pub(super) struct Line {
     pub(super) queue: QueueName,
     pub(super) task_type: TaskType,
     pub(super) project: ProjectId,
+    pub(super) affinity: Option<Label>,
     pub(super) priority: Priority,
     pub(super) holds_place: bool,
 }
@@ -97,6 +98,7 @@ impl Line {
             queue: task.queue.clone(),
             task_type: task.task_type.clone(),
             project: task.project.clone(),
+            affinity: rest.affinity.clone(),
             priority: rest.priority,
             holds_place,
         })
@@ -104,12 +106,16 @@ impl Line {
 
     /// What the places of its tasks begin with.
     pub(super) fn name(&self) -> String {
-        let Self { queue, task_type, project, priority, holds_place } = self;
+        let Self { queue, task_type, project, affinity, priority, holds_place } = self;
         // No name begins with a sign before the digits but `+`, `-` and `.`.
         if *holds_place {
             "!".to_owned()
         } else {
-            format!("{queue}#{task_type}#{project}#{}", priority.code())
+            // By its hash, as a name may hold any sign: who has none lies where it lay before there were any.
+            let affinity =
+                affinity.as_ref().map(|one| format!("+{:016x}", keys::hash(one.as_str().as_bytes())));
+            let affinity = affinity.unwrap_or_default();
+            format!("{queue}#{task_type}#{project}{affinity}#{}", priority.code())
         }
     }
 
@@ -147,6 +153,7 @@ impl Waiting {
                 queue: QueueName::from_stored(fields.text("qu")?),
                 task_type: TaskType::from_stored(fields.text("ty")?),
                 project: ProjectId::from_stored(fields.text("pj")?),
+                affinity: fields.maybe_text("af")?.map(Label::from_stored),
                 priority: Priority::of(fields.number("pr")?)?,
                 holds_place: fields.has("hp"),
             },
@@ -163,6 +170,9 @@ impl Waiting {
         put("ty", s(self.line.task_type.as_str()));
         put("pj", s(self.line.project.as_str()));
         put("pr", n(self.line.priority.code()));
+        if let Some(affinity) = &self.line.affinity {
+            put("af", s(affinity.as_str()));
+        }
         if self.line.holds_place {
             put("hp", n(1));
         }

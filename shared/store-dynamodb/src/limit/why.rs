@@ -90,7 +90,8 @@ impl Inner {
             let Some(entry) = self.db.read_one(&item, Stored::read) else { continue };
             let Some(task) = self.find(entry.head.id).await? else { continue };
             let waits = task.rest()?.waits.as_ref();
-            if waits.is_some_and(|waits| waits.is_aside) {
+            let is_wanted = claim.warm.takes(task.rest()?.affinity.as_ref());
+            if is_wanted && waits.is_some_and(|waits| waits.is_aside) {
                 let judge = self.judge_of(claim, [&task]).await?;
                 return Ok(Some((task, judge)));
             }

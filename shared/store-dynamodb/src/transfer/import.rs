@@ -237,7 +237,8 @@ impl Inner {
         self.know_queue(&task.queue, Timestamp::default()).await?;
         let place = match (&head.state, lease) {
             (TaskState::Queued, _) => {
-                let own = Lane::of(&task.project, task.concurrency_key.as_ref(), &task.task_type);
+                let pair = (&task.project, &task.task_type);
+                let own = Lane::of(pair, task.concurrency_key.as_ref(), task.affinity.as_ref());
                 let lane = self.lane_for(&task.queue, task.priority, own, Timestamp::default()).await?;
                 let shard = keys::shard(id, self.options.shards_of(&task.queue));
                 let partition = keys::ready(&task.queue, task.priority, shard, lane);
@@ -302,6 +303,7 @@ impl Inner {
         put("dr", task.drift_score.map(|score| s(score.to_string())));
         put("ab", task.assigned_by.as_ref().map(|by| s(by.as_str())));
         put("ck", task.concurrency_key.as_ref().map(|key| s(key.as_str())));
+        put("af", task.affinity.as_ref().map(|affinity| s(affinity.as_str())));
         put("xa", head.expires_at.map(time));
         let unique = task.unique.as_ref().map(|unique| json("a unique key", unique)).transpose()?;
         put("uq", unique.map(s));

@@ -18,6 +18,7 @@ mod damaged;
 mod engine;
 mod faults;
 mod limits;
+mod order;
 mod relays;
 mod retention;
 mod statistics;

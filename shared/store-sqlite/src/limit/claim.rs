@@ -6,7 +6,7 @@ use baton_store::{Claim, Nothing};
 use super::wait::{first_put_aside, let_go, put_aside};
 use super::{Limits, Stop, moves, parsed, settings};
 use crate::alone;
-use crate::claim::{Kind, Lane, candidates, next_due, ranked, take};
+use crate::claim::{Kind, Lane, candidates, nothing, ranked, take};
 use crate::error::Failure;
 use crate::order;
 use crate::rows::{AtLimit, Stored};
@@ -172,10 +172,7 @@ fn why(
             }
         }
     }
-    Ok(match next_due(transaction, claim, all)? {
-        Some(next_at) => Nothing::Scheduled { next_at },
-        None => Nothing::NoneQueued,
-    })
+    nothing(transaction, claim, all)
 }
 
 /// Lets go of those that wait at rates whose time has come.

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::{Stop, moves, parsed};
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::rows::{AtLimit, Stored, maybe_text, select_task, text, time};
+use crate::rows::{AtLimit, Stored, affinity, affinity_code, maybe_text, select_task, text, time};
 use crate::transaction::Transaction;
 
 /// How many tasks that wait at limits are looked at to tell a claim why it is given nothing.
@@ -17,12 +17,13 @@ const LOOKED_AT: i64 = 64;
 /// How many of a line that its limit does not concern any more stand where claims look: more than any claim takes.
 const LOOSE: u32 = 1_000;
 
-/// A limit's tasks of which a claim gets all or none: those of one queue, type, project and priority.
+/// A limit's tasks of which a claim gets all or none: those of one queue, type, project, affinity and priority.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Line {
     pub(crate) queue: QueueName,
     pub(crate) task_type: TaskType,
     pub(crate) project: ProjectId,
+    pub(crate) affinity: Option<Label>,
     pub(crate) priority: Priority,
 }
 
@@ -44,6 +45,7 @@ impl Front {
                 queue: QueueName::from_stored(text(row, 2)?),
                 task_type: TaskType::from_stored(text(row, 3)?),
                 project: ProjectId::from_stored(text(row, 4)?),
+                affinity: affinity(row, 8)?,
                 priority: Code::of(row.get(5)?)?,
             },
             run_after: time(row, 6)?,
@@ -60,7 +62,7 @@ impl Front {
 macro_rules! front {
     ($tail:literal) => {
         concat!(
-            "SELECT n, id, queue, task_type, project, priority, run_after, concurrency_key FROM task \
+            "SELECT n, id, queue, task_type, project, priority, run_after, concurrency_key, affinity FROM task \
              INDEXED BY task_at_limit WHERE state = 6 AND waits_at = ?1 ",
             $tail
         )
@@ -122,20 +124,21 @@ pub(super) fn put_aside(
 pub(super) fn let_go(transaction: &mut Transaction<'_>, on: &LimitOn, now: Timestamp) -> Result<(), Failure> {
     let text = on.to_string();
     let_holders_go(transaction, on, &text, now)?;
-    let mut after = (String::new(), String::new(), String::new(), -1_i64);
+    let mut after = (String::new(), String::new(), String::new(), String::new(), -1_i64);
     loop {
         let front = {
             // With `run_after`, past all times: SQLite looks for row values at or behind the given one, and would walk past the line.
             let mut statement = transaction.db.prepare_cached(front!(
-                "AND (queue, task_type, project, priority, run_after) > (?2, ?3, ?4, ?5, 9223372036854775807) \
-                 ORDER BY queue, task_type, project, priority, run_after, id LIMIT 1"
+                "AND (queue, task_type, project, affinity, priority, run_after) > (?2, ?3, ?4, ?5, ?6, 9223372036854775807) \
+                 ORDER BY queue, task_type, project, affinity, priority, run_after, id LIMIT 1"
             ))?;
-            let mut rows = statement.query(params![text, after.0, after.1, after.2, after.3])?;
+            let mut rows = statement.query(params![text, after.0, after.1, after.2, after.3, after.4])?;
             rows.next()?.map(Front::from_row).transpose()?
         };
         let Some(front) = front else { break };
-        let Line { queue, task_type, project, priority } = &front.line;
-        after = (queue.to_string(), task_type.to_string(), project.to_string(), priority.code());
+        let Line { queue, task_type, project, affinity, priority } = &front.line;
+        let affinity = affinity_code(affinity.as_ref()).to_owned();
+        after = (queue.to_string(), task_type.to_string(), project.to_string(), affinity, priority.code());
         line_go(transaction, on, &text, front, now)?;
     }
     let limits = &mut transaction.state.limits;
@@ -168,14 +171,15 @@ pub(super) fn let_go_of_line(
 
 fn front_of(db: &Connection, on: &str, line: &Line) -> Result<Option<Front>, Failure> {
     let mut statement = db.prepare_cached(front!(
-        "AND queue = ?2 AND task_type = ?3 AND project = ?4 AND priority = ?5 ORDER BY run_after, id LIMIT 1"
+        "AND queue = ?2 AND task_type = ?3 AND project = ?4 AND affinity = ?5 AND priority = ?6 ORDER BY run_after, id LIMIT 1"
     ))?;
-    let Line { queue, task_type, project, priority } = line;
+    let Line { queue, task_type, project, affinity, priority } = line;
     let mut rows = statement.query(params![
         on,
         queue.as_str(),
         task_type.as_str(),
         project.as_str(),
+        affinity_code(affinity.as_ref()),
         priority.code()
     ])?;
     rows.next()?.map(Front::from_row).transpose()
@@ -194,7 +198,7 @@ fn line_go(
     // Those that it does not concern any more go a few at a time, as there may be a million of them.
     let free = rules.map_or(LOOSE, |(_, rules)| limits.free(on, rules, now).0);
     let line = front.line.clone();
-    let Line { queue, task_type, project, priority } = &line;
+    let Line { queue, task_type, project, affinity, priority } = &line;
     let mut next = Some(front);
     while let Some(Front { n, id, run_after, .. }) = next.take() {
         let ahead: u32 = transaction
@@ -202,7 +206,7 @@ fn line_go(
             .prepare_cached(
                 "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_let_go WHERE state = 0 \
                  AND waits_at IS NOT NULL AND waits_at = ?1 AND queue = ?2 AND task_type = ?3 AND project = ?4 \
-                 AND priority = ?5 AND (run_after, id) < (?6, ?7) LIMIT ?8)",
+                 AND affinity = ?5 AND priority = ?6 AND (run_after, id) < (?7, ?8) LIMIT ?9)",
             )?
             .query_row(
                 params![
@@ -210,6 +214,7 @@ fn line_go(
                     queue.as_str(),
                     task_type.as_str(),
                     project.as_str(),
+                    affinity_code(affinity.as_ref()),
                     priority.code(),
                     run_after.as_millis(),
                     id.as_bytes(),
@@ -265,7 +270,8 @@ pub(super) fn first_put_aside(
         let stored = Stored::from_row(row)?;
         let of_type = claim.types.is_empty() || claim.types.contains(&stored.task_type);
         let of_project = claim.caller.project().is_none_or(|project| *project == stored.project);
-        if of_type && of_project && stored.head.run_after <= claim.now {
+        let of_affinity = claim.warm.takes(stored.affinity.as_ref());
+        if of_type && of_project && of_affinity && stored.head.run_after <= claim.now {
             return Ok(Some(stored));
         }
     }

@@ -20,7 +20,7 @@ use crate::expiry::Next;
 use crate::finish::insert_generation;
 use crate::links::keep;
 use crate::order;
-use crate::rows::{self, Stored, to_json, worker_by_id};
+use crate::rows::{self, Stored, affinity_code, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
 use crate::{audit, limit, token, unique};
@@ -167,9 +167,9 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         "INSERT OR REPLACE INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
          max_attempts, events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
          created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params, \
-         beats, worker_losses, links, concurrency_key, start_by, only_one) \
+         beats, worker_losses, links, concurrency_key, start_by, only_one, affinity, fair) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)",
     )?
     .execute(params![
         n,
@@ -209,6 +209,8 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         task.concurrency_key.as_ref().map(Label::as_str),
         head.expires_at.map(Timestamp::as_millis),
         task.unique.as_ref().map(|unique| to_json("a unique key", unique)).transpose()?,
+        affinity_code(task.affinity.as_ref()),
+        task.affinity.as_ref().map(|_| ""),
     ])?;
     unique::import(db, task)?;
     let n = db.last_insert_rowid();

@@ -14,7 +14,8 @@ use std::time::Duration;
 
 use baton_model::{
     EventKind, FairBy, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, LimitRules, Output,
-    QueueName, QueueOrder, State, Status, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Watch,
+    QueueName, QueueOrder, State, Status, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Wants,
+    Warm, Watch,
 };
 
 use super::World;
@@ -150,22 +151,28 @@ impl Shared {
         }
     }
 
-    fn spec(&self, id_chosen: bool, large: bool) -> TaskSpec {
+    fn spec(&self, id_chosen: bool, large: bool, affinity: Option<&str>) -> TaskSpec {
         let params = if large { format!("\"{}\"", "p".repeat(3_000)) } else { "{}".to_owned() };
         TaskSpec {
             id_chosen,
             params: json(&params),
             max_attempts: 1_000,
             concurrency_key: large.then(|| name("large")),
+            affinity: affinity.map(name),
             ..plain_spec(TaskId::from_bytes(self.id()), "render")
         }
+    }
+
+    fn drawn(&self, chosen: bool, random: &mut SplitMix) -> TaskSpec {
+        let affinity = [None, None, Some("sdxl"), Some("flux")][random.below(4) as usize];
+        self.spec(chosen, random.below(4) == 0, affinity)
     }
 
     async fn produce(&self, mut random: SplitMix, rounds: usize) {
         for _ in 0..rounds {
             let chosen = random.below(2) == 0;
             let mut tasks: Vec<_> =
-                (0..1 + random.below(3)).map(|_| self.spec(chosen, random.below(4) == 0)).collect();
+                (0..1 + random.below(3)).map(|_| self.drawn(chosen, &mut random)).collect();
             if random.below(3) == 0 {
                 self.link(&mut tasks, &mut random);
             }
@@ -224,7 +231,9 @@ impl Shared {
     async fn work(&self, n: u64, mut random: SplitMix, rounds: usize) {
         let worker = format!("w{n}");
         for _ in 0..rounds {
-            let claim = self.claim(&worker, 1 + random.below(3) as u32, random.below(2) == 0);
+            let mut claim = self.claim(&worker, 1 + random.below(3) as u32, random.below(2) == 0);
+            let wants = [Wants::Any, Wants::Only, Wants::Prefer { pass_over: secs(1) }];
+            claim.warm = Warm { names: vec![name("sdxl")], wants: wants[random.below(3) as usize] };
             let mut held = self.claimed(&worker, claim).await;
             let running = held.iter().map(listed).collect();
             let beat = Beat { running: Some(running), ..beat(&worker, self.now()) };

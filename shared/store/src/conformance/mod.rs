@@ -27,6 +27,7 @@
 #[macro_use]
 mod rules;
 
+pub mod affinity;
 pub mod alone;
 pub mod audit;
 pub mod choice;
@@ -325,6 +326,20 @@ rules! {
         what_becomes_ready_later_has_its_turn,
         an_order_is_told_and_kept,
         what_comes_before_a_task_follows_the_order,
+    ],
+    affinity: [
+        who_wants_only_what_is_warm_is_given_nothing_else,
+        who_prefers_what_is_warm_is_given_that_first,
+        nobody_is_passed_over_for_longer_than_is_said,
+        who_does_not_care_takes_tasks_in_their_order,
+        priority_goes_before_affinity,
+        affinity_goes_with_types_and_projects,
+        what_is_warm_is_found_past_all_others,
+        affinity_goes_with_fairness,
+        affinity_goes_with_limits,
+        what_waits_at_a_limit_for_one_affinity_holds_up_no_other,
+        an_affinity_is_told_and_stays,
+        a_task_that_nobody_is_warm_for_says_so,
     ],
     places: [
         a_task_over_a_limit_holds_up_nobody_behind_it,

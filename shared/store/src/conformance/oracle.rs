@@ -205,6 +205,7 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         drift_score: spec.drift_score,
         assigned_by: spec.assigned_by,
         concurrency_key: spec.concurrency_key,
+        affinity: spec.affinity,
         unique: spec.unique,
         created_at: create.now,
         updated_at: create.now,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use baton_model::{
     Digest, Directive, FairBy, Fence, LeasePolicy, LimitOn, LimitRules, Owner, Priority, QueueOrder, Rate,
-    Reason, SessionId, Task, TaskId, Timestamp, Why,
+    Reason, SessionId, Task, TaskId, Timestamp, Wants, Warm, Why,
 };
 
 use super::Oracle;
@@ -398,6 +398,9 @@ impl History {
             if random.once_in(2) {
                 spec.concurrency_key = Some(name(KEYS[random.below(3) as usize]));
             }
+            if random.once_in(3) {
+                spec.affinity = Some(name(["sdxl", "flux"][random.below(2) as usize]));
+            }
             if random.once_in(10)
                 && let Some(earlier) = random.pick(&self.ids)
             {
@@ -431,6 +434,14 @@ impl History {
         (claim.session, claim.caller) = (session, caller);
         if random.once_in(3) {
             claim = claim.fixed(millis(1 + random.below(90_000)));
+        }
+        if random.once_in(3) {
+            let names = [&["sdxl"][..], &["flux", "sdxl"]][random.below(2) as usize];
+            let pass_over = millis(random.below(60_000));
+            claim.warm = Warm {
+                names: names.iter().map(|one| name(one)).collect(),
+                wants: [Wants::Any, Wants::Only, Wants::Prefer { pass_over }][random.below(3) as usize],
+            };
         }
         if random.once_in(2) {
             let key = format!("r{}", random.next());

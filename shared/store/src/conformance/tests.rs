@@ -20,6 +20,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("alone", include_str!("alone.rs")),
     ("limits", include_str!("limits.rs")),
     ("order", include_str!("order.rs")),
+    ("affinity", include_str!("affinity.rs")),
     ("places", include_str!("places.rs")),
     ("operate", include_str!("operate.rs")),
     ("dependencies", include_str!("dependencies.rs")),

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use baton_model::affinity::Fit;
 use baton_model::alone::{Turn, turn};
 use baton_model::order::Place;
 use baton_model::transition::Command;
 use baton_model::{
     Alone, Directive, FairBy, Label, LimitOn, Priority, ProjectId, QueueName, QueueOrder, State, Task,
-    TaskId, TaskState, Timestamp, WorkerId,
+    TaskId, TaskState, Timestamp, Wants, Warm, WorkerId,
 };
 
 use super::Inner;
@@ -98,6 +99,7 @@ impl Inner {
                 && self.is_open(&task.queue)
                 && claim.caller.project().is_none_or(|project| *project == task.project)
                 && (claim.types.is_empty() || claim.types.contains(&task.task_type))
+                && (claim.warm.wants != Wants::Only || Self::is_warm(claim, task))
         });
         let stopped = |task: &Task| {
             let due = task.head.run_after <= claim.now;
@@ -135,6 +137,11 @@ impl Inner {
         self.queues.get(queue).map(|lane| lane.order).unwrap_or_default()
     }
 
+    /// Whether a task is for what the claim's worker has warm.
+    fn is_warm(claim: &Claim, task: &Task) -> bool {
+        claim.warm.names.iter().any(|name| Some(name) == task.affinity.as_ref())
+    }
+
     /// Where a task stands by the order of its queue.
     fn place(&self, claim: &Claim, task: &Task) -> Place {
         let is_fair = self.order_of(&task.queue).fair.is_some();
@@ -148,6 +155,16 @@ impl Inner {
         Place {
             queue: claim.queues.iter().position(|queue| *queue == task.queue).unwrap_or_default(),
             level: Priority::ALL[self.level(task, claim.now)],
+            fit: match claim.warm.wants {
+                Wants::Prefer { pass_over } if claim.now.since(task.head.run_after) < pass_over => {
+                    if Self::is_warm(claim, task) {
+                        Fit::Warm
+                    } else {
+                        Fit::Cold
+                    }
+                }
+                _ => Fit::Even,
+            },
             running: u32::try_from(running).unwrap_or(u32::MAX),
             run_after: task.head.run_after,
             id: task.head.id,
@@ -157,14 +174,14 @@ impl Inner {
     /// The first of places: of each queue by its own order, and among the queues by level and waiting alone.
     fn first(places: impl IntoIterator<Item = Place>) -> Option<Place> {
         let mut of_queues: BTreeMap<usize, Place> = BTreeMap::new();
-        let within = |place: &Place| (place.level, place.running, place.run_after, place.id);
+        let within = |place: &Place| (place.level, place.fit, place.running, place.run_after, place.id);
         for place in places {
             let first = of_queues.entry(place.queue).or_insert(place);
             if within(&place) < within(first) {
                 *first = place;
             }
         }
-        of_queues.into_values().min_by_key(|place| (place.level, place.run_after, place.id))
+        of_queues.into_values().min_by_key(Place::across)
     }
 
     /// The place of the task that is given out next, of those that need not be given out alone.
@@ -191,7 +208,7 @@ impl Inner {
         let alone =
             waiting.iter().filter(|(task, _)| task.head.runs_alone() && task.head.run_after <= claim.now);
         let mut alone: Vec<Place> = alone.map(|(task, _)| self.place(claim, task)).collect();
-        alone.sort_by_key(|place| (place.level, place.run_after, place.id));
+        alone.sort_by_key(Place::across);
         let plain = self.first_plain(claim);
         let awaited = |task: TaskId| {
             let ties = self.workers.values().filter_map(|worker| worker.alone);
@@ -215,9 +232,15 @@ impl Inner {
         Err(match next_at {
             Some(_) if !alone.is_empty() => Nothing::OnlyAlone,
             _ if let Some((limit, next_at)) = first_stopped => Nothing::AtLimit { limit, next_at },
+            None if self.others_wait(claim) => Nothing::NotWarm,
             None => Nothing::NoneQueued,
             Some(next_at) => Nothing::Scheduled { next_at },
         })
+    }
+
+    /// Whether tasks wait that the claim would be given if it did not want only what it has warm.
+    fn others_wait(&self, claim: &Claim) -> bool {
+        !self.waiting(&Claim { warm: Warm::default(), ..claim.clone() }).is_empty()
     }
 
     /// Why a worker that is tied to a task that is given out alone is given nothing, if it still is.

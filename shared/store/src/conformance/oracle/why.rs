@@ -1,7 +1,7 @@
 //! Why tasks of the oracle wait: each question is answered by looking at all tasks and workers. Nothing is shared with
 //! [`baton_model::why::reasons`] but the shape of the answer.
 
-use baton_model::takes::Takers;
+use baton_model::takes::{Takers, Wanted};
 use baton_model::why::{Ahead, Waited, WaitedStanding};
 use baton_model::{LeasePolicy, Reason, State, Task, TaskId, TaskState, Timestamp, Why};
 
@@ -47,8 +47,13 @@ impl Inner {
             reasons.push(Reason::OnlyAlone { makes_room: worker.map(|worker| worker.id.clone()) });
         }
         let workers = self.workers.values().map(|worker| worker.taker(policy, now));
-        let kind = (&task.queue, &task.task_type, &task.project);
-        if let Takers::None { last, unseen } = Takers::among(workers, false, kind, now) {
+        let wanted = Wanted {
+            queue: &task.queue,
+            task_type: &task.task_type,
+            project: &task.project,
+            affinity: task.affinity.as_ref(),
+        };
+        if let Takers::None { last, unseen } = Takers::among(workers, false, &wanted, now) {
             reasons.push(Reason::NoWorker { last, unseen });
         }
         let ahead = self.ahead(task, is_at_limit, now);

@@ -6,7 +6,7 @@ use baton_http::{ApiResult, App, Caller, PathId, QueryFields, ok, wire};
 use baton_model::queue::Pause;
 use baton_model::takes::Taker;
 use baton_model::why::{Ahead, FullLimit, Waited};
-use baton_model::{Label, QueueName, Reason, State as TaskState, TaskId, Timestamp, Why, WorkerId};
+use baton_model::{QueueName, Reason, State as TaskState, TaskId, Timestamp, Why, WorkerId};
 use baton_store::StoreError;
 
 /// Show why a task waits
@@ -37,22 +37,13 @@ pub(crate) async fn get_why(
     if !caller.covers(&why.queue, &why.project) {
         return Err(StoreError::TaskNotFound(id).into());
     }
-    let affinity = affinity(&app, &why).await?;
-    ok(&view(&caller, why, affinity))
+    ok(&view(&caller, why))
 }
 
-/// The task's affinity, if it may be what no worker takes it for.
-async fn affinity(app: &App, why: &Why) -> Result<Option<Label>, StoreError> {
-    if !why.reasons.iter().any(|reason| matches!(reason, Reason::NoWorker { .. })) {
-        return Ok(None);
-    }
-    Ok(app.store.task(why.task).await?.task.affinity)
-}
-
-fn view(caller: &Caller, why: Why, affinity: Option<Label>) -> WhyView {
+fn view(caller: &Caller, why: Why) -> WhyView {
     let message = summary(&why);
     let waits = why.waits();
-    let Why { task, queue, project, task_type, status, attempt, worker, reasons } = why;
+    let Why { task, queue, project, task_type, affinity, status, attempt, worker, reasons } = why;
     let kind = match &affinity {
         Some(affinity) => format!("{task_type} of queue {queue} with affinity {affinity}"),
         None => format!("{task_type} of queue {queue}"),

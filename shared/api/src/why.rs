@@ -25,8 +25,7 @@ pub struct WhyView {
     #[serde(rename = "type")]
     #[schema(value_type = String)]
     pub task_type: TaskType,
-    /// What its worker had best have loaded already, if there is a reason `no_worker`: workers that want only other things do not
-    /// take it.
+    /// What its worker had best have loaded already: workers that want only other things do not take it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub affinity: Option<Label>,

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use baton_api::claim::{ClaimRequest, ClaimView};
+use baton_api::claim::{AffinityWord, ClaimRequest, ClaimView};
 use baton_api::ring::{MOST_RECEIVED, Ring};
 use baton_client::{Client, ClientError, Heard, Listener, ReadyError, ReadyQueue};
 use serde_json::{Value, json};
@@ -234,6 +234,18 @@ async fn a_claim_without_queues_tries_any_ring_and_leaves_to_others_what_brought
     let coming = vec![vec![ring("r", "cpu", "render", 1)]];
     let claimed = claim(request, coming, vec![nothing("none_queued"), nothing("none_queued")]).await;
     assert_eq!(claimed.waits.len(), 2);
+    assert_eq!((&claimed.held().released[..], claimed.held().deleted.len()), (&["r".to_owned()][..], 0));
+}
+
+#[tokio::test]
+async fn a_claim_of_what_is_warm_alone_leaves_to_others_what_brought_it_nothing() {
+    let request = ClaimRequest {
+        warm: vec!["sdxl".parse().unwrap()],
+        affinity: Some(AffinityWord::Only),
+        ..waiting(0.3)
+    };
+    let coming = vec![vec![ring("r", "gpu", "render", 1)]];
+    let claimed = claim(request, coming, vec![nothing("none_queued"), nothing("not_warm")]).await;
     assert_eq!((&claimed.held().released[..], claimed.held().deleted.len()), (&["r".to_owned()][..], 0));
 }
 

@@ -5,7 +5,7 @@
 //! ([`word`]).
 
 use crate::dependency::{Dependency, Outlook};
-use crate::id::{ProjectId, QueueName, TaskId, TaskType, WorkerId};
+use crate::id::{Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
 use crate::queue::Pause;
 use crate::share::{LimitOn, LimitRules, Standing};
 use crate::takes::{Taker, Takers};
@@ -273,6 +273,8 @@ pub struct Why {
     pub project: ProjectId,
     /// Its type.
     pub task_type: TaskType,
+    /// What its worker had best have warm.
+    pub affinity: Option<Label>,
     /// Its status.
     pub status: Status,
     /// How often it has been claimed.

@@ -36,6 +36,7 @@ impl Inner {
             queue: task.queue.clone(),
             project: task.project.clone(),
             task_type: task.task_type.clone(),
+            affinity: task.rest()?.affinity.clone(),
             status: task.head.status(now),
             attempt: task.head.attempt,
             worker: Why::worker_of(&task.head.state),

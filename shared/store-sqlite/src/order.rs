@@ -19,7 +19,7 @@ use crate::claim::{Kind, Lane, ready, types};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::limit::Limits;
-use crate::rows::{ALSO, Stored, from_json, maybe_text, select_task, text, to_json};
+use crate::rows::{ALSO, Stored, affinity_code, from_json, maybe_text, select_task, text, to_json};
 use crate::transaction::Transaction;
 
 /// How many rows one transaction notes at most: about 20 ms.
@@ -308,51 +308,37 @@ pub(crate) fn place(
     }
 }
 
-/// The first task of the line behind ?3 to ?5, and the first tasks of a line that are due. From ?6 on: a claim's time, below how many
-/// losses of its worker a task is looked for, how many, and what is to be warm.
-struct Lines {
-    next: &'static str,
-    first: &'static str,
-}
+/// The first task of the line behind that of ?3 to ?6, of any affinity. With `run_after`, past all times: SQLite looks for row values at
+/// or behind the given one, so that it would walk past all tasks of that line (16 ms for 100,000 of them, in a debug build).
+const NEXT: &str = select_task!(
+    also "fair",
+    "INDEXED BY task_line WHERE state = 0 AND fair IS NOT NULL AND queue = ?1 AND priority = ?2 \
+     AND (affinity, fair, task_type, project, run_after) > (?3, ?4, ?5, ?6, 9223372036854775807) \
+     ORDER BY affinity, fair, task_type, project, run_after, id LIMIT 1"
+);
 
-// With `run_after`, past all times: SQLite looks for row values at or behind the given one, so that it would walk past all tasks of that
-// line (16 ms for 100,000 of them, in a debug build).
-macro_rules! lines {
-    ($of:literal) => {
-        Lines {
-            next: select_task!(
-                also "fair",
-                concat!(
-                    $of,
-                    " AND queue = ?1 AND priority = ?2 \
-                     AND (fair, task_type, project, run_after) > (?3, ?4, ?5, 9223372036854775807) \
-                     ORDER BY fair, task_type, project, run_after, id LIMIT 1"
-                )
-            ),
-            first: select_task!(concat!(
-                $of,
-                " AND queue = ?1 AND priority = ?2 AND fair = ?3 AND task_type = ?4 AND project = ?5 \
-                 AND run_after <= ?6 AND worker_losses < ?7 ORDER BY run_after, id LIMIT ?8"
-            )),
-        }
-    };
-}
+/// The same, of one affinity.
+const NEXT_WARM: &str = select_task!(
+    also "fair",
+    "INDEXED BY task_line WHERE state = 0 AND fair IS NOT NULL AND queue = ?1 AND priority = ?2 AND affinity = ?3 \
+     AND (fair, task_type, project, run_after) > (?4, ?5, ?6, 9223372036854775807) \
+     ORDER BY fair, task_type, project, run_after, id LIMIT 1"
+);
 
-/// Those of a fair queue.
-const TURNS: Lines = lines!("INDEXED BY task_turn WHERE state = 0 AND fair IS NOT NULL");
-
-/// Those for what is to be warm.
-const WARM: Lines = lines!("INDEXED BY task_warm WHERE state = 0 AND affinity <> '' AND affinity = ?9");
+/// The first tasks of a line that are due, ?9 at most, with fewer losses of their workers than ?8.
+const FIRST: &str = select_task!(
+    "INDEXED BY task_line WHERE state = 0 AND queue = ?1 AND priority = ?2 AND affinity = ?3 AND fair = ?4 AND task_type = ?5 \
+     AND project = ?6 AND run_after <= ?7 AND worker_losses < ?8 ORDER BY run_after, id LIMIT ?9"
+);
 
 /// A walk from line to line of a queue and a priority.
 struct Walk<'a> {
     transaction: &'a Transaction<'a>,
-    lines: &'static Lines,
     queue: &'a str,
     priority: i64,
-    affinity: Option<&'a str>,
-    /// The line that was met last, by tenant, type and project.
-    line: (String, String, String),
+    next: &'static str,
+    /// The line that was met last, by affinity, tenant, type and project.
+    line: (String, String, String, String),
 }
 
 impl<'a> Walk<'a> {
@@ -360,11 +346,11 @@ impl<'a> Walk<'a> {
         transaction: &'a Transaction<'_>,
         lane: &'a Lane<'_>,
         priority: Priority,
-        affinity: Option<&'a Label>,
+        affinity: Option<&Label>,
     ) -> Self {
-        let lines = if affinity.is_some() { &WARM } else { &TURNS };
-        let (queue, affinity) = (lane.queue.as_str(), affinity.map(Label::as_str));
-        Self { transaction, lines, queue, priority: priority.code(), affinity, line: Default::default() }
+        let next = if affinity.is_some() { NEXT_WARM } else { NEXT };
+        let line = (affinity_code(affinity).to_owned(), String::new(), String::new(), String::new());
+        Self { transaction, queue: lane.queue.as_str(), priority: priority.code(), next, line }
     }
 
     fn rows<T>(
@@ -374,9 +360,9 @@ impl<'a> Walk<'a> {
         mut each: impl FnMut(&Row<'_>) -> Result<T, Failure>,
     ) -> Result<Vec<T>, Failure> {
         let mut statement = self.transaction.db.prepare_cached(sql)?;
-        let (tenant, task_type, project) = &self.line;
+        let (affinity, tenant, task_type, project) = &self.line;
         let key: [&dyn ToSql; 9] =
-            [&self.queue, &self.priority, tenant, task_type, project, &now, &losses, &most, &self.affinity];
+            [&self.queue, &self.priority, affinity, tenant, task_type, project, &now, &losses, &most];
         let wanted = statement.parameter_count();
         let mut rows = statement.query(&key[..wanted])?;
         let mut found = Vec::new();
@@ -389,17 +375,18 @@ impl<'a> Walk<'a> {
     /// Goes to the next line; gives its first task, due or not.
     fn next(&mut self) -> Result<Option<Stored>, Failure> {
         let read = |row: &Row<'_>| Ok((row.get::<_, String>(ALSO)?, Stored::from_row(row)?));
-        let Some((tenant, first)) = self.rows(self.lines.next, (0, 0, 0), read)?.pop() else {
+        let Some((tenant, first)) = self.rows(self.next, (0, 0, 0), read)?.pop() else {
             return Ok(None);
         };
-        self.line = (tenant, first.task_type.to_string(), first.project.to_string());
+        let affinity = affinity_code(first.affinity.as_ref()).to_owned();
+        self.line = (affinity, tenant, first.task_type.to_string(), first.project.to_string());
         Ok(Some(first))
     }
 
     /// The first tasks of the line that are due.
     fn firsts(&self, now: Timestamp, kind: Kind, most: usize) -> Result<Vec<Stored>, Failure> {
         let of = (now.as_millis(), kind.losses(), most as i64);
-        self.rows(self.lines.first, of, Stored::from_row)
+        self.rows(FIRST, of, Stored::from_row)
     }
 }
 
@@ -430,6 +417,22 @@ fn firsts_of_lines(
         }
     }
     Ok(())
+}
+
+/// The affinities that ready tasks of a fair queue and a priority have, that of none included.
+pub(crate) fn affinities(db: &Connection, queue: &str, priority: Priority) -> Result<Vec<String>, Failure> {
+    let mut next = db.prepare_cached(
+        "SELECT affinity FROM task INDEXED BY task_line WHERE state = 0 AND fair IS NOT NULL AND queue = ?1 \
+         AND priority = ?2 AND affinity > ?3 ORDER BY affinity LIMIT 1",
+    )?;
+    let mut all = vec![String::new()];
+    while let Some(last) = all.last()
+        && let Some(found) =
+            next.query_row(params![queue, priority.code(), last], |row| row.get(0)).optional()?
+    {
+        all.push(found);
+    }
+    Ok(all)
 }
 
 /// When the first of the tasks is due that a claim wants which wants only what is warm.

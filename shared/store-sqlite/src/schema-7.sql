@@ -8,17 +8,13 @@ ALTER TABLE queue ADD COLUMN turning INTEGER;
 -- Whose the task is, in a fair queue: p/PROJECT or k/KEY. In another one empty if the task has an affinity, so that it can be compared.
 ALTER TABLE task ADD COLUMN fair TEXT;
 
--- The ready tasks of fair queues, so that a claim finds the first ones of each tenant past all the others of it: those of one
--- tenant, type and project have a line of their own.
-CREATE INDEX task_turn ON task (queue, priority, fair, task_type, project, run_after, id)
-    WHERE state = 0 AND fair IS NOT NULL;
-
 -- What the task's worker had best have warm; empty for most, which do not say.
 ALTER TABLE task ADD COLUMN affinity TEXT NOT NULL DEFAULT '';
 
--- The ready tasks for what a worker has warm, by the same lines.
-CREATE INDEX task_warm ON task (queue, affinity, priority, fair, task_type, project, run_after, id)
-    WHERE state = 0 AND affinity <> '';
+-- The ready tasks of fair queues, and those of others that have an affinity: those of one affinity, tenant, type and project have a
+-- line of their own, so that a claim finds the first ones of each past all the others of it. One index for both: each costs every task.
+CREATE INDEX task_line ON task (queue, priority, affinity, fair, task_type, project, run_after, id)
+    WHERE state = 0 AND fair IS NOT NULL;
 
 -- Of what waits at a limit, one claim may find tasks of one affinity, and another one those of another.
 DROP INDEX task_at_limit;

@@ -39,6 +39,7 @@ pub(crate) fn why(
         queue: stored.queue,
         project: stored.project,
         task_type: stored.task_type,
+        affinity: stored.affinity,
         reasons,
     })
 }
@@ -170,8 +171,8 @@ macro_rules! of_tenant {
     ($before:literal) => {
         Counts {
             ready: concat!(
-                "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_turn \
-                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND fair = ?6 AND ",
+                "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_line \
+                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND affinity = ?7 AND fair = ?6 AND ",
                 $before,
                 " LIMIT ?4)"
             ),
@@ -214,13 +215,18 @@ fn ahead(db: &Connection, stored: &Stored, is_at_limit: bool, now: Timestamp) ->
             Before::Own => (OWN, OWN_OF_TENANT, run_after),
         };
         let counts = if tenant.is_some() { of_tenant } else { counts };
+        let affinities =
+            if tenant.is_some() { order::affinities(db, queue, priority)? } else { vec![String::new()] };
         for look in [counts.ready, counts.aside].into_iter().take(if is_at_limit { 2 } else { 1 }) {
             let left = Ahead::COUNTED.saturating_sub(count);
             let (code, until) = (priority.code(), until.as_millis());
-            let key: [&dyn ToSql; 6] = [&queue, &code, &until, &left, &id, &tenant];
             let mut statement = db.prepare_cached(look)?;
             let wanted = statement.parameter_count();
-            count += statement.query_row(&key[..wanted], |row| row.get::<_, u64>(0))?;
+            // Of the tenant's ready tasks, those of each affinity are counted apart.
+            for affinity in affinities.iter().take(if wanted == 7 { affinities.len() } else { 1 }) {
+                let key: [&dyn ToSql; 7] = [&queue, &code, &until, &left, &id, &tenant, affinity];
+                count += statement.query_row(&key[..wanted], |row| row.get::<_, u64>(0))?;
+            }
         }
     }
     Ok(Ahead::counted(count, Ahead::COUNTED))

@@ -116,7 +116,8 @@ pub trait TaskStore: Send + Sync {
     /// with another digest, and the store's own failures.
     async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError>;
 
-    /// Gives a worker up to [`Claim::max_tasks`] ready tasks: by priority, then run_after, then id.
+    /// Gives a worker up to [`Claim::max_tasks`] ready tasks: by the orders of their queues, which usually are priority, run_after, id;
+    /// and by what the worker has warm, if it says so ([`baton_model::order::Place`]).
     ///
     /// A claim for a project gets its tasks only, also under a request key, and is told of no others when it finds none.
     ///

@@ -177,26 +177,21 @@ pub(crate) fn note_some(transaction: &mut Transaction<'_>, (): &()) -> Result<bo
     let Some((queue, turning)) = first.map(|(queue, turning)| (queue.clone(), *turning)) else {
         return Ok(false);
     };
-    let last: Option<i64> = transaction
+    let (last, rows): (Option<i64>, i64) = transaction
         .db
-        .prepare_cached("SELECT max(n) FROM (SELECT n FROM task WHERE n > ?1 ORDER BY n LIMIT ?2)")?
-        .query_row([turning.noted, ROWS], |row| row.get(0))?;
-    let mut note = transaction.db.prepare_cached("UPDATE queue SET turning = ?2 WHERE name = ?1")?;
-    note.execute(params![queue.as_str(), last])?;
-    let Some(last) = last else {
-        // Now it is fair, and what runs is counted by whose it is.
-        transaction.state.limits = Limits::load(transaction.db)?;
-        return Ok(!transaction.state.limits.turning.is_empty());
-    };
+        .prepare_cached("SELECT max(n), count(*) FROM (SELECT n FROM task WHERE n > ?1 ORDER BY n LIMIT ?2)")?
+        .query_row([turning.noted, ROWS], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let whose = sql_of(turning.by);
     let sql = format!(
         "UPDATE task SET fair = {whose} WHERE n > ?1 AND n <= ?2 AND queue = ?3 AND state IN (0, 1, 5, 6)"
     );
     transaction.db.prepare_cached(&sql)?.execute(params![turning.noted, last, queue.as_str()])?;
-    if let Some(turning) = transaction.state.limits.turning.get_mut(&queue) {
-        turning.noted = last;
-    }
-    Ok(true)
+    let noted = last.filter(|_| rows == ROWS);
+    let mut note = transaction.db.prepare_cached("UPDATE queue SET turning = ?2 WHERE name = ?1")?;
+    note.execute(params![queue.as_str(), noted])?;
+    // Once it is fair, what runs is counted by whose it is.
+    transaction.state.limits = Limits::load(transaction.db)?;
+    Ok(!transaction.state.limits.turning.is_empty())
 }
 
 /// A ready task of a queue at a place among those that a claim looks into.

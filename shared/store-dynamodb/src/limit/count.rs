@@ -65,6 +65,22 @@ impl Inner {
             return Ok(());
         }
         let ids: Vec<TaskId> = self.to_count(&book, concerns).await?.into_iter().collect();
+        self.count_these(&book, &ids, concerns).await
+    }
+
+    /// Has a task that was taken in from another store be in the sets of the limits that are set by then. Those of later ones are
+    /// filled when they come.
+    pub(crate) async fn count_imported(&self, id: TaskId) -> Result<(), StoreError> {
+        let book = self.known_book().await?;
+        if book.is_empty() { Ok(()) } else { self.count_these(&book, &[id], &|_| true).await }
+    }
+
+    async fn count_these(
+        &self,
+        book: &LimitBook,
+        ids: &[TaskId],
+        concerns: Concerns<'_>,
+    ) -> Result<(), StoreError> {
         for ids in ids.chunks(TOGETHER) {
             let tasks = self.tasks_by_id(ids.iter().copied().collect()).await?;
             let mut ons = Vec::new();
@@ -74,7 +90,7 @@ impl Inner {
             }
             let standings = self.standings(&ons).await?;
             for task in tasks.values() {
-                self.count_task(&book, concerns, task, &standings).await?;
+                self.count_task(book, concerns, task, &standings).await?;
             }
         }
         Ok(())

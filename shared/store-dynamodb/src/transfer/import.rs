@@ -190,6 +190,9 @@ impl Inner {
             Err(WriteError::Failed(error)) => return Err(error.into()),
         }
         self.keep_imported(&record.task).await?;
+        if matches!(task.head.state, TaskState::Running(_)) {
+            self.count_imported(id).await?;
+        }
         let mut stats = self.stats.lock();
         if let Some((state, _, ends)) = before {
             stats.tally(&task.queue, &task.task_type, state, -1);

@@ -8,7 +8,6 @@ use super::{Limits, Stop, moves, parsed, settings};
 use crate::alone;
 use crate::claim::{Kind, Lane, candidates, nothing, ranked, take};
 use crate::error::Failure;
-use crate::order;
 use crate::rows::{AtLimit, Stored};
 use crate::transaction::Transaction;
 
@@ -27,8 +26,6 @@ pub(crate) fn claim(
     (most, active): (usize, u32),
 ) -> Result<Result<Vec<Task>, Nothing>, Failure> {
     let_due_go(transaction, claim.now)?;
-    // What a server did not live to note: it goes on with each claim.
-    order::note_some(transaction, &())?;
     let (mut leased, mut stopped): (Vec<Task>, Option<Stop>) = (Vec::new(), None);
     let (mut kind, mut again) = (Kind::Any, false);
     while leased.len() < most {

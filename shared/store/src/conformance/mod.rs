@@ -554,6 +554,7 @@ rules! {
         a_moved_store_holds_all_that_the_first_held,
         tokens_go_on_in_a_moved_store,
         work_goes_on_in_a_moved_store,
+        orders_and_affinities_go_along,
         what_was_kept_with_rounded_numbers_is_known_again,
         a_worker_of_many_tasks_loses_none_of_them,
         records_taken_in_again_change_nothing,

@@ -10,12 +10,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use async_trait::async_trait;
 use baton_model::{
-    Digest, Fingerprint, Grant, Label, LossReason, Output, Running, Scope, SecretDigest, State, Task,
-    TaskSpec, TaskState, Timestamp, Token, TokenStatus,
+    Digest, FairBy, Fingerprint, Grant, Label, LossReason, Output, QueueOrder, Running, Scope, SecretDigest,
+    State, Task, TaskSpec, TaskState, Timestamp, Token, TokenStatus, Wants, Warm,
 };
 
 use self::populated::populate;
 use super::kit::*;
+use super::limits::keyed;
+use super::order::fair;
 use super::{audit, token};
 use crate::transfer::{ImportError, Migration, MigrationError, Record, Tally, Verdict};
 use crate::{
@@ -190,6 +192,26 @@ pub async fn work_goes_on_in_a_moved_store(b: Bench) {
     // Nothing of what runs is lost by having been moved.
     let taken = to.reap(reap(at(82))).await.unwrap().taken;
     assert!(taken.iter().all(|one| one.worker == name("w6") || one.worker == name("w3")), "{taken:?}");
+}
+
+/// A queue keeps its order in a store that it is moved to, by what waits and runs there, and tasks keep what they want to be warm.
+pub async fn orders_and_affinities_go_along(b: Bench) {
+    let Some(moved) = b.movable().await else { return };
+    let order = QueueOrder { age_after_seconds: Some(3_600), ..fair(FairBy::Key) };
+    b.order(at(0), "default", order).await;
+    let spec = |key: &str, due| keyed(b.spec("render").due(at(due)), key);
+    let warm = |key: &str, due| TaskSpec { affinity: Some(name("sdxl")), ..spec(key, due) };
+    let ids =
+        b.create_all(at(0), vec![spec("x", 0), warm("x", 1), spec("x", 2), warm("y", 3), spec("z", 4)]).await;
+    let held = b.claim_one(claim("w1", at(10))).await;
+    assert_eq!(held.head.id, ids[0]);
+    migration(&*moved.source, &*moved.target, 50).run(|_| {}).await.expect("it comes to its end");
+    let to = moved.store;
+    assert_eq!(to.queue(&name("default"), at(20)).await.expect("the queue is known").order, order);
+    let mut only = claim("w2", at(20)).max(1);
+    only.warm = Warm { names: vec![name("sdxl")], wants: Wants::Only };
+    assert_eq!(ids_of(&leased(to.claim(only).await)), [ids[3]], "one of x runs already");
+    assert_eq!(ids_of(&leased(to.claim(claim("w3", at(20)).max(9)).await)), [ids[4], ids[1], ids[2]]);
 }
 
 /// The digest that a store kept of `value` while numbers were read as 64-bit floats.

@@ -99,6 +99,11 @@ impl Lane {
         OwnLanes { pair, turn: Self::Turn { tenant, task_type, affinity } }
     }
 
+    /// Whether its tasks are of one project or key, and of one affinity.
+    pub(crate) const fn is_apart(self) -> bool {
+        matches!(self, Self::Own { .. } | Self::Turn { .. })
+    }
+
     /// What its tasks want to be warm, by the hash of its name, if it tells that they do.
     pub(crate) const fn affinity(self) -> Option<u32> {
         match self {

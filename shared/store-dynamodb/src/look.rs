@@ -67,7 +67,7 @@ pub(crate) struct Seen {
     pub(crate) alone: Vec<Stored>,
     pub(crate) expired: Vec<Stored>,
     pub(crate) next_at: Option<Timestamp>,
-    empty: bool,
+    pub(crate) empty: bool,
 }
 
 /// A partition of ready tasks.

@@ -117,11 +117,15 @@ impl Inner {
         let orders = queues.iter().map(|queue| queue.order).collect();
         let mut orders =
             Orders { queues, orders, warm: &claim.warm, now: claim.now, running: HashMap::new() };
-        for _ in 0..crate::transition::ROUNDS {
+        for round in 0..crate::transition::ROUNDS {
             let mut look = Look::default();
             let (mut plain, mut alone) = (Vec::new(), Vec::new());
             for place in 0..queues.len() {
                 self.found_in(claim, (queues, place), among, &mut look, (&mut plain, &mut alone)).await?;
+            }
+            if round == 0 {
+                // A tenant that is gone is to leave its place to another.
+                self.tidy(queues, &look.empty, claim.now).await;
             }
             self.count_turns(claim, &mut orders, plain.iter().chain(&alone)).await?;
             look.alone = alone.into_iter().map(|one| (orders.place(&one), one.entry)).collect();
@@ -160,6 +164,7 @@ impl Inner {
         (plain, alone): (&mut Vec<Found>, &mut Vec<Found>),
     ) -> Result<(), StoreError> {
         let (queue, choice) = (queues[place], Choice::of(claim));
+        let (by_key, by_warmth) = (queue.order.fair == Some(FairBy::Key), claim.warm.wants != Wants::Any);
         let mut mixed = Vec::new();
         let before = plain.len();
         for priority in Priority::ALL {
@@ -168,19 +173,20 @@ impl Inner {
             let each = most.min((READ / sources.len().max(1)).max(1));
             let mut looks = Vec::with_capacity(sources.len());
             for source in &sources {
-                let apart = matches!(source.lane, Lane::Own { .. } | Lane::Turn { .. });
-                let told_apart = queue.order.fair.is_some() || claim.warm.wants != Wants::Any;
-                let together = told_apart && !apart;
+                let together = (queue.order.fair.is_some() || by_warmth) && !source.lane.is_apart();
                 looks.push(self.seen(claim, source, if together { TOGETHER.max(each) } else { each }));
             }
             let seen: Vec<_> = futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
+            let (mut ready, mut single) = (Vec::new(), Vec::new());
             for (source, seen) in sources.iter().zip(seen) {
-                let affinity = self.warm_in(claim, source.lane);
                 look.next_at = earlier(look.next_at, seen.next_at);
                 look.expired.extend(seen.expired);
-                let is_told = source.lane != Lane::Common && !matches!(source.lane, Lane::Shared(_));
+                if seen.empty {
+                    *look.empty.entry((source.queue.clone(), priority, source.lane)).or_default() += 1;
+                }
+                let affinity = self.warm_in(claim, source.lane);
                 let found = |entry: Stored| Found {
-                    is_told,
+                    is_told: source.lane.is_apart(),
                     queue: place,
                     priority,
                     project: entry.project.clone(),
@@ -188,9 +194,14 @@ impl Inner {
                     affinity: affinity.cloned(),
                     entry,
                 };
-                plain.extend(seen.found.into_iter().map(found));
-                alone.extend(seen.alone.into_iter().map(found));
+                ready.extend(seen.found.into_iter().map(found));
+                single.extend(seen.alone.into_iter().map(found));
             }
+            let unsaid = ready.iter_mut().chain(&mut single);
+            self.note_unsaid(unsaid.filter(|one| by_key || by_warmth && !one.is_told)).await?;
+            let is_taken = |one: &Found| claim.warm.takes(one.affinity.as_ref());
+            plain.extend(ready.into_iter().filter(is_taken));
+            alone.extend(single.into_iter().filter(is_taken));
             mixed.extend(sources.into_iter().filter(|source| source.mixed));
             if queue.order.age_after_seconds.is_none() && plain.len() - before >= most {
                 break;
@@ -200,12 +211,6 @@ impl Inner {
             for source in &mixed {
                 look.next_at = earlier(look.next_at, self.next_of(claim, source).await?);
             }
-        }
-        let (by_key, by_warmth) = (queue.order.fair == Some(FairBy::Key), claim.warm.wants != Wants::Any);
-        let new = plain[before..].iter_mut().chain(alone.iter_mut().filter(|one| one.queue == place));
-        self.note_unsaid(new.filter(|one| by_key || by_warmth && !one.is_told)).await?;
-        for found in [plain, alone] {
-            found.retain(|one| claim.warm.takes(one.affinity.as_ref()));
         }
         Ok(())
     }

@@ -181,3 +181,37 @@ async fn tenants_beyond_those_with_a_place_of_their_own_take_turns() {
     }
     assert_eq!(keys.len(), 150, "each has had a turn before any has a second");
 }
+
+/// A key that has had no task for hours leaves its place of its own to another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_that_is_gone_leaves_its_place_to_another() {
+    let b = Bench::open().await;
+    b.order(Some(FairBy::Key)).await;
+    let spec = |n: u64| TaskSpec {
+        concurrency_key: Some(format!("key-{n}").parse().unwrap()),
+        ..TaskSpec::new(TaskId::from_bytes(timed(n)), "render".parse().unwrap())
+    };
+    let tasks = (0..20).map(spec).collect();
+    let create = Create { now: at(0), tasks, atomic: false, idempotency: None, by: None };
+    b.store.create(create).await.unwrap();
+    let claims = async |seconds: u64| {
+        // One of some claims looks after the places.
+        for _ in 0..60 {
+            let claim = Claim { max_tasks: 50, ..Claim::new("w1".parse().unwrap(), at(seconds)) };
+            b.store.claim(Claim { cap: 100, ..claim }).await.unwrap();
+        }
+    };
+    let places = async || {
+        let items = b.engine.items().await;
+        let queue = items.iter().find(|item| item["pk"].as_s().unwrap().starts_with("Q#")).unwrap();
+        queue.get("ln").map_or(0, |names| names.as_ss().unwrap().len())
+    };
+    claims(1).await;
+    assert_eq!(
+        places().await,
+        21,
+        "one of its project, from before this process knew that the queue is fair by key"
+    );
+    claims(3 * 3_600 + 60).await;
+    assert_eq!(places().await, 0);
+}

@@ -235,8 +235,10 @@ mod tests {
         assert_eq!(worker.takes.len(), Takes::KEPT);
         let many: Vec<String> = (0..32).map(|n| format!("n{n}")).collect();
         let many: Vec<&str> = many.iter().map(String::as_str).collect();
-        worker.note_takes(takes(&many, &many, 20));
-        assert_eq!(worker.takes, [takes(&many, &many, 20)]);
+        let warm = Some(many.iter().map(|one| one.parse().unwrap()).collect());
+        let all = Takes { warm, ..takes(&many, &many, 20) };
+        worker.note_takes(all.clone());
+        assert_eq!(worker.takes, [all]);
     }
 
     #[test]

@@ -340,8 +340,8 @@ impl Inner {
             }
             let narrowed = self.narrow(claim, look.due, &alone, &mut found.due, most).await?;
             queues.retain(|queue| !narrowed.shut.contains(&queue.name));
-            let goes_on =
-                (narrowed.again || narrowed.behind && !is_all) && !claim.limits.has_moved_enough(claim.now);
+            let more = narrowed.again || !narrowed.shut.is_empty() || narrowed.behind && !is_all;
+            let goes_on = more && !claim.limits.has_moved_enough(claim.now);
             if !alone.is_empty() && narrowed.again {
                 // Others may come before it by now.
                 found.due.clear();
@@ -396,7 +396,7 @@ impl Inner {
             match judge.stop(&task)? {
                 Some(stop) => {
                     // In a fair queue it is another's turn than if it had been taken.
-                    let by_turns = claim.limits.book.fair.contains_key(&task.queue);
+                    let by_turns = stop.moves && claim.limits.book.fair.contains_key(&task.queue);
                     taking &= !by_turns && (!stop.moves || stop.was_let_go);
                     narrowed.again |= by_turns;
                     stopped.push((task, stop, Some(one.reserved)));
@@ -424,10 +424,11 @@ impl Inner {
                 self.ring_at(next_at, &task);
                 continue;
             }
-            narrowed.again = true;
             if moves {
+                narrowed.again = true;
                 moving.push(Stopped { task, on, next_at, holds_place, is_sure, _reserved: reserved });
             } else {
+                // What was picked stays so: nothing of the queue comes before it, as nothing of it starts.
                 claim.limits.pass(task.head.id, &on, next_at);
                 narrowed.shut.insert(task.queue);
             }

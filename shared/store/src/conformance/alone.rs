@@ -7,6 +7,7 @@ use baton_model::alone::{PATIENCE, ROOM};
 use baton_model::{Alone, LossReason, Priority, State, Task, TaskId, TaskSpec, Timestamp};
 
 use super::kit::*;
+use super::limits::{limit, most};
 use crate::{Claim, ClaimAnswer, Nothing, Waits};
 
 /// Tasks that are given out alone from now on: a worker that took all of them fell silent, twice. They are ready from
@@ -65,6 +66,21 @@ pub async fn a_task_lost_with_its_worker_twice_is_given_out_alone(b: Bench) {
     b.fail(failing(soon(7), &b.task(ids[2]).await.task)).await;
     assert_eq!(b.claim(claim("w1", soon(8)).max(10)).await.len(), 3, "the plain ones together");
     b.check(soon(9)).await;
+}
+
+/// A claim of several is given what its limits let start, also where one waits behind that is given out alone.
+pub async fn a_limit_that_fills_within_a_claim_leaves_what_was_picked(b: Bench) {
+    let alone = lost_twice(&b, vec![b.spec("render").priority(Priority::Low)]).await[0];
+    let plain = b.create_plain(soon(0), 3).await;
+    limit(&*b.store(), soon(0), "queue/default", most(1)).await;
+    let held = b.claim_one(claim("w1", soon(1)).max(10)).await;
+    assert_eq!(held.head.id, plain[0]);
+    b.complete(soon(2), &held).await;
+    limit(&*b.store(), soon(2), "queue/default", most(2)).await;
+    assert_eq!(ids_of(&b.claim(claim("w1", soon(3)).max(10)).await), plain[1..]);
+    limit(&*b.store(), soon(3), "queue/default", most(3)).await;
+    assert_eq!(b.claim_one(claim("w2", soon(4)).max(10)).await.head.id, alone);
+    b.check(soon(5)).await;
 }
 
 /// Among tasks that share a worker with one that ends it each time, only that one fails: the others complete within

@@ -117,8 +117,8 @@ pub fn turn(
     awaited: impl Fn(TaskId) -> bool,
     now: Timestamp,
 ) -> Turn {
-    let before_plain = alone.iter().filter(|one| plain.is_none_or(|plain| one.before(&plain).is_lt()));
-    let mut before_plain = before_plain;
+    let before_plain = |one: &&Place| plain.is_none_or(|plain| one.before(&plain).is_lt());
+    let mut before_plain = alone.iter().filter(before_plain);
     if empty {
         return before_plain.next().map(|one| one.id).map_or(Turn::Plain, Turn::Alone);
     }

@@ -2,7 +2,7 @@
 //!
 //! The order is derived from stored facts and the clock when a claim looks; nothing is written while a task waits.
 
-use std::cmp::Ordering;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -79,10 +79,8 @@ impl QueueOrder {
     pub fn level(&self, priority: Priority, run_after: Timestamp, now: Timestamp) -> Priority {
         let Some(seconds) = self.age_after_seconds.filter(|seconds| *seconds > 0) else { return priority };
         let steps = now.since(run_after).as_millis() / Duration::from_secs(u64::from(seconds)).as_millis();
-        let all = Priority::ALL;
-        let place = all.iter().position(|one| *one == priority).unwrap_or(0);
-        let risen = usize::try_from(steps).unwrap_or(usize::MAX);
-        all.get(place.saturating_sub(risen)).copied().unwrap_or(priority)
+        let risen = (priority as usize).saturating_sub(usize::try_from(steps).unwrap_or(usize::MAX));
+        Priority::ALL.get(risen).copied().unwrap_or(priority)
     }
 
     /// Which tasks of a priority count as of `level` or a higher one at `at`: those that could be claimed by this time; none if none
@@ -154,11 +152,8 @@ impl Place {
     pub fn before(&self, other: &Self) -> Ordering {
         let running =
             if self.queue == other.queue { self.running.cmp(&other.running) } else { Ordering::Equal };
-        let (mine, theirs) = (self.across(), other.across());
-        (mine.0, mine.1)
-            .cmp(&(theirs.0, theirs.1))
-            .then(running)
-            .then((mine.2, mine.3).cmp(&(theirs.2, theirs.3)))
+        let least = (self.level, self.fit).cmp(&(other.level, other.fit));
+        least.then(running).then((self.run_after, self.id).cmp(&(other.run_after, other.id)))
     }
 
     /// What decides between tasks of different queues.
@@ -168,33 +163,82 @@ impl Place {
 }
 
 /// A ready task, as far as its place among others goes.
-pub trait Ready {
+#[derive(Clone, Copy, Debug)]
+pub struct Facts<'a> {
     /// The place of its queue in the claim.
-    fn queue(&self) -> usize;
+    pub queue: usize,
     /// Its own priority.
-    fn priority(&self) -> Priority;
+    pub priority: Priority,
     /// From when on it may be claimed.
-    fn run_after(&self) -> Timestamp;
+    pub run_after: Timestamp,
     /// The task.
-    fn id(&self) -> TaskId;
-    /// Its project and key.
-    fn whose(&self) -> (&ProjectId, Option<&Label>);
+    pub id: TaskId,
+    /// Its project.
+    pub project: &'a ProjectId,
+    /// Its `concurrency_key`.
+    pub key: Option<&'a Label>,
     /// What its worker had best have warm.
-    fn affinity(&self) -> Option<&Label>;
+    pub affinity: Option<&'a Label>,
+}
+
+/// What a store has of a ready task.
+pub trait Ready {
+    /// What its place follows from.
+    fn facts(&self) -> Facts<'_>;
+}
+
+/// What a claim puts ready tasks in line by.
+#[derive(Clone, Copy)]
+pub struct Rules<'a> {
+    /// The orders of its queues.
+    pub orders: &'a [QueueOrder],
+    /// What its worker has warm, and wants.
+    pub warm: &'a Warm,
+    /// The time.
+    pub now: Timestamp,
+    /// How many tasks run of a tenant of the fair queue at a place in the claim.
+    pub running: &'a dyn Fn(usize, &Tenant) -> u32,
+}
+
+impl Rules<'_> {
+    fn order(&self, queue: usize) -> QueueOrder {
+        self.orders.get(queue).copied().unwrap_or_default()
+    }
+
+    fn tenant(&self, task: &Facts<'_>) -> Option<Tenant> {
+        self.order(task.queue).fair.map(|fair| fair.tenant(task.project, task.key))
+    }
+
+    fn running(&self, queue: usize, tenant: Option<&Tenant>) -> u32 {
+        tenant.map_or(0, |tenant| (self.running)(queue, tenant))
+    }
+
+    /// Where a task stands.
+    pub fn place(&self, task: &Facts<'_>) -> Place {
+        self.place_beside(task, self.running(task.queue, self.tenant(task).as_ref()))
+    }
+
+    /// Where a task stands if so many of its tenant run.
+    fn place_beside(&self, task: &Facts<'_>, running: u32) -> Place {
+        Place {
+            queue: task.queue,
+            level: self.order(task.queue).level(task.priority, task.run_after, self.now),
+            fit: self.warm.fit(task.affinity, task.run_after, self.now),
+            running,
+            run_after: task.run_after,
+            id: task.id,
+        }
+    }
 }
 
 /// The order of ready tasks of several queues, as a claim goes through them.
-#[derive(Debug)]
 pub struct Line<'a, T> {
-    orders: &'a [QueueOrder],
-    warm: &'a Warm,
-    now: Timestamp,
+    rules: Rules<'a>,
     /// Of each queue, the tasks of each tenant in their order, the last one first.
     waiting: Vec<Vec<Theirs<T>>>,
 }
 
 /// The tasks of one tenant.
-#[derive(Debug)]
 struct Theirs<T> {
     running: u32,
     /// The first to be claimed is the last one here.
@@ -203,70 +247,35 @@ struct Theirs<T> {
 
 impl<'a, T: Ready> Line<'a, T> {
     /// Puts ready tasks in line: for each tenant its first ones will do, and its first ones of those for what the worker has warm.
-    /// `orders` are those of the claim's queues, and `running` says how many tasks of a tenant of a fair queue run.
-    pub fn new(
-        orders: &'a [QueueOrder],
-        warm: &'a Warm,
-        tasks: impl IntoIterator<Item = T>,
-        now: Timestamp,
-        running: impl Fn(usize, &Tenant) -> u32,
-    ) -> Self {
+    pub fn new(rules: Rules<'a>, tasks: impl IntoIterator<Item = T>) -> Self {
         let mut by_tenant: Vec<BTreeMap<Option<Tenant>, Theirs<T>>> =
-            orders.iter().map(|_| BTreeMap::new()).collect();
+            rules.orders.iter().map(|_| BTreeMap::new()).collect();
         for task in tasks {
-            let queue = task.queue();
-            let Some(order) = orders.get(queue) else { continue };
-            let (project, key) = task.whose();
-            let tenant = order.fair.map(|fair| fair.tenant(project, key));
-            let running =
-                |tenant: &Option<Tenant>| tenant.as_ref().map_or(0, |tenant| running(queue, tenant));
-            let of_queue = &mut by_tenant[queue];
-            match of_queue.get_mut(&tenant) {
-                Some(theirs) => theirs.tasks.push(task),
-                None => {
-                    let running = running(&tenant);
-                    of_queue.insert(tenant, Theirs { running, tasks: vec![task] });
-                }
-            }
+            let facts = task.facts();
+            let (queue, tenant) = (facts.queue, rules.tenant(&facts));
+            let Some(of_queue) = by_tenant.get_mut(queue) else { continue };
+            let theirs = of_queue.entry(tenant).or_insert_with_key(|tenant| Theirs {
+                running: rules.running(queue, tenant.as_ref()),
+                tasks: Vec::new(),
+            });
+            theirs.tasks.push(task);
         }
-        let waiting = by_tenant.into_iter().map(|all| all.into_values().collect());
-        let mut line = Self { orders, warm, now, waiting: waiting.collect() };
-        let mut waiting = std::mem::take(&mut line.waiting);
+        let mut waiting: Vec<Vec<_>> = by_tenant.into_iter().map(|all| all.into_values().collect()).collect();
         for theirs in waiting.iter_mut().flatten() {
-            theirs.tasks.sort_by_cached_key(|task| std::cmp::Reverse(line.place_of(task, 0).across()));
+            let place = |task: &T| Reverse(rules.place_beside(&task.facts(), 0).across());
+            theirs.tasks.sort_by_cached_key(place);
         }
-        line.waiting = waiting;
-        line
+        Self { rules, waiting }
     }
 
-    fn place_of(&self, task: &T, running: u32) -> Place {
-        let (queue, run_after) = (task.queue(), task.run_after());
-        let order = self.orders.get(queue).copied().unwrap_or_default();
-        Place {
-            queue,
-            level: order.level(task.priority(), run_after, self.now),
-            fit: self.warm.fit(task.affinity(), run_after, self.now),
-            running,
-            run_after,
-            id: task.id(),
-        }
-    }
-
-    fn place(&self, theirs: &Theirs<T>) -> Option<Place> {
-        theirs.tasks.last().map(|task| self.place_of(task, theirs.running))
-    }
-
-    /// The tenant whose turn it is in a queue.
-    fn turn_in(&self, queue: usize) -> Option<(Place, usize)> {
-        let all = self.waiting.get(queue)?.iter().enumerate();
-        let places = all.filter_map(|(at, theirs)| Some((self.place(theirs)?, at)));
-        places.min_by(|(one, _), (other, _)| one.before(other))
-    }
-
-    /// The place of the task that is next.
-    pub fn peek(&self) -> Option<Place> {
-        let turns = (0..self.waiting.len()).filter_map(|queue| self.turn_in(queue));
-        turns.map(|(place, _)| place).min_by(Place::before)
+    /// The tenant whose turn it is in a queue, by its place there.
+    fn turn_in(&self, queue: &[Theirs<T>]) -> Option<(Place, usize)> {
+        let first = |theirs: &Theirs<T>| {
+            let task = theirs.tasks.last()?;
+            Some(self.rules.place_beside(&task.facts(), theirs.running))
+        };
+        let firsts = queue.iter().enumerate().filter_map(|(at, theirs)| Some((first(theirs)?, at)));
+        firsts.min_by(|(one, _), (other, _)| one.before(other))
     }
 }
 
@@ -275,7 +284,7 @@ impl<T: Ready> Iterator for Line<'_, T> {
 
     /// The next task; that it is taken counts from then on.
     fn next(&mut self) -> Option<T> {
-        let turns = (0..self.waiting.len()).filter_map(|queue| self.turn_in(queue));
+        let turns = self.waiting.iter().filter_map(|queue| self.turn_in(queue));
         let (place, at) = turns.min_by(|(one, _), (other, _)| one.before(other))?;
         let theirs = self.waiting.get_mut(place.queue)?.get_mut(at)?;
         theirs.running = theirs.running.saturating_add(1);

@@ -7,7 +7,7 @@ use std::fmt::Debug;
 use std::str::FromStr;
 use std::time::Duration;
 
-use baton_model::order::{Before, Line, Place, Ready};
+use baton_model::order::{Before, Facts, Line, Place, Ready, Rules};
 use baton_model::{
     FairBy, Label, LimitOn, Priority, ProjectId, QueueOrder, TaskId, Tenant, Timestamp, Wants, Warm,
 };
@@ -25,29 +25,26 @@ struct Waiting {
 }
 
 impl Ready for Waiting {
-    fn queue(&self) -> usize {
-        self.queue
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            queue: self.queue,
+            priority: self.priority,
+            run_after: self.run_after,
+            id: self.id,
+            project: &self.project,
+            key: self.key.as_ref(),
+            affinity: self.affinity.as_ref(),
+        }
     }
+}
 
-    fn priority(&self) -> Priority {
-        self.priority
-    }
-
-    fn run_after(&self) -> Timestamp {
-        self.run_after
-    }
-
-    fn id(&self) -> TaskId {
-        self.id
-    }
-
-    fn whose(&self) -> (&ProjectId, Option<&Label>) {
-        (&self.project, self.key.as_ref())
-    }
-
-    fn affinity(&self) -> Option<&Label> {
-        self.affinity.as_ref()
-    }
+/// The order of all tasks, where nothing runs but what `running` says.
+fn in_line(
+    (orders, warm, now): (&[QueueOrder], &Warm, u64),
+    tasks: Vec<Waiting>,
+    running: &dyn Fn(usize, &Tenant) -> u32,
+) -> Vec<Waiting> {
+    Line::new(Rules { orders, warm, now: at(now), running }, tasks).collect()
 }
 
 fn at(seconds: u64) -> Timestamp {
@@ -129,8 +126,8 @@ proptest! {
         waiting in waiting(),
         now in 100..200_u64,
     ) {
-        let line = Line::new(&orders, &warm, waiting.clone(), at(now), |_, _| 0);
-        let ids: Vec<TaskId> = line.map(|one| one.id).collect();
+        let line = in_line((&orders, &warm, now), waiting.clone(), &|_, _| 0);
+        let ids: Vec<TaskId> = line.into_iter().map(|one| one.id).collect();
         prop_assert_eq!(ids, by_definition(&orders, &warm, waiting, at(now)));
     }
 
@@ -142,10 +139,7 @@ proptest! {
             _ => 0,
         };
         let warm = Warm::default();
-        let mut line = Line::new(&orders, &warm, waiting.clone(), at(100), running);
-        let peeked = line.peek().map(|place| place.id);
-        let first = line.next();
-        prop_assert_eq!(peeked, first.as_ref().map(|one| one.id));
+        let first = in_line((&orders, &warm, 100), waiting.clone(), &running).into_iter().next();
         if let Some(first) = first.filter(|one| one.project.as_str() == "p0" && most > 0) {
             let others = waiting.iter().filter(|one| one.queue == first.queue && one.priority == first.priority);
             prop_assert!(others.into_iter().all(|one| one.project.as_str() == "p0"));
@@ -156,7 +150,7 @@ proptest! {
     fn nobody_is_passed_over_for_longer_than_is_said(waiting in waiting(), warm in warm(), now in 0..200_u64) {
         let Wants::Prefer { pass_over } = warm.wants else { return Ok(()) };
         let orders = [QueueOrder::default(); 3];
-        let line: Vec<Waiting> = Line::new(&orders, &warm, waiting, at(now), |_, _| 0).collect();
+        let line = in_line((&orders, &warm, now), waiting, &|_, _| 0);
         for (place, one) in line.iter().enumerate() {
             let is_overdue = at(now) >= one.run_after.plus(pass_over);
             let passes = |other: &&Waiting| other.priority == one.priority && other.run_after > one.run_after;

@@ -174,10 +174,17 @@ impl Inner {
     /// Whether tasks wait that a claim would be given if it did not want only what it has warm.
     async fn others_wait(&self, claim: &Claim, queues: &[&StoredQueue]) -> Result<bool, StoreError> {
         let choice = Choice::new(claim.caller.project(), &claim.types);
-        for partition in queues.iter().flat_map(|queue| queue.partitions_of(&choice)) {
-            let query =
-                Query { filter: narrowed(claim), count: true, limit: Some(PAGE), ..Query::index(partition) };
-            if self.db.query(&query).await?.count > 0 {
+        let partitions = queues.iter().flat_map(|queue| queue.partitions_of(&choice));
+        let asked: Vec<_> = partitions
+            .map(|partition| async move {
+                let query = Query { filter: narrowed(claim), ..Query::index(partition) };
+                let query = Query { count: true, limit: Some(PAGE), ..query };
+                self.db.query(&query).await.map(|found| found.count > 0)
+            })
+            .collect();
+        let mut waits = futures::stream::iter(asked).buffer_unordered(AT_ONCE);
+        while let Some(found) = waits.next().await {
+            if found? {
                 return Ok(true);
             }
         }

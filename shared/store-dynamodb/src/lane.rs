@@ -143,32 +143,32 @@ impl Lane {
     }
 
     fn of_code(code: &str) -> Option<Self> {
-        let parts = |digits: &str| {
-            let part = |at: usize| u32::from_str_radix(digits.get(at..at + 8)?, 16).ok();
-            let whole = digits.is_ascii() && matches!(digits.len(), 16 | 24);
-            let affinity = if digits.len() == 24 { Some(part(16)?) } else { None };
-            whole.then_some((part(0)?, part(8)?, affinity))
-        };
         if let Some(part) = code.strip_prefix('~') {
             return u8::from_str_radix(part, 16).ok().map(Self::Shared);
         }
         if let Some(digits) = code.strip_prefix('k') {
-            return parts(digits).map(|(tenant, task_type, affinity)| Self::Turn {
-                tenant,
-                task_type,
-                affinity,
-            });
+            let [tenant, task_type, affinity] = hashes(digits)?;
+            return Some(Self::Turn { tenant: tenant?, task_type: task_type?, affinity });
         }
         if code.is_empty() {
             return Some(Self::Common);
         }
-        parts(code).map(|(project, task_type, affinity)| Self::Own { project, task_type, affinity })
+        let [project, task_type, affinity] = hashes(code)?;
+        Some(Self::Own { project: project?, task_type: task_type?, affinity })
     }
 }
 
 /// Whether a name is the one of this hash, of what tasks want to be warm.
 pub(crate) fn is_of(name: &Label, affinity: u32) -> bool {
     short_hash(name.as_str()) == affinity
+}
+
+/// The hashes that a lane's code consists of: two, or three where the last one is that of an affinity.
+fn hashes(code: &str) -> Option<[Option<u32>; 3]> {
+    let is_whole = code.is_ascii() && matches!(code.len(), 16 | 24);
+    let hash = |at: usize| u32::from_str_radix(code.get(at..at + 8)?, 16).ok();
+    let all = [hash(0), hash(8), hash(16)];
+    (is_whole && (code.len() == 16 || all[2].is_some())).then_some(all)
 }
 
 fn affinity_code(affinity: Option<u32>) -> String {
@@ -269,8 +269,8 @@ impl Inner {
         let own = if by_key { turn } else { pair };
         let has_affinity = own.affinity().is_some();
         // Of a queue that is claimed whole, no pair need be asked for.
-        let known = [own, Lane::Common];
-        for known in known.into_iter().take(if has_affinity { 1 } else { 2 }) {
+        let common = (!has_affinity).then_some(Lane::Common);
+        for known in [Some(own), common].into_iter().flatten() {
             if let Some(lane) = self.notes.lane(queue, priority, known, now) {
                 return Ok(lane);
             }

@@ -5,12 +5,10 @@
 //! another; how many tasks of a tenant run is what stands under [`LimitOn::Turn`]. So a claim costs by how many tenants and types have
 //! tasks there, and not by how many tasks. What lies together, as from before the queue was fair, is looked through only so far.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use baton_model::order::{Line, Place, Ready};
-use baton_model::{
-    FairBy, Label, LimitOn, Priority, ProjectId, QueueOrder, TaskId, Tenant, Timestamp, Wants, Warm,
-};
+use baton_model::order::{Facts, Line, Ready, Rules};
+use baton_model::{FairBy, Label, LimitOn, Priority, QueueOrder, TaskId, Tenant, Wants};
 use baton_store::StoreError;
 use futures::{StreamExt, TryStreamExt};
 
@@ -20,6 +18,7 @@ use crate::look::{AMONG, AT_ONCE, Candidate, Look, Source, earlier};
 use crate::queue::StoredQueue;
 use crate::row::Stored;
 use crate::store::Inner;
+use crate::transition::ROUNDS;
 
 /// How many tasks are looked at where those of several tenants lie together.
 const TOGETHER: usize = 200;
@@ -33,7 +32,6 @@ struct Found {
     queue: usize,
     priority: Priority,
     entry: Stored,
-    project: ProjectId,
     key: Option<Label>,
     affinity: Option<Label>,
     /// Whether its lane tells what it wants to be warm.
@@ -41,65 +39,15 @@ struct Found {
 }
 
 impl Ready for Found {
-    fn queue(&self) -> usize {
-        self.queue
-    }
-
-    fn priority(&self) -> Priority {
-        self.priority
-    }
-
-    fn run_after(&self) -> Timestamp {
-        self.entry.head.run_after
-    }
-
-    fn id(&self) -> TaskId {
-        self.entry.head.id
-    }
-
-    fn whose(&self) -> (&ProjectId, Option<&Label>) {
-        (&self.project, self.key.as_ref())
-    }
-
-    fn affinity(&self) -> Option<&Label> {
-        self.affinity.as_ref()
-    }
-}
-
-/// What stands where, of the queues that a claim looks into.
-struct Orders<'a> {
-    queues: &'a [&'a StoredQueue],
-    orders: Vec<QueueOrder>,
-    warm: &'a Warm,
-    now: Timestamp,
-    running: HashMap<LimitOn, u32>,
-}
-
-impl Orders<'_> {
-    fn on(&self, queue: usize, tenant: Tenant) -> Option<LimitOn> {
-        self.queues.get(queue).map(|queue| LimitOn::Turn(queue.name.clone(), tenant))
-    }
-
-    fn running(&self, queue: usize, tenant: &Tenant) -> u32 {
-        let on = self.on(queue, tenant.clone());
-        on.and_then(|on| self.running.get(&on)).copied().unwrap_or(0)
-    }
-
-    fn tenant(&self, found: &Found) -> Option<Tenant> {
-        let order = self.orders.get(found.queue)?;
-        order.fair.map(|fair| fair.tenant(&found.project, found.key.as_ref()))
-    }
-
-    fn place(&self, found: &Found) -> Place {
-        let order = self.orders.get(found.queue).copied().unwrap_or_default();
-        let run_after = found.entry.head.run_after;
-        Place {
-            queue: found.queue,
-            level: order.level(found.priority, run_after, self.now),
-            fit: self.warm.fit(found.affinity.as_ref(), run_after, self.now),
-            running: self.tenant(found).map_or(0, |tenant| self.running(found.queue, &tenant)),
-            run_after,
-            id: found.entry.head.id,
+    fn facts(&self) -> Facts<'_> {
+        Facts {
+            queue: self.queue,
+            priority: self.priority,
+            run_after: self.entry.head.run_after,
+            id: self.entry.head.id,
+            project: &self.entry.project,
+            key: self.key.as_ref(),
+            affinity: self.affinity.as_ref(),
         }
     }
 }
@@ -114,10 +62,8 @@ impl Inner {
     ) -> Result<Look<'_>, StoreError> {
         let rivals = self.notes.crowd(queues.iter().map(|queue| &queue.name), claim.now);
         let among = most.saturating_mul(rivals).min(AMONG.max(most));
-        let orders = queues.iter().map(|queue| queue.order).collect();
-        let mut orders =
-            Orders { queues, orders, warm: &claim.warm, now: claim.now, running: HashMap::new() };
-        for round in 0..crate::transition::ROUNDS {
+        let orders: Vec<QueueOrder> = queues.iter().map(|queue| queue.order).collect();
+        for round in 0..ROUNDS {
             let mut look = Look::default();
             let (mut plain, mut alone) = (Vec::new(), Vec::new());
             for place in 0..queues.len() {
@@ -127,12 +73,14 @@ impl Inner {
                 // A tenant that is gone is to leave its place to another.
                 self.tidy(queues, &look.empty, claim.now).await;
             }
-            self.count_turns(claim, &mut orders, plain.iter().chain(&alone)).await?;
-            look.alone = alone.into_iter().map(|one| (orders.place(&one), one.entry)).collect();
-            let line = Line::new(&orders.orders, &claim.warm, plain, claim.now, |queue, tenant| {
-                orders.running(queue, tenant)
-            });
-            let mut first: Vec<Found> = line.take(among).collect();
+            let counted = self.turns(claim, queues, plain.iter().chain(&alone)).await?;
+            let running = |queue: usize, tenant: &Tenant| {
+                let on = queues.get(queue).map(|queue| LimitOn::Turn(queue.name.clone(), tenant.clone()));
+                on.and_then(|on| counted.get(&on)).copied().unwrap_or(0)
+            };
+            let rules = Rules { orders: &orders, warm: &claim.warm, now: claim.now, running: &running };
+            look.alone = alone.into_iter().map(|one| (rules.place(&one.facts()), one.entry)).collect();
+            let mut first: Vec<Found> = Line::new(rules, plain).take(among).collect();
             let found = first.len();
             if among > most {
                 self.shuffle(&mut first);
@@ -143,7 +91,7 @@ impl Inner {
                 }
                 let (id, events) = ((one.entry.head.id, one.entry.created_at), one.entry.head.events);
                 if let Some(reserved) = self.notes.reserve(id, events) {
-                    look.due.push(Candidate { place: orders.place(&one), entry: one.entry, reserved });
+                    look.due.push(Candidate { place: rules.place(&one.facts()), entry: one.entry, reserved });
                 }
             }
             // Another claim of this process may have reserved them since they were seen: then others are free.
@@ -189,7 +137,6 @@ impl Inner {
                     is_told: source.lane.is_apart(),
                     queue: place,
                     priority,
-                    project: entry.project.clone(),
                     key: None,
                     affinity: affinity.cloned(),
                     entry,
@@ -239,24 +186,24 @@ impl Inner {
     }
 
     /// Reads how many tasks run of those whose turn it may be, and counts those that the claim has picked.
-    async fn count_turns<'a>(
+    async fn turns<'a>(
         &self,
         claim: &Entered<'_>,
-        orders: &mut Orders<'_>,
+        queues: &[&StoredQueue],
         found: impl Iterator<Item = &'a Found> + Send,
-    ) -> Result<(), StoreError> {
-        let mut ons = Vec::new();
-        for one in found {
-            ons.extend(orders.tenant(one).and_then(|tenant| orders.on(one.queue, tenant)));
-        }
-        ons.sort();
-        ons.dedup();
+    ) -> Result<HashMap<LimitOn, u32>, StoreError> {
+        let on = |one: &Found| {
+            let queue = queues.get(one.queue)?;
+            let tenant = queue.order.fair?.tenant(&one.entry.project, one.key.as_ref());
+            Some(LimitOn::Turn(queue.name.clone(), tenant))
+        };
+        let ons: BTreeSet<LimitOn> = found.filter_map(on).collect();
+        let ons: Vec<LimitOn> = ons.into_iter().collect();
         let standings = self.standings(&ons).await?;
         let running = |on: &LimitOn| {
             let stands: u32 = standings.get(on).map_or(0, |standing| standing.counts_by(None).running);
             stands.saturating_add(claim.limits.picked_of(on))
         };
-        orders.running = ons.into_iter().map(|on| (on.clone(), running(&on))).collect();
-        Ok(())
+        Ok(ons.into_iter().map(|on| (on.clone(), running(&on))).collect())
     }
 }

@@ -159,10 +159,7 @@ impl Inner {
         let from = self.stored_queue(&queue).await?.map(|queue| queue.order).unwrap_or_default();
         self.write_order(&queue, (from, to), now).await?;
         if to.is_usual() {
-            let unpaused = Expression::new().when("pd", "=", n(0));
-            for nothing_said in [unpaused, Expression::new().when_absent("pd")] {
-                self.forget_if(&queue, nothing_said).await?;
-            }
+            self.forget_if(&queue, Expression::new().when_absent_or("pd", "=", n(0))).await?;
         }
         self.doorbell.ring(Ready { queue, task_type: None, count: u32::MAX, run_after: now });
         Ok((from, to))

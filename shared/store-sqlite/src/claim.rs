@@ -11,7 +11,7 @@ use crate::codes::Code;
 use crate::error::Failure;
 use crate::expiry;
 use crate::limit;
-use crate::order;
+use crate::order::{self, Told};
 use crate::rows::{Stored, select_task};
 use crate::transaction::Transaction;
 use crate::worker::{Entered, enter_session};
@@ -147,25 +147,26 @@ pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<
     }
     // What a server did not live to note: it goes on with each claim.
     order::note_some(transaction, &())?;
-    let mut open: Vec<Lane<'_>> = Vec::with_capacity(claim.queues.len());
+    let mut lanes: Vec<Lane<'_>> = Vec::with_capacity(claim.queues.len());
     for queue in &claim.queues {
-        if !open.iter().any(|lane| lane.queue == queue)
-            && let Some(order) = order::open(transaction.db, queue)?
-        {
-            open.push(Lane { queue, order, only: None });
+        if lanes.iter().any(|lane| lane.queue == queue) {
+            continue;
+        }
+        let Told { paused, order, .. } = order::told(transaction.db, queue)?;
+        if !paused {
+            lanes.push(Lane { queue, order, only: None });
         }
     }
-    if open.is_empty() {
+    if lanes.is_empty() {
         return Ok(ClaimAnswer::Nothing(Nothing::Paused { queues: claim.queues.clone() }));
     }
     let most = claim.max_tasks.min(claim.cap - active) as usize;
     if !transaction.state.limits.is_empty() {
-        return match limit::claim(transaction, claim, beats, open, (most, active))? {
+        return match limit::claim(transaction, claim, beats, &lanes, (most, active))? {
             Ok(leased) => answered(transaction, claim, leased),
             Err(nothing) => Ok(ClaimAnswer::Nothing(nothing)),
         };
     }
-    let lanes = open;
     let mut ready = candidates(transaction, claim, &lanes, most)?;
     if ready.iter().any(|stored| stored.head.runs_alone()) {
         ready = match alone::choose(transaction, claim, &lanes, most, active)? {

@@ -7,10 +7,9 @@
 //! A queue that is made fair while tasks wait has their rows noted first, some thousands in a transaction; until that is done it gives
 //! out its tasks as before.
 
-use baton_model::order::{Line, Place, Ready};
+use baton_model::order::{Facts, Line, Place, Ready, Rules};
 use baton_model::{
-    FairBy, Label, LimitOn, Priority, ProjectId, QueueName, QueueOrder, Shared, TaskId, Tenant, Timestamp,
-    Wants,
+    FairBy, Label, LimitOn, Priority, QueueName, QueueOrder, Shared, Tenant, Timestamp, Wants,
 };
 use baton_store::{Claim, OrderQueue};
 use rusqlite::{Connection, OptionalExtension, Row, ToSql, params};
@@ -107,26 +106,26 @@ pub(crate) fn ordering(order: &QueueOrder) -> Result<Option<String>, Failure> {
     Ok((!order.is_usual()).then(|| to_json("a queue's order", order)).transpose()?)
 }
 
-/// The order by which a queue gives out its tasks now; none if it gives out none.
-pub(crate) fn open(db: &Connection, queue: &QueueName) -> Result<Option<QueueOrder>, Failure> {
-    let mut statement =
-        db.prepare_cached("SELECT paused, ordering, turning IS NULL FROM queue WHERE name = ?1")?;
-    let mut rows = statement.query([queue.as_str()])?;
-    let Some(row) = rows.next()? else { return Ok(Some(QueueOrder::default())) };
-    if row.get(0)? {
-        return Ok(None);
-    }
-    let order = order_of(row.get_ref(1)?.as_str_or_null().map_err(rusqlite::Error::from)?)?;
-    let fair = order.fair.filter(|_| row.get(2).unwrap_or(true));
-    Ok(Some(QueueOrder { fair, ..order }))
+/// What a queue's row tells of how it gives out its tasks.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Told {
+    /// Whether it gives out none.
+    pub(crate) paused: bool,
+    /// The order that was set.
+    pub(crate) set: QueueOrder,
+    /// That by which it goes now: it is not fair yet while its tasks are being noted.
+    pub(crate) order: QueueOrder,
 }
 
-/// The order that was set for a queue.
-pub(crate) fn set_for(db: &Connection, queue: &QueueName) -> Result<QueueOrder, Failure> {
-    let mut statement = db.prepare_cached("SELECT ordering FROM queue WHERE name = ?1")?;
-    let ordering: Option<Option<String>> =
-        statement.query_row([queue.as_str()], |row| row.get(0)).optional()?;
-    order_of(ordering.flatten().as_deref())
+/// How a queue gives out its tasks.
+pub(crate) fn told(db: &Connection, queue: &QueueName) -> Result<Told, Failure> {
+    let mut statement =
+        db.prepare_cached("SELECT paused, ordering, turning IS NOT NULL FROM queue WHERE name = ?1")?;
+    let mut rows = statement.query([queue.as_str()])?;
+    let Some(row) = rows.next()? else { return Ok(Told::default()) };
+    let set = order_of(row.get_ref(1)?.as_str_or_null().map_err(rusqlite::Error::from)?)?;
+    let turning: bool = row.get(2)?;
+    Ok(Told { paused: row.get(0)?, set, order: QueueOrder { fair: set.fair.filter(|_| !turning), ..set } })
 }
 
 /// Says in which order a queue gives out its tasks.
@@ -134,7 +133,7 @@ pub(crate) fn order_queue(
     transaction: &mut Transaction<'_>,
     set: &OrderQueue,
 ) -> Result<(QueueOrder, QueueOrder), Failure> {
-    let from = set_for(transaction.db, &set.queue)?;
+    let from = told(transaction.db, &set.queue)?.set;
     write(transaction, &set.queue, (from, set.order), set.now)?;
     transaction
         .db
@@ -201,86 +200,36 @@ struct Candidate {
 }
 
 impl Ready for Candidate {
-    fn queue(&self) -> usize {
-        self.queue
-    }
-
-    fn priority(&self) -> Priority {
-        self.stored.priority
-    }
-
-    fn run_after(&self) -> Timestamp {
-        self.stored.head.run_after
-    }
-
-    fn id(&self) -> TaskId {
-        self.stored.head.id
-    }
-
-    fn whose(&self) -> (&ProjectId, Option<&Label>) {
-        (&self.stored.project, self.stored.concurrency_key.as_ref())
-    }
-
-    fn affinity(&self) -> Option<&Label> {
-        self.stored.affinity.as_ref()
+    fn facts(&self) -> Facts<'_> {
+        facts(self.queue, &self.stored)
     }
 }
 
-/// The first ready tasks, up to `most`, each queue by its own order.
-pub(crate) fn in_order(
+fn facts(queue: usize, stored: &Stored) -> Facts<'_> {
+    Facts {
+        queue,
+        priority: stored.priority,
+        run_after: stored.head.run_after,
+        id: stored.head.id,
+        project: &stored.project,
+        key: stored.concurrency_key.as_ref(),
+        affinity: stored.affinity.as_ref(),
+    }
+}
+
+/// Does something with the rules by which a claim puts tasks in line.
+fn by_rules<T>(
     transaction: &Transaction<'_>,
     claim: &Claim,
     lanes: &[Lane<'_>],
-    most: usize,
-    kind: Kind,
-) -> Result<Vec<Stored>, Failure> {
+    with: impl FnOnce(Rules<'_>) -> T,
+) -> T {
     let orders: Vec<QueueOrder> = lanes.iter().map(|lane| lane.order).collect();
-    let mut candidates = Vec::new();
-    for (queue, lane) in lanes.iter().enumerate() {
-        let (mut found, mut warm): (Vec<Stored>, Vec<Stored>) = (Vec::new(), Vec::new());
-        for priority in Priority::ALL {
-            for affinity in claim.warm.preferred() {
-                firsts_of_lines(
-                    transaction,
-                    claim,
-                    lane,
-                    (priority, Some(affinity)),
-                    (most, kind),
-                    &mut warm,
-                )?;
-            }
-            match lane.order.fair {
-                _ if claim.warm.wants == Wants::Only => {}
-                Some(_) => {
-                    firsts_of_lines(transaction, claim, lane, (priority, None), (most, kind), &mut found)?
-                }
-                None => {
-                    for task_type in types(claim, lane) {
-                        let what = (lane.queue, task_type, priority);
-                        ready(transaction, claim, kind.query(), what, most, &mut found)?;
-                    }
-                }
-            }
-            // None of a lower priority counts as of a higher one, and there are enough.
-            let enough = if claim.warm.wants == Wants::Only { warm.len() } else { found.len() };
-            if lane.order.age_after_seconds.is_none() && enough >= most {
-                break;
-            }
-        }
-        // What is warm may be among the first ones, too, and may be named twice.
-        found.append(&mut warm);
-        found.sort_by_key(|stored| stored.n);
-        found.dedup_by_key(|stored| stored.n);
-        candidates.extend(found.into_iter().map(|stored| Candidate { queue, stored }));
-    }
-    let running = |queue: usize, tenant: &Tenant| running(transaction, lanes, queue, tenant);
-    let line = Line::new(&orders, &claim.warm, candidates, claim.now, running);
-    Ok(line.take(most).map(|candidate| candidate.stored).collect())
-}
-
-fn running(transaction: &Transaction<'_>, lanes: &[Lane<'_>], queue: usize, tenant: &Tenant) -> u32 {
-    let on = lanes.get(queue).map(|lane| LimitOn::Turn(lane.queue.clone(), tenant.clone()));
-    on.map_or(0, |on| transaction.state.limits.standing(&on).running)
+    let running = |queue: usize, tenant: &Tenant| {
+        let on = lanes.get(queue).map(|lane| LimitOn::Turn(lane.queue.clone(), tenant.clone()));
+        on.map_or(0, |on| transaction.state.limits.standing(&on).running)
+    };
+    with(Rules { orders: &orders, warm: &claim.warm, now: claim.now, running: &running })
 }
 
 /// Where a task stands in a claim.
@@ -291,16 +240,62 @@ pub(crate) fn place(
     stored: &Stored,
 ) -> Place {
     let queue = lanes.iter().position(|lane| *lane.queue == stored.queue).unwrap_or_default();
-    let order = lanes.get(queue).map(|lane| lane.order).unwrap_or_default();
-    let tenant = order.fair.map(|fair| fair.tenant(&stored.project, stored.concurrency_key.as_ref()));
-    Place {
-        queue,
-        level: order.level(stored.priority, stored.head.run_after, claim.now),
-        fit: claim.warm.fit(stored.affinity.as_ref(), stored.head.run_after, claim.now),
-        running: tenant.map_or(0, |tenant| running(transaction, lanes, queue, &tenant)),
-        run_after: stored.head.run_after,
-        id: stored.head.id,
+    by_rules(transaction, claim, lanes, |rules| rules.place(&facts(queue, stored)))
+}
+
+/// The first ready tasks, up to `most`, each queue by its own order.
+pub(crate) fn in_order(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    lanes: &[Lane<'_>],
+    most: usize,
+    kind: Kind,
+) -> Result<Vec<Stored>, Failure> {
+    let mut candidates = Vec::new();
+    for (queue, lane) in lanes.iter().enumerate() {
+        let found = firsts_of_queue(transaction, claim, lane, most, kind)?;
+        candidates.extend(found.into_iter().map(|stored| Candidate { queue, stored }));
     }
+    Ok(by_rules(transaction, claim, lanes, |rules| {
+        Line::new(rules, candidates).take(most).map(|candidate| candidate.stored).collect()
+    }))
+}
+
+/// The ready tasks of a queue that may be among the first `most`, whatever runs: the first ones of each tenant, and of each those for
+/// what is to be warm.
+fn firsts_of_queue(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    lane: &Lane<'_>,
+    most: usize,
+    kind: Kind,
+) -> Result<Vec<Stored>, Failure> {
+    let only_warm = claim.warm.wants == Wants::Only;
+    let (mut found, mut warm) = (Vec::new(), Vec::new());
+    for priority in Priority::ALL {
+        for affinity in claim.warm.preferred() {
+            let of = (priority, Some(affinity));
+            firsts_of_lines(transaction, claim, lane, of, (most, kind), &mut warm)?;
+        }
+        if lane.order.fair.is_some() && !only_warm {
+            firsts_of_lines(transaction, claim, lane, (priority, None), (most, kind), &mut found)?;
+        } else if !only_warm {
+            for task_type in types(claim, lane) {
+                let what = (lane.queue, task_type, priority);
+                ready(transaction, claim, kind.query(), what, most, &mut found)?;
+            }
+        }
+        // None of a lower priority counts as of a higher one, and there are enough.
+        let enough = if only_warm { warm.len() } else { found.len() };
+        if lane.order.age_after_seconds.is_none() && enough >= most {
+            break;
+        }
+    }
+    // What is warm may be among the first ones, too, and may be named twice.
+    found.append(&mut warm);
+    found.sort_by_key(|stored: &Stored| stored.n);
+    found.dedup_by_key(|stored| stored.n);
+    Ok(found)
 }
 
 /// The first task of the line behind that of ?3 to ?6, of any affinity. With `run_after`, past all times: SQLite looks for row values at

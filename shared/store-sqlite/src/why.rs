@@ -144,89 +144,56 @@ fn takers(db: &Connection, stored: &Stored, policy: &LeasePolicy, now: Timestamp
     Ok(Takers::among(found, unseen, &wanted, now))
 }
 
-/// Counts of what waits in a queue and a priority before a task, where claims look and at limits.
-struct Counts {
-    ready: &'static str,
-    aside: &'static str,
-}
+/// Counts of what waits in a queue and a priority before a time and an id, where claims look and at limits.
+const READY: &str = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_ready \
+     WHERE state = 0 AND queue = ?1 AND priority = ?2 AND (run_after, id) < (?3, ?4) LIMIT ?5)";
+const ASIDE: &str = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_put_aside \
+     WHERE state = 6 AND queue = ?1 AND priority = ?2 AND (run_after, id) < (?3, ?4) LIMIT ?5)";
 
-macro_rules! counts {
-    ($tail:literal) => {
-        Counts {
-            ready: concat!(
-                "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_ready \
-                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND ",
-                $tail
-            ),
-            aside: concat!(
-                "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_put_aside \
-                 WHERE state = 6 AND queue = ?1 AND priority = ?2 AND ",
-                $tail
-            ),
-        }
-    };
-}
+/// The same of one tenant of a fair queue: of one affinity where claims look, and of the first 10,000 at limits.
+const READY_OF_TENANT: &str = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_line \
+     WHERE state = 0 AND queue = ?1 AND priority = ?2 AND affinity = ?7 AND fair = ?6 AND (run_after, id) < (?3, ?4) LIMIT ?5)";
+const ASIDE_OF_TENANT: &str = "SELECT count(*) FROM (SELECT fair FROM task INDEXED BY task_put_aside \
+     WHERE state = 6 AND queue = ?1 AND priority = ?2 AND (run_after, id) < (?3, ?4) LIMIT 10000) WHERE fair = ?6 LIMIT ?5";
 
-macro_rules! of_tenant {
-    ($before:literal) => {
-        Counts {
-            ready: concat!(
-                "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_line \
-                 WHERE state = 0 AND queue = ?1 AND priority = ?2 AND affinity = ?7 AND fair = ?6 AND ",
-                $before,
-                " LIMIT ?4)"
-            ),
-            aside: concat!(
-                "SELECT count(*) FROM (SELECT fair FROM task INDEXED BY task_put_aside \
-                 WHERE state = 6 AND queue = ?1 AND priority = ?2 AND ",
-                $before,
-                " LIMIT 10000) WHERE fair = ?6 LIMIT ?4"
-            ),
-        }
-    };
-}
-
-/// Those that may be claimed from a time on, or from an earlier one.
-const UNTIL: Counts = counts!("run_after <= ?3 LIMIT ?4)");
-
-/// Those that come before the task among those of its priority.
-const OWN: Counts = counts!("(run_after, id) < (?3, ?5) LIMIT ?4)");
-
-/// As [`UNTIL`], of one tenant of a fair queue. Of its tasks for later, those are read past that lie between; of what waits at limits,
-/// no more than the first is looked at.
-const UNTIL_OF_TENANT: Counts = of_tenant!("run_after <= ?3");
-
-/// As [`OWN`], of one tenant of a fair queue.
-const OWN_OF_TENANT: Counts = of_tenant!("(run_after, id) < (?3, ?5)");
+/// Behind every id.
+const LAST_ID: [u8; 16] = [0xff; 16];
 
 /// How many come before a task. Those that claims pass over count only for one that waits at a limit itself, and in a fair queue
 /// only those of its own tenant.
 fn ahead(db: &Connection, stored: &Stored, is_at_limit: bool, now: Timestamp) -> Result<Ahead, Failure> {
-    let order = order::open(db, &stored.queue)?.unwrap_or(order::set_for(db, &stored.queue)?);
-    let tenant =
-        order.fair.map(|fair| order::code_of(&fair.tenant(&stored.project, stored.concurrency_key.as_ref())));
+    let order = order::told(db, &stored.queue)?.order;
+    let fair = order.fair.map(|fair| fair.tenant(&stored.project, stored.concurrency_key.as_ref()));
+    let tenant = fair.as_ref().map(order::code_of);
     let (queue, run_after) = (stored.queue.as_str(), stored.head.run_after);
-    let id = stored.head.id.as_bytes();
     let mut count = 0_u64;
     for priority in Priority::ALL {
-        let (counts, of_tenant, until) = match order.ahead(priority, (stored.priority, run_after), now) {
+        let (until, id) = match order.ahead(priority, (stored.priority, run_after), now) {
             Before::None => continue,
-            Before::Until(until) => (UNTIL, UNTIL_OF_TENANT, until),
-            Before::Own => (OWN, OWN_OF_TENANT, run_after),
+            Before::Until(until) => (until, LAST_ID),
+            Before::Own => (run_after, *stored.head.id.as_bytes()),
         };
-        let counts = if tenant.is_some() { of_tenant } else { counts };
-        let affinities =
-            if tenant.is_some() { order::affinities(db, queue, priority)? } else { vec![String::new()] };
-        for look in [counts.ready, counts.aside].into_iter().take(if is_at_limit { 2 } else { 1 }) {
+        let mut add = |sql: &str, more: &[&dyn ToSql]| -> Result<(), Failure> {
             let left = Ahead::COUNTED.saturating_sub(count);
             let (code, until) = (priority.code(), until.as_millis());
-            let mut statement = db.prepare_cached(look)?;
-            let wanted = statement.parameter_count();
-            // Of the tenant's ready tasks, those of each affinity are counted apart.
-            for affinity in affinities.iter().take(if wanted == 7 { affinities.len() } else { 1 }) {
-                let key: [&dyn ToSql; 7] = [&queue, &code, &until, &left, &id, &tenant, affinity];
-                count += statement.query_row(&key[..wanted], |row| row.get::<_, u64>(0))?;
+            let key: [&dyn ToSql; 5] = [&queue, &code, &until, &id, &left];
+            let key = key.iter().chain(more);
+            let found = db.prepare_cached(sql)?.query_row(rusqlite::params_from_iter(key), |row| row.get(0));
+            count += found.map(|found: u64| found)?;
+            Ok(())
+        };
+        match &tenant {
+            None => add(READY, &[])?,
+            Some(tenant) => {
+                for affinity in order::affinities(db, queue, priority)? {
+                    add(READY_OF_TENANT, &[tenant, &affinity])?;
+                }
             }
+        }
+        match &tenant {
+            _ if !is_at_limit => {}
+            None => add(ASIDE, &[])?,
+            Some(tenant) => add(ASIDE_OF_TENANT, &[tenant])?,
         }
     }
     Ok(Ahead::counted(count, Ahead::COUNTED))

@@ -22,14 +22,14 @@ pub(crate) fn claim(
     transaction: &mut Transaction<'_>,
     claim: &Claim,
     beats: u64,
-    queues: Vec<Lane<'_>>,
+    queues: &[Lane<'_>],
     (most, active): (usize, u32),
 ) -> Result<Result<Vec<Task>, Nothing>, Failure> {
     let_due_go(transaction, claim.now)?;
     let (mut leased, mut stopped): (Vec<Task>, Option<Stop>) = (Vec::new(), None);
     let (mut kind, mut again) = (Kind::Any, false);
     while leased.len() < most {
-        let (lanes, shut) = lanes(&transaction.state.limits, claim, &queues);
+        let (lanes, shut) = lanes(&transaction.state.limits, claim, queues);
         let by_turns = lanes.iter().any(|lane| lane.order.fair.is_some());
         stopped = stopped.or(shut);
         let room = most - leased.len();
@@ -85,7 +85,7 @@ pub(crate) fn claim(
             break;
         }
     }
-    if leased.is_empty() { why(transaction, claim, &queues, stopped).map(Err) } else { Ok(Ok(leased)) }
+    if leased.is_empty() { why(transaction, claim, queues, stopped).map(Err) } else { Ok(Ok(leased)) }
 }
 
 /// The lanes that a claim looks into: a queue whose own limit is full only for the types that are exempt from it. And which limit

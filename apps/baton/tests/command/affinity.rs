@@ -1,22 +1,6 @@
 //! Affinity on the command line: tasks that want something to be warm, and workers that have it.
 
-use std::process::Output;
-
-use crate::support::{PATIENT, QUICK, World, told};
-
-fn run(world: &World, arguments: &[&str], code: i32) -> Output {
-    let output = world.command(arguments).output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", told(&output));
-    output
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
+use crate::support::{PATIENT, QUICK, World, stderr, stdout};
 
 /// The types of all tasks in the order in which they ran.
 fn ran(world: &World) -> Vec<String> {
@@ -28,19 +12,19 @@ fn ran(world: &World) -> Vec<String> {
 fn an_affinity_is_given_and_shown_and_told_where_a_worker_is_missing() {
     let world = World::new(PATIENT);
     let id = world.create(&["--affinity", "sdxl", "--queue", "images"]);
-    let shown = stdout(&run(&world, &["task", "show", &id], 0));
+    let shown = stdout(&world.run(&["task", "show", &id], 0));
     assert!(shown.lines().any(|line| line.split_whitespace().eq(["affinity", "sdxl"])), "{shown}");
-    let why = stdout(&run(&world, &["task", "why", &id], 0));
+    let why = stdout(&world.run(&["task", "why", &id], 0));
     let told =
         "no live worker takes type test of queue images with affinity sdxl (to go on: baton worker run";
     assert!(why.contains(told), "{why}");
     let file = world.path("tasks.jsonl");
     std::fs::write(&file, "{\"type\": \"test\", \"affinity\": \"flux\"}\n").unwrap();
-    let id = stdout(&run(&world, &["task", "create", "--from", file.to_str().unwrap()], 0));
+    let id = stdout(&world.run(&["task", "create", "--from", file.to_str().unwrap()], 0));
     assert_eq!(world.task(id.trim())["task"]["affinity"], "flux");
     let both = ["task", "create", "--from", file.to_str().unwrap(), "--affinity", "flux"];
-    assert!(stderr(&run(&world, &both, 2)).contains("--affinity"));
-    let refused = stderr(&run(&world, &["task", "create", "--type", "test", "--affinity", "*"], 1));
+    assert!(stderr(&world.run(&both, 2)).contains("--affinity"));
+    let refused = stderr(&world.run(&["task", "create", "--type", "test", "--affinity", "*"], 1));
     assert!(refused.contains("--affinity: expected another text than *"), "{refused}");
 }
 
@@ -95,7 +79,7 @@ fn flags_that_do_not_go_together_are_refused_before_anything_is_claimed() {
         (&["--affinity", "prefer", "--pass-over", "soon"], "expected a duration"),
     ] {
         let arguments = [&["worker", "run"], flags, &["--", "true"]].concat();
-        let error = stderr(&run(&world, &arguments, 2));
+        let error = stderr(&world.run(&arguments, 2));
         assert!(error.contains(told), "{flags:?}: {error}");
     }
 }

@@ -1,25 +1,8 @@
 //! What an operator or a script sees of the tool: output, errors, exit codes.
 
-use std::process::{Command, Output};
-
 use serde_json::{Value, json};
 
-use crate::support::{QUICK, World, told, tool, until};
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// Runs a command that must end with this exit code.
-fn run(mut command: Command, code: i32) -> Output {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{}", told(&output));
-    output
-}
+use crate::support::{QUICK, World, run, stderr, stdout, told, tool, until};
 
 #[test]
 fn help_has_examples_and_the_exit_codes() {

@@ -1,26 +1,11 @@
 //! Flags and subcommands that the rest of the tests do not use, and names with a slip in them.
 
 use std::io::{BufRead as _, BufReader};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 
-use crate::support::{PATIENCE, PATIENT, QUICK, Running, World, told, tool, until};
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// Runs a command that must end with this exit code.
-fn run(mut command: Command, code: i32) -> Output {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{}", told(&output));
-    output
-}
+use crate::support::{PATIENCE, PATIENT, QUICK, Running, World, run, stderr, stdout, told, tool, until};
 
 #[test]
 fn a_task_is_created_for_a_time_and_with_pauses_between_its_attempts() {

@@ -3,27 +3,12 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::TcpListener;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::support::{QUICK, Running, World, told, tool};
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-/// Runs a command that must end with this exit code.
-fn run(mut command: Command, code: i32) -> Output {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{}", told(&output));
-    output
-}
+use crate::support::{QUICK, Running, World, run, stderr, stdout, told, tool};
 
 fn import(world: &World, lines: impl AsRef<[u8]>, more: &[&str]) -> Command {
     let file = world.path("tasks.jsonl");

@@ -1,25 +1,8 @@
 //! `baton limit`: what is set, shown and taken away, whose projects are, and what is refused.
 
-use std::process::Output;
-
 use serde_json::{Value, json};
 
-use crate::support::{PATIENT, World, told};
-
-/// Runs a command that must end with this exit code.
-fn run(world: &World, arguments: &[&str], code: i32) -> Output {
-    let output = world.command(arguments).output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{arguments:?}: {}", told(&output));
-    output
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
+use crate::support::{PATIENT, World, stderr, stdout, told};
 
 /// The names of the limits that are set.
 fn limits(world: &World) -> Vec<Value> {
@@ -40,9 +23,9 @@ fn changes(world: &World) -> Vec<Value> {
 #[test]
 fn a_limit_is_set_listed_shown_and_taken_away_and_the_audit_log_tells_of_it() {
     let world = World::new(PATIENT);
-    assert!(stderr(&run(&world, &["limit", "list"], 0)).contains("set one with `baton limit set`"));
+    assert!(stderr(&world.run(&["limit", "list"], 0)).contains("set one with `baton limit set`"));
     let said = ["--by", "ada", "--reason", "slow disk"];
-    let set = |rules: &[&str]| run(&world, &[&["limit", "set"], rules, &said[..]].concat(), 0);
+    let set = |rules: &[&str]| world.run(&[&["limit", "set"], rules, &said[..]].concat(), 0);
     let first = set(&["queue/images", "--running", "20"]);
     assert!(stderr(&first).contains("limit queue/images is set; before: none"), "{}", told(&first));
     assert!(stdout(&first).contains("20 run"), "{}", told(&first));
@@ -50,7 +33,7 @@ fn a_limit_is_set_listed_shown_and_taken_away_and_the_audit_log_tells_of_it() {
     assert!(stderr(&again).contains("before: 20 run"), "{}", told(&again));
     set(&["queue/ledger/key/*", "--running", "1", "--hold-retries"]);
 
-    let list = stdout(&run(&world, &["limit", "list", "--columns", "limit,says,running"], 0));
+    let list = stdout(&world.run(&["limit", "list", "--columns", "limit,says,running"], 0));
     let lines: Vec<Vec<&str>> = list
         .lines()
         .map(|line| line.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect())
@@ -68,11 +51,11 @@ fn a_limit_is_set_listed_shown_and_taken_away_and_the_audit_log_tells_of_it() {
     assert_eq!((&shown["exempt_types"], &shown["max_running"]), (&json!(["wait", "ask"]), &Value::Null));
     assert_eq!((&shown["changed_by"], &shown["reason"]), (&json!("ada"), &json!("slow disk")));
 
-    let gone = run(&world, &["limit", "clear", "queue/images", "--by", "bob"], 0);
+    let gone = world.run(&["limit", "clear", "queue/images", "--by", "bob"], 0);
     assert!(stderr(&gone).contains("limit queue/images is gone"), "{}", told(&gone));
-    let again = run(&world, &["limit", "clear", "queue/images"], 0);
+    let again = world.run(&["limit", "clear", "queue/images"], 0);
     assert!(stderr(&again).contains("limit queue/images was not set"), "{}", told(&again));
-    let shown = run(&world, &["limit", "show", "queue/images"], 1);
+    let shown = world.run(&["limit", "show", "queue/images"], 1);
     assert!(stderr(&shown).contains("there is no limit queue/images; `baton limit list` shows all"));
     assert_eq!(limits(&world), ["queue/ledger/key/*"]);
 
@@ -88,17 +71,17 @@ fn a_limit_is_set_listed_shown_and_taken_away_and_the_audit_log_tells_of_it() {
 #[test]
 fn a_project_is_given_an_owner_listed_and_taken_back() {
     let world = World::new(PATIENT);
-    assert!(stderr(&run(&world, &["limit", "owners"], 0)).contains("no project has an owner"));
+    assert!(stderr(&world.run(&["limit", "owners"], 0)).contains("no project has an owner"));
     let said = ["--by", "ada", "--reason", "sold"];
-    let given = run(&world, &[&["limit", "owner", "film", "acme"], &said[..]].concat(), 0);
+    let given = world.run(&[&["limit", "owner", "film", "acme"], &said[..]].concat(), 0);
     assert!(stderr(&given).contains("project film is of acme"), "{}", told(&given));
-    run(&world, &["limit", "owner", "game", "acme"], 0);
-    let owners = stdout(&run(&world, &["limit", "owners", "--columns", "project,owner"], 0));
+    world.run(&["limit", "owner", "game", "acme"], 0);
+    let owners = stdout(&world.run(&["limit", "owners", "--columns", "project,owner"], 0));
     let lines: Vec<Vec<&str>> = owners.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(lines, [["PROJECT", "OWNER"], ["film", "acme"], ["game", "acme"]]);
 
     // What both run counts for their owner.
-    run(&world, &["limit", "set", "owner/acme", "--running", "1"], 0);
+    world.run(&["limit", "set", "owner/acme", "--running", "1"], 0);
     for project in ["film", "game"] {
         world.create(&["--project", project]);
     }
@@ -107,7 +90,7 @@ fn a_project_is_given_an_owner_listed_and_taken_back() {
     assert_eq!(claimed["tasks"].as_array().unwrap().len(), 1, "{claimed}");
     assert_eq!(world.json(&["limit", "show", "owner/acme"])["running"], 1);
 
-    let back = run(&world, &["limit", "owner", "film"], 0);
+    let back = world.run(&["limit", "owner", "film"], 0);
     assert!(stderr(&back).contains("project film is nobody's"), "{}", told(&back));
     let owners = world.json(&["limit", "owners"]);
     let told: Vec<_> =
@@ -131,12 +114,12 @@ fn what_a_limit_cannot_say_is_refused_by_its_flags_and_nothing_is_changed() {
         (&["project/x", "--rate", "1/1"], 1, &["--rate"]),
         (&["queue/x", "--running", "1", "--hold-retries"], 1, &["--hold-retries", "key"]),
     ] {
-        let output = run(&world, &[&["limit", "set"], arguments].concat(), code);
+        let output = world.run(&[&["limit", "set"], arguments].concat(), code);
         let text = stderr(&output);
         assert!(says.iter().all(|word| text.contains(word)), "{arguments:?}: {text}");
         assert_eq!(stdout(&output), "", "{arguments:?}");
     }
-    run(&world, &["limit", "owner", "a b", "acme"], 2);
+    world.run(&["limit", "owner", "a b", "acme"], 2);
     assert_eq!(limits(&world), [""; 0]);
     assert_eq!(world.json(&["limit", "owners"])["items"], json!([]));
     assert!(changes(&world).iter().all(|change| change[3] == Value::Null && change[4] == Value::Null));

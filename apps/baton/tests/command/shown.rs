@@ -2,23 +2,12 @@
 
 use std::fs::File;
 use std::io::Read as _;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use nix::pty::{Winsize, openpty};
 use serde_json::json;
 
-use crate::support::{PATIENT, QUICK, World, told, until};
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8(output.stdout.clone()).unwrap()
-}
-
-/// Runs a command that must end with this exit code.
-fn run(mut command: Command, code: i32) -> Output {
-    let output = command.output().unwrap();
-    assert_eq!(output.status.code(), Some(code), "{}", told(&output));
-    output
-}
+use crate::support::{PATIENT, QUICK, World, run, stdout, until};
 
 /// What a command writes to a terminal of this size; it must succeed.
 fn on_terminal(mut command: Command, columns: u16, rows: u16) -> String {

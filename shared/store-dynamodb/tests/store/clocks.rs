@@ -2,7 +2,6 @@
 
 use baton_model::{LossReason, Priority, Running, Schedule, Task, TaskId, TaskSpec, Timestamp, Watch};
 use baton_store::{Beat, Claim, ClaimAnswer, Create, Reap, Taken, TaskStore};
-use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::{DynamoStore, Options};
 
@@ -36,9 +35,7 @@ fn leased(answer: ClaimAnswer) -> Vec<Task> {
 
 /// A process on the engine's table, and what goes wrong on its way to it.
 async fn process(engine: &Engine, seed: u64) -> (DynamoStore, Faults) {
-    let faults = Faults::new(http_client(), seed, 0);
-    let client = local(&engine.endpoint, faults.client());
-    (engine.store_over(client, Options::seeded(seed)).await, faults)
+    engine.failing(seed, 0, Options::seeded(seed)).await
 }
 
 async fn create(store: &DynamoStore, tasks: Vec<TaskSpec>) {

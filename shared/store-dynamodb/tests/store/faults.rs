@@ -14,7 +14,6 @@ use baton_store::{
     Cancel, Create, ErrorKind, Expire, Expired, PageRequest, Purge, StoreError, StoredToken, TaskStore,
     TokenStore,
 };
-use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{DynamoStore, Options};
@@ -28,11 +27,8 @@ const ROOM: usize = 12;
 /// A store over a connection that fails once its faults are switched on.
 async fn failing(seed: u64) -> (Engine, Faults, Arc<DynamoStore>) {
     let engine = Engine::start().await;
-    let faults = Faults::new(http_client(), seed, 6);
-    faults.switch(false);
-    let client = local(&engine.endpoint, faults.client());
     let options = Options { max_tokens: ROOM, ..Options::seeded(seed) };
-    let store = engine.store_over(client, options).await;
+    let (store, faults) = engine.failing(seed, 6, options).await;
     (engine, faults, Arc::new(store))
 }
 
@@ -132,9 +128,7 @@ async fn tokens_are_counted_right_over_a_connection_that_fails() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_stream_lets_go_of_what_waits_for_a_task_that_a_dying_process_has_ended() {
     let (engine, mut stream) = Engine::with_stream(KeptBy::Processes).await;
-    let faults = Faults::new(http_client(), 1, 6);
-    faults.switch(false);
-    let dying = engine.store_over(local(&engine.endpoint, faults.client()), Options::seeded(1)).await;
+    let (dying, faults) = engine.failing(1, 6, Options::seeded(1)).await;
     let [first, second, third] = [1, 2, 3].map(|number| TaskId::from_bytes(timed(number)));
     let spec = |id, depends_on| TaskSpec { depends_on, ..TaskSpec::new(id, "render".parse().unwrap()) };
     let tasks = vec![spec(first, vec![]), spec(second, vec![first]), spec(third, vec![second])];

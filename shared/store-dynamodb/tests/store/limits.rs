@@ -11,7 +11,6 @@ use baton_store::{
     Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, LimitStore, NoDoorbell,
     Nothing, PageRequest, Purge, Reap, SetLimit, StoreError, TaskFilter, TaskStore,
 };
-use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::{DynamoStore, Options, table};
 
@@ -50,9 +49,7 @@ fn fence(task: &Task) -> Fence {
 impl Bench {
     async fn open() -> Self {
         let engine = Engine::start().await;
-        let faults = Faults::new(http_client(), 1, 0);
-        let client = local(&engine.endpoint, faults.client());
-        let store = engine.store_over(client, Options::seeded(1)).await;
+        let (store, faults) = engine.failing(1, 0, Options::seeded(1)).await;
         Self { engine, store, faults }
     }
 

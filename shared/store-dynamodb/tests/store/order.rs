@@ -6,7 +6,6 @@ use baton_model::{
     FairBy, Fence, GenerationId, Output, QueueOrder, Task, TaskId, TaskSpec, TaskState, Watch,
 };
 use baton_store::{Claim, ClaimAnswer, Complete, Create, OrderQueue, Reap, TaskStore};
-use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::{DynamoStore, Options};
 
@@ -21,9 +20,7 @@ struct Bench {
 impl Bench {
     async fn open() -> Self {
         let engine = Engine::start().await;
-        let faults = Faults::new(http_client(), 1, 0);
-        let client = local(&engine.endpoint, faults.client());
-        let store = engine.store_over(client, Options::seeded(1)).await;
+        let (store, faults) = engine.failing(1, 0, Options::seeded(1)).await;
         Self { engine, store, faults }
     }
 

@@ -18,8 +18,7 @@ use baton_store::{
     Cancel, Claim, ClaimAnswer, Complete, Create, Fail, Idempotency, Reap, Retry, Stats, TaskStore,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
-use baton_store_dynamodb::client::{http_client, local};
-use baton_store_dynamodb::faults::{Fault, Faults};
+use baton_store_dynamodb::faults::Fault;
 use baton_store_dynamodb::table::{self, KeptBy};
 use baton_store_dynamodb::{DynamoStore, Options, Rebuild, RebuildError, RebuildProgress};
 use futures::StreamExt;
@@ -458,9 +457,7 @@ async fn a_batch_that_is_finished_long_after_it_was_begun_counts() {
         }),
         by: None,
     };
-    let faults = Faults::new(http_client(), 1, 0);
-    let client = local(&engine.endpoint, faults.client());
-    let failing = engine.store_over(client, Options::seeded(2)).await;
+    let (failing, faults) = engine.failing(1, 0, Options::seeded(2)).await;
     // The key is there, and nothing else.
     faults.order("PutItem", Fault::LostAnswer);
     (0..5).for_each(|_| faults.order("PutItem", Fault::LostRequest));

@@ -1,12 +1,19 @@
-//! What random histories draw for a new task: what it waits for, until when it is to be started, and the key that it asks for.
+//! What random histories draw: for a new task what it waits for, until when it is to be started, and the key that it asks for; what
+//! limits say, in which order queues give out their tasks, and what workers have warm.
 
-use baton_model::{Expiry, IfDependencyFails, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile};
+use baton_model::{
+    Expiry, FairBy, IfDependencyFails, LimitOn, LimitRules, QueueOrder, Rate, TaskId, TaskSpec, Timestamp,
+    Unique, UniqueWhile, Wants, Warm,
+};
 
 use super::kit::*;
 use super::split_mix::SplitMix;
 
 /// Concurrency keys and unique keys.
 pub(super) const KEYS: [&str; 3] = ["k", "k/2", "*k"];
+
+/// What tasks want to be warm.
+pub(super) const AFFINITIES: [&str; 2] = ["sdxl", "flux"];
 
 /// Has a task depend on others: some of the same batch, some of before, now and then itself or one that is not there.
 pub(super) fn link(random: &mut SplitMix, spec: &mut TaskSpec, batch: &[TaskSpec], ids: &[TaskId]) {
@@ -46,5 +53,42 @@ pub(super) fn once(random: &mut SplitMix, spec: &mut TaskSpec, now: Timestamp) {
             _ => UniqueWhile::For(millis(1 + random.below(120_000))),
         };
         spec.unique = Some(Unique { key: name(KEYS[random.below(3) as usize]), held });
+    }
+}
+
+/// What a limit says.
+pub(super) fn rules(random: &mut SplitMix, on: &LimitOn) -> LimitRules {
+    let has_rate = on.takes_rate() && random.once_in(2);
+    let rate = has_rate.then(|| Rate {
+        starts: 1 + random.below(3) as u32,
+        seconds: 1 + random.below(30) as u32,
+        burst: 1 + random.below(3) as u32,
+    });
+    LimitRules {
+        max_running: (rate.is_none() || random.once_in(2)).then(|| random.below(4) as u32),
+        rate,
+        exempt_types: random.once_in(5).then(|| name("bake")).into_iter().collect(),
+        holds_retries: on.takes_holding() && random.once_in(2),
+    }
+}
+
+/// The order of a queue.
+pub(super) fn order(random: &mut SplitMix) -> QueueOrder {
+    if random.once_in(4) {
+        return QueueOrder::default();
+    }
+    QueueOrder {
+        fair: (!random.once_in(3)).then(|| FairBy::ALL[random.below(2) as usize]),
+        age_after_seconds: random.once_in(2).then(|| 1 + random.below(60) as u32),
+    }
+}
+
+/// What a worker has warm, and wants.
+pub(super) fn warm(random: &mut SplitMix) -> Warm {
+    let names = AFFINITIES.iter().take(1 + random.below(2) as usize);
+    let pass_over = millis(random.below(60_000));
+    Warm {
+        names: names.map(|one| name(one)).collect(),
+        wants: [Wants::Any, Wants::Only, Wants::Prefer { pass_over }][random.below(3) as usize],
     }
 }

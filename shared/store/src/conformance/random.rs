@@ -7,12 +7,11 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use baton_model::{
-    Digest, Directive, FairBy, Fence, LeasePolicy, LimitOn, LimitRules, Owner, Priority, QueueOrder, Rate,
-    Reason, SessionId, Task, TaskId, Timestamp, Wants, Warm, Why,
+    Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, SessionId, Task, TaskId, Timestamp, Why,
 };
 
 use super::Oracle;
-use super::drawn::{KEYS, link, once};
+use super::drawn::{AFFINITIES, KEYS, link, once, order, rules, warm};
 use super::kit::*;
 use super::split_mix::SplitMix;
 use crate::{
@@ -326,37 +325,17 @@ impl History {
             return;
         }
         if random.once_in(3) {
-            let order = QueueOrder {
-                fair: (!random.once_in(3)).then(|| FairBy::ALL[random.below(2) as usize]),
-                age_after_seconds: random.once_in(2).then(|| 1 + random.below(60) as u32),
-            };
-            let order = if random.once_in(4) { QueueOrder::default() } else { order };
-            let order = OrderQueue { now, queue: name(QUEUES[random.below(2) as usize]), order };
+            let queue = name(QUEUES[random.below(2) as usize]);
+            let order = OrderQueue { now, queue, order: order(random) };
             trace.command = format!("{order:?}");
             same(self.real.order_queue(order.clone()).await, self.model.order_queue(order).await);
             return;
         }
         let on = name(LIMITS[random.below(LIMITS.len() as u64) as usize]);
-        let rules = (!random.once_in(3)).then(|| self.rules(&on));
+        let rules = (!random.once_in(3)).then(|| rules(random, &on));
         let set = SetLimit { now, on, rules, by: None, reason: None };
         trace.command = format!("{set:?}");
         same(self.real.set_limit(set.clone()).await, self.model.set_limit(set).await);
-    }
-
-    fn rules(&mut self, on: &LimitOn) -> LimitRules {
-        let random = &mut self.random;
-        let has_rate = on.takes_rate() && random.once_in(2);
-        let rate = has_rate.then(|| Rate {
-            starts: 1 + random.below(3) as u32,
-            seconds: 1 + random.below(30) as u32,
-            burst: 1 + random.below(3) as u32,
-        });
-        LimitRules {
-            max_running: (rate.is_none() || random.once_in(2)).then(|| random.below(4) as u32),
-            rate,
-            exempt_types: random.once_in(5).then(|| name("bake")).into_iter().collect(),
-            holds_retries: on.takes_holding() && random.once_in(2),
-        }
     }
 
     async fn create(&mut self, shape: &Shape, trace: &mut Trace) {
@@ -399,7 +378,7 @@ impl History {
                 spec.concurrency_key = Some(name(KEYS[random.below(3) as usize]));
             }
             if random.once_in(3) {
-                spec.affinity = Some(name(["sdxl", "flux"][random.below(2) as usize]));
+                spec.affinity = Some(name(AFFINITIES[random.below(2) as usize]));
             }
             if random.once_in(10)
                 && let Some(earlier) = random.pick(&self.ids)
@@ -436,12 +415,7 @@ impl History {
             claim = claim.fixed(millis(1 + random.below(90_000)));
         }
         if random.once_in(3) {
-            let names = [&["sdxl"][..], &["flux", "sdxl"]][random.below(2) as usize];
-            let pass_over = millis(random.below(60_000));
-            claim.warm = Warm {
-                names: names.iter().map(|one| name(one)).collect(),
-                wants: [Wants::Any, Wants::Only, Wants::Prefer { pass_over }][random.below(3) as usize],
-            };
+            claim.warm = warm(random);
         }
         if random.once_in(2) {
             let key = format!("r{}", random.next());

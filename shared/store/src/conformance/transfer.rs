@@ -2,18 +2,17 @@
 //!
 //! Stores that cannot be moved are not held to these rules: [`World::movable`] gives none.
 
+mod cut;
 mod populated;
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
-use async_trait::async_trait;
 use baton_model::{
     Digest, FairBy, Fingerprint, Grant, Label, LossReason, Output, QueueOrder, Running, Scope, SecretDigest,
-    State, Task, TaskSpec, TaskState, Timestamp, Token, TokenStatus, Wants, Warm,
+    State, Task, TaskSpec, TaskState, Token, TokenStatus, Wants, Warm,
 };
 
+use self::cut::Cut;
 use self::populated::populate;
 use super::kit::*;
 use super::limits::keyed;
@@ -21,9 +20,8 @@ use super::order::fair;
 use super::{audit, token};
 use crate::transfer::{ImportError, Migration, MigrationError, Record, Tally, Verdict};
 use crate::{
-    AuditEntry, AuditFilter, Beat, Complete, Count, Create, Cursor, Fail, GenerationFilter, Idempotency,
-    ItemRefusal, LogFilter, Page, PauseQueue, Purge, Settled, Stats, StoreError, StoredToken, TaskFilter,
-    TaskStore, Transfer,
+    AuditEntry, AuditFilter, Beat, Complete, Create, Fail, GenerationFilter, Idempotency, ItemRefusal,
+    LogFilter, PauseQueue, Purge, Settled, Stats, StoreError, StoredToken, TaskFilter, TaskStore, Transfer,
 };
 
 /// When everything of these rules' stores has happened.
@@ -508,58 +506,6 @@ pub async fn a_target_that_holds_something_is_refused(b: Bench) {
     assert!(again.done_before && again.new + again.later + again.same == 0, "{again:?}");
 }
 
-/// A target that breaks off after so many writes, the last one half done.
-struct Cut {
-    target: Arc<dyn Transfer>,
-    left: AtomicU32,
-    /// Whether it breaks off at the first log line besides, which comes after all tasks.
-    at_logs: bool,
-}
-
-impl Cut {
-    fn cut(&self) -> bool {
-        self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_err()
-    }
-}
-
-fn broken() -> StoreError {
-    StoreError::Unknown("cut off".into())
-}
-
-#[async_trait]
-impl Transfer for Cut {
-    async fn export(
-        &self,
-        now: Timestamp,
-        after: Option<Cursor>,
-        limit: u32,
-    ) -> Result<Page<Record>, StoreError> {
-        self.target.export(now, after, limit).await
-    }
-
-    async fn import(&self, mut records: Vec<Record>) -> Result<Vec<Verdict>, ImportError> {
-        let logs = records.iter().any(|record| matches!(record, Record::Log(_)));
-        if self.cut() || (self.at_logs && logs) {
-            records.truncate(records.len() / 2);
-            self.target.import(records).await?;
-            return Err(broken().into());
-        }
-        self.target.import(records).await
-    }
-
-    async fn set_counts(&self, counts: Vec<Count>) -> Result<(), StoreError> {
-        self.target.set_counts(counts).await
-    }
-
-    async fn checkpoint(&self) -> Result<Option<String>, StoreError> {
-        self.target.checkpoint().await
-    }
-
-    async fn set_checkpoint(&self, checkpoint: String) -> Result<(), StoreError> {
-        if self.cut() { Err(broken()) } else { self.target.set_checkpoint(checkpoint).await }
-    }
-}
-
 /// A migration that is cut off, at every place in turn, goes on where it stopped, and ends as one that was not.
 pub async fn a_migration_goes_on_where_it_was_cut_off(b: Bench) {
     let Some(moved) = b.movable().await else { return };
@@ -567,8 +513,7 @@ pub async fn a_migration_goes_on_where_it_was_cut_off(b: Bench) {
     // One more write each time than it takes to find the place again, so that each run is cut off one step further on.
     let mut cuts = 0;
     let outcome = loop {
-        let target =
-            Cut { target: Arc::clone(&moved.target), left: AtomicU32::new(1 + cuts % 2), at_logs: false };
+        let target = Cut::after(1 + cuts % 2, &moved.target);
         match migration(&*moved.source, &target, 4).run(|_| {}).await {
             Ok(outcome) => break outcome,
             Err(MigrationError::Target(StoreError::Unknown(_))) => cuts += 1,
@@ -587,7 +532,7 @@ pub async fn a_migration_goes_on_where_it_was_cut_off(b: Bench) {
 pub async fn a_source_that_changes_is_noticed_and_copied_anew(b: Bench) {
     let Some(moved) = b.movable().await else { return };
     let populated = populate(&b).await;
-    let target = Cut { target: Arc::clone(&moved.target), left: AtomicU32::new(u32::MAX), at_logs: true };
+    let target = Cut::at_logs(&moved.target);
     assert_err!(migration(&*moved.source, &target, 4).run(|_| {}).await, MigrationError::Target(_));
     b.complete(at(90), &populated.running).await;
     b.create(at(91), b.spec("render")).await;

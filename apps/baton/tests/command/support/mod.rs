@@ -85,6 +85,11 @@ impl World {
         command
     }
 
+    /// Runs a command that must end with this exit code.
+    pub(crate) fn run(&self, arguments: &[&str], code: i32) -> Output {
+        run(self.command(arguments), code)
+    }
+
     /// What a command answers as JSON; it must succeed.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let output = self.command(arguments).args(["-o", "json"]).output().unwrap();
@@ -239,6 +244,21 @@ pub(crate) fn alive(pid: i32) -> bool {
     let zombie = std::fs::read_to_string(format!("/proc/{pid}/stat"))
         .is_ok_and(|stat| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('Z')));
     kill(Pid::from_raw(pid), None) != Err(Errno::ESRCH) && !zombie
+}
+
+pub(crate) fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+pub(crate) fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// Runs a command that must end with this exit code.
+pub(crate) fn run(mut command: Command, code: i32) -> Output {
+    let output = command.output().unwrap();
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {}", told(&output));
+    output
 }
 
 pub(crate) fn told(output: &Output) -> String {

@@ -12,6 +12,7 @@ use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use baton_model::Timestamp;
 use baton_store::NoDoorbell;
 use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::faults::Faults;
 use baton_store_dynamodb::table::{self, KeptBy, TableOptions};
 use baton_store_dynamodb::{DynamoStore, Options};
 use dynoxide::Database;
@@ -109,6 +110,14 @@ impl Engine {
     /// A store on the table. It writes what it has counted when it is told to.
     pub(crate) async fn store(&self, options: Options) -> DynamoStore {
         self.store_over(self.client.clone(), options).await
+    }
+
+    /// The same, over a connection of which one request in `one_in` fails once faults are switched on, none if that is 0; and what
+    /// else is to go wrong on it.
+    pub(crate) async fn failing(&self, seed: u64, one_in: u64, options: Options) -> (DynamoStore, Faults) {
+        let faults = Faults::new(http_client(), seed, one_in);
+        faults.switch(false);
+        (self.store_over(local(&self.endpoint, faults.client()), options).await, faults)
     }
 
     /// The same, over a client of its own.

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use baton_model::{EventKind, State, Task, TaskState, Timestamp};
 use baton_store::{PageRequest, Stats, TaskFilter, TaskStore};
-use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::faults::Faults;
 use baton_store_dynamodb::{DynamoStore, Options, PassedOver};
 
@@ -51,10 +50,8 @@ impl Relays {
     pub(crate) async fn new(engine: &Engine, stream: Stream, seed: u64, one_in: u64) -> Self {
         let mut functions = Vec::new();
         for number in 0..2 {
-            let faults = Faults::new(http_client(), seed + number, one_in);
-            faults.switch(false);
-            let client = local(&engine.endpoint, faults.client());
-            let store = engine.store_over(client, Options::seeded(seed * 31 + 1_000 + number)).await;
+            let options = Options::seeded(seed * 31 + 1_000 + number);
+            let (store, faults) = engine.failing(seed + number, one_in, options).await;
             functions.push((Arc::new(store), faults.clone()));
             faults.switch(one_in > 0);
         }

@@ -124,10 +124,7 @@ async fn nothing_that_lives_has_an_end_whatever_fails() {
     for seed in seeds(3) {
         println!("BATON_SEED={seed}");
         let engine = Engine::start().await;
-        let faults = Faults::new(http_client(), seed, 6);
-        faults.switch(false);
-        let client = local(&engine.endpoint, faults.client());
-        let store = engine.store_over(client, Options::seeded(seed)).await;
+        let (store, faults) = engine.failing(seed, 6, Options::seeded(seed)).await;
         faults.switch(true);
         run(Arc::new(store), seed, Load::default(), || faults.switch(false)).await;
         let items = engine.items().await;

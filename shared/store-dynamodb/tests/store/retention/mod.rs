@@ -17,8 +17,6 @@ use baton_store::{
     PageRequest, Purge, Reap, Retry, StoreError, TaskFilter, TaskStore, Transfer,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb;
-use baton_store_dynamodb::client::{http_client, local};
-use baton_store_dynamodb::faults::Faults;
 use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{DynamoStore, Meter, Options};
 

@@ -131,11 +131,9 @@ async fn a_dependency_that_has_gone_in_part_is_one_that_is_gone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_task_is_not_kept_for_one_that_was_never_created() {
     let engine = Engine::start().await;
-    let faults = Faults::new(http_client(), 1, 6);
-    faults.switch(false);
     let keep_finished = Some(Duration::from_secs(30 * DAY));
     let options = Options { keep_finished, ..Options::seeded(1) };
-    let store = engine.store_over(local(&engine.endpoint, faults.client()), options).await;
+    let (store, faults) = engine.failing(1, 6, options).await;
     let b = Bench { engine, store, heard: Arc::new(Heard::default()) };
     let first = b.done(0, timed(1)).await;
     for _ in 0..6 {

@@ -24,6 +24,7 @@ mod reap;
 mod relay;
 mod render;
 mod report;
+mod schedule;
 mod serve;
 mod signals;
 mod sqs;
@@ -123,6 +124,9 @@ enum Command {
     /// Set, see and take away limits of how many tasks run at once, and how many start in a while.
     #[command(subcommand)]
     Limit(limit::Limits),
+    /// Have tasks created by the clock: set, see, pause and delete schedules.
+    #[command(subcommand)]
+    Schedule(schedule::Schedules),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
     /// Make, list and revoke the tokens by which callers are known.
@@ -240,6 +244,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Worker(worker) => worker.run(context).await,
             Command::Queue(queue) => queue.run(context).await,
             Command::Limit(limits) => limits.run(context).await,
+            Command::Schedule(schedules) => schedules.run(context).await,
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Token(token) => token.run(context).await,

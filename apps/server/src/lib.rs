@@ -122,8 +122,11 @@ impl Server {
         }
         baton_reap_stale_workers::begin(&app).await;
         let serving = tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
+        let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
-        let reaper = tokio::spawn(reaper);
+        let reaper = tokio::spawn(async {
+            tokio::join!(reaper, schedules);
+        });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         Running { addr, shutdown, serving: Some(serving), reaper: Some(reaper) }
     }

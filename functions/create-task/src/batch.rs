@@ -5,13 +5,15 @@ use baton_api::create::{BatchAnswer, BatchItem, ItemProblem};
 use baton_api::create::{CreateBatch, CreateTask};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
+use baton_http::spec::task_spec;
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
 use baton_model::{Digest, Expected, Fingerprint, Limits, TaskId, TaskSpec, limits};
 use baton_store::{Accepted, Create, ItemRefusal, StoreError};
 use serde_json::value::RawValue;
 
 use crate::told::Told;
-use crate::{graph, replay, spec, view};
+
+use crate::{graph, replay, view};
 
 const ROUTE: &str = "POST /v1/tasks/batch";
 
@@ -122,7 +124,7 @@ impl Batch {
                     continue;
                 }
             };
-            slots.push(match spec(app, caller, &format!("tasks[{index}]."), task, depends_on) {
+            slots.push(match task_spec(app, caller, &format!("tasks[{index}]."), task, depends_on) {
                 Ok(spec) => {
                     specs.push(TaskSpec { id: id.unwrap_or(spec.id), ..spec });
                     Slot::Stored

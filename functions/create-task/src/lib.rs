@@ -8,13 +8,13 @@ mod told;
 
 use axum::extract::State;
 use axum::response::Response;
-use baton_api::FieldError;
 use baton_api::create::CreateTask;
 use baton_api::create::CreatedTask;
+use baton_http::spec::task_spec;
 use baton_http::{
     ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, ok, routes,
 };
-use baton_model::{Expiry, Fingerprint, Schedule, State as TaskState, Status, TaskId, TaskSpec, limits};
+use baton_model::{Fingerprint, State as TaskState, Status};
 use baton_store::{Accepted, Create};
 use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
@@ -55,7 +55,7 @@ async fn create_task(
 ) -> ApiResult {
     let idempotency = key.scoped("POST /v1/tasks", &caller, || Fingerprint::of(&request));
     let depends_on = graph::alone(&request)?;
-    let spec = spec(&app, &caller, "", request, depends_on).map_err(|errors| caller.beyond(errors))?;
+    let spec = task_spec(&app, &caller, "", request, depends_on).map_err(|errors| caller.beyond(errors))?;
     if let Some((_, refusal)) = graph::unseen(&app, &caller, std::slice::from_ref(&spec)).await?.first() {
         return Err(ApiError::task_refused("", refusal));
     }
@@ -83,52 +83,6 @@ fn replay(mut response: Response, replayed: bool) -> Response {
         response.headers_mut().insert(idempotency::REPLAYED, HeaderValue::from_static("true"));
     }
     response
-}
-
-/// The store's form of a request; the id is made here unless the producer chose it. `path` leads to the task's fields.
-///
-/// # Errors
-/// The fields that reach beyond the caller's bounds.
-fn spec(
-    app: &App,
-    caller: &Caller,
-    path: &str,
-    request: CreateTask,
-    depends_on: Vec<TaskId>,
-) -> Result<TaskSpec, Vec<FieldError>> {
-    let (project, queue) = caller.place(path, request.project, request.queue)?;
-    let schedule = match (request.run_after, request.delay) {
-        (Some(at), _) => Schedule::At(at),
-        (None, Some(delay)) if !delay.is_zero() => Schedule::In(delay),
-        (None, _) => Schedule::Now,
-    };
-    let expiry = match (request.expires_at, request.expires_after) {
-        (Some(at), _) => Some(Expiry::At(at)),
-        (None, after) => after.map(Expiry::In),
-    };
-    Ok(TaskSpec {
-        id: request.id.unwrap_or_else(|| app.ids.task()),
-        id_chosen: request.id.is_some(),
-        project,
-        queue,
-        task_type: request.task_type,
-        priority: request.priority.unwrap_or_default(),
-        params: request.params.unwrap_or_default(),
-        description: request.description,
-        domain: request.domain,
-        drift_score: request.drift_score,
-        assigned_by: request.assigned_by,
-        concurrency_key: request.concurrency_key,
-        affinity: request.affinity,
-        expiry,
-        unique: request.unique.map(Into::into),
-        schedule,
-        max_attempts: request.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS),
-        timeout: request.timeout,
-        backoff: request.backoff,
-        depends_on,
-        if_dependency_fails: request.if_dependency_fails.unwrap_or_default(),
-    })
 }
 
 fn view(accepted: &Accepted, blocked: bool) -> CreatedTask {

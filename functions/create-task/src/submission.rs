@@ -3,13 +3,15 @@
 use baton_api::create::CreateTask;
 use baton_api::fields::parsed;
 use baton_api::{Fields, ReadFields};
+use baton_http::spec::task_spec;
 use baton_http::{ApiError, App, Caller, Message};
 use baton_model::{Expected, Limits, RequestKey, TaskSpec};
 use baton_store::{Create, Idempotency, StoreError};
 
 use crate::batch::{Batch, fingerprint};
 use crate::told::Told;
-use crate::{graph, spec};
+
+use crate::graph;
 
 /// What a message asks for: the body of `POST /v1/tasks`, or that of `POST /v1/tasks/batch`, and a name by which a
 /// repetition is known.
@@ -54,7 +56,7 @@ pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
     let specs: Vec<TaskSpec> = match tasks {
         Tasks::One(task) => {
             let depends_on = graph::alone(&task)?;
-            vec![spec(app, &caller, "", *task, depends_on).map_err(|errors| caller.beyond(errors))?]
+            vec![task_spec(app, &caller, "", *task, depends_on).map_err(|errors| caller.beyond(errors))?]
         }
         Tasks::Batch(batch) => batch.split(app, &caller)?.1,
     };

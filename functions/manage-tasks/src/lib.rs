@@ -1,7 +1,8 @@
-//! What operators do: cancel and retry tasks, pause and order queues, set limits, ask workers to drain or stop.
+//! What operators do: cancel and retry tasks, pause and order queues, set limits and schedules, ask workers to drain or stop.
 
 mod limits;
 mod queues;
+mod schedules;
 mod tasks;
 mod workers;
 
@@ -20,6 +21,11 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(queues::order))
+        .routes(routes!(schedules::set, schedules::list))
+        .routes(routes!(schedules::get))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::delete))
         .routes(routes!(workers::drain))
         .routes(routes!(workers::stop))
         .routes(routes!(workers::run))

@@ -49,6 +49,8 @@ pages! {
     SessionSuperseded = "session_superseded",
     WorkerOfOther = "worker_of_other",
     TooManyTokens = "too_many_tokens",
+    ScheduleNotFound = "schedule_not_found",
+    ScheduleExists = "schedule_exists",
     TooManyLimits = "too_many_limits",
     Busy = "busy",
     StorageFull = "storage_full",

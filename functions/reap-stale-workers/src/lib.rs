@@ -6,6 +6,7 @@
 mod removal;
 mod round;
 mod rounds;
+mod schedules;
 
 use axum::extract::State;
 use baton_api::reap::ReapRequest;
@@ -17,6 +18,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use round::Round;
 pub use rounds::{begin, reap_within, run_reaper, scheduled};
+pub use schedules::run_schedules;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

@@ -11,6 +11,10 @@ pub struct Round {
     pub expired: u64,
     /// Workers that held some of these, no longer beat, and have not said that they end.
     pub workers_lost: u64,
+    /// Tasks that schedules created.
+    pub created: u64,
+    /// Schedules that missed times which nothing makes up for, and those that could not be moved on.
+    pub schedules_missed: u64,
     /// Finished tasks, log lines, workers and keys removed.
     pub removed: u64,
     /// How far past its end the oldest thing is that the store should have removed by itself, in seconds; none where it does

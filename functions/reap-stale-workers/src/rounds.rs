@@ -7,12 +7,13 @@ use baton_http::App;
 use baton_model::round::Finding;
 use baton_model::{LossReason, RoundNote, Watch};
 use baton_runtime::Shutdown;
-use baton_store::{Cursor, ErrorKind, Expire, Mend, Reap, Redate, Sizes, StoreError, Waiting};
+use baton_store::{Cursor, ErrorKind, Expire, Mend, Reap, Redate, RunReport, Sizes, StoreError, Waiting};
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
 use crate::removal::Removal;
 use crate::round::Round;
+use crate::schedules;
 
 /// How many tasks are taken back in one command: few enough that other commands do not wait long behind it.
 const BATCH: u32 = 256;
@@ -307,9 +308,18 @@ pub async fn scheduled(
 ) -> Result<(Value, BTreeMap<&'static str, f64>), StoreError> {
     // Before the round: one that has much to do must not hide that tasks wait.
     let waiting = waiting(app).await;
-    let round = reap_within(app, budget).await?;
-    let Round { taken, expired, workers_lost, removed, overdue_seconds, more } = round;
-    let mut gauges = BTreeMap::from([("WorkersLost", workers_lost as f64)]);
+    let (began, now) = (Instant::now(), app.now());
+    // What cannot be done for schedules holds up no lost task.
+    let ran = schedules::run(app, now, began + budget / 2).await.unwrap_or_else(|error| {
+        tracing::warn!(error = error.report(), "schedules could not be run and will be tried again");
+        RunReport { more: true, ..RunReport::default() }
+    });
+    let round = reap_within(app, budget.saturating_sub(began.elapsed())).await?;
+    let (created, schedules_missed) = (ran.created, ran.missed + ran.failed);
+    let round = Round { created, schedules_missed, more: round.more || ran.more, ..round };
+    let Round { taken, expired, workers_lost, removed, overdue_seconds, more, .. } = round;
+    let mut gauges =
+        BTreeMap::from([("WorkersLost", workers_lost as f64), ("SchedulesMissed", schedules_missed as f64)]);
     gauges.extend(waiting.as_ref().map(|waiting| ("OldestReadySeconds", seconds(waiting))));
     gauges.extend(overdue_seconds.map(|seconds| ("OldestOverdueSeconds", seconds as f64)));
     let queue = waiting.as_ref().and_then(|waiting| waiting.longest.as_ref()).map(|(queue, _)| queue);
@@ -321,6 +331,8 @@ pub async fn scheduled(
         taken,
         expired,
         workers_lost,
+        created,
+        schedules_missed,
         removed,
         more,
         oldest_ready_seconds,

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::limits::Limits;
 use baton_model::{
-    Backoff, Expected, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName, Status, TaskId,
-    TaskType, Timestamp, limits,
+    Backoff, Expected, Expiry, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName, Status,
+    TaskId, TaskSpec, TaskType, Timestamp, limits,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -224,6 +224,32 @@ impl CreateTask {
             depends_on: Vec::new(),
             if_dependency_fails: None,
             reference: None,
+        }
+    }
+}
+
+impl CreateTask {
+    /// The task that a template creates, without what each such task has of its own.
+    pub fn of_template(template: &TaskSpec) -> Self {
+        Self {
+            queue: Some(template.queue.clone()),
+            priority: Some(template.priority),
+            params: Some(template.params.clone()),
+            description: template.description.clone(),
+            domain: template.domain.clone(),
+            drift_score: template.drift_score,
+            assigned_by: template.assigned_by.clone(),
+            max_attempts: Some(template.max_attempts),
+            timeout: template.timeout,
+            backoff: template.backoff,
+            concurrency_key: template.concurrency_key.clone(),
+            affinity: template.affinity.clone(),
+            expires_after: match template.expiry {
+                Some(Expiry::In(span)) => Some(span),
+                Some(Expiry::At(_)) | None => None,
+            },
+            unique: template.unique.clone().map(Into::into),
+            ..Self::new(template.task_type.clone())
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod order;
 pub mod problem;
 pub mod reap;
 pub mod ring;
+pub mod schedule;
 pub mod task;
 pub mod text;
 pub mod token;

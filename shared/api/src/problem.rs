@@ -78,6 +78,8 @@ codes! {
     QueueNotFound = "queue_not_found", 404, "No such queue";
     /// The token does not exist.
     TokenNotFound = "token_not_found", 404, "No such token";
+    /// The schedule does not exist.
+    ScheduleNotFound = "schedule_not_found", 404, "The schedule is not known";
     /// The attempt is no longer the worker's.
     LeaseLost = "lease_lost", 409, "The lease is lost";
     /// The attempt is not the task's latest.
@@ -102,7 +104,9 @@ codes! {
     WorkerOfOther = "worker_of_other", 409, "The worker's name is another's";
     /// There are as many tokens as the store holds.
     TooManyTokens = "too_many_tokens", 409, "There are too many tokens";
-    /// There are as many limits, or owned projects, as the store holds.
+    /// Another schedule of the name says something else.
+    ScheduleExists = "schedule_exists", 409, "Another schedule has the name";
+    /// There are as many limits, owned projects or schedules as the store holds.
     TooManyLimits = "too_many_limits", 409, "There are too many limits";
     /// Too much is under way.
     Busy = "busy", 503, "The server is busy";

@@ -21,11 +21,12 @@ use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::order::{OrderChangeView, OrderRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::reap::ReapView;
+use baton_api::schedule::{ScheduleAction, ScheduleView, SetSchedule};
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
 use baton_api::token::CreateToken;
 use baton_api::token::{AuditView, CreatedTokenView, TokenView};
 use baton_api::why::WhyView;
-use baton_model::{Directive, GenerationId, ProjectId, QueueName, TaskId, TokenId, WorkerId};
+use baton_model::{Directive, GenerationId, ProjectId, QueueName, ScheduleName, TaskId, TokenId, WorkerId};
 use serde::Serialize;
 
 use crate::call::{Call, new_key};
@@ -241,6 +242,78 @@ impl Client {
         limit: Option<u32>,
     ) -> Result<Page<ProjectView>, ClientError> {
         self.call(Call::get("/v1/projects").query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// Sets a schedule.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_schedule(&self, schedule: &SetSchedule) -> Result<ScheduleView, ClientError> {
+        self.call(Call::post("/v1/schedules", schedule).repeatable(true)).await
+    }
+
+    /// Schedules, by project and name.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn schedules(
+        &self,
+        project: Option<&ProjectId>,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<ScheduleView>, ClientError> {
+        let call = Call::get("/v1/schedules").query("project", project).query("cursor", cursor);
+        self.call(call.query("limit", limit)).await
+    }
+
+    /// One schedule, with so many of its next times.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn schedule(
+        &self,
+        name: &ScheduleName,
+        project: Option<&ProjectId>,
+        next: Option<u32>,
+    ) -> Result<ScheduleView, ClientError> {
+        let call = Call::get(format!("/v1/schedules/{name}")).query("project", project);
+        self.call(call.query("next", next)).await
+    }
+
+    /// Has a schedule create nothing for now.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn pause_schedule(
+        &self,
+        name: &ScheduleName,
+        action: &ScheduleAction,
+    ) -> Result<ScheduleView, ClientError> {
+        self.call(Call::post(format!("/v1/schedules/{name}/pause"), action).repeatable(true)).await
+    }
+
+    /// Has a paused schedule go on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn resume_schedule(
+        &self,
+        name: &ScheduleName,
+        action: &ScheduleAction,
+    ) -> Result<ScheduleView, ClientError> {
+        self.call(Call::post(format!("/v1/schedules/{name}/resume"), action).repeatable(true)).await
+    }
+
+    /// Deletes a schedule; the answer is the schedule as it was.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn delete_schedule(
+        &self,
+        name: &ScheduleName,
+        action: &ScheduleAction,
+    ) -> Result<ScheduleView, ClientError> {
+        self.call(Call::post(format!("/v1/schedules/{name}/delete"), action)).await
     }
 
     /// Takes back tasks whose lease is lost, now instead of at the reaper's next round.

@@ -9,6 +9,7 @@ use baton_api::limit::{ClearLimit, SetLimit, SetOwner};
 use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::order::OrderRequest;
 use baton_api::reap::ReapRequest;
+use baton_api::schedule::{ScheduleAction, SetSchedule};
 use baton_api::token::CreateToken;
 use baton_api::{ProblemCode, ReadFields};
 use baton_model::{Expected, Limits};
@@ -93,6 +94,8 @@ bodies! {
     ClearLimit: Plain, |_limits| &();
     SetOwner: Plain, |_limits| &();
     OrderRequest: Plain, |_limits| &();
+    SetSchedule: Params, |limits| limits;
+    ScheduleAction: Plain, |_limits| &();
 }
 
 /// A body that must be there.

@@ -242,9 +242,16 @@ impl From<StoreError> for ApiError {
             StoreError::TooManyTokens { .. } => {
                 new(ProblemCode::TooManyTokens, "a token that has ended is removed 30 days later")
             }
-            StoreError::TooManyLimits { .. } => {
-                new(ProblemCode::TooManyLimits, "GET /v1/limits and GET /v1/projects list what there is")
+            StoreError::ScheduleNotFound(_) => {
+                new(ProblemCode::ScheduleNotFound, "GET /v1/schedules lists those that there are")
             }
+            StoreError::ScheduleExists(_) => {
+                new(ProblemCode::ScheduleExists, "say \"replace\": true to put this one in its place")
+            }
+            StoreError::TooManyLimits { .. } => new(
+                ProblemCode::TooManyLimits,
+                "GET /v1/limits, GET /v1/projects and GET /v1/schedules list what there is",
+            ),
             StoreError::BadCursor => Self::field(
                 "cursor",
                 Expected::new("the next_cursor of an earlier page of the same query", "another text"),

@@ -21,6 +21,7 @@ pub mod reply;
 pub mod request_id;
 pub mod routes;
 pub mod serve;
+pub mod spec;
 pub mod wire;
 
 pub use app::{App, Parts};

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use baton_api::create::CreateTask;
 use baton_api::fields::ReadFields;
-use baton_model::{Limits, Schedule, TaskSpec, limits};
+use baton_model::{Limits, RunAfter, TaskSpec, limits};
 use baton_runtime::{Clock, Ids, RandomIds, SystemClock};
 use baton_store::{Create, NoDoorbell, TaskStore};
 use baton_store_dynamodb::client::{self, Roots};
@@ -36,7 +36,7 @@ async fn main() -> Result<(), Failed> {
 async fn create(store: &DynamoStore, event: Event) -> Result<Value, Failed> {
     let request =
         CreateTask::from_json(&event.body, &Limits::default()).map_err(|refused| format!("{refused:?}"))?;
-    let schedule = request.run_after.map_or(Schedule::Now, Schedule::At);
+    let run_after = request.run_after.map_or(RunAfter::Now, RunAfter::At);
     let spec = TaskSpec {
         id: request.id.unwrap_or_else(|| RandomIds.task()),
         id_chosen: request.id.is_some(),
@@ -53,7 +53,7 @@ async fn create(store: &DynamoStore, event: Event) -> Result<Value, Failed> {
         affinity: request.affinity,
         expiry: None,
         unique: None,
-        schedule,
+        run_after,
         max_attempts: request.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS),
         timeout: request.timeout,
         backoff: request.backoff,

@@ -95,6 +95,11 @@ uuid_id!(
 );
 
 impl TaskId {
+    /// The id of a task that has none yet: a template's.
+    pub const fn unset() -> Self {
+        Self(Uuid::nil())
+    }
+
     /// The first and the last id that begin with a prefix of a UUID's text; `None` if no UUID does.
     pub fn range_of_prefix(prefix: &str) -> Option<([u8; 16], [u8; 16])> {
         let mut digits = Vec::with_capacity(32);
@@ -224,6 +229,11 @@ text_name!(
 text_name!(
     /// A caller's own name for one request, so that its repetition is recognised.
     RequestKey,
+    check_name
+);
+text_name!(
+    /// A schedule, by its name within its project.
+    ScheduleName,
     check_name
 );
 text_name!(

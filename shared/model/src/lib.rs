@@ -25,11 +25,14 @@ pub mod payload;
 pub mod queue;
 pub mod rate;
 mod refusal;
+pub mod rhythm;
 pub mod round;
+pub mod schedule;
 pub mod session;
 pub mod share;
 pub mod takes;
 pub mod task;
+pub mod template;
 pub mod time;
 pub mod token;
 pub mod transition;
@@ -49,8 +52,8 @@ pub use expected::Expected;
 pub use expiry::Expiry;
 pub use generation::{Generation, Output};
 pub use id::{
-    AuditId, GenerationId, Label, ProjectId, QueueName, RequestKey, SessionId, TaskId, TaskType, TokenId,
-    WorkerId,
+    AuditId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId, TaskId,
+    TaskType, TokenId, WorkerId,
 };
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;
@@ -59,14 +62,17 @@ pub use order::{FairBy, QueueOrder, Tenant};
 pub use owner::Owner;
 pub use payload::Payload;
 pub use rate::{Arrival, Rate};
+pub use rhythm::{Cron, Rhythm, Zone};
 pub use round::RoundNote;
+pub use schedule::{IfMissed, IfRunning, Occurrence, Plan, Schedule, ScheduleChange, ScheduleKey};
 pub use session::{Late, Superseded, Takeover};
 pub use share::{Limit, LimitBook, LimitOn, LimitRules, Shared, Standing, Stop, Which, holds_place};
 pub use takes::{Taker, Takers, Takes};
 pub use task::{
-    AttemptEnd, Ended, Failure, Head, IfDependencyFails, Priority, Schedule, State, Status, Task, TaskSpec,
+    AttemptEnd, Ended, Failure, Head, IfDependencyFails, Priority, RunAfter, State, Status, Task, TaskSpec,
     TaskState,
 };
+pub use template::Filling;
 pub use time::Timestamp;
 pub use token::{Grant, Scope, SecretDigest, Token, TokenSecret, TokenStatus};
 pub use unique::{Unique, UniqueWhile};

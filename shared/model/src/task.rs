@@ -233,11 +233,12 @@ from_str_by_name!(crate::worker::Directive);
 from_str_by_name!(crate::event::EventKind);
 from_str_by_name!(LossReason);
 from_str_by_name!(IfDependencyFails);
+from_str_by_name!(crate::schedule::IfRunning);
 
 /// When a new task may first be claimed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Schedule {
+pub enum RunAfter {
     /// At once.
     #[default]
     Now,
@@ -247,7 +248,7 @@ pub enum Schedule {
     In(#[serde(with = "seconds")] Duration),
 }
 
-impl Schedule {
+impl RunAfter {
     /// The time meant, for a task created at `created_at`.
     pub fn resolve(self, created_at: Timestamp) -> Timestamp {
         match self {
@@ -259,10 +260,10 @@ impl Schedule {
 }
 
 /// What a producer asks for.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskSpec {
     /// The task's id; made by Baton unless [`TaskSpec::id_chosen`].
-    #[serde(skip)]
+    #[serde(skip, default = "TaskId::unset")]
     pub id: TaskId,
     /// Whether the producer chose the id. Only then does a second task of the same id and content count as the first.
     #[serde(skip)]
@@ -286,7 +287,8 @@ pub struct TaskSpec {
     /// Who assigned it.
     pub assigned_by: Option<Label>,
     /// When it may first be claimed.
-    pub schedule: Schedule,
+    #[serde(rename = "schedule")]
+    pub run_after: RunAfter,
     /// How many attempts it is given.
     pub max_attempts: u32,
     /// How long one attempt may run; none if as long as it likes.
@@ -294,22 +296,22 @@ pub struct TaskSpec {
     /// How long it waits between attempts; none for the default.
     pub backoff: Option<Backoff>,
     /// What it shares a limit by with other tasks of its queue, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Label>,
     /// What its worker had best have warm, if it matters.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Label>,
     /// Until when it is to be started; no time if it is worth starting at any.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expiry: Option<Expiry>,
     /// The key of which there is to be one task at a time, if there is one.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unique: Option<Unique>,
     /// The tasks that are to end before it may be claimed; at most [`limits::DEPENDENCIES`], none twice.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub depends_on: Vec<TaskId>,
     /// What becomes of it when one of these fails or is cancelled.
-    #[serde(skip_serializing_if = "IfDependencyFails::is_default")]
+    #[serde(default, skip_serializing_if = "IfDependencyFails::is_default")]
     pub if_dependency_fails: IfDependencyFails,
 }
 
@@ -329,7 +331,7 @@ impl TaskSpec {
             domain: None,
             drift_score: None,
             assigned_by: None,
-            schedule: Schedule::Now,
+            run_after: RunAfter::Now,
             max_attempts: limits::DEFAULT_ATTEMPTS,
             timeout: None,
             backoff: None,
@@ -371,7 +373,7 @@ impl TaskSpec {
             forgiven: 0,
             worker_losses: 0,
             max_attempts: self.max_attempts,
-            run_after: self.schedule.resolve(created_at),
+            run_after: self.run_after.resolve(created_at),
             expires_at: self.expires_at(created_at),
             timeout: self.timeout,
             backoff: self.backoff.unwrap_or_default(),

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use baton_model::{Digest, TaskId, TaskSpec, Timestamp};
 use baton_store::batch;
 use baton_store::unique::{First, as_sibling};
@@ -193,7 +194,18 @@ impl Inner {
 
     /// All tasks, and the answer that the idempotency key keeps, in one transaction.
     async fn create_together(&self, create: &Create, batch: Batch) -> Result<CreateAnswer, StoreError> {
-        let most = MOST - usize::from(create.idempotency.is_some());
+        self.create_along(create, batch, None).await?.map_err(|_| contended("a task of the batch"))
+    }
+
+    /// The same, along with another write, whose condition may not hold: then nothing is written, and what stands there is the
+    /// answer.
+    pub(crate) async fn create_along(
+        &self,
+        create: &Create,
+        batch: Batch,
+        along: Option<TransactWriteItem>,
+    ) -> Result<Result<CreateAnswer, Option<Item>>, StoreError> {
+        let most = MOST - usize::from(create.idempotency.is_some()) - usize::from(along.is_some());
         let unique = create.tasks.iter().filter(|spec| spec.unique.is_some()).count();
         if create.tasks.len() + unique > most {
             return Err(StoreError::TooLarge {
@@ -277,6 +289,8 @@ impl Inner {
                 let item = key_item(idempotency, &items, create.now, mark)?;
                 writes.push(self.db.put_write(item, &forgotten(create.now))?);
             }
+            let place = writes.len();
+            writes.extend(along.clone());
             let answer = CreateAnswer { items, replayed: false };
             let written = match writes.is_empty() {
                 true => Ok(()),
@@ -293,7 +307,7 @@ impl Inner {
                     }
                     rings.into_iter().for_each(|ready| self.doorbell.ring(ready));
                     self.after_creation(&waiting, &inserted, create.now).await;
-                    return Ok(answer);
+                    return Ok(Ok(answer));
                 }
                 Err(TransactError::Failed(error)) => return Err(error),
                 Err(TransactError::Conditions(reasons)) => {
@@ -302,14 +316,17 @@ impl Inner {
                             && is_marked(item, mark)?
                         {
                             self.after_creation(&waiting, &inserted, create.now).await;
-                            return Ok(answer);
+                            return Ok(Ok(answer));
                         }
+                    }
+                    if let Some((true, standing)) = reasons.into_iter().nth(place) {
+                        return Ok(Err(standing));
                     }
                     // Something of it has come to be since the look: look again.
                     if let Some(idempotency) = &create.idempotency
                         && let Some(answer) = self.kept_answer(idempotency, create.now).await?
                     {
-                        return Ok(answer);
+                        return Ok(Ok(answer));
                     }
                 }
             }
@@ -455,7 +472,7 @@ impl Inner {
                 Some(existing)
                     if batch.resumed && is_same(spec, existing) && existing.created_at == create.now =>
                 {
-                    Step::Answer(Ok(accepted(spec.id, create.now, spec.schedule.resolve(create.now))))
+                    Step::Answer(Ok(accepted(spec.id, create.now, spec.run_after.resolve(create.now))))
                 }
                 Some(existing) => Step::Answer(answer_of(spec, existing)),
                 None => {
@@ -489,7 +506,7 @@ fn accepted(id: TaskId, created_at: Timestamp, run_after: Timestamp) -> Accepted
 /// The answer to a task whose id is taken.
 fn answer_of(spec: &TaskSpec, existing: &Existing) -> Result<Accepted, ItemRefusal> {
     if spec.id_chosen && is_same(spec, existing) {
-        let run_after = spec.schedule.resolve(existing.created_at);
+        let run_after = spec.run_after.resolve(existing.created_at);
         Ok(Accepted { new: false, ..accepted(spec.id, existing.created_at, run_after) })
     } else {
         Err(ItemRefusal::IdConflict { id: spec.id })

@@ -56,6 +56,7 @@ mod reap;
 mod request;
 mod round;
 mod row;
+mod schedule;
 mod sightings;
 mod stats;
 mod store;
@@ -80,16 +81,17 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::transition::Command;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId,
-    Timestamp, Token, TokenId, Why, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
+    ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
     FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError,
-    StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    Occur, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
+    SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -430,6 +432,33 @@ impl LimitStore for DynamoStore {
 
     async fn owned_projects(&self, page: PageRequest) -> Result<Page<OwnedProject>, StoreError> {
         self.inner.owned_projects(&page).await
+    }
+}
+
+#[async_trait]
+impl ScheduleStore for DynamoStore {
+    async fn set_schedule(&self, set: SetSchedule) -> Result<Changed<Schedule>, StoreError> {
+        self.inner.set_schedule(set).await
+    }
+
+    async fn schedule(&self, key: &ScheduleKey) -> Result<Schedule, StoreError> {
+        self.inner.schedule(key).await
+    }
+
+    async fn schedules(
+        &self,
+        filter: ScheduleFilter,
+        page: PageRequest,
+    ) -> Result<Page<Schedule>, StoreError> {
+        self.inner.schedules(&filter, &page).await
+    }
+
+    async fn due_schedules(&self, now: Timestamp, page: PageRequest) -> Result<Page<Schedule>, StoreError> {
+        self.inner.due_schedules(now, &page).await
+    }
+
+    async fn occur(&self, occur: Occur) -> Result<bool, StoreError> {
+        self.inner.occur(occur).await
     }
 }
 

@@ -506,7 +506,7 @@ pub(crate) const fn what_letter(what: What) -> char {
 
 #[cfg(test)]
 mod tests {
-    use baton_model::Schedule;
+    use baton_model::RunAfter;
     use baton_store::{Create, Reap, TaskStore, Tasks, Waits};
 
     use super::*;
@@ -519,7 +519,7 @@ mod tests {
         let store = store(Options::seeded(1)).await;
         let now = Timestamp::from_millis(1_800_000_000_000);
         let create = async |numbers: std::ops::Range<u8>, due: u64| {
-            let due = Schedule::At(now.plus(Duration::from_secs(due)));
+            let due = RunAfter::At(now.plus(Duration::from_secs(due)));
             let tasks = numbers.map(|n| task(n, due)).collect();
             store.create(Create { now, tasks, atomic: false, idempotency: None, by: None }).await.unwrap();
         };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use baton_model::{Payload, Schedule, TaskId, TaskSpec, Timestamp};
+use baton_model::{Payload, RunAfter, TaskId, TaskSpec, Timestamp};
 use baton_store::{Create, NoDoorbell, TaskStore};
 
 use crate::client::{http_client, local};
@@ -24,7 +24,7 @@ pub(crate) async fn store(options: Options) -> DynamoStore {
 /// Creates a task whose params are kept apart from it.
 pub(crate) async fn created_large(store: &DynamoStore, now: Timestamp) -> TaskId {
     let params = Payload::parse(&format!("\"{}\"", "x".repeat(5_000))).unwrap();
-    let spec = TaskSpec { params, ..task(1, Schedule::Now) };
+    let spec = TaskSpec { params, ..task(1, RunAfter::Now) };
     let id = spec.id;
     let create = Create { now, tasks: vec![spec], atomic: false, idempotency: None, by: None };
     store.create(create).await.unwrap();
@@ -32,12 +32,12 @@ pub(crate) async fn created_large(store: &DynamoStore, now: Timestamp) -> TaskId
 }
 
 /// A task of the queue `a` with an id of its own.
-pub(crate) fn task(n: u8, schedule: Schedule) -> TaskSpec {
+pub(crate) fn task(n: u8, run_after: RunAfter) -> TaskSpec {
     let mut id = [0; 16];
     (id[6], id[8], id[15]) = (0x70, 0x80, n);
     TaskSpec {
         queue: "a".parse().unwrap(),
-        schedule,
+        run_after,
         ..TaskSpec::new(TaskId::from_bytes(id), "render".parse().unwrap())
     }
 }

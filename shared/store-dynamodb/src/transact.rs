@@ -52,9 +52,18 @@ impl Db {
         Ok(TransactWriteItem::builder().put(put.build().map_err(unbuilt)?).build())
     }
 
-    /// The removal of an item, as a part of a transaction.
-    pub(crate) fn delete_write(&self, key: Item) -> Result<TransactWriteItem, StoreError> {
-        let delete = Delete::builder().table_name(&self.table).set_key(Some(key));
+    /// The removal of an item on a condition, as a part of a transaction.
+    pub(crate) fn delete_write(
+        &self,
+        key: Item,
+        condition: &Expression,
+    ) -> Result<TransactWriteItem, StoreError> {
+        let delete = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(key))
+            .set_condition_expression(condition.condition())
+            .set_expression_attribute_names(condition.names())
+            .set_expression_attribute_values(condition.values());
         Ok(TransactWriteItem::builder().delete(delete.build().map_err(unbuilt)?).build())
     }
 

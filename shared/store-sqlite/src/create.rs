@@ -153,7 +153,7 @@ fn plan(transaction: &Transaction<'_>, create: &Create, created_at: Timestamp) -
                 if let (Some(fingerprint), Some(stored)) = (&fingerprint, existing.digest)
                     && fingerprint.matches(stored) =>
             {
-                let run_after = spec.schedule.resolve(existing.created_at);
+                let run_after = spec.run_after.resolve(existing.created_at);
                 Plan::Answer(Ok(Accepted {
                     id: spec.id,
                     created_at: existing.created_at,
@@ -229,7 +229,7 @@ fn insert(
     by: Option<&Label>,
     created_at: Timestamp,
 ) -> Result<Accepted, Failure> {
-    let run_after = spec.schedule.resolve(created_at);
+    let run_after = spec.run_after.resolve(created_at);
     let expires_at = spec.expires_at(created_at);
     let state = spec.first_state().state();
     let inline = spec.params.size() <= INLINE_BYTES && spec.description.is_none();

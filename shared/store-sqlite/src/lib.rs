@@ -26,6 +26,7 @@ mod reap;
 mod refusal;
 mod round;
 mod rows;
+mod schedule;
 mod stats;
 mod token;
 mod transaction;
@@ -41,18 +42,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId,
-    TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
+    ScheduleKey, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
     FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError,
-    StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after,
-    page_of_events,
+    Occur, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
+    SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -421,6 +422,35 @@ impl LimitStore for SqliteStore {
 
     async fn owned_projects(&self, page: PageRequest) -> Result<Page<OwnedProject>, StoreError> {
         self.readers.run(move |db| limit::owned_projects(db, &page)).await
+    }
+}
+
+#[async_trait]
+impl ScheduleStore for SqliteStore {
+    async fn set_schedule(&self, set: SetSchedule) -> Result<Changed<Schedule>, StoreError> {
+        self.writer.run(set, schedule::set).await
+    }
+
+    async fn schedule(&self, key: &ScheduleKey) -> Result<Schedule, StoreError> {
+        let wanted = key.clone();
+        let found = self.readers.run(move |db| schedule::by_key(db, &wanted)).await?;
+        found.ok_or_else(|| StoreError::ScheduleNotFound(key.clone()))
+    }
+
+    async fn schedules(
+        &self,
+        filter: ScheduleFilter,
+        page: PageRequest,
+    ) -> Result<Page<Schedule>, StoreError> {
+        self.readers.run(move |db| schedule::list(db, &filter, &page)).await
+    }
+
+    async fn due_schedules(&self, now: Timestamp, page: PageRequest) -> Result<Page<Schedule>, StoreError> {
+        self.readers.run(move |db| schedule::due(db, now, &page)).await
+    }
+
+    async fn occur(&self, occur: Occur) -> Result<bool, StoreError> {
+        self.writer.run(occur, schedule::occur).await
     }
 }
 

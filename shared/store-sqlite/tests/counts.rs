@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{QueueName, Schedule, State, TaskId, TaskSpec, Timestamp};
+use baton_model::{QueueName, RunAfter, State, TaskId, TaskSpec, Timestamp};
 use baton_store::{Claim, Create, NoDoorbell, QueueStats, Stats, TaskStore, Tasks, Waits};
 use baton_store_sqlite::{Options, SqliteStore};
 
@@ -38,7 +38,7 @@ impl Bench {
             self.made += 1;
             specs.push(TaskSpec {
                 queue,
-                schedule: Schedule::At(due),
+                run_after: RunAfter::At(due),
                 ..TaskSpec::new(
                     TaskId::from_bytes((7 << 76 | 2 << 62 | self.made).to_be_bytes()),
                     "render".parse().unwrap(),

@@ -1,7 +1,8 @@
 //! How a store fails: one public kind that says what the caller must do, and causes under it.
 
+use baton_model::schedule::{MOST_SCHEDULES, ScheduleProblem};
 use baton_model::transition::Refusal;
-use baton_model::{GenerationId, QueueName, SessionId, TaskId, TokenId, WorkerId};
+use baton_model::{GenerationId, QueueName, ScheduleKey, SessionId, TaskId, TokenId, WorkerId};
 
 use crate::command::ItemRefusal;
 
@@ -71,6 +72,12 @@ pub enum StoreError {
     /// The worker's name belongs to callers of other bounds; see [`baton_model::Owner`].
     #[error("worker {0} belongs to callers of another project or of other queues")]
     WorkerOfOther(WorkerId),
+    /// The schedule is unknown.
+    #[error("there is no schedule {0}")]
+    ScheduleNotFound(ScheduleKey),
+    /// Another schedule of the name says something else.
+    #[error("there is a schedule {0} already, which says something else; nothing was changed")]
+    ScheduleExists(ScheduleKey),
     /// The token is unknown.
     #[error("token {0} does not exist")]
     TokenNotFound(TokenId),
@@ -80,7 +87,7 @@ pub enum StoreError {
         /// The most that there may be, those that have ended and are still kept included.
         most: usize,
     },
-    /// There are as many limits, or owned projects, as a store holds.
+    /// There are as many limits, owned projects or schedules as a store holds.
     #[error("there are {most} {what}, and no more can be set; take away those that nobody needs")]
     TooManyLimits {
         /// What there is too much of.
@@ -168,12 +175,14 @@ impl StoreError {
             | Self::GenerationNotFound(_)
             | Self::WorkerNotFound(_)
             | Self::QueueNotFound(_)
+            | Self::ScheduleNotFound(_)
             | Self::TokenNotFound(_) => ErrorKind::NotFound,
             Self::Refused { .. }
             | Self::BatchRefused { .. }
             | Self::IdempotencyConflict { .. }
             | Self::SessionSuperseded { .. }
             | Self::WorkerOfOther(_)
+            | Self::ScheduleExists(_)
             | Self::TooManyTokens { .. }
             | Self::TooManyLimits { .. } => ErrorKind::Conflict,
             Self::BadCursor | Self::TooLarge { .. } => ErrorKind::Request,
@@ -184,6 +193,19 @@ impl StoreError {
             | Self::Corrupt { .. }
             | Self::Internal { .. } => ErrorKind::Internal,
         }
+    }
+
+    /// Why a schedule was not changed.
+    pub fn schedule(key: ScheduleKey, problem: ScheduleProblem) -> Self {
+        match problem {
+            ScheduleProblem::Unknown => Self::ScheduleNotFound(key),
+            ScheduleProblem::Exists => Self::ScheduleExists(key),
+        }
+    }
+
+    /// That there are as many schedules as a store holds.
+    pub fn too_many_schedules() -> Self {
+        Self::TooManyLimits { what: "schedules", most: usize::try_from(MOST_SCHEDULES).unwrap_or(usize::MAX) }
     }
 
     /// The error with all its causes, for an operator's log.

@@ -13,17 +13,18 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId,
-    Timestamp, Token, TokenId, Why, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
+    ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Expire, Expired, Fail, FailAnswer,
-    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, OrderQueue,
-    OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
-    Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, Store, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
+    OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
+    SetSchedule, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -408,6 +409,34 @@ impl LimitStore for Faulty {
 
     async fn owned_projects(&self, page: PageRequest) -> Result<Page<OwnedProject>, StoreError> {
         self.list("owned_projects", page.clone(), || self.inner.owned_projects(page.clone())).await
+    }
+}
+
+#[async_trait]
+impl ScheduleStore for Faulty {
+    async fn set_schedule(&self, set: SetSchedule) -> Result<Changed<Schedule>, StoreError> {
+        self.call("set_schedule", Call::Repeatable, || self.inner.set_schedule(set.clone())).await
+    }
+
+    async fn schedule(&self, key: &ScheduleKey) -> Result<Schedule, StoreError> {
+        self.call("schedule", Call::Point, || self.inner.schedule(key)).await
+    }
+
+    async fn schedules(
+        &self,
+        filter: ScheduleFilter,
+        page: PageRequest,
+    ) -> Result<Page<Schedule>, StoreError> {
+        let question = (filter.clone(), page.clone());
+        self.list("schedules", question, || self.inner.schedules(filter.clone(), page.clone())).await
+    }
+
+    async fn due_schedules(&self, now: Timestamp, page: PageRequest) -> Result<Page<Schedule>, StoreError> {
+        self.list("due_schedules", page.clone(), || self.inner.due_schedules(now, page.clone())).await
+    }
+
+    async fn occur(&self, occur: Occur) -> Result<bool, StoreError> {
+        self.call("occur", Call::Repeatable, || self.inner.occur(occur.clone())).await
     }
 }
 

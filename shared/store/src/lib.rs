@@ -20,6 +20,7 @@ pub mod lost;
 pub mod name;
 pub mod purge;
 pub mod query;
+pub mod schedule;
 pub mod token;
 pub mod transfer;
 pub mod unique;
@@ -48,6 +49,7 @@ pub use query::{
     Stats, TaskDetail, TaskFilter, Tasks, Waits, WorkerCounts, WorkerDetail, events_after, page_of_events,
     sum_of_states,
 };
+pub use schedule::{Occur, RunReport, ScheduleFilter, ScheduleStore, SetSchedule, run_due};
 pub use token::{AuditEntry, AuditFilter, AuditStore, SettingChange, Settled, StoredToken, TokenStore};
 pub use transfer::Transfer;
 pub use waiting::Waiting;
@@ -83,9 +85,9 @@ pub struct Capabilities {
 }
 
 /// All that a whole Baton needs of its store.
-pub trait Store: TaskStore + TokenStore + AuditStore + LimitStore {}
+pub trait Store: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore {}
 
-impl<S: TaskStore + TokenStore + AuditStore + LimitStore> Store for S {}
+impl<S: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore> Store for S {}
 
 /// A store of tasks.
 ///

@@ -77,7 +77,8 @@ async fn one_round_by_a_clock_far_ahead_removes_nothing_and_takes_nothing_back()
     assert_eq!(fleet.minutes(3, &[("w2", &running)]).await, 0);
     let right = fleet.world.clock.now();
     fleet.world.clock.set(right.plus(seconds(35 * 86_400)));
-    let nothing = json!({"taken": 0, "expired": 0, "workers_lost": 0, "removed": 0, "more": false});
+    let nothing = json!({"taken": 0, "expired": 0, "workers_lost": 0, "created": 0, "schedules_missed": 0,
+        "removed": 0, "more": false});
     assert_eq!(fleet.round().await, nothing);
     fleet.world.clock.set(right.plus(seconds(3)));
     assert_eq!(fleet.minutes(3, &[("w2", &running)]).await, 0);

@@ -81,7 +81,11 @@ async fn the_scheduled_event_leads_to_a_round_of_the_reaper() {
         assert_eq!(invoke(&reap, &event).await["taken"], 0, "it begins to hear");
         world.clock.advance(seconds(61));
         let answer = invoke(&reap, &event).await;
-        assert_eq!(answer, json!({"taken": 1, "expired": 0, "workers_lost": 1, "removed": 0, "more": false}));
+        assert_eq!(
+            answer,
+            json!({"taken": 1, "expired": 0, "workers_lost": 1, "created": 0,
+            "schedules_missed": 0, "removed": 0, "more": false})
+        );
     }
 }
 

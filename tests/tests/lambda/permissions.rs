@@ -8,6 +8,7 @@ mod linked;
 mod once;
 mod ordered;
 mod rare;
+mod scheduled;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -503,12 +504,13 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
     use once::once;
     use ordered::ordered;
     use rare::{given_out_alone, heard_anew};
+    use scheduled::scheduled;
     // A table that was made for functions has its statistics kept by the stream; another one by whoever changes tasks.
     drive! {
         Processes: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once;
+            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once scheduled;
         Stream: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once;
+            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once scheduled;
     }
     let told = serde_json::to_string_pretty(&all).unwrap() + "\n";
     if rewriting() {

@@ -1,12 +1,15 @@
 //! `baton task`.
 
 mod create;
+mod flags;
 mod graph;
 mod import;
 mod list;
 mod show;
 mod watch;
 mod why;
+
+pub(crate) use flags::TaskFlags;
 
 use std::time::Duration;
 

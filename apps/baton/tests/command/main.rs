@@ -21,6 +21,7 @@ mod migrate;
 mod once;
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod queues;
+mod schedules;
 mod shown;
 #[cfg(feature = "sqs")]
 mod sqs;

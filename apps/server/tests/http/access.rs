@@ -83,10 +83,12 @@ impl Site {
                 .replace("{id}", &self.task)
                 .replace("{worker}", "w1")
                 .replace("{queue}", "gpu")
-                .replace("{project}", "film"),
+                .replace("{project}", "film")
+                .replace("{name}", "nightly"),
         };
         let path = match rule.operation {
             "find_task_ids" => format!("{path}?prefix={}", &self.task[..18]),
+            "get_schedule" => format!("{path}?project=film"),
             _ => path.replace("{code}", "busy"),
         };
         let task = json!({"type": "a", "queue": "gpu", "project": "film"});
@@ -101,6 +103,9 @@ impl Site {
             "set_limit" => json!({"on": "queue/gpu", "max_running": 5}),
             "clear_limit" => json!({"on": "queue/gpu"}),
             "order_queue" => json!({"fair": "project"}),
+            "set_schedule" => json!({"name": "nightly", "project": "film", "cron": "@daily",
+                "task": {"type": "a", "queue": "gpu"}}),
+            "pause_schedule" | "resume_schedule" | "delete_schedule" => json!({"project": "film"}),
             _ => Value::Null,
         };
         let request = Request::builder().method(rule.method).uri(path);
@@ -213,7 +218,10 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
             let answer = site.ask(&caller, rule).await;
             let shown = format!("{bound} {}: {} {}", rule.operation, answer.status, answer.text());
             let (status, code) = match rule.operation {
-                "create_task" | "create_batch" => (403, "outside_grant"),
+                "create_task" | "create_batch" | "set_schedule" => (403, "outside_grant"),
+                "get_schedule" | "pause_schedule" | "resume_schedule" | "delete_schedule" => {
+                    (404, "schedule_not_found")
+                }
                 // A queue's name is all that a claim names; a project's is not.
                 "claim" if bound["queues"].is_array() => (403, "outside_grant"),
                 "list_workers" | "drain_worker" | "stop_worker" | "run_worker" | "get_stats"
@@ -227,7 +235,7 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 // The name belongs to callers without bounds.
                 "get_worker" => (404, "worker_not_found"),
                 "heartbeat" => (409, "worker_of_other"),
-                "list_tasks" | "list_generations" | "find_task_ids" | "list_queues" => {
+                "list_tasks" | "list_generations" | "find_task_ids" | "list_queues" | "list_schedules" => {
                     assert_eq!(answer.status, 200, "{shown}");
                     let list = answer.json();
                     let list = list.get("items").or(list.get("ids")).unwrap();

@@ -20,6 +20,7 @@ mod once;
 mod operations;
 mod queries;
 mod requests;
+mod schedules;
 mod secrets;
 mod shipped;
 mod sockets;

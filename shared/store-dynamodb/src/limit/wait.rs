@@ -274,7 +274,7 @@ impl Inner {
                 writes.push(self.aside_write(one, &waiting)?);
                 writes.push(self.db.put_write(waiting.item(&on), &Expression::new())?);
                 if let Some(earlier) = &one.task.rest()?.waits {
-                    writes.push(self.db.delete_write(earlier.key())?);
+                    writes.push(self.db.delete_write(earlier.key(), &Expression::new())?);
                 }
             }
             match self.db.transact(writes, &format!("aside#{mark}")).await {

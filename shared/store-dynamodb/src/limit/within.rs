@@ -502,7 +502,7 @@ impl Inner {
                 writes.extend(self.place_writes(on, rules, &judge.standing(on), (id, attempt), claim.now)?);
             }
             if let Some(waits) = waits {
-                writes.push(self.db.delete_write(waits.key())?);
+                writes.push(self.db.delete_write(waits.key(), &Expression::new())?);
             }
             if let Some((key, spent)) = plan.map(Plan::spent) {
                 writes.push(self.db.update_write(key, &spent)?);

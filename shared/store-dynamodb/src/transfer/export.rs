@@ -26,7 +26,7 @@ use crate::{audit, queue, token};
 use super::{AT_ONCE, durations, key_of};
 
 /// The kinds of records in the order in which they are read out, by the letters of their cursors.
-const KINDS: [char; 11] = ['q', 'w', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p'];
+const KINDS: [char; 12] = ['q', 'w', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's'];
 
 /// A place in an export: the kind, the day or the like, and the last key there.
 pub(super) struct Place {
@@ -77,7 +77,8 @@ impl Inner {
             'o' => self.export_tokens(&mut place, limit).await?,
             'a' => self.export_audit(&mut place, limit).await?,
             'm' => self.export_limits(&mut place, limit).await?,
-            _ => self.export_owned(&mut place, limit).await?,
+            'p' => self.export_owned(&mut place, limit).await?,
+            _ => self.export_schedules(&mut place, limit).await?,
         };
         if !more {
             place = Place::begin(place.kind + 1);
@@ -388,6 +389,16 @@ impl Inner {
         let most = u32::try_from(limit).unwrap_or(u32::MAX);
         let found = self.owned_behind(&place.after, most).await?;
         Ok(settings(place, found, limit, Record::Owned))
+    }
+
+    async fn export_schedules(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let most = u32::try_from(limit).unwrap_or(u32::MAX);
+        let found = self.schedules_behind(&place.after, most).await?;
+        Ok(settings(place, found, limit, |schedule| Record::Schedule(Box::new(schedule))))
     }
 }
 

@@ -70,6 +70,7 @@ impl Inner {
             Record::Audit(entry) => self.import_audit(&entry).await,
             Record::Limit(limit) => self.import_limit(&limit).await,
             Record::Owned(owned) => self.import_owned(&owned).await,
+            Record::Schedule(schedule) => self.import_schedule(&schedule).await,
         }
     }
 

@@ -1,6 +1,6 @@
 //! Processes on one table whose clocks differ.
 
-use baton_model::{LossReason, Priority, Running, Schedule, Task, TaskId, TaskSpec, Timestamp, Watch};
+use baton_model::{LossReason, Priority, RunAfter, Running, Task, TaskId, TaskSpec, Timestamp, Watch};
 use baton_store::{Beat, Claim, ClaimAnswer, Create, Reap, Taken, TaskStore};
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::{DynamoStore, Options};
@@ -17,7 +17,7 @@ fn spec(number: u64, priority: Priority, due: Timestamp) -> TaskSpec {
     (id[6], id[8], id[15]) = (0x70, 0x80, number as u8);
     TaskSpec {
         priority,
-        schedule: Schedule::At(due),
+        run_after: RunAfter::At(due),
         ..TaskSpec::new(TaskId::from_bytes(id), "render".parse().unwrap())
     }
 }

@@ -15,7 +15,7 @@ use crate::rows::{
     self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
 use crate::transaction::what_code;
-use crate::{audit, limit, token};
+use crate::{audit, limit, schedule, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
@@ -31,6 +31,7 @@ const KINDS: &[(char, Read)] = &[
     ('a', audit_entries),
     ('m', shared_limits),
     ('p', owned_projects),
+    ('s', schedules),
 ];
 
 /// Reads records of one kind behind a place, at most so many; each with its own place.
@@ -143,6 +144,16 @@ fn tasks(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record
 fn shared_limits(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let found = limit::limits_behind(db, after, i64::from(limit))?;
     Ok(found.into_iter().map(|limit| (limit.on.to_string(), Record::Limit(limit))).collect())
+}
+
+fn schedules(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let after = match after {
+        "" => None,
+        after => Some(schedule::place(after)?),
+    };
+    let found = schedule::behind(db, after.as_ref(), None, i64::from(limit))?;
+    let record = |schedule| (schedule::place_of(&schedule), Record::Schedule(Box::new(schedule)));
+    Ok(found.into_iter().map(record).collect())
 }
 
 fn owned_projects(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {

@@ -36,7 +36,7 @@ impl Mill {
             ..task(u128::from(n), 100)
         };
         // Due for whoever claims next, however callers overtake each other.
-        create.tasks[0].schedule = Schedule::At(seconds(0));
+        create.tasks[0].run_after = RunAfter::At(seconds(0));
         self.store.create(create).await.unwrap();
         let claim = Claim { cap: 10, request: Some(key.parse().unwrap()), ..Claim::new(worker.clone(), now) };
         let ClaimAnswer::Leased(leased) = self.store.claim(claim).await.unwrap() else {

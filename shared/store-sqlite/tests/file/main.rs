@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::{
-    Grant, Payload, Schedule, Scope, TaskId, TaskSpec, Timestamp, Token, TokenId, TokenSecret,
+    Grant, Payload, RunAfter, Scope, TaskId, TaskSpec, Timestamp, Token, TokenId, TokenSecret,
 };
 use baton_store::{Create, ErrorKind, NoDoorbell, StoreError, StoredToken, TaskStore, TokenStore};
 use baton_store_sqlite::{Durability, Options, SqliteStore};

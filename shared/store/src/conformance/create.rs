@@ -1,7 +1,7 @@
 //! Creating tasks: one, many, again, and under an idempotency key.
 
 use baton_model::event::EventDetail;
-use baton_model::{Backoff, Label, Schedule, State, Status};
+use baton_model::{Backoff, Label, RunAfter, State, Status};
 
 use super::kit::*;
 use crate::{Create, ErrorKind, ItemRefusal, Purge, StoreError, TaskFilter};
@@ -15,7 +15,7 @@ pub async fn a_task_is_stored_as_asked_with_its_first_event(b: Bench) {
         domain: Some(name("größe")),
         drift_score: Some(0.25),
         assigned_by: Some(name("ada")),
-        schedule: Schedule::At(at(90)),
+        run_after: RunAfter::At(at(90)),
         backoff: Some(backoff),
         ..b.spec("render")
     };

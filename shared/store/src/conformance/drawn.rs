@@ -1,9 +1,9 @@
 //! What random histories draw: for a new task what it waits for, until when it is to be started, and the key that it asks for; what
-//! limits say, in which order queues give out their tasks, and what workers have warm.
+//! limits and schedules say, in which order queues give out their tasks, and what workers have warm.
 
 use baton_model::{
-    Expiry, FairBy, IfDependencyFails, LimitOn, LimitRules, QueueOrder, Rate, TaskId, TaskSpec, Timestamp,
-    Unique, UniqueWhile, Wants, Warm,
+    Expiry, FairBy, IfDependencyFails, IfMissed, IfRunning, LimitOn, LimitRules, Plan, QueueOrder, Rate,
+    Rhythm, ScheduleChange, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Wants, Warm,
 };
 
 use super::kit::*;
@@ -90,5 +90,30 @@ pub(super) fn warm(random: &mut SplitMix) -> Warm {
     Warm {
         names: names.map(|one| name(one)).collect(),
         wants: [Wants::Any, Wants::Only, Wants::Prefer { pass_over }][random.below(3) as usize],
+    }
+}
+
+/// What becomes of a schedule.
+pub(super) fn schedule_change(random: &mut SplitMix, task: TaskSpec, now: Timestamp) -> ScheduleChange {
+    match random.below(8) {
+        0 => ScheduleChange::Remove,
+        1 => ScheduleChange::Pause,
+        2 => ScheduleChange::Resume,
+        _ => {
+            let most = 1 + random.below(3) as u32;
+            let plan = Plan {
+                rhythm: Rhythm::Every(millis(5_000 + random.below(120_000))),
+                if_missed: [IfMissed::Skip, IfMissed::Once, IfMissed::All(most)][random.below(3) as usize],
+                late_after: millis(60_000),
+                if_running: IfRunning::ALL[random.below(3) as usize],
+                starts_at: random.once_in(3).then(|| now.plus(millis(random.below(60_000)))),
+                ends_at: random.once_in(4).then(|| now.plus(millis(random.below(600_000)))),
+                paused: random.once_in(8),
+                task: TaskSpec { id: TaskId::unset(), ..task },
+            };
+            let mut seed = [0; 16];
+            seed[..8].copy_from_slice(&random.next().to_be_bytes());
+            ScheduleChange::Set { plan: Box::new(plan), seed, replace: random.once_in(2) }
+        }
     }
 }

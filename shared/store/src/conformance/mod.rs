@@ -58,7 +58,8 @@ pub mod random;
 pub mod reap;
 pub mod release;
 pub mod requests;
-pub mod schedule;
+pub mod run_after;
+pub mod schedules;
 pub mod sessions;
 mod split_mix;
 pub mod statistics;
@@ -94,7 +95,7 @@ rules! {
         an_idempotent_answer_outlives_its_tasks,
         an_idempotency_key_is_kept_for_its_time,
     ],
-    schedule: [
+    run_after: [
         a_task_for_later_is_not_given_out,
         a_task_becomes_claimable_by_the_clock_alone,
         a_delay_counts_from_creation,
@@ -425,6 +426,19 @@ rules! {
         a_retry_races_a_creation,
         keys_outlive_a_restart,
         a_removed_task_holds_no_key,
+    ],
+    schedules: [
+        a_schedule_is_kept_as_it_was_set,
+        schedules_are_listed_by_project_and_name,
+        another_schedule_of_the_name_is_in_the_way,
+        what_is_due_is_found_and_nothing_else,
+        an_occurrence_comes_once,
+        a_change_meanwhile_has_an_occurrence_do_nothing,
+        what_exists_holds_up_no_occurrence,
+        many_that_run_what_is_due_create_each_once,
+        while_the_last_one_runs_the_next_is_as_said,
+        what_was_missed_is_as_said,
+        a_schedule_outlives_its_process,
     ],
     purge: [
         finished_tasks_are_removed_after_their_time,

@@ -13,6 +13,7 @@ mod limits;
 mod lists;
 mod numbers;
 mod reaper;
+mod schedules;
 mod unique;
 mod why;
 mod workers;
@@ -27,8 +28,8 @@ use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Event, EventKind, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
-    LogLine, Owner, ProjectId, QueueName, QueueOrder, RequestKey, RoundNote, SessionId, Task, TaskId,
-    TaskSpec, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
+    LogLine, Owner, ProjectId, QueueName, QueueOrder, RequestKey, RoundNote, Schedule, ScheduleKey,
+    SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -61,6 +62,7 @@ struct Inner {
     audit: BTreeMap<AuditId, AuditEntry>,
     limits: BTreeMap<LimitOn, Limit>,
     owned: BTreeMap<ProjectId, OwnedProject>,
+    schedules: BTreeMap<ScheduleKey, Schedule>,
     /// Who was given which unique key last.
     keys: BTreeMap<(ProjectId, QueueName, Label), TaskId>,
     /// When starts are due by rates, in microseconds.
@@ -120,6 +122,70 @@ impl Oracle {
 }
 
 impl Inner {
+    /// Creates tasks; they come along as they are then, to be rung for.
+    fn create(&mut self, create: Create) -> Result<(CreateAnswer, Vec<Task>), StoreError> {
+        if let Some(idempotency) = &create.idempotency
+            && let Some((_, fingerprint, answer)) = self.answers.get(&idempotency.key)
+        {
+            return if *fingerprint == idempotency.fingerprint {
+                Ok((CreateAnswer { replayed: true, ..answer.clone() }, Vec::new()))
+            } else {
+                Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() })
+            };
+        }
+        let mut fresh: BTreeMap<TaskId, Kept> = BTreeMap::new();
+        let mut items = Vec::new();
+        for spec in create.tasks.iter().cloned() {
+            let chosen = spec.id_chosen;
+            let made = new_task(spec, &create);
+            let id = made.task.head.id;
+            let accepted = |kept: &Kept, new| Accepted {
+                id,
+                created_at: kept.task.created_at,
+                run_after: kept.first_run_after,
+                new,
+                deduplicated: None,
+            };
+            items.push(match self.tasks.get(&id).or_else(|| fresh.get(&id)) {
+                Some(standing) if chosen && standing.content == made.content => Ok(accepted(standing, false)),
+                Some(_) => Err(ItemRefusal::IdConflict { id }),
+                None => {
+                    let answer = accepted(&made, true);
+                    fresh.insert(id, made);
+                    Ok(answer)
+                }
+            });
+        }
+        let (specs, firsts) = self.keep_unique(&create, &mut items, &mut fresh);
+        self.refuse_dependants(&specs, &mut items, &mut fresh);
+        for (place, first) in firsts {
+            if let First::Sibling(first) = first {
+                items[place] = as_sibling(&specs[first], &items[first], create.now);
+            }
+        }
+        let refusals: Vec<_> = items
+            .iter()
+            .enumerate()
+            .filter_map(|(place, item)| item.clone().err().map(|refusal| (place, refusal)))
+            .collect();
+        if create.atomic && !refusals.is_empty() {
+            return Err(StoreError::BatchRefused { refusals });
+        }
+        let ready: Vec<_> = fresh.values().map(|kept| kept.task.clone()).collect();
+        for task in &ready {
+            self.queues.entry(task.queue.clone()).or_default().used = true;
+        }
+        fresh.values().for_each(|kept| self.hold_key(&kept.task));
+        self.tasks.extend(fresh);
+        self.let_go(&specs, create.now);
+        let ready: Vec<_> = ready.iter().map(|task| self.tasks[&task.head.id].task.clone()).collect();
+        let answer = CreateAnswer { items, replayed: false };
+        if let Some(Idempotency { key, fingerprint }) = create.idempotency {
+            self.answers.insert(key, (create.now, fingerprint, answer.clone()));
+        }
+        Ok((answer, ready))
+    }
+
     fn kept(&self, id: TaskId) -> Result<&Kept, StoreError> {
         self.tasks.get(&id).ok_or(StoreError::TaskNotFound(id))
     }
@@ -235,67 +301,7 @@ impl TaskStore for Oracle {
     }
 
     async fn create(&self, create: Create) -> Result<CreateAnswer, StoreError> {
-        let mut inner = self.lock();
-        if let Some(idempotency) = &create.idempotency
-            && let Some((_, fingerprint, answer)) = inner.answers.get(&idempotency.key)
-        {
-            return if *fingerprint == idempotency.fingerprint {
-                Ok(CreateAnswer { replayed: true, ..answer.clone() })
-            } else {
-                Err(StoreError::IdempotencyConflict { key: idempotency.key.clone() })
-            };
-        }
-        let mut fresh: BTreeMap<TaskId, Kept> = BTreeMap::new();
-        let mut items = Vec::new();
-        for spec in create.tasks.iter().cloned() {
-            let chosen = spec.id_chosen;
-            let made = new_task(spec, &create);
-            let id = made.task.head.id;
-            let accepted = |kept: &Kept, new| Accepted {
-                id,
-                created_at: kept.task.created_at,
-                run_after: kept.first_run_after,
-                new,
-                deduplicated: None,
-            };
-            items.push(match inner.tasks.get(&id).or_else(|| fresh.get(&id)) {
-                Some(standing) if chosen && standing.content == made.content => Ok(accepted(standing, false)),
-                Some(_) => Err(ItemRefusal::IdConflict { id }),
-                None => {
-                    let answer = accepted(&made, true);
-                    fresh.insert(id, made);
-                    Ok(answer)
-                }
-            });
-        }
-        let (specs, firsts) = inner.keep_unique(&create, &mut items, &mut fresh);
-        inner.refuse_dependants(&specs, &mut items, &mut fresh);
-        for (place, first) in firsts {
-            if let First::Sibling(first) = first {
-                items[place] = as_sibling(&specs[first], &items[first], create.now);
-            }
-        }
-        let refusals: Vec<_> = items
-            .iter()
-            .enumerate()
-            .filter_map(|(place, item)| item.clone().err().map(|refusal| (place, refusal)))
-            .collect();
-        if create.atomic && !refusals.is_empty() {
-            return Err(StoreError::BatchRefused { refusals });
-        }
-        let ready: Vec<_> = fresh.values().map(|kept| kept.task.clone()).collect();
-        for task in &ready {
-            inner.queues.entry(task.queue.clone()).or_default().used = true;
-        }
-        fresh.values().for_each(|kept| inner.hold_key(&kept.task));
-        inner.tasks.extend(fresh);
-        inner.let_go(&specs, create.now);
-        let ready: Vec<_> = ready.iter().map(|task| inner.tasks[&task.head.id].task.clone()).collect();
-        let answer = CreateAnswer { items, replayed: false };
-        if let Some(Idempotency { key, fingerprint }) = create.idempotency {
-            inner.answers.insert(key, (create.now, fingerprint, answer.clone()));
-        }
-        drop(inner);
+        let (answer, ready) = self.lock().create(create)?;
         ready.iter().for_each(|task| self.ring(task));
         Ok(answer)
     }

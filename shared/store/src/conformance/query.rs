@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use baton_model::queue::Pause;
-use baton_model::{Schedule, State, Status, Task, TaskId, TaskSpec, Timestamp};
+use baton_model::{RunAfter, State, Status, Task, TaskId, TaskSpec, Timestamp};
 
 use super::kit::*;
 use crate::{
@@ -23,24 +23,24 @@ pub(super) async fn motley(b: &Bench) -> Vec<Task> {
             ..b.spec(&pick(&["render", "bake", "index"], 1))
         };
         let spec = spec.queue(&pick(&["a", "b"], 4)).attempts(2);
-        let later = Schedule::At(at(5_000));
+        let later = RunAfter::At(at(5_000));
         let created = at(n * 10);
         let worker = pick(&["w1", "w2"], 1);
         let status = Status::ALL[n as usize % Status::ALL.len()];
         if status == Status::Created {
-            ids.push(b.create(created, TaskSpec { schedule: later, ..spec }).await);
+            ids.push(b.create(created, TaskSpec { run_after: later, ..spec }).await);
             continue;
         }
         if status == Status::Blocked {
             // It waits for the one that comes next: of one batch, so that each is where the list expects it.
             let waited = b.task_id();
-            let first = TaskSpec { id: waited, schedule: Schedule::At(at(900)), ..spec.clone() };
+            let first = TaskSpec { id: waited, run_after: RunAfter::At(at(900)), ..spec.clone() };
             let spec = TaskSpec { depends_on: vec![waited], ..spec };
             ids.extend(b.create_all(created, vec![first, TaskSpec { id: b.task_id(), ..spec }]).await);
             continue;
         }
         let held = if matches!(status, Status::Queued) {
-            ids.push(b.create(created, TaskSpec { schedule: Schedule::At(at(900)), ..spec }).await);
+            ids.push(b.create(created, TaskSpec { run_after: RunAfter::At(at(900)), ..spec }).await);
             continue;
         } else {
             b.running(created, &worker, spec).await

@@ -6,18 +6,21 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use baton_model::schedule::Said;
 use baton_model::{
-    Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, SessionId, Task, TaskId, Timestamp, Why,
+    Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, Schedule, ScheduleKey, SessionId, Task,
+    TaskId, Timestamp, Why,
 };
 
 use super::Oracle;
-use super::drawn::{AFFINITIES, KEYS, link, once, order, rules, warm};
+use super::drawn::{AFFINITIES, KEYS, link, once, order, rules, schedule_change, warm};
 use super::kit::*;
+use super::schedules::key;
 use super::split_mix::SplitMix;
 use crate::{
     Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Direct, Expire, Fail, Idempotency, LimitStore,
-    NoDoorbell, OrderQueue, PauseQueue, Purge, Reap, Release, Retry, SetLimit, SetOwner, Store, StoreError,
-    TaskStore, WorkerDetail,
+    NoDoorbell, OrderQueue, PageRequest, PauseQueue, Purge, Reap, Release, Retry, ScheduleFilter,
+    ScheduleStore, SetLimit, SetOwner, SetSchedule, Store, StoreError, TaskStore, WorkerDetail, run_due,
 };
 
 /// What a history is like.
@@ -29,7 +32,7 @@ struct Shape {
     pace: u64,
     /// By how many milliseconds the clocks that tell the commands' times are behind the first of them.
     behind: &'static [u64],
-    /// Whether limits are set and changed.
+    /// Whether limits and schedules are set and changed.
     limits: bool,
 }
 
@@ -55,7 +58,7 @@ pub async fn a_random_history_by_clocks_that_differ_agrees_with_the_oracle(b: Be
     .await;
 }
 
-/// A random history in which limits of every kind are set, changed and taken away has the same answers and the same outcome as the
+/// A random history in which limits of every kind, and schedules, are set, changed and taken away has the same answers and the same outcome as the
 /// oracle's.
 pub async fn a_random_history_under_limits_agrees_with_the_oracle(b: Bench) {
     compare(b, 4, Shape { steps: 800, tasks: 200, pace: 2_000, behind: &[0], limits: true }).await;
@@ -154,6 +157,11 @@ fn owner_of(worker: usize) -> Owner {
 
 fn session_of(worker: usize, start: u64) -> SessionId {
     session(1_000 * worker as u64 + start)
+}
+
+async fn all_schedules(store: &dyn Store) -> Vec<Schedule> {
+    let page = store.schedules(ScheduleFilter::default(), PageRequest::first(100)).await;
+    page.expect("schedules are listed").items
 }
 
 struct History {
@@ -265,6 +273,9 @@ impl History {
         if shape.limits && self.random.once_in(12) {
             return self.limit(trace).await;
         }
+        if shape.limits && self.random.once_in(16) {
+            return self.schedule(shape, trace).await;
+        }
         match self.random.below(100) {
             0..18 => self.create(shape, trace).await,
             18..44 => self.claim(trace).await,
@@ -336,6 +347,31 @@ impl History {
         let set = SetLimit { now, on, rules, by: None, reason: None };
         trace.command = format!("{set:?}");
         same(self.real.set_limit(set.clone()).await, self.model.set_limit(set).await);
+    }
+
+    /// Changes a schedule, or has happen what is due.
+    async fn schedule(&mut self, shape: &Shape, trace: &mut Trace) {
+        let (now, random) = (self.now, &mut self.random);
+        if self.ids.len() < shape.tasks && random.once_in(2) {
+            trace.command = format!("what is due at {now}");
+            self.bench.settle().await;
+            let tell = |key: &ScheduleKey, error: &StoreError| panic!("{key}: {error}");
+            let real = run_due(&*self.real, now, || false, tell).await;
+            same(real, run_due(&self.model, now, || false, tell).await);
+            for schedule in all_schedules(&self.model).await {
+                self.ids.extend(schedule.last.map(|last| last.task));
+            }
+            self.ids.sort();
+            self.ids.dedup();
+            return;
+        }
+        let key = key(PROJECTS[random.below(2) as usize], ["early", "late"][random.below(2) as usize]);
+        let spec = self.bench.spec(["render", "bake"][random.below(2) as usize]);
+        let spec = spec.queue(QUEUES[random.below(2) as usize]);
+        let change = schedule_change(random, spec, now);
+        let set = SetSchedule { key, change, said: Said { now, by: None, reason: None } };
+        trace.command = format!("{set:?}");
+        same(self.real.set_schedule(set.clone()).await, self.model.set_schedule(set).await);
     }
 
     async fn create(&mut self, shape: &Shape, trace: &mut Trace) {
@@ -550,6 +586,7 @@ impl History {
 
     /// Compares every task with all that belongs to it, and every worker.
     async fn agree(&self) {
+        assert_eq!(all_schedules(&*self.real).await, all_schedules(&self.model).await);
         self.bench.settle().await;
         self.bench.follow(self.first).await;
         for id in &self.ids {

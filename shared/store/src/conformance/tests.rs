@@ -5,7 +5,7 @@ use super::*;
 /// The source of each module that has rules.
 const SOURCES: &[(&str, &str)] = &[
     ("create", include_str!("create.rs")),
-    ("schedule", include_str!("schedule.rs")),
+    ("run_after", include_str!("run_after.rs")),
     ("claim", include_str!("claim.rs")),
     ("choice", include_str!("choice.rs")),
     ("requests", include_str!("requests.rs")),
@@ -26,6 +26,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("dependencies", include_str!("dependencies.rs")),
     ("expiry", include_str!("expiry.rs")),
     ("unique", include_str!("unique.rs")),
+    ("schedules", include_str!("schedules.rs")),
     ("purge", include_str!("purge.rs")),
     ("token", include_str!("token.rs")),
     ("audit", include_str!("audit.rs")),

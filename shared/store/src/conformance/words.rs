@@ -11,7 +11,7 @@ use std::time::Duration;
 use baton_model::transition::Refusal;
 use baton_model::{
     Backoff, Digest, Expected, Expiry, Failure, Fence, IfDependencyFails, LeaseTerms, Output, Owner, Payload,
-    Priority, Running, Schedule, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Unique,
+    Priority, RunAfter, Running, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Unique,
     UniqueWhile, Watch,
 };
 use tokio::sync::Barrier;
@@ -207,7 +207,7 @@ impl SpecWords for TaskSpec {
         Self { params: json(text), ..self }
     }
     fn due(self, at: Timestamp) -> Self {
-        Self { schedule: Schedule::At(at), ..self }
+        Self { run_after: RunAfter::At(at), ..self }
     }
     fn attempts(self, n: u32) -> Self {
         Self { max_attempts: n, ..self }

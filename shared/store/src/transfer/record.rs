@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::queue::Queue;
 use baton_model::{
-    Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, TaskId, Timestamp,
-    Token, Worker, WorkerId,
+    Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, Schedule, TaskId,
+    Timestamp, Token, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -43,6 +43,8 @@ pub enum Record {
     Limit(Limit),
     /// Whose a project is.
     Owned(OwnedProject),
+    /// A schedule.
+    Schedule(Box<Schedule>),
 }
 
 /// A task with its history and its generation.
@@ -336,6 +338,30 @@ pub fn owned_onto(record: &OwnedProject, standing: Option<&OwnedProject>) -> Res
     setting_onto(owned_name(record), record, standing, |owned| owned.changed_at)
 }
 
+/// As [`TaskRecord::onto`], of a schedule: it only ever goes forward.
+///
+/// # Errors
+/// If another was made in the target, or it was changed or has gone on there since.
+pub fn schedule_onto(record: &Schedule, standing: Option<&Schedule>) -> Result<Verdict, Refusal> {
+    let Some(standing) = standing else { return Ok(Verdict::New) };
+    let refused = |why: String| Refusal { record: schedule_name(record), why };
+    if standing.seed != record.seed {
+        return Err(refused("expected no other schedule of this name in the target, got one".to_owned()));
+    }
+    match standing.revision.cmp(&record.revision) {
+        Ordering::Less => Ok(Verdict::Later),
+        Ordering::Equal if record.is(standing) => Ok(Verdict::Same),
+        Ordering::Equal | Ordering::Greater => Err(refused(format!(
+            "expected revision {} at most in the target, got {}: it is used there",
+            record.revision, standing.revision
+        ))),
+    }
+}
+
+fn schedule_name(schedule: &Schedule) -> String {
+    format!("schedule {}", schedule.key)
+}
+
 fn setting_onto<T: PartialEq>(
     name: String,
     record: &T,
@@ -373,6 +399,18 @@ fn sum_of(value: &impl Serialize) -> u128 {
     u128::from_be_bytes(*Digest::of_bytes(&text).as_bytes())
 }
 
+/// What goes into a sum of a schedule: its task by its content, as text is read to within the last bit of a number.
+fn schedule_sum(schedule: &Schedule) -> u128 {
+    let plan = &schedule.plan;
+    sum_of(&(
+        (&schedule.key, &plan.rhythm, plan.if_missed, plan.if_running, plan.starts_at, plan.ends_at),
+        (plan.paused, plan.late_after, &plan.task.params, &plan.task.task_type, &plan.task.queue),
+        (schedule.seed, schedule.anchor, schedule.next_at, schedule.last, schedule.created, schedule.skipped),
+        (schedule.missed_at, schedule.revision, schedule.created_at, schedule.changed_at),
+        (&schedule.changed_by, &schedule.reason),
+    ))
+}
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
 impl Record {
@@ -390,6 +428,7 @@ impl Record {
             Self::Audit(entry) => audit_name(entry),
             Self::Limit(limit) => limit_name(limit),
             Self::Owned(owned) => owned_name(owned),
+            Self::Schedule(schedule) => schedule_name(schedule),
         }
     }
 
@@ -407,6 +446,7 @@ impl Record {
             Self::Audit(_) => "audit entries",
             Self::Limit(_) => "limits",
             Self::Owned(_) => "owned projects",
+            Self::Schedule(_) => "schedules",
         }
     }
 
@@ -426,6 +466,7 @@ impl Record {
             },
             Self::Worker(record) => record.worker.running.as_ref().map_or(0, |list| list.len() * 200),
             Self::Audit(entry) => entry.target.len(),
+            Self::Schedule(schedule) => schedule.plan.task.params.size(),
             Self::Queue(_)
             | Self::Durations(_)
             | Self::Claim(_)
@@ -458,6 +499,7 @@ impl Record {
             Self::Audit(entry) => kept(entry.at, AUDIT_KEPT.saturating_sub(HOUR)).then(|| sum_of(entry)),
             Self::Limit(limit) => Some(sum_of(limit)),
             Self::Owned(owned) => Some(sum_of(owned)),
+            Self::Schedule(schedule) => Some(schedule_sum(schedule)),
         }
     }
 }

@@ -1,12 +1,12 @@
 //! A store with a bit of everything.
 
 use baton_model::{
-    Directive, Grant, IfDependencyFails, Level, LimitRules, LogLine, Output, Priority, Running, Scope, Task,
-    TaskId, TaskSpec, UniqueWhile,
+    Directive, Grant, IfDependencyFails, Level, LimitRules, LogLine, Output, Plan, Priority, Running,
+    ScheduleChange, Scope, Task, TaskId, TaskSpec, UniqueWhile,
 };
 
 use super::super::kit::*;
-use super::super::{audit, token};
+use super::super::{audit, schedules, token};
 use crate::{AuditEntry, Beat, Create, Fail, PauseQueue, Release, SetLimit, SetOwner, Settled, StoredToken};
 
 /// What a populated store's rules need to know of it.
@@ -83,6 +83,7 @@ pub(super) async fn populate(b: &Bench) -> Populated {
     b.send(send).await.expect("the creation is taken");
 
     limited(b).await;
+    scheduled(b).await;
     let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
     let pause = PauseQueue { now: at(63), queue: name("gpu"), paused: true, by, reason };
     b.store().pause_queue(pause).await.expect("the pause is taken");
@@ -171,6 +172,24 @@ async fn limited(b: &Bench) {
         b.create(at(62), b.spec("render").queue("timed").unique("t", UniqueWhile::For(secs(86_400)))).await;
     b.cancel(at(62), timed).await;
     b.claim_one(claim("w4", at(62)).queues(&["limited"])).await;
+}
+
+/// Schedules: one that has created a task, one that is paused, one that has ended.
+async fn scheduled(b: &Bench) {
+    let nightly = schedules::key("film", "nightly");
+    let plan = schedules::minutely(TaskSpec { drift_score: Some(0.1 + 0.2), ..b.spec("nightly") });
+    let ended = Plan { ends_at: Some(at(1)), ..plan.clone() };
+    for (key, plan) in [(&nightly, plan.clone()), (&schedules::key("book", "paused"), plan)] {
+        schedules::change(&*b.store(), at(2), key, schedules::set(plan))
+            .await
+            .expect("the schedule is taken");
+    }
+    let key = schedules::key("game", "ended");
+    schedules::change(&*b.store(), at(0), &key, schedules::set(ended)).await.expect("the schedule is taken");
+    let key = schedules::key("book", "paused");
+    let paused = schedules::change(&*b.store(), at(3), &key, ScheduleChange::Pause).await;
+    paused.expect("the schedule is paused");
+    schedules::run(b, at(62)).await;
 }
 
 /// Entries of two days, of which the last is not settled.

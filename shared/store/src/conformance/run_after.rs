@@ -1,6 +1,6 @@
 //! Time is not a transition: what is for later becomes claimable by the clock alone.
 
-use baton_model::{Schedule, State, Status, TaskSpec};
+use baton_model::{RunAfter, State, Status, TaskSpec};
 
 use super::kit::*;
 use crate::{Nothing, Release, TaskFilter};
@@ -25,7 +25,7 @@ pub async fn a_task_becomes_claimable_by_the_clock_alone(b: Bench) {
 
 /// A delay counts from the task's creation.
 pub async fn a_delay_counts_from_creation(b: Bench) {
-    let spec = TaskSpec { schedule: Schedule::In(millis(1_500)), ..b.spec("render") };
+    let spec = TaskSpec { run_after: RunAfter::In(millis(1_500)), ..b.spec("render") };
     let id = b.create(at(10), spec).await;
     assert_eq!(b.task(id).await.task.head.run_after, at(10).plus(millis(1_500)));
 }

@@ -1,0 +1,49 @@
+//! What is filled into the params of a task that Baton makes: `{{time}}`, `{{date}}` and `{{index}}` in its texts.
+
+use serde_json::Value;
+
+use crate::payload::Payload;
+use crate::time::Timestamp;
+
+/// What a task is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Filling {
+    /// The time: `{{time}}`, RFC 3339 in UTC.
+    pub at: Timestamp,
+    /// The day: `{{date}}`, as `2026-01-31`.
+    pub date: String,
+    /// Its number among those that are made alike: `{{index}}`; a text that is nothing else becomes a number.
+    pub index: Option<u64>,
+}
+
+impl Filling {
+    /// The params with what stands in double braces filled in. Params without any stay as they are, to the byte.
+    pub fn fill(&self, params: &Payload) -> Payload {
+        if !params.as_str().contains("{{") {
+            return params.clone();
+        }
+        let mut value = params.to_value();
+        self.fill_value(&mut value);
+        Payload::from_value(&value)
+    }
+
+    fn fill_value(&self, value: &mut Value) {
+        match value {
+            Value::String(text) => match self.index {
+                Some(index) if text == "{{index}}" => *value = index.into(),
+                _ => *text = self.fill_text(text),
+            },
+            Value::Array(items) => items.iter_mut().for_each(|item| self.fill_value(item)),
+            Value::Object(fields) => fields.values_mut().for_each(|field| self.fill_value(field)),
+            Value::Null | Value::Bool(_) | Value::Number(_) => {}
+        }
+    }
+
+    fn fill_text(&self, text: &str) -> String {
+        let text = text.replace("{{time}}", &self.at.to_string()).replace("{{date}}", &self.date);
+        match self.index {
+            Some(index) => text.replace("{{index}}", &index.to_string()),
+            None => text,
+        }
+    }
+}

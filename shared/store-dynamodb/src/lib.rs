@@ -88,8 +88,8 @@ use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
     FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    Occur, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
+    Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats,
+    Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
     SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
     TokenStore, Waiting, WorkerDetail,
 };
@@ -457,7 +457,7 @@ impl ScheduleStore for DynamoStore {
         self.inner.due_schedules(now, &page).await
     }
 
-    async fn occur(&self, occur: Occur) -> Result<bool, StoreError> {
+    async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
         self.inner.occur(occur).await
     }
 }

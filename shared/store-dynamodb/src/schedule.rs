@@ -8,7 +8,7 @@ use baton_model::{
 };
 use baton_store::transfer::{ImportError, Verdict, schedule_onto};
 use baton_store::{
-    Changed, Create, Cursor, Occur, Page, PageRequest, ScheduleFilter, SetSchedule, StoreError,
+    Changed, Create, Cursor, Occur, Occurred, Page, PageRequest, ScheduleFilter, SetSchedule, StoreError,
 };
 use serde::{Deserialize, Serialize};
 
@@ -329,27 +329,28 @@ impl Inner {
         Ok((found.items, next))
     }
 
-    pub(crate) async fn occur(&self, occur: Occur) -> Result<bool, StoreError> {
+    pub(crate) async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
         let by = Some(occur.by());
         let Occur { now, tasks, after } = occur;
-        let Some(before) = self.stored_schedule(&after.key).await? else { return Ok(false) };
+        let Some(before) = self.stored_schedule(&after.key).await? else { return Ok(Occurred::Superseded) };
         if after.is(&before.schedule) {
-            return Ok(true);
+            return Ok(Occurred::Before);
         }
         if !after.follows(&before.schedule) {
-            return Ok(false);
+            return Ok(Occurred::Superseded);
         }
         let mark = self.db.draw();
         let stored = Stored { schedule: after, planned: before.planned };
-        let write: TransactWriteItem =
-            self.db.put_write(state_item(&stored, mark)?, &as_read(Some(&before)))?;
+        let item = state_item(&stored, mark)?;
+        let said = Fields(&item).text("st")?.to_owned();
+        let write: TransactWriteItem = self.db.put_write(item, &as_read(Some(&before)))?;
         let create = Create { now, tasks, atomic: false, idempotency: None, by };
         match self.create_along(&create, Batch::default(), Some(write)).await? {
-            Ok(_) => Ok(true),
-            Err(standing) => match standing {
-                Some(standing) => is_marked(&standing, mark),
-                None => Ok(false),
-            },
+            Ok(_) => Ok(Occurred::Now),
+            Err(Some(standing)) if is_marked(&standing, mark)? => Ok(Occurred::Now),
+            // Another was faster: maybe with the same.
+            Err(Some(standing)) if Fields(&standing).text("st")? == said => Ok(Occurred::Before),
+            Err(_) => Ok(Occurred::Superseded),
         }
     }
 

@@ -50,8 +50,8 @@ use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
     FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    Occur, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
+    Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats,
+    Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
     SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
     TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
 };
@@ -449,7 +449,7 @@ impl ScheduleStore for SqliteStore {
         self.readers.run(move |db| schedule::due(db, now, &page)).await
     }
 
-    async fn occur(&self, occur: Occur) -> Result<bool, StoreError> {
+    async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
         self.writer.run(occur, schedule::occur).await
     }
 }

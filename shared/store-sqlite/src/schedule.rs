@@ -4,7 +4,7 @@ use baton_model::schedule::{MOST_SCHEDULES, ScheduleProblem, changed};
 use baton_model::{ProjectId, Schedule, ScheduleChange, ScheduleKey, ScheduleName, Timestamp};
 use baton_store::transfer::{Refusal, Verdict, schedule_onto};
 use baton_store::{
-    Changed, Create, Cursor, Occur, Page, PageRequest, ScheduleFilter, SetSchedule, StoreError,
+    Changed, Create, Cursor, Occur, Occurred, Page, PageRequest, ScheduleFilter, SetSchedule, StoreError,
 };
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
@@ -67,12 +67,12 @@ fn count(db: &Connection) -> Result<u64, Failure> {
 }
 
 /// Creates what is due and moves the schedule on.
-pub(crate) fn occur(transaction: &mut Transaction<'_>, occur: &Occur) -> Result<bool, Failure> {
+pub(crate) fn occur(transaction: &mut Transaction<'_>, occur: &Occur) -> Result<Occurred, Failure> {
     let after = &occur.after;
     match by_key(transaction.db, &after.key)? {
-        Some(standing) if after.is(&standing) => return Ok(true),
+        Some(standing) if after.is(&standing) => return Ok(Occurred::Before),
         Some(standing) if after.follows(&standing) => {}
-        _ => return Ok(false),
+        _ => return Ok(Occurred::Superseded),
     }
     if !occur.tasks.is_empty() {
         let tasks = occur.tasks.clone();
@@ -80,7 +80,7 @@ pub(crate) fn occur(transaction: &mut Transaction<'_>, occur: &Occur) -> Result<
         create::create(transaction, &create)?;
     }
     write(transaction.db, after)?;
-    Ok(true)
+    Ok(Occurred::Now)
 }
 
 /// Schedules by project and name.

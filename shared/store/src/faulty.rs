@@ -21,7 +21,7 @@ use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
     Complete, CompleteAnswer, Create, CreateAnswer, Direct, Expire, Expired, Fail, FailAnswer,
     GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
-    OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
     ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
     SetSchedule, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
     TokenStore, Waiting, WorkerDetail,
@@ -435,7 +435,7 @@ impl ScheduleStore for Faulty {
         self.list("due_schedules", page.clone(), || self.inner.due_schedules(now, page.clone())).await
     }
 
-    async fn occur(&self, occur: Occur) -> Result<bool, StoreError> {
+    async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
         self.call("occur", Call::Repeatable, || self.inner.occur(occur.clone())).await
     }
 }

@@ -49,7 +49,7 @@ pub use query::{
     Stats, TaskDetail, TaskFilter, Tasks, Waits, WorkerCounts, WorkerDetail, events_after, page_of_events,
     sum_of_states,
 };
-pub use schedule::{Occur, RunReport, ScheduleFilter, ScheduleStore, SetSchedule, run_due};
+pub use schedule::{Occur, Occurred, RunReport, ScheduleFilter, ScheduleStore, SetSchedule, run_due};
 pub use token::{AuditEntry, AuditFilter, AuditStore, SettingChange, Settled, StoredToken, TokenStore};
 pub use transfer::Transfer;
 pub use waiting::Waiting;

@@ -36,6 +36,17 @@ impl Occur {
     }
 }
 
+/// The answer to [`Occur`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Occurred {
+    /// The tasks are created, and the schedule has moved on.
+    Now,
+    /// The same was done before, by this very command or by whoever found the same due.
+    Before,
+    /// The schedule has moved on otherwise, was changed or is gone: nothing was done.
+    Superseded,
+}
+
 /// Which schedules are asked for.
 #[derive(Clone, Debug, Default)]
 pub struct ScheduleFilter {
@@ -75,12 +86,11 @@ pub trait ScheduleStore: Send + Sync {
     async fn due_schedules(&self, now: Timestamp, page: PageRequest) -> Result<Page<Schedule>, StoreError>;
 
     /// Creates the tasks and moves the schedule on, in one commit, if the schedule still stands at the revision before; else
-    /// somebody else was faster, or it was changed, and nothing is done. A task whose id exists counts as created. Says whether
-    /// the schedule stands as it is to: also if this very command was carried out before.
+    /// somebody else was faster, or it was changed, and nothing is done. A task whose id exists counts as created.
     ///
     /// # Errors
     /// The store's own failures.
-    async fn occur(&self, occur: Occur) -> Result<bool, StoreError>;
+    async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError>;
 }
 
 /// What [`run_due`] has done.
@@ -196,8 +206,9 @@ async fn advance<S: Store + ?Sized>(
         }
     }
     Ok(match store.occur(occur).await? {
-        true => RunReport { created, skipped, missed, failed: 0, more },
+        Occurred::Now => RunReport { created, skipped, missed, failed: 0, more },
         // Whoever was faster tells what was done.
-        false => RunReport::default(),
+        Occurred::Before => RunReport { more, ..RunReport::default() },
+        Occurred::Superseded => RunReport::default(),
     })
 }

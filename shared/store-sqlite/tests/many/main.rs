@@ -10,6 +10,7 @@
 
 mod limits;
 mod order;
+mod schedules;
 
 use std::sync::Arc;
 

@@ -11,7 +11,7 @@ use baton_model::{
 
 use super::kit::*;
 use crate::{
-    Changed, Occur, PageRequest, RunReport, ScheduleFilter, SetSchedule, Store, StoreError, run_due,
+    Changed, Occur, Occurred, PageRequest, RunReport, ScheduleFilter, SetSchedule, Store, StoreError, run_due,
 };
 
 /// A plan that creates a task each minute and makes up for nothing.
@@ -193,9 +193,9 @@ pub async fn an_occurrence_comes_once(b: Bench) {
     let nightly = key("film", "nightly");
     let schedule = made(&b, at(0), &nightly, minutely(b.spec("render"))).await;
     let (first, other) = (occurrence(&schedule, at(60)), occurrence(&schedule, at(121)));
-    assert!(b.store().occur(first.clone()).await.unwrap());
-    assert!(b.store().occur(first.clone()).await.unwrap(), "the very same");
-    assert!(!b.store().occur(other.clone()).await.unwrap(), "another was faster");
+    assert_eq!(b.store().occur(first.clone()).await.unwrap(), Occurred::Now);
+    assert_eq!(b.store().occur(first.clone()).await.unwrap(), Occurred::Before, "the very same");
+    assert_eq!(b.store().occur(other.clone()).await.unwrap(), Occurred::Superseded, "another was faster");
     let standing = b.store().schedule(&nightly).await.unwrap();
     assert_eq!(standing, first.after);
     let id = first.tasks[0].id;
@@ -205,9 +205,9 @@ pub async fn an_occurrence_comes_once(b: Bench) {
     assert_eq!(task.history[0].detail.by.as_ref().map(|by| by.as_str()), Some("schedule nightly"));
     let later = other.tasks.iter().find(|spec| spec.id != id).unwrap();
     assert!(matches!(b.store().task(later.id).await, Err(StoreError::TaskNotFound(_))));
-    assert!(!b.store().occur(first.clone()).await.is_ok_and(|done| !done), "it still stands so");
-    assert!(b.store().occur(occurrence(&standing, at(121))).await.unwrap());
-    assert!(!b.store().occur(first).await.unwrap(), "long past");
+    assert_eq!(b.store().occur(first.clone()).await.unwrap(), Occurred::Before, "it still stands so");
+    assert_eq!(b.store().occur(occurrence(&standing, at(121))).await.unwrap(), Occurred::Now);
+    assert_eq!(b.store().occur(first).await.unwrap(), Occurred::Superseded, "long past");
     b.note_created([id, later.id]);
     assert_eq!(b.claim(claim("w1", at(122)).max(10)).await.len(), 2);
     b.check(at(123)).await;
@@ -220,15 +220,15 @@ pub async fn a_change_meanwhile_has_an_occurrence_do_nothing(b: Bench) {
     let schedule = made(&b, at(0), &nightly, plan.clone()).await;
     let prepared = occurrence(&schedule, at(60));
     change(&*b.store(), at(60), &nightly, ScheduleChange::Pause).await.unwrap();
-    assert!(!b.store().occur(prepared.clone()).await.unwrap());
+    assert_eq!(b.store().occur(prepared.clone()).await.unwrap(), Occurred::Superseded);
     change(&*b.store(), at(60), &nightly, ScheduleChange::Remove).await.unwrap();
-    assert!(!b.store().occur(prepared.clone()).await.unwrap());
+    assert_eq!(b.store().occur(prepared.clone()).await.unwrap(), Occurred::Superseded);
     // One of the same name and revision is another.
     let anew = ScheduleChange::Set { plan: Box::new(plan), seed: [9; 16], replace: false };
     change(&*b.store(), at(61), &nightly, anew).await.unwrap();
     let stands = b.store().schedule(&nightly).await.unwrap();
     let occurred = b.store().occur(prepared.clone()).await.unwrap();
-    assert!(!occurred, "it was made for another");
+    assert_eq!(occurred, Occurred::Superseded, "it was made for another");
     assert_eq!(b.store().schedule(&nightly).await.unwrap(), stands);
     assert!(matches!(b.store().task(prepared.tasks[0].id).await, Err(StoreError::TaskNotFound(_))));
 }
@@ -240,7 +240,7 @@ pub async fn what_exists_holds_up_no_occurrence(b: Bench) {
     let plan = minutely(TaskSpec { unique: Some(unique.clone()), ..b.spec("render") });
     let schedule = made(&b, at(0), &nightly, plan).await;
     let holder = b.create(at(1), TaskSpec { unique: Some(unique), ..b.spec("render") }).await;
-    assert!(b.store().occur(occurrence(&schedule, at(60))).await.unwrap());
+    assert_eq!(b.store().occur(occurrence(&schedule, at(60))).await.unwrap(), Occurred::Now);
     let standing = b.store().schedule(&nightly).await.unwrap();
     let next = occurrence(&standing, at(120));
     let id = next.tasks[0].id;
@@ -248,7 +248,7 @@ pub async fn what_exists_holds_up_no_occurrence(b: Bench) {
     b.cancel(at(61), holder).await;
     // Somebody has taken its id.
     b.create(at(62), TaskSpec { id, id_chosen: true, ..b.spec("other") }).await;
-    assert!(b.store().occur(next).await.unwrap());
+    assert_eq!(b.store().occur(next).await.unwrap(), Occurred::Now);
     assert_eq!(b.task(id).await.task.task_type.as_str(), "other");
     assert_eq!(b.store().schedule(&nightly).await.unwrap().next_at, Some(at(180)));
     b.check(at(121)).await;
@@ -259,19 +259,24 @@ pub async fn many_that_run_what_is_due_create_each_once(b: Bench) {
     let keys: Vec<_> = (0..6).map(|n| key("film", &format!("s{n}"))).collect();
     for (n, key) in keys.iter().enumerate() {
         let rhythm = Rhythm::Every(Duration::from_secs(20 + 15 * n as u64));
-        made(&b, at(0), key, Plan { rhythm, ..minutely(b.spec("render")) }).await;
+        let plan = Box::new(Plan { rhythm, ..minutely(b.spec("render")) });
+        let set = ScheduleChange::Set { plan, seed: [n as u8; 16], replace: false };
+        change(&*b.store(), at(0), key, set).await.expect("the schedule is taken");
     }
     // The clock goes back at times.
     let times = [30, 65, 50, 100, 101, 240, 120, 300];
+    let mut told = 0;
     for now in times {
         b.settle().await;
         let store = b.store();
         let one = || run_due(&*store, at(now), || false, |_, _| {});
         let (a, c, d) = tokio::join!(one(), one(), one());
         for report in [a, c, d] {
-            assert_eq!(report.unwrap().failed, 0);
+            let report = report.unwrap();
+            assert_eq!(report.failed, 0);
+            told += report.created;
         }
-        run(&b, at(now)).await;
+        told += run(&b, at(now)).await.created;
     }
     let mut expected: BTreeMap<TaskId, Timestamp> = BTreeMap::new();
     for (n, key) in keys.iter().enumerate() {
@@ -284,7 +289,7 @@ pub async fn many_that_run_what_is_due_create_each_once(b: Bench) {
     b.settle().await;
     let listed = b.store().tasks(Default::default(), PageRequest::first(500)).await.unwrap().items;
     let found: BTreeMap<_, _> = listed.iter().map(|task| (task.head.id, task.head.run_after)).collect();
-    assert_eq!((listed.len(), found), (expected.len(), expected));
+    assert_eq!((listed.len(), told, found), (expected.len(), expected.len() as u64, expected));
     assert!(listed.iter().all(|task| task.created_at >= task.head.run_after), "none before its time");
 }
 

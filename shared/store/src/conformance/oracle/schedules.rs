@@ -7,7 +7,8 @@ use baton_model::{Schedule, ScheduleKey, Timestamp};
 use super::Oracle;
 use super::lists::{page, sortable};
 use crate::{
-    Changed, Create, Occur, Page, PageRequest, ScheduleFilter, ScheduleStore, SetSchedule, StoreError,
+    Changed, Create, Occur, Occurred, Page, PageRequest, ScheduleFilter, ScheduleStore, SetSchedule,
+    StoreError,
 };
 
 #[async_trait]
@@ -57,20 +58,20 @@ impl ScheduleStore for Oracle {
         page("d:", due.collect(), false, &asked)
     }
 
-    async fn occur(&self, occur: Occur) -> Result<bool, StoreError> {
+    async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
         let by = Some(occur.by());
         let Occur { now, tasks, after } = occur;
         let mut inner = self.lock();
         match inner.schedules.get(&after.key) {
-            Some(standing) if after.is(standing) => return Ok(true),
+            Some(standing) if after.is(standing) => return Ok(Occurred::Before),
             Some(standing) if after.follows(standing) => {}
-            _ => return Ok(false),
+            _ => return Ok(Occurred::Superseded),
         }
         if !tasks.is_empty() {
             let (_, ready) = inner.create(Create { now, tasks, atomic: false, idempotency: None, by })?;
             ready.iter().for_each(|task| self.ring(task));
         }
         inner.schedules.insert(after.key.clone(), after);
-        Ok(true)
+        Ok(Occurred::Now)
     }
 }

@@ -10,6 +10,8 @@ use baton_model::{
     Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, SessionId, Task, TaskId, Timestamp, Why,
 };
 
+mod endings;
+
 use super::Oracle;
 use super::drawn::{AFFINITIES, KEYS, link, once, order, rules, warm};
 use super::kit::*;
@@ -268,7 +270,8 @@ impl History {
         match self.random.below(100) {
             0..18 => self.create(shape, trace).await,
             18..44 => self.claim(trace).await,
-            44..60 => self.complete(trace).await,
+            44..57 => self.complete(trace).await,
+            57..60 => self.end(trace).await,
             60..68 => self.fail(trace).await,
             68..72 => self.release(trace).await,
             72..82 => {

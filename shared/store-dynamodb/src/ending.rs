@@ -6,11 +6,12 @@
 
 use std::collections::{HashMap, HashSet};
 
-use baton_model::TaskId;
 use baton_model::transition::Command;
+use baton_model::{TaskId, Timestamp};
 use baton_store::{Claim, Complete, EndAnswer, EndedAs, Ending, Fail, Release, StoreError};
 use futures::StreamExt;
 
+use crate::keys::{self, Kind};
 use crate::row::Stored;
 use crate::store::Inner;
 
@@ -23,7 +24,9 @@ pub(crate) type Attempt = (TaskId, u32);
 impl Inner {
     /// Ends attempts, and claims after them.
     pub(crate) async fn end_all(&self, endings: &[Ending], next: Option<&Claim>) -> EndAnswer {
-        self.remember_lately(endings).await;
+        if endings.len() > 1 {
+            self.prepare(endings).await;
+        }
         // Of one task one after the other, in their order.
         let mut place_of: HashMap<TaskId, usize> = HashMap::with_capacity(endings.len());
         let mut turns: Vec<Vec<usize>> = Vec::with_capacity(endings.len());
@@ -76,24 +79,38 @@ impl Inner {
         }
     }
 
-    /// Reads those tasks at once that this process has not given out itself. It only saves requests: whoever finds nothing
-    /// remembered reads its task alone.
-    async fn remember_lately(&self, endings: &[Ending]) {
+    /// Does once what each would do for itself. It only saves requests: what fails is done again, and told, by those whose it is.
+    async fn prepare(&self, endings: &[Ending]) {
+        let days: HashMap<i64, Timestamp> = endings
+            .iter()
+            .filter_map(|ending| match ending {
+                Ending::Complete(one) => Some((keys::day_of(one.generation.as_bytes()), one.now)),
+                Ending::Fail(_) | Ending::Release(_) => None,
+            })
+            .collect();
+        for (day, now) in days {
+            if let Err(error) = self.notes.know_day(&self.db, Kind::Generation, day, now).await {
+                tracing::debug!(error = error.report(), "a day is made known by each of several ends");
+            }
+        }
+        if let Err(error) = self.remember_lately(endings).await {
+            tracing::debug!(error = error.report(), "tasks to be ended are read one by one");
+        }
+    }
+
+    /// Reads those tasks together that this process has not given out itself.
+    async fn remember_lately(&self, endings: &[Ending]) -> Result<(), StoreError> {
         let unknown: HashSet<TaskId> =
             endings.iter().map(Ending::task).filter(|id| !self.notes.remembers(*id)).collect();
         if unknown.len() < 2 {
-            return;
+            return Ok(());
         }
         let keys = unknown.into_iter().map(|id| self.task_key(id)).collect();
-        match self.db.get_all_lately(keys).await {
-            // What is damaged is told of by the ending that it is about.
-            Ok(items) => items
-                .iter()
-                .flat_map(Stored::read)
-                .filter(|task| !task.purged)
-                .for_each(|task| self.notes.remember(task)),
-            Err(error) => tracing::debug!(error = error.report(), "tasks to be ended are read one by one"),
-        }
+        let items = self.db.get_all_lately(keys).await?;
+        // What is damaged is told of by the end that it is about.
+        let tasks = items.iter().flat_map(Stored::read).filter(|task| !task.purged);
+        tasks.for_each(|task| self.notes.remember(task));
+        Ok(())
     }
 
     pub(crate) async fn fail(&self, fail: Fail) -> Result<baton_store::FailAnswer, StoreError> {

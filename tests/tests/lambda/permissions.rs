@@ -8,6 +8,7 @@ mod linked;
 mod once;
 mod ordered;
 mod rare;
+mod several;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -266,6 +267,7 @@ async fn complete_task(world: &World) {
 
     invoke(&world.function(function), &messages(&[("m".into(), "{".into())])).await;
     took(world, function, "a letter that is dead", &[("sqs CompletionsDead", &["SendMessage"])]);
+    several::end_together(world).await;
 }
 
 async fn heartbeat_worker(world: &World) {

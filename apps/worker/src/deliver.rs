@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_api::ProblemCode;
 use baton_api::task::TaskView;
+use baton_api::{Problem, ProblemCode};
 use baton_client::ClientError;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::detour::{self, Detour};
+use crate::ends::{self, Sent};
 use crate::outcome::Outcome;
 use crate::retry::{is_refusal, jittered, out_of_reach, worth_another_try};
 use crate::shared::{Shared, UnheardClaim};
@@ -133,7 +134,12 @@ async fn until_answered(shared: &Arc<Shared>, task: &TaskView, told: &Told) -> R
     let mut end: Option<Instant> = None;
     let mut denied: Option<Instant> = None;
     loop {
-        let error = match told.send(&client, task).await {
+        // A claim that may have been heard is sent again under its own name, and so alone.
+        let sent = match &claim {
+            Some(_) => Sent { answer: told.send(&client, task.id).await, alone: true },
+            None => ends::send(shared, task.id, told).await,
+        };
+        let error = match sent.answer {
             Ok(answer) => return Ok(Heard::Server(answer)),
             Err(error) => error,
         };
@@ -143,7 +149,7 @@ async fn until_answered(shared: &Arc<Shared>, task: &TaskView, told: &Told) -> R
         if !worth_another_try(&error) {
             return Err(Unheard::Misfit(error));
         }
-        if told.claims() && claim.is_none() && !error.is_untouched() {
+        if sent.alone && told.claims() && claim.is_none() && !error.is_untouched() {
             claim = Some(shared.unheard_claim());
         }
         tries += 1;
@@ -191,11 +197,7 @@ pub(crate) fn answered(shared: &Shared, answer: Answer, told: &Told) -> Option<T
             shared.count(|counts| counts.completed += 1);
             tracing::info!(generation_id = %answer.generation_id, "completed");
             if let Some(problem) = answer.next_problem {
-                if ProblemCode::by_name(&problem.code) == Some(ProblemCode::SessionSuperseded) {
-                    shared.give_up(shared.superseded());
-                } else {
-                    tracing::warn!(code = %problem.code, detail = %problem.detail, "the claim for the next task failed");
-                }
+                next_failed(shared, &problem);
             }
             let claim = answer.next?;
             if let Some(directive) = claim.nothing.and_then(|nothing| nothing.directive) {
@@ -220,5 +222,14 @@ pub(crate) fn answered(shared: &Shared, answer: Answer, told: &Told) -> Option<T
             tracing::info!(status = answer.status.as_str(), "given back");
             None
         }
+    }
+}
+
+/// Hears that the claim has failed that came along with an end.
+pub(crate) fn next_failed(shared: &Shared, problem: &Problem) {
+    if ProblemCode::by_name(&problem.code) == Some(ProblemCode::SessionSuperseded) {
+        shared.give_up(shared.superseded());
+    } else {
+        tracing::warn!(code = %problem.code, detail = %problem.detail, "the claim for the next task failed");
     }
 }

@@ -37,7 +37,7 @@ pub(crate) async fn follow(
             why = listed.lost(), if ended.is_none() => ended = Some(why),
         }
         pause = (pause * 2).min(LONGEST_PAUSE);
-        let error = match told.send(&client, task).await {
+        let error = match told.send(&client, task.id).await {
             Ok(answer) => {
                 shared.count(|counts| counts.unconfirmed -= 1);
                 tracing::info!(outcome = told.name(), "the server has the outcome that went by the detour");

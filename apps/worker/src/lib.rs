@@ -56,6 +56,7 @@ mod cgroup;
 mod claim;
 mod deliver;
 mod detour;
+mod ends;
 mod family;
 mod files;
 mod follow;
@@ -127,6 +128,7 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     // A panic there has been printed; the summary holds without the last beat.
     let _ = beats.await;
     shared.end_followers();
+    shared.ends.close();
     if let Some(Err(error)) = cgroup.map(cgroup::Cgroup::leave) {
         tracing::warn!(%error, "the worker cannot leave its control group; its guard ends what is in it");
     }

@@ -15,6 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cgroup::Cgroup;
+use crate::ends::Ends;
 use crate::family::Family;
 use crate::guard::Guard;
 pub(crate) use crate::lock::lock;
@@ -73,6 +74,8 @@ pub(crate) struct Shared {
     result_bytes: AtomicUsize,
     /// How many claims may have been granted whose answer was lost.
     unheard: AtomicU64,
+    /// Ends of attempts that go together.
+    pub(crate) ends: Ends,
 }
 
 /// A claim that may have been granted and whose answer was lost: until it is sent again, the worker does not know all that
@@ -144,6 +147,7 @@ impl Shared {
             ran_last: Mutex::default(),
             result_bytes: AtomicUsize::new(Limits::default().result_bytes),
             unheard: AtomicU64::new(0),
+            ends: Ends::default(),
             options,
         }
     }

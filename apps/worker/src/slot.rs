@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_api::task::TaskView;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use tracing::Instrument as _;
 
 use crate::attempt;
@@ -13,10 +13,20 @@ use crate::deliver::{Delivered, Detoured, deliver};
 use crate::follow::follow;
 use crate::outcome::Outcome;
 use crate::shared::{Listed, Shared};
+use crate::stop::Phase;
+
+/// How long a task waits for a slot that a claim for several has brought and no slot has asked for.
+const PLACING: Duration = Duration::from_secs(5);
+/// Why a task is given back that there is no slot for.
+const NO_SLOT: &str = "the worker has no free slot for it any more";
 
 /// Runs a task that has been counted, and those that come along with its completion, in one slot.
 pub(crate) fn run(shared: &Arc<Shared>, task: TaskView, permit: Option<OwnedSemaphorePermit>) {
     let listed = shared.list(task.id, task.attempt);
+    run_listed(shared, task, listed, permit);
+}
+
+fn run_listed(shared: &Arc<Shared>, task: TaskView, listed: Listed, permit: Option<OwnedSemaphorePermit>) {
     let shared = Arc::clone(shared);
     tokio::spawn(async move {
         let mut current = Some((task, listed));
@@ -74,7 +84,12 @@ async fn attempt(shared: &Arc<Shared>, task: TaskView, listed: Listed) -> Option
 
 /// Gives a task back that came along with a completion and cannot be run here.
 async fn give_back(shared: &Arc<Shared>, task: TaskView, reason: &str) {
-    let listed = Arc::new(shared.list(task.id, task.attempt));
+    let listed = shared.list(task.id, task.attempt);
+    give_back_listed(shared, task, listed, reason).await;
+}
+
+async fn give_back_listed(shared: &Arc<Shared>, task: TaskView, listed: Listed, reason: &str) {
+    let listed = Arc::new(listed);
     let outcome = Outcome::Released { delay: Duration::ZERO, reason: reason.to_owned() };
     if let Delivered::Detoured(detoured) = deliver(shared, &task, outcome).await {
         confirm_later(shared, task, detoured, listed);
@@ -104,6 +119,21 @@ async fn take_up(shared: &Arc<Shared>, next: TaskView) {
     match permit {
         Ok(permit) if shared.may_claim() => run(shared, next, Some(permit)),
         Ok(_) => give_back(shared, next, "the worker ends").await,
-        Err(_) => give_back(shared, next, "the worker has no free slot for it any more").await,
+        Err(_) => give_back(shared, next, NO_SLOT).await,
+    }
+}
+
+/// Runs a task that a claim for several slots has brought, once a slot is free; or gives it back, if none is for a while.
+pub(crate) async fn place(shared: &Arc<Shared>, task: TaskView, listed: Listed) {
+    shared.count(|counts| counts.claimed += 1);
+    let free = timeout(PLACING, Arc::clone(&shared.slots).acquire_owned());
+    let permit = tokio::select! {
+        permit = free => permit.ok().and_then(Result::ok),
+        () = shared.stop.reached(Phase::Drain) => None,
+    };
+    match permit {
+        Some(permit) if shared.may_claim() => run_listed(shared, task, listed, Some(permit)),
+        _ if !shared.may_claim() => give_back_listed(shared, task, listed, "the worker ends").await,
+        _ => give_back_listed(shared, task, listed, NO_SLOT).await,
     }
 }

@@ -4,8 +4,8 @@ use axum::extract::State;
 use baton_api::complete::EndedView;
 use baton_api::complete::{FailRequest, ReleaseRequest};
 use baton_http::{ApiResult, App, Caller, JsonBody, PathId, ok};
-use baton_model::{Failure, Fence, State as TaskState, Task, TaskId, Timestamp, WorkerId};
-use baton_store::{Fail, Release};
+use baton_model::{Failure, Fence, State as TaskState, Task, TaskId, Timestamp};
+use baton_store::{Fail, FailAnswer, Release};
 
 /// Fail an attempt
 ///
@@ -31,21 +31,11 @@ pub(crate) async fn fail(
 ) -> ApiResult {
     caller.reach_attempt(&*app.store, task, &request.worker_id).await?;
     let now = app.now();
-    let worker = request.worker_id;
-    let error = request.error;
-    let fail = Fail {
-        now,
-        task,
-        fence: Fence { attempt: request.attempt, worker: worker.clone() },
-        failure: Failure { message: error.message, code: error.code, details: error.details },
-        retryable: request.retryable.unwrap_or(true),
-        retry_after: request.retry_after_seconds,
-    };
+    let fail = failure(task, request, now);
+    let fence = fail.fence.clone();
     let answer = app.store.fail(fail).await?;
-    if !answer.repeated {
-        log("attempt failed", &answer.task, request.attempt, &worker);
-    }
-    app.doorbell.ring_worker(&worker);
+    log(FAILED, &answer, &fence);
+    app.doorbell.ring_worker(&fence.worker);
     ok(&view(&answer.task, now))
 }
 
@@ -72,23 +62,43 @@ pub(crate) async fn release(
 ) -> ApiResult {
     caller.reach_attempt(&*app.store, task, &request.worker_id).await?;
     let now = app.now();
-    let worker = request.worker_id;
-    let release = Release {
-        now,
-        task,
-        fence: Fence { attempt: request.attempt, worker: worker.clone() },
-        delay: request.delay_seconds.unwrap_or_default(),
-        reason: request.reason,
-    };
+    let release = release_of(task, request, now);
+    let fence = release.fence.clone();
     let answer = app.store.release(release).await?;
-    if !answer.repeated {
-        log("task released", &answer.task, request.attempt, &worker);
-    }
-    app.doorbell.ring_worker(&worker);
+    log(RELEASED, &answer, &fence);
+    app.doorbell.ring_worker(&fence.worker);
     ok(&view(&answer.task, now))
 }
 
-fn log(what: &str, task: &Task, attempt: u32, worker: &WorkerId) {
+/// A failure as the store takes it.
+pub(crate) fn failure(task: TaskId, request: FailRequest, now: Timestamp) -> Fail {
+    let FailRequest { worker_id: worker, attempt, error, retryable, retry_after_seconds } = request;
+    Fail {
+        now,
+        task,
+        fence: Fence { attempt, worker },
+        failure: Failure { message: error.message, code: error.code, details: error.details },
+        retryable: retryable.unwrap_or(true),
+        retry_after: retry_after_seconds,
+    }
+}
+
+/// A release as the store takes it.
+pub(crate) fn release_of(task: TaskId, request: ReleaseRequest, now: Timestamp) -> Release {
+    let ReleaseRequest { worker_id: worker, attempt, delay_seconds, reason } = request;
+    let (fence, delay) = (Fence { attempt, worker }, delay_seconds.unwrap_or_default());
+    Release { now, task, fence, delay, reason }
+}
+
+/// What the log says of an attempt that failed.
+pub(crate) const FAILED: &str = "attempt failed";
+/// What the log says of a task that was given back.
+pub(crate) const RELEASED: &str = "task released";
+
+/// Tells the log of an attempt that has ended by this very request.
+pub(crate) fn log(what: &str, answer: &FailAnswer, fence: &Fence) {
+    let FailAnswer { task, repeated: false } = answer else { return };
+    let Fence { attempt, worker } = fence;
     tracing::info!(
         task_id = %task.head.id,
         task_type = %task.task_type,
@@ -103,7 +113,8 @@ fn log(what: &str, task: &Task, attempt: u32, worker: &WorkerId) {
     );
 }
 
-fn view(task: &Task, now: Timestamp) -> EndedView {
+/// A task after the attempt.
+pub(crate) fn view(task: &Task, now: Timestamp) -> EndedView {
     let waits = task.head.state.state() == TaskState::Queued;
     EndedView {
         task_id: task.head.id,

@@ -1,70 +1,30 @@
 //! Ends of attempts that come through the queue `completions`: each message completes, fails or releases one task.
 
 use axum::extract::State;
-use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
-use baton_api::fields::parsed;
-use baton_api::{Fields, ProblemCode, ReadFields};
+use baton_api::ProblemCode;
+use baton_api::ending::{EndRequest, EndingRequest};
 use baton_http::{ApiError, App, Caller, JsonBody, Message, PathId};
-use baton_model::{EventKind, Expected, Fence, Limits, TaskId, limits};
+use baton_model::{EventKind, Fence, TaskId, limits};
 use baton_store::{Page, PageRequest};
-
-/// What a message asks for: a task, and the body of the HTTP route that ends its attempt.
-struct Ending {
-    task: TaskId,
-    end: End,
-}
-
-enum End {
-    Completion(Box<CompleteRequest>),
-    Failure(Box<FailRequest>),
-    Release(Box<ReleaseRequest>),
-}
-
-impl ReadFields for Ending {
-    type Limits = Limits;
-
-    fn read(f: &mut Fields<'_>, limits: &Limits) -> Option<Self> {
-        let task = f.required("task_id", parsed);
-        let given = ["completion", "failure", "release"].map(|name| f.has(name));
-        let completion = f.optional_object::<CompleteRequest>("completion", limits);
-        let failure = f.optional_object::<FailRequest>("failure", limits);
-        let release = f.optional_object::<ReleaseRequest>("release", &());
-        if given.iter().filter(|given| **given).count() != 1 {
-            f.refuse(
-                "completion",
-                Expected::new("one of completion, failure and release", "none or several"),
-            );
-            return None;
-        }
-        let completion = completion?;
-        if completion.as_ref().is_some_and(|completion| completion.claim.is_some()) {
-            f.refuse("completion.claim", Expected::new("no claim, as nobody hears its answer", "a claim"));
-        }
-        let completion = completion.map(|completion| End::Completion(Box::new(completion)));
-        let failure = failure?.map(|failure| End::Failure(Box::new(failure)));
-        let release = release?.map(|release| End::Release(Box::new(release)));
-        Some(Self { task: task?, end: completion.or(failure).or(release)? })
-    }
-}
 
 /// Ends an attempt as a message asks. The same message again, or the same end by HTTP, changes nothing more.
 ///
 /// # Errors
 /// As the HTTP routes; [`ApiError::may_pass`] tells whether the message may succeed later.
 pub async fn end(app: &App, message: &Message) -> Result<(), ApiError> {
-    let Ending { task, end } = message.read::<Ending>(&app.limits)?;
+    let EndingRequest { task_id: task, end } = message.read::<EndingRequest>(&app.limits)?;
     // Who may write to the queue may end any attempt.
     let (state, caller, id) = (State(app.clone()), Caller::unrestricted(), PathId(task));
     let (answer, kind, fence) = match end {
-        End::Completion(request) => {
+        EndRequest::Completion(request) => {
             return crate::complete(state, caller, id, JsonBody(*request)).await.map(drop);
         }
-        End::Failure(request) => {
+        EndRequest::Failure(request) => {
             let fence = Fence { attempt: request.attempt, worker: request.worker_id.clone() };
             let answer = crate::ended::fail(state, caller, id, JsonBody(*request)).await;
             (answer, EventKind::AttemptFailed, fence)
         }
-        End::Release(request) => {
+        EndRequest::Release(request) => {
             let fence = Fence { attempt: request.attempt, worker: request.worker_id.clone() };
             let answer = crate::ended::release(state, caller, id, JsonBody(*request)).await;
             (answer, EventKind::Released, fence)

@@ -3,15 +3,15 @@
 
 mod ended;
 mod ending;
+mod endings;
 
 use axum::extract::State;
 use baton_api::Problem;
-use baton_api::claim::ClaimView;
-use baton_api::complete::CompleteRequest;
-use baton_api::complete::CompletedView;
+use baton_api::claim::{ClaimRequest, ClaimView};
+use baton_api::complete::{CompleteRequest, CompletedView};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, inputs, ok, routes, wire};
-use baton_model::{Fence, Output, Status, TaskId};
-use baton_store::{Complete, StoreError};
+use baton_model::{Fence, Generation, Output, QueueName, Status, TaskId, TaskType, Timestamp};
+use baton_store::{Claim, ClaimAnswer, Complete, CompleteAnswer, Completion, StoreError};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use ending::end;
@@ -22,6 +22,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(complete))
         .routes(routes!(ended::fail))
         .routes(routes!(ended::release))
+        .routes(routes!(endings::end_attempts))
 }
 
 /// Complete a task
@@ -47,63 +48,97 @@ async fn complete(
     JsonBody(request): JsonBody<CompleteRequest>,
 ) -> ApiResult {
     let now = app.now();
-    let worker = request.worker_id;
+    let worker = request.worker_id.clone();
     caller.reach_attempt(&*app.store, task, &worker).await?;
-    let next = request.claim.map(|claim| wire::claim(&app, &caller, claim, now)).transpose()?;
-    let named = next.as_ref().map(|claim| (claim.queues.clone(), claim.types.clone())).unwrap_or_default();
+    let (complete, claim) = completion(&app, task, request, now);
+    let next = claim.map(|claim| wire::claim(&app, &caller, claim, now)).transpose()?;
+    let named = named(next.as_ref());
+    let answer = app.store.complete(complete, next).await?;
+    let CompleteAnswer { generation, domain, repeated, next } = answer;
+    let taken = Completion { generation, domain, repeated };
+    log(&taken);
+    app.doorbell.ring_worker(&worker);
+    let (next, next_problem) = match next {
+        None => (None, None),
+        Some(found) => told(&app, &caller, found, &named, now).await,
+    };
+    ok(&CompletedView { next, next_problem, ..view(&taken.generation) })
+}
+
+/// A completion as the store takes it, and the claim that comes along.
+fn completion(
+    app: &App,
+    task: TaskId,
+    request: CompleteRequest,
+    now: Timestamp,
+) -> (Complete, Option<ClaimRequest>) {
+    let CompleteRequest { worker_id, attempt, location, kind, metadata, result, run_seconds, claim } =
+        request;
     let complete = Complete {
         now,
         task,
-        fence: Fence { attempt: request.attempt, worker: worker.clone() },
+        fence: Fence { attempt, worker: worker_id },
         generation: app.ids.generation(),
-        output: Output {
-            location: request.location,
-            kind: request.kind,
-            metadata: request.metadata,
-            result: request.result,
-        },
-        ran: request.run_seconds,
+        output: Output { location, kind, metadata, result },
+        ran: run_seconds,
     };
-    let answer = app.store.complete(complete, next).await?;
-    let generation = answer.generation;
-    if !answer.repeated {
-        tracing::info!(
-            task_id = %generation.task,
-            task_type = %generation.task_type,
-            queue = %generation.queue,
-            domain = answer.domain.as_ref().map(tracing::field::display),
-            attempt = generation.attempt,
-            worker_id = %generation.worker,
-            generation_id = %generation.id,
-            run_seconds = generation.run_time().as_secs_f64(),
-            "task completed"
-        );
-    }
-    app.doorbell.ring_worker(&worker);
-    let (next, next_problem) = match answer.next {
-        None => (None, None),
-        Some(Ok(found)) => {
-            let mut view = wire::claim_view(caller.sift(found), &named.0, &named.1, now);
-            match inputs::fill(&*app.store, &mut view.tasks).await {
-                Ok(()) => (Some(view), None),
-                Err(error) => untold(error),
-            }
-        }
-        Some(Err(error)) => untold(error),
-    };
-    ok(&CompletedView {
+    (complete, claim)
+}
+
+/// Tells the log of a task that was completed by this very request.
+fn log(taken: &Completion) {
+    let Completion { generation, domain, repeated: false } = taken else { return };
+    tracing::info!(
+        task_id = %generation.task,
+        task_type = %generation.task_type,
+        queue = %generation.queue,
+        domain = domain.as_ref().map(tracing::field::display),
+        attempt = generation.attempt,
+        worker_id = %generation.worker,
+        generation_id = %generation.id,
+        run_seconds = generation.run_time().as_secs_f64(),
+        "task completed"
+    );
+}
+
+fn view(generation: &Generation) -> CompletedView {
+    CompletedView {
         task_id: generation.task,
         status: Status::Completed,
         generation_id: generation.id,
         finished_at: generation.finished_at,
-        next,
-        next_problem,
-    })
+        next: None,
+        next_problem: None,
+    }
 }
 
-/// What a completion that was taken tells of a claim that failed.
-fn untold(error: StoreError) -> (Option<ClaimView>, Option<Problem>) {
-    let error = ApiError::from(error);
+/// The queues and types that a claim names.
+type Named = (Vec<QueueName>, Vec<TaskType>);
+
+fn named(claim: Option<&Claim>) -> Named {
+    claim.map(|claim| (claim.queues.clone(), claim.types.clone())).unwrap_or_default()
+}
+
+/// What a claim found that came along, or why it failed.
+async fn told(
+    app: &App,
+    caller: &Caller,
+    found: Result<ClaimAnswer, StoreError>,
+    (queues, types): &Named,
+    now: Timestamp,
+) -> (Option<ClaimView>, Option<Problem>) {
+    let mut view = match found {
+        Ok(found) => wire::claim_view(caller.sift(found), queues, types, now),
+        Err(error) => return untold(error.into()),
+    };
+    match inputs::fill(&*app.store, &mut view.tasks).await {
+        Ok(()) => (Some(view), None),
+        Err(error) => untold(error.into()),
+    }
+}
+
+/// What is told of a claim that failed, along with what was done all the same.
+fn untold(error: ApiError) -> (Option<ClaimView>, Option<Problem>) {
     error.log();
     (None, Some(error.into_problem()))
 }

@@ -7,6 +7,7 @@
 pub mod claim;
 pub mod complete;
 pub mod create;
+pub mod ending;
 pub mod event;
 pub mod fields;
 pub mod fleet;

@@ -1,5 +1,6 @@
 //! One request: sent, repeated where that is safe, and its answer read.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use baton_api::Problem;
@@ -109,7 +110,7 @@ impl Client {
     /// Sends a request until it is answered, or may not be repeated, or the deadline has passed.
     pub(crate) async fn call<A: DeserializeOwned>(&self, call: Call) -> Result<A, ClientError> {
         let Call { method, path, query, body, idempotency_key, repeat, waits } = call;
-        let body = body.transpose().map_err(ClientError::Request)?;
+        let body = body.transpose().map_err(|error| ClientError::Request(Arc::new(error)))?;
         let url = format!("{}{path}", self.inner.base);
         let begun = Instant::now();
         let mut pause = FIRST_PAUSE;

@@ -1,9 +1,11 @@
 //! What can go wrong with a request.
 
+use std::sync::Arc;
+
 use baton_api::{Problem, ProblemCode};
 
 /// Why a request brought no answer that was asked for.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum ClientError {
     /// The server refused, and said why.
@@ -20,7 +22,7 @@ pub enum ClientError {
         untouched: Untouched,
         /// The whole of it.
         #[source]
-        source: reqwest::Error,
+        source: Arc<reqwest::Error>,
     },
     /// Something answered, but not as Baton does.
     #[error("{}", unexpected(url, *status, got))]
@@ -42,7 +44,7 @@ pub enum ClientError {
     },
     /// The request could not be written as JSON.
     #[error("the request cannot be written as JSON")]
-    Request(#[source] serde_json::Error),
+    Request(#[source] Arc<serde_json::Error>),
 }
 
 /// Whether a request without an answer may have changed something.
@@ -115,6 +117,15 @@ impl ClientError {
         }
     }
 
+    /// Whether the server does not know the route: it is older than this client. A gateway before it may answer in its place.
+    pub fn is_unknown_route(&self) -> bool {
+        match self {
+            Self::Problem(problem) => problem.code == ProblemCode::RouteNotFound.as_str(),
+            Self::Unexpected { status, .. } => *status == 404,
+            _ => false,
+        }
+    }
+
     /// Whether it is certain that the server has changed nothing.
     pub fn is_untouched(&self) -> bool {
         match self {
@@ -144,7 +155,7 @@ impl ClientError {
             }
             deepest.to_string()
         };
-        let source = error.without_url();
+        let source = Arc::new(error.without_url());
         Self::Unreachable { url: base.to_owned(), cause, untouched, source }
     }
 }

@@ -52,6 +52,7 @@
 
 mod builder;
 mod call;
+mod endings;
 mod error;
 mod place;
 mod query;

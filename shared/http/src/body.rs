@@ -4,6 +4,7 @@ use axum::extract::{FromRequest, Request};
 use baton_api::claim::ClaimRequest;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::create::CreateTask;
+use baton_api::ending::EndingsRead;
 use baton_api::heartbeat::HeartbeatRequest;
 use baton_api::limit::{ClearLimit, SetLimit, SetOwner};
 use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
@@ -84,6 +85,7 @@ bodies! {
     CompleteRequest: Output, |limits| limits;
     FailRequest: Params, |limits| limits;
     ReleaseRequest: Plain, |_limits| &();
+    EndingsRead: Batch, |limits| limits;
     HeartbeatRequest: Batch, |limits| limits;
     ActionRequest: Plain, |_limits| &();
     CancelRequest: Plain, |_limits| &();

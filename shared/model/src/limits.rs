@@ -48,6 +48,8 @@ impl Default for LogShares {
 
 /// The most tasks in one batch.
 pub const BATCH_TASKS: usize = 1_000;
+/// The most attempts that one request ends.
+pub const ENDINGS: usize = 1_000;
 /// The most tasks that one task may depend on.
 pub const DEPENDENCIES: usize = 100;
 /// The most dependencies of all the tasks of one batch together.

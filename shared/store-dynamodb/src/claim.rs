@@ -8,13 +8,14 @@ use std::collections::{HashMap, HashSet};
 use std::ops::Deref;
 
 use baton_model::transition::{Command, Decision, decide};
-use baton_model::{Directive, QueueName, Task, TaskId, TaskState, Timestamp, Wants, Worker};
+use baton_model::{Directive, QueueName, Task, TaskState, Timestamp, Wants, Worker};
 use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
 use futures::StreamExt;
 use tokio::time::Instant;
 
 use crate::attr::{Fields, Item};
 use crate::db::Query;
+use crate::ending::Attempt;
 use crate::error::WriteError;
 use crate::keys;
 use crate::lane::Choice;
@@ -71,19 +72,15 @@ impl Deref for Entered<'_> {
 }
 
 impl Inner {
-    /// Claims for a worker. `ended` is a task that the same request has just completed: the index may still tell that
-    /// the worker holds it.
-    pub(crate) async fn claim(
-        &self,
-        claim: &Claim,
-        ended: Option<TaskId>,
-    ) -> Result<ClaimAnswer, StoreError> {
+    /// Claims for a worker. `ended` are attempts that the same request has just ended: the index may still tell that the worker
+    /// holds them.
+    pub(crate) async fn claim(&self, claim: &Claim, ended: &[Attempt]) -> Result<ClaimAnswer, StoreError> {
         let answer = self.claim_once(claim, ended).await?;
         self.tell_waiting(&claim.queues, &answer, claim.now).await;
         Ok(answer)
     }
 
-    async fn claim_once(&self, claim: &Claim, ended: Option<TaskId>) -> Result<ClaimAnswer, StoreError> {
+    async fn claim_once(&self, claim: &Claim, ended: &[Attempt]) -> Result<ClaimAnswer, StoreError> {
         let gate = claim.request.as_ref().map(|request| self.notes.gate(&claim.worker, request));
         let _passed = match &gate {
             Some(gate) => Some(gate.lock().await),
@@ -116,7 +113,7 @@ impl Inner {
         claim: &mut Entered<'_>,
         Worker { directive, alone, .. }: Worker,
         queues: &[StoredQueue],
-        ended: Option<TaskId>,
+        ended: &[Attempt],
     ) -> Result<ClaimAnswer, StoreError> {
         if directive != Directive::Run {
             return Ok(ClaimAnswer::Nothing(Nothing::Directed { directive }));
@@ -355,16 +352,14 @@ impl Inner {
     }
 
     /// How many tasks the worker holds: the leases that name it, and no stored number.
-    async fn active(&self, claim: &Claim, ended: Option<TaskId>) -> Result<u32, StoreError> {
-        let active = match ended {
-            None => {
-                let query = Query { count: true, ..Query::index(keys::held(&claim.worker)) };
-                self.db.query_whole(query).await?.count
-            }
-            Some(ended) => {
-                let held = self.held_by(&claim.worker, usize::MAX).await?;
-                held.iter().filter(|task| task.head.id != ended).count() as u64
-            }
+    async fn active(&self, claim: &Claim, ended: &[Attempt]) -> Result<u32, StoreError> {
+        let active = if ended.is_empty() {
+            let query = Query { count: true, ..Query::index(keys::held(&claim.worker)) };
+            self.db.query_whole(query).await?.count
+        } else {
+            let ended: HashSet<&Attempt> = ended.iter().collect();
+            let held = self.held_by(&claim.worker, usize::MAX).await?;
+            held.iter().filter(|task| !ended.contains(&(task.head.id, task.head.attempt))).count() as u64
         };
         Ok(u32::try_from(active).unwrap_or(u32::MAX))
     }

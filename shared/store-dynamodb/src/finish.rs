@@ -1,9 +1,9 @@
 //! Ending an attempt or a task: complete, fail, release, cancel, retry.
 
 use baton_model::transition::{Change, Command, Decision, decide};
-use baton_model::{Generation, Label, Task, TaskId, TaskState, Timestamp};
+use baton_model::{Generation, Task, TaskId, TaskState, Timestamp};
 use baton_store::histogram::What;
-use baton_store::{Claim, Complete, CompleteAnswer, FailAnswer, StoreError};
+use baton_store::{Claim, Complete, CompleteAnswer, Completion, FailAnswer, StoreError};
 
 use crate::attr::{n, texts};
 use crate::ends::ENDS;
@@ -22,16 +22,17 @@ impl Inner {
         complete: &Complete,
         next: Option<&Claim>,
     ) -> Result<CompleteAnswer, StoreError> {
-        let (generation, domain, repeated) = self.completion(complete).await?;
+        let Completion { generation, domain, repeated } = self.completion(complete).await?;
         // A claim that is refused says so in the answer: the completion stands.
         let next = match next {
-            Some(next) => Some(self.claim(next, Some(complete.task)).await),
+            Some(next) => Some(self.claim(next, &[(complete.task, complete.fence.attempt)]).await),
             None => None,
         };
         Ok(CompleteAnswer { generation, domain, repeated, next })
     }
 
-    async fn completion(&self, complete: &Complete) -> Result<(Generation, Option<Label>, bool), StoreError> {
+    /// Completes a task, and no more.
+    pub(crate) async fn completion(&self, complete: &Complete) -> Result<Completion, StoreError> {
         let id = complete.task;
         let command = Command::Complete {
             fence: complete.fence.clone(),
@@ -76,7 +77,8 @@ impl Inner {
                         Some(_) => StoreError::TaskNotFound(id),
                         None => damaged(format!("task {id} is completed without generation {generation}")),
                     };
-                    return Ok((standing.ok_or_else(missing)?, domain, true));
+                    let generation = standing.ok_or_else(missing)?;
+                    return Ok(Completion { generation, domain, repeated: true });
                 }
                 Ok(Decision::Apply(change)) => change,
             };
@@ -116,7 +118,7 @@ impl Inner {
                     self.follow(&after, complete.now).await;
                     let run = generation.run_time();
                     self.stats.lock().duration(&generation.queue, What::Run, complete.now, run);
-                    return Ok((generation, domain, false));
+                    return Ok(Completion { generation, domain, repeated: false });
                 }
                 Err(TransactError::Failed(error)) => return Err(error),
                 Err(TransactError::Conditions(reasons)) => {
@@ -129,7 +131,7 @@ impl Inner {
                             let after = Stored::read(item)?;
                             self.date_what_is_apart(&after).await;
                             self.follow(&after, complete.now).await;
-                            return Ok((generation, domain, false));
+                            return Ok(Completion { generation, domain, repeated: false });
                         }
                         Some(item) => before = Stored::standing(item)?,
                         None if *task_changed => return Err(StoreError::TaskNotFound(id)),

@@ -25,6 +25,7 @@ mod dating;
 mod db;
 mod dependency;
 mod descent;
+mod ending;
 mod ends;
 #[cfg(feature = "environment")]
 pub mod environment;
@@ -79,19 +80,18 @@ mod worker;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use baton_model::transition::Command;
 use baton_model::{
     AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
     ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
-    FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats,
-    Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
-    SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
-    TokenStore, Waiting, WorkerDetail,
+    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending, Expire,
+    Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter,
+    Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter,
+    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken,
+    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -258,7 +258,7 @@ impl TaskStore for DynamoStore {
     }
 
     async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
-        self.inner.claim(&claim, None).await
+        self.inner.claim(&claim, &[]).await
     }
 
     async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
@@ -266,18 +266,15 @@ impl TaskStore for DynamoStore {
     }
 
     async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError> {
-        let command = Command::Fail {
-            fence: fail.fence,
-            failure: fail.failure,
-            retryable: fail.retryable,
-            retry_after: fail.retry_after,
-        };
-        self.inner.end(fail.task, &command, fail.now).await
+        self.inner.fail(fail).await
     }
 
     async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
-        let command = Command::Release { fence: release.fence, delay: release.delay, reason: release.reason };
-        self.inner.end(release.task, &command, release.now).await
+        self.inner.release(release).await
+    }
+
+    async fn end(&self, endings: Vec<Ending>, next: Option<Claim>) -> Result<EndAnswer, StoreError> {
+        Ok(self.inner.end_all(&endings, next.as_ref()).await)
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {

@@ -202,6 +202,11 @@ impl Notes {
         }
     }
 
+    /// Whether a task is remembered as it was given out.
+    pub(crate) fn remembers(&self, id: TaskId) -> bool {
+        lock(&self.given_out).tasks.contains_key(&id)
+    }
+
     /// A task as it was given out, once. Others may have changed it since: only a write on its condition tells.
     pub(crate) fn recall(&self, id: TaskId) -> Option<Stored> {
         let mut given = lock(&self.given_out);

@@ -2,23 +2,35 @@
 
 use baton_model::transition::Command;
 use baton_model::{Fingerprint, Generation, Payload, State, Task, TaskState, Timestamp};
-use baton_store::{Cancel, Claim, Complete, CompleteAnswer, Fail, FailAnswer, Release, Retry, StoreError};
+use baton_store::{
+    Cancel, Claim, Complete, CompleteAnswer, Completion, Fail, FailAnswer, Release, Retry, StoreError,
+};
 use rusqlite::{Connection, params};
 
-use crate::claim::claim;
 use crate::dependency;
+use crate::ending::claim_after;
 use crate::error::Failure;
 use crate::rows::{Stored, free_key, generation_of};
 use crate::transaction::Transaction;
 use crate::unique;
 use baton_store::histogram::What;
 
-/// Completes a task; its status and its generation are one commit. The output's fingerprint was taken before, off the writing
-/// thread.
+/// Completes a task, and claims after it. The output's fingerprint was taken before, off the writing thread.
 pub(crate) fn complete(
     transaction: &mut Transaction<'_>,
     (complete, output, next): &(Complete, Fingerprint, Option<Claim>),
 ) -> Result<CompleteAnswer, Failure> {
+    let Completion { generation, domain, repeated } = completion(transaction, complete, output)?;
+    let next = claim_after(transaction, next.as_ref())?;
+    Ok(CompleteAnswer { generation, domain, repeated, next })
+}
+
+/// Completes a task; its status and its generation are one commit.
+pub(crate) fn completion(
+    transaction: &mut Transaction<'_>,
+    complete: &Complete,
+    output: &Fingerprint,
+) -> Result<Completion, Failure> {
     let before = Stored::known(transaction.db, complete.task)?;
     let command = Command::Complete {
         fence: complete.fence.clone(),
@@ -39,14 +51,7 @@ pub(crate) fn complete(
             (standing, true)
         }
     };
-    // A claim that is refused says so in the answer: the completion stands.
-    let next = match next.as_ref().map(|next| claim(transaction, next)) {
-        None => None,
-        Some(Ok(answer)) => Some(Ok(answer)),
-        Some(Err(Failure::Refused(refusal))) => Some(Err(refusal)),
-        Some(Err(broken @ Failure::Broken(_))) => return Err(broken),
-    };
-    Ok(CompleteAnswer { generation, domain: before.domain, repeated, next })
+    Ok(Completion { generation, domain: before.domain, repeated })
 }
 
 fn write_generation(

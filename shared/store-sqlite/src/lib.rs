@@ -9,6 +9,7 @@ mod claim;
 mod codes;
 mod create;
 mod dependency;
+mod ending;
 mod error;
 mod expiry;
 mod finish;
@@ -48,12 +49,12 @@ use baton_model::{
 use baton_store::token::TOKENS;
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
-    FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats,
-    Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
-    SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
-    TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
+    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending, Expire,
+    Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter,
+    Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter,
+    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken,
+    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -182,6 +183,10 @@ impl TaskStore for SqliteStore {
 
     async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
         self.writer.run(release, finish::release).await
+    }
+
+    async fn end(&self, endings: Vec<Ending>, next: Option<Claim>) -> Result<EndAnswer, StoreError> {
+        self.end_all(endings, next).await
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {

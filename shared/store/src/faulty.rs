@@ -19,10 +19,10 @@ use baton_model::{
 
 use crate::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Direct, Expire, Expired, Fail, FailAnswer,
-    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
-    Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
+    Complete, CompleteAnswer, Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail,
+    FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
+    Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats,
+    Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
     SetSchedule, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
     TokenStore, Waiting, WorkerDetail,
 };
@@ -256,6 +256,10 @@ impl TaskStore for Faulty {
 
     async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
         self.call("release", Call::Repeatable, || self.inner.release(release.clone())).await
+    }
+
+    async fn end(&self, endings: Vec<Ending>, next: Option<Claim>) -> Result<EndAnswer, StoreError> {
+        self.call("end", Call::Repeatable, || self.inner.end(endings.clone(), next.clone())).await
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {

@@ -9,6 +9,7 @@ pub mod command;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod doorbell;
+pub mod ending;
 pub mod error;
 #[cfg(feature = "faults")]
 pub mod faulty;
@@ -37,6 +38,7 @@ pub use command::{
     OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
+pub use ending::{Completion, EndAnswer, EndedAs, Ending};
 pub use error::{ErrorKind, StoreError};
 pub use graph::{Graph, Input, Linked, Mend, Mended, Omitted};
 pub use health::{Health, Sizes};
@@ -160,6 +162,16 @@ pub trait TaskStore: Send + Sync {
     /// # Errors
     /// As [`TaskStore::complete`].
     async fn release(&self, release: Release) -> Result<FailAnswer, StoreError>;
+
+    /// Ends several attempts, as [`TaskStore::complete`], [`TaskStore::fail`] and [`TaskStore::release`] would one after the
+    /// other: each is its own commit and has its own outcome, which undoes and hides no other. Of two about one task the
+    /// second finds what the first has left. So the whole may be sent again. `next` claims for a worker after them, whatever
+    /// became of them, as [`TaskStore::claim`] does; its outcome stands by itself, too.
+    ///
+    /// # Errors
+    /// The store's own failures, if nothing of it was done or it is not known what ([`ErrorKind::Unknown`]); refusals are
+    /// among the outcomes.
+    async fn end(&self, endings: Vec<Ending>, next: Option<Claim>) -> Result<EndAnswer, StoreError>;
 
     /// Records a worker's heartbeat, its readings and log lines, and tells it which of its leases are gone and what is
     /// asked of it. Changes no task. One that says that the worker ends has it shown as gone, and not as lost, until it is

@@ -31,6 +31,10 @@ pub(super) async fn run(number: u32, client: Client, random: StdRng, on: Arc<Ato
         }
         worker.beat(&held).await;
         tokio::time::sleep(Duration::from_millis(worker.random.random_range(0..15))).await;
+        if held.len() > 1 && worker.random.random_bool(0.3) {
+            held = worker.end_all(held).await;
+            continue;
+        }
         let task = held.remove(0);
         match worker.random.random_range(0..100) {
             // It dies and comes back with no memory of what it held.
@@ -130,9 +134,7 @@ impl Worker {
     }
 
     async fn complete(&mut self, task: &Value, with_claim: bool) -> Vec<Value> {
-        let attempt = task["attempt"].as_u64().unwrap_or_default();
-        let result = json!({ "by": self.id, "attempt": attempt, "of": task["params"]["n"] });
-        let mut body = json!({ "worker_id": self.id, "attempt": attempt, "result": result });
+        let mut body = self.completion(task);
         if with_claim && self.random.random_bool(0.5) {
             body["claim"] = self.claim_body();
         }
@@ -142,10 +144,77 @@ impl Worker {
             self.refused("a completion", &answer);
             return Vec::new();
         }
-        let generation = answer.body["generation_id"].as_str().unwrap_or_default().to_owned();
-        let id = task["id"].as_str().unwrap_or_default().to_owned();
-        self.client.record.told().completed.entry(id).or_default().push((attempt, generation, result));
+        self.completed(task, &body, &answer.body);
         self.given(&answer.body["next"])
+    }
+
+    /// What a completion says.
+    fn completion(&self, task: &Value) -> Value {
+        let attempt = task["attempt"].as_u64().unwrap_or_default();
+        let result = json!({ "by": self.id, "attempt": attempt, "of": task["params"]["n"] });
+        json!({ "worker_id": self.id, "attempt": attempt, "result": result })
+    }
+
+    /// Notes a completion that was acknowledged.
+    fn completed(&self, task: &Value, sent: &Value, answer: &Value) {
+        let attempt = task["attempt"].as_u64().unwrap_or_default();
+        let generation = answer["generation_id"].as_str().unwrap_or_default().to_owned();
+        let id = task["id"].as_str().unwrap_or_default().to_owned();
+        let told = (attempt, generation, sent["result"].clone());
+        self.client.record.told().completed.entry(id).or_default().push(told);
+    }
+
+    /// Ends all that it holds by one request, which brings what comes next. What could not be done is sent again, alone or
+    /// with the others of its kind.
+    async fn end_all(&mut self, mut held: Vec<Value>) -> Vec<Value> {
+        let mut claim = self.claim_body();
+        let mut next: Vec<Value> = Vec::new();
+        let mut endings: Vec<Value> = held.iter().map(|task| self.ending(task)).collect();
+        while !held.is_empty() {
+            let mut body = json!({ "endings": endings });
+            if !claim.is_null() {
+                body["claim"] = claim.clone();
+            }
+            let answer = self.client.post("/v1/endings", None, &body).await;
+            if !answer.is_success() {
+                self.surprise("ends of attempts", &answer);
+                return next;
+            }
+            if answer.body["next"].is_object() {
+                claim = Value::Null;
+                next.extend(self.given(&answer.body["next"]));
+            }
+            let items = answer.body["items"].as_array().cloned().unwrap_or_default();
+            let mut again = (Vec::new(), Vec::new());
+            for ((task, ending), item) in held.into_iter().zip(endings).zip(items) {
+                let problem = &item["problem"];
+                if problem.is_null() {
+                    if let Some(sent) = ending.get("completion") {
+                        self.completed(&task, sent, &item["completed"]);
+                    }
+                } else if problem["status"].as_u64() == Some(503) {
+                    again.0.push(task);
+                    again.1.push(ending);
+                } else {
+                    self.refused("one of several ends", &Answer { status: 409, body: problem.clone() });
+                }
+            }
+            (held, endings) = again;
+        }
+        next
+    }
+
+    fn ending(&mut self, task: &Value) -> Value {
+        let given_back = json!({ "worker_id": self.id, "attempt": task["attempt"] });
+        match self.random.random_range(0..10) {
+            0 => {
+                let mut failure = given_back;
+                failure["error"] = json!({ "message": "chaos" });
+                json!({ "task_id": task["id"], "failure": failure })
+            }
+            1 => json!({ "task_id": task["id"], "release": given_back }),
+            _ => json!({ "task_id": task["id"], "completion": self.completion(task) }),
+        }
     }
 
     async fn end(&mut self, task: &Value, how: &str, mut body: Value) {

@@ -9,6 +9,7 @@ mod once;
 mod ordered;
 mod rare;
 mod scheduled;
+mod several;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -267,6 +268,7 @@ async fn complete_task(world: &World) {
 
     invoke(&world.function(function), &messages(&[("m".into(), "{".into())])).await;
     took(world, function, "a letter that is dead", &[("sqs CompletionsDead", &["SendMessage"])]);
+    several::end_together(world).await;
 }
 
 async fn heartbeat_worker(world: &World) {

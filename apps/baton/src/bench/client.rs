@@ -23,11 +23,22 @@ pub(crate) enum Operation {
     Complete,
     /// A completion that carries a claim.
     CompleteAndClaim,
+    /// Tasks by the hundred.
+    CreateBatch,
+    /// Ends by the hundred, and a claim for as many.
+    EndAndClaim,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Livez, Self::Create, Self::Claim, Self::Complete, Self::CompleteAndClaim];
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Livez,
+        Self::Create,
+        Self::Claim,
+        Self::Complete,
+        Self::CompleteAndClaim,
+        Self::CreateBatch,
+        Self::EndAndClaim,
+    ];
 
     pub(crate) const fn as_str(self) -> &'static str {
         match self {
@@ -36,6 +47,8 @@ impl Operation {
             Self::Claim => "claim",
             Self::Complete => "complete",
             Self::CompleteAndClaim => "complete+claim",
+            Self::CreateBatch => "create by 100",
+            Self::EndAndClaim => "end+claim by 100",
         }
     }
 }
@@ -52,7 +65,7 @@ pub(crate) struct Client {
     host: HeaderValue,
     authorization: Option<HeaderValue>,
     worker: String,
-    queue: String,
+    pub(super) queue: String,
     /// What the names of its claims begin with, if they have any: its own, as a name that was used before gives no
     /// new task.
     claim_names: Option<String>,
@@ -159,6 +172,17 @@ impl Client {
         Ok(answer)
     }
 
+    /// Sends a request that makes or ends many tasks and counts; gives the answer.
+    pub(super) async fn many(
+        &mut self,
+        operation: Operation,
+        path: &str,
+        body: String,
+        expected: StatusCode,
+    ) -> Result<Bytes, Failure> {
+        self.timed(operation, Method::POST, path, body, expected).await
+    }
+
     /// A request that does nothing.
     pub(crate) async fn livez(&mut self) -> Result<(), Failure> {
         self.timed(Operation::Livez, Method::GET, "/livez", String::new(), StatusCode::OK).await.map(drop)
@@ -185,6 +209,13 @@ impl Client {
             return Ok(());
         }
         Err(Failure::failed(format!("/v1/tasks/batch: got {status}: {}", String::from_utf8_lossy(&answer))))
+    }
+
+    /// The same for up to `tasks`.
+    pub(super) fn claim_of(&mut self, tasks: usize) -> String {
+        let one = self.claim_body();
+        let (head, _) = one.split_at(one.len() - 1);
+        format!(r#"{head},"max_tasks":{tasks},"capacity":{tasks}}}"#)
     }
 
     fn claim_body(&mut self) -> String {
@@ -221,7 +252,7 @@ impl Client {
         Ok(answer.next.and_then(|next| self.held(next)))
     }
 
-    fn completion(&self, held: &Held, more: &str) -> String {
+    pub(super) fn completion(&self, held: &Held, more: &str) -> String {
         format!(
             r#"{{"worker_id":"{}","attempt":{},"location":"out/0001.png","kind":"image/png","result":{{"ok":true}}{more}}}"#,
             self.worker, held.attempt

@@ -3,6 +3,7 @@
 //! Virtual clients each keep one connection and send one request at a time, through hyper alone, so that as little as
 //! possible of what is measured is the measuring. Every answer is checked.
 
+mod batches;
 mod client;
 mod phases;
 mod report;
@@ -44,6 +45,9 @@ Phases:
              bound to a project, twice in turn
   limits     the lifecycle without a limit, with one of its queue and with one
              of its project, which are never full, twice in turn
+  endings    lifecycles one by one, and with complete and claim in one request,
+             beside such that are created, ended and claimed by the hundred,
+             twice in turn
   backlog    claim, complete and create while this many other tasks wait
 
 The ratio says how near a lifecycle comes to three no-op requests:
@@ -72,6 +76,9 @@ pub(crate) struct Bench {
     /// Also measure what limits cost that are never full.
     #[arg(long)]
     limits: bool,
+    /// Also measure lifecycles that end by the hundred.
+    #[arg(long)]
+    endings: bool,
     /// Name each claim by a request id, as workers do; the server then keeps the names for 15 minutes.
     #[arg(long)]
     named_claims: bool,
@@ -92,6 +99,7 @@ enum Phase {
     Fused,
     Tokens,
     Limits,
+    Endings,
     Backlog,
 }
 
@@ -146,6 +154,11 @@ impl Bench {
             self.limits(context, &target, &mut report).await?;
             target.end().await?;
         }
+        if self.wants(Phase::Endings) {
+            let target = Target::new(context, &folder, "endings").await?;
+            self.endings(context, &target, &mut report).await?;
+            target.end().await?;
+        }
         for &backlog in self.backlog.iter().filter(|_| self.wants(Phase::Backlog)) {
             let target = Target::new(context, &folder, &format!("backlog-{backlog}")).await?;
             let phase = self.with_backlog(context, &target, backlog).await?;
@@ -160,6 +173,7 @@ impl Bench {
             Phase::Fused if self.only.is_empty() => self.fused,
             Phase::Tokens if self.only.is_empty() => self.tokens,
             Phase::Limits if self.only.is_empty() => self.limits,
+            Phase::Endings if self.only.is_empty() => self.endings,
             _ => self.only.is_empty() || self.only.contains(&phase),
         }
     }
@@ -189,7 +203,7 @@ impl Bench {
         }
         if self.wants(Phase::Fused) {
             context.out.note("whole lifecycles, fused");
-            report.add(phases::fused(&bench, self.until()).await?.with(target.memory()));
+            report.add(phases::fused(&bench, "fused", self.until()).await?.with(target.memory()));
         }
         Ok(())
     }
@@ -246,6 +260,24 @@ impl Bench {
                 if let Some(on) = on {
                     client.clear_limit(&ClearLimit { on, by: None, reason: None }).await?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// In turn, so that neither has the emptier store.
+    async fn endings(&self, context: &Context, target: &Target, report: &mut Report) -> Result<(), Failure> {
+        for round in 1..=2 {
+            for name in [report::ONE_BY_ONE, report::WITH_THE_NEXT, report::BATCHES] {
+                let phase = format!("{name} {round}");
+                let setup = self.setup(target, format!("{}-{}", target.run, phase.replace(' ', "-")));
+                context.out.note(&format!("whole lifecycles: {phase}"));
+                let measured = match name {
+                    report::BATCHES => batches::batches(&setup, &phase, self.until()).await?,
+                    report::WITH_THE_NEXT => phases::fused(&setup, &phase, self.until()).await?,
+                    _ => phases::lifecycle(&setup, &phase, self.until()).await?,
+                };
+                report.add(measured.with(target.memory()));
             }
         }
         Ok(())

@@ -79,7 +79,7 @@ pub(crate) async fn lifecycle(setup: &Setup, name: &str, until: Arc<Until>) -> R
     setup.measure(name, WHOLE, until, play).await
 }
 
-pub(crate) async fn fused(setup: &Setup, until: Arc<Until>) -> Result<PhaseReport, Failure> {
+pub(crate) async fn fused(setup: &Setup, name: &str, until: Arc<Until>) -> Result<PhaseReport, Failure> {
     async fn play(mut client: Client, until: Arc<Until>) -> Played {
         client.create().await?;
         let mut held = claim_one(&mut client).await?;
@@ -93,7 +93,7 @@ pub(crate) async fn fused(setup: &Setup, until: Arc<Until>) -> Result<PhaseRepor
         client.complete(&held).await?;
         Ok(client)
     }
-    setup.measure("fused", "fused", until, play).await
+    setup.measure(name, "fused", until, play).await
 }
 
 /// Claims while a backlog stands: what is taken from it is completed and made anew.
@@ -156,7 +156,7 @@ impl Setup {
     }
 
     /// Lets all clients do the same until it is over, and checks what they were given.
-    async fn measure<P: Future<Output = Played> + Send + 'static>(
+    pub(super) async fn measure<P: Future<Output = Played> + Send + 'static>(
         &self,
         name: &str,
         queue: &str,

@@ -24,6 +24,21 @@ pub(crate) struct Report {
     backlogs: Option<Backlogs>,
     #[serde(skip_serializing_if = "Option::is_none")]
     tokens: Option<Tokens>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    batches: Option<Batches>,
+}
+
+/// The phases of lifecycles one by one, of such whose completions claim the next, and of such that go by the hundred.
+pub(super) const ONE_BY_ONE: &str = "one by one";
+pub(super) const WITH_THE_NEXT: &str = "with the next";
+pub(super) const BATCHES: &str = "in batches";
+
+/// What batches bring: lifecycles per second in batches, divided by those one by one, and by those whose completions claim the
+/// next.
+#[derive(Debug, Serialize)]
+struct Batches {
+    ratio: f64,
+    with_the_next_ratio: f64,
 }
 
 /// What tokens cost: lifecycles per second with one, divided by those without.
@@ -132,7 +147,15 @@ impl OperationReport {
 impl Report {
     pub(crate) fn new(connections: u32) -> Self {
         let build = if cfg!(debug_assertions) { "debug" } else { "release" };
-        Self { build, connections, phases: Vec::new(), summary: None, backlogs: None, tokens: None }
+        Self {
+            build,
+            connections,
+            phases: Vec::new(),
+            summary: None,
+            backlogs: None,
+            tokens: None,
+            batches: None,
+        }
     }
 
     pub(crate) fn add(&mut self, phase: PhaseReport) {
@@ -143,6 +166,7 @@ impl Report {
         self.summary = self.summarise();
         self.backlogs = self.compare_backlogs();
         self.tokens = self.compare_tokens();
+        self.batches = self.compare_batches();
         if context.out.is_json() {
             return context.out.json(&self);
         }
@@ -189,6 +213,13 @@ impl Report {
                 "token ratio"
             ))?;
         }
+        if let Some(Batches { ratio, with_the_next_ratio }) = &self.batches {
+            context.out.line(&format!(
+                "{:<18} {ratio:.2} (lifecycles/s in batches, divided by those one by one), {with_the_next_ratio:.2} by those \
+                 whose completions claim the next",
+                "batch ratio"
+            ))?;
+        }
         let memory = self.phases.iter().filter_map(|phase| Some((&phase.name, phase.server_memory?)));
         for (name, memory) in memory {
             let (now, peak) = (text::mebibytes(memory.resident_bytes), text::mebibytes(memory.peak_bytes));
@@ -213,15 +244,26 @@ impl Report {
         })
     }
 
+    /// The lifecycles per second of the rounds of a phase, together.
+    fn sum(&self, name: &str) -> Option<f64> {
+        let phases = self.phases.iter().filter(|phase| {
+            phase.name.strip_prefix(name).is_some_and(|round| round.trim().parse::<u32>().is_ok())
+        });
+        phases.map(|phase| phase.lifecycles_per_second).reduce(|a, b| a + b)
+    }
+
     fn compare_tokens(&self) -> Option<Tokens> {
-        let sum = |name: &str| {
-            let phases = self.phases.iter().filter(|phase| {
-                phase.name.strip_prefix(name).is_some_and(|round| round.trim().parse::<u32>().is_ok())
-            });
-            phases.map(|phase| phase.lifecycles_per_second).reduce(|a, b| a + b)
-        };
-        let without = sum("no token ")?;
-        Some(Tokens { ratio: sum("token ")? / without, bound_ratio: sum("bound token ")? / without })
+        let without = self.sum("no token ")?;
+        Some(Tokens {
+            ratio: self.sum("token ")? / without,
+            bound_ratio: self.sum("bound token ")? / without,
+        })
+    }
+
+    fn compare_batches(&self) -> Option<Batches> {
+        let batches = self.sum(BATCHES)?;
+        let by = |name| self.sum(name).map(|others| batches / others);
+        Some(Batches { ratio: by(ONE_BY_ONE)?, with_the_next_ratio: by(WITH_THE_NEXT)? })
     }
 
     fn compare_backlogs(&self) -> Option<Backlogs> {

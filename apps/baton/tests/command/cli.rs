@@ -470,6 +470,23 @@ fn the_bench_measures_a_server_of_its_own() {
 }
 
 #[test]
+fn the_bench_measures_lifecycles_in_batches_beside_others() {
+    let mut command = tool();
+    command.args(["bench", "--tasks", "6", "--connections", "2", "--only", "endings", "-o", "json"]);
+    let report: Value = serde_json::from_slice(&run(command, 0).stdout).unwrap();
+    let told: Vec<_> = report["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|phase| phase["lifecycles"].as_u64().unwrap())
+        .collect();
+    assert_eq!(told.len(), 6, "{report}");
+    // What a client holds in the end is ended, too.
+    assert!(told[0] == 6 && told[1] == 8 && told[2] > 600 && told[5] > 600, "{told:?}");
+    assert!(report["batches"]["ratio"].as_f64().unwrap() > 0.0);
+}
+
+#[test]
 fn the_bench_measures_a_server_that_is_named() {
     let world = World::new(QUICK);
     let mut command = tool();

@@ -98,6 +98,9 @@ impl Site {
             "claim" => json!({"worker_id": "w2", "queues": ["gpu"]}),
             "complete" | "release" => json!({"worker_id": "w1", "attempt": 1}),
             "fail" => json!({"worker_id": "w1", "attempt": 1, "error": {"message": "no"}}),
+            "end_attempts" => {
+                json!({"endings": [{"task_id": self.task, "release": {"worker_id": "w1", "attempt": 1}}]})
+            }
             "heartbeat" => json!({}),
             "create_token" => json!({"name": "t", "scopes": ["operator"]}),
             "set_limit" => json!({"on": "queue/gpu", "max_running": 5}),
@@ -244,6 +247,10 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 }
                 "claim" => {
                     assert_eq!(answer.json()["nothing"]["reason"], "none_queued", "{shown}");
+                    continue;
+                }
+                "end_attempts" => {
+                    assert_eq!(answer.json()["items"][0]["problem"]["code"], "task_not_found", "{shown}");
                     continue;
                 }
                 other => panic!("what of {other}?"),

@@ -12,6 +12,7 @@ mod clocks;
 mod create;
 mod dependencies;
 mod documents;
+mod endings;
 mod events;
 mod heads;
 mod limits;

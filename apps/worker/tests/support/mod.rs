@@ -50,9 +50,18 @@ pub(crate) enum Road {
     Unauthorized,
     /// Each is answered with 401 by the server, as after the token has ended.
     Ended,
+    /// The server is one that does not know of several ends in one request.
+    Older,
+    /// The ends of attempts take their time, so that others end meanwhile.
+    EndsSlow,
+    /// The same, and the first answer to several ends in one request is lost.
+    FirstEndingsLost,
     /// The first claim is heard by the server when [`Gate::hear_claim`] says so, whether its sender still waits or not.
     FirstClaimLate,
 }
+
+/// How long the ends of attempts take on a slow road.
+const SLOW: Duration = Duration::from_millis(100);
 
 /// A heartbeat without a list.
 pub(crate) const UNLISTED: usize = usize::MAX;
@@ -62,6 +71,10 @@ pub(crate) struct Gate {
     pub(crate) beats: AtomicU32,
     /// How many claims have come.
     pub(crate) claims: AtomicU32,
+    /// How many requests have come that end one attempt.
+    pub(crate) ends: AtomicU32,
+    /// How many requests have come that end several.
+    pub(crate) endings: AtomicU32,
     /// How many attempts the last heartbeat listed.
     pub(crate) listed: AtomicUsize,
     /// How many ends of attempts were answered with 403.
@@ -92,9 +105,12 @@ impl Gate {
 async fn gate(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let road = *gate.road.lock().unwrap();
     let path = request.uri().path();
-    let ends = ["/complete", "/fail", "/release"].iter().any(|end| path.ends_with(end));
+    let ends = ["/complete", "/fail", "/release", "/endings"].iter().any(|end| path.ends_with(end));
     let beats = path.ends_with("/heartbeat");
+    let several = path == "/v1/endings";
     gate.claims.fetch_add(u32::from(path == "/v1/claims"), Ordering::SeqCst);
+    gate.ends.fetch_add(u32::from(ends && !several), Ordering::SeqCst);
+    let endings = gate.endings.fetch_add(u32::from(several), Ordering::SeqCst);
     if matches!(road, Road::Forbidden | Road::Unauthorized | Road::Ended) {
         gate.refused.fetch_add(1, Ordering::SeqCst);
     }
@@ -104,6 +120,18 @@ async fn gate(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
             return (StatusCode::GATEWAY_TIMEOUT, "no answer").into_response();
         }
         Road::Cut | Road::Deaf => return (StatusCode::SERVICE_UNAVAILABLE, "no way").into_response(),
+        Road::Older if several => {
+            let problem = Problem::new(ProblemCode::RouteNotFound, "no route has the path /v1/endings");
+            return (StatusCode::NOT_FOUND, axum::Json(problem)).into_response();
+        }
+        Road::EndsSlow | Road::FirstEndingsLost if ends => {
+            let answer = next.run(request).await;
+            tokio::time::sleep(SLOW).await;
+            if several && endings == 0 && road == Road::FirstEndingsLost {
+                return (StatusCode::GATEWAY_TIMEOUT, "no answer").into_response();
+            }
+            return answer;
+        }
         Road::EndsCut if ends => {
             let problem = Problem::new(ProblemCode::StorageUnavailable, "no way; try again");
             return (StatusCode::SERVICE_UNAVAILABLE, axum::Json(problem)).into_response();
@@ -125,7 +153,13 @@ async fn gate(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
         Road::FirstClaimLate if path == "/v1/claims" && gate.held.lock().unwrap().is_none() => {
             return gate.hold_up(request, next).await;
         }
-        Road::Open | Road::EndsCut | Road::EndsForbidden | Road::FirstClaimLate => {}
+        Road::Open
+        | Road::EndsCut
+        | Road::EndsForbidden
+        | Road::FirstClaimLate
+        | Road::Older
+        | Road::EndsSlow
+        | Road::FirstEndingsLost => {}
     }
     if !beats {
         return next.run(request).await;
@@ -198,6 +232,8 @@ impl World {
             road: Mutex::new(Road::Open),
             beats: AtomicU32::new(0),
             claims: AtomicU32::default(),
+            ends: AtomicU32::default(),
+            endings: AtomicU32::default(),
             listed: AtomicUsize::new(UNLISTED),
             forbidden: AtomicU32::new(0),
             refused: AtomicU32::new(0),

@@ -57,6 +57,7 @@ pub const RULES: &[Rule] = &[
     Rule::post("/v1/tasks/{id}/complete", "complete", &[Worker]),
     Rule::post("/v1/tasks/{id}/fail", "fail", &[Worker]),
     Rule::post("/v1/tasks/{id}/release", "release", &[Worker]),
+    Rule::post("/v1/endings", "end_attempts", &[Worker]),
     Rule::post("/v1/workers/{worker}/heartbeat", "heartbeat", &[Worker]),
     Rule::get("/v1/workers", "list_workers", OPERATOR),
     Rule::get("/v1/workers/{worker}", "get_worker", &[Worker]),

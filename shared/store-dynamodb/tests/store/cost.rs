@@ -4,6 +4,7 @@
 //! transaction consumes, so that its units are counted here by the published rule: twice the table's, and the
 //! index's once.
 
+mod endings;
 mod shared;
 
 use std::sync::Arc;

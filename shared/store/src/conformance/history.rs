@@ -18,6 +18,8 @@ use baton_model::{
     Warm, Watch,
 };
 
+mod endings;
+
 use super::World;
 use super::kit::*;
 use super::limits::{limit, most};
@@ -238,6 +240,9 @@ impl Shared {
             let running = held.iter().map(listed).collect();
             let beat = Beat { running: Some(running), ..beat(&worker, self.now()) };
             self.sent(|| self.store.heartbeat(beat.clone())).await.expect("a heartbeat is taken");
+            if held.len() > 1 && random.below(2) == 0 {
+                held = self.end_all(&worker, held, &mut random).await;
+            }
             while let Some(task) = held.pop() {
                 held.extend(self.end(&worker, &task, &mut random).await);
             }
@@ -280,10 +285,21 @@ impl Shared {
             Complete { now: self.now(), task: id, fence: fence(task), generation, output, ran: None };
         let ask = || self.store.complete(complete.clone(), next.clone());
         let Ok(answer) = self.sent(ask).await else { return Vec::new() };
-        assert_eq!(answer.generation.id, generation, "the completion's own generation stands");
-        let before = self.told.lock().unwrap().completed.insert(id, answer.generation);
+        self.completed(generation, answer.generation);
+        self.next(worker, answer.next)
+    }
+
+    /// Notes a completion that was taken.
+    fn completed(&self, sent: GenerationId, standing: Generation) {
+        assert_eq!(standing.id, sent, "the completion's own generation stands");
+        let id = standing.task;
+        let before = self.told.lock().unwrap().completed.insert(id, standing);
         assert_eq!(before, None, "{id} was completed twice");
-        match answer.next {
+    }
+
+    /// Notes what a claim was given that came along.
+    fn next(&self, worker: &str, next: Option<Result<ClaimAnswer, StoreError>>) -> Vec<Task> {
+        match next {
             Some(Ok(ClaimAnswer::Leased(tasks))) => {
                 self.given(worker, &tasks);
                 tasks

@@ -40,6 +40,7 @@ pub mod dependencies;
 pub mod doorbell;
 mod drawn;
 pub mod durability;
+pub mod endings;
 pub mod expiry;
 pub mod fail;
 pub mod heartbeat;
@@ -211,6 +212,17 @@ rules! {
         a_released_task_rests_for_its_delay,
         a_repeated_release_changes_nothing,
         only_ones_own_running_attempt_can_be_released,
+    ],
+    endings: [
+        endings_have_each_their_own_outcome,
+        endings_sent_again_are_answered_as_the_first,
+        a_task_that_ends_twice_in_one_request_ends_by_the_first,
+        endings_let_go_of_those_that_wait,
+        what_endings_free_is_taken_by_their_claim,
+        the_claim_that_comes_with_endings_stands_by_itself,
+        endings_sent_again_repeat_their_claim,
+        a_thousand_ends_are_taken_by_one_request,
+        endings_at_once_take_each_attempt_once,
     ],
     heartbeat: [
         a_beating_worker_keeps_its_leases,

@@ -9,6 +9,7 @@
 mod callers;
 mod claims;
 mod dependencies;
+mod endings;
 mod limits;
 mod lists;
 mod numbers;
@@ -371,6 +372,10 @@ impl TaskStore for Oracle {
         self.ring(&task);
         self.ring_unblocked(&mut inner);
         Ok(FailAnswer { task, repeated })
+    }
+
+    async fn end(&self, endings: Vec<Ending>, next: Option<Claim>) -> Result<EndAnswer, StoreError> {
+        Ok(self.end_each(endings, next).await)
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {

@@ -12,6 +12,8 @@ use baton_model::{
     TaskId, Timestamp, Why,
 };
 
+mod endings;
+
 use super::Oracle;
 use super::drawn::{AFFINITIES, KEYS, link, once, order, rules, schedule_change, warm};
 use super::kit::*;
@@ -279,7 +281,8 @@ impl History {
         match self.random.below(100) {
             0..18 => self.create(shape, trace).await,
             18..44 => self.claim(trace).await,
-            44..60 => self.complete(trace).await,
+            44..57 => self.complete(trace).await,
+            57..60 => self.end(trace).await,
             60..68 => self.fail(trace).await,
             68..72 => self.release(trace).await,
             72..82 => {

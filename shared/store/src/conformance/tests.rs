@@ -13,6 +13,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("complete", include_str!("complete.rs")),
     ("fail", include_str!("fail.rs")),
     ("release", include_str!("release.rs")),
+    ("endings", include_str!("endings.rs")),
     ("heartbeat", include_str!("heartbeat.rs")),
     ("reap", include_str!("reap.rs")),
     ("clocks", include_str!("clocks.rs")),

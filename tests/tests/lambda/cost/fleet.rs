@@ -34,6 +34,8 @@ pub(super) struct Fleet {
     pub(super) at: f64,
     /// The task that runs, where each completion claims the next.
     running: Option<String>,
+    /// The tasks that run, where they end by batches.
+    pub(super) held: Vec<String>,
     /// Requests to the API.
     asked: usize,
     /// Routes whose verdict API Gateway still keeps.
@@ -111,6 +113,7 @@ impl Fleet {
             evenly: false,
             at: 0.0,
             running: None,
+            held: Vec::new(),
             asked: 0,
             kept: BTreeSet::new(),
             claims: 0,
@@ -166,7 +169,7 @@ impl Fleet {
         assert_eq!(answer["accepted"], tasks);
     }
 
-    fn claim_fields(&mut self, tasks: usize) -> Value {
+    pub(super) fn claim_fields(&mut self, tasks: usize) -> Value {
         self.claims += 1;
         json!({"worker_id": "w", "max_tasks": tasks, "capacity": 1_000, "request_id": format!("request-{}", self.claims)})
     }
@@ -216,6 +219,11 @@ impl Fleet {
     pub(super) async fn end(&mut self) {
         if let Some(task) = self.running.take() {
             self.complete(&task).await;
+            self.relay().await;
+            self.bill(1);
+        }
+        if !self.held.is_empty() {
+            self.end_batch(None).await;
             self.relay().await;
             self.bill(1);
         }
@@ -372,7 +380,7 @@ impl Fleet {
     }
 }
 
-fn ids(tasks: &Value, count: usize) -> Vec<String> {
+pub(super) fn ids(tasks: &Value, count: usize) -> Vec<String> {
     let ids: Vec<String> =
         tasks.as_array().unwrap().iter().map(|task| task["id"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids.len(), count);

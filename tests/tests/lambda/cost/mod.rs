@@ -1,6 +1,7 @@
 //! What tasks cost on AWS: units measured here, at public prices. The figures of `docs/cost.md` are written by this test, and
 //! held against it.
 
+mod batches;
 mod bill;
 mod fleet;
 mod template;

@@ -17,10 +17,11 @@ const WAITS: f64 = 1.0;
 const RUNS: f64 = 60.0;
 
 /// The ways, by their names on the page.
-pub(super) const NAMES: [&str; 4] = [ONE_BY_ONE, WITH_THE_NEXT, SEVERAL, QUEUES];
+pub(super) const NAMES: [&str; 5] = [ONE_BY_ONE, WITH_THE_NEXT, SEVERAL, BATCHES, QUEUES];
 const ONE_BY_ONE: &str = "one by one";
 const WITH_THE_NEXT: &str = "completed and claimed in one";
 const SEVERAL: &str = "several at once";
+const BATCHES: &str = "in batches";
 const QUEUES: &str = "through the queues";
 
 /// What a task costs that goes one way.
@@ -37,8 +38,10 @@ pub(super) struct Way {
 impl Way {
     pub(super) async fn measured(fleet: &mut Fleet, name: &'static str) -> Self {
         let before = fleet.stored().await;
-        if name == WITH_THE_NEXT {
-            fleet.begin().await;
+        match name {
+            WITH_THE_NEXT => fleet.begin().await,
+            BATCHES => fleet.begin_batch(TASKS).await,
+            _ => {}
         }
         steps(fleet, name, 10).await;
         fleet.relay().await;
@@ -67,6 +70,9 @@ impl Way {
                 ("POST /v1/claims", 0.1),
                 ("POST /v1/tasks/{id}/complete", 1.0),
             ],
+            BATCHES => {
+                &[("POST /v1/tasks/batch", 1.0 / TASKS as f64), ("POST /v1/endings", 1.0 / TASKS as f64)]
+            }
             _ => &[("POST /v1/claims", 0.1)],
         };
         let mut verdicts = Bill::default();
@@ -100,6 +106,7 @@ async fn steps(fleet: &mut Fleet, name: &str, at_once: usize) {
         ONE_BY_ONE => one_by_one(fleet).await,
         WITH_THE_NEXT => with_the_next(fleet).await,
         SEVERAL => several_at_once(fleet).await,
+        BATCHES => in_batches(fleet).await,
         QUEUES => through_queues(fleet, at_once).await,
         other => panic!("no way {other}"),
     }
@@ -152,6 +159,16 @@ async fn several_at_once(fleet: &mut Fleet) {
             fleet.changed().await;
         }
     }
+}
+
+/// Tasks are created 50 at once, and ended 50 at once by a request that claims the next 50.
+async fn in_batches(fleet: &mut Fleet) {
+    fleet.at = 0.0;
+    fleet.create(TASKS).await;
+    fleet.changed().await;
+    fleet.at = comes(TASKS) + RUNS;
+    fleet.end_and_claim(TASKS).await;
+    fleet.changed().await;
 }
 
 /// Tasks and completions come through the queues; only claims are requests, of 10 tasks each.

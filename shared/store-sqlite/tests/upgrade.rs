@@ -6,15 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use baton_model::queue::Pause;
+use baton_model::schedule::Said;
 use baton_model::why::word;
 use baton_model::{
-    Expiry, FairBy, LimitRules, LossReason, Owner, QueueOrder, Reason, SessionId, TaskId, TaskSpec,
-    TaskState, Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
+    Expiry, FairBy, IfMissed, IfRunning, LimitRules, LossReason, Owner, Plan, QueueOrder, Reason, Rhythm,
+    ScheduleChange, ScheduleKey, SessionId, TaskId, TaskSpec, TaskState, Timestamp, TokenId, Unique,
+    UniqueWhile, Watch, Why,
 };
 use baton_store::{
     AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Expire, LimitStore, LogFilter,
-    NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Reap, SetLimit, StoreError, TaskStore,
-    TokenStore,
+    NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Reap, ScheduleStore, SetLimit, SetSchedule,
+    StoreError, TaskStore, TokenStore, run_due,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -79,7 +81,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 7);
+    assert_eq!(version("PRAGMA user_version"), 8);
 }
 
 /// A file as the second version of the schema left it.
@@ -358,4 +360,39 @@ async fn tasks_of_the_sixth_version_have_their_turns_once_their_queue_is_fair() 
     let ClaimAnswer::Leased(tasks) = store.claim(claim).await.unwrap() else { panic!("expected leases") };
     let ids: Vec<_> = tasks.iter().map(|task| task.head.id).collect();
     assert_eq!(ids, [id(9), id(1), id(8)]);
+}
+
+/// A file as the seventh version of the schema left it.
+fn of_version_seven(path: &Path) {
+    of_version_six(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-7.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 7").unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_seventh_version_takes_schedules() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_seven(&at(&folder));
+    let store = open(&at(&folder));
+    let key = ScheduleKey { project: "film".parse().unwrap(), name: "often".parse().unwrap() };
+    let plan = Plan {
+        rhythm: Rhythm::Every(std::time::Duration::from_secs(60)),
+        if_missed: IfMissed::Once,
+        late_after: std::time::Duration::from_secs(300),
+        if_running: IfRunning::Allow,
+        starts_at: None,
+        ends_at: None,
+        paused: false,
+        task: TaskSpec::new(TaskId::unset(), "render".parse().unwrap()),
+    };
+    let change = ScheduleChange::Set { plan: Box::new(plan), seed: [7; 16], replace: false };
+    let said = Said { now: millis(10), by: None, reason: None };
+    store.set_schedule(SetSchedule { key: key.clone(), change, said }).await.unwrap();
+    drop(store);
+    let store = open(&at(&folder));
+    let report =
+        run_due(&store, millis(60_010), || false, |key, error| panic!("{key}: {error}")).await.unwrap();
+    let schedule = store.schedule(&key).await.unwrap();
+    assert_eq!((report.created, schedule.created, schedule.next_at), (1, 1, Some(millis(120_010))));
 }

@@ -266,7 +266,7 @@ pub async fn a_free_place_rings_for_those_that_missed_one(mut b: Bench) {
 /// Of claims at once by 64 workers, as many are given a task as a limit has places, for limits of 1, 5 and 50; and while they work
 /// through all tasks, it is at no moment exceeded.
 pub async fn claims_at_once_use_a_limit_to_the_full_and_never_exceed_it(b: Bench) {
-    const TASKS: usize = 80;
+    const TASKS: usize = 64;
     for (place, places) in [1_u32, 5, 50].into_iter().enumerate() {
         let queue = format!("q{places}");
         let on = ["key/*", "project/*"][place % 2];

@@ -40,13 +40,13 @@ struct Shape {
 
 /// A random history of many tasks has the same answers and the same outcome as the oracle's.
 pub async fn a_random_history_of_many_tasks_agrees_with_the_oracle(b: Bench) {
-    compare(b, 1, Shape { steps: 1_200, tasks: 400, pace: 4_000, behind: &[0], limits: false }).await;
+    compare(b, 1, Shape { steps: 900, tasks: 400, pace: 4_000, behind: &[0], limits: false }).await;
 }
 
 /// A random history of a few tasks that all workers fight for has the same answers and the same outcome as the
 /// oracle's.
 pub async fn a_random_history_of_contended_tasks_agrees_with_the_oracle(b: Bench) {
-    compare(b, 2, Shape { steps: 1_200, tasks: 12, pace: 20_000, behind: &[0], limits: false }).await;
+    compare(b, 2, Shape { steps: 900, tasks: 12, pace: 20_000, behind: &[0], limits: false }).await;
 }
 
 /// A random history whose commands are dated by clocks that differ by half a second, three and sixty seconds has the same
@@ -55,7 +55,7 @@ pub async fn a_random_history_by_clocks_that_differ_agrees_with_the_oracle(b: Be
     compare(
         b,
         3,
-        Shape { steps: 1_200, tasks: 12, pace: 2_000, behind: &[0, 500, 3_000, 60_000], limits: false },
+        Shape { steps: 900, tasks: 12, pace: 2_000, behind: &[0, 500, 3_000, 60_000], limits: false },
     )
     .await;
 }
@@ -63,13 +63,13 @@ pub async fn a_random_history_by_clocks_that_differ_agrees_with_the_oracle(b: Be
 /// A random history in which limits of every kind, and schedules, are set, changed and taken away has the same answers and the same outcome as the
 /// oracle's.
 pub async fn a_random_history_under_limits_agrees_with_the_oracle(b: Bench) {
-    compare(b, 4, Shape { steps: 800, tasks: 200, pace: 2_000, behind: &[0], limits: true }).await;
+    compare(b, 4, Shape { steps: 650, tasks: 200, pace: 2_000, behind: &[0], limits: true }).await;
 }
 
 /// The same, with commands that are dated by clocks that differ.
 pub async fn a_random_history_under_limits_by_clocks_that_differ_agrees_with_the_oracle(b: Bench) {
     let behind = &[0, 500, 3_000, 60_000];
-    compare(b, 5, Shape { steps: 800, tasks: 200, pace: 2_000, behind, limits: true }).await;
+    compare(b, 5, Shape { steps: 650, tasks: 200, pace: 2_000, behind, limits: true }).await;
 }
 
 /// What is left of an answer when it is compared: the answer itself, or the error by its text.

@@ -37,6 +37,10 @@ async fn world(name: &str) -> World {
     if name == "http-retry-task" {
         world.act(&format!("/v1/tasks/{TASK}/cancel")).await;
     }
+    if name.ends_with("-schedule") && name != "http-set-schedule" {
+        let schedule = json!({"name": "nightly", "cron": "@daily", "task": {"type": "backup"}});
+        assert_eq!(world.post("/v1/schedules", schedule).await.status, 201);
+    }
     world
 }
 

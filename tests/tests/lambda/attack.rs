@@ -57,7 +57,7 @@ fn function_of(method: &Method, path: &str) -> &'static str {
         ("GET", _) => "query-tasks",
         (_, "claims") => "claim-task",
         (_, "heartbeat") => "heartbeat-worker",
-        (_, "complete" | "fail" | "release") => "complete-task",
+        (_, "complete" | "fail" | "release" | "endings") => "complete-task",
         (_, "cancel" | "limits") => "manage-tasks",
         _ => "create-task",
     }

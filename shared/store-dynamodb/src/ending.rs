@@ -73,9 +73,9 @@ impl Inner {
 
     async fn end_one(&self, ending: &Ending) -> Result<EndedAs, StoreError> {
         match ending {
-            Ending::Complete(complete) => self.completion(complete).await.map(EndedAs::Completed),
-            Ending::Fail(fail) => self.fail(fail.clone()).await.map(EndedAs::Back),
-            Ending::Release(release) => self.release(release.clone()).await.map(EndedAs::Back),
+            Ending::Complete(complete) => self.completion(complete).await.map(EndedAs::from),
+            Ending::Fail(fail) => self.fail(fail.clone()).await.map(EndedAs::from),
+            Ending::Release(release) => self.release(release.clone()).await.map(EndedAs::from),
         }
     }
 

@@ -81,10 +81,10 @@ fn end(transaction: &mut Transaction<'_>, (endings, next): &All) -> Result<EndAn
 fn end_one(transaction: &mut Transaction<'_>, asked: &Asked) -> Result<EndedAs, Failure> {
     match asked {
         Asked::Complete(complete, output) => {
-            finish::completion(transaction, complete, output).map(EndedAs::Completed)
+            finish::completion(transaction, complete, output).map(EndedAs::from)
         }
-        Asked::Fail(fail) => finish::fail(transaction, fail).map(EndedAs::Back),
-        Asked::Release(release) => finish::release(transaction, release).map(EndedAs::Back),
+        Asked::Fail(fail) => finish::fail(transaction, fail).map(EndedAs::from),
+        Asked::Release(release) => finish::release(transaction, release).map(EndedAs::from),
     }
 }
 

@@ -49,11 +49,27 @@ pub struct Completion {
 
 /// What became of one [`Ending`] that was taken.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "each is moved once or twice; a box would be one more allocation for each"
+)]
 pub enum EndedAs {
     /// The completion stands.
     Completed(Completion),
     /// The attempt failed, or its task was given back.
     Back(FailAnswer),
+}
+
+impl From<Completion> for EndedAs {
+    fn from(completion: Completion) -> Self {
+        Self::Completed(completion)
+    }
+}
+
+impl From<FailAnswer> for EndedAs {
+    fn from(back: FailAnswer) -> Self {
+        Self::Back(back)
+    }
 }
 
 /// The answer to [`crate::TaskStore::end`].

@@ -312,70 +312,21 @@ impl TaskStore for Oracle {
     }
 
     async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
-        let mut inner = self.lock();
-        let before = inner.kept(complete.task)?.task.clone();
-        let command = Command::Complete {
-            fence: complete.fence.clone(),
-            generation: complete.generation,
-            output: complete.output.fingerprint(),
-        };
-        let (task, repeated) = inner.apply(complete.task, &command, complete.now)?;
-        self.ring_unblocked(&mut inner);
-        let domain = task.domain.clone();
-        if let TaskState::Running(lease) = before.head.state {
-            let generation = Generation {
-                id: complete.generation,
-                task: task.head.id,
-                project: task.project,
-                queue: task.queue,
-                task_type: task.task_type,
-                attempt: task.head.attempt,
-                worker: lease.worker,
-                output: complete.output,
-                created_at: task.created_at,
-                started_at: lease.claimed_at.max(task.created_at),
-                finished_at: task.updated_at,
-                ran: complete.ran,
-            };
-            inner.runs.push((generation.queue.clone(), complete.now, generation.run_time()));
-            inner.generations.insert(generation.id, generation);
-        }
-        let TaskState::Completed { generation, .. } = task.head.state else {
-            return Err(StoreError::Internal { what: "completing".to_owned(), cause: None });
-        };
-        self.ring_freed(&inner, complete.now);
-        let generation = inner.generations[&generation].clone();
-        let next = next.map(|claim| inner.claim(&claim));
+        let Completion { generation, domain, repeated } = self.completion(complete)?;
+        let next = next.map(|claim| self.lock().claim(&claim));
         Ok(CompleteAnswer { generation, domain, repeated, next })
     }
 
     async fn fail(&self, fail: Fail) -> Result<FailAnswer, StoreError> {
-        let command = Command::Fail {
-            fence: fail.fence,
-            failure: fail.failure,
-            retryable: fail.retryable,
-            retry_after: fail.retry_after,
-        };
-        let mut inner = self.lock();
-        let (task, repeated) = inner.apply(fail.task, &command, fail.now)?;
-        self.ring_freed(&inner, fail.now);
-        self.ring(&task);
-        self.ring_unblocked(&mut inner);
-        Ok(FailAnswer { task, repeated })
+        self.failure(fail)
     }
 
     async fn release(&self, release: Release) -> Result<FailAnswer, StoreError> {
-        let command = Command::Release { fence: release.fence, delay: release.delay, reason: release.reason };
-        let mut inner = self.lock();
-        let (task, repeated) = inner.apply(release.task, &command, release.now)?;
-        self.ring_freed(&inner, release.now);
-        self.ring(&task);
-        self.ring_unblocked(&mut inner);
-        Ok(FailAnswer { task, repeated })
+        self.given_back(release)
     }
 
     async fn end(&self, endings: Vec<Ending>, next: Option<Claim>) -> Result<EndAnswer, StoreError> {
-        Ok(self.end_each(endings, next).await)
+        Ok(self.end_each(endings, next))
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {

@@ -37,12 +37,13 @@ pub(super) struct Way {
 
 impl Way {
     pub(super) async fn measured(fleet: &mut Fleet, name: &'static str) -> Self {
-        let before = fleet.stored().await;
         match name {
             WITH_THE_NEXT => fleet.begin().await,
             BATCHES => fleet.begin_batch(TASKS).await,
             _ => {}
         }
+        // As many run before as after.
+        let before = fleet.stored().await;
         steps(fleet, name, 10).await;
         fleet.relay().await;
         let stored = (fleet.stored().await - before) / TASKS as f64 * assumed::MONTHS;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod bulk;
 mod completions;
 mod context;
 mod dead_letters;
@@ -123,6 +124,9 @@ enum Command {
     /// Set, see and take away limits of how many tasks run at once, and how many start in a while.
     #[command(subcommand)]
     Limit(limit::Limits),
+    /// See and call off commands for many tasks.
+    #[command(subcommand)]
+    Bulk(bulk::Bulk),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
     /// Make, list and revoke the tokens by which callers are known.
@@ -240,6 +244,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Worker(worker) => worker.run(context).await,
             Command::Queue(queue) => queue.run(context).await,
             Command::Limit(limits) => limits.run(context).await,
+            Command::Bulk(bulk) => bulk.run(context).await,
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Token(token) => token.run(context).await,

@@ -5,6 +5,8 @@
 
 mod alone;
 mod audit;
+mod bulk;
+mod change;
 mod claim;
 mod codes;
 mod create;
@@ -46,13 +48,13 @@ use baton_model::{
 };
 use baton_store::token::TOKENS;
 use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired, Fail,
-    FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Release, Retry, SetLimit, SetOwner, Settled, Sizes, Stats, StoreError,
-    StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after,
-    page_of_events,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, ChangeTask, Changed, Claim,
+    ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, Expire, Expired,
+    Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend,
+    Mended, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Release, Remove, Retry, SetLimit, SetOwner, Settled, Sizes, Stats,
+    StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -193,6 +195,14 @@ impl TaskStore for SqliteStore {
 
     async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
         self.writer.run(retry, finish::retry).await
+    }
+
+    async fn change(&self, change: ChangeTask) -> Result<Task, StoreError> {
+        self.writer.run(change, change::change).await
+    }
+
+    async fn remove(&self, remove: Remove) -> Result<(), StoreError> {
+        self.writer.run(remove, change::remove).await
     }
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {

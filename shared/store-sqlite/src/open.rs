@@ -24,6 +24,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema-5.sql"),
     include_str!("schema-6.sql"),
     include_str!("schema-7.sql"),
+    include_str!("schema-9.sql"),
 ];
 
 /// SQLite's page size, which Baton leaves at its default.

@@ -1,7 +1,7 @@
 //! How a store fails: one public kind that says what the caller must do, and causes under it.
 
 use baton_model::transition::Refusal;
-use baton_model::{GenerationId, QueueName, SessionId, TaskId, TokenId, WorkerId};
+use baton_model::{BulkId, GenerationId, QueueName, SessionId, TaskId, TokenId, WorkerId};
 
 use crate::command::ItemRefusal;
 
@@ -71,6 +71,9 @@ pub enum StoreError {
     /// The worker's name belongs to callers of other bounds; see [`baton_model::Owner`].
     #[error("worker {0} belongs to callers of another project or of other queues")]
     WorkerOfOther(WorkerId),
+    /// The bulk command is unknown.
+    #[error("bulk command {0} does not exist")]
+    BulkNotFound(BulkId),
     /// The token is unknown.
     #[error("token {0} does not exist")]
     TokenNotFound(TokenId),
@@ -168,6 +171,7 @@ impl StoreError {
             | Self::GenerationNotFound(_)
             | Self::WorkerNotFound(_)
             | Self::QueueNotFound(_)
+            | Self::BulkNotFound(_)
             | Self::TokenNotFound(_) => ErrorKind::NotFound,
             Self::Refused { .. }
             | Self::BatchRefused { .. }

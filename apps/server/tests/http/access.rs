@@ -56,6 +56,7 @@ struct Site {
     task: String,
     generation: String,
     token: String,
+    bulk: String,
 }
 
 impl Site {
@@ -71,7 +72,9 @@ impl Site {
         let completed = operator.post(&format!("/v1/tasks/{done}/complete"), output).await.json();
         let generation = completed["generation_id"].as_str().unwrap().to_owned();
         let (token, _) = operator.token(json!({})).await;
-        Self { world, operator, task, generation, token: token.to_string() }
+        let nothing = json!({"do": "cancel", "filter": {"type": "none"}});
+        let bulk = operator.post("/v1/tasks/bulk", nothing).await.json()["id"].as_str().unwrap().to_owned();
+        Self { world, operator, task, generation, token: token.to_string(), bulk }
     }
 
     /// A request of an operation that an operator may make.
@@ -79,6 +82,7 @@ impl Site {
         let path = match rule.path {
             "/v1/generations/{id}" => rule.path.replace("{id}", &self.generation),
             "/v1/tokens/{id}/revoke" => rule.path.replace("{id}", &self.token),
+            path if path.starts_with("/v1/bulk/") => path.replace("{id}", &self.bulk),
             path => path
                 .replace("{id}", &self.task)
                 .replace("{worker}", "w1")
@@ -101,6 +105,8 @@ impl Site {
             "set_limit" => json!({"on": "queue/gpu", "max_running": 5}),
             "clear_limit" => json!({"on": "queue/gpu"}),
             "order_queue" => json!({"fair": "project"}),
+            "change_task" => json!({"priority": "high"}),
+            "bulk_tasks" => json!({"do": "cancel", "filter": {"type": "kept"}}),
             _ => Value::Null,
         };
         let request = Request::builder().method(rule.method).uri(path);
@@ -222,8 +228,18 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 | "clear_limit" | "list_limits" | "set_owner" | "list_projects" => (403, "outside_grant"),
                 "list_queues" if whole => (403, "outside_grant"),
                 "get_task" | "get_history" | "get_graph" | "get_why" | "cancel_task" | "retry_task"
-                | "complete" | "fail" | "release" => (404, "task_not_found"),
+                | "change_task" | "complete" | "fail" | "release" => (404, "task_not_found"),
                 "get_generation" => (404, "generation_not_found"),
+                "get_bulk" | "abort_bulk" => (404, "bulk_not_found"),
+                "bulk_tasks" => {
+                    assert_eq!(answer.json()["changed"], 0, "{shown}");
+                    continue;
+                }
+                "list_bulks" => {
+                    // Its own, of above.
+                    assert_eq!(answer.json()["items"].as_array().map(Vec::len), Some(1), "{shown}");
+                    continue;
+                }
                 // The name belongs to callers without bounds.
                 "get_worker" => (404, "worker_not_found"),
                 "heartbeat" => (409, "worker_of_other"),

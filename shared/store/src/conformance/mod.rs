@@ -30,6 +30,8 @@ mod rules;
 pub mod affinity;
 pub mod alone;
 pub mod audit;
+pub mod bulk;
+pub mod change;
 pub mod choice;
 pub mod claim;
 pub mod clocks;
@@ -367,6 +369,34 @@ rules! {
         a_completed_task_cannot_be_retried,
         an_unfinished_task_cannot_be_retried,
         commands_to_one_task_leave_the_others,
+    ],
+    change: [
+        a_change_tells_what_was_and_what_is,
+        the_same_change_again_adds_no_event,
+        a_changed_priority_is_claimed_by,
+        a_changed_time_is_claimed_by,
+        a_task_that_is_ready_sooner_rings,
+        what_does_not_wait_is_not_changed,
+        changed_attempts_and_timeouts_hold_from_the_next_claim,
+        a_blocked_task_comes_in_as_it_was_changed,
+        a_task_at_a_limit_has_its_turn_as_it_was_changed,
+        a_changed_task_keeps_to_the_order_of_its_queue,
+        a_changed_task_expires_as_before,
+        changes_at_once_each_have_their_event,
+    ],
+    bulk: [
+        a_bulk_command_is_done_to_all_tasks_of_its_filter,
+        what_does_not_fit_is_counted_by_its_reason,
+        a_delay_counts_from_the_making_of_the_command,
+        a_bulk_command_for_ids_is_done_to_these,
+        a_bulk_command_reaches_what_its_maker_reaches,
+        a_page_that_was_cut_off_is_gone_on_with,
+        several_at_once_do_each_task_once,
+        a_store_that_fails_in_between_is_gone_on_with,
+        a_bulk_command_is_called_off,
+        bulk_commands_are_listed_and_carried_out_in_turn,
+        only_ended_tasks_are_removed,
+        ended_tasks_are_removed_in_bulk,
     ],
     dependencies: [
         a_dependant_waits_until_the_last_dependency_is_completed,

@@ -131,7 +131,9 @@ pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreErro
     let is_left = bulk::within(app, Instant::now()).await;
     let removing_until = if is_left { Instant::now() + budget / 2 } else { deadline };
     let round = round(app, deadline, removing_until, &mut Removal::default()).await?;
-    bulk::within(app, deadline).await;
+    if is_left {
+        bulk::within(app, deadline).await;
+    }
     Ok(round)
 }
 

@@ -1,4 +1,5 @@
-//! Removing tasks that have ended, and changing those that wait: one conditional write, which moves the task's entry in the index to the place of its new priority and time.
+//! Removing tasks that have ended, and changing those that wait: one conditional write, which moves the task's entry in the index to the
+//! place of its new priority and time.
 //!
 //! A task that waits at a limit comes out of its list by it, and lies where claims look: the next one that meets it puts it aside again,
 //! at its new place ([`Inner::leave`] lets another go in its stead).

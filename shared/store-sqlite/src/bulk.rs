@@ -26,7 +26,18 @@ impl BulkStore for SqliteStore {
     }
 
     async fn put_bulk(&self, bulk: Bulk) -> Result<bool, StoreError> {
-        self.writer.run(bulk, put).await
+        let is_over = bulk.pending.is_empty();
+        let is_put = self.writer.run(bulk, put).await?;
+        if is_put
+            && is_over
+            && let Err(error) = self.readers.run(fold_log).await
+        {
+            tracing::warn!(
+                error = error.report(),
+                "the log could not be folded into the file beside a bulk command"
+            );
+        }
+        Ok(is_put)
     }
 
     async fn bulks(&self, page: PageRequest) -> Result<Page<Bulk>, StoreError> {
@@ -66,6 +77,13 @@ fn put(transaction: &mut Transaction<'_>, bulk: &Bulk) -> Result<bool, Failure> 
             to_json(WHAT, bulk)?
         ])?;
     Ok(put == 1 || by_id(transaction.db, bulk.id)?.as_ref() == Some(bulk))
+}
+
+/// Folds the log into the file after each page of a command, as far as nobody is in the way. A reader does it, as it holds nobody up: the
+/// writing thread would do it every 16 MiB, and claims would wait for it (the slowest of a hundred beside a command 105 ms, and so 18 ms).
+fn fold_log(db: &Connection) -> Result<(), Failure> {
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?;
+    Ok(())
 }
 
 /// The record of a command.

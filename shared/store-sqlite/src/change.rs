@@ -1,4 +1,6 @@
-//! Changing tasks that wait, and removing those that have ended. On changes: What a transition writes has no priority, timeout or number of attempts, as no other one changes them:
+//! Changing tasks that wait, and removing those that have ended.
+//!
+//! What a transition writes has no priority, timeout or number of attempts, as no other one than a change changes them:
 //! so that it costs each of those nothing, a change writes them by a statement of its own, before it.
 
 use baton_model::Task;

@@ -2,6 +2,7 @@
 
 mod audit;
 mod bench;
+mod bulk;
 mod completions;
 mod context;
 mod dead_letters;
@@ -127,6 +128,9 @@ enum Command {
     /// Have tasks created by the clock: set, see, pause and delete schedules.
     #[command(subcommand)]
     Schedule(schedule::Schedules),
+    /// See and call off commands for many tasks.
+    #[command(subcommand)]
+    Bulk(bulk::Bulk),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
     /// Make, list and revoke the tokens by which callers are known.
@@ -245,6 +249,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Queue(queue) => queue.run(context).await,
             Command::Limit(limits) => limits.run(context).await,
             Command::Schedule(schedules) => schedules.run(context).await,
+            Command::Bulk(bulk) => bulk.run(context).await,
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Token(token) => token.run(context).await,

@@ -73,7 +73,9 @@ fn secure(document: &mut openapi::OpenApi) {
         .build();
     document.components.get_or_insert_default().add_security_scheme(BEARER, SecurityScheme::Http(scheme));
     for (path, item) in &mut document.paths.paths {
-        for (method, operation) in [("GET", &mut item.get), ("POST", &mut item.post)] {
+        for (method, operation) in
+            [("GET", &mut item.get), ("POST", &mut item.post), ("PATCH", &mut item.patch)]
+        {
             let Some(operation) = operation else { continue };
             let Some(rule) = Rule::of_route_key(&format!("{method} {path}")) else { continue };
             if rule.access == Access::Open {

@@ -11,6 +11,7 @@ use baton_model::limits;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, sleep, sleep_until};
 
+use crate::ends::Ends;
 use crate::options::WorkerError;
 use crate::reach::Judgement;
 use crate::retry::{jittered, worth_another_try};
@@ -27,7 +28,7 @@ const NOTHING_PAUSE: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// [`WorkerError::Refused`], if the server would refuse every further claim too; [`WorkerError::Superseded`].
-pub(crate) async fn claims(shared: &Arc<Shared>) -> Result<(), WorkerError> {
+pub(crate) async fn claims(shared: &Arc<Shared>, ends: &Arc<Ends>) -> Result<(), WorkerError> {
     let mut known = shared.known.subscribe();
     tokio::select! {
         _ = known.wait_for(|known| *known) => {}
@@ -60,7 +61,7 @@ pub(crate) async fn claims(shared: &Arc<Shared>) -> Result<(), WorkerError> {
             }
         };
         let empty = answer.tasks.is_empty();
-        take_up(shared, answer, permits);
+        take_up(shared, ends, answer, permits);
         if empty && begun.elapsed() < shared.options.wait / 2 {
             tokio::select! {
                 () = sleep(NOTHING_PAUSE.min(shared.options.wait)) => {}
@@ -134,7 +135,7 @@ async fn answered(
 }
 
 /// Starts what a claim has brought, each task in a slot.
-fn take_up(shared: &Arc<Shared>, answer: ClaimView, permits: Vec<OwnedSemaphorePermit>) {
+fn take_up(shared: &Arc<Shared>, ends: &Arc<Ends>, answer: ClaimView, permits: Vec<OwnedSemaphorePermit>) {
     if let Some(directive) = answer.nothing.as_ref().and_then(|nothing| nothing.directive) {
         shared.obey(directive);
     }
@@ -142,6 +143,6 @@ fn take_up(shared: &Arc<Shared>, answer: ClaimView, permits: Vec<OwnedSemaphoreP
     for task in answer.tasks {
         // The server gives no more tasks than it was asked for; if it did, the surplus would run all the same.
         shared.count(|counts| counts.claimed += 1);
-        slot::run(shared, task, permits.next());
+        slot::run(shared, ends, task, permits.next());
     }
 }

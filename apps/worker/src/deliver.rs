@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::task::TaskView;
-use baton_api::{Problem, ProblemCode};
 use baton_client::ClientError;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::detour::{self, Detour};
-use crate::ends::{self, Sent};
+use crate::ends::{Ends, Sent};
 use crate::outcome::Outcome;
 use crate::retry::{is_refusal, jittered, out_of_reach, worth_another_try};
 use crate::shared::{Shared, UnheardClaim};
@@ -37,7 +36,12 @@ pub(crate) struct Detoured {
 }
 
 /// Delivers an outcome.
-pub(crate) async fn deliver(shared: &Arc<Shared>, task: &TaskView, outcome: Outcome) -> Delivered {
+pub(crate) async fn deliver(
+    shared: &Arc<Shared>,
+    ends: &Arc<Ends>,
+    task: &TaskView,
+    outcome: Outcome,
+) -> Delivered {
     let mut told = match Told::new(shared, task, outcome) {
         Ok(told) => told,
         Err(reason) => {
@@ -47,7 +51,7 @@ pub(crate) async fn deliver(shared: &Arc<Shared>, task: &TaskView, outcome: Outc
         }
     };
     loop {
-        match until_answered(shared, task, &told).await {
+        match until_answered(shared, ends, task, &told).await {
             Ok(Heard::Server(answer)) => {
                 return Delivered::Over(answered(shared, answer, &told).map(Box::new));
             }
@@ -124,7 +128,12 @@ async fn by_detour(
 }
 
 /// Sends until an answer comes or, once the worker is to stop or its token is not taken, until patience ends.
-async fn until_answered(shared: &Arc<Shared>, task: &TaskView, told: &Told) -> Result<Heard, Unheard> {
+async fn until_answered(
+    shared: &Arc<Shared>,
+    ends: &Arc<Ends>,
+    task: &TaskView,
+    told: &Told,
+) -> Result<Heard, Unheard> {
     let client = shared.client.with_deadline(Duration::ZERO);
     let mut pause = Duration::from_millis(200);
     let mut tries: u32 = 0;
@@ -137,7 +146,7 @@ async fn until_answered(shared: &Arc<Shared>, task: &TaskView, told: &Told) -> R
         // A claim that may have been heard is sent again under its own name, and so alone.
         let sent = match &claim {
             Some(_) => Sent { answer: told.send(&client, task.id).await, alone: true },
-            None => ends::send(shared, task.id, told).await,
+            None => ends.send(shared, task.id, told).await,
         };
         let error = match sent.answer {
             Ok(answer) => return Ok(Heard::Server(answer)),
@@ -197,7 +206,7 @@ pub(crate) fn answered(shared: &Shared, answer: Answer, told: &Told) -> Option<T
             shared.count(|counts| counts.completed += 1);
             tracing::info!(generation_id = %answer.generation_id, "completed");
             if let Some(problem) = answer.next_problem {
-                next_failed(shared, &problem);
+                shared.next_failed(&problem);
             }
             let claim = answer.next?;
             if let Some(directive) = claim.nothing.and_then(|nothing| nothing.directive) {
@@ -222,14 +231,5 @@ pub(crate) fn answered(shared: &Shared, answer: Answer, told: &Told) -> Option<T
             tracing::info!(status = answer.status.as_str(), "given back");
             None
         }
-    }
-}
-
-/// Hears that the claim has failed that came along with an end.
-pub(crate) fn next_failed(shared: &Shared, problem: &Problem) {
-    if ProblemCode::by_name(&problem.code) == Some(ProblemCode::SessionSuperseded) {
-        shared.give_up(shared.superseded());
-    } else {
-        tracing::warn!(code = %problem.code, detail = %problem.detail, "the claim for the next task failed");
     }
 }

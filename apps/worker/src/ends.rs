@@ -15,15 +15,13 @@ use baton_api::ending::{EndingView, EndingsRequest, EndingsView};
 use baton_api::task::TaskView;
 use baton_client::ClientError;
 use baton_model::{TaskId, limits};
-use tokio::sync::oneshot;
+use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::deliver::next_failed;
 use crate::lock::lock;
 use crate::retry::{is_misfit, jittered, worth_another_try};
-use crate::shared::{Shared, UnheardClaim};
-use crate::slot::place;
+use crate::shared::{Listed, Shared, UnheardClaim};
 use crate::told::{Answer, Told};
 
 /// How long an end waits for a request that is under way.
@@ -41,8 +39,16 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// What gathers.
-#[derive(Default)]
-pub(crate) struct Ends(Mutex<State>);
+pub(crate) struct Ends {
+    state: Mutex<State>,
+    left_over: mpsc::UnboundedSender<LeftOver>,
+}
+
+/// A task that a claim for several slots has brought, and that waits for one; it is on the list.
+pub(crate) struct LeftOver {
+    pub(crate) task: TaskView,
+    pub(crate) listed: Listed,
+}
 
 #[derive(Default)]
 struct State {
@@ -84,13 +90,13 @@ enum Turn {
 }
 
 /// Sends an end once, alone or with others.
-pub(crate) async fn send(shared: &Arc<Shared>, task: TaskId, told: &Told) -> Sent {
+async fn send(shared: &Arc<Shared>, ends: &Arc<Ends>, task: TaskId, told: &Told) -> Sent {
     let client = shared.client.with_deadline(Duration::ZERO);
-    match turn(shared, task, told) {
+    match turn(shared, ends, task, told) {
         Turn::Alone => Sent { answer: told.send(&client, task).await, alone: true },
         Turn::First => {
             let answer = told.send(&client, task).await;
-            answered(shared);
+            answered(shared, ends);
             Sent { answer, alone: true }
         }
         Turn::Gathered(reply) => match reply.await {
@@ -101,8 +107,8 @@ pub(crate) async fn send(shared: &Arc<Shared>, task: TaskId, told: &Told) -> Sen
     }
 }
 
-fn turn(shared: &Arc<Shared>, task: TaskId, told: &Told) -> Turn {
-    let mut state = lock(&shared.ends.0);
+fn turn(shared: &Arc<Shared>, ends: &Arc<Ends>, task: TaskId, told: &Told) -> Turn {
+    let mut state = lock(&ends.state);
     if told.bytes() > LARGE || state.alone_until.is_some_and(|until| Instant::now() < until) {
         return Turn::Alone;
     }
@@ -115,28 +121,28 @@ fn turn(shared: &Arc<Shared>, task: TaskId, told: &Told) -> Turn {
     let (gathering, first, idle) = (state.gathering, state.waiting.len() == 1, state.under_way == 0);
     drop(state);
     if idle {
-        send_gathered(shared, None);
+        send_gathered(shared, ends, None);
     } else if first {
-        let shared = Arc::clone(shared);
+        let (shared, ends) = (Arc::clone(shared), Arc::clone(ends));
         tokio::spawn(async move {
             sleep(MOST_WAIT).await;
-            send_gathered(&shared, Some(gathering));
+            send_gathered(&shared, &ends, Some(gathering));
         });
     }
     Turn::Gathered(sent)
 }
 
 /// A request was answered, or failed: what has gathered meanwhile goes.
-fn answered(shared: &Arc<Shared>) {
-    let mut state = lock(&shared.ends.0);
+fn answered(shared: &Arc<Shared>, ends: &Arc<Ends>) {
+    let mut state = lock(&ends.state);
     state.under_way = state.under_way.saturating_sub(1);
     drop(state);
-    send_gathered(shared, None);
+    send_gathered(shared, ends, None);
 }
 
 /// Sends what has gathered, if it is still this gathering.
-fn send_gathered(shared: &Arc<Shared>, only: Option<u64>) {
-    let mut state = lock(&shared.ends.0);
+fn send_gathered(shared: &Arc<Shared>, ends: &Arc<Ends>, only: Option<u64>) {
+    let mut state = lock(&ends.state);
     if only.is_some_and(|only| only != state.gathering) {
         return;
     }
@@ -147,10 +153,10 @@ fn send_gathered(shared: &Arc<Shared>, only: Option<u64>) {
         state.gathering += 1;
         state.under_way += 1;
         let again = state.unheard.pop();
-        let shared = Arc::clone(shared);
+        let (shared, ends) = (Arc::clone(shared), Arc::clone(ends));
         tokio::spawn(async move {
-            together(&shared, gathered, again).await;
-            answered(&shared);
+            together(&shared, &ends, gathered, again).await;
+            answered(&shared, &ends);
         });
     }
 }
@@ -166,12 +172,12 @@ fn fitting(waiting: &[Waiting]) -> usize {
 }
 
 /// Sends ends by one request, and hands each what became of it.
-async fn together(shared: &Arc<Shared>, gathered: Vec<Waiting>, again: Option<Unheard>) {
+async fn together(shared: &Arc<Shared>, ends: &Arc<Ends>, gathered: Vec<Waiting>, again: Option<Unheard>) {
     if gathered.len() == 1 && again.is_none() {
         return each_alone(shared, gathered).await;
     }
     let claimers = gathered.iter().filter(|one| one.told.claims()).count();
-    let claimers = claimers.saturating_sub(lock(&shared.ends.0).placing);
+    let claimers = claimers.saturating_sub(lock(&ends.state).placing);
     let claimers = u32::try_from(claimers).unwrap_or(limits::CLAIM_TASKS);
     let (claim, guard) = match again {
         Some((claim, guard)) => (Some(claim), Some(guard)),
@@ -181,7 +187,7 @@ async fn together(shared: &Arc<Shared>, gathered: Vec<Waiting>, again: Option<Un
     let request = EndingsRequest { endings, claim };
     let error = match shared.client.with_deadline(Duration::ZERO).end(&request).await {
         Ok(answer) => {
-            hand_out(shared, gathered, answer);
+            hand_out(shared, ends, gathered, answer);
             if let Some(guard) = guard {
                 // What a slot was handed is on the list only once the slot goes on.
                 shared.follow(async move {
@@ -199,12 +205,12 @@ async fn together(shared: &Arc<Shared>, gathered: Vec<Waiting>, again: Option<Un
         && (heard || guard.is_some())
     {
         let guard = guard.unwrap_or_else(|| shared.unheard_claim());
-        lock(&shared.ends.0).unheard.push((claim, guard));
-        shared.follow(settle(Arc::clone(shared)));
+        lock(&ends.state).unheard.push((claim, guard));
+        shared.follow(settle(Arc::clone(shared), Arc::clone(ends)));
     }
     if unknown {
         tracing::debug!(%error, "the server is older than the route for several ends: each goes alone");
-        lock(&shared.ends.0).alone_until = Some(Instant::now() + ASK_ANEW);
+        lock(&ends.state).alone_until = Some(Instant::now() + ASK_ANEW);
     }
     if unknown || is_misfit(&error) {
         return each_alone(shared, gathered).await;
@@ -229,10 +235,10 @@ async fn each_alone(shared: &Arc<Shared>, gathered: Vec<Waiting>) {
 }
 
 /// Hands each end what became of it, and each slot that a completion has freed a task of the claim.
-fn hand_out(shared: &Arc<Shared>, gathered: Vec<Waiting>, answer: EndingsView) {
+fn hand_out(shared: &Arc<Shared>, ends: &Ends, gathered: Vec<Waiting>, answer: EndingsView) {
     let EndingsView { items, next, next_problem, .. } = answer;
     if let Some(problem) = next_problem {
-        next_failed(shared, &problem);
+        shared.next_failed(&problem);
     }
     let ClaimView { tasks, nothing } = next.unwrap_or_else(|| ClaimView { tasks: Vec::new(), nothing: None });
     if let Some(directive) = nothing.and_then(|nothing| nothing.directive) {
@@ -254,18 +260,15 @@ fn hand_out(shared: &Arc<Shared>, gathered: Vec<Waiting>, answer: EndingsView) {
     }
     // As where a completion was refused whose slot was to take one.
     left_over.extend(tasks);
-    left_over.into_iter().for_each(|task| place_later(shared, task));
+    left_over.into_iter().for_each(|task| place_later(shared, ends, task));
 }
 
 /// Has a task wait for a slot. Until then it is on the list, and the next ends claim one less.
-fn place_later(shared: &Arc<Shared>, task: TaskView) {
+fn place_later(shared: &Arc<Shared>, ends: &Ends, task: TaskView) {
     let listed = shared.list(task.id, task.attempt);
-    lock(&shared.ends.0).placing += 1;
-    let placing = Arc::clone(shared);
-    shared.follow(async move {
-        place(&placing, task, listed).await;
-        lock(&placing.ends.0).placing -= 1;
-    });
+    lock(&ends.state).placing += 1;
+    // Once nobody hears it, the worker has ended, and what it held was given back.
+    let _ = ends.left_over.send(LeftOver { task, listed });
 }
 
 /// What became of one end, with the next task if it is to bring one.
@@ -297,19 +300,19 @@ fn no_entry(shared: &Shared) -> ClientError {
 
 /// Sends claims again whose answers were lost, until they are answered: each under its own name, so that it gets what it was
 /// granted.
-async fn settle(shared: Arc<Shared>) {
+async fn settle(shared: Arc<Shared>, ends: Arc<Ends>) {
     let mut pause = FIRST_PAUSE;
     loop {
         sleep(jittered(pause)).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        let Some((claim, guard)) = lock(&shared.ends.0).unheard.pop() else { return };
+        let Some((claim, guard)) = lock(&ends.state).unheard.pop() else { return };
         match shared.client.with_deadline(Duration::ZERO).claim(&claim).await {
             Ok(answer) => {
-                answer.tasks.into_iter().for_each(|task| place_later(&shared, task));
+                answer.tasks.into_iter().for_each(|task| place_later(&shared, &ends, task));
                 // They are on the list by now.
                 drop(guard);
             }
-            Err(error) if worth_another_try(&error) => lock(&shared.ends.0).unheard.push((claim, guard)),
+            Err(error) if worth_another_try(&error) => lock(&ends.state).unheard.push((claim, guard)),
             Err(error) => tracing::warn!(worker_id = %shared.options.id, %error,
                 "a claim could not be settled whose answer was lost; what it has brought comes back when its leases run out"),
         }
@@ -317,9 +320,25 @@ async fn settle(shared: Arc<Shared>) {
 }
 
 impl Ends {
+    /// Nothing has gathered. What is left over comes by the other.
+    pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<LeftOver>) {
+        let (left_over, heard) = mpsc::unbounded_channel();
+        (Arc::new(Self { state: Mutex::default(), left_over }), heard)
+    }
+
+    /// Sends an end once, alone or with others.
+    pub(crate) async fn send(self: &Arc<Self>, shared: &Arc<Shared>, task: TaskId, told: &Told) -> Sent {
+        send(shared, self, task, told).await
+    }
+
+    /// A task that was left over has a slot, or was given back.
+    pub(crate) fn placed(&self) {
+        lock(&self.state).placing -= 1;
+    }
+
     /// Lets go of what was not settled: the worker has ended, and what it holds was given back.
     pub(crate) fn close(&self) {
-        let unheard = std::mem::take(&mut lock(&self.0).unheard);
+        let unheard = std::mem::take(&mut lock(&self.state).unheard);
         drop(unheard);
     }
 }

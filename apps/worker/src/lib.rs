@@ -120,7 +120,9 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     );
     // The first beat makes the session known, so that what an earlier start of this worker held is taken back.
     let beats = tokio::spawn(beat::beats(Arc::clone(&shared)));
-    let ended = claim::claims(&shared).await;
+    let (ends, left_over) = ends::Ends::new();
+    let placing = tokio::spawn(slot::place_left_over(Arc::clone(&shared), Arc::clone(&ends), left_over));
+    let ended = claim::claims(&shared, &ends).await;
     shared.idle().await;
     shared.family.end(shared.options.grace).await;
     shared.give_back_strays().await;
@@ -128,7 +130,8 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     // A panic there has been printed; the summary holds without the last beat.
     let _ = beats.await;
     shared.end_followers();
-    shared.ends.close();
+    placing.abort();
+    ends.close();
     if let Some(Err(error)) = cgroup.map(cgroup::Cgroup::leave) {
         tracing::warn!(%error, "the worker cannot leave its control group; its guard ends what is in it");
     }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use baton_api::claim::{AffinityWord, ClaimRequest};
 use baton_api::complete::ReleaseRequest;
 use baton_api::heartbeat::RunningFields;
+use baton_api::{Problem, ProblemCode};
 use baton_client::Client;
 use baton_model::{Directive, Label, Level, Limits, Payload, RequestKey, SessionId, TaskId, Wants, limits};
 use tokio::sync::{Notify, Semaphore, watch};
@@ -15,7 +16,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::cgroup::Cgroup;
-use crate::ends::Ends;
 use crate::family::Family;
 use crate::guard::Guard;
 pub(crate) use crate::lock::lock;
@@ -74,8 +74,6 @@ pub(crate) struct Shared {
     result_bytes: AtomicUsize,
     /// How many claims may have been granted whose answer was lost.
     unheard: AtomicU64,
-    /// Ends of attempts that go together.
-    pub(crate) ends: Ends,
 }
 
 /// A claim that may have been granted and whose answer was lost: until it is sent again, the worker does not know all that
@@ -147,7 +145,6 @@ impl Shared {
             ran_last: Mutex::default(),
             result_bytes: AtomicUsize::new(Limits::default().result_bytes),
             unheard: AtomicU64::new(0),
-            ends: Ends::default(),
             options,
         }
     }
@@ -342,6 +339,15 @@ impl Shared {
     pub(crate) async fn idle(&self) {
         // The semaphore is never closed.
         let _ = self.slots.acquire_many(self.options.concurrency).await;
+    }
+
+    /// Hears that the claim has failed that came along with an end.
+    pub(crate) fn next_failed(&self, problem: &Problem) {
+        if ProblemCode::by_name(&problem.code) == Some(ProblemCode::SessionSuperseded) {
+            self.give_up(self.superseded());
+        } else {
+            tracing::warn!(code = %problem.code, detail = %problem.detail, "the claim for the next task failed");
+        }
     }
 
     /// Has a follower run until it ends or [`Shared::end_followers`].

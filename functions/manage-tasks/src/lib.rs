@@ -1,5 +1,8 @@
-//! What operators do: cancel and retry tasks, pause and order queues, set limits and schedules, ask workers to drain or stop.
+//! What operators do: cancel, retry and change tasks, one by one or many by one command, pause and order queues, set limits and
+//! schedules, ask workers to drain or stop.
 
+mod bulk;
+mod change;
 mod limits;
 mod queues;
 mod schedules;
@@ -14,6 +17,11 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()
         .routes(routes!(tasks::cancel))
         .routes(routes!(tasks::retry))
+        .routes(routes!(change::change))
+        .routes(routes!(bulk::create))
+        .routes(routes!(bulk::list))
+        .routes(routes!(bulk::show))
+        .routes(routes!(bulk::call_off))
         .routes(routes!(limits::set, limits::list))
         .routes(routes!(limits::clear))
         .routes(routes!(limits::set_owner))

@@ -37,6 +37,7 @@ pages! {
     GenerationNotFound = "generation_not_found",
     WorkerNotFound = "worker_not_found",
     QueueNotFound = "queue_not_found",
+    BulkNotFound = "bulk_not_found",
     TokenNotFound = "token_not_found",
     LeaseLost = "lease_lost",
     StaleAttempt = "stale_attempt",

@@ -11,6 +11,7 @@ use baton_store::{Cursor, ErrorKind, Expire, Mend, Reap, Redate, RunReport, Size
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::bulk;
 use crate::removal::Removal;
 use crate::round::Round;
 use crate::schedules;
@@ -127,7 +128,14 @@ async fn meanwhile<T>(
 /// The store's failures; what was done before them stays done.
 pub async fn reap_within(app: &App, budget: Duration) -> Result<Round, StoreError> {
     let deadline = Instant::now() + budget;
-    round(app, deadline, deadline, &mut Removal::default()).await
+    // What removals leave of the time goes to bulk commands, and half of it at least if there are any.
+    let is_left = bulk::within(app, Instant::now()).await;
+    let removing_until = if is_left { Instant::now() + budget / 2 } else { deadline };
+    let round = round(app, deadline, removing_until, &mut Removal::default()).await?;
+    if is_left {
+        bulk::within(app, deadline).await;
+    }
+    Ok(round)
 }
 
 /// A round that takes back until `deadline` at most, and removes until `removing_until`.

@@ -83,6 +83,19 @@ impl<'a> Fields<'a> {
         }
     }
 
+    /// Reads a field that may be missing, and that says something by being null. The outer `None` means that it is wrong, which has
+    /// then been noted.
+    pub fn nullable<T>(
+        &mut self,
+        name: &str,
+        read: impl FnOnce(&'a RawValue) -> Result<T, Expected>,
+    ) -> Option<Option<T>> {
+        match self.take(name) {
+            Some(raw) => self.note(name, read(raw)).map(Some),
+            None => Some(None),
+        }
+    }
+
     /// Reads an object that may be missing or null.
     pub fn optional_object<T: ReadFields>(&mut self, name: &str, limits: &T::Limits) -> Option<Option<T>> {
         match self.take(name) {

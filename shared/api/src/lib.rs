@@ -4,6 +4,8 @@
 //!
 //! Requests are read by [`fields`], which reports every wrong field at once; answers are plain serde.
 
+pub mod bulk;
+pub mod change;
 pub mod claim;
 pub mod complete;
 pub mod create;

@@ -76,6 +76,8 @@ codes! {
     WorkerNotFound = "worker_not_found", 404, "No such worker";
     /// The queue does not exist.
     QueueNotFound = "queue_not_found", 404, "No such queue";
+    /// The bulk command is unknown.
+    BulkNotFound = "bulk_not_found", 404, "No such bulk command";
     /// The token does not exist.
     TokenNotFound = "token_not_found", 404, "No such token";
     /// The schedule does not exist.

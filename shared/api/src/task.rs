@@ -8,6 +8,7 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::change::ChangesView;
 use crate::graph::InputView;
 use crate::unique::UniqueView;
 
@@ -231,7 +232,7 @@ pub struct EventView {
     #[schema(value_type = String, format = "date-time")]
     pub at: Timestamp,
     /// `created`, `claimed`, `completed`, `attempt_failed`, `released`, `lease_lost`, `cancelled`, `retried`, `unblocked`,
-    /// `dependency_failed` or `expired`.
+    /// `dependency_failed`, `expired` or `changed`.
     #[schema(value_type = String)]
     pub kind: EventKind,
     /// The state before; left out at creation.
@@ -255,11 +256,11 @@ pub struct EventView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     pub session_id: Option<SessionId>,
-    /// Who created, cancelled or retried it, if they said.
+    /// Who created, cancelled, retried or changed it, if they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub by: Option<Label>,
-    /// Why it was cancelled, retried or given back, if they said.
+    /// Why it was cancelled, retried, changed or given back, if they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Why the lease was lost: `heartbeat_missed`, `lease_expired`, `timed_out`, `session_ended` or `forgotten`.
@@ -284,6 +285,10 @@ pub struct EventView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     pub dependency: Option<TaskId>,
+    /// What was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<ChangesView>)]
+    pub changes: Option<Box<ChangesView>>,
 }
 
 impl From<Event> for EventView {
@@ -307,6 +312,7 @@ impl From<Event> for EventView {
             error: event.detail.error,
             run_after: event.detail.run_after,
             dependency: event.detail.dependency,
+            changes: event.detail.changes.map(|changes| Box::new((*changes).into())),
         }
     }
 }

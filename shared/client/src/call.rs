@@ -63,6 +63,11 @@ impl Call {
         }
     }
 
+    /// The same, of a thing that is there already.
+    pub(crate) fn patch(path: impl Into<String>, body: &impl Serialize) -> Self {
+        Self { method: Method::PATCH, ..Self::post(path, body) }
+    }
+
     /// The change may be made twice without harm, if `so`.
     pub(crate) fn repeatable(mut self, so: bool) -> Self {
         self.repeat = if so { Repeat::Freely } else { Repeat::IfUntouched };

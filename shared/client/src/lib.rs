@@ -51,6 +51,7 @@
 //! ```
 
 mod builder;
+mod bulk;
 mod call;
 mod endings;
 mod error;

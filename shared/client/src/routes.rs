@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use baton_api::change::ChangeRequest;
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::ClaimView;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
@@ -87,6 +88,15 @@ impl Client {
     /// [`ClientError`].
     pub async fn retry(&self, id: TaskId, retry: &RetryRequest) -> Result<TaskView, ClientError> {
         self.call(Call::post(format!("/v1/tasks/{id}/retry"), retry)).await
+    }
+
+    /// Changes how a task that waits is to be run. Repeated freely: what is so already is no change; only a delay counts anew.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn change(&self, id: TaskId, change: &ChangeRequest) -> Result<TaskView, ClientError> {
+        let call = Call::patch(format!("/v1/tasks/{id}"), change);
+        self.call(call.repeatable(change.delay_seconds.is_none())).await
     }
 }
 

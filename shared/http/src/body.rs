@@ -1,6 +1,8 @@
 //! Bodies: JSON of a bounded size, read with all that is wrong in it.
 
 use axum::extract::{FromRequest, Request};
+use baton_api::bulk::BulkRequest;
+use baton_api::change::ChangeRequest;
 use baton_api::claim::ClaimRequest;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::create::CreateTask;
@@ -90,6 +92,8 @@ bodies! {
     ActionRequest: Plain, |_limits| &();
     CancelRequest: Plain, |_limits| &();
     RetryRequest: Plain, |_limits| &();
+    ChangeRequest: Plain, |_limits| &();
+    BulkRequest: Plain, |_limits| &();
     ReapRequest: Plain, |_limits| &();
     CreateToken: Plain, |_limits| &();
     SetLimit: Plain, |_limits| &();

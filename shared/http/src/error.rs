@@ -210,6 +210,7 @@ impl From<StoreError> for ApiError {
             StoreError::WorkerNotFound(_) => {
                 new(ProblemCode::WorkerNotFound, "GET /v1/workers lists those that are known")
             }
+            StoreError::BulkNotFound(_) => new(ProblemCode::BulkNotFound, "GET /v1/bulk lists those that are known"),
             StoreError::QueueNotFound(_) => {
                 new(ProblemCode::QueueNotFound, "GET /v1/queues lists those that are known")
             }
@@ -379,13 +380,25 @@ fn refused(refusal: &Refusal) -> (ProblemCode, &'static str) {
         Refusal::DependencyFailed { .. } | Refusal::NotBlocked { .. } => {
             (ProblemCode::TransitionRefused, "GET the task's graph to see what it waits for")
         }
+        Refusal::NotWaiting { .. } => (
+            ProblemCode::TransitionRefused,
+            "only a task that waits is changed; what runs can be cancelled, and what has failed or was cancelled be retried",
+        ),
+        Refusal::AttemptsUsed { .. } => (ProblemCode::TransitionRefused, "give it more, or cancel it"),
+        Refusal::DueTooLate { .. } => {
+            (ProblemCode::TransitionRefused, "name an earlier time, or create a new task that expires later")
+        }
+        Refusal::Unfinished { .. } => (ProblemCode::TransitionRefused, "cancel it first"),
+        Refusal::WaitedFor => {
+            (ProblemCode::TransitionRefused, "GET the task's graph to see which ones do; cancel those first")
+        }
         Refusal::HistoryFull => (ProblemCode::TransitionRefused, "create a new task to go on"),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use baton_model::{Ended, GenerationId, QueueName, State, TaskId, TokenId, WorkerId};
+    use baton_model::{BulkId, Ended, GenerationId, QueueName, State, TaskId, TokenId, WorkerId};
 
     use super::*;
 
@@ -419,6 +432,7 @@ mod tests {
             (StoreError::GenerationNotFound(generation), ProblemCode::GenerationNotFound, 404),
             (StoreError::WorkerNotFound(WorkerId::from_stored("w")), ProblemCode::WorkerNotFound, 404),
             (StoreError::QueueNotFound(QueueName::default()), ProblemCode::QueueNotFound, 404),
+            (StoreError::BulkNotFound(BulkId::from_bytes([3; 16])), ProblemCode::BulkNotFound, 404),
             (
                 refused(Refusal::StaleAttempt { presented: 1, current: 2, state }),
                 ProblemCode::StaleAttempt,

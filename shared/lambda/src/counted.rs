@@ -58,7 +58,8 @@ impl Counts {
             | EventKind::Retried
             | EventKind::Unblocked
             | EventKind::DependencyFailed
-            | EventKind::Expired => None,
+            | EventKind::Expired
+            | EventKind::Changed => None,
         };
         self.add(Count::Relayed, 1);
         if let Some(what) = what {

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::change::Changes;
 use crate::id::{Label, SessionId, TaskId, WorkerId};
 use crate::lease::LossReason;
 use crate::task::{Failure, State, Status};
@@ -33,11 +34,13 @@ pub enum EventKind {
     DependencyFailed,
     /// No attempt had begun by the time until which it was to be started: it failed.
     Expired,
+    /// Someone changed how it is to be run, while it waited.
+    Changed,
 }
 
 impl EventKind {
     /// Every kind.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Created,
         Self::Claimed,
         Self::Completed,
@@ -49,6 +52,7 @@ impl EventKind {
         Self::Unblocked,
         Self::DependencyFailed,
         Self::Expired,
+        Self::Changed,
     ];
 
     /// The kind's stable name.
@@ -65,6 +69,7 @@ impl EventKind {
             Self::Unblocked => "unblocked",
             Self::DependencyFailed => "dependency_failed",
             Self::Expired => "expired",
+            Self::Changed => "changed",
         }
     }
 }
@@ -98,10 +103,10 @@ pub struct EventDetail {
     /// The session of the worker that claimed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session: Option<SessionId>,
-    /// Who created, cancelled or retried it, if they said.
+    /// Who created, cancelled, retried or changed it, if they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub by: Option<Label>,
-    /// Why it was cancelled, retried or given back, if they said.
+    /// Why it was cancelled, retried, changed or given back, if they said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// Why the lease was lost.
@@ -123,6 +128,9 @@ pub struct EventDetail {
     /// that failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dependency: Option<TaskId>,
+    /// What was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changes: Option<Box<Changes>>,
 }
 
 impl EventDetail {

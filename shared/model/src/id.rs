@@ -77,6 +77,10 @@ uuid_id!(
     TaskId
 );
 uuid_id!(
+    /// A bulk command. UUIDv7.
+    BulkId
+);
+uuid_id!(
     /// A generation: the output record of one completed task.
     GenerationId
 );

@@ -7,8 +7,10 @@
 pub mod affinity;
 pub mod alone;
 pub mod backoff;
+pub mod bulk;
 mod canonical;
 pub mod causes;
+pub mod change;
 pub mod dependency;
 pub mod digest;
 pub mod event;
@@ -44,7 +46,9 @@ pub mod worker;
 pub use affinity::{Wants, Warm};
 pub use alone::Alone;
 pub use backoff::Backoff;
+pub use bulk::{Bulk, BulkAction, BulkFilter, BulkOutcome, BulkState, BulkTasks};
 pub use causes::with_causes;
+pub use change::{Changes, FromTo, TaskChange, Timeout};
 pub use dependency::{Dependency, FirstFailure, Outlook};
 pub use digest::{Digest, Fingerprint};
 pub use event::{Event, EventDetail, EventKind};
@@ -52,7 +56,7 @@ pub use expected::Expected;
 pub use expiry::Expiry;
 pub use generation::{Generation, Output};
 pub use id::{
-    AuditId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId, TaskId,
+    AuditId, BulkId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId, TaskId,
     TaskType, TokenId, WorkerId,
 };
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};

@@ -84,7 +84,31 @@ pub enum Refusal {
         /// The task's state.
         state: State,
     },
-    /// The history is full: [`limits::EVENTS`].
+    /// A change: the task does not wait.
+    NotWaiting {
+        /// The task's state.
+        state: State,
+    },
+    /// A change: so many attempts, or more, have been counted, and the task waits for another one.
+    AttemptsUsed {
+        /// How many were counted.
+        used: u32,
+    },
+    /// A change: by the time from when on it could be claimed, the task would have expired.
+    DueTooLate {
+        /// That time.
+        run_after: Timestamp,
+        /// When it expires.
+        expires_at: Timestamp,
+    },
+    /// A removal: the task has not ended.
+    Unfinished {
+        /// The task's state.
+        state: State,
+    },
+    /// A removal: unfinished tasks depend on it.
+    WaitedFor,
+    /// The history is full: [`limits::EVENTS`]; for a change, half of it is.
     HistoryFull,
 }
 
@@ -138,6 +162,23 @@ impl fmt::Display for Refusal {
             }
             Self::KeyHeld { by } => write!(f, "task {by} holds its unique key; expected a key that is free"),
             Self::NotBlocked { state } => write!(f, "expected a blocked task, got one that is {state}"),
+            Self::NotWaiting { state } => {
+                write!(f, "expected a task that waits (queued or blocked), got one that is {state}")
+            }
+            Self::AttemptsUsed { used } => {
+                let least = used.saturating_add(1);
+                write!(
+                    f,
+                    "expected max_attempts of at least {least}: {used} have been counted, and it waits for another one"
+                )
+            }
+            Self::DueTooLate { run_after, expires_at } => {
+                write!(f, "expected a time before {expires_at}, when the task expires, got {run_after}")
+            }
+            Self::Unfinished { state } => {
+                write!(f, "expected a task that has ended, got one that is {state}")
+            }
+            Self::WaitedFor => f.write_str("expected a task that no unfinished one depends on"),
             Self::HistoryFull => write!(f, "the task's history is full ({} events)", limits::EVENTS),
         }
     }

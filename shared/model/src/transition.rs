@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use crate::change;
 use crate::dependency::{FirstFailure, Outlook};
 use crate::digest::Fingerprint;
 use crate::event::{EventDetail, EventKind};
@@ -12,7 +13,7 @@ use crate::expiry;
 use crate::id::{GenerationId, Label, RequestKey, SessionId, TaskId, WorkerId};
 use crate::lease::{Fence, Lease, LeaseTerms, Loss, LossReason};
 use crate::limits;
-use crate::task::{AttemptEnd, Ended, Failure, Head, State, TaskState};
+use crate::task::{AttemptEnd, Ended, Failure, Head, Priority, State, TaskState};
 use crate::time::Timestamp;
 
 pub use crate::refusal::Refusal;
@@ -104,6 +105,8 @@ pub enum Command {
     },
     /// No attempt had begun by the time until which it was to be started.
     Expire,
+    /// Someone changes how it is to be run, while it waits.
+    Change(change::Ask),
 }
 
 /// What a command changes: the head as it is to be, and the event that tells of it.
@@ -119,6 +122,8 @@ pub struct Change {
     pub detail: EventDetail,
     /// The failure to show with the task from now on: `None` leaves the present one, `Some(None)` clears it.
     pub error: Option<Option<Failure>>,
+    /// How soon the task is claimed from now on: `None` leaves that as it is.
+    pub priority: Option<Priority>,
 }
 
 impl Change {
@@ -216,10 +221,19 @@ pub fn decide(head: &Head, command: &Command, now: Timestamp) -> Result<Decision
             Some(at) => expire(head, at),
             None => return Err(Refusal::NotExpired { state: head.state.state() }),
         },
+        Command::Change(ask) => match change::decide(head, ask, now)? {
+            Some(change) => change,
+            None => return Ok(Decision::Repeat),
+        },
     };
-    // A claim and a retry open up further events; they stop while there is room left for those that end the task.
-    let opens = matches!(change.kind, EventKind::Claimed | EventKind::Retried);
-    if opens && head.events + 4 > limits::EVENTS {
+    // A claim and a retry open up further events; they stop while there is room left for those that end the task. Changes
+    // stop at half, so that none of them is what keeps the task from being run.
+    let room = match change.kind {
+        EventKind::Claimed | EventKind::Retried => 4,
+        EventKind::Changed => limits::EVENTS / 2,
+        _ => 0,
+    };
+    if head.events + room > limits::EVENTS {
         return Err(Refusal::HistoryFull);
     }
     Ok(Decision::Apply(Box::new(change)))
@@ -273,12 +287,12 @@ fn repeated_completion(
 }
 
 /// The head after an event that moves it to `state`; what else changes is up to the caller.
-fn next(head: &Head, state: TaskState) -> Head {
+pub(crate) fn next(head: &Head, state: TaskState) -> Head {
     Head { state, events: head.events + 1, ..head.clone() }
 }
 
-fn change(head: &Head, next: Head, kind: EventKind, detail: EventDetail) -> Change {
-    Change { head: next, kind, from: head.state.state(), detail, error: None }
+pub(crate) fn change(head: &Head, next: Head, kind: EventKind, detail: EventDetail) -> Change {
+    Change { head: next, kind, from: head.state.state(), detail, error: None, priority: None }
 }
 
 fn claim(

@@ -6,9 +6,13 @@ mod support;
 
 use std::time::Duration;
 
+use baton_model::change::Ask;
 use baton_model::limits;
 use baton_model::transition::{Command, Decision, Refusal, decide};
-use baton_model::{Ended, EventKind, Head, LeaseTerms, LossReason, SessionId, State, TaskState};
+use baton_model::{
+    Ended, EventKind, Head, LeaseTerms, LossReason, Priority, RunAfter, SessionId, State, TaskChange,
+    TaskState, Timeout,
+};
 use proptest::prelude::*;
 use rstest::rstest;
 use support::*;
@@ -306,7 +310,7 @@ fn a_refusal_says_what_was_expected_and_what_came() {
 /// A command by its kind, worker, distance from the present attempt, and a choice that each kind reads its own way.
 fn any_step() -> impl Strategy<Value = (u8, bool, u32, u8, u64)> {
     // Mostly the right worker and the present attempt, so that histories get somewhere.
-    (0..15_u8, prop::bool::weighted(0.85), prop_oneof![8 => Just(0_u32), 1 => 1..3_u32], 0..10_u8, 0..40_u64)
+    (0..17_u8, prop::bool::weighted(0.85), prop_oneof![8 => Just(0_u32), 1 => 1..3_u32], 0..10_u8, 0..40_u64)
 }
 
 fn build(head: &Head, (kind, own, back, choice, _): (u8, bool, u32, u8, u64)) -> Command {
@@ -329,6 +333,12 @@ fn build(head: &Head, (kind, own, back, choice, _): (u8, bool, u32, u8, u64)) ->
         }
         11..12 => cancel(),
         12 => Command::Expire,
+        13..15 => change_of(TaskChange {
+            priority: (choice < 3).then_some(Priority::High),
+            run_after: (choice > 4).then_some(RunAfter::At(at(u64::from(choice) * 20))),
+            timeout: (choice == 7).then_some(Timeout::Never),
+            max_attempts: (choice % 2 == 0).then_some(u32::from(choice) / 2),
+        }),
         _ => retry(),
     }
 }
@@ -363,14 +373,18 @@ proptest! {
                     prop_assert!(!from.is_final() || change.kind == EventKind::Retried, "finished is final");
                     prop_assert!(from != State::Completed, "completed is final even to a retry");
                     prop_assert!(next.forgiven >= head.forgiven && next.forgiven <= next.attempt);
-                    prop_assert!(next.attempts_used() <= max_attempts, "no more attempts than given");
+                    prop_assert!(next.attempts_used() <= next.max_attempts, "no more attempts than given");
                     let lost = change.detail.worker_losses.is_some();
                     prop_assert!(!lost || next.worker_losses == head.worker_losses + 1, "one more in a row");
                     prop_assert!(lost || next.worker_losses <= head.worker_losses);
                     let by_takeover = matches!(change.detail.loss, Some(LossReason::SessionEnded));
                     prop_assert!(!change.detail.uncounted || by_takeover);
-                    let ids = (next.id, next.max_attempts, next.timeout, next.backoff);
-                    prop_assert_eq!(ids, (head.id, head.max_attempts, head.timeout, head.backoff));
+                    prop_assert_eq!((next.id, next.backoff), (head.id, head.backoff));
+                    let terms = (next.max_attempts, next.timeout);
+                    let as_before = terms == (head.max_attempts, head.timeout);
+                    prop_assert!(as_before || change.kind == EventKind::Changed, "only a change changes them");
+                    let waits = matches!(from, State::Blocked | State::Queued) && from == to;
+                    prop_assert_eq!(change.kind == EventKind::Changed, waits, "what waits is changed, and stays");
 
                     // What was just done is a repetition when it comes again, and never done twice.
                     let again = decide(&next, &command, now.plus(secs(1)));
@@ -379,6 +393,13 @@ proptest! {
                         | Command::Fail { .. }
                         | Command::Release { .. }
                         | Command::Cancel { .. } => prop_assert_eq!(again, Ok(Decision::Repeat)),
+                        // Its head does not tell its priority, which the next asking would.
+                        Command::Change(ask) => {
+                            let priority = ask.to.priority.unwrap_or(ask.priority);
+                            let again = decide(&next, &Command::Change(Ask { priority, ..ask }), now.plus(secs(1)));
+                            let too_late = next.expired(now.plus(secs(1))).is_some();
+                            prop_assert!(too_late || again == Ok(Decision::Repeat), "{again:?}");
+                        }
                         Command::Claim { .. }
                         | Command::LoseLease { .. }
                         | Command::Retry { .. }
@@ -391,7 +412,8 @@ proptest! {
                     head = next;
                 }
                 Ok(Decision::Repeat) => {
-                    prop_assert!(head.state.state() != State::Running, "what runs has not ended");
+                    let running = head.state.state() == State::Running;
+                    prop_assert!(!running, "what runs has not ended");
                 }
                 Err(_) => {}
             }

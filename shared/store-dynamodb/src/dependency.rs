@@ -349,7 +349,7 @@ impl Inner {
         Ok(order)
     }
 
-    async fn unfinished(&self, of: &Stored) -> Result<Vec<Stored>, StoreError> {
+    pub(crate) async fn unfinished(&self, of: &Stored) -> Result<Vec<Stored>, StoreError> {
         if !of.waited_for {
             return Ok(Vec::new());
         }

@@ -15,7 +15,9 @@ mod aside;
 mod attr;
 mod audit;
 mod batch;
+mod bulk;
 mod by_status;
+mod change;
 mod claim;
 pub mod client;
 mod codes;
@@ -85,11 +87,11 @@ use baton_model::{
     ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending, Expire,
-    Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter,
-    Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, ChangeTask, Changed, Claim,
+    ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending,
+    Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
+    LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
     ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken,
     TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
@@ -287,6 +289,14 @@ impl TaskStore for DynamoStore {
 
     async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
         self.inner.retry(&retry).await
+    }
+
+    async fn change(&self, change: ChangeTask) -> Result<Task, StoreError> {
+        self.inner.change(&change).await
+    }
+
+    async fn remove(&self, remove: Remove) -> Result<(), StoreError> {
+        self.inner.remove(remove).await
     }
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {

@@ -6,7 +6,7 @@
 //! finds the condition broken.
 
 use baton_model::transition::{Change, Command, Decision, decide};
-use baton_model::{Ended, SessionId, State, TaskId, TaskState, Timestamp};
+use baton_model::{Ended, EventKind, Priority, SessionId, State, TaskId, TaskState, Timestamp};
 use baton_store::{Ready, StoreError};
 
 use crate::attr::{Item, b, n, s, time};
@@ -194,6 +194,12 @@ impl Inner {
         if head.run_after != before.head.run_after {
             update = update.set("ra", time(head.run_after));
         }
+        if change.kind == EventKind::Changed {
+            update = update
+                .maybe("pr", change.priority.map(|priority| n(priority.code())))
+                .put("to", head.timeout.map(|timeout| n(timeout.as_millis())))
+                .set("mx", n(head.max_attempts));
+        }
         // An end is the latest one's only. Also one that a retry by a former version has left on the task goes.
         let is_final = head.state.state().is_final();
         let ends = if is_final { self.ends_of(before, at) } else { None };
@@ -228,7 +234,7 @@ impl Inner {
                         if was_running && head.attempts_used() == 0 {
                             self.note_expiry(id, head.expires_at).await?;
                         }
-                        let partition = self.partition_for(before, now).await?;
+                        let partition = self.partition_for(before, change.priority, now).await?;
                         update.set("ip", s(partition)).set("is", s(keys::waiting_place(head)))
                     }
                     TaskState::Completed { generation, output } => update
@@ -237,6 +243,8 @@ impl Inner {
                         .remove("ip")
                         .remove("is"),
                     TaskState::Running(_) => update,
+                    // It lies where it lay, by when it came to be blocked.
+                    TaskState::Blocked if change.from == State::Blocked => update,
                     TaskState::Blocked => {
                         let part = keys::hash(id.as_bytes()) % self.spread;
                         update.set("ip", s(keys::blocked(part))).set("is", s(keys::place(at, id)))
@@ -252,8 +260,13 @@ impl Inner {
         })
     }
 
-    /// The partition of the index where a task is to wait again.
-    async fn partition_for(&self, stored: &Stored, now: Timestamp) -> Result<String, StoreError> {
+    /// The partition of the index where a task is to wait again, with another priority than it had if there is one.
+    async fn partition_for(
+        &self,
+        stored: &Stored,
+        priority: Option<Priority>,
+        now: Timestamp,
+    ) -> Result<String, StoreError> {
         let read;
         let rest = match &stored.rest {
             Some(rest) => rest,
@@ -264,9 +277,10 @@ impl Inner {
         };
         let pair = (&stored.project, &stored.task_type);
         let own = Lane::of(pair, rest.concurrency_key.as_ref(), rest.affinity.as_ref());
-        let lane = self.lane_for(&stored.queue, rest.priority, own, now).await?;
+        let priority = priority.unwrap_or(rest.priority);
+        let lane = self.lane_for(&stored.queue, priority, own, now).await?;
         let shard = keys::shard(stored.head.id, self.options.shards_of(&stored.queue));
-        Ok(keys::ready(&stored.queue, rest.priority, shard, lane))
+        Ok(keys::ready(&stored.queue, priority, shard, lane))
     }
 
     /// Keeps the history so far apart from its task, whose item is about to let go of it.

@@ -76,6 +76,7 @@ impl Code for EventKind {
         (Self::Unblocked, 8),
         (Self::DependencyFailed, 9),
         (Self::Expired, 10),
+        (Self::Changed, 11),
     ];
     const NAME: &'static str = "an event's kind";
 }

@@ -5,6 +5,8 @@
 
 mod alone;
 mod audit;
+mod bulk;
+mod change;
 mod claim;
 mod codes;
 mod create;
@@ -48,11 +50,11 @@ use baton_model::{
 };
 use baton_store::token::TOKENS;
 use baton_store::{
-    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending, Expire,
-    Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter,
-    Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, ChangeTask, Changed, Claim,
+    ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending,
+    Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
+    LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
     ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken,
     TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
 };
@@ -199,6 +201,14 @@ impl TaskStore for SqliteStore {
 
     async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
         self.writer.run(retry, finish::retry).await
+    }
+
+    async fn change(&self, change: ChangeTask) -> Result<Task, StoreError> {
+        self.writer.run(change, change::change).await
+    }
+
+    async fn remove(&self, remove: Remove) -> Result<(), StoreError> {
+        self.writer.run(remove, change::remove).await
     }
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {

@@ -12,6 +12,7 @@ use baton_model::{QueueName, State, TaskType, Timestamp};
 use baton_store::{Overdue, Purge, PurgeReport};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::bulk;
 use crate::codes::Code;
 use crate::dependency;
 use crate::error::Failure;
@@ -208,23 +209,27 @@ fn remove_tasks(transaction: &mut Transaction<'_>, before: Timestamp, limit: u64
     old.sort_unstable_by_key(|(n, ..)| *n);
     for run in old.chunk_by(|(n, ..), (next, ..)| *next == n + 1) {
         let (Some((first, ..)), Some((last, ..))) = (run.first(), run.last()) else { continue };
-        transaction
-            .db
-            .prepare_cached("DELETE FROM event WHERE k BETWEEN ?1 AND ?2")?
-            .execute([first << EVENT_BITS, last << EVENT_BITS | ((1 << EVENT_BITS) - 1)])?;
-        for sql in [
-            "DELETE FROM generation WHERE n BETWEEN ?1 AND ?2",
-            "DELETE FROM task_error WHERE n BETWEEN ?1 AND ?2",
-            "DELETE FROM task_body WHERE n BETWEEN ?1 AND ?2",
-            "DELETE FROM task WHERE n BETWEEN ?1 AND ?2",
-        ] {
-            transaction.db.prepare_cached(sql)?.execute([first, last])?;
-        }
+        remove_rows(transaction.db, *first, *last)?;
     }
     for (_, queue, task_type, state) in &old {
         transaction.tally(queue, task_type, *state, -1);
     }
     Ok(old.len() as u64)
+}
+
+/// Removes the rows of tasks whose numbers lie side by side.
+pub(crate) fn remove_rows(db: &Connection, first: i64, last: i64) -> Result<(), Failure> {
+    db.prepare_cached("DELETE FROM event WHERE k BETWEEN ?1 AND ?2")?
+        .execute([first << EVENT_BITS, last << EVENT_BITS | ((1 << EVENT_BITS) - 1)])?;
+    for sql in [
+        "DELETE FROM generation WHERE n BETWEEN ?1 AND ?2",
+        "DELETE FROM task_error WHERE n BETWEEN ?1 AND ?2",
+        "DELETE FROM task_body WHERE n BETWEEN ?1 AND ?2",
+        "DELETE FROM task WHERE n BETWEEN ?1 AND ?2",
+    ] {
+        db.prepare_cached(sql)?.execute([first, last])?;
+    }
+    Ok(())
 }
 
 /// How far past its keeping the oldest thing of each kind is: a look at the first entry of an index each.
@@ -256,6 +261,7 @@ fn sweep_counts(transaction: &mut Transaction<'_>, now: Timestamp) -> Result<(),
     db.prepare_cached("DELETE FROM histogram WHERE hour < ?1")?.execute([hour])?;
     limit::sweep(transaction, now.minus(WINDOW))?;
     unique::sweep(db, now)?;
+    bulk::sweep(db, now)?;
     // With 100,000 queues a look at all counts takes 50 ms: a part of them goes each time.
     let from = transaction.state.counts_swept.take().unwrap_or_default();
     let to: Option<String> = db

@@ -214,7 +214,12 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes a change on the condition that the task is still as it was read: head, event, failure, tallies.
-    fn write(&mut self, before: &Stored, change: Change, now: Timestamp) -> Result<Stored, Failure> {
+    pub(crate) fn write(
+        &mut self,
+        before: &Stored,
+        change: Change,
+        now: Timestamp,
+    ) -> Result<Stored, Failure> {
         let at = Change::dated(now, before.updated_at);
         let head = &change.head;
         let changed = match &head.state {

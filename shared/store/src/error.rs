@@ -2,7 +2,7 @@
 
 use baton_model::schedule::{MOST_SCHEDULES, ScheduleProblem};
 use baton_model::transition::Refusal;
-use baton_model::{GenerationId, QueueName, ScheduleKey, SessionId, TaskId, TokenId, WorkerId};
+use baton_model::{BulkId, GenerationId, QueueName, ScheduleKey, SessionId, TaskId, TokenId, WorkerId};
 
 use crate::command::ItemRefusal;
 
@@ -78,6 +78,9 @@ pub enum StoreError {
     /// Another schedule of the name says something else.
     #[error("there is a schedule {0} already, which says something else; nothing was changed")]
     ScheduleExists(ScheduleKey),
+    /// The bulk command is unknown.
+    #[error("bulk command {0} does not exist")]
+    BulkNotFound(BulkId),
     /// The token is unknown.
     #[error("token {0} does not exist")]
     TokenNotFound(TokenId),
@@ -176,6 +179,7 @@ impl StoreError {
             | Self::WorkerNotFound(_)
             | Self::QueueNotFound(_)
             | Self::ScheduleNotFound(_)
+            | Self::BulkNotFound(_)
             | Self::TokenNotFound(_) => ErrorKind::NotFound,
             Self::Refused { .. }
             | Self::BatchRefused { .. }

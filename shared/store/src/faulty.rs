@@ -13,18 +13,18 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
-    ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
+    AuditId, Bulk, BulkId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote,
+    Schedule, ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
-    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, Changed, Claim, ClaimAnswer,
-    Complete, CompleteAnswer, Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail,
-    FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats,
-    Reap, ReapReport, Redate, Redated, Release, Retry, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
-    SetSchedule, Settled, Sizes, Stats, Store, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
-    TokenStore, Waiting, WorkerDetail,
+    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, BulkStore, Cancel, Capabilities, ChangeTask,
+    Changed, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Direct, EndAnswer, Ending,
+    Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
+    LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
+    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, Store, StoreError, StoredToken,
+    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -270,6 +270,14 @@ impl TaskStore for Faulty {
         self.call("cancel", Call::Repeatable, || self.inner.cancel(cancel.clone())).await
     }
 
+    async fn change(&self, change: ChangeTask) -> Result<Task, StoreError> {
+        self.call("change", Call::Repeatable, || self.inner.change(change.clone())).await
+    }
+
+    async fn remove(&self, remove: Remove) -> Result<(), StoreError> {
+        self.call("remove", Call::Repeatable, || self.inner.remove(remove)).await
+    }
+
     async fn retry(&self, retry: Retry) -> Result<Task, StoreError> {
         self.call("retry", Call::Repeatable, || self.inner.retry(retry.clone())).await
     }
@@ -441,6 +449,29 @@ impl ScheduleStore for Faulty {
 
     async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
         self.call("occur", Call::Repeatable, || self.inner.occur(occur.clone())).await
+    }
+}
+
+#[async_trait]
+impl BulkStore for Faulty {
+    async fn create_bulk(&self, bulk: Bulk) -> Result<(), StoreError> {
+        self.call("create_bulk", Call::Repeatable, || self.inner.create_bulk(bulk.clone())).await
+    }
+
+    async fn bulk(&self, id: BulkId) -> Result<Option<Bulk>, StoreError> {
+        self.call("bulk", Call::Point, || self.inner.bulk(id)).await
+    }
+
+    async fn put_bulk(&self, bulk: Bulk) -> Result<bool, StoreError> {
+        self.call("put_bulk", Call::Repeatable, || self.inner.put_bulk(bulk.clone())).await
+    }
+
+    async fn bulks(&self, page: PageRequest) -> Result<Page<Bulk>, StoreError> {
+        self.list("bulks", page.clone(), || self.inner.bulks(page.clone())).await
+    }
+
+    async fn open_bulks(&self) -> Result<Vec<BulkId>, StoreError> {
+        self.list("open_bulks", (), || self.inner.open_bulks()).await
     }
 }
 

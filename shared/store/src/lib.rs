@@ -5,6 +5,8 @@
 //! `conformance` module (feature `conformance`), which each store runs whole.
 
 pub mod batch;
+pub mod bulk;
+mod change;
 pub mod command;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -32,6 +34,8 @@ use baton_model::{
     Event, Generation, GenerationId, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId, WorkerId,
 };
 
+pub use bulk::BulkStore;
+pub use change::{ChangeTask, Remove};
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
     DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing,
@@ -87,9 +91,9 @@ pub struct Capabilities {
 }
 
 /// All that a whole Baton needs of its store.
-pub trait Store: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore {}
+pub trait Store: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore {}
 
-impl<S: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore> Store for S {}
+impl<S: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore> Store for S {}
 
 /// A store of tasks.
 ///
@@ -198,6 +202,22 @@ pub trait TaskStore: Send + Sync {
     /// [`StoreError::Refused`] if the task is in another state, or another task has come to hold its unique key;
     /// [`StoreError::TaskNotFound`].
     async fn retry(&self, retry: Retry) -> Result<Task, StoreError>;
+
+    /// Changes how a task that waits (it is ready, for later, or blocked) is to be run, in one commit with an event that says what it
+    /// was and what it is. From then on it has the place that its new priority and time give it, as if it had come by them. Asked for
+    /// what is so already, nothing changes, and the answer is the task.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if the task runs, has ended or expired, or the change does not fit it;
+    /// [`StoreError::TaskNotFound`].
+    async fn change(&self, change: ChangeTask) -> Result<Task, StoreError>;
+
+    /// Removes a task that has ended with all that belongs to it, as a purge would later. What an unfinished task depends on is kept.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] if it has not ended, or unfinished ones depend on it; [`StoreError::TaskNotFound`], also if it was
+    /// removed before.
+    async fn remove(&self, remove: Remove) -> Result<(), StoreError>;
 
     /// Takes back tasks whose lease is lost by [`baton_model::Lease::lost`], and no others.
     ///

@@ -1,5 +1,7 @@
 //! `baton task`.
 
+pub(crate) mod bulk;
+mod change;
 mod create;
 mod flags;
 mod graph;
@@ -13,11 +15,13 @@ pub(crate) use flags::TaskFlags;
 
 use std::time::Duration;
 
+use baton_api::bulk::Do;
 use baton_api::manage::{CancelRequest, RetryRequest};
 use baton_api::task::TaskView;
 use baton_model::{Label, Status};
 use clap::{Args, Subcommand};
 
+use self::bulk::Matching;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::when::{Shown, Times};
@@ -37,10 +41,14 @@ pub(crate) enum Task {
     Why(Asked),
     /// What happened to one task.
     History(One),
-    /// Call a task off; a worker that runs it is told to end it.
-    Cancel(Change),
-    /// Put a failed or cancelled task back into its queue.
-    Retry(Retry),
+    /// Call a task off, or all that fit a filter; a worker that runs it is told to end it.
+    Cancel(Box<Change>),
+    /// Put a failed or cancelled task back into its queue, or all that fit a filter.
+    Retry(Box<Retry>),
+    /// Change a task that waits, or all that fit a filter: priority, when it may be claimed, timeout, attempts.
+    Change(Box<change::Change>),
+    /// Remove tasks that have ended, with all that belongs to them.
+    Delete(Box<bulk::Delete>),
     /// Print what happens to a task until it has ended.
     Watch(watch::Watch),
 }
@@ -61,8 +69,8 @@ pub(crate) struct Asked {
 
 #[derive(Args)]
 pub(crate) struct Change {
-    /// The task's id, or the beginning of it.
-    id: String,
+    /// The task's id, or the beginning of it; none to name many tasks by filters.
+    id: Option<String>,
     /// Who asks, for the history.
     #[arg(long, value_name = "NAME")]
     by: Option<Label>,
@@ -72,6 +80,8 @@ pub(crate) struct Change {
     /// With all that depends on it: cancel what has not ended, however far; retry what ended because it did not complete.
     #[arg(long)]
     with_dependants: bool,
+    #[command(flatten)]
+    matching: Matching,
 }
 
 #[derive(Args)]
@@ -106,23 +116,44 @@ impl Task {
                 show::history(context, &client, id, one.shown).await
             }
             Self::Cancel(change) => {
-                let id = ids::resolve(&client, &change.id).await?;
-                let with_dependants = change.with_dependants;
-                let action = CancelRequest { by: change.by, reason: change.reason, with_dependants };
+                let Change { id, by, reason, with_dependants, matching } = *change;
+                let Some(id) = id else {
+                    alone("--with-dependants", with_dependants)?;
+                    return matching.run(context, &client, (Do::Cancel, None), (by, reason)).await;
+                };
+                matching.beside_an_id(context)?;
+                let id = ids::resolve(&client, &id).await?;
+                let action = CancelRequest { by, reason, with_dependants };
                 let asked = client.cancel(id, &action).await;
                 told(context, &names::of_task(&client, id, asked).await?)
             }
-            Self::Retry(Retry { change, delay }) => {
-                let id = ids::resolve(&client, &change.id).await?;
-                let Change { by, reason, with_dependants, .. } = change;
+            Self::Retry(retry) => {
+                let Retry { change: Change { id, by, reason, with_dependants, matching }, delay } = *retry;
+                let Some(id) = id else {
+                    alone("--with-dependants", with_dependants)?;
+                    alone("--delay", delay.is_some())?;
+                    return matching.run(context, &client, (Do::Retry, None), (by, reason)).await;
+                };
+                matching.beside_an_id(context)?;
+                let id = ids::resolve(&client, &id).await?;
                 let retry = RetryRequest { by, reason, delay_seconds: delay, with_dependants };
                 let asked = client.retry(id, &retry).await;
                 let task = names::of_task(&client, id, asked).await;
                 let flags = &[("delay_seconds", "--delay"), ("by", "--by"), ("reason", "--reason")];
                 told(context, &task.map_err(|failure| failure.by_flags(flags))?)
             }
+            Self::Change(change) => change.run(context, &client).await,
+            Self::Delete(delete) => delete.run(context, &client).await,
             Self::Watch(watch) => watch.run(context, &client).await,
         }
+    }
+}
+
+/// Refuses an option that is for one task, where there are many.
+fn alone(option: &str, is_there: bool) -> Result<(), Failure> {
+    match is_there {
+        false => Ok(()),
+        true => Err(Failure::usage(format!("expected a task's id with {option}, got none"))),
     }
 }
 

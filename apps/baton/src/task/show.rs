@@ -1,5 +1,6 @@
 //! `baton task show` and `baton task history`.
 
+use baton_api::change::ChangesView;
 use baton_api::task::{EventView, Page, TaskDetailView, TaskView};
 use baton_api::unique::UniqueView;
 use baton_client::{Client, ClientError};
@@ -164,12 +165,25 @@ pub(crate) fn particulars(event: &EventView, times: &Times) -> String {
         event.worker_id.as_ref().map(|worker| format!("worker {worker}")),
         event.by.as_ref().map(|by| format!("by {by}")),
         event.reason.clone(),
+        event.changes.as_ref().map(|changes| changed(changes, times)),
         event.dependency.filter(|_| event.error.is_none()).map(|task| format!("with task {task}")),
         event.loss.map(|loss| loss.explain().to_owned()),
         event.uncounted.then(|| "does not count".to_owned()),
         event.worker_losses.filter(|times| *times > 1).map(|times| format!("{times} times in a row")),
         // A lost lease's error only repeats the loss.
         event.error.as_ref().filter(|_| event.loss.is_none()).map(cause),
+    ];
+    said.into_iter().flatten().collect::<Vec<_>>().join(", ")
+}
+
+/// What a change has changed, and from what.
+fn changed(changes: &ChangesView, times: &Times) -> String {
+    let timeout = |seconds: Option<f64>| seconds.map_or_else(|| "none".to_owned(), text::seconds);
+    let said = [
+        changes.priority.map(|one| format!("priority {} → {}", one.from.as_str(), one.to.as_str())),
+        changes.run_after.map(|one| format!("run after {} → {}", times.at(one.from), times.at(one.to))),
+        changes.timeout_seconds.map(|one| format!("timeout {} → {}", timeout(one.from), timeout(one.to))),
+        changes.max_attempts.map(|one| format!("attempts {} → {}", one.from, one.to)),
     ];
     said.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }

@@ -9,6 +9,8 @@
 )]
 
 mod affinity;
+mod bulk;
+mod change;
 mod cli;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use axum::body::Body;
 use baton_http::auth::{Access, RULES, Rule};
-use baton_model::Scope;
+use baton_model::{Bulk, BulkAction, BulkTasks, Scope};
 use http::Request;
 use serde_json::{Value, json};
 
@@ -56,6 +56,7 @@ struct Site {
     task: String,
     generation: String,
     token: String,
+    bulk: String,
 }
 
 impl Site {
@@ -71,7 +72,12 @@ impl Site {
         let completed = operator.post(&format!("/v1/tasks/{done}/complete"), output).await.json();
         let generation = completed["generation_id"].as_str().unwrap().to_owned();
         let (token, _) = operator.token(json!({})).await;
-        Self { world, operator, task, generation, token: token.to_string() }
+        // Past the server, as its audit log is looked at.
+        let (id, now) = (world.app.ids.bulk(), world.app.now());
+        let nothing = BulkTasks::Ids(vec![world.app.ids.task()]);
+        world.app.store.create_bulk(Bulk::new(id, now, BulkAction::Cancel, nothing)).await.unwrap();
+        let (token, bulk) = (token.to_string(), id.to_string());
+        Self { world, operator, task, generation, token, bulk }
     }
 
     /// A request of an operation that an operator may make.
@@ -79,6 +85,7 @@ impl Site {
         let path = match rule.path {
             "/v1/generations/{id}" => rule.path.replace("{id}", &self.generation),
             "/v1/tokens/{id}/revoke" => rule.path.replace("{id}", &self.token),
+            path if path.starts_with("/v1/bulk/") => path.replace("{id}", &self.bulk),
             path => path
                 .replace("{id}", &self.task)
                 .replace("{worker}", "w1")
@@ -109,6 +116,8 @@ impl Site {
             "set_schedule" => json!({"name": "nightly", "project": "film", "cron": "@daily",
                 "task": {"type": "a", "queue": "gpu"}}),
             "pause_schedule" | "resume_schedule" | "delete_schedule" => json!({"project": "film"}),
+            "change_task" => json!({"priority": "high"}),
+            "bulk_tasks" => json!({"do": "cancel", "filter": {"type": "kept"}}),
             _ => Value::Null,
         };
         let request = Request::builder().method(rule.method).uri(path);
@@ -233,8 +242,18 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 | "clear_limit" | "list_limits" | "set_owner" | "list_projects" => (403, "outside_grant"),
                 "list_queues" if whole => (403, "outside_grant"),
                 "get_task" | "get_history" | "get_graph" | "get_why" | "cancel_task" | "retry_task"
-                | "complete" | "fail" | "release" => (404, "task_not_found"),
+                | "change_task" | "complete" | "fail" | "release" => (404, "task_not_found"),
                 "get_generation" => (404, "generation_not_found"),
+                "get_bulk" | "abort_bulk" => (404, "bulk_not_found"),
+                "bulk_tasks" => {
+                    assert_eq!(answer.json()["changed"], 0, "{shown}");
+                    continue;
+                }
+                "list_bulks" => {
+                    // Its own, of above.
+                    assert_eq!(answer.json()["items"].as_array().map(Vec::len), Some(1), "{shown}");
+                    continue;
+                }
                 // The name belongs to callers without bounds.
                 "get_worker" => (404, "worker_not_found"),
                 "heartbeat" => (409, "worker_of_other"),

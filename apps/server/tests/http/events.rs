@@ -28,14 +28,19 @@ fn events() -> Vec<(String, Value)> {
     events
 }
 
-/// A world in which the events make sense: the task is there, and its worker holds it unless it is to be retried.
+/// A world in which the events make sense: the task is there, and its worker holds it unless it is to be retried or changed.
 async fn world(name: &str) -> World {
     let world = World::new();
     world.create(json!({"id": TASK, "type": "render", "queue": "gpu"})).await;
     let claim = json!({"worker_id": "gpu-7", "queues": ["gpu"], "max_tasks": 1});
     assert_eq!(world.post("/v1/claims", claim).await.json()["tasks"][0]["id"], TASK);
-    if name == "http-retry-task" {
-        world.act(&format!("/v1/tasks/{TASK}/cancel")).await;
+    match name {
+        "http-retry-task" => drop(world.act(&format!("/v1/tasks/{TASK}/cancel")).await),
+        "http-change-task" => {
+            let attempt = json!({"worker_id": "gpu-7", "attempt": 1});
+            world.post(&format!("/v1/tasks/{TASK}/release"), attempt).await;
+        }
+        _ => {}
     }
     if name.ends_with("-schedule") && name != "http-set-schedule" {
         let schedule = json!({"name": "nightly", "cron": "@daily", "task": {"type": "backup"}});
@@ -70,6 +75,7 @@ async fn each_http_event_is_taken_by_its_handler() {
         match name.as_str() {
             "http-get-generation" => _ = answer.problem(404, "generation_not_found"),
             "http-revoke-token" => _ = answer.problem(404, "token_not_found"),
+            "http-get-bulk" | "http-abort-bulk" => _ = answer.problem(404, "bulk_not_found"),
             _ => assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.text()),
         }
         routes.insert(event["routeKey"].as_str().unwrap().to_owned());

@@ -8,6 +8,8 @@
 
 mod access;
 mod affinity;
+mod bulk;
+mod change;
 mod clocks;
 mod create;
 mod dependencies;

@@ -21,7 +21,7 @@ pub enum Access {
 /// What holds for one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `GET` or `POST`. `HEAD` goes where `GET` goes.
+    /// `GET`, `POST` or `PATCH`. `HEAD` goes where `GET` goes.
     pub method: &'static str,
     /// The path as the router has it, such as `/v1/tasks/{id}/cancel`.
     pub path: &'static str,
@@ -53,6 +53,11 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/generations/{id}", "get_generation", &[Producer, Worker]),
     Rule::post("/v1/tasks/{id}/cancel", "cancel_task", &[Producer]).audited(),
     Rule::post("/v1/tasks/{id}/retry", "retry_task", OPERATOR).audited(),
+    Rule::patch("/v1/tasks/{id}", "change_task", OPERATOR).audited(),
+    Rule::post("/v1/tasks/bulk", "bulk_tasks", OPERATOR).audited(),
+    Rule::get("/v1/bulk", "list_bulks", OPERATOR),
+    Rule::get("/v1/bulk/{id}", "get_bulk", OPERATOR),
+    Rule::post("/v1/bulk/{id}/abort", "abort_bulk", OPERATOR).audited(),
     Rule::post("/v1/claims", "claim", &[Worker]),
     Rule::post("/v1/tasks/{id}/complete", "complete", &[Worker]),
     Rule::post("/v1/tasks/{id}/fail", "fail", &[Worker]),
@@ -100,6 +105,10 @@ impl Rule {
 
     const fn post(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
         Self { method: "POST", path, operation, access: Access::Scopes(scopes), audited: false }
+    }
+
+    const fn patch(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self { method: "PATCH", ..Self::post(path, operation, scopes) }
     }
 
     const fn audited(self) -> Self {

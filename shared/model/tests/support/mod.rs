@@ -4,10 +4,11 @@
 
 use std::time::Duration;
 
+use baton_model::change::Ask;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     Backoff, Digest, Ended, Failure, Fence, FirstFailure, GenerationId, Head, Lease, LeaseTerms, Loss,
-    LossReason, Outlook, State, TaskId, TaskState, Timestamp, WorkerId,
+    LossReason, Outlook, Priority, State, TaskChange, TaskId, TaskState, Timestamp, WorkerId,
 };
 
 /// Whole seconds after the beginning of the test's time.
@@ -104,6 +105,11 @@ pub(crate) fn retry() -> Command {
     retry_where(Outlook::Met)
 }
 
+/// A change of a task of normal priority.
+pub(crate) fn change_of(to: TaskChange) -> Command {
+    Command::Change(Ask { by: None, reason: None, to, priority: Priority::Normal })
+}
+
 /// A retry of a task whose dependencies stand so.
 pub(crate) fn retry_where(outlook: Outlook) -> Command {
     Command::Retry { by: None, reason: None, delay: secs(0), outlook, holder: None, with: None }
@@ -136,6 +142,7 @@ pub(crate) fn name_of(command: &Command) -> &'static str {
         Command::Unblock => "unblock",
         Command::DependencyFailed { .. } => "dependency fails",
         Command::Expire => "expire",
+        Command::Change(_) => "change",
     }
 }
 
@@ -218,6 +225,8 @@ pub(crate) fn every_head() -> Vec<Head> {
 pub(crate) fn every_command() -> Vec<Command> {
     let mut commands = vec![
         Command::Expire,
+        change_of(TaskChange { priority: Some(Priority::High), ..TaskChange::default() }),
+        change_of(TaskChange { max_attempts: Some(1), ..TaskChange::default() }),
         claim(),
         Command::Claim {
             worker: worker("w2"),

@@ -8,6 +8,7 @@
     reason = "a test ends where it is surprised, and tells its figures"
 )]
 
+mod bulk;
 mod limits;
 mod order;
 mod schedules;

@@ -2,8 +2,9 @@
 //! limits and schedules say, in which order queues give out their tasks, and what workers have warm.
 
 use baton_model::{
-    Expiry, FairBy, IfDependencyFails, IfMissed, IfRunning, LimitOn, LimitRules, Plan, QueueOrder, Rate,
-    Rhythm, ScheduleChange, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Wants, Warm,
+    Expiry, FairBy, IfDependencyFails, IfMissed, IfRunning, LimitOn, LimitRules, Plan, Priority, QueueOrder,
+    Rate, Rhythm, RunAfter, ScheduleChange, TaskChange, TaskId, TaskSpec, Timeout, Timestamp, Unique,
+    UniqueWhile, Wants, Warm,
 };
 
 use super::kit::*;
@@ -69,6 +70,27 @@ pub(super) fn rules(random: &mut SplitMix, on: &LimitOn) -> LimitRules {
         rate,
         exempt_types: random.once_in(5).then(|| name("bake")).into_iter().collect(),
         holds_retries: on.takes_holding() && random.once_in(2),
+    }
+}
+
+/// What a task is changed to.
+pub(super) fn change(random: &mut SplitMix, now: Timestamp) -> TaskChange {
+    let timeout = match random.below(6) {
+        0 => Some(Timeout::Never),
+        1 => Some(Timeout::After(millis(1 + random.below(120_000)))),
+        _ => None,
+    };
+    let run_after = match random.below(5) {
+        0 => Some(RunAfter::Now),
+        1 => Some(RunAfter::In(millis(random.below(60_000)))),
+        2 => Some(RunAfter::At(now.minus(millis(random.below(60_000))))),
+        _ => None,
+    };
+    TaskChange {
+        priority: random.once_in(2).then(|| Priority::ALL[random.below(4) as usize]),
+        run_after,
+        timeout,
+        max_attempts: random.once_in(3).then(|| 1 + random.below(5) as u32),
     }
 }
 

@@ -14,13 +14,14 @@ use std::time::Duration;
 
 use baton_model::{
     EventKind, FairBy, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, LimitRules, Output,
-    QueueName, QueueOrder, State, Status, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile, Wants,
-    Warm, Watch,
+    Priority, QueueName, QueueOrder, State, Status, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile,
+    Wants, Warm, Watch,
 };
 
 mod endings;
 
 use super::World;
+use super::change::{changing, to_priority};
 use super::kit::*;
 use super::limits::{limit, most};
 use super::split_mix::SplitMix;
@@ -338,6 +339,12 @@ impl Shared {
             }
             if random.below(5) == 0 {
                 self.order(&mut random).await;
+            }
+            if let Some(id) = id.filter(|_| random.below(2) == 0) {
+                let to = to_priority(Priority::ALL[random.below(4) as usize]);
+                let change = changing(self.now(), id, to);
+                // What runs or has ended is left as it is.
+                let _ = self.sent(|| self.store.change(change.clone())).await;
             }
             let filter = TaskFilter {
                 statuses: vec![Status::ALL[random.below(Status::ALL.len() as u64) as usize]],

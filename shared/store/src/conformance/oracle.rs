@@ -6,12 +6,14 @@
 //!
 //! The suite is checked against it, and random histories of other stores are compared with its answers.
 
+mod bulks;
 mod callers;
 mod claims;
 mod dependencies;
 mod endings;
 mod limits;
 mod lists;
+mod made;
 mod numbers;
 mod reaper;
 mod schedules;
@@ -24,16 +26,16 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use baton_model::event::EventDetail;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Event, EventKind, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
+    AuditId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
     LogLine, Owner, ProjectId, QueueName, QueueOrder, RequestKey, RoundNote, Schedule, ScheduleKey,
-    SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
+    SessionId, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
+use self::made::new_task;
 use crate::unique::{First, as_sibling};
 use crate::*;
 
@@ -57,6 +59,7 @@ struct Inner {
     waits: Vec<(QueueName, Timestamp, Duration)>,
     runs: Vec<(QueueName, Timestamp, Duration)>,
     round: Option<RoundNote>,
+    bulks: BTreeMap<BulkId, Bulk>,
     /// Tasks that came into their queues because others ended, to be rung for.
     unblocked: Vec<Task>,
     tokens: BTreeMap<TokenId, StoredToken>,
@@ -209,6 +212,7 @@ impl Inner {
                 if let Some(error) = change.error {
                     task.error = error;
                 }
+                task.priority = change.priority.unwrap_or(task.priority);
                 kept.history.push(Event {
                     seq: task.head.events,
                     at,
@@ -245,43 +249,6 @@ impl Inner {
         }
         Ok(worker)
     }
-}
-
-fn new_task(spec: TaskSpec, create: &Create) -> Kept {
-    let content = spec.fingerprint();
-    let head = spec.first_head(create.now);
-    let (run_after, to) = (head.run_after, head.state.state());
-    let created = Event {
-        seq: 1,
-        at: create.now,
-        kind: EventKind::Created,
-        from: None,
-        to,
-        attempt: 0,
-        detail: EventDetail::created(create.by.as_ref(), run_after, create.now),
-    };
-    let task = Task {
-        head,
-        project: spec.project,
-        queue: spec.queue,
-        task_type: spec.task_type,
-        priority: spec.priority,
-        params: spec.params,
-        description: spec.description,
-        domain: spec.domain,
-        drift_score: spec.drift_score,
-        assigned_by: spec.assigned_by,
-        concurrency_key: spec.concurrency_key,
-        affinity: spec.affinity,
-        unique: spec.unique,
-        created_at: create.now,
-        updated_at: create.now,
-        finished_at: None,
-        error: None,
-        depends_on: spec.depends_on,
-        if_dependency_fails: spec.if_dependency_fails,
-    };
-    Kept { task, content, first_run_after: run_after, claimed_at: None, history: vec![created] }
 }
 
 #[async_trait]
@@ -345,6 +312,20 @@ impl TaskStore for Oracle {
         let (task, rung) = self.lock().retry(&retry)?;
         rung.iter().for_each(|task| self.ring(task));
         Ok(task)
+    }
+
+    async fn change(&self, change: ChangeTask) -> Result<Task, StoreError> {
+        let mut inner = self.lock();
+        let priority = inner.kept(change.task)?.task.priority;
+        let (task, repeated) = inner.apply(change.task, &change.command(priority), change.now)?;
+        if !repeated {
+            self.ring(&task);
+        }
+        Ok(task)
+    }
+
+    async fn remove(&self, remove: Remove) -> Result<(), StoreError> {
+        self.lock().remove_ended(remove.task)
     }
 
     async fn reap(&self, reap: Reap) -> Result<ReapReport, StoreError> {

@@ -15,7 +15,8 @@ use baton_model::{
 mod endings;
 
 use super::Oracle;
-use super::drawn::{AFFINITIES, KEYS, link, once, order, rules, schedule_change, warm};
+use super::change::changing;
+use super::drawn::{AFFINITIES, KEYS, change, link, once, order, rules, schedule_change, warm};
 use super::kit::*;
 use super::schedules::key;
 use super::split_mix::SplitMix;
@@ -290,7 +291,12 @@ impl History {
                 let anew = self.random.once_in(20);
                 self.beat(worker, anew, trace).await;
             }
-            82..89 => self.reap(trace).await,
+            82..87 => self.reap(trace).await,
+            87..89 => {
+                let change = changing(self.now, self.id(), change(&mut self.random, self.now));
+                trace.command = format!("{change:?}");
+                same(self.real.change(change.clone()).await, self.model.change(change).await);
+            }
             89..92 => {
                 let cancel =
                     Cancel { with_dependants: self.random.once_in(4), ..cancel(self.now, self.id()) };

@@ -24,6 +24,8 @@ const SOURCES: &[(&str, &str)] = &[
     ("affinity", include_str!("affinity.rs")),
     ("places", include_str!("places.rs")),
     ("operate", include_str!("operate.rs")),
+    ("change", include_str!("change.rs")),
+    ("bulk", include_str!("bulk.rs")),
     ("dependencies", include_str!("dependencies.rs")),
     ("expiry", include_str!("expiry.rs")),
     ("unique", include_str!("unique.rs")),

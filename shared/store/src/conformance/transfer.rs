@@ -8,12 +8,13 @@ mod populated;
 use std::collections::BTreeMap;
 
 use baton_model::{
-    Digest, FairBy, Fingerprint, Grant, Label, LossReason, Output, QueueOrder, Running, Scope, SecretDigest,
-    State, Task, TaskSpec, TaskState, Token, TokenStatus, Wants, Warm,
+    Digest, FairBy, Fingerprint, Grant, Label, LossReason, Output, Priority, QueueOrder, Running, Scope,
+    SecretDigest, State, Task, TaskChange, TaskSpec, TaskState, Timeout, Token, TokenStatus, Wants, Warm,
 };
 
 use self::cut::Cut;
 use self::populated::populate;
+use super::change::{changing, to_priority};
 use super::kit::*;
 use super::limits::keyed;
 use super::order::fair;
@@ -305,6 +306,12 @@ pub async fn a_later_version_takes_the_place_of_the_earlier(b: Bench) {
             [0],
     )
     .await;
+    // One that waits has another priority, and an event that tells of it.
+    let waits = b
+        .ids_by(TaskFilter { statuses: vec![baton_model::Status::Created], ..TaskFilter::default() })
+        .await[0];
+    let to = TaskChange { timeout: Some(Timeout::After(secs(77))), ..to_priority(Priority::Critical) };
+    b.store().change(changing(at(91), waits, to)).await.expect("the change is taken");
     // Further on in a history that is kept in pieces.
     let worn = b.ids_by(TaskFilter { queue: Some(name("worn")), ..TaskFilter::default() }).await[0];
     for round in 100..130 {

@@ -1,0 +1,210 @@
+//! Many tasks by one command: `baton task cancel|retry|change` with filters.
+
+use std::io::IsTerminal as _;
+use std::time::Duration;
+
+use baton_api::bulk::{BulkRequest, BulkView, Do, FilterRequest, WithRequest};
+use baton_client::Client;
+use baton_model::{BulkState, Label, ProjectId, QueueName, Status, TaskType, WorkerId};
+use clap::Args;
+
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::progress::Teller;
+use crate::{ids, talk, text};
+
+/// How often a command's progress is asked for.
+const EVERY: Duration = Duration::from_millis(300);
+
+/// How wide the bar is that shows it.
+const BAR: u64 = 30;
+
+/// Which tasks, where no id is given.
+#[derive(Args)]
+#[command(next_help_heading = "Many tasks, instead of an id")]
+pub(crate) struct Matching {
+    /// blocked, created, queued, retry, running, completed, failed, cancelled; several with commas. Those that it may be done to, if left
+    /// out.
+    #[arg(long, value_delimiter = ',')]
+    status: Vec<Status>,
+    /// Only tasks of this type.
+    #[arg(long = "type", value_name = "TYPE")]
+    task_type: Option<TaskType>,
+    /// Only tasks of this queue.
+    #[arg(long)]
+    queue: Option<QueueName>,
+    /// Only tasks of this project.
+    #[arg(long)]
+    project: Option<ProjectId>,
+    /// Only tasks of this domain.
+    #[arg(long)]
+    domain: Option<Label>,
+    /// Only tasks assigned by this one.
+    #[arg(long, value_name = "NAME")]
+    assigned_by: Option<Label>,
+    /// Only tasks that this worker holds, or held last.
+    #[arg(long, value_name = "ID")]
+    worker: Option<WorkerId>,
+    /// Only tasks created not longer ago than this, such as 1h.
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
+    since: Option<Duration>,
+    /// Only tasks created longer ago than this, such as 7d.
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
+    before: Option<Duration>,
+    /// Do it without asking.
+    #[arg(long)]
+    yes: bool,
+}
+
+/// Which ended tasks to remove.
+#[derive(Args)]
+pub(crate) struct Delete {
+    /// The tasks' ids, or the beginnings of them; none to name many tasks by filters.
+    ids: Vec<String>,
+    /// Who asks, for the audit log.
+    #[arg(long, value_name = "NAME")]
+    by: Option<Label>,
+    /// Why, for the audit log.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    matching: Matching,
+}
+
+impl Delete {
+    pub(crate) async fn run(self, context: &Context, client: &Client) -> Result<(), Failure> {
+        let Self { ids, by, reason, matching } = self;
+        if ids.is_empty() {
+            return matching.run(context, client, (Do::Delete, None), (by, reason)).await;
+        }
+        if matching.filter(context) != FilterRequest::default() {
+            return Err(Failure::usage("expected ids or filters, got both; leave out one of them"));
+        }
+        let mut named = Vec::new();
+        for id in &ids {
+            named.push(ids::resolve(client, id).await?);
+        }
+        if !matching.yes {
+            confirm(&format!("delete {} task(s)?", named.len()))?;
+        }
+        let request = BulkRequest {
+            action: Do::Delete,
+            with: None,
+            filter: None,
+            ids: named,
+            dry_run: false,
+            by,
+            reason,
+        };
+        let bulk = client.bulk(&request).await?;
+        let ended = follow(client, bulk, Some(ids.len() as u64)).await?;
+        told(context, &ended)
+    }
+}
+
+impl Matching {
+    fn filter(&self, context: &Context) -> FilterRequest {
+        FilterRequest {
+            status: self.status.clone(),
+            task_type: self.task_type.clone(),
+            queue: self.queue.clone(),
+            project: self.project.clone(),
+            domain: self.domain.clone(),
+            assigned_by: self.assigned_by.clone(),
+            worker: self.worker.clone(),
+            created_from: self.since.map(|since| context.now().minus(since)),
+            created_before: self.before.map(|before| context.now().minus(before)),
+        }
+    }
+
+    /// Refuses filters beside an id.
+    pub(crate) fn beside_an_id(&self, context: &Context) -> Result<(), Failure> {
+        match self.filter(context) == FilterRequest::default() && !self.yes {
+            true => Ok(()),
+            false => Err(Failure::usage("expected an id or filters, got both; leave out one of them")),
+        }
+    }
+
+    /// Does something to all tasks that fit: counts them, asks, and tells how far it is until it has ended.
+    pub(crate) async fn run(
+        self,
+        context: &Context,
+        client: &Client,
+        (action, with): (Do, Option<WithRequest>),
+        (by, reason): (Option<Label>, Option<String>),
+    ) -> Result<(), Failure> {
+        let filter = Some(self.filter(context));
+        if filter == Some(FilterRequest::default()) {
+            return Err(Failure::usage(
+                "expected a task's id, or a filter such as --queue, --type or --status, got neither",
+            ));
+        }
+        let request = BulkRequest { action, with, filter, ids: Vec::new(), dry_run: false, by, reason };
+        let count = client.count_bulk(&request).await?;
+        let (tasks, more) = (count.matches, if count.more { " or more" } else { "" });
+        if !self.yes && tasks > 0 {
+            confirm(&format!("{} {tasks}{more} task(s)?", action.as_str()))?;
+        }
+        let bulk = client.bulk(&request).await?;
+        let ended = follow(client, bulk, (!count.more).then_some(tasks)).await?;
+        told(context, &ended)
+    }
+}
+
+/// Asks whoever sits at the terminal.
+fn confirm(question: &str) -> Result<(), Failure> {
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::usage(format!("{question} nobody is there to say so; add --yes to do it")));
+    }
+    talk::write(&format!("{question} [y/N] "));
+    let mut answer = String::new();
+    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::failed(error.to_string()))?;
+    match answer.trim() {
+        "y" | "Y" | "yes" => Ok(()),
+        _ => Err(Failure::failed("nothing was done")),
+    }
+}
+
+/// Tells how far a command is until it has ended. Whoever stops listening does not stop it.
+async fn follow(client: &Client, mut bulk: BulkView, of: Option<u64>) -> Result<BulkView, Failure> {
+    let mut teller = Teller::new();
+    while bulk.state == BulkState::Running {
+        teller.tell(|| progress(&bulk, of));
+        tokio::time::sleep(EVERY).await;
+        bulk = client.get_bulk(bulk.id).await?;
+    }
+    teller.end();
+    Ok(bulk)
+}
+
+/// A bar, as far as it is known of how many.
+fn progress(bulk: &BulkView, of: Option<u64>) -> String {
+    let counts = format!("{} looked at, {} changed", bulk.looked_at, bulk.changed);
+    match of.filter(|of| *of > 0) {
+        None => format!("bulk command {}: {counts}", bulk.id),
+        Some(of) => {
+            let full = (bulk.looked_at.min(of) * BAR / of) as usize;
+            let bar = format!("{}{}", "#".repeat(full), ".".repeat(BAR as usize - full));
+            format!("[{bar}] {counts} of {of}")
+        }
+    }
+}
+
+/// Shows a bulk command as it stands.
+pub(crate) fn told(context: &Context, bulk: &BulkView) -> Result<(), Failure> {
+    if context.out.is_json() {
+        return context.out.json(bulk);
+    }
+    context.out.note(&format!("bulk command {} is {}: {}", bulk.id, bulk.state.as_str(), counts(bulk)));
+    Ok(())
+}
+
+/// What became of the tasks, in words.
+pub(crate) fn counts(bulk: &BulkView) -> String {
+    let skipped: u64 = bulk.skipped.values().sum();
+    let why: Vec<_> = bulk.skipped.iter().map(|(reason, count)| format!("{count} {reason}")).collect();
+    match skipped {
+        0 => format!("{} tasks changed", bulk.changed),
+        _ => format!("{} tasks changed, {skipped} skipped ({})", bulk.changed, why.join(", ")),
+    }
+}

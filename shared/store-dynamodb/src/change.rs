@@ -1,0 +1,117 @@
+//! Removing tasks that have ended, and changing those that wait: one conditional write, which moves the task's entry in the index to the
+//! place of its new priority and time.
+//!
+//! A task that waits at a limit comes out of its list by it, and lies where claims look: the next one that meets it puts it aside again,
+//! at its new place ([`Inner::leave`] lets another go in its stead).
+
+use std::time::Duration;
+
+use baton_model::transition::{Decision, Refusal, decide};
+use baton_model::{Task, TaskState, Timestamp};
+use baton_store::{ChangeTask, Remove, StoreError};
+
+use crate::attr::{n, time};
+use crate::ends::KEPT;
+use crate::error::{WriteError, contended};
+use crate::expression::Expression;
+use crate::queue::unconditional;
+use crate::row::Stored;
+use crate::store::Inner;
+use crate::transition::ROUNDS;
+
+impl Inner {
+    /// Changes a task that waits.
+    pub(crate) async fn change(&self, change: &ChangeTask) -> Result<Task, StoreError> {
+        let (id, now) = (change.task, change.now);
+        let mut before = self.known(id).await?;
+        let mark = self.mark(change);
+        for _ in 0..ROUNDS {
+            // Its priority is asked of the item each time, as another change may have come between.
+            let command = change.command(before.rest()?.priority);
+            let decided = match decide(&before.head, &command, now) {
+                Err(refusal) => return Err(StoreError::Refused { task: id, refusal }),
+                Ok(Decision::Repeat) => return self.db.known_task(before).await,
+                Ok(Decision::Apply(decided)) => decided,
+            };
+            match self.write(&before, &decided, now, mark).await {
+                Ok(item) => {
+                    let after = Stored::read(&item)?;
+                    self.changed(&before, &after, now);
+                    self.leave(&before, &after, now).await;
+                    return self.db.known_task(after).await;
+                }
+                Err(WriteError::Condition(None)) => return Err(StoreError::TaskNotFound(id)),
+                Err(WriteError::Condition(Some(item))) => before = Stored::standing(&item)?,
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(contended("the task"))
+    }
+}
+
+impl Inner {
+    /// Removes a task that has ended, unless unfinished ones depend on it: from then on it is there for nobody. DynamoDB removes the
+    /// items by itself, soon after.
+    pub(crate) async fn remove(&self, remove: Remove) -> Result<(), StoreError> {
+        let (id, now) = (remove.task, remove.now);
+        for _ in 0..ROUNDS {
+            let before = self.known(id).await?;
+            let state = before.head.state.state();
+            let refused = |refusal| StoreError::Refused { task: id, refusal };
+            if !before.is_final() {
+                return Err(refused(Refusal::Unfinished { state }));
+            }
+            if !self.unfinished(&before).await?.is_empty() {
+                return Err(refused(Refusal::WaitedFor));
+            }
+            // As it was read: a retry adds an event, and whoever comes to depend on it counts that.
+            let update = Expression::new()
+                .when("ev", "=", n(before.head.events))
+                .when("ca", "=", time(before.created_at))
+                .when_still(KEPT, (before.keepings > 0).then(|| n(before.keepings)))
+                .when_absent("pg")
+                .set("pg", n(1))
+                .remove("ip")
+                .remove("is");
+            match self.db.update(self.task_key(id), &update).await {
+                Ok(item) => {
+                    self.count_removed(&before);
+                    self.follow_removal(&Stored::read(&item)?, now).await;
+                    return Ok(());
+                }
+                Err(WriteError::Condition(_)) => {}
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(contended("the task"))
+    }
+
+    /// Takes a removed task off the counts that this process keeps.
+    fn count_removed(&self, removed: &Stored) {
+        let state = removed.head.state.state();
+        let mut stats = self.stats.lock();
+        stats.tally(&removed.queue, &removed.task_type, state, -1);
+        stats.end(&removed.queue, &removed.task_type, state, removed.ends, -1);
+    }
+
+    /// Has the items of a removed task go. The task itself is gone: what could not be dated is told to the log, and stays until its own
+    /// end.
+    async fn follow_removal(&self, removed: &Stored, now: Timestamp) {
+        let generation = match removed.head.state {
+            TaskState::Completed { generation, .. } => Some(generation),
+            _ => None,
+        };
+        let gone = async {
+            self.date(removed.clone(), Some(Duration::ZERO), now).await?;
+            if let Some(generation) = generation {
+                unconditional(self.db.delete(self.generation_key(generation), &Expression::new()).await)?;
+            }
+            Ok::<(), StoreError>(())
+        };
+        if let Err(error) = gone.await {
+            tracing::warn!(task_id = %removed.head.id, error = error.report(),
+                "what belongs to a removed task stays in the table until its own end");
+        }
+        self.tidy_ended(removed).await;
+    }
+}

@@ -86,7 +86,7 @@ impl<'de> Deserialize<'de> for Zone {
 #[derive(Clone)]
 pub struct Cron {
     text: Box<str>,
-    read: croner::Cron,
+    read: Box<croner::Cron>,
 }
 
 impl Cron {
@@ -116,8 +116,8 @@ impl FromStr for Cron {
         }
         // The other name of the same.
         let known = if text.trim().eq_ignore_ascii_case("@midnight") { "@daily" } else { text };
-        let read = known.parse().map_err(|error| expected(format!(" ({error})")))?;
-        Ok(Self { text: text.into(), read })
+        let read: croner::Cron = known.parse().map_err(|error| expected(format!(" ({error})")))?;
+        Ok(Self { text: text.into(), read: Box::new(read) })
     }
 }
 
@@ -178,7 +178,7 @@ impl Rhythm {
                 instant(&next)
             }
             Self::Every(span) => {
-                let Some(span) = positive(*span) else { return None };
+                let span = positive(*span)?;
                 let steps = (after.as_millis() - anchor.as_millis()).div_euclid(span) + 1;
                 at_step(anchor, span, steps.max(0))
             }
@@ -195,7 +195,7 @@ impl Rhythm {
                 instant(&cron.read.find_previous_occurrence(&start, false).ok()?)
             }
             Self::Every(span) => {
-                let Some(span) = positive(*span) else { return None };
+                let span = positive(*span)?;
                 let steps = (before.as_millis() - anchor.as_millis() - 1).div_euclid(span);
                 if steps < 0 { None } else { at_step(anchor, span, steps) }
             }

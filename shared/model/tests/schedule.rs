@@ -1,6 +1,6 @@
 //! Schedules: when they recur, what is due, and what a change makes of them.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it is surprised")]
 
 use std::time::Duration;
 

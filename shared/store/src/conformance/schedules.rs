@@ -105,7 +105,7 @@ pub async fn a_schedule_is_kept_as_it_was_set(b: Bench) {
     assert_eq!(b.store().schedule(&nightly).await.unwrap(), schedule);
     b.settle().await;
     let listed = b.store().schedules(ScheduleFilter::default(), PageRequest::first(10)).await.unwrap();
-    assert_eq!(listed.items, [schedule.clone()]);
+    assert_eq!(listed.items, std::slice::from_ref(&schedule));
     let gone = change(&*b.store(), at(6), &nightly, ScheduleChange::Remove).await.unwrap();
     assert_eq!(gone, Changed { from: Some(schedule), to: None });
     assert!(
@@ -177,7 +177,7 @@ pub async fn what_is_due_is_found_and_nothing_else(b: Bench) {
     change(&*b.store(), at(1), &paused, ScheduleChange::Pause).await.unwrap();
     change(&*b.store(), at(1), &removed, ScheduleChange::Remove).await.unwrap();
     assert_eq!(due(&b, at(9).plus(millis(999))).await, []);
-    assert_eq!(due(&b, at(10)).await, [quick.clone()]);
+    assert_eq!(due(&b, at(10)).await, std::slice::from_ref(&quick));
     assert_eq!(due(&b, at(50)).await, [quick.clone(), slow]);
     let first = b.store().due_schedules(at(50), PageRequest::first(1)).await.unwrap();
     assert_eq!((first.items.len(), first.items[0].key.clone(), first.next.is_some()), (1, quick, true));
@@ -353,7 +353,7 @@ pub async fn a_schedule_outlives_its_process(mut b: Bench) {
     let before = b.store().schedule(&nightly).await.unwrap();
     b.reopen().await;
     assert_eq!(b.store().schedule(&nightly).await.unwrap(), before);
-    assert_eq!(due(&b, at(120)).await, [nightly.clone()]);
+    assert_eq!(due(&b, at(120)).await, std::slice::from_ref(&nightly));
     assert_eq!(run(&b, at(120)).await.created, 1);
     let RunAfter::At(time) = occurrence(&before, at(120)).tasks[0].run_after else { panic!("a time") };
     assert_eq!(time, at(120));

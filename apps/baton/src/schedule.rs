@@ -62,10 +62,12 @@ pub(crate) enum Schedules {
 #[derive(Args)]
 #[command(group = ArgGroup::new("when").args(["cron", "every"]).required(true))]
 #[command(after_help = "Examples:
-  baton schedule create nightly --cron '30 3 * * *' --time-zone Europe/Berlin --type backup
-  baton schedule create weekdays --cron '0 8 * * MON-FRI' --type report --params '{\"day\": \"{{date}}\"}'
+  baton schedule create nightly --cron '30 3 * * *' --type backup \\
+    --time-zone Europe/Berlin
+  baton schedule create weekdays --cron '0 8 * * MON-FRI' --type report \\
+    --params '{\"day\": \"{{date}}\"}'
   baton schedule create poll --every 5m --type poll --if-running allow
-  baton schedule create close --cron @monthly --type close --if-missed all --missed-at-most 3
+  baton schedule create close --cron @monthly --type close --if-missed all
 
 A cron expression has five fields: minute, hour, day of the month, month, day
 of the week; six with seconds before them. @hourly, @daily, @weekly, @monthly

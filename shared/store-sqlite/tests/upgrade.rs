@@ -9,14 +9,14 @@ use baton_model::queue::Pause;
 use baton_model::schedule::Said;
 use baton_model::why::word;
 use baton_model::{
-    Expiry, FairBy, IfMissed, IfRunning, LimitRules, LossReason, Owner, Plan, QueueOrder, Reason, Rhythm,
-    ScheduleChange, ScheduleKey, SessionId, TaskId, TaskSpec, TaskState, Timestamp, TokenId, Unique,
-    UniqueWhile, Watch, Why,
+    Bulk, BulkAction, BulkFilter, BulkId, BulkTasks, Expiry, FairBy, IfMissed, IfRunning, LimitRules,
+    LossReason, Owner, Plan, QueueOrder, Reason, Rhythm, ScheduleChange, ScheduleKey, SessionId, TaskId,
+    TaskSpec, TaskState, Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
 };
 use baton_store::{
-    AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Expire, LimitStore, LogFilter,
-    NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Reap, ScheduleStore, SetLimit, SetSchedule,
-    StoreError, TaskStore, TokenStore, run_due,
+    AuditFilter, AuditStore, Beat, BulkStore, Cancel, Claim, ClaimAnswer, Create, Expire, LimitStore,
+    LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Reap, ScheduleStore, SetLimit,
+    SetSchedule, StoreError, TaskStore, TokenStore, run_due,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -81,7 +81,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 8);
+    assert_eq!(version("PRAGMA user_version"), 9);
 }
 
 /// A file as the second version of the schema left it.
@@ -395,4 +395,27 @@ async fn a_file_of_the_seventh_version_takes_schedules() {
         run_due(&store, millis(60_010), || false, |key, error| panic!("{key}: {error}")).await.unwrap();
     let schedule = store.schedule(&key).await.unwrap();
     assert_eq!((report.created, schedule.created, schedule.next_at), (1, 1, Some(millis(120_010))));
+}
+
+/// A file as the eighth version of the schema left it.
+fn of_version_eight(path: &Path) {
+    of_version_seven(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-8.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 8").unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_eighth_version_takes_bulk_commands() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_eight(&at(&folder));
+    let store = open(&at(&folder));
+    let filter = BulkFilter { queue: Some("default".parse().unwrap()), ..BulkFilter::default() };
+    let id = BulkId::from_bytes([1; 16]);
+    let bulk = Bulk::new(id, millis(10), BulkAction::Cancel, BulkTasks::Filter(filter));
+    store.create_bulk(bulk.clone()).await.unwrap();
+    drop(store);
+    let store = open(&at(&folder));
+    assert_eq!(store.bulk(id).await.unwrap(), Some(bulk));
+    assert_eq!(store.open_bulks().await.unwrap(), [id]);
 }

@@ -45,7 +45,7 @@ Phases:
              bound to a project, twice in turn
   limits     the lifecycle without a limit, with one of its queue and with one
              of its project, which are never full, twice in turn
-  endings    lifecycles one by one, and with complete and claim in one request,
+  endings    lifecycles one by one, and with complete and claim in one,
              beside such that are created, ended and claimed by the hundred,
              twice in turn
   backlog    claim, complete and create while this many other tasks wait

@@ -43,6 +43,7 @@ fn what_help_adds_to_the_flags_fits_in_78_columns() {
         &["reap"],
         &["bench"],
         &["example"],
+        &["schedule", "create"],
     ] {
         let mut command = tool();
         command.args(command_line).arg("--help");

@@ -389,6 +389,7 @@ rules! {
         a_change_meanwhile_has_an_occurrence_do_nothing,
         what_exists_holds_up_no_occurrence,
         many_that_run_what_is_due_create_each_once,
+        each_occurrence_comes_once_over_a_store_that_fails,
         while_the_last_one_runs_the_next_is_as_said,
         what_was_missed_is_as_said,
         a_schedule_outlives_its_process,

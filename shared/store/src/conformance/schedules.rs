@@ -10,6 +10,7 @@ use baton_model::{
 };
 
 use super::kit::*;
+use crate::faulty::Faulty;
 use crate::{
     Changed, Occur, Occurred, PageRequest, RunReport, ScheduleFilter, SetSchedule, Store, StoreError, run_due,
 };
@@ -291,6 +292,43 @@ pub async fn many_that_run_what_is_due_create_each_once(b: Bench) {
     let found: BTreeMap<_, _> = listed.iter().map(|task| (task.head.id, task.head.run_after)).collect();
     assert_eq!((listed.len(), told, found), (expected.len(), expected.len() as u64, expected));
     assert!(listed.iter().all(|task| task.created_at >= task.head.run_after), "none before its time");
+}
+
+/// Over a store that fails, whose answers are lost, and that is asked twice, each occurrence comes once all the same.
+pub async fn each_occurrence_comes_once_over_a_store_that_fails(b: Bench) {
+    let keys: Vec<_> = (0..4).map(|n| key("film", &format!("s{n}"))).collect();
+    for (n, key) in keys.iter().enumerate() {
+        let rhythm = Rhythm::Every(Duration::from_secs(20 + 15 * n as u64));
+        let if_running = if n == 3 { IfRunning::Cancel } else { IfRunning::Allow };
+        let plan = Box::new(Plan { rhythm, if_running, ..minutely(b.spec("render")) });
+        let set = ScheduleChange::Set { plan, seed: [n as u8; 16], replace: false };
+        change(&*b.store(), at(0), key, set).await.expect("the schedule is taken");
+    }
+    let failing = |seed| Faulty::new(b.store(), seed, 4);
+    let (first, second) = (failing(1), failing(2));
+    for now in (10..=300).step_by(10) {
+        let one = |store| async move { run_due(store, at(now), || false, |_, _| {}).await.map(drop) };
+        // What fails is tried again by whoever comes next.
+        let (_, _) = tokio::join!(one(&first), one(&second));
+    }
+    run(&b, at(300)).await;
+    let mut expected = 0;
+    for (n, key) in keys.iter().enumerate() {
+        let span = 20 + 15 * n as u64;
+        let schedule = b.store().schedule(key).await.unwrap();
+        assert_eq!(schedule.created + schedule.skipped, 300 / span, "{key}");
+        for time in (1..=300 / span).map(|time| at(time * span)) {
+            match b.store().task(schedule.task_id(time)).await {
+                Ok(task) => assert_eq!((task.task.head.run_after, task.history[0].attempt), (time, 0)),
+                Err(StoreError::TaskNotFound(_)) => assert_eq!(n, 3, "{key} at {time}"),
+                Err(error) => panic!("{error}"),
+            }
+        }
+        expected += schedule.created;
+    }
+    b.settle().await;
+    let listed = b.store().tasks(Default::default(), PageRequest::first(500)).await.unwrap().items;
+    assert_eq!(listed.len() as u64, expected);
 }
 
 /// While the task of the last occurrence has not ended, the next one is left out, created, or created in its place, as is said.

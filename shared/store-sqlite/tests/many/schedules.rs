@@ -1,6 +1,6 @@
 //! A year of schedules, with two servers whose clocks jump: each occurrence comes once, and none before its time.
 //!
-//! `BATON_SCHEDULES=10000` makes it as many as are stated in `docs/schedules.md`.
+//! `BATON_SCHEDULES=10000` makes it ten thousand schedules instead of sixty.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

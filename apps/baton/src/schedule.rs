@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_api::schedule::{ScheduleAction, ScheduleView, SetSchedule, USUAL_NEXT};
+use baton_api::schedule::{Missed, ScheduleAction, ScheduleView, SetSchedule, USUAL_NEXT};
 use baton_client::{Client, ClientError};
 use baton_model::{Cron, IfRunning, Label, ProjectId, ScheduleName, TaskType, Timestamp, Zone};
 use clap::{ArgGroup, Args, Subcommand};
@@ -90,7 +90,7 @@ pub(crate) struct Create {
     every: Option<Duration>,
     /// What becomes of times that passed while nothing ran: skip, once (the default: the latest) or all.
     #[arg(long, value_name = "WHAT")]
-    if_missed: Option<String>,
+    if_missed: Option<Missed>,
     /// With --if-missed all: how many at most.
     #[arg(long, value_name = "N", requires = "if_missed")]
     missed_at_most: Option<u32>,

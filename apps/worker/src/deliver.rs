@@ -8,7 +8,7 @@ use baton_client::ClientError;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::detour::{self, Detour};
-use crate::ends::{Ends, Sent};
+use crate::ends::{self, Ends, Sent};
 use crate::outcome::Outcome;
 use crate::retry::{is_refusal, jittered, out_of_reach, worth_another_try};
 use crate::shared::{Shared, UnheardClaim};
@@ -146,7 +146,7 @@ async fn until_answered(
         // A claim that may have been heard is sent again under its own name, and so alone.
         let sent = match &claim {
             Some(_) => Sent { answer: told.send(&client, task.id).await, alone: true },
-            None => ends.send(shared, task.id, told).await,
+            None => ends::send(shared, ends, task.id, told).await,
         };
         let error = match sent.answer {
             Ok(answer) => return Ok(Heard::Server(answer)),

@@ -90,7 +90,7 @@ enum Turn {
 }
 
 /// Sends an end once, alone or with others.
-async fn send(shared: &Arc<Shared>, ends: &Arc<Ends>, task: TaskId, told: &Told) -> Sent {
+pub(crate) async fn send(shared: &Arc<Shared>, ends: &Arc<Ends>, task: TaskId, told: &Told) -> Sent {
     let client = shared.client.with_deadline(Duration::ZERO);
     match turn(shared, ends, task, told) {
         Turn::Alone => Sent { answer: told.send(&client, task).await, alone: true },
@@ -324,11 +324,6 @@ impl Ends {
     pub(crate) fn new() -> (Arc<Self>, mpsc::UnboundedReceiver<LeftOver>) {
         let (left_over, heard) = mpsc::unbounded_channel();
         (Arc::new(Self { state: Mutex::default(), left_over }), heard)
-    }
-
-    /// Sends an end once, alone or with others.
-    pub(crate) async fn send(self: &Arc<Self>, shared: &Arc<Shared>, task: TaskId, told: &Told) -> Sent {
-        send(shared, self, task, told).await
     }
 
     /// A task that was left over has a slot, or was given back.

@@ -87,12 +87,12 @@ struct Asked {
 
 impl Asked {
     fn of(ending: &Ending) -> Self {
-        let (what, fence) = match ending {
-            Ending::Complete(complete) => ("", &complete.fence),
-            Ending::Fail(fail) => (FAILED, &fail.fence),
-            Ending::Release(release) => (RELEASED, &release.fence),
+        let what = match ending {
+            Ending::Complete(_) => "",
+            Ending::Fail(_) => FAILED,
+            Ending::Release(_) => RELEASED,
         };
-        Self { what, fence: fence.clone() }
+        Self { what, fence: ending.fence().clone() }
     }
 
     fn log(&self, taken: &EndedAs) {
@@ -114,7 +114,7 @@ async fn judged(
     for ending in endings {
         looks.push(async move {
             let ending = command(app, ending.map_err(ApiError::fields)?, now);
-            caller.reach_attempt(&*app.store, ending.task(), ending.worker()).await?;
+            caller.reach_attempt(&*app.store, ending.task(), &ending.fence().worker).await?;
             Ok(ending)
         });
     }

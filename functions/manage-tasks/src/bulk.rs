@@ -7,7 +7,7 @@ use baton_api::bulk::{BulkCountView, BulkRequest, BulkView};
 use baton_api::task::Page;
 use baton_http::{ApiResult, App, Caller, JsonBody, PathId, QueryFields, ok, wire};
 use baton_model::{Bulk, BulkId, BulkState, BulkTasks, ProjectId};
-use baton_store::bulk::{abort, filter_of, step};
+use baton_store::bulk::{abort, filter_of, go_on};
 use baton_store::{PageRequest, StoreError};
 use tokio::time::Instant;
 
@@ -65,7 +65,7 @@ pub(crate) async fn create(
     let mut standing = bulk;
     while standing.state == BulkState::Running && began.elapsed() < BY_REQUEST {
         let version = standing.version;
-        match step(&*app.store, standing.id, Bulk::PAGE, app.now()).await {
+        match go_on(&*app.store, standing.clone(), Bulk::PAGE, app.now()).await {
             Ok(after) => standing = after,
             // It is kept, and goes on.
             Err(error) => {

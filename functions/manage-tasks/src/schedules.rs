@@ -10,7 +10,7 @@ use baton_http::{
     ApiError, ApiResult, App, Caller, JsonBody, OptionalBody, PathId, QueryFields, created, ok, wire,
 };
 use baton_model::schedule::Said;
-use baton_model::{Digest, Expected, ProjectId, Schedule, ScheduleChange, ScheduleKey, ScheduleName};
+use baton_model::{Digest, Expected, Label, ProjectId, Schedule, ScheduleChange, ScheduleKey, ScheduleName};
 use baton_store::{Changed, ScheduleFilter, SetSchedule, StoreError};
 
 /// The most entries of a page, whatever is asked for: each may have the params of a task.
@@ -58,16 +58,19 @@ pub(crate) async fn set(
         return Err(ApiError::field(field, Expected::new("a schedule with a time ahead", "one without any")));
     }
     // What stands may be for queues that the caller does not reach.
-    match app.store.schedule(&key).await {
-        Ok(standing) if !reaches(&caller, &standing) => return Err(StoreError::ScheduleExists(key).into()),
-        Ok(_) | Err(StoreError::ScheduleNotFound(_)) => {}
-        Err(error) => return Err(error.into()),
+    if caller.is_bound() {
+        match app.store.schedule(&key).await {
+            Ok(standing) if !reaches(&caller, &standing) => {
+                return Err(StoreError::ScheduleExists(key).into());
+            }
+            Ok(_) | Err(StoreError::ScheduleNotFound(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
     }
     let change = ScheduleChange::Set { plan: Box::new(plan), seed: seed(&app), replace: request.replace };
-    let Changed { from, to } = change_to(&app, &caller, key, change, request.by, request.reason).await?;
-    // It was set just now.
-    let view = view_of(to)?;
-    if from.is_none() { created(&view) } else { ok(&view) }
+    let (is_new, schedule) = change_to(&app, &caller, key, change, request.by, request.reason).await?;
+    let view = ScheduleView::new(&schedule, USUAL_NEXT);
+    if is_new { created(&view) } else { ok(&view) }
 }
 
 /// What the ids of a schedule's tasks derive from.
@@ -98,7 +101,7 @@ pub(crate) async fn pause(
     PathId(name): PathId<ScheduleName>,
     OptionalBody(request): OptionalBody<ScheduleAction>,
 ) -> ApiResult {
-    ok(&view_of(act(&app, &caller, name, ScheduleChange::Pause, request).await?.to)?)
+    act(&app, &caller, name, ScheduleChange::Pause, request).await
 }
 
 /// Resume a schedule
@@ -123,7 +126,7 @@ pub(crate) async fn resume(
     PathId(name): PathId<ScheduleName>,
     OptionalBody(request): OptionalBody<ScheduleAction>,
 ) -> ApiResult {
-    ok(&view_of(act(&app, &caller, name, ScheduleChange::Resume, request).await?.to)?)
+    act(&app, &caller, name, ScheduleChange::Resume, request).await
 }
 
 /// Delete a schedule
@@ -148,7 +151,7 @@ pub(crate) async fn delete(
     PathId(name): PathId<ScheduleName>,
     OptionalBody(request): OptionalBody<ScheduleAction>,
 ) -> ApiResult {
-    ok(&view_of(act(&app, &caller, name, ScheduleChange::Remove, request).await?.from)?)
+    act(&app, &caller, name, ScheduleChange::Remove, request).await
 }
 
 /// Get a schedule
@@ -251,37 +254,33 @@ async fn act(
     name: ScheduleName,
     change: ScheduleChange,
     request: ScheduleAction,
-) -> Result<Changed<Schedule>, ApiError> {
+) -> ApiResult {
     let key = key_of(caller, request.project, name)?;
     reached(app, caller, &key).await?;
-    change_to(app, caller, key, change, request.by, request.reason).await
+    let (_, schedule) = change_to(app, caller, key, change, request.by, request.reason).await?;
+    ok(&ScheduleView::new(&schedule, USUAL_NEXT))
 }
 
+/// Changes a schedule. Says whether there was none before, and gives what stands since; of one that is gone, what stood before.
 async fn change_to(
     app: &App,
     caller: &Caller,
     key: ScheduleKey,
     change: ScheduleChange,
-    by: Option<baton_model::Label>,
+    by: Option<Label>,
     reason: Option<String>,
-) -> Result<Changed<Schedule>, ApiError> {
+) -> Result<(bool, Schedule), ApiError> {
     let by = caller.asks(by, reason.as_deref());
     let said = Said { now: app.now(), by: by.clone(), reason: reason.clone() };
-    let changed = app.store.set_schedule(SetSchedule { key: key.clone(), change, said }).await?;
-    let words = |schedule: &Option<Schedule>| schedule.as_ref().map(in_words);
-    let (was, is) = (words(&changed.from), words(&changed.to));
+    let Changed { from, to } = app.store.set_schedule(SetSchedule { key: key.clone(), change, said }).await?;
+    let (was, is) = (from.as_ref().map(in_words), to.as_ref().map(in_words));
     caller.has_changed(was.clone(), is.clone());
     let by = by.as_ref().map(tracing::field::display);
     tracing::info!(schedule = %key, by, reason, from = was, to = is, "schedule changed");
-    Ok(changed)
-}
-
-fn view_of(schedule: Option<Schedule>) -> Result<ScheduleView, ApiError> {
-    let schedule = schedule.ok_or_else(|| StoreError::Internal {
-        what: "no schedule after a change of it".to_owned(),
-        cause: None,
-    })?;
-    Ok(ScheduleView::new(&schedule, USUAL_NEXT))
+    let is_new = from.is_none();
+    // Another has removed it meanwhile.
+    let schedule = to.or(from).ok_or(StoreError::ScheduleNotFound(key))?;
+    Ok((is_new, schedule))
 }
 
 /// What a schedule says, for the audit log.

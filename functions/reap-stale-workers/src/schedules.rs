@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_http::App;
-use baton_model::{ScheduleKey, Timestamp};
+use baton_model::{Schedule, ScheduleKey, Timestamp};
 use baton_runtime::Shutdown;
 use baton_store::{PageRequest, RunReport, StoreError, run_due};
 use tokio::time::Instant;
@@ -21,13 +21,8 @@ const LEAST: Duration = Duration::from_millis(20);
 pub(crate) async fn run(app: &App, now: Timestamp, deadline: Instant) -> Result<RunReport, StoreError> {
     let mut all = RunReport::default();
     loop {
-        let report = run_due(&*app.store, now, || Instant::now() >= deadline, tell).await?;
-        all.created += report.created;
-        all.skipped += report.skipped;
-        all.missed += report.missed;
-        all.failed = report.failed;
-        all.more = report.more;
-        if !report.more || report.failed > 0 || Instant::now() >= deadline {
+        all = all.and_then(run_due(&*app.store, now, || Instant::now() >= deadline, tell).await?);
+        if !all.more || all.failed > 0 || Instant::now() >= deadline {
             log(&all);
             return Ok(all);
         }
@@ -54,35 +49,33 @@ fn log(report: &RunReport) {
 
 /// Creates tasks at the times that schedules name, until `shutdown` begins. Any number of servers may do so.
 pub async fn run_schedules(app: App, shutdown: Shutdown) {
+    let mut pause = LEAST;
     loop {
-        let pause = match until_next(&app).await {
-            Ok(pause) => pause,
-            Err(error) => {
-                tracing::warn!(error = error.report(), "what is due by schedules could not be seen");
-                LOOK_EVERY
-            }
-        };
         tokio::select! {
             biased;
             () = shutdown.wait() => return,
             () = tokio::time::sleep(pause) => {}
         }
-        let now = app.now();
-        tokio::select! {
+        pause = tokio::select! {
             biased;
             () = shutdown.wait() => return,
-            ran = run(&app, now, Instant::now() + LOOK_EVERY) => if let Err(error) = ran {
+            pause = run_and_look(&app) => pause.unwrap_or_else(|error| {
                 tracing::warn!(error = error.report(), "schedules could not be run and will be tried again");
-            }
-        }
+                LOOK_EVERY
+            }),
+        };
     }
 }
 
-/// How long until a schedule is due, as far as is known now.
-async fn until_next(app: &App) -> Result<Duration, StoreError> {
+/// Has happen what is due now, and says how long until something is due again, as far as is known.
+async fn run_and_look(app: &App) -> Result<Duration, StoreError> {
+    let ran = run(app, app.now(), Instant::now() + LOOK_EVERY).await?;
+    // What could not be moved on is still due: it is not to be tried all the time.
+    if ran.failed > 0 {
+        return Ok(LOOK_EVERY);
+    }
     let now = app.now();
-    let soon = now.plus(LOOK_EVERY);
-    let page = app.store.due_schedules(soon, PageRequest::first(1)).await?;
-    let next = page.items.first().and_then(|schedule| schedule.due_at());
+    let page = app.store.due_schedules(now.plus(LOOK_EVERY), PageRequest::first(1)).await?;
+    let next = page.items.first().and_then(Schedule::due_at);
     Ok(next.map_or(LOOK_EVERY, |at| at.since(now)).max(LEAST))
 }

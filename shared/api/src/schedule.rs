@@ -22,6 +22,31 @@ pub const MOST_NEXT: u32 = 100;
 /// How many times an answer tells ahead unless it is asked for more or fewer.
 pub const USUAL_NEXT: u32 = 5;
 
+/// What becomes of missed times, by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missed {
+    /// None of them is made up for.
+    Skip,
+    /// The latest is.
+    Once,
+    /// The latest ones are.
+    All,
+}
+
+impl FromStr for Missed {
+    type Err = Expected;
+
+    fn from_str(text: &str) -> Result<Self, Expected> {
+        match text {
+            "skip" => Ok(Self::Skip),
+            "once" => Ok(Self::Once),
+            "all" => Ok(Self::All),
+            _ => Err(Expected::text("one of skip, once, all", text)),
+        }
+    }
+}
+
 /// Sets a schedule: has a task created at each time that it names.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct SetSchedule {
@@ -52,7 +77,8 @@ pub struct SetSchedule {
     /// What becomes of times that passed while nothing ran: `skip` (none of them), `once` (the default: the latest) or `all` (the
     /// latest ones, up to `missed_at_most`).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub if_missed: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub if_missed: Option<Missed>,
     /// With `all`: how many at most, 1 to 32; 32 if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missed_at_most: Option<u32>,
@@ -97,27 +123,6 @@ pub struct SetSchedule {
     pub reason: Option<String>,
 }
 
-/// What becomes of missed times, by name.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum MissedWord {
-    Skip,
-    Once,
-    All,
-}
-
-impl FromStr for MissedWord {
-    type Err = Expected;
-
-    fn from_str(text: &str) -> Result<Self, Expected> {
-        match text {
-            "skip" => Ok(Self::Skip),
-            "once" => Ok(Self::Once),
-            "all" => Ok(Self::All),
-            _ => Err(Expected::text("one of skip, once, all", text)),
-        }
-    }
-}
-
 impl SetSchedule {
     /// A schedule with nothing else said; it lacks when.
     pub fn new(name: ScheduleName, task: CreateTask) -> Self {
@@ -153,10 +158,10 @@ impl SetSchedule {
         };
         Plan {
             rhythm,
-            if_missed: match self.if_missed.as_deref() {
-                Some("skip") => IfMissed::Skip,
-                Some("all") => IfMissed::All(most),
-                _ => IfMissed::Once,
+            if_missed: match self.if_missed {
+                Some(Missed::Skip) => IfMissed::Skip,
+                Some(Missed::All) => IfMissed::All(most),
+                Some(Missed::Once) | None => IfMissed::Once,
             },
             late_after: self.late_after.unwrap_or(LATE_AFTER),
             if_running: self.if_running.unwrap_or_default(),
@@ -187,10 +192,10 @@ impl ReadFields for SetSchedule {
         let cron = f.optional("cron", parsed);
         let time_zone = f.optional("time_zone", parsed);
         let every = f.optional("every_seconds", span(SHORTEST_INTERVAL, LONGEST_INTERVAL));
-        let if_missed = f.optional("if_missed", parsed::<MissedWord>);
+        let if_missed = f.optional("if_missed", parsed);
         let missed_at_most = f.optional("missed_at_most", integer(1..=MOST_MISSED));
         if let (Some(word), Some(Some(_))) = (&if_missed, &missed_at_most)
-            && *word != Some(MissedWord::All)
+            && *word != Some(Missed::All)
         {
             f.refuse("missed_at_most", Expected::new("a number only with if_missed all", "one"));
         }
@@ -224,14 +229,7 @@ impl ReadFields for SetSchedule {
             cron: cron?,
             time_zone: time_zone?,
             every: every?,
-            if_missed: if_missed?.map(|word| {
-                match word {
-                    MissedWord::Skip => "skip",
-                    MissedWord::Once => "once",
-                    MissedWord::All => "all",
-                }
-                .to_owned()
-            }),
+            if_missed: if_missed?,
             missed_at_most: missed_at_most?,
             late_after: late_after?,
             if_running: if_running?,

@@ -354,7 +354,12 @@ impl Schedule {
     /// The task that an occurrence has: its id begins with the time, as a UUIDv7 does (RFC 9562 §5.7), and goes on with what
     /// SHA-256 makes of the seed and the time.
     pub fn task_id(&self, at: Timestamp) -> TaskId {
-        made_id(&self.seed, at, at.as_millis())
+        let time = at.as_millis().to_be_bytes();
+        let mut bytes = *Digest::of_bytes(&[&self.seed[..], &time[..]].concat()).as_bytes();
+        bytes[..6].copy_from_slice(&time[2..]);
+        bytes[6] = 0x70 | bytes[6] & 0x0f;
+        bytes[8] = 0x80 | bytes[8] & 0x3f;
+        TaskId::from_bytes(bytes)
     }
 
     /// What is to be done at `now`; none if nothing is due. `last_runs`: the task of the last occurrence has not ended.
@@ -408,7 +413,7 @@ impl Schedule {
 
     /// The task of an occurrence.
     fn task(&self, at: Timestamp) -> TaskSpec {
-        let filling = Filling { at, date: self.plan.rhythm.zone().date(at), index: None };
+        let filling = Filling { at, date: self.plan.rhythm.zone().date(at) };
         let template = &self.plan.task;
         TaskSpec {
             id: self.task_id(at),
@@ -419,15 +424,4 @@ impl Schedule {
             ..template.clone()
         }
     }
-}
-
-/// An id that begins with a time as a UUIDv7 does (RFC 9562 §5.7), and goes on with what SHA-256 makes of a seed and a number.
-pub(crate) fn made_id(seed: &[u8; 16], at: Timestamp, number: i64) -> TaskId {
-    let mut text = seed.to_vec();
-    text.extend(number.to_be_bytes());
-    let mut bytes = *Digest::of_bytes(&text).as_bytes();
-    bytes[..6].copy_from_slice(&at.as_millis().to_be_bytes()[2..]);
-    bytes[6] = 0x70 | bytes[6] & 0x0f;
-    bytes[8] = 0x80 | bytes[8] & 0x3f;
-    TaskId::from_bytes(bytes)
 }

@@ -1,4 +1,4 @@
-//! What is filled into the params of a task that Baton makes: `{{time}}`, `{{date}}` and `{{index}}` in its texts.
+//! What is filled into the params of a task that Baton makes: `{{time}}` and `{{date}}` in its texts.
 
 use serde_json::Value;
 
@@ -12,8 +12,6 @@ pub struct Filling {
     pub at: Timestamp,
     /// The day: `{{date}}`, as `2026-01-31`.
     pub date: String,
-    /// Its number among those that are made alike: `{{index}}`; a text that is nothing else becomes a number.
-    pub index: Option<u64>,
 }
 
 impl Filling {
@@ -29,21 +27,12 @@ impl Filling {
 
     fn fill_value(&self, value: &mut Value) {
         match value {
-            Value::String(text) => match self.index {
-                Some(index) if text == "{{index}}" => *value = index.into(),
-                _ => *text = self.fill_text(text),
-            },
+            Value::String(text) => {
+                *text = text.replace("{{time}}", &self.at.to_string()).replace("{{date}}", &self.date);
+            }
             Value::Array(items) => items.iter_mut().for_each(|item| self.fill_value(item)),
             Value::Object(fields) => fields.values_mut().for_each(|field| self.fill_value(field)),
             Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        }
-    }
-
-    fn fill_text(&self, text: &str) -> String {
-        let text = text.replace("{{time}}", &self.at.to_string()).replace("{{date}}", &self.date);
-        match self.index {
-            Some(index) => text.replace("{{index}}", &index.to_string()),
-            None => text,
         }
     }
 }

@@ -228,13 +228,11 @@ fn ids_derive_from_the_schedule_and_the_time() {
 
 #[test]
 fn texts_in_params_are_filled_in() {
-    let filling = Filling { at: at("2026-01-31T12:01:00Z"), date: "2026-01-31".to_owned(), index: Some(7) };
+    let filling = Filling { at: at("2026-01-31T12:01:00Z"), date: "2026-01-31".to_owned() };
     let fill = |value: serde_json::Value| filling.fill(&Payload::from_value(&value)).to_value();
     assert_eq!(
-        fill(
-            json!({"day": "{{date}}", "n": "{{index}}", "list": ["frame-{{index}}.png", 3], "at": "{{time}}"})
-        ),
-        json!({"day": "2026-01-31", "n": 7, "list": ["frame-7.png", 3], "at": "2026-01-31T12:01:00.000Z"})
+        fill(json!({"day": "{{date}}", "list": ["frame-{{date}}.png", 3], "at": "{{time}}"})),
+        json!({"day": "2026-01-31", "list": ["frame-2026-01-31.png", 3], "at": "2026-01-31T12:01:00.000Z"})
     );
     let plain = Payload::parse("{ \"kept\" :  1.50 }").unwrap();
     assert_eq!(filling.fill(&plain).as_str(), plain.as_str(), "to the byte");

@@ -100,7 +100,9 @@ impl Inner {
         let found = self.db.query(&query).await?;
         let items = found.items.iter().filter_map(|item| self.db.read_one(item, read)).collect::<Vec<_>>();
         let full = found.items.len() >= request.limit as usize;
-        let next = items.last().filter(|_| full).map(|last: &Bulk| Cursor(last.id.to_string()));
+        // One that is damaged is passed over, and ends no list.
+        let last = found.items.last().filter(|_| full);
+        let next = last.map(|item| Fields(item).text("sk").map(|id| Cursor(id.to_owned()))).transpose()?;
         Ok(Page { items, next })
     }
 

@@ -8,7 +8,7 @@ use std::collections::{HashMap, HashSet};
 
 use baton_model::transition::Command;
 use baton_model::{TaskId, Timestamp};
-use baton_store::{Claim, Complete, EndAnswer, EndedAs, Ending, Fail, Release, StoreError};
+use baton_store::{Claim, EndAnswer, EndedAs, Ending, Fail, Release, StoreError};
 use futures::StreamExt;
 
 use crate::keys::{self, Kind};
@@ -48,7 +48,7 @@ impl Inner {
                     .iter()
                     .zip(&items)
                     .filter(|(_, item)| item.is_ok())
-                    .map(|(one, _)| attempt(one))
+                    .map(|(one, _)| (one.task(), one.fence().attempt))
                     .collect();
                 Some(self.claim(next, &gone).await)
             }
@@ -127,13 +127,4 @@ impl Inner {
         let command = Command::Release { fence: release.fence, delay: release.delay, reason: release.reason };
         self.end(release.task, &command, release.now).await
     }
-}
-
-fn attempt(ending: &Ending) -> Attempt {
-    let fence = match ending {
-        Ending::Complete(Complete { fence, .. })
-        | Ending::Fail(Fail { fence, .. })
-        | Ending::Release(Release { fence, .. }) => fence,
-    };
-    (ending.task(), fence.attempt)
 }

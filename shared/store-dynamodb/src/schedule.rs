@@ -1,6 +1,8 @@
 //! Schedules. Where a schedule stands lies in a small item, which each occurrence writes anew together with its tasks; what it
 //! says, with the params of its task, lies in one of its own. An index tells which are due.
 
+use std::collections::HashMap;
+
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use baton_model::schedule::{MOST_SCHEDULES, ScheduleProblem, changed};
 use baton_model::{
@@ -103,6 +105,10 @@ fn plan_item(stored: &Stored) -> Result<Item, StoreError> {
     item.insert("pl".to_owned(), s(json("a schedule's plan", &stored.schedule.plan)?));
     item.insert("pr".to_owned(), n(stored.planned));
     Ok(item)
+}
+
+fn is_in(partition: &str, item: &Item) -> bool {
+    Fields(item).text("pk").is_ok_and(|pk| pk == partition)
 }
 
 /// Reads a schedule from its two items; none if one of them is of another time than the other.
@@ -242,21 +248,30 @@ impl Inner {
         }
     }
 
-    /// Schedules by their states' items; what is of two times is read again.
-    async fn with_plans(&self, states: Vec<Item>) -> Result<Vec<Schedule>, StoreError> {
+    /// Schedules by their states' items.
+    async fn with_plans(&self, states: &[Item]) -> Result<Vec<Schedule>, StoreError> {
         let mut keys = Vec::with_capacity(states.len());
-        for state in &states {
-            keys.push(key_named(Fields(state).text("sk")?)?);
+        for state in states {
+            keys.push(plan_key(&key_named(Fields(state).text("sk")?)?));
         }
-        let items = self.db.get_all(keys.iter().map(plan_key).collect()).await?;
+        let plans = self.db.get_all(keys).await?;
+        self.read_together(states, &plans).await
+    }
+
+    /// Schedules by their items; what is of two times is read again.
+    async fn read_together(&self, states: &[Item], plans: &[Item]) -> Result<Vec<Schedule>, StoreError> {
+        let named: HashMap<&str, &Item> =
+            plans.iter().filter_map(|plan| Some((Fields(plan).text("sk").ok()?, plan))).collect();
         let mut found = Vec::with_capacity(states.len());
-        for (state, of) in states.iter().zip(&keys) {
-            let name = name_of(of);
-            let plan = items.iter().find(|item| Fields(item).text("sk").is_ok_and(|sort| sort == name));
-            let read = plan.and_then(|plan| self.db.read_one(state, |state| read(state, plan)));
+        for state in states {
+            let name = Fields(state).text("sk")?;
+            let read = named.get(name).and_then(|plan| self.db.read_one(state, |state| read(state, plan)));
             match read {
                 Some(Some(stored)) => found.push(stored.schedule),
-                _ => found.extend(self.stored_schedule(of).await?.map(|stored| stored.schedule)),
+                _ => {
+                    let anew = self.stored_schedule(&key_named(name)?).await?;
+                    found.extend(anew.map(|stored| stored.schedule));
+                }
             }
         }
         Ok(found)
@@ -281,7 +296,7 @@ impl Inner {
         let range = Range::Within(from.max(" ".to_owned()), to);
         let (states, next) =
             self.page_of(Query { range, ..Query::table(SCHEDULES) }, page.limit, "sk").await?;
-        Ok(Page { items: self.with_plans(states).await?, next })
+        Ok(Page { items: self.with_plans(&states).await?, next })
     }
 
     pub(crate) async fn due_schedules(
@@ -301,12 +316,14 @@ impl Inner {
         let query = Query { range: Range::Within(from, to), ..Query::index(SCHEDULES) };
         let (entries, next) = self.page_of(query, page.limit, "is").await?;
         // The index may trail: what it tells of is looked at as it stands.
-        let mut keys = Vec::with_capacity(entries.len());
+        let mut keys = Vec::with_capacity(2 * entries.len());
         for entry in &entries {
-            keys.push(state_key(&key_named(Fields(entry).text("sk")?)?));
+            let of = key_named(Fields(entry).text("sk")?)?;
+            keys.extend([state_key(&of), plan_key(&of)]);
         }
-        let states = self.db.get_all(keys).await?;
-        let mut items = self.with_plans(states).await?;
+        let (plans, states): (Vec<Item>, Vec<Item>) =
+            self.db.get_all(keys).await?.into_iter().partition(|item| is_in(PLANS, item));
+        let mut items = self.read_together(&states, &plans).await?;
         items.retain(|schedule| schedule.due_at().is_some_and(|at| at <= now));
         items.sort_by_key(|schedule| (schedule.due_at(), name_of(&schedule.key)));
         Ok(Page { items, next })

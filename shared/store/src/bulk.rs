@@ -129,7 +129,15 @@ async fn next_page(store: &dyn Store, bulk: &Bulk, size: u32) -> Result<Found, S
 /// # Errors
 /// [`StoreError::BulkNotFound`], and the store's own failures; what was done before them stays done, and is not done again.
 pub async fn step(store: &dyn Store, id: BulkId, size: u32, now: Timestamp) -> Result<Bulk, StoreError> {
-    let bulk = known(store, id).await?;
+    go_on(store, known(store, id).await?, size, now).await
+}
+
+/// As [`step`], of a command whose record was read just now.
+///
+/// # Errors
+/// As [`step`].
+pub async fn go_on(store: &dyn Store, bulk: Bulk, size: u32, now: Timestamp) -> Result<Bulk, StoreError> {
+    let id = bulk.id;
     if bulk.state != BulkState::Running || bulk.is_busy(now) {
         return Ok(bulk);
     }
@@ -334,26 +342,27 @@ pub async fn abort(store: &dyn Store, id: BulkId, now: Timestamp) -> Result<Bulk
     }
 }
 
-/// Goes on with all bulk commands, a page each in turn, while `go_on` says so; says whether some are left.
+/// Goes on with all bulk commands, a page each in turn, while there `is_time`; says whether some are left.
 ///
 /// # Errors
 /// The store's own failures; what was done before them stays done, and is not done again.
 pub async fn work(
     store: &dyn Store,
     now: &(dyn Fn() -> Timestamp + Send + Sync),
-    go_on: &(dyn Fn() -> bool + Send + Sync),
+    is_time: &(dyn Fn() -> bool + Send + Sync),
 ) -> Result<bool, StoreError> {
     loop {
         let (mut is_left, mut is_done) = (false, false);
         for id in store.open_bulks().await? {
-            if !go_on() {
+            if !is_time() {
                 return Ok(true);
             }
-            let before = store.bulk(id).await?.map(|bulk| bulk.version);
-            match step(store, id, Bulk::PAGE, now()).await {
+            let Some(before) = store.bulk(id).await? else { continue };
+            let version = before.version;
+            match go_on(store, before, Bulk::PAGE, now()).await {
                 Ok(bulk) => {
                     is_left |= bulk.state == BulkState::Running;
-                    is_done |= before != Some(bulk.version);
+                    is_done |= bulk.version != version;
                 }
                 Err(StoreError::BulkNotFound(_)) => {}
                 Err(error) if matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) => {

@@ -1,6 +1,6 @@
 //! Ends of several attempts in one request: each its own commit with its own outcome.
 
-use baton_model::{Generation, Label, TaskId, WorkerId};
+use baton_model::{Fence, Generation, Label, TaskId};
 
 use crate::command::{ClaimAnswer, Complete, Fail, FailAnswer, Release};
 use crate::error::StoreError;
@@ -26,12 +26,12 @@ impl Ending {
         }
     }
 
-    /// Who ends the attempt.
-    pub const fn worker(&self) -> &WorkerId {
+    /// The worker's right to end it.
+    pub const fn fence(&self) -> &Fence {
         match self {
-            Self::Complete(complete) => &complete.fence.worker,
-            Self::Fail(fail) => &fail.fence.worker,
-            Self::Release(release) => &release.fence.worker,
+            Self::Complete(complete) => &complete.fence,
+            Self::Fail(fail) => &fail.fence,
+            Self::Release(release) => &release.fence,
         }
     }
 }

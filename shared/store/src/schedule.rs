@@ -108,6 +108,18 @@ pub struct RunReport {
     pub more: bool,
 }
 
+impl RunReport {
+    /// Adds what another call has done after this one; what is left, that one tells.
+    pub fn and_then(self, after: Self) -> Self {
+        Self {
+            created: self.created + after.created,
+            skipped: self.skipped + after.skipped,
+            missed: self.missed + after.missed,
+            ..after
+        }
+    }
+}
+
 /// At how many due schedules one call looks at a time.
 const PAGE: u32 = 100;
 

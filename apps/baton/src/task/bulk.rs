@@ -1,16 +1,17 @@
-//! Many tasks by one command: `baton task cancel|retry|change` with filters.
+//! Many tasks by one command: `baton task cancel|retry|change|delete` with filters.
 
 use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use baton_api::bulk::{BulkRequest, BulkView, Do, FilterRequest, WithRequest};
 use baton_client::Client;
-use baton_model::{BulkState, Label, ProjectId, QueueName, Status, TaskType, WorkerId};
+use baton_model::{BulkState, Label};
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::progress::Teller;
+use crate::task::filters::Filters;
 use crate::{ids, talk, text};
 
 /// How often a command's progress is asked for.
@@ -23,31 +24,8 @@ const BAR: u64 = 30;
 #[derive(Args)]
 #[command(next_help_heading = "Many tasks, instead of an id")]
 pub(crate) struct Matching {
-    /// blocked, created, queued, retry, running, completed, failed, cancelled; several with commas. Those that it may be done to, if left
-    /// out.
-    #[arg(long, value_delimiter = ',')]
-    status: Vec<Status>,
-    /// Only tasks of this type.
-    #[arg(long = "type", value_name = "TYPE")]
-    task_type: Option<TaskType>,
-    /// Only tasks of this queue.
-    #[arg(long)]
-    queue: Option<QueueName>,
-    /// Only tasks of this project.
-    #[arg(long)]
-    project: Option<ProjectId>,
-    /// Only tasks of this domain.
-    #[arg(long)]
-    domain: Option<Label>,
-    /// Only tasks assigned by this one.
-    #[arg(long, value_name = "NAME")]
-    assigned_by: Option<Label>,
-    /// Only tasks that this worker holds, or held last.
-    #[arg(long, value_name = "ID")]
-    worker: Option<WorkerId>,
-    /// Only tasks created not longer ago than this, such as 1h.
-    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
-    since: Option<Duration>,
+    #[command(flatten)]
+    filters: Filters,
     /// Only tasks created longer ago than this, such as 7d.
     #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
     before: Option<Duration>,
@@ -104,15 +82,16 @@ impl Delete {
 
 impl Matching {
     fn filter(&self, context: &Context) -> FilterRequest {
+        let filters = &self.filters;
         FilterRequest {
-            status: self.status.clone(),
-            task_type: self.task_type.clone(),
-            queue: self.queue.clone(),
-            project: self.project.clone(),
-            domain: self.domain.clone(),
-            assigned_by: self.assigned_by.clone(),
-            worker: self.worker.clone(),
-            created_from: self.since.map(|since| context.now().minus(since)),
+            status: filters.status.clone(),
+            task_type: filters.task_type.clone(),
+            queue: filters.queue.clone(),
+            project: filters.project.clone(),
+            domain: filters.domain.clone(),
+            assigned_by: filters.assigned_by.clone(),
+            worker: filters.worker.clone(),
+            created_from: filters.since.map(|since| context.now().minus(since)),
             created_before: self.before.map(|before| context.now().minus(before)),
         }
     }

@@ -1,19 +1,18 @@
 //! `baton task list`.
 
-use std::time::Duration;
-
 use baton_api::ProblemCode;
 use baton_api::task::TaskView;
 use baton_client::{Client, TaskQuery};
-use baton_model::{Label, ProjectId, QueueName, Status, TaskType, WorkerId};
+use baton_model::{QueueName, Status, WorkerId};
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
+use crate::task::filters::Filters;
 use crate::task::show::cause;
 use crate::when::{Paged, Times};
-use crate::{names, pages, text};
+use crate::{names, pages};
 
 #[derive(Args)]
 #[command(after_help = "Examples:
@@ -21,30 +20,8 @@ use crate::{names, pages, text};
   baton task list --queue images --type resize --limit 500
   baton task list --status queued,retry -o json")]
 pub(crate) struct List {
-    /// blocked, created, queued, retry, running, completed, failed, cancelled; several with commas.
-    #[arg(long, value_delimiter = ',')]
-    status: Vec<Status>,
-    /// Only tasks of this type.
-    #[arg(long = "type", value_name = "TYPE")]
-    task_type: Option<TaskType>,
-    /// Only tasks of this queue.
-    #[arg(long)]
-    queue: Option<QueueName>,
-    /// Only tasks of this project.
-    #[arg(long)]
-    project: Option<ProjectId>,
-    /// Only tasks of this domain.
-    #[arg(long)]
-    domain: Option<Label>,
-    /// Only tasks assigned by this one.
-    #[arg(long, value_name = "NAME")]
-    assigned_by: Option<Label>,
-    /// Only tasks that this worker holds, or held last.
-    #[arg(long, value_name = "ID")]
-    worker: Option<WorkerId>,
-    /// Only tasks created not longer ago than this, such as 1h.
-    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
-    since: Option<Duration>,
+    #[command(flatten)]
+    filters: Filters,
     /// How many at most.
     #[arg(long, value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -60,15 +37,16 @@ impl List {
     pub(crate) async fn run(self, context: &Context, client: &Client) -> Result<(), Failure> {
         let mut rows = rows();
         rows.choose(&self.columns).map_err(Failure::usage)?;
+        let filters = self.filters;
         let query = TaskQuery {
-            statuses: self.status,
-            task_type: self.task_type,
-            queue: self.queue,
-            project: self.project,
-            domain: self.domain,
-            assigned_by: self.assigned_by,
-            worker: self.worker,
-            created_from: self.since.map(|since| context.now().minus(since)),
+            statuses: filters.status,
+            task_type: filters.task_type,
+            queue: filters.queue,
+            project: filters.project,
+            domain: filters.domain,
+            assigned_by: filters.assigned_by,
+            worker: filters.worker,
+            created_from: filters.since.map(|since| context.now().minus(since)),
             ..TaskQuery::default()
         };
         let (queue, worker) = (query.queue.clone(), query.worker.clone());

@@ -3,6 +3,7 @@
 pub(crate) mod bulk;
 mod change;
 mod create;
+mod filters;
 mod flags;
 mod graph;
 mod import;

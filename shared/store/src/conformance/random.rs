@@ -3,27 +3,26 @@
 //!
 //! A failure names its seed and step; `BATON_SEED=<number>` replays it, and `BATON_STEPS=<number>` makes histories longer.
 
+mod settings;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use baton_model::schedule::Said;
 use baton_model::{
-    Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, Schedule, ScheduleKey, SessionId, Task,
-    TaskId, Timestamp, Why,
+    Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, SessionId, Task, TaskId, Timestamp, Why,
 };
 
 mod endings;
 
+use self::settings::all_schedules;
 use super::Oracle;
 use super::change::changing;
-use super::drawn::{AFFINITIES, KEYS, change, link, once, order, rules, schedule_change, warm};
+use super::drawn::{AFFINITIES, KEYS, change, link, once, warm};
 use super::kit::*;
-use super::schedules::key;
 use super::split_mix::SplitMix;
 use crate::{
     Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Direct, Expire, Fail, Idempotency, LimitStore,
-    NoDoorbell, OrderQueue, PageRequest, PauseQueue, Purge, Reap, Release, Retry, ScheduleFilter,
-    ScheduleStore, SetLimit, SetOwner, SetSchedule, Store, StoreError, TaskStore, WorkerDetail, run_due,
+    NoDoorbell, PauseQueue, Purge, Reap, Release, Retry, Store, StoreError, TaskStore, WorkerDetail,
 };
 
 /// What a history is like.
@@ -132,21 +131,6 @@ const KEPT: std::time::Duration = std::time::Duration::from_secs(600);
 
 const WORKERS: [&str; 4] = ["w0", "w1", "w2", "w3"];
 const QUEUES: [&str; 2] = ["a", "b"];
-const LIMITS: [&str; 13] = [
-    "queue/a",
-    "queue/b",
-    "queue/a/key/*",
-    "queue/b/key/*",
-    "queue/a/key/k",
-    "queue/a/key/*k",
-    "queue/a/project/*",
-    "queue/b/project/film",
-    "project/*",
-    "project/film",
-    "project/default",
-    "owner/*",
-    "owner/acme",
-];
 const PROJECTS: [&str; 3] = ["default", "film", "game"];
 /// Whose each worker's name is.
 fn owner_of(worker: usize) -> Owner {
@@ -160,11 +144,6 @@ fn owner_of(worker: usize) -> Owner {
 
 fn session_of(worker: usize, start: u64) -> SessionId {
     session(1_000 * worker as u64 + start)
-}
-
-async fn all_schedules(store: &dyn Store) -> Vec<Schedule> {
-    let page = store.schedules(ScheduleFilter::default(), PageRequest::first(100)).await;
-    page.expect("schedules are listed").items
 }
 
 struct History {
@@ -331,56 +310,6 @@ impl History {
                 same(real, self.model.purge(purge).await.map(|report| report.tasks));
             }
         }
-    }
-
-    /// Sets a limit or an owner, or takes one away.
-    async fn limit(&mut self, trace: &mut Trace) {
-        let (now, random) = (self.now, &mut self.random);
-        if random.once_in(4) {
-            let project = name(PROJECTS[random.below(3) as usize]);
-            let owner = (!random.once_in(3)).then(|| name(["acme", "bolt"][random.below(2) as usize]));
-            let set = SetOwner { now, project, owner, by: None, reason: None };
-            trace.command = format!("{set:?}");
-            same(self.real.set_owner(set.clone()).await, self.model.set_owner(set).await);
-            return;
-        }
-        if random.once_in(3) {
-            let queue = name(QUEUES[random.below(2) as usize]);
-            let order = OrderQueue { now, queue, order: order(random) };
-            trace.command = format!("{order:?}");
-            same(self.real.order_queue(order.clone()).await, self.model.order_queue(order).await);
-            return;
-        }
-        let on = name(LIMITS[random.below(LIMITS.len() as u64) as usize]);
-        let rules = (!random.once_in(3)).then(|| rules(random, &on));
-        let set = SetLimit { now, on, rules, by: None, reason: None };
-        trace.command = format!("{set:?}");
-        same(self.real.set_limit(set.clone()).await, self.model.set_limit(set).await);
-    }
-
-    /// Changes a schedule, or has happen what is due.
-    async fn schedule(&mut self, shape: &Shape, trace: &mut Trace) {
-        let (now, random) = (self.now, &mut self.random);
-        if self.ids.len() < shape.tasks && random.once_in(2) {
-            trace.command = format!("what is due at {now}");
-            self.bench.settle().await;
-            let tell = |key: &ScheduleKey, error: &StoreError| panic!("{key}: {error}");
-            let real = run_due(&*self.real, now, || false, tell).await;
-            same(real, run_due(&self.model, now, || false, tell).await);
-            for schedule in all_schedules(&self.model).await {
-                self.ids.extend(schedule.last.map(|last| last.task));
-            }
-            self.ids.sort();
-            self.ids.dedup();
-            return;
-        }
-        let key = key(PROJECTS[random.below(2) as usize], ["early", "late"][random.below(2) as usize]);
-        let spec = self.bench.spec(["render", "bake"][random.below(2) as usize]);
-        let spec = spec.queue(QUEUES[random.below(2) as usize]);
-        let change = schedule_change(random, spec, now);
-        let set = SetSchedule { key, change, said: Said { now, by: None, reason: None } };
-        trace.command = format!("{set:?}");
-        same(self.real.set_schedule(set.clone()).await, self.model.set_schedule(set).await);
     }
 
     async fn create(&mut self, shape: &Shape, trace: &mut Trace) {

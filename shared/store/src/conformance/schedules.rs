@@ -60,11 +60,8 @@ pub(super) async fn run(b: &Bench, now: Timestamp) -> RunReport {
     let fails = |key: &ScheduleKey, error: &StoreError| panic!("{key}: {error}");
     let mut all = RunReport::default();
     loop {
-        let report = run_due(&*b.store(), now, || false, fails).await.expect("what is due is found");
-        all.created += report.created;
-        all.skipped += report.skipped;
-        all.missed += report.missed;
-        if !report.more {
+        all = all.and_then(run_due(&*b.store(), now, || false, fails).await.expect("what is due is found"));
+        if !all.more {
             return all;
         }
         b.settle().await;

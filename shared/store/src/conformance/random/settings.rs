@@ -1,0 +1,86 @@
+//! What a random history sets and changes: limits and owners, the orders of queues, and schedules.
+
+use baton_model::schedule::Said;
+use baton_model::{Schedule, ScheduleKey};
+
+use super::{History, PROJECTS, QUEUES, Shape, Trace, same};
+use crate::conformance::drawn::{order, rules, schedule_change};
+use crate::conformance::kit::*;
+use crate::conformance::schedules::key;
+use crate::{
+    LimitStore, OrderQueue, PageRequest, ScheduleFilter, ScheduleStore, SetLimit, SetOwner, SetSchedule,
+    Store, StoreError, TaskStore, run_due,
+};
+
+const LIMITS: [&str; 13] = [
+    "queue/a",
+    "queue/b",
+    "queue/a/key/*",
+    "queue/b/key/*",
+    "queue/a/key/k",
+    "queue/a/key/*k",
+    "queue/a/project/*",
+    "queue/b/project/film",
+    "project/*",
+    "project/film",
+    "project/default",
+    "owner/*",
+    "owner/acme",
+];
+
+pub(super) async fn all_schedules(store: &dyn Store) -> Vec<Schedule> {
+    let page = store.schedules(ScheduleFilter::default(), PageRequest::first(100)).await;
+    page.expect("schedules are listed").items
+}
+
+impl History {
+    /// Sets a limit or an owner, or takes one away.
+    pub(super) async fn limit(&mut self, trace: &mut Trace) {
+        let (now, random) = (self.now, &mut self.random);
+        if random.once_in(4) {
+            let project = name(PROJECTS[random.below(3) as usize]);
+            let owner = (!random.once_in(3)).then(|| name(["acme", "bolt"][random.below(2) as usize]));
+            let set = SetOwner { now, project, owner, by: None, reason: None };
+            trace.command = format!("{set:?}");
+            same(self.real.set_owner(set.clone()).await, self.model.set_owner(set).await);
+            return;
+        }
+        if random.once_in(3) {
+            let queue = name(QUEUES[random.below(2) as usize]);
+            let order = OrderQueue { now, queue, order: order(random) };
+            trace.command = format!("{order:?}");
+            same(self.real.order_queue(order.clone()).await, self.model.order_queue(order).await);
+            return;
+        }
+        let on = name(LIMITS[random.below(LIMITS.len() as u64) as usize]);
+        let rules = (!random.once_in(3)).then(|| rules(random, &on));
+        let set = SetLimit { now, on, rules, by: None, reason: None };
+        trace.command = format!("{set:?}");
+        same(self.real.set_limit(set.clone()).await, self.model.set_limit(set).await);
+    }
+
+    /// Changes a schedule, or has happen what is due.
+    pub(super) async fn schedule(&mut self, shape: &Shape, trace: &mut Trace) {
+        let (now, random) = (self.now, &mut self.random);
+        if self.ids.len() < shape.tasks && random.once_in(2) {
+            trace.command = format!("what is due at {now}");
+            self.bench.settle().await;
+            let tell = |key: &ScheduleKey, error: &StoreError| panic!("{key}: {error}");
+            let real = run_due(&*self.real, now, || false, tell).await;
+            same(real, run_due(&self.model, now, || false, tell).await);
+            for schedule in all_schedules(&self.model).await {
+                self.ids.extend(schedule.last.map(|last| last.task));
+            }
+            self.ids.sort();
+            self.ids.dedup();
+            return;
+        }
+        let key = key(PROJECTS[random.below(2) as usize], ["early", "late"][random.below(2) as usize]);
+        let spec = self.bench.spec(["render", "bake"][random.below(2) as usize]);
+        let spec = spec.queue(QUEUES[random.below(2) as usize]);
+        let change = schedule_change(random, spec, now);
+        let set = SetSchedule { key, change, said: Said { now, by: None, reason: None } };
+        trace.command = format!("{set:?}");
+        same(self.real.set_schedule(set.clone()).await, self.model.set_schedule(set).await);
+    }
+}

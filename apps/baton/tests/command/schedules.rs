@@ -124,3 +124,23 @@ fn a_task_comes_each_second_though_the_server_is_killed() {
         assert!(time("created_at") >= time("run_after"), "none before its time: {task}");
     }
 }
+
+#[test]
+fn a_schedule_that_cannot_be_moved_on_is_tried_again_after_a_while() {
+    let world = World::new(PATIENT);
+    let refuse = "CREATE TRIGGER refused BEFORE INSERT ON task BEGIN SELECT RAISE(ABORT, 'no'); END";
+    rusqlite::Connection::open(world.path("baton.db")).unwrap().execute_batch(refuse).unwrap();
+    world.run(&["schedule", "create", "often", "--every", "1s", "--type", "tick"], 0);
+    let failures = || {
+        let log = world.server_log();
+        let lines = log.lines().filter(|line| line.contains("a schedule could not be moved on"));
+        let times = lines.map(|line| {
+            let line: Value = serde_json::from_str(line).unwrap();
+            line["timestamp"].as_str().unwrap().parse::<baton_model::Timestamp>().unwrap()
+        });
+        times.collect::<Vec<_>>()
+    };
+    let times = until("two failures", || Some(failures()).filter(|times| times.len() >= 2));
+    let gap = times[1].since(times[0]);
+    assert!(gap.as_secs() >= 4, "tried again after {gap:?}");
+}

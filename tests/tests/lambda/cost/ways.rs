@@ -7,7 +7,7 @@ use super::bill::{Bill, assumed};
 use super::fleet::Fleet;
 
 /// How many tasks each way is tried with.
-const TASKS: usize = 50;
+pub(super) const TASKS: usize = 50;
 
 /// How many tasks come a second, if a million come evenly over a month.
 const RATE: f64 = 1e6 / MONTH;

@@ -6,6 +6,7 @@
 
 mod endings;
 mod shared;
+mod standing;
 
 use std::sync::Arc;
 

@@ -43,7 +43,7 @@ async fn history(seed: u64) -> HashMap<Fault, u64> {
 async fn nothing_is_lost_over_a_connection_that_fails() {
     let mut all: HashMap<Fault, u64> = HashMap::new();
     // Most of their time they wait to try again.
-    let mut histories = futures::stream::iter(seeds(6).into_iter().map(history)).buffer_unordered(4);
+    let mut histories = futures::stream::iter(seeds(4).into_iter().map(history)).buffer_unordered(4);
     while let Some(injected) = histories.next().await {
         for (fault, count) in injected {
             *all.entry(fault).or_default() += count;

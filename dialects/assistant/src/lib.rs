@@ -1,54 +1,62 @@
 //! The dialect of the in-memory assistant task server: its routes under both prefixes, its words, and its three log files.
 
-use std::io;
+mod ask;
+mod asked;
+mod create;
+mod entry;
+mod execute;
+mod files;
+mod log;
+mod pulse;
+mod python;
+mod read;
+mod reflect;
+mod routes;
+mod stamp;
+mod wrong;
 
-use axum::extract::State;
+use std::io;
+use std::sync::Arc;
+
 use axum::response::Response;
-use baton_api::Problem;
-use baton_http::auth::Rule;
-use baton_http::{ApiResult, App, Dialect, ok, routes};
-use baton_model::Scope::Producer;
+use baton_api::{Problem, ProblemCode};
+use baton_http::{App, Dialect, json};
 use baton_runtime::settings::AssistantSettings;
 use http::StatusCode;
-use serde_json::json;
-use utoipa_axum::router::OpenApiRouter;
+use serde_json::json as value;
+
+use ask::Assistant;
+use log::Log;
+
+pub use routes::RULES;
 
 /// Its name in settings.
 pub const NAME: &str = "assistant";
 
-/// Who may ask for what.
-pub const RULES: &[Rule] = &[Rule::get("/heartbeat", "assistant.heartbeat", &[Producer])];
-
-fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(heartbeat))
-}
-
 /// The OpenAPI document of its routes.
 pub fn document() -> utoipa::openapi::OpenApi {
-    router().split_for_parts().1
+    routes::router().split_for_parts().1
 }
 
 /// The dialect over an app.
 ///
 /// # Errors
 /// If its log files cannot be opened.
-pub fn dialect(app: &App, _settings: &AssistantSettings) -> io::Result<Dialect> {
-    Ok(Dialect::new(NAME, RULES, router(), app.clone(), phrase))
+pub fn dialect(app: &App, settings: &AssistantSettings) -> io::Result<Dialect> {
+    let log = Arc::new(Log::open(settings)?);
+    let assistant = Assistant { app: app.clone(), settings: Arc::new(settings.clone()), log };
+    let wait = settings.execute_wait;
+    let slow = vec![("/task", wait), ("/tasks", wait), ("/", wait)];
+    Ok(Dialect::new(NAME, RULES, routes::router(), assistant, phrase).with_slow(slow))
 }
 
+/// A problem as FastAPI says it.
 fn phrase(problem: &Problem, _path: &str) -> Response {
+    let detail = match problem.code.as_str() {
+        code if code == ProblemCode::RouteNotFound.as_str() => "Not Found",
+        code if code == ProblemCode::MethodNotAllowed.as_str() => "Method Not Allowed",
+        _ => problem.detail.as_str(),
+    };
     let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    baton_http::json(status, &json!({ "detail": problem.detail })).unwrap_or_default()
-}
-
-/// The server's health
-#[utoipa::path(
-    get,
-    path = "/heartbeat",
-    operation_id = "assistant.heartbeat",
-    tag = "assistant",
-    responses((status = 200, description = "It lives")),
-)]
-async fn heartbeat(State(_app): State<App>) -> ApiResult {
-    ok(&json!({ "status": "alive" }))
+    json(status, &value!({ "detail": detail })).unwrap_or_default()
 }

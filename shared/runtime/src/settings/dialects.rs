@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use baton_model::Expected;
 
@@ -59,6 +60,8 @@ pub struct AssistantSettings {
     pub log_bytes: u64,
     /// How many older files are kept of each.
     pub log_files: u32,
+    /// How long a request waits for a worker's result that asks for one.
+    pub execute_wait: Duration,
 }
 
 /// The keys of a dialect's place.
@@ -92,6 +95,7 @@ pub(super) fn read(reader: &mut Reader<'_>, tokens: TokensNeeded) -> DialectSett
             logs: reader.text("dialects.assistant.logs", folder).unwrap_or_default(),
             log_bytes: u64::from(reader.whole("dialects.assistant.log_mebibytes", "MiB", 1..=65_536)) << 20,
             log_files: reader.whole("dialects.assistant.log_files", "files", 0..=1_000),
+            execute_wait: reader.seconds("dialects.assistant.execute_seconds", 0.0..=300.0),
         },
         drift: place(reader, &keys!("drift"), tokens),
         edge_functions: place(reader, &keys!("edge-functions"), tokens),

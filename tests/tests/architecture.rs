@@ -1,4 +1,4 @@
-//! Dependencies point one way: model ← api, store ← stores; {model, api, store, http, runtime} ← functions ← apps.
+//! Dependencies point one way: model ← api, store ← stores; {model, api, store, http, runtime} ← functions ← dialects ← apps.
 
 #![allow(
     clippy::unwrap_used,
@@ -47,7 +47,7 @@ const BESIDES: &[(&str, &str)] = &[("baton-relay-events", "baton-store-dynamodb"
 /// Libraries that only some crates may know.
 const PRIVATE: &[(&str, &[&str])] = &[
     ("rusqlite", &["baton-store-sqlite"]),
-    ("axum", &["baton-http", "functions", "baton-server", "baton-lambda"]),
+    ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-lambda"]),
     ("reqwest", &["baton-client", "baton-tests"]),
     ("clap", &["baton"]),
     ("lambda_runtime", &["baton-lambda"]),
@@ -112,6 +112,12 @@ fn dependencies_point_one_way() {
                 known.unwrap_or_else(|| panic!("{name} is not in the table of shared crates")).1.to_vec()
             }
             "functions" => FUNCTION.to_vec(),
+            // It calls what functions do, each in its library, and no other dialect.
+            "dialects" => {
+                let functions = packages.iter().filter(|(_, other)| other.folder.starts_with("functions/"));
+                let functions = functions.map(|(name, _)| name.as_str());
+                FUNCTION.iter().copied().filter(|need| *need != "baton-lambda").chain(functions).collect()
+            }
             "apps" | "tests" => continue,
             other => panic!("{name} lies in {other}/, which is no place for a crate"),
         };

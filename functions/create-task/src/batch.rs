@@ -1,14 +1,13 @@
 //! A batch of tasks: all or nothing, or each by itself.
 
 use axum::extract::{Request, State};
-use baton_api::create::{BatchAnswer, BatchItem, ItemProblem};
-use baton_api::create::{CreateBatch, CreateTask};
+use baton_api::create::{BatchAnswer, BatchItem, CreateBatch, CreateTask, CreatedTask, ItemProblem};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
 use baton_http::spec::task_spec;
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
 use baton_model::{Digest, Expected, Fingerprint, Limits, TaskId, TaskSpec, limits};
-use baton_store::{Accepted, Create, ItemRefusal, StoreError};
+use baton_store::{Accepted, Create, Idempotency, ItemRefusal, StoreError};
 use serde_json::value::RawValue;
 
 use crate::told::Told;
@@ -46,8 +45,23 @@ pub(crate) async fn create_batch(
     let idempotency = key.scoped(ROUTE, &caller, || fingerprint(&bytes));
     drop(bytes);
     let atomic = batch.atomic;
-    let (mut slots, mut specs) = batch.split(&app, &caller)?;
-    let unseen = graph::unseen(&app, &caller, &specs).await?;
+    let (answers, replayed) = create_batch_of(&app, &caller, batch, idempotency).await?;
+    let answer = gather(answers);
+    Ok(replay(if atomic { created(&answer)? } else { ok(&answer)? }, replayed))
+}
+
+/// What became of each task of a batch, in the order of the request; and whether an earlier request has created them.
+type Answers = (Vec<Result<CreatedTask, ApiError>>, bool);
+
+async fn create_batch_of(
+    app: &App,
+    caller: &Caller,
+    batch: Batch,
+    idempotency: Option<Idempotency>,
+) -> Result<Answers, ApiError> {
+    let atomic = batch.atomic;
+    let (mut slots, mut specs) = batch.split(app, caller)?;
+    let unseen = graph::unseen(app, caller, &specs).await?;
     if atomic && !unseen.is_empty() {
         return Err(StoreError::BatchRefused { refusals: unseen }.into());
     }
@@ -66,8 +80,20 @@ pub(crate) async fn create_batch(
             told.log(accepted);
         }
     }
-    let answer = gather(&caller, slots, outcomes.into_iter().zip(blocked));
-    Ok(replay(if atomic { created(&answer)? } else { ok(&answer)? }, replayed))
+    Ok((answers(caller, slots, outcomes.into_iter().zip(blocked)), replayed))
+}
+
+/// Creates up to 1,000 tasks for a caller, each by itself, as the route does without `atomic`. Gives what became of each.
+///
+/// # Errors
+/// The store's own failures.
+pub async fn create_each(
+    app: &App,
+    caller: &Caller,
+    tasks: Vec<CreateTask>,
+) -> Result<Vec<Result<CreatedTask, ApiError>>, ApiError> {
+    let batch = Batch { atomic: false, tasks: tasks.into_iter().map(Ok).collect() };
+    create_batch_of(app, caller, batch, None).await.map(|(answers, _)| answers)
 }
 
 /// What was asked, whatever its spelling.
@@ -205,32 +231,44 @@ pub(crate) enum Slot {
     Beyond(Vec<FieldError>),
 }
 
-fn gather(
+fn answers(
     caller: &Caller,
     slots: Vec<Slot>,
     mut outcomes: impl Iterator<Item = (Result<Accepted, ItemRefusal>, bool)>,
-) -> BatchAnswer {
-    let mut answer = BatchAnswer { accepted: 0, refused: 0, items: Vec::with_capacity(slots.len()) };
-    for (index, slot) in (0..).zip(slots) {
-        let problem = match slot {
-            Slot::Stored => match outcomes.next() {
-                Some((Ok(accepted), blocked)) => {
-                    answer.accepted += 1;
-                    let task = Some(view(&accepted, blocked));
-                    answer.items.push(BatchItem { index, task, problem: None });
-                    continue;
-                }
-                Some((Err(refusal), _)) => ApiError::task_refused(&format!("tasks[{index}]."), &refusal),
-                None => ApiError::new(ProblemCode::Internal, "the store gave no answer; send the task again"),
-            },
-            Slot::Refused(refusal) => ApiError::task_refused(&format!("tasks[{index}]."), &refusal),
-            Slot::Invalid(errors) => ApiError::fields(errors),
-            Slot::Beyond(errors) => caller.beyond(errors),
+) -> Vec<Result<CreatedTask, ApiError>> {
+    let answer = |(index, slot): (u32, Slot)| match slot {
+        Slot::Stored => match outcomes.next() {
+            Some((Ok(accepted), blocked)) => Ok(view(&accepted, blocked)),
+            Some((Err(refusal), _)) => Err(ApiError::task_refused(&format!("tasks[{index}]."), &refusal)),
+            None => Err(ApiError::new(
+                ProblemCode::Internal,
+                "the store gave no answer; send the task again",
+            )),
+        },
+        Slot::Refused(refusal) => Err(ApiError::task_refused(&format!("tasks[{index}]."), &refusal)),
+        Slot::Invalid(errors) => Err(ApiError::fields(errors)),
+        Slot::Beyond(errors) => Err(caller.beyond(errors)),
+    };
+    (0..).zip(slots).map(answer).collect()
+}
+
+fn gather(answers: Vec<Result<CreatedTask, ApiError>>) -> BatchAnswer {
+    let mut answer = BatchAnswer { accepted: 0, refused: 0, items: Vec::with_capacity(answers.len()) };
+    for (index, outcome) in (0..).zip(answers) {
+        let (task, problem) = match outcome {
+            Ok(task) => {
+                answer.accepted += 1;
+                (Some(task), None)
+            }
+            Err(error) => {
+                answer.refused += 1;
+                let problem = error.into_problem();
+                let problem =
+                    ItemProblem { code: problem.code, detail: problem.detail, errors: problem.errors };
+                (None, Some(problem))
+            }
         };
-        let problem = problem.into_problem();
-        let problem = ItemProblem { code: problem.code, detail: problem.detail, errors: problem.errors };
-        answer.refused += 1;
-        answer.items.push(BatchItem { index, task: None, problem: Some(problem) });
+        answer.items.push(BatchItem { index, task, problem });
     }
     answer
 }

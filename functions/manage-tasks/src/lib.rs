@@ -12,6 +12,9 @@ mod workers;
 use baton_http::{App, routes};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use change::change_task;
+pub use tasks::{cancel_task, retry_task};
+
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::default()

@@ -137,6 +137,11 @@ impl ApiError {
         tracing::error!(code = self.code().as_str(), cause, "a request failed");
     }
 
+    /// The problem document, for whoever says it in other words.
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
     /// The problem document, as part of another answer.
     pub fn into_problem(self) -> Problem {
         self.0.problem

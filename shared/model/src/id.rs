@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::expected::Expected;
@@ -102,6 +103,22 @@ impl TaskId {
     /// The id of a task that has none yet: a template's.
     pub const fn unset() -> Self {
         Self(Uuid::nil())
+    }
+
+    /// The id of what another system, or a part of Baton, knows by a name: the same for the same name in the same space, and
+    /// another for any other. A UUID whose bits are its maker's own (RFC 9562 §5.8); it does not sort by time.
+    pub fn of_name(space: &str, name: &str) -> Self {
+        let mut hash = Sha256::new();
+        // No space has the separator, so that no two pairs are the same text.
+        hash.update(space.as_bytes());
+        hash.update([0]);
+        hash.update(name.as_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        id[6] = id[6] & 0x0f | 0x80;
+        id[8] = id[8] & 0x3f | 0x80;
+        Self::from_bytes(id)
     }
 
     /// The first and the last id that begin with a prefix of a UUID's text; `None` if no UUID does.

@@ -3,6 +3,7 @@
 //! `defaults.toml` is the reference of every key. A later layer wins: defaults, the file of `--config`, the
 //! environment, the command line.
 
+mod dialects;
 mod kubernetes;
 mod layers;
 mod read;
@@ -19,6 +20,8 @@ use baton_model::{Expected, LeasePolicy, Limits, QueueName};
 use config::Config;
 use tracing_subscriber::filter::Targets;
 
+use dialects::TokensNeeded;
+pub use dialects::{AssistantSettings, DialectSettings, Place};
 pub use layers::Sources;
 use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
 use read::Reader;
@@ -49,6 +52,8 @@ pub struct Settings {
     pub retention: Retention,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Which other systems' requests are answered, and where.
+    pub dialects: DialectSettings,
     /// The file that settings were read from.
     pub file: Option<PathBuf>,
     /// The variables of the environment that Kubernetes sets for services, and which set nothing here.
@@ -260,15 +265,15 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         shutdown_grace: reader.seconds("server.shutdown_grace_seconds", 0.0..=3_600.0),
         max_connections: reader.whole("server.max_connections", "connections", 1..=100_000),
     };
-    let required = reader.text("tokens.required", |text| match text {
-        "auto" => Ok(!server.listen.ip().is_loopback()),
+    let always = reader.text("tokens.required", |text| match text {
+        "auto" => Ok(false),
         "always" => Ok(true),
         other => Err(Expected::text("auto or always", other)),
     });
     let requests_per_second =
         reader.whole("tokens.requests_per_second", "requests", 0..=limits::TOKEN_REQUESTS);
     let tokens = TokenSettings {
-        required: required.unwrap_or(true),
+        required: always.unwrap_or(true) || !server.listen.ip().is_loopback(),
         requests_per_second: (requests_per_second > 0).then_some(requests_per_second),
     };
     let limits = Limits {
@@ -333,6 +338,11 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         other => Err(Expected::text("auto, json or text", other)),
     });
     let level = reader.text("log.level", parse_level);
+    let needed = TokensNeeded {
+        always: always.unwrap_or(true),
+        at_server: tokens.required,
+    };
+    let dialects = dialects::read(&mut reader, needed);
     let errors = reader.finish();
     match (location, durability, queue_shards, format, level) {
         (Some(location), Some(durability), Some(queue_shards), Some(format), Some(level))
@@ -354,6 +364,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 reaper_interval,
                 retention,
                 log: LogSettings { format, level },
+                dialects,
                 file: None,
                 passed_over: Vec::new(),
             })

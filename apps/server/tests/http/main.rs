@@ -13,6 +13,7 @@ mod change;
 mod clocks;
 mod create;
 mod dependencies;
+mod dialects;
 mod documents;
 mod endings;
 mod events;

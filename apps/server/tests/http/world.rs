@@ -58,7 +58,7 @@ impl World {
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::new(RandomIds),
         );
-        let service = baton_server::service(app.clone(), &settings);
+        let service = baton_server::service(app.clone(), &settings).unwrap();
         Self { app, clock, dir: Arc::new(dir), service, authorization: None }
     }
 
@@ -74,7 +74,7 @@ impl World {
             Arc::clone(&parts.ids),
         );
         baton_reap_stale_workers::begin(&app).await;
-        let service = baton_server::service(app.clone(), &settings);
+        let service = baton_server::service(app.clone(), &settings).unwrap();
         Self { app, service, ..self.clone() }
     }
 

@@ -1,7 +1,8 @@
 //! The one table of routes and who may ask for them. The OpenAPI document's `security` is made from it, and a test holds
-//! both against the routes that there are.
+//! both against the routes that there are. A dialect brings a table of its own, for its own document and its own tests.
 
-use std::sync::LazyLock;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use baton_model::Scope::{self, Producer, Worker};
 use http::Method;
@@ -21,7 +22,7 @@ pub enum Access {
 /// What holds for one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `GET`, `POST` or `PATCH`. `HEAD` goes where `GET` goes.
+    /// Such as `GET` or `POST`. `HEAD` goes where `GET` goes.
     pub method: &'static str,
     /// The path as the router has it, such as `/v1/tasks/{id}/cancel`.
     pub path: &'static str,
@@ -95,23 +96,39 @@ pub const RULES: &[Rule] = &[
 ];
 
 impl Rule {
-    const fn open(path: &'static str, operation: &'static str) -> Self {
-        Self { method: "GET", path, operation, access: Access::Open, audited: false }
+    /// A `GET` that whoever reaches the server may ask for.
+    pub const fn open(path: &'static str, operation: &'static str) -> Self {
+        Self::of("GET", path, operation, Access::Open)
     }
 
-    const fn get(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
-        Self { method: "GET", path, operation, access: Access::Scopes(scopes), audited: false }
+    /// A `GET` for callers with one of these scopes.
+    pub const fn get(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("GET", path, operation, Access::Scopes(scopes))
     }
 
-    const fn post(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
-        Self { method: "POST", path, operation, access: Access::Scopes(scopes), audited: false }
+    /// A `POST` for callers with one of these scopes.
+    pub const fn post(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("POST", path, operation, Access::Scopes(scopes))
     }
 
-    const fn patch(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
-        Self { method: "PATCH", ..Self::post(path, operation, scopes) }
+    /// A `PATCH` for callers with one of these scopes.
+    pub const fn patch(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("PATCH", path, operation, Access::Scopes(scopes))
     }
 
-    const fn audited(self) -> Self {
+    /// A route of any method.
+    pub const fn of(
+        method: &'static str,
+        path: &'static str,
+        operation: &'static str,
+        access: Access,
+    ) -> Self {
+        Self { method, path, operation, access, audited: false }
+    }
+
+    /// The same, recorded in the audit log.
+    #[must_use]
+    pub const fn audited(self) -> Self {
         Self { audited: true, ..self }
     }
 
@@ -119,32 +136,6 @@ impl Rule {
     pub fn of_route_key(key: &str) -> Option<&'static Self> {
         let (method, path) = key.split_once(' ')?;
         RULES.iter().find(|rule| rule.method == method && rule.path == path)
-    }
-
-    /// The rule of a request.
-    ///
-    /// # Errors
-    /// 404 and 405 for what has no rule.
-    pub(super) fn of_request(method: &Method, path: &str) -> Result<&'static Self, ApiError> {
-        match Self::find(method, path) {
-            Found::Rule(rule) => Ok(rule),
-            Found::OtherMethods(allow) => {
-                Err(ApiError::method_not_allowed(method.as_str(), path).with_allow(&allow))
-            }
-            Found::NoPath => Err(ApiError::no_such_route(path)),
-        }
-    }
-
-    /// The rule of a request, or why it has none.
-    pub(crate) fn find(method: &Method, path: &str) -> Found {
-        // The very matcher of the router, so that no spelling of a path is one route here and another one there.
-        static PATHS: LazyLock<Router<Vec<&'static Rule>>> = LazyLock::new(paths);
-        let Ok(found) = PATHS.at(path) else { return Found::NoPath };
-        let asked = if *method == Method::HEAD { "GET" } else { method.as_str() };
-        match found.value.iter().find(|rule| rule.method == asked) {
-            Some(rule) => Found::Rule(rule),
-            None => Found::OtherMethods(allowed(found.value)),
-        }
     }
 
     /// The scopes that it takes, in words.
@@ -160,7 +151,62 @@ impl Rule {
     }
 }
 
-/// What [`Rule::find`] finds.
+/// Routes with their rules, to be found by what a request names.
+pub struct Rules {
+    all: &'static [Rule],
+    // The very matcher of the router, so that no spelling of a path is one route here and another one there.
+    paths: Router<Vec<&'static Rule>>,
+}
+
+impl Rules {
+    /// A table of these rules.
+    pub fn new(all: &'static [Rule]) -> Arc<Self> {
+        Arc::new(Self { all, paths: paths(all) })
+    }
+
+    /// Those of Baton's own routes: [`RULES`].
+    pub fn of_baton() -> Arc<Self> {
+        static OWN: LazyLock<Arc<Rules>> = LazyLock::new(|| Rules::new(RULES));
+        Arc::clone(&OWN)
+    }
+
+    /// Every rule.
+    pub fn all(&self) -> &'static [Rule] {
+        self.all
+    }
+
+    /// The rule of a request.
+    ///
+    /// # Errors
+    /// 404 and 405 for what has no rule.
+    pub(super) fn of_request(&self, method: &Method, path: &str) -> Result<&'static Rule, ApiError> {
+        match self.find(method, path) {
+            Found::Rule(rule) => Ok(rule),
+            Found::OtherMethods(allow) => {
+                Err(ApiError::method_not_allowed(method.as_str(), path).with_allow(&allow))
+            }
+            Found::NoPath => Err(ApiError::no_such_route(path)),
+        }
+    }
+
+    /// The rule of a request, or why it has none.
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Found {
+        let Ok(found) = self.paths.at(path) else { return Found::NoPath };
+        let asked = if *method == Method::HEAD { "GET" } else { method.as_str() };
+        match found.value.iter().find(|rule| rule.method == asked) {
+            Some(rule) => Found::Rule(rule),
+            None => Found::OtherMethods(allowed(found.value)),
+        }
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules").field("all", &self.all).finish_non_exhaustive()
+    }
+}
+
+/// What [`Rules::find`] finds.
 pub(crate) enum Found {
     /// The rule.
     Rule(&'static Rule),
@@ -170,11 +216,11 @@ pub(crate) enum Found {
     NoPath,
 }
 
-fn paths() -> Router<Vec<&'static Rule>> {
+fn paths(all: &'static [Rule]) -> Router<Vec<&'static Rule>> {
     let mut paths = Router::new();
-    for rule in RULES {
+    for rule in all {
         if !paths_has(&paths, rule.path) {
-            let rules = RULES.iter().filter(|other| other.path == rule.path).collect();
+            let rules = all.iter().filter(|other| other.path == rule.path).collect();
             // The table's paths are those of the router, which takes them; a test inserts them all.
             if let Err(error) = paths.insert(rule.path, rules) {
                 tracing::error!(path = rule.path, %error, "a rule's path is no path; it is refused");
@@ -205,7 +251,7 @@ mod tests {
     use super::*;
 
     fn found(method: Method, path: &str) -> Option<&'static Rule> {
-        match Rule::find(&method, path) {
+        match Rules::of_baton().find(&method, path) {
             Found::Rule(rule) => Some(rule),
             _ => None,
         }
@@ -241,7 +287,7 @@ mod tests {
         {
             assert!(found(Method::GET, path).is_none(), "{path}");
         }
-        let Found::OtherMethods(allow) = Rule::find(&Method::DELETE, "/v1/tasks") else {
+        let Found::OtherMethods(allow) = Rules::of_baton().find(&Method::DELETE, "/v1/tasks") else {
             panic!("no methods")
         };
         assert_eq!(allow, "POST,GET,HEAD");

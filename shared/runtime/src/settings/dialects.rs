@@ -1,0 +1,147 @@
+//! Which other systems' requests a server answers, and where.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use baton_model::Expected;
+
+use super::read::Reader;
+
+/// The dialects, each with where it is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct DialectSettings {
+    /// That of the in-memory assistant task server.
+    pub assistant: AssistantSettings,
+    /// That of the volunteer-compute simulation.
+    pub drift: Place,
+    /// That of the generation platform's functions and tables.
+    pub edge_functions: Place,
+    /// That of the multi-agent orchestrator.
+    pub orchestrator: Place,
+    /// That of the cognitive platform's task table.
+    pub task_table: Place,
+}
+
+impl DialectSettings {
+    /// Where each is spoken, by name.
+    pub fn places(&self) -> [(&'static str, &Place); 5] {
+        [
+            ("assistant", &self.assistant.place),
+            ("drift", &self.drift),
+            ("edge-functions", &self.edge_functions),
+            ("orchestrator", &self.orchestrator),
+            ("task-table", &self.task_table),
+        ]
+    }
+}
+
+/// Where a dialect is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Whether it is spoken at all.
+    pub on: bool,
+    /// An address of its own; none for Baton's.
+    pub listen: Option<SocketAddr>,
+    /// What stands before each of its paths; nothing, or a path such as `/old`.
+    pub prefix: String,
+    /// Whether each request needs a token there.
+    pub tokens_required: bool,
+}
+
+/// How the assistant's dialect is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AssistantSettings {
+    /// Where.
+    pub place: Place,
+    /// The folder of its log files.
+    pub logs: PathBuf,
+    /// How large a log file grows before another is begun.
+    pub log_bytes: u64,
+    /// How many older files are kept of each.
+    pub log_files: u32,
+    /// How long a request waits for a worker's result that asks for one.
+    pub execute_wait: Duration,
+}
+
+/// The keys of a dialect's place.
+struct Keys {
+    on: &'static str,
+    listen: &'static str,
+    prefix: &'static str,
+}
+
+macro_rules! keys {
+    ($name:literal) => {
+        Keys {
+            on: concat!("dialects.", $name, ".on"),
+            listen: concat!("dialects.", $name, ".listen"),
+            prefix: concat!("dialects.", $name, ".prefix"),
+        }
+    };
+}
+
+/// When tokens are needed: as the server's own address has it, or wherever others than this machine's programs reach.
+#[derive(Clone, Copy)]
+pub(super) struct TokensNeeded {
+    pub(super) always: bool,
+    pub(super) at_server: bool,
+}
+
+pub(super) fn read(reader: &mut Reader<'_>, tokens: TokensNeeded) -> DialectSettings {
+    let settings = DialectSettings {
+        assistant: AssistantSettings {
+            place: place(reader, &keys!("assistant"), tokens),
+            logs: reader.text("dialects.assistant.logs", folder).unwrap_or_default(),
+            log_bytes: u64::from(reader.whole("dialects.assistant.log_mebibytes", "MiB", 1..=65_536)) << 20,
+            log_files: reader.whole("dialects.assistant.log_files", "files", 0..=1_000),
+            execute_wait: reader.seconds("dialects.assistant.execute_seconds", 0.0..=300.0),
+        },
+        drift: place(reader, &keys!("drift"), tokens),
+        edge_functions: place(reader, &keys!("edge-functions"), tokens),
+        orchestrator: place(reader, &keys!("orchestrator"), tokens),
+        task_table: place(reader, &keys!("task-table"), tokens),
+    };
+    refuse_shared_addresses(reader, &settings);
+    settings
+}
+
+fn place(reader: &mut Reader<'_>, keys: &Keys, tokens: TokensNeeded) -> Place {
+    let on = reader.flag(keys.on);
+    let listen = reader.text(keys.listen, |text| match text {
+        "" => Ok(None),
+        address => super::parse_listen(address).map(Some),
+    });
+    let listen = listen.flatten();
+    let prefix = reader.text(keys.prefix, prefix).unwrap_or_default();
+    let tokens_required = match listen {
+        Some(address) => tokens.always || !address.ip().is_loopback(),
+        None => tokens.at_server,
+    };
+    Place { on: on || listen.is_some(), listen, prefix, tokens_required }
+}
+
+/// Two dialects cannot listen on one address: each is alone at its own.
+fn refuse_shared_addresses(reader: &mut Reader<'_>, settings: &DialectSettings) {
+    let keys = [keys!("assistant"), keys!("drift"), keys!("edge-functions"), keys!("orchestrator"), keys!("task-table")];
+    let places = settings.places();
+    for (at, ((_, place), keys)) in places.iter().zip(keys).enumerate() {
+        let Some(address) = place.listen.filter(|address| address.port() != 0) else { continue };
+        if places[..at].iter().any(|(_, other)| other.listen == Some(address)) {
+            let expected = "an address that no other dialect has, or none, to be served at Baton's own";
+            reader.refuse(keys.listen, Expected::text(expected, &address.to_string()));
+        }
+    }
+}
+
+fn prefix(text: &str) -> Result<String, Expected> {
+    let in_path = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
+    let fits = text.is_empty()
+        || (text.starts_with('/') && !text.ends_with('/') && !text.contains("//") && text.chars().all(in_path));
+    let expected = "nothing, or the beginning of a path, such as /old, with no slash at its end";
+    if fits { Ok(text.to_owned()) } else { Err(Expected::text(expected, text)) }
+}
+
+fn folder(text: &str) -> Result<PathBuf, Expected> {
+    if text.is_empty() { Err(Expected::text("the path of a folder", text)) } else { Ok(PathBuf::from(text)) }
+}

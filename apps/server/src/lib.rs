@@ -123,11 +123,12 @@ impl Server {
         baton_reap_stale_workers::begin(&app).await;
         let serving = tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
+        let supplies = baton_reap_stale_workers::run_supplies(app.clone(), shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
-            tokio::join!(reaper, schedules, bulk);
+            tokio::join!(reaper, schedules, supplies, bulk);
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         Running { addr, shutdown, serving: Some(serving), reaper: Some(reaper) }

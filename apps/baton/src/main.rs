@@ -31,6 +31,7 @@ mod signals;
 mod sqs;
 mod stats;
 mod store;
+mod supply;
 mod table;
 mod talk;
 mod task;

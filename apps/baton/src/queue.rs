@@ -11,6 +11,7 @@ use clap::{Args, Subcommand};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
+use crate::supply::Supply;
 use crate::when::{Paged, Shown, Times};
 use crate::{names, pages, text};
 
@@ -29,6 +30,9 @@ pub(crate) enum Queue {
     /// States the whole order: what is not given is off. Without either it is the usual order, by priority and waiting time. The next
     /// claim goes by it; what runs goes on.
     Order(Order),
+    /// Queues that refill themselves.
+    #[command(subcommand)]
+    Supply(Supply),
 }
 
 #[derive(Args)]
@@ -141,6 +145,7 @@ impl Queue {
                 told(context, &queue, &format!("{gone}{near}"))
             }
             Self::Order(order) => order.run(context, &client).await,
+            Self::Supply(supply) => supply.run(context, &client).await,
         }
     }
 }

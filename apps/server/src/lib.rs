@@ -208,11 +208,12 @@ impl Server {
             tracing::info!(%addr, dialect = name, "a dialect is spoken at an address of its own");
         }
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
+        let supplies = baton_reap_stale_workers::run_supplies(app.clone(), shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
-            tokio::join!(reaper, schedules, bulk);
+            tokio::join!(reaper, schedules, supplies, bulk);
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         Ok(Running { addr, dialects, shutdown, serving, reaper: Some(reaper) })

@@ -1,5 +1,7 @@
 //! Gives workers tasks, at once or as soon as there are some.
 
+mod supply;
+
 use std::time::Duration;
 
 use axum::extract::State;
@@ -57,7 +59,7 @@ pub async fn claim_tasks(app: &App, caller: &Caller, request: ClaimRequest) -> R
     let claim = wire::claim(app, caller, request, app.now())?;
     let (queues, types) = (claim.queues.clone(), claim.types.clone());
     let answer = if wait.is_zero() {
-        app.store.claim(claim).await?
+        supply::claim(&app, claim).await?
     } else {
         wait_for_tasks(app, caller, claim, wait).await?
     };
@@ -81,7 +83,7 @@ async fn wait_for_tasks(
     loop {
         // The line is joined before the look: what is committed after the look rings.
         place.listen();
-        let nothing = match app.store.claim(claim.clone()).await? {
+        let nothing = match supply::claim(app, claim.clone()).await? {
             leased @ ClaimAnswer::Leased(_) => {
                 place.settle();
                 return Ok(leased);

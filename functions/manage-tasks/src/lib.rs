@@ -1,11 +1,12 @@
-//! What operators do: cancel, retry and change tasks, one by one or many by one command, pause and order queues, set limits and
-//! schedules, ask workers to drain or stop.
+//! What operators do: cancel, retry and change tasks, one by one or many by one command, pause and order queues, set limits,
+//! schedules and the supply of queues, ask workers to drain or stop.
 
 mod bulk;
 mod change;
 mod limits;
 mod queues;
 mod schedules;
+mod supply;
 mod tasks;
 mod workers;
 
@@ -37,6 +38,9 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(schedules::pause))
         .routes(routes!(schedules::resume))
         .routes(routes!(schedules::delete))
+        .routes(routes!(supply::set, supply::get))
+        .routes(routes!(supply::unset))
+        .routes(routes!(supply::list))
         .routes(routes!(workers::drain))
         .routes(routes!(workers::stop))
         .routes(routes!(workers::run))

@@ -51,6 +51,7 @@ pages! {
     WorkerOfOther = "worker_of_other",
     TooManyTokens = "too_many_tokens",
     ScheduleNotFound = "schedule_not_found",
+    SupplyNotFound = "supply_not_found",
     ScheduleExists = "schedule_exists",
     TooManyLimits = "too_many_limits",
     Busy = "busy",

@@ -8,6 +8,7 @@ mod removal;
 mod round;
 mod rounds;
 mod schedules;
+mod supplies;
 
 use axum::extract::State;
 use baton_api::reap::ReapRequest;
@@ -21,6 +22,7 @@ pub use bulk::run_bulk;
 pub use round::Round;
 pub use rounds::{begin, reap_within, run_reaper, scheduled};
 pub use schedules::run_schedules;
+pub use supplies::run_supplies;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

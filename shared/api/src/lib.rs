@@ -23,6 +23,7 @@ pub mod problem;
 pub mod reap;
 pub mod ring;
 pub mod schedule;
+pub mod supply;
 pub mod task;
 pub mod text;
 pub mod token;

@@ -82,6 +82,8 @@ codes! {
     TokenNotFound = "token_not_found", 404, "No such token";
     /// The schedule does not exist.
     ScheduleNotFound = "schedule_not_found", 404, "The schedule is not known";
+    /// The queue has no supply.
+    SupplyNotFound = "supply_not_found", 404, "The queue has no supply";
     /// The attempt is no longer the worker's.
     LeaseLost = "lease_lost", 409, "The lease is lost";
     /// The attempt is not the task's latest.
@@ -108,7 +110,7 @@ codes! {
     TooManyTokens = "too_many_tokens", 409, "There are too many tokens";
     /// Another schedule of the name says something else.
     ScheduleExists = "schedule_exists", 409, "Another schedule has the name";
-    /// There are as many limits, owned projects or schedules as the store holds.
+    /// There are as many limits, owned projects, schedules or supplies as the store holds.
     TooManyLimits = "too_many_limits", 409, "There are too many limits";
     /// Too much is under way.
     Busy = "busy", 503, "The server is busy";

@@ -23,6 +23,7 @@ use baton_api::order::{OrderChangeView, OrderRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::reap::ReapView;
 use baton_api::schedule::{ScheduleAction, ScheduleView, SetSchedule};
+use baton_api::supply::{SetSupply, SupplyView};
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
 use baton_api::token::CreateToken;
 use baton_api::token::{AuditView, CreatedTokenView, TokenView};
@@ -324,6 +325,46 @@ impl Client {
         action: &ScheduleAction,
     ) -> Result<ScheduleView, ClientError> {
         self.call(Call::post(format!("/v1/schedules/{name}/delete"), action)).await
+    }
+
+    /// Sets the supply of a queue.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_supply(&self, queue: &QueueName, supply: &SetSupply) -> Result<SupplyView, ClientError> {
+        self.call(Call::post(format!("/v1/queues/{queue}/supply"), supply).repeatable(true)).await
+    }
+
+    /// The supply of a queue.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn supply(&self, queue: &QueueName) -> Result<SupplyView, ClientError> {
+        self.call(Call::get(format!("/v1/queues/{queue}/supply"))).await
+    }
+
+    /// Supplies, by queue.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn supplies(
+        &self,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<SupplyView>, ClientError> {
+        self.call(Call::get("/v1/supplies").query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// Takes a queue's supply away; the answer is the supply as it was.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn unset_supply(
+        &self,
+        queue: &QueueName,
+        action: &ActionRequest,
+    ) -> Result<SupplyView, ClientError> {
+        self.call(Call::post(format!("/v1/queues/{queue}/supply/unset"), action)).await
     }
 
     /// Takes back tasks whose lease is lost, now instead of at the reaper's next round.

@@ -13,6 +13,7 @@ use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::order::OrderRequest;
 use baton_api::reap::ReapRequest;
 use baton_api::schedule::{ScheduleAction, SetSchedule};
+use baton_api::supply::SetSupply;
 use baton_api::token::CreateToken;
 use baton_api::{ProblemCode, ReadFields};
 use baton_model::{Expected, Limits};
@@ -102,6 +103,7 @@ bodies! {
     OrderRequest: Plain, |_limits| &();
     SetSchedule: Params, |limits| limits;
     ScheduleAction: Plain, |_limits| &();
+    SetSupply: Params, |limits| limits;
 }
 
 /// A body that must be there.

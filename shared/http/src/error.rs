@@ -251,12 +251,15 @@ impl From<StoreError> for ApiError {
             StoreError::ScheduleNotFound(_) => {
                 new(ProblemCode::ScheduleNotFound, "GET /v1/schedules lists those that there are")
             }
+            StoreError::SupplyNotFound(_) => {
+                new(ProblemCode::SupplyNotFound, "GET /v1/supplies lists those that there are")
+            }
             StoreError::ScheduleExists(_) => {
                 new(ProblemCode::ScheduleExists, "say \"replace\": true to put this one in its place")
             }
             StoreError::TooManyLimits { .. } => new(
                 ProblemCode::TooManyLimits,
-                "GET /v1/limits, GET /v1/projects and GET /v1/schedules list what there is",
+                "GET /v1/limits, GET /v1/projects, GET /v1/schedules and GET /v1/supplies list what there is",
             ),
             StoreError::BadCursor => Self::field(
                 "cursor",

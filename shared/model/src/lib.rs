@@ -32,6 +32,7 @@ pub mod round;
 pub mod schedule;
 pub mod session;
 pub mod share;
+pub mod supply;
 pub mod takes;
 pub mod task;
 pub mod template;
@@ -71,6 +72,7 @@ pub use round::RoundNote;
 pub use schedule::{IfMissed, IfRunning, Occurrence, Plan, Schedule, ScheduleChange, ScheduleKey};
 pub use session::{Late, Superseded, Takeover};
 pub use share::{Limit, LimitBook, LimitOn, LimitRules, Shared, Standing, Stop, Which, holds_place};
+pub use supply::{Supply, SupplyChange, SupplyPlan, Template};
 pub use takes::{Taker, Takers, Takes};
 pub use task::{
     AttemptEnd, Ended, Failure, Head, IfDependencyFails, Priority, RunAfter, State, Status, Task, TaskSpec,

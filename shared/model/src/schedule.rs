@@ -413,7 +413,7 @@ impl Schedule {
 
     /// The task of an occurrence.
     fn task(&self, at: Timestamp) -> TaskSpec {
-        let filling = Filling { at, date: self.plan.rhythm.zone().date(at) };
+        let filling = Filling { at, date: self.plan.rhythm.zone().date(at), index: None };
         let template = &self.plan.task;
         TaskSpec {
             id: self.task_id(at),

@@ -93,6 +93,7 @@ impl Inner {
         let limits = self.limiting(&queues).await?;
         let mut claim = Entered { claim, beats: worker.beats, active: 0, limits, begun };
         let answer = self.claim_anew(&mut claim, worker, &queues, ended).await?;
+        self.tell_supplied(&claim, &queues, &answer);
         // Sent before, it may hold what it asked for, and so find no more.
         let finds_nothing = match &answer {
             ClaimAnswer::Nothing(Nothing::RequestSpent) | ClaimAnswer::Leased(_) => false,

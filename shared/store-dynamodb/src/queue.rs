@@ -21,6 +21,9 @@ use crate::tidy::Watched;
 /// The attribute with a queue's order, if it is not the usual one.
 const ORDER: &str = "qo";
 
+/// The attribute that says that a queue has a supply.
+pub(crate) const SUPPLIED: &str = "sy";
+
 /// A queue as its record tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredQueue {
@@ -42,6 +45,8 @@ pub(crate) struct StoredQueue {
     pub(crate) shards: u64,
     /// The number of the latest change of limits that concern it; none if there was none.
     pub(crate) limits: Option<u64>,
+    /// Whether it has a supply.
+    pub(crate) supplied: bool,
 }
 
 /// What a queue's record tells to whoever moves it.
@@ -70,6 +75,7 @@ impl StoredQueue {
             watched: None,
             shards: 1,
             limits: None,
+            supplied: false,
         }
     }
 
@@ -127,6 +133,7 @@ impl StoredQueue {
                 .and_then(|most| u64::try_from(most).ok())
                 .unwrap_or(1),
             limits: fields.maybe_number("lm")?,
+            supplied: fields.has(SUPPLIED),
         })
     }
 }
@@ -159,7 +166,7 @@ impl Inner {
         let from = self.stored_queue(&queue).await?.map(|queue| queue.order).unwrap_or_default();
         self.write_order(&queue, (from, to), now).await?;
         if to.is_usual() {
-            self.forget_if(&queue, Expression::new().when_absent_or("pd", "=", n(0))).await?;
+            self.forget_queue(&queue).await?;
         }
         self.doorbell.ring(Ready { queue, task_type: None, count: u32::MAX, run_after: now });
         Ok((from, to))
@@ -189,13 +196,19 @@ impl Inner {
         unconditional(self.db.update(keys::queue(queue), &update).await).map(drop)
     }
 
-    /// Removes the record of a queue that no task has ever named, and of which no order is said; false if one has.
+    /// Removes the record of a queue that no task has ever named, and of which no order is said and no supply is set; false if one
+    /// has.
     async fn forget_unused(&self, queue: &QueueName) -> Result<bool, StoreError> {
         self.forget_if(queue, Expression::new()).await
     }
 
+    /// The same of one that is not paused.
+    pub(crate) async fn forget_queue(&self, queue: &QueueName) -> Result<bool, StoreError> {
+        self.forget_if(queue, Expression::new().when_absent_or("pd", "=", n(0))).await
+    }
+
     async fn forget_if(&self, queue: &QueueName, condition: Expression) -> Result<bool, StoreError> {
-        let unused = condition.when_absent("pz").when_absent("sh").when_absent(ORDER);
+        let unused = condition.when_absent("pz").when_absent("sh").when_absent(ORDER).when_absent(SUPPLIED);
         match self.db.delete(keys::queue(queue), &unused).await {
             Ok(()) => Ok(true),
             Err(WriteError::Condition(_)) => Ok(false),

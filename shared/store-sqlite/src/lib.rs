@@ -31,6 +31,7 @@ mod round;
 mod rows;
 mod schedule;
 mod stats;
+mod supply;
 mod token;
 mod transaction;
 mod transfer;
@@ -46,7 +47,7 @@ use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
     AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
-    ScheduleKey, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
+    ScheduleKey, Supply, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
@@ -54,9 +55,10 @@ use baton_store::{
     ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending,
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
     LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
+    ScheduleFilter, ScheduleStore, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats,
+    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -470,6 +472,31 @@ impl ScheduleStore for SqliteStore {
 }
 
 #[async_trait]
+impl SupplyStore for SqliteStore {
+    async fn set_supply(&self, set: SetSupply) -> Result<Changed<Supply>, StoreError> {
+        self.writer.run(set, supply::set).await
+    }
+
+    async fn supply(&self, queue: &QueueName) -> Result<Supply, StoreError> {
+        let wanted = queue.clone();
+        let found = self.readers.run(move |db| supply::of_queue(db, &wanted)).await?;
+        found.ok_or_else(|| StoreError::SupplyNotFound(queue.clone()))
+    }
+
+    async fn supplies(&self, page: PageRequest) -> Result<Page<Supply>, StoreError> {
+        self.readers.run(move |db| supply::list(db, &page)).await
+    }
+
+    async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {
+        let (policy, asked) = (self.policy, refill.clone());
+        match self.readers.run(move |db| supply::unneeded(db, &asked, &policy)).await? {
+            Some(unneeded) => Ok(unneeded),
+            None => self.writer.run(refill, supply::refill).await,
+        }
+    }
+}
+
+#[async_trait]
 impl TokenStore for SqliteStore {
     async fn create_token(&self, token: StoredToken) -> Result<(), StoreError> {
         self.writer.run(token, token::create).await
@@ -521,12 +548,9 @@ fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<
         return Ok(());
     }
     // Nothing in memory names a queue that is not used: those that the writing thread remembers are.
-    let unused = "DELETE FROM queue WHERE name = ?1 AND used = 0 AND ordering IS NULL";
-    if transaction.db.prepare_cached(unused)?.execute([pause.queue.as_str()])? == 0 {
-        let sql =
-            "UPDATE queue SET paused = 0, changed_by = ?2, reason = ?3, changed_at = ?4 WHERE name = ?1";
-        transaction.db.prepare_cached(sql)?.execute(changed)?;
-    }
+    let sql = "UPDATE queue SET paused = 0, changed_by = ?2, reason = ?3, changed_at = ?4 WHERE name = ?1";
+    transaction.db.prepare_cached(sql)?.execute(changed)?;
+    supply::forget_unused(transaction.db, &pause.queue)?;
     transaction.ring_queue(&pause.queue, pause.now);
     Ok(())
 }

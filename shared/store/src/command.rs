@@ -48,6 +48,14 @@ pub struct CreateAnswer {
     pub replayed: bool,
 }
 
+impl CreateAnswer {
+    /// How many tasks this very request created.
+    pub fn created(&self) -> u32 {
+        let new = self.items.iter().filter(|item| matches!(item, Ok(accepted) if accepted.new)).count();
+        u32::try_from(new).unwrap_or(u32::MAX)
+    }
+}
+
 /// A task that exists, created now or by the same request before.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accepted {

@@ -14,7 +14,7 @@ use std::task::Poll;
 use async_trait::async_trait;
 use baton_model::{
     AuditId, Bulk, BulkId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote,
-    Schedule, ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
+    Schedule, ScheduleKey, Supply, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
@@ -22,9 +22,10 @@ use crate::{
     Changed, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Direct, EndAnswer, Ending,
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
     LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, Store, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
+    ScheduleFilter, ScheduleStore, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store,
+    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    WorkerDetail,
 };
 
 /// What can go wrong.
@@ -449,6 +450,25 @@ impl ScheduleStore for Faulty {
 
     async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
         self.call("occur", Call::Repeatable, || self.inner.occur(occur.clone())).await
+    }
+}
+
+#[async_trait]
+impl SupplyStore for Faulty {
+    async fn set_supply(&self, set: SetSupply) -> Result<Changed<Supply>, StoreError> {
+        self.call("set_supply", Call::Repeatable, || self.inner.set_supply(set.clone())).await
+    }
+
+    async fn supply(&self, queue: &QueueName) -> Result<Supply, StoreError> {
+        self.call("supply", Call::Point, || self.inner.supply(queue)).await
+    }
+
+    async fn supplies(&self, page: PageRequest) -> Result<Page<Supply>, StoreError> {
+        self.list("supplies", page.clone(), || self.inner.supplies(page.clone())).await
+    }
+
+    async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {
+        self.call("refill", Call::Repeatable, || self.inner.refill(refill.clone())).await
     }
 }
 

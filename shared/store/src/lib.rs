@@ -24,6 +24,7 @@ pub mod name;
 pub mod purge;
 pub mod query;
 pub mod schedule;
+pub mod supply;
 pub mod token;
 pub mod transfer;
 pub mod unique;
@@ -56,6 +57,9 @@ pub use query::{
     sum_of_states,
 };
 pub use schedule::{Occur, Occurred, RunReport, ScheduleFilter, ScheduleStore, SetSchedule, run_due};
+pub use supply::{
+    Refill, Refilled, SetSupply, SupplyReport, SupplyStore, refill_all, refill_queue, refill_some,
+};
 pub use token::{AuditEntry, AuditFilter, AuditStore, SettingChange, Settled, StoredToken, TokenStore};
 pub use transfer::Transfer;
 pub use waiting::Waiting;
@@ -91,9 +95,15 @@ pub struct Capabilities {
 }
 
 /// All that a whole Baton needs of its store.
-pub trait Store: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore {}
+pub trait Store:
+    TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + SupplyStore + BulkStore
+{
+}
 
-impl<S: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore> Store for S {}
+impl<S> Store for S where
+    S: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + SupplyStore + BulkStore
+{
+}
 
 /// A store of tasks.
 ///

@@ -27,6 +27,7 @@ mod schedules;
 mod shown;
 #[cfg(feature = "sqs")]
 mod sqs;
+mod supply;
 mod support;
 mod surroundings;
 mod tls;

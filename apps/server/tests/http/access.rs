@@ -115,6 +115,7 @@ impl Site {
             "order_queue" => json!({"fair": "project"}),
             "set_schedule" => json!({"name": "nightly", "project": "film", "cron": "@daily",
                 "task": {"type": "a", "queue": "gpu"}}),
+            "set_supply" => json!({"min": 1, "target": 1, "templates": [{"task": {"type": "a"}}]}),
             "pause_schedule" | "resume_schedule" | "delete_schedule" => json!({"project": "film"}),
             "change_task" => json!({"priority": "high"}),
             "bulk_tasks" => json!({"do": "cancel", "filter": {"type": "kept"}}),
@@ -239,8 +240,9 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 "list_workers" | "drain_worker" | "stop_worker" | "run_worker" | "get_stats"
                 | "list_logs" | "reap" | "create_token" | "list_tokens" | "revoke_token" | "list_audit"
                 | "get_queue" | "pause_queue" | "resume_queue" | "order_queue" | "set_limit"
-                | "clear_limit" | "list_limits" | "set_owner" | "list_projects" => (403, "outside_grant"),
-                "list_queues" if whole => (403, "outside_grant"),
+                | "clear_limit" | "list_limits" | "set_owner" | "list_projects" | "set_supply"
+                | "get_supply" | "unset_supply" => (403, "outside_grant"),
+                "list_queues" | "list_supplies" if whole => (403, "outside_grant"),
                 "get_task" | "get_history" | "get_graph" | "get_why" | "cancel_task" | "retry_task"
                 | "change_task" | "complete" | "fail" | "release" => (404, "task_not_found"),
                 "get_generation" => (404, "generation_not_found"),
@@ -257,7 +259,8 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 // The name belongs to callers without bounds.
                 "get_worker" => (404, "worker_not_found"),
                 "heartbeat" => (409, "worker_of_other"),
-                "list_tasks" | "list_generations" | "find_task_ids" | "list_queues" | "list_schedules" => {
+                "list_tasks" | "list_generations" | "find_task_ids" | "list_queues" | "list_schedules"
+                | "list_supplies" => {
                     assert_eq!(answer.status, 200, "{shown}");
                     let list = answer.json();
                     let list = list.get("items").or(list.get("ids")).unwrap();

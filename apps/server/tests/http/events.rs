@@ -42,6 +42,10 @@ async fn world(name: &str) -> World {
         }
         _ => {}
     }
+    if matches!(name, "http-get-supply" | "http-unset-supply") {
+        let supply = json!({"min": 1, "target": 2, "templates": [{"task": {"type": "a"}}]});
+        assert_eq!(world.post("/v1/queues/gpu/supply", supply).await.status, 201);
+    }
     if name.ends_with("-schedule") && name != "http-set-schedule" {
         let schedule = json!({"name": "nightly", "cron": "@daily", "task": {"type": "backup"}});
         assert_eq!(world.post("/v1/schedules", schedule).await.status, 201);

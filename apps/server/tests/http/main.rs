@@ -28,6 +28,7 @@ mod schedules;
 mod secrets;
 mod shipped;
 mod sockets;
+mod supply;
 mod tenants;
 mod tokens;
 mod untaken;

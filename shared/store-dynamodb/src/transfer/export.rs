@@ -26,7 +26,7 @@ use crate::{audit, queue, token};
 use super::{AT_ONCE, durations, key_of};
 
 /// The kinds of records in the order in which they are read out, by the letters of their cursors.
-const KINDS: [char; 12] = ['q', 'w', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's'];
+const KINDS: [char; 13] = ['q', 'w', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's', 'u'];
 
 /// A place in an export: the kind, the day or the like, and the last key there.
 pub(super) struct Place {
@@ -78,7 +78,8 @@ impl Inner {
             'a' => self.export_audit(&mut place, limit).await?,
             'm' => self.export_limits(&mut place, limit).await?,
             'p' => self.export_owned(&mut place, limit).await?,
-            _ => self.export_schedules(&mut place, limit).await?,
+            's' => self.export_schedules(&mut place, limit).await?,
+            _ => self.export_supplies(&mut place, limit).await?,
         };
         if !more {
             place = Place::begin(place.kind + 1);
@@ -399,6 +400,16 @@ impl Inner {
         let most = u32::try_from(limit).unwrap_or(u32::MAX);
         let found = self.schedules_behind(&place.after, most).await?;
         Ok(settings(place, found, limit, |schedule| Record::Schedule(Box::new(schedule))))
+    }
+
+    async fn export_supplies(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let most = u32::try_from(limit).unwrap_or(u32::MAX);
+        let found = self.supplies_behind(&place.after, most).await?;
+        Ok(settings(place, found, limit, |supply| Record::Supply(Box::new(supply))))
     }
 }
 

@@ -71,6 +71,7 @@ impl Inner {
             Record::Limit(limit) => self.import_limit(&limit).await,
             Record::Owned(owned) => self.import_owned(&owned).await,
             Record::Schedule(schedule) => self.import_schedule(&schedule).await,
+            Record::Supply(supply) => self.import_supply(&supply).await,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Reading out records, page by page.
 
 use baton_model::queue::Queue;
-use baton_model::{Digest, Label, Payload, QueueName, RequestKey, TaskId, Timestamp, TokenId, WorkerId};
+use baton_model::{
+    Digest, Label, Payload, QueueName, RequestKey, Supply, TaskId, Timestamp, TokenId, WorkerId,
+};
 use baton_store::transfer::{
     Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, PAGE_BYTES, Record, TaskRecord, WorkerRecord,
 };
@@ -15,7 +17,7 @@ use crate::rows::{
     self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
 use crate::transaction::what_code;
-use crate::{audit, limit, schedule, token};
+use crate::{audit, limit, schedule, supply, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
@@ -32,6 +34,7 @@ const KINDS: &[(char, Read)] = &[
     ('m', shared_limits),
     ('p', owned_projects),
     ('s', schedules),
+    ('u', supplies),
 ];
 
 /// Reads records of one kind behind a place, at most so many; each with its own place.
@@ -153,6 +156,12 @@ fn schedules(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Re
     };
     let found = schedule::behind(db, after.as_ref(), None, i64::from(limit))?;
     let record = |schedule| (schedule::place_of(&schedule), Record::Schedule(Box::new(schedule)));
+    Ok(found.into_iter().map(record).collect())
+}
+
+fn supplies(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let found = supply::behind(db, after, i64::from(limit))?;
+    let record = |supply: Supply| (supply.queue.to_string(), Record::Supply(Box::new(supply)));
     Ok(found.into_iter().map(record).collect())
 }
 

@@ -23,7 +23,7 @@ use crate::order;
 use crate::rows::{self, Stored, affinity_code, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
-use crate::{audit, limit, schedule, token, unique};
+use crate::{audit, limit, schedule, supply, token, unique};
 use baton_store::histogram::What;
 
 /// What became of a record: a refusal is an outcome, as it has written nothing.
@@ -43,6 +43,7 @@ pub(super) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Resu
         Record::Limit(record) => limit::import_limit(transaction, record),
         Record::Owned(record) => limit::import_owned(transaction, record),
         Record::Schedule(record) => schedule::import(transaction, record),
+        Record::Supply(record) => supply::import(transaction, record),
     }
 }
 

@@ -3,8 +3,8 @@
 
 use baton_model::{
     Expiry, FairBy, IfDependencyFails, IfMissed, IfRunning, LimitOn, LimitRules, Plan, Priority, QueueOrder,
-    Rate, Rhythm, RunAfter, ScheduleChange, TaskChange, TaskId, TaskSpec, Timeout, Timestamp, Unique,
-    UniqueWhile, Wants, Warm,
+    Rate, Rhythm, RunAfter, ScheduleChange, SupplyChange, SupplyPlan, TaskChange, TaskId, TaskSpec, Template,
+    Timeout, Timestamp, Unique, UniqueWhile, Wants, Warm,
 };
 
 use super::kit::*;
@@ -113,6 +113,28 @@ pub(super) fn warm(random: &mut SplitMix) -> Warm {
         names: names.map(|one| name(one)).collect(),
         wants: [Wants::Any, Wants::Only, Wants::Prefer { pass_over }][random.below(3) as usize],
     }
+}
+
+/// What becomes of a queue's supply. Whether a worker takes such tasks is said of live workers, and is not drawn.
+pub(super) fn supply_change(random: &mut SplitMix, tasks: [TaskSpec; 2]) -> SupplyChange {
+    if random.once_in(4) {
+        return SupplyChange::Unset;
+    }
+    let min = 1 + random.below(4) as u32;
+    let templates = tasks.map(|task| Template {
+        weight: 1 + random.below(4) as u32,
+        task: TaskSpec { id: TaskId::unset(), params: json(r#"{"n":"{{index}}"}"#), ..task },
+    });
+    let plan = SupplyPlan {
+        min,
+        target: min + random.below(6) as u32,
+        templates: templates.into(),
+        while_asked: false,
+        paused: random.once_in(5),
+    };
+    let mut seed = [0; 16];
+    seed[..8].copy_from_slice(&random.next().to_be_bytes());
+    SupplyChange::Set { plan: Box::new(plan), seed }
 }
 
 /// What becomes of a schedule.

@@ -67,6 +67,7 @@ pub mod schedules;
 pub mod sessions;
 mod split_mix;
 pub mod statistics;
+pub mod supply;
 pub mod token;
 pub mod transfer;
 pub mod unique;

@@ -17,6 +17,7 @@ mod made;
 mod numbers;
 mod reaper;
 mod schedules;
+mod supplies;
 mod unique;
 mod why;
 mod workers;
@@ -31,7 +32,7 @@ use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
     LogLine, Owner, ProjectId, QueueName, QueueOrder, RequestKey, RoundNote, Schedule, ScheduleKey,
-    SessionId, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
+    SessionId, Supply, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -67,6 +68,7 @@ struct Inner {
     limits: BTreeMap<LimitOn, Limit>,
     owned: BTreeMap<ProjectId, OwnedProject>,
     schedules: BTreeMap<ScheduleKey, Schedule>,
+    supplies: BTreeMap<QueueName, Supply>,
     /// Who was given which unique key last.
     keys: BTreeMap<(ProjectId, QueueName, Label), TaskId>,
     /// When starts are due by rates, in microseconds.
@@ -275,12 +277,12 @@ impl TaskStore for Oracle {
     }
 
     async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
-        self.lock().claim(&claim)
+        self.claimed(&claim)
     }
 
     async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
         let Completion { generation, domain, repeated } = self.completion(complete)?;
-        let next = next.map(|claim| self.lock().claim(&claim));
+        let next = next.map(|claim| self.claimed(&claim));
         Ok(CompleteAnswer { generation, domain, repeated, next })
     }
 

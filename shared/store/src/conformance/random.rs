@@ -14,7 +14,7 @@ use baton_model::{
 
 mod endings;
 
-use self::settings::all_schedules;
+use self::settings::{all_schedules, all_supplies};
 use super::Oracle;
 use super::change::changing;
 use super::drawn::{AFFINITIES, KEYS, change, link, once, warm};
@@ -257,6 +257,9 @@ impl History {
         }
         if shape.limits && self.random.once_in(16) {
             return self.schedule(shape, trace).await;
+        }
+        if shape.limits && self.random.once_in(16) {
+            return self.supply(shape, trace).await;
         }
         match self.random.below(100) {
             0..18 => self.create(shape, trace).await,
@@ -525,6 +528,7 @@ impl History {
     /// Compares every task with all that belongs to it, and every worker.
     async fn agree(&self) {
         assert_eq!(all_schedules(&*self.real).await, all_schedules(&self.model).await);
+        assert_eq!(all_supplies(&*self.real).await, all_supplies(&self.model).await);
         self.bench.settle().await;
         self.bench.follow(self.first).await;
         for id in &self.ids {

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::queue::Queue;
 use baton_model::{
-    Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, Schedule, TaskId,
-    Timestamp, Token, Worker, WorkerId,
+    Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, Schedule, Supply,
+    TaskId, Timestamp, Token, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,8 @@ pub enum Record {
     Owned(OwnedProject),
     /// A schedule.
     Schedule(Box<Schedule>),
+    /// A queue's supply.
+    Supply(Box<Supply>),
 }
 
 /// A task with its history and its generation.
@@ -362,6 +364,30 @@ fn schedule_name(schedule: &Schedule) -> String {
     format!("schedule {}", schedule.key)
 }
 
+/// As [`schedule_onto`], of a queue's supply.
+///
+/// # Errors
+/// If another was set in the target, or it was changed or has refilled there since.
+pub fn supply_onto(record: &Supply, standing: Option<&Supply>) -> Result<Verdict, Refusal> {
+    let Some(standing) = standing else { return Ok(Verdict::New) };
+    let refused = |why: String| Refusal { record: supply_name(record), why };
+    if standing.seed != record.seed {
+        return Err(refused("expected no other supply of this queue in the target, got one".to_owned()));
+    }
+    match standing.revision.cmp(&record.revision) {
+        Ordering::Less => Ok(Verdict::Later),
+        Ordering::Equal if standing.next_index == record.next_index => Ok(Verdict::Same),
+        Ordering::Equal | Ordering::Greater => Err(refused(format!(
+            "expected revision {} at most in the target, got {}: it is used there",
+            record.revision, standing.revision
+        ))),
+    }
+}
+
+fn supply_name(supply: &Supply) -> String {
+    format!("the supply of queue {}", supply.queue)
+}
+
 fn setting_onto<T: PartialEq>(
     name: String,
     record: &T,
@@ -411,6 +437,21 @@ fn schedule_sum(schedule: &Schedule) -> u128 {
     ))
 }
 
+/// What goes into a sum of a supply: its templates as those of schedules.
+fn supply_sum(supply: &Supply) -> u128 {
+    let plan = &supply.plan;
+    let templates: Vec<_> = plan
+        .templates
+        .iter()
+        .map(|one| (one.weight, &one.task.params, &one.task.task_type, &one.task.project))
+        .collect();
+    sum_of(&(
+        (&supply.queue, plan.min, plan.target, templates, plan.while_asked, plan.paused),
+        (supply.seed, supply.next_index, supply.filling, supply.refilled_at, supply.revision),
+        (supply.created_at, supply.changed_at, &supply.changed_by, &supply.reason),
+    ))
+}
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
 impl Record {
@@ -429,6 +470,7 @@ impl Record {
             Self::Limit(limit) => limit_name(limit),
             Self::Owned(owned) => owned_name(owned),
             Self::Schedule(schedule) => schedule_name(schedule),
+            Self::Supply(supply) => supply_name(supply),
         }
     }
 
@@ -447,6 +489,7 @@ impl Record {
             Self::Limit(_) => "limits",
             Self::Owned(_) => "owned projects",
             Self::Schedule(_) => "schedules",
+            Self::Supply(_) => "supplies",
         }
     }
 
@@ -467,6 +510,7 @@ impl Record {
             Self::Worker(record) => record.worker.running.as_ref().map_or(0, |list| list.len() * 200),
             Self::Audit(entry) => entry.target.len(),
             Self::Schedule(schedule) => schedule.plan.task.params.size(),
+            Self::Supply(supply) => supply.plan.templates.iter().map(|one| one.task.params.size()).sum(),
             Self::Queue(_)
             | Self::Durations(_)
             | Self::Claim(_)
@@ -500,6 +544,7 @@ impl Record {
             Self::Limit(limit) => Some(sum_of(limit)),
             Self::Owned(owned) => Some(sum_of(owned)),
             Self::Schedule(schedule) => Some(schedule_sum(schedule)),
+            Self::Supply(supply) => Some(supply_sum(supply)),
         }
     }
 }

@@ -60,7 +60,7 @@ impl Inner {
     /// Forgets a queue that no task has named, and of which nothing is said.
     pub(super) fn forget_unused(&mut self, queue: &QueueName) {
         let is_known = |lane: &super::Lane| lane.used || lane.pause.is_some() || !lane.order.is_usual();
-        if !self.queues.get(queue).is_some_and(is_known) {
+        if !self.queues.get(queue).is_some_and(is_known) && !self.supplies.contains_key(queue) {
             self.queues.remove(queue);
         }
     }

@@ -6,7 +6,7 @@ use baton_model::{
 };
 
 use super::super::kit::*;
-use super::super::{audit, schedules, token};
+use super::super::{audit, schedules, supply, token};
 use crate::{AuditEntry, Beat, Create, Fail, PauseQueue, Release, SetLimit, SetOwner, Settled, StoredToken};
 
 /// What a populated store's rules need to know of it.
@@ -84,6 +84,7 @@ pub(super) async fn populate(b: &Bench) -> Populated {
 
     limited(b).await;
     scheduled(b).await;
+    supplied(b).await;
     let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
     let pause = PauseQueue { now: at(63), queue: name("gpu"), paused: true, by, reason };
     b.store().pause_queue(pause).await.expect("the pause is taken");
@@ -190,6 +191,17 @@ async fn scheduled(b: &Bench) {
     let paused = schedules::change(&*b.store(), at(3), &key, ScheduleChange::Pause).await;
     paused.expect("the schedule is paused");
     schedules::run(b, at(62)).await;
+}
+
+/// A supply that has refilled, and one of a queue that no task has named.
+async fn supplied(b: &Bench) {
+    for (queue, wanted) in [("supplied", 2), ("unsupplied", 3)] {
+        let task =
+            TaskSpec { drift_score: Some(0.1 + 0.2), params: json(r#"{"n":"{{index}}"}"#), ..b.spec("more") };
+        supply::change(&*b.store(), at(2), queue, supply::set(supply::plan(1, wanted, task))).await;
+    }
+    let made = supply::refill(b, at(62), "supplied").await;
+    assert_eq!(made, crate::Refilled::Created { tasks: 2, more: false });
 }
 
 /// Entries of two days, of which the last is not settled.

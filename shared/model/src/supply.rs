@@ -118,7 +118,7 @@ pub struct Supply {
     /// Whether the latest refill has stopped before the target, as one creates no more than [`STEP_TASKS`]; the next goes on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub filling: bool,
-    /// When tasks were created last.
+    /// When tasks were created last, by the clock that was furthest ahead of those who did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refilled_at: Option<Timestamp>,
     /// How often it has been written: the precondition of the next write.
@@ -200,6 +200,12 @@ impl Supply {
         !self.plan.paused && ready < below
     }
 
+    /// By which time it is told what is ready. What a refill has created is ready at once, also by a clock that is behind that of who
+    /// refilled: else each of two clocks that differ by a moment would fill the queue for itself.
+    pub fn as_of(&self, now: Timestamp) -> Timestamp {
+        self.refilled_at.map_or(now, |at| at.max(now))
+    }
+
     /// What is to be created at `now` while so many tasks are ready; none if that is enough.
     pub fn missing(&self, ready: u32, now: Timestamp) -> Option<Missing> {
         if !self.is_short(ready) {
@@ -213,7 +219,7 @@ impl Supply {
         let after = Self {
             next_index: self.next_index + u64::from(created),
             filling: created < wanted,
-            refilled_at: Some(now),
+            refilled_at: Some(self.as_of(now)),
             revision: self.revision + 1,
             ..self.clone()
         };

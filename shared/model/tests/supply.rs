@@ -94,7 +94,7 @@ fn the_same_plan_again_is_no_change_and_another_goes_on() {
     let filled = first.missing(0, said().now).unwrap().after;
     let other = changed(&queue, Some(&filled), &set(plan(&[5])), &later).unwrap();
     assert_eq!((other.seed, other.next_index, other.revision), ([7; 16], 40, 3));
-    assert_eq!((other.created_at, other.changed_at, other.changed_by), (said().now, later.now, None));
+    assert_eq!((other.created_at, other.changed_at, &other.changed_by), (said().now, later.now, &None));
     assert_eq!(changed(&queue, Some(&other), &SupplyChange::Unset, &later), None);
 }
 
@@ -117,8 +117,8 @@ proptest! {
         let plan = plan(&weights);
         let whole: u32 = weights.iter().sum();
         let some = u64::from(whole.div_ceil(2));
-        for (share, weight) in shares(&plan, from..from + some).into_iter().zip(weights) {
-            let expected = f64::from(weight) * some as f64 / f64::from(whole);
+        for (share, weight) in shares(&plan, from..from + some).into_iter().zip(&weights) {
+            let expected = f64::from(*weight) * some as f64 / f64::from(whole);
             prop_assert!((f64::from(share) - expected).abs() <= 4.0, "{share} for {expected}");
         }
     }

@@ -313,6 +313,7 @@ impl Inner {
         now: Timestamp,
     ) -> Result<Option<Counted>, StoreError> {
         let StoredSupply { supply, made, .. } = stored;
+        let now = supply.as_of(now);
         let queue = self.stored_queue(&supply.queue).await?;
         let shown = match &queue {
             Some(queue) => self.shown_ready(queue, now, supply.plan.target).await?,

@@ -125,17 +125,18 @@ pub(crate) fn forget_unused(db: &Connection, queue: &QueueName) -> Result<bool, 
     Ok(db.prepare_cached(unused)?.execute([queue.as_str()])? > 0)
 }
 
-/// How many tasks of a queue are ready, counted up to `most`.
+/// How many tasks of a supply's queue are ready, counted up to its target.
 // Of one priority and place each, as these begin an index: no count reads more rows than it counts.
-fn ready(db: &Connection, queue: &QueueName, now: Timestamp, most: u32) -> Result<u32, Failure> {
+fn ready(db: &Connection, supply: &Supply, now: Timestamp) -> Result<u32, Failure> {
     const READY: &str = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_ready \
          WHERE state = 0 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 LIMIT ?4)";
     const ASIDE: &str = "SELECT count(*) FROM (SELECT 1 FROM task INDEXED BY task_put_aside \
          WHERE state = 6 AND queue = ?1 AND priority = ?2 AND run_after <= ?3 LIMIT ?4)";
+    let (most, as_of) = (supply.plan.target, supply.as_of(now).as_millis());
     let mut count = 0;
     for priority in Priority::ALL {
         for sql in [READY, ASIDE] {
-            let wanted = params![queue.as_str(), priority.code(), now.as_millis(), most - count];
+            let wanted = params![supply.queue.as_str(), priority.code(), as_of, most - count];
             let found: u32 = db.prepare_cached(sql)?.query_row(wanted, |row| row.get(0))?;
             count += found;
             if count >= most {
@@ -153,7 +154,7 @@ pub(crate) fn unneeded(
     policy: &LeasePolicy,
 ) -> Result<Option<Refilled>, Failure> {
     let Some(supply) = of_queue(db, &refill.queue)? else { return Ok(Some(Refilled::NoSupply)) };
-    if !supply.is_short(ready(db, &refill.queue, refill.now, supply.plan.target)?) {
+    if !supply.is_short(ready(db, &supply, refill.now)?) {
         return Ok(Some(Refilled::Enough));
     }
     if !supply.plan.while_asked {
@@ -172,7 +173,7 @@ pub(crate) fn unneeded(
 /// Creates what a queue's supply lacks.
 pub(crate) fn refill(transaction: &mut Transaction<'_>, refill: &Refill) -> Result<Refilled, Failure> {
     let Some(supply) = of_queue(transaction.db, &refill.queue)? else { return Ok(Refilled::NoSupply) };
-    let ready = ready(transaction.db, &refill.queue, refill.now, supply.plan.target)?;
+    let ready = ready(transaction.db, &supply, refill.now)?;
     let Some(missing) = supply.missing(ready, refill.now) else { return Ok(Refilled::Enough) };
     let (more, by) = (missing.after.filling, Some(supply.by()));
     let create = Create { now: refill.now, tasks: missing.tasks, atomic: false, idempotency: None, by };

@@ -69,17 +69,19 @@ fn a_queue_is_full_as_long_as_a_server_runs() {
     assert_eq!(ready(), 5);
 }
 
+fn low<'a>(more: &[&'a str]) -> Vec<&'a str> {
+    [&["queue", "supply", "set", "gpu", "--min", "6", "--target", "5"], more].concat()
+}
+
 #[test]
 fn what_is_wrong_is_told_by_its_flag() {
     let world = World::new(PATIENT);
-    let set =
-        |more: &[&str]| [&["queue", "supply", "set", "gpu", "--min", "6", "--target", "5"], more].concat();
-    let low = world.run(&set(&["--type", "render"]), 1);
-    assert!(stderr(&low).contains("--target: expected min, 6, at least, got 5"), "{}", told(&low));
-    let neither = world.run(&set(&[]), 2);
+    let below = world.run(&low(&["--type", "render"]), 1);
+    assert!(stderr(&below).contains("--target: expected min, 6, at least, got 5"), "{}", told(&below));
+    let neither = world.run(&low(&[]), 2);
     assert!(stderr(&neither).contains("--templates"), "{}", told(&neither));
-    let broken = world.run(&set(&["--templates", "[{"]), 2);
+    let broken = world.run(&low(&["--templates", "[{"]), 2);
     assert!(stderr(&broken).contains("--templates: expected JSON"), "{}", told(&broken));
-    let empty = world.run(&set(&["--templates", "[{}]"]), 2);
+    let empty = world.run(&low(&["--templates", "[{}]"]), 2);
     assert!(stderr(&empty).contains("templates[0].task: expected the task to create"), "{}", told(&empty));
 }

@@ -406,6 +406,7 @@ rules! {
         another_plan_goes_on_with_the_index,
         a_queue_is_refilled_while_a_live_worker_takes_such_tasks,
         refills_at_once_never_exceed_the_target,
+        a_clock_that_is_behind_does_not_fill_a_queue_again,
         the_target_holds_over_a_store_that_fails,
         what_has_an_id_already_holds_up_no_refill,
         a_claim_tells_of_a_queue_with_a_supply,

@@ -318,6 +318,20 @@ pub async fn refills_at_once_never_exceed_the_target(b: Bench) {
     assert_eq!(supply.next_index as usize, ever.len());
 }
 
+/// Whoever refills by a clock that is behind counts what was created by one that is ahead.
+pub async fn a_clock_that_is_behind_does_not_fill_a_queue_again(b: Bench) {
+    made(&b, at(0), "gpu", plan(3, 5, b.spec("render"))).await;
+    assert_eq!(refill(&b, at(10), "gpu").await, created(5));
+    for now in [at(10).minus(millis(1)), at(7), at(10)] {
+        assert_eq!(refill(&b, now, "gpu").await, Refilled::Enough);
+    }
+    assert_eq!(b.claim(claim("w1", at(10)).queues(&["gpu"]).max(3)).await.len(), 3);
+    assert_eq!(refill(&b, at(8), "gpu").await, created(3));
+    assert_eq!(b.store().supply(&name("gpu")).await.unwrap().refilled_at, Some(at(10)));
+    assert_eq!(refill(&b, at(9), "gpu").await, Refilled::Enough);
+    assert_eq!(waiting(&b, "gpu").await.len(), 5);
+}
+
 /// Over a store that fails, whose answers are lost, and that is asked twice, the target holds all the same, and is reached.
 pub async fn the_target_holds_over_a_store_that_fails(b: Bench) {
     made(&b, at(0), "gpu", plan(8, 20, b.spec("render"))).await;

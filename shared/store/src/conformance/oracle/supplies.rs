@@ -72,7 +72,7 @@ impl SupplyStore for Oracle {
         let Refill { now, queue } = refill;
         let mut inner = self.lock();
         let Some(supply) = inner.supplies.get(&queue).cloned() else { return Ok(Refilled::NoSupply) };
-        let Some(missing) = supply.missing(inner.ready(&queue, now), now) else {
+        let Some(missing) = supply.missing(inner.ready(&queue, supply.as_of(now)), now) else {
             return Ok(Refilled::Enough);
         };
         let is_taken = |wanted| {

@@ -1,4 +1,4 @@
-//! What operators do: cancel, retry and change tasks, one by one or many by one command, pause and order queues, set limits and
+//! What operators do: cancel, retry and change tasks, one by one or many by one command, pause and order queues and set their defaults, set limits and
 //! schedules, ask workers to drain or stop.
 
 mod bulk;
@@ -29,6 +29,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(queues::order))
+        .routes(routes!(queues::set_defaults))
         .routes(routes!(schedules::set, schedules::list))
         .routes(routes!(schedules::get))
         .routes(routes!(schedules::pause))

@@ -9,6 +9,7 @@ pub mod change;
 pub mod claim;
 pub mod complete;
 pub mod create;
+pub mod defaults;
 pub mod ending;
 pub mod event;
 pub mod fields;

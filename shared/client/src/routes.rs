@@ -12,6 +12,7 @@ use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::complete::{CompletedView, EndedView};
 use baton_api::create::{BatchAnswer, CreatedTask};
 use baton_api::create::{CreateBatch, CreateTask};
+use baton_api::defaults::{DefaultsChangeView, DefaultsRequest};
 use baton_api::fleet::{LogView, QueueView, StatsView, WorkerView};
 use baton_api::graph::GraphView;
 use baton_api::health::{HealthView, ReadinessView};
@@ -204,6 +205,18 @@ impl Client {
         order: &OrderRequest,
     ) -> Result<OrderChangeView, ClientError> {
         self.call(Call::post(format!("/v1/queues/{queue}/order"), order).repeatable(true)).await
+    }
+
+    /// Changes what a queue gives to tasks that do not say; what the request leaves out stays as it is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_queue_defaults(
+        &self,
+        queue: &QueueName,
+        defaults: &DefaultsRequest,
+    ) -> Result<DefaultsChangeView, ClientError> {
+        self.call(Call::patch(format!("/v1/queues/{queue}/defaults"), defaults).repeatable(true)).await
     }
 
     /// Sets a limit.

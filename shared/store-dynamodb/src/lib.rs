@@ -25,6 +25,7 @@ mod create;
 mod crowd;
 mod dating;
 mod db;
+mod defaults;
 mod dependency;
 mod descent;
 mod ending;
@@ -83,8 +84,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
-    ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults, QueueName, QueueOrder,
+    RoundNote, Schedule, ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, ChangeTask, Changed, Claim,
@@ -92,8 +93,8 @@ use baton_store::{
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
     LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
     PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    ScheduleStore, SetDefaults, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError,
+    StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -341,6 +342,10 @@ impl TaskStore for DynamoStore {
 
     async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError> {
         self.inner.order(order).await
+    }
+
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        self.inner.set_defaults(&set).await
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {

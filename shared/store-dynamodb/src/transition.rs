@@ -11,7 +11,7 @@ use baton_store::{Ready, StoreError};
 
 use crate::attr::{Item, b, n, s, time};
 use crate::codes::Code;
-use crate::ends::ENDS;
+use crate::ends::{ENDS, OWN_KEEPING};
 use crate::error::{WriteError, contended};
 use crate::expression::Expression;
 use crate::history::{INLINE_HISTORY, entry_of};
@@ -208,6 +208,10 @@ impl Inner {
             update = update.when_absent(MARK);
         }
         update = update.put(ENDS, ends.map(n));
+        if is_final && before.rest.is_none() {
+            // An entry of the index does not tell that the task is kept for a time of its own: then it is read.
+            update = update.when_absent(OWN_KEEPING);
+        }
         // Where it waits at a limit, it does so no longer.
         update = update.remove(WAITS_AT).remove(PLACE);
         let was_running = matches!(before.head.state, TaskState::Running(_));

@@ -10,6 +10,7 @@ mod change;
 mod claim;
 mod codes;
 mod create;
+mod defaults;
 mod dependency;
 mod ending;
 mod error;
@@ -45,8 +46,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
-    ScheduleKey, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults, QueueName, QueueOrder,
+    RoundNote, Schedule, ScheduleKey, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why, Worker,
+    WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
@@ -55,8 +57,9 @@ use baton_store::{
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
     LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
     PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
+    ScheduleStore, SetDefaults, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError,
+    StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after,
+    page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -282,6 +285,10 @@ impl TaskStore for SqliteStore {
         // Between these, others have their turn.
         while self.writer.run((), order::note_some).await? {}
         Ok(changed)
+    }
+
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        self.writer.run(set, defaults::set_defaults).await
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
@@ -521,7 +528,7 @@ fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<
         return Ok(());
     }
     // Nothing in memory names a queue that is not used: those that the writing thread remembers are.
-    let unused = "DELETE FROM queue WHERE name = ?1 AND used = 0 AND ordering IS NULL";
+    let unused = "DELETE FROM queue WHERE name = ?1 AND used = 0 AND ordering IS NULL AND defaults IS NULL";
     if transaction.db.prepare_cached(unused)?.execute([pause.queue.as_str()])? == 0 {
         let sql =
             "UPDATE queue SET paused = 0, changed_by = ?2, reason = ?3, changed_at = ?4 WHERE name = ?1";

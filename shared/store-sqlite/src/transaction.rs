@@ -14,8 +14,10 @@ use baton_store::{NameNotice, Ready, StoreError};
 use rusqlite::{Connection, params};
 
 use crate::codes::Code;
+use crate::defaults;
 use crate::error::Failure;
 use crate::expiry;
+use crate::kept;
 use crate::limit::{self, Limits};
 use crate::links::{keep, mark_waited_for, note_blocked};
 use crate::rows::{EVENT_BITS, Stored, dependencies_of, to_json};
@@ -60,6 +62,8 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     /// When the next task expires.
     pub(crate) expiring: expiry::Next,
+    /// What queues give to tasks that do not say.
+    pub(crate) defaults: defaults::Known,
 }
 
 impl State {
@@ -77,6 +81,7 @@ impl State {
             counts_swept: None,
             limits: Limits::default(),
             expiring: expiry::Next::default(),
+            defaults: None,
         }
     }
 }
@@ -269,7 +274,8 @@ impl<'a> Transaction<'a> {
                         generation,
                         output,
                         at.as_millis(),
-                        (state.state().is_final() && !before.links.waited_for).then_some(at.as_millis()),
+                        (state.state().is_final() && !before.links.waited_for && before.retention.is_none())
+                            .then_some(at.as_millis()),
                         head.worker_losses,
                         head.expires_at.map(Timestamp::as_millis),
                     ])?
@@ -310,6 +316,9 @@ impl<'a> Transaction<'a> {
         }
         if before.unique.is_some() && to.is_final() {
             unique::tidy(self.db, before)?;
+        }
+        if before.retention.is_some() {
+            kept::follow(self.db, before, to, at)?;
         }
         if before.links.waited_for && to.is_final() {
             keep(self.db, before.n)?;

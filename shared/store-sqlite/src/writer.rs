@@ -244,6 +244,7 @@ fn roll_back(db: &Connection, state: &mut State) {
     state.queues.clear();
     state.limits.forget();
     state.expiring = Next::Unknown;
+    state.defaults = None;
     if !db.is_autocommit()
         && let Err(error) = db.execute_batch("ROLLBACK")
     {

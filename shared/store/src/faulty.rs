@@ -13,8 +13,8 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Bulk, BulkId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote,
-    Schedule, ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
+    AuditId, Bulk, BulkId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults, QueueName,
+    QueueOrder, RoundNote, Schedule, ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
@@ -23,8 +23,8 @@ use crate::{
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
     LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
     PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, Store, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    ScheduleStore, SetDefaults, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, Store, StoreError,
+    StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -320,6 +320,10 @@ impl TaskStore for Faulty {
 
     async fn pause_queue(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
         self.call("pause_queue", Call::Repeatable, || self.inner.pause_queue(pause.clone())).await
+    }
+
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        self.call("set_defaults", Call::Repeatable, || self.inner.set_defaults(set.clone())).await
     }
 
     async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError> {

@@ -74,6 +74,7 @@ pub const RULES: &[Rule] = &[
     Rule::post("/v1/queues/{queue}/pause", "pause_queue", OPERATOR).audited(),
     Rule::post("/v1/queues/{queue}/resume", "resume_queue", OPERATOR).audited(),
     Rule::post("/v1/queues/{queue}/order", "order_queue", OPERATOR).audited(),
+    Rule::patch("/v1/queues/{queue}/defaults", "set_queue_defaults", OPERATOR).audited(),
     Rule::post("/v1/limits", "set_limit", OPERATOR).audited(),
     Rule::post("/v1/limits/clear", "clear_limit", OPERATOR).audited(),
     Rule::get("/v1/limits", "list_limits", OPERATOR),

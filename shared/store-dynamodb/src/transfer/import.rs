@@ -14,6 +14,8 @@ use crate::attr::{Fields, Item, b, json, key, n, s, time};
 use crate::codes::Code;
 use crate::create::open_key;
 use crate::db::list;
+use crate::defaults::defaults_update;
+use crate::ends::OWN_KEEPING;
 use crate::ends::{ENDS, KEPT};
 use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
@@ -86,6 +88,8 @@ impl Inner {
             unconditional(self.db.update(keys::queue(&record.name), &update).await)?;
             let from = standing.map(|standing| standing.order).unwrap_or_default();
             self.write_order(&record.name, (from, record.order), record.changed_at).await?;
+            let update = defaults_update(record.defaults, record.changed_at)?;
+            unconditional(self.db.update(keys::queue(&record.name), &update).await)?;
         }
         Ok(verdict)
     }
@@ -309,6 +313,7 @@ impl Inner {
         put("ck", task.concurrency_key.as_ref().map(|key| s(key.as_str())));
         put("af", task.affinity.as_ref().map(|affinity| s(affinity.as_str())));
         put("xa", head.expires_at.map(time));
+        put(OWN_KEEPING, task.retention.map(|retention| n(retention.as_millis())));
         let unique = task.unique.as_ref().map(|unique| json("a unique key", unique)).transpose()?;
         put("uq", unique.map(s));
         params.put(&mut item, "pa", "px");

@@ -9,6 +9,7 @@ use baton_store::{Cursor, Page, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use crate::codes::Code;
+use crate::defaults::defaults_of;
 use crate::error::Failure;
 use crate::order::order_of;
 use crate::rows::{
@@ -73,12 +74,13 @@ pub(super) fn queue(row: &Row<'_>) -> Result<Queue, Failure> {
         reason: row.get(3)?,
         changed_at: Timestamp::from_millis(row.get(4)?),
         order: order_of(row.get::<_, Option<String>>(5)?.as_deref())?,
+        defaults: defaults_of(row.get::<_, Option<String>>(6)?.as_deref())?,
     })
 }
 
 /// The columns that [`queue`] reads.
 pub(super) const SELECT_QUEUE: &str =
-    "SELECT name, paused, changed_by, reason, changed_at, ordering FROM queue";
+    "SELECT name, paused, changed_by, reason, changed_at, ordering, defaults FROM queue";
 
 fn queues(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let sql = format!("{SELECT_QUEUE} WHERE name > ?1 ORDER BY name LIMIT ?2");

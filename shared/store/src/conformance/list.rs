@@ -249,6 +249,17 @@ rules! {
         limits_outlive_a_restart,
         limits_are_listed_by_what_they_hold_for,
     ],
+    defaults: [
+        a_task_has_what_its_queue_gives_where_it_does_not_say,
+        what_a_task_says_stands,
+        a_change_leaves_what_it_does_not_name,
+        tasks_that_exist_are_left_as_they_are,
+        the_same_request_is_the_same_task_whatever_its_queue_gives,
+        whoever_creates_a_task_it_is_given_the_same,
+        an_unused_queue_is_known_while_it_has_defaults,
+        a_task_is_kept_for_its_own_time,
+        its_own_time_holds_beside_the_other_reasons_to_keep_a_task,
+    ],
     order: [
         what_has_waited_counts_as_of_a_higher_priority,
         priorities_rise_level_by_level_from_when_a_task_is_due,

@@ -38,6 +38,7 @@ pub mod clocks;
 pub mod complete;
 pub mod concurrent;
 pub mod create;
+pub mod defaults;
 pub mod dependencies;
 pub mod doorbell;
 mod drawn;

@@ -30,12 +30,11 @@ use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
-    LogLine, Owner, ProjectId, QueueName, QueueOrder, RequestKey, RoundNote, Schedule, ScheduleKey,
-    SessionId, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
+    LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey, RoundNote, Schedule,
+    ScheduleKey, SessionId, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
-use self::made::new_task;
 use crate::unique::{First, as_sibling};
 use crate::*;
 
@@ -79,6 +78,7 @@ struct Lane {
     used: bool,
     pause: Option<Pause>,
     order: QueueOrder,
+    defaults: QueueDefaults,
 }
 
 /// When a claim request was answered, and by which leases.
@@ -141,7 +141,7 @@ impl Inner {
         let mut items = Vec::new();
         for spec in create.tasks.iter().cloned() {
             let chosen = spec.id_chosen;
-            let made = new_task(spec, &create);
+            let made = self.made(spec, &create);
             let id = made.task.head.id;
             let accepted = |kept: &Kept, new| Accepted {
                 id,
@@ -386,6 +386,16 @@ impl TaskStore for Oracle {
         let from = std::mem::replace(&mut lane.order, order.order);
         inner.forget_unused(&order.queue);
         Ok((from, order.order))
+    }
+
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        let mut inner = self.lock();
+        let lane = inner.queues.entry(set.queue.clone()).or_default();
+        let from = lane.defaults;
+        lane.defaults = set.change.onto(from);
+        let to = lane.defaults;
+        inner.forget_unused(&set.queue);
+        Ok((from, to))
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {

@@ -205,7 +205,7 @@ impl TaskRecord {
             (&task.params, &task.description, &task.domain, task.drift_score, &task.assigned_by),
             (task.created_at, task.updated_at, task.finished_at, error),
             (&self.history, &self.generation, &self.worker, self.claimed_at, self.content),
-            (&task.concurrency_key, &task.unique, &task.affinity),
+            (&task.concurrency_key, &task.unique, &task.affinity, task.retention),
         ))
     }
 }

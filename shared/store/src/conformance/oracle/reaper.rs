@@ -120,7 +120,7 @@ impl Inner {
         let tasks: Vec<_> = self
             .tasks
             .iter()
-            .filter(|(_, kept)| match (kept.task.finished_at, purge.keep_finished) {
+            .filter(|(_, kept)| match (kept.task.finished_at, kept.task.retention.or(purge.keep_finished)) {
                 (Some(at), Some(keep)) => old(at, keep) && !self.is_waited_for(kept.task.head.id),
                 _ => false,
             })

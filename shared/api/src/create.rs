@@ -291,7 +291,8 @@ impl ReadFields for CreateTask {
         let max_attempts = f.optional("max_attempts", integer(1..=limits::MAX_ATTEMPTS));
         let timeout = f.optional("timeout_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN));
         let backoff = backoff(f);
-        let retention = f.optional("retention_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_RETENTION));
+        let retention =
+            f.optional("retention_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_RETENTION));
         let concurrency_key = f.optional("concurrency_key", own_name);
         let affinity = f.optional("affinity", own_name);
         if f.has("expires_at") && f.has("expires_after_seconds") {

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use baton_model::{
-    Backoff, DefaultsChange, Expected, Label, Priority, QueueDefaults, QueueName, limits,
-};
+use baton_model::{Backoff, DefaultsChange, Expected, Label, Priority, QueueDefaults, QueueName, limits};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -22,7 +20,11 @@ pub struct DefaultsRequest {
     #[schema(value_type = Option<u32>)]
     pub max_attempts: Option<Option<u32>>,
     /// How long one attempt may run; `null` for as long as it likes.
-    #[serde(rename = "timeout_seconds", skip_serializing_if = "Option::is_none", serialize_with = "seconds_or_null")]
+    #[serde(
+        rename = "timeout_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "seconds_or_null"
+    )]
     #[schema(value_type = Option<f64>)]
     pub timeout: Option<Option<Duration>>,
     /// How long they wait between attempts; what is left out within it has its usual value, and `null` is the usual one whole.
@@ -34,7 +36,11 @@ pub struct DefaultsRequest {
     #[schema(value_type = Option<String>)]
     pub priority: Option<Option<Priority>>,
     /// How long they are kept once they have ended, up to ten years; `null` for as long as the store keeps all.
-    #[serde(rename = "retention_seconds", skip_serializing_if = "Option::is_none", serialize_with = "seconds_or_null")]
+    #[serde(
+        rename = "retention_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "seconds_or_null"
+    )]
     #[schema(value_type = Option<f64>)]
     pub retention: Option<Option<Duration>>,
     /// Who asks.
@@ -78,7 +84,8 @@ impl ReadFields for DefaultsRequest {
 
     fn read(f: &mut Fields<'_>, (): &()) -> Option<Self> {
         let max_attempts = f.nullable("max_attempts", or_null(integer(1..=limits::MAX_ATTEMPTS)));
-        let timeout = f.nullable("timeout_seconds", or_null(span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN)));
+        let timeout =
+            f.nullable("timeout_seconds", or_null(span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN)));
         // Null is told from left out before the object is read.
         let backoff = if f.has("backoff") {
             backoff(f).map(Some)
@@ -170,7 +177,10 @@ mod tests {
     fn what_is_left_out_stays_and_what_is_null_goes() {
         let request = read(r#"{"max_attempts":5,"timeout_seconds":null,"backoff":null}"#).unwrap();
         let change = request.change();
-        assert_eq!((change.max_attempts, change.timeout, change.backoff), (Some(Some(5)), Some(None), Some(None)));
+        assert_eq!(
+            (change.max_attempts, change.timeout, change.backoff),
+            (Some(Some(5)), Some(None), Some(None))
+        );
         assert_eq!((change.priority, change.retention), (None, None));
         for json in [
             r#"{"max_attempts":5,"timeout_seconds":1.5,"priority":"high","retention_seconds":60.0,"by":"ada","reason":"calm"}"#,

@@ -7,6 +7,7 @@
 pub mod affinity;
 pub mod alone;
 pub mod backoff;
+pub mod batch;
 pub mod bulk;
 mod canonical;
 pub mod causes;
@@ -47,6 +48,7 @@ pub mod worker;
 pub use affinity::{Wants, Warm};
 pub use alone::Alone;
 pub use backoff::Backoff;
+pub use batch::{Batch, BatchCounts, BatchState, Made, NewBatch, Then, ThenOn};
 pub use bulk::{Bulk, BulkAction, BulkFilter, BulkOutcome, BulkState, BulkTasks};
 pub use causes::with_causes;
 pub use change::{Changes, FromTo, TaskChange, Timeout};
@@ -58,8 +60,8 @@ pub use expected::Expected;
 pub use expiry::Expiry;
 pub use generation::{Generation, Output};
 pub use id::{
-    AuditId, BulkId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId, TaskId,
-    TaskType, TokenId, WorkerId,
+    AuditId, BatchId, BulkId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId,
+    TaskId, TaskType, TokenId, WorkerId,
 };
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;

@@ -11,7 +11,7 @@ use crate::defaults::Unsaid;
 use crate::digest::{Digest, Fingerprint};
 use crate::expected::Expected;
 use crate::expiry::Expiry;
-use crate::id::{GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
+use crate::id::{BatchId, GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
 use crate::lease::{Lease, LossReason};
 use crate::limits;
 use crate::payload::Payload;
@@ -325,6 +325,9 @@ pub struct TaskSpec {
     /// What becomes of it when one of these fails or is cancelled.
     #[serde(default, skip_serializing_if = "IfDependencyFails::is_default")]
     pub if_dependency_fails: IfDependencyFails,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
 }
 
 impl TaskSpec {
@@ -355,6 +358,7 @@ impl TaskSpec {
             unique: None,
             depends_on: Vec::new(),
             if_dependency_fails: IfDependencyFails::default(),
+            batch: None,
         }
     }
 
@@ -604,6 +608,9 @@ pub struct Task {
     /// What becomes of it when one of these fails or is cancelled.
     #[serde(default, skip_serializing_if = "IfDependencyFails::is_default")]
     pub if_dependency_fails: IfDependencyFails,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
 }
 
 impl Task {

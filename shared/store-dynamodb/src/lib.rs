@@ -15,6 +15,7 @@ mod aside;
 mod attr;
 mod audit;
 mod batch;
+mod batches;
 mod bulk;
 mod by_status;
 mod change;

@@ -5,13 +5,14 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_model::alone::LOSSES;
 use baton_model::{
-    AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head,
+    AttemptEnd, Backoff, BatchId, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head,
     IfDependencyFails, Label, Lease, Output, Payload, Priority, ProjectId, QueueName, RequestKey, SessionId,
     Shared, State, Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, Unique, WorkerId,
 };
 use baton_store::{Omitted, StoreError};
 
 use crate::attr::{Fields, Item, b, json, key, n, s, time};
+use crate::batches::BATCH;
 use crate::codes::Code;
 use crate::db::{Db, list};
 use crate::ends::{ENDS, KEPT, OWN_KEEPING};
@@ -71,6 +72,8 @@ pub(crate) struct Rest {
     pub(crate) affinity: Option<Label>,
     /// How long it is kept once it has ended, if not as long as all.
     pub(crate) retention: Option<Duration>,
+    /// The batch that it is one of.
+    pub(crate) batch: Option<BatchId>,
     /// The key of which there is one task at a time.
     pub(crate) unique: Option<Unique>,
     /// The limits that its latest attempt was taken under.
@@ -284,6 +287,7 @@ impl Rest {
             concurrency_key: label(fields.maybe_text("ck")?),
             affinity: label(fields.maybe_text("af")?),
             retention: fields.maybe_number(OWN_KEEPING)?.map(Duration::from_millis),
+            batch: fields.maybe_sixteen(BATCH)?.map(BatchId::from_bytes),
             unique: fields.maybe_json("uq")?,
             limits: fields.set_of_texts("lu")?.to_vec(),
             waits: Waits::read(fields)?,
@@ -391,6 +395,9 @@ pub(crate) fn new_task(
     if let Some(key) = &spec.concurrency_key {
         put("ck", s(key.as_str()));
     }
+    if let Some(batch) = spec.batch {
+        put(BATCH, b(*batch.as_bytes()));
+    }
     if let Some(retention) = spec.retention {
         put(OWN_KEEPING, n(retention.as_millis()));
     }
@@ -448,6 +455,7 @@ impl Db {
             error,
             depends_on: rest.depends_on,
             if_dependency_fails: rest.if_dependency_fails,
+            batch: rest.batch,
         }))
     }
 

@@ -5,6 +5,7 @@
 
 mod alone;
 mod audit;
+mod batches;
 mod bulk;
 mod change;
 mod claim;

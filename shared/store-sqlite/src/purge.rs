@@ -12,6 +12,7 @@ use baton_model::{QueueName, State, TaskType, Timestamp};
 use baton_store::{Overdue, Purge, PurgeReport};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::batches;
 use crate::bulk;
 use crate::codes::Code;
 use crate::dependency;
@@ -186,6 +187,9 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
     }
     if !report.more {
         sweep_counts(transaction, purge.now)?;
+        if let Some(keep) = purge.keep_finished {
+            batches::sweep(transaction.db, purge.now.minus(keep))?;
+        }
     }
     transaction.state.purging += began.elapsed();
     Ok(report)

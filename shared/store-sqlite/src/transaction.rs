@@ -13,6 +13,7 @@ use baton_model::{
 use baton_store::{NameNotice, Ready, StoreError};
 use rusqlite::{Connection, params};
 
+use crate::batches;
 use crate::codes::Code;
 use crate::defaults;
 use crate::error::Failure;
@@ -356,6 +357,9 @@ impl<'a> Transaction<'a> {
         }
         if !self.state.limits.is_empty() {
             limit::follow(self, before, &after, now)?;
+        }
+        if let Some(batch) = before.batch {
+            batches::follow(self, (batch, after.head.id), (Some(change.from), to), now)?;
         }
         Ok(after)
     }

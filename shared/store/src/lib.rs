@@ -5,6 +5,7 @@
 //! `conformance` module (feature `conformance`), which each store runs whole.
 
 pub mod batch;
+mod batches;
 pub mod bulk;
 mod change;
 pub mod command;
@@ -35,6 +36,10 @@ use baton_model::{
     WorkerId,
 };
 
+pub use batches::{
+    AddToBatch, BatchDetail, BatchFailure, BatchFilter, BatchStore, SealBatch, TendBatches, TendedBatches,
+    follow_up,
+};
 pub use bulk::BulkStore;
 pub use change::{ChangeTask, Remove};
 pub use command::{
@@ -95,9 +100,15 @@ pub struct Capabilities {
 pub const DEFAULTS_SETTLE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// All that a whole Baton needs of its store.
-pub trait Store: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore {}
+pub trait Store:
+    TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore + BatchStore
+{
+}
 
-impl<S: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore> Store for S {}
+impl<S: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore + BatchStore> Store
+    for S
+{
+}
 
 /// A store of tasks.
 ///

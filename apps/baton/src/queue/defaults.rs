@@ -98,10 +98,7 @@ impl SetDefaults {
             words => words,
         });
         let before = if from == to { "as before".to_owned() } else { format!("before: {from}") };
-        context.out.note(&format!(
-            "queue {} gives to tasks that do not say: {to} ({before})",
-            self.queue
-        ));
+        context.out.note(&format!("queue {} gives to tasks that do not say: {to} ({before})", self.queue));
         Ok(())
     }
 

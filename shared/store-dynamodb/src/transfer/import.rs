@@ -11,6 +11,7 @@ use baton_store::transfer::{
 use baton_store::{Count, Idempotency, StoreError};
 
 use crate::attr::{Fields, Item, b, json, key, n, s, time};
+use crate::batches::BATCH;
 use crate::codes::Code;
 use crate::create::open_key;
 use crate::db::list;
@@ -73,6 +74,7 @@ impl Inner {
             Record::Limit(limit) => self.import_limit(&limit).await,
             Record::Owned(owned) => self.import_owned(&owned).await,
             Record::Schedule(schedule) => self.import_schedule(&schedule).await,
+            Record::Batch(batch) => self.import_batch(&batch).await,
         }
     }
 
@@ -194,6 +196,7 @@ impl Inner {
             Err(WriteError::Condition(_)) => return Err(contended("the task").into()),
             Err(WriteError::Failed(error)) => return Err(error.into()),
         }
+        self.import_member(&record.task).await?;
         self.keep_imported(&record.task).await?;
         if matches!(task.head.state, TaskState::Running(_)) {
             self.count_imported(id).await?;
@@ -313,6 +316,7 @@ impl Inner {
         put("ck", task.concurrency_key.as_ref().map(|key| s(key.as_str())));
         put("af", task.affinity.as_ref().map(|affinity| s(affinity.as_str())));
         put("xa", head.expires_at.map(time));
+        put(BATCH, task.batch.map(|batch| b(*batch.as_bytes())));
         put(OWN_KEEPING, task.retention.map(|retention| n(retention.as_millis())));
         let unique = task.unique.as_ref().map(|unique| json("a unique key", unique)).transpose()?;
         put("uq", unique.map(s));

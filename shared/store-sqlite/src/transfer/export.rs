@@ -16,13 +16,14 @@ use crate::rows::{
     self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
 use crate::transaction::what_code;
-use crate::{audit, limit, schedule, token};
+use crate::{audit, batches, limit, schedule, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
 const KINDS: &[(char, Read)] = &[
     ('q', queues),
     ('w', workers),
+    ('b', all_batches),
     ('t', tasks),
     ('h', durations),
     ('l', logs),
@@ -92,6 +93,15 @@ fn queues(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Recor
         found.push((queue.name.to_string(), Record::Queue(queue)));
     }
     Ok(found)
+}
+
+fn all_batches(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let after = match after {
+        "" => None,
+        id => Some(id.parse().map_err(|_| StoreError::BadCursor)?),
+    };
+    let found = batches::behind_id(db, after, limit)?;
+    Ok(found.into_iter().map(|batch| (batch.id.to_string(), Record::Batch(Box::new(batch)))).collect())
 }
 
 fn workers(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {

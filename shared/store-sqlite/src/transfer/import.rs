@@ -1,7 +1,7 @@
 //! Taking in records: each is written as a whole, or refused.
 
 use baton_model::queue::Queue;
-use baton_model::{Backoff, Digest, Label, RequestKey, SessionId, TaskState, Timestamp, WorkerId};
+use baton_model::{Backoff, BatchId, Digest, Label, RequestKey, SessionId, TaskState, Timestamp, WorkerId};
 use baton_store::transfer::{
     Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, Record, Refusal, TaskRecord, Verdict,
     WorkerRecord, audit_onto, queue_onto, token_onto,
@@ -23,7 +23,7 @@ use crate::order;
 use crate::rows::{self, Stored, affinity_code, millis_of, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
-use crate::{audit, limit, schedule, token, unique};
+use crate::{audit, batches, limit, schedule, token, unique};
 use baton_store::histogram::What;
 
 /// What became of a record: a refusal is an outcome, as it has written nothing.
@@ -43,6 +43,7 @@ pub(super) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Resu
         Record::Limit(record) => limit::import_limit(transaction, record),
         Record::Owned(record) => limit::import_owned(transaction, record),
         Record::Schedule(record) => schedule::import(transaction, record),
+        Record::Batch(record) => batches::import(transaction, record),
     }
 }
 
@@ -144,6 +145,9 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     if let Some(generation) = &record.generation {
         insert_generation(db, n, generation)?;
     }
+    if let Some(batch) = task.batch {
+        batches::import_task(db, batch, (before, task.head.state.state()))?;
+    }
     if let Some(state) = before {
         transaction.tally(&task.queue, &task.task_type, state, -1);
     }
@@ -171,9 +175,9 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         "INSERT OR REPLACE INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
          max_attempts, events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
          created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params, \
-         beats, worker_losses, links, concurrency_key, start_by, only_one, affinity, fair, retention) \
+         beats, worker_losses, links, concurrency_key, start_by, only_one, affinity, fair, retention, batch) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?41)",
     )?
     .execute(params![
         n,
@@ -216,6 +220,7 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         affinity_code(task.affinity.as_ref()),
         task.affinity.as_ref().map(|_| ""),
         task.retention.map(millis_of),
+        task.batch.as_ref().map(BatchId::as_bytes),
     ])?;
     unique::import(db, task)?;
     let n = db.last_insert_rowid();

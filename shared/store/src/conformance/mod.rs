@@ -30,6 +30,7 @@ mod rules;
 pub mod affinity;
 pub mod alone;
 pub mod audit;
+pub mod batches;
 pub mod bulk;
 pub mod change;
 pub mod choice;

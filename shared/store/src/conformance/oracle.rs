@@ -6,6 +6,7 @@
 //!
 //! The suite is checked against it, and random histories of other stores are compared with its answers.
 
+mod batches;
 mod bulks;
 mod callers;
 mod claims;
@@ -29,9 +30,9 @@ use async_trait::async_trait;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
-    LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey, RoundNote, Schedule,
-    ScheduleKey, SessionId, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
+    AuditId, Batch, BatchId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy,
+    Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey, RoundNote,
+    Schedule, ScheduleKey, SessionId, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -59,6 +60,7 @@ struct Inner {
     runs: Vec<(QueueName, Timestamp, Duration)>,
     round: Option<RoundNote>,
     bulks: BTreeMap<BulkId, Bulk>,
+    batches: BTreeMap<BatchId, Batch>,
     /// Tasks that came into their queues because others ended, to be rung for.
     unblocked: Vec<Task>,
     tokens: BTreeMap<TokenId, StoredToken>,
@@ -181,6 +183,7 @@ impl Inner {
         }
         fresh.values().for_each(|kept| self.hold_key(&kept.task));
         self.tasks.extend(fresh);
+        ready.iter().for_each(|task| self.follow_in_batch(task.head.id, None, create.now));
         self.let_go(&specs, create.now);
         let ready: Vec<_> = ready.iter().map(|task| self.tasks[&task.head.id].task.clone()).collect();
         let answer = CreateAnswer { items, replayed: false };
@@ -222,7 +225,8 @@ impl Inner {
                     attempt: task.head.attempt,
                     detail: change.detail,
                 });
-                let after = task.clone();
+                let (after, from) = (task.clone(), change.from);
+                self.follow_in_batch(id, Some(from), now);
                 if after.head.state.state().is_final() {
                     self.ended(id, now);
                 }

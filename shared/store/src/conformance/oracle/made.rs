@@ -51,6 +51,7 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         error: None,
         depends_on: spec.depends_on,
         if_dependency_fails: spec.if_dependency_fails,
+        batch: spec.batch,
     };
     Kept { task, content, first_run_after: run_after, claimed_at: None, history: vec![created] }
 }

@@ -131,6 +131,10 @@ impl Inner {
             self.tasks.remove(id);
             self.generations.retain(|_, generation| generation.task != *id);
         }
+        if let Some(keep) = purge.keep_finished {
+            self.batches
+                .retain(|_, batch| !(batch.has_ended() && batch.ended_at.is_some_and(|at| old(at, keep))));
+        }
         let answers: Vec<_> = self
             .answers
             .iter()

@@ -2,15 +2,17 @@
 
 use axum::extract::{Request, State};
 use baton_api::create::{BatchAnswer, BatchItem, ItemProblem};
+use baton_api::batch::BatchRequest;
 use baton_api::create::{CreateBatch, CreateTask};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
 use baton_http::spec::task_spec;
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
 use baton_model::{Digest, Expected, Fingerprint, Limits, TaskId, TaskSpec, limits};
-use baton_store::{Accepted, Create, ItemRefusal, StoreError};
+use baton_store::{Accepted, Create, CreateAnswer, ItemRefusal, StoreError};
 use serde_json::value::RawValue;
 
+use crate::of_batch::{OfBatch, in_project};
 use crate::told::Told;
 
 use crate::{graph, replay, view};
@@ -21,6 +23,9 @@ const ROUTE: &str = "POST /v1/tasks/batch";
 ///
 /// With `atomic` (the default) one task that does not fit or is refused refuses all. Without it each task stands by
 /// itself, and the answer tells what became of each, in the order of the request.
+///
+/// With `batch`, the tasks are a batch that is shown by `GET /v1/batches/{id}`, may be added to by further requests, and may be
+/// followed by a task.
 #[utoipa::path(
     post,
     path = "/v1/tasks/batch",
@@ -46,19 +51,28 @@ pub(crate) async fn create_batch(
     let idempotency = key.scoped(ROUTE, &caller, || fingerprint(&bytes));
     drop(bytes);
     let atomic = batch.atomic;
+    let of_batch = match &batch.batch {
+        Some(request) => {
+            let name = idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
+            Some(OfBatch::of(&app, &caller, request, name)?)
+        }
+        None => None,
+    };
     let (mut slots, mut specs) = batch.split(&app, &caller)?;
     let unseen = graph::unseen(&app, &caller, &specs).await?;
     if atomic && !unseen.is_empty() {
         return Err(StoreError::BatchRefused { refusals: unseen }.into());
     }
     leave_out(unseen, &mut slots, &mut specs);
+    let of_batch = of_batch.filter(|_| !specs.is_empty());
+    let batch_id = of_batch.as_ref().map(OfBatch::id);
     let blocked: Vec<bool> = specs.iter().map(|spec| !spec.depends_on.is_empty()).collect();
     let told: Vec<Told> = specs.iter().map(Told::of).collect();
     let (outcomes, replayed) = if specs.is_empty() {
         (Vec::new(), false)
     } else {
         let create = Create { now: app.now(), tasks: specs, atomic, idempotency, by: caller.name() };
-        let answer = app.store.create(create).await?;
+        let answer = hand_in(&app, of_batch, create).await?;
         (answer.items, answer.replayed)
     };
     for (told, outcome) in told.iter().zip(&outcomes) {
@@ -66,8 +80,20 @@ pub(crate) async fn create_batch(
             told.log(accepted);
         }
     }
-    let answer = gather(&caller, slots, outcomes.into_iter().zip(blocked));
+    let answer = BatchAnswer { batch_id, ..gather(&caller, slots, outcomes.into_iter().zip(blocked)) };
     Ok(replay(if atomic { created(&answer)? } else { ok(&answer)? }, replayed))
+}
+
+/// Hands tasks in, as a batch of their own or not.
+pub(crate) async fn hand_in(
+    app: &App,
+    of_batch: Option<OfBatch>,
+    create: Create,
+) -> Result<CreateAnswer, StoreError> {
+    match of_batch {
+        Some(of_batch) => of_batch.add(app, create).await,
+        None => app.store.create(create).await,
+    }
 }
 
 /// What was asked, whatever its spelling.
@@ -81,6 +107,8 @@ pub(crate) fn fingerprint(body: &[u8]) -> Fingerprint {
 /// A batch as it was read: each task, or what is wrong with it.
 pub(crate) struct Batch {
     pub(crate) atomic: bool,
+    /// The batch that they are, if that is an object of its own.
+    pub(crate) batch: Option<BatchRequest>,
     tasks: Vec<Result<CreateTask, Vec<FieldError>>>,
 }
 
@@ -89,6 +117,7 @@ impl ReadFields for Batch {
 
     fn read(f: &mut Fields<'_>, limits: &Limits) -> Option<Self> {
         let atomic = f.optional("atomic", boolean);
+        let batch = f.optional_object::<BatchRequest>("batch", limits);
         let tasks = f.required("tasks", |raw| elements(raw, 1..=limits::BATCH_TASKS))?;
         let read = |(index, raw): (usize, &RawValue)| {
             let mut errors = Vec::new();
@@ -96,7 +125,7 @@ impl ReadFields for Batch {
             task.ok_or(errors)
         };
         let tasks = tasks.into_iter().enumerate().map(read).collect();
-        Some(Self { atomic: atomic?.unwrap_or(true), tasks })
+        Some(Self { atomic: atomic?.unwrap_or(true), batch: batch?, tasks })
     }
 }
 
@@ -112,6 +141,7 @@ impl Batch {
         app: &App,
         caller: &Caller,
     ) -> Result<(Vec<Slot>, Vec<TaskSpec>), ApiError> {
+        self.put_in_project(caller);
         let tasks = if self.atomic { self.linked(app)? } else { self.apart()? };
         let mut specs = Vec::with_capacity(tasks.len());
         let mut beyond = Vec::new();
@@ -139,6 +169,18 @@ impl Batch {
             return Err(caller.beyond(beyond));
         }
         Ok((slots, specs))
+    }
+
+    /// Gives the tasks the project of their batch, if that is an object of its own.
+    fn put_in_project(&mut self, caller: &Caller) {
+        let Some(request) = &self.batch else { return };
+        for (index, slot) in self.tasks.iter_mut().enumerate() {
+            if let Ok(task) = slot
+                && let Err(errors) = in_project(caller, request, index, task)
+            {
+                *slot = Err(errors);
+            }
+        }
     }
 
     /// The tasks of a batch that stands or falls together, with the ids that are theirs and in the place of their refs.
@@ -210,7 +252,7 @@ fn gather(
     slots: Vec<Slot>,
     mut outcomes: impl Iterator<Item = (Result<Accepted, ItemRefusal>, bool)>,
 ) -> BatchAnswer {
-    let mut answer = BatchAnswer { accepted: 0, refused: 0, items: Vec::with_capacity(slots.len()) };
+    let mut answer = BatchAnswer { batch_id: None, accepted: 0, refused: 0, items: Vec::with_capacity(slots.len()) };
     for (index, slot) in (0..).zip(slots) {
         let problem = match slot {
             Slot::Stored => match outcomes.next() {

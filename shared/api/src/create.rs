@@ -6,12 +6,13 @@ use std::time::Duration;
 
 use baton_model::limits::Limits;
 use baton_model::{
-    Backoff, Expected, Expiry, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName, Status,
+    Backoff, BatchId, Expected, Expiry, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName, Status,
     TaskId, TaskSpec, TaskType, Timestamp, limits,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
+use crate::batch::BatchRequest;
 use crate::fields::{
     Fields, ReadFields, as_seconds, integer, list, number, own_name, parsed, payload, span, text,
 };
@@ -360,6 +361,10 @@ fn repeated(dependencies: &[DependsOn]) -> Option<&DependsOn> {
 /// the function `create-task` reads the list with [`crate::fields::read_object`].
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CreateBatch {
+    /// The batch as an object of its own, which is counted, sealed and followed by a task. Left out, the tasks have nothing else in
+    /// common.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchRequest>,
     /// Whether one refused task refuses all (`true`, the default) or each stands by itself (`false`). Only a batch that stands or
     /// falls together may have tasks that depend on each other by their `ref`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -392,6 +397,10 @@ pub struct CreatedTask {
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BatchAnswer {
+    /// The batch, if the request named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub batch_id: Option<BatchId>,
     /// How many tasks exist by this request.
     pub accepted: u32,
     /// How many were refused.

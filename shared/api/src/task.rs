@@ -1,7 +1,7 @@
 //! What `query-tasks` answers of tasks: how a task, its history and its output are shown. Other functions answer with the same.
 
 use baton_model::{
-    Backoff, Event, EventKind, Failure, Generation, GenerationId, IfDependencyFails, Label, LossReason,
+    Backoff, BatchId, Event, EventKind, Failure, Generation, GenerationId, IfDependencyFails, Label, LossReason,
     Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId, TaskState,
     TaskType, Timestamp, WorkerId,
 };
@@ -130,6 +130,10 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub if_dependency_fails: Option<IfDependencyFails>,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub batch_id: Option<BatchId>,
     /// In the answer to a claim: what its dependencies have put out, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<InputView>,
@@ -227,6 +231,7 @@ impl TaskView {
             error: task.error,
             if_dependency_fails: (!task.depends_on.is_empty()).then_some(task.if_dependency_fails),
             depends_on: task.depends_on,
+            batch_id: task.batch,
             inputs: Vec::new(),
         }
     }

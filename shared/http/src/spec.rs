@@ -52,5 +52,6 @@ pub fn task_spec(
         unsaid: Unsaid { max_attempts: request.max_attempts.is_none(), priority: request.priority.is_none() },
         depends_on,
         if_dependency_fails: request.if_dependency_fails.unwrap_or_default(),
+        batch: None,
     })
 }

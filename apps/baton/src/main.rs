@@ -1,6 +1,7 @@
 //! `baton`: the server, the worker and the operator's tool in one program.
 
 mod audit;
+mod batch;
 mod bench;
 mod bulk;
 mod completions;
@@ -132,6 +133,9 @@ enum Command {
     /// See and call off commands for many tasks.
     #[command(subcommand)]
     Bulk(bulk::Bulk),
+    /// See and seal batches: tasks that were handed in together.
+    #[command(subcommand)]
+    Batch(batch::Batch),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
     /// Make, list and revoke the tokens by which callers are known.
@@ -251,6 +255,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Limit(limits) => limits.run(context).await,
             Command::Schedule(schedules) => schedules.run(context).await,
             Command::Bulk(bulk) => bulk.run(context).await,
+            Command::Batch(batch) => batch.run(context).await,
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Token(token) => token.run(context).await,

@@ -128,7 +128,12 @@ pub(crate) struct Entry {
 
 impl Entry {
     /// A task with what was thought of it, and with what came of it if it is over.
-    pub(crate) fn new(task: &Task, now: Timestamp, thoughts: Option<&Thoughts>, result: Option<Value>) -> Self {
+    pub(crate) fn new(
+        task: &Task,
+        now: Timestamp,
+        thoughts: Option<&Thoughts>,
+        result: Option<Value>,
+    ) -> Self {
         let kept = Kept::of(task);
         let thoughts = thoughts.cloned().unwrap_or_default();
         Self {

@@ -81,9 +81,8 @@ impl Log {
     /// If one cannot be opened.
     pub(crate) fn open(settings: &AssistantSettings) -> io::Result<Self> {
         fs::create_dir_all(&settings.logs)?;
-        let file = |name: &str| {
-            Rotated::open(settings.logs.join(name), settings.log_bytes, settings.log_files)
-        };
+        let file =
+            |name: &str| Rotated::open(settings.logs.join(name), settings.log_bytes, settings.log_files);
         Ok(Self(Mutex::new(Files {
             detailed: file("heartbeat_detailed.jsonl")?,
             events: file("heartbeat_events.log")?,
@@ -103,16 +102,11 @@ impl Log {
     ) {
         let timestamp = stamp(now);
         let name = kind.as_str();
-        let line = Line {
-            timestamp: &timestamp,
-            event_type: name,
-            request_id,
-            action,
-            data,
-            metadata: Map::new(),
-        };
+        let line =
+            Line { timestamp: &timestamp, event_type: name, request_id, action, data, metadata: Map::new() };
         let detailed = python::dumps(&line) + "\n";
-        let mut people = format!("[{timestamp}] {} | ID: {request_id} | Action: {action}", name.to_uppercase());
+        let mut people =
+            format!("[{timestamp}] {} | ID: {request_id} | Action: {action}", name.to_uppercase());
         for (word, text) in
             [("Question", suffix.question), ("Status", suffix.status), ("Error", suffix.error)]
         {

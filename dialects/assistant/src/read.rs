@@ -70,7 +70,8 @@ pub(crate) async fn thoughts(
 
 /// `GET /task/list`: what is active; with `?finished=true` what is over, in the same form.
 pub(crate) async fn list(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
-    let finished = request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "finished=true"));
+    let finished =
+        request.uri().query().is_some_and(|query| query.split('&').any(|part| part == "finished=true"));
     let statuses: &[Status] = if finished { &FINISHED } else { &ACTIVE };
     list_of(ask, statuses, finished).await.map_err(|no| no.because("Failed to get task list: "))
 }

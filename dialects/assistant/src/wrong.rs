@@ -79,7 +79,8 @@ impl Wrong {
     /// All of it in one line, for the log.
     pub(crate) fn line(&self) -> String {
         let place = |fault: &Fault| {
-            let names = fault.loc.iter().map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned));
+            let names =
+                fault.loc.iter().map(|name| name.as_str().map_or_else(|| name.to_string(), str::to_owned));
             format!("{}: {}", names.collect::<Vec<_>>().join("."), fault.msg)
         };
         self.0.iter().map(place).collect::<Vec<_>>().join("; ")

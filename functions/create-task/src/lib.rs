@@ -1,8 +1,9 @@
-//! Creates tasks, one or a batch. A request may be repeated safely, by its `Idempotency-Key` or by task ids that the
+//! Creates tasks, one or a batch, and seals batches. A request may be repeated safely, by its `Idempotency-Key` or by task ids that the
 //! producer chose. They come over HTTP or through the queue `submissions`.
 
 mod batch;
 mod graph;
+mod of_batch;
 mod submission;
 mod told;
 
@@ -26,7 +27,10 @@ pub use submission::submit;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(create_task)).routes(routes!(batch::create_batch))
+    OpenApiRouter::default()
+        .routes(routes!(create_task))
+        .routes(routes!(batch::create_batch))
+        .routes(routes!(of_batch::seal))
 }
 
 /// Create a task

@@ -1,5 +1,5 @@
-//! What operators do: cancel, retry and change tasks, one by one or many by one command, pause and order queues, set limits,
-//! schedules and the supply of queues, ask workers to drain or stop.
+//! What operators do: cancel, retry and change tasks, one by one or many by one command, pause and order queues and set their
+//! defaults and supply, set limits and schedules, ask workers to drain or stop.
 
 mod bulk;
 mod change;
@@ -33,6 +33,7 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(queues::order))
+        .routes(routes!(queues::set_defaults))
         .routes(routes!(schedules::set, schedules::list))
         .routes(routes!(schedules::get))
         .routes(routes!(schedules::pause))

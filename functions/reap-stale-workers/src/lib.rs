@@ -3,6 +3,7 @@
 //! The reaper acts on what the store holds alone. It may run anywhere, any number of times, and several times at once:
 //! each task is taken back by one conditional write.
 
+mod batches;
 mod bulk;
 mod removal;
 mod round;

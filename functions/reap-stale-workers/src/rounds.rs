@@ -13,6 +13,7 @@ use baton_store::{
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::batches;
 use crate::bulk;
 use crate::removal::Removal;
 use crate::round::Round;
@@ -168,6 +169,7 @@ async fn round(
         note.set_back = round.more || watch.heard_for() < REDATED_FOR;
     }
     mend(app, &watch, &mut note.blocked).await;
+    batches::tend(app, &watch, &mut note.batches).await;
     let may_remove = note.may_remove();
     keep(app, note).await;
     if Instant::now() >= deadline {

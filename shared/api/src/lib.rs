@@ -4,11 +4,13 @@
 //!
 //! Requests are read by [`fields`], which reports every wrong field at once; answers are plain serde.
 
+pub mod batch;
 pub mod bulk;
 pub mod change;
 pub mod claim;
 pub mod complete;
 pub mod create;
+pub mod defaults;
 pub mod ending;
 pub mod event;
 pub mod fields;

@@ -76,6 +76,12 @@ codes! {
     WorkerNotFound = "worker_not_found", 404, "No such worker";
     /// The queue does not exist.
     QueueNotFound = "queue_not_found", 404, "No such queue";
+    /// The batch does not exist.
+    BatchNotFound = "batch_not_found", 404, "No such batch";
+    /// No task may be added to the batch any more.
+    BatchSealed = "batch_sealed", 409, "The batch is sealed";
+    /// The batch exists and is another than the request says.
+    BatchConflict = "batch_conflict", 409, "Another batch has this id";
     /// The bulk command is unknown.
     BulkNotFound = "bulk_not_found", 404, "No such bulk command";
     /// The token does not exist.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use baton_api::batch::BatchView;
 use baton_api::change::ChangeRequest;
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::ClaimView;
@@ -12,6 +13,7 @@ use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::complete::{CompletedView, EndedView};
 use baton_api::create::{BatchAnswer, CreatedTask};
 use baton_api::create::{CreateBatch, CreateTask};
+use baton_api::defaults::{DefaultsChangeView, DefaultsRequest};
 use baton_api::fleet::{LogView, QueueView, StatsView, WorkerView};
 use baton_api::graph::GraphView;
 use baton_api::health::{HealthView, ReadinessView};
@@ -28,7 +30,9 @@ use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, 
 use baton_api::token::CreateToken;
 use baton_api::token::{AuditView, CreatedTokenView, TokenView};
 use baton_api::why::WhyView;
-use baton_model::{Directive, GenerationId, ProjectId, QueueName, ScheduleName, TaskId, TokenId, WorkerId};
+use baton_model::{
+    BatchId, Directive, GenerationId, ProjectId, QueueName, ScheduleName, TaskId, TokenId, WorkerId,
+};
 use serde::Serialize;
 
 use crate::call::{Call, new_key};
@@ -205,6 +209,48 @@ impl Client {
         order: &OrderRequest,
     ) -> Result<OrderChangeView, ClientError> {
         self.call(Call::post(format!("/v1/queues/{queue}/order"), order).repeatable(true)).await
+    }
+
+    /// One batch, with what its tasks do.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batch(&self, id: BatchId) -> Result<BatchView, ClientError> {
+        self.call(Call::get(format!("/v1/batches/{id}"))).await
+    }
+
+    /// Batches, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batches(
+        &self,
+        project: Option<&ProjectId>,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<BatchView>, ClientError> {
+        let call = Call::get("/v1/batches").query("project", project);
+        self.call(call.query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// Seals a batch: no task is added to it from then on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn seal_batch(&self, id: BatchId) -> Result<BatchView, ClientError> {
+        self.call(Call::post(format!("/v1/batches/{id}/seal"), &serde_json::json!({})).repeatable(true)).await
+    }
+
+    /// Changes what a queue gives to tasks that do not say; what the request leaves out stays as it is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_queue_defaults(
+        &self,
+        queue: &QueueName,
+        defaults: &DefaultsRequest,
+    ) -> Result<DefaultsChangeView, ClientError> {
+        self.call(Call::patch(format!("/v1/queues/{queue}/defaults"), defaults).repeatable(true)).await
     }
 
     /// Sets a limit.

@@ -82,6 +82,10 @@ uuid_id!(
     BulkId
 );
 uuid_id!(
+    /// A batch of tasks. UUIDv7 unless the producer chose the id.
+    BatchId
+);
+uuid_id!(
     /// A generation: the output record of one completed task.
     GenerationId
 );

@@ -7,10 +7,12 @@
 pub mod affinity;
 pub mod alone;
 pub mod backoff;
+pub mod batch;
 pub mod bulk;
 mod canonical;
 pub mod causes;
 pub mod change;
+pub mod defaults;
 pub mod dependency;
 pub mod digest;
 pub mod event;
@@ -47,9 +49,11 @@ pub mod worker;
 pub use affinity::{Wants, Warm};
 pub use alone::Alone;
 pub use backoff::Backoff;
+pub use batch::{Batch, BatchCounts, BatchState, Made, NewBatch, Then, ThenOn};
 pub use bulk::{Bulk, BulkAction, BulkFilter, BulkOutcome, BulkState, BulkTasks};
 pub use causes::with_causes;
 pub use change::{Changes, FromTo, TaskChange, Timeout};
+pub use defaults::{DefaultsChange, QueueDefaults, Unsaid};
 pub use dependency::{Dependency, FirstFailure, Outlook};
 pub use digest::{Digest, Fingerprint};
 pub use event::{Event, EventDetail, EventKind};
@@ -57,8 +61,8 @@ pub use expected::Expected;
 pub use expiry::Expiry;
 pub use generation::{Generation, Output};
 pub use id::{
-    AuditId, BulkId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId, TaskId,
-    TaskType, TokenId, WorkerId,
+    AuditId, BatchId, BulkId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId,
+    TaskId, TaskType, TokenId, WorkerId,
 };
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;

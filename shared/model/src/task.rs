@@ -7,15 +7,16 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
+use crate::defaults::Unsaid;
 use crate::digest::{Digest, Fingerprint};
 use crate::expected::Expected;
 use crate::expiry::Expiry;
-use crate::id::{GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
+use crate::id::{BatchId, GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
 use crate::lease::{Lease, LossReason};
 use crate::limits;
 use crate::payload::Payload;
 use crate::share::Shared;
-use crate::time::{Timestamp, seconds};
+use crate::time::{Timestamp, maybe_seconds, seconds};
 use crate::unique::Unique;
 use crate::watch::Watch;
 
@@ -295,6 +296,17 @@ pub struct TaskSpec {
     pub timeout: Option<Duration>,
     /// How long it waits between attempts; none for the default.
     pub backoff: Option<Backoff>,
+    /// How long it is kept once it has ended; none for as long as the store keeps tasks.
+    #[serde(
+        rename = "retention_seconds",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "maybe_seconds"
+    )]
+    pub retention: Option<Duration>,
+    /// Which of the above were left out: what the queue gives comes in their place. No part of what makes two tasks the same.
+    #[serde(default, skip_serializing_if = "Unsaid::is_none")]
+    pub unsaid: Unsaid,
     /// What it shares a limit by with other tasks of its queue, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Label>,
@@ -313,6 +325,9 @@ pub struct TaskSpec {
     /// What becomes of it when one of these fails or is cancelled.
     #[serde(default, skip_serializing_if = "IfDependencyFails::is_default")]
     pub if_dependency_fails: IfDependencyFails,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
 }
 
 impl TaskSpec {
@@ -335,12 +350,15 @@ impl TaskSpec {
             max_attempts: limits::DEFAULT_ATTEMPTS,
             timeout: None,
             backoff: None,
+            retention: None,
+            unsaid: Unsaid::default(),
             concurrency_key: None,
             affinity: None,
             expiry: None,
             unique: None,
             depends_on: Vec::new(),
             if_dependency_fails: IfDependencyFails::default(),
+            batch: None,
         }
     }
 
@@ -384,7 +402,11 @@ impl TaskSpec {
 
     /// Says whether two specs ask for the same; the id itself is left out.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(self)
+        match self.unsaid.is_none() {
+            true => Fingerprint::of(self),
+            // The usual value said and left out is the same. A copy costs little beside the digest.
+            false => Fingerprint::of(&Self { unsaid: Unsaid::default(), ..self.clone() }),
+        }
     }
 }
 
@@ -563,6 +585,14 @@ pub struct Task {
     pub finished_at: Option<Timestamp>,
     /// The latest attempt's failure; none once it is completed.
     pub error: Option<Failure>,
+    /// How long it is kept once it has ended; none for as long as the store keeps tasks.
+    #[serde(
+        rename = "retention_seconds",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "maybe_seconds"
+    )]
+    pub retention: Option<Duration>,
     /// What it shares a limit by with other tasks of its queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Label>,
@@ -578,6 +608,9 @@ pub struct Task {
     /// What becomes of it when one of these fails or is cancelled.
     #[serde(default, skip_serializing_if = "IfDependencyFails::is_default")]
     pub if_dependency_fails: IfDependencyFails,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
 }
 
 impl Task {

@@ -139,6 +139,34 @@ pub mod seconds {
     }
 }
 
+/// The same of a duration that may be missing.
+pub mod maybe_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes a duration as seconds, or null; for `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::seconds::serialize(duration, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// Reads a duration from seconds, or null; for `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// As [`super::seconds::deserialize`].
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct Seconds(#[serde(with = "super::seconds")] Duration);
+        Ok(Option::<Seconds>::deserialize(from)?.map(|Seconds(duration)| duration))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -346,7 +346,13 @@ impl Inner {
             match Fields(&item).text("pk")?.as_bytes().first() {
                 Some(b'W') => worker = Some(StoredWorker::read(&item)?),
                 // Its tasks wait; those of the other queues do not.
-                _ => queues.extend(self.db.read_one(&item, StoredQueue::read)),
+                _ => {
+                    let queue = self.db.read_one(&item, StoredQueue::read);
+                    if let Some(queue) = &queue {
+                        self.notes.note_defaults(&queue.name, queue.defaults);
+                    }
+                    queues.extend(queue);
+                }
             }
         }
         Ok((worker, queues))

@@ -15,6 +15,7 @@ mod aside;
 mod attr;
 mod audit;
 mod batch;
+mod batches;
 mod bulk;
 mod by_status;
 mod change;
@@ -25,6 +26,7 @@ mod create;
 mod crowd;
 mod dating;
 mod db;
+mod defaults;
 mod dependency;
 mod descent;
 mod ending;
@@ -84,8 +86,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
-    ScheduleKey, Supply, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults, QueueName, QueueOrder,
+    RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, ChangeTask, Changed, Claim,
@@ -93,8 +95,8 @@ use baton_store::{
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
     LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
     PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
-    ScheduleFilter, ScheduleStore, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats,
-    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    ScheduleFilter, ScheduleStore, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes,
+    Stats, StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
     WorkerDetail,
 };
 
@@ -343,6 +345,10 @@ impl TaskStore for DynamoStore {
 
     async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError> {
         self.inner.order(order).await
+    }
+
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        self.inner.set_defaults(&set).await
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {

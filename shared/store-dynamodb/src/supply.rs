@@ -176,7 +176,7 @@ impl Inner {
             if !changes || self.write_supply(&queue, before.as_ref(), to.as_ref(), said.now).await? {
                 match &to {
                     Some(_) => self.doorbell.asked(&queue),
-                    None => drop(self.forget_queue(&queue).await?),
+                    None => drop(self.forget_unused(&queue).await?),
                 }
                 return Ok(Changed { from, to });
             }

@@ -5,11 +5,13 @@
 
 mod alone;
 mod audit;
+mod batches;
 mod bulk;
 mod change;
 mod claim;
 mod codes;
 mod create;
+mod defaults;
 mod dependency;
 mod ending;
 mod error;
@@ -24,6 +26,7 @@ mod list;
 mod open;
 mod order;
 mod purge;
+mod queue;
 mod reader;
 mod reap;
 mod refusal;
@@ -46,8 +49,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
-    ScheduleKey, Supply, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults, QueueName, QueueOrder,
+    RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why,
+    Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
@@ -56,8 +60,8 @@ use baton_store::{
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
     LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
     PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
-    ScheduleFilter, ScheduleStore, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats,
-    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    ScheduleFilter, ScheduleStore, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes,
+    Stats, StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
     WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
@@ -284,6 +288,10 @@ impl TaskStore for SqliteStore {
         // Between these, others have their turn.
         while self.writer.run((), order::note_some).await? {}
         Ok(changed)
+    }
+
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        self.writer.run(set, defaults::set_defaults).await
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
@@ -550,7 +558,7 @@ fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<
     // Nothing in memory names a queue that is not used: those that the writing thread remembers are.
     let sql = "UPDATE queue SET paused = 0, changed_by = ?2, reason = ?3, changed_at = ?4 WHERE name = ?1";
     transaction.db.prepare_cached(sql)?.execute(changed)?;
-    supply::forget_unused(transaction.db, &pause.queue)?;
+    queue::forget_unused(transaction.db, &pause.queue)?;
     transaction.ring_queue(&pause.queue, pause.now);
     Ok(())
 }

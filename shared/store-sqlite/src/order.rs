@@ -18,8 +18,8 @@ use crate::claim::{Kind, Lane, ready, types};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::limit::Limits;
+use crate::queue::forget_unused;
 use crate::rows::{ALSO, Stored, affinity_code, from_json, maybe_text, select_task, text, to_json};
-use crate::supply;
 use crate::transaction::Transaction;
 
 /// How many rows one transaction notes at most: about 20 ms.
@@ -136,7 +136,7 @@ pub(crate) fn order_queue(
 ) -> Result<(QueueOrder, QueueOrder), Failure> {
     let from = told(transaction.db, &set.queue)?.set;
     write(transaction, &set.queue, (from, set.order), set.now)?;
-    supply::forget_unused(transaction.db, &set.queue)?;
+    forget_unused(transaction.db, &set.queue)?;
     transaction.ring_queue(&set.queue, set.now);
     Ok((from, set.order))
 }

@@ -17,6 +17,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::codes::Code;
 use crate::create;
 use crate::error::Failure;
+use crate::queue::forget_unused;
 use crate::rows::{from_json, to_json};
 use crate::transaction::Transaction;
 use crate::why;
@@ -116,13 +117,6 @@ pub(crate) fn set(transaction: &mut Transaction<'_>, set: &SetSupply) -> Result<
         }
     }
     Ok(Changed { from, to })
-}
-
-/// Takes a queue off the list that no task has named, and of which nothing is said any more. Says whether it did.
-pub(crate) fn forget_unused(db: &Connection, queue: &QueueName) -> Result<bool, Failure> {
-    let unused = "DELETE FROM queue WHERE name = ?1 AND used = 0 AND paused = 0 AND ordering IS NULL \
-                  AND NOT EXISTS (SELECT 1 FROM supply WHERE supply.queue = ?1)";
-    Ok(db.prepare_cached(unused)?.execute([queue.as_str()])? > 0)
 }
 
 /// How many tasks of a supply's queue are ready, counted up to its target.

@@ -13,9 +13,12 @@ use baton_model::{
 use baton_store::{NameNotice, Ready, StoreError};
 use rusqlite::{Connection, params};
 
+use crate::batches;
 use crate::codes::Code;
+use crate::defaults;
 use crate::error::Failure;
 use crate::expiry;
+use crate::kept;
 use crate::limit::{self, Limits};
 use crate::links::{keep, mark_waited_for, note_blocked};
 use crate::rows::{EVENT_BITS, Stored, dependencies_of, to_json};
@@ -63,6 +66,8 @@ pub(crate) struct State {
     pub(crate) expiring: expiry::Next,
     /// The queues that have a supply.
     pub(crate) supplied: Supplied,
+    /// What queues give to tasks that do not say.
+    pub(crate) defaults: defaults::Known,
 }
 
 impl State {
@@ -81,6 +86,7 @@ impl State {
             limits: Limits::default(),
             expiring: expiry::Next::default(),
             supplied: Supplied::default(),
+            defaults: None,
         }
     }
 }
@@ -282,7 +288,8 @@ impl<'a> Transaction<'a> {
                         generation,
                         output,
                         at.as_millis(),
-                        (state.state().is_final() && !before.links.waited_for).then_some(at.as_millis()),
+                        (state.state().is_final() && !before.links.waited_for && before.retention.is_none())
+                            .then_some(at.as_millis()),
                         head.worker_losses,
                         head.expires_at.map(Timestamp::as_millis),
                     ])?
@@ -324,6 +331,9 @@ impl<'a> Transaction<'a> {
         if before.unique.is_some() && to.is_final() {
             unique::tidy(self.db, before)?;
         }
+        if before.retention.is_some() {
+            kept::follow(self.db, before, to, at)?;
+        }
         if before.links.waited_for && to.is_final() {
             keep(self.db, before.n)?;
         }
@@ -360,6 +370,9 @@ impl<'a> Transaction<'a> {
         }
         if !self.state.limits.is_empty() {
             limit::follow(self, before, &after, now)?;
+        }
+        if let Some(batch) = before.batch {
+            batches::follow(self, (batch, after.head.id), (Some(change.from), to), now)?;
         }
         Ok(after)
     }

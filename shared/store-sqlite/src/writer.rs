@@ -246,6 +246,7 @@ fn roll_back(db: &Connection, state: &mut State) {
     state.limits.forget();
     state.expiring = Next::Unknown;
     state.supplied.forget();
+    state.defaults = None;
     if !db.is_autocommit()
         && let Err(error) = db.execute_batch("ROLLBACK")
     {

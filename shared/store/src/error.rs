@@ -3,7 +3,9 @@
 use baton_model::schedule::{MOST_SCHEDULES, ScheduleProblem};
 use baton_model::supply::MOST_SUPPLIES;
 use baton_model::transition::Refusal;
-use baton_model::{BulkId, GenerationId, QueueName, ScheduleKey, SessionId, TaskId, TokenId, WorkerId};
+use baton_model::{
+    BatchId, BulkId, GenerationId, QueueName, ScheduleKey, SessionId, TaskId, TokenId, WorkerId,
+};
 
 use crate::command::ItemRefusal;
 
@@ -82,6 +84,17 @@ pub enum StoreError {
     /// The queue has no supply.
     #[error("queue {0} has no supply")]
     SupplyNotFound(QueueName),
+    /// There is no such batch.
+    #[error("batch {0} does not exist")]
+    BatchNotFound(BatchId),
+    /// No task may be added to a batch any more.
+    #[error("batch {0} is sealed, and these are not all tasks of it; put them into another one")]
+    BatchSealed(BatchId),
+    /// A batch is another than is said of it.
+    #[error(
+        "batch {0} exists with another project, name or then; leave these out to add to it, or choose another id"
+    )]
+    BatchExists(BatchId),
     /// The bulk command is unknown.
     #[error("bulk command {0} does not exist")]
     BulkNotFound(BulkId),
@@ -185,9 +198,12 @@ impl StoreError {
             | Self::ScheduleNotFound(_)
             | Self::SupplyNotFound(_)
             | Self::BulkNotFound(_)
+            | Self::BatchNotFound(_)
             | Self::TokenNotFound(_) => ErrorKind::NotFound,
             Self::Refused { .. }
             | Self::BatchRefused { .. }
+            | Self::BatchSealed(_)
+            | Self::BatchExists(_)
             | Self::IdempotencyConflict { .. }
             | Self::SessionSuperseded { .. }
             | Self::WorkerOfOther(_)

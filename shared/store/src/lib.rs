@@ -5,6 +5,7 @@
 //! `conformance` module (feature `conformance`), which each store runs whole.
 
 pub mod batch;
+mod batches;
 pub mod bulk;
 mod change;
 pub mod command;
@@ -32,15 +33,20 @@ mod waiting;
 
 use async_trait::async_trait;
 use baton_model::{
-    Event, Generation, GenerationId, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId, WorkerId,
+    Event, Generation, GenerationId, LogLine, QueueDefaults, QueueName, QueueOrder, RoundNote, Task, TaskId,
+    WorkerId,
 };
 
+pub use batches::{
+    AddToBatch, BatchDetail, BatchFailure, BatchFilter, BatchStore, SealBatch, TendBatches, TendedBatches,
+    follow_up,
+};
 pub use bulk::BulkStore;
 pub use change::{ChangeTask, Remove};
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
     DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing,
-    OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
+    OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, SetDefaults, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use ending::{Completion, EndAnswer, EndedAs, Ending};
@@ -94,14 +100,24 @@ pub struct Capabilities {
     pub releases_at_once: bool,
 }
 
+/// How long it takes at most until all processes that use a store go by a queue's defaults as they are set.
+pub const DEFAULTS_SETTLE: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// All that a whole Baton needs of its store.
 pub trait Store:
-    TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + SupplyStore + BulkStore
+    TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + SupplyStore + BulkStore + BatchStore
 {
 }
 
 impl<S> Store for S where
-    S: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + SupplyStore + BulkStore
+    S: TaskStore
+        + TokenStore
+        + AuditStore
+        + LimitStore
+        + ScheduleStore
+        + SupplyStore
+        + BulkStore
+        + BatchStore
 {
 }
 
@@ -116,6 +132,8 @@ pub trait TaskStore: Send + Sync {
     fn capabilities(&self) -> Capabilities;
 
     /// Creates tasks, each with its first event.
+    ///
+    /// What a task leaves out, its queue gives ([`TaskStore::set_defaults`]).
     ///
     /// A task with dependencies is created blocked, and let go of by the same commit (or soon after it, see
     /// [`Capabilities::releases_at_once`]) if they are all met. It may depend on tasks of its own project that exist, and on
@@ -309,6 +327,14 @@ pub trait TaskStore: Send + Sync {
     /// # Errors
     /// The store's own failures.
     async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError>;
+
+    /// Changes what a queue gives to tasks that do not say ([`baton_model::defaults`]). Tasks that are created after the answer have
+    /// it, by whoever creates them; another process that uses the store may take [`DEFAULTS_SETTLE`] to hear of it. A queue that
+    /// no task has named is known as long as it has defaults. Answers with the defaults before and since.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError>;
 
     /// Sets what is asked of a worker: drain, stop, or run on.
     ///

@@ -9,6 +9,7 @@
 )]
 
 mod affinity;
+mod batches;
 mod bulk;
 mod change;
 mod cli;

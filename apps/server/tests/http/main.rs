@@ -8,10 +8,12 @@
 
 mod access;
 mod affinity;
+mod batches;
 mod bulk;
 mod change;
 mod clocks;
 mod create;
+mod defaults;
 mod dependencies;
 mod dialects;
 mod documents;

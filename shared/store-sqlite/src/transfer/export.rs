@@ -11,19 +11,21 @@ use baton_store::{Cursor, Page, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use crate::codes::Code;
+use crate::defaults::defaults_of;
 use crate::error::Failure;
 use crate::order::order_of;
 use crate::rows::{
     self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
 use crate::transaction::what_code;
-use crate::{audit, limit, schedule, supply, token};
+use crate::{audit, batches, limit, schedule, supply, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
 const KINDS: &[(char, Read)] = &[
     ('q', queues),
     ('w', workers),
+    ('b', all_batches),
     ('t', tasks),
     ('h', durations),
     ('l', logs),
@@ -76,12 +78,13 @@ pub(super) fn queue(row: &Row<'_>) -> Result<Queue, Failure> {
         reason: row.get(3)?,
         changed_at: Timestamp::from_millis(row.get(4)?),
         order: order_of(row.get::<_, Option<String>>(5)?.as_deref())?,
+        defaults: defaults_of(row.get::<_, Option<String>>(6)?.as_deref())?,
     })
 }
 
 /// The columns that [`queue`] reads.
 pub(super) const SELECT_QUEUE: &str =
-    "SELECT name, paused, changed_by, reason, changed_at, ordering FROM queue";
+    "SELECT name, paused, changed_by, reason, changed_at, ordering, defaults FROM queue";
 
 fn queues(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let sql = format!("{SELECT_QUEUE} WHERE name > ?1 ORDER BY name LIMIT ?2");
@@ -93,6 +96,15 @@ fn queues(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Recor
         found.push((queue.name.to_string(), Record::Queue(queue)));
     }
     Ok(found)
+}
+
+fn all_batches(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let after = match after {
+        "" => None,
+        id => Some(id.parse().map_err(|_| StoreError::BadCursor)?),
+    };
+    let found = batches::behind_id(db, after, limit)?;
+    Ok(found.into_iter().map(|batch| (batch.id.to_string(), Record::Batch(Box::new(batch)))).collect())
 }
 
 fn workers(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {

@@ -2,9 +2,9 @@
 //! limits and schedules say, in which order queues give out their tasks, and what workers have warm.
 
 use baton_model::{
-    Expiry, FairBy, IfDependencyFails, IfMissed, IfRunning, LimitOn, LimitRules, Plan, Priority, QueueOrder,
-    Rate, Rhythm, RunAfter, ScheduleChange, SupplyChange, SupplyPlan, TaskChange, TaskId, TaskSpec, Template,
-    Timeout, Timestamp, Unique, UniqueWhile, Wants, Warm,
+    Backoff, DefaultsChange, Expiry, FairBy, IfDependencyFails, IfMissed, IfRunning, LimitOn, LimitRules,
+    Plan, Priority, QueueOrder, Rate, Rhythm, RunAfter, ScheduleChange, SupplyChange, SupplyPlan, TaskChange,
+    TaskId, TaskSpec, Template, Timeout, Timestamp, Unique, UniqueWhile, Wants, Warm,
 };
 
 use super::kit::*;
@@ -102,6 +102,18 @@ pub(super) fn order(random: &mut SplitMix) -> QueueOrder {
     QueueOrder {
         fair: (!random.once_in(3)).then(|| FairBy::ALL[random.below(2) as usize]),
         age_after_seconds: random.once_in(2).then(|| 1 + random.below(60) as u32),
+    }
+}
+
+/// What becomes of a queue's defaults. Of the fields that JSON may lose the last bit of, none is drawn.
+pub(super) fn defaults_change(random: &mut SplitMix) -> DefaultsChange {
+    let mut once = |one: u64| random.once_in(3).then(|| (!random.once_in(3)).then(|| 1 + random.below(one)));
+    DefaultsChange {
+        max_attempts: once(5).map(|said| said.map(|n| n as u32)),
+        timeout: once(120_000).map(|said| said.map(millis)),
+        backoff: once(60_000).map(|said| said.map(|n| Backoff { base: millis(n), ..Backoff::default() })),
+        priority: once(4).map(|said| said.map(|n| Priority::ALL[n as usize - 1])),
+        retention: once(1_200).map(|said| said.map(secs)),
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! The suite is checked against it, and random histories of other stores are compared with its answers.
 
+mod batches;
 mod bulks;
 mod callers;
 mod claims;
@@ -30,13 +31,13 @@ use async_trait::async_trait;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
-    LogLine, Owner, ProjectId, QueueName, QueueOrder, RequestKey, RoundNote, Schedule, ScheduleKey,
-    SessionId, Supply, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
+    AuditId, Batch, BatchId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy,
+    Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey, RoundNote,
+    Schedule, ScheduleKey, SessionId, Supply, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker,
+    WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
-use self::made::new_task;
 use crate::unique::{First, as_sibling};
 use crate::*;
 
@@ -61,6 +62,7 @@ struct Inner {
     runs: Vec<(QueueName, Timestamp, Duration)>,
     round: Option<RoundNote>,
     bulks: BTreeMap<BulkId, Bulk>,
+    batches: BTreeMap<BatchId, Batch>,
     /// Tasks that came into their queues because others ended, to be rung for.
     unblocked: Vec<Task>,
     tokens: BTreeMap<TokenId, StoredToken>,
@@ -81,6 +83,7 @@ struct Lane {
     used: bool,
     pause: Option<Pause>,
     order: QueueOrder,
+    defaults: QueueDefaults,
 }
 
 /// When a claim request was answered, and by which leases.
@@ -143,7 +146,7 @@ impl Inner {
         let mut items = Vec::new();
         for spec in create.tasks.iter().cloned() {
             let chosen = spec.id_chosen;
-            let made = new_task(spec, &create);
+            let made = self.made(spec, &create);
             let id = made.task.head.id;
             let accepted = |kept: &Kept, new| Accepted {
                 id,
@@ -183,6 +186,7 @@ impl Inner {
         }
         fresh.values().for_each(|kept| self.hold_key(&kept.task));
         self.tasks.extend(fresh);
+        ready.iter().for_each(|task| self.follow_in_batch(task.head.id, None, create.now));
         self.let_go(&specs, create.now);
         let ready: Vec<_> = ready.iter().map(|task| self.tasks[&task.head.id].task.clone()).collect();
         let answer = CreateAnswer { items, replayed: false };
@@ -224,7 +228,8 @@ impl Inner {
                     attempt: task.head.attempt,
                     detail: change.detail,
                 });
-                let after = task.clone();
+                let (after, from) = (task.clone(), change.from);
+                self.follow_in_batch(id, Some(from), now);
                 if after.head.state.state().is_final() {
                     self.ended(id, now);
                 }
@@ -388,6 +393,16 @@ impl TaskStore for Oracle {
         let from = std::mem::replace(&mut lane.order, order.order);
         inner.forget_unused(&order.queue);
         Ok((from, order.order))
+    }
+
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        let mut inner = self.lock();
+        let lane = inner.queues.entry(set.queue.clone()).or_default();
+        let from = lane.defaults;
+        lane.defaults = set.change.onto(from);
+        let to = lane.defaults;
+        inner.forget_unused(&set.queue);
+        Ok((from, to))
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {

@@ -3,13 +3,15 @@
 //!
 //! A failure names its seed and step; `BATON_SEED=<number>` replays it, and `BATON_STEPS=<number>` makes histories longer.
 
+mod batches;
 mod settings;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use baton_model::{
-    Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, SessionId, Task, TaskId, Timestamp, Why,
+    Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, SessionId, Task, TaskId, TaskSpec,
+    Timestamp, Unsaid, Why,
 };
 
 mod endings;
@@ -261,6 +263,9 @@ impl History {
         if shape.limits && self.random.once_in(16) {
             return self.supply(shape, trace).await;
         }
+        if self.random.once_in(14) {
+            return self.batch(shape, trace).await;
+        }
         match self.random.below(100) {
             0..18 => self.create(shape, trace).await,
             18..44 => self.claim(trace).await,
@@ -353,6 +358,9 @@ impl History {
             }
             if random.once_in(2) {
                 spec.concurrency_key = Some(name(KEYS[random.below(3) as usize]));
+            }
+            if random.once_in(3) {
+                spec = TaskSpec { backoff: None, unsaid: Unsaid::BOTH, ..spec };
             }
             if random.once_in(3) {
                 spec.affinity = Some(name(AFFINITIES[random.below(2) as usize]));
@@ -531,6 +539,7 @@ impl History {
         assert_eq!(all_supplies(&*self.real).await, all_supplies(&self.model).await);
         self.bench.settle().await;
         self.bench.follow(self.first).await;
+        self.agree_on_batches().await;
         for id in &self.ids {
             same(self.real.task(*id).await, self.model.task(*id).await);
             // In which order dependants are told is the store's choice.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use baton_model::queue::Queue;
 use baton_model::{
-    Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, Schedule, Supply,
+    Batch, Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, Schedule, Supply,
     TaskId, Timestamp, Token, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,8 @@ pub enum Record {
     Schedule(Box<Schedule>),
     /// A queue's supply.
     Supply(Box<Supply>),
+    /// A batch with what is counted of it, as tasks that were counted may be gone.
+    Batch(Box<Batch>),
 }
 
 /// A task with its history and its generation.
@@ -207,7 +209,7 @@ impl TaskRecord {
             (&task.params, &task.description, &task.domain, task.drift_score, &task.assigned_by),
             (task.created_at, task.updated_at, task.finished_at, error),
             (&self.history, &self.generation, &self.worker, self.claimed_at, self.content),
-            (&task.concurrency_key, &task.unique, &task.affinity),
+            (&task.concurrency_key, &task.unique, &task.affinity, task.retention, task.batch),
         ))
     }
 }
@@ -388,6 +390,45 @@ fn supply_name(supply: &Supply) -> String {
     format!("the supply of queue {}", supply.queue)
 }
 
+/// As [`TaskRecord::onto`], of a batch.
+///
+/// # Errors
+/// If it is another one in the target, or more has become of it there.
+pub fn batch_onto(record: &Batch, standing: Option<&Batch>) -> Result<Verdict, Refusal> {
+    let Some(standing) = standing else { return Ok(Verdict::New) };
+    let came = |batch: &Batch| {
+        let made_at = batch.made.map(|made| made.at);
+        (batch.counts.tasks, batch.sealed_at, made_at, batch.ended_at)
+    };
+    if batch_sum(record) == batch_sum(standing) {
+        return Ok(Verdict::Same);
+    }
+    if standing.created_at == record.created_at && came(standing) <= came(record) {
+        return Ok(Verdict::Later);
+    }
+    Err(Refusal {
+        record: batch_name(record),
+        why: format!(
+            "expected it to be as the source has had it, got one of {} tasks: it is used in the target",
+            standing.counts.tasks
+        ),
+    })
+}
+
+fn batch_name(batch: &Batch) -> String {
+    format!("batch {}", batch.id)
+}
+
+/// What goes into a sum of a batch: what follows it by its content, as text is read to within the last bit of a number.
+fn batch_sum(batch: &Batch) -> u128 {
+    let then =
+        batch.then.as_ref().map(|then| (then.on, &then.task.params, &then.task.task_type, &then.task.queue));
+    sum_of(&(
+        (batch.id, &batch.project, &batch.name, then, batch.created_at, &batch.created_by),
+        (batch.sealed_at, batch.ended_at, batch.made, &batch.failures, batch.counts),
+    ))
+}
+
 fn setting_onto<T: PartialEq>(
     name: String,
     record: &T,
@@ -471,6 +512,7 @@ impl Record {
             Self::Owned(owned) => owned_name(owned),
             Self::Schedule(schedule) => schedule_name(schedule),
             Self::Supply(supply) => supply_name(supply),
+            Self::Batch(batch) => batch_name(batch),
         }
     }
 
@@ -490,6 +532,7 @@ impl Record {
             Self::Owned(_) => "owned projects",
             Self::Schedule(_) => "schedules",
             Self::Supply(_) => "supplies",
+            Self::Batch(_) => "batches",
         }
     }
 
@@ -511,6 +554,7 @@ impl Record {
             Self::Audit(entry) => entry.target.len(),
             Self::Schedule(schedule) => schedule.plan.task.params.size(),
             Self::Supply(supply) => supply.plan.templates.iter().map(|one| one.task.params.size()).sum(),
+            Self::Batch(batch) => batch.then.as_ref().map_or(0, |then| then.task.params.size()),
             Self::Queue(_)
             | Self::Durations(_)
             | Self::Claim(_)
@@ -545,6 +589,7 @@ impl Record {
             Self::Owned(owned) => Some(sum_of(owned)),
             Self::Schedule(schedule) => Some(schedule_sum(schedule)),
             Self::Supply(supply) => Some(supply_sum(supply)),
+            Self::Batch(batch) => Some(batch_sum(batch)),
         }
     }
 }

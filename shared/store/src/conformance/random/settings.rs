@@ -4,12 +4,12 @@ use baton_model::schedule::Said;
 use baton_model::{Schedule, ScheduleKey, Supply};
 
 use super::{History, PROJECTS, QUEUES, Shape, Trace, same};
-use crate::conformance::drawn::{order, rules, schedule_change, supply_change};
+use crate::conformance::drawn::{defaults_change, order, rules, schedule_change, supply_change};
 use crate::conformance::kit::*;
 use crate::conformance::schedules::key;
 use crate::{
-    LimitStore, OrderQueue, PageRequest, Refill, ScheduleFilter, ScheduleStore, SetLimit, SetOwner,
-    SetSchedule, SetSupply, Store, StoreError, SupplyStore, TaskStore, run_due,
+    LimitStore, OrderQueue, PageRequest, Refill, ScheduleFilter, ScheduleStore, SetDefaults, SetLimit,
+    SetOwner, SetSchedule, SetSupply, Store, StoreError, SupplyStore, TaskStore, run_due,
 };
 
 const LIMITS: [&str; 13] = [
@@ -54,6 +54,13 @@ impl History {
             let order = OrderQueue { now, queue, order: order(random) };
             trace.command = format!("{order:?}");
             same(self.real.order_queue(order.clone()).await, self.model.order_queue(order).await);
+            return;
+        }
+        if random.once_in(3) {
+            let queue = name(QUEUES[random.below(2) as usize]);
+            let set = SetDefaults { now, queue, change: defaults_change(random) };
+            trace.command = format!("{set:?}");
+            same(self.real.set_defaults(set.clone()).await, self.model.set_defaults(set).await);
             return;
         }
         let on = name(LIMITS[random.below(LIMITS.len() as u64) as usize]);

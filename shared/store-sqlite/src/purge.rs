@@ -145,6 +145,9 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
     if purge.keep_finished.is_some() {
         kept::let_go(transaction, slice)?;
     }
+    // What is to be archived goes once it is (`archive.rs`).
+    let keep_finished = purge.keep_finished.filter(|_| !transaction.state.archived);
+    let purge = &Purge { keep_finished, ..*purge };
     // Each purge begins with another kind, so that the short slices of a busy store get to all of them.
     transaction.state.purges = transaction.state.purges.wrapping_add(1);
     let mut open = Kind::ALL;

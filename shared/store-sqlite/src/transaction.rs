@@ -60,6 +60,8 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     /// When the next task expires.
     pub(crate) expiring: expiry::Next,
+    /// Whether tasks are removed once they are archived, and not before (`archive.rs`).
+    pub(crate) archived: bool,
 }
 
 impl State {
@@ -77,6 +79,7 @@ impl State {
             counts_swept: None,
             limits: Limits::default(),
             expiring: expiry::Next::default(),
+            archived: false,
         }
     }
 }

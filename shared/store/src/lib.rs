@@ -4,6 +4,7 @@
 //! one can delay a task but never lose, duplicate or strand it. Every rule of [`TaskStore`] is a test of the
 //! `conformance` module (feature `conformance`), which each store runs whole.
 
+pub mod archive;
 pub mod batch;
 pub mod bulk;
 mod change;
@@ -34,6 +35,7 @@ use baton_model::{
     Event, Generation, GenerationId, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId, WorkerId,
 };
 
+pub use archive::{Archive, ArchiveError, ArchiveStore, Archived, Archiver, ArchivingError, REMOVED_AT_ONCE};
 pub use bulk::BulkStore;
 pub use change::{ChangeTask, Remove};
 pub use command::{

@@ -7,12 +7,13 @@ mod api;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use baton_http::{App, Authenticate, Authenticator, Envelope, ServeOptions};
 use baton_model::{Scope, Token, TokenStatus, limits};
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
-use baton_store::{PageRequest, Store, StoreError};
+use baton_store::{Archiver, PageRequest, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -38,6 +39,13 @@ pub struct Running {
     shutdown: Shutdown,
     serving: Option<JoinHandle<bool>>,
     reaper: Option<JoinHandle<()>>,
+}
+
+/// What a server has besides its store, as far as it has any of it.
+#[derive(Clone, Default)]
+pub struct Beside {
+    /// Where finished tasks go before they are removed.
+    pub archiver: Option<Archiver>,
 }
 
 /// Why a server could not be started.
@@ -93,7 +101,8 @@ impl Server {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Result<Running, StartError> {
-        Ok(Self::serve(Self::listen(settings).await?, settings, store, doorbell, clock, ids).await)
+        let listening = Self::listen(settings).await?;
+        Ok(Self::serve(listening, settings, store, doorbell, clock, ids, Beside::default()).await)
     }
 
     /// Serves on an address that was taken before, as [`Server::start`] does.
@@ -104,6 +113,7 @@ impl Server {
         doorbell: Arc<LocalDoorbell>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
+        beside: Beside,
     ) -> Running {
         let app = App::configured(settings, store, doorbell, clock, ids);
         let shutdown = app.shutdown.clone();
@@ -124,13 +134,20 @@ impl Server {
         let serving = tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
+        let archiving = archive(app.clone(), beside.archiver, settings.reaper_interval, shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
-            tokio::join!(reaper, schedules, bulk);
+            tokio::join!(reaper, schedules, bulk, archiving);
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         Running { addr, shutdown, serving: Some(serving), reaper: Some(reaper) }
+    }
+}
+
+async fn archive(app: App, archiver: Option<Archiver>, interval: Duration, shutdown: Shutdown) {
+    if let Some(archiver) = archiver {
+        baton_reap_stale_workers::run_archiver(app, archiver, interval, shutdown).await;
     }
 }
 

@@ -54,7 +54,10 @@ impl World {
     async fn read(&self, text: &str, part: Part) -> Vec<u8> {
         let content = self.files.get(&name(text), part).await.unwrap();
         let bytes: Vec<Bytes> = content.bytes.try_collect().await.unwrap();
-        assert_eq!(content.range.end - content.range.start, bytes.iter().map(|some| some.len() as u64).sum::<u64>());
+        assert_eq!(
+            content.range.end - content.range.start,
+            bytes.iter().map(|some| some.len() as u64).sum::<u64>()
+        );
         bytes.concat()
     }
 

@@ -5,7 +5,7 @@
 
 use async_trait::async_trait;
 use baton_model::{QueueName, State, TaskId, TaskType, Timestamp};
-use baton_store::transfer::{ImportError, PAGE_BYTES, Record, TaskRecord, Verdict};
+use baton_store::transfer::{PAGE_BYTES, Record, Refusal, TaskRecord, Verdict};
 use baton_store::{ArchiveStore, StoreError};
 use rusqlite::{Connection, params};
 
@@ -29,13 +29,17 @@ impl ArchiveStore for SqliteStore {
         self.writer.run(tasks, remove_archived).await
     }
 
-    async fn restore(&self, tasks: Vec<TaskRecord>, now: Timestamp) -> Result<Vec<Verdict>, ImportError> {
+    async fn restore(
+        &self,
+        tasks: Vec<TaskRecord>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Verdict, Refusal>>, StoreError> {
+        // Each is a command of its own, so that a refused one has written nothing; they still share a commit.
         let restored = tasks.into_iter().map(|task| {
             let record = Record::Task(Box::new(task));
             self.writer.run((record, now), restore)
         });
-        let restored = futures::future::join_all(restored).await;
-        restored.into_iter().map(|one| one?.map_err(ImportError::Refused)).collect()
+        futures::future::join_all(restored).await.into_iter().collect()
     }
 }
 

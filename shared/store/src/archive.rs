@@ -4,12 +4,13 @@
 //! between leaves tasks that are written once more, and none that is gone and not written.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use baton_model::{TaskId, Timestamp};
 
 use crate::error::{Cause, StoreError};
-use crate::transfer::{ImportError, TaskRecord, Verdict};
+use crate::transfer::{Refusal, TaskRecord, Verdict};
 
 /// How many tasks are removed by one command: few enough that other commands do not wait long behind it.
 pub const REMOVED_AT_ONCE: usize = 256;
@@ -33,11 +34,16 @@ pub trait ArchiveStore: Send + Sync {
     /// The store's own failures; nothing was removed then.
     async fn remove_archived(&self, tasks: Vec<(TaskId, u32)>) -> Result<u64, StoreError>;
 
-    /// Takes tasks in again that were archived, as [`Transfer::import`](crate::Transfer::import) does; they are kept anew from `now` on.
+    /// Takes tasks in again that were archived, as [`Transfer::import`](crate::Transfer::import) does, each by itself; they are kept anew
+    /// from `now` on. One that lives in the store, further on than it was written, is refused.
     ///
     /// # Errors
-    /// As [`Transfer::import`](crate::Transfer::import).
-    async fn restore(&self, tasks: Vec<TaskRecord>, now: Timestamp) -> Result<Vec<Verdict>, ImportError>;
+    /// The store's own failures; some of the tasks may have been taken in then.
+    async fn restore(
+        &self,
+        tasks: Vec<TaskRecord>,
+        now: Timestamp,
+    ) -> Result<Vec<Result<Verdict, Refusal>>, StoreError>;
 }
 
 /// Where finished tasks are written before they are removed.
@@ -104,8 +110,8 @@ pub struct Archiver {
 }
 
 impl Archiver {
-    /// Archives some tasks whose keeping began before `before`, up to `limit`, and removes them. `pause` is awaited between commands that
-    /// remove, so that others have their turn.
+    /// Archives some tasks whose keeping began before `before`, up to `limit`, and removes them. `pause` is awaited after each command
+    /// that removes, for as long as that has taken, so that others have their turn.
     ///
     /// # Errors
     /// [`ArchivingError`]; the next step begins with the same tasks.
@@ -114,7 +120,7 @@ impl Archiver {
         before: Timestamp,
         now: Timestamp,
         limit: u32,
-        pause: impl Fn() -> F + Send,
+        pause: impl Fn(Duration) -> F + Send,
     ) -> Result<Archived, ArchivingError> {
         let tasks = self.store.ended(before, limit).await?;
         if tasks.is_empty() {
@@ -124,8 +130,9 @@ impl Archiver {
         let mut archived = Archived { written: tasks.len() as u64, removed: 0 };
         for some in tasks.chunks(REMOVED_AT_ONCE) {
             let some = some.iter().map(|record| (record.task.head.id, record.task.head.events)).collect();
+            let began = Instant::now();
             archived.removed += self.store.remove_archived(some).await?;
-            pause().await;
+            pause(began.elapsed()).await;
         }
         Ok(archived)
     }

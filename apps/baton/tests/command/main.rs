@@ -9,6 +9,7 @@
 )]
 
 mod affinity;
+mod archive;
 mod bulk;
 mod change;
 mod cli;

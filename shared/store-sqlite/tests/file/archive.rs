@@ -143,8 +143,12 @@ async fn what_is_restored_is_as_it_was_and_kept_anew() {
     let detail = complete(&store, 1, days(1)).await;
     let ended = store.ended(days(2), 10).await.unwrap();
     store.remove_archived(vec![(id(1), detail.task.head.events)]).await.unwrap();
-    assert_eq!(store.restore(ended.clone(), days(100)).await.unwrap(), [Verdict::New]);
-    assert_eq!(store.restore(ended.clone(), days(200)).await.unwrap(), [Verdict::Same], "again, it is there");
+    assert_eq!(store.restore(ended.clone(), days(100)).await.unwrap(), [Ok(Verdict::New)]);
+    assert_eq!(
+        store.restore(ended.clone(), days(200)).await.unwrap(),
+        [Ok(Verdict::Same)],
+        "again, it is there"
+    );
     let restored = store.task(id(1)).await.unwrap();
     assert_eq!((&restored.task, &restored.generation), (&detail.task, &detail.generation));
     assert_eq!(restored.history, detail.history);

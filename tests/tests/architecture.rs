@@ -18,6 +18,8 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-api", &["baton-model"]),
     ("baton-store", &["baton-model"]),
     ("baton-store-sqlite", &["baton-model", "baton-store"]),
+    ("baton-files", &["baton-model"]),
+    ("baton-archive", &["baton-model", "baton-store", "baton-files"]),
     ("baton-aws", &["baton-model"]),
     ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
     ("baton-runtime", &["baton-model", "baton-store"]),
@@ -47,6 +49,7 @@ const BESIDES: &[(&str, &str)] = &[("baton-relay-events", "baton-store-dynamodb"
 /// Libraries that only some crates may know.
 const PRIVATE: &[(&str, &[&str])] = &[
     ("rusqlite", &["baton-store-sqlite"]),
+    ("object_store", &["baton-files", "baton-archive"]),
     ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-lambda"]),
     ("reqwest", &["baton-client", "baton-tests"]),
     ("clap", &["baton"]),

@@ -1,5 +1,6 @@
 //! `baton`: the server, the worker and the operator's tool in one program.
 
+mod archive;
 mod audit;
 mod batch;
 mod bench;
@@ -157,6 +158,9 @@ enum Command {
     DeadLetters(dead_letters::DeadLetters),
     /// Move all that one store holds into another, and compare both.
     Migrate(migrate::Migrate),
+    /// See what is in the archive of finished tasks, and put it back.
+    #[command(subcommand)]
+    Archive(archive::Archive),
     /// Measure a server's throughput and latency.
     Bench(Box<bench::Bench>),
     /// Show Baton at work: a server, two workers, pictures, and a worker killed in the middle.
@@ -176,6 +180,7 @@ const WITHOUT_SERVER: &[(&str, &str)] = &[
     ("relay", "it reads the table that --store names"),
     ("dead-letters", "it works on the queues themselves"),
     ("migrate", "it works on the stores that --from and --to name"),
+    ("archive", "it reads the archive itself, and --store names the store to put tasks back into"),
     ("example", "it starts a server of its own"),
 ];
 
@@ -265,6 +270,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Relay(relay) => relay.run(context).await,
             Command::DeadLetters(letters) => letters.run(context).await,
             Command::Migrate(migrate) => migrate.run(context).await,
+            Command::Archive(archive) => unless_interrupted(archive.run(context)).await,
             Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
             Command::Example(example) => unless_interrupted(example.run(context)).await,
             Command::RenderScene(_) | Command::Guard => Ok(()),

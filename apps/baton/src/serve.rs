@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use baton_runtime::settings::{DialectSettings, StoreLocation};
 use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, WatchedClock, telemetry};
-use baton_server::Server;
+use baton_server::{Beside, Server};
 use clap::Args;
 
+use crate::archive;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::signals::Signals;
@@ -125,7 +126,8 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
     let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
-    let running = Server::serve(listening, settings, store.shared(), doorbell, clock, ids)
+    let beside = Beside { archiver: archive::archiver(settings, &store)? };
+    let running = Server::serve(listening, settings, store.shared(), doorbell, clock, ids, beside)
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;
 

@@ -8,13 +8,14 @@ mod dialects;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_http::dialect::{SamePath, Switch};
 use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, ServeOptions};
 use baton_model::{Scope, Token, TokenStatus, limits};
 use baton_runtime::settings::Place;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
-use baton_store::{PageRequest, Store, StoreError};
+use baton_store::{Archiver, PageRequest, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
@@ -59,6 +60,13 @@ pub struct Running {
     shutdown: Shutdown,
     serving: Vec<JoinHandle<bool>>,
     reaper: Option<JoinHandle<()>>,
+}
+
+/// What a server has besides its store, as far as it has any of it.
+#[derive(Clone, Default)]
+pub struct Beside {
+    /// Where finished tasks go before they are removed.
+    pub archiver: Option<Archiver>,
 }
 
 /// Why a server could not be started.
@@ -166,7 +174,8 @@ impl Server {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Result<Running, StartError> {
-        Self::serve(Self::listen(settings).await?, settings, store, doorbell, clock, ids).await
+        let listening = Self::listen(settings).await?;
+        Self::serve(listening, settings, store, doorbell, clock, ids, Beside::default()).await
     }
 
     /// Serves on addresses that were taken before, as [`Server::start`] does.
@@ -180,6 +189,7 @@ impl Server {
         doorbell: Arc<LocalDoorbell>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
+        beside: Beside,
     ) -> Result<Running, StartError> {
         let app = App::configured(settings, store, doorbell, clock, ids);
         let shutdown = app.shutdown.clone();
@@ -213,13 +223,20 @@ impl Server {
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
         let supplies = baton_reap_stale_workers::run_supplies(app.clone(), shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
+        let archiving = archive(app.clone(), beside.archiver, settings.reaper_interval, shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
-            tokio::join!(reaper, schedules, supplies, bulk);
+            tokio::join!(reaper, schedules, supplies, bulk, archiving);
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         Ok(Running { addr, dialects, shutdown, serving, reaper: Some(reaper) })
+    }
+}
+
+async fn archive(app: App, archiver: Option<Archiver>, interval: Duration, shutdown: Shutdown) {
+    if let Some(archiver) = archiver {
+        baton_reap_stale_workers::run_archiver(app, archiver, interval, shutdown).await;
     }
 }
 

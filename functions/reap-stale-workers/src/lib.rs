@@ -3,6 +3,7 @@
 //! The reaper acts on what the store holds alone. It may run anywhere, any number of times, and several times at once:
 //! each task is taken back by one conditional write.
 
+mod archiving;
 mod batches;
 mod bulk;
 mod removal;
@@ -19,6 +20,7 @@ use baton_model::limits;
 use baton_store::{Reap, Taken};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use archiving::run_archiver;
 pub use bulk::run_bulk;
 pub use round::Round;
 pub use rounds::{begin, reap_within, run_reaper, scheduled};

@@ -16,7 +16,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use baton_model::limits::{self, LogShares};
-use baton_model::{Expected, LeasePolicy, Limits, QueueName};
+use baton_model::{Expected, LeasePolicy, Limits, Place, QueueName};
 use config::Config;
 use tracing_subscriber::filter::Targets;
 
@@ -50,6 +50,8 @@ pub struct Settings {
     pub reaper_interval: Duration,
     /// How long what is over is kept.
     pub retention: Retention,
+    /// Where finished tasks are archived before they are removed; none if they are not.
+    pub archive: Option<Place>,
     /// What is logged, and how.
     pub log: LogSettings,
     /// Which other systems' requests are answered, and where.
@@ -331,6 +333,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         logs: HOUR * reader.whole("retention.log_hours", "hours", 1..=87_600),
         workers: DAY * reader.whole("retention.worker_days", "days", 1..=3_650),
     };
+    let archive = reader.text("archive.url", parse_place).flatten();
     let format = reader.text("log.format", |text| match text {
         "auto" => Ok(LogFormat::Auto),
         "json" => Ok(LogFormat::Json),
@@ -360,6 +363,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 worker_cap,
                 reaper_interval,
                 retention,
+                archive,
                 log: LogSettings { format, level },
                 dialects,
                 file: None,
@@ -383,6 +387,11 @@ fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
         .unwrap_or(text)
         .parse()
         .map_err(|_| Expected::text("an address and port such as 127.0.0.1:7410 or 0.0.0.0:7410", text))
+}
+
+/// A place; none if it is empty.
+fn parse_place(text: &str) -> Result<Option<Place>, Expected> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
 }
 
 /// A queue's URL; none if it is empty.

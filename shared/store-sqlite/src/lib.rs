@@ -4,6 +4,7 @@
 //! survives the loss of power. `docs/sqlite.md` tells of the file format and of what was measured.
 
 mod alone;
+mod archive;
 mod audit;
 mod batches;
 mod bulk;
@@ -89,6 +90,8 @@ pub struct Options {
     pub max_bytes: Option<u64>,
     /// How many tokens there may be; all of them are held in memory, at about 1 KiB each.
     pub max_tokens: usize,
+    /// Whether tasks that have ended are removed by [`baton_store::ArchiveStore::remove_archived`] alone.
+    pub archived: bool,
 }
 
 impl Default for Options {
@@ -100,6 +103,7 @@ impl Default for Options {
             readers: 2,
             max_bytes: None,
             max_tokens: TOKENS,
+            archived: false,
         }
     }
 }
@@ -137,9 +141,12 @@ impl SqliteStore {
     pub fn open(path: &Path, options: Options, doorbell: Arc<dyn Doorbell>) -> Result<Self, StoreError> {
         let hold = Arc::new(Hold::take(path)?);
         let db = open::for_writing(&hold, options)?;
-        let Options { policy, max_tokens, .. } = options;
+        let Options { policy, max_tokens, archived, .. } = options;
         let tokens = Arc::new(Tokens::load(&db)?);
-        let state = transaction::State::new(policy, Arc::clone(&tokens), max_tokens);
+        let state = transaction::State {
+            archived,
+            ..transaction::State::new(policy, Arc::clone(&tokens), max_tokens)
+        };
         let condition = Arc::new(Condition::new(Arc::clone(&hold)));
         let readers = Readers::open(&hold, &condition, options.readers)?;
         let writer = Writer::start(db, state, Arc::clone(&condition), doorbell)?;

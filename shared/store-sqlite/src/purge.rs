@@ -150,11 +150,15 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
     let over = || slice.is_some_and(|slice| began.elapsed() >= slice);
     let mut report = PurgeReport::default();
     kept::let_go(transaction, slice)?;
+    // What is to be archived goes once it is (`archive.rs`).
+    let is_archived = transaction.state.archived;
+    let goes = |kind: &Kind| !(is_archived && matches!(kind, Kind::Tasks | Kind::OwnTasks));
     // Each purge begins with another kind, so that the short slices of a busy store get to all of them.
     transaction.state.purges = transaction.state.purges.wrapping_add(1);
     let mut open = Kind::ALL;
     open.rotate_left(transaction.state.purges % Kind::ALL.len());
-    let mut open: Vec<_> = open.into_iter().filter_map(|kind| Some((kind, kind.before(purge)?))).collect();
+    let mut open: Vec<_> =
+        open.into_iter().filter(&goes).filter_map(|kind| Some((kind, kind.before(purge)?))).collect();
     let mut is_over = false;
     let mut portion = *PORTIONS.start();
     let limit = u64::from(purge.limit);
@@ -181,7 +185,7 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
         portion = (portion * 2).min(*PORTIONS.end());
     }
     if is_over || report.more {
-        let overdue = overdue(transaction.db, &transaction.state.tokens, purge)?;
+        let overdue = overdue(transaction.db, &transaction.state.tokens, purge, goes)?;
         report.more |= !overdue.longest().is_zero();
         report.overdue = Some(overdue);
     }
@@ -251,9 +255,17 @@ pub(crate) fn remove_rows(db: &Connection, first: i64, last: i64) -> Result<(), 
     Ok(())
 }
 
-/// How far past its keeping the oldest thing of each kind is: a look at the first entry of an index each.
-pub(crate) fn overdue(db: &Connection, tokens: &Tokens, purge: &Purge) -> Result<Overdue, Failure> {
+/// How far past its keeping the oldest thing is of each kind that purges remove: a look at the first entry of an index each.
+fn overdue(
+    db: &Connection,
+    tokens: &Tokens,
+    purge: &Purge,
+    goes: impl Fn(&Kind) -> bool,
+) -> Result<Overdue, Failure> {
     let of = |kind: Kind| -> Result<Duration, Failure> {
+        if !goes(&kind) {
+            return Ok(Duration::ZERO);
+        }
         let (Some(before), Some(oldest)) = (kind.before(purge), kind.oldest(db, tokens)?) else {
             return Ok(Duration::ZERO);
         };

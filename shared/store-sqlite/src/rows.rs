@@ -259,7 +259,8 @@ impl Stored {
             claimed_at,
             created_at: time(row, 21)?,
             updated_at,
-            finished_at: if is_final { Some(maybe_time(row, 23)?.unwrap_or(updated_at)) } else { None },
+            // Nothing changes a task after its end. The time in `finished_at` says from when on it is kept (`kept.rs`, `archive.rs`).
+            finished_at: is_final.then_some(updated_at),
             domain: maybe_text(row, 25)?.map(Label::from_stored),
             assigned_by: maybe_text(row, 26)?.map(Label::from_stored),
             drift_score: row.get(28)?,

@@ -68,6 +68,8 @@ pub(crate) struct State {
     pub(crate) supplied: Supplied,
     /// What queues give to tasks that do not say.
     pub(crate) defaults: defaults::Known,
+    /// Whether tasks are removed once they are archived, and not before (`archive.rs`).
+    pub(crate) archived: bool,
 }
 
 impl State {
@@ -87,6 +89,7 @@ impl State {
             expiring: expiry::Next::default(),
             supplied: Supplied::default(),
             defaults: None,
+            archived: false,
         }
     }
 }

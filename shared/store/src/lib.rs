@@ -4,6 +4,7 @@
 //! one can delay a task but never lose, duplicate or strand it. Every rule of [`TaskStore`] is a test of the
 //! `conformance` module (feature `conformance`), which each store runs whole.
 
+pub mod archive;
 pub mod batch;
 mod batches;
 pub mod bulk;
@@ -37,6 +38,7 @@ use baton_model::{
     WorkerId,
 };
 
+pub use archive::{Archive, ArchiveError, ArchiveStore, Archived, Archiver, ArchivingError, REMOVED_AT_ONCE};
 pub use batches::{
     AddToBatch, BatchDetail, BatchFailure, BatchFilter, BatchStore, SealBatch, TendBatches, TendedBatches,
     follow_up,

@@ -9,6 +9,7 @@
 )]
 
 mod affinity;
+mod archive;
 mod batches;
 mod bulk;
 mod change;

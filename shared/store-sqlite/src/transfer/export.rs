@@ -183,7 +183,7 @@ fn owned_projects(db: &Connection, after: &str, limit: u32) -> Result<Vec<(Strin
 }
 
 /// A task's row with all that belongs to it.
-pub(super) fn task_record(db: &Connection, stored: Stored) -> Result<TaskRecord, Failure> {
+pub(crate) fn task_record(db: &Connection, stored: Stored) -> Result<TaskRecord, Failure> {
     let n = stored.n;
     let content: Option<[u8; 16]> =
         db.prepare_cached("SELECT digest FROM task WHERE n = ?1")?.query_row([n], |row| row.get(0))?;

@@ -27,9 +27,9 @@ use crate::{audit, batches, limit, schedule, supply, token, unique};
 use baton_store::histogram::What;
 
 /// What became of a record: a refusal is an outcome, as it has written nothing.
-type Taken = Result<Verdict, Refusal>;
+pub(crate) type Taken = Result<Verdict, Refusal>;
 
-pub(super) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Result<Taken, Failure> {
+pub(crate) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Result<Taken, Failure> {
     match record {
         Record::Queue(queue) => import_queue(transaction, queue),
         Record::Worker(worker) => import_worker(transaction, worker),

@@ -7,6 +7,7 @@
     reason = "a test ends where it is surprised"
 )]
 
+mod archive;
 mod endings;
 mod health;
 mod hold;

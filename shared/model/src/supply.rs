@@ -67,7 +67,7 @@ impl SupplyPlan {
     }
 
     /// Which template the task of an index is of. Of as many tasks in a row as all templates weigh, each has as many as it weighs,
-    /// and they are spread: by steps of about the golden section of the whole, which share no divisor with it.
+    /// and they are spread: by steps of about the golden section of the whole.
     pub fn choose(&self, index: u64) -> Option<&Template> {
         let whole: u64 = self.templates.iter().map(|template| u64::from(template.weight)).sum();
         if whole == 0 {
@@ -94,14 +94,27 @@ impl SupplyPlan {
     }
 }
 
-/// The step by which places go round: the largest below the golden section of the whole that shares no divisor with it.
+/// How far from the golden section a step is looked for.
+const NEAR: u64 = 16;
+
+/// The step by which places go round: it shares no divisor with the whole, so that each place comes once, and of those near the golden
+/// section it is the one by which the places of any part of a round are spread most evenly. That is told by the largest quotient of
+/// Euclid's algorithm: the smaller, the more even (Niederreiter, "Random Number Generation and Quasi-Monte Carlo Methods", 1992, §3.1).
 fn stride(whole: u64) -> u64 {
-    let golden = (whole * 618 / 1_000).max(1);
-    (1..=golden).rev().find(|step| divisor(*step, whole) == 1).unwrap_or(1)
+    let golden = whole * 618 / 1_000;
+    let near = golden.saturating_sub(NEAR).max(1)..=(golden + NEAR).min(whole);
+    let steps = near.map(|step| (step, euclid(whole, step))).filter(|(_, (divisor, _))| *divisor == 1);
+    steps.min_by_key(|(_, (_, quotient))| *quotient).map_or(1, |(step, _)| step)
 }
 
-fn divisor(one: u64, other: u64) -> u64 {
-    if other == 0 { one } else { divisor(other, one % other) }
+/// The largest common divisor of two numbers, and the largest quotient on the way to it.
+fn euclid(mut one: u64, mut other: u64) -> (u64, u64) {
+    let mut largest = 0;
+    while other > 0 {
+        largest = largest.max(one / other);
+        (one, other) = (other, one % other);
+    }
+    (one, largest)
 }
 
 /// A queue's supply as it stands.

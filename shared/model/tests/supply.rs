@@ -72,11 +72,11 @@ fn what_is_missing_is_created_up_to_the_target_in_steps() {
 fn a_task_has_its_index_and_day_in_its_params_and_an_id_of_its_own() {
     let supply = supply(plan(&[1]));
     let missing = supply.missing(0, at("2026-03-01T23:59:59.999Z")).unwrap();
-    assert_eq!(missing.tasks[7].params, Payload::parse(r#"{"n":"7","day":"2026-03-01"}"#).unwrap());
+    assert_eq!(missing.tasks[7].params, Payload::parse(r#"{"day":"2026-03-01","n":"7"}"#).unwrap());
     let later = missing.after.missing(39, at("2026-03-02T00:00:00Z"));
     assert!(later.is_none(), "as many as the least are ready");
     let later = missing.after.missing(9, at("2026-03-02T00:00:00Z")).unwrap();
-    assert_eq!(later.tasks[0].params, Payload::parse(r#"{"n":"40","day":"2026-03-02"}"#).unwrap());
+    assert_eq!(later.tasks[0].params, Payload::parse(r#"{"day":"2026-03-02","n":"40"}"#).unwrap());
     let ids: BTreeSet<TaskId> = missing.tasks.iter().chain(&later.tasks).map(|task| task.id).collect();
     assert_eq!(ids.len(), 71);
     assert!(missing.tasks.iter().all(|task| task.id < later.tasks[0].id), "later ones sort behind");
@@ -119,7 +119,7 @@ proptest! {
         let some = u64::from(whole.div_ceil(2));
         for (share, weight) in shares(&plan, from..from + some).into_iter().zip(&weights) {
             let expected = f64::from(*weight) * some as f64 / f64::from(whole);
-            prop_assert!((f64::from(share) - expected).abs() <= 4.0, "{share} for {expected}");
+            prop_assert!((f64::from(share) - expected).abs() <= 3.0, "{share} for {expected}");
         }
     }
 

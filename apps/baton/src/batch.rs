@@ -57,10 +57,11 @@ impl Batch {
             Self::List(list) => {
                 let mut rows = rows();
                 rows.choose(&list.columns).map_err(Failure::usage)?;
-                let (batches, more) = pages::first(list.limit as usize, async |cursor: Option<String>, most| {
-                    client.batches(list.project.as_ref(), cursor.as_deref(), Some(most)).await
-                })
-                .await?;
+                let (batches, more) =
+                    pages::first(list.limit as usize, async |cursor: Option<String>, most| {
+                        client.batches(list.project.as_ref(), cursor.as_deref(), Some(most)).await
+                    })
+                    .await?;
                 if context.out.is_json() {
                     return context.out.json(&serde_json::json!({ "items": batches, "more": more }));
                 }
@@ -81,7 +82,9 @@ impl Batch {
                     return context.out.json(&batch);
                 }
                 let tasks = batch.tasks;
-                context.out.note(&format!("batch {id} is sealed: {tasks} tasks, {} unfinished", batch.unfinished));
+                context
+                    .out
+                    .note(&format!("batch {id} is sealed: {tasks} tasks, {} unfinished", batch.unfinished));
                 Ok(())
             }
         }
@@ -124,7 +127,10 @@ fn row(batch: &BatchView, times: &Times) -> Vec<String> {
 fn show(context: &Context, batch: &BatchView, times: &Times) -> Result<(), Failure> {
     let more = if batch.doing.is_some_and(|doing| doing.at_least) { "+" } else { "" };
     let doing = batch.doing.map(|doing| {
-        format!("{}{more} queued, {}{more} running, {}{more} blocked", doing.queued, doing.running, doing.blocked)
+        format!(
+            "{}{more} queued, {}{more} running, {}{more} blocked",
+            doing.queued, doing.running, doing.blocked
+        )
     });
     let by = batch.created_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
     let then = batch.then.as_ref().map(|then| {
@@ -135,7 +141,8 @@ fn show(context: &Context, batch: &BatchView, times: &Times) -> Result<(), Failu
         format!("once {}: {} in queue {} ({made})", then.on, then.task_type, then.queue)
     });
     let rest = batch.rest(context.now()).map(|rest| format!("in about {}", text::span(rest)));
-    let ended = format!("{} completed, {} failed, {} cancelled", batch.completed, batch.failed, batch.cancelled);
+    let ended =
+        format!("{} completed, {} failed, {} cancelled", batch.completed, batch.failed, batch.cancelled);
     let facts = [
         ("batch", Some(batch.id.to_string())),
         ("name", batch.name.as_ref().map(ToString::to_string)),
@@ -154,7 +161,13 @@ fn show(context: &Context, batch: &BatchView, times: &Times) -> Result<(), Failu
     context.out.facts(facts.into_iter().filter_map(|(name, value)| Some((name, value?))))?;
     for failure in &batch.first_failures {
         let why = failure.error.as_ref().map_or("failed", |error| error.message.as_str());
-        let told = format!("{} {} {}: {}", failure.task_id, failure.task_type, times.ago(failure.failed_at), text::short(why, 100));
+        let told = format!(
+            "{} {} {}: {}",
+            failure.task_id,
+            failure.task_type,
+            times.ago(failure.failed_at),
+            text::short(why, 100)
+        );
         context.out.lines(&told, 2)?;
     }
     Ok(())

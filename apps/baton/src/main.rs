@@ -1,8 +1,8 @@
 //! `baton`: the server, the worker and the operator's tool in one program.
 
 mod audit;
-mod bench;
 mod batch;
+mod bench;
 mod bulk;
 mod completions;
 mod context;

@@ -1,8 +1,8 @@
 //! A batch of tasks: all or nothing, or each by itself.
 
 use axum::extract::{Request, State};
-use baton_api::create::{BatchAnswer, BatchItem, ItemProblem};
 use baton_api::batch::BatchRequest;
+use baton_api::create::{BatchAnswer, BatchItem, ItemProblem};
 use baton_api::create::{CreateBatch, CreateTask};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
@@ -252,7 +252,8 @@ fn gather(
     slots: Vec<Slot>,
     mut outcomes: impl Iterator<Item = (Result<Accepted, ItemRefusal>, bool)>,
 ) -> BatchAnswer {
-    let mut answer = BatchAnswer { batch_id: None, accepted: 0, refused: 0, items: Vec::with_capacity(slots.len()) };
+    let mut answer =
+        BatchAnswer { batch_id: None, accepted: 0, refused: 0, items: Vec::with_capacity(slots.len()) };
     for (index, slot) in (0..).zip(slots) {
         let problem = match slot {
             Slot::Stored => match outcomes.next() {

@@ -26,7 +26,10 @@ pub use submission::submit;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(create_task)).routes(routes!(batch::create_batch)).routes(routes!(of_batch::seal))
+    OpenApiRouter::default()
+        .routes(routes!(create_task))
+        .routes(routes!(batch::create_batch))
+        .routes(routes!(of_batch::seal))
 }
 
 /// Create a task

@@ -68,7 +68,11 @@ pub(crate) async fn get_batch(
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn list_batches(State(app): State<App>, caller: Caller, mut query: QueryFields) -> ApiResult {
+pub(crate) async fn list_batches(
+    State(app): State<App>,
+    caller: Caller,
+    mut query: QueryFields,
+) -> ApiResult {
     let mut project = query.one::<ProjectId>("project");
     let mut page = query.page();
     query.finish()?;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use baton_model::{
-    Batch, BatchId, Expected, Failure, Label, Limits, NewBatch, ProjectId, QueueName, TaskId, TaskSpec, TaskType, Then,
-    ThenOn, Timestamp,
+    Batch, BatchId, Expected, Failure, Label, Limits, NewBatch, ProjectId, QueueName, TaskId, TaskSpec,
+    TaskType, Then, ThenOn, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -105,7 +105,8 @@ impl BatchRequest {
     /// The batch as the store takes it, with the task that follows it.
     pub fn batch(&self, id: BatchId, project: ProjectId, task: Option<TaskSpec>) -> NewBatch {
         let on = self.then.as_ref().and_then(|then| then.on).unwrap_or_default();
-        let then = task.map(|task| Then { on, task: TaskSpec { id: TaskId::unset(), id_chosen: false, ..task } });
+        let then =
+            task.map(|task| Then { on, task: TaskSpec { id: TaskId::unset(), id_chosen: false, ..task } });
         NewBatch { id, project, name: self.name.clone(), then }
     }
 }
@@ -289,7 +290,12 @@ mod tests {
     fn what_is_wrong_is_told_with_its_field_and_what_would_fit() {
         let no_field = "no such field, as the task is created when the batch says so";
         for (json, field, expected, got) in [
-            (r#"{"then":{"on":"never","task":{"type":"a"}}}"#, "then.on", "one of ended, completed, failed", r#""never""#),
+            (
+                r#"{"then":{"on":"never","task":{"type":"a"}}}"#,
+                "then.on",
+                "one of ended, completed, failed",
+                r#""never""#,
+            ),
             (r#"{"then":{}}"#, "then.task", "the task to create", "nothing"),
             (r#"{"then":{"task":{"type":"a","project":"film"}}}"#, "then.task.project", no_field, "one"),
             (

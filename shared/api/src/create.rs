@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::limits::Limits;
 use baton_model::{
-    Backoff, BatchId, Expected, Expiry, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName, Status,
-    TaskId, TaskSpec, TaskType, Timestamp, limits,
+    Backoff, BatchId, Expected, Expiry, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName,
+    Status, TaskId, TaskSpec, TaskType, Timestamp, limits,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;

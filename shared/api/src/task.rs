@@ -1,9 +1,9 @@
 //! What `query-tasks` answers of tasks: how a task, its history and its output are shown. Other functions answer with the same.
 
 use baton_model::{
-    Backoff, BatchId, Event, EventKind, Failure, Generation, GenerationId, IfDependencyFails, Label, LossReason,
-    Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId, TaskState,
-    TaskType, Timestamp, WorkerId,
+    Backoff, BatchId, Event, EventKind, Failure, Generation, GenerationId, IfDependencyFails, Label,
+    LossReason, Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId,
+    TaskState, TaskType, Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;

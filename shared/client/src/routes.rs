@@ -29,7 +29,9 @@ use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, 
 use baton_api::token::CreateToken;
 use baton_api::token::{AuditView, CreatedTokenView, TokenView};
 use baton_api::why::WhyView;
-use baton_model::{BatchId, Directive, GenerationId, ProjectId, QueueName, ScheduleName, TaskId, TokenId, WorkerId};
+use baton_model::{
+    BatchId, Directive, GenerationId, ProjectId, QueueName, ScheduleName, TaskId, TokenId, WorkerId,
+};
 use serde::Serialize;
 
 use crate::call::{Call, new_key};

@@ -9,14 +9,14 @@ use baton_model::queue::Pause;
 use baton_model::schedule::Said;
 use baton_model::why::word;
 use baton_model::{
-    BatchId, Bulk, BulkAction, BulkFilter, BulkId, BulkTasks, DefaultsChange, Expiry, FairBy, IfMissed, IfRunning, LimitRules,
-    LossReason, NewBatch, Owner, Plan, QueueOrder, Reason, Rhythm, ScheduleChange, ScheduleKey, SessionId, TaskId,
-    TaskSpec, TaskState, Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
+    BatchId, Bulk, BulkAction, BulkFilter, BulkId, BulkTasks, DefaultsChange, Expiry, FairBy, IfMissed,
+    IfRunning, LimitRules, LossReason, NewBatch, Owner, Plan, QueueOrder, Reason, Rhythm, ScheduleChange,
+    ScheduleKey, SessionId, TaskId, TaskSpec, TaskState, Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
 };
 use baton_store::{
-    AddToBatch, AuditFilter, AuditStore, BatchStore, Beat, BulkStore, Cancel, Claim, ClaimAnswer, Create, Expire, LimitStore,
-    LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Purge, Reap, ScheduleStore, SetDefaults, SetLimit,
-    SetSchedule, StoreError, TaskStore, TokenStore, run_due,
+    AddToBatch, AuditFilter, AuditStore, BatchStore, Beat, BulkStore, Cancel, Claim, ClaimAnswer, Create,
+    Expire, LimitStore, LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Purge, Reap,
+    ScheduleStore, SetDefaults, SetLimit, SetSchedule, StoreError, TaskStore, TokenStore, run_due,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};

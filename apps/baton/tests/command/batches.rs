@@ -49,7 +49,10 @@ fn a_batch_is_listed_shown_and_sealed_and_outlives_its_server() {
     let second = claimed(&world, "w");
     end(&world, &second, "complete", json!({}));
     let batch = world.json(&["batch", "show", &id]);
-    assert_eq!((&batch["state"], &batch["completed"], &batch["failed"]), (&json!("failed"), &json!(1), &json!(1)));
+    assert_eq!(
+        (&batch["state"], &batch["completed"], &batch["failed"]),
+        (&json!("failed"), &json!(1), &json!(1))
+    );
     let then = world.task(batch["then"]["task_id"].as_str().unwrap());
     assert_eq!(then["task"]["params"]["batch"]["name"], "frames of scene 7");
     world.run(&["batch", "show", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f"], 3);
@@ -61,10 +64,15 @@ fn a_queue_is_told_what_to_give_to_tasks_that_do_not_say() {
     world.create(&["--queue", "images"]);
     let set = |flags: &[&str]| stderr(&world.run(&[&["queue", "set", "images"], flags].concat(), 0));
     let told = set(&["--max-attempts", "5", "--timeout", "10m", "--by", "ada", "--reason", "patience"]);
-    assert!(told.contains("images gives to tasks that do not say: 5 attempts, timeout 10m (before: nothing)"), "{told}");
+    assert!(
+        told.contains("images gives to tasks that do not say: 5 attempts, timeout 10m (before: nothing)"),
+        "{told}"
+    );
     let told = set(&["--retention", "7d", "--priority", "low", "--backoff", "30s"]);
     assert!(
-        told.contains("5 attempts, timeout 10m, backoff 30s, times 2 up to 10m, priority low, kept for 7d (before: 5 a"),
+        told.contains(
+            "5 attempts, timeout 10m, backoff 30s, times 2 up to 10m, priority low, kept for 7d (before: 5 a"
+        ),
         "{told}"
     );
     let task = world.task(&world.create(&["--queue", "images"]))["task"].clone();

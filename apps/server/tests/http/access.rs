@@ -74,7 +74,8 @@ impl Site {
         let generation = completed["generation_id"].as_str().unwrap().to_owned();
         let later = json!({"type": "later", "queue": "gpu", "delay_seconds": 3_600});
         let batch = json!({"batch": {"project": "film", "seal": false}, "tasks": [later]});
-        let batch = operator.post("/v1/tasks/batch", batch).await.json()["batch_id"].as_str().unwrap().to_owned();
+        let batch =
+            operator.post("/v1/tasks/batch", batch).await.json()["batch_id"].as_str().unwrap().to_owned();
         let (token, _) = operator.token(json!({})).await;
         // Past the server, as its audit log is looked at.
         let (id, now) = (world.app.ids.bulk(), world.app.now());
@@ -244,13 +245,17 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 "claim" if bound["queues"].is_array() => (403, "outside_grant"),
                 "list_workers" | "drain_worker" | "stop_worker" | "run_worker" | "get_stats"
                 | "list_logs" | "reap" | "create_token" | "list_tokens" | "revoke_token" | "list_audit"
-                | "get_queue" | "pause_queue" | "resume_queue" | "order_queue" | "set_queue_defaults" | "set_limit"
-                | "clear_limit" | "list_limits" | "set_owner" | "list_projects" => (403, "outside_grant"),
+                | "get_queue" | "pause_queue" | "resume_queue" | "order_queue" | "set_queue_defaults"
+                | "set_limit" | "clear_limit" | "list_limits" | "set_owner" | "list_projects" => {
+                    (403, "outside_grant")
+                }
                 "list_queues" if whole => (403, "outside_grant"),
                 "get_task" | "get_history" | "get_graph" | "get_why" | "cancel_task" | "retry_task"
                 | "change_task" | "complete" | "fail" | "release" => (404, "task_not_found"),
                 "get_generation" => (404, "generation_not_found"),
-                "get_batch" | "seal_batch" | "list_batches" if bound["queues"].is_array() => (403, "outside_grant"),
+                "get_batch" | "seal_batch" | "list_batches" if bound["queues"].is_array() => {
+                    (403, "outside_grant")
+                }
                 "get_batch" | "seal_batch" => (404, "batch_not_found"),
                 "get_bulk" | "abort_bulk" => (404, "bulk_not_found"),
                 "bulk_tasks" => {
@@ -265,7 +270,8 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 // The name belongs to callers without bounds.
                 "get_worker" => (404, "worker_not_found"),
                 "heartbeat" => (409, "worker_of_other"),
-                "list_tasks" | "list_generations" | "find_task_ids" | "list_queues" | "list_schedules" | "list_batches" => {
+                "list_tasks" | "list_generations" | "find_task_ids" | "list_queues" | "list_schedules"
+                | "list_batches" => {
                     assert_eq!(answer.status, 200, "{shown}");
                     let list = answer.json();
                     let list = list.get("items").or(list.get("ids")).unwrap();

@@ -20,14 +20,18 @@ async fn complete(world: &World, worker: &str, task: &Value) {
 #[tokio::test]
 async fn a_batch_tells_how_far_it_is_and_is_followed_by_a_task() {
     let world = World::new();
-    let then = json!({"on": "ended", "task": {"type": "report", "queue": "reports", "params": {"to": "ada"}}});
+    let then =
+        json!({"on": "ended", "task": {"type": "report", "queue": "reports", "params": {"to": "ada"}}});
     let batch = json!({"name": "frames", "then": then});
     let answer = hand_in(&world, batch, json!([{"type": "render"}, {"type": "render"}])).await;
     assert_eq!(answer.status, 201, "{}", answer.text());
     let id = id_of(&answer.json());
     let path = format!("/v1/batches/{id}");
     let shown = world.get(&path).await.json();
-    assert_eq!((&shown["name"], &shown["state"], &shown["tasks"]), (&json!("frames"), &json!("running"), &json!(2)));
+    assert_eq!(
+        (&shown["name"], &shown["state"], &shown["tasks"]),
+        (&json!("frames"), &json!("running"), &json!(2))
+    );
     assert_eq!(shown["doing"], json!({"blocked": 0, "queued": 2, "running": 0}));
     assert_eq!(shown["then"], json!({"on": "ended", "type": "report", "queue": "reports"}));
 
@@ -35,10 +39,14 @@ async fn a_batch_tells_how_far_it_is_and_is_followed_by_a_task() {
     assert_eq!(first["batch_id"], id.as_str());
     complete(&world, "w1", &first).await;
     let second = world.claim("w1").await;
-    let failure = json!({"worker_id": "w1", "attempt": 1, "retryable": false, "error": {"message": "no light"}});
+    let failure =
+        json!({"worker_id": "w1", "attempt": 1, "retryable": false, "error": {"message": "no light"}});
     world.post(&format!("/v1/tasks/{}/fail", second["id"].as_str().unwrap()), failure).await;
     let shown = world.get(&path).await.json();
-    assert_eq!((&shown["state"], &shown["unfinished"], shown.get("doing")), (&json!("failed"), &json!(0), None));
+    assert_eq!(
+        (&shown["state"], &shown["unfinished"], shown.get("doing")),
+        (&json!("failed"), &json!(0), None)
+    );
     assert_eq!(shown["first_failures"][0]["task_id"], second["id"]);
     assert_eq!(shown["first_failures"][0]["error"]["message"], "no light");
     let then = shown["then"]["task_id"].as_str().unwrap();
@@ -62,7 +70,9 @@ async fn a_big_batch_is_handed_in_by_several_requests_and_sealed() {
     let sealed = world.post(&format!("/v1/batches/{id}/seal"), json!({})).await.json();
     assert_eq!((&sealed["state"], &sealed["tasks"]), (&json!("running"), &json!(2)));
     more().await.problem(409, "batch_sealed");
-    hand_in(&world, json!({"id": id, "name": "other"}), json!([{"type": "render"}])).await.problem(409, "batch_conflict");
+    hand_in(&world, json!({"id": id, "name": "other"}), json!([{"type": "render"}]))
+        .await
+        .problem(409, "batch_conflict");
     world.get("/v1/batches/01980a6e-5b7c-7cc3-98c4-dc0c0c0739bb").await.problem(404, "batch_not_found");
 }
 
@@ -121,7 +131,9 @@ async fn a_tenant_sees_its_own_batches_and_a_token_of_queues_none() {
     assert_eq!(game.get("/v1/batches").await.json()["items"], json!([]));
     game.get("/v1/batches?project=film").await.problem(403, "outside_grant");
     hand_in(&game, json!({"id": id}), json!([{"type": "render"}])).await.problem(409, "batch_conflict");
-    hand_in(&game, json!({"project": "film"}), json!([{"type": "render"}])).await.problem(403, "outside_grant");
+    hand_in(&game, json!({"project": "film"}), json!([{"type": "render"}]))
+        .await
+        .problem(403, "outside_grant");
     for answer in [
         queues.get(&path).await,
         queues.get("/v1/batches").await,

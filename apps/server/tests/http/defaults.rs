@@ -9,7 +9,8 @@ use crate::world::{Answer, World};
 const PATH: &str = "/v1/queues/images/defaults";
 
 async fn set(world: &World, body: Value) -> Answer {
-    let request = Request::patch(PATH).header("content-type", "application/json").body(Body::from(body.to_string()));
+    let request =
+        Request::patch(PATH).header("content-type", "application/json").body(Body::from(body.to_string()));
     world.send(request.unwrap()).await
 }
 
@@ -21,7 +22,10 @@ async fn a_task_shows_what_its_queue_has_given_it() {
         "backoff": {"base_seconds": 1.0, "factor": 3.0, "max_seconds": 60.0, "jitter": 0.0}
     });
     let change = set(&world, all.clone()).await;
-    assert_eq!((change.status.as_u16(), change.json()), (200, json!({"queue": "images", "from": {}, "to": all})));
+    assert_eq!(
+        (change.status.as_u16(), change.json()),
+        (200, json!({"queue": "images", "from": {}, "to": all}))
+    );
     assert_eq!(world.get("/v1/queues/images").await.json()["defaults"], all);
     let silent = world.create(json!({"type": "render", "queue": "images"})).await;
     let told = json!({"type": "render", "queue": "images", "max_attempts": 2, "priority": "normal", "retention_seconds": 60});
@@ -66,6 +70,9 @@ async fn defaults_that_do_not_fit_are_refused_by_their_fields_and_changes_are_au
         .rev()
         .map(|entry| json!([entry["by"], entry["change"]["from"], entry["change"]["to"]]))
         .collect();
-    assert_eq!(told[told.len() - 2..], [json!(["ada", null, "9 attempts"]), json!([null, "9 attempts", null])]);
+    assert_eq!(
+        told[told.len() - 2..],
+        [json!(["ada", null, "9 attempts"]), json!([null, "9 attempts", null])]
+    );
     world.get("/v1/queues/images").await.problem(404, "queue_not_found");
 }

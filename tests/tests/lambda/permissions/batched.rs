@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::limited::{ends, given, round};
 use super::{INDEX, TABLE, done, got, large, took};
-use crate::world::{World, request, invoke, seconds};
+use crate::world::{World, invoke, request, seconds};
 
 /// Hands in a batch that is followed by a task in a queue of its own, with all that a new task may need to be written.
 async fn hand_in(world: &World, queue: &str, on: &str, tasks: Value) -> (String, Vec<String>) {
@@ -63,7 +63,8 @@ pub(super) async fn batched(world: &World) {
     world.clock.advance(seconds(2));
     world.calls.latest();
     round(world).await;
-    followed(world, "reap-stale-workers", "a round finds that the last task of a batch has expired", &batch).await;
+    followed(world, "reap-stale-workers", "a round finds that the last task of a batch has expired", &batch)
+        .await;
 
     let open = json!({"batch": {"seal": false}, "tasks": one("by-seal")});
     let answer = done(world, "create-task", "/v1/tasks/batch", open).await;

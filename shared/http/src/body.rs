@@ -6,6 +6,7 @@ use baton_api::change::ChangeRequest;
 use baton_api::claim::ClaimRequest;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::create::CreateTask;
+use baton_api::defaults::DefaultsRequest;
 use baton_api::ending::EndingsRead;
 use baton_api::heartbeat::HeartbeatRequest;
 use baton_api::limit::{ClearLimit, SetLimit, SetOwner};
@@ -101,6 +102,7 @@ bodies! {
     ClearLimit: Plain, |_limits| &();
     SetOwner: Plain, |_limits| &();
     OrderRequest: Plain, |_limits| &();
+    DefaultsRequest: Plain, |_limits| &();
     SetSchedule: Params, |limits| limits;
     ScheduleAction: Plain, |_limits| &();
     SetSupply: Params, |limits| limits;

@@ -451,18 +451,18 @@ async fn a_file_of_the_ninth_version_takes_supplies() {
     assert_eq!((supply.next_index, supply.refilled_at), (2, Some(millis(10))));
 }
 
-/// A file as the ninth version of the schema left it.
-fn of_version_nine(path: &Path) {
-    of_version_eight(path);
+/// A file as the tenth version of the schema left it.
+fn of_version_ten(path: &Path) {
+    of_version_nine(path);
     let db = Connection::open(path).unwrap();
-    db.execute_batch(include_str!("../src/schema-9.sql")).unwrap();
-    db.execute_batch("PRAGMA user_version = 9").unwrap();
+    db.execute_batch(include_str!("../src/schema-10.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 10").unwrap();
 }
 
 #[tokio::test]
-async fn a_file_of_the_ninth_version_takes_defaults_and_batches_and_keeps_its_tasks_as_long_as_before() {
+async fn a_file_of_the_tenth_version_takes_defaults_and_batches_and_keeps_its_tasks_as_long_as_before() {
     let folder = tempfile::tempdir().unwrap();
-    of_version_nine(&at(&folder));
+    of_version_ten(&at(&folder));
     let store = open(&at(&folder));
     let change = DefaultsChange { max_attempts: Some(Some(7)), ..DefaultsChange::default() };
     let queue = "default".parse().unwrap();

@@ -9,6 +9,7 @@ mod context;
 mod dead_letters;
 mod example;
 mod exit;
+mod file;
 mod generation;
 mod ids;
 mod input;
@@ -132,6 +133,9 @@ enum Command {
     /// See and call off commands for many tasks.
     #[command(subcommand)]
     Bulk(bulk::Bulk),
+    /// Send, fetch and list files.
+    #[command(subcommand)]
+    File(file::File),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
     /// Make, list and revoke the tokens by which callers are known.
@@ -255,6 +259,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Limit(limits) => limits.run(context).await,
             Command::Schedule(schedules) => schedules.run(context).await,
             Command::Bulk(bulk) => bulk.run(context).await,
+            Command::File(file) => unless_interrupted(file.run(context)).await,
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Token(token) => token.run(context).await,

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use baton_http::{App, Authenticate, Authenticator, Envelope, ServeOptions};
+use baton_files::Files;
+use baton_http::{App, Authenticate, Authenticator, Envelope, Parts, ServeOptions};
 use baton_model::{Scope, Token, TokenStatus, limits};
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
 use baton_store::{Archiver, PageRequest, Store, StoreError};
@@ -46,6 +47,8 @@ pub struct Running {
 pub struct Beside {
     /// Where finished tasks go before they are removed.
     pub archiver: Option<Archiver>,
+    /// Where files lie.
+    pub files: Option<Arc<dyn Files>>,
 }
 
 /// Why a server could not be started.
@@ -71,8 +74,9 @@ pub type Service = Envelope<Authenticate<Router>>;
 /// also refuses foreign web pages if callers need no token. (A token is nothing that a browser sends by itself.)
 pub fn service(app: App, settings: &Settings) -> Service {
     let by = Authenticator::new(app.clone(), settings.tokens);
-    let slow = vec![baton_claim_task::SLOW];
-    Envelope::new(api::router(), app, settings.server.request_timeout, slow).authenticated(by)
+    let slow = vec![baton_claim_task::SLOW, baton_manage_files::SLOW, baton_manage_files::SLOW_SIGNED];
+    let router = api::router().merge(baton_manage_files::router());
+    Envelope::new(router, app, settings.server.request_timeout, slow).authenticated(by)
 }
 
 impl Server {
@@ -115,7 +119,8 @@ impl Server {
         ids: Arc<dyn Ids>,
         beside: Beside,
     ) -> Running {
-        let app = App::configured(settings, store, doorbell, clock, ids);
+        let parts = Parts::configured(settings, store, doorbell, clock, ids);
+        let app = App::new(Parts { files: beside.files, ..parts });
         let shutdown = app.shutdown.clone();
         let options = ServeOptions {
             max_connections: settings.server.max_connections,
@@ -134,11 +139,12 @@ impl Server {
         let serving = tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
+        let sweep = baton_manage_files::run_sweep(app.clone(), shutdown.clone());
         let archiving = archive(app.clone(), beside.archiver, settings.reaper_interval, shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
-            tokio::join!(reaper, schedules, bulk, archiving);
+            tokio::join!(reaper, schedules, bulk, archiving, sweep);
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         Running { addr, shutdown, serving: Some(serving), reaper: Some(reaper) }

@@ -12,6 +12,7 @@ pub mod create;
 pub mod ending;
 pub mod event;
 pub mod fields;
+pub mod file;
 pub mod fleet;
 pub mod graph;
 pub mod health;

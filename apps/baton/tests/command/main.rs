@@ -17,6 +17,7 @@ mod cli;
 mod dynamodb;
 mod example;
 mod file;
+mod files;
 mod flags;
 mod import;
 mod limits;

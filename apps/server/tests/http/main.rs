@@ -16,6 +16,7 @@ mod dependencies;
 mod documents;
 mod endings;
 mod events;
+mod files;
 mod heads;
 mod limits;
 mod malformed;

@@ -21,5 +21,5 @@ pub use authenticate::Authenticate;
 pub use authenticator::{Admitted, Authenticator};
 pub use authority::Authority;
 pub use caller::Caller;
-pub use rules::{Access, RULES, Rule};
+pub use rules::{Access, FILE_RULES, RULES, Rule};
 pub use vouched::{BehindAuthorizer, Vouched};

@@ -21,7 +21,7 @@ pub enum Access {
 /// What holds for one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `GET`, `POST` or `PATCH`. `HEAD` goes where `GET` goes.
+    /// `GET`, `POST`, `PATCH`, `PUT` or `DELETE`. `HEAD` goes where `GET` goes.
     pub method: &'static str,
     /// The path as the router has it, such as `/v1/tasks/{id}/cancel`.
     pub path: &'static str,
@@ -35,7 +35,7 @@ pub struct Rule {
 
 const OPERATOR: &[Scope] = &[];
 
-/// Every route's rule.
+/// The rule of each route of the OpenAPI document.
 pub const RULES: &[Rule] = &[
     Rule::open("/livez", "livez"),
     Rule::open("/readyz", "readyz"),
@@ -94,6 +94,23 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/audit", "list_audit", OPERATOR),
 ];
 
+/// The rules of files: of routes that only a server with a place for files has, and that are in no OpenAPI document
+/// (`docs/files.md`). A signed address says itself who may use it.
+pub const FILE_RULES: &[Rule] = &[
+    Rule::get("/v1/files", "list_files", &[Producer, Worker]),
+    Rule::get("/v1/files/{project}/{*path}", "get_file", &[Producer, Worker]),
+    Rule::put("/v1/files/{project}/{*path}", "put_file", &[Producer, Worker]),
+    Rule::delete("/v1/files/{project}/{*path}", "delete_file", &[Producer, Worker]).audited(),
+    Rule::post("/v1/file-links", "link_file", &[Producer, Worker]),
+    Rule::open("/v1/signed-files/{project}/{*path}", "get_signed_file"),
+    Rule { method: "PUT", ..Rule::open("/v1/signed-files/{project}/{*path}", "put_signed_file") },
+];
+
+/// All rules.
+fn all() -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().chain(FILE_RULES)
+}
+
 impl Rule {
     const fn open(path: &'static str, operation: &'static str) -> Self {
         Self { method: "GET", path, operation, access: Access::Open, audited: false }
@@ -109,6 +126,14 @@ impl Rule {
 
     const fn patch(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
         Self { method: "PATCH", ..Self::post(path, operation, scopes) }
+    }
+
+    const fn put(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self { method: "PUT", ..Self::post(path, operation, scopes) }
+    }
+
+    const fn delete(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self { method: "DELETE", ..Self::post(path, operation, scopes) }
     }
 
     const fn audited(self) -> Self {
@@ -172,9 +197,9 @@ pub(crate) enum Found {
 
 fn paths() -> Router<Vec<&'static Rule>> {
     let mut paths = Router::new();
-    for rule in RULES {
+    for rule in all() {
         if !paths_has(&paths, rule.path) {
-            let rules = RULES.iter().filter(|other| other.path == rule.path).collect();
+            let rules = all().filter(|other| other.path == rule.path).collect();
             // The table's paths are those of the router, which takes them; a test inserts them all.
             if let Err(error) = paths.insert(rule.path, rules) {
                 tracing::error!(path = rule.path, %error, "a rule's path is no path; it is refused");

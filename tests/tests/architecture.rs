@@ -23,7 +23,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-aws", &["baton-model"]),
     ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
     ("baton-runtime", &["baton-model", "baton-store"]),
-    ("baton-http", &["baton-model", "baton-api", "baton-store", "baton-runtime"]),
+    ("baton-http", &["baton-model", "baton-api", "baton-files", "baton-store", "baton-runtime"]),
     ("baton-client", &["baton-model", "baton-api", "baton-aws"]),
     (
         "baton-lambda",
@@ -40,8 +40,15 @@ const SHARED: &[(&str, &[&str])] = &[
 ];
 
 /// What a function may depend on; on `baton-lambda` for its binary alone, by its feature `lambda`.
-const FUNCTION: &[&str] =
-    &["baton-model", "baton-api", "baton-store", "baton-http", "baton-runtime", "baton-lambda"];
+const FUNCTION: &[&str] = &[
+    "baton-model",
+    "baton-api",
+    "baton-files",
+    "baton-store",
+    "baton-http",
+    "baton-runtime",
+    "baton-lambda",
+];
 
 /// What a function may depend on besides: the stream that it relays is the table's.
 const BESIDES: &[(&str, &str)] = &[("baton-relay-events", "baton-store-dynamodb")];

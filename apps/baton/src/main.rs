@@ -10,6 +10,7 @@ mod context;
 mod dead_letters;
 mod example;
 mod exit;
+mod file;
 mod generation;
 mod ids;
 mod input;
@@ -137,6 +138,9 @@ enum Command {
     /// See and seal batches: tasks that were handed in together.
     #[command(subcommand)]
     Batch(batch::Batch),
+    /// Send, fetch and list files.
+    #[command(subcommand)]
+    File(file::File),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
     /// Make, list and revoke the tokens by which callers are known.
@@ -261,6 +265,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Schedule(schedules) => schedules.run(context).await,
             Command::Bulk(bulk) => bulk.run(context).await,
             Command::Batch(batch) => batch.run(context).await,
+            Command::File(file) => unless_interrupted(file.run(context)).await,
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Token(token) => token.run(context).await,

@@ -3,7 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use baton_runtime::settings::{DialectSettings, StoreLocation};
+use baton_files::{Files, ObjectFiles, Objects};
+use baton_model::Place;
+use baton_runtime::settings::{DialectSettings, FilePlace, StoreLocation};
 use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, WatchedClock, telemetry};
 use baton_server::{Beside, Server};
 use clap::Args;
@@ -116,6 +118,24 @@ impl Serve {
     }
 }
 
+/// The place for files, if there is to be one.
+fn files(settings: &Settings) -> Result<Option<Arc<dyn Files>>, Failure> {
+    let place = match (&settings.files.place, &settings.store.location) {
+        (FilePlace::At(place), _) => place.clone(),
+        (FilePlace::Beside, StoreLocation::Sqlite(path)) => {
+            let mut folder = path.as_os_str().to_owned();
+            folder.push("-files");
+            let folder = std::path::absolute(folder);
+            Place::Folder(folder.map_err(|error| Failure::failed(format!("files.url: {error}")))?)
+        }
+        (FilePlace::Beside, StoreLocation::Dynamodb(_)) | (FilePlace::Nowhere, _) => return Ok(None),
+    };
+    let objects = Objects::open(&place);
+    let objects = objects
+        .map_err(|error| Failure::failed(format!("files.url: {}", baton_model::with_causes(&error))))?;
+    Ok(Some(Arc::new(ObjectFiles::new(objects))))
+}
+
 async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     // Signals that come while it starts are not lost.
     let mut signals = Signals::listen()?;
@@ -126,7 +146,7 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
     let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
-    let beside = Beside { archiver: archive::archiver(settings, &store)? };
+    let beside = Beside { archiver: archive::archiver(settings, &store)?, files: files(settings)? };
     let running = Server::serve(listening, settings, store.shared(), doorbell, clock, ids, beside)
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;

@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_files::Files;
 use baton_http::dialect::{SamePath, Switch};
-use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, ServeOptions};
+use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Parts, ServeOptions};
 use baton_model::{Scope, Token, TokenStatus, limits};
 use baton_runtime::settings::Place;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
@@ -67,6 +68,8 @@ pub struct Running {
 pub struct Beside {
     /// Where finished tasks go before they are removed.
     pub archiver: Option<Archiver>,
+    /// Where files lie.
+    pub files: Option<Arc<dyn Files>>,
 }
 
 /// Why a server could not be started.
@@ -126,8 +129,9 @@ fn services(app: &App, settings: &Settings) -> Result<(Service, Vec<(&'static st
     let (alone, beside): (Vec<_>, Vec<_>) = dialects::open(app, &settings.dialects)?
         .into_iter()
         .partition(|(_, place): &(Dialect, Place)| place.listen.is_some());
-    let slow = vec![baton_claim_task::SLOW];
-    let own = Envelope::new(api::router(), app.clone(), timeout, slow).authenticated(Arc::clone(&by));
+    let slow = vec![baton_claim_task::SLOW, baton_manage_files::SLOW, baton_manage_files::SLOW_SIGNED];
+    let router = api::router().merge(baton_manage_files::router());
+    let own = Envelope::new(router, app.clone(), timeout, slow).authenticated(Arc::clone(&by));
     let mut own = own.switched();
     if !beside.is_empty() {
         let beside = beside.into_iter().map(|(dialect, place)| (dialect, place.prefix)).collect();
@@ -191,7 +195,8 @@ impl Server {
         ids: Arc<dyn Ids>,
         beside: Beside,
     ) -> Result<Running, StartError> {
-        let app = App::configured(settings, store, doorbell, clock, ids);
+        let parts = Parts::configured(settings, store, doorbell, clock, ids);
+        let app = App::new(Parts { files: beside.files, ..parts });
         let shutdown = app.shutdown.clone();
         let options = ServeOptions {
             max_connections: settings.server.max_connections,
@@ -223,11 +228,12 @@ impl Server {
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
         let supplies = baton_reap_stale_workers::run_supplies(app.clone(), shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
+        let sweep = baton_manage_files::run_sweep(app.clone(), shutdown.clone());
         let archiving = archive(app.clone(), beside.archiver, settings.reaper_interval, shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
-            tokio::join!(reaper, schedules, supplies, bulk, archiving);
+            tokio::join!(reaper, schedules, supplies, bulk, archiving, sweep);
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         Ok(Running { addr, dialects, shutdown, serving, reaper: Some(reaper) })

@@ -21,8 +21,8 @@ const GATHER_EVERY: Duration = Duration::from_secs(3_600);
 /// For how long after a day's keeping is over more of it may come.
 const LATE: Duration = Duration::from_secs(3_600);
 
-/// Archives until `shutdown` begins. What cannot be archived is kept, and tried again. Nothing is removed while the time is in doubt, as
-/// by the reaper's rounds.
+/// Archives until `shutdown` begins. What cannot be archived is kept, and tried again. While the time is in doubt, only what
+/// is removed by hand goes.
 pub async fn run_archiver(app: App, archiver: Archiver, interval: Duration, shutdown: Shutdown) {
     let (mut pause, mut gathered) = (interval, None::<Instant>);
     loop {
@@ -52,10 +52,7 @@ pub async fn run_archiver(app: App, archiver: Archiver, interval: Duration, shut
 async fn archive(app: &App, archiver: &Archiver) -> bool {
     let mut all = Archived::default();
     let done = loop {
-        let Some(now) = app.timekeeper.removes_at() else { break Ok(()) };
-        // With no end of their keeping, only those that are removed by hand are past it.
-        let before = app.retention.finished.map_or(Timestamp::from_millis(1), |keep| now.minus(keep));
-        match archiver.step(before, app.now(), STEP, tokio::time::sleep).await {
+        match archiver.step(before(app), app.now(), STEP, tokio::time::sleep).await {
             // All of these have come to be needed since they were read: they are looked at again later.
             Ok(Archived { removed: 0, .. }) => break Ok(()),
             Ok(Archived { written, removed }) => {
@@ -83,6 +80,14 @@ async fn archive(app: &App, archiver: &Archiver) -> bool {
         ),
     }
     false
+}
+
+/// Before when tasks are past their keeping. While the time is in doubt, or if they are kept for ever, that is the beginning of all time, to
+/// which those are dated that are removed by hand.
+fn before(app: &App) -> Timestamp {
+    let now = app.timekeeper.removes_at();
+    let before = now.zip(app.retention.finished).map(|(now, keep)| now.minus(keep));
+    before.unwrap_or_default().max(Timestamp::from_millis(1))
 }
 
 async fn gather(app: &App, archiver: &Archiver) {

@@ -14,6 +14,7 @@ pub mod defaults;
 pub mod ending;
 pub mod event;
 pub mod fields;
+pub mod file;
 pub mod fleet;
 pub mod graph;
 pub mod health;

@@ -84,6 +84,12 @@ codes! {
     BatchConflict = "batch_conflict", 409, "Another batch has this id";
     /// The bulk command is unknown.
     BulkNotFound = "bulk_not_found", 404, "No such bulk command";
+    /// The file does not exist.
+    FileNotFound = "file_not_found", 404, "No such file";
+    /// The part of a file that is asked for lies behind its end.
+    RangeRefused = "range_refused", 416, "The file has no such part";
+    /// A signed address has expired, or was not signed for this.
+    SignatureRefused = "signature_refused", 403, "The address does not hold";
     /// The token does not exist.
     TokenNotFound = "token_not_found", 404, "No such token";
     /// The schedule does not exist.

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use baton_api::ProblemCode;
-use http::header::ALLOW;
+use http::header::{ALLOW, CONTENT_RANGE};
 use http::{HeaderValue, Request};
 use http_body::Body;
 use tower::Service;
@@ -50,7 +50,7 @@ struct Shared {
 
 impl Envelope {
     /// Puts an envelope around a router: unknown routes and methods become problems, and a request that takes longer
-    /// than `timeout` is given up; the paths of `slow` may take as much longer as they say. Handlers that need to know
+    /// than `timeout` is given up; the paths of `slow` (and those below one that ends with `/`) may take as much longer as they say. Handlers that need to know
     /// their caller work only [`Self::authenticated`].
     pub fn new(
         router: OpenApiRouter<App>,
@@ -139,7 +139,8 @@ impl<S> fmt::Debug for Envelope<S> {
 
 impl Shared {
     fn longer(&self, path: &str) -> Option<Duration> {
-        self.slow.iter().find(|(slow, _)| *slow == path).map(|(_, longer)| *longer)
+        let is = |slow: &str| slow == path || slow.ends_with('/') && path.starts_with(slow);
+        self.slow.iter().find(|(slow, _)| is(slow)).map(|(_, longer)| *longer)
     }
 
     fn timeout(&self, path: &str, asked: Option<&Asked>) -> Duration {
@@ -216,7 +217,11 @@ where
             Some(allow) => error.with_allow(allow),
             None => error,
         };
+        let range = response.headers_mut().remove(CONTENT_RANGE);
         response = tell(error, id.to_str().ok(), asked.as_ref());
+        if let Some(range) = range {
+            response.headers_mut().insert(CONTENT_RANGE, range);
+        }
     }
     if let Some((method, path, began)) = logged {
         let status = response.status().as_u16();

@@ -52,6 +52,8 @@ pub struct Settings {
     pub retention: Retention,
     /// Where finished tasks are archived before they are removed; none if they are not.
     pub archive: Option<Place>,
+    /// Where files lie, and how much of them.
+    pub files: FileSettings,
     /// What is logged, and how.
     pub log: LogSettings,
     /// Which other systems' requests are answered, and where.
@@ -205,6 +207,28 @@ impl Default for Retention {
     }
 }
 
+/// Where files lie, and how much of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSettings {
+    /// The place.
+    pub place: FilePlace,
+    /// The most bytes of one file.
+    pub file_bytes: u64,
+    /// The most bytes of all files of a project; none for as many as come.
+    pub project_bytes: Option<u64>,
+}
+
+/// Where files lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilePlace {
+    /// In a folder beside the file of the store; nowhere if that is no file.
+    Beside,
+    /// Nowhere.
+    Nowhere,
+    /// There.
+    At(Place),
+}
+
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
@@ -334,6 +358,9 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         workers: DAY * reader.whole("retention.worker_days", "days", 1..=3_650),
     };
     let archive = reader.text("archive.url", parse_place).flatten();
+    let place = reader.text("files.url", parse_file_place);
+    let file_mebibytes = reader.whole("files.file_mebibytes", "MiB", 1..=5 << 20);
+    let project_mebibytes = reader.whole("files.project_mebibytes", "MiB", 0..=u32::MAX);
     let format = reader.text("log.format", |text| match text {
         "auto" => Ok(LogFormat::Auto),
         "json" => Ok(LogFormat::Json),
@@ -344,8 +371,8 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     let needed = TokensNeeded { always: always.unwrap_or(true), at_server: tokens.required };
     let dialects = dialects::read(&mut reader, needed);
     let errors = reader.finish();
-    match (location, durability, queue_shards, format, level) {
-        (Some(location), Some(durability), Some(queue_shards), Some(format), Some(level))
+    match (location, durability, queue_shards, place, format, level) {
+        (Some(location), Some(durability), Some(queue_shards), Some(place), Some(format), Some(level))
             if errors.is_empty() =>
         {
             Ok(Settings {
@@ -364,6 +391,11 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 reaper_interval,
                 retention,
                 archive,
+                files: FileSettings {
+                    place,
+                    file_bytes: u64::from(file_mebibytes) << 20,
+                    project_bytes: (project_mebibytes > 0).then(|| u64::from(project_mebibytes) << 20),
+                },
                 log: LogSettings { format, level },
                 dialects,
                 file: None,
@@ -392,6 +424,14 @@ fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
 /// A place; none if it is empty.
 fn parse_place(text: &str) -> Result<Option<Place>, Expected> {
     if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}
+
+fn parse_file_place(text: &str) -> Result<FilePlace, Expected> {
+    match text {
+        "auto" => Ok(FilePlace::Beside),
+        "" => Ok(FilePlace::Nowhere),
+        place => place.parse().map(FilePlace::At),
+    }
 }
 
 /// A queue's URL; none if it is empty.

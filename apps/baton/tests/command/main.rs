@@ -18,6 +18,7 @@ mod cli;
 mod dynamodb;
 mod example;
 mod file;
+mod files;
 mod flags;
 mod import;
 mod limits;

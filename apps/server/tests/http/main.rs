@@ -19,6 +19,7 @@ mod dialects;
 mod documents;
 mod endings;
 mod events;
+mod files;
 mod heads;
 mod limits;
 mod malformed;

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use baton_http::App;
-use baton_model::{Timestamp, TokenId, TokenSecret};
+use baton_files::{ObjectFiles, Objects};
+use baton_http::{App, Parts};
+use baton_model::{Place, Timestamp, TokenId, TokenSecret};
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
 use baton_server::Service;
 use baton_store::{Doorbell, Store};
@@ -51,13 +52,16 @@ impl World {
         let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
         let store = SqliteStore::open(&dir.path().join("baton.db"), options, rung).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
-        let app = App::configured(
+        let place = Place::Folder(dir.path().join("files"));
+        let files = ObjectFiles::new(Objects::open(&place).unwrap());
+        let parts = Parts::configured(
             &settings,
             store,
             doorbell,
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::new(RandomIds),
         );
+        let app = App::new(Parts { files: Some(Arc::new(files)), ..parts });
         let service = baton_server::service(app.clone(), &settings).unwrap();
         Self { app, clock, dir: Arc::new(dir), service, authorization: None }
     }

@@ -36,7 +36,7 @@ pub struct Rule {
 
 const OPERATOR: &[Scope] = &[];
 
-/// Every route's rule.
+/// The rule of each route of the OpenAPI document.
 pub const RULES: &[Rule] = &[
     Rule::open("/livez", "livez"),
     Rule::open("/readyz", "readyz"),
@@ -103,6 +103,18 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/audit", "list_audit", OPERATOR),
 ];
 
+/// The rules of files: of routes that only a server with a place for files has, and that are in no OpenAPI document
+/// (`docs/files.md`). A signed address says itself who may use it.
+pub const FILE_RULES: &[Rule] = &[
+    Rule::get("/v1/files", "list_files", &[Producer, Worker]),
+    Rule::get("/v1/files/{project}/{*path}", "get_file", &[Producer, Worker]),
+    Rule::put("/v1/files/{project}/{*path}", "put_file", &[Producer, Worker]),
+    Rule::delete("/v1/files/{project}/{*path}", "delete_file", &[Producer, Worker]).audited(),
+    Rule::post("/v1/file-links", "link_file", &[Producer, Worker]),
+    Rule::open("/v1/signed-files/{project}/{*path}", "get_signed_file"),
+    Rule { method: "PUT", ..Rule::open("/v1/signed-files/{project}/{*path}", "put_signed_file") },
+];
+
 impl Rule {
     /// A `GET` that whoever reaches the server may ask for.
     pub const fn open(path: &'static str, operation: &'static str) -> Self {
@@ -122,6 +134,16 @@ impl Rule {
     /// A `PATCH` for callers with one of these scopes.
     pub const fn patch(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
         Self::of("PATCH", path, operation, Access::Scopes(scopes))
+    }
+
+    /// A `PUT` for callers with one of these scopes.
+    pub const fn put(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("PUT", path, operation, Access::Scopes(scopes))
+    }
+
+    /// A `DELETE` for callers with one of these scopes.
+    pub const fn delete(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("DELETE", path, operation, Access::Scopes(scopes))
     }
 
     /// A route of any method.
@@ -172,9 +194,10 @@ impl Rules {
         Arc::new(Self { all, paths: paths(all) })
     }
 
-    /// Those of Baton's own routes: [`RULES`].
+    /// Those of Baton's own routes: [`RULES`] and [`FILE_RULES`].
     pub fn of_baton() -> Arc<Self> {
-        static OWN: LazyLock<Arc<Rules>> = LazyLock::new(|| Rules::new(RULES));
+        static ALL: LazyLock<Vec<Rule>> = LazyLock::new(|| RULES.iter().chain(FILE_RULES).copied().collect());
+        static OWN: LazyLock<Arc<Rules>> = LazyLock::new(|| Rules::new(&ALL));
         Arc::clone(&OWN)
     }
 

@@ -156,7 +156,8 @@ impl Create {
 impl Import {
     async fn run(self, context: &Context) -> Result<(), Failure> {
         let text = input::read("FILE", &self.file)?;
-        let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        let secret =
+            text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
         self.granted.make(context, self.expires, Some(secret.to_owned())).await
     }
 }

@@ -19,9 +19,9 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use api::openapi;
-pub use dialects::{DIALECTS, Known};
 pub use baton_manage_tokens::{keep_token, new_token, read_request as read_token_request};
 pub use baton_query_tasks::error_page;
+pub use dialects::{DIALECTS, Known};
 
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]
@@ -65,7 +65,9 @@ pub struct Running {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The address cannot be listened on.
-    #[error("cannot listen on {addr}: {cause}; stop what listens there, or choose another address with {setting}")]
+    #[error(
+        "cannot listen on {addr}: {cause}; stop what listens there, or choose another address with {setting}"
+    )]
     Listen {
         /// The address.
         addr: SocketAddr,
@@ -76,7 +78,9 @@ pub enum StartError {
         cause: std::io::Error,
     },
     /// A dialect was asked for that this program does not have.
-    #[error("this program was built without the dialect {name}; build it with that feature, or turn the dialect off")]
+    #[error(
+        "this program was built without the dialect {name}; build it with that feature, or turn the dialect off"
+    )]
     NotBuiltIn {
         /// The dialect.
         name: &'static str,
@@ -194,9 +198,8 @@ impl Server {
         }
         baton_reap_stale_workers::begin(&app).await;
         let Listening { own: Taken { listener, addr }, dialects: mut taken } = listening;
-        let serve = |listener, service| {
-            tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options))
-        };
+        let serve =
+            |listener, service| tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
         let mut serving = vec![serve(listener, own)];
         let mut dialects = Vec::with_capacity(others.len());
         for (name, service) in others {

@@ -19,7 +19,6 @@ use crate::asked::{NewTask, NewTasks, Version};
 use crate::entry::{Kept, queue, type_of, with_result};
 use crate::execute;
 use crate::log::{Kind, Suffix};
-use crate::stamp::stamp;
 
 /// Creates tasks, each by itself, and answers as the old server did for one or for a list.
 pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
@@ -89,7 +88,11 @@ struct Created<'a> {
 }
 
 /// What became of each task: its id, or why it was not created.
-async fn store(ask: &Ask<'_>, asked: &NewTasks, batch_id: &str) -> Result<Vec<Result<TaskId, String>>, ApiError> {
+async fn store(
+    ask: &Ask<'_>,
+    asked: &NewTasks,
+    batch_id: &str,
+) -> Result<Vec<Result<TaskId, String>>, ApiError> {
     let read: Vec<Result<CreateTask, ApiError>> =
         asked.tasks.iter().map(|task| create_task(ask, asked, batch_id, task)).collect();
     let mut outcomes = Vec::with_capacity(read.len());
@@ -110,7 +113,12 @@ async fn store(ask: &Ask<'_>, asked: &NewTasks, batch_id: &str) -> Result<Vec<Re
 }
 
 /// A task as Baton is asked for it. It is read as the route for new tasks reads it, so that no other rule holds.
-fn create_task(ask: &Ask<'_>, asked: &NewTasks, batch_id: &str, task: &NewTask) -> Result<CreateTask, ApiError> {
+fn create_task(
+    ask: &Ask<'_>,
+    asked: &NewTasks,
+    batch_id: &str,
+    task: &NewTask,
+) -> Result<CreateTask, ApiError> {
     let kept = Kept {
         task: task.text.clone(),
         assigned_by: asked.assigned_by.clone(),
@@ -187,7 +195,7 @@ fn batch(
     outcomes: &[Result<TaskId, String>],
     results: &mut HashMap<TaskId, Value>,
 ) -> Value {
-    let now = stamp(ask.app.now());
+    let now = ask.app.now().isoformat();
     let (mut created, mut failed) = (Vec::new(), Vec::new());
     for (index, (task, outcome)) in asked.tasks.iter().zip(outcomes).enumerate() {
         match outcome {
@@ -216,17 +224,20 @@ fn batch(
     })
 }
 
-fn single(ask: &Ask<'_>, asked: &NewTasks, created: &[TaskId], results: &mut HashMap<TaskId, Value>) -> Value {
+fn single(
+    ask: &Ask<'_>,
+    asked: &NewTasks,
+    created: &[TaskId],
+    results: &mut HashMap<TaskId, Value>,
+) -> Value {
     let id = created.first().copied();
-    let task = asked.tasks.first().map(|task| {
-        with_result(&task.text, id.and_then(|id| results.remove(&id)))
-    });
+    let task = asked.tasks.first().map(|task| with_result(&task.text, id.and_then(|id| results.remove(&id))));
     json!({
         "status": "task_created",
         "task_id": id.map(|id| id.to_string()),
         "assigned_by": asked.assigned_by,
         "task": task,
-        "timestamp": stamp(ask.app.now()),
+        "timestamp": ask.app.now().isoformat(),
         "message": format!("Task created and assigned by {}", asked.assigned_by),
     })
 }

@@ -163,7 +163,8 @@ mod tests {
 
     #[test]
     fn a_worker_may_say_what_each_action_gave() {
-        let given = json!({"action_results": [{"executed": true, "results": 1}, {"executed": false, "error": "no"}]});
+        let given =
+            json!({"action_results": [{"executed": true, "results": 1}, {"executed": false, "error": "no"}]});
         let told = told(&names(&["a", "b"]), Some(given), None, 4.0);
         assert_eq!(told["action_results"][1]["error"], "no");
         assert_eq!(told["action_results"][1]["action_name"], "b");
@@ -174,6 +175,9 @@ mod tests {
     fn what_was_not_done_says_so() {
         let told = told(&names(&["dance"]), None, Some("unknown action".to_owned()), 0.0);
         assert_eq!((&told["executed"], &told["error"]), (&json!(false), &json!("unknown action")));
-        assert_eq!((&told["action"], &told["action_results"][0]["executed"]), (&json!("dance"), &json!(false)));
+        assert_eq!(
+            (&told["action"], &told["action_results"][0]["executed"]),
+            (&json!("dance"), &json!(false))
+        );
     }
 }

@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 
 use crate::files::Rotated;
 use crate::python;
-use crate::stamp::stamp;
 
 /// What happened, as the files name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,9 +80,8 @@ impl Log {
     /// If one cannot be opened.
     pub(crate) fn open(settings: &AssistantSettings) -> io::Result<Self> {
         fs::create_dir_all(&settings.logs)?;
-        let file = |name: &str| {
-            Rotated::open(settings.logs.join(name), settings.log_bytes, settings.log_files)
-        };
+        let file =
+            |name: &str| Rotated::open(settings.logs.join(name), settings.log_bytes, settings.log_files);
         Ok(Self(Mutex::new(Files {
             detailed: file("heartbeat_detailed.jsonl")?,
             events: file("heartbeat_events.log")?,
@@ -101,18 +99,13 @@ impl Log {
         data: &impl Serialize,
         suffix: Suffix<'_>,
     ) {
-        let timestamp = stamp(now);
+        let timestamp = now.isoformat();
         let name = kind.as_str();
-        let line = Line {
-            timestamp: &timestamp,
-            event_type: name,
-            request_id,
-            action,
-            data,
-            metadata: Map::new(),
-        };
+        let line =
+            Line { timestamp: &timestamp, event_type: name, request_id, action, data, metadata: Map::new() };
         let detailed = python::dumps(&line) + "\n";
-        let mut people = format!("[{timestamp}] {} | ID: {request_id} | Action: {action}", name.to_uppercase());
+        let mut people =
+            format!("[{timestamp}] {} | ID: {request_id} | Action: {action}", name.to_uppercase());
         for (word, text) in
             [("Question", suffix.question), ("Status", suffix.status), ("Error", suffix.error)]
         {

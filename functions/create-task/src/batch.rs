@@ -240,10 +240,9 @@ fn answers(
         Slot::Stored => match outcomes.next() {
             Some((Ok(accepted), blocked)) => Ok(view(&accepted, blocked)),
             Some((Err(refusal), _)) => Err(ApiError::task_refused(&format!("tasks[{index}]."), &refusal)),
-            None => Err(ApiError::new(
-                ProblemCode::Internal,
-                "the store gave no answer; send the task again",
-            )),
+            None => {
+                Err(ApiError::new(ProblemCode::Internal, "the store gave no answer; send the task again"))
+            }
         },
         Slot::Refused(refusal) => Err(ApiError::task_refused(&format!("tasks[{index}]."), &refusal)),
         Slot::Invalid(errors) => Err(ApiError::fields(errors)),

@@ -6,9 +6,7 @@ use baton_api::task::Page;
 use baton_api::token::{CreateToken, Expiry};
 use baton_api::token::{CreatedTokenView, TokenView};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, QueryFields, created, ok, wire};
-use baton_model::{
-    Expected, Grant, Label, Timestamp, Token, TokenId, TokenSecret, TokenStatus, limits,
-};
+use baton_model::{Expected, Grant, Label, Timestamp, Token, TokenId, TokenSecret, TokenStatus, limits};
 use baton_runtime::Ids;
 use baton_store::{StoreError, StoredToken, TokenStore};
 use http::HeaderValue;

@@ -81,7 +81,9 @@ impl fmt::Debug for Dialect {
 
 /// Two dialects, or a dialect and Baton, cannot be told apart by their paths.
 #[derive(Debug, thiserror::Error)]
-#[error("the dialects {first} and {second} both have the route {path}; give one of them a prefix, or an address of its own")]
+#[error(
+    "the dialects {first} and {second} both have the route {path}; give one of them a prefix, or an address of its own"
+)]
 pub struct SamePath {
     /// One of them.
     pub first: String,

@@ -349,7 +349,9 @@ mod tests {
 
     #[test]
     fn an_imported_secret_is_long_enough_and_none_of_batons_own() {
-        for good in ["sixteen letters!", "schlüssel-für-alte-systeme", &"x".repeat(TokenSecret::IMPORTED_MOST)] {
+        for good in
+            ["sixteen letters!", "schlüssel-für-alte-systeme", &"x".repeat(TokenSecret::IMPORTED_MOST)]
+        {
             assert!(TokenSecret::imported(good).is_some(), "{good}");
         }
         let own = secret().reveal();

@@ -43,7 +43,8 @@ fn each_route_of_a_dialect_has_its_rule_and_each_rule_its_route() {
                 routes.insert(format!("{} {path} {id}", method.to_uppercase()));
             }
         }
-        let rules = dialect.rules.iter().map(|rule| format!("{} {} {}", rule.method, rule.path, rule.operation));
+        let rules =
+            dialect.rules.iter().map(|rule| format!("{} {} {}", rule.method, rule.path, rule.operation));
         assert_eq!(routes, rules.collect::<BTreeSet<String>>(), "{}", dialect.name);
     }
 }
@@ -89,7 +90,9 @@ async fn who_presents_no_good_token_is_refused_by_each_route_in_the_dialects_own
         for rule in dialect.rules {
             let place = format!("{} {}", rule.method, rule.path);
             let Access::Scopes(scopes) = rule.access else { continue };
-            for caller in [&world, &world.presenting("Bearer x"), &world.presenting("Bearer an-unknown-old-key")] {
+            for caller in
+                [&world, &world.presenting("Bearer x"), &world.presenting("Bearer an-unknown-old-key")]
+            {
                 let answer = caller.send(some_request(rule, "/old")).await;
                 assert_eq!(answer.status, 401, "{place}");
                 assert_ne!(answer.headers["content-type"], "application/problem+json", "{place}");
@@ -181,7 +184,8 @@ async fn ask(service: &Service, method: Method, path: &str, headers: &[(&str, &s
     for (name, value) in headers {
         request = request.header(*name, *value);
     }
-    Answer::of(service.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap()).await
+    Answer::of(service.clone().oneshot(request.body(Body::from(body.to_owned())).unwrap()).await.unwrap())
+        .await
 }
 
 #[tokio::test]
@@ -329,7 +333,8 @@ async fn a_websocket_passes_and_hears_of_the_stop() {
 #[tokio::test]
 async fn dialects_beside_baton_have_their_paths_and_it_has_its_own() {
     let world = World::new();
-    let by = Authenticator::new(world.app.clone(), TokenSettings { required: false, requests_per_second: None });
+    let by =
+        Authenticator::new(world.app.clone(), TokenSettings { required: false, requests_per_second: None });
     let settings = baton_runtime::Settings::defaults().unwrap();
     let beside = Dialects::beside_baton(vec![(echo_dialect(&world.app), String::new())], by).unwrap();
     let service = baton_server::service(world.app.clone(), &settings).unwrap().beside(Arc::clone(&beside));

@@ -31,7 +31,10 @@ async fn a_finished_task_is_found_and_listed() {
     let one = site.get(&format!("/task/{id}")).await;
     assert_eq!((one.status, &one.json()["task"]["status"]), (200, &json!("completed")));
     let finished = site.get("/task/list?finished=true").await.json();
-    assert_eq!((&finished["finished_tasks_count"], &finished["finished_tasks"][0]["task_id"]), (&json!(1), &json!(id)));
+    assert_eq!(
+        (&finished["finished_tasks_count"], &finished["finished_tasks"][0]["task_id"]),
+        (&json!(1), &json!(id))
+    );
     let own = site.own_get("/v1/tasks?queue=assistant&status=completed").await;
     assert_eq!(own["items"][0]["id"], id);
 }

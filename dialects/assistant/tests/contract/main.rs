@@ -1,5 +1,10 @@
 //! The contract of the old assistant server, as its clients speak it over a socket.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test's helpers may fail the test")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test's helpers may fail the test"
+)]
 
 mod failures;
 mod logs;

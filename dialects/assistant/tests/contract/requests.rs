@@ -36,7 +36,8 @@ async fn a_list_is_a_batch_with_an_entry_for_each_task() {
         let tasks = json!([{"action": "a"}, {"action": ["b", "c"]}]);
         let told = site.post(prefix, &json!({"task": tasks, "assigned_by": "ray"})).await.json();
         assert_eq!(told["status"], "batch_processed");
-        let counts = ["total_tasks", "created_count", "failed_count"].map(|name| told[name].as_u64().unwrap());
+        let counts =
+            ["total_tasks", "created_count", "failed_count"].map(|name| told[name].as_u64().unwrap());
         assert_eq!(counts, [2, 2, 0]);
         assert_eq!(told["batch_id"].as_str().unwrap().len(), 36);
         assert!(told["failed_tasks"].as_array().unwrap().is_empty() && told.get("task_id").is_none());
@@ -88,7 +89,12 @@ async fn what_does_not_fit_is_told_as_fastapi_does() {
         ("/task", json!({"assigned_by": "ray"}), json!(["body", "task"]), "missing"),
         ("/task", json!({"task": "x", "assigned_by": "ray"}), json!(["body", "task"]), "list_type"),
         ("/task", json!({"task": {}, "assigned_by": 7}), json!(["body", "assigned_by"]), "string_type"),
-        ("/tasks", json!({"task": [{}], "assigned_by": "a"}), json!(["body", "task", 0, "action"]), "missing"),
+        (
+            "/tasks",
+            json!({"task": [{}], "assigned_by": "a"}),
+            json!(["body", "task", 0, "action"]),
+            "missing",
+        ),
         (
             "/tasks",
             json!({"task": {"action": []}, "assigned_by": "a"}),
@@ -148,7 +154,10 @@ async fn an_unknown_task_is_not_found_in_the_old_words() {
     for id in ["01980a6e-5b7c-7cc3-98c4-dc0c0c07398f", "no-id"] {
         for prefix in ["/task", "/tasks"] {
             let answer = site.get(&format!("{prefix}/{id}")).await;
-            assert_eq!((answer.status, answer.json()), (404, json!({"detail": format!("Task {id} not found")})));
+            assert_eq!(
+                (answer.status, answer.json()),
+                (404, json!({"detail": format!("Task {id} not found")}))
+            );
         }
     }
     // Nor is one of another queue.
@@ -192,7 +201,10 @@ async fn what_was_thought_of_a_task_stays_with_it_and_is_kept_once() {
         assert!(told["status"].is_string() && told["message"].is_string() && told["timestamp"].is_string());
     }
     let listed = site.get("/tasks/list").await.json();
-    assert_eq!((listed["active_tasks_count"].as_u64(), listed["active_tasks"][0]["task_id"].as_str()), (Some(1), Some(&*id)));
+    assert_eq!(
+        (listed["active_tasks_count"].as_u64(), listed["active_tasks"][0]["task_id"].as_str()),
+        (Some(1), Some(&*id))
+    );
     assert_eq!(listed["active_tasks"][0]["reflections"][0]["reflection"], "one");
     let unknown = json!({"task_id": "nobody", "reflection": "x"});
     let answer = site.post("/task/reflect", &unknown).await;

@@ -156,7 +156,8 @@ impl Authenticator {
 
     /// Waits until the uses of tokens so far are noted: for a process that does nothing between its requests.
     pub async fn settle(&self) {
-        let mut notes = std::mem::take(&mut *self.counts.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut notes =
+            std::mem::take(&mut *self.counts.notes.lock().unwrap_or_else(PoisonError::into_inner));
         while notes.join_next().await.is_some() {}
     }
 

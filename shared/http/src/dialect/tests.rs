@@ -4,7 +4,8 @@ use super::*;
 
 const FIRST: &[Rule] =
     &[Rule::get("/task/{id}", "first.get", &[]), Rule::post("/task/{id}", "first.change", &[])];
-const SECOND: &[Rule] = &[Rule::get("/task/list", "second.list", &[]), Rule::get("/{*rest}", "second.rest", &[])];
+const SECOND: &[Rule] =
+    &[Rule::get("/task/list", "second.list", &[]), Rule::get("/{*rest}", "second.rest", &[])];
 const SAME: &[Rule] = &[Rule::get("/task/{name}", "third.get", &[])];
 
 fn paths(of: &[(&str, &str, &'static [Rule])]) -> Result<Paths, SamePath> {

@@ -26,15 +26,8 @@ pub(super) enum At {
 }
 
 impl At {
-    const ALL: [Self; 7] = [
-        Self::New,
-        Self::Silent,
-        Self::Head,
-        Self::Arriving,
-        Self::Working,
-        Self::Answering,
-        Self::Switched,
-    ];
+    const ALL: [Self; 7] =
+        [Self::New, Self::Silent, Self::Head, Self::Arriving, Self::Working, Self::Answering, Self::Switched];
 }
 
 /// What one connection is at.

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use axum::response::Response;
 use baton_http::fastapi::{Wrong, detail};
 use baton_http::{ApiError, ApiResult, App, Caller};
-use baton_model::{Generation, QueueName, Status, Task, TaskId, Timestamp};
+use baton_model::{Generation, Payload, QueueName, Status, Task, TaskId, Timestamp};
 use baton_store::StoreError;
 use http::StatusCode;
 use serde::Serialize;
@@ -13,6 +13,9 @@ use serde_json::value::RawValue;
 
 /// How many tasks the store is asked at once for what they put out.
 const AT_ONCE: usize = 100;
+
+/// How many bytes of large results a list reads, about.
+const RESULT_BYTES: usize = 16 << 20;
 
 /// Who asks for what.
 pub(crate) struct Ask<'a> {
@@ -129,15 +132,34 @@ impl TaskRead {
     }
 }
 
-/// Tasks with what the completed ones have put out, as far as that is small: the whole of it is shown with one task.
+/// Tasks with what the completed ones have put out. Beyond `RESULT_BYTES` in all, a result that does not come along with its
+/// fellows is left out: it is shown with its task alone.
 pub(crate) async fn shown(ask: &Ask<'_>, tasks: &[Task]) -> Result<Vec<TaskRead>, No> {
     let now = ask.app.now();
     let done: Vec<TaskId> =
         tasks.iter().filter(|task| task.status(now) == Status::Completed).map(|task| task.head.id).collect();
     let mut outputs = HashMap::with_capacity(done.len());
+    let mut room = RESULT_BYTES;
     for part in done.chunks(AT_ONCE) {
-        let found = ask.app.store.inputs(part.to_vec()).await?;
-        outputs.extend(found.into_iter().filter_map(|input| Some((input.task, input.generation?))));
+        for input in ask.app.store.inputs(part.to_vec()).await? {
+            let whole = match input.omitted.result && room > 0 {
+                true => result_alone(ask, input.task).await?,
+                false => input.generation,
+            };
+            let Some(generation) = whole else { continue };
+            let size = generation.output.result.as_ref().map_or(0, Payload::size);
+            room = room.saturating_sub(size);
+            outputs.insert(input.task, generation);
+        }
     }
     Ok(tasks.iter().map(|task| TaskRead::new(task, outputs.get(&task.head.id), now)).collect())
+}
+
+/// What a task has put out that is too large to be read along with others; none if the task is gone.
+async fn result_alone(ask: &Ask<'_>, id: TaskId) -> Result<Option<Generation>, No> {
+    match ask.app.store.task(id).await {
+        Ok(detail) => Ok(detail.generation),
+        Err(StoreError::TaskNotFound(_)) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }

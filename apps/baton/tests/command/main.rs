@@ -13,6 +13,7 @@ mod bulk;
 mod change;
 mod cli;
 #[cfg(feature = "dynamodb")]
+mod dialects;
 mod dynamodb;
 mod example;
 mod file;

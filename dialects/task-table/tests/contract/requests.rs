@@ -93,6 +93,9 @@ async fn the_list_has_all_tasks_the_newest_first_with_their_results() {
     assert!(listed.iter().eq(ids.iter().rev()), "{listed:?}");
     assert!(items.iter().all(|task| task["description"].is_string()));
     assert_eq!((&items[4]["status"], &items[4]["result"]), (&json!("completed"), &json!({"answer": 42})));
+    let large = json!({"text": "x".repeat(50_000)});
+    assert_eq!(site.work(QUEUE, &large).await, ids[1]);
+    assert_eq!(site.get(TASKS).await.json()["items"][3]["result"], large);
     let part = site.get(&format!("{TASKS}?limit=2&offset=1&snapshot_id=9")).await.json();
     assert_eq!(part["total"], 5);
     let listed: Vec<&str> = part["items"].as_array().unwrap().iter().map(id).collect();

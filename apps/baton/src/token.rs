@@ -59,10 +59,10 @@ pub(crate) struct Create {
   printenv SERVICE_KEY | baton token import --name service-key --scope operator -
   baton token import --name ada --scope producer --project film ada.key
 
-The key is any text of 16 characters or more, as another system has made it. Baton
-keeps a digest of it, and knows its callers by it wherever they present it: as a
-bearer, and where a dialect reads keys (`apikey`, `?token=`). The same import again
-changes nothing.")]
+The key is any text of 16 characters or more, as another system has made it.
+Baton keeps a digest of it, and knows its callers by it wherever they present
+it: as a bearer, and where a dialect reads keys (`apikey`, `?token=`). The same
+import again changes nothing.")]
 pub(crate) struct Import {
     /// The file that holds the key; - for stdin. A line's end behind it is no part of it.
     #[arg(default_value = "-", value_name = "FILE")]

@@ -119,11 +119,18 @@ pub type Service = Envelope<Switch>;
 /// # Errors
 /// If a dialect cannot be spoken, or not be told from another one.
 pub fn service(app: App, settings: &Settings) -> Result<Service, StartError> {
-    services(&app, settings).map(|(own, _)| own)
+    services(&app, settings).map(|services| services.own)
 }
 
-/// What each address serves: Baton's own routes with the dialects beside them, and each dialect that has an address of its own.
-fn services(app: &App, settings: &Settings) -> Result<(Service, Vec<(&'static str, Service)>), StartError> {
+/// What each address serves.
+struct Services {
+    /// Baton's own routes with the dialects beside them.
+    own: Service,
+    /// Each dialect that has an address of its own.
+    dialects: Vec<(&'static str, Service)>,
+}
+
+fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
     let by = Authenticator::new(app.clone(), settings.tokens);
     let timeout = settings.server.request_timeout;
     let (alone, beside): (Vec<_>, Vec<_>) = dialects::open(app, &settings.dialects)?
@@ -137,16 +144,16 @@ fn services(app: &App, settings: &Settings) -> Result<(Service, Vec<(&'static st
         let beside = beside.into_iter().map(|(dialect, place)| (dialect, place.prefix)).collect();
         own = own.beside(Dialects::beside_baton(beside, Arc::clone(&by))?);
     }
-    let mut others = Vec::with_capacity(alone.len());
+    let mut dialects = Vec::with_capacity(alone.len());
     for (dialect, place) in alone {
         let name = dialect.name();
-        let dialects = Dialects::alone(dialect, place.prefix, by.at(place.tokens_required))?;
-        let service = Envelope::of_dialects(dialects, app, timeout);
+        let only = Dialects::alone(dialect, place.prefix, by.at(place.tokens_required))?;
+        let service = Envelope::of_dialects(only, app, timeout);
         // A web page presents no token, so that only where none is needed it must be refused.
         let needs_token = place.tokens_required;
-        others.push((name, if needs_token { service } else { service.refuse_foreign_pages() }));
+        dialects.push((name, if needs_token { service } else { service.refuse_foreign_pages() }));
     }
-    Ok((own, others))
+    Ok(Services { own, dialects })
 }
 
 impl Server {
@@ -205,7 +212,7 @@ impl Server {
             answers_bytes: usize::try_from(settings.server.answers_bytes).unwrap_or(usize::MAX),
             grace: settings.server.shutdown_grace,
         };
-        let (mut own, others) = services(&app, settings)?;
+        let Services { mut own, dialects: others } = services(&app, settings)?;
         if settings.tokens.required {
             warn_without_operator(&app).await;
         } else {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::response::Response;
+use baton_http::fastapi::Wrong;
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, body, json};
 use baton_runtime::settings::AssistantSettings;
 use http::{Method, StatusCode};
@@ -11,7 +12,6 @@ use serde::Serialize;
 use serde_json::{Value, json as value};
 
 use crate::log::{Kind, Log, Suffix};
-use crate::wrong::Wrong;
 
 /// What the dialect's handlers work with. Copies share the files.
 #[derive(Clone)]

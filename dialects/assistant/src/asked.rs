@@ -1,10 +1,9 @@
 //! What the clients send, read with everything that is wrong in it.
 
+use baton_http::fastapi::{Must, Wrong, object};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
-
-use crate::wrong::{Must, Wrong};
 
 /// New tasks.
 #[derive(Debug)]
@@ -23,6 +22,9 @@ pub(crate) struct NewTask {
     pub(crate) text: Box<RawValue>,
     pub(crate) actions: Vec<String>,
 }
+
+/// What an action must be.
+const ACTION: &str = "action must be a string or a non-empty list of strings";
 
 /// Which of the two versions of the clients a prefix is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,22 +49,6 @@ pub(crate) struct Reflect {
 struct Members<'a> {
     #[serde(borrow)]
     task: Option<&'a RawValue>,
-}
-
-fn object(text: &str) -> Result<Map<String, Value>, Wrong> {
-    let mut wrong = Wrong::default();
-    if text.trim().is_empty() {
-        wrong.add(Must::Be, &[], &Value::Null);
-        return Err(wrong);
-    }
-    match serde_json::from_str(text) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(other) => {
-            wrong.add(Must::BeObject, &[], &other);
-            Err(wrong)
-        }
-        Err(error) => Err(Wrong::not_json(&error)),
-    }
 }
 
 fn text(wrong: &mut Wrong, object: &Map<String, Value>, name: &str) -> Option<String> {
@@ -149,7 +135,7 @@ fn several(wrong: &mut Wrong, text: &RawValue, version: Version) -> Option<Vec<N
         if version == Version::Late && actions.is_none() {
             path.push("action".into());
             match task.get("action") {
-                Some(action) => wrong.add(Must::BeAction, &path, action),
+                Some(action) => wrong.add(Must::Fit(ACTION), &path, action),
                 None => wrong.add(Must::Be, &path, &value),
             }
         }

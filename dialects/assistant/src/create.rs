@@ -19,7 +19,6 @@ use crate::asked::{NewTask, NewTasks, Version};
 use crate::entry::{Kept, queue, type_of, with_result};
 use crate::execute;
 use crate::log::{Kind, Suffix};
-use crate::stamp::stamp;
 
 /// Creates tasks, each by itself, and answers as the old server did for one or for a list.
 pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
@@ -196,7 +195,7 @@ fn batch(
     outcomes: &[Result<TaskId, String>],
     results: &mut HashMap<TaskId, Value>,
 ) -> Value {
-    let now = stamp(ask.app.now());
+    let now = ask.app.now().isoformat();
     let (mut created, mut failed) = (Vec::new(), Vec::new());
     for (index, (task, outcome)) in asked.tasks.iter().zip(outcomes).enumerate() {
         match outcome {
@@ -238,7 +237,7 @@ fn single(
         "task_id": id.map(|id| id.to_string()),
         "assigned_by": asked.assigned_by,
         "task": task,
-        "timestamp": stamp(ask.app.now()),
+        "timestamp": ask.app.now().isoformat(),
         "message": format!("Task created and assigned by {}", asked.assigned_by),
     })
 }

@@ -10,8 +10,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::stamp::stamp;
-
 /// The queue of all tasks of this dialect.
 pub(crate) fn queue() -> QueueName {
     QueueName::from_stored("assistant")
@@ -95,7 +93,7 @@ impl Thoughts {
             return;
         }
         let KeptThought { task_id: _, action, reflection, is_final } = kept;
-        self.all.push(Thought { reflection, action, is_final, timestamp: stamp(at) });
+        self.all.push(Thought { reflection, action, is_final, timestamp: at.isoformat() });
     }
 
     /// Those of all tasks, by task.
@@ -140,7 +138,7 @@ impl Entry {
             task_id: task.head.id.to_string(),
             task: with_result(&kept.task, result),
             assigned_by: kept.assigned_by,
-            timestamp: stamp(task.created_at),
+            timestamp: task.created_at.isoformat(),
             batch_id: kept.batch_id,
             status: word(task.status(now)),
             reflections: thoughts.all,

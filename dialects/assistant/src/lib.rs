@@ -12,18 +12,14 @@ mod python;
 mod read;
 mod reflect;
 mod routes;
-mod stamp;
-mod wrong;
 
 use std::io;
 use std::sync::Arc;
 
 use axum::response::Response;
-use baton_api::{Problem, ProblemCode};
-use baton_http::{App, Dialect, json};
+use baton_api::Problem;
+use baton_http::{App, Dialect, fastapi};
 use baton_runtime::settings::AssistantSettings;
-use http::StatusCode;
-use serde_json::json as value;
 
 use ask::Assistant;
 use log::Log;
@@ -50,13 +46,6 @@ pub fn dialect(app: &App, settings: &AssistantSettings) -> io::Result<Dialect> {
     Ok(Dialect::new(NAME, RULES, routes::router(), assistant, phrase).with_slow(slow))
 }
 
-/// A problem as FastAPI says it.
 fn phrase(problem: &Problem, _path: &str) -> Response {
-    let detail = match problem.code.as_str() {
-        code if code == ProblemCode::RouteNotFound.as_str() => "Not Found",
-        code if code == ProblemCode::MethodNotAllowed.as_str() => "Method Not Allowed",
-        _ => problem.detail.as_str(),
-    };
-    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    json(status, &value!({ "detail": detail })).unwrap_or_default()
+    fastapi::phrase(problem)
 }

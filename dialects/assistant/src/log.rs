@@ -12,7 +12,6 @@ use serde_json::{Map, Value, json};
 
 use crate::files::Rotated;
 use crate::python;
-use crate::stamp::stamp;
 
 /// What happened, as the files name it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +99,7 @@ impl Log {
         data: &impl Serialize,
         suffix: Suffix<'_>,
     ) {
-        let timestamp = stamp(now);
+        let timestamp = now.isoformat();
         let name = kind.as_str();
         let line =
             Line { timestamp: &timestamp, event_type: name, request_id, action, data, metadata: Map::new() };

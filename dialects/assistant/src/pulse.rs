@@ -8,7 +8,6 @@ use crate::ask::{Ask, No, Told};
 use crate::asked;
 use crate::create::create;
 use crate::log::{Kind, Suffix};
-use crate::stamp::stamp;
 
 /// The old server's kinds of tasks: a heartbeat that names one is sent to the route for tasks.
 const KINDS: [&str; 8] = ["reflect", "evolve", "connect", "remember", "care", "observe", "respond", "grow"];
@@ -21,7 +20,7 @@ pub(crate) async fn alive(ask: &Ask<'_>, _: Request) -> Result<Told, No> {
     }
     Told::whole(&json!({
         "type": "heartbeat",
-        "timestamp": stamp(ask.app.now()),
+        "timestamp": ask.app.now().isoformat(),
         "in_task": false,
         "last_server_action": null,
         "status": "alive",
@@ -50,7 +49,7 @@ pub(crate) async fn beat(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
         "action": action,
         "suggested_endpoint": known.then_some("/task"),
         "message": message,
-        "timestamp": stamp(ask.app.now()),
+        "timestamp": ask.app.now().isoformat(),
     }))
 }
 
@@ -62,7 +61,7 @@ pub(crate) async fn welcome(ask: &Ask<'_>, request: Request) -> Result<Told, No>
             "message": "Welcome",
             "status": "alive",
             "endpoints": ["/task", "/task/list", "/task/status", "/heartbeat"],
-            "timestamp": stamp(ask.app.now()),
+            "timestamp": ask.app.now().isoformat(),
         })),
     }
 }

@@ -12,7 +12,6 @@ use serde_json::json;
 use crate::ask::{Ask, No, Told};
 use crate::entry::{ACTIVE, Entry, FINISHED, Kept, REFLECTION, Thoughts, is_asked_for, queue};
 use crate::execute;
-use crate::stamp::stamp;
 
 /// How many tasks a list has at most, and about how many bytes: clients take the whole of it at once.
 const LISTED: usize = 10_000;
@@ -90,7 +89,7 @@ async fn list_of(ask: &Ask<'_>, statuses: &[Status], finished: bool) -> Result<T
     let states: &[State] = if finished { &OVER } else { &OPEN };
     let here = entries.len() as u64;
     let count = if more { counted(app, caller, states).await?.unwrap_or(here) } else { here };
-    let (status, timestamp) = ("success", stamp(now));
+    let (status, timestamp) = ("success", now.isoformat());
     if finished {
         let body = Finished { status, finished_tasks_count: count, finished_tasks: entries, timestamp };
         Told::in_short(&body, json!({ "status": status, "finished_tasks_count": count }))
@@ -167,7 +166,7 @@ async fn counts(ask: &Ask<'_>) -> Result<Told, No> {
             "completed_tasks_count": completed,
             "total_tasks_processed": active + completed,
         },
-        "timestamp": stamp(ask.app.now()),
+        "timestamp": ask.app.now().isoformat(),
     }))
 }
 
@@ -194,7 +193,7 @@ pub(crate) async fn one(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
 async fn show(ask: &Ask<'_>, id: &str) -> Result<Told, No> {
     let detail = found(ask, id).await?;
     let entry = entry(ask, &detail).await?;
-    Told::whole(&json!({ "status": "success", "task": entry, "timestamp": stamp(ask.app.now()) }))
+    Told::whole(&json!({ "status": "success", "task": entry, "timestamp": ask.app.now().isoformat() }))
 }
 
 /// A task as clients read it, with what was thought of it and what came of it.

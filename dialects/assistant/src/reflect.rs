@@ -16,7 +16,6 @@ use crate::asked::Reflect;
 use crate::entry::{KeptThought, REFLECTION, queue};
 use crate::log::{Kind, Suffix};
 use crate::read;
-use crate::stamp::stamp;
 
 /// Keeps a thought, and shows its task.
 pub(crate) async fn reflect(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
@@ -31,7 +30,7 @@ pub(crate) async fn reflect(ask: &Ask<'_>, request: Request) -> Result<Told, No>
         "status": "success",
         "task": entry,
         "message": if is_final { "Final reflection added" } else { "Reflection added" },
-        "timestamp": stamp(ask.app.now()),
+        "timestamp": ask.app.now().isoformat(),
     }))
 }
 

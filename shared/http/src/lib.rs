@@ -8,6 +8,7 @@ pub mod body;
 pub mod dialect;
 pub mod envelope;
 pub mod error;
+pub mod fastapi;
 mod foreign;
 mod head;
 pub mod health;

@@ -294,6 +294,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_has_one_id_in_its_space() {
+        let id = TaskId::of_name("orders", "a-1");
+        assert_eq!(id, TaskId::of_name("orders", "a-1"));
+        for other in [("orders", "a-2"), ("bills", "a-1"), ("ordersa", "-1"), ("", "ordersa-1")] {
+            assert_ne!(id, TaskId::of_name(other.0, other.1), "{other:?}");
+        }
+        let text = id.to_string();
+        assert!(text.as_bytes()[14] == b'8' && text.parse::<TaskId>() == Ok(id), "{text}");
+    }
+
+    #[test]
     fn an_id_has_one_spelling() {
         for other in ["01980a6e5b7c7cc398c4dc0c0c07398f", "{01980a6e-5b7c-7cc3-98c4-dc0c0c07398f}", "", "x"] {
             assert!(other.parse::<TaskId>().is_err(), "{other}");

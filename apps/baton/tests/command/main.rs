@@ -15,6 +15,7 @@ mod bulk;
 mod change;
 mod cli;
 #[cfg(feature = "dynamodb")]
+mod dialects;
 mod dynamodb;
 mod example;
 mod file;

@@ -264,3 +264,58 @@ fn queues_are_named_by_their_urls_and_none_is_there_unless_named() {
     let error = load(None, &[("BATON_QUEUES_TASK_EVENTS", "baton-task-events")], &[]).unwrap_err();
     assert!(error.contains("queues.task_events: expected the URL of an SQS queue"), "{error}");
 }
+
+#[test]
+fn a_dialect_is_off_unless_it_is_turned_on_or_has_an_address() {
+    let settings = Settings::defaults().unwrap();
+    assert!(settings.dialects.places().iter().all(|(_, place)| !place.on && place.listen.is_none()));
+    let file = "[dialects.assistant]\nlisten = \"127.0.0.1:8000\"\nprefix = \"/old\"\nlog_mebibytes = 2\n\
+                [dialects.drift]\non = true\n";
+    let settings = load(Some(file), &[("BATON_DIALECTS_EDGE_FUNCTIONS_ON", "true")], &[]).unwrap();
+    let assistant = &settings.dialects.assistant;
+    assert!(assistant.place.on && !assistant.place.tokens_required);
+    assert_eq!(assistant.place.listen.unwrap().port(), 8000);
+    assert_eq!((assistant.place.prefix.as_str(), assistant.log_bytes), ("/old", 2 << 20));
+    assert!(settings.dialects.drift.on && settings.dialects.edge_functions.on);
+    assert!(!settings.dialects.orchestrator.on && !settings.dialects.task_table.on);
+    let settings = load(None, &[], &[("dialects.task-table.on", "true")]).unwrap();
+    assert!(settings.dialects.task_table.on);
+}
+
+#[test]
+fn a_dialects_own_address_says_whether_it_needs_tokens() {
+    for (server, required, dialect, needed) in [
+        ("127.0.0.1:1", "auto", "127.0.0.1:2", false),
+        ("127.0.0.1:1", "auto", "0.0.0.0:2", true),
+        ("127.0.0.1:1", "always", "127.0.0.1:2", true),
+        ("0.0.0.0:1", "auto", "127.0.0.1:2", false),
+        ("0.0.0.0:1", "auto", "", true),
+        ("127.0.0.1:1", "auto", "", false),
+    ] {
+        let flags = [
+            ("server.listen", server),
+            ("tokens.required", required),
+            ("dialects.drift.listen", dialect),
+            ("dialects.drift.on", "true"),
+        ];
+        let settings = load(None, &[], &flags).unwrap();
+        assert_eq!(settings.dialects.drift.tokens_required, needed, "{server} {required} {dialect}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_a_dialect_is_named() {
+    let file = "[dialects.assistant]\nprefix = \"old/\"\nlog_files = -1\nlisten = \"127.0.0.1:8000\"\n\
+                [dialects.drift]\nlisten = \"127.0.0.1:8000\"\nprefx = \"/x\"\n[dialects.drif]\non = true\n";
+    let error = load(Some(file), &[("BATON_DIALECTS_DRIFT_LISTN", "x")], &[]).unwrap_err();
+    for part in [
+        "dialects.assistant.prefix: expected nothing, or the beginning of a path, such as /old",
+        "dialects.assistant.log_files: expected a whole number of files from 0 to 1000, got -1",
+        "dialects.drift.listen: expected an address that no other dialect has",
+        "dialects.drift.prefx: expected one of listen, on, prefix, got an unknown key \"dialects.drift.prefx\"; the nearest is \
+         dialects.drift.prefix",
+        "dialects.drif: expected one of assistant, drift, edge-functions, orchestrator, task-table",
+    ] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}

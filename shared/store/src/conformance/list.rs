@@ -458,6 +458,7 @@ rules! {
     token: [
         a_token_is_kept_as_made,
         the_same_creation_of_a_token_again_changes_nothing,
+        an_imported_secret_is_found_by_itself,
         an_unknown_token_is_none,
         tokens_are_listed_the_newest_first,
         a_bad_token_cursor_is_refused,

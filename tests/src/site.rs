@@ -55,6 +55,10 @@ impl Site {
         settings.push(("server.listen".to_owned(), "127.0.0.1:0".to_owned()));
         settings.push((format!("dialects.{dialect}.listen"), "127.0.0.1:0".to_owned()));
         settings.push(("dialects.assistant.logs".to_owned(), dir.path().join("logs").display().to_string()));
+        settings.push((
+            "dialects.edge-functions.files".to_owned(),
+            dir.path().join("files").display().to_string(),
+        ));
         let (running, store) = start(&settings, dir.path(), &clock).await;
         let client = client();
         Self { dialect: dialect.to_owned(), settings, running, store, clock, client, token: None, dir }

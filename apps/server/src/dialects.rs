@@ -32,6 +32,12 @@ pub const DIALECTS: &[Known] = &[
         rules: baton_dialect_assistant::RULES,
         document: baton_dialect_assistant::document,
     },
+    #[cfg(feature = "edge-functions")]
+    Known {
+        name: baton_dialect_edge_functions::NAME,
+        rules: baton_dialect_edge_functions::RULES,
+        document: baton_dialect_edge_functions::document,
+    },
     #[cfg(feature = "task-table")]
     Known {
         name: baton_dialect_task_table::NAME,
@@ -59,6 +65,10 @@ fn open_one(app: &App, settings: &DialectSettings, name: &'static str) -> Result
         #[cfg(feature = "assistant")]
         baton_dialect_assistant::NAME => baton_dialect_assistant::dialect(app, &settings.assistant)
             .map_err(|cause| StartError::Dialect { name, cause }),
+        #[cfg(feature = "edge-functions")]
+        baton_dialect_edge_functions::NAME => {
+            Ok(baton_dialect_edge_functions::dialect(app, &settings.edge_functions))
+        }
         #[cfg(feature = "task-table")]
         baton_dialect_task_table::NAME => Ok(baton_dialect_task_table::dialect(app)),
         _ => Err(StartError::NotBuiltIn { name }),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baton_model::Expected;
+use baton_model::{Expected, LimitRules, TaskType};
 
 use super::read::Reader;
 
@@ -16,7 +16,7 @@ pub struct DialectSettings {
     /// That of the volunteer-compute simulation.
     pub drift: Place,
     /// That of the generation platform's functions and tables.
-    pub edge_functions: Place,
+    pub edge_functions: EdgeSettings,
     /// That of the multi-agent orchestrator.
     pub orchestrator: Place,
     /// That of the cognitive platform's task table.
@@ -29,7 +29,7 @@ impl DialectSettings {
         [
             ("assistant", &self.assistant.place),
             ("drift", &self.drift),
-            ("edge-functions", &self.edge_functions),
+            ("edge-functions", &self.edge_functions.place),
             ("orchestrator", &self.orchestrator),
             ("task-table", &self.task_table),
         ]
@@ -62,6 +62,31 @@ pub struct AssistantSettings {
     pub log_files: u32,
     /// How long a request waits for a worker's result that asks for one.
     pub execute_wait: Duration,
+}
+
+/// How the generation platform's dialect is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EdgeSettings {
+    /// Where.
+    pub place: Place,
+    /// The types whose tasks are claimed with the run type `api`; all others are claimed with `gpu`.
+    pub api_types: Vec<TaskType>,
+    /// The types that only wait for their children, besides those whose names tell so.
+    pub orchestrator_types: Vec<TaskType>,
+    /// The types that tasks may be of; any if none is named.
+    pub known_types: Vec<TaskType>,
+    /// How many tasks may run at once of one owner; 0 for as many as limits that are set elsewhere allow.
+    pub running_per_owner: u32,
+    /// How long an attempt may run.
+    pub task_timeout: Duration,
+    /// How long an attempt of a task may run that waits for its children.
+    pub orchestrator_timeout: Duration,
+    /// How long a worker that does not beat holds a task.
+    pub silent_lease: Duration,
+    /// The folder of the files that clients upload.
+    pub files: PathBuf,
+    /// The most bytes of one such file.
+    pub file_bytes: u64,
 }
 
 /// The keys of a dialect's place.
@@ -98,12 +123,50 @@ pub(super) fn read(reader: &mut Reader<'_>, tokens: TokensNeeded) -> DialectSett
             execute_wait: reader.seconds("dialects.assistant.execute_seconds", 0.0..=300.0),
         },
         drift: place(reader, &keys!("drift"), tokens),
-        edge_functions: place(reader, &keys!("edge-functions"), tokens),
+        edge_functions: edge_functions(reader, tokens),
         orchestrator: place(reader, &keys!("orchestrator"), tokens),
         task_table: place(reader, &keys!("task-table"), tokens),
     };
     refuse_shared_addresses(reader, &settings);
     settings
+}
+
+fn edge_functions(reader: &mut Reader<'_>, tokens: TokensNeeded) -> EdgeSettings {
+    let minutes = |reader: &mut Reader<'_>, key| {
+        Duration::from_secs(60 * u64::from(reader.whole(key, "minutes", 1..=30 * 24 * 60)))
+    };
+    EdgeSettings {
+        place: place(reader, &keys!("edge-functions"), tokens),
+        api_types: reader.text("dialects.edge-functions.api_types", types).unwrap_or_default(),
+        orchestrator_types: reader
+            .text("dialects.edge-functions.orchestrator_types", orchestrators)
+            .unwrap_or_default(),
+        known_types: reader.text("dialects.edge-functions.known_types", types).unwrap_or_default(),
+        running_per_owner: reader.whole("dialects.edge-functions.running_per_owner", "tasks", 0..=10_000),
+        task_timeout: minutes(reader, "dialects.edge-functions.task_minutes"),
+        orchestrator_timeout: minutes(reader, "dialects.edge-functions.orchestrator_minutes"),
+        silent_lease: minutes(reader, "dialects.edge-functions.silent_lease_minutes"),
+        files: reader.text("dialects.edge-functions.files", folder).unwrap_or_default(),
+        file_bytes: u64::from(reader.whole("dialects.edge-functions.file_mebibytes", "MiB", 1..=1_048_576))
+            << 20,
+    }
+}
+
+/// Types of tasks, with commas between them.
+fn types(text: &str) -> Result<Vec<TaskType>, Expected> {
+    text.split(',').map(str::trim).filter(|name| !name.is_empty()).map(str::parse).collect()
+}
+
+/// Types that limits are to exempt, which are only so many.
+fn orchestrators(text: &str) -> Result<Vec<TaskType>, Expected> {
+    let types = types(text)?;
+    if types.len() > LimitRules::EXEMPT_TYPES {
+        return Err(Expected::new(
+            format!("at most {} types", LimitRules::EXEMPT_TYPES),
+            types.len().to_string(),
+        ));
+    }
+    Ok(types)
 }
 
 fn place(reader: &mut Reader<'_>, keys: &Keys, tokens: TokensNeeded) -> Place {

@@ -32,6 +32,12 @@ pub const DIALECTS: &[Known] = &[
         rules: baton_dialect_assistant::RULES,
         document: baton_dialect_assistant::document,
     },
+    #[cfg(feature = "orchestrator")]
+    Known {
+        name: baton_dialect_orchestrator::NAME,
+        rules: baton_dialect_orchestrator::RULES,
+        document: baton_dialect_orchestrator::document,
+    },
     #[cfg(feature = "task-table")]
     Known {
         name: baton_dialect_task_table::NAME,
@@ -59,6 +65,10 @@ fn open_one(app: &App, settings: &DialectSettings, name: &'static str) -> Result
         #[cfg(feature = "assistant")]
         baton_dialect_assistant::NAME => baton_dialect_assistant::dialect(app, &settings.assistant)
             .map_err(|cause| StartError::Dialect { name, cause }),
+        #[cfg(feature = "orchestrator")]
+        baton_dialect_orchestrator::NAME => {
+            Ok(baton_dialect_orchestrator::dialect(app, &settings.orchestrator))
+        }
         #[cfg(feature = "task-table")]
         baton_dialect_task_table::NAME => Ok(baton_dialect_task_table::dialect(app)),
         _ => Err(StartError::NotBuiltIn { name }),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baton_model::Expected;
+use baton_model::{Expected, limits};
 
 use super::read::Reader;
 
@@ -18,7 +18,7 @@ pub struct DialectSettings {
     /// That of the generation platform's functions and tables.
     pub edge_functions: Place,
     /// That of the multi-agent orchestrator.
-    pub orchestrator: Place,
+    pub orchestrator: OrchestratorSettings,
     /// That of the cognitive platform's task table.
     pub task_table: Place,
 }
@@ -30,7 +30,7 @@ impl DialectSettings {
             ("assistant", &self.assistant.place),
             ("drift", &self.drift),
             ("edge-functions", &self.edge_functions),
-            ("orchestrator", &self.orchestrator),
+            ("orchestrator", &self.orchestrator.place),
             ("task-table", &self.task_table),
         ]
     }
@@ -62,6 +62,21 @@ pub struct AssistantSettings {
     pub log_files: u32,
     /// How long a request waits for a worker's result that asks for one.
     pub execute_wait: Duration,
+}
+
+/// How the orchestrator's dialect is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrchestratorSettings {
+    /// Where.
+    pub place: Place,
+    /// How many attempts its tasks are given: with one, a task whose worker died fails; with more, it is tried again.
+    pub max_attempts: u32,
+    /// How long an attempt may run; as long as it likes if zero.
+    pub timeout: Duration,
+    /// The path of the repository that its clients are told of.
+    pub repository: String,
+    /// That repository's branch.
+    pub branch: String,
 }
 
 /// The keys of a dialect's place.
@@ -99,7 +114,17 @@ pub(super) fn read(reader: &mut Reader<'_>, tokens: TokensNeeded) -> DialectSett
         },
         drift: place(reader, &keys!("drift"), tokens),
         edge_functions: place(reader, &keys!("edge-functions"), tokens),
-        orchestrator: place(reader, &keys!("orchestrator"), tokens),
+        orchestrator: OrchestratorSettings {
+            place: place(reader, &keys!("orchestrator"), tokens),
+            max_attempts: reader.whole(
+                "dialects.orchestrator.max_attempts",
+                "attempts",
+                1..=limits::MAX_ATTEMPTS,
+            ),
+            timeout: reader.seconds("dialects.orchestrator.timeout_seconds", 0.0..=31_536_000.0),
+            repository: reader.text("dialects.orchestrator.repository", plain).unwrap_or_default(),
+            branch: reader.text("dialects.orchestrator.branch", plain).unwrap_or_default(),
+        },
         task_table: place(reader, &keys!("task-table"), tokens),
     };
     refuse_shared_addresses(reader, &settings);
@@ -123,7 +148,13 @@ fn place(reader: &mut Reader<'_>, keys: &Keys, tokens: TokensNeeded) -> Place {
 
 /// Two dialects cannot listen on one address: each is alone at its own.
 fn refuse_shared_addresses(reader: &mut Reader<'_>, settings: &DialectSettings) {
-    let keys = [keys!("assistant"), keys!("drift"), keys!("edge-functions"), keys!("orchestrator"), keys!("task-table")];
+    let keys = [
+        keys!("assistant"),
+        keys!("drift"),
+        keys!("edge-functions"),
+        keys!("orchestrator"),
+        keys!("task-table"),
+    ];
     let places = settings.places();
     for (at, ((_, place), keys)) in places.iter().zip(keys).enumerate() {
         let Some(address) = place.listen.filter(|address| address.port() != 0) else { continue };
@@ -137,11 +168,18 @@ fn refuse_shared_addresses(reader: &mut Reader<'_>, settings: &DialectSettings) 
 fn prefix(text: &str) -> Result<String, Expected> {
     let in_path = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
     let fits = text.is_empty()
-        || (text.starts_with('/') && !text.ends_with('/') && !text.contains("//") && text.chars().all(in_path));
+        || (text.starts_with('/')
+            && !text.ends_with('/')
+            && !text.contains("//")
+            && text.chars().all(in_path));
     let expected = "nothing, or the beginning of a path, such as /old, with no slash at its end";
     if fits { Ok(text.to_owned()) } else { Err(Expected::text(expected, text)) }
 }
 
 fn folder(text: &str) -> Result<PathBuf, Expected> {
     if text.is_empty() { Err(Expected::text("the path of a folder", text)) } else { Ok(PathBuf::from(text)) }
+}
+
+fn plain(text: &str) -> Result<String, Expected> {
+    Ok(text.to_owned())
 }

@@ -38,6 +38,12 @@ pub const DIALECTS: &[Known] = &[
         rules: baton_dialect_edge_functions::RULES,
         document: baton_dialect_edge_functions::document,
     },
+    #[cfg(feature = "orchestrator")]
+    Known {
+        name: baton_dialect_orchestrator::NAME,
+        rules: baton_dialect_orchestrator::RULES,
+        document: baton_dialect_orchestrator::document,
+    },
     #[cfg(feature = "task-table")]
     Known {
         name: baton_dialect_task_table::NAME,
@@ -68,6 +74,10 @@ fn open_one(app: &App, settings: &DialectSettings, name: &'static str) -> Result
         #[cfg(feature = "edge-functions")]
         baton_dialect_edge_functions::NAME => {
             Ok(baton_dialect_edge_functions::dialect(app, &settings.edge_functions))
+        }
+        #[cfg(feature = "orchestrator")]
+        baton_dialect_orchestrator::NAME => {
+            Ok(baton_dialect_orchestrator::dialect(app, &settings.orchestrator))
         }
         #[cfg(feature = "task-table")]
         baton_dialect_task_table::NAME => Ok(baton_dialect_task_table::dialect(app)),

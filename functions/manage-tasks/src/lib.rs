@@ -15,6 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use change::change_task;
 pub use tasks::{cancel_task, retry_task};
+pub use workers::direct_worker;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

@@ -14,6 +14,7 @@ use baton_http::{App, routes};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use pages::error_page;
+pub use why::why_view;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

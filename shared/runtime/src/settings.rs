@@ -21,7 +21,7 @@ use config::Config;
 use tracing_subscriber::filter::Targets;
 
 use dialects::TokensNeeded;
-pub use dialects::{AssistantSettings, DialectSettings, EdgeSettings, Place};
+pub use dialects::{AssistantSettings, DialectSettings, EdgeSettings, OrchestratorSettings, Place};
 pub use layers::Sources;
 use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
 use read::Reader;

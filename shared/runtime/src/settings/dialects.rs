@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use baton_model::{Expected, LimitRules, TaskType};
+use baton_model::{Expected, LimitRules, TaskType, limits};
 
 use super::read::Reader;
 
@@ -18,7 +18,7 @@ pub struct DialectSettings {
     /// That of the generation platform's functions and tables.
     pub edge_functions: EdgeSettings,
     /// That of the multi-agent orchestrator.
-    pub orchestrator: Place,
+    pub orchestrator: OrchestratorSettings,
     /// That of the cognitive platform's task table.
     pub task_table: Place,
 }
@@ -30,7 +30,7 @@ impl DialectSettings {
             ("assistant", &self.assistant.place),
             ("drift", &self.drift),
             ("edge-functions", &self.edge_functions.place),
-            ("orchestrator", &self.orchestrator),
+            ("orchestrator", &self.orchestrator.place),
             ("task-table", &self.task_table),
         ]
     }
@@ -89,6 +89,21 @@ pub struct EdgeSettings {
     pub file_bytes: u64,
 }
 
+/// How the orchestrator's dialect is spoken.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OrchestratorSettings {
+    /// Where.
+    pub place: Place,
+    /// How many attempts its tasks are given: with one, a task whose worker died fails; with more, it is tried again.
+    pub max_attempts: u32,
+    /// How long an attempt may run; as long as it likes if zero.
+    pub timeout: Duration,
+    /// The path of the repository that its clients are told of.
+    pub repository: String,
+    /// That repository's branch.
+    pub branch: String,
+}
+
 /// The keys of a dialect's place.
 struct Keys {
     on: &'static str,
@@ -124,7 +139,17 @@ pub(super) fn read(reader: &mut Reader<'_>, tokens: TokensNeeded) -> DialectSett
         },
         drift: place(reader, &keys!("drift"), tokens),
         edge_functions: edge_functions(reader, tokens),
-        orchestrator: place(reader, &keys!("orchestrator"), tokens),
+        orchestrator: OrchestratorSettings {
+            place: place(reader, &keys!("orchestrator"), tokens),
+            max_attempts: reader.whole(
+                "dialects.orchestrator.max_attempts",
+                "attempts",
+                1..=limits::MAX_ATTEMPTS,
+            ),
+            timeout: reader.seconds("dialects.orchestrator.timeout_seconds", 0.0..=31_536_000.0),
+            repository: reader.text("dialects.orchestrator.repository", plain).unwrap_or_default(),
+            branch: reader.text("dialects.orchestrator.branch", plain).unwrap_or_default(),
+        },
         task_table: place(reader, &keys!("task-table"), tokens),
     };
     refuse_shared_addresses(reader, &settings);
@@ -216,4 +241,8 @@ fn prefix(text: &str) -> Result<String, Expected> {
 
 fn folder(text: &str) -> Result<PathBuf, Expected> {
     if text.is_empty() { Err(Expected::text("the path of a folder", text)) } else { Ok(PathBuf::from(text)) }
+}
+
+fn plain(text: &str) -> Result<String, Expected> {
+    Ok(text.to_owned())
 }

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
 use crate::defaults::Unsaid;
+pub use crate::dependency::IfDependencyFails;
 use crate::digest::{Digest, Fingerprint};
 use crate::expected::Expected;
 use crate::expiry::Expiry;
@@ -18,7 +19,7 @@ use crate::payload::Payload;
 use crate::share::Shared;
 use crate::time::{Timestamp, maybe_seconds, seconds};
 use crate::unique::Unique;
-use crate::watch::Watch;
+pub use crate::watch::redated;
 
 /// How soon a task is claimed, among those that are ready in its queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -176,38 +177,6 @@ impl Status {
 impl fmt::Display for Status {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
-    }
-}
-
-/// What becomes of a task when one of its dependencies fails, or is cancelled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IfDependencyFails {
-    /// It is cancelled.
-    #[default]
-    Cancel,
-    /// It fails.
-    Fail,
-    /// It runs all the same: an ended dependency is met, however it ended.
-    Run,
-}
-
-impl IfDependencyFails {
-    /// Every choice.
-    pub const ALL: [Self; 3] = [Self::Cancel, Self::Fail, Self::Run];
-
-    /// The choice's stable name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cancel => "cancel",
-            Self::Fail => "fail",
-            Self::Run => "run",
-        }
-    }
-
-    /// Whether it is the usual one.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
     }
 }
 
@@ -528,30 +497,6 @@ impl Head {
     pub fn status(&self, now: Timestamp) -> Status {
         Status::derive(self.state.state(), self.attempt, self.run_after, now)
     }
-}
-
-/// After the clock was set back: from when on a queued task may be claimed that waits for a time that was reckoned by the
-/// clock as it was. None if its time is as it is to be.
-///
-/// A task that was not made to wait is due at once. One that has been tried waits for so long after the end of its
-/// attempt as it was to. One that was made to wait and has not been tried is left: nobody knows whether its time was named
-/// by a clock that was right.
-pub fn redated(
-    head: &Head,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    watch: &Watch,
-) -> Option<Timestamp> {
-    // What was reckoned since lies before the latest change, which is dated as the ones before it.
-    if head.run_after <= watch.now || updated_at <= watch.now || head.run_after < updated_at {
-        return None;
-    }
-    let was_tried = head.events > 1;
-    if !was_tried && head.run_after > created_at {
-        return None;
-    }
-    let rest = head.run_after.since(updated_at).saturating_sub(watch.elapsed(updated_at));
-    Some(watch.now.plus(rest))
 }
 
 /// A task, whole.

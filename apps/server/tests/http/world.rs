@@ -43,9 +43,11 @@ impl World {
     /// A world with some settings changed, as by flags.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
         let flag = |(key, value): &(&str, &str)| ("--set".to_owned(), (*key).to_owned(), (*value).to_owned());
-        let sources = Sources { flags: settings.iter().map(flag).collect(), ..Sources::default() };
-        let settings = Settings::load(&sources).unwrap();
         let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs").display().to_string();
+        let own = ("dialects.assistant.logs", logs.as_str());
+        let flags = std::iter::once(&own).chain(settings).map(flag).collect();
+        let settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_770_000_000_000)));
         let doorbell = LocalDoorbell::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let options = Options { policy: settings.leases, ..Options::default() };

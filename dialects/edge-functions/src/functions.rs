@@ -1,7 +1,7 @@
 //! The functions by their names, and who may call which.
 
 mod claim;
-mod complete;
+pub(crate) mod complete;
 mod counts;
 pub(crate) mod create;
 mod model;

@@ -30,11 +30,16 @@ pub(crate) fn orchestrator_of(params: &Value) -> Option<&str> {
 
 /// The run that a task belongs to by its params.
 pub(crate) fn run_of(params: &Value) -> Option<&str> {
-    text_at(params, &["orchestrator_run_id"]).or_else(|| text_at(params, &["orchestration_contract", "run_id"]))
+    text_at(params, &["orchestrator_run_id"])
+        .or_else(|| text_at(params, &["orchestration_contract", "run_id"]))
 }
 
 /// The children of an orchestrator that the caller sees, the oldest first.
-pub(crate) async fn children(edge: &Edge, caller: &Caller, orchestrator: &str) -> Result<Vec<Task>, ApiError> {
+pub(crate) async fn children(
+    edge: &Edge,
+    caller: &Caller,
+    orchestrator: &str,
+) -> Result<Vec<Task>, ApiError> {
     let Ok(name) = orchestrator.parse::<Label>() else { return Ok(Vec::new()) };
     let filter = TaskFilter { assigned_by: Some(name), now: edge.app.now(), ..TaskFilter::default() };
     // The label tells who was named as the maker, by Baton's own callers too; the params tell whose child a task is.
@@ -111,13 +116,18 @@ type Child<'a> = (&'a str, Word);
 fn judge(task_type: &str, params: &Value, children: &[Child<'_>]) -> Verdict {
     let joins = task_type.contains("join");
     let is_part = |(child, _): &&Child<'_>| {
-        if joins { child.starts_with("join") && *child != "join_final_stitch" } else { *child == "travel_segment" }
+        if joins {
+            child.starts_with("join") && *child != "join_final_stitch"
+        } else {
+            *child == "travel_segment"
+        }
     };
     if !joins && !task_type.contains("travel") {
         return Verdict::Goes;
     }
     let parts: Vec<&Child<'_>> = children.iter().filter(is_part).collect();
-    let stitches: Vec<&Child<'_>> = children.iter().filter(|(child, _)| *child == "join_final_stitch").collect();
+    let stitches: Vec<&Child<'_>> =
+        children.iter().filter(|(child, _)| *child == "join_final_stitch").collect();
     let failed = |(_, word): &&&Child<'_>| matches!(word, Word::Failed | Word::Cancelled);
     if parts.iter().chain(&stitches).any(|child| failed(&child)) {
         return Verdict::Failed;
@@ -185,9 +195,9 @@ pub(crate) async fn settle(
             ending::complete(edge, caller, orchestrator, location, None).await.map(|_| ())
         }
         Verdict::Failed => {
-            let failed = children.iter().find(|task| {
-                matches!(Word::of(task.head.state.state()), Word::Failed | Word::Cancelled)
-            });
+            let failed = children
+                .iter()
+                .find(|task| matches!(Word::of(task.head.state.state()), Word::Failed | Word::Cancelled));
             let message = match failed {
                 Some(child) => format!("Cascaded from failed task {}", id_of(child)),
                 None => "Cascaded from a failed task".to_owned(),

@@ -36,7 +36,9 @@ fn place<'a>(task_type: &TaskType, params: &'a Value, types: &Types) -> Place<'a
     let parent = text_at(params, &["parent_generation_id"])
         .or_else(|| text_at(params, &["orchestrator_details", "parent_generation_id"]));
     match parent {
-        Some(parent) if matches!(task_type.as_str(), "travel_stitch" | "join_final_stitch") => Place::Variant(parent),
+        Some(parent) if matches!(task_type.as_str(), "travel_stitch" | "join_final_stitch") => {
+            Place::Variant(parent)
+        }
         Some(parent) => Place::Child(parent),
         None => Place::Alone,
     }

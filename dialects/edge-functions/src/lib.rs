@@ -44,7 +44,12 @@ pub const RULES: &[Rule] = &[
     Rule::patch("/rest/v1/{table}", "edge_functions.update", BOTH).audited(),
     Rule::of("DELETE", "/rest/v1/{table}", "edge_functions.delete", Access::Scopes(BOTH)).audited(),
     Rule::of("OPTIONS", "/rest/v1/{table}", "edge_functions.table_preflight", Access::Open),
-    Rule::of("PUT", "/storage/v1/object/upload/sign/{bucket}/{*path}", "edge_functions.put_signed", Access::Open),
+    Rule::of(
+        "PUT",
+        "/storage/v1/object/upload/sign/{bucket}/{*path}",
+        "edge_functions.put_signed",
+        Access::Open,
+    ),
     Rule::post("/storage/v1/object/{bucket}/{*path}", "edge_functions.put_object", BOTH),
     Rule::open("/storage/v1/object/public/{bucket}/{*path}", "edge_functions.get_object"),
 ];

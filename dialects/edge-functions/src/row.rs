@@ -99,7 +99,10 @@ pub(crate) async fn rows(edge: &Edge, tasks: &[Task]) -> Result<Vec<Value>, ApiE
 }
 
 /// What those of the tasks have put out that are completed.
-pub(crate) async fn generations(edge: &Edge, tasks: &[Task]) -> Result<BTreeMap<TaskId, Generation>, ApiError> {
+pub(crate) async fn generations(
+    edge: &Edge,
+    tasks: &[Task],
+) -> Result<BTreeMap<TaskId, Generation>, ApiError> {
     let completed = |task: &&Task| matches!(task.head.state, TaskState::Completed { .. });
     let ids: Vec<TaskId> = tasks.iter().filter(completed).map(|task| task.head.id).collect();
     let mut found = BTreeMap::new();

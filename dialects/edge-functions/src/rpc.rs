@@ -79,7 +79,8 @@ async fn heartbeat(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
         _ => &[],
     };
     let (lines, errors) = lines(entries, now, |_| Some((worker.clone(), "worker".to_owned())));
-    let (requeued, failed) = if crashed { give_back(edge, caller, &worker, known.as_ref()).await? } else { (0, 0) };
+    let (requeued, failed) =
+        if crashed { give_back(edge, caller, &worker, known.as_ref()).await? } else { (0, 0) };
     let inserted = lines.len();
     let beat = Beat {
         caller: caller.owner(),
@@ -174,7 +175,11 @@ async fn logs(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
 }
 
 /// Keeps the lines that can be read; says how many these are, and how many others.
-pub(crate) async fn keep_logs(edge: &Edge, caller: &Caller, entries: &[Value]) -> Result<(usize, usize), Said> {
+pub(crate) async fn keep_logs(
+    edge: &Edge,
+    caller: &Caller,
+    entries: &[Value],
+) -> Result<(usize, usize), Said> {
     let now = edge.app.now();
     let (lines, errors) = lines(entries, now, |entry| {
         let named = ["source_id", "worker_id", "source_type"].into_iter().find_map(|key| text(entry, key))?;
@@ -224,7 +229,8 @@ fn line(entry: &Object, now: Timestamp, (worker, source): (WorkerId, String)) ->
         level: level_of(level)?,
         source,
         message: cut(message),
-        metadata: Some(Payload::from_value(&metadata(entry, level))).filter(|metadata| metadata.as_str() != "{}"),
+        metadata: Some(Payload::from_value(&metadata(entry, level)))
+            .filter(|metadata| metadata.as_str() != "{}"),
     })
 }
 
@@ -260,7 +266,9 @@ fn metadata(entry: &Object, level: &str) -> Value {
     for key in ["cycle_number", "worker_id", "task_id"] {
         if let Some(value) = entry.get(key).filter(|value| !value.is_null()) {
             // A task's own id is known by the line.
-            if key != "task_id" || value.as_str().is_some_and(|name| name.parse::<baton_model::TaskId>().is_err()) {
+            if key != "task_id"
+                || value.as_str().is_some_and(|name| name.parse::<baton_model::TaskId>().is_err())
+            {
                 besides.insert(key.to_owned(), value.clone());
             }
         }
@@ -287,7 +295,9 @@ mod tests {
     #[test]
     fn times_are_read_as_pythons_write_them() {
         let expected = read_time("2026-01-31T08:15:00.250Z").unwrap();
-        for text in ["2026-01-31T08:15:00.250000+00:00", "2026-01-31T08:15:00.250000", "2026-01-31 08:15:00.250"] {
+        for text in
+            ["2026-01-31T08:15:00.250000+00:00", "2026-01-31T08:15:00.250000", "2026-01-31 08:15:00.250"]
+        {
             assert_eq!(read_time(text), Some(expected), "{text}");
         }
         assert_eq!(read_time("yesterday"), None);

@@ -40,11 +40,15 @@ impl FromStr for Path {
     fn from_str(text: &str) -> Result<Self, Expected> {
         let fits = |part: &str| {
             let leads_elsewhere = part.chars().all(|c| c == '.');
-            !leads_elsewhere && part.len() <= 255 && !part.chars().any(|c| c.is_control() || "\\:*?\"<>|".contains(c))
+            !leads_elsewhere
+                && part.len() <= 255
+                && !part.chars().any(|c| c.is_control() || "\\:*?\"<>|".contains(c))
         };
         let text = text.trim_start_matches('/');
         if text.is_empty() || text.len() > PATH_BYTES || !text.split('/').all(fits) {
-            let expected = format!("the path of a file, of at most {PATH_BYTES} bytes, without . and .. and empty parts");
+            let expected = format!(
+                "the path of a file, of at most {PATH_BYTES} bytes, without . and .. and empty parts"
+            );
             return Err(Expected::text(expected, text));
         }
         Ok(Self(text.into()))

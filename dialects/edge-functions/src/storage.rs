@@ -69,8 +69,11 @@ pub(crate) async fn sign(edge: &Edge, path: &Path, until: Timestamp) -> Result<S
 pub(crate) async fn put_signed(edge: &Edge, bucket: &str, path: &str, request: Request) -> Answer {
     let path = path_in(bucket, path)?;
     let query = request.uri().query().unwrap_or_default();
-    let token = form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "token").map(|(_, token)| token);
-    let invalid = || refused(400, "InvalidSignature", "the upload's token is not good for this file, or its time is over");
+    let token =
+        form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == "token").map(|(_, token)| token);
+    let invalid = || {
+        refused(400, "InvalidSignature", "the upload's token is not good for this file, or its time is over")
+    };
     let token = token.ok_or_else(invalid)?;
     let (until, presented) = token.split_once('.').ok_or_else(invalid)?;
     let until: i64 = until.parse().map_err(|_| invalid())?;
@@ -159,7 +162,8 @@ mod tests {
         // RFC 4231, test case 2, whose key is shorter than a block; the rest of it counts as zeros.
         let mut key = [0; 32];
         key[..4].copy_from_slice(b"Jefe");
-        let told: String = mac(&key, "what do ya want for nothing?").iter().map(|byte| format!("{byte:02x}")).collect();
+        let told: String =
+            mac(&key, "what do ya want for nothing?").iter().map(|byte| format!("{byte:02x}")).collect();
         assert_eq!(told, "5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
     }
 

@@ -110,7 +110,8 @@ fn open_to_all(mut response: Response) -> Response {
 pub(crate) fn preflight() -> Response {
     let mut response = open_to_all(text_of(200, "ok"));
     let headers = response.headers_mut();
-    headers.insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PATCH, DELETE, OPTIONS"));
+    headers
+        .insert(ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST, PATCH, DELETE, OPTIONS"));
     let names = "authorization, x-client-info, apikey, content-type, prefer, x-upsert";
     headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static(names));
     response
@@ -123,7 +124,10 @@ pub(crate) fn phrase(problem: &Problem, path: &str) -> Response {
     let response = if path.starts_with("/rest/") {
         table_error(status, table_code(status), detail, None)
     } else if path.starts_with("/storage/") {
-        json_of(status, &json!({ "statusCode": status.to_string(), "error": problem.title, "message": detail }))
+        json_of(
+            status,
+            &json!({ "statusCode": status.to_string(), "error": problem.title, "message": detail }),
+        )
     } else {
         match path.strip_prefix("/functions/v1/").unwrap_or_default().replace('_', "-").as_str() {
             "claim-next-task" | "get-orchestrator-children" => text_of(status, detail),
@@ -136,7 +140,9 @@ pub(crate) fn phrase(problem: &Problem, path: &str) -> Response {
 /// The platform tells a key that is missing from one that is wrong; and what does not fit is 400 there.
 fn status_of(problem: &Problem) -> u16 {
     match problem.status {
-        401 if problem.code == ProblemCode::Unauthorized.as_str() && !problem.detail.contains("got no such header") => {
+        401 if problem.code == ProblemCode::Unauthorized.as_str()
+            && !problem.detail.contains("got no such header") =>
+        {
             403
         }
         415 | 422 => 400,
@@ -182,7 +188,8 @@ pub(crate) async fn object(request: Request, most: usize) -> Result<Object, Said
 pub(crate) async fn value(request: Request, most: usize) -> Result<Value, Said> {
     let bytes = body::required(request, most).await?;
     let text = body::utf8(&bytes)?;
-    let broken = |error: serde_json::Error| coded(400, "invalid_request_body", &format!("Invalid JSON: {error}"));
+    let broken =
+        |error: serde_json::Error| coded(400, "invalid_request_body", &format!("Invalid JSON: {error}"));
     serde_json::from_str(text).map_err(|error| broken(error).into())
 }
 

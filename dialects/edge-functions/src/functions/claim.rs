@@ -127,8 +127,11 @@ fn command(
     let is_api = run_type == Some(RunType::Api);
     let beats = !is_api && known.is_some_and(|worker| worker.last_beat_at.is_some());
     let will_beat = !is_api && !caller.is_bound();
-    let terms =
-        if beats || will_beat { LeaseTerms::Heartbeats } else { LeaseTerms::Fixed(edge.settings.silent_lease) };
+    let terms = if beats || will_beat {
+        LeaseTerms::Heartbeats
+    } else {
+        LeaseTerms::Fixed(edge.settings.silent_lease)
+    };
     Ok(Claim {
         caller: caller.owner(),
         queues,
@@ -141,7 +144,9 @@ fn command(
 
 fn warm(body: &Object, known: Option<&Worker>) -> Warm {
     let same_only = body.get("same_model_only").is_some_and(|only| *only == true);
-    let model = known.and_then(|worker| worker.labels.get(CURRENT_MODEL)).and_then(|model| model.parse::<Label>().ok());
+    let model = known
+        .and_then(|worker| worker.labels.get(CURRENT_MODEL))
+        .and_then(|model| model.parse::<Label>().ok());
     let Some(model) = model.filter(|_| same_only) else { return Warm::default() };
     let minutes = body.get("max_task_wait_minutes").and_then(Value::as_f64).unwrap_or(MOST_WAIT_MINUTES);
     let pass_over = Duration::try_from_secs_f64(minutes * 60.0).unwrap_or(Warm::PASS_OVER);

@@ -1,10 +1,10 @@
 //! `complete_task`: sets the task's status and writes its record, in one commit, in each of the forms of its body.
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use baton_http::Caller;
 use baton_model::{Generation, Task, TaskState};
 use baton_store::TaskDetail;
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
 use http::HeaderMap;
@@ -58,7 +58,8 @@ pub(crate) async fn complete(edge: &Edge, caller: &Caller, origin: &Origin, body
 }
 
 fn told(generation: &Generation) -> Answer {
-    let metadata = generation.output.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_default();
+    let metadata =
+        generation.output.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_default();
     let location = &generation.output.location;
     ok(&json!({
         "success": true,
@@ -81,10 +82,13 @@ async fn handed(
     let own = text(&body, "output_location").map(str::to_owned);
     if body.get("file_data").is_some_and(|data| !data.is_null()) {
         let file = keep(edge, origin, task, &mut body, ("file_data", "filename"), false).await?;
-        let frame = keep(edge, origin, task, &mut body, ("first_frame_data", "first_frame_filename"), true).await?;
+        let frame =
+            keep(edge, origin, task, &mut body, ("first_frame_data", "first_frame_filename"), true).await?;
         return Ok(Handed { location: own.or(file), thumbnail: frame });
     }
-    let Some(path) = text(&body, "storage_path") else { return Ok(Handed { location: own, thumbnail: None }) };
+    let Some(path) = text(&body, "storage_path") else {
+        return Ok(Handed { location: own, thumbnail: None });
+    };
     let file = existing(edge, caller, origin, task, path).await?;
     let thumbnail = match text(&body, "thumbnail_storage_path") {
         Some(path) => Some(existing(edge, caller, origin, task, path).await?),

@@ -100,7 +100,8 @@ fn told(edge: &Edge, counted: &Counted, told: Told<'_>) -> Answer {
             })
         })
         .collect();
-    let active: Vec<Value> = active.into_iter().take(if told.with_active { ACTIVE } else { 0 }).map(active_task).collect();
+    let active: Vec<Value> =
+        active.into_iter().take(if told.with_active { ACTIVE } else { 0 }).map(active_task).collect();
     let users: Vec<Value> = told
         .users
         .into_iter()
@@ -170,13 +171,15 @@ async fn count(edge: &Edge, caller: &Caller, queues: &[QueueName]) -> Result<Cou
             counted.running.extend(edge.tasks(caller, list(Status::Running), LOOKED_AT, |_| true).await?);
         }
         if bound {
-            counted.blocked += edge.tasks(caller, list(Status::Blocked), LOOKED_AT, |_| true).await?.len() as u64;
+            counted.blocked +=
+                edge.tasks(caller, list(Status::Blocked), LOOKED_AT, |_| true).await?.len() as u64;
         }
     }
     counted.ready.sort_by_key(|task| (task.priority, task.head.run_after, task.head.id));
     if !bound {
         let stats = edge.app.store.stats(now).await?;
-        let blocked = stats.counts.iter().filter(|row| row.state == State::Blocked && queues.contains(&row.queue));
+        let blocked =
+            stats.counts.iter().filter(|row| row.state == State::Blocked && queues.contains(&row.queue));
         counted.blocked = blocked.map(|row| row.tasks).sum();
     }
     Ok(counted)
@@ -221,7 +224,10 @@ fn over_limit(counted: &Counted, book: &LimitBook) -> Vec<bool> {
         let limits = book.of(task.shared());
         let stops = limits.iter().any(|(on, rules)| {
             let running = running.get(on).copied().unwrap_or_default();
-            rules.max_running.is_some() && rules.stop(Standing { running, ..Standing::default() }, false, task.head.run_after).is_some()
+            rules.max_running.is_some()
+                && rules
+                    .stop(Standing { running, ..Standing::default() }, false, task.head.run_after)
+                    .is_some()
         });
         over.push(stops);
         if !stops {

@@ -63,7 +63,9 @@ fn read(mut body: Object) -> Result<Asked, Said> {
     }
     let task_type = text(&body, "family").ok_or_else(|| invalid("family is required"))?.to_owned();
     let project = text(&body, "project_id").ok_or_else(|| invalid("project_id is required"))?.to_owned();
-    let Some(Value::Object(input)) = body.remove("input") else { return Err(invalid("input must be an object")) };
+    let Some(Value::Object(input)) = body.remove("input") else {
+        return Err(invalid("input must be an object"));
+    };
     let id = text(&input, "task_id").map(str::to_owned);
     let depends_on = dependencies(input.get("dependant_on"))?;
     Ok(Asked { id, task_type, params: Value::Object(input), project, depends_on, key })
@@ -123,12 +125,10 @@ fn project_of(caller: &Caller, name: &str) -> Result<ProjectId, Said> {
 /// Makes the task, or finds the one that the same request has made.
 pub(crate) async fn make(edge: &Edge, caller: &Caller, asked: Asked) -> Result<Made, Said> {
     let project = project_of(caller, &asked.project)?;
-    let task_type: TaskType = asked
-        .task_type
-        .parse()
-        .ok()
-        .filter(|task_type| edge.types.is_known(task_type))
-        .ok_or_else(|| coded(400, "unknown_task_family", &format!("Unknown task family: {}", asked.task_type)))?;
+    let task_type: TaskType =
+        asked.task_type.parse().ok().filter(|task_type| edge.types.is_known(task_type)).ok_or_else(|| {
+            coded(400, "unknown_task_family", &format!("Unknown task family: {}", asked.task_type))
+        })?;
     let of_key = asked.key.as_deref().map(task_of_key);
     let id = asked.id.as_deref().map(task_id).or(of_key).unwrap_or_else(|| edge.app.ids.task());
     if let Some(made) = found(edge, caller, id).await? {
@@ -139,14 +139,17 @@ pub(crate) async fn make(edge: &Edge, caller: &Caller, asked: Asked) -> Result<M
     caps::ensure(edge, orchestrates.then_some(&task_type)).await?;
     let spec = spec_of(edge, &asked, (id, project, task_type), depends_on);
     if !caller.covers(&spec.queue, &spec.project) {
-        return Err(coded(403, "project_forbidden", "Forbidden: the token does not reach this kind of task").into());
+        return Err(
+            coded(403, "project_forbidden", "Forbidden: the token does not reach this kind of task").into()
+        );
     }
     let idempotency = asked.key.as_deref().map(|key| Idempotency {
         key: format!("edge-functions {}", task_of_key(key)),
         // Whatever else it says: the platform goes by the key alone.
         fingerprint: Fingerprint::of(&key),
     });
-    let create = Create { now: edge.app.now(), tasks: vec![spec], atomic: false, idempotency, by: caller.name() };
+    let create =
+        Create { now: edge.app.now(), tasks: vec![spec], atomic: false, idempotency, by: caller.name() };
     let answer = edge.app.store.create(create).await?;
     match answer.items.into_iter().next() {
         Some(Ok(accepted)) if accepted.id == id && !answer.replayed && accepted.new => {
@@ -185,7 +188,9 @@ async fn found(edge: &Edge, caller: &Caller, id: TaskId) -> Result<Option<Made>,
 }
 
 fn unknown_dependency(name: &str) -> Said {
-    let message = format!("dependant_on names {name}, and there is no such task in this project; it would wait for ever");
+    let message = format!(
+        "dependant_on names {name}, and there is no such task in this project; it would wait for ever"
+    );
     coded(400, "validation_error", &message).into()
 }
 

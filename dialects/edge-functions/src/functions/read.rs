@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use crate::cascade;
 use crate::edge::{Edge, LOOKED_THROUGH};
 use crate::row::{generations, id_of, row, rows};
-use crate::words::{Answer, Object, Said, Word, coded, json_of, no_task, ok, task_id, text, text_at, text_of};
+use crate::words::{
+    Answer, Object, Said, Word, coded, json_of, no_task, ok, task_id, text, text_at, text_of,
+};
 
 fn required<'a>(body: &'a Object, key: &str) -> Result<&'a str, Said> {
     text(body, key).ok_or_else(|| json_of(400, &json!({ "error": format!("{key} is required") })).into())
@@ -112,7 +114,8 @@ async fn child_of(
         let page = edge.app.store.generations(filter.clone(), request).await?;
         looked += page.items.len();
         let fits = |generation: &Generation| {
-            let metadata = generation.output.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_default();
+            let metadata =
+                generation.output.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_default();
             caller.sees_generation(generation)
                 && metadata["parent_generation_id"] == parent
                 && metadata["child_order"] == order
@@ -132,7 +135,9 @@ async fn child_of(
 pub(crate) async fn segments(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
     let run = required(body, "run_id")?;
     let project = match text(body, "project_id") {
-        Some(name) => Some(name.parse::<ProjectId>().map_err(|_| coded(404, "project_not_found", "Project not found"))?),
+        Some(name) => Some(
+            name.parse::<ProjectId>().map_err(|_| coded(404, "project_not_found", "Project not found"))?,
+        ),
         None if caller.is_bound() => return Err(text_of(400, "project_id is required").into()),
         None => None,
     };
@@ -152,7 +157,9 @@ pub(crate) async fn segments(edge: &Edge, caller: &Caller, body: &Object) -> Ans
         segments.push((index, location));
     }
     segments.sort();
-    let told = segments.into_iter().map(|(index, location)| json!({ "segment_index": index, "output_location": location }));
+    let told = segments
+        .into_iter()
+        .map(|(index, location)| json!({ "segment_index": index, "output_location": location }));
     ok(&Value::Array(told.collect()))
 }
 
@@ -163,7 +170,8 @@ pub(crate) async fn children(edge: &Edge, caller: &Caller, body: &Object) -> Ans
         return Err(text_of(400, "orchestrator_task_id is required").into());
     };
     let mut children = cascade::children(edge, caller, name).await?;
-    let has_failed = |task: &Task| matches!(Word::of(task.head.state.state()), Word::Failed | Word::Cancelled);
+    let has_failed =
+        |task: &Task| matches!(Word::of(task.head.state.state()), Word::Failed | Word::Cancelled);
     if children.iter().any(has_failed)
         && let Some(detail) = edge.task(caller, task_id(name)).await?
     {
@@ -189,8 +197,11 @@ pub(crate) async fn children(edge: &Edge, caller: &Caller, body: &Object) -> Ans
 /// `tasks-list`.
 pub(crate) async fn list(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
     let project = text_at(&Value::Object(body.clone()), &["projectId"]).map(str::to_owned);
-    let Some(project) = project else { return Err(coded(400, "invalid_request_body", "projectId is required").into()) };
-    let project: ProjectId = project.parse().map_err(|_| coded(404, "project_not_found", "Project not found"))?;
+    let Some(project) = project else {
+        return Err(coded(400, "invalid_request_body", "projectId is required").into());
+    };
+    let project: ProjectId =
+        project.parse().map_err(|_| coded(404, "project_not_found", "Project not found"))?;
     let words: Vec<Word> = match body.get("status") {
         Some(Value::Array(names)) => names.iter().filter_map(Value::as_str).filter_map(Word::named).collect(),
         _ => Vec::new(),

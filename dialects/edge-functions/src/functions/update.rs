@@ -1,6 +1,7 @@
 //! `update-task-status`: the platform's transitions, each as the command that it means.
 
-use baton_http::Caller;
+use baton_api::ProblemCode;
+use baton_http::{ApiError, Caller};
 use baton_model::Task;
 use serde_json::{Value, json};
 
@@ -74,7 +75,12 @@ fn read(body: &Object) -> Result<Ask<'_>, Said> {
         None | Some(Value::Null) => None,
         Some(value) => Some(value.as_u64().ok_or_else(|| wrong("attempts", "number"))?),
     };
-    Ok(Ask { word: Word::Failed, output: words("output_location")?, error: words("error_details")?, attempts })
+    Ok(Ask {
+        word: Word::Failed,
+        output: words("output_location")?,
+        error: words("error_details")?,
+        attempts,
+    })
 }
 
 async fn set(edge: &Edge, caller: &Caller, id: &str, ask: Ask<'_>) -> Answer {
@@ -123,7 +129,21 @@ pub(crate) async fn apply(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'
     }
 }
 
+/// An attempt is ended by a worker, as by Baton's own routes; who only makes tasks may call them off.
+fn may_ask(caller: &Caller, ask: &Ask<'_>) -> Result<(), Said> {
+    let ends = ask.word != Word::Cancelled;
+    if ends && caller.grant().is_some_and(|grant| !grant.has(&[baton_model::Scope::Worker])) {
+        let detail = format!(
+            "the token's scopes do not allow to set a task to {}; use another token",
+            ask.word.as_str()
+        );
+        return Err(ApiError::new(ProblemCode::ScopeMissing, detail).into());
+    }
+    Ok(())
+}
+
 async fn change(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Result<Outcome, Said> {
+    may_ask(caller, ask)?;
     let current = Word::of(task.head.state.state());
     let now = match (current, ask.word) {
         (current, asked) if current == asked => {
@@ -131,7 +151,8 @@ async fn change(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Res
             task.clone()
         }
         (Word::InProgress, Word::Complete) => {
-            let generation = ending::complete(edge, caller, task, ask.output.map(str::to_owned), None).await?;
+            let generation =
+                ending::complete(edge, caller, task, ask.output.map(str::to_owned), None).await?;
             cascade::after_completion(edge, caller, task, generation.output.location.as_deref()).await?;
             edge.app.store.task(task.head.id).await?.task
         }
@@ -181,7 +202,9 @@ async fn same(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Resul
             }
             Ok(())
         }
-        Word::Failed | Word::Cancelled => cascade::after_failure(edge, caller, task, ask.word, ask.why()).await,
+        Word::Failed | Word::Cancelled => {
+            cascade::after_failure(edge, caller, task, ask.word, ask.why()).await
+        }
         Word::Queued | Word::Complete => Ok(()),
     }
 }

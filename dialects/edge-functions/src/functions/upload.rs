@@ -17,7 +17,8 @@ const GOOD_FOR: Duration = Duration::from_secs(3_600);
 
 /// Says where a file of a task may be put, without a token.
 pub(crate) async fn prepare(edge: &Edge, caller: &Caller, origin: &Origin, body: &Object) -> Answer {
-    let (Some(id), Some(name), Some(_)) = (text(body, "task_id"), text(body, "filename"), text(body, "content_type"))
+    let (Some(id), Some(name), Some(_)) =
+        (text(body, "task_id"), text(body, "filename"), text(body, "content_type"))
     else {
         let missing = json!({ "error": "task_id, filename and content_type are required" });
         return Err(json_of(400, &missing).into());
@@ -36,7 +37,8 @@ pub(crate) async fn prepare(edge: &Edge, caller: &Caller, origin: &Origin, body:
         let folder = path.as_str().rsplit_once('/').map_or("", |(folder, _)| folder);
         let fresh: String = edge.app.ids.uuid().simple().to_string().chars().rev().take(6).collect();
         let name = format!("{folder}/thumbnails/thumb_{}_{fresh}.jpg", edge.app.now().as_millis());
-        let path = name.parse().map_err(|error| json_of(400, &json!({ "error": format!("filename: {error}") })))?;
+        let path =
+            name.parse().map_err(|error| json_of(400, &json!({ "error": format!("filename: {error}") })))?;
         let token = storage::sign(edge, &path, until).await?;
         told["thumbnail_upload_url"] = Value::String(origin.upload(&path, &token));
         told["thumbnail_storage_path"] = path.as_str().into();

@@ -76,7 +76,8 @@ pub(super) async fn found(edge: &Edge, caller: &Caller, query: &Query) -> Result
         }
         return Ok(tasks);
     }
-    let words = query.among("status").map(|names| names.into_iter().filter_map(Word::named).collect::<Vec<_>>());
+    let words =
+        query.among("status").map(|names| names.into_iter().filter_map(Word::named).collect::<Vec<_>>());
     let statuses = match &words {
         // No task has any of these statuses.
         Some(words) if words.is_empty() => return Ok(Vec::new()),
@@ -128,10 +129,7 @@ pub(super) async fn tasks(edge: &Edge, caller: &Caller, query: &Query) -> Result
 
 /// Rows of log lines that may fit, the newest first.
 pub(super) async fn logs(edge: &Edge, caller: &Caller, query: &Query) -> Result<Vec<Value>, Said> {
-    if caller.is_bound() {
-        let message = "permission denied for table system_logs";
-        return Err(crate::words::table_error(403, "42501", message, Some("a service key is needed")).into());
-    }
+    super::write::operates(caller, "to read log lines")?;
     let source = query.only("source_id").or_else(|| query.only("worker_id"));
     let filter = LogFilter {
         task: query.only("task_id").map(task_id),
@@ -181,7 +179,8 @@ fn log_rows(lines: &[LogLine]) -> Vec<Value> {
 }
 
 fn log_row(line: &LogLine, place: u32) -> Value {
-    let mut metadata = line.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_else(|| json!({}));
+    let mut metadata =
+        line.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_else(|| json!({}));
     let besides = metadata.as_object_mut().and_then(|metadata| metadata.remove(BESIDES)).unwrap_or_default();
     let level = match line.level {
         Level::Debug => "DEBUG",
@@ -229,7 +228,8 @@ pub(super) async fn generations(edge: &Edge, caller: &Caller, query: &Query) -> 
 }
 
 fn generation_row(generation: &Generation) -> Value {
-    let metadata = generation.output.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_default();
+    let metadata =
+        generation.output.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_default();
     let own = |key: &str| metadata.get(key).cloned().unwrap_or_default();
     json!({
         "id": generation.id,

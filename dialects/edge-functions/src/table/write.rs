@@ -1,7 +1,7 @@
 //! Changes of tasks' rows, each as the command that it means.
 
 use baton_http::Caller;
-use baton_model::TaskState;
+use baton_model::{Scope, TaskState};
 use baton_store::{Remove, Retry};
 use serde_json::{Value, json};
 
@@ -27,13 +27,23 @@ const CHANGES: &[&str] = &[
     "updated_at",
 ];
 
-/// What only an operator may do to rows: it is one by Baton's own routes, too.
+/// What only an operator may do to rows, and see of them: it is so by Baton's own routes, too.
 pub(super) fn operates(caller: &Caller, what: &str) -> Result<(), Said> {
-    if caller.grant().is_some_and(|grant| !grant.has(&[])) {
-        let message = format!("permission denied: {what} needs a service key");
-        return Err(table_error(403, "42501", &message, None).into());
+    needs(caller, &[], what)?;
+    if caller.is_bound() {
+        return Err(denied(what));
     }
     Ok(())
+}
+
+/// What a key needs one of these scopes for, or an operator's.
+fn needs(caller: &Caller, scopes: &[Scope], what: &str) -> Result<(), Said> {
+    if caller.grant().is_some_and(|grant| !grant.has(scopes)) { Err(denied(what)) } else { Ok(()) }
+}
+
+fn denied(what: &str) -> Said {
+    let message = format!("permission denied: {what} needs a service key");
+    table_error(403, "42501", &message, None).into()
 }
 
 fn no_meaning(why: &str) -> Said {
@@ -42,6 +52,7 @@ fn no_meaning(why: &str) -> Said {
 
 /// Creates a task.
 pub(super) async fn create(edge: &Edge, caller: &Caller, body: Object) -> Result<Value, Said> {
+    needs(caller, &[Scope::Producer], "to create tasks")?;
     if text(&body, "status").is_some_and(|status| status != Word::Queued.as_str()) {
         return Err(no_meaning("a task begins as Queued"));
     }
@@ -52,6 +63,7 @@ pub(super) async fn create(edge: &Edge, caller: &Caller, body: Object) -> Result
 
 /// Keeps a log line.
 pub(super) async fn log(edge: &Edge, caller: &Caller, body: Object) -> Result<Value, Said> {
+    needs(caller, &[Scope::Worker], "to write log lines")?;
     let row = Value::Object(body.clone());
     rpc::keep_logs(edge, caller, &[row.clone()]).await?;
     Ok(row)
@@ -68,7 +80,9 @@ pub(super) async fn change(
     if let Some(column) = beyond(body, CHANGES) {
         return Err(no_meaning(&format!("the column {column} is not changed by clients")));
     }
-    let Some(status) = text(body, "status") else { return Err(no_meaning("a change without a status means nothing")) };
+    let Some(status) = text(body, "status") else {
+        return Err(no_meaning("a change without a status means nothing"));
+    };
     let word = Word::named(status).ok_or_else(|| {
         let message = format!("invalid input value for enum task_status: \"{status}\"");
         Said::from(table_error(400, "22P02", &message, None))
@@ -132,7 +146,10 @@ pub(super) async fn remove(edge: &Edge, caller: &Caller, query: &Query) -> Resul
 
 /// A worker's name that may be written.
 pub(super) fn worker_name(body: &Object) -> Result<baton_model::WorkerId, Said> {
-    let missing = || table_error(400, "23502", "null value in column \"id\" violates not-null constraint", None);
+    let missing =
+        || table_error(400, "23502", "null value in column \"id\" violates not-null constraint", None);
     let name = text(body, "id").ok_or_else(missing)?;
-    name.parse().map_err(|error| table_error(400, "22023", &format!("id: {error}"), Some(&json!(name).to_string())).into())
+    name.parse().map_err(|error| {
+        table_error(400, "22023", &format!("id: {error}"), Some(&json!(name).to_string())).into()
+    })
 }

@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::world::{
-    PROJECT, beat, call, called, claim, claim_as, claim_this, create, id, set, site, site_with, status, reap};
+    PROJECT, beat, call, called, claim, claim_as, claim_this, create, id, reap, set, site, site_with, status,
+};
 
 #[tokio::test]
 async fn the_oldest_task_of_the_run_type_is_given_with_its_attempts() {
@@ -77,7 +78,9 @@ async fn five_tasks_of_an_owner_run_at_once_over_all_projects_and_orchestrators_
     }
     let orchestrators = given.iter().filter(|task| task["task_type"] != "t").count();
     assert_eq!((given.len(), orchestrators), (7, 2));
-    let totals = called(&site, "task-counts", json!({"run_type": "gpu", "include_active": true})).await["totals"].clone();
+    let totals =
+        called(&site, "task-counts", json!({"run_type": "gpu", "include_active": true})).await["totals"]
+            .clone();
     assert_eq!((&totals["queued_only"], &totals["blocked_by_capacity"]), (&json!(0), &json!(3)));
     let first = given.iter().find(|task| task["task_type"] == "t").unwrap()["task_id"].clone();
     called(&site, "complete_task", json!({"task_id": first})).await;
@@ -94,14 +97,18 @@ async fn a_worker_is_given_what_its_model_is_for_until_another_has_waited_too_lo
     site.clock.advance(Duration::from_secs(60));
     create(&site, &id(2), "t", json!({"orchestrator_details": {"model_name": "wan"}})).await;
     create(&site, &id(3), "t", json!({"model_name": "wan"})).await;
-    let body = json!({"worker_id": "w1", "run_type": "gpu", "same_model_only": true, "max_task_wait_minutes": 5});
+    let body =
+        json!({"worker_id": "w1", "run_type": "gpu", "same_model_only": true, "max_task_wait_minutes": 5});
     let task = called(&site, "claim-next-task", body.clone()).await;
     assert_eq!(task["task_id"], id(2));
     called(&site, "complete_task", json!({"task_id": id(2)})).await;
     site.clock.advance(Duration::from_secs(300));
     let task = called(&site, "claim-next-task", body).await;
     assert_eq!(task["task_id"], id(1), "it has waited for six minutes");
-    assert_eq!(call(&site, "update-worker-model", json!({"worker_id": "w1", "model": "x"})).await.status, 400);
+    assert_eq!(
+        call(&site, "update-worker-model", json!({"worker_id": "w1", "model": "x"})).await.status,
+        400
+    );
 }
 
 #[tokio::test]
@@ -141,7 +148,11 @@ async fn a_rehearsal_claims_nothing() {
 #[tokio::test]
 async fn what_is_wrong_with_a_claim_is_said_in_plain_text() {
     let site = site().await;
-    for body in [json!({"run_type": "gpu"}), json!({"worker_id": "w", "run_type": "tpu"}), json!({"worker_id": "a b"})] {
+    for body in [
+        json!({"run_type": "gpu"}),
+        json!({"worker_id": "w", "run_type": "tpu"}),
+        json!({"worker_id": "a b"}),
+    ] {
         let answer = call(&site, "claim-next-task", body).await;
         assert_eq!(answer.status, 400, "{answer:?}");
         assert!(answer.headers["content-type"].to_str().unwrap().starts_with("text/plain"));

@@ -16,13 +16,19 @@ async fn both_names_set_the_status_and_write_the_record() {
         running(&site, number, "t", json!({})).await;
         let body = json!({"task_id": id(number), "output_location": "https://cdn.example/a.mp4"});
         let told = called(&site, name, body).await;
-        assert_eq!((&told["success"], &told["public_url"]), (&json!(true), &json!("https://cdn.example/a.mp4")));
+        assert_eq!(
+            (&told["success"], &told["public_url"]),
+            (&json!(true), &json!("https://cdn.example/a.mp4"))
+        );
         assert_eq!(told["follow_up"], json!({"status": "ok", "issues": []}));
         assert!(told["thumbnail_url"].is_null() && told["message"].is_string());
         assert_eq!(status(&site, &id(number)).await, "Complete");
         let found = generations(&site, &id(number)).await;
         assert_eq!(found.len(), 1);
-        assert_eq!((&found[0]["location"], &found[0]["kind"]), (&json!("https://cdn.example/a.mp4"), &json!("video")));
+        assert_eq!(
+            (&found[0]["location"], &found[0]["kind"]),
+            (&json!("https://cdn.example/a.mp4"), &json!("video"))
+        );
     }
 }
 
@@ -63,8 +69,12 @@ async fn the_same_completion_again_answers_as_the_first_and_writes_nothing() {
     let body = json!({"task_id": id(1), "output_location": "https://x/a.png"});
     let ask = || called(&site, "complete_task", body.clone());
     let (one, two, three) = tokio::join!(ask(), ask(), ask());
-    assert_eq!((&one["public_url"], &two["generation_id"]), (&json!("https://x/a.png"), &three["generation_id"]));
-    let other = called(&site, "complete_task", json!({"task_id": id(1), "output_location": "https://x/b.png"})).await;
+    assert_eq!(
+        (&one["public_url"], &two["generation_id"]),
+        (&json!("https://x/a.png"), &three["generation_id"])
+    );
+    let other =
+        called(&site, "complete_task", json!({"task_id": id(1), "output_location": "https://x/b.png"})).await;
     assert_eq!(other["public_url"], "https://x/a.png", "what stands is told");
     assert_eq!(generations(&site, &id(1)).await.len(), 1);
 }
@@ -86,14 +96,21 @@ async fn a_status_of_complete_writes_the_record_as_well() {
 async fn a_record_says_whose_variant_or_child_it_is() {
     let site = site().await;
     for (number, task_type, params, field, value) in [
-        (1, "travel_segment", json!({"parent_generation_id": "g1", "segment_index": 2}), "child_order", json!(2)),
+        (
+            1,
+            "travel_segment",
+            json!({"parent_generation_id": "g1", "segment_index": 2}),
+            "child_order",
+            json!(2),
+        ),
         (2, "travel_stitch", json!({"parent_generation_id": "g1"}), "variant_of", json!("g1")),
         (3, "t", json!({"based_on": "g2"}), "variant_type", json!("regenerated")),
         (4, "t", json!({"skip_generation": true}), "hidden", json!(true)),
         (5, "travel_orchestrator", json!({}), "hidden", json!(true)),
     ] {
         running(&site, number, task_type, params).await;
-        called(&site, "complete_task", json!({"task_id": id(number), "output_location": "https://x/a.png"})).await;
+        called(&site, "complete_task", json!({"task_id": id(number), "output_location": "https://x/a.png"}))
+            .await;
         let found = generations(&site, &id(number)).await;
         assert_eq!((found.len(), &found[0]["metadata"][field]), (1, &value), "{task_type}");
     }
@@ -103,7 +120,8 @@ async fn a_record_says_whose_variant_or_child_it_is() {
 async fn what_is_no_longer_in_progress_takes_no_late_output() {
     let site = site().await;
     create(&site, &id(1), "t", json!({})).await;
-    let complete = || call(&site, "complete_task", json!({"task_id": id(1), "output_location": "https://x/a.png"}));
+    let complete =
+        || call(&site, "complete_task", json!({"task_id": id(1), "output_location": "https://x/a.png"}));
     assert_eq!(complete().await.status, 409, "nobody has begun it");
     claim_this(&site, "w1", &id(1)).await;
     set(&site, &id(1), "Queued", json!({"attempts": 1, "clear_worker": true})).await;

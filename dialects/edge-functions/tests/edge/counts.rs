@@ -60,7 +60,9 @@ async fn a_persons_own_key_counts_its_project_alone() {
     let task = called(&site, "claim-next-task", json!({})).await;
     assert_eq!(task["project_id"], other);
     // It is no other's business.
-    for (name, more) in [("get-task-status", json!({})), ("get-task-output", json!({})), ("complete_task", json!({}))] {
+    for (name, more) in
+        [("get-task-status", json!({})), ("get-task-output", json!({})), ("complete_task", json!({}))]
+    {
         let mut body = json!({"task_id": id(1)});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         assert_eq!(call(&site, name, body).await.status, 404, "{name}");

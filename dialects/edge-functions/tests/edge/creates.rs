@@ -24,10 +24,14 @@ async fn the_old_shape_makes_a_task_under_the_clients_id() {
 async fn the_new_shape_keeps_its_input_as_the_params() {
     let site = site().await;
     let input = json!({"task_id": id(1), "dependant_on": null, "prompt": "a cat"});
-    let told = called(&site, "create-task", json!({"family": "wan_2_2", "project_id": PROJECT, "input": input})).await;
+    let told =
+        called(&site, "create-task", json!({"family": "wan_2_2", "project_id": PROJECT, "input": input}))
+            .await;
     assert_eq!(told, json!({"task_id": id(1), "status": "Task queued"}));
     let input = json!({"dependant_on": [id(1)]});
-    let told = called(&site, "create-task", json!({"family": "wan_2_2", "project_id": PROJECT, "input": input})).await;
+    let told =
+        called(&site, "create-task", json!({"family": "wan_2_2", "project_id": PROJECT, "input": input}))
+            .await;
     let second = told["task_id"].as_str().unwrap();
     let told = called(&site, "get-task-output", json!({"task_id": second})).await;
     assert_eq!(told["dependant_on"], json!([id(1)]));
@@ -39,9 +43,7 @@ async fn the_new_shape_keeps_its_input_as_the_params() {
 #[tokio::test]
 async fn a_key_makes_one_task_whatever_became_of_it() {
     let site = site().await;
-    let body = |task: Option<String>| {
-        json!({"family": "t", "project_id": PROJECT, "input": {"task_id": task}, "idempotency_key": "generate-7"})
-    };
+    let body = |task: Option<String>| json!({"family": "t", "project_id": PROJECT, "input": {"task_id": task}, "idempotency_key": "generate-7"});
     let first = called(&site, "create-task", body(None)).await;
     assert!(first.get("deduplicated").is_none());
     for task in [None, Some(id(9))] {
@@ -49,7 +51,8 @@ async fn a_key_makes_one_task_whatever_became_of_it() {
         assert_eq!((&again["task_id"], &again["deduplicated"]), (&first["task_id"], &json!(true)));
     }
     claim(&site, "w1").await.unwrap();
-    called(&site, "complete_task", json!({"task_id": first["task_id"], "output_location": "http://x/a.png"})).await;
+    called(&site, "complete_task", json!({"task_id": first["task_id"], "output_location": "http://x/a.png"}))
+        .await;
     let again = called(&site, "create-task", body(None)).await;
     assert_eq!(again["deduplicated"], true);
     assert!(claim(&site, "w2").await.is_none());
@@ -58,9 +61,7 @@ async fn a_key_makes_one_task_whatever_became_of_it() {
 #[tokio::test]
 async fn a_key_that_came_with_an_id_still_makes_one_task() {
     let site = site().await;
-    let body = |task: u32| {
-        json!({"family": "t", "project_id": PROJECT, "input": {"task_id": id(task)}, "idempotency_key": "k"})
-    };
+    let body = |task: u32| json!({"family": "t", "project_id": PROJECT, "input": {"task_id": id(task)}, "idempotency_key": "k"});
     let first = called(&site, "create-task", body(1)).await;
     let again = called(&site, "create-task", body(2)).await;
     assert_eq!((&first["task_id"], &again["task_id"]), (&json!(id(1)), &json!(id(1))));
@@ -73,9 +74,12 @@ async fn an_id_that_is_sent_again_after_a_lost_answer_is_no_second_task_and_no_e
     let body = json!({"task_id": id(1), "task_type": "t", "params": {"a": 1}, "project_id": PROJECT});
     let asked = || called(&site, "create-task", body.clone());
     let (first, second, third) = tokio::join!(asked(), asked(), asked());
-    let made = [&first, &second, &third].into_iter().filter(|told| told.get("deduplicated").is_none()).count();
+    let made =
+        [&first, &second, &third].into_iter().filter(|told| told.get("deduplicated").is_none()).count();
     assert_eq!(made, 1);
-    assert!([first, second, third].iter().all(|told| told["task_id"] == id(1) && told["status"] == "Task queued"));
+    assert!(
+        [first, second, third].iter().all(|told| told["task_id"] == id(1) && told["status"] == "Task queued")
+    );
     claim(&site, "w1").await.unwrap();
     assert!(claim(&site, "w2").await.is_none());
 }
@@ -107,7 +111,8 @@ async fn what_cannot_be_created_is_refused_with_a_code() {
     refused(json!({"task_type": "t", "params": {}}), 400, invalid).await;
     refused(json!({"task_type": "t", "project_id": PROJECT}), 400, invalid).await;
     refused(json!([1]), 400, invalid).await;
-    refused(json!({"task_type": "other", "params": {}, "project_id": PROJECT}), 400, "unknown_task_family").await;
+    refused(json!({"task_type": "other", "params": {}, "project_id": PROJECT}), 400, "unknown_task_family")
+        .await;
     // What workers of December send where a payload had no project.
     let nowhere = json!({"task_type": "t", "params": {}, "project_id": "default_project_id"});
     refused(nowhere, 404, "project_not_found").await;

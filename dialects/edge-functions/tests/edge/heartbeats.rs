@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{beat, claim, claim_this, create, id, site, status, reap};
+use crate::world::{beat, claim, claim_this, create, id, reap, site, status};
 
 #[tokio::test]
 async fn a_beat_keeps_readings_and_lines_and_answers_an_object() {
@@ -23,7 +23,8 @@ async fn a_beat_keeps_readings_and_lines_and_answers_an_object() {
     let worker = site.own_get("/v1/workers/gpu-1").await;
     assert_eq!(worker["readings"]["vram_total_mb"], 24_576.0);
     let lines = site.own_get("/v1/logs?worker=gpu-1").await["items"].clone();
-    let texts: Vec<&str> = lines.as_array().unwrap().iter().map(|line| line["message"].as_str().unwrap()).collect();
+    let texts: Vec<&str> =
+        lines.as_array().unwrap().iter().map(|line| line["message"].as_str().unwrap()).collect();
     assert!(texts.contains(&"warm") && texts.contains(&"hot"), "{lines}");
     // A beat without readings leaves those that stand.
     let body = json!({"worker_id_param": "gpu-1", "vram_total_mb_param": 0, "logs_param": [], "status_param": "active"});
@@ -43,7 +44,10 @@ async fn the_key_is_read_from_the_header_that_the_watcher_sends_it_in() {
     let answer = site.send(site.request(Method::POST, url).json(&body)).await;
     assert_eq!(answer.status, 401);
     let told = answer.json();
-    assert!(told["code"].is_string() && told.get("details").is_some() && told.get("hint").is_some(), "{told}");
+    assert!(
+        told["code"].is_string() && told.get("details").is_some() && told.get("hint").is_some(),
+        "{told}"
+    );
 }
 
 #[tokio::test]
@@ -58,7 +62,10 @@ async fn the_last_word_of_a_dying_worker_gives_its_tasks_back_at_once() {
         claim_this(&site, &worker, &id(1)).await;
         let told = beat(&site, &worker, "crashed", json!([])).await;
         let gone = if attempt < 2 { (1, 0) } else { (0, 1) };
-        assert_eq!((&told["crash_requeued_tasks"], &told["crash_failed_tasks"]), (&json!(gone.0), &json!(gone.1)));
+        assert_eq!(
+            (&told["crash_requeued_tasks"], &told["crash_failed_tasks"]),
+            (&json!(gone.0), &json!(gone.1))
+        );
     }
     assert_eq!(status(&site, &id(1)).await, "Failed", "no endless loop of crashes");
     claim_this(&site, "gpu-9", &id(2)).await;
@@ -104,7 +111,8 @@ async fn lines_of_orchestrators_come_in_batches() {
     assert_eq!(answer.json(), json!({"success": true, "inserted": 2, "errors": 1}));
     let lines = site.own_get("/v1/logs?worker=host-1").await["items"].clone();
     assert_eq!(lines.as_array().unwrap().len(), 2);
-    let answer = site.post("/rest/v1/rpc/func_update_worker_heartbeat", &json!({"worker_id_param": "gpu-1"})).await;
+    let answer =
+        site.post("/rest/v1/rpc/func_update_worker_heartbeat", &json!({"worker_id_param": "gpu-1"})).await;
     assert_eq!((answer.status, answer.text.as_str()), (204, ""));
     let answer = site.post("/rest/v1/rpc/func_cleanup_old_logs", &json!({"retention_hours": 48})).await;
     assert_eq!(answer.status, 200);

@@ -82,7 +82,8 @@ async fn clips_are_joined_once_they_are_stitched() {
     for number in 2..4 {
         assert_eq!(status(&site, &id(1)).await, "In Progress");
         claim_this(&site, "w2", &id(number)).await;
-        called(&site, "complete_task", json!({"task_id": id(number), "output_location": "https://x/a.mp4"})).await;
+        called(&site, "complete_task", json!({"task_id": id(number), "output_location": "https://x/a.mp4"}))
+            .await;
     }
     assert_eq!(status(&site, &id(1)).await, "Complete");
 }

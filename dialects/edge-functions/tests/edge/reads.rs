@@ -48,7 +48,10 @@ async fn a_task_without_predecessors_finds_its_sibling() {
     create(&site, &id(2), "t", json!({})).await;
     let body = json!({"task_id": id(2), "parent_generation_id": "g", "child_order": 1});
     let told = called(&site, "get-predecessor-output", body).await;
-    assert_eq!((&told["output_location"], &told["lookup_method"]), (&json!("https://x/0.mp4"), &json!("generation_sibling")));
+    assert_eq!(
+        (&told["output_location"], &told["lookup_method"]),
+        (&json!("https://x/0.mp4"), &json!("generation_sibling"))
+    );
     let told = called(&site, "get-predecessor-output", json!({"task_id": id(2)})).await;
     assert_eq!(told, json!({"predecessor_id": null, "output_location": null, "predecessors": []}));
 }
@@ -64,7 +67,8 @@ async fn the_segments_of_a_run_come_by_their_index() {
     let contract = json!({"segment_index": 5, "orchestration_contract": {"run_id": "run-a"}});
     create(&site, &id(4), "travel_segment", contract).await;
     complete(&site, 4, "https://x/5.mp4").await;
-    create(&site, &id(5), "travel_segment", json!({"segment_index": 9, "orchestrator_run_id": "run-a"})).await;
+    create(&site, &id(5), "travel_segment", json!({"segment_index": 9, "orchestrator_run_id": "run-a"}))
+        .await;
     let told = called(&site, "get-completed-segments", json!({"run_id": "run-a"})).await;
     assert_eq!(
         told,

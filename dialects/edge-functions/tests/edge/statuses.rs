@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::world::{beat, call, called, claim, claim_this, create, id, set, site, status, reap};
+use crate::world::{beat, call, called, claim, claim_this, create, id, reap, set, site, status};
 
 #[tokio::test]
 async fn each_transition_of_the_table_is_allowed_and_no_other() {
@@ -91,14 +91,19 @@ async fn what_is_put_back_is_given_out_at_once_with_its_attempts_counted() {
     for attempt in 0..2 {
         let task = claim(&site, "w1").await.unwrap();
         assert_eq!(task["attempts"], attempt);
-        let back = json!({"attempts": attempt + 1, "error_details": "[EDGE_FAIL:x:TIMEOUT]", "clear_worker": true});
+        let back =
+            json!({"attempts": attempt + 1, "error_details": "[EDGE_FAIL:x:TIMEOUT]", "clear_worker": true});
         let answer = set(&site, &id(1), "Queued", back).await;
         assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("Queued")), "{answer:?}");
     }
     assert_eq!(claim(&site, "w1").await.unwrap()["attempts"], 2);
     let back = json!({"attempts": 3, "error_details": "again", "clear_worker": true});
     let answer = set(&site, &id(1), "Queued", back).await;
-    assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("Failed")), "its attempts are used up");
+    assert_eq!(
+        (answer.status, &answer.json()["status"]),
+        (200, &json!("Failed")),
+        "its attempts are used up"
+    );
 }
 
 #[tokio::test]
@@ -111,7 +116,9 @@ async fn a_zombie_that_puts_back_its_own_attempt_does_not_touch_anothers() {
     reap(&site).await;
     assert_eq!(status(&site, &id(1)).await, "Queued");
     // While it waits for another one, the zombie's word counts for nothing.
-    for (word, more) in [("Failed", json!({"output_location": "x"})), ("Complete", json!({"output_location": "x"}))] {
+    for (word, more) in
+        [("Failed", json!({"output_location": "x"})), ("Complete", json!({"output_location": "x"}))]
+    {
         assert_eq!(set(&site, &id(1), word, more).await.status, 409, "{word}");
     }
     site.clock.advance(Duration::from_secs(600));

@@ -19,7 +19,10 @@ async fn a_file_is_put_at_a_prepared_address_without_a_token_and_handed_over_by_
     let told = called(&site, "generate-upload-url", body).await;
     assert_eq!(told["storage_path"], format!("{PROJECT}/tasks/{}/out.mp4", id(1)));
     let thumbnail = told["thumbnail_storage_path"].as_str().unwrap();
-    assert!(thumbnail.starts_with(&format!("{PROJECT}/tasks/{}/thumbnails/thumb_", id(1))) && thumbnail.ends_with(".jpg"));
+    assert!(
+        thumbnail.starts_with(&format!("{PROJECT}/tasks/{}/thumbnails/thumb_", id(1)))
+            && thumbnail.ends_with(".jpg")
+    );
     assert!(told["expires_at"].as_str().unwrap().ends_with("+00:00"));
     site.present(None);
     for (url, text) in [("upload_url", "a film"), ("thumbnail_upload_url", "a frame")] {
@@ -28,7 +31,8 @@ async fn a_file_is_put_at_a_prepared_address_without_a_token_and_handed_over_by_
         assert_eq!(answer.status, 200, "{answer:?}");
     }
     site.present(Some(&key));
-    let body = json!({"task_id": id(1), "storage_path": told["storage_path"], "thumbnail_storage_path": thumbnail});
+    let body =
+        json!({"task_id": id(1), "storage_path": told["storage_path"], "thumbnail_storage_path": thumbnail});
     let told = called(&site, "complete_task", body).await;
     site.present(None);
     for (url, text) in [("public_url", "a film"), ("thumbnail_url", "a frame")] {
@@ -45,9 +49,7 @@ async fn an_address_is_good_for_its_file_and_its_hour() {
     create(&site, &id(1), "t", json!({})).await;
     let body = json!({"task_id": id(1), "filename": "out.mp4", "content_type": "video/mp4"});
     let url = called(&site, "generate-upload-url", body).await["upload_url"].as_str().unwrap().to_owned();
-    let put = async |url: &str| {
-        site.send(site.request(Method::PUT, url.to_owned()).body("x")).await.status
-    };
+    let put = async |url: &str| site.send(site.request(Method::PUT, url.to_owned()).body("x")).await.status;
     assert_eq!(put(&url.replace("out.mp4", "other.mp4")).await, 400);
     assert_eq!(put(&url.replace("token=", "token=9")).await, 400);
     assert_eq!(put(url.split('?').next().unwrap()).await, 400);

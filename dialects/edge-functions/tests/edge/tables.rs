@@ -6,7 +6,7 @@ use baton_tests::site::{Answer, Site};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{PROJECT, beat, called, claim_this, create, id, site, status, reap};
+use crate::world::{PROJECT, beat, called, claim_this, create, id, reap, site, status};
 
 async fn get(site: &Site, query: &str) -> Answer {
     site.get(&format!("/rest/v1/{query}")).await
@@ -31,9 +31,11 @@ async fn write(site: &Site, method: Method, query: &str, body: Value) -> Answer 
 #[tokio::test]
 async fn tasks_are_read_by_what_clients_filter_by() {
     let site = site().await;
-    create(&site, &id(1), "travel_segment", json!({"orchestrator_task_id_ref": id(9), "segment_index": 0})).await;
+    create(&site, &id(1), "travel_segment", json!({"orchestrator_task_id_ref": id(9), "segment_index": 0}))
+        .await;
     site.clock.advance(Duration::from_secs(1));
-    create(&site, &id(2), "travel_segment", json!({"orchestrator_task_id_ref": id(9), "segment_index": 1})).await;
+    create(&site, &id(2), "travel_segment", json!({"orchestrator_task_id_ref": id(9), "segment_index": 1}))
+        .await;
     claim_this(&site, "api-worker-main", &id(1)).await;
     for (query, ids) in [
         ("tasks?select=id&order=created_at.asc", vec![id(1), id(2)]),
@@ -61,7 +63,11 @@ async fn tasks_are_read_by_what_clients_filter_by() {
     assert!(row["created_at"].as_str().unwrap().ends_with("+00:00"));
     assert_eq!((&row["project_id"], &row["attempts"]), (&json!(PROJECT), &json!(0)));
     let columns = "id, params, task_type, project_id";
-    let row = rows(&site, &format!("tasks?select={columns}&worker_id=eq.api-worker-main&status=eq.In Progress&limit=1")).await;
+    let row = rows(
+        &site,
+        &format!("tasks?select={columns}&worker_id=eq.api-worker-main&status=eq.In Progress&limit=1"),
+    )
+    .await;
     assert_eq!(row[0].as_object().unwrap().len(), 4);
 }
 
@@ -69,7 +75,9 @@ async fn tasks_are_read_by_what_clients_filter_by() {
 async fn one_row_is_an_object_and_none_is_told_as_clients_look_for_it() {
     let site = site().await;
     create(&site, &id(1), "t", json!({})).await;
-    let answer = single(&site, &format!("tasks?select=status, created_at, project_id, task_type&id=eq.{}", id(1))).await;
+    let answer =
+        single(&site, &format!("tasks?select=status, created_at, project_id, task_type&id=eq.{}", id(1)))
+            .await;
     assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("Queued")));
     let answer = single(&site, &format!("tasks?select=id&id=eq.{}", id(2))).await;
     assert_eq!(answer.status, 406);
@@ -148,7 +156,9 @@ async fn what_a_change_cannot_mean_is_refused() {
     let site = site().await;
     create(&site, &id(1), "t", json!({})).await;
     let one = format!("tasks?id=eq.{}", id(1));
-    for body in [json!({"result_data": {}}), json!({"params": {}}), json!({"attempts": 0}), json!({"status": "Odd"})] {
+    for body in
+        [json!({"result_data": {}}), json!({"params": {}}), json!({"attempts": 0}), json!({"status": "Odd"})]
+    {
         assert_eq!(write(&site, Method::PATCH, &one, body.clone()).await.status, 400, "{body}");
     }
     assert_eq!(write(&site, Method::PATCH, "tasks", json!({"status": "Failed"})).await.status, 400);
@@ -159,11 +169,13 @@ async fn what_a_change_cannot_mean_is_refused() {
 #[tokio::test]
 async fn tasks_are_added_and_removed_as_rows() {
     let mut site = site().await;
-    let body = json!({"id": id(1), "task_type": "t", "params": {"a": 1}, "status": "Queued", "project_id": PROJECT});
+    let body =
+        json!({"id": id(1), "task_type": "t", "params": {"a": 1}, "status": "Queued", "project_id": PROJECT});
     let answer = write(&site, Method::POST, "tasks", body).await;
     assert_eq!((answer.status, &answer.json()[0]["id"]), (201, &json!(id(1))));
     let request = site.request(Method::POST, site.url("/rest/v1/tasks")).header("prefer", "return=minimal");
-    let body = json!({"id": id(2), "task_type": "t", "params": {}, "status": "Queued", "project_id": PROJECT});
+    let body =
+        json!({"id": id(2), "task_type": "t", "params": {}, "status": "Queued", "project_id": PROJECT});
     let answer = site.send(request.json(&body)).await;
     assert_eq!((answer.status, answer.text.as_str()), (201, ""));
     let answer = write(&site, Method::DELETE, &format!("tasks?id=eq.{}", id(1)), json!({})).await;
@@ -197,7 +209,13 @@ async fn a_dying_workers_beat_does_not_bring_its_row_back() {
     assert_eq!(row["created_at"], "2026-01-01T00:00:00+00:00");
     assert!(row["last_heartbeat"].is_string());
     for end in ["terminating", "error", "terminated"] {
-        write(&site, Method::PATCH, "workers?id=eq.gpu-1", json!({"status": end, "metadata": {"error_reason": "x"}})).await;
+        write(
+            &site,
+            Method::PATCH,
+            "workers?id=eq.gpu-1",
+            json!({"status": end, "metadata": {"error_reason": "x"}}),
+        )
+        .await;
         beat(&site, "gpu-1", "active", json!([])).await;
         let row = worker().await;
         assert_eq!((&row["status"], &row["metadata"]["error_reason"]), (&json!(end), &json!("x")));
@@ -205,7 +223,10 @@ async fn a_dying_workers_beat_does_not_bring_its_row_back() {
     create(&site, &id(1), "t", json!({})).await;
     assert!(crate::world::claim(&site, "gpu-1").await.is_none(), "it is given nothing more");
     assert!(rows(&site, "workers?select=*&status=neq.terminated").await.is_empty());
-    assert_eq!(rows(&site, "workers?select=id, status&instance_type=neq.api&order=created_at.desc").await.len(), 1);
+    assert_eq!(
+        rows(&site, "workers?select=id, status&instance_type=neq.api&order=created_at.desc").await.len(),
+        1
+    );
 }
 
 #[tokio::test]
@@ -216,7 +237,8 @@ async fn what_is_written_down_about_a_worker_is_no_sign_of_its_life() {
     claim_this(&site, "gpu-1", &id(1)).await;
     for _ in 0..5 {
         site.clock.advance(Duration::from_secs(20));
-        write(&site, Method::PATCH, "workers?id=eq.gpu-1", json!({"metadata": {"orchestrator_status": "x"}})).await;
+        write(&site, Method::PATCH, "workers?id=eq.gpu-1", json!({"metadata": {"orchestrator_status": "x"}}))
+            .await;
     }
     reap(&site).await;
     assert_eq!(status(&site, &id(1)).await, "Queued");
@@ -234,9 +256,16 @@ async fn log_lines_are_read_in_one_time_line() {
     let batch = json!({"logs": [{"timestamp": at, "source_type": "orchestrator_gpu", "source_id": "host", "log_level": "ERROR",
         "message": "Starting orchestrator cycle", "metadata": {}, "cycle_number": 7}]});
     site.post("/rest/v1/rpc/func_insert_logs_batch", &batch).await;
-    let found = rows(&site, &format!("system_logs?select=*&task_id=eq.{}&order=timestamp.asc&limit=1000", id(1))).await;
-    let times: std::collections::BTreeSet<&str> = found.iter().map(|row| row["timestamp"].as_str().unwrap()).collect();
-    assert_eq!((found.len(), times.len()), (3, 3), "the debug tool takes lines of one time for the same: {found:?}");
+    let found =
+        rows(&site, &format!("system_logs?select=*&task_id=eq.{}&order=timestamp.asc&limit=1000", id(1)))
+            .await;
+    let times: std::collections::BTreeSet<&str> =
+        found.iter().map(|row| row["timestamp"].as_str().unwrap()).collect();
+    assert_eq!(
+        (found.len(), times.len()),
+        (3, 3),
+        "the debug tool takes lines of one time for the same: {found:?}"
+    );
     assert_eq!((&found[0]["message"], &found[0]["metadata"]), (&json!("line 0"), &json!({"n": 0})));
     assert_eq!((&found[0]["source_type"], &found[0]["worker_id"]), (&json!("worker"), &json!("gpu-1")));
     for (query, number) in [
@@ -260,7 +289,8 @@ async fn generations_and_views_are_read() {
     beat(&site, "gpu-1", "active", json!([])).await;
     for number in 1..3 {
         claim_this(&site, "gpu-1", &id(number)).await;
-        called(&site, "complete_task", json!({"task_id": id(number), "output_location": "https://x/a.png"})).await;
+        called(&site, "complete_task", json!({"task_id": id(number), "output_location": "https://x/a.png"}))
+            .await;
     }
     let found = rows(&site, "generations?select=*").await;
     assert_eq!(found.len(), 1, "an orchestrator's is none of the platform's");

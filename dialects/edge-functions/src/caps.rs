@@ -5,16 +5,11 @@ use std::collections::BTreeSet;
 use baton_http::ApiError;
 use baton_model::{Label, LimitOn, LimitRules, TaskType, Which, limits};
 use baton_store::{PageRequest, SetLimit};
-use tokio::sync::Mutex;
 
 use crate::edge::Edge;
 
 /// Who is named for the limits that the dialect has set.
 const BY: &str = "edge-functions";
-
-/// The types that are known to be exempt; none before the limits were looked at.
-#[derive(Debug, Default)]
-pub(crate) struct Caps(Mutex<Option<BTreeSet<TaskType>>>);
 
 /// What both limits hold for: a project that has an owner falls under that one's, and no fewer of its tasks may run by the other.
 fn limited() -> [LimitOn; 2] {
@@ -26,7 +21,7 @@ pub(crate) async fn ensure(edge: &Edge, orchestrator: Option<&TaskType>) -> Resu
     if edge.settings.running_per_owner == 0 {
         return Ok(());
     }
-    let mut exempt = edge.caps.0.lock().await;
+    let mut exempt = edge.exempt.lock().await;
     let is_exempt = exempt.as_ref().is_some_and(|exempt| orchestrator.is_none_or(|one| exempt.contains(one)));
     if is_exempt {
         return Ok(());

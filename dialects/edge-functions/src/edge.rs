@@ -1,16 +1,15 @@
 //! What the handlers of the dialect share, and how they look tasks up.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_http::{ApiError, App, Caller};
-use baton_model::{ProjectId, Task, TaskId, TaskState, Timestamp, limits};
+use baton_model::{ProjectId, Task, TaskId, TaskState, TaskType, Timestamp, limits};
 use baton_runtime::settings::EdgeSettings;
 use baton_store::{Page, PageRequest, StoreError, TaskDetail, TaskFilter};
 
-use crate::caps::Caps;
 use crate::shelf::Shelf;
 use crate::types::Types;
 
@@ -30,7 +29,8 @@ pub(crate) struct Parts {
     pub(crate) settings: EdgeSettings,
     pub(crate) types: Types,
     pub(crate) shelf: Arc<dyn Shelf>,
-    pub(crate) caps: Caps,
+    /// The types that are known to be exempt from the caps; none before the limits were looked at.
+    pub(crate) exempt: tokio::sync::Mutex<Option<BTreeSet<TaskType>>>,
     owners: Mutex<Owners>,
     /// What tasks that run were last said to have put out, with their attempts: a hint for whoever looks on, and lost with the process.
     said: Mutex<BTreeMap<TaskId, (u32, String)>>,
@@ -58,7 +58,7 @@ impl Edge {
             types,
             settings,
             shelf,
-            caps: Caps::default(),
+            exempt: tokio::sync::Mutex::default(),
             owners: Mutex::default(),
             said: Mutex::default(),
         }))

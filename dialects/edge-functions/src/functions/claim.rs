@@ -123,8 +123,10 @@ fn command(
         return Err(text_of(403, "the token does not reach tasks of this run type").into());
     }
     // A GPU worker's heartbeats come from a process beside it, and may begin after its first claim.
-    let beats = known.is_some_and(|worker| worker.last_beat_at.is_some());
-    let will_beat = run_type != Some(RunType::Api) && !caller.is_bound();
+    // The API orchestrator's are seldom, if there are any.
+    let is_api = run_type == Some(RunType::Api);
+    let beats = !is_api && known.is_some_and(|worker| worker.last_beat_at.is_some());
+    let will_beat = !is_api && !caller.is_bound();
     let terms = if beats || will_beat {
         LeaseTerms::Heartbeats
     } else {

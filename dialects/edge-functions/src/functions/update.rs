@@ -1,6 +1,7 @@
 //! `update-task-status`: the platform's transitions, each as the command that it means.
 
-use baton_http::Caller;
+use baton_api::ProblemCode;
+use baton_http::{ApiError, Caller};
 use baton_model::Task;
 use serde_json::{Value, json};
 
@@ -128,7 +129,21 @@ pub(crate) async fn apply(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'
     }
 }
 
+/// An attempt is ended by a worker, as by Baton's own routes; who only makes tasks may call them off.
+fn may_ask(caller: &Caller, ask: &Ask<'_>) -> Result<(), Said> {
+    let ends = ask.word != Word::Cancelled;
+    if ends && caller.grant().is_some_and(|grant| !grant.has(&[baton_model::Scope::Worker])) {
+        let detail = format!(
+            "the token's scopes do not allow to set a task to {}; use another token",
+            ask.word.as_str()
+        );
+        return Err(ApiError::new(ProblemCode::ScopeMissing, detail).into());
+    }
+    Ok(())
+}
+
 async fn change(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Result<Outcome, Said> {
+    may_ask(caller, ask)?;
     let current = Word::of(task.head.state.state());
     let now = match (current, ask.word) {
         (current, asked) if current == asked => {

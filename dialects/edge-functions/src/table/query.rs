@@ -156,7 +156,8 @@ impl Query {
             return row;
         }
         let Value::Object(mut row) = row else { return row };
-        let picked = self.columns.iter().map(|column| (column.clone(), row.remove(column).unwrap_or_default()));
+        let picked =
+            self.columns.iter().map(|column| (column.clone(), row.remove(column).unwrap_or_default()));
         Value::Object(picked.collect::<Map<_, _>>())
     }
 }
@@ -403,7 +404,16 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_refused() {
-        for bad in ["status=Queued", "status=eq", "nothing=eq.1", "limit=many", "status=in.a", "params=cs.{", "worker_id=is.x", "select=nothing"] {
+        for bad in [
+            "status=Queued",
+            "status=eq",
+            "nothing=eq.1",
+            "limit=many",
+            "status=in.a",
+            "params=cs.{",
+            "worker_id=is.x",
+            "select=nothing",
+        ] {
             assert!(Query::read(Some(bad), "tasks", KNOWN).is_err(), "{bad}");
         }
     }
@@ -419,8 +429,15 @@ mod tests {
         ];
         query.sort(&mut rows);
         let order: Vec<&str> = rows.iter().map(|row| row["id"].as_str().unwrap()).collect();
-        assert_eq!(order, ["d", "c", "a", "b"], "what is null comes first where the largest does, as in PostgreSQL");
-        assert_eq!(query.pick(json!({"id": "a", "attempts": 1, "status": "x"})), json!({"id": "a", "attempts": 1}));
+        assert_eq!(
+            order,
+            ["d", "c", "a", "b"],
+            "what is null comes first where the largest does, as in PostgreSQL"
+        );
+        assert_eq!(
+            query.pick(json!({"id": "a", "attempts": 1, "status": "x"})),
+            json!({"id": "a", "attempts": 1})
+        );
         assert_eq!((query.limit, query.offset), (Some(2), 1));
     }
 

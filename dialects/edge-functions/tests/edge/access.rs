@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{PROJECT, bare, call, create, id, site, site_with};
+use crate::world::{PROJECT, bare, call, create, id, set, site, site_with};
 
 #[tokio::test]
 async fn a_key_that_is_missing_is_told_from_one_that_is_wrong() {
@@ -33,6 +33,27 @@ async fn a_producers_key_creates_and_claims_nothing() {
             "{name}"
         );
     }
+    for word in ["Queued", "Failed", "Complete"] {
+        assert_eq!(set(&site, &id(1), word, json!({})).await.status, 403, "{word}");
+    }
+    assert_eq!(set(&site, &id(1), "Cancelled", json!({})).await.status, 200);
+    for table in ["workers", "system_logs", "active_workers_health"] {
+        assert_eq!(
+            bare(&site, Method::GET, &format!("/rest/v1/{table}?select=*")).await.status,
+            403,
+            "{table}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_workers_key_creates_nothing() {
+    let mut site = site().await;
+    let key = site.make_token(json!({"scopes": ["worker"]})).await;
+    site.present(Some(&key));
+    let body = json!({"task_type": "t", "params": {}, "project_id": PROJECT});
+    assert_eq!(call(&site, "create-task", body.clone()).await.status, 403);
+    assert_eq!(site.post("/rest/v1/tasks", &body).await.status, 403);
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use crate::world::{
-    PROJECT, beat, call, called, claim, claim_as, claim_this, create, id, set, site, site_with, status,
+    PROJECT, beat, call, called, claim, claim_as, claim_this, create, id, reap, set, site, site_with, status,
 };
 
 #[tokio::test]
@@ -169,7 +169,7 @@ async fn a_worker_that_beats_keeps_its_task_though_its_row_is_not_touched() {
         site.clock.advance(Duration::from_secs(20));
         beat(&site, "w1", "active", json!([])).await;
     }
-    site.own_post("/v1/reap", &json!({})).await;
+    reap(&site).await;
     assert_eq!(status(&site, &id(1)).await, "In Progress");
 }
 
@@ -183,7 +183,7 @@ async fn a_hung_worker_whose_watcher_goes_on_beating_loses_its_task() {
         site.clock.advance(Duration::from_secs(20));
         beat(&site, "w1", "active", json!([])).await;
     }
-    site.own_post("/v1/reap", &json!({})).await;
+    reap(&site).await;
     assert_eq!(status(&site, &id(1)).await, "Queued");
 }
 
@@ -193,10 +193,10 @@ async fn a_worker_that_never_beats_holds_its_task_for_its_lease() {
     create(&site, &id(1), "image_edit", json!({})).await;
     assert!(claim_as(&site, "api-worker-main", "api").await.is_some());
     site.clock.advance(Duration::from_secs(29 * 60));
-    site.own_post("/v1/reap", &json!({})).await;
+    reap(&site).await;
     assert_eq!(status(&site, &id(1)).await, "In Progress");
     site.clock.advance(Duration::from_secs(2 * 60));
-    site.own_post("/v1/reap", &json!({})).await;
+    reap(&site).await;
     assert_eq!(status(&site, &id(1)).await, "Queued");
 }
 
@@ -210,7 +210,7 @@ async fn a_task_whose_workers_die_one_after_the_other_fails_and_loops_no_longer(
         let task = claim(&site, &worker).await.unwrap();
         assert_eq!(task["attempts"], attempt);
         site.clock.advance(Duration::from_secs(70));
-        site.own_post("/v1/reap", &json!({})).await;
+        reap(&site).await;
         site.clock.advance(Duration::from_secs(600));
     }
     assert_eq!(status(&site, &id(1)).await, "Failed");

@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{beat, claim, claim_this, create, id, site, status};
+use crate::world::{beat, claim, claim_this, create, id, reap, site, status};
 
 #[tokio::test]
 async fn a_beat_keeps_readings_and_lines_and_answers_an_object() {
@@ -22,7 +22,7 @@ async fn a_beat_keeps_readings_and_lines_and_answers_an_object() {
     assert!(told.get("message").is_none(), "the Python client takes that for an error");
     let worker = site.own_get("/v1/workers/gpu-1").await;
     assert_eq!(worker["readings"]["vram_total_mb"], 24_576.0);
-    let lines = site.own_get("/v1/logs?worker_id=gpu-1").await["items"].clone();
+    let lines = site.own_get("/v1/logs?worker=gpu-1").await["items"].clone();
     let texts: Vec<&str> =
         lines.as_array().unwrap().iter().map(|line| line["message"].as_str().unwrap()).collect();
     assert!(texts.contains(&"warm") && texts.contains(&"hot"), "{lines}");
@@ -78,7 +78,7 @@ async fn a_crash_takes_nothing_from_who_has_the_task_since() {
     beat(&site, "gpu-1", "active", json!([])).await;
     claim_this(&site, "gpu-1", &id(1)).await;
     site.clock.advance(Duration::from_secs(70));
-    site.own_post("/v1/reap", &json!({})).await;
+    reap(&site).await;
     site.clock.advance(Duration::from_secs(600));
     beat(&site, "gpu-2", "active", json!([])).await;
     claim_this(&site, "gpu-2", &id(1)).await;
@@ -109,7 +109,7 @@ async fn lines_of_orchestrators_come_in_batches() {
     ]});
     let answer = site.post("/rest/v1/rpc/func_insert_logs_batch", &logs).await;
     assert_eq!(answer.json(), json!({"success": true, "inserted": 2, "errors": 1}));
-    let lines = site.own_get("/v1/logs?worker_id=host-1").await["items"].clone();
+    let lines = site.own_get("/v1/logs?worker=host-1").await["items"].clone();
     assert_eq!(lines.as_array().unwrap().len(), 2);
     let answer =
         site.post("/rest/v1/rpc/func_update_worker_heartbeat", &json!({"worker_id_param": "gpu-1"})).await;

@@ -17,4 +17,5 @@ mod orchestrators;
 mod reads;
 mod statuses;
 mod storage;
+mod tables;
 mod world;

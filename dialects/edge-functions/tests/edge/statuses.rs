@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::world::{beat, call, called, claim, claim_this, create, id, set, site, status};
+use crate::world::{beat, call, called, claim, claim_this, create, id, reap, set, site, status};
 
 #[tokio::test]
 async fn each_transition_of_the_table_is_allowed_and_no_other() {
@@ -72,7 +72,7 @@ async fn a_failure_is_read_where_clients_look_for_it() {
     let told = called(&site, "get-task-output", json!({"task_id": id(1)})).await;
     assert_eq!((&told["status"], &told["output_location"]), (&json!("Failed"), &json!(message)));
     let found = site.own_get(&format!("/v1/tasks/{}", id(1))).await;
-    assert_eq!(found["error"]["message"], message);
+    assert_eq!(found["task"]["error"]["message"], message);
 }
 
 #[tokio::test]
@@ -113,7 +113,7 @@ async fn a_zombie_that_puts_back_its_own_attempt_does_not_touch_anothers() {
     beat(&site, "zombie", "active", json!([])).await;
     claim_this(&site, "zombie", &id(1)).await;
     site.clock.advance(Duration::from_secs(70));
-    site.own_post("/v1/reap", &json!({})).await;
+    reap(&site).await;
     assert_eq!(status(&site, &id(1)).await, "Queued");
     // While it waits for another one, the zombie's word counts for nothing.
     for (word, more) in

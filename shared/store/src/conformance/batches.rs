@@ -320,7 +320,7 @@ pub async fn many_at_once_count_each_task_once(b: Bench) {
     at_once(held.iter().map(|task| {
         let (store, complete) = (b.store(), b.completion(at(2), task));
         let fail = Fail { retryable: false, ..failing(at(2), task) };
-        let fails = task.head.id.as_bytes()[15] % 3 == 0;
+        let fails = task.head.id.as_bytes()[15].is_multiple_of(3);
         async move {
             match fails {
                 true => store.fail(fail).await.map(drop),
@@ -332,7 +332,7 @@ pub async fn many_at_once_count_each_task_once(b: Bench) {
     .into_iter()
     .for_each(|ended| ended.expect("each is ended"));
     let told = detail(&b, 1).await;
-    let fails = held.iter().filter(|task| task.head.id.as_bytes()[15] % 3 == 0).count() as u64;
+    let fails = held.iter().filter(|task| task.head.id.as_bytes()[15].is_multiple_of(3)).count() as u64;
     assert_eq!(numbers(&told), [0, 0, 0, 40 - fails, fails, 0]);
     let then = followed(&b, 1).await.expect("it is created");
     assert_eq!(then.params.to_value()["batch"]["unfinished"], 0);
@@ -343,7 +343,7 @@ pub async fn many_at_once_count_each_task_once(b: Bench) {
 /// Batches are listed, the newest id first, page by page, of all projects or of one.
 pub async fn batches_are_listed_by_id_and_project(b: Bench) {
     for n in 1..=5 {
-        let project = if n % 2 == 0 { "film" } else { "default" };
+        let project = if n.is_multiple_of(2) { "film" } else { "default" };
         let create = creation(at(n), vec![b.spec("render")]);
         add(&b, plain(id(n), project), n == 1, create).await.expect("it is taken");
     }

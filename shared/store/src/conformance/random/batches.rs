@@ -25,7 +25,7 @@ impl History {
         } else {
             let create = self.new_tasks();
             let mut batch = plain(id(n), PROJECTS[(n % 3) as usize]);
-            if n % 4 > 0 {
+            if !n.is_multiple_of(4) {
                 let on = ThenOn::ALL[(n % 4 - 1) as usize];
                 let spec = TaskSpec::new(TaskId::unset(), name("bake"));
                 batch.then = then(on, spec.queue(QUEUES[(n % 2) as usize]));

@@ -87,9 +87,9 @@ pub(super) async fn populate(b: &Bench) -> Populated {
     b.send(send).await.expect("the creation is taken");
 
     limited(b).await;
+    batched(b).await;
     scheduled(b).await;
     supplied(b).await;
-    batched(b).await;
     let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
     let pause = PauseQueue { now: at(63), queue: name("gpu"), paused: true, by, reason };
     b.store().pause_queue(pause).await.expect("the pause is taken");
@@ -216,11 +216,13 @@ async fn batched(b: &Bench) {
     b.store().set_defaults(set).await.expect("the defaults are taken");
     let spec = || TaskSpec { unsaid: Unsaid::BOTH, ..b.spec("render").queue("batched") };
     let first = TaskSpec { retention: Some(secs(86_400)), ..spec() };
+    // In the order of their ids, as lists of some stores are.
+    let (second, third) = (spec(), spec());
     let waits = spec().after(&[first.id]);
     let batch = BatchId::from_bytes(counted_id(8_500_000));
     let then = batches::then(ThenOn::Ended, TaskSpec { drift_score: Some(0.1 + 0.2), ..b.spec("report") });
     let asked = NewBatch { name: Some(name("frames")), then, ..batches::plain(batch, "default") };
-    let create = creation(at(62), vec![first, spec(), spec(), waits]);
+    let create = creation(at(62), vec![first, second, third, waits]);
     let add = batches::adding(asked, true, Create { atomic: true, ..create });
     let ids: Vec<_> = add.create.tasks.iter().map(|spec| spec.id).collect();
     b.store().add_to_batch(add).await.expect("the batch is taken");

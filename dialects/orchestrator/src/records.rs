@@ -3,6 +3,9 @@
 //! A task's params never change in Baton. So each such thing is a task of its own in a queue of its own, for a time that never comes:
 //! it is never given out, lies where tasks lie, moves with them, and belongs to its maker's project. An output is called off as soon
 //! as it is made, so that it is removed as finished tasks are; a setting waits on until the next one takes its place.
+//!
+//! Why not files beside the database: each server would have its own, and a moved or restored store would come without them. Why not log
+//! lines of the task: they are gone after two days, and may be dropped where a worker ships many.
 
 use baton_api::ReadFields as _;
 use baton_api::create::CreateTask;

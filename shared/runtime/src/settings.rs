@@ -368,7 +368,10 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         other => Err(Expected::text("auto, json or text", other)),
     });
     let level = reader.text("log.level", parse_level);
-    let needed = TokensNeeded { always: always.unwrap_or(true), at_server: tokens.required };
+    let needed = TokensNeeded {
+        always: always.unwrap_or(true),
+        at_server: tokens.required,
+    };
     let dialects = dialects::read(&mut reader, needed);
     let errors = reader.finish();
     match (location, durability, queue_shards, place, format, level) {

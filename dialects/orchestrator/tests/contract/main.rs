@@ -14,6 +14,8 @@ mod sockets;
 mod tenants;
 mod workers;
 
+use std::time::Duration;
+
 use baton_tests::site::{Answer, Site};
 use serde_json::{Value, json};
 
@@ -34,8 +36,9 @@ fn task(id: &str) -> Value {
     })
 }
 
-/// Submits a task.
+/// Submits a task, a moment after the one before.
 async fn submit(site: &Site, task: &Value) -> Answer {
+    site.clock.advance(Duration::from_millis(1));
     let answer = site.post("/tasks", task).await;
     assert_eq!(answer.status, 200, "{answer:?}");
     answer

@@ -38,7 +38,7 @@ async fn a_worker_is_asked_to_drain_to_stop_and_to_run() {
         let told = site.post(&format!("/api/workers/w1/{action}"), &json!({"reason": "tests"})).await;
         assert_eq!((told.status, &told.json()["status"]), (200, &json!(status)), "{told:?}");
         let beat = site.own_post("/v1/workers/w1/heartbeat", &json!({})).await;
-        assert_eq!(beat["directive"], if action == "run" { "run" } else { action });
+        assert_eq!(beat["directive"], action);
     }
     let answer = site.post("/api/workers/nobody/stop", &json!({})).await;
     assert_eq!((answer.status, answer.json()), (404, json!({"detail": "Worker not found"})));

@@ -211,13 +211,7 @@ fn place(reader: &mut Reader<'_>, keys: &Keys, tokens: TokensNeeded) -> Place {
 
 /// Two dialects cannot listen on one address: each is alone at its own.
 fn refuse_shared_addresses(reader: &mut Reader<'_>, settings: &DialectSettings) {
-    let keys = [
-        keys!("assistant"),
-        keys!("drift"),
-        keys!("edge-functions"),
-        keys!("orchestrator"),
-        keys!("task-table"),
-    ];
+    let keys = [keys!("assistant"), keys!("drift"), keys!("edge-functions"), keys!("orchestrator"), keys!("task-table")];
     let places = settings.places();
     for (at, ((_, place), keys)) in places.iter().zip(keys).enumerate() {
         let Some(address) = place.listen.filter(|address| address.port() != 0) else { continue };
@@ -231,10 +225,7 @@ fn refuse_shared_addresses(reader: &mut Reader<'_>, settings: &DialectSettings) 
 fn prefix(text: &str) -> Result<String, Expected> {
     let in_path = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
     let fits = text.is_empty()
-        || (text.starts_with('/')
-            && !text.ends_with('/')
-            && !text.contains("//")
-            && text.chars().all(in_path));
+        || (text.starts_with('/') && !text.ends_with('/') && !text.contains("//") && text.chars().all(in_path));
     let expected = "nothing, or the beginning of a path, such as /old, with no slash at its end";
     if fits { Ok(text.to_owned()) } else { Err(Expected::text(expected, text)) }
 }

@@ -342,7 +342,7 @@ pub async fn many_at_once_count_each_task_once(b: Bench) {
 
 /// Batches are listed, the newest id first, page by page, of all projects or of one.
 pub async fn batches_are_listed_by_id_and_project(b: Bench) {
-    for n in 1..=5 {
+    for n in 1..=5_u64 {
         let project = if n.is_multiple_of(2) { "film" } else { "default" };
         let create = creation(at(n), vec![b.spec("render")]);
         add(&b, plain(id(n), project), n == 1, create).await.expect("it is taken");

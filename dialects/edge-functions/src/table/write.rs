@@ -65,7 +65,7 @@ pub(super) async fn create(edge: &Edge, caller: &Caller, body: Object) -> Result
 pub(super) async fn log(edge: &Edge, caller: &Caller, body: Object) -> Result<Value, Said> {
     needs(caller, &[Scope::Worker], "to write log lines")?;
     let row = Value::Object(body.clone());
-    rpc::keep_logs(edge, caller, &[row.clone()]).await?;
+    rpc::keep_logs(edge, caller, std::slice::from_ref(&row)).await?;
     Ok(row)
 }
 

@@ -2,7 +2,7 @@
 
 use baton_http::auth::Rule;
 use baton_http::{App, Dialect};
-use baton_runtime::settings::{DialectSettings, Place};
+use baton_runtime::settings::{DialectPlace, DialectSettings};
 
 use crate::StartError;
 use crate::api::described;
@@ -56,7 +56,10 @@ pub const DIALECTS: &[Known] = &[
 ///
 /// # Errors
 /// If one is not built in, or cannot be opened.
-pub(crate) fn open(app: &App, settings: &DialectSettings) -> Result<Vec<(Dialect, Place)>, StartError> {
+pub(crate) fn open(
+    app: &App,
+    settings: &DialectSettings,
+) -> Result<Vec<(Dialect, DialectPlace)>, StartError> {
     let mut opened = Vec::new();
     for (name, place) in settings.places() {
         if place.on {

@@ -14,7 +14,7 @@ use baton_files::Files;
 use baton_http::dialect::{SamePath, Switch};
 use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Parts, ServeOptions};
 use baton_model::{Scope, Token, TokenStatus, limits};
-use baton_runtime::settings::Place;
+use baton_runtime::settings::DialectPlace;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
 use baton_store::{Archiver, PageRequest, Store, StoreError};
 use tokio::net::TcpListener;
@@ -135,7 +135,7 @@ fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
     let timeout = settings.server.request_timeout;
     let (alone, beside): (Vec<_>, Vec<_>) = dialects::open(app, &settings.dialects)?
         .into_iter()
-        .partition(|(_, place): &(Dialect, Place)| place.listen.is_some());
+        .partition(|(_, place): &(Dialect, DialectPlace)| place.listen.is_some());
     let slow = vec![baton_claim_task::SLOW, baton_manage_files::SLOW, baton_manage_files::SLOW_SIGNED];
     let router = api::router().merge(baton_manage_files::router());
     let own = Envelope::new(router, app.clone(), timeout, slow).authenticated(Arc::clone(&by));

@@ -21,7 +21,7 @@ use config::Config;
 use tracing_subscriber::filter::Targets;
 
 use dialects::TokensNeeded;
-pub use dialects::{AssistantSettings, DialectSettings, EdgeSettings, OrchestratorSettings, Place};
+pub use dialects::{AssistantSettings, DialectPlace, DialectSettings, EdgeSettings, OrchestratorSettings};
 pub use layers::Sources;
 use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
 use read::Reader;
@@ -368,10 +368,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         other => Err(Expected::text("auto, json or text", other)),
     });
     let level = reader.text("log.level", parse_level);
-    let needed = TokensNeeded {
-        always: always.unwrap_or(true),
-        at_server: tokens.required,
-    };
+    let needed = TokensNeeded { always: always.unwrap_or(true), at_server: tokens.required };
     let dialects = dialects::read(&mut reader, needed);
     let errors = reader.finish();
     match (location, durability, queue_shards, place, format, level) {

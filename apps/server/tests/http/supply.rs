@@ -234,7 +234,7 @@ async fn a_queue_stays_between_its_bounds_under_two_servers_a_reaper_and_32_clai
         Arc::clone(&clock),
         Arc::new(RandomIds),
     );
-    let service = baton_server::service(app.clone(), &settings);
+    let service = baton_server::service(app.clone(), &settings).unwrap();
     let supply =
         json!({"min": MIN, "target": TARGET, "while_asked": true, "templates": [{"task": {"type": "a"}}]});
     let request = Request::post("/v1/queues/gpu/supply").header("content-type", "application/json");

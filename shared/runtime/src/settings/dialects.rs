@@ -14,18 +14,18 @@ pub struct DialectSettings {
     /// That of the in-memory assistant task server.
     pub assistant: AssistantSettings,
     /// That of the volunteer-compute simulation.
-    pub drift: Place,
+    pub drift: DialectPlace,
     /// That of the generation platform's functions and tables.
     pub edge_functions: EdgeSettings,
     /// That of the multi-agent orchestrator.
     pub orchestrator: OrchestratorSettings,
     /// That of the cognitive platform's task table.
-    pub task_table: Place,
+    pub task_table: DialectPlace,
 }
 
 impl DialectSettings {
     /// Where each is spoken, by name.
-    pub fn places(&self) -> [(&'static str, &Place); 5] {
+    pub fn places(&self) -> [(&'static str, &DialectPlace); 5] {
         [
             ("assistant", &self.assistant.place),
             ("drift", &self.drift),
@@ -38,7 +38,7 @@ impl DialectSettings {
 
 /// Where a dialect is spoken.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
+pub struct DialectPlace {
     /// Whether it is spoken at all.
     pub on: bool,
     /// An address of its own; none for Baton's.
@@ -53,7 +53,7 @@ pub struct Place {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AssistantSettings {
     /// Where.
-    pub place: Place,
+    pub place: DialectPlace,
     /// The folder of its log files.
     pub logs: PathBuf,
     /// How large a log file grows before another is begun.
@@ -68,7 +68,7 @@ pub struct AssistantSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EdgeSettings {
     /// Where.
-    pub place: Place,
+    pub place: DialectPlace,
     /// The types whose tasks are claimed with the run type `api`; all others are claimed with `gpu`.
     pub api_types: Vec<TaskType>,
     /// The types that only wait for their children, besides those whose names tell so.
@@ -93,7 +93,7 @@ pub struct EdgeSettings {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OrchestratorSettings {
     /// Where.
-    pub place: Place,
+    pub place: DialectPlace,
     /// How many attempts its tasks are given: with one, a task whose worker died fails; with more, it is tried again.
     pub max_attempts: u32,
     /// How long an attempt may run; as long as it likes if zero.
@@ -194,7 +194,7 @@ fn orchestrators(text: &str) -> Result<Vec<TaskType>, Expected> {
     Ok(types)
 }
 
-fn place(reader: &mut Reader<'_>, keys: &Keys, tokens: TokensNeeded) -> Place {
+fn place(reader: &mut Reader<'_>, keys: &Keys, tokens: TokensNeeded) -> DialectPlace {
     let on = reader.flag(keys.on);
     let listen = reader.text(keys.listen, |text| match text {
         "" => Ok(None),
@@ -206,12 +206,18 @@ fn place(reader: &mut Reader<'_>, keys: &Keys, tokens: TokensNeeded) -> Place {
         Some(address) => tokens.always || !address.ip().is_loopback(),
         None => tokens.at_server,
     };
-    Place { on: on || listen.is_some(), listen, prefix, tokens_required }
+    DialectPlace { on: on || listen.is_some(), listen, prefix, tokens_required }
 }
 
 /// Two dialects cannot listen on one address: each is alone at its own.
 fn refuse_shared_addresses(reader: &mut Reader<'_>, settings: &DialectSettings) {
-    let keys = [keys!("assistant"), keys!("drift"), keys!("edge-functions"), keys!("orchestrator"), keys!("task-table")];
+    let keys = [
+        keys!("assistant"),
+        keys!("drift"),
+        keys!("edge-functions"),
+        keys!("orchestrator"),
+        keys!("task-table"),
+    ];
     let places = settings.places();
     for (at, ((_, place), keys)) in places.iter().zip(keys).enumerate() {
         let Some(address) = place.listen.filter(|address| address.port() != 0) else { continue };
@@ -225,7 +231,10 @@ fn refuse_shared_addresses(reader: &mut Reader<'_>, settings: &DialectSettings) 
 fn prefix(text: &str) -> Result<String, Expected> {
     let in_path = |c: char| c.is_ascii_alphanumeric() || "/-._~".contains(c);
     let fits = text.is_empty()
-        || (text.starts_with('/') && !text.ends_with('/') && !text.contains("//") && text.chars().all(in_path));
+        || (text.starts_with('/')
+            && !text.ends_with('/')
+            && !text.contains("//")
+            && text.chars().all(in_path));
     let expected = "nothing, or the beginning of a path, such as /old, with no slash at its end";
     if fits { Ok(text.to_owned()) } else { Err(Expected::text(expected, text)) }
 }

@@ -276,8 +276,8 @@ fn a_dialect_is_off_unless_it_is_turned_on_or_has_an_address() {
     assert!(assistant.place.on && !assistant.place.tokens_required);
     assert_eq!(assistant.place.listen.unwrap().port(), 8000);
     assert_eq!((assistant.place.prefix.as_str(), assistant.log_bytes), ("/old", 2 << 20));
-    assert!(settings.dialects.drift.on && settings.dialects.edge_functions.on);
-    assert!(!settings.dialects.orchestrator.on && !settings.dialects.task_table.on);
+    assert!(settings.dialects.drift.on && settings.dialects.edge_functions.place.on);
+    assert!(!settings.dialects.orchestrator.place.on && !settings.dialects.task_table.on);
     let settings = load(None, &[], &[("dialects.task-table.on", "true")]).unwrap();
     assert!(settings.dialects.task_table.on);
 }

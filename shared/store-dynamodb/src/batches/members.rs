@@ -48,7 +48,7 @@ pub(super) fn member_item(id: BatchId, task: TaskId, state: u8, event: u32, now:
 
 /// As what a task counts in a state: by the number of a final one.
 pub(super) fn noted(state: State) -> u8 {
-    if state.is_final() { u8::try_from(state.code()).unwrap_or(UNFINISHED) } else { UNFINISHED }
+    if state.is_final() { state.code() } else { UNFINISHED }
 }
 
 /// The attribute that counts the tasks of which members say this.

@@ -9,11 +9,12 @@ use baton_model::{Place, ProjectId, TaskId};
 use baton_runtime::Settings;
 use baton_runtime::settings::StoreLocation;
 use baton_store::transfer::{TaskRecord, Verdict};
-use baton_store::{ArchiveError, ArchiveStore, Archiver, NoDoorbell};
+use baton_store::{ArchiveError, ArchiveStore, NoDoorbell};
 use clap::{Args, Subcommand};
 use futures::TryStreamExt as _;
 use serde_json::json;
 
+use crate::archiver::cannot_open;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
@@ -94,24 +95,6 @@ const PORTION: usize = 256;
 fn parse_day(text: &str) -> Result<String, String> {
     let day = text.parse::<jiff::civil::Date>().ok().filter(|day| day.to_string() == text);
     day.map(|day| day.to_string()).ok_or_else(|| "expected a day such as 2026-11-28".to_owned())
-}
-
-/// What archives the finished tasks of a store, if that is wanted.
-pub(crate) fn archiver(settings: &Settings, store: &Store) -> Result<Option<Archiver>, Failure> {
-    let Some(place) = &settings.archive else { return Ok(None) };
-    let Some(store) = store.archived() else {
-        return Err(Failure::usage(format!(
-            "archive.url: expected no archive with {}, got {place}: DynamoDB removes finished tasks by itself, before anybody \
-             could archive them; set retention.finished_days = 0 to keep them, or keep tasks in SQLite",
-            settings.store.location
-        )));
-    };
-    let archive = ObjectArchive::new(Objects::open(place).map_err(cannot_open)?);
-    Ok(Some(Archiver { store, archive: Arc::new(archive) }))
-}
-
-fn cannot_open(error: baton_files::OpenError) -> Failure {
-    Failure::failed(format!("archive.url: {}", baton_model::with_causes(&error)))
 }
 
 fn unreadable(error: ArchiveError) -> Failure {

@@ -1,6 +1,7 @@
 //! `baton`: the server, the worker and the operator's tool in one program.
 
 mod archive;
+mod archiver;
 mod audit;
 mod batch;
 mod bench;

@@ -10,7 +10,7 @@ use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, 
 use baton_server::{Beside, Server};
 use clap::Args;
 
-use crate::archive;
+use crate::archiver::archiver;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::signals::Signals;
@@ -146,7 +146,7 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
     let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
-    let beside = Beside { archiver: archive::archiver(settings, &store)?, files: files(settings)? };
+    let beside = Beside { archiver: archiver(settings, &store)?, files: files(settings)? };
     let running = Server::serve(listening, settings, store.shared(), doorbell, clock, ids, beside)
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;

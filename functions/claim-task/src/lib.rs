@@ -59,7 +59,7 @@ pub async fn claim_tasks(app: &App, caller: &Caller, request: ClaimRequest) -> R
     let claim = wire::claim(app, caller, request, app.now())?;
     let (queues, types) = (claim.queues.clone(), claim.types.clone());
     let answer = if wait.is_zero() {
-        supply::claim(&app, claim).await?
+        supply::claim(app, claim).await?
     } else {
         wait_for_tasks(app, caller, claim, wait).await?
     };

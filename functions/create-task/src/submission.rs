@@ -23,7 +23,7 @@ struct Submission {
 
 enum Tasks {
     One(Box<CreateTask>),
-    Batch(Batch),
+    Batch(Box<Batch>),
 }
 
 impl ReadFields for Submission {
@@ -37,7 +37,7 @@ impl ReadFields for Submission {
                 // What became of each task could be told to nobody.
                 f.refuse("atomic", Expected::new("true, as nobody hears what becomes of each task", "false"));
             }
-            batch.map(Tasks::Batch)
+            batch.map(|batch| Tasks::Batch(Box::new(batch)))
         } else {
             CreateTask::read(f, limits).map(|task| Tasks::One(Box::new(task)))
         };

@@ -21,7 +21,7 @@ fn a_supply_is_set_listed_shown_and_taken_away() {
         "min          2",
         "target       5",
         "by ada: nights",
-        r#""seed":"{{index}}""#,
+        r#""seed": "{{index}}""#,
     ] {
         assert!(shown.contains(fact), "{fact}: {shown}");
     }

@@ -206,7 +206,7 @@ mod tests {
                 r#"{"retention_seconds":1e9}"#,
                 "retention_seconds",
                 "a number of seconds from 0.001 to 315360000",
-                "1000000000",
+                "1e9",
             ),
             (r#"{"backoff":{"factor":11}}"#, "backoff.factor", "a number from 1 to 10", "11"),
         ] {

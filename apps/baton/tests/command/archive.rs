@@ -57,8 +57,8 @@ fn what_is_removed_can_be_seen_in_the_archive_and_put_back_as_it_was() {
     let mut both = vec![done.clone(), cancelled.clone()];
     both.sort();
     assert_eq!(ids(&shown(&world, &[])), both, "while the server runs");
-    assert_eq!(ids(&shown(&world, &["--project", "film"])), [done.clone()]);
-    assert_eq!(ids(&shown(&world, &[&cancelled])), [cancelled.clone()]);
+    assert_eq!(ids(&shown(&world, &["--project", "film"])), std::slice::from_ref(&done));
+    assert_eq!(ids(&shown(&world, &[&cancelled])), std::slice::from_ref(&cancelled));
     assert_eq!(shown(&world, &["--until", "2020-01-01"]), [Value::Null; 0]);
     let table = stdout(&archive(&world, &["show"], 0));
     assert!(table.contains(&done) && table.contains("completed") && table.contains("film"), "{table}");

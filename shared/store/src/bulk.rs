@@ -226,16 +226,17 @@ async fn one(
         },
     };
     let Some(before) = listed.or(looked.as_deref()) else { return Ok(BulkOutcome::Skipped(GONE)) };
-    match act(store, bulk, id, now).await {
-        Ok(after) if after.head.events == before.head.events => Ok(BulkOutcome::Skipped(ALREADY)),
-        Ok(_) => Ok(BulkOutcome::Changed),
-        Err(StoreError::TaskNotFound(_)) => Ok(BulkOutcome::Skipped(GONE)),
-        // Its answer was lost before, perhaps, or another has done it.
-        Err(StoreError::Refused { refusal, .. }) => match look(store, bulk, id).await? {
-            Look::Over(outcome) => Ok(outcome),
-            Look::At(_) => Ok(BulkOutcome::Skipped(reason_of(&refusal))),
-        },
-        Err(error) => Err(error),
+    let otherwise = match act(store, bulk, id, now).await {
+        Ok(after) if after.head.events == before.head.events => return Ok(BulkOutcome::Skipped(ALREADY)),
+        Ok(_) => ALREADY,
+        Err(StoreError::TaskNotFound(_)) => return Ok(BulkOutcome::Skipped(GONE)),
+        Err(StoreError::Refused { refusal, .. }) => reason_of(&refusal),
+        Err(error) => return Err(error),
+    };
+    // Another may have done it since it was listed, or it was done and its answer was lost: its history tells whose it is.
+    match look(store, bulk, id).await? {
+        Look::Over(outcome) => Ok(outcome),
+        Look::At(_) => Ok(BulkOutcome::Skipped(otherwise)),
     }
 }
 

@@ -5,9 +5,9 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value;
 
-use super::Outcome;
 use super::client::Client;
 use super::record::{Record, Told};
+use super::{Outcome, standing};
 
 /// Reads everything back and says what is broken.
 pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) -> Outcome {
@@ -25,6 +25,9 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
             broken.push(format!("task {id} is listed twice"));
         }
     }
+    let acknowledged = record.told().bulk.clone();
+    standing::bulk_commands(client, &acknowledged, &details, &mut broken).await;
+    standing::occurrences(&details, &mut broken);
     let told = record.told();
     broken.extend(told.surprises.iter().cloned());
     promises(&told, &details, &mut broken);
@@ -51,7 +54,7 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
     }
 }
 
-fn text(value: &Value) -> String {
+pub(super) fn text(value: &Value) -> String {
     value.as_str().unwrap_or_default().to_owned()
 }
 
@@ -80,7 +83,10 @@ fn promises(told: &Told, details: &BTreeMap<String, Value>, broken: &mut Vec<Str
             Some(_) => {}
         }
     }
-    for id in details.keys().filter(|id| !told.created.contains_key(*id)) {
+    let unknown = |(id, detail): &(&String, &Value)| {
+        !told.created.contains_key(*id) && standing::occurrence(&detail["task"]).is_none()
+    };
+    for (id, _) in details.iter().filter(unknown) {
         broken.push(format!(
             "task {id} exists and was never acknowledged, though every request was sent to its answer"
         ));
@@ -147,7 +153,7 @@ fn claims(told: &Told, broken: &mut Vec<String>) {
     }
 }
 
-fn events_of(detail: &Value) -> Vec<Value> {
+pub(super) fn events_of(detail: &Value) -> Vec<Value> {
     detail["history"].as_array().cloned().unwrap_or_default()
 }
 

@@ -5,7 +5,8 @@
 //! is completed twice; one claim request is given one set of leases, whichever servers hear it; a generation exists if and
 //! only if its task is completed, and is the one that was acknowledged, with the result that its worker sent; no task is given
 //! out before those that it depends on have ended, and with their generations; histories have
-//! no gaps and do not run backwards; every task is finished once nobody kills and nothing fails any more; the counts are
+//! no gaps and do not run backwards; a schedule has created one task for each of its times, and none before; a bulk command
+//! comes to its end and has changed each task once that it says to have changed; every task is finished once nobody kills and nothing fails any more; the counts are
 //! right, where the store counts exactly.
 //!
 //! A seed decides what the clients do and when the server dies. The interleaving of threads is the machine's: the same
@@ -15,6 +16,7 @@ mod check;
 mod client;
 mod producer;
 mod record;
+mod standing;
 mod worker;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -169,9 +171,11 @@ pub async fn run_places(plan: Plan, mut places: Vec<impl Place>, exact_counts: b
         addresses.push(address);
     }
 
+    let client = client::Client::new(addresses.clone(), Arc::clone(&record));
     if plan.limits {
-        producer::limit(&client::Client::new(addresses.clone(), Arc::clone(&record))).await;
+        producer::limit(&client).await;
     }
+    standing::set_schedule(&client).await;
     let mut producers = Vec::new();
     for number in 0..plan.producers {
         let client = client::Client::new(addresses.clone(), Arc::clone(&record));
@@ -209,8 +213,12 @@ pub async fn run_places(plan: Plan, mut places: Vec<impl Place>, exact_counts: b
     for producer in producers {
         producer.await.expect("a producer does not panic");
     }
-    let client = client::Client::new(addresses, Arc::clone(&record));
-    let finished = drain(&client).await;
+    standing::pause_schedule(&client).await;
+    let finished = async {
+        standing::end_of_bulk(&client).await?;
+        drain(&client).await
+    };
+    let finished = finished.await;
     working.store(false, Ordering::Relaxed);
     for worker in workers {
         worker.await.expect("a worker does not panic");
@@ -224,9 +232,11 @@ pub async fn run_places(plan: Plan, mut places: Vec<impl Place>, exact_counts: b
     outcome
 }
 
-/// Waits until every task is finished, as long as some more are now and then: how fast that goes is the machine's business.
+/// How long nothing may come to its end without a kill: how fast that goes is the machine's business.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Waits until every task is finished, as long as some more are now and then.
 async fn drain(client: &client::Client) -> Result<(), String> {
-    const PATIENCE: Duration = Duration::from_secs(300);
     let (mut fewest, mut since) = (usize::MAX, Instant::now());
     loop {
         // Of all tasks, and not of those of some statuses: such a list may miss one that changes while it is read.

@@ -1,5 +1,5 @@
 //! A producer: creates tasks one by one, in batches, with keys and with ids of its own, some of which wait for others; now and then
-//! cancels one.
+//! cancels one, or many by a bulk command.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,6 +10,7 @@ use rand::rngs::StdRng;
 use serde_json::{Value, json};
 
 use super::client::Client;
+use super::standing;
 
 /// Creates tasks until `on` is off; each request is sent until it is answered.
 pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u64, on: Arc<AtomicBool>) {
@@ -33,6 +34,9 @@ pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u
         }
         if random.random_bool(0.03) {
             cancel(&client, &mut random).await;
+        }
+        if random.random_bool(0.02) {
+            standing::bulk(&client, &mut random).await;
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(0..=pace))).await;
     }

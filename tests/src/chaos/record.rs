@@ -27,6 +27,8 @@ pub(super) struct Told {
     pub(super) completed: BTreeMap<String, Vec<(u64, String, Value)>>,
     /// Acknowledged cancellations.
     pub(super) cancelled: Vec<String>,
+    /// Acknowledged bulk commands.
+    pub(super) bulk: BTreeSet<String>,
     /// Answers that no client should get.
     pub(super) surprises: Vec<String>,
 }

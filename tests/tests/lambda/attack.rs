@@ -54,6 +54,7 @@ impl Clock for Behind {
 fn function_of(method: &Method, path: &str) -> &'static str {
     let last = path.rsplit('/').next().unwrap_or_default();
     match (method.as_str(), last) {
+        _ if path.contains("/schedules") || path.contains("/bulk") => "manage-tasks",
         ("GET", _) => "query-tasks",
         (_, "claims") => "claim-task",
         (_, "heartbeat") => "heartbeat-worker",

@@ -224,6 +224,31 @@ pub async fn several_at_once_do_each_task_once(b: Bench) {
     b.check(at(50_000)).await;
 }
 
+/// Of several commands at once for the same tasks, each task counts for the one that its history names, and for no other.
+pub async fn of_commands_at_once_each_task_counts_for_one(b: Bench) {
+    let ids = b.create_all(at(0), (0..60).map(|_| b.spec("render").queue("a")).collect()).await;
+    b.settle().await;
+    let commands: Vec<Bulk> = (1..=4).map(|n| of_queue(n, at(5), BulkAction::Cancel, "a")).collect();
+    for bulk in &commands {
+        b.store().create_bulk(bulk.clone()).await.expect("the command is kept");
+    }
+    let runs = commands.iter().map(|bulk| {
+        let (store, id) = (b.store(), bulk.id);
+        async move { finish(&*store, id, 20, at(6)).await }
+    });
+    let mut changed = 0;
+    for bulk in at_once(runs.collect::<Vec<_>>()).await {
+        let mut named = 0;
+        for id in &ids {
+            named += marks(&b, *id, &bulk).await as u64;
+        }
+        assert_eq!(bulk.changed, named, "{bulk:?}");
+        changed += bulk.changed;
+    }
+    assert_eq!(changed, 60);
+    b.check(at(7)).await;
+}
+
 /// However often the store fails in between, each task is changed once and counted once.
 pub async fn a_store_that_fails_in_between_is_gone_on_with(b: Bench) {
     for (number, seed) in (0..3_u64).zip(70..) {

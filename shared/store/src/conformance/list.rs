@@ -319,6 +319,7 @@ rules! {
         a_delay_counts_from_the_making_of_the_command, a_bulk_command_for_ids_is_done_to_these,
         a_bulk_command_reaches_what_its_maker_reaches, a_page_that_was_cut_off_is_gone_on_with,
         several_at_once_do_each_task_once, a_store_that_fails_in_between_is_gone_on_with,
+        of_commands_at_once_each_task_counts_for_one,
         a_bulk_command_is_called_off, bulk_commands_are_listed_and_carried_out_in_turn,
         only_ended_tasks_are_removed, ended_tasks_are_removed_in_bulk,
     ],

@@ -26,8 +26,8 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
         }
     }
     let acknowledged = record.told().bulk.clone();
-    standing::bulk_commands(client, &acknowledged, &details, &mut broken).await;
-    standing::occurrences(&details, &mut broken);
+    let bulk = standing::bulk_commands(client, &acknowledged, &details, &mut broken).await;
+    let scheduled = standing::occurrences(&details, &mut broken);
     let told = record.told();
     broken.extend(told.surprises.iter().cloned());
     promises(&told, &details, &mut broken);
@@ -45,6 +45,8 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
     );
     Outcome {
         created: told.created.len(),
+        scheduled,
+        bulk,
         completed: told.completed.len(),
         attempts: told.given.len(),
         unanswered: record.unanswered.load(Ordering::Relaxed),

@@ -92,6 +92,10 @@ impl Place for Process {
 pub struct Outcome {
     /// Tasks that were acknowledged.
     pub created: usize,
+    /// Tasks that the schedule created.
+    pub scheduled: usize,
+    /// Bulk commands.
+    pub bulk: usize,
     /// Completions that were acknowledged.
     pub completed: usize,
     /// Attempts that were given out.
@@ -122,10 +126,10 @@ impl Outcome {
 impl fmt::Display for Outcome {
     /// The figures, and the first ten things that are broken.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { created, completed, attempts, unanswered, kills, events, broken } = self;
+        let Self { created, scheduled, bulk, completed, attempts, unanswered, kills, events, broken } = self;
         write!(
             f,
-            "{created} tasks acknowledged, {attempts} attempts, {completed} completions, {kills} kills, {unanswered} answers \
+            "{created} tasks acknowledged, {scheduled} by a schedule, {bulk} bulk commands, {attempts} attempts, {completed} completions, {kills} kills, {unanswered} answers \
              lost, {} events, {} broken",
             events.values().sum::<usize>(),
             broken.len()

@@ -35,7 +35,8 @@ pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u
         if random.random_bool(0.03) {
             cancel(&client, &mut random).await;
         }
-        if random.random_bool(0.02) {
+        // Once in short runs, too.
+        if made == 3 || random.random_bool(0.02) {
             standing::bulk(&client, &mut random).await;
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(0..=pace))).await;

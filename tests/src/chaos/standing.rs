@@ -43,8 +43,8 @@ pub(super) fn occurrence(task: &Value) -> Option<&str> {
     task["params"]["time"].as_str()
 }
 
-/// Each second from the first to the last has one task, and none was created before its time.
-pub(super) fn occurrences(details: &BTreeMap<String, Value>, broken: &mut Vec<String>) {
+/// Each second from the first to the last has one task, and none was created before its time. Says how many there are.
+pub(super) fn occurrences(details: &BTreeMap<String, Value>, broken: &mut Vec<String>) -> usize {
     let mut times = BTreeSet::new();
     for (id, detail) in details {
         let task = &detail["task"];
@@ -66,6 +66,7 @@ pub(super) fn occurrences(details: &BTreeMap<String, Value>, broken: &mut Vec<St
             broken.push(format!("the schedule has created no task between {one} and {next}"));
         }
     }
+    times.len()
 }
 
 /// A command for many tasks at once: some by their ids, or those of a filter.
@@ -109,12 +110,13 @@ pub(super) async fn end_of_bulk(client: &Client) -> Result<(), String> {
 }
 
 /// Each acknowledged command is there and done, and each task that it says to have changed names it once in its history.
+/// Says how many there are.
 pub(super) async fn bulk_commands(
     client: &Client,
     acknowledged: &BTreeSet<String>,
     details: &BTreeMap<String, Value>,
     broken: &mut Vec<String>,
-) {
+) -> usize {
     let mut named: BTreeMap<String, u64> = BTreeMap::new();
     for (id, detail) in details {
         let mut by_this = BTreeSet::new();
@@ -146,4 +148,5 @@ pub(super) async fn bulk_commands(
         }
     }
     broken.extend(named.keys().map(|id| format!("a history names bulk command {id}, which does not exist")));
+    commands.len()
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// A plan that creates a task each minute and makes up for nothing.
-pub(super) fn minutely(task: TaskSpec) -> Plan {
+pub fn minutely(task: TaskSpec) -> Plan {
     Plan {
         rhythm: Rhythm::Every(Duration::from_secs(60)),
         if_missed: IfMissed::Skip,
@@ -30,7 +30,7 @@ pub(super) fn minutely(task: TaskSpec) -> Plan {
 }
 
 /// The key of a schedule.
-pub(super) fn key(project: &str, schedule: &str) -> ScheduleKey {
+pub fn key(project: &str, schedule: &str) -> ScheduleKey {
     ScheduleKey { project: name(project), name: name(schedule) }
 }
 

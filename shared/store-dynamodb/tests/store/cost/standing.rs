@@ -1,10 +1,9 @@
 //! What is paid for what changes tasks on somebody's behalf: schedules, changes and bulk commands.
 
-use std::time::Duration;
-
 use baton_model::bulk::{BulkAction, BulkTasks};
-use baton_model::schedule::{IfMissed, IfRunning, Plan, Said, ScheduleChange};
-use baton_model::{Bulk, BulkId, Priority, Rhythm, ScheduleKey, TaskChange, TaskId, TaskSpec};
+use baton_model::schedule::{Said, ScheduleChange};
+use baton_model::{Bulk, BulkId, Priority, TaskChange, TaskId};
+use baton_store::conformance::schedules::{key, minutely};
 use baton_store::{BulkStore, ChangeTask, PageRequest, ScheduleStore, SetSchedule, TaskStore, run_due};
 
 use crate::bench::Bench;
@@ -14,17 +13,8 @@ use crate::engine::at;
 async fn a_time_of_a_schedule_costs_its_task_and_what_moves_the_schedule_on() {
     let mut b = Bench::open().await;
     b.create(1, 200).await;
-    let key = ScheduleKey { project: "default".parse().unwrap(), name: "poll".parse().unwrap() };
-    let plan = Plan {
-        rhythm: Rhythm::Every(Duration::from_secs(60)),
-        if_missed: IfMissed::Skip,
-        late_after: Duration::from_secs(300),
-        if_running: IfRunning::Allow,
-        starts_at: None,
-        ends_at: None,
-        paused: false,
-        task: TaskSpec { id: TaskId::unset(), ..b.spec(200) },
-    };
+    let key = key("default", "poll");
+    let plan = minutely(b.spec(200));
     let said = Said { now: at(0), by: None, reason: None };
     let change = ScheduleChange::Set { plan: Box::new(plan), seed: b.id(), replace: false };
     b.store.set_schedule(SetSchedule { key, change, said }).await.unwrap();

@@ -203,24 +203,20 @@ fn elsewhere(ways: &[Way]) -> String {
 /// queue a claim looks into is chance, and with it whether it reads a page more; and what tasks cost that come evenly hangs on
 /// which records of the stream come together, which is chance, too.
 fn alike(page: &str, fresh: &str) -> bool {
-    /// Two reads more or less, each of a unit, for as many tasks as are tried, of a thousand.
-    const READS: f64 = 2.0 * 1e3 / ways::TASKS as f64;
+    /// One read of a unit more or less, for as many tasks as are tried, of a thousand.
+    const READ: f64 = 1e3 / ways::TASKS as f64;
     let number = |word: &str| word.parse::<f64>().ok();
-    let (mut by, mut reads) = (0.02, 0.0);
+    let (mut by, mut read) = (0.02, 0.0);
     page.lines().count() == fresh.lines().count()
         && page.lines().zip(fresh.lines()).all(|(page, fresh)| {
             match page {
-                "<!-- tasks -->" => reads = READS,
-                "<!-- end of tasks -->" => reads = 0.0,
+                "<!-- tasks -->" => read = READ,
+                "<!-- end of tasks -->" => read = 0.0,
                 "<!-- spread -->" => by = 0.12,
                 "<!-- end of spread -->" => by = 0.02,
-                // A difference of the rows around it, which are held themselves.
-                _ if page.starts_with("| more than that, $") => {
-                    return fresh.starts_with("| more than that, $");
-                }
                 _ => {}
             }
-            let least = if page.starts_with("| read units") { reads } else { 0.0 };
+            let least = if page.starts_with("| read units") { read } else { 0.0 };
             let (one, other) = (page.split_whitespace(), fresh.split_whitespace());
             let close = |(one, other): (&str, &str)| match (number(one), number(other)) {
                 (Some(one), Some(other)) => (one - other).abs() <= least.max(by + by * one.abs()),

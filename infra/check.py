@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "infra" / "template.yaml"
 
 # Sections of settings that concern a server, and no function.
-SERVERS_OWN = {"server", "reaper", "log"}
+SERVERS_OWN = {"dialects", "server", "reaper", "archive", "files", "log"}
 
 found: list[str] = []
 

@@ -182,7 +182,7 @@ impl<'a> Import<'a> {
             if tasks.is_empty() {
                 continue;
             }
-            let batch = CreateBatch { atomic: Some(false), tasks };
+            let batch = CreateBatch { batch: None, atomic: Some(false), tasks };
             match self.client.create_batch(&batch).await {
                 Ok(answer) => {
                     for item in answer.items {

@@ -30,6 +30,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("expiry", include_str!("expiry.rs")),
     ("unique", include_str!("unique.rs")),
     ("schedules", include_str!("schedules.rs")),
+    ("supply", include_str!("supply.rs")),
     ("purge", include_str!("purge.rs")),
     ("token", include_str!("token.rs")),
     ("audit", include_str!("audit.rs")),

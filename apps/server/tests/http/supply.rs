@@ -210,7 +210,6 @@ async fn work(service: Service, worker: String, over: Arc<AtomicBool>) -> u64 {
 /// Two servers, a reaper and 32 claimers on a queue with a supply: never above the target, and never below the least for longer than
 /// a second. `BATON_SUPPLY_SECONDS` says how long; three if left out.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[expect(clippy::print_stdout, reason = "a test tells its figures")]
 async fn a_queue_stays_between_its_bounds_under_two_servers_a_reaper_and_32_claimers() {
     let seconds = std::env::var("BATON_SUPPLY_SECONDS").map_or(3, |text| text.parse().unwrap());
     let flag = ("--set".to_owned(), "server.listen".to_owned(), "127.0.0.1:0".to_owned());

@@ -36,6 +36,21 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "      RouteKey: GET /v1/tasks\n      Target: !Sub \"integrations/${QueryTasksIntegration}\"\n",
         "ListTasksRoute: expected the authorizer for GET /v1/tasks",
     ),
+    "an authorizer that the dialect's clients cannot pass": (
+        '      RouteKey: ANY /rest/v1/{proxy+}\n',
+        '      RouteKey: ANY /rest/v1/{proxy+}\n      AuthorizationType: CUSTOM\n',
+        "EdgeRestRoute: expected no authorizer",
+    ),
+    "a family of the dialect's routes that nobody serves": (
+        "      RouteKey: ANY /storage/v1/{proxy+}\n",
+        "      RouteKey: ANY /stores/v1/{proxy+}\n",
+        "routes of EdgeApi: the programs have ('ANY /storage/v1/{proxy+}', 'edge-functions')",
+    ),
+    "no throttle of the dialect's API": (
+        "        ThrottlingBurstLimit: !Ref EdgeRequestBurst\n",
+        "",
+        "EdgeApiStage: expected ThrottlingBurstLimit in DefaultRouteSettings",
+    ),
     "a role that may do one thing more": (
         "                Action: dynamodb:GetItem\n",
         "                Action: [dynamodb:GetItem, dynamodb:DeleteItem]\n",

@@ -107,7 +107,8 @@ async fn a_task_is_created_claimed_counted_read_put_back_and_done_by_copies_that
     // As the template's table has it: what is counted trails behind, and is no reason to claim nothing.
     let world = World::with_statistics(KeptBy::Stream).await;
     create(&world, 1, json!({"params": {"prompt": "a boat"}})).await;
-    let again = json!({"task_id": id(1), "task_type": "t", "params": {"prompt": "a boat"}, "project_id": PROJECT});
+    let again =
+        json!({"task_id": id(1), "task_type": "t", "params": {"prompt": "a boat"}, "project_id": PROJECT});
     assert_eq!(called(&world, "create-task", again).await["deduplicated"], true);
     world.clock.advance(seconds(1));
     create(&world, 2, json!({"dependant_on": [id(1)]})).await;
@@ -120,14 +121,21 @@ async fn a_task_is_created_claimed_counted_read_put_back_and_done_by_copies_that
     assert_eq!(ask(&world, "POST", "/functions/v1/claim-next-task", nothing).await, (204, Value::Null));
     let totals = counted().await;
     assert_eq!((&totals["queued_only"], &totals["active_only"]), (&json!(0), &json!(1)), "{totals}");
-    let (_, rows) = ask(&world, "GET", "/rest/v1/tasks?select=id,status,worker_id&order=created_at.asc", Value::Null).await;
+    let (_, rows) =
+        ask(&world, "GET", "/rest/v1/tasks?select=id,status,worker_id&order=created_at.asc", Value::Null)
+            .await;
     let expected = json!([
         {"id": id(1), "status": "In Progress", "worker_id": "w1"},
         {"id": id(2), "status": "Queued", "worker_id": null},
     ]);
     assert_eq!(rows, expected);
-    let (_, mine) =
-        ask(&world, "GET", "/rest/v1/tasks?select=id&worker_id=eq.w1&status=eq.In+Progress&limit=1", Value::Null).await;
+    let (_, mine) = ask(
+        &world,
+        "GET",
+        "/rest/v1/tasks?select=id&worker_id=eq.w1&status=eq.In+Progress&limit=1",
+        Value::Null,
+    )
+    .await;
     assert_eq!(mine, json!([{"id": id(1)}]));
 
     let back = json!({"task_id": id(1), "status": "Queued", "attempts": 1, "error_details": "no memory", "clear_worker": true});
@@ -135,10 +143,17 @@ async fn a_task_is_created_claimed_counted_read_put_back_and_done_by_copies_that
     let told = called(&world, "claim-next-task", json!({"worker_id": "w2", "run_type": "gpu"})).await;
     assert_eq!((&told["task_id"], &told["attempts"]), (&json!(id(1)), &json!(1)));
     let late = json!({"task_id": id(1), "status": "Queued", "attempts": 1, "clear_worker": true});
-    assert_eq!(ask(&world, "POST", "/functions/v1/update-task-status", late).await.0, 409, "its first worker is late");
+    assert_eq!(
+        ask(&world, "POST", "/functions/v1/update-task-status", late).await.0,
+        409,
+        "its first worker is late"
+    );
     called(&world, "complete_task", json!({"task_id": id(1), "output_location": "https://x/a.mp4"})).await;
     let before = called(&world, "get-predecessor-output", json!({"task_id": id(2)})).await;
-    assert_eq!((&before["output_location"], &before["all_complete"]), (&json!("https://x/a.mp4"), &json!(true)));
+    assert_eq!(
+        (&before["output_location"], &before["all_complete"]),
+        (&json!("https://x/a.mp4"), &json!(true))
+    );
     claim(&world, "w2", 2).await;
     let failed = json!({"task_id": id(2), "status": "Failed", "error_details": "no"});
     called(&world, "update-task-status", failed).await;
@@ -146,8 +161,12 @@ async fn a_task_is_created_claimed_counted_read_put_back_and_done_by_copies_that
     let reset = json!({"status": "Queued", "worker_id": null, "error_message": "once more"});
     let (_, rows) = ask(&world, "PATCH", &format!("/rest/v1/tasks?id=eq.{}", id(2)), reset).await;
     assert_eq!(rows[0]["status"], "Queued", "{rows}");
-    let entries = world.store().await.audit(AuditFilter::default(), PageRequest::first(10)).await.unwrap().items;
-    assert_eq!(entries.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(), ["edge_functions.update"]);
+    let entries =
+        world.store().await.audit(AuditFilter::default(), PageRequest::first(10)).await.unwrap().items;
+    assert_eq!(
+        entries.iter().map(|entry| entry.action.as_str()).collect::<Vec<_>>(),
+        ["edge_functions.update"]
+    );
     assert_eq!(entries[0].token, Some(admin().0.id));
 }
 
@@ -163,7 +182,11 @@ async fn an_orchestrator_ends_with_its_last_child_whichever_copy_hears_of_it() {
         claim(&world, &format!("w{number}"), number).await;
     }
     let done = |number: u32| {
-        called(&world, "complete_task", json!({"task_id": id(number), "output_location": format!("https://x/{number}.mp4")}))
+        called(
+            &world,
+            "complete_task",
+            json!({"task_id": id(number), "output_location": format!("https://x/{number}.mp4")}),
+        )
     };
     tokio::join!(done(2), done(3));
     let told = called(&world, "get-orchestrator-children", json!({"orchestrator_task_id": id(1)})).await;
@@ -187,11 +210,21 @@ async fn a_crashed_worker_gives_its_task_back_at_once_and_its_lines_are_kept() {
         let path = "/rest/v1/rpc/func_worker_heartbeat_with_logs";
         let (status, text) = answered(&world, &asked("POST", path, &[("apikey", &key)], &beat(word))).await;
         let told: Value = serde_json::from_str(&text).unwrap();
-        assert_eq!((status, &told["success"], &told["crash_requeued_tasks"]), (200, &json!(true), &json!(requeued)), "{told}");
+        assert_eq!(
+            (status, &told["success"], &told["crash_requeued_tasks"]),
+            (200, &json!(true), &json!(requeued)),
+            "{told}"
+        );
         world.clock.advance(seconds(1));
     }
     assert_eq!(status(&world, 1).await, "Queued");
-    let (_, rows) = ask(&world, "GET", "/rest/v1/system_logs?select=message&source_id=eq.w1&order=timestamp.asc", Value::Null).await;
+    let (_, rows) = ask(
+        &world,
+        "GET",
+        "/rest/v1/system_logs?select=message&source_id=eq.w1&order=timestamp.asc",
+        Value::Null,
+    )
+    .await;
     assert_eq!(rows.as_array().map(Vec::len), Some(2), "{rows}");
 }
 
@@ -225,13 +258,19 @@ async fn callers_are_known_by_their_keys_and_refused_in_the_platforms_words() {
     assert_eq!(made, 201, "{token}");
     let event = asked("POST", "/functions/v1/create_task", &[("apikey", key)], &create);
     assert_eq!(answered(&world, &event).await.0, 200);
-    let stored = world.store().await.token(token["token"]["id"].as_str().unwrap().parse().unwrap()).await.unwrap();
+    let stored =
+        world.store().await.token(token["token"]["id"].as_str().unwrap().parse().unwrap()).await.unwrap();
     assert_eq!(stored.unwrap().token.last_used_at, Some(world.clock.now()));
     // A producer's key claims nothing.
     let (producer, secret) = self::token(baton_model::TokenId::from_bytes([9; 16]), "p", Scope::Producer);
     world.keep((producer, secret.clone())).await;
     let key = bearer(&secret);
-    let event = asked("POST", "/functions/v1/claim-next-task", &[("authorization", &key)], &json!({"worker_id": "w"}));
+    let event = asked(
+        "POST",
+        "/functions/v1/claim-next-task",
+        &[("authorization", &key)],
+        &json!({"worker_id": "w"}),
+    );
     assert_eq!(answered(&world, &event).await.0, 403);
 }
 
@@ -240,10 +279,15 @@ async fn what_is_open_is_open_and_other_methods_and_paths_are_refused_as_the_pla
     let world = World::new().await;
     let host = world.function("edge-functions");
     let preflight = invoke(&host, &asked("OPTIONS", "/functions/v1/create-task", &[], &json!({}))).await;
-    assert_eq!((&preflight["statusCode"], &preflight["headers"]["access-control-allow-origin"]), (&json!(200), &json!("*")));
-    for (method, path, expected) in
-        [("GET", "/functions/v1/create-task", 405), ("POST", "/functions/v1/unknown", 404), ("GET", "/rest/v1/unknown", 404)]
-    {
+    assert_eq!(
+        (&preflight["statusCode"], &preflight["headers"]["access-control-allow-origin"]),
+        (&json!(200), &json!("*"))
+    );
+    for (method, path, expected) in [
+        ("GET", "/functions/v1/create-task", 405),
+        ("POST", "/functions/v1/unknown", 404),
+        ("GET", "/rest/v1/unknown", 404),
+    ] {
         assert_eq!(ask(&world, method, path, json!({})).await.0, expected, "{method} {path}");
     }
 }

@@ -44,7 +44,8 @@ async fn raced(world: &World) {
 /// Ends all that waits and all that runs.
 async fn drained(world: &World) {
     for status in ["In+Progress", "Queued"] {
-        let (_, rows) = ask(world, "GET", &format!("/rest/v1/tasks?select=id&status=eq.{status}"), Value::Null).await;
+        let (_, rows) =
+            ask(world, "GET", &format!("/rest/v1/tasks?select=id&status=eq.{status}"), Value::Null).await;
         for row in rows.as_array().unwrap() {
             let body = json!({"task_id": row["id"], "status": "Cancelled"});
             ask(world, "POST", "/functions/v1/update-task-status", body).await;
@@ -56,12 +57,22 @@ pub(super) async fn edge(world: &World) {
     on_heap(|| raced(world)).await;
     world.calls.latest();
     create(world, 1, json!({"params": {"blob": large()}, "idempotency_key": "k"})).await;
-    took(world, FUNCTION, "a key, a cap, and a task with its params apart", &[(TABLE, &["GetItem", "PutItem", "UpdateItem"])]);
+    took(
+        world,
+        FUNCTION,
+        "a key, a cap, and a task with its params apart",
+        &[(TABLE, &["GetItem", "PutItem", "UpdateItem"])],
+    );
     let key = json!({"task_type": "t", "params": {}, "project_id": "film", "idempotency_key": "k"});
     called(world, "create-task", key).await;
     world.calls.latest();
     claim(world, "w1", 1).await;
-    took(world, FUNCTION, "a claim under a cap", &[(TABLE, &["BatchGetItem", "UpdateItem", "Query"]), (INDEX, &["Query"])]);
+    took(
+        world,
+        FUNCTION,
+        "a claim under a cap",
+        &[(TABLE, &["BatchGetItem", "UpdateItem", "Query"]), (INDEX, &["Query"])],
+    );
     on_heap(|| reads(world)).await;
     world.calls.latest();
     called(world, "complete_task", json!({"task_id": id(1), "output_location": "https://x/a.png"})).await;
@@ -121,7 +132,12 @@ async fn linked(world: &World) {
     called(world, "get-orchestrator-children", json!({"orchestrator_task_id": id(11)})).await;
     called(world, "get-predecessor-output", json!({"task_id": id(14)})).await;
     ends(world, &id(12), "Failed").await;
-    took(world, FUNCTION, "a task that others wait for, and its orchestrator", &[(TABLE, &["Query", "UpdateItem", "BatchGetItem"])]);
+    took(
+        world,
+        FUNCTION,
+        "a task that others wait for, and its orchestrator",
+        &[(TABLE, &["Query", "UpdateItem", "BatchGetItem"])],
+    );
     create(world, 15, json!({"dependant_on": [id(12)]})).await;
     // After several that run, and after several that are done.
     for number in [16, 17] {
@@ -139,7 +155,8 @@ async fn of_others(world: &World) {
     let more = json!({"unique": {"key": "one"}, "expires_after_seconds": 6_000, "max_attempts": 3});
     for word in ["Complete", "Failed", "Cancelled"] {
         let first = made(world, more.clone()).await;
-        made(world, json!({"depends_on": [first], "unique": {"key": "two"}, "expires_after_seconds": 6_000})).await;
+        made(world, json!({"depends_on": [first], "unique": {"key": "two"}, "expires_after_seconds": 6_000}))
+            .await;
         while next(world, "w4").await.is_some_and(|given| given != first) {}
         ends(world, &first, word).await;
         if word != "Complete" {
@@ -155,9 +172,11 @@ async fn of_others(world: &World) {
     for word in ["Complete", "Failed", "Cancelled", "expires"] {
         let queue = format!("after-{word}").to_lowercase();
         let follows = json!({"type": "report", "queue": queue, "params": {"text": large()}, "expires_after_seconds": 6_000});
-        let task = json!({"type": "a", "queue": "gpu", "expires_after_seconds": 2, "params": {"blob": large()}});
+        let task =
+            json!({"type": "a", "queue": "gpu", "expires_after_seconds": 2, "params": {"blob": large()}});
         let batch = json!({"name": word, "then": {"on": "ended", "task": follows}});
-        let answer = done(world, "create-task", "/v1/tasks/batch", json!({"batch": batch, "tasks": [task]})).await;
+        let answer =
+            done(world, "create-task", "/v1/tasks/batch", json!({"batch": batch, "tasks": [task]})).await;
         let one = answer["items"][0]["task"]["id"].as_str().unwrap().to_owned();
         if word == "expires" {
             world.clock.advance(seconds(3));
@@ -166,7 +185,8 @@ async fn of_others(world: &World) {
             while next(world, "w5").await.is_some_and(|given| given != one) {}
             ends(world, &one, word).await;
         }
-        let shown = got(world, "query-tasks", &format!("/v1/batches/{}", answer["batch_id"].as_str().unwrap())).await;
+        let shown =
+            got(world, "query-tasks", &format!("/v1/batches/{}", answer["batch_id"].as_str().unwrap())).await;
         assert!(shown["then"]["task_id"].is_string(), "{word}: {shown}");
     }
 }
@@ -176,8 +196,20 @@ async fn in_turns(world: &World) {
     while let Some(given) = next(world, "w7").await {
         ends(world, &given, "Complete").await;
     }
-    done(world, "manage-tasks", "/v1/limits", json!({"on": "queue/gpu/key/*", "max_running": 1, "holds_retries": true})).await;
-    done(world, "manage-tasks", "/v1/limits", json!({"on": "queue/gpu", "rate": {"starts": 60, "seconds": 60, "burst": 5}})).await;
+    done(
+        world,
+        "manage-tasks",
+        "/v1/limits",
+        json!({"on": "queue/gpu/key/*", "max_running": 1, "holds_retries": true}),
+    )
+    .await;
+    done(
+        world,
+        "manage-tasks",
+        "/v1/limits",
+        json!({"on": "queue/gpu", "rate": {"starts": 60, "seconds": 60, "burst": 5}}),
+    )
+    .await;
     let keyed = json!({"concurrency_key": "k", "expires_after_seconds": 6_000});
     let mut ids = Vec::new();
     for _ in 0..4 {
@@ -203,7 +235,8 @@ async fn in_turns(world: &World) {
         ends(world, &given, "Failed").await;
         world.clock.advance(seconds(20));
     }
-    done(world, "manage-tasks", "/v1/queues/gpu/order", json!({"fair": "project", "age_after_seconds": 60})).await;
+    done(world, "manage-tasks", "/v1/queues/gpu/order", json!({"fair": "project", "age_after_seconds": 60}))
+        .await;
     for project in ["film", "film", "game"] {
         made(world, json!({"project": project})).await;
     }
@@ -290,7 +323,8 @@ async fn reads(world: &World) {
 /// Rows that are written: of workers and tasks.
 async fn rows(world: &World) {
     world.calls.latest();
-    let row = json!({"id": "row-1", "instance_type": "gpu", "status": "spawning", "metadata": {"runpod_id": "p"}});
+    let row =
+        json!({"id": "row-1", "instance_type": "gpu", "status": "spawning", "metadata": {"runpod_id": "p"}});
     assert_eq!(ask(world, "POST", "/rest/v1/workers?on_conflict=id", row).await.0, 201);
     for worker in ["row-1", "w1"] {
         let body = json!({"status": "terminating", "metadata": {"blob": large()}});
@@ -302,7 +336,8 @@ async fn rows(world: &World) {
     create(world, 32, json!({"params": {"blob": large()}, "dependant_on": [id(31)]})).await;
     for number in [32, 31, 1] {
         world.calls.latest();
-        let (status, told) = ask(world, "DELETE", &format!("/rest/v1/tasks?id=eq.{}", id(number)), Value::Null).await;
+        let (status, told) =
+            ask(world, "DELETE", &format!("/rest/v1/tasks?id=eq.{}", id(number)), Value::Null).await;
         assert_eq!(status, 200, "{told}");
         took(world, FUNCTION, "a row that is removed", &[(TABLE, &["UpdateItem"])]);
     }

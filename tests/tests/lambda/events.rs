@@ -160,7 +160,10 @@ fn taken() -> BTreeSet<(String, String, &'static str)> {
         ("manage-tasks", baton_manage_tasks::router()),
         ("manage-tokens", baton_manage_tokens::router()),
     ];
-    let mut taken = BTreeSet::new();
+    // Each of the dialect's routes has its rule.
+    let spoken = baton_dialect_edge_functions::RULES.iter();
+    let mut taken: BTreeSet<_> =
+        spoken.map(|rule| (rule.path.to_owned(), rule.method.to_owned(), "edge-functions")).collect();
     for (function, mut router) in routers {
         let document = serde_json::to_value(router.to_openapi()).unwrap();
         for (path, item) in document["paths"].as_object().unwrap() {

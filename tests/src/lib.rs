@@ -1,5 +1,4 @@
-//! What the end-to-end tests share: the program under test as a process, the harness that kills it, and a server for a dialect's
-//! old clients.
+//! What the end-to-end tests share: the program under test as a process, and the harness that kills it.
 
 #![allow(
     clippy::unwrap_used,
@@ -10,4 +9,3 @@
 
 pub mod chaos;
 pub mod program;
-pub mod site;

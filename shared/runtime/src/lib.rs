@@ -9,7 +9,6 @@ pub mod ids;
 mod nearest;
 pub mod settings;
 pub mod shutdown;
-pub mod supplied;
 pub mod telemetry;
 pub mod timekeeper;
 
@@ -19,5 +18,4 @@ pub use ids::{Ids, RandomIds};
 pub use nearest::{nearest, nearest_within};
 pub use settings::{Settings, SettingsError, Sources};
 pub use shutdown::Shutdown;
-pub use supplied::Supplied;
 pub use timekeeper::Timekeeper;

@@ -115,7 +115,6 @@ impl Inner {
                     self.date_what_is_apart(&after).await;
                     self.leave(&before, &after, complete.now).await;
                     self.tidy_ended(&after).await;
-                    self.note_in_batch(&after, before.head.state.state(), complete.now).await;
                     self.follow(&after, complete.now).await;
                     let run = generation.run_time();
                     self.stats.lock().duration(&generation.queue, What::Run, complete.now, run);
@@ -131,7 +130,6 @@ impl Inner {
                         Some(item) if is_marked(item, mark)? => {
                             let after = Stored::read(item)?;
                             self.date_what_is_apart(&after).await;
-                            self.note_in_batch(&after, before.head.state.state(), complete.now).await;
                             self.follow(&after, complete.now).await;
                             return Ok(Completion { generation, domain, repeated: false });
                         }

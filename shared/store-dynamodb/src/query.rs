@@ -266,7 +266,6 @@ impl Inner {
         let stats = QueueStats {
             used: queue.used,
             order: queue.order,
-            defaults: queue.defaults,
             pause: queue.pause,
             queued,
             waits,

@@ -330,7 +330,7 @@ impl Inner {
     }
 
     /// One page of a query, and the place at its end if there may be more.
-    pub(crate) async fn page_of(
+    async fn page_of(
         &self,
         query: Query,
         most: u32,

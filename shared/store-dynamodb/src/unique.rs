@@ -184,7 +184,6 @@ impl Inner {
                 Ok(()) => {
                     let after = Stored { head: change.head, ends: None, ..before.clone() };
                     self.changed(&before, &after, retry.now);
-                    self.note_in_batch(&after, before.head.state.state(), retry.now).await;
                     return Ok(state);
                 }
                 Err(TransactError::Failed(error)) => return Err(error),

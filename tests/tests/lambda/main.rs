@@ -15,7 +15,6 @@ mod calls;
 mod clocks;
 mod completions;
 mod cost;
-mod edge_functions;
 mod events;
 mod histories;
 mod hosts;

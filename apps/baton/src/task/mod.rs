@@ -4,7 +4,7 @@ pub(crate) mod bulk;
 mod change;
 mod create;
 mod filters;
-pub(crate) mod flags;
+mod flags;
 mod graph;
 mod import;
 mod list;

@@ -9,17 +9,13 @@
 )]
 
 mod affinity;
-mod archive;
-mod batches;
 mod bulk;
 mod change;
 mod cli;
 #[cfg(feature = "dynamodb")]
-mod dialects;
 mod dynamodb;
 mod example;
 mod file;
-mod files;
 mod flags;
 mod import;
 mod limits;
@@ -31,7 +27,6 @@ mod schedules;
 mod shown;
 #[cfg(feature = "sqs")]
 mod sqs;
-mod supply;
 mod support;
 mod surroundings;
 mod tls;

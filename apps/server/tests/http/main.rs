@@ -8,18 +8,14 @@
 
 mod access;
 mod affinity;
-mod batches;
 mod bulk;
 mod change;
 mod clocks;
 mod create;
-mod defaults;
 mod dependencies;
-mod dialects;
 mod documents;
 mod endings;
 mod events;
-mod files;
 mod heads;
 mod limits;
 mod malformed;
@@ -31,7 +27,6 @@ mod schedules;
 mod secrets;
 mod shipped;
 mod sockets;
-mod supply;
 mod tenants;
 mod tokens;
 mod untaken;

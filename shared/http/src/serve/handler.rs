@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request, StatusCode};
+use http::{HeaderValue, Method, Request};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::Service;
@@ -17,8 +17,7 @@ use tower::Service;
 use super::answers::{Answers, Taken, no_room};
 use super::stage::{At, Stage};
 use crate::body::waits_for_continue;
-use crate::dialect::Asked;
-use crate::envelope::{Envelope, tell};
+use crate::envelope::Envelope;
 use crate::request_id::REQUEST_ID;
 
 /// A request's body as it comes, which says when it has come whole.
@@ -73,12 +72,10 @@ where
         self.stage.asked(whole);
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
         let waits = !whole && waits_for_continue(request.headers());
-        let asked = self.envelope.asked(request.uri().path());
-        let may_wait = || self.envelope.may_wait(request.uri().path(), asked.as_ref());
         // What is claimed is given out, and told at length: better not to begin.
-        let answer = if changes && self.answers.are_full() && may_wait() {
+        let answer = if changes && self.answers.are_full() && self.envelope.may_wait(request.uri().path()) {
             let id = self.envelope.request_ids().of(request.headers().get(REQUEST_ID));
-            let mut response = tell(no_room(), id.to_str().ok(), asked.as_ref());
+            let mut response = no_room().respond(id.to_str().ok());
             response.headers_mut().insert(REQUEST_ID, id);
             Box::pin(ready(Ok(response)))
         } else {
@@ -89,7 +86,6 @@ where
             answer,
             stage: Arc::clone(&self.stage),
             answers: Arc::clone(&self.answers),
-            asked,
             changes,
             waits,
         }
@@ -101,8 +97,6 @@ pub(super) struct Answering {
     answer: Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>,
     stage: Arc<Stage>,
     answers: Arc<Answers>,
-    /// The dialect that it is answered in.
-    asked: Option<Asked>,
     /// Whether the request may change something.
     changes: bool,
     /// Whether its sender waits to be told to send the body.
@@ -119,12 +113,7 @@ impl Future for Answering {
             // (RFC 9110 §10.1.1).
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-            // The connection is no longer one of HTTP, and has no answers whose room were counted.
-            self.stage.switched();
-            return Poll::Ready(Ok(response.map(|body| Taken::new(body, None, Arc::clone(&self.stage)))));
-        }
-        let (response, hold) = self.answers.admit(response, self.changes, self.asked.as_ref());
+        let (response, hold) = self.answers.admit(response, self.changes);
         self.stage.answered();
         Poll::Ready(Ok(response.map(|body| Taken::new(body, hold, Arc::clone(&self.stage)))))
     }

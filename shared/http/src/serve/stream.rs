@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::library::{self, Unread};
@@ -44,8 +43,6 @@ pub(super) struct Patience {
 /// A connection's bytes.
 pub(super) struct Stream {
     stream: TcpStream,
-    /// Its place among those that may be open, which it holds as long as it lives, whatever it speaks.
-    _place: OwnedSemaphorePermit,
     stage: Arc<Stage>,
     patience: Patience,
     ids: Arc<RequestIds>,
@@ -64,14 +61,13 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(
-        (stream, place): (TcpStream, OwnedSemaphorePermit),
+        stream: TcpStream,
         stage: Arc<Stage>,
         patience: Patience,
         ids: Arc<RequestIds>,
     ) -> Self {
         Self {
             stream,
-            _place: place,
             stage,
             patience,
             ids,
@@ -90,7 +86,7 @@ impl Stream {
         let patience = match self.stage.at() {
             At::New | At::Head => self.patience.head,
             At::Silent => self.patience.silence,
-            At::Arriving | At::Working | At::Answering | At::Switched => return None,
+            At::Arriving | At::Working | At::Answering => return None,
         };
         Some(self.stage.since() + patience)
     }

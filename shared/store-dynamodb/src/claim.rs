@@ -442,7 +442,6 @@ impl Inner {
                 }
                 Taking::Taken(after) => {
                     spend();
-                    self.changed(&entry, &after, claim.now);
                     self.notes.remember((*after).clone());
                     return self.whole_task(*after).await;
                 }

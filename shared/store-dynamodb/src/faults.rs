@@ -19,6 +19,7 @@ use aws_smithy_runtime_api::http::StatusCode;
 use aws_smithy_types::body::SdkBody;
 use aws_smithy_types::byte_stream::ByteStream;
 use serde_json::{Value, json};
+use tokio::sync::oneshot;
 
 use crate::random::Random;
 
@@ -71,6 +72,8 @@ struct Shared {
     on: AtomicBool,
     /// Faults that the next requests of an operation are to meet.
     ordered: Mutex<Vec<(String, Fault)>>,
+    /// Operations whose next answer is held back.
+    held: Mutex<Vec<(String, Hold)>>,
     injected: Mutex<HashMap<Fault, u64>>,
     /// Answers of the index by their questions.
     answers: Mutex<HashMap<Vec<u8>, Vec<u8>>>,
@@ -95,6 +98,7 @@ impl Faults {
             one_in: AtomicU64::new(one_in),
             on: AtomicBool::new(true),
             ordered: Mutex::default(),
+            held: Mutex::default(),
             injected: Mutex::default(),
             answers: Mutex::default(),
         };
@@ -116,6 +120,14 @@ impl Faults {
         lock(&self.shared.ordered).push((operation.to_owned(), fault));
     }
 
+    /// Has the answer to the next request of an operation, such as `UpdateItem`, wait until it is let go of: what others do
+    /// meanwhile comes after the request and before its sender knows of it.
+    pub fn hold(&self, operation: &str) -> Held {
+        let ((done, carried_out), (release, released)) = (oneshot::channel(), oneshot::channel());
+        lock(&self.shared.held).push((operation.to_owned(), Hold { done, released }));
+        Held { carried_out, release }
+    }
+
     /// How often each fault has been met.
     pub fn injected(&self) -> HashMap<Fault, u64> {
         lock(&self.shared.injected).clone()
@@ -133,6 +145,37 @@ impl HttpClient for Faults {
     }
 }
 
+/// An answer that is held back. It is let go of when this is dropped.
+#[derive(Debug)]
+pub struct Held {
+    carried_out: oneshot::Receiver<()>,
+    release: oneshot::Sender<()>,
+}
+
+impl Held {
+    /// Waits until the request was carried out; what this gives back holds its answer until it is dropped.
+    pub async fn carried_out(self) -> impl Send {
+        let Self { carried_out, release } = self;
+        // Its sender goes without a word only if the whole connection goes.
+        let _known = carried_out.await;
+        release
+    }
+}
+
+/// The other end of an answer that is held back.
+struct Hold {
+    done: oneshot::Sender<()>,
+    released: oneshot::Receiver<()>,
+}
+
+impl Hold {
+    async fn wait(self) {
+        // Either who waits or who holds may be gone: then nothing is held back.
+        let _heard = self.done.send(());
+        let _dropped = self.released.await;
+    }
+}
+
 struct Connector {
     inner: SharedHttpConnector,
     shared: Arc<Shared>,
@@ -147,11 +190,31 @@ impl fmt::Debug for Connector {
 impl HttpConnector for Connector {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let (inner, shared) = (self.inner.clone(), Arc::clone(&self.shared));
-        HttpConnectorFuture::new(async move { shared.call(inner, request).await })
+        HttpConnectorFuture::new(async move {
+            let hold = shared.hold_of(&operation_of(&request));
+            let answer = shared.call(inner, request).await;
+            if let Some(hold) = hold {
+                hold.wait().await;
+            }
+            answer
+        })
     }
 }
 
+/// The operation that a request asks for.
+fn operation_of(request: &HttpRequest) -> String {
+    let target = request.headers().get("x-amz-target").unwrap_or_default();
+    target.rsplit('.').next().unwrap_or_default().to_owned()
+}
+
 impl Shared {
+    /// What holds back the answer to a request of an operation.
+    fn hold_of(&self, operation: &str) -> Option<Hold> {
+        let mut held = lock(&self.held);
+        let place = held.iter().position(|(wanted, _)| wanted == operation)?;
+        Some(held.remove(place).1)
+    }
+
     /// Draws the fault that a request meets, if any.
     fn draw(&self, operation: &str, body: &[u8]) -> Option<Fault> {
         let mut ordered = lock(&self.ordered);
@@ -188,8 +251,7 @@ impl Shared {
         inner: SharedHttpConnector,
         mut request: HttpRequest,
     ) -> Result<HttpResponse, ConnectorError> {
-        let target = request.headers().get("x-amz-target").unwrap_or_default().to_owned();
-        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
+        let operation = operation_of(&request);
         let body = request.body().bytes().map(<[u8]>::to_vec).unwrap_or_default();
         let fault = self.draw(&operation, &body);
         let question = (operation == "Query" && contains(&body, b"\"IndexName\"")).then(|| body.clone());

@@ -111,13 +111,7 @@ impl Inner {
             match self.db.transact(writes, &name).await {
                 Ok(()) => {
                     let after = Stored { head: change.head, ends, ..before.clone() };
-                    self.changed(&before, &after, complete.now);
-                    self.date_what_is_apart(&after).await;
-                    self.leave(&before, &after, complete.now).await;
-                    self.tidy_ended(&after).await;
-                    self.follow(&after, complete.now).await;
-                    let run = generation.run_time();
-                    self.stats.lock().duration(&generation.queue, What::Run, complete.now, run);
+                    self.completed(&before, &after, &generation, complete.now).await;
                     return Ok(Completion { generation, domain, repeated: false });
                 }
                 Err(TransactError::Failed(error)) => return Err(error),
@@ -129,8 +123,7 @@ impl Inner {
                     match task {
                         Some(item) if is_marked(item, mark)? => {
                             let after = Stored::read(item)?;
-                            self.date_what_is_apart(&after).await;
-                            self.follow(&after, complete.now).await;
+                            self.completed(&before, &after, &generation, complete.now).await;
                             return Ok(Completion { generation, domain, repeated: false });
                         }
                         Some(item) => before = Stored::standing(item)?,
@@ -154,6 +147,16 @@ impl Inner {
             }
         }
         Err(contended("the task"))
+    }
+
+    /// What follows from a completion that was written.
+    async fn completed(&self, before: &Stored, after: &Stored, generation: &Generation, now: Timestamp) {
+        self.changed(before, after, now);
+        self.stats.lock().duration(&generation.queue, What::Run, now, generation.run_time());
+        self.date_what_is_apart(after).await;
+        self.leave(before, after, now).await;
+        self.tidy_ended(after).await;
+        self.follow(after, now).await;
     }
 
     /// Removes what a refused completion had written and nobody names.

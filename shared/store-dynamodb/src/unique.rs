@@ -192,6 +192,8 @@ impl Inner {
                         if let Some(item) = item
                             && is_marked(item, mark)?
                         {
+                            let after = Stored { head: change.head, ends: None, ..before.clone() };
+                            self.changed(&before, &after, retry.now);
                             return Ok(state);
                         }
                     }

@@ -510,6 +510,9 @@ impl Inner {
             let name = format!("{id}#{}#{mark}#{round}", before.head.events);
             match self.db.transact(writes, &name).await {
                 Ok(()) => {
+                    // Also what is cancelled before the claim hears of it was taken, and counts.
+                    let taken = Stored { head: change.head.clone(), ends: None, ..before.clone() };
+                    self.changed(before, &taken, claim.now);
                     if let Some(waits) = waits.filter(|waits| !falls.iter().any(|(on, _)| *on == waits.on)) {
                         // It takes no place of the limit that has let go of it.
                         self.told(&waits.on, Box::pin(self.let_go_at(&waits.on, true, claim.now)).await);
@@ -524,7 +527,7 @@ impl Inner {
                         return Err(damaged("DynamoDB gave other reasons than there were writes"));
                     };
                     if *task_changed {
-                        return self.refused(claim, item.as_ref(), attempt, mark);
+                        return self.refused(claim, before, item.as_ref(), attempt, mark);
                     }
                     if plan.is_some() && reasons.last().is_some_and(|(failed, _)| *failed) {
                         return Ok(Taking::Full);
@@ -566,13 +569,19 @@ impl Inner {
     fn refused(
         &self,
         claim: &Entered<'_>,
+        before: &Stored,
         item: Option<&Item>,
         attempt: u32,
         mark: u64,
     ) -> Result<Taking, StoreError> {
         let Some(item) = item else { return Ok(Taking::Refused) };
         let stored = Stored::read(item)?;
-        let own = is_marked(item, mark)? || holds(&stored, claim, attempt);
+        let written = is_marked(item, mark)?;
+        if written {
+            self.changed(before, &stored, claim.now);
+        }
+        // Another sending of the same request may have taken it for the same worker, and has counted it.
+        let own = written || holds(&stored, claim, attempt);
         Ok(if own { Taking::Taken(Box::new(stored)) } else { Taking::Refused })
     }
 }

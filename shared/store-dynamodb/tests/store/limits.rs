@@ -78,6 +78,30 @@ fn completion(task: &Task, seconds: u64, number: u64, output: Output) -> Complet
     Complete { now: at(seconds), task: task.head.id, fence: fence(task), generation, output, ran: None }
 }
 
+/// The counts tell of every change, also of a claim under a limit whose task is cancelled before the claim hears of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_task_that_is_cancelled_while_its_claim_is_under_way_is_counted_right() {
+    let b = Bench::open().await;
+    b.one_at_once("project/*").await;
+    let task = spec(1, Payload::default());
+    let id = task.id;
+    b.store.create(creation(vec![task])).await.unwrap();
+
+    let held = b.faults.hold("TransactWriteItems");
+    let cancelled = async {
+        let held = held.carried_out().await;
+        let cancel = Cancel { now: at(2), task: id, by: None, reason: None, with_dependants: false };
+        b.store.cancel(cancel).await.unwrap();
+        drop(held);
+    };
+    let (answer, ()) = tokio::join!(b.store.claim(claim(1)), cancelled);
+    assert!(matches!(answer.unwrap(), ClaimAnswer::Nothing(_)), "it is given to nobody");
+
+    let stats = b.store.stats(at(3)).await.unwrap();
+    let counts: Vec<_> = stats.counts.iter().map(|row| (row.state, row.tasks)).collect();
+    assert_eq!(counts, [(State::Cancelled, 1)]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn payloads_larger_than_an_item_come_back_whole_and_go_with_their_task() {
     let b = Bench::open().await;

@@ -1,4 +1,5 @@
-//! What the end-to-end tests share: the program under test as a process, and the harness that kills it.
+//! What the end-to-end tests share: the program under test as a process, the harness that kills it, and a server for a dialect's
+//! old clients.
 
 #![allow(
     clippy::unwrap_used,
@@ -9,3 +10,4 @@
 
 pub mod chaos;
 pub mod program;
+pub mod site;

@@ -1,4 +1,4 @@
-//! Dependencies point one way: model ← api, store ← stores; {model, api, store, http, runtime} ← functions ← apps.
+//! Dependencies point one way: model ← api, store ← stores; {model, api, store, http, runtime} ← functions ← dialects ← apps.
 
 #![allow(
     clippy::unwrap_used,
@@ -18,10 +18,12 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-api", &["baton-model"]),
     ("baton-store", &["baton-model"]),
     ("baton-store-sqlite", &["baton-model", "baton-store"]),
+    ("baton-files", &["baton-model"]),
+    ("baton-archive", &["baton-model", "baton-store", "baton-files"]),
     ("baton-aws", &["baton-model"]),
     ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
     ("baton-runtime", &["baton-model", "baton-store"]),
-    ("baton-http", &["baton-model", "baton-api", "baton-store", "baton-runtime"]),
+    ("baton-http", &["baton-model", "baton-api", "baton-files", "baton-store", "baton-runtime"]),
     ("baton-client", &["baton-model", "baton-api", "baton-aws"]),
     (
         "baton-lambda",
@@ -38,16 +40,28 @@ const SHARED: &[(&str, &[&str])] = &[
 ];
 
 /// What a function may depend on; on `baton-lambda` for its binary alone, by its feature `lambda`.
-const FUNCTION: &[&str] =
-    &["baton-model", "baton-api", "baton-store", "baton-http", "baton-runtime", "baton-lambda"];
+const FUNCTION: &[&str] = &[
+    "baton-model",
+    "baton-api",
+    "baton-files",
+    "baton-store",
+    "baton-http",
+    "baton-runtime",
+    "baton-lambda",
+];
 
-/// What a function may depend on besides: the stream that it relays is the table's.
-const BESIDES: &[(&str, &str)] = &[("baton-relay-events", "baton-store-dynamodb")];
+/// What a function may depend on besides: the stream that it relays is the table's; and the one that speaks a dialect has no routes of
+/// its own.
+const BESIDES: &[(&str, &str)] = &[
+    ("baton-relay-events", "baton-store-dynamodb"),
+    ("baton-edge-functions", "baton-dialect-edge-functions"),
+];
 
 /// Libraries that only some crates may know.
 const PRIVATE: &[(&str, &[&str])] = &[
     ("rusqlite", &["baton-store-sqlite"]),
-    ("axum", &["baton-http", "functions", "baton-server", "baton-lambda"]),
+    ("object_store", &["baton-files", "baton-archive"]),
+    ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-lambda"]),
     ("reqwest", &["baton-client", "baton-tests"]),
     ("clap", &["baton"]),
     ("lambda_runtime", &["baton-lambda"]),
@@ -112,6 +126,12 @@ fn dependencies_point_one_way() {
                 known.unwrap_or_else(|| panic!("{name} is not in the table of shared crates")).1.to_vec()
             }
             "functions" => FUNCTION.to_vec(),
+            // It calls what functions do, each in its library, and no other dialect.
+            "dialects" => {
+                let functions = packages.iter().filter(|(_, other)| other.folder.starts_with("functions/"));
+                let functions = functions.map(|(name, _)| name.as_str());
+                FUNCTION.iter().copied().filter(|need| *need != "baton-lambda").chain(functions).collect()
+            }
             "apps" | "tests" => continue,
             other => panic!("{name} lies in {other}/, which is no place for a crate"),
         };

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 /// file, and each has methods in the files of the others.
 const CRATES: &[&str] = &[
     "apps/*",
+    "dialects/*",
     "functions/*",
     "shared/api",
     "shared/aws",

@@ -1,6 +1,9 @@
 //! `baton`: the server, the worker and the operator's tool in one program.
 
+mod archive;
+mod archiver;
 mod audit;
+mod batch;
 mod bench;
 mod bulk;
 mod completions;
@@ -8,6 +11,7 @@ mod context;
 mod dead_letters;
 mod example;
 mod exit;
+mod file;
 mod generation;
 mod ids;
 mod input;
@@ -31,6 +35,7 @@ mod signals;
 mod sqs;
 mod stats;
 mod store;
+mod supply;
 mod table;
 mod talk;
 mod task;
@@ -131,6 +136,12 @@ enum Command {
     /// See and call off commands for many tasks.
     #[command(subcommand)]
     Bulk(bulk::Bulk),
+    /// See and seal batches: tasks that were handed in together.
+    #[command(subcommand)]
+    Batch(batch::Batch),
+    /// Send, fetch and list files.
+    #[command(subcommand)]
+    File(file::File),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
     /// Make, list and revoke the tokens by which callers are known.
@@ -152,6 +163,9 @@ enum Command {
     DeadLetters(dead_letters::DeadLetters),
     /// Move all that one store holds into another, and compare both.
     Migrate(migrate::Migrate),
+    /// See what is in the archive of finished tasks, and put it back.
+    #[command(subcommand)]
+    Archive(archive::Archive),
     /// Measure a server's throughput and latency.
     Bench(Box<bench::Bench>),
     /// Show Baton at work: a server, two workers, pictures, and a worker killed in the middle.
@@ -171,6 +185,7 @@ const WITHOUT_SERVER: &[(&str, &str)] = &[
     ("relay", "it reads the table that --store names"),
     ("dead-letters", "it works on the queues themselves"),
     ("migrate", "it works on the stores that --from and --to name"),
+    ("archive", "it reads the archive itself, and --store names the store to put tasks back into"),
     ("example", "it starts a server of its own"),
 ];
 
@@ -250,6 +265,8 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Limit(limits) => limits.run(context).await,
             Command::Schedule(schedules) => schedules.run(context).await,
             Command::Bulk(bulk) => bulk.run(context).await,
+            Command::Batch(batch) => batch.run(context).await,
+            Command::File(file) => unless_interrupted(file.run(context)).await,
             Command::Stats(stats) => stats.run(context).await,
             Command::Logs(logs) => logs.run(context).await,
             Command::Token(token) => token.run(context).await,
@@ -259,6 +276,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Relay(relay) => relay.run(context).await,
             Command::DeadLetters(letters) => letters.run(context).await,
             Command::Migrate(migrate) => migrate.run(context).await,
+            Command::Archive(archive) => unless_interrupted(archive.run(context)).await,
             Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
             Command::Example(example) => unless_interrupted(example.run(context)).await,
             Command::RenderScene(_) | Command::Guard => Ok(()),

@@ -1,5 +1,7 @@
 //! `baton queue`.
 
+mod defaults;
+
 use baton_api::ProblemCode;
 use baton_api::fleet::{PercentilesView, QueueView};
 use baton_api::manage::ActionRequest;
@@ -8,9 +10,12 @@ use baton_client::Client;
 use baton_model::{FairBy, Label, QueueName, QueueOrder};
 use clap::{Args, Subcommand};
 
+use self::defaults::SetDefaults;
+
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
+use crate::supply::Supply;
 use crate::when::{Paged, Shown, Times};
 use crate::{names, pages, text};
 
@@ -29,6 +34,13 @@ pub(crate) enum Queue {
     /// States the whole order: what is not given is off. Without either it is the usual order, by priority and waiting time. The next
     /// claim goes by it; what runs goes on.
     Order(Order),
+    /// Queues that refill themselves.
+    #[command(subcommand)]
+    Supply(Supply),
+    /// Change what a queue gives to tasks that do not say.
+    ///
+    /// What is not given stays as it is. Tasks that are created since have it; those that exist are left as they are.
+    Set(SetDefaults),
 }
 
 #[derive(Args)]
@@ -132,7 +144,7 @@ impl Queue {
             }
             Self::Resume(change) => {
                 let queue = client.resume_queue(&change.queue, &change.action()).await?;
-                if queue.used || queue.order.is_some() {
+                if queue.used || queue.order.is_some() || queue.defaults.is_some() {
                     return told(context, &queue, "resumed");
                 }
                 let near = nearest(&client, &change.queue).await;
@@ -141,6 +153,8 @@ impl Queue {
                 told(context, &queue, &format!("{gone}{near}"))
             }
             Self::Order(order) => order.run(context, &client).await,
+            Self::Supply(supply) => supply.run(context, &client).await,
+            Self::Set(set) => set.run(context, &client).await,
         }
     }
 }
@@ -189,12 +203,12 @@ fn in_words(order: OrderView) -> String {
 }
 
 /// Whether nothing is known of a queue. It may be paused before its first task comes, so that this is no error.
-async fn is_new(client: &Client, queue: &QueueName) -> bool {
+pub(crate) async fn is_new(client: &Client, queue: &QueueName) -> bool {
     client.queue(queue).await.is_err_and(|error| error.code() == Some(ProblemCode::QueueNotFound))
 }
 
 /// Which queue may have been meant by the name of one that is new, in brackets.
-async fn nearest(client: &Client, queue: &QueueName) -> String {
+pub(crate) async fn nearest(client: &Client, queue: &QueueName) -> String {
     let near = names::queue_like(client, queue.as_str()).await;
     near.map(|near| format!(" (the nearest is {near})")).unwrap_or_default()
 }
@@ -279,6 +293,7 @@ fn show(context: &Context, queue: &QueueView, shown: Shown) -> Result<(), Failur
         ("state", state(queue)),
         ("paused", pause(queue, &times)),
         ("order", queue.order.map(|order| format!("{}{unused}", in_words(order))).unwrap_or_default()),
+        ("defaults", queue.defaults.map(|defaults| defaults::in_words(&defaults)).unwrap_or_default()),
         ("waiting", queue.waiting.to_string()),
         ("queued", number(queue, "queued", queue.queued)),
         ("created", number(queue, "created", queue.created)),

@@ -3,11 +3,14 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use baton_runtime::settings::StoreLocation;
+use baton_files::{Files, ObjectFiles, Objects};
+use baton_model::Place;
+use baton_runtime::settings::{DialectSettings, FilePlace, StoreLocation};
 use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, WatchedClock, telemetry};
-use baton_server::Server;
+use baton_server::{Beside, Server};
 use clap::Args;
 
+use crate::archiver::archiver;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::signals::Signals;
@@ -19,6 +22,7 @@ use crate::store::Store;
   baton serve --listen 127.0.0.1:8000 --store sqlite:/var/lib/baton/baton.db
   baton serve --store dynamodb:baton    made by `baton table create`
   baton serve -o json    prints its url and pid once it is ready
+  baton serve --dialect assistant    answers that system's old clients, too
 
 Settings come from the defaults, a file, the environment (BATON_SERVER_LISTEN,
 BATON_LOG_LEVEL and so on) and these flags; the last that names one wins. The
@@ -32,9 +36,22 @@ pub(crate) struct Serve {
     /// Where tasks are kept: sqlite: and the path of the database file, or dynamodb: and the name of a table.
     #[arg(long, value_name = "URL")]
     store: Option<String>,
+    /// Answers another system's requests in its words, beside Baton's own or at an address that the settings name; repeat
+    /// it for several: assistant, drift, edge-functions, orchestrator, task-table.
+    #[arg(long, value_name = "NAME", value_parser = dialect)]
+    dialect: Vec<String>,
     /// A file of settings.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// The name of a dialect that there is.
+fn dialect(name: &str) -> Result<String, String> {
+    let names = DialectSettings::default().places().map(|(name, _)| name);
+    if names.contains(&name) {
+        return Ok(name.to_owned());
+    }
+    Err(format!("expected one of {}, got {name:?}", names.join(", ")))
 }
 
 /// The settings that variables with these beginnings and these flags make; those of a server are not a worker's.
@@ -85,8 +102,10 @@ fn found_file() -> Option<PathBuf> {
 
 impl Serve {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
-        let flags =
+        let place =
             [flag("--listen", "server.listen", self.listen), flag("--store", "store.url", self.store)];
+        let on = |name: String| flag("--dialect", &format!("dialects.{name}.on"), Some("true".to_owned()));
+        let flags = place.into_iter().chain(self.dialect.into_iter().map(on));
         let settings = load(self.config, flags)?;
         let logs = telemetry::start(&settings.log).map_err(|error| Failure::failed(error.to_string()))?;
         if let Some(file) = &settings.file {
@@ -99,6 +118,24 @@ impl Serve {
     }
 }
 
+/// The place for files, if there is to be one.
+fn files(settings: &Settings) -> Result<Option<Arc<dyn Files>>, Failure> {
+    let place = match (&settings.files.place, &settings.store.location) {
+        (FilePlace::At(place), _) => place.clone(),
+        (FilePlace::Beside, StoreLocation::Sqlite(path)) => {
+            let mut folder = path.as_os_str().to_owned();
+            folder.push("-files");
+            let folder = std::path::absolute(folder);
+            Place::Folder(folder.map_err(|error| Failure::failed(format!("files.url: {error}")))?)
+        }
+        (FilePlace::Beside, StoreLocation::Dynamodb(_)) | (FilePlace::Nowhere, _) => return Ok(None),
+    };
+    let objects = Objects::open(&place);
+    let objects = objects
+        .map_err(|error| Failure::failed(format!("files.url: {}", baton_model::with_causes(&error))))?;
+    Ok(Some(Arc::new(ObjectFiles::new(objects))))
+}
+
 async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     // Signals that come while it starts are not lost.
     let mut signals = Signals::listen()?;
@@ -109,7 +146,10 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
     let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
-    let running = Server::serve(listening, settings, store.shared(), doorbell, clock, ids).await;
+    let beside = Beside { archiver: archiver(settings, &store)?, files: files(settings)? };
+    let running = Server::serve(listening, settings, store.shared(), doorbell, clock, ids, beside)
+        .await
+        .map_err(|error| Failure::failed(error.to_string()))?;
 
     let url = format!("http://{}", running.addr());
     let place = match &settings.store.location {
@@ -118,7 +158,15 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
     };
     if context.out.is_json() {
         let store = settings.store.location.to_string();
-        let ready = serde_json::json!({ "url": url, "pid": std::process::id(), "store": store });
+        let dialects: serde_json::Map<String, serde_json::Value> = running
+            .dialects()
+            .iter()
+            .map(|(name, addr)| ((*name).to_owned(), format!("http://{addr}").into()))
+            .collect();
+        let mut ready = serde_json::json!({ "url": url, "pid": std::process::id(), "store": store });
+        if !dialects.is_empty() {
+            ready["dialects"] = dialects.into();
+        }
         match context.out.json_line(&ready) {
             // It was started to serve, and not to be read.
             Err(Failure::Unread) => {
@@ -128,6 +176,9 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
         }
     } else {
         context.out.note(&format!("baton serves on {url}, tasks are in {place}"));
+        for (name, addr) in running.dialects() {
+            context.out.note(&format!("the dialect {name} is spoken on http://{addr}"));
+        }
     }
 
     let stop = running.stop();

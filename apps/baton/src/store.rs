@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use baton_runtime::settings::{Durability, Settings, StoreLocation};
-use baton_store::{Doorbell, StoreError, Transfer};
+use baton_store::{ArchiveStore, Doorbell, StoreError, Transfer};
 #[cfg(feature = "dynamodb")]
 use baton_store_dynamodb::DynamoStore;
 use baton_store_sqlite::SqliteStore;
@@ -55,6 +55,15 @@ impl Store {
         }
     }
 
+    /// The store as one whose tasks are archived, if it can be.
+    pub(crate) fn archived(&self) -> Option<Arc<dyn ArchiveStore>> {
+        match self {
+            Self::Sqlite(store) => Some(Arc::clone(store) as _),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => None,
+        }
+    }
+
     /// Waits until what the store lies on is no longer there, and says what is gone. A table that is removed answers each
     /// request so, and may come back: nothing is confirmed that is not in it.
     pub(crate) async fn gone(&self) -> StoreError {
@@ -99,6 +108,7 @@ fn sqlite(path: &Path, settings: &Settings, doorbell: Arc<dyn Doorbell>) -> Resu
         policy: settings.leases,
         durability,
         max_bytes: settings.store.max_bytes,
+        archived: settings.archive.is_some(),
         ..baton_store_sqlite::Options::default()
     };
     SqliteStore::open(path, options, doorbell).map_err(|error| cannot_open(&settings.store.location, &error))

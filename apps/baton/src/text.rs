@@ -69,6 +69,14 @@ pub(crate) fn exact(seconds: u32) -> String {
     text
 }
 
+/// A duration without loss, as [`parse_span`] reads it.
+pub(crate) fn exact_span(span: Duration) -> String {
+    match (u32::try_from(span.as_secs()), span.subsec_millis()) {
+        (Ok(seconds), 0) => exact(seconds),
+        _ => format!("{}ms", span.as_millis()),
+    }
+}
+
 /// How long ago, or how far ahead: `3m ago`, `in 20s`, `now`.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
     if at > now {
@@ -131,8 +139,14 @@ mod tests {
     fn seconds_are_written_without_loss() {
         for (seconds, text) in [(0, "0s"), (1, "1s"), (90, "1m30s"), (5_400, "1h30m"), (2_592_000, "30d")] {
             assert_eq!(exact(seconds), text);
+            assert_eq!(exact_span(Duration::from_secs(seconds.into())), text);
             assert_eq!(parse_span(text), Ok(Duration::from_secs(seconds.into())), "{text}");
         }
+    }
+
+    #[test]
+    fn parts_of_seconds_are_written_in_milliseconds() {
+        assert_eq!(exact_span(Duration::from_millis(1_500)), "1500ms");
     }
 
     proptest! {

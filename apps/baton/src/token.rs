@@ -1,5 +1,6 @@
 //! `baton token`.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -18,12 +19,14 @@ use crate::out::{Column, Rows};
 use crate::serve::{flag, load};
 use crate::store::Store;
 use crate::when::{Paged, Times};
-use crate::{pages, text};
+use crate::{input, pages, text};
 
 #[derive(Subcommand)]
 pub(crate) enum Token {
     /// Make a token; its secret goes to stdout, and is shown this once.
     Create(Create),
+    /// Take over a key of another system, read from stdin or a file, so that its callers need no new one.
+    Import(Import),
     /// All tokens, without their secrets.
     List(List),
     /// End a token now.
@@ -43,6 +46,37 @@ others by asking the server, with a token of an operator.
   worker     claims tasks and ends them
   operator   everything")]
 pub(crate) struct Create {
+    #[command(flatten)]
+    granted: Granted,
+    /// How long it is good for, such as 30d, or `never` for ever.
+    #[arg(long, value_name = "SPAN", default_value = "90d", value_parser = parse_expires)]
+    expires: Expires,
+}
+
+#[derive(Args)]
+#[command(after_help = "Examples:
+  baton token import --name service-key --scope operator old.key
+  printenv SERVICE_KEY | baton token import --name service-key --scope operator -
+  baton token import --name ada --scope producer --project film ada.key
+
+The key is any text of 16 characters or more, as another system has made it.
+Baton keeps a digest of it, and knows its callers by it wherever they present
+it: as a bearer, and where a dialect reads keys (`apikey`, `?token=`). The same
+import again changes nothing.")]
+pub(crate) struct Import {
+    /// The file that holds the key; - for stdin. A line's end behind it is no part of it.
+    #[arg(default_value = "-", value_name = "FILE")]
+    file: PathBuf,
+    #[command(flatten)]
+    granted: Granted,
+    /// How long it is good for, such as 30d, or `never` for ever.
+    #[arg(long, value_name = "SPAN", default_value = "never", value_parser = parse_expires)]
+    expires: Expires,
+}
+
+/// What a token allows, and where it is kept.
+#[derive(Args)]
+struct Granted {
     /// What it is for.
     #[arg(long)]
     name: Label,
@@ -52,12 +86,9 @@ pub(crate) struct Create {
     /// Only tasks of these queues; several with commas.
     #[arg(long, value_delimiter = ',')]
     queue: Vec<QueueName>,
-    /// Only tasks of this project.
+    /// Only tasks of this project: the owner of what its callers do.
     #[arg(long)]
     project: Option<ProjectId>,
-    /// How long it is good for, such as 30d, or `never` for ever.
-    #[arg(long, value_name = "SPAN", default_value = "90d", value_parser = parse_expires)]
-    expires: Expires,
     /// How many requests a second it may make, if other than the server says.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::TOKEN_REQUESTS)))]
     requests_per_second: Option<u32>,
@@ -101,6 +132,7 @@ impl Token {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         match self {
             Self::Create(create) => create.run(context).await,
+            Self::Import(import) => import.run(context).await,
             Self::List(asked) => list(context, asked).await,
             Self::Revoke(revoke) => {
                 let client = context.client()?;
@@ -117,8 +149,23 @@ impl Token {
 
 impl Create {
     async fn run(self, context: &Context) -> Result<(), Failure> {
+        self.granted.make(context, self.expires, None).await
+    }
+}
+
+impl Import {
+    async fn run(self, context: &Context) -> Result<(), Failure> {
+        let text = input::read("FILE", &self.file)?;
+        let secret =
+            text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+        self.granted.make(context, self.expires, Some(secret.to_owned())).await
+    }
+}
+
+impl Granted {
+    async fn make(self, context: &Context, expires: Expires, secret: Option<String>) -> Result<(), Failure> {
         let utc = self.utc;
-        let (store, request) = self.request();
+        let (store, request) = self.request(expires, secret);
         let created = match &store {
             Some(url) => in_store(context, url, request).await?,
             None => context.client()?.create_token(&request).await.map_err(|error| {
@@ -128,6 +175,7 @@ impl Create {
                     ("queues", "--queue"),
                     ("project", "--project"),
                     ("expires_in_seconds", "--expires"),
+                    ("secret", "FILE"),
                 ])
             })?,
         };
@@ -137,21 +185,29 @@ impl Create {
         let token = &created.token;
         let times = Times::new(context.now(), utc);
         let end = token.expires_at.map_or_else(|| "never".to_owned(), |at| times.at(at));
+        let Some(secret) = &created.secret else {
+            context.out.note(&format!(
+                "token {} ({}), ends: {end}; its callers present the key that they have",
+                token.id, token.name
+            ));
+            return Ok(());
+        };
         context.out.note(&format!(
             "token {} ({}), ends: {end}; its secret is shown this once:",
             token.id, token.name
         ));
-        context.out.line(&created.secret)
+        context.out.line(secret)
     }
 
-    fn request(self) -> (Option<String>, CreateToken) {
+    fn request(self, expires: Expires, secret: Option<String>) -> (Option<String>, CreateToken) {
         let mut request = CreateToken {
             queues: self.queue,
             project: self.project,
             requests_per_second: self.requests_per_second,
+            secret,
             ..CreateToken::new(self.name, self.scope)
         };
-        match self.expires {
+        match expires {
             Expires::Never => request.expires_at = Some(Expiry::Never),
             Expires::After(span) => request.expires_in_seconds = Some(span),
         }
@@ -165,6 +221,7 @@ async fn in_store(context: &Context, url: &str, request: CreateToken) -> Result<
     let text = serde_json::to_string(&request).map_err(|error| Failure::failed(error.to_string()))?;
     let request = baton_server::read_token_request(&text).map_err(Failure::usage)?;
     let now = context.now();
+    let imported = request.secret.is_some();
     let (stored, secret) = baton_server::new_token(request, &RandomIds, now, None)
         .map_err(|error| Failure::usage(error.into_problem().detail))?;
     let settings = load(None, [flag("--store", "store.url", Some(url.to_owned()))])?;
@@ -186,12 +243,14 @@ async fn in_store(context: &Context, url: &str, request: CreateToken) -> Result<
     };
     let id = entry.id;
     store.record(entry).await.map_err(failed)?;
-    let token = stored.token.clone();
-    store.create_token(stored).await.map_err(failed)?;
-    store.settle(id, Settled::with(201)).await.map_err(failed)?;
+    let kept = baton_server::keep_token(&*store, stored).await;
+    let outcome = kept.as_ref().map_or_else(|refused| refused.code().status(), |_| 201);
+    store.settle(id, Settled::with(outcome)).await.map_err(failed)?;
     drop(store);
     opened.close().await.map_err(failed)?;
-    Ok(CreatedTokenView { secret: secret.reveal(), token: TokenView::new(token, now) })
+    let token = kept.map_err(|error| Failure::failed(format!("{url}: {}", error.into_problem().detail)))?;
+    let secret = (!imported).then(|| secret.reveal());
+    Ok(CreatedTokenView { secret, token: TokenView::new(token, now) })
 }
 
 /// The token that `text` means. All are looked at: there are at most 10,000, and to revoke the wrong one is no small slip.

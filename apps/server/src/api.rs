@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use baton_http::App;
-use baton_http::auth::{Access, Rule};
+use baton_http::auth::{Access, RULES, Rule};
 use utoipa::OpenApi;
 use utoipa::openapi;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityRequirement, SecurityScheme};
@@ -48,19 +48,24 @@ pub(crate) fn router() -> OpenApiRouter<App> {
 /// The OpenAPI 3.1 document of all routes, as JSON. A copy of it is kept as `docs/openapi.json`.
 pub fn openapi() -> &'static str {
     static TEXT: LazyLock<String> = LazyLock::new(|| {
-        let (_, mut document) = router().split_for_parts();
-        secure(&mut document);
-        // The document is text and lists, which always serialise.
-        document.to_pretty_json().unwrap_or_default() + "\n"
+        let (_, document) = router().split_for_parts();
+        described(document, RULES)
     });
     &TEXT
+}
+
+/// A document of routes with who may ask for them, as JSON.
+pub(crate) fn described(mut document: openapi::OpenApi, rules: &[Rule]) -> String {
+    secure(&mut document, rules);
+    // The document is text and lists, which always serialise.
+    document.to_pretty_json().unwrap_or_default() + "\n"
 }
 
 /// The name of the one way to say who asks.
 const BEARER: &str = "token";
 
 /// Says of each operation who may ask for it, as the rules have it.
-fn secure(document: &mut openapi::OpenApi) {
+fn secure(document: &mut openapi::OpenApi, rules: &[Rule]) {
     let scheme = HttpBuilder::new()
         .scheme(HttpAuthScheme::Bearer)
         .bearer_format("baton_<id>_<secret>")
@@ -73,11 +78,16 @@ fn secure(document: &mut openapi::OpenApi) {
         .build();
     document.components.get_or_insert_default().add_security_scheme(BEARER, SecurityScheme::Http(scheme));
     for (path, item) in &mut document.paths.paths {
-        for (method, operation) in
-            [("GET", &mut item.get), ("POST", &mut item.post), ("PATCH", &mut item.patch)]
-        {
+        for (method, operation) in [
+            ("GET", &mut item.get),
+            ("POST", &mut item.post),
+            ("PATCH", &mut item.patch),
+            ("PUT", &mut item.put),
+            ("DELETE", &mut item.delete),
+        ] {
             let Some(operation) = operation else { continue };
-            let Some(rule) = Rule::of_route_key(&format!("{method} {path}")) else { continue };
+            let rule = rules.iter().find(|rule| rule.method == method && rule.path == *path);
+            let Some(rule) = rule else { continue };
             if rule.access == Access::Open {
                 operation.security = Some(Vec::new());
                 continue;

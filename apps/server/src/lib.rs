@@ -4,40 +4,72 @@
 //! them all.
 
 mod api;
+mod dialects;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
-use axum::Router;
-use baton_http::{App, Authenticate, Authenticator, Envelope, ServeOptions};
+use baton_files::Files;
+use baton_http::dialect::{SamePath, Switch};
+use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Parts, ServeOptions};
 use baton_model::{Scope, Token, TokenStatus, limits};
+use baton_runtime::settings::DialectPlace;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
-use baton_store::{PageRequest, Store, StoreError};
+use baton_store::{Archiver, PageRequest, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 pub use api::openapi;
-pub use baton_manage_tokens::{new_token, read_request as read_token_request};
+pub use baton_manage_tokens::{keep_token, new_token, read_request as read_token_request};
 pub use baton_query_tasks::error_page;
+pub use dialects::{DIALECTS, Known};
 
 /// Starts servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Server;
 
-/// An address that was taken for a server.
+/// The addresses that were taken for a server: Baton's own, and those of dialects that have one.
 #[derive(Debug)]
 pub struct Listening {
+    own: Taken,
+    dialects: Vec<(&'static str, Taken)>,
+}
+
+/// An address that was taken.
+#[derive(Debug)]
+struct Taken {
     listener: TcpListener,
     addr: SocketAddr,
+}
+
+impl Taken {
+    /// Takes an address; `setting` is where it can be changed.
+    async fn new(addr: SocketAddr, setting: &str) -> Result<Self, StartError> {
+        let failed = |cause| StartError::Listen { addr, setting: setting.to_owned(), cause };
+        let listener = TcpListener::bind(addr).await.map_err(failed)?;
+        let addr = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, addr })
+    }
 }
 
 /// A server that runs. Dropping it begins its stop without waiting for the end.
 #[derive(Debug)]
 pub struct Running {
     addr: SocketAddr,
+    dialects: Vec<(&'static str, SocketAddr)>,
     shutdown: Shutdown,
-    serving: Option<JoinHandle<bool>>,
+    serving: Vec<JoinHandle<bool>>,
     reaper: Option<JoinHandle<()>>,
+}
+
+/// What a server has besides its store, as far as it has any of it.
+#[derive(Clone, Default)]
+pub struct Beside {
+    /// Where finished tasks go before they are removed.
+    pub archiver: Option<Archiver>,
+    /// Where files lie.
+    pub files: Option<Arc<dyn Files>>,
 }
 
 /// Why a server could not be started.
@@ -45,40 +77,100 @@ pub struct Running {
 pub enum StartError {
     /// The address cannot be listened on.
     #[error(
-        "cannot listen on {addr}: {cause}; stop what listens there, or choose another address with server.listen"
+        "cannot listen on {addr}: {cause}; stop what listens there, or choose another address with {setting}"
     )]
     Listen {
         /// The address.
         addr: SocketAddr,
+        /// The setting that names it.
+        setting: String,
         /// Why.
         #[source]
         cause: std::io::Error,
     },
+    /// A dialect was asked for that this program does not have.
+    #[error(
+        "this program was built without the dialect {name}; build it with that feature, or turn the dialect off"
+    )]
+    NotBuiltIn {
+        /// The dialect.
+        name: &'static str,
+    },
+    /// A dialect cannot be opened.
+    #[error("the dialect {name} cannot be spoken: {cause}; mend it, or turn the dialect off")]
+    Dialect {
+        /// The dialect.
+        name: &'static str,
+        /// Why.
+        #[source]
+        cause: std::io::Error,
+    },
+    /// Dialects cannot be told apart.
+    #[error(transparent)]
+    SamePath(#[from] SamePath),
 }
 
 /// All routes with all that surrounds a request.
-pub type Service = Envelope<Authenticate<Router>>;
+pub type Service = Envelope<Switch>;
 
 /// All routes with all that surrounds a request, as a tower service: what [`Server::start`] puts on a socket, where it
 /// also refuses foreign web pages if callers need no token. (A token is nothing that a browser sends by itself.)
-pub fn service(app: App, settings: &Settings) -> Service {
+///
+/// # Errors
+/// If a dialect cannot be spoken, or not be told from another one.
+pub fn service(app: App, settings: &Settings) -> Result<Service, StartError> {
+    services(&app, settings).map(|services| services.own)
+}
+
+/// What each address serves.
+struct Services {
+    /// Baton's own routes with the dialects beside them.
+    own: Service,
+    /// Each dialect that has an address of its own.
+    dialects: Vec<(&'static str, Service)>,
+}
+
+fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
     let by = Authenticator::new(app.clone(), settings.tokens);
-    let slow = vec![baton_claim_task::SLOW];
-    Envelope::new(api::router(), app, settings.server.request_timeout, slow).authenticated(by)
+    let timeout = settings.server.request_timeout;
+    let (alone, beside): (Vec<_>, Vec<_>) = dialects::open(app, &settings.dialects)?
+        .into_iter()
+        .partition(|(_, place): &(Dialect, DialectPlace)| place.listen.is_some());
+    let slow = vec![baton_claim_task::SLOW, baton_manage_files::SLOW, baton_manage_files::SLOW_SIGNED];
+    let router = api::router().merge(baton_manage_files::router());
+    let own = Envelope::new(router, app.clone(), timeout, slow).authenticated(Arc::clone(&by));
+    let mut own = own.switched();
+    if !beside.is_empty() {
+        let beside = beside.into_iter().map(|(dialect, place)| (dialect, place.prefix)).collect();
+        own = own.beside(Dialects::beside_baton(beside, Arc::clone(&by))?);
+    }
+    let mut dialects = Vec::with_capacity(alone.len());
+    for (dialect, place) in alone {
+        let name = dialect.name();
+        let only = Dialects::alone(dialect, place.prefix, by.at(place.tokens_required))?;
+        let service = Envelope::of_dialects(only, app, timeout);
+        // A web page presents no token, so that only where none is needed it must be refused.
+        let needs_token = place.tokens_required;
+        dialects.push((name, if needs_token { service } else { service.refuse_foreign_pages() }));
+    }
+    Ok(Services { own, dialects })
 }
 
 impl Server {
-    /// Takes the address that the settings name; port 0 takes any free port. Before the store is opened, so that a taken
+    /// Takes the addresses that the settings name; port 0 takes any free port. Before the store is opened, so that a taken
     /// port leaves no new file behind; whoever connects meanwhile waits for [`Server::serve`].
     ///
     /// # Errors
-    /// If the address cannot be listened on.
+    /// If an address cannot be listened on.
     pub async fn listen(settings: &Settings) -> Result<Listening, StartError> {
-        let wanted = settings.server.listen;
-        let failed = |cause| StartError::Listen { addr: wanted, cause };
-        let listener = TcpListener::bind(wanted).await.map_err(failed)?;
-        let addr = listener.local_addr().map_err(failed)?;
-        Ok(Listening { listener, addr })
+        let own = Taken::new(settings.server.listen, "server.listen").await?;
+        let mut dialects = Vec::new();
+        for (name, place) in settings.dialects.places() {
+            if let Some(addr) = place.listen {
+                dialects.push((name, Taken::new(addr, &format!("dialects.{name}.listen")).await?));
+            }
+        }
+        Ok(Listening { own, dialects })
     }
 
     /// Listens, serves and reaps, until it is stopped. `doorbell` is the one that `store` rings; port 0 takes any free
@@ -93,19 +185,25 @@ impl Server {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Result<Running, StartError> {
-        Ok(Self::serve(Self::listen(settings).await?, settings, store, doorbell, clock, ids).await)
+        let listening = Self::listen(settings).await?;
+        Self::serve(listening, settings, store, doorbell, clock, ids, Beside::default()).await
     }
 
-    /// Serves on an address that was taken before, as [`Server::start`] does.
+    /// Serves on addresses that were taken before, as [`Server::start`] does.
+    ///
+    /// # Errors
+    /// If a dialect cannot be spoken.
     pub async fn serve(
-        Listening { listener, addr }: Listening,
+        listening: Listening,
         settings: &Settings,
         store: Arc<dyn Store>,
         doorbell: Arc<LocalDoorbell>,
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
-    ) -> Running {
-        let app = App::configured(settings, store, doorbell, clock, ids);
+        beside: Beside,
+    ) -> Result<Running, StartError> {
+        let parts = Parts::configured(settings, store, doorbell, clock, ids);
+        let app = App::new(Parts { files: beside.files, ..parts });
         let shutdown = app.shutdown.clone();
         let options = ServeOptions {
             max_connections: settings.server.max_connections,
@@ -114,23 +212,44 @@ impl Server {
             answers_bytes: usize::try_from(settings.server.answers_bytes).unwrap_or(usize::MAX),
             grace: settings.server.shutdown_grace,
         };
-        let mut service = service(app.clone(), settings);
+        let Services { mut own, dialects: others } = services(&app, settings)?;
         if settings.tokens.required {
             warn_without_operator(&app).await;
         } else {
-            service = service.refuse_foreign_pages();
+            own = own.refuse_foreign_pages();
         }
         baton_reap_stale_workers::begin(&app).await;
-        let serving = tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
+        let Listening { own: Taken { listener, addr }, dialects: mut taken } = listening;
+        let serve =
+            |listener, service| tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
+        let mut serving = vec![serve(listener, own)];
+        let mut dialects = Vec::with_capacity(others.len());
+        for (name, service) in others {
+            // The same settings have named both.
+            let Some(at) = taken.iter().position(|(of, _)| *of == name) else { continue };
+            let (_, Taken { listener, addr }) = taken.swap_remove(at);
+            serving.push(serve(listener, service));
+            dialects.push((name, addr));
+            tracing::info!(%addr, dialect = name, "a dialect is spoken at an address of its own");
+        }
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
+        let supplies = baton_reap_stale_workers::run_supplies(app.clone(), shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
+        let sweep = baton_manage_files::run_sweep(app.clone(), shutdown.clone());
+        let archiving = archive(app.clone(), beside.archiver, settings.reaper_interval, shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
-            tokio::join!(reaper, schedules, bulk);
+            tokio::join!(reaper, schedules, supplies, bulk, archiving, sweep);
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
-        Running { addr, shutdown, serving: Some(serving), reaper: Some(reaper) }
+        Ok(Running { addr, dialects, shutdown, serving, reaper: Some(reaper) })
+    }
+}
+
+async fn archive(app: App, archiver: Option<Archiver>, interval: Duration, shutdown: Shutdown) {
+    if let Some(archiver) = archiver {
+        baton_reap_stale_workers::run_archiver(app, archiver, interval, shutdown).await;
     }
 }
 
@@ -172,6 +291,11 @@ impl Running {
         self.addr
     }
 
+    /// Where each dialect listens that has an address of its own.
+    pub fn dialects(&self) -> &[(&'static str, SocketAddr)] {
+        &self.dialects
+    }
+
     /// The word that stops it, for whoever hears the signals.
     pub fn stop(&self) -> Shutdown {
         self.shutdown.clone()
@@ -186,10 +310,10 @@ impl Running {
 
     /// Waits until it has been stopped by [`Running::stop`]. Says whether all that was accepted was answered.
     pub async fn ended(mut self) -> bool {
-        let answered = match self.serving.take() {
-            Some(serving) => serving.await.unwrap_or(false),
-            None => true,
-        };
+        let mut answered = true;
+        for serving in std::mem::take(&mut self.serving) {
+            answered &= serving.await.unwrap_or(false);
+        }
         if let Some(reaper) = self.reaper.take() {
             // Its panic has been logged, and concerns no request.
             let _ = reaper.await;

@@ -1,5 +1,7 @@
 //! Gives workers tasks, at once or as soon as there are some.
 
+mod supply;
+
 use std::time::Duration;
 
 use axum::extract::State;
@@ -45,17 +47,25 @@ async fn claim(
     caller: Caller,
     JsonBody(request): JsonBody<ClaimRequest>,
 ) -> ApiResult {
+    ok(&claim_tasks(&app, &caller, request).await?)
+}
+
+/// Claims tasks for a caller, as the route does. Who waits longer than other requests may says so with [`SLOW`].
+///
+/// # Errors
+/// Those of the route.
+pub async fn claim_tasks(app: &App, caller: &Caller, request: ClaimRequest) -> Result<ClaimView, ApiError> {
     let wait = request.wait_seconds.unwrap_or_default();
-    let claim = wire::claim(&app, &caller, request, app.now())?;
+    let claim = wire::claim(app, caller, request, app.now())?;
     let (queues, types) = (claim.queues.clone(), claim.types.clone());
     let answer = if wait.is_zero() {
-        app.store.claim(claim).await?
+        supply::claim(app, claim).await?
     } else {
-        wait_for_tasks(&app, &caller, claim, wait).await?
+        wait_for_tasks(app, caller, claim, wait).await?
     };
     let mut view = wire::claim_view(caller.sift(answer), &queues, &types, app.now());
     inputs::fill(&*app.store, &mut view.tasks).await?;
-    ok(&view)
+    Ok(view)
 }
 
 async fn wait_for_tasks(
@@ -73,7 +83,7 @@ async fn wait_for_tasks(
     loop {
         // The line is joined before the look: what is committed after the look rings.
         place.listen();
-        let nothing = match app.store.claim(claim.clone()).await? {
+        let nothing = match supply::claim(app, claim.clone()).await? {
             leased @ ClaimAnswer::Leased(_) => {
                 place.settle();
                 return Ok(leased);

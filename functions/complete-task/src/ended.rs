@@ -3,7 +3,7 @@
 use axum::extract::State;
 use baton_api::complete::EndedView;
 use baton_api::complete::{FailRequest, ReleaseRequest};
-use baton_http::{ApiResult, App, Caller, JsonBody, PathId, ok};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok};
 use baton_model::{Failure, Fence, State as TaskState, Task, TaskId, Timestamp};
 use baton_store::{Fail, FailAnswer, Release};
 
@@ -29,6 +29,19 @@ pub(crate) async fn fail(
     PathId(task): PathId<TaskId>,
     JsonBody(request): JsonBody<FailRequest>,
 ) -> ApiResult {
+    ok(&fail_task(&app, &caller, task, request).await?)
+}
+
+/// Fails an attempt for a caller, as the route does.
+///
+/// # Errors
+/// Those of the route.
+pub async fn fail_task(
+    app: &App,
+    caller: &Caller,
+    task: TaskId,
+    request: FailRequest,
+) -> Result<EndedView, ApiError> {
     caller.reach_attempt(&*app.store, task, &request.worker_id).await?;
     let now = app.now();
     let fail = failure(task, request, now);
@@ -36,7 +49,7 @@ pub(crate) async fn fail(
     let answer = app.store.fail(fail).await?;
     log(FAILED, &answer, &fence);
     app.doorbell.ring_worker(&fence.worker);
-    ok(&view(&answer.task, now))
+    Ok(view(&answer.task, now))
 }
 
 /// Release a task
@@ -60,6 +73,19 @@ pub(crate) async fn release(
     PathId(task): PathId<TaskId>,
     JsonBody(request): JsonBody<ReleaseRequest>,
 ) -> ApiResult {
+    ok(&release_task(&app, &caller, task, request).await?)
+}
+
+/// Gives a task back for a caller, as the route does.
+///
+/// # Errors
+/// Those of the route.
+pub async fn release_task(
+    app: &App,
+    caller: &Caller,
+    task: TaskId,
+    request: ReleaseRequest,
+) -> Result<EndedView, ApiError> {
     caller.reach_attempt(&*app.store, task, &request.worker_id).await?;
     let now = app.now();
     let release = release_of(task, request, now);
@@ -67,7 +93,7 @@ pub(crate) async fn release(
     let answer = app.store.release(release).await?;
     log(RELEASED, &answer, &fence);
     app.doorbell.ring_worker(&fence.worker);
-    ok(&view(&answer.task, now))
+    Ok(view(&answer.task, now))
 }
 
 /// A failure as the store takes it.

@@ -14,6 +14,7 @@ use baton_model::{Fence, Generation, Output, QueueName, Status, TaskId, TaskType
 use baton_store::{Claim, ClaimAnswer, Complete, CompleteAnswer, Completion, StoreError};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use ended::{fail_task, release_task};
 pub use ending::end;
 
 /// The function's routes.
@@ -47,11 +48,24 @@ async fn complete(
     PathId(task): PathId<TaskId>,
     JsonBody(request): JsonBody<CompleteRequest>,
 ) -> ApiResult {
+    ok(&complete_task(&app, &caller, task, request).await?)
+}
+
+/// Completes a task for a caller, as the route does.
+///
+/// # Errors
+/// Those of the route.
+pub async fn complete_task(
+    app: &App,
+    caller: &Caller,
+    task: TaskId,
+    request: CompleteRequest,
+) -> Result<CompletedView, ApiError> {
     let now = app.now();
     let worker = request.worker_id.clone();
     caller.reach_attempt(&*app.store, task, &worker).await?;
-    let (complete, claim) = completion(&app, task, request, now);
-    let next = claim.map(|claim| wire::claim(&app, &caller, claim, now)).transpose()?;
+    let (complete, claim) = completion(app, task, request, now);
+    let next = claim.map(|claim| wire::claim(app, caller, claim, now)).transpose()?;
     let named = named(next.as_ref());
     let answer = app.store.complete(complete, next).await?;
     let CompleteAnswer { generation, domain, repeated, next } = answer;
@@ -60,9 +74,9 @@ async fn complete(
     app.doorbell.ring_worker(&worker);
     let (next, next_problem) = match next {
         None => (None, None),
-        Some(found) => told(&app, &caller, found, &named, now).await,
+        Some(found) => told(app, caller, found, &named, now).await,
     };
-    ok(&CompletedView { next, next_problem, ..view(&taken.generation) })
+    Ok(CompletedView { next, next_problem, ..view(&taken.generation) })
 }
 
 /// A completion as the store takes it, and the claim that comes along.

@@ -1,16 +1,17 @@
 //! A batch of tasks: all or nothing, or each by itself.
 
 use axum::extract::{Request, State};
-use baton_api::create::{BatchAnswer, BatchItem, ItemProblem};
-use baton_api::create::{CreateBatch, CreateTask};
+use baton_api::batch::{BatchRequest, CreateBatch};
+use baton_api::create::{BatchAnswer, BatchItem, CreateTask, CreatedTask, ItemProblem};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
 use baton_http::spec::task_spec;
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
-use baton_model::{Digest, Expected, Fingerprint, Limits, TaskId, TaskSpec, limits};
-use baton_store::{Accepted, Create, ItemRefusal, StoreError};
+use baton_model::{BatchId, Digest, Expected, Fingerprint, Limits, TaskId, TaskSpec, limits};
+use baton_store::{Accepted, Create, CreateAnswer, Idempotency, ItemRefusal, StoreError};
 use serde_json::value::RawValue;
 
+use crate::of_batch::{OfBatch, in_project};
 use crate::told::Told;
 
 use crate::{graph, replay, view};
@@ -21,6 +22,9 @@ const ROUTE: &str = "POST /v1/tasks/batch";
 ///
 /// With `atomic` (the default) one task that does not fit or is refused refuses all. Without it each task stands by
 /// itself, and the answer tells what became of each, in the order of the request.
+///
+/// With `batch`, the tasks are a batch that is shown by `GET /v1/batches/{id}`, may be added to by further requests, and may be
+/// followed by a task.
 #[utoipa::path(
     post,
     path = "/v1/tasks/batch",
@@ -46,19 +50,50 @@ pub(crate) async fn create_batch(
     let idempotency = key.scoped(ROUTE, &caller, || fingerprint(&bytes));
     drop(bytes);
     let atomic = batch.atomic;
-    let (mut slots, mut specs) = batch.split(&app, &caller)?;
-    let unseen = graph::unseen(&app, &caller, &specs).await?;
+    let created_batch = create_batch_of(&app, &caller, batch, idempotency).await?;
+    let answer = gather(created_batch.batch_id, created_batch.answers);
+    Ok(replay(if atomic { created(&answer)? } else { ok(&answer)? }, created_batch.replayed))
+}
+
+/// What became of a batch.
+struct CreatedBatch {
+    /// The batch, if it is one with a record of its own.
+    batch_id: Option<BatchId>,
+    /// What became of each task, in the order of the request.
+    answers: Vec<Result<CreatedTask, ApiError>>,
+    /// Whether an earlier request has created them.
+    replayed: bool,
+}
+
+async fn create_batch_of(
+    app: &App,
+    caller: &Caller,
+    batch: Batch,
+    idempotency: Option<Idempotency>,
+) -> Result<CreatedBatch, ApiError> {
+    let atomic = batch.atomic;
+    let of_batch = match &batch.batch {
+        Some(request) => {
+            let name = idempotency.as_ref().map(|idempotency| idempotency.key.as_str());
+            Some(OfBatch::of(app, caller, request, name)?)
+        }
+        None => None,
+    };
+    let (mut slots, mut specs) = batch.split(app, caller)?;
+    let unseen = graph::unseen(app, caller, &specs).await?;
     if atomic && !unseen.is_empty() {
         return Err(StoreError::BatchRefused { refusals: unseen }.into());
     }
     leave_out(unseen, &mut slots, &mut specs);
+    let of_batch = of_batch.filter(|_| !specs.is_empty());
+    let batch_id = of_batch.as_ref().map(OfBatch::id);
     let blocked: Vec<bool> = specs.iter().map(|spec| !spec.depends_on.is_empty()).collect();
     let told: Vec<Told> = specs.iter().map(Told::of).collect();
     let (outcomes, replayed) = if specs.is_empty() {
         (Vec::new(), false)
     } else {
         let create = Create { now: app.now(), tasks: specs, atomic, idempotency, by: caller.name() };
-        let answer = app.store.create(create).await?;
+        let answer = hand_in(app, of_batch, create).await?;
         (answer.items, answer.replayed)
     };
     for (told, outcome) in told.iter().zip(&outcomes) {
@@ -66,8 +101,33 @@ pub(crate) async fn create_batch(
             told.log(accepted);
         }
     }
-    let answer = gather(&caller, slots, outcomes.into_iter().zip(blocked));
-    Ok(replay(if atomic { created(&answer)? } else { ok(&answer)? }, replayed))
+    let answers = answers(caller, slots, outcomes.into_iter().zip(blocked));
+    Ok(CreatedBatch { batch_id, answers, replayed })
+}
+
+/// Creates up to 1,000 tasks for a caller, each by itself, as the route does without `atomic`. Gives what became of each.
+///
+/// # Errors
+/// The store's own failures.
+pub async fn create_each(
+    app: &App,
+    caller: &Caller,
+    tasks: Vec<CreateTask>,
+) -> Result<Vec<Result<CreatedTask, ApiError>>, ApiError> {
+    let batch = Batch { atomic: false, batch: None, tasks: tasks.into_iter().map(Ok).collect() };
+    create_batch_of(app, caller, batch, None).await.map(|created| created.answers)
+}
+
+/// Hands tasks in, as a batch of their own or not.
+pub(crate) async fn hand_in(
+    app: &App,
+    of_batch: Option<OfBatch>,
+    create: Create,
+) -> Result<CreateAnswer, StoreError> {
+    match of_batch {
+        Some(of_batch) => of_batch.add(app, create).await,
+        None => app.store.create(create).await,
+    }
 }
 
 /// What was asked, whatever its spelling.
@@ -81,6 +141,8 @@ pub(crate) fn fingerprint(body: &[u8]) -> Fingerprint {
 /// A batch as it was read: each task, or what is wrong with it.
 pub(crate) struct Batch {
     pub(crate) atomic: bool,
+    /// The batch that they are, if that is an object of its own.
+    pub(crate) batch: Option<BatchRequest>,
     tasks: Vec<Result<CreateTask, Vec<FieldError>>>,
 }
 
@@ -89,6 +151,7 @@ impl ReadFields for Batch {
 
     fn read(f: &mut Fields<'_>, limits: &Limits) -> Option<Self> {
         let atomic = f.optional("atomic", boolean);
+        let batch = f.optional_object::<BatchRequest>("batch", limits);
         let tasks = f.required("tasks", |raw| elements(raw, 1..=limits::BATCH_TASKS))?;
         let read = |(index, raw): (usize, &RawValue)| {
             let mut errors = Vec::new();
@@ -96,7 +159,7 @@ impl ReadFields for Batch {
             task.ok_or(errors)
         };
         let tasks = tasks.into_iter().enumerate().map(read).collect();
-        Some(Self { atomic: atomic?.unwrap_or(true), tasks })
+        Some(Self { atomic: atomic?.unwrap_or(true), batch: batch?, tasks })
     }
 }
 
@@ -112,6 +175,7 @@ impl Batch {
         app: &App,
         caller: &Caller,
     ) -> Result<(Vec<Slot>, Vec<TaskSpec>), ApiError> {
+        self.put_in_project(caller);
         let tasks = if self.atomic { self.linked(app)? } else { self.apart()? };
         let mut specs = Vec::with_capacity(tasks.len());
         let mut beyond = Vec::new();
@@ -139,6 +203,18 @@ impl Batch {
             return Err(caller.beyond(beyond));
         }
         Ok((slots, specs))
+    }
+
+    /// Gives the tasks the project of their batch, if that is an object of its own.
+    fn put_in_project(&mut self, caller: &Caller) {
+        let Some(request) = &self.batch else { return };
+        for (index, slot) in self.tasks.iter_mut().enumerate() {
+            if let Ok(task) = slot
+                && let Err(errors) = in_project(caller, request, index, task)
+            {
+                *slot = Err(errors);
+            }
+        }
     }
 
     /// The tasks of a batch that stands or falls together, with the ids that are theirs and in the place of their refs.
@@ -205,32 +281,44 @@ pub(crate) enum Slot {
     Beyond(Vec<FieldError>),
 }
 
-fn gather(
+fn answers(
     caller: &Caller,
     slots: Vec<Slot>,
     mut outcomes: impl Iterator<Item = (Result<Accepted, ItemRefusal>, bool)>,
-) -> BatchAnswer {
-    let mut answer = BatchAnswer { accepted: 0, refused: 0, items: Vec::with_capacity(slots.len()) };
-    for (index, slot) in (0..).zip(slots) {
-        let problem = match slot {
-            Slot::Stored => match outcomes.next() {
-                Some((Ok(accepted), blocked)) => {
-                    answer.accepted += 1;
-                    let task = Some(view(&accepted, blocked));
-                    answer.items.push(BatchItem { index, task, problem: None });
-                    continue;
-                }
-                Some((Err(refusal), _)) => ApiError::task_refused(&format!("tasks[{index}]."), &refusal),
-                None => ApiError::new(ProblemCode::Internal, "the store gave no answer; send the task again"),
-            },
-            Slot::Refused(refusal) => ApiError::task_refused(&format!("tasks[{index}]."), &refusal),
-            Slot::Invalid(errors) => ApiError::fields(errors),
-            Slot::Beyond(errors) => caller.beyond(errors),
+) -> Vec<Result<CreatedTask, ApiError>> {
+    let answer = |(index, slot): (u32, Slot)| match slot {
+        Slot::Stored => match outcomes.next() {
+            Some((Ok(accepted), blocked)) => Ok(view(&accepted, blocked)),
+            Some((Err(refusal), _)) => Err(ApiError::task_refused(&format!("tasks[{index}]."), &refusal)),
+            None => {
+                Err(ApiError::new(ProblemCode::Internal, "the store gave no answer; send the task again"))
+            }
+        },
+        Slot::Refused(refusal) => Err(ApiError::task_refused(&format!("tasks[{index}]."), &refusal)),
+        Slot::Invalid(errors) => Err(ApiError::fields(errors)),
+        Slot::Beyond(errors) => Err(caller.beyond(errors)),
+    };
+    (0..).zip(slots).map(answer).collect()
+}
+
+fn gather(batch_id: Option<BatchId>, answers: Vec<Result<CreatedTask, ApiError>>) -> BatchAnswer {
+    let mut answer =
+        BatchAnswer { batch_id, accepted: 0, refused: 0, items: Vec::with_capacity(answers.len()) };
+    for (index, outcome) in (0..).zip(answers) {
+        let (task, problem) = match outcome {
+            Ok(task) => {
+                answer.accepted += 1;
+                (Some(task), None)
+            }
+            Err(error) => {
+                answer.refused += 1;
+                let problem = error.into_problem();
+                let problem =
+                    ItemProblem { code: problem.code, detail: problem.detail, errors: problem.errors };
+                (None, Some(problem))
+            }
         };
-        let problem = problem.into_problem();
-        let problem = ItemProblem { code: problem.code, detail: problem.detail, errors: problem.errors };
-        answer.refused += 1;
-        answer.items.push(BatchItem { index, task: None, problem: Some(problem) });
+        answer.items.push(BatchItem { index, task, problem });
     }
     answer
 }

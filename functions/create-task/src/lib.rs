@@ -1,8 +1,9 @@
-//! Creates tasks, one or a batch. A request may be repeated safely, by its `Idempotency-Key` or by task ids that the
+//! Creates tasks, one or a batch, and seals batches. A request may be repeated safely, by its `Idempotency-Key` or by task ids that the
 //! producer chose. They come over HTTP or through the queue `submissions`.
 
 mod batch;
 mod graph;
+mod of_batch;
 mod submission;
 mod told;
 
@@ -15,17 +16,21 @@ use baton_http::{
     ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, ok, routes,
 };
 use baton_model::{Fingerprint, State as TaskState, Status};
-use baton_store::{Accepted, Create};
+use baton_store::{Accepted, Create, Idempotency};
 use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
 
 use told::Told;
 
+pub use batch::create_each;
 pub use submission::submit;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(create_task)).routes(routes!(batch::create_batch))
+    OpenApiRouter::default()
+        .routes(routes!(create_task))
+        .routes(routes!(batch::create_batch))
+        .routes(routes!(of_batch::seal))
 }
 
 /// Create a task
@@ -54,9 +59,32 @@ async fn create_task(
     JsonBody(request): JsonBody<CreateTask>,
 ) -> ApiResult {
     let idempotency = key.scoped("POST /v1/tasks", &caller, || Fingerprint::of(&request));
+    let Made { task, replayed } = create_one(&app, &caller, request, idempotency).await?;
+    Ok(replay(if task.deduplicated { ok(&task)? } else { created(&task)? }, replayed))
+}
+
+/// A task that was asked for.
+#[derive(Clone, Debug)]
+pub struct Made {
+    /// It, or the one that holds its unique key.
+    pub task: CreatedTask,
+    /// Whether an earlier request has created it.
+    pub replayed: bool,
+}
+
+/// Creates a task for a caller, as the route does.
+///
+/// # Errors
+/// Those of the route.
+pub async fn create_one(
+    app: &App,
+    caller: &Caller,
+    request: CreateTask,
+    idempotency: Option<Idempotency>,
+) -> Result<Made, ApiError> {
     let depends_on = graph::alone(&request)?;
-    let spec = task_spec(&app, &caller, "", request, depends_on).map_err(|errors| caller.beyond(errors))?;
-    if let Some((_, refusal)) = graph::unseen(&app, &caller, std::slice::from_ref(&spec)).await?.first() {
+    let spec = task_spec(app, caller, "", request, depends_on).map_err(|errors| caller.beyond(errors))?;
+    if let Some((_, refusal)) = graph::unseen(app, caller, std::slice::from_ref(&spec)).await?.first() {
         return Err(ApiError::task_refused("", refusal));
     }
     let told = Told::of(&spec);
@@ -66,9 +94,9 @@ async fn create_task(
     match answer.items.into_iter().next() {
         Some(Ok(accepted)) => {
             told.log(&accepted);
-            let view = view(&accepted, blocked);
-            let replayed = answer.replayed || !(accepted.new || view.deduplicated);
-            Ok(replay(if view.deduplicated { ok(&view)? } else { created(&view)? }, replayed))
+            let task = view(&accepted, blocked);
+            let replayed = answer.replayed || !(accepted.new || task.deduplicated);
+            Ok(Made { task, replayed })
         }
         Some(Err(refusal)) => Err(ApiError::task_refused("", &refusal)),
         // A store answers each task of the command.

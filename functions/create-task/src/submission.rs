@@ -8,7 +8,8 @@ use baton_http::{ApiError, App, Caller, Message};
 use baton_model::{Expected, Limits, RequestKey, TaskSpec};
 use baton_store::{Create, Idempotency, StoreError};
 
-use crate::batch::{Batch, fingerprint};
+use crate::batch::{Batch, fingerprint, hand_in};
+use crate::of_batch::OfBatch;
 use crate::told::Told;
 
 use crate::graph;
@@ -22,7 +23,7 @@ struct Submission {
 
 enum Tasks {
     One(Box<CreateTask>),
-    Batch(Batch),
+    Batch(Box<Batch>),
 }
 
 impl ReadFields for Submission {
@@ -36,7 +37,7 @@ impl ReadFields for Submission {
                 // What became of each task could be told to nobody.
                 f.refuse("atomic", Expected::new("true, as nobody hears what becomes of each task", "false"));
             }
-            batch.map(Tasks::Batch)
+            batch.map(|batch| Tasks::Batch(Box::new(batch)))
         } else {
             CreateTask::read(f, limits).map(|task| Tasks::One(Box::new(task)))
         };
@@ -53,12 +54,16 @@ pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
     let Submission { key, tasks } = message.read::<Submission>(&app.limits)?;
     // Who may write to the queue may create any task.
     let caller = Caller::unrestricted();
+    let mut of_batch = None;
     let specs: Vec<TaskSpec> = match tasks {
         Tasks::One(task) => {
             let depends_on = graph::alone(&task)?;
             vec![task_spec(app, &caller, "", *task, depends_on).map_err(|errors| caller.beyond(errors))?]
         }
-        Tasks::Batch(batch) => batch.split(app, &caller)?.1,
+        Tasks::Batch(batch) => {
+            of_batch.clone_from(&batch.batch);
+            batch.split(app, &caller)?.1
+        }
     };
     if specs.is_empty() {
         return Ok(());
@@ -70,9 +75,17 @@ pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
         let name = key.map_or_else(|| format!("message {}", message.id), |key| format!("key {key}"));
         Idempotency { key: format!("submissions {name}"), fingerprint: fingerprint(message.body.as_bytes()) }
     });
+    let of_batch = match &of_batch {
+        Some(request) => {
+            let of_message = format!("submissions message {}", message.id);
+            let name = idempotency.as_ref().map_or(&of_message, |idempotency| &idempotency.key);
+            Some(OfBatch::of(app, &caller, request, Some(name))?)
+        }
+        None => None,
+    };
     let told: Vec<Told> = specs.iter().map(Told::of).collect();
     let create = Create { now: app.now(), atomic: specs.len() > 1, tasks: specs, idempotency, by: None };
-    let answer = app.store.create(create).await?;
+    let answer = hand_in(app, of_batch, create).await?;
     if answer.items.len() != told.len() {
         return Err(StoreError::Internal { what: "no answer to a task".into(), cause: None }.into());
     }

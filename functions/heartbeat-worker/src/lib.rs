@@ -39,6 +39,19 @@ async fn heartbeat(
     PathId(worker): PathId<WorkerId>,
     JsonBody(request): JsonBody<HeartbeatRequest>,
 ) -> ApiResult {
+    ok(&beat(&app, &caller, worker, request).await?)
+}
+
+/// Hears a worker's heartbeat, as the route does.
+///
+/// # Errors
+/// Those of the route.
+pub async fn beat(
+    app: &App,
+    caller: &Caller,
+    worker: WorkerId,
+    request: HeartbeatRequest,
+) -> Result<HeartbeatView, ApiError> {
     let now = app.now();
     let running = request.running.map(|running| {
         let said = running.into_iter().map(|said| Running {
@@ -53,7 +66,7 @@ async fn heartbeat(
     let owner = caller.owner();
     let shipment = app.log_shares.take(&worker, &owner, lines, request.ending, now);
     let (logs, logs_dropped, counted) = shipment.parts();
-    let logs = match about_tasks_seen(&caller, &*app.store, logs).await {
+    let logs = match about_tasks_seen(caller, &*app.store, logs).await {
         Ok(logs) => logs,
         Err(error) => {
             app.log_shares.refused(counted);
@@ -86,10 +99,10 @@ async fn heartbeat(
     }
     let mut lost = Vec::with_capacity(answer.lost.len());
     for LostLease { task, attempt, problem } in answer.lost {
-        let problem = as_seen_by(&caller, &*app.store, task, problem).await?;
+        let problem = as_seen_by(caller, &*app.store, task, problem).await?;
         lost.push(LostView { task_id: task, attempt, reason: reason(problem).to_owned() });
     }
-    ok(&HeartbeatView {
+    Ok(HeartbeatView {
         lost,
         directive: answer.directive,
         beat_every_seconds: app.leases.heartbeat_interval.as_secs_f64(),

@@ -3,8 +3,8 @@
 use axum::extract::State;
 use baton_api::change::ChangeRequest;
 use baton_api::task::TaskView;
-use baton_http::{ApiResult, App, Caller, JsonBody, PathId, ok};
-use baton_model::TaskId;
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok};
+use baton_model::{Task, TaskId};
 use baton_store::ChangeTask;
 
 /// Change a task that waits
@@ -31,6 +31,20 @@ pub(crate) async fn change(
     PathId(task): PathId<TaskId>,
     JsonBody(request): JsonBody<ChangeRequest>,
 ) -> ApiResult {
+    let task = change_task(&app, &caller, task, request).await?;
+    ok(&TaskView::new(task, app.now()))
+}
+
+/// Changes a task that waits for a caller, as the route does.
+///
+/// # Errors
+/// Those of the route.
+pub async fn change_task(
+    app: &App,
+    caller: &Caller,
+    task: TaskId,
+    request: ChangeRequest,
+) -> Result<Task, ApiError> {
     caller.reach(&*app.store, task).await?;
     let now = app.now();
     let to = request.change();
@@ -45,5 +59,5 @@ pub(crate) async fn change(
         by = by.as_ref().map(tracing::field::display),
         "task changed"
     );
-    ok(&TaskView::new(task, now))
+    Ok(task)
 }

@@ -1,12 +1,13 @@
-//! Pausing and resuming queues, and the order in which they give out their tasks.
+//! Pausing and resuming queues, the order in which they give out their tasks, and what they give to tasks that do not say.
 
 use axum::extract::State;
+use baton_api::defaults::{DefaultsChangeView, DefaultsRequest};
 use baton_api::fleet::QueueView;
 use baton_api::manage::ActionRequest;
 use baton_api::order::{OrderChangeView, OrderRequest};
 use baton_http::{ApiResult, App, Caller, JsonBody, OptionalBody, PathId, ok, wire};
-use baton_model::{QueueName, QueueOrder};
-use baton_store::{OrderQueue, PauseQueue};
+use baton_model::{QueueDefaults, QueueName, QueueOrder};
+use baton_store::{OrderQueue, PauseQueue, SetDefaults};
 
 /// Pause a queue
 ///
@@ -37,7 +38,7 @@ pub(crate) async fn pause(
 /// Resume a queue
 ///
 /// The queue gives out its tasks again. One that no task has ever named is gone from the list then, unless it has an order of its
-/// own.
+/// own or defaults.
 #[utoipa::path(
     post,
     path = "/v1/queues/{queue}/resume",
@@ -101,6 +102,61 @@ fn in_words(order: QueueOrder) -> Option<String> {
     let fair = order.fair.map(|fair| format!("fair by {}", fair.as_str()));
     let age = order.age_after_seconds.map(|seconds| format!("a priority higher after each {seconds} s"));
     let words: Vec<String> = fair.into_iter().chain(age).collect();
+    (!words.is_empty()).then(|| words.join("; "))
+}
+
+/// Change what a queue gives to tasks that do not say
+///
+/// Attempts, timeout, backoff, priority and retention for tasks that are created without. What the request leaves out stays as it is;
+/// what is null is given no longer. Tasks that are created since have it, and show it; those that exist are left as they are. Where
+/// several processes use one store, all go by it within 10 seconds.
+#[utoipa::path(
+    patch,
+    path = "/v1/queues/{queue}/defaults",
+    operation_id = "set_queue_defaults",
+    tag = "queues",
+    params(("queue" = String, Path, description = "The queue")),
+    request_body = DefaultsRequest,
+    responses(
+        (status = 200, description = "The defaults before and since", body = DefaultsChangeView),
+        (status = "default", description = "A problem", body = baton_api::Problem,
+            content_type = "application/problem+json"),
+    ),
+)]
+pub(crate) async fn set_defaults(
+    State(app): State<App>,
+    caller: Caller,
+    PathId(queue): PathId<QueueName>,
+    JsonBody(request): JsonBody<DefaultsRequest>,
+) -> ApiResult {
+    caller.reach_queue(&queue)?;
+    let change = request.change();
+    let by = caller.asks(request.by, request.reason.as_deref());
+    let set = SetDefaults { now: app.now(), queue: queue.clone(), change };
+    let (from, to) = app.store.set_defaults(set).await?;
+    let (was, is) = (defaults_in_words(from), defaults_in_words(to));
+    caller.has_changed(was.clone(), is.clone());
+    let by = by.as_ref().map(tracing::field::display);
+    tracing::info!(%queue, by, reason = request.reason, from = was, to = is, "queue's defaults changed");
+    ok(&DefaultsChangeView { queue, from: from.into(), to: to.into() })
+}
+
+/// What defaults say, for the audit log; nothing of none.
+fn defaults_in_words(defaults: QueueDefaults) -> Option<String> {
+    let backoff = |one: baton_model::Backoff| {
+        let (base, max) = (one.base.as_secs_f64(), one.max.as_secs_f64());
+        format!("backoff of {base} s, times {}, at most {max} s, jitter {}", one.factor, one.jitter)
+    };
+    let words: Vec<String> = [
+        defaults.max_attempts.map(|attempts| format!("{attempts} attempts")),
+        defaults.timeout.map(|timeout| format!("timeout of {} s", timeout.as_secs_f64())),
+        defaults.backoff.map(backoff),
+        defaults.priority.map(|priority| format!("priority {}", priority.as_str())),
+        defaults.retention.map(|retention| format!("kept for {} s", retention.as_secs_f64())),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
     (!words.is_empty()).then(|| words.join("; "))
 }
 

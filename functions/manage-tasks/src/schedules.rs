@@ -73,8 +73,8 @@ pub(crate) async fn set(
     if is_new { created(&view) } else { ok(&view) }
 }
 
-/// What the ids of a schedule's tasks derive from.
-fn seed(app: &App) -> [u8; 16] {
+/// What the ids of a schedule's tasks derive from, or those of a supply's.
+pub(crate) fn seed(app: &App) -> [u8; 16] {
     let (first, second) = (app.ids.task(), app.ids.task());
     *Digest::of_bytes(&[*first.as_bytes(), *second.as_bytes()].concat()).as_bytes()
 }

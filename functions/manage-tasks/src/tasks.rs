@@ -33,9 +33,23 @@ pub(crate) async fn cancel(
     PathId(task): PathId<TaskId>,
     OptionalBody(request): OptionalBody<CancelRequest>,
 ) -> ApiResult {
+    let task = cancel_task(&app, &caller, task, request).await?;
+    ok(&TaskView::new(task, app.now()))
+}
+
+/// Calls a task off for a caller, as the route does.
+///
+/// # Errors
+/// Those of the route.
+pub async fn cancel_task(
+    app: &App,
+    caller: &Caller,
+    task: TaskId,
+    request: CancelRequest,
+) -> Result<Task, ApiError> {
     caller.reach(&*app.store, task).await?;
     if request.with_dependants {
-        reach_dependants(&app, &caller, task).await?;
+        reach_dependants(app, caller, task).await?;
     }
     let now = app.now();
     let by = caller.asks(request.by, request.reason.as_deref());
@@ -53,7 +67,7 @@ pub(crate) async fn cancel(
     if let Some(end) = &task.head.ended {
         app.doorbell.ring_worker(&end.worker);
     }
-    ok(&TaskView::new(task, now))
+    Ok(task)
 }
 
 /// Retry a task
@@ -80,9 +94,23 @@ pub(crate) async fn retry(
     PathId(task): PathId<TaskId>,
     OptionalBody(request): OptionalBody<RetryRequest>,
 ) -> ApiResult {
+    let task = retry_task(&app, &caller, task, request).await?;
+    ok(&TaskView::new(task, app.now()))
+}
+
+/// Starts a finished task over for a caller, as the route does.
+///
+/// # Errors
+/// Those of the route.
+pub async fn retry_task(
+    app: &App,
+    caller: &Caller,
+    task: TaskId,
+    request: RetryRequest,
+) -> Result<Task, ApiError> {
     caller.reach(&*app.store, task).await?;
     if request.with_dependants {
-        reach_dependants(&app, &caller, task).await?;
+        reach_dependants(app, caller, task).await?;
     }
     let now = app.now();
     let by = caller.asks(request.by, request.reason.as_deref());
@@ -99,7 +127,7 @@ pub(crate) async fn retry(
         })
         .await?;
     log("task retried", &task, by.as_ref());
-    ok(&TaskView::new(task, now))
+    Ok(task)
 }
 
 /// Lets a change pass of all that depends on a task, where the caller is bound to queues: its own token's bounds hold for

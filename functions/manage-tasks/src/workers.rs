@@ -3,9 +3,9 @@
 use axum::extract::State;
 use baton_api::fleet::WorkerView;
 use baton_api::manage::ActionRequest;
-use baton_http::{ApiResult, App, Caller, OptionalBody, PathId, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, OptionalBody, PathId, ok, wire};
 use baton_model::{Directive, WorkerId};
-use baton_store::Direct;
+use baton_store::{Direct, WorkerDetail};
 
 /// Drain a worker
 ///
@@ -89,6 +89,21 @@ async fn direct(
     directive: Directive,
     request: ActionRequest,
 ) -> ApiResult {
+    let detail = direct_worker(&app, &caller, worker, directive, request).await?;
+    ok(&wire::worker_view(detail, &app.leases, app.now()))
+}
+
+/// Asks something of a worker for a caller, as the routes do.
+///
+/// # Errors
+/// Those of the routes.
+pub async fn direct_worker(
+    app: &App,
+    caller: &Caller,
+    worker: WorkerId,
+    directive: Directive,
+    request: ActionRequest,
+) -> Result<WorkerDetail, ApiError> {
     caller.reach_everything()?;
     let now = app.now();
     let by = caller.asks(request.by, request.reason.as_deref());
@@ -103,5 +118,5 @@ async fn direct(
     );
     // Its waiting claims are to hear of it now and not when they have waited enough.
     app.doorbell.ring_worker(&detail.worker.id);
-    ok(&wire::worker_view(detail, &app.leases, now))
+    Ok(detail)
 }

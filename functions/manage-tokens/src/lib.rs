@@ -6,7 +6,7 @@ mod token;
 use baton_http::{App, routes};
 use utoipa_axum::router::OpenApiRouter;
 
-pub use token::{new_token, read_request};
+pub use token::{keep_token, new_token, read_request};
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

@@ -6,16 +6,17 @@ use baton_api::task::Page;
 use baton_api::token::{CreateToken, Expiry};
 use baton_api::token::{CreatedTokenView, TokenView};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, QueryFields, created, ok, wire};
-use baton_model::{Expected, Grant, Label, Timestamp, Token, TokenId, TokenSecret, limits};
+use baton_model::{Expected, Grant, Label, Timestamp, Token, TokenId, TokenSecret, TokenStatus, limits};
 use baton_runtime::Ids;
-use baton_store::{StoreError, StoredToken};
+use baton_store::{StoreError, StoredToken, TokenStore};
 use http::HeaderValue;
 use http::header::CACHE_CONTROL;
 
 /// Make a token
 ///
 /// The answer shows the token's secret, once: the server keeps a digest alone. The request has no idempotency key, as a
-/// repetition would have to show the secret again; if its answer is lost, revoke that token and make another.
+/// repetition would have to show the secret again; if its answer is lost, revoke that token and make another. With `secret`
+/// the token is that of another system's old key: its secret is not shown, and the same request again changes nothing.
 #[utoipa::path(
     post,
     path = "/v1/tokens",
@@ -36,11 +37,12 @@ pub(crate) async fn create(
     // An operator that reaches everything has all that can be granted, so that no token grants more than its maker's.
     caller.reach_everything()?;
     let now = app.now();
+    let imported = request.secret.is_some();
     let (stored, secret) = new_token(request, &*app.ids, now, caller.name())?;
-    let token = stored.token.clone();
-    app.store.create_token(stored).await?;
-    tracing::info!(token_id = %token.id, token_name = %token.name, "token created");
-    let answer = CreatedTokenView { secret: secret.reveal(), token: TokenView::new(token, now) };
+    let token = keep_token(&*app.store, stored).await?;
+    tracing::info!(token_id = %token.id, token_name = %token.name, imported, "token created");
+    let secret = (!imported).then(|| secret.reveal());
+    let answer = CreatedTokenView { secret, token: TokenView::new(token, now) };
     let mut response = created(&answer)?;
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(response)
@@ -52,6 +54,23 @@ pub(crate) async fn create(
 /// What does not fit, in words.
 pub fn read_request(text: &str) -> Result<CreateToken, String> {
     CreateToken::from_json(text, &()).map_err(|error| ApiError::from(error).into_problem().detail)
+}
+
+/// Keeps a new token, and gives it as it stands: one that is imported may be known already.
+///
+/// # Errors
+/// 422 if its secret is that of a token which allows something else, or has ended; the store's own failures.
+pub async fn keep_token(store: &(impl TokenStore + ?Sized), new: StoredToken) -> Result<Token, ApiError> {
+    store.create_token(new.clone()).await?;
+    let id = new.token.id;
+    let standing = store.token(id).await?.ok_or(StoreError::TokenNotFound(id))?.token;
+    let same = standing.name == new.token.name && standing.grant == new.token.grant;
+    if same && standing.status(new.token.created_at) == TokenStatus::Active {
+        return Ok(standing);
+    }
+    let expected = "a secret that no token has yet, or the name, scopes and bounds of the token that has it";
+    let got = format!("that of the token {id} ({}), which has others, or has ended", standing.name);
+    Err(ApiError::field("secret", Expected::new(expected, got)))
 }
 
 /// A new token as it is stored, and its secret, which is to be shown to its caller alone.
@@ -73,10 +92,13 @@ pub fn new_token(
         (Some(Expiry::At(at)), _) => Some(at),
         (None, span) => Some(now.plus(span.unwrap_or(limits::DEFAULT_TOKEN))),
     };
-    let secret = ids.token().map_err(|error| {
-        let what = "the system gives no random bytes for a token's secret".to_owned();
-        StoreError::Internal { what, cause: Some(error.into()) }
-    })?;
+    let secret = match request.secret.as_deref().and_then(TokenSecret::imported) {
+        Some(imported) => imported,
+        None => ids.token().map_err(|error| {
+            let what = "the system gives no random bytes for a token's secret".to_owned();
+            StoreError::Internal { what, cause: Some(error.into()) }
+        })?,
+    };
     let grant = Grant {
         scopes: request.scopes.into_iter().collect(),
         queues: request.queues.into_iter().collect(),

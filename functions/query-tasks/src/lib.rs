@@ -1,6 +1,7 @@
-//! Shows what there is: tasks, generations, workers, queues, statistics, the workers' log lines; whether the program can
+//! Shows what there is: tasks, batches, generations, workers, queues, statistics, the workers' log lines; whether the program can
 //! work, and the pages that describe it. Changes nothing.
 
+mod batches;
 mod fleet;
 mod generations;
 mod graph;
@@ -13,6 +14,7 @@ use baton_http::{App, routes};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use pages::error_page;
+pub use why::why_view;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
@@ -20,6 +22,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(tasks::list_tasks))
         .routes(routes!(tasks::get_task))
         .routes(routes!(tasks::get_history))
+        .routes(routes!(batches::list_batches))
+        .routes(routes!(batches::get_batch))
         .routes(routes!(graph::get_graph))
         .routes(routes!(why::get_why))
         .routes(routes!(tasks::find_task_ids))

@@ -37,10 +37,11 @@ pub(crate) async fn get_why(
     if !caller.covers(&why.queue, &why.project) {
         return Err(StoreError::TaskNotFound(id).into());
     }
-    ok(&view(&caller, why))
+    ok(&why_view(&caller, why))
 }
 
-fn view(caller: &Caller, why: Why) -> WhyView {
+/// Why a task waits, as far as the caller is to know.
+pub fn why_view(caller: &Caller, why: Why) -> WhyView {
     let message = summary(&why);
     let waits = why.waits();
     let Why { task, queue, project, task_type, affinity, status, attempt, worker, reasons } = why;

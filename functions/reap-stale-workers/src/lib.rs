@@ -3,11 +3,14 @@
 //! The reaper acts on what the store holds alone. It may run anywhere, any number of times, and several times at once:
 //! each task is taken back by one conditional write.
 
+mod archiving;
+mod batches;
 mod bulk;
 mod removal;
 mod round;
 mod rounds;
 mod schedules;
+mod supplies;
 
 use axum::extract::State;
 use baton_api::reap::ReapRequest;
@@ -17,10 +20,12 @@ use baton_model::limits;
 use baton_store::{Reap, Taken};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use archiving::run_archiver;
 pub use bulk::run_bulk;
 pub use round::Round;
 pub use rounds::{begin, reap_within, run_reaper, scheduled};
 pub use schedules::run_schedules;
+pub use supplies::run_supplies;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

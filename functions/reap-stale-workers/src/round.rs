@@ -11,7 +11,7 @@ pub struct Round {
     pub expired: u64,
     /// Workers that held some of these, no longer beat, and have not said that they end.
     pub workers_lost: u64,
-    /// Tasks that schedules created.
+    /// Tasks that schedules and supplies created.
     pub created: u64,
     /// Schedules that missed times which nothing makes up for, and those that could not be moved on.
     pub schedules_missed: u64,

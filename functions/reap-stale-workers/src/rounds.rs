@@ -7,14 +7,18 @@ use baton_http::App;
 use baton_model::round::Finding;
 use baton_model::{LossReason, RoundNote, Watch};
 use baton_runtime::Shutdown;
-use baton_store::{Cursor, ErrorKind, Expire, Mend, Reap, Redate, RunReport, Sizes, StoreError, Waiting};
+use baton_store::{
+    Cursor, ErrorKind, Expire, Mend, Reap, Redate, RunReport, Sizes, StoreError, SupplyReport, Waiting,
+};
 use serde_json::{Value, json};
 use tokio::time::{Instant, Interval, MissedTickBehavior};
 
+use crate::batches;
 use crate::bulk;
 use crate::removal::Removal;
 use crate::round::Round;
 use crate::schedules;
+use crate::supplies;
 
 /// How many tasks are taken back in one command: few enough that other commands do not wait long behind it.
 const BATCH: u32 = 256;
@@ -165,6 +169,7 @@ async fn round(
         note.set_back = round.more || watch.heard_for() < REDATED_FOR;
     }
     mend(app, &watch, &mut note.blocked).await;
+    batches::tend(app, &watch, &mut note.batches).await;
     let may_remove = note.may_remove();
     keep(app, note).await;
     if Instant::now() >= deadline {
@@ -322,9 +327,13 @@ pub async fn scheduled(
         tracing::warn!(error = error.report(), "schedules could not be run and will be tried again");
         RunReport { more: true, ..RunReport::default() }
     });
+    let supplied = supplies::run(app, began + budget / 2).await.unwrap_or_else(|error| {
+        tracing::warn!(error = error.report(), "queues could not be refilled and will be tried again");
+        SupplyReport { more: true, ..SupplyReport::default() }
+    });
     let round = reap_within(app, budget.saturating_sub(began.elapsed())).await?;
-    let (created, schedules_missed) = (ran.created, ran.missed + ran.failed);
-    let round = Round { created, schedules_missed, more: round.more || ran.more, ..round };
+    let (created, schedules_missed) = (ran.created + supplied.created, ran.missed + ran.failed);
+    let round = Round { created, schedules_missed, more: round.more || ran.more || supplied.more, ..round };
     let Round { taken, expired, workers_lost, removed, overdue_seconds, more, .. } = round;
     let mut gauges =
         BTreeMap::from([("WorkersLost", workers_lost as f64), ("SchedulesMissed", schedules_missed as f64)]);

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::limits::Limits;
 use baton_model::{
-    Backoff, Expected, Expiry, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName, Status,
-    TaskId, TaskSpec, TaskType, Timestamp, limits,
+    Backoff, BatchId, Expected, Expiry, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName,
+    Status, TaskId, TaskSpec, TaskType, Timestamp, limits,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -54,7 +54,7 @@ impl Serialize for DependsOn {
     }
 }
 
-/// A task to create.
+/// A task to create. Its queue may give other values to attempts, timeout, backoff, priority and retention that it leaves out.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 pub struct CreateTask {
     /// The task's id, if the producer chooses it; the same id with the same content creates nothing new.
@@ -122,6 +122,14 @@ pub struct CreateTask {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<BackoffSchema>)]
     pub backoff: Option<Backoff>,
+    /// How long it is kept once it has ended, up to ten years; as long as the store keeps all if left out.
+    #[serde(
+        rename = "retention_seconds",
+        skip_serializing_if = "Option::is_none",
+        serialize_with = "as_seconds"
+    )]
+    #[schema(value_type = Option<f64>)]
+    pub retention: Option<Duration>,
     /// What it shares a limit by with other tasks of its queue; up to 256 characters.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
@@ -197,6 +205,11 @@ impl ReadFields for BackoffFields {
     }
 }
 
+/// Reads a backoff that may be missing or null.
+pub(crate) fn backoff(f: &mut Fields<'_>) -> Option<Option<Backoff>> {
+    Some(f.optional_object::<BackoffFields>("backoff", &())?.map(|fields| fields.0))
+}
+
 impl CreateTask {
     /// A task of this type with nothing else said.
     pub fn new(task_type: TaskType) -> Self {
@@ -216,6 +229,7 @@ impl CreateTask {
             max_attempts: None,
             timeout: None,
             backoff: None,
+            retention: None,
             concurrency_key: None,
             affinity: None,
             expires_at: None,
@@ -233,15 +247,16 @@ impl CreateTask {
     pub fn of_template(template: &TaskSpec) -> Self {
         Self {
             queue: Some(template.queue.clone()),
-            priority: Some(template.priority),
+            priority: (!template.unsaid.priority).then_some(template.priority),
             params: Some(template.params.clone()),
             description: template.description.clone(),
             domain: template.domain.clone(),
             drift_score: template.drift_score,
             assigned_by: template.assigned_by.clone(),
-            max_attempts: Some(template.max_attempts),
+            max_attempts: (!template.unsaid.max_attempts).then_some(template.max_attempts),
             timeout: template.timeout,
             backoff: template.backoff,
+            retention: template.retention,
             concurrency_key: template.concurrency_key.clone(),
             affinity: template.affinity.clone(),
             expires_after: match template.expiry {
@@ -275,7 +290,9 @@ impl ReadFields for CreateTask {
         let delay = f.optional("delay_seconds", span(Duration::ZERO, limits::LONGEST_DELAY));
         let max_attempts = f.optional("max_attempts", integer(1..=limits::MAX_ATTEMPTS));
         let timeout = f.optional("timeout_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_SPAN));
-        let backoff = f.optional_object::<BackoffFields>("backoff", &());
+        let backoff = backoff(f);
+        let retention =
+            f.optional("retention_seconds", span(limits::SHORTEST_SPAN, limits::LONGEST_RETENTION));
         let concurrency_key = f.optional("concurrency_key", own_name);
         let affinity = f.optional("affinity", own_name);
         if f.has("expires_at") && f.has("expires_after_seconds") {
@@ -320,7 +337,8 @@ impl ReadFields for CreateTask {
             delay: delay?,
             max_attempts: max_attempts?,
             timeout: timeout?,
-            backoff: backoff?.map(|fields| fields.0),
+            backoff: backoff?,
+            retention: retention?,
             concurrency_key: concurrency_key?,
             affinity: affinity?,
             expires_at: expires_at?,
@@ -336,18 +354,6 @@ impl ReadFields for CreateTask {
 /// A dependency that is named more than once.
 fn repeated(dependencies: &[DependsOn]) -> Option<&DependsOn> {
     dependencies.iter().enumerate().find(|(at, one)| dependencies[..*at].contains(one)).map(|(_, one)| one)
-}
-
-/// Several tasks to create, 1 to 1,000. Each task is read by itself, so that one misfit need not refuse the rest:
-/// the function `create-task` reads the list with [`crate::fields::read_object`].
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct CreateBatch {
-    /// Whether one refused task refuses all (`true`, the default) or each stands by itself (`false`). Only a batch that stands or
-    /// falls together may have tasks that depend on each other by their `ref`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub atomic: Option<bool>,
-    /// The tasks.
-    pub tasks: Vec<CreateTask>,
 }
 
 /// A task that was created, now or by the same request before.
@@ -374,6 +380,10 @@ pub struct CreatedTask {
 /// What became of a batch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct BatchAnswer {
+    /// The batch, if the request named one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub batch_id: Option<BatchId>,
     /// How many tasks exist by this request.
     pub accepted: u32,
     /// How many were refused.

@@ -10,6 +10,7 @@ use baton_model::{
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::defaults::DefaultsView;
 use crate::order::OrderView;
 
 /// A worker as it is shown.
@@ -87,10 +88,14 @@ pub struct QueueView {
     /// Since when, by whom and why, if it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pause: Option<PauseView>,
+    /// What it gives to tasks that do not say; left out if nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub defaults: Option<DefaultsView>,
     /// In which order it gives out its tasks; left out if in the usual one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub order: Option<OrderView>,
-    /// Whether a task has ever named it. A queue that no task has named is listed only while it is paused or has an order of its own.
+    /// Whether a task has ever named it. A queue that no task has named is listed only while it is paused, or has an
+    /// order of its own or defaults.
     pub used: bool,
     /// Tasks that wait, now or for later: `queued`, `created` and `retry` together.
     pub waiting: u64,

@@ -4,14 +4,17 @@
 //!
 //! Requests are read by [`fields`], which reports every wrong field at once; answers are plain serde.
 
+pub mod batch;
 pub mod bulk;
 pub mod change;
 pub mod claim;
 pub mod complete;
 pub mod create;
+pub mod defaults;
 pub mod ending;
 pub mod event;
 pub mod fields;
+pub mod file;
 pub mod fleet;
 pub mod graph;
 pub mod health;
@@ -23,6 +26,7 @@ pub mod problem;
 pub mod reap;
 pub mod ring;
 pub mod schedule;
+pub mod supply;
 pub mod task;
 pub mod text;
 pub mod token;

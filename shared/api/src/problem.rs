@@ -76,12 +76,26 @@ codes! {
     WorkerNotFound = "worker_not_found", 404, "No such worker";
     /// The queue does not exist.
     QueueNotFound = "queue_not_found", 404, "No such queue";
+    /// The batch does not exist.
+    BatchNotFound = "batch_not_found", 404, "No such batch";
+    /// No task may be added to the batch any more.
+    BatchSealed = "batch_sealed", 409, "The batch is sealed";
+    /// The batch exists and is another than the request says.
+    BatchConflict = "batch_conflict", 409, "Another batch has this id";
     /// The bulk command is unknown.
     BulkNotFound = "bulk_not_found", 404, "No such bulk command";
+    /// The file does not exist.
+    FileNotFound = "file_not_found", 404, "No such file";
+    /// The part of a file that is asked for lies behind its end.
+    RangeRefused = "range_refused", 416, "The file has no such part";
+    /// A signed address has expired, or was not signed for this.
+    SignatureRefused = "signature_refused", 403, "The address does not hold";
     /// The token does not exist.
     TokenNotFound = "token_not_found", 404, "No such token";
     /// The schedule does not exist.
     ScheduleNotFound = "schedule_not_found", 404, "The schedule is not known";
+    /// The queue has no supply.
+    SupplyNotFound = "supply_not_found", 404, "The queue has no supply";
     /// The attempt is no longer the worker's.
     LeaseLost = "lease_lost", 409, "The lease is lost";
     /// The attempt is not the task's latest.
@@ -108,7 +122,7 @@ codes! {
     TooManyTokens = "too_many_tokens", 409, "There are too many tokens";
     /// Another schedule of the name says something else.
     ScheduleExists = "schedule_exists", 409, "Another schedule has the name";
-    /// There are as many limits, owned projects or schedules as the store holds.
+    /// There are as many limits, owned projects, schedules or supplies as the store holds.
     TooManyLimits = "too_many_limits", 409, "There are too many limits";
     /// Too much is under way.
     Busy = "busy", 503, "The server is busy";

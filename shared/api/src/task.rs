@@ -1,14 +1,15 @@
 //! What `query-tasks` answers of tasks: how a task, its history and its output are shown. Other functions answer with the same.
 
 use baton_model::{
-    Event, EventKind, Failure, Generation, GenerationId, IfDependencyFails, Label, LossReason, Payload,
-    Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId, TaskState, TaskType,
-    Timestamp, WorkerId,
+    Backoff, BatchId, Event, EventKind, Failure, Generation, GenerationId, IfDependencyFails, Label,
+    LossReason, Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId,
+    TaskState, TaskType, Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::change::ChangesView;
+use crate::create::BackoffSchema;
 use crate::graph::InputView;
 use crate::unique::UniqueView;
 
@@ -90,6 +91,13 @@ pub struct TaskView {
     /// How long one attempt may run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<f64>,
+    /// How long it waits between attempts; left out if as usual.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<BackoffSchema>)]
+    pub backoff: Option<Backoff>,
+    /// How long it is kept once it has ended; left out if as long as all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention_seconds: Option<f64>,
     /// From when on it may be claimed, while queued.
     #[schema(value_type = String, format = "date-time")]
     pub run_after: Timestamp,
@@ -122,6 +130,10 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub if_dependency_fails: Option<IfDependencyFails>,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "uuid")]
+    pub batch_id: Option<BatchId>,
     /// In the answer to a claim: what its dependencies have put out, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<InputView>,
@@ -208,6 +220,8 @@ impl TaskView {
             worker_losses: task.head.worker_losses,
             max_attempts: task.head.max_attempts,
             timeout_seconds: task.head.timeout.map(|timeout| timeout.as_secs_f64()),
+            backoff: Some(task.head.backoff).filter(|backoff| *backoff != Backoff::default()),
+            retention_seconds: task.retention.map(|retention| retention.as_secs_f64()),
             run_after: task.head.run_after,
             created_at: task.created_at,
             updated_at: task.updated_at,
@@ -217,6 +231,7 @@ impl TaskView {
             error: task.error,
             if_dependency_fails: (!task.depends_on.is_empty()).then_some(task.if_dependency_fails),
             depends_on: task.depends_on,
+            batch_id: task.batch,
             inputs: Vec::new(),
         }
     }

@@ -5,16 +5,17 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use baton_model::{
-    AuditId, Expected, Grant, Label, ProjectId, QueueName, Scope, Timestamp, Token, TokenId, TokenStatus,
-    limits,
+    AuditId, Expected, Grant, Label, ProjectId, QueueName, Scope, Timestamp, Token, TokenId, TokenSecret,
+    TokenStatus, limits,
 };
 use serde::{Deserialize, Serialize, Serializer};
+use serde_json::value::RawValue;
 use utoipa::ToSchema;
 
 use crate::fields::{Fields, ReadFields, as_seconds, integer, list, parsed, span};
 
-/// A token to make.
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+/// A token to make, or to take over from another system.
+#[derive(Clone, PartialEq, Serialize, ToSchema)]
 pub struct CreateToken {
     /// What it is for.
     #[schema(value_type = String)]
@@ -41,6 +42,21 @@ pub struct CreateToken {
     /// The most requests a second, 1 to 1,000,000; the server's own limit if left out.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub requests_per_second: Option<u32>,
+    /// A secret that exists already, such as a service key of another system: 16 to 4,096 characters without a space at either
+    /// end. It is kept as a digest, and not shown again. One is made if it is left out.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
+}
+
+impl fmt::Debug for CreateToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let imported = self.secret.is_some();
+        f.debug_struct("CreateToken")
+            .field("name", &self.name)
+            .field("scopes", &self.scopes)
+            .field("imported", &imported)
+            .finish_non_exhaustive()
+    }
 }
 
 /// When a token ends.
@@ -91,6 +107,7 @@ impl CreateToken {
             expires_in_seconds: None,
             expires_at: None,
             requests_per_second: None,
+            secret: None,
         }
     }
 }
@@ -116,6 +133,7 @@ impl ReadFields for CreateToken {
             f.optional("expires_in_seconds", span(Duration::from_secs(1), limits::LONGEST_TOKEN));
         let expires_at = f.optional("expires_at", parsed);
         let requests_per_second = f.optional("requests_per_second", integer(1..=limits::TOKEN_REQUESTS));
+        let secret = f.optional("secret", old_secret);
         Some(Self {
             name: name?,
             scopes: scopes?,
@@ -124,8 +142,19 @@ impl ReadFields for CreateToken {
             expires_in_seconds: expires_in_seconds?,
             expires_at: expires_at?,
             requests_per_second: requests_per_second?,
+            secret: secret?,
         })
     }
+}
+
+/// A secret that another system has made. What is wrong with it is told without any of it.
+fn old_secret(raw: &RawValue) -> Result<String, Expected> {
+    let text: Option<String> = serde_json::from_str(raw.get()).ok();
+    text.filter(|text| TokenSecret::imported(text).is_some()).ok_or_else(|| {
+        let expected = "a secret of 16 to 4,096 characters without control characters or a space at either end, and \
+                        none of Baton's own";
+        Expected::new(expected, "another one")
+    })
 }
 
 /// A token, without its secret.
@@ -200,8 +229,9 @@ impl TokenView {
 #[derive(Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[schema(as = CreatedToken)]
 pub struct CreatedTokenView {
-    /// What callers present: `Authorization: Bearer` and this text.
-    pub secret: String,
+    /// What callers present: `Authorization: Bearer` and this text. Left out of a token whose secret was imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
     /// The token.
     pub token: TokenView,
 }

@@ -150,6 +150,15 @@ impl Client {
         }
     }
 
+    /// Sends a request that is not to be sent again by itself.
+    pub(crate) async fn send_once<A: DeserializeOwned>(
+        &self,
+        request: reqwest::RequestBuilder,
+        url: &str,
+    ) -> Result<A, ClientError> {
+        self.send(request, url).await.map_err(|failed| failed.error)
+    }
+
     async fn send<A: DeserializeOwned>(
         &self,
         request: reqwest::RequestBuilder,

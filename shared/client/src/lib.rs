@@ -55,6 +55,7 @@ mod bulk;
 mod call;
 mod endings;
 mod error;
+mod files;
 mod place;
 mod query;
 mod ready;
@@ -68,6 +69,7 @@ use std::time::Duration;
 
 pub use builder::ClientBuilder;
 pub use error::{ClientError, Untouched};
+pub use files::Download;
 pub use place::stays_on_this_machine;
 pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
 pub use ready::{Heard, Listener, ReadyError, ReadyQueue};

@@ -5,13 +5,15 @@
 
 use std::time::Duration;
 
+use baton_api::batch::{BatchView, CreateBatch};
 use baton_api::change::ChangeRequest;
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::ClaimView;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::complete::{CompletedView, EndedView};
+use baton_api::create::CreateTask;
 use baton_api::create::{BatchAnswer, CreatedTask};
-use baton_api::create::{CreateBatch, CreateTask};
+use baton_api::defaults::{DefaultsChangeView, DefaultsRequest};
 use baton_api::fleet::{LogView, QueueView, StatsView, WorkerView};
 use baton_api::graph::GraphView;
 use baton_api::health::{HealthView, ReadinessView};
@@ -23,11 +25,14 @@ use baton_api::order::{OrderChangeView, OrderRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::reap::ReapView;
 use baton_api::schedule::{ScheduleAction, ScheduleView, SetSchedule};
+use baton_api::supply::{SetSupply, SupplyView};
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
 use baton_api::token::CreateToken;
 use baton_api::token::{AuditView, CreatedTokenView, TokenView};
 use baton_api::why::WhyView;
-use baton_model::{Directive, GenerationId, ProjectId, QueueName, ScheduleName, TaskId, TokenId, WorkerId};
+use baton_model::{
+    BatchId, Directive, GenerationId, ProjectId, QueueName, ScheduleName, TaskId, TokenId, WorkerId,
+};
 use serde::Serialize;
 
 use crate::call::{Call, new_key};
@@ -206,6 +211,48 @@ impl Client {
         self.call(Call::post(format!("/v1/queues/{queue}/order"), order).repeatable(true)).await
     }
 
+    /// One batch, with what its tasks do.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batch(&self, id: BatchId) -> Result<BatchView, ClientError> {
+        self.call(Call::get(format!("/v1/batches/{id}"))).await
+    }
+
+    /// Batches, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn batches(
+        &self,
+        project: Option<&ProjectId>,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<BatchView>, ClientError> {
+        let call = Call::get("/v1/batches").query("project", project);
+        self.call(call.query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// Seals a batch: no task is added to it from then on.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn seal_batch(&self, id: BatchId) -> Result<BatchView, ClientError> {
+        self.call(Call::post(format!("/v1/batches/{id}/seal"), &serde_json::json!({})).repeatable(true)).await
+    }
+
+    /// Changes what a queue gives to tasks that do not say; what the request leaves out stays as it is.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_queue_defaults(
+        &self,
+        queue: &QueueName,
+        defaults: &DefaultsRequest,
+    ) -> Result<DefaultsChangeView, ClientError> {
+        self.call(Call::patch(format!("/v1/queues/{queue}/defaults"), defaults).repeatable(true)).await
+    }
+
     /// Sets a limit.
     ///
     /// # Errors
@@ -324,6 +371,46 @@ impl Client {
         action: &ScheduleAction,
     ) -> Result<ScheduleView, ClientError> {
         self.call(Call::post(format!("/v1/schedules/{name}/delete"), action)).await
+    }
+
+    /// Sets the supply of a queue.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn set_supply(&self, queue: &QueueName, supply: &SetSupply) -> Result<SupplyView, ClientError> {
+        self.call(Call::post(format!("/v1/queues/{queue}/supply"), supply).repeatable(true)).await
+    }
+
+    /// The supply of a queue.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn supply(&self, queue: &QueueName) -> Result<SupplyView, ClientError> {
+        self.call(Call::get(format!("/v1/queues/{queue}/supply"))).await
+    }
+
+    /// Supplies, by queue.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn supplies(
+        &self,
+        cursor: Option<&str>,
+        limit: Option<u32>,
+    ) -> Result<Page<SupplyView>, ClientError> {
+        self.call(Call::get("/v1/supplies").query("cursor", cursor).query("limit", limit)).await
+    }
+
+    /// Takes a queue's supply away; the answer is the supply as it was.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn unset_supply(
+        &self,
+        queue: &QueueName,
+        action: &ActionRequest,
+    ) -> Result<SupplyView, ClientError> {
+        self.call(Call::post(format!("/v1/queues/{queue}/supply/unset"), action)).await
     }
 
     /// Takes back tasks whose lease is lost, now instead of at the reaper's next round.

@@ -3,6 +3,7 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
+use baton_files::{Bounds, Files};
 use baton_model::{LeasePolicy, Limits, Timestamp};
 use baton_runtime::settings::Retention;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Timekeeper};
@@ -36,6 +37,10 @@ pub struct Parts {
     pub worker_cap: u32,
     /// How long what is over is kept.
     pub retention: Retention,
+    /// Where files lie; none if the server has no place for any.
+    pub files: Option<Arc<dyn Files>>,
+    /// How much may be put there.
+    pub file_bounds: Bounds,
     /// Says when to stop; waiting claims then answer at once.
     pub shutdown: Shutdown,
 }
@@ -54,7 +59,25 @@ impl App {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Self {
-        Self::new(Parts {
+        Self::new(Parts::configured(settings, store, doorbell, clock, ids))
+    }
+
+    /// The present time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
+
+impl Parts {
+    /// Parts as `settings` say, without a place for files.
+    pub fn configured(
+        settings: &Settings,
+        store: Arc<dyn Store>,
+        doorbell: Arc<LocalDoorbell>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+    ) -> Self {
+        Self {
             store,
             timekeeper: Timekeeper::new(Arc::clone(&clock), settings.leases),
             clock,
@@ -65,13 +88,13 @@ impl App {
             leases: settings.leases,
             worker_cap: settings.worker_cap,
             retention: settings.retention,
+            files: None,
+            file_bounds: Bounds {
+                file_bytes: settings.files.file_bytes,
+                project_bytes: settings.files.project_bytes,
+            },
             shutdown: Shutdown::new(),
-        })
-    }
-
-    /// The present time.
-    pub fn now(&self) -> Timestamp {
-        self.clock.now()
+        }
     }
 }
 

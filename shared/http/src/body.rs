@@ -6,6 +6,7 @@ use baton_api::change::ChangeRequest;
 use baton_api::claim::ClaimRequest;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::create::CreateTask;
+use baton_api::defaults::DefaultsRequest;
 use baton_api::ending::EndingsRead;
 use baton_api::heartbeat::HeartbeatRequest;
 use baton_api::limit::{ClearLimit, SetLimit, SetOwner};
@@ -13,6 +14,7 @@ use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::order::OrderRequest;
 use baton_api::reap::ReapRequest;
 use baton_api::schedule::{ScheduleAction, SetSchedule};
+use baton_api::supply::SetSupply;
 use baton_api::token::CreateToken;
 use baton_api::{ProblemCode, ReadFields};
 use baton_model::{Expected, Limits};
@@ -100,8 +102,10 @@ bodies! {
     ClearLimit: Plain, |_limits| &();
     SetOwner: Plain, |_limits| &();
     OrderRequest: Plain, |_limits| &();
+    DefaultsRequest: Plain, |_limits| &();
     SetSchedule: Params, |limits| limits;
     ScheduleAction: Plain, |_limits| &();
+    SetSupply: Params, |limits| limits;
 }
 
 /// A body that must be there.
@@ -166,6 +170,15 @@ pub fn utf8(body: &Bytes) -> Result<&str, ApiError> {
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
+/// Reads a body of up to `most` bytes, whatever its headers say it is: for a dialect whose clients do not all say that it is JSON.
+///
+/// # Errors
+/// 400 if it breaks off, 413.
+pub async fn of_any_kind(request: Request, most: usize) -> Result<Bytes, ApiError> {
+    let (parts, body) = request.into_parts();
+    if body.is_end_stream() { Ok(Bytes::new()) } else { gather(&parts.headers, body, most).await }
+}
+
 async fn read(request: Request, most: usize) -> Result<Bytes, ApiError> {
     let (parts, mut body) = request.into_parts();
     if body.is_end_stream() {
@@ -177,9 +190,13 @@ async fn read(request: Request, most: usize) -> Result<Bytes, ApiError> {
         // Of a body without a byte there is nothing to be said.
         return if nothing { Ok(Bytes::new()) } else { Err(refusal) };
     }
-    let stated = content_length(&parts.headers);
+    gather(&parts.headers, body, most).await
+}
+
+async fn gather(headers: &HeaderMap, mut body: axum::body::Body, most: usize) -> Result<Bytes, ApiError> {
+    let stated = content_length(headers);
     if stated.is_some_and(|stated| stated > most as u64) {
-        let came = discard(&parts.headers, &mut body, 0).await;
+        let came = discard(headers, &mut body, 0).await;
         return Err(too_large(most, stated.unwrap_or(came as u64), false));
     }
     let mut whole = Bytes::new();

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use baton_api::ProblemCode;
-use http::header::ALLOW;
+use http::header::{ALLOW, CONTENT_RANGE};
 use http::{HeaderValue, Request};
 use http_body::Body;
 use tower::Service;
@@ -26,6 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::app::App;
 use crate::auth::{Authenticate, Authority};
 use crate::body::discard;
+use crate::dialect::{Asked, Dialects, Switch};
 use crate::error::ApiError;
 use crate::foreign;
 use crate::head;
@@ -36,6 +37,7 @@ use crate::request_id::{REQUEST_ID, RequestIds};
 pub struct Envelope<S = Router> {
     inner: S,
     shared: Arc<Shared>,
+    dialects: Option<Arc<Dialects>>,
     guarded: bool,
     on_socket: bool,
 }
@@ -48,7 +50,7 @@ struct Shared {
 
 impl Envelope {
     /// Puts an envelope around a router: unknown routes and methods become problems, and a request that takes longer
-    /// than `timeout` is given up; the paths of `slow` may take as much longer as they say. Handlers that need to know
+    /// than `timeout` is given up; the paths of `slow` (and those below one that ends with `/`) may take as much longer as they say. Handlers that need to know
     /// their caller work only [`Self::authenticated`].
     pub fn new(
         router: OpenApiRouter<App>,
@@ -61,13 +63,37 @@ impl Envelope {
         let router =
             router.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed).with_state(app);
         let shared = Arc::new(Shared { timeout, slow, ids });
-        Self { inner: router, shared, guarded: false, on_socket: false }
+        Self { inner: router, shared, dialects: None, guarded: false, on_socket: false }
     }
 
     /// Puts callers' authentication between the envelope and the router.
     pub fn authenticated(self, by: impl Into<Authority>) -> Envelope<Authenticate<Router>> {
-        let Self { inner, shared, guarded, on_socket } = self;
-        Envelope { inner: Authenticate::new(inner, by), shared, guarded, on_socket }
+        let Self { inner, shared, dialects, guarded, on_socket } = self;
+        Envelope { inner: Authenticate::new(inner, by), shared, dialects, guarded, on_socket }
+    }
+}
+
+impl Envelope<Authenticate<Router>> {
+    /// What a server puts on a socket, where dialects may stand beside.
+    pub fn switched(self) -> Envelope<Switch> {
+        let Self { inner, shared, dialects, guarded, on_socket } = self;
+        Envelope { inner: Switch::new(inner), shared, dialects, guarded, on_socket }
+    }
+}
+
+impl Envelope<Switch> {
+    /// The same with dialects beside Baton's own routes.
+    #[must_use]
+    pub fn beside(self, dialects: Arc<Dialects>) -> Self {
+        Self { inner: self.inner.beside(Arc::clone(&dialects)), dialects: Some(dialects), ..self }
+    }
+
+    /// Dialects without Baton's own routes.
+    pub fn of_dialects(dialects: Arc<Dialects>, app: &App, timeout: Duration) -> Self {
+        let ids = Arc::new(RequestIds::new(&*app.ids));
+        let shared = Arc::new(Shared { timeout, slow: Vec::new(), ids });
+        let inner = Switch::only(Arc::clone(&dialects));
+        Self { inner, shared, dialects: Some(dialects), guarded: false, on_socket: false }
     }
 }
 
@@ -91,9 +117,17 @@ impl<S> Envelope<S> {
         Arc::clone(&self.shared.ids)
     }
 
+    /// What is to be known of a request to answer it in a dialect; none if it is for Baton itself.
+    pub(crate) fn asked(&self, path: &str) -> Option<Asked> {
+        self.dialects.as_ref()?.asked(path)
+    }
+
     /// Whether a path may take longer than others, as its requests wait for work.
-    pub(crate) fn may_wait(&self, path: &str) -> bool {
-        self.shared.slow.iter().any(|(slow, _)| *slow == path)
+    pub(crate) fn may_wait(&self, path: &str, asked: Option<&Asked>) -> bool {
+        match asked {
+            Some(asked) => asked.longer().is_some(),
+            None => self.shared.longer(path).is_some(),
+        }
     }
 }
 
@@ -104,8 +138,13 @@ impl<S> fmt::Debug for Envelope<S> {
 }
 
 impl Shared {
-    fn timeout(&self, path: &str) -> Duration {
-        let longer = self.slow.iter().find(|(slow, _)| *slow == path).map(|(_, longer)| *longer);
+    fn longer(&self, path: &str) -> Option<Duration> {
+        let is = |slow: &str| slow == path || slow.ends_with('/') && path.starts_with(slow);
+        self.slow.iter().find(|(slow, _)| is(slow)).map(|(_, longer)| *longer)
+    }
+
+    fn timeout(&self, path: &str, asked: Option<&Asked>) -> Duration {
+        let longer = asked.map_or_else(|| self.longer(path), Asked::longer);
         self.timeout + longer.unwrap_or_default()
     }
 }
@@ -144,8 +183,9 @@ where
         .then(|| (request.method().clone(), request.uri().path().to_owned(), Instant::now()));
     // What is recorded of the request names it as the log and its answer do.
     request.headers_mut().insert(REQUEST_ID, id.clone());
-    let Envelope { mut inner, shared, guarded, on_socket } = envelope;
-    let timeout = shared.timeout(request.uri().path());
+    let asked = envelope.asked(request.uri().path());
+    let Envelope { mut inner, shared, dialects: _, guarded, on_socket } = envelope;
+    let timeout = shared.timeout(request.uri().path(), asked.as_ref());
     let routed = async {
         let well_formed = if on_socket { head::check(&request) } else { Ok(()) };
         let from_here =
@@ -177,7 +217,11 @@ where
             Some(allow) => error.with_allow(allow),
             None => error,
         };
-        response = error.respond(id.to_str().ok());
+        let range = response.headers_mut().remove(CONTENT_RANGE);
+        response = tell(error, id.to_str().ok(), asked.as_ref());
+        if let Some(range) = range {
+            response.headers_mut().insert(CONTENT_RANGE, range);
+        }
     }
     if let Some((method, path, began)) = logged {
         let status = response.status().as_u16();
@@ -186,6 +230,14 @@ where
     }
     response.headers_mut().insert(REQUEST_ID, id);
     response
+}
+
+/// A problem as an answer, in the words that it was asked in.
+pub(crate) fn tell(error: ApiError, request_id: Option<&str>, asked: Option<&Asked>) -> Response {
+    match asked {
+        Some(asked) => asked.phrase(error, request_id),
+        None => error.respond(request_id),
+    }
 }
 
 /// Polls a handler to its end, also if that end is a panic.
@@ -213,10 +265,10 @@ fn panic_message(panic: &(dyn Any + Send)) -> &str {
     }
 }
 
-async fn no_such_route(request: axum::extract::Request) -> ApiError {
+pub(crate) async fn no_such_route(request: axum::extract::Request) -> ApiError {
     ApiError::no_such_route(request.uri().path())
 }
 
-async fn method_not_allowed(request: axum::extract::Request) -> ApiError {
+pub(crate) async fn method_not_allowed(request: axum::extract::Request) -> ApiError {
     ApiError::method_not_allowed(request.method().as_str(), request.uri().path())
 }

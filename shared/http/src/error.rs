@@ -137,6 +137,11 @@ impl ApiError {
         tracing::error!(code = self.code().as_str(), cause, "a request failed");
     }
 
+    /// The problem document, for whoever says it in other words.
+    pub fn problem(&self) -> &Problem {
+        &self.0.problem
+    }
+
     /// The problem document, as part of another answer.
     pub fn into_problem(self) -> Problem {
         self.0.problem
@@ -210,6 +215,11 @@ impl From<StoreError> for ApiError {
             StoreError::WorkerNotFound(_) => {
                 new(ProblemCode::WorkerNotFound, "GET /v1/workers lists those that are known")
             }
+            StoreError::BatchNotFound(_) => {
+                new(ProblemCode::BatchNotFound, "GET /v1/batches lists those that are known")
+            }
+            StoreError::BatchSealed(_) => Self::new(ProblemCode::BatchSealed, told.clone()),
+            StoreError::BatchExists(_) => Self::new(ProblemCode::BatchConflict, told.clone()),
             StoreError::BulkNotFound(_) => new(ProblemCode::BulkNotFound, "GET /v1/bulk lists those that are known"),
             StoreError::QueueNotFound(_) => {
                 new(ProblemCode::QueueNotFound, "GET /v1/queues lists those that are known")
@@ -246,12 +256,15 @@ impl From<StoreError> for ApiError {
             StoreError::ScheduleNotFound(_) => {
                 new(ProblemCode::ScheduleNotFound, "GET /v1/schedules lists those that there are")
             }
+            StoreError::SupplyNotFound(_) => {
+                new(ProblemCode::SupplyNotFound, "GET /v1/supplies lists those that there are")
+            }
             StoreError::ScheduleExists(_) => {
                 new(ProblemCode::ScheduleExists, "say \"replace\": true to put this one in its place")
             }
             StoreError::TooManyLimits { .. } => new(
                 ProblemCode::TooManyLimits,
-                "GET /v1/limits, GET /v1/projects and GET /v1/schedules list what there is",
+                "GET /v1/limits, GET /v1/projects, GET /v1/schedules and GET /v1/supplies list what there is",
             ),
             StoreError::BadCursor => Self::field(
                 "cursor",
@@ -398,7 +411,7 @@ fn refused(refusal: &Refusal) -> (ProblemCode, &'static str) {
 
 #[cfg(test)]
 mod tests {
-    use baton_model::{BulkId, Ended, GenerationId, QueueName, State, TaskId, TokenId, WorkerId};
+    use baton_model::{BatchId, BulkId, Ended, GenerationId, QueueName, State, TaskId, TokenId, WorkerId};
 
     use super::*;
 
@@ -432,6 +445,9 @@ mod tests {
             (StoreError::GenerationNotFound(generation), ProblemCode::GenerationNotFound, 404),
             (StoreError::WorkerNotFound(WorkerId::from_stored("w")), ProblemCode::WorkerNotFound, 404),
             (StoreError::QueueNotFound(QueueName::default()), ProblemCode::QueueNotFound, 404),
+            (StoreError::BatchNotFound(BatchId::from_bytes([3; 16])), ProblemCode::BatchNotFound, 404),
+            (StoreError::BatchSealed(BatchId::from_bytes([3; 16])), ProblemCode::BatchSealed, 409),
+            (StoreError::BatchExists(BatchId::from_bytes([3; 16])), ProblemCode::BatchConflict, 409),
             (StoreError::BulkNotFound(BulkId::from_bytes([3; 16])), ProblemCode::BulkNotFound, 404),
             (
                 refused(Refusal::StaleAttempt { presented: 1, current: 2, state }),

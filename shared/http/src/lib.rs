@@ -5,8 +5,10 @@
 pub mod app;
 pub mod auth;
 pub mod body;
+pub mod dialect;
 pub mod envelope;
 pub mod error;
+pub mod fastapi;
 mod foreign;
 mod head;
 pub mod health;
@@ -27,6 +29,7 @@ pub mod wire;
 pub use app::{App, Parts};
 pub use auth::{Authenticate, Authenticator, Caller};
 pub use body::{Body, BodyLimit, JsonBody, OptionalBody};
+pub use dialect::{Dialect, Dialects};
 pub use envelope::Envelope;
 pub use error::{ApiError, ApiResult};
 pub use idempotency::IdempotencyKey;

@@ -10,8 +10,6 @@ use utoipa::openapi::path::{Operation, Paths};
 use utoipa_axum::PathItemExt;
 use utoipa_axum::router::UtoipaMethodRouter;
 
-use crate::App;
-
 #[cfg(not(feature = "documented"))]
 pub use crate::bare_routes as routes;
 #[doc(hidden)]
@@ -21,9 +19,9 @@ pub use utoipa_axum::routes;
 
 /// A route without its documentation. `on` adds the handler for a method.
 #[doc(hidden)]
-pub fn bare<P: Path>(
-    on: impl Fn(MethodRouter<App>, MethodFilter) -> MethodRouter<App>,
-) -> UtoipaMethodRouter<App> {
+pub fn bare<P: Path, S: Clone + Send + Sync + 'static>(
+    on: impl Fn(MethodRouter<S>, MethodFilter) -> MethodRouter<S>,
+) -> UtoipaMethodRouter<S> {
     let methods = P::methods();
     let router =
         methods.iter().fold(MethodRouter::new(), |router, method| on(router, method.to_method_filter()));
@@ -37,12 +35,12 @@ pub fn bare<P: Path>(
 macro_rules! bare_routes {
     ($handler:ident) => {
         $crate::routes::paste! {
-            $crate::routes::bare::<[<__path_ $handler>]>(|router, method| router.on(method, $handler))
+            $crate::routes::bare::<[<__path_ $handler>], _>(|router, method| router.on(method, $handler))
         }
     };
     ($module:ident :: $handler:ident) => {
         $crate::routes::paste! {
-            $crate::routes::bare::<$module::[<__path_ $handler>]>(
+            $crate::routes::bare::<$module::[<__path_ $handler>], _>(
                 |router, method| router.on(method, $module::$handler),
             )
         }

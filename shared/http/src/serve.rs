@@ -97,20 +97,17 @@ where
             accepted = accept(&listener, &mut open) => accepted,
         };
         match accepted {
-            Ok((stream, permit)) => {
+            Ok(accepted) => {
                 let stage = Arc::new(Stage::new());
-                let stream = Stream::new(stream, Arc::clone(&stage), patience, service.request_ids());
+                let stream = Stream::new(accepted, Arc::clone(&stage), patience, service.request_ids());
                 let handler = Handler {
                     envelope: service.clone(),
                     stage: Arc::clone(&stage),
                     answers: Arc::clone(&answers),
                 };
-                let connection = builder.serve_connection(TokioIo::new(stream), handler);
+                let connection = builder.serve_connection(TokioIo::new(stream), handler).with_upgrades();
                 let (watched, shutdown) = (Arc::clone(&stage), shutdown.clone());
-                open.spawn(stage, async move {
-                    run(connection, &watched, &shutdown).await;
-                    drop(permit);
-                });
+                open.spawn(stage, async move { run(connection, &watched, &shutdown).await });
             }
             Err(error) => {
                 tracing::warn!(%error, "a connection cannot be accepted; raise the limit of open files if it recurs");
@@ -124,7 +121,7 @@ where
 
 /// Runs one connection until it ends, or is silent and unwanted.
 async fn run<S>(
-    connection: http1::Connection<TokioIo<Stream>, Handler<S>>,
+    connection: http1::UpgradeableConnection<TokioIo<Stream>, Handler<S>>,
     stage: &Stage,
     shutdown: &Shutdown,
 ) where
@@ -164,6 +161,7 @@ async fn run<S>(
 /// The connections that are open.
 struct Open {
     room: Arc<Semaphore>,
+    most: u32,
     tasks: JoinSet<u64>,
     stages: HashMap<u64, Arc<Stage>>,
     count: u64,
@@ -175,6 +173,7 @@ impl Open {
     fn new(most: u32) -> Self {
         Self {
             room: Arc::new(Semaphore::new(most as usize)),
+            most,
             tasks: JoinSet::new(),
             stages: HashMap::new(),
             count: 0,
@@ -231,7 +230,11 @@ impl Open {
     /// whole and had no answer.
     async fn close(mut self, grace: Duration) -> bool {
         drop(self.next.take());
-        let all = async { while self.tasks.join_next().await.is_some() {} };
+        let all = async {
+            while self.tasks.join_next().await.is_some() {}
+            // Those that speak another protocol have no task here, but a place; who speaks it hears of the stop by itself.
+            let _ = self.room.acquire_many(self.most).await;
+        };
         if tokio::time::timeout(grace, all).await.is_ok() {
             return true;
         }

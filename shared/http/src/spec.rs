@@ -2,7 +2,7 @@
 
 use baton_api::FieldError;
 use baton_api::create::CreateTask;
-use baton_model::{Expiry, RunAfter, TaskId, TaskSpec, limits};
+use baton_model::{Expiry, RunAfter, TaskId, TaskSpec, Unsaid, limits};
 
 use crate::app::App;
 use crate::auth::Caller;
@@ -48,7 +48,10 @@ pub fn task_spec(
         max_attempts: request.max_attempts.unwrap_or(limits::DEFAULT_ATTEMPTS),
         timeout: request.timeout,
         backoff: request.backoff,
+        retention: request.retention,
+        unsaid: Unsaid { max_attempts: request.max_attempts.is_none(), priority: request.priority.is_none() },
         depends_on,
         if_dependency_fails: request.if_dependency_fails.unwrap_or_default(),
+        batch: None,
     })
 }

@@ -205,6 +205,7 @@ pub fn queue_view(stats: QueueStats) -> QueueView {
         paused: stats.pause.is_some(),
         pause: stats.pause.map(Into::into),
         order: (!stats.order.is_usual()).then(|| stats.order.into()),
+        defaults: (!stats.defaults.is_none()).then(|| stats.defaults.into()),
         used: stats.used,
         waiting: stats.queued,
         queued: ready.tasks,

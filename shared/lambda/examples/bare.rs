@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use baton_api::create::CreateTask;
 use baton_api::fields::ReadFields;
-use baton_model::{Limits, RunAfter, TaskSpec, limits};
+use baton_model::{Limits, RunAfter, TaskSpec, Unsaid, limits};
 use baton_runtime::{Clock, Ids, RandomIds, SystemClock};
 use baton_store::{Create, NoDoorbell, TaskStore};
 use baton_store_dynamodb::client::{self, Roots};
@@ -58,7 +58,10 @@ async fn create(store: &DynamoStore, event: Event) -> Result<Value, Failed> {
         timeout: request.timeout,
         backoff: request.backoff,
         depends_on: Vec::new(),
+        retention: request.retention,
+        unsaid: Unsaid::default(),
         if_dependency_fails: request.if_dependency_fails.unwrap_or_default(),
+        batch: None,
     };
     let create =
         Create { now: SystemClock.now(), tasks: vec![spec], atomic: false, idempotency: None, by: None };

@@ -201,6 +201,10 @@ impl Doorbell for QueueDoorbell {
             self.gather((ready.queue, ready.task_type, self.later(ready.run_after)), count);
         }
     }
+
+    fn asked(&self, queue: &QueueName) {
+        self.local.asked(queue);
+    }
 }
 
 impl std::fmt::Debug for QueueDoorbell {

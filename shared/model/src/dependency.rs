@@ -11,7 +11,39 @@ use serde::{Deserialize, Serialize};
 
 use crate::id::TaskId;
 use crate::payload::Payload;
-use crate::task::{Failure, IfDependencyFails, State};
+use crate::task::{Failure, State};
+
+/// What becomes of a task when one of its dependencies fails, or is cancelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum IfDependencyFails {
+    /// It is cancelled.
+    #[default]
+    Cancel,
+    /// It fails.
+    Fail,
+    /// It runs all the same: an ended dependency is met, however it ended.
+    Run,
+}
+
+impl IfDependencyFails {
+    /// Every choice.
+    pub const ALL: [Self; 3] = [Self::Cancel, Self::Fail, Self::Run];
+
+    /// The choice's stable name.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Cancel => "cancel",
+            Self::Fail => "fail",
+            Self::Run => "run",
+        }
+    }
+
+    /// Whether it is the usual one.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
 
 /// The code of the failure of a task that ended because a dependency did not complete.
 pub const DEPENDENCY_FAILED: &str = "dependency_failed";

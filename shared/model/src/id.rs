@@ -7,6 +7,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
 use crate::expected::Expected;
@@ -81,6 +82,10 @@ uuid_id!(
     BulkId
 );
 uuid_id!(
+    /// A batch of tasks. UUIDv7 unless the producer chose the id.
+    BatchId
+);
+uuid_id!(
     /// A generation: the output record of one completed task.
     GenerationId
 );
@@ -102,6 +107,22 @@ impl TaskId {
     /// The id of a task that has none yet: a template's.
     pub const fn unset() -> Self {
         Self(Uuid::nil())
+    }
+
+    /// The id of what another system, or a part of Baton, knows by a name: the same for the same name in the same space, and
+    /// another for any other. A UUID whose bits are its maker's own (RFC 9562 §5.8); it does not sort by time.
+    pub fn of_name(space: &str, name: &str) -> Self {
+        let mut hash = Sha256::new();
+        // No space has the separator, so that no two pairs are the same text.
+        hash.update(space.as_bytes());
+        hash.update([0]);
+        hash.update(name.as_bytes());
+        let digest: [u8; 32] = hash.finalize().into();
+        let mut id = [0; 16];
+        id.copy_from_slice(&digest[..16]);
+        id[6] = id[6] & 0x0f | 0x80;
+        id[8] = id[8] & 0x3f | 0x80;
+        Self::from_bytes(id)
     }
 
     /// The first and the last id that begin with a prefix of a UUID's text; `None` if no UUID does.
@@ -270,6 +291,17 @@ mod tests {
         let id: TaskId = text.parse().unwrap();
         assert_eq!(id.to_string(), text);
         assert_eq!(TaskId::from_bytes(*id.as_bytes()), id);
+    }
+
+    #[test]
+    fn a_name_has_one_id_in_its_space() {
+        let id = TaskId::of_name("orders", "a-1");
+        assert_eq!(id, TaskId::of_name("orders", "a-1"));
+        for other in [("orders", "a-2"), ("bills", "a-1"), ("ordersa", "-1"), ("", "ordersa-1")] {
+            assert_ne!(id, TaskId::of_name(other.0, other.1), "{other:?}");
+        }
+        let text = id.to_string();
+        assert!(text.as_bytes()[14] == b'8' && text.parse::<TaskId>() == Ok(id), "{text}");
     }
 
     #[test]

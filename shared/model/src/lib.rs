@@ -7,10 +7,12 @@
 pub mod affinity;
 pub mod alone;
 pub mod backoff;
+pub mod batch;
 pub mod bulk;
 mod canonical;
 pub mod causes;
 pub mod change;
+pub mod defaults;
 pub mod dependency;
 pub mod digest;
 pub mod event;
@@ -24,6 +26,7 @@ pub mod log;
 pub mod order;
 pub mod owner;
 pub mod payload;
+pub mod place;
 pub mod queue;
 pub mod rate;
 mod refusal;
@@ -32,6 +35,7 @@ pub mod round;
 pub mod schedule;
 pub mod session;
 pub mod share;
+pub mod supply;
 pub mod takes;
 pub mod task;
 pub mod template;
@@ -46,9 +50,11 @@ pub mod worker;
 pub use affinity::{Wants, Warm};
 pub use alone::Alone;
 pub use backoff::Backoff;
+pub use batch::{Batch, BatchCounts, BatchState, Made, NewBatch, Then, ThenOn};
 pub use bulk::{Bulk, BulkAction, BulkFilter, BulkOutcome, BulkState, BulkTasks};
 pub use causes::with_causes;
 pub use change::{Changes, FromTo, TaskChange, Timeout};
+pub use defaults::{DefaultsChange, QueueDefaults, Unsaid};
 pub use dependency::{Dependency, FirstFailure, Outlook};
 pub use digest::{Digest, Fingerprint};
 pub use event::{Event, EventDetail, EventKind};
@@ -56,8 +62,8 @@ pub use expected::Expected;
 pub use expiry::Expiry;
 pub use generation::{Generation, Output};
 pub use id::{
-    AuditId, BulkId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId, TaskId,
-    TaskType, TokenId, WorkerId,
+    AuditId, BatchId, BulkId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId,
+    TaskId, TaskType, TokenId, WorkerId,
 };
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;
@@ -65,12 +71,14 @@ pub use log::{Level, LogLine};
 pub use order::{FairBy, QueueOrder, Tenant};
 pub use owner::Owner;
 pub use payload::Payload;
+pub use place::Place;
 pub use rate::{Arrival, Rate};
 pub use rhythm::{Cron, Rhythm, Zone};
 pub use round::RoundNote;
 pub use schedule::{IfMissed, IfRunning, Occurrence, Plan, Schedule, ScheduleChange, ScheduleKey};
 pub use session::{Late, Superseded, Takeover};
 pub use share::{Limit, LimitBook, LimitOn, LimitRules, Shared, Standing, Stop, Which, holds_place};
+pub use supply::{Supply, SupplyChange, SupplyPlan, Template};
 pub use takes::{Taker, Takers, Takes};
 pub use task::{
     AttemptEnd, Ended, Failure, Head, IfDependencyFails, Priority, RunAfter, State, Status, Task, TaskSpec,

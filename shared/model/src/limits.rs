@@ -77,6 +77,8 @@ pub const SHORTEST_SPAN: Duration = Duration::from_millis(1);
 pub const LONGEST_SPAN: Duration = Duration::from_secs(30 * 86_400);
 /// The furthest that a task may be put off by a delay; `run_after` may name any time.
 pub const LONGEST_DELAY: Duration = Duration::from_secs(366 * 86_400);
+/// The longest that a task may ask to be kept once it has ended: ten years.
+pub const LONGEST_RETENTION: Duration = Duration::from_secs(3_650 * 86_400);
 /// The most characters in a description.
 pub const DESCRIPTION_CHARS: usize = 4_096;
 /// The most bytes in an error message; what is longer is cut at its front, as the end tells the cause.

@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::defaults::QueueDefaults;
 use crate::id::{Label, QueueName};
 use crate::order::QueueOrder;
 use crate::time::Timestamp;
 
 /// What is kept of a queue besides its tasks.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Queue {
     /// The queue's name.
     pub name: QueueName,
@@ -22,6 +23,9 @@ pub struct Queue {
     /// In which order it gives out its ready tasks.
     #[serde(default, skip_serializing_if = "QueueOrder::is_usual")]
     pub order: QueueOrder,
+    /// What it gives to tasks that do not say.
+    #[serde(default, skip_serializing_if = "QueueDefaults::is_none")]
+    pub defaults: QueueDefaults,
 }
 
 impl Queue {

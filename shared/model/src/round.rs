@@ -39,6 +39,9 @@ pub struct RoundNote {
     /// Where the next look at blocked tasks begins; none for the beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocked: Option<String>,
+    /// Where the next look at batches begins; none for the beginning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batches: Option<String>,
 }
 
 /// A time that is not believed yet, as it has jumped.
@@ -103,6 +106,7 @@ impl RoundNote {
                 doubt,
                 set_back: false,
                 blocked: None,
+                batches: None,
             };
             // There was nothing yet that could be removed.
             return (note, Vec::new());
@@ -127,6 +131,7 @@ impl RoundNote {
             doubt,
             set_back: before.set_back || is_back,
             blocked: before.blocked.clone(),
+            batches: before.batches.clone(),
         };
         (note, found)
     }
@@ -144,6 +149,7 @@ impl RoundNote {
             doubt,
             set_back: self.set_back,
             blocked: self.blocked.clone(),
+            batches: self.batches.clone(),
         };
         (note, found)
     }

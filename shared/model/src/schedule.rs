@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::defaults::Unsaid;
 use crate::digest::Digest;
 use crate::id::{Label, ProjectId, ScheduleName, TaskId};
 use crate::rhythm::Rhythm;
@@ -140,7 +141,14 @@ impl Plan {
     /// Whether a schedule says this. One that was written down says what was read back: of a number, JSON may lose the last bit.
     fn is_said_by(&self, standing: &Schedule) -> bool {
         let read_back = || serde_json::to_string(self).and_then(|text| serde_json::from_str(&text));
-        *self == standing.plan || read_back().is_ok_and(|plan: Self| plan == standing.plan)
+        let is_same = |mut plan: Self| {
+            // One of before queues had defaults does not tell what was left out.
+            if standing.plan.task.unsaid.is_none() {
+                plan.task.unsaid = Unsaid::default();
+            }
+            plan == standing.plan
+        };
+        is_same(self.clone()) || read_back().is_ok_and(is_same)
     }
 
     /// Whether it has no occurrence from `now` on.
@@ -413,7 +421,7 @@ impl Schedule {
 
     /// The task of an occurrence.
     fn task(&self, at: Timestamp) -> TaskSpec {
-        let filling = Filling { at, date: self.plan.rhythm.zone().date(at) };
+        let filling = Filling { at, date: self.plan.rhythm.zone().date(at), index: None };
         let template = &self.plan.task;
         TaskSpec {
             id: self.task_id(at),

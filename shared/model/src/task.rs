@@ -7,17 +7,19 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
+use crate::defaults::Unsaid;
+pub use crate::dependency::IfDependencyFails;
 use crate::digest::{Digest, Fingerprint};
 use crate::expected::Expected;
 use crate::expiry::Expiry;
-use crate::id::{GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
+use crate::id::{BatchId, GenerationId, Label, ProjectId, QueueName, TaskId, TaskType, WorkerId};
 use crate::lease::{Lease, LossReason};
 use crate::limits;
 use crate::payload::Payload;
 use crate::share::Shared;
-use crate::time::{Timestamp, seconds};
+use crate::time::{Timestamp, maybe_seconds, seconds};
 use crate::unique::Unique;
-use crate::watch::Watch;
+pub use crate::watch::redated;
 
 /// How soon a task is claimed, among those that are ready in its queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -178,38 +180,6 @@ impl fmt::Display for Status {
     }
 }
 
-/// What becomes of a task when one of its dependencies fails, or is cancelled.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum IfDependencyFails {
-    /// It is cancelled.
-    #[default]
-    Cancel,
-    /// It fails.
-    Fail,
-    /// It runs all the same: an ended dependency is met, however it ended.
-    Run,
-}
-
-impl IfDependencyFails {
-    /// Every choice.
-    pub const ALL: [Self; 3] = [Self::Cancel, Self::Fail, Self::Run];
-
-    /// The choice's stable name.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Cancel => "cancel",
-            Self::Fail => "fail",
-            Self::Run => "run",
-        }
-    }
-
-    /// Whether it is the usual one.
-    pub fn is_default(&self) -> bool {
-        *self == Self::default()
-    }
-}
-
 macro_rules! from_str_by_name {
     ($type:ty) => {
         impl FromStr for $type {
@@ -295,6 +265,17 @@ pub struct TaskSpec {
     pub timeout: Option<Duration>,
     /// How long it waits between attempts; none for the default.
     pub backoff: Option<Backoff>,
+    /// How long it is kept once it has ended; none for as long as the store keeps tasks.
+    #[serde(
+        rename = "retention_seconds",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "maybe_seconds"
+    )]
+    pub retention: Option<Duration>,
+    /// Which of the above were left out: what the queue gives comes in their place. No part of what makes two tasks the same.
+    #[serde(default, skip_serializing_if = "Unsaid::is_none")]
+    pub unsaid: Unsaid,
     /// What it shares a limit by with other tasks of its queue, if there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Label>,
@@ -313,6 +294,9 @@ pub struct TaskSpec {
     /// What becomes of it when one of these fails or is cancelled.
     #[serde(default, skip_serializing_if = "IfDependencyFails::is_default")]
     pub if_dependency_fails: IfDependencyFails,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
 }
 
 impl TaskSpec {
@@ -335,12 +319,15 @@ impl TaskSpec {
             max_attempts: limits::DEFAULT_ATTEMPTS,
             timeout: None,
             backoff: None,
+            retention: None,
+            unsaid: Unsaid::default(),
             concurrency_key: None,
             affinity: None,
             expiry: None,
             unique: None,
             depends_on: Vec::new(),
             if_dependency_fails: IfDependencyFails::default(),
+            batch: None,
         }
     }
 
@@ -384,7 +371,11 @@ impl TaskSpec {
 
     /// Says whether two specs ask for the same; the id itself is left out.
     pub fn fingerprint(&self) -> Fingerprint {
-        Fingerprint::of(self)
+        match self.unsaid.is_none() {
+            true => Fingerprint::of(self),
+            // The usual value said and left out is the same. A copy costs little beside the digest.
+            false => Fingerprint::of(&Self { unsaid: Unsaid::default(), ..self.clone() }),
+        }
     }
 }
 
@@ -508,30 +499,6 @@ impl Head {
     }
 }
 
-/// After the clock was set back: from when on a queued task may be claimed that waits for a time that was reckoned by the
-/// clock as it was. None if its time is as it is to be.
-///
-/// A task that was not made to wait is due at once. One that has been tried waits for so long after the end of its
-/// attempt as it was to. One that was made to wait and has not been tried is left: nobody knows whether its time was named
-/// by a clock that was right.
-pub fn redated(
-    head: &Head,
-    created_at: Timestamp,
-    updated_at: Timestamp,
-    watch: &Watch,
-) -> Option<Timestamp> {
-    // What was reckoned since lies before the latest change, which is dated as the ones before it.
-    if head.run_after <= watch.now || updated_at <= watch.now || head.run_after < updated_at {
-        return None;
-    }
-    let was_tried = head.events > 1;
-    if !was_tried && head.run_after > created_at {
-        return None;
-    }
-    let rest = head.run_after.since(updated_at).saturating_sub(watch.elapsed(updated_at));
-    Some(watch.now.plus(rest))
-}
-
 /// A task, whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
@@ -563,6 +530,14 @@ pub struct Task {
     pub finished_at: Option<Timestamp>,
     /// The latest attempt's failure; none once it is completed.
     pub error: Option<Failure>,
+    /// How long it is kept once it has ended; none for as long as the store keeps tasks.
+    #[serde(
+        rename = "retention_seconds",
+        default,
+        skip_serializing_if = "Option::is_none",
+        with = "maybe_seconds"
+    )]
+    pub retention: Option<Duration>,
     /// What it shares a limit by with other tasks of its queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency_key: Option<Label>,
@@ -578,6 +553,9 @@ pub struct Task {
     /// What becomes of it when one of these fails or is cancelled.
     #[serde(default, skip_serializing_if = "IfDependencyFails::is_default")]
     pub if_dependency_fails: IfDependencyFails,
+    /// The batch that it is one of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchId>,
 }
 
 impl Task {

@@ -1,4 +1,4 @@
-//! What is filled into the params of a task that Baton makes: `{{time}}` and `{{date}}` in its texts.
+//! What is filled into the params of a task that Baton makes: `{{time}}`, `{{date}}` and `{{index}}` in its texts.
 
 use serde_json::Value;
 
@@ -12,6 +12,8 @@ pub struct Filling {
     pub at: Timestamp,
     /// The day: `{{date}}`, as `2026-01-31`.
     pub date: String,
+    /// Which of those that the same has made it is: `{{index}}`; none if they are not counted, and then it stays as it is.
+    pub index: Option<u64>,
 }
 
 impl Filling {
@@ -29,6 +31,9 @@ impl Filling {
         match value {
             Value::String(text) => {
                 *text = text.replace("{{time}}", &self.at.to_string()).replace("{{date}}", &self.date);
+                if let Some(index) = self.index {
+                    *text = text.replace("{{index}}", &index.to_string());
+                }
             }
             Value::Array(items) => items.iter_mut().for_each(|item| self.fill_value(item)),
             Value::Object(fields) => fields.values_mut().for_each(|field| self.fill_value(field)),

@@ -29,6 +29,13 @@ impl Timestamp {
         self.0
     }
 
+    /// The time as Python's `datetime.isoformat` writes it in UTC, such as `2025-07-27T10:00:00.123000+00:00`: older versions of it
+    /// read no other form.
+    pub fn isoformat(self) -> String {
+        let text = self.to_string();
+        format!("{}000+00:00", text.trim_end_matches('Z'))
+    }
+
     /// How long after `earlier` this is; zero if it is not after.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -139,9 +146,44 @@ pub mod seconds {
     }
 }
 
+/// The same of a duration that may be missing.
+pub mod maybe_seconds {
+    use std::time::Duration;
+
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes a duration as seconds, or null; for `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// The serializer's own.
+    pub fn serialize<S: Serializer>(duration: &Option<Duration>, to: S) -> Result<S::Ok, S::Error> {
+        match duration {
+            Some(duration) => super::seconds::serialize(duration, to),
+            None => to.serialize_none(),
+        }
+    }
+
+    /// Reads a duration from seconds, or null; for `#[serde(with)]`.
+    ///
+    /// # Errors
+    /// As [`super::seconds::deserialize`].
+    pub fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Duration>, D::Error> {
+        #[derive(Deserialize)]
+        struct Seconds(#[serde(with = "super::seconds")] Duration);
+        Ok(Option::<Seconds>::deserialize(from)?.map(|Seconds(duration)| duration))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_time_is_told_to_python_with_six_digits_and_an_offset() {
+        let told = |millis| Timestamp::from_millis(millis).isoformat();
+        assert_eq!(told(1_753_610_400_123), "2025-07-27T10:00:00.123000+00:00");
+        assert_eq!(told(1_753_610_400_000), "2025-07-27T10:00:00.000000+00:00");
+    }
 
     #[test]
     fn a_time_is_written_in_utc_with_milliseconds_and_reads_back() {

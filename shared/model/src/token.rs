@@ -166,7 +166,11 @@ impl TokenStatus {
     }
 }
 
-/// What a caller presents: `baton_`, the token's id in 32 hexadecimal digits, `_`, the secret in 64.
+/// What a caller presents: `baton_`, the token's id in 32 hexadecimal digits, `_`, the secret in 64; or a secret of another
+/// system that was imported.
+///
+/// An imported secret names no id, so that its id is made of it: a digest that is cut to an id's size. To look one up is to
+/// read one token by its id, in every store and without an index (docs/decisions/0037).
 ///
 /// Its text is shown once, by [`TokenSecret::reveal`]; `Debug` tells the id alone, and there is no `Display`.
 #[derive(Clone)]
@@ -184,6 +188,40 @@ impl TokenSecret {
     /// The secret of a token, of random bytes from the operating system's source.
     pub const fn new(id: TokenId, secret: [u8; Self::BYTES]) -> Self {
         Self { id, secret }
+    }
+
+    /// The fewest characters of a secret that is imported: shorter ones are guessed.
+    pub const IMPORTED_LEAST: usize = 16;
+    /// The most bytes of it.
+    pub const IMPORTED_MOST: usize = 4096;
+
+    /// A secret that another system has made, such as a service key; none if it is too short or too long, could not be
+    /// presented in a header, or reads as one of Baton's own.
+    pub fn imported(text: &str) -> Option<Self> {
+        let fits = text.chars().count() >= Self::IMPORTED_LEAST
+            && text.len() <= Self::IMPORTED_MOST
+            && text.trim() == text
+            && !text.chars().any(char::is_control)
+            && Self::parse(text).is_none();
+        let digest = |purpose: &str| -> [u8; 32] {
+            let mut hash = Sha256::new();
+            hash.update(purpose.as_bytes());
+            hash.update(text.as_bytes());
+            hash.finalize().into()
+        };
+        fits.then(|| {
+            let mut id = [0; 16];
+            id.copy_from_slice(&digest("baton imported token: id\0")[..16]);
+            // A UUID whose bits are its maker's own (RFC 9562 §5.8).
+            id[6] = id[6] & 0x0f | 0x80;
+            id[8] = id[8] & 0x3f | 0x80;
+            Self { id: TokenId::from_bytes(id), secret: digest("baton imported token: secret\0") }
+        })
+    }
+
+    /// Reads what a caller presents: Baton's own, or else one that may have been imported.
+    pub fn presented(text: &str) -> Option<Self> {
+        Self::parse(text).or_else(|| Self::imported(text))
     }
 
     /// The token that it claims to be.
@@ -295,6 +333,33 @@ mod tests {
             assert!(TokenSecret::parse(bad).is_none(), "{bad}");
         }
         assert!(TokenSecret::parse(&text.replace("5c5c", "5cé")).is_none());
+    }
+
+    #[test]
+    fn an_imported_secret_is_known_by_its_text_alone() {
+        let text = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2lnbmF0dXJl";
+        let (first, again) = (TokenSecret::imported(text).unwrap(), TokenSecret::presented(text).unwrap());
+        assert!(first.id() == again.id() && first.digest() == again.digest());
+        let other = TokenSecret::imported(&text.replace("c2ln", "c2lm")).unwrap();
+        assert!(other.id() != first.id() && other.digest() != first.digest());
+        let id = first.id().to_string();
+        assert!(id.as_bytes()[14] == b'8' && id.parse::<TokenId>().is_ok(), "{id}");
+        assert!(!format!("{first:?}").contains("eyJ"));
+    }
+
+    #[test]
+    fn an_imported_secret_is_long_enough_and_none_of_batons_own() {
+        for good in
+            ["sixteen letters!", "schlüssel-für-alte-systeme", &"x".repeat(TokenSecret::IMPORTED_MOST)]
+        {
+            assert!(TokenSecret::imported(good).is_some(), "{good}");
+        }
+        let own = secret().reveal();
+        let long = "x".repeat(TokenSecret::IMPORTED_MOST + 1);
+        for bad in ["", "fifteen letters", " sixteen letters!", "sixteen\nletters!", own.as_str(), &long] {
+            assert!(TokenSecret::imported(bad).is_none(), "{bad}");
+        }
+        assert!(TokenSecret::presented(&own).unwrap().id() == secret().id());
     }
 
     #[test]

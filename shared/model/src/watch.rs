@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::lease::LeasePolicy;
+use crate::task::Head;
 use crate::time::Timestamp;
 
 /// How far a time may lie ahead and still count as the present: the clocks of two processes differ. What lies further
@@ -100,6 +101,30 @@ impl Watch {
             None => Duration::ZERO,
         }
     }
+}
+
+/// After the clock was set back: from when on a queued task may be claimed that waits for a time that was reckoned by the
+/// clock as it was. None if its time is as it is to be.
+///
+/// A task that was not made to wait is due at once. One that has been tried waits for so long after the end of its
+/// attempt as it was to. One that was made to wait and has not been tried is left: nobody knows whether its time was named
+/// by a clock that was right.
+pub fn redated(
+    head: &Head,
+    created_at: Timestamp,
+    updated_at: Timestamp,
+    watch: &Watch,
+) -> Option<Timestamp> {
+    // What was reckoned since lies before the latest change, which is dated as the ones before it.
+    if head.run_after <= watch.now || updated_at <= watch.now || head.run_after < updated_at {
+        return None;
+    }
+    let was_tried = head.events > 1;
+    if !was_tried && head.run_after > created_at {
+        return None;
+    }
+    let rest = head.run_after.since(updated_at).saturating_sub(watch.elapsed(updated_at));
+    Some(watch.now.plus(rest))
 }
 
 #[cfg(test)]

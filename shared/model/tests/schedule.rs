@@ -228,7 +228,7 @@ fn ids_derive_from_the_schedule_and_the_time() {
 
 #[test]
 fn texts_in_params_are_filled_in() {
-    let filling = Filling { at: at("2026-01-31T12:01:00Z"), date: "2026-01-31".to_owned() };
+    let filling = Filling { at: at("2026-01-31T12:01:00Z"), date: "2026-01-31".to_owned(), index: None };
     let fill = |value: serde_json::Value| filling.fill(&Payload::from_value(&value)).to_value();
     assert_eq!(
         fill(json!({"day": "{{date}}", "list": ["frame-{{date}}.png", 3], "at": "{{time}}"})),

@@ -18,18 +18,25 @@ use baton_store::{Doorbell, Ready};
 use tokio::sync::Notify;
 
 use crate::clock::Clock;
+use crate::supplied::Supplied;
 
 /// The doorbell of one process.
 pub struct LocalDoorbell {
     clock: Arc<dyn Clock>,
     line: Mutex<Line>,
     joined: Notify,
+    supplied: Supplied,
 }
 
 impl LocalDoorbell {
     /// A doorbell at which nobody waits yet. It asks `clock` whether what it hears of is due.
     pub fn new(clock: Arc<dyn Clock>) -> Arc<Self> {
-        Arc::new(Self { clock, line: Mutex::new(Line::default()), joined: Notify::new() })
+        Arc::new(Self {
+            clock,
+            line: Mutex::new(Line::default()),
+            joined: Notify::new(),
+            supplied: Supplied::default(),
+        })
     }
 
     /// Puts a claim of `worker` at the end of the line: for tasks of `queues`, and of `types` unless empty.
@@ -51,6 +58,11 @@ impl LocalDoorbell {
     /// Wakes the waiting claims of one worker: what held it back (its cap, a directive) may have changed.
     pub fn ring_worker(&self, worker: &WorkerId) {
         self.line().wake_worker(worker);
+    }
+
+    /// The queues with a supply that claims have come to.
+    pub const fn supplied(&self) -> &Supplied {
+        &self.supplied
     }
 
     /// How many claims wait.
@@ -100,6 +112,10 @@ impl Doorbell for LocalDoorbell {
             }
             (task_type, _) => line.wake_all(&ready.queue, task_type.as_ref()),
         }
+    }
+
+    fn asked(&self, queue: &QueueName) {
+        self.supplied.note(queue);
     }
 }
 

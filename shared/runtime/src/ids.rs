@@ -2,7 +2,7 @@
 
 use std::io;
 
-use baton_model::{AuditId, BulkId, GenerationId, TaskId, TokenId, TokenSecret};
+use baton_model::{AuditId, BatchId, BulkId, GenerationId, TaskId, TokenId, TokenSecret};
 use uuid::Uuid;
 
 /// Makes ids that nobody has used before.
@@ -23,6 +23,11 @@ pub trait Ids: Send + Sync {
     /// The id of a new bulk command.
     fn bulk(&self) -> BulkId {
         BulkId::from_uuid(self.uuid())
+    }
+
+    /// The id of a new batch.
+    fn batch(&self) -> BatchId {
+        BatchId::from_uuid(self.uuid())
     }
 
     /// The id of a new entry of the audit log.

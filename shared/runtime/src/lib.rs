@@ -9,6 +9,7 @@ pub mod ids;
 mod nearest;
 pub mod settings;
 pub mod shutdown;
+pub mod supplied;
 pub mod telemetry;
 pub mod timekeeper;
 
@@ -18,4 +19,5 @@ pub use ids::{Ids, RandomIds};
 pub use nearest::{nearest, nearest_within};
 pub use settings::{Settings, SettingsError, Sources};
 pub use shutdown::Shutdown;
+pub use supplied::Supplied;
 pub use timekeeper::Timekeeper;

@@ -3,6 +3,7 @@
 //! `defaults.toml` is the reference of every key. A later layer wins: defaults, the file of `--config`, the
 //! environment, the command line.
 
+mod dialects;
 mod kubernetes;
 mod layers;
 mod read;
@@ -15,10 +16,12 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use baton_model::limits::{self, LogShares};
-use baton_model::{Expected, LeasePolicy, Limits, QueueName};
+use baton_model::{Expected, LeasePolicy, Limits, Place, QueueName};
 use config::Config;
 use tracing_subscriber::filter::Targets;
 
+use dialects::TokensNeeded;
+pub use dialects::{AssistantSettings, DialectPlace, DialectSettings, EdgeSettings, OrchestratorSettings};
 pub use layers::Sources;
 use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
 use read::Reader;
@@ -47,8 +50,14 @@ pub struct Settings {
     pub reaper_interval: Duration,
     /// How long what is over is kept.
     pub retention: Retention,
+    /// Where finished tasks are archived before they are removed; none if they are not.
+    pub archive: Option<Place>,
+    /// Where files lie, and how much of them.
+    pub files: FileSettings,
     /// What is logged, and how.
     pub log: LogSettings,
+    /// Which other systems' requests are answered, and where.
+    pub dialects: DialectSettings,
     /// The file that settings were read from.
     pub file: Option<PathBuf>,
     /// The variables of the environment that Kubernetes sets for services, and which set nothing here.
@@ -198,6 +207,28 @@ impl Default for Retention {
     }
 }
 
+/// Where files lie, and how much of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FileSettings {
+    /// The place.
+    pub place: FilePlace,
+    /// The most bytes of one file.
+    pub file_bytes: u64,
+    /// The most bytes of all files of a project; none for as many as come.
+    pub project_bytes: Option<u64>,
+}
+
+/// Where files lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FilePlace {
+    /// In a folder beside the file of the store; nowhere if that is no file.
+    Beside,
+    /// Nowhere.
+    Nowhere,
+    /// There.
+    At(Place),
+}
+
 /// What is logged, and how.
 #[derive(Clone, Debug)]
 pub struct LogSettings {
@@ -260,15 +291,15 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         shutdown_grace: reader.seconds("server.shutdown_grace_seconds", 0.0..=3_600.0),
         max_connections: reader.whole("server.max_connections", "connections", 1..=100_000),
     };
-    let required = reader.text("tokens.required", |text| match text {
-        "auto" => Ok(!server.listen.ip().is_loopback()),
+    let always = reader.text("tokens.required", |text| match text {
+        "auto" => Ok(false),
         "always" => Ok(true),
         other => Err(Expected::text("auto or always", other)),
     });
     let requests_per_second =
         reader.whole("tokens.requests_per_second", "requests", 0..=limits::TOKEN_REQUESTS);
     let tokens = TokenSettings {
-        required: required.unwrap_or(true),
+        required: always.unwrap_or(true) || !server.listen.ip().is_loopback(),
         requests_per_second: (requests_per_second > 0).then_some(requests_per_second),
     };
     let limits = Limits {
@@ -326,6 +357,10 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         logs: HOUR * reader.whole("retention.log_hours", "hours", 1..=87_600),
         workers: DAY * reader.whole("retention.worker_days", "days", 1..=3_650),
     };
+    let archive = reader.text("archive.url", parse_place).flatten();
+    let place = reader.text("files.url", parse_file_place);
+    let file_mebibytes = reader.whole("files.file_mebibytes", "MiB", 1..=5 << 20);
+    let project_mebibytes = reader.whole("files.project_mebibytes", "MiB", 0..=u32::MAX);
     let format = reader.text("log.format", |text| match text {
         "auto" => Ok(LogFormat::Auto),
         "json" => Ok(LogFormat::Json),
@@ -333,9 +368,11 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         other => Err(Expected::text("auto, json or text", other)),
     });
     let level = reader.text("log.level", parse_level);
+    let needed = TokensNeeded { always: always.unwrap_or(true), at_server: tokens.required };
+    let dialects = dialects::read(&mut reader, needed);
     let errors = reader.finish();
-    match (location, durability, queue_shards, format, level) {
-        (Some(location), Some(durability), Some(queue_shards), Some(format), Some(level))
+    match (location, durability, queue_shards, place, format, level) {
+        (Some(location), Some(durability), Some(queue_shards), Some(place), Some(format), Some(level))
             if errors.is_empty() =>
         {
             Ok(Settings {
@@ -353,7 +390,14 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 worker_cap,
                 reaper_interval,
                 retention,
+                archive,
+                files: FileSettings {
+                    place,
+                    file_bytes: u64::from(file_mebibytes) << 20,
+                    project_bytes: (project_mebibytes > 0).then(|| u64::from(project_mebibytes) << 20),
+                },
                 log: LogSettings { format, level },
+                dialects,
                 file: None,
                 passed_over: Vec::new(),
             })
@@ -375,6 +419,19 @@ fn parse_listen(text: &str) -> Result<SocketAddr, Expected> {
         .unwrap_or(text)
         .parse()
         .map_err(|_| Expected::text("an address and port such as 127.0.0.1:7410 or 0.0.0.0:7410", text))
+}
+
+/// A place; none if it is empty.
+fn parse_place(text: &str) -> Result<Option<Place>, Expected> {
+    if text.is_empty() { Ok(None) } else { text.parse().map(Some) }
+}
+
+fn parse_file_place(text: &str) -> Result<FilePlace, Expected> {
+    match text {
+        "auto" => Ok(FilePlace::Beside),
+        "" => Ok(FilePlace::Nowhere),
+        place => place.parse().map(FilePlace::At),
+    }
 }
 
 /// A queue's URL; none if it is empty.

@@ -234,6 +234,11 @@ impl Timekeeper {
             || changed()
     }
 
+    /// The time of the last round, if what is past its keeping may be removed by it.
+    pub fn removes_at(&self) -> Option<Timestamp> {
+        self.lock().last.as_ref().filter(|note| note.may_remove()).map(|note| note.at)
+    }
+
     /// Keeps the note of a round that was made. `written` says whether the store has it; none if that was not tried.
     pub fn made(&self, note: RoundNote, written: Option<bool>) {
         let passed = self.clock.reading().passed;

@@ -93,6 +93,7 @@ impl Inner {
         let limits = self.limiting(&queues).await?;
         let mut claim = Entered { claim, beats: worker.beats, active: 0, limits, begun };
         let answer = self.claim_anew(&mut claim, worker, &queues, ended).await?;
+        self.tell_supplied(&claim, &queues, &answer);
         // Sent before, it may hold what it asked for, and so find no more.
         let finds_nothing = match &answer {
             ClaimAnswer::Nothing(Nothing::RequestSpent) | ClaimAnswer::Leased(_) => false,
@@ -345,7 +346,13 @@ impl Inner {
             match Fields(&item).text("pk")?.as_bytes().first() {
                 Some(b'W') => worker = Some(StoredWorker::read(&item)?),
                 // Its tasks wait; those of the other queues do not.
-                _ => queues.extend(self.db.read_one(&item, StoredQueue::read)),
+                _ => {
+                    let queue = self.db.read_one(&item, StoredQueue::read);
+                    if let Some(queue) = &queue {
+                        self.notes.note_defaults(&queue.name, queue.defaults);
+                    }
+                    queues.extend(queue);
+                }
             }
         }
         Ok((worker, queues))

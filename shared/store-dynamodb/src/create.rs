@@ -98,7 +98,8 @@ impl Inner {
         for spec in &create.tasks {
             self.know_day(spec, create.now).await?;
             // One after the other, so that a lane is written down once and not by all that are created at the same time.
-            self.lane_of(spec, create.now).await?;
+            let filled = self.filled(spec).await?;
+            self.lane_of(&filled, create.now).await?;
         }
         let mut items: Vec<Option<Result<Accepted, ItemRefusal>>> = vec![None; create.tasks.len()];
         let mut failed = None;
@@ -362,6 +363,8 @@ impl Inner {
         (spec, content): (&TaskSpec, Digest),
         mark: u64,
     ) -> Result<NewTask, StoreError> {
+        let filled = self.filled(spec).await?;
+        let spec = filled.as_ref();
         let partition = if spec.depends_on.is_empty() {
             let lane = self.lane_of(spec, create.now).await?;
             let shard = keys::shard(spec.id, self.options.shards_of(&spec.queue));

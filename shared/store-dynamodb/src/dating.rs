@@ -132,7 +132,7 @@ impl Inner {
     ) -> Result<bool, StoreError> {
         // Nothing is dated before the present, so that DynamoDB does not let it stand for its age.
         let present = end_of(now, Duration::ZERO);
-        let ends = match (task.purged, keep) {
+        let ends = match (task.purged, task.keeping(keep)) {
             (true, _) => Some(present),
             // Others need it, for as long as a purge finds them unfinished.
             (false, _) if task.waited_for => None,

@@ -34,6 +34,9 @@ const UNDATED_BY: &str = "r";
 /// The attribute of a task, and of what belongs to it, that numbers how often others were about to depend on it (`kept.rs`).
 pub(crate) const KEPT: &str = "kn";
 
+/// The attribute of a task that says for how many milliseconds it is kept, if not as long as all.
+pub(crate) const OWN_KEEPING: &str = "kf";
+
 /// The most bytes that the entry of an end adds to a history.
 const ENTRY: u32 = 512;
 
@@ -47,15 +50,12 @@ pub(crate) fn end_of(at: Timestamp, keep: Duration) -> i64 {
 }
 
 impl Inner {
-    /// The second from which DynamoDB removes a task that ends at a time. That time is no earlier than any other of the task,
-    /// so that a clock that is behind makes no keeping shorter than it was from the creation, the claim or the last event.
-    pub(crate) fn ends(&self, at: Timestamp) -> Option<i64> {
-        self.options.keep_finished.map(|keep| end_of(at, keep))
-    }
-
-    /// The same for this task: what is kept for others has no end.
+    /// The second from which DynamoDB removes this task if it ends at a time; what is kept for others has no end. That time is no
+    /// earlier than any other of the task, so that a clock that is behind makes no keeping shorter than it was from the creation,
+    /// the claim or the last event.
     pub(crate) fn ends_of(&self, task: &Stored, at: Timestamp) -> Option<i64> {
-        if task.waited_for { None } else { self.ends(at) }
+        let keep = task.keeping(self.options.keep_finished);
+        keep.filter(|_| !task.waited_for).map(|keep| end_of(at, keep))
     }
 
     /// Dates what a task keeps apart that has ended. The end itself stands: what could not be dated is told to the log, and

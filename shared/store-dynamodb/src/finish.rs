@@ -156,6 +156,7 @@ impl Inner {
         self.date_what_is_apart(after).await;
         self.leave(before, after, now).await;
         self.tidy_ended(after).await;
+        self.note_in_batch(after, before.head.state.state(), now).await;
         self.follow(after, now).await;
     }
 

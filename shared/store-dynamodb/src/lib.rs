@@ -15,6 +15,7 @@ mod aside;
 mod attr;
 mod audit;
 mod batch;
+mod batches;
 mod bulk;
 mod by_status;
 mod change;
@@ -25,6 +26,7 @@ mod create;
 mod crowd;
 mod dating;
 mod db;
+mod defaults;
 mod dependency;
 mod descent;
 mod ending;
@@ -64,6 +66,7 @@ mod sightings;
 mod stats;
 mod store;
 mod stream;
+mod supply;
 pub mod table;
 #[cfg(test)]
 mod testing;
@@ -83,17 +86,18 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
-    ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults, QueueName, QueueOrder,
+    RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, ChangeTask, Changed, Claim,
     ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending,
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
     LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
+    ScheduleFilter, ScheduleStore, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes,
+    Stats, StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -343,6 +347,10 @@ impl TaskStore for DynamoStore {
         self.inner.order(order).await
     }
 
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        self.inner.set_defaults(&set).await
+    }
+
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
         self.inner.direct(&direct).await
     }
@@ -466,6 +474,25 @@ impl ScheduleStore for DynamoStore {
 
     async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
         self.inner.occur(occur).await
+    }
+}
+
+#[async_trait]
+impl SupplyStore for DynamoStore {
+    async fn set_supply(&self, set: SetSupply) -> Result<Changed<Supply>, StoreError> {
+        self.inner.set_supply(set).await
+    }
+
+    async fn supply(&self, queue: &QueueName) -> Result<Supply, StoreError> {
+        self.inner.supply(queue).await
+    }
+
+    async fn supplies(&self, page: PageRequest) -> Result<Page<Supply>, StoreError> {
+        self.inner.supplies(&page).await
+    }
+
+    async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {
+        self.inner.refill(refill).await
     }
 }
 

@@ -6,11 +6,12 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use baton_model::{Priority, QueueName, RequestKey, TaskId, Timestamp, WorkerId};
+use baton_model::{Priority, QueueDefaults, QueueName, RequestKey, TaskId, Timestamp, WorkerId};
 use baton_store::StoreError;
 
 use crate::crowd::Crowds;
 use crate::db::{Db, numbers};
+use crate::defaults::KNOWN;
 use crate::expression::Expression;
 use crate::keys::{self, Kind};
 use crate::lane::Lane;
@@ -39,6 +40,7 @@ pub(crate) struct Notes {
     lanes: Mutex<HashMap<Pair, KnownLane>>,
     /// Queues that are fair by key.
     fair_by_key: Mutex<HashSet<QueueName>>,
+    defaults: Mutex<HashMap<QueueName, (QueueDefaults, Instant)>>,
     days: Mutex<HashSet<(Kind, i64)>>,
     taken: Mutex<Taken>,
     requests: Mutex<HashMap<(WorkerId, RequestKey), Weak<Gate>>>,
@@ -133,6 +135,22 @@ impl Notes {
             true => drop(fair.insert(queue.clone())),
             false => drop(fair.remove(queue)),
         }
+    }
+
+    /// What a queue gives to tasks that do not say, if that is known of late.
+    pub(crate) fn defaults(&self, queue: &QueueName) -> Option<QueueDefaults> {
+        let defaults = lock(&self.defaults);
+        let (known, noted) = defaults.get(queue)?;
+        (noted.elapsed() < KNOWN).then_some(*known)
+    }
+
+    /// Notes what a queue gives, as its record was just read.
+    pub(crate) fn note_defaults(&self, queue: &QueueName, is: QueueDefaults) {
+        let mut defaults = lock(&self.defaults);
+        if defaults.len() >= LANES {
+            defaults.clear();
+        }
+        defaults.insert(queue.clone(), (is, Instant::now()));
     }
 
     /// In which lane tasks lie that would have this one of their own, if that is known of late.

@@ -266,6 +266,7 @@ impl Inner {
         let stats = QueueStats {
             used: queue.used,
             order: queue.order,
+            defaults: queue.defaults,
             pause: queue.pause,
             queued,
             waits,

@@ -5,12 +5,13 @@
 use std::collections::BTreeSet;
 
 use baton_model::queue::{Pause, Queue};
-use baton_model::{Label, Priority, QueueName, QueueOrder, Timestamp};
+use baton_model::{Label, Priority, QueueDefaults, QueueName, QueueOrder, Timestamp};
 use baton_store::{OrderQueue, PauseQueue, QueueStats, Ready, StoreError};
 
 use crate::attr::{Fields, Item, json, n, s, time};
 use crate::codes::Code;
 use crate::db::Query;
+use crate::defaults::DEFAULTS;
 use crate::error::{WriteError, damaged};
 use crate::expression::Expression;
 use crate::keys;
@@ -21,6 +22,9 @@ use crate::tidy::Watched;
 /// The attribute with a queue's order, if it is not the usual one.
 const ORDER: &str = "qo";
 
+/// The attribute that says that a queue has a supply.
+pub(crate) const SUPPLIED: &str = "sy";
+
 /// A queue as its record tells it.
 #[derive(Clone, Debug)]
 pub(crate) struct StoredQueue {
@@ -29,6 +33,8 @@ pub(crate) struct StoredQueue {
     pub(crate) pause: Option<Pause>,
     /// In which order it gives out its tasks.
     pub(crate) order: QueueOrder,
+    /// What it gives to tasks that do not say.
+    pub(crate) defaults: QueueDefaults,
     /// Where tasks of it ever lay, the first priority to be claimed first.
     pub(crate) lanes: BTreeSet<(Priority, Lane)>,
     /// Whether a task has ever named it. A record of which none has was never written by who creates a task, so that no
@@ -42,6 +48,8 @@ pub(crate) struct StoredQueue {
     pub(crate) shards: u64,
     /// The number of the latest change of limits that concern it; none if there was none.
     pub(crate) limits: Option<u64>,
+    /// Whether it has a supply.
+    pub(crate) supplied: bool,
 }
 
 /// What a queue's record tells to whoever moves it.
@@ -54,6 +62,7 @@ pub(crate) fn plain(item: &Item) -> Result<Queue, StoreError> {
         reason: fields.maybe_text("cr")?.map(str::to_owned),
         changed_at: fields.time("ca")?,
         order: fields.maybe_json(ORDER)?.unwrap_or_default(),
+        defaults: fields.maybe_json(DEFAULTS)?.unwrap_or_default(),
     })
 }
 
@@ -64,12 +73,14 @@ impl StoredQueue {
             name,
             pause: None,
             order: QueueOrder::default(),
+            defaults: QueueDefaults::default(),
             lanes: BTreeSet::new(),
             used: false,
             claimed: None,
             watched: None,
             shards: 1,
             limits: None,
+            supplied: false,
         }
     }
 
@@ -109,6 +120,7 @@ impl StoredQueue {
             name: QueueName::from_stored(fields.text("sk")?),
             pause: plain(item)?.pause(),
             order: fields.maybe_json(ORDER)?.unwrap_or_default(),
+            defaults: fields.maybe_json(DEFAULTS)?.unwrap_or_default(),
             lanes: common.chain(named).collect::<Result<_, StoreError>>()?,
             used: fields.has("sh") || fields.has("pz"),
             claimed: match fields.maybe_number::<u8>("cw")? {
@@ -127,6 +139,7 @@ impl StoredQueue {
                 .and_then(|most| u64::try_from(most).ok())
                 .unwrap_or(1),
             limits: fields.maybe_number("lm")?,
+            supplied: fields.has(SUPPLIED),
         })
     }
 }
@@ -134,7 +147,8 @@ impl StoredQueue {
 impl Inner {
     pub(crate) async fn pause(&self, pause: PauseQueue) -> Result<QueueStats, StoreError> {
         let now = pause.now;
-        let known = if pause.paused { false } else { !self.forget_unused(&pause.queue).await? };
+        let known =
+            if pause.paused { false } else { !self.forget_if(&pause.queue, Expression::new()).await? };
         let queue = if pause.paused || known {
             let update = Expression::new()
                 .set("pd", n(u8::from(pause.paused)))
@@ -159,7 +173,7 @@ impl Inner {
         let from = self.stored_queue(&queue).await?.map(|queue| queue.order).unwrap_or_default();
         self.write_order(&queue, (from, to), now).await?;
         if to.is_usual() {
-            self.forget_if(&queue, Expression::new().when_absent_or("pd", "=", n(0))).await?;
+            self.forget_unused(&queue).await?;
         }
         self.doorbell.ring(Ready { queue, task_type: None, count: u32::MAX, run_after: now });
         Ok((from, to))
@@ -189,13 +203,17 @@ impl Inner {
         unconditional(self.db.update(keys::queue(queue), &update).await).map(drop)
     }
 
-    /// Removes the record of a queue that no task has ever named, and of which no order is said; false if one has.
-    async fn forget_unused(&self, queue: &QueueName) -> Result<bool, StoreError> {
-        self.forget_if(queue, Expression::new()).await
+    /// Removes the record of a queue that no task has ever named, that is not paused and of which nothing is set; false if something
+    /// is known of it.
+    pub(crate) async fn forget_unused(&self, queue: &QueueName) -> Result<bool, StoreError> {
+        self.forget_if(queue, Expression::new().when_absent_or("pd", "=", n(0))).await
     }
 
+    /// The same, also if it is paused and the condition holds; false if something is known of it.
     async fn forget_if(&self, queue: &QueueName, condition: Expression) -> Result<bool, StoreError> {
-        let unused = condition.when_absent("pz").when_absent("sh").when_absent(ORDER);
+        let unused = [ORDER, DEFAULTS, SUPPLIED]
+            .into_iter()
+            .fold(condition.when_absent("pz").when_absent("sh"), Expression::when_absent);
         match self.db.delete(keys::queue(queue), &unused).await {
             Ok(()) => Ok(true),
             Err(WriteError::Condition(_)) => Ok(false),

@@ -5,16 +5,17 @@ use std::time::Duration;
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_model::alone::LOSSES;
 use baton_model::{
-    AttemptEnd, Backoff, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head,
+    AttemptEnd, Backoff, BatchId, Digest, Ended, EventDetail, EventKind, Generation, GenerationId, Head,
     IfDependencyFails, Label, Lease, Output, Payload, Priority, ProjectId, QueueName, RequestKey, SessionId,
     Shared, State, Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, Unique, WorkerId,
 };
 use baton_store::{Omitted, StoreError};
 
 use crate::attr::{Fields, Item, b, json, key, n, s, time};
+use crate::batches::BATCH;
 use crate::codes::Code;
 use crate::db::{Db, list};
-use crate::ends::{ENDS, KEPT};
+use crate::ends::{ENDS, KEPT, OWN_KEEPING};
 use crate::error::{corrupt, damaged};
 use crate::history::{Kept, Life, encode};
 use crate::kept::MARK;
@@ -69,6 +70,10 @@ pub(crate) struct Rest {
     pub(crate) assigned_by: Option<Label>,
     pub(crate) concurrency_key: Option<Label>,
     pub(crate) affinity: Option<Label>,
+    /// How long it is kept once it has ended, if not as long as all.
+    pub(crate) retention: Option<Duration>,
+    /// The batch that it is one of.
+    pub(crate) batch: Option<BatchId>,
     /// The key of which there is one task at a time.
     pub(crate) unique: Option<Unique>,
     /// The limits that its latest attempt was taken under.
@@ -247,6 +252,11 @@ impl Stored {
         self.rest.as_ref().is_none_or(apart)
     }
 
+    /// How long it is kept once it has ended, where all are kept for so long.
+    pub(crate) fn keeping(&self, all: Option<Duration>) -> Option<Duration> {
+        self.rest.as_ref().and_then(|rest| rest.retention).or(all)
+    }
+
     /// Whether the task is finished.
     pub(crate) fn is_final(&self) -> bool {
         self.head.state.state().is_final()
@@ -276,6 +286,8 @@ impl Rest {
             assigned_by: label(fields.maybe_text("ab")?),
             concurrency_key: label(fields.maybe_text("ck")?),
             affinity: label(fields.maybe_text("af")?),
+            retention: fields.maybe_number(OWN_KEEPING)?.map(Duration::from_millis),
+            batch: fields.maybe_sixteen(BATCH)?.map(BatchId::from_bytes),
             unique: fields.maybe_json("uq")?,
             limits: fields.set_of_texts("lu")?.to_vec(),
             waits: Waits::read(fields)?,
@@ -383,6 +395,12 @@ pub(crate) fn new_task(
     if let Some(key) = &spec.concurrency_key {
         put("ck", s(key.as_str()));
     }
+    if let Some(batch) = spec.batch {
+        put(BATCH, b(*batch.as_bytes()));
+    }
+    if let Some(retention) = spec.retention {
+        put(OWN_KEEPING, n(retention.as_millis()));
+    }
     if let Some(expires_at) = head.expires_at {
         put("xa", time(expires_at));
     }
@@ -429,6 +447,7 @@ impl Db {
             assigned_by: rest.assigned_by,
             concurrency_key: rest.concurrency_key,
             affinity: rest.affinity,
+            retention: rest.retention,
             unique: rest.unique,
             created_at: stored.created_at,
             updated_at: rest.updated_at,
@@ -436,6 +455,7 @@ impl Db {
             error,
             depends_on: rest.depends_on,
             if_dependency_fails: rest.if_dependency_fails,
+            batch: rest.batch,
         }))
     }
 

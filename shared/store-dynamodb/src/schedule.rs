@@ -330,7 +330,7 @@ impl Inner {
     }
 
     /// One page of a query, and the place at its end if there may be more.
-    async fn page_of(
+    pub(crate) async fn page_of(
         &self,
         query: Query,
         most: u32,

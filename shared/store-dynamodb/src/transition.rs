@@ -10,8 +10,9 @@ use baton_model::{Ended, EventKind, Priority, SessionId, State, TaskId, TaskStat
 use baton_store::{Ready, StoreError};
 
 use crate::attr::{Item, b, n, s, time};
+use crate::batches::BATCH;
 use crate::codes::Code;
-use crate::ends::ENDS;
+use crate::ends::{ENDS, OWN_KEEPING};
 use crate::error::{WriteError, contended};
 use crate::expression::Expression;
 use crate::history::{INLINE_HISTORY, entry_of};
@@ -104,6 +105,7 @@ impl Inner {
                     self.date_what_is_apart(&after).await;
                     self.leave(&before, &after, now).await;
                     self.tidy_ended(&after).await;
+                    self.note_in_batch(&after, before.head.state.state(), now).await;
                     return Ok(Outcome::Applied(Box::new(after)));
                 }
                 Err(WriteError::Condition(None)) => return Err(StoreError::TaskNotFound(id)),
@@ -208,6 +210,10 @@ impl Inner {
             update = update.when_absent(MARK);
         }
         update = update.put(ENDS, ends.map(n));
+        if is_final && before.rest.is_none() {
+            // An entry of the index does not tell that the task is kept for a time of its own, or is one of a batch: then it is read.
+            update = update.when_absent(OWN_KEEPING).when_absent(BATCH);
+        }
         // Where it waits at a limit, it does so no longer.
         update = update.remove(WAITS_AT).remove(PLACE);
         let was_running = matches!(before.head.state, TaskState::Running(_));

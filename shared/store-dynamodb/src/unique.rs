@@ -184,6 +184,7 @@ impl Inner {
                 Ok(()) => {
                     let after = Stored { head: change.head, ends: None, ..before.clone() };
                     self.changed(&before, &after, retry.now);
+                    self.note_in_batch(&after, before.head.state.state(), retry.now).await;
                     return Ok(state);
                 }
                 Err(TransactError::Failed(error)) => return Err(error),
@@ -194,6 +195,7 @@ impl Inner {
                         {
                             let after = Stored { head: change.head, ends: None, ..before.clone() };
                             self.changed(&before, &after, retry.now);
+                            self.note_in_batch(&after, before.head.state.state(), retry.now).await;
                             return Ok(state);
                         }
                     }

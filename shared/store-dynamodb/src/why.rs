@@ -100,7 +100,7 @@ impl Inner {
     }
 
     /// Up to [`Takers::LOOKED_AT`] workers, as they were a moment ago, by name; and whether there are more.
-    async fn some_workers(&self) -> Result<(Vec<Worker>, bool), StoreError> {
+    pub(crate) async fn some_workers(&self) -> Result<(Vec<Worker>, bool), StoreError> {
         let each = i32::try_from(Takers::LOOKED_AT as u64 / keys::NAME_PARTS).unwrap_or(i32::MAX);
         let parts = (0..keys::NAME_PARTS).map(|part| {
             let query = Query::table(keys::worker_partition(part));

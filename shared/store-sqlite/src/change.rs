@@ -8,6 +8,7 @@ use baton_model::transition::{Decision, Refusal, decide};
 use baton_store::{ChangeTask, Remove, StoreError};
 use rusqlite::params;
 
+use crate::archive;
 use crate::codes::Code;
 use crate::dependency;
 use crate::error::Failure;
@@ -41,7 +42,7 @@ pub(crate) fn change(transaction: &mut Transaction<'_>, change: &ChangeTask) -> 
     after.into_task(transaction.db)
 }
 
-/// Removes a task that has ended, unless unfinished ones depend on it.
+/// Removes a task that has ended, unless unfinished ones depend on it. Where tasks are archived, that is what removes it, next.
 pub(crate) fn remove(transaction: &mut Transaction<'_>, remove: &Remove) -> Result<(), Failure> {
     let stored = Stored::known(transaction.db, remove.task)?;
     let state = stored.head.state.state();
@@ -60,11 +61,14 @@ pub(crate) fn remove(transaction: &mut Transaction<'_>, remove: &Remove) -> Resu
     if let Some(refusal) = refusal {
         return Err(StoreError::Refused { task: remove.task, refusal }.into());
     }
+    transaction.db.prepare_cached("DELETE FROM kept WHERE n = ?1")?.execute([stored.n])?;
+    if transaction.state.archived {
+        return archive::let_go(transaction.db, stored.n);
+    }
     if stored.links.waits {
         dependency::remove_edges(transaction.db, stored.n)?;
     }
     purge::remove_rows(transaction.db, stored.n, stored.n)?;
-    transaction.db.prepare_cached("DELETE FROM kept WHERE n = ?1")?.execute([stored.n])?;
     transaction.tally(&stored.queue, &stored.task_type, state, -1);
     Ok(())
 }

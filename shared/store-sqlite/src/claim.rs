@@ -13,6 +13,7 @@ use crate::expiry;
 use crate::limit;
 use crate::order::{self, Told};
 use crate::rows::{Stored, select_task};
+use crate::supply;
 use crate::transaction::Transaction;
 use crate::worker::{Entered, enter_session};
 use baton_store::histogram::What;
@@ -125,7 +126,14 @@ impl Kind {
 /// When the first task of the priority ?4 is due.
 const NEXT_DUE: Waiting = waiting!("SELECT min(run_after) FROM task ", " AND priority = ?4");
 
+/// Gives a worker tasks, or says why it gets none.
 pub(crate) fn claim(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswer, Failure> {
+    let answer = answer(transaction, claim)?;
+    supply::asked(transaction, claim, &answer)?;
+    Ok(answer)
+}
+
+fn answer(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswer, Failure> {
     let Entered { directive, beats, alone } = enter_session(transaction, claim)?;
     if let Some(answer) = repeated(transaction, claim)? {
         return Ok(answer);

@@ -3,18 +3,20 @@
 use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use baton_model::{Digest, EventDetail, EventKind, Fingerprint, Label, TaskId, TaskSpec, Timestamp};
+use baton_model::{BatchId, Digest, EventDetail, EventKind, Fingerprint, Label, TaskId, TaskSpec, Timestamp};
 use baton_store::batch::Item;
 use baton_store::unique::{First, after_firsts, as_sibling};
 use baton_store::{Accepted, Create, CreateAnswer, ItemRefusal, StoreError};
 use rusqlite::{OptionalExtension, params};
 
+use crate::batches;
 use crate::codes::Code;
+use crate::defaults;
 use crate::dependency;
 use crate::error::{Failure, corrupt};
 use crate::limit::{self, Line};
 use crate::links::{Links, mark_waited_for, note_blocked};
-use crate::rows::{PUT_ASIDE, affinity_code, from_json, to_json};
+use crate::rows::{PUT_ASIDE, affinity_code, from_json, millis_of, to_json};
 use crate::transaction::Transaction;
 use crate::unique;
 
@@ -43,6 +45,7 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
     let created_at = create.now;
     let mut plans = plan(transaction, create, created_at)?;
     let specs = keep_unique(transaction, create, &mut plans)?;
+    let specs = defaults::fill(transaction, specs)?;
     let waited_for: HashSet<TaskId> = specs.iter().flat_map(|spec| &spec.depends_on).copied().collect();
     if !waited_for.is_empty() {
         refuse_dependants(transaction, &specs, &mut plans)?;
@@ -114,7 +117,10 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
     Ok(CreateAnswer { items, replayed: false })
 }
 
-fn kept_answer(transaction: &Transaction<'_>, create: &Create) -> Result<Option<CreateAnswer>, Failure> {
+pub(crate) fn kept_answer(
+    transaction: &Transaction<'_>,
+    create: &Create,
+) -> Result<Option<CreateAnswer>, Failure> {
     let Some(idempotency) = &create.idempotency else { return Ok(None) };
     let mut statement =
         transaction.db.prepare_cached("SELECT digest, answer FROM idempotency WHERE key = ?1")?;
@@ -245,9 +251,9 @@ fn insert(
     db.prepare_cached(
         "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
          events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff, \
-         drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one, fair, affinity) \
+         drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one, fair, affinity, retention, batch) \
          VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18, ?19, ?20, \
-         ?21, ?22, ?23)",
+         ?21, ?22, ?23, ?24, ?25)",
     )?
     .execute(params![
         spec.id.as_bytes(),
@@ -273,6 +279,8 @@ fn insert(
         spec.unique.as_ref().map(|unique| to_json("a unique key", unique)).transpose()?,
         whose.as_deref().or(spec.affinity.as_ref().map(|_| "")),
         affinity_code(spec.affinity.as_ref()),
+        spec.retention.map(millis_of),
+        spec.batch.as_ref().map(BatchId::as_bytes),
     ])?;
     let n = db.last_insert_rowid();
     if n >= 1 << (63 - crate::rows::EVENT_BITS) {
@@ -287,6 +295,9 @@ fn insert(
     transaction.tally(&spec.queue, &spec.task_type, state, 1);
     transaction.state.expiring.note(expires_at);
     unique::hold_new(db, spec, created_at)?;
+    if let Some(batch) = spec.batch {
+        batches::follow(transaction, (batch, spec.id), (None, state), created_at)?;
+    }
     if links.waits {
         dependency::insert_edges(db, n, &spec.depends_on)?;
         note_blocked(db, n, true)?;

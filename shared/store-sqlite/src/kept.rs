@@ -3,13 +3,16 @@
 //! A task that others depend on has no `finished_at` in its row once it has ended, so that a purge, which goes by that, passes
 //! over it without looking; its row is in the table `kept` instead. A purge looks at some rows of that, and gives those that
 //! nobody unfinished depends on any more their time back.
+//!
+//! A task that is kept for a time of its own has none either, for the same reason: when it goes stands in the table `going`.
 
 use std::time::{Duration, Instant};
 
+use baton_model::{State, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::Failure;
-use crate::rows::state_of;
+use crate::rows::{Stored, state_of};
 use crate::transaction::Transaction;
 
 /// How many rows are looked at before the clock is.
@@ -58,8 +61,34 @@ fn look_at(db: &Connection, n: i64) -> Result<(), Failure> {
         if is_needed {
             return Ok(());
         }
-        db.prepare_cached("UPDATE task SET finished_at = updated_at WHERE n = ?1")?.execute([n])?;
+        db.prepare_cached("UPDATE task SET finished_at = updated_at WHERE n = ?1 AND retention IS NULL")?
+            .execute([n])?;
+        db.prepare_cached(
+            "INSERT OR REPLACE INTO going (n, at) SELECT n, updated_at + retention FROM task \
+             WHERE n = ?1 AND retention IS NOT NULL",
+        )?
+        .execute([n])?;
     }
     db.prepare_cached("DELETE FROM kept WHERE n = ?1")?.execute([n])?;
+    Ok(())
+}
+
+/// Notes when a task goes that is kept for a time of its own, as it comes to a state.
+pub(crate) fn follow(db: &Connection, before: &Stored, to: State, at: Timestamp) -> Result<(), Failure> {
+    let retention = before.retention.filter(|_| to.is_final() && !before.links.waited_for);
+    goes(db, before.n, retention.map(|retention| at.plus(retention)))
+}
+
+/// Notes when a task goes that is kept for a time of its own; none if it does not.
+pub(crate) fn goes(db: &Connection, n: i64, at: Option<Timestamp>) -> Result<(), Failure> {
+    let Some(at) = at else { return stay(db, n) };
+    db.prepare_cached("INSERT OR REPLACE INTO going (n, at) VALUES (?1, ?2)")?
+        .execute(params![n, at.as_millis()])?;
+    Ok(())
+}
+
+/// Notes that a task does not go.
+pub(crate) fn stay(db: &Connection, n: i64) -> Result<(), Failure> {
+    db.prepare_cached("DELETE FROM going WHERE n = ?1")?.execute([n])?;
     Ok(())
 }

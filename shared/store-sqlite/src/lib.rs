@@ -4,12 +4,15 @@
 //! survives the loss of power. `docs/sqlite.md` tells of the file format and of what was measured.
 
 mod alone;
+mod archive;
 mod audit;
+mod batches;
 mod bulk;
 mod change;
 mod claim;
 mod codes;
 mod create;
+mod defaults;
 mod dependency;
 mod ending;
 mod error;
@@ -24,6 +27,7 @@ mod list;
 mod open;
 mod order;
 mod purge;
+mod queue;
 mod reader;
 mod reap;
 mod refusal;
@@ -31,6 +35,7 @@ mod round;
 mod rows;
 mod schedule;
 mod stats;
+mod supply;
 mod token;
 mod transaction;
 mod transfer;
@@ -45,8 +50,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
-    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote, Schedule,
-    ScheduleKey, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
+    AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults, QueueName, QueueOrder,
+    RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why,
+    Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
@@ -54,9 +60,10 @@ use baton_store::{
     ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending,
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
     LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
+    ScheduleFilter, ScheduleStore, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes,
+    Stats, StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
 
@@ -83,6 +90,8 @@ pub struct Options {
     pub max_bytes: Option<u64>,
     /// How many tokens there may be; all of them are held in memory, at about 1 KiB each.
     pub max_tokens: usize,
+    /// Whether tasks that have ended are removed by [`baton_store::ArchiveStore::remove_archived`] alone.
+    pub archived: bool,
 }
 
 impl Default for Options {
@@ -94,6 +103,7 @@ impl Default for Options {
             readers: 2,
             max_bytes: None,
             max_tokens: TOKENS,
+            archived: false,
         }
     }
 }
@@ -131,9 +141,12 @@ impl SqliteStore {
     pub fn open(path: &Path, options: Options, doorbell: Arc<dyn Doorbell>) -> Result<Self, StoreError> {
         let hold = Arc::new(Hold::take(path)?);
         let db = open::for_writing(&hold, options)?;
-        let Options { policy, max_tokens, .. } = options;
+        let Options { policy, max_tokens, archived, .. } = options;
         let tokens = Arc::new(Tokens::load(&db)?);
-        let state = transaction::State::new(policy, Arc::clone(&tokens), max_tokens);
+        let state = transaction::State {
+            archived,
+            ..transaction::State::new(policy, Arc::clone(&tokens), max_tokens)
+        };
         let condition = Arc::new(Condition::new(Arc::clone(&hold)));
         let readers = Readers::open(&hold, &condition, options.readers)?;
         let writer = Writer::start(db, state, Arc::clone(&condition), doorbell)?;
@@ -282,6 +295,10 @@ impl TaskStore for SqliteStore {
         // Between these, others have their turn.
         while self.writer.run((), order::note_some).await? {}
         Ok(changed)
+    }
+
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        self.writer.run(set, defaults::set_defaults).await
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
@@ -470,6 +487,31 @@ impl ScheduleStore for SqliteStore {
 }
 
 #[async_trait]
+impl SupplyStore for SqliteStore {
+    async fn set_supply(&self, set: SetSupply) -> Result<Changed<Supply>, StoreError> {
+        self.writer.run(set, supply::set).await
+    }
+
+    async fn supply(&self, queue: &QueueName) -> Result<Supply, StoreError> {
+        let wanted = queue.clone();
+        let found = self.readers.run(move |db| supply::of_queue(db, &wanted)).await?;
+        found.ok_or_else(|| StoreError::SupplyNotFound(queue.clone()))
+    }
+
+    async fn supplies(&self, page: PageRequest) -> Result<Page<Supply>, StoreError> {
+        self.readers.run(move |db| supply::list(db, &page)).await
+    }
+
+    async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {
+        let (policy, asked) = (self.policy, refill.clone());
+        match self.readers.run(move |db| supply::unneeded(db, &asked, &policy)).await? {
+            Some(unneeded) => Ok(unneeded),
+            None => self.writer.run(refill, supply::refill).await,
+        }
+    }
+}
+
+#[async_trait]
 impl TokenStore for SqliteStore {
     async fn create_token(&self, token: StoredToken) -> Result<(), StoreError> {
         self.writer.run(token, token::create).await
@@ -521,12 +563,9 @@ fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<
         return Ok(());
     }
     // Nothing in memory names a queue that is not used: those that the writing thread remembers are.
-    let unused = "DELETE FROM queue WHERE name = ?1 AND used = 0 AND ordering IS NULL";
-    if transaction.db.prepare_cached(unused)?.execute([pause.queue.as_str()])? == 0 {
-        let sql =
-            "UPDATE queue SET paused = 0, changed_by = ?2, reason = ?3, changed_at = ?4 WHERE name = ?1";
-        transaction.db.prepare_cached(sql)?.execute(changed)?;
-    }
+    let sql = "UPDATE queue SET paused = 0, changed_by = ?2, reason = ?3, changed_at = ?4 WHERE name = ?1";
+    transaction.db.prepare_cached(sql)?.execute(changed)?;
+    queue::forget_unused(transaction.db, &pause.queue)?;
     transaction.ring_queue(&pause.queue, pause.now);
     Ok(())
 }

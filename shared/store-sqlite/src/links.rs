@@ -5,6 +5,7 @@ use baton_model::{IfDependencyFails, TaskId};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::error::Failure;
+use crate::kept::stay;
 use crate::rows::state_of;
 
 /// How a task is linked with others.
@@ -59,7 +60,7 @@ pub(crate) fn mark_waited_for<'a>(
 ) -> Result<(), Failure> {
     let mut mark = db.prepare_cached(
         "UPDATE task SET links = coalesce(links, 0) | ?2, finished_at = NULL \
-         WHERE id = ?1 AND (coalesce(links, 0) & ?2 = 0 OR finished_at IS NOT NULL) RETURNING n, state",
+         WHERE id = ?1 AND (coalesce(links, 0) & ?2 = 0 OR finished_at IS NOT NULL OR retention IS NOT NULL) RETURNING n, state",
     )?;
     for id in ids {
         let marked = mark.query_row(params![id.as_bytes(), WAITED_FOR], |row| {
@@ -77,7 +78,7 @@ pub(crate) fn mark_waited_for<'a>(
 /// Keeps a task that has ended and that others depend on, however old it is (`kept.rs`).
 pub(crate) fn keep(db: &Connection, n: i64) -> Result<(), Failure> {
     db.prepare_cached("INSERT OR IGNORE INTO kept (n) VALUES (?1)")?.execute([n])?;
-    Ok(())
+    stay(db, n)
 }
 
 /// Notes that a task is blocked, or is no longer.

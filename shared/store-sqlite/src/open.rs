@@ -26,6 +26,8 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema-7.sql"),
     include_str!("schema-8.sql"),
     include_str!("schema-9.sql"),
+    include_str!("schema-10.sql"),
+    include_str!("schema-11.sql"),
 ];
 
 /// SQLite's page size, which Baton leaves at its default.

@@ -18,6 +18,7 @@ use crate::claim::{Kind, Lane, ready, types};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::limit::Limits;
+use crate::queue::forget_unused;
 use crate::rows::{ALSO, Stored, affinity_code, from_json, maybe_text, select_task, text, to_json};
 use crate::transaction::Transaction;
 
@@ -135,10 +136,7 @@ pub(crate) fn order_queue(
 ) -> Result<(QueueOrder, QueueOrder), Failure> {
     let from = told(transaction.db, &set.queue)?.set;
     write(transaction, &set.queue, (from, set.order), set.now)?;
-    transaction
-        .db
-        .prepare_cached("DELETE FROM queue WHERE name = ?1 AND used = 0 AND paused = 0 AND ordering IS NULL")?
-        .execute([set.queue.as_str()])?;
+    forget_unused(transaction.db, &set.queue)?;
     transaction.ring_queue(&set.queue, set.now);
     Ok((from, set.order))
 }

@@ -12,6 +12,7 @@ use baton_model::{QueueName, State, TaskType, Timestamp};
 use baton_store::{Overdue, Purge, PurgeReport};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::batches;
 use crate::bulk;
 use crate::codes::Code;
 use crate::dependency;
@@ -33,6 +34,8 @@ const PORTIONS: std::ops::RangeInclusive<u64> = 8..=256;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Tasks,
+    /// Tasks that are kept for a time of their own.
+    OwnTasks,
     Logs,
     Workers,
     IdempotencyKeys,
@@ -42,8 +45,9 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Tasks,
+        Self::OwnTasks,
         Self::Logs,
         Self::Workers,
         Self::IdempotencyKeys,
@@ -56,6 +60,7 @@ impl Kind {
     pub(crate) fn before(self, purge: &Purge) -> Option<Timestamp> {
         let keep = match self {
             Self::Tasks => purge.keep_finished?,
+            Self::OwnTasks => Duration::ZERO,
             Self::Logs => purge.keep_logs,
             Self::Workers => purge.keep_workers,
             Self::IdempotencyKeys => purge.keep_idempotency,
@@ -74,6 +79,7 @@ impl Kind {
                 "SELECT finished_at FROM task INDEXED BY task_by_finished WHERE finished_at IS NOT NULL \
                  ORDER BY finished_at LIMIT 1"
             }
+            Self::OwnTasks => "SELECT at FROM going ORDER BY at LIMIT 1",
             Self::Logs => "SELECT taken_at FROM log ORDER BY taken_at LIMIT 1",
             Self::Workers => {
                 "SELECT seen_at FROM worker WHERE NOT EXISTS (SELECT 1 FROM task INDEXED BY task_leased \
@@ -89,7 +95,7 @@ impl Kind {
 
     fn count(self, report: &mut PurgeReport) -> &mut u64 {
         match self {
-            Self::Tasks => &mut report.tasks,
+            Self::Tasks | Self::OwnTasks => &mut report.tasks,
             Self::Logs => &mut report.logs,
             Self::Workers => &mut report.workers,
             Self::IdempotencyKeys => &mut report.idempotency_keys,
@@ -107,7 +113,8 @@ impl Kind {
         limit: u64,
     ) -> Result<u64, Failure> {
         let sql = match self {
-            Self::Tasks => return remove_tasks(transaction, before, limit),
+            Self::Tasks => return remove_tasks(transaction, FINISHED, before, limit),
+            Self::OwnTasks => return remove_tasks(transaction, GOING, before, limit),
             Self::Tokens => return token::purge(transaction, before, limit),
             Self::Logs => {
                 "DELETE FROM log WHERE k IN (SELECT k FROM log WHERE taken_at < ?1 ORDER BY taken_at LIMIT ?2)"
@@ -142,14 +149,16 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
     let slice = purge.slice.map(|slice| slice.max(transaction.state.last_group));
     let over = || slice.is_some_and(|slice| began.elapsed() >= slice);
     let mut report = PurgeReport::default();
-    if purge.keep_finished.is_some() {
-        kept::let_go(transaction, slice)?;
-    }
+    kept::let_go(transaction, slice)?;
+    // What is to be archived goes once it is (`archive.rs`).
+    let is_archived = transaction.state.archived;
+    let goes = |kind: &Kind| !(is_archived && matches!(kind, Kind::Tasks | Kind::OwnTasks));
     // Each purge begins with another kind, so that the short slices of a busy store get to all of them.
     transaction.state.purges = transaction.state.purges.wrapping_add(1);
     let mut open = Kind::ALL;
     open.rotate_left(transaction.state.purges % Kind::ALL.len());
-    let mut open: Vec<_> = open.into_iter().filter_map(|kind| Some((kind, kind.before(purge)?))).collect();
+    let mut open: Vec<_> =
+        open.into_iter().filter(&goes).filter_map(|kind| Some((kind, kind.before(purge)?))).collect();
     let mut is_over = false;
     let mut portion = *PORTIONS.start();
     let limit = u64::from(purge.limit);
@@ -176,26 +185,39 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
         portion = (portion * 2).min(*PORTIONS.end());
     }
     if is_over || report.more {
-        let overdue = overdue(transaction.db, &transaction.state.tokens, purge)?;
+        let overdue = overdue(transaction.db, &transaction.state.tokens, purge, goes)?;
         report.more |= !overdue.longest().is_zero();
         report.overdue = Some(overdue);
     }
     if !report.more {
         sweep_counts(transaction, purge.now)?;
+        if let Some(keep) = purge.keep_finished {
+            batches::sweep(transaction.db, purge.now.minus(keep))?;
+        }
     }
     transaction.state.purging += began.elapsed();
     Ok(report)
 }
 
+/// Finished tasks that are kept as long as all, the oldest first.
+const FINISHED: &str = "SELECT n, queue, task_type, state, links FROM task INDEXED BY task_by_finished WHERE finished_at < ?1 \
+                        ORDER BY finished_at LIMIT ?2";
+
+/// Those that are kept for a time of their own, by when they go.
+const GOING: &str = "SELECT going.n, queue, task_type, state, links FROM going INDEXED BY going_at JOIN task USING (n) \
+                     WHERE going.at < ?1 ORDER BY going.at LIMIT ?2";
+
 /// Removes finished tasks with all that belongs to them. Tasks that were made one after the other mostly end so, too, and
 /// their rows lie side by side: each run of them goes by one statement a table, at a third of the price.
-fn remove_tasks(transaction: &mut Transaction<'_>, before: Timestamp, limit: u64) -> Result<u64, Failure> {
+fn remove_tasks(
+    transaction: &mut Transaction<'_>,
+    sql: &'static str,
+    before: Timestamp,
+    limit: u64,
+) -> Result<u64, Failure> {
     let mut old = Vec::new();
     {
-        let mut statement = transaction.db.prepare_cached(
-            "SELECT n, queue, task_type, state, links FROM task INDEXED BY task_by_finished WHERE finished_at < ?1 \
-             ORDER BY finished_at LIMIT ?2",
-        )?;
+        let mut statement = transaction.db.prepare_cached(sql)?;
         let mut rows = statement.query(params![before.as_millis(), limit])?;
         while let Some(row) = rows.next()? {
             let queue = QueueName::from_stored(text(row, 1)?);
@@ -225,6 +247,7 @@ pub(crate) fn remove_rows(db: &Connection, first: i64, last: i64) -> Result<(), 
         "DELETE FROM generation WHERE n BETWEEN ?1 AND ?2",
         "DELETE FROM task_error WHERE n BETWEEN ?1 AND ?2",
         "DELETE FROM task_body WHERE n BETWEEN ?1 AND ?2",
+        "DELETE FROM going WHERE n BETWEEN ?1 AND ?2",
         "DELETE FROM task WHERE n BETWEEN ?1 AND ?2",
     ] {
         db.prepare_cached(sql)?.execute([first, last])?;
@@ -232,16 +255,24 @@ pub(crate) fn remove_rows(db: &Connection, first: i64, last: i64) -> Result<(), 
     Ok(())
 }
 
-/// How far past its keeping the oldest thing of each kind is: a look at the first entry of an index each.
-pub(crate) fn overdue(db: &Connection, tokens: &Tokens, purge: &Purge) -> Result<Overdue, Failure> {
+/// How far past its keeping the oldest thing is of each kind that purges remove: a look at the first entry of an index each.
+fn overdue(
+    db: &Connection,
+    tokens: &Tokens,
+    purge: &Purge,
+    goes: impl Fn(&Kind) -> bool,
+) -> Result<Overdue, Failure> {
     let of = |kind: Kind| -> Result<Duration, Failure> {
+        if !goes(&kind) {
+            return Ok(Duration::ZERO);
+        }
         let (Some(before), Some(oldest)) = (kind.before(purge), kind.oldest(db, tokens)?) else {
             return Ok(Duration::ZERO);
         };
         Ok(before.since(oldest))
     };
     Ok(Overdue {
-        tasks: of(Kind::Tasks)?,
+        tasks: of(Kind::Tasks)?.max(of(Kind::OwnTasks)?),
         logs: of(Kind::Logs)?,
         workers: of(Kind::Workers)?,
         idempotency_keys: of(Kind::IdempotencyKeys)?,

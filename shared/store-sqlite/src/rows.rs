@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use baton_model::{
-    AttemptEnd, Backoff, Digest, Ended, Event, EventDetail, EventKind, Failure, Generation, GenerationId,
-    Head, Label, Lease, LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey, SessionId, Shared,
-    State, Takes, Task, TaskId, TaskState, TaskType, Timestamp, Unique, Worker, WorkerId,
+    AttemptEnd, Backoff, BatchId, Digest, Ended, Event, EventDetail, EventKind, Failure, Generation,
+    GenerationId, Head, Label, Lease, LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey,
+    SessionId, Shared, State, Takes, Task, TaskId, TaskState, TaskType, Timestamp, Unique, Worker, WorkerId,
 };
 use baton_store::{Omitted, StoreError, TaskDetail};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
@@ -27,7 +27,7 @@ macro_rules! select_task {
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
              created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
-             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at, start_by, only_one, affinity, ",
+             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at, start_by, only_one, affinity, retention, batch, ",
              $also,
              " FROM task ",
             $tail
@@ -37,7 +37,7 @@ macro_rules! select_task {
 pub(crate) use select_task;
 
 /// The place of the column that a query of tasks adds.
-pub(crate) const ALSO: usize = 38;
+pub(crate) const ALSO: usize = 40;
 
 /// How many bits of an event's key number it within its task.
 pub(crate) const EVENT_BITS: u32 = 16;
@@ -95,6 +95,10 @@ pub(crate) struct Stored {
     pub(crate) affinity: Option<Label>,
     /// The key of which there is one task at a time.
     pub(crate) unique: Option<Unique>,
+    /// How long it is kept once it has ended, if not as long as all.
+    pub(crate) retention: Option<Duration>,
+    /// The batch that it is one of.
+    pub(crate) batch: Option<BatchId>,
     /// The limit that it waits at, or that has let go of it.
     pub(crate) at_limit: Option<AtLimit>,
     /// How it is linked with others.
@@ -135,6 +139,11 @@ impl FromSql for Sixteen {
     fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
         <[u8; 16]>::column_result(value).map(Self)
     }
+}
+
+/// A span in milliseconds, as it is written.
+pub(crate) fn millis_of(span: Duration) -> i64 {
+    i64::try_from(span.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// A time.
@@ -250,13 +259,16 @@ impl Stored {
             claimed_at,
             created_at: time(row, 21)?,
             updated_at,
-            finished_at: if is_final { Some(maybe_time(row, 23)?.unwrap_or(updated_at)) } else { None },
+            // Nothing changes a task after its end. The time in `finished_at` says from when on it is kept (`kept.rs`, `archive.rs`).
+            finished_at: is_final.then_some(updated_at),
             domain: maybe_text(row, 25)?.map(Label::from_stored),
             assigned_by: maybe_text(row, 26)?.map(Label::from_stored),
             drift_score: row.get(28)?,
             params: row.get(29)?,
             concurrency_key: maybe_text(row, 33)?.map(Label::from_stored),
             affinity: affinity(row, 37)?,
+            retention: row.get::<_, Option<u64>>(38)?.map(Duration::from_millis),
+            batch: maybe_id(row, 39)?.map(BatchId::from_bytes),
             unique: maybe_text(row, 36)?.map(|json| from_json("a task's unique key", &json)).transpose()?,
             at_limit: maybe_text(row, 34)?.map(|on| AtLimit { on, put_aside: code == PUT_ASIDE }),
         })
@@ -317,6 +329,7 @@ impl Stored {
             assigned_by: self.assigned_by,
             concurrency_key: self.concurrency_key,
             affinity: self.affinity,
+            retention: self.retention,
             unique: self.unique,
             created_at: self.created_at,
             updated_at: self.updated_at,
@@ -324,6 +337,7 @@ impl Stored {
             error,
             depends_on,
             if_dependency_fails: self.links.choice,
+            batch: self.batch,
         })
     }
 

@@ -13,6 +13,7 @@ use baton_store::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::codes::Code;
+use crate::defaults::defaults_of;
 use crate::error::Failure;
 use crate::order::order_of;
 use baton_store::histogram::{What, percentile};
@@ -134,10 +135,12 @@ struct Lane {
     pause: Option<Pause>,
     used: bool,
     ordering: Option<String>,
+    defaults: Option<String>,
 }
 
 /// The columns that [`lane`] reads.
-const SELECT_LANE: &str = "SELECT name, paused, used, changed_at, changed_by, reason, ordering FROM queue";
+const SELECT_LANE: &str =
+    "SELECT name, paused, used, changed_at, changed_by, reason, ordering, defaults FROM queue";
 
 fn lane(row: &Row<'_>) -> rusqlite::Result<Lane> {
     let pause = Pause {
@@ -150,6 +153,7 @@ fn lane(row: &Row<'_>) -> rusqlite::Result<Lane> {
         pause: row.get::<_, bool>(1)?.then_some(pause),
         used: row.get(2)?,
         ordering: row.get(6)?,
+        defaults: row.get(7)?,
     })
 }
 
@@ -186,7 +190,7 @@ fn one_queue(
     now: Timestamp,
     running: &HashMap<QueueName, Timestamp>,
 ) -> Result<QueueStats, Failure> {
-    let Lane { name: queue, pause, used, ordering } = lane;
+    let Lane { name: queue, pause, used, ordering, defaults } = lane;
     let in_state = |state: State| states.get(&state).copied().unwrap_or_default();
     let mut first_due: Option<Timestamp> = None;
     for priority in Priority::ALL {
@@ -199,6 +203,7 @@ fn one_queue(
     Ok(QueueStats {
         pause,
         order: order_of(ordering.as_deref())?,
+        defaults: defaults_of(defaults.as_deref())?,
         used,
         queued: in_state(State::Queued),
         waits: waits(db, &queue, in_state(State::Queued), now)?,

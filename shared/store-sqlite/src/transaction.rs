@@ -1,7 +1,7 @@
 //! One transaction of the writing thread, with what the commands of a group share: the tallies that they change and
 //! the rings that they cause.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,12 +13,16 @@ use baton_model::{
 use baton_store::{NameNotice, Ready, StoreError};
 use rusqlite::{Connection, params};
 
+use crate::batches;
 use crate::codes::Code;
+use crate::defaults;
 use crate::error::Failure;
 use crate::expiry;
+use crate::kept;
 use crate::limit::{self, Limits};
 use crate::links::{keep, mark_waited_for, note_blocked};
 use crate::rows::{EVENT_BITS, Stored, dependencies_of, to_json};
+use crate::supply::Supplied;
 use crate::token::{TokenChange, Tokens};
 use crate::unique;
 use baton_store::histogram::{What, bucket};
@@ -60,6 +64,12 @@ pub(crate) struct State {
     pub(crate) limits: Limits,
     /// When the next task expires.
     pub(crate) expiring: expiry::Next,
+    /// The queues that have a supply.
+    pub(crate) supplied: Supplied,
+    /// What queues give to tasks that do not say.
+    pub(crate) defaults: defaults::Known,
+    /// Whether tasks are removed once they are archived, and not before (`archive.rs`).
+    pub(crate) archived: bool,
 }
 
 impl State {
@@ -77,6 +87,9 @@ impl State {
             counts_swept: None,
             limits: Limits::default(),
             expiring: expiry::Next::default(),
+            supplied: Supplied::default(),
+            defaults: None,
+            archived: false,
         }
     }
 }
@@ -89,6 +102,8 @@ pub(crate) struct AfterCommit {
     pub(crate) tokens: Vec<TokenChange>,
     /// What was learnt of workers' names.
     pub(crate) names: Vec<NameNotice>,
+    /// The queues with a supply that claims have come to.
+    pub(crate) asked: BTreeSet<QueueName>,
 }
 
 /// An open transaction.
@@ -102,6 +117,7 @@ pub(crate) struct Transaction<'a> {
     rings: Vec<Ready>,
     tokens: Vec<TokenChange>,
     names: Vec<NameNotice>,
+    asked: BTreeSet<QueueName>,
 }
 
 impl<'a> Transaction<'a> {
@@ -115,6 +131,7 @@ impl<'a> Transaction<'a> {
             rings: Vec::new(),
             tokens: Vec::new(),
             names: Vec::new(),
+            asked: BTreeSet::new(),
         }
     }
 
@@ -137,7 +154,7 @@ impl<'a> Transaction<'a> {
                 )?
                 .execute(params![hour, queue.as_str(), what_code(what), bucket, count])?;
         }
-        Ok(AfterCommit { rings: self.rings, tokens: self.tokens, names: self.names })
+        Ok(AfterCommit { rings: self.rings, tokens: self.tokens, names: self.names, asked: self.asked })
     }
 
     /// Counts tasks that entered a state (or, negative, left it).
@@ -165,6 +182,11 @@ impl<'a> Transaction<'a> {
     /// Notes what was learnt of a worker's name; goes into the log after the commit.
     pub(crate) fn tell(&mut self, notice: impl Into<Option<NameNotice>>) {
         self.names.extend(notice.into());
+    }
+
+    /// Notes that claims have come to queues that have a supply; tells so after the commit.
+    pub(crate) fn asked(&mut self, queues: impl IntoIterator<Item = QueueName>) {
+        self.asked.extend(queues);
     }
 
     /// Notes that a task has become claimable, now or later; rings after the commit.
@@ -269,7 +291,8 @@ impl<'a> Transaction<'a> {
                         generation,
                         output,
                         at.as_millis(),
-                        (state.state().is_final() && !before.links.waited_for).then_some(at.as_millis()),
+                        (state.state().is_final() && !before.links.waited_for && before.retention.is_none())
+                            .then_some(at.as_millis()),
                         head.worker_losses,
                         head.expires_at.map(Timestamp::as_millis),
                     ])?
@@ -311,6 +334,9 @@ impl<'a> Transaction<'a> {
         if before.unique.is_some() && to.is_final() {
             unique::tidy(self.db, before)?;
         }
+        if before.retention.is_some() {
+            kept::follow(self.db, before, to, at)?;
+        }
         if before.links.waited_for && to.is_final() {
             keep(self.db, before.n)?;
         }
@@ -347,6 +373,9 @@ impl<'a> Transaction<'a> {
         }
         if !self.state.limits.is_empty() {
             limit::follow(self, before, &after, now)?;
+        }
+        if let Some(batch) = before.batch {
+            batches::follow(self, (batch, after.head.id), (Some(change.from), to), now)?;
         }
         Ok(after)
     }

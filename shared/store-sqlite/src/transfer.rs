@@ -10,10 +10,12 @@ use baton_store::{Count, Cursor, Page, StoreError, Transfer};
 use rusqlite::{Connection, OptionalExtension};
 
 use self::export::page;
-use self::import::import;
 use crate::SqliteStore;
 use crate::error::Failure;
 use crate::transaction::Transaction;
+
+pub(crate) use self::export::task_record;
+pub(crate) use self::import::{Taken, import};
 
 #[async_trait]
 impl Transfer for SqliteStore {

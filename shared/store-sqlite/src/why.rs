@@ -54,6 +54,12 @@ fn facts(
     let is_blocked = stored.head.state == TaskState::Blocked;
     let is_at_limit = limits.iter().any(|limit| limit.is_full(now));
     let runs_alone = stored.head.runs_alone();
+    let wanted = Wanted {
+        queue: &stored.queue,
+        task_type: &stored.task_type,
+        project: &stored.project,
+        affinity: stored.affinity.as_ref(),
+    };
     Ok(Facts {
         now,
         is_blocked,
@@ -65,7 +71,7 @@ fn facts(
         limits,
         runs_alone,
         makes_room: if runs_alone { makes_room(db, stored.head.id, now)? } else { None },
-        takers: takers(db, stored, policy, now)?,
+        takers: takers(db, &wanted, policy, now)?,
         ahead: if is_blocked { Ahead::default() } else { ahead(db, stored, is_at_limit, now)? },
     })
 }
@@ -111,14 +117,19 @@ fn makes_room(db: &Connection, task: TaskId, now: Timestamp) -> Result<Option<Wo
 }
 
 /// Whether anybody takes such tasks, of the workers that were heard of last.
-fn takers(db: &Connection, stored: &Stored, policy: &LeasePolicy, now: Timestamp) -> Result<Takers, Failure> {
+pub(crate) fn takers(
+    db: &Connection,
+    wanted: &Wanted<'_>,
+    policy: &LeasePolicy,
+    now: Timestamp,
+) -> Result<Takers, Failure> {
     // Names are written into JSON as they are: what does not hold the queue's need not be read.
     let mut statement = db.prepare_cached(
         "SELECT id, started_at, last_beat_at, ended_at, directive, takes FROM (SELECT id, started_at, last_beat_at, \
          ended_at, directive, takes FROM worker INDEXED BY worker_by_seen ORDER BY seen_at DESC LIMIT ?1) \
          WHERE instr(takes, ?2)",
     )?;
-    let quoted = format!("\"{}\"", stored.queue);
+    let quoted = format!("\"{}\"", wanted.queue);
     let mut rows = statement.query(params![Takers::LOOKED_AT as i64, quoted])?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {
@@ -135,13 +146,7 @@ fn takers(db: &Connection, stored: &Stored, policy: &LeasePolicy, now: Timestamp
     }
     let mut more = db.prepare_cached("SELECT 1 FROM worker INDEXED BY worker_by_seen LIMIT 1 OFFSET ?1")?;
     let unseen = more.exists([Takers::LOOKED_AT as i64])?;
-    let wanted = Wanted {
-        queue: &stored.queue,
-        task_type: &stored.task_type,
-        project: &stored.project,
-        affinity: stored.affinity.as_ref(),
-    };
-    Ok(Takers::among(found, unseen, &wanted, now))
+    Ok(Takers::among(found, unseen, wanted, now))
 }
 
 /// Counts of what waits in a queue and a priority before a time and an id, where claims look and at limits.

@@ -223,6 +223,7 @@ fn commit(
             state.tokens.apply(after.tokens);
             after.names.iter().for_each(|notice| notice.log(&state.policy));
             after.rings.into_iter().for_each(|ready| doorbell.ring(ready));
+            after.asked.iter().for_each(|queue| doorbell.asked(queue));
             Ok(())
         }
         Ok(Err(error)) => {
@@ -244,6 +245,8 @@ fn roll_back(db: &Connection, state: &mut State) {
     state.queues.clear();
     state.limits.forget();
     state.expiring = Next::Unknown;
+    state.supplied.forget();
+    state.defaults = None;
     if !db.is_autocommit()
         && let Err(error) = db.execute_batch("ROLLBACK")
     {

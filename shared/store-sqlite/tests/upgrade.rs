@@ -9,14 +9,16 @@ use baton_model::queue::Pause;
 use baton_model::schedule::Said;
 use baton_model::why::word;
 use baton_model::{
-    Bulk, BulkAction, BulkFilter, BulkId, BulkTasks, Expiry, FairBy, IfMissed, IfRunning, LimitRules,
-    LossReason, Owner, Plan, QueueOrder, Reason, Rhythm, ScheduleChange, ScheduleKey, SessionId, TaskId,
-    TaskSpec, TaskState, Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
+    BatchId, Bulk, BulkAction, BulkFilter, BulkId, BulkTasks, DefaultsChange, Expiry, FairBy, IfMissed,
+    IfRunning, LimitRules, LossReason, NewBatch, Owner, Plan, QueueName, QueueOrder, Reason, Rhythm,
+    ScheduleChange, ScheduleKey, SessionId, SupplyChange, SupplyPlan, TaskId, TaskSpec, TaskState, Template,
+    Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
 };
 use baton_store::{
-    AuditFilter, AuditStore, Beat, BulkStore, Cancel, Claim, ClaimAnswer, Create, Expire, LimitStore,
-    LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Reap, ScheduleStore, SetLimit,
-    SetSchedule, StoreError, TaskStore, TokenStore, run_due,
+    AddToBatch, AuditFilter, AuditStore, BatchStore, Beat, BulkStore, Cancel, Claim, ClaimAnswer, Create,
+    Expire, LimitStore, LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Purge, Reap,
+    Refill, Refilled, ScheduleStore, SetDefaults, SetLimit, SetSchedule, SetSupply, StoreError, SupplyStore,
+    TaskStore, TokenStore, run_due,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -81,7 +83,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 9);
+    assert_eq!(version("PRAGMA user_version"), 11);
 }
 
 /// A file as the second version of the schema left it.
@@ -418,4 +420,73 @@ async fn a_file_of_the_eighth_version_takes_bulk_commands() {
     let store = open(&at(&folder));
     assert_eq!(store.bulk(id).await.unwrap(), Some(bulk));
     assert_eq!(store.open_bulks().await.unwrap(), [id]);
+}
+
+/// A file as the ninth version of the schema left it.
+fn of_version_nine(path: &Path) {
+    of_version_eight(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-9.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 9").unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_ninth_version_takes_supplies() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_nine(&at(&folder));
+    let store = open(&at(&folder));
+    let queue: QueueName = "default".parse().unwrap();
+    let task = TaskSpec::new(TaskId::unset(), "render".parse().unwrap());
+    let templates = vec![Template { weight: 1, task }];
+    let plan = SupplyPlan { min: 2, target: 3, templates, while_asked: false, paused: false };
+    let change = SupplyChange::Set { plan: Box::new(plan), seed: [1; 16] };
+    let said = Said { now: millis(10), by: None, reason: None };
+    store.set_supply(SetSupply { queue: queue.clone(), change, said }).await.unwrap();
+    drop(store);
+    let store = open(&at(&folder));
+    // A task of the earlier version is ready, too.
+    let refilled = store.refill(Refill { now: millis(10), queue: queue.clone() }).await.unwrap();
+    assert_eq!(refilled, Refilled::Created { tasks: 2, more: false });
+    let supply = store.supply(&queue).await.unwrap();
+    assert_eq!((supply.next_index, supply.refilled_at), (2, Some(millis(10))));
+}
+
+/// A file as the tenth version of the schema left it.
+fn of_version_ten(path: &Path) {
+    of_version_nine(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-10.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 10").unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_the_tenth_version_takes_defaults_and_batches_and_keeps_its_tasks_as_long_as_before() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_ten(&at(&folder));
+    let store = open(&at(&folder));
+    let change = DefaultsChange { max_attempts: Some(Some(7)), ..DefaultsChange::default() };
+    let queue = "default".parse().unwrap();
+    store.set_defaults(SetDefaults { now: millis(10), queue, change }).await.unwrap();
+    let batch = BatchId::from_bytes([1; 16]);
+    let new = TaskSpec {
+        batch: Some(batch),
+        unsaid: baton_model::Unsaid::BOTH,
+        ..TaskSpec::new(id(9), "bake".parse().unwrap())
+    };
+    let create = Create { now: millis(10), tasks: vec![new], atomic: true, idempotency: None, by: None };
+    let asked = NewBatch { id: batch, project: "default".parse().unwrap(), name: None, then: None };
+    store.add_to_batch(AddToBatch { batch: asked, seal: true, create }).await.unwrap();
+    let cancel = |task, now| Cancel { now, task, by: None, reason: None, with_dependants: false };
+    for task in [id(1), id(9)] {
+        store.cancel(cancel(task, millis(20))).await.unwrap();
+    }
+    drop(store);
+    let store = open(&at(&folder));
+    assert_eq!(store.task(id(1)).await.unwrap().task.head.max_attempts, 3, "it was there before");
+    assert_eq!(store.task(id(9)).await.unwrap().task.head.max_attempts, 7);
+    let told = store.batch(batch).await.unwrap();
+    assert_eq!((told.batch.counts.cancelled, told.batch.has_ended()), (1, true));
+    let day = std::time::Duration::from_secs(86_400);
+    let report = store.purge(Purge::at(millis(20).plus(day * 31))).await.unwrap();
+    assert_eq!(report.tasks, 2);
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 use baton_model::transition::Command;
 use baton_model::why::word;
 use baton_model::{
-    Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms, LimitOn, LogLine,
-    LossReason, Outlook, Output, Owner, QueueName, QueueOrder, RequestKey, Running, SessionId, State, Status,
-    Takes, Task, TaskId, TaskSpec, TaskType, Timestamp, Warm, Watch, WorkerId, limits,
+    DefaultsChange, Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms,
+    LimitOn, LogLine, LossReason, Outlook, Output, Owner, QueueName, QueueOrder, RequestKey, Running,
+    SessionId, State, Status, Takes, Task, TaskId, TaskSpec, TaskType, Timestamp, Warm, Watch, WorkerId,
+    limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +47,14 @@ pub struct CreateAnswer {
     pub items: Vec<Result<Accepted, ItemRefusal>>,
     /// Whether this is the kept answer to an earlier request of the same key.
     pub replayed: bool,
+}
+
+impl CreateAnswer {
+    /// How many tasks this very request created.
+    pub fn created(&self) -> u32 {
+        let new = self.items.iter().filter(|item| matches!(item, Ok(accepted) if accepted.new)).count();
+        u32::try_from(new).unwrap_or(u32::MAX)
+    }
 }
 
 /// A task that exists, created now or by the same request before.
@@ -510,6 +519,17 @@ pub struct OrderQueue {
     pub queue: QueueName,
     /// The order.
     pub order: QueueOrder,
+}
+
+/// Changes what a queue gives to tasks that do not say.
+#[derive(Clone, Debug)]
+pub struct SetDefaults {
+    /// The time.
+    pub now: Timestamp,
+    /// The queue.
+    pub queue: QueueName,
+    /// What is to be changed.
+    pub change: DefaultsChange,
 }
 
 /// Asks something of a worker.

@@ -20,6 +20,10 @@ pub struct Ready {
 pub trait Doorbell: Send + Sync {
     /// Wakes whom it concerns. Must not block: a store rings on its writing thread.
     fn ring(&self, ready: Ready);
+
+    /// Hears that a claim has come to a queue that has a supply ([`crate::SupplyStore`]), or that one was set: it may be low. A hint
+    /// as a ring is, and must not block either.
+    fn asked(&self, _queue: &QueueName) {}
 }
 
 /// A doorbell that nobody hears.

@@ -1,8 +1,11 @@
 //! How a store fails: one public kind that says what the caller must do, and causes under it.
 
 use baton_model::schedule::{MOST_SCHEDULES, ScheduleProblem};
+use baton_model::supply::MOST_SUPPLIES;
 use baton_model::transition::Refusal;
-use baton_model::{BulkId, GenerationId, QueueName, ScheduleKey, SessionId, TaskId, TokenId, WorkerId};
+use baton_model::{
+    BatchId, BulkId, GenerationId, QueueName, ScheduleKey, SessionId, TaskId, TokenId, WorkerId,
+};
 
 use crate::command::ItemRefusal;
 
@@ -78,6 +81,20 @@ pub enum StoreError {
     /// Another schedule of the name says something else.
     #[error("there is a schedule {0} already, which says something else; nothing was changed")]
     ScheduleExists(ScheduleKey),
+    /// The queue has no supply.
+    #[error("queue {0} has no supply")]
+    SupplyNotFound(QueueName),
+    /// There is no such batch.
+    #[error("batch {0} does not exist")]
+    BatchNotFound(BatchId),
+    /// No task may be added to a batch any more.
+    #[error("batch {0} is sealed, and these are not all tasks of it; put them into another one")]
+    BatchSealed(BatchId),
+    /// A batch is another than is said of it.
+    #[error(
+        "batch {0} exists with another project, name or then; leave these out to add to it, or choose another id"
+    )]
+    BatchExists(BatchId),
     /// The bulk command is unknown.
     #[error("bulk command {0} does not exist")]
     BulkNotFound(BulkId),
@@ -90,7 +107,7 @@ pub enum StoreError {
         /// The most that there may be, those that have ended and are still kept included.
         most: usize,
     },
-    /// There are as many limits, owned projects or schedules as a store holds.
+    /// There are as many limits, owned projects, schedules or supplies as a store holds.
     #[error("there are {most} {what}, and no more can be set; take away those that nobody needs")]
     TooManyLimits {
         /// What there is too much of.
@@ -179,10 +196,14 @@ impl StoreError {
             | Self::WorkerNotFound(_)
             | Self::QueueNotFound(_)
             | Self::ScheduleNotFound(_)
+            | Self::SupplyNotFound(_)
             | Self::BulkNotFound(_)
+            | Self::BatchNotFound(_)
             | Self::TokenNotFound(_) => ErrorKind::NotFound,
             Self::Refused { .. }
             | Self::BatchRefused { .. }
+            | Self::BatchSealed(_)
+            | Self::BatchExists(_)
             | Self::IdempotencyConflict { .. }
             | Self::SessionSuperseded { .. }
             | Self::WorkerOfOther(_)
@@ -210,6 +231,11 @@ impl StoreError {
     /// That there are as many schedules as a store holds.
     pub fn too_many_schedules() -> Self {
         Self::TooManyLimits { what: "schedules", most: usize::try_from(MOST_SCHEDULES).unwrap_or(usize::MAX) }
+    }
+
+    /// That there are as many supplies as a store holds.
+    pub fn too_many_supplies() -> Self {
+        Self::TooManyLimits { what: "supplies", most: usize::try_from(MOST_SUPPLIES).unwrap_or(usize::MAX) }
     }
 
     /// The error with all its causes, for an operator's log.

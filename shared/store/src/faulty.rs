@@ -13,18 +13,21 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Bulk, BulkId, Event, Generation, GenerationId, Limit, LogLine, QueueName, QueueOrder, RoundNote,
-    Schedule, ScheduleKey, Task, TaskId, Timestamp, Token, TokenId, Why, WorkerId,
+    AuditId, Batch, BatchId, Bulk, BulkId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults,
+    QueueName, QueueOrder, RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId, Timestamp, Token, TokenId,
+    Why, WorkerId,
 };
 
 use crate::{
-    AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, BulkStore, Cancel, Capabilities, ChangeTask,
-    Changed, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Direct, EndAnswer, Ending,
-    Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
-    LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SetLimit, SetOwner, SetSchedule, Settled, Sizes, Stats, Store, StoreError, StoredToken,
-    TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
+    AddToBatch, AuditEntry, AuditFilter, AuditStore, BatchDetail, BatchFilter, BatchStore, Beat, BeatAnswer,
+    BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Complete, CompleteAnswer,
+    Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, GenerationFilter,
+    Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur, Occurred, OrderQueue,
+    OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
+    Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore, SealBatch, SetDefaults,
+    SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store, StoreError, StoredToken,
+    SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches, TokenStore, Waiting,
+    WorkerDetail,
 };
 
 /// What can go wrong.
@@ -322,6 +325,10 @@ impl TaskStore for Faulty {
         self.call("pause_queue", Call::Repeatable, || self.inner.pause_queue(pause.clone())).await
     }
 
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        self.call("set_defaults", Call::Repeatable, || self.inner.set_defaults(set.clone())).await
+    }
+
     async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError> {
         self.call("order_queue", Call::Repeatable, || self.inner.order_queue(order.clone())).await
     }
@@ -449,6 +456,52 @@ impl ScheduleStore for Faulty {
 
     async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
         self.call("occur", Call::Repeatable, || self.inner.occur(occur.clone())).await
+    }
+}
+
+#[async_trait]
+impl SupplyStore for Faulty {
+    async fn set_supply(&self, set: SetSupply) -> Result<Changed<Supply>, StoreError> {
+        self.call("set_supply", Call::Repeatable, || self.inner.set_supply(set.clone())).await
+    }
+
+    async fn supply(&self, queue: &QueueName) -> Result<Supply, StoreError> {
+        self.call("supply", Call::Point, || self.inner.supply(queue)).await
+    }
+
+    async fn supplies(&self, page: PageRequest) -> Result<Page<Supply>, StoreError> {
+        self.list("supplies", page.clone(), || self.inner.supplies(page.clone())).await
+    }
+
+    async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {
+        self.call("refill", Call::Repeatable, || self.inner.refill(refill.clone())).await
+    }
+}
+
+#[async_trait]
+impl BatchStore for Faulty {
+    async fn add_to_batch(&self, add: AddToBatch) -> Result<CreateAnswer, StoreError> {
+        let create = &add.create;
+        let named = create.idempotency.is_some() || create.tasks.iter().all(|spec| spec.id_chosen);
+        let call = if named { Call::Repeatable } else { Call::Once };
+        self.call("add_to_batch", call, || self.inner.add_to_batch(add.clone())).await
+    }
+
+    async fn seal_batch(&self, seal: SealBatch) -> Result<Batch, StoreError> {
+        self.call("seal_batch", Call::Repeatable, || self.inner.seal_batch(seal)).await
+    }
+
+    async fn batch(&self, id: BatchId) -> Result<BatchDetail, StoreError> {
+        self.call("batch", Call::Point, || self.inner.batch(id)).await
+    }
+
+    async fn batches(&self, filter: BatchFilter, page: PageRequest) -> Result<Page<Batch>, StoreError> {
+        let key = (filter.project.clone(), page.clone());
+        self.list("batches", key, || self.inner.batches(filter.clone(), page.clone())).await
+    }
+
+    async fn tend_batches(&self, tend: TendBatches) -> Result<TendedBatches, StoreError> {
+        self.call("tend_batches", Call::Repeatable, || self.inner.tend_batches(tend.clone())).await
     }
 }
 

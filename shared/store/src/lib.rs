@@ -4,7 +4,9 @@
 //! one can delay a task but never lose, duplicate or strand it. Every rule of [`TaskStore`] is a test of the
 //! `conformance` module (feature `conformance`), which each store runs whole.
 
+pub mod archive;
 pub mod batch;
+mod batches;
 pub mod bulk;
 mod change;
 pub mod command;
@@ -24,6 +26,7 @@ pub mod name;
 pub mod purge;
 pub mod query;
 pub mod schedule;
+pub mod supply;
 pub mod token;
 pub mod transfer;
 pub mod unique;
@@ -31,15 +34,21 @@ mod waiting;
 
 use async_trait::async_trait;
 use baton_model::{
-    Event, Generation, GenerationId, LogLine, QueueName, QueueOrder, RoundNote, Task, TaskId, WorkerId,
+    Event, Generation, GenerationId, LogLine, QueueDefaults, QueueName, QueueOrder, RoundNote, Task, TaskId,
+    WorkerId,
 };
 
+pub use archive::{Archive, ArchiveError, ArchiveStore, Archived, Archiver, ArchivingError, REMOVED_AT_ONCE};
+pub use batches::{
+    AddToBatch, BatchDetail, BatchFailure, BatchFilter, BatchStore, SealBatch, TendBatches, TendedBatches,
+    follow_up,
+};
 pub use bulk::BulkStore;
 pub use change::{ChangeTask, Remove};
 pub use command::{
     Accepted, Beat, BeatAnswer, Cancel, Claim, ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer,
     DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing,
-    OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, Taken,
+    OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, SetDefaults, Taken,
 };
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use ending::{Completion, EndAnswer, EndedAs, Ending};
@@ -56,6 +65,9 @@ pub use query::{
     sum_of_states,
 };
 pub use schedule::{Occur, Occurred, RunReport, ScheduleFilter, ScheduleStore, SetSchedule, run_due};
+pub use supply::{
+    Refill, Refilled, SetSupply, SupplyReport, SupplyStore, refill_all, refill_queue, refill_some,
+};
 pub use token::{AuditEntry, AuditFilter, AuditStore, SettingChange, Settled, StoredToken, TokenStore};
 pub use transfer::Transfer;
 pub use waiting::Waiting;
@@ -90,10 +102,26 @@ pub struct Capabilities {
     pub releases_at_once: bool,
 }
 
-/// All that a whole Baton needs of its store.
-pub trait Store: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore {}
+/// How long it takes at most until all processes that use a store go by a queue's defaults as they are set.
+pub const DEFAULTS_SETTLE: std::time::Duration = std::time::Duration::from_secs(10);
 
-impl<S: TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + BulkStore> Store for S {}
+/// All that a whole Baton needs of its store.
+pub trait Store:
+    TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + SupplyStore + BulkStore + BatchStore
+{
+}
+
+impl<S> Store for S where
+    S: TaskStore
+        + TokenStore
+        + AuditStore
+        + LimitStore
+        + ScheduleStore
+        + SupplyStore
+        + BulkStore
+        + BatchStore
+{
+}
 
 /// A store of tasks.
 ///
@@ -106,6 +134,8 @@ pub trait TaskStore: Send + Sync {
     fn capabilities(&self) -> Capabilities;
 
     /// Creates tasks, each with its first event.
+    ///
+    /// What a task leaves out, its queue gives ([`TaskStore::set_defaults`]).
     ///
     /// A task with dependencies is created blocked, and let go of by the same commit (or soon after it, see
     /// [`Capabilities::releases_at_once`]) if they are all met. It may depend on tasks of its own project that exist, and on
@@ -299,6 +329,14 @@ pub trait TaskStore: Send + Sync {
     /// # Errors
     /// The store's own failures.
     async fn order_queue(&self, order: OrderQueue) -> Result<(QueueOrder, QueueOrder), StoreError>;
+
+    /// Changes what a queue gives to tasks that do not say ([`baton_model::defaults`]). Tasks that are created after the answer have
+    /// it, by whoever creates them; another process that uses the store may take [`DEFAULTS_SETTLE`] to hear of it. A queue that
+    /// no task has named is known as long as it has defaults. Answers with the defaults before and since.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError>;
 
     /// Sets what is asked of a worker: drain, stop, or run on.
     ///

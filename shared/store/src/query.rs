@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::queue::Pause;
 use baton_model::{
-    Event, Generation, Label, Level, ProjectId, QueueName, QueueOrder, Running, State, Status, Task, TaskId,
-    TaskType, Timestamp, Worker, WorkerId, WorkerStatus,
+    Event, Generation, Label, Level, ProjectId, QueueDefaults, QueueName, QueueOrder, Running, State, Status,
+    Task, TaskId, TaskType, Timestamp, Worker, WorkerId, WorkerStatus,
 };
 
 use crate::StoreError;
@@ -311,7 +311,9 @@ pub struct QueueStats {
     pub pause: Option<Pause>,
     /// In which order it gives out its ready tasks.
     pub order: QueueOrder,
-    /// Whether a task has ever named it. One that no task has named is known only as long as it is paused or has an order of its own.
+    /// What it gives to tasks that do not say.
+    pub defaults: QueueDefaults,
+    /// Whether a task has ever named it. One that no task has named is known only as long as it is paused, or has an order of its own or defaults.
     pub used: bool,
     /// Tasks in the state queued: ready now or later.
     pub queued: u64,
@@ -339,6 +341,7 @@ impl QueueStats {
             queue,
             pause: None,
             order: QueueOrder::default(),
+            defaults: QueueDefaults::default(),
             used: false,
             queued: 0,
             waits: Waits::default(),

@@ -19,7 +19,8 @@ use crate::query::{Count, Cursor, Page};
 pub use migration::{Compared, Migration, MigrationError, Outcome, Progress};
 pub use record::{
     Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, Record, Refusal, Tally, TaskRecord, Verdict,
-    WorkerRecord, audit_onto, limit_onto, owned_onto, queue_onto, schedule_onto, token_onto,
+    WorkerRecord, audit_onto, batch_onto, limit_onto, owned_onto, queue_onto, schedule_onto, supply_onto,
+    token_onto,
 };
 
 /// The most bytes of payloads, about, that one page of an export holds: a page that would hold more ends early.

@@ -3,7 +3,9 @@
 //! `infra/check.py` holds each function's role against. The suites beside this one end where a function asks for
 //! anything that is not on that record.
 
+mod batched;
 mod bulk;
+mod edge;
 mod limited;
 mod linked;
 mod once;
@@ -11,6 +13,7 @@ mod ordered;
 mod rare;
 mod scheduled;
 mod several;
+mod supplied;
 
 use std::collections::BTreeSet;
 use std::pin::Pin;
@@ -502,19 +505,22 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
             }
         )*)*};
     }
+    use batched::batched;
     use bulk::bulk;
+    use edge::{edge, edge_counted};
     use limited::limited;
     use linked::linked;
     use once::once;
     use ordered::ordered;
     use rare::{given_out_alone, heard_anew};
     use scheduled::scheduled;
+    use supplied::supplied;
     // A table that was made for functions has its statistics kept by the stream; another one by whoever changes tasks.
     drive! {
         Processes: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once scheduled bulk;
+            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched edge;
         Stream: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once scheduled bulk;
+            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched edge_counted;
     }
     let told = serde_json::to_string_pretty(&all).unwrap() + "\n";
     if rewriting() {

@@ -309,7 +309,11 @@ async fn make_token(target: &Target, project: Option<String>) -> Result<TokenSec
     let project = project.map(|project| project.parse()).transpose().map_err(unfit)?;
     let token = CreateToken { project, ..CreateToken::new(name, vec![Scope::Producer, Scope::Worker]) };
     let created = baton_client::Client::new(target.url())?.create_token(&token).await?;
-    TokenSecret::parse(&created.secret).ok_or_else(|| Failure::failed("the server made no readable token"))
+    created
+        .secret
+        .as_deref()
+        .and_then(TokenSecret::parse)
+        .ok_or_else(|| Failure::failed("the server made no readable token"))
 }
 
 /// The server that is measured.

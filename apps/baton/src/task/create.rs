@@ -28,6 +28,7 @@ const FLAGS: &[(&str, &str)] = &[
     ("max_attempts", "--max-attempts"),
     ("timeout_seconds", "--timeout"),
     ("backoff", "--backoff"),
+    ("retention_seconds", "--retention"),
     ("project", "--project"),
     ("domain", "--domain"),
     ("assigned_by", "--assigned-by"),
@@ -103,7 +104,7 @@ pub(crate) struct Create {
     wait: Option<Option<Duration>>,
     /// Create one task for each line of this file (- for stdin), each a JSON object.
     #[arg(long, value_name = "FILE", conflicts_with_all = [
-        "task_type", "queue", "params", "priority", "delay", "run_after", "id", "max_attempts", "timeout", "backoff",
+        "task_type", "queue", "params", "priority", "delay", "run_after", "id", "max_attempts", "timeout", "backoff", "retention",
         "project", "domain", "assigned_by", "concurrency_key", "affinity", "expires_after", "expires_at", "unique", "description", "depends_on", "if_dependency_fails",
         "wait",
     ])]

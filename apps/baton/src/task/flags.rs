@@ -33,6 +33,9 @@ pub(crate) struct TaskFlags {
     /// How long it waits between attempts: the first pause, such as 30s, or each part (see below).
     #[arg(long, value_name = "SPAN|PARTS", value_parser = parse_backoff)]
     pub(crate) backoff: Option<Backoff>,
+    /// How long it is kept once it has ended, such as 7d; as long as the server keeps all if not given.
+    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
+    pub(crate) retention: Option<Duration>,
     /// The project that owns it.
     #[arg(long)]
     pub(crate) project: Option<ProjectId>,
@@ -84,6 +87,7 @@ impl TaskFlags {
             max_attempts: self.max_attempts,
             timeout: self.timeout,
             backoff: self.backoff,
+            retention: self.retention,
             ..CreateTask::new(task_type)
         })
     }
@@ -119,7 +123,7 @@ const PARTS: [&str; 4] = ["base", "factor", "max", "jitter"];
 
 /// Reads a backoff: the first pause alone, such as `30s`, or parts such as `base=5s,factor=2,max=10m,jitter=0.2`; what is
 /// left out keeps its default.
-fn parse_backoff(text: &str) -> Result<Backoff, String> {
+pub(crate) fn parse_backoff(text: &str) -> Result<Backoff, String> {
     let mut backoff = Backoff::default();
     if !text.contains('=') {
         backoff.base = text::parse_span(text)?;

@@ -12,7 +12,8 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use baton_api::create::{CreateBatch, CreateTask, CreatedTask, ItemProblem};
+use baton_api::batch::CreateBatch;
+use baton_api::create::{CreateTask, CreatedTask, ItemProblem};
 use baton_api::fields::BodyError;
 use baton_api::{ProblemCode, ReadFields as _};
 use baton_client::{Client, ClientError};
@@ -182,7 +183,7 @@ impl<'a> Import<'a> {
             if tasks.is_empty() {
                 continue;
             }
-            let batch = CreateBatch { atomic: Some(false), tasks };
+            let batch = CreateBatch { batch: None, atomic: Some(false), tasks };
             match self.client.create_batch(&batch).await {
                 Ok(answer) => {
                     for item in answer.items {

@@ -4,7 +4,7 @@ pub(crate) mod bulk;
 mod change;
 mod create;
 mod filters;
-mod flags;
+pub(crate) mod flags;
 mod graph;
 mod import;
 mod list;

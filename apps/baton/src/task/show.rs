@@ -80,6 +80,8 @@ fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> 
     add("expires", task.expires_at.map(|at| times.full(at)));
     add("unique", task.unique.as_ref().map(unique));
     add("timeout", task.timeout_seconds.map(text::seconds));
+    add("backoff", task.backoff.map(backoff));
+    add("kept for", task.retention_seconds.map(text::seconds));
     add("params", Some(task.params.as_str().to_owned()).filter(|params| params != "{}"));
     let waits_for = |ids: &[TaskId]| {
         let names: Vec<String> = ids.iter().map(ToString::to_string).collect();
@@ -146,6 +148,12 @@ fn table(context: &Context, events: &[EventView], times: &Times) -> Result<(), F
         ]);
     }
     context.out.table(rows, "no history")
+}
+
+/// How long a task waits between attempts, where that is not the usual.
+fn backoff(backoff: baton_model::Backoff) -> String {
+    let (base, max) = (text::span(backoff.base), text::span(backoff.max));
+    format!("{base}, times {} up to {max}", backoff.factor)
 }
 
 /// A failure in one line: its last, as programs tell the cause last; but a timeout's first, as what follows there is

@@ -9,13 +9,17 @@
 )]
 
 mod affinity;
+mod archive;
+mod batches;
 mod bulk;
 mod change;
 mod cli;
 #[cfg(feature = "dynamodb")]
+mod dialects;
 mod dynamodb;
 mod example;
 mod file;
+mod files;
 mod flags;
 mod import;
 mod limits;
@@ -27,6 +31,7 @@ mod schedules;
 mod shown;
 #[cfg(feature = "sqs")]
 mod sqs;
+mod supply;
 mod support;
 mod surroundings;
 mod tls;

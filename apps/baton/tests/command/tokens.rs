@@ -243,3 +243,64 @@ fn wrong_tokens_are_refused_with_the_flag_that_is_wrong() {
     let (endless, _) = made(&world, &admin, &["--name", "x", "--scope", "worker", "--expires", "never"]);
     assert_eq!(endless.len(), 103);
 }
+
+#[test]
+fn a_key_of_another_system_is_imported_once_and_goes_on_working() {
+    let (mut world, admin) = site();
+    world.end_server();
+    let key = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZV9yb2xlIn0.c2lnbmF0dXJl";
+    std::fs::write(world.folder.path().join("old.key"), format!("{key}\n")).unwrap();
+    let import = |world: &World, name: &str| {
+        let mut command = tool();
+        command.args([
+            "token",
+            "import",
+            "--store",
+            "sqlite:baton.db",
+            "--scope",
+            "operator",
+            "--name",
+            name,
+            "old.key",
+        ]);
+        command.current_dir(world.folder.path());
+        command
+    };
+    for _ in 0..2 {
+        let output = run(&mut import(&world, "service"), 0);
+        assert!(
+            text(&output.stderr).contains("its callers present the key that they have"),
+            "{}",
+            told(&output)
+        );
+        assert!(output.stdout.is_empty() && !text(&output.stderr).contains(key), "{}", told(&output));
+    }
+    let refused = run(&mut import(&world, "another"), 1);
+    assert!(text(&refused.stderr).contains("expected a secret that no token has yet"), "{}", told(&refused));
+    world.restart_server();
+    // As the old system's clients present it.
+    let old =
+        |key: &str, path: &str| world.ask_with(&format!("authorization: Bearer {key}\r\n"), "GET", path, "");
+    let (status, listed) = old(key, "/v1/tokens");
+    assert_eq!(status, 200, "{listed}");
+    let tokens = listed["items"].as_array().unwrap();
+    let service = tokens.iter().find(|token| token["name"] == "service").unwrap();
+    assert!(tokens.len() == 2 && service["expires_at"].is_null(), "{listed}");
+    // One by asking the server, from stdin.
+    let mut asked = with(
+        &world,
+        &admin,
+        &["token", "import", "--name", "ada", "--scope", "producer", "--project", "film"],
+    );
+    let mut child =
+        asked.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), b"another-key-of-that-system").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", told(&output));
+    assert_eq!(old("another-key-of-that-system", "/v1/tasks").0, 200);
+    std::fs::write(world.folder.path().join("old.key"), "short").unwrap();
+    let refused = run(&mut import(&world, "short"), 2);
+    assert!(text(&refused.stderr).contains("16 to 4,096 characters"), "{}", told(&refused));
+    run(&mut with(&world, &admin, &["token", "revoke", service["id"].as_str().unwrap()]), 0);
+    assert_eq!(old(key, "/v1/tokens").0, 401);
+}

@@ -57,6 +57,7 @@ struct Site {
     generation: String,
     token: String,
     bulk: String,
+    batch: String,
 }
 
 impl Site {
@@ -71,13 +72,17 @@ impl Site {
         let output = json!({"worker_id": "w1", "attempt": 1});
         let completed = operator.post(&format!("/v1/tasks/{done}/complete"), output).await.json();
         let generation = completed["generation_id"].as_str().unwrap().to_owned();
+        let later = json!({"type": "later", "queue": "gpu", "delay_seconds": 3_600});
+        let batch = json!({"batch": {"project": "film", "seal": false}, "tasks": [later]});
+        let batch =
+            operator.post("/v1/tasks/batch", batch).await.json()["batch_id"].as_str().unwrap().to_owned();
         let (token, _) = operator.token(json!({})).await;
         // Past the server, as its audit log is looked at.
         let (id, now) = (world.app.ids.bulk(), world.app.now());
         let nothing = BulkTasks::Ids(vec![world.app.ids.task()]);
         world.app.store.create_bulk(Bulk::new(id, now, BulkAction::Cancel, nothing)).await.unwrap();
         let (token, bulk) = (token.to_string(), id.to_string());
-        Self { world, operator, task, generation, token, bulk }
+        Self { world, operator, task, generation, token, bulk, batch }
     }
 
     /// A request of an operation that an operator may make.
@@ -85,6 +90,7 @@ impl Site {
         let path = match rule.path {
             "/v1/generations/{id}" => rule.path.replace("{id}", &self.generation),
             "/v1/tokens/{id}/revoke" => rule.path.replace("{id}", &self.token),
+            path if path.starts_with("/v1/batches/") => path.replace("{id}", &self.batch),
             path if path.starts_with("/v1/bulk/") => path.replace("{id}", &self.bulk),
             path => path
                 .replace("{id}", &self.task)
@@ -113,8 +119,10 @@ impl Site {
             "set_limit" => json!({"on": "queue/gpu", "max_running": 5}),
             "clear_limit" => json!({"on": "queue/gpu"}),
             "order_queue" => json!({"fair": "project"}),
+            "set_queue_defaults" => json!({"max_attempts": 5}),
             "set_schedule" => json!({"name": "nightly", "project": "film", "cron": "@daily",
                 "task": {"type": "a", "queue": "gpu"}}),
+            "set_supply" => json!({"min": 1, "target": 1, "templates": [{"task": {"type": "a"}}]}),
             "pause_schedule" | "resume_schedule" | "delete_schedule" => json!({"project": "film"}),
             "change_task" => json!({"priority": "high"}),
             "bulk_tasks" => json!({"do": "cancel", "filter": {"type": "kept"}}),
@@ -238,12 +246,17 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 "claim" if bound["queues"].is_array() => (403, "outside_grant"),
                 "list_workers" | "drain_worker" | "stop_worker" | "run_worker" | "get_stats"
                 | "list_logs" | "reap" | "create_token" | "list_tokens" | "revoke_token" | "list_audit"
-                | "get_queue" | "pause_queue" | "resume_queue" | "order_queue" | "set_limit"
-                | "clear_limit" | "list_limits" | "set_owner" | "list_projects" => (403, "outside_grant"),
-                "list_queues" if whole => (403, "outside_grant"),
+                | "get_queue" | "pause_queue" | "resume_queue" | "order_queue" | "set_queue_defaults"
+                | "set_limit" | "clear_limit" | "list_limits" | "set_owner" | "list_projects"
+                | "set_supply" | "get_supply" | "unset_supply" => (403, "outside_grant"),
+                "list_queues" | "list_supplies" if whole => (403, "outside_grant"),
                 "get_task" | "get_history" | "get_graph" | "get_why" | "cancel_task" | "retry_task"
                 | "change_task" | "complete" | "fail" | "release" => (404, "task_not_found"),
                 "get_generation" => (404, "generation_not_found"),
+                "get_batch" | "seal_batch" | "list_batches" if bound["queues"].is_array() => {
+                    (403, "outside_grant")
+                }
+                "get_batch" | "seal_batch" => (404, "batch_not_found"),
                 "get_bulk" | "abort_bulk" => (404, "bulk_not_found"),
                 "bulk_tasks" => {
                     assert_eq!(answer.json()["changed"], 0, "{shown}");
@@ -257,7 +270,8 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 // The name belongs to callers without bounds.
                 "get_worker" => (404, "worker_not_found"),
                 "heartbeat" => (409, "worker_of_other"),
-                "list_tasks" | "list_generations" | "find_task_ids" | "list_queues" | "list_schedules" => {
+                "list_tasks" | "list_generations" | "find_task_ids" | "list_queues" | "list_schedules"
+                | "list_supplies" | "list_batches" => {
                     assert_eq!(answer.status, 200, "{shown}");
                     let list = answer.json();
                     let list = list.get("items").or(list.get("ids")).unwrap();

@@ -42,6 +42,10 @@ async fn world(name: &str) -> World {
         }
         _ => {}
     }
+    if matches!(name, "http-get-supply" | "http-unset-supply") {
+        let supply = json!({"min": 1, "target": 2, "templates": [{"task": {"type": "a"}}]});
+        assert_eq!(world.post("/v1/queues/gpu/supply", supply).await.status, 201);
+    }
     if name.ends_with("-schedule") && name != "http-set-schedule" {
         let schedule = json!({"name": "nightly", "cron": "@daily", "task": {"type": "backup"}});
         assert_eq!(world.post("/v1/schedules", schedule).await.status, 201);
@@ -75,6 +79,7 @@ async fn each_http_event_is_taken_by_its_handler() {
         match name.as_str() {
             "http-get-generation" => _ = answer.problem(404, "generation_not_found"),
             "http-revoke-token" => _ = answer.problem(404, "token_not_found"),
+            "http-get-batch" | "http-seal-batch" => _ = answer.problem(404, "batch_not_found"),
             "http-get-bulk" | "http-abort-bulk" => _ = answer.problem(404, "bulk_not_found"),
             _ => assert!(answer.status.is_success(), "{name}: {} {}", answer.status, answer.text()),
         }

@@ -8,14 +8,18 @@
 
 mod access;
 mod affinity;
+mod batches;
 mod bulk;
 mod change;
 mod clocks;
 mod create;
+mod defaults;
 mod dependencies;
+mod dialects;
 mod documents;
 mod endings;
 mod events;
+mod files;
 mod heads;
 mod limits;
 mod malformed;
@@ -27,6 +31,7 @@ mod schedules;
 mod secrets;
 mod shipped;
 mod sockets;
+mod supply;
 mod tenants;
 mod tokens;
 mod untaken;

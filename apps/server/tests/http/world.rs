@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body;
-use baton_http::App;
-use baton_model::{Timestamp, TokenId, TokenSecret};
+use baton_files::{ObjectFiles, Objects};
+use baton_http::{App, Parts};
+use baton_model::{Place, Timestamp, TokenId, TokenSecret};
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
 use baton_server::Service;
 use baton_store::{Doorbell, Store};
@@ -42,23 +43,28 @@ impl World {
     /// A world with some settings changed, as by flags.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
         let flag = |(key, value): &(&str, &str)| ("--set".to_owned(), (*key).to_owned(), (*value).to_owned());
-        let sources = Sources { flags: settings.iter().map(flag).collect(), ..Sources::default() };
-        let settings = Settings::load(&sources).unwrap();
         let dir = tempfile::tempdir().unwrap();
+        let logs = dir.path().join("logs").display().to_string();
+        let own = ("dialects.assistant.logs", logs.as_str());
+        let flags = std::iter::once(&own).chain(settings).map(flag).collect();
+        let settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
         let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_770_000_000_000)));
         let doorbell = LocalDoorbell::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let options = Options { policy: settings.leases, ..Options::default() };
         let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
         let store = SqliteStore::open(&dir.path().join("baton.db"), options, rung).unwrap();
         let store: Arc<dyn Store> = Arc::new(store);
-        let app = App::configured(
+        let place = Place::Folder(dir.path().join("files"));
+        let files = ObjectFiles::new(Objects::open(&place).unwrap());
+        let parts = Parts::configured(
             &settings,
             store,
             doorbell,
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::new(RandomIds),
         );
-        let service = baton_server::service(app.clone(), &settings);
+        let app = App::new(Parts { files: Some(Arc::new(files)), ..parts });
+        let service = baton_server::service(app.clone(), &settings).unwrap();
         Self { app, clock, dir: Arc::new(dir), service, authorization: None }
     }
 
@@ -74,7 +80,7 @@ impl World {
             Arc::clone(&parts.ids),
         );
         baton_reap_stale_workers::begin(&app).await;
-        let service = baton_server::service(app.clone(), &settings);
+        let service = baton_server::service(app.clone(), &settings).unwrap();
         Self { app, service, ..self.clone() }
     }
 

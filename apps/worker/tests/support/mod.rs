@@ -227,7 +227,7 @@ impl World {
         let reaper =
             baton_reap_stale_workers::run_reaper(app.clone(), settings.reaper_interval, shutdown.clone());
 
-        let inside = Router::new().fallback_service(baton_server::service(app.clone(), &settings));
+        let inside = Router::new().fallback_service(baton_server::service(app.clone(), &settings).unwrap());
         let gate = Arc::new(Gate {
             road: Mutex::new(Road::Open),
             beats: AtomicU32::new(0),

@@ -15,7 +15,7 @@ use http_body::Body;
 use tower::Service;
 
 use super::caller::Said;
-use super::{Admitted, Authority};
+use super::{Admitted, Authority, Door};
 use crate::body::discard;
 use crate::error::ApiError;
 use crate::request_id::REQUEST_ID;
@@ -28,12 +28,18 @@ const TARGET_CHARS: usize = 512;
 pub struct Authenticate<S> {
     inner: S,
     by: Authority,
+    door: Door,
 }
 
 impl<S> Authenticate<S> {
-    /// Stands before `inner`.
+    /// Stands before Baton's own routes.
     pub fn new(inner: S, by: impl Into<Authority>) -> Self {
-        Self { inner, by: by.into() }
+        Self::at(Door::of_baton(), inner, by)
+    }
+
+    /// Stands before the routes of `inner`, which are asked by `door`.
+    pub fn at(door: Door, inner: S, by: impl Into<Authority>) -> Self {
+        Self { inner, by: by.into(), door }
     }
 }
 
@@ -57,18 +63,18 @@ where
         // The one that was found ready takes the request.
         let next = self.inner.clone();
         let inner = mem::replace(&mut self.inner, next);
-        let by = self.by.clone();
-        Box::pin(async move { Ok(answer(inner, &by, request).await) })
+        let (by, door) = (self.by.clone(), self.door.clone());
+        Box::pin(async move { Ok(answer(inner, &by, &door, request).await) })
     }
 }
 
-async fn answer<S, B>(mut inner: S, by: &Authority, request: Request<B>) -> Response
+async fn answer<S, B>(mut inner: S, by: &Authority, door: &Door, request: Request<B>) -> Response
 where
     S: Service<Request<B>, Response = Response, Error = Infallible>,
     B: Body + Unpin,
 {
     let (mut parts, mut body) = request.into_parts();
-    let (admitted, recorded) = match admit(by, &parts).await {
+    let (admitted, recorded) = match admit(by, door, &parts).await {
         Ok(admitted) => admitted,
         Err(error) => {
             // So that the sender of a large body gets to read the refusal.
@@ -94,8 +100,12 @@ where
 }
 
 /// Lets a request pass, and records it if it is to be recorded.
-async fn admit(by: &Authority, request: &Parts) -> Result<(Admitted, Option<AuditId>), ApiError> {
-    let admitted = by.authorize(request).await?;
+async fn admit(
+    by: &Authority,
+    door: &Door,
+    request: &Parts,
+) -> Result<(Admitted, Option<AuditId>), ApiError> {
+    let admitted = by.authorize(door, request).await?;
     let recorded = if admitted.rule.audited { Some(record(by, &admitted, request).await?) } else { None };
     Ok((admitted, recorded))
 }

@@ -9,7 +9,7 @@ use baton_api::ProblemCode;
 use baton_model::{Scope, SecretDigest, Timestamp, Token, TokenSecret, TokenStatus};
 use baton_runtime::settings::TokenSettings;
 use baton_store::Store;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tokio::task::JoinSet;
 
 use super::Caller;
@@ -31,6 +31,11 @@ const ANOTHER: (&str, &str) =
 pub struct Authenticator {
     app: App,
     required: bool,
+    counts: Arc<Counts>,
+}
+
+/// What those share that know the same callers on several addresses.
+struct Counts {
     rates: Rates,
     unknown: Unknown,
     /// The notes of uses that are being written.
@@ -60,25 +65,19 @@ impl Authenticator {
     }
 
     fn with_rates(app: App, required: bool, rates: Rates) -> Arc<Self> {
-        Arc::new(Self { app, required, rates, unknown: Unknown::default(), notes: Mutex::default() })
+        let counts = Counts { rates, unknown: Unknown::default(), notes: Mutex::default() };
+        Arc::new(Self { app, required, counts: Arc::new(counts) })
+    }
+
+    /// Knows the same callers for another address, where each request needs a token or not. A token's requests are counted
+    /// together.
+    pub fn at(&self, required: bool) -> Arc<Self> {
+        Arc::new(Self { app: self.app.clone(), required, counts: Arc::clone(&self.counts) })
     }
 
     /// The app whose callers it knows.
     pub(super) fn app(&self) -> &App {
         &self.app
-    }
-
-    /// Finds a request's rule, and who asks.
-    ///
-    /// # Errors
-    /// 404 and 405 for what has no rule, and what [`Self::admit`] answers.
-    pub async fn authorize(
-        &self,
-        method: &Method,
-        path: &str,
-        headers: &HeaderMap,
-    ) -> Result<Admitted, ApiError> {
-        self.admit(Rule::of_request(method, path)?, headers).await
     }
 
     /// Says who asks for a route, and whether they may: [`Rule::of_route_key`] finds the rule where another part of
@@ -88,8 +87,17 @@ impl Authenticator {
     /// 401 without a good token where one is needed, 403 if its scopes do not allow the route, 429 if it has asked too
     /// often, and the store's own failures.
     pub async fn admit(&self, rule: &'static Rule, headers: &HeaderMap) -> Result<Admitted, ApiError> {
+        self.admit_who(rule, || presented(headers)).await
+    }
+
+    /// The same of what a request presents, wherever it brings that.
+    pub(super) async fn admit_who(
+        &self,
+        rule: &'static Rule,
+        presented: impl FnOnce() -> Presented,
+    ) -> Result<Admitted, ApiError> {
         let Access::Scopes(scopes) = rule.access else { return Ok(Admitted { rule, caller: None }) };
-        let secret = match presented(headers) {
+        let secret = match presented() {
             Presented::Token(secret) => secret,
             Presented::Unreadable => return Err(self.unauthorized(rule, ANOTHER)),
             Presented::Nothing if self.required => return Err(self.unauthorized(rule, NOTHING)),
@@ -112,7 +120,7 @@ impl Authenticator {
             error
         };
         check_status(&token, now).map_err(refused)?;
-        match self.rates.take(&token, now) {
+        match self.counts.rates.take(&token, now) {
             Turn::Wait { limit, wait } => {
                 tracing::debug!(token_id = %token.id, limit, "request refused: too many");
                 return Err(too_many(limit, wait));
@@ -136,7 +144,7 @@ impl Authenticator {
     /// Notes a use beside the request's path: no request waits for it, and none fails by it.
     fn note_use(&self, token: &Token, now: Timestamp) {
         let (store, id): (Arc<dyn Store>, _) = (Arc::clone(&self.app.store), token.id);
-        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut notes = self.counts.notes.lock().unwrap_or_else(PoisonError::into_inner);
         // Those that are written, whose panics are in the log.
         while notes.try_join_next().is_some() {}
         notes.spawn(async move {
@@ -148,7 +156,8 @@ impl Authenticator {
 
     /// Waits until the uses of tokens so far are noted: for a process that does nothing between its requests.
     pub async fn settle(&self) {
-        let mut notes = std::mem::take(&mut *self.notes.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut notes =
+            std::mem::take(&mut *self.counts.notes.lock().unwrap_or_else(PoisonError::into_inner));
         while notes.join_next().await.is_some() {}
     }
 
@@ -156,7 +165,7 @@ impl Authenticator {
     /// nothing.
     fn unauthorized(&self, rule: &Rule, (got, next): (&str, &str)) -> ApiError {
         tracing::debug!(operation = rule.operation, got, "request refused: no good token");
-        self.unknown.tell(self.app.now());
+        self.counts.unknown.tell(self.app.now());
         let detail =
             format!("expected the header Authorization: Bearer with a token that is good, got {got}; {next}");
         ApiError::new(ProblemCode::Unauthorized, detail)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use http::request::Parts;
 
-use super::{Admitted, Authenticator, BehindAuthorizer, Rule, Vouched};
+use super::{Admitted, Authenticator, BehindAuthorizer, Door, Vouched};
 use crate::app::App;
 use crate::error::ApiError;
 
@@ -27,14 +27,12 @@ impl Authority {
         }
     }
 
-    /// Finds a request's rule, and who asks.
-    pub(super) async fn authorize(&self, request: &Parts) -> Result<Admitted, ApiError> {
-        let (method, path) = (&request.method, request.uri.path());
+    /// Finds the rule of a request that has come to a door, and who asks.
+    pub(super) async fn authorize(&self, door: &Door, request: &Parts) -> Result<Admitted, ApiError> {
+        let rule = door.rules.of_request(&request.method, request.uri.path())?;
         match self {
-            Self::Header(by) => by.authorize(method, path, &request.headers).await,
-            Self::Authorizer(by) => {
-                Vouched::admit(request.extensions.get(), by, Rule::of_request(method, path)?)
-            }
+            Self::Header(by) => by.admit_who(rule, || door.credentials.presented(request)).await,
+            Self::Authorizer(by) => Vouched::admit(request.extensions.get(), by, rule),
         }
     }
 }

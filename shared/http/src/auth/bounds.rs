@@ -87,6 +87,17 @@ impl Caller {
         }
     }
 
+    /// Lets a request pass that concerns tasks of any queue, of one project or of all.
+    ///
+    /// # Errors
+    /// 403 if the caller is bound to queues.
+    pub fn reach_all_queues(&self) -> Result<(), ApiError> {
+        match self.queues().len() {
+            0 => Ok(()),
+            _ => Err(self.outside("a batch may have tasks of any queue", Vec::new())),
+        }
+    }
+
     /// Lets a request pass that concerns one queue, whatever the project of its tasks.
     ///
     /// # Errors

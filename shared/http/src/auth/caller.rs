@@ -117,6 +117,11 @@ impl Caller {
         self.grant().is_none_or(|grant| grant.covers_queue(queue))
     }
 
+    /// Whether it reaches tasks of a project, as far as its project goes.
+    pub fn covers_project(&self, project: &ProjectId) -> bool {
+        self.project().is_none_or(|own| own == project)
+    }
+
     /// Whether it reaches a task.
     pub fn covers(&self, queue: &QueueName, project: &ProjectId) -> bool {
         self.grant().is_none_or(|grant| grant.covers(queue, project))

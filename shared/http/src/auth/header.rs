@@ -1,4 +1,4 @@
-//! The token of a request: `Authorization: Bearer baton_…` (RFC 6750 §2.1).
+//! The token of a request: `Authorization: Bearer …` (RFC 6750 §2.1), one that Baton has made or one that was imported.
 
 use baton_model::TokenSecret;
 use http::HeaderMap;
@@ -9,7 +9,7 @@ use http::header::AUTHORIZATION;
 pub(super) enum Presented {
     /// No bearer token. Other schemes are not Baton's: a proxy before it may use them.
     Nothing,
-    /// Something that is no token of Baton, or more than one.
+    /// Something that can be no token, or more than one.
     Unreadable,
     /// What looks like a token.
     Token(TokenSecret),
@@ -27,8 +27,13 @@ pub(super) fn presented(headers: &HeaderMap) -> Presented {
     if !scheme.eq_ignore_ascii_case(b"bearer") {
         return Presented::Nothing;
     }
-    let token = std::str::from_utf8(rest).ok().map(str::trim).and_then(TokenSecret::parse);
-    token.map_or(Presented::Unreadable, Presented::Token)
+    presented_as(Some(rest))
+}
+
+/// Reads a token where nothing else stands; `None` is what cannot be one.
+pub(super) fn presented_as(value: Option<&[u8]>) -> Presented {
+    let text = value.and_then(|value| std::str::from_utf8(value).ok()).map(str::trim);
+    text.and_then(TokenSecret::presented).map_or(Presented::Unreadable, Presented::Token)
 }
 
 #[cfg(test)]

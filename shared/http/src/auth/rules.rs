@@ -1,7 +1,8 @@
 //! The one table of routes and who may ask for them. The OpenAPI document's `security` is made from it, and a test holds
-//! both against the routes that there are.
+//! both against the routes that there are. A dialect brings a table of its own, for its own document and its own tests.
 
-use std::sync::LazyLock;
+use std::fmt;
+use std::sync::{Arc, LazyLock};
 
 use baton_model::Scope::{self, Producer, Worker};
 use http::Method;
@@ -21,7 +22,7 @@ pub enum Access {
 /// What holds for one route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rule {
-    /// `GET`, `POST` or `PATCH`. `HEAD` goes where `GET` goes.
+    /// Such as `GET` or `POST`. `HEAD` goes where `GET` goes.
     pub method: &'static str,
     /// The path as the router has it, such as `/v1/tasks/{id}/cancel`.
     pub path: &'static str,
@@ -35,7 +36,7 @@ pub struct Rule {
 
 const OPERATOR: &[Scope] = &[];
 
-/// Every route's rule.
+/// The rule of each route of the OpenAPI document.
 pub const RULES: &[Rule] = &[
     Rule::open("/livez", "livez"),
     Rule::open("/readyz", "readyz"),
@@ -43,6 +44,9 @@ pub const RULES: &[Rule] = &[
     Rule::open("/errors/{code}", "show_error_page"),
     Rule::post("/v1/tasks", "create_task", &[Producer]),
     Rule::post("/v1/tasks/batch", "create_batch", &[Producer]),
+    Rule::get("/v1/batches", "list_batches", &[Producer]),
+    Rule::get("/v1/batches/{id}", "get_batch", &[Producer]),
+    Rule::post("/v1/batches/{id}/seal", "seal_batch", &[Producer]),
     Rule::get("/v1/tasks", "list_tasks", &[Producer]),
     Rule::get("/v1/tasks/{id}", "get_task", &[Producer, Worker]),
     Rule::get("/v1/tasks/{id}/history", "get_history", &[Producer, Worker]),
@@ -74,6 +78,11 @@ pub const RULES: &[Rule] = &[
     Rule::post("/v1/queues/{queue}/pause", "pause_queue", OPERATOR).audited(),
     Rule::post("/v1/queues/{queue}/resume", "resume_queue", OPERATOR).audited(),
     Rule::post("/v1/queues/{queue}/order", "order_queue", OPERATOR).audited(),
+    Rule::post("/v1/queues/{queue}/supply", "set_supply", OPERATOR).audited(),
+    Rule::get("/v1/queues/{queue}/supply", "get_supply", OPERATOR),
+    Rule::post("/v1/queues/{queue}/supply/unset", "unset_supply", OPERATOR).audited(),
+    Rule::get("/v1/supplies", "list_supplies", OPERATOR),
+    Rule::patch("/v1/queues/{queue}/defaults", "set_queue_defaults", OPERATOR).audited(),
     Rule::post("/v1/limits", "set_limit", OPERATOR).audited(),
     Rule::post("/v1/limits/clear", "clear_limit", OPERATOR).audited(),
     Rule::get("/v1/limits", "list_limits", OPERATOR),
@@ -94,24 +103,62 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/audit", "list_audit", OPERATOR),
 ];
 
+/// The rules of files: of routes that only a server with a place for files has, and that are in no OpenAPI document
+/// (`docs/files.md`). A signed address says itself who may use it.
+pub const FILE_RULES: &[Rule] = &[
+    Rule::get("/v1/files", "list_files", &[Producer, Worker]),
+    Rule::get("/v1/files/{project}/{*path}", "get_file", &[Producer, Worker]),
+    Rule::put("/v1/files/{project}/{*path}", "put_file", &[Producer, Worker]),
+    Rule::delete("/v1/files/{project}/{*path}", "delete_file", &[Producer, Worker]).audited(),
+    Rule::post("/v1/file-links", "link_file", &[Producer, Worker]),
+    Rule::open("/v1/signed-files/{project}/{*path}", "get_signed_file"),
+    Rule { method: "PUT", ..Rule::open("/v1/signed-files/{project}/{*path}", "put_signed_file") },
+];
+
 impl Rule {
-    const fn open(path: &'static str, operation: &'static str) -> Self {
-        Self { method: "GET", path, operation, access: Access::Open, audited: false }
+    /// A `GET` that whoever reaches the server may ask for.
+    pub const fn open(path: &'static str, operation: &'static str) -> Self {
+        Self::of("GET", path, operation, Access::Open)
     }
 
-    const fn get(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
-        Self { method: "GET", path, operation, access: Access::Scopes(scopes), audited: false }
+    /// A `GET` for callers with one of these scopes.
+    pub const fn get(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("GET", path, operation, Access::Scopes(scopes))
     }
 
-    const fn post(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
-        Self { method: "POST", path, operation, access: Access::Scopes(scopes), audited: false }
+    /// A `POST` for callers with one of these scopes.
+    pub const fn post(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("POST", path, operation, Access::Scopes(scopes))
     }
 
-    const fn patch(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
-        Self { method: "PATCH", ..Self::post(path, operation, scopes) }
+    /// A `PATCH` for callers with one of these scopes.
+    pub const fn patch(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("PATCH", path, operation, Access::Scopes(scopes))
     }
 
-    const fn audited(self) -> Self {
+    /// A `PUT` for callers with one of these scopes.
+    pub const fn put(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("PUT", path, operation, Access::Scopes(scopes))
+    }
+
+    /// A `DELETE` for callers with one of these scopes.
+    pub const fn delete(path: &'static str, operation: &'static str, scopes: &'static [Scope]) -> Self {
+        Self::of("DELETE", path, operation, Access::Scopes(scopes))
+    }
+
+    /// A route of any method.
+    pub const fn of(
+        method: &'static str,
+        path: &'static str,
+        operation: &'static str,
+        access: Access,
+    ) -> Self {
+        Self { method, path, operation, access, audited: false }
+    }
+
+    /// The same, recorded in the audit log.
+    #[must_use]
+    pub const fn audited(self) -> Self {
         Self { audited: true, ..self }
     }
 
@@ -119,32 +166,6 @@ impl Rule {
     pub fn of_route_key(key: &str) -> Option<&'static Self> {
         let (method, path) = key.split_once(' ')?;
         RULES.iter().find(|rule| rule.method == method && rule.path == path)
-    }
-
-    /// The rule of a request.
-    ///
-    /// # Errors
-    /// 404 and 405 for what has no rule.
-    pub(super) fn of_request(method: &Method, path: &str) -> Result<&'static Self, ApiError> {
-        match Self::find(method, path) {
-            Found::Rule(rule) => Ok(rule),
-            Found::OtherMethods(allow) => {
-                Err(ApiError::method_not_allowed(method.as_str(), path).with_allow(&allow))
-            }
-            Found::NoPath => Err(ApiError::no_such_route(path)),
-        }
-    }
-
-    /// The rule of a request, or why it has none.
-    pub(crate) fn find(method: &Method, path: &str) -> Found {
-        // The very matcher of the router, so that no spelling of a path is one route here and another one there.
-        static PATHS: LazyLock<Router<Vec<&'static Rule>>> = LazyLock::new(paths);
-        let Ok(found) = PATHS.at(path) else { return Found::NoPath };
-        let asked = if *method == Method::HEAD { "GET" } else { method.as_str() };
-        match found.value.iter().find(|rule| rule.method == asked) {
-            Some(rule) => Found::Rule(rule),
-            None => Found::OtherMethods(allowed(found.value)),
-        }
     }
 
     /// The scopes that it takes, in words.
@@ -160,7 +181,63 @@ impl Rule {
     }
 }
 
-/// What [`Rule::find`] finds.
+/// Routes with their rules, to be found by what a request names.
+pub struct Rules {
+    all: &'static [Rule],
+    // The very matcher of the router, so that no spelling of a path is one route here and another one there.
+    paths: Router<Vec<&'static Rule>>,
+}
+
+impl Rules {
+    /// A table of these rules.
+    pub fn new(all: &'static [Rule]) -> Arc<Self> {
+        Arc::new(Self { all, paths: paths(all) })
+    }
+
+    /// Those of Baton's own routes: [`RULES`] and [`FILE_RULES`].
+    pub fn of_baton() -> Arc<Self> {
+        static ALL: LazyLock<Vec<Rule>> = LazyLock::new(|| RULES.iter().chain(FILE_RULES).copied().collect());
+        static OWN: LazyLock<Arc<Rules>> = LazyLock::new(|| Rules::new(&ALL));
+        Arc::clone(&OWN)
+    }
+
+    /// Every rule.
+    pub fn all(&self) -> &'static [Rule] {
+        self.all
+    }
+
+    /// The rule of a request.
+    ///
+    /// # Errors
+    /// 404 and 405 for what has no rule.
+    pub(super) fn of_request(&self, method: &Method, path: &str) -> Result<&'static Rule, ApiError> {
+        match self.find(method, path) {
+            Found::Rule(rule) => Ok(rule),
+            Found::OtherMethods(allow) => {
+                Err(ApiError::method_not_allowed(method.as_str(), path).with_allow(&allow))
+            }
+            Found::NoPath => Err(ApiError::no_such_route(path)),
+        }
+    }
+
+    /// The rule of a request, or why it has none.
+    pub(crate) fn find(&self, method: &Method, path: &str) -> Found {
+        let Ok(found) = self.paths.at(path) else { return Found::NoPath };
+        let asked = if *method == Method::HEAD { "GET" } else { method.as_str() };
+        match found.value.iter().find(|rule| rule.method == asked) {
+            Some(rule) => Found::Rule(rule),
+            None => Found::OtherMethods(allowed(found.value)),
+        }
+    }
+}
+
+impl fmt::Debug for Rules {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Rules").field("all", &self.all).finish_non_exhaustive()
+    }
+}
+
+/// What [`Rules::find`] finds.
 pub(crate) enum Found {
     /// The rule.
     Rule(&'static Rule),
@@ -170,11 +247,11 @@ pub(crate) enum Found {
     NoPath,
 }
 
-fn paths() -> Router<Vec<&'static Rule>> {
+fn paths(all: &'static [Rule]) -> Router<Vec<&'static Rule>> {
     let mut paths = Router::new();
-    for rule in RULES {
+    for rule in all {
         if !paths_has(&paths, rule.path) {
-            let rules = RULES.iter().filter(|other| other.path == rule.path).collect();
+            let rules = all.iter().filter(|other| other.path == rule.path).collect();
             // The table's paths are those of the router, which takes them; a test inserts them all.
             if let Err(error) = paths.insert(rule.path, rules) {
                 tracing::error!(path = rule.path, %error, "a rule's path is no path; it is refused");
@@ -205,7 +282,7 @@ mod tests {
     use super::*;
 
     fn found(method: Method, path: &str) -> Option<&'static Rule> {
-        match Rule::find(&method, path) {
+        match Rules::of_baton().find(&method, path) {
             Found::Rule(rule) => Some(rule),
             _ => None,
         }
@@ -241,7 +318,7 @@ mod tests {
         {
             assert!(found(Method::GET, path).is_none(), "{path}");
         }
-        let Found::OtherMethods(allow) = Rule::find(&Method::DELETE, "/v1/tasks") else {
+        let Found::OtherMethods(allow) = Rules::of_baton().find(&Method::DELETE, "/v1/tasks") else {
             panic!("no methods")
         };
         assert_eq!(allow, "POST,GET,HEAD");

@@ -12,6 +12,8 @@ use bytes::{Buf, Bytes};
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::stage::Stage;
+use crate::dialect::Asked;
+use crate::envelope::tell;
 use crate::error::ApiError;
 use crate::request_id::REQUEST_ID;
 
@@ -61,7 +63,12 @@ impl Answers {
 
     /// Lets an answer go out if there is room for it. Only what was asked and changed nothing is refused for want of
     /// room: a change is made, and its caller is to hear of it.
-    pub(super) fn admit(self: &Arc<Self>, response: Response, changes: bool) -> (Response, Hold) {
+    pub(super) fn admit(
+        self: &Arc<Self>,
+        response: Response,
+        changes: bool,
+        asked: Option<&Asked>,
+    ) -> (Response, Hold) {
         let bytes = match response.body().size_hint().exact() {
             Some(bytes) if bytes <= COUNTED => return (response, None),
             Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX / 2),
@@ -69,7 +76,7 @@ impl Answers {
         };
         match self.hold(bytes, changes) {
             Some(held) => (response, Some(Arc::new(held))),
-            None => (instead_of(&response), None),
+            None => (instead_of(&response, asked), None),
         }
     }
 }
@@ -83,9 +90,9 @@ pub(super) fn no_room() -> ApiError {
     )
 }
 
-fn instead_of(response: &Response) -> Response {
+fn instead_of(response: &Response, asked: Option<&Asked>) -> Response {
     let id = response.headers().get(REQUEST_ID).cloned();
-    let mut refusal = no_room().respond(id.as_ref().and_then(|id| id.to_str().ok()));
+    let mut refusal = tell(no_room(), id.as_ref().and_then(|id| id.to_str().ok()), asked);
     if let Some(id) = id {
         refusal.headers_mut().insert(REQUEST_ID, id);
     }
@@ -169,21 +176,21 @@ mod tests {
     #[test]
     fn answers_hold_their_room_until_the_last_piece_is_gone() {
         let answers = Answers::new(100_000);
-        let (first, hold) = answers.admit(answer(60_000), false);
+        let (first, hold) = answers.admit(answer(60_000), false, None);
         assert!(first.status().is_success() && !answers.are_full());
-        let (refused, none) = answers.admit(answer(60_000), false);
+        let (refused, none) = answers.admit(answer(60_000), false, None);
         assert_eq!(refused.status(), 503);
         assert!(none.is_none());
         // A change was made, and is told.
-        let (told, change) = answers.admit(answer(60_000), true);
+        let (told, change) = answers.admit(answer(60_000), true, None);
         assert!(told.status().is_success() && answers.are_full());
         // What is small is always told.
-        assert!(answers.admit(answer(1_000), false).0.status().is_success());
+        assert!(answers.admit(answer(1_000), false, None).0.status().is_success());
         let piece = Piece { bytes: Bytes::new(), _hold: hold.clone() };
         drop((hold, change));
         assert_eq!(answers.held.load(Ordering::Relaxed), 60_000);
         drop(piece);
         assert_eq!(answers.held.load(Ordering::Relaxed), 0);
-        assert!(answers.admit(answer(900_000), false).0.status().is_success(), "one alone");
+        assert!(answers.admit(answer(900_000), false, None).0.status().is_success(), "one alone");
     }
 }

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, ready};
 use axum::response::Response;
 use bytes::Bytes;
 use http::header::CONNECTION;
-use http::{HeaderValue, Method, Request};
+use http::{HeaderValue, Method, Request, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tower::Service;
@@ -17,7 +17,8 @@ use tower::Service;
 use super::answers::{Answers, Taken, no_room};
 use super::stage::{At, Stage};
 use crate::body::waits_for_continue;
-use crate::envelope::Envelope;
+use crate::dialect::Asked;
+use crate::envelope::{Envelope, tell};
 use crate::request_id::REQUEST_ID;
 
 /// A request's body as it comes, which says when it has come whole.
@@ -72,10 +73,12 @@ where
         self.stage.asked(whole);
         let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
         let waits = !whole && waits_for_continue(request.headers());
+        let asked = self.envelope.asked(request.uri().path());
+        let may_wait = || self.envelope.may_wait(request.uri().path(), asked.as_ref());
         // What is claimed is given out, and told at length: better not to begin.
-        let answer = if changes && self.answers.are_full() && self.envelope.may_wait(request.uri().path()) {
+        let answer = if changes && self.answers.are_full() && may_wait() {
             let id = self.envelope.request_ids().of(request.headers().get(REQUEST_ID));
-            let mut response = no_room().respond(id.to_str().ok());
+            let mut response = tell(no_room(), id.to_str().ok(), asked.as_ref());
             response.headers_mut().insert(REQUEST_ID, id);
             Box::pin(ready(Ok(response)))
         } else {
@@ -86,6 +89,7 @@ where
             answer,
             stage: Arc::clone(&self.stage),
             answers: Arc::clone(&self.answers),
+            asked,
             changes,
             waits,
         }
@@ -97,6 +101,8 @@ pub(super) struct Answering {
     answer: Pin<Box<dyn Future<Output = Result<Response, Infallible>> + Send>>,
     stage: Arc<Stage>,
     answers: Arc<Answers>,
+    /// The dialect that it is answered in.
+    asked: Option<Asked>,
     /// Whether the request may change something.
     changes: bool,
     /// Whether its sender waits to be told to send the body.
@@ -113,7 +119,12 @@ impl Future for Answering {
             // (RFC 9110 §10.1.1).
             response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
         }
-        let (response, hold) = self.answers.admit(response, self.changes);
+        if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+            // The connection is no longer one of HTTP, and has no answers whose room were counted.
+            self.stage.switched();
+            return Poll::Ready(Ok(response.map(|body| Taken::new(body, None, Arc::clone(&self.stage)))));
+        }
+        let (response, hold) = self.answers.admit(response, self.changes, self.asked.as_ref());
         self.stage.answered();
         Poll::Ready(Ok(response.map(|body| Taken::new(body, hold, Arc::clone(&self.stage)))))
     }

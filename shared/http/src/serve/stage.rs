@@ -21,11 +21,13 @@ pub(super) enum At {
     Working,
     /// An answer is being taken.
     Answering,
+    /// It speaks another protocol, whose pauses are the business of who speaks it.
+    Switched,
 }
 
 impl At {
-    const ALL: [Self; 6] =
-        [Self::New, Self::Silent, Self::Head, Self::Arriving, Self::Working, Self::Answering];
+    const ALL: [Self; 7] =
+        [Self::New, Self::Silent, Self::Head, Self::Arriving, Self::Working, Self::Answering, Self::Switched];
 }
 
 /// What one connection is at.
@@ -87,7 +89,7 @@ impl Stage {
             At::New | At::Silent => self.go(At::Head),
             At::Working | At::Answering => self.early.store(true, ORDER),
             At::Arriving => self.moved(),
-            At::Head => {}
+            At::Head | At::Switched => {}
         }
     }
 
@@ -113,6 +115,11 @@ impl Stage {
     /// There is an answer.
     pub(super) fn answered(&self) {
         self.go(At::Answering);
+    }
+
+    /// The answer says that the connection speaks another protocol from now on.
+    pub(super) fn switched(&self) {
+        self.go(At::Switched);
     }
 
     /// The HTTP library has the whole answer.
@@ -141,7 +148,7 @@ impl Stage {
         let from = match self.at() {
             At::Head => since,
             At::Arriving | At::Answering => since.max(self.moved.load(ORDER)),
-            At::New | At::Silent | At::Working => return None,
+            At::New | At::Silent | At::Working | At::Switched => return None,
         };
         (!self.is_given_up()).then(|| Duration::from_millis(self.now().saturating_sub(from)))
     }

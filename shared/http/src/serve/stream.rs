@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Sleep;
 
 use super::library::{self, Unread};
@@ -43,6 +44,8 @@ pub(super) struct Patience {
 /// A connection's bytes.
 pub(super) struct Stream {
     stream: TcpStream,
+    /// Its place among those that may be open, which it holds as long as it lives, whatever it speaks.
+    _place: OwnedSemaphorePermit,
     stage: Arc<Stage>,
     patience: Patience,
     ids: Arc<RequestIds>,
@@ -61,13 +64,14 @@ pub(super) struct Stream {
 
 impl Stream {
     pub(super) fn new(
-        stream: TcpStream,
+        (stream, place): (TcpStream, OwnedSemaphorePermit),
         stage: Arc<Stage>,
         patience: Patience,
         ids: Arc<RequestIds>,
     ) -> Self {
         Self {
             stream,
+            _place: place,
             stage,
             patience,
             ids,
@@ -86,7 +90,7 @@ impl Stream {
         let patience = match self.stage.at() {
             At::New | At::Head => self.patience.head,
             At::Silent => self.patience.silence,
-            At::Arriving | At::Working | At::Answering => return None,
+            At::Arriving | At::Working | At::Answering | At::Switched => return None,
         };
         Some(self.stage.since() + patience)
     }

@@ -61,11 +61,18 @@ pub(super) fn read_file(path: &Path) -> Result<Layer, SettingsError> {
 
 /// The dotted keys of the defaults, which are all that exist.
 pub(super) fn keys_of(defaults: &Layer) -> Vec<String> {
-    let sections = defaults.0.iter().filter_map(|(section, value)| match &value.kind {
-        ValueKind::Table(table) => Some((section, table)),
-        _ => None,
-    });
-    sections.flat_map(|(section, table)| table.keys().map(move |key| format!("{section}.{key}"))).collect()
+    let mut keys = Vec::new();
+    gather_keys("", &defaults.0, &mut keys);
+    keys
+}
+
+fn gather_keys(path: &str, table: &Map<String, Value>, keys: &mut Vec<String>) {
+    for (name, value) in table {
+        match &value.kind {
+            ValueKind::Table(section) => gather_keys(&format!("{path}{name}."), section, keys),
+            _ => keys.push(format!("{path}{name}")),
+        }
+    }
 }
 
 /// The layer of the environment, and the variables that were passed over as Kubernetes' own.
@@ -74,7 +81,7 @@ pub(super) fn environment_layer(keys: &[String], environment: &[(String, String)
     let mut passed_over = Vec::new();
     for (variable, value) in environment {
         let Some(name) = variable.strip_prefix("BATON_").map(str::to_ascii_lowercase) else { continue };
-        let known = keys.iter().find(|key| key.replace('.', "_") == name).cloned();
+        let known = keys.iter().find(|key| key.replace(['.', '-'], "_") == name).cloned();
         // A variable of a known section that fits no key is kept, to be refused as unknown.
         let of_section = || {
             let (section, rest) = name.split_once('_')?;

@@ -152,7 +152,10 @@ fn find_unknown(path: &str, value: &Value, known: &BTreeSet<&'static str>, found
                 "" => {
                     known.iter().filter_map(|key| key.split_once('.')).map(|(section, _)| section).collect()
                 }
-                _ => known.iter().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.')).collect(),
+                _ => {
+                    let within = known.iter().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.'));
+                    within.filter_map(|key| key.split('.').next()).collect()
+                }
             };
             let siblings: BTreeSet<&str> = siblings.into_iter().collect();
             let siblings: Vec<&str> = siblings.into_iter().collect();

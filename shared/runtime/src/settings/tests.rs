@@ -57,7 +57,7 @@ fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
          variable BATON_RETENTION_FINISHED_DAYS)",
         "store.durability: expected full or normal, got \"half\" (from the flag --flag)",
         "server.lisen: expected one of answer_timeout_seconds, answers_mebibytes, head_timeout_seconds, listen,",
-        "sever: expected one of dynamodb, leases, limits, log,",
+        "sever: expected one of archive, dialects, dynamodb, files, leases, limits, log,",
         "log.colour: expected one of format, level, got an unknown key",
     ] {
         assert!(error.contains(part), "{part}\nnot in\n{error}");
@@ -263,4 +263,59 @@ fn queues_are_named_by_their_urls_and_none_is_there_unless_named() {
     assert_eq!(settings.queues, QueueSettings { ready: Some(url.to_owned()), ..QueueSettings::default() });
     let error = load(None, &[("BATON_QUEUES_TASK_EVENTS", "baton-task-events")], &[]).unwrap_err();
     assert!(error.contains("queues.task_events: expected the URL of an SQS queue"), "{error}");
+}
+
+#[test]
+fn a_dialect_is_off_unless_it_is_turned_on_or_has_an_address() {
+    let settings = Settings::defaults().unwrap();
+    assert!(settings.dialects.places().iter().all(|(_, place)| !place.on && place.listen.is_none()));
+    let file = "[dialects.assistant]\nlisten = \"127.0.0.1:8000\"\nprefix = \"/old\"\nlog_mebibytes = 2\n\
+                [dialects.drift]\non = true\n";
+    let settings = load(Some(file), &[("BATON_DIALECTS_EDGE_FUNCTIONS_ON", "true")], &[]).unwrap();
+    let assistant = &settings.dialects.assistant;
+    assert!(assistant.place.on && !assistant.place.tokens_required);
+    assert_eq!(assistant.place.listen.unwrap().port(), 8000);
+    assert_eq!((assistant.place.prefix.as_str(), assistant.log_bytes), ("/old", 2 << 20));
+    assert!(settings.dialects.drift.on && settings.dialects.edge_functions.place.on);
+    assert!(!settings.dialects.orchestrator.place.on && !settings.dialects.task_table.on);
+    let settings = load(None, &[], &[("dialects.task-table.on", "true")]).unwrap();
+    assert!(settings.dialects.task_table.on);
+}
+
+#[test]
+fn a_dialects_own_address_says_whether_it_needs_tokens() {
+    for (server, required, dialect, needed) in [
+        ("127.0.0.1:1", "auto", "127.0.0.1:2", false),
+        ("127.0.0.1:1", "auto", "0.0.0.0:2", true),
+        ("127.0.0.1:1", "always", "127.0.0.1:2", true),
+        ("0.0.0.0:1", "auto", "127.0.0.1:2", false),
+        ("0.0.0.0:1", "auto", "", true),
+        ("127.0.0.1:1", "auto", "", false),
+    ] {
+        let flags = [
+            ("server.listen", server),
+            ("tokens.required", required),
+            ("dialects.drift.listen", dialect),
+            ("dialects.drift.on", "true"),
+        ];
+        let settings = load(None, &[], &flags).unwrap();
+        assert_eq!(settings.dialects.drift.tokens_required, needed, "{server} {required} {dialect}");
+    }
+}
+
+#[test]
+fn what_does_not_fit_a_dialect_is_named() {
+    let file = "[dialects.assistant]\nprefix = \"old/\"\nlog_files = -1\nlisten = \"127.0.0.1:8000\"\n\
+                [dialects.drift]\nlisten = \"127.0.0.1:8000\"\nprefx = \"/x\"\n[dialects.drif]\non = true\n";
+    let error = load(Some(file), &[("BATON_DIALECTS_DRIFT_LISTN", "x")], &[]).unwrap_err();
+    for part in [
+        "dialects.assistant.prefix: expected nothing, or the beginning of a path, such as /old",
+        "dialects.assistant.log_files: expected a whole number of files from 0 to 1000, got -1",
+        "dialects.drift.listen: expected an address that no other dialect has",
+        "dialects.drift.prefx: expected one of listen, on, prefix, got an unknown key \"dialects.drift.prefx\"; the nearest is \
+         dialects.drift.prefix",
+        "dialects.drif: expected one of assistant, drift, edge-functions, orchestrator, task-table",
+    ] {
+        assert!(error.contains(part), "{part} is not in: {error}");
+    }
 }

@@ -26,7 +26,7 @@ use crate::{audit, queue, token};
 use super::{AT_ONCE, durations, key_of};
 
 /// The kinds of records in the order in which they are read out, by the letters of their cursors.
-const KINDS: [char; 12] = ['q', 'w', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's'];
+const KINDS: [char; 14] = ['q', 'w', 'b', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's', 'u'];
 
 /// A place in an export: the kind, the day or the like, and the last key there.
 pub(super) struct Place {
@@ -69,6 +69,7 @@ impl Inner {
         let (items, more) = match KINDS[place.kind] {
             'q' => self.export_queues(&mut place, limit).await?,
             'w' => self.export_workers(&mut place, limit).await?,
+            'b' => self.export_batches(&mut place, limit).await?,
             't' => self.export_tasks(&mut place, limit).await?,
             'h' => self.export_durations(&mut place, limit).await?,
             'l' => self.export_logs(&mut place, limit).await?,
@@ -78,7 +79,8 @@ impl Inner {
             'a' => self.export_audit(&mut place, limit).await?,
             'm' => self.export_limits(&mut place, limit).await?,
             'p' => self.export_owned(&mut place, limit).await?,
-            _ => self.export_schedules(&mut place, limit).await?,
+            's' => self.export_schedules(&mut place, limit).await?,
+            _ => self.export_supplies(&mut place, limit).await?,
         };
         if !more {
             place = Place::begin(place.kind + 1);
@@ -391,6 +393,16 @@ impl Inner {
         Ok(settings(place, found, limit, Record::Owned))
     }
 
+    async fn export_batches(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let found = self.batches_behind(&place.after, limit + 1).await?;
+        let named = found.into_iter().map(|batch| (batch.id.to_string(), batch)).collect();
+        Ok(settings(place, named, limit, |batch| Record::Batch(Box::new(batch))))
+    }
+
     async fn export_schedules(
         &self,
         place: &mut Place,
@@ -399,6 +411,16 @@ impl Inner {
         let most = u32::try_from(limit).unwrap_or(u32::MAX);
         let found = self.schedules_behind(&place.after, most).await?;
         Ok(settings(place, found, limit, |schedule| Record::Schedule(Box::new(schedule))))
+    }
+
+    async fn export_supplies(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let most = u32::try_from(limit).unwrap_or(u32::MAX);
+        let found = self.supplies_behind(&place.after, most).await?;
+        Ok(settings(place, found, limit, |supply| Record::Supply(Box::new(supply))))
     }
 }
 

@@ -11,9 +11,12 @@ use baton_store::transfer::{
 use baton_store::{Count, Idempotency, StoreError};
 
 use crate::attr::{Fields, Item, b, json, key, n, s, time};
+use crate::batches::BATCH;
 use crate::codes::Code;
 use crate::create::open_key;
 use crate::db::list;
+use crate::defaults::defaults_update;
+use crate::ends::OWN_KEEPING;
 use crate::ends::{ENDS, KEPT};
 use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
@@ -71,6 +74,8 @@ impl Inner {
             Record::Limit(limit) => self.import_limit(&limit).await,
             Record::Owned(owned) => self.import_owned(&owned).await,
             Record::Schedule(schedule) => self.import_schedule(&schedule).await,
+            Record::Supply(supply) => self.import_supply(&supply).await,
+            Record::Batch(batch) => self.import_batch(&batch).await,
         }
     }
 
@@ -86,6 +91,8 @@ impl Inner {
             unconditional(self.db.update(keys::queue(&record.name), &update).await)?;
             let from = standing.map(|standing| standing.order).unwrap_or_default();
             self.write_order(&record.name, (from, record.order), record.changed_at).await?;
+            let update = defaults_update(record.defaults, record.changed_at)?;
+            unconditional(self.db.update(keys::queue(&record.name), &update).await)?;
         }
         Ok(verdict)
     }
@@ -190,6 +197,7 @@ impl Inner {
             Err(WriteError::Condition(_)) => return Err(contended("the task").into()),
             Err(WriteError::Failed(error)) => return Err(error.into()),
         }
+        self.import_member(&record.task).await?;
         self.keep_imported(&record.task).await?;
         if matches!(task.head.state, TaskState::Running(_)) {
             self.count_imported(id).await?;
@@ -309,6 +317,8 @@ impl Inner {
         put("ck", task.concurrency_key.as_ref().map(|key| s(key.as_str())));
         put("af", task.affinity.as_ref().map(|affinity| s(affinity.as_str())));
         put("xa", head.expires_at.map(time));
+        put(BATCH, task.batch.map(|batch| b(*batch.as_bytes())));
+        put(OWN_KEEPING, task.retention.map(|retention| n(retention.as_millis())));
         let unique = task.unique.as_ref().map(|unique| json("a unique key", unique)).transpose()?;
         put("uq", unique.map(s));
         params.put(&mut item, "pa", "px");

@@ -8,11 +8,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{Expiry, Grant, Scope, State, TaskId, TaskSpec, Token, TokenId, TokenSecret};
+use baton_model::{
+    BatchId, Expiry, Grant, NewBatch, Scope, State, TaskId, TaskSpec, Then, ThenOn, Token, TokenId,
+    TokenSecret,
+};
 use baton_store::conformance::history::{Load, run, seeds};
 use baton_store::{
-    Cancel, Create, ErrorKind, Expire, Expired, PageRequest, Purge, StoreError, StoredToken, TaskStore,
-    TokenStore,
+    AddToBatch, BatchStore, Cancel, Create, ErrorKind, Expire, Expired, PageRequest, Purge, SealBatch,
+    StoreError, StoredToken, TaskStore, TendBatches, TokenStore,
 };
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::table::KeptBy;
@@ -202,4 +205,60 @@ async fn the_reaper_fails_what_is_written_after_the_time_by_which_it_was_to_be_s
     assert_eq!(expire(at(11 + 16 * 60)).await.tasks, 1);
     assert_eq!(store.task(late).await.unwrap().task.head.state.state(), State::Failed);
     assert_eq!((expire(at(20 * 60)).await, notes().await), (Expired::default(), 0));
+}
+
+/// Whoever ends the last task of a batch may not live to count it. The reaper does, and creates what follows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reaper_counts_what_a_dying_process_has_not_and_creates_what_follows() {
+    let engine = Engine::start().await;
+    let (dying, faults) = engine.failing(1, 6, Options::seeded(1)).await;
+    let [first, second, gone] = [1, 2, 3].map(|number| TaskId::from_bytes(timed(number)));
+    let batch = BatchId::from_bytes(timed(9));
+    let spec = |id| TaskSpec { batch: Some(batch), ..TaskSpec::new(id, "render".parse().unwrap()) };
+    let create = |ids: &[TaskId]| Create {
+        now: at(0),
+        tasks: ids.iter().map(|id| spec(*id)).collect(),
+        atomic: false,
+        idempotency: None,
+        by: None,
+    };
+    let then = Then { on: ThenOn::Ended, task: TaskSpec::new(TaskId::unset(), "report".parse().unwrap()) };
+    let asked = NewBatch { id: batch, project: "default".parse().unwrap(), name: None, then: Some(then) };
+    let add = |seal, ids: &[TaskId]| AddToBatch { batch: asked.clone(), seal, create: create(ids) };
+    dying.add_to_batch(add(false, &[first, second, gone])).await.unwrap();
+    // As if the process had died between writing its member and the task.
+    let items = engine.items().await;
+    let is_its = |item: &&Item| {
+        item["sk"].as_s().unwrap() == &gone.to_string() && item["pk"].as_s().unwrap().starts_with("T#")
+    };
+    let item = items.iter().find(is_its).unwrap();
+    let delete = engine.client.delete_item().table_name(&engine.table);
+    delete.key("pk", item["pk"].clone()).key("sk", item["sk"].clone()).send().await.unwrap();
+    dying.seal_batch(SealBatch { now: at(0), batch }).await.unwrap();
+    let cancel = |task| Cancel { now: at(1), task, by: None, reason: None, with_dependants: false };
+    dying.cancel(cancel(first)).await.unwrap();
+    for _ in 0..6 {
+        faults.order("TransactWriteItems", Fault::LostRequest);
+    }
+    assert_eq!(dying.cancel(cancel(second)).await.unwrap().head.state.state(), State::Cancelled);
+    let store = engine.store(Options::seeded(2)).await;
+    let ended = async || {
+        let told = store.batch(batch).await.unwrap().batch;
+        (told.counts.tasks, told.counts.cancelled, told.made.is_some())
+    };
+    let before = ended().await;
+    assert!(before.1 == 1 && !before.2, "{before:?}");
+    for now in [at(10), at(2 * 3_600), at(2 * 3_600 + 60)] {
+        let mut after = None;
+        loop {
+            let tended = store.tend_batches(TendBatches { now, limit: 10, after }).await.unwrap();
+            after = tended.next;
+            if after.is_none() {
+                break;
+            }
+        }
+    }
+    assert_eq!(ended().await, (2, 2, true), "what never came to be does not count");
+    let made = store.batch(batch).await.unwrap().batch.made.unwrap().task;
+    assert_eq!(store.task(made).await.unwrap().task.params.to_value()["batch"]["cancelled"], 2);
 }

@@ -1,7 +1,9 @@
 //! Reading out records, page by page.
 
 use baton_model::queue::Queue;
-use baton_model::{Digest, Label, Payload, QueueName, RequestKey, TaskId, Timestamp, TokenId, WorkerId};
+use baton_model::{
+    Digest, Label, Payload, QueueName, RequestKey, Supply, TaskId, Timestamp, TokenId, WorkerId,
+};
 use baton_store::transfer::{
     Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, PAGE_BYTES, Record, TaskRecord, WorkerRecord,
 };
@@ -9,19 +11,21 @@ use baton_store::{Cursor, Page, StoreError};
 use rusqlite::{Connection, Row, params};
 
 use crate::codes::Code;
+use crate::defaults::defaults_of;
 use crate::error::Failure;
 use crate::order::order_of;
 use crate::rows::{
     self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
 use crate::transaction::what_code;
-use crate::{audit, limit, schedule, token};
+use crate::{audit, batches, limit, schedule, supply, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
 const KINDS: &[(char, Read)] = &[
     ('q', queues),
     ('w', workers),
+    ('b', all_batches),
     ('t', tasks),
     ('h', durations),
     ('l', logs),
@@ -32,6 +36,7 @@ const KINDS: &[(char, Read)] = &[
     ('m', shared_limits),
     ('p', owned_projects),
     ('s', schedules),
+    ('u', supplies),
 ];
 
 /// Reads records of one kind behind a place, at most so many; each with its own place.
@@ -73,12 +78,13 @@ pub(super) fn queue(row: &Row<'_>) -> Result<Queue, Failure> {
         reason: row.get(3)?,
         changed_at: Timestamp::from_millis(row.get(4)?),
         order: order_of(row.get::<_, Option<String>>(5)?.as_deref())?,
+        defaults: defaults_of(row.get::<_, Option<String>>(6)?.as_deref())?,
     })
 }
 
 /// The columns that [`queue`] reads.
 pub(super) const SELECT_QUEUE: &str =
-    "SELECT name, paused, changed_by, reason, changed_at, ordering FROM queue";
+    "SELECT name, paused, changed_by, reason, changed_at, ordering, defaults FROM queue";
 
 fn queues(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let sql = format!("{SELECT_QUEUE} WHERE name > ?1 ORDER BY name LIMIT ?2");
@@ -90,6 +96,15 @@ fn queues(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Recor
         found.push((queue.name.to_string(), Record::Queue(queue)));
     }
     Ok(found)
+}
+
+fn all_batches(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let after = match after {
+        "" => None,
+        id => Some(id.parse().map_err(|_| StoreError::BadCursor)?),
+    };
+    let found = batches::behind_id(db, after, limit)?;
+    Ok(found.into_iter().map(|batch| (batch.id.to_string(), Record::Batch(Box::new(batch)))).collect())
 }
 
 fn workers(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
@@ -156,13 +171,19 @@ fn schedules(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Re
     Ok(found.into_iter().map(record).collect())
 }
 
+fn supplies(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let found = supply::behind(db, after, i64::from(limit))?;
+    let record = |supply: Supply| (supply.queue.to_string(), Record::Supply(Box::new(supply)));
+    Ok(found.into_iter().map(record).collect())
+}
+
 fn owned_projects(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let found = limit::owned_behind(db, after, i64::from(limit))?;
     Ok(found.into_iter().map(|owned| (owned.project.to_string(), Record::Owned(owned))).collect())
 }
 
 /// A task's row with all that belongs to it.
-pub(super) fn task_record(db: &Connection, stored: Stored) -> Result<TaskRecord, Failure> {
+pub(crate) fn task_record(db: &Connection, stored: Stored) -> Result<TaskRecord, Failure> {
     let n = stored.n;
     let content: Option<[u8; 16]> =
         db.prepare_cached("SELECT digest FROM task WHERE n = ?1")?.query_row([n], |row| row.get(0))?;

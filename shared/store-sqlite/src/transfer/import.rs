@@ -1,9 +1,7 @@
 //! Taking in records: each is written as a whole, or refused.
 
-use std::time::Duration;
-
 use baton_model::queue::Queue;
-use baton_model::{Backoff, Digest, Label, RequestKey, SessionId, TaskState, Timestamp, WorkerId};
+use baton_model::{Backoff, BatchId, Digest, Label, RequestKey, SessionId, TaskState, Timestamp, WorkerId};
 use baton_store::transfer::{
     Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, Record, Refusal, TaskRecord, Verdict,
     WorkerRecord, audit_onto, queue_onto, token_onto,
@@ -14,22 +12,24 @@ use rusqlite::{Connection, OptionalExtension, params};
 use super::export::{SELECT_QUEUE, copies, durations_of, queue, task_record};
 use crate::codes::Code;
 use crate::create::INLINE_BYTES;
+use crate::defaults;
 use crate::dependency::{self, links_of};
 use crate::error::Failure;
 use crate::expiry::Next;
 use crate::finish::insert_generation;
+use crate::kept;
 use crate::links::keep;
 use crate::order;
-use crate::rows::{self, Stored, affinity_code, to_json, worker_by_id};
+use crate::rows::{self, Stored, affinity_code, millis_of, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
-use crate::{audit, limit, schedule, token, unique};
+use crate::{audit, batches, limit, schedule, supply, token, unique};
 use baton_store::histogram::What;
 
 /// What became of a record: a refusal is an outcome, as it has written nothing.
-type Taken = Result<Verdict, Refusal>;
+pub(crate) type Taken = Result<Verdict, Refusal>;
 
-pub(super) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Result<Taken, Failure> {
+pub(crate) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Result<Taken, Failure> {
     match record {
         Record::Queue(queue) => import_queue(transaction, queue),
         Record::Worker(worker) => import_worker(transaction, worker),
@@ -43,6 +43,8 @@ pub(super) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Resu
         Record::Limit(record) => limit::import_limit(transaction, record),
         Record::Owned(record) => limit::import_owned(transaction, record),
         Record::Schedule(record) => schedule::import(transaction, record),
+        Record::Supply(record) => supply::import(transaction, record),
+        Record::Batch(record) => batches::import(transaction, record),
     }
 }
 
@@ -68,8 +70,11 @@ fn import_queue(transaction: &mut Transaction<'_>, record: &Queue) -> Result<Tak
                 record.reason,
                 record.changed_at.as_millis(),
             ])?;
+        let standing = standing.as_ref();
         let from = standing.map(|standing| standing.order).unwrap_or_default();
         order::write(transaction, &record.name, (from, record.order), record.changed_at)?;
+        let from = standing.map(|standing| standing.defaults).unwrap_or_default();
+        defaults::write(transaction, &record.name, (from, record.defaults), record.changed_at)?;
     }
     Ok(Ok(verdict))
 }
@@ -141,6 +146,9 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     if let Some(generation) = &record.generation {
         insert_generation(db, n, generation)?;
     }
+    if let Some(batch) = task.batch {
+        batches::import_task(db, batch, (before, task.head.state.state()))?;
+    }
     if let Some(state) = before {
         transaction.tally(&task.queue, &task.task_type, state, -1);
     }
@@ -168,9 +176,9 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         "INSERT OR REPLACE INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
          max_attempts, events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
          created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params, \
-         beats, worker_losses, links, concurrency_key, start_by, only_one, affinity, fair) \
+         beats, worker_losses, links, concurrency_key, start_by, only_one, affinity, fair, retention, batch) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?41)",
     )?
     .execute(params![
         n,
@@ -196,8 +204,8 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         output,
         task.created_at.as_millis(),
         task.updated_at.as_millis(),
-        task.finished_at.filter(|_| !is_kept).map(Timestamp::as_millis),
-        head.timeout.map(millis),
+        task.finished_at.filter(|_| !is_kept && task.retention.is_none()).map(Timestamp::as_millis),
+        head.timeout.map(millis_of),
         task.domain.as_ref().map(Label::as_str),
         task.assigned_by.as_ref().map(Label::as_str),
         backoff,
@@ -212,17 +220,17 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         task.unique.as_ref().map(|unique| to_json("a unique key", unique)).transpose()?,
         affinity_code(task.affinity.as_ref()),
         task.affinity.as_ref().map(|_| ""),
+        task.retention.map(millis_of),
+        task.batch.as_ref().map(BatchId::as_bytes),
     ])?;
     unique::import(db, task)?;
     let n = db.last_insert_rowid();
     if is_kept {
         keep(db, n)?;
     }
+    let goes_after = task.retention.filter(|_| head.state.state().is_final() && !is_kept);
+    kept::goes(db, n, goes_after.map(|retention| task.updated_at.plus(retention)))?;
     Ok(n)
-}
-
-fn millis(length: Duration) -> i64 {
-    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
 }
 
 fn import_durations(transaction: &mut Transaction<'_>, record: &DurationsRecord) -> Result<Taken, Failure> {

@@ -2,9 +2,9 @@
 //! limits and schedules say, in which order queues give out their tasks, and what workers have warm.
 
 use baton_model::{
-    Expiry, FairBy, IfDependencyFails, IfMissed, IfRunning, LimitOn, LimitRules, Plan, Priority, QueueOrder,
-    Rate, Rhythm, RunAfter, ScheduleChange, TaskChange, TaskId, TaskSpec, Timeout, Timestamp, Unique,
-    UniqueWhile, Wants, Warm,
+    Backoff, DefaultsChange, Expiry, FairBy, IfDependencyFails, IfMissed, IfRunning, LimitOn, LimitRules,
+    Plan, Priority, QueueOrder, Rate, Rhythm, RunAfter, ScheduleChange, SupplyChange, SupplyPlan, TaskChange,
+    TaskId, TaskSpec, Template, Timeout, Timestamp, Unique, UniqueWhile, Wants, Warm,
 };
 
 use super::kit::*;
@@ -105,6 +105,18 @@ pub(super) fn order(random: &mut SplitMix) -> QueueOrder {
     }
 }
 
+/// What becomes of a queue's defaults. Of the fields that JSON may lose the last bit of, none is drawn.
+pub(super) fn defaults_change(random: &mut SplitMix) -> DefaultsChange {
+    let mut once = |one: u64| random.once_in(3).then(|| (!random.once_in(3)).then(|| 1 + random.below(one)));
+    DefaultsChange {
+        max_attempts: once(5).map(|said| said.map(|n| n as u32)),
+        timeout: once(120_000).map(|said| said.map(millis)),
+        backoff: once(60_000).map(|said| said.map(|n| Backoff { base: millis(n), ..Backoff::default() })),
+        priority: once(4).map(|said| said.map(|n| Priority::ALL[n as usize - 1])),
+        retention: once(1_200).map(|said| said.map(secs)),
+    }
+}
+
 /// What a worker has warm, and wants.
 pub(super) fn warm(random: &mut SplitMix) -> Warm {
     let names = AFFINITIES.iter().take(1 + random.below(2) as usize);
@@ -113,6 +125,28 @@ pub(super) fn warm(random: &mut SplitMix) -> Warm {
         names: names.map(|one| name(one)).collect(),
         wants: [Wants::Any, Wants::Only, Wants::Prefer { pass_over }][random.below(3) as usize],
     }
+}
+
+/// What becomes of a queue's supply. Whether a worker takes such tasks is said of live workers, and is not drawn.
+pub(super) fn supply_change(random: &mut SplitMix, tasks: [TaskSpec; 2]) -> SupplyChange {
+    if random.once_in(4) {
+        return SupplyChange::Unset;
+    }
+    let min = 1 + random.below(4) as u32;
+    let templates = tasks.map(|task| Template {
+        weight: 1 + random.below(4) as u32,
+        task: TaskSpec { id: TaskId::unset(), params: json(r#"{"n":"{{index}}"}"#), ..task },
+    });
+    let plan = SupplyPlan {
+        min,
+        target: min + random.below(6) as u32,
+        templates: templates.into(),
+        while_asked: false,
+        paused: random.once_in(5),
+    };
+    let mut seed = [0; 16];
+    seed[..8].copy_from_slice(&random.next().to_be_bytes());
+    SupplyChange::Set { plan: Box::new(plan), seed }
 }
 
 /// What becomes of a schedule.

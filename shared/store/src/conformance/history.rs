@@ -18,6 +18,7 @@ use baton_model::{
     Wants, Warm, Watch,
 };
 
+mod batches;
 mod endings;
 
 use super::World;
@@ -64,6 +65,7 @@ pub async fn over_faults(world: impl World, seed: u64) -> Vec<(&'static str, Fau
     let faulty = Arc::new(Faulty::new(store, seed, 5));
     let calm = || faulty.switch(false);
     run(Arc::clone(&faulty) as Arc<dyn TaskStore>, seed, Load::default(), calm).await;
+    batches::batches(Arc::clone(&faulty), seed).await;
     faulty.met()
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Generation, GenerationId, LeasePolicy, LogLine, QueueOrder, State, Task, TaskId, TaskSpec,
-    Timestamp, Token, TokenId,
+    AuditId, Generation, GenerationId, LeasePolicy, LogLine, QueueName, QueueOrder, State, Task, TaskId,
+    TaskSpec, Timestamp, Token, TokenId,
 };
 use tokio::sync::mpsc;
 
@@ -71,6 +71,7 @@ pub struct Bench {
     world: Box<dyn World>,
     store: Option<Arc<dyn Store>>,
     rings: Rings,
+    asked: Asked,
     ids: AtomicU64,
     created: Mutex<BTreeSet<TaskId>>,
 }
@@ -79,12 +80,14 @@ impl Bench {
     /// Opens the store of `world`.
     pub async fn open(world: impl World + 'static) -> Self {
         let (bell, heard) = mpsc::unbounded_channel();
-        let doorbell = Arc::new(Recorder(bell));
+        let asked = Asked::default();
+        let doorbell = Arc::new(Recorder { bell, asked: Arc::clone(&asked) });
         let store = world.open(LeasePolicy::default(), doorbell).await;
         Self {
             world: Box::new(world),
             store: Some(store),
             rings: Rings(heard),
+            asked,
             ids: AtomicU64::new(1),
             created: Mutex::default(),
         }
@@ -96,7 +99,8 @@ impl Bench {
         if let Some(store) = self.store.take() {
             self.world.close(store).await;
         }
-        self.store = Some(self.world.open(LeasePolicy::default(), Arc::new(Recorder(bell))).await);
+        let doorbell = Arc::new(Recorder { bell, asked: Arc::clone(&self.asked) });
+        self.store = Some(self.world.open(LeasePolicy::default(), doorbell).await);
         self.rings = Rings(heard);
     }
 
@@ -372,6 +376,11 @@ impl Bench {
         self.rings.hear(what, fits).await
     }
 
+    /// The queues with a supply that claims have come to since this was asked last.
+    pub(super) fn asked(&self) -> BTreeSet<QueueName> {
+        std::mem::take(&mut *self.asked.lock().unwrap())
+    }
+
     /// Forgets the rings so far.
     pub(super) fn hush(&mut self) {
         while self.rings.0.try_recv().is_ok() {}
@@ -387,12 +396,22 @@ impl Bench {
 }
 
 /// A doorbell that writes down what it hears.
-struct Recorder(mpsc::UnboundedSender<Ready>);
+struct Recorder {
+    bell: mpsc::UnboundedSender<Ready>,
+    asked: Asked,
+}
+
+/// The queues with a supply that claims have come to.
+type Asked = Arc<Mutex<BTreeSet<QueueName>>>;
 
 impl Doorbell for Recorder {
     fn ring(&self, ready: Ready) {
         // Nobody listens any more once the rule has ended.
-        let _ = self.0.send(ready);
+        let _ = self.bell.send(ready);
+    }
+
+    fn asked(&self, queue: &QueueName) {
+        self.asked.lock().unwrap().insert(queue.clone());
     }
 }
 

@@ -6,6 +6,7 @@
 //!
 //! The suite is checked against it, and random histories of other stores are compared with its answers.
 
+mod batches;
 mod bulks;
 mod callers;
 mod claims;
@@ -17,6 +18,7 @@ mod made;
 mod numbers;
 mod reaper;
 mod schedules;
+mod supplies;
 mod unique;
 mod why;
 mod workers;
@@ -29,13 +31,13 @@ use async_trait::async_trait;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy, Limit, LimitOn,
-    LogLine, Owner, ProjectId, QueueName, QueueOrder, RequestKey, RoundNote, Schedule, ScheduleKey,
-    SessionId, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker, WorkerId,
+    AuditId, Batch, BatchId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy,
+    Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey, RoundNote,
+    Schedule, ScheduleKey, SessionId, Supply, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker,
+    WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
-use self::made::new_task;
 use crate::unique::{First, as_sibling};
 use crate::*;
 
@@ -60,6 +62,7 @@ struct Inner {
     runs: Vec<(QueueName, Timestamp, Duration)>,
     round: Option<RoundNote>,
     bulks: BTreeMap<BulkId, Bulk>,
+    batches: BTreeMap<BatchId, Batch>,
     /// Tasks that came into their queues because others ended, to be rung for.
     unblocked: Vec<Task>,
     tokens: BTreeMap<TokenId, StoredToken>,
@@ -67,6 +70,7 @@ struct Inner {
     limits: BTreeMap<LimitOn, Limit>,
     owned: BTreeMap<ProjectId, OwnedProject>,
     schedules: BTreeMap<ScheduleKey, Schedule>,
+    supplies: BTreeMap<QueueName, Supply>,
     /// Who was given which unique key last.
     keys: BTreeMap<(ProjectId, QueueName, Label), TaskId>,
     /// When starts are due by rates, in microseconds.
@@ -79,6 +83,7 @@ struct Lane {
     used: bool,
     pause: Option<Pause>,
     order: QueueOrder,
+    defaults: QueueDefaults,
 }
 
 /// When a claim request was answered, and by which leases.
@@ -141,7 +146,7 @@ impl Inner {
         let mut items = Vec::new();
         for spec in create.tasks.iter().cloned() {
             let chosen = spec.id_chosen;
-            let made = new_task(spec, &create);
+            let made = self.made(spec, &create);
             let id = made.task.head.id;
             let accepted = |kept: &Kept, new| Accepted {
                 id,
@@ -181,6 +186,7 @@ impl Inner {
         }
         fresh.values().for_each(|kept| self.hold_key(&kept.task));
         self.tasks.extend(fresh);
+        ready.iter().for_each(|task| self.follow_in_batch(task.head.id, None, create.now));
         self.let_go(&specs, create.now);
         let ready: Vec<_> = ready.iter().map(|task| self.tasks[&task.head.id].task.clone()).collect();
         let answer = CreateAnswer { items, replayed: false };
@@ -222,7 +228,8 @@ impl Inner {
                     attempt: task.head.attempt,
                     detail: change.detail,
                 });
-                let after = task.clone();
+                let (after, from) = (task.clone(), change.from);
+                self.follow_in_batch(id, Some(from), now);
                 if after.head.state.state().is_final() {
                     self.ended(id, now);
                 }
@@ -275,12 +282,12 @@ impl TaskStore for Oracle {
     }
 
     async fn claim(&self, claim: Claim) -> Result<ClaimAnswer, StoreError> {
-        self.lock().claim(&claim)
+        self.claimed(&claim)
     }
 
     async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError> {
         let Completion { generation, domain, repeated } = self.completion(complete)?;
-        let next = next.map(|claim| self.lock().claim(&claim));
+        let next = next.map(|claim| self.claimed(&claim));
         Ok(CompleteAnswer { generation, domain, repeated, next })
     }
 
@@ -386,6 +393,16 @@ impl TaskStore for Oracle {
         let from = std::mem::replace(&mut lane.order, order.order);
         inner.forget_unused(&order.queue);
         Ok((from, order.order))
+    }
+
+    async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError> {
+        let mut inner = self.lock();
+        let lane = inner.queues.entry(set.queue.clone()).or_default();
+        let from = lane.defaults;
+        lane.defaults = set.change.onto(from);
+        let to = lane.defaults;
+        inner.forget_unused(&set.queue);
+        Ok((from, to))
     }
 
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {

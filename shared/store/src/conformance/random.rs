@@ -3,18 +3,20 @@
 //!
 //! A failure names its seed and step; `BATON_SEED=<number>` replays it, and `BATON_STEPS=<number>` makes histories longer.
 
+mod batches;
 mod settings;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
 use baton_model::{
-    Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, SessionId, Task, TaskId, Timestamp, Why,
+    Digest, Directive, Fence, LeasePolicy, Owner, Priority, Reason, SessionId, Task, TaskId, TaskSpec,
+    Timestamp, Unsaid, Why,
 };
 
 mod endings;
 
-use self::settings::all_schedules;
+use self::settings::{all_schedules, all_supplies};
 use super::Oracle;
 use super::change::changing;
 use super::drawn::{AFFINITIES, KEYS, change, link, once, warm};
@@ -258,6 +260,12 @@ impl History {
         if shape.limits && self.random.once_in(16) {
             return self.schedule(shape, trace).await;
         }
+        if shape.limits && self.random.once_in(16) {
+            return self.supply(shape, trace).await;
+        }
+        if self.random.once_in(14) {
+            return self.batch(shape, trace).await;
+        }
         match self.random.below(100) {
             0..18 => self.create(shape, trace).await,
             18..44 => self.claim(trace).await,
@@ -350,6 +358,9 @@ impl History {
             }
             if random.once_in(2) {
                 spec.concurrency_key = Some(name(KEYS[random.below(3) as usize]));
+            }
+            if random.once_in(3) {
+                spec = TaskSpec { backoff: None, unsaid: Unsaid::BOTH, ..spec };
             }
             if random.once_in(3) {
                 spec.affinity = Some(name(AFFINITIES[random.below(2) as usize]));
@@ -525,8 +536,10 @@ impl History {
     /// Compares every task with all that belongs to it, and every worker.
     async fn agree(&self) {
         assert_eq!(all_schedules(&*self.real).await, all_schedules(&self.model).await);
+        assert_eq!(all_supplies(&*self.real).await, all_supplies(&self.model).await);
         self.bench.settle().await;
         self.bench.follow(self.first).await;
+        self.agree_on_batches().await;
         for id in &self.ids {
             same(self.real.task(*id).await, self.model.task(*id).await);
             // In which order dependants are told is the store's choice.

@@ -63,6 +63,27 @@ pub async fn the_same_creation_of_a_token_again_changes_nothing(b: Bench) {
     assert_eq!(b.tokens().await, [kept]);
 }
 
+/// A secret that was imported is found by what it is, among others, and by nothing else; a second import of it changes nothing, and
+/// it is listed, revoked and found again as any.
+pub async fn an_imported_secret_is_found_by_itself(b: Bench) {
+    made(&b, "farm").await;
+    let (key, other) = ("an-old-key.of-another.system", "an-old-key.of-another.systen");
+    let secret = TokenSecret::imported(key).unwrap();
+    let made = token(&b, "old key");
+    let imported = StoredToken { token: Token { id: secret.id(), ..made.token }, digest: secret.digest() };
+    b.store().create_token(imported.clone()).await.unwrap();
+    let mut again = imported.clone();
+    again.token.grant.scopes = [Scope::Operator].into();
+    b.store().create_token(again).await.unwrap();
+    let presented = |text: &str| TokenSecret::presented(text).unwrap();
+    assert_eq!(b.store().token(presented(key).id()).await.unwrap(), Some(imported));
+    assert!(b.store().token(presented(other).id()).await.unwrap().is_none());
+    assert_eq!(b.tokens().await.len(), 2);
+    b.store().revoke_token(secret.id(), at(3)).await.unwrap();
+    let kept = b.store().token(secret.id()).await.unwrap().unwrap();
+    assert_eq!((kept.token.revoked_at, kept.digest), (Some(at(3)), secret.digest()));
+}
+
 /// A token that was never made is none.
 pub async fn an_unknown_token_is_none(b: Bench) {
     made(&b, "farm").await;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::queue::Queue;
 use baton_model::{
-    Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, Schedule, TaskId,
-    Timestamp, Token, Worker, WorkerId,
+    Batch, Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, Schedule, Supply,
+    TaskId, Timestamp, Token, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +45,10 @@ pub enum Record {
     Owned(OwnedProject),
     /// A schedule.
     Schedule(Box<Schedule>),
+    /// A queue's supply.
+    Supply(Box<Supply>),
+    /// A batch with what is counted of it, as tasks that were counted may be gone.
+    Batch(Box<Batch>),
 }
 
 /// A task with its history and its generation.
@@ -205,7 +209,7 @@ impl TaskRecord {
             (&task.params, &task.description, &task.domain, task.drift_score, &task.assigned_by),
             (task.created_at, task.updated_at, task.finished_at, error),
             (&self.history, &self.generation, &self.worker, self.claimed_at, self.content),
-            (&task.concurrency_key, &task.unique, &task.affinity),
+            (&task.concurrency_key, &task.unique, &task.affinity, task.retention, task.batch),
         ))
     }
 }
@@ -362,6 +366,69 @@ fn schedule_name(schedule: &Schedule) -> String {
     format!("schedule {}", schedule.key)
 }
 
+/// As [`schedule_onto`], of a queue's supply.
+///
+/// # Errors
+/// If another was set in the target, or it was changed or has refilled there since.
+pub fn supply_onto(record: &Supply, standing: Option<&Supply>) -> Result<Verdict, Refusal> {
+    let Some(standing) = standing else { return Ok(Verdict::New) };
+    let refused = |why: String| Refusal { record: supply_name(record), why };
+    if standing.seed != record.seed {
+        return Err(refused("expected no other supply of this queue in the target, got one".to_owned()));
+    }
+    match standing.revision.cmp(&record.revision) {
+        Ordering::Less => Ok(Verdict::Later),
+        Ordering::Equal if standing.next_index == record.next_index => Ok(Verdict::Same),
+        Ordering::Equal | Ordering::Greater => Err(refused(format!(
+            "expected revision {} at most in the target, got {}: it is used there",
+            record.revision, standing.revision
+        ))),
+    }
+}
+
+fn supply_name(supply: &Supply) -> String {
+    format!("the supply of queue {}", supply.queue)
+}
+
+/// As [`TaskRecord::onto`], of a batch.
+///
+/// # Errors
+/// If it is another one in the target, or more has become of it there.
+pub fn batch_onto(record: &Batch, standing: Option<&Batch>) -> Result<Verdict, Refusal> {
+    let Some(standing) = standing else { return Ok(Verdict::New) };
+    let came = |batch: &Batch| {
+        let made_at = batch.made.map(|made| made.at);
+        (batch.counts.tasks, batch.sealed_at, made_at, batch.ended_at)
+    };
+    if batch_sum(record) == batch_sum(standing) {
+        return Ok(Verdict::Same);
+    }
+    if standing.created_at == record.created_at && came(standing) <= came(record) {
+        return Ok(Verdict::Later);
+    }
+    Err(Refusal {
+        record: batch_name(record),
+        why: format!(
+            "expected it to be as the source has had it, got one of {} tasks: it is used in the target",
+            standing.counts.tasks
+        ),
+    })
+}
+
+fn batch_name(batch: &Batch) -> String {
+    format!("batch {}", batch.id)
+}
+
+/// What goes into a sum of a batch: what follows it by its content, as text is read to within the last bit of a number.
+fn batch_sum(batch: &Batch) -> u128 {
+    let then =
+        batch.then.as_ref().map(|then| (then.on, &then.task.params, &then.task.task_type, &then.task.queue));
+    sum_of(&(
+        (batch.id, &batch.project, &batch.name, then, batch.created_at, &batch.created_by),
+        (batch.sealed_at, batch.ended_at, batch.made, &batch.failures, batch.counts),
+    ))
+}
+
 fn setting_onto<T: PartialEq>(
     name: String,
     record: &T,
@@ -411,6 +478,21 @@ fn schedule_sum(schedule: &Schedule) -> u128 {
     ))
 }
 
+/// What goes into a sum of a supply: its templates as those of schedules.
+fn supply_sum(supply: &Supply) -> u128 {
+    let plan = &supply.plan;
+    let templates: Vec<_> = plan
+        .templates
+        .iter()
+        .map(|one| (one.weight, &one.task.params, &one.task.task_type, &one.task.project))
+        .collect();
+    sum_of(&(
+        (&supply.queue, plan.min, plan.target, templates, plan.while_asked, plan.paused),
+        (supply.seed, supply.next_index, supply.filling, supply.refilled_at, supply.revision),
+        (supply.created_at, supply.changed_at, &supply.changed_by, &supply.reason),
+    ))
+}
+
 const HOUR: Duration = Duration::from_secs(3_600);
 
 impl Record {
@@ -429,6 +511,8 @@ impl Record {
             Self::Limit(limit) => limit_name(limit),
             Self::Owned(owned) => owned_name(owned),
             Self::Schedule(schedule) => schedule_name(schedule),
+            Self::Supply(supply) => supply_name(supply),
+            Self::Batch(batch) => batch_name(batch),
         }
     }
 
@@ -447,6 +531,8 @@ impl Record {
             Self::Limit(_) => "limits",
             Self::Owned(_) => "owned projects",
             Self::Schedule(_) => "schedules",
+            Self::Supply(_) => "supplies",
+            Self::Batch(_) => "batches",
         }
     }
 
@@ -467,6 +553,8 @@ impl Record {
             Self::Worker(record) => record.worker.running.as_ref().map_or(0, |list| list.len() * 200),
             Self::Audit(entry) => entry.target.len(),
             Self::Schedule(schedule) => schedule.plan.task.params.size(),
+            Self::Supply(supply) => supply.plan.templates.iter().map(|one| one.task.params.size()).sum(),
+            Self::Batch(batch) => batch.then.as_ref().map_or(0, |then| then.task.params.size()),
             Self::Queue(_)
             | Self::Durations(_)
             | Self::Claim(_)
@@ -500,6 +588,8 @@ impl Record {
             Self::Limit(limit) => Some(sum_of(limit)),
             Self::Owned(owned) => Some(sum_of(owned)),
             Self::Schedule(schedule) => Some(schedule_sum(schedule)),
+            Self::Supply(supply) => Some(supply_sum(supply)),
+            Self::Batch(batch) => Some(batch_sum(batch)),
         }
     }
 }

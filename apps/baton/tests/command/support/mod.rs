@@ -163,10 +163,15 @@ impl World {
 
     /// What the server answers to one request, which is not repeated.
     pub(crate) fn ask(&self, method: &str, path: &str, body: &str) -> (u16, Value) {
+        self.ask_with("", method, path, body)
+    }
+
+    /// The same with a header's line, or none.
+    pub(crate) fn ask_with(&self, header: &str, method: &str, path: &str, body: &str) -> (u16, Value) {
         let mut stream = TcpStream::connect(self.url.strip_prefix("http://").unwrap()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = body.len();
-        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n");
+        let head = format!("{method} {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n{header}");
         write!(stream, "{head}content-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
             .unwrap();
         let mut answer = String::new();

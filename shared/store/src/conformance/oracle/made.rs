@@ -3,11 +3,21 @@
 use baton_model::event::EventDetail;
 use baton_model::{Event, EventKind, Task, TaskSpec};
 
-use super::Kept;
+use super::{Inner, Kept};
 use crate::Create;
 
-/// A new task with its first event.
-pub(super) fn new_task(spec: TaskSpec, create: &Create) -> Kept {
+impl Inner {
+    /// A new task with its first event, and with what its queue gives it.
+    pub(super) fn made(&self, mut spec: TaskSpec, create: &Create) -> Kept {
+        let content = spec.fingerprint();
+        if let Some(lane) = self.queues.get(&spec.queue) {
+            lane.defaults.fill(&mut spec);
+        }
+        Kept { content, ..new_task(spec, create) }
+    }
+}
+
+fn new_task(spec: TaskSpec, create: &Create) -> Kept {
     let content = spec.fingerprint();
     let head = spec.first_head(create.now);
     let (run_after, to) = (head.run_after, head.state.state());
@@ -31,6 +41,7 @@ pub(super) fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         domain: spec.domain,
         drift_score: spec.drift_score,
         assigned_by: spec.assigned_by,
+        retention: spec.retention,
         concurrency_key: spec.concurrency_key,
         affinity: spec.affinity,
         unique: spec.unique,
@@ -40,6 +51,7 @@ pub(super) fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         error: None,
         depends_on: spec.depends_on,
         if_dependency_fails: spec.if_dependency_fails,
+        batch: spec.batch,
     };
     Kept { task, content, first_run_after: run_after, claimed_at: None, history: vec![created] }
 }

@@ -35,6 +35,7 @@ impl Inner {
             queue: queue.clone(),
             pause: lane.and_then(|lane| lane.pause.clone()),
             order: lane.map(|lane| lane.order).unwrap_or_default(),
+            defaults: lane.map(|lane| lane.defaults).unwrap_or_default(),
             used: lane.is_some_and(|lane| lane.used),
             queued: queued().count() as u64,
             waits: {
@@ -59,8 +60,10 @@ impl Inner {
 
     /// Forgets a queue that no task has named, and of which nothing is said.
     pub(super) fn forget_unused(&mut self, queue: &QueueName) {
-        let is_known = |lane: &super::Lane| lane.used || lane.pause.is_some() || !lane.order.is_usual();
-        if !self.queues.get(queue).is_some_and(is_known) {
+        let is_known = |lane: &super::Lane| {
+            lane.used || lane.pause.is_some() || !lane.order.is_usual() || !lane.defaults.is_none()
+        };
+        if !self.queues.get(queue).is_some_and(is_known) && !self.supplies.contains_key(queue) {
             self.queues.remove(queue);
         }
     }

@@ -120,7 +120,7 @@ impl Inner {
         let tasks: Vec<_> = self
             .tasks
             .iter()
-            .filter(|(_, kept)| match (kept.task.finished_at, purge.keep_finished) {
+            .filter(|(_, kept)| match (kept.task.finished_at, kept.task.retention.or(purge.keep_finished)) {
                 (Some(at), Some(keep)) => old(at, keep) && !self.is_waited_for(kept.task.head.id),
                 _ => false,
             })
@@ -130,6 +130,10 @@ impl Inner {
         for id in &tasks {
             self.tasks.remove(id);
             self.generations.retain(|_, generation| generation.task != *id);
+        }
+        if let Some(keep) = purge.keep_finished {
+            self.batches
+                .retain(|_, batch| !(batch.has_ended() && batch.ended_at.is_some_and(|at| old(at, keep))));
         }
         let answers: Vec<_> = self
             .answers

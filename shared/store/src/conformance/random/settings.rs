@@ -1,15 +1,15 @@
 //! What a random history sets and changes: limits and owners, the orders of queues, and schedules.
 
 use baton_model::schedule::Said;
-use baton_model::{Schedule, ScheduleKey};
+use baton_model::{Schedule, ScheduleKey, Supply};
 
 use super::{History, PROJECTS, QUEUES, Shape, Trace, same};
-use crate::conformance::drawn::{order, rules, schedule_change};
+use crate::conformance::drawn::{defaults_change, order, rules, schedule_change, supply_change};
 use crate::conformance::kit::*;
 use crate::conformance::schedules::key;
 use crate::{
-    LimitStore, OrderQueue, PageRequest, ScheduleFilter, ScheduleStore, SetLimit, SetOwner, SetSchedule,
-    Store, StoreError, TaskStore, run_due,
+    LimitStore, OrderQueue, PageRequest, Refill, ScheduleFilter, ScheduleStore, SetDefaults, SetLimit,
+    SetOwner, SetSchedule, SetSupply, Store, StoreError, SupplyStore, TaskStore, run_due,
 };
 
 const LIMITS: [&str; 13] = [
@@ -33,6 +33,10 @@ pub(super) async fn all_schedules(store: &dyn Store) -> Vec<Schedule> {
     page.expect("schedules are listed").items
 }
 
+pub(super) async fn all_supplies(store: &dyn Store) -> Vec<Supply> {
+    store.supplies(PageRequest::first(100)).await.expect("supplies are listed").items
+}
+
 impl History {
     /// Sets a limit or an owner, or takes one away.
     pub(super) async fn limit(&mut self, trace: &mut Trace) {
@@ -50,6 +54,13 @@ impl History {
             let order = OrderQueue { now, queue, order: order(random) };
             trace.command = format!("{order:?}");
             same(self.real.order_queue(order.clone()).await, self.model.order_queue(order).await);
+            return;
+        }
+        if random.once_in(3) {
+            let queue = name(QUEUES[random.below(2) as usize]);
+            let set = SetDefaults { now, queue, change: defaults_change(random) };
+            trace.command = format!("{set:?}");
+            same(self.real.set_defaults(set.clone()).await, self.model.set_defaults(set).await);
             return;
         }
         let on = name(LIMITS[random.below(LIMITS.len() as u64) as usize]);
@@ -82,5 +93,32 @@ impl History {
         let set = SetSchedule { key, change, said: Said { now, by: None, reason: None } };
         trace.command = format!("{set:?}");
         same(self.real.set_schedule(set.clone()).await, self.model.set_schedule(set).await);
+    }
+
+    /// Changes the supply of a queue, or refills it.
+    pub(super) async fn supply(&mut self, shape: &Shape, trace: &mut Trace) {
+        let (now, random) = (self.now, &mut self.random);
+        let queue = name(QUEUES[random.below(2) as usize]);
+        if self.ids.len() < shape.tasks && random.once_in(2) {
+            let refill = Refill { now, queue };
+            trace.command = format!("{refill:?}");
+            self.bench.settle().await;
+            let before = self.model.supply(&refill.queue).await.ok();
+            same(self.real.refill(refill.clone()).await, self.model.refill(refill.clone()).await);
+            if let (Some(before), Ok(after)) = (before, self.model.supply(&refill.queue).await) {
+                let new = (before.next_index..after.next_index).map(|index| after.task_id(index, now));
+                self.ids.extend(new);
+            }
+            return;
+        }
+        let project = PROJECTS[random.below(3) as usize];
+        let task = |task_type: &str| {
+            let spec = self.bench.spec(task_type);
+            baton_model::TaskSpec { project: name(project), ..spec }
+        };
+        let change = supply_change(random, ["render", "bake"].map(task));
+        let set = SetSupply { queue, change, said: Said { now, by: None, reason: None } };
+        trace.command = format!("{set:?}");
+        same(self.real.set_supply(set.clone()).await, self.model.set_supply(set).await);
     }
 }

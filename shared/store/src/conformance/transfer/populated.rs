@@ -1,13 +1,17 @@
 //! A store with a bit of everything.
 
 use baton_model::{
-    Directive, Grant, IfDependencyFails, Level, LimitRules, LogLine, Output, Plan, Priority, Running,
-    ScheduleChange, Scope, Task, TaskId, TaskSpec, UniqueWhile,
+    BatchId, DefaultsChange, Directive, Grant, IfDependencyFails, Level, LimitRules, LogLine, NewBatch,
+    Output, Plan, Priority, Running, ScheduleChange, Scope, Task, TaskId, TaskSpec, ThenOn, UniqueWhile,
+    Unsaid,
 };
 
 use super::super::kit::*;
-use super::super::{audit, schedules, token};
-use crate::{AuditEntry, Beat, Create, Fail, PauseQueue, Release, SetLimit, SetOwner, Settled, StoredToken};
+use super::super::{audit, batches, schedules, supply, token};
+use crate::{
+    AuditEntry, Beat, Create, Fail, PauseQueue, Release, SetDefaults, SetLimit, SetOwner, Settled,
+    StoredToken,
+};
 
 /// What a populated store's rules need to know of it.
 pub(super) struct Populated {
@@ -83,7 +87,9 @@ pub(super) async fn populate(b: &Bench) -> Populated {
     b.send(send).await.expect("the creation is taken");
 
     limited(b).await;
+    batched(b).await;
     scheduled(b).await;
+    supplied(b).await;
     let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));
     let pause = PauseQueue { now: at(63), queue: name("gpu"), paused: true, by, reason };
     b.store().pause_queue(pause).await.expect("the pause is taken");
@@ -190,6 +196,39 @@ async fn scheduled(b: &Bench) {
     let paused = schedules::change(&*b.store(), at(3), &key, ScheduleChange::Pause).await;
     paused.expect("the schedule is paused");
     schedules::run(b, at(62)).await;
+}
+
+/// A supply that has refilled, and one of a queue that no task has named.
+async fn supplied(b: &Bench) {
+    for (queue, wanted) in [("supplied", 1), ("unsupplied", 3)] {
+        let task =
+            TaskSpec { drift_score: Some(0.1 + 0.2), params: json(r#"{"n":"{{index}}"}"#), ..b.spec("more") };
+        supply::change(&*b.store(), at(2), queue, supply::set(supply::plan(1, wanted, task))).await;
+    }
+    let made = supply::refill(b, at(63), "supplied").await;
+    assert_eq!(made, crate::Refilled::Created { tasks: 1, more: false });
+}
+
+/// A queue's defaults, a task that is kept for a time of its own, and a batch of which some have ended.
+async fn batched(b: &Bench) {
+    let change = DefaultsChange { max_attempts: Some(Some(7)), ..DefaultsChange::default() };
+    let set = SetDefaults { now: at(62), queue: name("batched"), change };
+    b.store().set_defaults(set).await.expect("the defaults are taken");
+    let spec = || TaskSpec { unsaid: Unsaid::BOTH, ..b.spec("render").queue("batched") };
+    let first = TaskSpec { retention: Some(secs(86_400)), ..spec() };
+    // In the order of their ids, as lists of some stores are.
+    let (second, third) = (spec(), spec());
+    let waits = spec().after(&[first.id]);
+    let batch = BatchId::from_bytes(counted_id(8_500_000));
+    let then = batches::then(ThenOn::Ended, TaskSpec { drift_score: Some(0.1 + 0.2), ..b.spec("report") });
+    let asked = NewBatch { name: Some(name("frames")), then, ..batches::plain(batch, "default") };
+    let create = creation(at(62), vec![first, second, third, waits]);
+    let add = batches::adding(asked, true, Create { atomic: true, ..create });
+    let ids: Vec<_> = add.create.tasks.iter().map(|spec| spec.id).collect();
+    b.store().add_to_batch(add).await.expect("the batch is taken");
+    b.note_created(ids.iter().copied());
+    b.cancel(at(62), ids[1]).await;
+    b.claim_one(claim("w4", at(62)).queues(&["batched"])).await;
 }
 
 /// Entries of two days, of which the last is not settled.

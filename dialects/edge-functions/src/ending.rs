@@ -1,0 +1,153 @@
+//! How attempts end: the commands that the platform's words become, each about the attempt that the task is found to run.
+//!
+//! The platform's clients name no attempt and no worker when they end one. Both are taken from the task as it stands, and the
+//! command holds for that attempt alone: what comes in between is not undone.
+
+use std::time::Duration;
+
+use baton_api::ProblemCode;
+use baton_http::{ApiError, Caller};
+use baton_model::{Failure, Fence, Generation, Lease, Output, Payload, Task, TaskState, limits};
+use baton_store::{Cancel, Complete, Fail, StoreError};
+
+use crate::edge::Edge;
+use crate::generation;
+use crate::words::{Said, Word, coded};
+
+/// The attempt that runs, if the caller may end it.
+async fn running<'a>(edge: &Edge, caller: &Caller, task: &'a Task) -> Result<&'a Lease, Said> {
+    let TaskState::Running(lease) = &task.head.state else { return Err(too_late(task)) };
+    caller.reach_attempt(&*edge.app.store, task.head.id, &lease.worker).await?;
+    Ok(lease)
+}
+
+fn fence(task: &Task, lease: &Lease) -> Fence {
+    Fence { attempt: task.head.attempt, worker: lease.worker.clone() }
+}
+
+/// That the attempt has ended, and how the task stands: the word of a worker that was given up counts for nothing.
+pub(crate) fn too_late(task: &Task) -> Said {
+    let word = Word::of(task.head.state.state()).as_str();
+    let message = format!("the task is {word} and no longer In Progress; its output was not taken");
+    coded(409, "task_not_in_progress", &message).into()
+}
+
+/// Completes the attempt that runs: its record is written and its status set in one commit. A task that is completed already is
+/// answered as it stands.
+pub(crate) async fn complete(
+    edge: &Edge,
+    caller: &Caller,
+    task: &Task,
+    location: Option<String>,
+    thumbnail: Option<String>,
+) -> Result<Generation, Said> {
+    let lease = running(edge, caller, task).await?;
+    if location.as_ref().is_some_and(|location| location.len() > limits::LOCATION_BYTES) {
+        let message = format!("output_location has more than {} bytes", limits::LOCATION_BYTES);
+        return Err(coded(400, "validation_error", &message).into());
+    }
+    let params = task.params.to_value();
+    let fields =
+        generation::fields(&task.task_type, &params, &edge.types, location.as_deref(), thumbnail.as_deref());
+    let kind = location.as_deref().and_then(generation::kind_of).map(str::to_owned);
+    let complete = Complete {
+        now: edge.app.now(),
+        task: task.head.id,
+        fence: fence(task, lease),
+        generation: edge.app.ids.generation(),
+        output: Output { location, kind, metadata: Some(Payload::from_value(&fields)), result: None },
+        ran: None,
+    };
+    match edge.app.store.complete(complete, None).await {
+        Ok(answer) => {
+            ended(edge, task, lease, "task completed", answer.repeated);
+            Ok(answer.generation)
+        }
+        // Another one has ended it since it was looked at: what stands is told, whatever that is.
+        Err(error @ StoreError::Refused { .. }) => {
+            let standing = edge.app.store.task(task.head.id).await?;
+            match standing.generation {
+                Some(generation) => Ok(generation),
+                None if matches!(standing.task.head.state, TaskState::Running(_)) => Err(error.into()),
+                None => Err(too_late(&standing.task)),
+            }
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn ended(edge: &Edge, task: &Task, lease: &Lease, what: &str, repeated: bool) {
+    edge.hush(task.head.id);
+    edge.app.doorbell.ring_worker(&lease.worker);
+    if !repeated {
+        tracing::info!(
+            task_id = %task.head.id,
+            task_type = %task.task_type,
+            queue = %task.queue,
+            attempt = task.head.attempt,
+            worker_id = %lease.worker,
+            "{what}"
+        );
+    }
+}
+
+/// Fails the attempt that runs; with `again`, the task waits for another one at once, if it has any left. Gives the task as it is now.
+pub(crate) async fn fail(
+    edge: &Edge,
+    caller: &Caller,
+    task: &Task,
+    (message, code): (&str, Option<&str>),
+    again: bool,
+) -> Result<Task, Said> {
+    let lease = running(edge, caller, task).await?;
+    let fail = Fail {
+        now: edge.app.now(),
+        task: task.head.id,
+        fence: fence(task, lease),
+        failure: Failure { message: cut(message), code: code.map(str::to_owned), details: None },
+        retryable: again,
+        retry_after: again.then_some(Duration::ZERO),
+    };
+    let answer = edge.app.store.fail(fail).await?;
+    ended(edge, task, lease, "attempt failed", answer.repeated);
+    Ok(answer.task)
+}
+
+/// Calls a task off.
+pub(crate) async fn cancel(edge: &Edge, caller: &Caller, task: &Task, reason: &str) -> Result<Task, Said> {
+    caller.reach(&*edge.app.store, task.head.id).await?;
+    let cancel = Cancel {
+        now: edge.app.now(),
+        task: task.head.id,
+        by: caller.name(),
+        reason: Some(cut(reason)).filter(|reason| !reason.is_empty()),
+        with_dependants: false,
+    };
+    let cancelled = edge.app.store.cancel(cancel).await?;
+    if let TaskState::Running(lease) = &task.head.state {
+        ended(edge, task, lease, "task cancelled", false);
+    }
+    Ok(cancelled)
+}
+
+/// The end of a message that is too long: it tells the cause.
+fn cut(message: &str) -> String {
+    let mut from = message.len().saturating_sub(limits::ERROR_BYTES);
+    while !message.is_char_boundary(from) {
+        from += 1;
+    }
+    message[from..].to_owned()
+}
+
+/// Whether something is refused as the task has changed since it was looked at.
+pub(crate) fn has_changed(error: &ApiError) -> bool {
+    matches!(
+        error.code(),
+        ProblemCode::LeaseLost
+            | ProblemCode::StaleAttempt
+            | ProblemCode::WrongWorker
+            | ProblemCode::CompletedDifferently
+            | ProblemCode::TransitionRefused
+            | ProblemCode::TaskNotFound
+    )
+}

@@ -1,0 +1,68 @@
+//! Where a request came to, as its client knows the server: addresses in answers begin so.
+
+use axum::extract::Request;
+use http::HeaderMap;
+use http::header::HOST;
+
+use crate::edge::Edge;
+use crate::shelf::Path;
+
+/// The one bucket of files.
+pub(crate) const BUCKET: &str = "image_uploads";
+
+/// The beginning of the dialect's addresses, such as `http://localhost:8000/old`.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin(String);
+
+impl Origin {
+    pub(crate) fn of(edge: &Edge, request: &Request) -> Self {
+        Self::told(&edge.settings.place.prefix, request.headers())
+    }
+
+    fn told(prefix: &str, headers: &HeaderMap) -> Self {
+        let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+        let scheme = header("x-forwarded-proto").filter(|scheme| *scheme == "https").unwrap_or("http");
+        let host = header("x-forwarded-host").or_else(|| header(HOST.as_str())).unwrap_or("localhost");
+        Self(format!("{scheme}://{host}{prefix}"))
+    }
+
+    /// Where a file is read.
+    pub(crate) fn public(&self, path: &Path) -> String {
+        format!("{}/storage/v1/object/public/{BUCKET}/{}", self.0, escaped(path.as_str()))
+    }
+
+    /// Where a file is put with this token.
+    pub(crate) fn upload(&self, path: &Path, token: &str) -> String {
+        format!("{}/storage/v1/object/upload/sign/{BUCKET}/{}?token={token}", self.0, escaped(path.as_str()))
+    }
+}
+
+/// A path as it stands in an address (RFC 3986 §3.3).
+fn escaped(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(&byte) {
+            text.push(char::from(byte));
+        } else {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_begins_as_the_client_has_asked() {
+        let mut headers = HeaderMap::new();
+        headers.insert(HOST, "gpu.example:8000".parse().unwrap());
+        let path = "u/a b.png".parse().unwrap();
+        let expected = "http://gpu.example:8000/old/storage/v1/object/public/image_uploads/u/a%20b.png";
+        assert_eq!(Origin::told("/old", &headers).public(&path), expected);
+        headers.insert("x-forwarded-proto", "https".parse().unwrap());
+        headers.insert("x-forwarded-host", "tasks.example".parse().unwrap());
+        assert!(Origin::told("", &headers).upload(&path, "t").starts_with("https://tasks.example/storage/"));
+    }
+}

@@ -1,0 +1,155 @@
+//! Changes of tasks' rows, each as the command that it means.
+
+use baton_http::Caller;
+use baton_model::{Scope, TaskState};
+use baton_store::{Remove, Retry};
+use serde_json::{Value, json};
+
+use super::query::Query;
+use super::{beyond, rows};
+use crate::edge::Edge;
+use crate::functions::create::{make, read_old};
+use crate::functions::update::{Ask, Outcome, apply};
+use crate::row;
+use crate::rpc;
+use crate::words::{Object, Said, Word, table_error, text};
+
+/// The columns that a change may have.
+const CHANGES: &[&str] = &[
+    "status",
+    "worker_id",
+    "attempts",
+    "error_message",
+    "error_details",
+    "output_location",
+    "generation_started_at",
+    "generation_processed_at",
+    "updated_at",
+];
+
+/// What only an operator may do to rows, and see of them: it is so by Baton's own routes, too.
+pub(super) fn operates(caller: &Caller, what: &str) -> Result<(), Said> {
+    needs(caller, &[], what)?;
+    if caller.is_bound() {
+        return Err(denied(what));
+    }
+    Ok(())
+}
+
+/// What a key needs one of these scopes for, or an operator's.
+fn needs(caller: &Caller, scopes: &[Scope], what: &str) -> Result<(), Said> {
+    if caller.grant().is_some_and(|grant| !grant.has(scopes)) { Err(denied(what)) } else { Ok(()) }
+}
+
+fn denied(what: &str) -> Said {
+    let message = format!("permission denied: {what} needs a service key");
+    table_error(403, "42501", &message, None).into()
+}
+
+fn no_meaning(why: &str) -> Said {
+    table_error(400, "0A000", why, Some("no command of Baton does this")).into()
+}
+
+/// Creates a task.
+pub(super) async fn create(edge: &Edge, caller: &Caller, body: Object) -> Result<Value, Said> {
+    needs(caller, &[Scope::Producer], "to create tasks")?;
+    if text(&body, "status").is_some_and(|status| status != Word::Queued.as_str()) {
+        return Err(no_meaning("a task begins as Queued"));
+    }
+    let made = make(edge, caller, read_old(body)?).await?;
+    let detail = edge.app.store.task(made.task).await?;
+    Ok(row::row(edge, &detail.task, detail.generation.as_ref()))
+}
+
+/// Keeps a log line.
+pub(super) async fn log(edge: &Edge, caller: &Caller, body: Object) -> Result<Value, Said> {
+    needs(caller, &[Scope::Worker], "to write log lines")?;
+    let row = Value::Object(body.clone());
+    rpc::keep_logs(edge, caller, std::slice::from_ref(&row)).await?;
+    Ok(row)
+}
+
+/// Changes tasks: those that were found, as they were found. One that has changed in between fits no longer, and is none of the rows
+/// that were changed.
+pub(super) async fn change(
+    edge: &Edge,
+    caller: &Caller,
+    query: &Query,
+    body: &Object,
+) -> Result<Vec<Value>, Said> {
+    if let Some(column) = beyond(body, CHANGES) {
+        return Err(no_meaning(&format!("the column {column} is not changed by clients")));
+    }
+    let Some(status) = text(body, "status") else {
+        return Err(no_meaning("a change without a status means nothing"));
+    };
+    let word = Word::named(status).ok_or_else(|| {
+        let message = format!("invalid input value for enum task_status: \"{status}\"");
+        Said::from(table_error(400, "22P02", &message, None))
+    })?;
+    let why = text(body, "error_message").or_else(|| text(body, "error_details"));
+    let _ = caller.asks(None, why);
+    let attempts = body.get("attempts").and_then(Value::as_u64);
+    let mut changed = Vec::new();
+    let mut refused = None;
+    for task in rows::found(edge, caller, query).await? {
+        let found = row::rows(edge, std::slice::from_ref(&task)).await?;
+        if !found.iter().all(|row| query.fits(row)) {
+            continue;
+        }
+        let ask = Ask { word, output: text(body, "output_location"), error: why, attempts };
+        let now = match (&task.head.state, word) {
+            (TaskState::Failed | TaskState::Cancelled, Word::Queued) => {
+                operates(caller, "to put back what has ended")?;
+                let retry = Retry {
+                    now: edge.app.now(),
+                    task: task.head.id,
+                    by: caller.name(),
+                    reason: why.map(str::to_owned),
+                    delay: std::time::Duration::ZERO,
+                    with_dependants: false,
+                };
+                edge.app.store.retry(retry).await?
+            }
+            _ => match apply(edge, caller, &task, &ask).await? {
+                Outcome::Now(task) => *task,
+                Outcome::Refused(why) => {
+                    refused = Some(why);
+                    continue;
+                }
+            },
+        };
+        changed.push(now);
+    }
+    match (changed.is_empty(), refused) {
+        (true, Some(why)) => Err(table_error(409, "23514", &why, None).into()),
+        _ => Ok(row::rows(edge, &changed).await?),
+    }
+}
+
+/// Removes tasks; those that have not ended are called off first.
+pub(super) async fn remove(edge: &Edge, caller: &Caller, query: &Query) -> Result<Vec<Value>, Said> {
+    operates(caller, "to remove tasks")?;
+    let mut removed = Vec::new();
+    for task in rows::found(edge, caller, query).await? {
+        let mut found = row::rows(edge, std::slice::from_ref(&task)).await?;
+        let Some(row) = found.pop().filter(|row| query.fits(row)) else { continue };
+        if !task.head.state.state().is_final() {
+            crate::ending::cancel(edge, caller, &task, "removed").await?;
+        }
+        edge.app.store.remove(Remove { now: edge.app.now(), task: task.head.id }).await?;
+        tracing::info!(task_id = %task.head.id, "task removed");
+        removed.push(row);
+    }
+    Ok(removed)
+}
+
+/// A worker's name that may be written.
+pub(super) fn worker_name(body: &Object) -> Result<baton_model::WorkerId, Said> {
+    let missing =
+        || table_error(400, "23502", "null value in column \"id\" violates not-null constraint", None);
+    let name = text(body, "id").ok_or_else(missing)?;
+    name.parse().map_err(|error| {
+        table_error(400, "22023", &format!("id: {error}"), Some(&json!(name).to_string())).into()
+    })
+}

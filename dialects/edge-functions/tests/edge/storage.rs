@@ -1,0 +1,97 @@
+//! Uploads by prepared addresses, and the storage's own routes.
+
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+
+use super::world::{PROJECT, bare, call, called, claim_this, create, id, site, site_with};
+
+#[tokio::test]
+async fn a_file_is_put_at_a_prepared_address_without_a_token_and_handed_over_by_its_path() {
+    let site = site_with(&[("tokens.required", "always")]).await;
+    let key = site.make_token(json!({"scopes": ["operator"]})).await;
+    let mut site = site;
+    site.present(Some(&key));
+    create(&site, &id(1), "t", json!({})).await;
+    claim_this(&site, "w1", &id(1)).await;
+    let body = json!({"task_id": id(1), "filename": "out.mp4", "content_type": "video/mp4", "generate_thumbnail_url": true});
+    let told = called(&site, "generate-upload-url", body).await;
+    assert_eq!(told["storage_path"], format!("{PROJECT}/tasks/{}/out.mp4", id(1)));
+    let thumbnail = told["thumbnail_storage_path"].as_str().unwrap();
+    assert!(
+        thumbnail.starts_with(&format!("{PROJECT}/tasks/{}/thumbnails/thumb_", id(1)))
+            && thumbnail.ends_with(".jpg")
+    );
+    assert!(told["expires_at"].as_str().unwrap().ends_with("+00:00"));
+    site.present(None);
+    for (url, text) in [("upload_url", "a film"), ("thumbnail_upload_url", "a frame")] {
+        let request = site.request(Method::PUT, told[url].as_str().unwrap().to_owned());
+        let answer = site.send(request.header("content-type", "video/mp4").body(text)).await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+    }
+    site.present(Some(&key));
+    let body =
+        json!({"task_id": id(1), "storage_path": told["storage_path"], "thumbnail_storage_path": thumbnail});
+    let told = called(&site, "complete_task", body).await;
+    site.present(None);
+    for (url, text) in [("public_url", "a film"), ("thumbnail_url", "a frame")] {
+        let url = told[url].as_str().unwrap().to_owned();
+        assert!(url.contains("/storage/v1/object/public/image_uploads/"));
+        let answer = site.send(site.request(Method::GET, url)).await;
+        assert_eq!((answer.status, answer.text.as_str()), (200, text));
+    }
+}
+
+#[tokio::test]
+async fn an_address_is_good_for_its_file_and_its_hour() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    let body = json!({"task_id": id(1), "filename": "out.mp4", "content_type": "video/mp4"});
+    let url = called(&site, "generate-upload-url", body).await["upload_url"].as_str().unwrap().to_owned();
+    let put = async |url: &str| site.send(site.request(Method::PUT, url.to_owned()).body("x")).await.status;
+    assert_eq!(put(&url.replace("out.mp4", "other.mp4")).await, 400);
+    assert_eq!(put(&url.replace("token=", "token=9")).await, 400);
+    assert_eq!(put(url.split('?').next().unwrap()).await, 400);
+    assert_eq!(put(&url).await, 200);
+    site.clock.advance(Duration::from_secs(3_600));
+    assert_eq!(put(&url).await, 400);
+    for body in [json!({"task_id": id(1)}), json!({"filename": "a", "content_type": "b"})] {
+        assert_eq!(call(&site, "generate-upload-url", body).await.status, 400);
+    }
+}
+
+#[tokio::test]
+async fn a_service_key_puts_a_file_anywhere_and_a_persons_own_where_it_belongs() {
+    let mut site = site().await;
+    let put = async |site: &baton_tests::site::Site, path: &str, upsert: bool| {
+        let url = site.url(&format!("/storage/v1/object/image_uploads/{path}"));
+        let request = site.request(Method::POST, url).body("bytes");
+        let request = if upsert { request.header("x-upsert", "true") } else { request };
+        site.send(request).await.status
+    };
+    assert_eq!(put(&site, "task_outputs/a.png", true).await, 200);
+    assert_eq!(put(&site, "task_outputs/a.png", true).await, 200);
+    assert_eq!(put(&site, "task_outputs/a.png", false).await, 409);
+    let answer = bare(&site, Method::GET, "/storage/v1/object/public/image_uploads/task_outputs/a.png").await;
+    assert_eq!((answer.status, answer.headers["content-type"].to_str().unwrap()), (200, "image/png"));
+    let answer = bare(&site, Method::GET, "/storage/v1/object/public/image_uploads/absent.png").await;
+    assert_eq!(answer.status, 404);
+    assert_eq!(put(&site, "page.html", true).await, 200);
+    let answer = bare(&site, Method::GET, "/storage/v1/object/public/image_uploads/page.html").await;
+    assert_eq!(answer.headers["content-disposition"], "attachment");
+    let key = site.make_token(json!({"scopes": ["producer", "worker"], "project": PROJECT})).await;
+    site.present(Some(&key));
+    assert_eq!(put(&site, "task_outputs/b.png", true).await, 403);
+    assert_eq!(put(&site, &format!("{PROJECT}/b.png"), true).await, 200);
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_large_leaves_nothing() {
+    let site = site_with(&[("dialects.edge-functions.file_mebibytes", "1")]).await;
+    let url = site.url("/storage/v1/object/image_uploads/large.bin");
+    let answer = site.send(site.request(Method::POST, url).body(vec![0; (1 << 20) + 1])).await;
+    assert_eq!(answer.status, 413);
+    let answer = bare(&site, Method::GET, "/storage/v1/object/public/image_uploads/large.bin").await;
+    assert_eq!(answer.status, 404);
+}

@@ -1,0 +1,302 @@
+//! The tables, as the platform's clients and its debug tool read and write them.
+
+use std::time::Duration;
+
+use baton_tests::site::{Answer, Site};
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::world::{PROJECT, beat, called, claim_this, create, id, reap, site, status};
+
+async fn get(site: &Site, query: &str) -> Answer {
+    site.get(&format!("/rest/v1/{query}")).await
+}
+
+async fn rows(site: &Site, query: &str) -> Vec<Value> {
+    let answer = get(site, query).await;
+    assert!([200, 206].contains(&answer.status), "{query}: {answer:?}");
+    answer.json().as_array().unwrap().clone()
+}
+
+async fn single(site: &Site, query: &str) -> Answer {
+    let request = site.request(Method::GET, site.url(&format!("/rest/v1/{query}")));
+    site.send(request.header("accept", "application/vnd.pgrst.object+json")).await
+}
+
+async fn write(site: &Site, method: Method, query: &str, body: Value) -> Answer {
+    let request = site.request(method, site.url(&format!("/rest/v1/{query}"))).json(&body);
+    site.send(request.header("prefer", "return=representation")).await
+}
+
+#[tokio::test]
+async fn tasks_are_read_by_what_clients_filter_by() {
+    let site = site().await;
+    create(&site, &id(1), "travel_segment", json!({"orchestrator_task_id_ref": id(9), "segment_index": 0}))
+        .await;
+    site.clock.advance(Duration::from_secs(1));
+    create(&site, &id(2), "travel_segment", json!({"orchestrator_task_id_ref": id(9), "segment_index": 1}))
+        .await;
+    claim_this(&site, "api-worker-main", &id(1)).await;
+    for (query, ids) in [
+        ("tasks?select=id&order=created_at.asc", vec![id(1), id(2)]),
+        ("tasks?select=id&order=created_at.desc&limit=1", vec![id(2)]),
+        ("tasks?select=*&status=eq.In+Progress", vec![id(1)]),
+        ("tasks?select=id, worker_id&status=eq.In%20Progress&worker_id=eq.api-worker-main", vec![id(1)]),
+        ("tasks?select=id&worker_id=like.api-worker-%25", vec![id(1)]),
+        ("tasks?select=id&worker_id=is.null", vec![id(2)]),
+        ("tasks?select=id&attempts=lt.3&status=in.(Queued)", vec![id(2)]),
+        ("tasks?select=id&status=eq.Complete", vec![]),
+        ("tasks?select=id&generation_started_at=lt.2100-01-01T00:00:00", vec![id(1)]),
+    ] {
+        let found: Vec<String> =
+            rows(&site, query).await.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(found, ids, "{query}");
+    }
+    let query = format!(
+        "tasks?select=id, task_type, status, params, output_location&params=cs.{{\"orchestrator_task_id_ref\": \"{}\"}}&order=created_at.asc",
+        id(9)
+    );
+    assert_eq!(rows(&site, &query).await.len(), 2);
+    let query = format!("tasks?select=id&id=in.({},{})", id(1), id(7));
+    assert_eq!(rows(&site, &query).await.len(), 1);
+    let row = rows(&site, &format!("tasks?select=*&id=eq.{}", id(1))).await.remove(0);
+    assert!(row["created_at"].as_str().unwrap().ends_with("+00:00"));
+    assert_eq!((&row["project_id"], &row["attempts"]), (&json!(PROJECT), &json!(0)));
+    let columns = "id, params, task_type, project_id";
+    let row = rows(
+        &site,
+        &format!("tasks?select={columns}&worker_id=eq.api-worker-main&status=eq.In Progress&limit=1"),
+    )
+    .await;
+    assert_eq!(row[0].as_object().unwrap().len(), 4);
+}
+
+#[tokio::test]
+async fn one_row_is_an_object_and_none_is_told_as_clients_look_for_it() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    let answer =
+        single(&site, &format!("tasks?select=status, created_at, project_id, task_type&id=eq.{}", id(1)))
+            .await;
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("Queued")));
+    let answer = single(&site, &format!("tasks?select=id&id=eq.{}", id(2))).await;
+    assert_eq!(answer.status, 406);
+    let told = answer.json();
+    assert_eq!((&told["code"], &told["details"]), (&json!("PGRST116"), &json!("The result contains 0 rows")));
+    assert!(told["message"].is_string() && told.get("hint").is_some());
+}
+
+#[tokio::test]
+async fn rows_are_counted_where_that_is_asked() {
+    let site = site().await;
+    for number in 0..5 {
+        create(&site, &id(number), "t", json!({})).await;
+    }
+    let counted = async |query: &str| {
+        let request = site.request(Method::GET, site.url(&format!("/rest/v1/{query}")));
+        let answer = site.send(request.header("prefer", "count=exact")).await;
+        assert!([200, 206].contains(&answer.status));
+        answer.headers["content-range"].to_str().unwrap().to_owned()
+    };
+    assert_eq!(counted("tasks?select=count&limit=1").await, "0-0/5");
+    assert_eq!(counted("tasks?select=id&limit=2").await, "0-1/5");
+    assert_eq!(counted("tasks?select=id&limit=2&offset=2").await, "2-3/5");
+    assert_eq!(counted("tasks?select=id&status=eq.Failed").await, "*/0");
+}
+
+#[tokio::test]
+async fn what_cannot_be_asked_is_refused_in_the_shape_that_clients_parse() {
+    let site = site().await;
+    for (query, status) in [
+        ("tasks?select=nothing", 400),
+        ("tasks?nothing=eq.1", 400),
+        ("tasks?status=Queued", 400),
+        ("tasks?status=regex.x", 400),
+        ("nothing?select=*", 404),
+    ] {
+        let answer = get(&site, query).await;
+        assert_eq!(answer.status, status, "{query}");
+        let told = answer.json();
+        for key in ["code", "message", "details", "hint"] {
+            assert!(told.get(key).is_some(), "{query}: {told}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_reset_by_the_orchestrator_ends_the_attempt_and_queues_the_task() {
+    let site = site().await;
+    for number in 1..4 {
+        create(&site, &id(number), "t", json!({})).await;
+    }
+    claim_this(&site, "w1", &id(1)).await;
+    claim_this(&site, "w2", &id(2)).await;
+    let body = json!({"status": "Queued", "worker_id": null, "generation_started_at": null,
+        "generation_processed_at": null, "error_message": "Worker failed"});
+    let query = format!("tasks?id=in.({},{})&status=eq.In+Progress", id(1), id(3));
+    let answer = write(&site, Method::PATCH, &query, body.clone()).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let changed = answer.json();
+    assert_eq!(changed.as_array().unwrap().len(), 1, "those that were changed are counted");
+    assert_eq!((&changed[0]["id"], &changed[0]["status"]), (&json!(id(1)), &json!("Queued")));
+    assert_eq!((&changed[0]["worker_id"], &changed[0]["attempts"]), (&Value::Null, &json!(1)));
+    assert_eq!(status(&site, &id(2)).await, "In Progress");
+    let entry = site.own_get("/v1/audit?action=edge_functions.update").await["items"][0].clone();
+    assert_eq!(entry["outcome"], 200, "it is recorded");
+    // A worker that was given up, by its own fallback.
+    claim_this(&site, "w3", &id(1)).await;
+    let late = json!({"status": "Queued", "worker_id": null, "attempts": 1, "error_details": "late"});
+    let answer = write(&site, Method::PATCH, &format!("tasks?id=eq.{}", id(1)), late).await;
+    assert_eq!(answer.status, 409);
+    assert_eq!(status(&site, &id(1)).await, "In Progress");
+}
+
+#[tokio::test]
+async fn what_a_change_cannot_mean_is_refused() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    let one = format!("tasks?id=eq.{}", id(1));
+    for body in
+        [json!({"result_data": {}}), json!({"params": {}}), json!({"attempts": 0}), json!({"status": "Odd"})]
+    {
+        assert_eq!(write(&site, Method::PATCH, &one, body.clone()).await.status, 400, "{body}");
+    }
+    assert_eq!(write(&site, Method::PATCH, "tasks", json!({"status": "Failed"})).await.status, 400);
+    assert_eq!(write(&site, Method::DELETE, "tasks", json!({})).await.status, 400);
+    assert_eq!(write(&site, Method::PATCH, "generations?id=eq.x", json!({"name": "x"})).await.status, 403);
+}
+
+#[tokio::test]
+async fn tasks_are_added_and_removed_as_rows() {
+    let mut site = site().await;
+    let body =
+        json!({"id": id(1), "task_type": "t", "params": {"a": 1}, "status": "Queued", "project_id": PROJECT});
+    let answer = write(&site, Method::POST, "tasks", body).await;
+    assert_eq!((answer.status, &answer.json()[0]["id"]), (201, &json!(id(1))));
+    let request = site.request(Method::POST, site.url("/rest/v1/tasks")).header("prefer", "return=minimal");
+    let body =
+        json!({"id": id(2), "task_type": "t", "params": {}, "status": "Queued", "project_id": PROJECT});
+    let answer = site.send(request.json(&body)).await;
+    assert_eq!((answer.status, answer.text.as_str()), (201, ""));
+    let answer = write(&site, Method::DELETE, &format!("tasks?id=eq.{}", id(1)), json!({})).await;
+    assert_eq!((answer.status, answer.json().as_array().unwrap().len()), (200, 1));
+    assert!(rows(&site, &format!("tasks?select=id&id=eq.{}", id(1))).await.is_empty());
+    let key = site.make_token(json!({"scopes": ["producer", "worker"]})).await;
+    site.present(Some(&key));
+    let answer = write(&site, Method::DELETE, &format!("tasks?id=eq.{}", id(2)), json!({})).await;
+    assert_eq!(answer.status, 403);
+}
+
+#[tokio::test]
+async fn a_dying_workers_beat_does_not_bring_its_row_back() {
+    let site = site().await;
+    let body = json!({"id": "gpu-1", "instance_type": "NVIDIA", "status": "inactive", "metadata": {"runpod_id": "p"},
+        "created_at": "2026-01-01T00:00:00+00:00"});
+    let answer = write(&site, Method::POST, "workers", body).await;
+    assert_eq!((answer.status, &answer.json()[0]["status"]), (201, &json!("inactive")));
+    let worker = async || {
+        let answer = single(&site, "workers?select=*&id=eq.gpu-1").await;
+        assert_eq!(answer.status, 200, "{answer:?}");
+        answer.json()
+    };
+    write(&site, Method::PATCH, "workers?id=eq.gpu-1", json!({"status": "spawning"})).await;
+    let row = worker().await;
+    assert_eq!((&row["status"], &row["last_heartbeat"]), (&json!("spawning"), &Value::Null));
+    beat(&site, "gpu-1", "active", json!([])).await;
+    let row = worker().await;
+    assert_eq!((&row["status"], &row["metadata"]["runpod_id"]), (&json!("active"), &json!("p")));
+    assert_eq!(row["metadata"]["vram_total_mb"], 24_576);
+    assert_eq!(row["created_at"], "2026-01-01T00:00:00+00:00");
+    assert!(row["last_heartbeat"].is_string());
+    for end in ["terminating", "error", "terminated"] {
+        write(
+            &site,
+            Method::PATCH,
+            "workers?id=eq.gpu-1",
+            json!({"status": end, "metadata": {"error_reason": "x"}}),
+        )
+        .await;
+        beat(&site, "gpu-1", "active", json!([])).await;
+        let row = worker().await;
+        assert_eq!((&row["status"], &row["metadata"]["error_reason"]), (&json!(end), &json!("x")));
+    }
+    create(&site, &id(1), "t", json!({})).await;
+    assert!(super::world::claim(&site, "gpu-1").await.is_none(), "it is given nothing more");
+    assert!(rows(&site, "workers?select=*&status=neq.terminated").await.is_empty());
+    assert_eq!(
+        rows(&site, "workers?select=id, status&instance_type=neq.api&order=created_at.desc").await.len(),
+        1
+    );
+}
+
+#[tokio::test]
+async fn what_is_written_down_about_a_worker_is_no_sign_of_its_life() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    beat(&site, "gpu-1", "active", json!([])).await;
+    claim_this(&site, "gpu-1", &id(1)).await;
+    for _ in 0..5 {
+        site.clock.advance(Duration::from_secs(20));
+        write(&site, Method::PATCH, "workers?id=eq.gpu-1", json!({"metadata": {"orchestrator_status": "x"}}))
+            .await;
+    }
+    reap(&site).await;
+    assert_eq!(status(&site, &id(1)).await, "Queued");
+}
+
+#[tokio::test]
+async fn log_lines_are_read_in_one_time_line() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    let at = "2026-02-02T02:39:00.500000+00:00";
+    let lines: Vec<Value> = (0..3)
+        .map(|n| json!({"timestamp": at, "level": "INFO", "message": format!("line {n}"), "task_id": id(1), "metadata": {"n": n}}))
+        .collect();
+    beat(&site, "gpu-1", "active", json!(lines)).await;
+    let batch = json!({"logs": [{"timestamp": at, "source_type": "orchestrator_gpu", "source_id": "host", "log_level": "ERROR",
+        "message": "Starting orchestrator cycle", "metadata": {}, "cycle_number": 7}]});
+    site.post("/rest/v1/rpc/func_insert_logs_batch", &batch).await;
+    let found =
+        rows(&site, &format!("system_logs?select=*&task_id=eq.{}&order=timestamp.asc&limit=1000", id(1)))
+            .await;
+    let times: std::collections::BTreeSet<&str> =
+        found.iter().map(|row| row["timestamp"].as_str().unwrap()).collect();
+    assert_eq!(
+        (found.len(), times.len()),
+        (3, 3),
+        "the debug tool takes lines of one time for the same: {found:?}"
+    );
+    assert_eq!((&found[0]["message"], &found[0]["metadata"]), (&json!("line 0"), &json!({"n": 0})));
+    assert_eq!((&found[0]["source_type"], &found[0]["worker_id"]), (&json!("worker"), &json!("gpu-1")));
+    for (query, number) in [
+        ("system_logs?select=*&source_type=eq.orchestrator_gpu&order=timestamp.desc&limit=1000", 1),
+        ("system_logs?select=*&cycle_number=eq.7", 1),
+        ("system_logs?select=*&log_level=eq.ERROR", 1),
+        ("system_logs?select=*&source_id=eq.gpu-1", 3),
+        ("system_logs?select=*&worker_id=eq.gpu-1&message=ilike.%25LINE%25&message=ilike.%252%25", 1),
+        ("system_logs?select=*&timestamp=gte.2026-02-02T02:00:00&timestamp=lte.2026-02-02T02:39:01", 4),
+        ("system_logs?select=*&timestamp=gte.2026-02-02T02:40:00", 0),
+    ] {
+        assert_eq!(rows(&site, query).await.len(), number, "{query}");
+    }
+}
+
+#[tokio::test]
+async fn generations_and_views_are_read() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    create(&site, &id(2), "travel_orchestrator", json!({})).await;
+    beat(&site, "gpu-1", "active", json!([])).await;
+    for number in 1..3 {
+        claim_this(&site, "gpu-1", &id(number)).await;
+        called(&site, "complete_task", json!({"task_id": id(number), "output_location": "https://x/a.png"}))
+            .await;
+    }
+    let found = rows(&site, "generations?select=*").await;
+    assert_eq!(found.len(), 1, "an orchestrator's is none of the platform's");
+    assert_eq!((&found[0]["tasks"], &found[0]["location"]), (&json!([id(1)]), &json!("https://x/a.png")));
+    let health = rows(&site, "active_workers_health?select=*").await;
+    assert_eq!((&health[0]["id"], &health[0]["health_status"]), (&json!("gpu-1"), &json!("healthy")));
+    assert_eq!(rows(&site, "orchestrator_status?select=*").await[0]["active_workers"], 1);
+    assert!(rows(&site, "pause_scaling?select=until&pool=eq.main").await.is_empty());
+}

@@ -1,0 +1,34 @@
+//! The dialect of the cognitive platform's task table: its HTTP API.
+
+mod answer;
+mod asked;
+mod create;
+mod facts;
+mod health;
+mod logs;
+mod one;
+mod read;
+mod routes;
+
+use axum::response::Response;
+use baton_api::Problem;
+use baton_http::{App, Dialect, fastapi};
+
+pub use routes::RULES;
+
+/// Its name in settings.
+pub const NAME: &str = "task-table";
+
+/// The OpenAPI document of its routes.
+pub fn document() -> utoipa::openapi::OpenApi {
+    routes::router().split_for_parts().1
+}
+
+/// The dialect over an app.
+pub fn dialect(app: &App) -> Dialect {
+    Dialect::new(NAME, RULES, routes::router(), app.clone(), phrase)
+}
+
+fn phrase(problem: &Problem, _path: &str) -> Response {
+    fastapi::phrase(problem)
+}

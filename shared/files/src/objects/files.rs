@@ -1,0 +1,373 @@
+//! Files over a place for objects.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use baton_model::{Place, ProjectId, TaskId, Timestamp};
+use bytes::{Bytes, BytesMut};
+use futures::{StreamExt, TryStreamExt};
+use object_store::path::Path;
+use object_store::{
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart,
+};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::Objects;
+use super::usage::Usage;
+use crate::{
+    ByteStream, Cause, Content, FileError, FileName, FilePage, Files, Key, Part, Put, SNIFFED, StoredFile,
+    sniff,
+};
+
+/// How many bytes go in one part of an upload, and how many parts are under way at once: all that an upload has in memory.
+const PART: usize = 8 << 20;
+const PARTS_AT_ONCE: usize = 2;
+
+/// How many documents of names are read at once.
+const AT_ONCE: usize = 16;
+
+/// What no part of a path ends with once it is written: so that a file and a folder may have the same name.
+const MARK: char = '~';
+
+/// Where the key of presigned addresses lies.
+const KEY: &str = "key";
+
+/// Files over a place for objects.
+pub struct ObjectFiles {
+    store: Arc<dyn ObjectStore>,
+    place: Place,
+    usage: Usage,
+}
+
+/// The document of a name.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Entry {
+    #[serde(flatten)]
+    file: StoredFile,
+    /// The number under which its bytes lie.
+    id: String,
+}
+
+/// Where the bytes of this number lie.
+fn bytes_at(project: &ProjectId, id: &str) -> Path {
+    Path::from_iter(["bytes", project.as_str(), id])
+}
+
+fn folder_of(kind: &str, project: &ProjectId) -> Path {
+    Path::from_iter([kind, project.as_str()])
+}
+
+/// Where the document of a name lies.
+fn name_at(name: &FileName) -> Result<Path, object_store::path::Error> {
+    let parts = ["names", name.project().as_str()].into_iter().chain(name.path().split('/'));
+    Path::parse(format!("{}{MARK}", Path::from_iter(parts)))
+}
+
+impl ObjectFiles {
+    /// The files that lie at a place.
+    pub fn new(objects: Objects) -> Self {
+        Self { store: objects.store, place: objects.place, usage: Usage::default() }
+    }
+
+    fn failed(&self, cause: impl Into<Cause>) -> FileError {
+        FileError::Unavailable { place: self.place.to_string(), cause: cause.into() }
+    }
+
+    async fn read(&self, at: &Path) -> Result<Option<Bytes>, FileError> {
+        match self.store.get(at).await {
+            Ok(found) => found.bytes().await.map(Some).map_err(|error| self.failed(error)),
+            Err(object_store::Error::NotFound { .. }) => Ok(None),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    async fn entry(&self, name: &FileName) -> Result<Option<Entry>, FileError> {
+        let at = name_at(name).map_err(|error| self.failed(error))?;
+        self.entry_at(&at).await
+    }
+
+    async fn entry_at(&self, at: &Path) -> Result<Option<Entry>, FileError> {
+        let Some(text) = self.read(at).await? else { return Ok(None) };
+        serde_json::from_slice(&text).map(Some).map_err(|error| self.failed(error))
+    }
+
+    async fn known(&self, name: &FileName) -> Result<Entry, FileError> {
+        self.entry(name).await?.ok_or_else(|| FileError::NotFound(name.clone()))
+    }
+
+    async fn write_entry(&self, entry: &Entry) -> Result<(), FileError> {
+        let at = name_at(&entry.file.name).map_err(|error| self.failed(error))?;
+        let text = serde_json::to_vec(entry).map_err(|error| self.failed(error))?;
+        self.store.put(&at, text.into()).await.map_err(|error| self.failed(error))?;
+        Ok(())
+    }
+
+    /// Removes an object; one that is not there is as it should be.
+    async fn delete(&self, at: &Path) -> Result<(), FileError> {
+        match self.store.delete(at).await {
+            Ok(()) | Err(object_store::Error::NotFound { .. }) => Ok(()),
+            Err(error) => Err(self.failed(error)),
+        }
+    }
+
+    /// Removes bytes that no name leads to any more. What cannot be removed now, a sweep does.
+    async fn forget(&self, entry: &Entry) {
+        let (project, size) = (entry.file.name.project(), entry.file.size);
+        match self.delete(&bytes_at(project, &entry.id)).await {
+            Ok(()) => self.usage.changed(project, 0, size),
+            Err(error) => {
+                tracing::warn!(file = %entry.file.name, %error, "the bytes of a file that was replaced or removed are left for a sweep");
+            }
+        }
+    }
+
+    /// Writes what comes, and says what it was.
+    async fn write(
+        &self,
+        put: &Put,
+        at: &Path,
+        bytes: ByteStream,
+        room: u64,
+    ) -> Result<StoredFile, FileError> {
+        let upload = self.store.put_multipart(at).await.map_err(|error| self.failed(error))?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART);
+        let taken = self.take(put, &mut upload, bytes, room).await;
+        match taken {
+            Ok(file) => {
+                upload.finish().await.map_err(|error| self.failed(error))?;
+                Ok(file)
+            }
+            Err(error) => {
+                // What was written of it has no name; if it cannot be taken away, a sweep does so.
+                if let Err(error) = upload.abort().await {
+                    tracing::warn!(file = %put.name, %error, "what came of an upload that failed is left for a sweep");
+                }
+                Err(error)
+            }
+        }
+    }
+
+    async fn take(
+        &self,
+        put: &Put,
+        upload: &mut WriteMultipart,
+        mut bytes: ByteStream,
+        room: u64,
+    ) -> Result<StoredFile, FileError> {
+        let (mut hash, mut size, mut beginning) = (Sha256::new(), 0_u64, BytesMut::new());
+        while let Some(some) = bytes.next().await {
+            let some = some.map_err(FileError::CutOff)?;
+            size += some.len() as u64;
+            if size > put.bounds.file_bytes {
+                return Err(FileError::TooLarge { most: put.bounds.file_bytes });
+            }
+            if size > room {
+                let (project, most) = (put.name.project().clone(), put.bounds.project_bytes.unwrap_or(room));
+                return Err(FileError::OverQuota { project, most });
+            }
+            if beginning.len() < SNIFFED {
+                beginning.extend_from_slice(&some[..some.len().min(SNIFFED - beginning.len())]);
+            }
+            hash.update(&some);
+            upload.wait_for_capacity(PARTS_AT_ONCE).await.map_err(|error| self.failed(error))?;
+            upload.put(some);
+        }
+        Ok(StoredFile {
+            name: put.name.clone(),
+            size,
+            sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            content_type: sniff(&beginning, put.content_type.as_deref()).to_owned(),
+            created_at: put.now,
+            task: put.task,
+        })
+    }
+
+    /// How many bytes a project may still put, a file that is replaced not counted.
+    async fn room(&self, put: &Put, standing: Option<&Entry>) -> Result<u64, FileError> {
+        let Some(most) = put.bounds.project_bytes else { return Ok(u64::MAX) };
+        let used = self.usage(put.name.project()).await?;
+        Ok(most.saturating_sub(used.saturating_sub(standing.map_or(0, |entry| entry.file.size))))
+    }
+
+    /// All documents of names below a folder, by their paths in it.
+    async fn names(&self, folder: Path) -> Result<Vec<Path>, FileError> {
+        let found = self.store.list(Some(&folder)).map_ok(|object| object.location);
+        let mut found: Vec<Path> = found.try_collect().await.map_err(|error| self.failed(error))?;
+        found.retain(|at| at.as_ref().ends_with(MARK));
+        Ok(found)
+    }
+
+    /// Reads documents of names; those that have gone meanwhile are left out.
+    async fn entries(&self, at: Vec<Path>) -> Result<Vec<Entry>, FileError> {
+        let read = futures::stream::iter(at).map(|at| async move { self.entry_at(&at).await });
+        read.buffered(AT_ONCE).try_filter_map(|entry| async { Ok(entry) }).try_collect().await
+    }
+}
+
+#[async_trait]
+impl Files for ObjectFiles {
+    async fn put(&self, put: Put, bytes: ByteStream) -> Result<StoredFile, FileError> {
+        let standing = self.entry(&put.name).await?;
+        let room = self.room(&put, standing.as_ref()).await?;
+        let id = format!("{:032x}", put.id);
+        let file = self.write(&put, &bytes_at(put.name.project(), &id), bytes, room).await?;
+        let entry = Entry { file, id };
+        self.write_entry(&entry).await?;
+        self.usage.changed(put.name.project(), entry.file.size, 0);
+        if let Some(standing) = standing.filter(|standing| standing.id != entry.id) {
+            self.forget(&standing).await;
+        }
+        Ok(entry.file)
+    }
+
+    async fn head(&self, name: &FileName) -> Result<StoredFile, FileError> {
+        Ok(self.known(name).await?.file)
+    }
+
+    async fn get(&self, name: &FileName, part: Part) -> Result<Content, FileError> {
+        // Another may be put in its place between the two looks.
+        for _ in 0..3 {
+            let entry = self.known(name).await?;
+            let range = part.of(entry.file.size)?;
+            if range.is_empty() {
+                return Ok(Content { file: entry.file, range, bytes: futures::stream::empty().boxed() });
+            }
+            let wanted = GetRange::Bounded(range.clone());
+            let options = GetOptions { range: Some(wanted), ..GetOptions::default() };
+            match self.store.get_opts(&bytes_at(name.project(), &entry.id), options).await {
+                Ok(found) => {
+                    let bytes = found.into_stream().map_err(|error| Box::new(error) as Cause).boxed();
+                    return Ok(Content { file: entry.file, range, bytes });
+                }
+                Err(object_store::Error::NotFound { .. }) => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        Err(FileError::NotFound(name.clone()))
+    }
+
+    async fn remove(&self, name: &FileName) -> Result<(), FileError> {
+        let Some(entry) = self.entry(name).await? else { return Ok(()) };
+        self.delete(&name_at(name).map_err(|error| self.failed(error))?).await?;
+        self.forget(&entry).await;
+        Ok(())
+    }
+
+    async fn list(
+        &self,
+        project: &ProjectId,
+        prefix: &str,
+        after: Option<&str>,
+        limit: usize,
+    ) -> Result<FilePage, FileError> {
+        // Whole folders of the prefix lead to where it is looked; what is behind the last `/` may be the beginning of a name.
+        let folders = prefix.rsplit_once('/').map_or("", |(folders, _)| folders);
+        let parts =
+            ["names", project.as_str()].into_iter().chain(folders.split('/').filter(|part| !part.is_empty()));
+        let found = self.entries(self.names(Path::from_iter(parts)).await?).await?;
+        let mut items: Vec<StoredFile> = found.into_iter().map(|entry| entry.file).collect();
+        items.retain(|file| {
+            let path = file.name.path();
+            path.starts_with(prefix) && after.is_none_or(|after| path > after)
+        });
+        items.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        let more = items.len() > limit;
+        items.truncate(limit);
+        let next = items.last().filter(|_| more).map(|last| last.name.path().to_owned());
+        Ok(FilePage { items, next })
+    }
+
+    async fn adopt(&self, name: &FileName, task: TaskId) -> Result<StoredFile, FileError> {
+        let mut entry = self.known(name).await?;
+        if entry.file.task.is_none() {
+            entry.file.task = Some(task);
+            self.write_entry(&entry).await?;
+        }
+        Ok(entry.file)
+    }
+
+    async fn usage(&self, project: &ProjectId) -> Result<u64, FileError> {
+        if let Some(bytes) = self.usage.of(project) {
+            return Ok(bytes);
+        }
+        let sizes = self.store.list(Some(&folder_of("bytes", project))).map_ok(|object| object.size);
+        let bytes = sizes.try_fold(0_u64, |sum, size| async move { Ok(sum.saturating_add(size)) }).await;
+        let bytes = bytes.map_err(|error| self.failed(error))?;
+        self.usage.counted(project, bytes);
+        Ok(bytes)
+    }
+
+    async fn older(
+        &self,
+        before: Timestamp,
+        after: Option<FileName>,
+        limit: usize,
+    ) -> Result<(Vec<StoredFile>, Option<FileName>), FileError> {
+        let mut at = self.names(Path::from("names")).await?;
+        at.sort_unstable();
+        if let Some(after) = &after {
+            let after = name_at(after).map_err(|error| self.failed(error))?;
+            at.retain(|at| *at > after);
+        }
+        let more = at.len() > limit;
+        at.truncate(limit);
+        let found = self.entries(at).await?;
+        let next = found.last().filter(|_| more).map(|entry| entry.file.name.clone());
+        let old = found.into_iter().map(|entry| entry.file).filter(|file| file.created_at < before);
+        Ok((old.collect(), next))
+    }
+
+    async fn sweep_nameless(&self, before: Timestamp) -> Result<u64, FileError> {
+        let named = self.entries(self.names(Path::from("names")).await?).await?;
+        let named: std::collections::HashSet<Path> =
+            named.iter().map(|entry| bytes_at(entry.file.name.project(), &entry.id)).collect();
+        let mut found = self.store.list(Some(&Path::from("bytes")));
+        let mut removed = 0;
+        while let Some(object) = found.next().await {
+            let object = object.map_err(|error| self.failed(error))?;
+            if object.last_modified.timestamp_millis() < before.as_millis()
+                && !named.contains(&object.location)
+            {
+                self.delete(&object.location).await?;
+                removed += 1;
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn key(&self) -> Result<Key, FileError> {
+        let at = Path::from(KEY);
+        if self.read(&at).await?.is_none() {
+            let mut fresh = [0; 32];
+            getrandom::fill(&mut fresh).map_err(|error| self.failed(error))?;
+            let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+            match self.store.put_opts(&at, PutPayload::from(fresh.to_vec()), create).await {
+                // Another was faster: its key is as good.
+                Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
+                Err(error) => return Err(self.failed(error)),
+            }
+        }
+        let bytes = self.read(&at).await?.unwrap_or_default();
+        let bytes =
+            <[u8; 32]>::try_from(bytes.as_ref()).map_err(|_| self.failed("the key has not 32 bytes"))?;
+        Ok(Key::new(bytes))
+    }
+}
+
+impl Part {
+    /// Which bytes these are of a file of this size.
+    fn of(&self, size: u64) -> Result<Range<u64>, FileError> {
+        let out = FileError::OutOfRange { size };
+        match self {
+            Self::Whole => Ok(0..size),
+            Self::Bounded(range) if range.start < size && range.start < range.end => {
+                Ok(range.start..range.end.min(size))
+            }
+            Self::From(first) if *first < size => Ok(*first..size),
+            Self::Last(count) if *count > 0 && size > 0 => Ok(size.saturating_sub(*count)..size),
+            Self::Bounded(_) | Self::From(_) | Self::Last(_) => Err(out),
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Batches in a random history.
+
+use baton_model::{BatchId, TaskId, TaskSpec, ThenOn};
+
+use super::{History, PROJECTS, QUEUES, Shape, Trace, same};
+use crate::conformance::batches::{adding, plain, then};
+use crate::conformance::kit::*;
+use crate::{BatchDetail, BatchStore, SealBatch};
+
+/// How many batches there are.
+const BATCHES: u64 = 8;
+
+fn id(n: u64) -> BatchId {
+    BatchId::from_bytes(counted_id(9_500_000 + n))
+}
+
+impl History {
+    /// Adds tasks to a batch, or seals one.
+    pub(super) async fn batch(&mut self, shape: &Shape, trace: &mut Trace) {
+        let n = self.random.below(BATCHES);
+        if self.ids.len() >= shape.tasks || self.random.once_in(4) {
+            let seal = SealBatch { now: self.now, batch: id(n) };
+            trace.command = format!("{seal:?}");
+            same(self.real.seal_batch(seal).await, self.model.seal_batch(seal).await);
+        } else {
+            let create = self.new_tasks();
+            let mut batch = plain(id(n), PROJECTS[(n % 3) as usize]);
+            if !n.is_multiple_of(4) {
+                let on = ThenOn::ALL[(n % 4 - 1) as usize];
+                let spec = TaskSpec::new(TaskId::unset(), name("bake"));
+                batch.then = then(on, spec.queue(QUEUES[(n % 2) as usize]));
+            }
+            let add = adding(batch, self.random.once_in(3), create);
+            trace.command = format!("{add:?}");
+            let answer = same(self.real.add_to_batch(add.clone()).await, self.model.add_to_batch(add).await);
+            let taken = answer.iter().flat_map(|answer| answer.items.iter().flatten());
+            self.ids.extend(taken.filter(|one| one.new).map(|one| one.id));
+        }
+        self.note_made().await;
+    }
+
+    /// Takes note of the tasks that have followed batches.
+    async fn note_made(&mut self) {
+        for n in 0..BATCHES {
+            if let Ok(detail) = self.model.batch(id(n)).await {
+                self.ids.extend(detail.batch.made.map(|made| made.task));
+            }
+        }
+        self.ids.sort();
+        self.ids.dedup();
+    }
+
+    /// The batches are the same, as far as both are still there.
+    pub(super) async fn agree_on_batches(&self) {
+        for n in 0..BATCHES {
+            // Of several that fail in one round of the reaper, which is the first is the store's choice.
+            let sorted = |mut detail: BatchDetail| {
+                detail.batch.failures.sort();
+                detail.failures.sort_by_key(|one| one.task);
+                detail
+            };
+            let (real, model) = (self.real.batch(id(n)).await, self.model.batch(id(n)).await);
+            if let (Ok(real), Ok(model)) = (real, model) {
+                assert_eq!(sorted(real), sorted(model));
+            }
+        }
+    }
+}

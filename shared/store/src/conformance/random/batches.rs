@@ -1,6 +1,6 @@
 //! Batches in a random history.
 
-use baton_model::{BatchId, TaskId, TaskSpec, ThenOn};
+use baton_model::{Batch, BatchId, TaskId, TaskSpec, ThenOn};
 
 use super::{History, PROJECTS, QUEUES, Shape, Trace, same};
 use crate::conformance::batches::{adding, plain, then};
@@ -14,6 +14,12 @@ fn id(n: u64) -> BatchId {
     BatchId::from_bytes(counted_id(9_500_000 + n))
 }
 
+/// Of several that fail in one round of the reaper, which is the first is the store's choice.
+fn in_order(mut batch: Batch) -> Batch {
+    batch.failures.sort();
+    batch
+}
+
 impl History {
     /// Adds tasks to a batch, or seals one.
     pub(super) async fn batch(&mut self, shape: &Shape, trace: &mut Trace) {
@@ -21,7 +27,8 @@ impl History {
         if self.ids.len() >= shape.tasks || self.random.once_in(4) {
             let seal = SealBatch { now: self.now, batch: id(n) };
             trace.command = format!("{seal:?}");
-            same(self.real.seal_batch(seal).await, self.model.seal_batch(seal).await);
+            let (real, model) = (self.real.seal_batch(seal).await, self.model.seal_batch(seal).await);
+            same(real.map(in_order), model.map(in_order));
         } else {
             let create = self.new_tasks();
             let mut batch = plain(id(n), PROJECTS[(n % 3) as usize]);
@@ -53,11 +60,9 @@ impl History {
     /// The batches are the same, as far as both are still there.
     pub(super) async fn agree_on_batches(&self) {
         for n in 0..BATCHES {
-            // Of several that fail in one round of the reaper, which is the first is the store's choice.
             let sorted = |mut detail: BatchDetail| {
-                detail.batch.failures.sort();
                 detail.failures.sort_by_key(|one| one.task);
-                detail
+                BatchDetail { batch: in_order(detail.batch), ..detail }
             };
             let (real, model) = (self.real.batch(id(n)).await, self.model.batch(id(n)).await);
             if let (Ok(real), Ok(model)) = (real, model) {

@@ -27,7 +27,15 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "infra" / "template.yaml"
 
 # Sections of settings that concern a server, and no function.
-SERVERS_OWN = {"dialects", "server", "reaper", "archive", "files", "log"}
+SERVERS_OWN = {"server", "reaper", "archive", "files", "log"}
+
+# The dialect that a function speaks, and its settings that concern a server alone: where it listens, and the folder of its files.
+SPOKEN = "dialects.edge-functions"
+SERVED = {"on", "listen", "prefix", "files", "file_mebibytes"}
+
+# The routes of its API, by the beginning of their paths: all that the dialect has is behind them, and it knows its callers itself
+# (docs/decisions/0040-a-dialect-on-lambda-knows-its-callers-itself.md).
+FAMILIES = ("functions", "rest", "storage")
 
 found: list[str] = []
 
@@ -85,13 +93,22 @@ def check_routes(resources: dict, functions: dict[str, str]) -> None:
         name: ref(one["IntegrationUri"]) for name, one in of_type(resources, "AWS::ApiGatewayV2::Integration").items()
     }
     routes = {}
+    spoken = {}
     for name, route in of_type(resources, "AWS::ApiGatewayV2::Route").items():
+        if ref(route["ApiId"]) == "EdgeApi":
+            spoken[route["RouteKey"]] = functions.get(integrations.get(ref(route["Target"]), ""), "?")
+            expect("AuthorizationType" not in route, f"{name}: expected no authorizer, as edge-functions knows its callers itself")
+            continue
         key = route["RouteKey"]
         expect(key not in routes, f"{name}: the route {key} stands twice")
         routes[key] = functions.get(integrations.get(ref(route["Target"]), ""), "?")
         is_open = not key.split(" ")[1].startswith("/v1/")
         guarded = route.get("AuthorizationType") == "CUSTOM" and ref(route.get("AuthorizerId")) == "TokenAuthorizer"
         expect(guarded != is_open, f"{name}: expected {'no authorizer' if is_open else 'the authorizer'} for {key}")
+    same("routes of EdgeApi", set(spoken.items()), {(f"ANY /{one}/v1/{{proxy+}}", "edge-functions") for one in FAMILIES})
+    paths = json.loads((ROOT / "docs" / "dialects" / "edge-functions.json").read_text())["paths"]
+    behind = {path.split("/")[1] for path in paths if path.split("/")[2] == "v1"}
+    expect(behind == set(FAMILIES) and all(path.split("/")[2] == "v1" for path in paths), f"EdgeApi: expected routes for all of {sorted(paths)}")
     declared = handlers()
     same("routes", set(routes.items()), set(declared.items()))
     document = json.loads((ROOT / "docs" / "openapi.json").read_text())
@@ -202,9 +219,9 @@ def check_permissions(resources: dict, functions: dict[str, str]) -> None:
 def check_settings(template: dict) -> None:
     """Each variable is a setting; each setting that concerns a function is a parameter."""
     defaults = tomllib.loads((ROOT / "shared" / "runtime" / "defaults.toml").read_text())
-    known = {
-        f"BATON_{section}_{key}".upper(): section for section, table in defaults.items() for key in table
-    }
+    dialects = {f"dialects.{name}": table for name, table in defaults.pop("dialects").items()}
+    name_of = lambda section, key: f"BATON_{section}_{key}".upper().replace(".", "_").replace("-", "_")
+    known = {name_of(section, key): section for section, table in (defaults | dialects).items() for key in table}
     everywhere = template["Globals"]["Function"]["Environment"]["Variables"]
     variables = dict(everywhere)
     for properties in of_type(template["Resources"], "AWS::Serverless::Function").values():
@@ -219,9 +236,11 @@ def check_settings(template: dict) -> None:
         "BATON_DYNAMODB_RECOVERY",
         "BATON_TOKENS_REQUIRED",
         "BATON_QUEUES_COMPLETIONS",
+        *(name_of(SPOKEN, key) for key in SERVED),
     }
+    others = SERVERS_OWN | set(dialects) - {SPOKEN}
     for variable, section in known.items():
-        if section not in SERVERS_OWN and variable not in elsewhere:
+        if section not in others and variable not in elsewhere:
             expect(variable in variables, f"settings: the template sets no {variable}")
     used = json.dumps(template)
     for parameter in template["Parameters"]:

@@ -78,16 +78,18 @@ def throttles(template: dict) -> Iterator[str]:
     limits = ("ThrottlingRateLimit", "ThrottlingBurstLimit")
     resources = template["Resources"]
     routes = of_type(resources, "AWS::ApiGatewayV2::Route")
-    keys = {route["RouteKey"]: name for name, route in routes.items()}
     for stage, properties in of_type(resources, "AWS::ApiGatewayV2::Stage").items():
         every = properties.get("DefaultRouteSettings", {})
         own = properties.get("RouteSettings", {})
         waits_for = set(listed(resources[stage].get("DependsOn", [])))
+        keys = {route["RouteKey"]: name for name, route in routes.items() if ref(route["ApiId"]) == ref(properties["ApiId"])}
+        # Where nobody has been asked for a token, there is nobody to take anything from.
+        has_guarded = any(routes[name].get("AuthorizationType", "NONE") != "NONE" for name in keys.values())
         for limit in limits:
             if limit not in every:
                 yield f"{stage}: expected {limit} in DefaultRouteSettings, got none: no route has a throttle"
         for key, name in keys.items():
-            if routes[name].get("AuthorizationType", "NONE") != "NONE":
+            if not has_guarded or routes[name].get("AuthorizationType", "NONE") != "NONE":
                 continue
             for limit in limits:
                 if own.get(key, {}).get(limit, every.get(limit)) == every.get(limit):
@@ -173,7 +175,8 @@ def access_log(template: dict) -> Iterator[str]:
         named = set(re.findall(r"\$context\.([A-Za-z0-9_.]+)", line))
         for variable in sorted(named - PLAIN):
             yield f"{stage}: the access log has $context.{variable}, which may hold a quote and break its line"
-        for wanted in ("identity.sourceIp", "authorizer.token_id", "requestId"):
+        has_authorizer = any(ref(one["ApiId"]) == ref(properties["ApiId"]) for one in of_type(template["Resources"], "AWS::ApiGatewayV2::Authorizer").values())
+        for wanted in ("identity.sourceIp", "requestId", *(["authorizer.token_id"] if has_authorizer else [])):
             if wanted not in named:
                 yield f"{stage}: expected $context.{wanted} in the access log, got none"
         # What API Gateway does not know it writes as a minus, which is JSON within quotes alone.

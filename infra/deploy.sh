@@ -110,6 +110,14 @@ tools() {
   run aws sts get-caller-identity
 }
 
+# The folders of these programs of functions.
+programs() {
+  local source
+  for source in "$@"; do
+    echo "${source%/src/main.rs}"
+  done
+}
+
 # Builds these functions of a checkout: one command for all, so that what they share is built once.
 build() {
   local tree="$1" function features='' packages=()
@@ -209,7 +217,9 @@ case "$what" in
       step 'the stack as it is' "look whether there is a stack $stack in this account and region; infra/deploy.sh deploy makes one"
       run aws cloudformation describe-stacks --stack-name "$stack" --query 'Stacks[0].StackStatus' --output text
     fi
-    build . functions/*/
+    # A folder without a program is no function: it is served by baton alone.
+    # shellcheck disable=SC2046  # names without blanks
+    build . $(programs functions/*/src/main.rs)
     program
     sam_deploy infra/template.yaml
     outputs
@@ -227,7 +237,9 @@ case "$what" in
     program
     tree="target/rollback/$stack"
     step "a checkout of $ref" "name a commit or a tag of this repository; git worktree remove --force $tree removes a checkout that was left"
-    functions="$(git ls-tree -d --name-only "$ref:functions")" || stopped "there is no $ref with functions"
+    functions="$(git ls-tree -r --name-only "$ref" functions)" || stopped "there is no $ref with functions"
+    # shellcheck disable=SC2046  # names without blanks
+    functions="$(programs $(grep '/src/main\.rs$' <<< "$functions"))"
     run git worktree add --force --detach "$tree" "$ref"
     # shellcheck disable=SC2086  # names without blanks
     build "$tree" $functions

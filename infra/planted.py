@@ -36,6 +36,21 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "      RouteKey: GET /v1/tasks\n      Target: !Sub \"integrations/${QueryTasksIntegration}\"\n",
         "ListTasksRoute: expected the authorizer for GET /v1/tasks",
     ),
+    "an authorizer that the dialect's clients cannot pass": (
+        '      RouteKey: ANY /rest/v1/{proxy+}\n',
+        '      RouteKey: ANY /rest/v1/{proxy+}\n      AuthorizationType: CUSTOM\n',
+        "EdgeRestRoute: expected no authorizer",
+    ),
+    "a family of the dialect's routes that nobody serves": (
+        "      RouteKey: ANY /storage/v1/{proxy+}\n",
+        "      RouteKey: ANY /stores/v1/{proxy+}\n",
+        "routes of EdgeApi: the programs have ('ANY /storage/v1/{proxy+}', 'edge-functions')",
+    ),
+    "no throttle of the dialect's API": (
+        "        ThrottlingBurstLimit: !Ref EdgeRequestBurst\n",
+        "",
+        "EdgeApiStage: expected ThrottlingBurstLimit in DefaultRouteSettings",
+    ),
     "a role that may do one thing more": (
         "                Action: dynamodb:GetItem\n",
         "                Action: [dynamodb:GetItem, dynamodb:DeleteItem]\n",
@@ -52,8 +67,8 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "keys of query-tasks: the template has ('read', 'Table/index', 'K#*')",
     ),
     "a role that may change all of a token": (
-        "dynamodb:Attributes: [pk, sk, lu]",
-        "dynamodb:Attributes: [pk, sk, lu, dg]",
+        "dynamodb:Attributes: [pk, sk, lu]  # of",
+        "dynamodb:Attributes: [pk, sk, lu, dg]  # of",
         "keys of authorize: the template has ('write', 'Table', 'K#* (dg)')",
     ),
     "a role that may touch all items": (
@@ -122,8 +137,8 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "TasksWaitTooLong: cannot sound, as no function tells OldestQueuedSeconds",
     ),
     "an alarm on a metric that AWS does not tell": (
-        "      MetricName: 5xx\n",
-        "      MetricName: 5XXError\n",
+        "      MetricName: 5xx\n      Dimensions: [{Name: ApiId, Value: !Ref Api}]\n",
+        "      MetricName: 5XXError\n      Dimensions: [{Name: ApiId, Value: !Ref Api}]\n",
         "ApiFails: cannot sound, as AWS tells no AWS/ApiGateway 5XXError",
     ),
     "an alarm that lacks a dimension": (
@@ -174,13 +189,13 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "WorkersLost: expected OKActions that tell AlarmTopic, got none",
     ),
     "an access log that a quote breaks": (
-        '"error":"$context.error.responseType"',
-        '"error":"$context.error.message"',
+        '"error":"$context.error.responseType","function_status":"$context.integrationStatus",',
+        '"error":"$context.error.message","function_status":"$context.integrationStatus",',
         "ApiStage: the access log has $context.error.message, which may hold a quote",
     ),
     "an access log that is no JSON without an error": (
-        '"status":"$context.status"',
-        '"status":$context.status',
+        '"status":"$context.status","millis"',
+        '"status":$context.status,"millis"',
         "ApiStage: expected lines of the access log to be JSON",
     ),
     "a function whose callers go past its alias": (

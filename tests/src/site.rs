@@ -7,15 +7,60 @@ use std::time::Duration;
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
 use baton_server::{Running, Server};
 use baton_store::{Doorbell, Store};
+use baton_store_dynamodb::client::{http_client, local};
+use baton_store_dynamodb::{DynamoStore, aws_sdk_dynamodb, table};
 use baton_store_sqlite::{Options, SqliteStore};
 use reqwest::header::HeaderMap;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-/// A server over a file of its own. The dialect has an address to itself.
+/// Where the tasks of a site are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// In a file, by SQLite.
+    InFile,
+    /// In a table of an engine that stands for DynamoDB.
+    InTable,
+}
+
+/// A place for the tasks of one site, which outlives its server.
+enum Place {
+    File,
+    Table(Engine),
+}
+
+/// What stands for DynamoDB, with one table in it.
+struct Engine {
+    client: aws_sdk_dynamodb::Client,
+    serving: tokio::task::JoinHandle<()>,
+}
+
+/// The table's name.
+const TABLE: &str = "baton-tasks";
+
+impl Engine {
+    async fn start() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let database = dynoxide::Database::memory().unwrap();
+        let serving = tokio::spawn(dynoxide::server::serve_on(listener, database));
+        let client = local(&endpoint, http_client());
+        table::create(&client, TABLE, table::TableOptions::default()).await.unwrap();
+        Self { client, serving }
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.serving.abort();
+    }
+}
+
+/// A server over a file or a table of its own. The dialect has an address to itself.
 pub struct Site {
     dialect: String,
+    place: Place,
     settings: Vec<(String, String)>,
     running: Running,
     /// The store, for what a test looks at past the server.
@@ -48,6 +93,15 @@ impl Answer {
 impl Site {
     /// A new server that speaks a dialect at an address of its own, with some settings as by flags.
     pub async fn speaking(dialect: &str, settings: &[(&str, &str)]) -> Self {
+        Self::keeping(Kept::InFile, dialect, settings).await
+    }
+
+    /// The same with its tasks kept so.
+    pub async fn keeping(kept: Kept, dialect: &str, settings: &[(&str, &str)]) -> Self {
+        let place = match kept {
+            Kept::InFile => Place::File,
+            Kept::InTable => Place::Table(Engine::start().await),
+        };
         let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(ManualClock::new(baton_model::Timestamp::from_millis(1_770_000_000_123)));
         let own = |(key, value): &(&str, &str)| ((*key).to_owned(), (*value).to_owned());
@@ -59,16 +113,16 @@ impl Site {
             "dialects.edge-functions.files".to_owned(),
             dir.path().join("files").display().to_string(),
         ));
-        let (running, store) = start(&settings, dir.path(), &clock).await;
+        let (running, store) = start(&settings, (&place, dir.path()), &clock).await;
         let client = client();
-        Self { dialect: dialect.to_owned(), settings, running, store, clock, client, token: None, dir }
+        Self { dialect: dialect.to_owned(), place, settings, running, store, clock, client, token: None, dir }
     }
 
     /// The same server after a stop and a new start on the same file.
     pub async fn restarted(self) -> Self {
         assert!(self.running.shutdown().await, "all was answered");
         drop(self.store);
-        let (running, store) = start(&self.settings, self.dir.path(), &self.clock).await;
+        let (running, store) = start(&self.settings, (&self.place, self.dir.path()), &self.clock).await;
         Self { running, store, client: client(), ..self }
     }
 
@@ -175,16 +229,29 @@ fn client() -> reqwest::Client {
 
 async fn start(
     settings: &[(String, String)],
-    dir: &Path,
+    (place, dir): (&Place, &Path),
     clock: &Arc<ManualClock>,
 ) -> (Running, Arc<dyn Store>) {
     let flags = settings.iter().map(|(key, value)| ("--set".to_owned(), key.clone(), value.clone()));
     let settings = Settings::load(&Sources { flags: flags.collect(), ..Sources::default() }).unwrap();
     let clock: Arc<dyn Clock> = Arc::clone(clock) as _;
     let doorbell = LocalDoorbell::new(Arc::clone(&clock));
-    let options = Options { policy: settings.leases, ..Options::default() };
     let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&dir.join("baton.db"), options, rung).unwrap());
+    let policy = settings.leases;
+    let store: Arc<dyn Store> = match place {
+        Place::File => {
+            let options = Options { policy, ..Options::default() };
+            Arc::new(SqliteStore::open(&dir.join("baton.db"), options, rung).unwrap())
+        }
+        Place::Table(engine) => {
+            let options = baton_store_dynamodb::Options {
+                policy,
+                ..baton_store_dynamodb::Options::seeded(rand::random())
+            };
+            let opened = DynamoStore::open(engine.client.clone(), TABLE, options, rung).await;
+            Arc::new(opened.unwrap())
+        }
+    };
     let ids = Arc::new(RandomIds);
     let running = Server::start(&settings, Arc::clone(&store), doorbell, clock, ids).await.unwrap();
     (running, store)

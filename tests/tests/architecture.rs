@@ -50,8 +50,12 @@ const FUNCTION: &[&str] = &[
     "baton-lambda",
 ];
 
-/// What a function may depend on besides: the stream that it relays is the table's.
-const BESIDES: &[(&str, &str)] = &[("baton-relay-events", "baton-store-dynamodb")];
+/// What a function may depend on besides: the stream that it relays is the table's; and the one that speaks a dialect has no routes of
+/// its own.
+const BESIDES: &[(&str, &str)] = &[
+    ("baton-relay-events", "baton-store-dynamodb"),
+    ("baton-edge-functions", "baton-dialect-edge-functions"),
+];
 
 /// Libraries that only some crates may know.
 const PRIVATE: &[(&str, &[&str])] = &[

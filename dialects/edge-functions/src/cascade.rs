@@ -35,6 +35,10 @@ pub(crate) fn run_of(params: &Value) -> Option<&str> {
 }
 
 /// The children of an orchestrator that the caller sees, the oldest first.
+///
+/// A list may trail, and tell a child that has just ended as one that runs: of two children that end at once neither would be seen as
+/// the last one, and nobody would end their orchestrator. Whether a task has ended is therefore read anew of those that a list has not
+/// seen end. What has ended stays so, but for an operator's retry.
 pub(crate) async fn children(
     edge: &Edge,
     caller: &Caller,
@@ -44,7 +48,15 @@ pub(crate) async fn children(
     let filter = TaskFilter { assigned_by: Some(name), now: edge.app.now(), ..TaskFilter::default() };
     // The label tells who was named as the maker, by Baton's own callers too; the params tell whose child a task is.
     let is_child = |task: &Task| orchestrator_of(&task.params.to_value()) == Some(orchestrator);
-    let mut children = edge.tasks(caller, filter, LOOKED_THROUGH, is_child).await?;
+    let listed = edge.tasks(caller, filter, LOOKED_THROUGH, is_child).await?;
+    let mut children = Vec::with_capacity(listed.len());
+    for task in listed {
+        if task.head.state.state().is_final() || edge.app.store.capabilities().fresh_lists {
+            children.push(task);
+        } else {
+            children.extend(edge.task(caller, task.head.id).await?.map(|detail| detail.task));
+        }
+    }
     children.sort_by_key(|task| (task.created_at, task.head.id));
     Ok(children)
 }

@@ -26,7 +26,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::edge::Edge;
 
-pub use crate::shelf::{Bits, Content, Folder, Path as FilePath, Shelf, ShelfError, Terms};
+pub use crate::shelf::{Bits, Content, Folder, NoPlace, Path as FilePath, Shelf, ShelfError, Terms};
 
 /// Its name in settings.
 pub const NAME: &str = "edge-functions";

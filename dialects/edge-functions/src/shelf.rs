@@ -75,6 +75,12 @@ pub enum ShelfError {
     /// One of this path is there already, and is not to be replaced.
     #[error("The resource already exists")]
     Exists,
+    /// There is no place for files.
+    #[error(
+        "no files are kept here, as functions on AWS Lambda have no folder; hand over an output_location, or send files to a server \
+         (baton serve --dialect edge-functions), which keeps them in the folder dialects.edge-functions.files"
+    )]
+    NoPlace,
     /// Its sender has not sent it to its end; nothing was kept.
     #[error("the upload ended before it was whole")]
     CutOff(#[source] io::Error),
@@ -118,6 +124,29 @@ pub trait Shelf: Send + Sync {
     /// # Errors
     /// [`ShelfError::Unavailable`].
     async fn secret(&self) -> Result<[u8; 32], ShelfError>;
+}
+
+/// No place at all: every file is refused.
+#[derive(Clone, Copy, Debug)]
+pub struct NoPlace;
+
+#[async_trait]
+impl Shelf for NoPlace {
+    async fn put(&self, _: &Path, _: Bits, _: Terms) -> Result<u64, ShelfError> {
+        Err(ShelfError::NoPlace)
+    }
+
+    async fn size(&self, _: &Path) -> Result<Option<u64>, ShelfError> {
+        Err(ShelfError::NoPlace)
+    }
+
+    async fn get(&self, _: &Path) -> Result<Option<Content>, ShelfError> {
+        Err(ShelfError::NoPlace)
+    }
+
+    async fn secret(&self) -> Result<[u8; 32], ShelfError> {
+        Err(ShelfError::NoPlace)
+    }
 }
 
 /// A folder of this machine.

@@ -26,6 +26,8 @@ fn refused(status: u16, error: &str, message: &str) -> Said {
 pub(crate) fn failed(error: ShelfError) -> Said {
     match &error {
         ShelfError::TooLarge { .. } => refused(413, "Payload too large", &error.to_string()),
+        // No client sends it again: it is none of the codes that may pass.
+        ShelfError::NoPlace => refused(501, "NotImplemented", &error.to_string()),
         ShelfError::Exists => refused(409, "Duplicate", &error.to_string()),
         ShelfError::CutOff(_) => refused(400, "InvalidRequest", &error.to_string()),
         ShelfError::Unavailable(cause) => {

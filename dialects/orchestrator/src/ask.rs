@@ -4,17 +4,14 @@ use std::sync::Arc;
 
 use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::{RawPathParams, Request};
-use axum::response::Response;
-use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, body, json};
+use baton_http::{App, BodyLimit, Caller, body};
 use baton_model::Timestamp;
 use baton_runtime::settings::OrchestratorSettings;
-use baton_store::StoreError;
-use http::StatusCode;
-use serde_json::json as value;
 
 use crate::live::Board;
+use crate::no::No;
 use crate::query::Query;
-use crate::wrong::{Fields, Wrong};
+use crate::wrong::Fields;
 
 /// What the dialect's handlers work with.
 #[derive(Clone)]
@@ -36,54 +33,6 @@ pub(crate) struct Ask<'a> {
     pub(crate) id: String,
     pub(crate) query: Query,
 }
-
-/// Why a request is not answered as it wishes.
-#[derive(Debug)]
-pub(crate) enum No {
-    /// It does not fit.
-    Wrong(Wrong),
-    /// The dialect's own words for it.
-    Said(StatusCode, String),
-    /// Baton refuses it; the words are found where all of its problems are worded.
-    Refused(ApiError),
-}
-
-impl From<ApiError> for No {
-    fn from(error: ApiError) -> Self {
-        Self::Refused(error)
-    }
-}
-
-impl From<Wrong> for No {
-    fn from(wrong: Wrong) -> Self {
-        Self::Wrong(wrong)
-    }
-}
-
-impl From<StoreError> for No {
-    fn from(error: StoreError) -> Self {
-        Self::Refused(error.into())
-    }
-}
-
-impl No {
-    /// That there is no such task.
-    pub(crate) fn no_task() -> Self {
-        Self::Said(StatusCode::NOT_FOUND, "Task not found".to_owned())
-    }
-
-    /// The answer.
-    pub(crate) fn answer(self) -> ApiResult {
-        match self {
-            Self::Wrong(wrong) => wrong.answer(),
-            Self::Said(status, detail) => json(status, &value!({ "detail": detail })),
-            Self::Refused(error) => Err(error),
-        }
-    }
-}
-
-/// What a handler answers.
-pub(crate) type Told = Result<Response, No>;
 
 impl<'a> Ask<'a> {
     pub(crate) fn begin(
@@ -109,9 +58,4 @@ impl<'a> Ask<'a> {
     pub(crate) async fn fields(&self, request: Request) -> Result<Fields, No> {
         Ok(Fields::of(&self.body(request).await?)?)
     }
-}
-
-/// 200 with this.
-pub(crate) fn told(body: &impl serde::Serialize) -> Told {
-    Ok(json(StatusCode::OK, body)?)
 }

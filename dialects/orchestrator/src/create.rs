@@ -11,9 +11,10 @@ use http::StatusCode;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
 
-use crate::ask::{Ask, No, Told, told};
+use crate::ask::Ask;
 use crate::entry::Entry;
 use crate::kept::{Kept, branch, queue, task_id, type_of};
+use crate::no::{No, Told, told};
 use crate::preferences;
 use crate::wrong::{Fields, Wrong};
 

@@ -5,11 +5,12 @@ use baton_store::TaskDetail;
 use serde::Serialize;
 use serde_json::json;
 
-use crate::ask::{Ask, No, Told, told};
+use crate::ask::Ask;
 use crate::entry::Row;
 use crate::history;
 use crate::kept::Kept;
 use crate::list::details;
+use crate::no::{No, Told, told};
 use crate::outputs;
 use crate::query::Wanted;
 use crate::read::{self, walk};

@@ -6,8 +6,9 @@ use baton_store::PageRequest;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::ask::{Ask, No, Told, told};
+use crate::ask::Ask;
 use crate::kept::Kept;
+use crate::no::{No, Told, told};
 use crate::read;
 use crate::stamp::stamp;
 use crate::word::Word;

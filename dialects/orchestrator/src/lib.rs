@@ -1,6 +1,7 @@
 //! The dialect of the multi-agent development orchestrator: its tasks under their clients' own ids, its words and its numbers.
 
 mod ask;
+mod counts;
 mod create;
 mod entry;
 mod full;
@@ -9,6 +10,7 @@ mod kept;
 mod list;
 mod live;
 mod metrics;
+mod no;
 mod outputs;
 mod preferences;
 mod query;

@@ -4,8 +4,9 @@ use axum::extract::Request;
 use baton_store::{StoreError, TaskDetail};
 use serde_json::json;
 
-use crate::ask::{Ask, No, Told, told};
+use crate::ask::Ask;
 use crate::entry::{Entry, Row};
+use crate::no::{No, Told, told};
 use crate::query::Wanted;
 use crate::read::{Found, walk};
 

@@ -9,9 +9,10 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::ask::{Ask, No, Told, told};
+use crate::ask::Ask;
 use crate::entry::commit_hash;
 use crate::kept::Kept;
+use crate::no::{No, Told, told};
 use crate::read;
 use crate::records;
 use crate::stamp::stamp;

@@ -6,8 +6,9 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::ask::{Ask, No, Told, told};
+use crate::ask::Ask;
 use crate::kept::Kept;
+use crate::no::{No, Told, told};
 use crate::records;
 use crate::workers;
 use crate::wrong::Wrong;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::ask::No;
 use crate::kept::Kept;
+use crate::no::No;
 use crate::word::Word;
 use crate::wrong::Wrong;
 

@@ -6,9 +6,10 @@ use axum::extract::Request;
 use baton_model::{Running, Status, Task, TaskId, TaskState, limits};
 use baton_store::{PageRequest, StoreError, TaskDetail, TaskFilter, WorkerDetail};
 
-use crate::ask::{Ask, No, Told, told};
+use crate::ask::Ask;
 use crate::entry::{Entry, word};
 use crate::kept::{Kept, queue, task_id};
+use crate::no::{No, Told, told};
 use crate::query::Wanted;
 
 /// How many tasks one request looks at, and how many workers: clients want an answer at once.

@@ -16,7 +16,8 @@ use baton_store::{PageRequest, TaskFilter};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::ask::{Ask, No};
+use crate::ask::Ask;
+use crate::no::No;
 
 /// The queue of all of them.
 pub(crate) fn queue() -> QueueName {

@@ -6,9 +6,10 @@ use baton_api::manage::RetryRequest;
 use baton_model::State;
 use serde_json::json;
 
-use crate::ask::{Ask, Told, told};
+use crate::ask::Ask;
 use crate::entry::word;
 use crate::kept::Kept;
+use crate::no::{Told, told};
 use crate::read;
 
 /// Recovers a task.

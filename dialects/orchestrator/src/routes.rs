@@ -11,7 +11,8 @@ use baton_model::Scope::{self, Producer};
 use http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::ask::{Ask, No, Orchestrator};
+use crate::ask::{Ask, Orchestrator};
+use crate::no::No;
 use crate::{create, full, history, list, live, metrics, outputs, preferences, read, recover, workers};
 
 const OPERATOR: &[Scope] = &[];

@@ -10,9 +10,10 @@ use baton_store::{PageRequest, StoreError, TaskFilter, WorkerDetail};
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::ask::{Ask, No, Told, told};
+use crate::ask::Ask;
+use crate::counts;
 use crate::kept::{Kept, queue};
-use crate::metrics;
+use crate::no::{No, Told, told};
 use crate::read;
 use crate::stamp::stamp;
 
@@ -166,7 +167,7 @@ pub(crate) async fn list(ask: &Ask<'_>, _: Request) -> Told {
         "workers_idle": fleet.idle(),
         "workers_busy": fleet.busy(),
         "worker_restarts": fleet.restarts(),
-        "tasks_in_queue": metrics::counts(ask).await?.waiting,
+        "tasks_in_queue": counts::counts(ask).await?.waiting,
         "healthy": warnings.is_empty(),
         "warnings": warnings,
     }))

@@ -1,8 +1,8 @@
 //! A batch of tasks: all or nothing, or each by itself.
 
 use axum::extract::{Request, State};
-use baton_api::batch::BatchRequest;
-use baton_api::create::{BatchAnswer, BatchItem, CreateBatch, CreateTask, CreatedTask, ItemProblem};
+use baton_api::batch::{BatchRequest, CreateBatch};
+use baton_api::create::{BatchAnswer, BatchItem, CreateTask, CreatedTask, ItemProblem};
 use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
 use baton_http::spec::task_spec;

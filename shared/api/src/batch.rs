@@ -13,6 +13,22 @@ use crate::create::CreateTask;
 use crate::fields::{Fields, ReadFields, boolean, parsed};
 use crate::task::FailureSchema;
 
+/// Several tasks to create, 1 to 1,000. Each task is read by itself, so that one misfit need not refuse the rest:
+/// the function `create-task` reads the list with [`crate::fields::read_object`].
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+pub struct CreateBatch {
+    /// The batch as an object of its own, which is counted, sealed and followed by a task. Left out, the tasks have nothing else in
+    /// common.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch: Option<BatchRequest>,
+    /// Whether one refused task refuses all (`true`, the default) or each stands by itself (`false`). Only a batch that stands or
+    /// falls together may have tasks that depend on each other by their `ref`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub atomic: Option<bool>,
+    /// The tasks.
+    pub tasks: Vec<CreateTask>,
+}
+
 /// The batch that tasks are handed in as. It is made by the first request that names its id; later ones add to it until it is sealed.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[schema(as = BatchToCreate)]

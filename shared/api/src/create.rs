@@ -12,7 +12,6 @@ use baton_model::{
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
 
-use crate::batch::BatchRequest;
 use crate::fields::{
     Fields, ReadFields, as_seconds, integer, list, number, own_name, parsed, payload, span, text,
 };
@@ -355,22 +354,6 @@ impl ReadFields for CreateTask {
 /// A dependency that is named more than once.
 fn repeated(dependencies: &[DependsOn]) -> Option<&DependsOn> {
     dependencies.iter().enumerate().find(|(at, one)| dependencies[..*at].contains(one)).map(|(_, one)| one)
-}
-
-/// Several tasks to create, 1 to 1,000. Each task is read by itself, so that one misfit need not refuse the rest:
-/// the function `create-task` reads the list with [`crate::fields::read_object`].
-#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
-pub struct CreateBatch {
-    /// The batch as an object of its own, which is counted, sealed and followed by a task. Left out, the tasks have nothing else in
-    /// common.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub batch: Option<BatchRequest>,
-    /// Whether one refused task refuses all (`true`, the default) or each stands by itself (`false`). Only a batch that stands or
-    /// falls together may have tasks that depend on each other by their `ref`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub atomic: Option<bool>,
-    /// The tasks.
-    pub tasks: Vec<CreateTask>,
 }
 
 /// A task that was created, now or by the same request before.

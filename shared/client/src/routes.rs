@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use baton_api::batch::BatchView;
+use baton_api::batch::{BatchView, CreateBatch};
 use baton_api::change::ChangeRequest;
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::ClaimView;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
 use baton_api::complete::{CompletedView, EndedView};
+use baton_api::create::CreateTask;
 use baton_api::create::{BatchAnswer, CreatedTask};
-use baton_api::create::{CreateBatch, CreateTask};
 use baton_api::defaults::{DefaultsChangeView, DefaultsRequest};
 use baton_api::fleet::{LogView, QueueView, StatsView, WorkerView};
 use baton_api::graph::GraphView;

@@ -148,6 +148,12 @@ impl Dialects {
         Self::with(vec![(dialect, prefix)], by.into(), Paths::default(), true)
     }
 
+    /// One dialect without a prefix, alone at its address: it has every path.
+    pub fn only(dialect: Dialect, by: impl Into<Authority>) -> Arc<Self> {
+        let spoken = Spoken::new(dialect, String::new(), by.into());
+        Arc::new(Self { all: vec![Arc::new(spoken)], paths: matchit::Router::new(), alone: true })
+    }
+
     fn with(
         dialects: Vec<(Dialect, String)>,
         by: Authority,

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use baton_api::ProblemCode;
 use baton_api::event::CloudEvent;
-use baton_http::{ApiError, App, Authenticator, Message};
+use baton_http::{ApiError, App, Authenticator, Dialect, Message};
 use baton_model::Timestamp;
+use baton_runtime::Settings;
 use baton_runtime::settings::QueueSettings;
 use baton_store::StoreError;
 use baton_store_dynamodb::{DynamoStore, RecordsCounted};
@@ -31,6 +32,7 @@ pub struct Function {
     pub(crate) counting: Option<CountHandler>,
     pub(crate) schedule: Option<ScheduleHandler>,
     pub(crate) authorizer: Option<AuthorizerHandler>,
+    pub(crate) dialect: Option<fn(&App, &Settings) -> Dialect>,
 }
 
 /// What handles messages of a queue.
@@ -77,7 +79,15 @@ impl Function {
             counting: None,
             schedule: None,
             authorizer: None,
+            dialect: None,
         }
+    }
+
+    /// A function of this name that speaks a dialect, and has no routes of Baton's own. It knows its callers by itself, by the tokens
+    /// that they bring where the dialect says, as that dialect's old clients know no authorizer's words
+    /// (`docs/decisions/0040-a-dialect-on-lambda-knows-its-callers-itself.md`).
+    pub fn speaking(name: &'static str, dialect: fn(&App, &Settings) -> Dialect) -> Self {
+        Self { dialect: Some(dialect), ..Self::new(name, OpenApiRouter::default) }
     }
 
     /// A path whose requests may take longer than others, and by how much.

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use baton_http::auth::{Authority, BehindAuthorizer};
-use baton_http::{App, Authenticate, Authenticator, Envelope};
+use baton_http::dialect::Switch;
+use baton_http::{App, Authenticator, Dialect, Dialects, Envelope};
 use baton_runtime::settings::{QueueSettings, TokenSettings};
 use baton_runtime::{Clock, Ids, Settings};
 use baton_store::{Store, StoreError};
@@ -44,8 +44,8 @@ pub struct Opened {
     pub(crate) queues: Option<Arc<dyn Queues>>,
     pub(crate) queue_settings: QueueSettings,
     pub(crate) counts: Arc<Counts>,
-    pub(crate) service: Envelope<Authenticate<Router>>,
-    /// Knows callers by their tokens, for an authorizer.
+    pub(crate) service: Envelope<Switch>,
+    /// Knows callers by their tokens: for an authorizer, and for a dialect.
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) doorbell: Arc<QueueDoorbell>,
     pub(crate) dynamo: Option<Arc<DynamoStore>>,
@@ -58,14 +58,10 @@ impl Opened {
         let app = App::configured(&settings, store, doorbell.local(), clock, ids);
         // It hears its own requests only, and is frozen between them.
         app.timekeeper.hear_by_others();
-        let timeout = settings.server.request_timeout;
-        // A request comes through an authorizer, and whom that vouches for is the caller: a header that got past it says
-        // nothing.
-        let by = BehindAuthorizer::new(app.clone(), settings.tokens.requests_per_second);
-        let service = Envelope::new((function.router)(), app.clone(), timeout, function.slow.clone())
-            .authenticated(Authority::Authorizer(by));
-        let tokens = TokenSettings { required: true, ..settings.tokens };
-        let authenticator = Authenticator::uncounted(app.clone(), tokens);
+        let (service, authenticator) = match function.dialect {
+            Some(dialect) => speaking(dialect(&app, &settings), &app, &settings),
+            None => routed(function, &app, &settings),
+        };
         let queue_settings = settings.queues;
         Self { app, queues, queue_settings, counts, service, authenticator, doorbell, dynamo }
     }
@@ -90,7 +86,7 @@ impl Opened {
         futures::stream::iter(self.doorbell.rung_now()).for_each_concurrent(AT_ONCE, each).await;
     }
 
-    /// Ends what was begun: rings are sent, counts are written. What fails delays a claim or dims a statistic.
+    /// Ends what was begun: rings are sent, counts and the uses of tokens are written. What fails delays a claim or dims a statistic.
     pub(crate) async fn settle(&self) {
         let rings = async {
             self.hush().await;
@@ -102,7 +98,7 @@ impl Opened {
                 None => Ok(()),
             }
         };
-        let ((), written) = futures::join!(rings, written);
+        let ((), written, ()) = futures::join!(rings, written, self.authenticator.settle());
         if let Err(error) = written {
             tracing::warn!(error = error.report(), "counts could not be written; statistics may be off");
         }
@@ -113,6 +109,28 @@ impl std::fmt::Debug for Opened {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Opened").field("queues", &self.queue_settings).finish_non_exhaustive()
     }
+}
+
+/// Tokens as functions look at them: each request needs one.
+fn tokens(settings: &Settings) -> TokenSettings {
+    TokenSettings { required: true, ..settings.tokens }
+}
+
+/// A function's own routes. A request comes through an authorizer, and whom that vouches for is the caller: a header that got past it
+/// says nothing.
+fn routed(function: &Function, app: &App, settings: &Settings) -> (Envelope<Switch>, Arc<Authenticator>) {
+    let by = BehindAuthorizer::new(app.clone(), settings.tokens.requests_per_second);
+    let timeout = settings.server.request_timeout;
+    let service = Envelope::new((function.router)(), app.clone(), timeout, function.slow.clone());
+    let service = service.authenticated(Authority::Authorizer(by)).switched();
+    (service, Authenticator::uncounted(app.clone(), tokens(settings)))
+}
+
+/// A dialect's routes, before which there is no authorizer.
+fn speaking(dialect: Dialect, app: &App, settings: &Settings) -> (Envelope<Switch>, Arc<Authenticator>) {
+    let by = Authenticator::new(app.clone(), tokens(settings));
+    let only = Dialects::only(dialect, Arc::clone(&by));
+    (Envelope::of_dialects(only, app, settings.server.request_timeout), by)
 }
 
 /// Opens what a function works with.

@@ -15,6 +15,7 @@ mod calls;
 mod clocks;
 mod completions;
 mod cost;
+mod edge_functions;
 mod events;
 mod histories;
 mod hosts;

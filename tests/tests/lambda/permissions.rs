@@ -5,6 +5,7 @@
 
 mod batched;
 mod bulk;
+mod edge;
 mod limited;
 mod linked;
 mod once;
@@ -506,6 +507,7 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
     }
     use batched::batched;
     use bulk::bulk;
+    use edge::{edge, edge_counted};
     use limited::limited;
     use linked::linked;
     use once::once;
@@ -516,9 +518,9 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
     // A table that was made for functions has its statistics kept by the stream; another one by whoever changes tasks.
     drive! {
         Processes: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched;
+            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched edge;
         Stream: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched;
+            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched edge_counted;
     }
     let told = serde_json::to_string_pretty(&all).unwrap() + "\n";
     if rewriting() {

@@ -182,6 +182,7 @@ impl World {
                 })
             }
             "query-tasks" => Function::new("query-tasks", baton_query_tasks::router),
+            "edge-functions" => Function::speaking("edge-functions", baton_edge_functions::dialect),
             "relay-events" => Function::new("relay-events", OpenApiRouter::default)
                 .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
                 .releasing(|store, record, now| async move {

@@ -12,7 +12,8 @@ use std::io::{self, BufReader, Read};
 use std::path::Path;
 use std::time::Duration;
 
-use baton_api::create::{CreateBatch, CreateTask, CreatedTask, ItemProblem};
+use baton_api::batch::CreateBatch;
+use baton_api::create::{CreateTask, CreatedTask, ItemProblem};
 use baton_api::fields::BodyError;
 use baton_api::{ProblemCode, ReadFields as _};
 use baton_client::{Client, ClientError};

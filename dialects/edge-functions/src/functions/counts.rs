@@ -146,6 +146,7 @@ fn active_task(task: &Task) -> Value {
 async fn count(edge: &Edge, caller: &Caller, queues: &[QueueName]) -> Result<Counted, Said> {
     let now = edge.app.now();
     let bound = caller.project().is_some();
+    let exact = edge.app.store.capabilities().fresh_lists;
     let mut counted = Counted { ready: Vec::new(), more: 0, running: Vec::new(), blocked: 0 };
     for queue in queues {
         let list = |status| TaskFilter {
@@ -159,24 +160,25 @@ async fn count(edge: &Edge, caller: &Caller, queues: &[QueueName]) -> Result<Cou
             Err(StoreError::QueueNotFound(_)) => continue,
             Err(error) => return Err(error.into()),
         };
-        // A queue without any costs no list.
-        if stats.waits.ready.tasks > 0 {
+        // A queue without any costs no list; but counts that trail would have workers that ask for them first claim nothing.
+        let has = |counted: u64| counted > 0 || !exact;
+        if has(stats.waits.ready.tasks) {
             let ready = edge.tasks(caller, list(Status::Queued), LOOKED_AT, |_| true).await?;
             if !bound && ready.len() == LOOKED_AT {
                 counted.more += stats.waits.ready.tasks.saturating_sub(LOOKED_AT as u64);
             }
             counted.ready.extend(ready);
         }
-        if stats.running > 0 {
+        if has(stats.running) {
             counted.running.extend(edge.tasks(caller, list(Status::Running), LOOKED_AT, |_| true).await?);
         }
-        if bound {
+        if bound || !exact {
             counted.blocked +=
                 edge.tasks(caller, list(Status::Blocked), LOOKED_AT, |_| true).await?.len() as u64;
         }
     }
     counted.ready.sort_by_key(|task| (task.priority, task.head.run_after, task.head.id));
-    if !bound {
+    if !bound && exact {
         let stats = edge.app.store.stats(now).await?;
         let blocked =
             stats.counts.iter().filter(|row| row.state == State::Blocked && queues.contains(&row.queue));

@@ -1,7 +1,7 @@
 //! The functions that read.
 
 use baton_http::Caller;
-use baton_model::{Generation, Label, ProjectId, Task};
+use baton_model::{Generation, Label, ProjectId, Task, TaskState};
 use baton_store::{GenerationFilter, PageRequest, TaskFilter};
 use serde_json::{Value, json};
 
@@ -172,10 +172,13 @@ pub(crate) async fn children(edge: &Edge, caller: &Caller, body: &Object) -> Ans
     let mut children = cascade::children(edge, caller, name).await?;
     let has_failed =
         |task: &Task| matches!(Word::of(task.head.state.state()), Word::Failed | Word::Cancelled);
-    if children.iter().any(has_failed)
+    let has_ended = |task: &Task| task.head.state.state().is_final();
+    if (children.iter().any(has_failed) || children.iter().all(has_ended))
         && let Some(detail) = edge.task(caller, task_id(name)).await?
+        && matches!(detail.task.head.state, TaskState::Running(_))
     {
-        cascade::settle(edge, caller, &detail.task, &children, None).await?;
+        let location = last_location(edge, &children).await?;
+        cascade::settle(edge, caller, &detail.task, &children, location.as_deref()).await?;
         children = cascade::children(edge, caller, name).await?;
     }
     let tasks: Vec<Value> = rows(edge, &children)
@@ -192,6 +195,14 @@ pub(crate) async fn children(edge: &Edge, caller: &Caller, body: &Object) -> Ans
         })
         .collect();
     ok(&json!({ "tasks": tasks }))
+}
+
+/// What the child has put out that was completed last.
+async fn last_location(edge: &Edge, children: &[Task]) -> Result<Option<String>, Said> {
+    let completed = children.iter().filter(|task| Word::of(task.head.state.state()) == Word::Complete);
+    let Some(last) = completed.max_by_key(|task| task.finished_at) else { return Ok(None) };
+    let mut found = generations(edge, std::slice::from_ref(last)).await?;
+    Ok(found.remove(&last.head.id).and_then(|generation| generation.output.location))
 }
 
 /// `tasks-list`.

@@ -3,7 +3,7 @@
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{PROJECT, bare, call, create, id, set, site, site_with};
+use super::world::{PROJECT, bare, call, create, id, set, site, site_with};
 
 #[tokio::test]
 async fn a_key_that_is_missing_is_told_from_one_that_is_wrong() {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::world::{
+use super::world::{
     PROJECT, beat, call, called, claim, claim_as, claim_this, create, id, reap, set, site, site_with, status,
 };
 

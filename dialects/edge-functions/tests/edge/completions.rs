@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{call, called, claim_this, create, generations, id, set, site, status};
+use super::world::{call, called, claim_this, create, generations, id, set, site, status};
 
 async fn running(site: &baton_tests::site::Site, number: u32, task_type: &str, params: Value) {
     create(site, &id(number), task_type, params).await;

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::world::{PROJECT, call, called, claim_this, create, id, set, site};
+use super::world::{PROJECT, call, called, claim_this, create, id, set, site};
 
 #[tokio::test]
 async fn each_total_counts_what_it_says() {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{PROJECT, call, called, claim, create, id, site, site_with};
+use super::world::{PROJECT, call, called, claim, create, id, site, site_with};
 
 #[tokio::test]
 async fn the_old_shape_makes_a_task_under_the_clients_id() {
@@ -91,7 +91,7 @@ async fn a_name_that_is_no_uuid_is_kept() {
     let task = claim(&site, "w1").await.unwrap();
     assert_eq!(task["task_id"], "segment-one");
     called(&site, "complete-task", json!({"task_id": "segment-one"})).await;
-    assert_eq!(crate::world::status(&site, "segment-one").await, "Complete");
+    assert_eq!(super::world::status(&site, "segment-one").await, "Complete");
 }
 
 #[tokio::test]

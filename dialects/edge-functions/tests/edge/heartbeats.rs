@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{beat, claim, claim_this, create, id, reap, site, status};
+use super::world::{beat, claim, claim_this, create, id, reap, site, status};
 
 #[tokio::test]
 async fn a_beat_keeps_readings_and_lines_and_answers_an_object() {
@@ -34,7 +34,7 @@ async fn a_beat_keeps_readings_and_lines_and_answers_an_object() {
 
 #[tokio::test]
 async fn the_key_is_read_from_the_header_that_the_watcher_sends_it_in() {
-    let site = crate::world::site_with(&[("tokens.required", "always")]).await;
+    let site = super::world::site_with(&[("tokens.required", "always")]).await;
     let key = "eyJhbGciOiJIUzI1NiJ9.eyJyb2xlIjoic2VydmljZSJ9.c2VjcmV0";
     site.make_token(json!({"name": "service", "scopes": ["operator"], "secret": key})).await;
     let body = json!({"worker_id_param": "gpu-1", "logs_param": [], "status_param": "active"});

@@ -3,7 +3,7 @@
 use baton_tests::site::Site;
 use serde_json::{Value, json};
 
-use crate::world::{called, claim_this, create, generations, id, set, site, status};
+use super::world::{called, claim_this, create, generations, id, set, site, status};
 
 async fn child(site: &Site, number: u32, task_type: &str) {
     let params = json!({"orchestrator_task_id_ref": id(1), "segment_index": number});
@@ -104,7 +104,7 @@ async fn who_polls_finds_what_no_request_has_told() {
 async fn what_waits_for_a_failed_one_fails_with_it() {
     let site = site().await;
     create(&site, &id(1), "t", json!({})).await;
-    let body = json!({"task_id": id(2), "task_type": "t", "params": {}, "project_id": crate::world::PROJECT,
+    let body = json!({"task_id": id(2), "task_type": "t", "params": {}, "project_id": super::world::PROJECT,
         "dependant_on": [id(1)]});
     called(&site, "create-task", body).await;
     claim_this(&site, "w1", &id(1)).await;

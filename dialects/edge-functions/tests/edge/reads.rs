@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::world::{PROJECT, call, called, claim_this, create, id, site};
+use super::world::{PROJECT, call, called, claim_this, create, id, site};
 
 async fn complete(site: &baton_tests::site::Site, number: u32, location: &str) {
     claim_this(site, "w1", &id(number)).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::world::{beat, call, called, claim, claim_this, create, id, reap, set, site, status};
+use super::world::{beat, call, called, claim, claim_this, create, id, reap, set, site, status};
 
 #[tokio::test]
 async fn each_transition_of_the_table_is_allowed_and_no_other() {

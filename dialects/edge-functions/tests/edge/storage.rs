@@ -5,7 +5,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::json;
 
-use crate::world::{PROJECT, bare, call, called, claim_this, create, id, site, site_with};
+use super::world::{PROJECT, bare, call, called, claim_this, create, id, site, site_with};
 
 #[tokio::test]
 async fn a_file_is_put_at_a_prepared_address_without_a_token_and_handed_over_by_its_path() {

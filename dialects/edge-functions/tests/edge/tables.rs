@@ -6,7 +6,7 @@ use baton_tests::site::{Answer, Site};
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use crate::world::{PROJECT, beat, called, claim_this, create, id, reap, site, status};
+use super::world::{PROJECT, beat, called, claim_this, create, id, reap, site, status};
 
 async fn get(site: &Site, query: &str) -> Answer {
     site.get(&format!("/rest/v1/{query}")).await
@@ -221,7 +221,7 @@ async fn a_dying_workers_beat_does_not_bring_its_row_back() {
         assert_eq!((&row["status"], &row["metadata"]["error_reason"]), (&json!(end), &json!("x")));
     }
     create(&site, &id(1), "t", json!({})).await;
-    assert!(crate::world::claim(&site, "gpu-1").await.is_none(), "it is given nothing more");
+    assert!(super::world::claim(&site, "gpu-1").await.is_none(), "it is given nothing more");
     assert!(rows(&site, "workers?select=*&status=neq.terminated").await.is_empty());
     assert_eq!(
         rows(&site, "workers?select=id, status&instance_type=neq.api&order=created_at.desc").await.len(),

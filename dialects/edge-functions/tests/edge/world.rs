@@ -19,7 +19,7 @@ pub(crate) async fn site() -> Site {
 pub(crate) async fn site_with(settings: &[(&str, &str)]) -> Site {
     let mut all = vec![("dialects.edge-functions.api_types", "image_edit,caption")];
     all.extend_from_slice(settings);
-    Site::speaking("edge-functions", &all).await
+    Site::keeping(super::KEPT, "edge-functions", &all).await
 }
 
 /// The id of a task by a number.

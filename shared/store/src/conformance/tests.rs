@@ -20,6 +20,8 @@ const SOURCES: &[(&str, &str)] = &[
     ("losses", include_str!("losses.rs")),
     ("alone", include_str!("alone.rs")),
     ("limits", include_str!("limits.rs")),
+    ("batches", include_str!("batches.rs")),
+    ("defaults", include_str!("defaults.rs")),
     ("order", include_str!("order.rs")),
     ("affinity", include_str!("affinity.rs")),
     ("places", include_str!("places.rs")),

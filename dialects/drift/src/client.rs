@@ -75,7 +75,8 @@ impl Registered {
     /// What it said that it can do.
     pub(crate) fn capabilities(&self) -> Value {
         let text = self.detail.worker.labels.get(CAPABILITIES);
-        text.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_else(|| Value::Object(Default::default()))
+        text.and_then(|text| serde_json::from_str(text).ok())
+            .unwrap_or_else(|| Value::Object(Default::default()))
     }
 
     /// Whether it is there.
@@ -104,7 +105,8 @@ impl Client {
     /// 401 if no token says so, also where Baton itself would need none: there is no work for nobody.
     pub(crate) fn of(caller: &Caller) -> Result<Self, ApiError> {
         let Some(token) = caller.token() else {
-            let detail = "Not authenticated: register at /api/v1/clients/register, and send its token as a bearer";
+            let detail =
+                "Not authenticated: register at /api/v1/clients/register, and send its token as a bearer";
             return Err(ApiError::new(ProblemCode::Unauthorized, detail));
         };
         let id = WorkerId::from_stored(token.id.to_string());

@@ -83,7 +83,10 @@ pub(crate) async fn complete(drift: &Drift, client: &Client, done: &Done) -> Res
     let metadata = Payload::from_value(&Value::Object(metadata));
     let most = drift.app.limits.result_bytes;
     if output.size() > most || metadata.size() > most {
-        return refuse(&format!("the result has more than {most} bytes, which is the most that a result may have")).await;
+        return refuse(&format!(
+            "the result has more than {most} bytes, which is the most that a result may have"
+        ))
+        .await;
     }
     let ran = done.execution_time.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
     let request = CompleteRequest {

@@ -57,11 +57,8 @@ pub(crate) async fn give(drift: &Drift, client: &Client) -> Result<Option<TaskVi
 }
 
 async fn claim(drift: &Drift, client: &Client, most: u32) -> Result<ClaimView, ApiError> {
-    let request = ClaimRequest {
-        queues: vec![queue()],
-        capacity: Some(most),
-        ..ClaimRequest::new(client.id.clone())
-    };
+    let request =
+        ClaimRequest { queues: vec![queue()], capacity: Some(most), ..ClaimRequest::new(client.id.clone()) };
     claim_tasks(&drift.app, &client.caller, request).await
 }
 

@@ -79,7 +79,12 @@ impl Kept {
     }
 
     /// The task as Baton is asked for it. It is read as the route for new tasks reads it, so that no other rule holds.
-    pub(crate) fn create(&self, app: &App, id: Option<TaskId>, queue: Option<QueueName>) -> Result<CreateTask, ApiError> {
+    pub(crate) fn create(
+        &self,
+        app: &App,
+        id: Option<TaskId>,
+        queue: Option<QueueName>,
+    ) -> Result<CreateTask, ApiError> {
         let horizon = self.parameters.get("time_horizon").and_then(Value::as_f64).unwrap_or(HORIZON);
         let mut task = json!({
             "type": TYPE,
@@ -130,6 +135,6 @@ pub(crate) fn given(task: &TaskView) -> Value {
 
 /// How many attempts of a task have failed.
 pub(crate) fn retries(task: &Task) -> u32 {
-    let running = matches!(task.head.state, TaskState::Running(_) | TaskState::Completed(_));
+    let running = matches!(task.head.state, TaskState::Running(_) | TaskState::Completed { .. });
     task.head.attempts_used().saturating_sub(u32::from(running))
 }

@@ -62,7 +62,8 @@ pub(crate) async fn results(ask: &Ask<'_>, _: Request) -> Told {
     let seen = found.items.iter().filter(|one| ask.caller.sees_generation(one));
     let results: Vec<Value> = seen
         .map(|one| {
-            let metadata = one.output.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_default();
+            let metadata =
+                one.output.metadata.as_ref().map(|metadata| metadata.to_value()).unwrap_or_default();
             json!({
                 "task_id": one.task,
                 "simulation_id": metadata.get("simulation_id"),

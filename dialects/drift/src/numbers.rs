@@ -104,8 +104,13 @@ pub(crate) async fn set(drift: &Drift, caller: &Caller, to: Numbers) -> Result<(
     baton_create_task::create_one(&drift.app, &Caller::unrestricted(), record, None).await?;
     for task in earlier {
         let reason = Some("other numbers were set".to_owned());
-        let cancel =
-            Cancel { now: drift.app.now(), task: task.head.id, by: caller.name(), reason, with_dependants: false };
+        let cancel = Cancel {
+            now: drift.app.now(),
+            task: task.head.id,
+            by: caller.name(),
+            reason,
+            with_dependants: false,
+        };
         drift.app.store.cancel(cancel).await?;
     }
     caller.has_changed(Some(in_words(from)), Some(in_words(to)));
@@ -134,7 +139,8 @@ async fn set_supply(drift: &Drift, by: Option<Label>, numbers: Numbers) -> Resul
 fn plan(drift: &Drift, min: u32, target: u32) -> Result<SupplyPlan, ApiError> {
     // All tasks of one refill are of one simulation.
     let task = Kept::of_template("auto-{{time}}").create(&drift.app, None, Some(queue()))?;
-    let task = task_spec(&drift.app, &Caller::unrestricted(), "", task, Vec::new()).map_err(ApiError::fields)?;
+    let task =
+        task_spec(&drift.app, &Caller::unrestricted(), "", task, Vec::new()).map_err(ApiError::fields)?;
     let template = Template { weight: 1, task: baton_model::TaskSpec { id: TaskId::unset(), ..task } };
     Ok(SupplyPlan { min, target, templates: vec![template], while_asked: true, paused: false })
 }
@@ -168,10 +174,7 @@ mod tests {
     #[test]
     fn numbers_are_raised_to_one_and_a_supply_refills_below_its_target() {
         let least = Numbers { target_pending_tasks: 0, min_pending_tasks: 0, max_tasks_per_client: 0 }.held();
-        assert_eq!(
-            least,
-            Numbers { target_pending_tasks: 1, min_pending_tasks: 1, max_tasks_per_client: 1 }
-        );
+        assert_eq!(least, Numbers { target_pending_tasks: 1, min_pending_tasks: 1, max_tasks_per_client: 1 });
         assert_eq!(Numbers::default().supply(), (5, 10));
         assert_eq!(Numbers { target_pending_tasks: 3, ..Numbers::default() }.supply(), (3, 3));
     }

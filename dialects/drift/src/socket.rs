@@ -151,7 +151,9 @@ impl Socket<'_> {
             Ok(Some(_)) => {}
             Ok(None) => return Err(End::Told(not_registered())),
             // The word counts all the same, if it can be stored.
-            Err(error) => tracing::warn!(error = error.report(), "a client that speaks could not be looked up"),
+            Err(error) => {
+                tracing::warn!(error = error.report(), "a client that speaks could not be looked up")
+            }
         }
         match self.client.speaks(self.drift).await {
             Ok(Directive::Stop) => Err(End::Told(frame(1000, "Stopped by an operator"))),
@@ -220,11 +222,16 @@ impl Socket<'_> {
                 taken
             }
             Err(error) => {
-                tracing::error!(task_id = done.task, detail = error.problem().detail, "a result could not be stored");
+                tracing::error!(
+                    task_id = done.task,
+                    detail = error.problem().detail,
+                    "a result could not be stored"
+                );
                 false
             }
         };
-        self.say(json!({ "type": "task_completion_ack", "task_id": said.get("task_id"), "success": success })).await
+        self.say(json!({ "type": "task_completion_ack", "task_id": said.get("task_id"), "success": success }))
+            .await
     }
 
     async fn failed(&mut self, said: &Map<String, Value>) -> Result<(), End> {
@@ -233,7 +240,11 @@ impl Socket<'_> {
         match persist(|| end::fail(self.drift, &self.client, task, error)).await {
             Ok(_) => self.forget(task),
             Err(error) => {
-                tracing::error!(task_id = task, detail = error.problem().detail, "a failure could not be stored");
+                tracing::error!(
+                    task_id = task,
+                    detail = error.problem().detail,
+                    "a failure could not be stored"
+                );
             }
         }
         self.say(json!({ "type": "task_failure_ack", "task_id": said.get("task_id") })).await

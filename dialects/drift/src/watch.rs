@@ -38,7 +38,10 @@ async fn watch(drift: &Drift, client: &Client, patience: Duration) {
         let holds = match app.store.worker(&client.id).await {
             Ok(detail) => detail.active > 0,
             Err(error) => {
-                tracing::warn!(error = error.report(), "a client that is watched over could not be looked up");
+                tracing::warn!(
+                    error = error.report(),
+                    "a client that is watched over could not be looked up"
+                );
                 continue;
             }
         };
@@ -48,7 +51,10 @@ async fn watch(drift: &Drift, client: &Client, patience: Duration) {
         }
         let request = HeartbeatRequest::default();
         if let Err(error) = beat(app, &client.caller, client.id.clone(), request).await {
-            tracing::warn!(detail = error.problem().detail, "a client that is watched over could not be spoken for");
+            tracing::warn!(
+                detail = error.problem().detail,
+                "a client that is watched over could not be spoken for"
+            );
         }
     }
 }

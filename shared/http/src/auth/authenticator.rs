@@ -12,7 +12,6 @@ use baton_store::Store;
 use http::HeaderMap;
 use tokio::task::JoinSet;
 
-
 use super::Caller;
 use super::door::Guests;
 use super::header::{Presented, presented};

@@ -49,8 +49,14 @@ async fn a_task_has_the_fields_that_clients_read_and_ends_over_http() {
     let client = Client::register(&site).await;
     let task = client.ask(&site).await;
     assert!(task["task_id"].is_string() && task["simulation_id"].is_string() && task["deadline"].is_string());
-    assert_eq!((&task["particle_count"], &task["input_data"], &task["priority"]), (&json!(10), &json!(""), &json!(1)));
-    assert_eq!((&task["parameters"]["time_horizon"], &task["parameters"]["auto_created"]), (&json!(1.0), &json!(true)));
+    assert_eq!(
+        (&task["particle_count"], &task["input_data"], &task["priority"]),
+        (&json!(10), &json!(""), &json!(1))
+    );
+    assert_eq!(
+        (&task["parameters"]["time_horizon"], &task["parameters"]["auto_created"]),
+        (&json!(1.0), &json!(true))
+    );
     let id = task["task_id"].as_str().unwrap();
     let running = status(&client, &site, id).await;
     assert_eq!((&running["status"], &running["retry_count"]), (&json!("assigned"), &json!(0)));
@@ -60,7 +66,10 @@ async fn a_task_has_the_fields_that_clients_read_and_ends_over_http() {
     assert_eq!(done["status"], "completed");
     assert!(done["assigned_at"].is_string() && done["completed_at"].is_string());
     let results = client.get(&site, "/tasks/results?limit=5").await.json();
-    assert_eq!((&results["results"][0]["task_id"], &results["results"][0]["result_data"]), (&json!(id), &json!(result())));
+    assert_eq!(
+        (&results["results"][0]["task_id"], &results["results"][0]["result_data"]),
+        (&json!(id), &json!(result()))
+    );
     let id = client.take(&site).await;
     let body = json!({"task_id": id, "error_message": "Task cancelled: paused", "metadata": {}});
     assert_eq!(client.post(&site, "/tasks/fail", &body).await.status, 200);
@@ -73,9 +82,14 @@ async fn the_queue_refills_itself_and_its_numbers_are_set() {
     let client = Client::register(&site).await;
     client.take(&site).await;
     let queue = site.get("/api/v1/tasks/queue/status").await.json();
-    for (name, number) in [("active_tasks", 1), ("active_clients", 1), ("total_client_capacity", 5),
-        ("target_pending_tasks", 10), ("min_pending_tasks", 5), ("max_tasks_per_client", 5)]
-    {
+    for (name, number) in [
+        ("active_tasks", 1),
+        ("active_clients", 1),
+        ("total_client_capacity", 5),
+        ("target_pending_tasks", 10),
+        ("min_pending_tasks", 5),
+        ("max_tasks_per_client", 5),
+    ] {
         assert_eq!(queue[name], number, "{name}: {queue}");
     }
     let body = json!({"target_pending_tasks": 0, "max_tasks_per_client": 1});
@@ -92,14 +106,32 @@ async fn operators_see_what_runs_by_client() {
     let client = Client::register(&site).await;
     let task = client.take(&site).await;
     let told = active(&site).await;
-    assert_eq!((&told["total_active_tasks"], &told["tasks_by_client"][&client.id]), (&json!(1), &json!([task])));
-    for field in ["task_id", "simulation_id", "particle_count", "assigned_client", "assigned_at", "deadline",
-        "retry_count", "priority", "age_seconds"]
-    {
+    assert_eq!(
+        (&told["total_active_tasks"], &told["tasks_by_client"][&client.id]),
+        (&json!(1), &json!([task]))
+    );
+    for field in [
+        "task_id",
+        "simulation_id",
+        "particle_count",
+        "assigned_client",
+        "assigned_at",
+        "deadline",
+        "retry_count",
+        "priority",
+        "age_seconds",
+    ] {
         assert!(told["all_tasks"][0].get(field).is_some(), "{field}: {told}");
     }
     assert!(told["queue_size"].is_number() && told["timestamp"].is_string());
-    for path in ["/", "/health", "/api/v1/admin/health", "/api/v1/admin/stats", "/api/v1/admin/clients", "/api/v1/admin/batches"] {
+    for path in [
+        "/",
+        "/health",
+        "/api/v1/admin/health",
+        "/api/v1/admin/stats",
+        "/api/v1/admin/clients",
+        "/api/v1/admin/batches",
+    ] {
         assert_eq!(site.get(path).await.status, 200, "{path}");
     }
     assert_eq!(site.get("/health").await.json()["queue_status"]["active_tasks"], 1);

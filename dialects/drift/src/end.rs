@@ -66,15 +66,12 @@ pub(crate) async fn complete(drift: &Drift, client: &Client, done: &Done) -> Res
     let Some((task, attempt)) = attempt(drift, client, &done.task).await? else { return Ok(false) };
     let id = task.head.id;
     drift.present.ends(&client.id, id);
-    let refuse = async |why: &str| {
-        // The client takes it for done, so that it is not to count as held.
-        fail_attempt(drift, client, (id, attempt), why).await?;
-        Ok(false)
-    };
     let output = match inside(&done.result) {
         Some(Inside::Output(output)) => output,
         Some(Inside::Failure(error)) => return fail_attempt(drift, client, (id, attempt), &error).await,
-        None => return refuse("the result is no text of hexadecimal digits").await,
+        None => {
+            return refuse(drift, client, (id, attempt), "the result is no text of hexadecimal digits").await;
+        }
     };
     let kept = Kept::of(id, task.params.as_str());
     let mut metadata = done.metadata.clone();
@@ -83,9 +80,12 @@ pub(crate) async fn complete(drift: &Drift, client: &Client, done: &Done) -> Res
     let metadata = Payload::from_value(&Value::Object(metadata));
     let most = drift.app.limits.result_bytes;
     if output.size() > most || metadata.size() > most {
-        return refuse(&format!(
-            "the result has more than {most} bytes, which is the most that a result may have"
-        ))
+        return refuse(
+            drift,
+            client,
+            (id, attempt),
+            &format!("the result has more than {most} bytes, which is the most that a result may have"),
+        )
         .await;
     }
     let ran = done.execution_time.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -105,6 +105,12 @@ pub(crate) async fn complete(drift: &Drift, client: &Client, done: &Done) -> Res
         tracing::warn!(error = error.report(), "the queue could not be refilled after a completion");
     }
     Ok(taken)
+}
+
+/// Ends an attempt whose result cannot be stored: the client takes it for done, so that it is not to count as held.
+async fn refuse(drift: &Drift, client: &Client, attempt: (TaskId, u32), why: &str) -> Result<bool, ApiError> {
+    fail_attempt(drift, client, attempt, why).await?;
+    Ok(false)
 }
 
 /// Takes a client's word that its attempt has failed. Says whether it was the client's to say.

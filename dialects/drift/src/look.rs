@@ -30,7 +30,7 @@ pub(crate) fn word(state: State) -> &'static str {
 /// `GET /api/v1/tasks/status/{id}`.
 pub(crate) async fn status(ask: &Ask<'_>, _: Request) -> Told {
     let unknown = || No::Said(StatusCode::NOT_FOUND, "Task not found");
-    let id = ask.id.parse().map_err(|_| unknown())?;
+    let id = ask.id.parse::<baton_model::TaskId>().map_err(|_| unknown())?;
     let detail = match ask.drift.app.store.task(id).await {
         Ok(detail) if ask.caller.sees(&detail.task) && detail.task.queue == queue() => detail,
         Ok(_) | Err(StoreError::TaskNotFound(_)) => return Err(unknown()),

@@ -162,7 +162,7 @@ pub(crate) async fn begin(drift: &Drift) -> Result<(), ApiError> {
             let first = Kept::of_template("default").create(&drift.app, Some(id), Some(queue()))?;
             baton_create_task::create_one(&drift.app, &Caller::unrestricted(), first, None).await?;
         }
-        Ok(())
+        Ok::<_, ApiError>(())
     };
     drift.supplied.get_or_try_init(begin).await.map(|()| ())
 }

@@ -47,9 +47,8 @@ pub(crate) async fn give(drift: &Drift, client: &Client) -> Result<Option<TaskVi
             "at_cap" | "directed" | "paused" => return Ok(None),
             _ if !refilled => {
                 refilled = true;
-                if refill_queue(&*drift.app.store, &queue(), || drift.app.now()).await? == 0 {
-                    return Ok(None);
-                }
+                // Whoever refilled: another may have been faster between the claim and this.
+                refill_queue(&*drift.app.store, &queue(), || drift.app.now()).await?;
             }
             _ => return Ok(None),
         }

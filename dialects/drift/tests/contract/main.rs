@@ -10,6 +10,7 @@ mod failures;
 mod requests;
 mod socket;
 mod sockets;
+mod timings;
 
 use baton_tests::site::{Answer, Site};
 use reqwest::Method;

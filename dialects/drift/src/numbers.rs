@@ -164,7 +164,7 @@ pub(crate) async fn begin(drift: &Drift) -> Result<(), ApiError> {
         }
         Ok::<_, ApiError>(())
     };
-    drift.supplied.get_or_try_init(begin).await.map(|()| ())
+    drift.supplied.get_or_try_init(begin).await.copied()
 }
 
 #[cfg(test)]

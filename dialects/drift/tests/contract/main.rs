@@ -6,6 +6,7 @@
     reason = "a test's helpers may fail the test"
 )]
 
+mod access;
 mod failures;
 mod requests;
 mod socket;

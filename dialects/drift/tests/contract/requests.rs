@@ -1,5 +1,6 @@
 //! Every route over HTTP.
 
+use baton_tests::site::Site;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -144,4 +145,73 @@ async fn a_batch_says_how_many_tasks_it_really_has() {
     assert_eq!((&told["task_count"], &told["total_particles"]), (&json!(3), &json!(25)));
     let told = site.post("/api/v1/simulations/test-batch", &json!({})).await.json();
     assert_eq!(told["task_count"], 5);
+}
+
+/// Waits until so many tasks wait.
+async fn pending(site: &Site, tasks: u64) {
+    let waited = async {
+        while site.get("/api/v1/tasks/queue/status").await.json()["pending_tasks"] != tasks {
+            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(30), waited).await.expect("so many wait");
+}
+
+#[tokio::test]
+async fn the_queue_begins_with_one_task_and_refills_to_ten_below_five() {
+    let site = site().await;
+    let queue = site.get("/api/v1/tasks/queue/status").await.json();
+    assert_eq!((&queue["pending_tasks"], &queue["active_clients"]), (&json!(1), &json!(0)));
+    let (one, other) = (Client::register(&site).await, Client::register(&site).await);
+    one.take(&site).await;
+    pending(&site, 10).await;
+    for _ in 0..4 {
+        one.take(&site).await;
+    }
+    other.take(&site).await;
+    pending(&site, 5).await;
+    // The next one makes them four.
+    other.take(&site).await;
+    pending(&site, 10).await;
+    // All tasks of a refill are of one simulation.
+    let batches = site.get("/api/v1/admin/batches").await.json()["batches"].clone();
+    let counts = batches.as_array().unwrap().iter().map(|batch| batch["task_count"].as_u64().unwrap());
+    assert_eq!(counts.sum::<u64>(), 17, "{batches}");
+}
+
+#[tokio::test]
+async fn numbers_that_were_set_hold_over_a_restart_and_must_be_whole() {
+    let site = site().await;
+    let set = json!({"target_pending_tasks": 3, "min_pending_tasks": -7, "max_tasks_per_client": 2});
+    let told = site.post("/api/v1/admin/tasks/config", &set).await.json();
+    let stands = json!({"target_pending_tasks": 3, "min_pending_tasks": 1, "max_tasks_per_client": 2});
+    assert_eq!(told["current_config"], stands);
+    assert!(told["message"].is_string() && told["timestamp"].is_string());
+    let answer = site.post("/api/v1/admin/tasks/config", &json!({"max_tasks_per_client": "many"})).await;
+    assert_eq!(answer.status, 422);
+    assert_eq!(answer.json()["detail"][0]["loc"], json!(["body", "max_tasks_per_client"]));
+    let site = site.restarted().await;
+    let queue = site.get("/api/v1/tasks/queue/status").await.json();
+    for (name, number) in stands.as_object().unwrap() {
+        assert_eq!(queue[name], *number, "{name}");
+    }
+}
+
+#[tokio::test]
+async fn a_task_that_is_not_a_clients_cannot_be_told_of() {
+    let site = site().await;
+    let client = Client::register(&site).await;
+    for id in ["nothing", "00000000-0000-4000-8000-000000000001"] {
+        assert_eq!(client.get(&site, &format!("/tasks/status/{id}")).await.status, 404, "{id}");
+        let body = json!({"task_id": id, "result_data": "", "execution_time": 1.0, "metadata": {}});
+        assert_eq!(client.post(&site, "/tasks/complete", &body).await.status, 400, "{id}");
+        let body = json!({"task_id": id, "error_message": "x", "metadata": {}});
+        assert_eq!(client.post(&site, "/tasks/fail", &body).await.status, 400, "{id}");
+    }
+    let answer = client.post(&site, "/tasks/complete", &json!({"task_id": "x"})).await;
+    assert_eq!((answer.status, &answer.json()["detail"][0]["loc"][1]), (422, &json!("result_data")));
+    let stats = client.get(&site, "/clients/stats").await.json();
+    assert_eq!((&stats["active_tasks"], &stats["max_tasks"]), (&json!(0), &json!(5)));
+    let asked = client.post(&site, "/tasks/request", &json!({})).await.json();
+    assert!(asked["task_id"].is_string(), "{asked}");
 }

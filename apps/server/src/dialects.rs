@@ -32,6 +32,12 @@ pub const DIALECTS: &[Known] = &[
         rules: baton_dialect_assistant::RULES,
         document: baton_dialect_assistant::document,
     },
+    #[cfg(feature = "drift")]
+    Known {
+        name: baton_dialect_drift::NAME,
+        rules: baton_dialect_drift::RULES,
+        document: baton_dialect_drift::document,
+    },
     #[cfg(feature = "edge-functions")]
     Known {
         name: baton_dialect_edge_functions::NAME,
@@ -74,6 +80,8 @@ fn open_one(app: &App, settings: &DialectSettings, name: &'static str) -> Result
         #[cfg(feature = "assistant")]
         baton_dialect_assistant::NAME => baton_dialect_assistant::dialect(app, &settings.assistant)
             .map_err(|cause| StartError::Dialect { name, cause }),
+        #[cfg(feature = "drift")]
+        baton_dialect_drift::NAME => Ok(baton_dialect_drift::dialect(app)),
         #[cfg(feature = "edge-functions")]
         baton_dialect_edge_functions::NAME => {
             Ok(baton_dialect_edge_functions::dialect(app, &settings.edge_functions))

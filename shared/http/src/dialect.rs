@@ -21,7 +21,7 @@ use http_body::Body;
 use tower::Service;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::auth::{Authenticate, Authority, Credentials, Door, Rule, Rules};
+use crate::auth::{Authenticate, Authority, Credentials, Door, Guests, Rule, Rules};
 use crate::envelope::{method_not_allowed, no_such_route};
 use crate::error::ApiError;
 
@@ -34,6 +34,7 @@ pub struct Dialect {
     name: &'static str,
     rules: Arc<Rules>,
     credentials: Credentials,
+    guests: Option<Arc<dyn Guests>>,
     phrase: Phrase,
     slow: Vec<(&'static str, Duration)>,
     router: Router,
@@ -52,13 +53,19 @@ impl Dialect {
         let router =
             router.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed).with_state(state);
         let credentials = Credentials::default();
-        Self { name, rules: Rules::new(rules), credentials, phrase, slow: Vec::new(), router }
+        Self { name, rules: Rules::new(rules), credentials, guests: None, phrase, slow: Vec::new(), router }
     }
 
     /// The same, whose callers bring their tokens there, too.
     #[must_use]
     pub fn with_credentials(self, credentials: Credentials) -> Self {
         Self { credentials, ..self }
+    }
+
+    /// The same, which knows these besides those who have a token of the store.
+    #[must_use]
+    pub fn with_guests(self, guests: Arc<dyn Guests>) -> Self {
+        Self { guests: Some(guests), ..self }
     }
 
     /// The same, whose paths may take as much longer than others as these say.
@@ -104,8 +111,8 @@ pub(crate) struct Spoken {
 
 impl Spoken {
     fn new(dialect: Dialect, prefix: String, by: Authority) -> Self {
-        let Dialect { name, rules, credentials, phrase, slow, router } = dialect;
-        let service = Authenticate::at(Door { rules, credentials }, router, by);
+        let Dialect { name, rules, credentials, guests, phrase, slow, router } = dialect;
+        let service = Authenticate::at(Door { rules, credentials, guests }, router, by);
         Self { name, prefix, phrase, slow, service }
     }
 }

@@ -13,6 +13,7 @@ use http::HeaderMap;
 use tokio::task::JoinSet;
 
 use super::Caller;
+use super::door::Guests;
 use super::header::{Presented, presented};
 use super::rates::{Rates, Turn};
 use super::rules::{Access, Rule};
@@ -87,14 +88,15 @@ impl Authenticator {
     /// 401 without a good token where one is needed, 403 if its scopes do not allow the route, 429 if it has asked too
     /// often, and the store's own failures.
     pub async fn admit(&self, rule: &'static Rule, headers: &HeaderMap) -> Result<Admitted, ApiError> {
-        self.admit_who(rule, || presented(headers)).await
+        self.admit_who(rule, || presented(headers), None).await
     }
 
-    /// The same of what a request presents, wherever it brings that.
+    /// The same of what a request presents, wherever it brings that, where guests are known, too.
     pub(super) async fn admit_who(
         &self,
         rule: &'static Rule,
         presented: impl FnOnce() -> Presented,
+        guests: Option<&dyn Guests>,
     ) -> Result<Admitted, ApiError> {
         let Access::Scopes(scopes) = rule.access else { return Ok(Admitted { rule, caller: None }) };
         let secret = match presented() {
@@ -106,7 +108,7 @@ impl Authenticator {
             }
         };
         let now = self.app.now();
-        let Some(token) = self.known(&secret).await? else {
+        let Some(token) = self.known(&secret, guests).await? else {
             return Err(self.unauthorized(rule, ANOTHER));
         };
         let refused = |error: ApiError| {
@@ -133,9 +135,16 @@ impl Authenticator {
     }
 
     /// The token that a secret belongs to. What is unknown is compared, too, so that the time tells nothing.
-    async fn known(&self, secret: &TokenSecret) -> Result<Option<Token>, ApiError> {
+    async fn known(
+        &self,
+        secret: &TokenSecret,
+        guests: Option<&dyn Guests>,
+    ) -> Result<Option<Token>, ApiError> {
         let nobodys = SecretDigest::from_bytes([0; 32]);
-        let stored = self.app.store.token(secret.id()).await?;
+        let mut stored = self.app.store.token(secret.id()).await?;
+        if let (None, Some(guests)) = (&stored, guests) {
+            stored = guests.guest(secret.id()).await?;
+        }
         let digest = stored.as_ref().map_or(nobodys, |stored| stored.digest);
         let same = digest == secret.digest();
         Ok(stored.filter(|_| same).map(|stored| stored.token))

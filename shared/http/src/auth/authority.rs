@@ -31,7 +31,9 @@ impl Authority {
     pub(super) async fn authorize(&self, door: &Door, request: &Parts) -> Result<Admitted, ApiError> {
         let rule = door.rules.of_request(&request.method, request.uri.path())?;
         match self {
-            Self::Header(by) => by.admit_who(rule, || door.credentials.presented(request)).await,
+            Self::Header(by) => {
+                by.admit_who(rule, || door.credentials.presented(request), door.guests.as_deref()).await
+            }
             Self::Authorizer(by) => Vouched::admit(request.extensions.get(), by, rule),
         }
     }

@@ -1,25 +1,44 @@
 //! How a set of routes is asked: which rules hold for them, and where requests bring their tokens.
 
+use std::fmt;
 use std::sync::Arc;
 
+use baton_model::TokenId;
+use baton_store::{StoreError, StoredToken};
+use futures::future::BoxFuture;
 use http::request::Parts;
 
 use super::Rules;
 use super::header::{Presented, presented, presented_as};
 
+/// Whom a set of routes knows besides those who have a token of the store, such as clients that have registered there. What such
+/// a token allows, and until when, is judged as of any other.
+pub trait Guests: Send + Sync {
+    /// The token of this id, with what is kept of its secret; none if nobody is known by it.
+    fn guest(&self, id: TokenId) -> BoxFuture<'_, Result<Option<StoredToken>, StoreError>>;
+}
+
 /// How a set of routes is asked. Copies share the rules.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Door {
     /// Who may ask for what.
     pub rules: Arc<Rules>,
     /// Where tokens are.
     pub credentials: Credentials,
+    /// Whom the routes know besides; nobody if none.
+    pub guests: Option<Arc<dyn Guests>>,
+}
+
+impl fmt::Debug for Door {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Door").field("credentials", &self.credentials).finish_non_exhaustive()
+    }
 }
 
 impl Door {
     /// The door to Baton's own routes.
     pub fn of_baton() -> Self {
-        Self { rules: Rules::of_baton(), credentials: Credentials::default() }
+        Self { rules: Rules::of_baton(), credentials: Credentials::default(), guests: None }
     }
 }
 

@@ -22,6 +22,6 @@ pub use authenticate::Authenticate;
 pub use authenticator::{Admitted, Authenticator};
 pub use authority::Authority;
 pub use caller::Caller;
-pub use door::{Credentials, Door};
+pub use door::{Credentials, Door, Guests};
 pub use rules::{Access, FILE_RULES, RULES, Rule, Rules};
 pub use vouched::{BehindAuthorizer, Vouched};

@@ -103,7 +103,7 @@ impl Import {
             Some(file) => {
                 let mut map = Map::of_file(file)?;
                 map.created_at = self.created_at;
-                Meaning::Mapped(map)
+                Meaning::Mapped(Box::new(map))
             }
             None => Meaning::Own,
         })
@@ -126,8 +126,12 @@ impl Import {
                 "{url}: expected --as assistant with the address of a server, got none; other systems are read from a file or a \
                  database"
             ))),
+            #[cfg(feature = "postgres")]
+            Place::Postgres(url) => source::open_postgres(url, &place.name(), &self.table).await,
+            #[cfg(not(feature = "postgres"))]
             Place::Postgres(_) => Err(Failure::usage(format!(
-                "{}: this baton does not read PostgreSQL by itself; have psql write the table as CSV: docs/moving-data.md tells how",
+                "{}: this baton was built without PostgreSQL; build one with it (cargo install --path apps/baton --features postgres), \
+                 or have psql write the table as CSV: docs/moving-data.md tells how",
                 place.name()
             ))),
         }

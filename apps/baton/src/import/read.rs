@@ -24,7 +24,7 @@ pub(crate) enum Meaning {
     /// Tasks as Baton exports them.
     Own,
     /// Rows of a table.
-    Mapped(Map),
+    Mapped(Box<Map>),
     /// Rows of a system that Baton knows.
     #[cfg(feature = "dialects")]
     System(Box<System>),

@@ -119,7 +119,7 @@ pub(crate) fn open_file(path: Option<&Path>, form: Option<Form>, table: &str) ->
     }
     let by_name =
         path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("csv")).then_some(Form::Csv);
-    let whole = about.is_file().then(|| about.len());
+    let whole = about.is_file().then_some(about.len());
     of_reader(BufReader::with_capacity(1 << 16, file), name, form.or(by_name), whole)
 }
 
@@ -147,6 +147,16 @@ pub(crate) fn open_sqlite(path: &Path, name: &str) -> Result<Source, Failure> {
     let name = name.to_owned();
     std::thread::spawn(move || table::feed_of_sqlite(&db, &name, &feed));
     Ok(Source { rows: Box::new(rows), whole, unit: "rows" })
+}
+
+/// Opens a table of a PostgreSQL database.
+///
+/// # Errors
+/// If it cannot be read, or this program was built without it.
+#[cfg(feature = "postgres")]
+pub(crate) async fn open_postgres(url: &str, name: &str, table: &str) -> Result<Source, Failure> {
+    let table::postgres::Table { rows, whole } = table::postgres::open(url, name, table).await?;
+    Ok(Source { rows: Box::new(rows), whole: Some(whole), unit: "rows" })
 }
 
 /// Asks a running assistant server for its active tasks. Its early version has them under `/task`, its late one under `/tasks`.

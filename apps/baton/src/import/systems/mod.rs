@@ -222,7 +222,7 @@ fn of_drift(old: &mut OldTask) {
 fn of_hex(digits: &str) -> Payload {
     let pair = |at: usize| digits.get(at..at + 2).and_then(|pair| u8::from_str_radix(pair, 16).ok());
     let bytes: Option<Vec<u8>> =
-        if digits.len() % 2 == 0 { (0..digits.len()).step_by(2).map(pair).collect() } else { None };
+        if digits.len().is_multiple_of(2) { (0..digits.len()).step_by(2).map(pair).collect() } else { None };
     let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
     text.and_then(|text| Payload::parse(&text).ok())
         .unwrap_or_else(|| Payload::from_value(&json!({ "hex": digits })))

@@ -3,6 +3,8 @@
 mod csv;
 mod lines;
 mod piped;
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 mod sqlite;
 
 use std::collections::BTreeMap;
@@ -16,6 +18,8 @@ use crate::words;
 
 pub(crate) use self::csv::Csv;
 pub(crate) use self::lines::Lines;
+#[cfg(feature = "postgres")]
+pub(crate) use self::piped::Piped;
 pub(crate) use self::piped::{Feed, piped};
 pub(crate) use self::sqlite::{feed as feed_of_sqlite, open as open_sqlite, rows_in};
 

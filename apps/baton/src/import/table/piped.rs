@@ -28,6 +28,12 @@ impl Feed {
     pub(crate) fn put_blocking(&self, row: Result<Row, Failure>) -> bool {
         self.0.blocking_send(row).is_ok()
     }
+
+    /// The same where threads must not wait.
+    #[cfg(feature = "postgres")]
+    pub(crate) async fn put(&self, row: Result<Row, Failure>) -> bool {
+        self.0.send(row).await.is_ok()
+    }
 }
 
 impl Rows for Piped {

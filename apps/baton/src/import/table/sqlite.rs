@@ -62,7 +62,7 @@ pub(crate) fn feed(db: &Connection, table: &str, feed: &Feed) {
 
 fn read(db: &Connection, table: &str, feed: &Feed) -> rusqlite::Result<()> {
     let mut statement = db.prepare(&format!("SELECT * FROM {}", quoted(table)))?;
-    let columns: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+    let columns: Vec<String> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement.query([])?;
     let mut number = 0;
     while let Some(row) = rows.next()? {

@@ -1,7 +1,11 @@
 //! `baton import` and `baton export`.
 
+#[cfg(feature = "dialects")]
+mod docs;
 mod export;
 mod import;
+#[cfg(all(feature = "dialects", feature = "postgres"))]
+mod postgres;
 #[cfg(feature = "dialects")]
 mod systems;
 

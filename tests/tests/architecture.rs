@@ -59,7 +59,8 @@ const BESIDES: &[(&str, &str)] = &[
 
 /// Libraries that only some crates may know.
 const PRIVATE: &[(&str, &[&str])] = &[
-    ("rusqlite", &["baton-store-sqlite"]),
+    // `baton` reads the files of other systems, and no store of its own.
+    ("rusqlite", &["baton-store-sqlite", "baton"]),
     ("object_store", &["baton-files", "baton-archive"]),
     ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-lambda"]),
     ("reqwest", &["baton-client", "baton-tests"]),

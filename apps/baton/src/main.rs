@@ -11,9 +11,11 @@ mod context;
 mod dead_letters;
 mod example;
 mod exit;
+mod export;
 mod file;
 mod generation;
 mod ids;
+mod import;
 mod input;
 mod limit;
 mod logs;
@@ -163,6 +165,10 @@ enum Command {
     DeadLetters(dead_letters::DeadLetters),
     /// Move all that one store holds into another, and compare both.
     Migrate(migrate::Migrate),
+    /// Take in tasks that another system, or `baton export`, has written down.
+    Import(Box<import::Import>),
+    /// Write all tasks of a store, whole, as JSON lines.
+    Export(export::Export),
     /// See what is in the archive of finished tasks, and put it back.
     #[command(subcommand)]
     Archive(archive::Archive),
@@ -185,6 +191,8 @@ const WITHOUT_SERVER: &[(&str, &str)] = &[
     ("relay", "it reads the table that --store names"),
     ("dead-letters", "it works on the queues themselves"),
     ("migrate", "it works on the stores that --from and --to name"),
+    ("import", "it fills the store that --to names"),
+    ("export", "it reads the store that --from names"),
     ("archive", "it reads the archive itself, and --store names the store to put tasks back into"),
     ("example", "it starts a server of its own"),
 ];
@@ -276,6 +284,8 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Relay(relay) => relay.run(context).await,
             Command::DeadLetters(letters) => letters.run(context).await,
             Command::Migrate(migrate) => migrate.run(context).await,
+            Command::Import(import) => import.run(context).await,
+            Command::Export(export) => export.run(context).await,
             Command::Archive(archive) => unless_interrupted(archive.run(context)).await,
             Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
             Command::Example(example) => unless_interrupted(example.run(context)).await,

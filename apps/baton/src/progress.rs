@@ -35,3 +35,26 @@ impl Teller {
         }
     }
 }
+
+/// How many places a bar has.
+const PLACES: u64 = 30;
+
+/// How much of a whole is done, drawn, such as `[#####.....]  50 %`.
+pub(crate) fn bar(done: u64, whole: u64) -> String {
+    let of = |full: u64| u128::from(done.min(whole)) * u128::from(full) / u128::from(whole.max(1));
+    let (drawn, hundredths) = (of(PLACES), of(100));
+    let drawn = usize::try_from(drawn).unwrap_or_default();
+    format!("[{}{}] {hundredths:>3} %", "#".repeat(drawn), ".".repeat(PLACES as usize - drawn))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_is_as_long_as_what_is_done() {
+        assert_eq!(bar(0, 0), format!("[{}]   0 %", ".".repeat(30)));
+        assert_eq!(bar(50, 100), format!("[{}{}]  50 %", "#".repeat(15), ".".repeat(15)));
+        assert_eq!(bar(u64::MAX, 7), format!("[{}] 100 %", "#".repeat(30)));
+    }
+}

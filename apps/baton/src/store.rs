@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use baton_model::Timestamp;
 use baton_runtime::settings::{Durability, Settings, StoreLocation};
 use baton_store::{ArchiveStore, Doorbell, StoreError, Transfer};
 #[cfg(feature = "dynamodb")]
@@ -71,6 +72,19 @@ impl Store {
             Self::Sqlite(store) => store.gone().await,
             #[cfg(feature = "dynamodb")]
             Self::Dynamodb(_) => std::future::pending().await,
+        }
+    }
+
+    /// Counts anew what it holds, where importing does not count as it goes.
+    #[cfg_attr(not(feature = "dynamodb"), expect(clippy::unused_async, reason = "a file counts as it goes"))]
+    pub(crate) async fn recount(&self, now: Timestamp) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(store) => {
+                let counted = baton_store::transfer::recount(&**store, now).await;
+                counted.map_err(|error| Failure::failed(error.report()))
+            }
         }
     }
 

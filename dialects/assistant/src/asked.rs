@@ -145,7 +145,7 @@ fn several(wrong: &mut Wrong, text: &RawValue, version: Version) -> Option<Vec<N
 }
 
 /// The actions of a task: one, or several in their order; none if they are not said, or not as they must be.
-pub(crate) fn actions(task: &Map<String, Value>) -> Option<Vec<String>> {
+pub fn actions(task: &Map<String, Value>) -> Option<Vec<String>> {
     match task.get("action")? {
         Value::String(one) => Some(vec![one.clone()]),
         Value::Array(several) if !several.is_empty() => {

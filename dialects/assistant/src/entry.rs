@@ -11,7 +11,7 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 
 /// The queue of all tasks of this dialect.
-pub(crate) fn queue() -> QueueName {
+pub fn queue() -> QueueName {
     QueueName::from_stored("assistant")
 }
 
@@ -27,7 +27,7 @@ pub(crate) fn is_asked_for(task: &Task) -> bool {
 }
 
 /// The type of a task with these actions.
-pub(crate) fn type_of(actions: &[String]) -> String {
+pub fn type_of(actions: &[String]) -> String {
     let one = match actions {
         [one] if one != REFLECTION => one.parse::<TaskType>().ok(),
         _ => None,

@@ -24,6 +24,8 @@ use baton_runtime::settings::AssistantSettings;
 use ask::Assistant;
 use log::Log;
 
+pub use asked::actions;
+pub use entry::{queue, type_of};
 pub use routes::RULES;
 
 /// Its name in settings.

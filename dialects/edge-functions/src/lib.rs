@@ -7,6 +7,7 @@ mod edge;
 mod ending;
 mod functions;
 mod generation;
+mod moved;
 mod origin;
 mod row;
 mod rpc;
@@ -26,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::edge::Edge;
 
+pub use crate::moved::{Moved, moved, task_id};
 pub use crate::shelf::{Bits, Content, Folder, NoPlace, Path as FilePath, Shelf, ShelfError, Terms};
 
 /// Its name in settings.

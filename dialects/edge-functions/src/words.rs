@@ -212,7 +212,7 @@ pub(crate) fn text_at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a str> {
 const NAMES: &str = "edge-functions";
 
 /// The id of a task that a client names so.
-pub(crate) fn task_id(name: &str) -> TaskId {
+pub fn task_id(name: &str) -> TaskId {
     name.parse().unwrap_or_else(|_| TaskId::of_name(NAMES, name))
 }
 

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// The queue of all tasks of this dialect.
-pub(crate) fn queue() -> QueueName {
+pub fn queue() -> QueueName {
     QueueName::from_stored("autodev")
 }
 
@@ -26,7 +26,7 @@ pub fn task_id(project: &ProjectId, text: &str) -> TaskId {
 }
 
 /// A task's type by its role.
-pub(crate) fn type_of(role: &str) -> TaskType {
+pub fn type_of(role: &str) -> TaskType {
     role.parse().unwrap_or_else(|_| TaskType::from_stored(PLAIN))
 }
 
@@ -78,7 +78,7 @@ impl Kept {
 }
 
 /// The branch that a task's work belongs on.
-pub(crate) fn branch(role: &str, id: &str) -> String {
+pub fn branch(role: &str, id: &str) -> String {
     format!("auto/{role}/{id}")
 }
 

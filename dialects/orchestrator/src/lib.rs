@@ -35,7 +35,7 @@ use serde_json::json as value;
 use ask::Orchestrator;
 use live::Board;
 
-pub use kept::task_id;
+pub use kept::{branch, queue, task_id, type_of};
 pub use routes::RULES;
 
 /// Its name in settings.

@@ -70,7 +70,7 @@ impl From<Wrong> for No {
 pub(crate) type Answer = Result<Response, No>;
 
 /// The queue of all tasks of this dialect.
-pub(crate) fn queue() -> QueueName {
+pub fn queue() -> QueueName {
     QueueName::from_stored("task-table")
 }
 

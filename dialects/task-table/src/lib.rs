@@ -14,6 +14,7 @@ use axum::response::Response;
 use baton_api::Problem;
 use baton_http::{App, Dialect, fastapi};
 
+pub use answer::queue;
 pub use routes::RULES;
 
 /// Its name in settings.

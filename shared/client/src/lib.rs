@@ -75,6 +75,7 @@ pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
 pub use ready::{Heard, Listener, ReadyError, ReadyQueue};
 #[cfg(feature = "sqs")]
 pub use sqs::{OpenError, SqsReady};
+pub use tls::config as tls_config;
 
 /// A client of one server. Clones share its connections.
 #[derive(Clone, Debug)]

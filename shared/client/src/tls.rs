@@ -8,7 +8,7 @@ use rustls::{ClientConfig, RootCertStore};
 ///
 /// # Errors
 /// That the machine trusts nobody, or why it cannot be told whom.
-pub(crate) fn config(needed: bool) -> Result<ClientConfig, String> {
+pub fn config(needed: bool) -> Result<ClientConfig, String> {
     let mut roots = RootCertStore::empty();
     if needed {
         // Those of the system, or those that SSL_CERT_FILE or SSL_CERT_DIR name.

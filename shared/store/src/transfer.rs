@@ -9,6 +9,7 @@
 
 mod migration;
 mod record;
+mod recount;
 
 use async_trait::async_trait;
 use baton_model::Timestamp;
@@ -22,6 +23,7 @@ pub use record::{
     WorkerRecord, audit_onto, batch_onto, limit_onto, owned_onto, queue_onto, schedule_onto, supply_onto,
     token_onto,
 };
+pub use recount::recount;
 
 /// The most bytes of payloads, about, that one page of an export holds: a page that would hold more ends early.
 pub const PAGE_BYTES: usize = 4 * 1024 * 1024;

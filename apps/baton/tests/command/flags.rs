@@ -273,6 +273,8 @@ fn options_are_offered_only_where_they_mean_something() {
         &["serve"][..],
         &["example"],
         &["migrate"],
+        &["import"],
+        &["export"],
         &["relay"],
         &["dead-letters", "list"],
         &["table", "create"],
@@ -282,6 +284,7 @@ fn options_are_offered_only_where_they_mean_something() {
         assert!(!help.contains("--server <") && !help.contains("--token-file"), "{without:?}: {help}");
         let needed: &[&str] = match without {
             ["migrate"] => &["--from", "sqlite:a", "--to", "sqlite:b"],
+            ["import"] => &["tasks.jsonl"],
             ["table", _] => &["--store", "dynamodb:a"],
             ["relay"] => &["--since", "1h"],
             ["dead-letters", _] => &["submissions"],

@@ -24,6 +24,7 @@ mod flags;
 mod import;
 mod limits;
 mod migrate;
+mod moving;
 mod once;
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod queues;

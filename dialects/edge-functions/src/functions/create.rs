@@ -240,7 +240,7 @@ fn spec_of(
 }
 
 /// The model that a task needs.
-fn model_of(params: &Value) -> Option<&str> {
+pub(crate) fn model_of(params: &Value) -> Option<&str> {
     text_at(params, &["model_name"])
         .or_else(|| text_at(params, &["orchestrator_details", "model_name"]))
         .or_else(|| text_at(params, &["model"]))

@@ -74,6 +74,12 @@ impl World {
         Self { url, folder, settings: &[], server }
     }
 
+    /// A world on the database that lies in a folder, whose server is given these flags besides.
+    pub(crate) fn on(folder: TempDir, flags: &[&str]) -> Self {
+        let (server, url) = serve_with(folder.path(), &[], "127.0.0.1:0", flags);
+        Self { url, folder, settings: &[], server }
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
@@ -210,9 +216,13 @@ pub(crate) fn tool() -> Command {
 }
 
 fn serve(folder: &Path, settings: &[(&str, &str)], address: &str) -> (Running, String) {
+    serve_with(folder, settings, address, &[])
+}
+
+fn serve_with(folder: &Path, settings: &[(&str, &str)], address: &str, flags: &[&str]) -> (Running, String) {
     let log = std::fs::File::options().create(true).append(true).open(folder.join("server.log")).unwrap();
     let mut command = tool();
-    command.args(["serve", "-o", "json", "--listen", address, "--store", "sqlite:baton.db"]);
+    command.args(["serve", "-o", "json", "--listen", address, "--store", "sqlite:baton.db"]).args(flags);
     command.envs(settings.iter().copied()).current_dir(folder).stdout(Stdio::piped()).stderr(log);
     let mut running = Running(command.spawn().unwrap());
     let mut line = String::new();

@@ -20,11 +20,9 @@ pub(crate) enum Fate {
 pub(crate) fn fate<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Fate {
     match error {
         SdkError::ConstructionFailure(_) => Fate::Refused,
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) => Fate::Unknown,
-        SdkError::DispatchFailure(failure) => {
-            // Some of these happen before anything is sent; which, cannot be told for sure.
-            if failure.is_user() { Fate::Refused } else { Fate::Unknown }
-        }
+        // Some dispatches fail before anything is sent; which, cannot be told for sure. Also one that is said to be the caller's
+        // fault may be a connection whose runtime has ended while the request was on its way.
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) | SdkError::DispatchFailure(_) => Fate::Unknown,
         SdkError::ServiceError(service) => match service.err().code() {
             Some(code) => fate_of_code(code),
             None => Fate::Unknown,
@@ -124,4 +122,20 @@ pub(crate) fn damaged(what: impl Into<String>) -> StoreError {
 /// Says that the store gave up on something that others kept changing under it; nothing was changed.
 pub(crate) fn contended(what: &'static str) -> StoreError {
     StoreError::Unavailable(format!("{what} was changed by others at every try").into())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_sdk_dynamodb::operation::get_item::GetItemError;
+    use aws_smithy_runtime_api::client::result::ConnectorError;
+
+    use super::*;
+
+    #[test]
+    fn of_a_request_that_was_not_answered_nothing_is_known_whoever_is_to_blame() {
+        for failure in [ConnectorError::user("gone".into()), ConnectorError::io("reset".into())] {
+            let error: SdkError<GetItemError, ()> = SdkError::dispatch_failure(failure);
+            assert_eq!(fate(&error), Fate::Unknown);
+        }
+    }
 }

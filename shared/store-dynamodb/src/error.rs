@@ -22,7 +22,9 @@ pub(crate) fn fate<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> Fate {
         SdkError::ConstructionFailure(_) => Fate::Refused,
         // Some dispatches fail before anything is sent; which, cannot be told for sure. Also one that is said to be the caller's
         // fault may be a connection whose runtime has ended while the request was on its way.
-        SdkError::TimeoutError(_) | SdkError::ResponseError(_) | SdkError::DispatchFailure(_) => Fate::Unknown,
+        SdkError::TimeoutError(_) | SdkError::ResponseError(_) | SdkError::DispatchFailure(_) => {
+            Fate::Unknown
+        }
         SdkError::ServiceError(service) => match service.err().code() {
             Some(code) => fate_of_code(code),
             None => Fate::Unknown,

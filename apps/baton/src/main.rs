@@ -49,6 +49,7 @@ mod worker;
 mod worker_run;
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
@@ -265,36 +266,43 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
         .map_err(|error| Failure::failed(format!("could not start the program's threads: {error}")))?;
     runtime.block_on(async {
         let done = match command {
-            Command::Serve(serve) => serve.run(context).await,
-            Command::Task(task) => task.run(context).await,
-            Command::Generation(generation) => generation.run(context).await,
-            Command::Worker(worker) => worker.run(context).await,
-            Command::Queue(queue) => queue.run(context).await,
-            Command::Limit(limits) => limits.run(context).await,
-            Command::Schedule(schedules) => schedules.run(context).await,
-            Command::Bulk(bulk) => bulk.run(context).await,
-            Command::Batch(batch) => batch.run(context).await,
-            Command::File(file) => unless_interrupted(file.run(context)).await,
-            Command::Stats(stats) => stats.run(context).await,
-            Command::Logs(logs) => logs.run(context).await,
-            Command::Token(token) => token.run(context).await,
-            Command::Audit(audit) => audit.run(context).await,
-            Command::Reap(reap) => reap.run(context).await,
-            Command::Table(table) => unless_interrupted(table.run(context)).await,
-            Command::Relay(relay) => relay.run(context).await,
-            Command::DeadLetters(letters) => letters.run(context).await,
-            Command::Migrate(migrate) => migrate.run(context).await,
-            Command::Import(import) => import.run(context).await,
-            Command::Export(export) => export.run(context).await,
-            Command::Archive(archive) => unless_interrupted(archive.run(context)).await,
-            Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
-            Command::Example(example) => unless_interrupted(example.run(context)).await,
+            Command::Serve(serve) => on_heap(|| serve.run(context)).await,
+            Command::Task(task) => on_heap(|| task.run(context)).await,
+            Command::Generation(generation) => on_heap(|| generation.run(context)).await,
+            Command::Worker(worker) => on_heap(|| worker.run(context)).await,
+            Command::Queue(queue) => on_heap(|| queue.run(context)).await,
+            Command::Limit(limits) => on_heap(|| limits.run(context)).await,
+            Command::Schedule(schedules) => on_heap(|| schedules.run(context)).await,
+            Command::Bulk(bulk) => on_heap(|| bulk.run(context)).await,
+            Command::Batch(batch) => on_heap(|| batch.run(context)).await,
+            Command::File(file) => on_heap(|| unless_interrupted(file.run(context))).await,
+            Command::Stats(stats) => on_heap(|| stats.run(context)).await,
+            Command::Logs(logs) => on_heap(|| logs.run(context)).await,
+            Command::Token(token) => on_heap(|| token.run(context)).await,
+            Command::Audit(audit) => on_heap(|| audit.run(context)).await,
+            Command::Reap(reap) => on_heap(|| reap.run(context)).await,
+            Command::Table(table) => on_heap(|| unless_interrupted(table.run(context))).await,
+            Command::Relay(relay) => on_heap(|| relay.run(context)).await,
+            Command::DeadLetters(letters) => on_heap(|| letters.run(context)).await,
+            Command::Migrate(migrate) => on_heap(|| migrate.run(context)).await,
+            Command::Import(import) => on_heap(|| import.run(context)).await,
+            Command::Export(export) => on_heap(|| export.run(context)).await,
+            Command::Archive(archive) => on_heap(|| unless_interrupted(archive.run(context))).await,
+            Command::Bench(bench) => on_heap(|| unless_interrupted(bench.run(context))).await,
+            Command::Example(example) => on_heap(|| unless_interrupted(example.run(context))).await,
             Command::RenderScene(_) | Command::Guard => Ok(()),
         };
         // What was written before a failure is shown before the failure is told.
         let shown = context.out.finish();
         done.and(shown)
     })
+}
+
+/// A command's work on the heap: the stack of a program's first thread may be small (`ulimit -s`), and all commands together would be on
+/// it.
+#[inline(never)]
+fn on_heap<F: Future>(work: impl FnOnce() -> F) -> Pin<Box<F>> {
+    Box::pin(work())
 }
 
 /// Breaks off when the program is asked to end: what was started ends with the future that started it.

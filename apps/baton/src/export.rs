@@ -115,7 +115,9 @@ async fn write(
             put(to, &task)?;
             tasks += 1;
         }
-        teller.tell(|| format!("{tasks} tasks written"));
+        if tasks > 0 {
+            teller.tell(|| format!("{tasks} tasks written"));
+        }
         match page.next {
             Some(next) => after = Some(next),
             None => {

@@ -110,6 +110,9 @@ struct Cli {
     /// `json`: exactly one JSON document on stdout.
     #[arg(short, long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
     output: Format,
+    /// As `-o json`.
+    #[arg(long, global = true, conflicts_with = "output")]
+    json: bool,
     #[command(subcommand)]
     command: Command,
 }
@@ -243,7 +246,8 @@ fn main() -> ExitCode {
         (Some(file), Some(ValueSource::CommandLine)) => TokenSource::Flag(file),
         (file, _) => TokenSource::Environment(file),
     };
-    let context = Context::new(cli.server, server_named, token, cli.output);
+    let output = if cli.json { Format::Json } else { cli.output };
+    let context = Context::new(cli.server, server_named, token, output);
     match run(cli.command, &context) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => report::tell(&failure, &context),

@@ -93,7 +93,7 @@ struct Granted {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=i64::from(limits::TOKEN_REQUESTS)))]
     requests_per_second: Option<u32>,
     /// Make it in this store instead of asking a server, which must not have it open if it is a file (sqlite:PATH).
-    #[arg(long, value_name = "URL", conflicts_with = "server")]
+    #[arg(long, value_name = "URL")]
     store: Option<String>,
     /// Show its end in UTC instead of this machine's time zone.
     #[arg(long)]
@@ -164,6 +164,9 @@ impl Import {
 
 impl Granted {
     async fn make(self, context: &Context, expires: Expires, secret: Option<String>) -> Result<(), Failure> {
+        if self.store.is_some() && context.server_named {
+            return Err(Failure::usage("--store cannot be used with --server: the token is made in the one or by the other"));
+        }
         let utc = self.utc;
         let (store, request) = self.request(expires, secret);
         let created = match &store {

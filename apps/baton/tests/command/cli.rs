@@ -56,6 +56,27 @@ fn what_help_adds_to_the_flags_fits_in_78_columns() {
 }
 
 #[test]
+fn json_may_be_asked_for_in_a_word() {
+    let world = World::new(&[]);
+    for asked in [&["stats", "--json"][..], &["--json", "stats"], &["stats", "-o", "json"]] {
+        let output = run(world.command(asked), 0);
+        let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert!(told["states"].is_object(), "{told}");
+    }
+}
+
+#[test]
+fn a_store_that_is_named_goes_before_the_address_in_the_environment() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = tool();
+    command
+        .args(["token", "create", "--name", "n", "--scope", "worker", "--store", "sqlite:baton.db"])
+        .env("BATON_URL", "http://127.0.0.1:1")
+        .current_dir(folder.path());
+    run(command, 0);
+}
+
+#[test]
 fn a_wrong_command_line_is_2() {
     for wrong in [
         &["task", "frobnicate"][..],
@@ -72,6 +93,8 @@ fn a_wrong_command_line_is_2() {
         &["example", "--server", "http://127.0.0.1:7410"],
         &["task", "list", "--limit", "0"],
         &["logs", "--limit", "0"],
+        &["stats", "--json", "-o", "table"],
+        &["token", "create", "--name", "n", "--scope", "worker", "--store", "sqlite:x.db", "--server", "localhost"],
     ] {
         let mut command = tool();
         command.args(wrong);

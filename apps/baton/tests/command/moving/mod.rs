@@ -3,6 +3,8 @@
 #[cfg(feature = "dialects")]
 mod docs;
 mod export;
+#[cfg(feature = "dialects")]
+mod guides;
 mod import;
 #[cfg(all(feature = "dialects", feature = "postgres"))]
 mod postgres;

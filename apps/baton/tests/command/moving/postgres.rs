@@ -20,7 +20,7 @@ fn programs() -> Option<PathBuf> {
 }
 
 /// A server of its own, until the test ends.
-struct Server {
+pub(super) struct Server {
     port: u16,
     running: Running,
     _folder: tempfile::TempDir,
@@ -46,7 +46,7 @@ fn command(program: &Path, user: Option<&User>) -> Command {
 
 impl Server {
     /// None where PostgreSQL is not installed, which is said.
-    fn start() -> Option<Self> {
+    pub(super) fn start() -> Option<Self> {
         let user = Uid::effective().is_root().then(|| User::from_name("postgres").ok().flatten());
         let (Some(programs), Some(user)) = (programs(), user.map_or(Some(None), |user| user.map(Some)))
         else {
@@ -77,13 +77,13 @@ impl Server {
         Some(server)
     }
 
-    fn psql(&self, sql: &str) -> bool {
+    pub(super) fn psql(&self, sql: &str) -> bool {
         let mut psql = Command::new("psql");
         psql.args(["-v", "ON_ERROR_STOP=1", "-q", "-c", sql, &self.url()]);
         psql.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().success()
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("postgres://ray:secret@127.0.0.1:{}/postgres", self.port)
     }
 }

@@ -165,7 +165,9 @@ impl Import {
 impl Granted {
     async fn make(self, context: &Context, expires: Expires, secret: Option<String>) -> Result<(), Failure> {
         if self.store.is_some() && context.server_named {
-            return Err(Failure::usage("--store cannot be used with --server: the token is made in the one or by the other"));
+            return Err(Failure::usage(
+                "--store cannot be used with --server: the token is made in the one or by the other",
+            ));
         }
         let utc = self.utc;
         let (store, request) = self.request(expires, secret);

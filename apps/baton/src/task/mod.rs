@@ -9,6 +9,7 @@ mod graph;
 mod import;
 mod list;
 mod show;
+mod stats;
 mod watch;
 mod why;
 
@@ -34,6 +35,8 @@ pub(crate) enum Task {
     Create(Box<create::Create>),
     /// Tasks by status, type and so on, the newest first.
     List(Box<list::List>),
+    /// What the newest tasks are, what became of them day by day, and which need a look.
+    Stats(Box<stats::Stats>),
     /// One task, with its history and its output.
     Show(One),
     /// What a task waits for and what waits for it, and the path that the time goes by.
@@ -100,6 +103,7 @@ impl Task {
         match self {
             Self::Create(create) => create.run(context, &client).await,
             Self::List(list) => list.run(context, &client).await,
+            Self::Stats(stats) => stats.run(context, &client).await,
             Self::Show(one) => {
                 let id = ids::resolve(&client, &one.id).await?;
                 show::show(context, &client, id, one.shown).await

@@ -94,7 +94,18 @@ fn a_wrong_command_line_is_2() {
         &["task", "list", "--limit", "0"],
         &["logs", "--limit", "0"],
         &["stats", "--json", "-o", "table"],
-        &["token", "create", "--name", "n", "--scope", "worker", "--store", "sqlite:x.db", "--server", "localhost"],
+        &[
+            "token",
+            "create",
+            "--name",
+            "n",
+            "--scope",
+            "worker",
+            "--store",
+            "sqlite:x.db",
+            "--server",
+            "localhost",
+        ],
     ] {
         let mut command = tool();
         command.args(wrong);

@@ -35,6 +35,7 @@ mod sqs;
 mod supply;
 mod support;
 mod surroundings;
+mod task_stats;
 mod tls;
 mod tokens;
 mod unread;

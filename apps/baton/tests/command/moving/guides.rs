@@ -136,7 +136,8 @@ impl Old {
                 }
                 let wanted = request.starts_with(format!("GET {path} ").as_bytes());
                 let (status, body) = if wanted { ("200 OK", body.as_str()) } else { ("404 Not Found", "{}") };
-                let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+                let head =
+                    format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
                 stream.write_all(format!("{head}\r\n{body}").as_bytes()).unwrap();
             }
         });

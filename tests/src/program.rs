@@ -106,6 +106,13 @@ impl Program {
         }
     }
 
+    /// The same, with a dialect; of `baton serve`.
+    #[must_use]
+    pub fn speaking(mut self, dialect: &str) -> Self {
+        self.arguments.extend(["--dialect".to_owned(), dialect.to_owned()]);
+        self
+    }
+
     /// The same, with a clock that is behind by so many milliseconds; of the server over faults.
     #[must_use]
     pub fn behind(self, millis: u64) -> Self {

@@ -71,6 +71,25 @@ impl Client {
         self.answered(request).await
     }
 
+    /// Sends a request once to a dialect, whose answers may be plain text. `None`: no answer came.
+    pub(super) async fn ask(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        let answer = async {
+            let response = self.http.post(self.url(path).await).json(body).send().await.ok()?;
+            let status = response.status().as_u16();
+            let bytes = response.bytes().await.ok()?;
+            let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());
+            let body = serde_json::from_slice(&bytes).unwrap_or_else(|_| text());
+            // The server says itself that it does not know, or that it is going down: as good as no answer.
+            (status != 503).then_some((status, body))
+        };
+        let answer = answer.await;
+        if answer.is_none() {
+            self.record.unanswered.fetch_add(1, Ordering::Relaxed);
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        answer
+    }
+
     /// Asks until it is answered well.
     pub(super) async fn get(&self, path: &str) -> Value {
         loop {

@@ -14,6 +14,7 @@
 
 mod check;
 mod client;
+mod platform;
 mod producer;
 mod record;
 mod standing;
@@ -32,6 +33,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::program::{Program, Server};
+pub use platform::{PlatformOutcome, run_platform};
 use record::Record;
 
 /// How hard the servers are treated.

@@ -20,9 +20,11 @@ mod input;
 mod limit;
 mod logs;
 mod migrate;
+mod mirror;
 mod names;
 mod out;
 mod pages;
+mod postgres;
 mod process;
 mod progress;
 mod queue;
@@ -169,6 +171,8 @@ enum Command {
     Import(Box<import::Import>),
     /// Write all tasks of a store, whole, as JSON lines.
     Export(export::Export),
+    /// Keep a table of a PostgreSQL database up to date with all tasks, for programs that read it by SQL.
+    Mirror(mirror::Mirror),
     /// See what is in the archive of finished tasks, and put it back.
     #[command(subcommand)]
     Archive(archive::Archive),
@@ -286,6 +290,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Migrate(migrate) => migrate.run(context).await,
             Command::Import(import) => import.run(context).await,
             Command::Export(export) => export.run(context).await,
+            Command::Mirror(mirror) => mirror.run(context).await,
             Command::Archive(archive) => unless_interrupted(archive.run(context)).await,
             Command::Bench(bench) => unless_interrupted(bench.run(context)).await,
             Command::Example(example) => unless_interrupted(example.run(context)).await,

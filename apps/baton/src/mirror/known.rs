@@ -62,5 +62,7 @@ impl Known {
 
 /// Whether a reading tells more than what is written. Its status may be another without an event: time passes.
 pub(super) fn is_news(seen: Option<Seen>, task: &TaskView) -> bool {
-    seen.is_none_or(|seen| task.events > seen.events || (task.events == seen.events && word(task.status) != seen.status))
+    seen.is_none_or(|seen| {
+        task.events > seen.events || (task.events == seen.events && word(task.status) != seen.status)
+    })
 }

@@ -153,18 +153,20 @@ impl Mirroring<'_> {
     /// One step of a sweep; it begins one if none has begun.
     pub(super) async fn step(&mut self, now: Timestamp) -> Result<(), Trouble> {
         let Standing { sweep, sweeping, .. } = self.standing;
-        let (sweep, cursor) = if sweeping { (sweep, self.standing.cursor.clone()) } else { (sweep + 1, None) };
+        let (sweep, cursor) =
+            if sweeping { (sweep, self.standing.cursor.clone()) } else { (sweep + 1, None) };
         let page = match server::page(self.client, List::All, cursor.clone(), limits::PAGE).await {
             // Another store has come to stand behind the address.
-            Err(Trouble::Server(error)) if cursor.is_some() && error.problem().is_some_and(|told| told.status == 422) => {
+            Err(Trouble::Server(error))
+                if cursor.is_some() && error.problem().is_some_and(|told| told.status == 422) =>
+            {
                 server::page(self.client, List::All, None, limits::PAGE).await?
             }
             page => page?,
         };
         let (news, same) = self.sorted(page.items).await?;
         let whole = page.next.is_none();
-        let standing =
-            Standing { sweep, sweeping: true, cursor: page.next, ..self.standing.clone() };
+        let standing = Standing { sweep, sweeping: true, cursor: page.next, ..self.standing.clone() };
         if !whole {
             return self.take(&news, &same, standing).await;
         }
@@ -232,11 +234,18 @@ impl Mirroring<'_> {
     }
 
     /// Writes rows and where the mirror stands with them.
-    async fn put(&mut self, mut rows: Vec<Row>, marked: &[TaskId], standing: Standing) -> Result<(), Trouble> {
+    async fn put(
+        &mut self,
+        mut rows: Vec<Row>,
+        marked: &[TaskId],
+        standing: Standing,
+    ) -> Result<(), Trouble> {
         match self.base.write(&rows, marked, &standing).await {
             Err(error) if is_about_data(&error) => {
                 for id in self.base.mend(&mut rows).await? {
-                    talk::say(&format!("the JSON of task {id} cannot be held by PostgreSQL; its column says so"));
+                    talk::say(&format!(
+                        "the JSON of task {id} cannot be held by PostgreSQL; its column says so"
+                    ));
                 }
                 self.base.write(&rows, marked, &standing).await?;
             }

@@ -173,7 +173,10 @@ mod tests {
     #[test]
     fn what_postgresql_cannot_hold_is_replaced() {
         assert_eq!(without_nul("a\0b"), "a\u{fffd}b");
-        assert_eq!(json_without_nul(r#"{"a\u0000": "\\u0000 \\\u0000"}"#), r#"{"a\ufffd": "\\u0000 \\\ufffd"}"#);
+        assert_eq!(
+            json_without_nul(r#"{"a\u0000": "\\u0000 \\\u0000"}"#),
+            r#"{"a\ufffd": "\\u0000 \\\ufffd"}"#
+        );
         assert_eq!(object("[1]"), r#"{"result": [1]}"#);
         assert_eq!(object(r#" {"a": 1}"#), r#" {"a": 1}"#);
     }

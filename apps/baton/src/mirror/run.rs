@@ -30,13 +30,15 @@ const REQUEST: Duration = Duration::from_secs(30);
 const LOCKED: Duration = Duration::from_secs(10);
 
 /// Has the database notice within a minute that this machine is gone, and let go of the lock.
-const KEEPALIVE: &str = "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
+const KEEPALIVE: &str =
+    "SET tcp_keepalives_idle = 20; SET tcp_keepalives_interval = 10; SET tcp_keepalives_count = 3";
 
 pub(super) async fn run(mirror: Mirror, context: &Context) -> Result<(), Failure> {
     let mut signals = Signals::listen()?;
     let once = mirror.once;
+    let running = Running::new(mirror, context)?;
     tokio::select! {
-        ended = Running::new(mirror, context)?.run() => ended,
+        ended = running.run() => ended,
         _ = signals.next() => {
             if once {
                 let told = "interrupted; what was written stays: run the same command again to go on";
@@ -113,7 +115,7 @@ impl<'a> Running<'a> {
         }
     }
 
-    async fn connect<'c>(&mut self, client: &'c Client) -> Result<Mirroring<'c>, Trouble> {
+    async fn connect<'c>(&self, client: &'c Client) -> Result<Mirroring<'c>, Trouble> {
         let mut connection = self.database.connect().await.map_err(|error| match self.started {
             true => Trouble::from(error),
             false => self.database.cannot("cannot connect to", &error).into(),
@@ -198,7 +200,11 @@ impl<'a> Running<'a> {
         self.pauses = Pauses::new();
         let whole = mirroring.standing.sweep > 0 && !mirroring.standing.urgent;
         if (!self.started || !swept) && whole {
-            self.context.out.note(&format!("all tasks are in {}: {}; following", self.database.name(), self.progress()));
+            self.context.out.note(&format!(
+                "all tasks are in {}: {}; following",
+                self.database.name(),
+                self.progress()
+            ));
         }
         self.started = true;
     }

@@ -31,7 +31,12 @@ pub(super) enum List {
 }
 
 /// A page of a list, from a cursor on.
-pub(super) async fn page(client: &Client, list: List, cursor: Option<String>, limit: u32) -> Result<Tasks, Trouble> {
+pub(super) async fn page(
+    client: &Client,
+    list: List,
+    cursor: Option<String>,
+    limit: u32,
+) -> Result<Tasks, Trouble> {
     let statuses = match list {
         List::All => Vec::new(),
         List::Unfinished => UNFINISHED.to_vec(),
@@ -98,7 +103,9 @@ pub(super) async fn ask(client: &Client, ids: &[TaskId]) -> Result<Asked, Troubl
                 let result = detail.generation.and_then(|generation| generation.result);
                 Ok(Ok(Row::new(&detail.task, result.as_ref())))
             }
-            Err(error) if error.problem().is_some_and(|problem| problem.code == "task_not_found") => Ok(Err(id)),
+            Err(error) if error.problem().is_some_and(|problem| problem.code == "task_not_found") => {
+                Ok(Err(id))
+            }
             Err(error) => Err(Trouble::from(error)),
         }
     };

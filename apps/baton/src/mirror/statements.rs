@@ -99,7 +99,10 @@ impl Base {
             .await?;
         let row = self
             .client
-            .query_one("SELECT source, sweep, sweeping, cursor, urgent, swept_at FROM public.baton_mirror", &[])
+            .query_one(
+                "SELECT source, sweep, sweeping, cursor, urgent, swept_at FROM public.baton_mirror",
+                &[],
+            )
             .await?;
         let standing = Standing {
             sweep: row.try_get(1)?,
@@ -125,12 +128,18 @@ impl Base {
     /// Up to `most` tasks that no sweep since this one has seen.
     pub(super) async fn unswept(&self, sweep: i64, most: i64) -> Result<Vec<TaskId>, Trouble> {
         let rows = self.client.query(&self.unswept, &[&sweep, &most]).await?;
-        Ok(rows.iter().map(|row| row.try_get(0).map(|id| parse(id))).collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect())
+        let ids: Vec<&str> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        Ok(ids.into_iter().filter_map(parse).collect())
     }
 
     /// Writes rows, marks these tasks as seen by the sweep, and writes where the mirror stands: all of it, or nothing. A row whose
     /// task had more events when it was written stays as it is.
-    pub(super) async fn write(&mut self, rows: &[Row], marked: &[TaskId], standing: &Standing) -> Result<(), Error> {
+    pub(super) async fn write(
+        &mut self,
+        rows: &[Row],
+        marked: &[TaskId],
+        standing: &Standing,
+    ) -> Result<(), Error> {
         let transaction = self.client.transaction().await?;
         insert(&transaction, &self.write, &self.held, rows, standing.sweep).await?;
         if !marked.is_empty() {
@@ -164,7 +173,10 @@ impl Base {
         for row in rows {
             for place in JSON {
                 let Some(json) = &row.cells[place] else { continue };
-                let Err(error) = self.client.query_one("SELECT ($1::text::jsonb) IS NULL", &[json]).await else { continue };
+                let Err(error) = self.client.query_one("SELECT ($1::text::jsonb) IS NULL", &[json]).await
+                else {
+                    continue;
+                };
                 let Some(said) = error.as_db_error() else { return Err(error.into()) };
                 let note = serde_json::json!({ "baton_mirror": format!("not held by PostgreSQL: {}", said.message()) });
                 row.cells[place] = Some(note.to_string());
@@ -189,8 +201,10 @@ async fn insert(
     let mut ids = HashSet::with_capacity(rows.len());
     let rows: Vec<&Row> = rows.iter().filter(|row| ids.insert(row.id)).collect();
     let events: Vec<i32> = rows.iter().map(|row| i32::try_from(row.events).unwrap_or(i32::MAX)).collect();
-    let columns: Vec<Vec<Option<&str>>> =
-        held.iter().map(|column| rows.iter().map(|row| row.cells[column.place].as_deref()).collect()).collect();
+    let columns: Vec<Vec<Option<&str>>> = held
+        .iter()
+        .map(|column| rows.iter().map(|row| row.cells[column.place].as_deref()).collect())
+        .collect();
     let mut values: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![&sweep, &events];
     values.extend(columns.iter().map(|column| column as &(dyn tokio_postgres::types::ToSql + Sync)));
     transaction.execute(write, &values).await?;
@@ -202,9 +216,8 @@ fn write(held: &[Held]) -> String {
     let joined = |parts: Vec<String>| parts.join(", ");
     let names = joined(held.iter().map(|column| column.name().to_owned()).collect());
     let taken = joined((0..held.len()).map(|number| format!("${}::text[]", number + 3)).collect());
-    let cast = joined(
-        held.iter().map(|column| format!("r.{0}::{1} AS {0}", column.name(), column.kind)).collect(),
-    );
+    let cast =
+        joined(held.iter().map(|column| format!("r.{0}::{1} AS {0}", column.name(), column.kind)).collect());
     let kept = ["id", "last_heartbeat"];
     let set = joined(
         held.iter()

@@ -88,7 +88,9 @@ pub(super) async fn prepare(client: &mut Client, name: &str) -> Result<Vec<Held>
     match kind.as_deref() {
         None => Ok(COLUMNS.iter().enumerate().map(|(place, column)| Held::new(place, column.kind)).collect()),
         Some("r") => look(client, name).await,
-        Some(_) => Err(refused(name, "expected public.tasks to be a plain table, got something else of that name")),
+        Some(_) => {
+            Err(refused(name, "expected public.tasks to be a plain table, got something else of that name"))
+        }
     }
 }
 
@@ -99,7 +101,8 @@ fn table(with_type: bool) -> String {
         "status" => format!("{name} public.{kind} {more}"),
         _ => format!("{name} {kind} {more}"),
     });
-    let made = if with_type { format!("CREATE TYPE public.{ENUM} AS ENUM ({statuses});") } else { String::new() };
+    let made =
+        if with_type { format!("CREATE TYPE public.{ENUM} AS ENUM ({statuses});") } else { String::new() };
     // Its users ask for the rows that changed last.
     format!(
         "{made} CREATE TABLE public.tasks ({}); CREATE INDEX tasks_updated_at ON public.tasks (updated_at);",
@@ -158,7 +161,10 @@ async fn look(client: &Client, name: &str) -> Result<Vec<Held>, Trouble> {
         )
         .await?;
     if unique.is_none() {
-        return Err(refused(name, "expected the column id of public.tasks to be its primary key, got one that is not unique"));
+        return Err(refused(
+            name,
+            "expected the column id of public.tasks to be its primary key, got one that is not unique",
+        ));
     }
     // Bit 1 of tgtype: it runs before the row is written, and may change it.
     let trigger = client
@@ -195,7 +201,10 @@ fn fits(found: &[Found]) -> Result<Vec<Held>, String> {
             return Err(format!("expected the column {name} of type {kind} in public.tasks, got none"));
         };
         if !takes(kind, &there.kind) {
-            return Err(format!("expected the column {name} of public.tasks to be {kind}, got {}", there.kind));
+            return Err(format!(
+                "expected the column {name} of public.tasks to be {kind}, got {}",
+                there.kind
+            ));
         }
         if *nullable && there.not_null {
             return Err(format!("expected the column {name} of public.tasks to take nulls, got NOT NULL"));
@@ -207,9 +216,9 @@ fn fits(found: &[Found]) -> Result<Vec<Held>, String> {
     };
     match found.iter().find(foreign) {
         None => Ok(held),
-        Some(Found { name, .. }) => {
-            Err(format!("expected no column that must be given beside the mirror's, got {name} of public.tasks, which is NOT NULL"))
-        }
+        Some(Found { name, .. }) => Err(format!(
+            "expected no column that must be given beside the mirror's, got {name} of public.tasks, which is NOT NULL"
+        )),
     }
 }
 
@@ -232,8 +241,11 @@ mod tests {
 
     #[test]
     fn a_table_fits_if_it_holds_what_is_written() {
-        let old: Vec<Found> =
-            COLUMNS.iter().filter(|column| !column.optional).map(|column| found(column.name, column.kind)).collect();
+        let old: Vec<Found> = COLUMNS
+            .iter()
+            .filter(|column| !column.optional)
+            .map(|column| found(column.name, column.kind))
+            .collect();
         let places: Vec<usize> = fits(&old).unwrap().iter().map(|held| held.place).collect();
         assert_eq!(places, (0..15).collect::<Vec<_>>());
         let with = |change: fn(&mut Vec<Found>)| {

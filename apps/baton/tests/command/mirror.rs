@@ -24,7 +24,8 @@ impl Mirror {
         let log = world.path("mirror.log");
         let to = std::fs::File::options().create(true).append(true).open(&log).unwrap();
         let mut command = world.command(&["mirror", "--to", &database.url()]);
-        let running = command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(to).spawn().unwrap();
+        let running =
+            command.args(flags).stdin(Stdio::null()).stdout(Stdio::null()).stderr(to).spawn().unwrap();
         Self { running: Running(running), log }
     }
 
@@ -51,7 +52,8 @@ fn once(world: &World, database: &Server, code: i32) -> Output {
 }
 
 fn claim(world: &World, worker: &str) -> Value {
-    let (status, answer) = world.ask("POST", "/v1/claims", &json!({"worker_id": worker, "queues": ["default"]}).to_string());
+    let (status, answer) =
+        world.ask("POST", "/v1/claims", &json!({"worker_id": worker, "queues": ["default"]}).to_string());
     assert_eq!(status, 200, "{answer}");
     answer["tasks"][0].clone()
 }
@@ -81,7 +83,14 @@ fn the_table_is_that_of_the_contract() {
     let Some(database) = Server::start() else { return };
     let world = World::new(QUICK);
     let id = world.create(&[
-        "--type", "dspy.plan", "--description", "why?", "--domain", "books", "--params", r#"{"n": 1.50, "task_description": "x"}"#,
+        "--type",
+        "dspy.plan",
+        "--description",
+        "why?",
+        "--domain",
+        "books",
+        "--params",
+        r#"{"n": 1.50, "task_description": "x"}"#,
     ]);
     let (status, _) = world.ask(
         "POST",
@@ -98,10 +107,23 @@ fn the_table_is_that_of_the_contract() {
     assert_eq!(
         columns,
         [
-            "id|uuid", "status|taskstatus", "type|text", "description|text", "domain|text", "drift_score|double precision",
-            "attempts|integer", "locked_by|text", "locked_at|timestamp with time zone", "run_after|timestamp with time zone",
-            "params|jsonb", "result|jsonb", "error|text", "created_at|timestamp with time zone",
-            "updated_at|timestamp with time zone", "owner_id|text", "lease_expires_at|timestamp with time zone",
+            "id|uuid",
+            "status|taskstatus",
+            "type|text",
+            "description|text",
+            "domain|text",
+            "drift_score|double precision",
+            "attempts|integer",
+            "locked_by|text",
+            "locked_at|timestamp with time zone",
+            "run_after|timestamp with time zone",
+            "params|jsonb",
+            "result|jsonb",
+            "error|text",
+            "created_at|timestamp with time zone",
+            "updated_at|timestamp with time zone",
+            "owner_id|text",
+            "lease_expires_at|timestamp with time zone",
             "last_heartbeat|timestamp with time zone",
         ]
     );
@@ -179,7 +201,11 @@ fn a_worker_that_beats_is_seen_to() {
     let id = world.create(&[]);
     let _mirror = Mirror::follows(&world, &database, &[]);
     let _worker = world.worker("sleep 60");
-    becomes(&database, &format!("SELECT last_heartbeat > now() - interval '1 minute' FROM tasks WHERE id = '{id}'"), "t");
+    becomes(
+        &database,
+        &format!("SELECT last_heartbeat > now() - interval '1 minute' FROM tasks WHERE id = '{id}'"),
+        "t",
+    );
 }
 
 /// A batch of tasks that wait.
@@ -220,7 +246,11 @@ fn killed_in_the_middle_it_goes_on_and_nothing_is_missing() {
     let mirror = Mirror::follows(&world, &database, &["--check-every", "1s"]);
     becomes(&database, count, "6000");
     becomes(&database, "SELECT count(*) FROM tasks WHERE status = 'cancelled'", "5999");
-    becomes(&database, &format!("SELECT status, result FROM tasks WHERE id = '{new}'"), r#"completed|{"a": 1}"#);
+    becomes(
+        &database,
+        &format!("SELECT status, result FROM tasks WHERE id = '{new}'"),
+        r#"completed|{"a": 1}"#,
+    );
     assert_eq!((kills, database.value("SELECT count(*) FROM baton_mirror_task")), (3, "6000".to_owned()));
     // Two at once do not write into one database.
     let second = once(&world, &database, 4);
@@ -305,12 +335,18 @@ fn a_foreign_table_is_refused_by_its_column() {
         assert!(told_why.contains(why) && told_why.contains("postgres://ray@127.0.0.1"), "{told_why}");
         assert!(!told_why.contains("secret"), "{told_why}");
     };
-    refused("CREATE TABLE tasks (id uuid PRIMARY KEY)", "expected the column status of type taskstatus in public.tasks, got none");
+    refused(
+        "CREATE TABLE tasks (id uuid PRIMARY KEY)",
+        "expected the column status of type taskstatus in public.tasks, got none",
+    );
     refused(
         "DROP TABLE tasks; CREATE TABLE tasks (id integer PRIMARY KEY)",
         "expected the column id of public.tasks to be uuid, got integer",
     );
-    refused("DROP TABLE tasks; CREATE VIEW tasks AS SELECT 1 AS id", "expected public.tasks to be a plain table");
+    refused(
+        "DROP TABLE tasks; CREATE VIEW tasks AS SELECT 1 AS id",
+        "expected public.tasks to be a plain table",
+    );
     refused(
         "DROP VIEW tasks; CREATE TYPE taskstatus AS ENUM ('CREATED', 'queued')",
         "expected the value created in the type public.taskstatus, got CREATED, queued",
@@ -320,7 +356,10 @@ fn a_foreign_table_is_refused_by_its_column() {
         created_at timestamptz, updated_at timestamptz, snapshot_id int";
     let kind = "DROP TYPE taskstatus; CREATE TYPE taskstatus AS ENUM
         ('created', 'queued', 'running', 'completed', 'failed', 'cancelled', 'retry');";
-    refused(&format!("{kind} CREATE TABLE tasks ({old})"), "expected the column id of public.tasks to be its primary key");
+    refused(
+        &format!("{kind} CREATE TABLE tasks ({old})"),
+        "expected the column id of public.tasks to be its primary key",
+    );
     refused(
         "ALTER TABLE tasks ADD PRIMARY KEY (id);
          CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN NEW.updated_at = now(); RETURN NEW; END';
@@ -352,7 +391,8 @@ fn what_cannot_be_is_said_by_name() {
     assert!(database.psql("CREATE ROLE guest LOGIN; REVOKE CREATE ON SCHEMA public FROM PUBLIC"));
     let guest = database.url().replace("ray:secret", "guest:secret");
     says(&guest, 1, "permission denied for schema public; expected the right to make tables");
-    let mut unreachable = world.command(&["mirror", "--to", &database.url(), "--server", "http://127.0.0.1:1"]);
+    let mut unreachable =
+        world.command(&["mirror", "--to", &database.url(), "--server", "http://127.0.0.1:1"]);
     unreachable.args(["--once"]);
     assert!(stderr(&run(unreachable, 5)).contains("no answer from http://127.0.0.1:1"));
 
@@ -370,14 +410,16 @@ fn texts_that_a_database_might_stumble_over() {
     let world = World::new(QUICK);
     let deep = format!("{}1{}", "[".repeat(120), "]".repeat(120));
     let hostile = "'; DROP TABLE tasks; -- \"\\ {} , NULL \t\r\n ü 🦀 \\N";
-    let params = format!(r#"{{"nul": "a\u0000b", "no": "\\u0000", "deep": {deep}, "tiny": 1e-200000, "x\u0000": 1}}"#);
+    let params =
+        format!(r#"{{"nul": "a\u0000b", "no": "\\u0000", "deep": {deep}, "tiny": 1e-200000, "x\u0000": 1}}"#);
     let body = format!(
         r#"{{"type": "a", "description": {}, "params": {params}}}"#,
         Value::from(format!("{hostile}\0"))
     );
     let (status, answer) = world.ask("POST", "/v1/tasks", &body);
     assert_eq!(status, 201, "{answer}");
-    let body = format!(r#"{{"type": "b", "description": "nul", "params": {}}}"#, params.replace("1e-200000", "0.1"));
+    let body =
+        format!(r#"{{"type": "b", "description": "nul", "params": {}}}"#, params.replace("1e-200000", "0.1"));
     assert_eq!(world.ask("POST", "/v1/tasks", &body).0, 201);
     let task = claim(&world, "w1");
     end(&world, &task, "fail", json!({"error": {"message": "a\u{0}b"}, "retryable": false}));
@@ -388,9 +430,17 @@ fn texts_that_a_database_might_stumble_over() {
     let description = format!("{hostile}\u{fffd}");
     let same = format!("SELECT description = $baton${description}$baton$ FROM tasks WHERE type = 'a'");
     assert_eq!(database.value(&same), "t");
-    assert!(database.value("SELECT params->>'baton_mirror' FROM tasks WHERE type = 'a'").contains("not held by PostgreSQL"));
-    let held: Value = serde_json::from_str(&database.value("SELECT params FROM tasks WHERE type = 'b'")).unwrap();
-    assert_eq!((&held["nul"], &held["no"], &held["x\u{fffd}"]), (&json!("a\u{fffd}b"), &json!("\\u0000"), &json!(1)));
+    assert!(
+        database
+            .value("SELECT params->>'baton_mirror' FROM tasks WHERE type = 'a'")
+            .contains("not held by PostgreSQL")
+    );
+    let held: Value =
+        serde_json::from_str(&database.value("SELECT params FROM tasks WHERE type = 'b'")).unwrap();
+    assert_eq!(
+        (&held["nul"], &held["no"], &held["x\u{fffd}"]),
+        (&json!("a\u{fffd}b"), &json!("\\u0000"), &json!(1))
+    );
     assert_eq!(held["deep"].to_string().matches('[').count(), 120);
 }
 

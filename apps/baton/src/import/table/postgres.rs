@@ -20,8 +20,7 @@ pub(crate) struct Table {
 /// If the database cannot be reached, or has no such table.
 pub(crate) async fn open(url: &str, table: &str) -> Result<Table, Failure> {
     let database = Database::new(url)?;
-    let client =
-        database.connect().await.map_err(|error| database.cannot("cannot connect to", &error))?;
+    let client = database.connect().await.map_err(|error| database.cannot("cannot connect to", &error))?;
     let name = database.name().to_owned();
     let quoted = quoted(table);
     let whole: i64 = match client.query_one(&format!("SELECT count(*) FROM {quoted}"), &[]).await {

@@ -99,7 +99,8 @@ impl Server {
     /// What a query gives: a row a line, its columns apart by `|`.
     pub(crate) fn rows(&self, sql: &str) -> Vec<String> {
         let mut psql = Command::new("psql");
-        let output = psql.args(["-v", "ON_ERROR_STOP=1", "-q", "-A", "-t", "-c", sql, &self.url()]).output().unwrap();
+        let output =
+            psql.args(["-v", "ON_ERROR_STOP=1", "-q", "-A", "-t", "-c", sql, &self.url()]).output().unwrap();
         assert!(output.status.success(), "{sql}: {}", told(&output));
         String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()
     }

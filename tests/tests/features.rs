@@ -28,11 +28,13 @@ fn a_program_without_sqs_says_how_to_build_one_with_it() {
 
 #[test]
 fn a_program_without_postgresql_says_how_to_build_one_with_it() {
-    let arguments = ["import", "postgres://ray:secret@127.0.0.1/tasks", "--as", "task-table", "--dry-run"];
-    let output = Command::new(baton()).args(arguments).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("--features postgres") && !told.contains("secret"), "{told}");
+    let url = "postgres://ray:secret@127.0.0.1/tasks";
+    for arguments in [&["import", url, "--as", "task-table", "--dry-run"][..], &["mirror", "--to", url]] {
+        let output = Command::new(baton()).args(arguments).output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{told}");
+        assert!(told.contains("--features postgres") && !told.contains("secret"), "{told}");
+    }
 }
 
 #[test]

@@ -20,9 +20,11 @@ mod input;
 mod limit;
 mod logs;
 mod migrate;
+mod mirror;
 mod names;
 mod out;
 mod pages;
+mod postgres;
 mod process;
 mod progress;
 mod queue;
@@ -173,6 +175,8 @@ enum Command {
     Import(Box<import::Import>),
     /// Write all tasks of a store, whole, as JSON lines.
     Export(export::Export),
+    /// Keep a table of a PostgreSQL database up to date with all tasks, for programs that read it by SQL.
+    Mirror(mirror::Mirror),
     /// See what is in the archive of finished tasks, and put it back.
     #[command(subcommand)]
     Archive(archive::Archive),
@@ -291,6 +295,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Migrate(migrate) => on_heap(|| migrate.run(context)).await,
             Command::Import(import) => on_heap(|| import.run(context)).await,
             Command::Export(export) => on_heap(|| export.run(context)).await,
+            Command::Mirror(mirror) => on_heap(|| mirror.run(context)).await,
             Command::Archive(archive) => on_heap(|| unless_interrupted(archive.run(context))).await,
             Command::Bench(bench) => on_heap(|| unless_interrupted(bench.run(context))).await,
             Command::Example(example) => on_heap(|| unless_interrupted(example.run(context))).await,

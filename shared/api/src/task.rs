@@ -107,6 +107,9 @@ pub struct TaskView {
     /// When its state last changed.
     #[schema(value_type = String, format = "date-time")]
     pub updated_at: Timestamp,
+    /// How many events its history has: of two readings, the one with more is the later.
+    #[serde(default)]
+    pub events: u32,
     /// When it finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
@@ -225,6 +228,7 @@ impl TaskView {
             run_after: task.head.run_after,
             created_at: task.created_at,
             updated_at: task.updated_at,
+            events: task.head.events,
             finished_at: task.finished_at,
             lease,
             generation_id,

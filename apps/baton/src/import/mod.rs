@@ -127,13 +127,12 @@ impl Import {
                  database"
             ))),
             #[cfg(feature = "postgres")]
-            Place::Postgres(url) => source::open_postgres(url, &place.name(), &self.table).await,
+            Place::Postgres(url) => source::open_postgres(url, &self.table).await,
             #[cfg(not(feature = "postgres"))]
-            Place::Postgres(_) => Err(Failure::usage(format!(
-                "{}: this baton was built without PostgreSQL; build one with it (cargo install --path apps/baton --features postgres), \
-                 or have psql write the table as CSV: docs/moving-data.md tells how",
-                place.name()
-            ))),
+            Place::Postgres(url) => Err(crate::postgres::not_built(
+                url,
+                ", or have psql write the table as CSV: docs/moving-data.md tells how",
+            )),
         }
     }
 

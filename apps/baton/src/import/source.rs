@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use super::server;
 use super::table::{self, Csv, Lines, Rows};
 use crate::exit::Failure;
-use crate::input;
+use crate::{input, postgres};
 
 /// The form of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -51,7 +51,7 @@ impl Place {
         if word.starts_with("http://") || word.starts_with("https://") {
             return Self::Server(word.trim_end_matches('/').to_owned());
         }
-        if word.starts_with("postgres://") || word.starts_with("postgresql://") {
+        if postgres::is_address(word) {
             return Self::Postgres(word.to_owned());
         }
         match word.strip_prefix("sqlite:") {
@@ -67,18 +67,8 @@ impl Place {
             Self::File(path) => path.display().to_string(),
             Self::Sqlite(path) => format!("sqlite:{}", path.display()),
             Self::Server(url) => url.clone(),
-            Self::Postgres(url) => without_secrets(url),
+            Self::Postgres(url) => postgres::without_secrets(url),
         }
-    }
-}
-
-/// An address without the password and the query, which may have one, too.
-fn without_secrets(url: &str) -> String {
-    let url = url.split('?').next().unwrap_or_default();
-    let Some((scheme, rest)) = url.split_once("://") else { return String::new() };
-    match rest.rsplit_once('@') {
-        Some((user, place)) => format!("{scheme}://{}@{place}", user.split(':').next().unwrap_or_default()),
-        None => url.to_owned(),
     }
 }
 
@@ -154,8 +144,8 @@ pub(crate) fn open_sqlite(path: &Path, name: &str) -> Result<Source, Failure> {
 /// # Errors
 /// If it cannot be read, or this program was built without it.
 #[cfg(feature = "postgres")]
-pub(crate) async fn open_postgres(url: &str, name: &str, table: &str) -> Result<Source, Failure> {
-    let table::postgres::Table { rows, whole } = table::postgres::open(url, name, table).await?;
+pub(crate) async fn open_postgres(url: &str, table: &str) -> Result<Source, Failure> {
+    let table::postgres::Table { rows, whole } = table::postgres::open(url, table).await?;
     Ok(Source { rows: Box::new(rows), whole: Some(whole), unit: "rows" })
 }
 

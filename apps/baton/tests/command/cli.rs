@@ -22,6 +22,7 @@ fn help_has_examples_and_the_exit_codes() {
         &["worker", "run"],
         &["serve"],
         &["bench"],
+        &["mirror"],
     ] {
         let mut command = tool();
         command.args(subcommand).arg("--help");
@@ -44,6 +45,7 @@ fn what_help_adds_to_the_flags_fits_in_78_columns() {
         &["bench"],
         &["example"],
         &["schedule", "create"],
+        &["mirror"],
     ] {
         let mut command = tool();
         command.args(command_line).arg("--help");
@@ -106,6 +108,8 @@ fn a_wrong_command_line_is_2() {
             "--server",
             "localhost",
         ],
+        &["mirror"],
+        &["mirror", "--to", "mysql://db/x"],
     ] {
         let mut command = tool();
         command.args(wrong);

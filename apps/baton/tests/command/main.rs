@@ -24,6 +24,8 @@ mod flags;
 mod import;
 mod limits;
 mod migrate;
+#[cfg(feature = "postgres")]
+mod mirror;
 mod moving;
 mod once;
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]

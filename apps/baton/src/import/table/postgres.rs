@@ -1,14 +1,12 @@
 //! A table of a PostgreSQL database, read in one statement: as of one moment, row by row, however many there are.
 
-mod tls;
-
 use futures::{StreamExt as _, pin_mut};
 use tokio_postgres::types::ToSql;
-use tokio_postgres::{Client, Config, Error};
+use tokio_postgres::{Client, Error};
 
-use self::tls::Tls;
 use super::{Feed, Piped, Row, piped};
 use crate::exit::Failure;
+use crate::postgres::{Database, told};
 
 /// A table, and how many rows it has.
 pub(crate) struct Table {
@@ -16,19 +14,14 @@ pub(crate) struct Table {
     pub(crate) whole: u64,
 }
 
-/// Begins to read a table. `name` is the database's for messages, without what is secret.
+/// Begins to read a table.
 ///
 /// # Errors
 /// If the database cannot be reached, or has no such table.
-pub(crate) async fn open(url: &str, name: &str, table: &str) -> Result<Table, Failure> {
-    let config: Config =
-        url.parse().map_err(|error: Error| Failure::usage(format!("{name}: {}", told(&error))))?;
-    let tls = Tls::new().map_err(|why| Failure::failed(format!("{name}: {why}")))?;
-    let cannot = |what: &str, error: &Error| Failure::failed(format!("{what} {name}: {}", told(error)));
-    let connected = config.connect(tls).await;
-    let (client, connection) = connected.map_err(|error| cannot("cannot connect to", &error))?;
-    // It ends with the client; that it broke is told by the request that breaks with it.
-    tokio::spawn(connection);
+pub(crate) async fn open(url: &str, table: &str) -> Result<Table, Failure> {
+    let database = Database::new(url)?;
+    let client = database.connect().await.map_err(|error| database.cannot("cannot connect to", &error))?;
+    let name = database.name().to_owned();
     let quoted = quoted(table);
     let whole: i64 = match client.query_one(&format!("SELECT count(*) FROM {quoted}"), &[]).await {
         Ok(row) => row.get(0),
@@ -37,10 +30,10 @@ pub(crate) async fn open(url: &str, name: &str, table: &str) -> Result<Table, Fa
                 "expected the table {table} in {name}, got none; name another by --table"
             )));
         }
-        Err(error) => return Err(cannot("cannot read", &error)),
+        Err(error) => return Err(database.cannot("cannot read", &error)),
     };
     let (feed, rows) = piped();
-    let (name, table) = (name.to_owned(), table.to_owned());
+    let table = table.to_owned();
     tokio::spawn(async move {
         if let Err(error) = read(&client, &quoted, &feed).await {
             let failure = Failure::failed(format!("cannot read {table} of {name} on: {}", told(&error)));
@@ -72,11 +65,6 @@ async fn read(client: &Client, quoted: &str, feed: &Feed) -> Result<(), Error> {
 fn quoted(table: &str) -> String {
     let parts = table.split('.').map(|part| format!("\"{}\"", part.replace('"', "\"\"")));
     parts.collect::<Vec<_>>().join(".")
-}
-
-/// An error with its causes: the outermost says no more than what was tried.
-fn told(error: &Error) -> String {
-    baton_model::with_causes(error)
 }
 
 #[cfg(test)]

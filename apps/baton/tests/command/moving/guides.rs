@@ -189,7 +189,7 @@ fn the_orchestrators_page_runs_from_its_first_command_to_its_last() {
 #[cfg(feature = "postgres")]
 mod tables {
     use super::Guide;
-    use crate::moving::postgres::Server;
+    use crate::support::postgres::Server;
 
     fn follow(name: &str, port: &'static str, database: &'static str, table: &str) {
         let Some(server) = Server::start() else { return };

@@ -1,5 +1,7 @@
 //! A world for one test: a server and workers on a database in a folder of their own. All of it ends with the test.
 
+#[cfg(feature = "postgres")]
+pub(crate) mod postgres;
 pub(crate) mod sqs_wire;
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};

@@ -196,6 +196,8 @@ mod tables {
         assert!(server.psql(table));
         let mut guide = Guide::new(&[port]);
         guide.words.push((database, server.url()));
+        let mirrored = server.url().replace("/postgres", "/mirrored");
+        guide.words.push(("postgres://ray@127.0.0.1:5432/mirrored", mirrored));
         guide.follow(name, None);
     }
 

@@ -35,10 +35,10 @@ use crate::{postgres, text};
   baton mirror --to postgres://ray@db/seedcore --once
   baton mirror --to postgres://ray@db/seedcore --keep --check-every 1h
 
-It makes the table public.tasks if there is none, fills it, and follows. It may
-be ended and started again at any time, and goes on where it stood. The tables
-baton_mirror and baton_mirror_task beside it are its own. docs/mirror.md tells
-what the columns hold.")]
+It makes the table public.tasks if there is none, fills it, and follows. It
+may be ended and started again at any time, and goes on where it stood. The
+tables baton_mirror and baton_mirror_task beside it are its own.
+docs/mirror.md tells what the columns hold.")]
 pub(crate) struct Mirror {
     /// The database: postgres://USER:PASSWORD@HOST/DATABASE.
     #[arg(long, value_name = "URL", env = "BATON_MIRROR_TO", hide_env_values = true)]

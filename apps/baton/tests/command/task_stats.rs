@@ -30,10 +30,9 @@ fn the_newest_tasks_are_counted_by_what_they_are_and_those_that_need_a_look_are_
     let sum = |count: &str| days.iter().map(|day| day[count].as_u64().unwrap()).sum::<u64>();
     assert_eq!((sum("created_count"), sum("completed_count"), sum("failed_count")), (4, 0, 1), "{stats}");
     assert_eq!((&stats["long_running"], &stats["more"]), (&json!([]), &json!(false)), "{stats}");
-    assert_eq!(
-        (&stats["high_attempts"][0]["id"], &stats["high_attempts"][0]["attempts"]),
-        (&failed, &json!(1))
-    );
+    // A running attempt counts as one.
+    let tried: Vec<_> = stats["high_attempts"].as_array().unwrap().iter().map(|one| &one["id"]).collect();
+    assert!(tried.contains(&&failed) && tried.contains(&&slow) && tried.len() == 2, "{stats}");
 
     // What has run for long is told also where it is not among the newest.
     let of_one = until("it has run for long", || {

@@ -262,15 +262,16 @@ impl Bulk {
         self.busy_until.is_some_and(|until| until > now && until <= now.plus(Self::BUSY))
     }
 
-    /// The record once a page has been begun with.
+    /// The record once a page has been begun with. A list may tell a task twice that moves while it is read: it is one task of the page.
     pub fn begun(&self, page: Vec<TaskId>, after: Option<String>, is_last: bool, now: Timestamp) -> Self {
+        let mut seen = BTreeSet::new();
         let begun = Self {
             version: self.version + 1,
             page: self.page + 1,
             after,
             is_last,
             busy_until: Some(now.plus(Self::BUSY)),
-            pending: page,
+            pending: page.into_iter().filter(|id| seen.insert(*id)).collect(),
             ..self.clone()
         };
         begun.ended_if_over(now)
@@ -307,5 +308,23 @@ impl Bulk {
             self.ended_at = Some(now.max(self.created_at));
         }
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_that_a_list_tells_twice_counts_once() {
+        let now = Timestamp::from_millis(1_000);
+        let of_none = BulkTasks::Ids(Vec::new());
+        let bulk = Bulk::new(BulkId::from_bytes([1; 16]), now, BulkAction::Cancel, of_none);
+        let [one, other] = [1, 2].map(|n| TaskId::from_bytes([n; 16]));
+        let begun = bulk.begun(vec![one, other, one], None, true, now);
+        assert_eq!(begun.pending, [one, other]);
+        let outcomes = [one, other].map(|id| (id, BulkOutcome::Changed)).into();
+        let done = begun.noted(&outcomes, now);
+        assert_eq!((done.state, done.looked_at, done.changed), (BulkState::Done, 2, 2));
     }
 }

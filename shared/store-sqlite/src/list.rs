@@ -200,6 +200,8 @@ fn page<T, I>(
     fits: impl Fn(&T) -> bool,
     finish: impl Fn(T) -> Result<(I, usize), Failure>,
 ) -> Result<Page<I>, Failure> {
+    // All of a page is read as of one moment: a row that goes from one source to another meanwhile would be met twice, or never.
+    let _moment = descent.db.unchecked_transaction()?;
     let most = if request.in_parts { PageRequest::PART_BYTES } else { PAGE_BYTES };
     let mut items = Vec::new();
     let mut bytes = 0;

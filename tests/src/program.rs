@@ -133,6 +133,10 @@ impl Program {
     pub fn start(&self, calm: bool) -> Server {
         let log = std::fs::File::options().create(true).append(true).open(&self.log);
         let mut command = Command::new(&self.path);
+        // What it keeps beside its tasks goes with them.
+        if let Some(folder) = self.log.parent() {
+            command.current_dir(folder);
+        }
         command.args(&self.arguments).envs(self.environment.iter().map(|(name, value)| (name, value)));
         if let Some(Faults { seed, one_in, starts }) = &self.faults {
             let seed = seed.wrapping_mul(1_000).wrapping_add(starts.fetch_add(1, Ordering::Relaxed));

@@ -53,6 +53,7 @@ mod meter;
 mod newest;
 mod notes;
 mod order;
+mod planned;
 mod purge;
 mod query;
 mod queue;

@@ -1,5 +1,5 @@
-//! Supply. Where a supply stands lies in a small item, which each refill writes anew together with its tasks; what it says lies in one
-//! of its own. The queue's record says that there is one: a claim reads that anyway.
+//! Supply: where one stands and what it says lie apart ([`crate::planned`]), as each refill writes the former anew together with its tasks.
+//! The queue's record says that there is one: a claim reads that anyway.
 //!
 //! The index of ready tasks may trail behind the table, so that a count of it alone would create twice what it does not show yet.
 //! Therefore the item names the tasks that its refills have created and that were ready when they were counted last: of these the ones
@@ -18,21 +18,17 @@ use baton_store::{
 use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use crate::attr::{Fields, Item, b, json, key, n, s, time};
+use crate::attr::{Fields, Item, b, json, n, s, time};
 use crate::create::Batch;
 use crate::db::{Query, Range};
-use crate::error::{TransactError, contended, damaged};
+use crate::error::{contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
+use crate::planned::{PLANNED, Planned};
 use crate::queue::{SUPPLIED, StoredQueue};
 use crate::row::Stored;
 use crate::store::Inner;
 use crate::transition::{ROUNDS, is_marked};
-
-/// The partition of where supplies stand.
-const SUPPLIES: &str = "SU";
-/// The partition of what supplies say.
-const PLANS: &str = "SU#p";
 
 /// How many places of a queue are looked at at the same time.
 const AT_ONCE: usize = 16;
@@ -58,79 +54,77 @@ struct StoredSupply {
     made: Vec<TaskId>,
 }
 
-fn state_key(queue: &QueueName) -> Item {
-    key(SUPPLIES, queue.as_str())
-}
+impl Planned for StoredSupply {
+    const WHAT: &'static str = "the supply";
+    const STATES: &'static str = "SU";
+    const PLANS: &'static str = "SU#p";
+    const COUNTED: &'static str = "supplies";
+    const MOST: u64 = MOST_SUPPLIES;
 
-fn plan_key(queue: &QueueName) -> Item {
-    key(PLANS, queue.as_str())
-}
-
-fn state_item(stored: &StoredSupply, mark: u64) -> Result<Item, StoreError> {
-    let supply = &stored.supply;
-    let place = Place {
-        next_index: supply.next_index,
-        filling: supply.filling,
-        refilled_at: supply.refilled_at,
-        created_at: supply.created_at,
-        changed_at: supply.changed_at,
-        changed_by: supply.changed_by.clone(),
-        reason: supply.reason.clone(),
-    };
-    let mut item = state_key(&supply.queue);
-    let mut put = |name: &str, value| item.insert(name.to_owned(), value);
-    put("st", s(json("where a supply stands", &place)?));
-    put("sd", b(supply.seed));
-    put("rv", n(supply.revision));
-    put("pr", n(stored.planned));
-    put("nc", n(mark));
-    if !stored.made.is_empty() {
-        put("mt", b(stored.made.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>()));
+    fn too_many() -> StoreError {
+        StoreError::too_many_supplies()
     }
-    Ok(item)
-}
 
-fn plan_item(stored: &StoredSupply) -> Result<Item, StoreError> {
-    let mut item = plan_key(&stored.supply.queue);
-    item.insert("pl".to_owned(), s(json("a supply's plan", &stored.supply.plan)?));
-    item.insert("pr".to_owned(), n(stored.planned));
-    Ok(item)
-}
-
-/// Reads a supply from its two items; none if one of them is of another time than the other.
-fn read(state: &Item, plan: &Item) -> Result<Option<StoredSupply>, StoreError> {
-    let (fields, said) = (Fields(state), Fields(plan));
-    let planned: u64 = fields.number("pr")?;
-    if said.number::<u64>("pr")? != planned {
-        return Ok(None);
+    fn read(state: &Item, plan: &Item) -> Result<Self, StoreError> {
+        let (fields, said) = (Fields(state), Fields(plan));
+        let lacks = |what: &str| damaged(format!("a supply lacks {what}"));
+        let place: Place = fields.maybe_json("st")?.ok_or_else(|| lacks("where it stands"))?;
+        let plan: SupplyPlan = said.maybe_json("pl")?.ok_or_else(|| lacks("its plan"))?;
+        let made = fields.maybe_bytes("mt")?.unwrap_or_default().as_chunks::<16>().0;
+        let supply = Supply {
+            queue: QueueName::from_stored(fields.text("sk")?),
+            plan,
+            seed: fields.maybe_sixteen("sd")?.ok_or_else(|| lacks("its seed"))?,
+            next_index: place.next_index,
+            filling: place.filling,
+            refilled_at: place.refilled_at,
+            revision: fields.number("rv")?,
+            created_at: place.created_at,
+            changed_at: place.changed_at,
+            changed_by: place.changed_by,
+            reason: place.reason,
+        };
+        let made = made.iter().map(|id| TaskId::from_bytes(*id)).collect();
+        Ok(Self { supply, planned: fields.number(PLANNED)?, made })
     }
-    let lacks = |what: &str| damaged(format!("a supply lacks {what}"));
-    let place: Place = fields.maybe_json("st")?.ok_or_else(|| lacks("where it stands"))?;
-    let plan: SupplyPlan = said.maybe_json("pl")?.ok_or_else(|| lacks("its plan"))?;
-    let made = fields.maybe_bytes("mt")?.unwrap_or_default().as_chunks::<16>().0;
-    let supply = Supply {
-        queue: QueueName::from_stored(fields.text("sk")?),
-        plan,
-        seed: fields.maybe_sixteen("sd")?.ok_or_else(|| lacks("its seed"))?,
-        next_index: place.next_index,
-        filling: place.filling,
-        refilled_at: place.refilled_at,
-        revision: fields.number("rv")?,
-        created_at: place.created_at,
-        changed_at: place.changed_at,
-        changed_by: place.changed_by,
-        reason: place.reason,
-    };
-    Ok(Some(StoredSupply { supply, planned, made: made.iter().map(|id| TaskId::from_bytes(*id)).collect() }))
-}
 
-/// The condition that a supply stands as it was read.
-fn as_read(before: Option<&StoredSupply>) -> Expression {
-    match before {
-        None => Expression::new().when_absent("pk"),
-        Some(StoredSupply { supply, .. }) => {
-            Expression::new().when("rv", "=", n(supply.revision)).when("sd", "=", b(supply.seed))
+    fn planned(&self) -> u64 {
+        self.planned
+    }
+
+    fn state_item(&self, mark: u64) -> Result<Item, StoreError> {
+        let supply = &self.supply;
+        let place = Place {
+            next_index: supply.next_index,
+            filling: supply.filling,
+            refilled_at: supply.refilled_at,
+            created_at: supply.created_at,
+            changed_at: supply.changed_at,
+            changed_by: supply.changed_by.clone(),
+            reason: supply.reason.clone(),
+        };
+        let mut item = Self::state_key(supply.queue.as_str());
+        let mut put = |name: &str, value| item.insert(name.to_owned(), value);
+        put("st", s(json("where a supply stands", &place)?));
+        put("sd", b(supply.seed));
+        put("rv", n(supply.revision));
+        put(PLANNED, n(self.planned));
+        put("nc", n(mark));
+        if !self.made.is_empty() {
+            put("mt", b(self.made.iter().flat_map(|id| *id.as_bytes()).collect::<Vec<u8>>()));
         }
+        Ok(item)
+    }
+
+    fn plan_item(&self) -> Result<Item, StoreError> {
+        let mut item = Self::plan_key(self.supply.queue.as_str());
+        item.insert("pl".to_owned(), s(json("a supply's plan", &self.supply.plan)?));
+        item.insert(PLANNED.to_owned(), n(self.planned));
+        Ok(item)
+    }
+
+    fn as_read(&self) -> Expression {
+        Expression::new().when("rv", "=", n(self.supply.revision)).when("sd", "=", b(self.supply.seed))
     }
 }
 
@@ -143,22 +137,7 @@ struct Counted {
 
 impl Inner {
     async fn stored_supply(&self, queue: &QueueName) -> Result<Option<StoredSupply>, StoreError> {
-        for _ in 0..ROUNDS {
-            let items = self.db.get_all(vec![state_key(queue), plan_key(queue)]).await?;
-            let within =
-                |partition| items.iter().find(move |item| Fields(item).text("pk").ok() == Some(partition));
-            match (within(SUPPLIES), within(PLANS)) {
-                (Some(state), Some(plan)) => {
-                    if let Some(stored) = read(state, plan)? {
-                        return Ok(Some(stored));
-                    }
-                }
-                (None, None) => return Ok(None),
-                // Made or removed between the two readings.
-                _ => {}
-            }
-        }
-        Err(contended("the supply"))
+        self.db.planned(queue.as_str()).await
     }
 
     pub(crate) async fn supply(&self, queue: &QueueName) -> Result<Supply, StoreError> {
@@ -192,59 +171,21 @@ impl Inner {
         to: Option<&Supply>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        let mark = self.db.draw();
-        let mut writes = Vec::new();
-        match to {
-            Some(to) => {
-                let same = before.filter(|before| before.supply.plan == to.plan).map(|before| before.planned);
-                let stored = StoredSupply {
-                    supply: to.clone(),
-                    planned: same.unwrap_or(to.revision),
-                    made: before.map(|before| before.made.clone()).unwrap_or_default(),
-                };
-                writes.push(self.db.put_write(state_item(&stored, mark)?, &as_read(before))?);
-                if same.is_none() {
-                    writes.push(self.db.put_write(plan_item(&stored)?, &Expression::new())?);
-                }
+        let stored = to.map(|to| {
+            let same = before.filter(|before| before.supply.plan == to.plan).map(|before| before.planned);
+            StoredSupply {
+                supply: to.clone(),
+                planned: same.unwrap_or(to.revision),
+                made: before.map(|before| before.made.clone()).unwrap_or_default(),
             }
-            None => {
-                writes.push(self.db.delete_write(state_key(queue), &as_read(before))?);
-                writes.push(self.db.delete_write(plan_key(queue), &Expression::new())?);
-            }
-        }
-        let place = writes.len();
-        let (counted, told) = match (before, to) {
-            (None, Some(_)) => (
-                Some(Expression::new().add("n", n(1)).when_absent_or("n", "<", n(MOST_SUPPLIES))),
-                Some(Expression::new().set_if_absent("ca", time(now)).set(SUPPLIED, n(1))),
-            ),
-            (Some(_), None) => {
-                (Some(Expression::new().add("n", n(-1))), Some(Expression::new().remove(SUPPLIED)))
-            }
-            _ => (None, None),
+        });
+        let told = match (before, to) {
+            (None, Some(_)) => Some(Expression::new().set_if_absent("ca", time(now)).set(SUPPLIED, n(1))),
+            (Some(_), None) => Some(Expression::new().remove(SUPPLIED)),
+            _ => None,
         };
-        if let Some(counted) = counted {
-            writes.push(self.db.update_write(keys::meta("supplies"), &counted)?);
-        }
-        if let Some(told) = told {
-            writes.push(self.db.update_write(keys::queue(queue), &told)?);
-        }
-        match self.db.transact(writes, &format!("supply#{mark}")).await {
-            Ok(()) => Ok(true),
-            Err(TransactError::Failed(error)) => Err(error),
-            Err(TransactError::Conditions(told)) => {
-                // The first sending of this very write went through, and its answer was lost.
-                if let Some((_, Some(item))) = told.first()
-                    && is_marked(item, mark)?
-                {
-                    return Ok(true);
-                }
-                match told.get(place) {
-                    Some((true, _)) => Err(StoreError::too_many_supplies()),
-                    _ => Ok(false),
-                }
-            }
-        }
+        let told = told.map(|told| self.db.update_write(keys::queue(queue), &told)).transpose()?;
+        self.db.put_planned(queue.as_str(), before, stored.as_ref(), told).await
     }
 
     /// Supplies by queue.
@@ -256,13 +197,9 @@ impl Inner {
         };
         let range = Range::AtLeast(from);
         let (states, next) =
-            self.page_of(Query { range, ..Query::table(SUPPLIES) }, page.limit, "sk").await?;
-        let mut items = Vec::with_capacity(states.len());
-        for state in &states {
-            let queue = QueueName::from_stored(Fields(state).text("sk")?);
-            items.extend(self.stored_supply(&queue).await?.map(|stored| stored.supply));
-        }
-        Ok(Page { items, next })
+            self.page_of(Query { range, ..Query::table(StoredSupply::STATES) }, page.limit, "sk").await?;
+        let found: Vec<StoredSupply> = self.db.planned_at(&states).await?;
+        Ok(Page { items: found.into_iter().map(|stored| stored.supply).collect(), next })
     }
 
     pub(crate) async fn supplies_behind(
@@ -293,7 +230,7 @@ impl Inner {
         made.extend(missing.tasks.iter().map(|task| task.id));
         let mark = self.db.draw();
         let stored = StoredSupply { supply: missing.after, planned: before.planned, made };
-        let write = self.db.put_write(state_item(&stored, mark)?, &as_read(Some(&before)))?;
+        let write = self.db.put_write(stored.state_item(mark)?, &before.as_read())?;
         let create = Create { now, tasks: missing.tasks, atomic: false, idempotency: None, by };
         match self.create_along(&create, Batch::default(), Some(write)).await? {
             Ok(answer) => Ok(Refilled::Created { tasks: answer.created(), more }),

@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use baton_model::{Payload, Running, Status, Task, TaskId, TaskSpec, Watch};
+use baton_model::schedule::Said;
+use baton_model::{Payload, Running, ScheduleChange, Status, Task, TaskId, TaskSpec, Watch};
+use baton_store::conformance::schedules::{key, minutely};
 use baton_store::transfer::{Migration, MigrationError};
 use baton_store::{
-    Beat, Cancel, Claim, ClaimAnswer, Create, ErrorKind, NoDoorbell, PageRequest, Purge, Reap, TaskFilter,
-    TaskStore,
+    Beat, Cancel, Claim, ClaimAnswer, Create, ErrorKind, NoDoorbell, PageRequest, Purge, Reap,
+    ScheduleFilter, ScheduleStore, SetSchedule, TaskFilter, TaskStore,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
@@ -269,4 +271,27 @@ async fn a_store_with_a_task_that_is_damaged_is_not_moved() {
     };
     let failed = migration.run(|_| {}).await.unwrap_err();
     assert!(matches!(failed, MigrationError::Source(_)), "{failed:?}");
+}
+
+/// A schedule that cannot be read holds no other one up: neither the list nor what is due.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_schedule_holds_up_no_other() {
+    let b = Bench::open().await;
+    for name in ["a", "b", "c"] {
+        let plan = Box::new(minutely(spec("a", 1, "{}")));
+        let change = ScheduleChange::Set { plan, seed: [7; 16], replace: false };
+        let said = Said { now: at(0), by: None, reason: None };
+        b.store.set_schedule(SetSchedule { key: key("film", name), change, said }).await.unwrap();
+    }
+    let others = [key("film", "a"), key("film", "c")];
+    for attribute in ["pl", "st"] {
+        b.spoil("film#b", attribute).await;
+        let listed = b.store.schedules(ScheduleFilter::default(), PageRequest::first(10)).await.unwrap();
+        assert_eq!(listed.items.into_iter().map(|one| one.key).collect::<Vec<_>>(), others);
+        let due = b.store.due_schedules(at(60), PageRequest::first(10)).await.unwrap();
+        assert_eq!(due.items.into_iter().map(|one| one.key).collect::<Vec<_>>(), others);
+        assert!(b.damaged() > 0);
+        let error = b.store.schedule(&key("film", "b")).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Internal);
+    }
 }

@@ -12,6 +12,11 @@ use utoipa::ToSchema;
 use crate::create::CreateTask;
 use crate::fields::{Fields, ReadFields, boolean, parsed};
 use crate::task::FailureSchema;
+use crate::template;
+
+/// The fields of a task that one which follows a batch cannot have.
+const BEYOND: &[&str] =
+    &["id", "project", "run_after", "expires_at", "unique", "depends_on", "if_dependency_fails", "ref"];
 
 /// Several tasks to create, 1 to 1,000. Each task is read by itself, so that one misfit need not refuse the rest:
 /// the function `create-task` reads the list with [`crate::fields::read_object`].
@@ -66,41 +71,19 @@ pub struct ThenRequest {
     pub task: CreateTask,
 }
 
-/// The fields of a task that one which follows a batch cannot have.
-fn beyond(task: &CreateTask) -> impl Iterator<Item = &'static str> {
-    let said = [
-        ("id", task.id.is_some()),
-        ("project", task.project.is_some()),
-        ("run_after", task.run_after.is_some()),
-        ("expires_at", task.expires_at.is_some()),
-        ("unique", task.unique.is_some()),
-        ("depends_on", !task.depends_on.is_empty()),
-        ("if_dependency_fails", task.if_dependency_fails.is_some()),
-        ("ref", task.reference.is_some()),
-    ];
-    said.into_iter().filter(|(_, said)| *said).map(|(name, _)| name)
-}
-
 impl ReadFields for ThenRequest {
     type Limits = Limits;
 
     fn read(f: &mut Fields<'_>, limits: &Limits) -> Option<Self> {
         let on = f.optional("on", parsed);
-        if !f.has("task") {
-            f.refuse("task", Expected::new("the task to create", "nothing"));
+        let task = template::task(f, limits, BEYOND, "the task is created when the batch says so");
+        if let Some(task) = &task
+            && task.params.as_ref().is_some_and(|params| !params.as_str().trim_start().starts_with('{'))
+        {
+            let expected = "an object, to which the outcome comes as `batch`";
+            f.refuse("task.params", Expected::new(expected, "another value"));
         }
-        let task = f.optional_object::<CreateTask>("task", limits);
-        if let Some(Some(task)) = &task {
-            for field in beyond(task) {
-                let expected = "no such field, as the task is created when the batch says so";
-                f.refuse(&format!("task.{field}"), Expected::new(expected, "one"));
-            }
-            if task.params.as_ref().is_some_and(|params| !params.as_str().trim_start().starts_with('{')) {
-                let expected = "an object, to which the outcome comes as `batch`";
-                f.refuse("task.params", Expected::new(expected, "another value"));
-            }
-        }
-        Some(Self { on: on?, task: task?? })
+        Some(Self { on: on?, task: task? })
     }
 }
 

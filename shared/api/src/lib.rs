@@ -28,6 +28,7 @@ pub mod ring;
 pub mod schedule;
 pub mod supply;
 pub mod task;
+mod template;
 pub mod text;
 pub mod token;
 pub mod unique;

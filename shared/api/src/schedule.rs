@@ -14,7 +14,20 @@ use utoipa::ToSchema;
 
 use crate::create::CreateTask;
 use crate::fields::{Fields, ReadFields, as_seconds, boolean, integer, parsed, span, text};
+use crate::template;
 use crate::text::NOTE_CHARS;
+
+/// The fields of a task that a schedule's cannot have.
+const BEYOND: &[&str] = &[
+    "id",
+    "project",
+    "run_after",
+    "delay_seconds",
+    "expires_at",
+    "depends_on",
+    "if_dependency_fails",
+    "ref",
+];
 
 /// The most times that an answer tells ahead.
 pub const MOST_NEXT: u32 = 100;
@@ -210,16 +223,7 @@ impl ReadFields for SetSchedule {
             f.refuse("ends_at", Expected::new("a time not before starts_at", format!("{end}")));
         }
         let paused = f.optional("paused", boolean);
-        if !f.has("task") {
-            f.refuse("task", Expected::new("the task to create", "nothing"));
-        }
-        let task = f.optional_object::<CreateTask>("task", limits);
-        if let Some(Some(task)) = &task {
-            for field in beyond(task) {
-                let expected = "no such field, as each time has a task of its own";
-                f.refuse(&format!("task.{field}"), Expected::new(expected, "one"));
-            }
-        }
+        let task = template::task(f, limits, BEYOND, "each time has a task of its own");
         let replace = f.optional("replace", boolean);
         let by = f.optional("by", parsed);
         let reason = f.optional("reason", text(1..=NOTE_CHARS));
@@ -236,27 +240,12 @@ impl ReadFields for SetSchedule {
             starts_at: starts_at?,
             ends_at: ends_at?,
             paused: paused?.unwrap_or_default(),
-            task: task??,
+            task: task?,
             replace: replace?.unwrap_or_default(),
             by: by?,
             reason: reason?,
         })
     }
-}
-
-/// The fields of a task that a schedule's cannot have.
-fn beyond(task: &CreateTask) -> impl Iterator<Item = &'static str> {
-    let said = [
-        ("id", task.id.is_some()),
-        ("project", task.project.is_some()),
-        ("run_after", task.run_after.is_some()),
-        ("delay_seconds", task.delay.is_some()),
-        ("expires_at", task.expires_at.is_some()),
-        ("depends_on", !task.depends_on.is_empty()),
-        ("if_dependency_fails", task.if_dependency_fails.is_some()),
-        ("ref", task.reference.is_some()),
-    ];
-    said.into_iter().filter(|(_, said)| *said).map(|(name, _)| name)
 }
 
 /// What is to be done with a schedule. The body may be left out.

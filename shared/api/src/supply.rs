@@ -10,7 +10,21 @@ use utoipa::ToSchema;
 
 use crate::create::CreateTask;
 use crate::fields::{Fields, ReadFields, boolean, integer, parsed, text};
+use crate::template;
 use crate::text::NOTE_CHARS;
+
+/// The fields of a task that a supply's cannot have.
+const BEYOND: &[&str] = &[
+    "id",
+    "queue",
+    "run_after",
+    "delay_seconds",
+    "expires_at",
+    "unique",
+    "depends_on",
+    "if_dependency_fails",
+    "ref",
+];
 
 /// The most bytes that the params of all templates of a supply have together: they are read with each refill.
 pub const MOST_PARAMS: usize = 256 * 1_024;
@@ -32,34 +46,10 @@ impl ReadFields for SupplyTemplate {
 
     fn read(f: &mut Fields<'_>, limits: &Limits) -> Option<Self> {
         let weight = f.optional("weight", integer(1..=MOST_WEIGHT));
-        if !f.has("task") {
-            f.refuse("task", Expected::new("the task to create", "nothing"));
-        }
-        let task = f.optional_object::<CreateTask>("task", limits);
-        if let Some(Some(task)) = &task {
-            for field in beyond(task) {
-                let expected = "no such field, as a supply's tasks come again and again, each ready at once";
-                f.refuse(&format!("task.{field}"), Expected::new(expected, "one"));
-            }
-        }
-        Some(Self { weight: weight?, task: task?? })
+        let task =
+            template::task(f, limits, BEYOND, "a supply's tasks come again and again, each ready at once");
+        Some(Self { weight: weight?, task: task? })
     }
-}
-
-/// The fields of a task that a supply's cannot have.
-fn beyond(task: &CreateTask) -> impl Iterator<Item = &'static str> {
-    let said = [
-        ("id", task.id.is_some()),
-        ("queue", task.queue.is_some()),
-        ("run_after", task.run_after.is_some()),
-        ("delay_seconds", task.delay.is_some()),
-        ("expires_at", task.expires_at.is_some()),
-        ("unique", task.unique.is_some()),
-        ("depends_on", !task.depends_on.is_empty()),
-        ("if_dependency_fails", task.if_dependency_fails.is_some()),
-        ("ref", task.reference.is_some()),
-    ];
-    said.into_iter().filter(|(_, said)| *said).map(|(name, _)| name)
 }
 
 /// Sets the supply of a queue: when fewer than `min` tasks are ready, tasks are created up to `target`. It states the whole supply.

@@ -60,6 +60,7 @@ mod place;
 mod query;
 mod ready;
 mod routes;
+mod settings;
 #[cfg(feature = "sqs")]
 mod sqs;
 mod tls;

@@ -75,8 +75,6 @@ impl Supplied {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
-
     use super::*;
 
     #[tokio::test]

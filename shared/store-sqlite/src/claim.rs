@@ -437,8 +437,6 @@ pub(crate) fn take(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
-
     use rusqlite::Connection;
 
     use super::*;

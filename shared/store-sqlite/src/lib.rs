@@ -51,18 +51,16 @@ use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
 use baton_model::{
     AuditId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults, QueueName, QueueOrder,
-    RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why,
-    Worker, WorkerId,
+    RoundNote, Task, TaskId, TaskState, Timestamp, Token, TokenId, Why, Worker, WorkerId,
 };
 use baton_store::token::TOKENS;
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, ChangeTask, Changed, Claim,
     ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending,
     Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
-    LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
-    ScheduleFilter, ScheduleStore, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes,
-    Stats, StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
+    LogFilter, Mend, Mended, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport,
+    QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, SetDefaults, SetLimit, SetOwner,
+    Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
     WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
@@ -454,60 +452,6 @@ impl LimitStore for SqliteStore {
 
     async fn owned_projects(&self, page: PageRequest) -> Result<Page<OwnedProject>, StoreError> {
         self.readers.run(move |db| limit::owned_projects(db, &page)).await
-    }
-}
-
-#[async_trait]
-impl ScheduleStore for SqliteStore {
-    async fn set_schedule(&self, set: SetSchedule) -> Result<Changed<Schedule>, StoreError> {
-        self.writer.run(set, schedule::set).await
-    }
-
-    async fn schedule(&self, key: &ScheduleKey) -> Result<Schedule, StoreError> {
-        let wanted = key.clone();
-        let found = self.readers.run(move |db| schedule::by_key(db, &wanted)).await?;
-        found.ok_or_else(|| StoreError::ScheduleNotFound(key.clone()))
-    }
-
-    async fn schedules(
-        &self,
-        filter: ScheduleFilter,
-        page: PageRequest,
-    ) -> Result<Page<Schedule>, StoreError> {
-        self.readers.run(move |db| schedule::list(db, &filter, &page)).await
-    }
-
-    async fn due_schedules(&self, now: Timestamp, page: PageRequest) -> Result<Page<Schedule>, StoreError> {
-        self.readers.run(move |db| schedule::due(db, now, &page)).await
-    }
-
-    async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
-        self.writer.run(occur, schedule::occur).await
-    }
-}
-
-#[async_trait]
-impl SupplyStore for SqliteStore {
-    async fn set_supply(&self, set: SetSupply) -> Result<Changed<Supply>, StoreError> {
-        self.writer.run(set, supply::set).await
-    }
-
-    async fn supply(&self, queue: &QueueName) -> Result<Supply, StoreError> {
-        let wanted = queue.clone();
-        let found = self.readers.run(move |db| supply::of_queue(db, &wanted)).await?;
-        found.ok_or_else(|| StoreError::SupplyNotFound(queue.clone()))
-    }
-
-    async fn supplies(&self, page: PageRequest) -> Result<Page<Supply>, StoreError> {
-        self.readers.run(move |db| supply::list(db, &page)).await
-    }
-
-    async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {
-        let (policy, asked) = (self.policy, refill.clone());
-        match self.readers.run(move |db| supply::unneeded(db, &asked, &policy)).await? {
-            Some(unneeded) => Ok(unneeded),
-            None => self.writer.run(refill, supply::refill).await,
-        }
     }
 }
 

@@ -1,17 +1,49 @@
 //! Schedules: kept, listed, and moved on together with what they create.
 
+use async_trait::async_trait;
 use baton_model::schedule::{MOST_SCHEDULES, ScheduleProblem, changed};
 use baton_model::{ProjectId, Schedule, ScheduleChange, ScheduleKey, ScheduleName, Timestamp};
 use baton_store::transfer::{Refusal, Verdict, schedule_onto};
 use baton_store::{
-    Changed, Create, Cursor, Occur, Occurred, Page, PageRequest, ScheduleFilter, SetSchedule, StoreError,
+    Changed, Create, Cursor, Occur, Occurred, Page, PageRequest, ScheduleFilter, ScheduleStore, SetSchedule,
+    StoreError,
 };
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
+use crate::SqliteStore;
 use crate::create;
 use crate::error::Failure;
 use crate::rows::{from_json, to_json};
 use crate::transaction::Transaction;
+
+#[async_trait]
+impl ScheduleStore for SqliteStore {
+    async fn set_schedule(&self, set: SetSchedule) -> Result<Changed<Schedule>, StoreError> {
+        self.writer.run(set, self::set).await
+    }
+
+    async fn schedule(&self, key: &ScheduleKey) -> Result<Schedule, StoreError> {
+        let wanted = key.clone();
+        let found = self.readers.run(move |db| self::by_key(db, &wanted)).await?;
+        found.ok_or_else(|| StoreError::ScheduleNotFound(key.clone()))
+    }
+
+    async fn schedules(
+        &self,
+        filter: ScheduleFilter,
+        page: PageRequest,
+    ) -> Result<Page<Schedule>, StoreError> {
+        self.readers.run(move |db| self::list(db, &filter, &page)).await
+    }
+
+    async fn due_schedules(&self, now: Timestamp, page: PageRequest) -> Result<Page<Schedule>, StoreError> {
+        self.readers.run(move |db| self::due(db, now, &page)).await
+    }
+
+    async fn occur(&self, occur: Occur) -> Result<Occurred, StoreError> {
+        self.writer.run(occur, self::occur).await
+    }
+}
 
 pub(crate) fn by_key(db: &Connection, key: &ScheduleKey) -> Result<Option<Schedule>, Failure> {
     let body: Option<String> = db

@@ -3,6 +3,7 @@
 //! The one writer counts and creates in one transaction, so that the count is exact. That a queue need not be refilled is found on a
 //! reader first, and costs the writer nothing.
 
+use async_trait::async_trait;
 use std::collections::HashSet;
 
 use baton_model::supply::{MOST_SUPPLIES, changed};
@@ -11,9 +12,11 @@ use baton_model::{LeasePolicy, Priority, QueueName, Supply, Timestamp};
 use baton_store::transfer::{Refusal, Verdict, supply_onto};
 use baton_store::{
     Changed, Claim, ClaimAnswer, Create, Cursor, Page, PageRequest, Refill, Refilled, SetSupply, StoreError,
+    SupplyStore,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::SqliteStore;
 use crate::codes::Code;
 use crate::create;
 use crate::error::Failure;
@@ -43,6 +46,31 @@ impl Supplied {
             }
         };
         Ok(self.0.insert(known))
+    }
+}
+
+#[async_trait]
+impl SupplyStore for SqliteStore {
+    async fn set_supply(&self, set: SetSupply) -> Result<Changed<Supply>, StoreError> {
+        self.writer.run(set, self::set).await
+    }
+
+    async fn supply(&self, queue: &QueueName) -> Result<Supply, StoreError> {
+        let wanted = queue.clone();
+        let found = self.readers.run(move |db| self::of_queue(db, &wanted)).await?;
+        found.ok_or_else(|| StoreError::SupplyNotFound(queue.clone()))
+    }
+
+    async fn supplies(&self, page: PageRequest) -> Result<Page<Supply>, StoreError> {
+        self.readers.run(move |db| self::list(db, &page)).await
+    }
+
+    async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {
+        let (policy, asked) = (self.policy, refill.clone());
+        match self.readers.run(move |db| self::unneeded(db, &asked, &policy)).await? {
+            Some(unneeded) => Ok(unneeded),
+            None => self.writer.run(refill, self::refill).await,
+        }
     }
 }
 

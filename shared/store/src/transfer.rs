@@ -8,6 +8,7 @@
 //! same, a later version of what stands, or another task altogether.
 
 mod migration;
+mod onto;
 mod record;
 mod recount;
 
@@ -18,10 +19,12 @@ use crate::error::StoreError;
 use crate::query::{Count, Cursor, Page};
 
 pub use migration::{Compared, Migration, MigrationError, Outcome, Progress};
+pub use onto::{
+    audit_onto, batch_onto, limit_onto, owned_onto, queue_onto, schedule_onto, supply_onto, token_onto,
+};
 pub use record::{
     Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, Record, Refusal, Tally, TaskRecord, Verdict,
-    WorkerRecord, audit_onto, batch_onto, limit_onto, owned_onto, queue_onto, schedule_onto, supply_onto,
-    token_onto,
+    WorkerRecord,
 };
 pub use recount::recount;
 

@@ -7,10 +7,14 @@ use std::time::Duration;
 use baton_model::queue::Queue;
 use baton_model::{
     Batch, Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, Schedule, Supply,
-    TaskId, Timestamp, Token, Worker, WorkerId,
+    TaskId, Timestamp, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
+use super::onto::{
+    audit_name, batch_name, batch_sum, limit_name, owned_name, schedule_name, schedule_sum, supply_name,
+    supply_sum, token_name,
+};
 use crate::command::{Accepted, ItemRefusal};
 use crate::limit::OwnedProject;
 use crate::token::{AUDIT_KEPT, AuditEntry, StoredToken};
@@ -245,252 +249,12 @@ impl WorkerRecord {
     }
 }
 
-/// As [`TaskRecord::onto`], of a queue.
-///
-/// # Errors
-/// If the queue was paused or resumed in the target since.
-pub fn queue_onto(record: &Queue, standing: Option<&Queue>) -> Result<Verdict, Refusal> {
-    match standing {
-        None => Ok(Verdict::New),
-        Some(standing) if standing == record => Ok(Verdict::Same),
-        Some(standing) if standing.changed_at <= record.changed_at => Ok(Verdict::Later),
-        Some(standing) => Err(Refusal {
-            record: format!("queue {}", record.name),
-            why: format!(
-                "expected it to be changed by {} at the latest, got {}: it is used in the target",
-                record.changed_at, standing.changed_at
-            ),
-        }),
-    }
-}
-
-/// As [`TaskRecord::onto`], of a caller's token: it is revoked once and for all, and its last use goes forward only.
-///
-/// # Errors
-/// If what stands is another token, or was revoked or used in the target since: one that was revoked never becomes good
-/// again.
-pub fn token_onto(record: &StoredToken, standing: Option<&StoredToken>) -> Result<Verdict, Refusal> {
-    let Some(standing) = standing else { return Ok(Verdict::New) };
-    let refused = |why: String| Refusal { record: token_name(record), why };
-    let as_made = |stored: &StoredToken| StoredToken {
-        token: Token { revoked_at: None, last_used_at: None, ..stored.token.clone() },
-        digest: stored.digest,
-    };
-    if as_made(record) != as_made(standing) {
-        return Err(refused("expected no other token of this id in the target, got one".to_owned()));
-    }
-    let said = |at: Option<Timestamp>| at.map_or("never".to_owned(), |at| at.to_string());
-    let (ours, theirs) = (&record.token, &standing.token);
-    if theirs.revoked_at.is_some() && theirs.revoked_at != ours.revoked_at {
-        let (expected, got) = (said(ours.revoked_at), said(theirs.revoked_at));
-        return Err(refused(format!(
-            "expected its revocation ({expected}) to be the only one, got {got}: it was revoked in the target"
-        )));
-    }
-    if theirs.last_used_at > ours.last_used_at {
-        let (expected, got) = (said(ours.last_used_at), said(theirs.last_used_at));
-        return Err(refused(format!(
-            "expected its last use ({expected}) to be the latest, got {got}: it was used in the target"
-        )));
-    }
-    Ok(if ours == theirs { Verdict::Same } else { Verdict::Later })
-}
-
-fn token_name(stored: &StoredToken) -> String {
-    format!("token {}", stored.token.id)
-}
-
-/// As [`TaskRecord::onto`], of an entry of the audit log: it is settled once.
-///
-/// # Errors
-/// If what stands is another entry, or was settled in the target.
-pub fn audit_onto(record: &AuditEntry, standing: Option<&AuditEntry>) -> Result<Verdict, Refusal> {
-    let Some(standing) = standing else { return Ok(Verdict::New) };
-    let refused = |why: String| Refusal { record: audit_name(record), why };
-    let AuditEntry { by, reason, outcome, change, .. } = record.clone();
-    if (AuditEntry { by, reason, outcome, change, ..standing.clone() }) != *record {
-        return Err(refused("expected no other entry of this id in the target, got one".to_owned()));
-    }
-    match standing.outcome {
-        theirs if theirs == record.outcome => Ok(Verdict::Same),
-        None => Ok(Verdict::Later),
-        Some(theirs) => {
-            let ours = record.outcome.map_or("none".to_owned(), |outcome| outcome.to_string());
-            Err(refused(format!("expected the outcome {ours}, got {theirs}: it was settled in the target")))
-        }
-    }
-}
-
-fn audit_name(entry: &AuditEntry) -> String {
-    format!("audit entry {}", entry.id)
-}
-
-/// As [`TaskRecord::onto`], of a limit.
-///
-/// # Errors
-/// If the limit was changed in the target since.
-pub fn limit_onto(record: &Limit, standing: Option<&Limit>) -> Result<Verdict, Refusal> {
-    let changed = |limit: &Limit| limit.changed_at;
-    setting_onto(limit_name(record), record, standing, changed)
-}
-
-/// As [`TaskRecord::onto`], of a project's owner.
-///
-/// # Errors
-/// If the owner was changed in the target since.
-pub fn owned_onto(record: &OwnedProject, standing: Option<&OwnedProject>) -> Result<Verdict, Refusal> {
-    setting_onto(owned_name(record), record, standing, |owned| owned.changed_at)
-}
-
-/// As [`TaskRecord::onto`], of a schedule: it only ever goes forward.
-///
-/// # Errors
-/// If another was made in the target, or it was changed or has gone on there since.
-pub fn schedule_onto(record: &Schedule, standing: Option<&Schedule>) -> Result<Verdict, Refusal> {
-    let Some(standing) = standing else { return Ok(Verdict::New) };
-    let refused = |why: String| Refusal { record: schedule_name(record), why };
-    if standing.seed != record.seed {
-        return Err(refused("expected no other schedule of this name in the target, got one".to_owned()));
-    }
-    match standing.revision.cmp(&record.revision) {
-        Ordering::Less => Ok(Verdict::Later),
-        Ordering::Equal if record.is(standing) => Ok(Verdict::Same),
-        Ordering::Equal | Ordering::Greater => Err(refused(format!(
-            "expected revision {} at most in the target, got {}: it is used there",
-            record.revision, standing.revision
-        ))),
-    }
-}
-
-fn schedule_name(schedule: &Schedule) -> String {
-    format!("schedule {}", schedule.key)
-}
-
-/// As [`schedule_onto`], of a queue's supply.
-///
-/// # Errors
-/// If another was set in the target, or it was changed or has refilled there since.
-pub fn supply_onto(record: &Supply, standing: Option<&Supply>) -> Result<Verdict, Refusal> {
-    let Some(standing) = standing else { return Ok(Verdict::New) };
-    let refused = |why: String| Refusal { record: supply_name(record), why };
-    if standing.seed != record.seed {
-        return Err(refused("expected no other supply of this queue in the target, got one".to_owned()));
-    }
-    match standing.revision.cmp(&record.revision) {
-        Ordering::Less => Ok(Verdict::Later),
-        Ordering::Equal if standing.next_index == record.next_index => Ok(Verdict::Same),
-        Ordering::Equal | Ordering::Greater => Err(refused(format!(
-            "expected revision {} at most in the target, got {}: it is used there",
-            record.revision, standing.revision
-        ))),
-    }
-}
-
-fn supply_name(supply: &Supply) -> String {
-    format!("the supply of queue {}", supply.queue)
-}
-
-/// As [`TaskRecord::onto`], of a batch.
-///
-/// # Errors
-/// If it is another one in the target, or more has become of it there.
-pub fn batch_onto(record: &Batch, standing: Option<&Batch>) -> Result<Verdict, Refusal> {
-    let Some(standing) = standing else { return Ok(Verdict::New) };
-    let came = |batch: &Batch| {
-        let made_at = batch.made.map(|made| made.at);
-        (batch.counts.tasks, batch.sealed_at, made_at, batch.ended_at)
-    };
-    if batch_sum(record) == batch_sum(standing) {
-        return Ok(Verdict::Same);
-    }
-    if standing.created_at == record.created_at && came(standing) <= came(record) {
-        return Ok(Verdict::Later);
-    }
-    Err(Refusal {
-        record: batch_name(record),
-        why: format!(
-            "expected it to be as the source has had it, got one of {} tasks: it is used in the target",
-            standing.counts.tasks
-        ),
-    })
-}
-
-fn batch_name(batch: &Batch) -> String {
-    format!("batch {}", batch.id)
-}
-
-/// What goes into a sum of a batch: what follows it by its content, as text is read to within the last bit of a number.
-fn batch_sum(batch: &Batch) -> u128 {
-    let then =
-        batch.then.as_ref().map(|then| (then.on, &then.task.params, &then.task.task_type, &then.task.queue));
-    sum_of(&(
-        (batch.id, &batch.project, &batch.name, then, batch.created_at, &batch.created_by),
-        (batch.sealed_at, batch.ended_at, batch.made, &batch.failures, batch.counts),
-    ))
-}
-
-fn setting_onto<T: PartialEq>(
-    name: String,
-    record: &T,
-    standing: Option<&T>,
-    changed_at: impl Fn(&T) -> Timestamp,
-) -> Result<Verdict, Refusal> {
-    match standing {
-        None => Ok(Verdict::New),
-        Some(standing) if standing == record => Ok(Verdict::Same),
-        Some(standing) if changed_at(standing) <= changed_at(record) => Ok(Verdict::Later),
-        Some(standing) => Err(Refusal {
-            record: name,
-            why: format!(
-                "expected it to be changed by {} at the latest, got {}: it is used in the target",
-                changed_at(record),
-                changed_at(standing)
-            ),
-        }),
-    }
-}
-
-fn limit_name(limit: &Limit) -> String {
-    format!("limit {}", limit.on)
-}
-
-fn owned_name(owned: &OwnedProject) -> String {
-    format!("the owner of project {}", owned.project)
-}
-
 /// What goes into a sum: the first 16 bytes of the SHA-256 of the JSON.
-fn sum_of(value: &impl Serialize) -> u128 {
+pub(super) fn sum_of(value: &impl Serialize) -> u128 {
     // All of it has text for keys, so that it always can be written as JSON; were it not so, both sides would differ
     // from what they should be by the same.
     let text = serde_json::to_vec(value).unwrap_or_default();
     u128::from_be_bytes(*Digest::of_bytes(&text).as_bytes())
-}
-
-/// What goes into a sum of a schedule: its task by its content, as text is read to within the last bit of a number.
-fn schedule_sum(schedule: &Schedule) -> u128 {
-    let plan = &schedule.plan;
-    sum_of(&(
-        (&schedule.key, &plan.rhythm, plan.if_missed, plan.if_running, plan.starts_at, plan.ends_at),
-        (plan.paused, plan.late_after, &plan.task.params, &plan.task.task_type, &plan.task.queue),
-        (schedule.seed, schedule.anchor, schedule.next_at, schedule.last, schedule.created, schedule.skipped),
-        (schedule.missed_at, schedule.revision, schedule.created_at, schedule.changed_at),
-        (&schedule.changed_by, &schedule.reason),
-    ))
-}
-
-/// What goes into a sum of a supply: its templates as those of schedules.
-fn supply_sum(supply: &Supply) -> u128 {
-    let plan = &supply.plan;
-    let templates: Vec<_> = plan
-        .templates
-        .iter()
-        .map(|one| (one.weight, &one.task.params, &one.task.task_type, &one.task.project))
-        .collect();
-    sum_of(&(
-        (&supply.queue, plan.min, plan.target, templates, plan.while_asked, plan.paused),
-        (supply.seed, supply.next_index, supply.filling, supply.refilled_at, supply.revision),
-        (supply.created_at, supply.changed_at, &supply.changed_by, &supply.reason),
-    ))
 }
 
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -1,0 +1,36 @@
+//! The task of something that creates tasks by itself: as `POST /v1/tasks` takes it, without what such a task cannot say.
+
+use baton_model::Expected;
+use baton_model::limits::Limits;
+
+use crate::create::CreateTask;
+use crate::fields::Fields;
+
+/// Reads the field `task`, which must be there and say none of the fields `beyond`; `why` it cannot.
+pub(crate) fn task(f: &mut Fields<'_>, limits: &Limits, beyond: &[&str], why: &str) -> Option<CreateTask> {
+    if !f.has("task") {
+        f.refuse("task", Expected::new("the task to create", "nothing"));
+    }
+    let task = f.optional_object::<CreateTask>("task", limits)??;
+    for field in said(&task).filter(|field| beyond.contains(field)) {
+        f.refuse(&format!("task.{field}"), Expected::new(format!("no such field, as {why}"), "one"));
+    }
+    Some(task)
+}
+
+/// Those fields that a task says of which not each kind of template may.
+fn said(task: &CreateTask) -> impl Iterator<Item = &'static str> {
+    let said = [
+        ("id", task.id.is_some()),
+        ("project", task.project.is_some()),
+        ("queue", task.queue.is_some()),
+        ("run_after", task.run_after.is_some()),
+        ("delay_seconds", task.delay.is_some()),
+        ("expires_at", task.expires_at.is_some()),
+        ("unique", task.unique.is_some()),
+        ("depends_on", !task.depends_on.is_empty()),
+        ("if_dependency_fails", task.if_dependency_fails.is_some()),
+        ("ref", task.reference.is_some()),
+    ];
+    said.into_iter().filter(|(_, said)| *said).map(|(name, _)| name)
+}

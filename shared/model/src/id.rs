@@ -150,6 +150,13 @@ impl TaskId {
     }
 }
 
+impl TokenId {
+    /// The id that derives from the parts.
+    pub(crate) fn of_own_bits(parts: &[&[u8]]) -> Self {
+        Self(of_own_bits(&Digest::of_parts(parts)))
+    }
+}
+
 impl BatchId {
     /// The id of a batch that its maker's request names: the same for the same name.
     pub fn of_name(name: &str) -> Self {

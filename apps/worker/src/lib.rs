@@ -52,7 +52,6 @@
 
 mod attempt;
 mod beat;
-mod cgroup;
 mod claim;
 mod deliver;
 mod detour;
@@ -70,7 +69,6 @@ mod options;
 mod outcome;
 mod output;
 mod plain;
-mod procs;
 mod program;
 mod protocol;
 mod reach;
@@ -80,7 +78,6 @@ mod slot;
 mod starts;
 mod stop;
 mod stream;
-mod tail;
 mod takeover;
 mod told;
 mod unstarted;
@@ -94,6 +91,7 @@ pub use stop::{Phase, Stop};
 use std::sync::Arc;
 
 use baton_client::Client;
+use baton_processes::cgroup::Cgroup;
 
 /// Runs a worker until `stop` says so, the server asks for it, or it cannot go on.
 ///
@@ -132,7 +130,7 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     shared.end_followers();
     placing.abort();
     ends.close();
-    if let Some(Err(error)) = cgroup.map(cgroup::Cgroup::leave) {
+    if let Some(Err(error)) = cgroup.map(Cgroup::leave) {
         tracing::warn!(%error, "the worker cannot leave its control group; its guard ends what is in it");
     }
     orphans.abort();

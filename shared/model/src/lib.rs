@@ -62,7 +62,7 @@ pub use expected::Expected;
 pub use expiry::Expiry;
 pub use generation::{Generation, Output};
 pub use id::{
-    AuditId, BatchId, BulkId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId,
+    AuditId, BatchId, BulkId, GenerationId, GroupName, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId,
     TaskId, TaskType, TokenId, WorkerId,
 };
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};

@@ -71,6 +71,7 @@ mod output;
 mod plain;
 mod program;
 mod protocol;
+mod pulse;
 mod reach;
 mod retry;
 mod shared;
@@ -85,6 +86,7 @@ mod unstarted;
 pub use detour::Detour;
 pub use guard::guard;
 pub use options::{Summary, WorkerError, WorkerOptions};
+pub use pulse::{Life, Pulse};
 pub use shared::CANNOT_START;
 pub use stop::{Phase, Stop};
 
@@ -116,6 +118,7 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
         server = shared.client.base(),
         "worker starts"
     );
+    let pulse = tokio::spawn(pulse::beat(Arc::clone(&shared)));
     // The first beat makes the session known, so that what an earlier start of this worker held is taken back.
     let beats = tokio::spawn(beat::beats(Arc::clone(&shared)));
     let (ends, left_over) = ends::Ends::new();
@@ -137,6 +140,7 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     // Nor is there anything to be heard of that task but that it has ended: from here on the guard is waited for.
     let _ = orphans.await;
     *shared::lock(&shared.guard) = guard::Guard::default();
+    pulse.abort();
     let summary = shared.summary();
     if summary.unconfirmed > 0 {
         tracing::warn!(

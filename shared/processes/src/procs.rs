@@ -204,7 +204,8 @@ mod tests {
         let me = i32::try_from(std::process::id()).unwrap();
         let found = procs.below(me).into_iter().find(|process| process.id == id).unwrap();
         assert_eq!((found.parent, found.ended, Some(found)), (me, false, procs.read(id)));
-        let has = |id| procs.environment(id).unwrap().split(|byte| *byte == 0).any(|entry| entry == b"MARK=a b");
+        let has =
+            |id| procs.environment(id).unwrap().split(|byte| *byte == 0).any(|entry| entry == b"MARK=a b");
         while !has(id) {
             std::thread::yield_now();
         }

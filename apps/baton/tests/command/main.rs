@@ -21,6 +21,8 @@ mod example;
 mod file;
 mod files;
 mod flags;
+mod fleet;
+mod fleet_chaos;
 mod import;
 mod limits;
 mod migrate;

@@ -220,9 +220,7 @@ fn find_unknown(path: &str, value: &Value, known: &BTreeSet<&'static str>, found
             find_unknown(&key, value, known, found);
         } else if !known.contains(key.as_str()) {
             let siblings: Vec<&str> = match path {
-                "" => {
-                    known.iter().filter_map(|key| key.split('.').next()).collect()
-                }
+                "" => known.iter().filter_map(|key| key.split('.').next()).collect(),
                 _ => {
                     let within = known.iter().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.'));
                     within.filter_map(|key| key.split('.').next()).collect()

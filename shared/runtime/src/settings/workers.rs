@@ -117,7 +117,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (FleetSettings, Vec<WorkerGroup>)
         token_file: reader.text("fleet.token_file", path).flatten(),
     };
     // What a worker's name may hold, with the group's and a number behind it.
-    let fits = |name: &String| name.len() <= 64 && format!("{name}-x-1").parse::<baton_model::WorkerId>().is_ok();
+    let fits =
+        |name: &String| name.len() <= 64 && format!("{name}-x-1").parse::<baton_model::WorkerId>().is_ok();
     if let Some(name) = fleet.name.as_ref().filter(|name| !fits(name)) {
         let problem = Expected::text("up to 64 letters, digits or . _ : @ -, or nothing", name);
         reader.refuse("fleet.name", problem);
@@ -126,7 +127,8 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (FleetSettings, Vec<WorkerGroup>)
 }
 
 fn groups(reader: &mut Reader<'_>) -> Vec<WorkerGroup> {
-    let Some(elements) = reader.elements("workers", "groups of workers, each under a line [[workers]]") else {
+    let Some(elements) = reader.elements("workers", "groups of workers, each under a line [[workers]]")
+    else {
         return Vec::new();
     };
     // The built-in file is read by a test, too.
@@ -174,7 +176,8 @@ fn over(defaults: &Map<String, Value>, table: &Map<String, Value>) -> Map<String
 
 fn group(reader: &mut Reader<'_>) -> Option<WorkerGroup> {
     let name = reader.text("name", str::parse);
-    let command = reader.list("command", "a program and its arguments, such as [\"./resize.sh\", \"--fast\"]", word);
+    let command =
+        reader.list("command", "a program and its arguments, such as [\"./resize.sh\", \"--fast\"]", word);
     if let Some(command) = &command
         && (command.is_empty() || command.len() > WORDS || command[0].is_empty())
     {

@@ -16,9 +16,15 @@ fn a_group_of_a_name_and_a_command_has_the_defaults() {
     assert_eq!((group.name.as_str(), &group.command[..]), ("resize", &["./resize.sh".to_owned()][..]));
     assert_eq!((group.concurrency, group.count, group.restart), (1, 1, RestartWhen::Always));
     assert!(group.queues.is_empty() && group.types.is_empty() && group.environment.is_empty());
-    assert_eq!((group.memory_bytes, group.cpus, &group.user, &group.working_directory), (None, None, &None, &None));
+    assert_eq!(
+        (group.memory_bytes, group.cpus, &group.user, &group.working_directory),
+        (None, None, &None, &None)
+    );
     assert_eq!((group.recycle_tasks, group.recycle_after, group.recycle_bytes), (None, None, None));
-    assert_eq!((group.restart_pause, group.longest_pause), (Duration::from_millis(500), Duration::from_secs(60)));
+    assert_eq!(
+        (group.restart_pause, group.longest_pause),
+        (Duration::from_millis(500), Duration::from_secs(60))
+    );
     let fleet = FleetSettings { with_server: true, ..FleetSettings::default() };
     assert_eq!(settings.fleet, fleet);
     assert!(Settings::defaults().unwrap().workers.is_empty());
@@ -120,7 +126,10 @@ command = "true"
 fn what_is_no_list_of_groups_is_refused() {
     for text in ["workers = 7\n", "[workers]\nname = \"a\"\n"] {
         let error = load(text).unwrap_err();
-        assert!(error.contains("workers: expected groups of workers, each under a line [[workers]], got"), "{error}");
+        assert!(
+            error.contains("workers: expected groups of workers, each under a line [[workers]], got"),
+            "{error}"
+        );
     }
     assert!(load("workers = [7]\n").unwrap_err().contains("workers[1]: expected a group under a line"));
     let error = load("[[worker]]\nname = \"a\"\n").unwrap_err();

@@ -141,6 +141,7 @@ impl Run {
             supervision => supervision,
         };
         let grace = Duration::from_secs_f64(self.stop_grace_seconds);
+        let is_supervised = supervision.is_some();
         let (pulse, orders) = match supervision {
             Some(Supervision::On { supervised, pulse }) => {
                 (Some(pulse), Some(tokio::spawn(hear_supervisor(supervised, stop.clone(), grace))))
@@ -154,7 +155,8 @@ impl Run {
         drop(orders);
         drop(logs);
         let summary = ended.map_err(failure)?;
-        tell(context, &summary)
+        // The supervisor's log has it from the worker's own.
+        if is_supervised { Ok(()) } else { tell(context, &summary) }
     }
 
     /// Waits until its supervisor has it begin, if it has one.

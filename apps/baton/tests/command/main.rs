@@ -14,8 +14,8 @@ mod batches;
 mod bulk;
 mod change;
 mod cli;
-#[cfg(feature = "dynamodb")]
 mod dialects;
+#[cfg(feature = "dynamodb")]
 mod dynamodb;
 mod example;
 mod file;

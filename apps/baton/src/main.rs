@@ -18,6 +18,7 @@ mod generation;
 mod ids;
 mod import;
 mod input;
+mod layers;
 mod limit;
 mod logs;
 mod migrate;

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 use crate::completions;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::layers::{flag, only, tell_passed_over};
 use crate::ready;
-use crate::serve::{flag, only, tell_passed_over};
 use crate::signals::{Asked, Signals};
 use crate::text;
 

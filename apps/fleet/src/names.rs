@@ -4,8 +4,9 @@
 //! A worker holds its own name's lock, and not its supervisor: so a worker that outlives a killed supervisor keeps its name until it
 //! has ended, and the next supervisor waits for that.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, File, Permissions, TryLockError};
 use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use baton_model::WorkerId;
@@ -35,7 +36,10 @@ impl Names {
     /// Takes the folder, and makes it if it is not there.
     pub(crate) fn take(folder: &Path) -> Result<Self, Taken> {
         let prepare = || {
-            fs::create_dir_all(folder)?;
+            if !folder.exists() {
+                fs::create_dir_all(folder)?;
+                fs::set_permissions(folder, Permissions::from_mode(0o755))?;
+            }
             let folder = folder.canonicalize()?;
             open(&folder.join(OWN)).map(|own| (folder, own))
         };
@@ -96,7 +100,13 @@ impl Name {
 }
 
 fn open(path: &Path) -> io::Result<File> {
-    File::options().read(true).write(true).create(true).truncate(false).open(path)
+    let made = !path.exists();
+    let file = File::options().read(true).write(true).create(true).truncate(false).open(path)?;
+    if made {
+        // Workers may run as another user, and lock what they can read.
+        file.set_permissions(Permissions::from_mode(0o644))?;
+    }
+    Ok(file)
 }
 
 fn note_of(file: &mut File) -> String {

@@ -61,6 +61,7 @@ mod files;
 mod follow;
 mod guard;
 mod kin;
+mod life;
 mod lines;
 mod lock;
 mod logs;
@@ -85,8 +86,8 @@ mod unstarted;
 
 pub use detour::Detour;
 pub use guard::guard;
+pub use life::{Life, Pulse};
 pub use options::{Summary, WorkerError, WorkerOptions};
-pub use pulse::{Life, Pulse};
 pub use shared::CANNOT_START;
 pub use stop::{Phase, Stop};
 

@@ -13,7 +13,7 @@ use baton_model::{QueueName, SessionId, TaskType, Warm, WorkerId, limits};
 use baton_runtime::{Clock, Ids};
 
 use crate::detour::Detour;
-use crate::pulse::Pulse;
+use crate::life::Pulse;
 
 /// What a worker is told at its start.
 #[derive(Clone)]

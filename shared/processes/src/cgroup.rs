@@ -201,4 +201,19 @@ mod tests {
             assert_eq!(of(membership, mounts), None, "{membership}");
         }
     }
+
+    #[test]
+    fn a_group_is_made_with_its_limits() {
+        let folder = tempfile::tempdir().unwrap();
+        let limiter = Limiter { above: folder.path().to_owned(), leaf: folder.path().join("leaf") };
+        let of = |name: &str, limits| {
+            let path = limiter.make(name, limits).unwrap();
+            let read = |file: &str| fs::read_to_string(path.join(file)).unwrap();
+            (read("memory.max"), read("cpu.max"))
+        };
+        let both = Limits { memory: Some(64 << 20), cpus: Some(1.5) };
+        assert_eq!(of("a", both), ("67108864".to_owned(), "150000 100000".to_owned()));
+        assert_eq!(of("a", Limits::default()), ("max".to_owned(), "max 100000".to_owned()), "taken over");
+        assert_eq!(of("b", Limits { cpus: Some(0.001), ..both }).1, "1000 100000", "the kernel's least");
+    }
 }

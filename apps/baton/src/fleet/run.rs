@@ -8,7 +8,7 @@ use clap::Args;
 use super::supervise::{Reload, start};
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::serve::{load, tell_passed_over};
+use crate::layers::{load, tell_passed_over};
 use crate::signals::{Asked, Signals};
 
 #[derive(Args)]

@@ -14,7 +14,7 @@ use futures::FutureExt as _;
 use futures::future::BoxFuture;
 
 use crate::exit::Failure;
-use crate::serve::{Flag, load};
+use crate::layers::{Flag, load};
 use crate::worker_run::host;
 
 /// Where the locks of names lie beside a store, unless the settings name a folder.

@@ -365,3 +365,82 @@ fn what_cannot_be_supervised_is_told_at_once() {
         "{told}"
     );
 }
+
+#[test]
+fn a_server_that_needs_tokens_needs_one_for_its_workers_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().to_owned();
+    let settings = |fleet: &str| {
+        let text = format!(
+            "[tokens]\nrequired = \"always\"\n[fleet]\nname = \"h\"\n{fleet}\n{}",
+            group("a", "echo 3", "")
+        );
+        std::fs::write(path.join("baton.toml"), text).unwrap();
+    };
+    settings("");
+    let mut serve = crate::support::tool();
+    let output = serve.args(["serve", "--listen", "127.0.0.1:0"]).current_dir(&path).output().unwrap();
+    assert_eq!(output.status.code(), Some(2), "{}", told(&output));
+    assert!(
+        told(&output).contains("fleet.token_file: expected a file with a token of scope worker"),
+        "{}",
+        told(&output)
+    );
+
+    let make = |scope: &str, file: &str| {
+        let mut make = crate::support::tool();
+        make.args([
+            "token",
+            "create",
+            "--name",
+            scope,
+            "--scope",
+            scope,
+            "--store",
+            "sqlite:baton.db",
+            "-o",
+            "json",
+        ]);
+        let output = make.current_dir(&path).output().unwrap();
+        assert!(output.status.success(), "{}", told(&output));
+        let made: Value = serde_json::from_slice(&output.stdout).unwrap();
+        std::fs::write(path.join(file), made["token"].as_str().unwrap()).unwrap();
+    };
+    make("worker", "t");
+    make("operator", "op");
+    settings("token_file = \"t\"");
+    let world = World::on(folder, &[]);
+    let token = path.join("op").display().to_string();
+    let created = world.json(&["--token-file", &token, "task", "create", "--type", "t"]);
+    let id = created["id"].as_str().unwrap();
+    until("the worker has done it", || {
+        let detail = world.json(&["--token-file", &token, "task", "show", id]);
+        (detail["generation"]["result"] == json!(3)).then_some(())
+    });
+}
+
+#[test]
+fn workers_run_as_the_user_that_their_group_names() {
+    // Only root may start programs as somebody else, and who that is must be able to reach them.
+    let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
+    let Some(nobody) = nobody.filter(|_| nix::unistd::geteuid().is_root()) else { return };
+    let program = env!("CARGO_BIN_EXE_baton");
+    let mut reach = std::process::Command::new(program);
+    std::os::unix::process::CommandExt::uid(&mut reach, nobody.uid.as_raw());
+    if !reach.arg("--version").output().is_ok_and(|output| output.status.success()) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+    std::fs::set_permissions(folder.path(), mode).unwrap();
+    let text = format!(
+        "[fleet]\nname = \"h\"\n{}",
+        group("a", "id -u", "user = \"nobody\"\nworking_directory = \"/\"\nenvironment = { WHO = \"x\" }")
+    );
+    std::fs::write(folder.path().join("baton.toml"), text).unwrap();
+    let mut world = World::on(folder, &[]);
+    let id = world.create(&[]);
+    let detail = world.becomes(&id, "completed");
+    assert_eq!(detail["generation"]["result"], json!(nobody.uid.as_raw()), "{detail:#}");
+    assert!(world.end_server().success(), "{}", world.server_log());
+}

@@ -319,3 +319,11 @@ fn what_does_not_fit_a_dialect_is_named() {
         assert!(error.contains(part), "{part} is not in: {error}");
     }
 }
+
+#[test]
+fn a_level_can_be_told_to_another_process_in_words() {
+    for level in ["info", "off", "warn,baton_http=debug", "baton_http=trace"] {
+        let parsed = parse_level(level).unwrap();
+        assert_eq!(parse_level(&parsed.to_string()).unwrap(), parsed, "{level}: {parsed}");
+    }
+}

@@ -35,9 +35,9 @@ file is that of --config, else of BATON_CONFIG, else baton.toml in the working
 directory; BATON_CONFIG= (empty) wants none.
 Groups of workers in the file, [[workers]], are started with the server and
 watched: docs/fleet.md.
-SIGTERM or Ctrl-C: has its workers, if it has some, finish what they run, answers
-what it has accepted, ends. SIGHUP: the same without workers; with some, reads
-their groups again, and touches only those that are otherwise than before.")]
+SIGTERM or Ctrl-C: has its workers, if it has some, finish what they run;
+answers what it has accepted, ends. SIGHUP: the same without workers; with
+some, reads their groups again, and touches only those that are otherwise.")]
 pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS")]

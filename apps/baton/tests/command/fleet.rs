@@ -404,7 +404,7 @@ fn a_server_that_needs_tokens_needs_one_for_its_workers_too() {
         let output = make.current_dir(&path).output().unwrap();
         assert!(output.status.success(), "{}", told(&output));
         let made: Value = serde_json::from_slice(&output.stdout).unwrap();
-        std::fs::write(path.join(file), made["token"].as_str().unwrap()).unwrap();
+        std::fs::write(path.join(file), made["secret"].as_str().unwrap()).unwrap();
     };
     make("worker", "t");
     make("operator", "op");

@@ -395,10 +395,10 @@ impl Supervisor {
         let (now, at) = (self.now(), self.clock.now());
         let time =
             |then: Now| -> Timestamp { if then > now { at.plus(then - now) } else { at.minus(now - then) } };
-        let known = self.core.groups().iter().filter_map(|(name, group)| {
+        let known = self.core.groups().iter().map(|(name, group)| {
             let command =
                 self.launches.get(name).map(|launch| launch.group.command.clone()).unwrap_or_default();
-            Some(tell::group(name, group, command, time, &self.crew))
+            tell::group(name, group, command, time, &self.crew)
         });
         Report { groups: known.collect() }
     }

@@ -21,6 +21,7 @@ mod input;
 mod layers;
 mod limit;
 mod logs;
+mod machines;
 mod migrate;
 mod mirror;
 mod names;
@@ -137,6 +138,9 @@ enum Command {
     /// Run groups of workers that are watched and started again, or see and direct those of a server.
     #[command(subcommand)]
     Fleet(fleet::Fleet),
+    /// See machines that are paid for, which of them no worker runs on, and end them.
+    #[command(subcommand)]
+    Machines(machines::Machines),
     /// See, pause and resume queues.
     #[command(subcommand)]
     Queue(queue::Queue),
@@ -284,6 +288,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Generation(generation) => on_heap(|| generation.run(context)).await,
             Command::Worker(worker) => on_heap(|| worker.run(context)).await,
             Command::Fleet(fleet) => on_heap(|| fleet.run(context)).await,
+            Command::Machines(machines) => on_heap(|| unless_interrupted(machines.run(context))).await,
             Command::Queue(queue) => on_heap(|| queue.run(context)).await,
             Command::Limit(limits) => on_heap(|| limits.run(context)).await,
             Command::Schedule(schedules) => on_heap(|| schedules.run(context)).await,

@@ -88,6 +88,9 @@ pub(crate) struct Run {
     /// The worker's name, which it should keep over restarts; the host's name and six characters by chance if left out.
     #[arg(long)]
     id: Option<WorkerId>,
+    /// The machine that it runs on, as its provider knows it, for `baton machines`; at RunPod the pod's id if left out.
+    #[arg(long, env = "BATON_MACHINE", value_name = "ID")]
+    machine: Option<String>,
     /// How long a task rests whose command asked to try later (exit code 75).
     #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = text::parse_span)]
     release_delay: Duration,
@@ -205,12 +208,16 @@ impl Run {
         };
         let myself = std::env::current_exe()
             .map_err(|error| Failure::failed(format!("cannot find this program's own file: {error}")))?;
-        let labels = BTreeMap::from([
+        let mut labels = BTreeMap::from([
             ("host".to_owned(), host),
             ("pid".to_owned(), std::process::id().to_string()),
             ("version".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             ("command".to_owned(), text::short(&self.command.join(" ".as_ref()).to_string_lossy(), 200)),
         ]);
+        let machine = self.machine.filter(|machine| !machine.is_empty());
+        // RunPod tells its pods who they are.
+        let machine = machine.or_else(|| std::env::var("RUNPOD_POD_ID").ok());
+        labels.extend(machine.map(|machine| (baton_machines::LABEL.to_owned(), machine)));
         Ok(WorkerOptions {
             queues: self.queue,
             types: self.types,

@@ -6,7 +6,6 @@
 mod command;
 mod inventory;
 mod money;
-mod patterns;
 mod runpod;
 mod verdict;
 
@@ -15,7 +14,6 @@ use async_trait::async_trait;
 pub use command::Command;
 pub use inventory::{Machine, State};
 pub use money::Money;
-pub use patterns::Pattern;
 pub use runpod::RunPod;
 pub use verdict::{Judged, Known, LastWorker, Report, Totals, Verdict, Worker, report};
 

@@ -9,7 +9,7 @@ use reqwest::{Method, StatusCode, Url};
 use serde_json::Value;
 
 use crate::inventory::{State, price};
-use crate::{Machine, Pattern, Provider, ProviderError};
+use crate::{Machine, Provider, ProviderError};
 
 /// Where the API is, unless another address is set.
 const ADDRESS: &str = "https://rest.runpod.io/v1";
@@ -25,24 +25,20 @@ pub struct RunPod {
     http: reqwest::Client,
     base: Url,
     key: HeaderValue,
-    names: Vec<Pattern>,
 }
 
 impl std::fmt::Debug for RunPod {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RunPod")
-            .field("base", &self.base.as_str())
-            .field("names", &self.names)
-            .finish_non_exhaustive()
+        f.debug_struct("RunPod").field("base", &self.base.as_str()).finish_non_exhaustive()
     }
 }
 
 impl RunPod {
-    /// The pods of the account whose key this is; those of these names, all if there are none. `address` is another one than the API's own.
+    /// The pods of the account whose key this is. `address` is another one than the API's own.
     ///
     /// # Errors
     /// What of it does not fit: an address or a key that is none. A key is never repeated.
-    pub fn new(address: Option<&str>, key: &str, names: Vec<Pattern>) -> Result<Self, Expected> {
+    pub fn new(address: Option<&str>, key: &str) -> Result<Self, Expected> {
         let address = address.unwrap_or(ADDRESS);
         let wrong = || Expected::text("an address such as https://rest.runpod.io/v1", address);
         let base = Url::parse(address).map_err(|_| wrong())?;
@@ -53,7 +49,7 @@ impl RunPod {
             return Err(Expected::new("an API key of letters and digits", "nothing"));
         }
         header.set_sensitive(true);
-        Ok(Self { http, base, key: header, names })
+        Ok(Self { http, base, key: header })
     }
 
     fn url(&self, parts: &[&str]) -> Result<Url, ProviderError> {
@@ -107,9 +103,7 @@ impl Provider for RunPod {
         let mut machines = Vec::new();
         for (pod, at) in pods.iter().zip(0..) {
             let read = read(pod).map_err(|(field, problem)| wrong(format!("pod {at}, {field}"), problem))?;
-            machines.extend(read.filter(|machine| {
-                self.names.is_empty() || self.names.iter().any(|pattern| pattern.fits(&machine.name))
-            }));
+            machines.extend(read);
         }
         Ok(machines)
     }
@@ -190,13 +184,10 @@ mod tests {
 
     #[test]
     fn a_key_is_never_shown() {
-        let provider = RunPod::new(Some("http://127.0.0.1:1"), "rpa_secret", Vec::new()).unwrap();
+        let provider = RunPod::new(Some("http://127.0.0.1:1"), "rpa_secret").unwrap();
         assert!(!format!("{provider:?}").contains("secret"));
-        let wrong = RunPod::new(None, "rpa_secret\n\u{7f}x", Vec::new()).unwrap_err();
+        let wrong = RunPod::new(None, "rpa_secret\n\u{7f}x").unwrap_err();
         assert!(!wrong.to_string().contains("secret"), "{wrong}");
-        assert!(
-            RunPod::new(Some("nowhere"), "k", Vec::new()).is_err()
-                && RunPod::new(None, " ", Vec::new()).is_err()
-        );
+        assert!(RunPod::new(Some("nowhere"), "k").is_err() && RunPod::new(None, " ").is_err());
     }
 }

@@ -250,11 +250,9 @@ async fn pods_are_listed_and_ended_by_runpods_own_words() {
         pod("p1", "gpu_a", "RUNNING", json!(0.74)),
         cheaper,
         pod("p3", "gpu_c", "TERMINATED", json!(0.1)),
-        pod("p4", "somebody else's", "RUNNING", json!(9)),
     ]);
     let (address, account) = account(pods).await;
-    let names = vec!["gpu_*".parse().unwrap()];
-    let provider = RunPod::new(Some(&address), "rpa_key\n", names).unwrap();
+    let provider = RunPod::new(Some(&address), "rpa_key\n").unwrap();
     let machines = provider.list().await.unwrap();
     let told: Vec<_> = machines
         .iter()
@@ -266,7 +264,7 @@ async fn pods_are_listed_and_ended_by_runpods_own_words() {
     provider.terminate("gone/x").await.unwrap();
     assert_eq!(*account.asked.lock().unwrap(), ["p1", "gone/x"]);
 
-    let stranger = RunPod::new(Some(&address), "other", Vec::new()).unwrap();
+    let stranger = RunPod::new(Some(&address), "other").unwrap();
     let refused = stranger.list().await.unwrap_err().to_string();
     assert!(refused.contains("/v1/pods: expected 200, got 401") && !refused.contains("other"), "{refused}");
     *account.pods.lock().unwrap() = json!([{"id": "p1", "desiredStatus": "RUNNING"}]);
@@ -275,7 +273,7 @@ async fn pods_are_listed_and_ended_by_runpods_own_words() {
     *account.pods.lock().unwrap() = json!({"error": "x"});
     let wrong = provider.list().await.unwrap_err().to_string();
     assert!(wrong.ends_with("expected a list of pods, got something else"), "{wrong}");
-    let nobody = RunPod::new(Some("http://127.0.0.1:1/v1"), "rpa_key", Vec::new()).unwrap();
+    let nobody = RunPod::new(Some("http://127.0.0.1:1/v1"), "rpa_key").unwrap();
     let gone = nobody.list().await.unwrap_err().to_string();
     assert_eq!(gone, "http://127.0.0.1:1/v1/pods cannot be reached");
 }

@@ -6,6 +6,7 @@
 mod dialects;
 mod kubernetes;
 mod layers;
+mod machines;
 mod read;
 mod workers;
 
@@ -25,6 +26,7 @@ use dialects::TokensNeeded;
 pub use dialects::{AssistantSettings, DialectPlace, DialectSettings, EdgeSettings, OrchestratorSettings};
 pub use layers::Sources;
 use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
+pub use machines::{MACHINE_DEFAULTS, MachineSource, NamePattern, Provider};
 use read::Reader;
 pub use workers::{FleetSettings, GROUP_DEFAULTS, RestartWhen, WorkerGroup};
 
@@ -64,6 +66,8 @@ pub struct Settings {
     pub fleet: FleetSettings,
     /// The groups of workers to supervise.
     pub workers: Vec<WorkerGroup>,
+    /// Who lets the machines that are paid for.
+    pub machines: Vec<MachineSource>,
     /// The file that settings were read from.
     pub file: Option<PathBuf>,
     /// The variables of the environment that Kubernetes sets for services, and which set nothing here.
@@ -377,6 +381,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     let needed = TokensNeeded { always: always.unwrap_or(true), at_server: tokens.required };
     let dialects = dialects::read(&mut reader, needed);
     let (fleet, workers) = workers::read(&mut reader);
+    let machines = machines::read(&mut reader);
     let errors = reader.finish();
     match (location, durability, queue_shards, place, format, level) {
         (Some(location), Some(durability), Some(queue_shards), Some(place), Some(format), Some(level))
@@ -407,6 +412,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 dialects,
                 fleet,
                 workers,
+                machines,
                 file: None,
                 passed_over: Vec::new(),
             })

@@ -1,6 +1,5 @@
 //! Many tasks by one command: `baton task cancel|retry|change|delete` with filters.
 
-use std::io::IsTerminal as _;
 use std::time::Duration;
 
 use baton_api::bulk::{BulkRequest, BulkView, Do, FilterRequest, WithRequest};
@@ -63,7 +62,7 @@ impl Delete {
             named.push(ids::resolve(client, id).await?);
         }
         if !matching.yes {
-            confirm(&format!("delete {} task(s)?", named.len()))?;
+            talk::confirm(&format!("delete {} task(s)?", named.len()))?;
         }
         let request = BulkRequest {
             action: Do::Delete,
@@ -122,25 +121,11 @@ impl Matching {
         let count = client.count_bulk(&request).await?;
         let (tasks, more) = (count.matches, if count.more { " or more" } else { "" });
         if !self.yes && tasks > 0 {
-            confirm(&format!("{} {tasks}{more} task(s)?", action.as_str()))?;
+            talk::confirm(&format!("{} {tasks}{more} task(s)?", action.as_str()))?;
         }
         let bulk = client.bulk(&request).await?;
         let ended = follow(client, bulk, (!count.more).then_some(tasks)).await?;
         told(context, &ended)
-    }
-}
-
-/// Asks whoever sits at the terminal.
-fn confirm(question: &str) -> Result<(), Failure> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage(format!("{question} nobody is there to say so; add --yes to do it")));
-    }
-    talk::write(&format!("{question} [y/N] "));
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer).map_err(|error| Failure::failed(error.to_string()))?;
-    match answer.trim() {
-        "y" | "Y" | "yes" => Ok(()),
-        _ => Err(Failure::failed("nothing was done")),
     }
 }
 

@@ -25,6 +25,7 @@ mod fleet;
 mod fleet_chaos;
 mod import;
 mod limits;
+mod machines;
 mod migrate;
 #[cfg(feature = "postgres")]
 mod mirror;

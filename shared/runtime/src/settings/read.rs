@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use baton_model::Expected;
+use baton_model::{Expected, GroupName};
 use config::{Config, Value, ValueKind};
 
 use super::SettingError;
+use super::layers::parse_toml;
 use crate::nearest::nearest;
 
 /// The merged layers while they are being read. What does not fit is noted, and a default stands in for it.
@@ -150,6 +151,54 @@ impl<'a> Reader<'a> {
             return None;
         };
         Some(elements)
+    }
+
+    /// The sections of a list, each read over its defaults and told by its name, which no two have.
+    pub(super) fn sections<T>(
+        &mut self,
+        key: &'static str,
+        what: &str,
+        (defaults, most): (&str, usize),
+        read: impl Fn(&mut Reader<'_>) -> Option<T>,
+    ) -> Vec<T> {
+        let Some(elements) = self.elements(key, &format!("{what}, each under a line [[{key}]]")) else {
+            return Vec::new();
+        };
+        // The built-in files are read by tests, too.
+        let defaults = parse_toml("the defaults", defaults).map(|layer| layer.values()).unwrap_or_default();
+        let (mut found, mut names, mut errors) = (Vec::new(), BTreeSet::new(), Vec::new());
+        if elements.len() > most {
+            let problem = Expected::new(format!("at most {most} of {what}"), elements.len().to_string());
+            self.refuse(key, problem);
+        }
+        for (at, element) in elements.iter().take(most).enumerate() {
+            let place = format!("{key}[{}]", at + 1);
+            let origin = element.origin().map(str::to_owned);
+            let ValueKind::Table(table) = &element.kind else {
+                let problem =
+                    Expected::new(format!("a section under a line [[{key}]]"), describe(&element.kind));
+                errors.push(SettingError { key: place, problem, origin });
+                continue;
+            };
+            let mut merged = defaults.clone();
+            merged.extend(table.iter().map(|(key, value)| (key.clone(), value.clone())));
+            let merged = Value::new(None, ValueKind::Table(merged));
+            let named = match table.get("name").map(|name| &name.kind) {
+                Some(ValueKind::String(name)) => name.parse::<GroupName>().ok(),
+                _ => None,
+            };
+            let prefix = named.as_ref().map_or(place, |name| format!("{key}.{name}"));
+            let mut reader = Reader::within(&merged, format!("{prefix}."));
+            let one = read(&mut reader);
+            if let Some(name) = named.filter(|name| !names.insert(name.clone())) {
+                reader.refuse("name", Expected::text("a name that no other one has", name.as_str()));
+            }
+            let wrong = reader.finish();
+            found.extend(one.filter(|_| wrong.is_empty()));
+            errors.extend(wrong);
+        }
+        self.absorb(errors);
+        found
     }
 
     /// A list of texts; a text is a list of one.

@@ -1,15 +1,11 @@
 //! Groups of workers that a supervisor starts, and how it does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::read::Reader;
 use baton_model::{Expected, GroupName, QueueName, TaskType, limits};
-use config::{Map, Value, ValueKind};
-
-use super::SettingError;
-use super::layers::parse_toml;
-use super::read::{Reader, describe};
 
 /// Every setting of a group with its default, as TOML with comments.
 pub const GROUP_DEFAULTS: &str = include_str!("../../workers.toml");
@@ -123,55 +119,7 @@ pub(super) fn read(reader: &mut Reader<'_>) -> (FleetSettings, Vec<WorkerGroup>)
         let problem = Expected::text("up to 64 letters, digits or . _ : @ -, or nothing", name);
         reader.refuse("fleet.name", problem);
     }
-    (fleet, groups(reader))
-}
-
-fn groups(reader: &mut Reader<'_>) -> Vec<WorkerGroup> {
-    let Some(elements) = reader.elements("workers", "groups of workers, each under a line [[workers]]")
-    else {
-        return Vec::new();
-    };
-    // The built-in file is read by a test, too.
-    let defaults = parse_toml("the defaults", GROUP_DEFAULTS).map(|layer| layer.values());
-    let defaults = defaults.unwrap_or_default();
-    let mut groups = Vec::new();
-    let mut names = BTreeSet::new();
-    let mut errors = Vec::new();
-    if elements.len() > GROUPS {
-        let problem = Expected::new(format!("at most {GROUPS} groups"), elements.len().to_string());
-        reader.refuse("workers", problem);
-    }
-    for (at, element) in elements.iter().take(GROUPS).enumerate() {
-        let place = format!("workers[{}]", at + 1);
-        let origin = element.origin().map(str::to_owned);
-        let ValueKind::Table(table) = &element.kind else {
-            let problem = Expected::new("a group under a line [[workers]]", describe(&element.kind));
-            errors.push(SettingError { key: place, problem, origin });
-            continue;
-        };
-        let merged = Value::new(None, ValueKind::Table(over(&defaults, table)));
-        let named = match table.get("name").map(|name| &name.kind) {
-            Some(ValueKind::String(name)) => name.parse::<GroupName>().ok(),
-            _ => None,
-        };
-        let prefix = named.as_ref().map_or(place, |name| format!("workers.{name}"));
-        let mut reader = Reader::within(&merged, format!("{prefix}."));
-        let group = group(&mut reader);
-        if let Some(name) = named.filter(|name| !names.insert(name.clone())) {
-            reader.refuse("name", Expected::text("a name that no other group has", name.as_str()));
-        }
-        let wrong = reader.finish();
-        groups.extend(group.filter(|_| wrong.is_empty()));
-        errors.extend(wrong);
-    }
-    reader.absorb(errors);
-    groups
-}
-
-fn over(defaults: &Map<String, Value>, table: &Map<String, Value>) -> Map<String, Value> {
-    let mut merged = defaults.clone();
-    merged.extend(table.iter().map(|(key, value)| (key.clone(), value.clone())));
-    merged
+    (fleet, reader.sections("workers", "groups of workers", (GROUP_DEFAULTS, GROUPS), group))
 }
 
 fn group(reader: &mut Reader<'_>) -> Option<WorkerGroup> {
@@ -259,7 +207,7 @@ fn group(reader: &mut Reader<'_>) -> Option<WorkerGroup> {
 }
 
 /// What the system can hand to a program.
-fn word(text: &str) -> Result<String, Expected> {
+pub(super) fn word(text: &str) -> Result<String, Expected> {
     if text.len() > WORD_BYTES || text.contains('\0') {
         return Err(Expected::text("up to 32 KiB without a zero byte", text));
     }

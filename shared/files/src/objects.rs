@@ -5,6 +5,7 @@
 //! write, and is never seen half.
 
 mod files;
+mod turns;
 mod usage;
 
 use std::sync::Arc;

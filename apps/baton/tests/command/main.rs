@@ -28,6 +28,7 @@ mod migrate;
 mod mirror;
 mod moving;
 mod once;
+mod outputs;
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod queues;
 mod schedules;

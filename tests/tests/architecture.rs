@@ -168,8 +168,8 @@ fn libraries_stay_where_they_belong() {
     }
 }
 
-/// The crates of AWS in a build of a package.
-fn aws_crates(package: &str, features: &[&str]) -> Vec<String> {
+/// The crates in a build of a package, each with its version.
+fn crates(package: &str, features: &[&str]) -> BTreeSet<String> {
     let output = Command::new(env!("CARGO"))
         .args(["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none"])
         .args(features)
@@ -178,8 +178,14 @@ fn aws_crates(package: &str, features: &[&str]) -> Vec<String> {
         .unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     let tree = String::from_utf8(output.stdout).unwrap();
-    let ours = |line: &&str| line.starts_with("aws-") || line.starts_with("lambda");
-    tree.lines().filter(ours).map(str::to_owned).collect()
+    let named = |line: &str| line.split(' ').take(2).collect::<Vec<_>>().join(" ");
+    tree.lines().filter(|line| !line.is_empty()).map(named).collect()
+}
+
+/// The crates of AWS in a build of a package.
+fn aws_crates(package: &str, features: &[&str]) -> Vec<String> {
+    let ours = |name: &String| name.starts_with("aws-") || name.starts_with("lambda");
+    crates(package, features).into_iter().filter(ours).collect()
 }
 
 #[test]
@@ -202,6 +208,19 @@ fn the_queue_of_a_worker_is_one_feature_and_brings_no_more_of_aws_than_it_needs(
     let is = |name: &str| crates.iter().any(|line| line.starts_with(&format!("{name} ")));
     assert!(is("aws-sdk-sqs") && is("aws-config"), "{crates:?}");
     assert!(!is("aws-sdk-dynamodb") && !is("aws-sdk-sso") && !is("aws-lc-rs"), "{crates:?}");
+}
+
+#[test]
+fn files_in_a_bucket_are_one_feature_that_brings_no_sdk_and_no_second_tls() {
+    let (plain, with) = (crates("baton", &[]), crates("baton", &["--features", "s3"]));
+    let is = |name: &str| with.iter().any(|line| line.starts_with(&format!("{name} ")));
+    // What S3 is spoken by.
+    assert!(is("quick-xml") && !plain.iter().any(|line| line.starts_with("quick-xml ")));
+    assert!(!is("aws-config") && !is("aws-lc-rs") && !is("aws-lc-sys"), "{with:?}");
+    for library in ["rustls", "ring", "reqwest", "hyper"] {
+        let versions = with.iter().filter(|line| line.starts_with(&format!("{library} "))).count();
+        assert_eq!(versions, 1, "{library}");
+    }
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_api::task::GenerationView;
+use baton_api::task::{GenerationView, OutputFileView};
 use baton_client::{Client, GenerationQuery};
 use baton_model::{GenerationId, ProjectId, QueueName, TaskType, WorkerId, limits};
 use clap::{Args, Subcommand};
@@ -202,5 +202,9 @@ pub(crate) fn facts(record: &GenerationView) -> Vec<(&'static str, String)> {
         ("result", payload(&record.result)),
     ];
     facts.extend(more.into_iter().filter_map(|(name, value)| Some((name, value?))));
+    facts.extend(record.files.iter().map(|file| {
+        let OutputFileView { path, size, sha256, content_type } = file;
+        ("file", format!("{path}, {size} bytes, {content_type}, SHA-256 {sha256}"))
+    }));
     facts
 }

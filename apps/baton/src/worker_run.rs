@@ -27,6 +27,7 @@ use crate::text;
   baton worker run -- ./resize.sh
   baton worker run --queue images,thumbs --concurrency 4 -- python3 render.py
   baton worker run --queue images --warm sdxl --affinity prefer -- ./paint.sh
+  baton worker run --outputs /var/tmp/baton -- sh -c 'date > $BATON_OUTPUTS/a'
 
 The command gets the task as one line of JSON on stdin, and in its
 environment BATON_TASK_ID, BATON_TASK_TYPE, BATON_QUEUE, BATON_ATTEMPT,
@@ -50,6 +51,15 @@ Lines on its stdout that begin with ::baton say more:
 If such a line cannot be read and no other tells the result, the attempt
 fails with code protocol_error; a result that is larger than the server takes
 (1 MiB, unless it is set otherwise) fails the task with code result_refused.
+
+With --outputs DIR, BATON_OUTPUTS is an empty folder of this attempt. The
+regular files that a command leaves there when it is done, up to 100, hidden
+ones and those in folders too, are handed in as tasks/ID/ATTEMPT/... of the
+task's project before the task is completed with them; links are not followed.
+While the server is away that waits as long as the attempt is the worker's; a
+file that it does not take fails the attempt with code outputs_refused. The
+folder is removed in any case; what a killed worker has left there, the next
+one with the same DIR removes.
 
 SIGTERM, SIGHUP or Ctrl-C: claims no more, finishes what runs, ends.
 Once more (a SIGTERM or SIGHUP at least 1 s later): ends what runs, gives it
@@ -97,6 +107,9 @@ pub(crate) struct Run {
     /// How long a command has between SIGTERM and SIGKILL.
     #[arg(long, value_name = "SPAN", default_value = "5s", value_parser = text::parse_span)]
     grace: Duration,
+    /// Has each attempt leave files in a folder of its own in DIR, named by BATON_OUTPUTS; they are handed in with its completion.
+    #[arg(long, value_name = "DIR")]
+    outputs: Option<PathBuf>,
     /// The SQS queue `ready` of the stack, where the worker waits for work; also as BATON_QUEUES_READY.
     #[arg(long, value_name = "URL")]
     ready_queue: Option<String>,
@@ -228,6 +241,7 @@ impl Run {
             labels,
             grace: self.grace,
             release_delay: self.release_delay,
+            outputs: self.outputs,
             ..WorkerOptions::new(id, self.command, Arc::new(SystemClock), Arc::new(RandomIds))
         })
     }
@@ -331,7 +345,9 @@ fn tell(context: &Context, summary: &Summary) -> Result<(), Failure> {
 fn failure(error: WorkerError) -> Failure {
     match error {
         WorkerError::Refused(error) => error.into(),
-        error @ (WorkerError::Command { .. } | WorkerError::Guard(_)) => Failure::Usage(error.to_string()),
+        error @ (WorkerError::Command { .. } | WorkerError::Outputs { .. } | WorkerError::Guard(_)) => {
+            Failure::Usage(error.to_string())
+        }
         error => Failure::failed(error.to_string()),
     }
 }

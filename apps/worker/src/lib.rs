@@ -39,6 +39,13 @@
 //! output still count as the result. A line that is longer than the largest result and 64 KiB fails the task for good,
 //! with code `result_refused`, unless a later line tells a result that fits.
 //!
+//! # What it may leave
+//! With [`WorkerOptions::outputs`], `BATON_OUTPUTS` in its environment is an empty folder of this attempt. What a command that is done has left
+//! there is handed in to the server, as `tasks/{id}/{attempt}/…` of the task's project, and named by the completion: regular files, hidden ones
+//! and those in folders too, up to 100; links are not followed. The task is completed once all of them are there. A server that is away is waited
+//! for while the attempt is the worker's; a file that it does not take fails the attempt with code `outputs_refused`. The folder is then removed,
+//! whatever came of the attempt; what is left of a worker that was killed, the next start of any worker with the same folder removes.
+//!
 //! # How it is ended
 //! Each command runs in a process group of its own. When its task is cancelled, its lease is lost, its time is up or
 //! the worker stops, the whole group is told SIGTERM and, five seconds later, SIGKILL ([`WorkerOptions::grace`] sets
@@ -69,6 +76,7 @@ mod mark;
 mod options;
 mod outcome;
 mod output;
+mod outputs;
 mod plain;
 mod program;
 mod protocol;
@@ -83,6 +91,7 @@ mod stream;
 mod takeover;
 mod told;
 mod unstarted;
+mod upload;
 
 pub use detour::Detour;
 pub use guard::guard;
@@ -108,8 +117,9 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     options.check()?;
     let concurrency = files::make_room(options.concurrency);
     let options = WorkerOptions { concurrency, ..options };
+    let outputs = outputs::Outputs::open(options.outputs.as_deref(), || options.ids.uuid())?;
     let guard = guard::Guard::start(options.guard.as_deref())?;
-    let shared = Arc::new(shared::Shared::new(client, options, stop, guard));
+    let shared = Arc::new(shared::Shared::new(client, options, stop, guard, outputs));
     let cgroup = shared.gather();
     let orphans = tokio::spawn(Arc::clone(&shared.family).collect());
     tracing::info!(

@@ -49,6 +49,9 @@ pub struct WorkerOptions {
     pub release_delay: Duration,
     /// How long the worker goes on once the server has come to refuse its token, before it ends.
     pub denied_patience: Duration,
+    /// The folder in which each attempt has one of its own for what its program leaves, which is handed in with its completion; without
+    /// one, programs hand in none. Several workers may have the same.
+    pub outputs: Option<PathBuf>,
     /// Where outcomes go while the server is out of reach; without one they wait for it.
     pub detour: Option<Arc<dyn Detour>>,
     /// Who is told that this process lives.
@@ -77,6 +80,7 @@ impl WorkerOptions {
             grace: Duration::from_secs(5),
             release_delay: Duration::from_secs(10),
             denied_patience: Duration::from_secs(600),
+            outputs: None,
             detour: None,
             pulse: None,
             clock,
@@ -169,6 +173,16 @@ pub enum WorkerError {
         program: String,
         /// What is wrong with it.
         reason: String,
+    },
+    /// Its folder for outputs cannot be used.
+    #[error(
+        "expected a folder that can be written for outputs, got {folder}: {cause}; make it, or name another"
+    )]
+    Outputs {
+        /// The folder.
+        folder: String,
+        /// What is wrong with it.
+        cause: std::io::Error,
     },
     /// Its guard cannot be run.
     #[error("the worker's guard could not be started")]

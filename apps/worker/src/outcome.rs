@@ -39,6 +39,8 @@ pub(crate) struct Done {
     pub(crate) location: Option<String>,
     pub(crate) kind: Option<String>,
     pub(crate) metadata: Option<Payload>,
+    /// The files that it has left, once they are with the server.
+    pub(crate) files: Vec<String>,
     /// How long the command ran, if that was taken.
     pub(crate) ran: Option<Duration>,
     /// Whether processes of the command are still to be ended, so that its slot takes no other task yet.
@@ -100,6 +102,7 @@ impl Outcome {
             location: said.location.take(),
             kind: said.kind.take(),
             metadata: said.metadata.take(),
+            files: Vec::new(),
             ran: None,
             slot_taken: false,
         };

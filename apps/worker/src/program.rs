@@ -1,6 +1,7 @@
 //! A program that runs for one attempt: started, listened to, and ended with all that it has started.
 
 use std::io;
+use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -20,6 +21,8 @@ use crate::shared::{Listed, Shared, lock};
 
 /// Params of this size and more do not go into the environment: Linux takes at most 128 KiB for one variable.
 const PARAMS_BYTES: usize = 100 * 1024;
+/// The variable that names the folder for files.
+const OUTPUTS: &str = "BATON_OUTPUTS";
 /// How often processes that were told to end are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -38,8 +41,14 @@ pub(crate) struct Program {
 }
 
 impl Program {
-    pub(crate) fn start(shared: &Arc<Shared>, task: &TaskView, listed: &Arc<Listed>) -> io::Result<Self> {
-        let (child, kin) = spawn(shared, task)?;
+    /// Starts a task's command; `outputs` is where it may leave files.
+    pub(crate) fn start(
+        shared: &Arc<Shared>,
+        task: &TaskView,
+        listed: &Arc<Listed>,
+        outputs: Option<&Path>,
+    ) -> io::Result<Self> {
+        let (child, kin) = spawn(shared, task, outputs)?;
         lock(&shared.guard).take_up(kin.group());
         let result_bytes = shared.result_bytes();
         let (exit, exited) = watch::channel(false);
@@ -152,8 +161,8 @@ fn runs(child: &mut Child, kin: &Kin) -> bool {
 }
 
 /// Starts the task's command, without its params in the environment if that has become too large by them.
-fn spawn(shared: &Shared, task: &TaskView) -> io::Result<(Child, Kin)> {
-    match spawn_with(shared, task, task.params.size() < PARAMS_BYTES) {
+fn spawn(shared: &Shared, task: &TaskView, outputs: Option<&Path>) -> io::Result<(Child, Kin)> {
+    match spawn_with(shared, task, outputs, task.params.size() < PARAMS_BYTES) {
         // The limit is a quarter of the stack's (execve(2)), and the worker's own environment takes its part of it.
         Err(error)
             if error.kind() == io::ErrorKind::ArgumentListTooLong && task.params.size() < PARAMS_BYTES =>
@@ -162,13 +171,18 @@ fn spawn(shared: &Shared, task: &TaskView) -> io::Result<(Child, Kin)> {
                 bytes = task.params.size(),
                 "the environment is too large with the task's params; they come by standard input alone"
             );
-            spawn_with(shared, task, false)
+            spawn_with(shared, task, outputs, false)
         }
         spawned => spawned,
     }
 }
 
-fn spawn_with(shared: &Shared, task: &TaskView, params: bool) -> io::Result<(Child, Kin)> {
+fn spawn_with(
+    shared: &Shared,
+    task: &TaskView,
+    outputs: Option<&Path>,
+    params: bool,
+) -> io::Result<(Child, Kin)> {
     let [program, arguments @ ..] = shared.options.command.as_slice() else {
         return Err(io::Error::other("there is no command"));
     };
@@ -180,6 +194,7 @@ fn spawn_with(shared: &Shared, task: &TaskView, params: bool) -> io::Result<(Chi
         .env("BATON_WORKER_ID", shared.options.id.as_str())
         .env("BATON_URL", shared.client.base())
         .env_remove("BATON_PARAMS")
+        .env_remove(OUTPUTS)
         // What the worker may do is not for its commands to do.
         .env_remove("BATON_TOKEN")
         .env_remove("BATON_TOKEN_FILE")
@@ -189,6 +204,9 @@ fn spawn_with(shared: &Shared, task: &TaskView, params: bool) -> io::Result<(Chi
         .kill_on_drop(true);
     if params {
         command.env("BATON_PARAMS", task.params.as_str());
+    }
+    if let Some(outputs) = outputs {
+        command.env(OUTPUTS, outputs);
     }
     shared.family.start(&mut command, Mark::new(shared.session, task.id, task.attempt))
 }

@@ -21,6 +21,7 @@ use crate::guard::Guard;
 pub(crate) use crate::lock::lock;
 use crate::logs::{self, LogBuffer};
 use crate::options::{Summary, WorkerError, WorkerOptions};
+use crate::outputs::Outputs;
 use crate::reach::Reach;
 use crate::starts::Starts;
 use crate::stop::{Phase, Stop};
@@ -48,6 +49,8 @@ pub(crate) struct Shared {
     /// All that its commands have started.
     pub(crate) family: Arc<Family>,
     pub(crate) guard: Mutex<Guard>,
+    /// Where programs leave files.
+    pub(crate) outputs: Outputs,
     /// One permit for each task that may run at once.
     pub(crate) slots: Arc<Semaphore>,
     /// Something is to be told by the next heartbeat.
@@ -121,7 +124,13 @@ impl Drop for Listed {
 }
 
 impl Shared {
-    pub(crate) fn new(client: Client, options: WorkerOptions, stop: Stop, guard: Guard) -> Self {
+    pub(crate) fn new(
+        client: Client,
+        options: WorkerOptions,
+        stop: Stop,
+        guard: Guard,
+        outputs: Outputs,
+    ) -> Self {
         let session = SessionId::from_uuid(options.ids.uuid());
         Self {
             client,
@@ -129,6 +138,7 @@ impl Shared {
             stop,
             family: Family::new(session, options.alone),
             guard: Mutex::new(guard),
+            outputs,
             slots: Arc::new(Semaphore::new(options.concurrency as usize)),
             news: Notify::new(),
             known: watch::Sender::new(false),

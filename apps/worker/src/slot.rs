@@ -72,14 +72,9 @@ async fn attempt(
         let (mut outcome, rest) = attempt::run(shared, &task, &listed).await;
         if let Outcome::Done(done) = &mut outcome {
             // Told with the outcome: until that is delivered, it may have to wait for the server.
-            done.ran = Some(began.elapsed());
+            done.ran.get_or_insert(began.elapsed());
         }
-        let ended = async {
-            if let Some(rest) = rest {
-                rest.end().await;
-            }
-        };
-        let (delivered, ()) = tokio::join!(deliver(shared, ends, &task, outcome), ended);
+        let (delivered, ()) = tokio::join!(deliver(shared, ends, &task, outcome), rest.end());
         let next = match delivered {
             Delivered::Over(next) => *next?,
             Delivered::Detoured(detoured) => {

@@ -43,6 +43,7 @@ impl Told {
                 kind: done.kind,
                 metadata: done.metadata,
                 result: done.result,
+                files: done.files,
                 run_seconds: done.ran,
                 // The slot that becomes free by this takes the next task.
                 claim: (shared.claims_along() && !done.slot_taken).then(|| shared.claim_request(1)),

@@ -96,6 +96,7 @@ pub(crate) async fn complete(drift: &Drift, client: &Client, done: &Done) -> Res
         kind: None,
         metadata: Some(metadata),
         result: Some(output),
+        files: Vec::new(),
         run_seconds: ran,
         claim: None,
     };

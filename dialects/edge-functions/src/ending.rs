@@ -55,7 +55,7 @@ pub(crate) async fn complete(
         task: task.head.id,
         fence: fence(task, lease),
         generation: edge.app.ids.generation(),
-        output: Output { location, kind, metadata: Some(Payload::from_value(&fields)), result: None },
+        output: Output { location, kind, metadata: Some(Payload::from_value(&fields)), ..Output::default() },
         ran: None,
     };
     match edge.app.store.complete(complete, None).await {

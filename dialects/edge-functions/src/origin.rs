@@ -1,6 +1,7 @@
 //! Where a request came to, as its client knows the server: addresses in answers begin so.
 
 use axum::extract::Request;
+use baton_api::address::{PATH, escaped};
 use http::HeaderMap;
 use http::header::HOST;
 
@@ -28,26 +29,17 @@ impl Origin {
 
     /// Where a file is read.
     pub(crate) fn public(&self, path: &Path) -> String {
-        format!("{}/storage/v1/object/public/{BUCKET}/{}", self.0, escaped(path.as_str()))
+        format!("{}/storage/v1/object/public/{BUCKET}/{}", self.0, escaped(path.as_str(), PATH))
     }
 
     /// Where a file is put with this token.
     pub(crate) fn upload(&self, path: &Path, token: &str) -> String {
-        format!("{}/storage/v1/object/upload/sign/{BUCKET}/{}?token={token}", self.0, escaped(path.as_str()))
+        format!(
+            "{}/storage/v1/object/upload/sign/{BUCKET}/{}?token={token}",
+            self.0,
+            escaped(path.as_str(), PATH)
+        )
     }
-}
-
-/// A path as it stands in an address (RFC 3986 §3.3).
-fn escaped(path: &str) -> String {
-    let mut text = String::with_capacity(path.len());
-    for byte in path.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~/!$&'()*+,;=:@".contains(&byte) {
-            text.push(char::from(byte));
-        } else {
-            text.push_str(&format!("%{byte:02X}"));
-        }
-    }
-    text
 }
 
 #[cfg(test)]

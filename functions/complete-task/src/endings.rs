@@ -111,11 +111,11 @@ async fn judged(
     now: Timestamp,
 ) -> (Vec<Slot>, Vec<Ending>) {
     let mut looks = Vec::with_capacity(endings.len());
-    for ending in endings {
+    for (index, ending) in endings.into_iter().enumerate() {
         looks.push(async move {
-            let ending = command(app, ending.map_err(ApiError::fields)?, now);
-            caller.reach_attempt(&*app.store, ending.task(), &ending.fence().worker).await?;
-            Ok(ending)
+            let ending = ending.map_err(ApiError::fields)?;
+            caller.reach_attempt(&*app.store, ending.task_id, ending.worker()).await?;
+            command(app, caller, ending, (now, index)).await
         });
     }
     let judged: Vec<Result<Ending, ApiError>> =
@@ -131,13 +131,21 @@ async fn judged(
     (slots.collect(), stored)
 }
 
-fn command(app: &App, EndingRequest { task_id, end }: EndingRequest, now: Timestamp) -> Ending {
-    match end {
+async fn command(
+    app: &App,
+    caller: &Caller,
+    EndingRequest { task_id, end }: EndingRequest,
+    (now, index): (Timestamp, usize),
+) -> Result<Ending, ApiError> {
+    Ok(match end {
         // A claim of its own was refused when it was read.
-        EndRequest::Completion(request) => Ending::Complete(completion(app, task_id, *request, now).0),
+        EndRequest::Completion(request) => {
+            let field = format!("endings[{index}].completion.files");
+            Ending::Complete(completion(app, caller, task_id, *request, (now, &field)).await?.0)
+        }
         EndRequest::Failure(request) => Ending::Fail(ended::failure(task_id, *request, now)),
         EndRequest::Release(request) => Ending::Release(ended::release_of(task_id, *request, now)),
-    }
+    })
 }
 
 /// The answer without what the claim has found.

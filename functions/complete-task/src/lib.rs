@@ -4,6 +4,7 @@
 mod ended;
 mod ending;
 mod endings;
+mod files;
 
 use axum::extract::State;
 use baton_api::Problem;
@@ -29,7 +30,8 @@ pub fn router() -> OpenApiRouter<App> {
 /// Complete a task
 ///
 /// Sets the task's status and writes its output record, the generation, in one commit. The same completion sent again
-/// answers as the first time. With `claim`, the answer brings the worker's next tasks along.
+/// answers as the first time. With `claim`, the answer brings the worker's next tasks along. With `files`, the task is completed
+/// only if all of them are there; nothing is changed if one is not, and the attempt goes on.
 #[utoipa::path(
     post,
     path = "/v1/tasks/{id}/complete",
@@ -64,7 +66,7 @@ pub async fn complete_task(
     let now = app.now();
     let worker = request.worker_id.clone();
     caller.reach_attempt(&*app.store, task, &worker).await?;
-    let (complete, claim) = completion(app, task, request, now);
+    let (complete, claim) = completion(app, caller, task, request, (now, "files")).await?;
     let next = claim.map(|claim| wire::claim(app, caller, claim, now)).transpose()?;
     let named = named(next.as_ref());
     let answer = app.store.complete(complete, next).await?;
@@ -79,24 +81,30 @@ pub async fn complete_task(
     Ok(CompletedView { next, next_problem, ..view(&taken.generation) })
 }
 
-/// A completion as the store takes it, and the claim that comes along.
-fn completion(
+/// A completion as the store takes it, and the claim that comes along; in which field of the request it names files.
+///
+/// # Errors
+/// Which of its files are not there.
+async fn completion(
     app: &App,
+    caller: &Caller,
     task: TaskId,
     request: CompleteRequest,
-    now: Timestamp,
-) -> (Complete, Option<ClaimRequest>) {
-    let CompleteRequest { worker_id, attempt, location, kind, metadata, result, run_seconds, claim } =
+    (now, field): (Timestamp, &str),
+) -> Result<(Complete, Option<ClaimRequest>), ApiError> {
+    let CompleteRequest { worker_id, attempt, location, kind, metadata, result, files, run_seconds, claim } =
         request;
+    let fence = Fence { attempt, worker: worker_id };
+    let files = files::named(app, caller, (task, &fence), files, field).await?;
     let complete = Complete {
         now,
         task,
-        fence: Fence { attempt, worker: worker_id },
+        fence,
         generation: app.ids.generation(),
-        output: Output { location, kind, metadata, result },
+        output: Output { location, kind, metadata, result, files },
         ran: run_seconds,
     };
-    (complete, claim)
+    Ok((complete, claim))
 }
 
 /// Tells the log of a task that was completed by this very request.

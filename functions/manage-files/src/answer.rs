@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use baton_api::address::{self, escaped};
 use baton_api::file::FileView;
 use baton_files::{Content, StoredFile, is_inert};
 use baton_http::ApiError;
@@ -64,18 +65,9 @@ fn describe(response: &mut Response, file: &StoredFile) {
     // Another may take its place at any time, and not everybody may have it.
     set(response, CACHE_CONTROL, "private, no-cache");
     let shown = if is_inert(&file.content_type) { "inline" } else { "attachment" };
-    let name: String = file.name.last().bytes().map(encoded).collect();
+    // RFC 8187 §3.2.1.
+    let name = escaped(file.name.last(), address::NAME);
     set(response, CONTENT_DISPOSITION, &format!("{shown}; filename*=UTF-8''{name}"));
-}
-
-/// A byte of a file's name in a header: RFC 8187 §3.2.1.
-fn encoded(byte: u8) -> String {
-    match byte {
-        byte if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_') => {
-            char::from(byte).to_string()
-        }
-        byte => format!("%{byte:02X}"),
-    }
 }
 
 fn set(response: &mut Response, name: HeaderName, value: &str) {

@@ -16,6 +16,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use axum::routing::{get, post};
 use baton_api::ProblemCode;
+use baton_api::address::{self, escaped};
 use baton_api::file::{FileLinkView, FilesView};
 use baton_files::{Cause, FileError, FileName, Files, Method, Presigned, Put};
 use baton_http::{ApiError, ApiResult, App, Caller, QueryFields, created, ok};
@@ -151,7 +152,10 @@ async fn list(State(app): State<App>, caller: Caller, mut query: QueryFields) ->
 }
 
 async fn link(State(app): State<App>, caller: Caller, mut query: QueryFields) -> ApiResult {
-    let name = query.one::<FileName>("name");
+    let name = query.text("name").unwrap_or_default().parse::<FileName>();
+    if let Err(problem) = &name {
+        query.refuse("name", problem.clone());
+    }
     let method = query.text("method");
     let seconds = query.text("expires_in_seconds");
     let method = match method.as_deref() {
@@ -163,27 +167,22 @@ async fn link(State(app): State<App>, caller: Caller, mut query: QueryFields) ->
         }
     };
     let most = LONGEST.as_secs();
-    let parsed = seconds.as_deref().map_or(Some(3_600), |text| text.parse().ok());
-    let seconds = parsed.filter(|seconds| (1..=most).contains(seconds));
+    let seconds =
+        seconds.map_or(Some(3_600), |text| text.parse().ok()).filter(|some| (1..=most).contains(some));
     if seconds.is_none() {
         query.refuse(
             "expires_in_seconds",
             Expected::new(format!("a whole number from 1 to {most}"), "something else"),
         );
     }
-    if name.is_none() {
-        query.refuse(
-            "name",
-            Expected::new("a project, / and a path, such as film/tasks/1/a.png", "none of these"),
-        );
-    }
     query.finish()?;
-    let (Some(name), Some(seconds)) = (name, seconds) else { return Err(ApiError::internal()) };
+    let name = name.map_err(|problem| ApiError::field("name", problem))?;
     named::reach(&app, &caller, &name).await?;
     let key = files(&app)?.key().await.map_err(problem)?;
-    let expires_at = app.now().plus(Duration::from_secs(seconds));
+    let expires_at = app.now().plus(Duration::from_secs(seconds.unwrap_or(most)));
     let Presigned { expires, signature } = key.sign(method, &name, expires_at);
-    let url = format!("/v1/signed-files/{}?expires={expires}&signature={signature}", named::encoded(&name));
+    let path = escaped(&name.to_string(), address::PATH);
+    let url = format!("/v1/signed-files/{path}?expires={expires}&signature={signature}");
     created(&FileLinkView { url, method: method.as_str().to_owned(), expires_at })
 }
 

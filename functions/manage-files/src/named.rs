@@ -4,6 +4,7 @@ use baton_api::FieldError;
 use baton_files::FileName;
 use baton_http::{ApiError, App, Caller};
 use baton_model::{Expected, ProjectId};
+use baton_store::StoreError;
 
 /// The file that a path names.
 pub(crate) fn of_path(project: &str, path: &str) -> Result<FileName, ApiError> {
@@ -49,14 +50,14 @@ pub(crate) async fn reach(app: &App, caller: &Caller, name: &FileName) -> Result
             Ok(())
         };
     };
-    if caller.queues().len() > 0 { caller.reach(&*app.store, task).await } else { Ok(()) }
-}
-
-/// A name as it stands in an address.
-pub(crate) fn encoded(name: &FileName) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~' | b'/');
-    name.to_string()
-        .bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect()
+    if caller.queues().len() == 0 {
+        return Ok(());
+    }
+    let known = app.store.task(task).await?.task;
+    // A path is its sender's choice: it may name a task of these queues below a project that is another's.
+    if caller.sees(&known) && known.project == *name.project() {
+        Ok(())
+    } else {
+        Err(StoreError::TaskNotFound(task).into())
+    }
 }

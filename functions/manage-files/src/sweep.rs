@@ -69,8 +69,10 @@ async fn sweep(app: &App, files: &dyn Files, before: Timestamp) -> Result<Swept,
         let there: HashSet<TaskId> = there.iter().map(|linked| linked.id).collect();
         let is_kept = |file: &StoredFile| file.task.is_some_and(|task| there.contains(&task));
         for file in old.iter().filter(|file| !is_kept(file)) {
-            files.remove(&file.name).await.map_err(Stopped::Files)?;
-            swept.files += 1;
+            // It may have been put anew, or a completion may name it, since it was looked at.
+            if files.remove_unchanged(file).await.map_err(Stopped::Files)? {
+                swept.files += 1;
+            }
         }
         after = next;
         if after.is_none() {

@@ -8,9 +8,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::claim::{ClaimRequest, ClaimView};
-use crate::fields::{Fields, ReadFields, as_seconds, boolean, integer, parsed, payload, span, text};
+use crate::fields::{Fields, ReadFields, as_seconds, boolean, integer, list, parsed, payload, span, text};
 use crate::problem::Problem;
 use crate::text::{NOTE_CHARS, keep_end};
+
+/// The most characters of a file's name: a project, and a path of 512 bytes at most.
+const FILE_NAME_CHARS: usize = 640;
 
 /// Completes a task: its status and its generation in one commit.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
@@ -34,6 +37,10 @@ pub struct CompleteRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub result: Option<Payload>,
+    /// Files of the task's project that belong to the output, each by its path, up to 100. The task is completed only if all of them are
+    /// there; what they are is kept with its generation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
     /// How long the work took, by the worker's own clock: then the time that the completion waited for a server is no part of
     /// the run time. It counts for no more than from claim to completion; that is the run time if this is left out.
     #[serde(skip_serializing_if = "Option::is_none", serialize_with = "as_seconds")]
@@ -54,6 +61,8 @@ impl ReadFields for CompleteRequest {
         let kind = f.optional("kind", text(1..=255));
         let metadata = f.optional("metadata", payload(limits.result_bytes));
         let result = f.optional("result", payload(limits.result_bytes));
+        let files = f.optional("files", list(0..=limits::OUTPUT_FILES, text(1..=FILE_NAME_CHARS)));
+        let files = files.map(Option::unwrap_or_default);
         // Any span that a clock may have told: what is longer than the attempt lasted counts for no more than that.
         let run_seconds = f.optional("run_seconds", span(Duration::ZERO, limits::LONGEST_DELAY));
         let claim = f.optional_object::<ClaimRequest>("claim", &());
@@ -75,6 +84,7 @@ impl ReadFields for CompleteRequest {
             kind: kind?,
             metadata: metadata?,
             result: result?,
+            files: files?,
             run_seconds: run_seconds?,
             claim: claim?,
         })

@@ -1,7 +1,7 @@
 //! What `complete-task` is asked and answers where several attempts end by one request.
 
 use baton_model::limits::Limits;
-use baton_model::{Expected, TaskId, limits};
+use baton_model::{Expected, TaskId, WorkerId, limits};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use utoipa::ToSchema;
@@ -35,6 +35,17 @@ pub enum EndRequest {
     Failure(Box<FailRequest>),
     /// The task is given back, as the body of `release`.
     Release(Box<ReleaseRequest>),
+}
+
+impl EndingRequest {
+    /// The worker that holds the attempt.
+    pub fn worker(&self) -> &WorkerId {
+        match &self.end {
+            EndRequest::Completion(request) => &request.worker_id,
+            EndRequest::Failure(request) => &request.worker_id,
+            EndRequest::Release(request) => &request.worker_id,
+        }
+    }
 }
 
 impl ReadFields for EndingRequest {

@@ -4,6 +4,7 @@
 //!
 //! Requests are read by [`fields`], which reports every wrong field at once; answers are plain serde.
 
+pub mod address;
 pub mod batch;
 pub mod bulk;
 pub mod change;

@@ -2,8 +2,8 @@
 
 use baton_model::{
     Backoff, BatchId, Event, EventKind, Failure, Generation, GenerationId, IfDependencyFails, Label,
-    LossReason, Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task, TaskId,
-    TaskState, TaskType, Timestamp, WorkerId,
+    LossReason, OutputFile, Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task,
+    TaskId, TaskState, TaskType, Timestamp, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -375,6 +375,9 @@ pub struct GenerationView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub result: Option<Payload>,
+    /// The files that its completion named, as they were then.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<OutputFileView>,
     /// When the task was created.
     #[schema(value_type = String, format = "date-time")]
     pub created_at: Timestamp,
@@ -387,6 +390,26 @@ pub struct GenerationView {
     /// How long the work took: by the worker's word if it said, which leaves out what the completion waited for a server; else
     /// from claimed to completed.
     pub run_seconds: f64,
+}
+
+/// A file that a completion named, as it was then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = OutputFile)]
+pub struct OutputFileView {
+    /// Its path in the task's project: `GET /v1/files/{project}/{path}` gives it.
+    pub path: String,
+    /// How many bytes it had.
+    pub size: u64,
+    /// The SHA-256 of its bytes.
+    pub sha256: String,
+    /// What it was, by its own first bytes.
+    pub content_type: String,
+}
+
+impl From<OutputFile> for OutputFileView {
+    fn from(OutputFile { path, size, sha256, content_type }: OutputFile) -> Self {
+        Self { path, size, sha256, content_type }
+    }
 }
 
 impl From<Generation> for GenerationView {
@@ -404,6 +427,7 @@ impl From<Generation> for GenerationView {
             kind: generation.output.kind,
             metadata: generation.output.metadata,
             result: generation.output.result,
+            files: generation.output.files.into_iter().map(Into::into).collect(),
             created_at: generation.created_at,
             started_at: generation.started_at,
             finished_at: generation.finished_at,

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use baton_api::Problem;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
-use reqwest::{Method, Response};
+use reqwest::{Method, Response, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -169,19 +169,25 @@ impl Client {
         let status = answer.status();
         let retry_after = retry_after(&answer);
         let body = answer.bytes().await.map_err(unreachable)?;
-        let unexpected =
-            |got: String| ClientError::Unexpected { url: url.to_owned(), status: status.as_u16(), got };
         if status.is_success() {
             return serde_json::from_slice(&body).map_err(|error| {
-                unexpected(format!("{status} with a body that does not fit: {error}")).into()
+                unexpected(url, status, format!("{status} with a body that does not fit: {error}")).into()
             });
         }
-        let error = match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => ClientError::Problem(Box::new(problem)),
-            Err(_) => unexpected(format!("{status}")),
-        };
-        Err(Failed { error, retry_after })
+        Err(Failed { error: refused(url, status, &body), retry_after })
     }
+}
+
+/// What an answer says that is no success.
+pub(crate) fn refused(url: &str, status: StatusCode, body: &[u8]) -> ClientError {
+    match serde_json::from_slice::<Problem>(body) {
+        Ok(problem) => ClientError::Problem(Box::new(problem)),
+        Err(_) => unexpected(url, status, status.to_string()),
+    }
+}
+
+fn unexpected(url: &str, status: StatusCode, got: String) -> ClientError {
+    ClientError::Unexpected { url: url.to_owned(), status: status.as_u16(), got }
 }
 
 /// How long to wait before the next sending: as long as the server asks for, and besides a pause that grows, less up to

@@ -22,7 +22,7 @@ pub enum ClientError {
         untouched: Untouched,
         /// The whole of it.
         #[source]
-        source: Arc<reqwest::Error>,
+        source: Arc<dyn std::error::Error + Send + Sync>,
     },
     /// Something answered, but not as Baton does.
     #[error("{}", unexpected(url, *status, got))]
@@ -55,6 +55,8 @@ pub enum Untouched {
     /// It may have reached it.
     Unknown,
 }
+
+const TOO_LONG: &str = "it took too long";
 
 /// What to do about a request without an answer.
 fn advice(error: &(dyn std::error::Error + 'static)) -> &'static str {
@@ -146,7 +148,7 @@ impl ClientError {
     pub(crate) fn unreachable(base: &str, error: reqwest::Error) -> Self {
         let untouched = if error.is_connect() { Untouched::Yes } else { Untouched::Unknown };
         let cause = if error.is_timeout() {
-            "it took too long".to_owned()
+            TOO_LONG.to_owned()
         } else {
             // reqwest's own text is only "error sending request"; the reason lies at the end of the chain.
             let mut deepest: &dyn std::error::Error = &error;
@@ -157,6 +159,12 @@ impl ClientError {
         };
         let source = Arc::new(error.without_url());
         Self::Unreachable { url: base.to_owned(), cause, untouched, source }
+    }
+
+    /// No answer came in time.
+    pub(crate) fn too_late(base: &str, elapsed: tokio::time::error::Elapsed) -> Self {
+        let (url, cause) = (base.to_owned(), TOO_LONG.to_owned());
+        Self::Unreachable { url, cause, untouched: Untouched::Unknown, source: Arc::new(elapsed) }
     }
 }
 

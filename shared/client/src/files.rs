@@ -1,6 +1,5 @@
 //! Files, sent and fetched as streams.
 
-use baton_api::Problem;
 use baton_api::file::{FileLinkView, FileView, FilesView};
 use baton_model::ProjectId;
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use http_body::Body;
 use reqwest::Url;
 use reqwest::header::CONTENT_TYPE;
 
-use crate::call::Call;
+use crate::call::{Call, refused};
 use crate::{Client, ClientError};
 
 /// A file on its way here.
@@ -51,28 +50,29 @@ impl Client {
         self.send_once(request, url.as_str()).await
     }
 
-    /// Begins to fetch a file.
+    /// Begins to fetch a file. Its head comes within the time of one request, and its bytes take as long as they take.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn get_file(&self, name: &str) -> Result<Download, ClientError> {
         let url = self.file_url(name)?;
-        let base = self.inner.base.clone();
-        let answer = self.inner.http.get(url.clone()).send().await;
-        let answer = answer.map_err(|error| ClientError::unreachable(&base, error))?;
+        let answer = self.within(self.inner.http.get(url.clone()).send()).await?;
         let status = answer.status();
         if status.is_success() {
-            return Ok(Download { answer, base });
+            return Ok(Download { answer, base: self.inner.base.clone() });
         }
-        let body = answer.bytes().await.map_err(|error| ClientError::unreachable(&base, error))?;
-        Err(match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => ClientError::Problem(Box::new(problem)),
-            Err(_) => ClientError::Unexpected {
-                url: url.to_string(),
-                status: status.as_u16(),
-                got: status.to_string(),
-            },
-        })
+        let body = self.within(answer.bytes()).await?;
+        Err(refused(url.as_str(), status, &body))
+    }
+
+    async fn within<T>(
+        &self,
+        work: impl Future<Output = Result<T, reqwest::Error>>,
+    ) -> Result<T, ClientError> {
+        match tokio::time::timeout(self.inner.timeout, work).await {
+            Ok(done) => done.map_err(|error| ClientError::unreachable(&self.inner.base, error)),
+            Err(elapsed) => Err(ClientError::too_late(&self.inner.base, elapsed)),
+        }
     }
 
     /// The files of a project whose paths begin so, by pages.

@@ -41,6 +41,7 @@
 //!         kind: None,
 //!         metadata: None,
 //!         result: Some(Payload::parse(r#"{"text": "hello"}"#)?),
+//!         files: vec![],
 //!         run_seconds: None,
 //!         claim: None,
 //!     };

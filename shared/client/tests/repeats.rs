@@ -182,3 +182,29 @@ async fn a_token_is_presented_and_not_shown() {
     let heard = script.heard();
     assert_eq!(header(&heard[0], "authorization").unwrap(), format!("Bearer {}", token.reveal()));
 }
+
+#[tokio::test]
+async fn a_file_that_does_not_begin_to_come_is_waited_for_no_longer_than_any_answer() {
+    let body = "x".repeat(100_000);
+    let script = Script::start(vec![
+        Step::Silence,
+        problem(ProblemCode::FileNotFound),
+        Step::Answer(502, "away".to_owned()),
+        Step::Answer(200, body.clone()),
+    ])
+    .await;
+    let client = Client::builder(&script.base()).timeout(Duration::from_millis(200)).build().unwrap();
+    let error = client.get_file("film/a").await.unwrap_err();
+    assert!(matches!(error, ClientError::Unreachable { .. }) && error.is_passing(), "{error}");
+    assert!(error.to_string().contains("it took too long"), "{error}");
+    let error = client.get_file("film/a").await.unwrap_err();
+    assert_eq!(error.code(), Some(ProblemCode::FileNotFound));
+    let error = client.get_file("film/a").await.unwrap_err();
+    assert!(matches!(error, ClientError::Unexpected { status: 502, .. }), "{error}");
+    let mut file = client.get_file("film/a").await.unwrap();
+    let mut got = 0;
+    while let Some(some) = file.next().await.unwrap() {
+        got += some.len();
+    }
+    assert_eq!(got, body.len());
+}

@@ -190,6 +190,13 @@ pub trait Files: Send + Sync {
     /// [`FileError::Unavailable`].
     async fn remove(&self, name: &FileName) -> Result<(), FileError>;
 
+    /// Removes a file if it is still as it was seen: the same, and of the same task. Says whether it was. One that was put or given to a
+    /// task meanwhile stays.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`].
+    async fn remove_unchanged(&self, file: &StoredFile) -> Result<bool, FileError>;
+
     /// The files of a project whose paths begin with `prefix`, by their names, behind the path `after`.
     ///
     /// # Errors

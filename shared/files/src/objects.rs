@@ -5,6 +5,9 @@
 //! write, and is never seen half.
 
 mod files;
+#[cfg(feature = "s3")]
+mod s3;
+mod turns;
 mod usage;
 
 use std::sync::Arc;
@@ -36,7 +39,9 @@ pub enum OpenError {
         cause: object_store::Error,
     },
     /// This program has no S3.
-    #[error("{0}: this program was built without S3; name a folder such as file:///var/lib/baton/files")]
+    #[error(
+        "{0}: this program was built without S3 (feature s3); name a folder such as file:///var/lib/baton/files"
+    )]
     NotBuilt(Place),
 }
 
@@ -65,6 +70,12 @@ impl Objects {
                 let store = store.with_fsync(true).with_automatic_cleanup(true);
                 Ok(Self { store: Arc::new(store), place })
             }
+            #[cfg(feature = "s3")]
+            Place::Bucket { bucket, prefix } => match s3::open(bucket, prefix) {
+                Ok(store) => Ok(Self { store, place }),
+                Err(cause) => Err(OpenError::Store { place, cause }),
+            },
+            #[cfg(not(feature = "s3"))]
             Place::Bucket { .. } => Err(OpenError::NotBuilt(place)),
         }
     }

@@ -240,3 +240,110 @@ async fn a_folder_that_cannot_be_written_is_said_and_changes_nothing() {
     assert!(matches!(failed, Err(FileError::Unavailable { .. })));
     assert!(matches!(world.files.head(&name("p/a")).await, Err(FileError::NotFound(_))));
 }
+
+/// Bytes that come once the test says so.
+fn held(bytes: &'static [u8]) -> (tokio::sync::oneshot::Sender<()>, ByteStream) {
+    let (go, wait) = tokio::sync::oneshot::channel::<()>();
+    let bytes = async move {
+        wait.await.unwrap();
+        Ok(Bytes::from_static(bytes))
+    };
+    (go, futures::stream::once(bytes).boxed())
+}
+
+#[tokio::test]
+async fn of_uploads_at_once_the_last_to_be_whole_stands_and_no_bytes_of_the_others_are_left() {
+    let world = World::new();
+    world.put("p/a", 1, b"old").await;
+    let ((go_one, one), (go_two, two)) = (held(b"one"), held(b"two"));
+    let (put_one, put_two) = (world.files.put(put_of("p/a", 2), one), world.files.put(put_of("p/a", 3), two));
+    let in_turn = async {
+        tokio::task::yield_now().await;
+        go_two.send(()).unwrap();
+        while world.read("p/a", Part::Whole).await != b"two" {
+            tokio::task::yield_now().await;
+        }
+        go_one.send(()).unwrap();
+    };
+    let (one, two, ()) = tokio::join!(put_one, put_two, in_turn);
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(world.read("p/a", Part::Whole).await, b"one");
+    assert_eq!((world.objects(), world.files.usage(&"p".parse().unwrap()).await.unwrap()), (1, 3));
+}
+
+#[tokio::test]
+async fn what_was_put_or_taken_since_it_was_seen_is_not_removed() {
+    let world = World::new();
+    let seen = world.put("p/a", 1, b"x").await;
+    let anew = Put { now: at(200), ..put_of("p/a", 2) };
+    world.files.put(anew, stream(vec![Ok(b"x")])).await.unwrap();
+    assert!(!world.files.remove_unchanged(&seen).await.unwrap());
+    let seen = world.files.head(&name("p/a")).await.unwrap();
+    world.files.adopt(&name("p/a"), TaskId::from_bytes([1; 16])).await.unwrap();
+    assert!(!world.files.remove_unchanged(&seen).await.unwrap());
+    assert_eq!(world.read("p/a", Part::Whole).await, b"x");
+    let seen = world.files.head(&name("p/a")).await.unwrap();
+    assert!(world.files.remove_unchanged(&seen).await.unwrap());
+    assert!(!world.files.remove_unchanged(&seen).await.unwrap(), "it is gone");
+    assert_eq!(world.objects(), 0);
+}
+
+/// Whatever runs at once: a name that stands leads to its bytes, and to the last file that was put or to one that was put beside it.
+async fn race(one: &ObjectFiles, two: &ObjectFiles, round: u128) {
+    let (a, task) = (name("p/a"), TaskId::from_bytes([7; 16]));
+    let seen = one.put(put_of("p/a", round * 4), stream(vec![Ok(b"old")])).await.unwrap();
+    let anew = Put { now: at(300), ..put_of("p/a", round * 4 + 1) };
+    let (put, adopted, removed) =
+        tokio::join!(one.put(anew, stream(vec![Ok(b"new")])), two.adopt(&a, task), async {
+            if round.is_multiple_of(2) { one.remove_unchanged(&seen).await } else { Ok(false) }
+        },);
+    put.unwrap();
+    removed.unwrap();
+    assert!(matches!(adopted, Ok(_) | Err(FileError::NotFound(_))));
+    let content = one.get(&a, Part::Whole).await.unwrap();
+    let bytes: Vec<Bytes> = content.bytes.try_collect().await.unwrap();
+    assert_eq!((bytes.concat().as_slice(), content.file.created_at), (b"new".as_slice(), at(300)), "{round}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_file_that_is_put_is_not_lost_to_a_change_of_the_one_before() {
+    let world = World::new();
+    for round in 0..100 {
+        race(&world.files, &world.files, round).await;
+        assert_eq!(world.objects(), 1);
+    }
+}
+
+/// Two processes on one place that has conditions, each some time away from it.
+#[tokio::test(start_paused = true)]
+async fn several_processes_undo_nothing_of_one_another_where_the_place_has_conditions() {
+    use object_store::throttle::{ThrottleConfig, ThrottledStore};
+    let near = Arc::new(object_store::memory::InMemory::new());
+    let open = |wait: u64| {
+        let wait = std::time::Duration::from_millis(wait);
+        let config =
+            ThrottleConfig { wait_get_per_call: wait, wait_put_per_call: wait, ..Default::default() };
+        let store = Arc::new(ThrottledStore::new(Arc::clone(&near), config));
+        ObjectFiles::new(Objects {
+            store,
+            place: Place::Bucket { bucket: "b".to_owned(), prefix: String::new() },
+        })
+    };
+    // One that adopts looks before the other has put, and would write after it.
+    for (one, two) in [(1, 5), (5, 1), (3, 3), (2, 7)] {
+        race(&open(one), &open(two), 1).await;
+    }
+    let (one, two) = (open(1), open(5));
+    let (first, second) = tokio::join!(
+        one.put(put_of("p/b", 11), stream(vec![Ok(b"one")])),
+        two.put(put_of("p/b", 12), stream(vec![Ok(b"two")])),
+    );
+    first.unwrap();
+    second.unwrap();
+    assert_eq!(
+        one.sweep_nameless(Timestamp::MAX).await.unwrap(),
+        0,
+        "each has forgotten what it has replaced"
+    );
+}

@@ -60,7 +60,7 @@ pub use digest::{Digest, Fingerprint};
 pub use event::{Event, EventDetail, EventKind};
 pub use expected::Expected;
 pub use expiry::Expiry;
-pub use generation::{Generation, Output};
+pub use generation::{Generation, Output, OutputFile};
 pub use id::{
     AuditId, BatchId, BulkId, GenerationId, GroupName, Label, ProjectId, QueueName, RequestKey, ScheduleName,
     SessionId, TaskId, TaskType, TokenId, WorkerId,

@@ -85,6 +85,8 @@ pub const LONGEST_RETENTION: Duration = Duration::from_secs(3_650 * 86_400);
 pub const DESCRIPTION_CHARS: usize = 4_096;
 /// The most bytes in an error message; what is longer is cut at its front, as the end tells the cause.
 pub const ERROR_BYTES: usize = 16 * 1024;
+/// The most files that an output names.
+pub const OUTPUT_FILES: usize = 100;
 /// The most bytes in an output's location.
 pub const LOCATION_BYTES: usize = 4_096;
 /// The most log lines in one heartbeat.

@@ -112,8 +112,7 @@ impl Row for StoredGeneration {
     async fn whole(self, db: &Db) -> Result<Option<(Generation, usize)>, StoreError> {
         let generation = db.generation_of(self).await?;
         Ok(generation.map(|generation| {
-            let sized = [&generation.output.metadata, &generation.output.result];
-            let size = sized.into_iter().flatten().map(baton_model::Payload::size).sum();
+            let size = generation.output.told_bytes();
             (generation, size)
         }))
     }

@@ -507,6 +507,10 @@ pub(crate) fn generation_item(generation: &Generation, spread: u64) -> (Item, Ve
     if let Some(kind) = &generation.output.kind {
         put("ki", s(kind));
     }
+    if !generation.output.files.is_empty() {
+        // A list of structs of text and numbers is always JSON.
+        put("fi", s(serde_json::to_string(&generation.output.files).unwrap_or_default()));
+    }
     (item, apart)
 }
 
@@ -560,6 +564,12 @@ impl StoredGeneration {
                 kind: fields.maybe_text("ki")?.map(str::to_owned),
                 metadata: None,
                 result: None,
+                files: match fields.maybe_text("fi")? {
+                    None => Vec::new(),
+                    Some(json) => {
+                        serde_json::from_str(json).map_err(|error| corrupt("a generation's files", error))?
+                    }
+                },
             },
             created_at: fields.time("ca")?,
             started_at: fields.time("cl")?,

@@ -94,6 +94,7 @@ impl World {
                 kind: Some("image/png".to_owned()),
                 metadata: None,
                 result: Some(Payload::from_value(&serde_json::json!({"ok": true}))),
+                files: Vec::new(),
             },
             ran: None,
         };

@@ -10,7 +10,7 @@ use rusqlite::{Connection, params};
 use crate::dependency;
 use crate::ending::claim_after;
 use crate::error::Failure;
-use crate::rows::{Stored, free_key, generation_of};
+use crate::rows::{Stored, free_key, generation_of, to_json};
 use crate::transaction::Transaction;
 use crate::unique;
 use baton_store::histogram::What;
@@ -88,10 +88,12 @@ fn write_generation(
 
 /// Writes a generation of the task in row `n`.
 pub(crate) fn insert_generation(db: &Connection, n: i64, generation: &Generation) -> Result<(), Failure> {
+    let files = &generation.output.files;
+    let files = (!files.is_empty()).then(|| to_json("a generation's files", files)).transpose()?;
     db.prepare_cached(
         "INSERT INTO generation (k, n, id, task, project, queue, task_type, attempt, worker, created_at, started_at, \
-         finished_at, location, kind, metadata, result, ran) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
+         finished_at, location, kind, metadata, result, ran, files) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
     )?
     .execute(params![
         free_key(db, "generation", generation.finished_at)?,
@@ -111,6 +113,7 @@ pub(crate) fn insert_generation(db: &Connection, n: i64, generation: &Generation
         generation.output.metadata.as_ref().map(Payload::as_str),
         generation.output.result.as_ref().map(Payload::as_str),
         generation.ran.map(|ran| i64::try_from(ran.as_millis()).unwrap_or(i64::MAX)),
+        files,
     ])?;
     Ok(())
 }

@@ -386,8 +386,7 @@ pub(crate) fn generations(
             && filter.finished_before.is_none_or(|before| generation.finished_at < before)
     };
     page(descent, request, fits, |generation| {
-        let sized = [&generation.output.metadata, &generation.output.result];
-        let size = sized.into_iter().flatten().map(baton_model::Payload::size).sum();
+        let size = generation.output.told_bytes();
         Ok((generation, size))
     })
 }

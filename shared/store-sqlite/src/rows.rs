@@ -448,7 +448,7 @@ macro_rules! select_generation {
             $metadata,
             ", ",
             $result,
-            ", ran",
+            ", ran, files",
             $more,
             " FROM generation ",
             $tail
@@ -475,6 +475,10 @@ pub(crate) fn generation(row: &Row<'_>) -> Result<(i64, Generation), Failed> {
             kind: row.get(12)?,
             metadata: json(13, "a generation's metadata")?,
             result: json(14, "a generation's result")?,
+            files: match row.get::<_, Option<String>>(16)? {
+                None => Vec::new(),
+                Some(json) => from_json("a generation's files", &json)?,
+            },
         },
         created_at: time(row, 8)?,
         started_at: time(row, 9)?,
@@ -502,7 +506,7 @@ pub(crate) fn small_generation_of(db: &Connection, n: i64) -> Result<Option<(Gen
     ))?;
     let mut rows = statement.query(rusqlite::params![n, baton_model::limits::INPUT_BYTES as i64])?;
     let Some(row) = rows.next()? else { return Ok(None) };
-    let omitted = Omitted { metadata: row.get(16)?, result: row.get(17)? };
+    let omitted = Omitted { metadata: row.get(17)?, result: row.get(18)? };
     Ok(Some((generation(row)?.1, omitted)))
 }
 

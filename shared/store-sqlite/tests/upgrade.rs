@@ -9,16 +9,16 @@ use baton_model::queue::Pause;
 use baton_model::schedule::Said;
 use baton_model::why::word;
 use baton_model::{
-    BatchId, Bulk, BulkAction, BulkFilter, BulkId, BulkTasks, DefaultsChange, Expiry, FairBy, IfMissed,
-    IfRunning, LimitRules, LossReason, NewBatch, Owner, Plan, QueueName, QueueOrder, Reason, Rhythm,
-    ScheduleChange, ScheduleKey, SessionId, SupplyChange, SupplyPlan, TaskId, TaskSpec, TaskState, Template,
-    Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
+    BatchId, Bulk, BulkAction, BulkFilter, BulkId, BulkTasks, DefaultsChange, Expiry, FairBy, Fence,
+    GenerationId, IfMissed, IfRunning, LimitRules, LossReason, NewBatch, Output, OutputFile, Owner, Plan,
+    QueueName, QueueOrder, Reason, Rhythm, ScheduleChange, ScheduleKey, SessionId, SupplyChange, SupplyPlan,
+    TaskId, TaskSpec, TaskState, Template, Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
 };
 use baton_store::{
-    AddToBatch, AuditFilter, AuditStore, BatchStore, Beat, BulkStore, Cancel, Claim, ClaimAnswer, Create,
-    Expire, LimitStore, LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Purge, Reap,
-    Refill, Refilled, ScheduleStore, SetDefaults, SetLimit, SetSchedule, SetSupply, StoreError, SupplyStore,
-    TaskStore, TokenStore, run_due,
+    AddToBatch, AuditFilter, AuditStore, BatchStore, Beat, BulkStore, Cancel, Claim, ClaimAnswer, Complete,
+    Create, Expire, LimitStore, LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Purge,
+    Reap, Refill, Refilled, ScheduleStore, SetDefaults, SetLimit, SetSchedule, SetSupply, StoreError,
+    SupplyStore, TaskStore, TokenStore, run_due,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -83,7 +83,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 11);
+    assert_eq!(version("PRAGMA user_version"), 12);
 }
 
 /// A file as the second version of the schema left it.
@@ -489,4 +489,53 @@ async fn a_file_of_the_tenth_version_takes_defaults_and_batches_and_keeps_its_ta
     let day = std::time::Duration::from_secs(86_400);
     let report = store.purge(Purge::at(millis(20).plus(day * 31))).await.unwrap();
     assert_eq!(report.tasks, 2);
+}
+
+/// A file as the eleventh version of the schema left it.
+fn of_version_eleven(path: &Path) {
+    of_version_ten(path);
+    let db = Connection::open(path).unwrap();
+    db.execute_batch(include_str!("../src/schema-11.sql")).unwrap();
+    db.execute_batch("PRAGMA user_version = 11").unwrap();
+}
+
+#[tokio::test]
+async fn generations_of_the_eleventh_version_name_no_files_and_later_ones_may() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_eleven(&at(&folder));
+    let earlier = GenerationId::from_bytes([1; 16]);
+    Connection::open(at(&folder))
+        .unwrap()
+        .execute(
+            "INSERT INTO generation (k, n, id, task, project, queue, task_type, attempt, worker, created_at, started_at, \
+             finished_at, location, result) \
+             VALUES (98304, 2, ?1, ?2, 'film', 'default', 'render', 1, 'w1', 1, 2, 3, 'a.png', '[1]')",
+            params![earlier.as_bytes(), id(3).as_bytes()],
+        )
+        .unwrap();
+    let store = open(&at(&folder));
+    let output = store.generation(earlier).await.unwrap().output;
+    assert_eq!(
+        (output.location.as_deref(), output.result.is_some(), output.files),
+        (Some("a.png"), true, vec![])
+    );
+    store.claim(Claim { cap: 9, ..Claim::new("w2".parse().unwrap(), millis(10)) }).await.unwrap();
+    let file = OutputFile {
+        path: "tasks/1/a".to_owned(),
+        size: 1,
+        sha256: "00".repeat(32),
+        content_type: "image/png".to_owned(),
+    };
+    let complete = Complete {
+        now: millis(20),
+        task: id(1),
+        fence: Fence { attempt: 1, worker: "w2".parse().unwrap() },
+        generation: GenerationId::from_bytes([2; 16]),
+        output: Output { files: vec![file.clone()], ..Output::default() },
+        ran: None,
+    };
+    store.complete(complete, None).await.unwrap();
+    drop(store);
+    let kept = open(&at(&folder)).task(id(1)).await.unwrap().generation.unwrap().output.files;
+    assert_eq!(kept, [file]);
 }

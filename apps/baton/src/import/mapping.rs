@@ -275,7 +275,7 @@ impl Map {
             updated_at,
             worker,
             error: error.map(|message| Failure { message, code: None, details: None }),
-            output: Output { location, kind: None, metadata: None, result },
+            output: Output { location, result, ..Output::default() },
             changes: Vec::new(),
         })
     }

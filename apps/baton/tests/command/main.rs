@@ -31,6 +31,7 @@ mod migrate;
 mod mirror;
 mod moving;
 mod once;
+mod outputs;
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod queues;
 mod schedules;

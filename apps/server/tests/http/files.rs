@@ -129,8 +129,11 @@ async fn names_that_are_none_are_refused_by_their_field() {
     assert_eq!(world.get("/v1/files?project=a&odd=1").await.wrong_fields(), ["odd"]);
     assert_eq!(
         world.act("/v1/file-links?method=post&expires_in_seconds=0").await.wrong_fields(),
-        ["method", "expires_in_seconds", "name"]
+        ["name", "method", "expires_in_seconds"]
     );
+    for wrong in ["", "?name=", "?name=film", "?name=film/a//b", "?name=fi%20lm/a"] {
+        assert_eq!(world.act(&format!("/v1/file-links{wrong}")).await.wrong_fields(), ["name"], "{wrong}");
+    }
 }
 
 #[tokio::test]
@@ -208,9 +211,118 @@ async fn files_are_reached_by_callers_of_their_project_and_their_tasks_queue() {
     assert_eq!(statuses(&gpu, &free).await, [403; 5]);
     put(&operator, &format!("/v1/files/{own}"), "x").await;
     assert_eq!(statuses(&gpu, &own).await, [403, 200, 201, 204, 201]);
+    // Another project's file whose path names a task of theirs.
+    let foreign = format!("game/tasks/{task}/a");
+    put(&operator, &format!("/v1/files/{foreign}"), "x").await;
+    assert_eq!(statuses(&gpu, &foreign).await, [403, 404, 404, 404, 404]);
+    assert_eq!(operator.get(&format!("/v1/files/{foreign}")).await.status, 200);
     let audit: Value = operator.get("/v1/audit?action=delete_file").await.json();
     assert!(
         audit["items"].as_array().unwrap().iter().any(|entry| entry["action"] == "delete_file"),
         "{audit}"
     );
+}
+
+/// A running task of project film, and the body that completes it with these files.
+async fn running(world: &World, files: &[&str]) -> (String, Value) {
+    let task = world.create(json!({"type": "a", "queue": "gpu", "project": "film"})).await;
+    let claimed = world.post("/v1/claims", json!({"worker_id": "w1", "queues": ["gpu"]})).await;
+    assert_eq!(claimed.json()["tasks"][0]["id"], json!(task), "{}", claimed.text());
+    (task.to_string(), json!({"worker_id": "w1", "attempt": 1, "kind": "image/png", "files": files}))
+}
+
+#[tokio::test]
+async fn a_completion_names_files_that_are_there_and_its_generation_keeps_what_they_were() {
+    let world = World::new();
+    let (task, mut body) = running(&world, &[]).await;
+    let own = format!("tasks/{task}/a.png");
+    body["files"] = json!([own, "film/out/b.txt", "film/c"]);
+    let complete = format!("/v1/tasks/{task}/complete");
+    put(&world, &format!("/v1/files/film/{own}"), PNG).await;
+    let refused = world.post(&complete, body.clone()).await;
+    assert_eq!(refused.wrong_fields(), ["files[1]", "files[2]"]);
+    assert!(refused.text().contains("a file of project film that is there"), "{}", refused.text());
+    assert_eq!(world.get(&format!("/v1/tasks/{task}")).await.json()["task"]["status"], "running");
+
+    let text = put(&world, "/v1/files/film/out/b.txt", "0123456789").await.json();
+    // A path goes before a project and a path.
+    put(&world, "/v1/files/film/film/c", "as it stands").await;
+    put(&world, "/v1/files/film/c", "of the project").await;
+    put(&world, "/v1/files/game/c", "of another").await;
+    let done = world.post(&complete, body.clone()).await;
+    assert_eq!(done.status, 200, "{}", done.text());
+    let detail = world.get(&format!("/v1/tasks/{task}")).await.json();
+    let files = &detail["generation"]["files"];
+    assert_eq!(
+        (files[0]["path"].as_str().unwrap(), &files[0]["content_type"]),
+        (own.as_str(), &json!("image/png"))
+    );
+    assert_eq!(
+        files[1],
+        json!({"path": "out/b.txt", "size": 10, "sha256": text["sha256"], "content_type": "text/plain"})
+    );
+    assert_eq!((&files[2]["path"], &files[2]["size"]), (&json!("film/c"), &json!(12)));
+    let generation = detail["generation"]["id"].as_str().unwrap();
+    assert_eq!(&world.get(&format!("/v1/generations/{generation}")).await.json()["files"], files);
+    // They are kept as long as the task.
+    let list = world.get("/v1/files?project=film&prefix=out").await.json();
+    assert_eq!(list["items"][0]["task_id"], json!(task));
+
+    // The same again is the same, though the files are others or gone; other files are another completion.
+    put(&world, "/v1/files/film/out/b.txt", "another").await;
+    delete(&world, &format!("/v1/files/film/{own}")).await;
+    let again = world.post(&complete, body.clone()).await;
+    assert_eq!((again.status.as_u16(), again.json()), (200, done.json()));
+    body["files"] = json!([own]);
+    world.post(&complete, body).await.problem(409, "completed_differently");
+    assert_eq!(&world.get(&format!("/v1/tasks/{task}")).await.json()["generation"]["files"], files);
+}
+
+#[tokio::test]
+async fn several_ends_name_their_files_and_each_has_its_own_outcome() {
+    let world = World::new();
+    let (one, mut first) = running(&world, &["a"]).await;
+    let (two, second) = running(&world, &["none"]).await;
+    put(&world, "/v1/files/film/a", "x").await;
+    let ends = |first: &Value| json!({"endings": [{"task_id": one, "completion": first}, {"task_id": two, "completion": second}]});
+    let answer = world.post("/v1/endings", ends(&first)).await.json();
+    assert_eq!((&answer["accepted"], &answer["refused"]), (&json!(1), &json!(1)), "{answer}");
+    assert_eq!(answer["items"][1]["problem"]["errors"][0]["field"], "endings[1].completion.files[0]");
+    assert_eq!(world.get(&format!("/v1/tasks/{one}")).await.json()["generation"]["files"][0]["path"], "a");
+    assert_eq!(world.get(&format!("/v1/tasks/{two}")).await.json()["task"]["status"], "running");
+    first["files"] = json!(vec!["a"; 101]);
+    let answer = world.post("/v1/endings", ends(&first)).await.json();
+    assert_eq!(
+        answer["items"][0]["problem"]["errors"][0]["field"], "endings[0].completion.files",
+        "{answer}"
+    );
+}
+
+#[tokio::test]
+async fn callers_of_queues_name_the_files_of_the_task_alone_and_old_attempts_are_told_that_they_are() {
+    let site = World::with(&[("tokens.required", "always")]);
+    let operator = site.with_token(json!({})).await;
+    let gpu = site.with_token(json!({"scopes": ["worker"], "queues": ["gpu"]})).await;
+    let task = operator.create(json!({"type": "a", "queue": "gpu", "project": "film"})).await;
+    gpu.post("/v1/claims", json!({"worker_id": "w1", "queues": ["gpu"]})).await;
+    let (complete, own) = (format!("/v1/tasks/{task}/complete"), format!("tasks/{task}/a"));
+    put(&operator, "/v1/files/film/secret", "x").await;
+    put(&operator, &format!("/v1/files/film/{own}"), "x").await;
+    let body = |attempt: u32, file: &str| json!({"worker_id": "w1", "attempt": attempt, "files": [file]});
+    assert_eq!(gpu.post(&complete, body(1, "secret")).await.wrong_fields(), ["files[0]"]);
+    assert_eq!(gpu.post(&complete, body(1, "../secret")).await.wrong_fields(), ["files[0]"]);
+    let other = json!({"worker_id": "w2", "attempt": 1, "files": ["none"]});
+    operator.post(&complete, other).await.problem(409, "wrong_worker");
+    assert_eq!(gpu.post(&complete, body(1, &format!("film/{own}"))).await.status, 200);
+    operator.post(&complete, body(0, "none")).await.wrong_fields();
+}
+
+#[tokio::test]
+async fn a_server_without_a_place_for_files_takes_no_completion_that_names_any() {
+    let world = World::new().restarted().await;
+    let (task, body) = running(&world, &["a"]).await;
+    let refused = world.post(&format!("/v1/tasks/{task}/complete"), body).await;
+    assert_eq!(refused.wrong_fields(), ["files"]);
+    assert!(refused.text().contains("files.url"), "{}", refused.text());
+    assert_eq!(world.get(&format!("/v1/tasks/{task}")).await.json()["task"]["status"], "running");
 }

@@ -33,6 +33,7 @@ mod secrets;
 mod shipped;
 mod sockets;
 mod supply;
+mod sweep;
 mod tenants;
 mod tokens;
 mod untaken;

@@ -13,6 +13,8 @@ use tokio::net::TcpListener;
 pub(crate) enum Step {
     /// Reads the request and hangs up.
     HangUp,
+    /// Reads the request and says nothing until the test ends.
+    Silence,
     /// Answers with this status and body.
     Answer(u16, String),
 }
@@ -30,11 +32,14 @@ impl Script {
         let heard = Arc::new(Mutex::new(Vec::new()));
         let log = Arc::clone(&heard);
         tokio::spawn(async move {
+            let mut silent = Vec::new();
             for step in steps {
                 let (mut socket, _) = listener.accept().await.unwrap();
                 let request = read_request(&mut socket).await;
                 log.lock().unwrap().push(request);
-                if let Step::Answer(status, body) = step {
+                if matches!(step, Step::Silence) {
+                    silent.push(socket);
+                } else if let Step::Answer(status, body) = step {
                     let length = body.len();
                     let head = format!(
                         "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"

@@ -9,12 +9,14 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt};
 use object_store::path::Path;
 use object_store::{
-    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart,
+    GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, UpdateVersion,
+    WriteMultipart,
 };
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use super::Objects;
+use super::turns::Turns;
 use super::usage::Usage;
 use crate::{
     ByteStream, Cause, Content, FileError, FileName, FilePage, Files, Key, Part, Put, SNIFFED, StoredFile,
@@ -24,6 +26,9 @@ use crate::{
 /// How many bytes go in one part of an upload, and how many parts are under way at once: all that an upload has in memory.
 const PART: usize = 8 << 20;
 const PARTS_AT_ONCE: usize = 2;
+
+/// How often a name is read anew that another process has changed between the look and the write.
+const TRIES: usize = 8;
 
 /// How many documents of names are read at once.
 const AT_ONCE: usize = 16;
@@ -35,10 +40,19 @@ const MARK: char = '~';
 const KEY: &str = "key";
 
 /// Files over a place for objects.
+///
+/// What stands under a name is read and changed under a lock of this process, so that none of its changes undoes another. Of several
+/// processes on one place, such as servers of one bucket:
+/// - A name that is put or given to a task is written on the condition that it still is what was read (`If-Match`, `If-None-Match`), where
+///   the place has such conditions. A folder has only the latter: of two processes that replace one name at the same moment, the bytes of
+///   the one are left for a sweep; of one that replaces a file and one that gives it to a task, the later is what stands.
+/// - Nothing that is removed is removed on a condition, as `object_store` has none: a file that another process puts under a name between
+///   this one's look and its removal, which are milliseconds apart, is removed with it.
 pub struct ObjectFiles {
     store: Arc<dyn ObjectStore>,
     place: Place,
     usage: Usage,
+    turns: Turns,
 }
 
 /// The document of a name.
@@ -48,6 +62,12 @@ struct Entry {
     file: StoredFile,
     /// The number under which its bytes lie.
     id: String,
+}
+
+/// What stands under a name, and by which its place knows that it is still that.
+struct Standing {
+    entry: Entry,
+    version: UpdateVersion,
 }
 
 /// Where the bytes of this number lie.
@@ -68,40 +88,112 @@ fn name_at(name: &FileName) -> Result<Path, object_store::path::Error> {
 impl ObjectFiles {
     /// The files that lie at a place.
     pub fn new(objects: Objects) -> Self {
-        Self { store: objects.store, place: objects.place, usage: Usage::default() }
+        Self { store: objects.store, place: objects.place, usage: Usage::default(), turns: Turns::default() }
     }
 
     fn failed(&self, cause: impl Into<Cause>) -> FileError {
         FileError::Unavailable { place: self.place.to_string(), cause: cause.into() }
     }
 
-    async fn read(&self, at: &Path) -> Result<Option<Bytes>, FileError> {
+    async fn read(&self, at: &Path) -> Result<Option<(Bytes, UpdateVersion)>, FileError> {
         match self.store.get(at).await {
-            Ok(found) => found.bytes().await.map(Some).map_err(|error| self.failed(error)),
+            Ok(found) => {
+                let version =
+                    UpdateVersion { e_tag: found.meta.e_tag.clone(), version: found.meta.version.clone() };
+                let bytes = found.bytes().await.map_err(|error| self.failed(error))?;
+                Ok(Some((bytes, version)))
+            }
             Err(object_store::Error::NotFound { .. }) => Ok(None),
             Err(error) => Err(self.failed(error)),
         }
     }
 
+    async fn standing(&self, at: &Path) -> Result<Option<Standing>, FileError> {
+        let Some((text, version)) = self.read(at).await? else { return Ok(None) };
+        let entry = serde_json::from_slice(&text).map_err(|error| self.failed(error))?;
+        Ok(Some(Standing { entry, version }))
+    }
+
     async fn entry(&self, name: &FileName) -> Result<Option<Entry>, FileError> {
-        let at = name_at(name).map_err(|error| self.failed(error))?;
-        self.entry_at(&at).await
+        self.entry_at(&self.at(name)?).await
     }
 
     async fn entry_at(&self, at: &Path) -> Result<Option<Entry>, FileError> {
-        let Some(text) = self.read(at).await? else { return Ok(None) };
-        serde_json::from_slice(&text).map(Some).map_err(|error| self.failed(error))
+        Ok(self.standing(at).await?.map(|standing| standing.entry))
+    }
+
+    fn at(&self, name: &FileName) -> Result<Path, FileError> {
+        name_at(name).map_err(|error| self.failed(error))
     }
 
     async fn known(&self, name: &FileName) -> Result<Entry, FileError> {
         self.entry(name).await?.ok_or_else(|| FileError::NotFound(name.clone()))
     }
 
-    async fn write_entry(&self, entry: &Entry) -> Result<(), FileError> {
-        let at = name_at(&entry.file.name).map_err(|error| self.failed(error))?;
-        let text = serde_json::to_vec(entry).map_err(|error| self.failed(error))?;
-        self.store.put(&at, text.into()).await.map_err(|error| self.failed(error))?;
-        Ok(())
+    /// Has what `next` makes of what stands under a name stand there, in one step; nothing is changed where it makes nothing of it.
+    /// Answers what stood there.
+    async fn change(
+        &self,
+        name: &FileName,
+        next: impl Fn(Option<&Entry>) -> Option<Entry> + Send,
+    ) -> Result<Option<Entry>, FileError> {
+        let at = self.at(name)?;
+        let _turn = self.turns.of(name).await;
+        for _ in 0..TRIES {
+            let standing = self.standing(&at).await?;
+            let Some(entry) = next(standing.as_ref().map(|standing| &standing.entry)) else {
+                return Ok(standing.map(|standing| standing.entry));
+            };
+            let text = serde_json::to_vec(&entry).map_err(|error| self.failed(error))?;
+            let (entry, version) =
+                standing.map_or((None, None), |found| (Some(found.entry), Some(found.version)));
+            if self.write_name(&at, text.into(), version).await? {
+                return Ok(entry);
+            }
+        }
+        Err(self.failed("others go on putting files under this name"))
+    }
+
+    /// Writes the document of a name if there still is what was read, or nothing; says whether it was.
+    async fn write_name(
+        &self,
+        at: &Path,
+        text: PutPayload,
+        read: Option<UpdateVersion>,
+    ) -> Result<bool, FileError> {
+        use object_store::Error;
+        let mode = read.map_or(PutMode::Create, PutMode::Update);
+        let written =
+            self.store.put_opts(at, text.clone(), PutOptions { mode, ..PutOptions::default() }).await;
+        match written {
+            Ok(_) => return Ok(true),
+            Err(Error::AlreadyExists { .. } | Error::Precondition { .. } | Error::NotFound { .. }) => {
+                return Ok(false);
+            }
+            // A folder replaces without conditions, and some file systems have no links, by which it makes what is not there.
+            Err(_) if matches!(self.place, Place::Folder(_)) => {}
+            Err(Error::NotImplemented { .. }) => {}
+            Err(error) => return Err(self.failed(error)),
+        }
+        self.store.put(at, text).await.map_err(|error| self.failed(error))?;
+        Ok(true)
+    }
+
+    /// Removes what stands under a name, if it is to go; says whether it was.
+    async fn remove_if(
+        &self,
+        name: &FileName,
+        goes: impl Fn(&StoredFile) -> bool + Send,
+    ) -> Result<bool, FileError> {
+        let at = self.at(name)?;
+        let turn = self.turns.of(name).await;
+        let Some(entry) = self.entry_at(&at).await?.filter(|entry| goes(&entry.file)) else {
+            return Ok(false);
+        };
+        self.delete(&at).await?;
+        drop(turn);
+        self.forget(&entry).await;
+        Ok(true)
     }
 
     /// Removes an object; one that is not there is as it should be.
@@ -214,10 +306,11 @@ impl Files for ObjectFiles {
         let id = format!("{:032x}", put.id);
         let file = self.write(&put, &bytes_at(put.name.project(), &id), bytes, room).await?;
         let entry = Entry { file, id };
-        self.write_entry(&entry).await?;
+        // Its bytes may have come for minutes: what it replaces is what stands there now.
+        let replaced = self.change(&put.name, |_| Some(entry.clone())).await?;
         self.usage.changed(put.name.project(), entry.file.size, 0);
-        if let Some(standing) = standing.filter(|standing| standing.id != entry.id) {
-            self.forget(&standing).await;
+        if let Some(replaced) = replaced.filter(|replaced| replaced.id != entry.id) {
+            self.forget(&replaced).await;
         }
         Ok(entry.file)
     }
@@ -249,10 +342,12 @@ impl Files for ObjectFiles {
     }
 
     async fn remove(&self, name: &FileName) -> Result<(), FileError> {
-        let Some(entry) = self.entry(name).await? else { return Ok(()) };
-        self.delete(&name_at(name).map_err(|error| self.failed(error))?).await?;
-        self.forget(&entry).await;
+        self.remove_if(name, |_| true).await?;
         Ok(())
+    }
+
+    async fn remove_unchanged(&self, file: &StoredFile) -> Result<bool, FileError> {
+        self.remove_if(&file.name, |standing| standing == file).await
     }
 
     async fn list(
@@ -280,12 +375,13 @@ impl Files for ObjectFiles {
     }
 
     async fn adopt(&self, name: &FileName, task: TaskId) -> Result<StoredFile, FileError> {
-        let mut entry = self.known(name).await?;
-        if entry.file.task.is_none() {
-            entry.file.task = Some(task);
-            self.write_entry(&entry).await?;
-        }
-        Ok(entry.file)
+        let taken = |entry: &Entry| Entry {
+            file: StoredFile { task: Some(task), ..entry.file.clone() },
+            ..entry.clone()
+        };
+        let free = |entry: Option<&Entry>| entry.filter(|entry| entry.file.task.is_none()).map(taken);
+        let before = self.change(name, free).await?.ok_or_else(|| FileError::NotFound(name.clone()))?;
+        Ok(free(Some(&before)).unwrap_or(before).file)
     }
 
     async fn usage(&self, project: &ProjectId) -> Result<u64, FileError> {
@@ -308,7 +404,7 @@ impl Files for ObjectFiles {
         let mut at = self.names(Path::from("names")).await?;
         at.sort_unstable();
         if let Some(after) = &after {
-            let after = name_at(after).map_err(|error| self.failed(error))?;
+            let after = self.at(after)?;
             at.retain(|at| *at > after);
         }
         let more = at.len() > limit;
@@ -349,7 +445,7 @@ impl Files for ObjectFiles {
                 Err(error) => return Err(self.failed(error)),
             }
         }
-        let bytes = self.read(&at).await?.unwrap_or_default();
+        let bytes = self.read(&at).await?.map(|(bytes, _)| bytes).unwrap_or_default();
         let bytes =
             <[u8; 32]>::try_from(bytes.as_ref()).map_err(|_| self.failed("the key has not 32 bytes"))?;
         Ok(Key::new(bytes))

@@ -1,7 +1,7 @@
 //! Completion: the state and the generation in one commit, once.
 
 use baton_model::transition::Refusal;
-use baton_model::{Ended, EventKind, Failure, Fence, Output, State, TaskState};
+use baton_model::{Ended, EventKind, Failure, Fence, Output, OutputFile, State, TaskState};
 
 use super::kit::*;
 use crate::{ClaimAnswer, Complete, ErrorKind, Fail, Nothing, StoreError};
@@ -13,6 +13,7 @@ pub async fn a_completion_writes_its_generation(b: Bench) {
         kind: Some("image/png".to_owned()),
         metadata: Some(json(r#"{ "w": 640,  "h":480 }"#)),
         result: Some(json("[1.0, null]")),
+        files: Vec::new(),
     };
     let domain: baton_model::Label = "maps".parse().unwrap();
     let spec = baton_model::TaskSpec {
@@ -52,6 +53,42 @@ pub async fn an_empty_output_is_taken(b: Bench) {
     let complete = Complete { output: Output::default(), ..b.completion(at(1), &held) };
     let generation = b.store().complete(complete, None).await.unwrap().generation;
     assert_eq!(generation.output, Output::default());
+    b.check(at(2)).await;
+}
+
+/// A generation keeps the files that the completion names exactly as given, in their order; the same files make the same completion,
+/// whatever they have become since, and others another.
+pub async fn a_generation_keeps_its_files(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render")).await;
+    let file = |path: &str, size| OutputFile {
+        path: path.to_owned(),
+        size,
+        sha256: format!("{size:064x}"),
+        content_type: "image/png".to_owned(),
+    };
+    let mut files: Vec<OutputFile> = (0..baton_model::limits::OUTPUT_FILES as u64)
+        .map(|n| file(&format!("{n}/{}", "ü~".repeat(160)), n))
+        .collect();
+    files.push(file("tasks/a b.png", u64::MAX));
+    files.reverse();
+    let output = Output { files: files.clone(), ..output("a.png") };
+    let first = Complete { output: output.clone(), ..b.completion(at(1), &held) };
+    let generation = b.store().complete(first.clone(), None).await.unwrap().generation;
+    assert_eq!(generation.output, output);
+    assert_eq!(b.store().generation(generation.id).await.unwrap(), generation);
+    assert_eq!(b.task(held.head.id).await.generation.as_ref(), Some(&generation));
+
+    files[0].size = 1;
+    let again = Complete { output: Output { files: files.clone(), ..output.clone() }, ..first.clone() };
+    let repeated = b.store().complete(again, None).await.unwrap();
+    assert!(repeated.repeated);
+    assert_eq!(repeated.generation, generation, "as it was then");
+    files.pop();
+    for other in [files, Vec::new()] {
+        let other = Complete { output: Output { files: other, ..output.clone() }, ..first.clone() };
+        let refused = refusal(b.store().complete(other, None).await);
+        assert_eq!(refused, Refusal::CompletedDifferently { generation: generation.id });
+    }
     b.check(at(2)).await;
 }
 

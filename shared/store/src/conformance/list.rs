@@ -105,6 +105,7 @@ rules! {
     complete: [
         a_completion_writes_its_generation,
         an_empty_output_is_taken,
+        a_generation_keeps_its_files,
         a_completed_task_shows_no_error,
         the_same_completion_again_answers_as_the_first,
         the_same_output_in_another_spelling_is_the_same,

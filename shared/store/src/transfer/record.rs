@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::queue::Queue;
 use baton_model::{
-    Batch, Digest, Event, Generation, Head, Limit, LogLine, Payload, QueueName, RequestKey, Schedule, Supply,
-    TaskId, Timestamp, Worker, WorkerId,
+    Batch, Digest, Event, Generation, Head, Limit, LogLine, Output, Payload, QueueName, RequestKey, Schedule,
+    Supply, TaskId, Timestamp, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
@@ -306,7 +306,7 @@ impl Record {
         match self {
             Self::Task(record) => {
                 let output = record.generation.as_ref().map(|one| &one.output);
-                let output = output.map_or(0, |one| text(&one.metadata) + text(&one.result));
+                let output = output.map_or(0, Output::told_bytes);
                 record.task.params.size() + output + record.history.len() * 256
             }
             Self::Log(record) => record.line.message.len() + text(&record.line.metadata),

@@ -2,8 +2,8 @@
 
 use baton_model::{
     BatchId, DefaultsChange, Directive, Grant, IfDependencyFails, Level, LimitRules, LogLine, NewBatch,
-    Output, Plan, Priority, Running, ScheduleChange, Scope, Task, TaskId, TaskSpec, ThenOn, UniqueWhile,
-    Unsaid,
+    Output, OutputFile, Plan, Priority, Running, ScheduleChange, Scope, Task, TaskId, TaskSpec, ThenOn,
+    UniqueWhile, Unsaid,
 };
 
 use super::super::kit::*;
@@ -34,7 +34,18 @@ pub(super) async fn populate(b: &Bench) -> Populated {
         .await;
 
     let done = b.running(at(1), "w1", b.spec("render").params(&middle)).await;
-    let output = Output { result: Some(json(&large)), metadata: Some(json(&middle)), ..output("a.png") };
+    let file = OutputFile {
+        path: "tasks/1/a.png".to_owned(),
+        size: 7,
+        sha256: "ab".repeat(32),
+        content_type: "image/png".to_owned(),
+    };
+    let output = Output {
+        result: Some(json(&large)),
+        metadata: Some(json(&middle)),
+        files: vec![file],
+        ..output("a.png")
+    };
     let complete = crate::Complete { output, ..b.completion(at(3), &done) };
     b.store().complete(complete, None).await.expect("the completion is taken");
     let done = b.running(at(2), "w2", b.spec("thumb").queue("gpu")).await;

@@ -1,0 +1,85 @@
+//! Files in a bucket of something that speaks as S3 does.
+//!
+//! They need one, and so are ignored unless asked for: `AWS_ENDPOINT_URL=http://127.0.0.1:4570 BATON_TEST_S3_BUCKET=baton-test cargo test -p
+//! baton-files --features s3 --test s3 -- --ignored`, with the credentials of an empty bucket that is there.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test ends where it is surprised")]
+
+use baton_files::{Bounds, ByteStream, FileError, FileName, Files, ObjectFiles, Objects, Part, Put};
+use baton_model::{Place, TaskId, Timestamp};
+use bytes::Bytes;
+use futures::{StreamExt, TryStreamExt};
+
+fn place(prefix: &str) -> Place {
+    let bucket = std::env::var("BATON_TEST_S3_BUCKET").expect("BATON_TEST_S3_BUCKET names a bucket");
+    format!("s3://{bucket}/{prefix}").parse().unwrap()
+}
+
+fn open(prefix: &str) -> ObjectFiles {
+    ObjectFiles::new(Objects::open(&place(prefix)).unwrap())
+}
+
+fn name(text: &str) -> FileName {
+    text.parse().unwrap()
+}
+
+fn put_of(text: &str, id: u128) -> Put {
+    let bounds = Bounds { file_bytes: u64::MAX, project_bytes: Some(1 << 40) };
+    Put { name: name(text), now: Timestamp::from_millis(1_000), id, content_type: None, task: None, bounds }
+}
+
+fn stream(parts: Vec<Bytes>) -> ByteStream {
+    futures::stream::iter(parts).map(Ok).boxed()
+}
+
+async fn read(files: &ObjectFiles, text: &str, part: Part) -> Vec<u8> {
+    let content = files.get(&name(text), part).await.unwrap();
+    content.bytes.try_collect::<Vec<Bytes>>().await.unwrap().concat()
+}
+
+#[tokio::test]
+#[ignore = "needs something that speaks as S3 does, see above"]
+async fn files_are_whole_listed_read_in_parts_and_removed() {
+    let files = open("whole");
+    let piece = Bytes::from((0..1_000_003_u32).map(|n| (n % 251) as u8).collect::<Vec<u8>>());
+    let stored = files.put(put_of("p/tasks/1/ü b~%.bin", 1), stream(vec![piece.clone(); 20])).await.unwrap();
+    assert_eq!(stored.size, 20_000_060);
+    assert!(read(&files, "p/tasks/1/ü b~%.bin", Part::Whole).await == piece.repeat(20));
+    assert_eq!(read(&files, "p/tasks/1/ü b~%.bin", Part::Last(3)).await, piece[piece.len() - 3..]);
+    files.put(put_of("p/empty", 2), stream(vec![])).await.unwrap();
+    assert_eq!(read(&files, "p/empty", Part::Whole).await, b"");
+    files.put(put_of("p/empty", 3), stream(vec![Bytes::from_static(b"no more")])).await.unwrap();
+    assert_eq!(read(&files, "p/empty", Part::Whole).await, b"no more");
+    let page = files.list(&"p".parse().unwrap(), "", None, 9).await.unwrap();
+    let paths: Vec<_> = page.items.iter().map(|file| file.name.path()).collect();
+    assert_eq!(paths, ["empty", "tasks/1/ü b~%.bin"]);
+    assert_eq!(files.usage(&"p".parse().unwrap()).await.unwrap(), 20_000_067);
+    assert_eq!(files.sweep_nameless(Timestamp::MAX).await.unwrap(), 0);
+    for path in ["p/empty", "p/tasks/1/ü b~%.bin", "p/none"] {
+        files.remove(&name(path)).await.unwrap();
+    }
+    assert!(matches!(files.head(&name("p/empty")).await, Err(FileError::NotFound(_))));
+    let (ours, theirs) = (files.key().await.unwrap(), open("whole").key().await.unwrap());
+    let signed = ours.sign(baton_files::Method::Get, &name("p/a"), Timestamp::from_millis(9_000));
+    theirs.check(baton_files::Method::Get, &name("p/a"), &signed, Timestamp::from_millis(1)).unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs something that speaks as S3 does, see above"]
+async fn servers_of_one_bucket_undo_nothing_of_one_another() {
+    let servers = [open("shared"), open("shared"), open("shared")];
+    let a = name("p/a");
+    let put =
+        |server: usize, id| servers[server].put(put_of("p/a", id), stream(vec![Bytes::from(vec![b'x'; 9])]));
+    for round in 0..20_u128 {
+        let task = TaskId::from_bytes(round.to_be_bytes());
+        let (one, two, adopted) =
+            tokio::join!(put(0, round * 2 + 1), put(1, round * 2 + 2), servers[2].adopt(&a, task));
+        one.unwrap();
+        two.unwrap();
+        assert!(matches!(adopted, Ok(_) | Err(FileError::NotFound(_))));
+        assert_eq!(read(&servers[2], "p/a", Part::Whole).await, [b'x'; 9]);
+        assert_eq!(servers[0].sweep_nameless(Timestamp::MAX).await.unwrap(), 0, "{round}");
+    }
+    servers[0].remove(&a).await.unwrap();
+}

@@ -260,6 +260,17 @@ def smoke(stack: Stack) -> None:
     subprocess.run(command, env=stack.environment() | {"BATON": str(stack.baton)}, check=True)
 
 
+def files_in_a_bucket(stack: Stack, bin_folder: Path) -> None:
+    """Files in S3, by the tests that were built beside the programs."""
+    tests = [path for path in (bin_folder / "deps").glob("s3-*") if not path.suffix and os.access(path, os.X_OK)]
+    if not tests:
+        say("NOT TESTED: files in S3; `cargo test -p baton-files --features s3 --no-run` builds their tests")
+        return
+    stack.client("s3").create_bucket(Bucket="files")
+    latest = max(tests, key=lambda path: path.stat().st_mtime)
+    subprocess.run([latest, "--quiet"], env=stack.environment() | {"BATON_TEST_S3_BUCKET": "files"}, check=True)
+
+
 def test(bin_folder: Path, runs: int) -> None:
     from end_to_end import run
 
@@ -268,6 +279,7 @@ def test(bin_folder: Path, runs: int) -> None:
         with deployed(bin_folder) as stack:
             run(stack, token(stack, "operator"), token(stack, "producer"), token(stack, "worker"))
             smoke(stack)
+            files_in_a_bucket(stack, bin_folder)
         say(f"run {number} of {runs} passed in {time.monotonic() - began:.0f} s")
 
 

@@ -91,7 +91,8 @@ impl Inner {
         };
         let mut writes = vec![self.db.update_write(self.task_key(id), &update)?];
         writes.extend(self.take_key_write(before, (going.to, seen), change.head.events, mark)?);
-        match self.db.transact(writes, &format!("going#{id}#{mark}#{}", before.head.events)).await {
+        // By a name of its own each time: the task may be as it was, and the key not.
+        match self.db.transact(writes, &format!("going#{id}#{}", self.db.draw())).await {
             Ok(()) => {}
             Err(TransactError::Failed(error)) => return Err(error.into()),
             Err(TransactError::Conditions(told)) => {
@@ -123,6 +124,6 @@ impl Inner {
             return Ok(after);
         }
         self.tidy_key_left(before).await;
-        self.known(after.head.id).await
+        Ok(self.find(after.head.id).await?.unwrap_or(after))
     }
 }

@@ -63,7 +63,7 @@ const PRIVATE: &[(&str, &[&str])] = &[
     ("rusqlite", &["baton-store-sqlite", "baton"]),
     ("object_store", &["baton-files", "baton-archive"]),
     ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-lambda"]),
-    ("reqwest", &["baton-client", "baton-tests"]),
+    ("reqwest", &["baton-client", "baton-machines", "baton-tests"]),
     ("clap", &["baton"]),
     ("lambda_runtime", &["baton-lambda"]),
     ("aws-config", &["baton-aws"]),

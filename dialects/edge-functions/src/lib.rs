@@ -17,6 +17,8 @@ mod table;
 mod types;
 mod words;
 
+use std::time::Duration;
+
 use axum::extract::State;
 use axum::response::Response;
 use baton_http::auth::{Access, Credentials, Rule};
@@ -32,6 +34,9 @@ pub use crate::shelf::{Bits, Content, Folder, NoPlace, Path as FilePath, Shelf, 
 
 /// Its name in settings.
 pub const NAME: &str = "edge-functions";
+
+/// Files are long in coming and going.
+const SLOW: (&str, Duration) = ("/storage/v1/object/*", Duration::from_secs(3_600));
 
 const BOTH: &[baton_model::Scope] = &[Producer, Worker];
 
@@ -89,6 +94,7 @@ pub fn dialect_with(app: &App, settings: &EdgeSettings, shelf: std::sync::Arc<dy
     // Its keys come as `apikey` alone from the workers' heartbeats.
     Dialect::new(NAME, RULES, router(), edge, words::phrase)
         .with_credentials(Credentials { headers: &["apikey"], query: &[] })
+        .with_slow(vec![SLOW])
 }
 
 /// An answer to a browser's question of what it may ask

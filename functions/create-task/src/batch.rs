@@ -208,9 +208,10 @@ impl Batch {
     /// Gives the tasks the project of their batch, if that is an object of its own.
     fn put_in_project(&mut self, caller: &Caller) {
         let Some(request) = &self.batch else { return };
+        let project = request.project.clone().or_else(|| caller.project().cloned()).unwrap_or_default();
         for (index, slot) in self.tasks.iter_mut().enumerate() {
             if let Ok(task) = slot
-                && let Err(errors) = in_project(caller, request, index, task)
+                && let Err(errors) = in_project(&project, index, task)
             {
                 *slot = Err(errors);
             }

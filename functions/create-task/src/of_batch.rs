@@ -6,7 +6,7 @@ use baton_api::batch::{BatchRequest, BatchView};
 use baton_api::create::CreateTask;
 use baton_http::spec::task_spec;
 use baton_http::{ApiError, ApiResult, App, Caller, PathId, ok};
-use baton_model::{BatchId, Digest, Expected, NewBatch, ProjectId, TaskSpec};
+use baton_model::{BatchId, Expected, NewBatch, ProjectId, TaskSpec};
 use baton_store::{AddToBatch, Create, CreateAnswer, SealBatch, StoreError};
 
 /// The batch that a request is about, as the store takes it.
@@ -37,14 +37,7 @@ impl OfBatch {
                 Some(spec.map_err(|errors| caller.beyond(errors))?)
             }
         };
-        let of_name = |name: &str| {
-            let mut bytes = *Digest::of_bytes(format!("batch {name}").as_bytes()).as_bytes();
-            // UUIDv8 (RFC 9562 §5.8).
-            bytes[6] = 0x80 | bytes[6] & 0x0f;
-            bytes[8] = 0x80 | bytes[8] & 0x3f;
-            BatchId::from_bytes(bytes)
-        };
-        let id = request.id.or_else(|| name.map(of_name)).unwrap_or_else(|| app.ids.batch());
+        let id = request.id.or_else(|| name.map(BatchId::of_name)).unwrap_or_else(|| app.ids.batch());
         Ok(Self { batch: request.batch(id, project, task), seal: request.seal.unwrap_or(true) })
     }
 
@@ -78,15 +71,13 @@ fn project_of(caller: &Caller, request: &BatchRequest) -> Result<ProjectId, ApiE
 /// # Errors
 /// The task that names another one, by its place.
 pub(crate) fn in_project(
-    caller: &Caller,
-    request: &BatchRequest,
+    project: &ProjectId,
     index: usize,
     task: &mut CreateTask,
 ) -> Result<(), Vec<FieldError>> {
-    let project = request.project.clone().or_else(|| caller.project().cloned()).unwrap_or_default();
     match &task.project {
-        None => task.project = Some(project),
-        Some(own) if *own == project => {}
+        None => task.project = Some(project.clone()),
+        Some(own) if own == project => {}
         Some(own) => {
             let problem = Expected::text(format!("the batch's project, {project}"), own.as_str());
             let field = format!("tasks[{index}].project");

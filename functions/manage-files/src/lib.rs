@@ -27,10 +27,10 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use sweep::run_sweep;
 
-/// What the paths of files begin with, and how much longer than others their requests may take.
-pub const SLOW: (&str, Duration) = ("/v1/files/", Duration::from_secs(3_600));
+/// The paths of files, and how much longer than others their requests may take.
+pub const SLOW: (&str, Duration) = ("/v1/files/*", Duration::from_secs(3_600));
 /// The same of signed addresses.
-pub const SLOW_SIGNED: (&str, Duration) = ("/v1/signed-files/", Duration::from_secs(3_600));
+pub const SLOW_SIGNED: (&str, Duration) = ("/v1/signed-files/*", Duration::from_secs(3_600));
 
 /// For how long an address may be signed at most: as S3 has it.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);

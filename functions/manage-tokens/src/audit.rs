@@ -3,7 +3,7 @@
 use axum::extract::State;
 use baton_api::task::Page;
 use baton_api::token::{AuditView, ChangeView};
-use baton_http::auth::RULES;
+use baton_http::auth::Rules;
 use baton_http::{ApiResult, App, Caller, QueryFields, ok, wire};
 use baton_model::Expected;
 use baton_store::{AuditEntry, AuditFilter};
@@ -33,7 +33,8 @@ use baton_store::{AuditEntry, AuditFilter};
 pub(crate) async fn list(State(app): State<App>, caller: Caller, mut query: QueryFields) -> ApiResult {
     caller.reach_everything()?;
     let action = query.text("action");
-    let actions = || RULES.iter().filter(|rule| rule.audited).map(|rule| rule.operation);
+    let rules = Rules::of_baton();
+    let actions = || rules.all().iter().filter(|rule| rule.audited).map(|rule| rule.operation);
     // Of a dialect's operations its own table knows; their names begin with the dialect's and a full stop.
     let is_known = |action: &String| action.contains('.') || actions().any(|known| known == *action);
     if let Some(unknown) = action.as_ref().filter(|action| !is_known(action)) {

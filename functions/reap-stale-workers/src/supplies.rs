@@ -31,10 +31,8 @@ pub(crate) async fn run(app: &App, deadline: Instant) -> Result<SupplyReport, St
     Ok(report)
 }
 
-async fn refill(app: &App, queues: BTreeSet<QueueName>) -> SupplyReport {
-    let report = refill_some(&*app.store, queues, || app.now(), tell).await;
-    log(&report);
-    report
+async fn refill(app: &App, queues: BTreeSet<QueueName>) {
+    log(&refill_some(&*app.store, queues, || app.now(), tell).await);
 }
 
 fn tell(queue: &QueueName, error: &StoreError) {
@@ -64,10 +62,8 @@ pub async fn run_supplies(app: App, shutdown: Shutdown) {
             match heard {
                 Some(queues) => {
                     heard_at = Some(Instant::now());
-                    let report = refill(&app, queues.clone()).await;
-                    if report.failed > 0 {
-                        queues.iter().for_each(|queue| app.doorbell.supplied().note(queue));
-                    }
+                    // What fails is tried again with all others, soon.
+                    refill(&app, queues).await;
                 }
                 None => {
                     looked = Some(Instant::now());

@@ -369,9 +369,7 @@ impl ScheduleView {
             Rhythm::Cron { cron, zone } => (Some(cron.clone()), Some(zone.clone()), None),
             Rhythm::Every(every) => (None, None, Some(every.as_secs_f64())),
         };
-        // It holds nothing but texts, numbers and JSON that was read before.
-        let task = serde_json::to_string(&CreateTask::of_template(&plan.task)).ok();
-        let task = task.and_then(|text| Payload::from_stored(text).ok()).unwrap_or_default();
+        let task = template::shown(&CreateTask::of_template(&plan.task));
         Self {
             name: schedule.key.name.clone(),
             project: schedule.key.project.clone(),

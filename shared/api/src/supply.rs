@@ -200,10 +200,7 @@ impl From<Template> for TemplateView {
     fn from(template: Template) -> Self {
         let task = CreateTask { queue: None, ..CreateTask::of_template(&template.task) };
         let task = CreateTask { project: Some(template.task.project), ..task };
-        // It holds nothing but texts, numbers and JSON that was read before.
-        let task = serde_json::to_string(&task).ok();
-        let task = task.and_then(|text| Payload::from_stored(text).ok()).unwrap_or_default();
-        Self { weight: template.weight, task }
+        Self { weight: template.weight, task: template::shown(&task) }
     }
 }
 

@@ -1,7 +1,7 @@
 //! The task of something that creates tasks by itself: as `POST /v1/tasks` takes it, without what such a task cannot say.
 
-use baton_model::Expected;
 use baton_model::limits::Limits;
+use baton_model::{Expected, Payload};
 
 use crate::create::CreateTask;
 use crate::fields::Fields;
@@ -16,6 +16,13 @@ pub(crate) fn task(f: &mut Fields<'_>, limits: &Limits, beyond: &[&str], why: &s
         f.refuse(&format!("task.{field}"), Expected::new(format!("no such field, as {why}"), "one"));
     }
     Some(task)
+}
+
+/// A task as `POST /v1/tasks` takes it, to be shown.
+pub(crate) fn shown(task: &CreateTask) -> Payload {
+    // It holds nothing but texts, numbers and JSON that was read before.
+    let text = serde_json::to_string(task).ok();
+    text.and_then(|text| Payload::from_stored(text).ok()).unwrap_or_default()
 }
 
 /// Those fields that a task says of which not each kind of template may.

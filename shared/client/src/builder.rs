@@ -82,22 +82,38 @@ impl ClientBuilder {
             value.set_sensitive(true);
             headers.insert(AUTHORIZATION, value);
         }
-        let tls = tls::config(url.scheme() == "https").map_err(wrong)?;
-        let mut http = reqwest::Client::builder();
-        if place::is_this_machine(&url) {
-            // A proxy would look for the server on its own machine, and read the tasks. `NO_PROXY` need not say so: few set it.
-            http = http.no_proxy();
-        }
-        let http = http
-            .tls_backend_preconfigured(tls)
-            .default_headers(headers)
-            .connect_timeout(self.connect_timeout)
-            .tcp_nodelay(true)
-            .user_agent(concat!("baton-client/", env!("CARGO_PKG_VERSION")))
-            .redirect(reqwest::redirect::Policy::none())
-            .build()
-            .map_err(|error| wrong(error.to_string()))?;
+        let http = http(&url).map_err(wrong)?;
+        let http = http.default_headers(headers).connect_timeout(self.connect_timeout);
+        let http = http.build().map_err(|error| wrong(error.to_string()))?;
         let inner = Inner { http, base: self.base, timeout: self.timeout };
         Ok(Client { inner: Arc::new(inner), deadline: self.deadline })
     }
+}
+
+/// How this program speaks HTTP: with the roots of TLS that the machine trusts, and without following redirects, which would carry
+/// tokens elsewhere.
+fn http(url: &reqwest::Url) -> Result<reqwest::ClientBuilder, String> {
+    let tls = tls::config(url.scheme() == "https")?;
+    let mut http = reqwest::Client::builder();
+    if place::is_this_machine(url) {
+        // A proxy would look for the server on its own machine, and read the tasks. `NO_PROXY` need not say so: few set it.
+        http = http.no_proxy();
+    }
+    Ok(http
+        .tls_backend_preconfigured(tls)
+        .tcp_nodelay(true)
+        .user_agent(concat!("baton-client/", env!("CARGO_PKG_VERSION")))
+        .redirect(reqwest::redirect::Policy::none()))
+}
+
+/// An HTTP client for another service than Baton's, set up as [`Client`]s are.
+///
+/// # Errors
+/// Why there is none for this address: it is neither http:// nor https:// with a host, or the machine's roots of TLS cannot be read.
+pub fn http_client(url: &reqwest::Url) -> Result<reqwest::Client, String> {
+    if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
+        return Err("it is neither http:// nor https:// with a host".to_owned());
+    }
+    let http = http(url)?.connect_timeout(Duration::from_secs(10));
+    http.build().map_err(|error| error.to_string())
 }

@@ -68,7 +68,7 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use builder::ClientBuilder;
+pub use builder::{ClientBuilder, http_client};
 pub use error::{ClientError, Untouched};
 pub use files::Download;
 pub use place::stays_on_this_machine;

@@ -24,6 +24,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::auth::{Authenticate, Authority, Credentials, Door, Guests, Rule, Rules};
 use crate::envelope::{method_not_allowed, no_such_route};
 use crate::error::ApiError;
+use crate::slow::Slow;
 
 /// How a dialect words a problem that Baton tells: the answer for the path (without its prefix) that was asked. Headers that it
 /// does not set are those of the problem's own answer, such as `Retry-After`.
@@ -36,7 +37,7 @@ pub struct Dialect {
     credentials: Credentials,
     guests: Option<Arc<dyn Guests>>,
     phrase: Phrase,
-    slow: Vec<(&'static str, Duration)>,
+    slow: Slow,
     router: Router,
 }
 
@@ -53,7 +54,15 @@ impl Dialect {
         let router =
             router.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed).with_state(state);
         let credentials = Credentials::default();
-        Self { name, rules: Rules::new(rules), credentials, guests: None, phrase, slow: Vec::new(), router }
+        Self {
+            name,
+            rules: Rules::new(rules),
+            credentials,
+            guests: None,
+            phrase,
+            slow: Slow::default(),
+            router,
+        }
     }
 
     /// The same, whose callers bring their tokens there, too.
@@ -68,10 +77,10 @@ impl Dialect {
         Self { guests: Some(guests), ..self }
     }
 
-    /// The same, whose paths may take as much longer than others as these say.
+    /// The same, whose paths may take as much longer than others as these say: all below one that ends with `/*`.
     #[must_use]
     pub fn with_slow(self, slow: Vec<(&'static str, Duration)>) -> Self {
-        Self { slow, ..self }
+        Self { slow: Slow(slow), ..self }
     }
 
     /// Its name, as settings have it.
@@ -105,7 +114,7 @@ pub(crate) struct Spoken {
     name: &'static str,
     prefix: String,
     phrase: Phrase,
-    slow: Vec<(&'static str, Duration)>,
+    slow: Slow,
     service: Authenticate<Router>,
 }
 
@@ -250,8 +259,12 @@ impl Asked {
 
     /// How much longer than others the request may take, if so.
     pub(crate) fn longer(&self) -> Option<Duration> {
-        let slow = self.spoken.slow.iter().find(|(path, _)| *path == self.path);
-        slow.map(|(_, longer)| *longer)
+        self.spoken.slow.longer(&self.path)
+    }
+
+    /// Whether the request may wait for work.
+    pub(crate) fn waits(&self) -> bool {
+        self.spoken.slow.waits(&self.path)
     }
 }
 

@@ -31,6 +31,7 @@ use crate::error::ApiError;
 use crate::foreign;
 use crate::head;
 use crate::request_id::{REQUEST_ID, RequestIds};
+use crate::slow::Slow;
 
 /// A router, or what stands before it, with all that surrounds a request.
 #[derive(Clone)]
@@ -44,13 +45,14 @@ pub struct Envelope<S = Router> {
 
 struct Shared {
     timeout: Duration,
-    slow: Vec<(&'static str, Duration)>,
+    slow: Slow,
     ids: Arc<RequestIds>,
 }
 
 impl Envelope {
     /// Puts an envelope around a router: unknown routes and methods become problems, and a request that takes longer
-    /// than `timeout` is given up; the paths of `slow` (and those below one that ends with `/`) may take as much longer as they say. Handlers that need to know
+    /// than `timeout` is given up; the paths of `slow` may take as much longer as
+    /// they say, which are all below one that ends with `/*`. Handlers that need to know
     /// their caller work only [`Self::authenticated`].
     pub fn new(
         router: OpenApiRouter<App>,
@@ -62,7 +64,7 @@ impl Envelope {
         let ids = Arc::new(RequestIds::new(&*app.ids));
         let router =
             router.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed).with_state(app);
-        let shared = Arc::new(Shared { timeout, slow, ids });
+        let shared = Arc::new(Shared { timeout, slow: Slow(slow), ids });
         Self { inner: router, shared, dialects: None, guarded: false, on_socket: false }
     }
 
@@ -91,7 +93,7 @@ impl Envelope<Switch> {
     /// Dialects without Baton's own routes.
     pub fn of_dialects(dialects: Arc<Dialects>, app: &App, timeout: Duration) -> Self {
         let ids = Arc::new(RequestIds::new(&*app.ids));
-        let shared = Arc::new(Shared { timeout, slow: Vec::new(), ids });
+        let shared = Arc::new(Shared { timeout, slow: Slow::default(), ids });
         let inner = Switch::only(Arc::clone(&dialects));
         Self { inner, shared, dialects: Some(dialects), guarded: false, on_socket: false }
     }
@@ -122,11 +124,11 @@ impl<S> Envelope<S> {
         self.dialects.as_ref()?.asked(path)
     }
 
-    /// Whether a path may take longer than others, as its requests wait for work.
+    /// Whether a path's requests may wait for work.
     pub(crate) fn may_wait(&self, path: &str, asked: Option<&Asked>) -> bool {
         match asked {
-            Some(asked) => asked.longer().is_some(),
-            None => self.shared.longer(path).is_some(),
+            Some(asked) => asked.waits(),
+            None => self.shared.slow.waits(path),
         }
     }
 }
@@ -138,13 +140,8 @@ impl<S> fmt::Debug for Envelope<S> {
 }
 
 impl Shared {
-    fn longer(&self, path: &str) -> Option<Duration> {
-        let is = |slow: &str| slow == path || slow.ends_with('/') && path.starts_with(slow);
-        self.slow.iter().find(|(slow, _)| is(slow)).map(|(_, longer)| *longer)
-    }
-
     fn timeout(&self, path: &str, asked: Option<&Asked>) -> Duration {
-        let longer = asked.map_or_else(|| self.longer(path), Asked::longer);
+        let longer = asked.map_or_else(|| self.slow.longer(path), Asked::longer);
         self.timeout + longer.unwrap_or_default()
     }
 }

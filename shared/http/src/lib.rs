@@ -23,6 +23,7 @@ pub mod reply;
 pub mod request_id;
 pub mod routes;
 pub mod serve;
+mod slow;
 pub mod spec;
 pub mod wire;
 

@@ -11,7 +11,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-use crate::digest::Digest;
 use crate::expected::Expected;
 use crate::id::{BatchId, Label, ProjectId, TaskId};
 use crate::payload::Payload;
@@ -253,15 +252,10 @@ impl Batch {
         self.is_due() || (self.has_ended() && self.ended_at.is_none())
     }
 
-    /// The id of the task that follows it: it begins with the time of the batch's making, as a UUIDv7 does, and goes on with what
-    /// SHA-256 makes of the batch's id and that time.
+    /// The id of the task that follows it: it begins with the time of the batch's making.
     pub fn then_id(&self) -> TaskId {
-        let time = self.created_at.as_millis().to_be_bytes();
-        let mut bytes = *Digest::of_bytes(&[b"then", &self.id.as_bytes()[..], &time[..]].concat()).as_bytes();
-        bytes[..6].copy_from_slice(&time[2..]);
-        bytes[6] = 0x70 | bytes[6] & 0x0f;
-        bytes[8] = 0x80 | bytes[8] & 0x3f;
-        TaskId::from_bytes(bytes)
+        let made_at = self.created_at.as_millis().to_be_bytes();
+        TaskId::derived(self.created_at, &[b"then", self.id.as_bytes(), &made_at])
     }
 
     /// The task that follows it, with the outcome among its params.

@@ -18,7 +18,8 @@ impl Digest {
         Self::of_parts(&[bytes])
     }
 
-    fn of_parts(parts: &[&[u8]]) -> Self {
+    /// The digest of the parts' bytes, one behind the other.
+    pub(crate) fn of_parts(parts: &[&[u8]]) -> Self {
         let mut hash = Sha256::new();
         parts.iter().for_each(|part| hash.update(part));
         let whole = hash.finalize();

@@ -7,10 +7,11 @@ use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use sha2::{Digest as _, Sha256};
 use uuid::Uuid;
 
+use crate::digest::Digest;
 use crate::expected::Expected;
+use crate::time::Timestamp;
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -112,17 +113,18 @@ impl TaskId {
     /// The id of what another system, or a part of Baton, knows by a name: the same for the same name in the same space, and
     /// another for any other. A UUID whose bits are its maker's own (RFC 9562 §5.8); it does not sort by time.
     pub fn of_name(space: &str, name: &str) -> Self {
-        let mut hash = Sha256::new();
         // No space has the separator, so that no two pairs are the same text.
-        hash.update(space.as_bytes());
-        hash.update([0]);
-        hash.update(name.as_bytes());
-        let digest: [u8; 32] = hash.finalize().into();
-        let mut id = [0; 16];
-        id.copy_from_slice(&digest[..16]);
-        id[6] = id[6] & 0x0f | 0x80;
-        id[8] = id[8] & 0x3f | 0x80;
-        Self::from_bytes(id)
+        Self(of_own_bits(&Digest::of_parts(&[space.as_bytes(), &[0], name.as_bytes()])))
+    }
+
+    /// The id of a task that something else creates, for one occasion of its: it begins with a time, as a UUIDv7 does (RFC 9562 §5.7),
+    /// so that lists tell the task as new, and goes on with what SHA-256 makes of the parts. The same for the same.
+    pub(crate) fn derived(at: Timestamp, parts: &[&[u8]]) -> Self {
+        let mut bytes = *Digest::of_parts(parts).as_bytes();
+        bytes[..6].copy_from_slice(&at.as_millis().to_be_bytes()[2..]);
+        bytes[6] = 0x70 | bytes[6] & 0x0f;
+        bytes[8] = 0x80 | bytes[8] & 0x3f;
+        Self::from_bytes(bytes)
     }
 
     /// The first and the last id that begin with a prefix of a UUID's text; `None` if no UUID does.
@@ -146,6 +148,21 @@ impl TaskId {
         };
         Some((fill(0), fill(15)))
     }
+}
+
+impl BatchId {
+    /// The id of a batch that its maker's request names: the same for the same name.
+    pub fn of_name(name: &str) -> Self {
+        Self(of_own_bits(&Digest::of_parts(&[b"batch ", name.as_bytes()])))
+    }
+}
+
+/// A UUID whose bits are its maker's own: UUIDv8 (RFC 9562 §5.8).
+fn of_own_bits(digest: &Digest) -> Uuid {
+    let mut bytes = *digest.as_bytes();
+    bytes[6] = 0x80 | bytes[6] & 0x0f;
+    bytes[8] = 0x80 | bytes[8] & 0x3f;
+    Uuid::from_bytes(bytes)
 }
 
 macro_rules! text_name {

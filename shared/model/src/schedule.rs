@@ -10,7 +10,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::defaults::Unsaid;
-use crate::digest::Digest;
 use crate::id::{Label, ProjectId, ScheduleName, TaskId};
 use crate::rhythm::Rhythm;
 use crate::task::{RunAfter, TaskSpec};
@@ -359,15 +358,9 @@ impl Schedule {
         std::iter::successors(self.next_at, later).take(most).collect()
     }
 
-    /// The task that an occurrence has: its id begins with the time, as a UUIDv7 does (RFC 9562 §5.7), and goes on with what
-    /// SHA-256 makes of the seed and the time.
+    /// The task that an occurrence has: its id begins with the time.
     pub fn task_id(&self, at: Timestamp) -> TaskId {
-        let time = at.as_millis().to_be_bytes();
-        let mut bytes = *Digest::of_bytes(&[&self.seed[..], &time[..]].concat()).as_bytes();
-        bytes[..6].copy_from_slice(&time[2..]);
-        bytes[6] = 0x70 | bytes[6] & 0x0f;
-        bytes[8] = 0x80 | bytes[8] & 0x3f;
-        TaskId::from_bytes(bytes)
+        TaskId::derived(at, &[&self.seed, &at.as_millis().to_be_bytes()])
     }
 
     /// What is to be done at `now`; none if nothing is due. `last_runs`: the task of the last occurrence has not ended.

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::digest::Digest;
 use crate::id::{Label, QueueName, TaskId};
 use crate::rhythm::Zone;
 use crate::schedule::Said;
@@ -253,15 +252,10 @@ impl Supply {
         })
     }
 
-    /// The task that an index has: its id begins with the time of its refill, as a UUIDv7 does (RFC 9562 §5.7), so that lists tell
-    /// it as new, and goes on with what SHA-256 makes of the seed and the index. Of an index there is one refill, as the commit that
+    /// The task that an index has: its id begins with the time of its refill. Of an index there is one refill, as the commit that
     /// creates its task moves the supply past it.
     pub fn task_id(&self, index: u64, refilled_at: Timestamp) -> TaskId {
-        let mut bytes = *Digest::of_bytes(&[&self.seed[..], &index.to_be_bytes()[..]].concat()).as_bytes();
-        bytes[..6].copy_from_slice(&refilled_at.as_millis().to_be_bytes()[2..]);
-        bytes[6] = 0x70 | bytes[6] & 0x0f;
-        bytes[8] = 0x80 | bytes[8] & 0x3f;
-        TaskId::from_bytes(bytes)
+        TaskId::derived(refilled_at, &[&self.seed, &index.to_be_bytes()])
     }
 
     /// Who creates its tasks, as their first events say.

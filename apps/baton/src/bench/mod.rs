@@ -4,13 +4,14 @@
 //! possible of what is measured is the measuring. Every answer is checked.
 
 mod batches;
+mod bulk;
 mod client;
 mod phases;
 mod report;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use baton_api::limit::{ClearLimit, SetLimit};
@@ -49,6 +50,8 @@ Phases:
              beside such that are created, ended and claimed by the hundred,
              twice in turn
   backlog    claim, complete and create while this many other tasks wait
+  bulk       lifecycles before and while a bulk command cancels this many
+             other tasks
 
 The ratio says how near a lifecycle comes to three no-op requests:
 lifecycles/s divided by a third of the ceiling. Clients and server share this
@@ -67,6 +70,9 @@ pub(crate) struct Bench {
     /// Compare claims while so many tasks wait; several with commas.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     backlog: Vec<u64>,
+    /// Compare lifecycles before and while a bulk command cancels so many other tasks.
+    #[arg(long, value_name = "N")]
+    bulk: Option<u64>,
     /// Also measure the lifecycle with complete and claim in one request.
     #[arg(long)]
     fused: bool,
@@ -101,17 +107,29 @@ enum Phase {
     Limits,
     Endings,
     Backlog,
+    Bulk,
 }
 
 /// When a phase is over.
 pub(crate) struct Until {
     deadline: Option<Instant>,
     rounds: Option<AtomicU64>,
+    told: AtomicBool,
 }
 
 impl Until {
     fn after(length: Duration) -> Self {
-        Self { deadline: Some(Instant::now() + length), rounds: None }
+        Self { deadline: Some(Instant::now() + length), rounds: None, told: AtomicBool::new(false) }
+    }
+
+    /// Until [`Self::end`] is called.
+    pub(crate) fn told() -> Self {
+        Self { deadline: None, rounds: None, told: AtomicBool::new(false) }
+    }
+
+    /// Lets no further round begin.
+    pub(crate) fn end(&self) {
+        self.told.store(true, Ordering::Relaxed);
     }
 
     /// Whether one more round may begin.
@@ -120,7 +138,7 @@ impl Until {
         let left = |rounds: &AtomicU64| {
             rounds.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1)).is_ok()
         };
-        in_time && self.rounds.as_ref().is_none_or(left)
+        in_time && !self.told.load(Ordering::Relaxed) && self.rounds.as_ref().is_none_or(left)
     }
 }
 
@@ -165,6 +183,11 @@ impl Bench {
             report.add(phase);
             target.end().await?;
         }
+        if let Some(tasks) = self.bulk.filter(|_| self.wants(Phase::Bulk)) {
+            let target = Target::new(context, &folder, "bulk").await?;
+            self.beside_bulk(context, &target, tasks, &mut report).await?;
+            target.end().await?;
+        }
         report.tell(context)
     }
 
@@ -180,7 +203,7 @@ impl Bench {
 
     fn until(&self) -> Arc<Until> {
         let deadline = self.tasks.is_none().then(|| Instant::now() + self.duration);
-        Arc::new(Until { deadline, rounds: self.tasks.map(AtomicU64::new) })
+        Arc::new(Until { deadline, rounds: self.tasks.map(AtomicU64::new), told: AtomicBool::new(false) })
     }
 
     async fn plain(&self, context: &Context, target: &Target, report: &mut Report) -> Result<(), Failure> {
@@ -280,6 +303,26 @@ impl Bench {
                 report.add(measured.with(target.memory()));
             }
         }
+        Ok(())
+    }
+
+    async fn beside_bulk(
+        &self,
+        context: &Context,
+        target: &Target,
+        tasks: u64,
+        report: &mut Report,
+    ) -> Result<(), Failure> {
+        let setup = self.setup(target, format!("{}-bulk", target.run));
+        context.out.note(&format!("bulk: creating {tasks} tasks (not measured)"));
+        phases::preload(&setup, tasks).await?;
+        context.out.note("whole lifecycles: before the bulk command");
+        let before = phases::lifecycle(&setup, "before bulk", self.until()).await?;
+        report.add(before.with(target.memory()));
+        context.out.note(&format!("whole lifecycles: while {tasks} tasks are cancelled"));
+        let (during, took) = bulk::beside_cancel(&setup, tasks).await?;
+        context.out.note(&format!("{tasks} tasks were cancelled in {}", text::span(took)));
+        report.add(during.with(target.memory()));
         Ok(())
     }
 

@@ -11,6 +11,8 @@ use crate::bench::client::{Client, Held};
 use crate::bench::report::PhaseReport;
 use crate::exit::Failure;
 
+/// The queue of tasks that wait.
+pub(super) const BACK: &str = "back";
 /// The queue of whole lifecycles.
 pub(crate) const WHOLE: &str = "whole";
 /// How many clients create a backlog.
@@ -106,7 +108,7 @@ pub(crate) async fn backlog(setup: &Setup, backlog: u64, until: Arc<Until>) -> R
         }
         Ok(client)
     }
-    setup.measure(&format!("backlog {backlog}"), "back", until, play).await
+    setup.measure(&format!("backlog {backlog}"), BACK, until, play).await
 }
 
 /// Creates the tasks that [`backlog`] finds.
@@ -115,7 +117,7 @@ pub(crate) async fn preload(setup: &Setup, tasks: u64) -> Result<(), Failure> {
     let mut loaders = tokio::task::JoinSet::new();
     for loader in 0..LOADERS {
         let mut left = if loader == 0 { tasks - share * u64::from(LOADERS - 1) } else { share };
-        let mut client = setup.client(loader, "back").await?;
+        let mut client = setup.client(loader, BACK).await?;
         loaders.spawn(async move {
             while left > 0 {
                 let batch = left.min(BATCH);

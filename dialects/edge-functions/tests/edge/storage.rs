@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use reqwest::Method;
 use serde_json::json;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
 
 use super::world::{PROJECT, bare, call, called, claim_this, create, id, site, site_with};
 
@@ -41,6 +43,25 @@ async fn a_file_is_put_at_a_prepared_address_without_a_token_and_handed_over_by_
         let answer = site.send(site.request(Method::GET, url)).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, text));
     }
+}
+
+#[tokio::test]
+async fn a_file_may_take_longer_to_come_than_other_requests_may_take() {
+    let site = site_with(&[("server.request_timeout_seconds", "1")]).await;
+    let url = reqwest::Url::parse(&site.url("/storage/v1/object/image_uploads/task_outputs/a.txt")).unwrap();
+    let at = url.socket_addrs(|| None).unwrap();
+    let mut stream = TcpStream::connect(at[0]).await.unwrap();
+    let head = format!("POST {} HTTP/1.1\r\nhost: localhost\r\ncontent-length: 8\r\nconnection: close\r\n\r\n", url.path());
+    stream.write_all(head.as_bytes()).await.unwrap();
+    for part in ["some", "more"] {
+        stream.write_all(part.as_bytes()).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(1_200)).await;
+    }
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    let answer = bare(&site, Method::GET, "/storage/v1/object/public/image_uploads/task_outputs/a.txt").await;
+    assert_eq!((answer.status, answer.text.as_str()), (200, "somemore"));
 }
 
 #[tokio::test]

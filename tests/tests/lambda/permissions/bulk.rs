@@ -87,6 +87,7 @@ async fn by(world: &World, by: By, queue: &str) {
         let queue = Some(name.parse().unwrap());
         BulkAction::Change(TaskChange { queue, ..TaskChange::default() })
     };
+    task(world, queue, json!({"unique": {"key": format!("{queue} goes")}})).await;
     let away = format!("{queue}-away");
     by.does(world, to_queue(&away), queue, &[]).await;
     took(

@@ -51,21 +51,19 @@ async fn a_change_of_a_task_that_waits_costs_what_its_item_costs() {
     let cost = b.note("change the priority of a task that waits");
     assert!(cost.write <= 4.0 && cost.requests <= 3, "{cost:?}");
     let to = TaskChange { queue: Some("other".parse().unwrap()), ..TaskChange::default() };
-    b.store.change(changing(task, to.clone())).await.unwrap();
-    b.note("(once: a queue is made known)");
-    let spec = b.spec(200);
-    let task = b.task(spec).await;
-    b.heard.take();
-    b.store.change(changing(task, to.clone())).await.unwrap();
-    let cost = b.note("put a task that waits into another queue");
-    assert!(cost.write <= 3.0 && cost.requests <= 2, "{cost:?}");
+    for what in ["(once: a queue is made known)", "put a task that waits into another queue"] {
+        let spec = b.spec(200);
+        let task = b.task(spec).await;
+        b.heard.take();
+        b.store.change(changing(task, to.clone())).await.unwrap();
+        b.note(what);
+    }
     let unique = Some(Unique { key: "k".parse().unwrap(), held: UniqueWhile::Unfinished });
     let spec = TaskSpec { unique, ..b.spec(200) };
     let task = b.task(spec).await;
     b.heard.take();
     b.store.change(changing(task, to)).await.unwrap();
-    let cost = b.note("put a task with a unique key into another queue");
-    assert!(cost.write <= 12.0 && cost.requests <= 7, "{cost:?}");
+    b.note("put a task with a unique key into another queue");
     b.print();
     b.documented();
 }

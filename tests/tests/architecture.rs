@@ -20,6 +20,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-store-sqlite", &["baton-model", "baton-store"]),
     ("baton-files", &["baton-model"]),
     ("baton-archive", &["baton-model", "baton-store", "baton-files"]),
+    ("baton-processes", &[]),
     ("baton-aws", &["baton-model"]),
     ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
     ("baton-runtime", &["baton-model", "baton-store"]),

@@ -17,9 +17,9 @@ use serde_json::json;
 use crate::archiver::cannot_open;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::layers::{flag, load};
 use crate::out::{Column, Rows};
 use crate::progress::Teller;
-use crate::serve::{flag, load};
 use crate::store::Store;
 
 #[derive(Subcommand)]

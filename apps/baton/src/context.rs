@@ -67,6 +67,14 @@ impl Context {
         }
     }
 
+    /// The file with the token, if the command line names one.
+    pub(crate) fn token_file(&self) -> Option<&Path> {
+        match &self.token {
+            TokenSource::Flag(file) => Some(file),
+            TokenSource::Environment(_) => None,
+        }
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         SystemClock.now()
     }

@@ -13,8 +13,8 @@ use serde_json::json;
 
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::layers::{flag, load};
 use crate::progress::Teller;
-use crate::serve::{flag, load};
 use crate::signals::Signals;
 use crate::store::Store;
 

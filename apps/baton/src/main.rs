@@ -13,10 +13,12 @@ mod example;
 mod exit;
 mod export;
 mod file;
+mod fleet;
 mod generation;
 mod ids;
 mod import;
 mod input;
+mod layers;
 mod limit;
 mod logs;
 mod migrate;
@@ -132,6 +134,9 @@ enum Command {
     /// Run a worker, or see and direct those that run.
     #[command(subcommand)]
     Worker(worker::Worker),
+    /// Run groups of workers that are watched and started again, or see and direct those of a server.
+    #[command(subcommand)]
+    Fleet(fleet::Fleet),
     /// See, pause and resume queues.
     #[command(subcommand)]
     Queue(queue::Queue),
@@ -278,6 +283,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Task(task) => on_heap(|| task.run(context)).await,
             Command::Generation(generation) => on_heap(|| generation.run(context)).await,
             Command::Worker(worker) => on_heap(|| worker.run(context)).await,
+            Command::Fleet(fleet) => on_heap(|| fleet.run(context)).await,
             Command::Queue(queue) => on_heap(|| queue.run(context)).await,
             Command::Limit(limits) => on_heap(|| limits.run(context)).await,
             Command::Schedule(schedules) => on_heap(|| schedules.run(context)).await,

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::layers::load;
 use crate::out::Rows;
 use crate::progress::Teller;
-use crate::serve::load;
 use crate::signals::Signals;
 use crate::store::Store;
 

@@ -1,9 +1,10 @@
 //! What somebody meant who misspelt a name: looked up once a name was not found. What cannot be looked up, for instance
 //! because the token does not allow it, is not guessed at.
 
+use baton_api::supervised::GroupView;
 use baton_api::{Problem, ProblemCode};
 use baton_client::{Client, ClientError, TaskQuery};
-use baton_model::{QueueName, TaskId, WorkerId, limits};
+use baton_model::{GroupName, QueueName, TaskId, WorkerId, limits};
 use baton_runtime::{nearest, nearest_within};
 
 use crate::exit::Failure;
@@ -84,6 +85,33 @@ pub(crate) async fn of_worker<T>(
         }
         asked => Ok(asked?),
     }
+}
+
+/// What a request about this group of workers brought; that there is none is told with the nearest.
+pub(crate) async fn of_group<T>(
+    client: &Client,
+    name: &GroupName,
+    asked: Result<T, ClientError>,
+) -> Result<T, Failure> {
+    match asked {
+        Err(ClientError::Problem(problem)) if is(&problem, ProblemCode::GroupNotFound) => {
+            let groups = client.groups().await.map(|groups| groups.items).unwrap_or_default();
+            Err(with(problem, group_like(name, &groups)))
+        }
+        asked => Ok(asked?),
+    }
+}
+
+/// That a server supervises no such group, told with the nearest.
+pub(crate) fn no_group(name: &GroupName, groups: &[GroupView]) -> Failure {
+    let near = group_like(name, groups).map(|near| format!("; the nearest is {near}")).unwrap_or_default();
+    Failure::NotFound(format!(
+        "the server supervises no group {name}{near}; `baton fleet list` shows those that it does"
+    ))
+}
+
+fn group_like(name: &GroupName, groups: &[GroupView]) -> Option<String> {
+    nearest(name.as_str(), groups.iter().map(|group| group.name.as_str())).map(str::to_owned)
 }
 
 /// What a request about this task brought; that there is none is told with the nearest.

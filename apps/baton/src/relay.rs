@@ -8,7 +8,7 @@ use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::serve::{flag, load};
+use crate::layers::{flag, load};
 use crate::{text, when};
 
 #[derive(Args)]

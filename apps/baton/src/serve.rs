@@ -1,19 +1,24 @@
 //! `baton serve`.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use baton_files::{Files, ObjectFiles, Objects};
+use baton_fleet::Fleet;
 use baton_model::Place;
 use baton_runtime::settings::{DialectSettings, FilePlace, StoreLocation};
-use baton_runtime::{LocalDoorbell, RandomIds, Settings, SettingsError, Sources, WatchedClock, telemetry};
+use baton_runtime::telemetry::LogGuard;
+use baton_runtime::{LocalDoorbell, RandomIds, Settings, WatchedClock, telemetry};
 use baton_server::{Beside, Server};
 use clap::Args;
 
 use crate::archiver::archiver;
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::signals::Signals;
+use crate::fleet::{self, Reload, Workers};
+use crate::layers::{Flag, flag, load, tell_passed_over};
+use crate::signals::{Asked, Signals};
 use crate::store::Store;
 
 #[derive(Args)]
@@ -28,7 +33,11 @@ Settings come from the defaults, a file, the environment (BATON_SERVER_LISTEN,
 BATON_LOG_LEVEL and so on) and these flags; the last that names one wins. The
 file is that of --config, else of BATON_CONFIG, else baton.toml in the working
 directory; BATON_CONFIG= (empty) wants none.
-SIGTERM, SIGHUP or Ctrl-C: answers what it has accepted, ends.")]
+Groups of workers in the file, [[workers]], are started with the server and
+watched: docs/fleet.md.
+SIGTERM or Ctrl-C: has its workers, if it has some, finish what they run;
+answers what it has accepted, ends. SIGHUP: the same without workers; with
+some, reads their groups again, and touches only those that are otherwise.")]
 pub(crate) struct Serve {
     /// Address and port to listen on; port 0 takes any free one.
     #[arg(long, value_name = "ADDRESS")]
@@ -54,65 +63,20 @@ fn dialect(name: &str) -> Result<String, String> {
     Err(format!("expected one of {}, got {name:?}", names.join(", ")))
 }
 
-/// The settings that variables with these beginnings and these flags make; those of a server are not a worker's.
-pub(crate) fn only(variables: &[&str], flags: impl IntoIterator<Item = Flag>) -> Result<Settings, Failure> {
-    let mut sources = Sources { flags: flags.into_iter().flatten().collect(), ..Sources::from_environment() };
-    sources.environment.retain(|(name, _)| variables.iter().any(|beginning| name.starts_with(beginning)));
-    Settings::load(&sources).map_err(settings_failure)
-}
-
-fn settings_failure(error: SettingsError) -> Failure {
-    Failure::Usage(error.to_string())
-}
-
-/// A flag that sets a setting, if it is given: its name, the setting's key, the value.
-pub(crate) type Flag = Option<(String, String, String)>;
-
-pub(crate) fn flag(flag: &str, key: &str, value: Option<String>) -> Flag {
-    value.map(|value| (flag.to_owned(), key.to_owned(), value))
-}
-
-/// The settings of all layers: the defaults, a file, the environment, flags.
-pub(crate) fn load(
-    file: Option<PathBuf>,
-    flags: impl IntoIterator<Item = Flag>,
-) -> Result<Settings, Failure> {
-    let flags = flags.into_iter().flatten().collect();
-    let file = file.or_else(found_file);
-    let sources = Sources { file, flags, ..Sources::from_environment() };
-    Settings::load(&sources).map_err(settings_failure)
-}
-
-/// Says in one line of the log which variables were passed over.
-pub(crate) fn tell_passed_over(settings: &Settings) {
-    if !settings.passed_over.is_empty() {
-        let variables = settings.passed_over.join(", ");
-        tracing::info!(variables, "passed over what Kubernetes sets for its services: it sets nothing here");
-    }
-}
-
-/// The file of settings, if the command line names none: that of BATON_CONFIG, or baton.toml in the working directory.
-/// `BATON_CONFIG=` wants no file at all.
-fn found_file() -> Option<PathBuf> {
-    match std::env::var_os("BATON_CONFIG") {
-        Some(file) => Some(PathBuf::from(file)).filter(|file| !file.as_os_str().is_empty()),
-        None => Some(PathBuf::from("baton.toml")).filter(|file| file.exists()),
-    }
-}
-
 impl Serve {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let place =
             [flag("--listen", "server.listen", self.listen), flag("--store", "store.url", self.store)];
         let on = |name: String| flag("--dialect", &format!("dialects.{name}.on"), Some("true".to_owned()));
-        let flags = place.into_iter().chain(self.dialect.into_iter().map(on));
-        let settings = load(self.config, flags)?;
+        let flags: Vec<Flag> = place.into_iter().chain(self.dialect.into_iter().map(on)).collect();
+        let settings = load(self.config.clone(), flags.clone())?;
         let logs = telemetry::start(&settings.log).map_err(|error| Failure::failed(error.to_string()))?;
         if let Some(file) = &settings.file {
             tracing::info!(file = %file.display(), "settings are read from a file");
         }
         tell_passed_over(&settings);
-        let served = serve(context, &settings).await;
+        let reload = Reload { file: self.config, flags };
+        let served = serve(context, &settings, &logs, &reload).await;
         drop(logs);
         served
     }
@@ -136,7 +100,37 @@ fn files(settings: &Settings) -> Result<Option<Arc<dyn Files>>, Failure> {
     Ok(Some(Arc::new(ObjectFiles::new(objects))))
 }
 
-async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
+/// The workers that the server starts with itself, if it is to.
+fn workers(settings: &Settings, addr: SocketAddr, logs: &LogGuard) -> Result<Option<Fleet>, Failure> {
+    if settings.workers.is_empty() || !settings.fleet.with_server {
+        return Ok(None);
+    }
+    let has_token = ["BATON_TOKEN", "BATON_TOKEN_FILE"]
+        .into_iter()
+        .any(|name| std::env::var_os(name).is_some_and(|value| !value.is_empty()));
+    if settings.tokens.required && settings.fleet.token_file.is_none() && !has_token {
+        return Err(Failure::usage(
+            "fleet.token_file: expected a file with a token of scope worker, as requests to this server need one, got nothing; \
+             make one: baton token create --name fleet --scope worker",
+        ));
+    }
+    // Those on this machine do not go by the addresses of others.
+    let ip = match addr.ip() {
+        ip if !ip.is_unspecified() => ip,
+        IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+        IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+    };
+    let server = format!("http://{}", SocketAddr::new(ip, addr.port()));
+    let folder = fleet::folder_beside(&settings.store.location);
+    fleet::start(settings, server, None, folder, logs).map(Some)
+}
+
+async fn serve(
+    context: &Context,
+    settings: &Settings,
+    logs: &LogGuard,
+    reload: &Reload,
+) -> Result<(), Failure> {
     // Signals that come while it starts are not lost.
     let mut signals = Signals::listen()?;
 
@@ -146,7 +140,10 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
         .await
         .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
     let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
-    let beside = Beside { archiver: archiver(settings, &store)?, files: files(settings)? };
+    // They wait at the address, which is taken, until it is served.
+    let workers = workers(settings, listening.addr(), logs)?;
+    let known = workers.clone().map(|fleet| Arc::new(Workers(fleet)) as Arc<dyn baton_http::fleet::Fleet>);
+    let beside = Beside { archiver: archiver(settings, &store)?, files: files(settings)?, fleet: known };
     let running = Server::serve(listening, settings, store.shared(), doorbell, clock, ids, beside)
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;
@@ -183,15 +180,30 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
 
     let stop = running.stop();
     let mut ended = std::pin::pin!(running.ended());
-    let answered = tokio::select! {
-        answered = &mut ended => answered,
-        _ = signals.next() => { stop.begin(); ended.await }
-        gone = store.gone() => {
-            stop.begin();
-            ended.await;
-            let gone = gone.report();
-            tracing::error!(error = gone, "the server has ended, as its task store is gone");
-            return Err(Failure::failed(gone));
+    let mut draining = false;
+    let answered = loop {
+        tokio::select! {
+            answered = &mut ended => break answered,
+            asked = signals.next() => match (&workers, asked) {
+                (None, _) => { stop.begin(); break ended.await }
+                (Some(fleet), Asked::HangUp) if !draining => reload.run(fleet).await,
+                (Some(_), Asked::HangUp) => {}
+                (Some(fleet), _) if draining => fleet.hasten(),
+                (Some(fleet), _) => {
+                    tracing::info!("the workers finish what they run, and end; once more to have them give it back");
+                    draining = true;
+                    fleet.drain();
+                }
+            },
+            // Only then, as they tell the server how it went.
+            () = has_ended(workers.as_ref()), if draining => { stop.begin(); break ended.await }
+            gone = store.gone() => {
+                stop.begin();
+                ended.await;
+                let gone = gone.report();
+                tracing::error!(error = gone, "the server has ended, as its task store is gone");
+                return Err(Failure::failed(gone));
+            }
         }
     };
     store.close().await.map_err(|error| {
@@ -202,5 +214,12 @@ async fn serve(context: &Context, settings: &Settings) -> Result<(), Failure> {
         Ok(())
     } else {
         Err(Failure::failed("some requests were broken off at the end of the grace"))
+    }
+}
+
+async fn has_ended(workers: Option<&Fleet>) {
+    match workers {
+        Some(fleet) => fleet.ended().await,
+        None => std::future::pending().await,
     }
 }

@@ -7,8 +7,10 @@ use crate::exit::Failure;
 /// How the program was asked to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asked {
-    /// By SIGTERM or SIGHUP: by a supervisor, by `kill`, or by a terminal that was closed.
+    /// By SIGTERM: by a supervisor, or by `kill`.
     Terminate,
+    /// By SIGHUP: by a terminal that was closed. Who supervises workers reads its settings again instead.
+    HangUp,
     /// By SIGINT: by a person who presses Ctrl-C.
     Interrupt,
 }
@@ -43,7 +45,7 @@ impl Signals {
         };
         tokio::select! {
             _ = self.terminate.recv() => Asked::Terminate,
-            _ = hang_up => Asked::Terminate,
+            _ = hang_up => Asked::HangUp,
             _ = self.interrupt.recv() => Asked::Interrupt,
         }
     }

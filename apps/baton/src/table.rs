@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::serve::{flag, load};
+use crate::layers::{flag, load};
 use crate::text::parse_span;
 #[cfg(feature = "dynamodb")]
 use crate::text::span;

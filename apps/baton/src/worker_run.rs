@@ -2,21 +2,23 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::claim::AffinityWord;
+use baton_fleet::{Beat, Heard, Supervised};
 use baton_model::{Expected, Label, QueueName, TaskType, Wants, Warm, WorkerId};
 use baton_runtime::{Ids as _, RandomIds, SystemClock, telemetry};
-use baton_worker::{Stop, Summary, WorkerError, WorkerOptions};
+use baton_worker::{Life, Pulse, Stop, Summary, WorkerError, WorkerOptions};
 use clap::Args;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use crate::completions;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::layers::{flag, only, tell_passed_over};
 use crate::ready;
-use crate::serve::{flag, only, tell_passed_over};
 use crate::signals::{Asked, Signals};
 use crate::text;
 
@@ -99,6 +101,15 @@ pub(crate) struct Run {
     /// BATON_QUEUES_COMPLETIONS.
     #[arg(long, value_name = "URL")]
     completions_queue: Option<String>,
+    /// A supervisor is on standard input and output; this is the lock of the worker's name.
+    #[arg(long, value_name = "FILE", hide = true, requires = "id")]
+    supervised: Option<PathBuf>,
+    /// How often the supervisor is told that this process lives.
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = 5.0, value_parser = seconds)]
+    beat_seconds: f64,
+    /// How long what runs may go on once the supervisor is gone.
+    #[arg(long, value_name = "SECONDS", hide = true, default_value_t = 30.0, value_parser = seconds)]
+    stop_grace_seconds: f64,
     /// The program to run for each task, and its arguments.
     #[arg(last = true, required = true, value_name = "COMMAND")]
     command: Vec<OsString>,
@@ -123,14 +134,44 @@ impl Run {
             Some(queue) => Some(ready::open(queue).await?),
             None => None,
         };
-        let options = WorkerOptions { detour, ready, ..self.options()? };
         let stop = Stop::new();
         let signals = tokio::spawn(hear_signals(stop.clone())?);
+        let supervision = match self.supervision().await? {
+            Some(Supervision::Off) => return Ok(()),
+            supervision => supervision,
+        };
+        let grace = Duration::from_secs_f64(self.stop_grace_seconds);
+        let is_supervised = supervision.is_some();
+        let (pulse, orders) = match supervision {
+            Some(Supervision::On { supervised, pulse }) => {
+                (Some(pulse), Some(tokio::spawn(hear_supervisor(supervised, stop.clone(), grace))))
+            }
+            Some(Supervision::Off) | None => (None, None),
+        };
+        let options = WorkerOptions { detour, ready, pulse, ..self.options()? };
         let ended = baton_worker::run(client, options, stop).await;
         signals.abort();
+        // With it goes the name, which is to be held to this end.
+        drop(orders);
         drop(logs);
         let summary = ended.map_err(failure)?;
-        tell(context, &summary)
+        // The supervisor's log has it from the worker's own.
+        if is_supervised { Ok(()) } else { tell(context, &summary) }
+    }
+
+    /// Waits until its supervisor has it begin, if it has one.
+    async fn supervision(&self) -> Result<Option<Supervision>, Failure> {
+        let Some(lock) = &self.supervised else { return Ok(None) };
+        let failed =
+            |error: std::io::Error| Failure::failed(format!("cannot work under a supervisor: {error}"));
+        let mut supervised = Supervised::begin(lock).map_err(failed)?;
+        if !supervised.begins().await {
+            return Ok(Some(Supervision::Off));
+        }
+        let voice = Supervised::voice().map_err(failed)?;
+        let tell = move |life: Life| voice(Beat { running: life.running, tasks: life.ended, bytes: 0 });
+        let pulse = Pulse { every: Duration::from_secs_f64(self.beat_seconds), tell: Arc::new(tell) };
+        Ok(Some(Supervision::On { supervised, pulse }))
     }
 
     /// What it has warm, and what it wants.
@@ -185,6 +226,37 @@ impl Run {
     }
 }
 
+/// What a supervisor has a worker do.
+enum Supervision {
+    /// Work, and tell that it lives.
+    On { supervised: Supervised, pulse: Pulse },
+    /// Nothing: it is gone, or has thought better of it.
+    Off,
+}
+
+/// Does what a supervisor says. Once that is gone, as when it was killed, the worker finishes what it runs, and ends.
+async fn hear_supervisor(mut supervised: Supervised, stop: Stop, grace: Duration) {
+    loop {
+        match supervised.hear().await {
+            Heard::Drain => stop.drain(),
+            Heard::Stop => stop.stop(),
+            Heard::Gone => {
+                tracing::warn!("the supervisor is gone; this worker finishes what it runs, and ends");
+                stop.drain();
+                sleep(grace).await;
+                stop.stop();
+            }
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<f64, String> {
+    text.parse()
+        .ok()
+        .filter(|seconds| (0.0..=1e9).contains(seconds))
+        .ok_or_else(|| format!("expected a number of seconds, got {text:?}"))
+}
+
 /// SIGTERMs and SIGHUPs less than this apart are one: `timeout` and process supervisors signal a program and then its
 /// group, and systemd's `SendSIGHUP=` sends one after the other.
 const ONE_SIGNAL: Duration = Duration::from_secs(1);
@@ -196,7 +268,7 @@ fn hear_signals(stop: Stop) -> Result<impl Future<Output = ()>, Failure> {
         let mut terminated: Option<Instant> = None;
         let mut stopping = false;
         loop {
-            if signals.next().await == Asked::Terminate {
+            if signals.next().await != Asked::Interrupt {
                 if terminated.is_some_and(|before| before.elapsed() < ONE_SIGNAL) {
                     continue;
                 }
@@ -226,7 +298,7 @@ fn default_id(host: &str, random: &[u8; 16]) -> Result<WorkerId, Expected> {
     format!("{host}-{}", chance.collect::<String>()).parse()
 }
 
-fn host() -> String {
+pub(crate) fn host() -> String {
     let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
     let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
     name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "worker".to_owned())

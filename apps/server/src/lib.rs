@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use baton_files::Files;
 use baton_http::dialect::{SamePath, Switch};
+use baton_http::fleet::Fleet;
 use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Parts, ServeOptions};
 use baton_model::{Scope, Token, TokenStatus, limits};
 use baton_runtime::settings::DialectPlace;
@@ -34,6 +35,13 @@ pub struct Server;
 pub struct Listening {
     own: Taken,
     dialects: Vec<(&'static str, Taken)>,
+}
+
+impl Listening {
+    /// Baton's own address.
+    pub fn addr(&self) -> SocketAddr {
+        self.own.addr
+    }
 }
 
 /// An address that was taken.
@@ -70,6 +78,8 @@ pub struct Beside {
     pub archiver: Option<Archiver>,
     /// Where files lie.
     pub files: Option<Arc<dyn Files>>,
+    /// The workers that are supervised beside it.
+    pub fleet: Option<Arc<dyn Fleet>>,
 }
 
 /// Why a server could not be started.
@@ -137,7 +147,7 @@ fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
         .into_iter()
         .partition(|(_, place): &(Dialect, DialectPlace)| place.listen.is_some());
     let slow = vec![baton_claim_task::SLOW, baton_manage_files::SLOW, baton_manage_files::SLOW_SIGNED];
-    let router = api::router().merge(baton_manage_files::router());
+    let router = api::router().merge(baton_manage_files::router()).merge(baton_manage_fleet::router());
     let own = Envelope::new(router, app.clone(), timeout, slow).authenticated(Arc::clone(&by));
     let mut own = own.switched();
     if !beside.is_empty() {
@@ -203,7 +213,7 @@ impl Server {
         beside: Beside,
     ) -> Result<Running, StartError> {
         let parts = Parts::configured(settings, store, doorbell, clock, ids);
-        let app = App::new(Parts { files: beside.files, ..parts });
+        let app = App::new(Parts { files: beside.files, fleet: beside.fleet, ..parts });
         let shutdown = app.shutdown.clone();
         let options = ServeOptions {
             max_connections: settings.server.max_connections,

@@ -10,9 +10,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_model::SessionId;
+use baton_processes::{Collected, Name, Process, Procs, adopt, collect, collect_ended};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::{Pid, getpid};
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, sleep};
@@ -20,7 +20,6 @@ use tokio::time::{Instant, sleep};
 use crate::kin::{Attempt, Attempts, Place};
 use crate::lock::lock;
 use crate::mark::Mark;
-use crate::procs::{Name, Process, Procs};
 
 /// How soon, and how often at least, processes that were told to end are looked at.
 const SOON: Duration = Duration::from_millis(20);
@@ -60,14 +59,6 @@ struct Members {
 pub(crate) struct Kin {
     family: Arc<Family>,
     leader: i32,
-}
-
-/// What became of a round of collecting.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Collected {
-    All,
-    /// An own child comes first, whose owner has not yet asked for it.
-    NotYet,
 }
 
 impl Family {
@@ -114,24 +105,8 @@ impl Family {
 
     /// Collects orphans that have ended, so that they do not stay as zombies, until it is dropped.
     pub(crate) async fn collect(self: Arc<Self>) {
-        if !self.collects {
-            return;
-        }
-        let mut ended = match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::child()) {
-            Ok(ended) => ended,
-            Err(error) => {
-                return tracing::warn!(%error, "orphans of programs are not collected when they end");
-            }
-        };
-        loop {
-            match self.collect_ended() {
-                Collected::All => {
-                    if ended.recv().await.is_none() {
-                        return;
-                    }
-                }
-                Collected::NotYet => sleep(SOON).await,
-            }
+        if self.collects {
+            collect(|| self.collect_ended()).await;
         }
     }
 
@@ -139,32 +114,16 @@ impl Family {
     fn collect_ended(&self) -> Collected {
         // No program is started meanwhile, so that each child is either known or an orphan.
         let mut members = lock(&self.members);
-        loop {
-            let id = match waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT)
-            {
-                Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Collected::All,
-                Ok(status) => status.pid().map(Pid::as_raw),
-                // Ended by a real-time signal, which has no name there.
-                Err(_) => self.ended_orphan(&members),
-            };
-            let Some(id) = id else { return Collected::NotYet };
-            if members.guard == Some(id) {
-                members.guard = None;
-                tracing::error!(
-                    "the worker's guard has ended; commands would outlive this worker if it were killed"
-                );
-            } else if members.is_own(id) {
-                return Collected::NotYet;
+        collect_ended(&self.procs, |id| {
+            if members.guard != Some(id) {
+                return members.is_own(id);
             }
-            // It has ended, so this does not wait; how is nobody's business.
-            let _ = waitpid(Pid::from_raw(id), Some(WaitPidFlag::WNOHANG));
-        }
-    }
-
-    fn ended_orphan(&self, members: &Members) -> Option<i32> {
-        let ended =
-            |process: &Process| process.ended && process.parent == self.worker && !members.is_own(process.id);
-        self.procs.all().into_iter().find(ended).map(|process| process.id)
+            members.guard = None;
+            tracing::error!(
+                "the worker's guard has ended; commands would outlive this worker if it were killed"
+            );
+            false
+        })
     }
 }
 
@@ -206,7 +165,7 @@ impl Kin {
             attempts: &members.attempts,
             adopts: family.adopts,
         };
-        let mark_of = |id| family.procs.mark(id, &family.session);
+        let mark_of = |id| Mark::read(&family.procs.environment(id)?, &family.session);
         place.doomed(&processes, self.leader, mark_of)
     }
 
@@ -313,17 +272,5 @@ fn beyond(members: &mut Members, process: Process) {
             pid = process.id,
             "the command has started a process as another user, which this worker may not end; it is left"
         );
-    }
-}
-
-/// Has Linux hand orphans below this process to it; whether it does.
-fn adopt() -> bool {
-    #[cfg(target_os = "linux")]
-    {
-        nix::sys::prctl::set_child_subreaper(true).is_ok()
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        false
     }
 }

@@ -13,12 +13,12 @@ use std::thread::sleep;
 use std::time::Duration;
 
 use baton_model::SessionId;
+use baton_processes::{Process as Seen, Procs, cgroup};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, getpid};
 
-use crate::cgroup;
+use crate::mark::Mark;
 use crate::options::WorkerError;
-use crate::procs::{Process as Seen, Procs};
 
 /// How often the guard looks for processes that are left, and how many times: 2 s.
 const LOOK: Duration = Duration::from_millis(20);
@@ -90,7 +90,11 @@ impl Ward {
     fn left(&self, procs: &Procs) -> Vec<Seen> {
         let mut others = procs.all();
         others.retain(|process| !process.ended && process.id != getpid().as_raw());
-        let carries = |id| self.session.as_deref().is_some_and(|session| procs.mark(id, session).is_some());
+        let carries = |id| {
+            self.session.as_deref().is_some_and(|session| {
+                procs.environment(id).is_some_and(|environment| Mark::read(&environment, session).is_some())
+            })
+        };
         let mut left: Vec<Seen> = Vec::new();
         let mut ids = BTreeSet::new();
         loop {

@@ -4,8 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use baton_processes::Process;
+
 use crate::mark::Mark;
-use crate::procs::Process;
 
 /// An attempt, from its program's start until all of it has ended.
 #[derive(Clone, Debug)]

@@ -52,7 +52,6 @@
 
 mod attempt;
 mod beat;
-mod cgroup;
 mod claim;
 mod deliver;
 mod detour;
@@ -62,6 +61,7 @@ mod files;
 mod follow;
 mod guard;
 mod kin;
+mod life;
 mod lines;
 mod lock;
 mod logs;
@@ -70,9 +70,9 @@ mod options;
 mod outcome;
 mod output;
 mod plain;
-mod procs;
 mod program;
 mod protocol;
+mod pulse;
 mod reach;
 mod retry;
 mod shared;
@@ -80,13 +80,13 @@ mod slot;
 mod starts;
 mod stop;
 mod stream;
-mod tail;
 mod takeover;
 mod told;
 mod unstarted;
 
 pub use detour::Detour;
 pub use guard::guard;
+pub use life::{Life, Pulse};
 pub use options::{Summary, WorkerError, WorkerOptions};
 pub use shared::CANNOT_START;
 pub use stop::{Phase, Stop};
@@ -94,6 +94,7 @@ pub use stop::{Phase, Stop};
 use std::sync::Arc;
 
 use baton_client::Client;
+use baton_processes::cgroup::Cgroup;
 
 /// Runs a worker until `stop` says so, the server asks for it, or it cannot go on.
 ///
@@ -118,6 +119,7 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
         server = shared.client.base(),
         "worker starts"
     );
+    let pulse = tokio::spawn(pulse::beat(Arc::clone(&shared)));
     // The first beat makes the session known, so that what an earlier start of this worker held is taken back.
     let beats = tokio::spawn(beat::beats(Arc::clone(&shared)));
     let (ends, left_over) = ends::Ends::new();
@@ -132,13 +134,14 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
     shared.end_followers();
     placing.abort();
     ends.close();
-    if let Some(Err(error)) = cgroup.map(cgroup::Cgroup::leave) {
+    if let Some(Err(error)) = cgroup.map(Cgroup::leave) {
         tracing::warn!(%error, "the worker cannot leave its control group; its guard ends what is in it");
     }
     orphans.abort();
     // Nor is there anything to be heard of that task but that it has ended: from here on the guard is waited for.
     let _ = orphans.await;
     *shared::lock(&shared.guard) = guard::Guard::default();
+    pulse.abort();
     let summary = shared.summary();
     if summary.unconfirmed > 0 {
         tracing::warn!(

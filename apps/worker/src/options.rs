@@ -13,6 +13,7 @@ use baton_model::{QueueName, SessionId, TaskType, Warm, WorkerId, limits};
 use baton_runtime::{Clock, Ids};
 
 use crate::detour::Detour;
+use crate::life::Pulse;
 
 /// What a worker is told at its start.
 #[derive(Clone)]
@@ -50,6 +51,8 @@ pub struct WorkerOptions {
     pub denied_patience: Duration,
     /// Where outcomes go while the server is out of reach; without one they wait for it.
     pub detour: Option<Arc<dyn Detour>>,
+    /// Who is told that this process lives.
+    pub pulse: Option<Pulse>,
     /// The time, for the log lines' sake.
     pub clock: Arc<dyn Clock>,
     /// Where the name of this start comes from.
@@ -75,6 +78,7 @@ impl WorkerOptions {
             release_delay: Duration::from_secs(10),
             denied_patience: Duration::from_secs(600),
             detour: None,
+            pulse: None,
             clock,
             ids,
         }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use baton_model::{Level, Payload, limits};
+use baton_processes::Tail;
 use tokio::io::AsyncRead;
 use tokio::sync::watch;
 
@@ -12,7 +13,6 @@ use crate::plain::Plain;
 use crate::protocol::{self, Fail};
 use crate::shared::{Listed, Shared, lock};
 use crate::stream::{self, Patience};
-use crate::tail::Tail;
 
 /// The most bytes of standard error that become an error's message.
 pub(crate) const ERROR_BYTES: usize = 8 * 1024;

@@ -11,11 +11,11 @@ use baton_api::heartbeat::RunningFields;
 use baton_api::{Problem, ProblemCode};
 use baton_client::Client;
 use baton_model::{Directive, Label, Level, Limits, Payload, RequestKey, SessionId, TaskId, Wants, limits};
+use baton_processes::cgroup::Cgroup;
 use tokio::sync::{Notify, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::cgroup::Cgroup;
 use crate::family::Family;
 use crate::guard::Guard;
 pub(crate) use crate::lock::lock;
@@ -159,7 +159,7 @@ impl Shared {
         if !self.options.alone || guard.id().is_none() {
             return None;
         }
-        match Cgroup::enter(self.session) {
+        match Cgroup::enter(&format!("baton-worker-{}", self.session)) {
             Ok(cgroup) => {
                 guard.know_cgroup(cgroup.path());
                 tracing::debug!(path = %cgroup.path().display(), "the worker has a control group of its own");

@@ -42,6 +42,7 @@ pages! {
     BatchConflict = "batch_conflict",
     BulkNotFound = "bulk_not_found",
     FileNotFound = "file_not_found",
+    GroupNotFound = "group_not_found",
     RangeRefused = "range_refused",
     SignatureRefused = "signature_refused",
     TokenNotFound = "token_not_found",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_http::App;
 use baton_model::Timestamp;
 use baton_runtime::Shutdown;
-use baton_store::{Archived, Archiver, ArchivingError};
+use baton_store::{Archived, Archiver, ArchivingError, Past};
 use tokio::time::Instant;
 
 /// How many tasks a step archives at most: so many that the parts of a day are few.
@@ -50,31 +50,18 @@ pub async fn run_archiver(app: App, archiver: Archiver, interval: Duration, shut
 
 /// Archives all that is past its keeping; says whether it could.
 async fn archive(app: &App, archiver: &Archiver) -> bool {
-    let mut all = Archived::default();
-    let done = loop {
-        match archiver.step(before(app), app.now(), STEP, tokio::time::sleep).await {
-            // All of these have come to be needed since they were read: they are looked at again later.
-            Ok(Archived { removed: 0, .. }) => break Ok(()),
-            Ok(Archived { written, removed }) => {
-                all = Archived { written: all.written + written, removed: all.removed + removed };
-            }
-            Err(error) => break Err(error),
-        }
-    };
-    if all.removed > 0 {
-        tracing::info!(
-            archived = all.written,
-            removed = all.removed,
-            "finished tasks were archived and removed"
-        );
+    let (Archived { written, removed }, stopped) =
+        archiver.archive(past(app), || app.now(), STEP, tokio::time::sleep).await;
+    if removed > 0 {
+        tracing::info!(archived = written, removed, "finished tasks were archived and removed");
     }
-    match done {
-        Ok(()) => return true,
-        Err(ArchivingError::Archive(error)) => tracing::error!(
+    match stopped {
+        None => return true,
+        Some(ArchivingError::Archive(error)) => tracing::error!(
             error = error.report(),
             "finished tasks cannot be archived; they are kept, and it is tried again"
         ),
-        Err(ArchivingError::Store(error)) => tracing::warn!(
+        Some(ArchivingError::Store(error)) => tracing::warn!(
             error = error.report(),
             "the tasks to be archived could not be read or removed, and it is tried again"
         ),
@@ -82,12 +69,12 @@ async fn archive(app: &App, archiver: &Archiver) -> bool {
     false
 }
 
-/// Before when tasks are past their keeping. While the time is in doubt, or if they are kept for ever, that is the beginning of all time, to
-/// which those are dated that are removed by hand.
-fn before(app: &App) -> Timestamp {
+/// Which tasks are past their keeping. While the time is in doubt, or if tasks are kept for ever, those are alone that are removed by
+/// hand: they are dated to the beginning of all time.
+fn past(app: &App) -> Past {
     let now = app.timekeeper.removes_at();
-    let before = now.zip(app.retention.finished).map(|(now, keep)| now.minus(keep));
-    before.unwrap_or_default().max(Timestamp::from_millis(1))
+    let all = now.zip(app.retention.finished).map(|(now, keep)| now.minus(keep));
+    Past { all: all.unwrap_or_default().max(Timestamp::from_millis(1)), own: now.unwrap_or_default() }
 }
 
 async fn gather(app: &App, archiver: &Archiver) {

@@ -2,7 +2,7 @@
 
 use baton_http::App;
 use baton_model::Watch;
-use baton_store::{Cursor, TendBatches};
+use baton_store::{Cursor, ErrorKind, TendBatches};
 
 /// At how many tasks of batches one round looks.
 const TASKS: u32 = 200;
@@ -10,12 +10,12 @@ const TASKS: u32 = 200;
 /// In how many steps: the members of a batch lie in several places, most of which have few.
 const STEPS: usize = 16;
 
-/// Looks at some tasks of batches, where the round before has stopped. That it cannot be done spoils no round: the next one begins
-/// anew.
+/// Looks at some tasks of batches, where the round before has stopped. That it cannot be done spoils no round: the next one goes on
+/// there, or begins anew if it is not for want of the store that it failed.
 pub(crate) async fn tend(app: &App, watch: &Watch, place: &mut Option<String>) {
     let (mut counted, mut made) = (0, 0);
     for _ in 0..STEPS {
-        let after = place.take().map(Cursor);
+        let after = place.clone().map(Cursor);
         let limit = TASKS / STEPS as u32;
         match app.store.tend_batches(TendBatches { now: watch.now, limit, after }).await {
             Ok(tended) => {
@@ -25,6 +25,9 @@ pub(crate) async fn tend(app: &App, watch: &Watch, place: &mut Option<String>) {
             }
             Err(error) => {
                 tracing::warn!(error = error.report(), "the reaper could not look at batches");
+                if !matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown) {
+                    *place = None;
+                }
                 break;
             }
         }

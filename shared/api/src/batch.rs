@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use baton_model::{
-    Batch, BatchId, Expected, Failure, Label, Limits, NewBatch, ProjectId, QueueName, TaskId, TaskSpec,
-    TaskType, Then, ThenOn, Timestamp,
+    Batch, BatchId, Expected, Failure, Label, Limits, NewBatch, Payload, ProjectId, QueueName, TaskId,
+    TaskSpec, TaskType, Then, ThenOn, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -58,6 +58,9 @@ pub struct BatchRequest {
     pub seal: Option<bool>,
 }
 
+/// The most bytes of params of a task that follows a batch.
+pub const MOST_THEN_PARAMS: usize = 64 << 10;
+
 /// A task that follows a batch, created exactly once.
 #[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
 #[schema(as = ThenToCreate)]
@@ -67,7 +70,7 @@ pub struct ThenRequest {
     #[schema(value_type = Option<String>)]
     pub on: Option<ThenOn>,
     /// The task, as `POST /v1/tasks` takes it, without `id`, `project`, `run_after`, `expires_at`, `unique`, `depends_on` and `ref`. Its
-    /// params are an object; the outcome comes to them as `batch`.
+    /// params are an object of 65,536 bytes at most; the outcome comes to them as `batch`.
     pub task: CreateTask,
 }
 
@@ -82,6 +85,13 @@ impl ReadFields for ThenRequest {
         {
             let expected = "an object, to which the outcome comes as `batch`";
             f.refuse("task.params", Expected::new(expected, "another value"));
+        }
+        // It lies in the batch's record, which each end of a task of the batch reads.
+        if let Some(bytes) = task.as_ref().and_then(|task| task.params.as_ref()).map(Payload::size)
+            && bytes > MOST_THEN_PARAMS
+        {
+            let expected = format!("params of {MOST_THEN_PARAMS} bytes at most for what follows a batch");
+            f.refuse("task.params", Expected::new(expected, format!("{bytes} bytes")));
         }
         Some(Self { on: on?, task: task? })
     }

@@ -26,6 +26,7 @@ pub mod problem;
 pub mod reap;
 pub mod ring;
 pub mod schedule;
+pub mod supervised;
 pub mod supply;
 pub mod task;
 mod template;

@@ -86,6 +86,8 @@ codes! {
     BulkNotFound = "bulk_not_found", 404, "No such bulk command";
     /// The file does not exist.
     FileNotFound = "file_not_found", 404, "No such file";
+    /// The server supervises no such group of workers.
+    GroupNotFound = "group_not_found", 404, "No such group of workers";
     /// The part of a file that is asked for lies behind its end.
     RangeRefused = "range_refused", 416, "The file has no such part";
     /// A signed address has expired, or was not signed for this.

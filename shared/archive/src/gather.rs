@@ -14,7 +14,7 @@ const UPLOADED: usize = 8 << 20;
 const UPLOADS_AT_ONCE: usize = 2;
 
 impl ObjectArchive {
-    /// Gathers the days before `before`; says how many files were made anew.
+    /// Gathers the days before `before`; says how many files were made anew. A day that cannot be gathered holds up no other.
     pub(crate) async fn gather_all(&self, before: &str) -> Result<u64, ArchiveError> {
         let mut days: BTreeMap<(String, String), Vec<Path>> = BTreeMap::new();
         let mut found = self.objects.list(Some(&Path::from(PARTS)));
@@ -25,13 +25,15 @@ impl ObjectArchive {
                 days.entry((project, day)).or_default().push(at);
             }
         }
-        let mut gathered = 0;
+        let (mut gathered, mut failed) = (0, None);
         for ((project, day), mut parts) in days {
             parts.sort_unstable();
-            self.gather_day(&file_at(&project, &day), &parts).await.map_err(|error| self.failed(error))?;
-            gathered += 1;
+            match self.gather_day(&file_at(&project, &day), &parts).await {
+                Ok(()) => gathered += 1,
+                Err(error) => failed = failed.or(Some(self.failed(error))),
+            }
         }
-        Ok(gathered)
+        failed.map_or(Ok(gathered), Err)
     }
 
     /// Makes a day's file anew, of what it was and its parts, and removes these once it is there.

@@ -9,7 +9,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -18,8 +18,8 @@ use baton_files::Objects;
 use baton_model::{Payload, Place, ProjectId, TaskId, TaskSpec, Timestamp};
 use baton_store::transfer::{Refusal, TaskRecord, Verdict};
 use baton_store::{
-    Archive, ArchiveStore, Archived, Archiver, ArchivingError, Cancel, Create, NoDoorbell, Retry, StoreError,
-    TaskStore,
+    Archive, ArchiveStore, Archived, Archiver, ArchivingError, Cancel, Create, NoDoorbell, Past, Retry,
+    StoreError, TaskStore,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use futures::TryStreamExt;
@@ -44,17 +44,15 @@ struct World {
 struct Cut {
     store: SqliteStore,
     dies: AtomicBool,
+    /// How often it was asked for what is past its keeping.
+    looks: AtomicU64,
 }
 
 #[async_trait]
 impl ArchiveStore for Cut {
-    async fn ended(
-        &self,
-        before: Timestamp,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<TaskRecord>, StoreError> {
-        self.store.ended(before, now, limit).await
+    async fn ended(&self, past: Past, limit: u32) -> Result<Vec<TaskRecord>, StoreError> {
+        self.looks.fetch_add(1, Ordering::Relaxed);
+        self.store.ended(past, limit).await
     }
 
     async fn remove_archived(&self, tasks: Vec<(TaskId, u32)>) -> Result<u64, StoreError> {
@@ -81,7 +79,7 @@ impl World {
             SqliteStore::open(&folder.path().join("baton.db"), options, Arc::new(NoDoorbell)).unwrap();
         let place = Place::Folder(folder.path().join("archive"));
         let archive = Arc::new(ObjectArchive::new(Objects::open(&place).unwrap()));
-        let store = Arc::new(Cut { store, dies: AtomicBool::new(false) });
+        let store = Arc::new(Cut { store, dies: AtomicBool::new(false), looks: AtomicU64::new(0) });
         Self { folder, store, archive }
     }
 
@@ -109,9 +107,11 @@ impl World {
     }
 
     async fn step(&self, before: Timestamp, now: Timestamp) -> Result<Archived, ArchivingError> {
-        let archiver =
-            Archiver { store: Arc::clone(&self.store) as _, archive: Arc::clone(&self.archive) as _ };
-        archiver.step(before, now, 100, |_: Duration| async {}).await
+        self.archiver().step(Past { all: before, own: now }, now, 100, |_: Duration| async {}).await
+    }
+
+    fn archiver(&self) -> Archiver {
+        Archiver { store: Arc::clone(&self.store) as _, archive: Arc::clone(&self.archive) as _ }
     }
 
     async fn read(&self, filter: &Filter) -> Vec<TaskRecord> {
@@ -153,7 +153,7 @@ async fn each_day_and_project_has_one_file_once_the_day_is_over() {
     for (n, project, day) in [(1, "a", 1), (2, "a", 1), (3, "b", 1), (4, "a", 2)] {
         world.cancelled(n, project, days(day)).await;
     }
-    let record = world.store.ended(days(2), days(2), 1).await.unwrap().remove(0);
+    let record = world.store.ended(Past { all: days(2), own: days(2) }, 1).await.unwrap().remove(0);
     assert_eq!(world.step(days(2), days(40)).await.unwrap(), Archived { written: 3, removed: 3 });
     assert_eq!(world.files().len(), 2, "a part of each project: {:?}", world.files());
     assert_eq!(world.step(days(3), days(41)).await.unwrap(), Archived { written: 1, removed: 1 });
@@ -303,4 +303,38 @@ async fn a_task_that_is_kept_for_a_time_of_its_own_is_archived_when_that_is_over
     assert_eq!(world.store.restore(read, days(10)).await.unwrap(), [Ok(Verdict::New)]);
     assert_eq!(world.step(days(9), days(12)).await.unwrap(), Archived::default(), "its time begins anew");
     assert_eq!(world.step(days(9), days(14)).await.unwrap(), Archived { written: 1, removed: 1 });
+}
+
+/// Tasks go on ending: what comes to be past its keeping while it is archived waits for the next time.
+#[tokio::test]
+async fn archiving_comes_to_its_end_while_more_comes() {
+    let world = World::new();
+    for n in 0..10 {
+        world.cancelled(n, "a", days(1)).await;
+    }
+    let next = AtomicU64::new(100);
+    let comes = |_: Duration| {
+        let n = next.fetch_add(1, Ordering::Relaxed);
+        let world = &world;
+        // At a time that was not past its keeping when it began.
+        async move { world.cancelled(u128::from(n), "a", days(2)).await }
+    };
+    let past = Past { all: days(2), own: days(2) };
+    let (archived, failed) = world.archiver().archive(past, || days(40), 4, comes).await;
+    assert!(failed.is_none());
+    assert_eq!(archived, Archived { written: 10, removed: 10 });
+    assert_eq!(world.store.looks.load(Ordering::Relaxed), 4, "three steps, and one that finds nothing");
+    assert!(world.is_there(100).await);
+}
+
+#[tokio::test]
+async fn while_the_time_is_in_doubt_no_time_of_its_own_is_over() {
+    let world = World::new();
+    let day = Duration::from_millis(DAY as u64);
+    world.cancelled_and_kept(1, "a", days(1), Some(3 * day)).await;
+    let in_doubt = Past { all: Timestamp::from_millis(1), own: Timestamp::default() };
+    let (archived, failed) =
+        world.archiver().archive(in_doubt, || days(90), 100, |_: Duration| async {}).await;
+    assert!(failed.is_none() && archived == Archived::default());
+    assert!(world.is_there(1).await);
 }

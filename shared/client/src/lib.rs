@@ -56,6 +56,7 @@ mod call;
 mod endings;
 mod error;
 mod files;
+mod fleet;
 mod place;
 mod query;
 mod ready;

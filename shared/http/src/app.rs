@@ -9,6 +9,7 @@ use baton_runtime::settings::Retention;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Timekeeper};
 use baton_store::Store;
 
+use crate::fleet::Fleet;
 use crate::log_shares::LogShares;
 
 /// What handlers work with. Copies share the same parts.
@@ -41,6 +42,8 @@ pub struct Parts {
     pub files: Option<Arc<dyn Files>>,
     /// How much may be put there.
     pub file_bounds: Bounds,
+    /// The workers that are supervised beside the server; none if it supervises none.
+    pub fleet: Option<Arc<dyn Fleet>>,
     /// Says when to stop; waiting claims then answer at once.
     pub shutdown: Shutdown,
 }
@@ -69,7 +72,7 @@ impl App {
 }
 
 impl Parts {
-    /// Parts as `settings` say, without a place for files.
+    /// Parts as `settings` say, without a place for files, and without workers beside the server.
     pub fn configured(
         settings: &Settings,
         store: Arc<dyn Store>,
@@ -89,6 +92,7 @@ impl Parts {
             worker_cap: settings.worker_cap,
             retention: settings.retention,
             files: None,
+            fleet: None,
             file_bounds: Bounds {
                 file_bytes: settings.files.file_bytes,
                 project_bytes: settings.files.project_bytes,

@@ -14,6 +14,7 @@ use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::order::OrderRequest;
 use baton_api::reap::ReapRequest;
 use baton_api::schedule::{ScheduleAction, SetSchedule};
+use baton_api::supervised::{RestartRequest, ScaleRequest};
 use baton_api::supply::SetSupply;
 use baton_api::token::CreateToken;
 use baton_api::{ProblemCode, ReadFields};
@@ -94,6 +95,8 @@ bodies! {
     ActionRequest: Plain, |_limits| &();
     CancelRequest: Plain, |_limits| &();
     RetryRequest: Plain, |_limits| &();
+    RestartRequest: Plain, |_limits| &();
+    ScaleRequest: Plain, |_limits| &();
     ChangeRequest: Plain, |_limits| &();
     BulkRequest: Plain, |_limits| &();
     ReapRequest: Plain, |_limits| &();

@@ -9,6 +9,7 @@ pub mod dialect;
 pub mod envelope;
 pub mod error;
 pub mod fastapi;
+pub mod fleet;
 mod foreign;
 mod head;
 pub mod health;

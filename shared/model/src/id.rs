@@ -150,6 +150,13 @@ impl TaskId {
     }
 }
 
+impl TokenId {
+    /// The id that derives from the parts.
+    pub(crate) fn of_own_bits(parts: &[&[u8]]) -> Self {
+        Self(of_own_bits(&Digest::of_parts(parts)))
+    }
+}
+
 impl BatchId {
     /// The id of a batch that its maker's request names: the same for the same name.
     pub fn of_name(name: &str) -> Self {
@@ -220,6 +227,8 @@ macro_rules! text_name {
 
 /// The most bytes that a name (queue, type, project, worker, request key) may have.
 pub const NAME_BYTES: usize = 128;
+/// The most bytes of the name of a group of workers.
+const GROUP_BYTES: usize = 48;
 
 /// The most characters that a label (domain, assigned_by) may have.
 pub const LABEL_CHARS: usize = 256;
@@ -231,6 +240,17 @@ fn check_name(text: &str) -> Result<(), Expected> {
     if text.is_empty() || text.len() > NAME_BYTES || !text.chars().all(fits) || only_dots {
         return Err(Expected::text(
             format!("1 to {NAME_BYTES} letters, digits or . _ - : @ + (not dots alone)"),
+            text,
+        ));
+    }
+    Ok(())
+}
+
+/// Shorter than other names, as those of the group's workers are made of it.
+fn check_group(text: &str) -> Result<(), Expected> {
+    if text.len() > GROUP_BYTES || check_name(text).is_err() {
+        return Err(Expected::text(
+            format!("1 to {GROUP_BYTES} letters, digits or . _ - : @ + (not dots alone)"),
             text,
         ));
     }
@@ -267,6 +287,11 @@ text_name!(
     /// A worker, by the name that it gives itself and keeps over restarts.
     WorkerId,
     check_name
+);
+text_name!(
+    /// A group of workers that a supervisor starts.
+    GroupName,
+    check_group
 );
 text_name!(
     /// A caller's own name for one request, so that its repetition is recognised.

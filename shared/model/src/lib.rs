@@ -62,8 +62,8 @@ pub use expected::Expected;
 pub use expiry::Expiry;
 pub use generation::{Generation, Output};
 pub use id::{
-    AuditId, BatchId, BulkId, GenerationId, Label, ProjectId, QueueName, RequestKey, ScheduleName, SessionId,
-    TaskId, TaskType, TokenId, WorkerId,
+    AuditId, BatchId, BulkId, GenerationId, GroupName, Label, ProjectId, QueueName, RequestKey, ScheduleName,
+    SessionId, TaskId, TaskType, TokenId, WorkerId,
 };
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;

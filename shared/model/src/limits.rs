@@ -67,6 +67,8 @@ pub const CLAIM_NAMES: usize = 32;
 pub const CLAIM_WAIT: Duration = Duration::from_secs(20);
 /// The most tasks that a worker may hold at once, whatever capacity it states.
 pub const WORKER_CAPACITY: u32 = 10_000;
+/// The most workers of a group that a supervisor starts.
+pub const GROUP_WORKERS: u32 = 1_000;
 /// The most attempts that a task may be given.
 pub const MAX_ATTEMPTS: u32 = 1_000;
 /// Attempts of a task that names no number.

@@ -4,8 +4,6 @@
 //! is where it stood ([`Supply::revision`]). So any number of servers and reapers may refill a queue at once, and what they create
 //! never comes to more than the target. What a refill makes has ids that derive from the supply and its index.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::id::{Label, QueueName, TaskId};
@@ -15,6 +13,7 @@ use crate::takes::Wanted;
 use crate::task::{RunAfter, TaskSpec};
 use crate::template::Filling;
 use crate::time::Timestamp;
+use crate::watch::AHEAD;
 
 /// How many tasks one refill creates at most: with the supply's own write they fit into one transaction of DynamoDB.
 pub const STEP_TASKS: u32 = 90;
@@ -30,9 +29,6 @@ pub const MOST_WEIGHT: u32 = 1_000;
 
 /// The most supplies of one store: each is looked at in each round of the reaper.
 pub const MOST_SUPPLIES: u64 = 200;
-
-/// How soon a server looks at all supplies again, whatever it has heard: another may have set one.
-pub const LOOK_EVERY: Duration = Duration::from_secs(5);
 
 /// One kind of task that a supply creates.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -213,9 +209,11 @@ impl Supply {
     }
 
     /// By which time it is told what is ready. What a refill has created is ready at once, also by a clock that is behind that of who
-    /// refilled: else each of two clocks that differ by a moment would fill the queue for itself.
+    /// refilled: else each of two clocks that differ by a moment would fill the queue for itself. A time that is far ahead is of a clock
+    /// that was wrong, and counts for nothing.
     pub fn as_of(&self, now: Timestamp) -> Timestamp {
-        self.refilled_at.map_or(now, |at| at.max(now))
+        let near = self.refilled_at.filter(|at| *at <= now.plus(AHEAD));
+        near.map_or(now, |at| at.max(now))
     }
 
     /// What is to be created at `now` while so many tasks are ready; none if that is enough.

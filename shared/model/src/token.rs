@@ -210,12 +210,8 @@ impl TokenSecret {
             hash.finalize().into()
         };
         fits.then(|| {
-            let mut id = [0; 16];
-            id.copy_from_slice(&digest("baton imported token: id\0")[..16]);
-            // A UUID whose bits are its maker's own (RFC 9562 §5.8).
-            id[6] = id[6] & 0x0f | 0x80;
-            id[8] = id[8] & 0x3f | 0x80;
-            Self { id: TokenId::from_bytes(id), secret: digest("baton imported token: secret\0") }
+            let id = TokenId::of_own_bits(&[b"baton imported token: id\0", text.as_bytes()]);
+            Self { id, secret: digest("baton imported token: secret\0") }
         })
     }
 

@@ -7,6 +7,7 @@ mod dialects;
 mod kubernetes;
 mod layers;
 mod read;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -25,6 +26,7 @@ pub use dialects::{AssistantSettings, DialectPlace, DialectSettings, EdgeSetting
 pub use layers::Sources;
 use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
 use read::Reader;
+pub use workers::{FleetSettings, GROUP_DEFAULTS, RestartWhen, WorkerGroup};
 
 /// Every setting with its default, as TOML with comments.
 pub const DEFAULTS: &str = include_str!("../defaults.toml");
@@ -58,6 +60,10 @@ pub struct Settings {
     pub log: LogSettings,
     /// Which other systems' requests are answered, and where.
     pub dialects: DialectSettings,
+    /// How workers are supervised.
+    pub fleet: FleetSettings,
+    /// The groups of workers to supervise.
+    pub workers: Vec<WorkerGroup>,
     /// The file that settings were read from.
     pub file: Option<PathBuf>,
     /// The variables of the environment that Kubernetes sets for services, and which set nothing here.
@@ -370,6 +376,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     let level = reader.text("log.level", parse_level);
     let needed = TokensNeeded { always: always.unwrap_or(true), at_server: tokens.required };
     let dialects = dialects::read(&mut reader, needed);
+    let (fleet, workers) = workers::read(&mut reader);
     let errors = reader.finish();
     match (location, durability, queue_shards, place, format, level) {
         (Some(location), Some(durability), Some(queue_shards), Some(place), Some(format), Some(level))
@@ -398,6 +405,8 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 },
                 log: LogSettings { format, level },
                 dialects,
+                fleet,
+                workers,
                 file: None,
                 passed_over: Vec::new(),
             })

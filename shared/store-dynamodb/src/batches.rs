@@ -25,7 +25,7 @@ use futures::future::BoxFuture;
 use self::members::count_key;
 use crate::DynamoStore;
 use crate::attr::{Fields, Item, json, key, n, s};
-use crate::create::Batch as Origin;
+use crate::create::{Batch as Origin, fits_together};
 use crate::db::Query;
 use crate::ends::{ENDS, end_of};
 use crate::error::{WriteError, contended, damaged};
@@ -34,7 +34,7 @@ use crate::store::Inner;
 use crate::transition::ROUNDS;
 
 /// The partition of the records, and that of the index where those lie that have not ended.
-const RECORDS: &str = "BT";
+pub(crate) const RECORDS: &str = "BT";
 
 /// The attribute of a task with the batch that it is one of.
 pub(crate) const BATCH: &str = "bi";
@@ -135,6 +135,10 @@ impl Inner {
     }
 
     async fn create_in_batch(&self, asked: &NewBatch, create: &Create) -> Result<CreateAnswer, StoreError> {
+        // Before anything is written: what is taken away again is paid for twice.
+        if create.atomic {
+            fits_together(create, false)?;
+        }
         let id = asked.id;
         let is_new = self.make_known(asked, create).await?;
         let added = match self.add_members(id, create).await {
@@ -149,12 +153,9 @@ impl Inner {
         let answer = match self.create(create).await {
             Ok(answer) => answer,
             Err(error) => {
-                // What is not known, or may be sent again, may have been done: whoever tends batches finds out.
-                if !matches!(error.kind(), ErrorKind::Unknown | ErrorKind::Unavailable) {
-                    self.drop_members(id, added).await?;
-                    if is_new {
-                        self.forget_new(id).await?;
-                    }
+                self.drop_if_undone(id, added, &error).await;
+                if is_new && error.kind() != ErrorKind::Unknown {
+                    self.forget_new(id).await?;
                 }
                 return Err(error);
             }

@@ -10,7 +10,7 @@ use aws_sdk_dynamodb::types::TransactWriteItem;
 use baton_model::{Digest, TaskId, TaskSpec, Timestamp};
 use baton_store::batch;
 use baton_store::unique::{First, as_sibling};
-use baton_store::{Accepted, Create, CreateAnswer, Idempotency, ItemRefusal, Ready, StoreError};
+use baton_store::{Accepted, Create, CreateAnswer, ErrorKind, Idempotency, ItemRefusal, Ready, StoreError};
 use futures::StreamExt;
 
 use crate::attr::{Fields, Item, b, json, n, s, time};
@@ -59,6 +59,24 @@ enum Step {
     Sibling(usize),
 }
 
+/// Whether tasks fit one transaction; `along`: with another write.
+///
+/// # Errors
+/// [`StoreError::TooLarge`].
+pub(crate) fn fits_together(create: &Create, along: bool) -> Result<(), StoreError> {
+    let most = MOST - usize::from(create.idempotency.is_some()) - usize::from(along);
+    let unique = create.tasks.iter().filter(|spec| spec.unique.is_some()).count();
+    if create.tasks.len() + unique > most {
+        return Err(StoreError::TooLarge {
+            what: "tasks in an atomic batch, an idempotency key and each unique key counting as one"
+                .to_owned(),
+            got: create.tasks.len() + unique,
+            most,
+        });
+    }
+    Ok(())
+}
+
 impl Inner {
     pub(crate) async fn create(&self, create: &Create) -> Result<CreateAnswer, StoreError> {
         if let Some(idempotency) = &create.idempotency
@@ -102,7 +120,7 @@ impl Inner {
             self.lane_of(&filled, create.now).await?;
         }
         let mut items: Vec<Option<Result<Accepted, ItemRefusal>>> = vec![None; create.tasks.len()];
-        let mut failed = None;
+        let mut failed: Option<StoreError> = None;
         let mut rings = Vec::new();
         for (part, batch) in [(first, batch), (later, Batch { resumed: false, ..batch })] {
             let mut puts = Vec::with_capacity(part.len());
@@ -120,7 +138,13 @@ impl Inner {
                         }
                         items[place] = Some(item);
                     }
-                    Err(error) => failed = Some(error),
+                    // Of one whose fate is not known it is not to be said that nothing was changed.
+                    Err(error)
+                        if failed.as_ref().is_none_or(|failed| failed.kind() != ErrorKind::Unknown) =>
+                    {
+                        failed = Some(error);
+                    }
+                    Err(_) => {}
                 }
             }
         }
@@ -206,16 +230,7 @@ impl Inner {
         batch: Batch,
         along: Option<TransactWriteItem>,
     ) -> Result<Result<CreateAnswer, Option<Item>>, StoreError> {
-        let most = MOST - usize::from(create.idempotency.is_some()) - usize::from(along.is_some());
-        let unique = create.tasks.iter().filter(|spec| spec.unique.is_some()).count();
-        if create.tasks.len() + unique > most {
-            return Err(StoreError::TooLarge {
-                what: "tasks in an atomic batch, an idempotency key and each unique key counting as one"
-                    .to_owned(),
-                got: create.tasks.len() + unique,
-                most,
-            });
-        }
+        fits_together(create, along.is_some())?;
         // What the tasks depend on and was found to be gone.
         let mut gone = BTreeSet::new();
         for _ in 0..ROUNDS {

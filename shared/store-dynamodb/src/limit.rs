@@ -38,11 +38,11 @@ pub(crate) use self::wait::{PLACE, WAITS_AT, Waits};
 pub(crate) use self::within::{Limiting, Taking};
 
 /// The partition of all that is set.
-const SETTINGS: &str = "J";
+pub(crate) const SETTINGS: &str = "J";
 
 /// Where limits and owners begin and end in it.
-const LIMITS: (&str, &str) = ("L#", "L#~");
-const OWNERS: (&str, &str) = ("P#", "P#~");
+pub(crate) const LIMITS: (&str, &str) = ("L#", "L#~");
+pub(crate) const OWNERS: (&str, &str) = ("P#", "P#~");
 /// What the names of fair queues begin with there.
 const FAIR: &str = "F#";
 
@@ -82,7 +82,7 @@ fn on_from(text: &str) -> Result<LimitOn, StoreError> {
     LimitOn::from_stored(text).map_err(|_| damaged(format!("expected what a limit holds for, got {text}")))
 }
 
-fn read_limit(item: &Item) -> Result<Limit, StoreError> {
+pub(crate) fn read_limit(item: &Item) -> Result<Limit, StoreError> {
     let fields = Fields(item);
     Ok(Limit {
         on: on_of(fields)?,
@@ -101,7 +101,7 @@ fn limit_item(limit: &Limit) -> Result<Item, StoreError> {
     Ok(item)
 }
 
-fn read_owned(item: &Item) -> Result<OwnedProject, StoreError> {
+pub(crate) fn read_owned(item: &Item) -> Result<OwnedProject, StoreError> {
     let fields = Fields(item);
     Ok(OwnedProject {
         project: ProjectId::from_stored(fields.text("pj")?),
@@ -383,31 +383,24 @@ impl Inner {
         Ok(())
     }
 
-    /// Settings behind a name, up to `most` and one more.
+    /// A page of settings behind a name. One that is damaged is passed over.
     async fn settings<T>(
         &self,
         (from, to): (&str, &str),
         after: &str,
         most: u32,
         read: impl Fn(&Item) -> Result<T, StoreError>,
-    ) -> Result<Vec<(String, T)>, StoreError> {
-        let range = Range::Within(format!("{from}{after}"), to.to_owned());
-        let limit = Some(i32::try_from(most).unwrap_or(i32::MAX).saturating_add(2));
-        let found = self.db.query(&Query { range, limit, ..Query::table(SETTINGS) }).await?;
-        let mut settings = Vec::new();
-        for item in &found.items {
-            let name = Fields(item).text("sk")?.trim_start_matches(from).to_owned();
-            if name != after {
-                settings.extend(self.db.read_one(item, &read).map(|one| (name, one)));
-            }
-        }
-        settings.truncate(most as usize + 1);
-        Ok(settings)
+    ) -> Result<(Vec<T>, Option<Cursor>), StoreError> {
+        let start = if after.is_empty() { from.to_owned() } else { format!("{from}{after}\u{1}") };
+        let range = Range::Within(start, to.to_owned());
+        let (items, next) = self.page_of(Query { range, ..Query::table(SETTINGS) }, most, "sk").await?;
+        let next = next.map(|Cursor(sort)| Cursor(sort.strip_prefix(from).unwrap_or(&sort).to_owned()));
+        Ok((items.iter().filter_map(|item| self.db.read_one(item, &read)).collect(), next))
     }
 
     pub(crate) async fn limits(&self, page: &PageRequest) -> Result<Page<LimitStatus>, StoreError> {
         let after = cursor(page, |text| text.starts_with("queue/") || text.parse::<LimitOn>().is_ok())?;
-        let (found, next) = cut(self.settings(LIMITS, &after, page.limit, read_limit).await?, page.limit);
+        let (found, next) = self.settings(LIMITS, &after, page.limit, read_limit).await?;
         let named: Vec<_> =
             found.iter().filter(|limit| !limit.on.is_each()).map(|limit| limit.on.clone()).collect();
         let standings = self.standings(&named).await?;
@@ -422,26 +415,8 @@ impl Inner {
 
     pub(crate) async fn owned_projects(&self, page: &PageRequest) -> Result<Page<OwnedProject>, StoreError> {
         let after = cursor(page, |text| text.parse::<ProjectId>().is_ok())?;
-        let (items, next) = cut(self.settings(OWNERS, &after, page.limit, read_owned).await?, page.limit);
+        let (items, next) = self.settings(OWNERS, &after, page.limit, read_owned).await?;
         Ok(Page { items, next })
-    }
-
-    /// Limits behind a name, with their names, to be read out.
-    pub(crate) async fn limits_behind(
-        &self,
-        after: &str,
-        most: u32,
-    ) -> Result<Vec<(String, Limit)>, StoreError> {
-        self.settings(LIMITS, after, most, read_limit).await
-    }
-
-    /// Owned projects behind a name, with their names, to be read out.
-    pub(crate) async fn owned_behind(
-        &self,
-        after: &str,
-        most: u32,
-    ) -> Result<Vec<(String, OwnedProject)>, StoreError> {
-        self.settings(OWNERS, after, most, read_owned).await
     }
 
     /// Takes in a limit that another store has read out.
@@ -475,12 +450,4 @@ fn cursor(page: &PageRequest, is_one: impl Fn(&str) -> bool) -> Result<String, S
         Some(cursor) if is_one(&cursor.0) => Ok(cursor.0.clone()),
         Some(_) => Err(StoreError::BadCursor),
     }
-}
-
-/// A page of those that were found, and where the next one begins.
-fn cut<T>(mut found: Vec<(String, T)>, limit: u32) -> (Vec<T>, Option<Cursor>) {
-    let more = found.len() > limit as usize;
-    found.truncate(limit as usize);
-    let next = found.last().filter(|_| more).map(|(name, _)| Cursor(name.clone()));
-    (found.into_iter().map(|(_, one)| one).collect(), next)
 }

@@ -8,13 +8,17 @@ use baton_store::StoreError;
 
 use crate::attr::{Fields, Item, key, n};
 use crate::db::Db;
-use crate::error::{TransactError, contended};
+use crate::error::{TransactError, contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
 use crate::transition::{ROUNDS, is_marked};
 
 /// The attribute of both items that says which revision has written what it says.
 pub(crate) const PLANNED: &str = "pr";
+
+/// How often two halves of different times are read again, and are as they were, until they are taken for damaged: a change of both takes
+/// a moment.
+const UNCHANGED: u32 = 4;
 
 /// A kind of thing that lies in two items, under one name in a partition each.
 pub(crate) trait Planned: Sized {
@@ -73,10 +77,12 @@ fn is_in(partition: &str, item: &Item) -> bool {
 impl Db {
     /// One by its name, as of now.
     pub(crate) async fn planned<P: Planned>(&self, name: &str) -> Result<Option<P>, StoreError> {
+        let (mut before, mut same) = (None, 0);
         for _ in 0..ROUNDS {
             let items = self.get_all(vec![P::state_key(name), P::plan_key(name)]).await?;
             let within = |partition| items.iter().find(|item| is_in(partition, item));
-            match (within(P::STATES), within(P::PLANS)) {
+            let (state, plan) = (within(P::STATES), within(P::PLANS));
+            match (state, plan) {
                 (Some(state), Some(plan)) => {
                     if let Some(found) = read_pair(state, plan)? {
                         return Ok(Some(found));
@@ -85,6 +91,18 @@ impl Db {
                 (None, None) => return Ok(None),
                 // Made or removed between the two readings.
                 _ => {}
+            }
+            let revision =
+                |item: Option<&Item>| item.map(|item| Fields(item).number::<u64>(PLANNED)).transpose();
+            let now = Some((revision(state)?, revision(plan)?));
+            same = if now == before { same + 1 } else { 0 };
+            before = now;
+            // Nobody is changing it: one half is without the other for good.
+            if same >= UNCHANGED {
+                return Err(damaged(format!(
+                    "{} {name} is in two items that do not belong together",
+                    P::WHAT
+                )));
             }
         }
         Err(contended(P::WHAT))
@@ -95,6 +113,26 @@ impl Db {
         let keys = states.iter().map(|state| Fields(state).text("sk").map(P::plan_key));
         let plans = self.get_all(keys.collect::<Result<_, _>>()?).await?;
         self.planned_of(states, &plans).await
+    }
+
+    /// Several by the items of where they stand, in their order; those that are gone meanwhile are left out.
+    ///
+    /// # Errors
+    /// If one of them is damaged: a copy that lacks something must not look whole.
+    pub(crate) async fn planned_whole<P: Planned>(&self, states: &[Item]) -> Result<Vec<P>, StoreError> {
+        let names = states.iter().map(|state| Fields(state).text("sk")).collect::<Result<Vec<_>, _>>()?;
+        let plans = self.get_all(names.iter().map(|name| P::plan_key(name)).collect()).await?;
+        let named: HashMap<&str, &Item> =
+            plans.iter().filter_map(|plan| Some((Fields(plan).text("sk").ok()?, plan))).collect();
+        let mut found = Vec::with_capacity(states.len());
+        for (state, name) in states.iter().zip(names) {
+            let pair = named.get(name).map(|plan| read_pair(state, plan)).transpose()?;
+            match pair.flatten() {
+                Some(one) => found.push(one),
+                None => found.extend(self.planned(name).await?),
+            }
+        }
+        Ok(found)
     }
 
     /// Several by their names.

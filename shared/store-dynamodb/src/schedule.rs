@@ -41,8 +41,8 @@ struct Standing {
 }
 
 /// A schedule as the table has it.
-struct Stored {
-    schedule: Schedule,
+pub(crate) struct StoredSchedule {
+    pub(crate) schedule: Schedule,
     /// The revision that wrote the plan.
     planned: u64,
 }
@@ -61,7 +61,7 @@ fn due_place(at: Timestamp, of: &ScheduleKey) -> String {
     format!("{}#{}", keys::sortable(at), name_of(of))
 }
 
-impl Planned for Stored {
+impl Planned for StoredSchedule {
     const WHAT: &'static str = "the schedule";
     const STATES: &'static str = SCHEDULES;
     const PLANS: &'static str = "SP";
@@ -145,7 +145,7 @@ fn stands_at(seed: [u8; 16], revision: u64) -> Expression {
 }
 
 impl Inner {
-    async fn stored_schedule(&self, of: &ScheduleKey) -> Result<Option<Stored>, StoreError> {
+    async fn stored_schedule(&self, of: &ScheduleKey) -> Result<Option<StoredSchedule>, StoreError> {
         self.db.planned(&name_of(of)).await
     }
 
@@ -176,12 +176,12 @@ impl Inner {
     async fn write_schedule(
         &self,
         of: &ScheduleKey,
-        before: Option<&Stored>,
+        before: Option<&StoredSchedule>,
         to: Option<&Schedule>,
     ) -> Result<bool, StoreError> {
         let to = to.map(|to| {
             let same = before.filter(|before| before.schedule.plan == to.plan).map(|before| before.planned);
-            Stored { schedule: to.clone(), planned: same.unwrap_or(to.revision) }
+            StoredSchedule { schedule: to.clone(), planned: same.unwrap_or(to.revision) }
         });
         self.db.put_planned(&name_of(of), before, to.as_ref(), None).await
     }
@@ -205,7 +205,7 @@ impl Inner {
         let range = Range::Within(from.max(" ".to_owned()), to);
         let (states, next) =
             self.page_of(Query { range, ..Query::table(SCHEDULES) }, page.limit, "sk").await?;
-        let found: Vec<Stored> = self.db.planned_at(&states).await?;
+        let found: Vec<StoredSchedule> = self.db.planned_at(&states).await?;
         Ok(Page { items: found.into_iter().map(|stored| stored.schedule).collect(), next })
     }
 
@@ -227,7 +227,7 @@ impl Inner {
         let (entries, next) = self.page_of(query, page.limit, "is").await?;
         // The index may trail: what it tells of is looked at as it stands.
         let names = entries.iter().map(|entry| Fields(entry).text("sk")).collect::<Result<Vec<_>, _>>()?;
-        let found: Vec<Stored> = self.db.planned_named(names.into_iter()).await?;
+        let found: Vec<StoredSchedule> = self.db.planned_named(names.into_iter()).await?;
         let mut items: Vec<_> = found.into_iter().map(|stored| stored.schedule).collect();
         items.retain(|schedule| schedule.due_at().is_some_and(|at| at <= now));
         items.sort_by_key(|schedule| (schedule.due_at(), name_of(&schedule.key)));
@@ -262,7 +262,7 @@ impl Inner {
             return Ok(Occurred::Superseded);
         }
         let mark = self.db.draw();
-        let stored = Stored { schedule: after, planned: before.planned };
+        let stored = StoredSchedule { schedule: after, planned: before.planned };
         let item = stored.state_item(mark)?;
         let said = Fields(&item).text("st")?.to_owned();
         let write: TransactWriteItem = self.db.put_write(item, &before.as_read())?;
@@ -286,18 +286,6 @@ impl Inner {
             return Err(contended("the schedule").into());
         }
         Ok(verdict)
-    }
-
-    /// Schedules behind a place, up to so many, each with its place, and one more if there is one.
-    pub(crate) async fn schedules_behind(
-        &self,
-        after: &str,
-        most: u32,
-    ) -> Result<Vec<(String, Schedule)>, StoreError> {
-        let after = (!after.is_empty()).then(|| Cursor(after.to_owned()));
-        let page = PageRequest { after, ..PageRequest::first(most.saturating_add(1)) };
-        let found = self.schedules(&ScheduleFilter::default(), &page).await?;
-        Ok(found.items.into_iter().map(|schedule| (name_of(&schedule.key), schedule)).collect())
     }
 }
 

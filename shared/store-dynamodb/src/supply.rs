@@ -46,8 +46,8 @@ struct Place {
 }
 
 /// A supply as the table has it.
-struct StoredSupply {
-    supply: Supply,
+pub(crate) struct StoredSupply {
+    pub(crate) supply: Supply,
     /// The revision that wrote the plan.
     planned: u64,
     /// Tasks that its refills have created and that were ready when they were counted last.
@@ -200,17 +200,6 @@ impl Inner {
             self.page_of(Query { range, ..Query::table(StoredSupply::STATES) }, page.limit, "sk").await?;
         let found: Vec<StoredSupply> = self.db.planned_at(&states).await?;
         Ok(Page { items: found.into_iter().map(|stored| stored.supply).collect(), next })
-    }
-
-    pub(crate) async fn supplies_behind(
-        &self,
-        after: &str,
-        most: u32,
-    ) -> Result<Vec<(String, Supply)>, StoreError> {
-        let after = (!after.is_empty()).then(|| Cursor(after.to_owned()));
-        let page = PageRequest { after, ..PageRequest::first(most.saturating_add(1)) };
-        let found = self.supplies(&page).await?;
-        Ok(found.items.into_iter().map(|supply| (supply.queue.to_string(), supply)).collect())
     }
 
     pub(crate) async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {

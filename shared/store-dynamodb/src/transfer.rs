@@ -1,7 +1,8 @@
-//! Moving: reading out what the table holds (`export.rs`), and taking in what another store has read out (`import.rs`).
+//! Moving: reading out what the table holds (`export.rs`, `settings.rs`), and taking in what another store has read out (`import.rs`).
 
 mod export;
 mod import;
+mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 

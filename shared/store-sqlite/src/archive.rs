@@ -6,7 +6,7 @@
 use async_trait::async_trait;
 use baton_model::{QueueName, State, TaskId, TaskType, Timestamp};
 use baton_store::transfer::{PAGE_BYTES, Record, Refusal, TaskRecord, Verdict};
-use baton_store::{ArchiveStore, StoreError};
+use baton_store::{ArchiveStore, Past, StoreError};
 use rusqlite::{Connection, params};
 
 use crate::SqliteStore;
@@ -21,13 +21,8 @@ use crate::transfer::{Taken, import, task_record};
 
 #[async_trait]
 impl ArchiveStore for SqliteStore {
-    async fn ended(
-        &self,
-        before: Timestamp,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<TaskRecord>, StoreError> {
-        self.readers.run(move |db| ended(db, before, now, limit)).await
+    async fn ended(&self, past: Past, limit: u32) -> Result<Vec<TaskRecord>, StoreError> {
+        self.readers.run(move |db| ended(db, past, limit)).await
     }
 
     async fn remove_archived(&self, tasks: Vec<(TaskId, u32)>) -> Result<u64, StoreError> {
@@ -48,7 +43,7 @@ impl ArchiveStore for SqliteStore {
     }
 }
 
-fn ended(db: &Connection, before: Timestamp, now: Timestamp, limit: u32) -> Result<Vec<TaskRecord>, Failure> {
+fn ended(db: &Connection, past: Past, limit: u32) -> Result<Vec<TaskRecord>, Failure> {
     let moment = db.unchecked_transaction()?;
     let as_all =
         select_task!("INDEXED BY task_by_finished WHERE finished_at < ?1 ORDER BY finished_at LIMIT ?2");
@@ -56,14 +51,25 @@ fn ended(db: &Connection, before: Timestamp, now: Timestamp, limit: u32) -> Resu
         "WHERE n IN (SELECT n FROM going INDEXED BY going_at WHERE at < ?1 ORDER BY at LIMIT ?2) AND finished_at IS NULL"
     );
     let (mut found, mut bytes) = (Vec::new(), 0);
-    for (sql, before) in [(as_all, before), (for_a_time_of_their_own, now)] {
+    for (sql, before) in [(as_all, past.all), (for_a_time_of_their_own, past.own)] {
         let mut statement = moment.prepare_cached(sql)?;
         let mut rows = statement.query(params![before.as_millis(), limit])?;
         while let Some(row) = rows.next()?
             && bytes < PAGE_BYTES
             && found.len() < limit as usize
         {
-            let record = Record::Task(Box::new(task_record(&moment, Stored::from_row(row)?)?));
+            let task = match Stored::from_row(row).and_then(|stored| task_record(&moment, stored)) {
+                // It holds up none of those behind it.
+                Err(Failure::Broken(damaged @ StoreError::Corrupt { .. })) => {
+                    tracing::error!(
+                        error = damaged.report(),
+                        "a finished task is damaged: it is not archived, and stays"
+                    );
+                    continue;
+                }
+                task => task?,
+            };
+            let record = Record::Task(Box::new(task));
             bytes += record.size();
             if let Record::Task(record) = record {
                 found.push(*record);

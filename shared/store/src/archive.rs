@@ -20,17 +20,13 @@ pub const REMOVED_AT_ONCE: usize = 256;
 /// then on.
 #[async_trait]
 pub trait ArchiveStore: Send + Sync {
-    /// Finished tasks whose keeping began before `before`, and those that are kept for a time of their own which is over at `now`; those first that have been past it longest, with all that belongs to them: up to
-    /// `limit`, and about [`PAGE_BYTES`](crate::transfer::PAGE_BYTES). What unfinished tasks depend on is not among them.
+    /// Finished tasks that are past their keeping; those first that have been so for longest, with all that belongs to them: up to
+    /// `limit`, and about [`PAGE_BYTES`](crate::transfer::PAGE_BYTES). What unfinished tasks depend on is not among them, nor what is
+    /// damaged, which the log names and which stays.
     ///
     /// # Errors
     /// The store's own failures.
-    async fn ended(
-        &self,
-        before: Timestamp,
-        now: Timestamp,
-        limit: u32,
-    ) -> Result<Vec<TaskRecord>, StoreError>;
+    async fn ended(&self, past: Past, limit: u32) -> Result<Vec<TaskRecord>, StoreError>;
 
     /// Removes finished tasks of which so many events were archived; says how many. One that has lived again since, or that others have
     /// come to depend on, is left.
@@ -114,20 +110,52 @@ pub struct Archiver {
     pub archive: Arc<dyn Archive>,
 }
 
+/// Which tasks are past their keeping.
+#[derive(Clone, Copy, Debug)]
+pub struct Past {
+    /// Those that are kept as all are, whose keeping began before this time.
+    pub all: Timestamp,
+    /// Those that are kept for a time of their own, which is over before this one.
+    pub own: Timestamp,
+}
+
 impl Archiver {
-    /// Archives some tasks whose keeping began before `before`, up to `limit`, and removes them. `pause` is awaited after each command
+    /// Archives all tasks that are past their keeping, a step of up to `limit` after another, and says what it has done, and why it
+    /// stopped if that was not for want of more. What comes to be past its keeping meanwhile is left for the next time: else there would
+    /// always be some more, and each step makes parts of its own.
+    pub async fn archive<F: Future<Output = ()> + Send>(
+        &self,
+        past: Past,
+        now: impl Fn() -> Timestamp + Send,
+        limit: u32,
+        pause: impl Fn(Duration) -> F + Send + Sync,
+    ) -> (Archived, Option<ArchivingError>) {
+        let mut all = Archived::default();
+        loop {
+            match self.step(past, now(), limit, &pause).await {
+                // All of these have come to be needed since they were read: they are looked at again later.
+                Ok(Archived { removed: 0, .. }) => return (all, None),
+                Ok(Archived { written, removed }) => {
+                    all = Archived { written: all.written + written, removed: all.removed + removed };
+                }
+                Err(error) => return (all, Some(error)),
+            }
+        }
+    }
+
+    /// Archives some of the tasks that are past their keeping, up to `limit`, and removes them. `pause` is awaited after each command
     /// that removes, for as long as that has taken, so that others have their turn.
     ///
     /// # Errors
     /// [`ArchivingError`]; the next step begins with the same tasks.
     pub async fn step<F: Future<Output = ()> + Send>(
         &self,
-        before: Timestamp,
+        past: Past,
         now: Timestamp,
         limit: u32,
         pause: impl Fn(Duration) -> F + Send,
     ) -> Result<Archived, ArchivingError> {
-        let tasks = self.store.ended(before, now, limit).await?;
+        let tasks = self.store.ended(past, limit).await?;
         if tasks.is_empty() {
             return Ok(Archived::default());
         }

@@ -38,7 +38,9 @@ use baton_model::{
     WorkerId,
 };
 
-pub use archive::{Archive, ArchiveError, ArchiveStore, Archived, Archiver, ArchivingError, REMOVED_AT_ONCE};
+pub use archive::{
+    Archive, ArchiveError, ArchiveStore, Archived, Archiver, ArchivingError, Past, REMOVED_AT_ONCE,
+};
 pub use batches::{
     AddToBatch, BatchDetail, BatchFailure, BatchFilter, BatchStore, SealBatch, TendBatches, TendedBatches,
     follow_up,

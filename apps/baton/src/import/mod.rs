@@ -29,8 +29,8 @@ use self::report::Report;
 use self::source::{Form, Place, Source};
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::layers::{flag, load};
 use crate::progress::{Teller, bar};
-use crate::serve::{flag, load};
 use crate::signals::Signals;
 use crate::store::Store;
 

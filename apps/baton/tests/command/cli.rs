@@ -23,6 +23,7 @@ fn help_has_examples_and_the_exit_codes() {
         &["serve"],
         &["bench"],
         &["mirror"],
+        &["fleet", "run"],
     ] {
         let mut command = tool();
         command.args(subcommand).arg("--help");

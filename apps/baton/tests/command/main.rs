@@ -14,13 +14,15 @@ mod batches;
 mod bulk;
 mod change;
 mod cli;
-#[cfg(feature = "dynamodb")]
 mod dialects;
+#[cfg(feature = "dynamodb")]
 mod dynamodb;
 mod example;
 mod file;
 mod files;
 mod flags;
+mod fleet;
+mod fleet_chaos;
 mod import;
 mod limits;
 mod migrate;

@@ -20,6 +20,7 @@ mod documents;
 mod endings;
 mod events;
 mod files;
+mod fleet;
 mod heads;
 mod limits;
 mod malformed;

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use baton_files::{ObjectFiles, Objects};
+use baton_http::fleet::Fleet;
 use baton_http::{App, Parts};
 use baton_model::{Place, Timestamp, TokenId, TokenSecret};
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
@@ -42,6 +43,15 @@ impl World {
 
     /// A world with some settings changed, as by flags.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
+        Self::beside(settings, None)
+    }
+
+    /// The same, beside supervised workers.
+    pub(crate) fn with_fleet(settings: &[(&str, &str)], fleet: Arc<dyn Fleet>) -> Self {
+        Self::beside(settings, Some(fleet))
+    }
+
+    fn beside(settings: &[(&str, &str)], fleet: Option<Arc<dyn Fleet>>) -> Self {
         let flag = |(key, value): &(&str, &str)| ("--set".to_owned(), (*key).to_owned(), (*value).to_owned());
         let dir = tempfile::tempdir().unwrap();
         let logs = dir.path().join("logs").display().to_string();
@@ -63,7 +73,7 @@ impl World {
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::new(RandomIds),
         );
-        let app = App::new(Parts { files: Some(Arc::new(files)), ..parts });
+        let app = App::new(Parts { files: Some(Arc::new(files)), fleet, ..parts });
         let service = baton_server::service(app.clone(), &settings).unwrap();
         Self { app, clock, dir: Arc::new(dir), service, authorization: None }
     }

@@ -115,6 +115,16 @@ pub const FILE_RULES: &[Rule] = &[
     Rule { method: "PUT", ..Rule::open("/v1/signed-files/{project}/{*path}", "put_signed_file") },
 ];
 
+/// The rules of supervised workers: of routes that only a server with such workers has, and that are in no OpenAPI document
+/// (`docs/fleet.md`).
+pub const FLEET_RULES: &[Rule] = &[
+    Rule::get("/v1/fleet", "list_groups", OPERATOR),
+    Rule::post("/v1/fleet/{group}/start", "start_group", OPERATOR).audited(),
+    Rule::post("/v1/fleet/{group}/stop", "stop_group", OPERATOR).audited(),
+    Rule::post("/v1/fleet/{group}/restart", "restart_group", OPERATOR).audited(),
+    Rule::post("/v1/fleet/{group}/scale", "scale_group", OPERATOR).audited(),
+];
+
 impl Rule {
     /// A `GET` that whoever reaches the server may ask for.
     pub const fn open(path: &'static str, operation: &'static str) -> Self {
@@ -194,9 +204,10 @@ impl Rules {
         Arc::new(Self { all, paths: paths(all) })
     }
 
-    /// Those of Baton's own routes: [`RULES`] and [`FILE_RULES`].
+    /// Those of Baton's own routes: [`RULES`], [`FILE_RULES`] and [`FLEET_RULES`].
     pub fn of_baton() -> Arc<Self> {
-        static ALL: LazyLock<Vec<Rule>> = LazyLock::new(|| RULES.iter().chain(FILE_RULES).copied().collect());
+        static ALL: LazyLock<Vec<Rule>> =
+            LazyLock::new(|| RULES.iter().chain(FILE_RULES).chain(FLEET_RULES).copied().collect());
         static OWN: LazyLock<Arc<Rules>> = LazyLock::new(|| Rules::new(&ALL));
         Arc::clone(&OWN)
     }

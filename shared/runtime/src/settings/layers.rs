@@ -32,6 +32,12 @@ impl Sources {
 #[derive(Clone, Debug)]
 pub(super) struct Layer(Map<String, Value>);
 
+impl Layer {
+    pub(super) fn values(self) -> Map<String, Value> {
+        self.0
+    }
+}
+
 impl Source for Layer {
     fn clone_into_box(&self) -> Box<dyn Source + Send + Sync> {
         Box::new(self.clone())

@@ -1,6 +1,6 @@
 //! Reads merged settings key by key, so that one error names every key that does not fit.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -12,7 +12,9 @@ use crate::nearest::nearest;
 
 /// The merged layers while they are being read. What does not fit is noted, and a default stands in for it.
 pub(super) struct Reader<'a> {
-    config: &'a Config,
+    root: &'a Value,
+    /// What stands before each key where it is told.
+    prefix: String,
     /// The keys that were read; every other one is unknown.
     known: BTreeSet<&'static str>,
     errors: Vec<SettingError>,
@@ -20,13 +22,26 @@ pub(super) struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     pub(super) fn new(config: &'a Config) -> Self {
-        Self { config, known: BTreeSet::new(), errors: Vec::new() }
+        Self::within(&config.cache, String::new())
+    }
+
+    /// A reader of a part, whose keys are told with `prefix` before them.
+    pub(super) fn within(root: &'a Value, prefix: String) -> Self {
+        Self { root, prefix, known: BTreeSet::new(), errors: Vec::new() }
+    }
+
+    /// Takes over what did not fit in a part.
+    pub(super) fn absorb(&mut self, errors: Vec<SettingError>) {
+        self.errors.extend(errors);
     }
 
     /// What did not fit, unknown keys included.
     pub(super) fn finish(mut self) -> Vec<SettingError> {
         let mut unknown = Vec::new();
-        find_unknown("", &self.config.cache, &self.known, &mut unknown);
+        find_unknown("", self.root, &self.known, &mut unknown);
+        for error in &mut unknown {
+            error.key.insert_str(0, &self.prefix);
+        }
         self.errors.extend(unknown);
         self.errors
     }
@@ -34,12 +49,12 @@ impl<'a> Reader<'a> {
     /// Notes that a key, though readable, does not fit with the rest.
     pub(super) fn refuse(&mut self, key: &'static str, problem: Expected) {
         let origin = self.value(key).and_then(|value| value.origin().map(str::to_owned));
-        self.errors.push(SettingError { key: key.to_owned(), problem, origin });
+        self.errors.push(SettingError { key: format!("{}{key}", self.prefix), problem, origin });
     }
 
     /// The value of a dotted key, with its origin, which [`Config::get`] would drop.
     fn value(&self, key: &str) -> Option<&'a Value> {
-        key.split('.').try_fold(&self.config.cache, |value, name| match &value.kind {
+        key.split('.').try_fold(self.root, |value, name| match &value.kind {
             ValueKind::Table(table) => table.get(name),
             _ => None,
         })
@@ -47,7 +62,7 @@ impl<'a> Reader<'a> {
 
     /// Whether a key was found not to fit.
     pub(super) fn refused(&self, key: &str) -> bool {
-        self.errors.iter().any(|error| error.key == key)
+        self.errors.iter().any(|error| error.key.strip_prefix(&self.prefix) == Some(key))
     }
 
     fn read<T>(
@@ -125,9 +140,65 @@ impl<'a> Reader<'a> {
             other => Err(Expected::new("text in quotes", describe(other))),
         })
     }
+
+    /// The parts of a list; none if it is not given, or is no list.
+    pub(super) fn elements(&mut self, key: &'static str, expected: &str) -> Option<&'a [Value]> {
+        self.known.insert(key);
+        let value = self.value(key)?;
+        let ValueKind::Array(elements) = &value.kind else {
+            self.refuse(key, Expected::new(expected, describe(&value.kind)));
+            return None;
+        };
+        Some(elements)
+    }
+
+    /// A list of texts; a text is a list of one.
+    pub(super) fn list<T>(
+        &mut self,
+        key: &'static str,
+        expected: &str,
+        read: impl Fn(&str) -> Result<T, Expected>,
+    ) -> Option<Vec<T>> {
+        self.read(key, |kind| match kind {
+            ValueKind::String(text) => Ok(vec![read(text)?]),
+            ValueKind::Array(elements) => {
+                let text = |element: &Value| match &element.kind {
+                    ValueKind::String(text) => read(text),
+                    other => Err(Expected::new("text in quotes", describe(other))),
+                };
+                elements.iter().map(text).collect()
+            }
+            other => Err(Expected::new(expected, describe(other))),
+        })
+    }
+
+    /// Names with texts, up to so many of them.
+    pub(super) fn pairs(
+        &mut self,
+        key: &'static str,
+        most: usize,
+        check: impl Fn(&str, &str) -> Result<(), Expected>,
+    ) -> Option<BTreeMap<String, String>> {
+        self.read(key, |kind| {
+            let ValueKind::Table(table) = kind else {
+                return Err(Expected::new("names with texts, such as { A = \"b\" }", describe(kind)));
+            };
+            if table.len() > most {
+                return Err(Expected::new(format!("at most {most} of them"), table.len().to_string()));
+            }
+            let pair = |(name, value): (&String, &Value)| {
+                let ValueKind::String(text) = &value.kind else {
+                    return Err(Expected::new(format!("text in quotes as {name}"), describe(&value.kind)));
+                };
+                check(name, text)?;
+                Ok((name.clone(), text.clone()))
+            };
+            table.iter().map(pair).collect()
+        })
+    }
 }
 
-fn describe(kind: &ValueKind) -> String {
+pub(super) fn describe(kind: &ValueKind) -> String {
     match kind {
         ValueKind::String(text) => Expected::text("", text).got,
         ValueKind::Table(_) => "a section".to_owned(),
@@ -149,9 +220,7 @@ fn find_unknown(path: &str, value: &Value, known: &BTreeSet<&'static str>, found
             find_unknown(&key, value, known, found);
         } else if !known.contains(key.as_str()) {
             let siblings: Vec<&str> = match path {
-                "" => {
-                    known.iter().filter_map(|key| key.split_once('.')).map(|(section, _)| section).collect()
-                }
+                "" => known.iter().filter_map(|key| key.split('.').next()).collect(),
                 _ => {
                     let within = known.iter().filter_map(|key| key.strip_prefix(path)?.strip_prefix('.'));
                     within.filter_map(|key| key.split('.').next()).collect()

@@ -57,7 +57,7 @@ fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
          variable BATON_RETENTION_FINISHED_DAYS)",
         "store.durability: expected full or normal, got \"half\" (from the flag --flag)",
         "server.lisen: expected one of answer_timeout_seconds, answers_mebibytes, head_timeout_seconds, listen,",
-        "sever: expected one of archive, dialects, dynamodb, files, leases, limits, log,",
+        "sever: expected one of archive, dialects, dynamodb, files, fleet, leases, limits, log,",
         "log.colour: expected one of format, level, got an unknown key",
     ] {
         assert!(error.contains(part), "{part}\nnot in\n{error}");
@@ -317,5 +317,13 @@ fn what_does_not_fit_a_dialect_is_named() {
         "dialects.drif: expected one of assistant, drift, edge-functions, orchestrator, task-table",
     ] {
         assert!(error.contains(part), "{part} is not in: {error}");
+    }
+}
+
+#[test]
+fn a_level_can_be_told_to_another_process_in_words() {
+    for level in ["info", "off", "warn,baton_http=debug", "baton_http=trace"] {
+        let parsed = parse_level(level).unwrap();
+        assert_eq!(parse_level(&parsed.to_string()).unwrap(), parsed, "{level}: {parsed}");
     }
 }

@@ -60,6 +60,13 @@ impl Shared {
     }
 }
 
+impl LogGuard {
+    /// Takes whole lines that another process has logged, as [`LogWriter`] does.
+    pub fn writer(&self) -> LogWriter {
+        LogWriter(Arc::clone(&self.shared))
+    }
+}
+
 impl LogWriter {
     /// Starts the thread that writes to `sink`. Once it can write again after lines were dropped, it logs how many.
     ///

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use baton_model::{BatchId, State, TaskId, TaskSpec, Timestamp};
-use baton_store::{Create, StoreError};
+use baton_store::{Create, ErrorKind, StoreError};
 
 use super::{COUNTS, PARTS, RECORDS, counts_partition, record_key};
 use crate::attr::{Fields, Item, key, n, time};
 use crate::codes::Code;
 use crate::db::Query;
-use crate::ends::{ENDS, end_of};
-use crate::error::{TransactError, contended, damaged};
+use crate::ends::ENDS;
+use crate::error::{TransactError, WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::keys;
 use crate::row::Stored;
@@ -80,13 +80,20 @@ impl Inner {
                 let name = format!("members#{id}#{}#{}", part[0], self.db.draw());
                 match self.db.transact(writes, &name).await {
                     Ok(()) => added.extend_from_slice(part),
-                    Err(TransactError::Failed(error)) => return Err(error),
+                    Err(TransactError::Failed(error)) => {
+                        self.drop_if_undone(id, added, &error).await;
+                        return Err(error);
+                    }
                     Err(TransactError::Conditions(reasons))
                         if reasons.first().is_some_and(|(failed, _)| *failed) =>
                     {
-                        // Sealed meanwhile, or before.
                         self.drop_members(id, added).await?;
-                        return Err(StoreError::BatchSealed(id));
+                        return Err(match reasons.into_iter().next() {
+                            // Sealed meanwhile, or before.
+                            Some((_, Some(_))) => StoreError::BatchSealed(id),
+                            // Whoever made it has had its own request refused, and taken it away again.
+                            _ => contended("the batch"),
+                        });
                     }
                     // Another sending of the same has written some: look again.
                     Err(TransactError::Conditions(_)) => break,
@@ -96,21 +103,48 @@ impl Inner {
         Err(contended("the members of the batch"))
     }
 
-    /// Removes members whose tasks have not come to be.
+    /// Removes members whose tasks have not come to be: many together, and one by one if something has become of one of them.
     pub(super) async fn drop_members(&self, id: BatchId, tasks: Vec<TaskId>) -> Result<(), StoreError> {
-        for task in tasks {
-            let same = Expression::new().when("st", "=", n(UNFINISHED)).when("ev", "=", n(0));
-            let fewer = Expression::new().when_present("tx").add("tk", n(-1));
-            let writes: Vec<TransactWriteItem> = vec![
-                self.db.delete_write(member_key(id, task), &same)?,
-                self.db.update_write(record_key(id), &fewer)?,
-            ];
-            match self.db.transact(writes, &format!("drop#{id}#{task}#{}", self.db.draw())).await {
-                Ok(()) | Err(TransactError::Conditions(_)) => {}
-                Err(TransactError::Failed(error)) => return Err(error),
+        for some in tasks.chunks(MOST - 1) {
+            if !self.drop_together(id, some).await? && some.len() > 1 {
+                for task in some {
+                    self.drop_together(id, std::slice::from_ref(task)).await?;
+                }
             }
         }
         Ok(())
+    }
+
+    /// Removes members in one transaction; says whether it did.
+    async fn drop_together(&self, id: BatchId, tasks: &[TaskId]) -> Result<bool, StoreError> {
+        let Some(first) = tasks.first() else { return Ok(true) };
+        let same = Expression::new().when("st", "=", n(UNFINISHED)).when("ev", "=", n(0));
+        let gone = i64::try_from(tasks.len()).unwrap_or(i64::MAX);
+        let fewer = Expression::new().when_present("tx").add("tk", n(-gone));
+        let mut writes: Vec<TransactWriteItem> = vec![self.db.update_write(record_key(id), &fewer)?];
+        for task in tasks {
+            writes.push(self.db.delete_write(member_key(id, *task), &same)?);
+        }
+        match self.db.transact(writes, &format!("drop#{id}#{first}#{}", self.db.draw())).await {
+            Ok(()) => Ok(true),
+            Err(TransactError::Conditions(_)) => Ok(false),
+            Err(TransactError::Failed(error)) => Err(error),
+        }
+    }
+
+    /// Removes members of a request that has failed for certain, so that whoever sends it again is not counted twice. Of one whose fate
+    /// is not known they stay, and whoever tends batches finds out. So they do if they cannot be removed now.
+    pub(super) async fn drop_if_undone(&self, id: BatchId, added: Vec<TaskId>, failed: &StoreError) {
+        if added.is_empty() || failed.kind() == ErrorKind::Unknown {
+            return;
+        }
+        if let Err(error) = self.drop_members(id, added).await {
+            tracing::warn!(
+                batch = %id,
+                error = error.report(),
+                "tasks that were not created will be taken off their batch by the reaper"
+            );
+        }
     }
 
     /// Counts a task of a batch by its state, that has come from another one. It is a hint: what fails of it, whoever tends batches
@@ -134,7 +168,8 @@ impl Inner {
     }
 
     /// Counts a task by its state, unless a later event of it was counted; says whether the batch is to be looked at. As what it
-    /// counts is most likely known: its member tells if that is not so.
+    /// counts is most likely known: its member tells if that is not so. A member that already says the same is told the later event all
+    /// the same: else one of before, told late, would count.
     pub(super) async fn count_member(
         &self,
         id: BatchId,
@@ -143,17 +178,33 @@ impl Inner {
     ) -> Result<bool, StoreError> {
         let (state, event) = (task.head.state.state(), task.head.events);
         let to = noted(state);
+        let mut is_read = false;
         for _ in 0..ROUNDS {
-            if from == to {
+            if from == to && !is_read {
                 return Ok(false);
             }
-            let ends = self.options.keep_finished.filter(|_| state.is_final()).map(|keep| end_of(now, keep));
+            // It goes with its task: one that is sent again while that is there finds it.
+            let ends = if state.is_final() { self.ends_of(task, now) } else { None };
             let member = Expression::new()
                 .when("st", "=", n(from))
                 .when("ev", "<", n(event))
                 .set("st", n(to))
                 .set("ev", n(event))
                 .put(ENDS, ends.map(n));
+            if from == to {
+                match self.db.update(member_key(id, task.head.id), &member).await {
+                    Ok(_) => return Ok(false),
+                    Err(WriteError::Failed(error)) => return Err(error),
+                    Err(WriteError::Condition(standing)) => {
+                        let Some(standing) = standing else { return Ok(false) };
+                        if Fields(&standing).number::<u32>("ev")? >= event {
+                            return Ok(true);
+                        }
+                        from = Fields(&standing).number("st")?;
+                        continue;
+                    }
+                }
+            }
             let mut count = Expression::new();
             if let Some(name) = count_of(from) {
                 count = count.add(name, n(-1));
@@ -183,6 +234,7 @@ impl Inner {
                         return Ok(true);
                     }
                     from = fields.number("st")?;
+                    is_read = true;
                 }
             }
         }
@@ -212,4 +264,113 @@ impl Inner {
 pub(super) fn task_of(item: &Item) -> Result<TaskId, StoreError> {
     let text = Fields(item).text("sk")?;
     text.parse().map_err(|_| damaged(format!("expected the id of a task of a batch, got {text}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use baton_model::{Batch, NewBatch, Payload, ProjectId, RunAfter, Then, ThenOn};
+    use baton_store::{AddToBatch, BatchStore as _, Cancel, Retry, TaskStore as _};
+
+    use super::*;
+    use crate::testing::{store, task};
+    use crate::{DynamoStore, Options};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_millis(1_800_000_000_000 + seconds * 1_000)
+    }
+
+    fn batch() -> NewBatch {
+        let report = TaskSpec { id: TaskId::unset(), ..task(99, RunAfter::Now) };
+        let then = Some(Then { on: ThenOn::Ended, task: report });
+        NewBatch { id: BatchId::from_bytes([7; 16]), project: ProjectId::default(), name: None, then }
+    }
+
+    fn adding(tasks: impl Iterator<Item = TaskSpec>, atomic: bool) -> AddToBatch {
+        let batch = batch();
+        let tasks = tasks.map(|spec| TaskSpec { batch: Some(batch.id), ..spec }).collect();
+        let create = Create { now: at(0), tasks, atomic, idempotency: None, by: None };
+        AddToBatch { batch, seal: true, create }
+    }
+
+    async fn told(store: &DynamoStore) -> Batch {
+        store.batch(batch().id).await.unwrap().batch
+    }
+
+    async fn cancel(store: &DynamoStore, task: TaskId, now: Timestamp) {
+        store.cancel(Cancel { now, task, by: None, reason: None, with_dependants: false }).await.unwrap();
+    }
+
+    /// Whoever ended a task dies before it counts it, or is slow; the task lives again, and then that one goes on.
+    #[tokio::test]
+    async fn what_is_told_late_of_an_earlier_event_does_not_count() {
+        let store = store(Options::seeded(1)).await;
+        let [first, second] = [1, 2].map(|number| task(number, RunAfter::Now));
+        let ids = [first.id, second.id];
+        store.add_to_batch(adding([first, second].into_iter(), true)).await.unwrap();
+        cancel(&store, ids[0], at(1)).await;
+        let late = store.inner.known(ids[0]).await.unwrap();
+        // As it would be, had that one not counted yet.
+        let member = member_item(batch().id, ids[0], UNFINISHED, 0, at(0));
+        store.inner.db.put(member, Expression::new()).await.unwrap();
+        let uncounted = Expression::new().add("c5", n(-1));
+        store.inner.db.update(count_key(batch().id, part_of(ids[0])), &uncounted).await.unwrap();
+
+        let retry = Retry {
+            now: at(2),
+            task: ids[0],
+            by: None,
+            reason: None,
+            delay: Duration::ZERO,
+            with_dependants: false,
+        };
+        store.retry(retry).await.unwrap();
+        cancel(&store, ids[1], at(3)).await;
+        store.inner.note_in_batch(&late, State::Queued, at(4)).await;
+        let batch = told(&store).await;
+        assert_eq!((batch.counts.cancelled, batch.made), (1, None), "one of them waits");
+        cancel(&store, ids[0], at(5)).await;
+        assert!(told(&store).await.made.is_some());
+    }
+
+    #[tokio::test]
+    async fn a_request_that_is_too_large_writes_nothing() {
+        let store = store(Options::seeded(1)).await;
+        let tasks = (0..150).map(|number| task(number, RunAfter::Now));
+        let refused = store.add_to_batch(adding(tasks, true)).await.unwrap_err();
+        assert!(matches!(refused, StoreError::TooLarge { .. }), "{refused:?}");
+        assert!(matches!(store.batch(batch().id).await, Err(StoreError::BatchNotFound(_))));
+        for part in 0..PARTS {
+            let found = store.inner.db.query_whole(Query::table(&members(batch().id, part))).await.unwrap();
+            assert!(found.items.is_empty());
+        }
+    }
+
+    #[tokio::test]
+    async fn members_are_taken_away_together_and_those_that_count_stay() {
+        let store = store(Options::seeded(1)).await;
+        let tasks = (0..150).map(|number| task(number, RunAfter::Now));
+        store.add_to_batch(adding(tasks, false)).await.unwrap();
+        let ids: Vec<TaskId> = (0..150).map(|number| task(number, RunAfter::Now).id).collect();
+        cancel(&store, ids[3], at(1)).await;
+        store.inner.drop_members(batch().id, ids[..120].to_vec()).await.unwrap();
+        let counts = told(&store).await.counts;
+        assert_eq!((counts.tasks, counts.cancelled), (31, 1));
+    }
+
+    #[tokio::test]
+    async fn a_member_goes_with_its_task() {
+        let store = store(Options::seeded(1)).await;
+        let own = TaskSpec { retention: Some(Duration::from_secs(90 * 86_400)), ..task(1, RunAfter::Now) };
+        let plain = TaskSpec { params: Payload::default(), ..task(2, RunAfter::Now) };
+        store.add_to_batch(adding([own, plain].into_iter(), true)).await.unwrap();
+        for number in [1, 2] {
+            let id = task(number, RunAfter::Now).id;
+            cancel(&store, id, at(1)).await;
+            let ends = store.inner.known(id).await.unwrap().ends;
+            let member = store.inner.db.get(member_key(batch().id, id)).await.unwrap().unwrap();
+            assert!(ends.is_some() && Fields(&member).maybe_number::<i64>(ENDS).unwrap() == ends, "{number}");
+        }
+    }
 }

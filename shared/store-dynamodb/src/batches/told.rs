@@ -17,10 +17,17 @@ use crate::db::{Query, Range};
 use crate::ends::{ENDS, end_of};
 use crate::error::damaged;
 use crate::expression::Expression;
+use crate::row::Stored;
 use crate::store::Inner;
 
 /// How many unfinished tasks of a batch are looked at to tell what they do.
 const LOOKED_AT: usize = 1_000;
+
+/// How many pages of the members of a part are looked at for that: of a large batch most have ended, and are passed by.
+const PAGES: usize = 2;
+
+/// How many members a step passes by at most that are counted already.
+const PASSED_BY: usize = 500;
 
 /// How many batches are looked at together.
 const AT_ONCE: usize = 8;
@@ -38,24 +45,22 @@ impl Inner {
         if detail.batch.counts.unfinished() > 0 {
             for part in 0..PARTS {
                 let mut after: Option<String> = None;
-                loop {
+                for _ in 0..PAGES {
                     let from = (part, after.as_deref());
                     let (items, next) = self.unfinished_members(id, from, LOOKED_AT).await?;
-                    for item in &items {
-                        open.insert(task_of(item)?);
-                    }
+                    open.extend(items.iter().filter_map(|item| self.db.read_one(item, task_of)));
                     after =
                         next.as_ref().map(|next| Fields(next).text("sk").map(str::to_owned)).transpose()?;
                     if after.is_none() || open.len() >= LOOKED_AT {
-                        detail.at_least |= after.is_some();
                         break;
                     }
                 }
+                detail.at_least |= after.is_some();
             }
         }
         detail.at_least |= open.len() > LOOKED_AT;
         let wanted: BTreeSet<TaskId> = open.into_iter().take(LOOKED_AT).collect();
-        for task in self.tasks_by_id(wanted).await?.values() {
+        for task in self.readable_tasks(wanted).await?.values().flatten() {
             match task.head.state.state() {
                 State::Blocked => detail.blocked += 1,
                 State::Queued => detail.queued += 1,
@@ -63,9 +68,11 @@ impl Inner {
                 State::Completed | State::Failed | State::Cancelled => {}
             }
         }
-        let failed = self.tasks_by_id(detail.batch.failures.iter().copied().collect()).await?;
+        let failed = self.readable_tasks(detail.batch.failures.iter().copied().collect()).await?;
         for id in &detail.batch.failures {
-            let Some(stored) = failed.get(id).filter(|one| one.head.state.state() == State::Failed) else {
+            let Some(stored) =
+                failed.get(id).and_then(Option::as_ref).filter(|one| one.head.state.state() == State::Failed)
+            else {
                 continue;
             };
             let Some(task) = self.db.task_of(stored.clone()).await? else { continue };
@@ -126,19 +133,26 @@ impl Inner {
             },
         };
         let from = (place.part, place.after.as_deref());
-        let (items, next) = self.unfinished_members(place.id, from, tend.limit as usize).await?;
+        // Those that are counted cost next to nothing to pass by; of the others each task is read.
+        let (mut items, mut next) = self.unfinished_members(place.id, from, PASSED_BY).await?;
+        if items.len() > tend.limit as usize {
+            items.truncate(tend.limit as usize);
+            next = items.last().cloned();
+        }
         let mut report = TendedBatches::default();
         let mut added = BTreeMap::new();
         for item in &items {
-            added.insert(task_of(item)?, Fields(item).time("at")?);
+            added.extend(self.db.read_one(item, |item| Ok((task_of(item)?, Fields(item).time("at")?))));
         }
-        let found = self.tasks_by_id(added.keys().copied().collect()).await?;
+        let found = self.readable_tasks(added.keys().copied().collect()).await?;
         for (task, at) in added {
             match found.get(&task) {
-                Some(stored) if stored.is_final() => {
-                    report.counted +=
-                        u64::from(self.count_member(place.id, (UNFINISHED, stored), tend.now).await?);
+                Some(Some(stored)) if stored.is_final() => {
+                    let counted = self.count_member(place.id, (UNFINISHED, stored), tend.now).await;
+                    let counted = self.db.unless_damaged(&format!("task {task} of a batch"), counted)?;
+                    report.counted += u64::from(counted.unwrap_or_default());
                 }
+                // It has not ended, or is damaged, which is no reason to take it for one that never came to be.
                 Some(_) => {}
                 None if tend.now.since(at) > CREATED_WITHIN => {
                     self.drop_members(place.id, vec![task]).await?
@@ -151,7 +165,9 @@ impl Inner {
             Some(after) => Some(Place { after: Some(after), ..place }),
             None if place.part + 1 < PARTS => Some(Place { part: place.part + 1, after: None, ..place }),
             None => {
-                report.made += u64::from(self.settle_batch(place.id, tend.now).await?);
+                let settled = self.settle_batch(place.id, tend.now).await;
+                let settled = self.db.unless_damaged(&format!("batch {}", place.id), settled)?;
+                report.made += u64::from(settled.unwrap_or_default());
                 self.open_batch(Some(place.id)).await?.map(|id| Place { id, part: 0, after: None })
             }
         };
@@ -166,16 +182,31 @@ impl Inner {
         found.items.first().map(batch_of).transpose()
     }
 
-    /// Batches behind an id, the oldest id first.
-    pub(crate) async fn batches_behind(&self, after: &str, most: usize) -> Result<Vec<Batch>, StoreError> {
-        let range = if after.is_empty() { Range::All } else { Range::AtLeast(format!("{after}~")) };
-        let limit = Some(i32::try_from(most).unwrap_or(i32::MAX));
-        let found = self.db.query(&Query { range, limit, ..Query::table(RECORDS) }).await?;
-        let mut batches = Vec::with_capacity(found.items.len());
-        for item in &found.items {
-            batches.push(self.with_counts(read(item)?.batch).await?);
+    /// The tasks of these ids as they stand: none for one that is damaged. What is purged, or never was, is not among them.
+    async fn readable_tasks(
+        &self,
+        ids: BTreeSet<TaskId>,
+    ) -> Result<BTreeMap<TaskId, Option<Stored>>, StoreError> {
+        let keys: Vec<Item> = ids.iter().map(|id| self.task_key(*id)).collect();
+        let mut found = BTreeMap::new();
+        for item in self.db.get_all(keys).await? {
+            let stored = self.db.read_one(&item, Stored::read);
+            // A task's sort key is its id, whatever else of it cannot be read.
+            let Some(id) = Fields(&item).text("sk").ok().and_then(|id| id.parse().ok()) else { continue };
+            if stored.as_ref().is_none_or(|stored| !stored.purged) {
+                found.insert(id, stored);
+            }
         }
-        Ok(batches)
+        Ok(found)
+    }
+
+    /// Batches by the items of their records, with what is counted of each.
+    pub(crate) async fn batches_of(&self, items: &[Item]) -> Result<Vec<Batch>, StoreError> {
+        let mut counted = Vec::with_capacity(items.len());
+        for item in items {
+            counted.push(self.with_counts(read(item)?.batch));
+        }
+        futures::stream::iter(counted).buffered(AT_ONCE).try_collect().await
     }
 
     /// Takes in a batch that another store has read out. Its tasks bring their members along.

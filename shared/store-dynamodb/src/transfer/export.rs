@@ -32,7 +32,7 @@ const KINDS: [char; 14] = ['q', 'w', 'b', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm'
 pub(super) struct Place {
     kind: usize,
     part: Option<i64>,
-    after: String,
+    pub(super) after: String,
 }
 
 impl Place {
@@ -374,69 +374,6 @@ impl Inner {
         let records = merged.items.iter().map(|item| audit::read(item).map(Record::Audit));
         Ok((records.collect::<Result<_, _>>()?, merged.more))
     }
-}
-
-impl Inner {
-    async fn export_limits(
-        &self,
-        place: &mut Place,
-        limit: usize,
-    ) -> Result<(Vec<Record>, bool), StoreError> {
-        let most = u32::try_from(limit).unwrap_or(u32::MAX);
-        let found = self.limits_behind(&place.after, most).await?;
-        Ok(settings(place, found, limit, Record::Limit))
-    }
-
-    async fn export_owned(&self, place: &mut Place, limit: usize) -> Result<(Vec<Record>, bool), StoreError> {
-        let most = u32::try_from(limit).unwrap_or(u32::MAX);
-        let found = self.owned_behind(&place.after, most).await?;
-        Ok(settings(place, found, limit, Record::Owned))
-    }
-
-    async fn export_batches(
-        &self,
-        place: &mut Place,
-        limit: usize,
-    ) -> Result<(Vec<Record>, bool), StoreError> {
-        let found = self.batches_behind(&place.after, limit + 1).await?;
-        let named = found.into_iter().map(|batch| (batch.id.to_string(), batch)).collect();
-        Ok(settings(place, named, limit, |batch| Record::Batch(Box::new(batch))))
-    }
-
-    async fn export_schedules(
-        &self,
-        place: &mut Place,
-        limit: usize,
-    ) -> Result<(Vec<Record>, bool), StoreError> {
-        let most = u32::try_from(limit).unwrap_or(u32::MAX);
-        let found = self.schedules_behind(&place.after, most).await?;
-        Ok(settings(place, found, limit, |schedule| Record::Schedule(Box::new(schedule))))
-    }
-
-    async fn export_supplies(
-        &self,
-        place: &mut Place,
-        limit: usize,
-    ) -> Result<(Vec<Record>, bool), StoreError> {
-        let most = u32::try_from(limit).unwrap_or(u32::MAX);
-        let found = self.supplies_behind(&place.after, most).await?;
-        Ok(settings(place, found, limit, |supply| Record::Supply(Box::new(supply))))
-    }
-}
-
-/// A page of settings, each with its name, and whether there are more.
-fn settings<T>(
-    place: &mut Place,
-    mut found: Vec<(String, T)>,
-    limit: usize,
-    record: impl Fn(T) -> Record,
-) -> (Vec<Record>, bool) {
-    let more = found.len() > limit;
-    found.truncate(limit);
-    if let Some((name, _)) = found.last() {
-        place.after.clone_from(name);
-    }
-    (found.into_iter().map(|(_, one)| record(one)).collect(), more)
 }
 
 /// The hour that a sort key names.

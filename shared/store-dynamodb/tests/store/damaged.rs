@@ -4,12 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::schedule::Said;
-use baton_model::{Payload, Running, ScheduleChange, Status, Task, TaskId, TaskSpec, Watch};
+use baton_model::{
+    BatchId, LimitRules, NewBatch, Payload, Running, ScheduleChange, Status, SupplyChange, SupplyPlan, Task,
+    TaskId, TaskSpec, Template, Then, ThenOn, Watch,
+};
 use baton_store::conformance::schedules::{key, minutely};
 use baton_store::transfer::{Migration, MigrationError};
 use baton_store::{
-    Beat, Cancel, Claim, ClaimAnswer, Create, ErrorKind, NoDoorbell, PageRequest, Purge, Reap,
-    ScheduleFilter, ScheduleStore, SetSchedule, TaskFilter, TaskStore,
+    AddToBatch, BatchStore, Beat, Cancel, Claim, ClaimAnswer, Create, ErrorKind, LimitStore, NoDoorbell,
+    PageRequest, Purge, Reap, ScheduleFilter, ScheduleStore, SetLimit, SetSchedule, SetSupply, SupplyStore,
+    TaskFilter, TaskStore, TendBatches,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
@@ -66,6 +70,14 @@ impl Bench {
             }
         }
         assert_eq!(spoilt, 1, "{sort}");
+    }
+
+    /// Sets a schedule of the project `film` that is due each minute.
+    async fn schedule(&self, name: &str) {
+        let plan = Box::new(minutely(spec("a", 1, "{}")));
+        let change = ScheduleChange::Set { plan, seed: [7; 16], replace: false };
+        let said = Said { now: at(0), by: None, reason: None };
+        self.store.set_schedule(SetSchedule { key: key("film", name), change, said }).await.unwrap();
     }
 
     fn damaged(&self) -> u64 {
@@ -254,11 +266,7 @@ async fn a_claim_passes_over_a_queue_whose_record_is_damaged() {
     assert!(b.damaged() > 0);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_store_with_a_task_that_is_damaged_is_not_moved() {
-    let b = Bench::open().await;
-    b.create("a", 0..3, "{}").await;
-    b.spoil(&id(1).to_string(), "st").await;
+async fn is_not_moved(b: &Bench) {
     let target = store(&b.engine, b.engine.another().await).await;
     let now = || at(5);
     let migration = Migration {
@@ -273,15 +281,138 @@ async fn a_store_with_a_task_that_is_damaged_is_not_moved() {
     assert!(matches!(failed, MigrationError::Source(_)), "{failed:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_with_a_task_that_is_damaged_is_not_moved() {
+    let b = Bench::open().await;
+    b.create("a", 0..3, "{}").await;
+    b.spoil(&id(1).to_string(), "st").await;
+    is_not_moved(&b).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_with_a_setting_that_is_damaged_is_not_moved() {
+    for kind in ["schedule", "supply", "limit"] {
+        let b = Bench::open().await;
+        match kind {
+            "schedule" => {
+                b.schedule("a").await;
+                b.spoil("film#a", "st").await;
+            }
+            "supply" => {
+                let template = Template { weight: 1, task: spec("a", 1, "{}") };
+                let plan = SupplyPlan {
+                    min: 1,
+                    target: 2,
+                    templates: vec![template],
+                    while_asked: false,
+                    paused: false,
+                };
+                let change = SupplyChange::Set { plan: Box::new(plan), seed: [7; 16] };
+                let said = Said { now: at(0), by: None, reason: None };
+                let queue = "a".parse().unwrap();
+                b.store.set_supply(SetSupply { queue, change, said }).await.unwrap();
+                b.spoil("a", "pl").await;
+            }
+            _ => {
+                let on = "queue/a".parse().unwrap();
+                let rules = Some(LimitRules { max_running: Some(1), ..LimitRules::default() });
+                b.store.set_limit(SetLimit { now: at(0), on, rules, by: None, reason: None }).await.unwrap();
+                b.spoil("L#queue/a", "ru").await;
+            }
+        }
+        is_not_moved(&b).await;
+    }
+}
+
+/// Of two halves one was lost: those of other names go on, and who asks for that one hears that it is damaged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_whose_plan_is_gone_holds_up_no_other() {
+    let b = Bench::open().await;
+    for name in ["a", "b", "c"] {
+        b.schedule(name).await;
+    }
+    for item in b.engine.items().await {
+        if item["sk"].as_s().unwrap() == "film#b" && item.contains_key("pl") {
+            let delete = b.engine.client.delete_item().table_name(&b.engine.table);
+            delete.key("pk", item["pk"].clone()).key("sk", item["sk"].clone()).send().await.unwrap();
+        }
+    }
+    let others = [key("film", "a"), key("film", "c")];
+    let listed = b.store.schedules(ScheduleFilter::default(), PageRequest::first(10)).await.unwrap();
+    assert_eq!(listed.items.into_iter().map(|one| one.key).collect::<Vec<_>>(), others);
+    let due = b.store.due_schedules(at(60), PageRequest::first(10)).await.unwrap();
+    assert_eq!(due.items.into_iter().map(|one| one.key).collect::<Vec<_>>(), others);
+    assert!(b.damaged() > 0);
+    let error = b.store.schedule(&key("film", "b")).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal);
+}
+
+/// A batch with a task that cannot be read holds up none of those behind it, and that task is not taken for one that never was.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_walk_over_batches_passes_by_what_is_damaged() {
+    let b = Bench::open().await;
+    let batches = [1, 2].map(|number| BatchId::from_bytes([number; 16]));
+    for (batch, number) in batches.into_iter().zip([1, 2]) {
+        let task =
+            TaskSpec { batch: Some(batch), project: "film".parse().unwrap(), ..spec("a", number, "{}") };
+        let create = Create { now: at(0), tasks: vec![task], atomic: true, idempotency: None, by: None };
+        let new = NewBatch { id: batch, project: "film".parse().unwrap(), name: None, then: None };
+        b.store.add_to_batch(AddToBatch { batch: new, seal: true, create }).await.unwrap();
+    }
+    b.spoil(&id(1).to_string(), "ca").await;
+    let (mut after, mut steps) = (None, 0);
+    loop {
+        let tend = TendBatches { now: at(90_000), limit: 10, after };
+        after = b.store.tend_batches(tend).await.unwrap().next;
+        steps += 1;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert!(steps > 8, "both batches were looked at: {steps}");
+    assert!(b.damaged() > 0);
+    assert_eq!(b.store.batch(batches[0]).await.unwrap().batch.counts.tasks, 1, "its task is there");
+}
+
+/// A page of what is read out may end by its bytes, long before it is full.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_fill_more_than_a_page_are_all_moved() {
+    let b = Bench::open().await;
+    let large = format!("\"{}\"", "x".repeat(60_000));
+    for number in 1..=40 {
+        let batch = BatchId::from_bytes([number; 16]);
+        let report =
+            TaskSpec { id: TaskId::unset(), project: "film".parse().unwrap(), ..spec("a", 99, &large) };
+        let then = Some(Then { on: ThenOn::Ended, task: report });
+        let new = NewBatch { id: batch, project: "film".parse().unwrap(), name: None, then };
+        let task =
+            TaskSpec { batch: Some(batch), project: "film".parse().unwrap(), ..spec("a", number, "{}") };
+        let create = Create { now: at(0), tasks: vec![task], atomic: true, idempotency: None, by: None };
+        b.store.add_to_batch(AddToBatch { batch: new, seal: true, create }).await.unwrap();
+    }
+    let target = store(&b.engine, b.engine.another().await).await;
+    let now = || at(5);
+    let migration = Migration {
+        source: &*b.store,
+        target: &*target,
+        name: "the source",
+        page: 500,
+        keep_logs: Duration::ZERO,
+        clock: &now,
+    };
+    migration.run(|_| {}).await.unwrap();
+    for number in 1..=40 {
+        let told = target.batch(BatchId::from_bytes([number; 16])).await.unwrap();
+        assert_eq!(told.batch.counts.tasks, 1, "{number}");
+    }
+}
+
 /// A schedule that cannot be read holds no other one up: neither the list nor what is due.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_schedule_holds_up_no_other() {
     let b = Bench::open().await;
     for name in ["a", "b", "c"] {
-        let plan = Box::new(minutely(spec("a", 1, "{}")));
-        let change = ScheduleChange::Set { plan, seed: [7; 16], replace: false };
-        let said = Said { now: at(0), by: None, reason: None };
-        b.store.set_schedule(SetSchedule { key: key("film", name), change, said }).await.unwrap();
+        b.schedule(name).await;
     }
     let others = [key("film", "a"), key("film", "c")];
     for attribute in ["pl", "st"] {

@@ -165,14 +165,13 @@ pub(super) fn supply_name(supply: &Supply) -> String {
 /// If it is another one in the target, or more has become of it there.
 pub fn batch_onto(record: &Batch, standing: Option<&Batch>) -> Result<Verdict, Refusal> {
     let Some(standing) = standing else { return Ok(Verdict::New) };
-    let came = |batch: &Batch| {
-        let made_at = batch.made.map(|made| made.at);
-        (batch.counts.tasks, batch.sealed_at, made_at, batch.ended_at)
-    };
+    let came = |batch: &Batch| (batch.counts.tasks, batch.sealed_at, batch.made.map(|made| made.at));
+    // One that had ended lives again when a task of it is put back.
+    let ended_later = standing.ended_at > record.ended_at && record.ended_at.is_some();
     if batch_sum(record) == batch_sum(standing) {
         return Ok(Verdict::Same);
     }
-    if standing.created_at == record.created_at && came(standing) <= came(record) {
+    if standing.created_at == record.created_at && came(standing) <= came(record) && !ended_later {
         return Ok(Verdict::Later);
     }
     Err(Refusal {

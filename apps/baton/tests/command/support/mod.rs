@@ -199,6 +199,10 @@ impl World {
         self.server.wait()
     }
 
+    pub(crate) fn signal_server(&self, signal: Signal) {
+        self.server.signal(signal);
+    }
+
     /// Starts it again, on the same address and database.
     pub(crate) fn restart_server(&mut self) {
         let address = self.url.strip_prefix("http://").unwrap().to_owned();

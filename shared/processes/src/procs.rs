@@ -6,32 +6,34 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
-use crate::mark::Mark;
-
 /// One process, as it was when it was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Process {
-    pub(crate) id: i32,
+pub struct Process {
+    /// Its number.
+    pub id: i32,
     /// When it started, in clock ticks since the machine did.
-    pub(crate) started: u64,
-    pub(crate) parent: i32,
-    pub(crate) group: i32,
+    pub started: u64,
+    /// The number of its parent.
+    pub parent: i32,
+    /// The number of its process group.
+    pub group: i32,
     /// Whether it has ended, and only waits for its parent to be told.
-    pub(crate) ended: bool,
+    pub ended: bool,
 }
 
 /// What tells a process from all others for ever: numbers are used again.
-pub(crate) type Name = (i32, u64);
+pub type Name = (i32, u64);
 
 impl Process {
-    pub(crate) fn name(&self) -> Name {
+    /// What tells it from all others.
+    pub fn name(&self) -> Name {
         (self.id, self.started)
     }
 }
 
 /// Where processes are looked for.
 #[derive(Debug)]
-pub(crate) struct Procs {
+pub struct Procs {
     root: PathBuf,
     /// Whether the kernel lists the children of a thread (`CONFIG_PROC_CHILDREN`, as distributions have it): who comes
     /// from a process is then found without a look at all others.
@@ -39,7 +41,8 @@ pub(crate) struct Procs {
 }
 
 impl Procs {
-    pub(crate) fn here() -> Self {
+    /// Those of this system.
+    pub fn here() -> Self {
         Self::at("/proc")
     }
 
@@ -50,22 +53,23 @@ impl Procs {
     }
 
     /// Whether processes can be seen at all.
-    pub(crate) fn can_see(&self) -> bool {
+    pub fn can_see(&self) -> bool {
         self.root.join("self/stat").exists()
     }
 
     /// None if there is no such process, or no longer.
-    pub(crate) fn read(&self, id: i32) -> Option<Process> {
+    pub fn read(&self, id: i32) -> Option<Process> {
         let stat = fs::read(self.root.join(id.to_string()).join("stat")).ok()?;
         of_stat(&String::from_utf8_lossy(&stat))
     }
 
-    pub(crate) fn all(&self) -> Vec<Process> {
+    /// All that can be seen.
+    pub fn all(&self) -> Vec<Process> {
         self.numbers(&self.root.clone()).filter_map(|id| self.read(id)).collect()
     }
 
     /// All that descend from `ancestor` by parents that still live.
-    pub(crate) fn below(&self, ancestor: i32) -> Vec<Process> {
+    pub fn below(&self, ancestor: i32) -> Vec<Process> {
         let mut children: BTreeMap<i32, Vec<Process>> = BTreeMap::new();
         if !self.lists_children {
             for process in self.all() {
@@ -102,16 +106,16 @@ impl Procs {
         ids.into_iter().filter_map(|id| self.read(id)).collect()
     }
 
-    /// The mark that it was started with; none without one of this session, or if that is not for this process to know.
-    pub(crate) fn mark(&self, id: i32, session: &str) -> Option<Mark> {
+    /// The environment that it was started with, each entry ended by a zero byte; none if that is not for this process to know.
+    pub fn environment(&self, id: i32) -> Option<Vec<u8>> {
         let read = || fs::read(self.root.join(id.to_string()).join("environ")).ok();
-        let mut environment = read()?;
-        if environment.is_empty() {
-            // So it is for a moment while a program takes another's place (execve(2)).
-            sleep(Duration::from_millis(1));
-            environment = read()?;
+        let environment = read()?;
+        if !environment.is_empty() {
+            return Some(environment);
         }
-        Mark::read(&environment, session)
+        // So it is for a moment while a program takes another's place (execve(2)).
+        sleep(Duration::from_millis(1));
+        read()
     }
 
     fn numbers(&self, folder: &PathBuf) -> impl Iterator<Item = i32> + use<> {
@@ -139,9 +143,6 @@ fn of_stat(stat: &str) -> Option<Process> {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
-
-    use baton_model::{SessionId, TaskId};
-    use baton_runtime::{Ids as _, RandomIds};
 
     use super::*;
 
@@ -198,18 +199,17 @@ mod tests {
         let procs = Procs::here();
         assert!(procs.can_see());
         let mut command = std::process::Command::new("sleep");
-        let mark = Mark::new(SessionId::from_uuid(RandomIds.uuid()), TaskId::from_uuid(RandomIds.uuid()), 3);
-        let (_, session) = mark.variables().next().unwrap();
-        let mut child = command.arg("300").envs(mark.variables()).spawn().unwrap();
+        let mut child = command.arg("300").env("MARK", "a b").spawn().unwrap();
         let id = i32::try_from(child.id()).unwrap();
         let me = i32::try_from(std::process::id()).unwrap();
         let found = procs.below(me).into_iter().find(|process| process.id == id).unwrap();
         assert_eq!((found.parent, found.ended, Some(found)), (me, false, procs.read(id)));
-        while procs.mark(id, session).is_none() {
+        let has =
+            |id| procs.environment(id).unwrap().split(|byte| *byte == 0).any(|entry| entry == b"MARK=a b");
+        while !has(id) {
             std::thread::yield_now();
         }
-        assert_eq!(procs.mark(id, session), Some(mark.clone()));
-        assert_eq!((procs.mark(id, "another"), procs.mark(me, session)), (None, None));
+        assert!(!has(me) && procs.environment(i32::MAX).is_none());
         child.kill().unwrap();
         // Not waited for, it has ended, and is still there.
         while !procs.read(id).unwrap().ended {

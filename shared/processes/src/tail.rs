@@ -4,18 +4,20 @@ use std::collections::VecDeque;
 
 /// Keeps the last `cap` bytes of what is pushed, and counts all.
 #[derive(Debug)]
-pub(crate) struct Tail {
+pub struct Tail {
     kept: VecDeque<u8>,
     cap: usize,
     total: u64,
 }
 
 impl Tail {
-    pub(crate) fn new(cap: usize) -> Self {
+    /// Nothing yet, of which at most `cap` bytes will be kept.
+    pub fn new(cap: usize) -> Self {
         Self { kept: VecDeque::new(), cap, total: 0 }
     }
 
-    pub(crate) fn push(&mut self, bytes: &[u8]) {
+    /// Takes what comes next.
+    pub fn push(&mut self, bytes: &[u8]) {
         self.total += bytes.len() as u64;
         let bytes = &bytes[bytes.len().saturating_sub(self.cap)..];
         let excess = (self.kept.len() + bytes.len()).saturating_sub(self.cap);
@@ -24,12 +26,12 @@ impl Tail {
     }
 
     /// Whether nothing has been left out.
-    pub(crate) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.total == self.kept.len() as u64
     }
 
     /// The last bytes, at most `most`, as text from a character's beginning, and how many bytes came before them.
-    pub(crate) fn text(&self, most: usize) -> (String, u64) {
+    pub fn text(&self, most: usize) -> (String, u64) {
         let mut from = self.kept.len().saturating_sub(most);
         // A continuation byte (10xxxxxx) at the cut belongs to a character that began before it.
         while (from > 0 || !self.is_whole()) && self.kept.get(from).is_some_and(|byte| byte & 0xC0 == 0x80) {

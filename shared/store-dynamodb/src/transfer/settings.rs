@@ -1,0 +1,93 @@
+//! Reading out what lies under a name in a partition of its own: limits, owners, batches, schedules and supplies.
+//!
+//! Nothing damaged is passed over here, and whether there is more is what the table says: a page may end by its bytes before it is full.
+
+use baton_store::StoreError;
+use baton_store::transfer::Record;
+
+use super::export::Place;
+use crate::attr::{Fields, Item};
+use crate::db::{Query, Range};
+use crate::limit::{LIMITS, OWNERS, SETTINGS, read_limit, read_owned};
+use crate::planned::Planned;
+use crate::schedule::StoredSchedule;
+use crate::store::Inner;
+use crate::supply::StoredSupply;
+
+/// The beginning and the end of all sort keys.
+const ALL: (&str, &str) = ("", "~");
+
+impl Inner {
+    pub(super) async fn export_limits(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let (items, more) = self.behind(place, SETTINGS, LIMITS, limit).await?;
+        let records = items.iter().map(|item| read_limit(item).map(Record::Limit));
+        Ok((records.collect::<Result<_, _>>()?, more))
+    }
+
+    pub(super) async fn export_owned(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let (items, more) = self.behind(place, SETTINGS, OWNERS, limit).await?;
+        let records = items.iter().map(|item| read_owned(item).map(Record::Owned));
+        Ok((records.collect::<Result<_, _>>()?, more))
+    }
+
+    pub(super) async fn export_batches(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let (items, more) = self.behind(place, crate::batches::RECORDS, ALL, limit).await?;
+        let batches = self.batches_of(&items).await?;
+        Ok((batches.into_iter().map(|batch| Record::Batch(Box::new(batch))).collect(), more))
+    }
+
+    pub(super) async fn export_schedules(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let (items, more) = self.behind(place, StoredSchedule::STATES, ALL, limit).await?;
+        let found: Vec<StoredSchedule> = self.db.planned_whole(&items).await?;
+        Ok((found.into_iter().map(|stored| Record::Schedule(Box::new(stored.schedule))).collect(), more))
+    }
+
+    pub(super) async fn export_supplies(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let (items, more) = self.behind(place, StoredSupply::STATES, ALL, limit).await?;
+        let found: Vec<StoredSupply> = self.db.planned_whole(&items).await?;
+        Ok((found.into_iter().map(|stored| Record::Supply(Box::new(stored.supply))).collect(), more))
+    }
+
+    /// Items of a partition behind a place, which goes behind them; and whether there may be more.
+    async fn behind(
+        &self,
+        place: &mut Place,
+        partition: &str,
+        (from, to): (&str, &str),
+        limit: usize,
+    ) -> Result<(Vec<Item>, bool), StoreError> {
+        let start = match place.after.as_str() {
+            "" => from.to_owned(),
+            // A place of a version that left out what such names begin with.
+            after if !after.starts_with(from) => format!("{from}{after}\u{1}"),
+            after => format!("{after}\u{1}"),
+        };
+        let range = Range::Within(start.max(" ".to_owned()), to.to_owned());
+        let most = u32::try_from(limit).unwrap_or(u32::MAX);
+        let (items, next) = self.page_of(Query { range, ..Query::table(partition) }, most, "sk").await?;
+        if let Some(last) = items.last() {
+            place.after = Fields(last).text("sk")?.to_owned();
+        }
+        Ok((items, next.is_some()))
+    }
+}

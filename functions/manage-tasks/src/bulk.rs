@@ -6,7 +6,7 @@ use axum::extract::State;
 use baton_api::bulk::{BulkCountView, BulkRequest, BulkView};
 use baton_api::task::Page;
 use baton_http::{ApiResult, App, Caller, JsonBody, PathId, QueryFields, ok, wire};
-use baton_model::{Bulk, BulkId, BulkState, BulkTasks, ProjectId};
+use baton_model::{Bulk, BulkAction, BulkId, BulkState, BulkTasks, ProjectId, TaskChange};
 use baton_store::bulk::{abort, filter_of, go_on};
 use baton_store::{PageRequest, StoreError};
 use tokio::time::Instant;
@@ -47,13 +47,17 @@ pub(crate) async fn create(
     if let BulkTasks::Filter(filter) = &mut tasks {
         caller.narrow(&mut filter.project, &mut filter.queue)?;
     }
+    let action = request.bulk_action();
+    if let BulkAction::Change(TaskChange { queue: Some(queue), .. }) = &action {
+        caller.reach_place_in("with.queue", queue)?;
+    }
     let by = caller.asks(request.by.clone(), request.reason.as_deref());
     let bulk = Bulk {
         project: caller.project().cloned(),
         queues: caller.queues().cloned().collect(),
         by,
         reason: request.reason.clone(),
-        ..Bulk::new(app.ids.bulk(), app.now(), request.bulk_action(), tasks)
+        ..Bulk::new(app.ids.bulk(), app.now(), action, tasks)
     };
     if request.dry_run {
         return ok(&count(&app, &bulk).await?);

@@ -9,9 +9,10 @@ use baton_store::ChangeTask;
 
 /// Change a task that waits
 ///
-/// Changes the priority, when it may be claimed, how long an attempt may run and how many it is given, of a task that is ready, for
-/// later or blocked. From then on it has the turn that its new priority and time give it. The history tells what each was and is; what
-/// is so already is no change. A task that runs or has ended is refused with `transition_refused`.
+/// Changes the priority, the queue, when it may be claimed, how long an attempt may run and how many it is given, of a task that is
+/// ready, for later or blocked. From then on it has the turn that its new priority and time give it in its queue. The history tells what
+/// each was and is; what is so already is no change. A task that runs or has ended is refused with `transition_refused`, as is one whose
+/// unique key another holds in the new queue.
 #[utoipa::path(
     patch,
     path = "/v1/tasks/{id}",
@@ -45,11 +46,15 @@ pub async fn change_task(
     task: TaskId,
     request: ChangeRequest,
 ) -> Result<Task, ApiError> {
+    if let Some(queue) = &request.queue {
+        caller.reach_place_in("queue", queue)?;
+    }
     caller.reach(&*app.store, task).await?;
     let now = app.now();
     let to = request.change();
     let by = caller.asks(request.by, request.reason.as_deref());
-    let change = ChangeTask { now, task, by: by.clone(), reason: request.reason, to };
+    let within = caller.queues().cloned().collect();
+    let change = ChangeTask { now, task, by: by.clone(), reason: request.reason, to, within };
     let task = app.store.change(change).await?;
     tracing::info!(
         task_id = %task.head.id,

@@ -367,6 +367,7 @@ mod tests {
         for json in [
             r#"{"do":"cancel","filter":{"queue":"a"}}"#,
             r#"{"do":"change","with":{"priority":"high","delay_seconds":0.0},"filter":{"status":["queued"],"type":"a"},"dry_run":true}"#,
+            r#"{"do":"change","with":{"queue":"b"},"filter":{"queue":"a"}}"#,
             r#"{"do":"retry","ids":["01980a6e-5b7c-7cc3-98c4-dc0c0c07398f"],"by":"ada","reason":"again"}"#,
         ] {
             assert_eq!(serde_json::to_string(&read(json).unwrap()).unwrap(), json);
@@ -387,7 +388,8 @@ mod tests {
             (r#"{"do":"cancel","filter":{"queue":"a"},"with":{"priority":"low"}}"#, "with"),
             (r#"{"do":"change","filter":{"queue":"a"}}"#, "with"),
             (r#"{"do":"change","filter":{"queue":"a"},"with":{}}"#, "with"),
-            (r#"{"do":"change","filter":{"queue":"a"},"with":{"queue":"b"}}"#, "with.queue"),
+            (r#"{"do":"change","filter":{"queue":"a"},"with":{"queue":"b c"}}"#, "with.queue"),
+            (r#"{"do":"change","filter":{"queue":"a"},"with":{"type":"b"}}"#, "with.type"),
             (r#"{"do":"drop","filter":{"queue":"a"}}"#, "do"),
             (r#"{"do":"cancel","filter":{"status":["waiting"]}}"#, "filter.status"),
         ] {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use baton_model::{
-    Changes, Expected, FromTo, Label, Priority, RunAfter, TaskChange, Timeout, Timestamp, limits,
+    Changes, Expected, FromTo, Label, Priority, QueueName, RunAfter, TaskChange, Timeout, Timestamp, limits,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -20,6 +20,10 @@ pub struct ChangeRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub priority: Option<Priority>,
+    /// The queue that it is to wait in. It keeps all else that it has; what the queue gives to tasks that do not say is for new ones.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub queue: Option<QueueName>,
     /// From when on it may be claimed, RFC 3339. A time that has come means now; a task that is due already keeps its turn. Not with
     /// `delay_seconds`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,6 +63,7 @@ fn timeout(raw: &RawValue) -> Result<Timeout, Expected> {
 /// What is to be changed of a task, without who asks for it.
 pub(crate) fn read_change(f: &mut Fields<'_>) -> Option<ChangeRequest> {
     let priority = f.optional("priority", parsed);
+    let queue = f.optional("queue", parsed);
     if f.has("run_after") && f.has("delay_seconds") {
         f.refuse("delay_seconds", Expected::new("run_after or delay_seconds, not both", "both"));
     }
@@ -68,6 +73,7 @@ pub(crate) fn read_change(f: &mut Fields<'_>) -> Option<ChangeRequest> {
     let max_attempts = f.optional("max_attempts", integer(1..=limits::MAX_ATTEMPTS));
     Some(ChangeRequest {
         priority: priority?,
+        queue: queue?,
         run_after: run_after?,
         delay_seconds: delay_seconds?,
         timeout_seconds: timeout_seconds?,
@@ -86,7 +92,7 @@ impl ReadFields for ChangeRequest {
         let reason = f.optional("reason", text(1..=NOTE_CHARS));
         let change = Self { by: by?, reason: reason?, ..change? };
         if change.change().is_empty() {
-            let what = "one of priority, run_after, delay_seconds, timeout_seconds and max_attempts";
+            let what = "one of priority, queue, run_after, delay_seconds, timeout_seconds and max_attempts";
             f.refuse("priority", Expected::new(what, "none of them"));
             return None;
         }
@@ -99,6 +105,7 @@ impl ChangeRequest {
     pub fn change(&self) -> TaskChange {
         TaskChange {
             priority: self.priority,
+            queue: self.queue.clone(),
             run_after: self.run_after.map(RunAfter::At).or(self.delay_seconds.map(RunAfter::In)),
             timeout: self.timeout_seconds,
             max_attempts: self.max_attempts,
@@ -114,6 +121,10 @@ pub struct ChangesView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
     pub priority: Option<FromTo<Priority>>,
+    /// The queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<Object>)]
+    pub queue: Option<FromTo<QueueName>>,
     /// From when on it may be claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<Object>)]
@@ -133,6 +144,7 @@ impl From<Changes> for ChangesView {
         let seconds = |millis: Option<u64>| millis.map(|millis| Duration::from_millis(millis).as_secs_f64());
         Self {
             priority: changes.priority,
+            queue: changes.queue,
             run_after: changes.run_after,
             timeout_seconds: changes
                 .timeout_ms
@@ -158,6 +170,7 @@ mod tests {
             r#"{"priority":"high","max_attempts":5,"by":"ada","reason":"soon"}"#,
             r#"{"run_after":"2026-01-31T08:15:00.000Z"}"#,
             r#"{"delay_seconds":0.0}"#,
+            r#"{"queue":"gpu"}"#,
             r#"{"timeout_seconds":60.0}"#,
             r#"{"timeout_seconds":null}"#,
         ] {
@@ -170,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_change_of_nothing_and_one_of_two_times_are_refused() {
-        let none = "one of priority, run_after, delay_seconds, timeout_seconds and max_attempts";
+        let none = "one of priority, queue, run_after, delay_seconds, timeout_seconds and max_attempts";
         for (json, field, expected, got) in [
             ("{}", "priority", none, "none of them"),
             (r#"{"priority":null,"by":"ada"}"#, "priority", none, "none of them"),

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{TaskId, WorkerId};
+use crate::id::{QueueName, TaskId, WorkerId};
 use crate::order::Place;
+use crate::takes::Takes;
 use crate::task::{Head, TaskState};
 use crate::time::Timestamp;
 
@@ -75,14 +76,22 @@ impl Alone {
         }
     }
 
-    /// Whether the worker, which holds `holds` tasks, is still tied to the task, whose head is `head`.
-    pub fn stands(self, worker: &WorkerId, holds: u32, head: Option<&Head>, now: Timestamp) -> bool {
-        head.is_some_and(|head| match (self, &head.state) {
+    /// Whether the worker, which holds `holds` tasks and takes what `takes` says, is still tied to the task, which has this head and is in
+    /// this queue. For one that has gone to a queue of which the worker takes nothing it makes no room.
+    pub fn stands(
+        self,
+        (worker, takes): (&WorkerId, &[Takes]),
+        holds: u32,
+        task: Option<(&Head, &QueueName)>,
+        now: Timestamp,
+    ) -> bool {
+        task.is_some_and(|(head, queue)| match (self, &head.state) {
             (Self::Runs { attempt, .. }, TaskState::Running(lease)) => {
                 head.attempt == attempt && lease.worker == *worker
             }
             (Self::MakesRoom { .. }, TaskState::Queued) => {
-                head.runs_alone() && holds > 0 && self.makes_room_at(now)
+                let takes_from = takes.is_empty() || takes.iter().any(|one| one.takes_from(queue));
+                head.runs_alone() && holds > 0 && takes_from && self.makes_room_at(now)
             }
             _ => false,
         })

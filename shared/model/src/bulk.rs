@@ -15,7 +15,7 @@ use crate::task::{RunAfter, Status};
 use crate::time::Timestamp;
 
 /// What a bulk command does to each task.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum BulkAction {
     /// Calls it off.
@@ -241,6 +241,14 @@ impl Bulk {
     pub fn covers(&self, queue: &QueueName, project: &ProjectId) -> bool {
         (self.queues.is_empty() || self.queues.contains(queue))
             && self.project.as_ref().is_none_or(|bound| bound == project)
+    }
+
+    /// The queues that its tasks are in; any, if there are none. One that has left them since it was listed is not its own any more.
+    pub fn within(&self) -> BTreeSet<QueueName> {
+        match &self.tasks {
+            BulkTasks::Filter(BulkFilter { queue: Some(queue), .. }) => BTreeSet::from([queue.clone()]),
+            _ => self.queues.clone(),
+        }
     }
 
     /// What each event of it says first of why: by this the tasks are known that it has changed.

@@ -1,4 +1,5 @@
-//! Changing a task that waits: how soon it is claimed, from when on, how long an attempt may run, and how many it is given.
+//! Changing a task that waits: how soon it is claimed, in which queue it waits, from when on, how long an attempt may run, and how many
+//! it is given.
 //!
 //! A pure function of the task as it stands, as every transition is: the same change again changes nothing, and adds no event.
 
@@ -7,18 +8,21 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::event::{EventDetail, EventKind};
-use crate::id::Label;
+use crate::id::{Label, QueueName, TaskId};
 use crate::refusal::Refusal;
 use crate::task::{Head, Priority, RunAfter, State};
 use crate::time::Timestamp;
 use crate::transition::{self, Change};
 
 /// What is to be changed of a task; what is none stays as it is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct TaskChange {
     /// How soon it is claimed, among those that are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<Priority>,
+    /// The queue that it is to wait in. What a queue gives to tasks that do not say was given when the task was created, and stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<QueueName>,
     /// From when on it may be claimed. A time that has come means now; a task that is due already keeps its turn.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_after: Option<RunAfter>,
@@ -74,11 +78,14 @@ impl<T: PartialEq> FromTo<T> {
 }
 
 /// What a change has changed of a task, as its event tells.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Changes {
     /// How soon it is claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub priority: Option<FromTo<Priority>>,
+    /// The queue that it waits in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<FromTo<QueueName>>,
     /// From when on it may be claimed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run_after: Option<FromTo<Timestamp>>,
@@ -106,8 +113,19 @@ pub struct Ask {
     pub reason: Option<String>,
     /// What is to be changed.
     pub to: TaskChange,
-    /// How soon the task is claimed as it stands, which its head does not tell.
+    /// How the task stands, as far as its head does not tell.
+    pub standing: Standing,
+}
+
+/// What a task's head does not tell of it, and a change goes by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// How soon it is claimed.
     pub priority: Priority,
+    /// The queue that it waits in.
+    pub queue: QueueName,
+    /// Another task that holds, in the queue that it is to wait in, the key that it holds itself ([`crate::unique`]).
+    pub holder: Option<TaskId>,
 }
 
 /// What a change makes of a task that waits; none if it is so already.
@@ -125,11 +143,13 @@ pub(crate) fn decide(head: &Head, ask: &Ask, now: Timestamp) -> Result<Option<Ch
     let run_after = ask.to.run_after.map_or(head.run_after, |schedule| due(head, schedule, now));
     let timeout = ask.to.timeout.map_or(head.timeout, Timeout::span);
     let max_attempts = ask.to.max_attempts.unwrap_or(head.max_attempts);
-    let priority = ask.to.priority.unwrap_or(ask.priority);
+    let priority = ask.to.priority.unwrap_or(ask.standing.priority);
+    let queue = ask.to.queue.as_ref().filter(|queue| **queue != ask.standing.queue);
     let millis =
         |span: Option<Duration>| span.map(|span| u64::try_from(span.as_millis()).unwrap_or(u64::MAX));
     let changes = Changes {
-        priority: FromTo::of(ask.priority, priority),
+        priority: FromTo::of(ask.standing.priority, priority),
+        queue: queue.map(|to| FromTo { from: ask.standing.queue.clone(), to: to.clone() }),
         run_after: FromTo::of(head.run_after, run_after),
         timeout_ms: FromTo::of(millis(head.timeout), millis(timeout)),
         max_attempts: FromTo::of(head.max_attempts, max_attempts),
@@ -139,6 +159,9 @@ pub(crate) fn decide(head: &Head, ask: &Ask, now: Timestamp) -> Result<Option<Ch
     }
     if changes.max_attempts.is_some() && max_attempts <= head.attempts_used() {
         return Err(Refusal::AttemptsUsed { used: head.attempts_used() });
+    }
+    if let (Some(_), Some(by)) = (queue, ask.standing.holder) {
+        return Err(Refusal::KeyHeld { by });
     }
     let expires_at = head.expires_at.filter(|_| head.attempts_used() == 0);
     if let (Some(_), Some(expires_at)) = (changes.run_after, expires_at)
@@ -155,7 +178,7 @@ pub(crate) fn decide(head: &Head, ask: &Ask, now: Timestamp) -> Result<Option<Ch
         ..EventDetail::default()
     };
     let change = transition::change(head, changed, EventKind::Changed, detail);
-    Ok(Some(Change { priority: Some(priority), ..change }))
+    Ok(Some(Change { priority: Some(priority), queue: queue.cloned(), ..change }))
 }
 
 /// From when on the task may be claimed, by what is asked.

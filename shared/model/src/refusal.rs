@@ -74,7 +74,7 @@ pub enum Refusal {
         /// The first failure.
         first: FirstFailure,
     },
-    /// A retry: another task has come to hold its key.
+    /// A retry, or a change of the queue: another task holds its key there.
     KeyHeld {
         /// That task.
         by: TaskId,

@@ -82,6 +82,11 @@ impl Takes {
             && self.warm.as_ref().is_none_or(|warm| task.affinity.is_some_and(|one| warm.contains(one)))
     }
 
+    /// Whether a claim like this names a queue.
+    pub fn takes_from(&self, queue: &QueueName) -> bool {
+        self.queues.contains(queue)
+    }
+
     fn is_like(&self, other: &Self) -> bool {
         (&self.queues, &self.types, &self.project, &self.warm)
             == (&other.queues, &other.types, &other.project, &other.warm)

@@ -10,7 +10,7 @@ use crate::dependency::{FirstFailure, Outlook};
 use crate::digest::Fingerprint;
 use crate::event::{EventDetail, EventKind};
 use crate::expiry;
-use crate::id::{GenerationId, Label, RequestKey, SessionId, TaskId, WorkerId};
+use crate::id::{GenerationId, Label, QueueName, RequestKey, SessionId, TaskId, WorkerId};
 use crate::lease::{Fence, Lease, LeaseTerms, Loss, LossReason};
 use crate::limits;
 use crate::task::{AttemptEnd, Ended, Failure, Head, Priority, State, TaskState};
@@ -124,6 +124,8 @@ pub struct Change {
     pub error: Option<Option<Failure>>,
     /// How soon the task is claimed from now on: `None` leaves that as it is.
     pub priority: Option<Priority>,
+    /// The queue that the task waits in from now on: `None` leaves it where it is.
+    pub queue: Option<QueueName>,
 }
 
 impl Change {
@@ -292,7 +294,7 @@ pub(crate) fn next(head: &Head, state: TaskState) -> Head {
 }
 
 pub(crate) fn change(head: &Head, next: Head, kind: EventKind, detail: EventDetail) -> Change {
-    Change { head: next, kind, from: head.state.state(), detail, error: None, priority: None }
+    Change { head: next, kind, from: head.state.state(), detail, error: None, priority: None, queue: None }
 }
 
 fn claim(

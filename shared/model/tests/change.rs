@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use baton_model::transition::{Decision, Refusal, decide};
 use baton_model::{
-    Changes, EventKind, FromTo, Head, Priority, RunAfter, State, TaskChange, TaskState, Timeout, limits,
+    Changes, EventKind, FromTo, Head, Priority, QueueName, RunAfter, State, TaskChange, TaskId, TaskState,
+    Timeout, limits,
 };
 use rstest::rstest;
 use support::*;
@@ -25,6 +26,7 @@ fn attempts(max_attempts: u32) -> TaskChange {
 fn a_change_says_what_each_thing_was_and_is() {
     let to = TaskChange {
         priority: Some(Priority::Critical),
+        queue: Some("gpu".parse().unwrap()),
         run_after: Some(RunAfter::In(secs(50))),
         timeout: Some(Timeout::After(Duration::from_secs(9))),
         max_attempts: Some(8),
@@ -36,8 +38,10 @@ fn a_change_says_what_each_thing_was_and_is() {
         (EventKind::Changed, State::Queued, State::Queued)
     );
     assert_eq!(change.priority, Some(Priority::Critical));
+    assert_eq!(change.queue, Some("gpu".parse().unwrap()));
     let expected = Changes {
         priority: Some(FromTo { from: Priority::Normal, to: Priority::Critical }),
+        queue: Some(FromTo { from: QueueName::default(), to: "gpu".parse().unwrap() }),
         run_after: Some(FromTo { from: at(0), to: at(150) }),
         timeout_ms: Some(FromTo { from: None, to: Some(9_000) }),
         max_attempts: Some(FromTo { from: 3, to: 8 }),
@@ -74,6 +78,31 @@ fn attempts_are_more_than_were_counted() {
     let used = Head { attempt: 3, forgiven: 1, max_attempts: 5, ..after(&running(), &fail("w1", 1, true)) };
     assert_eq!(refused(&used, &change_of(attempts(2))), Refusal::AttemptsUsed { used: 2 });
     assert_eq!(after(&used, &change_of(attempts(3))).max_attempts, 3);
+}
+
+#[test]
+fn a_task_takes_all_that_it_is_along_to_another_queue() {
+    let tried = after(&running(), &release("w1", 1));
+    for head in [queued(), blocked(), tried] {
+        let change = change(&head, &change_of(to_queue("gpu")));
+        let FromTo { from, to } = change.detail.changes.unwrap().queue.unwrap();
+        assert_eq!((from.as_str(), to.as_str()), ("default", "gpu"));
+        assert_eq!(change.head, Head { events: head.events + 1, ..head });
+    }
+    // It waits there already.
+    assert_eq!(decide(&queued(), &change_of(to_queue("default")), at(100)), Ok(Decision::Repeat));
+}
+
+#[test]
+fn a_task_comes_into_no_queue_where_another_holds_its_key() {
+    let by = TaskId::from_bytes([8; 16]);
+    assert_eq!(refused(&queued(), &change_where(to_queue("gpu"), Some(by))), Refusal::KeyHeld { by });
+    // One that is refused for what it is, and not for a key, is told so.
+    let state = State::Running;
+    assert_eq!(refused(&running(), &change_where(to_queue("gpu"), Some(by))), Refusal::NotWaiting { state });
+    // It stays where it is.
+    let again = decide(&queued(), &change_where(to_queue("default"), Some(by)), at(100));
+    assert_eq!(again, Ok(Decision::Repeat));
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod support;
 
 use std::time::Duration;
 
-use baton_model::change::Ask;
+use baton_model::change::{Ask, Standing};
 use baton_model::limits;
 use baton_model::transition::{Command, Decision, Refusal, decide};
 use baton_model::{
@@ -335,6 +335,7 @@ fn build(head: &Head, (kind, own, back, choice, _): (u8, bool, u32, u8, u64)) ->
         12 => Command::Expire,
         13..15 => change_of(TaskChange {
             priority: (choice < 3).then_some(Priority::High),
+            queue: (choice > 5).then(|| "gpu".parse().unwrap()),
             run_after: (choice > 4).then_some(RunAfter::At(at(u64::from(choice) * 20))),
             timeout: (choice == 7).then_some(Timeout::Never),
             max_attempts: (choice % 2 == 0).then_some(u32::from(choice) / 2),
@@ -393,10 +394,12 @@ proptest! {
                         | Command::Fail { .. }
                         | Command::Release { .. }
                         | Command::Cancel { .. } => prop_assert_eq!(again, Ok(Decision::Repeat)),
-                        // Its head does not tell its priority, which the next asking would.
+                        // Its head does not tell its priority and its queue, which the next asking would.
                         Command::Change(ask) => {
-                            let priority = ask.to.priority.unwrap_or(ask.priority);
-                            let again = decide(&next, &Command::Change(Ask { priority, ..ask }), now.plus(secs(1)));
+                            let priority = ask.to.priority.unwrap_or(ask.standing.priority);
+                            let queue = ask.to.queue.clone().unwrap_or(ask.standing.queue);
+                            let standing = Standing { priority, queue, holder: None };
+                            let again = decide(&next, &Command::Change(Ask { standing, ..ask }), now.plus(secs(1)));
                             let too_late = next.expired(now.plus(secs(1))).is_some();
                             prop_assert!(too_late || again == Ok(Decision::Repeat), "{again:?}");
                         }

@@ -8,7 +8,7 @@ use crate::attr::Fields;
 use crate::keys::{self, Kind, ODD, ODD_PARTS};
 use crate::row::Stored;
 use crate::store::Inner;
-use crate::stream::TaskEvent;
+use crate::stream::{TaskEvent, told_of};
 
 /// How many tasks one page looks at.
 const PAGE: usize = 500;
@@ -83,13 +83,6 @@ impl Inner {
 
     async fn told_again(&self, stored: &Stored) -> Result<Vec<TaskEvent>, StoreError> {
         let events = self.db.history(&stored.kept()?).await?;
-        let told = events.into_iter().map(|event| TaskEvent {
-            task: stored.head.id,
-            project: stored.project.clone(),
-            queue: stored.queue.clone(),
-            task_type: stored.task_type.clone(),
-            event,
-        });
-        Ok(told.collect())
+        Ok(told_of(stored, events))
     }
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 use baton_model::alone::{PATIENCE, Turn, turn};
 use baton_model::order::Place;
-use baton_model::{Alone, TaskId, Timestamp, WorkerId};
+use baton_model::{Alone, Takes, TaskId, Timestamp, WorkerId};
 use baton_store::{Nothing, StoreError};
 
 use crate::attr::{Fields, Item, json, key, n, s, time};
@@ -51,13 +51,13 @@ impl Inner {
     pub(crate) async fn tied(
         &self,
         claim: &Entered<'_>,
-        alone: Option<Alone>,
+        (alone, takes): (Option<Alone>, &[Takes]),
     ) -> Result<Option<Nothing>, StoreError> {
         let Some(alone) = alone else { return Ok(None) };
         let item = self.db.get(self.task_key(alone.task())).await?;
         let stored = item.as_ref().map(Stored::read).transpose()?.filter(|stored| !stored.purged);
-        let head = stored.as_ref().map(|stored| &stored.head);
-        if !alone.stands(&claim.worker, claim.active, head, claim.now) {
+        let task = stored.as_ref().map(|stored| (&stored.head, &stored.queue));
+        if !alone.stands((&claim.worker, takes), claim.active, task, claim.now) {
             self.tie(&claim.worker, None).await?;
             if matches!(alone, Alone::MakesRoom { .. }) {
                 self.leave_room(&claim.worker, alone.task()).await?;

@@ -1,11 +1,12 @@
 //! Removing tasks that have ended, and changing those that wait: one conditional write, which moves the task's entry in the index to the
-//! place of its new priority and time.
+//! place of its new priority, queue and time.
 //!
 //! A task that waits at a limit comes out of its list by it, and lies where claims look: the next one that meets it puts it aside again,
 //! at its new place ([`Inner::leave`] lets another go in its stead).
 
 use std::time::Duration;
 
+use baton_model::change::Standing;
 use baton_model::transition::{Decision, Refusal, decide};
 use baton_model::{Task, TaskState, Timestamp};
 use baton_store::{ChangeTask, Remove, StoreError};
@@ -26,18 +27,33 @@ impl Inner {
         let mut before = self.known(id).await?;
         let mark = self.mark(change);
         for _ in 0..ROUNDS {
-            // Its priority is asked of the item each time, as another change may have come between.
-            let command = change.command(before.rest()?.priority);
+            if !change.reaches(&before.queue) {
+                return Err(StoreError::TaskNotFound(id));
+            }
+            // Its priority and queue are asked of the item each time, as another change may have come between.
+            let going = Box::pin(self.going(change, &before)).await?;
+            let holder = going.as_ref().and_then(|going| going.holder(id));
+            let priority = before.rest()?.priority;
+            let command = change.command(Standing { priority, queue: before.queue.clone(), holder });
             let decided = match decide(&before.head, &command, now) {
                 Err(refusal) => return Err(StoreError::Refused { task: id, refusal }),
                 Ok(Decision::Repeat) => return self.db.known_task(before).await,
                 Ok(Decision::Apply(decided)) => decided,
             };
-            match self.write(&before, &decided, now, mark).await {
-                Ok(item) => {
-                    let after = Stored::read(&item)?;
+            let written = match &going {
+                Some(going) => Box::pin(self.write_going(&before, &decided, going, now, mark)).await,
+                None => {
+                    let written = self.write(&before, &decided, now, mark).await;
+                    written.and_then(|item| Ok(Stored::read(&item)?))
+                }
+            };
+            match written {
+                Ok(mut after) => {
                     self.changed(&before, &after, now);
                     self.leave(&before, &after, now).await;
+                    if let Some(going) = &going {
+                        after = Box::pin(self.follow_gone(&before, after, going)).await?;
+                    }
                     return self.db.known_task(after).await;
                 }
                 Err(WriteError::Condition(None)) => return Err(StoreError::TaskNotFound(id)),

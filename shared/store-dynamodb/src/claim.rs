@@ -112,7 +112,7 @@ impl Inner {
     async fn claim_anew(
         &self,
         claim: &mut Entered<'_>,
-        Worker { directive, alone, .. }: Worker,
+        Worker { directive, alone, takes, .. }: Worker,
         queues: &[StoredQueue],
         ended: &[Attempt],
     ) -> Result<ClaimAnswer, StoreError> {
@@ -125,7 +125,7 @@ impl Inner {
         if active >= claim.cap {
             return Ok(ClaimAnswer::Nothing(Nothing::AtCap { active, cap: claim.cap }));
         }
-        if let Some(nothing) = self.tied(claim, alone).await? {
+        if let Some(nothing) = self.tied(claim, (alone, &takes)).await? {
             return Ok(ClaimAnswer::Nothing(nothing));
         }
         let paused: HashSet<_> =

@@ -6,6 +6,7 @@
 //! claim of a queue without limits costs what it did.
 
 mod count;
+mod held;
 mod room;
 mod standing;
 mod tend;

@@ -91,7 +91,7 @@ pub struct TaskEvent {
     pub task: TaskId,
     /// Its owner.
     pub project: ProjectId,
-    /// Its queue.
+    /// Its queue, as of the event.
     pub queue: QueueName,
     /// Its type.
     pub task_type: TaskType,
@@ -128,15 +128,27 @@ impl Inner {
         if let Some(first) = events.first_mut() {
             first.from = from;
         }
-        let told = events.into_iter().map(|event| TaskEvent {
+        Ok(told_of(&task, events))
+    }
+}
+
+/// Tells the latest events of a task, the first one first, each with the queue that the task was in since.
+pub(crate) fn told_of(task: &Stored, events: Vec<Event>) -> Vec<TaskEvent> {
+    let mut queue = task.queue.clone();
+    let told = events.into_iter().rev().map(|event| {
+        let left = event.detail.changes.as_ref().and_then(|changes| changes.queue.as_ref());
+        let left = left.map_or_else(|| queue.clone(), |moved| moved.from.clone());
+        TaskEvent {
             task: task.head.id,
             project: task.project.clone(),
-            queue: task.queue.clone(),
+            queue: std::mem::replace(&mut queue, left),
             task_type: task.task_type.clone(),
             event,
-        });
-        Ok(told.collect())
-    }
+        }
+    });
+    let mut told: Vec<_> = told.collect();
+    told.reverse();
+    told
 }
 
 fn state(code: u8) -> Result<State, StoreError> {

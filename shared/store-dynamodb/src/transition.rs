@@ -6,7 +6,7 @@
 //! finds the condition broken.
 
 use baton_model::transition::{Change, Command, Decision, decide};
-use baton_model::{Ended, EventKind, Priority, SessionId, State, TaskId, TaskState, Timestamp};
+use baton_model::{Ended, EventKind, SessionId, State, TaskId, TaskState, Timestamp};
 use baton_store::{Ready, StoreError};
 
 use crate::attr::{Item, b, n, s, time};
@@ -199,6 +199,7 @@ impl Inner {
         if change.kind == EventKind::Changed {
             update = update
                 .maybe("pr", change.priority.map(|priority| n(priority.code())))
+                .maybe("qu", change.queue.as_ref().map(|queue| s(queue.as_str())))
                 .put("to", head.timeout.map(|timeout| n(timeout.as_millis())))
                 .set("mx", n(head.max_attempts));
         }
@@ -240,7 +241,7 @@ impl Inner {
                         if was_running && head.attempts_used() == 0 {
                             self.note_expiry(id, head.expires_at).await?;
                         }
-                        let partition = self.partition_for(before, change.priority, now).await?;
+                        let partition = self.partition_for(before, change, now).await?;
                         update.set("ip", s(partition)).set("is", s(keys::waiting_place(head)))
                     }
                     TaskState::Completed { generation, output } => update
@@ -250,7 +251,12 @@ impl Inner {
                         .remove("is"),
                     TaskState::Running(_) => update,
                     // It lies where it lay, by when it came to be blocked.
-                    TaskState::Blocked if change.from == State::Blocked => update,
+                    TaskState::Blocked if change.from == State::Blocked => {
+                        if let Some(queue) = &change.queue {
+                            self.know_queue(queue, now).await?;
+                        }
+                        update
+                    }
                     TaskState::Blocked => {
                         let part = keys::hash(id.as_bytes()) % self.spread;
                         update.set("ip", s(keys::blocked(part))).set("is", s(keys::place(at, id)))
@@ -266,11 +272,11 @@ impl Inner {
         })
     }
 
-    /// The partition of the index where a task is to wait again, with another priority than it had if there is one.
+    /// The partition of the index where a task is to wait again, with another priority and in another queue if the change says so.
     async fn partition_for(
         &self,
         stored: &Stored,
-        priority: Option<Priority>,
+        change: &Change,
         now: Timestamp,
     ) -> Result<String, StoreError> {
         let read;
@@ -283,10 +289,11 @@ impl Inner {
         };
         let pair = (&stored.project, &stored.task_type);
         let own = Lane::of(pair, rest.concurrency_key.as_ref(), rest.affinity.as_ref());
-        let priority = priority.unwrap_or(rest.priority);
-        let lane = self.lane_for(&stored.queue, priority, own, now).await?;
-        let shard = keys::shard(stored.head.id, self.options.shards_of(&stored.queue));
-        Ok(keys::ready(&stored.queue, priority, shard, lane))
+        let priority = change.priority.unwrap_or(rest.priority);
+        let queue = change.queue.as_ref().unwrap_or(&stored.queue);
+        let lane = self.lane_for(queue, priority, own, now).await?;
+        let shard = keys::shard(stored.head.id, self.options.shards_of(queue));
+        Ok(keys::ready(queue, priority, shard, lane))
     }
 
     /// Keeps the history so far apart from its task, whose item is about to let go of it.
@@ -311,9 +318,9 @@ impl Inner {
     pub(crate) fn changed(&self, before: &Stored, after: &Stored, now: Timestamp) {
         let (from, to) = (before.head.state.state(), after.head.state.state());
         let mut stats = self.stats.lock();
-        stats.tally(&after.queue, &after.task_type, from, -1);
+        stats.tally(&before.queue, &after.task_type, from, -1);
         stats.tally(&after.queue, &after.task_type, to, 1);
-        stats.end(&after.queue, &after.task_type, from, before.ends, -1);
+        stats.end(&before.queue, &after.task_type, from, before.ends, -1);
         stats.end(&after.queue, &after.task_type, to, after.ends, 1);
         match to {
             State::Running => {

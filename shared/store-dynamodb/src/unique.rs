@@ -76,6 +76,11 @@ fn held_item(of: Key<'_>, (id, created_at, event): (TaskId, Timestamp, u32), mar
 }
 
 impl Seen {
+    /// The task that holds it, unless it is this one.
+    pub(crate) fn other_holder(&self, id: TaskId) -> Option<TaskId> {
+        self.holder.as_ref().map(|holder| holder.head.id).filter(|holder| *holder != id)
+    }
+
     /// The condition that the key is as it was found.
     fn still(&self) -> Expression {
         Expression::new().when_still("nc", self.mark.map(n))
@@ -101,10 +106,13 @@ impl Inner {
             given.insert(fields.text("pk")?, (id, fields.time("ca")?, fields.number::<u64>("nc")?));
         }
         let holders = self.tasks_by_id(given.values().map(|(id, ..)| *id).collect()).await?;
-        let seen = |partition: &String| {
-            let Some((id, since, mark)) = given.get(partition.as_str()) else { return Seen::default() };
-            // The task that had it may be gone, and another one of its id be there.
-            let is_its = |stored: &&Stored| stored.created_at == *since && holds(stored, now);
+        let seen = |asked: &String| {
+            let Some((id, since, mark)) = given.get(asked.as_str()) else { return Seen::default() };
+            // The task that had it may be gone, and another one of its id be there; or it has gone to another queue, with its key.
+            let is_its = |stored: &&Stored| {
+                let own = held(stored, now).map(|unique| partition((&stored.project, &stored.queue, unique)));
+                stored.created_at == *since && own.as_ref() == Some(asked)
+            };
             Seen { mark: Some(*mark), holder: holders.get(id).filter(is_its).cloned() }
         };
         Ok(asked.into_iter().map(|(place, partition)| (place, seen(&partition))).collect())
@@ -164,7 +172,7 @@ impl Inner {
             let (project, queue) = (before.project.clone(), before.queue.clone());
             let of = (&project, &queue, &unique);
             let seen = self.see_keys([(0, of)].into_iter(), retry.now).await?.remove(&0).unwrap_or_default();
-            let holder = seen.holder.as_ref().map(|holder| holder.head.id).filter(|holder| *holder != id);
+            let holder = seen.other_holder(id);
             let command = retry.command(outlook, holder, with);
             let change = match decide(&before.head, &command, retry.now) {
                 Err(refusal) => return Err(StoreError::Refused { task: id, refusal }),
@@ -206,12 +214,51 @@ impl Inner {
         Err(contended("the task's unique key"))
     }
 
+    /// What a change of its queue asks of the key that a task holds: that it is free there, as it was found.
+    pub(crate) async fn see_key_in(
+        &self,
+        stored: &Stored,
+        queue: &QueueName,
+        now: Timestamp,
+    ) -> Result<Option<Seen>, StoreError> {
+        let Some(unique) = held(stored, now) else { return Ok(None) };
+        let of = (&stored.project, queue, unique);
+        let seen = self.see_keys([(0, of)].into_iter(), now).await?.remove(&0);
+        Ok(Some(seen.unwrap_or_default()))
+    }
+
+    /// Has a task hold its key in another queue from an event of its own on, if the key is as it was found there.
+    pub(crate) fn take_key_write(
+        &self,
+        stored: &Stored,
+        (queue, seen): (&QueueName, &Seen),
+        event: u32,
+        mark: u64,
+    ) -> Result<Option<TransactWriteItem>, StoreError> {
+        let Some(unique) = &stored.rest()?.unique else { return Ok(None) };
+        let item =
+            held_item((&stored.project, queue, unique), (stored.head.id, stored.created_at, event), mark);
+        self.db.put_write(item, &seen.still()).map(Some)
+    }
+
+    /// Removes the item of a key that a task has taken along to another queue; its write has freed it.
+    pub(crate) async fn tidy_key_left(&self, before: &Stored) {
+        if let Some(unique) = before.rest.as_ref().and_then(|rest| rest.unique.as_ref()) {
+            self.forget_key(before, unique).await;
+        }
+    }
+
     /// Removes the item of a key whose task has ended. The end itself has freed it: what could not be removed is told to the log,
     /// and stays until the key is used again.
     pub(crate) async fn tidy_key(&self, ended: &Stored) {
         let Some(rest) = ended.rest.as_ref() else { return };
-        let Some(unique) = rest.unique.as_ref().filter(|unique| unique.follows_state()) else { return };
-        // Not of a task that lives again: its retry has written an event of a higher number.
+        if let Some(unique) = rest.unique.as_ref().filter(|unique| unique.follows_state()) {
+            self.forget_key(ended, unique).await;
+        }
+    }
+
+    async fn forget_key(&self, ended: &Stored, unique: &Unique) {
+        // Not of a task that holds it again: its retry, or its return to the queue, has written an event of a higher number.
         let its_own = Expression::new()
             .when("tk", "=", s(ended.head.id.to_string()))
             .when("ca", "=", time(ended.created_at))
@@ -221,7 +268,7 @@ impl Inner {
             tracing::warn!(
                 task_id = %ended.head.id,
                 error = error.report(),
-                "the item of the unique key of a task that has ended stays in the table"
+                "the item of a unique key that its task holds no longer stays in the table"
             );
         }
     }
@@ -248,7 +295,8 @@ impl Inner {
     }
 }
 
-fn holds(stored: &Stored, now: Timestamp) -> bool {
-    let unique = stored.rest.as_ref().and_then(|rest| rest.unique.as_ref());
-    unique.is_some_and(|unique| unique.holds(stored.head.state.state(), stored.created_at, now))
+/// The key that a task holds.
+fn held(stored: &Stored, now: Timestamp) -> Option<&Unique> {
+    let holds = |unique: &&Unique| unique.holds(stored.head.state.state(), stored.created_at, now);
+    stored.rest.as_ref()?.unique.as_ref().filter(holds)
 }

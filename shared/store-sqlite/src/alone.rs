@@ -11,7 +11,7 @@ use crate::claim::{Kind, Lane, ranked};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::order::place;
-use crate::rows::{Stored, select_task};
+use crate::rows::{Stored, select_task, worker_by_id};
 use crate::transaction::Transaction;
 
 /// How many of those that wait are looked at for one that no worker makes room for: as many workers may be making room
@@ -51,7 +51,10 @@ pub(crate) fn tied(
     active: u32,
 ) -> Result<Option<Nothing>, Failure> {
     let stored = Stored::by_id(transaction.db, alone.task())?;
-    if !alone.stands(&claim.worker, active, stored.as_ref().map(|stored| &stored.head), claim.now) {
+    let task = stored.as_ref().map(|stored| (&stored.head, &stored.queue));
+    let worker = worker_by_id(transaction.db, &claim.worker)?;
+    let takes = worker.map(|stored| stored.worker.takes).unwrap_or_default();
+    if !alone.stands((&claim.worker, &takes), active, task, claim.now) {
         tie(transaction, &claim.worker, None)?;
         return Ok(None);
     }

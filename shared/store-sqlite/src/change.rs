@@ -1,10 +1,11 @@
 //! Changing tasks that wait, and removing those that have ended.
 //!
 //! What a transition writes has no priority, timeout or number of attempts, as no other one than a change changes them:
-//! so that it costs each of those nothing, a change writes them by a statement of its own, before it.
+//! so that it costs each of those nothing, a change writes them by a statement of its own, before it. So it does with the queue.
 
-use baton_model::Task;
+use baton_model::change::Standing;
 use baton_model::transition::{Decision, Refusal, decide};
+use baton_model::{QueueName, Task, Timestamp};
 use baton_store::{ChangeTask, Remove, StoreError};
 use rusqlite::params;
 
@@ -12,15 +13,25 @@ use crate::archive;
 use crate::codes::Code;
 use crate::dependency;
 use crate::error::Failure;
+use crate::order;
 use crate::purge;
 use crate::rows::Stored;
 use crate::transaction::Transaction;
+use crate::unique;
 
 /// Changes a task that waits.
 pub(crate) fn change(transaction: &mut Transaction<'_>, change: &ChangeTask) -> Result<Task, Failure> {
     let before = Stored::known(transaction.db, change.task)?;
+    if !change.reaches(&before.queue) {
+        return Err(StoreError::TaskNotFound(change.task).into());
+    }
+    let holder = match change.moves_from(&before.queue) {
+        Some(to) => unique::holder_in(transaction.db, &before, to, change.now)?,
+        None => None,
+    };
+    let standing = Standing { priority: before.priority, queue: before.queue.clone(), holder };
     let refused = |refusal: Refusal| StoreError::Refused { task: change.task, refusal };
-    let after = match decide(&before.head, &change.command(before.priority), change.now).map_err(refused)? {
+    let after = match decide(&before.head, &change.command(standing), change.now).map_err(refused)? {
         Decision::Repeat => before,
         Decision::Apply(decided) => {
             let priority = decided.priority.unwrap_or(before.priority);
@@ -36,10 +47,32 @@ pub(crate) fn change(transaction: &mut Transaction<'_>, change: &ChangeTask) -> 
                     timeout.map(|timeout| u64::try_from(timeout.as_millis()).unwrap_or(u64::MAX)),
                     decided.head.max_attempts,
                 ])?;
+            if let Some(to) = &decided.queue {
+                go_to(transaction, &before, to, change.now)?;
+            }
             transaction.write(&Stored { priority, ..before }, *decided, change.now)?
         }
     };
     after.into_task(transaction.db)
+}
+
+/// Has a task's row be in another queue, with what goes with it: its place in the queue's order, and its key. What stands under limits, and
+/// the counts, follow as its event is written.
+fn go_to(
+    transaction: &mut Transaction<'_>,
+    before: &Stored,
+    to: &QueueName,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    transaction.know_queue(to, now)?;
+    let after = Stored { queue: to.clone(), ..before.clone() };
+    let fair = order::fair_code(transaction, &after);
+    transaction.db.prepare_cached("UPDATE task SET queue = ?2, fair = ?3 WHERE n = ?1")?.execute(params![
+        before.n,
+        to.as_str(),
+        fair
+    ])?;
+    unique::take_along(transaction.db, before, to, now)
 }
 
 /// Removes a task that has ended, unless unfinished ones depend on it. Where tasks are archived, that is what removes it, next.

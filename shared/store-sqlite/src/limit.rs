@@ -235,6 +235,10 @@ pub(crate) fn follow(
     after: &Stored,
     now: Timestamp,
 ) -> Result<(), Failure> {
+    let stays = before.queue == after.queue;
+    if !stays {
+        leave_queue(transaction, before, after, now)?;
+    }
     let limits = &mut transaction.state.limits;
     let runs = |stored: &Stored| matches!(stored.head.state, TaskState::Running(_));
     let holds = holds_place(&after.head);
@@ -250,7 +254,7 @@ pub(crate) fn follow(
             under.held.insert(before.n);
         }
         if moves(&on) && std::mem::take(&mut is_narrowest) {
-            let waited = before.head.state == TaskState::Queued && before.at_limit.is_none();
+            let waited = stays && waits_in_sight(before);
             under.fresh = under.fresh.saturating_sub(u32::from(waited));
             under.fresh += u32::from(after.head.state == TaskState::Queued);
         }
@@ -280,6 +284,35 @@ pub(crate) fn follow(
         && !(runs(after) && known)
     {
         let_go(transaction, &parsed(on)?, now)?;
+    }
+    Ok(())
+}
+
+/// Whether a task lies where claims look, and no limit has let go of it.
+fn waits_in_sight(stored: &Stored) -> bool {
+    stored.head.state == TaskState::Queued && stored.at_limit.is_none()
+}
+
+/// Takes a task that has gone to another queue out of what stands under the limits of the one that it has left.
+fn leave_queue(
+    transaction: &mut Transaction<'_>,
+    before: &Stored,
+    after: &Stored,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let limits = &mut transaction.state.limits;
+    let still: Vec<LimitOn> = limits.book.of(after.shared()).into_iter().map(|(on, _)| on).collect();
+    let (mut freed, mut is_narrowest) = (Vec::new(), true);
+    for (on, _) in limits.book.of(before.shared()) {
+        let is_fresh = moves(&on) && std::mem::take(&mut is_narrowest) && waits_in_sight(before);
+        let Some(under) = limits.under.get_mut(&on) else { continue };
+        under.fresh = under.fresh.saturating_sub(u32::from(is_fresh));
+        if !still.contains(&on) && under.held.remove(&before.n) {
+            freed.push(on);
+        }
+    }
+    for on in freed {
+        let_go(transaction, &on, now)?;
     }
     Ok(())
 }

@@ -97,6 +97,12 @@ pub(crate) fn note_whose(transaction: &Transaction<'_>, n: i64, task: Shared<'_>
     Ok(())
 }
 
+/// What a task's row says of whose it is in its queue, or that it has an affinity in one that is not fair.
+pub(crate) fn fair_code(transaction: &Transaction<'_>, stored: &Stored) -> Option<String> {
+    let whose = transaction.state.limits.whose(stored.shared());
+    whose.or_else(|| stored.affinity.as_ref().map(|_| String::new()))
+}
+
 /// The order that a queue's row tells.
 pub(crate) fn order_of(ordering: Option<&str>) -> Result<QueueOrder, Failure> {
     Ok(ordering.map(|json| from_json("a queue's order", json)).transpose()?.unwrap_or_default())

@@ -347,10 +347,11 @@ impl<'a> Transaction<'a> {
         if to == TaskStateTag::Blocked {
             note_blocked(self.db, before.n, true)?;
         }
+        let queue = change.queue.as_ref().unwrap_or(&before.queue);
         self.tally(&before.queue, &before.task_type, change.from, -1);
-        self.tally(&before.queue, &before.task_type, to, 1);
+        self.tally(queue, &before.task_type, to, 1);
         if to == TaskStateTag::Queued {
-            self.ring(&before.queue, &before.task_type, head.run_after);
+            self.ring(queue, &before.task_type, head.run_after);
         }
         if to != TaskStateTag::Running && !to.is_final() {
             self.state.expiring.note(head.expires_at);
@@ -359,7 +360,7 @@ impl<'a> Transaction<'a> {
             TaskState::Running(lease) => (Some(lease.worker.clone()), Some(lease.claimed_at)),
             _ => (before.worker.clone(), before.claimed_at),
         };
-        let after = Stored {
+        let mut after = Stored {
             finished_at: to.is_final().then_some(at),
             updated_at: at,
             worker,
@@ -368,6 +369,9 @@ impl<'a> Transaction<'a> {
             at_limit: None,
             ..before.clone()
         };
+        if let Some(queue) = change.queue {
+            after.queue = queue;
+        }
         if before.at_limit.is_some() {
             self.db.prepare_cached("UPDATE task SET waits_at = NULL WHERE n = ?1")?.execute([before.n])?;
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_model::{Task, TaskId, TaskSpec, Timestamp, Unique};
+use baton_model::{QueueName, Task, TaskId, TaskSpec, Timestamp, Unique};
 use baton_store::unique::{First, firsts, held_by};
 use baton_store::{Accepted, Create};
 use rusqlite::{Connection, OptionalExtension, params};
@@ -67,6 +67,37 @@ pub(crate) fn other_holder(
     };
     let holder = holder(db, (stored.project.as_str(), stored.queue.as_str(), unique), now)?;
     Ok(holder.map(|holder| holder.head.id).filter(|id| *id != stored.head.id))
+}
+
+/// The other task that holds, in a queue that a task is to wait in, the key that it holds itself.
+pub(crate) fn holder_in(
+    db: &Connection,
+    stored: &Stored,
+    queue: &QueueName,
+    now: Timestamp,
+) -> Result<Option<TaskId>, Failure> {
+    let Some(unique) = held(stored, now) else { return Ok(None) };
+    let holder = holder(db, (stored.project.as_str(), queue.as_str(), unique), now)?;
+    Ok(holder.map(|holder| holder.head.id).filter(|id| *id != stored.head.id))
+}
+
+/// Has a task hold its key in another queue, and no longer in its own.
+pub(crate) fn take_along(
+    db: &Connection,
+    stored: &Stored,
+    queue: &QueueName,
+    now: Timestamp,
+) -> Result<(), Failure> {
+    let Some(unique) = held(stored, now) else { return Ok(()) };
+    let project = stored.project.as_str();
+    forget(db, (project, stored.queue.as_str(), unique), stored.head.id)?;
+    hold(db, (project, queue.as_str(), unique), stored.head.id, stored.created_at)
+}
+
+/// The key that a task holds.
+fn held(stored: &Stored, now: Timestamp) -> Option<&Unique> {
+    let holds = |unique: &&Unique| unique.holds(stored.head.state.state(), stored.created_at, now);
+    stored.unique.as_ref().filter(holds)
 }
 
 /// Gives a new task its key.

@@ -229,7 +229,8 @@ async fn one(
     let otherwise = match act(store, bulk, id, now).await {
         Ok(after) if after.head.events == before.head.events => return Ok(BulkOutcome::Skipped(ALREADY)),
         Ok(_) => ALREADY,
-        Err(StoreError::TaskNotFound(_)) => return Ok(BulkOutcome::Skipped(GONE)),
+        // Also one that has left the queues of the command, by another or by this very command.
+        Err(StoreError::TaskNotFound(_)) => GONE,
         Err(StoreError::Refused { refusal, .. }) => reason_of(&refusal),
         Err(error) => return Err(error),
     };
@@ -295,14 +296,17 @@ async fn look(store: &dyn Store, bulk: &Bulk, id: TaskId) -> Result<Look, StoreE
 
 async fn act(store: &dyn Store, bulk: &Bulk, task: TaskId, now: Timestamp) -> Result<Task, StoreError> {
     let (by, reason) = (bulk.by.clone(), Some(bulk.note()));
-    match bulk.action {
+    match &bulk.action {
         BulkAction::Cancel => store.cancel(Cancel { now, task, by, reason, with_dependants: false }).await,
         BulkAction::Retry => {
             let delay = std::time::Duration::ZERO;
             store.retry(Retry { now, task, by, reason, delay, with_dependants: false }).await
         }
         BulkAction::Delete => Err(StoreError::TaskNotFound(task)),
-        BulkAction::Change(to) => store.change(ChangeTask { now, task, by, reason, to }).await,
+        BulkAction::Change(to) => {
+            let within = bulk.within();
+            store.change(ChangeTask { now, task, by, reason, to: to.clone(), within }).await
+        }
     }
 }
 

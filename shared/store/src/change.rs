@@ -1,8 +1,10 @@
 //! Changing how a task that waits is to be run, and removing one that has ended.
 
-use baton_model::change::Ask;
+use std::collections::BTreeSet;
+
+use baton_model::change::{Ask, Standing};
 use baton_model::transition::Command;
-use baton_model::{Label, Priority, TaskChange, TaskId, Timestamp};
+use baton_model::{Label, QueueName, TaskChange, TaskId, Timestamp};
 
 /// Changes a task that waits.
 #[derive(Clone, Debug)]
@@ -17,6 +19,9 @@ pub struct ChangeTask {
     pub reason: Option<String>,
     /// What is to be changed.
     pub to: TaskChange,
+    /// Only while it waits in one of these queues, as those alone are within the reach of who asks; in any, if there are none. One that
+    /// has gone elsewhere is as if it did not exist.
+    pub within: BTreeSet<QueueName>,
 }
 
 /// Removes a task that has ended.
@@ -29,8 +34,23 @@ pub struct Remove {
 }
 
 impl ChangeTask {
-    /// What it asks of the task, which has this priority as it stands.
-    pub fn command(&self, priority: Priority) -> Command {
-        Command::Change(Ask { by: self.by.clone(), reason: self.reason.clone(), to: self.to, priority })
+    /// What it asks of the task, which stands so.
+    pub fn command(&self, standing: Standing) -> Command {
+        Command::Change(Ask {
+            by: self.by.clone(),
+            reason: self.reason.clone(),
+            to: self.to.clone(),
+            standing,
+        })
+    }
+
+    /// Whether it reaches a task that waits in a queue.
+    pub fn reaches(&self, queue: &QueueName) -> bool {
+        self.within.is_empty() || self.within.contains(queue)
+    }
+
+    /// Where a task goes by it that waits in a queue; none if it stays there.
+    pub fn moves_from(&self, queue: &QueueName) -> Option<&QueueName> {
+        self.to.queue.as_ref().filter(|to| *to != queue)
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_api::bulk::{Do, WithRequest};
 use baton_api::change::ChangeRequest;
 use baton_client::Client;
-use baton_model::{Label, Priority, Timeout, Timestamp};
+use baton_model::{Label, Priority, QueueName, Timeout, Timestamp};
 use clap::Args;
 
 use super::bulk::Matching;
@@ -17,6 +17,7 @@ use crate::{ids, names, text, when};
 /// Which field of the request an option is.
 const FLAGS: &[(&str, &str)] = &[
     ("priority", "--priority"),
+    ("queue", "--to-queue"),
     ("run_after", "--run-after"),
     ("delay_seconds", "--delay"),
     ("timeout_seconds", "--timeout"),
@@ -28,6 +29,7 @@ const FLAGS: &[(&str, &str)] = &[
 /// The same in a command for many tasks.
 const MANY: &[(&str, &str)] = &[
     ("with.priority", "--priority"),
+    ("with.queue", "--to-queue"),
     ("with.run_after", "--run-after"),
     ("with.delay_seconds", "--delay"),
     ("with.timeout_seconds", "--timeout"),
@@ -40,6 +42,9 @@ pub(crate) struct To {
     /// critical, high, normal or low.
     #[arg(long)]
     priority: Option<Priority>,
+    /// The queue that it is to wait in.
+    #[arg(long, value_name = "QUEUE")]
+    to_queue: Option<QueueName>,
     /// When it may be claimed, such as 2026-01-31T08:15:00Z; without an offset in this machine's time zone.
     #[arg(long, value_name = "TIME", value_parser = when::parse_time, conflicts_with = "delay")]
     run_after: Option<Timestamp>,
@@ -64,9 +69,9 @@ fn parse_timeout(given: &str) -> Result<Timeout, String> {
 impl To {
     /// The request that asks for it.
     fn request(self, by: Option<Label>, reason: Option<String>) -> ChangeRequest {
-        let Self { priority, run_after, delay, timeout, max_attempts } = self;
+        let Self { priority, to_queue: queue, run_after, delay, timeout, max_attempts } = self;
         let (delay_seconds, timeout_seconds) = (delay, timeout);
-        ChangeRequest { priority, run_after, delay_seconds, timeout_seconds, max_attempts, by, reason }
+        ChangeRequest { priority, queue, run_after, delay_seconds, timeout_seconds, max_attempts, by, reason }
     }
 }
 
@@ -91,7 +96,7 @@ impl Change {
         let Self { id, to, by, reason, matching } = self;
         let request = to.request(by.clone(), reason.clone());
         if request.change().is_empty() {
-            let what = "--priority, --run-after, --delay, --timeout and --max-attempts";
+            let what = "--priority, --to-queue, --run-after, --delay, --timeout and --max-attempts";
             return Err(Failure::usage(format!("expected at least one of {what}, got none")));
         }
         let Some(id) = id else {

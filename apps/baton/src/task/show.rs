@@ -189,6 +189,7 @@ fn changed(changes: &ChangesView, times: &Times) -> String {
     let timeout = |seconds: Option<f64>| seconds.map_or_else(|| "none".to_owned(), text::seconds);
     let said = [
         changes.priority.map(|one| format!("priority {} → {}", one.from.as_str(), one.to.as_str())),
+        changes.queue.as_ref().map(|one| format!("queue {} → {}", one.from, one.to)),
         changes.run_after.map(|one| format!("run after {} → {}", times.at(one.from), times.at(one.to))),
         changes.timeout_seconds.map(|one| format!("timeout {} → {}", timeout(one.from), timeout(one.to))),
         changes.max_attempts.map(|one| format!("attempts {} → {}", one.from, one.to)),

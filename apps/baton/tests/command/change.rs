@@ -34,3 +34,22 @@ fn a_change_that_cannot_be_made_says_what_to_do() {
     assert!(stderr(&output).contains("got one that is cancelled"), "{}", told(&output));
     run(world.command(&["task", "change", "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f", "--priority", "low"]), 3);
 }
+
+#[test]
+fn a_task_that_waits_is_put_into_another_queue() {
+    let world = World::new(QUICK);
+    let id = world.create(&["--queue", "gpu"]);
+    let task = world.json(&["task", "change", &id, "--to-queue", "cpu", "--by", "ana"]);
+    assert_eq!((&task["queue"], &task["status"]), (&json!("cpu"), &json!("queued")));
+    let history = stdout(&run(world.command(&["task", "history", &id]), 0));
+    assert!(history.contains("queue gpu → cpu"), "{history}");
+    let output = run(world.command(&["task", "change", &id, "--to-queue", "c pu"]), 2);
+    assert!(stderr(&output).contains("--to-queue"), "{}", told(&output));
+    // All of a queue: there --queue says which tasks.
+    let more = [world.create(&["--queue", "gpu"]), world.create(&["--queue", "gpu"])];
+    let bulk = world.json(&["task", "change", "--queue", "gpu", "--to-queue", "cpu", "--yes"]);
+    assert_eq!((&bulk["changed"], &bulk["with"]), (&json!(2), &json!({"queue": "cpu"})));
+    for id in &more {
+        assert_eq!(world.task(id)["task"]["queue"], "cpu");
+    }
+}

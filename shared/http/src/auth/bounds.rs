@@ -1,8 +1,12 @@
 //! What a caller that is bound to queues or a project may name, and what it sees.
 //!
 //! A name that a caller gives (a queue, a project) is judged by its grant alone, and refused with 403. What is behind an
-//! id is judged by the task that has it, and what lies outside is answered as if it did not exist. A task's queue and
-//! project never change, so that a check before a change is as good as one within it.
+//! id is judged by the task that has it, and what lies outside is answered as if it did not exist.
+//!
+//! A check before a change is as good as one within it. A task's project never changes; its queue does while it waits, by who reaches
+//! both queues. What a caller may do to a task that waits, and that leaves its bounds between the check and the change, is to call it off
+//! or to change it: the former has the effect that it would have had a moment before, and the latter is given the bounds along
+//! ([`baton_store::ChangeTask::within`]), as it may take the task elsewhere.
 
 use baton_api::{FieldError, ProblemCode};
 use baton_model::{Fingerprint, Generation, ProjectId, QueueName, Task, TaskId, TaskState, WorkerId};
@@ -106,6 +110,17 @@ impl Caller {
         self.reach_whole_queues()?;
         match self.wrong_queue("queue", queue) {
             Some(error) => Err(self.outside("the request reaches beyond it", vec![error])),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets a task be put into a queue that a request names in one of its fields.
+    ///
+    /// # Errors
+    /// 403 that names the field, if the caller is bound to other queues.
+    pub fn reach_place_in(&self, field: &str, queue: &QueueName) -> Result<(), ApiError> {
+        match self.wrong_queue(field, queue) {
+            Some(error) => Err(self.beyond(vec![error])),
             None => Ok(()),
         }
     }
@@ -336,6 +351,9 @@ mod tests {
         assert!(caller(&["gpu"], None).reach_queue(&queue).is_ok());
         assert!(caller(&["cpu"], None).reach_queue(&queue).is_err());
         assert!(caller(&[], Some("film")).reach_queue(&queue).is_err());
+        assert!(caller(&[], Some("film")).reach_place_in("with.queue", &queue).is_ok());
+        let problem = caller(&["cpu"], None).reach_place_in("with.queue", &queue).unwrap_err().into_problem();
+        assert_eq!((problem.status, problem.errors[0].field.as_str()), (403, "with.queue"));
     }
 
     #[test]

@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-use baton_model::change::Ask;
+use baton_model::change::{Ask, Standing};
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     Backoff, Digest, Ended, Failure, Fence, FirstFailure, GenerationId, Head, Lease, LeaseTerms, Loss,
-    LossReason, Outlook, Priority, State, TaskChange, TaskId, TaskState, Timestamp, WorkerId,
+    LossReason, Outlook, Priority, QueueName, State, TaskChange, TaskId, TaskState, Timestamp, WorkerId,
 };
 
 /// Whole seconds after the beginning of the test's time.
@@ -105,9 +105,20 @@ pub(crate) fn retry() -> Command {
     retry_where(Outlook::Met)
 }
 
-/// A change of a task of normal priority.
+/// A change of a task of normal priority in the default queue.
 pub(crate) fn change_of(to: TaskChange) -> Command {
-    Command::Change(Ask { by: None, reason: None, to, priority: Priority::Normal })
+    change_where(to, None)
+}
+
+/// The same, where this task holds its key in the queue that it is to wait in.
+pub(crate) fn change_where(to: TaskChange, holder: Option<TaskId>) -> Command {
+    let standing = Standing { priority: Priority::Normal, queue: QueueName::default(), holder };
+    Command::Change(Ask { by: None, reason: None, to, standing })
+}
+
+/// That a task is to wait in a queue.
+pub(crate) fn to_queue(queue: &str) -> TaskChange {
+    TaskChange { queue: Some(queue.parse().unwrap()), ..TaskChange::default() }
 }
 
 /// A retry of a task whose dependencies stand so.
@@ -227,6 +238,8 @@ pub(crate) fn every_command() -> Vec<Command> {
         Command::Expire,
         change_of(TaskChange { priority: Some(Priority::High), ..TaskChange::default() }),
         change_of(TaskChange { max_attempts: Some(1), ..TaskChange::default() }),
+        change_of(to_queue("gpu")),
+        change_where(to_queue("gpu"), Some(TaskId::from_bytes([8; 16]))),
         claim(),
         Command::Claim {
             worker: worker("w2"),

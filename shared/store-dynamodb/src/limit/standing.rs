@@ -89,6 +89,12 @@ impl StoredStanding {
     }
 }
 
+/// Whether a task may hold a place of a limit while it waits for its next attempt: not in another queue, where it may have gone since.
+pub(super) fn may_hold(on: &LimitOn, task: &Stored) -> bool {
+    let is_there = on.queue().is_none_or(|queue| *queue == task.queue);
+    is_there && on.takes_holding() && holds_place(&task.head)
+}
+
 /// A change of what stands under a limit.
 pub(super) fn changing(on: &LimitOn) -> Expression {
     Expression::new().set("on", s(on.to_string())).add("v", n(1))
@@ -156,7 +162,7 @@ impl Inner {
         let ended = matches!(before.head.state, TaskState::Running(_));
         for text in &rest.limits {
             let Some(on) = self.noted_limit(&after.head, text) else { continue };
-            let left = Box::pin(self.leave_one(&on, ended.then_some(&before.head), &after.head, now)).await;
+            let left = Box::pin(self.leave_one(&on, ended.then_some(&before.head), after, now)).await;
             self.told(&on, left);
         }
         if let Some(waits) = waits {
@@ -187,17 +193,16 @@ impl Inner {
         &self,
         on: &LimitOn,
         ended: Option<&Head>,
-        after: &Head,
+        after: &Stored,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        let holds = holds_place(after)
-            && on.takes_holding()
+        let holds = may_hold(on, after)
             && self.fresh_book().await?.rules_of(on).is_some_and(|rules| rules.holds_retries);
         let mut change = lasting(on, now);
         if let Some(ended) = ended {
             change = change.take_out("ls", texts([lease_of(ended.id, ended.attempt)]));
         }
-        let task = texts([after.id.to_string()]);
+        let task = texts([after.head.id.to_string()]);
         change = if holds { change.add("hd", task) } else { change.take_out("hd", task) };
         let standing = self.change_standing(on, &change).await?;
         self.let_go_of(on, &standing, false, now).await.map(drop)
@@ -278,7 +283,7 @@ impl Inner {
         };
         let holds = |id: &String| {
             let task = id.parse().ok().and_then(|id: TaskId| tasks.get(&id));
-            task.is_some_and(|task| holds_place(&task.head))
+            task.is_some_and(|task| may_hold(on, task))
         };
         let ended: Vec<String> = standing.leases.iter().filter(|lease| !runs(lease)).cloned().collect();
         let let_go: Vec<String> = standing.held.iter().filter(|id| !holds(id)).cloned().collect();

@@ -3,10 +3,10 @@
 use std::collections::BTreeSet;
 
 use baton_model::why::{FullLimit, Holder, UnderLimit};
-use baton_model::{LimitOn, LimitRules, TaskId, Timestamp, Why, holds_place};
+use baton_model::{LimitOn, LimitRules, TaskId, Timestamp, Why};
 use baton_store::StoreError;
 
-use super::standing::{StoredStanding, task_of};
+use super::standing::{StoredStanding, may_hold, task_of};
 use crate::queue::StoredQueue;
 use crate::row::Stored;
 use crate::store::Inner;
@@ -66,7 +66,7 @@ impl Inner {
             }
         }
         for id in held.into_iter().filter(|id| ids.contains(id)) {
-            match tasks.get(&id).filter(|task| holds_place(&task.head)) {
+            match tasks.get(&id).filter(|task| may_hold(&under.on, task)) {
                 Some(task) => under.holders.push(holder(task)?),
                 None => under.standing.held = under.standing.held.saturating_sub(1),
             }

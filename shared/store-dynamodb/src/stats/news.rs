@@ -178,6 +178,17 @@ mod tests {
     }
 
     #[test]
+    fn a_task_that_goes_to_another_queue_is_counted_there_and_not_here() {
+        let (was, mut is) = (image(State::Queued, 1), image(State::Queued, 2));
+        is.insert("qu".to_owned(), s("cpu"));
+        let news = News::read(Some(&was), Some(&is)).unwrap();
+        let moves = news.moves(&epoch(1, 0)).into_iter();
+        let moves: Vec<_> = moves.map(|(image, change)| (image.queue.to_string(), change)).collect();
+        assert_eq!(moves, [("gpu".to_owned(), -1), ("cpu".to_owned(), 1)]);
+        assert_eq!(news.ended(), None);
+    }
+
+    #[test]
     fn a_task_that_a_purge_has_marked_is_gone_and_goes_once() {
         let done = image(State::Completed, 3);
         let marked = with(done.clone(), "pg", 1);

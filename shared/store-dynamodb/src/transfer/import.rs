@@ -133,8 +133,9 @@ impl Inner {
         if stored.as_ref().is_some_and(|stored| stored.purged) {
             return Err(contended("the task").into());
         }
-        let before =
-            stored.as_ref().map(|stored| (stored.head.state.state(), stored.head.events, stored.ends));
+        let before = stored
+            .as_ref()
+            .map(|stored| (stored.queue.clone(), stored.head.state.state(), stored.head.events, stored.ends));
         let standing = match stored {
             Some(stored) => self.task_record(stored).await?,
             None => None,
@@ -182,9 +183,9 @@ impl Inner {
         }
         self.import_unique(task).await?;
         // The task comes last: all that it names is there by then.
-        let condition = match before {
+        let condition = match &before {
             None => Expression::new().when_absent("pk"),
-            Some((_, events, _)) => Expression::new()
+            Some((_, _, events, _)) => Expression::new()
                 .when("ev", "=", n(events))
                 .when("ca", "=", time(task.created_at))
                 .when_still(TOUCHED, touched.map(n)),
@@ -203,9 +204,9 @@ impl Inner {
             self.count_imported(id).await?;
         }
         let mut stats = self.stats.lock();
-        if let Some((state, _, ends)) = before {
-            stats.tally(&task.queue, &task.task_type, state, -1);
-            stats.end(&task.queue, &task.task_type, state, ends, -1);
+        if let Some((queue, state, _, ends)) = before {
+            stats.tally(&queue, &task.task_type, state, -1);
+            stats.end(&queue, &task.task_type, state, ends, -1);
         }
         stats.tally(&task.queue, &task.task_type, task.head.state.state(), 1);
         Ok(verdict)

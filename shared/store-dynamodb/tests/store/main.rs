@@ -17,6 +17,7 @@ mod cost;
 mod damaged;
 mod engine;
 mod faults;
+mod going;
 mod limits;
 mod order;
 mod relays;

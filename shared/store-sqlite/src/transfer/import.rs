@@ -102,7 +102,7 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     let task = &record.task;
     let stored = Stored::by_id(db, task.head.id)?;
     let n = stored.as_ref().map(|stored| stored.n);
-    let before = stored.as_ref().map(|stored| stored.head.state.state());
+    let before = stored.as_ref().map(|stored| (stored.queue.clone(), stored.head.state.state()));
     let standing = stored.map(|stored| task_record(db, stored)).transpose()?;
     let verdict = match record.onto(standing.as_ref()) {
         Ok(verdict) => verdict,
@@ -147,10 +147,11 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
         insert_generation(db, n, generation)?;
     }
     if let Some(batch) = task.batch {
-        batches::import_task(db, batch, (before, task.head.state.state()))?;
+        let from = before.as_ref().map(|(_, state)| *state);
+        batches::import_task(db, batch, (from, task.head.state.state()))?;
     }
-    if let Some(state) = before {
-        transaction.tally(&task.queue, &task.task_type, state, -1);
+    if let Some((queue, state)) = before {
+        transaction.tally(&queue, &task.task_type, state, -1);
     }
     transaction.tally(&task.queue, &task.task_type, task.head.state.state(), 1);
     Ok(Ok(verdict))

@@ -98,7 +98,7 @@ pub async fn what_does_not_fit_is_counted_by_its_reason(b: Bench) {
             BulkFilter { queue: Some(name("a")), statuses: statuses.to_vec(), ..BulkFilter::default() };
         Bulk::new(bulk_id(number), at(2), action, BulkTasks::Filter(filter))
     };
-    let bulk = run(&b, all(1, high, &Status::ALL), 4).await;
+    let bulk = run(&b, all(1, high.clone(), &Status::ALL), 4).await;
     assert_eq!((bulk.looked_at, bulk.changed), (6, 2));
     assert_eq!(bulk.skipped, skipped([("cancelled", 3), ("running", 1)]));
     assert_eq!(b.task(ids[4]).await.task.priority, Priority::High);

@@ -1,5 +1,7 @@
 //! Changing tasks that wait: what is changed holds from then on, wherever the task waits.
 
+use std::collections::BTreeSet;
+
 use baton_model::transition::Refusal;
 use baton_model::{
     Changes, EventKind, FairBy, FromTo, Priority, QueueOrder, RunAfter, State, Status, TaskChange, TaskId,
@@ -12,20 +14,20 @@ use crate::{ChangeTask, Fail, Nothing, StoreError, TaskDetail};
 
 /// A change of a task.
 pub(super) fn changing(now: Timestamp, task: TaskId, to: TaskChange) -> ChangeTask {
-    ChangeTask { now, task, by: None, reason: None, to }
+    ChangeTask { now, task, by: None, reason: None, to, within: BTreeSet::new() }
 }
 
 /// A change of the priority.
 pub(super) const fn to_priority(priority: Priority) -> TaskChange {
-    TaskChange { priority: Some(priority), run_after: None, timeout: None, max_attempts: None }
+    TaskChange { priority: Some(priority), queue: None, run_after: None, timeout: None, max_attempts: None }
 }
 
 /// A change of when a task may be claimed.
 pub(super) const fn to_due(schedule: RunAfter) -> TaskChange {
-    TaskChange { priority: None, run_after: Some(schedule), timeout: None, max_attempts: None }
+    TaskChange { priority: None, queue: None, run_after: Some(schedule), timeout: None, max_attempts: None }
 }
 
-async fn changed(b: &Bench, now: Timestamp, task: TaskId, to: TaskChange) -> TaskDetail {
+pub(super) async fn changed(b: &Bench, now: Timestamp, task: TaskId, to: TaskChange) -> TaskDetail {
     let after = b.store().change(changing(now, task, to)).await.expect("the change is taken");
     let detail = b.task(task).await;
     assert_eq!(detail.task, after, "the answer is the task");
@@ -37,6 +39,7 @@ pub async fn a_change_tells_what_was_and_what_is(b: Bench) {
     let id = b.create(at(0), b.spec("render").attempts(3)).await;
     let to = TaskChange {
         priority: Some(Priority::High),
+        queue: None,
         run_after: Some(RunAfter::At(at(500))),
         timeout: Some(Timeout::After(secs(60))),
         max_attempts: Some(7),
@@ -55,6 +58,7 @@ pub async fn a_change_tells_what_was_and_what_is(b: Bench) {
     assert_eq!((&event.detail.by, &event.detail.reason), (&by, &reason));
     let changes = Changes {
         priority: Some(FromTo { from: Priority::Normal, to: Priority::High }),
+        queue: None,
         run_after: Some(FromTo { from: at(0), to: at(500) }),
         timeout_ms: Some(FromTo { from: None, to: Some(60_000) }),
         max_attempts: Some(FromTo { from: 3, to: 7 }),

@@ -74,7 +74,7 @@ pub(super) fn rules(random: &mut SplitMix, on: &LimitOn) -> LimitRules {
 }
 
 /// What a task is changed to.
-pub(super) fn change(random: &mut SplitMix, now: Timestamp) -> TaskChange {
+pub(super) fn change(random: &mut SplitMix, queues: &[&str], now: Timestamp) -> TaskChange {
     let timeout = match random.below(6) {
         0 => Some(Timeout::Never),
         1 => Some(Timeout::After(millis(1 + random.below(120_000)))),
@@ -88,6 +88,7 @@ pub(super) fn change(random: &mut SplitMix, now: Timestamp) -> TaskChange {
     };
     TaskChange {
         priority: random.once_in(2).then(|| Priority::ALL[random.below(4) as usize]),
+        queue: random.once_in(2).then(|| name(queues[random.below(queues.len() as u64) as usize])),
         run_after,
         timeout,
         max_attempts: random.once_in(3).then(|| 1 + random.below(5) as u32),

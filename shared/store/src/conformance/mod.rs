@@ -60,6 +60,7 @@ pub mod order;
 pub mod places;
 pub mod purge;
 pub mod query;
+pub mod queue_change;
 pub mod random;
 pub mod reap;
 pub mod release;

@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use baton_model::change::Standing;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
@@ -219,6 +220,9 @@ impl Inner {
                     task.error = error;
                 }
                 task.priority = change.priority.unwrap_or(task.priority);
+                if let Some(queue) = change.queue {
+                    task.queue = queue;
+                }
                 kept.history.push(Event {
                     seq: task.head.events,
                     at,
@@ -323,8 +327,18 @@ impl TaskStore for Oracle {
 
     async fn change(&self, change: ChangeTask) -> Result<Task, StoreError> {
         let mut inner = self.lock();
-        let priority = inner.kept(change.task)?.task.priority;
-        let (task, repeated) = inner.apply(change.task, &change.command(priority), change.now)?;
+        let before = inner.kept(change.task)?.task.clone();
+        if !change.reaches(&before.queue) {
+            return Err(StoreError::TaskNotFound(change.task));
+        }
+        let moves_to = change.moves_from(&before.queue);
+        let holder = moves_to.and_then(|to| inner.key_holder_in(&before, to, change.now));
+        let standing = Standing { priority: before.priority, queue: before.queue.clone(), holder };
+        let (task, repeated) = inner.apply(change.task, &change.command(standing), change.now)?;
+        if task.queue != before.queue {
+            inner.arrived(&task, change.now);
+            self.ring_freed(&inner, change.now);
+        }
         if !repeated {
             self.ring(&task);
         }

@@ -280,7 +280,7 @@ impl History {
             }
             82..87 => self.reap(trace).await,
             87..89 => {
-                let change = changing(self.now, self.id(), change(&mut self.random, self.now));
+                let change = changing(self.now, self.id(), change(&mut self.random, &QUEUES, self.now));
                 trace.command = format!("{change:?}");
                 same(self.real.change(change.clone()).await, self.model.change(change).await);
             }

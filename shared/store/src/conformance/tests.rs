@@ -27,6 +27,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("places", include_str!("places.rs")),
     ("operate", include_str!("operate.rs")),
     ("change", include_str!("change.rs")),
+    ("queue_change", include_str!("queue_change.rs")),
     ("bulk", include_str!("bulk.rs")),
     ("dependencies", include_str!("dependencies.rs")),
     ("expiry", include_str!("expiry.rs")),

@@ -41,7 +41,7 @@ async fn numbers(store: &dyn TaskStore) -> Stats {
 }
 
 /// All records of a store.
-async fn records(store: &dyn Transfer, limit: u32) -> Vec<Record> {
+pub(super) async fn records(store: &dyn Transfer, limit: u32) -> Vec<Record> {
     let mut found = Vec::new();
     let mut after = None;
     for _ in 0..10_000 {

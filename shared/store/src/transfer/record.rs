@@ -177,8 +177,8 @@ impl TaskRecord {
         let refused = |why: String| Refusal { record: format!("task {}", self.task.head.id), why };
         let (ours, theirs) = (&self.task, &standing.task);
         let same_task = ours.created_at == theirs.created_at
-            && (&ours.queue, &ours.task_type, &ours.project)
-                == (&theirs.queue, &theirs.task_type, &theirs.project)
+            && (self.first_queue(), &ours.task_type, &ours.project)
+                == (standing.first_queue(), &theirs.task_type, &theirs.project)
             && (&ours.params, &ours.description) == (&theirs.params, &theirs.description)
             && self.content == standing.content;
         if !same_task {
@@ -196,6 +196,12 @@ impl TaskRecord {
                     .to_owned(),
             )),
         }
+    }
+
+    /// The queue that it was created in, from which it may have gone since.
+    fn first_queue(&self) -> &QueueName {
+        let mut left = self.history.iter().filter_map(|event| event.detail.changes.as_ref()?.queue.as_ref());
+        left.next().map_or(&self.task.queue, |moved| &moved.from)
     }
 
     /// The record's part of a checksum.

@@ -32,8 +32,9 @@ impl By {
                 if !statuses.is_empty() {
                     body["filter"]["status"] = statuses.iter().map(|status| status.as_str()).collect();
                 }
-                if action.as_str() == "change" {
-                    body["with"] = json!({"priority": "high"});
+                if let BulkAction::Change(to) = &action {
+                    // A priority and a queue are asked for as they are kept.
+                    body["with"] = serde_json::to_value(to).unwrap();
                 }
                 let bulk = done(world, "manage-tasks", "/v1/tasks/bulk", body.clone()).await;
                 assert_eq!(bulk["state"], "done", "{bulk}");
@@ -82,6 +83,20 @@ async fn by(world: &World, by: By, queue: &str) {
     let high = TaskChange { priority: Some(Priority::High), ..TaskChange::default() };
     by.does(world, BulkAction::Change(high), queue, &[]).await;
     took(world, by.function(), "tasks that are changed", &[(TABLE, &["GetItem", "PutItem", "UpdateItem"])]);
+    let to_queue = |name: &str| {
+        let queue = Some(name.parse().unwrap());
+        BulkAction::Change(TaskChange { queue, ..TaskChange::default() })
+    };
+    task(world, queue, json!({"unique": {"key": format!("{queue} goes")}})).await;
+    let away = format!("{queue}-away");
+    by.does(world, to_queue(&away), queue, &[]).await;
+    took(
+        world,
+        by.function(),
+        "tasks that go to another queue",
+        &[(TABLE, &["GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem"])],
+    );
+    by.does(world, to_queue(queue), &away, &[]).await;
     by.does(world, BulkAction::Cancel, queue, &[]).await;
     took(
         world,

@@ -1,8 +1,10 @@
 //! What is paid for what changes tasks on somebody's behalf: schedules, changes and bulk commands.
 
+use std::collections::BTreeSet;
+
 use baton_model::bulk::{BulkAction, BulkTasks};
 use baton_model::schedule::{Said, ScheduleChange};
-use baton_model::{Bulk, BulkId, Priority, TaskChange, TaskId};
+use baton_model::{Bulk, BulkId, Priority, TaskChange, TaskId, TaskSpec, Unique, UniqueWhile};
 use baton_store::conformance::schedules::{key, minutely};
 use baton_store::{BulkStore, ChangeTask, PageRequest, ScheduleStore, SetSchedule, TaskStore, run_due};
 
@@ -43,10 +45,25 @@ async fn a_change_of_a_task_that_waits_costs_what_its_item_costs() {
     let task = b.task(spec).await;
     b.heard.take();
     let to = TaskChange { priority: Some(Priority::Low), ..TaskChange::default() };
-    let change = ChangeTask { now: at(1), task, by: None, reason: None, to };
-    b.store.change(change).await.unwrap();
+    let changing =
+        |task, to| ChangeTask { now: at(1), task, by: None, reason: None, to, within: BTreeSet::new() };
+    b.store.change(changing(task, to)).await.unwrap();
     let cost = b.note("change the priority of a task that waits");
     assert!(cost.write <= 4.0 && cost.requests <= 3, "{cost:?}");
+    let to = TaskChange { queue: Some("other".parse().unwrap()), ..TaskChange::default() };
+    for what in ["(once: a queue is made known)", "put a task that waits into another queue"] {
+        let spec = b.spec(200);
+        let task = b.task(spec).await;
+        b.heard.take();
+        b.store.change(changing(task, to.clone())).await.unwrap();
+        b.note(what);
+    }
+    let unique = Some(Unique { key: "k".parse().unwrap(), held: UniqueWhile::Unfinished });
+    let spec = TaskSpec { unique, ..b.spec(200) };
+    let task = b.task(spec).await;
+    b.heard.take();
+    b.store.change(changing(task, to)).await.unwrap();
+    b.note("put a task with a unique key into another queue");
     b.print();
     b.documented();
 }

@@ -9,7 +9,7 @@ use baton_model::order::Place;
 use baton_model::transition::Command;
 use baton_model::{
     Alone, Directive, FairBy, Label, LimitOn, Priority, ProjectId, QueueName, QueueOrder, State, Task,
-    TaskId, TaskState, Timestamp, Wants, Warm, WorkerId,
+    TaskId, TaskState, Timestamp, Wants, Warm, Worker, WorkerId,
 };
 
 use super::Inner;
@@ -245,9 +245,10 @@ impl Inner {
 
     /// Why a worker that is tied to a task that is given out alone is given nothing, if it still is.
     fn tied(&mut self, claim: &Claim, active: u32) -> Option<Nothing> {
-        let alone = self.workers[&claim.worker].alone?;
-        let head = self.tasks.get(&alone.task()).map(|kept| &kept.task.head);
-        if !alone.stands(&claim.worker, active, head, claim.now) {
+        let Worker { alone, takes, .. } = &self.workers[&claim.worker];
+        let alone = (*alone)?;
+        let task = self.tasks.get(&alone.task()).map(|kept| (&kept.task.head, &kept.task.queue));
+        if !alone.stands((&claim.worker, takes), active, task, claim.now) {
             self.tie(&claim.worker, None);
             return None;
         }

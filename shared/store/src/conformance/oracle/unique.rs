@@ -62,6 +62,25 @@ impl Inner {
         }
     }
 
+    /// The other task that holds, in a queue that a task is to wait in, the key that it holds itself.
+    pub(super) fn key_holder_in(&self, task: &Task, queue: &QueueName, now: Timestamp) -> Option<TaskId> {
+        let unique = task.unique.as_ref().filter(|_| holds(task, now))?;
+        let there = self.tasks.values().map(|kept| &kept.task).filter(|other| other.head.id != task.head.id);
+        let key = (&task.project, queue, &unique.key);
+        // Of several of a key only the one that it was given to last keeps others from it.
+        let last = self.keys.get(&(task.project.clone(), queue.clone(), unique.key.clone()))?;
+        let mut holders = there.filter(|other| is_key_of(other, key) && holds(other, now));
+        holders.find(|other| other.head.id == *last).map(|other| other.head.id)
+    }
+
+    /// What follows from a task's coming into another queue: the queue is known, and it holds its key there.
+    pub(super) fn arrived(&mut self, task: &Task, now: Timestamp) {
+        self.queues.entry(task.queue.clone()).or_default().used = true;
+        if holds(task, now) {
+            self.hold_key(task);
+        }
+    }
+
     /// The other task that holds the key which a task needs to live again.
     pub(super) fn key_holder(&self, task: &Task, now: Timestamp) -> Option<TaskId> {
         let unique = task.unique.as_ref().filter(|unique| unique.follows_state())?;

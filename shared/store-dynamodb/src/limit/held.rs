@@ -1,0 +1,44 @@
+//! The places that a task holds while it waits for its next attempt, as it goes to another queue.
+
+use baton_model::{LimitOn, QueueName, Shared, TaskId, Timestamp, holds_place};
+use baton_store::StoreError;
+
+use super::standing::lasting;
+use crate::attr::texts;
+use crate::row::Stored;
+use crate::store::Inner;
+
+impl Inner {
+    /// Has a task hold its place in the queue that it is about to go to, where limits say so. It may be one more than there are: what has
+    /// begun keeps its place. Until the task is there, it does not count ([`super::standing::may_hold`]).
+    pub(crate) async fn hold_places_in(
+        &self,
+        task: &Stored,
+        queue: &QueueName,
+        now: Timestamp,
+    ) -> Result<Vec<LimitOn>, StoreError> {
+        // Most have never been tried: for them nothing is asked.
+        if !holds_place(&task.head) {
+            return Ok(Vec::new());
+        }
+        let book = self.fresh_book().await?;
+        let there = Shared { queue, ..task.shared()? };
+        let falls = book.of(there).into_iter();
+        let held = falls.filter(|(on, rules)| on.takes_holding() && rules.holds_retries);
+        let held: Vec<LimitOn> = held.map(|(on, _)| on).collect();
+        for on in &held {
+            let change = lasting(on, now).add("hd", texts([task.head.id.to_string()]));
+            self.change_standing(on, &change).await?;
+        }
+        Ok(held)
+    }
+
+    /// Gives back the places of a task that has not gone there.
+    pub(crate) async fn give_back_places(&self, task: TaskId, places: &[LimitOn], now: Timestamp) {
+        for on in places {
+            let change = lasting(on, now).take_out("hd", texts([task.to_string()]));
+            let given_back = self.change_standing(on, &change).await;
+            self.told(on, given_back);
+        }
+    }
+}

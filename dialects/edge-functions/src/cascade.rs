@@ -5,8 +5,8 @@
 use std::collections::BTreeSet;
 
 use baton_http::{ApiError, Caller};
-use baton_model::{Label, Task, TaskState};
-use baton_store::TaskFilter;
+use baton_model::{EventKind, Label, Task, TaskState};
+use baton_store::{TaskDetail, TaskFilter};
 use serde_json::Value;
 
 use crate::edge::{Edge, LOOKED_THROUGH};
@@ -22,6 +22,9 @@ const ORCHESTRATOR: [&[&str]; 5] = [
     &["orchestrator_details", "orchestrator_task_id"],
     &["originalParams", "orchestrator_details", "orchestrator_task_id"],
 ];
+
+/// Why a task is called off that is removed right after it: nothing follows from it for others.
+pub(crate) const REMOVED: &str = "removed";
 
 /// The orchestrator of a task by its params.
 pub(crate) fn orchestrator_of(params: &Value) -> Option<&str> {
@@ -51,14 +54,25 @@ pub(crate) async fn children(
     let listed = edge.tasks(caller, filter, LOOKED_THROUGH, is_child).await?;
     let mut children = Vec::with_capacity(listed.len());
     for task in listed {
-        if task.head.state.state().is_final() || edge.app.store.capabilities().fresh_lists {
+        if matches!(task.head.state, TaskState::Cancelled) {
+            let detail = edge.task(caller, task.head.id).await?;
+            children.extend(detail.filter(|detail| !is_being_removed(detail)).map(|detail| detail.task));
+        } else if task.head.state.state().is_final() || edge.app.store.capabilities().fresh_lists {
             children.push(task);
         } else {
-            children.extend(edge.task(caller, task.head.id).await?.map(|detail| detail.task));
+            let detail = edge.task(caller, task.head.id).await?;
+            children.extend(detail.filter(|detail| !is_being_removed(detail)).map(|detail| detail.task));
         }
     }
     children.sort_by_key(|task| (task.created_at, task.head.id));
     Ok(children)
+}
+
+/// Whether a task was called off to be removed: it is as good as gone.
+fn is_being_removed(detail: &TaskDetail) -> bool {
+    let last = detail.history.iter().rev().find(|event| event.kind == EventKind::Cancelled);
+    matches!(detail.task.head.state, TaskState::Cancelled)
+        && last.is_some_and(|event| event.detail.reason.as_deref() == Some(REMOVED))
 }
 
 /// The orchestrators that an end concerns: the task itself, if it is one, and its own.

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use baton_http::{ApiError, App, Caller};
-use baton_model::{ProjectId, Task, TaskId, TaskState, TaskType, Timestamp, limits};
+use baton_model::{Payload, ProjectId, Task, TaskId, TaskState, TaskType, Timestamp, limits};
 use baton_runtime::settings::EdgeSettings;
-use baton_store::{Page, PageRequest, StoreError, TaskDetail, TaskFilter};
+use baton_store::{Cursor, Page, PageRequest, StoreError, TaskDetail, TaskFilter};
 
 use crate::shelf::Shelf;
 use crate::types::Types;
@@ -19,6 +19,8 @@ const OWNERS_FOR: Duration = Duration::from_secs(10);
 const WORDS_KEPT: usize = 10_000;
 /// How many tasks are looked through for those that belong to another one, or fit a filter that the store does not know.
 pub(crate) const LOOKED_THROUGH: usize = 10_000;
+/// How many of these are held at once.
+const PIECE: u32 = 100;
 
 /// What the handlers share. Copies share the same parts.
 #[derive(Clone)]
@@ -32,8 +34,25 @@ pub(crate) struct Parts {
     /// The types that are known to be exempt from the caps; none before the limits were looked at.
     pub(crate) exempt: tokio::sync::Mutex<Option<BTreeSet<TaskType>>>,
     owners: Mutex<Owners>,
-    /// What tasks that run were last said to have put out, with their attempts: a hint for whoever looks on, and lost with the process.
-    said: Mutex<BTreeMap<TaskId, (u32, String)>>,
+    /// What was last said of tasks that run: a hint for whoever looks on, and lost with the process.
+    said: Mutex<BTreeMap<TaskId, Words>>,
+    /// How often an attempt was answered once more to the worker that holds it.
+    repeats: Mutex<BTreeMap<TaskId, (u32, u32)>>,
+}
+
+/// The latest word on an attempt that runs.
+struct Words {
+    attempt: u32,
+    at: Timestamp,
+    output: Option<String>,
+}
+
+/// The tasks of a list that a caller sees, the newest first, as they are read piece by piece.
+pub(crate) struct Pieces {
+    filter: TaskFilter,
+    after: Option<Cursor>,
+    looked: usize,
+    is_over: bool,
 }
 
 #[derive(Default)]
@@ -61,6 +80,7 @@ impl Edge {
             exempt: tokio::sync::Mutex::default(),
             owners: Mutex::default(),
             said: Mutex::default(),
+            repeats: Mutex::default(),
         }))
     }
 
@@ -111,46 +131,102 @@ impl Edge {
     pub(crate) async fn tasks(
         &self,
         caller: &Caller,
-        mut filter: TaskFilter,
+        filter: TaskFilter,
         most: usize,
         keep: impl Fn(&Task) -> bool,
     ) -> Result<Vec<Task>, ApiError> {
-        caller.narrow(&mut filter.project, &mut filter.queue)?;
+        let mut pieces = self.pieces(caller, filter)?;
         let mut found = Vec::new();
-        let (mut looked, mut after) = (0, None);
-        while looked < LOOKED_THROUGH && found.len() < most {
-            let request = PageRequest { after, ..PageRequest::first(limits::PAGE) };
-            let Page { items, next } = self.app.store.tasks(filter.clone(), request).await?;
-            looked += items.len();
-            found.extend(items.into_iter().filter(|task| caller.sees(task) && keep(task)));
-            after = next;
-            if after.is_none() {
-                break;
-            }
+        while found.len() < most
+            && let Some(piece) = self.piece(caller, &mut pieces).await?
+        {
+            found.extend(piece.into_iter().filter(|task| keep(task)));
         }
         found.truncate(most);
         Ok(found)
     }
 
-    /// Keeps what a task that runs is said to have put out.
-    pub(crate) fn say(&self, task: &Task, words: String) {
+    /// The same of all tasks of a filter, without their params and errors, so that many of them take little room.
+    pub(crate) async fn light_tasks(
+        &self,
+        caller: &Caller,
+        filter: TaskFilter,
+        most: usize,
+    ) -> Result<Vec<Task>, ApiError> {
+        let mut pieces = self.pieces(caller, filter)?;
+        let empty = Payload::from_value(&serde_json::json!({}));
+        let mut found = Vec::new();
+        while found.len() < most
+            && let Some(piece) = self.piece(caller, &mut pieces).await?
+        {
+            found.extend(piece.into_iter().map(|task| Task { params: empty.clone(), error: None, ..task }));
+        }
+        found.truncate(most);
+        Ok(found)
+    }
+
+    /// Begins to read the tasks of a filter that the caller sees.
+    pub(crate) fn pieces(&self, caller: &Caller, mut filter: TaskFilter) -> Result<Pieces, ApiError> {
+        caller.narrow(&mut filter.project, &mut filter.queue)?;
+        Ok(Pieces { filter, after: None, looked: 0, is_over: false })
+    }
+
+    /// The next of them; none when all, or [`LOOKED_THROUGH`] of all callers' tasks, were read.
+    pub(crate) async fn piece(
+        &self,
+        caller: &Caller,
+        pieces: &mut Pieces,
+    ) -> Result<Option<Vec<Task>>, ApiError> {
+        if pieces.is_over || pieces.looked >= LOOKED_THROUGH {
+            return Ok(None);
+        }
+        let request = PageRequest { after: pieces.after.take(), ..PageRequest::first(PIECE) };
+        let Page { mut items, next } = self.app.store.tasks(pieces.filter.clone(), request).await?;
+        pieces.looked += items.len();
+        pieces.is_over = next.is_none();
+        pieces.after = next;
+        items.retain(|task| caller.sees(task));
+        Ok(Some(items))
+    }
+
+    /// Keeps the word that a task runs, and what it is said to have put out.
+    pub(crate) fn say(&self, task: &Task, output: Option<String>) {
+        let at = self.app.now();
+        let attempt = task.head.attempt;
         let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
         if said.len() >= WORDS_KEPT && !said.contains_key(&task.head.id) {
             said.pop_first();
         }
-        said.insert(task.head.id, (task.head.attempt, words));
+        let before = said.remove(&task.head.id).filter(|words| words.attempt == attempt);
+        let output = output.or_else(|| before.and_then(|words| words.output));
+        said.insert(task.head.id, Words { attempt, at, output });
     }
 
-    /// What a task that runs was last said to have put out.
-    pub(crate) fn said(&self, task: &Task) -> Option<String> {
+    /// What a task that runs was last said to have put out, and when something was last said of it.
+    pub(crate) fn said(&self, task: &Task) -> Option<(Timestamp, Option<String>)> {
         let said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        let (attempt, words) = said.get(&task.head.id)?;
-        let runs = matches!(task.head.state, TaskState::Running(_)) && *attempt == task.head.attempt;
-        runs.then(|| words.clone())
+        let words = said.get(&task.head.id)?;
+        let runs = matches!(task.head.state, TaskState::Running(_)) && words.attempt == task.head.attempt;
+        runs.then(|| (words.at, words.output.clone()))
+    }
+
+    /// How often the attempt of a task was answered once more, this time included.
+    pub(crate) fn repeated(&self, task: &Task) -> u32 {
+        let mut repeats = self.repeats.lock().unwrap_or_else(PoisonError::into_inner);
+        if repeats.len() >= WORDS_KEPT && !repeats.contains_key(&task.head.id) {
+            repeats.pop_first();
+        }
+        let (attempt, times) = repeats.entry(task.head.id).or_default();
+        if *attempt != task.head.attempt {
+            (*attempt, *times) = (task.head.attempt, 0);
+        }
+        *times += 1;
+        *times
     }
 
     /// Forgets what was said of a task that has ended.
     pub(crate) fn hush(&self, task: TaskId) {
         self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
+        self.repeats.lock().unwrap_or_else(PoisonError::into_inner).remove(&task);
     }
 }

@@ -1,14 +1,14 @@
 //! How attempts end: the commands that the platform's words become, each about the attempt that the task is found to run.
 //!
-//! The platform's clients name no attempt and no worker when they end one. Both are taken from the task as it stands, and the
-//! command holds for that attempt alone: what comes in between is not undone.
+//! The platform's clients need name no attempt and no worker when they end one. Both are taken from the task as it stands, and the
+//! command holds for that attempt alone: what comes in between is not undone. Who does name them is held to it.
 
 use std::time::Duration;
 
 use baton_api::ProblemCode;
 use baton_http::{ApiError, Caller};
-use baton_model::{Failure, Fence, Generation, Lease, Output, Payload, Task, TaskState, limits};
-use baton_store::{Cancel, Complete, Fail, StoreError};
+use baton_model::{EventKind, Failure, Fence, Generation, Lease, Output, Payload, Task, TaskState, limits};
+use baton_store::{Cancel, Complete, Fail, StoreError, TaskDetail};
 
 use crate::edge::Edge;
 use crate::generation;
@@ -25,11 +25,47 @@ fn fence(task: &Task, lease: &Lease) -> Fence {
     Fence { attempt: task.head.attempt, worker: lease.worker.clone() }
 }
 
+/// The code of a failure by which another than the attempt's own worker has ended it, and that worker may not know.
+pub(crate) const RESET: &str = "reset";
+
+/// Whether a worker may be about that takes the task for its own, though its attempt was given up: it was lost, or another one has
+/// put the task back.
+pub(crate) fn has_zombie(detail: &TaskDetail) -> bool {
+    detail.history.iter().any(|event| match event.kind {
+        EventKind::LeaseLost => true,
+        EventKind::AttemptFailed => {
+            event.detail.error.as_ref().is_some_and(|error| error.code.as_deref() == Some(RESET))
+        }
+        _ => false,
+    })
+}
+
+/// Why the word of who names this attempt, as it is counted when a task is put back, or this worker counts for nothing.
+pub(crate) fn stale(task: &Task, attempt: Option<u64>, worker: Option<&str>) -> Option<String> {
+    let TaskState::Running(lease) = &task.head.state else { return None };
+    let runs = task.head.attempt;
+    match (attempt, worker) {
+        (Some(attempt), _) if attempt < u64::from(runs) => {
+            Some(format!("attempt {attempt} of the task was given up, and attempt {runs} runs"))
+        }
+        (_, Some(worker)) if worker != lease.worker.as_str() => {
+            Some(format!("the task is not {worker}'s: attempt {runs} runs with {}", lease.worker))
+        }
+        _ => None,
+    }
+}
+
 /// That the attempt has ended, and how the task stands: the word of a worker that was given up counts for nothing.
 pub(crate) fn too_late(task: &Task) -> Said {
     let word = Word::of(task.head.state.state()).as_str();
     let message = format!("the task is {word} and no longer In Progress; its output was not taken");
     coded(409, "task_not_in_progress", &message).into()
+}
+
+/// That the task was completed with another output, which stands.
+pub(crate) fn completed_otherwise() -> Said {
+    let message = "the task is Complete with another output, which stands; this one was not taken";
+    coded(409, "task_not_in_progress", message).into()
 }
 
 /// Completes the attempt that runs: its record is written and its status set in one commit. A task that is completed already is
@@ -55,7 +91,12 @@ pub(crate) async fn complete(
         task: task.head.id,
         fence: fence(task, lease),
         generation: edge.app.ids.generation(),
-        output: Output { location, kind, metadata: Some(Payload::from_value(&fields)), ..Output::default() },
+        output: Output {
+            location: location.clone(),
+            kind,
+            metadata: Some(Payload::from_value(&fields)),
+            ..Output::default()
+        },
         ran: None,
     };
     match edge.app.store.complete(complete, None).await {
@@ -67,7 +108,10 @@ pub(crate) async fn complete(
         Err(error @ StoreError::Refused { .. }) => {
             let standing = edge.app.store.task(task.head.id).await?;
             match standing.generation {
-                Some(generation) => Ok(generation),
+                Some(generation) if location.is_none() || location == generation.output.location => {
+                    Ok(generation)
+                }
+                Some(_) => Err(completed_otherwise()),
                 None if matches!(standing.task.head.state, TaskState::Running(_)) => Err(error.into()),
                 None => Err(too_late(&standing.task)),
             }

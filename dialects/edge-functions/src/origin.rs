@@ -32,6 +32,11 @@ impl Origin {
         format!("{}/storage/v1/object/public/{BUCKET}/{}", self.0, escaped(path.as_str(), PATH))
     }
 
+    /// Whether a file is read at this address, by whatever name its client knew the server.
+    pub(crate) fn is_of(address: &str, path: &Path) -> bool {
+        address.ends_with(&format!("/storage/v1/object/public/{BUCKET}/{}", escaped(path.as_str())))
+    }
+
     /// Where a file is put with this token.
     pub(crate) fn upload(&self, path: &Path, token: &str) -> String {
         format!(

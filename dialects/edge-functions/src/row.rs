@@ -1,13 +1,17 @@
 //! A task as the row that the platform has of it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_http::ApiError;
-use baton_model::{Generation, Task, TaskId, TaskState, Timestamp, limits};
+use baton_model::{Generation, Task, TaskId, TaskState, Timestamp, WorkerId, limits};
+use baton_store::StoreError;
 use serde_json::{Value, json};
 
 use crate::edge::Edge;
-use crate::words::{Word, task_id};
+use crate::words::{Object, Word, task_id};
+
+/// How many outputs are held at once.
+const OUTPUTS: usize = 16;
 
 /// The id that a task is known by: its own, or the name that its client gave it.
 pub(crate) fn id_of(task: &Task) -> String {
@@ -49,8 +53,100 @@ fn output(task: &Task, generation: Option<&Generation>, said: Option<String>) ->
     }
 }
 
-/// The row of a task.
-pub(crate) fn row(edge: &Edge, task: &Task, generation: Option<&Generation>) -> Value {
+/// Which columns are wanted of rows.
+#[derive(Clone, Debug)]
+pub(crate) enum Wanted {
+    /// All.
+    All,
+    /// These.
+    These(BTreeSet<String>),
+}
+
+impl Wanted {
+    fn has(&self, column: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::These(columns) => columns.contains(column),
+        }
+    }
+
+    fn any(&self, columns: &[&str]) -> bool {
+        columns.iter().any(|column| self.has(column))
+    }
+}
+
+/// What rows tell beyond their tasks, as far as it was looked up.
+#[derive(Default)]
+pub(crate) struct Beside {
+    beats: BTreeMap<WorkerId, Option<Timestamp>>,
+    names: BTreeMap<TaskId, String>,
+}
+
+impl Beside {
+    /// Looks up the last heartbeats of the workers that tasks run with: a task that runs was touched with each.
+    async fn look_for_beats(&mut self, edge: &Edge, tasks: &[Task]) -> Result<(), ApiError> {
+        for task in tasks {
+            let TaskState::Running(lease) = &task.head.state else { continue };
+            if lease.expires_at.is_some() || self.beats.contains_key(&lease.worker) {
+                continue;
+            }
+            let beat = match edge.app.store.worker(&lease.worker).await {
+                Ok(detail) => detail.worker.last_beat_at,
+                Err(StoreError::WorkerNotFound(_)) => None,
+                Err(error) => return Err(error.into()),
+            };
+            self.beats.insert(lease.worker.clone(), beat);
+        }
+        Ok(())
+    }
+
+    /// Looks up the names of what tasks depend on, where it may have any.
+    pub(crate) async fn look_for_names(&mut self, edge: &Edge, tasks: &[Task]) -> Result<(), ApiError> {
+        for id in tasks.iter().flat_map(|task| &task.depends_on) {
+            if !may_be_made_of_name(*id) || self.names.contains_key(id) {
+                continue;
+            }
+            let name = match edge.app.store.task(*id).await {
+                Ok(detail) => id_of(&detail.task),
+                Err(StoreError::TaskNotFound(_)) => id.to_string(),
+                Err(error) => return Err(error.into()),
+            };
+            self.names.insert(*id, name);
+        }
+        Ok(())
+    }
+
+    /// The ids that a task depends on, as its clients know them.
+    pub(crate) fn dependencies(&self, task: &Task) -> Vec<String> {
+        let known = |id: &TaskId| self.names.get(id).cloned().unwrap_or_else(|| id.to_string());
+        task.depends_on.iter().map(known).collect()
+    }
+}
+
+/// Whether an id may be made of a name: it is a UUIDv8 then.
+fn may_be_made_of_name(id: TaskId) -> bool {
+    id.to_string().as_bytes().get(14) == Some(&b'8')
+}
+
+/// When a task was last touched: while it runs also by its worker's heartbeats and by words on it, as orchestrators put back what was
+/// not touched for long.
+fn touched(task: &Task, said: Option<Timestamp>, beside: &Beside) -> Timestamp {
+    let beat = match &task.head.state {
+        TaskState::Running(lease) if lease.expires_at.is_none() => {
+            beside.beats.get(&lease.worker).copied().flatten()
+        }
+        _ => None,
+    };
+    task.updated_at.max(beat.unwrap_or(task.updated_at)).max(said.unwrap_or(task.updated_at))
+}
+
+/// The wanted columns of the row of a task.
+fn row(
+    edge: &Edge,
+    task: &Task,
+    generation: Option<&Generation>,
+    (wanted, beside): (&Wanted, &Beside),
+) -> Value {
     let (worker, started) = match &task.head.state {
         TaskState::Running(lease) => (Some(lease.worker.to_string()), Some(lease.claimed_at)),
         TaskState::Completed { .. } => {
@@ -62,28 +158,37 @@ pub(crate) fn row(edge: &Edge, task: &Task, generation: Option<&Generation>) -> 
         }
         TaskState::Blocked | TaskState::Queued => (None, None),
     };
-    let depends: Vec<String> = task.depends_on.iter().map(ToString::to_string).collect();
-    let shown = generation.is_some_and(|generation| !is_hidden(generation));
     let word = Word::of(task.head.state.state());
-    json!({
-        "id": id_of(task),
-        "task_type": task.task_type,
-        "params": task.params.to_value(),
-        "status": word.as_str(),
-        "project_id": task.project,
-        "dependant_on": if depends.is_empty() { Value::Null } else { json!(depends) },
-        "output_location": output(task, generation, edge.said(task)),
-        "worker_id": worker,
-        "attempts": attempts(task),
-        "error_message": task.error.as_ref().map(|error| error.message.as_str()),
-        "result_data": generation.and_then(|generation| generation.output.result.as_ref()).map(|result| result.to_value()),
-        "created_at": time(task.created_at),
-        "updated_at": time(task.updated_at),
-        "generation_started_at": started.map(time),
-        "generation_processed_at": task.finished_at.filter(|_| word == Word::Complete).map(time),
-        "generation_created": shown,
-        "idempotency_key": Value::Null,
-    })
+    let (said_at, said) = edge.said(task).unzip();
+    let mut row = Object::new();
+    let mut put = |column: &str, value: &dyn Fn() -> Value| {
+        if wanted.has(column) {
+            row.insert(column.to_owned(), value());
+        }
+    };
+    put("id", &|| id_of(task).into());
+    put("task_type", &|| json!(task.task_type));
+    put("params", &|| task.params.to_value());
+    put("status", &|| word.as_str().into());
+    put("project_id", &|| json!(task.project));
+    put("dependant_on", &|| match beside.dependencies(task) {
+        depends if depends.is_empty() => Value::Null,
+        depends => json!(depends),
+    });
+    put("output_location", &|| json!(output(task, generation, said.clone().flatten())));
+    put("worker_id", &|| json!(worker));
+    put("attempts", &|| attempts(task).into());
+    put("error_message", &|| json!(task.error.as_ref().map(|error| error.message.as_str())));
+    put("result_data", &|| {
+        json!(generation.and_then(|one| one.output.result.as_ref()).map(|result| result.to_value()))
+    });
+    put("created_at", &|| time(task.created_at).into());
+    put("updated_at", &|| time(touched(task, said_at, beside)).into());
+    put("generation_started_at", &|| json!(started.map(time)));
+    put("generation_processed_at", &|| json!(task.finished_at.filter(|_| word == Word::Complete).map(time)));
+    put("generation_created", &|| generation.is_some_and(|one| !is_hidden(one)).into());
+    put("idempotency_key", &|| Value::Null);
+    Value::Object(row)
 }
 
 /// Whether a record is none of the platform's.
@@ -94,8 +199,37 @@ pub(crate) fn is_hidden(generation: &Generation) -> bool {
 
 /// The rows of tasks, with what they have put out.
 pub(crate) async fn rows(edge: &Edge, tasks: &[Task]) -> Result<Vec<Value>, ApiError> {
-    let generations = generations(edge, tasks).await?;
-    Ok(tasks.iter().map(|task| row(edge, task, generations.get(&task.head.id))).collect())
+    rows_of(edge, tasks, &Wanted::All, &mut Beside::default()).await
+}
+
+/// The row of a task.
+pub(crate) async fn row_of(edge: &Edge, task: &Task) -> Result<Value, ApiError> {
+    Ok(rows(edge, std::slice::from_ref(task)).await?.pop().unwrap_or_default())
+}
+
+/// The wanted columns of the rows of tasks. What must be looked up for no column is not.
+pub(crate) async fn rows_of(
+    edge: &Edge,
+    tasks: &[Task],
+    wanted: &Wanted,
+    beside: &mut Beside,
+) -> Result<Vec<Value>, ApiError> {
+    let by_generation = ["output_location", "result_data", "generation_started_at", "generation_created"];
+    if wanted.has("updated_at") {
+        beside.look_for_beats(edge, tasks).await?;
+    }
+    if wanted.has("dependant_on") {
+        beside.look_for_names(edge, tasks).await?;
+    }
+    let beside = &*beside;
+    let mut rows = Vec::with_capacity(tasks.len());
+    for few in tasks.chunks(OUTPUTS) {
+        let generations =
+            if wanted.any(&by_generation) { generations(edge, few).await? } else { BTreeMap::new() };
+        let told = few.iter().map(|task| row(edge, task, generations.get(&task.head.id), (wanted, beside)));
+        rows.extend(told);
+    }
+    Ok(rows)
 }
 
 /// What those of the tasks have put out that are completed.

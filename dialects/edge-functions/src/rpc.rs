@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::Request;
 use baton_http::{ApiError, Caller};
-use baton_model::{Level, LogLine, Payload, TaskState, Timestamp, WorkerId, limits};
+use baton_model::{Level, LogLine, Payload, TaskId, TaskState, Timestamp, WorkerId, limits};
 use baton_store::{Beat, StoreError, WorkerDetail};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -165,13 +165,24 @@ async fn beat_alone(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
     Ok(empty(StatusCode::NO_CONTENT))
 }
 
-/// Log lines of orchestrators and of others: each is shipped by its source, of which it is a sign of life.
+/// Log lines of orchestrators and of others. They are no sign of anybody's life.
 async fn logs(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
     let Some(Value::Array(entries)) = body.get("logs") else {
         return Err(table_error(400, "PGRST202", "logs must be an array", None).into());
     };
     let (inserted, errors) = keep_logs(edge, caller, entries).await?;
     ok(&json!({ "success": true, "inserted": inserted, "errors": errors }))
+}
+
+/// How the name begins of the record under which log lines are shipped that come by no heartbeat: none of it is a worker.
+pub(crate) const SHIPS: &str = "logs:";
+
+/// The record that ships a source's lines beside the worker of that name, if there is one.
+fn shipper(source: &WorkerId) -> WorkerId {
+    format!("{SHIPS}{source}").parse().unwrap_or_else(|_| {
+        // The name has no room for more.
+        WorkerId::from_stored(format!("{SHIPS}{}", TaskId::of_name("edge-functions/logs", source.as_str())))
+    })
 }
 
 /// Keeps the lines that can be read; says how many these are, and how many others.
@@ -182,6 +193,7 @@ pub(crate) async fn keep_logs(
 ) -> Result<(usize, usize), Said> {
     let now = edge.app.now();
     let (lines, errors) = lines(entries, now, |entry| {
+        // Under whose name it is found.
         let named = ["source_id", "worker_id", "source_type"].into_iter().find_map(|key| text(entry, key))?;
         Some((named.parse().ok()?, text(entry, "source_type").unwrap_or("worker").to_owned()))
     });
@@ -190,9 +202,9 @@ pub(crate) async fn keep_logs(
     for line in lines {
         by_worker.entry(line.worker.clone()).or_default().push(line);
     }
-    for (worker, lines) in by_worker {
-        let readings = known(edge, &worker).await?.map(|detail| detail.worker.readings).unwrap_or_default();
-        let beat = Beat { caller: caller.owner(), readings, ..Beat::new(worker, now) };
+    for (source, lines) in by_worker {
+        // It ends with its beginning, so that nobody takes it for a worker that lives.
+        let beat = Beat { caller: caller.owner(), ending: true, ..Beat::new(shipper(&source), now) };
         beat_with(edge, caller, beat, lines).await?;
     }
     Ok((inserted, errors))
@@ -266,9 +278,7 @@ fn metadata(entry: &Object, level: &str) -> Value {
     for key in ["cycle_number", "worker_id", "task_id"] {
         if let Some(value) = entry.get(key).filter(|value| !value.is_null()) {
             // A task's own id is known by the line.
-            if key != "task_id"
-                || value.as_str().is_some_and(|name| name.parse::<baton_model::TaskId>().is_err())
-            {
+            if key != "task_id" || value.as_str().is_some_and(|name| name.parse::<TaskId>().is_err()) {
                 besides.insert(key.to_owned(), value.clone());
             }
         }

@@ -4,7 +4,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use baton_http::Caller;
-use baton_model::Timestamp;
+use baton_model::{State, Task, TaskId, Timestamp};
+use baton_store::StoreError;
 use futures::{StreamExt as _, TryStreamExt as _};
 use http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::{HeaderMap, HeaderValue};
@@ -55,16 +56,52 @@ fn mac(secret: &[u8; 32], text: &str) -> [u8; 32] {
     Sha256::new().chain_update(keyed(0x5c)).chain_update(inner).finalize().into()
 }
 
-async fn signature(edge: &Edge, path: &Path, until: i64) -> Result<String, Said> {
+/// What an upload's address is good for: until when, and for which task's attempt.
+struct Good {
+    until: i64,
+    task: TaskId,
+    attempt: u32,
+}
+
+impl Good {
+    fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split('.');
+        let (until, task, attempt) = (parts.next()?, parts.next()?, parts.next()?);
+        let good =
+            Self { until: until.parse().ok()?, task: task.parse().ok()?, attempt: attempt.parse().ok()? };
+        parts.next().is_none().then_some(good)
+    }
+
+    fn written(&self) -> String {
+        format!("{}.{}.{}", self.until, self.task, self.attempt)
+    }
+}
+
+async fn signature(edge: &Edge, path: &Path, good: &Good) -> Result<String, Said> {
     let secret = edge.shelf.secret().await.map_err(failed)?;
-    let mac = mac(&secret, &format!("PUT\n{BUCKET}/{}\n{until}", path.as_str()));
+    let mac = mac(&secret, &format!("PUT\n{BUCKET}/{}\n{}", path.as_str(), good.written()));
     Ok(mac.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
-/// What lets whoever has it put this file, until then.
-pub(crate) async fn sign(edge: &Edge, path: &Path, until: Timestamp) -> Result<String, Said> {
-    let until = until.as_millis();
-    Ok(format!("{until}.{}", signature(edge, path, until).await?))
+/// The attempt of a task that files may be put for: that which runs, and 0 of one that nobody has begun. None of one that has ended,
+/// or whose attempt was given up.
+fn open_attempt(task: &Task) -> Option<u32> {
+    match (task.head.state.state(), task.head.attempt) {
+        (State::Running, attempt) => Some(attempt),
+        (State::Queued | State::Blocked, 0) => Some(0),
+        _ => None,
+    }
+}
+
+/// What lets whoever has it put this file, until then, and while the task is in the attempt that it is in.
+pub(crate) async fn sign(edge: &Edge, path: &Path, task: &Task, until: Timestamp) -> Result<String, Said> {
+    let good = Good {
+        until: until.as_millis(),
+        task: task.head.id,
+        // What has ended is signed for an attempt that it will not be in again.
+        attempt: open_attempt(task).unwrap_or(task.head.attempt),
+    };
+    Ok(format!("{}.{}", good.written(), signature(edge, path, &good).await?))
 }
 
 /// Puts a file where an upload was prepared for it.
@@ -77,12 +114,21 @@ pub(crate) async fn put_signed(edge: &Edge, bucket: &str, path: &str, request: R
         refused(400, "InvalidSignature", "the upload's token is not good for this file, or its time is over")
     };
     let token = token.ok_or_else(invalid)?;
-    let (until, presented) = token.split_once('.').ok_or_else(invalid)?;
-    let until: i64 = until.parse().map_err(|_| invalid())?;
-    let expected = signature(edge, &path, until).await?;
+    let (good, presented) = token.rsplit_once('.').ok_or_else(invalid)?;
+    let good = Good::read(good).ok_or_else(invalid)?;
+    let expected = signature(edge, &path, &good).await?;
     let is_good = bool::from(expected.as_bytes().ct_eq(presented.as_bytes()));
-    if !is_good || edge.app.now().as_millis() >= until {
+    if !is_good || edge.app.now().as_millis() >= good.until {
         return Err(invalid());
+    }
+    let open = match edge.app.store.task(good.task).await {
+        Ok(detail) => open_attempt(&detail.task),
+        Err(StoreError::TaskNotFound(_)) => None,
+        Err(error) => return Err(error.into()),
+    };
+    if open != Some(good.attempt) {
+        let message = "the attempt that the upload was prepared for has ended; nothing was stored";
+        return Err(refused(409, "Conflict", message));
     }
     // Whoever has the address may send again what was cut off.
     keep(edge, &path, request, true).await

@@ -13,7 +13,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
-use crate::edge::Edge;
+use crate::edge::{Edge, LOOKED_THROUGH};
 use crate::words::{self, Answer, Object, Said, empty, json_of, table_error};
 use query::Query;
 
@@ -100,18 +100,25 @@ pub(crate) async fn select(edge: &Edge, caller: &Caller, name: &str, parts: &Par
         let tasks = usize::try_from(stats.states.values().sum::<u64>()).unwrap_or(usize::MAX);
         return Ok(ranged(&[json!({ "count": tasks })], (0, tasks), wants));
     }
-    let found = all(edge, caller, table, &query).await?;
-    if query.counts {
-        return Ok(ranged(&[json!({ "count": found.len() })], (0, found.len()), wants));
-    }
-    let total = found.len();
     let small = !query.columns.is_empty()
         && !query
             .columns
             .iter()
             .any(|column| ["params", "result_data", "metadata", "message"].contains(&column.as_str()));
-    let most = if small { total } else { MOST_ROWS };
+    let most = if small { LOOKED_THROUGH } else { MOST_ROWS };
     let limit = query.limit.unwrap_or(most).min(most);
+    let (found, total) = match table {
+        Table::Tasks if query.counts => rows::tasks(edge, caller, &query, 0).await?,
+        Table::Tasks => rows::tasks(edge, caller, &query, query.offset.saturating_add(limit)).await?,
+        _ => {
+            let found = all(edge, caller, table, &query).await?;
+            let total = found.len();
+            (found, total)
+        }
+    };
+    if query.counts {
+        return Ok(ranged(&[json!({ "count": total })], (0, total), wants));
+    }
     let rows: Vec<Value> =
         found.into_iter().skip(query.offset).take(limit).map(|row| query.pick(row)).collect();
     if wants.single {
@@ -120,16 +127,16 @@ pub(crate) async fn select(edge: &Edge, caller: &Caller, name: &str, parts: &Par
     Ok(ranged(&rows, (query.offset, total), wants))
 }
 
-/// All rows that fit, in order.
+/// All rows of the other tables that fit, in order.
 async fn all(edge: &Edge, caller: &Caller, table: Table, query: &Query) -> Result<Vec<Value>, Said> {
     let found = match table {
-        Table::Tasks => rows::tasks(edge, caller, query).await?,
         Table::Logs => rows::logs(edge, caller, query).await?,
         Table::Generations => rows::generations(edge, caller, query).await?,
         Table::Workers => workers::rows(edge, caller).await?,
         Table::OrchestratorStatus => workers::status(edge, caller).await?,
         Table::WorkersHealth => workers::health(edge, caller).await?,
-        Table::PauseScaling => Vec::new(),
+        // Tasks are read by themselves.
+        Table::Tasks | Table::PauseScaling => Vec::new(),
     };
     let mut found: Vec<Value> = found.into_iter().filter(|row| query.fits(row)).collect();
     query.sort(&mut found);

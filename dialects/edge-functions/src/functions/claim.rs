@@ -12,14 +12,22 @@ use serde_json::{Value, json};
 
 use super::model::CURRENT_MODEL;
 use crate::caps;
+use crate::cascade;
 use crate::edge::Edge;
+use crate::ending;
 use crate::row::{attempts, id_of};
 use crate::types::RunType;
-use crate::words::{Answer, Object, Said, empty, ok, text, text_of};
+use crate::words::{Answer, Object, Said, Word, empty, ok, text, text_of};
 
 /// How long after a claim a worker that runs one task at a time may ask again without having lost its answer: it waits 15 s for one,
 /// and rests 10 s between two.
 const ANSWER_LOST: Duration = Duration::from_secs(5);
+/// How often an attempt is answered once more.
+const REPEATS: u32 = 2;
+/// How long after a claim its answer may still have been lost, and not its worker.
+const BEGUN: Duration = Duration::from_secs(600);
+/// Why an attempt failed whose worker goes on asking for it.
+const BEGAN_ANEW: &str = "the worker asks for its task again and again, and has neither completed nor failed it: it was started anew";
 /// How long a task of another model waits at most, in minutes, unless a worker says.
 const MOST_WAIT_MINUTES: f64 = 5.0;
 
@@ -39,6 +47,7 @@ pub(crate) async fn claim(edge: &Edge, caller: &Caller, body: &Object) -> Answer
     if run_type != Some(RunType::Api)
         && let Some(detail) = &known
         && let Some(task) = unanswered(edge, caller, &detail.leases).await?
+        && !given_up(edge, caller, &task).await?
     {
         tracing::info!(task_id = %task.head.id, worker_id = %worker, "task answered once more to the worker that holds it");
         return told(&task);
@@ -109,6 +118,26 @@ async fn unanswered(
         }
     }
     Ok(None)
+}
+
+/// Gives an attempt up that its worker has asked for too often, or too long after its claim: it has had the task, and was started anew
+/// without a last word. The attempt counts, so that a task which its worker does not live through fails in the end.
+async fn given_up(edge: &Edge, caller: &Caller, task: &Task) -> Result<bool, Said> {
+    let TaskState::Running(lease) = &task.head.state else { return Ok(false) };
+    let is_old = lease.claimed_at <= edge.app.now().minus(BEGUN);
+    if !is_old && edge.repeated(task) <= REPEATS {
+        return Ok(false);
+    }
+    match ending::fail(edge, caller, task, (BEGAN_ANEW, Some("worker_restarted")), true).await {
+        Ok(task) if Word::of(task.head.state.state()) == Word::Failed => {
+            cascade::after_failure(edge, caller, &task, Word::Failed, BEGAN_ANEW).await?;
+        }
+        Ok(_) => {}
+        // It has ended since it was looked at.
+        Err(Said::Baton(error)) if ending::has_changed(&error) => {}
+        Err(error) => return Err(error),
+    }
+    Ok(true)
 }
 
 fn command(

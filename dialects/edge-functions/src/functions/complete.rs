@@ -16,9 +16,12 @@ use crate::edge::Edge;
 use crate::ending;
 use crate::origin::Origin;
 use crate::row::id_of;
-use crate::shelf::{Path, Terms};
+use crate::shelf::{Path, ShelfError, Terms};
 use crate::storage;
 use crate::words::{Answer, Object, Said, coded, no_task, ok, task_id, text};
+
+/// How the name begins of the folder of an attempt after the first.
+const ATTEMPT: &str = "attempt-";
 
 /// What a completion hands over.
 struct Handed {
@@ -40,13 +43,31 @@ fn invalid(message: &str) -> Said {
 }
 
 /// Completes a task.
-pub(crate) async fn complete(edge: &Edge, caller: &Caller, origin: &Origin, body: Object) -> Answer {
+pub(crate) async fn complete(edge: &Edge, caller: &Caller, origin: &Origin, mut body: Object) -> Answer {
     let id = task_id(text(&body, "task_id").ok_or_else(|| invalid("task_id is required"))?);
     let Some(detail) = edge.task(caller, id).await? else { return Err(no_task().into()) };
+    let has_zombie = ending::has_zombie(&detail);
     let TaskDetail { task, generation, .. } = detail;
     let generation = match generation {
-        Some(standing) => standing,
+        // An orchestrator that has ended with its last child stands, whatever its worker says of it then.
+        Some(standing) if edge.types.is_orchestrator(&task.task_type) => standing,
+        Some(standing) => {
+            if !is_same(edge, &task, &standing, &mut body).await? {
+                return Err(ending::completed_otherwise());
+            }
+            standing
+        }
         None if matches!(task.head.state, TaskState::Running(_)) => {
+            let attempt = match body.get("attempts") {
+                None | Some(Value::Null) => None,
+                Some(value) => Some(value.as_u64().ok_or_else(|| invalid("attempts must be a number"))?),
+            };
+            if let Some(why) = ending::stale(&task, attempt, text(&body, "worker_id")) {
+                return Err(coded(409, "task_not_in_progress", &why).into());
+            }
+            if has_zombie {
+                refuse_earlier(&task, &body)?;
+            }
             let Handed { location, thumbnail } = handed(edge, caller, origin, &task, body).await?;
             ending::complete(edge, caller, &task, location, thumbnail).await?
         }
@@ -70,6 +91,68 @@ fn told(generation: &Generation) -> Answer {
         "follow_up": { "status": "ok", "issues": [] },
         "message": "Task completed",
     }))
+}
+
+/// Whether what is handed over is what the task was completed with.
+async fn is_same(edge: &Edge, task: &Task, standing: &Generation, body: &mut Object) -> Result<bool, Said> {
+    let location = standing.output.location.as_deref();
+    if let Some(own) = text(body, "output_location") {
+        return Ok(location == Some(own));
+    }
+    let lies_at = |path: &Path| location.is_some_and(|location| Origin::is_of(location, path));
+    if let Some(Value::String(encoded)) = body.remove("file_data") {
+        let Some(name) = text(body, "filename") else {
+            return Err(invalid("filename is required with file_data"));
+        };
+        let path = path_of(edge, task, standing.attempt, name).await?;
+        if !lies_at(&path) {
+            return Ok(false);
+        }
+        let bytes = decoded(&encoded, "file_data")?;
+        let Some(kept) = edge.shelf.get(&path).await.map_err(storage::failed)? else { return Ok(false) };
+        if kept.size != bytes.len() as u64 {
+            return Ok(false);
+        }
+        let (mut pieces, mut rest) = (kept.bytes, bytes.as_slice());
+        while let Some(piece) = pieces.next().await {
+            let piece = piece.map_err(|error| storage::failed(ShelfError::Unavailable(error)))?;
+            match rest.strip_prefix(piece.as_ref()) {
+                Some(after) => rest = after,
+                None => return Ok(false),
+            }
+        }
+        return Ok(rest.is_empty());
+    }
+    match text(body, "storage_path").map(str::parse::<Path>) {
+        Some(Ok(path)) => Ok(lies_at(&path)),
+        Some(Err(_)) => Ok(false),
+        // It hands over nothing that could be lost.
+        None => Ok(true),
+    }
+}
+
+/// Refuses a file of an earlier attempt than that which runs, whose worker was given up.
+fn refuse_earlier(task: &Task, body: &Object) -> Result<(), Said> {
+    let own = id_of(task);
+    for key in ["storage_path", "thumbnail_storage_path"] {
+        let path: Option<Path> = text(body, key).and_then(|path| path.parse().ok());
+        let parts: Vec<&str> = path.iter().flat_map(Path::parts).collect();
+        let attempt = match parts.as_slice() {
+            [_, "tasks", of, folder, _, ..] if *of == own => {
+                folder.strip_prefix(ATTEMPT).and_then(|number| number.parse().ok()).unwrap_or(1)
+            }
+            [_, "tasks", of, _] if *of == own => 1,
+            _ => continue,
+        };
+        if attempt < task.head.attempt {
+            let message = format!(
+                "{key} is of attempt {attempt} of the task, which was given up; attempt {} runs",
+                task.head.attempt
+            );
+            return Err(coded(409, "task_not_in_progress", &message).into());
+        }
+    }
+    Ok(())
 }
 
 async fn handed(
@@ -113,9 +196,7 @@ async fn keep(
     let Some(name) = text(body, name) else {
         return if is_thumbnail { Ok(None) } else { Err(invalid("filename is required with file_data")) };
     };
-    // Some clients send a whole data URL.
-    let encoded = encoded.rsplit_once(";base64,").map_or(encoded.as_str(), |(_, rest)| rest);
-    let bytes = STANDARD.decode(encoded.trim()).map_err(|_| invalid(&format!("{data} must be base64")))?;
+    let bytes = decoded(&encoded, data)?;
     let path = task_path(edge, task, name).await?;
     let terms = Terms { most: edge.settings.file_bytes, replace: true };
     let piece = stream::once(std::future::ready(Ok(Bytes::from(bytes)))).boxed();
@@ -123,12 +204,24 @@ async fn keep(
     Ok(Some(origin.public(&path)))
 }
 
-/// Where a task's file of this name lies.
+fn decoded(encoded: &str, field: &str) -> Result<Vec<u8>, Said> {
+    // Some clients send a whole data URL.
+    let encoded = encoded.rsplit_once(";base64,").map_or(encoded, |(_, rest)| rest);
+    STANDARD.decode(encoded.trim()).map_err(|_| invalid(&format!("{field} must be base64")))
+}
+
+/// Where the file of this name lies of the attempt that runs, or is to come.
 pub(crate) async fn task_path(edge: &Edge, task: &Task, name: &str) -> Result<Path, Said> {
+    path_of(edge, task, task.head.attempt, name).await
+}
+
+/// Where an attempt's file of this name lies: each has a folder of its own, so that none touches another's.
+async fn path_of(edge: &Edge, task: &Task, attempt: u32, name: &str) -> Result<Path, Said> {
     let user = edge.user_of(&task.project).await?;
     // What comes before its last slash is of the machine that it was made on.
     let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let path = format!("{}/tasks/{}/{name}", user.replace('/', "_"), id_of(task));
+    let folder = if attempt > 1 { format!("{ATTEMPT}{attempt}/") } else { String::new() };
+    let path = format!("{}/tasks/{}/{folder}{name}", user.replace('/', "_"), id_of(task));
     path.parse().map_err(|error| invalid(&format!("filename: {error}")))
 }
 

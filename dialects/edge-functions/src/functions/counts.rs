@@ -163,18 +163,17 @@ async fn count(edge: &Edge, caller: &Caller, queues: &[QueueName]) -> Result<Cou
         // A queue without any costs no list; but counts that trail would have workers that ask for them first claim nothing.
         let has = |counted: u64| counted > 0 || !exact;
         if has(stats.waits.ready.tasks) {
-            let ready = edge.tasks(caller, list(Status::Queued), LOOKED_AT, |_| true).await?;
+            let ready = edge.light_tasks(caller, list(Status::Queued), LOOKED_AT).await?;
             if !bound && ready.len() == LOOKED_AT {
                 counted.more += stats.waits.ready.tasks.saturating_sub(LOOKED_AT as u64);
             }
             counted.ready.extend(ready);
         }
         if has(stats.running) {
-            counted.running.extend(edge.tasks(caller, list(Status::Running), LOOKED_AT, |_| true).await?);
+            counted.running.extend(edge.light_tasks(caller, list(Status::Running), LOOKED_AT).await?);
         }
         if bound || !exact {
-            counted.blocked +=
-                edge.tasks(caller, list(Status::Blocked), LOOKED_AT, |_| true).await?.len() as u64;
+            counted.blocked += edge.light_tasks(caller, list(Status::Blocked), LOOKED_AT).await?.len() as u64;
         }
     }
     counted.ready.sort_by_key(|task| (task.priority, task.head.run_after, task.head.id));

@@ -16,6 +16,9 @@ use crate::words::{Answer, Object, Said, coded, ok, task_id, task_of_key, text, 
 /// What workers of December send where a payload had no project.
 const NO_PROJECT: &str = "default_project_id";
 
+/// The most characters of an id that its client chose.
+const NAME_CHARS: usize = 255;
+
 /// A task that is asked for.
 pub(crate) struct Asked {
     /// The id that its client chose.
@@ -129,6 +132,10 @@ pub(crate) async fn make(edge: &Edge, caller: &Caller, asked: Asked) -> Result<M
         asked.task_type.parse().ok().filter(|task_type| edge.types.is_known(task_type)).ok_or_else(|| {
             coded(400, "unknown_task_family", &format!("Unknown task family: {}", asked.task_type))
         })?;
+    if asked.id.as_ref().is_some_and(|name| name.chars().count() > NAME_CHARS) {
+        let message = format!("task_id has more than {NAME_CHARS} characters");
+        return Err(coded(400, "validation_error", &message).into());
+    }
     let of_key = asked.key.as_deref().map(task_of_key);
     let id = asked.id.as_deref().map(task_id).or(of_key).unwrap_or_else(|| edge.app.ids.task());
     if let Some(made) = found(edge, caller, id).await? {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::cascade;
 use crate::edge::{Edge, LOOKED_THROUGH};
-use crate::row::{generations, id_of, row, rows};
+use crate::row::{generations, id_of, row_of, rows};
 use crate::words::{
     Answer, Object, Said, Word, coded, json_of, no_task, ok, task_id, text, text_at, text_of,
 };
@@ -29,8 +29,11 @@ pub(crate) async fn status(edge: &Edge, caller: &Caller, body: &Object) -> Answe
 pub(crate) async fn output(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
     let id = task_id(required(body, "task_id")?);
     let Some(detail) = edge.task(caller, id).await? else { return Err(no_task().into()) };
-    let row = row(edge, &detail.task, detail.generation.as_ref());
-    let depends = detail.task.depends_on.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let row = row_of(edge, &detail.task).await?;
+    let depends = match &row["dependant_on"] {
+        Value::Null => json!([]),
+        depends => depends.clone(),
+    };
     ok(&json!({
         "status": row["status"],
         "output_location": row["output_location"],

@@ -19,8 +19,23 @@ pub(crate) struct Ask<'a> {
     pub(crate) output: Option<&'a str>,
     /// Why it failed.
     pub(crate) error: Option<&'a str>,
-    /// The number of the attempt that is put back.
+    /// The number of the attempt that is ended.
     pub(crate) attempts: Option<u64>,
+    /// Who says that it holds the attempt.
+    pub(crate) worker: Option<&'a str>,
+    /// How it is known whose word it is.
+    pub(crate) by: By,
+}
+
+/// Whose word a status is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum By {
+    /// That of a worker, of the attempt that it names or of that which runs.
+    Worker,
+    /// That of a worker which names no attempt, though another than that whose attempt runs may take the task for its own.
+    AnyWorker,
+    /// That of another one, who looks after workers.
+    Other,
 }
 
 impl Ask<'_> {
@@ -80,13 +95,18 @@ fn read(body: &Object) -> Result<Ask<'_>, Said> {
         output: words("output_location")?,
         error: words("error_details")?,
         attempts,
+        worker: words("worker_id")?,
+        by: By::Worker,
     })
 }
 
-async fn set(edge: &Edge, caller: &Caller, id: &str, ask: Ask<'_>) -> Answer {
+async fn set(edge: &Edge, caller: &Caller, id: &str, mut ask: Ask<'_>) -> Answer {
     let Some(detail) = edge.task(caller, task_id(id)).await? else {
         return Err(text_of(404, "Task not found").into());
     };
+    if ask.attempts.is_none() && ask.worker.is_none() && ending::has_zombie(&detail) {
+        ask.by = By::AnyWorker;
+    }
     let task = detail.task;
     match apply(edge, caller, &task, &ask).await? {
         Outcome::Now(task) => {
@@ -145,6 +165,11 @@ fn may_ask(caller: &Caller, ask: &Ask<'_>) -> Result<(), Said> {
 async fn change(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Result<Outcome, Said> {
     may_ask(caller, ask)?;
     let current = Word::of(task.head.state.state());
+    if matches!(ask.word, Word::Queued | Word::Complete | Word::Failed)
+        && let Some(why) = ending::stale(task, ask.attempts, ask.worker)
+    {
+        return Ok(Outcome::Refused(why));
+    }
     let now = match (current, ask.word) {
         (current, asked) if current == asked => {
             same(edge, caller, task, ask).await?;
@@ -157,8 +182,13 @@ async fn change(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Res
             edge.app.store.task(task.head.id).await?.task
         }
         (Word::InProgress, Word::Failed) => {
-            let failed = ending::fail(edge, caller, task, (or_unknown(ask.why()), None), false).await?;
-            cascade::after_failure(edge, caller, &failed, Word::Failed, ask.why()).await?;
+            // What may be the late word of a worker that was given up does not end the task for good, nor its siblings, while it has
+            // attempts left.
+            let again = ask.by == By::AnyWorker;
+            let failed = ending::fail(edge, caller, task, (or_unknown(ask.why()), None), again).await?;
+            if Word::of(failed.head.state.state()) == Word::Failed {
+                cascade::after_failure(edge, caller, &failed, Word::Failed, ask.why()).await?;
+            }
             failed
         }
         (Word::InProgress, Word::Queued) => return requeue(edge, caller, task, ask).await,
@@ -197,9 +227,7 @@ fn or_unknown(why: &str) -> &str {
 async fn same(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Result<(), Said> {
     match ask.word {
         Word::InProgress => {
-            if let Some(output) = ask.output {
-                edge.say(task, output.to_owned());
-            }
+            edge.say(task, ask.output.map(str::to_owned));
             Ok(())
         }
         Word::Failed | Word::Cancelled => {
@@ -210,17 +238,10 @@ async fn same(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Resul
 }
 
 /// Puts a task back. Who puts back names its own attempt, as its claim was told of those before: one that names an earlier attempt
-/// than that which runs was given up, and the task is another's.
+/// than that which runs was given up, and the task is another's, as [`ending::stale`] has found before.
 async fn requeue(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Result<Outcome, Said> {
-    if ask.attempts.is_some_and(|attempt| attempt < u64::from(task.head.attempt)) {
-        let why = format!(
-            "attempt {} of the task was given up, and attempt {} runs",
-            ask.attempts.unwrap_or_default(),
-            task.head.attempt
-        );
-        return Ok(Outcome::Refused(why));
-    }
-    let back = ending::fail(edge, caller, task, (or_unknown(ask.why()), None), true).await?;
+    let code = (ask.by == By::Other && ask.attempts.is_none()).then_some(ending::RESET);
+    let back = ending::fail(edge, caller, task, (or_unknown(ask.why()), code), true).await?;
     if Word::of(back.head.state.state()) == Word::Failed {
         cascade::after_failure(edge, caller, &back, Word::Failed, ask.why()).await?;
     }

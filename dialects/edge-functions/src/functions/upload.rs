@@ -26,7 +26,7 @@ pub(crate) async fn prepare(edge: &Edge, caller: &Caller, origin: &Origin, body:
     let Some(detail) = edge.task(caller, task_id(id)).await? else { return Err(no_task().into()) };
     let until = edge.app.now().plus(GOOD_FOR);
     let path = task_path(edge, &detail.task, name).await?;
-    let token = storage::sign(edge, &path, until).await?;
+    let token = storage::sign(edge, &path, &detail.task, until).await?;
     let mut told = json!({
         "upload_url": origin.upload(&path, &token),
         "storage_path": path.as_str(),
@@ -39,7 +39,7 @@ pub(crate) async fn prepare(edge: &Edge, caller: &Caller, origin: &Origin, body:
         let name = format!("{folder}/thumbnails/thumb_{}_{fresh}.jpg", edge.app.now().as_millis());
         let path =
             name.parse().map_err(|error| json_of(400, &json!({ "error": format!("filename: {error}") })))?;
-        let token = storage::sign(edge, &path, until).await?;
+        let token = storage::sign(edge, &path, &detail.task, until).await?;
         told["thumbnail_upload_url"] = Value::String(origin.upload(&path, &token));
         told["thumbnail_storage_path"] = path.as_str().into();
         told["thumbnail_token"] = Value::String(token);

@@ -139,6 +139,19 @@ impl Query {
         self.filters.iter().all(|filter| filter.fits(row))
     }
 
+    /// The same for a row whose id has another name.
+    pub(crate) fn fits_as(&self, row: &Value, other: &str) -> bool {
+        let renamed = serde_json::json!({ "id": other });
+        self.filters.iter().all(|filter| {
+            let excludes = filter.negated || matches!(filter.test, Test::Unequal(_));
+            match (filter.column == "id", excludes) {
+                (false, _) => filter.fits(row),
+                (true, false) => filter.fits(row) || filter.fits(&renamed),
+                (true, true) => filter.fits(row) && filter.fits(&renamed),
+            }
+        })
+    }
+
     /// Puts rows in order; those that are equal by it stay as they are.
     pub(crate) fn sort(&self, rows: &mut [Value]) {
         rows.sort_by(|one, other| {

@@ -1,17 +1,24 @@
 //! Rows of tasks, log lines and generations, from Baton's lists.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use baton_http::Caller;
 use baton_model::{Generation, Level, LogLine, Status, Task, TaskId, Timestamp, limits};
 use baton_store::{GenerationFilter, LogFilter, PageRequest, TaskFilter};
 use serde_json::{Value, json};
 
-use super::query::Query;
-use crate::edge::{Edge, LOOKED_THROUGH};
-use crate::row;
+use super::query::{Query, Test};
+use crate::edge::{Edge, LOOKED_THROUGH, Pieces};
+use crate::row::{self, Beside, Wanted};
 use crate::rpc::BESIDES;
 use crate::words::{Said, Word, task_id, text_at};
+
+/// How many bytes of rows of tasks an answer has, unless a single row is larger.
+const ROWS_BYTES: usize = 16 << 20;
+/// How many rows are held at most beyond those that are asked for, before they are put in order.
+const MOST_BEYOND: usize = 1_000;
+/// How many rows of tasks are made at once.
+const FEW: usize = 16;
 
 /// The columns of tasks.
 pub(super) const TASKS: &[&str] = &[
@@ -67,43 +74,103 @@ pub(super) const GENERATIONS: &[&str] = &[
     "shot_id",
 ];
 
-/// Tasks that may fit, as far as Baton's lists know the filters; the others are for the rows.
-pub(super) async fn found(edge: &Edge, caller: &Caller, query: &Query) -> Result<Vec<Task>, Said> {
-    if let Some(ids) = query.among("id") {
-        let mut tasks = Vec::with_capacity(ids.len());
-        for id in ids.into_iter().take(limits::PAGE as usize) {
-            tasks.extend(edge.task(caller, task_id(id)).await?.map(|detail| detail.task));
+/// Tasks that may fit, as far as Baton's lists know the filters, piece by piece; the others are for the rows.
+enum Found {
+    /// Those of these ids that are there.
+    Ids(std::vec::IntoIter<TaskId>),
+    /// Those of a list.
+    List(Pieces),
+}
+
+impl Found {
+    fn nothing() -> Self {
+        Self::Ids(Vec::new().into_iter())
+    }
+
+    fn by(edge: &Edge, caller: &Caller, query: &Query) -> Result<Self, Said> {
+        if let Some(ids) = query.among("id") {
+            // One task may be named twice, by both of its ids.
+            let mut seen = BTreeSet::new();
+            let ids = ids.into_iter().take(limits::PAGE as usize).map(task_id).filter(|id| seen.insert(*id));
+            return Ok(Self::Ids(ids.collect::<Vec<_>>().into_iter()));
         }
-        return Ok(tasks);
+        let words =
+            query.among("status").map(|names| names.into_iter().filter_map(Word::named).collect::<Vec<_>>());
+        let statuses = match &words {
+            // No task has any of these statuses.
+            Some(words) if words.is_empty() => return Ok(Self::nothing()),
+            Some(words) => words.iter().flat_map(|word| statuses(*word)).copied().collect(),
+            None => Vec::new(),
+        };
+        let name = |column| query.only(column);
+        let parent = query.filters.iter().find_map(|filter| match &filter.test {
+            Test::Contains(part) if !filter.negated => text_at(part, &["orchestrator_task_id_ref"]),
+            _ => None,
+        });
+        let filter = TaskFilter {
+            statuses,
+            task_type: name("task_type").and_then(|name| name.parse().ok()),
+            project: name("project_id").and_then(|name| name.parse().ok()),
+            worker: name("worker_id").and_then(|name| name.parse().ok()),
+            assigned_by: parent.and_then(|parent| parent.parse().ok()),
+            created_from: query.since("created_at"),
+            now: edge.app.now(),
+            ..TaskFilter::default()
+        };
+        if caller.project().is_some()
+            && filter.project.is_some()
+            && filter.project.as_ref() != caller.project()
+        {
+            return Ok(Self::nothing());
+        }
+        Ok(Self::List(edge.pieces(caller, filter)?))
     }
-    let words =
-        query.among("status").map(|names| names.into_iter().filter_map(Word::named).collect::<Vec<_>>());
-    let statuses = match &words {
-        // No task has any of these statuses.
-        Some(words) if words.is_empty() => return Ok(Vec::new()),
-        Some(words) => words.iter().flat_map(|word| statuses(*word)).copied().collect(),
-        None => Vec::new(),
-    };
-    let name = |column| query.only(column);
-    let parent = query.filters.iter().find_map(|filter| match &filter.test {
-        super::query::Test::Contains(part) if !filter.negated => text_at(part, &["orchestrator_task_id_ref"]),
-        _ => None,
-    });
-    let mut filter = TaskFilter {
-        statuses,
-        task_type: name("task_type").and_then(|name| name.parse().ok()),
-        project: name("project_id").and_then(|name| name.parse().ok()),
-        worker: name("worker_id").and_then(|name| name.parse().ok()),
-        assigned_by: parent.and_then(|parent| parent.parse().ok()),
-        created_from: query.since("created_at"),
-        now: edge.app.now(),
-        ..TaskFilter::default()
-    };
-    if caller.project().is_some() && filter.project.is_some() && filter.project.as_ref() != caller.project() {
-        return Ok(Vec::new());
+
+    async fn next(&mut self, edge: &Edge, caller: &Caller) -> Result<Option<Vec<Task>>, Said> {
+        match self {
+            Self::List(pieces) => Ok(edge.piece(caller, pieces).await?),
+            Self::Ids(ids) => match ids.next() {
+                None => Ok(None),
+                Some(id) => {
+                    Ok(Some(edge.task(caller, id).await?.map(|detail| detail.task).into_iter().collect()))
+                }
+            },
+        }
     }
-    filter.queue = None;
-    Ok(edge.tasks(caller, filter, LOOKED_THROUGH, |_| true).await?)
+}
+
+/// The columns of rows that a query needs: those that it asks for, or goes by.
+fn wanted(query: &Query, asked: &[&str]) -> Wanted {
+    let mut columns: BTreeSet<String> = query.filters.iter().map(|one| one.column.clone()).collect();
+    columns.extend(query.order.iter().map(|(column, _)| column.clone()));
+    columns.extend(asked.iter().map(|column| (*column).to_owned()));
+    if columns.contains("error_details") {
+        columns.insert("error_message".to_owned());
+    }
+    Wanted::These(columns)
+}
+
+/// Whether the row of a task fits: its id by either of its names.
+pub(super) fn fits(query: &Query, row: &Value, task: &Task) -> bool {
+    query.fits_as(row, &task.head.id.to_string())
+}
+
+/// The ids of the tasks that fit.
+pub(super) async fn fitting(edge: &Edge, caller: &Caller, query: &Query) -> Result<Vec<TaskId>, Said> {
+    let (wanted, mut beside) = (wanted(query, &["id"]), Beside::default());
+    let mut found = Found::by(edge, caller, query)?;
+    let mut ids = Vec::new();
+    while let Some(tasks) = found.next(edge, caller).await? {
+        let rows = row::rows_of(edge, &tasks, &wanted, &mut beside).await?;
+        ids.extend(
+            tasks
+                .iter()
+                .zip(&rows)
+                .filter(|(task, row)| fits(query, row, task))
+                .map(|(task, _)| task.head.id),
+        );
+    }
+    Ok(ids)
 }
 
 /// Baton's statuses of a word.
@@ -117,14 +184,78 @@ fn statuses(word: Word) -> &'static [Status] {
     }
 }
 
-/// Rows of tasks that may fit.
-pub(super) async fn tasks(edge: &Edge, caller: &Caller, query: &Query) -> Result<Vec<Value>, Said> {
-    let found = found(edge, caller, query).await?;
-    let mut rows = row::rows(edge, &found).await?;
-    for row in &mut rows {
-        row["error_details"] = row["error_message"].clone();
+/// The rows of tasks that fit, in order, of which only the first `most` and about [`ROWS_BYTES`] are kept; and how many fit in all.
+pub(super) async fn tasks(
+    edge: &Edge,
+    caller: &Caller,
+    query: &Query,
+    most: usize,
+) -> Result<(Vec<Value>, usize), Said> {
+    let asked: Vec<&str> = match (query.counts, query.columns.is_empty()) {
+        (true, _) => vec!["id"],
+        (false, true) => TASKS.to_vec(),
+        (false, false) => query.columns.iter().map(String::as_str).collect(),
+    };
+    let (wanted, mut beside) = (wanted(query, &asked), Beside::default());
+    let mut found = Found::by(edge, caller, query)?;
+    let (mut kept, mut total) = (Kept::default(), 0);
+    while let Some(tasks) = found.next(edge, caller).await? {
+        for few in tasks.chunks(FEW) {
+            let rows = row::rows_of(edge, few, &wanted, &mut beside).await?;
+            for (task, mut row) in few.iter().zip(rows) {
+                if asked.contains(&"error_details") {
+                    row["error_details"] = row["error_message"].clone();
+                }
+                if fits(query, &row, task) {
+                    total += 1;
+                    kept.add(row, query, most);
+                }
+            }
+        }
     }
-    Ok(rows)
+    kept.cut(query, most);
+    Ok((kept.rows, total))
+}
+
+/// The first rows of those that came by so far.
+#[derive(Default)]
+struct Kept {
+    rows: Vec<Value>,
+    bytes: usize,
+    /// Whether some were left off for their bytes, so that those which stand behind them are, too, if rows go by no order.
+    is_full: bool,
+}
+
+impl Kept {
+    fn add(&mut self, row: Value, query: &Query, most: usize) {
+        if query.order.is_empty() && (self.is_full || self.rows.len() >= most) {
+            return;
+        }
+        self.bytes += row.to_string().len();
+        self.rows.push(row);
+        if self.bytes > 2 * ROWS_BYTES || self.rows.len() > most.saturating_add(MOST_BEYOND) {
+            self.cut(query, most);
+        }
+    }
+
+    /// Puts what there is in order, and leaves off what stands beyond the bounds.
+    fn cut(&mut self, query: &Query, most: usize) {
+        query.sort(&mut self.rows);
+        self.rows.truncate(most);
+        self.bytes = 0;
+        let mut fit = 0;
+        for row in &self.rows {
+            let bytes = self.bytes + row.to_string().len();
+            // One row is told, however large it is.
+            if bytes > ROWS_BYTES && fit > 0 {
+                break;
+            }
+            self.bytes = bytes;
+            fit += 1;
+        }
+        self.is_full |= fit < self.rows.len();
+        self.rows.truncate(fit);
+    }
 }
 
 /// Rows of log lines that may fit, the newest first.

@@ -12,7 +12,7 @@ use super::query::Query;
 use super::write::{operates, worker_name};
 use crate::edge::Edge;
 use crate::row::time;
-use crate::rpc::read_time;
+use crate::rpc::{SHIPS, read_time};
 use crate::words::{Object, Said, table_error, text};
 
 /// The columns of workers.
@@ -66,6 +66,9 @@ async fn known(edge: &Edge) -> Result<BTreeMap<String, Known>, Said> {
         let page = edge.app.store.workers(request).await?;
         for detail in page.items {
             let name = detail.worker.id.to_string();
+            if name.starts_with(SHIPS) {
+                continue;
+            }
             match name.strip_prefix(BESIDE) {
                 Some(of) => all.entry(of.to_owned()).or_default().beside = Some(detail.worker.labels),
                 None => all.entry(name).or_default().own = Some(detail),

@@ -1,15 +1,16 @@
 //! Changes of tasks' rows, each as the command that it means.
 
 use baton_http::Caller;
-use baton_model::{Scope, TaskState};
-use baton_store::{Remove, Retry};
+use baton_model::{Directive, Scope, Task, TaskState};
+use baton_store::{Remove, Retry, StoreError};
 use serde_json::{Value, json};
 
 use super::query::Query;
 use super::{beyond, rows};
+use crate::cascade;
 use crate::edge::Edge;
 use crate::functions::create::{make, read_old};
-use crate::functions::update::{Ask, Outcome, apply};
+use crate::functions::update::{Ask, By, Outcome, apply};
 use crate::row;
 use crate::rpc;
 use crate::words::{Object, Said, Word, table_error, text};
@@ -58,7 +59,7 @@ pub(super) async fn create(edge: &Edge, caller: &Caller, body: Object) -> Result
     }
     let made = make(edge, caller, read_old(body)?).await?;
     let detail = edge.app.store.task(made.task).await?;
-    Ok(row::row(edge, &detail.task, detail.generation.as_ref()))
+    Ok(row::row_of(edge, &detail.task).await?)
 }
 
 /// Keeps a log line.
@@ -92,12 +93,29 @@ pub(super) async fn change(
     let attempts = body.get("attempts").and_then(Value::as_u64);
     let mut changed = Vec::new();
     let mut refused = None;
-    for task in rows::found(edge, caller, query).await? {
-        let found = row::rows(edge, std::slice::from_ref(&task)).await?;
-        if !found.iter().all(|row| query.fits(row)) {
+    for id in rows::fitting(edge, caller, query).await? {
+        let Some(detail) = edge.task(caller, id).await? else { continue };
+        let task = detail.task;
+        if !rows::fits(query, &row::row_of(edge, &task).await?, &task) {
             continue;
         }
-        let ask = Ask { word, output: text(body, "output_location"), error: why, attempts };
+        if word == Word::Queued && attempts.is_none() && lives(edge, &task).await? {
+            let attempt = task.head.attempt;
+            refused = Some(format!(
+                "attempt {attempt} of the task runs, and its worker lives; to end it all the same, send attempts: {attempt}, or set \
+                 the worker's status to error first"
+            ));
+            continue;
+        }
+        let ask = Ask {
+            word,
+            output: text(body, "output_location"),
+            error: why,
+            // Of a task that fails the column is only what it is to be.
+            attempts: attempts.filter(|_| word == Word::Queued),
+            worker: None,
+            by: By::Other,
+        };
         let now = match (&task.head.state, word) {
             (TaskState::Failed | TaskState::Cancelled, Word::Queued) => {
                 operates(caller, "to put back what has ended")?;
@@ -127,15 +145,42 @@ pub(super) async fn change(
     }
 }
 
+/// Whether a task's attempt is alive: its worker beats, or its lease of a fixed length runs on; and nobody has ended the worker.
+async fn lives(edge: &Edge, task: &Task) -> Result<bool, Said> {
+    let TaskState::Running(lease) = &task.head.state else { return Ok(false) };
+    let now = edge.app.now();
+    let worker = match edge.app.store.worker(&lease.worker).await {
+        Ok(detail) => detail.worker,
+        Err(StoreError::WorkerNotFound(_)) => return Ok(false),
+        Err(error) => return Err(error.into()),
+    };
+    if worker.directive == Directive::Stop || worker.ended_at.is_some() {
+        return Ok(false);
+    }
+    if lease.timeout_at.is_some_and(|timeout| timeout <= now) {
+        return Ok(false);
+    }
+    Ok(match (lease.expires_at, worker.last_beat_at) {
+        (Some(end), _) => end > now,
+        (None, Some(beat)) => now.since(beat) <= edge.app.leases.heartbeat_timeout,
+        // It has shown no sign of life yet.
+        (None, None) => false,
+    })
+}
+
 /// Removes tasks; those that have not ended are called off first.
 pub(super) async fn remove(edge: &Edge, caller: &Caller, query: &Query) -> Result<Vec<Value>, Said> {
     operates(caller, "to remove tasks")?;
     let mut removed = Vec::new();
-    for task in rows::found(edge, caller, query).await? {
-        let mut found = row::rows(edge, std::slice::from_ref(&task)).await?;
-        let Some(row) = found.pop().filter(|row| query.fits(row)) else { continue };
+    for id in rows::fitting(edge, caller, query).await? {
+        let Some(detail) = edge.task(caller, id).await? else { continue };
+        let task = detail.task;
+        let row = row::row_of(edge, &task).await?;
+        if !rows::fits(query, &row, &task) {
+            continue;
+        }
         if !task.head.state.state().is_final() {
-            crate::ending::cancel(edge, caller, &task, "removed").await?;
+            crate::ending::cancel(edge, caller, &task, cascade::REMOVED).await?;
         }
         edge.app.store.remove(Remove { now: edge.app.now(), task: task.head.id }).await?;
         tracing::info!(task_id = %task.head.id, "task removed");

@@ -217,3 +217,30 @@ async fn a_task_whose_workers_die_one_after_the_other_fails_and_loops_no_longer(
     assert!(claim(&site, "w9").await.is_none());
     assert_eq!(set(&site, &id(1), "Queued", json!({})).await.status, 409);
 }
+
+#[tokio::test]
+async fn a_worker_that_dies_without_a_word_and_comes_back_each_time_uses_up_its_tasks_attempts() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    let mut given = Vec::new();
+    for _ in 0..20 {
+        beat(&site, "w1", "active", json!([])).await;
+        given.extend(claim(&site, "w1").await.map(|task| task["attempts"].as_u64().unwrap()));
+        site.clock.advance(Duration::from_secs(20));
+    }
+    assert_eq!(given, [0, 0, 0, 1, 1, 1, 2, 2, 2]);
+    assert_eq!(status(&site, &id(1)).await, "Failed");
+}
+
+#[tokio::test]
+async fn a_worker_that_asks_long_after_its_claim_has_begun_anew() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    beat(&site, "w1", "active", json!([])).await;
+    claim_this(&site, "w1", &id(1)).await;
+    for _ in 0..31 {
+        site.clock.advance(Duration::from_secs(20));
+        beat(&site, "w1", "active", json!([])).await;
+    }
+    assert_eq!(claim(&site, "w1").await.unwrap()["attempts"], 1);
+}

@@ -73,9 +73,8 @@ async fn the_same_completion_again_answers_as_the_first_and_writes_nothing() {
         (&one["public_url"], &two["generation_id"]),
         (&json!("https://x/a.png"), &three["generation_id"])
     );
-    let other =
-        called(&site, "complete_task", json!({"task_id": id(1), "output_location": "https://x/b.png"})).await;
-    assert_eq!(other["public_url"], "https://x/a.png", "what stands is told");
+    let none = called(&site, "complete_task", json!({"task_id": id(1)})).await;
+    assert_eq!(none["public_url"], "https://x/a.png", "what stands is told");
     assert_eq!(generations(&site, &id(1)).await.len(), 1);
 }
 
@@ -154,4 +153,55 @@ async fn what_cannot_be_completed_is_refused() {
     let request = request.header("content-type", "multipart/form-data; boundary=x").body("--x--");
     assert_eq!(site.send(request).await.status, 400);
     assert_eq!(status(&site, &id(1)).await, "In Progress");
+}
+
+#[tokio::test]
+async fn a_second_completion_with_another_output_is_refused_and_the_first_stands() {
+    let site = site().await;
+    running(&site, 1, "t", json!({})).await;
+    // "hello" and "other".
+    let file = |data: &str, name: &str| json!({"task_id": id(1), "file_data": data, "filename": name});
+    let first = called(&site, "complete_task", file("aGVsbG8=", "out.png")).await;
+    let mut others = vec![file("b3RoZXI=", "out.png"), file("aGVsbG8=", "other.png")];
+    others.push(json!({"task_id": id(1), "output_location": "https://x/b.png"}));
+    others.push(json!({"task_id": id(1), "storage_path": "u/b.png"}));
+    for other in others {
+        let answer = call(&site, "complete_task", other.clone()).await;
+        assert_eq!(
+            (answer.status, &answer.json()["errorCode"]),
+            (409, &json!("task_not_in_progress")),
+            "{other}"
+        );
+    }
+    let url = first["public_url"].as_str().unwrap();
+    let again = called(&site, "complete_task", file("aGVsbG8=", "out.png")).await;
+    assert_eq!(again["generation_id"], first["generation_id"]);
+    let path = url.split("/image_uploads/").nth(1).unwrap();
+    for same in [json!({"task_id": id(1), "output_location": url}), json!({"task_id": id(1), "storage_path": path})]
+    {
+        assert_eq!(called(&site, "complete_task", same).await["public_url"], url);
+    }
+    let kept = site.send(site.request(reqwest::Method::GET, url.to_owned())).await;
+    assert_eq!(kept.text, "hello");
+}
+
+#[tokio::test]
+async fn who_names_an_attempt_or_a_worker_completes_no_others() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    claim_this(&site, "w1", &id(1)).await;
+    set(&site, &id(1), "Queued", json!({"attempts": 1, "clear_worker": true})).await;
+    claim_this(&site, "w2", &id(1)).await;
+    for late in [json!({"attempts": 1}), json!({"worker_id": "w1"})] {
+        for (name, status) in [("complete_task", None), ("update-task-status", Some("Complete")), ("update-task-status", Some("Failed"))]
+        {
+            let mut body = json!({"task_id": id(1), "output_location": "https://x/late.png", "status": status});
+            body.as_object_mut().unwrap().extend(late.as_object().unwrap().clone());
+            let answer = call(&site, name, body.clone()).await;
+            assert_eq!(answer.status, 409, "{body}: {answer:?}");
+        }
+    }
+    assert_eq!(status(&site, &id(1)).await, "In Progress");
+    let own = json!({"task_id": id(1), "output_location": "https://x/a.png", "attempts": 2, "worker_id": "w2"});
+    called(&site, "complete_task", own).await;
 }

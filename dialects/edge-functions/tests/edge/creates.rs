@@ -119,3 +119,15 @@ async fn what_cannot_be_created_is_refused_with_a_code() {
     let waits = json!({"task_type": "t", "params": {}, "project_id": PROJECT, "dependant_on": [id(77)]});
     refused(waits, 400, "validation_error").await;
 }
+
+#[tokio::test]
+async fn an_id_has_so_many_characters() {
+    let site = site().await;
+    let ask = async |length: usize| {
+        let body = json!({"task_id": "x".repeat(length), "task_type": "t", "params": {}, "project_id": PROJECT});
+        call(&site, "create-task", body).await
+    };
+    assert_eq!(ask(255).await.status, 200);
+    let answer = ask(256).await;
+    assert_eq!((answer.status, &answer.json()["errorCode"]), (400, &json!("validation_error")), "{answer:?}");
+}

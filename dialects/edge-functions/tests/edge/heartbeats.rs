@@ -119,3 +119,32 @@ async fn lines_of_orchestrators_come_in_batches() {
     let answer = site.post("/rest/v1/rpc/func_claim_available_task", &json!({})).await;
     assert_eq!((answer.status, &answer.json()["code"]), (404, &Value::from("PGRST202")));
 }
+
+#[tokio::test]
+async fn log_lines_alone_are_no_sign_of_a_workers_life() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    beat(&site, "gpu-1", "active", json!([])).await;
+    claim_this(&site, "gpu-1", &id(1)).await;
+    for _ in 0..5 {
+        site.clock.advance(Duration::from_secs(20));
+        let logs = json!({"logs": [
+            {"source_type": "orchestrator_gpu", "source_id": "host-1", "log_level": "INFO", "message": "a", "worker_id": "gpu-1"},
+            {"source_type": "worker", "log_level": "INFO", "message": "b", "worker_id": "gpu-1"},
+            {"source_type": "worker", "source_id": "gpu-1", "log_level": "INFO", "message": "c"},
+        ]});
+        let answer = site.post("/rest/v1/rpc/func_insert_logs_batch", &logs).await;
+        assert_eq!(answer.json(), json!({"success": true, "inserted": 3, "errors": 0}));
+    }
+    reap(&site).await;
+    assert_eq!(status(&site, &id(1)).await, "Queued", "nobody has heard of its worker");
+    for (table, names) in [("workers", vec!["gpu-1"]), ("active_workers_health", vec!["gpu-1"])] {
+        let rows = site.get(&format!("/rest/v1/{table}?select=id")).await.json();
+        let found: Vec<&str> = rows.as_array().unwrap().iter().map(|row| row["id"].as_str().unwrap()).collect();
+        assert_eq!(found, names, "{table}");
+    }
+    let counts = site.get("/rest/v1/orchestrator_status?select=*").await.json();
+    assert_eq!(counts[0]["active_workers"], 1);
+    let lines = site.get("/rest/v1/system_logs?select=*&source_id=eq.host-1").await.json();
+    assert_eq!((lines.as_array().unwrap().len(), &lines[0]["worker_id"]), (5, &json!("gpu-1")));
+}

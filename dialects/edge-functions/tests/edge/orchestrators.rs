@@ -111,3 +111,15 @@ async fn what_waits_for_a_failed_one_fails_with_it() {
     set(&site, &id(1), "Failed", json!({"output_location": "no"})).await;
     assert_eq!(status(&site, &id(2)).await, "Failed");
 }
+
+#[tokio::test]
+async fn a_child_that_is_being_removed_ends_nobody() {
+    let site = site().await;
+    journey(&site, 2).await;
+    // As far as a removal has come between its two steps.
+    site.own_post(&format!("/v1/tasks/{}/cancel", id(2)), &json!({"reason": "removed"})).await;
+    assert_eq!(children(&site).await.len(), 1);
+    claim_this(&site, "w2", &id(3)).await;
+    called(&site, "complete_task", json!({"task_id": id(3), "output_location": "https://x/3.mp4"})).await;
+    assert_eq!(status(&site, &id(1)).await, "In Progress", "another child is to come");
+}

@@ -149,3 +149,37 @@ async fn what_cannot_be_read_is_refused() {
         assert_eq!((answer.status, &answer.json()["success"]), (400, &json!(false)), "{wrong}");
     }
 }
+
+#[tokio::test]
+async fn a_late_failure_of_a_lost_worker_ends_neither_the_task_nor_its_siblings() {
+    let site = site().await;
+    create(&site, &id(1), "travel_orchestrator", json!({})).await;
+    claim_this(&site, "w0", &id(1)).await;
+    let child = json!({"orchestrator_task_id_ref": id(1)});
+    create(&site, &id(2), "travel_segment", child.clone()).await;
+    beat(&site, "zombie", "active", json!([])).await;
+    claim_this(&site, "zombie", &id(2)).await;
+    site.clock.advance(Duration::from_secs(70));
+    beat(&site, "w0", "active", json!([])).await;
+    reap(&site).await;
+    for _ in 0..20 {
+        site.clock.advance(Duration::from_secs(30));
+        beat(&site, "w0", "active", json!([])).await;
+    }
+    beat(&site, "w2", "active", json!([])).await;
+    claim_this(&site, "w2", &id(2)).await;
+    create(&site, &id(3), "travel_segment", child).await;
+    site.clock.advance(Duration::from_secs(1));
+    // It names no attempt, as workers do when they fail a task.
+    let answer = set(&site, &id(2), "Failed", json!({"output_location": "late"})).await;
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("Queued")), "{answer:?}");
+    for (number, word) in [(1, "In Progress"), (2, "Queued"), (3, "Queued")] {
+        assert_eq!(status(&site, &id(number)).await, word, "{number}");
+    }
+    claim_this(&site, "w3", &id(3)).await;
+    // Who names its attempt fails the task for good.
+    claim_this(&site, "w2", &id(2)).await;
+    let answer = set(&site, &id(2), "Failed", json!({"output_location": "own", "attempts": 3})).await;
+    assert_eq!((answer.status, &answer.json()["status"]), (200, &json!("Failed")), "{answer:?}");
+    assert_eq!(status(&site, &id(1)).await, "Failed");
+}

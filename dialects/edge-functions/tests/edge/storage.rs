@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use reqwest::Method;
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use super::world::{PROJECT, bare, call, called, claim_this, create, id, site, site_with};
+use super::world::{
+    PROJECT, bare, beat, call, called, claim_this, create, id, reap, site, site_with, status,
+};
 
 #[tokio::test]
 async fn a_file_is_put_at_a_prepared_address_without_a_token_and_handed_over_by_its_path() {
@@ -115,4 +117,38 @@ async fn a_file_that_is_too_large_leaves_nothing() {
     assert_eq!(answer.status, 413);
     let answer = bare(&site, Method::GET, "/storage/v1/object/public/image_uploads/large.bin").await;
     assert_eq!(answer.status, 404);
+}
+
+#[tokio::test]
+async fn an_address_is_good_for_its_attempt_and_a_file_for_its_own() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    beat(&site, "w1", "active", json!([])).await;
+    claim_this(&site, "w1", &id(1)).await;
+    let prepare = json!({"task_id": id(1), "filename": "out.mp4", "content_type": "video/mp4"});
+    let put = async |told: &Value, text: &'static str| {
+        let request = site.request(Method::PUT, told["upload_url"].as_str().unwrap().to_owned());
+        site.send(request.body(text)).await.status
+    };
+    let first = called(&site, "generate-upload-url", prepare.clone()).await;
+    assert_eq!(put(&first, "of the first").await, 200);
+    site.clock.advance(Duration::from_secs(70));
+    reap(&site).await;
+    assert_eq!(put(&first, "late").await, 409, "it was given up");
+    site.clock.advance(Duration::from_secs(600));
+    beat(&site, "w2", "active", json!([])).await;
+    claim_this(&site, "w2", &id(1)).await;
+    assert_eq!(put(&first, "late").await, 409);
+    let late = json!({"task_id": id(1), "storage_path": first["storage_path"]});
+    assert_eq!(call(&site, "complete_task", late).await.status, 409);
+    assert_eq!(status(&site, &id(1)).await, "In Progress");
+    let second = called(&site, "generate-upload-url", prepare.clone()).await;
+    assert_eq!(second["storage_path"], format!("{PROJECT}/tasks/{}/attempt-2/out.mp4", id(1)));
+    assert_eq!(put(&second, "of the second").await, 200);
+    let own = json!({"task_id": id(1), "storage_path": second["storage_path"]});
+    let url = called(&site, "complete_task", own).await["public_url"].as_str().unwrap().to_owned();
+    for told in [&first, &second, &called(&site, "generate-upload-url", prepare).await] {
+        assert_eq!(put(told, "late").await, 409, "what is completed stands");
+    }
+    assert_eq!(site.send(site.request(Method::GET, url)).await.text, "of the second");
 }

@@ -300,3 +300,96 @@ async fn generations_and_views_are_read() {
     assert_eq!(rows(&site, "orchestrator_status?select=*").await[0]["active_workers"], 1);
     assert!(rows(&site, "pause_scaling?select=until&pool=eq.main").await.is_empty());
 }
+
+#[tokio::test]
+async fn a_task_whose_worker_lives_is_neither_stale_nor_put_back_by_who_names_no_attempt() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    beat(&site, "w1", "active", json!([])).await;
+    claim_this(&site, "w1", &id(1)).await;
+    for _ in 0..93 {
+        site.clock.advance(Duration::from_secs(20));
+        beat(&site, "w1", "active", json!([])).await;
+    }
+    let row = rows(&site, &format!("tasks?select=updated_at&id=eq.{}", id(1))).await.remove(0);
+    let worker = rows(&site, "workers?select=last_heartbeat&id=eq.w1").await.remove(0);
+    assert_eq!(row["updated_at"], worker["last_heartbeat"]);
+    let reset = json!({"status": "Queued", "worker_id": null, "generation_started_at": null, "error_message": "stuck"});
+    let one = format!("tasks?id=eq.{}", id(1));
+    let answer = write(&site, Method::PATCH, &one, reset.clone()).await;
+    assert_eq!((answer.status, &answer.json()["code"]), (409, &json!("23514")), "{answer:?}");
+    assert!(answer.json()["message"].as_str().unwrap().contains("attempts: 1"), "{answer:?}");
+    assert_eq!(status(&site, &id(1)).await, "In Progress");
+    // An orchestrator that has given the worker up puts back what it held.
+    write(&site, Method::PATCH, "workers?id=eq.w1", json!({"status": "error"})).await;
+    assert_eq!(write(&site, Method::PATCH, &one, reset).await.status, 200);
+    assert_eq!(status(&site, &id(1)).await, "Queued");
+    // The worker may not know of it: what it says then without its attempt does not end the task.
+    beat(&site, "w2", "active", json!([])).await;
+    claim_this(&site, "w2", &id(1)).await;
+    let late = json!({"task_id": id(1), "status": "Failed", "output_location": "late"});
+    assert_eq!(called(&site, "update-task-status", late).await["status"], "Queued");
+    // Who names the attempt puts it back at any time.
+    claim_this(&site, "w2", &id(1)).await;
+    let named = json!({"status": "Queued", "worker_id": null, "attempts": 3});
+    assert_eq!(write(&site, Method::PATCH, &one, named).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_word_that_a_task_runs_touches_it() {
+    let site = site().await;
+    create(&site, &id(1), "travel_orchestrator", json!({})).await;
+    claim_this(&site, "api-worker-main", &id(1)).await;
+    site.clock.advance(Duration::from_secs(10));
+    called(&site, "update-task-status", json!({"task_id": id(1), "status": "In Progress"})).await;
+    let row = rows(&site, &format!("tasks?select=updated_at,generation_started_at&id=eq.{}", id(1))).await.remove(0);
+    assert!(row["updated_at"].as_str() > row["generation_started_at"].as_str(), "{row}");
+}
+
+#[tokio::test]
+async fn an_answer_has_so_many_bytes_and_tells_how_many_rows_there_are() {
+    let site = site().await;
+    let text = "x".repeat(240 * 1_024);
+    for number in 0..72 {
+        create(&site, &id(number), "t", json!({"text": text, "n": number})).await;
+        site.clock.advance(Duration::from_secs(1));
+    }
+    let counted = async |query: &str| {
+        let request = site.request(Method::GET, site.url(&format!("/rest/v1/{query}")));
+        let answer = site.send(request.header("prefer", "count=exact")).await;
+        (answer.text.len(), answer.json(), answer.headers["content-range"].to_str().unwrap().to_owned())
+    };
+    for (order, first) in [("", 71), ("&order=created_at.desc", 71), ("&order=created_at.asc", 0)] {
+        let (bytes, rows, range) = counted(&format!("tasks?select=*{order}")).await;
+        assert!((15 << 20..17 << 20).contains(&bytes), "{order}: {bytes}");
+        assert_eq!(rows[0]["params"]["n"], first, "{order}");
+        assert!(range.ends_with("/72"), "{range}");
+    }
+    let (bytes, rows, range) = counted("tasks?select=status").await;
+    assert_eq!((rows.as_array().unwrap().len(), range.as_str()), (72, "0-71/72"));
+    assert!(bytes < 4_096);
+    let (_, rows, _) = counted("tasks?select=id&params=cs.{\"n\":3}").await;
+    assert_eq!(rows, json!([{"id": id(3)}]));
+}
+
+#[tokio::test]
+async fn a_task_is_known_by_its_clients_name_and_by_its_id() {
+    let site = site().await;
+    create(&site, "segment-1", "t", json!({})).await;
+    let body = json!({"task_id": "segment-2", "task_type": "t", "params": {}, "project_id": PROJECT, "dependant_on": ["segment-1"]});
+    called(&site, "create-task", body).await;
+    let found = single(&site, "tasks?select=dependant_on&id=eq.segment-2").await;
+    assert_eq!(found.json(), json!({"dependant_on": ["segment-1"]}));
+    let told = called(&site, "get-task-output", json!({"task_id": "segment-2"})).await;
+    assert_eq!(told["dependant_on"], json!(["segment-1"]));
+    let own = site.own_get("/v1/tasks?limit=10").await;
+    for task in own["items"].as_array().unwrap() {
+        let uuid = task["id"].as_str().unwrap();
+        for filter in [format!("id=eq.{uuid}"), format!("id=in.({uuid},{})", task["description"].as_str().unwrap())] {
+            let found = rows(&site, &format!("tasks?select=id&{filter}")).await;
+            assert_eq!(found, [json!({"id": task["description"]})], "{filter}");
+        }
+        let others = rows(&site, &format!("tasks?select=id&id=neq.{uuid}")).await;
+        assert_eq!(others.len(), 1, "{others:?}");
+    }
+}

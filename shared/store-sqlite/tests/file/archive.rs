@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_model::{Fence, GenerationId, IfDependencyFails, Output, State};
 use baton_store::transfer::Verdict;
 use baton_store::{
-    ArchiveStore, Cancel, Claim, ClaimAnswer, Complete, Purge, Remove, Retry, TaskDetail, TaskFilter,
+    ArchiveStore, Cancel, Claim, ClaimAnswer, Complete, Past, Purge, Remove, Retry, TaskDetail, TaskFilter,
 };
 
 use super::*;
@@ -59,11 +59,11 @@ async fn nothing_that_ended_is_removed_but_by_its_archiver() {
         complete(&store, n, days(n as i64)).await;
     }
     assert_eq!(purge(&store, days(1_000)).await, 0);
-    let ended = store.ended(days(3), days(3), 10).await.unwrap();
+    let ended = store.ended(Past { all: days(3), own: days(3) }, 10).await.unwrap();
     let ids: Vec<_> = ended.iter().map(|record| record.task.head.id).collect();
     assert_eq!(ids, [id(1), id(2)], "the oldest first, and none within its keeping");
     assert_eq!((ended[0].history.len(), ended[0].generation.is_some()), (3, true));
-    assert_eq!(store.ended(days(3), days(3), 1).await.unwrap().len(), 1);
+    assert_eq!(store.ended(Past { all: days(3), own: days(3) }, 1).await.unwrap().len(), 1);
     let named: Vec<_> = ended.iter().map(|record| (record.task.head.id, record.task.head.events)).collect();
     assert_eq!(store.remove_archived(named.clone()).await.unwrap(), 2);
     assert_eq!(store.remove_archived(named).await.unwrap(), 0, "again, nothing is left to do");
@@ -78,7 +78,7 @@ async fn what_has_lived_again_since_it_was_written_stays() {
     let store = archived(&folder);
     store.create(Create { now: days(1), ..task(1, 100) }).await.unwrap();
     cancel(&store, 1, days(1)).await;
-    let written = store.ended(days(2), days(2), 10).await.unwrap();
+    let written = store.ended(Past { all: days(2), own: days(2) }, 10).await.unwrap();
     let named = vec![(id(1), written[0].task.head.events)];
     let retry = Retry {
         now: days(2),
@@ -96,7 +96,7 @@ async fn what_has_lived_again_since_it_was_written_stays() {
         0,
         "it has another history than the one that was written"
     );
-    let written = store.ended(days(4), days(4), 10).await.unwrap();
+    let written = store.ended(Past { all: days(4), own: days(4) }, 10).await.unwrap();
     assert_eq!(store.remove_archived(vec![(id(1), written[0].task.head.events)]).await.unwrap(), 1);
 }
 
@@ -105,7 +105,7 @@ async fn what_others_wait_for_is_not_archived() {
     let folder = tempfile::tempdir().unwrap();
     let store = archived(&folder);
     complete(&store, 1, days(1)).await;
-    let written = store.ended(days(2), days(2), 10).await.unwrap();
+    let written = store.ended(Past { all: days(2), own: days(2) }, 10).await.unwrap();
     let mut create = Create { now: days(2), ..task(2, 100) };
     create.tasks[0].depends_on = vec![id(1)];
     create.tasks[0].if_dependency_fails = IfDependencyFails::Run;
@@ -113,10 +113,14 @@ async fn what_others_wait_for_is_not_archived() {
     store.create(create).await.unwrap();
     assert_eq!(store.remove_archived(vec![(id(1), written[0].task.head.events)]).await.unwrap(), 0);
     purge(&store, days(3)).await;
-    assert!(store.ended(days(3), days(3), 10).await.unwrap().is_empty());
+    assert!(store.ended(Past { all: days(3), own: days(3) }, 10).await.unwrap().is_empty());
     cancel(&store, 2, days(4)).await;
     purge(&store, days(5)).await;
-    assert_eq!(store.ended(days(5), days(5), 10).await.unwrap().len(), 2, "nobody waits for it any more");
+    assert_eq!(
+        store.ended(Past { all: days(5), own: days(5) }, 10).await.unwrap().len(),
+        2,
+        "nobody waits for it any more"
+    );
 }
 
 #[tokio::test]
@@ -129,7 +133,10 @@ async fn what_is_removed_by_hand_is_archived_next_whatever_its_keeping() {
         store.remove(Remove { now: days(1), task: id(1) }).await.unwrap();
     }
     assert_eq!(store.task(id(1)).await.unwrap(), detail, "it is there as it was until it is written");
-    let ended = store.ended(Timestamp::from_millis(1), Timestamp::from_millis(1), 10).await.unwrap();
+    let ended = store
+        .ended(Past { all: Timestamp::from_millis(1), own: Timestamp::from_millis(1) }, 10)
+        .await
+        .unwrap();
     assert_eq!(ended.len(), 1);
     assert_eq!(ended[0].task, detail.task, "and written as it was");
     assert_eq!(store.remove_archived(vec![(id(1), detail.task.head.events)]).await.unwrap(), 1);
@@ -141,7 +148,7 @@ async fn what_is_restored_is_as_it_was_and_kept_anew() {
     let folder = tempfile::tempdir().unwrap();
     let store = archived(&folder);
     let detail = complete(&store, 1, days(1)).await;
-    let ended = store.ended(days(2), days(2), 10).await.unwrap();
+    let ended = store.ended(Past { all: days(2), own: days(2) }, 10).await.unwrap();
     store.remove_archived(vec![(id(1), detail.task.head.events)]).await.unwrap();
     assert_eq!(store.restore(ended.clone(), days(100)).await.unwrap(), [Ok(Verdict::New)]);
     assert_eq!(
@@ -153,7 +160,7 @@ async fn what_is_restored_is_as_it_was_and_kept_anew() {
     assert_eq!((&restored.task, &restored.generation), (&detail.task, &detail.generation));
     assert_eq!(restored.history, detail.history);
     assert!(
-        store.ended(days(100), days(100), 10).await.unwrap().is_empty(),
+        store.ended(Past { all: days(100), own: days(100) }, 10).await.unwrap().is_empty(),
         "its keeping began when it was restored"
     );
     let again = store.ended(days(101), days(101), 10).await.unwrap();

@@ -34,7 +34,7 @@ impl Origin {
 
     /// Whether a file is read at this address, by whatever name its client knew the server.
     pub(crate) fn is_of(address: &str, path: &Path) -> bool {
-        address.ends_with(&format!("/storage/v1/object/public/{BUCKET}/{}", escaped(path.as_str())))
+        address.ends_with(&format!("/storage/v1/object/public/{BUCKET}/{}", escaped(path.as_str(), PATH)))
     }
 
     /// Where a file is put with this token.

@@ -163,7 +163,7 @@ async fn what_is_restored_is_as_it_was_and_kept_anew() {
         store.ended(Past { all: days(100), own: days(100) }, 10).await.unwrap().is_empty(),
         "its keeping began when it was restored"
     );
-    let again = store.ended(days(101), days(101), 10).await.unwrap();
+    let again = store.ended(Past { all: days(101), own: days(101) }, 10).await.unwrap();
     assert_eq!(again[0].checksum(), ended[0].checksum());
     let listed = store
         .tasks(TaskFilter { now: days(100), ..TaskFilter::default() }, baton_store::PageRequest::first(9));

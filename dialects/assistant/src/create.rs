@@ -45,12 +45,15 @@ pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Result<Told, No> 
         return Err(No::Said(StatusCode::INTERNAL_SERVER_ERROR, "Failed to create task".to_owned()));
     }
     let created: Vec<TaskId> = outcomes.iter().flatten().copied().collect();
+    // Before it is waited: they are there, whatever becomes of the rest.
+    tell_created(ask, &asked, &batch_id, &outcomes);
     let mut results = if asked.execute_immediately {
-        execute::wait(ask.app, &created, ask.settings.execute_wait).await?
+        let of_each = asked.tasks.iter().zip(&outcomes);
+        let open = of_each.filter_map(|(task, id)| Some((*id.as_ref().ok()?, &*task.actions))).collect();
+        execute::wait(ask.app, open, ask.settings.execute_wait).await
     } else {
         HashMap::new()
     };
-    tell_created(ask, &asked, &batch_id, &outcomes);
     for (id, result) in &results {
         if result["executed"] == true {
             let done = json!({ "task_id": id.to_string(), "assigned_by": asked.assigned_by });
@@ -63,7 +66,7 @@ pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Result<Told, No> 
         single(ask, &asked, &created, &mut results)
     };
     if asked.self_destruct {
-        destruct(ask, &created).await?;
+        destruct(ask, &asked, &created).await;
     }
     Told::whole(&told)
 }
@@ -88,6 +91,9 @@ struct Created<'a> {
 }
 
 /// What became of each task: its id, or why it was not created.
+///
+/// # Errors
+/// The first failure of the store, if no task was created until then; else those that it concerns have failed by it.
 async fn store(
     ask: &Ask<'_>,
     asked: &NewTasks,
@@ -95,12 +101,26 @@ async fn store(
 ) -> Result<Vec<Result<TaskId, String>>, ApiError> {
     let read: Vec<Result<CreateTask, ApiError>> =
         asked.tasks.iter().map(|task| create_task(ask, asked, batch_id, task)).collect();
-    let mut outcomes = Vec::with_capacity(read.len());
+    let mut outcomes: Vec<Result<TaskId, String>> = Vec::with_capacity(read.len());
     let mut read = read.into_iter().peekable();
     while read.peek().is_some() {
         let part: Vec<_> = read.by_ref().take(limits::BATCH_TASKS).collect();
         let fitting = part.iter().filter_map(|task| task.as_ref().ok().cloned()).collect();
-        let mut stored = create_each(ask.app, ask.caller, fitting).await?.into_iter();
+        let mut stored = match create_each(ask.app, ask.caller, fitting).await {
+            Ok(stored) => stored.into_iter(),
+            Err(error) if outcomes.iter().any(Result::is_ok) => {
+                error.log();
+                // What is behind it would meet the same.
+                let why = error.into_problem().detail;
+                let rest = part.into_iter().chain(read).map(|task| match task {
+                    Ok(_) => Err(why.clone()),
+                    Err(error) => Err(error.into_problem().detail),
+                });
+                outcomes.extend(rest);
+                return Ok(outcomes);
+            }
+            Err(error) => return Err(error),
+        };
         for task in part {
             let outcome = match task {
                 Ok(_) => stored.next().unwrap_or_else(|| Err(ApiError::internal())),
@@ -242,16 +262,22 @@ fn single(
     })
 }
 
-/// Calls off what is not over yet: the client wants it to be gone once it has its answer.
-async fn destruct(ask: &Ask<'_>, created: &[TaskId]) -> Result<(), No> {
+/// Calls off what is not over yet: the client wants it to be gone once it has its answer. It has that in any case: what cannot be
+/// called off is told in the log.
+async fn destruct(ask: &Ask<'_>, asked: &NewTasks, created: &[TaskId]) {
     for id in created {
         let request = CancelRequest { reason: Some("self_destruct".to_owned()), ..CancelRequest::default() };
         match baton_manage_tasks::cancel_task(ask.app, ask.caller, *id, request).await {
             Ok(_) => {}
             // It has ended by itself.
             Err(error) if error.code() == baton_api::ProblemCode::TransitionRefused => {}
-            Err(error) => return Err(No::Refused(error).because("Failed to create batch tasks: ")),
+            Err(error) => {
+                error.log();
+                let error = error.into_problem().detail;
+                let data =
+                    json!({ "error": error, "task_id": id.to_string(), "assigned_by": asked.assigned_by });
+                ask.note(Kind::TaskError, &data, Suffix { error: Some(&error), ..Suffix::default() });
+            }
         }
     }
-    Ok(())
 }

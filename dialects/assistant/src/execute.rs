@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use baton_http::App;
 use baton_model::{Status, TaskId};
-use baton_store::{StoreError, TaskDetail};
+use baton_store::TaskDetail;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
@@ -19,33 +19,38 @@ use crate::entry::Kept;
 const LOOK_FIRST: Duration = Duration::from_millis(20);
 const LOOK_AT_MOST: Duration = Duration::from_millis(250);
 
-/// What became of tasks within a time; none for those of which nothing is known.
-///
-/// # Errors
-/// The store's failures.
+/// What became of tasks, whose actions are these, within a time. They are there whatever happens: a look that fails has seen nothing yet.
 pub(crate) async fn wait(
     app: &App,
-    ids: &[TaskId],
+    mut open: Vec<(TaskId, &[String])>,
     longest: Duration,
-) -> Result<HashMap<TaskId, Value>, StoreError> {
+) -> HashMap<TaskId, Value> {
     let deadline = Instant::now() + longest;
     let mut pause = LOOK_FIRST;
-    let mut open = ids.to_vec();
-    let mut told = HashMap::with_capacity(ids.len());
+    let mut results = HashMap::with_capacity(open.len());
     loop {
         let mut left = Vec::new();
         let is_last = Instant::now() >= deadline || app.shutdown.begun();
-        for id in open {
-            let detail = app.store.task(id).await?;
-            if is_last || detail.task.head.state.state().is_final() {
-                told.insert(id, result(&detail, app, longest));
-            } else {
-                left.push(id);
+        for (id, actions) in open {
+            match app.store.task(id).await {
+                Ok(detail) if is_last || detail.task.head.state.state().is_final() => {
+                    results.insert(id, result(&detail, app, longest));
+                }
+                Err(error) if is_last => {
+                    tracing::warn!(
+                        task_id = %id,
+                        error = error.report(),
+                        "what came of a task could not be looked up"
+                    );
+                    results.insert(id, told(actions, None, Some(unseen(longest)), 0.0));
+                }
+                // A store that fails may be back at the next look.
+                Ok(_) | Err(_) => left.push((id, actions)),
             }
         }
         open = left;
         if open.is_empty() {
-            return Ok(told);
+            return results;
         }
         tokio::select! {
             () = app.shutdown.wait() => {}
@@ -53,6 +58,14 @@ pub(crate) async fn wait(
         }
         pause = (pause * 2).min(LOOK_AT_MOST);
     }
+}
+
+/// Why there is no result of a task that could not be looked up.
+fn unseen(waited: Duration) -> String {
+    format!(
+        "no result within {} s: the task could not be looked up; GET it to see what comes of it",
+        waited.as_secs_f64()
+    )
 }
 
 /// A task's `execution_result`.

@@ -89,7 +89,7 @@ async fn clear(ask: &Ask<'_>) -> Result<usize, crate::ask::No> {
         tracing::info!(
             task_id = %taken.task,
             attempt = taken.attempt,
-            worker_id = %taken.worker,
+            client = %client::alias(&taken.worker),
             reason = taken.reason.as_str(),
             "an expired lease was cleared on request"
         );

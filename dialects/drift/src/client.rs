@@ -12,7 +12,7 @@ use baton_heartbeat_worker::beat;
 use baton_http::auth::Guests;
 use baton_http::{ApiError, Caller};
 use baton_model::{
-    Directive, Grant, Label, Scope, SecretDigest, Timestamp, Token, TokenId, WorkerId, WorkerStatus,
+    Digest, Directive, Grant, Label, Scope, SecretDigest, Timestamp, Token, TokenId, WorkerId, WorkerStatus,
 };
 use baton_store::{StoreError, StoredToken, WorkerDetail};
 use futures::future::BoxFuture;
@@ -21,6 +21,7 @@ use serde_json::Value;
 use crate::drift::Drift;
 use crate::hex;
 use crate::kept::queue;
+use crate::watch;
 
 /// How long a client's token is good.
 pub(crate) const TOKEN: Duration = Duration::from_secs(86_400);
@@ -116,9 +117,20 @@ impl Client {
     /// Hears it: whatever it asks is a sign of life.
     pub(crate) async fn speaks(&self, drift: &Drift) -> Result<Directive, ApiError> {
         let answer = beat(&drift.app, &self.caller, self.id.clone(), HeartbeatRequest::default()).await?;
-        drift.present.speaks(&self.id, drift.app.now());
+        let before = drift.present.speaks(&self.id, drift.app.now());
+        watch::resume(drift, self, before).await;
         Ok(answer.directive)
     }
+
+    /// What it is called before others.
+    pub(crate) fn alias(&self) -> Digest {
+        alias(&self.id)
+    }
+}
+
+/// What a client is called before others, and in log lines: its id opens its socket, so that it is told to nobody else.
+pub(crate) fn alias(id: &WorkerId) -> Digest {
+    Digest::of_bytes(format!("drift client {id}").as_bytes())
 }
 
 /// Registers a client; gives its id and its token.
@@ -153,7 +165,7 @@ pub(crate) async fn register(
     let request = HeartbeatRequest { labels, ..HeartbeatRequest::default() };
     beat(&drift.app, &Caller::of(token), id.clone(), request).await?;
     drift.present.speaks(&id, now);
-    tracing::info!(worker_id = %id, "client registered");
+    tracing::info!(client = %alias(&id), "client registered");
     Ok((id, secret.reveal()))
 }
 

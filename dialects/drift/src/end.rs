@@ -172,7 +172,7 @@ async fn attempt(drift: &Drift, client: &Client, id: &str) -> Result<Option<(Tas
     if attempt.is_none() {
         // It may have run what it no longer holds: it has ended that now.
         drift.present.ends(&client.id, id);
-        tracing::info!(task_id = %id, worker_id = %client.id, "a client's word of a task that it does not hold was refused");
+        tracing::info!(task_id = %id, client = %client.alias(), "a client's word of a task that it does not hold was refused");
     }
     Ok(attempt.map(|attempt| (task, attempt)))
 }

@@ -1,7 +1,5 @@
 //! Giving tasks to clients, and taking those back that no client has.
 
-use std::time::Duration;
-
 use baton_api::ProblemCode;
 use baton_api::claim::{ClaimRequest, ClaimView};
 use baton_api::complete::ReleaseRequest;
@@ -16,34 +14,28 @@ use crate::client::Client;
 use crate::drift::Drift;
 use crate::kept::queue;
 use crate::numbers;
+use crate::present::CLIENT_RUNS;
 use crate::watch;
-
-/// How long a client runs a task before it calls it off by itself, and a minute for its word to come.
-const CLIENT_RUNS: Duration = Duration::from_secs(31 * 60);
 
 /// Gives a client one task that it does not have; none if there is none for it.
 pub(crate) async fn give(drift: &Drift, client: &Client) -> Result<Option<TaskView>, ApiError> {
     let most = numbers::read(drift).await?.max_tasks_per_client;
-    let (mut refilled, mut freed) = (false, false);
+    let mut refilled = false;
+    // Also below the cap: a task whose answer was lost would keep its lease by the client's every request, and never be run.
+    free(drift, client).await?;
     loop {
         let ClaimView { tasks, nothing } = claim(drift, client, most).await?;
         if let Some(task) = tasks.into_iter().next() {
             watch::begin(drift, client);
-            if drift.present.gives(&client.id, task.id) {
+            if drift.present.gives(&client.id, task.id, drift.app.now()) {
                 return Ok(Some(task));
             }
             // Its lease was lost, and it runs the task all the same: now it has a lease again, and is told nothing.
-            tracing::info!(task_id = %task.id, worker_id = %client.id, "a client has its task back that it never left");
+            tracing::info!(task_id = %task.id, client = %client.alias(), "a client has its task back that it never left");
             continue;
         }
         let reason = nothing.map(|nothing| nothing.reason).unwrap_or_default();
         match reason.as_str() {
-            "at_cap" if !freed => {
-                freed = true;
-                if !free(drift, client).await? {
-                    return Ok(None);
-                }
-            }
             "at_cap" | "directed" | "paused" => return Ok(None),
             _ if !refilled => {
                 refilled = true;
@@ -61,12 +53,11 @@ async fn claim(drift: &Drift, client: &Client, most: u32) -> Result<ClaimView, A
     claim_tasks(&drift.app, &client.caller, request).await
 }
 
-/// Takes those tasks back from a client at its cap that it cannot be running any more: it calls each off by itself after 30 minutes,
-/// so that of older ones its word was lost. Says whether there were any.
-async fn free(drift: &Drift, client: &Client) -> Result<bool, ApiError> {
+/// Takes those tasks back from a client that it cannot be running any more: it calls each off by itself after 30 minutes, so that of
+/// older ones its word was lost, or the answer that gave them.
+async fn free(drift: &Drift, client: &Client) -> Result<(), ApiError> {
     let before = drift.app.now().minus(CLIENT_RUNS);
-    let mut any = false;
-    for (id, attempt) in drift.app.store.worker(&client.id).await?.leases {
+    for (id, attempt) in leases(drift, client).await? {
         let task = match drift.app.store.task(id).await {
             Ok(detail) => detail.task,
             Err(StoreError::TaskNotFound(_)) => continue,
@@ -75,10 +66,19 @@ async fn free(drift: &Drift, client: &Client) -> Result<bool, ApiError> {
         let TaskState::Running(lease) = &task.head.state else { continue };
         if lease.claimed_at <= before && task.queue == queue() {
             drift.present.ends(&client.id, id);
-            any |= give_back(drift, client, (id, attempt), "the client runs no task for so long").await?;
+            give_back(drift, client, (id, attempt), "the client runs no task for so long").await?;
         }
     }
-    Ok(any)
+    Ok(())
+}
+
+/// What a client holds, with the attempts.
+async fn leases(drift: &Drift, client: &Client) -> Result<Vec<(TaskId, u32)>, StoreError> {
+    match drift.app.store.worker(&client.id).await {
+        Ok(detail) => Ok(detail.leases),
+        Err(StoreError::WorkerNotFound(_)) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// Gives back what a client holds. Says whether it still held it.
@@ -104,13 +104,8 @@ pub(crate) async fn give_back(
 /// Gives back all that a client holds.
 pub(crate) async fn give_all_back(drift: &Drift, client: &Client, reason: &str) -> Result<(), ApiError> {
     loop {
-        let leases = match drift.app.store.worker(&client.id).await {
-            Ok(detail) => detail.leases,
-            Err(StoreError::WorkerNotFound(_)) => return Ok(()),
-            Err(error) => return Err(error.into()),
-        };
         let mut any = false;
-        for lease in leases {
+        for lease in leases(drift, client).await? {
             any |= give_back(drift, client, lease, reason).await?;
         }
         if !any {

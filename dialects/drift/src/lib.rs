@@ -41,6 +41,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 /// The dialect over an app.
 pub fn dialect(app: &App) -> Dialect {
     let drift = Drift::new(app.clone());
+    watch::begin_all(&drift);
     // The old server took the token of most routes from the query.
     Dialect::new(NAME, RULES, routes::router(), drift.clone(), phrase)
         .with_credentials(Credentials { headers: &[], query: &["token"] })

@@ -1,7 +1,7 @@
 //! Looking on: one task, results, the queue, and the server.
 
 use axum::extract::Request;
-use baton_model::{State, Task, TaskState, limits};
+use baton_model::{State, Task, TaskState, WorkerId, limits};
 use baton_store::{GenerationFilter, PageRequest, QueueStats, StoreError, TaskFilter};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -59,6 +59,13 @@ pub(crate) async fn results(ask: &Ask<'_>, _: Request) -> Told {
     let mut filter = GenerationFilter { queue: Some(queue()), ..GenerationFilter::default() };
     ask.caller.narrow(&mut filter.project, &mut filter.queue)?;
     let found = ask.drift.app.store.generations(filter, PageRequest::first(limit)).await?;
+    // Whoever knows a client's id opens its socket.
+    let by = ask.caller.token().map(|token| token.id.to_string());
+    let is_operator = ask.caller.grant().is_none_or(|grant| grant.has(&[]));
+    let shown = |worker: &WorkerId| {
+        let is_shown = is_operator || by.as_deref() == Some(worker.as_str());
+        if is_shown { worker.to_string() } else { client::alias(worker).to_string() }
+    };
     let seen = found.items.iter().filter(|one| ask.caller.sees_generation(one));
     let results: Vec<Value> = seen
         .map(|one| {
@@ -67,7 +74,7 @@ pub(crate) async fn results(ask: &Ask<'_>, _: Request) -> Told {
             json!({
                 "task_id": one.task,
                 "simulation_id": metadata.get("simulation_id"),
-                "client_id": one.worker,
+                "client_id": shown(&one.worker),
                 "result_data": one.output.result.as_ref().map(end::outside).unwrap_or_default(),
                 "execution_time": metadata.get("execution_time"),
                 "completed_at": one.finished_at.isoformat(),

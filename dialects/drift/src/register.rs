@@ -38,6 +38,8 @@ pub(crate) async fn register(ask: &Ask<'_>, request: Request) -> Told {
 /// `GET /api/v1/clients/me`: asked by a client that starts, which runs nothing yet.
 pub(crate) async fn me(ask: &Ask<'_>, _: Request) -> Told {
     let client = ask.client().await?;
+    // What its earlier run held would be kept alive by this one's requests.
+    give::give_all_back(ask.drift, &client, "the client has started anew").await?;
     ask.drift.present.begins(&client.id);
     told(&match client::registered(ask.drift, &client.id).await? {
         Some(found) => json!({

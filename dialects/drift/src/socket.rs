@@ -168,7 +168,7 @@ impl Socket<'_> {
     async fn hear(&mut self, text: &str) -> Result<(), End> {
         self.listen().await?;
         let Ok(Value::Object(said)) = serde_json::from_str::<Value>(text) else {
-            tracing::debug!(worker_id = %self.client.id, "a client's message is no JSON object");
+            tracing::debug!(client = %self.client.alias(), "a client's message is no JSON object");
             return Ok(());
         };
         match said.get("type").and_then(Value::as_str).unwrap_or_default() {

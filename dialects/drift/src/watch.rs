@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use baton_api::heartbeat::HeartbeatRequest;
 use baton_heartbeat_worker::beat;
+use baton_model::Timestamp;
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::drift::Drift;
 
 /// How long a client may say nothing before it loses what it holds.
@@ -28,6 +29,56 @@ pub(crate) fn begin(drift: &Drift, client: &Client) {
             () = watch(&drift, &client, PATIENCE - timeout) => {}
         }
         drift.present.unwatch(&client.id);
+    });
+}
+
+/// Watches over a client that speaks if it holds tasks and nobody may do so: it has been silent for so long that the watch has ended,
+/// or this process has not heard it before.
+pub(crate) async fn resume(drift: &Drift, client: &Client, spoke_before: Option<Timestamp>) {
+    let app = &drift.app;
+    let watched_for = PATIENCE.saturating_sub(app.leases.heartbeat_timeout);
+    if watched_for.is_zero() || spoke_before.is_some_and(|at| app.now().since(at) < watched_for) {
+        return;
+    }
+    match app.store.worker(&client.id).await {
+        Ok(detail) if detail.active > 0 => begin(drift, client),
+        Ok(_) => {}
+        // Its own word counts all the same.
+        Err(error) => {
+            tracing::warn!(error = error.report(), "it is not known whether a client that speaks holds tasks")
+        }
+    }
+}
+
+/// Watches over all clients that hold tasks: those of a process before this one may be silent yet.
+pub(crate) fn begin_all(drift: &Drift) {
+    let (timeout, drift) = (drift.app.leases.heartbeat_timeout, drift.clone());
+    // A document is made of the routes where nothing runs.
+    let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
+    if timeout >= PATIENCE {
+        return;
+    }
+    runtime.spawn(async move {
+        loop {
+            match client::all(&drift).await {
+                Ok(all) => {
+                    for found in all.iter().filter(|found| found.detail().active > 0) {
+                        let client = found.client();
+                        let spoke_at = found.detail().worker.last_beat_at;
+                        drift.present.spoke(&client.id, spoke_at.unwrap_or_else(|| drift.app.now()));
+                        begin(&drift, &client);
+                    }
+                    return;
+                }
+                Err(error) => {
+                    tracing::warn!(error = error.report(), "clients that hold tasks could not be looked up");
+                }
+            }
+            tokio::select! {
+                () = drift.app.shutdown.wait() => return,
+                () = tokio::time::sleep(drift.app.leases.heartbeat_interval) => {}
+            }
+        }
     });
 }
 

@@ -6,7 +6,8 @@ use axum::extract::Request;
 use baton_api::create::CreateTask;
 use baton_api::{ProblemCode, ReadFields as _};
 use baton_http::ApiError;
-use baton_model::limits;
+use baton_model::{TaskId, limits};
+use baton_store::StoreError;
 use http::StatusCode;
 use serde_json::json;
 use serde_json::value::{RawValue, to_raw_value};
@@ -21,6 +22,7 @@ use crate::wrong::{Fields, Wrong};
 /// Creates it, with the provider and model that its client, or the preferences, name.
 pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Told {
     let mut kept = read(ask.fields(request).await?)?;
+    let sent = kept.clone();
     let chosen = preferences::choose(ask, &kept).await?;
     (kept.provider, kept.model) = (Some(chosen.provider), chosen.model);
     let project = ask.caller.project().cloned().unwrap_or_default();
@@ -28,20 +30,44 @@ pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Told {
     let asked = create_task(ask, id, &kept).map_err(No::Refused)?;
     let made = match baton_create_task::create_one(ask.app, ask.caller, asked, None).await {
         Ok(made) => made,
-        Err(error) if error.code() == ProblemCode::TaskIdConflict => return Err(taken(&kept.id)),
+        Err(error) if error.code() == ProblemCode::TaskIdConflict => {
+            // The preferences may have changed since it was submitted first, and so what was chosen for it.
+            return match earlier(ask, id, &sent).await? {
+                Some(first) => answer(id, &first),
+                None => Err(taken(&kept.id)),
+            };
+        }
         Err(error) => return Err(error.into()),
     };
     if !made.replayed {
         let task = ask.app.store.task(made.task.id).await?.task;
         ask.board.submitted(&task, Entry::of(&task, kept.clone(), None));
     }
+    answer(made.task.id, &kept)
+}
+
+fn answer(id: TaskId, kept: &Kept) -> Told {
     told(&json!({
-        "job_id": made.task.id,
+        "job_id": id,
         "task_id": kept.id,
         "selected_provider": kept.provider,
         "selected_model": kept.model,
         "full_access": kept.full_access,
     }))
+}
+
+/// What is kept of the task that has this id, if its client sent the same for it.
+async fn earlier(ask: &Ask<'_>, id: TaskId, sent: &Kept) -> Result<Option<Kept>, No> {
+    let task = match ask.app.store.task(id).await {
+        Ok(detail) => detail.task,
+        Err(StoreError::TaskNotFound(_)) => return Ok(None),
+        Err(error) => return Err(error.into()),
+    };
+    if task.queue != queue() || !ask.caller.sees(&task) {
+        return Ok(None);
+    }
+    let kept = Kept::of(&task);
+    Ok(kept.is_of(sent).then_some(kept))
 }
 
 fn taken(id: &str) -> No {
@@ -69,7 +95,7 @@ fn read(mut fields: Fields) -> Result<Kept, Wrong> {
 }
 
 /// The task as Baton is asked for it. It is read as the route for new tasks reads it, so that no other rule holds.
-fn create_task(ask: &Ask<'_>, id: baton_model::TaskId, kept: &Kept) -> Result<CreateTask, ApiError> {
+fn create_task(ask: &Ask<'_>, id: TaskId, kept: &Kept) -> Result<CreateTask, ApiError> {
     let text = members(ask, id, kept).and_then(|members| serde_json::to_string(&members));
     let text = text.map_err(|_| ApiError::internal())?;
     Ok(CreateTask::from_json(&text, &ask.app.limits)?)
@@ -77,7 +103,7 @@ fn create_task(ask: &Ask<'_>, id: baton_model::TaskId, kept: &Kept) -> Result<Cr
 
 fn members(
     ask: &Ask<'_>,
-    id: baton_model::TaskId,
+    id: TaskId,
     kept: &Kept,
 ) -> serde_json::Result<HashMap<&'static str, Box<RawValue>>> {
     // The whole of it is in the params.

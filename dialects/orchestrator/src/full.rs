@@ -9,7 +9,7 @@ use crate::ask::Ask;
 use crate::entry::Row;
 use crate::history;
 use crate::kept::Kept;
-use crate::list::details;
+use crate::list::each;
 use crate::no::{No, Told, told};
 use crate::outputs;
 use crate::query::Wanted;
@@ -39,8 +39,8 @@ impl Whole {
 pub(crate) async fn list(ask: &Ask<'_>, _: Request) -> Told {
     let wanted = Wanted::of(&ask.query)?;
     let found = walk(ask, &wanted).await?;
-    let (total, more) = (found.total, found.more);
-    let tasks: Vec<Whole> = details(ask, found).await?.iter().map(Whole::new).collect();
+    let total = found.total;
+    let (tasks, more) = each(ask, found, Whole::new).await?;
     told(&json!({
         "tasks": tasks,
         "total_results": total,
@@ -55,11 +55,14 @@ pub(crate) async fn one(ask: &Ask<'_>, _: Request) -> Told {
     let id = detail.task.head.id;
     let mut whole = Whole::new(&detail);
     whole.history = history::entries(&history::events(ask, id).await?, &Kept::of(&detail.task));
-    let outputs = outputs::of(ask, &detail).await?;
+    let (outputs, more_outputs) = outputs::of(ask, &detail).await?;
     let mut told_of =
         serde_json::to_value(&whole).map_err(|_| No::Refused(baton_http::ApiError::internal()))?;
     told_of["total_outputs"] = outputs.len().into();
     told_of["outputs"] = json!(outputs);
+    if more_outputs {
+        told_of["more_outputs"] = true.into();
+    }
     told_of["why"] = json!(baton_query_tasks::why_view(ask.caller, ask.app.store.why(id, ask.now).await?));
     told(&told_of)
 }

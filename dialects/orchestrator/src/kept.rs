@@ -31,7 +31,7 @@ pub fn type_of(role: &str) -> TaskType {
 }
 
 /// A task's params.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Kept {
     pub(crate) id: String,
     pub(crate) title: String,
@@ -74,6 +74,13 @@ impl Kept {
                 base_branch: None,
             }
         })
+    }
+
+    /// Whether it is what was kept of what a client sent. The provider was chosen, and so was the model of a client that named none.
+    pub(crate) fn is_of(&self, sent: &Self) -> bool {
+        let model = if sent.model.is_some() { &sent.model } else { &self.model };
+        let sent = Self { provider: self.provider.clone(), model: model.clone(), ..sent.clone() };
+        *self == sent
     }
 }
 

@@ -80,29 +80,30 @@ impl Output {
     }
 }
 
-/// All outputs of a task, the oldest first.
-pub(crate) async fn of(ask: &Ask<'_>, detail: &TaskDetail) -> Result<Vec<Output>, No> {
-    let mut outputs = posted(ask, detail).await?;
+/// All outputs of a task, the oldest first; whether older ones were left out.
+pub(crate) async fn of(ask: &Ask<'_>, detail: &TaskDetail) -> Result<(Vec<Output>, bool), No> {
+    let (mut outputs, more) = posted(ask, detail).await?;
     outputs.extend(shipped(ask, detail).await?);
     outputs.extend(handed_over(detail));
     // A stable sort: what came at one time stays as it was appended.
     outputs.sort_by_key(|output| output.at);
-    Ok(outputs)
+    Ok((outputs, more))
 }
 
-async fn posted(ask: &Ask<'_>, detail: &TaskDetail) -> Result<Vec<Output>, No> {
+async fn posted(ask: &Ask<'_>, detail: &TaskDetail) -> Result<(Vec<Output>, bool), No> {
     if !ask.caller.covers_queue(&records::queue()) {
-        return Ok(Vec::new());
+        return Ok((Vec::new(), false));
     }
     let about = Label::from_stored(detail.task.head.id.to_string());
     let mut outputs = Vec::new();
-    for record in records::about(ask, &about, None, &[]).await?.into_iter().rev() {
+    let (records, more) = records::about(ask, &about, None, &[]).await?;
+    for record in records.into_iter().rev() {
         match serde_json::from_str(record.params.as_str()) {
             Ok(kept) => outputs.push(Output::new(record.head.id.to_string(), record.created_at, kept)),
             Err(error) => tracing::warn!(task_id = %record.head.id, %error, "a record is no output"),
         }
     }
-    Ok(outputs)
+    Ok((outputs, more))
 }
 
 /// Log lines may name any task, so that only those read them who may read all.
@@ -135,12 +136,16 @@ fn handed_over(detail: &TaskDetail) -> Option<Output> {
 /// `GET /api/tasks/outputs/{id}`.
 pub(crate) async fn list(ask: &Ask<'_>, _: Request) -> Told {
     let detail = read::found(ask).await?;
-    let outputs = of(ask, &detail).await?;
-    told(&json!({
+    let (outputs, more) = of(ask, &detail).await?;
+    let mut answer = json!({
         "task_id": Kept::of(&detail.task).id,
         "total_outputs": outputs.len(),
         "outputs": outputs,
-    }))
+    });
+    if more {
+        answer["more"] = true.into();
+    }
+    told(&answer)
 }
 
 /// `POST /api/tasks/outputs/{id}`.

@@ -112,5 +112,5 @@ pub(crate) async fn walk(ask: &Ask<'_>, wanted: &Wanted) -> Result<Found, No> {
     }
 }
 
-/// About how many bytes of params the tasks of one answer have at most.
-const LISTED_BYTES: usize = 16 << 20;
+/// About how many bytes the tasks of one answer have at most: their params, and where it shows them, what was handed over.
+pub(crate) const LISTED_BYTES: usize = 16 << 20;

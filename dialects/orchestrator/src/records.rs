@@ -11,7 +11,7 @@ use baton_api::ReadFields as _;
 use baton_api::create::CreateTask;
 use baton_api::manage::CancelRequest;
 use baton_http::ApiError;
-use baton_model::{Label, ProjectId, QueueName, Status, Task, TaskId, TaskType, Timestamp, limits};
+use baton_model::{Label, ProjectId, QueueName, Status, Task, TaskId, TaskType, Timestamp};
 use baton_store::{PageRequest, TaskFilter};
 use serde::Serialize;
 use serde_json::json;
@@ -24,8 +24,10 @@ pub(crate) fn queue() -> QueueName {
     QueueName::from_stored("autodev-records")
 }
 
-/// How many of them one request looks at.
+/// How many of them one request looks at, about how many bytes they have, and how many are read at once.
 const LOOKED_AT: usize = 10_000;
+const BYTES: usize = 16 << 20;
+const PAGE: u32 = 50;
 
 /// Makes a record of a kind about something; in the caller's project, or in this one.
 async fn make(
@@ -60,13 +62,13 @@ pub(crate) async fn append(ask: &Ask<'_>, kind: &str, of: &Task, params: &impl S
     call_off(ask, id).await
 }
 
-/// The records about something, the newest first.
+/// The records about something, the newest first; whether there are others.
 pub(crate) async fn about(
     ask: &Ask<'_>,
     about: &Label,
     kind: Option<&str>,
     statuses: &[Status],
-) -> Result<Vec<Task>, No> {
+) -> Result<(Vec<Task>, bool), No> {
     let mut filter = TaskFilter {
         statuses: statuses.to_vec(),
         queue: Some(queue()),
@@ -76,14 +78,20 @@ pub(crate) async fn about(
         ..TaskFilter::default()
     };
     ask.caller.narrow(&mut filter.project, &mut filter.queue)?;
-    let mut page = PageRequest::first(limits::PAGE);
-    let mut records = Vec::new();
+    let mut page = PageRequest::first(PAGE);
+    let (mut records, mut bytes) = (Vec::new(), 0);
     loop {
         let found = ask.app.store.tasks(filter.clone(), page).await?;
-        records.extend(found.items.into_iter().filter(|task| ask.caller.sees(task)));
-        match found.next.filter(|_| records.len() < LOOKED_AT) {
-            None => return Ok(records),
-            Some(next) => page = PageRequest { after: Some(next), ..PageRequest::first(limits::PAGE) },
+        for task in found.items {
+            if ask.caller.sees(&task) {
+                bytes += task.params.size();
+                records.push(task);
+            }
+        }
+        match found.next {
+            None => return Ok((records, false)),
+            Some(_) if records.len() >= LOOKED_AT || bytes >= BYTES => return Ok((records, true)),
+            Some(next) => page = PageRequest { after: Some(next), ..PageRequest::first(PAGE) },
         }
     }
 }
@@ -94,7 +102,7 @@ pub(crate) async fn setting(ask: &Ask<'_>, kind: &str, name: &Label) -> Result<O
         return Ok(None);
     }
     let project = ask.caller.project().cloned().unwrap_or_default();
-    let stored = about(ask, name, Some(kind), &[Status::Created]).await?;
+    let (stored, _) = about(ask, name, Some(kind), &[Status::Created]).await?;
     Ok(stored.into_iter().find(|task| task.project == project))
 }
 
@@ -107,7 +115,8 @@ pub(crate) async fn settle(
 ) -> Result<(), No> {
     let id = make(ask, kind, name, None, params).await?;
     let project = ask.caller.project().cloned().unwrap_or_default();
-    for earlier in about(ask, name, Some(kind), &[Status::Created]).await? {
+    let (stored, _) = about(ask, name, Some(kind), &[Status::Created]).await?;
+    for earlier in stored {
         if earlier.head.id != id && earlier.project == project {
             call_off(ask, earlier.head.id).await?;
         }

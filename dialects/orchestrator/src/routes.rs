@@ -6,7 +6,7 @@ use axum::extract::rejection::RawPathParamsRejection;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::{RawPathParams, Request, State, WebSocketUpgrade};
 use baton_http::auth::Rule;
-use baton_http::{ApiResult, Caller, routes};
+use baton_http::{ApiResult, BodyLimit, Caller, routes};
 use baton_model::Scope::{self, Producer};
 use http::StatusCode;
 use utoipa_axum::router::OpenApiRouter;
@@ -139,5 +139,8 @@ async fn ws(
         return No::Said(StatusCode::UPGRADE_REQUIRED, why.to_owned()).answer();
     };
     let Orchestrator { app, board, .. } = orchestrator;
+    // The dashboard says little.
+    let most = BodyLimit::Plain.bytes(&app.limits);
+    let upgrade = upgrade.max_message_size(most).max_frame_size(most);
     Ok(upgrade.on_upgrade(move |socket| live::serve(app, Arc::clone(&board), caller, socket)))
 }

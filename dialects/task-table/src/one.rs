@@ -1,5 +1,7 @@
 //! One task: shown, run, called off.
 
+use std::collections::BTreeSet;
+
 use axum::extract::Request;
 use baton_api::change::ChangeRequest;
 use baton_api::manage::{CancelRequest, RetryRequest};
@@ -11,8 +13,9 @@ use serde_json::json;
 
 use crate::answer::{Answer, Ask, No, TaskRead, queue, word};
 
-/// How many ids with the same beginning are looked at: those of other queues have it, too.
+/// How many ids with the same beginning are asked for at first, and at most: those of other queues have it, too.
 const ALIKE: u32 = 200;
+const ALIKE_AT_MOST: u32 = 2_000;
 
 /// The part of a path that names the task: behind `tasks`.
 pub(crate) fn named(request: &Request) -> String {
@@ -28,15 +31,30 @@ pub(crate) async fn found(ask: &Ask<'_>, text: String) -> Result<TaskDetail, No>
     if text.is_empty() || TaskId::range_of_prefix(&text).is_none() {
         return Err(No::no_task(&text));
     }
-    let mut alike = None;
-    for id in ask.app.store.task_ids_by_prefix(&text, ALIKE).await? {
-        let Some(detail) = seen(ask, id).await? else { continue };
-        if alike.replace(detail).is_some() {
-            let said = format!("Task id prefix '{text}' is ambiguous; give more of it");
+    let (mut alike, mut looked_at, mut limit) = (None, BTreeSet::new(), ALIKE);
+    loop {
+        let ids = ask.app.store.task_ids_by_prefix(&text, limit).await?;
+        let is_all = ids.len() < limit as usize;
+        for id in ids {
+            if !looked_at.insert(id) {
+                continue;
+            }
+            let Some(detail) = seen(ask, id).await? else { continue };
+            if alike.replace(detail).is_some() {
+                let said = format!("Task id prefix '{text}' is ambiguous; give more of it");
+                return Err(No::Said(StatusCode::CONFLICT, said));
+            }
+        }
+        if is_all {
+            return alike.ok_or_else(|| No::no_task(&text));
+        }
+        if limit == ALIKE_AT_MOST {
+            // Which one is meant is not known: another may be among those that were not looked at.
+            let said = format!("Task id prefix '{text}' is that of {limit} tasks or more; give more of it");
             return Err(No::Said(StatusCode::CONFLICT, said));
         }
+        limit = ALIKE_AT_MOST;
     }
-    alike.ok_or_else(|| No::no_task(&text))
 }
 
 async fn seen(ask: &Ask<'_>, id: TaskId) -> Result<Option<TaskDetail>, No> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_tests::site::Site;
 use serde_json::json;
 
 use crate::{active, create, site};
@@ -96,4 +97,56 @@ async fn two_tenants_see_their_own_tasks_and_counts_alone() {
     let answer = site.get("/task/list").await;
     assert_eq!(answer.status, 401);
     assert!(answer.json()["detail"].is_string(), "{answer:?}");
+}
+
+/// Has the store's file fail, past the server.
+fn harm(site: &Site, how: &str) {
+    let db = rusqlite::Connection::open(site.dir().join("baton.db")).unwrap();
+    db.busy_timeout(Duration::from_secs(10)).unwrap();
+    db.execute_batch(how).unwrap();
+}
+
+#[tokio::test]
+async fn what_was_created_before_the_store_failed_is_told() {
+    let site = site(&[]).await;
+    harm(
+        &site,
+        "CREATE TRIGGER full BEFORE INSERT ON task WHEN (SELECT count(*) FROM task) >= 1000
+         BEGIN SELECT RAISE(ABORT, 'no room'); END",
+    );
+    let tasks: Vec<_> = (0..1_500).map(|n| json!({"n": n})).collect();
+    let answer = site.post("/task", &json!({"task": tasks, "assigned_by": "ray"})).await;
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let told = answer.json();
+    assert_eq!((&told["created_count"], &told["failed_count"]), (&json!(1_000), &json!(500)));
+    assert_eq!(told["created_tasks"].as_array().unwrap().len(), 1_000);
+    let failed = told["failed_tasks"].as_array().unwrap();
+    assert_eq!((&failed[0]["task_index"], &failed[499]["task_index"]), (&json!(1_000), &json!(1_499)));
+    assert!(failed.iter().all(|one| one["error"].is_string()), "{}", failed[0]);
+    assert_eq!(active(&site).await, 1_000);
+    // Of a list of which nothing is created it is said as before.
+    let answer = site.post("/task", &json!({"task": [{"n": 1}], "assigned_by": "ray"})).await;
+    let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+    assert!(answer.status == 500 && detail.starts_with("Failed to create batch tasks: "), "{answer:?}");
+}
+
+#[tokio::test]
+async fn a_look_that_fails_and_a_task_that_cannot_be_called_off_take_no_ids_from_the_answer() {
+    let site = site(&[("dialects.assistant.execute_seconds", "2")]).await;
+    let body = json!({"task": [{"action": ["a", "b"]}], "assigned_by": "ray", "execute_immediately": true,
+        "self_destruct": true});
+    let (answer, ()) = tokio::join!(site.post("/task", &body), async {
+        while active(&site).await == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        harm(&site, "ALTER TABLE task RENAME TO gone");
+    });
+    assert_eq!(answer.status, 200, "{answer:?}");
+    let told = answer.json();
+    let created = &told["created_tasks"][0];
+    assert!(created["task_id"].is_string(), "{told}");
+    let result = &created["task"]["execution_result"];
+    assert_eq!((&result["executed"], &result["total_actions"]), (&json!(false), &json!(2)), "{told}");
+    let log = std::fs::read_to_string(site.dir().join("logs/heartbeat_detailed.jsonl")).unwrap();
+    assert!(log.contains("\"task_created\""), "{log}");
 }

@@ -63,3 +63,37 @@ async fn clearing_what_is_stuck_touches_no_live_work_however_often() {
     }
     assert_eq!(status(&client, &site, &task).await["status"], "assigned");
 }
+
+#[tokio::test]
+async fn a_client_that_starts_anew_holds_nothing_of_its_earlier_run() {
+    let site = site().await;
+    let client = Client::register(&site).await;
+    let mut held = Vec::new();
+    for _ in 0..5 {
+        held.push(client.take(&site).await);
+    }
+    assert_eq!(client.ask(&site).await, Value::Null, "it is at its cap");
+    assert_eq!(client.get(&site, "/clients/me").await.status, 200);
+    assert_eq!(active(&site).await["total_active_tasks"], 0);
+    for id in &held {
+        let told = status(&client, &site, id).await;
+        assert_eq!((&told["status"], &told["retry_count"]), (&json!("pending"), &json!(0)), "{told}");
+    }
+    let next = client.take(&site).await;
+    assert_eq!(status(&client, &site, &next).await["status"], "assigned");
+}
+
+#[tokio::test]
+async fn the_id_that_opens_a_clients_socket_is_shown_to_itself_and_operators_alone() {
+    let site = site().await;
+    let (one, other) = (Client::register(&site).await, Client::register(&site).await);
+    let task = one.take(&site).await;
+    let body = json!({"task_id": task, "result_data": result(), "execution_time": 1.0, "metadata": {}});
+    assert_eq!(one.post(&site, "/tasks/complete", &body).await.status, 200);
+    let of = |results: Value| results["results"][0]["client_id"].as_str().unwrap().to_owned();
+    assert_eq!(of(one.get(&site, "/tasks/results").await.json()), one.id);
+    let answer = other.get(&site, "/tasks/results").await;
+    assert!(!answer.text.contains(&one.id), "{answer:?}");
+    assert_eq!(of(answer.json()).len(), 32);
+    assert_eq!(of(site.get("/api/v1/tasks/results").await.json()), one.id, "an operator");
+}

@@ -161,6 +161,47 @@ async fn what_a_client_cannot_be_running_any_more_frees_its_place_at_the_cap() {
 }
 
 #[tokio::test]
+async fn a_task_whose_answer_was_lost_is_given_once_more_after_the_time_that_a_client_runs_one() {
+    let site = quick().await;
+    let client = Client::register(&site).await;
+    site.own_post("/v1/queues/drift/supply/unset", &json!({})).await;
+    // The client hears nothing of it, and goes on asking, by which the lease lives.
+    let lost = client.take(&site).await;
+    pass(&site, 1_850, async || assert_eq!(client.ask(&site).await, Value::Null)).await;
+    site.clock.advance(Duration::from_secs(10));
+    assert_eq!(client.take(&site).await, lost);
+    assert_eq!(status(&client, &site, &lost).await["retry_count"], 0);
+}
+
+#[tokio::test]
+async fn a_restart_of_the_server_takes_nothing_of_a_silent_clients_five_minutes() {
+    let site = quick().await;
+    let client = Client::register(&site).await;
+    site.own_post("/v1/queues/drift/supply/unset", &json!({})).await;
+    let task = client.take(&site).await;
+    let site = site.restarted().await;
+    pass(&site, 230, async || spoken_for(&site, &client).await).await;
+    for (seconds, word) in [(50, "running"), (30, "queued")] {
+        site.clock.advance(Duration::from_secs(seconds));
+        reap(&site).await;
+        assert_eq!(stands(&site, &task).await, word);
+    }
+}
+
+#[tokio::test]
+async fn who_speaks_after_a_silence_has_five_minutes_again() {
+    let site = quick().await;
+    let client = Client::register(&site).await;
+    client.take(&site).await;
+    pass(&site, 230, async || spoken_for(&site, &client).await).await;
+    // Nobody speaks for it any more, until it does itself.
+    site.clock.advance(Duration::from_secs(30));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(client.send(&site, Method::PUT, "/clients/heartbeat", None).await.status, 200);
+    pass(&site, 230, async || spoken_for(&site, &client).await).await;
+}
+
+#[tokio::test]
 async fn a_token_is_good_for_a_day() {
     let site = quick().await;
     let client = Client::register(&site).await;

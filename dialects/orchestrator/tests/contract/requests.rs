@@ -382,3 +382,32 @@ async fn one_task_is_recovered() {
     assert_eq!((told.status, &told.json()["restored_state"]), (200, &json!("passed")));
     assert_eq!(state(&site, "a").await, "passed");
 }
+
+#[tokio::test]
+async fn answers_have_a_bound_in_bytes_and_say_that_there_is_more() {
+    let site = site(&[]).await;
+    let large = "x".repeat(1_000_000);
+    for number in 0..20 {
+        submit(&site, &task(&number.to_string())).await;
+        site.work("autodev", &json!({"text": large})).await;
+    }
+    for list in ["persistent", "full"] {
+        let told = site.get(&format!("/api/tasks/{list}?limit=1000")).await.json();
+        let many = told["tasks"].as_array().unwrap().len();
+        assert!((16..20).contains(&many) && told["more"] == true, "{list}: {many}, {}", told["more"]);
+        assert_eq!(told["total_results"], 20);
+        let rest = site.get(&format!("/api/tasks/{list}?limit=1000&offset={many}")).await.json();
+        assert_eq!((rest["tasks"].as_array().unwrap().len(), &rest["more"]), (20 - many, &json!(false)));
+    }
+    let text = "x".repeat(200_000);
+    for number in 0..150 {
+        let output = json!({"output_type": "log", "content": format!("{number} {text}")});
+        site.clock.advance(std::time::Duration::from_millis(1));
+        assert_eq!(site.post("/api/tasks/outputs/0", &output).await.status, 200);
+    }
+    let told = site.get("/api/tasks/outputs/0").await.json();
+    let many = told["total_outputs"].as_u64().unwrap();
+    assert!(many < 150 && told["more"] == true, "{many}");
+    let last = &told["outputs"][usize::try_from(many).unwrap() - 1]["content"];
+    assert!(last.as_str().unwrap().starts_with("149 "), "the newest are told");
+}

@@ -98,3 +98,21 @@ async fn providers_have_all_their_fields_and_are_stored() {
     assert_eq!((&chosen["selected_provider"], &chosen["selected_model"]), (&json!("codex"), &json!("large")));
     assert_eq!(site.post("/api/providers", &json!([{"mode": "cli"}])).await.status, 422);
 }
+
+#[tokio::test]
+async fn what_is_submitted_again_is_answered_as_the_first_time_though_preferences_have_changed() {
+    let site = site(&[]).await;
+    let prefer = async |provider: &str, model: &str| {
+        let preferences = json!({"preferred_provider": provider, "preferred_model": model});
+        assert_eq!(site.post("/api/preferences", &preferences).await.status, 200);
+    };
+    prefer("claude", "opus").await;
+    let first = submit(&site, &task("a")).await.json();
+    prefer("codex", "large").await;
+    assert_eq!(submit(&site, &task("a")).await.json(), first);
+    for (field, value) in [("description", "else"), ("model", "large"), ("provider_override", "codex")] {
+        let mut other = task("a");
+        other[field] = json!(value);
+        assert_eq!(site.post("/tasks", &other).await.status, 409, "{field}");
+    }
+}

@@ -106,3 +106,17 @@ async fn a_plain_request_is_told_that_it_is_a_socket() {
     assert_eq!(answer.status, 426);
     assert!(answer.json()["detail"].is_string());
 }
+
+#[tokio::test]
+async fn a_message_of_many_bytes_is_not_waited_for() {
+    let site = site(&[]).await;
+    let Socket(mut stream) = Socket::connect(&site).await;
+    // The head of a text of 8 MiB, of which nothing comes.
+    let mut head = vec![0x81, 0x80 | 127];
+    head.extend_from_slice(&(8_u64 << 20).to_be_bytes());
+    head.extend_from_slice(&[0; 4]);
+    stream.write_all(&head).await.unwrap();
+    let mut rest = Vec::new();
+    // Whether it ends by a reset or in order does not matter.
+    let _ended = timeout(Duration::from_secs(10), stream.read_to_end(&mut rest)).await.expect("it ends");
+}

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_tests::site::Site;
 use serde_json::json;
 
 use crate::{QUEUE, TASKS, create, id, show, site};
@@ -89,4 +90,38 @@ async fn a_restart_keeps_every_task_as_it_was() {
     let site = site.restarted().await;
     assert_eq!(show(&site, id(&waiting)).await["status"], "created");
     assert_eq!(show(&site, id(&done)).await["result"], json!({"n": 1}));
+}
+
+/// Creates tasks of another queue, whose ids begin as those of the same minute do.
+async fn create_others(site: &Site, many: usize) {
+    let tasks = vec![json!({"type": "t", "queue": "other", "params": {}}); many];
+    site.own_post("/v1/tasks/batch", &json!({"tasks": tasks})).await;
+    site.clock.advance(Duration::from_millis(1));
+}
+
+#[tokio::test]
+async fn the_beginning_of_an_id_means_one_task_however_many_of_other_queues_share_it() {
+    let site = site(&[]).await;
+    create_others(&site, 250).await;
+    let task = create(&site, true).await;
+    let prefix = id(&task)[..8].to_owned();
+    assert_eq!(show(&site, &prefix).await["id"], task["id"]);
+    create_others(&site, 250).await;
+    let other = create(&site, true).await;
+    assert_eq!(id(&other)[..8], prefix);
+    let answer = site.post(&format!("{TASKS}/{prefix}/cancel"), &json!({})).await;
+    assert_eq!(answer.status, 409, "{answer:?}");
+    assert_eq!(show(&site, id(&task)).await["status"], "queued");
+}
+
+#[tokio::test]
+async fn the_beginning_of_more_ids_than_are_looked_at_is_ambiguous() {
+    let site = site(&[]).await;
+    let task = create(&site, true).await;
+    site.clock.advance(Duration::from_millis(1));
+    for _ in 0..2 {
+        create_others(&site, 1_000).await;
+    }
+    let answer = site.post(&format!("{TASKS}/{}/cancel", &id(&task)[..8]), &json!({})).await;
+    assert_eq!(answer.status, 409, "{answer:?}");
 }

@@ -158,7 +158,8 @@ impl Import {
             context.out.note(&format!("{} rows were read before it broke off", report.rows()));
             return Err(failure);
         }
-        if let (Some(store), true) = (store, report.has_written()) {
+        // Also where all was there already: an earlier run may have been broken off before it could count.
+        if let Some(store) = store {
             store.recount(context.now()).await?;
         }
         Ok(report)

@@ -112,11 +112,6 @@ impl Report {
         self.rows
     }
 
-    /// Whether anything came into the store.
-    pub(crate) const fn has_written(&self) -> bool {
-        self.new + self.later > 0
-    }
-
     fn refused(&self) -> u64 {
         self.refused.kinds.iter().map(|kind| kind.count).sum::<u64>() + self.refused.more
     }

@@ -342,7 +342,7 @@ mod tests {
         assert!(matches!(refused, StoreError::TooLarge { .. }), "{refused:?}");
         assert!(matches!(store.batch(batch().id).await, Err(StoreError::BatchNotFound(_))));
         for part in 0..PARTS {
-            let found = store.inner.db.query_whole(Query::table(&members(batch().id, part))).await.unwrap();
+            let found = store.inner.db.query_whole(Query::table(members(batch().id, part))).await.unwrap();
             assert!(found.items.is_empty());
         }
     }

@@ -14,11 +14,12 @@ use baton_runtime::{Clock as _, SystemClock};
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
+use crate::confirm::confirm;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
 use crate::when::{Paged, Times};
-use crate::{layers, pages, talk};
+use crate::{layers, pages};
 
 /// The variable with the key of an account at RunPod.
 const RUNPOD_KEY: &str = "RUNPOD_API_KEY";
@@ -327,7 +328,7 @@ impl Terminate {
                 doomed.len(),
                 names.join(", ")
             );
-            talk::confirm(&question)?;
+            confirm(&question)?;
         }
         let mut ended = Vec::new();
         let mut failed = 0;

@@ -7,6 +7,7 @@ mod batch;
 mod bench;
 mod bulk;
 mod completions;
+mod confirm;
 mod context;
 mod dead_letters;
 mod example;

@@ -7,11 +7,12 @@ use baton_client::Client;
 use baton_model::{BulkState, Label};
 use clap::Args;
 
+use crate::confirm::confirm;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::progress::Teller;
 use crate::task::filters::Filters;
-use crate::{ids, talk, text};
+use crate::{ids, text};
 
 /// How often a command's progress is asked for.
 const EVERY: Duration = Duration::from_millis(300);
@@ -62,7 +63,7 @@ impl Delete {
             named.push(ids::resolve(client, id).await?);
         }
         if !matching.yes {
-            talk::confirm(&format!("delete {} task(s)?", named.len()))?;
+            confirm(&format!("delete {} task(s)?", named.len()))?;
         }
         let request = BulkRequest {
             action: Do::Delete,
@@ -121,7 +122,7 @@ impl Matching {
         let count = client.count_bulk(&request).await?;
         let (tasks, more) = (count.matches, if count.more { " or more" } else { "" });
         if !self.yes && tasks > 0 {
-            talk::confirm(&format!("{} {tasks}{more} task(s)?", action.as_str()))?;
+            confirm(&format!("{} {tasks}{more} task(s)?", action.as_str()))?;
         }
         let bulk = client.bulk(&request).await?;
         let ended = follow(client, bulk, (!count.more).then_some(tasks)).await?;

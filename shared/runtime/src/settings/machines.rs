@@ -168,7 +168,7 @@ names = ["gpu_*", "gpu-*"]
             "machines.a.list: expected a program that prints the machines, a JSON object a line, got none",
             "machines.b.provider: expected command or runpod, got \"ec2\"",
             "machines.b.names: expected a name, or the beginning of one with a * behind it, such as gpu-*, got \"*a\"",
-            "machines.b.start_up_seconds: expected 10 to 86400 seconds, got 1",
+            "machines.b.start_up_seconds: expected a number of seconds from 10 to 86400, got 1",
             "machines.b.start: expected one of",
             "machines.a.name: expected a name that no other one has, got \"a\"",
         ] {

@@ -115,7 +115,7 @@ command = "true"
         "workers[2].command: expected text in quotes, got 7",
         "workers[2].queues: expected ",
         "workers.paint.restart: expected always, on-failure or never, got \"sometimes\"",
-        "workers.ok.name: expected a name that no other group has, got \"ok\"",
+        "workers.ok.name: expected a name that no other one has, got \"ok\"",
     ] {
         assert!(error.contains(part), "{part}\nnot in\n{error}");
     }
@@ -131,7 +131,7 @@ fn what_is_no_list_of_groups_is_refused() {
             "{error}"
         );
     }
-    assert!(load("workers = [7]\n").unwrap_err().contains("workers[1]: expected a group under a line"));
+    assert!(load("workers = [7]\n").unwrap_err().contains("workers[1]: expected a section under a line"));
     let error = load("[[worker]]\nname = \"a\"\n").unwrap_err();
     assert!(error.contains("the nearest is workers"), "{error}");
 }

@@ -50,7 +50,7 @@ struct Sources {
     /// Of this provider only.
     #[arg(long, value_name = "NAME")]
     provider: Option<String>,
-    /// A file of settings, with sections [[machines]].
+    /// A file of settings, which names the providers.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

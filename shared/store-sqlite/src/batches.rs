@@ -161,9 +161,10 @@ pub(crate) fn follow(
     }
     let db = transaction.db;
     let [tasks, blocked, running, completed, failed, cancelled] = changes(from, to);
+    // A batch that was removed and made anew has not counted the tasks of before.
     db.prepare_cached(
-        "UPDATE batch SET tasks = tasks + ?2, blocked = blocked + ?3, running = running + ?4, \
-         completed = completed + ?5, failed = failed + ?6, cancelled = cancelled + ?7 WHERE id = ?1",
+        "UPDATE batch SET tasks = tasks + ?2, blocked = max(0, blocked + ?3), running = max(0, running + ?4), \
+         completed = max(0, completed + ?5), failed = max(0, failed + ?6), cancelled = max(0, cancelled + ?7) WHERE id = ?1",
     )?
     .execute(params![id.as_bytes(), tasks, blocked, running, completed, failed, cancelled])?;
     if (to == State::Failed || from == Some(State::Failed))

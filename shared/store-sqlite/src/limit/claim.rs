@@ -55,7 +55,10 @@ pub(crate) fn claim(
             }
         }
         again = false;
-        let mut taking = true;
+        // One that is stopped may hide another of its fair queue, which comes before those of other queues: nothing is taken before it is out
+        // of the way.
+        let limits = &transaction.state.limits;
+        let mut taking = !by_turns || !found.iter().any(|stored| limits.stop(stored, claim.now).is_some());
         for stored in found {
             match transaction.state.limits.stop(&stored, claim.now) {
                 Some(stop) => {

@@ -19,6 +19,8 @@ impl History {
         if let Some((_, Some(Ok(tasks)))) = same(real, model) {
             self.held.splice(0..0, tasks);
         }
+        // What was given back by it may have expired meanwhile, and the claim may have ended it, whose choice that is.
+        self.expire().await;
     }
 
     fn ending(&mut self) -> Option<Ending> {

@@ -14,6 +14,7 @@ use crate::client::{self, Client};
 use crate::kept::{Kept, deadline_of, queue, retries};
 use crate::look;
 use crate::numbers::{self, Numbers};
+use crate::watch;
 
 /// How many expired leases one request ends at most.
 const CLEARED: u32 = 1_000;
@@ -59,7 +60,7 @@ pub(crate) async fn clear_stuck(ask: &Ask<'_>, _: Request) -> Told {
     // A client is heard by it; operators are none.
     let is_client = ask.caller.grant().is_some_and(|grant| !grant.has(&[]));
     if is_client && ask.caller.token().is_some() {
-        Client::of(ask.caller)?.speaks(ask.drift).await?;
+        watch::hear(ask.drift, &Client::of(ask.caller)?).await?;
     }
     let cleared = if is_due(ask) { clear(ask).await? } else { 0 };
     told(&json!({
@@ -82,8 +83,8 @@ fn is_due(ask: &Ask<'_>) -> bool {
 async fn clear(ask: &Ask<'_>) -> Result<usize, crate::ask::No> {
     let app = &ask.drift.app;
     let last = if app.timekeeper.hears_itself() { None } else { app.store.last_round().await? };
-    let watch = app.timekeeper.watch(last.as_ref());
-    let reap = Reap { watch, limit: CLEARED, worker: None, queue: Some(queue()) };
+    let round = app.timekeeper.watch(last.as_ref());
+    let reap = Reap { watch: round, limit: CLEARED, worker: None, queue: Some(queue()) };
     let report = app.store.reap(reap).await?;
     for taken in &report.taken {
         tracing::info!(

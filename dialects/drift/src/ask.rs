@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::client::Client;
 use crate::drift::Drift;
+use crate::watch;
 
 /// One request.
 pub(crate) struct Ask<'a> {
@@ -88,7 +89,7 @@ impl<'a> Ask<'a> {
     /// The client that asks, which is heard by it.
     pub(crate) async fn client(&self) -> Result<Client, No> {
         let client = Client::of(self.caller)?;
-        client.speaks(self.drift).await?;
+        watch::hear(self.drift, &client).await?;
         Ok(client)
     }
 

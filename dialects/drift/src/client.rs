@@ -12,7 +12,7 @@ use baton_heartbeat_worker::beat;
 use baton_http::auth::Guests;
 use baton_http::{ApiError, Caller};
 use baton_model::{
-    Digest, Directive, Grant, Label, Scope, SecretDigest, Timestamp, Token, TokenId, WorkerId, WorkerStatus,
+    Digest, Grant, Label, Scope, SecretDigest, Timestamp, Token, TokenId, WorkerId, WorkerStatus,
 };
 use baton_store::{StoreError, StoredToken, WorkerDetail};
 use futures::future::BoxFuture;
@@ -21,7 +21,6 @@ use serde_json::Value;
 use crate::drift::Drift;
 use crate::hex;
 use crate::kept::queue;
-use crate::watch;
 
 /// How long a client's token is good.
 pub(crate) const TOKEN: Duration = Duration::from_secs(86_400);
@@ -112,14 +111,6 @@ impl Client {
         };
         let id = WorkerId::from_stored(token.id.to_string());
         Ok(Self { caller: caller.clone(), id })
-    }
-
-    /// Hears it: whatever it asks is a sign of life.
-    pub(crate) async fn speaks(&self, drift: &Drift) -> Result<Directive, ApiError> {
-        let answer = beat(&drift.app, &self.caller, self.id.clone(), HeartbeatRequest::default()).await?;
-        let before = drift.present.speaks(&self.id, drift.app.now());
-        watch::resume(drift, self, before).await;
-        Ok(answer.directive)
     }
 
     /// What it is called before others.

@@ -17,6 +17,7 @@ use crate::drift::Drift;
 use crate::end::{self, Done};
 use crate::give::{give, give_back};
 use crate::kept::given;
+use crate::watch;
 
 /// How often a client is asked whether it is still there.
 const PING: Duration = Duration::from_secs(30);
@@ -155,7 +156,7 @@ impl Socket<'_> {
                 tracing::warn!(error = error.report(), "a client that speaks could not be looked up")
             }
         }
-        match self.client.speaks(self.drift).await {
+        match watch::hear(self.drift, &self.client).await {
             Ok(Directive::Stop) => Err(End::Told(frame(1000, "Stopped by an operator"))),
             Ok(Directive::Run | Directive::Drain) => Ok(()),
             Err(error) => {

@@ -8,13 +8,22 @@ use std::time::Duration;
 
 use baton_api::heartbeat::HeartbeatRequest;
 use baton_heartbeat_worker::beat;
-use baton_model::Timestamp;
+use baton_http::ApiError;
+use baton_model::{Directive, Timestamp};
 
 use crate::client::{self, Client};
 use crate::drift::Drift;
 
 /// How long a client may say nothing before it loses what it holds.
 const PATIENCE: Duration = Duration::from_secs(300);
+
+/// Hears a client: whatever it asks is a sign of life.
+pub(crate) async fn hear(drift: &Drift, client: &Client) -> Result<Directive, ApiError> {
+    let answer = beat(&drift.app, &client.caller, client.id.clone(), HeartbeatRequest::default()).await?;
+    let before = drift.present.speaks(&client.id, drift.app.now());
+    resume(drift, client, before).await;
+    Ok(answer.directive)
+}
 
 /// Watches over a client that was given a task, until it holds none or has been silent for too long.
 pub(crate) fn begin(drift: &Drift, client: &Client) {
@@ -34,7 +43,7 @@ pub(crate) fn begin(drift: &Drift, client: &Client) {
 
 /// Watches over a client that speaks if it holds tasks and nobody may do so: it has been silent for so long that the watch has ended,
 /// or this process has not heard it before.
-pub(crate) async fn resume(drift: &Drift, client: &Client, spoke_before: Option<Timestamp>) {
+async fn resume(drift: &Drift, client: &Client, spoke_before: Option<Timestamp>) {
     let app = &drift.app;
     let watched_for = PATIENCE.saturating_sub(app.leases.heartbeat_timeout);
     if watched_for.is_zero() || spoke_before.is_some_and(|at| app.now().since(at) < watched_for) {

@@ -11,7 +11,6 @@
 mod bulk;
 mod limits;
 mod order;
-mod schedules;
 
 use std::sync::Arc;
 

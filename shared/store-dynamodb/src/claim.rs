@@ -322,6 +322,13 @@ impl Inner {
             if !leased.is_empty() {
                 return Ok(ClaimAnswer::Leased(leased));
             }
+            // Another sending of the same claim may have taken what was planned, and its worker have ended it by now: then the claim has
+            // had its answer, and is given nothing more.
+            if let Some(plan) = &known
+                && let Replay::Answer(answer) = self.replay(claim, plan).await?
+            {
+                return Ok(answer);
+            }
         }
         Ok(answer_of(claim, Vec::new(), next_at))
     }

@@ -13,10 +13,11 @@ use baton_store::{Cursor, Page, PageRequest, StoreError, TaskFilter};
 use crate::attr::Item;
 use crate::descent::{Descent, key_of};
 use crate::error::damaged;
+use crate::generation::StoredGeneration;
 use crate::keys;
 use crate::lane::Choice;
 use crate::list::{COMPLETED, DISORDER, Fits, LOOKS, PAGE_BYTES, chunk, head_fits, is, task_fits};
-use crate::row::{Stored, StoredGeneration};
+use crate::row::Stored;
 use crate::store::Inner;
 
 /// How many tasks are read from the table at a time.

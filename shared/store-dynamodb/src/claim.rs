@@ -325,6 +325,7 @@ impl Inner {
             // Another sending of the same claim may have taken what was planned, and its worker have ended it by now: then the claim has
             // had its answer, and is given nothing more.
             if let Some(plan) = &known
+                && self.is_spent(claim, plan).await?
                 && let Replay::Answer(answer) = self.replay(claim, plan).await?
             {
                 return Ok(answer);

@@ -22,9 +22,10 @@ use baton_store::{Cancel, Cursor, Input, ItemRefusal, Linked, Mend, Mended, Retr
 use crate::attr::{Fields, Item, key, time};
 use crate::codes::Code as _;
 use crate::db::{Query, Range};
+use crate::generation::StoredGeneration;
 use crate::kept::{MARK, dependant};
 use crate::keys;
-use crate::row::{Stored, StoredGeneration};
+use crate::row::Stored;
 use crate::store::Inner;
 use crate::stream::Record;
 use crate::transition::Outcome;

@@ -9,8 +9,9 @@ use crate::attr::{n, texts};
 use crate::ends::ENDS;
 use crate::error::{TransactError, contended, damaged};
 use crate::expression::Expression;
+use crate::generation::{generation_item, ran_of};
 use crate::keys::{self, Kind};
-use crate::row::{Stored, generation_item, ran_of};
+use crate::row::Stored;
 use crate::store::Inner;
 use crate::text::Text;
 use crate::transition::{Outcome, ROUNDS, is_marked};
@@ -83,7 +84,7 @@ impl Inner {
                 Ok(Decision::Apply(change)) => change,
             };
             let generation = generation_of(&before, complete)?;
-            let (mut item, apart) = generation_item(&generation, self.spread);
+            let (mut item, apart) = generation_item(&generation, self.spread)?;
             let ends = self.ends_of(&before, generation.finished_at);
             item.extend(ends.map(|ends| (ENDS.to_owned(), n(ends))));
             let day = keys::day_of(generation.id.as_bytes());

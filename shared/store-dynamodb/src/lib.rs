@@ -39,6 +39,7 @@ mod expression;
 #[cfg(feature = "faults")]
 pub mod faults;
 mod finish;
+mod generation;
 mod going;
 mod heartbeat;
 mod history;

@@ -13,8 +13,9 @@ use crate::codes::Code;
 use crate::db::Db;
 use crate::descent::{Descent, key_of};
 use crate::error::{corrupt, damaged};
+use crate::generation::StoredGeneration;
 use crate::keys::{self, DAY_MS, Kind, ODD, ODD_PARTS};
-use crate::row::{Stored, StoredGeneration};
+use crate::row::Stored;
 use crate::store::Inner;
 
 /// The most items that one page looks at.

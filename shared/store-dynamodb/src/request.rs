@@ -123,6 +123,21 @@ impl Inner {
         Ok(None)
     }
 
+    /// Whether a request has had something of what was planned for it, also if its worker has ended that by now.
+    pub(crate) async fn is_spent(&self, claim: &Claim, plan: &Plan) -> Result<bool, StoreError> {
+        if plan.answered {
+            return Ok(true);
+        }
+        let found = self.db.get_all(plan.tasks.iter().map(|(id, _)| self.task_key(*id)).collect()).await?;
+        let had = |task: &Stored| {
+            let planned = plan.tasks.iter().find(|(id, _)| *id == task.head.id);
+            planned.is_some_and(|(_, attempt)| {
+                task.head.attempt >= *attempt && !is_anothers(task, claim, *attempt)
+            })
+        };
+        Ok(found.iter().filter_map(|item| self.db.read_one(item, Stored::read)).any(|task| had(&task)))
+    }
+
     /// Carries out what was planned for a request, as far as that is still open, and answers with what it holds.
     pub(crate) async fn replay(&self, claim: &Entered<'_>, plan: &Plan) -> Result<Replay, StoreError> {
         // What was due when it was planned is due, too, by a clock that is behind: else two processes that hear one claim at
@@ -184,5 +199,51 @@ fn is_anothers(task: &Stored, claim: &Claim, attempt: u32) -> bool {
             lease.worker != claim.worker || lease.request != claim.request
         }
         _ => task.head.ended.as_ref().is_some_and(|end| end.worker != claim.worker),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_model::{Fence, GenerationId, Output, RunAfter, TaskSpec};
+    use baton_store::{Complete, Create, TaskStore as _};
+
+    use super::*;
+    use crate::Options;
+    use crate::testing::{store, task};
+
+    /// A server writes down what it is about to take, and stalls; the same claim is sent to another one, and its worker ends the task.
+    #[tokio::test]
+    async fn what_another_sending_was_given_makes_a_claim_spent_also_once_that_has_ended() {
+        let store = store(Options::seeded(1)).await;
+        let (now, first) = (Timestamp::from_millis(1_800_000_000_000), task(1, RunAfter::Now));
+        let second = TaskSpec { id: task(2, RunAfter::Now).id, ..first.clone() };
+        let planned = vec![(first.id, 1)];
+        let create = Create { now, tasks: vec![first, second], atomic: true, idempotency: None, by: None };
+        store.create(create).await.unwrap();
+        let claim = Claim {
+            queues: vec!["a".parse().unwrap()],
+            request: Some("r".parse().unwrap()),
+            ..Claim::new("w".parse().unwrap(), now)
+        };
+        let mut known = None;
+        assert!(store.inner.plan(&claim, &mut known, planned).await.unwrap().is_none());
+        let plan = known.expect("it is written down");
+        assert!(!store.inner.is_spent(&claim, &plan).await.unwrap(), "nothing is taken yet");
+
+        let ClaimAnswer::Leased(given) = store.claim(claim.clone()).await.unwrap() else {
+            panic!("given nothing")
+        };
+        assert_eq!(given.iter().map(|task| task.head.id).collect::<Vec<_>>(), [plan.tasks[0].0]);
+        assert!(store.inner.is_spent(&claim, &plan).await.unwrap());
+        let complete = Complete {
+            now,
+            task: given[0].head.id,
+            fence: Fence { worker: claim.worker.clone(), attempt: 1 },
+            generation: GenerationId::from_bytes([9; 16]),
+            output: Output::default(),
+            ran: None,
+        };
+        store.complete(complete, None).await.unwrap();
+        assert!(store.inner.is_spent(&claim, &plan).await.unwrap(), "it was had");
     }
 }

@@ -137,7 +137,11 @@ pub(crate) struct Turn<'a> {
     shutdown: bool,
 }
 
-impl Turn<'_> {
+impl<'a> Turn<'a> {
+    const fn begin(now: Now, next_run: &'a mut u64, chance: &'a mut Chance, shutdown: bool) -> Self {
+        Self { now, actions: Vec::new(), next_run, chance, shutdown }
+    }
+
     fn run(&mut self) -> Run {
         *self.next_run += 1;
         Run(*self.next_run)
@@ -163,13 +167,7 @@ impl Core {
             Event::Shutdown => self.shutdown = true,
             Event::Groups(groups) => self.set_groups(groups),
             event => {
-                let mut turn = Turn {
-                    now,
-                    actions: Vec::new(),
-                    next_run: &mut self.next_run,
-                    chance: &mut self.chance,
-                    shutdown: self.shutdown,
-                };
+                let mut turn = Turn::begin(now, &mut self.next_run, &mut self.chance, self.shutdown);
                 let group = match &event {
                     Event::Order(name, _) => self.groups.get_mut_key(name),
                     Event::Beat(run, _)
@@ -195,13 +193,7 @@ impl Core {
 
     /// Does what time, and what has been heard, make due.
     fn advance(&mut self, now: Now, hasten: bool) -> Vec<Action> {
-        let mut turn = Turn {
-            now,
-            actions: Vec::new(),
-            next_run: &mut self.next_run,
-            chance: &mut self.chance,
-            shutdown: self.shutdown,
-        };
+        let mut turn = Turn::begin(now, &mut self.next_run, &mut self.chance, self.shutdown);
         for (name, group) in &mut self.groups {
             group.advance(name, hasten, &mut turn);
         }

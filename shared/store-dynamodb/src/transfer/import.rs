@@ -20,6 +20,7 @@ use crate::ends::OWN_KEEPING;
 use crate::ends::{ENDS, KEPT};
 use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
+use crate::generation::generation_item;
 use crate::heartbeat::{log_item, millis};
 use crate::history::{INLINE_HISTORY, entry_of_event};
 use crate::kept::MARK;
@@ -28,7 +29,7 @@ use crate::lane::Lane;
 use crate::listed::Listed;
 use crate::queue::{plain, unconditional};
 use crate::request::KEPT_S;
-use crate::row::{Stored, generation_item, put_dependencies};
+use crate::row::{Stored, put_dependencies};
 use crate::stats::epoch::TOUCHED;
 use crate::stats::news::IMPORTED;
 use crate::stats::types::OF_PROCESSES;
@@ -154,7 +155,7 @@ impl Inner {
             item.insert(TOUCHED.to_owned(), n(epoch));
         }
         if let Some(generation) = &record.generation {
-            let (item, apart) = generation_item(generation, self.spread);
+            let (item, apart) = generation_item(generation, self.spread)?;
             for (text, whole) in &apart {
                 self.db.write_text(&keys::apart(&generation.id), text, whole, None).await?;
             }

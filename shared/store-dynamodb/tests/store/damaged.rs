@@ -266,18 +266,24 @@ async fn a_claim_passes_over_a_queue_whose_record_is_damaged() {
     assert!(b.damaged() > 0);
 }
 
-async fn is_not_moved(b: &Bench) {
+/// Moves it all into another table, and gives that one's store.
+async fn moved(b: &Bench, page: u32) -> Result<Arc<DynamoStore>, MigrationError> {
     let target = store(&b.engine, b.engine.another().await).await;
     let now = || at(5);
     let migration = Migration {
         source: &*b.store,
         target: &*target,
         name: "the source",
-        page: 10,
+        page,
         keep_logs: Duration::ZERO,
         clock: &now,
     };
-    let failed = migration.run(|_| {}).await.unwrap_err();
+    migration.run(|_| {}).await?;
+    Ok(target)
+}
+
+async fn is_not_moved(b: &Bench) {
+    let failed = moved(b, 10).await.map(drop).unwrap_err();
     assert!(matches!(failed, MigrationError::Source(_)), "{failed:?}");
 }
 
@@ -390,17 +396,7 @@ async fn batches_that_fill_more_than_a_page_are_all_moved() {
         let create = Create { now: at(0), tasks: vec![task], atomic: true, idempotency: None, by: None };
         b.store.add_to_batch(AddToBatch { batch: new, seal: true, create }).await.unwrap();
     }
-    let target = store(&b.engine, b.engine.another().await).await;
-    let now = || at(5);
-    let migration = Migration {
-        source: &*b.store,
-        target: &*target,
-        name: "the source",
-        page: 500,
-        keep_logs: Duration::ZERO,
-        clock: &now,
-    };
-    migration.run(|_| {}).await.unwrap();
+    let target = moved(&b, 500).await.unwrap();
     for number in 1..=40 {
         let told = target.batch(BatchId::from_bytes([number; 16])).await.unwrap();
         assert_eq!(told.batch.counts.tasks, 1, "{number}");

@@ -271,15 +271,17 @@ impl Bulk {
     }
 
     /// The record once a page has been begun with. A list may tell a task twice that moves while it is read: it is one task of the page.
+    /// A page without a task, as a store gives where it has looked at many that the filter leaves out, keeps nobody busy.
     pub fn begun(&self, page: Vec<TaskId>, after: Option<String>, is_last: bool, now: Timestamp) -> Self {
         let mut seen = BTreeSet::new();
+        let pending: Vec<_> = page.into_iter().filter(|id| seen.insert(*id)).collect();
         let begun = Self {
             version: self.version + 1,
             page: self.page + 1,
             after,
             is_last,
-            busy_until: Some(now.plus(Self::BUSY)),
-            pending: page.into_iter().filter(|id| seen.insert(*id)).collect(),
+            busy_until: (!pending.is_empty()).then(|| now.plus(Self::BUSY)),
+            pending,
             ..self.clone()
         };
         begun.ended_if_over(now)
@@ -334,5 +336,16 @@ mod tests {
         let outcomes = [one, other].map(|id| (id, BulkOutcome::Changed)).into();
         let done = begun.noted(&outcomes, now);
         assert_eq!((done.state, done.looked_at, done.changed), (BulkState::Done, 2, 2));
+    }
+
+    #[test]
+    fn a_page_without_a_task_is_gone_on_from_at_once() {
+        let now = Timestamp::from_millis(1_000);
+        let of_none = BulkTasks::Ids(Vec::new());
+        let bulk = Bulk::new(BulkId::from_bytes([1; 16]), now, BulkAction::Cancel, of_none);
+        let empty = bulk.begun(Vec::new(), Some("5".to_owned()), false, now);
+        assert_eq!((empty.state, empty.is_busy(now)), (BulkState::Running, false));
+        let next = empty.begun(vec![TaskId::from_bytes([1; 16])], None, true, now);
+        assert!(next.is_busy(now));
     }
 }

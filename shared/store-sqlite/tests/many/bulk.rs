@@ -63,11 +63,14 @@ async fn claims_go_on_while_all_that_waits_is_cancelled() {
         took
     });
     let begun = Instant::now();
+    let mut pages = 0;
     let done = loop {
         let bulk = step(&site.store, command, Bulk::PAGE, at(3)).await.unwrap();
         if bulk.state != BulkState::Running {
             break bulk;
         }
+        assert!(bulk.page > pages, "a step has not gone on from page {pages}");
+        pages = bulk.page;
     };
     let took = begun.elapsed();
     ended.store(true, Ordering::SeqCst);

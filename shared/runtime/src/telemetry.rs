@@ -45,14 +45,13 @@ pub fn start(settings: &LogSettings) -> Result<LogGuard, TelemetryError> {
         files.push((writer, wanted));
         guards.push((guard, wanted_by_file));
     }
-    let subscriber = registry(&quieted(settings))
-        .with(
-            files
-                .into_iter()
-                .map(|(writer, one)| lines(one.json, false, writer).with_filter(one.least).boxed())
-                .collect::<Vec<_>>(),
-        )
-        .with(lines(json, colour, writer));
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|(writer, one)| lines(one.json, false, writer).with_filter(one.least).boxed())
+        .collect();
+    // A list of no layers would switch off everything.
+    let files = (!files.is_empty()).then_some(files);
+    let subscriber = registry(&quieted(settings)).with(files).with(lines(json, colour, writer));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::StartedBefore)?;
     std::panic::set_hook(Box::new(log_panic));
     Ok(guard.with(guards))

@@ -147,7 +147,10 @@ fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
         .into_iter()
         .partition(|(_, place): &(Dialect, DialectPlace)| place.listen.is_some());
     let slow = vec![baton_claim_task::SLOW, baton_manage_files::SLOW, baton_manage_files::SLOW_SIGNED];
-    let router = api::router().merge(baton_manage_files::router()).merge(baton_manage_fleet::router());
+    let router = api::router()
+        .merge(baton_manage_files::router())
+        .merge(baton_manage_fleet::router())
+        .merge(baton_show_metrics::router());
     let own = Envelope::new(router, app.clone(), timeout, slow).authenticated(Arc::clone(&by));
     let mut own = own.switched();
     if !beside.is_empty() {

@@ -30,8 +30,8 @@ struct Latest(Arc<Mutex<Option<(Instant, String)>>>);
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
     let latest = Latest::default();
-    OpenApiRouter::new()
-        .route("/metrics", get(move |State(app): State<App>, caller: Caller| show(app, caller, latest)))
+    let show = get(move |State(app): State<App>, caller: Caller| show(app, caller, latest));
+    OpenApiRouter::new().route("/metrics", show.clone()).route("/v1/metrics", show)
 }
 
 async fn show(app: App, caller: Caller, latest: Latest) -> Result<Response, ApiError> {

@@ -21,7 +21,7 @@ use http_body::Body;
 use tower::Service;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::auth::{Authenticate, Authority, Credentials, Door, Guests, Rule, Rules};
+use crate::auth::{Authenticate, Authority, Credentials, Door, Guests, METRICS_PATH, Rule, Rules};
 use crate::envelope::{method_not_allowed, no_such_route};
 use crate::error::ApiError;
 use crate::slow::Slow;
@@ -216,7 +216,9 @@ struct Paths {
 
 impl Paths {
     fn add(&mut self, name: &str, prefix: &str, rules: &Rules, index: Option<usize>) -> Result<(), SamePath> {
-        for rule in rules.all() {
+        // Beside a dialect that has such a route of its own, Baton's metrics are at `/v1/metrics` alone.
+        let is_left = |rule: &&Rule| index.is_some() || rule.path != METRICS_PATH;
+        for rule in rules.all().iter().filter(is_left) {
             let path = format!("{prefix}{}", rule.path);
             let known = self.of.iter().find(|(_, other)| *other == path);
             if known.is_some_and(|(of, _)| of == name) {

@@ -155,3 +155,15 @@ async fn dashboards_alerts_and_the_page_name_only_what_is_served() {
     }
     let _: serde_json::Value = serde_json::from_str(&read("infra/observe/grafana.json")).unwrap();
 }
+
+#[tokio::test]
+async fn a_dialect_that_has_metrics_keeps_them_and_ours_are_beside() {
+    for name in ["assistant", "drift", "edge-functions", "orchestrator", "task-table"] {
+        let on = format!("dialects.{name}.on");
+        let world = World::with(&[(on.as_str(), "true")]);
+        let told = series(&world.get("/v1/metrics").await);
+        assert!(told.contains_key("baton_claims_total"), "{name}");
+        let ours = world.get("/metrics").await.text().contains("baton_claims_total");
+        assert_eq!(ours, name != "orchestrator", "{name}");
+    }
+}

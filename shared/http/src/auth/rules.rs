@@ -126,7 +126,13 @@ pub const FLEET_RULES: &[Rule] = &[
 ];
 
 /// The rule of metrics, which only a server has, and which is no JSON (`docs/metrics.md`).
-pub const METRICS_RULES: &[Rule] = &[Rule::get("/metrics", "show_metrics", &[Producer])];
+pub const METRICS_RULES: &[Rule] = &[
+    Rule::get(METRICS_PATH, "show_metrics", &[Producer]),
+    Rule::get("/v1/metrics", "show_metrics", &[Producer]),
+];
+
+/// Where readers of metrics look first. A dialect beside Baton may have it instead.
+pub const METRICS_PATH: &str = "/metrics";
 
 impl Rule {
     /// A `GET` that whoever reaches the server may ask for.

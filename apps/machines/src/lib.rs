@@ -5,15 +5,14 @@
 
 mod command;
 mod inventory;
-mod money;
 mod runpod;
 mod verdict;
 
 use async_trait::async_trait;
 
+pub use baton_model::Money;
 pub use command::Command;
 pub use inventory::{Machine, State};
-pub use money::Money;
 pub use runpod::RunPod;
 pub use verdict::{Judged, Known, LastWorker, Report, Totals, Verdict, Worker, report};
 

@@ -23,6 +23,7 @@ pub mod id;
 pub mod lease;
 pub mod limits;
 pub mod log;
+pub mod money;
 pub mod order;
 pub mod owner;
 pub mod payload;
@@ -68,6 +69,7 @@ pub use id::{
 pub use lease::{Fence, Lease, LeasePolicy, LeaseTerms, Loss, LossReason};
 pub use limits::Limits;
 pub use log::{Level, LogLine};
+pub use money::Money;
 pub use order::{FairBy, QueueOrder, Tenant};
 pub use owner::Owner;
 pub use payload::Payload;

@@ -28,6 +28,12 @@ pub trait Provider: Send + Sync {
     /// [`ProviderError`].
     async fn list(&self) -> Result<Vec<Machine>, ProviderError>;
 
+    /// Starts a machine of this name, and tells of it.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    async fn spawn(&self, name: &str) -> Result<Machine, ProviderError>;
+
     /// Ends a machine for good, with all that lies on it. One that is gone is as it is asked to be.
     ///
     /// # Errors
@@ -78,4 +84,7 @@ pub enum ProviderError {
     /// It has no way to do so.
     #[error("no program is set that ends machines of {0}; set terminate")]
     CannotTerminate(String),
+    /// It has no way to start one.
+    #[error("nothing is set that starts machines of {0}; set {1}")]
+    CannotSpawn(String, &'static str),
 }

@@ -76,6 +76,11 @@ impl Pool {
         self.paused_until = Some(now.plus(self.policy.pause_after(self.failures)));
     }
 
+    /// Remembers what is seen, and decides nothing.
+    pub fn watch(&mut self, seen: &Seen<'_>) {
+        self.look(seen);
+    }
+
     /// Decides what is to be done now.
     pub fn turn(&mut self, seen: &Seen<'_>) -> Turn {
         let standings = self.look(seen);

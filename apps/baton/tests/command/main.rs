@@ -17,6 +17,7 @@ mod cli;
 mod dialects;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
+mod emergency;
 mod example;
 mod file;
 mod files;
@@ -34,6 +35,7 @@ mod once;
 mod outputs;
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod queues;
+mod scale;
 mod schedules;
 mod shown;
 #[cfg(feature = "sqs")]

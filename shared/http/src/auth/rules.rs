@@ -125,6 +125,10 @@ pub const FLEET_RULES: &[Rule] = &[
     Rule::post("/v1/fleet/{group}/scale", "scale_group", OPERATOR).audited(),
 ];
 
+/// The rule of scaling: of a route that only a server has, whose settings name pools, and that is in no OpenAPI document
+/// (`docs/scaling.md`).
+pub const SCALING_RULES: &[Rule] = &[Rule::get("/v1/scaling", "get_scaling", OPERATOR)];
+
 impl Rule {
     /// A `GET` that whoever reaches the server may ask for.
     pub const fn open(path: &'static str, operation: &'static str) -> Self {
@@ -204,10 +208,11 @@ impl Rules {
         Arc::new(Self { all, paths: paths(all) })
     }
 
-    /// Those of Baton's own routes: [`RULES`], [`FILE_RULES`] and [`FLEET_RULES`].
+    /// Those of Baton's own routes: [`RULES`], [`FILE_RULES`], [`FLEET_RULES`] and [`SCALING_RULES`].
     pub fn of_baton() -> Arc<Self> {
-        static ALL: LazyLock<Vec<Rule>> =
-            LazyLock::new(|| RULES.iter().chain(FILE_RULES).chain(FLEET_RULES).copied().collect());
+        static ALL: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+            RULES.iter().chain(FILE_RULES).chain(FLEET_RULES).chain(SCALING_RULES).copied().collect()
+        });
         static OWN: LazyLock<Arc<Rules>> = LazyLock::new(|| Rules::new(&ALL));
         Arc::clone(&OWN)
     }

@@ -93,6 +93,13 @@ impl Leader {
         let (Ok(queue), Ok(task_type), Ok(key)) = (queue(), TYPE.parse(), QUEUE.parse::<Label>()) else {
             return Ok(false);
         };
+        if self.claim(&queue).await? {
+            return Ok(true);
+        }
+        // Who waits for the lead writes nothing: it is made only where nobody has it.
+        if !leaders(&self.client).await?.is_empty() {
+            return Ok(false);
+        }
         let task = CreateTask {
             queue: Some(queue.clone()),
             max_attempts: Some(limits::MAX_ATTEMPTS),
@@ -101,9 +108,14 @@ impl Leader {
             ..CreateTask::new(task_type)
         };
         self.client.create_task(&task).await?;
+        self.claim(&queue).await
+    }
+
+    /// Takes the task, if it waits. Says whether it did.
+    async fn claim(&mut self, queue: &QueueName) -> Result<bool, ClientError> {
         let claim = ClaimRequest {
             session_id: Some(self.session),
-            queues: vec![queue],
+            queues: vec![queue.clone()],
             capacity: Some(1),
             ..ClaimRequest::new(self.id.clone())
         };

@@ -20,12 +20,15 @@ fn script(folder: &Path, name: &str, text: &str) -> String {
     path.display().to_string()
 }
 
+const QUICK: &str = "[leases]\nheartbeat_timeout_seconds = 5\nheartbeat_interval_seconds = 0.2\n\
+                     [reaper]\ninterval_seconds = 0.2\n";
+
 const POOL: &str = "[[scaling]]\nname = \"gpu\"\nqueues = [\"default\"]\nprovider = \"rack\"\nmost = 2\n\
                     idle_seconds = 0.5\nspawn_timeout_seconds = 10\nfailure_pause_seconds = 60\n";
 
 impl Site {
     fn new() -> Self {
-        let settings = format!("[leases]\nheartbeat_interval_seconds = 0.2\n{POOL}");
+        let settings = format!("{QUICK}{POOL}");
         let world = World::with_file("baton.toml", &settings);
         let folder = world.folder.path();
         std::fs::create_dir(folder.join("machines")).unwrap();
@@ -143,6 +146,24 @@ fn one_leads_and_another_takes_over() {
     let next = until("the other one leads", || Some(site.leaders()).filter(|all| all[0].is_string()));
     assert_ne!(next, leader);
     assert_eq!(site.lines("spawned").len(), 1, "what was started is known to who takes over");
+    second.signal(Signal::SIGTERM);
+    assert!(second.wait().success());
+}
+
+#[test]
+fn a_leader_that_is_killed_is_followed_once_its_lease_is_lost() {
+    let site = Site::new();
+    let mut first = site.scaler();
+    let leader = until("one leads", || Some(site.leaders()).filter(|all| all[0].is_string()));
+    let mut second = site.scaler();
+    first.signal(Signal::SIGKILL);
+    first.wait();
+    let next = until("the other one leads", || {
+        Some(site.leaders()).filter(|all| all[0].is_string() && *all != leader)
+    });
+    assert_eq!(next.as_array().unwrap().len(), 1);
+    site.world.create(&[]);
+    until("a machine is started", || (!site.lines("spawned").is_empty()).then_some(()));
     second.signal(Signal::SIGTERM);
     assert!(second.wait().success());
 }

@@ -34,7 +34,7 @@ const GIVE_BACK: Duration = Duration::from_secs(30);
   baton fleet stop --all --after 10s --machines
 
 With --all, Ctrl-C calls it off until it has happened, as does `baton fleet resume --all`:
-workers that still live go on.")]
+workers that have not heard of it yet go on. Others finish what they run, and end.")]
 pub(crate) struct Stop {
     /// The group whose workers finish what they run, and end.
     #[arg(required_unless_present = "all")]
@@ -154,7 +154,10 @@ impl<'a> Emergency<'a> {
         };
         let Some(ended) = ended else {
             let resumed = self.call_off().await?;
-            return Err(Failure::failed(format!("called off: {} workers go on", resumed.len())));
+            return Err(Failure::failed(format!(
+                "called off: {} workers may go on; those that had heard of it finish what they run, and end",
+                resumed.len()
+            )));
         };
         let left = ended?;
         let mut failed = left;
@@ -282,7 +285,7 @@ impl<'a> Emergency<'a> {
                 && worker.directive != Directive::Run
                 && let Some(id) = self.direct(&worker, Directive::Run).await?
             {
-                self.say(&format!("{id} goes on"));
+                self.say(&format!("{id} may go on, if it has not heard of it yet"));
                 resumed.push(id);
             }
         }

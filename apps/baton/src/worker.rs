@@ -84,10 +84,9 @@ async fn direct(context: &Context, change: Change, directive: Directive) -> Resu
     let asked = directive.as_str();
     let undo = match directive {
         Directive::Run => String::new(),
-        Directive::Drain => {
-            format!("; until it has ended, `baton worker resume {}` takes that back", worker.id)
+        Directive::Drain | Directive::Stop => {
+            format!("; until then, `baton worker resume {}` takes that back", worker.id)
         }
-        Directive::Stop => format!("; until then, `baton worker resume {}` takes that back", worker.id),
     };
     context.out.note(&format!(
         "worker {} is asked to {asked}; it learns so with its next heartbeat{undo}",

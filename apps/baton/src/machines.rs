@@ -1,6 +1,6 @@
 //! `baton machines`: what is paid for, what of it serves no live worker, and ending it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use baton_api::fleet::WorkerView;
@@ -107,15 +107,16 @@ struct SourceView<'a> {
     error: Option<&'a str>,
 }
 
-fn open(settings: &MachineSource) -> Result<Box<dyn Provider>, Failure> {
+pub(crate) fn open(settings: &MachineSource) -> Result<Box<dyn Provider>, Failure> {
     let place = format!("machines.{}", settings.name);
     Ok(match &settings.provider {
-        Asked::Command { list, terminate } => Box::new(Command {
+        Asked::Command { list, terminate, spawn } => Box::new(Command {
             name: settings.name.to_string(),
             list: list.clone(),
             terminate: terminate.clone(),
+            spawn: spawn.clone(),
         }),
-        Asked::RunPod { url, key_file } => {
+        Asked::RunPod { url, key_file, pod_file } => {
             let key = match key_file {
                 Some(file) => std::fs::read_to_string(file).map_err(|error| {
                     Failure::usage(format!("{place}.key_file: {} cannot be read: {error}", file.display()))
@@ -127,9 +128,33 @@ fn open(settings: &MachineSource) -> Result<Box<dyn Provider>, Failure> {
                 })?,
             };
             let opened = RunPod::new(url.as_deref(), &key);
-            Box::new(opened.map_err(|problem| Failure::usage(format!("{place}: {problem}")))?)
+            let opened = opened.map_err(|problem| Failure::usage(format!("{place}: {problem}")))?;
+            Box::new(match pod_file {
+                None => opened,
+                Some(file) => opened.making(pod(file).map_err(|problem| {
+                    Failure::usage(format!("{place}.pod_file: {}: {problem}", file.display()))
+                })?),
+            })
         }
     })
+}
+
+/// What new pods are made of, as a file says.
+fn pod(file: &Path) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    let text = std::fs::read_to_string(file).map_err(|error| format!("it cannot be read: {error}"))?;
+    serde_json::from_str(&text).map_err(|error| format!("expected a JSON object: {error}"))
+}
+
+/// The machines of a provider that are meant, as it tells them now.
+pub(crate) async fn listed(
+    settings: &MachineSource,
+    provider: &dyn Provider,
+) -> Result<Vec<baton_machines::Machine>, String> {
+    let mut machines = provider.list().await.map_err(|error| baton_model::with_causes(&error))?;
+    machines.retain(|machine| {
+        settings.names.is_empty() || settings.names.iter().any(|name| name.fits(&machine.name))
+    });
+    Ok(machines)
 }
 
 impl Sources {
@@ -187,10 +212,7 @@ async fn judged(
     provider: &dyn Provider,
     workers: &[Worker],
 ) -> Result<Report, String> {
-    let mut machines = provider.list().await.map_err(|error| baton_model::with_causes(&error))?;
-    machines.retain(|machine| {
-        settings.names.is_empty() || settings.names.iter().any(|name| name.fits(&machine.name))
-    });
+    let machines = listed(settings, provider).await?;
     let known = Known { machines: &machines, workers, now: SystemClock.now(), start_up: settings.start_up };
     Ok(report(&known))
 }

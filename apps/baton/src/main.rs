@@ -38,6 +38,7 @@ mod reap;
 mod relay;
 mod render;
 mod report;
+mod scale;
 mod schedule;
 mod serve;
 mod signals;
@@ -143,6 +144,9 @@ enum Command {
     /// See machines that are paid for, which of them no worker runs on, and end them.
     #[command(subcommand)]
     Machines(machines::Machines),
+    /// Start and end machines by what waits, and see how many are wanted.
+    #[command(subcommand)]
+    Scale(scale::Scale),
     /// See, pause and resume queues.
     #[command(subcommand)]
     Queue(queue::Queue),
@@ -294,6 +298,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Worker(worker) => on_heap(|| worker.run(context)).await,
             Command::Fleet(fleet) => on_heap(|| fleet.run(context)).await,
             Command::Machines(machines) => on_heap(|| unless_interrupted(machines.run(context))).await,
+            Command::Scale(scale) => on_heap(|| scale.run(context)).await,
             Command::Queue(queue) => on_heap(|| queue.run(context)).await,
             Command::Limit(limits) => on_heap(|| limits.run(context)).await,
             Command::Schedule(schedules) => on_heap(|| schedules.run(context)).await,

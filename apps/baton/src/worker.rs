@@ -82,9 +82,16 @@ async fn direct(context: &Context, change: Change, directive: Directive) -> Resu
         return context.out.json(&worker);
     }
     let asked = directive.as_str();
-    context
-        .out
-        .note(&format!("worker {} is asked to {asked}; it learns so with its next heartbeat", worker.id));
+    let undo = match directive {
+        Directive::Run => String::new(),
+        Directive::Drain | Directive::Stop => {
+            format!("; until then, `baton worker resume {}` takes that back", worker.id)
+        }
+    };
+    context.out.note(&format!(
+        "worker {} is asked to {asked}; it learns so with its next heartbeat{undo}",
+        worker.id
+    ));
     Ok(())
 }
 
@@ -92,6 +99,7 @@ async fn list(context: &Context, asked: List) -> Result<(), Failure> {
     let mut rows = Rows::of(&[
         Column::new("WORKER").cut(),
         Column::new("STATUS"),
+        Column::new("LIFE"),
         Column::new("HOLDS"),
         Column::new("LAST BEAT"),
         Column::new("STARTED"),
@@ -112,6 +120,7 @@ async fn list(context: &Context, asked: List) -> Result<(), Failure> {
         rows.add(vec![
             worker.id.to_string(),
             worker.status.as_str().to_owned(),
+            worker.life.as_ref().map_or_else(String::new, |life| life.state.clone()),
             format!("{}/{capacity}", worker.active),
             worker.last_beat_at.map_or_else(|| "never".to_owned(), |at| times.ago(at)),
             times.ago(worker.started_at),
@@ -135,11 +144,16 @@ pub(crate) fn show(context: &Context, worker: &WorkerView, shown: Shown) -> Resu
         return context.out.json(worker);
     }
     let times = shown.begin(context);
+    let life = worker.life.as_ref().map(|life| {
+        let since = life.since.map(|at| format!(" since {}", times.full(at))).unwrap_or_default();
+        ("life", format!("{}{since}: {}", life.state, life.why))
+    });
     let mut facts = vec![
         ("worker", worker.id.to_string()),
         ("status", format!("{}, asked to {}", worker.status.as_str(), worker.directive.as_str())),
         ("started", times.full(worker.started_at)),
     ];
+    facts.extend(life);
     facts.extend(worker.last_beat_at.map(|at| ("last beat", times.full(at))));
     facts.extend(worker.ended_at.map(|at| ("ended", times.full(at))));
     facts.extend(worker.session_id.map(|session| ("session", session.to_string())));

@@ -19,6 +19,8 @@ const SHOWN: usize = 400;
 const LONGEST: Duration = Duration::from_secs(60);
 /// What stands for the machine's id in the arguments of the program that ends it.
 const ID: &str = "{id}";
+/// What stands for a new machine's name in the arguments of the program that starts it.
+const NAME: &str = "{name}";
 
 /// A provider that is reached by programs: one prints machines as JSON lines, another ends one.
 #[derive(Clone, Debug)]
@@ -29,18 +31,32 @@ pub struct Command {
     pub list: Vec<String>,
     /// The program that ends a machine, and its arguments, `{id}` among them; empty if there is none.
     pub terminate: Vec<String>,
+    /// The program that starts a machine and prints it as a JSON line, and its arguments, `{name}` among them; empty if there is none.
+    pub spawn: Vec<String>,
 }
 
 #[async_trait]
 impl Provider for Command {
     async fn list(&self) -> Result<Vec<Machine>, ProviderError> {
-        let told = run(&self.list).await?;
-        let program = self.list.first().cloned().unwrap_or_default();
-        let text = String::from_utf8(told).map_err(|_| ProviderError::Program {
-            program,
-            what: "expected lines of JSON, got bytes that are no UTF-8".to_owned(),
-        })?;
-        read_lines(&text)
+        lines(&self.list).await
+    }
+
+    async fn spawn(&self, name: &str) -> Result<Machine, ProviderError> {
+        if self.spawn.is_empty() {
+            return Err(ProviderError::CannotSpawn(self.name.clone(), "spawn"));
+        }
+        let words: Vec<String> = self.spawn.iter().map(|word| word.replace(NAME, name)).collect();
+        let mut machines = lines(&words).await?;
+        match (machines.pop(), machines.is_empty()) {
+            (Some(machine), true) => Ok(machine),
+            (told, _) => Err(ProviderError::Program {
+                program: words.first().cloned().unwrap_or_default(),
+                what: format!(
+                    "expected one line with the machine that was started, got {}",
+                    machines.len() + usize::from(told.is_some())
+                ),
+            }),
+        }
     }
 
     async fn terminate(&self, id: &str) -> Result<(), ProviderError> {
@@ -51,6 +67,16 @@ impl Provider for Command {
         let words: Vec<String> = self.terminate.iter().map(|word| word.replace(ID, id)).collect();
         run(&words).await.map(drop)
     }
+}
+
+/// The machines that a program prints.
+async fn lines(words: &[String]) -> Result<Vec<Machine>, ProviderError> {
+    let told = run(words).await?;
+    let text = String::from_utf8(told).map_err(|_| ProviderError::Program {
+        program: words.first().cloned().unwrap_or_default(),
+        what: "expected lines of JSON, got bytes that are no UTF-8".to_owned(),
+    })?;
+    read_lines(&text)
 }
 
 /// Runs a program to its end, and gives what it has told.

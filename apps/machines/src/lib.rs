@@ -5,15 +5,14 @@
 
 mod command;
 mod inventory;
-mod money;
 mod runpod;
 mod verdict;
 
 use async_trait::async_trait;
 
+pub use baton_model::Money;
 pub use command::Command;
 pub use inventory::{Machine, State};
-pub use money::Money;
 pub use runpod::RunPod;
 pub use verdict::{Judged, Known, LastWorker, Report, Totals, Verdict, Worker, report};
 
@@ -28,6 +27,12 @@ pub trait Provider: Send + Sync {
     /// # Errors
     /// [`ProviderError`].
     async fn list(&self) -> Result<Vec<Machine>, ProviderError>;
+
+    /// Starts a machine of this name, and tells of it.
+    ///
+    /// # Errors
+    /// [`ProviderError`].
+    async fn spawn(&self, name: &str) -> Result<Machine, ProviderError>;
 
     /// Ends a machine for good, with all that lies on it. One that is gone is as it is asked to be.
     ///
@@ -79,4 +84,7 @@ pub enum ProviderError {
     /// It has no way to do so.
     #[error("no program is set that ends machines of {0}; set terminate")]
     CannotTerminate(String),
+    /// It has no way to start one.
+    #[error("nothing is set that starts machines of {0}; set {1}")]
+    CannotSpawn(String, &'static str),
 }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::{Expected, Timestamp};
-use reqwest::header::{AUTHORIZATION, HeaderValue};
+use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Method, StatusCode, Url};
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::inventory::{State, price};
 use crate::{Machine, Provider, ProviderError};
@@ -25,6 +25,8 @@ pub struct RunPod {
     http: reqwest::Client,
     base: Url,
     key: HeaderValue,
+    /// What a new pod is made of, but its name; none if none is to be made.
+    pod: Option<Map<String, Value>>,
 }
 
 impl std::fmt::Debug for RunPod {
@@ -49,7 +51,13 @@ impl RunPod {
             return Err(Expected::new("an API key of letters and digits", "nothing"));
         }
         header.set_sensitive(true);
-        Ok(Self { http, base, key: header })
+        Ok(Self { http, base, key: header, pod: None })
+    }
+
+    /// The same, with what new pods are made of: the body of `POST /pods`, whose `name` is set for each.
+    #[must_use]
+    pub fn making(self, pod: Map<String, Value>) -> Self {
+        Self { pod: Some(pod), ..self }
     }
 
     fn url(&self, parts: &[&str]) -> Result<Url, ProviderError> {
@@ -66,13 +74,21 @@ impl RunPod {
         Ok(url)
     }
 
-    async fn ask(&self, method: Method, url: &Url) -> Result<(StatusCode, Vec<u8>), ProviderError> {
+    async fn ask(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Option<&Value>,
+    ) -> Result<(StatusCode, Vec<u8>), ProviderError> {
         let unreachable = |cause: reqwest::Error| ProviderError::Unreachable {
             url: url.to_string(),
             cause: Box::new(cause),
         };
-        let request =
+        let mut request =
             self.http.request(method, url.clone()).header(AUTHORIZATION, self.key.clone()).timeout(LONGEST);
+        if let Some(body) = body {
+            request = request.header(CONTENT_TYPE, "application/json").body(body.to_string());
+        }
         let mut answer = request.send().await.map_err(unreachable)?;
         let mut body = Vec::new();
         while let Some(some) = answer.chunk().await.map_err(unreachable)? {
@@ -92,7 +108,7 @@ impl RunPod {
 impl Provider for RunPod {
     async fn list(&self) -> Result<Vec<Machine>, ProviderError> {
         let url = self.url(&["pods"])?;
-        let (status, body) = self.ask(Method::GET, &url).await?;
+        let (status, body) = self.ask(Method::GET, &url, None).await?;
         if status != StatusCode::OK {
             return Err(refused(&url, "200", status, &body));
         }
@@ -108,9 +124,30 @@ impl Provider for RunPod {
         Ok(machines)
     }
 
+    async fn spawn(&self, name: &str) -> Result<Machine, ProviderError> {
+        let Some(pod) = &self.pod else {
+            return Err(ProviderError::CannotSpawn("RunPod".to_owned(), "pod_file"));
+        };
+        let mut pod = pod.clone();
+        pod.insert("name".to_owned(), name.into());
+        let url = self.url(&["pods"])?;
+        let (status, body) = self.ask(Method::POST, &url, Some(&Value::Object(pod))).await?;
+        if !status.is_success() {
+            return Err(refused(&url, "201", status, &body));
+        }
+        let wrong =
+            |field: &str, problem| ProviderError::Unreadable { place: format!("{url}, {field}"), problem };
+        let made: Value = serde_json::from_slice(&body)
+            .map_err(|_| wrong("the body", Expected::new("the new pod", "something else")))?;
+        match read(&made).map_err(|(field, problem)| wrong(field, problem))? {
+            Some(machine) => Ok(machine),
+            None => Err(wrong("desiredStatus", Expected::text("RUNNING", "TERMINATED"))),
+        }
+    }
+
     async fn terminate(&self, id: &str) -> Result<(), ProviderError> {
         let url = self.url(&["pods", id])?;
-        let (status, body) = self.ask(Method::DELETE, &url).await?;
+        let (status, body) = self.ask(Method::DELETE, &url, None).await?;
         // One that is gone is as it is asked to be.
         if status.is_success() || status == StatusCode::NOT_FOUND {
             return Ok(());

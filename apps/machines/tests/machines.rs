@@ -180,7 +180,12 @@ async fn a_program_lists_machines_and_another_ends_one() {
     let ended = folder.path().join("ended");
     let end = script(folder.path(), "end", &format!("printf '%s|' \"$@\" > {}", ended.display()));
     let words = vec![end, "--machine={id}".to_owned(), "{id}".to_owned()];
-    let provider = Command { name: "rack".into(), list: vec![list], terminate: words };
+    let begin =
+        script(folder.path(), "begin", r#"echo "{\"id\":\"new\",\"name\":\"$1\",\"price_per_hour\":0.5}""#);
+    let spawn = vec![begin, "{name}".to_owned()];
+    let provider = Command { name: "rack".into(), list: vec![list], terminate: words, spawn };
+    let begun = provider.spawn("gpu-1").await.unwrap();
+    assert_eq!((begun.id.as_str(), begun.name.as_str()), ("new", "gpu-1"));
     let machines = provider.list().await.unwrap();
     assert_eq!((machines.len(), machines[0].id.as_str()), (1, "a b"));
     provider.terminate("a b; $(touch x) '").await.unwrap();
@@ -190,7 +195,9 @@ async fn a_program_lists_machines_and_another_ends_one() {
 #[tokio::test]
 async fn what_a_program_does_wrong_is_told() {
     let folder = tempfile::tempdir().unwrap();
-    let listing = |list: Vec<String>| Command { name: "rack".into(), list, terminate: Vec::new() };
+    let listing =
+        |list: Vec<String>| Command { name: "rack".into(), list, terminate: Vec::new(), spawn: Vec::new() };
+    let starting = |spawn| Command { spawn, ..listing(Vec::new()) };
     let told = async |provider: Command| provider.list().await.unwrap_err().to_string();
     let absent = folder.path().join("absent").display().to_string();
     assert!(told(listing(vec![absent])).await.contains("it cannot be started"), "absent");
@@ -206,6 +213,10 @@ async fn what_a_program_does_wrong_is_told() {
     assert!(told(listing(vec![much])).await.contains("expected up to 16777216 bytes, got more"));
     let none = listing(vec!["true".into()]).terminate("a").await.unwrap_err().to_string();
     assert_eq!(none, "no program is set that ends machines of rack; set terminate");
+    let none = starting(Vec::new()).spawn("a").await.unwrap_err().to_string();
+    assert_eq!(none, "nothing is set that starts machines of rack; set spawn");
+    let silent = starting(vec!["true".into()]).spawn("a").await.unwrap_err().to_string();
+    assert_eq!(silent, "true: expected one line with the machine that was started, got 0");
 }
 
 /// What stands for RunPod: its pods, and whom it was asked to end.
@@ -233,8 +244,18 @@ async fn account(pods: Value) -> (String, Account) {
         account.asked.lock().unwrap().push(id);
         if known { StatusCode::NO_CONTENT } else { StatusCode::NOT_FOUND }
     };
+    let begin = |Shared(account): Shared<Account>, Json(mut pod): Json<Value>| async move {
+        account.asked.lock().unwrap().push(pod.to_string());
+        if pod["imageName"].is_null() {
+            return (StatusCode::BAD_REQUEST, Json(json!("no image")));
+        }
+        pod["id"] = "p9".into();
+        pod["desiredStatus"] = "RUNNING".into();
+        pod["costPerHr"] = "0.74".into();
+        (StatusCode::CREATED, Json(pod))
+    };
     let router = Router::new()
-        .route("/v1/pods", get(list))
+        .route("/v1/pods", get(list).post(begin))
         .route("/v1/pods/{id}", delete(end))
         .with_state(account.clone());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -283,4 +304,20 @@ async fn pods_are_listed_and_ended_by_runpods_own_words() {
     let nobody = RunPod::new(Some("http://127.0.0.1:1/v1"), "rpa_key").unwrap();
     let gone = nobody.list().await.unwrap_err().to_string();
     assert_eq!(gone, "http://127.0.0.1:1/v1/pods cannot be reached");
+}
+
+#[tokio::test]
+async fn a_pod_is_started_as_the_file_says_under_a_name_of_its_own() {
+    let (address, account) = account(json!([])).await;
+    let opened = || RunPod::new(Some(&address), "rpa_key").unwrap();
+    let none = opened().spawn("gpu-1").await.unwrap_err().to_string();
+    assert_eq!(none, "nothing is set that starts machines of RunPod; set pod_file");
+    let pod = json!({"imageName": "worker:1", "gpuCount": 1, "name": "any"});
+    let machine = opened().making(pod.as_object().unwrap().clone()).spawn("gpu-1").await.unwrap();
+    assert_eq!((machine.id.as_str(), machine.name.as_str()), ("p9", "gpu-1"));
+    assert_eq!(machine.price_per_hour.to_string(), "0.74");
+    let sent: Value = serde_json::from_str(&account.asked.lock().unwrap()[0]).unwrap();
+    assert_eq!(sent, json!({"imageName": "worker:1", "gpuCount": 1, "name": "gpu-1"}));
+    let refused = opened().making(serde_json::Map::new()).spawn("gpu-1").await.unwrap_err().to_string();
+    assert!(refused.contains("/v1/pods: expected 201, got 400: \\\"no image"), "{refused}");
 }

@@ -1,7 +1,10 @@
-//! Shows and directs the workers that a server supervises: groups of them, started with it.
+//! Shows and directs the workers that a server supervises: groups of them, started with it; and tells how many machines should run
+//! workers.
 //!
 //! It serves where a server supervises workers, and is no function on AWS: there, no machine of Baton's own runs any. Its routes
-//! are in `docs/fleet.md`.
+//! are in `docs/fleet.md` and `docs/scaling.md`.
+
+mod scaling;
 
 use std::sync::Arc;
 
@@ -23,6 +26,7 @@ pub fn router() -> OpenApiRouter<App> {
         .route("/v1/fleet/{group}/stop", post(stop))
         .route("/v1/fleet/{group}/restart", post(restart))
         .route("/v1/fleet/{group}/scale", post(scale))
+        .route("/v1/scaling", get(scaling::show))
 }
 
 /// The workers that the server supervises; a server without any has no such routes.

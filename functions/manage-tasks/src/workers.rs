@@ -90,7 +90,7 @@ async fn direct(
     request: ActionRequest,
 ) -> ApiResult {
     let detail = direct_worker(&app, &caller, worker, directive, request).await?;
-    ok(&wire::worker_view(detail, &app.leases, app.now()))
+    ok(&wire::worker_view(detail, None, &app.leases, app.now()))
 }
 
 /// Asks something of a worker for a caller, as the routes do.

@@ -8,6 +8,7 @@ use baton_api::ProblemCode;
 use baton_api::fleet::{
     CountView, LogView, OtherCountsView, OtherQueuesView, QueueView, StatsView, WorkerCountsView, WorkerView,
 };
+use baton_api::supervised::SupervisedView;
 use baton_api::task::Page;
 use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, list, ok, wire};
 use baton_model::{QueueName, State as TaskState, TaskId, TaskType, WorkerId};
@@ -40,7 +41,11 @@ pub(crate) async fn list_workers(
     query.finish()?;
     let now = app.now();
     let page = app.store.workers(page).await?;
-    ok(&wire::page(page, |detail| wire::worker_view(detail, &app.leases, now)))
+    let supervised = supervised(&app).await;
+    ok(&wire::page(page, |detail| {
+        let told = supervised.get(&detail.worker.id);
+        wire::worker_view(detail, told, &app.leases, now)
+    }))
 }
 
 /// Show a worker
@@ -71,7 +76,16 @@ pub(crate) async fn get_worker(
         }
         detail.leases = leases_seen(&app, &caller, detail.leases).await?;
     }
-    ok(&wire::worker_view(detail, &app.leases, app.now()))
+    let supervised = supervised(&app).await;
+    let told = supervised.get(&worker);
+    ok(&wire::worker_view(detail, told, &app.leases, app.now()))
+}
+
+/// What the supervisor beside the server tells of its workers.
+async fn supervised(app: &App) -> BTreeMap<WorkerId, SupervisedView> {
+    let Some(fleet) = &app.fleet else { return BTreeMap::new() };
+    let workers = fleet.groups().await.into_iter().flat_map(|group| group.workers);
+    workers.map(|worker| (worker.id.clone(), worker)).collect()
 }
 
 /// The leases on tasks that the caller sees.

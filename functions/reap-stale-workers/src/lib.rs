@@ -6,6 +6,7 @@
 mod archiving;
 mod batches;
 mod bulk;
+mod readings;
 mod removal;
 mod round;
 mod rounds;
@@ -22,6 +23,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 pub use archiving::run_archiver;
 pub use bulk::run_bulk;
+pub use readings::{look_at_readings, run_readings};
 pub use round::Round;
 pub use rounds::{begin, reap_within, run_reaper, scheduled};
 pub use schedules::run_schedules;

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use baton_model::queue::Pause;
 use baton_model::{
-    Directive, Label, Level, LogLine, Payload, QueueName, SessionId, TaskId, TaskType, Timestamp, WorkerId,
-    WorkerStatus,
+    Directive, Label, Level, Living, LogLine, Payload, QueueName, SessionId, TaskId, TaskType, Timestamp,
+    WorkerId, WorkerStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -24,6 +24,9 @@ pub struct WorkerView {
     /// when it no longer beats; `gone` once it has said that it ends.
     #[schema(value_type = String)]
     pub status: WorkerStatus,
+    /// What its life has come to; left out by servers of before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub life: Option<LifeView>,
     /// Its latest start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
@@ -60,6 +63,26 @@ pub struct WorkerView {
     /// Words about it.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+}
+
+/// What a worker's life has come to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Life)]
+pub struct LifeView {
+    /// `spawning`, `active`, `draining`, `terminating`, `gone`, `lost`, or `failed`: its supervisor has given it up.
+    pub state: String,
+    /// Since when; left out of what an operator has asked, of which the audit log has the time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>, format = "date-time")]
+    pub since: Option<Timestamp>,
+    /// Why, in words.
+    pub why: String,
+}
+
+impl From<Living> for LifeView {
+    fn from(living: Living) -> Self {
+        Self { state: living.life.as_str().to_owned(), since: living.since, why: living.why }
+    }
 }
 
 /// A task that a worker holds.

@@ -26,6 +26,7 @@ pub mod order;
 pub mod problem;
 pub mod reap;
 pub mod ring;
+pub mod scaling;
 pub mod schedule;
 pub mod supervised;
 pub mod supply;

@@ -62,6 +62,7 @@ mod place;
 mod query;
 mod ready;
 mod routes;
+mod scaling;
 mod settings;
 #[cfg(feature = "sqs")]
 mod sqs;

@@ -4,9 +4,10 @@ use std::ops::Deref;
 use std::sync::Arc;
 
 use baton_files::{Bounds, Files};
-use baton_model::{LeasePolicy, Limits, Timestamp};
+use baton_model::{LeasePolicy, Limits, ReadingRule, Timestamp};
 use baton_runtime::settings::Retention;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Timekeeper};
+use baton_scaling::Policy;
 use baton_store::Store;
 
 use crate::fleet::Fleet;
@@ -47,6 +48,10 @@ pub struct Parts {
     pub fleet: Option<Arc<dyn Fleet>>,
     /// What this process counts of its own work.
     pub meters: Meters,
+    /// The pools of queues that machines are scaled for.
+    pub scaling: Vec<Policy>,
+    /// What readings of workers are to be within.
+    pub readings: Vec<ReadingRule>,
     /// Says when to stop; waiting claims then answer at once.
     pub shutdown: Shutdown,
 }
@@ -97,6 +102,8 @@ impl Parts {
             files: None,
             fleet: None,
             meters: Meters::default(),
+            scaling: settings.scaling.clone(),
+            readings: settings.readings.clone(),
             file_bounds: Bounds {
                 file_bytes: settings.files.file_bytes,
                 project_bytes: settings.files.project_bytes,

@@ -4,8 +4,12 @@
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::{ClaimView, NothingView};
 use baton_api::fleet::{HeldView, PercentilesView, QueueView, WorkerView};
+use baton_api::supervised::SupervisedView;
 use baton_api::task::{Page as PageView, TaskView};
-use baton_model::{LeasePolicy, LeaseTerms, LimitOn, QueueName, Status, TaskType, Timestamp, Watch, limits};
+use baton_model::life::Supervised;
+use baton_model::{
+    LeasePolicy, LeaseTerms, LimitOn, Living, QueueName, Status, TaskType, Timestamp, Watch, limits,
+};
 use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, Waits, WorkerDetail};
 
 use crate::app::App;
@@ -170,9 +174,20 @@ pub fn page<T, V>(page: Page<T>, show: impl Fn(T) -> V) -> PageView<V> {
     PageView { items: page.items.into_iter().map(show).collect(), next_cursor: page.next.map(|next| next.0) }
 }
 
-/// A worker with what it holds, as of `now`.
-pub fn worker_view(detail: WorkerDetail, policy: &LeasePolicy, now: Timestamp) -> WorkerView {
+/// A worker with what it holds, as of `now`; `supervised` is what its supervisor tells, if the server has it.
+pub fn worker_view(
+    detail: WorkerDetail,
+    supervised: Option<&SupervisedView>,
+    policy: &LeasePolicy,
+    now: Timestamp,
+) -> WorkerView {
     let WorkerDetail { worker, active, leases } = detail;
+    let supervised = supervised.map(|told| Supervised {
+        state: &told.state,
+        since: told.since,
+        last_exit: told.last_exit.as_deref(),
+    });
+    let life = Living::of(&worker, active, supervised, policy, now);
     let status = worker.status(policy, now);
     let contested_at = worker.contested_at.filter(|_| worker.is_contested(&Watch::at(now)));
     let progress_of = |task, attempt| {
@@ -186,6 +201,7 @@ pub fn worker_view(detail: WorkerDetail, policy: &LeasePolicy, now: Timestamp) -
     WorkerView {
         id: worker.id,
         status,
+        life: Some(life.into()),
         session_id: worker.session,
         started_at: worker.started_at,
         contested_at,

@@ -9,6 +9,8 @@ mod kubernetes;
 mod layers;
 mod machines;
 mod read;
+mod readings;
+mod scaling;
 mod workers;
 
 use std::collections::BTreeMap;
@@ -19,7 +21,8 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use baton_model::limits::{self, LogShares};
-use baton_model::{Expected, LeasePolicy, Limits, Place, QueueName};
+use baton_model::{Expected, LeasePolicy, Limits, Place, QueueName, ReadingRule};
+use baton_scaling::Policy;
 use config::Config;
 use tracing_subscriber::filter::Targets;
 
@@ -30,6 +33,8 @@ pub use layers::Sources;
 use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
 pub use machines::{MACHINE_DEFAULTS, MachineSource, NamePattern, Provider};
 use read::Reader;
+pub use readings::READING_DEFAULTS;
+pub use scaling::SCALING_DEFAULTS;
 pub use workers::{FleetSettings, GROUP_DEFAULTS, RestartWhen, WorkerGroup};
 
 /// Every setting with its default, as TOML with comments.
@@ -70,6 +75,10 @@ pub struct Settings {
     pub workers: Vec<WorkerGroup>,
     /// Who lets the machines that are paid for.
     pub machines: Vec<MachineSource>,
+    /// The pools of queues that machines are scaled for.
+    pub scaling: Vec<Policy>,
+    /// What readings of workers are to be within.
+    pub readings: Vec<ReadingRule>,
     /// The file that settings were read from.
     pub file: Option<PathBuf>,
     /// The variables of the environment that Kubernetes sets for services, and which set nothing here.
@@ -424,6 +433,8 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     let dialects = dialects::read(&mut reader, needed);
     let (fleet, workers) = workers::read(&mut reader);
     let machines = machines::read(&mut reader);
+    let scaling = scaling::read(&mut reader);
+    let readings = readings::read(&mut reader);
     let errors = reader.finish();
     match (location, durability, queue_shards, place, format, level) {
         (Some(location), Some(durability), Some(queue_shards), Some(place), Some(format), Some(level))
@@ -455,6 +466,8 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 fleet,
                 workers,
                 machines,
+                scaling,
+                readings,
                 file: None,
                 passed_over: Vec::new(),
             })

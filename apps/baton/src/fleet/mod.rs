@@ -1,5 +1,6 @@
 //! `baton fleet`: workers that are supervised, by this program or by a server.
 
+mod emergency;
 mod run;
 mod supervise;
 
@@ -25,8 +26,10 @@ pub(crate) enum Fleet {
     List(List),
     /// Start all workers of a group that do not run, those that have failed included.
     Start(Change),
-    /// Have all workers of a group finish what they run, and end.
-    Stop(Change),
+    /// Have all workers of a group, or all there are, finish what they run, and end.
+    Stop(emergency::Stop),
+    /// Take back a stop of all workers, as far as it has not happened yet.
+    Resume(emergency::Resume),
     /// Start all workers of a group anew: each finishes what it runs first.
     Restart(Restart),
     /// Set how many workers a group has, until the server's next start.
@@ -95,11 +98,8 @@ impl Fleet {
                 let asked = client.start_group(&group, &note.action()).await;
                 directed(context, &group, asked, "starts").await
             }
-            Self::Stop(Change { group, note }) => {
-                let client = context.client()?;
-                let asked = client.stop_group(&group, &note.action()).await;
-                directed(context, &group, asked, "stops, each worker once what it runs is finished").await
-            }
+            Self::Stop(stop) => stop.run(context).await,
+            Self::Resume(resume) => resume.run(context).await,
             Self::Restart(Restart { group, rolling, note }) => {
                 let client = context.client()?;
                 let request = RestartRequest { by: note.by, reason: note.reason, rolling };

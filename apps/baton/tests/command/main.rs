@@ -18,6 +18,7 @@ mod debug;
 mod dialects;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
+mod emergency;
 mod example;
 mod file;
 mod files;
@@ -36,6 +37,7 @@ mod once;
 mod outputs;
 #[cfg(all(feature = "dynamodb", feature = "sqs"))]
 mod queues;
+mod scale;
 mod schedules;
 mod shown;
 #[cfg(feature = "sqs")]

@@ -29,6 +29,7 @@ mod once;
 mod operations;
 mod queries;
 mod requests;
+mod scaling;
 mod schedules;
 mod secrets;
 mod shipped;

@@ -8,8 +8,9 @@ use axum::body::Body;
 use baton_files::{ObjectFiles, Objects};
 use baton_http::fleet::Fleet;
 use baton_http::{App, Parts};
-use baton_model::{Place, Timestamp, TokenId, TokenSecret};
+use baton_model::{Place, ReadingRule, Timestamp, TokenId, TokenSecret};
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
+use baton_scaling::Policy;
 use baton_server::Service;
 use baton_store::{Doorbell, Store};
 use baton_store_sqlite::{Options, SqliteStore};
@@ -43,15 +44,30 @@ impl World {
 
     /// A world with some settings changed, as by flags.
     pub(crate) fn with(settings: &[(&str, &str)]) -> Self {
-        Self::beside(settings, None)
+        Self::beside(settings, None, Vec::new(), Vec::new())
     }
 
     /// The same, beside supervised workers.
     pub(crate) fn with_fleet(settings: &[(&str, &str)], fleet: Arc<dyn Fleet>) -> Self {
-        Self::beside(settings, Some(fleet))
+        Self::beside(settings, Some(fleet), Vec::new(), Vec::new())
     }
 
-    fn beside(settings: &[(&str, &str)], fleet: Option<Arc<dyn Fleet>>) -> Self {
+    /// The same, with pools that machines are scaled for.
+    pub(crate) fn with_pools(settings: &[(&str, &str)], scaling: Vec<Policy>) -> Self {
+        Self::beside(settings, None, scaling, Vec::new())
+    }
+
+    /// The same, with rules about readings.
+    pub(crate) fn with_readings(readings: Vec<ReadingRule>) -> Self {
+        Self::beside(&[], None, Vec::new(), readings)
+    }
+
+    fn beside(
+        settings: &[(&str, &str)],
+        fleet: Option<Arc<dyn Fleet>>,
+        scaling: Vec<Policy>,
+        readings: Vec<ReadingRule>,
+    ) -> Self {
         let flag = |(key, value): &(&str, &str)| ("--set".to_owned(), (*key).to_owned(), (*value).to_owned());
         let dir = tempfile::tempdir().unwrap();
         let logs = dir.path().join("logs").display().to_string();
@@ -73,7 +89,7 @@ impl World {
             Arc::clone(&clock) as Arc<dyn Clock>,
             Arc::new(RandomIds),
         );
-        let app = App::new(Parts { files: Some(Arc::new(files)), fleet, ..parts });
+        let app = App::new(Parts { files: Some(Arc::new(files)), fleet, scaling, readings, ..parts });
         let service = baton_server::service(app.clone(), &settings).unwrap();
         Self { app, clock, dir: Arc::new(dir), service, authorization: None }
     }

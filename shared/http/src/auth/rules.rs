@@ -134,6 +134,10 @@ pub const METRICS_RULES: &[Rule] = &[
 /// Where readers of metrics look first. A dialect beside Baton may have it instead.
 pub const METRICS_PATH: &str = "/metrics";
 
+/// The rule of scaling: of a route that only a server has, whose settings name pools, and that is in no OpenAPI document
+/// (`docs/scaling.md`).
+pub const SCALING_RULES: &[Rule] = &[Rule::get("/v1/scaling", "get_scaling", OPERATOR)];
+
 impl Rule {
     /// A `GET` that whoever reaches the server may ask for.
     pub const fn open(path: &'static str, operation: &'static str) -> Self {
@@ -213,10 +217,10 @@ impl Rules {
         Arc::new(Self { all, paths: paths(all) })
     }
 
-    /// Those of Baton's own routes: [`RULES`], [`FILE_RULES`], [`FLEET_RULES`] and [`METRICS_RULES`].
+    /// Those of Baton's own routes: [`RULES`], [`FILE_RULES`], [`FLEET_RULES`], [`SCALING_RULES`] and [`METRICS_RULES`].
     pub fn of_baton() -> Arc<Self> {
         static ALL: LazyLock<Vec<Rule>> =
-            LazyLock::new(|| [RULES, FILE_RULES, FLEET_RULES, METRICS_RULES].concat());
+            LazyLock::new(|| [RULES, FILE_RULES, FLEET_RULES, SCALING_RULES, METRICS_RULES].concat());
         static OWN: LazyLock<Arc<Rules>> = LazyLock::new(|| Rules::new(&ALL));
         Arc::clone(&OWN)
     }

@@ -39,6 +39,8 @@ pub enum Provider {
         list: Vec<String>,
         /// The one that ends one of them; empty if there is none.
         terminate: Vec<String>,
+        /// The one that starts one; empty if there is none.
+        spawn: Vec<String>,
     },
     /// By RunPod's API.
     RunPod {
@@ -46,6 +48,8 @@ pub enum Provider {
         url: Option<String>,
         /// The file with the account's key; none for that of the environment.
         key_file: Option<PathBuf>,
+        /// The file with what new pods are made of, if any are to be made.
+        pod_file: Option<PathBuf>,
     },
 }
 
@@ -92,13 +96,17 @@ fn source(reader: &mut Reader<'_>) -> Option<MachineSource> {
     let program = "a program and its arguments, such as [\"./machines.sh\", \"--all\"]";
     let list = reader.list("list", program, word);
     let terminate = reader.list("terminate", program, word);
+    let spawn = reader.list("spawn", program, word);
     let some = |text: &str| Ok(Some(text.to_owned()).filter(|text| !text.is_empty()));
     let url = reader.text("url", some);
     let key_file = reader.text("key_file", some);
+    let pod_file = reader.text("pod_file", some);
     let names = reader.list("names", "a list of names, such as [\"gpu-*\"]", str::parse::<NamePattern>);
     let start_up = reader.seconds("start_up_seconds", 10.0..=86_400.0);
-    let (list, terminate, names) = (list?, terminate?, names?);
-    for (key, many) in [("list", list.len()), ("terminate", terminate.len()), ("names", names.len())] {
+    let (list, terminate, spawn, names) = (list?, terminate?, spawn?, names?);
+    let many = [("list", &list), ("terminate", &terminate), ("spawn", &spawn)];
+    let many = many.map(|(key, words)| (key, words.len()));
+    for (key, many) in many.into_iter().chain([("names", names.len())]) {
         if many > NAMES {
             reader.refuse(key, Expected::new(format!("at most {NAMES}"), many.to_string()));
         }
@@ -111,8 +119,12 @@ fn source(reader: &mut Reader<'_>) -> Option<MachineSource> {
         );
     }
     let provider = match is_runpod {
-        true => Provider::RunPod { url: url?, key_file: key_file?.map(PathBuf::from) },
-        false => Provider::Command { list, terminate },
+        true => Provider::RunPod {
+            url: url?,
+            key_file: key_file?.map(PathBuf::from),
+            pod_file: pod_file?.map(PathBuf::from),
+        },
+        false => Provider::Command { list, terminate, spawn },
     };
     Some(MachineSource { name: name?, provider, names, start_up })
 }
@@ -137,6 +149,7 @@ mod tests {
 name = "rack"
 list = ["./list.sh", "--all"]
 terminate = ["./end.sh", "{id}"]
+spawn = ["./begin.sh", "{name}"]
 start_up_seconds = 60
 [[machines]]
 name = "pods"
@@ -149,9 +162,11 @@ names = ["gpu_*", "gpu-*"]
         let provider = Provider::Command {
             list: words(&["./list.sh", "--all"]),
             terminate: words(&["./end.sh", "{id}"]),
+            spawn: words(&["./begin.sh", "{name}"]),
         };
         assert_eq!((&rack.provider, rack.start_up), (&provider, Duration::from_secs(60)));
-        let provider = Provider::RunPod { url: None, key_file: Some("/run/secrets/runpod".into()) };
+        let provider =
+            Provider::RunPod { url: None, key_file: Some("/run/secrets/runpod".into()), pod_file: None };
         assert_eq!(
             (&pods.provider, pods.start_up, pods.names.len()),
             (&provider, Duration::from_secs(600), 2)

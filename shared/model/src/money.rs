@@ -5,7 +5,7 @@ use std::iter::Sum;
 use std::str::FromStr;
 use std::time::Duration;
 
-use baton_model::Expected;
+use crate::Expected;
 use serde::{Serialize, Serializer};
 
 /// Billionths in one.

@@ -1,0 +1,75 @@
+//! Workers whose readings leave their bounds are asked to drain, as the settings' rules say.
+
+use std::time::Duration;
+
+use baton_http::App;
+use baton_model::{Directive, ReadingWatch, Reads, WorkerStatus, limits};
+use baton_runtime::Shutdown;
+use baton_store::{Direct, PageRequest, StoreError, WorkerDetail};
+
+/// How often workers are looked at.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// Looks at what workers read, until `shutdown` begins. Without a rule it does nothing.
+pub async fn run_readings(app: App, shutdown: Shutdown) {
+    if app.readings.is_empty() {
+        return;
+    }
+    let mut watch = ReadingWatch::default();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.wait() => return,
+            () = tokio::time::sleep(LOOK) => {}
+        }
+        if let Err(error) = look_at_readings(&app, &mut watch).await {
+            tracing::warn!(error = error.report(), "what workers read could not be looked at");
+        }
+    }
+}
+
+/// Looks once, and asks of workers what the rules say.
+///
+/// # Errors
+/// The store's own failures; what was found before stays.
+pub async fn look_at_readings(app: &App, watch: &mut ReadingWatch) -> Result<(), StoreError> {
+    let now = app.now();
+    let workers = workers(app).await?;
+    let lives = |detail: &&WorkerDetail| {
+        let status = detail.worker.status(&app.leases, now);
+        matches!(status, WorkerStatus::Active | WorkerStatus::Draining | WorkerStatus::Stopping)
+    };
+    let reads: Vec<Reads<'_>> = (workers.iter().filter(lives))
+        .map(|WorkerDetail { worker, .. }| Reads {
+            worker: &worker.id,
+            session: worker.session,
+            directive: worker.directive,
+            readings: &worker.readings,
+        })
+        .collect();
+    for ordered in watch.turn(&app.readings, &reads, now) {
+        let (worker, directive) = (ordered.worker, ordered.directive);
+        match app.store.direct_worker(Direct { now, worker: worker.clone(), directive }).await {
+            Ok(_) if directive == Directive::Run => {
+                tracing::info!(%worker, why = ordered.why, "a worker goes on");
+            }
+            Ok(_) => tracing::warn!(%worker, why = ordered.why, "a worker drains"),
+            Err(error) => {
+                watch.not_asked(&worker);
+                tracing::warn!(%worker, error = error.report(), "a worker could not be asked to drain");
+            }
+        }
+    }
+    Ok(())
+}
+
+async fn workers(app: &App) -> Result<Vec<WorkerDetail>, StoreError> {
+    let (mut all, mut next) = (Vec::new(), Some(PageRequest::first(limits::PAGE)));
+    while let Some(page) = next.take() {
+        let page = app.store.workers(page).await?;
+        all.extend(page.items);
+        next =
+            page.next.map(|cursor| PageRequest { after: Some(cursor), ..PageRequest::first(limits::PAGE) });
+    }
+    Ok(all)
+}

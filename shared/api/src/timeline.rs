@@ -1,7 +1,8 @@
 //! What `query-tasks` answers of what has happened.
 
 use baton_model::{
-    Level, Particulars, ProjectId, QueueName, ScheduleName, Source, TaskId, TimelineEntry, Timestamp, WorkerId,
+    Level, Particulars, ProjectId, QueueName, ScheduleName, Source, TaskId, TimelineEntry, Timestamp,
+    WorkerId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

@@ -10,6 +10,7 @@ use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Timekeeper};
 use baton_store::Store;
 
 use crate::fleet::Fleet;
+use crate::live::Live;
 use crate::log_shares::LogShares;
 
 /// What handlers work with. Copies share the same parts.
@@ -44,6 +45,8 @@ pub struct Parts {
     pub file_bounds: Bounds,
     /// The workers that are supervised beside the server; none if it supervises none.
     pub fleet: Option<Arc<dyn Fleet>>,
+    /// Who listens to events.
+    pub live: Live,
     /// Says when to stop; waiting claims then answer at once.
     pub shutdown: Shutdown,
 }
@@ -80,7 +83,9 @@ impl Parts {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Self {
+        let shutdown = Shutdown::new();
         Self {
+            live: Live::new(Arc::clone(&store), shutdown.clone(), settings.server.max_listeners),
             store,
             timekeeper: Timekeeper::new(Arc::clone(&clock), settings.leases),
             clock,
@@ -97,7 +102,7 @@ impl Parts {
                 file_bytes: settings.files.file_bytes,
                 project_bytes: settings.files.project_bytes,
             },
-            shutdown: Shutdown::new(),
+            shutdown,
         }
     }
 }

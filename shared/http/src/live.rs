@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use baton_api::timeline::LiveEventView;
 use baton_api::ProblemCode;
+use baton_api::timeline::LiveEventView;
 use baton_model::{Expected, TimelineEntry, TimelineFilter};
 use baton_runtime::Shutdown;
 use baton_store::{Store, StoreError};
@@ -156,7 +156,7 @@ impl Live {
             let expected = format!("the id of an event that there was, up to {head}");
             return Err(ApiError::field("after", Expected::new(expected, after.to_string())));
         }
-        Ok(Listener {
+        let mut listener = Listener {
             live: Arc::clone(&self.0),
             app: app.clone(),
             caller: caller.clone(),
@@ -172,7 +172,12 @@ impl Live {
                 alive
             },
             _place: place,
-        })
+        };
+        if listener.position == head {
+            // From now on, and not from when it first takes something.
+            listener.catch_up().await?;
+        }
+        Ok(listener)
     }
 }
 
@@ -389,7 +394,8 @@ mod tests {
 
     #[test]
     fn each_end_has_a_name_of_its_own() {
-        let names = [Ended::Slow, Ended::Shutdown, Ended::Unauthorized, Ended::Unavailable].map(Ended::as_str);
+        let names =
+            [Ended::Slow, Ended::Shutdown, Ended::Unauthorized, Ended::Unavailable].map(Ended::as_str);
         let distinct: std::collections::BTreeSet<_> = names.iter().collect();
         assert_eq!(distinct.len(), names.len());
     }

@@ -456,11 +456,13 @@ mod tests {
     #[test]
     fn an_event_says_who_what_and_how_grave() {
         let error = Failure { message: "x".repeat(5_000), code: None, details: None };
-        let detail =
-            EventDetail { worker: "w1".parse().ok(), error: Some(error), ..EventDetail::default() };
-        let again = TimelineEntry::of_event(&of(), event(EventKind::AttemptFailed, State::Queued, detail.clone()));
+        let detail = EventDetail { worker: "w1".parse().ok(), error: Some(error), ..EventDetail::default() };
+        let again =
+            TimelineEntry::of_event(&of(), event(EventKind::AttemptFailed, State::Queued, detail.clone()));
         assert_eq!((again.level, again.source), (Level::Warn, Source::Event));
-        assert!(again.message.starts_with("attempt 2 failed at w1: xxx") && again.message.chars().count() <= 301);
+        assert!(
+            again.message.starts_with("attempt 2 failed at w1: xxx") && again.message.chars().count() <= 301
+        );
         let last = TimelineEntry::of_event(&of(), event(EventKind::AttemptFailed, State::Failed, detail));
         assert_eq!(last.level, Level::Error);
         assert_eq!(last.schedule.unwrap().as_str(), "nightly");
@@ -476,10 +478,15 @@ mod tests {
         };
         let queue = TimelineEntry::of_request(Timestamp::default(), asked("/v1/queues/gpu/pause", Some(200)));
         assert_eq!((queue.queue.unwrap().as_str(), queue.level), ("gpu", Level::Info));
-        let worker = TimelineEntry::of_request(Timestamp::default(), asked("/v1/workers/w1/drain", Some(404)));
+        let worker =
+            TimelineEntry::of_request(Timestamp::default(), asked("/v1/workers/w1/drain", Some(404)));
         assert_eq!((worker.worker.unwrap().as_str(), worker.level), ("w1", Level::Warn));
         let none = TimelineEntry::of_request(Timestamp::default(), asked("/v1/reap", None));
-        assert!(none.task.is_none() && none.worker.is_none() && none.message.ends_with("(its answer is not known)"));
+        assert!(
+            none.task.is_none()
+                && none.worker.is_none()
+                && none.message.ends_with("(its answer is not known)")
+        );
     }
 
     #[test]

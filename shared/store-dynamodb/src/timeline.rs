@@ -5,7 +5,7 @@ use std::collections::HashMap;
 
 use async_trait::async_trait;
 use baton_model::timeline::schedule_of;
-use baton_model::{Happened, LogLine, OfTask, TaskId, Timestamp, TimelineEntry, TimelineFilter};
+use baton_model::{Happened, LogLine, OfTask, TaskId, TimelineEntry, TimelineFilter, Timestamp};
 use baton_store::{
     Cursor, FeedPage, Fetched, Merge, Page, PageRequest, StoreError, TimelineStore, without_feed,
 };
@@ -81,7 +81,8 @@ impl Inner {
                 instead: if filter.events_only {
                     "filter by a task, or read the queue task-events (docs/timeline.md)".to_owned()
                 } else {
-                    "filter by a task or by a worker, or read the queue task-events (docs/timeline.md)".to_owned()
+                    "filter by a task or by a worker, or read the queue task-events (docs/timeline.md)"
+                        .to_owned()
                 },
             });
         }
@@ -124,7 +125,9 @@ impl Inner {
         let all = stored.head.events;
         let last = match place {
             // The place is that of the event that was told last.
-            Some(place) => place.parse::<u32>().map_err(|_| StoreError::BadCursor)?.saturating_sub(1).min(all),
+            Some(place) => {
+                place.parse::<u32>().map_err(|_| StoreError::BadCursor)?.saturating_sub(1).min(all)
+            }
             None => all,
         };
         let Some(Some(of)) = tasks.get(&stored.head.id) else { return Ok(Fetched::default()) };

@@ -135,8 +135,11 @@ pub(crate) fn append(
 }
 
 fn write(db: &Connection, seq: i64, at: i64, keys: &[i64]) -> rusqlite::Result<()> {
-    db.prepare_cached("INSERT INTO feed (seq, at, keys) VALUES (?1, ?2, ?3)")?
-        .execute(params![seq, at, pack(keys)])?;
+    db.prepare_cached("INSERT INTO feed (seq, at, keys) VALUES (?1, ?2, ?3)")?.execute(params![
+        seq,
+        at,
+        pack(keys)
+    ])?;
     Ok(())
 }
 

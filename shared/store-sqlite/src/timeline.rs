@@ -5,12 +5,10 @@ use std::collections::HashMap;
 use async_trait::async_trait;
 use baton_model::timeline::schedule_of;
 use baton_model::{
-    Asked, Event, EventDetail, Happened, OfTask, ProjectId, QueueName, TaskId, Timestamp, TimelineEntry,
-    TimelineFilter,
+    Asked, Event, EventDetail, Happened, OfTask, ProjectId, QueueName, TaskId, TimelineEntry, TimelineFilter,
+    Timestamp,
 };
-use baton_store::{
-    AuditEntry, FeedPage, Fetched, Merge, Page, PageRequest, StoreError, TimelineStore,
-};
+use baton_store::{AuditEntry, FeedPage, Fetched, Merge, Page, PageRequest, StoreError, TimelineStore};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
@@ -66,11 +64,7 @@ impl TimelineStore for SqliteStore {
 }
 
 /// Notes what happened.
-pub(crate) fn note(
-    transaction: &Transaction<'_>,
-    at: Timestamp,
-    happened: &Happened,
-) -> Result<(), Failure> {
+pub(crate) fn note(transaction: &Transaction<'_>, at: Timestamp, happened: &Happened) -> Result<(), Failure> {
     let k = free_key(transaction.db, "happened", at)?;
     transaction
         .db
@@ -81,8 +75,10 @@ pub(crate) fn note(
 
 /// Removes some of what happened before a time.
 pub(crate) fn purge(db: &Connection, before: Timestamp) -> Result<(), Failure> {
-    db.prepare_cached("DELETE FROM happened WHERE k IN (SELECT k FROM happened WHERE k < ?1 ORDER BY k LIMIT ?2)")?
-        .execute(params![first_key(before), REMOVED])?;
+    db.prepare_cached(
+        "DELETE FROM happened WHERE k IN (SELECT k FROM happened WHERE k < ?1 ORDER BY k LIMIT ?2)",
+    )?
+    .execute(params![first_key(before), REMOVED])?;
     Ok(())
 }
 

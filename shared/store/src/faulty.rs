@@ -13,21 +13,21 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Batch, BatchId, Bulk, BulkId, Event, Generation, GenerationId, Happened, Limit, LogLine, QueueDefaults,
-    QueueName, QueueOrder, RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId, TimelineEntry, TimelineFilter, Timestamp, Token, TokenId,
-    Why, WorkerId,
+    AuditId, Batch, BatchId, Bulk, BulkId, Event, Generation, GenerationId, Happened, Limit, LogLine,
+    QueueDefaults, QueueName, QueueOrder, RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId,
+    TimelineEntry, TimelineFilter, Timestamp, Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
     AddToBatch, AuditEntry, AuditFilter, AuditStore, BatchDetail, BatchFilter, BatchStore, Beat, BeatAnswer,
     BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Complete, CompleteAnswer,
-    Create, CreateAnswer, Direct, FeedPage, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, GenerationFilter,
-    Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur, Occurred, OrderQueue,
-    OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
-    Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore, SealBatch, SetDefaults,
-    SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store, StoreError, StoredToken,
-    SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches, TimelineStore, TokenStore, Waiting,
-    WorkerDetail,
+    Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, FeedPage,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
+    Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore,
+    SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store,
+    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches,
+    TimelineStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.

@@ -114,7 +114,15 @@ pub const DEFAULTS_SETTLE: std::time::Duration = std::time::Duration::from_secs(
 
 /// All that a whole Baton needs of its store.
 pub trait Store:
-    TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + SupplyStore + BulkStore + BatchStore + TimelineStore
+    TaskStore
+    + TokenStore
+    + AuditStore
+    + LimitStore
+    + ScheduleStore
+    + SupplyStore
+    + BulkStore
+    + BatchStore
+    + TimelineStore
 {
 }
 

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
-use baton_model::{Happened, Timestamp, TimelineCursor, TimelineEntry, TimelineFilter};
+use baton_model::{Happened, TimelineCursor, TimelineEntry, TimelineFilter, Timestamp};
 
 use crate::error::StoreError;
 use crate::query::{Cursor, Page, PageRequest};
@@ -149,7 +149,8 @@ impl Merge {
             if self.items.len() >= self.limit || self.bytes > self.most_bytes {
                 return None;
             }
-            if let Some(lane) = self.lanes.iter().find(|lane| lane.fetched.is_empty() && lane.ahead.is_some()) {
+            if let Some(lane) = self.lanes.iter().find(|lane| lane.fetched.is_empty() && lane.ahead.is_some())
+            {
                 // What it would give may be newer than all that is fetched: without it, nothing more can be told.
                 let goes_on = self.looks < Self::LOOKS;
                 let place = lane.ahead.clone().filter(|place| !place.is_empty());
@@ -234,7 +235,8 @@ mod tests {
 
     #[test]
     fn pages_of_any_size_tell_each_entry_once_and_in_order() {
-        let sources: [(char, &[i64]); 3] = [('a', &[90, 70, 70, 10]), ('b', &[95, 80, 60, 60, 50, 5]), ('c', &[])];
+        let sources: [(char, &[i64]); 3] =
+            [('a', &[90, 70, 70, 10]), ('b', &[95, 80, 60, 60, 50, 5]), ('c', &[])];
         let mut all: Vec<i64> = sources.iter().flat_map(|(_, times)| times.iter().copied()).collect();
         all.sort_unstable_by(|one, other| other.cmp(one));
         for limit in 1..12 {

@@ -33,10 +33,10 @@ use baton_model::change::Standing;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Batch, BatchId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Happened, Label, LeasePolicy,
-    Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey, RoundNote,
-    Schedule, ScheduleKey, SessionId, Supply, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker,
-    WorkerId,
+    AuditId, Batch, BatchId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Happened, Label,
+    LeasePolicy, Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey,
+    RoundNote, Schedule, ScheduleKey, SessionId, Supply, Task, TaskId, TaskState, Timestamp, TokenId, Why,
+    Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};

@@ -84,7 +84,11 @@ pub async fn a_task_s_events_and_lines_are_one_time_line(b: Bench) {
             (21, Source::Event, "completed by"),
         ]);
         assert_eq!(words(&entries), wanted, "pages of {limit}");
-        assert!(entries.iter().all(|entry| entry.task == Some(id) && entry.worker.is_some() || entry.source == Source::Event));
+        assert!(
+            entries.iter().all(
+                |entry| entry.task == Some(id) && entry.worker.is_some() || entry.source == Source::Event
+            )
+        );
         assert!(entries.iter().all(|entry| entry.project == Some(name("film"))));
     }
     let history = b.task(id).await.history;
@@ -127,7 +131,8 @@ pub async fn a_worker_s_lines_are_told(b: Bench) {
     for limit in [1, 2, 100] {
         let lines = told(&b, &filter, limit).await;
         let lines: Vec<_> = lines.into_iter().filter(|entry| entry.source == Source::Log).collect();
-        let wanted = [(2, Source::Log, "begins"), (2, Source::Log, "breaks down"), (2, Source::Log, "idle now")];
+        let wanted =
+            [(2, Source::Log, "begins"), (2, Source::Log, "breaks down"), (2, Source::Log, "idle now")];
         assert_eq!(words(&lines), said(wanted));
         assert_eq!(lines[2].task, Some(id));
         assert_eq!((lines[2].queue.clone(), lines[0].queue.clone()), (Some(name("gpu")), None));
@@ -262,7 +267,10 @@ pub async fn removed_tasks_are_passed_over_and_positions_stay(mut b: Bench) {
     let new = b.create(at(200), b.spec("a")).await;
     let fed = fed(&*b.store(), 0, 7).await;
     assert_eq!((positions(&fed), kinds(&fed)), (vec![61], vec![(new, EventKind::Created)]));
-    assert_eq!(words(&told(&b, &TimelineFilter { events_only: true, ..TimelineFilter::default() }, 3).await).len(), 1);
+    assert_eq!(
+        words(&told(&b, &TimelineFilter { events_only: true, ..TimelineFilter::default() }, 3).await).len(),
+        1
+    );
 }
 
 /// Whoever waits for the next event is woken by its commit.
@@ -365,9 +373,13 @@ pub async fn all_sources_are_one_time_line(b: Bench) {
     for limit in [1, 4, 100] {
         let mut found = words(&told(&b, &TimelineFilter::default(), limit).await);
         // Both are of one source of the store, where the round is the later.
-        found.sort_by_key(|(at, source, _)| (*at, *source == Source::Event || *source == Source::Log, *source == Source::Reaper));
+        found.sort_by_key(|(at, source, _)| {
+            (*at, *source == Source::Event || *source == Source::Log, *source == Source::Reaper)
+        });
         let mut wanted = wanted.clone();
-        wanted.sort_by_key(|(at, source, _)| (*at, *source == Source::Event || *source == Source::Log, *source == Source::Reaper));
+        wanted.sort_by_key(|(at, source, _)| {
+            (*at, *source == Source::Event || *source == Source::Log, *source == Source::Reaper)
+        });
         assert_eq!(found, wanted, "pages of {limit}");
     }
 }
@@ -381,7 +393,8 @@ pub async fn the_whole_time_line_is_filtered(b: Bench) {
     let all = Arc::new(told(&b, &TimelineFilter::default(), 100).await);
     let none = TimelineFilter::default;
     let of = |from: u64, before: u64| (Some(at(from)), Some(at(before)));
-    let within = |(from, before): (Option<Timestamp>, Option<Timestamp>)| TimelineFilter { from, before, ..none() };
+    let within =
+        |(from, before): (Option<Timestamp>, Option<Timestamp>)| TimelineFilter { from, before, ..none() };
     let filters = [
         TimelineFilter { worker: Some(name("w1")), ..none() },
         TimelineFilter { worker: Some(name("nobody")), ..none() },

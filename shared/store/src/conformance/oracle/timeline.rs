@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use baton_model::timeline::schedule_of;
 use baton_model::{
-    Asked, Event, Happened, LossReason, OfTask, Source, TaskId, Timestamp, TimelineEntry, TimelineFilter,
+    Asked, Event, Happened, LossReason, OfTask, Source, TaskId, TimelineEntry, TimelineFilter, Timestamp,
     WorkerId,
 };
 

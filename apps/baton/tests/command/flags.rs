@@ -260,6 +260,7 @@ fn options_are_offered_only_where_they_mean_something() {
         (&["task", "show"][..], true),
         (&["task", "history"], true),
         (&["logs"], true),
+        (&["timeline"], true),
         (&["audit"], true),
         (&["task", "list"], false),
         (&["worker", "list"], false),

@@ -14,6 +14,7 @@ mod batches;
 mod bulk;
 mod change;
 mod cli;
+mod debug;
 mod dialects;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
@@ -25,6 +26,7 @@ mod fleet;
 mod fleet_chaos;
 mod import;
 mod limits;
+mod logs;
 mod machines;
 mod migrate;
 #[cfg(feature = "postgres")]

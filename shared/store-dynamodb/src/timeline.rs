@@ -2,6 +2,7 @@
 //! would cost a second write to one place; whoever wants them all reads the queue `task-events`.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use async_trait::async_trait;
 use baton_model::timeline::schedule_of;
@@ -203,13 +204,16 @@ impl Inner {
 
     async fn entry_of_line(&self, tasks: &mut Tasks, line: LogLine) -> Result<TimelineEntry, StoreError> {
         let Some(task) = line.task else { return Ok(TimelineEntry::of_line(None, line)) };
-        if !tasks.contains_key(&task) {
-            let of = match self.find_lately(task).await? {
-                Some(stored) => Some(self.of_task(&stored).await?),
-                None => None,
-            };
-            tasks.insert(task, of);
-        }
-        Ok(TimelineEntry::of_line(tasks.get(&task).and_then(Option::as_ref), line))
+        let of = match tasks.entry(task) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => {
+                let stored = self.find_lately(task).await?;
+                new.insert(match &stored {
+                    Some(stored) => Some(self.of_task(stored).await?),
+                    None => None,
+                })
+            }
+        };
+        Ok(TimelineEntry::of_line(of.as_ref(), line))
     }
 }

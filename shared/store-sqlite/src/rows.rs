@@ -452,7 +452,7 @@ pub(crate) fn latest_events(db: &Connection, n: i64, most: u32) -> Result<Vec<Ev
 /// The events of a task below a number, the last one first.
 pub(crate) fn events_below(db: &Connection, n: i64, below: i64, most: usize) -> Result<Vec<Event>, Failed> {
     let first = n << EVENT_BITS;
-    let last = first | below.clamp(1, 1 << EVENT_BITS) - 1;
+    let last = first | (below.clamp(1, 1 << EVENT_BITS) - 1);
     events_within(db, SELECT_EVENTS_BACK, n, [first | 1, last], (most, TaskDetail::EVENT_BYTES))
 }
 

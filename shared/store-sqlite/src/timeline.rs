@@ -1,6 +1,7 @@
 //! The time line, merged of its sources from the newest down, and the order of all events.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use async_trait::async_trait;
 use baton_model::timeline::schedule_of;
@@ -156,10 +157,11 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn of_task(&mut self, n: i64) -> Result<Option<&OfTask>, Failure> {
-        if !self.tasks.contains_key(&n) {
-            self.tasks.insert(n, of_task(self.db, n)?);
-        }
-        Ok(self.tasks.get(&n).and_then(Option::as_ref))
+        let of = match self.tasks.entry(n) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(of_task(self.db, n)?),
+        };
+        Ok(of.as_ref())
     }
 
     fn fetch(&mut self, letter: char, below: i64, wanted: usize) -> Result<Fetched, Failure> {
@@ -348,10 +350,11 @@ fn part(db: &Connection, after: u64, limit: usize) -> Result<FeedPage, Failure> 
             page.up_to = position as u64;
             let Some(event) = event_of(&moment, *key, row.at)? else { continue };
             let n = key >> EVENT_BITS;
-            if !tasks.contains_key(&n) {
-                tasks.insert(n, of_task(&moment, n)?);
-            }
-            if let Some(Some(of)) = tasks.get(&n) {
+            let of = match tasks.entry(n) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(new) => new.insert(of_task(&moment, n)?),
+            };
+            if let Some(of) = of {
                 page.items.push((position as u64, TimelineEntry::of_event(of, event)));
             }
         }

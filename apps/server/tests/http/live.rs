@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::body::BodyDataStream;
 use futures::StreamExt as _;
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 use tokio::time::timeout;
 
 use crate::world::World;
@@ -280,4 +281,36 @@ async fn a_token_that_is_revoked_hears_no_more() {
     world.app.store.revoke_token(id, world.app.now()).await.unwrap();
     tokio::time::advance(Duration::from_secs(11)).await;
     assert_eq!(ear.end().await.0, "unauthorized");
+}
+
+/// Over a socket, more listen than there is room for answers that are read in parts.
+#[tokio::test]
+async fn many_listen_over_sockets() {
+    let site = crate::sockets::site(&[("server.answers_mebibytes", "1")]).await;
+    let mut listeners = Vec::new();
+    for _ in 0..20 {
+        let mut connection = site.connect().await;
+        connection.send("GET", "/v1/events", "").await;
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains(": listening") {
+            assert_ne!(
+                connection.0.read_buf(&mut read).await.unwrap(),
+                0,
+                "{}",
+                String::from_utf8_lossy(&read)
+            );
+        }
+        assert!(read.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&read));
+        listeners.push(connection);
+    }
+    let mut producer = site.connect().await;
+    producer.send("POST", "/v1/tasks", r#"{"type": "a"}"#).await;
+    assert!(producer.answer().await.unwrap().0.starts_with("HTTP/1.1 201"));
+    for connection in &mut listeners {
+        let mut read = Vec::new();
+        while !String::from_utf8_lossy(&read).contains("data: {\"id\":1,") {
+            assert_ne!(timeout(SOON, connection.0.read_buf(&mut read)).await.unwrap().unwrap(), 0);
+        }
+    }
+    assert!(timeout(SOON, site.shutdown()).await.unwrap(), "a stop ends the streams");
 }

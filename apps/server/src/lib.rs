@@ -171,7 +171,10 @@ fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
         baton_manage_files::SLOW,
         baton_manage_files::SLOW_SIGNED,
     ];
-    let router = api::router().merge(baton_manage_files::router()).merge(baton_manage_fleet::router());
+    let router = api::router()
+        .merge(baton_manage_files::router())
+        .merge(baton_manage_fleet::router())
+        .merge(baton_show_metrics::router());
     let own = Envelope::new(router, app.clone(), timeout, slow).authenticated(Arc::clone(&by));
     let mut own = own.switched();
     if !beside.is_empty() {

@@ -12,6 +12,7 @@ use baton_store::Store;
 use crate::fleet::Fleet;
 use crate::live::Live;
 use crate::log_shares::LogShares;
+use crate::meters::Meters;
 
 /// What handlers work with. Copies share the same parts.
 #[derive(Clone)]
@@ -47,6 +48,8 @@ pub struct Parts {
     pub fleet: Option<Arc<dyn Fleet>>,
     /// Who listens to events.
     pub live: Live,
+    /// What this process counts of its own work.
+    pub meters: Meters,
     /// Says when to stop; waiting claims then answer at once.
     pub shutdown: Shutdown,
 }
@@ -98,6 +101,7 @@ impl Parts {
             retention: settings.retention,
             files: None,
             fleet: None,
+            meters: Meters::default(),
             file_bounds: Bounds {
                 file_bytes: settings.files.file_bytes,
                 project_bytes: settings.files.project_bytes,

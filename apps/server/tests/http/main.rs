@@ -25,6 +25,7 @@ mod heads;
 mod limits;
 mod live;
 mod malformed;
+mod metrics;
 mod once;
 mod operations;
 mod queries;

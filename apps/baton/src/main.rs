@@ -50,6 +50,7 @@ mod table;
 mod talk;
 mod task;
 mod text;
+mod timeline;
 mod token;
 mod when;
 mod words;
@@ -177,6 +178,8 @@ enum Command {
     Audit(audit::Audit),
     /// Log lines that workers shipped, the newest last.
     Logs(logs::Logs),
+    /// What happened, from all that tells of it, as one list.
+    Timeline(timeline::Timeline),
     /// Take back tasks whose lease is lost, now instead of at the server's next round.
     Reap(reap::Reap),
     /// Make or check the DynamoDB table that --store dynamodb:TABLE names.
@@ -308,6 +311,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Stats(stats) => on_heap(|| stats.run(context)).await,
             Command::Debug(debug) => on_heap(|| debug.run(context)).await,
             Command::Logs(logs) => on_heap(|| logs.run(context)).await,
+            Command::Timeline(timeline) => on_heap(|| timeline.run(context)).await,
             Command::Token(token) => on_heap(|| token.run(context)).await,
             Command::Audit(audit) => on_heap(|| audit.run(context)).await,
             Command::Reap(reap) => on_heap(|| reap.run(context)).await,

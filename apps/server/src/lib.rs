@@ -14,7 +14,7 @@ use baton_files::Files;
 use baton_http::dialect::{SamePath, Switch};
 use baton_http::fleet::Fleet;
 use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Parts, ServeOptions};
-use baton_model::{Scope, Token, TokenStatus, limits};
+use baton_model::{Happened, Scope, Token, TokenStatus, limits};
 use baton_runtime::settings::DialectPlace;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
 use baton_store::{Archiver, PageRequest, Store, StoreError};
@@ -69,6 +69,25 @@ pub struct Running {
     shutdown: Shutdown,
     serving: Vec<JoinHandle<bool>>,
     reaper: Option<JoinHandle<()>>,
+    life: Life,
+}
+
+/// Notes for the time line when a server starts and ends.
+struct Life(App);
+
+impl Life {
+    async fn note(&self, happened: Happened) {
+        let Self(app) = self;
+        if let Err(error) = app.store.note_happened(app.now(), happened).await {
+            tracing::warn!(error = error.report(), "the time line does not tell of the server");
+        }
+    }
+}
+
+impl std::fmt::Debug for Life {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Life").finish_non_exhaustive()
+    }
 }
 
 /// What a server has besides its store, as far as it has any of it.
@@ -146,7 +165,12 @@ fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
     let (alone, beside): (Vec<_>, Vec<_>) = dialects::open(app, &settings.dialects)?
         .into_iter()
         .partition(|(_, place): &(Dialect, DialectPlace)| place.listen.is_some());
-    let slow = vec![baton_claim_task::SLOW, baton_manage_files::SLOW, baton_manage_files::SLOW_SIGNED];
+    let slow = vec![
+        baton_claim_task::SLOW,
+        baton_query_tasks::SLOW,
+        baton_manage_files::SLOW,
+        baton_manage_files::SLOW_SIGNED,
+    ];
     let router = api::router()
         .merge(baton_manage_files::router())
         .merge(baton_manage_fleet::router())
@@ -245,6 +269,7 @@ impl Server {
             dialects.push((name, addr));
             tracing::info!(%addr, dialect = name, "a dialect is spoken at an address of its own");
         }
+        let life = Life(app.clone());
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
         let supplies = baton_reap_stale_workers::run_supplies(app.clone(), shutdown.clone());
         let readings = baton_reap_stale_workers::run_readings(app.clone(), shutdown.clone());
@@ -257,7 +282,8 @@ impl Server {
             tokio::join!(reaper, schedules, supplies, readings, bulk, archiving, sweep);
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
-        Ok(Running { addr, dialects, shutdown, serving, reaper: Some(reaper) })
+        life.note(Happened::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned() }).await;
+        Ok(Running { addr, dialects, shutdown, serving, reaper: Some(reaper), life })
     }
 }
 
@@ -332,6 +358,7 @@ impl Running {
             // Its panic has been logged, and concerns no request.
             let _ = reaper.await;
         }
+        self.life.note(Happened::ServerEnded { answered }).await;
         tracing::info!(answered, "server stopped");
         answered
     }

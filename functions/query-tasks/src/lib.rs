@@ -8,12 +8,14 @@ mod graph;
 mod pages;
 mod system;
 mod tasks;
+mod timeline;
 mod why;
 
 use baton_http::{App, routes};
 use utoipa_axum::router::OpenApiRouter;
 
 pub use pages::error_page;
+pub use timeline::SLOW;
 pub use why::why_view;
 
 /// The function's routes.
@@ -35,6 +37,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(fleet::get_queue))
         .routes(routes!(fleet::get_stats))
         .routes(routes!(fleet::list_logs))
+        .routes(routes!(timeline::list_timeline))
+        .routes(routes!(timeline::hear_events))
         .routes(routes!(system::livez))
         .routes(routes!(system::readyz))
         .routes(routes!(system::openapi))

@@ -67,6 +67,7 @@ pages! {
     OutcomeUnknown = "outcome_unknown",
     RequestTimeout = "request_timeout",
     DependencyRefused = "dependency_refused",
+    NotSupported = "not_supported",
     Internal = "internal",
 }
 

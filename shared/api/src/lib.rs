@@ -33,6 +33,7 @@ pub mod supply;
 pub mod task;
 mod template;
 pub mod text;
+pub mod timeline;
 pub mod token;
 pub mod unique;
 pub mod why;

@@ -90,6 +90,8 @@ codes! {
     GroupNotFound = "group_not_found", 404, "No such group of workers";
     /// The part of a file that is asked for lies behind its end.
     RangeRefused = "range_refused", 416, "The file has no such part";
+    /// The store that the server has keeps nothing by which it could tell this.
+    NotSupported = "not_supported", 501, "The store of this server cannot tell this";
     /// A signed address has expired, or was not signed for this.
     SignatureRefused = "signature_refused", 403, "The address does not hold";
     /// The token does not exist.

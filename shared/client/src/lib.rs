@@ -75,7 +75,7 @@ pub use builder::{ClientBuilder, http_client};
 pub use error::{ClientError, Untouched};
 pub use files::Download;
 pub use place::stays_on_this_machine;
-pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
+pub use query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery, TimelineQuery};
 pub use ready::{Heard, Listener, ReadyError, ReadyQueue};
 #[cfg(feature = "sqs")]
 pub use sqs::{OpenError, SqsReady};

@@ -1,7 +1,9 @@
 //! What lists may be asked for.
 
+use std::time::Duration;
+
 use baton_model::{
-    Label, Level, ProjectId, QueueName, Status, TaskId, TaskType, Timestamp, TokenId, WorkerId,
+    Label, Level, ProjectId, QueueName, ScheduleName, Status, TaskId, TaskType, Timestamp, TokenId, WorkerId,
 };
 
 use crate::call::Call;
@@ -75,6 +77,31 @@ pub struct LogQuery {
     pub limit: Option<u32>,
 }
 
+/// Which entries of the time line are asked for: those that fit every field that is set, the newest first.
+#[derive(Clone, Debug, Default)]
+pub struct TimelineQuery {
+    /// About this task.
+    pub task_id: Option<TaskId>,
+    /// Of this worker.
+    pub worker: Option<WorkerId>,
+    /// About this queue, or tasks that are in it now.
+    pub queue: Option<QueueName>,
+    /// Of this project.
+    pub project: Option<ProjectId>,
+    /// Of this schedule, or of tasks that it created.
+    pub schedule: Option<ScheduleName>,
+    /// At least this grave.
+    pub level: Option<Level>,
+    /// At this time or later.
+    pub from: Option<Timestamp>,
+    /// Before this time.
+    pub before: Option<Timestamp>,
+    /// Where the page before ended.
+    pub cursor: Option<String>,
+    /// How many entries at most, 1 to 1,000.
+    pub limit: Option<u32>,
+}
+
 /// Which entries of the audit log are asked for: those that fit every field that is set, the newest first.
 #[derive(Clone, Debug, Default)]
 pub struct AuditQuery {
@@ -135,6 +162,35 @@ impl LogQuery {
             .query("before", self.before)
             .query("cursor", self.cursor.as_ref())
             .query("limit", self.limit)
+    }
+}
+
+impl TimelineQuery {
+    pub(crate) fn call(&self) -> Call {
+        self.filters("/v1/timeline")
+            .query("from", self.from)
+            .query("before", self.before)
+            .query("cursor", self.cursor.as_ref())
+            .query("limit", self.limit)
+    }
+
+    /// What is asked of events as they happen: `from`, `before` and `cursor` say nothing there.
+    pub(crate) fn listen(&self, after: Option<u64>, wait: Duration) -> Call {
+        self.filters("/v1/events")
+            .query("after", after)
+            .query("wait", Some(format!("{}s", wait.as_secs_f64())))
+            .query("limit", self.limit)
+            .waits(Some(wait))
+    }
+
+    fn filters(&self, path: &str) -> Call {
+        Call::get(path)
+            .query("task_id", self.task_id)
+            .query("worker", self.worker.as_ref())
+            .query("queue", self.queue.as_ref())
+            .query("project", self.project.as_ref())
+            .query("schedule", self.schedule.as_ref())
+            .query("level", self.level.map(Level::as_str))
     }
 }
 

@@ -23,6 +23,7 @@ use baton_api::order::{OrderChangeView, OrderRequest};
 use baton_api::reap::ReapRequest;
 use baton_api::reap::ReapView;
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
+use baton_api::timeline::{LiveEventsView, TimelineView};
 use baton_api::token::CreateToken;
 use baton_api::token::{AuditView, CreatedTokenView, TokenView};
 use baton_api::why::WhyView;
@@ -30,7 +31,7 @@ use baton_model::{BatchId, Directive, GenerationId, ProjectId, QueueName, TaskId
 use serde::Serialize;
 
 use crate::call::{Call, new_key};
-use crate::query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery};
+use crate::query::{AuditQuery, GenerationQuery, LogQuery, TaskQuery, TimelineQuery};
 use crate::{Client, ClientError};
 
 /// Producers: create, cancel, retry, and see what batches do.
@@ -414,6 +415,27 @@ impl Client {
     /// [`ClientError`].
     pub async fn logs(&self, query: &LogQuery) -> Result<Page<LogView>, ClientError> {
         self.call(query.call()).await
+    }
+
+    /// A page of what happened, the newest first.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn timeline(&self, query: &TimelineQuery) -> Result<Page<TimelineView>, ClientError> {
+        self.call(query.call()).await
+    }
+
+    /// What happens to tasks behind an event, or from now on: what there is, or else what comes first within `wait`.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn events(
+        &self,
+        query: &TimelineQuery,
+        after: Option<u64>,
+        wait: Duration,
+    ) -> Result<LiveEventsView, ClientError> {
+        self.call(query.listen(after, wait)).await
     }
 
     /// Whether the server is there. Never repeated; see [`Client::wait_until_ready`].

@@ -11,6 +11,7 @@ use baton_scaling::Policy;
 use baton_store::Store;
 
 use crate::fleet::Fleet;
+use crate::live::Live;
 use crate::log_shares::LogShares;
 use crate::meters::Meters;
 
@@ -46,6 +47,8 @@ pub struct Parts {
     pub file_bounds: Bounds,
     /// The workers that are supervised beside the server; none if it supervises none.
     pub fleet: Option<Arc<dyn Fleet>>,
+    /// Who listens to events.
+    pub live: Live,
     /// What this process counts of its own work.
     pub meters: Meters,
     /// The pools of queues that machines are scaled for.
@@ -88,7 +91,9 @@ impl Parts {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
     ) -> Self {
+        let shutdown = Shutdown::new();
         Self {
+            live: Live::new(Arc::clone(&store), shutdown.clone(), settings.server.max_listeners),
             store,
             timekeeper: Timekeeper::new(Arc::clone(&clock), settings.leases),
             clock,
@@ -108,7 +113,7 @@ impl Parts {
                 file_bytes: settings.files.file_bytes,
                 project_bytes: settings.files.project_bytes,
             },
-            shutdown: Shutdown::new(),
+            shutdown,
         }
     }
 }

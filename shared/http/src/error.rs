@@ -270,6 +270,7 @@ impl From<StoreError> for ApiError {
                 "cursor",
                 Expected::new("the next_cursor of an earlier page of the same query", "another text"),
             ),
+            StoreError::NotTold { .. } => Self::new(ProblemCode::NotSupported, told.clone()),
             StoreError::TooLarge { .. } => {
                 new(ProblemCode::PayloadTooLarge, "this is what the task store can hold; send less at once")
             }
@@ -468,6 +469,7 @@ mod tests {
             (StoreError::TooManyTokens { most: 10_000 }, ProblemCode::TooManyTokens, 409),
             (StoreError::TooManyLimits { what: "limits", most: 9 }, ProblemCode::TooManyLimits, 409),
             (StoreError::BadCursor, ProblemCode::InvalidFields, 422),
+            (baton_store::without_feed(), ProblemCode::NotSupported, 501),
             (StoreError::Busy, ProblemCode::Busy, 503),
             (StoreError::StorageFull(cause()), ProblemCode::StorageFull, 503),
             (StoreError::Unavailable(cause()), ProblemCode::StorageUnavailable, 503),

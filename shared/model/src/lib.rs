@@ -43,6 +43,7 @@ pub mod takes;
 pub mod task;
 pub mod template;
 pub mod time;
+pub mod timeline;
 pub mod token;
 pub mod transition;
 pub mod unique;
@@ -92,6 +93,9 @@ pub use task::{
 };
 pub use template::Filling;
 pub use time::Timestamp;
+pub use timeline::{
+    Asked, Happened, OfTask, Particulars, Source, TimelineCursor, TimelineEntry, TimelineFilter,
+};
 pub use token::{Grant, Scope, SecretDigest, Token, TokenSecret, TokenStatus};
 pub use unique::{Unique, UniqueWhile};
 pub use watch::{Step, Watch};

@@ -102,6 +102,8 @@ pub struct ServerSettings {
     pub shutdown_grace: Duration,
     /// Connections open at once.
     pub max_connections: u32,
+    /// Listeners to events at once.
+    pub max_listeners: u32,
 }
 
 /// When callers need tokens, and how much they may ask.
@@ -341,6 +343,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         answers_bytes: u64::from(reader.whole("server.answers_mebibytes", "MiB", 1..=65_536)) << 20,
         shutdown_grace: reader.seconds("server.shutdown_grace_seconds", 0.0..=3_600.0),
         max_connections: reader.whole("server.max_connections", "connections", 1..=100_000),
+        max_listeners: reader.whole("server.max_listeners", "listeners", 0..=100_000),
     };
     let always = reader.text("tokens.required", |text| match text {
         "auto" => Ok(false),

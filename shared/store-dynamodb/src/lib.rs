@@ -75,6 +75,7 @@ pub mod table;
 mod testing;
 mod text;
 mod tidy;
+mod timeline;
 mod token;
 mod transact;
 mod transfer;
@@ -259,6 +260,7 @@ impl TaskStore for DynamoStore {
             counts_removals: self.inner.stats.lock().is_by_stream(),
             lists_in_parts: false,
             releases_at_once: false,
+            feed: false,
         }
     }
 

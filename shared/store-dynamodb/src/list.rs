@@ -71,7 +71,7 @@ impl List {
 
 const TASKS: List = List { kind: Kind::Task, letter: 't' };
 const GENERATIONS: List = List { kind: Kind::Generation, letter: 'g' };
-const LOGS: List = List { kind: Kind::Log, letter: 'l' };
+pub(crate) const LOGS: List = List { kind: Kind::Log, letter: 'l' };
 /// Generations, of which a list of completed tasks gives the tasks.
 pub(crate) const COMPLETED: List = List { kind: Kind::Generation, letter: 'c' };
 

@@ -110,6 +110,7 @@ fn remove_archived(transaction: &mut Transaction<'_>, tasks: &Vec<(TaskId, u32)>
         let (Some(first), Some(last)) = (run.first(), run.last()) else { continue };
         remove_rows(transaction.db, first.n, last.n)?;
     }
+    transaction.state.removed_tasks += old.len();
     for task in &old {
         transaction.tally(&task.queue, &task.task_type, task.state, -1);
     }

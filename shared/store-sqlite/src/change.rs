@@ -102,6 +102,7 @@ pub(crate) fn remove(transaction: &mut Transaction<'_>, remove: &Remove) -> Resu
         dependency::remove_edges(transaction.db, stored.n)?;
     }
     purge::remove_rows(transaction.db, stored.n, stored.n)?;
+    transaction.state.removed_tasks += 1;
     transaction.tally(&stored.queue, &stored.task_type, state, -1);
     Ok(())
 }

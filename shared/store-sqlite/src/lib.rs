@@ -17,6 +17,7 @@ mod dependency;
 mod ending;
 mod error;
 mod expiry;
+mod feed;
 mod finish;
 mod health;
 mod hold;
@@ -36,6 +37,7 @@ mod rows;
 mod schedule;
 mod stats;
 mod supply;
+mod timeline;
 mod token;
 mod transaction;
 mod transfer;
@@ -64,6 +66,7 @@ use baton_store::{
     WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
+use tokio::sync::watch;
 
 use crate::error::Failure;
 use crate::health::{Condition, Side};
@@ -124,6 +127,8 @@ pub struct SqliteStore {
     tokens: Arc<Tokens>,
     max_tokens: usize,
     max_bytes: Option<u64>,
+    /// The position of the last event.
+    fed: watch::Receiver<u64>,
     /// Holds the file. Declared last, so that it is let go of after the connections.
     condition: Arc<Condition>,
 }
@@ -147,10 +152,12 @@ impl SqliteStore {
         };
         let condition = Arc::new(Condition::new(Arc::clone(&hold)));
         let readers = Readers::open(&hold, &condition, options.readers)?;
+        let fed = state.fed.subscribe();
+        fed_head(&db, &state.fed)?;
         let writer = Writer::start(db, state, Arc::clone(&condition), doorbell)?;
         hold.finished();
         let max_bytes = options.max_bytes;
-        Ok(Self { writer, readers, policy, tokens, max_tokens, max_bytes, condition })
+        Ok(Self { writer, readers, policy, tokens, max_tokens, max_bytes, fed, condition })
     }
 
     /// Waits until the file is no longer there, or is another one: from then on nothing is answered but that
@@ -174,6 +181,7 @@ impl TaskStore for SqliteStore {
             counts_removals: true,
             lists_in_parts: true,
             releases_at_once: true,
+            feed: true,
         }
     }
 
@@ -491,6 +499,13 @@ impl AuditStore for SqliteStore {
     async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
         self.readers.run(move |db| list::audit(db, &filter, &page)).await
     }
+}
+
+/// Says where the order of all events ends as the file is opened.
+fn fed_head(db: &Connection, fed: &watch::Sender<u64>) -> Result<(), StoreError> {
+    let head = feed::head(db).map_err(error::store_error)?;
+    fed.send_replace(head as u64);
+    Ok(())
 }
 
 fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<(), Failure> {

@@ -153,7 +153,7 @@ fn parse(cursor: &Option<Cursor>) -> Result<i64, StoreError> {
 
 /// Rows arrive nearly in the order of their times: callers' clocks may differ by this much, or step back, before a list
 /// bounded by time misses a row.
-const DISORDER: Duration = Duration::from_secs(600);
+pub(crate) const DISORDER: Duration = Duration::from_secs(600);
 
 /// The numbers between which the tasks of a range of times of creation lie, the lower one included, with room for
 /// disorder at both ends.
@@ -189,7 +189,7 @@ fn first_created(db: &Connection, at: Timestamp) -> Result<i64, Failure> {
 }
 
 /// The key that all rows of before `at` lie below: with a second of room, as a full millisecond overflows.
-fn before_key(at: Timestamp) -> i64 {
+pub(crate) fn before_key(at: Timestamp) -> i64 {
     first_key(at.plus(Duration::from_secs(1)))
 }
 

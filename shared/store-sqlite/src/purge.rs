@@ -17,11 +17,13 @@ use crate::bulk;
 use crate::codes::Code;
 use crate::dependency;
 use crate::error::Failure;
+use crate::feed;
 use crate::kept;
 use crate::limit;
 use crate::links::Links;
 use crate::rows::{EVENT_BITS, first_key, text};
 use crate::stats::WINDOW;
+use crate::timeline;
 use crate::token::{self, Tokens};
 use crate::transaction::Transaction;
 use crate::unique;
@@ -184,6 +186,8 @@ pub(crate) fn purge(transaction: &mut Transaction<'_>, purge: &Purge) -> Result<
         open = left;
         portion = (portion * 2).min(*PORTIONS.end());
     }
+    feed::sweep(transaction)?;
+    timeline::purge(transaction.db, purge.now.minus(purge.keep_logs))?;
     if is_over || report.more {
         let overdue = overdue(transaction.db, &transaction.state.tokens, purge, goes)?;
         report.more |= !overdue.longest().is_zero();
@@ -236,6 +240,7 @@ fn remove_tasks(
     for (_, queue, task_type, state) in &old {
         transaction.tally(queue, task_type, *state, -1);
     }
+    transaction.state.removed_tasks += old.len();
     Ok(old.len() as u64)
 }
 

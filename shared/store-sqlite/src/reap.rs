@@ -1,18 +1,19 @@
 //! The reaper: finds lost leases on a reader, so that the search holds nobody up, and takes them back on the writer,
 //! which judges each one anew.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use baton_model::lease::LeasePolicy;
 use baton_model::transition::Command;
-use baton_model::{Loss, TaskState, Watch, Worker, WorkerId};
+use baton_model::{Happened, Loss, LossReason, TaskState, Timestamp, Watch, Worker, WorkerId};
 use baton_store::{Reap, ReapReport, Taken};
 use rusqlite::{Connection, params};
 
 use crate::dependency;
 use crate::error::Failure;
 use crate::rows::{Stored, select_task, time, worker_by_id};
+use crate::timeline;
 use crate::transaction::Transaction;
 
 /// A task whose lease looked lost to a reader.
@@ -125,5 +126,25 @@ pub(crate) fn take_back(
             to: after.head.state.state(),
         });
     }
+    note_losses(transaction, &report.taken, watch.now)?;
     Ok(report)
+}
+
+/// Notes for the time line that tasks were taken back, and which workers were lost with them.
+fn note_losses(transaction: &Transaction<'_>, taken: &[Taken], now: Timestamp) -> Result<(), Failure> {
+    if taken.is_empty() {
+        return Ok(());
+    }
+    let mut workers: BTreeMap<&WorkerId, (u64, LossReason)> = BTreeMap::new();
+    for one in taken {
+        workers.entry(&one.worker).or_insert((0, one.reason)).0 += 1;
+    }
+    let (tasks, of) = (taken.len() as u64, workers.len() as u64);
+    for (worker, (tasks, reason)) in workers {
+        if reason == LossReason::HeartbeatMissed {
+            let lost = Happened::WorkerLost { worker: worker.clone(), tasks, reason };
+            timeline::note(transaction, now, &lost)?;
+        }
+    }
+    timeline::note(transaction, now, &Happened::TakenBack { tasks, workers: of })
 }

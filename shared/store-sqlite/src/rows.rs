@@ -386,9 +386,22 @@ fn events(
     after: u32,
     (most, bytes): (usize, usize),
 ) -> Result<Vec<Event>, Failed> {
+    let first = n << EVENT_BITS;
+    let range = [first | (i64::from(after) + 1), first | ((1 << EVENT_BITS) - 1)];
+    events_within(db, sql, n, range, (most, bytes))
+}
+
+/// The same of the keys of a range.
+fn events_within(
+    db: &Connection,
+    sql: &str,
+    n: i64,
+    range: [i64; 2],
+    (most, bytes): (usize, usize),
+) -> Result<Vec<Event>, Failed> {
     let mut statement = db.prepare_cached(sql)?;
     let first = n << EVENT_BITS;
-    let mut rows = statement.query([first | (i64::from(after) + 1), first | ((1 << EVENT_BITS) - 1)])?;
+    let mut rows = statement.query(range)?;
     let (mut events, mut size) = (Vec::new(), 0);
     while events.len() < most
         && size < bytes
@@ -434,6 +447,19 @@ pub(crate) fn latest_events(db: &Connection, n: i64, most: u32) -> Result<Vec<Ev
     let mut latest = events(db, SELECT_EVENTS_BACK, n, 0, (most as usize, TaskDetail::EVENT_BYTES))?;
     latest.reverse();
     Ok(latest)
+}
+
+/// The events of a task below a number, the last one first.
+pub(crate) fn events_below(db: &Connection, n: i64, below: i64, most: usize) -> Result<Vec<Event>, Failed> {
+    let first = n << EVENT_BITS;
+    let last = first | (below.clamp(1, 1 << EVENT_BITS) - 1);
+    events_within(db, SELECT_EVENTS_BACK, n, [first | 1, last], (most, TaskDetail::EVENT_BYTES))
+}
+
+/// One event of a task; none if it is gone.
+pub(crate) fn event_of(db: &Connection, n: i64, seq: u32) -> Result<Option<Event>, Failed> {
+    let key = n << EVENT_BITS | i64::from(seq);
+    Ok(events_within(db, SELECT_EVENTS, n, [key, key], (1, usize::MAX))?.pop())
 }
 
 /// `SELECT` of a generation's columns, with what follows the table's name; metadata and result as they are, or as they are told.

@@ -12,12 +12,14 @@ use baton_model::{
 };
 use baton_store::{NameNotice, Ready, StoreError};
 use rusqlite::{Connection, params};
+use tokio::sync::watch;
 
 use crate::batches;
 use crate::codes::Code;
 use crate::defaults;
 use crate::error::Failure;
 use crate::expiry;
+use crate::feed;
 use crate::kept;
 use crate::limit::{self, Limits};
 use crate::links::{keep, mark_waited_for, note_blocked};
@@ -68,6 +70,14 @@ pub(crate) struct State {
     pub(crate) supplied: Supplied,
     /// What queues give to tasks that do not say.
     pub(crate) defaults: defaults::Known,
+    /// The position of the next event, if it is known.
+    pub(crate) feed_next: Option<i64>,
+    /// Up to which position the order of events was looked through for those of tasks that are gone.
+    pub(crate) feed_swept: i64,
+    /// How many tasks were removed since.
+    pub(crate) removed_tasks: usize,
+    /// Tells the position of the last event, after each commit.
+    pub(crate) fed: watch::Sender<u64>,
     /// Whether tasks are removed once they are archived, and not before (`archive.rs`).
     pub(crate) archived: bool,
 }
@@ -89,6 +99,10 @@ impl State {
             expiring: expiry::Next::default(),
             supplied: Supplied::default(),
             defaults: None,
+            feed_next: None,
+            feed_swept: 0,
+            removed_tasks: 0,
+            fed: watch::Sender::new(0),
             archived: false,
         }
     }
@@ -104,6 +118,8 @@ pub(crate) struct AfterCommit {
     pub(crate) names: Vec<NameNotice>,
     /// The queues with a supply that claims have come to.
     pub(crate) asked: BTreeSet<QueueName>,
+    /// The position of the last event, if there was one.
+    pub(crate) fed: Option<i64>,
 }
 
 /// An open transaction.
@@ -118,6 +134,8 @@ pub(crate) struct Transaction<'a> {
     tokens: Vec<TokenChange>,
     names: Vec<NameNotice>,
     asked: BTreeSet<QueueName>,
+    /// The events by their keys and times, for the one order of all.
+    events: Vec<(i64, i64)>,
 }
 
 impl<'a> Transaction<'a> {
@@ -132,6 +150,7 @@ impl<'a> Transaction<'a> {
             tokens: Vec::new(),
             names: Vec::new(),
             asked: BTreeSet::new(),
+            events: Vec::new(),
         }
     }
 
@@ -154,7 +173,8 @@ impl<'a> Transaction<'a> {
                 )?
                 .execute(params![hour, queue.as_str(), what_code(what), bucket, count])?;
         }
-        Ok(AfterCommit { rings: self.rings, tokens: self.tokens, names: self.names, asked: self.asked })
+        let fed = feed::append(self.db, &mut self.state.feed_next, &self.events)?;
+        Ok(AfterCommit { rings: self.rings, tokens: self.tokens, names: self.names, asked: self.asked, fed })
     }
 
     /// Counts tasks that entered a state (or, negative, left it).
@@ -387,7 +407,7 @@ impl<'a> Transaction<'a> {
     /// Appends an event to a task's history.
     #[expect(clippy::too_many_arguments, reason = "one argument a column, at two callers")]
     pub(crate) fn event(
-        &self,
+        &mut self,
         n: i64,
         seq: u32,
         at: Timestamp,
@@ -415,7 +435,18 @@ impl<'a> Transaction<'a> {
                 detail.session.as_ref().map(baton_model::SessionId::as_bytes),
                 rest,
             ])?;
+        self.events.push((n << EVENT_BITS | i64::from(seq), at.as_millis()));
         Ok(())
+    }
+
+    /// How many events the commit has until now.
+    pub(crate) fn told(&self) -> usize {
+        self.events.len()
+    }
+
+    /// Leaves the events that came behind so many out of the one order of all: they happened before, and elsewhere.
+    pub(crate) fn tell_no_more_than(&mut self, told: usize) {
+        self.events.truncate(told);
     }
 
     /// Makes a queue known that a task names.

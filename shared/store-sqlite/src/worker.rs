@@ -1,7 +1,7 @@
 //! Workers: their sessions, heartbeats and directives.
 
 use baton_model::{
-    Alone, Directive, LogLine, Owner, ProjectId, SessionId, TaskId, Timestamp, Worker, WorkerId,
+    Alone, Directive, Happened, LogLine, Owner, ProjectId, SessionId, TaskId, Timestamp, Worker, WorkerId,
 };
 use baton_store::{Beat, BeatAnswer, Claim, Direct, LostLease, NameNotice, StoreError};
 use rusqlite::params;
@@ -10,6 +10,7 @@ use crate::alone::{tie_columns, tie_of};
 use crate::codes::Code;
 use crate::error::Failure;
 use crate::rows::{Stored, StoredWorker, free_key, takes, to_json, worker_by_id};
+use crate::timeline;
 use crate::transaction::Transaction;
 
 /// A claim is a sign of life, too; it is noted to this many milliseconds, so that not every claim writes.
@@ -85,11 +86,13 @@ fn session_of(
 ) -> Result<StoredWorker, Failure> {
     let Some(mut known) = known else {
         let worker = Worker::new(id.clone(), caller.clone(), session, now);
+        note_start(transaction, &worker, now)?;
         return Ok(StoredWorker { worker, seen_at: now });
     };
     if !known.worker.admit(caller) {
         return Err(StoreError::WorkerOfOther(id.clone()).into());
     }
+    let before = known.worker.session;
     match known.worker.enter(session, now) {
         Ok(None) => {}
         Ok(Some(takeover)) => transaction.tell(NameNotice::taken(&known.worker, takeover)),
@@ -102,7 +105,16 @@ fn session_of(
             return Err(StoreError::SessionSuperseded { worker: id.clone(), session: late.session }.into());
         }
     }
+    if known.worker.session != before {
+        note_start(transaction, &known.worker, now)?;
+    }
     Ok(known)
+}
+
+/// Notes for the time line that a worker is heard that was not known, or a new start of it.
+fn note_start(transaction: &Transaction<'_>, worker: &Worker, now: Timestamp) -> Result<(), Failure> {
+    let started = Happened::WorkerStarted { worker: worker.id.clone(), session: worker.session };
+    timeline::note(transaction, now, &started)
 }
 
 pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Result<(), Failure> {
@@ -155,6 +167,9 @@ pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Resul
     stored.worker.beats += 1;
     stored.worker.running = beat.running.clone();
     stored.worker.readings = beat.readings.clone();
+    if beat.ending && stored.worker.ended_at.is_none() {
+        timeline::note(transaction, beat.now, &Happened::WorkerEnded { worker: beat.worker.clone() })?;
+    }
     stored.worker.ended_at = beat.ending.then_some(beat.now);
     stored.worker.capacity = beat.capacity.or(stored.worker.capacity);
     if !beat.labels.is_empty() {

@@ -221,6 +221,9 @@ fn commit(
     match outcome {
         Ok(Ok(after)) => {
             state.tokens.apply(after.tokens);
+            if let Some(fed) = after.fed {
+                state.fed.send_replace(fed as u64);
+            }
             after.names.iter().for_each(|notice| notice.log(&state.policy));
             after.rings.into_iter().for_each(|ready| doorbell.ring(ready));
             after.asked.iter().for_each(|queue| doorbell.asked(queue));
@@ -247,6 +250,7 @@ fn roll_back(db: &Connection, state: &mut State) {
     state.expiring = Next::Unknown;
     state.supplied.forget();
     state.defaults = None;
+    state.feed_next = None;
     if !db.is_autocommit()
         && let Err(error) = db.execute_batch("ROLLBACK")
     {

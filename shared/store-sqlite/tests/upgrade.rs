@@ -12,13 +12,14 @@ use baton_model::{
     BatchId, Bulk, BulkAction, BulkFilter, BulkId, BulkTasks, DefaultsChange, Expiry, FairBy, Fence,
     GenerationId, IfMissed, IfRunning, LimitRules, LossReason, NewBatch, Output, OutputFile, Owner, Plan,
     QueueName, QueueOrder, Reason, Rhythm, ScheduleChange, ScheduleKey, SessionId, SupplyChange, SupplyPlan,
-    TaskId, TaskSpec, TaskState, Template, Timestamp, TokenId, Unique, UniqueWhile, Watch, Why,
+    TaskId, TaskSpec, TaskState, Template, TimelineFilter, Timestamp, TokenId, Unique, UniqueWhile, Watch,
+    Why,
 };
 use baton_store::{
     AddToBatch, AuditFilter, AuditStore, BatchStore, Beat, BulkStore, Cancel, Claim, ClaimAnswer, Complete,
     Create, Expire, LimitStore, LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Purge,
     Reap, Refill, Refilled, ScheduleStore, SetDefaults, SetLimit, SetSchedule, SetSupply, StoreError,
-    SupplyStore, TaskStore, TokenStore, run_due,
+    SupplyStore, TaskStore, TimelineStore, TokenStore, run_due,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -83,7 +84,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 12);
+    assert_eq!(version("PRAGMA user_version"), 13);
 }
 
 /// A file as the second version of the schema left it.
@@ -538,4 +539,30 @@ async fn generations_of_the_eleventh_version_name_no_files_and_later_ones_may() 
     drop(store);
     let kept = open(&at(&folder)).task(id(1)).await.unwrap().generation.unwrap().output.files;
     assert_eq!(kept, [file]);
+}
+
+/// A file as the twelfth version of the schema left it.
+fn of_version_twelve(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch("DROP TABLE feed; DROP TABLE happened; PRAGMA user_version = 12;").unwrap();
+}
+
+#[tokio::test]
+async fn events_of_before_have_no_place_in_the_order_of_all_and_are_told_by_task() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_one(&at(&folder));
+    drop(open(&at(&folder)));
+    of_version_twelve(&at(&folder));
+    let store = open(&at(&folder));
+    assert_eq!((store.feed_head().await.unwrap(), store.feed(0, 9).await.unwrap().items.len()), (0, 0));
+    store
+        .claim(Claim { cap: 1, ..Claim::new("w2".parse().unwrap(), Timestamp::from_millis(2_000)) })
+        .await
+        .unwrap();
+    assert_eq!(store.feed_head().await.unwrap(), 1);
+    let told = async |filter| store.timeline(filter, PageRequest::first(9)).await.unwrap().items;
+    let all = told(TimelineFilter { events_only: true, ..TimelineFilter::default() }).await;
+    assert_eq!(all.iter().map(|entry| entry.task).collect::<Vec<_>>(), [Some(id(1))]);
+    let of_task = told(TimelineFilter { task: Some(id(1)), ..TimelineFilter::default() }).await;
+    assert_eq!(of_task.len(), 2, "created before, and claimed since");
 }

@@ -118,6 +118,14 @@ pub enum StoreError {
     /// The cursor is not one that this store gave for this query.
     #[error("expected a cursor from an earlier page of the same query")]
     BadCursor,
+    /// The store keeps nothing by which it could tell what is asked for at a bounded cost.
+    #[error("{what}; {instead}")]
+    NotTold {
+        /// What is not kept.
+        what: String,
+        /// What to ask for in its place.
+        instead: String,
+    },
     /// The store cannot hold as much as this in one piece.
     #[error("expected at most {most} {what}, got {got}")]
     TooLarge {
@@ -210,7 +218,7 @@ impl StoreError {
             | Self::ScheduleExists(_)
             | Self::TooManyTokens { .. }
             | Self::TooManyLimits { .. } => ErrorKind::Conflict,
-            Self::BadCursor | Self::TooLarge { .. } => ErrorKind::Request,
+            Self::BadCursor | Self::NotTold { .. } | Self::TooLarge { .. } => ErrorKind::Request,
             Self::Busy | Self::StorageFull(_) | Self::Unavailable(_) => ErrorKind::Unavailable,
             Self::Unknown(_) | Self::Gone { .. } => ErrorKind::Unknown,
             Self::CannotOpen { .. }

@@ -13,21 +13,21 @@ use std::task::Poll;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Batch, BatchId, Bulk, BulkId, Event, Generation, GenerationId, Limit, LogLine, QueueDefaults,
-    QueueName, QueueOrder, RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId, Timestamp, Token, TokenId,
-    Why, WorkerId,
+    AuditId, Batch, BatchId, Bulk, BulkId, Event, Generation, GenerationId, Happened, Limit, LogLine,
+    QueueDefaults, QueueName, QueueOrder, RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId,
+    TimelineEntry, TimelineFilter, Timestamp, Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
     AddToBatch, AuditEntry, AuditFilter, AuditStore, BatchDetail, BatchFilter, BatchStore, Beat, BeatAnswer,
     BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Complete, CompleteAnswer,
-    Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, GenerationFilter,
-    Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur, Occurred, OrderQueue,
-    OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate,
-    Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore, SealBatch, SetDefaults,
-    SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store, StoreError, StoredToken,
-    SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches, TokenStore, Waiting,
-    WorkerDetail,
+    Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, FeedPage,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
+    Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore,
+    SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store,
+    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches,
+    TimelineStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -502,6 +502,34 @@ impl BatchStore for Faulty {
 
     async fn tend_batches(&self, tend: TendBatches) -> Result<TendedBatches, StoreError> {
         self.call("tend_batches", Call::Repeatable, || self.inner.tend_batches(tend.clone())).await
+    }
+}
+
+#[async_trait]
+impl TimelineStore for Faulty {
+    async fn timeline(
+        &self,
+        filter: TimelineFilter,
+        page: PageRequest,
+    ) -> Result<Page<TimelineEntry>, StoreError> {
+        let question = (filter.clone(), page.clone());
+        self.list("timeline", question, || self.inner.timeline(filter.clone(), page.clone())).await
+    }
+
+    async fn note_happened(&self, at: Timestamp, happened: Happened) -> Result<(), StoreError> {
+        self.call("note_happened", Call::Once, || self.inner.note_happened(at, happened.clone())).await
+    }
+
+    async fn feed(&self, after: u64, limit: u32) -> Result<FeedPage, StoreError> {
+        self.call("feed", Call::Point, || self.inner.feed(after, limit)).await
+    }
+
+    async fn feed_head(&self) -> Result<u64, StoreError> {
+        self.call("feed_head", Call::Point, || self.inner.feed_head()).await
+    }
+
+    async fn feed_beyond(&self, position: u64) -> Result<u64, StoreError> {
+        self.call("feed_beyond", Call::Point, || self.inner.feed_beyond(position)).await
     }
 }
 

@@ -27,6 +27,7 @@ pub mod purge;
 pub mod query;
 pub mod schedule;
 pub mod supply;
+pub mod timeline;
 pub mod token;
 pub mod transfer;
 pub mod unique;
@@ -70,6 +71,7 @@ pub use schedule::{Occur, Occurred, RunReport, ScheduleFilter, ScheduleStore, Se
 pub use supply::{
     Refill, Refilled, SetSupply, SupplyReport, SupplyStore, refill_all, refill_queue, refill_some,
 };
+pub use timeline::{FeedPage, Fetched, Merge, TimelineStore, without_feed};
 pub use token::{AuditEntry, AuditFilter, AuditStore, SettingChange, Settled, StoredToken, TokenStore};
 pub use transfer::Transfer;
 pub use waiting::Waiting;
@@ -102,6 +104,9 @@ pub struct Capabilities {
     /// Whoever ends a task lets go of those that wait for it in the same commit; else they follow it, and [`TaskStore::mend`]
     /// makes sure.
     pub releases_at_once: bool,
+    /// All that happens to tasks has one order, in which it can be told ([`TimelineStore::feed`]), and so has all else that
+    /// the time line tells.
+    pub feed: bool,
 }
 
 /// How long it takes at most until all processes that use a store go by a queue's defaults as they are set.
@@ -109,7 +114,15 @@ pub const DEFAULTS_SETTLE: std::time::Duration = std::time::Duration::from_secs(
 
 /// All that a whole Baton needs of its store.
 pub trait Store:
-    TaskStore + TokenStore + AuditStore + LimitStore + ScheduleStore + SupplyStore + BulkStore + BatchStore
+    TaskStore
+    + TokenStore
+    + AuditStore
+    + LimitStore
+    + ScheduleStore
+    + SupplyStore
+    + BulkStore
+    + BatchStore
+    + TimelineStore
 {
 }
 
@@ -122,6 +135,7 @@ impl<S> Store for S where
         + SupplyStore
         + BulkStore
         + BatchStore
+        + TimelineStore
 {
 }
 

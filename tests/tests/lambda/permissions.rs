@@ -392,6 +392,8 @@ async fn query_tasks(world: &World) {
         "/v1/queues/default",
         "/v1/stats",
         "/v1/logs",
+        &format!("/v1/timeline?task_id={id}"),
+        "/v1/timeline?worker=w",
         "/openapi.json",
     ] {
         got(world, function, path).await;

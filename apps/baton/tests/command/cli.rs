@@ -42,6 +42,7 @@ fn what_help_adds_to_the_flags_fits_in_78_columns() {
         &["task", "watch"],
         &["worker", "run"],
         &["logs"],
+        &["timeline"],
         &["reap"],
         &["bench"],
         &["example"],
@@ -280,6 +281,8 @@ fn json_is_exactly_one_document_on_stdout() {
         &["queue", "order", "default", "--fair", "key"],
         &["stats"],
         &["logs"],
+        &["timeline"],
+        &["timeline", "--task", &id, "--level", "warn"],
         &["reap"],
     ] {
         // `json` reads stdout as one document and nothing else.

@@ -172,6 +172,37 @@ fn logs_go_on_with_the_lines_that_come() {
 }
 
 #[test]
+fn the_time_line_goes_on_with_what_happens() {
+    let mut world = World::new(QUICK);
+    let before = world.create(&[]);
+    let told = world.json(&["timeline", "--task", &before])["items"].clone();
+    assert_eq!((told.as_array().unwrap().len(), &told[0]["message"]), (1, &Value::from("created")));
+    let mut command =
+        world.command(&["timeline", "--follow", "--limit", "1", "--queue", "default", "-o", "json"]);
+    let mut running = Running(command.stdout(Stdio::piped()).spawn().unwrap());
+    let stdout = BufReader::new(running.0.stdout.take().unwrap());
+    let (tell, lines) = std::sync::mpsc::channel();
+    std::thread::spawn(move || stdout.lines().map_while(Result::ok).try_for_each(|line| tell.send(line)));
+    let next = |id: &str, message: &str| {
+        let line: Value = serde_json::from_str(&lines.recv_timeout(PATIENCE).unwrap()).unwrap();
+        assert_eq!((&line["task_id"], &line["message"]), (&Value::from(id), &Value::from(message)), "{line}");
+    };
+    next(&before, "created");
+    let id = world.create(&[]);
+    next(&id, "created");
+    run(world.command(&["task", "cancel", &id, "--reason", "wrong scene"]), 0);
+    next(&id, "cancelled: wrong scene");
+    // A server that is started anew is waited for, and nothing is told twice.
+    world.kill_server();
+    world.restart_server();
+    let id = world.create(&[]);
+    next(&id, "created");
+    let servers = world.json(&["timeline", "--level", "info"])["items"].clone();
+    let starts = servers.as_array().unwrap().iter().filter(|entry| entry["source"] == "server").count();
+    assert_eq!(starts, 2, "{servers}");
+}
+
+#[test]
 fn a_token_is_revoked_by_the_beginning_of_its_id() {
     let world = World::new(QUICK);
     let create = |name: &str| world.json(&["token", "create", "--name", name, "--scope", "worker"]);
@@ -260,6 +291,7 @@ fn options_are_offered_only_where_they_mean_something() {
         (&["task", "show"][..], true),
         (&["task", "history"], true),
         (&["logs"], true),
+        (&["timeline"], true),
         (&["audit"], true),
         (&["task", "list"], false),
         (&["worker", "list"], false),

@@ -137,6 +137,8 @@ fn what_a_terminal_would_obey_is_shown_and_not_done() {
         &["generation", "list"],
         &["generation", "show", &generation],
         &["logs"],
+        &["timeline"],
+        &["timeline", "--task", &bad],
         &["worker", "show", "w1"],
     ] {
         let output = run(world.command(arguments), 0);

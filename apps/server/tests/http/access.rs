@@ -102,6 +102,8 @@ impl Site {
         let path = match rule.operation {
             "find_task_ids" => format!("{path}?prefix={}", &self.task[..18]),
             "get_schedule" => format!("{path}?project=film"),
+            // Without it, it has no end.
+            "hear_events" => format!("{path}?after=0&wait=0s"),
             _ => path.replace("{code}", "busy"),
         };
         let task = json!({"type": "a", "queue": "gpu", "project": "film"});
@@ -270,8 +272,8 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 // The name belongs to callers without bounds.
                 "get_worker" => (404, "worker_not_found"),
                 "heartbeat" => (409, "worker_of_other"),
-                "list_tasks" | "list_generations" | "find_task_ids" | "list_queues" | "list_schedules"
-                | "list_supplies" | "list_batches" => {
+                "list_timeline" | "hear_events" | "list_tasks" | "list_generations" | "find_task_ids"
+                | "list_queues" | "list_schedules" | "list_supplies" | "list_batches" => {
                     assert_eq!(answer.status, 200, "{shown}");
                     let list = answer.json();
                     let list = list.get("items").or(list.get("ids")).unwrap();

@@ -144,6 +144,15 @@ impl World {
         Answer::of(self.service.clone().oneshot(request).await.unwrap()).await
     }
 
+    /// An answer as it begins, to be taken piece by piece.
+    pub(crate) async fn open(&self, path: &str) -> axum::response::Response {
+        let mut request = Request::get(path).body(Body::empty()).unwrap();
+        if let Some(authorization) = &self.authorization {
+            request.headers_mut().insert(AUTHORIZATION, authorization.parse().unwrap());
+        }
+        self.service.clone().oneshot(request).await.unwrap()
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path).body(Body::empty()).unwrap()).await
     }

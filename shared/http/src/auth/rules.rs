@@ -96,6 +96,8 @@ pub const RULES: &[Rule] = &[
     Rule::post("/v1/schedules/{name}/delete", "delete_schedule", &[Producer]).audited(),
     Rule::get("/v1/stats", "get_stats", OPERATOR),
     Rule::get("/v1/logs", "list_logs", OPERATOR),
+    Rule::get("/v1/timeline", "list_timeline", &[Producer]),
+    Rule::get("/v1/events", "hear_events", &[Producer]),
     Rule::post("/v1/reap", "reap", OPERATOR).audited(),
     Rule::post("/v1/tokens", "create_token", OPERATOR).audited(),
     Rule::get("/v1/tokens", "list_tokens", OPERATOR),

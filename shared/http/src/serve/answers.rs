@@ -9,6 +9,7 @@ use axum::body::Body;
 use axum::response::Response;
 use baton_api::ProblemCode;
 use bytes::{Buf, Bytes};
+use http::header::CONTENT_TYPE;
 use http_body::{Body as HttpBody, Frame, SizeHint};
 
 use super::stage::Stage;
@@ -69,6 +70,11 @@ impl Answers {
         changes: bool,
         asked: Option<&Asked>,
     ) -> (Response, Hold) {
+        // How many may listen has a bound of its own, and one that takes nothing is broken off: counted as lists are, 256 would
+        // fill the room while nothing of theirs waits.
+        if response.headers().get(CONTENT_TYPE).is_some_and(|kind| kind == "text/event-stream") {
+            return (response, None);
+        }
         let bytes = match response.body().size_hint().exact() {
             Some(bytes) if bytes <= COUNTED => return (response, None),
             Some(bytes) => usize::try_from(bytes).unwrap_or(usize::MAX / 2),

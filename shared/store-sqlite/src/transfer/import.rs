@@ -131,6 +131,7 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     };
     // What stands of the history is a beginning of it.
     let known = standing.as_ref().map_or(0, |standing| standing.history.len());
+    let told = transaction.told();
     for event in &record.history[known..] {
         transaction.event(
             n,
@@ -143,6 +144,7 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
             &event.detail,
         )?;
     }
+    transaction.tell_no_more_than(told);
     if let Some(generation) = &record.generation {
         insert_generation(db, n, generation)?;
     }

@@ -71,6 +71,7 @@ pub mod sessions;
 mod split_mix;
 pub mod statistics;
 pub mod supply;
+pub mod timeline;
 pub mod token;
 pub mod transfer;
 pub mod unique;

@@ -19,6 +19,7 @@ mod numbers;
 mod reaper;
 mod schedules;
 mod supplies;
+mod timeline;
 mod unique;
 mod why;
 mod workers;
@@ -32,10 +33,10 @@ use baton_model::change::Standing;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Batch, BatchId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Label, LeasePolicy,
-    Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey, RoundNote,
-    Schedule, ScheduleKey, SessionId, Supply, Task, TaskId, TaskState, Timestamp, TokenId, Why, Worker,
-    WorkerId,
+    AuditId, Batch, BatchId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Happened, Label,
+    LeasePolicy, Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey,
+    RoundNote, Schedule, ScheduleKey, SessionId, Supply, Task, TaskId, TaskState, Timestamp, TokenId, Why,
+    Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -76,6 +77,10 @@ struct Inner {
     keys: BTreeMap<(ProjectId, QueueName, Label), TaskId>,
     /// When starts are due by rates, in microseconds.
     arrivals: BTreeMap<LimitOn, i128>,
+    /// All events in the order in which they happened.
+    feed: Vec<(TaskId, Event)>,
+    /// What the time line alone tells.
+    happened: Vec<(Timestamp, Happened)>,
 }
 
 /// What is kept of a queue besides its tasks.
@@ -187,6 +192,7 @@ impl Inner {
         }
         fresh.values().for_each(|kept| self.hold_key(&kept.task));
         self.tasks.extend(fresh);
+        ready.iter().for_each(|task| self.fed(task.head.id));
         ready.iter().for_each(|task| self.follow_in_batch(task.head.id, None, create.now));
         self.let_go(&specs, create.now);
         let ready: Vec<_> = ready.iter().map(|task| self.tasks[&task.head.id].task.clone()).collect();
@@ -233,6 +239,7 @@ impl Inner {
                     detail: change.detail,
                 });
                 let (after, from) = (task.clone(), change.from);
+                self.fed(id);
                 self.follow_in_batch(id, Some(from), now);
                 if after.head.state.state().is_final() {
                     self.ended(id, now);
@@ -251,12 +258,18 @@ impl Inner {
         now: Timestamp,
     ) -> Result<&mut Worker, StoreError> {
         let new = || Worker::new(id.clone(), caller.clone(), session, now);
+        let is_new = !self.workers.contains_key(id);
         let worker = self.workers.entry(id.clone()).or_insert_with(new);
         if !worker.admit(caller) {
             return Err(StoreError::WorkerOfOther(id.clone()));
         }
+        let before = worker.session;
         if let Err(late) = worker.enter(session, now) {
             return Err(StoreError::SessionSuperseded { worker: id.clone(), session: late.session });
+        }
+        if is_new || worker.session != before {
+            let started = Happened::WorkerStarted { worker: id.clone(), session: worker.session };
+            self.happened.push((now, started));
         }
         Ok(worker)
     }
@@ -276,6 +289,7 @@ impl TaskStore for Oracle {
             counts_removals: true,
             lists_in_parts: false,
             releases_at_once: true,
+            feed: true,
         }
     }
 

@@ -39,6 +39,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("audit", include_str!("audit.rs")),
     ("query", include_str!("query.rs")),
     ("why", include_str!("why.rs")),
+    ("timeline", include_str!("timeline.rs")),
     ("statistics", include_str!("statistics.rs")),
     ("doorbell", include_str!("doorbell.rs")),
     ("durability", include_str!("durability.rs")),

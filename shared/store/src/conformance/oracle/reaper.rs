@@ -49,6 +49,7 @@ impl Oracle {
                 to: task.head.state.state(),
             });
         }
+        inner.note_losses(&report.taken, reap.watch.now);
         self.ring_freed(&inner, reap.watch.now);
         Ok(report)
     }

@@ -1,6 +1,6 @@
 //! The oracle's workers: what they hold, and what they are told when they beat.
 
-use baton_model::{LogLine, Task, TaskState, Timestamp, WorkerId};
+use baton_model::{Happened, LogLine, Task, TaskState, Timestamp, WorkerId};
 
 use super::Inner;
 use crate::*;
@@ -35,11 +35,15 @@ impl Inner {
         worker.running = beat.running.clone();
         worker.capacity = beat.capacity.or(worker.capacity);
         worker.readings = beat.readings;
+        let ends = beat.ending && worker.ended_at.is_none();
         worker.ended_at = beat.ending.then_some(beat.now);
         if !beat.labels.is_empty() {
             worker.labels = beat.labels;
         }
         let directive = worker.directive;
+        if ends {
+            self.happened.push((beat.now, Happened::WorkerEnded { worker: beat.worker.clone() }));
+        }
         self.logs.extend(beat.logs.into_iter().map(|line| LogLine { received_at: beat.now, ..line }));
         let lost = beat
             .running

@@ -63,7 +63,8 @@ const PRIVATE: &[(&str, &[&str])] = &[
     // `baton` reads the files of other systems, and no store of its own.
     ("rusqlite", &["baton-store-sqlite", "baton"]),
     ("object_store", &["baton-files", "baton-archive"]),
-    ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-lambda"]),
+    ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-dashboard", "baton-lambda"]),
+    ("askama", &["baton-dashboard"]),
     ("reqwest", &["baton-client", "baton-machines", "baton-tests"]),
     ("clap", &["baton"]),
     ("lambda_runtime", &["baton-lambda"]),

@@ -36,6 +36,7 @@ mod supply;
 mod sweep;
 mod tenants;
 mod tokens;
+mod ui;
 mod untaken;
 mod waiting;
 mod why;

@@ -5,14 +5,14 @@ use std::collections::HashMap;
 use baton_api::graph::GraphView;
 use baton_model::TaskId;
 
-use crate::words::{NAMES, plain, short};
+use crate::words::{NAMES, plain};
 
 /// How many tasks are drawn at most: the nearest to the one that was asked for.
 const MOST: usize = 40;
 
-const COLUMN: usize = 208;
+const COLUMN: usize = 220;
 const ROW: usize = 56;
-const WIDE: usize = 168;
+const WIDE: usize = 176;
 const HIGH: usize = 40;
 const EDGE: usize = 8;
 
@@ -69,7 +69,7 @@ pub(crate) fn draw(graph: &GraphView) -> Option<Drawing> {
         y,
         href: format!("/ui/tasks/{}", node.id),
         label: plain(node.task_type.as_str(), NAMES).chars().take(20).collect(),
-        id: short(&node.id),
+        id: ending(&node.id),
         status: node.status.as_str(),
         own: at == 0,
     });
@@ -88,6 +88,12 @@ pub(crate) fn draw(graph: &GraphView) -> Option<Drawing> {
         left_out: graph.nodes.len() - drawn.len(),
         more: graph.more,
     })
+}
+
+/// The end of an id, which tells those apart that were created together.
+fn ending(id: &TaskId) -> String {
+    let id = id.to_string();
+    format!("…{}", id.get(id.len().saturating_sub(6)..).unwrap_or(&id))
 }
 
 /// The column of each task: one behind the last of those that it waits for.

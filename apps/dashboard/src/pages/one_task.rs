@@ -264,7 +264,7 @@ fn merged(history: &[EventView], logs: Option<&Page<LogView>>) -> Vec<Entry> {
         let kind = format!("#{}", event.seq);
         entries.push((event.at, Entry { at: Clock(event.at), is_log: false, kind, weight, text }));
     }
-    for line in logs.into_iter().flat_map(|logs| &logs.items) {
+    for line in logs.into_iter().flat_map(|logs| logs.items.iter().rev()) {
         let text = format!("{}: {}", plain(&line.source, NAMES), plain(&line.message, LINES));
         let kind = line.level.as_str().to_owned();
         let weight = line.level.as_str();

@@ -45,7 +45,7 @@ pub(crate) fn of_stats(stats: &StatsView, found: &mut Vec<Wrong>) {
     let workers = &stats.workers;
     let waiting: u64 = stats.queues.iter().map(|queue| queue.queued).sum();
     if workers.alive + workers.silent == 0 && waiting > 0 {
-        let text = format!("{} tasks are ready, and no worker is alive.", count(waiting));
+        let text = format!("No worker is alive, and {}.", wait(waiting));
         found.push(bad(text, "/ui/workers", "Workers"));
     }
     if workers.lost > 0 {
@@ -64,11 +64,16 @@ pub(crate) fn of_stats(stats: &StatsView, found: &mut Vec<Wrong>) {
     found.sort_by_key(|wrong| wrong.weight != "bad");
 }
 
+/// So many tasks that wait, in words.
+fn wait(tasks: u64) -> String {
+    if tasks == 1 { "1 task waits".to_owned() } else { format!("{} tasks wait", count(tasks)) }
+}
+
 fn of_queue(queue: &QueueView) -> Option<Wrong> {
     let name = queue.name.as_str();
     let href = crate::ask::path(&["ui", "tasks"], &[("queue", name), ("status", "queued")]);
     if queue.paused && queue.waiting > 0 {
-        let text = format!("The queue {name} is paused, and {} tasks wait in it.", count(queue.waiting));
+        let text = format!("The queue {name} is paused, and {} in it.", wait(queue.waiting));
         return Some(odd(text, "/ui/queues", "Queues"));
     }
     let waits = queue.oldest_ready_seconds.filter(|seconds| *seconds > LONG && !queue.paused)?;

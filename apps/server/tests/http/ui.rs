@@ -286,7 +286,7 @@ async fn what_is_done_is_done_by_the_token_and_recorded_as_its_own() {
     browser.post("/ui/queues", "/ui/queues/gpu/pause", &[("reason", "too hot")]).await;
     let queues = browser.get("/ui/queues").await.text();
     assert!(queues.contains("too hot") && queues.contains("by <bdi>ada</bdi>"), "{queues}");
-    assert!(browser.get("/ui").await.text().contains("The queue gpu is paused, and 1 tasks wait in it."));
+    assert!(browser.get("/ui").await.text().contains("The queue gpu is paused, and 1 task waits in it."));
     browser.post("/ui/queues", "/ui/queues/gpu/resume", &[]).await;
     operator.claim_of("w1", "gpu").await;
     let worker = "/ui/workers/w1";
@@ -389,7 +389,8 @@ async fn nothing_that_callers_write_is_taken_for_the_page() {
     let done = operator.create(json!({"type": "render"})).await;
     operator.claim("w1").await;
     let line = json!({"at": "2026-02-02T02:40:00Z", "level": "error", "source": HOSTILE, "message": HOSTILE, "task_id": done});
-    let beat = json!({"running": [{"task_id": done, "attempt": 1}], "logs": [line], "labels": {"gpu": HOSTILE}});
+    let beat =
+        json!({"running": [{"task_id": done, "attempt": 1}], "logs": [line], "labels": {"gpu": HOSTILE}});
     let answer = operator.post("/v1/workers/w1/heartbeat", beat).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
     let output = json!({"worker_id": "w1", "attempt": 1, "result": {"x": HOSTILE}, "location": "javascript:alert(1)", "kind": HOSTILE});
@@ -499,7 +500,10 @@ async fn an_image_of_a_task_is_shown_from_the_pages_own_address() {
     assert_eq!((image.status.as_u16(), &image.body), (200, &png));
     assert_eq!(image.headers[CONTENT_SECURITY_POLICY], "default-src 'none'; sandbox");
     let html = browser.get("/ui/files/default/out/x.html").await;
-    assert_eq!((&html.headers[CONTENT_TYPE], &html.headers["x-content-type-options"]), (&"text/plain".parse().unwrap(), &"nosniff".parse().unwrap()));
+    assert_eq!(
+        (&html.headers[CONTENT_TYPE], &html.headers["x-content-type-options"]),
+        (&"text/plain".parse().unwrap(), &"nosniff".parse().unwrap())
+    );
     let other = Browser::signed_in(&world, json!({"project": "film"})).await;
     assert!(!other.get("/ui/files/default/out/a%20b.png").await.status.is_success());
 }

@@ -3,7 +3,6 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test ends where it is surprised")]
 
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -37,8 +36,10 @@ impl Stage {
         std::fs::write(folder.path().join("tokens"), "").unwrap();
         for name in ["aws", "sam", "cargo", "cargo-lambda", "baton"] {
             let path = folder.path().join(name);
-            std::fs::write(&path, STAND_IN).unwrap();
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).unwrap();
+            // Written by another process: a file that this one had open for writing would be "busy" while another test forks.
+            let mut shell = Command::new("sh");
+            shell.args(["-c", "printf '%s' \"$1\" > \"$0\" && chmod 755 \"$0\""]).arg(&path).arg(STAND_IN);
+            assert!(shell.status().unwrap().success(), "{}", path.display());
         }
         Self(folder)
     }

@@ -13,6 +13,8 @@ pub(crate) enum Failure {
     Failed(String),
     /// The command line or a setting is wrong: 2.
     Usage(String),
+    /// The command has found something wrong, and has said so: 1.
+    Found,
     /// What was named does not exist: 3.
     NotFound(String),
     /// The state of things does not allow it: 4.
@@ -58,7 +60,7 @@ impl Failure {
     pub(crate) fn code(&self) -> u8 {
         match self {
             Self::Unread => 0,
-            Self::Failed(_) => 1,
+            Self::Failed(_) | Self::Found => 1,
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::Conflict(_) => 4,

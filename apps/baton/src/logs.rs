@@ -89,7 +89,7 @@ impl Logs {
     }
 }
 
-fn tell(context: &Context, line: &LogView, times: &Times) -> Result<(), Failure> {
+pub(crate) fn tell(context: &Context, line: &LogView, times: &Times) -> Result<(), Failure> {
     let about = line.task_id.map(|task| format!(" {task}")).unwrap_or_default();
     let (level, worker) = (line.level.as_str(), &line.worker_id);
     let at = dated(line, times);
@@ -106,7 +106,7 @@ fn dated(line: &LogView, times: &Times) -> String {
 }
 
 /// The newest `limit` lines that fit, the newest last, over as many pages as it takes.
-async fn newest(client: &Client, query: LogQuery, limit: usize) -> Result<Vec<LogView>, Failure> {
+pub(crate) async fn newest(client: &Client, query: LogQuery, limit: usize) -> Result<Vec<LogView>, Failure> {
     let (mut lines, _) = pages::first(limit, async |cursor, most| {
         client.logs(&LogQuery { cursor, limit: Some(most), ..query.clone() }).await
     })

@@ -10,6 +10,7 @@ mod completions;
 mod confirm;
 mod context;
 mod dead_letters;
+mod debug;
 mod example;
 mod exit;
 mod export;
@@ -162,6 +163,9 @@ enum Command {
     File(file::File),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
+    /// Find out what is wrong, and what to do about it.
+    #[command(subcommand)]
+    Debug(debug::Debug),
     /// Make, list and revoke the tokens by which callers are known.
     #[command(subcommand)]
     Token(token::Token),
@@ -297,6 +301,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Batch(batch) => on_heap(|| batch.run(context)).await,
             Command::File(file) => on_heap(|| unless_interrupted(file.run(context))).await,
             Command::Stats(stats) => on_heap(|| stats.run(context)).await,
+            Command::Debug(debug) => on_heap(|| debug.run(context)).await,
             Command::Logs(logs) => on_heap(|| logs.run(context)).await,
             Command::Token(token) => on_heap(|| token.run(context)).await,
             Command::Audit(audit) => on_heap(|| audit.run(context)).await,

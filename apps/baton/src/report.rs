@@ -13,7 +13,7 @@ use crate::words;
 pub(crate) fn tell(failure: &Failure, context: &Context) -> ExitCode {
     let out = &context.out;
     match failure {
-        Failure::Unread | Failure::TaskFailed => {}
+        Failure::Unread | Failure::TaskFailed | Failure::Found => {}
         Failure::Failed(message)
         | Failure::Usage(message)
         | Failure::NotFound(message)

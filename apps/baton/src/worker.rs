@@ -130,7 +130,7 @@ fn about(worker: &WorkerView) -> String {
     }
 }
 
-fn show(context: &Context, worker: &WorkerView, shown: Shown) -> Result<(), Failure> {
+pub(crate) fn show(context: &Context, worker: &WorkerView, shown: Shown) -> Result<(), Failure> {
     if context.out.is_json() {
         return context.out.json(worker);
     }

@@ -8,8 +8,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -159,11 +158,19 @@ fn a_thousand_machines_are_judged_rightly_and_cost_what_they_do_to_the_cent() {
     }
 }
 
+/// Writes a program that can be executed. Another process writes it: a file that this one has open for writing could be held open by what
+/// another test starts just then, and would be "busy" for whoever executes it.
 fn script(folder: &Path, name: &str, text: &str) -> String {
-    let path: PathBuf = folder.join(name);
-    std::fs::write(&path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
-    path.to_str().unwrap().to_owned()
+    let (file, text) = (folder.join(name), format!("#!/bin/sh\n{text}\n"));
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(&file)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{}", file.display());
+    file.to_str().unwrap().to_owned()
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@
 //! environment, the command line.
 
 mod dialects;
+mod explain;
 mod kubernetes;
 mod layers;
 mod machines;
@@ -24,6 +25,7 @@ use tracing_subscriber::filter::Targets;
 
 use dialects::TokensNeeded;
 pub use dialects::{AssistantSettings, DialectPlace, DialectSettings, EdgeSettings, OrchestratorSettings};
+pub use explain::Explained;
 pub use layers::Sources;
 use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
 pub use machines::{MACHINE_DEFAULTS, MachineSource, NamePattern, Provider};
@@ -285,6 +287,12 @@ impl Settings {
     /// # Errors
     /// An unreadable file, or every key that does not fit, each with where its value came from.
     pub fn load(sources: &Sources) -> Result<Self, SettingsError> {
+        let (config, passed_over) = Self::merged(sources)?;
+        Ok(Self { file: sources.file.clone(), passed_over, ..read_all(&config)? })
+    }
+
+    /// The layers merged, not validated yet, and the variables of the environment that were passed over.
+    fn merged(sources: &Sources) -> Result<(Config, Vec<String>), SettingsError> {
         let defaults = parse_toml("the defaults", DEFAULTS)?;
         let keys = keys_of(&defaults);
         let mut builder = Config::builder().add_source(defaults);
@@ -295,7 +303,7 @@ impl Settings {
         let config = builder.add_source(environment).add_source(flag_layer(&sources.flags)).build().map_err(
             |error| SettingsError::File { what: "the settings".to_owned(), cause: Box::new(error) },
         )?;
-        Ok(Self { file: sources.file.clone(), passed_over, ..read_all(&config)? })
+        Ok((config, passed_over))
     }
 }
 

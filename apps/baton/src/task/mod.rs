@@ -14,6 +14,8 @@ mod watch;
 mod why;
 
 pub(crate) use flags::TaskFlags;
+pub(crate) use show::{cause, facts, particulars, whole_history};
+pub(crate) use why::next;
 
 use std::time::Duration;
 

@@ -58,7 +58,8 @@ pub(crate) async fn whole_history(client: &Client, id: TaskId) -> Result<Vec<Eve
     Ok(pages::first(pages::ALL, page).await?.0)
 }
 
-fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> {
+/// All there is to say about a task, each fact by its name.
+pub(crate) fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str, String)> {
     let task = &detail.task;
     let id = task.id;
     let mut facts = vec![

@@ -47,7 +47,7 @@ fn named(reason: &ReasonView) -> Option<String> {
 }
 
 /// What to do about a reason, as a command.
-fn next(why: &WhyView, reason: &ReasonView) -> Option<String> {
+pub(crate) fn next(why: &WhyView, reason: &ReasonView) -> Option<String> {
     let id = why.task_id;
     match reason.reason.as_str() {
         word::BLOCKED => Some(format!("see: baton task graph {id}")),

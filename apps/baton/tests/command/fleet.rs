@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::support::{Running, World, alive, pids, told, until};
+use crate::support::{Running, World, alive, pids, program, told, until};
 
 /// Quick heartbeats of workers, so that what a test waits for comes soon.
 const LEASES: &str = "[leases]\nheartbeat_interval_seconds = 0.2\nheartbeat_timeout_seconds = 5\n\
@@ -167,9 +167,7 @@ fn a_worker_that_used_up_its_restarts_has_failed_with_its_last_words_and_the_res
     all_are(&world, "a", 1, "active");
     assert!(world.server_log().contains("has failed; the others go on"), "{}", world.server_log());
 
-    std::fs::write(world.path("later.sh"), "#!/bin/sh\necho 2\n").unwrap();
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    std::fs::set_permissions(world.path("later.sh"), mode).unwrap();
+    program(&world.path("later.sh"), "#!/bin/sh\necho 2\n");
     world.run(&["fleet", "start", "broken"], 0);
     all_are(&world, "broken", 1, "active");
 }
@@ -424,8 +422,8 @@ fn workers_run_as_the_user_that_their_group_names() {
     // Only root may start programs as somebody else, and who that is must be able to reach them.
     let nobody = nix::unistd::User::from_name("nobody").ok().flatten();
     let Some(nobody) = nobody.filter(|_| nix::unistd::geteuid().is_root()) else { return };
-    let program = env!("CARGO_BIN_EXE_baton");
-    let mut reach = std::process::Command::new(program);
+    let baton = env!("CARGO_BIN_EXE_baton");
+    let mut reach = std::process::Command::new(baton);
     std::os::unix::process::CommandExt::uid(&mut reach, nobody.uid.as_raw());
     if !reach.arg("--version").output().is_ok_and(|output| output.status.success()) {
         return;

@@ -1,11 +1,10 @@
 //! Machines that are paid for: listed and judged by the workers that the server knows, and ended by their provider.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::support::{World, stderr, stdout, until};
+use crate::support::{World, program, stderr, stdout, until};
 
 /// A server, and a provider whose machines a file has, and which notes whom it ended.
 struct Rack {
@@ -18,8 +17,7 @@ impl Rack {
         let world = World::with_file("baton.toml", "[leases]\nheartbeat_interval_seconds = 0.2\n");
         let script = |name: &str, text: &str| {
             let path = world.path(name);
-            std::fs::write(&path, format!("#!/bin/sh\ncd \"$(dirname \"$0\")\"\n{text}\n")).unwrap();
-            std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+            program(&path, &format!("#!/bin/sh\ncd \"$(dirname \"$0\")\"\n{text}\n"));
             path.display().to_string()
         };
         let list = script("list.sh", "cat machines");

@@ -3,19 +3,12 @@
 use std::io::{Read as _, Write as _};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::support::{PATIENT, QUICK, Running, World, alive, events, pids, told, tool, until};
-
-/// Writes a program that can be executed.
-fn program(file: &Path, text: &str) {
-    std::fs::write(file, text).unwrap();
-    std::fs::set_permissions(file, std::fs::Permissions::from_mode(0o755)).unwrap();
-}
+use crate::support::{PATIENT, QUICK, Running, World, alive, events, pids, program, told, tool, until};
 
 /// Starts a worker that runs a program of the world's folder, and waits until the server knows it. `shell` is a line before
 /// it, such as for limits.
@@ -102,7 +95,7 @@ fn what_cannot_be_executed_is_the_workers_fault_whatever_the_reason() {
     }
     for (name, text, mode, error) in spoilt {
         let file = world.path("spoilt");
-        std::fs::write(&file, text).unwrap();
+        program(&file, text);
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
         std::fs::rename(&file, world.path(name)).unwrap();
         let id = world.create(&["--queue", name, "--max-attempts", "1"]);

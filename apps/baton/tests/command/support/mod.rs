@@ -251,6 +251,19 @@ pub(crate) fn until<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Writes a program that can be executed. Another process writes it: a file that this one has open for writing could be held open by what
+/// another test starts just then, and would be "busy" for whoever executes it.
+pub(crate) fn program(file: &Path, text: &str) {
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", "cat > \"$0\" && chmod 755 \"$0\""])
+        .arg(file)
+        .stdin(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+    assert!(child.wait().unwrap().success(), "{}", file.display());
+}
+
 /// Waits until a script has written its process ids (one word each) into a file.
 pub(crate) fn pids(file: &Path, count: usize) -> Vec<i32> {
     until("the process ids are written", || {

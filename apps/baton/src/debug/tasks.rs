@@ -1,0 +1,143 @@
+//! `baton debug tasks`.
+
+use std::collections::BTreeMap;
+
+use baton_api::fleet::{PercentilesView, QueueView};
+use baton_client::{Client, ClientError, GenerationQuery, TaskQuery};
+use baton_model::Timestamp;
+use serde::Serialize;
+use serde_json::json;
+
+use super::Asked;
+use super::failures::{counted, failed_since, kind_of};
+use crate::context::Context;
+use crate::exit::Failure;
+use crate::out::{Column, Rows};
+use crate::{pages, text};
+
+/// How many hours are told one by one.
+const HOURS: usize = 24;
+
+/// How many kinds of failures are told.
+const KINDS: usize = 20;
+
+/// What happened within an hour.
+#[derive(Clone, Copy, Default, Serialize)]
+struct Hour {
+    created: usize,
+    completed: usize,
+    failed: usize,
+}
+
+pub(super) async fn tasks(context: &Context, client: &Client, asked: Asked) -> Result<(), Failure> {
+    let stats = client.stats().await?;
+    let since = asked.since(stats.at);
+    let created = pages::first(asked.limit as usize, async |cursor, most| -> Result<_, ClientError> {
+        let query =
+            TaskQuery { created_from: Some(since), cursor, limit: Some(most), ..TaskQuery::default() };
+        client.tasks(&query).await
+    });
+    let completed = pages::first(asked.limit as usize, async |cursor, most| -> Result<_, ClientError> {
+        let query = GenerationQuery {
+            finished_from: Some(since),
+            cursor,
+            limit: Some(most),
+            ..GenerationQuery::default()
+        };
+        client.generations(&query).await
+    });
+    let (created, completed, failed) =
+        tokio::try_join!(created, completed, failed_since(client, since, asked.limit))?;
+    let more = created.1 || completed.1 || failed.1;
+    let mut hours: BTreeMap<String, Hour> = BTreeMap::new();
+    for task in &created.0 {
+        hours.entry(hour(task.created_at)).or_default().created += 1;
+    }
+    for generation in &completed.0 {
+        hours.entry(hour(generation.finished_at)).or_default().completed += 1;
+    }
+    for task in &failed.0 {
+        hours.entry(hour(task.finished_at.unwrap_or(task.updated_at))).or_default().failed += 1;
+    }
+    let example = |task: &baton_api::task::TaskView| task.id.to_string();
+    let types = counted(failed.0.iter().map(|task| (task.task_type.to_string(), example(task))));
+    let errors =
+        counted(failed.0.iter().map(|task| ((task.task_type.to_string(), kind_of(task)), example(task))));
+    if context.out.is_json() {
+        let durations: BTreeMap<_, _> = stats
+            .queues
+            .iter()
+            .map(|queue| (queue.name.to_string(), json!({"wait": queue.wait, "run": queue.run})))
+            .collect();
+        let errors: Vec<_> = errors
+            .iter()
+            .map(|one| json!({"type": one.what.0, "error": one.what.1, "tasks": one.tasks, "example": one.example}))
+            .collect();
+        let types: BTreeMap<_, _> = types.iter().map(|one| (&one.what, one.tasks)).collect();
+        return context.out.json(&json!({
+            "hours": hours, "durations": durations, "failed_by_type": types, "failed_by_error": errors, "more": more,
+        }));
+    }
+    asked.shown.begin(context);
+    let mut rows = Rows::new(&["HOUR (UTC)", "CREATED", "COMPLETED", "FAILED"]);
+    for (hour, counts) in hours.iter().rev().take(HOURS) {
+        let Hour { created, completed, failed } = counts;
+        rows.add(vec![hour.clone(), created.to_string(), completed.to_string(), failed.to_string()]);
+    }
+    context.out.table(rows, &format!("nothing happened in {}", asked.period()))?;
+    durations(context, &stats.queues)?;
+    if !errors.is_empty() {
+        context.out.line("")?;
+        let columns = [
+            Column::new("FAILED"),
+            Column::new("TYPE").cut(),
+            Column::new("ERROR").cut(),
+            Column::new("SUCH AS"),
+        ];
+        let mut rows = Rows::of(&columns);
+        for one in errors.into_iter().take(KINDS) {
+            let (task_type, error) = one.what;
+            rows.add(vec![one.tasks.to_string(), task_type, error, one.example]);
+        }
+        context.out.table(rows, "none")?;
+    }
+    if more {
+        context.out.note(&format!("of the newest {} tasks of each kind; --limit looks at more", asked.limit));
+    }
+    Ok(())
+}
+
+fn durations(context: &Context, queues: &[QueueView]) -> Result<(), Failure> {
+    let told: Vec<_> = queues.iter().filter(|queue| queue.wait.count > 0 || queue.run.count > 0).collect();
+    if told.is_empty() {
+        return Ok(());
+    }
+    context.out.line("")?;
+    let mut rows = Rows::of(&[
+        Column::new("QUEUE (24 HOURS)").cut(),
+        Column::new("WAIT P50"),
+        Column::new("P95"),
+        Column::new("P99"),
+        Column::new("RUN P50"),
+        Column::new("P95"),
+        Column::new("P99"),
+    ]);
+    for queue in told {
+        let mut row = vec![queue.name.to_string()];
+        row.extend(percentiles(queue.wait).into_iter().chain(percentiles(queue.run)));
+        rows.add(row);
+    }
+    context.out.table(rows, "none")
+}
+
+fn percentiles(of: PercentilesView) -> [String; 3] {
+    match of.count {
+        0 => [(); 3].map(|()| "-".to_owned()),
+        _ => [of.p50_seconds, of.p95_seconds, of.p99_seconds].map(text::seconds),
+    }
+}
+
+/// The hour of a time in UTC, such as 2026-01-31T08.
+fn hour(at: Timestamp) -> String {
+    at.to_string().chars().take(13).collect()
+}

@@ -1,0 +1,152 @@
+//! Every setting with its value, where that comes from, and what it does: what a server would go by, told without starting one.
+
+use std::collections::BTreeMap;
+
+use config::{Config, Value, ValueKind};
+
+use super::layers::{keys_of, parse_toml};
+use super::{DEFAULTS, Settings, SettingsError, Sources};
+
+/// A setting as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Explained {
+    /// Its dotted key, such as `server.listen`.
+    pub key: String,
+    /// Its value, as TOML has it. A password within an address is left out.
+    pub value: String,
+    /// Where the value comes from; none for a default.
+    pub origin: Option<String>,
+    /// What it does, in the words of the reference of settings.
+    pub what: String,
+}
+
+impl Settings {
+    /// Every setting of a server with these sources, by its place in the reference. Groups of workers and machines, which are lists, are
+    /// told by `baton fleet list` and `baton machines list`.
+    ///
+    /// # Errors
+    /// As [`Settings::load`]: settings by which no server starts are explained by what is wrong with them.
+    pub fn explain(sources: &Sources) -> Result<Vec<Explained>, SettingsError> {
+        Self::load(sources)?;
+        let (config, _) = Self::merged(sources)?;
+        let mut words = words_of(DEFAULTS);
+        let mut keys = keys_of(&parse_toml("the defaults", DEFAULTS)?);
+        keys.sort_by_key(|key| words.get(key).map_or(usize::MAX, |(place, _)| *place));
+        let explained = keys.into_iter().map(|key| {
+            let value = value_of(&config, &key);
+            let origin = value.and_then(|value| value.origin()).filter(|origin| *origin != "the defaults");
+            Explained {
+                value: value.map_or_else(String::new, told),
+                origin: origin.map(str::to_owned),
+                what: words.remove(&key).map(|(_, what)| what).unwrap_or_default(),
+                key,
+            }
+        });
+        Ok(explained.collect())
+    }
+}
+
+fn value_of<'a>(config: &'a Config, key: &str) -> Option<&'a Value> {
+    key.split('.').try_fold(&config.cache, |value, name| match &value.kind {
+        ValueKind::Table(table) => table.get(name),
+        _ => None,
+    })
+}
+
+fn told(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::String(text) => format!("{:?}", without_password(text)),
+        ValueKind::Array(values) => format!("[{}]", values.iter().map(told).collect::<Vec<_>>().join(", ")),
+        ValueKind::Table(table) => {
+            let mut pairs: Vec<_> =
+                table.iter().map(|(name, value)| format!("{name} = {}", told(value))).collect();
+            pairs.sort();
+            format!("{{ {} }}", pairs.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// An address without the password that it may hold (RFC 3986, section 3.2.1).
+fn without_password(text: &str) -> String {
+    let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => match rest[..at].split_once(':') {
+            Some((user, _)) => format!("{scheme}://{user}:...{}", &rest[at..]),
+            None => text.to_owned(),
+        },
+        None => text.to_owned(),
+    }
+}
+
+/// The comment before each key of the reference, by key, with its place.
+fn words_of(reference: &str) -> BTreeMap<String, (usize, String)> {
+    let (mut words, mut section, mut said) = (BTreeMap::new(), String::new(), Vec::new());
+    for line in reference.lines() {
+        let line = line.trim();
+        if let Some(comment) = line.strip_prefix('#') {
+            said.push(comment.trim());
+        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            name.trim_matches(['[', ']']).clone_into(&mut section);
+            said.clear();
+        } else if let Some((name, _)) = line.split_once('=') {
+            let key = format!("{section}.{}", name.trim());
+            let place = words.len();
+            words.insert(key, (place, said.join(" ")));
+            said.clear();
+        } else {
+            said.clear();
+        }
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_has_its_words_and_says_where_its_value_is_from() {
+        let sources = Sources {
+            environment: vec![("BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS".to_owned(), "3".to_owned())],
+            flags: vec![("--listen".to_owned(), "server.listen".to_owned(), "127.0.0.1:1".to_owned())],
+            ..Sources::default()
+        };
+        let all = Settings::explain(&sources).unwrap();
+        assert_eq!(all[0].key, "server.listen");
+        for one in &all {
+            assert!(!one.value.is_empty(), "{} has no value", one.key);
+            assert!(one.what.len() > 5, "{} is not explained: {:?}", one.key, one.what);
+        }
+        let of = |key: &str| all.iter().find(|one| one.key == key).unwrap();
+        let listen = of("server.listen");
+        assert_eq!(
+            (listen.value.as_str(), listen.origin.as_deref()),
+            ("\"127.0.0.1:1\"", Some("the flag --listen"))
+        );
+        let beat = of("leases.heartbeat_interval_seconds");
+        assert_eq!(
+            beat.origin.as_deref(),
+            Some("the environment variable BATON_LEASES_HEARTBEAT_INTERVAL_SECONDS")
+        );
+        assert_eq!(of("server.max_connections").origin, None);
+    }
+
+    #[test]
+    fn no_password_is_told() {
+        assert_eq!(without_password("postgres://me:secret@host/db"), "postgres://me:...@host/db");
+        for plain in ["postgres://host/a:b@c", "sqlite:baton.db", "https://host"] {
+            assert_eq!(without_password(plain), plain);
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_told_instead() {
+        let sources = Sources {
+            flags: vec![("--listen".to_owned(), "server.listen".to_owned(), "x".to_owned())],
+            ..Sources::default()
+        };
+        assert!(Settings::explain(&sources).unwrap_err().to_string().contains("server.listen"));
+    }
+}

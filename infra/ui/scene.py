@@ -101,7 +101,7 @@ def furnish(server, many):
     end('gpu-1', claimed, 'fail', error={'message': 'CUDA out of memory: 23.9 GiB of 24 GiB are in use', 'code': 'oom'})
     server.call('PATCH', f'/v1/tasks/{whole}', {'delay_seconds': 0})
     claimed = claim('gpu-2', 'gpu')
-    picture = png(320, 240)
+    picture = png(96, 72)
     server.call('PUT', f'/v1/files/film/tasks/{whole}/still.png', raw=picture)
     lines = [{'at': now(), 'level': level, 'source': 'renderer', 'task_id': whole, 'message': message} for level, message in
              [('info', 'loading scene harbour'), ('warn', 'texture water_03 is missing, using grey'), ('info', 'frame 24 of 24')]]

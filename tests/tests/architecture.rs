@@ -21,6 +21,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-files", &["baton-model"]),
     ("baton-archive", &["baton-model", "baton-store", "baton-files"]),
     ("baton-processes", &[]),
+    ("baton-verdict", &["baton-model", "baton-api"]),
     ("baton-aws", &["baton-model"]),
     ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
     ("baton-runtime", &["baton-model", "baton-store"]),

@@ -3,7 +3,6 @@
 use askama::Template;
 use axum::response::Response;
 use baton_api::fleet::{QueueView, StatsView, WorkerCountsView};
-use baton_api::health::ReadinessView;
 use baton_api::task::{Page, TaskView};
 use baton_http::ApiError;
 
@@ -50,30 +49,18 @@ struct QueueBar {
 
 /// Shows it.
 pub(crate) async fn show(visit: Visit) -> Result<Response, ApiError> {
-    let ready = visit.get::<ReadinessView>(&["readyz"], &[]).await;
+    let (stood, version) = wrong::store(&visit).await?;
     let stats: Option<StatsView> = visit.get_if_allowed("get_stats", &["v1", "stats"], &[]).await?;
     let failed = latest(&visit, "failed").await?;
     let running = latest(&visit, "running").await?;
-    let mut wrong = Vec::new();
-    let mut store = Vec::new();
-    match ready {
-        Ok(ready) => {
-            wrong::of_store(&ready, &mut wrong);
-            store.push(("Version", ready.version));
-            store.extend(ready.store.file_bytes.map(|size| ("Database", bytes(size))));
-            store.extend(ready.store.log_bytes.map(|size| ("Write-ahead log", bytes(size))));
-            store.extend(ready.store.room_bytes.map(|size| ("Room", bytes(size))));
-        }
-        Err(error) => wrong.push(Wrong {
-            weight: "bad",
-            text: error.problem().detail.clone(),
-            href: "/readyz".to_owned(),
-            link: "Readiness",
-        }),
-    }
-    if let Some(stats) = &stats {
-        wrong::of_stats(stats, &mut wrong);
-    }
+    let wrong = match &stats {
+        Some(stats) => wrong::wrong(&visit, &stood, stats).await?,
+        None => Vec::new(),
+    };
+    let sizes =
+        [("Database", stood.file_bytes), ("Write-ahead log", stood.log_bytes), ("Room", stood.room_bytes)];
+    let sizes = sizes.into_iter().filter_map(|(what, size)| Some((what, bytes(size?))));
+    let store = version.map(|version| ("Version", version)).into_iter().chain(sizes).collect();
     let lists = visit.rights.may("list_tasks");
     let mut page = Overview {
         shell: Shell::new(&visit, "Overview", "/ui").live(),

@@ -114,12 +114,6 @@ def furnish(server, many):
     end('cpu-1', claim('cpu-1', 'cpu'), 'fail', error={'message': 'ffmpeg ended with 1: Invalid data found when processing input',
                                                        'code': 'ffmpeg', 'details': {'exit': 1, 'stderr': ['moov atom not found']}})
     shown['failed'] = failed
-    hostile = task(type='render', queue='cpu', params={HOSTILE: [HOSTILE, {'x': HOSTILE}]}, description=HOSTILE, max_attempts=1)
-    claimed = claim('cpu-1', 'cpu')
-    post('/v1/workers/cpu-1/heartbeat', {'running': [{'task_id': hostile, 'attempt': 1}], 'labels': {'note': HOSTILE[:100]},
-                                         'logs': [{'at': now(), 'level': 'error', 'source': 'x', 'message': HOSTILE, 'task_id': hostile}]})
-    end('cpu-1', claimed, 'fail', error={'message': HOSTILE, 'code': 'bad', 'details': {'why': HOSTILE}})
-    shown['hostile'] = hostile
     plan = task(type='plan', queue='gpu', project='film')
     parts = [task(type=f'shot-{name}', queue='gpu', project='film', depends_on=[plan]) for name in 'abc']
     shown['blocked'] = task(type='cut', queue='gpu', project='film', depends_on=parts)
@@ -138,3 +132,15 @@ def furnish(server, many):
     post('/v1/tokens', {'name': 'renderers', 'scopes': ['worker'], 'queues': ['gpu', 'cpu']})
     shown['bulk'] = post('/v1/tasks/bulk', {'do': 'cancel', 'filter': {'queue': 'none-such'}})['id']
     return shown
+
+
+def mean_harm(server):
+    """A task whose texts would run if any of them were taken as it is. Gives its id."""
+    post = lambda path, body: server.call('POST', path, body)
+    hostile = post('/v1/tasks', {'type': 'render', 'queue': 'cpu', 'params': {HOSTILE: [HOSTILE, {'x': HOSTILE}]}, 'description': HOSTILE, 'max_attempts': 1})['id']
+    post('/v1/claims', {'worker_id': 'cpu-1', 'queues': ['cpu'], 'max_tasks': 1})
+    post('/v1/workers/cpu-1/heartbeat', {'running': [{'task_id': hostile, 'attempt': 1}], 'labels': {'note': HOSTILE[:100]},
+                                         'logs': [{'at': now(), 'level': 'error', 'source': 'x', 'message': HOSTILE, 'task_id': hostile}]})
+    error = {'message': HOSTILE, 'code': 'bad', 'details': {'why': HOSTILE}}
+    post(f'/v1/tasks/{hostile}/fail', {'worker_id': 'cpu-1', 'attempt': 1, 'error': error})
+    return hostile

@@ -2,14 +2,14 @@
 
 use askama::Template;
 use axum::response::Response;
-use baton_api::fleet::{QueueView, StatsView, WorkerCountsView};
+use baton_api::fleet::{HourView, QueueView, StatsView, WorkerCountsView};
 use baton_api::task::{Page, TaskView};
 use baton_http::ApiError;
 
 use super::task_row::TaskRow;
 use super::wrong::{self, Wrong};
 use crate::answer;
-use crate::charts::{Part, bar};
+use crate::charts::{Hour, Part, bar, hours};
 use crate::shell::Shell;
 use crate::visit::Visit;
 use crate::words::{bytes, count, span};
@@ -28,6 +28,9 @@ struct Overview {
     bar: Vec<Part>,
     workers: Vec<(&'static str, String)>,
     done: Vec<(&'static str, String, String)>,
+    hours: Vec<Hour>,
+    /// The most that was done in one of them.
+    most: String,
     queues: Vec<QueueBar>,
     more_queues: u64,
     failed: Vec<TaskRow>,
@@ -70,6 +73,8 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, ApiError> {
         bar: Vec::new(),
         workers: Vec::new(),
         done: Vec::new(),
+        hours: Vec::new(),
+        most: String::new(),
         queues: Vec::new(),
         more_queues: 0,
         failed,
@@ -109,7 +114,9 @@ impl Overview {
         self.states =
             states.iter().map(|&(state, tasks, statuses)| (state, count(tasks), href(statuses))).collect();
         self.workers = workers(stats.workers);
-        self.done = done(&stats.queues);
+        self.done = done(&stats.hours);
+        let (drawn, most) = hours(&stats.hours, stats.at);
+        (self.hours, self.most) = (drawn, count(most));
         self.more_queues = stats.other_queues.as_ref().map_or(0, |other| other.queues);
         let mut queues = stats.queues;
         queues.sort_by_key(|queue| std::cmp::Reverse(queue.waiting + queue.running));
@@ -127,12 +134,12 @@ fn workers(counts: WorkerCountsView) -> Vec<(&'static str, String)> {
         .to_vec()
 }
 
-/// What was done in the last 24 hours: claims and completions are what the percentiles have counted.
-fn done(queues: &[QueueView]) -> Vec<(&'static str, String, String)> {
-    let claims: u64 = queues.iter().map(|queue| queue.wait.count).sum();
-    let completions: u64 = queues.iter().map(|queue| queue.run.count).sum();
+/// What was done in the last 24 hours.
+fn done(hours: &[HourView]) -> Vec<(&'static str, String, String)> {
     let rate = |tasks: u64| format!("{:.1} a minute", tasks as f64 / 1_440.0);
-    vec![("claimed", count(claims), rate(claims)), ("completed", count(completions), rate(completions))]
+    let claimed = hours.iter().map(|hour| hour.claimed).sum();
+    let completed = hours.iter().map(|hour| hour.completed).sum();
+    vec![("claimed", count(claimed), rate(claimed)), ("completed", count(completed), rate(completed))]
 }
 
 impl QueueBar {

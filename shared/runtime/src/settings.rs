@@ -257,6 +257,30 @@ pub struct LogSettings {
     pub format: LogFormat,
     /// The least grave level that is logged, by module.
     pub level: Targets,
+    /// Which files it goes to, besides stderr.
+    pub files: LogFiles,
+}
+
+/// Files of the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LogFiles {
+    /// One that has every line, in the form of those on stderr.
+    pub file: Option<PathBuf>,
+    /// The folder of three: every line as JSON, every line for people, and those of warn and error for people.
+    pub directory: Option<PathBuf>,
+    /// When a file is put aside, and how long it is kept then.
+    pub rotation: Rotation,
+}
+
+/// When a file of the log is put aside, and how long it is kept then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rotation {
+    /// Once it has more bytes than this; it is put aside when a day of UTC has passed, too.
+    pub bytes: u64,
+    /// For how long files that were put aside are kept.
+    pub keep: Duration,
+    /// How many of them are kept at most.
+    pub count: u32,
 }
 
 /// The form of a log line.
@@ -395,6 +419,16 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         other => Err(Expected::text("auto, json or text", other)),
     });
     let level = reader.text("log.level", parse_level);
+    let path = |text: &str| Ok((!text.is_empty()).then(|| PathBuf::from(text)));
+    let log_files = LogFiles {
+        file: reader.text("log.file", path).flatten(),
+        directory: reader.text("log.directory", path).flatten(),
+        rotation: Rotation {
+            bytes: u64::from(reader.whole("log.file_mebibytes", "MiB", 1..=65_536)) << 20,
+            keep: DAY * reader.whole("log.file_days", "days", 1..=3_650),
+            count: reader.whole("log.file_count", "files", 1..=10_000),
+        },
+    };
     let needed = TokensNeeded { always: always.unwrap_or(true), at_server: tokens.required };
     let dialects = dialects::read(&mut reader, needed);
     let ui = UiSettings { enabled: reader.flag("ui.enabled") };
@@ -426,7 +460,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                     file_bytes: u64::from(file_mebibytes) << 20,
                     project_bytes: (project_mebibytes > 0).then(|| u64::from(project_mebibytes) << 20),
                 },
-                log: LogSettings { format, level },
+                log: LogSettings { format, level, files: log_files },
                 dialects,
                 ui,
                 fleet,

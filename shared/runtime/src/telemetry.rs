@@ -1,25 +1,32 @@
-//! Logs: one line an event, as JSON or for people, to stderr.
+//! Logs: one line an event, as JSON or for people, to stderr and, if so set, to files.
 //!
 //! Lines go through a buffer that a thread of its own empties (`telemetry/writer.rs`), so that a request waits for no write; what
 //! nobody reads is dropped and counted.
 
+mod file;
 mod json;
 mod writer;
 
 use std::io::IsTerminal;
+use std::path::{Path, PathBuf};
 
-use tracing_subscriber::filter::LevelFilter;
+use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::layer::{Layered, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::{Layer, Registry};
 
-use crate::settings::{LogFormat, LogSettings};
+use crate::clock::{Clock as _, SystemClock};
+use crate::settings::{LogFiles, LogFormat, LogSettings, Rotation};
+use file::RotatedFile;
 
 pub use writer::{LogGuard, LogWriter};
 
-/// Starts logging to stderr, panics included. Keep the guard until the end: dropping it writes what is still in the buffer.
+/// Starts logging to stderr and to the files that are set, panics included. Keep the guard until the end: dropping it writes what is still in
+/// the buffers.
 ///
 /// # Errors
-/// If logging has been started before in this process, or its thread cannot be started.
+/// If logging has been started before in this process, a thread of it cannot be started, or a file cannot be written.
 pub fn start(settings: &LogSettings) -> Result<LogGuard, TelemetryError> {
     let terminal = std::io::stderr().is_terminal();
     let json = match settings.format {
@@ -30,10 +37,61 @@ pub fn start(settings: &LogSettings) -> Result<LogGuard, TelemetryError> {
     // https://no-color.org: any value but the empty one.
     let colour = terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     let (writer, guard) = LogWriter::start(std::io::stderr())?;
-    tracing::subscriber::set_global_default(subscriber(&quieted(settings), json, colour, writer))
-        .map_err(|_| TelemetryError::StartedBefore)?;
+    let mut files = Vec::new();
+    let mut guards = Vec::new();
+    for wanted in wanted_files(&settings.files, json)? {
+        let wanted_by_file = settings.files.file.as_ref() == Some(&wanted.path);
+        let (writer, guard) = open(&wanted.path, settings.files.rotation)?;
+        files.push((writer, wanted));
+        guards.push((guard, wanted_by_file));
+    }
+    let files: Vec<_> = files
+        .into_iter()
+        .map(|(writer, one)| lines(one.json, false, writer).with_filter(one.least).boxed())
+        .collect();
+    // A list of no layers would switch off everything.
+    let files = (!files.is_empty()).then_some(files);
+    let subscriber = registry(&quieted(settings)).with(files).with(lines(json, colour, writer));
+    tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::StartedBefore)?;
     std::panic::set_hook(Box::new(log_panic));
-    Ok(guard)
+    Ok(guard.with(guards))
+}
+
+/// A file of the log: what goes to it.
+struct WantedFile {
+    path: PathBuf,
+    json: bool,
+    least: LevelFilter,
+}
+
+fn wanted_files(files: &LogFiles, json: bool) -> Result<Vec<WantedFile>, TelemetryError> {
+    let one =
+        files.file.iter().map(|path| WantedFile { path: path.clone(), json, least: LevelFilter::TRACE });
+    let mut wanted: Vec<WantedFile> = one.collect();
+    if let Some(folder) = &files.directory {
+        std::fs::create_dir_all(folder)
+            .map_err(|cause| TelemetryError::File { path: folder.clone(), cause })?;
+        let file = |name: &str, json, least| WantedFile { path: folder.join(name), json, least };
+        wanted.push(file("events.jsonl", true, LevelFilter::TRACE));
+        wanted.push(file("events.log", false, LevelFilter::TRACE));
+        wanted.push(file("errors.log", false, LevelFilter::WARN));
+    }
+    Ok(wanted)
+}
+
+/// Opens a file of the log, and starts the thread that writes to it.
+fn open(path: &Path, rotation: Rotation) -> Result<(LogWriter, LogGuard), TelemetryError> {
+    let refused = |cause| TelemetryError::File { path: path.to_owned(), cause };
+    let file = RotatedFile::open(path, rotation, || SystemClock.now()).map_err(refused)?;
+    let name = path.display().to_string();
+    let tell = move |lines| {
+        tracing::warn!(
+            lines,
+            file = name,
+            "log lines were dropped, as the file could not be written; see its disk"
+        );
+    };
+    Ok(LogWriter::start_telling(file, tell)?)
 }
 
 /// Libraries that write whole requests and events to their log below this level, credentials and tokens included.
@@ -83,13 +141,27 @@ pub fn subscriber(
     colour: bool,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
 ) -> Box<dyn tracing::Subscriber + Send + Sync> {
-    let registry = tracing_subscriber::registry().with(settings.level.clone());
+    Box::new(registry(settings).with(lines(json, colour, writer)))
+}
+
+fn registry(settings: &LogSettings) -> Layered<Targets, Registry> {
+    tracing_subscriber::registry().with(settings.level.clone())
+}
+
+/// Lines of one form, to one place.
+fn lines<S>(
+    json: bool,
+    colour: bool,
+    writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
+) -> Box<dyn Layer<S> + Send + Sync>
+where
+    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
+{
     let layer = tracing_subscriber::fmt::layer().with_writer(writer);
     if json {
-        let layer = layer.fmt_fields(json::SpanFields).event_format(json::Lines);
-        Box::new(registry.with(layer))
+        layer.fmt_fields(json::SpanFields).event_format(json::Lines).boxed()
     } else {
-        Box::new(registry.with(layer.with_ansi(colour).with_timer(json::Rfc3339)))
+        layer.with_ansi(colour).with_timer(json::Rfc3339).boxed()
     }
 }
 
@@ -102,4 +174,12 @@ pub enum TelemetryError {
     /// The thread that writes could not be started.
     #[error("cannot start the thread that writes logs: {0}; free some threads or memory and start again")]
     Thread(#[from] std::io::Error),
+    /// A file of the log cannot be written.
+    #[error("cannot write the log to {path}: {cause}; see log.file and log.directory")]
+    File {
+        /// The file, or its folder.
+        path: PathBuf,
+        /// What the system says.
+        cause: std::io::Error,
+    },
 }

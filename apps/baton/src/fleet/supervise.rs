@@ -65,9 +65,14 @@ pub(crate) fn start(
         LogFormat::Text => "text",
         LogFormat::Auto | LogFormat::Json => "json",
     };
-    let environment =
-        [("BATON_LOG_FORMAT", format.to_owned()), ("BATON_LOG_LEVEL", settings.log.level.to_string())];
-    let writer = logs.writer();
+    let environment = [
+        ("BATON_LOG_FORMAT", format.to_owned()),
+        ("BATON_LOG_LEVEL", settings.log.level.to_string()),
+        // Their lines come here, and go where these go: one process writes to a file.
+        ("BATON_LOG_FILE", String::new()),
+        ("BATON_LOG_DIRECTORY", String::new()),
+    ];
+    let writers = logs.writers();
     let options = FleetOptions {
         common: Common {
             program: vec![myself.into_os_string()],
@@ -78,7 +83,9 @@ pub(crate) fn start(
         },
         folder: settings.fleet.folder.clone().unwrap_or(folder),
         // What nobody reads is dropped and counted there.
-        lines: Arc::new(move |line| drop(std::io::Write::write_all(&mut &writer, line))),
+        lines: Arc::new(move |line| {
+            writers.iter().for_each(|writer| drop(std::io::Write::write_all(&mut &*writer, line)));
+        }),
         clock: Arc::new(SystemClock),
         seed: RandomIds.uuid().as_u64_pair().1,
     };

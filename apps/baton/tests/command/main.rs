@@ -26,6 +26,7 @@ mod fleet;
 mod fleet_chaos;
 mod import;
 mod limits;
+mod logs;
 mod machines;
 mod migrate;
 #[cfg(feature = "postgres")]

@@ -8,7 +8,7 @@ use axum::body::Body;
 use axum::routing::get;
 use baton_http::{Authenticator, Caller, Envelope};
 use baton_model::TokenSecret;
-use baton_runtime::settings::{LogFormat, LogSettings, TokenSettings};
+use baton_runtime::settings::{LogFiles, LogFormat, LogSettings, TokenSettings};
 use baton_runtime::telemetry::{LogWriter, subscriber};
 use http::Request;
 use serde_json::json;
@@ -43,7 +43,11 @@ async fn neither_secret_nor_digest_is_ever_logged() {
     for json in [true, false] {
         let sink = Sink::default();
         let (writer, guard) = LogWriter::start(sink.clone()).unwrap();
-        let settings = LogSettings { format: LogFormat::Json, level: "trace".parse().unwrap() };
+        let settings = LogSettings {
+            format: LogFormat::Json,
+            level: "trace".parse().unwrap(),
+            files: LogFiles::default(),
+        };
         let logging = tracing::subscriber::set_default(subscriber(&settings, json, false, writer));
 
         let world = World::with(&[("tokens.required", "always")]);

@@ -29,6 +29,8 @@ pub struct LogWriter(Arc<Shared>);
 pub struct LogGuard {
     shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
+    /// Those of the log's files, which end after it; each with whether its lines have the form of these.
+    others: Vec<(Self, bool)>,
 }
 
 struct Shared {
@@ -61,9 +63,16 @@ impl Shared {
 }
 
 impl LogGuard {
-    /// Takes whole lines that another process has logged, as [`LogWriter`] does.
-    pub fn writer(&self) -> LogWriter {
-        LogWriter(Arc::clone(&self.shared))
+    /// What takes whole lines that another process has logged in the form of this one's: stderr, and the file of the same form.
+    pub fn writers(&self) -> Vec<LogWriter> {
+        let others = self.others.iter().filter(|(_, same)| *same).map(|(other, _)| other);
+        std::iter::once(self).chain(others).map(|guard| LogWriter(Arc::clone(&guard.shared))).collect()
+    }
+
+    /// This one, and others to end after it, each with whether its lines have the same form.
+    pub(super) fn with(mut self, others: Vec<(Self, bool)>) -> Self {
+        self.others = others;
+        self
     }
 }
 
@@ -91,7 +100,7 @@ impl LogWriter {
         let writing = Arc::clone(&shared);
         let thread =
             std::thread::Builder::new().name("log".to_owned()).spawn(move || drain(&writing, sink, &tell))?;
-        Ok((Self(Arc::clone(&shared)), LogGuard { shared, thread: Some(thread) }))
+        Ok((Self(Arc::clone(&shared)), LogGuard { shared, thread: Some(thread), others: Vec::new() }))
     }
 
     /// How many lines were dropped so far.

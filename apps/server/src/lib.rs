@@ -143,7 +143,10 @@ struct Services {
 
 /// All of Baton's own routes, those that are in no document included.
 fn routes() -> OpenApiRouter<App> {
-    api::router().merge(baton_manage_files::router()).merge(baton_manage_fleet::router())
+    api::router()
+        .merge(baton_manage_files::router())
+        .merge(baton_manage_fleet::router())
+        .merge(baton_show_metrics::router())
 }
 
 fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {

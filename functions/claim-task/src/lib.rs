@@ -63,7 +63,7 @@ pub async fn claim_tasks(app: &App, caller: &Caller, request: ClaimRequest) -> R
     } else {
         wait_for_tasks(app, caller, claim, wait).await?
     };
-    let mut view = wire::claim_view(caller.sift(answer), &queues, &types, app.now());
+    let mut view = wire::claim_view(&app.meters, caller.sift(answer), &queues, &types, app.now());
     inputs::fill(&*app.store, &mut view.tasks).await?;
     Ok(view)
 }

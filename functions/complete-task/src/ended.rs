@@ -3,7 +3,7 @@
 use axum::extract::State;
 use baton_api::complete::EndedView;
 use baton_api::complete::{FailRequest, ReleaseRequest};
-use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, ok};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, Meters, PathId, ok};
 use baton_model::{Failure, Fence, State as TaskState, Task, TaskId, Timestamp};
 use baton_store::{Fail, FailAnswer, Release};
 
@@ -47,7 +47,7 @@ pub async fn fail_task(
     let fail = failure(task, request, now);
     let fence = fail.fence.clone();
     let answer = app.store.fail(fail).await?;
-    log(FAILED, &answer, &fence);
+    log(&app.meters, FAILED, &answer, &fence);
     app.doorbell.ring_worker(&fence.worker);
     Ok(view(&answer.task, now))
 }
@@ -91,7 +91,7 @@ pub async fn release_task(
     let release = release_of(task, request, now);
     let fence = release.fence.clone();
     let answer = app.store.release(release).await?;
-    log(RELEASED, &answer, &fence);
+    log(&app.meters, RELEASED, &answer, &fence);
     app.doorbell.ring_worker(&fence.worker);
     Ok(view(&answer.task, now))
 }
@@ -122,8 +122,12 @@ pub(crate) const FAILED: &str = "attempt failed";
 pub(crate) const RELEASED: &str = "task released";
 
 /// Tells the log of an attempt that has ended by this very request.
-pub(crate) fn log(what: &str, answer: &FailAnswer, fence: &Fence) {
+pub(crate) fn log(meters: &Meters, what: &str, answer: &FailAnswer, fence: &Fence) {
     let FailAnswer { task, repeated: false } = answer else { return };
+    match what {
+        RELEASED => meters.released(),
+        _ => meters.failed(answer),
+    }
     let Fence { attempt, worker } = fence;
     tracing::info!(
         task_id = %task.head.id,

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::State;
 use baton_api::ending::{EndRequest, EndingRequest, EndingView, EndingsRead, EndingsRequest, EndingsView};
 use baton_api::{FieldError, ProblemCode};
-use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, ok, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, Meters, ok, wire};
 use baton_model::{Timestamp, WorkerId};
 use baton_store::{EndAnswer, EndedAs, Ending, StoreError};
 use futures::StreamExt;
@@ -57,7 +57,7 @@ pub(crate) async fn end_attempts(
     let mut workers = BTreeSet::new();
     for (asked, item) in asked.iter().zip(&items) {
         if let Ok(taken) = item {
-            asked.log(taken);
+            asked.log(&app.meters, taken);
             workers.insert(&asked.fence.worker);
         }
     }
@@ -95,10 +95,10 @@ impl Asked {
         Self { what, fence: ending.fence().clone() }
     }
 
-    fn log(&self, taken: &EndedAs) {
+    fn log(&self, meters: &Meters, taken: &EndedAs) {
         match taken {
-            EndedAs::Completed(taken) => log(taken),
-            EndedAs::Back(answer) => ended::log(self.what, answer, &self.fence),
+            EndedAs::Completed(taken) => log(meters, taken),
+            EndedAs::Back(answer) => ended::log(meters, self.what, answer, &self.fence),
         }
     }
 }

@@ -10,7 +10,7 @@ use axum::extract::State;
 use baton_api::Problem;
 use baton_api::claim::{ClaimRequest, ClaimView};
 use baton_api::complete::{CompleteRequest, CompletedView};
-use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, PathId, inputs, ok, routes, wire};
+use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, Meters, PathId, inputs, ok, routes, wire};
 use baton_model::{Fence, Generation, Output, QueueName, Status, TaskId, TaskType, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Complete, CompleteAnswer, Completion, StoreError};
 use utoipa_axum::router::OpenApiRouter;
@@ -72,7 +72,7 @@ pub async fn complete_task(
     let answer = app.store.complete(complete, next).await?;
     let CompleteAnswer { generation, domain, repeated, next } = answer;
     let taken = Completion { generation, domain, repeated };
-    log(&taken);
+    log(&app.meters, &taken);
     app.doorbell.ring_worker(&worker);
     let (next, next_problem) = match next {
         None => (None, None),
@@ -108,8 +108,9 @@ async fn completion(
 }
 
 /// Tells the log of a task that was completed by this very request.
-fn log(taken: &Completion) {
+fn log(meters: &Meters, taken: &Completion) {
     let Completion { generation, domain, repeated: false } = taken else { return };
+    meters.completed(generation);
     tracing::info!(
         task_id = %generation.task,
         task_type = %generation.task_type,
@@ -150,7 +151,7 @@ async fn told(
     now: Timestamp,
 ) -> (Option<ClaimView>, Option<Problem>) {
     let mut view = match found {
-        Ok(found) => wire::claim_view(caller.sift(found), queues, types, now),
+        Ok(found) => wire::claim_view(&app.meters, caller.sift(found), queues, types, now),
         Err(error) => return untold(error.into()),
     };
     match inputs::fill(&*app.store, &mut view.tasks).await {

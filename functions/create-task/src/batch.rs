@@ -98,7 +98,7 @@ async fn create_batch_of(
     };
     for (told, outcome) in told.iter().zip(&outcomes) {
         if let Ok(accepted) = outcome {
-            told.log(accepted);
+            told.log(&app.meters, accepted);
         }
     }
     let answers = answers(caller, slots, outcomes.into_iter().zip(blocked));

@@ -93,7 +93,7 @@ pub async fn create_one(
     let answer = app.store.create(create).await?;
     match answer.items.into_iter().next() {
         Some(Ok(accepted)) => {
-            told.log(&accepted);
+            told.log(&app.meters, &accepted);
             let task = view(&accepted, blocked);
             let replayed = answer.replayed || !(accepted.new || task.deduplicated);
             Ok(Made { task, replayed })

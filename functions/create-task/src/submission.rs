@@ -91,7 +91,7 @@ pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
     }
     for (told, item) in told.iter().zip(&answer.items) {
         match item {
-            Ok(accepted) => told.log(accepted),
+            Ok(accepted) => told.log(&app.meters, accepted),
             Err(refusal) => return Err(ApiError::task_refused("", refusal)),
         }
     }

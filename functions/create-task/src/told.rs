@@ -1,5 +1,6 @@
 //! What the log is told of a new task.
 
+use baton_http::Meters;
 use baton_model::{Label, QueueName, TaskSpec, TaskType};
 use baton_store::Accepted;
 
@@ -12,7 +13,10 @@ impl Told {
         Self(wanted.then(|| (spec.task_type.clone(), spec.queue.clone(), spec.domain.clone())))
     }
 
-    pub(crate) fn log(&self, accepted: &Accepted) {
+    pub(crate) fn log(&self, meters: &Meters, accepted: &Accepted) {
+        if accepted.new {
+            meters.created();
+        }
         let Self(Some((task_type, queue, domain))) = self else { return };
         if accepted.new {
             tracing::info!(

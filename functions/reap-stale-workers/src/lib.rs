@@ -61,11 +61,12 @@ async fn reap(
         queue: request.queue,
     };
     let report = app.store.reap(reap).await?;
-    report.taken.iter().for_each(log);
+    report.taken.iter().for_each(|taken| log(&app, taken));
     ok(&ReapView { taken: report.taken.into_iter().map(view).collect(), more: report.more })
 }
 
-fn log(taken: &Taken) {
+fn log(app: &App, taken: &Taken) {
+    app.meters.lost(taken.reason);
     tracing::warn!(
         task_id = %taken.task,
         task_type = %taken.task_type,

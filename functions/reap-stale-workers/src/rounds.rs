@@ -72,6 +72,10 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
         // The next one, which takes tasks back, does not wait for removals.
         let round = round(&app, began + ROUND, began + interval, &mut removal);
         let Some(round) = meanwhile(&app, &mut pulse, &shutdown, round).await else { return };
+        app.meters.round(round.is_ok());
+        if let Ok(round) = &round {
+            app.meters.worked(round.removed, round.expired, round.schedules_missed);
+        }
         match round {
             Ok(round) if round.taken + round.expired + round.removed > 0 => tracing::debug!(
                 taken = round.taken,
@@ -200,7 +204,7 @@ async fn take_back(app: &App, watch: &Watch, deadline: Instant) -> Result<Round,
     loop {
         let reap = Reap { watch: watch.clone(), limit: BATCH, worker: None, queue: None };
         let report = app.store.reap(reap).await?;
-        report.taken.iter().for_each(crate::log);
+        report.taken.iter().for_each(|taken| crate::log(app, taken));
         round.taken += report.taken.len() as u64;
         let silent = report
             .taken

@@ -11,6 +11,7 @@ use baton_store::Store;
 
 use crate::fleet::Fleet;
 use crate::log_shares::LogShares;
+use crate::meters::Meters;
 
 /// What handlers work with. Copies share the same parts.
 #[derive(Clone)]
@@ -44,6 +45,8 @@ pub struct Parts {
     pub file_bounds: Bounds,
     /// The workers that are supervised beside the server; none if it supervises none.
     pub fleet: Option<Arc<dyn Fleet>>,
+    /// What this process counts of its own work.
+    pub meters: Meters,
     /// Says when to stop; waiting claims then answer at once.
     pub shutdown: Shutdown,
 }
@@ -93,6 +96,7 @@ impl Parts {
             retention: settings.retention,
             files: None,
             fleet: None,
+            meters: Meters::default(),
             file_bounds: Bounds {
                 file_bytes: settings.files.file_bytes,
                 project_bytes: settings.files.project_bytes,

@@ -24,7 +24,7 @@ use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::auth::{Authenticate, Authority};
+use crate::auth::{Authenticate, Authority, Rules};
 use crate::body::discard;
 use crate::dialect::{Asked, Dialects, Switch};
 use crate::error::ApiError;
@@ -47,6 +47,16 @@ struct Shared {
     timeout: Duration,
     slow: Slow,
     ids: Arc<RequestIds>,
+    /// Counts the answers.
+    app: App,
+    rules: Arc<Rules>,
+}
+
+impl Shared {
+    fn new(app: App, timeout: Duration, slow: Slow) -> Self {
+        let ids = Arc::new(RequestIds::new(&*app.ids));
+        Self { timeout, slow, ids, app, rules: Rules::of_baton() }
+    }
 }
 
 impl Envelope {
@@ -61,10 +71,11 @@ impl Envelope {
         slow: Vec<(&'static str, Duration)>,
     ) -> Self {
         let (router, _) = router.split_for_parts();
-        let ids = Arc::new(RequestIds::new(&*app.ids));
-        let router =
-            router.fallback(no_such_route).method_not_allowed_fallback(method_not_allowed).with_state(app);
-        let shared = Arc::new(Shared { timeout, slow: Slow(slow), ids });
+        let router = router
+            .fallback(no_such_route)
+            .method_not_allowed_fallback(method_not_allowed)
+            .with_state(app.clone());
+        let shared = Arc::new(Shared::new(app, timeout, Slow(slow)));
         Self { inner: router, shared, dialects: None, guarded: false, on_socket: false }
     }
 
@@ -92,8 +103,7 @@ impl Envelope<Switch> {
 
     /// Dialects without Baton's own routes.
     pub fn of_dialects(dialects: Arc<Dialects>, app: &App, timeout: Duration) -> Self {
-        let ids = Arc::new(RequestIds::new(&*app.ids));
-        let shared = Arc::new(Shared { timeout, slow: Slow::default(), ids });
+        let shared = Arc::new(Shared::new(app.clone(), timeout, Slow::default()));
         let inner = Switch::only(Arc::clone(&dialects));
         Self { inner, shared, dialects: Some(dialects), guarded: false, on_socket: false }
     }
@@ -176,8 +186,8 @@ where
     B: Body + Unpin,
 {
     // Each request is a line at debug, and no work at all above it.
-    let logged = tracing::enabled!(tracing::Level::DEBUG)
-        .then(|| (request.method().clone(), request.uri().path().to_owned(), Instant::now()));
+    let logged = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
+    let (method, uri) = (request.method().clone(), request.uri().clone());
     // What is recorded of the request names it as the log and its answer do.
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let asked = envelope.asked(request.uri().path());
@@ -220,8 +230,9 @@ where
             response.headers_mut().insert(CONTENT_RANGE, range);
         }
     }
-    if let Some((method, path, began)) = logged {
-        let status = response.status().as_u16();
+    shared.app.meters.answered(&shared.rules, (&method, uri.path()), response.status());
+    if let Some(began) = logged {
+        let (path, status) = (uri.path(), response.status().as_u16());
         let millis = began.elapsed().as_secs_f64() * 1e3;
         tracing::debug!(%method, path, status, millis, "request answered");
     }

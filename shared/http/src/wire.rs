@@ -11,6 +11,7 @@ use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, Wa
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::ApiError;
+use crate::meters::Meters;
 
 /// A claim as the store takes it, within the caller's bounds.
 ///
@@ -53,6 +54,7 @@ fn keep_first_of_each<T: PartialEq + Clone>(names: &mut Vec<T>) {
 
 /// What a claim found, as of `now`; `queues` and `types` are those that it named.
 pub fn claim_view(
+    meters: &Meters,
     answer: ClaimAnswer,
     queues: &[QueueName],
     types: &[TaskType],
@@ -61,6 +63,7 @@ pub fn claim_view(
     match answer {
         ClaimAnswer::Leased(tasks) => {
             log_claims(&tasks);
+            tasks.iter().for_each(|task| meters.claimed(task));
             ClaimView {
                 tasks: tasks.into_iter().map(|task| TaskView::new(task, now)).collect(),
                 nothing: None,

@@ -24,6 +24,7 @@ mod fleet;
 mod heads;
 mod limits;
 mod malformed;
+mod metrics;
 mod once;
 mod operations;
 mod queries;

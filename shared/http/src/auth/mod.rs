@@ -15,7 +15,7 @@ mod caller;
 mod door;
 mod header;
 mod rates;
-mod rules;
+pub(crate) mod rules;
 mod vouched;
 
 pub use authenticate::Authenticate;
@@ -23,5 +23,5 @@ pub use authenticator::{Admitted, Authenticator};
 pub use authority::Authority;
 pub use caller::Caller;
 pub use door::{Credentials, Door, Guests};
-pub use rules::{Access, FILE_RULES, FLEET_RULES, RULES, Rule, Rules};
+pub use rules::{Access, FILE_RULES, FLEET_RULES, METRICS_RULES, RULES, Rule, Rules};
 pub use vouched::{BehindAuthorizer, Vouched};

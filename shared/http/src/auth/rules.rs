@@ -125,6 +125,9 @@ pub const FLEET_RULES: &[Rule] = &[
     Rule::post("/v1/fleet/{group}/scale", "scale_group", OPERATOR).audited(),
 ];
 
+/// The rule of metrics, which only a server has, and which is no JSON (`docs/metrics.md`).
+pub const METRICS_RULES: &[Rule] = &[Rule::get("/metrics", "show_metrics", &[Producer])];
+
 impl Rule {
     /// A `GET` that whoever reaches the server may ask for.
     pub const fn open(path: &'static str, operation: &'static str) -> Self {
@@ -204,10 +207,10 @@ impl Rules {
         Arc::new(Self { all, paths: paths(all) })
     }
 
-    /// Those of Baton's own routes: [`RULES`], [`FILE_RULES`] and [`FLEET_RULES`].
+    /// Those of Baton's own routes: [`RULES`], [`FILE_RULES`], [`FLEET_RULES`] and [`METRICS_RULES`].
     pub fn of_baton() -> Arc<Self> {
         static ALL: LazyLock<Vec<Rule>> =
-            LazyLock::new(|| RULES.iter().chain(FILE_RULES).chain(FLEET_RULES).copied().collect());
+            LazyLock::new(|| [RULES, FILE_RULES, FLEET_RULES, METRICS_RULES].concat());
         static OWN: LazyLock<Arc<Rules>> = LazyLock::new(|| Rules::new(&ALL));
         Arc::clone(&OWN)
     }

@@ -1,0 +1,213 @@
+//! What the store and the supervisor tell, as metrics.
+
+use std::sync::atomic::AtomicU64;
+
+use baton_http::{ApiError, App};
+use baton_model::State;
+use baton_store::{Cursor, PageRequest, Stats, StoreError};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The queue of the sum over those that are not listed. No queue can have this name.
+const OTHERS: &str = "(others)";
+
+/// At how many limits an answer looks.
+const LIMITS: usize = 1_000;
+
+type Number = Gauge<f64, AtomicU64>;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfQueue {
+    queue: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Tasks {
+    queue: String,
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfState {
+    state: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfGroup {
+    group: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Build {
+    version: &'static str,
+}
+
+/// All metrics in OpenMetrics text.
+pub(crate) async fn text(app: &App) -> Result<String, ApiError> {
+    let mut baton = Registry::with_prefix("baton");
+    // The names that the systems before Baton gave these figures.
+    let mut seed = Registry::default();
+    let version = Family::<Build, Number>::default();
+    version.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1.0);
+    baton.register("build", "The version of the server", version);
+    let stats = app.store.stats(app.now()).await?;
+    of_tasks(&stats, &mut baton, &mut seed);
+    of_queues(&stats, &mut baton);
+    of_workers(&stats, &mut baton, &mut seed);
+    of_limits(app, &mut baton).await?;
+    of_store(app, &mut baton).await?;
+    of_fleet(app, &mut baton, &mut seed).await;
+    let mut text = String::new();
+    written(&baton, &mut text)?;
+    app.meters.write(&mut text).map_err(unwritten)?;
+    written(&seed, &mut text)?;
+    text::encode_eof(&mut text).map_err(unwritten)?;
+    Ok(text)
+}
+
+fn written(registry: &Registry, to: &mut String) -> Result<(), ApiError> {
+    text::encode_registry(to, registry).map_err(unwritten)
+}
+
+fn unwritten(error: std::fmt::Error) -> ApiError {
+    StoreError::Internal { what: format!("metrics cannot be written: {error}"), cause: None }.into()
+}
+
+fn number(registry: &mut Registry, name: &str, help: &str, value: f64) {
+    let gauge = Number::default();
+    gauge.set(value);
+    registry.register(name, help, gauge);
+}
+
+/// What tasks of a state do, in the word of `GET /v1/stats`.
+const fn told(state: State) -> &'static str {
+    match state {
+        State::Queued => "waiting",
+        other => other.as_str(),
+    }
+}
+
+fn of_tasks(stats: &Stats, baton: &mut Registry, seed: &mut Registry) {
+    let all = Family::<OfState, Number>::default();
+    for state in State::ALL {
+        let tasks = stats.states.get(&state).copied().unwrap_or_default();
+        all.get_or_create(&OfState { state: told(state) }).set(tasks as f64);
+    }
+    baton.register("tasks", "Tasks by what they do", all);
+    let by_queue = Family::<Tasks, Number>::default();
+    let in_queue = Family::<OfQueue, Number>::default();
+    let of = |queue: &str, state| by_queue.get_or_create(&Tasks { queue: queue.to_owned(), state }).clone();
+    for queue in &stats.queues {
+        let name = queue.queue.as_str();
+        of(name, "waiting").set(queue.queued as f64);
+        of(name, "running").set(queue.running as f64);
+        in_queue.get_or_create(&OfQueue { queue: name.to_owned() }).set(queue.queued as f64);
+    }
+    if stats.other_queues > 0 {
+        for state in [State::Queued, State::Running] {
+            let tasks = stats.other_states.get(&state).copied().unwrap_or_default();
+            of(OTHERS, told(state)).set(tasks as f64);
+        }
+    }
+    baton.register(
+        "queue_tasks",
+        "Tasks of a queue that wait or run, of the 100 queues with the most of them",
+        by_queue,
+    );
+    seed.register("tasks_in_queue", "As baton_queue_tasks of the state waiting", in_queue);
+}
+
+fn of_queues(stats: &Stats, baton: &mut Registry) {
+    let age = Family::<OfQueue, Number>::default();
+    let running = Family::<OfQueue, Number>::default();
+    let paused = Family::<OfQueue, Number>::default();
+    for queue in &stats.queues {
+        let label = OfQueue { queue: queue.queue.to_string() };
+        age.get_or_create(&label).set(queue.oldest_ready.unwrap_or_default().as_secs_f64());
+        running.get_or_create(&label).set(queue.oldest_running.unwrap_or_default().as_secs_f64());
+        paused.get_or_create(&label).set(f64::from(u8::from(queue.pause.is_some())));
+    }
+    baton.register(
+        "queue_oldest_ready_seconds",
+        "How long the task that is first due has been ready; 0 if none is",
+        age,
+    );
+    baton.register(
+        "queue_oldest_running_seconds",
+        "How long the longest-held attempt has been running; 0 if none is",
+        running,
+    );
+    baton.register("queue_paused", "Whether claims pass the queue by", paused);
+}
+
+fn of_workers(stats: &Stats, baton: &mut Registry, seed: &mut Registry) {
+    let workers = stats.workers;
+    let idle = workers.alive.saturating_sub(workers.busy);
+    let states = Family::<OfState, Number>::default();
+    for (state, count) in [
+        ("busy", workers.busy),
+        ("idle", idle),
+        ("silent", workers.silent),
+        ("lost", workers.lost),
+        ("gone", workers.gone),
+    ] {
+        states.get_or_create(&OfState { state }).set(count as f64);
+    }
+    baton.register("workers", "Workers by what they do; those that are busy or idle are alive", states);
+    number(seed, "workers_active", "Workers that are alive: busy or idle", workers.alive as f64);
+    number(seed, "workers_busy", "As baton_workers of the state busy", workers.busy as f64);
+    number(seed, "workers_idle", "As baton_workers of the state idle", idle as f64);
+}
+
+/// How many limits let no task more start now.
+async fn of_limits(app: &App, baton: &mut Registry) -> Result<(), ApiError> {
+    let (mut all, mut full, mut after): (usize, usize, Option<Cursor>) = (0, 0, None);
+    while all < LIMITS {
+        let page = app.store.limits(PageRequest { after, ..PageRequest::first(100) }).await?;
+        all += page.items.len();
+        full += page.items.iter().filter(|one| is_full(one)).count();
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    number(baton, "limits", "Limits that are set, up to 1000", all as f64);
+    number(baton, "limits_full", "Of these, those whose places are all taken", full as f64);
+    Ok(())
+}
+
+fn is_full(limit: &baton_store::LimitStatus) -> bool {
+    let taken = limit.running.unwrap_or_default() + limit.held.unwrap_or_default();
+    limit.limit.rules.max_running.is_some_and(|most| taken >= most)
+}
+
+async fn of_store(app: &App, baton: &mut Registry) -> Result<(), ApiError> {
+    let Some(sizes) = app.store.sizes().await? else { return Ok(()) };
+    number(baton, "store_file_bytes", "The size of the store's file", sizes.file_bytes as f64);
+    number(baton, "store_free_bytes", "Of this, what is free and used again", sizes.free_bytes as f64);
+    number(baton, "store_log_bytes", "The size of the write-ahead log beside it", sizes.log_bytes as f64);
+    if let Some(room) = sizes.room_bytes {
+        number(baton, "store_room_bytes", "How many more bytes can be stored", room as f64);
+    }
+    Ok(())
+}
+
+/// How often supervised workers were started again.
+async fn of_fleet(app: &App, baton: &mut Registry, seed: &mut Registry) {
+    let Some(fleet) = &app.fleet else { return };
+    let restarts = Family::<OfGroup, Counter<u64, AtomicU64>>::default();
+    let mut all = 0;
+    for group in fleet.groups().await {
+        restarts.get_or_create(&OfGroup { group: group.name.to_string() }).inc_by(group.restarts);
+        all += group.restarts;
+    }
+    baton.register(
+        "worker_restarts",
+        "How often supervised workers that ended by themselves were started again",
+        restarts,
+    );
+    number(seed, "worker_restarts", "As baton_worker_restarts, all groups together", all as f64);
+}

@@ -1,0 +1,244 @@
+//! What a process counts of its own work, for those who read it as metrics: `GET /metrics` of a server (`docs/metrics.md`). What the store
+//! knows is not counted here; whoever shows it asks the store.
+//!
+//! Each count is one atomic addition. Labels come from closed sets, whatever names callers invent.
+
+use std::fmt;
+use std::sync::atomic::AtomicU64;
+
+use baton_model::{Generation, LossReason, State, Task, TaskState};
+use baton_store::FailAnswer;
+use http::{Method, StatusCode};
+use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::Registry;
+
+use crate::auth::Rules;
+use crate::auth::rules::Found;
+
+/// The bounds of the buckets of durations, in seconds: from a millisecond to a day.
+const SECONDS: [f64; 17] = [
+    0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0, 10_800.0,
+    43_200.0, 86_400.0,
+];
+
+/// The methods that are told apart; a caller may invent others.
+const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
+
+/// What a request asked for, and how it was answered.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Answered {
+    route: &'static str,
+    method: &'static str,
+    status: u16,
+}
+
+/// How something ended.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Outcome {
+    outcome: &'static str,
+}
+
+/// Why something came to be.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Reason {
+    reason: &'static str,
+}
+
+type Count = Counter<u64, AtomicU64>;
+
+/// Counts of one process, from its start on.
+pub struct Meters {
+    registry: Registry,
+    created: Count,
+    claimed: Count,
+    completed: Count,
+    failed: Family<Outcome, Count>,
+    released: Count,
+    lost: Family<Reason, Count>,
+    wait: Histogram,
+    run: Histogram,
+    rounds: Family<Outcome, Count>,
+    expired: Count,
+    removed: Count,
+    schedules_missed: Count,
+    requests: Family<Answered, Count>,
+    tokens_refused: Count,
+}
+
+impl Default for Meters {
+    fn default() -> Self {
+        let mut meters = Self {
+            registry: Registry::with_prefix("baton"),
+            created: Count::default(),
+            claimed: Count::default(),
+            completed: Count::default(),
+            failed: Family::default(),
+            released: Count::default(),
+            lost: Family::default(),
+            wait: Histogram::new(SECONDS),
+            run: Histogram::new(SECONDS),
+            rounds: Family::default(),
+            expired: Count::default(),
+            removed: Count::default(),
+            schedules_missed: Count::default(),
+            requests: Family::default(),
+            tokens_refused: Count::default(),
+        };
+        meters.register();
+        meters
+    }
+}
+
+impl Meters {
+    fn register(&mut self) {
+        let all = &mut self.registry;
+        all.register("tasks_created", "Tasks created", self.created.clone());
+        all.register("claims", "Tasks given out", self.claimed.clone());
+        all.register("completions", "Attempts completed", self.completed.clone());
+        all.register(
+            "failures",
+            "Attempts that failed: those to be tried again, and those after which their task has failed",
+            self.failed.clone(),
+        );
+        all.register("releases", "Attempts given back, which do not count", self.released.clone());
+        all.register("leases_lost", "Attempts taken back from workers", self.lost.clone());
+        all.register("task_wait_seconds", "How long claimed tasks had been ready", self.wait.clone());
+        all.register("task_run_seconds", "How long completed attempts ran", self.run.clone());
+        all.register("reaper_rounds", "Rounds of the reaper", self.rounds.clone());
+        all.register("tasks_expired", "Tasks that were not started in time", self.expired.clone());
+        all.register(
+            "removals",
+            "Finished tasks, log lines, workers and keys removed after their keeping",
+            self.removed.clone(),
+        );
+        all.register(
+            "schedules_missed",
+            "Times of schedules that were missed",
+            self.schedules_missed.clone(),
+        );
+        all.register("requests", "Requests answered", self.requests.clone());
+        all.register(
+            "tokens_refused",
+            "Requests refused as their token is missing, unknown, ended or over its rate",
+            self.tokens_refused.clone(),
+        );
+        // Series that are there from the start: an alert on a rate sees the first of each kind.
+        for outcome in ["retry", "failed"] {
+            drop(self.failed.get_or_create(&Outcome { outcome }));
+        }
+        for reason in LossReason::ALL {
+            drop(self.lost.get_or_create(&Reason { reason: reason.as_str() }));
+        }
+        for outcome in ["ok", "failed"] {
+            drop(self.rounds.get_or_create(&Outcome { outcome }));
+        }
+    }
+
+    /// A task was created.
+    pub fn created(&self) {
+        self.created.inc();
+    }
+
+    /// A task was given out.
+    pub(crate) fn claimed(&self, task: &Task) {
+        let TaskState::Running(lease) = &task.head.state else { return };
+        self.claimed.inc();
+        // A task may have been due before it was created; it has waited from then on only.
+        let ready_since = task.head.run_after.max(task.created_at);
+        self.wait.observe(lease.claimed_at.since(ready_since).as_secs_f64());
+    }
+
+    /// An attempt was completed.
+    pub fn completed(&self, generation: &Generation) {
+        self.completed.inc();
+        self.run.observe(generation.run_time().as_secs_f64());
+    }
+
+    /// An attempt failed.
+    pub fn failed(&self, answer: &FailAnswer) {
+        let failed = answer.task.head.state.state() == State::Failed;
+        self.failed.get_or_create(&Outcome { outcome: if failed { "failed" } else { "retry" } }).inc();
+    }
+
+    /// An attempt was given back.
+    pub fn released(&self) {
+        self.released.inc();
+    }
+
+    /// An attempt was taken back.
+    pub fn lost(&self, reason: LossReason) {
+        self.lost.get_or_create(&Reason { reason: reason.as_str() }).inc();
+    }
+
+    /// The reaper has made a round, or could not.
+    pub fn round(&self, made: bool) {
+        self.rounds.get_or_create(&Outcome { outcome: if made { "ok" } else { "failed" } }).inc();
+    }
+
+    /// What a round has removed, let expire, and found missed.
+    pub fn worked(&self, removed: u64, expired: u64, schedules_missed: u64) {
+        self.removed.inc_by(removed);
+        self.expired.inc_by(expired);
+        self.schedules_missed.inc_by(schedules_missed);
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self, rules: &Rules, (method, path): (&Method, &str), status: StatusCode) {
+        let route = match rules.find(method, path) {
+            Found::Rule(rule) => rule.path,
+            // A dialect's, or none.
+            Found::OtherMethods(_) | Found::NoPath => "other",
+        };
+        let method = METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("other");
+        self.requests.get_or_create(&Answered { route, method, status: status.as_u16() }).inc();
+        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS) {
+            self.tokens_refused.inc();
+        }
+    }
+
+    /// All of it in OpenMetrics text, without the line that ends it.
+    ///
+    /// # Errors
+    /// None that the buffer does not make.
+    pub fn write(&self, to: &mut String) -> fmt::Result {
+        text::encode_registry(to, &self.registry)
+    }
+}
+
+impl fmt::Debug for Meters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Meters").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_callers_invent_the_labels_are_few() {
+        let meters = Meters::default();
+        let rules = Rules::of_baton();
+        for n in 0..1_000 {
+            let method: Method = format!("M{n}").parse().unwrap();
+            meters.answered(&rules, (&method, &format!("/x/{n}")), StatusCode::NOT_FOUND);
+            meters.answered(&rules, (&Method::GET, &format!("/v1/tasks/{n}")), StatusCode::OK);
+        }
+        let mut text = String::new();
+        meters.write(&mut text).unwrap();
+        let requests: Vec<_> = text.lines().filter(|line| line.starts_with("baton_requests_total")).collect();
+        assert_eq!(requests.len(), 2, "{requests:?}");
+        assert!(
+            text.contains(r#"baton_requests_total{route="/v1/tasks/{id}",method="GET",status="200"} 1000"#),
+            "{text}"
+        );
+        assert!(
+            text.contains(r#"baton_requests_total{route="other",method="other",status="404"} 1000"#),
+            "{text}"
+        );
+        assert!(text.contains(r#"baton_leases_lost_total{reason="heartbeat_missed"} 0"#), "{text}");
+    }
+}

@@ -22,6 +22,7 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-archive", &["baton-model", "baton-store", "baton-files"]),
     ("baton-processes", &[]),
     ("baton-scaling", &["baton-model"]),
+    ("baton-verdict", &["baton-model", "baton-api"]),
     ("baton-aws", &["baton-model"]),
     ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
     ("baton-runtime", &["baton-model", "baton-scaling", "baton-store"]),
@@ -68,7 +69,8 @@ const PRIVATE: &[(&str, &[&str])] = &[
     // `baton` reads the files of other systems, and no store of its own.
     ("rusqlite", &["baton-store-sqlite", "baton"]),
     ("object_store", &["baton-files", "baton-archive"]),
-    ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-lambda"]),
+    ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-dashboard", "baton-lambda"]),
+    ("askama", &["baton-dashboard"]),
     ("reqwest", &["baton-client", "baton-machines", "baton-tests"]),
     ("clap", &["baton"]),
     ("lambda_runtime", &["baton-lambda"]),

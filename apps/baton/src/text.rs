@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_model::Timestamp;
+pub(crate) use baton_verdict::words::{ago, mebibytes, seconds, short, span};
 
 /// The longest duration that can be given: a hundred years. It is bounded here, so that no sum of it with a time or with
 /// another duration can be too large further on.
@@ -37,25 +37,6 @@ pub(crate) fn parse_span(text: &str) -> Result<Duration, String> {
     if text.is_empty() { Err(wrong()) } else { Ok(sum) }
 }
 
-/// A duration in its largest fitting unit: `40 ms`, `7.2s`, `3m`, `5h`, `12d`.
-pub(crate) fn span(span: Duration) -> String {
-    let seconds = span.as_secs_f64();
-    match span.as_secs() {
-        0 if span.as_millis() == 0 && !span.is_zero() => format!("{seconds:.6}s"),
-        0 => format!("{}ms", span.as_millis()),
-        1..10 => format!("{seconds:.1}s"),
-        secs @ 10..120 => format!("{secs}s"),
-        secs @ 120..7_200 => format!("{}m", secs / 60),
-        secs @ 7_200..172_800 => format!("{}h", secs / 3_600),
-        secs => format!("{}d", secs / 86_400),
-    }
-}
-
-/// Seconds as [`span`] writes them.
-pub(crate) fn seconds(seconds: f64) -> String {
-    span(Duration::try_from_secs_f64(seconds).unwrap_or_default())
-}
-
 /// Seconds without loss, as [`parse_span`] reads them: `10m`, `1h30m`, `2d`.
 pub(crate) fn exact(seconds: u32) -> String {
     let mut rest = seconds;
@@ -77,41 +58,10 @@ pub(crate) fn exact_span(span: Duration) -> String {
     }
 }
 
-/// How long ago, or how far ahead: `3m ago`, `in 20s`, `now`.
-pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
-    if at > now {
-        return format!("in {}", whole(at.since(now)));
-    }
-    match now.since(at) {
-        past if past < Duration::from_secs(1) => "now".to_owned(),
-        past => format!("{} ago", whole(past)),
-    }
-}
-
-fn whole(length: Duration) -> String {
-    span(Duration::from_secs(length.as_secs().max(1))).replace(".0s", "s")
-}
-
-/// Bytes in MiB.
-pub(crate) fn mebibytes(bytes: u64) -> String {
-    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
-}
-
-/// The first line of a text, cut to `most` characters.
-pub(crate) fn short(text: &str, most: usize) -> String {
-    let mut lines = text.trim().lines();
-    let line = lines.next().unwrap_or_default();
-    let more = lines.next().is_some() || line.chars().count() > most;
-    let mut cut: String = line.chars().take(if more { most.saturating_sub(1) } else { most }).collect();
-    if more {
-        cut.push('…');
-    }
-    cut
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use baton_model::Timestamp;
     use proptest::collection::vec;
     use proptest::{prop_assert, proptest};
 

@@ -13,13 +13,14 @@ use std::time::Duration;
 use baton_files::Files;
 use baton_http::dialect::{SamePath, Switch};
 use baton_http::fleet::Fleet;
-use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Parts, ServeOptions};
+use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Inside, Parts, ServeOptions};
 use baton_model::{Happened, Scope, Token, TokenStatus, limits};
 use baton_runtime::settings::DialectPlace;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
 use baton_store::{Archiver, PageRequest, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use utoipa_axum::router::OpenApiRouter;
 
 pub use api::openapi;
 pub use baton_manage_tokens::{keep_token, new_token, read_request as read_token_request};
@@ -159,6 +160,14 @@ struct Services {
     dialects: Vec<(&'static str, Service)>,
 }
 
+/// All of Baton's own routes, those that are in no document included.
+fn routes() -> OpenApiRouter<App> {
+    api::router()
+        .merge(baton_manage_files::router())
+        .merge(baton_manage_fleet::router())
+        .merge(baton_show_metrics::router())
+}
+
 fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
     let by = Authenticator::new(app.clone(), settings.tokens);
     let timeout = settings.server.request_timeout;
@@ -171,14 +180,16 @@ fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
         baton_manage_files::SLOW,
         baton_manage_files::SLOW_SIGNED,
     ];
-    let router = api::router()
-        .merge(baton_manage_files::router())
-        .merge(baton_manage_fleet::router())
-        .merge(baton_show_metrics::router());
-    let own = Envelope::new(router, app.clone(), timeout, slow).authenticated(Arc::clone(&by));
+    let own = Envelope::new(routes(), app.clone(), timeout, slow).authenticated(Arc::clone(&by));
     let mut own = own.switched();
+    let mut beside: Vec<_> = beside.into_iter().map(|(dialect, place)| (dialect, place.prefix)).collect();
+    if settings.ui.enabled {
+        let inside = Inside::new(routes(), app.clone(), Arc::clone(&by));
+        let ui = baton_dashboard::dashboard(app, inside, Arc::clone(&by), settings);
+        let ui = ui.map_err(|cause| StartError::Dialect { name: baton_dashboard::NAME, cause })?;
+        beside.push((ui, String::new()));
+    }
     if !beside.is_empty() {
-        let beside = beside.into_iter().map(|(dialect, place)| (dialect, place.prefix)).collect();
         own = own.beside(Dialects::beside_baton(beside, Arc::clone(&by))?);
     }
     let mut dialects = Vec::with_capacity(alone.len());

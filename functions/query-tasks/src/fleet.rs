@@ -6,13 +6,14 @@ use std::sync::Arc;
 use axum::extract::State;
 use baton_api::ProblemCode;
 use baton_api::fleet::{
-    CountView, LogView, OtherCountsView, OtherQueuesView, QueueView, StatsView, WorkerCountsView, WorkerView,
+    CountView, HourView, LogView, OtherCountsView, OtherQueuesView, QueueView, StatsView, WorkerCountsView,
+    WorkerView,
 };
 use baton_api::supervised::SupervisedView;
 use baton_api::task::Page;
 use baton_http::{ApiError, ApiResult, App, Caller, PathId, QueryFields, list, ok, wire};
 use baton_model::{QueueName, State as TaskState, TaskId, TaskType, WorkerId};
-use baton_store::{LogFilter, Stats, StoreError};
+use baton_store::{HourCounts, LogFilter, Stats, StoreError};
 
 /// List workers
 ///
@@ -187,6 +188,10 @@ fn states_view(states: &BTreeMap<TaskState, u64>) -> BTreeMap<String, u64> {
     TaskState::ALL.iter().map(|state| (told(*state).to_owned(), count(state))).collect()
 }
 
+fn hour_view(hour: HourCounts) -> HourView {
+    HourView { from: hour.from, claimed: hour.claims, completed: hour.completions }
+}
+
 fn stats_view(stats: Stats) -> StatsView {
     let (other_rows, other_tasks) = stats.other_counts;
     let counts = stats.counts.into_iter().map(|count| CountView {
@@ -215,6 +220,7 @@ fn stats_view(stats: Stats) -> StatsView {
             lost: stats.workers.lost,
             gone: stats.workers.gone,
         },
+        hours: stats.hours.into_iter().map(hour_view).collect(),
     }
 }
 

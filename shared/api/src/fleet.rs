@@ -214,6 +214,23 @@ pub struct StatsView {
     pub other_queues: Option<OtherQueuesView>,
     /// The workers.
     pub workers: WorkerCountsView,
+    /// What was done in each of the last 24 hours in the queues that are listed, the earliest first; hours in which nothing was are
+    /// left out.
+    #[serde(default)]
+    pub hours: Vec<HourView>,
+}
+
+/// What was done in an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Hour)]
+pub struct HourView {
+    /// When it began.
+    #[schema(value_type = String, format = "date-time")]
+    pub from: Timestamp,
+    /// How many tasks were claimed.
+    pub claimed: u64,
+    /// How many were completed.
+    pub completed: u64,
 }
 
 /// The queues that statistics do not list.

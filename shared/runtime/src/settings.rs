@@ -69,6 +69,8 @@ pub struct Settings {
     pub log: LogSettings,
     /// Which other systems' requests are answered, and where.
     pub dialects: DialectSettings,
+    /// Whether the dashboard is served.
+    pub ui: UiSettings,
     /// How workers are supervised.
     pub fleet: FleetSettings,
     /// The groups of workers to supervise.
@@ -113,6 +115,13 @@ pub struct TokenSettings {
     pub required: bool,
     /// How many requests a second a token may make that has no limit of its own; none for as many as it likes.
     pub requests_per_second: Option<u32>,
+}
+
+/// What is served for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct UiSettings {
+    /// Whether the dashboard is served, at `/ui`.
+    pub enabled: bool,
 }
 
 /// Where tasks are kept.
@@ -434,6 +443,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     };
     let needed = TokensNeeded { always: always.unwrap_or(true), at_server: tokens.required };
     let dialects = dialects::read(&mut reader, needed);
+    let ui = UiSettings { enabled: reader.flag("ui.enabled") };
     let (fleet, workers) = workers::read(&mut reader);
     let machines = machines::read(&mut reader);
     let scaling = scaling::read(&mut reader);
@@ -466,6 +476,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 },
                 log: LogSettings { format, level, files: log_files },
                 dialects,
+                ui,
                 fleet,
                 workers,
                 machines,

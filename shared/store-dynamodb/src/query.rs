@@ -22,6 +22,7 @@ use crate::row::Stored;
 use crate::stats::Counted;
 use crate::store::Inner;
 use crate::worker::StoredWorker;
+use baton_store::Hours;
 use baton_store::histogram::percentile;
 
 /// Of how many queues the numbers are read at the same time.
@@ -355,7 +356,7 @@ impl Inner {
         });
         let (queues, oldest) = (queues.collect(), self.oldest_running().await?);
         let counted_at = if epochs.current.is_some() { as_of.map(|at| at.min(now)) } else { Some(now) };
-        let (mut stats, mut counts) = (Vec::new(), Vec::new());
+        let (mut stats, mut counts, mut hours) = (Vec::new(), Vec::new(), Hours::default());
         for (mut queue, counted) in self.counted_queues(queues, &oldest, now).await? {
             queue.counted_at = counted_at;
             for (task_type, state, tasks) in counted.rows() {
@@ -366,11 +367,13 @@ impl Inner {
                     tasks,
                 });
             }
+            hours.and(&counted.hours);
             stats.push(queue);
         }
+        let hours = hours.last_day(now);
         let workers = self.worker_counts(now).await?;
         let states = (sum, sum_of_states(&listed));
-        Ok(Stats { counted_at, ..Stats::bounded(now, size, states, counts, stats, workers) })
+        Ok(Stats { counted_at, hours, ..Stats::bounded(now, size, states, counts, stats, workers) })
     }
 
     async fn worker_counts(&self, now: Timestamp) -> Result<WorkerCounts, StoreError> {

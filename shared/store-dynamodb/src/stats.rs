@@ -22,6 +22,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use baton_model::{QueueName, State, TaskType, Timestamp};
+use baton_store::Hours;
 use baton_store::histogram::{What, bucket};
 use baton_store::{ErrorKind, StoreError};
 use futures::{StreamExt, TryStreamExt};
@@ -373,6 +374,8 @@ pub(crate) struct Counted {
     pub(crate) states: BTreeMap<(Option<TaskType>, State), i64>,
     pub(crate) waits: BTreeMap<i64, u64>,
     pub(crate) runs: BTreeMap<i64, u64>,
+    /// The same by hour.
+    pub(crate) hours: Hours,
     /// The time of the newest change that is in the counts, where the stream keeps them.
     pub(crate) as_of: Option<Timestamp>,
 }
@@ -399,7 +402,8 @@ impl Counted {
 
     fn read(&mut self, item: &Item) -> Result<(), StoreError> {
         let fields = Fields(item);
-        let counts = fields.text("sk")?.starts_with(COUNTS);
+        let sort = fields.text("sk")?;
+        let counts = sort.starts_with(COUNTS);
         self.as_of = self.as_of.max(fields.maybe_time(AS_OF)?);
         for name in item.keys().filter(|name| !matches!(name.as_str(), "pk" | "sk" | "xp" | "nc" | AS_OF)) {
             let number: i64 = fields.number(name)?;
@@ -411,9 +415,15 @@ impl Counted {
                 *self.states.entry((task_type, state)).or_default() += number;
             } else {
                 let bucket = name.get(1..).and_then(|digits| digits.parse().ok()).ok_or_else(unknown)?;
-                let times =
-                    if name.starts_with(what_letter(What::Wait)) { &mut self.waits } else { &mut self.runs };
-                *times.entry(bucket).or_default() += u64::try_from(number).unwrap_or(0);
+                let tasks = u64::try_from(number).unwrap_or(0);
+                let (what, times) = if name.starts_with(what_letter(What::Wait)) {
+                    (What::Wait, &mut self.waits)
+                } else {
+                    (What::Run, &mut self.runs)
+                };
+                *times.entry(bucket).or_default() += tasks;
+                let hour = sort.get(1..9).and_then(|digits| digits.parse().ok());
+                self.hours.add(hour.ok_or_else(unknown)?, what, tasks);
             }
         }
         Ok(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 use baton_model::queue::Pause;
 use baton_model::{Label, Priority, QueueName, State, TaskType, Timestamp};
 use baton_store::{
-    Count, Cursor, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues, Stats, StoreError, Tasks,
-    Waiting, Waits, WorkerCounts, sum_of_states,
+    Count, Cursor, Hours, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues, Stats, StoreError,
+    Tasks, Waiting, Waits, WorkerCounts, sum_of_states,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
@@ -33,8 +33,30 @@ pub(crate) fn stats(db: &Connection, now: Timestamp, heartbeat_timeout: Duration
         queues.push(one_queue(db, lane, &of_queue, now, &running)?);
         listed.insert(name, of_queue);
     }
+    let hours = hours(db, &listed, now)?.last_day(now);
     let states = (states, sum_of_states(&listed));
-    Ok(Stats::bounded(now, (known, rows), states, counts, queues, workers(db, now, heartbeat_timeout)?))
+    let workers = workers(db, now, heartbeat_timeout)?;
+    Ok(Stats { hours, ..Stats::bounded(now, (known, rows), states, counts, queues, workers) })
+}
+
+/// What was done in each hour in the queues that are listed.
+fn hours(db: &Connection, listed: &StatesOfQueues, now: Timestamp) -> Result<Hours, Failure> {
+    // One walk over the window's buckets, which the percentiles of the queues read as well.
+    let mut statement = db.prepare_cached(
+        "SELECT queue, hour, what, sum(tasks) FROM histogram WHERE hour >= ?1 GROUP BY queue, hour, what",
+    )?;
+    let mut found = statement.query([Hours::of(now.minus(WINDOW))])?;
+    let mut hours = Hours::default();
+    while let Some(row) = found.next()? {
+        let queue = QueueName::from_stored(row.get::<_, Box<str>>(0)?);
+        let what = [What::Wait, What::Run];
+        let code: i64 = row.get(2)?;
+        let what = what.into_iter().find(|what| crate::transaction::what_code(*what) == code);
+        if let Some(what) = what.filter(|_| listed.contains_key(&queue)) {
+            hours.add(row.get(1)?, what, row.get(3)?);
+        }
+    }
+    Ok(hours)
 }
 
 /// All tasks by state, and how many rows of counts there are.

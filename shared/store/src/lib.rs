@@ -63,9 +63,9 @@ pub use lost::{LeaseProblem, LostLease};
 pub use name::NameNotice;
 pub use purge::{Overdue, Purge, PurgeReport};
 pub use query::{
-    Count, Cursor, GenerationFilter, LogFilter, Page, PageRequest, Percentiles, QueueStats, StatesOfQueues,
-    Stats, TaskDetail, TaskFilter, Tasks, Waits, WorkerCounts, WorkerDetail, events_after, page_of_events,
-    sum_of_states,
+    Count, Cursor, GenerationFilter, HourCounts, Hours, LogFilter, Page, PageRequest, Percentiles,
+    QueueStats, StatesOfQueues, Stats, TaskDetail, TaskFilter, Tasks, Waits, WorkerCounts, WorkerDetail,
+    events_after, page_of_events, sum_of_states,
 };
 pub use schedule::{Occur, Occurred, RunReport, ScheduleFilter, ScheduleStore, SetSchedule, run_due};
 pub use supply::{

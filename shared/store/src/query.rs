@@ -11,6 +11,7 @@ use baton_model::{
 };
 
 use crate::StoreError;
+use crate::histogram::What;
 
 /// Where a page ends and the next begins. Its text means something only to the store that gave it.
 #[derive(Clone, PartialEq, Eq)]
@@ -191,6 +192,61 @@ pub struct Stats {
     pub other_states: BTreeMap<State, u64>,
     /// The workers.
     pub workers: WorkerCounts,
+    /// What was done in each of the last 24 hours in the queues that are listed, the earliest first. Hours in which nothing was are
+    /// left out.
+    pub hours: Vec<HourCounts>,
+}
+
+/// What was done in an hour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HourCounts {
+    /// When it began.
+    pub from: Timestamp,
+    /// How many tasks were claimed.
+    pub claims: u64,
+    /// How many were completed.
+    pub completions: u64,
+}
+
+/// Claims and completions by the hour of their time, as they are gathered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hours(BTreeMap<i64, (u64, u64)>);
+
+impl Hours {
+    const MILLIS: i64 = 3_600_000;
+
+    /// The hour of a time.
+    pub fn of(at: Timestamp) -> i64 {
+        at.as_millis().div_euclid(Self::MILLIS)
+    }
+
+    /// Adds what was done in an hour: a claim tells how long its task has waited, a completion how long it has run.
+    pub fn add(&mut self, hour: i64, what: What, tasks: u64) {
+        let (claims, completions) = self.0.entry(hour).or_default();
+        *match what {
+            What::Wait => claims,
+            What::Run => completions,
+        } += tasks;
+    }
+
+    /// Adds those of another queue.
+    pub fn and(&mut self, other: &Self) {
+        for (hour, (claims, completions)) in &other.0 {
+            self.add(*hour, What::Wait, *claims);
+            self.add(*hour, What::Run, *completions);
+        }
+    }
+
+    /// The last 24 hours, the one that `now` is in included.
+    pub fn last_day(&self, now: Timestamp) -> Vec<HourCounts> {
+        let first = Self::of(now) - 23;
+        let counts = |(hour, (claims, completions)): (&i64, &(u64, u64))| HourCounts {
+            from: Timestamp::from_millis(hour * Self::MILLIS),
+            claims: *claims,
+            completions: *completions,
+        };
+        self.0.range(first..=Self::of(now)).filter(|(_, done)| **done != (0, 0)).map(counts).collect()
+    }
 }
 
 impl Stats {
@@ -244,6 +300,7 @@ impl Stats {
             other_queues,
             other_states,
             workers,
+            hours: Vec::new(),
         }
     }
 }

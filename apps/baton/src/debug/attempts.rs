@@ -2,10 +2,8 @@
 
 use baton_api::task::EventView;
 use baton_model::{EventKind, State, Timestamp, WorkerId};
+use baton_verdict::{cause, likeness};
 use serde::Serialize;
-
-use super::likeness::likeness;
-use crate::task::cause;
 
 /// One attempt, from its claim to its end.
 #[derive(Debug, PartialEq, Eq, Serialize)]

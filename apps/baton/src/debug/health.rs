@@ -7,11 +7,11 @@ use baton_api::health::StoreView;
 use baton_api::why::WhyView;
 use baton_client::{Client, ClientError, GenerationQuery, TaskQuery};
 use baton_model::Status;
+use baton_verdict::{Facts, Finding, Weight, findings};
 use serde_json::json;
 
 use super::Asked;
 use super::failures::failed_since;
-use super::findings::{Facts, Finding, Weight, findings};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::pages;

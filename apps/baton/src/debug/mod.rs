@@ -4,9 +4,7 @@
 mod attempts;
 mod config;
 mod failures;
-mod findings;
 mod health;
-mod likeness;
 mod task;
 mod tasks;
 mod worker;

@@ -135,7 +135,7 @@ fn next(detail: &TaskDetailView, why: &WhyView, attempts: &[Attempt]) -> Vec<Str
             next.extend(detail.generation.as_ref().map(|one| format!("baton generation show {}", one.id)));
         }
         _ => next.extend(why.reasons.iter().filter_map(|reason| {
-            let told = crate::task::next(why, reason)?;
+            let told = baton_verdict::next(why, reason)?;
             Some(told.split_once(": ").map_or(told.clone(), |(_, command)| command.to_owned()))
         })),
     }

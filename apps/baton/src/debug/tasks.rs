@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use baton_api::fleet::{PercentilesView, QueueView};
 use baton_client::{Client, ClientError, GenerationQuery, TaskQuery};
 use baton_model::Timestamp;
+use baton_verdict::{counted, kind_of};
 use serde::Serialize;
 use serde_json::json;
 
 use super::Asked;
-use super::failures::{counted, failed_since, kind_of};
+use super::failures::failed_since;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};

@@ -1,11 +1,12 @@
 //! `baton debug workers`.
 
 use baton_client::Client;
+use baton_verdict::counted;
 use serde_json::json;
 
 use super::Asked;
 use super::attempts::attempts;
-use super::failures::{counted, failed_since};
+use super::failures::failed_since;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};

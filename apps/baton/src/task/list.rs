@@ -4,13 +4,13 @@ use baton_api::ProblemCode;
 use baton_api::task::TaskView;
 use baton_client::{Client, TaskQuery};
 use baton_model::{QueueName, Status, WorkerId};
+use baton_verdict::cause;
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
 use crate::task::filters::Filters;
-use crate::task::show::cause;
 use crate::when::{Paged, Times};
 use crate::{names, pages};
 

@@ -14,8 +14,7 @@ mod watch;
 mod why;
 
 pub(crate) use flags::TaskFlags;
-pub(crate) use show::{cause, facts, particulars, whole_history};
-pub(crate) use why::next;
+pub(crate) use show::{facts, particulars, whole_history};
 
 use std::time::Duration;
 

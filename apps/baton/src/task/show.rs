@@ -5,6 +5,7 @@ use baton_api::task::{EventView, Page, TaskDetailView, TaskView};
 use baton_api::unique::UniqueView;
 use baton_client::{Client, ClientError};
 use baton_model::{Status, TaskId, UniqueWhile};
+use baton_verdict::cause;
 
 use crate::context::Context;
 use crate::exit::Failure;
@@ -155,15 +156,6 @@ fn table(context: &Context, events: &[EventView], times: &Times) -> Result<(), F
 fn backoff(backoff: baton_model::Backoff) -> String {
     let (base, max) = (text::span(backoff.base), text::span(backoff.max));
     format!("{base}, times {} up to {max}", backoff.factor)
-}
-
-/// A failure in one line: its last, as programs tell the cause last; but a timeout's first, as what follows there is
-/// only what the command was saying.
-pub(crate) fn cause(error: &baton_model::Failure) -> String {
-    let timed_out = error.code.as_deref() == Some("timed_out");
-    let mut lines = error.message.lines().map(str::trim).filter(|line| !line.is_empty());
-    let line = if timed_out { lines.next() } else { lines.next_back() };
-    text::short(line.unwrap_or_default(), 120)
 }
 
 /// What there is to say about an event besides its kind.

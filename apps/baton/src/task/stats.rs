@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_api::task::TaskView;
 use baton_client::{Client, TaskQuery};
 use baton_model::{Status, Timestamp};
+use baton_verdict::cause;
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -13,7 +14,6 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
 use crate::task::filters::Filters;
-use crate::task::show::cause;
 use crate::text;
 use crate::when::{Paged, Times};
 

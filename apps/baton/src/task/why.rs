@@ -2,13 +2,12 @@
 
 use baton_api::why::{ReasonView, WhyView};
 use baton_client::Client;
-use baton_model::why::word;
-use baton_model::{TaskId, WorkerStatus};
+use baton_model::TaskId;
+use baton_verdict::next;
 
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::names;
-use crate::process::quoted;
 
 /// How many of the tasks that a reason names are shown; `-o json` has all.
 const NAMED: usize = 5;
@@ -43,26 +42,5 @@ fn named(reason: &ReasonView) -> Option<String> {
         (true, _) => None,
         (false, true) => Some(format!("{} and others", all.join(", "))),
         (false, false) => Some(all.join(", ")),
-    }
-}
-
-/// What to do about a reason, as a command.
-pub(crate) fn next(why: &WhyView, reason: &ReasonView) -> Option<String> {
-    let id = why.task_id;
-    match reason.reason.as_str() {
-        word::BLOCKED => Some(format!("see: baton task graph {id}")),
-        word::PAUSED => Some(format!("to go on: baton queue resume {}", why.queue)),
-        word::AT_LIMIT => {
-            let limit = reason.limit.as_ref()?.to_string();
-            Some(format!("see: baton limit show {}", quoted(&limit)))
-        }
-        word::ONLY_ALONE => Some(format!("see: baton task history {id}")),
-        word::NO_WORKER => Some(match (reason.worker_status, &reason.worker_id) {
-            (Some(WorkerStatus::Draining | WorkerStatus::Stopping), Some(worker)) => {
-                format!("to go on: baton worker resume {worker}")
-            }
-            _ => format!("to go on: baton worker run --queue {} -- COMMAND", why.queue),
-        }),
-        _ => None,
     }
 }

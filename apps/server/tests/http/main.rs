@@ -40,6 +40,7 @@ mod sweep;
 mod tenants;
 mod timeline;
 mod tokens;
+mod ui;
 mod untaken;
 mod waiting;
 mod why;

@@ -185,6 +185,13 @@ impl World {
         answer["tasks"][0].clone()
     }
 
+    /// Claims one task of a queue, which must be there.
+    pub(crate) async fn claim_of(&self, worker: &str, queue: &str) -> Value {
+        let answer = self.post("/v1/claims", json!({"worker_id": worker, "queues": [queue]})).await.json();
+        assert!(answer["tasks"][0].is_object(), "{answer}");
+        answer["tasks"][0].clone()
+    }
+
     pub(crate) async fn task(&self, id: &str) -> Value {
         let answer = self.get(&format!("/v1/tasks/{id}")).await;
         assert_eq!(answer.status, 200, "{}", answer.text());

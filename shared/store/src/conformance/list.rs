@@ -537,6 +537,7 @@ rules! {
         statistics_say_as_of_when_they_are,
         statistics_follow_every_transition,
         what_waits_is_counted_by_its_status,
+        statistics_tell_what_was_done_by_the_hour,
         totals_are_right_whatever_the_bounds_of_the_lists,
         statistics_count_every_worker_by_its_status,
         the_longest_wait_is_told_over_all_queues,

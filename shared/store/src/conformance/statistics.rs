@@ -121,6 +121,32 @@ pub async fn totals_are_right_whatever_the_bounds_of_the_lists(b: Bench) {
     assert_eq!(shown + stats.other_counts.1, stats.states.values().sum::<u64>(), "nothing is left untold");
 }
 
+/// Statistics tell how many tasks were claimed and completed in each of the last 24 hours.
+pub async fn statistics_tell_what_was_done_by_the_hour(b: Bench) {
+    const HOUR: u64 = 3_600;
+    let done = async |second, queue: &str, completes| {
+        let held = b.running(at(second), "w1", b.spec("render").queue(queue)).await;
+        if completes {
+            b.complete(at(second + 1), &held).await;
+        }
+    };
+    let told = async |now| {
+        b.settle().await;
+        let hours = b.store().stats(now).await.unwrap().hours;
+        assert!(hours.iter().all(|hour| hour.from.as_millis() % 3_600_000 == 0), "{hours:?}");
+        hours.iter().map(|hour| (hour.claims, hour.completions)).collect::<Vec<_>>()
+    };
+    assert_eq!(told(at(5)).await, []);
+    done(10, "q", true).await;
+    done(20, "r", false).await;
+    done(HOUR + 10, "q", true).await;
+    assert_eq!(told(at(2 * HOUR)).await, [(2, 1), (1, 1)], "the first hour and the second");
+    assert_eq!(told(at(24 * HOUR)).await, [(1, 1)], "the first is a day ago");
+    done(24 * HOUR + 10, "q", true).await;
+    assert_eq!(told(at(24 * HOUR + 60)).await, [(1, 1), (1, 1)]);
+    assert_eq!(told(at(60 * HOUR)).await, []);
+}
+
 /// Each worker is counted once, by its status: as alive while it beats, and as busy if it holds a task too; as silent if
 /// it has claimed and not beaten yet; as lost when it no longer beats; as gone once it has said that it ends.
 pub async fn statistics_count_every_worker_by_its_status(b: Bench) {

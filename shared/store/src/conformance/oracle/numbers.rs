@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_model::{LeasePolicy, QueueName, TaskState, Timestamp};
 
 use super::Inner;
+use crate::histogram::What;
 use crate::*;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -99,7 +100,14 @@ impl Inner {
             })
             .collect();
         let queues = listed.keys().map(|name| self.queue_stats(name, now)).collect();
-        Stats::bounded(now, size, (states, sum_of_states(&listed)), counts, queues, workers)
+        let mut hours = Hours::default();
+        for (list, what) in [(&self.waits, What::Wait), (&self.runs, What::Run)] {
+            for (_, at, _) in list.iter().filter(|(queue, ..)| listed.contains_key(queue)) {
+                hours.add(Hours::of(*at), what, 1);
+            }
+        }
+        let stats = Stats::bounded(now, size, (states, sum_of_states(&listed)), counts, queues, workers);
+        Stats { hours: hours.last_day(now), ..stats }
     }
 }
 

@@ -7,7 +7,7 @@ const TOLD: usize = 160;
 const ID: usize = 8;
 
 /// An error's kind: its text with `#` for each number and each id.
-pub(crate) fn likeness(text: &str) -> String {
+pub fn likeness(text: &str) -> String {
     let mut told = String::with_capacity(text.len().min(TOLD));
     let mut rest = text.trim();
     while let Some(first) = rest.chars().next() {

@@ -11,13 +11,18 @@ use baton_model::why::word;
 use baton_model::{Timestamp, WorkerStatus};
 use serde::Serialize;
 
-use super::failures::{counted, kind_of};
-use crate::process::quoted;
-use crate::task::next;
-use crate::text;
+use crate::kinds::{counted, kind_of};
+use crate::next::next;
+use crate::words::{self as text, quoted};
 
 /// How far the clocks of this machine and of the server may be apart: workers' and producers' times are told by either.
 const CLOCKS: Duration = Duration::from_secs(5);
+
+/// How long ready tasks may wait before it is asked why, where nobody says.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The label of a worker that cannot start its command, with the reason.
+pub const CANNOT_START: &str = "cannot_start";
 
 /// How many times as long tasks may wait that only have others before them.
 const LONG: f64 = 10.0;
@@ -46,7 +51,7 @@ const MANY: usize = 5;
 /// How grave a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub(crate) enum Weight {
+pub enum Weight {
     /// Work is lost time, or soon will be: somebody must act.
     Error,
     /// It may be meant, or pass.
@@ -55,39 +60,44 @@ pub(crate) enum Weight {
 
 /// Something that is wrong.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Finding {
-    pub(crate) weight: Weight,
+pub struct Finding {
+    /// How grave it is.
+    pub weight: Weight,
     /// What kind of thing is wrong, in a word.
-    pub(crate) what: &'static str,
-    pub(crate) message: String,
+    pub what: &'static str,
+    /// What is wrong, for people.
+    pub message: String,
     /// The command that mends it, or shows more.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub(crate) next: Option<String>,
+    pub next: Option<String>,
 }
 
 /// What the findings are judged from.
-pub(crate) struct Facts {
+pub struct Facts {
     /// What the store can do, also if that is too little.
-    pub(crate) store: StoreView,
-    pub(crate) stats: StatsView,
+    pub store: StoreView,
+    /// Counts, ages and percentiles.
+    pub stats: StatsView,
     /// By the clock of this machine, when `stats` was asked for and answered.
-    pub(crate) asked: (Timestamp, Timestamp),
-    pub(crate) workers: Vec<WorkerView>,
+    pub asked: (Timestamp, Timestamp),
+    /// The workers.
+    pub workers: Vec<WorkerView>,
     /// Queues whose ready tasks wait for long, with the reasons of one of them.
-    pub(crate) waiting: Vec<(QueueView, WhyView)>,
+    pub waiting: Vec<(QueueView, WhyView)>,
     /// How long ready tasks may wait before it is asked why.
-    pub(crate) patience: Duration,
+    pub patience: Duration,
     /// Tasks that failed of late.
-    pub(crate) failed: Vec<TaskView>,
+    pub failed: Vec<TaskView>,
     /// How many completed in the same time, counted to a bound.
-    pub(crate) completed: usize,
-    pub(crate) schedules: Vec<ScheduleView>,
+    pub completed: usize,
+    /// The schedules.
+    pub schedules: Vec<ScheduleView>,
     /// The time that failures are told of, in words.
-    pub(crate) period: String,
+    pub period: String,
 }
 
 /// All that is wrong, the gravest first.
-pub(crate) fn findings(facts: &Facts) -> Vec<Finding> {
+pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     store(&facts.store, &mut found);
     clocks(facts, &mut found);
@@ -218,7 +228,7 @@ fn worker(worker: &WorkerView, now: Timestamp, found: &mut Vec<Finding>) {
     }
     let lives =
         matches!(worker.status, WorkerStatus::Active | WorkerStatus::Draining | WorkerStatus::Stopping);
-    if let Some(why) = worker.labels.get(baton_worker::CANNOT_START).filter(|_| lives) {
+    if let Some(why) = worker.labels.get(CANNOT_START).filter(|_| lives) {
         let message = format!("worker {} cannot start its command: {why}", worker.id);
         found.push(error("cannot_start", message, show.clone()));
     }

@@ -1,0 +1,91 @@
+//! What the pages' buttons do: each asks one route, which says whether it may be done, and records it.
+
+use axum::extract::Path;
+use axum::response::Response;
+use baton_api::ProblemCode;
+use baton_http::ApiError;
+use serde_json::{Map, Value, json};
+
+use crate::answer;
+use crate::ask::path;
+use crate::form::Act;
+
+fn no_such_action() -> ApiError {
+    ApiError::new(ProblemCode::RouteNotFound, "the dashboard has no such action")
+}
+
+/// Back to a page, with a word on what was done.
+fn done(parts: &[&str], did: &str) -> Response {
+    answer::see(&path(parts, &[("did", did)]))
+}
+
+/// A body with the reason, if one was given.
+fn because(act: &Act) -> Map<String, Value> {
+    act.reason().map(|reason| ("reason".to_owned(), json!(reason))).into_iter().collect()
+}
+
+/// Cancels a task, or puts it back into its queue.
+pub(crate) async fn task(Path((id, action)): Path<(String, String)>, act: Act) -> Result<Response, ApiError> {
+    let did = match action.as_str() {
+        "cancel" => "cancelled",
+        "retry" => "retried",
+        _ => return Err(no_such_action()),
+    };
+    let mut body = because(&act);
+    if act.fields.one("with_dependants").is_some() {
+        body.insert("with_dependants".to_owned(), json!(true));
+    }
+    act.visit.post::<Value>(&["v1", "tasks", &id, &action], &body).await?;
+    Ok(done(&["ui", "tasks", &id], did))
+}
+
+/// Pauses or resumes a queue.
+pub(crate) async fn queue(
+    Path((queue, action)): Path<(String, String)>,
+    act: Act,
+) -> Result<Response, ApiError> {
+    let did = match action.as_str() {
+        "pause" => "paused",
+        "resume" => "resumed",
+        _ => return Err(no_such_action()),
+    };
+    act.visit.post::<Value>(&["v1", "queues", &queue, &action], &because(&act)).await?;
+    Ok(done(&["ui", "queues"], did))
+}
+
+/// Asks a worker to drain, to stop, or to run on.
+pub(crate) async fn worker(
+    Path((worker, action)): Path<(String, String)>,
+    act: Act,
+) -> Result<Response, ApiError> {
+    let did = match action.as_str() {
+        "drain" => "drains",
+        "stop" => "stops",
+        "run" => "runs",
+        _ => return Err(no_such_action()),
+    };
+    act.visit.post::<Value>(&["v1", "workers", &worker, &action], &because(&act)).await?;
+    Ok(done(&["ui", "workers", &worker], did))
+}
+
+/// Pauses or resumes a schedule.
+pub(crate) async fn schedule(
+    Path((project, name, action)): Path<(String, String, String)>,
+    act: Act,
+) -> Result<Response, ApiError> {
+    let did = match action.as_str() {
+        "pause" => "paused",
+        "resume" => "resumed",
+        _ => return Err(no_such_action()),
+    };
+    let mut body = because(&act);
+    body.insert("project".to_owned(), json!(project));
+    act.visit.post::<Value>(&["v1", "schedules", &name, &action], &body).await?;
+    Ok(done(&["ui", "schedules"], did))
+}
+
+/// Revokes a token.
+pub(crate) async fn revoke(Path(id): Path<String>, act: Act) -> Result<Response, ApiError> {
+    act.visit.post::<Value>(&["v1", "tokens", &id, "revoke"], &Map::new()).await?;
+    Ok(done(&["ui", "tokens"], "revoked"))
+}

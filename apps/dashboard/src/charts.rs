@@ -1,0 +1,118 @@
+//! Bars, drawn as SVG: how wide or high each is, in parts of the drawing.
+
+use std::collections::BTreeMap;
+
+use baton_api::fleet::HourView;
+use baton_model::Timestamp;
+
+use crate::words::count;
+
+/// A part of a bar.
+pub(crate) struct Part {
+    /// What it counts, which is also its colour.
+    pub(crate) what: &'static str,
+    pub(crate) x: String,
+    pub(crate) width: String,
+    /// How many, for people.
+    pub(crate) tasks: String,
+}
+
+/// The width of drawings.
+const WIDTH: f64 = 1_000.0;
+/// What is there at all shows.
+const LEAST: f64 = 4.0;
+
+/// One bar of parts beside each other, as wide as `whole`.
+pub(crate) fn bar(numbers: &[(&'static str, u64)], whole: u64) -> Vec<Part> {
+    let some = numbers.iter().filter(|(_, tasks)| *tasks > 0).count() as f64;
+    // What the smallest parts get more, all share.
+    let room = WIDTH - some * LEAST;
+    let mut x = 0.0;
+    let mut parts = Vec::new();
+    for &(what, tasks) in numbers.iter().filter(|(_, tasks)| *tasks > 0) {
+        let width = LEAST + room * tasks as f64 / whole.max(1) as f64;
+        parts.push(Part { what, x: format!("{x:.1}"), width: format!("{width:.1}"), tasks: count(tasks) });
+        x += width;
+    }
+    parts
+}
+
+/// An hour of the last 24, with a bar for what was claimed and one for what was completed.
+pub(crate) struct Hour {
+    pub(crate) x: usize,
+    /// The height of each bar.
+    pub(crate) claimed: String,
+    pub(crate) completed: String,
+    /// Where each begins, counted from above.
+    pub(crate) claimed_y: String,
+    pub(crate) completed_y: String,
+    /// What it says in words.
+    pub(crate) title: String,
+    /// The hour of the day, in UTC, where it is written below.
+    pub(crate) label: Option<String>,
+}
+
+/// The height of the drawing of hours, without its labels.
+const HIGH: f64 = 80.0;
+/// The width of an hour.
+const STEP: usize = 40;
+const HOUR: i64 = 3_600_000;
+
+/// The last 24 hours, those included in which nothing was done; and the most of an hour.
+pub(crate) fn hours(done: &[HourView], now: Timestamp) -> (Vec<Hour>, u64) {
+    let done: BTreeMap<i64, (u64, u64)> =
+        done.iter().map(|hour| (hour.from.as_millis() / HOUR, (hour.claimed, hour.completed))).collect();
+    let most = done.values().map(|(claimed, completed)| *claimed.max(completed)).max().unwrap_or_default();
+    let high = |tasks: u64| match tasks {
+        0 => 0.0,
+        some => (HIGH * some as f64 / most.max(1) as f64).max(1.0),
+    };
+    let last = now.as_millis() / HOUR;
+    let drawn = (last - 23..=last).enumerate().map(|(at, hour)| {
+        let (claimed, completed) = done.get(&hour).copied().unwrap_or_default();
+        let of_day = hour.rem_euclid(24);
+        let title = format!("{of_day:02}:00 UTC: {} claimed, {} completed", count(claimed), count(completed));
+        Hour {
+            x: at * STEP,
+            claimed: format!("{:.1}", high(claimed)),
+            completed: format!("{:.1}", high(completed)),
+            claimed_y: format!("{:.1}", HIGH - high(claimed)),
+            completed_y: format!("{:.1}", HIGH - high(completed)),
+            title,
+            label: (of_day % 6 == 0).then(|| format!("{of_day:02}:00")),
+        }
+    });
+    (drawn.collect(), most)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bar_fills_its_width_and_hides_nothing() {
+        let parts = bar(&[("waiting", 1), ("running", 0), ("completed", 999_999)], 1_000_000);
+        assert_eq!(parts.len(), 2);
+        let widths: Vec<f64> = parts.iter().map(|part| part.width.parse().unwrap()).collect();
+        assert!(widths[0] >= LEAST && (widths.iter().sum::<f64>() - WIDTH).abs() < 0.5, "{widths:?}");
+        assert!(bar(&[("waiting", 0)], 0).is_empty());
+    }
+
+    #[test]
+    fn each_of_the_last_24_hours_is_drawn_and_none_that_has_tasks_is_without_a_bar() {
+        let now = Timestamp::from_millis(500_000 * HOUR + 1_000);
+        let hour = |back: i64, claimed, completed| HourView {
+            from: Timestamp::from_millis((500_000 - back) * HOUR),
+            claimed,
+            completed,
+        };
+        let (drawn, most) = hours(&[hour(30, 9_999_999, 0), hour(23, 1, 0), hour(0, 1_000, 500)], now);
+        assert_eq!((drawn.len(), most), (24, 9_999_999));
+        let (drawn, most) = hours(&[hour(23, 1, 0), hour(0, 1_000, 500)], now);
+        assert_eq!(most, 1_000);
+        assert_eq!((&*drawn[0].claimed, &*drawn[0].completed, &*drawn[1].claimed), ("1.0", "0.0", "0.0"));
+        assert_eq!((&*drawn[23].claimed, &*drawn[23].completed_y), ("80.0", "40.0"));
+        assert!(drawn[23].title.ends_with("UTC: 1,000 claimed, 500 completed"), "{}", drawn[23].title);
+        assert_eq!(drawn.iter().filter(|hour| hour.label.is_some()).count(), 4);
+    }
+}

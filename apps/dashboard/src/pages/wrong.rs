@@ -1,0 +1,135 @@
+//! What is wrong: the facts, asked of the routes, and the findings of [`baton_verdict`], which `baton debug health` tells, too.
+
+use std::time::Duration;
+
+use baton_api::fleet::{QueueView, StatsView, WorkerView};
+use baton_api::health::{ReadinessView, StoreView};
+use baton_api::schedule::ScheduleView;
+use baton_api::task::{GenerationView, Page, TaskView};
+use baton_api::why::WhyView;
+use baton_http::ApiError;
+use baton_verdict::{Facts, Finding, PATIENCE, Weight, findings};
+
+use crate::visit::Visit;
+use crate::words::{LINES, plain};
+
+/// Of how many queues whose tasks wait for long it is asked why: as the command line.
+const QUEUES: usize = 10;
+/// How many workers and schedules are looked at.
+const LISTED: &str = "1000";
+/// How many failed and completed tasks of the last hour are counted.
+const COUNTED: &str = "100";
+/// How far back failures are told of.
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Something that is wrong, with where to look and what to do.
+pub(crate) struct Wrong {
+    /// `bad` or `odd`.
+    pub(crate) weight: &'static str,
+    pub(crate) text: String,
+    pub(crate) href: Option<&'static str>,
+    pub(crate) next: Option<String>,
+}
+
+impl From<Finding> for Wrong {
+    fn from(finding: Finding) -> Self {
+        let href = match finding.what {
+            "no_worker" | "at_limit" | "only_alone" | "behind" | "waiting" | "paused" => Some("/ui/queues"),
+            "worker_lost" | "worker_contested" | "reaper" | "cannot_start" => Some("/ui/workers"),
+            "failures" => Some("/ui/tasks?status=failed"),
+            "schedule_missed" => Some("/ui/schedules"),
+            _ => None,
+        };
+        Self {
+            weight: match finding.weight {
+                Weight::Error => "bad",
+                Weight::Warning => "odd",
+            },
+            text: plain(&finding.message, LINES),
+            href,
+            next: finding.next.map(|next| plain(&next, LINES)),
+        }
+    }
+}
+
+/// What the store can do. A server that cannot work says so by a problem that holds it.
+pub(crate) async fn store(visit: &Visit) -> Result<(StoreView, Option<String>), ApiError> {
+    match visit.get::<ReadinessView>(&["readyz"], &[]).await {
+        Ok(ready) => Ok((ready.store, Some(ready.version))),
+        Err(error) => match error.problem().store.clone() {
+            Some(store) => Ok((*store, None)),
+            None => Err(error),
+        },
+    }
+}
+
+/// What is wrong, of a caller who may see everything.
+pub(crate) async fn wrong(
+    visit: &Visit,
+    store: &StoreView,
+    stats: &StatsView,
+) -> Result<Vec<Wrong>, ApiError> {
+    let limit = [("limit", LISTED)];
+    let workers: Page<WorkerView> = visit.get(&["v1", "workers"], &limit).await?;
+    let schedules: Page<ScheduleView> = visit.get(&["v1", "schedules"], &limit).await?;
+    let since = stats.at.minus(HOUR);
+    let query = [("status", "failed"), ("limit", COUNTED)];
+    let mut failed = visit.get::<Page<TaskView>>(&["v1", "tasks"], &query).await?.items;
+    failed.retain(|task| task.finished_at.unwrap_or(task.updated_at) >= since);
+    let completed = if failed.is_empty() {
+        0
+    } else {
+        let query = [("finished_from", &*since.to_string()), ("limit", COUNTED)];
+        visit.get::<Page<GenerationView>>(&["v1", "generations"], &query).await?.items.len()
+    };
+    let facts = Facts {
+        store: store.clone(),
+        stats: stats.clone(),
+        // It is the very clock of the server.
+        asked: (stats.at, stats.at),
+        workers: workers.items,
+        waiting: waiting(visit, stats).await?,
+        patience: PATIENCE,
+        failed,
+        completed,
+        schedules: schedules.items,
+        period: "the last hour".to_owned(),
+    };
+    Ok(findings(&facts).into_iter().map(Wrong::from).collect())
+}
+
+/// The queues whose ready tasks wait for longest, each with the reasons of one of its oldest.
+async fn waiting(visit: &Visit, stats: &StatsView) -> Result<Vec<(QueueView, WhyView)>, ApiError> {
+    let age = |queue: &&QueueView| queue.oldest_ready_seconds.unwrap_or_default();
+    let late = |queue: &&QueueView| !queue.paused && age(queue) > PATIENCE.as_secs_f64();
+    let mut long: Vec<&QueueView> = stats.queues.iter().filter(late).collect();
+    long.sort_by(|one, other| age(other).total_cmp(&age(one)));
+    let mut told = Vec::new();
+    for queue in long.into_iter().take(QUEUES) {
+        let Some(task) = oldest(visit, stats, queue).await? else { continue };
+        match visit.get::<WhyView>(&["v1", "tasks", &task.id.to_string(), "why"], &[]).await {
+            Ok(why) if why.waits => told.push((queue.clone(), why)),
+            // It was taken meanwhile, or is gone.
+            Ok(_) => {}
+            Err(error) if error.problem().status == 404 => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(told)
+}
+
+/// A ready task of a queue: one of the oldest, if it can be told by when it was created.
+async fn oldest(visit: &Visit, stats: &StatsView, queue: &QueueView) -> Result<Option<TaskView>, ApiError> {
+    let age = Duration::try_from_secs_f64(queue.oldest_ready_seconds.unwrap_or_default()).unwrap_or_default();
+    // A second more, as the age was told a moment ago.
+    let before = stats.at.minus(age.saturating_sub(Duration::from_secs(1))).to_string();
+    let of_queue = [("status", "queued"), ("queue", queue.name.as_str()), ("limit", "1")];
+    let old = [&of_queue[..], &[("created_before", before.as_str())]].concat();
+    for query in [&old[..], &of_queue] {
+        let page: Page<TaskView> = visit.get(&["v1", "tasks"], query).await?;
+        if let Some(task) = page.items.into_iter().next() {
+            return Ok(Some(task));
+        }
+    }
+    Ok(None)
+}

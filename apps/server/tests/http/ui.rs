@@ -1,0 +1,534 @@
+//! The dashboard, as browsers meet it: signing in, what a page may load, what whose token sees and may do.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use http::Request;
+use http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE, COOKIE, LOCATION, SET_COOKIE};
+use serde_json::{Value, json};
+
+use crate::world::{Answer, World};
+
+const PAGES: &[&str] = &[
+    "/ui",
+    "/ui/queues",
+    "/ui/tasks",
+    "/ui/workers",
+    "/ui/schedules",
+    "/ui/limits",
+    "/ui/projects",
+    "/ui/tokens",
+    "/ui/audit",
+    "/ui/settings",
+];
+
+/// What would run if anything of it were taken as it is.
+const HOSTILE: &str =
+    "<script>alert(1)</script>\"'><img src=x onerror=alert(1)>javascript:alert(1)\u{202E}gnp.exe\u{0007}";
+
+/// Somebody with a browser.
+#[derive(Clone)]
+struct Browser {
+    world: World,
+    cookie: Option<String>,
+}
+
+impl Browser {
+    fn new(world: &World) -> Self {
+        Self { world: world.clone(), cookie: None }
+    }
+
+    /// Somebody who has signed in with a new token.
+    async fn signed_in(world: &World, token: Value) -> Self {
+        let (_, secret) = world.token(token).await;
+        let mut browser = Self::new(world);
+        let answer = browser.sign_in(&secret.reveal()).await;
+        assert_eq!(answer.status, 303, "{}", answer.text());
+        browser
+    }
+
+    async fn sign_in(&mut self, token: &str) -> Answer {
+        let answer = self.post("/ui/sign-in", "/ui/sign-in", &[("token", token)]).await;
+        if let Some(cookie) = answer.headers.get(SET_COOKIE) {
+            self.cookie = cookie.to_str().unwrap().split(';').next().map(str::to_owned);
+        }
+        answer
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(Request::get(path), Body::empty()).await
+    }
+
+    /// Posts a form that the page `from` has, with that page's token.
+    async fn post(&self, from: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let page = self.get(from).await.text();
+        let token = page.split("name=\"form\" value=\"").nth(1).map(|rest| &rest[..64]).unwrap_or_default();
+        let mut all = vec![("form", token)];
+        all.extend(fields);
+        self.post_form(path, &all).await
+    }
+
+    async fn post_form(&self, path: &str, fields: &[(&str, &str)]) -> Answer {
+        let escaped = |text: &str| text.bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+        let body: Vec<String> =
+            fields.iter().map(|(key, value)| format!("{key}={}", escaped(value))).collect();
+        let request = Request::post(path).header(CONTENT_TYPE, "application/x-www-form-urlencoded");
+        self.send(request, Body::from(body.join("&"))).await
+    }
+
+    async fn send(&self, mut request: http::request::Builder, body: Body) -> Answer {
+        if let Some(cookie) = &self.cookie {
+            request = request.header(COOKIE, cookie);
+        }
+        self.world.send(request.body(body).unwrap()).await
+    }
+}
+
+fn location(answer: &Answer) -> &str {
+    assert_eq!(answer.status, 303, "{}", answer.text());
+    answer.headers[LOCATION].to_str().unwrap()
+}
+
+fn guarded() -> World {
+    World::with(&[("tokens.required", "always")])
+}
+
+#[tokio::test]
+async fn a_page_is_shown_to_those_who_have_signed_in_alone() {
+    let world = guarded();
+    let mut browser = Browser::new(&world);
+    assert_eq!(location(&browser.get("/ui").await), "/ui/sign-in?next=%2Fui");
+    let answer = browser.get("/ui/tasks?status=failed").await;
+    assert_eq!(location(&answer), "/ui/sign-in?next=%2Fui%2Ftasks%3Fstatus%3Dfailed");
+    let answer = browser.sign_in("baton_no_such_token_at_all").await;
+    assert_eq!(answer.status, 401);
+    assert!(answer.text().contains("role=\"alert\"") && !answer.headers.contains_key(SET_COOKIE));
+    let (_, secret) = world.token(json!({"name": "ada"})).await;
+    let answer = browser
+        .post("/ui/sign-in", "/ui/sign-in", &[("token", &secret.reveal()), ("next", "/ui/queues")])
+        .await;
+    assert_eq!(location(&answer), "/ui/queues");
+    browser.sign_in(&secret.reveal()).await;
+    let page = browser.get("/ui").await;
+    assert_eq!(page.status, 200);
+    assert!(page.text().contains("<bdi>ada</bdi>"));
+    assert!(!page.text().contains(&secret.reveal()), "a page shows a token");
+}
+
+#[tokio::test]
+async fn the_cookie_is_bound_to_the_pages_and_holds_no_token() {
+    let world = guarded();
+    let (_, secret) = world.token(json!({})).await;
+    let answer = Browser::new(&world).sign_in(&secret.reveal()).await;
+    let cookie = answer.headers[SET_COOKIE].to_str().unwrap();
+    let mut parts = cookie.split("; ");
+    let (name, id) = parts.next().unwrap().split_once('=').unwrap();
+    assert!(
+        name == "baton_ui" && id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
+        "{cookie}"
+    );
+    let mut attributes: Vec<_> = parts.collect();
+    attributes.sort_unstable();
+    assert_eq!(attributes, ["HttpOnly", "Path=/ui", "SameSite=Strict", "Secure"]);
+    // Neither is the cookie a token for the API.
+    let request = Request::get("/v1/tasks").header(COOKIE, format!("{name}={id}"));
+    world.send(request.body(Body::empty()).unwrap()).await.problem(401, "unauthorized");
+}
+
+#[tokio::test]
+async fn a_session_ends_with_its_token_by_signing_out_and_when_nobody_comes() {
+    let world = guarded();
+    let (id, secret) = world.token(json!({})).await;
+    let mut browser = Browser::new(&world);
+    browser.sign_in(&secret.reveal()).await;
+    assert_eq!(browser.get("/ui").await.status, 200);
+    world.app.store.revoke_token(id, world.app.now()).await.unwrap();
+    assert!(location(&browser.get("/ui").await).starts_with("/ui/sign-in"));
+
+    let browser = Browser::signed_in(&world, json!({})).await;
+    let answer = browser.post("/ui", "/ui/sign-out", &[]).await;
+    assert_eq!(location(&answer), "/ui/sign-in");
+    assert!(answer.headers[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
+    assert!(location(&browser.get("/ui").await).starts_with("/ui/sign-in"));
+
+    let browser = Browser::signed_in(&world, json!({})).await;
+    for _ in 0..3 {
+        world.advance(Duration::from_secs(7 * 3_600));
+        assert_eq!(browser.get("/ui").await.status, 200);
+    }
+    world.advance(Duration::from_secs(8 * 3_600 + 1));
+    assert!(location(&browser.get("/ui").await).starts_with("/ui/sign-in"));
+}
+
+#[tokio::test]
+async fn sessions_are_bounded_and_the_idlest_of_a_token_ends_first() {
+    let world = guarded();
+    let (_, secret) = world.token(json!({})).await;
+    let other = Browser::signed_in(&world, json!({})).await;
+    let mut browsers = Vec::new();
+    for _ in 0..21 {
+        let mut browser = Browser::new(&world);
+        browser.sign_in(&secret.reveal()).await;
+        world.advance(Duration::from_secs(1));
+        browsers.push(browser);
+    }
+    assert_eq!(browsers[0].get("/ui").await.status, 303);
+    assert_eq!(browsers[1].get("/ui").await.status, 200);
+    assert_eq!(other.get("/ui").await.status, 200, "one token has ended the session of another one");
+}
+
+#[tokio::test]
+async fn every_page_binds_the_browser_and_has_nothing_inline() {
+    let world = guarded();
+    let browser = Browser::signed_in(&world, json!({})).await;
+    let task = world.with_token(json!({})).await.create(json!({"type": "render"})).await;
+    let one = format!("/ui/tasks/{task}");
+    let others = [
+        one.as_str(),
+        "/ui/sign-in",
+        "/ui/no-such-page",
+        "/ui/tasks/nothing",
+        "/ui/static/app.css",
+        "/ui/static/app.js",
+    ];
+    for path in PAGES.iter().chain(&others) {
+        let answer = browser.get(path).await;
+        let policy = answer.headers[CONTENT_SECURITY_POLICY].to_str().unwrap();
+        for part in [
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            "frame-ancestors 'none'",
+            "base-uri 'none'",
+            "form-action 'self'",
+        ] {
+            assert!(policy.contains(part), "{path}: {policy}");
+        }
+        assert!(!policy.contains("unsafe"), "{path}: {policy}");
+        assert_eq!(answer.headers["x-content-type-options"], "nosniff", "{path}");
+        let text = answer.text();
+        assert!(text.len() < 150_000, "{path} weighs {} bytes", text.len());
+        if text.starts_with("<!doctype") {
+            for inline in [" style=", "<style", " onclick=", "javascript:", "http://", "https://"] {
+                assert!(!text.contains(inline), "{path} has {inline}");
+            }
+            assert!(text.contains("<html lang=\"en\">") && text.contains("<main id=\"main\""), "{path}");
+        }
+    }
+    for path in PAGES {
+        let answer = browser.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.text());
+        assert_eq!(answer.headers["cache-control"], "no-store", "{path}");
+        assert_eq!(answer.text().matches("aria-current=\"page\"").count(), 1, "{path}");
+    }
+    assert_eq!(browser.get("/ui/no-such-page").await.status, 404);
+    assert_eq!(browser.get("/ui/tasks/nothing").await.status, 422);
+}
+
+#[tokio::test]
+async fn where_no_token_is_needed_nobody_signs_in() {
+    let world = World::new();
+    let browser = Browser::new(&world);
+    for path in PAGES {
+        assert_eq!(browser.get(path).await.status, 200, "{path}");
+    }
+    let task = world.create(json!({"type": "render"})).await;
+    let page = format!("/ui/tasks/{task}");
+    let answer = browser.post(&page, &format!("{page}/cancel"), &[("reason", "no longer wanted")]).await;
+    assert_eq!(location(&answer), format!("{page}?did=cancelled"));
+    assert_eq!(world.task(&task).await["task"]["status"], "cancelled");
+}
+
+#[tokio::test]
+async fn a_form_without_the_sessions_token_changes_nothing() {
+    let world = guarded();
+    let browser = Browser::signed_in(&world, json!({})).await;
+    let other = Browser::signed_in(&world, json!({})).await;
+    let operator = world.with_token(json!({})).await;
+    let task = operator.create(json!({"type": "render"})).await;
+    let act = format!("/ui/tasks/{task}/cancel");
+    for fields in [&[][..], &[("form", "")], &[("form", "0000")]] {
+        let answer = browser.post_form(&act, fields).await;
+        assert_eq!(answer.status, 403, "{}", answer.text());
+    }
+    // A token of another session is none of this one, and without a session there is none at all.
+    let page = other.get("/ui").await.text();
+    let of_other = page.split("name=\"form\" value=\"").nth(1).map(|rest| &rest[..64]).unwrap();
+    assert_eq!(browser.post_form(&act, &[("form", of_other)]).await.status, 403);
+    assert_eq!(Browser::new(&world).post_form(&act, &[("form", of_other)]).await.status, 303);
+    // A form of another site is refused, whatever it holds.
+    let page = browser.get("/ui").await.text();
+    let own = page.split("name=\"form\" value=\"").nth(1).map(|rest| &rest[..64]).unwrap();
+    for (name, value) in
+        [("origin", "https://evil.example"), ("origin", "null"), ("sec-fetch-site", "cross-site")]
+    {
+        let request = Request::post(&act).header(name, value).header("host", "baton.example.org");
+        let answer = browser.send(request, Body::from(format!("form={own}"))).await;
+        assert_eq!(answer.status, 403, "{name}: {value}");
+    }
+    assert_eq!(operator.task(&task).await["task"]["status"], "queued");
+    assert_eq!(browser.get(&act).await.status, 405, "a link can change something");
+}
+
+#[tokio::test]
+async fn what_is_done_is_done_by_the_token_and_recorded_as_its_own() {
+    let world = guarded();
+    let browser = Browser::signed_in(&world, json!({"name": "ada"})).await;
+    let operator = world.with_token(json!({})).await;
+    let task = operator.create(json!({"type": "render", "queue": "gpu"})).await;
+    let page = format!("/ui/tasks/{task}");
+    assert!(browser.get(&page).await.text().contains("Cancel the task"));
+    let answer = browser.post(&page, &format!("{page}/cancel"), &[("reason", "a mistake")]).await;
+    assert!(browser.get(location(&answer)).await.text().contains("The task is cancelled."));
+    assert!(browser.get(&page).await.text().contains("Put it back into its queue"));
+    let answer = browser.post(&page, &format!("{page}/retry"), &[]).await;
+    assert_eq!(location(&answer), format!("{page}?did=retried"));
+    browser.post("/ui/queues", "/ui/queues/gpu/pause", &[("reason", "too hot")]).await;
+    let queues = browser.get("/ui/queues").await.text();
+    assert!(queues.contains("too hot") && queues.contains("by <bdi>ada</bdi>"), "{queues}");
+    assert!(browser.get("/ui").await.text().contains("queue gpu was paused"));
+    browser.post("/ui/queues", "/ui/queues/gpu/resume", &[]).await;
+    operator.claim_of("w1", "gpu").await;
+    let worker = "/ui/workers/w1";
+    browser.post(worker, "/ui/workers/w1/drain", &[]).await;
+    assert!(browser.get(worker).await.text().contains("Let it run on"));
+    let audit = operator.get("/v1/audit").await.json();
+    let done: Vec<_> = audit["items"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .rev()
+        .map(|entry| {
+            assert_eq!(entry["token_name"], "ada", "{entry}");
+            assert_eq!(entry["outcome"], 200, "{entry}");
+            entry["action"].as_str().unwrap().to_owned()
+        })
+        .collect();
+    assert_eq!(done, ["cancel_task", "retry_task", "pause_queue", "resume_queue", "drain_worker"]);
+    let history = operator.task(&task).await["history"].clone();
+    assert_eq!((&history[1]["by"], &history[1]["reason"]), (&json!("ada"), &json!("a mistake")));
+    let shown = browser.get("/ui/audit?action=pause_queue").await.text();
+    assert!(
+        shown.contains("pause_queue") && shown.contains("too hot") && !shown.contains("cancel_task</code>")
+    );
+}
+
+#[tokio::test]
+async fn what_a_token_may_not_do_is_not_offered_and_refused() {
+    let world = guarded();
+    let operator = world.with_token(json!({})).await;
+    let producer = Browser::signed_in(&world, json!({"name": "maker", "scopes": ["producer"]})).await;
+    let worker = Browser::signed_in(&world, json!({"name": "runner", "scopes": ["worker"]})).await;
+    let task = operator.create(json!({"type": "render", "queue": "gpu"})).await;
+    operator.act(&format!("/v1/tasks/{task}/cancel")).await;
+    let page = format!("/ui/tasks/{task}");
+    for browser in [&producer, &worker] {
+        let shown = browser.get(&page).await;
+        assert_eq!(shown.status, 200);
+        assert!(!shown.text().contains("/retry\""), "it offers what is refused");
+        assert!(
+            !shown.text().contains("href=\"/ui/audit\"") && !shown.text().contains("href=\"/ui/workers\"")
+        );
+        assert_eq!(browser.post(&page, &format!("{page}/retry"), &[]).await.status, 403);
+        assert_eq!(browser.post(&page, "/ui/queues/gpu/pause", &[]).await.status, 403);
+        assert_eq!(browser.post(&page, "/ui/bulk", &[("do", "cancel"), ("queue", "gpu")]).await.status, 403);
+        for path in ["/ui/audit", "/ui/tokens", "/ui/workers", "/ui/limits", "/ui/projects", "/ui/settings"] {
+            assert_eq!(browser.get(path).await.status, 403, "{path}");
+        }
+        assert_eq!(browser.get("/ui").await.status, 200);
+    }
+    assert!(!producer.get("/ui/queues").await.text().contains("/pause\""));
+    assert!(!producer.get("/ui/tasks?queue=gpu").await.text().contains("/ui/bulk"));
+    assert_eq!(worker.get("/ui/tasks").await.status, 403);
+    assert_eq!(operator.task(&task).await["task"]["status"], "cancelled");
+    assert_eq!(operator.get("/v1/queues/gpu").await.json()["paused"], false);
+}
+
+#[tokio::test]
+async fn a_tenant_sees_and_reaches_its_own_alone() {
+    let world = guarded();
+    let film = world.with_token(json!({"name": "film", "project": "film"})).await;
+    let task = film.create(json!({"type": "secret-render", "description": "only-for-film"})).await;
+    let game = Browser::signed_in(&world, json!({"name": "game", "project": "game"})).await;
+    let page = format!("/ui/tasks/{task}");
+    for path in [
+        "/ui",
+        "/ui/tasks",
+        "/ui/tasks?status=queued",
+        "/ui/schedules",
+        &format!("/ui/find?id={}", &task[..8]),
+    ] {
+        let text = game.get(path).await.text();
+        assert!(
+            !text.contains("secret-render") && !text.contains("only-for-film") && !text.contains(&task),
+            "{path}"
+        );
+    }
+    assert_eq!(game.get(&page).await.status, 404);
+    assert_eq!(game.get("/ui/tasks?project=film").await.status, 403);
+    for act in ["cancel", "retry"] {
+        assert_eq!(game.post("/ui", &format!("{page}/{act}"), &[]).await.status, 404, "{act}");
+    }
+    assert_eq!(film.task(&task).await["task"]["status"], "queued");
+    let own = Browser::signed_in(&world, json!({"name": "film-2", "project": "film"})).await;
+    let text = own.get("/ui/tasks").await.text();
+    assert!(text.contains("secret-render") && text.contains("bound to <bdi>project film</bdi>"));
+}
+
+#[tokio::test]
+async fn nothing_that_callers_write_is_taken_for_the_page() {
+    let world = guarded();
+    let operator = world.with_token(json!({})).await;
+    let long = "w".repeat(5_000);
+    let params = json!({HOSTILE: HOSTILE, "long": long, "deep": [[[HOSTILE]]]});
+    let failed = operator.create(json!({"type": "render", "params": params, "description": HOSTILE})).await;
+    operator.claim("w1").await;
+    let error = json!({"message": HOSTILE, "code": "bad", "details": {"why": HOSTILE}});
+    let failure = json!({"worker_id": "w1", "attempt": 1, "retryable": false, "error": error});
+    assert_eq!(operator.post(&format!("/v1/tasks/{failed}/fail"), failure).await.status, 200);
+    let done = operator.create(json!({"type": "render"})).await;
+    operator.claim("w1").await;
+    let line = json!({"at": "2026-02-02T02:40:00Z", "level": "error", "source": HOSTILE, "message": HOSTILE, "task_id": done});
+    let beat =
+        json!({"running": [{"task_id": done, "attempt": 1}], "logs": [line], "labels": {"gpu": HOSTILE}});
+    let answer = operator.post("/v1/workers/w1/heartbeat", beat).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let output = json!({"worker_id": "w1", "attempt": 1, "result": {"x": HOSTILE}, "location": "javascript:alert(1)", "kind": HOSTILE});
+    let answer = operator.post(&format!("/v1/tasks/{done}/complete"), output).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let reason = json!({"reason": HOSTILE});
+    assert_eq!(operator.post("/v1/queues/default/pause", reason).await.status, 200);
+    let browser = Browser::signed_in(&world, json!({})).await;
+    let (failed, done) = (format!("/ui/tasks/{failed}"), format!("/ui/tasks/{done}"));
+    let asked = format!("/ui/tasks?queue={0}&status={0}", "%3Cscript%3Ealert(1)%3C/script%3E%22'%3E");
+    let found = "/ui/find?id=%3Cscript%3Ealert(1)";
+    let next = "/ui/sign-in?next=%22%3E%3Cscript%3Ealert(1)%3C/script%3E";
+    for path in PAGES.iter().copied().chain([&*failed, &*done, "/ui/workers/w1", &asked, found, next]) {
+        let text = browser.get(path).await.text();
+        for raw in ["<script>alert", "<img src=x", "href=\"javascript:", "\u{202E}", "\u{0007}"] {
+            assert!(!text.contains(raw), "{path} has {raw:?}");
+        }
+        assert!(text.len() < 150_000, "{path} weighs {} bytes", text.len());
+    }
+    let text = browser.get(&failed).await.text();
+    assert!(text.contains("[U+202E]") && text.contains("&#60;script&#62;alert"), "{text}");
+    assert!(browser.get(&done).await.text().contains("Result"));
+}
+
+#[tokio::test]
+async fn a_bulk_command_is_counted_confirmed_and_followed() {
+    let world = guarded();
+    let operator = world.with_token(json!({})).await;
+    for at in 0..120 {
+        let queue = if at % 2 == 0 { "old" } else { "new" };
+        operator.create(json!({"type": "render", "queue": queue})).await;
+    }
+    let browser = Browser::signed_in(&world, json!({"name": "ada"})).await;
+    assert!(!browser.get("/ui/tasks").await.text().contains("/ui/bulk"), "all tasks at once are offered");
+    let list = "/ui/tasks?queue=old";
+    assert!(browser.get(list).await.text().contains("/ui/bulk/confirm"));
+    let confirm = browser.post(list, "/ui/bulk/confirm", &[("do", "cancel"), ("queue", "old")]).await;
+    assert_eq!(confirm.status, 200, "{}", confirm.text());
+    assert!(
+        confirm.text().contains("<strong>60</strong> tasks") && confirm.text().contains("Cancel 60 tasks")
+    );
+    assert_eq!(operator.get("/v1/queues/old").await.json()["queued"], 60);
+    let answer =
+        browser.post(list, "/ui/bulk", &[("do", "cancel"), ("queue", "old"), ("reason", "stale")]).await;
+    let page = browser.get(location(&answer)).await.text();
+    assert!(
+        page.contains("Bulk cancel") && page.contains("<strong>60</strong>") && page.contains("stale"),
+        "{page}"
+    );
+    assert_eq!(operator.get("/v1/queues/new").await.json()["queued"], 60);
+    // Without a filter it is about everything, which no page asks for.
+    assert_eq!(browser.post(list, "/ui/bulk", &[("do", "cancel")]).await.status, 422);
+}
+
+#[tokio::test]
+async fn lists_go_by_pages_that_keep_the_filter() {
+    let world = World::new();
+    for _ in 0..60 {
+        world.create(json!({"type": "render", "queue": "a"})).await;
+    }
+    let browser = Browser::new(&world);
+    let first = browser.get("/ui/tasks?queue=a&status=queued&type=").await.text();
+    assert_eq!(first.matches("class=\"id\"").count(), 50);
+    let next = first.split("rel=\"next\" href=\"").nth(1).unwrap().split('"').next().unwrap();
+    let next = next.replace("&#38;", "&").replace("&amp;", "&");
+    assert!(next.starts_with("/ui/tasks?queue=a&status=queued&cursor="), "{next}");
+    let second = browser.get(&next).await.text();
+    assert_eq!(second.matches("class=\"id\"").count(), 10);
+    assert!(!second.contains("rel=\"next\"") && second.contains("First page"));
+    let wrong = browser.get("/ui/tasks?created_from=yesterday").await;
+    assert_eq!(wrong.status, 422);
+    assert!(wrong.text().contains("The filter does not fit") && wrong.text().contains("value=\"yesterday\""));
+}
+
+#[tokio::test]
+async fn a_task_is_found_by_the_beginning_of_its_id_and_shows_what_it_waits_for() {
+    let world = World::new();
+    let first = world.create(json!({"type": "plan"})).await;
+    let second = world.create(json!({"type": "render", "depends_on": [first]})).await;
+    let browser = Browser::new(&world);
+    assert_eq!(location(&browser.get(&format!("/ui/find?id={first}")).await), format!("/ui/tasks/{first}"));
+    let text = browser.get(&format!("/ui/tasks/{second}")).await.text();
+    assert!(text.contains("Why it waits") && text.contains("class=\"graph\""), "{text}");
+    assert!(text.contains(&format!("<a href=\"/ui/tasks/{first}\"")));
+}
+
+#[tokio::test]
+async fn an_image_of_a_task_is_shown_from_the_pages_own_address() {
+    let world = guarded();
+    let operator = world.with_token(json!({})).await;
+    let task = operator.create(json!({"type": "render"})).await;
+    operator.claim("w1").await;
+    let png = [b"\x89PNG\r\n\x1a\n".as_slice(), &[0; 64]].concat();
+    let put = Request::put("/v1/files/default/out/a%20b.png").body(Body::from(png.clone())).unwrap();
+    let put = operator.send(put).await;
+    assert!(put.status.is_success(), "{}", put.text());
+    let page =
+        Request::put("/v1/files/default/out/x.html").body(Body::from("<script>alert(1)</script>")).unwrap();
+    assert!(operator.send(page).await.status.is_success());
+    let output = json!({"worker_id": "w1", "attempt": 1, "files": ["out/a b.png", "out/x.html"]});
+    let answer = operator.post(&format!("/v1/tasks/{task}/complete"), output).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    let browser = Browser::signed_in(&world, json!({})).await;
+    let text = browser.get(&format!("/ui/tasks/{task}")).await.text();
+    assert_eq!(text.matches("<img src=\"/ui/files/default/out/a%20b.png\"").count(), 1, "{text}");
+    let image = browser.get("/ui/files/default/out/a%20b.png").await;
+    assert_eq!((image.status.as_u16(), &image.body), (200, &png));
+    assert_eq!(image.headers[CONTENT_SECURITY_POLICY], "default-src 'none'; sandbox");
+    let html = browser.get("/ui/files/default/out/x.html").await;
+    assert_eq!(
+        (&html.headers[CONTENT_TYPE], &html.headers["x-content-type-options"]),
+        (&"text/plain".parse().unwrap(), &"nosniff".parse().unwrap())
+    );
+    let other = Browser::signed_in(&world, json!({"project": "film"})).await;
+    assert!(!other.get("/ui/files/default/out/a%20b.png").await.status.is_success());
+}
+
+#[tokio::test]
+async fn it_can_be_switched_off() {
+    let world = World::with(&[("ui.enabled", "false")]);
+    world.get("/ui").await.problem(404, "route_not_found");
+    world.get("/ui/tasks").await.problem(404, "route_not_found");
+}
+
+#[tokio::test]
+async fn where_no_token_is_needed_pages_of_other_sites_read_and_change_nothing() {
+    let world = World::new();
+    let task = world.create(json!({"type": "render"})).await;
+    let browser = Browser::new(&world);
+    let page = browser.get("/ui").await.text();
+    let guess = page.split("name=\"form\" value=\"").nth(1);
+    // Even with the form's token, which another site cannot read.
+    let shown = browser.get(&format!("/ui/tasks/{task}")).await.text();
+    let token =
+        guess.or_else(|| shown.split("name=\"form\" value=\"").nth(1)).map(|rest| &rest[..64]).unwrap();
+    let request = Request::post(format!("/ui/tasks/{task}/cancel")).header("origin", "https://evil.example");
+    let answer =
+        browser.send(request.header("host", "127.0.0.1:7410"), Body::from(format!("form={token}"))).await;
+    assert_eq!(answer.status, 403);
+    assert_eq!(world.task(&task).await["task"]["status"], "queued");
+}

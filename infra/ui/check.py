@@ -1,0 +1,221 @@
+#!/usr/bin/env python3
+"""The dashboard in a real browser: each page, wide and narrow, light and dark, by mouse, by keyboard and without script.
+
+    infra/ui/check.py [--bin FOLDER] [--pictures FOLDER] [--readme FILE.png] [--tasks N]
+
+Needs `chromium` on the PATH and `npm`, which brings axe-core. Ends with 75 if one of them is not there: then nothing was tested.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from browser import Browser  # noqa: E402
+from scene import Server, furnish, mean_harm  # noqa: E402
+
+AXE = 'axe-core@4.14.1'
+NOT_TESTED = 75
+SCREENS = [('wide', 1280, 900, 'light'), ('dark', 1280, 900, 'dark'), ('narrow', 360, 740, 'light'), ('narrow-dark', 360, 740, 'dark')]
+PAGES = ['', '/queues', '/tasks', '/tasks?status=failed&type=render', '/workers', '/workers/gpu-2', '/workers/cpu-1', '/schedules', '/limits',
+         '/projects', '/tokens', '/audit', '/settings', '/no-such-page']
+#: The most of a page and of all that it loads.
+BYTES = 150_000
+
+
+def give_up(why):
+    print(f'!!! NOT TESTED: the dashboard in a browser: {why}', file=sys.stderr)
+    sys.exit(NOT_TESTED)
+
+
+def axe(folder):
+    if shutil.which('npm') is None:
+        give_up('there is no npm, which brings axe-core')
+    got = subprocess.run(['npm', 'install', '--prefix', folder, '--no-audit', '--no-fund', '--ignore-scripts', AXE],
+                         capture_output=True, text=True, check=False)
+    if got.returncode != 0:
+        give_up(f'axe-core cannot be had: {got.stderr.strip()[-300:]}')
+    with open(f'{folder}/node_modules/axe-core/axe.min.js', encoding='utf-8') as source:
+        return source.read()
+
+
+class Check:
+    def __init__(self, browser, server, source, pictures):
+        self.browser, self.server, self.axe, self.pictures = browser, server, source, pictures
+        self.wrong = []
+        self.slowest = (0, '')
+        self.heaviest = (0, '')
+
+    def expect(self, holds, otherwise):
+        if not holds:
+            self.wrong.append(otherwise)
+            print(f'  wrong: {otherwise}')
+
+    def page(self, path, screen):
+        """Looks at a page as it was loaded."""
+        name, width, _, _ = screen
+        where = f'{path} ({name})'
+        browser = self.browser
+        over = browser.run('document.documentElement.scrollWidth - innerWidth')
+        self.expect(over <= 0, f'{where} is {over} pixels wider than the screen')
+        browser.run(self.axe + '; 1')
+        found = browser.run('axe.run(document, {resultTypes: ["violations"]}).then(r => r.violations.map(v => v.id + ": " + v.help + " at " '
+                            '+ v.nodes.slice(0, 3).map(n => n.target.join(" ") + " " + (n.any[0] || n.all[0] || {}).message).join("; ")))')
+        for violation in found:
+            self.expect(False, f'{where}: {violation}')
+        times = browser.run('''(() => { const paint = performance.getEntriesByName("first-contentful-paint")[0];
+            const all = [performance.getEntriesByType("navigation")[0], ...performance.getEntriesByType("resource")];
+            return [paint ? paint.startTime : 0, all.reduce((sum, one) => sum + one.decodedBodySize, 0)]; })()''')
+        self.slowest = max(self.slowest, (times[0], where))
+        self.heaviest = max(self.heaviest, (times[1], where))
+        self.expect(times[1] < BYTES, f'{where} weighs {times[1]} bytes with what it loads')
+        if self.pictures:
+            file = path.strip('/').replace('/', '-').replace('?', '-').replace('&', '-').replace('=', '-')[:40] or 'overview'
+            browser.picture(f'{self.pictures}/{file}-{name}.png', whole=True)
+
+    def all_pages(self, shown):
+        paths = PAGES + [f'/tasks/{id}' for what, id in shown.items() if what != 'bulk'] + [f'/bulk/{shown["bulk"]}']
+        for screen in SCREENS:
+            self.browser.screen(*screen[1:])
+            for path in paths:
+                self.browser.go(f'{self.server.address}/ui{path}')
+                self.page(path, screen)
+
+    def settle(self):
+        """What has gone wrong on pages since it was asked last."""
+        own = self.server.address
+        for address in self.browser.requests:
+            self.expect(address.startswith((own, 'data:', 'about:')), f'a page asked another server: {address}')
+        for trouble in self.browser.troubles:
+            # The picture of the scene has no pixels, and a page that is not there is asked for on purpose.
+            if 'no-such-page' not in trouble and '401' not in trouble and '403' not in trouble:
+                self.expect(False, trouble)
+        self.browser.requests.clear()
+        self.browser.troubles.clear()
+
+    def sign_in(self):
+        browser, address = self.browser, self.server.address
+        browser.go(f'{address}/ui/tasks')
+        self.expect('/ui/sign-in?next=' in browser.run('location.href'), 'who has not signed in sees a page')
+        self.page('/sign-in', SCREENS[0])
+        browser.run('document.querySelector("#token").value = "baton_wrong"; 1')
+        browser.click('main button')
+        self.expect(browser.run('document.querySelector("[role=alert]") !== null'), 'a wrong token is not told')
+        browser.run(f'document.querySelector("#token").value = {json.dumps(self.server.token)}; 1')
+        browser.click('main button')
+        self.expect(browser.run('location.pathname') == '/ui/tasks', f'signing in leads to {browser.run("location.href")}')
+        self.expect(browser.run('document.cookie') == '', 'a script can read the cookie')
+
+    def keyboard(self, shown):
+        """A task is cancelled by keys alone, and the focus shows at each step."""
+        browser = self.browser
+        browser.screen(1280, 900, 'light')
+        browser.go(f'{self.server.address}/ui/tasks/{shown["blocked"]}')
+        browser.key('Tab', 'Tab', 9)
+        self.expect(browser.run('document.activeElement.className') == 'skip', 'the first stop is not the skip link')
+        self.expect(browser.run('document.activeElement.getBoundingClientRect().width') > 20, 'the skip link does not show')
+        browser.key('Enter', 'Enter', 13, '\r')
+        for _ in range(40):
+            browser.key('Tab', 'Tab', 9)
+            width = browser.run('getComputedStyle(document.activeElement).outlineWidth + getComputedStyle(document.activeElement).outlineStyle')
+            self.expect(not width.startswith('0px') and 'none' not in width,
+                        f'the focus does not show on {browser.run("document.activeElement.outerHTML.slice(0, 80)")}')
+            if browser.run('document.activeElement.matches("summary")'):
+                break
+        browser.key('Enter', 'Enter', 13, '\r')
+        browser.key('Tab', 'Tab', 9)
+        browser.ask('Input.insertText', text='by keys')
+        before = browser.loaded
+        browser.key('Enter', 'Enter', 13, '\r')
+        browser.wait(lambda: browser.loaded > before, 'the form cannot be sent by keys')
+        told = self.server.call('GET', f'/v1/tasks/{shown["blocked"]}')
+        self.expect(told['task']['status'] == 'cancelled', 'a task cannot be cancelled by keys')
+        self.expect(told['history'][-1].get('reason') == 'by keys', 'the reason is lost')
+
+    def without_script(self, shown):
+        browser = self.browser
+        browser.ask('Emulation.setScriptExecutionDisabled', value=True)
+        browser.go(f'{self.server.address}/ui/tasks/{shown["blocked"]}')
+        browser.ask('Emulation.setScriptExecutionDisabled', value=False)
+        # The page was loaded without its script; what clicks below is no part of it.
+        self.expect(browser.run('document.querySelector("#pause").hidden'), 'the script has run')
+        browser.run('document.querySelector("details.act").open = true; 1')
+        browser.click('details.act button')
+        told = self.server.call('GET', f'/v1/tasks/{shown["blocked"]}')
+        self.expect(told['task']['status'] in ['blocked', 'queued'], 'without script a task cannot be put back')
+
+    def live(self):
+        """What changes shows by itself; not while somebody is at work there, and not once it was stopped."""
+        browser = self.browser
+        browser.go(f'{self.server.address}/ui/queues')
+        text = 'document.querySelector("#list").textContent'
+        self.server.call('POST', '/v1/tasks', {'type': 'late', 'queue': 'brand-new'})
+        end = time.monotonic() + 20
+        while 'brand-new' not in browser.run(text) and time.monotonic() < end:
+            browser.hear(0.5)
+        self.expect('brand-new' in browser.run(text), 'a page does not look again')
+        browser.run('document.querySelector("#pause").click(); 1')
+        browser.wait(lambda: browser.run('1') == 1, '')
+        self.expect(browser.run('document.querySelector("#pause").getAttribute("aria-pressed")') == 'true', 'refreshing cannot be stopped')
+
+    def sign_out(self):
+        self.browser.go(f'{self.server.address}/ui')
+        self.browser.click('.who form[action="/ui/sign-out"] button')
+        self.browser.go(f'{self.server.address}/ui')
+        self.expect('/ui/sign-in' in self.browser.run('location.href'), 'signing out ends nothing')
+
+
+def main():
+    parse = argparse.ArgumentParser(description=__doc__.split('\n', maxsplit=1)[0])
+    parse.add_argument('--bin', default='target/debug', help='the folder of the program baton')
+    parse.add_argument('--pictures', help='a folder for a picture of each page')
+    parse.add_argument('--readme', help='the file of the picture that the README shows')
+    parse.add_argument('--tasks', type=int, default=2_000, help='how many tasks wait')
+    asked = parse.parse_args()
+    program = shutil.which('chromium') or shutil.which('chromium-browser') or shutil.which('google-chrome')
+    if program is None:
+        give_up('there is no chromium on the PATH (Debian: apt-get install chromium)')
+    baton = os.path.abspath(f'{asked.bin}/baton')
+    if asked.pictures:
+        os.makedirs(asked.pictures, exist_ok=True)
+    with tempfile.TemporaryDirectory() as folder:
+        source = axe(folder)
+        server = Server(baton, folder)
+        browser = None
+        try:
+            shown = furnish(server, asked.tasks)
+            browser = Browser(program, folder)
+            browser.screen(1280, 900, 'light')
+            check = Check(browser, server, source, asked.pictures)
+            check.sign_in()
+            if asked.readme:
+                browser.screen(1100, 700, 'light')
+                browser.go(f'{server.address}/ui')
+                browser.picture(asked.readme)
+            shown['hostile'] = mean_harm(server)
+            check.all_pages(shown)
+            check.keyboard(shown)
+            check.without_script(shown)
+            check.live()
+            check.settle()
+            check.sign_out()
+            check.settle()
+            print(f'first paint at most {check.slowest[0]:.0f} ms, of {check.slowest[1]}; '
+                  f'at most {check.heaviest[0]} bytes, of {check.heaviest[1]}; {asked.tasks} tasks wait')
+        finally:
+            if browser:
+                browser.end()
+            server.end()
+    if check.wrong:
+        print(f'{len(check.wrong)} things are wrong with the dashboard', file=sys.stderr)
+        sys.exit(1)
+    print('the dashboard is well in a browser')
+
+
+if __name__ == '__main__':
+    main()

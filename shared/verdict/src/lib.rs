@@ -1,0 +1,13 @@
+//! What is wrong with a Baton, judged from what its routes tell. Nothing is asked for here: the command line and the dashboard gather
+//! the facts, each in its own way, and tell the same findings of the same facts.
+
+mod findings;
+mod kinds;
+mod likeness;
+mod next;
+pub mod words;
+
+pub use findings::{CANNOT_START, Facts, Finding, PATIENCE, Weight, findings};
+pub use kinds::{Counted, cause, counted, kind_of};
+pub use likeness::likeness;
+pub use next::next;

@@ -284,13 +284,14 @@ impl Server {
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
         let supplies = baton_reap_stale_workers::run_supplies(app.clone(), shutdown.clone());
         let readings = baton_reap_stale_workers::run_readings(app.clone(), shutdown.clone());
+        let untaken = baton_reap_stale_workers::run_untaken(app.clone(), shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
         let sweep = baton_manage_files::run_sweep(app.clone(), shutdown.clone());
         let archiving = archive(app.clone(), beside.archiver, settings.reaper_interval, shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
-            tokio::join!(reaper, schedules, supplies, readings, bulk, archiving, sweep);
+            tokio::join!(reaper, schedules, supplies, readings, untaken, bulk, archiving, sweep);
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         life.note(Happened::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned() }).await;

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::IntoResponse;
 use baton_api::health::{HealthView, ReadinessView};
 use baton_http::health::ready;
-use baton_http::{ApiResult, App, ok};
+use baton_http::{ApiResult, App, QueryFields, ok};
 use baton_store::StoreError;
 use http::header::CONTENT_TYPE;
 use miniz_oxide::inflate::{DecompressError, decompress_to_vec};
@@ -41,16 +41,21 @@ pub(crate) async fn livez() -> ApiResult {
     get,
     path = "/readyz",
     tag = "operations",
+    params(("verbose" = Option<String>, Query, description = "With whatever value: tells `queues_untaken`, too")),
     responses(
         (status = 200, description = "Yes", body = ReadinessView),
         (status = "default", description = "A problem", body = baton_api::Problem,
             content_type = "application/problem+json"),
     ),
 )]
-pub(crate) async fn readyz(State(app): State<App>) -> ApiResult {
+pub(crate) async fn readyz(State(app): State<App>, mut query: QueryFields) -> ApiResult {
+    let verbose = query.text("verbose").is_some();
+    query.finish()?;
     let store = ready(app.store.health().await)?;
     let HealthView { status, version } = health();
-    ok(&ReadinessView { status, version, store })
+    // Who asks needs no token, so that no queue is named; the log names them, and `baton debug health`.
+    let queues_untaken = verbose.then(|| app.untaken.queues().len() as u64);
+    ok(&ReadinessView { status, version, store, queues_untaken })
 }
 
 /// What is there to ask?

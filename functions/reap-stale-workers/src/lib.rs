@@ -12,6 +12,7 @@ mod round;
 mod rounds;
 mod schedules;
 mod supplies;
+mod untaken;
 
 use axum::extract::State;
 use baton_api::reap::ReapRequest;
@@ -28,6 +29,7 @@ pub use round::Round;
 pub use rounds::{begin, reap_within, run_reaper, scheduled};
 pub use schedules::run_schedules;
 pub use supplies::run_supplies;
+pub use untaken::{look_for_untaken, run_untaken};
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {

@@ -56,6 +56,7 @@ pub(crate) async fn text(app: &App) -> Result<String, ApiError> {
     let stats = app.store.stats(app.now()).await?;
     of_tasks(&stats, &mut baton, &mut seed);
     of_queues(&stats, &mut baton);
+    of_untaken(app, &mut baton);
     of_workers(&stats, &mut baton, &mut seed);
     of_limits(app, &mut baton).await?;
     of_store(app, &mut baton).await?;
@@ -141,6 +142,17 @@ fn of_queues(stats: &Stats, baton: &mut Registry) {
         running,
     );
     baton.register("queue_paused", "Whether claims pass the queue by", paused);
+}
+
+/// Queues with work that no live worker takes.
+fn of_untaken(app: &App, baton: &mut Registry) {
+    let untaken = Family::<OfQueue, Number>::default();
+    let queues = app.untaken.queues();
+    number(baton, "queues_untaken", "Queues with work that no live worker takes", queues.len() as f64);
+    for queue in queues {
+        untaken.get_or_create(&OfQueue { queue: queue.to_string() }).set(1.0);
+    }
+    baton.register("queue_untaken", "1 of each queue with work that no live worker takes", untaken);
 }
 
 fn of_workers(stats: &Stats, baton: &mut Registry, seed: &mut Registry) {

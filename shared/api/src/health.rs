@@ -23,6 +23,9 @@ pub struct ReadinessView {
     pub version: String,
     /// What the task store can do.
     pub store: StoreView,
+    /// With `?verbose`, of a server: how many queues have work that no live worker takes. It is ready all the same.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queues_untaken: Option<u64>,
 }
 
 /// What a task store can do, and how large it is.

@@ -14,6 +14,7 @@ use crate::fleet::Fleet;
 use crate::live::Live;
 use crate::log_shares::LogShares;
 use crate::meters::Meters;
+use crate::untaken::Untaken;
 
 /// What handlers work with. Copies share the same parts.
 #[derive(Clone)]
@@ -49,6 +50,8 @@ pub struct Parts {
     pub fleet: Option<Arc<dyn Fleet>>,
     /// Who listens to events.
     pub live: Live,
+    /// Work that no worker takes, as the server has found it.
+    pub untaken: Untaken,
     /// What this process counts of its own work.
     pub meters: Meters,
     /// The pools of queues that machines are scaled for.
@@ -106,6 +109,7 @@ impl Parts {
             retention: settings.retention,
             files: None,
             fleet: None,
+            untaken: Untaken::default(),
             meters: Meters::default(),
             scaling: settings.scaling.clone(),
             readings: settings.readings.clone(),

@@ -174,6 +174,10 @@ impl Dialects {
             paths.add(dialect.name, &prefix, &dialect.rules, Some(all.len()))?;
             all.push(Arc::new(Spoken::new(dialect, prefix, by.clone())));
         }
+        if !alone {
+            // Where a dialect has this path, it keeps it: Baton's metrics are at `/v1/metrics`, too.
+            paths.found.insert(METRICS_PATH, None).unwrap_or_default();
+        }
         Ok(Arc::new(Self { all, paths: paths.found, alone }))
     }
 
@@ -216,7 +220,7 @@ struct Paths {
 
 impl Paths {
     fn add(&mut self, name: &str, prefix: &str, rules: &Rules, index: Option<usize>) -> Result<(), SamePath> {
-        // Beside a dialect that has such a route of its own, Baton's metrics are at `/v1/metrics` alone.
+        // A dialect may have this route of its own.
         let is_left = |rule: &&Rule| index.is_some() || rule.path != METRICS_PATH;
         for rule in rules.all().iter().filter(is_left) {
             let path = format!("{prefix}{}", rule.path);

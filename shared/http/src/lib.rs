@@ -29,6 +29,7 @@ pub mod routes;
 pub mod serve;
 mod slow;
 pub mod spec;
+pub mod untaken;
 pub mod wire;
 
 pub use app::{App, Parts};

@@ -175,7 +175,7 @@ fn every_command_of_the_page_of_symptoms_runs() {
 fn every_kind_of_finding_has_its_place_on_the_page() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
     let page = std::fs::read_to_string(format!("{folder}docs/troubleshooting.md")).unwrap();
-    let findings = std::fs::read_to_string(format!("{folder}apps/baton/src/debug/findings.rs")).unwrap();
+    let findings = std::fs::read_to_string(format!("{folder}shared/verdict/src/findings.rs")).unwrap();
     let rules = findings.split("#[cfg(test)]").next().unwrap();
     let named = |begin: &str| -> Vec<String> {
         let parts = rules.split(begin).skip(1);

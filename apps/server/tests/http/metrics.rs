@@ -133,8 +133,8 @@ async fn dashboards_alerts_and_the_page_name_only_what_is_served() {
     let answer = world.get("/metrics").await;
     let mut served: BTreeSet<String> =
         series(&answer).into_keys().map(|series| series.split('{').next().unwrap().to_owned()).collect();
-    // Those of supervised workers, which this server has none of.
-    served.insert("baton_worker_restarts_total".to_owned());
+    // Those of supervised workers and of work that nobody takes, which this server has none of.
+    served.extend(["baton_worker_restarts_total", "baton_queue_untaken"].map(str::to_owned));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
     for path in ["infra/observe/grafana.json", "infra/observe/alerts.yaml"] {
@@ -158,7 +158,8 @@ async fn dashboards_alerts_and_the_page_name_only_what_is_served() {
 
 #[tokio::test]
 async fn a_dialect_that_has_metrics_keeps_them_and_ours_are_beside() {
-    for name in ["assistant", "drift", "edge-functions", "orchestrator", "task-table"] {
+    // The other one, task-table, has paths of Baton's own, and needs a prefix.
+    for name in ["assistant", "drift", "edge-functions", "orchestrator"] {
         let on = format!("dialects.{name}.on");
         let world = World::with(&[(on.as_str(), "true")]);
         let told = series(&world.get("/v1/metrics").await);
@@ -166,4 +167,31 @@ async fn a_dialect_that_has_metrics_keeps_them_and_ours_are_beside() {
         let ours = world.get("/metrics").await.text().contains("baton_claims_total");
         assert_eq!(ours, name != "orchestrator", "{name}");
     }
+}
+
+#[tokio::test]
+async fn work_that_nobody_takes_is_told_and_no_longer_once_somebody_does() {
+    let world = World::new();
+    let look = async || baton_reap_stale_workers::look_for_untaken(&world.app, true).await.unwrap();
+    let told = async || {
+        let ready = world.get("/readyz?verbose").await.json();
+        (
+            ready["queues_untaken"].clone(),
+            metrics(&world).await.get(r#"baton_queue_untaken{queue="default"}"#).copied(),
+        )
+    };
+    world.create(json!({"type": "t"})).await;
+    world.advance(Duration::from_secs(14));
+    look().await;
+    assert_eq!(told().await, (json!(0), None), "it may be taken yet");
+    world.advance(Duration::from_secs(2));
+    look().await;
+    assert_eq!(told().await, (json!(1), Some(1.0)));
+    assert_eq!(world.get("/readyz").await.json().get("queues_untaken"), None);
+    // A worker that takes such tasks is busy, so that a second one waits, and for it.
+    world.claim("w1").await;
+    world.create(json!({"type": "t"})).await;
+    world.advance(Duration::from_secs(20));
+    look().await;
+    assert_eq!(told().await, (json!(0), None));
 }

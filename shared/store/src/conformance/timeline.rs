@@ -178,7 +178,8 @@ async fn fed(store: &dyn Store, mut after: u64, limit: u32) -> Vec<(u64, Timelin
         after = part.up_to;
         all.extend(part.items);
     }
-    assert_eq!(after, head);
+    // Others may write meanwhile.
+    assert!(after >= head);
     all
 }
 

@@ -27,7 +27,7 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "infra" / "template.yaml"
 
 # Sections of settings that concern a server, and no function.
-SERVERS_OWN = {"server", "reaper", "archive", "files", "fleet", "log"}
+SERVERS_OWN = {"server", "reaper", "archive", "files", "fleet", "log", "ui"}
 
 # The dialect that a function speaks, and its settings that concern a server alone: where it listens, and the folder of its files.
 SPOKEN = "dialects.edge-functions"

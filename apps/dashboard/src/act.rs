@@ -6,8 +6,8 @@ use baton_api::ProblemCode;
 use baton_http::ApiError;
 use serde_json::{Map, Value, json};
 
+use crate::address::path;
 use crate::answer;
-use crate::ask::path;
 use crate::form::Act;
 
 fn no_such_action() -> ApiError {

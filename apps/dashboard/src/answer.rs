@@ -46,7 +46,7 @@ pub(crate) fn see(address: &str) -> Response {
 /// Has somebody sign in, and come back to the page that they asked for.
 pub(crate) fn to_sign_in(method: &Method, here: &str) -> Response {
     let next = if method == Method::GET { here } else { "/ui" };
-    see(&crate::ask::path(&["ui", "sign-in"], &[("next", next)]))
+    see(&crate::address::path(&["ui", "sign-in"], &[("next", next)]))
 }
 
 /// The style, the script and the icon.

@@ -2,7 +2,6 @@
 
 use axum::body::Body;
 use axum::response::Response;
-use baton_api::address::{NAME, escaped};
 use baton_http::ApiError;
 use http::header::CONTENT_TYPE;
 use http::{HeaderValue, Method, Request};
@@ -10,21 +9,8 @@ use http_body_util::BodyExt;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::address::path;
 use crate::visit::Visit;
-
-/// A path with its query, whose parts may hold anything.
-pub(crate) fn path(parts: &[&str], query: &[(&str, &str)]) -> String {
-    let mut path = String::new();
-    for part in parts {
-        path.push('/');
-        path.push_str(&escaped(part, NAME));
-    }
-    if !query.is_empty() {
-        path.push('?');
-        path.push_str(&form_urlencoded::Serializer::new(String::new()).extend_pairs(query).finish());
-    }
-    path
-}
 
 impl Visit {
     /// What a route answers to a `GET`.

@@ -9,8 +9,8 @@ use baton_http::ApiError;
 use baton_model::BulkState;
 use serde_json::{Map, Value, json};
 
+use crate::address::path;
 use crate::answer;
-use crate::ask::path;
 use crate::form::{Act, Fields};
 use crate::pages::tasks::{FIELDS, filter};
 use crate::shell::Shell;

@@ -5,6 +5,7 @@
 //! recorded as any other request. `docs/dashboard.md` is for its users.
 
 mod act;
+mod address;
 mod answer;
 mod ask;
 mod bulk;

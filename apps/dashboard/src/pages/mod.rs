@@ -16,7 +16,7 @@ pub(crate) mod worker_row;
 pub(crate) mod workers;
 mod wrong;
 
-use crate::ask::path;
+use crate::address::path;
 use crate::visit::Visit;
 
 /// How many rows a page of a list has.

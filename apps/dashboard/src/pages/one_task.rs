@@ -153,7 +153,7 @@ fn facts(task: &TaskView, now: Timestamp) -> Vec<Fact> {
     let mut facts = Vec::new();
     let text = |name, value: String| Fact { name, value, href: None, when: None };
     let listed = |name, field: &str, value: String| {
-        let href = crate::ask::path(&["ui", "tasks"], &[(field, &value)]);
+        let href = crate::address::path(&["ui", "tasks"], &[(field, &value)]);
         Fact { name, value, href: Some(href), when: None }
     };
     let moment = |name, at| Fact { name, value: String::new(), href: None, when: Some(When::new(at, now)) };
@@ -172,7 +172,7 @@ fn facts(task: &TaskView, now: Timestamp) -> Vec<Fact> {
     }
     if let Some(lease) = &task.lease {
         let id = lease.worker_id.to_string();
-        let href = crate::ask::path(&["ui", "workers", &id], &[]);
+        let href = crate::address::path(&["ui", "workers", &id], &[]);
         facts.push(Fact { name: "Worker", value: id, href: Some(href), when: None });
         facts.push(moment("Claimed", lease.claimed_at));
         facts.extend(lease.timeout_at.map(|at| moment("Times out", at)));

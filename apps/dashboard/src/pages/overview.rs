@@ -110,7 +110,7 @@ impl Overview {
         ];
         let numbers: Vec<_> = states.iter().map(|&(state, tasks, _)| (state, tasks)).collect();
         self.bar = bar(&numbers, numbers.iter().map(|(_, tasks)| tasks).sum());
-        let href = |statuses: &str| crate::ask::path(&["ui", "tasks"], &[("status", statuses)]);
+        let href = |statuses: &str| crate::address::path(&["ui", "tasks"], &[("status", statuses)]);
         self.states =
             states.iter().map(|&(state, tasks, statuses)| (state, count(tasks), href(statuses))).collect();
         self.workers = workers(stats.workers);
@@ -150,7 +150,7 @@ impl QueueBar {
             _ => format!("{} / {}", span(of.p50_seconds), span(of.p95_seconds)),
         };
         Self {
-            href: crate::ask::path(&["ui", "tasks"], &[("queue", &name)]),
+            href: crate::address::path(&["ui", "tasks"], &[("queue", &name)]),
             paused: queue.paused,
             bar: bar(&[("running", queue.running), ("waiting", queue.waiting)], most),
             waiting: count(queue.waiting),

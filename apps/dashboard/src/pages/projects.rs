@@ -33,7 +33,7 @@ struct Row {
 pub(crate) async fn show(visit: Visit) -> Result<Response, ApiError> {
     let page: Page<ProjectView> = visit.get(&["v1", "projects"], &list_query(&visit, &[])).await?;
     let rows = page.items.iter().map(|project| Row {
-        href: crate::ask::path(&["ui", "tasks"], &[("project", project.name.as_str())]),
+        href: crate::address::path(&["ui", "tasks"], &[("project", project.name.as_str())]),
         name: project.name.to_string(),
         owner: project.owner.as_ref().map_or_else(String::new, |owner| plain(owner.as_str(), NAMES)),
         by: project.changed_by.as_ref().map_or_else(String::new, |by| plain(by.as_str(), NAMES)),

@@ -69,8 +69,8 @@ impl QueueRow {
             if queue.at_least.iter().any(|named| named == "retry") { "retry" } else { "created" };
         let age = |seconds: Option<f64>| seconds.map_or_else(String::new, span);
         Self {
-            href: crate::ask::path(&["ui", "tasks"], &[("queue", &name)]),
-            act: crate::ask::path(&["ui", "queues", &name], &[]),
+            href: crate::address::path(&["ui", "tasks"], &[("queue", &name)]),
+            act: crate::address::path(&["ui", "queues", &name], &[]),
             paused: queue.paused.then(|| Paused {
                 since: queue.pause.as_ref().map(|pause| When::new(pause.since, now)),
                 by: queue.pause.as_ref().and_then(|pause| pause.by.as_ref()).map(ToString::to_string),

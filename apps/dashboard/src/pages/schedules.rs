@@ -56,7 +56,7 @@ impl Row {
             (None, _, None) => String::new(),
         };
         Self {
-            act: crate::ask::path(&["ui", "schedules", &project, &name], &[]),
+            act: crate::address::path(&["ui", "schedules", &project, &name], &[]),
             rhythm,
             paused: schedule.paused,
             upcoming: schedule.next.first().map(|at| When::new(*at, now)),

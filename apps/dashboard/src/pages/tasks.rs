@@ -10,8 +10,8 @@ use http::StatusCode;
 
 use super::task_row::TaskRow;
 use super::{list_query, next_page};
+use crate::address::path;
 use crate::answer;
-use crate::ask::path;
 use crate::shell::Shell;
 use crate::visit::Visit;
 use crate::words::{NAMES, plain};

@@ -34,7 +34,7 @@ pub(crate) struct WorkerRow {
 impl WorkerRow {
     pub(crate) fn new(worker: WorkerView, now: Timestamp) -> Self {
         let id = worker.id.to_string();
-        let href = crate::ask::path(&["ui", "workers", &id], &[]);
+        let href = crate::address::path(&["ui", "workers", &id], &[]);
         let held = worker.tasks.iter().map(|held| Held {
             id: held.task_id.to_string(),
             short: short(&held.task_id),

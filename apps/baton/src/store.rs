@@ -76,7 +76,10 @@ impl Store {
     }
 
     /// Counts anew what it holds, where importing does not count as it goes.
-    #[cfg_attr(not(feature = "dynamodb"), expect(clippy::unused_async, reason = "a file counts as it goes"))]
+    #[cfg_attr(
+        not(feature = "dynamodb"),
+        expect(clippy::unused_async, unused_variables, reason = "a file counts as it goes")
+    )]
     pub(crate) async fn recount(&self, now: Timestamp) -> Result<(), Failure> {
         match self {
             Self::Sqlite(_) => Ok(()),

@@ -26,12 +26,14 @@ pub(crate) fn not_started(shared: &Shared, task: &TaskView, error: &io::Error) -
         "the program could not be started; the task is given back uncounted, and the worker claims nothing for a while{}",
         advice(error));
     shared.log(Level::Error, "worker", Some(task.id), &format!("{reason}{}", advice(error)), None);
-    Outcome::Released { delay: rest(task), reason }
+    Outcome::Released { delay: rest(task, pause), reason }
 }
 
-fn rest(task: &TaskView) -> Duration {
+/// How long a task rests. It is due again while this worker claims nothing yet: whoever else waits for work is to have it.
+fn rest(task: &TaskView, pause: Duration) -> Duration {
     let uncounted = task.attempt.saturating_sub(task.attempts_used);
-    jittered((FIRST_REST * 2_u32.saturating_pow(uncounted.min(16))).min(LONGEST_REST))
+    let rest = jittered((FIRST_REST * 2_u32.saturating_pow(uncounted.min(16))).min(LONGEST_REST));
+    rest.min(pause / 2)
 }
 
 /// What to do about a refusal of the system, where there is something to say.

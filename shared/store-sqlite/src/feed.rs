@@ -184,7 +184,6 @@ fn sweep_row(db: &Connection, row: &Row) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
 mod tests {
     use super::*;
 

@@ -16,6 +16,7 @@ mod defaults;
 mod dependency;
 mod ending;
 mod error;
+mod events;
 mod expiry;
 mod feed;
 mod finish;
@@ -532,7 +533,7 @@ fn pause_queue(transaction: &mut Transaction<'_>, pause: &PauseQueue) -> Result<
 fn history(db: &Connection, id: TaskId, after: u32, limit: u32) -> Result<Page<Event>, Failure> {
     let moment = db.unchecked_transaction()?;
     let stored = Stored::known(&moment, id)?;
-    Ok(page_of_events(rows::events_after(&moment, stored.n, after, limit)?, stored.head.events))
+    Ok(page_of_events(events::events_after(&moment, stored.n, after, limit)?, stored.head.events))
 }
 
 fn task_detail(db: &Connection, id: TaskId) -> Result<TaskDetail, Failure> {
@@ -550,7 +551,7 @@ fn task_detail(db: &Connection, id: TaskId) -> Result<TaskDetail, Failure> {
         _ => None,
     };
     Ok(TaskDetail {
-        history: rows::latest_events(&moment, n, TaskDetail::EVENTS)?,
+        history: events::latest_events(&moment, n, TaskDetail::EVENTS)?,
         generation: rows::generation_of(&moment, n)?,
         progress,
         task,

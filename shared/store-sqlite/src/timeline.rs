@@ -6,16 +6,17 @@ use std::collections::hash_map::Entry;
 use async_trait::async_trait;
 use baton_model::timeline::schedule_of;
 use baton_model::{
-    Asked, Event, EventDetail, Happened, OfTask, ProjectId, QueueName, TaskId, TimelineEntry, TimelineFilter,
+    Event, EventDetail, Happened, OfTask, ProjectId, QueueName, TaskId, TimelineEntry, TimelineFilter,
     Timestamp,
 };
-use baton_store::{AuditEntry, FeedPage, Fetched, Merge, Page, PageRequest, StoreError, TimelineStore};
+use baton_store::{FeedPage, Fetched, Merge, Page, PageRequest, StoreError, TimelineStore};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use crate::SqliteStore;
 use crate::audit;
 use crate::error::Failure;
+use crate::events;
 use crate::feed;
 use crate::list::{DISORDER, before_key};
 use crate::rows::{self, EVENT_BITS, first_key, free_key, from_json, sixteen, text, to_json};
@@ -141,7 +142,7 @@ fn of_task(db: &Connection, n: i64) -> Result<Option<OfTask>, Failure> {
 /// An event of a key; none if it is gone, or is later than `latest`: of another task that has the number since.
 fn event_of(db: &Connection, key: i64, latest: i64) -> Result<Option<Event>, Failure> {
     let (n, seq) = (key >> EVENT_BITS, (key & ((1 << EVENT_BITS) - 1)) as u32);
-    let event = rows::event_of(db, n, seq)?;
+    let event = events::event_of(db, n, seq)?;
     Ok(event.filter(|event| event.at.as_millis() <= latest))
 }
 
@@ -174,7 +175,7 @@ impl Reader<'_> {
                 let sql = format!("{} WHERE k < ?1 AND k >= ?2 ORDER BY k DESC LIMIT ?3", audit::SELECT);
                 self.keyed(&sql, Vec::new(), below, wanted, |_, row| {
                     let (key, entry) = audit::entry(row)?;
-                    let entry = entry_of_request(entry);
+                    let entry = TimelineEntry::from(entry);
                     Ok((key, filter.fits(&entry).then_some(entry)))
                 })
             }
@@ -196,7 +197,7 @@ impl Reader<'_> {
     fn history(&mut self, below: i64, wanted: usize) -> Result<Fetched, Failure> {
         let Some(n) = self.n else { return Ok(Fetched::default()) };
         let Some(of) = self.of_task(n)?.cloned() else { return Ok(Fetched::default()) };
-        let events = rows::events_below(self.db, n, below, wanted)?;
+        let events = events::events_below(self.db, n, below, wanted)?;
         let mut fetched = Fetched { looks: events.len(), ..Fetched::default() };
         fetched.end = events.last().filter(|last| last.seq > 1).map(|last| last.seq.to_string());
         for event in events {
@@ -311,19 +312,6 @@ impl Reader<'_> {
         fetched.end = last.filter(|_| fetched.looks == wanted).map(|key| key.to_string());
         Ok(fetched)
     }
-}
-
-fn entry_of_request(entry: AuditEntry) -> TimelineEntry {
-    let asked = Asked {
-        action: entry.action,
-        target: entry.target,
-        token_name: entry.token_name,
-        request_id: entry.request_id,
-        by: entry.by,
-        reason: entry.reason,
-        outcome: entry.outcome,
-    };
-    TimelineEntry::of_request(entry.at, asked)
 }
 
 /// The events behind a position, in the order of commits.

@@ -3,10 +3,11 @@
 use std::collections::VecDeque;
 
 use async_trait::async_trait;
-use baton_model::{Happened, TimelineCursor, TimelineEntry, TimelineFilter, Timestamp};
+use baton_model::{Asked, Happened, TimelineCursor, TimelineEntry, TimelineFilter, Timestamp};
 
 use crate::error::StoreError;
 use crate::query::{Cursor, Page, PageRequest};
+use crate::token::AuditEntry;
 
 /// Tells what has happened.
 #[async_trait]
@@ -215,8 +216,22 @@ fn size_of(entry: &TimelineEntry) -> usize {
     entry.message.len() + apart
 }
 
+impl From<AuditEntry> for TimelineEntry {
+    fn from(entry: AuditEntry) -> Self {
+        let asked = Asked {
+            action: entry.action,
+            target: entry.target,
+            token_name: entry.token_name,
+            request_id: entry.request_id,
+            by: entry.by,
+            reason: entry.reason,
+            outcome: entry.outcome,
+        };
+        Self::of_request(entry.at, asked)
+    }
+}
+
 #[cfg(test)]
-#[allow(clippy::unwrap_used, reason = "a test ends where it is surprised")]
 mod tests {
     use super::*;
 

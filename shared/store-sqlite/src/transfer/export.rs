@@ -18,7 +18,7 @@ use crate::rows::{
     self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
 use crate::transaction::what_code;
-use crate::{audit, batches, limit, schedule, supply, token};
+use crate::{audit, batches, events, limit, schedule, supply, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
@@ -191,7 +191,7 @@ pub(crate) fn task_record(db: &Connection, stored: Stored) -> Result<TaskRecord,
         worker: stored.worker.clone(),
         claimed_at: stored.claimed_at,
         content: content.map(Digest::from_bytes),
-        history: rows::history(db, n)?,
+        history: events::history(db, n)?,
         generation: generation_of(db, n)?,
         task: stored.into_task(db)?,
     })

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use async_trait::async_trait;
 use baton_model::timeline::schedule_of;
 use baton_model::{
-    Asked, Event, Happened, LossReason, OfTask, Source, TaskId, TimelineEntry, TimelineFilter, Timestamp,
-    WorkerId,
+    Event, Happened, LossReason, OfTask, Source, TaskId, TimelineEntry, TimelineFilter, Timestamp, WorkerId,
 };
 
 use super::{Inner, Kept, Oracle};
@@ -128,19 +127,7 @@ impl Inner {
             let kept = line.task.and_then(|task| self.tasks.get(&task));
             TimelineEntry::of_line(kept.map(of).as_ref(), line.clone())
         });
-        let requests = self.audit.values().map(|entry| {
-            let entry = entry.clone();
-            let asked = Asked {
-                action: entry.action,
-                target: entry.target,
-                token_name: entry.token_name,
-                request_id: entry.request_id,
-                by: entry.by,
-                reason: entry.reason,
-                outcome: entry.outcome,
-            };
-            TimelineEntry::of_request(entry.at, asked)
-        });
+        let requests = self.audit.values().map(|entry| TimelineEntry::from(entry.clone()));
         let happened = self.happened.iter().map(|(at, what)| TimelineEntry::of_happening(*at, what.clone()));
         let by_time = |mut entries: Vec<TimelineEntry>| {
             entries.sort_by_key(|entry| entry.at);

@@ -23,10 +23,10 @@ const QUEUES: usize = 20;
 
 /// Looks until `shutdown` begins.
 pub async fn run_untaken(app: App, shutdown: Shutdown) {
+    // Statistics that show each write at once are those of a file of this machine.
+    let is_file = app.store.capabilities().fresh_lists;
+    let pause = if is_file { LOOK } else { PAID_LOOK };
     loop {
-        // A store that knows its size is a file of this machine.
-        let is_file = matches!(app.store.sizes().await, Ok(Some(_)));
-        let pause = if is_file { LOOK } else { PAID_LOOK };
         tokio::select! {
             biased;
             () = shutdown.wait() => return,

@@ -3,8 +3,8 @@
 use std::sync::atomic::AtomicU64;
 
 use baton_http::{ApiError, App};
-use baton_model::State;
-use baton_store::{Cursor, PageRequest, Stats, StoreError};
+use baton_model::{QueueName, State};
+use baton_store::{Cursor, PageRequest, QueueStats, Stats, StoreError};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -98,14 +98,12 @@ fn of_tasks(stats: &Stats, baton: &mut Registry, seed: &mut Registry) {
         all.get_or_create(&OfState { state: told(state) }).set(tasks as f64);
     }
     baton.register("tasks", "Tasks by what they do", all);
-    let by_queue = Family::<Tasks, Number>::default();
-    let in_queue = Family::<OfQueue, Number>::default();
-    let of = |queue: &str, state| by_queue.get_or_create(&Tasks { queue: queue.to_owned(), state }).clone();
+    let of_state = Family::<Tasks, Number>::default();
+    let of = |queue: &str, state| of_state.get_or_create(&Tasks { queue: queue.to_owned(), state }).clone();
     for queue in &stats.queues {
         let name = queue.queue.as_str();
         of(name, "waiting").set(queue.queued as f64);
         of(name, "running").set(queue.running as f64);
-        in_queue.get_or_create(&OfQueue { queue: name.to_owned() }).set(queue.queued as f64);
     }
     if stats.other_queues > 0 {
         for state in [State::Queued, State::Running] {
@@ -116,43 +114,57 @@ fn of_tasks(stats: &Stats, baton: &mut Registry, seed: &mut Registry) {
     baton.register(
         "queue_tasks",
         "Tasks of a queue that wait or run, of the 100 queues with the most of them",
-        by_queue,
+        of_state,
     );
-    seed.register("tasks_in_queue", "As baton_queue_tasks of the state waiting", in_queue);
+    by_queue(
+        seed,
+        ("tasks_in_queue", "As baton_queue_tasks of the state waiting"),
+        stats.queues.iter().map(|queue| (queue.queue.clone(), queue.queued as f64)),
+    );
+}
+
+fn by_queue(
+    registry: &mut Registry,
+    (name, help): (&str, &str),
+    values: impl IntoIterator<Item = (QueueName, f64)>,
+) {
+    let family = Family::<OfQueue, Number>::default();
+    for (queue, value) in values {
+        family.get_or_create(&OfQueue { queue: queue.to_string() }).set(value);
+    }
+    registry.register(name, help, family);
 }
 
 fn of_queues(stats: &Stats, baton: &mut Registry) {
-    let age = Family::<OfQueue, Number>::default();
-    let running = Family::<OfQueue, Number>::default();
-    let paused = Family::<OfQueue, Number>::default();
-    for queue in &stats.queues {
-        let label = OfQueue { queue: queue.queue.to_string() };
-        age.get_or_create(&label).set(queue.oldest_ready.unwrap_or_default().as_secs_f64());
-        running.get_or_create(&label).set(queue.oldest_running.unwrap_or_default().as_secs_f64());
-        paused.get_or_create(&label).set(f64::from(u8::from(queue.pause.is_some())));
-    }
-    baton.register(
-        "queue_oldest_ready_seconds",
-        "How long the task that is first due has been ready; 0 if none is",
-        age,
+    let each = |value: fn(&QueueStats) -> f64| {
+        stats.queues.iter().map(move |queue| (queue.queue.clone(), value(queue))).collect::<Vec<_>>()
+    };
+    by_queue(
+        baton,
+        ("queue_oldest_ready_seconds", "How long the task that is first due has been ready; 0 if none is"),
+        each(|queue| queue.oldest_ready.unwrap_or_default().as_secs_f64()),
     );
-    baton.register(
-        "queue_oldest_running_seconds",
-        "How long the longest-held attempt has been running; 0 if none is",
-        running,
+    by_queue(
+        baton,
+        ("queue_oldest_running_seconds", "How long the longest-held attempt has been running; 0 if none is"),
+        each(|queue| queue.oldest_running.unwrap_or_default().as_secs_f64()),
     );
-    baton.register("queue_paused", "Whether claims pass the queue by", paused);
+    by_queue(
+        baton,
+        ("queue_paused", "Whether claims pass the queue by"),
+        each(|queue| f64::from(u8::from(queue.pause.is_some()))),
+    );
 }
 
 /// Queues with work that no live worker takes.
 fn of_untaken(app: &App, baton: &mut Registry) {
-    let untaken = Family::<OfQueue, Number>::default();
     let queues = app.untaken.queues();
     number(baton, "queues_untaken", "Queues with work that no live worker takes", queues.len() as f64);
-    for queue in queues {
-        untaken.get_or_create(&OfQueue { queue: queue.to_string() }).set(1.0);
-    }
-    baton.register("queue_untaken", "1 of each queue with work that no live worker takes", untaken);
+    by_queue(
+        baton,
+        ("queue_untaken", "1 of each queue with work that no live worker takes"),
+        queues.into_iter().map(|queue| (queue, 1.0)),
+    );
 }
 
 fn of_workers(stats: &Stats, baton: &mut Registry, seed: &mut Registry) {

@@ -21,7 +21,7 @@ use http_body::Body;
 use tower::Service;
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::auth::{Authenticate, Authority, Credentials, Door, Guests, METRICS_PATH, Rule, Rules};
+use crate::auth::{Authenticate, Authority, Credentials, Door, Guests, Rule, Rules};
 use crate::envelope::{method_not_allowed, no_such_route};
 use crate::error::ApiError;
 use crate::slow::Slow;
@@ -145,8 +145,11 @@ impl Dialects {
         by: impl Into<Authority>,
     ) -> Result<Arc<Self>, SamePath> {
         let mut paths = Paths::default();
-        paths.add("of Baton itself", "", &Rules::of_baton(), None)?;
-        Self::with(dialects, by.into(), paths, false)
+        let own = Rules::of_baton();
+        let (yielding, kept): (Vec<&Rule>, Vec<_>) = own.all().iter().partition(|rule| rule.yields);
+        paths.add("of Baton itself", "", kept, None)?;
+        let dialects = Self::with(dialects, by.into(), paths)?;
+        Ok(Arc::new(dialects.yielded(&yielding)))
     }
 
     /// One dialect, alone at its address.
@@ -154,7 +157,8 @@ impl Dialects {
     /// # Errors
     /// If two of its own paths cannot be told apart, which its tests exclude.
     pub fn alone(dialect: Dialect, prefix: String, by: impl Into<Authority>) -> Result<Arc<Self>, SamePath> {
-        Self::with(vec![(dialect, prefix)], by.into(), Paths::default(), true)
+        let dialects = Self::with(vec![(dialect, prefix)], by.into(), Paths::default())?;
+        Ok(Arc::new(Self { alone: true, ..dialects }))
     }
 
     /// One dialect without a prefix, alone at its address: it has every path.
@@ -163,22 +167,22 @@ impl Dialects {
         Arc::new(Self { all: vec![Arc::new(spoken)], paths: matchit::Router::new(), alone: true })
     }
 
-    fn with(
-        dialects: Vec<(Dialect, String)>,
-        by: Authority,
-        mut paths: Paths,
-        alone: bool,
-    ) -> Result<Arc<Self>, SamePath> {
+    fn with(dialects: Vec<(Dialect, String)>, by: Authority, mut paths: Paths) -> Result<Self, SamePath> {
         let mut all = Vec::with_capacity(dialects.len());
         for (dialect, prefix) in dialects {
-            paths.add(dialect.name, &prefix, &dialect.rules, Some(all.len()))?;
+            paths.add(dialect.name, &prefix, dialect.rules.all(), Some(all.len()))?;
             all.push(Arc::new(Spoken::new(dialect, prefix, by.clone())));
         }
-        if !alone {
-            // Where a dialect has this path, it keeps it: Baton's metrics are at `/v1/metrics`, too.
-            paths.found.insert(METRICS_PATH, None).unwrap_or_default();
+        Ok(Self { all, paths: paths.found, alone: false })
+    }
+
+    /// The same where Baton has these paths, too, as far as no dialect has them.
+    fn yielded(mut self, rules: &[&Rule]) -> Self {
+        for rule in rules {
+            // This is refused where a dialect has the very path, which it keeps then.
+            drop(self.paths.insert(rule.path, None));
         }
-        Ok(Arc::new(Self { all, paths: paths.found, alone }))
+        self
     }
 
     /// The dialect that a path belongs to: that of the route, else that of the prefix, else the only one there is.
@@ -219,10 +223,14 @@ struct Paths {
 }
 
 impl Paths {
-    fn add(&mut self, name: &str, prefix: &str, rules: &Rules, index: Option<usize>) -> Result<(), SamePath> {
-        // A dialect may have this route of its own.
-        let is_left = |rule: &&Rule| index.is_some() || rule.path != METRICS_PATH;
-        for rule in rules.all().iter().filter(is_left) {
+    fn add<'a>(
+        &mut self,
+        name: &str,
+        prefix: &str,
+        rules: impl IntoIterator<Item = &'a Rule>,
+        index: Option<usize>,
+    ) -> Result<(), SamePath> {
+        for rule in rules {
             let path = format!("{prefix}{}", rule.path);
             let known = self.of.iter().find(|(_, other)| *other == path);
             if known.is_some_and(|(of, _)| of == name) {

@@ -30,6 +30,7 @@ use crate::dialect::{Asked, Dialects, Switch};
 use crate::error::ApiError;
 use crate::foreign;
 use crate::head;
+use crate::meters::Route;
 use crate::request_id::{REQUEST_ID, RequestIds};
 use crate::slow::Slow;
 
@@ -186,11 +187,15 @@ where
     B: Body + Unpin,
 {
     // Each request is a line at debug, and no work at all above it.
-    let logged = tracing::enabled!(tracing::Level::DEBUG).then(Instant::now);
-    let (method, uri) = (request.method().clone(), request.uri().clone());
+    let logged = tracing::enabled!(tracing::Level::DEBUG)
+        .then(|| (request.method().clone(), request.uri().path().to_owned(), Instant::now()));
     // What is recorded of the request names it as the log and its answer do.
     request.headers_mut().insert(REQUEST_ID, id.clone());
     let asked = envelope.asked(request.uri().path());
+    let route = match asked {
+        Some(_) => Route::of_dialect(request.method()),
+        None => Route::of(&envelope.shared.rules, request.method(), request.uri().path()),
+    };
     let Envelope { mut inner, shared, dialects: _, guarded, on_socket } = envelope;
     let timeout = shared.timeout(request.uri().path(), asked.as_ref());
     let routed = async {
@@ -230,9 +235,9 @@ where
             response.headers_mut().insert(CONTENT_RANGE, range);
         }
     }
-    shared.app.meters.answered(&shared.rules, (&method, uri.path()), response.status());
-    if let Some(began) = logged {
-        let (path, status) = (uri.path(), response.status().as_u16());
+    shared.app.meters.answered(route, response.status());
+    if let Some((method, path, began)) = logged {
+        let status = response.status().as_u16();
         let millis = began.elapsed().as_secs_f64() * 1e3;
         tracing::debug!(%method, path, status, millis, "request answered");
     }

@@ -27,6 +27,33 @@ const SECONDS: [f64; 17] = [
 /// The methods that are told apart; a caller may invent others.
 const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
 
+/// What a request asks for, in words of which there are few.
+#[derive(Clone, Copy)]
+pub(crate) struct Route {
+    route: &'static str,
+    method: &'static str,
+}
+
+impl Route {
+    /// A route that is none of Baton's own.
+    const OTHER: &'static str = "other";
+
+    /// One of Baton's own.
+    pub(crate) fn of(rules: &Rules, method: &Method, path: &str) -> Self {
+        let route = match rules.find(method, path) {
+            Found::Rule(rule) => rule.path,
+            Found::OtherMethods(_) | Found::NoPath => Self::OTHER,
+        };
+        Self { route, ..Self::of_dialect(method) }
+    }
+
+    /// One of a dialect.
+    pub(crate) fn of_dialect(method: &Method) -> Self {
+        let method = METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("other");
+        Self { route: Self::OTHER, method }
+    }
+}
+
 /// What a request asked for, and how it was answered.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answered {
@@ -122,7 +149,7 @@ impl Meters {
         all.register("requests", "Requests answered", self.requests.clone());
         all.register(
             "tokens_refused",
-            "Requests refused as their token is missing, unknown, ended or over its rate",
+            "Requests refused as their token is missing, unknown, ended, over its rate or may not ask this",
             self.tokens_refused.clone(),
         );
         // Series that are there from the start: an alert on a rate sees the first of each kind.
@@ -186,17 +213,14 @@ impl Meters {
     }
 
     /// A request was answered.
-    pub(crate) fn answered(&self, rules: &Rules, (method, path): (&Method, &str), status: StatusCode) {
-        let route = match rules.find(method, path) {
-            Found::Rule(rule) => rule.path,
-            // A dialect's, or none.
-            Found::OtherMethods(_) | Found::NoPath => "other",
-        };
-        let method = METHODS.into_iter().find(|known| *known == method.as_str()).unwrap_or("other");
+    pub(crate) fn answered(&self, asked: Route, status: StatusCode) {
+        let Route { route, method } = asked;
         self.requests.get_or_create(&Answered { route, method, status: status.as_u16() }).inc();
-        if matches!(status, StatusCode::UNAUTHORIZED | StatusCode::TOO_MANY_REQUESTS) {
-            self.tokens_refused.inc();
-        }
+    }
+
+    /// A request was refused for its token.
+    pub(crate) fn token_refused(&self) {
+        self.tokens_refused.inc();
     }
 
     /// All of it in OpenMetrics text, without the line that ends it.
@@ -224,8 +248,8 @@ mod tests {
         let rules = Rules::of_baton();
         for n in 0..1_000 {
             let method: Method = format!("M{n}").parse().unwrap();
-            meters.answered(&rules, (&method, &format!("/x/{n}")), StatusCode::NOT_FOUND);
-            meters.answered(&rules, (&Method::GET, &format!("/v1/tasks/{n}")), StatusCode::OK);
+            meters.answered(Route::of(&rules, &method, &format!("/x/{n}")), StatusCode::NOT_FOUND);
+            meters.answered(Route::of(&rules, &Method::GET, &format!("/v1/tasks/{n}")), StatusCode::OK);
         }
         let mut text = String::new();
         meters.write(&mut text).unwrap();

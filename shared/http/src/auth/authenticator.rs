@@ -98,6 +98,21 @@ impl Authenticator {
         presented: impl FnOnce() -> Presented,
         guests: Option<&dyn Guests>,
     ) -> Result<Admitted, ApiError> {
+        let admitted = self.judge(rule, presented, guests).await;
+        if let Err(error) = &admitted
+            && error.problem().status < 500
+        {
+            self.app.meters.token_refused();
+        }
+        admitted
+    }
+
+    async fn judge(
+        &self,
+        rule: &'static Rule,
+        presented: impl FnOnce() -> Presented,
+        guests: Option<&dyn Guests>,
+    ) -> Result<Admitted, ApiError> {
         let Access::Scopes(scopes) = rule.access else { return Ok(Admitted { rule, caller: None }) };
         let secret = match presented() {
             Presented::Token(secret) => secret,

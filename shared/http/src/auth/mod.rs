@@ -23,7 +23,5 @@ pub use authenticator::{Admitted, Authenticator};
 pub use authority::Authority;
 pub use caller::Caller;
 pub use door::{Credentials, Door, Guests};
-pub use rules::{
-    Access, FILE_RULES, FLEET_RULES, METRICS_PATH, METRICS_RULES, RULES, Rule, Rules, SCALING_RULES,
-};
+pub use rules::{Access, FILE_RULES, FLEET_RULES, METRICS_RULES, RULES, Rule, Rules, SCALING_RULES};
 pub use vouched::{BehindAuthorizer, Vouched};

@@ -32,6 +32,8 @@ pub struct Rule {
     pub access: Access,
     /// Whether it is recorded in the audit log.
     pub audited: bool,
+    /// Whether a dialect beside Baton may have the path instead.
+    pub yields: bool,
 }
 
 const OPERATOR: &[Scope] = &[];
@@ -127,14 +129,11 @@ pub const FLEET_RULES: &[Rule] = &[
     Rule::post("/v1/fleet/{group}/scale", "scale_group", OPERATOR).audited(),
 ];
 
-/// The rule of metrics, which only a server has, and which is no JSON (`docs/metrics.md`).
+/// The rules of metrics, which only a server has, and which are no JSON (`docs/metrics.md`).
 pub const METRICS_RULES: &[Rule] = &[
-    Rule::get(METRICS_PATH, "show_metrics", &[Producer]),
+    Rule::get("/metrics", "show_metrics", &[Producer]).yielding(),
     Rule::get("/v1/metrics", "show_metrics", &[Producer]),
 ];
-
-/// Where readers of metrics look first. A dialect beside Baton may have it instead.
-pub const METRICS_PATH: &str = "/metrics";
 
 /// The rule of scaling: of a route that only a server has, whose settings name pools, and that is in no OpenAPI document
 /// (`docs/scaling.md`).
@@ -178,13 +177,19 @@ impl Rule {
         operation: &'static str,
         access: Access,
     ) -> Self {
-        Self { method, path, operation, access, audited: false }
+        Self { method, path, operation, access, audited: false, yields: false }
     }
 
     /// The same, recorded in the audit log.
     #[must_use]
     pub const fn audited(self) -> Self {
         Self { audited: true, ..self }
+    }
+
+    /// The same, whose path a dialect beside Baton may have instead.
+    #[must_use]
+    pub const fn yielding(self) -> Self {
+        Self { yields: true, ..self }
     }
 
     /// The rule of a route, by its key as API Gateway has it, such as `POST /v1/tasks/{id}/cancel`.

@@ -10,9 +10,9 @@ const SAME: &[Rule] = &[Rule::get("/task/{name}", "third.get", &[])];
 
 fn paths(of: &[(&str, &str, &'static [Rule])]) -> Result<Paths, SamePath> {
     let mut paths = Paths::default();
-    paths.add("of Baton itself", "", &Rules::of_baton(), None)?;
+    paths.add("of Baton itself", "", Rules::of_baton().all(), None)?;
     for (index, (name, prefix, rules)) in of.iter().enumerate() {
-        paths.add(name, prefix, &Rules::new(rules), Some(index))?;
+        paths.add(name, prefix, Rules::new(rules).all(), Some(index))?;
     }
     Ok(paths)
 }

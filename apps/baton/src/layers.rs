@@ -2,7 +2,6 @@
 
 use std::path::PathBuf;
 
-use baton_runtime::settings::Explained;
 use baton_runtime::{Settings, SettingsError, Sources};
 
 use crate::exit::Failure;
@@ -34,16 +33,6 @@ pub(crate) fn load(
     let file = file.or_else(found_file);
     let sources = Sources { file, flags, ..Sources::from_environment() };
     Settings::load(&sources).map_err(settings_failure)
-}
-
-/// Every setting of all layers, with where it comes from and what it does.
-pub(crate) fn explain(
-    file: Option<PathBuf>,
-    flags: impl IntoIterator<Item = Flag>,
-) -> Result<Vec<Explained>, Failure> {
-    let flags = flags.into_iter().flatten().collect();
-    let sources = Sources { file: file.or_else(found_file), flags, ..Sources::from_environment() };
-    Settings::explain(&sources).map_err(settings_failure)
 }
 
 /// Says in one line of the log which variables were passed over.

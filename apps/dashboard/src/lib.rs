@@ -28,6 +28,7 @@ use std::sync::Arc;
 
 use baton_http::{App, Authenticator, Dialect, Inside};
 use baton_runtime::Settings;
+use baton_runtime::settings::Explained;
 
 use session::Sessions;
 
@@ -43,7 +44,7 @@ struct Dashboard {
     /// Stands in the forms of those who have no session: whoever posts one has read a page of this server.
     open_form: String,
     /// The settings that are shown.
-    settings: Vec<pages::settings::Section>,
+    settings: Vec<Explained>,
 }
 
 /// The dashboard over an app, asking its routes by `inside`; `by` knows who signs in.
@@ -62,7 +63,7 @@ pub fn dashboard(
         by,
         sessions: Sessions::default(),
         open_form: session::random(app)?,
-        settings: pages::settings::sections(settings),
+        settings: settings.explain(),
     };
     let dialect = Dialect::new(NAME, routes::RULES, routes::router(), Arc::new(dashboard), answer::phrase);
     Ok(dialect.with_slow(vec![files::SLOW]))

@@ -85,6 +85,8 @@ pub struct Settings {
     pub file: Option<PathBuf>,
     /// The variables of the environment that Kubernetes sets for services, and which set nothing here.
     pub passed_over: Vec<String>,
+    /// The layers as they were merged, each value with its origin: what is explained.
+    merged: Config,
 }
 
 /// How requests are taken.
@@ -322,12 +324,6 @@ impl Settings {
     /// # Errors
     /// An unreadable file, or every key that does not fit, each with where its value came from.
     pub fn load(sources: &Sources) -> Result<Self, SettingsError> {
-        let (config, passed_over) = Self::merged(sources)?;
-        Ok(Self { file: sources.file.clone(), passed_over, ..read_all(&config)? })
-    }
-
-    /// The layers merged, not validated yet, and the variables of the environment that were passed over.
-    fn merged(sources: &Sources) -> Result<(Config, Vec<String>), SettingsError> {
         let defaults = parse_toml("the defaults", DEFAULTS)?;
         let keys = keys_of(&defaults);
         let mut builder = Config::builder().add_source(defaults);
@@ -338,7 +334,7 @@ impl Settings {
         let config = builder.add_source(environment).add_source(flag_layer(&sources.flags)).build().map_err(
             |error| SettingsError::File { what: "the settings".to_owned(), cause: Box::new(error) },
         )?;
-        Ok((config, passed_over))
+        Ok(Self { file: sources.file.clone(), passed_over, ..read_all(&config)? })
     }
 }
 
@@ -484,6 +480,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 readings,
                 file: None,
                 passed_over: Vec::new(),
+                merged: config.clone(),
             })
         }
         _ => Err(SettingsError::Invalid(errors)),

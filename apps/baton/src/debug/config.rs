@@ -26,7 +26,7 @@ pub(crate) struct Config {
 
 impl Config {
     pub(crate) fn run(self, context: &Context) -> Result<(), Failure> {
-        let mut settings = layers::explain(self.config, [])?;
+        let mut settings = layers::load(self.config, [])?.explain();
         settings.retain(|one| !self.changed || one.origin.is_some());
         if context.out.is_json() {
             let items: Vec<_> = settings.iter().map(|one| document(one, self.explain)).collect();

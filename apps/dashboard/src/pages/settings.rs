@@ -1,28 +1,34 @@
-//! The settings that the server runs with, to be read alone. What could hold a secret is not among them.
+//! The settings that the server runs with, to be read alone.
 
 use askama::Template;
 use axum::response::Response;
 use baton_api::ProblemCode;
 use baton_http::ApiError;
-use baton_runtime::Settings;
+use baton_runtime::settings::Explained;
 
 use crate::answer;
 use crate::shell::Shell;
 use crate::visit::Visit;
-use crate::words::{bytes, count, span};
 
-/// A section of settings.
-#[derive(Clone)]
-pub(crate) struct Section {
-    pub(crate) name: &'static str,
-    pub(crate) values: Vec<(&'static str, String)>,
+/// A section of the settings' file.
+struct Section<'a> {
+    name: &'a str,
+    values: Vec<Shown<'a>>,
+}
+
+struct Shown<'a> {
+    name: &'a str,
+    value: &'a str,
+    /// Where it is from, if it is not as by default.
+    origin: &'a str,
+    what: &'a str,
 }
 
 #[derive(Template)]
 #[template(path = "settings.html")]
-struct Page {
+struct Page<'a> {
     shell: Shell,
-    sections: Vec<Section>,
+    sections: Vec<Section<'a>>,
 }
 
 /// Shows them to those who may see everything.
@@ -35,84 +41,23 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, ApiError> {
     }
     answer::ok(&Page {
         shell: Shell::new(&visit, "Settings", "/ui/settings"),
-        sections: visit.ui.settings.clone(),
+        sections: sections(&visit.ui.settings),
     })
 }
 
-fn yes(flag: bool) -> String {
-    if flag { "yes" } else { "no" }.to_owned()
+fn sections(settings: &[Explained]) -> Vec<Section<'_>> {
+    let groups = settings.chunk_by(|one, other| one.place().0 == other.place().0);
+    groups
+        .map(|group| Section {
+            name: group.first().map_or("", |one| one.place().0),
+            values: group.iter().map(Shown::from).collect(),
+        })
+        .collect()
 }
 
-/// The settings, in the sections of the settings' file.
-pub(crate) fn sections(settings: &Settings) -> Vec<Section> {
-    let none = || "no bound".to_owned();
-    let time = |span_of: std::time::Duration| span(span_of.as_secs_f64());
-    let server = &settings.server;
-    let dialects = settings.dialects.places().into_iter().filter(|(_, place)| place.on);
-    let dialects: Vec<&str> = dialects.map(|(name, _)| name).collect();
-    vec![
-        Section {
-            name: "server",
-            values: vec![
-                ("listen", server.listen.to_string()),
-                ("request timeout", time(server.request_timeout)),
-                ("head timeout", time(server.head_timeout)),
-                ("answer timeout", time(server.answer_timeout)),
-                ("answers that wait", bytes(server.answers_bytes)),
-                ("shutdown grace", time(server.shutdown_grace)),
-                ("connections", count(u64::from(server.max_connections))),
-            ],
-        },
-        Section {
-            name: "tokens",
-            values: vec![
-                ("required", yes(settings.tokens.required)),
-                (
-                    "requests a second",
-                    settings.tokens.requests_per_second.map_or_else(none, |rate| count(u64::from(rate))),
-                ),
-            ],
-        },
-        Section {
-            name: "limits",
-            values: vec![
-                ("params", bytes(settings.limits.params_bytes as u64)),
-                ("result", bytes(settings.limits.result_bytes as u64)),
-                ("batch", bytes(settings.limits.batch_bytes as u64)),
-            ],
-        },
-        Section {
-            name: "leases",
-            values: vec![
-                ("heartbeat timeout", time(settings.leases.heartbeat_timeout)),
-                ("heartbeat interval", time(settings.leases.heartbeat_interval)),
-                ("forget grace", time(settings.leases.forget_grace)),
-                ("worker cap", count(u64::from(settings.worker_cap))),
-            ],
-        },
-        Section { name: "reaper", values: vec![("interval", time(settings.reaper_interval))] },
-        Section {
-            name: "retention",
-            values: vec![
-                ("finished tasks", settings.retention.finished.map_or_else(|| "for ever".to_owned(), time)),
-                ("log lines", time(settings.retention.logs)),
-                ("workers", time(settings.retention.workers)),
-            ],
-        },
-        Section {
-            name: "files",
-            values: vec![
-                ("one file", bytes(settings.files.file_bytes)),
-                ("one project", settings.files.project_bytes.map_or_else(none, bytes)),
-            ],
-        },
-        Section {
-            name: "dialects",
-            values: vec![(
-                "spoken",
-                if dialects.is_empty() { "none".to_owned() } else { dialects.join(", ") },
-            )],
-        },
-        Section { name: "workers", values: vec![("groups", settings.workers.len().to_string())] },
-    ]
+impl<'a> From<&'a Explained> for Shown<'a> {
+    fn from(one: &'a Explained) -> Self {
+        let origin = one.origin.as_deref().unwrap_or_default();
+        Self { name: one.place().1, value: &one.value, origin, what: &one.what }
+    }
 }

@@ -1,11 +1,8 @@
 //! Every setting with its value, where that comes from, and what it does: what a server would go by, told without starting one.
 
-use std::collections::BTreeMap;
-
 use config::{Config, Value, ValueKind};
 
-use super::layers::{keys_of, parse_toml};
-use super::{DEFAULTS, Settings, SettingsError, Sources};
+use super::{DEFAULTS, Settings};
 
 /// A setting as it stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,29 +17,23 @@ pub struct Explained {
     pub what: String,
 }
 
+impl Explained {
+    /// Its section of the settings' file, and its name there.
+    pub fn place(&self) -> (&str, &str) {
+        self.key.rsplit_once('.').unwrap_or(("", &self.key))
+    }
+}
+
 impl Settings {
-    /// Every setting of a server with these sources, by its place in the reference. Groups of workers and machines, which are lists, are
-    /// told by `baton fleet list` and `baton machines list`.
-    ///
-    /// # Errors
-    /// As [`Settings::load`]: settings by which no server starts are explained by what is wrong with them.
-    pub fn explain(sources: &Sources) -> Result<Vec<Explained>, SettingsError> {
-        Self::load(sources)?;
-        let (config, _) = Self::merged(sources)?;
-        let mut words = words_of(DEFAULTS);
-        let mut keys = keys_of(&parse_toml("the defaults", DEFAULTS)?);
-        keys.sort_by_key(|key| words.get(key).map_or(usize::MAX, |(place, _)| *place));
-        let explained = keys.into_iter().map(|key| {
-            let value = value_of(&config, &key);
+    /// Every setting, by its place in the reference. Groups of workers, machines and pools, which are lists, are not among them.
+    pub fn explain(&self) -> Vec<Explained> {
+        let explained = words_of(DEFAULTS).into_iter().map(|(key, what)| {
+            let value = value_of(&self.merged, &key);
             let origin = value.and_then(|value| value.origin()).filter(|origin| *origin != "the defaults");
-            Explained {
-                value: value.map_or_else(String::new, told),
-                origin: origin.map(str::to_owned),
-                what: words.remove(&key).map(|(_, what)| what).unwrap_or_default(),
-                key,
-            }
+            let (value, origin) = (value.map_or_else(String::new, told), origin.map(str::to_owned));
+            Explained { key, value, origin, what }
         });
-        Ok(explained.collect())
+        explained.collect()
     }
 }
 
@@ -80,30 +71,27 @@ fn without_password(text: &str) -> String {
     }
 }
 
-/// The comment before each key of the reference, by key, with its place.
-fn words_of(reference: &str) -> BTreeMap<String, (usize, String)> {
-    let (mut words, mut section, mut said) = (BTreeMap::new(), String::new(), Vec::new());
-    for line in reference.lines() {
-        let line = line.trim();
+/// The keys of the reference in their order, each with the comment before it.
+fn words_of(reference: &str) -> Vec<(String, String)> {
+    let (mut words, mut section, mut said) = (Vec::new(), "", Vec::new());
+    for line in reference.lines().map(str::trim) {
         if let Some(comment) = line.strip_prefix('#') {
             said.push(comment.trim());
-        } else if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            name.trim_matches(['[', ']']).clone_into(&mut section);
-            said.clear();
-        } else if let Some((name, _)) = line.split_once('=') {
-            let key = format!("{section}.{}", name.trim());
-            let place = words.len();
-            words.insert(key, (place, said.join(" ")));
-            said.clear();
-        } else {
-            said.clear();
+            continue;
         }
+        if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
+            section = name;
+        } else if let Some((name, _)) = line.split_once('=') {
+            words.push((format!("{section}.{}", name.trim()), said.join(" ")));
+        }
+        said.clear();
     }
     words
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::Sources;
     use super::*;
 
     #[test]
@@ -113,7 +101,7 @@ mod tests {
             flags: vec![("--listen".to_owned(), "server.listen".to_owned(), "127.0.0.1:1".to_owned())],
             ..Sources::default()
         };
-        let all = Settings::explain(&sources).unwrap();
+        let all = Settings::load(&sources).unwrap().explain();
         assert_eq!(all[0].key, "server.listen");
         for one in &all {
             assert!(!one.value.is_empty(), "{} has no value", one.key);
@@ -139,14 +127,5 @@ mod tests {
         for plain in ["postgres://host/a:b@c", "sqlite:baton.db", "https://host"] {
             assert_eq!(without_password(plain), plain);
         }
-    }
-
-    #[test]
-    fn what_does_not_fit_is_told_instead() {
-        let sources = Sources {
-            flags: vec![("--listen".to_owned(), "server.listen".to_owned(), "x".to_owned())],
-            ..Sources::default()
-        };
-        assert!(Settings::explain(&sources).unwrap_err().to_string().contains("server.listen"));
     }
 }

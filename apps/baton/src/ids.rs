@@ -26,6 +26,14 @@ pub(crate) async fn resolve(client: &Client, text: &str) -> Result<TaskId, Failu
     only(&found, "task", &prefix, next.as_deref().unwrap_or("`baton task list` shows ids"))
 }
 
+/// The same of an id that may be left out.
+pub(crate) async fn resolve_if(client: &Client, text: Option<&str>) -> Result<Option<TaskId>, Failure> {
+    match text {
+        Some(text) => resolve(client, text).await.map(Some),
+        None => Ok(None),
+    }
+}
+
 /// The one thing whose id begins so; `next` says what to do if there is none.
 pub(crate) fn only<I: Copy + Display>(
     found: &[I],

@@ -1,18 +1,17 @@
 //! `baton logs`.
 
-mod follow;
-
 use std::time::Duration;
 
 use baton_api::fleet::LogView;
-use baton_client::{Client, LogQuery};
-use baton_model::{Level, WorkerId};
+use baton_client::{Client, ClientError, LogQuery};
+use baton_model::{Timestamp, WorkerId};
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::when::{Shown, Times};
-use crate::{ids, pages, text};
+use crate::follow::{Entry, Recent};
+use crate::when::Times;
+use crate::{ids, pages};
 
 /// How far the further lines of a message are put in, so that none can pass for a log line of its own.
 const CONTINUED: usize = 4;
@@ -37,55 +36,34 @@ pub(crate) struct Logs {
     /// Only lines of this worker.
     #[arg(long, value_name = "ID")]
     worker: Option<WorkerId>,
-    /// Only lines at least this grave: debug, info, warn or error.
-    #[arg(long)]
-    level: Option<Level>,
-    /// Only lines not older than this, such as 10m.
-    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
-    since: Option<Duration>,
-    /// How many lines at most: the newest.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// Go on with the lines that come from now on.
-    #[arg(short, long)]
-    follow: bool,
     #[command(flatten)]
-    shown: Shown,
+    recent: Recent,
 }
 
 impl Logs {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let client = context.client()?;
-        let task_id = match &self.task {
-            Some(text) => Some(ids::resolve(&client, text).await?),
-            None => None,
+        let task_id = ids::resolve_if(&client, self.task.as_deref()).await?;
+        let query =
+            LogQuery { task_id, worker: self.worker, level: self.recent.level, ..LogQuery::default() };
+        let ask = async |client: &Client, (from, cursor, most)| {
+            client.logs(&LogQuery { from, cursor, limit: Some(most), ..query.clone() }).await
         };
-        let query = LogQuery {
-            task_id,
-            worker: self.worker,
-            level: self.level,
-            from: self.since.map(|since| context.now().minus(since)),
-            ..LogQuery::default()
-        };
-        if self.follow {
-            let times = self.shown.without_pager(context);
-            return follow::run(context, &client, &query, self.limit as usize, |line| {
-                match context.out.is_json() {
-                    true => context.out.json_line(line),
-                    false => tell(context, line, &times),
-                }
-            })
-            .await;
-        }
-        let lines = newest(&client, query, self.limit as usize).await?;
-        if context.out.is_json() {
-            return context.out.json(&serde_json::json!({ "items": lines }));
-        }
-        let times = self.shown.begin(context);
-        if lines.is_empty() {
-            context.out.note("no log lines fit; new ones come with a worker's next heartbeat");
-        }
-        lines.iter().try_for_each(|line| tell(context, line, &times))
+        let none = "no log lines fit; new ones come with a worker's next heartbeat";
+        self.recent.show(context, &client, ask, |line, times| tell(context, line, times), none).await
+    }
+}
+
+impl Entry for LogView {
+    fn came_at(&self) -> Timestamp {
+        self.received_at
+    }
+
+    fn identity(&self) -> String {
+        let task = self.task_id.map(|task| task.to_string());
+        let metadata = self.metadata.as_ref().map(|metadata| metadata.as_str());
+        let (worker, level) = (self.worker_id.as_str(), self.level.as_str());
+        format!("{:?}", (self.at, worker, task, level, &self.source, &self.message, metadata))
     }
 }
 
@@ -106,11 +84,13 @@ fn dated(line: &LogView, times: &Times) -> String {
 }
 
 /// The newest `limit` lines that fit, the newest last, over as many pages as it takes.
-pub(crate) async fn newest(client: &Client, query: LogQuery, limit: usize) -> Result<Vec<LogView>, Failure> {
-    let (mut lines, _) = pages::first(limit, async |cursor, most| {
+pub(crate) async fn newest(
+    client: &Client,
+    query: LogQuery,
+    limit: usize,
+) -> Result<Vec<LogView>, ClientError> {
+    pages::newest(limit, async |cursor, most| {
         client.logs(&LogQuery { cursor, limit: Some(most), ..query.clone() }).await
     })
-    .await?;
-    lines.reverse();
-    Ok(lines)
+    .await
 }

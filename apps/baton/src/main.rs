@@ -16,6 +16,7 @@ mod exit;
 mod export;
 mod file;
 mod fleet;
+mod follow;
 mod generation;
 mod ids;
 mod import;

@@ -24,3 +24,13 @@ pub(crate) async fn first<T, E>(
     }
     Ok((entries, cursor.is_some()))
 }
+
+/// The first `limit` entries of a list that has the newest first, the newest last.
+pub(crate) async fn newest<T, E>(
+    limit: usize,
+    ask: impl AsyncFnMut(Option<String>, u32) -> Result<Page<T>, E>,
+) -> Result<Vec<T>, E> {
+    let (mut entries, _) = first(limit, ask).await?;
+    entries.reverse();
+    Ok(entries)
+}

@@ -1,18 +1,15 @@
 //! `baton timeline`.
 
-mod follow;
-
-use std::time::Duration;
-
 use baton_api::timeline::TimelineView;
 use baton_client::{Client, TimelineQuery};
-use baton_model::{Level, ProjectId, QueueName, ScheduleName, WorkerId};
+use baton_model::{ProjectId, QueueName, ScheduleName, Source, Timestamp, WorkerId};
 use clap::Args;
 
 use crate::context::Context;
 use crate::exit::Failure;
-use crate::when::{Shown, Times};
-use crate::{ids, pages, text};
+use crate::follow::{Entry, Recent};
+use crate::ids;
+use crate::when::Times;
 
 /// How far the further lines of a message are put in, so that none can pass for an entry of its own.
 const CONTINUED: usize = 4;
@@ -45,58 +42,44 @@ pub(crate) struct Timeline {
     /// Only what is of this schedule, or of tasks that it created.
     #[arg(long, value_name = "NAME")]
     schedule: Option<ScheduleName>,
-    /// Only what is at least this grave: debug, info, warn or error.
-    #[arg(long)]
-    level: Option<Level>,
-    /// Only what is not older than this, such as 10m.
-    #[arg(long, value_name = "SPAN", value_parser = text::parse_span)]
-    since: Option<Duration>,
-    /// How many entries at most: the newest.
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
-    limit: u32,
-    /// Go on with what happens from now on.
-    #[arg(short, long)]
-    follow: bool,
     #[command(flatten)]
-    shown: Shown,
+    recent: Recent,
 }
 
 impl Timeline {
     pub(crate) async fn run(self, context: &Context) -> Result<(), Failure> {
         let client = context.client()?;
-        let task_id = match &self.task {
-            Some(text) => Some(ids::resolve(&client, text).await?),
-            None => None,
-        };
         let query = TimelineQuery {
-            task_id,
+            task_id: ids::resolve_if(&client, self.task.as_deref()).await?,
             worker: self.worker,
             queue: self.queue,
             project: self.project,
             schedule: self.schedule,
-            level: self.level,
-            from: self.since.map(|since| context.now().minus(since)),
+            level: self.recent.level,
             ..TimelineQuery::default()
         };
-        if self.follow {
-            let times = self.shown.without_pager(context);
-            return follow::run(context, &client, &query, self.limit as usize, |entry| {
-                match context.out.is_json() {
-                    true => context.out.json_line(entry),
-                    false => tell(context, entry, &times),
-                }
-            })
-            .await;
-        }
-        let entries = newest(&client, &query, self.limit as usize).await?;
-        if context.out.is_json() {
-            return context.out.json(&serde_json::json!({ "items": entries }));
-        }
-        let times = self.shown.begin(context);
-        if entries.is_empty() {
-            context.out.note("nothing that fits has happened, or it is past its keeping");
-        }
-        entries.iter().try_for_each(|entry| tell(context, entry, &times))
+        let ask = async |client: &Client, (from, cursor, most)| {
+            client.timeline(&TimelineQuery { from, cursor, limit: Some(most), ..query.clone() }).await
+        };
+        let none = "nothing that fits has happened, or it is past its keeping";
+        self.recent.show(context, &client, ask, |entry, times| tell(context, entry, times), none).await
+    }
+}
+
+impl Entry for TimelineView {
+    fn came_at(&self) -> Timestamp {
+        self.at
+    }
+
+    fn identity(&self) -> String {
+        let task = self.task_id.map(|task| task.to_string()).unwrap_or_default();
+        let what = match self.source {
+            Source::Event => self.details["seq"].to_string(),
+            // A request is noted before it is answered.
+            Source::Audit => format!("{} {}", self.details["request_id"], self.details["target"]),
+            _ => format!("{:?} {} {}", self.worker_id, self.message, self.details),
+        };
+        format!("{} {task} {what}", self.source.as_str())
     }
 }
 
@@ -104,24 +87,10 @@ fn tell(context: &Context, entry: &TimelineView, times: &Times) -> Result<(), Fa
     let about = [
         entry.task_id.map(|task| format!(" task {task}")),
         // An event says itself whose it is.
-        entry
-            .worker_id
-            .as_ref()
-            .filter(|_| entry.source != baton_model::Source::Event)
-            .map(|worker| format!(" {worker}")),
+        entry.worker_id.as_ref().filter(|_| entry.source != Source::Event).map(|worker| format!(" {worker}")),
         entry.queue.as_ref().map(|queue| format!(" in {queue}")),
     ];
     let about = about.into_iter().flatten().collect::<String>();
     let (at, level, source) = (times.at(entry.at), entry.level.as_str(), entry.source.as_str());
     context.out.lines(&format!("{at} {level:5} {source:6}{about}: {}", entry.message), CONTINUED)
-}
-
-/// The newest `limit` entries that fit, the newest last, over as many pages as it takes.
-async fn newest(client: &Client, query: &TimelineQuery, limit: usize) -> Result<Vec<TimelineView>, Failure> {
-    let (mut entries, _) = pages::first(limit, async |cursor, most| {
-        client.timeline(&TimelineQuery { cursor, limit: Some(most), ..query.clone() }).await
-    })
-    .await?;
-    entries.reverse();
-    Ok(entries)
 }

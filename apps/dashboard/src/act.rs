@@ -10,8 +10,12 @@ use crate::address::path;
 use crate::answer;
 use crate::form::Act;
 
-fn no_such_action() -> ApiError {
-    ApiError::new(ProblemCode::RouteNotFound, "the dashboard has no such action")
+/// What is said once an action is done, of those that there are.
+fn did(action: &str, words: &[(&str, &'static str)]) -> Result<&'static str, ApiError> {
+    let known = words.iter().find(|(known, _)| *known == action);
+    known
+        .map(|(_, did)| *did)
+        .ok_or_else(|| ApiError::new(ProblemCode::RouteNotFound, "the dashboard has no such action"))
 }
 
 /// Back to a page, with a word on what was done.
@@ -26,11 +30,7 @@ fn because(act: &Act) -> Map<String, Value> {
 
 /// Cancels a task, or puts it back into its queue.
 pub(crate) async fn task(Path((id, action)): Path<(String, String)>, act: Act) -> Result<Response, ApiError> {
-    let did = match action.as_str() {
-        "cancel" => "cancelled",
-        "retry" => "retried",
-        _ => return Err(no_such_action()),
-    };
+    let did = did(&action, &[("cancel", "cancelled"), ("retry", "retried")])?;
     let mut body = because(&act);
     if act.fields.one("with_dependants").is_some() {
         body.insert("with_dependants".to_owned(), json!(true));
@@ -44,11 +44,7 @@ pub(crate) async fn queue(
     Path((queue, action)): Path<(String, String)>,
     act: Act,
 ) -> Result<Response, ApiError> {
-    let did = match action.as_str() {
-        "pause" => "paused",
-        "resume" => "resumed",
-        _ => return Err(no_such_action()),
-    };
+    let did = did(&action, &[("pause", "paused"), ("resume", "resumed")])?;
     act.visit.post::<Value>(&["v1", "queues", &queue, &action], &because(&act)).await?;
     Ok(done(&["ui", "queues"], did))
 }
@@ -58,12 +54,7 @@ pub(crate) async fn worker(
     Path((worker, action)): Path<(String, String)>,
     act: Act,
 ) -> Result<Response, ApiError> {
-    let did = match action.as_str() {
-        "drain" => "drains",
-        "stop" => "stops",
-        "run" => "runs",
-        _ => return Err(no_such_action()),
-    };
+    let did = did(&action, &[("drain", "drains"), ("stop", "stops"), ("run", "runs")])?;
     act.visit.post::<Value>(&["v1", "workers", &worker, &action], &because(&act)).await?;
     Ok(done(&["ui", "workers", &worker], did))
 }
@@ -73,11 +64,7 @@ pub(crate) async fn schedule(
     Path((project, name, action)): Path<(String, String, String)>,
     act: Act,
 ) -> Result<Response, ApiError> {
-    let did = match action.as_str() {
-        "pause" => "paused",
-        "resume" => "resumed",
-        _ => return Err(no_such_action()),
-    };
+    let did = did(&action, &[("pause", "paused"), ("resume", "resumed")])?;
     let mut body = because(&act);
     body.insert("project".to_owned(), json!(project));
     act.visit.post::<Value>(&["v1", "schedules", &name, &action], &body).await?;

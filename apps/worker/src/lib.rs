@@ -93,11 +93,11 @@ mod told;
 mod unstarted;
 mod upload;
 
+pub use baton_api::heartbeat::CANNOT_START;
 pub use detour::Detour;
 pub use guard::guard;
 pub use life::{Life, Pulse};
 pub use options::{Summary, WorkerError, WorkerOptions};
-pub use shared::CANNOT_START;
 pub use stop::{Phase, Stop};
 
 use std::sync::Arc;

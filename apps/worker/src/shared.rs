@@ -26,9 +26,6 @@ use crate::reach::Reach;
 use crate::starts::Starts;
 use crate::stop::{Phase, Stop};
 
-/// The label that a worker has while it cannot start its program: why, how often, since when.
-pub const CANNOT_START: &str = "cannot_start";
-
 /// How many affinities of tasks that it ran last count as warm.
 const RAN_LAST: usize = 4;
 
@@ -266,8 +263,10 @@ impl Shared {
 
     /// What a heartbeat tells of the worker in words.
     pub(crate) fn labels(&self) -> BTreeMap<String, String> {
-        let trouble =
-            self.starts.told().map(|told| (CANNOT_START.to_owned(), told.chars().take(1_000).collect()));
+        let trouble = self
+            .starts
+            .told()
+            .map(|told| (baton_api::heartbeat::CANNOT_START.to_owned(), told.chars().take(1_000).collect()));
         self.options.labels.iter().map(|(name, value)| (name.clone(), value.clone())).chain(trouble).collect()
     }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use baton_api::fleet::{QueueView, StatsView, WorkerView};
 use baton_api::health::{AbilityView, StoreView};
+use baton_api::heartbeat::CANNOT_START;
 use baton_api::schedule::ScheduleView;
 use baton_api::task::TaskView;
 use baton_api::why::WhyView;
@@ -20,9 +21,6 @@ const CLOCKS: Duration = Duration::from_secs(5);
 
 /// How long ready tasks may wait before it is asked why, where nobody says.
 pub const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The label of a worker that cannot start its command, with the reason.
-pub const CANNOT_START: &str = "cannot_start";
 
 /// How many times as long tasks may wait that only have others before them.
 const LONG: f64 = 10.0;
@@ -179,8 +177,8 @@ fn waiting(queue: &QueueView, why: &WhyView, patience: Duration, found: &mut Vec
     let age = queue.oldest_ready_seconds.unwrap_or_default();
     let (name, tasks) = (&queue.name, queue.queued);
     let told = format!("queue {name}: {tasks} ready, the oldest for {}: ", text::seconds(age));
-    let command = next(why, reason).unwrap_or_else(|| format!("baton debug task {}", why.task_id));
-    let command = command.split_once(": ").map_or(command.clone(), |(_, command)| command.to_owned());
+    let command =
+        next(why, reason).map_or_else(|| format!("baton debug task {}", why.task_id), |next| next.command);
     let (what, grave) = match reason.reason.as_str() {
         word::NO_WORKER => ("no_worker", true),
         word::AT_LIMIT => ("at_limit", false),

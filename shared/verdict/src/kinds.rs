@@ -34,11 +34,12 @@ pub fn counted<K: Ord>(each: impl IntoIterator<Item = (K, String)>) -> Vec<Count
 /// What a task failed with: the code, if there is one, and the kind of the message.
 pub fn kind_of(task: &TaskView) -> String {
     let Some(error) = &task.error else { return "no error was told".to_owned() };
-    let kind = likeness(&cause(error));
-    match &error.code {
-        Some(code) => format!("{code}: {kind}"),
-        None => kind,
-    }
+    coded(error.code.as_deref(), &likeness(&cause(error)))
+}
+
+/// What went wrong, behind its code if it has one.
+pub fn coded(code: Option<&str>, text: &str) -> String {
+    code.map_or_else(|| text.to_owned(), |code| format!("{code}: {text}"))
 }
 
 /// A failure in one line: its last, as programs tell the cause last; but a timeout's first, as what follows there is

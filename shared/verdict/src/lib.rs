@@ -3,11 +3,13 @@
 
 mod findings;
 mod kinds;
+mod late;
 mod likeness;
 mod next;
 pub mod words;
 
-pub use findings::{CANNOT_START, Facts, Finding, PATIENCE, Weight, findings};
-pub use kinds::{Counted, cause, counted, kind_of};
+pub use findings::{Facts, Finding, PATIENCE, Weight, findings};
+pub use kinds::{Counted, cause, coded, counted, kind_of};
+pub use late::{Late, late};
 pub use likeness::likeness;
-pub use next::next;
+pub use next::{Next, next};

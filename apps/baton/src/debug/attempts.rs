@@ -2,7 +2,7 @@
 
 use baton_api::task::EventView;
 use baton_model::{EventKind, State, Timestamp, WorkerId};
-use baton_verdict::{cause, likeness};
+use baton_verdict::{cause, coded, likeness};
 use serde::Serialize;
 
 /// One attempt, from its claim to its end.
@@ -24,14 +24,12 @@ pub(crate) struct Attempt {
 impl Attempt {
     /// What went wrong, with its code.
     pub(crate) fn failure(&self) -> Option<String> {
-        let error = self.error.as_ref()?;
-        Some(self.code.as_ref().map_or_else(|| error.clone(), |code| format!("{code}: {error}")))
+        Some(coded(self.code.as_deref(), self.error.as_ref()?))
     }
 
     /// What went wrong, by its kind: the code, and the error without what differs each time.
     pub(crate) fn cause(&self) -> Option<String> {
-        let kind = likeness(self.error.as_ref()?);
-        Some(self.code.as_ref().map_or_else(|| kind.clone(), |code| format!("{code}: {kind}")))
+        Some(coded(self.code.as_deref(), &likeness(self.error.as_ref()?)))
     }
 }
 

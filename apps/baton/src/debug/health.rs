@@ -2,22 +2,19 @@
 
 use std::time::Duration;
 
-use baton_api::fleet::QueueView;
+use baton_api::fleet::{QueueView, StatsView};
 use baton_api::health::StoreView;
 use baton_api::why::WhyView;
-use baton_client::{Client, ClientError, GenerationQuery, TaskQuery};
-use baton_model::Status;
-use baton_verdict::{Facts, Finding, Weight, findings};
+use baton_client::{Client, ClientError, TaskQuery};
+use baton_model::{Status, TaskId, Timestamp};
+use baton_verdict::{Facts, Finding, Late, Weight, findings, late};
 use serde_json::json;
 
 use super::Asked;
-use super::failures::failed_since;
+use super::ended::{completed_since, failed_since};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::pages;
-
-/// Of how many queues whose tasks wait for long it is asked why.
-const QUEUES: usize = 10;
 
 /// How many workers and schedules are looked at.
 const LISTED: usize = 1_000;
@@ -95,18 +92,10 @@ async fn facts(
     let schedules = pages::first(LISTED, async |cursor: Option<String>, most| {
         client.schedules(None, cursor.as_deref(), Some(most)).await
     });
-    let completed = pages::first(asked.limit as usize, async |cursor, most| {
-        let query = GenerationQuery {
-            finished_from: Some(since),
-            cursor,
-            limit: Some(most),
-            ..GenerationQuery::default()
-        };
-        client.generations(&query).await
-    });
+    let completed = completed_since(client, since, asked.limit);
     let failed = failed_since(client, since, asked.limit);
     let (workers, schedules, completed, failed) = tokio::try_join!(workers, schedules, completed, failed)?;
-    let waiting = waiting(client, &stats.queues, patience).await?;
+    let waiting = waiting(client, &stats, patience).await?;
     Ok(Facts {
         store,
         stats,
@@ -136,16 +125,12 @@ async fn store(client: &Client) -> Result<StoreView, ClientError> {
 /// The queues whose ready tasks wait for longest, each with the reasons of its oldest.
 async fn waiting(
     client: &Client,
-    queues: &[QueueView],
+    stats: &StatsView,
     patience: Duration,
 ) -> Result<Vec<(QueueView, WhyView)>, ClientError> {
-    let age = |queue: &&QueueView| queue.oldest_ready_seconds.unwrap_or_default();
-    let mut long: Vec<&QueueView> =
-        queues.iter().filter(|queue| !queue.paused && age(queue) > patience.as_secs_f64()).collect();
-    long.sort_by(|one, other| age(other).total_cmp(&age(one)));
     let mut told = Vec::new();
-    for queue in long.into_iter().take(QUEUES) {
-        let Some(task) = oldest(client, queue).await? else { continue };
+    for Late { queue, created_before } in late(stats, patience) {
+        let Some(task) = oldest(client, queue, created_before).await? else { continue };
         match client.why(task).await {
             Ok(why) if why.waits => told.push((queue.clone(), why)),
             // It was taken meanwhile.
@@ -158,23 +143,21 @@ async fn waiting(
 }
 
 /// A ready task of a queue: one of the oldest, if it can be told by when it was created.
-async fn oldest(client: &Client, queue: &QueueView) -> Result<Option<baton_model::TaskId>, ClientError> {
-    let age = Duration::try_from_secs_f64(queue.oldest_ready_seconds.unwrap_or_default()).unwrap_or_default();
-    let stats = client.stats().await?;
+async fn oldest(
+    client: &Client,
+    queue: &QueueView,
+    created_before: Timestamp,
+) -> Result<Option<TaskId>, ClientError> {
     let of_queue = TaskQuery {
         statuses: vec![Status::Queued],
         queue: Some(queue.name.clone()),
         limit: Some(1),
         ..TaskQuery::default()
     };
-    // A second more, as the age was told a moment ago.
-    let before = stats.at.minus(age.saturating_sub(Duration::from_secs(1)));
-    let old = TaskQuery { created_before: Some(before), ..of_queue.clone() };
-    let first =
-        async |query: &TaskQuery| Ok::<_, ClientError>(client.tasks(query).await?.items.into_iter().next());
-    let task = match first(&old).await? {
-        Some(task) => Some(task),
-        None => first(&of_queue).await?,
-    };
-    Ok(task.map(|task| task.id))
+    for query in [TaskQuery { created_before: Some(created_before), ..of_queue.clone() }, of_queue] {
+        if let Some(task) = client.tasks(&query).await?.items.first() {
+            return Ok(Some(task.id));
+        }
+    }
+    Ok(None)
 }

@@ -3,7 +3,7 @@
 
 mod attempts;
 mod config;
-mod failures;
+mod ended;
 mod health;
 mod task;
 mod tasks;

@@ -134,10 +134,8 @@ fn next(detail: &TaskDetailView, why: &WhyView, attempts: &[Attempt]) -> Vec<Str
         Status::Completed => {
             next.extend(detail.generation.as_ref().map(|one| format!("baton generation show {}", one.id)));
         }
-        _ => next.extend(why.reasons.iter().filter_map(|reason| {
-            let told = baton_verdict::next(why, reason)?;
-            Some(told.split_once(": ").map_or(told.clone(), |(_, command)| command.to_owned()))
-        })),
+        _ => next
+            .extend(why.reasons.iter().filter_map(|reason| Some(baton_verdict::next(why, reason)?.command))),
     }
     next
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use baton_api::fleet::{PercentilesView, QueueView};
-use baton_client::{Client, ClientError, GenerationQuery, TaskQuery};
+use baton_client::{Client, ClientError, TaskQuery};
 use baton_model::Timestamp;
 use baton_verdict::{counted, kind_of};
 use serde::Serialize;
 use serde_json::json;
 
 use super::Asked;
-use super::failures::failed_since;
+use super::ended::{completed_since, failed_since};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};
@@ -38,15 +38,7 @@ pub(super) async fn tasks(context: &Context, client: &Client, asked: Asked) -> R
             TaskQuery { created_from: Some(since), cursor, limit: Some(most), ..TaskQuery::default() };
         client.tasks(&query).await
     });
-    let completed = pages::first(asked.limit as usize, async |cursor, most| -> Result<_, ClientError> {
-        let query = GenerationQuery {
-            finished_from: Some(since),
-            cursor,
-            limit: Some(most),
-            ..GenerationQuery::default()
-        };
-        client.generations(&query).await
-    });
+    let completed = completed_since(client, since, asked.limit);
     let (created, completed, failed) =
         tokio::try_join!(created, completed, failed_since(client, since, asked.limit))?;
     let more = created.1 || completed.1 || failed.1;

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::Asked;
 use super::attempts::attempts;
-use super::failures::failed_since;
+use super::ended::failed_since;
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};

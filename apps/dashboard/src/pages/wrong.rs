@@ -8,13 +8,12 @@ use baton_api::schedule::ScheduleView;
 use baton_api::task::{GenerationView, Page, TaskView};
 use baton_api::why::WhyView;
 use baton_http::ApiError;
-use baton_verdict::{Facts, Finding, PATIENCE, Weight, findings};
+use baton_model::Timestamp;
+use baton_verdict::{Facts, Finding, Late, PATIENCE, Weight, findings, late};
 
 use crate::visit::Visit;
 use crate::words::{LINES, plain};
 
-/// Of how many queues whose tasks wait for long it is asked why: as the command line.
-const QUEUES: usize = 10;
 /// How many workers and schedules are looked at.
 const LISTED: &str = "1000";
 /// How many failed and completed tasks of the last hour are counted.
@@ -100,13 +99,9 @@ pub(crate) async fn wrong(
 
 /// The queues whose ready tasks wait for longest, each with the reasons of one of its oldest.
 async fn waiting(visit: &Visit, stats: &StatsView) -> Result<Vec<(QueueView, WhyView)>, ApiError> {
-    let age = |queue: &&QueueView| queue.oldest_ready_seconds.unwrap_or_default();
-    let late = |queue: &&QueueView| !queue.paused && age(queue) > PATIENCE.as_secs_f64();
-    let mut long: Vec<&QueueView> = stats.queues.iter().filter(late).collect();
-    long.sort_by(|one, other| age(other).total_cmp(&age(one)));
     let mut told = Vec::new();
-    for queue in long.into_iter().take(QUEUES) {
-        let Some(task) = oldest(visit, stats, queue).await? else { continue };
+    for Late { queue, created_before } in late(stats, PATIENCE) {
+        let Some(task) = oldest(visit, queue, created_before).await? else { continue };
         match visit.get::<WhyView>(&["v1", "tasks", &task.id.to_string(), "why"], &[]).await {
             Ok(why) if why.waits => told.push((queue.clone(), why)),
             // It was taken meanwhile, or is gone.
@@ -119,10 +114,12 @@ async fn waiting(visit: &Visit, stats: &StatsView) -> Result<Vec<(QueueView, Why
 }
 
 /// A ready task of a queue: one of the oldest, if it can be told by when it was created.
-async fn oldest(visit: &Visit, stats: &StatsView, queue: &QueueView) -> Result<Option<TaskView>, ApiError> {
-    let age = Duration::try_from_secs_f64(queue.oldest_ready_seconds.unwrap_or_default()).unwrap_or_default();
-    // A second more, as the age was told a moment ago.
-    let before = stats.at.minus(age.saturating_sub(Duration::from_secs(1))).to_string();
+async fn oldest(
+    visit: &Visit,
+    queue: &QueueView,
+    created_before: Timestamp,
+) -> Result<Option<TaskView>, ApiError> {
+    let before = created_before.to_string();
     let of_queue = [("status", "queued"), ("queue", queue.name.as_str()), ("limit", "1")];
     let old = [&of_queue[..], &[("created_before", before.as_str())]].concat();
     for query in [&old[..], &of_queue] {

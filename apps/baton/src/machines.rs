@@ -5,9 +5,7 @@ use std::time::Duration;
 
 use baton_api::fleet::WorkerView;
 use baton_client::Client;
-use baton_machines::{
-    Command, Judged, Known, LABEL, Provider, Report, RunPod, Totals, Verdict, Worker, report,
-};
+use baton_machines::{Command, Judged, Known, Provider, Report, RunPod, Totals, Verdict, Worker, report};
 use baton_model::{Timestamp, WorkerStatus};
 use baton_runtime::settings::{MachineSource, Provider as Asked};
 use baton_runtime::{Clock as _, SystemClock};
@@ -200,7 +198,7 @@ fn placed(worker: WorkerView) -> Worker {
     let alive = alive || worker.status == WorkerStatus::Silent && worker.active > 0;
     Worker {
         id: worker.id.to_string(),
-        machine: worker.labels.get(LABEL).cloned(),
+        machine: worker.labels.get(baton_model::Worker::MACHINE).cloned(),
         alive,
         heard_at: worker.last_beat_at.max(worker.ended_at).or(Some(worker.started_at)),
         holds: worker.active,

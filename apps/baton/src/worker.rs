@@ -133,7 +133,7 @@ async fn list(context: &Context, asked: List) -> Result<(), Failure> {
 /// Where a worker is, and what is wrong with it.
 fn about(worker: &WorkerView) -> String {
     let host = worker.labels.get("host").map(String::as_str).unwrap_or_default();
-    match worker.labels.get(baton_worker::CANNOT_START) {
+    match worker.labels.get(baton_model::Worker::CANNOT_START) {
         Some(why) => format!("{host} cannot start: {why}").trim_start().to_owned(),
         None => host.to_owned(),
     }

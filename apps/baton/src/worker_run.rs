@@ -230,7 +230,7 @@ impl Run {
         let machine = self.machine.filter(|machine| !machine.is_empty());
         // RunPod tells its pods who they are.
         let machine = machine.or_else(|| std::env::var("RUNPOD_POD_ID").ok());
-        labels.extend(machine.map(|machine| (baton_machines::LABEL.to_owned(), machine)));
+        labels.extend(machine.map(|machine| (baton_model::Worker::MACHINE.to_owned(), machine)));
         Ok(WorkerOptions {
             queues: self.queue,
             types: self.types,

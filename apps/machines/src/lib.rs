@@ -1,7 +1,7 @@
 //! Machines that are paid for: what their providers tell of them, which of them serve no live worker, what they cost, and how they are
 //! ended.
 //!
-//! A worker says in its heartbeats on which machine it runs, by the label [`LABEL`]. Whether it lives, its heartbeats alone decide.
+//! A worker says in its heartbeats on which machine it runs, by the label [`baton_model::Worker::MACHINE`]. Whether it lives, its heartbeats alone decide.
 
 mod command;
 mod inventory;
@@ -15,9 +15,6 @@ pub use command::Command;
 pub use inventory::{Machine, State};
 pub use runpod::RunPod;
 pub use verdict::{Judged, Known, LastWorker, Report, Totals, Verdict, Worker, report};
-
-/// The label of a worker that names the machine on which it runs.
-pub const LABEL: &str = "machine";
 
 /// Who lets machines.
 #[async_trait]

@@ -19,7 +19,7 @@
 //! | any other, or a signal | failed; tried again while there are attempts left |
 //!
 //! A command that cannot be started is the worker's fault: its task is given back uncounted, and the worker claims nothing
-//! for a while that grows from 1 s to 60 s. Meanwhile it has the label [`CANNOT_START`].
+//! for a while that grows from 1 s to 60 s. Meanwhile it has the label [`baton_model::Worker::CANNOT_START`].
 //!
 //! A failure's message is the end of standard error, its code `exit_3` or `signal_9`.
 //!
@@ -93,7 +93,6 @@ mod told;
 mod unstarted;
 mod upload;
 
-pub use baton_api::heartbeat::CANNOT_START;
 pub use detour::Detour;
 pub use guard::guard;
 pub use life::{Life, Pulse};

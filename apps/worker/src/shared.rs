@@ -266,7 +266,7 @@ impl Shared {
         let trouble = self
             .starts
             .told()
-            .map(|told| (baton_api::heartbeat::CANNOT_START.to_owned(), told.chars().take(1_000).collect()));
+            .map(|told| (baton_model::Worker::CANNOT_START.to_owned(), told.chars().take(1_000).collect()));
         self.options.labels.iter().map(|(name, value)| (name.clone(), value.clone())).chain(trouble).collect()
     }
 

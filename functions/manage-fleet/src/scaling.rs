@@ -5,12 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use axum::extract::State;
 use baton_api::scaling::{PoolView, ScalingView};
 use baton_http::{ApiError, ApiResult, App, Caller, QueryFields, ok};
-use baton_model::{Directive, LimitOn, QueueName, State as TaskState, Timestamp, WorkerStatus, limits};
+use baton_model::{Directive, LimitOn, QueueName, State as TaskState, Timestamp, Worker, WorkerStatus};
 use baton_scaling::{Counts, Policy, QueueFacts, Wanted};
-use baton_store::{PageRequest, StoreError, WorkerDetail};
-
-/// The label of a worker that names the machine on which it runs.
-const MACHINE: &str = "machine";
+use baton_store::{Page, StoreError, WorkerDetail};
 
 pub(crate) async fn show(State(app): State<App>, caller: Caller, query: QueryFields) -> ApiResult {
     caller.reach_everything()?;
@@ -43,33 +40,15 @@ impl Known {
             }
         }
         let mut room = BTreeMap::new();
-        let mut next = Some(PageRequest::first(limits::PAGE));
-        while let Some(page) = next.take() {
-            let limits = app.store.limits(page).await?;
-            for one in limits.items {
-                let taken = one.running.unwrap_or(0).saturating_add(one.held.unwrap_or(0));
-                if let (LimitOn::Queue(queue), Some(most)) = (one.limit.on, one.limit.rules.max_running) {
-                    room.insert(queue, u64::from(most.saturating_sub(taken)));
-                }
+        for one in Page::all(|page| app.store.limits(page)).await? {
+            let taken = one.running.unwrap_or(0).saturating_add(one.held.unwrap_or(0));
+            if let (LimitOn::Queue(queue), Some(most)) = (one.limit.on, one.limit.rules.max_running) {
+                room.insert(queue, u64::from(most.saturating_sub(taken)));
             }
-            next = limits.next.map(after);
         }
-        Ok(Self { blocked, room, workers: workers(app).await? })
+        let workers = Page::all(|page| app.store.workers(page)).await?;
+        Ok(Self { blocked, room, workers })
     }
-}
-
-fn after(cursor: baton_store::Cursor) -> PageRequest {
-    PageRequest { after: Some(cursor), ..PageRequest::first(limits::PAGE) }
-}
-
-async fn workers(app: &App) -> Result<Vec<WorkerDetail>, StoreError> {
-    let (mut all, mut next) = (Vec::new(), Some(PageRequest::first(limits::PAGE)));
-    while let Some(page) = next.take() {
-        let workers = app.store.workers(page).await?;
-        all.extend(workers.items);
-        next = workers.next.map(after);
-    }
-    Ok(all)
 }
 
 async fn pool(app: &App, policy: &Policy, known: &Known, now: Timestamp) -> Result<PoolView, ApiError> {
@@ -101,7 +80,7 @@ async fn pool(app: &App, policy: &Policy, known: &Known, now: Timestamp) -> Resu
     };
     let workers: Vec<&WorkerDetail> = known.workers.iter().filter(works).collect();
     let machines: BTreeSet<(bool, &str)> = (workers.iter())
-        .map(|detail| match detail.worker.labels.get(MACHINE) {
+        .map(|detail| match detail.worker.labels.get(Worker::MACHINE) {
             Some(machine) => (true, machine.as_str()),
             None => (false, detail.worker.id.as_str()),
         })

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use baton_http::App;
-use baton_model::{Directive, ReadingWatch, Reads, WorkerStatus, limits};
+use baton_model::{Directive, ReadingWatch, Reads, WorkerStatus};
 use baton_runtime::Shutdown;
-use baton_store::{Direct, PageRequest, StoreError, WorkerDetail};
+use baton_store::{Direct, Page, StoreError, WorkerDetail};
 
 /// How often workers are looked at.
 const LOOK: Duration = Duration::from_secs(5);
@@ -34,7 +34,7 @@ pub async fn run_readings(app: App, shutdown: Shutdown) {
 /// The store's own failures; what was found before stays.
 pub async fn look_at_readings(app: &App, watch: &mut ReadingWatch) -> Result<(), StoreError> {
     let now = app.now();
-    let workers = workers(app).await?;
+    let workers = Page::all(|page| app.store.workers(page)).await?;
     let lives = |detail: &&WorkerDetail| {
         let status = detail.worker.status(&app.leases, now);
         matches!(status, WorkerStatus::Active | WorkerStatus::Draining | WorkerStatus::Stopping)
@@ -61,15 +61,4 @@ pub async fn look_at_readings(app: &App, watch: &mut ReadingWatch) -> Result<(),
         }
     }
     Ok(())
-}
-
-async fn workers(app: &App) -> Result<Vec<WorkerDetail>, StoreError> {
-    let (mut all, mut next) = (Vec::new(), Some(PageRequest::first(limits::PAGE)));
-    while let Some(page) = next.take() {
-        let page = app.store.workers(page).await?;
-        all.extend(page.items);
-        next =
-            page.next.map(|cursor| PageRequest { after: Some(cursor), ..PageRequest::first(limits::PAGE) });
-    }
-    Ok(all)
 }

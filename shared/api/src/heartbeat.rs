@@ -10,9 +10,6 @@ use utoipa::ToSchema;
 use crate::fields::{Fields, ReadFields, boolean, integer, map, number, parsed, payload, text};
 use crate::text::{NOTE_CHARS, keep_start};
 
-/// The label that a worker has while it cannot start its program: why, how often, since when.
-pub const CANNOT_START: &str = "cannot_start";
-
 /// A worker's heartbeat. The worker is named by the path.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct HeartbeatRequest {

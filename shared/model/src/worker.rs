@@ -146,6 +146,12 @@ impl WorkerStatus {
 }
 
 impl Worker {
+    /// The label that it has while it cannot start its program: why, how often, since when.
+    pub const CANNOT_START: &'static str = "cannot_start";
+
+    /// The label that names the machine on which it runs.
+    pub const MACHINE: &'static str = "machine";
+
     /// A worker that is heard of for the first time.
     pub fn new(id: WorkerId, owner: Owner, session: Option<SessionId>, now: Timestamp) -> Self {
         Self {

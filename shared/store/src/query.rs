@@ -7,7 +7,7 @@ use std::time::Duration;
 use baton_model::queue::Pause;
 use baton_model::{
     Event, Generation, Label, Level, ProjectId, QueueDefaults, QueueName, QueueOrder, Running, State, Status,
-    Task, TaskId, TaskType, Timestamp, Worker, WorkerId, WorkerStatus,
+    Task, TaskId, TaskType, Timestamp, Worker, WorkerId, WorkerStatus, limits,
 };
 
 use crate::StoreError;
@@ -55,6 +55,26 @@ pub struct Page<T> {
     pub items: Vec<T>,
     /// Where the next page begins; none at the end of the list.
     pub next: Option<Cursor>,
+}
+
+impl<T> Page<T> {
+    /// All entries of a list, over as many pages as it takes: of one that is known to be short enough to be held.
+    ///
+    /// # Errors
+    /// The first failure of a page.
+    pub async fn all<F>(mut ask: impl FnMut(PageRequest) -> F) -> Result<Vec<T>, StoreError>
+    where
+        F: Future<Output = Result<Self, StoreError>>,
+    {
+        let (mut all, mut next) = (Vec::new(), Some(PageRequest::first(limits::PAGE)));
+        while let Some(request) = next.take() {
+            let page = ask(request).await?;
+            all.extend(page.items);
+            next =
+                page.next.map(|after| PageRequest { after: Some(after), ..PageRequest::first(limits::PAGE) });
+        }
+        Ok(all)
+    }
 }
 
 /// Which tasks are asked for: those that fit every field that is set.

@@ -4,12 +4,11 @@ use std::time::Duration;
 
 use baton_api::fleet::{QueueView, StatsView, WorkerView};
 use baton_api::health::{AbilityView, StoreView};
-use baton_api::heartbeat::CANNOT_START;
 use baton_api::schedule::ScheduleView;
 use baton_api::task::TaskView;
 use baton_api::why::WhyView;
 use baton_model::why::word;
-use baton_model::{Timestamp, WorkerStatus};
+use baton_model::{Timestamp, Worker, WorkerStatus};
 use serde::Serialize;
 
 use crate::kinds::{counted, kind_of};
@@ -226,7 +225,7 @@ fn worker(worker: &WorkerView, now: Timestamp, found: &mut Vec<Finding>) {
     }
     let lives =
         matches!(worker.status, WorkerStatus::Active | WorkerStatus::Draining | WorkerStatus::Stopping);
-    if let Some(why) = worker.labels.get(CANNOT_START).filter(|_| lives) {
+    if let Some(why) = worker.labels.get(Worker::CANNOT_START).filter(|_| lives) {
         let message = format!("worker {} cannot start its command: {why}", worker.id);
         found.push(error("cannot_start", message, show.clone()));
     }

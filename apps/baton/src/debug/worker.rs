@@ -85,7 +85,7 @@ fn wrong(worker: &WorkerView, lines: &[LogView], asked: &OneWorker) -> Vec<Strin
         ),
         _ => {}
     }
-    if let Some(why) = worker.labels.get(baton_worker::CANNOT_START) {
+    if let Some(why) = worker.labels.get(baton_model::Worker::CANNOT_START) {
         wrong.push(format!("it cannot start its command: {why}"));
     }
     if worker.contested_at.is_some() {

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use baton_api::ProblemCode;
 use baton_api::fleet::{QueueView, WorkerView};
 use baton_client::{Client, ClientError};
-use baton_machines::{LABEL, Machine, State};
+use baton_machines::{Machine, State};
 use baton_model::{LimitOn, QueueName, WorkerStatus};
 use baton_scaling::{Counts, Policy, QueueFacts, SeenMachine, SeenWorker};
 
@@ -77,7 +77,7 @@ impl Known {
         let ids: HashMap<&str, usize> = listed.iter().map(|machine| machine.id.as_str()).zip(0..).collect();
         let mut on: Vec<Vec<SeenWorker>> = vec![Vec::new(); listed.len()];
         for worker in &self.workers {
-            let Some(place) = worker.labels.get(LABEL) else { continue };
+            let Some(place) = worker.labels.get(baton_model::Worker::MACHINE) else { continue };
             match ids.get(place.as_str()) {
                 Some(at) => on[*at].push(seen(worker)),
                 // On one of several of a name it may be on each.

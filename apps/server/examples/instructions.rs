@@ -6,6 +6,7 @@
 
 use std::error::Error;
 use std::hint::black_box;
+use std::io::Write as _;
 use std::sync::Arc;
 
 use baton_runtime::{Clock, LocalDoorbell, RandomIds, Settings, Sources, WatchedClock, telemetry};
@@ -147,7 +148,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     client.beat(COUNTED).await?;
     baton_phase(4);
 
-    println!("{} requests", client.sent);
+    writeln!(std::io::stdout(), "{} requests", client.sent)?;
     server.shutdown().await;
     Ok(())
 }

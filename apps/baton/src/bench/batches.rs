@@ -7,7 +7,7 @@ use serde::Deserialize;
 
 use crate::bench::Until;
 use crate::bench::client::{Client, Held, Operation};
-use crate::bench::phases::{Setup, WHOLE};
+use crate::bench::phases::{BACK, Setup, WHOLE};
 use crate::bench::report::PhaseReport;
 use crate::exit::Failure;
 
@@ -58,6 +58,26 @@ pub(crate) async fn batches(setup: &Setup, name: &str, until: Arc<Until>) -> Res
     setup.measure(name, WHOLE, until, play).await
 }
 
+/// Has so many more tasks be created and come to their end, to within some hundreds.
+pub(crate) async fn fill(setup: &Setup, tasks: u64) -> Result<(), Failure> {
+    let hundreds = (tasks / TOGETHER as u64).saturating_sub(u64::from(setup.clients));
+    batches(setup, "fill", Arc::new(Until::rounds(hundreds))).await.map(drop)
+}
+
+/// Claims and ends what was created before by the hundred, until there is no more.
+pub(crate) async fn drain(setup: &Setup, tasks: u64) -> Result<PhaseReport, Failure> {
+    async fn play(mut client: Client, _: Arc<Until>) -> Result<Client, Failure> {
+        let mut held = client.claim_some().await?;
+        while !held.is_empty() {
+            held = client.end_and_claim(&held).await?;
+        }
+        Ok(client)
+    }
+    let measured = setup.measure(&format!("drain {tasks}"), BACK, Arc::new(Until::told()), play).await?;
+    expect(measured.lifecycles(), tasks, "tasks drained")?;
+    Ok(measured)
+}
+
 impl Client {
     async fn create_hundred(&mut self) -> Result<(), Failure> {
         let task = format!(
@@ -68,14 +88,19 @@ impl Client {
         let body = format!(r#"{{"tasks":[{tasks}]}}"#);
         let answer = self.many(Operation::CreateBatch, "/v1/tasks/batch", body, StatusCode::CREATED).await?;
         let answer: Accepted = read(&answer)?;
-        expect(answer.accepted, TOGETHER, "tasks created")
+        expect(answer.accepted as u64, TOGETHER as u64, "tasks created")
+    }
+
+    /// Up to a hundred tasks, or none if none wait.
+    async fn claim_some(&mut self) -> Result<Vec<Held>, Failure> {
+        let body = self.claim_of(TOGETHER);
+        let answer = self.many(Operation::Claim, "/v1/claims", body, StatusCode::OK).await?;
+        Ok(self.taken(read(&answer)?))
     }
 
     async fn claim_hundred(&mut self) -> Result<Vec<Held>, Failure> {
         for _ in 0..TRIES {
-            let body = self.claim_of(TOGETHER);
-            let answer = self.many(Operation::Claim, "/v1/claims", body, StatusCode::OK).await?;
-            let held = self.taken(read(&answer)?);
+            let held = self.claim_some().await?;
             if !held.is_empty() {
                 return Ok(held);
             }
@@ -100,7 +125,7 @@ impl Client {
         let body = format!(r#"{{"endings":[{}]{claim}}}"#, endings.join(","));
         let answer = self.many(Operation::EndAndClaim, "/v1/endings", body, StatusCode::OK).await?;
         let Ended { accepted, next } = read(&answer)?;
-        expect(accepted, held.len(), "attempts ended")?;
+        expect(accepted as u64, held.len() as u64, "attempts ended")?;
         self.lifecycles += held.len() as u64;
         Ok(next.map(|next| self.taken(next)).unwrap_or_default())
     }
@@ -117,7 +142,7 @@ fn read<'a, T: Deserialize<'a>>(answer: &'a [u8]) -> Result<T, Failure> {
     })
 }
 
-fn expect(got: usize, expected: usize, what: &str) -> Result<(), Failure> {
+fn expect(got: u64, expected: u64, what: &str) -> Result<(), Failure> {
     if got == expected {
         return Ok(());
     }

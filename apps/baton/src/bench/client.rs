@@ -1,6 +1,6 @@
 //! One virtual client: one connection, one request at a time, each timed and checked.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use baton_model::TokenSecret;
 use bytes::Bytes;
@@ -27,10 +27,19 @@ pub(crate) enum Operation {
     CreateBatch,
     /// Ends by the hundred, and a claim for as many.
     EndAndClaim,
+    /// A create, from when it was meant to be sent.
+    FromItsTime,
+    /// A waiting claim, from when the create of what it gets was answered.
+    Start,
+    /// A list, or figures.
+    Look,
+    Beat,
+    /// Events that somebody waits for.
+    Listen,
 }
 
 impl Operation {
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Livez,
         Self::Create,
         Self::Claim,
@@ -38,6 +47,11 @@ impl Operation {
         Self::CompleteAndClaim,
         Self::CreateBatch,
         Self::EndAndClaim,
+        Self::FromItsTime,
+        Self::Start,
+        Self::Look,
+        Self::Beat,
+        Self::Listen,
     ];
 
     pub(crate) const fn as_str(self) -> &'static str {
@@ -49,6 +63,11 @@ impl Operation {
             Self::CompleteAndClaim => "complete+claim",
             Self::CreateBatch => "create by 100",
             Self::EndAndClaim => "end+claim by 100",
+            Self::FromItsTime => "create from its time",
+            Self::Start => "start",
+            Self::Look => "look",
+            Self::Beat => "heartbeat",
+            Self::Listen => "listen",
         }
     }
 }
@@ -231,6 +250,63 @@ impl Client {
         let body = self.claim_body();
         let answer = self.timed(Operation::Claim, Method::POST, "/v1/claims", body, StatusCode::OK).await?;
         Ok(self.held(read(&answer)?))
+    }
+
+    /// Claims one task, and waits so many seconds for it if there is none.
+    pub(super) async fn claim_waiting(&mut self, seconds: u32) -> Result<Option<Held>, Failure> {
+        let body = self.claim_body();
+        let (head, _) = body.split_at(body.len() - 1);
+        let body = format!(r#"{head},"wait_seconds":{seconds}}}"#);
+        let (status, answer) = self.send(Method::POST, "/v1/claims", body).await?;
+        if status != StatusCode::OK {
+            let told = String::from_utf8_lossy(&answer);
+            return Err(Failure::failed(format!("/v1/claims: expected 200 OK, got {status}: {told}")));
+        }
+        Ok(self.held(read(&answer)?))
+    }
+
+    /// Creates a task and gives its id.
+    pub(super) async fn create_known(&mut self) -> Result<String, Failure> {
+        #[derive(Deserialize)]
+        struct Created {
+            id: String,
+        }
+        let body = format!(
+            r#"{{"type":"bench","queue":"{}","params":{{"file":"in/0001.png","width":320}},"domain":"bench"}}"#,
+            self.queue
+        );
+        let answer =
+            self.timed(Operation::Create, Method::POST, "/v1/tasks", body, StatusCode::CREATED).await?;
+        Ok(read::<Created>(&answer)?.id)
+    }
+
+    /// Notes how long something took that is no request by itself.
+    pub(super) fn note(&mut self, operation: Operation, took: Duration) {
+        self.times.push((operation, u32::try_from(took.as_micros()).unwrap_or(u32::MAX)));
+    }
+
+    /// Asks for a list or for figures.
+    pub(super) async fn look(&mut self, path: &str) -> Result<(), Failure> {
+        self.timed(Operation::Look, Method::GET, path, String::new(), StatusCode::OK).await.map(drop)
+    }
+
+    /// Beats for one of the workers of this client.
+    pub(super) async fn beat(&mut self, number: u32) -> Result<(), Failure> {
+        let path = format!("/v1/workers/{}-beats-{number}/heartbeat", self.worker);
+        let body = r#"{"readings":{"vram_free_mib":8000}}"#.to_owned();
+        self.timed(Operation::Beat, Method::POST, &path, body, StatusCode::OK).await.map(drop)
+    }
+
+    /// Waits for events behind the one of this id, or from now on; gives the id of the last one.
+    pub(super) async fn listen(&mut self, after: Option<u64>) -> Result<Option<u64>, Failure> {
+        #[derive(Deserialize)]
+        struct Events {
+            last_id: u64,
+        }
+        let behind = after.map(|after| format!("&after={after}")).unwrap_or_default();
+        let path = format!("/v1/events?wait=1s&limit=1000{behind}");
+        let answer = self.timed(Operation::Listen, Method::GET, &path, String::new(), StatusCode::OK).await?;
+        Ok(Some(read::<Events>(&answer)?.last_id))
     }
 
     pub(crate) async fn complete(&mut self, held: &Held) -> Result<(), Failure> {

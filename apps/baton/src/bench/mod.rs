@@ -3,9 +3,11 @@
 //! Virtual clients each keep one connection and send one request at a time, through hyper alone, so that as little as
 //! possible of what is measured is the measuring. Every answer is checked.
 
+mod arrivals;
 mod batches;
 mod bulk;
 mod client;
+mod mixed;
 mod phases;
 mod report;
 
@@ -52,6 +54,14 @@ Phases:
   backlog    claim, complete and create while this many other tasks wait
   bulk       lifecycles before and while a bulk command cancels this many
              other tasks
+  drain      claim and complete this many, which were created before, by the
+             hundred
+  start      tasks arrive at a given rate while workers wait: the time from the
+             create's answer to the answer of the claim that gets the task
+  open       the same, told for creates from when each was meant to be sent
+  mixed      lifecycles alone, and beside lists, figures, heartbeats of 100
+             workers and somebody who listens to all events
+  grow       lifecycles and lists while this many finished tasks are kept
 
 The ratio says how near a lifecycle comes to three no-op requests:
 lifecycles/s divided by a third of the ceiling. Clients and server share this
@@ -73,6 +83,15 @@ pub(crate) struct Bench {
     /// Compare lifecycles before and while a bulk command cancels so many other tasks.
     #[arg(long, value_name = "N")]
     bulk: Option<u64>,
+    /// Measure how fast so many tasks that wait are claimed and completed by the hundred.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    drain: Option<u64>,
+    /// How many tasks arrive a second in the phases start and open.
+    #[arg(long, value_name = "N", default_value_t = 1_000.0, value_parser = rate)]
+    rate: f64,
+    /// Compare lifecycles while so many finished tasks are kept; several with commas, rising.
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    grow: Vec<u64>,
     /// Also measure the lifecycle with complete and claim in one request.
     #[arg(long)]
     fused: bool,
@@ -108,6 +127,20 @@ enum Phase {
     Endings,
     Backlog,
     Bulk,
+    Drain,
+    Start,
+    Open,
+    Mixed,
+    Grow,
+}
+
+/// How many tasks arrive a second.
+fn rate(given: &str) -> Result<f64, String> {
+    let rate: f64 = given.parse().map_err(|_| format!("expected a number a second, got {given:?}"))?;
+    if (0.1..=1_000_000.0).contains(&rate) {
+        return Ok(rate);
+    }
+    Err(format!("expected 0.1 to 1,000,000 a second, got {given}"))
 }
 
 /// When a phase is over.
@@ -120,6 +153,11 @@ pub(crate) struct Until {
 impl Until {
     fn after(length: Duration) -> Self {
         Self { deadline: Some(Instant::now() + length), rounds: None, told: AtomicBool::new(false) }
+    }
+
+    /// For so many rounds of all clients together.
+    pub(crate) fn rounds(rounds: u64) -> Self {
+        Self { deadline: None, rounds: Some(AtomicU64::new(rounds)), told: AtomicBool::new(false) }
     }
 
     /// Until [`Self::end`] is called.
@@ -186,6 +224,34 @@ impl Bench {
         if let Some(tasks) = self.bulk.filter(|_| self.wants(Phase::Bulk)) {
             let target = Target::new(context, &folder, "bulk").await?;
             self.beside_bulk(context, &target, tasks, &mut report).await?;
+            target.end().await?;
+        }
+        for phase in [Phase::Start, Phase::Open].into_iter().filter(|phase| self.only.contains(phase)) {
+            let name = if phase == Phase::Start { "start" } else { "open" };
+            let target = Target::new(context, &folder, name).await?;
+            context.out.note(&format!("{name}: {} tasks a second arrive", self.rate));
+            let setup = self.setup(&target, format!("{}-{name}", target.run));
+            let phase = arrivals::arrivals(&setup, name, self.rate, self.duration).await?;
+            report.add(phase.with(target.memory()));
+            target.end().await?;
+        }
+        if self.only.contains(&Phase::Mixed) {
+            let target = Target::new(context, &folder, "mixed").await?;
+            self.mixed(context, &target, &mut report).await?;
+            target.end().await?;
+        }
+        if let Some(tasks) = self.drain.filter(|_| self.wants(Phase::Drain)) {
+            let target = Target::new(context, &folder, "drain").await?;
+            let setup = self.setup(&target, format!("{}-drain", target.run));
+            context.out.note(&format!("drain: creating {tasks} tasks (not measured)"));
+            phases::preload(&setup, tasks).await?;
+            context.out.note("drain");
+            report.add(batches::drain(&setup, tasks).await?.with(target.memory()));
+            target.end().await?;
+        }
+        if !self.grow.is_empty() && self.wants(Phase::Grow) {
+            let target = Target::new(context, &folder, "grow").await?;
+            self.growing(context, &target, &mut report).await?;
             target.end().await?;
         }
         report.tell(context)
@@ -326,6 +392,42 @@ impl Bench {
         Ok(())
     }
 
+    /// In turn, so that neither has the emptier store.
+    async fn mixed(&self, context: &Context, target: &Target, report: &mut Report) -> Result<(), Failure> {
+        for round in 1..=2 {
+            let setup = self.setup(target, format!("{}-mixed-{round}", target.run));
+            context.out.note("whole lifecycles: alone");
+            let alone = phases::lifecycle(&setup, &format!("alone {round}"), self.until()).await?;
+            report.add(alone.with(target.memory()));
+            context.out.note("whole lifecycles: beside lists, figures, heartbeats and a listener");
+            let beside =
+                mixed::beside_others(&setup, &format!("beside others {round}"), self.until()).await?;
+            report.add(beside.with(target.memory()));
+        }
+        Ok(())
+    }
+
+    /// Lifecycles and lists with ever more finished tasks.
+    async fn growing(&self, context: &Context, target: &Target, report: &mut Report) -> Result<(), Failure> {
+        let mut kept = 0;
+        for &size in &self.grow {
+            let setup = self.setup(target, format!("{}-grow-{size}", target.run));
+            if size > kept {
+                context.out.note(&format!("grow: {} more finished tasks (not measured)", size - kept));
+                batches::fill(&setup, size - kept).await?;
+                kept = size;
+            }
+            // The store has a large write behind it: let it come to rest before it is measured.
+            phases::lifecycle(&setup, "warm up", Arc::new(Until::after(WARM_UP.min(self.duration)))).await?;
+            context.out.note(&format!("whole lifecycles: {size} finished tasks"));
+            let name = format!("grow {size}");
+            let phase = mixed::beside_a_list(&setup, &name, self.until()).await?;
+            kept += phase.lifecycles();
+            report.add(phase.with(target.memory()).with_file(target.file_bytes()));
+        }
+        Ok(())
+    }
+
     async fn with_backlog(
         &self,
         context: &Context,
@@ -367,6 +469,8 @@ struct Target {
     token: Option<TokenSecret>,
     /// Part of the names of this run's queues, so that runs against one server do not mix.
     run: String,
+    /// The file of its own server.
+    store: PathBuf,
 }
 
 impl Target {
@@ -374,13 +478,14 @@ impl Target {
         let run = format!("bench-{:08x}", rand::random::<u32>());
         if context.server_named {
             context.client()?.livez().await?;
-            return Ok(Self { own: None, named: context.server.clone(), token: context.token()?, run });
+            let named = context.server.clone();
+            return Ok(Self { own: None, named, token: context.token()?, run, store: PathBuf::new() });
         }
         let level = std::env::var("BATON_LOG_LEVEL").unwrap_or_else(|_| "warn".to_owned());
         let store = folder.0.join(format!("{name}.db"));
         let log = folder.0.join(format!("{name}.log"));
         let own = ServerProcess::start(&store, &[("BATON_LOG_LEVEL", &level)], &log).await?;
-        Ok(Self { own: Some(own), named: String::new(), token: None, run })
+        Ok(Self { own: Some(own), named: String::new(), token: None, run, store })
     }
 
     fn url(&self) -> &str {
@@ -389,6 +494,11 @@ impl Target {
 
     fn memory(&self) -> Option<crate::process::Memory> {
         self.own.as_ref().and_then(ServerProcess::memory)
+    }
+
+    fn file_bytes(&self) -> Option<u64> {
+        self.own.as_ref()?;
+        std::fs::metadata(&self.store).ok().map(|file| file.len())
     }
 
     async fn end(self) -> Result<(), Failure> {

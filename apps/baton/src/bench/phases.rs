@@ -151,7 +151,7 @@ impl Setup {
         format!("{}-{queue}", self.run)
     }
 
-    async fn client(&self, number: u32, queue: &str) -> Result<Client, Failure> {
+    pub(super) async fn client(&self, number: u32, queue: &str) -> Result<Client, Failure> {
         let queue = self.queue(queue);
         let worker = format!("{}-{number}", self.run);
         Client::connect(&self.url, worker, queue, self.named_claims, self.token.as_ref()).await
@@ -185,7 +185,7 @@ impl Setup {
 }
 
 /// No task and attempt may have been given out twice.
-fn check(clients: &[Client]) -> Result<(), Failure> {
+pub(super) fn check(clients: &[Client]) -> Result<(), Failure> {
     let mut seen = HashSet::new();
     match clients.iter().flat_map(|client| &client.given).find(|given| !seen.insert(*given)) {
         None => Ok(()),

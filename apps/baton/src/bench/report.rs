@@ -59,6 +59,9 @@ pub(crate) struct PhaseReport {
     operations: Vec<OperationReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_memory: Option<Memory>,
+    /// What the database file has grown to.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file_bytes: Option<u64>,
 }
 
 /// One kind of request; times in milliseconds.
@@ -70,6 +73,7 @@ struct OperationReport {
     p50_ms: f64,
     p95_ms: f64,
     p99_ms: f64,
+    p99_9_ms: f64,
     max_ms: f64,
 }
 
@@ -109,7 +113,25 @@ impl PhaseReport {
             lifecycles_per_second: lifecycles as f64 / seconds,
             operations,
             server_memory: None,
+            file_bytes: None,
         }
+    }
+
+    /// How many lifecycles came to their end.
+    pub(super) fn lifecycles(&self) -> u64 {
+        self.lifecycles
+    }
+
+    /// The same, with what others asked meanwhile, who are counted apart.
+    pub(super) fn beside(mut self, others: &[Client]) -> Self {
+        let more = Operation::ALL.into_iter().filter_map(|of| OperationReport::new(of, self.seconds, others));
+        self.operations.extend(more);
+        self
+    }
+
+    pub(super) fn with_file(mut self, bytes: Option<u64>) -> Self {
+        self.file_bytes = bytes;
+        self
     }
 
     pub(crate) fn with(mut self, memory: Option<Memory>) -> Self {
@@ -139,6 +161,7 @@ impl OperationReport {
             p50_ms: at(0.5),
             p95_ms: at(0.95),
             p99_ms: at(0.99),
+            p99_9_ms: at(0.999),
             max_ms: histogram.max() as f64 / 1_000.0,
         })
     }
@@ -170,8 +193,9 @@ impl Report {
         if context.out.is_json() {
             return context.out.json(&self);
         }
-        let mut rows =
-            Rows::new(&["PHASE", "REQUEST", "COUNT", "PER S", "P50 MS", "P95 MS", "P99 MS", "MAX MS"]);
+        let mut rows = Rows::new(&[
+            "PHASE", "REQUEST", "COUNT", "PER S", "P50 MS", "P95 MS", "P99 MS", "P99.9 MS", "MAX MS",
+        ]);
         for phase in &self.phases {
             for operation in &phase.operations {
                 rows.add(vec![
@@ -182,6 +206,7 @@ impl Report {
                     format!("{:.2}", operation.p50_ms),
                     format!("{:.2}", operation.p95_ms),
                     format!("{:.2}", operation.p99_ms),
+                    format!("{:.2}", operation.p99_9_ms),
                     format!("{:.1}", operation.max_ms),
                 ]);
             }
@@ -224,6 +249,9 @@ impl Report {
         for (name, memory) in memory {
             let (now, peak) = (text::mebibytes(memory.resident_bytes), text::mebibytes(memory.peak_bytes));
             context.out.line(&format!("server's memory    {now} after {name}, {peak} at most so far"))?;
+        }
+        for (name, bytes) in self.phases.iter().filter_map(|phase| Some((&phase.name, phase.file_bytes?))) {
+            context.out.line(&format!("database file      {} after {name}", text::mebibytes(bytes)))?;
         }
         context.out.note(&format!("{} build, {} connections", self.build, self.connections));
         Ok(())

@@ -11,7 +11,7 @@ use baton_model::{QueueName, Timestamp};
 const KEPT: usize = 60;
 
 /// Looks that are closer than this say too little of a rate.
-const SHORTEST: Duration = Duration::from_millis(200);
+const SHORTEST: Duration = Duration::from_millis(400);
 
 /// What is counted of a queue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

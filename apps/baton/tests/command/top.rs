@@ -287,6 +287,25 @@ fn nothing_is_changed_read_only_and_pasted_text_is_no_keys() {
 }
 
 #[test]
+fn with_many_queues_those_with_the_most_tasks_are_shown_and_another_is_found_by_its_name() {
+    let world = World::new(QUICK);
+    let lines = world.path("tasks.jsonl");
+    let line = |number| format!("{{\"type\":\"a\",\"queue\":\"q{:04}\"}}\n", number % 1_000);
+    std::fs::write(&lines, (0..2_100).map(line).collect::<String>()).unwrap();
+    run(world.command(&["task", "create", "--from", lines.to_str().unwrap()]), 0);
+    let mut terminal = top(&world, &[]);
+    terminal.shows("100 by waiting, 900 more by /name");
+    terminal.press("/q0999\r");
+    terminal.shows("\nq0999 ");
+    terminal.press("py");
+    terminal.shows("queue q0999 is paused now; 2 wait");
+    terminal.press("3tt");
+    terminal.shows("200 waiting by age, newest of more");
+    terminal.press("q");
+    assert!(terminal.ends().success());
+}
+
+#[test]
 fn it_needs_a_terminal_and_says_what_does_without() {
     let world = World::new(QUICK);
     for (arguments, told) in [

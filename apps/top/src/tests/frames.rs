@@ -146,7 +146,7 @@ fn one_task_that_runs() {
     let at = lines[4..].join("\n");
     for told in [
         &format!("task       {}", id(1)),
-        "state      running, since 90s ago; 2 of 5 attempts used; priority normal",
+        "state      running for 90s; 2 of 5 attempts used; priority normal",
         "is         of type resize in queue images, project default; created 10m ago",
         "runs       attempt 2 by gpu-1, claimed 90s ago",
         "progress   40% page 4 of 10",

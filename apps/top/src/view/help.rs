@@ -29,8 +29,8 @@ pub(crate) fn draw(pen: &mut Pen<'_>, area: Rect) {
     lines.push(Line::text(Ink::Plain, ""));
     lines.push(Line::text(
         Ink::Dim,
-        "What changes something asks first. late: the oldest ready task waits for longer than it should, as baton debug health has \
-         it. lease: how long the attempt may still take, or when its worker was last heard.",
+        "What changes something asks first. late: the oldest ready task has waited for more than 30 s, from when on the verdict asks \
+         why. lease: how long the attempt may still take, or when its worker was last heard.",
     ));
     pen.page(area, &lines, 0);
 }

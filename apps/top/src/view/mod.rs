@@ -103,8 +103,10 @@ fn about(state: &State) -> String {
                 _ => ", more by /name".to_owned(),
             }
         }
-        Place::Workers => more(state.known.workers.as_ref().is_some_and(|workers| workers.more)),
-        _ => more(state.known.tasks.as_ref().is_some_and(|(_, tasks)| tasks.more)),
+        Place::Workers => {
+            more(", more by /name", state.known.workers.as_ref().is_some_and(|workers| workers.more))
+        }
+        _ => more(", newest of more", state.known.tasks.as_ref().is_some_and(|(_, tasks)| tasks.more)),
     };
     let which = match state.tasks_here() {
         Some(tasks) => format!("{} ", tasks.which.as_str()),
@@ -114,8 +116,8 @@ fn about(state: &State) -> String {
     format!("{shown} {which}by {order}{turned}{of}")
 }
 
-fn more(more: bool) -> String {
-    if more { ", the newest of more".to_owned() } else { String::new() }
+fn more(told: &str, more: bool) -> String {
+    if more { told.to_owned() } else { String::new() }
 }
 
 /// What is asked, written or was said.
@@ -147,7 +149,7 @@ fn hints(pen: &mut Pen<'_>, area: Rect, state: &State) {
             (Place::Queues, true) => "↑↓ choose  Enter look into  / filter  s sort  p pause  ? help  q quit",
             (Place::Workers, true) => "↑↓ choose  Enter look into  / filter  s sort  d drain  ? help  q quit",
             (Place::Tasks, true) => {
-                "↑↓ choose  Enter look into  t others  / filter  s sort  c cancel  r retry  ? help"
+                "↑↓ choose  Enter look into  t others  / filter  c cancel  r retry  ? help"
             }
             (Place::Queue(_), true) => {
                 "↑↓ choose  Enter  t others  c cancel  r retry  p pause  Esc back  ? help"

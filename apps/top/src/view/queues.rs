@@ -91,7 +91,7 @@ pub(super) fn rows(state: &State, width: u16) -> Vec<Vec<Cell>> {
         let late = state.known.late.contains(&queue.name);
         let stands = match (queue.paused, late) {
             (true, _) => Cell::new(Ink::Odd, "paused"),
-            (false, true) => Cell::new(Ink::Bad, "late"),
+            (false, true) => Cell::new(Ink::Odd, "late"),
             (false, false) => Cell::default(),
         };
         let held = blocked(state, queue);
@@ -120,7 +120,7 @@ pub(super) fn rows(state: &State, width: u16) -> Vec<Vec<Cell>> {
                 failed.map(count).unwrap_or_default(),
             ),
             Cell::new(
-                if late { Ink::Bad } else { Ink::Plain },
+                if late { Ink::Odd } else { Ink::Plain },
                 queue.oldest_ready_seconds.map(seconds).unwrap_or_default(),
             ),
             Cell::plain(rates.map(|rates| rate(rates.into)).unwrap_or_default()),

@@ -75,9 +75,9 @@ fn facts(detail: &TaskDetailView, now: Timestamp) -> Vec<Line> {
             "state",
             state.ink,
             format!(
-                "{}, since {}; {} of {} attempts used; priority {}",
+                "{} for {}; {} of {} attempts used; priority {}",
                 state.text,
-                ago(task.updated_at, now),
+                span(now.since(task.updated_at)),
                 task.attempts_used,
                 task.max_attempts,
                 task.priority.as_str()

@@ -114,7 +114,8 @@ pub(super) fn totals(pen: &mut Pen<'_>, area: Rect, state: &State) {
     if let Some(all) = state.known.rates.all() {
         told.push(Cell::plain(format!("  in {} out {}/s", rate(all.into), rate(all.out))));
     }
-    told.push(Cell::plain(format!("  {} workers ", count(workers.alive))));
+    let word = if workers.alive == 1 { "worker" } else { "workers" };
+    told.push(Cell::plain(format!("  {} {word} ", count(workers.alive))));
     if workers.lost > 0 {
         told.push(Cell::new(Ink::Bad, format!("{} lost ", count(workers.lost))));
     }

@@ -222,6 +222,27 @@ fn a_server_that_goes_away_and_comes_back_is_told_and_the_program_goes_on() {
 }
 
 #[test]
+fn a_server_that_stands_still_holds_up_no_key() {
+    let world = World::new(QUICK);
+    world.create(&["--queue", "images"]);
+    let mut terminal = top(&world, &[]);
+    terminal.shows("\nimages ");
+    world.signal_server(Signal::SIGSTOP);
+    terminal.press("2?");
+    terminal.shows("cancel the task that is chosen");
+    terminal.press("x1\r");
+    terminal.shows("› queue images");
+    terminal.shows(" no answer for ");
+    world.signal_server(Signal::SIGCONT);
+    terminal.shows("1 ready; the oldest for ");
+    until("it has heard of the server again", || {
+        (!terminal.screen().contains("no answer for")).then_some(())
+    });
+    terminal.press("q");
+    assert!(terminal.ends().success() && terminal.is_given_back());
+}
+
+#[test]
 fn the_terminal_is_given_back_on_signals() {
     let world = World::new(QUICK);
     for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP] {

@@ -82,6 +82,6 @@ impl Top {
             signals.next().await;
         };
         let shown = baton_top::run(options, client, stop).await;
-        shown.map_err(|error| Failure::failed(format!("the terminal cannot be used any more: {error}")))
+        shown.map_err(|error| Failure::failed(format!("the terminal cannot be used: {error}")))
     }
 }

@@ -46,7 +46,11 @@ pub(crate) fn update(state: &mut State, event: Event, now: Moment) -> Vec<Ask> {
 
 fn sent(state: &mut State, ask: &Ask) {
     let asked = Asked { ask: ask.clone(), since: state.now.since, answered: false };
-    state.asked.insert(ask.slot(), asked);
+    let before = state.asked.insert(ask.slot(), asked);
+    // What was refused was another thing.
+    if before.is_some_and(|before| before.ask != *ask) {
+        state.refused.remove(&ask.slot());
+    }
 }
 
 /// What is to be known where its user is, and how fresh.

@@ -147,6 +147,11 @@ fn an_answer_for_what_is_no_longer_wanted_is_passed_over() {
     world.key(Key::Enter);
     world.answer();
     assert!(world.text().contains("there is no such thing"), "{}", world.text());
+    world.key(Key::Escape);
+    world.press("/");
+    world.happens(Event::Pasted(id(1).to_string()));
+    world.key(Key::Enter);
+    assert!(world.text().contains(&format!("asking for task {}", id(1))), "{}", world.text());
 }
 
 #[test]

@@ -153,11 +153,14 @@ fn a_queue_is_paused_and_a_task_cancelled_by_keys_once_y_is_pressed() {
 
     terminal.press("\r");
     terminal.shows("it was paused");
+    let row = |status: &str| format!("{} {status}", &id[30..]);
+    terminal.shows(&row("queued"));
     terminal.press("c");
     terminal.shows(&format!("cancel task {id}? y/n"));
     terminal.press("y");
     terminal.shows(&format!("task {id} is cancelled now"));
     assert_eq!(world.task(&id)["task"]["status"], "cancelled");
+    terminal.shows(&row("cancelled"));
     terminal.press("r");
     terminal.shows(&format!("put task {id} back into its queue"));
     terminal.press("y");

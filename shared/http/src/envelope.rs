@@ -1,4 +1,4 @@
-//! What every request gets around it: an id, a span, a time limit, and an answer also when its handler panics.
+//! What every request gets around it: an id, which its log lines bear, a time limit, and an answer also when its handler panics.
 //!
 //! One layer and not five: each layer of an axum router costs a request two allocations and a clone of what is below
 //! it. As a tower service it stands around the router of a server and around that of a single function alike.
@@ -16,11 +16,11 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::response::{IntoResponse, Response};
 use baton_api::ProblemCode;
+use baton_runtime::telemetry::Named;
 use http::header::{ALLOW, CONTENT_RANGE};
 use http::{HeaderValue, Request};
 use http_body::Body;
 use tower::Service;
-use tracing::Instrument;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
@@ -175,9 +175,9 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let id = self.shared.ids.of(request.headers().get(REQUEST_ID));
-        let span = tracing::info_span!("request", request_id = id.to_str().unwrap_or_default());
+        let name: Arc<str> = id.to_str().unwrap_or_default().into();
         let answered = answer(self.clone(), request, id);
-        Box::pin(async { Ok(answered.await) }.instrument(span))
+        Box::pin(Named::new(name, async { Ok(answered.await) }))
     }
 }
 

@@ -5,6 +5,8 @@
 
 mod file;
 mod json;
+mod request;
+mod text;
 mod writer;
 
 use std::io::IsTerminal;
@@ -20,6 +22,7 @@ use crate::clock::{Clock as _, SystemClock};
 use crate::settings::{LogFiles, LogFormat, LogSettings, Rotation};
 use file::RotatedFile;
 
+pub use request::Named;
 pub use writer::{LogGuard, LogWriter};
 
 /// Starts logging to stderr and to the files that are set, panics included. Keep the guard until the end: dropping it writes what is still in
@@ -161,7 +164,7 @@ where
     if json {
         layer.fmt_fields(json::SpanFields).event_format(json::Lines).boxed()
     } else {
-        layer.with_ansi(colour).with_timer(json::Rfc3339).boxed()
+        layer.with_ansi(colour).event_format(text::Lines::new(colour)).boxed()
     }
 }
 

@@ -8,26 +8,17 @@ use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::field::RecordFields;
 use tracing_subscriber::fmt::format::Writer;
-use tracing_subscriber::fmt::time::FormatTime;
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::clock::{Clock, SystemClock};
+use super::request;
+use crate::clock::{Clock as _, SystemClock};
 
 /// Formats events.
 pub(super) struct Lines;
 
 /// Formats the fields of spans: `,"name":value` for each, to be put into a line as it is.
 pub(super) struct SpanFields;
-
-/// The time in front of a line for people.
-pub(super) struct Rfc3339;
-
-impl FormatTime for Rfc3339 {
-    fn format_time(&self, to: &mut Writer<'_>) -> fmt::Result {
-        write!(to, "{}", SystemClock.now())
-    }
-}
 
 impl<S> FormatEvent<S, SpanFields> for Lines
 where
@@ -51,6 +42,12 @@ where
                 }
             }
         }
+        request::with(|name| {
+            let Some(name) = name else { return Ok(()) };
+            to.write_str(r#","request_id":""#)?;
+            Escaped(&mut to).write_str(name)?;
+            to.write_char('"')
+        })?;
         // A line of Baton's own at this level is known by its message, and there is one for each change of a task.
         if *metadata.level() == Level::INFO && metadata.target().starts_with("baton") {
             return writeln!(to, "}}");
@@ -75,14 +72,19 @@ struct Fields<'a, W> {
 impl<W: Write> Fields<'_, W> {
     fn put(&mut self, field: &Field, value: impl FnOnce(&mut W) -> fmt::Result) {
         if self.outcome.is_ok() {
-            self.outcome = write!(self.to, r#","{}":"#, field.name()).and_then(|()| value(self.to));
+            let name = self.to.write_str(",\"").and_then(|()| self.to.write_str(field.name()));
+            self.outcome = name.and_then(|()| self.to.write_str("\":")).and_then(|()| value(self.to));
         }
     }
 }
 
 impl<W: Write> Visit for Fields<'_, W> {
     fn record_str(&mut self, field: &Field, value: &str) {
-        self.record_debug(field, &format_args!("{value}"));
+        self.put(field, |to| {
+            to.write_char('"')?;
+            Escaped(to).write_str(value)?;
+            to.write_char('"')
+        });
     }
 
     fn record_bool(&mut self, field: &Field, value: bool) {
@@ -119,6 +121,11 @@ struct Escaped<'a, W>(&'a mut W);
 
 impl<W: Write> Write for Escaped<'_, W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {
+        // Nearly all text is plain, and seen to be so byte by byte.
+        let is_plain = |byte: u8| matches!(byte, b' '..=b'~') && !matches!(byte, b'"' | b'\\');
+        if text.bytes().all(is_plain) {
+            return self.0.write_str(text);
+        }
         let mut rest = text;
         while let Some(at) = rest.find(|c: char| matches!(c, '"' | '\\') || c.is_control()) {
             let (plain, from) = rest.split_at(at);
@@ -140,8 +147,9 @@ impl<W: Write> Write for Escaped<'_, W> {
 mod tests {
     use std::io;
     use std::sync::{Arc, Mutex};
+    use std::task::{Context, Waker};
 
-    use super::super::{LogWriter, subscriber};
+    use super::super::{LogWriter, Named, subscriber};
     use crate::settings::Settings;
 
     #[derive(Clone, Default)]
@@ -188,6 +196,16 @@ mod tests {
         assert_eq!(line.get("worker_id"), None, "what does not exist is left out");
         assert!(line["timestamp"].as_str().unwrap().parse::<baton_model::Timestamp>().is_ok());
         assert_eq!(line.get("target"), None);
+    }
+
+    #[test]
+    fn what_a_request_logs_bears_its_name() {
+        let request = || Box::pin(Named::new("r-2", async { tracing::info!("done") }));
+        let poll = || assert!(request().as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+        let line: serde_json::Value = serde_json::from_str(&logged(true, poll)).unwrap();
+        assert_eq!(line["request_id"], "r-2");
+        let lines = logged(false, poll);
+        assert!(lines.ends_with(" done request_id=r-2\n"), "{lines}");
     }
 
     #[test]

@@ -73,6 +73,7 @@ const PRIVATE: &[(&str, &[&str])] = &[
     ("askama", &["baton-dashboard"]),
     ("reqwest", &["baton-client", "baton-machines", "baton-tests"]),
     ("clap", &["baton"]),
+    ("ratatui", &["baton-top"]),
     ("lambda_runtime", &["baton-lambda"]),
     ("aws-config", &["baton-aws"]),
     ("aws-sdk-dynamodb", &["baton-store-dynamodb"]),

@@ -53,6 +53,7 @@ mod task;
 mod text;
 mod timeline;
 mod token;
+mod top;
 mod when;
 mod words;
 mod worker;
@@ -172,6 +173,8 @@ enum Command {
     /// Find out what is wrong, and what to do about it.
     #[command(subcommand)]
     Debug(debug::Debug),
+    /// Watch queues, workers and tasks on a terminal, and cancel, retry, pause and drain by keys.
+    Top(top::Top),
     /// Make, list and revoke the tokens by which callers are known.
     #[command(subcommand)]
     Token(token::Token),
@@ -311,6 +314,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::File(file) => on_heap(|| unless_interrupted(file.run(context))).await,
             Command::Stats(stats) => on_heap(|| stats.run(context)).await,
             Command::Debug(debug) => on_heap(|| debug.run(context)).await,
+            Command::Top(top) => on_heap(|| top.run(context)).await,
             Command::Logs(logs) => on_heap(|| logs.run(context)).await,
             Command::Timeline(timeline) => on_heap(|| timeline.run(context)).await,
             Command::Token(token) => on_heap(|| token.run(context)).await,

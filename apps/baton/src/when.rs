@@ -11,7 +11,7 @@ use crate::context::Context;
 use crate::text;
 
 /// How output is shown that tells how long ago things were, and no times.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Paged {
     /// Write all at once, also what is longer than the terminal is high; else PAGER shows that page by page, or `less`.
     #[arg(long)]
@@ -29,7 +29,7 @@ impl Paged {
 }
 
 /// How output with times is shown.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Default)]
 pub(crate) struct Shown {
     /// Show times in UTC instead of this machine's time zone.
     #[arg(long)]

@@ -56,7 +56,7 @@ pub enum Weight {
 }
 
 /// Something that is wrong.
-#[derive(Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
     /// How grave it is.
     pub weight: Weight,

@@ -7,7 +7,7 @@ use baton_api::health::StoreView;
 use baton_api::why::WhyView;
 use baton_client::{Client, ClientError, TaskQuery};
 use baton_model::{Status, TaskId, Timestamp};
-use baton_verdict::{Facts, Finding, Late, Weight, findings, late};
+use baton_verdict::{Facts, Finding, Late, Weight, findings, headline, late};
 use serde_json::json;
 
 use super::Asked;
@@ -25,7 +25,7 @@ pub(super) async fn health(
     asked: Asked,
     patience: Duration,
 ) -> Result<(), Failure> {
-    let facts = facts(context, client, asked, patience).await?;
+    let facts = facts(|| context.now(), client, asked, patience).await?;
     let found = findings(&facts);
     let verdict = match found.first().map(|one| one.weight) {
         None => "ok",
@@ -52,15 +52,7 @@ fn tell(context: &Context, found: &[Finding], facts: &Facts) -> Result<(), Failu
         "{waiting} waiting, {running} running, {} {alive} alive ({} busy)",
         workers.alive, workers.busy
     );
-    let grave = found.iter().filter(|one| one.weight == Weight::Error).count();
-    let verdict = match (grave, found.len()) {
-        (0, 0) => "ok: nothing is wrong".to_owned(),
-        (0, 1) => "warning: one thing to look at".to_owned(),
-        (0, more) => format!("warning: {more} things to look at"),
-        (1, 1) => "error: one thing is wrong".to_owned(),
-        (grave, all) if grave == all => format!("error: {all} things are wrong"),
-        (grave, all) => format!("error: {grave} wrong, {} more to look at", all - grave),
-    };
+    let verdict = headline(found);
     context.out.line(&format!("{verdict}; {standing}"))?;
     for (place, one) in found.iter().enumerate() {
         let weight = match one.weight {
@@ -75,16 +67,17 @@ fn tell(context: &Context, found: &[Finding], facts: &Facts) -> Result<(), Failu
     Ok(())
 }
 
-async fn facts(
-    context: &Context,
+/// Asks for all that the verdict is judged from.
+pub(super) async fn facts(
+    now: impl Fn() -> Timestamp,
     client: &Client,
     asked: Asked,
     patience: Duration,
-) -> Result<Facts, Failure> {
+) -> Result<Facts, ClientError> {
     let store = store(client).await?;
-    let before = context.now();
+    let before = now();
     let stats = client.stats().await?;
-    let after = context.now();
+    let after = now();
     let since = asked.since(stats.at);
     let workers = pages::first(LISTED, async |cursor: Option<String>, most| {
         client.workers(cursor.as_deref(), Some(most)).await

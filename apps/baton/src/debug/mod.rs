@@ -1,7 +1,6 @@
 //! `baton debug`: what is wrong, why, since when, and what to do about it. It asks the same routes as every other command, and its exit
 //! code tells the verdict.
 
-mod attempts;
 mod config;
 mod ended;
 mod health;
@@ -12,7 +11,9 @@ mod workers;
 
 use std::time::Duration;
 
+use baton_client::{Client, ClientError};
 use baton_model::{Timestamp, WorkerId};
+use baton_verdict::Facts;
 use clap::{Args, Subcommand};
 
 use crate::context::Context;
@@ -70,6 +71,15 @@ impl Asked {
             hours => format!("the last {hours} hours"),
         }
     }
+}
+
+/// Asks for all that the verdict of now is judged from, counting failures of the last hour to a hundred.
+pub(crate) async fn facts(
+    now: impl Fn() -> Timestamp,
+    client: &Client,
+    patience: Duration,
+) -> Result<Facts, ClientError> {
+    health::facts(now, client, Asked { hours: 1, limit: 100, shown: Shown::default() }, patience).await
 }
 
 #[derive(Args)]

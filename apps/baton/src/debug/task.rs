@@ -5,10 +5,10 @@ use baton_api::task::{EventView, TaskDetailView};
 use baton_api::why::WhyView;
 use baton_client::{Client, LogQuery};
 use baton_model::{Status, TaskId, Timestamp};
+use baton_verdict::{Attempt, attempts};
 use serde_json::json;
 
 use super::Asked;
-use super::attempts::{Attempt, attempts};
 use crate::context::Context;
 use crate::exit::Failure;
 use crate::out::{Column, Rows};

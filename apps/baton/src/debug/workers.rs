@@ -1,11 +1,10 @@
 //! `baton debug workers`.
 
 use baton_client::Client;
-use baton_verdict::counted;
+use baton_verdict::{attempts, counted};
 use serde_json::json;
 
 use super::Asked;
-use super::attempts::attempts;
 use super::ended::failed_since;
 use crate::context::Context;
 use crate::exit::Failure;

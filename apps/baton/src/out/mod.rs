@@ -1,6 +1,5 @@
 //! All that the program writes: data to stdout, talk to stderr.
 
-pub(crate) mod harmless;
 mod pager;
 mod rows;
 
@@ -10,6 +9,8 @@ use std::sync::{Mutex, PoisonError};
 use clap::ValueEnum;
 use serde::Serialize;
 use terminal_size::{Height, Width, terminal_size_of};
+
+pub(crate) use baton_verdict::harmless;
 
 use crate::exit::Failure;
 use crate::talk;
@@ -55,6 +56,16 @@ impl Out {
 
     pub(crate) fn is_json(&self) -> bool {
         self.format == Format::Json
+    }
+
+    /// Whether colours are wanted, and can be shown.
+    pub(crate) fn has_colours(&self) -> bool {
+        self.colours
+    }
+
+    /// Whether the terminal can do nothing but print.
+    pub(crate) fn is_dumb(&self) -> bool {
+        is_dumb()
     }
 
     /// How many columns there are to write in: those of the terminal; without one, as many as one likes.

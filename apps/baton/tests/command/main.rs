@@ -48,6 +48,7 @@ mod surroundings;
 mod task_stats;
 mod tls;
 mod tokens;
+mod top;
 mod unread;
 mod words;
 mod worker;

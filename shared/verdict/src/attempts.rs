@@ -2,39 +2,44 @@
 
 use baton_api::task::EventView;
 use baton_model::{EventKind, State, Timestamp, WorkerId};
-use baton_verdict::{cause, coded, likeness};
 use serde::Serialize;
+
+use crate::kinds::{cause, coded};
+use crate::likeness::likeness;
 
 /// One attempt, from its claim to its end.
 #[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Attempt {
-    pub(crate) attempt: u32,
-    pub(crate) worker_id: Option<WorkerId>,
-    pub(crate) claimed_at: Timestamp,
+pub struct Attempt {
+    /// Its number.
+    pub attempt: u32,
+    /// Who ran it.
+    pub worker_id: Option<WorkerId>,
+    /// When it was claimed.
+    pub claimed_at: Timestamp,
     /// None while it runs.
-    pub(crate) ended_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
     /// How it ended: the kind of the event, such as `completed` or `lease_lost`; none while it runs.
-    pub(crate) end: Option<&'static str>,
+    pub end: Option<&'static str>,
     /// The code of what went wrong, such as `exit_3` or a loss's, if there is one.
-    pub(crate) code: Option<String>,
+    pub code: Option<String>,
     /// What went wrong.
-    pub(crate) error: Option<String>,
+    pub error: Option<String>,
 }
 
 impl Attempt {
     /// What went wrong, with its code.
-    pub(crate) fn failure(&self) -> Option<String> {
+    pub fn failure(&self) -> Option<String> {
         Some(coded(self.code.as_deref(), self.error.as_ref()?))
     }
 
     /// What went wrong, by its kind: the code, and the error without what differs each time.
-    pub(crate) fn cause(&self) -> Option<String> {
+    pub fn cause(&self) -> Option<String> {
         Some(coded(self.code.as_deref(), &likeness(self.error.as_ref()?)))
     }
 }
 
 /// The attempts that a history tells of, the first one first. Of those before its first event nothing is told.
-pub(crate) fn attempts(history: &[EventView]) -> Vec<Attempt> {
+pub fn attempts(history: &[EventView]) -> Vec<Attempt> {
     let mut attempts: Vec<Attempt> = Vec::new();
     for event in history {
         if event.kind == EventKind::Claimed {

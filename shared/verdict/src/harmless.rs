@@ -43,18 +43,18 @@ fn shown(text: &str, harmful: impl Fn(char) -> bool) -> Cow<'_, str> {
 }
 
 /// Text that stays on its line: breaks and tabs are shown as `\n` and `\t`, `ESC` as `\x1b`.
-pub(crate) fn line(text: &str) -> Cow<'_, str> {
+pub fn line(text: &str) -> Cow<'_, str> {
     shown(text, is_harmful)
 }
 
 /// Text of several lines, whose breaks and tabs are meant.
-pub(crate) fn lines(text: &str) -> Cow<'_, str> {
+pub fn lines(text: &str) -> Cow<'_, str> {
     shown(text, |c| is_harmful(c) && !matches!(c, '\n' | '\t'))
 }
 
 /// Text of several lines behind something that takes `indent` columns: each further line begins below the first, so that
 /// none can pass for a line of the program's own.
-pub(crate) fn behind(text: &str, indent: usize) -> String {
+pub fn behind(text: &str, indent: usize) -> String {
     let mut told = String::with_capacity(text.len());
     for (number, part) in text.trim_end().split('\n').enumerate() {
         if number > 0 {

@@ -6,6 +6,7 @@ mod kinds;
 mod late;
 mod likeness;
 mod next;
+mod reaper;
 pub mod words;
 
 pub use findings::{Facts, Finding, PATIENCE, Weight, findings};
@@ -13,3 +14,4 @@ pub use kinds::{Counted, cause, coded, counted, kind_of};
 pub use late::{Late, late};
 pub use likeness::likeness;
 pub use next::{Next, next};
+pub use reaper::reaper;

@@ -15,6 +15,7 @@ mod bulk;
 mod change;
 mod cli;
 mod debug;
+mod debug_faults;
 mod dialects;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;

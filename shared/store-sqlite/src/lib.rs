@@ -21,6 +21,7 @@ mod expiry;
 mod feed;
 mod finish;
 mod health;
+mod held;
 mod hold;
 mod kept;
 mod limit;

@@ -36,6 +36,7 @@
   };
 
   let looked = 0;
+  let took = 0;
   let wanted = 0;
   const look = async () => {
     if (paused || asking || document.hidden) return;
@@ -52,14 +53,15 @@
     } catch {
       // The server is out of reach; the next look finds it again.
     } finally {
+      took = Date.now() - looked;
       asking = false;
     }
   };
 
-  // However much happens, it looks once a second at most.
+  // However much happens, it looks once a second at most, and less often where a look takes long: a page is to cost a busy server little.
   const soon = () => {
     if (wanted !== 0) return;
-    wanted = setTimeout(() => { wanted = 0; look(); }, Math.max(100, looked + 1000 - Date.now()));
+    wanted = setTimeout(() => { wanted = 0; look(); }, Math.max(100, looked + Math.max(1000, 20 * took) - Date.now()));
   };
 
   // Where the server tells what happens, the page is told and need not look for itself; heartbeats are no events, so that it does now and then.

@@ -20,14 +20,14 @@ use baton_model::{
 
 use crate::{
     AddToBatch, AuditEntry, AuditFilter, AuditStore, BatchDetail, BatchFilter, BatchStore, Beat, BeatAnswer,
-    BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Commits, Complete,
-    CompleteAnswer, Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer,
-    FeedPage, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended,
-    Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats,
-    Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats,
-    Store, StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches,
-    TendedBatches, TimelineStore, TokenStore, Waiting, WorkerDetail,
+    BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Complete, CompleteAnswer,
+    Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, FeedPage,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
+    Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore,
+    SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store,
+    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches,
+    TimelineStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -409,10 +409,6 @@ impl TaskStore for Faulty {
 
     async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
         self.call("sizes", Call::Point, || self.inner.sizes()).await
-    }
-
-    fn commits(&self) -> Option<&Commits> {
-        self.inner.commits()
     }
 }
 

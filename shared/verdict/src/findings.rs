@@ -11,8 +11,8 @@ use baton_api::token::TokenView;
 use baton_api::why::WhyView;
 use baton_model::why::word;
 use baton_model::{Timestamp, Worker, WorkerStatus};
-use serde::Serialize;
 
+use crate::finding::{Finding, Weight, error, warning};
 use crate::kinds::{counted, kind_of};
 use crate::next::next;
 use crate::reaper::reaper;
@@ -47,30 +47,6 @@ const MAKE_ROOM: &str = "baton task delete --status completed --before 7d";
 
 /// Fewer failures than this are told, and are no more than a warning.
 const MANY: usize = 5;
-
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Weight {
-    /// Work is lost time, or soon will be: somebody must act.
-    Error,
-    /// It may be meant, or pass.
-    Warning,
-}
-
-/// Something that is wrong.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How grave it is.
-    pub weight: Weight,
-    /// What kind of thing is wrong, in a word.
-    pub what: &'static str,
-    /// What is wrong, for people.
-    pub message: String,
-    /// The command that mends it, or shows more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
 
 /// What the findings are judged from.
 pub struct Facts {
@@ -120,14 +96,6 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     // The order within one weight is that of the rules: what stops everything comes first.
     found.sort_by_key(|one| one.weight);
     found
-}
-
-pub(crate) fn error(what: &'static str, message: String, next: impl Into<Option<String>>) -> Finding {
-    Finding { weight: Weight::Error, what, message, next: next.into() }
-}
-
-pub(crate) fn warning(what: &'static str, message: String, next: impl Into<Option<String>>) -> Finding {
-    Finding { weight: Weight::Warning, what, message, next: next.into() }
 }
 
 fn store(store: &StoreView, found: &mut Vec<Finding>) {

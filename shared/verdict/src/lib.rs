@@ -1,6 +1,7 @@
 //! What is wrong with a Baton, judged from what its routes tell. Nothing is asked for here: the command line and the dashboard gather
 //! the facts, each in its own way, and tell the same findings of the same facts.
 
+mod finding;
 mod findings;
 mod kinds;
 mod late;
@@ -9,7 +10,8 @@ mod next;
 mod reaper;
 pub mod words;
 
-pub use findings::{Facts, Finding, PATIENCE, Weight, findings};
+pub use finding::{Finding, Weight};
+pub use findings::{Facts, PATIENCE, findings};
 pub use kinds::{Counted, cause, coded, counted, kind_of};
 pub use late::{Late, late};
 pub use likeness::likeness;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_api::reap::ReaperView;
 use baton_model::Timestamp;
 
-use crate::findings::{Finding, error, warning};
+use crate::finding::{Finding, error, warning};
 use crate::words as text;
 
 /// How long a reaper may be away beyond three of its usual gaps: a restart, or a round that has much to do.

@@ -12,7 +12,7 @@ use baton_api::why::WhyView;
 use baton_model::why::word;
 use baton_model::{Timestamp, Worker, WorkerStatus};
 
-use crate::finding::{Finding, Weight, error, warning};
+use crate::finding::{Finding, error, warning};
 use crate::kinds::{counted, kind_of};
 use crate::next::next;
 use crate::reaper::reaper;
@@ -271,6 +271,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::finding::Weight;
 
     const NOW: &str = "2026-01-31T08:00:00.000Z";
 

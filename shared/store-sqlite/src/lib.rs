@@ -33,6 +33,7 @@ mod purge;
 mod queue;
 mod reader;
 mod reap;
+mod recent;
 mod refusal;
 mod round;
 mod rows;

@@ -22,7 +22,7 @@ from scene import Server, furnish, mean_harm  # noqa: E402
 AXE = 'axe-core@4.14.1'
 NOT_TESTED = 75
 SCREENS = [('wide', 1280, 900, 'light'), ('dark', 1280, 900, 'dark'), ('narrow', 360, 740, 'light'), ('narrow-dark', 360, 740, 'dark')]
-PAGES = ['', '/queues', '/tasks', '/tasks?status=failed&type=render', '/workers', '/workers/gpu-2', '/workers/cpu-1', '/schedules', '/limits',
+PAGES = ['', '/queues', '/tasks', '/tasks?status=failed&type=render', '/workers', '/workers/gpu-2', '/workers/cpu-1', '/groups', '/schedules', '/limits',
          '/projects', '/tokens', '/audit', '/settings', '/no-such-page']
 #: The most of a page and of all that it loads.
 BYTES = 150_000
@@ -153,15 +153,34 @@ class Check:
         """What changes shows by itself; not while somebody is at work there, and not once it was stopped."""
         browser = self.browser
         browser.go(f'{self.server.address}/ui/queues')
+        browser.wait(lambda: browser.run('document.querySelector("#how").textContent') == 'Live.', 'a page does not hear of events')
         text = 'document.querySelector("#list").textContent'
         self.server.call('POST', '/v1/tasks', {'type': 'late', 'queue': 'brand-new'})
-        end = time.monotonic() + 20
+        # Less than the time after which it looks without being told.
+        end = time.monotonic() + 3
         while 'brand-new' not in browser.run(text) and time.monotonic() < end:
-            browser.hear(0.5)
-        self.expect('brand-new' in browser.run(text), 'a page does not look again')
+            browser.hear(0.2)
+        self.expect('brand-new' in browser.run(text), 'a page is not told of what happens')
         browser.run('document.querySelector("#pause").click(); 1')
         browser.wait(lambda: browser.run('1') == 1, '')
         self.expect(browser.run('document.querySelector("#pause").getAttribute("aria-pressed")') == 'true', 'refreshing cannot be stopped')
+        self.expect(browser.run('document.querySelector("#how").textContent') == '', 'a page that was stopped says that it is live')
+
+    def deaf(self):
+        """Where a page cannot hear of events, it looks by itself, and says so."""
+        browser = self.browser
+        browser.ask('Network.setBlockedURLs', urls=['*/ui/events*'])
+        browser.go(f'{self.server.address}/ui/queues')
+        self.server.call('POST', '/v1/tasks', {'type': 'late', 'queue': 'newer-still'})
+        text = 'document.querySelector("#list").textContent'
+        end = time.monotonic() + 20
+        while 'newer-still' not in browser.run(text) and time.monotonic() < end:
+            browser.hear(0.5)
+        self.expect('newer-still' in browser.run(text), 'a page that hears nothing does not look again')
+        self.expect(browser.run('document.querySelector("#how").textContent') not in ['', 'Live.'], 'a page that hears nothing does not say so')
+        browser.ask('Network.setBlockedURLs', urls=[])
+        # That it was blocked is on purpose.
+        browser.troubles[:] = [trouble for trouble in browser.troubles if 'events' not in trouble and 'BLOCKED' not in trouble]
 
     def sign_out(self):
         self.browser.go(f'{self.server.address}/ui')
@@ -202,6 +221,8 @@ def main():
             check.keyboard(shown)
             check.without_script(shown)
             check.live()
+            check.settle()
+            check.deaf()
             check.settle()
             check.sign_out()
             check.settle()

@@ -21,6 +21,12 @@ class Server:
         made = subprocess.run([program, 'token', 'create', '--name', 'ada', '--scope', 'operator', '--store', store, '-o', 'json'],
                               check=True, capture_output=True, text=True)
         self.token = json.loads(made.stdout)['secret']
+        with open(f'{folder}/crew.token', 'wb') as crew:
+            subprocess.run([program, 'token', 'create', '--name', 'crew', '--scope', 'worker', '--store', store], check=True, stdout=crew,
+                           stderr=subprocess.DEVNULL)
+        with open(f'{folder}/baton.toml', 'w', encoding='utf-8') as settings:
+            settings.write('[fleet]\nname = "farm"\ntoken_file = "crew.token"\n[[workers]]\nname = "resize"\ncommand = ["sleep", "9"]\n'
+                           'queues = ["images"]\ncount = 2\n[[workers]]\nname = "paint"\ncommand = "./no-such-program"\nqueues = ["paint"]\n')
         environment = dict(os.environ, BATON_TOKENS_REQUIRED='always', BATON_STORE_URL=store,
                            BATON_SERVER_LISTEN='127.0.0.1:0', BATON_LOG_FORMAT='json')
         self.log = f'{folder}/server.log'
@@ -107,6 +113,9 @@ def furnish(server, many):
              [('info', 'loading scene harbour'), ('warn', 'texture water_03 is missing, using grey'), ('info', 'frame 24 of 24')]]
     post('/v1/workers/gpu-2/heartbeat', {'capacity': 4, 'readings': {'gpu_percent': 87, 'vram_gib': 21.4}, 'labels': {'gpu': 'RTX 4090'},
                                          'running': [{'task_id': whole, 'attempt': 2, 'progress': 0.9}], 'logs': lines})
+    for gpu in [12, 55, 91, 87]:
+        post('/v1/workers/gpu-2/heartbeat', {'capacity': 4, 'readings': {'gpu_percent': gpu, 'vram_gib': 21.4}, 'labels': {'gpu': 'RTX 4090'},
+                                             'running': [{'task_id': whole, 'attempt': 2, 'progress': 0.9}]})
     end('gpu-2', claimed, 'complete', kind='image/png', location='s3://renders/harbour.png',
         result={'frames': 24, 'checksum': 12345678901234567890, 'ok': True}, files=[f'tasks/{whole}/still.png'])
     shown['completed'] = whole

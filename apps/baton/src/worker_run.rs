@@ -320,9 +320,7 @@ fn default_id(host: &str, random: &[u8; 16]) -> Result<WorkerId, Expected> {
 }
 
 pub(crate) fn host() -> String {
-    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
-    let name = name.map(|name| name.trim().to_owned()).filter(|name| !name.is_empty());
-    name.or_else(|| std::env::var("HOSTNAME").ok()).unwrap_or_else(|| "worker".to_owned())
+    baton_runtime::host_name().unwrap_or_else(|| "worker".to_owned())
 }
 
 fn tell(context: &Context, summary: &Summary) -> Result<(), Failure> {

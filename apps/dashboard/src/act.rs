@@ -59,6 +59,30 @@ pub(crate) async fn worker(
     Ok(done(&["ui", "workers", &worker], did))
 }
 
+/// Starts, stops, restarts or scales a group of supervised workers.
+pub(crate) async fn group(
+    Path((group, action)): Path<(String, String)>,
+    act: Act,
+) -> Result<Response, ApiError> {
+    let words = [("start", "started"), ("stop", "stopped"), ("restart", "restarted"), ("scale", "scaled")];
+    let mut did = did(&action, &words)?;
+    let mut body = because(&act);
+    if action == "restart" && act.fields.one("rolling").is_some() {
+        body.insert("rolling".to_owned(), json!(true));
+        did = "rolled";
+    }
+    if action == "scale" {
+        // What is no number is refused by the route, which says what it expected.
+        let count = act.fields.one("count").unwrap_or_default();
+        body.insert(
+            "count".to_owned(),
+            count.parse::<u64>().map_or_else(|_| json!(count), |count| json!(count)),
+        );
+    }
+    act.visit.post::<Value>(&["v1", "fleet", &group, &action], &body).await?;
+    Ok(done(&["ui", "groups"], did))
+}
+
 /// Pauses or resumes a schedule.
 pub(crate) async fn schedule(
     Path((project, name, action)): Path<(String, String, String)>,

@@ -1,11 +1,13 @@
 //! Bars, drawn as SVG: how wide or high each is, in parts of the drawing.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
+use askama::filters::HtmlSafe;
 use baton_api::fleet::HourView;
 use baton_model::Timestamp;
 
-use crate::words::count;
+use crate::words::{count, number, span};
 
 /// A part of a bar.
 pub(crate) struct Part {
@@ -85,9 +87,91 @@ pub(crate) fn hours(done: &[HourView], now: Timestamp) -> (Vec<Hour>, u64) {
     (drawn.collect(), most)
 }
 
+/// The sizes of a drawing of readings, as the style has them.
+const SPARK: (f64, f64) = (120.0, 20.0);
+
+/// How readings went of late: lines through them, left out where some are missing.
+pub(crate) struct Spark {
+    /// The points of each line.
+    lines: Vec<String>,
+    /// What it says in words, for those who do not see it.
+    words: String,
+}
+
+impl HtmlSafe for Spark {}
+
+impl fmt::Display for Spark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // All of it is made of numbers here.
+        write!(
+            f,
+            "<svg class=\"spark\" viewBox=\"0 0 {} {}\" role=\"img\" aria-label=\"{}\"><title>{}</title>",
+            SPARK.0, SPARK.1, self.words, self.words
+        )?;
+        for line in &self.lines {
+            write!(f, "<polyline points=\"{line}\"/>")?;
+        }
+        f.write_str("</svg>")
+    }
+}
+
+/// Draws readings, of which there must be two at least, over the time that they were told in.
+pub(crate) fn spark(at: &[Timestamp], values: &[Option<f64>], now: Timestamp) -> Option<Spark> {
+    let told: Vec<f64> = values.iter().flatten().copied().filter(|value| value.is_finite()).collect();
+    let (first, last) = (*at.first()?, *at.last()?);
+    let least = told.iter().copied().reduce(f64::min)?;
+    let most = told.iter().copied().reduce(f64::max)?;
+    if told.len() < 2 || first >= last {
+        return None;
+    }
+    let (wide, high) = (SPARK.0 - 2.0, SPARK.1 - 4.0);
+    let whole = last.since(first).as_secs_f64();
+    let x = |at: Timestamp| 1.0 + wide * at.since(first).as_secs_f64() / whole;
+    // What never changes lies in the middle.
+    let range = most / 2.0 - least / 2.0;
+    let y = |value: f64| match range > 0.0 {
+        true => 2.0 + high * (1.0 - (value / 2.0 - least / 2.0) / range),
+        false => SPARK.1 / 2.0,
+    };
+    let mut lines = vec![String::new()];
+    for (at, value) in at.iter().zip(values) {
+        match (value.filter(|value| value.is_finite()), lines.last_mut()) {
+            (Some(value), Some(line)) => line.push_str(&format!("{:.1},{:.1} ", x(*at), y(value))),
+            (None, Some(line)) if !line.is_empty() => lines.push(String::new()),
+            _ => {}
+        }
+    }
+    lines.retain(|line| !line.is_empty());
+    lines.iter_mut().for_each(|line| line.truncate(line.trim_end().len()));
+    let words = format!(
+        "in the last {} from {} to {}, last {}",
+        span(now.since(first).as_secs_f64()),
+        number(least),
+        number(most),
+        number(*told.last()?)
+    );
+    Some(Spark { lines, words })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn readings_are_drawn_within_their_bounds_with_gaps_and_words() {
+        let at: Vec<_> = (0..5).map(|n| Timestamp::from_millis(n * 20_000)).collect();
+        let now = Timestamp::from_millis(100_000);
+        let drawn = spark(&at, &[Some(1.0), Some(3.0), None, Some(2.0), Some(2.5)], now).unwrap();
+        assert_eq!(drawn.lines, ["1.0,18.0 30.5,2.0", "89.5,10.0 119.0,6.0"]);
+        assert_eq!(drawn.words, "in the last 1 min 40 s from 1 to 3, last 2.50");
+        let flat = spark(&at, &[Some(7.0); 5], now).unwrap();
+        assert!(flat.lines[0].split(' ').all(|point| point.ends_with(",10.0")), "{:?}", flat.lines);
+        for values in [&[None, Some(1.0), None, None, None][..], &[], &[None; 5]] {
+            assert!(spark(&at, values, now).is_none(), "{values:?}");
+        }
+        let wild = [Some(f64::MAX), Some(f64::MIN), Some(0.0), None, None];
+        assert!(!spark(&at, &wild, now).unwrap().to_string().contains("NaN"));
+    }
 
     #[test]
     fn a_bar_fills_its_width_and_hides_nothing() {

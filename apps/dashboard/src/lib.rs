@@ -10,6 +10,7 @@ mod answer;
 mod ask;
 mod bulk;
 mod charts;
+mod events;
 mod files;
 mod form;
 mod graph;
@@ -66,5 +67,5 @@ pub fn dashboard(
         settings: settings.explain(),
     };
     let dialect = Dialect::new(NAME, routes::RULES, routes::router(), Arc::new(dashboard), answer::phrase);
-    Ok(dialect.with_slow(vec![files::SLOW]))
+    Ok(dialect.with_slow(vec![files::SLOW, events::SLOW]))
 }

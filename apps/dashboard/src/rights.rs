@@ -1,6 +1,6 @@
 //! What whoever signed in may do, as far as a page must know to offer it. It decides nothing: the routes do.
 
-use baton_http::auth::{Access, RULES};
+use baton_http::auth::{Access, FLEET_RULES, RULES};
 use baton_model::{Grant, Token};
 
 /// Operations that concern everything, and so need a token without bounds.
@@ -11,11 +11,14 @@ const EVERYTHING: &[&str] = &[
     "run_worker",
     "get_stats",
     "list_logs",
+    "show_reaper",
     "list_limits",
     "list_projects",
     "list_audit",
     "list_tokens",
     "revoke_token",
+    "list_groups",
+    "scale_group",
 ];
 /// Operations on whole queues, which all projects share.
 const QUEUES: &[&str] = &["list_queues", "pause_queue", "resume_queue"];
@@ -40,7 +43,9 @@ impl Rights {
     /// Whether an operation is worth offering.
     pub(crate) fn may(&self, operation: &str) -> bool {
         let Some(grant) = &self.grant else { return true };
-        let Some(rule) = RULES.iter().find(|rule| rule.operation == operation) else { return false };
+        let Some(rule) = RULES.iter().chain(FLEET_RULES).find(|rule| rule.operation == operation) else {
+            return false;
+        };
         let scoped = match rule.access {
             Access::Open => true,
             Access::Scopes(scopes) => grant.has(scopes),

@@ -7,10 +7,10 @@ use baton_http::auth::{Access, Rule};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::pages::{
-    audit, limits, one_task, one_worker, overview, projects, queues, schedules, settings, tasks, tokens,
-    workers,
+    audit, groups, limits, one_task, one_worker, overview, projects, queues, schedules, settings, tasks,
+    tokens, workers,
 };
-use crate::{Dashboard, act, answer, bulk, files, sign};
+use crate::{Dashboard, act, answer, bulk, events, files, sign};
 
 /// All below `/ui` is let through to the pages, which know those who come by their sessions ([`crate::visit`]).
 pub(crate) const RULES: &[Rule] = &[
@@ -46,5 +46,8 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Dashboard>> {
         .route("/ui/tokens/{id}/revoke", post(act::revoke))
         .route("/ui/audit", get(audit::show))
         .route("/ui/settings", get(settings::show))
+        .route("/ui/groups", get(groups::show))
+        .route("/ui/groups/{group}/{action}", post(act::group))
+        .route("/ui/events", get(events::hear))
         .route("/ui/files/{project}/{*path}", get(files::show))
 }

@@ -25,8 +25,11 @@ pub(crate) struct Shell {
     pub(crate) finds: bool,
     /// When the page was made.
     pub(crate) at: String,
+    hears: bool,
     /// After how many seconds it looks again; never if 0.
     pub(crate) every: u32,
+    /// Where it hears of changes meanwhile, if whoever came may.
+    pub(crate) events: Option<String>,
 }
 
 /// All pages, with the operation that one must be allowed to see something there.
@@ -35,6 +38,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/ui/queues", "Queues", "list_queues"),
     ("/ui/tasks", "Tasks", "list_tasks"),
     ("/ui/workers", "Workers", "list_workers"),
+    ("/ui/groups", "Groups", "list_groups"),
     ("/ui/schedules", "Schedules", "list_schedules"),
     ("/ui/limits", "Limits", "list_limits"),
     ("/ui/projects", "Projects", "list_projects"),
@@ -46,8 +50,11 @@ const PAGES: &[(&str, &str, &str)] = &[
 impl Shell {
     /// Around a page of this title below a link of the navigation.
     pub(crate) fn new(visit: &Visit, title: &str, section: &str) -> Self {
-        let allowed =
-            PAGES.iter().filter(|(_, _, operation)| operation.is_empty() || visit.rights.may(operation));
+        let allowed = PAGES.iter().filter(|(_, _, operation)| {
+            // A server without supervised workers has no page for them.
+            let is_there = *operation != "list_groups" || visit.ui.app.fleet.is_some();
+            is_there && (operation.is_empty() || visit.rights.may(operation))
+        });
         let links = allowed.map(|&(href, label, _)| Link { href, label, current: href == section });
         Self {
             title: title.to_owned(),
@@ -60,12 +67,20 @@ impl Shell {
             finds: visit.rights.may("find_task_ids"),
             at: visit.now.to_string(),
             every: 0,
+            events: None,
+            hears: visit.rights.may("hear_events"),
         }
     }
 
-    /// The same, of a page that looks again every few seconds.
+    /// The same, of a page that looks again when something happens, or every few seconds.
     pub(crate) fn live(self) -> Self {
-        Self { every: 5, ..self }
+        self.live_of(&[])
+    }
+
+    /// The same of a page that is about these events alone.
+    pub(crate) fn live_of(self, filter: &[(&str, &str)]) -> Self {
+        let events = self.hears.then(|| crate::address::path(&["ui", "events"], filter));
+        Self { every: 5, events, ..self }
     }
 }
 
@@ -80,6 +95,11 @@ fn told(did: &str) -> Option<&'static str> {
         "stops" => "The worker is asked to stop.",
         "runs" => "The worker is asked to run on.",
         "revoked" => "The token is revoked.",
+        "started" => "The group is asked to start all of its workers.",
+        "stopped" => "The group is asked to end all of its workers.",
+        "restarted" => "The group is asked to start all of its workers anew.",
+        "rolled" => "The group is asked to start its workers anew, one after the other.",
+        "scaled" => "The group is asked to have so many workers.",
         "aborted" => "The bulk command is called off.",
         _ => return None,
     })

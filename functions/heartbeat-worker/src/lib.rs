@@ -85,6 +85,7 @@ pub async fn beat(
         logs,
         worker,
     };
+    let (told, readings) = (beat.worker.clone(), beat.readings.clone());
     let ends = beat.ending.then(|| beat.worker.clone());
     let answer = match app.store.heartbeat(beat).await {
         Ok(answer) => answer,
@@ -94,6 +95,7 @@ pub async fn beat(
         }
     };
     app.log_shares.heard(&counted, answer.shipped);
+    app.courses.hear(&told, now, &readings);
     if let Some(worker) = ends {
         tracing::info!(worker_id = %worker, "worker ends");
     }

@@ -142,7 +142,10 @@ pub(crate) async fn list(State(app): State<App>, caller: Caller, mut query: Quer
     query.finish()?;
     let now = app.now();
     let page = app.store.tokens(page).await?;
-    ok(&wire::page(page, |token| TokenView::new(token, now)))
+    ok(&wire::page(page, |token| TokenView {
+        held_back: app.held_back.of(token.id, now),
+        ..TokenView::new(token, now)
+    }))
 }
 
 /// Revoke a token

@@ -25,6 +25,7 @@ use baton_store::{HourCounts, LogFilter, Stats, StoreError};
     params(
         ("cursor" = Option<String>, Query, description = "The next_cursor of the page before"),
         ("limit" = Option<u32>, Query, description = "1 to 1,000; 50 if left out"),
+        ("lately" = Option<String>, Query, description = "With whatever value: tells `lately` of each, too"),
     ),
     responses(
         (status = 200, description = "A page", body = Page<WorkerView>),
@@ -39,13 +40,15 @@ pub(crate) async fn list_workers(
 ) -> ApiResult {
     caller.reach_everything()?;
     let page = query.page();
+    let lately = query.text("lately").is_some();
     query.finish()?;
     let now = app.now();
     let page = app.store.workers(page).await?;
     let supervised = supervised(&app).await;
     ok(&wire::page(page, |detail| {
         let told = supervised.get(&detail.worker.id);
-        wire::worker_view(detail, told, &app.leases, now)
+        let view = wire::worker_view(detail, told, &app.leases, now);
+        WorkerView { lately: lately.then(|| app.courses.of(&view.id)).flatten(), ..view }
     }))
 }
 
@@ -56,7 +59,10 @@ pub(crate) async fn list_workers(
     get,
     path = "/v1/workers/{worker}",
     tag = "workers",
-    params(("worker" = String, Path, description = "The worker")),
+    params(
+        ("worker" = String, Path, description = "The worker"),
+        ("lately" = Option<String>, Query, description = "With whatever value: tells `lately`, too"),
+    ),
     responses(
         (status = 200, description = "The worker", body = WorkerView),
         (status = "default", description = "A problem", body = baton_api::Problem,
@@ -67,8 +73,9 @@ pub(crate) async fn get_worker(
     State(app): State<App>,
     caller: Caller,
     PathId(worker): PathId<WorkerId>,
-    query: QueryFields,
+    mut query: QueryFields,
 ) -> ApiResult {
+    let lately = query.text("lately").is_some();
     query.finish()?;
     let mut detail = app.store.worker(&worker).await?;
     if caller.is_bound() {
@@ -79,7 +86,8 @@ pub(crate) async fn get_worker(
     }
     let supervised = supervised(&app).await;
     let told = supervised.get(&worker);
-    ok(&wire::worker_view(detail, told, &app.leases, app.now()))
+    let view = wire::worker_view(detail, told, &app.leases, app.now());
+    ok(&WorkerView { lately: lately.then(|| app.courses.of(&worker)).flatten(), ..view })
 }
 
 /// What the supervisor beside the server tells of its workers.

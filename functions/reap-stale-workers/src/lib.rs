@@ -4,6 +4,7 @@
 //! each task is taken back by one conditional write.
 
 mod archiving;
+mod asked;
 mod batches;
 mod bulk;
 mod readings;
@@ -33,7 +34,7 @@ pub use untaken::{look_for_untaken, run_untaken};
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
-    OpenApiRouter::default().routes(routes!(reap))
+    OpenApiRouter::default().routes(routes!(reap)).routes(routes!(asked::show_reaper))
 }
 
 /// Take back lost leases now

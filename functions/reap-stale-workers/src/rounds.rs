@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use baton_http::App;
-use baton_model::round::Finding;
-use baton_model::{LossReason, RoundNote, Watch};
+use baton_model::round::{Finding, RECALLED};
+use baton_model::{LossReason, RoundDone, RoundNote, Timestamp, Watch};
 use baton_runtime::Shutdown;
 use baton_store::{
     Cursor, ErrorKind, Expire, Mend, Reap, Redate, RunReport, Sizes, StoreError, SupplyReport, Waiting,
@@ -47,6 +47,7 @@ pub async fn begin(app: &App) {
         tracing::warn!(error = error.report(), "what the reaper has noted could not be read");
         None
     });
+    app.rounds.recall(last.as_ref().map_or(&[], |last| &last.latest));
     app.timekeeper.begin(last.as_ref()).iter().for_each(tell);
 }
 
@@ -57,6 +58,8 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
     let mut pulse = every(app.timekeeper.pulse());
     let mut looked: Option<Instant> = None;
     let mut removal = Removal::default();
+    let by = baton_runtime::process_name();
+    app.rounds.every(interval);
     loop {
         tokio::select! {
             biased;
@@ -69,12 +72,18 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
         }
         // A store commits a command whole or not at all, also one whose answer nobody waits for.
         let began = Instant::now();
+        let at = app.now();
+        app.rounds.begins(at);
         // The next one, which takes tasks back, does not wait for removals.
         let round = round(&app, began + ROUND, began + interval, &mut removal);
         let Some(round) = meanwhile(&app, &mut pulse, &shutdown, round).await else { return };
         app.meters.round(round.is_ok());
+        app.rounds.made(done(at, began, &by, &round), removal.overdue());
         if let Ok(round) = &round {
             app.meters.worked(round.removed, round.expired, round.schedules_missed);
+            if round.taken + round.expired > 0 {
+                app.timekeeper.write_next();
+            }
         }
         match round {
             Ok(round) if round.taken + round.expired + round.removed > 0 => tracing::debug!(
@@ -103,6 +112,23 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
                 tell_sizes(&sizes, removal.overdue());
             }
         }
+    }
+}
+
+/// What is kept of a round that began then.
+fn done(at: Timestamp, began: Instant, by: &str, round: &Result<Round, StoreError>) -> RoundDone {
+    let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let done = RoundDone { at, millis, by: by.to_owned(), ..RoundDone::default() };
+    match round {
+        Ok(Round { taken, expired, workers_lost, removed, more, .. }) => RoundDone {
+            taken: *taken,
+            expired: *expired,
+            workers_lost: *workers_lost,
+            removed: *removed,
+            more: *more,
+            ..done
+        },
+        Err(error) => RoundDone { error: Some(error.report()), ..done },
     }
 }
 
@@ -153,6 +179,7 @@ async fn round(
     removing_until: Instant,
     removal: &mut Removal,
 ) -> Result<Round, StoreError> {
+    let (at, begun) = (app.now(), Instant::now());
     let (watch, mut note, findings) = app.timekeeper.round(last_round(app).await?.as_ref());
     findings.iter().for_each(tell);
     let began = app.clock.reading().passed;
@@ -175,6 +202,13 @@ async fn round(
     mend(app, &watch, &mut note.blocked).await;
     batches::tend(app, &watch, &mut note.batches).await;
     let may_remove = note.may_remove();
+    if app.timekeeper.hears_itself() {
+        note.latest = app.rounds.to_note();
+    } else {
+        // Whoever makes the next one knows of it by the note alone; what is removed by then is in no round's note.
+        note.latest.insert(0, done(at, begun, "", &Ok(round)));
+        note.latest.truncate(RECALLED);
+    }
     keep(app, note).await;
     if Instant::now() >= deadline {
         return Ok(Round { more: true, ..round });

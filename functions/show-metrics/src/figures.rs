@@ -4,8 +4,10 @@ use std::sync::atomic::AtomicU64;
 
 use baton_http::{ApiError, App};
 use baton_model::{QueueName, State};
+use baton_store::commits::Histogram;
 use baton_store::{Cursor, PageRequest, QueueStats, Stats, StoreError};
-use prometheus_client::encoding::{EncodeLabelSet, text};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -60,6 +62,7 @@ pub(crate) async fn text(app: &App) -> Result<String, ApiError> {
     of_workers(&stats, &mut baton, &mut seed);
     of_limits(app, &mut baton).await?;
     of_store(app, &mut baton).await?;
+    of_commits(app, &mut baton);
     of_fleet(app, &mut baton, &mut seed).await;
     let mut text = String::new();
     written(&baton, &mut text)?;
@@ -217,6 +220,31 @@ async fn of_store(app: &App, baton: &mut Registry) -> Result<(), ApiError> {
         number(baton, "store_room_bytes", "How many more bytes can be stored", room as f64);
     }
     Ok(())
+}
+
+/// The store's commits, as it has counted them.
+fn of_commits(app: &App, baton: &mut Registry) {
+    let Some(commits) = app.store.commits() else { return };
+    baton.register(
+        "store_commit_commands",
+        "How many commands the store's commits held",
+        Counted(commits.groups()),
+    );
+    baton.register("store_commit_seconds", "How long they took", Counted(commits.seconds()));
+}
+
+/// A histogram that was counted elsewhere.
+#[derive(Debug)]
+struct Counted(Histogram);
+
+impl EncodeMetric for Counted {
+    fn encode(&self, mut encoder: MetricEncoder<'_>) -> Result<(), std::fmt::Error> {
+        encoder.encode_histogram::<NoLabelSet>(self.0.sum, self.0.count(), &self.0.buckets, None)
+    }
+
+    fn metric_type(&self) -> MetricType {
+        MetricType::Histogram
+    }
 }
 
 /// How often supervised workers were started again.

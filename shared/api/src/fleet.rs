@@ -63,6 +63,20 @@ pub struct WorkerView {
     /// Words about it.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// With `lately` alone: how its readings went; left out if the process that answers has heard none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lately: Option<LatelyView>,
+}
+
+/// The readings of a worker's last heartbeats, up to 60, the first one first: as the process that answers has heard them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Lately)]
+pub struct LatelyView {
+    /// When each came.
+    #[schema(value_type = Vec<String>)]
+    pub at: Vec<Timestamp>,
+    /// Of up to 8 readings, the value that each heartbeat told; `null` where it told none.
+    pub readings: BTreeMap<String, Vec<Option<f64>>>,
 }
 
 /// What a worker's life has come to.

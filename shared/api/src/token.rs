@@ -203,12 +203,30 @@ pub struct TokenView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub last_used_at: Option<Timestamp>,
+    /// Its requests of the last hour that were refused with 429, as it made too many, by the process that answers; left out if
+    /// there were none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held_back: Option<HeldBackView>,
+}
+
+/// Requests of a token that were too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = HeldBack)]
+pub struct HeldBackView {
+    /// How many since it was last let alone for an hour.
+    pub requests: u64,
+    /// When the latest.
+    #[schema(value_type = String, format = "date-time")]
+    pub last_at: Timestamp,
+    /// How many a second it may make.
+    pub requests_per_second: u32,
 }
 
 impl TokenView {
     /// The token as of `now`.
     pub fn new(token: Token, now: Timestamp) -> Self {
         Self {
+            held_back: None,
             id: token.id,
             status: token.status(now),
             name: token.name,

@@ -21,7 +21,7 @@ use baton_api::heartbeat::HeartbeatView;
 use baton_api::manage::{ActionRequest, CancelRequest, RetryRequest};
 use baton_api::order::{OrderChangeView, OrderRequest};
 use baton_api::reap::ReapRequest;
-use baton_api::reap::ReapView;
+use baton_api::reap::{ReapView, ReaperView};
 use baton_api::task::{EventView, GenerationView, IdsView, Page, TaskDetailView, TaskView};
 use baton_api::timeline::{LiveEventsView, TimelineView};
 use baton_api::token::CreateToken;
@@ -242,6 +242,14 @@ impl Client {
     /// [`ClientError`].
     pub async fn reap(&self, reap: &ReapRequest) -> Result<ReapView, ClientError> {
         self.call(Call::post("/v1/reap", reap)).await
+    }
+
+    /// How the reaper is: whether it makes its rounds, and what the last of them did.
+    ///
+    /// # Errors
+    /// [`ClientError`].
+    pub async fn reaper(&self) -> Result<ReaperView, ClientError> {
+        self.call(Call::get("/v1/reaper")).await
     }
 }
 

@@ -10,10 +10,13 @@ use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Timekeeper};
 use baton_scaling::Policy;
 use baton_store::Store;
 
+use crate::courses::Courses;
 use crate::fleet::Fleet;
+use crate::held_back::HeldBack;
 use crate::live::Live;
 use crate::log_shares::LogShares;
 use crate::meters::Meters;
+use crate::rounds::Rounds;
 use crate::untaken::Untaken;
 
 /// What handlers work with. Copies share the same parts.
@@ -54,6 +57,12 @@ pub struct Parts {
     pub untaken: Untaken,
     /// What this process counts of its own work.
     pub meters: Meters,
+    /// The rounds that its reaper has made.
+    pub rounds: Rounds,
+    /// How readings of workers went of late.
+    pub courses: Courses,
+    /// Whose requests were too many.
+    pub held_back: HeldBack,
     /// The pools of queues that machines are scaled for.
     pub scaling: Vec<Policy>,
     /// What readings of workers are to be within.
@@ -111,6 +120,9 @@ impl Parts {
             fleet: None,
             untaken: Untaken::default(),
             meters: Meters::default(),
+            rounds: Rounds::default(),
+            courses: Courses::default(),
+            held_back: HeldBack::default(),
             scaling: settings.scaling.clone(),
             readings: settings.readings.clone(),
             file_bounds: Bounds {

@@ -213,6 +213,7 @@ pub fn worker_view(
         tasks,
         readings: worker.readings,
         labels: worker.labels,
+        lately: None,
     }
 }
 

@@ -81,7 +81,7 @@ pub use place::Place;
 pub use rate::{Arrival, Rate};
 pub use reading::{ReadingRule, ReadingWatch, Reads};
 pub use rhythm::{Cron, Rhythm, Zone};
-pub use round::RoundNote;
+pub use round::{RoundDone, RoundNote};
 pub use schedule::{IfMissed, IfRunning, Occurrence, Plan, Schedule, ScheduleChange, ScheduleKey};
 pub use session::{Late, Superseded, Takeover};
 pub use share::{Limit, LimitBook, LimitOn, LimitRules, Shared, Standing, Stop, Which, holds_place};

@@ -42,6 +42,54 @@ pub struct RoundNote {
     /// Where the next look at batches begins; none for the beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batches: Option<String>,
+    /// What rounds have done of late, the latest first, up to [`RECALLED`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub latest: Vec<RoundDone>,
+}
+
+/// What a round has done, for those who look after the reaper.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RoundDone {
+    /// When it began.
+    pub at: Timestamp,
+    /// How many milliseconds it took; in the note of the very round, those until the note.
+    pub millis: u64,
+    /// Tasks taken back.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub taken: u64,
+    /// Tasks that failed as they were not started in time.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub expired: u64,
+    /// Workers that held some of these and no longer beat.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub workers_lost: u64,
+    /// What was removed after its keeping.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub removed: u64,
+    /// Whether time or bounds ran out before the work did.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub more: bool,
+    /// Why it could not be made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// Who made it: host and process; empty where no process lives from one round to the next.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by: String,
+}
+
+impl RoundDone {
+    /// Whether it is worth keeping for longer: it took something from somebody, or could not be made.
+    pub const fn is_notable(&self) -> bool {
+        self.taken + self.expired + self.workers_lost > 0 || self.more || self.error.is_some()
+    }
+}
+
+/// How many rounds a note tells of: few enough that it stays a write unit of DynamoDB.
+pub const RECALLED: usize = 8;
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks by reference")]
+const fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A time that is not believed yet, as it has jumped.
@@ -107,6 +155,7 @@ impl RoundNote {
                 set_back: false,
                 blocked: None,
                 batches: None,
+                latest: Vec::new(),
             };
             // There was nothing yet that could be removed.
             return (note, Vec::new());
@@ -132,6 +181,7 @@ impl RoundNote {
             set_back: before.set_back || is_back,
             blocked: before.blocked.clone(),
             batches: before.batches.clone(),
+            latest: before.latest.clone(),
         };
         (note, found)
     }
@@ -150,6 +200,7 @@ impl RoundNote {
             set_back: self.set_back,
             blocked: self.blocked.clone(),
             batches: self.batches.clone(),
+            latest: Vec::new(),
         };
         (note, found)
     }
@@ -166,7 +217,7 @@ impl RoundNote {
 
     /// How long after a round the next is to be expected: as long as it was lately, so that rounds of any pace are not taken
     /// for late ones for ever.
-    fn pace(&self) -> Duration {
+    pub fn pace(&self) -> Duration {
         let longest = self.gaps.iter().flatten().max().copied().map(Duration::from_millis);
         // A gap of days was an outage, and no pace.
         longest.map_or(PACE, |gap| gap.clamp(PACE, JUMP))
@@ -323,6 +374,18 @@ mod tests {
         let (note, _) = rounds(minutes(0, 10).chain([DAY, 0]));
         let text = serde_json::to_string(&note).unwrap();
         assert_eq!(serde_json::from_str::<RoundNote>(&text).unwrap(), note);
+    }
+
+    #[test]
+    fn a_note_tells_of_some_rounds_in_little_room() {
+        let (mut note, _) = rounds(minutes(0, 10));
+        let done = |n| RoundDone { at: at(n), millis: 1_234, taken: 256, ..RoundDone::default() };
+        note.latest = (0..RECALLED as i64).map(done).collect();
+        let text = serde_json::to_string(&note).unwrap();
+        assert!(text.len() < 950, "{} bytes, of which a write unit has 1024: {text}", text.len());
+        assert_eq!(serde_json::from_str::<RoundNote>(&text).unwrap(), note);
+        assert_eq!(RoundNote::after(Some(&note), at(600)).0.latest, note.latest);
+        assert!(note.latest[0].is_notable() && !RoundDone::default().is_notable());
     }
 
     #[test]

@@ -234,9 +234,19 @@ impl Timekeeper {
             || changed()
     }
 
+    /// Has the note of the next round be written: something happened that the process after this one is to know.
+    pub fn write_next(&self) {
+        self.lock().written_at = None;
+    }
+
     /// The time of the last round, if what is past its keeping may be removed by it.
     pub fn removes_at(&self) -> Option<Timestamp> {
         self.lock().last.as_ref().filter(|note| note.may_remove()).map(|note| note.at)
+    }
+
+    /// The note of the last round that this process has made or taken over.
+    pub fn last(&self) -> Option<RoundNote> {
+        self.lock().last.clone()
     }
 
     /// Keeps the note of a round that was made. `written` says whether the store has it; none if that was not tried.

@@ -15,7 +15,7 @@ use aws_sdk_dynamodb::types::{
     AttributeValue, ConsumedCapacity, DeleteRequest, KeysAndAttributes, PutRequest, ReturnConsumedCapacity,
     ReturnValue, ReturnValuesOnConditionCheckFailure, Select, WriteRequest,
 };
-use baton_store::StoreError;
+use baton_store::{Commits, StoreError};
 
 use crate::aside::Aside;
 use crate::attr::{Item, s};
@@ -105,6 +105,8 @@ pub(crate) struct Db {
     pub(crate) meter: Option<Arc<dyn Meter>>,
     /// What was passed over.
     pub(crate) aside: Aside,
+    /// What is counted of its transactions.
+    pub(crate) commits: Arc<Commits>,
 }
 
 impl Db {

@@ -95,13 +95,13 @@ use baton_model::{
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, ChangeTask, Changed, Claim,
-    ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending,
-    Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
-    LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
-    ScheduleFilter, ScheduleStore, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes,
-    Stats, StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
-    WorkerDetail,
+    ClaimAnswer, Commits, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell,
+    EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus,
+    LimitStore, Linked, LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page,
+    PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill,
+    Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore, SetDefaults, SetLimit, SetOwner,
+    SetSchedule, SetSupply, Settled, Sizes, Stats, StoreError, StoredToken, SupplyStore, TaskDetail,
+    TaskFilter, TaskStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// The AWS SDK's client crate, in the version that the store is made with.
@@ -433,6 +433,11 @@ impl TaskStore for DynamoStore {
     /// A table has no end, and AWS counts what it holds every six hours only.
     async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
         Ok(None)
+    }
+
+    /// Its transactions; a write of a single item is none.
+    fn commits(&self) -> Option<&Commits> {
+        Some(&self.inner.db.commits)
     }
 }
 

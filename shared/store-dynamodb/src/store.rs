@@ -108,7 +108,7 @@ impl Inner {
     ) -> Result<Self, StoreError> {
         let random = Arc::new(Mutex::new(Random::new(options.seed)));
         let aside = Aside::default();
-        let db = Db { client, table, random, meter: options.meter.clone(), aside };
+        let db = Db { client, table, random, meter: options.meter.clone(), aside, commits: Arc::default() };
         let Some(meta) = db.get(keys::meta("table")).await? else {
             return Err(StoreError::Internal {
                 what: format!(

@@ -92,8 +92,10 @@ impl Db {
             let capacity = self.meter.is_some().then_some(ReturnConsumedCapacity::Indexes);
             let ask = self.client.transact_write_items().set_transact_items(Some(writes.clone()));
             let ask = ask.client_request_token(&token).set_return_consumed_capacity(capacity);
+            let began = std::time::Instant::now();
             let error = match ask.send().await {
                 Ok(answer) => {
+                    self.commits.count(writes.len(), began.elapsed());
                     let used = answer.consumed_capacity.unwrap_or_default();
                     self.note("TransactWriteItems", true, writes.len(), &used);
                     return Ok(());

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use baton_store::{Sizes, StoreError};
+use baton_store::{Commits, Sizes, StoreError};
 use nix::sys::statvfs::Statvfs;
 use rusqlite::Connection;
 use tokio::sync::watch;
@@ -30,6 +30,8 @@ pub(crate) struct Condition {
     gone: watch::Sender<Option<String>>,
     /// As in `gone`, to be read at no cost.
     is_gone: OnceLock<String>,
+    /// What the writing thread counts of its commits.
+    pub(crate) commits: Commits,
 }
 
 impl Condition {
@@ -42,6 +44,7 @@ impl Condition {
             damage_written: OnceLock::new(),
             gone: watch::Sender::new(None),
             is_gone: OnceLock::new(),
+            commits: Commits::default(),
         }
     }
 

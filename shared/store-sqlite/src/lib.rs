@@ -61,12 +61,12 @@ use baton_model::{
 use baton_store::token::TOKENS;
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, BeatAnswer, Cancel, Capabilities, ChangeTask, Changed, Claim,
-    ClaimAnswer, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell, EndAnswer, Ending,
-    Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
-    LogFilter, Mend, Mended, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport,
-    QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, SetDefaults, SetLimit, SetOwner,
-    Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore, TokenStore, Waiting,
-    WorkerDetail, events_after, page_of_events,
+    ClaimAnswer, Commits, Complete, CompleteAnswer, Create, CreateAnswer, Cursor, Direct, Doorbell,
+    EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, GenerationFilter, Health, Input, LimitStatus,
+    LimitStore, Linked, LogFilter, Mend, Mended, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue,
+    Purge, PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Release, Remove, Retry, SetDefaults,
+    SetLimit, SetOwner, Settled, Sizes, Stats, StoreError, StoredToken, TaskDetail, TaskFilter, TaskStore,
+    TokenStore, Waiting, WorkerDetail, events_after, page_of_events,
 };
 use rusqlite::{Connection, params};
 use tokio::sync::watch;
@@ -444,6 +444,10 @@ impl TaskStore for SqliteStore {
     async fn sizes(&self) -> Result<Option<Sizes>, StoreError> {
         let (hold, most) = (Arc::clone(self.condition.hold()), self.max_bytes);
         self.readers.run(move |db| health::sizes(db, &hold, most)).await.map(Some)
+    }
+
+    fn commits(&self) -> Option<&Commits> {
+        Some(&self.condition.commits)
     }
 }
 

@@ -147,7 +147,11 @@ fn run(
         expected = group.len();
         let began = Instant::now();
         let committed = commit(db, held, &mut state, condition, doorbell, &mut group);
-        state.last_group = began.elapsed().saturating_sub(std::mem::take(&mut state.purging));
+        let took = began.elapsed();
+        state.last_group = took.saturating_sub(std::mem::take(&mut state.purging));
+        if committed.is_ok() {
+            condition.commits.count(group.len(), took);
+        }
         match committed {
             Ok(()) => group.drain(..).for_each(|job| job.answer()),
             Err(StoreError::Gone { .. }) => group.drain(..).for_each(|job| job.fail(condition.gone())),

@@ -10,6 +10,7 @@ mod batches;
 pub mod bulk;
 mod change;
 pub mod command;
+pub mod commits;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod doorbell;
@@ -53,6 +54,7 @@ pub use command::{
     DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing,
     OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, SetDefaults, Taken,
 };
+pub use commits::Commits;
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use ending::{Completion, EndAnswer, EndedAs, Ending};
 pub use error::{ErrorKind, StoreError};
@@ -464,4 +466,9 @@ pub trait TaskStore: Send + Sync {
     /// # Errors
     /// The store's own failures.
     async fn sizes(&self) -> Result<Option<Sizes>, StoreError>;
+
+    /// What was counted of the commits of this opening of it; none if it does not count them.
+    fn commits(&self) -> Option<&Commits> {
+        None
+    }
 }

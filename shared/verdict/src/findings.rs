@@ -4,15 +4,18 @@ use std::time::Duration;
 
 use baton_api::fleet::{QueueView, StatsView, WorkerView};
 use baton_api::health::{AbilityView, StoreView};
+use baton_api::reap::ReaperView;
 use baton_api::schedule::ScheduleView;
 use baton_api::task::TaskView;
+use baton_api::token::TokenView;
 use baton_api::why::WhyView;
 use baton_model::why::word;
 use baton_model::{Timestamp, Worker, WorkerStatus};
-use serde::Serialize;
 
+use crate::finding::{Finding, error, warning};
 use crate::kinds::{counted, kind_of};
 use crate::next::next;
+use crate::reaper::reaper;
 use crate::words::{self as text, quoted};
 
 /// How far the clocks of this machine and of the server may be apart: workers' and producers' times are told by either.
@@ -45,30 +48,6 @@ const MAKE_ROOM: &str = "baton task delete --status completed --before 7d";
 /// Fewer failures than this are told, and are no more than a warning.
 const MANY: usize = 5;
 
-/// How grave a finding is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Weight {
-    /// Work is lost time, or soon will be: somebody must act.
-    Error,
-    /// It may be meant, or pass.
-    Warning,
-}
-
-/// Something that is wrong.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// How grave it is.
-    pub weight: Weight,
-    /// What kind of thing is wrong, in a word.
-    pub what: &'static str,
-    /// What is wrong, for people.
-    pub message: String,
-    /// The command that mends it, or shows more.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
-
 /// What the findings are judged from.
 pub struct Facts {
     /// What the store can do, also if that is too little.
@@ -91,6 +70,10 @@ pub struct Facts {
     pub schedules: Vec<ScheduleView>,
     /// The time that failures are told of, in words.
     pub period: String,
+    /// How the reaper is; none of a server that does not tell.
+    pub reaper: Option<ReaperView>,
+    /// The tokens.
+    pub tokens: Vec<TokenView>,
 }
 
 /// All that is wrong, the gravest first.
@@ -98,6 +81,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     let mut found = Vec::new();
     store(&facts.store, &mut found);
     clocks(facts, &mut found);
+    found.extend(facts.reaper.iter().flat_map(reaper));
     for (queue, why) in &facts.waiting {
         waiting(queue, why, facts.patience, &mut found);
     }
@@ -107,18 +91,11 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     }
     failures(facts, &mut found);
     schedules(facts, &mut found);
+    held_back(facts, &mut found);
     growth(facts, &mut found);
     // The order within one weight is that of the rules: what stops everything comes first.
     found.sort_by_key(|one| one.weight);
     found
-}
-
-fn error(what: &'static str, message: String, next: impl Into<Option<String>>) -> Finding {
-    Finding { weight: Weight::Error, what, message, next: next.into() }
-}
-
-fn warning(what: &'static str, message: String, next: impl Into<Option<String>>) -> Finding {
-    Finding { weight: Weight::Warning, what, message, next: next.into() }
 }
 
 fn store(store: &StoreView, found: &mut Vec<Finding>) {
@@ -252,6 +229,34 @@ fn failures(facts: &Facts, found: &mut Vec<Finding>) {
     found.push(tell("failures", message, "baton debug tasks".to_owned()));
 }
 
+/// Tokens that make more requests than they may.
+fn held_back(facts: &Facts, found: &mut Vec<Finding>) {
+    for token in &facts.tokens {
+        let Some(held) = token.held_back.filter(|held| facts.stats.at.since(held.last_at) < LATELY) else {
+            continue;
+        };
+        let name = quoted(token.name.as_str());
+        let message = format!(
+            "{} requests of the token {name} were answered with 429, the last {}: it makes more than the {} a second that it may",
+            held.requests,
+            text::ago(held.last_at, facts.stats.at),
+            held.requests_per_second
+        );
+        let twice = held.requests_per_second.saturating_mul(2);
+        let next = match token.requests_per_second {
+            Some(_) => {
+                let scopes = token.scopes.iter().map(|scope| format!(" --scope {}", scope.as_str()));
+                let queues = token.queues.iter().map(|queue| format!(" --queue {queue}"));
+                let project = token.project.iter().map(|project| format!(" --project {project}"));
+                let grant: String = scopes.chain(queues).chain(project).collect();
+                format!("baton token create --name {name}{grant} --requests-per-second {twice}")
+            }
+            None => format!("BATON_TOKENS_REQUESTS_PER_SECOND={twice} baton serve"),
+        };
+        found.push(warning("too_many_requests", message, next));
+    }
+}
+
 fn schedules(facts: &Facts, found: &mut Vec<Finding>) {
     for schedule in &facts.schedules {
         let Some(at) = schedule.missed_at.filter(|at| facts.stats.at.since(*at) < DAY) else { continue };
@@ -266,6 +271,7 @@ mod tests {
     use serde_json::{Value, json};
 
     use super::*;
+    use crate::finding::Weight;
 
     const NOW: &str = "2026-01-31T08:00:00.000Z";
 
@@ -300,6 +306,8 @@ mod tests {
             completed: 0,
             schedules: Vec::new(),
             period: "the last hour".to_owned(),
+            reaper: None,
+            tokens: Vec::new(),
         }
     }
 
@@ -352,6 +360,32 @@ mod tests {
             facts.store.room_bytes = Some(room);
             assert_eq!(words(&facts), [(weight, "disk")]);
         }
+    }
+
+    #[test]
+    fn a_token_that_is_held_back_is_told_with_what_would_let_it_go_on() {
+        let mut facts = well();
+        let token = |own: Option<u32>, last: &str| {
+            read(json!({"id": "01980a6e-5b7c-7cc3-98c4-000000000001", "name": "ci", "status": "active",
+                "scopes": ["worker", "producer"], "queues": ["gpu"], "requests_per_second": own, "created_at": NOW,
+                "held_back": {"requests": 40, "last_at": last, "requests_per_second": 5}}))
+        };
+        facts.tokens =
+            vec![token(Some(5), "2026-01-31T07:59:00.000Z"), token(None, "2026-01-31T06:59:00.000Z")];
+        let found = findings(&facts);
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert_eq!(
+            (found[0].what, found[0].next.as_deref()),
+            (
+                "too_many_requests",
+                Some(
+                    "baton token create --name ci --scope worker --scope producer --queue gpu --requests-per-second 10"
+                )
+            )
+        );
+        facts.tokens = vec![token(None, NOW)];
+        let next = findings(&facts).remove(0).next.unwrap();
+        assert_eq!(next, "BATON_TOKENS_REQUESTS_PER_SECOND=10 baton serve");
     }
 
     #[test]

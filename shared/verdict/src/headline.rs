@@ -1,6 +1,6 @@
 //! The verdict in a few words.
 
-use crate::findings::{Finding, Weight};
+use crate::finding::{Finding, Weight};
 
 /// How grave it is, and how much of it: `ok: nothing is wrong`, `error: 1 wrong, 2 more to look at`.
 pub fn headline(found: &[Finding]) -> String {

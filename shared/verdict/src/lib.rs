@@ -3,6 +3,7 @@
 //! What else they tell in the same words is here, too: spans, attempts, and the text of others made harmless.
 
 mod attempts;
+mod finding;
 mod findings;
 pub mod harmless;
 mod headline;
@@ -10,12 +11,15 @@ mod kinds;
 mod late;
 mod likeness;
 mod next;
+mod reaper;
 pub mod words;
 
 pub use attempts::{Attempt, attempts};
-pub use findings::{Facts, Finding, PATIENCE, Weight, findings};
+pub use finding::{Finding, Weight};
+pub use findings::{Facts, PATIENCE, findings};
 pub use headline::headline;
 pub use kinds::{Counted, cause, coded, counted, kind_of};
 pub use late::{Late, late};
 pub use likeness::likeness;
 pub use next::{Next, next};
+pub use reaper::reaper;

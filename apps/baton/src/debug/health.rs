@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use baton_api::fleet::{QueueView, StatsView};
 use baton_api::health::StoreView;
+use baton_api::reap::ReaperView;
 use baton_api::why::WhyView;
 use baton_client::{Client, ClientError, TaskQuery};
 use baton_model::{Status, TaskId, Timestamp};
@@ -89,6 +90,10 @@ pub(super) async fn facts(
     let failed = failed_since(client, since, asked.limit);
     let (workers, schedules, completed, failed) = tokio::try_join!(workers, schedules, completed, failed)?;
     let waiting = waiting(client, &stats, patience).await?;
+    let tokens = pages::first(LISTED, async |cursor: Option<String>, most| {
+        client.tokens(cursor.as_deref(), Some(most)).await
+    });
+    let (tokens, reaper) = tokio::try_join!(tokens, reaper(client))?;
     Ok(Facts {
         store,
         stats,
@@ -100,7 +105,18 @@ pub(super) async fn facts(
         completed: completed.0.len(),
         schedules: schedules.0,
         period: asked.period(),
+        reaper,
+        tokens: tokens.0,
     })
+}
+
+/// How the reaper is; nothing of a server that has no such route.
+async fn reaper(client: &Client) -> Result<Option<ReaperView>, ClientError> {
+    match client.reaper().await {
+        Ok(view) => Ok(Some(view)),
+        Err(ClientError::Problem(problem)) if problem.status == 404 => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// What the store can do. A server that cannot work says so by a problem that holds it.

@@ -4,6 +4,7 @@
 mod config;
 mod ended;
 mod health;
+mod reaper;
 mod task;
 mod tasks;
 mod worker;
@@ -41,6 +42,8 @@ pub(crate) enum Debug {
     Workers(Asked),
     /// Tasks of late: how many an hour, how long they take, and which fail with what.
     Tasks(Asked),
+    /// The reaper: whether it lives and keeps up, when its next round is due, and what the last ones did.
+    Reaper(Asked),
     /// Every setting of a server that is started here: its value, where that comes from, what it does.
     Config(config::Config),
 }
@@ -127,6 +130,7 @@ impl Debug {
             Self::Worker(one) => worker::worker(context, &context.client()?, one).await,
             Self::Workers(asked) => workers::workers(context, &context.client()?, asked).await,
             Self::Tasks(asked) => tasks::tasks(context, &context.client()?, asked).await,
+            Self::Reaper(asked) => reaper::reaper(context, &context.client()?, asked).await,
             Self::Config(config) => config.run(context),
         }
     }

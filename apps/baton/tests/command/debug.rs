@@ -176,7 +176,8 @@ fn every_kind_of_finding_has_its_place_on_the_page() {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../");
     let page = std::fs::read_to_string(format!("{folder}docs/troubleshooting.md")).unwrap();
     let findings = std::fs::read_to_string(format!("{folder}shared/verdict/src/findings.rs")).unwrap();
-    let rules = findings.split("#[cfg(test)]").next().unwrap();
+    let reaper = std::fs::read_to_string(format!("{folder}shared/verdict/src/reaper.rs")).unwrap();
+    let rules = [findings, reaper].map(|file| file.split("#[cfg(test)]").next().unwrap().to_owned()).concat();
     let named = |begin: &str| -> Vec<String> {
         let parts = rules.split(begin).skip(1);
         parts.filter_map(|part| part.split('"').next()).map(str::to_owned).collect()

@@ -15,6 +15,8 @@ mod bulk;
 mod change;
 mod cli;
 mod debug;
+mod debug_faults;
+mod debug_many;
 mod dialects;
 #[cfg(feature = "dynamodb")]
 mod dynamodb;
@@ -27,6 +29,7 @@ mod fleet;
 mod fleet_chaos;
 mod import;
 mod limits;
+mod listeners;
 mod logs;
 mod machines;
 mod migrate;

@@ -1,6 +1,7 @@
 //! The pages, each with what it asks the routes for.
 
 pub(crate) mod audit;
+pub(crate) mod groups;
 pub(crate) mod limits;
 pub(crate) mod one_task;
 pub(crate) mod one_worker;

@@ -114,7 +114,8 @@ pub(crate) async fn show(visit: Visit, Path(id): Path<String>) -> Result<Respons
     let shown_from = history.len().saturating_sub(EVENTS_SHOWN);
     let own_id = task.id;
     let page = OneTask {
-        shell: Shell::new(&visit, &format!("Task {}", short(&task.id)), "/ui/tasks").live(),
+        shell: Shell::new(&visit, &format!("Task {}", short(&task.id)), "/ui/tasks")
+            .live_of(&[("task_id", &task.id.to_string())]),
         id: task.id.to_string(),
         short: short(&task.id),
         task_type: task.task_type.to_string(),

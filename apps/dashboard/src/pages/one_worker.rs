@@ -31,7 +31,7 @@ struct Line {
 
 /// Shows it.
 pub(crate) async fn show(visit: Visit, Path(id): Path<String>) -> Result<Response, ApiError> {
-    let worker: WorkerView = visit.get(&["v1", "workers", &id], &[]).await?;
+    let worker: WorkerView = visit.get(&["v1", "workers", &id], &[("lately", "1")]).await?;
     let query = [("worker", id.as_str()), ("limit", "50")];
     let logs: Option<Page<LogView>> = visit.get_if_allowed("list_logs", &["v1", "logs"], &query).await?;
     let has_logs = logs.is_some();

@@ -3,6 +3,7 @@
 use baton_api::fleet::WorkerView;
 use baton_model::Timestamp;
 
+use crate::charts::{Spark, spark};
 use crate::words::{NAMES, When, number, plain, short};
 
 pub(crate) struct Held {
@@ -11,6 +12,13 @@ pub(crate) struct Held {
     pub(crate) attempt: u32,
     /// How far it has come, in hundredths.
     pub(crate) progress: Option<String>,
+}
+
+/// A reading, and how it went.
+pub(crate) struct Read {
+    pub(crate) name: String,
+    pub(crate) value: String,
+    pub(crate) spark: Option<Spark>,
 }
 
 pub(crate) struct WorkerRow {
@@ -27,7 +35,7 @@ pub(crate) struct WorkerRow {
     pub(crate) contested: Option<When>,
     pub(crate) ended: Option<When>,
     pub(crate) tasks: Vec<Held>,
-    pub(crate) readings: Vec<(String, String)>,
+    pub(crate) readings: Vec<Read>,
     pub(crate) labels: Vec<(String, String)>,
 }
 
@@ -41,7 +49,15 @@ impl WorkerRow {
             attempt: held.attempt,
             progress: held.progress.map(|done| format!("{:.0}", done.clamp(0.0, 1.0) * 100.0)),
         });
-        let readings = worker.readings.iter().map(|(name, value)| (plain(name, NAMES), number(*value)));
+        let lately = worker.lately.as_ref();
+        let readings = worker.readings.iter().map(|(name, value)| {
+            let course = lately.and_then(|lately| Some((&lately.at, lately.readings.get(name)?)));
+            Read {
+                name: plain(name, NAMES),
+                value: number(*value),
+                spark: course.and_then(|(at, values)| spark(at, values, now)),
+            }
+        });
         let labels = worker.labels.iter().map(|(name, value)| (plain(name, NAMES), plain(value, NAMES)));
         Self {
             act: href.clone(),

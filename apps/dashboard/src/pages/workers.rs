@@ -22,7 +22,8 @@ struct Workers {
 
 /// Shows them.
 pub(crate) async fn show(visit: Visit) -> Result<Response, ApiError> {
-    let page: Page<WorkerView> = visit.get(&["v1", "workers"], &list_query(&visit, &[])).await?;
+    let query = [list_query(&visit, &[]), vec![("lately", "1")]].concat();
+    let page: Page<WorkerView> = visit.get(&["v1", "workers"], &query).await?;
     let rows = page.items.into_iter().map(|mut worker| {
         // A page of fifty workers with a hundred tasks each would be heavy; a worker's own page lists them.
         worker.tasks.truncate(3);

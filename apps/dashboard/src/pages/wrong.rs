@@ -6,6 +6,7 @@ use baton_api::fleet::{QueueView, StatsView, WorkerView};
 use baton_api::health::{ReadinessView, StoreView};
 use baton_api::schedule::ScheduleView;
 use baton_api::task::{GenerationView, Page, TaskView};
+use baton_api::token::TokenView;
 use baton_api::why::WhyView;
 use baton_http::ApiError;
 use baton_model::Timestamp;
@@ -35,6 +36,7 @@ impl From<Finding> for Wrong {
         let href = match finding.what {
             "no_worker" | "at_limit" | "only_alone" | "behind" | "waiting" | "paused" => Some("/ui/queues"),
             "worker_lost" | "worker_contested" | "reaper" | "cannot_start" => Some("/ui/workers"),
+            "too_many_requests" => Some("/ui/tokens"),
             "failures" => Some("/ui/tasks?status=failed"),
             "schedule_missed" => Some("/ui/schedules"),
             _ => None,
@@ -81,6 +83,8 @@ pub(crate) async fn wrong(
         let query = [("finished_from", &*since.to_string()), ("limit", COUNTED)];
         visit.get::<Page<GenerationView>>(&["v1", "generations"], &query).await?.items.len()
     };
+    let tokens: Option<Page<TokenView>> =
+        visit.get_if_allowed("list_tokens", &["v1", "tokens"], &limit).await?;
     let facts = Facts {
         store: store.clone(),
         stats: stats.clone(),
@@ -93,6 +97,8 @@ pub(crate) async fn wrong(
         completed,
         schedules: schedules.items,
         period: "the last hour".to_owned(),
+        reaper: visit.get_if_allowed("show_reaper", &["v1", "reaper"], &[]).await?,
+        tokens: tokens.map(|page| page.items).unwrap_or_default(),
     };
     Ok(findings(&facts).into_iter().map(Wrong::from).collect())
 }

@@ -247,10 +247,10 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 // A queue's name is all that a claim names; a project's is not.
                 "claim" if bound["queues"].is_array() => (403, "outside_grant"),
                 "list_workers" | "drain_worker" | "stop_worker" | "run_worker" | "get_stats"
-                | "list_logs" | "reap" | "create_token" | "list_tokens" | "revoke_token" | "list_audit"
-                | "get_queue" | "pause_queue" | "resume_queue" | "order_queue" | "set_queue_defaults"
-                | "set_limit" | "clear_limit" | "list_limits" | "set_owner" | "list_projects"
-                | "set_supply" | "get_supply" | "unset_supply" => (403, "outside_grant"),
+                | "list_logs" | "reap" | "show_reaper" | "create_token" | "list_tokens" | "revoke_token"
+                | "list_audit" | "get_queue" | "pause_queue" | "resume_queue" | "order_queue"
+                | "set_queue_defaults" | "set_limit" | "clear_limit" | "list_limits" | "set_owner"
+                | "list_projects" | "set_supply" | "get_supply" | "unset_supply" => (403, "outside_grant"),
                 "list_queues" | "list_supplies" if whole => (403, "outside_grant"),
                 "get_task" | "get_history" | "get_graph" | "get_why" | "cancel_task" | "retry_task"
                 | "change_task" | "complete" | "fail" | "release" => (404, "task_not_found"),

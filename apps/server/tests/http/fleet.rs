@@ -15,7 +15,7 @@ use crate::world::World;
 
 /// A supervisor that notes what it is asked.
 #[derive(Default)]
-struct Noted(Mutex<Vec<(String, Asked)>>);
+pub(crate) struct Noted(pub(crate) Mutex<Vec<(String, Asked)>>);
 
 fn group() -> GroupView {
     GroupView {
@@ -40,7 +40,7 @@ fn group() -> GroupView {
             starts_at: None,
             waits_for: None,
             last_exit: Some("signal 9 (SIGKILL)".to_owned()),
-            last_output: None,
+            last_output: Some("line one\n<b>Killed</b>".to_owned()),
         }],
     }
 }
@@ -62,7 +62,7 @@ impl Fleet for Noted {
     }
 }
 
-fn world(settings: &[(&str, &str)]) -> (World, Arc<Noted>) {
+pub(crate) fn world(settings: &[(&str, &str)]) -> (World, Arc<Noted>) {
     let noted = Arc::new(Noted::default());
     (World::with_fleet(settings, Arc::clone(&noted) as _), noted)
 }

@@ -41,6 +41,7 @@ mod tenants;
 mod timeline;
 mod tokens;
 mod ui;
+mod ui_live;
 mod untaken;
 mod waiting;
 mod why;

@@ -91,6 +91,12 @@ async fn what_metrics_and_statistics_tell_is_the_same() {
         assert_eq!(told.get(series), Some(&value), "{series}: {told:#?}");
     }
     assert!(told["baton_store_file_bytes"] > 0.0);
+    let (commands, commits) =
+        (told["baton_store_commit_commands_sum"], told["baton_store_commit_commands_count"]);
+    assert!(commands >= commits && commits >= 8.0, "{commands} commands in {commits} commits");
+    assert_eq!(told["baton_store_commit_seconds_count"], commits);
+    assert_eq!(told[r#"baton_store_commit_seconds_bucket{le="+Inf"}"#], commits);
+    assert!(told["baton_store_commit_seconds_sum"] > 0.0);
 }
 
 #[tokio::test]

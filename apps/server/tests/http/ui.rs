@@ -28,18 +28,18 @@ const HOSTILE: &str =
 
 /// Somebody with a browser.
 #[derive(Clone)]
-struct Browser {
+pub(crate) struct Browser {
     world: World,
-    cookie: Option<String>,
+    pub(crate) cookie: Option<String>,
 }
 
 impl Browser {
-    fn new(world: &World) -> Self {
+    pub(crate) fn new(world: &World) -> Self {
         Self { world: world.clone(), cookie: None }
     }
 
     /// Somebody who has signed in with a new token.
-    async fn signed_in(world: &World, token: Value) -> Self {
+    pub(crate) async fn signed_in(world: &World, token: Value) -> Self {
         let (_, secret) = world.token(token).await;
         let mut browser = Self::new(world);
         let answer = browser.sign_in(&secret.reveal()).await;
@@ -55,12 +55,12 @@ impl Browser {
         answer
     }
 
-    async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send(Request::get(path), Body::empty()).await
     }
 
     /// Posts a form that the page `from` has, with that page's token.
-    async fn post(&self, from: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
+    pub(crate) async fn post(&self, from: &str, path: &str, fields: &[(&str, &str)]) -> Answer {
         let page = self.get(from).await.text();
         let token = page.split("name=\"form\" value=\"").nth(1).map(|rest| &rest[..64]).unwrap_or_default();
         let mut all = vec![("form", token)];
@@ -84,12 +84,12 @@ impl Browser {
     }
 }
 
-fn location(answer: &Answer) -> &str {
+pub(crate) fn location(answer: &Answer) -> &str {
     assert_eq!(answer.status, 303, "{}", answer.text());
     answer.headers[LOCATION].to_str().unwrap()
 }
 
-fn guarded() -> World {
+pub(crate) fn guarded() -> World {
     World::with(&[("tokens.required", "always")])
 }
 

@@ -146,7 +146,12 @@ impl World {
 
     /// An answer as it begins, to be taken piece by piece.
     pub(crate) async fn open(&self, path: &str) -> axum::response::Response {
-        let mut request = Request::get(path).body(Body::empty()).unwrap();
+        self.open_with(Request::get(path)).await
+    }
+
+    /// The same of a request that brings more.
+    pub(crate) async fn open_with(&self, request: http::request::Builder) -> axum::response::Response {
+        let mut request = request.body(Body::empty()).unwrap();
         if let Some(authorization) = &self.authorization {
             request.headers_mut().insert(AUTHORIZATION, authorization.parse().unwrap());
         }

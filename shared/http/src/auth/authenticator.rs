@@ -140,6 +140,7 @@ impl Authenticator {
         match self.counts.rates.take(&token, now) {
             Turn::Wait { limit, wait } => {
                 tracing::debug!(token_id = %token.id, limit, "request refused: too many");
+                self.app.held_back.count(token.id, limit, now);
                 return Err(too_many(limit, wait));
             }
             Turn::GoOn { note_use: true } => self.note_use(&token, now),

@@ -101,6 +101,7 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/timeline", "list_timeline", &[Producer]),
     Rule::get("/v1/events", "hear_events", &[Producer]),
     Rule::post("/v1/reap", "reap", OPERATOR).audited(),
+    Rule::get("/v1/reaper", "show_reaper", OPERATOR),
     Rule::post("/v1/tokens", "create_token", OPERATOR).audited(),
     Rule::get("/v1/tokens", "list_tokens", OPERATOR),
     Rule::post("/v1/tokens/{id}/revoke", "revoke_token", OPERATOR).audited(),

@@ -55,6 +55,7 @@ impl Vouched {
         let now = by.app.now();
         check_status(&token, now)?;
         if let Turn::Wait { limit, wait } = by.rates.take(&token, now) {
+            by.app.held_back.count(token.id, limit, now);
             return Err(too_many(limit, wait));
         }
         check_grant(rule, scopes, &token)?;

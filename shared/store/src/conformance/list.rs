@@ -520,6 +520,7 @@ rules! {
     ],
     timeline: [
         a_task_s_events_and_lines_are_one_time_line,
+        the_first_page_of_a_task_with_many_lines_is_its_newest,
         the_time_line_of_a_task_is_filtered,
         a_worker_s_lines_are_told,
         a_task_that_is_gone_leaves_its_lines,

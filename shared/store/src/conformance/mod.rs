@@ -15,7 +15,7 @@
 //! There is one list of rules, in `list`: the macro and [`RULES`] are made of it, and a test holds it against the
 //! functions. A rule is skipped only where the store's [`Capabilities`](crate::Capabilities) say that it does not
 //! promise it. Time and ids are handed in, so that nothing here sleeps or reads a clock; the two time limits there are
-//! only end the test of a store that would hang.
+//! only end the test of a store that would hang, and what is measured is so where a variable asks for it.
 
 #![allow(
     clippy::unwrap_used,

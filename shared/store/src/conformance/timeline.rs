@@ -25,6 +25,11 @@ fn line(worker: &str, about: Option<TaskId>, level: Level, message: &str) -> Log
     }
 }
 
+#[expect(clippy::print_stdout, reason = "what was measured is asked for")]
+fn say(what: &str) {
+    println!("{what}");
+}
+
 fn of_task(id: TaskId) -> TimelineFilter {
     TimelineFilter { task: Some(id), ..TimelineFilter::default() }
 }
@@ -98,6 +103,40 @@ pub async fn a_task_s_events_and_lines_are_one_time_line(b: Bench) {
         _ => None,
     });
     assert_eq!(told.collect::<Vec<_>>(), history);
+}
+
+/// However many lines there are about a task, its first page is its newest entries, and comes at once.
+///
+/// `BATON_TEST_LINES=10000` has so many, and tells and bounds the time; without it, a few hundred are to be told rightly.
+pub async fn the_first_page_of_a_task_with_many_lines_is_its_newest(b: Bench) {
+    /// How long it may take.
+    const BAR: std::time::Duration = std::time::Duration::from_millis(50);
+    let measured: Option<usize> = std::env::var("BATON_TEST_LINES").ok().and_then(|text| text.parse().ok());
+    let lines = measured.unwrap_or(600);
+    let id = b.running(at(1), "w1", b.spec("a")).await.head.id;
+    for first in (0..lines).step_by(200) {
+        let logs =
+            (first..lines.min(first + 200)).map(|n| line("w1", Some(id), Level::Info, &format!("line {n}")));
+        b.beat(Beat { logs: logs.collect(), ..beat("w1", at(2)) }).await;
+    }
+    b.settle().await;
+    let page = || crate::PageRequest::first(50);
+    let newest = b.store().timeline(of_task(id), page()).await.unwrap();
+    let told: Vec<_> = newest.items.iter().map(|entry| entry.message.clone()).collect();
+    let wanted: Vec<_> = (0..50).map(|n| format!("line {}", lines - 1 - n)).collect();
+    assert_eq!(told, wanted);
+    assert!(newest.next.is_some());
+    if measured.is_some() {
+        // The shortest of a few: others have the machine, too.
+        let mut best = std::time::Duration::MAX;
+        for _ in 0..9 {
+            let begun = std::time::Instant::now();
+            b.store().timeline(of_task(id), page()).await.unwrap();
+            best = best.min(begun.elapsed());
+        }
+        say(&format!("the first page of {lines} lines: {best:?}"));
+        assert!(best < BAR, "{best:?}");
+    }
 }
 
 /// Of a task, each filter keeps what fits.

@@ -189,6 +189,11 @@ impl World {
         (status, serde_json::from_str(body).unwrap())
     }
 
+    /// The number of the server's process.
+    pub(crate) fn server_process(&self) -> u32 {
+        self.server.0.id()
+    }
+
     /// Ends the server as an operator does; the answer is how it ended.
     pub(crate) fn end_server(&mut self) -> ExitStatus {
         self.end_server_by(Signal::SIGTERM)

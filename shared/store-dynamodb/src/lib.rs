@@ -28,6 +28,7 @@ mod dating;
 mod db;
 mod defaults;
 mod dependency;
+mod document;
 mod descent;
 mod ending;
 mod ends;

@@ -21,7 +21,7 @@ use baton_model::{
 use crate::{
     AddToBatch, AuditEntry, AuditFilter, AuditStore, BatchDetail, BatchFilter, BatchStore, Beat, BeatAnswer,
     BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Complete, CompleteAnswer,
-    Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, FeedPage,
+    Create, CreateAnswer, Direct, Document, DocumentChanges, DocumentStore, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, FeedPage,
     GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
     Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
     ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore,
@@ -593,5 +593,25 @@ impl AuditStore for Faulty {
     async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
         let question = (filter.clone(), page.clone());
         self.list("audit", question, || self.inner.audit(filter.clone(), page.clone())).await
+    }
+}
+
+#[async_trait]
+impl DocumentStore for Faulty {
+    async fn documents(
+        &self,
+        kind: &str,
+        after: Option<&str>,
+        limit: u32,
+    ) -> Result<Vec<Document>, StoreError> {
+        self.call("documents", Call::Point, || self.inner.documents(kind, after, limit)).await
+    }
+
+    async fn document(&self, kind: &str, name: &str) -> Result<Option<String>, StoreError> {
+        self.call("document", Call::Point, || self.inner.document(kind, name)).await
+    }
+
+    async fn change_documents(&self, changes: DocumentChanges) -> Result<(), StoreError> {
+        self.call("change_documents", Call::Repeatable, || self.inner.change_documents(changes.clone())).await
     }
 }

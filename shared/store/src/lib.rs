@@ -12,6 +12,7 @@ mod change;
 pub mod command;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod document;
 pub mod doorbell;
 pub mod ending;
 pub mod error;
@@ -53,6 +54,7 @@ pub use command::{
     DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing,
     OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, SetDefaults, Taken,
 };
+pub use document::{Document, DocumentChange, DocumentChanges, DocumentStore, without_documents};
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use ending::{Completion, EndAnswer, EndedAs, Ending};
 pub use error::{ErrorKind, StoreError};
@@ -105,7 +107,7 @@ pub struct Capabilities {
     /// makes sure.
     pub releases_at_once: bool,
     /// All that happens to tasks has one order, in which it can be told ([`TimelineStore::feed`]), and so has all else that
-    /// the time line tells.
+    /// the time line tells; and documents are kept ([`DocumentStore`]).
     pub feed: bool,
 }
 
@@ -123,6 +125,7 @@ pub trait Store:
     + BulkStore
     + BatchStore
     + TimelineStore
+    + DocumentStore
 {
 }
 
@@ -136,6 +139,7 @@ impl<S> Store for S where
         + BulkStore
         + BatchStore
         + TimelineStore
+        + DocumentStore
 {
 }
 

@@ -145,8 +145,11 @@ impl Standing {
         }
     }
 
-    /// Takes up what was given up.
+    /// Takes up what was given up: it hears of what happens from now on.
     pub fn enable(&mut self) {
+        if self.disabled_at.is_some() {
+            self.cursor = None;
+        }
         self.disabled_at = None;
         self.disabled_why = None;
         self.failing_since = None;

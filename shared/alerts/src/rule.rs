@@ -144,9 +144,13 @@ mod tests {
     #[test]
     fn a_figure_in_between_neither_fires_nor_ends() {
         let depth = rule(Kind::QueueDepth).between(Some(10.0), Some(5.0)).unwrap();
-        assert!(depth.is_beyond(11.0) && !depth.is_beyond(10.0) && !depth.is_back(10.0) && depth.is_back(5.0));
+        assert!(
+            depth.is_beyond(11.0) && !depth.is_beyond(10.0) && !depth.is_back(10.0) && depth.is_back(5.0)
+        );
         let room = rule(Kind::DiskLow).between(Some(200.0), Some(100.0)).unwrap();
-        assert!(room.is_beyond(99.0) && !room.is_beyond(100.0) && !room.is_back(199.0) && room.is_back(200.0));
+        assert!(
+            room.is_beyond(99.0) && !room.is_beyond(100.0) && !room.is_back(199.0) && room.is_back(200.0)
+        );
     }
 
     #[test]

@@ -96,7 +96,8 @@ impl Standing {
         self.seen_at = Some(now);
         let mut turns = Vec::new();
         self.end_some(rule, figures, now, &mut turns);
-        self.beyond.retain(|subject, _| figures.get(subject).is_some_and(|figure| rule.is_beyond(figure.value)));
+        self.beyond
+            .retain(|subject, _| figures.get(subject).is_some_and(|figure| rule.is_beyond(figure.value)));
         for (subject, figure) in figures.iter().filter(|(_, figure)| rule.is_beyond(figure.value)) {
             if self.firing.contains_key(subject) {
                 continue;
@@ -163,7 +164,8 @@ mod tests {
     }
 
     fn rule(patience: u64, calm: u64) -> Rule {
-        let rule = Rule::of("deep".parse().unwrap(), Kind::QueueDepth).between(Some(10.0), Some(5.0)).unwrap();
+        let rule =
+            Rule::of("deep".parse().unwrap(), Kind::QueueDepth).between(Some(10.0), Some(5.0)).unwrap();
         Rule { patience: Duration::from_secs(patience), calm: Duration::from_secs(calm), ..rule }
     }
 
@@ -178,11 +180,12 @@ mod tests {
     #[test]
     fn it_fires_once_after_its_time_and_ends_once_after_its_calm() {
         let (rule, mut standing) = (rule(20, 30), Standing::default());
-        let told: Vec<Vec<&str>> = [(0, 11.0), (10, 12.0), (20, 11.0), (30, 99.0), (40, 7.0), (50, 5.0), (60, 6.0)]
-            .iter()
-            .chain(&[(70, 4.0), (80, 4.0), (90, 4.0), (100, 0.0), (110, 0.0)])
-            .map(|(second, value)| words(&standing.look(&rule, &figures(*value), at(*second))))
-            .collect();
+        let told: Vec<Vec<&str>> =
+            [(0, 11.0), (10, 12.0), (20, 11.0), (30, 99.0), (40, 7.0), (50, 5.0), (60, 6.0)]
+                .iter()
+                .chain(&[(70, 4.0), (80, 4.0), (90, 4.0), (100, 0.0), (110, 0.0)])
+                .map(|(second, value)| words(&standing.look(&rule, &figures(*value), at(*second))))
+                .collect();
         let expected = [(2, "fired"), (10, "ended")];
         for (n, told) in told.iter().enumerate() {
             let wanted: Vec<&str> =

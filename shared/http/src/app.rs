@@ -14,6 +14,7 @@ use crate::fleet::Fleet;
 use crate::live::Live;
 use crate::log_shares::LogShares;
 use crate::meters::Meters;
+use crate::notices::Notices;
 use crate::untaken::Untaken;
 
 /// What handlers work with. Copies share the same parts.
@@ -52,6 +53,8 @@ pub struct Parts {
     pub live: Live,
     /// Work that no worker takes, as the server has found it.
     pub untaken: Untaken,
+    /// The rules of alerts and the webhooks of the settings, and who is to hear when there is something new.
+    pub notices: Notices,
     /// What this process counts of its own work.
     pub meters: Meters,
     /// The pools of queues that machines are scaled for.
@@ -110,6 +113,7 @@ impl Parts {
             files: None,
             fleet: None,
             untaken: Untaken::default(),
+            notices: Notices::new(settings.alerts.clone(), settings.webhooks.clone()),
             meters: Meters::default(),
             scaling: settings.scaling.clone(),
             readings: settings.readings.clone(),

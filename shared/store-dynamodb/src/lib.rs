@@ -28,8 +28,8 @@ mod dating;
 mod db;
 mod defaults;
 mod dependency;
-mod document;
 mod descent;
+mod document;
 mod ending;
 mod ends;
 #[cfg(feature = "environment")]

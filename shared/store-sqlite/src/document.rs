@@ -31,12 +31,7 @@ impl DocumentStore for SqliteStore {
     }
 }
 
-fn documents(
-    db: &Connection,
-    kind: &str,
-    after: Option<&str>,
-    limit: u32,
-) -> Result<Vec<Document>, Failure> {
+fn documents(db: &Connection, kind: &str, after: Option<&str>, limit: u32) -> Result<Vec<Document>, Failure> {
     let mut statement = db.prepare_cached(
         "SELECT name, value FROM document WHERE kind = ?1 AND name > ?2 ORDER BY name LIMIT ?3",
     )?;

@@ -544,7 +544,8 @@ async fn generations_of_the_eleventh_version_name_no_files_and_later_ones_may() 
 /// A file as the twelfth version of the schema left it.
 fn of_version_twelve(path: &Path) {
     let db = Connection::open(path).unwrap();
-    db.execute_batch("DROP TABLE feed; DROP TABLE happened; DROP TABLE document; PRAGMA user_version = 12;").unwrap();
+    db.execute_batch("DROP TABLE feed; DROP TABLE happened; DROP TABLE document; PRAGMA user_version = 12;")
+        .unwrap();
 }
 
 #[tokio::test]

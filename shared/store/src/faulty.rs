@@ -21,13 +21,13 @@ use baton_model::{
 use crate::{
     AddToBatch, AuditEntry, AuditFilter, AuditStore, BatchDetail, BatchFilter, BatchStore, Beat, BeatAnswer,
     BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Complete, CompleteAnswer,
-    Create, CreateAnswer, Direct, Document, DocumentChanges, DocumentStore, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, FeedPage,
-    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
-    Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore,
-    SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store,
-    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches,
-    TimelineStore, TokenStore, Waiting, WorkerDetail,
+    Create, CreateAnswer, Direct, Document, DocumentChanges, DocumentStore, EndAnswer, Ending, Expire,
+    Expired, Fail, FailAnswer, FeedPage, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
+    LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
+    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
+    ScheduleFilter, ScheduleStore, SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply,
+    Settled, Sizes, Stats, Store, StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore,
+    TendBatches, TendedBatches, TimelineStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.

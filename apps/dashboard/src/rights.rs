@@ -1,6 +1,6 @@
 //! What whoever signed in may do, as far as a page must know to offer it. It decides nothing: the routes do.
 
-use baton_http::auth::{Access, RULES};
+use baton_http::auth::{ALERT_RULES, Access, RULES};
 use baton_model::{Grant, Token};
 
 /// Operations that concern everything, and so need a token without bounds.
@@ -13,6 +13,7 @@ const EVERYTHING: &[&str] = &[
     "list_logs",
     "list_limits",
     "list_projects",
+    "list_alerts",
     "list_audit",
     "list_tokens",
     "revoke_token",
@@ -40,7 +41,7 @@ impl Rights {
     /// Whether an operation is worth offering.
     pub(crate) fn may(&self, operation: &str) -> bool {
         let Some(grant) = &self.grant else { return true };
-        let Some(rule) = RULES.iter().find(|rule| rule.operation == operation) else { return false };
+        let Some(rule) = RULES.iter().chain(ALERT_RULES).find(|rule| rule.operation == operation) else { return false };
         let scoped = match rule.access {
             Access::Open => true,
             Access::Scopes(scopes) => grant.has(scopes),

@@ -37,6 +37,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/ui/workers", "Workers", "list_workers"),
     ("/ui/schedules", "Schedules", "list_schedules"),
     ("/ui/limits", "Limits", "list_limits"),
+    ("/ui/alerts", "Alerts", "list_alerts"),
     ("/ui/projects", "Projects", "list_projects"),
     ("/ui/tokens", "Tokens", "list_tokens"),
     ("/ui/audit", "Audit", "list_audit"),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_api::alert::AlertView;
 use baton_api::fleet::{QueueView, StatsView};
 use baton_api::health::StoreView;
 use baton_api::why::WhyView;
@@ -75,6 +76,15 @@ fn tell(context: &Context, found: &[Finding], facts: &Facts) -> Result<(), Failu
     Ok(())
 }
 
+/// The rules of alerts; none of a store that keeps none, or of an older server.
+async fn alerts(client: &Client) -> Result<Vec<AlertView>, Failure> {
+    match client.alerts().await {
+        Ok(alerts) => Ok(alerts.items),
+        Err(ClientError::Problem(problem)) if matches!(problem.status, 404 | 501) => Ok(Vec::new()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 async fn facts(
     context: &Context,
     client: &Client,
@@ -106,6 +116,7 @@ async fn facts(
         failed: failed.0,
         completed: completed.0.len(),
         schedules: schedules.0,
+        alerts: alerts(client).await?,
         period: asked.period(),
     })
 }

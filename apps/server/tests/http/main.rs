@@ -8,6 +8,7 @@
 
 mod access;
 mod affinity;
+mod alerts;
 mod batches;
 mod bulk;
 mod change;
@@ -43,6 +44,7 @@ mod tokens;
 mod ui;
 mod untaken;
 mod waiting;
+mod webhooks;
 mod why;
 mod workers;
 mod world;

@@ -175,7 +175,12 @@ fn show(context: &Context, alert: &AlertView, times: &Times) -> Result<(), Failu
     let webhooks: Vec<&str> = rule.webhooks.iter().map(GroupName::as_str).collect();
     let firing = |what: &baton_api::alert::FiringView| {
         let ended = what.ended_at.map(|at| format!(", ended {}", times.ago(at))).unwrap_or_default();
-        format!("{}: since {}, fired {}{ended}", what.message, times.full(what.since), times.ago(what.fired_at))
+        format!(
+            "{}: since {}, fired {}{ended}",
+            what.message,
+            times.full(what.since),
+            times.ago(what.fired_at)
+        )
     };
     let mut facts = vec![
         ("alert", rule.name.to_string()),

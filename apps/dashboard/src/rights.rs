@@ -41,7 +41,9 @@ impl Rights {
     /// Whether an operation is worth offering.
     pub(crate) fn may(&self, operation: &str) -> bool {
         let Some(grant) = &self.grant else { return true };
-        let Some(rule) = RULES.iter().chain(ALERT_RULES).find(|rule| rule.operation == operation) else { return false };
+        let Some(rule) = RULES.iter().chain(ALERT_RULES).find(|rule| rule.operation == operation) else {
+            return false;
+        };
         let scoped = match rule.access {
             Access::Open => true,
             Access::Scopes(scopes) => grant.has(scopes),

@@ -7,8 +7,8 @@ use baton_http::auth::{Access, Rule};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::pages::{
-    alerts, audit, limits, one_task, one_worker, overview, projects, queues, schedules, settings, tasks, tokens,
-    workers,
+    alerts, audit, limits, one_task, one_worker, overview, projects, queues, schedules, settings, tasks,
+    tokens, workers,
 };
 use crate::{Dashboard, act, answer, bulk, files, sign};
 

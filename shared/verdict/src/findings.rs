@@ -463,14 +463,19 @@ mod tests {
     #[test]
     fn an_alert_that_fires_is_told() {
         let alert = |firing: Value| -> AlertView {
-            read(json!({"name": "deep", "kind": "queue_depth", "above": 2.0, "below": 2.0, "for_seconds": 0.0,
-                "ends_after_seconds": 0.0, "from": "api", "runs_command": false, "fires": true, "firing": firing, "ended": []}))
+            read(
+                json!({"name": "deep", "kind": "queue_depth", "above": 2.0, "below": 2.0, "for_seconds": 0.0,
+                "ends_after_seconds": 0.0, "from": "api", "runs_command": false, "fires": true, "firing": firing, "ended": []}),
+            )
         };
         let firing = json!({"subject": "q", "message": "3 tasks wait in queue q", "value": 3.0, "since": NOW, "fired_at": NOW});
         let facts = Facts { alerts: vec![alert(json!([])), alert(json!([firing, firing]))], ..well() };
         assert_eq!(words(&facts), [(Weight::Warning, "alert")]);
         let [found] = &findings(&facts)[..] else { panic!("one") };
-        assert!(found.message.contains("alert deep fires since") && found.message.contains("(and 1 more)"), "{found:?}");
+        assert!(
+            found.message.contains("alert deep fires since") && found.message.contains("(and 1 more)"),
+            "{found:?}"
+        );
         assert_eq!(found.next.as_deref(), Some("baton alert show deep"));
     }
 }

@@ -119,8 +119,12 @@ async fn what_happens_to_tasks_is_sent_signed_by_filter() {
     soon(|| async { shown(&world).await["delivered"] == 1 }).await;
     let shown = shown(&world).await;
     assert_eq!((&shown["status"], &shown["waiting"]), (&json!("ok"), &json!(0)));
-    assert_eq!((&shown["messages"][0]["status"], &shown["messages"][0]["tries"]), (&json!("delivered"), &json!(1)));
-    let all = format!("{shown}{}{}", world.get("/v1/webhooks").await.text(), world.get("/v1/audit").await.text());
+    assert_eq!(
+        (&shown["messages"][0]["status"], &shown["messages"][0]["tries"]),
+        (&json!("delivered"), &json!(1))
+    );
+    let all =
+        format!("{shown}{}{}", world.get("/v1/webhooks").await.text(), world.get("/v1/audit").await.text());
     assert!(!all.contains("whsec_") && !all.contains("hunter2"), "{all}");
     sending.end().await;
 }
@@ -269,9 +273,11 @@ async fn a_slow_receiver_holds_no_other_up() {
 async fn webhooks_are_set_shown_and_taken_away() {
     let world = World::new();
     let own = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
-    let set = world.put("/v1/webhooks/chat", json!({"url": "https://a.example/x", "secret": own})).await.json();
+    let set =
+        world.put("/v1/webhooks/chat", json!({"url": "https://a.example/x", "secret": own})).await.json();
     assert_eq!((set.get("secret"), &set["url"]), (None, &json!("https://a.example/…")));
-    let again = world.put("/v1/webhooks/chat", json!({"url": "https://b.example", "events": ["task.failed"]})).await;
+    let again =
+        world.put("/v1/webhooks/chat", json!({"url": "https://b.example", "events": ["task.failed"]})).await;
     assert_eq!(again.json().get("secret"), None, "it keeps its secret");
     for (body, field) in [
         (json!({}), "url"),

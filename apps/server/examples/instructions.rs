@@ -61,7 +61,9 @@ impl Client {
             let Some(end) = self.answer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
             let head = std::str::from_utf8(&self.answer[..end])?;
             if !head.starts_with("HTTP/1.1 2") {
-                return Err(format!("{path} was answered with {}", String::from_utf8_lossy(&self.answer)).into());
+                return Err(
+                    format!("{path} was answered with {}", String::from_utf8_lossy(&self.answer)).into()
+                );
             }
             let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
             break (end + 4, length.map_or(Ok(0), str::parse::<usize>)?);

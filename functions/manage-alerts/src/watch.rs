@@ -91,8 +91,8 @@ impl Watch {
         let mut changes = DocumentChanges::default();
         for (name, standing) in known.iter().filter(|(name, _)| !names.contains(name)) {
             let mut standing = standing.clone();
-            // What kind of rule it was is not known any more, and matters to nobody.
-            let gone = Rule::of(name.clone(), baton_alerts::Kind::QueueDepth);
+            let usual = || Rule::of(name.clone(), baton_alerts::Kind::QueueDepth);
+            let gone = standing.rule.clone().map_or_else(usual, |rule| *rule);
             turns.extend(standing.end_all(now).into_iter().map(|turn| (gone.clone(), turn)));
             changes.remove(STANDING, name.as_str());
         }
@@ -188,20 +188,19 @@ async fn tell(
 struct Receiver {
     webhook: Webhook,
     standing: baton_alerts::HookStanding,
-    waiting: usize,
+    waiting: u64,
     has_dropped: bool,
 }
 
 impl Receiver {
     async fn of(app: &App, webhook: Webhook) -> Result<Self, StoreError> {
         let standing = notices::hook_standing(&*app.store, &webhook.name).await?;
-        let waiting =
-            app.store.documents(&notices::waiting(&webhook.name), None, WAITING_ALERTS).await?.len();
+        let waiting = app.store.count_documents(&notices::waiting(&webhook.name)).await?;
         Ok(Self { webhook, standing, waiting, has_dropped: false })
     }
 
     fn give(&mut self, message: &Delivery, changes: &mut DocumentChanges) -> Result<(), StoreError> {
-        if self.standing.disabled_at.is_some() || self.waiting >= WAITING_ALERTS as usize {
+        if self.standing.disabled_at.is_some() || self.waiting >= u64::from(WAITING_ALERTS) {
             self.standing.dropped += 1;
             self.has_dropped = true;
             return Ok(());

@@ -173,9 +173,8 @@ pub(crate) async fn test(
     caller.reach_everything()?;
     let by = caller.asks(request.by, request.reason.as_deref());
     known(&app, &name).await?;
-    if app.store.documents(&notices::waiting(&name), None, WAITING_ALERTS).await?.len()
-        >= WAITING_ALERTS as usize
-    {
+    let waiting = app.store.count_documents(&notices::waiting(&name)).await?;
+    if waiting >= u64::from(WAITING_ALERTS) {
         let detail = format!("{WAITING_ALERTS} messages wait for webhook {name}, and no more may");
         return Err(ApiError::new(ProblemCode::TooManyLimits, detail));
     }
@@ -207,8 +206,8 @@ async fn known(app: &App, name: &GroupName) -> Result<(Webhook, Origin), ApiErro
 
 async fn view(app: &App, webhook: &Webhook, from: Origin) -> Result<WebhookView, ApiError> {
     let standing = notices::hook_standing(&*app.store, &webhook.name).await?;
-    let waiting = app.store.documents(&notices::waiting(&webhook.name), None, 2 * WAITING_ALERTS).await?;
-    Ok(WebhookView::of(webhook, from.as_str(), &standing, waiting.len() as u64))
+    let waiting = app.store.count_documents(&notices::waiting(&webhook.name)).await?;
+    Ok(WebhookView::of(webhook, from.as_str(), &standing, waiting))
 }
 
 /// What the audit log tells of a webhook: no secret, and no path.

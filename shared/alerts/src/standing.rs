@@ -76,6 +76,9 @@ pub struct Standing {
     /// The latest ends, the newest first.
     #[serde(default)]
     pub ended: VecDeque<Ended>,
+    /// The rule by which it fired last: who was told of that is told of its end, also if the rule is gone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<Box<Rule>>,
     #[serde(skip)]
     beyond: BTreeMap<String, Timestamp>,
     #[serde(skip)]
@@ -114,6 +117,7 @@ impl Standing {
             let why = figure.why.clone().unwrap_or_else(|| rule.kind.words(subject, figure.value));
             let firing = Firing { since, fired_at: now, value: figure.value, why };
             self.firing.insert(subject.clone(), firing.clone());
+            self.rule = Some(Box::new(rule.clone()));
             turns.push(Turn::Fired { subject: subject.clone(), firing });
         }
         turns

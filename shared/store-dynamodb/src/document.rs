@@ -11,6 +11,10 @@ impl DocumentStore for DynamoStore {
         Err(without_documents())
     }
 
+    async fn count_documents(&self, _: &str) -> Result<u64, StoreError> {
+        Err(without_documents())
+    }
+
     async fn document(&self, _: &str, _: &str) -> Result<Option<String>, StoreError> {
         Err(without_documents())
     }

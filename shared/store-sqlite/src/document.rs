@@ -21,6 +21,11 @@ impl DocumentStore for SqliteStore {
         self.readers.run(move |db| documents(db, &kind, after.as_deref(), limit)).await
     }
 
+    async fn count_documents(&self, kind: &str) -> Result<u64, StoreError> {
+        let kind = kind.to_owned();
+        self.readers.run(move |db| count(db, &kind)).await
+    }
+
     async fn document(&self, kind: &str, name: &str) -> Result<Option<String>, StoreError> {
         let (kind, name) = (kind.to_owned(), name.to_owned());
         self.readers.run(move |db| document(db, &kind, &name)).await
@@ -40,6 +45,11 @@ fn documents(db: &Connection, kind: &str, after: Option<&str>, limit: u32) -> Re
         Ok(Document { name: row.get(0)?, value: row.get(1)? })
     })?;
     Ok(rows.collect::<rusqlite::Result<_>>()?)
+}
+
+fn count(db: &Connection, kind: &str) -> Result<u64, Failure> {
+    let mut statement = db.prepare_cached("SELECT count(*) FROM document WHERE kind = ?1")?;
+    Ok(statement.query_row([kind], |row| row.get(0))?)
 }
 
 fn document(db: &Connection, kind: &str, name: &str) -> Result<Option<String>, Failure> {

@@ -75,6 +75,12 @@ pub trait DocumentStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<Document>, StoreError>;
 
+    /// How many documents of a kind there are.
+    ///
+    /// # Errors
+    /// As [`DocumentStore::documents`].
+    async fn count_documents(&self, kind: &str) -> Result<u64, StoreError>;
+
     /// What a document says; none if there is none.
     ///
     /// # Errors

@@ -607,6 +607,10 @@ impl DocumentStore for Faulty {
         self.call("documents", Call::Point, || self.inner.documents(kind, after, limit)).await
     }
 
+    async fn count_documents(&self, kind: &str) -> Result<u64, StoreError> {
+        self.call("count_documents", Call::Point, || self.inner.count_documents(kind)).await
+    }
+
     async fn document(&self, kind: &str, name: &str) -> Result<Option<String>, StoreError> {
         self.call("document", Call::Point, || self.inner.document(kind, name)).await
     }

@@ -26,6 +26,7 @@ pub async fn what_keeps_no_documents_says_so(b: Bench) {
     }
     assert_err!(all, StoreError::NotTold { .. });
     assert_err!(b.store().document("rule", "a").await, StoreError::NotTold { .. });
+    assert_err!(b.store().count_documents("rule").await, StoreError::NotTold { .. });
     assert_err!(b.store().change_documents(DocumentChanges::default()).await, StoreError::NotTold { .. });
 }
 
@@ -39,6 +40,8 @@ pub async fn documents_are_told_by_kind_and_name(b: Bench) {
     put(&*store, &[("rule", "b", "5")]).await;
     assert_eq!(names(&store.documents("rule", None, 9).await.unwrap()), ["a", "b", "c"]);
     assert_eq!(names(&store.documents("rule", None, 2).await.unwrap()), ["a", "b"]);
+    assert_eq!(store.count_documents("rule").await.unwrap(), 3);
+    assert_eq!(store.count_documents("none").await.unwrap(), 0);
     assert_eq!(names(&store.documents("rule", Some("a"), 9).await.unwrap()), ["b", "c"]);
     assert_eq!(store.document("rule", "b").await.unwrap().as_deref(), Some("5"));
     assert_eq!(store.document("rule", "d").await.unwrap(), None);

@@ -23,6 +23,10 @@ impl DocumentStore for Oracle {
         Ok(behind.map(told).take(limit as usize).collect())
     }
 
+    async fn count_documents(&self, kind: &str) -> Result<u64, StoreError> {
+        Ok(self.lock().documents.keys().filter(|(of, _)| of == kind).count() as u64)
+    }
+
     async fn document(&self, kind: &str, name: &str) -> Result<Option<String>, StoreError> {
         Ok(self.lock().documents.get(&(kind.to_owned(), name.to_owned())).cloned())
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_alerts::{Delivery, Event, EventName, HookStanding, Outcome, Webhook, message_id};
 use baton_http::App;
 use baton_http::live::LiveEvent;
-use baton_http::notices::{self, HOOK, KEPT, WAITING};
+use baton_http::notices::{self, HOOK, KEPT, WAITING, WEBHOOK};
 use baton_model::{Happened, Particulars, TimelineEntry, Timestamp};
 use baton_store::{DocumentChanges, StoreError};
 use futures::StreamExt as _;
@@ -153,6 +153,9 @@ impl Hook {
     async fn keep(&mut self, position: Option<u64>, messages: Vec<Delivery>) -> Result<(), StoreError> {
         let name = &self.webhook.name;
         let _turn = self.app.notices.turn().await;
+        if !self.stands().await? {
+            return Ok(());
+        }
         let standing = notices::hook_standing(&*self.app.store, name).await?;
         let standing = HookStanding { cursor: position, ..standing };
         let mut changes = DocumentChanges::default();
@@ -196,6 +199,9 @@ impl Hook {
         let name = webhook.name.clone();
         {
             let _turn = self.app.notices.turn().await;
+            if !self.stands().await? {
+                return Ok(());
+            }
             let now = self.app.now();
             let mut standing = notices::hook_standing(&*self.app.store, &name).await?;
             let was_disabled = standing.disabled_at.is_some();
@@ -218,6 +224,13 @@ impl Hook {
             self.app.store.change_documents(changes).await?;
         }
         self.tidy().await
+    }
+
+    /// Whether there still is such a webhook: of one that is gone, nothing is kept.
+    async fn stands(&self) -> Result<bool, StoreError> {
+        let name = &self.webhook.name;
+        let is_of_settings = self.app.notices.webhook_of_settings(name).is_some();
+        Ok(is_of_settings || self.app.store.document(WEBHOOK, name.as_str()).await?.is_some())
     }
 
     /// Removes the oldest messages that are over, beyond those that are kept.

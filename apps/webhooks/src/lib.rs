@@ -27,20 +27,22 @@ pub async fn run_webhooks(app: App, private: bool, shutdown: Shutdown) {
     if !app.store.capabilities().feed {
         return;
     }
-    let sender = match Sender::new(private) {
-        Ok(sender) => sender,
-        Err(why) => {
-            tracing::error!(why, "no webhook can be sent to");
-            return;
-        }
-    };
+    // The roots of TLS are read once there is somebody to send to.
+    let mut sender: Option<Sender> = None;
     let mut changes = app.notices.hear_changes();
     let mut tasks: BTreeMap<GroupName, (Webhook, JoinHandle<()>)> = BTreeMap::new();
     loop {
         changes.mark_unchanged();
         match app.notices.webhooks(&*app.store).await {
+            Ok(all) if all.is_empty() && tasks.is_empty() => {}
             Ok(all) => {
-                renew(&app, &sender, &mut tasks, all.into_iter().map(|(webhook, _)| webhook).collect())
+                if sender.is_none() {
+                    let opened = Sender::new(private);
+                    sender = opened.map_err(|why| tracing::error!(why, "no webhook can be sent to")).ok();
+                }
+                if let Some(sender) = &sender {
+                    renew(&app, sender, &mut tasks, all.into_iter().map(|(webhook, _)| webhook).collect());
+                }
             }
             Err(error) => tracing::warn!(error = error.report(), "webhooks could not be read"),
         }

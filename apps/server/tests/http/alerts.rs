@@ -1,12 +1,17 @@
 //! Alerts: rules that requests set, what fires and ends by what there is, and what is told of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use baton_alerts::{Kind, Rule};
+use baton_api::supervised::GroupView;
 use baton_http::Notices;
 use baton_http::auth::ALERT_RULES;
+use baton_http::fleet::{Asked, Fleet};
 use baton_manage_alerts::Watch;
-use baton_model::Scope;
+use baton_model::{GroupName, Scope};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use http::{Method, Request};
 use serde_json::{Value, json};
 
@@ -223,5 +228,89 @@ async fn only_operators_who_reach_everything_may_ask() {
                 "{scope} {bounds}: {statuses:?}"
             );
         }
+    }
+}
+
+/// A supervisor of a group of which one worker has used up its restarts.
+struct Failing;
+
+impl Fleet for Failing {
+    fn groups(&self) -> BoxFuture<'_, Vec<GroupView>> {
+        let group = json!({"name": "resize", "status": "degraded", "count": 2, "active": 1, "idle": 1, "busy": 0,
+            "failed": 1, "restarts": 9, "command": [], "workers": []});
+        async { vec![serde_json::from_value(group).unwrap()] }.boxed()
+    }
+
+    fn ask<'a>(&'a self, _: &'a GroupName, _: Asked) -> BoxFuture<'a, Option<GroupView>> {
+        async { None }.boxed()
+    }
+}
+
+/// What the messages of all that fires say.
+async fn messages(world: &World) -> Vec<String> {
+    let all = world.get("/v1/alerts").await.json();
+    let firing =
+        all["items"].as_array().unwrap().iter().flat_map(|one| one["firing"].as_array().unwrap().clone());
+    firing.map(|one| one["message"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn groups_untaken_work_and_failures_are_told() {
+    let world = World::with_fleet(&[], Arc::new(Failing));
+    for kind in [Kind::GroupFailed, Kind::NoWorker] {
+        world.put(&format!("/v1/alerts/{}", kind.as_str()), json!({"kind": kind.as_str()})).await;
+    }
+    world.put("/v1/alerts/rate", json!({"kind": "failure_rate", "for_seconds": 0})).await;
+    let why = "no live worker takes type a of queue gpu".to_owned();
+    world.app.untaken.turn([("gpu".parse().unwrap(), why.clone())].into());
+    let mut watch = Watch::default();
+    looks(&world, &mut watch, 1).await;
+    let group = "1 workers of group resize have used up their restarts";
+    assert_eq!(messages(&world).await, [group, why.as_str()]);
+    for n in 0..10 {
+        world.create(json!({"type": "a", "queue": "cpu"})).await;
+        let task = world.claim_of("w", "cpu").await;
+        let path = |what: &str| format!("/v1/tasks/{}/{what}", task["id"].as_str().unwrap());
+        let mut end = json!({"worker_id": "w", "attempt": 1});
+        let what = if n < 6 {
+            end["error"] = json!({"message": "no"});
+            end["retryable"] = json!(false);
+            "fail"
+        } else {
+            "complete"
+        };
+        let ended = world.post(&path(what), end).await;
+        assert_eq!(ended.status, 200, "{}", ended.text());
+    }
+    looks(&world, &mut watch, 1).await;
+    let rate = "60 of 100 attempts that ended in the last ten minutes failed";
+    assert_eq!(messages(&world).await, [group, why.as_str(), rate]);
+    world.app.untaken.turn([].into());
+    looks(&world, &mut watch, 7).await;
+    assert_eq!(messages(&world).await, [group, rate]);
+}
+
+#[tokio::test]
+async fn a_quiet_time_sends_and_writes_nothing() {
+    let world = World::new();
+    for kind in Kind::ALL {
+        world.put(&format!("/v1/alerts/{}", kind.as_str()), json!({"kind": kind.as_str()})).await;
+    }
+    let hook = json!({"url": "https://a.example", "events": ["alert.fired", "alert.ended"]});
+    world.put("/v1/webhooks/chat", hook).await;
+    let mut watch = Watch::default();
+    for _ in 0..50 {
+        world.create(json!({"type": "a"})).await;
+        let task = world.claim("w").await;
+        looks(&world, &mut watch, 3).await;
+        let path = format!("/v1/tasks/{}/complete", task["id"].as_str().unwrap());
+        let done = world.post(&path, json!({"worker_id": "w", "attempt": 1})).await;
+        assert_eq!(done.status, 200, "{}", done.text());
+        world.post("/v1/workers/w/heartbeat", json!({"running": []})).await;
+    }
+    assert_eq!(messages(&world).await, Vec::<String>::new());
+    assert_eq!(told(&world).await, Vec::<String>::new());
+    for kind in ["alert", "waiting/chat", "over/chat", "webhook-standing"] {
+        assert_eq!(world.app.store.documents(kind, None, 9).await.unwrap(), [], "{kind}");
     }
 }

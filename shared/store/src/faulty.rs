@@ -3,6 +3,8 @@
 //! What goes wrong is drawn from a seed, so that a run whose commands come in the same order fails in the same places.
 //! Nothing sleeps: a delay gives other tasks a turn and goes on.
 
+mod documents;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
@@ -21,13 +23,13 @@ use baton_model::{
 use crate::{
     AddToBatch, AuditEntry, AuditFilter, AuditStore, BatchDetail, BatchFilter, BatchStore, Beat, BeatAnswer,
     BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Complete, CompleteAnswer,
-    Create, CreateAnswer, Direct, Document, DocumentChanges, DocumentStore, EndAnswer, Ending, Expire,
-    Expired, Fail, FailAnswer, FeedPage, GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked,
-    LogFilter, Mend, Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge,
-    PurgeReport, QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry,
-    ScheduleFilter, ScheduleStore, SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply,
-    Settled, Sizes, Stats, Store, StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore,
-    TendBatches, TendedBatches, TimelineStore, TokenStore, Waiting, WorkerDetail,
+    Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, FeedPage,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
+    Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore,
+    SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store,
+    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches,
+    TimelineStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -593,29 +595,5 @@ impl AuditStore for Faulty {
     async fn audit(&self, filter: AuditFilter, page: PageRequest) -> Result<Page<AuditEntry>, StoreError> {
         let question = (filter.clone(), page.clone());
         self.list("audit", question, || self.inner.audit(filter.clone(), page.clone())).await
-    }
-}
-
-#[async_trait]
-impl DocumentStore for Faulty {
-    async fn documents(
-        &self,
-        kind: &str,
-        after: Option<&str>,
-        limit: u32,
-    ) -> Result<Vec<Document>, StoreError> {
-        self.call("documents", Call::Point, || self.inner.documents(kind, after, limit)).await
-    }
-
-    async fn count_documents(&self, kind: &str) -> Result<u64, StoreError> {
-        self.call("count_documents", Call::Point, || self.inner.count_documents(kind)).await
-    }
-
-    async fn document(&self, kind: &str, name: &str) -> Result<Option<String>, StoreError> {
-        self.call("document", Call::Point, || self.inner.document(kind, name)).await
-    }
-
-    async fn change_documents(&self, changes: DocumentChanges) -> Result<(), StoreError> {
-        self.call("change_documents", Call::Repeatable, || self.inner.change_documents(changes.clone())).await
     }
 }

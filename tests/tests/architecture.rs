@@ -15,7 +15,8 @@ use std::process::Command;
 /// What each crate of `shared/` may depend on besides libraries.
 const SHARED: &[(&str, &[&str])] = &[
     ("baton-model", &[]),
-    ("baton-api", &["baton-model"]),
+    ("baton-alerts", &["baton-model"]),
+    ("baton-api", &["baton-alerts", "baton-model"]),
     ("baton-store", &["baton-model"]),
     ("baton-store-sqlite", &["baton-model", "baton-store"]),
     ("baton-files", &["baton-model"]),
@@ -25,10 +26,18 @@ const SHARED: &[(&str, &[&str])] = &[
     ("baton-verdict", &["baton-model", "baton-api"]),
     ("baton-aws", &["baton-model"]),
     ("baton-store-dynamodb", &["baton-model", "baton-store", "baton-aws"]),
-    ("baton-runtime", &["baton-model", "baton-scaling", "baton-store"]),
+    ("baton-runtime", &["baton-alerts", "baton-model", "baton-scaling", "baton-store"]),
     (
         "baton-http",
-        &["baton-model", "baton-api", "baton-files", "baton-scaling", "baton-store", "baton-runtime"],
+        &[
+            "baton-alerts",
+            "baton-model",
+            "baton-api",
+            "baton-files",
+            "baton-scaling",
+            "baton-store",
+            "baton-runtime",
+        ],
     ),
     ("baton-client", &["baton-model", "baton-api", "baton-aws"]),
     (
@@ -47,6 +56,7 @@ const SHARED: &[(&str, &[&str])] = &[
 
 /// What a function may depend on; on `baton-lambda` for its binary alone, by its feature `lambda`.
 const FUNCTION: &[&str] = &[
+    "baton-alerts",
     "baton-model",
     "baton-api",
     "baton-files",
@@ -71,7 +81,7 @@ const PRIVATE: &[(&str, &[&str])] = &[
     ("object_store", &["baton-files", "baton-archive"]),
     ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-dashboard", "baton-lambda"]),
     ("askama", &["baton-dashboard"]),
-    ("reqwest", &["baton-client", "baton-machines", "baton-tests"]),
+    ("reqwest", &["baton-client", "baton-machines", "baton-webhooks", "baton-tests"]),
     ("clap", &["baton"]),
     ("ratatui", &["baton-top"]),
     ("lambda_runtime", &["baton-lambda"]),

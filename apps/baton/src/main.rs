@@ -1,5 +1,6 @@
 //! `baton`: the server, the worker and the operator's tool in one program.
 
+mod alert;
 mod archive;
 mod archiver;
 mod audit;
@@ -54,6 +55,7 @@ mod text;
 mod timeline;
 mod token;
 mod top;
+mod webhook;
 mod when;
 mod words;
 mod worker;
@@ -168,6 +170,12 @@ enum Command {
     /// Send, fetch and list files.
     #[command(subcommand)]
     File(file::File),
+    /// See, set and take away rules of alerts, and what fires.
+    #[command(subcommand)]
+    Alert(alert::Alerts),
+    /// See, set and take away webhooks, and what came of their messages.
+    #[command(subcommand)]
+    Webhook(webhook::Webhooks),
     /// Counts, ages and percentiles of everything.
     Stats(stats::Stats),
     /// Find out what is wrong, and what to do about it.
@@ -312,6 +320,8 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Bulk(bulk) => on_heap(|| bulk.run(context)).await,
             Command::Batch(batch) => on_heap(|| batch.run(context)).await,
             Command::File(file) => on_heap(|| unless_interrupted(file.run(context))).await,
+            Command::Alert(alerts) => on_heap(|| alerts.run(context)).await,
+            Command::Webhook(webhooks) => on_heap(|| webhooks.run(context)).await,
             Command::Stats(stats) => on_heap(|| stats.run(context)).await,
             Command::Debug(debug) => on_heap(|| debug.run(context)).await,
             Command::Top(top) => on_heap(|| top.run(context)).await,

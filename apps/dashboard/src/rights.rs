@@ -1,6 +1,6 @@
 //! What whoever signed in may do, as far as a page must know to offer it. It decides nothing: the routes do.
 
-use baton_http::auth::{Access, FLEET_RULES, RULES};
+use baton_http::auth::{ALERT_RULES, Access, FLEET_RULES, RULES};
 use baton_model::{Grant, Token};
 
 /// Operations that concern everything, and so need a token without bounds.
@@ -14,6 +14,7 @@ const EVERYTHING: &[&str] = &[
     "show_reaper",
     "list_limits",
     "list_projects",
+    "list_alerts",
     "list_audit",
     "list_tokens",
     "revoke_token",
@@ -43,7 +44,8 @@ impl Rights {
     /// Whether an operation is worth offering.
     pub(crate) fn may(&self, operation: &str) -> bool {
         let Some(grant) = &self.grant else { return true };
-        let Some(rule) = RULES.iter().chain(FLEET_RULES).find(|rule| rule.operation == operation) else {
+        let mut rules = RULES.iter().chain(FLEET_RULES).chain(ALERT_RULES);
+        let Some(rule) = rules.find(|rule| rule.operation == operation) else {
             return false;
         };
         let scoped = match rule.access {

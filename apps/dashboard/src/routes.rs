@@ -7,8 +7,8 @@ use baton_http::auth::{Access, Rule};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::pages::{
-    audit, groups, limits, one_task, one_worker, overview, projects, queues, schedules, settings, tasks,
-    tokens, workers,
+    alerts, audit, groups, limits, one_task, one_worker, overview, projects, queues, schedules, settings,
+    tasks, tokens, workers,
 };
 use crate::{Dashboard, act, answer, bulk, events, files, sign};
 
@@ -41,6 +41,7 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Dashboard>> {
         .route("/ui/schedules", get(schedules::show))
         .route("/ui/schedules/{project}/{name}/{action}", post(act::schedule))
         .route("/ui/limits", get(limits::show))
+        .route("/ui/alerts", get(alerts::show))
         .route("/ui/projects", get(projects::show))
         .route("/ui/tokens", get(tokens::show))
         .route("/ui/tokens/{id}/revoke", post(act::revoke))

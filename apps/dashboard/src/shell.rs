@@ -41,6 +41,7 @@ const PAGES: &[(&str, &str, &str)] = &[
     ("/ui/groups", "Groups", "list_groups"),
     ("/ui/schedules", "Schedules", "list_schedules"),
     ("/ui/limits", "Limits", "list_limits"),
+    ("/ui/alerts", "Alerts", "list_alerts"),
     ("/ui/projects", "Projects", "list_projects"),
     ("/ui/tokens", "Tokens", "list_tokens"),
     ("/ui/audit", "Audit", "list_audit"),

@@ -165,6 +165,7 @@ fn routes() -> OpenApiRouter<App> {
     api::router()
         .merge(baton_manage_files::router())
         .merge(baton_manage_fleet::router())
+        .merge(baton_manage_alerts::router())
         .merge(baton_show_metrics::router())
 }
 
@@ -285,13 +286,18 @@ impl Server {
         let supplies = baton_reap_stale_workers::run_supplies(app.clone(), shutdown.clone());
         let readings = baton_reap_stale_workers::run_readings(app.clone(), shutdown.clone());
         let untaken = baton_reap_stale_workers::run_untaken(app.clone(), shutdown.clone());
+        let alerts = baton_manage_alerts::run_alerts(app.clone(), shutdown.clone());
+        let private = settings.server.private_webhooks;
+        let webhooks = baton_webhooks::run_webhooks(app.clone(), private, shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
         let sweep = baton_manage_files::run_sweep(app.clone(), shutdown.clone());
         let archiving = archive(app.clone(), beside.archiver, settings.reaper_interval, shutdown.clone());
         let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
-            tokio::join!(reaper, schedules, supplies, readings, untaken, bulk, archiving, sweep);
+            tokio::join!(
+                reaper, schedules, supplies, readings, untaken, alerts, webhooks, bulk, archiving, sweep
+            );
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         life.note(Happened::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned() }).await;

@@ -195,7 +195,7 @@ async fn of_limits(app: &App, baton: &mut Registry) -> Result<(), ApiError> {
     while all < LIMITS {
         let page = app.store.limits(PageRequest { after, ..PageRequest::first(100) }).await?;
         all += page.items.len();
-        full += page.items.iter().filter(|one| is_full(one)).count();
+        full += page.items.iter().filter(|one| one.is_full()).count();
         after = page.next;
         if after.is_none() {
             break;
@@ -204,11 +204,6 @@ async fn of_limits(app: &App, baton: &mut Registry) -> Result<(), ApiError> {
     number(baton, "limits", "Limits that are set, up to 1000", all as f64);
     number(baton, "limits_full", "Of these, those whose places are all taken", full as f64);
     Ok(())
-}
-
-fn is_full(limit: &baton_store::LimitStatus) -> bool {
-    let taken = limit.running.unwrap_or_default() + limit.held.unwrap_or_default();
-    limit.limit.rules.max_running.is_some_and(|most| taken >= most)
 }
 
 async fn of_store(app: &App, baton: &mut Registry) -> Result<(), ApiError> {

@@ -5,6 +5,7 @@
 //! Requests are read by [`fields`], which reports every wrong field at once; answers are plain serde.
 
 pub mod address;
+pub mod alert;
 pub mod batch;
 pub mod bulk;
 pub mod change;
@@ -36,6 +37,7 @@ pub mod text;
 pub mod timeline;
 pub mod token;
 pub mod unique;
+pub mod webhook;
 pub mod why;
 
 pub use fields::{Fields, ReadFields};

@@ -88,6 +88,14 @@ codes! {
     FileNotFound = "file_not_found", 404, "No such file";
     /// The server supervises no such group of workers.
     GroupNotFound = "group_not_found", 404, "No such group of workers";
+    /// There is no such rule of alerts.
+    AlertNotFound = "alert_not_found", 404, "No such alert";
+    /// There is no such webhook.
+    WebhookNotFound = "webhook_not_found", 404, "No such webhook";
+    /// No message of this id is kept for the webhook.
+    MessageNotFound = "message_not_found", 404, "No such message";
+    /// The settings have one of this name, which requests do not change.
+    SetInSettings = "set_in_settings", 409, "The settings have one of this name";
     /// The part of a file that is asked for lies behind its end.
     RangeRefused = "range_refused", 416, "The file has no such part";
     /// The store that the server has keeps nothing by which it could tell this.

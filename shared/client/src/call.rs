@@ -68,6 +68,16 @@ impl Call {
         Self { method: Method::PATCH, ..Self::post(path, body) }
     }
 
+    /// A thing as it is to be, which may be sent again.
+    pub(crate) fn put(path: impl Into<String>, body: &impl Serialize) -> Self {
+        Self { method: Method::PUT, ..Self::post(path, body) }.repeatable(true)
+    }
+
+    /// A thing that is to be gone.
+    pub(crate) fn delete(path: impl Into<String>) -> Self {
+        Self { method: Method::DELETE, repeat: Repeat::IfUntouched, ..Self::get(path) }
+    }
+
     /// The change may be made twice without harm, if `so`.
     pub(crate) fn repeatable(mut self, so: bool) -> Self {
         self.repeat = if so { Repeat::Freely } else { Repeat::IfUntouched };

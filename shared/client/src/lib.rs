@@ -51,6 +51,7 @@
 //! # }
 //! ```
 
+mod alerts;
 mod builder;
 mod bulk;
 mod call;

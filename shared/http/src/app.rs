@@ -16,6 +16,7 @@ use crate::held_back::HeldBack;
 use crate::live::Live;
 use crate::log_shares::LogShares;
 use crate::meters::Meters;
+use crate::notices::Notices;
 use crate::rounds::Rounds;
 use crate::untaken::Untaken;
 
@@ -55,6 +56,8 @@ pub struct Parts {
     pub live: Live,
     /// Work that no worker takes, as the server has found it.
     pub untaken: Untaken,
+    /// The rules of alerts and the webhooks of the settings, and who is to hear when there is something new.
+    pub notices: Notices,
     /// What this process counts of its own work.
     pub meters: Meters,
     /// The rounds that its reaper has made.
@@ -119,6 +122,7 @@ impl Parts {
             files: None,
             fleet: None,
             untaken: Untaken::default(),
+            notices: Notices::new(settings.alerts.clone(), settings.webhooks.clone()),
             meters: Meters::default(),
             rounds: Rounds::default(),
             courses: Courses::default(),

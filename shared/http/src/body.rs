@@ -1,6 +1,7 @@
 //! Bodies: JSON of a bounded size, read with all that is wrong in it.
 
 use axum::extract::{FromRequest, Request};
+use baton_api::alert::SetAlert;
 use baton_api::bulk::BulkRequest;
 use baton_api::change::ChangeRequest;
 use baton_api::claim::ClaimRequest;
@@ -17,6 +18,7 @@ use baton_api::schedule::{ScheduleAction, SetSchedule};
 use baton_api::supervised::{RestartRequest, ScaleRequest};
 use baton_api::supply::SetSupply;
 use baton_api::token::CreateToken;
+use baton_api::webhook::{RedeliverRequest, SetWebhook};
 use baton_api::{ProblemCode, ReadFields};
 use baton_model::{Expected, Limits};
 use bytes::{Buf, Bytes, BytesMut};
@@ -97,6 +99,9 @@ bodies! {
     RetryRequest: Plain, |_limits| &();
     RestartRequest: Plain, |_limits| &();
     ScaleRequest: Plain, |_limits| &();
+    SetAlert: Plain, |_limits| &();
+    SetWebhook: Plain, |_limits| &();
+    RedeliverRequest: Plain, |_limits| &();
     ChangeRequest: Plain, |_limits| &();
     BulkRequest: Plain, |_limits| &();
     ReapRequest: Plain, |_limits| &();

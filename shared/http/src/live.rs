@@ -51,7 +51,8 @@ pub struct LiveEvent {
 }
 
 impl LiveEvent {
-    fn new((position, entry): (u64, TimelineEntry)) -> Self {
+    /// An event at a position.
+    pub fn new((position, entry): (u64, TimelineEntry)) -> Self {
         Self { position, entry, text: OnceLock::new() }
     }
 

@@ -212,6 +212,15 @@ impl Meters {
         self.schedules_missed.inc_by(schedules_missed);
     }
 
+    /// How many attempts have completed, and how many have failed or were taken back.
+    pub fn ended(&self) -> (u64, u64) {
+        let failed = ["retry", "failed"].map(|outcome| self.failed.get_or_create(&Outcome { outcome }).get());
+        let lost = LossReason::ALL
+            .iter()
+            .map(|reason| self.lost.get_or_create(&Reason { reason: reason.as_str() }).get());
+        (self.completed.get(), failed.iter().sum::<u64>() + lost.sum::<u64>())
+    }
+
     /// A request was answered.
     pub(crate) fn answered(&self, asked: Route, status: StatusCode) {
         let Route { route, method } = asked;

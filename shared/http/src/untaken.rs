@@ -27,6 +27,11 @@ impl Untaken {
         self.known().keys().cloned().collect()
     }
 
+    /// The queues, each with why.
+    pub fn all(&self) -> BTreeMap<QueueName, String> {
+        self.known().clone()
+    }
+
     fn known(&self) -> MutexGuard<'_, BTreeMap<QueueName, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

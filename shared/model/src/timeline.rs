@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::event::{Event, EventKind};
 use crate::expected::Expected;
-use crate::id::{Label, ProjectId, QueueName, ScheduleName, SessionId, TaskId, WorkerId};
+use crate::id::{GroupName, Label, ProjectId, QueueName, ScheduleName, SessionId, TaskId, WorkerId};
 use crate::lease::LossReason;
 use crate::log::{Level, LogLine};
 use crate::task::State;
@@ -26,6 +26,8 @@ const BY_SCHEDULE: &str = "schedule ";
 pub enum Source {
     /// A server started or ended.
     Server,
+    /// An alert fires, or has ended.
+    Alert,
     /// The reaper took something back.
     Reaper,
     /// A worker started, ended or was lost.
@@ -40,13 +42,14 @@ pub enum Source {
 
 impl Source {
     /// Every source. Of entries of one moment, one of a later source counts as the newer.
-    pub const ALL: [Self; 6] =
-        [Self::Server, Self::Reaper, Self::Worker, Self::Audit, Self::Event, Self::Log];
+    pub const ALL: [Self; 7] =
+        [Self::Server, Self::Alert, Self::Reaper, Self::Worker, Self::Audit, Self::Event, Self::Log];
 
     /// The source's stable name.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Server => "server",
+            Self::Alert => "alert",
             Self::Reaper => "reaper",
             Self::Worker => "worker",
             Self::Audit => "audit",
@@ -160,6 +163,33 @@ pub enum Happened {
     ServerEnded {
         /// Whether all that it had accepted was answered.
         answered: bool,
+    },
+    /// An alert fires.
+    AlertFired {
+        /// The rule.
+        alert: GroupName,
+        /// What it is about: a queue, a limit, a schedule; nothing if everything.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        subject: String,
+        /// What it says.
+        message: String,
+    },
+    /// An alert has ended.
+    AlertEnded {
+        /// The rule.
+        alert: GroupName,
+        /// What it was about.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        subject: String,
+        /// What it said.
+        message: String,
+    },
+    /// A webhook was given up.
+    WebhookDisabled {
+        /// The webhook.
+        webhook: GroupName,
+        /// Why.
+        message: String,
     },
 }
 
@@ -316,6 +346,15 @@ impl TimelineEntry {
                 let message = "server ended before all that it had accepted was answered".to_owned();
                 (Source::Server, Level::Warn, None, message)
             }
+            Happened::AlertFired { alert, message, .. } => {
+                (Source::Alert, Level::Warn, None, format!("alert {alert} fires: {message}"))
+            }
+            Happened::AlertEnded { alert, message, .. } => {
+                (Source::Alert, Level::Info, None, format!("alert {alert} has ended: {message}"))
+            }
+            Happened::WebhookDisabled { webhook, message } => {
+                (Source::Alert, Level::Warn, None, format!("webhook {webhook} was given up: {message}"))
+            }
         };
         Self {
             at,
@@ -326,7 +365,7 @@ impl TimelineEntry {
             queue: None,
             project: None,
             schedule: None,
-            message,
+            message: short(message),
             particulars: Particulars::Happened(Box::new(happened)),
         }
     }

@@ -3,10 +3,12 @@
 //! `defaults.toml` is the reference of every key. A later layer wins: defaults, the file of `--config`, the
 //! environment, the command line.
 
+mod alerts;
 mod dialects;
 mod explain;
 mod kubernetes;
 mod layers;
+mod location;
 mod machines;
 mod read;
 mod readings;
@@ -17,20 +19,22 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::time::Duration;
 
+use baton_alerts::{Rule, Webhook};
 use baton_model::limits::{self, LogShares};
 use baton_model::{Expected, LeasePolicy, Limits, Place, QueueName, ReadingRule};
 use baton_scaling::Policy;
 use config::Config;
 use tracing_subscriber::filter::Targets;
 
+pub use alerts::{ALERT_DEFAULTS, WEBHOOK_DEFAULTS};
 use dialects::TokensNeeded;
 pub use dialects::{AssistantSettings, DialectPlace, DialectSettings, EdgeSettings, OrchestratorSettings};
 pub use explain::Explained;
 pub use layers::Sources;
 use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
+pub use location::StoreLocation;
 pub use machines::{MACHINE_DEFAULTS, MachineSource, NamePattern, Provider};
 use read::Reader;
 pub use readings::READING_DEFAULTS;
@@ -81,12 +85,26 @@ pub struct Settings {
     pub scaling: Vec<Policy>,
     /// What readings of workers are to be within.
     pub readings: Vec<ReadingRule>,
+    /// When alerts fire and end.
+    pub alerts: Vec<Rule>,
+    /// Who is told of them, and of what happens to tasks.
+    pub webhooks: Vec<Webhook>,
     /// The file that settings were read from.
     pub file: Option<PathBuf>,
     /// The variables of the environment that Kubernetes sets for services, and which set nothing here.
     pub passed_over: Vec<String>,
     /// The layers as they were merged, each value with its origin: what is explained.
-    merged: Config,
+    merged: Merged,
+}
+
+/// Merged layers. They hold secrets, and are not shown as they are.
+#[derive(Clone)]
+struct Merged(Config);
+
+impl fmt::Debug for Merged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Merged(..)")
+    }
 }
 
 /// How requests are taken.
@@ -108,6 +126,8 @@ pub struct ServerSettings {
     pub max_connections: u32,
     /// Listeners to events at once.
     pub max_listeners: u32,
+    /// Whether webhooks may go to this machine and to private networks.
+    pub private_webhooks: bool,
 }
 
 /// When callers need tokens, and how much they may ask.
@@ -150,15 +170,6 @@ pub struct DynamoSettings {
     pub recovery: bool,
 }
 
-/// A store's address.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum StoreLocation {
-    /// `sqlite:` and the path of the database file.
-    Sqlite(PathBuf),
-    /// `dynamodb:` and the name of the table.
-    Dynamodb(String),
-}
-
 /// The queues of the AWS shape, by their URLs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueSettings {
@@ -174,44 +185,6 @@ pub struct QueueSettings {
     pub task_events: Option<String>,
     /// Records of the table's stream that can never be relayed or counted, whole.
     pub relay_dead: Option<String>,
-}
-
-impl fmt::Display for StoreLocation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
-            Self::Dynamodb(table) => write!(f, "dynamodb:{table}"),
-        }
-    }
-}
-
-impl FromStr for StoreLocation {
-    type Err = Expected;
-
-    fn from_str(text: &str) -> Result<Self, Expected> {
-        if let Some(table) = text.strip_prefix("dynamodb:") {
-            return parse_table(table).map(Self::Dynamodb);
-        }
-        // What SQLite itself would read as something else than a path: a database in memory, or a URI with options.
-        let special = |path: &str| path.starts_with(':') || path.starts_with("file:") || path.contains('?');
-        match text.strip_prefix("sqlite:") {
-            Some(path) if !path.is_empty() && !special(path) => Ok(Self::Sqlite(PathBuf::from(path))),
-            _ => Err(Expected::text(
-                "sqlite: and the path of the database file, such as sqlite:baton.db, or dynamodb: and the name of a \
-                 table, such as dynamodb:baton",
-                text,
-            )),
-        }
-    }
-}
-
-/// The rule for names of DynamoDB: "Naming rules" in its developer guide.
-fn parse_table(name: &str) -> Result<String, Expected> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
-    if (3..=255).contains(&name.len()) && name.chars().all(fits) {
-        return Ok(name.to_owned());
-    }
-    Err(Expected::text("a table's name of 3 to 255 letters, digits or _ . - behind dynamodb:", name))
 }
 
 /// What an answered change survives.
@@ -349,6 +322,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
         shutdown_grace: reader.seconds("server.shutdown_grace_seconds", 0.0..=3_600.0),
         max_connections: reader.whole("server.max_connections", "connections", 1..=100_000),
         max_listeners: reader.whole("server.max_listeners", "listeners", 0..=100_000),
+        private_webhooks: reader.flag("server.private_webhooks"),
     };
     let always = reader.text("tokens.required", |text| match text {
         "auto" => Ok(false),
@@ -444,6 +418,8 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     let machines = machines::read(&mut reader);
     let scaling = scaling::read(&mut reader);
     let readings = readings::read(&mut reader);
+    let alerts = alerts::rules(&mut reader);
+    let webhooks = alerts::webhooks(&mut reader);
     let errors = reader.finish();
     match (location, durability, queue_shards, place, format, level) {
         (Some(location), Some(durability), Some(queue_shards), Some(place), Some(format), Some(level))
@@ -478,9 +454,11 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 machines,
                 scaling,
                 readings,
+                alerts,
+                webhooks,
                 file: None,
                 passed_over: Vec::new(),
-                merged: config.clone(),
+                merged: Merged(config.clone()),
             })
         }
         _ => Err(SettingsError::Invalid(errors)),

@@ -29,6 +29,7 @@ mod db;
 mod defaults;
 mod dependency;
 mod descent;
+mod document;
 mod ending;
 mod ends;
 #[cfg(feature = "environment")]

@@ -14,6 +14,7 @@ mod codes;
 mod create;
 mod defaults;
 mod dependency;
+mod document;
 mod ending;
 mod error;
 mod events;

@@ -13,6 +13,7 @@ pub mod command;
 pub mod commits;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+pub mod document;
 pub mod doorbell;
 pub mod ending;
 pub mod error;
@@ -55,6 +56,7 @@ pub use command::{
     OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, SetDefaults, Taken,
 };
 pub use commits::Commits;
+pub use document::{Document, DocumentChange, DocumentChanges, DocumentStore, without_documents};
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use ending::{Completion, EndAnswer, EndedAs, Ending};
 pub use error::{ErrorKind, StoreError};
@@ -107,7 +109,7 @@ pub struct Capabilities {
     /// makes sure.
     pub releases_at_once: bool,
     /// All that happens to tasks has one order, in which it can be told ([`TimelineStore::feed`]), and so has all else that
-    /// the time line tells.
+    /// the time line tells; and documents are kept ([`DocumentStore`]).
     pub feed: bool,
 }
 
@@ -125,6 +127,7 @@ pub trait Store:
     + BulkStore
     + BatchStore
     + TimelineStore
+    + DocumentStore
 {
 }
 
@@ -138,6 +141,7 @@ impl<S> Store for S where
         + BulkStore
         + BatchStore
         + TimelineStore
+        + DocumentStore
 {
 }
 

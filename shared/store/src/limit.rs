@@ -71,6 +71,14 @@ pub struct LimitStatus {
     pub held: Option<u32>,
 }
 
+impl LimitStatus {
+    /// Whether all its places are taken.
+    pub fn is_full(&self) -> bool {
+        let taken = self.running.unwrap_or_default() + self.held.unwrap_or_default();
+        self.limit.rules.max_running.is_some_and(|most| taken >= most)
+    }
+}
+
 /// Limits of how many tasks run at once and how many start in a while, and whose the projects are. They may be changed while
 /// everything runs; a task that runs goes on running.
 ///

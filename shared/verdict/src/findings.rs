@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_api::alert::AlertView;
 use baton_api::fleet::{QueueView, StatsView, WorkerView};
 use baton_api::health::{AbilityView, StoreView};
 use baton_api::reap::ReaperView;
@@ -68,6 +69,8 @@ pub struct Facts {
     pub completed: usize,
     /// The schedules.
     pub schedules: Vec<ScheduleView>,
+    /// The rules of alerts.
+    pub alerts: Vec<AlertView>,
     /// The time that failures are told of, in words.
     pub period: String,
     /// How the reaper is; none of a server that does not tell.
@@ -92,6 +95,7 @@ pub fn findings(facts: &Facts) -> Vec<Finding> {
     failures(facts, &mut found);
     schedules(facts, &mut found);
     held_back(facts, &mut found);
+    alerts(facts, &mut found);
     growth(facts, &mut found);
     // The order within one weight is that of the rules: what stops everything comes first.
     found.sort_by_key(|one| one.weight);
@@ -266,6 +270,21 @@ fn schedules(facts: &Facts, found: &mut Vec<Finding>) {
     }
 }
 
+/// What an operator has asked to be told of.
+fn alerts(facts: &Facts, found: &mut Vec<Finding>) {
+    for alert in &facts.alerts {
+        let Some(first) = alert.firing.first() else { continue };
+        let name = &alert.rule.name;
+        let more = match alert.firing.len() {
+            1 => String::new(),
+            many => format!(" (and {} more)", many - 1),
+        };
+        let since = text::ago(first.since, facts.stats.at);
+        let message = format!("alert {name} fires since {since}: {}{more}", first.message);
+        found.push(warning("alert", message, format!("baton alert show {}", quoted(name.as_str()))));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
@@ -305,6 +324,7 @@ mod tests {
             failed: Vec::new(),
             completed: 0,
             schedules: Vec::new(),
+            alerts: Vec::new(),
             period: "the last hour".to_owned(),
             reaper: None,
             tokens: Vec::new(),
@@ -472,5 +492,24 @@ mod tests {
         assert_eq!(words(&facts), []);
         facts.stats.states.insert("completed".to_owned(), 1_000);
         assert_eq!(words(&facts), [(Weight::Warning, "file_grows")]);
+    }
+
+    #[test]
+    fn an_alert_that_fires_is_told() {
+        let alert = |firing: Value| -> AlertView {
+            read(
+                json!({"name": "deep", "kind": "queue_depth", "above": 2.0, "below": 2.0, "for_seconds": 0.0,
+                "ends_after_seconds": 0.0, "from": "api", "runs_command": false, "fires": true, "firing": firing, "ended": []}),
+            )
+        };
+        let firing = json!({"subject": "q", "message": "3 tasks wait in queue q", "value": 3.0, "since": NOW, "fired_at": NOW});
+        let facts = Facts { alerts: vec![alert(json!([])), alert(json!([firing, firing]))], ..well() };
+        assert_eq!(words(&facts), [(Weight::Warning, "alert")]);
+        let [found] = &findings(&facts)[..] else { panic!("one") };
+        assert!(
+            found.message.contains("alert deep fires since") && found.message.contains("(and 1 more)"),
+            "{found:?}"
+        );
+        assert_eq!(found.next.as_deref(), Some("baton alert show deep"));
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use baton_api::alert::AlertView;
 use baton_api::fleet::{QueueView, StatsView};
 use baton_api::health::StoreView;
 use baton_api::reap::ReaperView;
@@ -68,6 +69,15 @@ fn tell(context: &Context, found: &[Finding], facts: &Facts) -> Result<(), Failu
     Ok(())
 }
 
+/// The rules of alerts; none of a store that keeps none, or of an older server.
+async fn alerts(client: &Client) -> Result<Vec<AlertView>, ClientError> {
+    match client.alerts().await {
+        Ok(alerts) => Ok(alerts.items),
+        Err(ClientError::Problem(problem)) if matches!(problem.status, 404 | 501) => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
+}
+
 /// Asks for all that the verdict is judged from.
 pub(super) async fn facts(
     now: impl Fn() -> Timestamp,
@@ -104,6 +114,7 @@ pub(super) async fn facts(
         failed: failed.0,
         completed: completed.0.len(),
         schedules: schedules.0,
+        alerts: alerts(client).await?,
         period: asked.period(),
         reaper,
         tokens: tokens.0,

@@ -9,6 +9,7 @@
 )]
 
 mod affinity;
+mod alerts;
 mod archive;
 mod batches;
 mod bulk;

@@ -1,5 +1,6 @@
 //! The pages, each with what it asks the routes for.
 
+pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod groups;
 pub(crate) mod limits;

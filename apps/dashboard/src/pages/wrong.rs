@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use baton_api::ProblemCode;
+use baton_api::alert::{AlertView, AlertsView};
 use baton_api::fleet::{QueueView, StatsView, WorkerView};
 use baton_api::health::{ReadinessView, StoreView};
 use baton_api::schedule::ScheduleView;
@@ -39,6 +41,7 @@ impl From<Finding> for Wrong {
             "too_many_requests" => Some("/ui/tokens"),
             "failures" => Some("/ui/tasks?status=failed"),
             "schedule_missed" => Some("/ui/schedules"),
+            "alert" | "webhook" => Some("/ui/alerts"),
             _ => None,
         };
         Self {
@@ -96,11 +99,21 @@ pub(crate) async fn wrong(
         failed,
         completed,
         schedules: schedules.items,
+        alerts: alerts(visit).await?,
         period: "the last hour".to_owned(),
         reaper: visit.get_if_allowed("show_reaper", &["v1", "reaper"], &[]).await?,
         tokens: tokens.map(|page| page.items).unwrap_or_default(),
     };
     Ok(findings(&facts).into_iter().map(Wrong::from).collect())
+}
+
+/// The rules of alerts; none of a store that keeps none.
+async fn alerts(visit: &Visit) -> Result<Vec<AlertView>, ApiError> {
+    match visit.get::<AlertsView>(&["v1", "alerts"], &[]).await {
+        Ok(alerts) => Ok(alerts.items),
+        Err(error) if error.code() == ProblemCode::NotSupported => Ok(Vec::new()),
+        Err(error) => Err(error),
+    }
 }
 
 /// The queues whose ready tasks wait for longest, each with the reasons of one of its oldest.

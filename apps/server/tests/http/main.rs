@@ -8,6 +8,7 @@
 
 mod access;
 mod affinity;
+mod alerts;
 mod batches;
 mod bulk;
 mod change;
@@ -44,6 +45,7 @@ mod ui;
 mod ui_live;
 mod untaken;
 mod waiting;
+mod webhooks;
 mod why;
 mod workers;
 mod world;

@@ -16,6 +16,7 @@ const PAGES: &[&str] = &[
     "/ui/workers",
     "/ui/schedules",
     "/ui/limits",
+    "/ui/alerts",
     "/ui/projects",
     "/ui/tokens",
     "/ui/audit",

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use baton_files::{ObjectFiles, Objects};
 use baton_http::fleet::Fleet;
-use baton_http::{App, Parts};
+use baton_http::{App, Notices, Parts};
 use baton_model::{Place, ReadingRule, Timestamp, TokenId, TokenSecret};
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
 use baton_scaling::Policy;
@@ -110,6 +110,22 @@ impl World {
         Self { app, service, ..self.clone() }
     }
 
+    /// The same world, whose settings have these rules of alerts and webhooks.
+    pub(crate) fn with_notices(&self, notices: Notices) -> Self {
+        let settings = Settings::load(&Sources::default()).unwrap();
+        let shared = &self.app;
+        let parts = Parts::configured(
+            &settings,
+            Arc::clone(&shared.store),
+            Arc::clone(&shared.doorbell),
+            Arc::clone(&shared.clock),
+            Arc::clone(&shared.ids),
+        );
+        let app = App::new(Parts { notices, ..parts });
+        let service = baton_server::service(app.clone(), &settings).unwrap();
+        Self { app, service, ..self.clone() }
+    }
+
     /// The same world, asked by somebody who presents this header.
     pub(crate) fn presenting(&self, authorization: &str) -> Self {
         Self { authorization: Some(authorization.to_owned()), ..self.clone() }
@@ -164,6 +180,15 @@ impl World {
 
     pub(crate) async fn post(&self, path: &str, body: Value) -> Answer {
         self.post_text(path, body.to_string()).await
+    }
+
+    pub(crate) async fn put(&self, path: &str, body: Value) -> Answer {
+        let request = Request::put(path).header("content-type", "application/json");
+        self.send(request.body(body.to_string().into()).unwrap()).await
+    }
+
+    pub(crate) async fn delete(&self, path: &str) -> Answer {
+        self.send(Request::delete(path).body(Body::empty()).unwrap()).await
     }
 
     pub(crate) async fn post_text(&self, path: &str, body: impl Into<Body>) -> Answer {

@@ -23,5 +23,7 @@ pub use authenticator::{Admitted, Authenticator};
 pub use authority::Authority;
 pub use caller::Caller;
 pub use door::{Credentials, Door, Guests};
-pub use rules::{Access, FILE_RULES, FLEET_RULES, METRICS_RULES, RULES, Rule, Rules, SCALING_RULES};
+pub use rules::{
+    ALERT_RULES, Access, FILE_RULES, FLEET_RULES, METRICS_RULES, RULES, Rule, Rules, SCALING_RULES,
+};
 pub use vouched::{BehindAuthorizer, Vouched};

@@ -140,6 +140,22 @@ pub const METRICS_RULES: &[Rule] = &[
 /// (`docs/scaling.md`).
 pub const SCALING_RULES: &[Rule] = &[Rule::get("/v1/scaling", "get_scaling", OPERATOR)];
 
+/// The rules of alerts and webhooks, which only a server has that lives long enough to look after them, and that are in no OpenAPI
+/// document (`docs/alerts.md`).
+pub const ALERT_RULES: &[Rule] = &[
+    Rule::get("/v1/alerts", "list_alerts", OPERATOR),
+    Rule::get("/v1/alerts/{alert}", "get_alert", OPERATOR),
+    Rule::put("/v1/alerts/{alert}", "set_alert", OPERATOR).audited(),
+    Rule::delete("/v1/alerts/{alert}", "delete_alert", OPERATOR).audited(),
+    Rule::get("/v1/webhooks", "list_webhooks", OPERATOR),
+    Rule::get("/v1/webhooks/{webhook}", "get_webhook", OPERATOR),
+    Rule::put("/v1/webhooks/{webhook}", "set_webhook", OPERATOR).audited(),
+    Rule::delete("/v1/webhooks/{webhook}", "delete_webhook", OPERATOR).audited(),
+    Rule::post("/v1/webhooks/{webhook}/enable", "enable_webhook", OPERATOR).audited(),
+    Rule::post("/v1/webhooks/{webhook}/redeliver", "redeliver_message", OPERATOR).audited(),
+    Rule::post("/v1/webhooks/{webhook}/test", "test_webhook", OPERATOR).audited(),
+];
+
 impl Rule {
     /// A `GET` that whoever reaches the server may ask for.
     pub const fn open(path: &'static str, operation: &'static str) -> Self {
@@ -225,10 +241,11 @@ impl Rules {
         Arc::new(Self { all, paths: paths(all) })
     }
 
-    /// Those of Baton's own routes: [`RULES`], [`FILE_RULES`], [`FLEET_RULES`], [`SCALING_RULES`] and [`METRICS_RULES`].
+    /// Those of Baton's own routes: [`RULES`], [`FILE_RULES`], [`FLEET_RULES`], [`SCALING_RULES`], [`ALERT_RULES`] and [`METRICS_RULES`].
     pub fn of_baton() -> Arc<Self> {
-        static ALL: LazyLock<Vec<Rule>> =
-            LazyLock::new(|| [RULES, FILE_RULES, FLEET_RULES, SCALING_RULES, METRICS_RULES].concat());
+        static ALL: LazyLock<Vec<Rule>> = LazyLock::new(|| {
+            [RULES, FILE_RULES, FLEET_RULES, SCALING_RULES, ALERT_RULES, METRICS_RULES].concat()
+        });
         static OWN: LazyLock<Arc<Rules>> = LazyLock::new(|| Rules::new(&ALL));
         Arc::clone(&OWN)
     }

@@ -28,7 +28,7 @@ impl Settings {
     /// Every setting, by its place in the reference. Groups of workers, machines and pools, which are lists, are not among them.
     pub fn explain(&self) -> Vec<Explained> {
         let explained = words_of(DEFAULTS).into_iter().map(|(key, what)| {
-            let value = value_of(&self.merged, &key);
+            let value = value_of(&self.merged.0, &key);
             let origin = value.and_then(|value| value.origin()).filter(|origin| *origin != "the defaults");
             let (value, origin) = (value.map_or_else(String::new, told), origin.map(str::to_owned));
             Explained { key, value, origin, what }

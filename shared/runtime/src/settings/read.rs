@@ -97,6 +97,23 @@ impl<'a> Reader<'a> {
         self.read(key, read).unwrap_or(*bounds.start())
     }
 
+    /// A number within bounds, in some unit; none if the setting is an empty text. The outer `None` means that it does not fit.
+    pub(super) fn optional_number(
+        &mut self,
+        key: &'static str,
+        unit: &str,
+        bounds: RangeInclusive<f64>,
+    ) -> Option<Option<f64>> {
+        let is_empty =
+            |value: &Value| matches!(&value.kind, ValueKind::String(text) if text.trim().is_empty());
+        if self.value(key).is_some_and(is_empty) {
+            self.known.insert(key);
+            return Some(None);
+        }
+        let number = self.number(key, unit, bounds);
+        (!self.refused(key)).then_some(Some(number))
+    }
+
     /// A duration given in seconds.
     pub(super) fn seconds(&mut self, key: &'static str, bounds: RangeInclusive<f64>) -> Duration {
         Duration::from_secs_f64(self.number(key, "seconds", bounds))

@@ -533,6 +533,11 @@ rules! {
         all_sources_are_one_time_line,
         the_whole_time_line_is_filtered,
     ],
+    documents: [
+        what_keeps_no_documents_says_so,
+        documents_are_told_by_kind_and_name,
+        changed_documents_are_told_and_kept,
+    ],
     statistics: [
         a_queue_tells_its_numbers,
         statistics_say_as_of_when_they_are,

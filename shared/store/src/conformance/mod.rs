@@ -41,6 +41,7 @@ pub mod concurrent;
 pub mod create;
 pub mod defaults;
 pub mod dependencies;
+pub mod documents;
 pub mod doorbell;
 mod drawn;
 pub mod durability;

@@ -11,6 +11,7 @@ mod bulks;
 mod callers;
 mod claims;
 mod dependencies;
+mod documents;
 mod endings;
 mod limits;
 mod lists;
@@ -81,6 +82,8 @@ struct Inner {
     feed: Vec<(TaskId, Event)>,
     /// What the time line alone tells.
     happened: Vec<(Timestamp, Happened)>,
+    /// What a server keeps for itself, by kind and name.
+    documents: BTreeMap<(String, String), String>,
 }
 
 /// What is kept of a queue besides its tasks.

@@ -40,6 +40,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("query", include_str!("query.rs")),
     ("why", include_str!("why.rs")),
     ("timeline", include_str!("timeline.rs")),
+    ("documents", include_str!("documents.rs")),
     ("statistics", include_str!("statistics.rs")),
     ("doorbell", include_str!("doorbell.rs")),
     ("durability", include_str!("durability.rs")),

@@ -68,6 +68,16 @@ impl Call {
         Self { method: Method::PATCH, ..Self::post(path, body) }
     }
 
+    /// A change that says how a thing is to be.
+    pub(crate) fn put(path: impl Into<String>, body: &impl Serialize) -> Self {
+        Self { method: Method::PUT, ..Self::post(path, body) }
+    }
+
+    /// A change that has a thing be gone.
+    pub(crate) fn delete(path: impl Into<String>, body: &impl Serialize) -> Self {
+        Self { method: Method::DELETE, ..Self::post(path, body) }
+    }
+
     /// The change may be made twice without harm, if `so`.
     pub(crate) fn repeatable(mut self, so: bool) -> Self {
         self.repeat = if so { Repeat::Freely } else { Repeat::IfUntouched };

@@ -54,6 +54,7 @@
 mod builder;
 mod bulk;
 mod call;
+mod config;
 mod endings;
 mod error;
 mod files;

@@ -14,20 +14,20 @@ use std::task::Poll;
 use async_trait::async_trait;
 use baton_model::{
     AuditId, Batch, BatchId, Bulk, BulkId, Event, Generation, GenerationId, Happened, Limit, LogLine,
-    QueueDefaults, QueueName, QueueOrder, RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId,
-    TimelineEntry, TimelineFilter, Timestamp, Token, TokenId, Why, WorkerId,
+    QueueDefaults, QueueName, QueueOrder, RoundNote, Schedule, ScheduleKey, StoredSettings, Supply, Task,
+    TaskId, TimelineEntry, TimelineFilter, Timestamp, Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
     AddToBatch, AuditEntry, AuditFilter, AuditStore, BatchDetail, BatchFilter, BatchStore, Beat, BeatAnswer,
     BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Complete, CompleteAnswer,
-    Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, FeedPage,
-    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
-    Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
-    ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore,
-    SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store,
-    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches,
-    TimelineStore, TokenStore, Waiting, WorkerDetail,
+    ConfigStore, Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer,
+    FeedPage, GenerationFilter, Health, Input, Keeping, LimitStatus, LimitStore, Linked, LogFilter, Mend,
+    Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport,
+    QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter,
+    ScheduleStore, SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSetting, SetSupply,
+    SettingsChanged, Settled, Sizes, Stats, Store, StoreError, StoredToken, SupplyStore, TaskDetail,
+    TaskFilter, TaskStore, TendBatches, TendedBatches, TimelineStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -475,6 +475,21 @@ impl SupplyStore for Faulty {
 
     async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {
         self.call("refill", Call::Repeatable, || self.inner.refill(refill.clone())).await
+    }
+}
+
+#[async_trait]
+impl ConfigStore for Faulty {
+    async fn set_setting(&self, set: SetSetting) -> Result<SettingsChanged, StoreError> {
+        self.call("set_setting", Call::Repeatable, || self.inner.set_setting(set.clone())).await
+    }
+
+    async fn settings(&self) -> Result<StoredSettings, StoreError> {
+        self.call("settings", Call::Point, || self.inner.settings()).await
+    }
+
+    fn keep(&self, keeping: Keeping) {
+        self.inner.keep(keeping);
     }
 }
 

@@ -10,6 +10,7 @@ mod batches;
 pub mod bulk;
 mod change;
 pub mod command;
+pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod doorbell;
@@ -53,6 +54,7 @@ pub use command::{
     DependencyProblem, Direct, Expire, Expired, Fail, FailAnswer, Idempotency, ItemRefusal, Nothing,
     OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, SetDefaults, Taken,
 };
+pub use config::{ConfigStore, Keeping, SetSetting, SettingsChanged};
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use ending::{Completion, EndAnswer, EndedAs, Ending};
 pub use error::{ErrorKind, StoreError};
@@ -123,6 +125,7 @@ pub trait Store:
     + BulkStore
     + BatchStore
     + TimelineStore
+    + ConfigStore
 {
 }
 
@@ -136,6 +139,7 @@ impl<S> Store for S where
         + BulkStore
         + BatchStore
         + TimelineStore
+        + ConfigStore
 {
 }
 

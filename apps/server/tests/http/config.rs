@@ -163,7 +163,7 @@ async fn each_change_is_in_the_audit_log_and_the_time_line() {
     assert_eq!(told, [("unset_config", target), ("set_config", target)]);
     let set = &audit["items"][1];
     assert_eq!(
-        (&set["to"], &set["reason"], &set["token_name"]),
+        (&set["change"]["to"], &set["reason"], &set["token_name"]),
         (&json!("12"), &json!("the disk"), &json!("ops"))
     );
     let history = operator.get("/v1/config/retention.log_hours").await.json()["history"].clone();

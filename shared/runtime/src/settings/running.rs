@@ -310,7 +310,7 @@ mod tests {
             (
                 "reaper.interval_seconds",
                 "1e9",
-                "expected a number of seconds from 0.05 to 3600, got 1000000000.0",
+                "expected a number of seconds from 0.05 to 3600, got 1000000000",
             ),
             ("reaper.interval_seconds", "NaN", "expected a number of seconds from 0.05 to 3600, got \"NaN\""),
             ("log.level", "louder", "expected error, warn, info, debug or trace, or by module such as"),

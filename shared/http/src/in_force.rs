@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use baton_files::Bounds;
 use baton_model::{Limits, StoredSettings};
-use baton_runtime::settings::{PassedOver, Retention, RunningSetting};
+use baton_runtime::settings::{PassedOver, Retention};
 use baton_runtime::{Settings, Shutdown, telemetry};
 use baton_store::{Keeping, StoreError};
 use tokio::sync::watch;
@@ -142,9 +142,16 @@ impl App {
         self.store.keep(Keeping { finished, logs });
         self.log_shares.go_by(now.settings.limits.logs);
         telemetry::go_by(&now.settings.log.level);
-        let running = |taken: &Taken| taken.settings.running(&taken.stored);
-        for (was, is) in running(before).iter().zip(&running(now)) {
-            tell(was, is);
+        let values = before.settings.running_values().zip(now.settings.running_values());
+        for ((key, from, _), (_, to, layer)) in values.filter(|((_, from, _), (_, to, _))| from != to) {
+            tracing::info!(key, from, to, layer = layer.as_str(), "a setting changed while the server runs");
+        }
+        let is_new = |(key, stored): &(&String, &_)| before.stored.values.get(*key) != Some(*stored);
+        for (key, stored) in now.stored.values.iter().filter(is_new) {
+            let is_known = !now.passed_over.iter().any(|one| one.key == *key);
+            if let Some(why) = now.settings.not_in_force(key, stored).filter(|_| is_known) {
+                tracing::info!(key, why, "a setting of the store is not in force");
+            }
         }
         for one in now.passed_over.iter().filter(|one| !before.passed_over.contains(one)) {
             let PassedOver { key, value, why } = one;
@@ -155,17 +162,6 @@ impl App {
                 "a setting of the store is passed over; unset it with `baton config unset`"
             );
         }
-    }
-}
-
-fn tell(was: &RunningSetting, is: &RunningSetting) {
-    if was.value != is.value {
-        let (key, from, to, layer) = (is.key, &was.value, &is.value, is.layer.as_str());
-        tracing::info!(key, from, to, layer, "a setting changed while the server runs");
-    } else if was.stored != is.stored
-        && let Some(why) = &is.not_in_force
-    {
-        tracing::info!(key = is.key, why, "a setting of the store is not in force");
     }
 }
 

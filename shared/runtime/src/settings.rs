@@ -3,6 +3,7 @@
 //! `defaults.toml` is the reference of every key. A later layer wins: defaults, what the store keeps of those that may change while a
 //! server runs (`settings/running.rs`), the file of `--config`, the environment, the command line.
 
+mod changeable;
 mod dialects;
 mod explain;
 mod kubernetes;
@@ -27,6 +28,7 @@ use baton_scaling::Policy;
 use config::Config;
 use tracing_subscriber::filter::Targets;
 
+pub use changeable::RUNNING;
 use dialects::TokensNeeded;
 pub use dialects::{AssistantSettings, DialectPlace, DialectSettings, EdgeSettings, OrchestratorSettings};
 pub use explain::Explained;
@@ -35,7 +37,7 @@ use layers::{Layer, Layers, environment_layer, flag_layer, keys_of, parse_toml, 
 pub use machines::{MACHINE_DEFAULTS, MachineSource, NamePattern, Provider};
 use read::Reader;
 pub use readings::READING_DEFAULTS;
-pub use running::{LayerName, Misfit, PassedOver, RUNNING, RunningSetting, check_running, running_key};
+pub use running::{LayerName, Misfit, PassedOver, RunningSetting, check_running, running_key};
 pub use scaling::SCALING_DEFAULTS;
 pub use workers::{FleetSettings, GROUP_DEFAULTS, RestartWhen, WorkerGroup};
 

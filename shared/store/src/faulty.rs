@@ -3,6 +3,8 @@
 //! What goes wrong is drawn from a seed, so that a run whose commands come in the same order fails in the same places.
 //! Nothing sleeps: a delay gives other tasks a turn and goes on.
 
+mod config;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::fmt::{self, Debug};
@@ -14,20 +16,20 @@ use std::task::Poll;
 use async_trait::async_trait;
 use baton_model::{
     AuditId, Batch, BatchId, Bulk, BulkId, Event, Generation, GenerationId, Happened, Limit, LogLine,
-    QueueDefaults, QueueName, QueueOrder, RoundNote, Schedule, ScheduleKey, StoredSettings, Supply, Task,
-    TaskId, TimelineEntry, TimelineFilter, Timestamp, Token, TokenId, Why, WorkerId,
+    QueueDefaults, QueueName, QueueOrder, RoundNote, Schedule, ScheduleKey, Supply, Task, TaskId,
+    TimelineEntry, TimelineFilter, Timestamp, Token, TokenId, Why, WorkerId,
 };
 
 use crate::{
     AddToBatch, AuditEntry, AuditFilter, AuditStore, BatchDetail, BatchFilter, BatchStore, Beat, BeatAnswer,
     BulkStore, Cancel, Capabilities, ChangeTask, Changed, Claim, ClaimAnswer, Complete, CompleteAnswer,
-    ConfigStore, Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer,
-    FeedPage, GenerationFilter, Health, Input, Keeping, LimitStatus, LimitStore, Linked, LogFilter, Mend,
-    Mended, Occur, Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport,
-    QueueStats, Reap, ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter,
-    ScheduleStore, SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSetting, SetSupply,
-    SettingsChanged, Settled, Sizes, Stats, Store, StoreError, StoredToken, SupplyStore, TaskDetail,
-    TaskFilter, TaskStore, TendBatches, TendedBatches, TimelineStore, TokenStore, Waiting, WorkerDetail,
+    Create, CreateAnswer, Direct, EndAnswer, Ending, Expire, Expired, Fail, FailAnswer, FeedPage,
+    GenerationFilter, Health, Input, LimitStatus, LimitStore, Linked, LogFilter, Mend, Mended, Occur,
+    Occurred, OrderQueue, OwnedProject, Page, PageRequest, PauseQueue, Purge, PurgeReport, QueueStats, Reap,
+    ReapReport, Redate, Redated, Refill, Refilled, Release, Remove, Retry, ScheduleFilter, ScheduleStore,
+    SealBatch, SetDefaults, SetLimit, SetOwner, SetSchedule, SetSupply, Settled, Sizes, Stats, Store,
+    StoreError, StoredToken, SupplyStore, TaskDetail, TaskFilter, TaskStore, TendBatches, TendedBatches,
+    TimelineStore, TokenStore, Waiting, WorkerDetail,
 };
 
 /// What can go wrong.
@@ -475,21 +477,6 @@ impl SupplyStore for Faulty {
 
     async fn refill(&self, refill: Refill) -> Result<Refilled, StoreError> {
         self.call("refill", Call::Repeatable, || self.inner.refill(refill.clone())).await
-    }
-}
-
-#[async_trait]
-impl ConfigStore for Faulty {
-    async fn set_setting(&self, set: SetSetting) -> Result<SettingsChanged, StoreError> {
-        self.call("set_setting", Call::Repeatable, || self.inner.set_setting(set.clone())).await
-    }
-
-    async fn settings(&self) -> Result<StoredSettings, StoreError> {
-        self.call("settings", Call::Point, || self.inner.settings()).await
-    }
-
-    fn keep(&self, keeping: Keeping) {
-        self.inner.keep(keeping);
     }
 }
 

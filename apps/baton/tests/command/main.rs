@@ -14,6 +14,7 @@ mod batches;
 mod bulk;
 mod change;
 mod cli;
+mod config;
 mod debug;
 mod dialects;
 #[cfg(feature = "dynamodb")]

@@ -2,7 +2,7 @@
 
 use config::{Config, Value, ValueKind};
 
-use super::running::RUNNING;
+use super::changeable::RUNNING;
 use super::{DEFAULTS, Settings};
 
 /// A setting as it stands.

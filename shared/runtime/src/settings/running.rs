@@ -4,37 +4,17 @@
 //! What a value may be is asked of the very reading of settings, so that no bound stands in two places.
 
 use std::fmt;
+use std::sync::LazyLock;
 
 use baton_model::config::VALUE_BYTES;
 use baton_model::{Expected, StoredSetting, StoredSettings};
 use config::{Config, Map, Value, ValueKind};
 
+use super::changeable::RUNNING;
 use super::explain::{plain, value_of, words_of};
 use super::layers::{Layer, Layers, keys_of, parse_toml};
 use super::{DEFAULTS, Settings, SettingsError, read_all};
 use crate::nearest::nearest;
-
-/// Each setting that may change while a server runs, with its unit: those that are looked at anew for each request, round or line of
-/// the log. All others are read at the start only.
-pub const RUNNING: &[(&str, &str)] = &[
-    ("server.request_timeout_seconds", "seconds"),
-    ("server.max_listeners", "listeners"),
-    ("tokens.requests_per_second", "requests"),
-    ("limits.params_bytes", "bytes"),
-    ("limits.result_bytes", "bytes"),
-    ("limits.batch_bytes", "bytes"),
-    ("limits.log_beat_bytes", "bytes"),
-    ("limits.log_worker_bytes_per_minute", "bytes"),
-    ("limits.log_project_bytes_per_minute", "bytes"),
-    ("leases.worker_cap", "tasks"),
-    ("reaper.interval_seconds", "seconds"),
-    ("retention.finished_days", "days"),
-    ("retention.log_hours", "hours"),
-    ("retention.worker_days", "days"),
-    ("files.file_mebibytes", "MiB"),
-    ("files.project_mebibytes", "MiB"),
-    ("log.level", ""),
-];
 
 /// Where the value of a setting comes from; a later one wins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -226,45 +206,80 @@ impl Settings {
 
     /// The settings that may change while a server runs, as they stand, with what `stored` keeps of them.
     pub fn running(&self, stored: &StoredSettings) -> Vec<RunningSetting> {
-        let words = words_of(DEFAULTS);
-        let defaults = Layers::default().merged(Layer::of([])).unwrap_or_default();
-        let shown = |config: &Config, key: &str| value_of(config, key).map(plain).unwrap_or_default();
-        let one = |(key, unit): &(&'static str, &'static str)| {
-            let origin = value_of(&self.merged, key).and_then(|value| value.origin()).map(str::to_owned);
-            let (value, layer) = (shown(&self.merged, key), LayerName::of(origin.as_deref()));
-            let origin = origin.filter(|_| layer != LayerName::Default);
-            let stored = stored.values.get(*key).cloned();
-            let not_in_force = stored.as_ref().and_then(|stored| {
-                let why = match check_running(key, &stored.value) {
-                    Err(misfit) => misfit.to_string(),
-                    Ok(_) if layer > LayerName::Store => {
-                        format!("{} sets {value}", origin.as_deref().unwrap_or_default())
-                    }
-                    Ok(_) => return None,
-                };
-                Some(format!("in the store: {}, not in force: {why}", stored.value))
-            });
+        let one = |told: &Told| {
+            let (layer, origin) = self.layer_of(told.key);
+            let stored = stored.values.get(told.key).cloned();
+            let not_in_force = stored.as_ref().and_then(|stored| self.not_in_force(told.key, stored));
             RunningSetting {
-                key,
-                value,
+                key: told.key,
+                value: shown(&self.merged, told.key),
                 layer,
                 origin,
-                default: shown(&defaults, key),
-                unit,
-                // No value is this, so that the reading says what would be one.
-                expects: misfit(key, "?").map(|problem| problem.expected).unwrap_or_default(),
-                what: words
-                    .iter()
-                    .find(|(of, _)| of == key)
-                    .map(|(_, what)| what.clone())
-                    .unwrap_or_default(),
+                default: told.default.clone(),
+                unit: told.unit,
+                expects: told.expects.clone(),
+                what: told.what.clone(),
                 stored,
                 not_in_force,
             }
         };
-        RUNNING.iter().map(one).collect()
+        TOLD.iter().map(one).collect()
+    }
+
+    /// The values of the settings that may change while a server runs, each with its layer.
+    pub fn running_values(&self) -> impl Iterator<Item = (&'static str, String, LayerName)> {
+        RUNNING.iter().map(|(key, _)| (*key, shown(&self.merged, key), self.layer_of(key).0))
+    }
+
+    /// Why what the store keeps of a setting is not in force; none if it is.
+    pub fn not_in_force(&self, key: &str, stored: &StoredSetting) -> Option<String> {
+        let why = match check_running(key, &stored.value) {
+            Err(misfit) => misfit.to_string(),
+            Ok(key) => match self.layer_of(key) {
+                (layer, Some(origin)) if layer > LayerName::Store => {
+                    format!("{origin} sets {}", shown(&self.merged, key))
+                }
+                _ => return None,
+            },
+        };
+        Some(format!("in the store: {}, not in force: {why}", stored.value))
+    }
+
+    /// The layer that sets a setting, and the same in words; none for a default.
+    fn layer_of(&self, key: &str) -> (LayerName, Option<String>) {
+        let origin = value_of(&self.merged, key).and_then(|value| value.origin());
+        let layer = LayerName::of(origin);
+        (layer, origin.filter(|_| layer != LayerName::Default).map(str::to_owned))
     }
 }
+
+fn shown(config: &Config, key: &str) -> String {
+    value_of(config, key).map(plain).unwrap_or_default()
+}
+
+/// What is told of each setting, however it stands.
+struct Told {
+    key: &'static str,
+    unit: &'static str,
+    default: String,
+    expects: String,
+    what: String,
+}
+
+/// Made once: each reading of all settings takes about a millisecond, and there is one for each of these.
+static TOLD: LazyLock<Vec<Told>> = LazyLock::new(|| {
+    let words = words_of(DEFAULTS);
+    let defaults = Layers::default().merged(Layer::of([])).unwrap_or_default();
+    let told = |(key, unit): &(&'static str, &'static str)| Told {
+        key,
+        unit,
+        default: shown(&defaults, key),
+        // No value is this, so that the reading says what would be one.
+        expects: misfit(key, "?").map(|problem| problem.expected).unwrap_or_default(),
+        what: words.iter().find(|(of, _)| of == key).map(|(_, what)| what.clone()).unwrap_or_default(),
+    };
+    RUNNING.iter().map(told).collect()
+});
 
 #[cfg(test)]
 mod tests {

@@ -75,6 +75,16 @@ pub(crate) fn open(
     Ok(opened)
 }
 
+#[cfg_attr(
+    not(any(
+        feature = "assistant",
+        feature = "drift",
+        feature = "edge-functions",
+        feature = "orchestrator",
+        feature = "task-table"
+    )),
+    expect(unused_variables, reason = "only dialects need them, and none is built in")
+)]
 fn open_one(app: &App, settings: &DialectSettings, name: &'static str) -> Result<Dialect, StartError> {
     match name {
         #[cfg(feature = "assistant")]

@@ -160,7 +160,7 @@ fn answer(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<ClaimAnswe
         if lanes.iter().any(|lane| lane.queue == queue) {
             continue;
         }
-        let Told { paused, order, .. } = order::told(transaction.db, queue)?;
+        let Told { paused, order, .. } = order::told_to_claim(transaction, queue)?;
         if !paused {
             lanes.push(Lane { queue, order, only: None });
         }
@@ -255,10 +255,9 @@ fn repeated(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Claim
 
 /// How many tasks the worker holds: the leases that name it, and no stored number.
 fn active(transaction: &Transaction<'_>, claim: &Claim) -> Result<u32, Failure> {
-    let mut statement = transaction
-        .db
-        .prepare_cached("SELECT count(*) FROM task INDEXED BY task_leased WHERE worker = ?1 AND state = 1")?;
-    Ok(statement.query_row([claim.worker.as_str()], |row| row.get(0))?)
+    let held = "SELECT count(*) FROM task INDEXED BY task_leased WHERE worker = ?1 AND state = 1";
+    let held = transaction.held.first(held, [claim.worker.as_str()], |row| Ok(row.get(0)?))?;
+    Ok(held.unwrap_or_default())
 }
 
 /// The ready tasks that are claimed first, up to `most`: by the orders of their queues, which usually are priority, run_after, id.
@@ -317,18 +316,16 @@ fn first_in_line(
     most: usize,
 ) -> Result<Option<Vec<Stored>>, Failure> {
     let project = claim.caller.project();
-    let mut statement = transaction.db.prepare_cached(FIRST_IN_LINE.of(None, project))?;
+    let line = FIRST_IN_LINE.of(None, project);
     let project = project.map(ProjectId::as_str);
-    let mut rows = statement.query(params![queue.as_str(), None::<&str>, project, most as i64])?;
-    let mut first = Vec::new();
-    while let Some(row) = rows.next()? {
-        let stored = Stored::from_row(row)?;
-        if stored.head.run_after > claim.now {
-            return Ok(None);
-        }
-        first.push(stored);
-    }
-    Ok(Some(first))
+    let mut all_due = true;
+    let first =
+        transaction.held.query(line, params![queue.as_str(), None::<&str>, project, most as i64], |row| {
+            let stored = Stored::from_row(row)?;
+            all_due = stored.head.run_after <= claim.now;
+            Ok(all_due.then_some(stored))
+        })?;
+    Ok(all_due.then_some(first))
 }
 
 /// The types to look for, each one once; one `None` for all.

@@ -248,14 +248,13 @@ fn insert(
         limits.first_wait(spec.shared(), created_at)
     };
     let whose = limits.whose(spec.shared());
-    db.prepare_cached(
+    transaction.held.execute(
         "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
          events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff, \
          drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one, fair, affinity, retention, batch) \
          VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18, ?19, ?20, \
          ?21, ?22, ?23, ?24, ?25)",
-    )?
-    .execute(params![
+        params![
         spec.id.as_bytes(),
         spec.priority.code(),
         spec.queue.as_str(),

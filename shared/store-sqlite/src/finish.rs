@@ -5,12 +5,12 @@ use baton_model::{Fingerprint, Generation, Payload, State, Task, TaskState, Time
 use baton_store::{
     Cancel, Claim, Complete, CompleteAnswer, Completion, Fail, FailAnswer, Release, Retry, StoreError,
 };
-use rusqlite::{Connection, params};
+use rusqlite::params;
 
 use crate::dependency;
 use crate::ending::claim_after;
 use crate::error::Failure;
-use crate::rows::{Stored, free_key, generation_of, to_json};
+use crate::rows::{MOMENT_BITS, Stored, first_key, free_key, generation_of, to_json};
 use crate::transaction::Transaction;
 use crate::unique;
 use baton_store::histogram::What;
@@ -31,7 +31,7 @@ pub(crate) fn completion(
     complete: &Complete,
     output: &Fingerprint,
 ) -> Result<Completion, Failure> {
-    let before = Stored::known(transaction.db, complete.task)?;
+    let before = Stored::held(transaction, complete.task)?;
     let command = Command::Complete {
         fence: complete.fence.clone(),
         generation: complete.generation,
@@ -81,22 +81,26 @@ fn write_generation(
         finished_at,
         ran: complete.ran,
     };
-    insert_generation(transaction.db, before.n, &generation)?;
+    insert_generation(transaction, before.n, &generation)?;
     transaction.duration(&before.queue, What::Run, complete.now, generation.run_time());
     Ok(generation)
 }
 
 /// Writes a generation of the task in row `n`.
-pub(crate) fn insert_generation(db: &Connection, n: i64, generation: &Generation) -> Result<(), Failure> {
+pub(crate) fn insert_generation(
+    transaction: &mut Transaction<'_>,
+    n: i64,
+    generation: &Generation,
+) -> Result<(), Failure> {
+    let k = key_of_generation(transaction, generation.finished_at)?;
     let files = &generation.output.files;
     let files = (!files.is_empty()).then(|| to_json("a generation's files", files)).transpose()?;
-    db.prepare_cached(
+    transaction.held.execute(
         "INSERT INTO generation (k, n, id, task, project, queue, task_type, attempt, worker, created_at, started_at, \
          finished_at, location, kind, metadata, result, ran, files) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18)",
-    )?
-    .execute(params![
-        free_key(db, "generation", generation.finished_at)?,
+        params![
+        k,
         n,
         generation.id.as_bytes(),
         generation.task.as_bytes(),
@@ -116,6 +120,27 @@ pub(crate) fn insert_generation(db: &Connection, n: i64, generation: &Generation
         files,
     ])?;
     Ok(())
+}
+
+/// A free key for a generation that was made at `at`. It is looked for in the table only if the clock was set back: else it comes
+/// behind the last one.
+fn key_of_generation(transaction: &mut Transaction<'_>, at: Timestamp) -> Result<i64, Failure> {
+    let last = match transaction.state.last_generation {
+        Some(last) => last,
+        None => transaction
+            .held
+            .first("SELECT max(k) FROM generation", [], |row| Ok(row.get::<_, Option<i64>>(0)?))?
+            .flatten()
+            .unwrap_or_default(),
+    };
+    let first = first_key(at);
+    let key = match last.checked_sub(first) {
+        Some(behind) if behind < 0 => first,
+        Some(behind) if behind < (1 << MOMENT_BITS) - 1 => last + 1,
+        _ => free_key(transaction.db, "generation", at)?,
+    };
+    transaction.state.last_generation = Some(last.max(key));
+    Ok(key)
 }
 
 pub(crate) fn fail(transaction: &mut Transaction<'_>, fail: &Fail) -> Result<FailAnswer, Failure> {
@@ -168,7 +193,7 @@ fn end(
     command: &Command,
     now: baton_model::Timestamp,
 ) -> Result<FailAnswer, Failure> {
-    let before = Stored::known(transaction.db, task)?;
+    let before = Stored::held(transaction, task)?;
     let after = transaction.transition(&before, command, now)?;
     if let Some(after) = &after {
         dependency::follow(transaction, after, now)?;

@@ -22,6 +22,7 @@ mod expiry;
 mod feed;
 mod finish;
 mod health;
+mod held;
 mod hold;
 mod kept;
 mod limit;

@@ -124,12 +124,21 @@ pub(crate) struct Told {
     pub(crate) order: QueueOrder,
 }
 
+const TOLD: &str = "SELECT paused, ordering, turning IS NOT NULL FROM queue WHERE name = ?1";
+
 /// How a queue gives out its tasks.
 pub(crate) fn told(db: &Connection, queue: &QueueName) -> Result<Told, Failure> {
-    let mut statement =
-        db.prepare_cached("SELECT paused, ordering, turning IS NOT NULL FROM queue WHERE name = ?1")?;
+    let mut statement = db.prepare_cached(TOLD)?;
     let mut rows = statement.query([queue.as_str()])?;
-    let Some(row) = rows.next()? else { return Ok(Told::default()) };
+    rows.next()?.map_or_else(|| Ok(Told::default()), told_by)
+}
+
+/// The same to a claim.
+pub(crate) fn told_to_claim(transaction: &Transaction<'_>, queue: &QueueName) -> Result<Told, Failure> {
+    Ok(transaction.held.first(TOLD, [queue.as_str()], told_by)?.unwrap_or_default())
+}
+
+fn told_by(row: &Row<'_>) -> Result<Told, Failure> {
     let set = order_of(row.get_ref(1)?.as_str_or_null().map_err(rusqlite::Error::from)?)?;
     let turning: bool = row.get(2)?;
     Ok(Told { paused: row.get(0)?, set, order: QueueOrder { fair: set.fair.filter(|_| !turning), ..set } })

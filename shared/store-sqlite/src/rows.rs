@@ -15,6 +15,7 @@ use serde::de::DeserializeOwned;
 use crate::codes::Code;
 use crate::error::{Failure as Failed, corrupt};
 use crate::links::Links;
+use crate::transaction::Transaction;
 
 /// `SELECT` of the columns of [`Stored`], in its order, with what follows the table's name; and of another one behind them, at
 /// [`ALSO`].
@@ -35,6 +36,9 @@ macro_rules! select_task {
     };
 }
 pub(crate) use select_task;
+
+/// A task by its id.
+const BY_ID: &str = select_task!("WHERE id = ?1");
 
 /// The place of the column that a query of tasks adds.
 pub(crate) const ALSO: usize = 40;
@@ -294,9 +298,15 @@ impl Stored {
 
     /// The row of a task.
     pub(crate) fn by_id(db: &Connection, id: TaskId) -> Result<Option<Self>, Failed> {
-        let mut statement = db.prepare_cached(select_task!("WHERE id = ?1"))?;
+        let mut statement = db.prepare_cached(BY_ID)?;
         let mut rows = statement.query([id.as_bytes()])?;
         rows.next()?.map(Self::from_row).transpose()
+    }
+
+    /// The row of a task that must be there, for the commands that each attempt has.
+    pub(crate) fn held(transaction: &Transaction<'_>, id: TaskId) -> Result<Self, Failed> {
+        let stored = transaction.held.first(BY_ID, [id.as_bytes()], Self::from_row)?;
+        stored.ok_or(Failed::Refused(StoreError::TaskNotFound(id)))
     }
 
     /// The row of a task that must be there.

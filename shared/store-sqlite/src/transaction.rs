@@ -20,6 +20,7 @@ use crate::defaults;
 use crate::error::Failure;
 use crate::expiry;
 use crate::feed;
+use crate::held::Statements;
 use crate::kept;
 use crate::limit::{self, Limits};
 use crate::links::{keep, mark_waited_for, note_blocked};
@@ -78,6 +79,8 @@ pub(crate) struct State {
     pub(crate) removed_tasks: usize,
     /// Tells the position of the last event, after each commit.
     pub(crate) fed: watch::Sender<u64>,
+    /// The last of all keys of generations, or one behind it.
+    pub(crate) last_generation: Option<i64>,
     /// Whether tasks are removed once they are archived, and not before (`archive.rs`).
     pub(crate) archived: bool,
 }
@@ -103,6 +106,7 @@ impl State {
             feed_swept: 0,
             removed_tasks: 0,
             fed: watch::Sender::new(0),
+            last_generation: None,
             archived: false,
         }
     }
@@ -125,6 +129,8 @@ pub(crate) struct AfterCommit {
 /// An open transaction.
 pub(crate) struct Transaction<'a> {
     pub(crate) db: &'a Connection,
+    /// The statements that each task needs.
+    pub(crate) held: &'a dyn Statements,
     pub(crate) state: &'a mut State,
     /// How many tasks were put aside at limits.
     pub(crate) put_aside: usize,
@@ -139,9 +145,10 @@ pub(crate) struct Transaction<'a> {
 }
 
 impl<'a> Transaction<'a> {
-    pub(crate) fn new(db: &'a Connection, state: &'a mut State) -> Self {
+    pub(crate) fn new(db: &'a Connection, held: &'a dyn Statements, state: &'a mut State) -> Self {
         Self {
             db,
+            held,
             state,
             put_aside: 0,
             tallies: HashMap::new(),
@@ -155,23 +162,21 @@ impl<'a> Transaction<'a> {
     }
 
     /// Writes what the commands have gathered, before the commit; gives what to do after it.
-    pub(crate) fn finish(self) -> rusqlite::Result<AfterCommit> {
+    pub(crate) fn finish(self) -> Result<AfterCommit, Failure> {
         for ((queue, task_type, state), change) in self.tallies.into_iter().filter(|(_, change)| *change != 0)
         {
-            self.db
-                .prepare_cached(
-                    "INSERT INTO tally (queue, task_type, state, tasks) VALUES (?1, ?2, ?3, ?4) \
-                     ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
-                )?
-                .execute(params![queue.as_str(), task_type.as_str(), state.code(), change])?;
+            self.held.execute(
+                "INSERT INTO tally (queue, task_type, state, tasks) VALUES (?1, ?2, ?3, ?4) \
+                 ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
+                params![queue.as_str(), task_type.as_str(), state.code(), change],
+            )?;
         }
         for ((queue, what, hour, bucket), count) in self.durations {
-            self.db
-                .prepare_cached(
-                    "INSERT INTO histogram (hour, queue, what, bucket, tasks) VALUES (?1, ?2, ?3, ?4, ?5) \
-                     ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
-                )?
-                .execute(params![hour, queue.as_str(), what_code(what), bucket, count])?;
+            self.held.execute(
+                "INSERT INTO histogram (hour, queue, what, bucket, tasks) VALUES (?1, ?2, ?3, ?4, ?5) \
+                 ON CONFLICT DO UPDATE SET tasks = tasks + excluded.tasks",
+                params![hour, queue.as_str(), what_code(what), bucket, count],
+            )?;
         }
         let fed = feed::append(self.db, &mut self.state.feed_next, &self.events)?;
         Ok(AfterCommit { rings: self.rings, tokens: self.tokens, names: self.names, asked: self.asked, fed })
@@ -266,14 +271,13 @@ impl<'a> Transaction<'a> {
         let head = &change.head;
         let changed = match &head.state {
             TaskState::Running(lease) => self
-                .db
-                .prepare_cached(
+                .held
+                .execute(
                     "UPDATE task SET state = 1, attempt = ?4, events = ?5, worker = ?6, session = ?7, \
                      claimed_at = ?8, expires_at = ?9, timeout_at = ?10, request = ?11, ended = NULL, updated_at = ?12, \
                      beats = ?13 \
                      WHERE n = ?1 AND state = ?2 AND attempt = ?3",
-                )?
-                .execute(params![
+                    params![
                     before.n,
                     before.state_code(),
                     before.head.attempt,
@@ -293,13 +297,12 @@ impl<'a> Transaction<'a> {
                     TaskState::Completed { generation, output } => (Some(generation.as_bytes()), Some(output.as_bytes())),
                     _ => (None, None),
                 };
-                self.db
-                    .prepare_cached(
+                self.held
+                    .execute(
                         "UPDATE task SET state = ?4, forgiven = ?5, events = ?6, run_after = ?7, ended = ?8, \
                          generation = ?9, output = ?10, updated_at = ?11, finished_at = ?12, worker_losses = ?13, start_by = ?14 \
                          WHERE n = ?1 AND state = ?2 AND attempt = ?3",
-                    )?
-                    .execute(params![
+                    params![
                         before.n,
                         before.state_code(),
                         before.head.attempt,
@@ -419,12 +422,10 @@ impl<'a> Transaction<'a> {
     ) -> Result<(), Failure> {
         let rest = EventDetail { worker: None, session: None, ..detail.clone() };
         let rest = if rest == EventDetail::default() { None } else { Some(to_json("an event", &rest)?) };
-        self.db
-            .prepare_cached(
-                "INSERT INTO event (k, at, kind, from_state, to_state, attempt, worker, session, detail) \
+        self.held.execute(
+            "INSERT INTO event (k, at, kind, from_state, to_state, attempt, worker, session, detail) \
                  VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?
-            .execute(params![
+            params![
                 n << EVENT_BITS | i64::from(seq),
                 at.as_millis(),
                 kind.code(),
@@ -434,7 +435,8 @@ impl<'a> Transaction<'a> {
                 detail.worker.as_ref().map(WorkerId::as_str),
                 detail.session.as_ref().map(baton_model::SessionId::as_bytes),
                 rest,
-            ])?;
+            ],
+        )?;
         self.events.push((n << EVENT_BITS | i64::from(seq), at.as_millis()));
         Ok(())
     }

@@ -4,7 +4,7 @@ use baton_model::{
     Alone, Directive, Happened, LogLine, Owner, ProjectId, SessionId, TaskId, Timestamp, Worker, WorkerId,
 };
 use baton_store::{Beat, BeatAnswer, Claim, Direct, LostLease, NameNotice, StoreError};
-use rusqlite::params;
+use rusqlite::{Row, params};
 
 use crate::alone::{tie_columns, tie_of};
 use crate::codes::Code;
@@ -44,12 +44,17 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
 
 /// The worker, if a claim changes nothing about it: the usual case, which reads eleven columns and writes none.
 fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
-    let mut statement = transaction.db.prepare_cached(
+    let known = transaction.held.first(
         "SELECT session, capacity, seen_at, directive, project, beats, owner, alone_task, alone_attempt, alone_until, \
          takes FROM worker WHERE id = ?1 AND ended_at IS NULL",
+        [claim.worker.as_str()],
+        |row| entered(row, claim),
     )?;
-    let mut rows = statement.query([claim.worker.as_str()])?;
-    let Some(row) = rows.next()? else { return Ok(None) };
+    Ok(known.flatten())
+}
+
+/// What the record of a worker says to a claim, if the claim changes nothing about it.
+fn entered(row: &Row<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
     let (session, capacity): (Option<[u8; 16]>, Option<u32>) = (row.get(0)?, row.get(1)?);
     let (seen_at, directive): (i64, i64) = (row.get(2)?, row.get(3)?);
     let project: Option<Box<str>> = row.get(4)?;

@@ -18,9 +18,10 @@ use baton_store::{Doorbell, StoreError};
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use crate::error::{Failure, store_error};
+use crate::error::Failure;
 use crate::expiry::Next;
 use crate::health::{Condition, Side};
+use crate::held::{Held, Statements};
 use crate::transaction::{State, Transaction};
 
 /// The most commands in one commit.
@@ -137,13 +138,15 @@ fn run(
     mut receiver: mpsc::Receiver<Box<dyn Job>>,
 ) {
     let mut group: Vec<Box<dyn Job>> = Vec::with_capacity(GROUP);
+    let held = Held::new(db);
+    let held: &dyn Statements = &held;
     let mut expected = 1;
     while let Some(first) = receiver.blocking_recv() {
         group.push(first);
         gather(&mut receiver, &mut group, expected);
         expected = group.len();
         let began = Instant::now();
-        let committed = commit(db, &mut state, condition, doorbell, &mut group);
+        let committed = commit(db, held, &mut state, condition, doorbell, &mut group);
         state.last_group = began.elapsed().saturating_sub(std::mem::take(&mut state.purging));
         match committed {
             Ok(()) => group.drain(..).for_each(|job| job.answer()),
@@ -162,7 +165,7 @@ fn run(
                     "a group commit failed: running its commands singly"
                 );
                 for mut job in group.drain(..) {
-                    match commit(db, &mut state, condition, doorbell, std::slice::from_mut(&mut job)) {
+                    match commit(db, held, &mut state, condition, doorbell, std::slice::from_mut(&mut job)) {
                         Ok(()) => job.answer(),
                         Err(error) => {
                             condition.note(Side::Writing, &error);
@@ -199,6 +202,7 @@ fn gather(receiver: &mut mpsc::Receiver<Box<dyn Job>>, group: &mut Vec<Box<dyn J
 /// Runs a group in one transaction. On an error, nothing of it was changed.
 fn commit(
     db: &Connection,
+    held: &dyn Statements,
     state: &mut State,
     condition: &Condition,
     doorbell: &dyn Doorbell,
@@ -206,14 +210,14 @@ fn commit(
 ) -> Result<(), StoreError> {
     let outcome = catch_unwind(AssertUnwindSafe(|| -> Result<_, StoreError> {
         condition.is_there()?;
-        execute(db, "BEGIN IMMEDIATE")?;
+        held.execute("BEGIN IMMEDIATE", [])?;
         state.limits.ensure_loaded(db)?;
-        let mut transaction = Transaction::new(db, &mut *state);
+        let mut transaction = Transaction::new(db, held, &mut *state);
         for job in group {
             job.run(&mut transaction)?;
         }
-        let after = transaction.finish().map_err(store_error)?;
-        execute(db, "COMMIT")?;
+        let after = transaction.finish()?;
+        held.execute("COMMIT", [])?;
         // After the commit and before its answers: nobody is told of what went into a file that was no longer there.
         condition.look()?;
         Ok(after)
@@ -238,10 +242,6 @@ fn commit(
             Err(StoreError::Internal { what: "a database command panicked".to_owned(), cause: None })
         }
     }
-}
-
-fn execute(db: &Connection, sql: &str) -> Result<(), StoreError> {
-    db.prepare_cached(sql).and_then(|mut statement| statement.execute([])).map(drop).map_err(store_error)
 }
 
 fn roll_back(db: &Connection, state: &mut State) {

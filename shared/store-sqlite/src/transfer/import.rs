@@ -147,7 +147,7 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     }
     transaction.tell_no_more_than(told);
     if let Some(generation) = &record.generation {
-        insert_generation(db, n, generation)?;
+        insert_generation(transaction, n, generation)?;
     }
     if let Some(batch) = task.batch {
         let from = before.as_ref().map(|(_, state)| *state);

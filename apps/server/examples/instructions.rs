@@ -1,0 +1,151 @@
+//! What is counted: a server in this process, and one client that creates, claims, beats for and completes tasks, one request at a
+//! time over one connection. Run beneath callgrind, which writes what was executed since before at each call of [`baton_phase`];
+//! `tests/instructions.py` does so, and holds the figures against those in `tests/instructions.json`.
+//!
+//! Without callgrind it does the same, and says how many requests it has sent.
+
+use std::error::Error;
+use std::hint::black_box;
+use std::sync::Arc;
+
+use baton_runtime::{Clock, LocalDoorbell, RandomIds, Settings, Sources, WatchedClock, telemetry};
+use baton_server::Server;
+use baton_store::{Doorbell, Store};
+use baton_store_sqlite::{Options, SqliteStore};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// As the program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// How many requests of each kind are counted: with those before so few that the write-ahead log is not folded into the file
+/// meanwhile, which would come now to one kind and now to another.
+const COUNTED: usize = 50;
+
+/// And how many are sent before, so that caches are filled and statements compiled.
+const BEFORE: usize = 30;
+
+/// Where one phase ends and the next begins.
+#[inline(never)]
+fn baton_phase(number: u32) {
+    black_box(number);
+}
+
+/// The worker whose turn it is: each of 25 holds few tasks at a time.
+fn worker(turn: usize) -> String {
+    format!("w-{}", turn % 25)
+}
+
+/// One client.
+struct Client {
+    stream: TcpStream,
+    answer: Vec<u8>,
+    sent: usize,
+}
+
+impl Client {
+    /// Sends a request and gives the body of its answer, which must be a success.
+    async fn send(&mut self, path: &str, body: &str) -> Result<&str, Box<dyn Error>> {
+        let request = format!(
+            "POST {path} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        self.stream.write_all(request.as_bytes()).await?;
+        self.sent += 1;
+        self.answer.clear();
+        let (head, length) = loop {
+            if self.stream.read_buf(&mut self.answer).await? == 0 {
+                return Err("the server closed the connection".into());
+            }
+            let Some(end) = self.answer.windows(4).position(|four| four == b"\r\n\r\n") else { continue };
+            let head = std::str::from_utf8(&self.answer[..end])?;
+            if !head.starts_with("HTTP/1.1 2") {
+                return Err(format!("{path} was answered with {}", String::from_utf8_lossy(&self.answer)).into());
+            }
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
+            break (end + 4, length.map_or(Ok(0), str::parse::<usize>)?);
+        };
+        while self.answer.len() < head + length {
+            if self.stream.read_buf(&mut self.answer).await? == 0 {
+                return Err("the server closed the connection".into());
+            }
+        }
+        Ok(std::str::from_utf8(&self.answer[head..])?)
+    }
+
+    async fn create(&mut self, count: usize) -> Result<(), Box<dyn Error>> {
+        for _ in 0..count {
+            let task = r#"{"type":"render","queue":"frames","params":{"scene":"shot-010","frame":1}}"#;
+            self.send("/v1/tasks", task).await?;
+        }
+        Ok(())
+    }
+
+    /// Claims so many tasks, one at a time, and gives their ids.
+    async fn claim(&mut self, count: usize) -> Result<Vec<String>, Box<dyn Error>> {
+        let mut claimed = Vec::with_capacity(count);
+        for turn in 0..count {
+            let claim = format!(r#"{{"worker_id":"{}","queues":["frames"],"capacity":100}}"#, worker(turn));
+            let answer = self.send("/v1/claims", &claim).await?;
+            let id = answer.split_once(r#""id":""#).and_then(|(_, rest)| rest.split_once('"'));
+            claimed.push(id.ok_or("nothing was claimed")?.0.to_owned());
+        }
+        Ok(claimed)
+    }
+
+    async fn beat(&mut self, count: usize) -> Result<(), Box<dyn Error>> {
+        for turn in 0..count {
+            let beat = r#"{"readings":{"vram_free_mib":8000},"capacity":100}"#;
+            self.send(&format!("/v1/workers/{}/heartbeat", worker(turn)), beat).await?;
+        }
+        Ok(())
+    }
+
+    async fn complete(&mut self, tasks: &[String]) -> Result<(), Box<dyn Error>> {
+        for (turn, id) in tasks.iter().enumerate() {
+            let done = format!(
+                r#"{{"worker_id":"{}","attempt":1,"result":{{"path":"/out/0001.exr","samples":256}}}}"#,
+                worker(turn)
+            );
+            self.send(&format!("/v1/tasks/{id}/complete"), &done).await?;
+        }
+        Ok(())
+    }
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args_os().nth(1).ok_or("expected the folder for the database, got nothing")?;
+    let mut settings = Settings::load(&Sources::default())?;
+    settings.server.listen = "127.0.0.1:0".parse()?;
+    let _logs = telemetry::start(&settings.log)?;
+    let clock = Arc::new(WatchedClock::new());
+    let doorbell = LocalDoorbell::new(Arc::clone(&clock) as Arc<dyn Clock>);
+    let options = Options { policy: settings.leases, ..Options::default() };
+    let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
+    let file = std::path::Path::new(&folder).join("baton.db");
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&file, options, rung)?);
+    let server = Server::start(&settings, store, doorbell, clock, Arc::new(RandomIds)).await?;
+    let stream = TcpStream::connect(server.addr()).await?;
+    stream.set_nodelay(true)?;
+    let mut client = Client { stream, answer: Vec::new(), sent: 0 };
+
+    client.create(BEFORE).await?;
+    let before = client.claim(BEFORE).await?;
+    client.beat(BEFORE).await?;
+    client.complete(&before).await?;
+    baton_phase(0);
+    client.create(COUNTED).await?;
+    baton_phase(1);
+    let claimed = client.claim(COUNTED).await?;
+    baton_phase(2);
+    client.complete(&claimed).await?;
+    baton_phase(3);
+    client.beat(COUNTED).await?;
+    baton_phase(4);
+
+    println!("{} requests", client.sent);
+    server.shutdown().await;
+    Ok(())
+}

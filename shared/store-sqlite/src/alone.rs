@@ -45,7 +45,7 @@ pub(crate) fn tie_columns(alone: Option<Alone>) -> (Option<[u8; 16]>, Option<u32
 
 /// Why a worker that is tied to a task is given nothing, if it still is.
 pub(crate) fn tied(
-    transaction: &Transaction<'_>,
+    transaction: &mut Transaction<'_>,
     claim: &Claim,
     alone: Alone,
     active: u32,
@@ -69,7 +69,7 @@ pub(crate) fn tied(
 
 /// What a claim is given that has found such a task, or why it is given nothing.
 pub(crate) fn choose(
-    transaction: &Transaction<'_>,
+    transaction: &mut Transaction<'_>,
     claim: &Claim,
     lanes: &[Lane<'_>],
     most: usize,
@@ -151,7 +151,8 @@ fn is_awaited(transaction: &Transaction<'_>, task: TaskId, now: Timestamp) -> Re
     Ok(false)
 }
 
-fn tie(transaction: &Transaction<'_>, worker: &WorkerId, alone: Option<Alone>) -> Result<(), Failure> {
+fn tie(transaction: &mut Transaction<'_>, worker: &WorkerId, alone: Option<Alone>) -> Result<(), Failure> {
+    transaction.state.workers.take(worker);
     let (task, attempt, until) = tie_columns(alone);
     transaction
         .db

@@ -36,6 +36,7 @@ pub(crate) fn change(transaction: &mut Transaction<'_>, change: &ChangeTask) -> 
         Decision::Apply(decided) => {
             let priority = decided.priority.unwrap_or(before.priority);
             let timeout = decided.head.timeout;
+            transaction.state.leased.take(&change.task);
             transaction
                 .db
                 .prepare_cached(

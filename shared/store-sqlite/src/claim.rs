@@ -429,6 +429,7 @@ pub(crate) fn take(
     // A task may have been due before it was created; it has waited from then on only.
     let ready_since = ready.head.run_after.max(ready.created_at);
     transaction.duration(&ready.queue, What::Wait, claim.now, claim.now.since(ready_since));
+    transaction.state.leased.put(taken.head.id, taken.clone());
     taken.into_task(transaction.db)
 }
 

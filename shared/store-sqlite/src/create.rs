@@ -94,6 +94,7 @@ pub(crate) fn create(transaction: &mut Transaction<'_>, create: &Create) -> Resu
         let before = |id: &&TaskId| !inserted.contains(*id);
         let before: HashSet<&TaskId> =
             waiting.iter().flat_map(|spec| &spec.depends_on).filter(before).collect();
+        transaction.state.leased.clear();
         mark_waited_for(transaction.db, before)?;
         // What waits for new tasks alone waits: whichever of these ends by what it depends on has it follow.
         let may_go = |spec: &&TaskSpec| spec.depends_on.iter().any(|id| !inserted.contains(id));

@@ -34,6 +34,7 @@ mod purge;
 mod queue;
 mod reader;
 mod reap;
+mod recent;
 mod refusal;
 mod round;
 mod rows;

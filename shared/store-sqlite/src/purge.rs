@@ -122,6 +122,7 @@ impl Kind {
                 "DELETE FROM log WHERE k IN (SELECT k FROM log WHERE taken_at < ?1 ORDER BY taken_at LIMIT ?2)"
             }
             Self::Workers => {
+                transaction.state.workers.clear();
                 "DELETE FROM worker WHERE id IN (SELECT id FROM worker WHERE seen_at < ?1 AND NOT EXISTS (SELECT 1 FROM \
                  task INDEXED BY task_leased WHERE task.worker = worker.id AND state = 1) ORDER BY seen_at LIMIT ?2)"
             }

@@ -83,7 +83,7 @@ pub(crate) fn redate(
     Ok(Redated { tasks: changed, workers, more: tasks.len() == *limit as usize })
 }
 
-fn redate_workers(transaction: &Transaction<'_>, watch: &Watch) -> Result<u64, Failure> {
+fn redate_workers(transaction: &mut Transaction<'_>, watch: &Watch) -> Result<u64, Failure> {
     let mut ahead = Vec::new();
     {
         let mut statement = transaction

@@ -73,7 +73,7 @@ pub(crate) fn free_key(db: &Connection, table: &'static str, at: Timestamp) -> R
 }
 
 /// A row of `task`: everything of a task but its payload.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Stored {
     pub(crate) n: i64,
     pub(crate) head: Head,
@@ -110,7 +110,7 @@ pub(crate) struct Stored {
 }
 
 /// A limit that a queued task waits at.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct AtLimit {
     /// The limit, by its text.
     pub(crate) on: Box<str>,
@@ -304,7 +304,15 @@ impl Stored {
     }
 
     /// The row of a task that must be there, for the commands that each attempt has.
-    pub(crate) fn held(transaction: &Transaction<'_>, id: TaskId) -> Result<Self, Failed> {
+    pub(crate) fn held(transaction: &mut Transaction<'_>, id: TaskId) -> Result<Self, Failed> {
+        if let Some(leased) = transaction.state.leased.take(&id) {
+            debug_assert_eq!(
+                Some(&leased),
+                Self::by_id(transaction.db, id)?.as_ref(),
+                "a row was written behind its copy"
+            );
+            return Ok(leased);
+        }
         let stored = transaction.held.first(BY_ID, [id.as_bytes()], Self::from_row)?;
         stored.ok_or(Failed::Refused(StoreError::TaskNotFound(id)))
     }
@@ -457,7 +465,7 @@ pub(crate) fn small_generation_of(db: &Connection, n: i64) -> Result<Option<(Gen
 }
 
 /// A row of `worker`.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct StoredWorker {
     pub(crate) worker: Worker,
     /// The last beat or, to the hour, the last claim.

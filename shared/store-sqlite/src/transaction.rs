@@ -8,7 +8,8 @@ use std::time::Duration;
 use baton_model::lease::LeasePolicy;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    EventDetail, EventKind, QueueName, State as TaskStateTag, TaskState, TaskType, Timestamp, WorkerId,
+    EventDetail, EventKind, QueueName, State as TaskStateTag, TaskId, TaskState, TaskType, Timestamp,
+    WorkerId,
 };
 use baton_store::{NameNotice, Ready, StoreError};
 use rusqlite::{Connection, params};
@@ -24,7 +25,8 @@ use crate::held::Statements;
 use crate::kept;
 use crate::limit::{self, Limits};
 use crate::links::{keep, mark_waited_for, note_blocked};
-use crate::rows::{EVENT_BITS, Stored, dependencies_of, to_json};
+use crate::recent::Recent;
+use crate::rows::{EVENT_BITS, Stored, StoredWorker, dependencies_of, to_json};
 use crate::supply::Supplied;
 use crate::token::{TokenChange, Tokens};
 use crate::unique;
@@ -79,6 +81,10 @@ pub(crate) struct State {
     pub(crate) removed_tasks: usize,
     /// Tells the position of the last event, after each commit.
     pub(crate) fed: watch::Sender<u64>,
+    /// Tasks that were claimed of late, as their rows are: an attempt that ends need not read its own.
+    pub(crate) leased: Recent<TaskId, Stored>,
+    /// Workers that were heard of late, as their records are.
+    pub(crate) workers: Recent<WorkerId, StoredWorker>,
     /// The last of all keys of generations, or one behind it.
     pub(crate) last_generation: Option<i64>,
     /// Whether tasks are removed once they are archived, and not before (`archive.rs`).
@@ -106,6 +112,8 @@ impl State {
             feed_swept: 0,
             removed_tasks: 0,
             fed: watch::Sender::new(0),
+            leased: Recent::default(),
+            workers: Recent::default(),
             last_generation: None,
             archived: false,
         }
@@ -269,6 +277,7 @@ impl<'a> Transaction<'a> {
     ) -> Result<Stored, Failure> {
         let at = Change::dated(now, before.updated_at);
         let head = &change.head;
+        self.state.leased.take(&head.id);
         let changed = match &head.state {
             TaskState::Running(lease) => self
                 .held
@@ -365,6 +374,7 @@ impl<'a> Transaction<'a> {
         }
         if before.links.waits && change.from.is_final() && !to.is_final() {
             // It lives again, and needs what it depends on.
+            self.state.leased.clear();
             mark_waited_for(self.db, &dependencies_of(self.db, before.n)?)?;
         }
         if to == TaskStateTag::Blocked {

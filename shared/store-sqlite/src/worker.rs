@@ -4,12 +4,12 @@ use baton_model::{
     Alone, Directive, Happened, LogLine, Owner, ProjectId, SessionId, TaskId, Timestamp, Worker, WorkerId,
 };
 use baton_store::{Beat, BeatAnswer, Claim, Direct, LostLease, NameNotice, StoreError};
-use rusqlite::{Row, params};
+use rusqlite::{Connection, params};
 
-use crate::alone::{tie_columns, tie_of};
+use crate::alone::tie_columns;
 use crate::codes::Code;
 use crate::error::Failure;
-use crate::rows::{Stored, StoredWorker, free_key, takes, to_json, worker_by_id};
+use crate::rows::{Stored, StoredWorker, free_key, to_json, worker_by_id};
 use crate::timeline;
 use crate::transaction::Transaction;
 
@@ -32,7 +32,7 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
     if let Some(entered) = known_session(transaction, claim)? {
         return Ok(entered);
     }
-    let known = worker_by_id(transaction.db, &claim.worker)?;
+    let known = look_up(transaction, &claim.worker)?.cloned();
     let mut worker = session_of(transaction, known, &claim.worker, &claim.caller, claim.session, claim.now)?;
     worker.worker.capacity = claim.capacity.or(worker.worker.capacity);
     worker.worker.ended_at = None;
@@ -42,38 +42,51 @@ pub(crate) fn enter_session(transaction: &mut Transaction<'_>, claim: &Claim) ->
     Ok(Entered { directive: worker.worker.directive, beats: worker.worker.beats, alone: worker.worker.alone })
 }
 
-/// The worker, if a claim changes nothing about it: the usual case, which reads eleven columns and writes none.
-fn known_session(transaction: &Transaction<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
-    let known = transaction.held.first(
-        "SELECT session, capacity, seen_at, directive, project, beats, owner, alone_task, alone_attempt, alone_until, \
-         takes FROM worker WHERE id = ?1 AND ended_at IS NULL",
-        [claim.worker.as_str()],
-        |row| entered(row, claim),
-    )?;
-    Ok(known.flatten())
-}
-
-/// What the record of a worker says to a claim, if the claim changes nothing about it.
-fn entered(row: &Row<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
-    let (session, capacity): (Option<[u8; 16]>, Option<u32>) = (row.get(0)?, row.get(1)?);
-    let (seen_at, directive): (i64, i64) = (row.get(2)?, row.get(3)?);
-    let project: Option<Box<str>> = row.get(4)?;
-    let owner = row.get_ref(6)?.as_blob_or_null().map_err(rusqlite::Error::from)?;
-    let is_theirs = match &claim.caller {
-        // A name of which it is not known whose it is, is so no longer.
-        Owner::Unbound => project.is_some() || owner.is_some(),
-        Owner::Project(claimed) => project.as_deref() == Some(claimed.as_str()),
-        Owner::Queues(digest) => owner == Some(digest.as_bytes().as_slice()),
+/// The worker, if a claim changes nothing about it: the usual case, which writes nothing.
+fn known_session(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<Option<Entered>, Failure> {
+    let Some(StoredWorker { worker, seen_at }) = look_up(transaction, &claim.worker)? else {
+        return Ok(None);
     };
-    let same_session = claim.session.is_none_or(|claimed| session.as_ref() == Some(claimed.as_bytes()));
-    let same_capacity = claim.capacity.is_none_or(|claimed| capacity == Some(claimed));
+    // A name of which it is not known whose it is, is so no longer.
+    let is_theirs = worker.owner.is_some() && claim.caller.may_use(worker.owner.as_ref());
+    let same_session = claim.session.is_none_or(|claimed| worker.session == Some(claimed));
+    let same_capacity = claim.capacity.is_none_or(|claimed| worker.capacity == Some(claimed));
     // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
-    let seen = claim.now.as_millis().abs_diff(seen_at) <= SEEN_GRAIN_MS;
-    let is_noted = || Ok::<_, Failure>(claim.takes().is_noted(&takes(row, 10)?));
-    if !(is_theirs && same_session && same_capacity && seen && is_noted()?) {
+    let seen = claim.now.as_millis().abs_diff(seen_at.as_millis()) <= SEEN_GRAIN_MS;
+    let is_as_before = worker.ended_at.is_none() && is_theirs && same_session && same_capacity && seen;
+    if !is_as_before || !claim.takes().is_noted(&worker.takes) {
         return Ok(None);
     }
-    Ok(Some(Entered { directive: Code::of(directive)?, beats: row.get(5)?, alone: tie_of(row, 7)? }))
+    Ok(Some(Entered { directive: worker.directive, beats: worker.beats, alone: worker.alone }))
+}
+
+/// The record of a worker, which is held from then on.
+fn look_up<'a>(
+    transaction: &'a mut Transaction<'_>,
+    id: &WorkerId,
+) -> Result<Option<&'a StoredWorker>, Failure> {
+    let db = transaction.db;
+    let workers = &mut transaction.state.workers;
+    match workers.get(id) {
+        Some(held) => debug_assert!(is_stored(db, held)?, "a worker was written behind its copy"),
+        None => {
+            if let Some(stored) = worker_by_id(db, id)? {
+                workers.put(id.clone(), stored);
+            }
+        }
+    }
+    Ok(workers.get(id))
+}
+
+/// Whether a worker's record is as this copy of it, but for its readings, of which numbers may have lost their last bit.
+fn is_stored(db: &Connection, held: &StoredWorker) -> Result<bool, Failure> {
+    let stored = worker_by_id(db, &held.worker.id)?;
+    let plain = |stored: &StoredWorker| {
+        let mut stored = stored.clone();
+        stored.worker.readings.clear();
+        stored
+    };
+    Ok(stored.as_ref().map(plain) == Some(plain(held)))
 }
 
 /// The worker's record with this session as its present one.
@@ -122,7 +135,7 @@ fn note_start(transaction: &Transaction<'_>, worker: &Worker, now: Timestamp) ->
     timeline::note(transaction, now, &started)
 }
 
-pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Result<(), Failure> {
+pub(crate) fn save(transaction: &mut Transaction<'_>, stored: &StoredWorker) -> Result<(), Failure> {
     let worker = &stored.worker;
     let (alone_task, alone_attempt, alone_until) = tie_columns(worker.alone);
     transaction
@@ -155,11 +168,12 @@ pub(crate) fn save(transaction: &Transaction<'_>, stored: &StoredWorker) -> Resu
             alone_until,
             (!worker.takes.is_empty()).then(|| to_json("what a worker takes", &worker.takes)).transpose()?,
         ])?;
+    transaction.state.workers.put(worker.id.clone(), stored.clone());
     Ok(())
 }
 
 pub(crate) fn heartbeat(transaction: &mut Transaction<'_>, beat: &Beat) -> Result<BeatAnswer, Failure> {
-    let known = worker_by_id(transaction.db, &beat.worker)?;
+    let known = look_up(transaction, &beat.worker)?.cloned();
     let mut stored = session_of(transaction, known, &beat.worker, &beat.caller, beat.session, beat.now)?;
     let mut lost = Vec::new();
     for running in beat.running.iter().flatten() {
@@ -216,6 +230,7 @@ pub(crate) fn insert_log(
 }
 
 pub(crate) fn direct(transaction: &mut Transaction<'_>, direct: &Direct) -> Result<(), Failure> {
+    transaction.state.workers.take(&direct.worker);
     let changed = transaction
         .db
         .prepare_cached("UPDATE worker SET directive = ?2 WHERE id = ?1")?

@@ -251,6 +251,8 @@ fn roll_back(db: &Connection, state: &mut State) {
     state.supplied.forget();
     state.defaults = None;
     state.feed_next = None;
+    state.leased.clear();
+    state.workers.clear();
     if !db.is_autocommit()
         && let Err(error) = db.execute_batch("ROLLBACK")
     {

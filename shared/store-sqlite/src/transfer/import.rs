@@ -116,6 +116,7 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     transaction.know_queue(&task.queue, Timestamp::default())?;
     transaction.state.limits.unsettle();
     transaction.state.expiring = Next::Unknown;
+    transaction.state.leased.clear();
     let n = write_task(db, n, record)?;
     order::note_whose(transaction, n, task.shared())?;
     dependency::import(db, n, task)?;

@@ -8,6 +8,7 @@ mod batch;
 mod bench;
 mod bulk;
 mod completions;
+mod config;
 mod confirm;
 mod context;
 mod dead_letters;
@@ -158,6 +159,9 @@ enum Command {
     /// Set, see and take away limits of how many tasks run at once, and how many start in a while.
     #[command(subcommand)]
     Limit(limit::Limits),
+    /// See and change settings while servers run.
+    #[command(subcommand)]
+    Config(config::Config),
     /// Have tasks created by the clock: set, see, pause and delete schedules.
     #[command(subcommand)]
     Schedule(schedule::Schedules),
@@ -316,6 +320,7 @@ fn run(command: Command, context: &Context) -> Result<(), Failure> {
             Command::Scale(scale) => on_heap(|| scale.run(context)).await,
             Command::Queue(queue) => on_heap(|| queue.run(context)).await,
             Command::Limit(limits) => on_heap(|| limits.run(context)).await,
+            Command::Config(config) => on_heap(|| config.run(context)).await,
             Command::Schedule(schedules) => on_heap(|| schedules.run(context)).await,
             Command::Bulk(bulk) => on_heap(|| bulk.run(context)).await,
             Command::Batch(batch) => on_heap(|| batch.run(context)).await,

@@ -28,8 +28,6 @@ use std::io;
 use std::sync::Arc;
 
 use baton_http::{App, Authenticator, Dialect, Inside};
-use baton_runtime::Settings;
-use baton_runtime::settings::Explained;
 
 use session::Sessions;
 
@@ -44,27 +42,19 @@ struct Dashboard {
     sessions: Sessions,
     /// Stands in the forms of those who have no session: whoever posts one has read a page of this server.
     open_form: String,
-    /// The settings that are shown.
-    settings: Vec<Explained>,
 }
 
 /// The dashboard over an app, asking its routes by `inside`; `by` knows who signs in.
 ///
 /// # Errors
 /// If the system gives no random bytes.
-pub fn dashboard(
-    app: &App,
-    inside: Inside,
-    by: Arc<Authenticator>,
-    settings: &Settings,
-) -> io::Result<Dialect> {
+pub fn dashboard(app: &App, inside: Inside, by: Arc<Authenticator>) -> io::Result<Dialect> {
     let dashboard = Dashboard {
         app: app.clone(),
         inside,
         by,
         sessions: Sessions::default(),
         open_form: session::random(app)?,
-        settings: settings.explain(),
     };
     let dialect = Dialect::new(NAME, routes::RULES, routes::router(), Arc::new(dashboard), answer::phrase);
     Ok(dialect.with_slow(vec![files::SLOW, events::SLOW]))

@@ -8,12 +8,11 @@ mod dialects;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use baton_files::Files;
 use baton_http::dialect::{SamePath, Switch};
 use baton_http::fleet::Fleet;
-use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Inside, Parts, ServeOptions};
+use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Inside, Parts, ServeOptions, Timeout};
 use baton_model::{Happened, Scope, Token, TokenStatus, limits};
 use baton_runtime::settings::DialectPlace;
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
@@ -171,7 +170,7 @@ fn routes() -> OpenApiRouter<App> {
 
 fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
     let by = Authenticator::new(app.clone(), settings.tokens);
-    let timeout = settings.server.request_timeout;
+    let timeout = Timeout::OfSettings;
     let (alone, beside): (Vec<_>, Vec<_>) = dialects::open(app, &settings.dialects)?
         .into_iter()
         .partition(|(_, place): &(Dialect, DialectPlace)| place.listen.is_some());
@@ -186,7 +185,7 @@ fn services(app: &App, settings: &Settings) -> Result<Services, StartError> {
     let mut beside: Vec<_> = beside.into_iter().map(|(dialect, place)| (dialect, place.prefix)).collect();
     if settings.ui.enabled {
         let inside = Inside::new(routes(), app.clone(), Arc::clone(&by));
-        let ui = baton_dashboard::dashboard(app, inside, Arc::clone(&by), settings);
+        let ui = baton_dashboard::dashboard(app, inside, Arc::clone(&by));
         let ui = ui.map_err(|cause| StartError::Dialect { name: baton_dashboard::NAME, cause })?;
         beside.push((ui, String::new()));
     }
@@ -254,6 +253,12 @@ impl Server {
         let parts = Parts::configured(settings, store, doorbell, clock, ids);
         let app = App::new(Parts { files: beside.files, fleet: beside.fleet, ..parts });
         let shutdown = app.shutdown.clone();
+        if let Err(error) = app.look_at_settings().await {
+            tracing::warn!(
+                error = error.report(),
+                "the settings of the store could not be read; it is tried again, and those of the file hold until then"
+            );
+        }
         let options = ServeOptions {
             max_connections: settings.server.max_connections,
             head_timeout: settings.server.head_timeout,
@@ -291,12 +296,14 @@ impl Server {
         let webhooks = baton_webhooks::run_webhooks(app.clone(), private, shutdown.clone());
         let bulk = baton_reap_stale_workers::run_bulk(app.clone(), shutdown.clone());
         let sweep = baton_manage_files::run_sweep(app.clone(), shutdown.clone());
-        let archiving = archive(app.clone(), beside.archiver, settings.reaper_interval, shutdown.clone());
-        let reaper = baton_reap_stale_workers::run_reaper(app, settings.reaper_interval, shutdown.clone());
+        let archiving = archive(app.clone(), beside.archiver, shutdown.clone());
+        let looks = baton_http::run_settings(app.clone(), shutdown.clone());
+        let reaper = baton_reap_stale_workers::run_reaper(app, shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
         let reaper = tokio::spawn(async {
             tokio::join!(
-                reaper, schedules, supplies, readings, untaken, alerts, webhooks, bulk, archiving, sweep
+                reaper, schedules, supplies, readings, untaken, alerts, webhooks, bulk, archiving, sweep,
+                looks
             );
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
@@ -305,9 +312,9 @@ impl Server {
     }
 }
 
-async fn archive(app: App, archiver: Option<Archiver>, interval: Duration, shutdown: Shutdown) {
+async fn archive(app: App, archiver: Option<Archiver>, shutdown: Shutdown) {
     if let Some(archiver) = archiver {
-        baton_reap_stale_workers::run_archiver(app, archiver, interval, shutdown).await;
+        baton_reap_stale_workers::run_archiver(app, archiver, shutdown).await;
     }
 }
 

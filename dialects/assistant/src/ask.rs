@@ -155,7 +155,7 @@ impl<'a> Ask<'a> {
 
     /// The request's body as text, whatever its kind is said to be: not all old clients say it.
     pub(crate) async fn body(&self, request: Request) -> Result<String, No> {
-        let most = BodyLimit::Batch.bytes(&self.app.limits);
+        let most = BodyLimit::Batch.bytes(&self.app.limits());
         let bytes = body::of_any_kind(request, most).await?;
         Ok(body::utf8(&bytes)?.to_owned())
     }

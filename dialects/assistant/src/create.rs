@@ -159,7 +159,7 @@ fn create_task(
     .collect::<Result<_, serde_json::Error>>()
     .map_err(|_| ApiError::internal())?;
     let text = serde_json::to_string(&members).map_err(|_| ApiError::internal())?;
-    Ok(CreateTask::from_json(&text, &ask.app.limits)?)
+    Ok(CreateTask::from_json(&text, &ask.app.limits())?)
 }
 
 /// That nothing was created, as the server or the caller's bounds are in the way.

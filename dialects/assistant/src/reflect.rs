@@ -49,7 +49,7 @@ async fn keep(ask: &Ask<'_>, of: &Task, asked: Reflect) -> Result<(), No> {
         // Were the server killed between the two commands, no worker would be given it.
         "run_after": Timestamp::MAX,
     });
-    let request = CreateTask::from_json(&request.to_string(), &ask.app.limits).map_err(ApiError::from)?;
+    let request = CreateTask::from_json(&request.to_string(), &ask.app.limits()).map_err(ApiError::from)?;
     match baton_create_task::create_one(ask.app, ask.caller, request, None).await {
         Ok(_) => {}
         // The same words with another action: they are kept.

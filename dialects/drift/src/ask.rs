@@ -107,13 +107,13 @@ impl<'a> Ask<'a> {
 
     /// The fields of the request's body, whatever its kind is said to be.
     pub(crate) async fn fields(&self, request: Request, limit: BodyLimit) -> Result<Fields, No> {
-        let bytes = body::of_any_kind(request, limit.bytes(&self.drift.app.limits)).await?;
+        let bytes = body::of_any_kind(request, limit.bytes(&self.drift.app.limits())).await?;
         Ok(Fields::of(fastapi::object(body::utf8(&bytes)?)?))
     }
 
     /// The same of a body that may be left out.
     pub(crate) async fn fields_if_any(&self, request: Request) -> Result<Fields, No> {
-        let bytes = body::of_any_kind(request, BodyLimit::Params.bytes(&self.drift.app.limits)).await?;
+        let bytes = body::of_any_kind(request, BodyLimit::Params.bytes(&self.drift.app.limits())).await?;
         let text = body::utf8(&bytes)?;
         Ok(Fields::of(if text.trim().is_empty() { Map::new() } else { fastapi::object(text)? }))
     }

@@ -78,7 +78,7 @@ pub(crate) async fn complete(drift: &Drift, client: &Client, done: &Done) -> Res
     metadata.insert("simulation_id".to_owned(), kept.simulation_id.into());
     metadata.insert("execution_time".to_owned(), json!(done.execution_time));
     let metadata = Payload::from_value(&Value::Object(metadata));
-    let most = drift.app.limits.result_bytes;
+    let most = drift.app.limits().result_bytes;
     if output.size() > most || metadata.size() > most {
         return refuse(
             drift,

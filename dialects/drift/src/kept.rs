@@ -99,7 +99,7 @@ impl Kept {
         if let Some(queue) = queue {
             task["queue"] = json!(queue);
         }
-        CreateTask::from_json(&task.to_string(), &app.limits).map_err(ApiError::from)
+        CreateTask::from_json(&task.to_string(), &app.limits()).map_err(ApiError::from)
     }
 }
 

@@ -99,7 +99,7 @@ pub(crate) async fn set(drift: &Drift, caller: &Caller, to: Numbers) -> Result<(
     set_supply(drift, caller.asks(None, None), to).await?;
     let earlier = kept(drift).await?;
     let record = json!({ "type": TYPE, "queue": records(), "params": to, "run_after": Timestamp::MAX });
-    let record = CreateTask::from_json(&record.to_string(), &drift.app.limits).map_err(ApiError::from)?;
+    let record = CreateTask::from_json(&record.to_string(), &drift.app.limits()).map_err(ApiError::from)?;
     // The settings of the queue are its operator's, wherever else their token reaches.
     baton_create_task::create_one(&drift.app, &Caller::unrestricted(), record, None).await?;
     for task in earlier {

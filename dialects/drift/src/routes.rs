@@ -150,7 +150,7 @@ async fn ws(
         return fastapi::detail(StatusCode::UPGRADE_REQUIRED, why);
     };
     numbers::begin(&drift).await?;
-    let most = BodyLimit::Output.bytes(&drift.app.limits);
+    let most = BodyLimit::Output.bytes(&drift.app.limits());
     let upgrade = upgrade.max_message_size(most).max_frame_size(most);
     Ok(upgrade.on_upgrade(move |stream| socket::serve(drift, id, stream)))
 }

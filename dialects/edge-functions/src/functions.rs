@@ -60,8 +60,8 @@ pub(crate) async fn call(edge: &Edge, caller: &Caller, name: &str, request: Requ
 /// The most bytes of a function's body. A file of 2 MB comes as base64, and some clients send larger ones.
 fn most_bytes(edge: &Edge, name: &str) -> usize {
     match name {
-        "complete-task" => edge.app.limits.batch_bytes,
-        _ => edge.app.limits.params_bytes.saturating_add(64 * 1024),
+        "complete-task" => edge.app.limits().batch_bytes,
+        _ => edge.app.limits().params_bytes.saturating_add(64 * 1024),
     }
 }
 

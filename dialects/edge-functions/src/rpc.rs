@@ -25,7 +25,7 @@ pub(crate) async fn call(edge: &Edge, caller: &Caller, name: &str, request: Requ
         let message = format!("permission denied for function {name}");
         return Err(table_error(403, "42501", &message, None).into());
     }
-    let body = words::object(request, edge.app.limits.batch_bytes).await?;
+    let body = words::object(request, edge.app.limits().batch_bytes).await?;
     match name {
         "func_worker_heartbeat_with_logs" => heartbeat(edge, caller, &body).await,
         "func_insert_logs_batch" => logs(edge, caller, &body).await,

@@ -225,7 +225,7 @@ fn no_rows() -> Said {
 async fn taken(edge: &Edge, name: &str, request: Request) -> Result<(Table, Parts, Value), Said> {
     let table = Table::named(name)?;
     let (parts, body) = request.into_parts();
-    let most = edge.app.limits.params_bytes.saturating_add(64 * 1024);
+    let most = edge.app.limits().params_bytes.saturating_add(64 * 1024);
     let body = words::value(Request::from_parts(parts.clone(), body), most).await?;
     Ok((table, parts, body))
 }

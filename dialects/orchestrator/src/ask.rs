@@ -50,7 +50,7 @@ impl<'a> Ask<'a> {
 
     /// The request's body as text, whatever its kind is said to be: not all old clients say it.
     pub(crate) async fn body(&self, request: Request) -> Result<String, No> {
-        let bytes = body::of_any_kind(request, BodyLimit::Params.bytes(&self.app.limits)).await?;
+        let bytes = body::of_any_kind(request, BodyLimit::Params.bytes(&self.app.limits())).await?;
         Ok(body::utf8(&bytes)?.to_owned())
     }
 

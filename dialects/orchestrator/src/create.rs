@@ -98,7 +98,7 @@ fn read(mut fields: Fields) -> Result<Kept, Wrong> {
 fn create_task(ask: &Ask<'_>, id: TaskId, kept: &Kept) -> Result<CreateTask, ApiError> {
     let text = members(ask, id, kept).and_then(|members| serde_json::to_string(&members));
     let text = text.map_err(|_| ApiError::internal())?;
-    Ok(CreateTask::from_json(&text, &ask.app.limits)?)
+    Ok(CreateTask::from_json(&text, &ask.app.limits())?)
 }
 
 fn members(

@@ -45,7 +45,7 @@ async fn make(
         "params": params,
         "run_after": Timestamp::MAX,
     });
-    let request = CreateTask::from_json(&request.to_string(), &ask.app.limits).map_err(ApiError::from)?;
+    let request = CreateTask::from_json(&request.to_string(), &ask.app.limits()).map_err(ApiError::from)?;
     Ok(baton_create_task::create_one(ask.app, ask.caller, request, None).await?.task.id)
 }
 

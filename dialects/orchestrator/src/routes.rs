@@ -140,7 +140,7 @@ async fn ws(
     };
     let Orchestrator { app, board, .. } = orchestrator;
     // The dashboard says little.
-    let most = BodyLimit::Plain.bytes(&app.limits);
+    let most = BodyLimit::Plain.bytes(&app.limits());
     let upgrade = upgrade.max_message_size(most).max_frame_size(most);
     Ok(upgrade.on_upgrade(move |socket| live::serve(app, Arc::clone(&board), caller, socket)))
 }

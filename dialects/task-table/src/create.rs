@@ -30,7 +30,7 @@ struct Asked<'a> {
 }
 
 pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Answer {
-    let bytes = body::of_any_kind(request, BodyLimit::Params.bytes(&ask.app.limits)).await?;
+    let bytes = body::of_any_kind(request, BodyLimit::Params.bytes(&ask.app.limits())).await?;
     let asked = NewTask::read(body::utf8(&bytes)?)?;
     let queue = queue();
     let text = serde_json::to_string(&Asked {
@@ -43,7 +43,7 @@ pub(crate) async fn create(ask: &Ask<'_>, request: Request) -> Answer {
         run_after: (!asked.run_immediately).then_some(UNTIL_RUN),
     });
     let text = text.map_err(|_| ApiError::internal())?;
-    let new = CreateTask::from_json(&text, &ask.app.limits)
+    let new = CreateTask::from_json(&text, &ask.app.limits())
         .map_err(|error| No::Wrong(fastapi::Wrong::of_fields(ApiError::from(error).problem())))?;
     let made = create_one(ask.app, ask.caller, new, None).await?;
     let detail = ask.app.store.task(made.task.id).await?;

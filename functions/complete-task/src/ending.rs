@@ -12,7 +12,7 @@ use baton_store::{Page, PageRequest};
 /// # Errors
 /// As the HTTP routes; [`ApiError::may_pass`] tells whether the message may succeed later.
 pub async fn end(app: &App, message: &Message) -> Result<(), ApiError> {
-    let EndingRequest { task_id: task, end } = message.read::<EndingRequest>(&app.limits)?;
+    let EndingRequest { task_id: task, end } = message.read::<EndingRequest>(&app.limits())?;
     // Who may write to the queue may end any attempt.
     let (state, caller, id) = (State(app.clone()), Caller::unrestricted(), PathId(task));
     let (answer, kind, fence) = match end {

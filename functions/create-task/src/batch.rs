@@ -45,8 +45,9 @@ pub(crate) async fn create_batch(
     key: IdempotencyKey,
     request: Request,
 ) -> ApiResult {
-    let bytes = body::required(request, BodyLimit::Batch.bytes(&app.limits)).await?;
-    let batch = Batch::read_text(body::utf8(&bytes)?, &app.limits)?;
+    let limits = app.limits();
+    let bytes = body::required(request, BodyLimit::Batch.bytes(&limits)).await?;
+    let batch = Batch::read_text(body::utf8(&bytes)?, &limits)?;
     let idempotency = key.scoped(ROUTE, &caller, || fingerprint(&bytes));
     drop(bytes);
     let atomic = batch.atomic;

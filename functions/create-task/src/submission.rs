@@ -51,7 +51,7 @@ impl ReadFields for Submission {
 /// # Errors
 /// As the HTTP routes; [`ApiError::may_pass`] tells whether the message may succeed later.
 pub async fn submit(app: &App, message: &Message) -> Result<(), ApiError> {
-    let Submission { key, tasks } = message.read::<Submission>(&app.limits)?;
+    let Submission { key, tasks } = message.read::<Submission>(&app.limits())?;
     // Who may write to the queue may create any task.
     let caller = Caller::unrestricted();
     let mut of_batch = None;

@@ -108,7 +108,7 @@ pub async fn beat(
         lost,
         directive: answer.directive,
         beat_every_seconds: app.leases.heartbeat_interval.as_secs_f64(),
-        result_bytes: app.limits.result_bytes,
+        result_bytes: app.limits().result_bytes,
         logs_dropped,
     })
 }

@@ -204,7 +204,7 @@ async fn check(app: &App, method: Method, name: &FileName, mut query: QueryField
 
 /// Takes a file in.
 async fn take(app: &App, name: FileName, headers: &HeaderMap, body: Body) -> ApiResult {
-    let bounds = app.file_bounds;
+    let bounds = app.file_bounds();
     let length = headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
     if length.is_some_and(|length| length > bounds.file_bytes) {
         return Err(problem(FileError::TooLarge { most: bounds.file_bytes }));

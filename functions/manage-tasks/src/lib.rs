@@ -1,8 +1,9 @@
 //! What operators do: cancel, retry and change tasks, one by one or many by one command, pause and order queues and set their
-//! defaults and supply, set limits and schedules, ask workers to drain or stop.
+//! defaults and supply, set limits and schedules, change settings while servers run, ask workers to drain or stop.
 
 mod bulk;
 mod change;
+mod config;
 mod limits;
 mod queues;
 mod schedules;
@@ -31,6 +32,8 @@ pub fn router() -> OpenApiRouter<App> {
         .routes(routes!(limits::clear))
         .routes(routes!(limits::set_owner))
         .routes(routes!(limits::list_projects))
+        .routes(routes!(config::list))
+        .routes(routes!(config::get, config::set, config::unset))
         .routes(routes!(queues::pause))
         .routes(routes!(queues::resume))
         .routes(routes!(queues::order))

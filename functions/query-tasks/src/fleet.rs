@@ -265,7 +265,7 @@ pub(crate) async fn list_logs(State(app): State<App>, caller: Caller, mut query:
     };
     if app.store.capabilities().removes_by_itself {
         // What is past its keeping may lie there for days.
-        filter.from = filter.from.max(Some(app.now().minus(app.retention.logs)));
+        filter.from = filter.from.max(Some(app.now().minus(app.retention().logs)));
     }
     let page = query.page();
     query.finish()?;

@@ -23,13 +23,19 @@ const LATE: Duration = Duration::from_secs(3_600);
 
 /// Archives until `shutdown` begins. What cannot be archived is kept, and tried again. While the time is in doubt, only what
 /// is removed by hand goes.
-pub async fn run_archiver(app: App, archiver: Archiver, interval: Duration, shutdown: Shutdown) {
-    let (mut pause, mut gathered) = (interval, None::<Instant>);
+pub async fn run_archiver(app: App, archiver: Archiver, shutdown: Shutdown) {
+    let (mut intervals, mut gathered) = (1, None::<Instant>);
+    let mut settings = app.in_force.changes();
     loop {
-        tokio::select! {
-            biased;
-            () = shutdown.wait() => return,
-            () = tokio::time::sleep(pause) => {}
+        let looked = Instant::now();
+        // A shorter interval need not wait for the end of a longer one.
+        while let Some(left) = (app.reaper_interval() * intervals).checked_sub(looked.elapsed()) {
+            tokio::select! {
+                biased;
+                () = shutdown.wait() => return,
+                () = tokio::time::sleep(left) => break,
+                Ok(()) = settings.changed() => {}
+            }
         }
         let work = async {
             let archived = archive(&app, &archiver).await;
@@ -44,7 +50,7 @@ pub async fn run_archiver(app: App, archiver: Archiver, interval: Duration, shut
             () = shutdown.wait() => return,
             () = work => {}
         }
-        pause = interval * SELDOM;
+        intervals = SELDOM;
     }
 }
 
@@ -73,13 +79,13 @@ async fn archive(app: &App, archiver: &Archiver) -> bool {
 /// hand: they are dated to the beginning of all time.
 fn past(app: &App) -> Past {
     let now = app.timekeeper.removes_at();
-    let all = now.zip(app.retention.finished).map(|(now, keep)| now.minus(keep));
+    let all = now.zip(app.retention().finished).map(|(now, keep)| now.minus(keep));
     Past { all: all.unwrap_or_default().max(Timestamp::from_millis(1)), own: now.unwrap_or_default() }
 }
 
 async fn gather(app: &App, archiver: &Archiver) {
     let Some(now) = app.timekeeper.removes_at() else { return };
-    let keep = app.retention.finished.unwrap_or_default();
+    let keep = app.retention().finished.unwrap_or_default();
     match archiver.archive.gather(now.minus(keep).minus(LATE)).await {
         Ok(0) => {}
         Ok(files) => tracing::info!(files, "the archive's parts of days that are over were gathered"),

@@ -118,9 +118,9 @@ fn purge(app: &App, now: Timestamp, sliced: bool) -> Purge {
     Purge {
         limit: if sliced { SLICE_LIMIT } else { BATCH },
         slice: sliced.then_some(SLICE),
-        keep_finished: app.retention.finished,
-        keep_logs: app.retention.logs,
-        keep_workers: app.retention.workers,
+        keep_finished: app.retention().finished,
+        keep_logs: app.retention().logs,
+        keep_workers: app.retention().workers,
         ..Purge::at(now)
     }
 }

@@ -51,9 +51,11 @@ pub async fn begin(app: &App) {
     app.timekeeper.begin(last.as_ref()).iter().for_each(tell);
 }
 
-/// Makes a round every `interval` until `shutdown` begins; what is left of the interval goes to removals. A round that fails
-/// is logged, and the next one tried.
-pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
+/// Makes a round every so often, as the settings in force say, until `shutdown` begins; what is left of the interval goes to removals. A
+/// round that fails is logged, and the next one tried.
+pub async fn run_reaper(app: App, shutdown: Shutdown) {
+    let mut interval = app.reaper_interval();
+    let mut settings = app.in_force.changes();
     let mut ticks = every(interval);
     let mut pulse = every(app.timekeeper.pulse());
     let mut looked: Option<Instant> = None;
@@ -66,6 +68,15 @@ pub async fn run_reaper(app: App, interval: Duration, shutdown: Shutdown) {
             () = shutdown.wait() => return,
             _ = pulse.tick() => {
                 app.timekeeper.runs();
+                continue;
+            }
+            // Another interval begins with a round.
+            Ok(()) = settings.changed() => {
+                if interval == app.reaper_interval() {
+                    continue;
+                }
+                interval = app.reaper_interval();
+                ticks = every(interval);
                 continue;
             }
             _ = ticks.tick() => {}

@@ -11,6 +11,7 @@ pub mod bulk;
 pub mod change;
 pub mod claim;
 pub mod complete;
+pub mod config;
 pub mod create;
 pub mod defaults;
 pub mod ending;

@@ -78,6 +78,11 @@ impl Call {
         Self { method: Method::DELETE, repeat: Repeat::IfUntouched, ..Self::get(path) }
     }
 
+    /// The same with a body.
+    pub(crate) fn delete_with(path: impl Into<String>, body: &impl Serialize) -> Self {
+        Self { method: Method::DELETE, ..Self::post(path, body) }
+    }
+
     /// The change may be made twice without harm, if `so`.
     pub(crate) fn repeatable(mut self, so: bool) -> Self {
         self.repeat = if so { Repeat::Freely } else { Repeat::IfUntouched };

@@ -55,6 +55,7 @@ mod alerts;
 mod builder;
 mod bulk;
 mod call;
+mod config;
 mod endings;
 mod error;
 mod files;

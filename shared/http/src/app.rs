@@ -3,9 +3,8 @@
 use std::ops::Deref;
 use std::sync::Arc;
 
-use baton_files::{Bounds, Files};
-use baton_model::{LeasePolicy, Limits, ReadingRule, Timestamp};
-use baton_runtime::settings::Retention;
+use baton_files::Files;
+use baton_model::{LeasePolicy, ReadingRule, Timestamp};
 use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Timekeeper};
 use baton_scaling::Policy;
 use baton_store::Store;
@@ -13,6 +12,7 @@ use baton_store::Store;
 use crate::courses::Courses;
 use crate::fleet::Fleet;
 use crate::held_back::HeldBack;
+use crate::in_force::InForce;
 use crate::live::Live;
 use crate::log_shares::LogShares;
 use crate::meters::Meters;
@@ -36,20 +36,14 @@ pub struct Parts {
     pub ids: Arc<dyn Ids>,
     /// Wakes waiting claims; the same that the store rings.
     pub doorbell: Arc<LocalDoorbell>,
-    /// What is taken and what refused.
-    pub limits: Limits,
+    /// The settings in force: those that may change while it runs are asked of the app, each time.
+    pub in_force: InForce,
     /// How much of the workers' log lines is kept.
     pub log_shares: LogShares,
     /// When leases are lost.
     pub leases: LeasePolicy,
-    /// How many tasks a worker may hold that states no capacity.
-    pub worker_cap: u32,
-    /// How long what is over is kept.
-    pub retention: Retention,
     /// Where files lie; none if the server has no place for any.
     pub files: Option<Arc<dyn Files>>,
-    /// How much may be put there.
-    pub file_bounds: Bounds,
     /// The workers that are supervised beside the server; none if it supervises none.
     pub fleet: Option<Arc<dyn Fleet>>,
     /// Who listens to events.
@@ -108,17 +102,15 @@ impl Parts {
     ) -> Self {
         let shutdown = Shutdown::new();
         Self {
-            live: Live::new(Arc::clone(&store), shutdown.clone(), settings.server.max_listeners),
+            live: Live::new(Arc::clone(&store), shutdown.clone()),
             store,
             timekeeper: Timekeeper::new(Arc::clone(&clock), settings.leases),
             clock,
             ids,
             doorbell,
-            limits: settings.limits,
+            in_force: InForce::new(settings),
             log_shares: LogShares::new(settings.limits.logs),
             leases: settings.leases,
-            worker_cap: settings.worker_cap,
-            retention: settings.retention,
             files: None,
             fleet: None,
             untaken: Untaken::default(),
@@ -129,10 +121,6 @@ impl Parts {
             held_back: HeldBack::default(),
             scaling: settings.scaling.clone(),
             readings: settings.readings.clone(),
-            file_bounds: Bounds {
-                file_bytes: settings.files.file_bytes,
-                project_bytes: settings.files.project_bytes,
-            },
             shutdown,
         }
     }

@@ -6,6 +6,7 @@ use baton_api::bulk::BulkRequest;
 use baton_api::change::ChangeRequest;
 use baton_api::claim::ClaimRequest;
 use baton_api::complete::{CompleteRequest, FailRequest, ReleaseRequest};
+use baton_api::config::SetSetting;
 use baton_api::create::CreateTask;
 use baton_api::defaults::DefaultsRequest;
 use baton_api::ending::EndingsRead;
@@ -114,6 +115,7 @@ bodies! {
     SetSchedule: Params, |limits| limits;
     ScheduleAction: Plain, |_limits| &();
     SetSupply: Params, |limits| limits;
+    SetSetting: Plain, |_limits| &();
 }
 
 /// A body that must be there.
@@ -124,8 +126,10 @@ impl<T: Body> FromRequest<App> for JsonBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        let body = required(request, T::LIMIT.bytes(&app.limits)).await?;
-        Ok(Self(T::read_body(utf8(&body)?, &app.limits)?))
+        // The same ones for both: they may change meanwhile.
+        let limits = app.limits();
+        let body = required(request, T::LIMIT.bytes(&limits)).await?;
+        Ok(Self(T::read_body(utf8(&body)?, &limits)?))
     }
 }
 
@@ -137,9 +141,10 @@ impl<T: Body + Default> FromRequest<App> for OptionalBody<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, app: &App) -> Result<Self, ApiError> {
-        match read(request, T::LIMIT.bytes(&app.limits)).await? {
+        let limits = app.limits();
+        match read(request, T::LIMIT.bytes(&limits)).await? {
             body if body.is_empty() => Ok(Self(T::default())),
-            body => Ok(Self(T::read_body(utf8(&body)?, &app.limits)?)),
+            body => Ok(Self(T::read_body(utf8(&body)?, &limits)?)),
         }
     }
 }

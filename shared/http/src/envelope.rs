@@ -44,8 +44,23 @@ pub struct Envelope<S = Router> {
     on_socket: bool,
 }
 
+/// How long a request may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Timeout {
+    /// As long as the settings in force say when it comes.
+    OfSettings,
+    /// So long.
+    Fixed(Duration),
+}
+
+impl From<Duration> for Timeout {
+    fn from(timeout: Duration) -> Self {
+        Self::Fixed(timeout)
+    }
+}
+
 struct Shared {
-    timeout: Duration,
+    timeout: Timeout,
     slow: Slow,
     ids: Arc<RequestIds>,
     /// Counts the answers.
@@ -54,7 +69,7 @@ struct Shared {
 }
 
 impl Shared {
-    fn new(app: App, timeout: Duration, slow: Slow) -> Self {
+    fn new(app: App, timeout: Timeout, slow: Slow) -> Self {
         let ids = Arc::new(RequestIds::new(&*app.ids));
         Self { timeout, slow, ids, app, rules: Rules::of_baton() }
     }
@@ -68,7 +83,7 @@ impl Envelope {
     pub fn new(
         router: OpenApiRouter<App>,
         app: App,
-        timeout: Duration,
+        timeout: impl Into<Timeout>,
         slow: Vec<(&'static str, Duration)>,
     ) -> Self {
         let (router, _) = router.split_for_parts();
@@ -76,7 +91,7 @@ impl Envelope {
             .fallback(no_such_route)
             .method_not_allowed_fallback(method_not_allowed)
             .with_state(app.clone());
-        let shared = Arc::new(Shared::new(app, timeout, Slow(slow)));
+        let shared = Arc::new(Shared::new(app, timeout.into(), Slow(slow)));
         Self { inner: router, shared, dialects: None, guarded: false, on_socket: false }
     }
 
@@ -103,8 +118,8 @@ impl Envelope<Switch> {
     }
 
     /// Dialects without Baton's own routes.
-    pub fn of_dialects(dialects: Arc<Dialects>, app: &App, timeout: Duration) -> Self {
-        let shared = Arc::new(Shared::new(app.clone(), timeout, Slow::default()));
+    pub fn of_dialects(dialects: Arc<Dialects>, app: &App, timeout: impl Into<Timeout>) -> Self {
+        let shared = Arc::new(Shared::new(app.clone(), timeout.into(), Slow::default()));
         let inner = Switch::only(Arc::clone(&dialects));
         Self { inner, shared, dialects: Some(dialects), guarded: false, on_socket: false }
     }
@@ -153,7 +168,11 @@ impl<S> fmt::Debug for Envelope<S> {
 impl Shared {
     fn timeout(&self, path: &str, asked: Option<&Asked>) -> Duration {
         let longer = asked.map_or_else(|| self.slow.longer(path), Asked::longer);
-        self.timeout + longer.unwrap_or_default()
+        let timeout = match self.timeout {
+            Timeout::OfSettings => self.app.request_timeout(),
+            Timeout::Fixed(timeout) => timeout,
+        };
+        timeout + longer.unwrap_or_default()
     }
 }
 

@@ -104,6 +104,9 @@ pub enum Heard {
     End(Ended, u64),
 }
 
+/// The most that `server.max_listeners` may be.
+const PLACES: usize = 100_000;
+
 /// The listeners of a process.
 #[derive(Clone)]
 pub struct Live(Arc<Shared>);
@@ -111,7 +114,7 @@ pub struct Live(Arc<Shared>);
 struct Shared {
     store: Arc<dyn Store>,
     shutdown: Shutdown,
-    most: u32,
+    /// Gives out as many places as there may ever be: how many there may be at the moment is asked with each.
     places: Arc<Semaphore>,
     ring: broadcast::Sender<Arc<LiveEvent>>,
     tail: Mutex<Tail>,
@@ -126,11 +129,24 @@ struct Tail {
 }
 
 impl Live {
-    /// Room for so many listeners.
-    pub fn new(store: Arc<dyn Store>, shutdown: Shutdown, most: u32) -> Self {
-        let places = Arc::new(Semaphore::new(most as usize));
+    /// Nobody listens yet.
+    pub fn new(store: Arc<dyn Store>, shutdown: Shutdown) -> Self {
+        let places = Arc::new(Semaphore::new(PLACES));
         let (ring, _) = broadcast::channel(RING);
-        Self(Arc::new(Shared { store, shutdown, most, places, ring, tail: Mutex::default() }))
+        Self(Arc::new(Shared { store, shutdown, places, ring, tail: Mutex::default() }))
+    }
+
+    /// A place among so many.
+    fn place(&self, most: u32) -> Result<OwnedSemaphorePermit, ApiError> {
+        let place = Arc::clone(&self.0.places).try_acquire_owned().ok();
+        // Of several at once each sees the places of the others taken, so that never more than these are given out.
+        let taken = PLACES - self.0.places.available_permits();
+        place.filter(|_| taken <= most as usize).ok_or_else(|| {
+            let detail = format!(
+                "{most} listeners wait for events, and no more may (server.max_listeners); try again later, or ask for less often"
+            );
+            ApiError::new(ProblemCode::TooManyRequests, detail).retry_after(5)
+        })
     }
 
     /// Begins to listen behind a position, or from now on.
@@ -146,13 +162,7 @@ impl Live {
         after: Option<u64>,
     ) -> Result<Listener, ApiError> {
         let head = self.0.store.feed_head().await?;
-        let place = Arc::clone(&self.0.places).try_acquire_owned().map_err(|_| {
-            let most = self.0.most;
-            let detail = format!(
-                "{most} listeners wait for events, and no more may (server.max_listeners); try again later, or ask for less often"
-            );
-            ApiError::new(ProblemCode::TooManyRequests, detail).retry_after(5)
-        })?;
+        let place = self.place(app.max_listeners())?;
         if let Some(after) = after.filter(|after| *after > head) {
             let expected = format!("the id of an event that there was, up to {head}");
             return Err(ApiError::field("after", Expected::new(expected, after.to_string())));

@@ -23,12 +23,12 @@ const TOLD_APART: usize = 16;
 /// The shares of all workers that were heard within the last minutes.
 #[derive(Debug)]
 pub struct LogShares {
-    shares: limits::LogShares,
     state: Mutex<State>,
 }
 
 #[derive(Debug, Default)]
 struct State {
+    shares: limits::LogShares,
     /// By whose the callers' workers are: one of another project cannot use up the share of a worker by its name.
     projects: HashMap<Owner, OfProject>,
     swept_at: Timestamp,
@@ -113,7 +113,12 @@ impl Shipment {
 impl LogShares {
     /// Shares of these sizes, all full.
     pub fn new(shares: limits::LogShares) -> Self {
-        Self { shares, state: Mutex::default() }
+        Self { state: Mutex::new(State { shares, ..State::default() }) }
+    }
+
+    /// Has the shares be of these sizes from now on; what is used of them stays used.
+    pub fn go_by(&self, shares: limits::LogShares) {
+        self.state().shares = shares;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -139,30 +144,31 @@ impl LogShares {
         };
         let mut state = self.state();
         sweep(&mut state, now);
+        let shares = state.shares;
         if lines.is_empty() {
             // The usual heartbeat finds its worker in no map, and makes no entry.
             let known = state.projects.get_mut(&counted.owner).and_then(|of| of.workers.get_mut(worker));
             let lines = known.map_or_else(Vec::new, |known| {
                 known.heard_at = now;
-                let told = known.tell(worker, ending, self.shares, now, &mut counted);
+                let told = known.tell(worker, ending, shares, now, &mut counted);
                 known.charge(&counted);
                 told
             });
             return Shipment { lines, dropped: None, counted };
         }
         let of_project = state.projects.entry(counted.owner.clone()).or_default();
-        of_project.bucket.fill(self.shares.project_minute, now);
+        of_project.bucket.fill(shares.project_minute, now);
         let of_worker = of_project.workers.entry(worker.clone()).or_default();
-        of_worker.bucket.fill(self.shares.worker_minute, now);
+        of_worker.bucket.fill(shares.worker_minute, now);
         of_worker.heard_at = now;
         let mut kept = Vec::with_capacity(lines.len());
         let mut all = LogsDropped::default();
         for line in lines {
             let bytes = line.bytes();
             let beat = counted.bytes.saturating_add(bytes);
-            if self.shares.beat.is_none_or(|share| beat <= share)
-                && of_worker.bucket.has_room(self.shares.worker_minute, beat)
-                && of_project.bucket.has_room(self.shares.project_minute, beat)
+            if shares.beat.is_none_or(|share| beat <= share)
+                && of_worker.bucket.has_room(shares.worker_minute, beat)
+                && of_project.bucket.has_room(shares.project_minute, beat)
             {
                 counted.bytes = beat;
                 kept.push(line);
@@ -171,7 +177,7 @@ impl LogShares {
                 of_worker.drop_line(line.task, bytes, &mut counted.dropped);
             }
         }
-        kept.extend(of_worker.tell(worker, ending, self.shares, now, &mut counted));
+        kept.extend(of_worker.tell(worker, ending, shares, now, &mut counted));
         of_worker.charge(&counted);
         of_project.bucket.charge(counted.bytes);
         Shipment { lines: kept, dropped: (all.lines > 0).then_some(all), counted }
@@ -182,13 +188,14 @@ impl LogShares {
     pub fn heard(&self, counted: &Counted, shipped: Option<u64>) {
         let Some(shipped) = shipped else { return };
         let mut state = self.state();
+        let share = state.shares.worker_minute;
         let Some(of_project) = state.projects.get_mut(&counted.owner) else { return };
         let Some(of_worker) = of_project.workers.get_mut(&counted.worker) else { return };
         if let Some(known) = of_worker.shipped {
             let elsewhere = shipped.saturating_sub(known);
             of_worker.bucket.charge(elsewhere);
             // A long time unheard is no debt: no more is owed than what the share fills in a minute.
-            let most = self.shares.worker_minute.unwrap_or(0).saturating_mul(2);
+            let most = share.unwrap_or(0).saturating_mul(2);
             of_worker.bucket.used = of_worker.bucket.used.min(most);
         }
         of_worker.shipped = of_worker.shipped.max(Some(shipped));

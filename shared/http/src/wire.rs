@@ -37,7 +37,7 @@ pub fn claim(app: &App, caller: &Caller, request: ClaimRequest, now: Timestamp) 
         types,
         warm,
         max_tasks: request.max_tasks.unwrap_or(1),
-        cap: request.capacity.unwrap_or(app.worker_cap).min(limits::WORKER_CAPACITY),
+        cap: request.capacity.unwrap_or(app.worker_cap()).min(limits::WORKER_CAPACITY),
         capacity: request.capacity,
         terms: request.lease_seconds.map_or(LeaseTerms::Heartbeats, LeaseTerms::Fixed),
         request: request.request_id,

@@ -162,7 +162,10 @@ impl Host {
         match (trigger, &self.function) {
             (Trigger::Http(event), _) => {
                 let answer = match opened {
-                    Ok(opened) => self.request(opened, *event, invocation).await,
+                    Ok(opened) => {
+                        opened.look_at_settings().await;
+                        self.request(opened, *event, invocation).await
+                    }
                     Err(error) => HttpAnswer::problem(&ApiError::from(error)),
                 };
                 Ok(Answer::Http(answer))
@@ -173,6 +176,7 @@ impl Host {
             }
             (Trigger::Queue(records), Function { messages: Some(handler), .. }) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
+                opened.look_at_settings().await;
                 batch::handle(opened, handler, records).await.map(Answer::Batch)
             }
             (Trigger::Stream(records), Function { stream: Some(tell), releasing, counting, .. }) => {
@@ -182,6 +186,7 @@ impl Host {
             }
             (Trigger::Other, Function { schedule: Some(handler), .. }) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
+                opened.look_at_settings().await;
                 self.scheduled(opened, handler, invocation).await
             }
             (other, function) => {

@@ -1,10 +1,11 @@
 //! What a function works with: its store, its queues, its doorbell, and its routes over them.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use baton_http::auth::{Authority, BehindAuthorizer};
 use baton_http::dialect::Switch;
-use baton_http::{App, Authenticator, Dialect, Dialects, Envelope};
+use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Timeout};
 use baton_runtime::settings::{QueueSettings, TokenSettings};
 use baton_runtime::{Clock, Ids, Settings};
 use baton_store::{Store, StoreError};
@@ -16,6 +17,12 @@ use crate::counted::Counts;
 use crate::doorbell::QueueDoorbell;
 use crate::function::Function;
 use crate::queues::Queues;
+
+/// How old a look at the settings of the store may be before an event.
+const LOOK_EVERY: Duration = Duration::from_secs(4);
+
+/// How long an event waits for such a look.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Of how many queues it is asked at the same time whether a claim waits.
 const AT_ONCE: usize = 16;
@@ -49,6 +56,8 @@ pub struct Opened {
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) doorbell: Arc<QueueDoorbell>,
     pub(crate) dynamo: Option<Arc<DynamoStore>>,
+    /// When the settings of the store were looked at last, by what has passed on the clock.
+    looked: Mutex<Option<Duration>>,
 }
 
 impl Opened {
@@ -63,7 +72,31 @@ impl Opened {
             None => routed(function, &app, &settings),
         };
         let queue_settings = settings.queues;
-        Self { app, queues, queue_settings, counts, service, authenticator, doorbell, dynamo }
+        let looked = Mutex::default();
+        Self { app, queues, queue_settings, counts, service, authenticator, doorbell, dynamo, looked }
+    }
+
+    /// Goes by the settings that the store keeps. Looks for them before an event if the last look is older than [`LOOK_EVERY`]: between
+    /// its events a function is frozen, and may not look by itself. What is in force stays so if they cannot be read.
+    pub(crate) async fn look_at_settings(&self) {
+        let now = self.app.clock.reading().passed;
+        {
+            let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
+            if looked.is_some_and(|at| now.saturating_sub(at) < LOOK_EVERY) {
+                return;
+            }
+            *looked = Some(now);
+        }
+        match tokio::time::timeout(PATIENCE, self.app.look_at_settings()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(
+                error = error.report(),
+                "the settings of the store could not be read; those in force stay so"
+            ),
+            Err(_) => {
+                tracing::warn!("the settings of the store were not read in time; those in force stay so")
+            }
+        }
     }
 
     /// Whether a claim waits for work.
@@ -119,9 +152,8 @@ fn tokens(settings: &Settings) -> TokenSettings {
 /// A function's own routes. A request comes through an authorizer, and whom that vouches for is the caller: a header that got past it
 /// says nothing.
 fn routed(function: &Function, app: &App, settings: &Settings) -> (Envelope<Switch>, Arc<Authenticator>) {
-    let by = BehindAuthorizer::new(app.clone(), settings.tokens.requests_per_second);
-    let timeout = settings.server.request_timeout;
-    let service = Envelope::new((function.router)(), app.clone(), timeout, function.slow.clone());
+    let by = BehindAuthorizer::new(app.clone());
+    let service = Envelope::new((function.router)(), app.clone(), Timeout::OfSettings, function.slow.clone());
     let service = service.authenticated(Authority::Authorizer(by)).switched();
     (service, Authenticator::uncounted(app.clone(), tokens(settings)))
 }
@@ -130,7 +162,7 @@ fn routed(function: &Function, app: &App, settings: &Settings) -> (Envelope<Swit
 fn speaking(dialect: Dialect, app: &App, settings: &Settings) -> (Envelope<Switch>, Arc<Authenticator>) {
     let by = Authenticator::new(app.clone(), tokens(settings));
     let only = Dialects::only(dialect, Arc::clone(&by));
-    (Envelope::of_dialects(only, app, settings.server.request_timeout), by)
+    (Envelope::of_dialects(only, app, Timeout::OfSettings), by)
 }
 
 /// Opens what a function works with.

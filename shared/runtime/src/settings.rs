@@ -1,9 +1,10 @@
-//! The settings of a server: layers merged once at start, and validated whole before anything else begins.
+//! The settings of a server: layers merged at start, and validated whole before anything else begins.
 //!
-//! `defaults.toml` is the reference of every key. A later layer wins: defaults, the file of `--config`, the
-//! environment, the command line.
+//! `defaults.toml` is the reference of every key. A later layer wins: defaults, what the store keeps of those that may change while a
+//! server runs (`settings/running.rs`), the file of `--config`, the environment, the command line.
 
 mod alerts;
+mod changeable;
 mod dialects;
 mod explain;
 mod kubernetes;
@@ -12,6 +13,7 @@ mod location;
 mod machines;
 mod read;
 mod readings;
+mod running;
 mod scaling;
 mod workers;
 
@@ -29,15 +31,17 @@ use config::Config;
 use tracing_subscriber::filter::Targets;
 
 pub use alerts::{ALERT_DEFAULTS, WEBHOOK_DEFAULTS};
+pub use changeable::RUNNING;
 use dialects::TokensNeeded;
 pub use dialects::{AssistantSettings, DialectPlace, DialectSettings, EdgeSettings, OrchestratorSettings};
 pub use explain::Explained;
 pub use layers::Sources;
-use layers::{environment_layer, flag_layer, keys_of, parse_toml, read_file};
+use layers::{Layer, Layers, environment_layer, flag_layer, keys_of, parse_toml, read_file};
 pub use location::StoreLocation;
 pub use machines::{MACHINE_DEFAULTS, MachineSource, NamePattern, Provider};
 use read::Reader;
 pub use readings::READING_DEFAULTS;
+pub use running::{LayerName, Misfit, PassedOver, RunningSetting, check_running, running_key};
 pub use scaling::SCALING_DEFAULTS;
 pub use workers::{FleetSettings, GROUP_DEFAULTS, RestartWhen, WorkerGroup};
 
@@ -95,6 +99,8 @@ pub struct Settings {
     pub passed_over: Vec<String>,
     /// The layers as they were merged, each value with its origin: what is explained.
     merged: Merged,
+    /// The layers by themselves, to be merged anew with what the store keeps.
+    layers: Layers,
 }
 
 /// Merged layers. They hold secrets, and are not shown as they are.
@@ -297,17 +303,12 @@ impl Settings {
     /// # Errors
     /// An unreadable file, or every key that does not fit, each with where its value came from.
     pub fn load(sources: &Sources) -> Result<Self, SettingsError> {
-        let defaults = parse_toml("the defaults", DEFAULTS)?;
-        let keys = keys_of(&defaults);
-        let mut builder = Config::builder().add_source(defaults);
-        if let Some(path) = &sources.file {
-            builder = builder.add_source(read_file(path)?);
-        }
+        let keys = keys_of(&parse_toml("the defaults", DEFAULTS)?);
+        let file = sources.file.as_deref().map(read_file).transpose()?;
         let (environment, passed_over) = environment_layer(&keys, &sources.environment);
-        let config = builder.add_source(environment).add_source(flag_layer(&sources.flags)).build().map_err(
-            |error| SettingsError::File { what: "the settings".to_owned(), cause: Box::new(error) },
-        )?;
-        Ok(Self { file: sources.file.clone(), passed_over, ..read_all(&config)? })
+        let layers = Layers { file, environment: Some(environment), flags: Some(flag_layer(&sources.flags)) };
+        let read = read_all(&layers.merged(Layer::of([]))?)?;
+        Ok(Self { file: sources.file.clone(), passed_over, layers, ..read })
     }
 }
 
@@ -459,6 +460,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 file: None,
                 passed_over: Vec::new(),
                 merged: Merged(config.clone()),
+                layers: Layers::default(),
             })
         }
         _ => Err(SettingsError::Invalid(errors)),

@@ -11,12 +11,13 @@ mod writer;
 
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use tracing_subscriber::filter::{LevelFilter, Targets};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::{Layered, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{Layer, Registry};
+use tracing_subscriber::{Layer, Registry, reload};
 
 use crate::clock::{Clock as _, SystemClock};
 use crate::settings::{LogFiles, LogFormat, LogSettings, Rotation};
@@ -54,8 +55,10 @@ pub fn start(settings: &LogSettings) -> Result<LogGuard, TelemetryError> {
         .collect();
     // A list of no layers would switch off everything.
     let files = (!files.is_empty()).then_some(files);
-    let subscriber = registry(&quieted(settings)).with(files).with(lines(json, colour, writer));
+    let (registry, level) = registry(&quieted(settings));
+    let subscriber = registry.with(files).with(lines(json, colour, writer));
     tracing::subscriber::set_global_default(subscriber).map_err(|_| TelemetryError::StartedBefore)?;
+    LEVEL.get_or_init(|| level);
     std::panic::set_hook(Box::new(log_panic));
     Ok(guard.with(guards))
 }
@@ -107,9 +110,26 @@ const TALKATIVE: [&str; 6] = [
     "lambda_runtime",
 ];
 
+/// The level of this process's log, which may change while it runs.
+static LEVEL: OnceLock<reload::Handle<Targets, Registry>> = OnceLock::new();
+
+/// From now on logs what `level` lets through, where logging was started by [`start`] or [`start_unbuffered`].
+pub fn go_by(level: &Targets) {
+    if let Some(handle) = LEVEL.get() {
+        let level = level.clone().with_targets(quiet());
+        // Each place in the code that logs is asked anew, and knows it from then on: a line that is not wanted still costs one comparison.
+        if handle.modify(|now| *now = level).is_err() {
+            tracing::warn!("the level of the log cannot be changed any more; start the server anew");
+        }
+    }
+}
+
+fn quiet() -> [(&'static str, LevelFilter); 6] {
+    TALKATIVE.map(|library| (library, LevelFilter::INFO))
+}
+
 fn quieted(settings: &LogSettings) -> LogSettings {
-    let quiet = TALKATIVE.map(|library| (library, LevelFilter::INFO));
-    LogSettings { level: settings.level.clone().with_targets(quiet), ..settings.clone() }
+    LogSettings { level: settings.level.clone().with_targets(quiet()), ..settings.clone() }
 }
 
 /// Starts logging to stderr as JSON, panics included, each line written before who logs it goes on: for a process that
@@ -118,8 +138,10 @@ fn quieted(settings: &LogSettings) -> LogSettings {
 /// # Errors
 /// If logging has been started before in this process.
 pub fn start_unbuffered(settings: &LogSettings) -> Result<(), TelemetryError> {
-    tracing::subscriber::set_global_default(subscriber(&quieted(settings), true, false, std::io::stderr))
+    let (registry, level) = registry(&quieted(settings));
+    tracing::subscriber::set_global_default(registry.with(lines(true, false, std::io::stderr)))
         .map_err(|_| TelemetryError::StartedBefore)?;
+    LEVEL.get_or_init(|| level);
     std::panic::set_hook(Box::new(log_panic));
     Ok(())
 }
@@ -144,11 +166,14 @@ pub fn subscriber(
     colour: bool,
     writer: impl for<'a> MakeWriter<'a> + Send + Sync + 'static,
 ) -> Box<dyn tracing::Subscriber + Send + Sync> {
-    Box::new(registry(settings).with(lines(json, colour, writer)))
+    Box::new(registry(settings).0.with(lines(json, colour, writer)))
 }
 
-fn registry(settings: &LogSettings) -> Layered<Targets, Registry> {
-    tracing_subscriber::registry().with(settings.level.clone())
+type Levelled = Layered<reload::Layer<Targets, Registry>, Registry>;
+
+fn registry(settings: &LogSettings) -> (Levelled, reload::Handle<Targets, Registry>) {
+    let (level, handle) = reload::Layer::new(settings.level.clone());
+    (tracing_subscriber::registry().with(level), handle)
 }
 
 /// Lines of one form, to one place.

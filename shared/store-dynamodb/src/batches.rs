@@ -236,7 +236,7 @@ impl Inner {
     /// The update of a record that stands at a version.
     fn record_update(&self, batch: &Batch, version: u64) -> Result<Expression, StoreError> {
         let is_open = batch.ended_at.is_none();
-        let ends = batch.ended_at.zip(self.options.keep_finished).map(|(at, keep)| end_of(at, keep));
+        let ends = batch.ended_at.zip(self.keeping.finished()).map(|(at, keep)| end_of(at, keep));
         Ok(Expression::new()
             .when("vn", "=", n(version))
             .set("vn", n(version + 1))
@@ -302,7 +302,7 @@ impl Inner {
 
     /// Has the counts of a batch go with its record, or stay.
     async fn date_counts(&self, batch: &Batch) -> Result<(), StoreError> {
-        let ends = batch.ended_at.zip(self.options.keep_finished).map(|(at, keep)| end_of(at, keep));
+        let ends = batch.ended_at.zip(self.keeping.finished()).map(|(at, keep)| end_of(at, keep));
         let dated = Expression::new().when_present("pk").put(ENDS, ends.map(n));
         self.write_each((0..PARTS).map(|part| count_key(batch.id, part)).collect(), &dated).await
     }

@@ -54,7 +54,7 @@ impl Inner {
     /// earlier than any other of the task, so that a clock that is behind makes no keeping shorter than it was from the creation,
     /// the claim or the last event.
     pub(crate) fn ends_of(&self, task: &Stored, at: Timestamp) -> Option<i64> {
-        let keep = task.keeping(self.options.keep_finished);
+        let keep = task.keeping(self.keeping.finished());
         keep.filter(|_| !task.waited_for).map(|keep| end_of(at, keep))
     }
 

@@ -126,7 +126,7 @@ impl Inner {
         if beat.logs.is_empty() {
             return Ok(());
         }
-        let expires = (beat.now.as_millis() + millis(self.options.keep_logs)) / 1_000;
+        let expires = (beat.now.as_millis() + millis(self.keeping.logs())) / 1_000;
         self.notes.know_day(&self.db, Kind::Log, beat.now.as_millis() / DAY_MS, beat.now).await?;
         let mut items = Vec::with_capacity(beat.logs.len());
         for (place, line) in beat.logs.iter().enumerate() {

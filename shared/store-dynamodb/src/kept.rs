@@ -149,7 +149,7 @@ impl Inner {
         place: &mut Option<Place>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if self.options.keep_finished.is_none() {
+        if self.keeping.finished().is_none() {
             // Nothing ends here.
             return Ok(());
         }
@@ -214,7 +214,7 @@ impl Inner {
         }
         if task.waited_for {
             let unmarked = Stored { waited_for: false, ..task };
-            if !self.date(unmarked, self.options.keep_finished, now).await? {
+            if !self.date(unmarked, self.keeping.finished(), now).await? {
                 // It is kept anew, or lives again.
                 return Ok(());
             }

@@ -22,6 +22,7 @@ mod change;
 mod claim;
 pub mod client;
 mod codes;
+mod config;
 mod create;
 mod crowd;
 mod dating;

@@ -82,7 +82,7 @@ impl Inner {
         if !note.looked.as_ref().is_some_and(lately) {
             // A claim renews its worker's record by the hour only: a younger one may be in use.
             workers = self.purge_workers(before(purge.keep_workers.max(WORKERS_KEPT)), limit).await?;
-            if let Some(keep) = self.options.keep_finished {
+            if let Some(keep) = self.keeping.finished() {
                 for kind in [Kind::Task, Kind::Generation] {
                     self.strike_off_days(kind, before(keep), now).await?;
                 }
@@ -113,12 +113,12 @@ impl Inner {
         if walk.is_some() {
             tracing::info!("tasks that ended before they were given an end get one, beginning in a day");
         }
-        Ok(Note { keep: self.options.keep_finished.map(millis), walk, ..Note::default() })
+        Ok(Note { keep: self.keeping.finished().map(millis), walk, ..Note::default() })
     }
 
     /// Has all ended tasks be dated by the keeping as it is set.
     async fn keep_dated(&self, note: &mut Note, purge: &Purge) -> Result<(), StoreError> {
-        let keep = self.options.keep_finished;
+        let keep = self.keeping.finished();
         if note.keep != keep.map(millis) {
             tracing::warn!(
                 kept_seconds = note.keep.map(|keep| keep / 1_000),

@@ -7,10 +7,11 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use baton_model::{LeasePolicy, QueueName};
 use baton_store::token::{AUDIT_KEPT, TOKENS};
-use baton_store::{Doorbell, Health, StoreError};
+use baton_store::{Doorbell, Health, Keeping, StoreError};
 
 use crate::aside::Aside;
 use crate::attr::Fields;
+use crate::config::Kept;
 use crate::db::Db;
 use crate::error::damaged;
 use crate::keys;
@@ -97,6 +98,8 @@ pub(crate) struct Inner {
     pub(crate) stats: Statistics,
     pub(crate) limits: limit::Known,
     pub(crate) waited: Waited,
+    /// How long what is over is kept, as it is at the moment.
+    pub(crate) keeping: Kept,
 }
 
 impl Inner {
@@ -131,7 +134,9 @@ impl Inner {
         }
         let (notes, stats) = (Notes::default(), Statistics::new(&Epochs::read(&meta)?));
         let (sightings, limits) = (Sightings::default(), limit::Known::default());
-        Ok(Self { db, options, spread, doorbell, notes, sightings, stats, limits, waited: Waited::default() })
+        let waited = Waited::default();
+        let keeping = Kept::new(Keeping { finished: options.keep_finished, logs: options.keep_logs });
+        Ok(Self { db, options, spread, doorbell, notes, sightings, stats, limits, waited, keeping })
     }
 
     /// Says whether the table can be read and written, by doing both: rights and limits of the two are apart. Where a write is

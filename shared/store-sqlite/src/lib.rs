@@ -11,6 +11,7 @@ mod bulk;
 mod change;
 mod claim;
 mod codes;
+mod config;
 mod create;
 mod defaults;
 mod dependency;

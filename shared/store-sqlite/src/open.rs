@@ -31,6 +31,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("schema-12.sql"),
     include_str!("schema-13.sql"),
     include_str!("schema-14.sql"),
+    include_str!("schema-15.sql"),
 ];
 
 /// SQLite's page size, which Baton leaves at its default.

@@ -17,9 +17,9 @@ use baton_model::{
 };
 use baton_store::{
     AddToBatch, AuditFilter, AuditStore, BatchStore, Beat, BulkStore, Cancel, Claim, ClaimAnswer, Complete,
-    Create, Expire, LimitStore, LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest, PauseQueue, Purge,
-    Reap, Refill, Refilled, ScheduleStore, SetDefaults, SetLimit, SetSchedule, SetSupply, StoreError,
-    SupplyStore, TaskStore, TimelineStore, TokenStore, run_due,
+    ConfigStore, Create, Expire, LimitStore, LogFilter, NoDoorbell, Nothing, OrderQueue, PageRequest,
+    PauseQueue, Purge, Reap, Refill, Refilled, ScheduleStore, SetDefaults, SetLimit, SetSchedule, SetSetting,
+    SetSupply, StoreError, SupplyStore, TaskStore, TimelineStore, TokenStore, run_due,
 };
 use baton_store_sqlite::{Options, SqliteStore};
 use rusqlite::{Connection, params};
@@ -84,7 +84,7 @@ async fn a_file_of_the_first_version_is_brought_up_to_date_and_loses_nothing() {
         let db = Connection::open(at(&folder)).unwrap();
         db.query_row(sql, [], |row| row.get::<_, i32>(0)).unwrap()
     };
-    assert_eq!(version("PRAGMA user_version"), 14);
+    assert_eq!(version("PRAGMA user_version"), 15);
 }
 
 /// A file as the second version of the schema left it.
@@ -544,6 +544,7 @@ async fn generations_of_the_eleventh_version_name_no_files_and_later_ones_may() 
 /// A file as the twelfth version of the schema left it.
 fn of_version_twelve(path: &Path) {
     let db = Connection::open(path).unwrap();
+    of_version_fourteen(path);
     db.execute_batch("DROP TABLE feed; DROP TABLE happened; DROP TABLE document; PRAGMA user_version = 12;")
         .unwrap();
 }
@@ -566,4 +567,25 @@ async fn events_of_before_have_no_place_in_the_order_of_all_and_are_told_by_task
     assert_eq!(all.iter().map(|entry| entry.task).collect::<Vec<_>>(), [Some(id(1))]);
     let of_task = told(TimelineFilter { task: Some(id(1)), ..TimelineFilter::default() }).await;
     assert_eq!(of_task.len(), 2, "created before, and claimed since");
+}
+
+/// A file as it was before settings were kept in it.
+fn of_version_fourteen(path: &Path) {
+    let db = Connection::open(path).unwrap();
+    db.execute_batch("DROP TABLE setting; PRAGMA user_version = 14;").unwrap();
+}
+
+#[tokio::test]
+async fn a_file_of_before_takes_settings() {
+    let folder = tempfile::tempdir().unwrap();
+    of_version_one(&at(&folder));
+    drop(open(&at(&folder)));
+    of_version_fourteen(&at(&folder));
+    let store = open(&at(&folder));
+    assert!(store.settings().await.unwrap().is_none());
+    let said = Said { now: millis(3), by: None, reason: None };
+    let set = SetSetting { key: "log.level".to_owned(), to: Some("debug".to_owned()), said };
+    let set = store.set_setting(set).await.unwrap().to;
+    drop(store);
+    assert_eq!(open(&at(&folder)).settings().await.unwrap(), set);
 }

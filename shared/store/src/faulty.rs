@@ -3,6 +3,7 @@
 //! What goes wrong is drawn from a seed, so that a run whose commands come in the same order fails in the same places.
 //! Nothing sleeps: a delay gives other tasks a turn and goes on.
 
+mod config;
 mod documents;
 
 use std::any::Any;

@@ -11,6 +11,7 @@ pub mod bulk;
 mod change;
 pub mod command;
 pub mod commits;
+pub mod config;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 pub mod document;
@@ -56,6 +57,7 @@ pub use command::{
     OrderQueue, PauseQueue, Reap, ReapReport, Redate, Redated, Release, Retry, SetDefaults, Taken,
 };
 pub use commits::Commits;
+pub use config::{ConfigStore, Keeping, SetSetting, SettingsChanged};
 pub use document::{Document, DocumentChange, DocumentChanges, DocumentStore, without_documents};
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
 pub use ending::{Completion, EndAnswer, EndedAs, Ending};
@@ -128,6 +130,7 @@ pub trait Store:
     + BatchStore
     + TimelineStore
     + DocumentStore
+    + ConfigStore
 {
 }
 
@@ -142,6 +145,7 @@ impl<S> Store for S where
         + BatchStore
         + TimelineStore
         + DocumentStore
+        + ConfigStore
 {
 }
 

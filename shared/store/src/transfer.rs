@@ -20,7 +20,8 @@ use crate::query::{Count, Cursor, Page};
 
 pub use migration::{Compared, Migration, MigrationError, Outcome, Progress};
 pub use onto::{
-    audit_onto, batch_onto, limit_onto, owned_onto, queue_onto, schedule_onto, supply_onto, token_onto,
+    audit_onto, batch_onto, limit_onto, owned_onto, queue_onto, schedule_onto, settings_onto, supply_onto,
+    token_onto,
 };
 pub use record::{
     Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, Record, Refusal, Tally, TaskRecord, Verdict,

@@ -22,6 +22,7 @@ mod hosts;
 mod permissions;
 mod relayed;
 mod rings;
+mod settings;
 #[path = "../stream/mod.rs"]
 mod stream;
 mod submissions;

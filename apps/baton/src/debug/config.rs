@@ -35,7 +35,11 @@ impl Config {
         if self.explain {
             return settings.iter().try_for_each(|one| {
                 context.out.line(&format!("{} = {}  ({})", one.key, one.value, origin(one)))?;
-                context.out.lines(&format!("    {}", one.what), 4)
+                context.out.lines(&format!("    {}", one.what), 4)?;
+                match one.running {
+                    true => context.out.line(RUNNING),
+                    false => Ok(()),
+                }
             });
         }
         let mut rows =
@@ -47,8 +51,12 @@ impl Config {
     }
 }
 
+/// What is told of each that may change while servers run.
+const RUNNING: &str = "    May change while servers run, where nothing here sets it: baton config";
+
 fn document(one: &Explained, explain: bool) -> serde_json::Value {
-    let mut document = json!({"key": one.key, "value": one.value, "from": origin(one)});
+    let mut document =
+        json!({"key": one.key, "value": one.value, "from": origin(one), "running": one.running});
     if explain {
         document["what"] = json!(one.what);
     }

@@ -15,6 +15,7 @@ mod batches;
 mod bulk;
 mod change;
 mod cli;
+mod config;
 mod debug;
 mod debug_faults;
 mod debug_many;

@@ -97,7 +97,8 @@ impl Site {
                 .replace("{worker}", "w1")
                 .replace("{queue}", "gpu")
                 .replace("{project}", "film")
-                .replace("{name}", "nightly"),
+                .replace("{name}", "nightly")
+                .replace("{key}", "retention.log_hours"),
         };
         let path = match rule.operation {
             "find_task_ids" => format!("{path}?prefix={}", &self.task[..18]),
@@ -118,6 +119,7 @@ impl Site {
             }
             "heartbeat" => json!({}),
             "create_token" => json!({"name": "t", "scopes": ["operator"]}),
+            "set_config" => json!({"value": "7"}),
             "set_limit" => json!({"on": "queue/gpu", "max_running": 5}),
             "clear_limit" => json!({"on": "queue/gpu"}),
             "order_queue" => json!({"fair": "project"}),
@@ -250,7 +252,8 @@ async fn a_token_that_is_bound_elsewhere_reaches_nothing_here() {
                 | "list_logs" | "reap" | "show_reaper" | "create_token" | "list_tokens" | "revoke_token"
                 | "list_audit" | "get_queue" | "pause_queue" | "resume_queue" | "order_queue"
                 | "set_queue_defaults" | "set_limit" | "clear_limit" | "list_limits" | "set_owner"
-                | "list_projects" | "set_supply" | "get_supply" | "unset_supply" => (403, "outside_grant"),
+                | "list_projects" | "list_config" | "get_config" | "set_config" | "unset_config"
+                | "set_supply" | "get_supply" | "unset_supply" => (403, "outside_grant"),
                 "list_queues" | "list_supplies" if whole => (403, "outside_grant"),
                 "get_task" | "get_history" | "get_graph" | "get_why" | "cancel_task" | "retry_task"
                 | "change_task" | "complete" | "fail" | "release" => (404, "task_not_found"),

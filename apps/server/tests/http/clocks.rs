@@ -31,7 +31,10 @@ async fn round(app: &App) -> Round {
 
 /// A world that begins as servers do, and whose time has gone on evenly for long enough to be believed.
 async fn begun() -> World {
-    let world = World::new();
+    begun_in(World::new()).await
+}
+
+async fn begun_in(world: World) -> World {
     begin(&world.app).await;
     for _ in 0..=6 {
         round(&world.app).await;
@@ -149,11 +152,11 @@ async fn a_first_start_with_a_clock_far_ahead_removes_nothing_of_an_older_server
 
 #[tokio::test]
 async fn a_server_that_stood_still_hears_its_workers_first() {
-    let world = begun().await;
+    let world = begun_in(World::with(&[("reaper.interval_seconds", "0.05")])).await;
     let id = world.create(json!({"type": "a"})).await;
     world.claim("w").await;
     let shutdown = Shutdown::new();
-    let reaper = tokio::spawn(run_reaper(world.app.clone(), Duration::from_millis(5), shutdown.clone()));
+    let reaper = tokio::spawn(run_reaper(world.app.clone(), shutdown.clone()));
     let rounds = async |world: &World| {
         let now = world.clock.now();
         while world.app.store.last_round().await.unwrap().is_none_or(|note| note.at < now) {

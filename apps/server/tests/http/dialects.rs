@@ -128,7 +128,7 @@ async fn who(caller: Caller) -> ApiResult {
 
 #[utoipa::path(post, path = "/read", operation_id = "echo.read", responses((status = 200)))]
 async fn read(State(app): State<App>, request: Request) -> ApiResult {
-    let bytes = body::required(request, app.limits.params_bytes).await?;
+    let bytes = body::required(request, app.limits().params_bytes).await?;
     ok(&json!({ "bytes": bytes.len() }))
 }
 
@@ -194,7 +194,7 @@ async fn what_batons_machinery_refuses_is_said_in_the_dialects_words() {
     let world = World::new();
     let service = echo_service(&world, "/x", false);
     let json = ("content-type", "application/json");
-    let large = "x".repeat(world.app.limits.params_bytes + 1);
+    let large = "x".repeat(world.app.limits().params_bytes + 1);
     for (method, path, headers, body, status, code) in [
         (Method::GET, "/x/nowhere", &[][..], "", 404, "route_not_found"),
         (Method::GET, "/other", &[], "", 404, "route_not_found"),

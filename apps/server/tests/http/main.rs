@@ -13,6 +13,7 @@ mod batches;
 mod bulk;
 mod change;
 mod clocks;
+mod config;
 mod create;
 mod defaults;
 mod dependencies;

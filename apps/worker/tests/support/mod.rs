@@ -224,8 +224,7 @@ impl World {
         let store: Arc<dyn Store> = Arc::new(store);
         let app = App::configured(&settings, store, doorbell, clock, Arc::new(RandomIds));
         let shutdown = app.shutdown.clone();
-        let reaper =
-            baton_reap_stale_workers::run_reaper(app.clone(), settings.reaper_interval, shutdown.clone());
+        let reaper = baton_reap_stale_workers::run_reaper(app.clone(), shutdown.clone());
 
         let inside = Router::new().fallback_service(baton_server::service(app.clone(), &settings).unwrap());
         let gate = Arc::new(Gate {

@@ -55,8 +55,7 @@ pub struct Admitted {
 impl Authenticator {
     /// Knows callers as `settings` say, by the tokens of the app's store.
     pub fn new(app: App, settings: TokenSettings) -> Arc<Self> {
-        let rates = Rates::new(settings.requests_per_second);
-        Self::with_rates(app, settings.required, rates)
+        Self::with_rates(app, settings.required, Rates::new())
     }
 
     /// Knows callers in the same way, but holds no token to its rate: for an authorizer whose answers are kept, so that it
@@ -137,7 +136,7 @@ impl Authenticator {
             error
         };
         check_status(&token, now).map_err(refused)?;
-        match self.counts.rates.take(&token, now) {
+        match self.counts.rates.take(&token, self.app.requests_per_second(), now) {
             Turn::Wait { limit, wait } => {
                 tracing::debug!(token_id = %token.id, limit, "request refused: too many");
                 self.app.held_back.count(token.id, limit, now);

@@ -54,7 +54,7 @@ impl Vouched {
         };
         let now = by.app.now();
         check_status(&token, now)?;
-        if let Turn::Wait { limit, wait } = by.rates.take(&token, now) {
+        if let Turn::Wait { limit, wait } = by.rates.take(&token, by.app.requests_per_second(), now) {
             by.app.held_back.count(token.id, limit, now);
             return Err(too_many(limit, wait));
         }
@@ -70,9 +70,9 @@ pub struct BehindAuthorizer {
 }
 
 impl BehindAuthorizer {
-    /// Serves with `app`; tokens without a limit of their own may ask so often a second, if that is bounded.
-    pub fn new(app: App, requests_per_second: Option<u32>) -> Arc<Self> {
-        Arc::new(Self { app, rates: Rates::new(requests_per_second) })
+    /// Serves with `app`.
+    pub fn new(app: App) -> Arc<Self> {
+        Arc::new(Self { app, rates: Rates::new() })
     }
 
     pub(super) fn app(&self) -> &App {

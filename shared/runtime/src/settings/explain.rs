@@ -2,6 +2,7 @@
 
 use config::{Config, Value, ValueKind};
 
+use super::changeable::RUNNING;
 use super::{DEFAULTS, Settings};
 
 /// A setting as it stands.
@@ -15,6 +16,8 @@ pub struct Explained {
     pub origin: Option<String>,
     /// What it does, in the words of the reference of settings.
     pub what: String,
+    /// Whether it may change while a server runs.
+    pub running: bool,
 }
 
 impl Explained {
@@ -31,17 +34,26 @@ impl Settings {
             let value = value_of(&self.merged.0, &key);
             let origin = value.and_then(|value| value.origin()).filter(|origin| *origin != "the defaults");
             let (value, origin) = (value.map_or_else(String::new, told), origin.map(str::to_owned));
-            Explained { key, value, origin, what }
+            let running = RUNNING.iter().any(|(known, _)| *known == key);
+            Explained { key, value, origin, what, running }
         });
         explained.collect()
     }
 }
 
-fn value_of<'a>(config: &'a Config, key: &str) -> Option<&'a Value> {
+pub(super) fn value_of<'a>(config: &'a Config, key: &str) -> Option<&'a Value> {
     key.split('.').try_fold(&config.cache, |value, name| match &value.kind {
         ValueKind::Table(table) => table.get(name),
         _ => None,
     })
+}
+
+/// A value of those that hold no password, as text.
+pub(super) fn plain(value: &Value) -> String {
+    match &value.kind {
+        ValueKind::String(text) => text.trim().to_owned(),
+        other => other.to_string(),
+    }
 }
 
 fn told(value: &Value) -> String {
@@ -72,7 +84,7 @@ fn without_password(text: &str) -> String {
 }
 
 /// The keys of the reference in their order, each with the comment before it.
-fn words_of(reference: &str) -> Vec<(String, String)> {
+pub(super) fn words_of(reference: &str) -> Vec<(String, String)> {
     let (mut words, mut section, mut said) = (Vec::new(), "", Vec::new());
     for line in reference.lines().map(str::trim) {
         if let Some(comment) = line.strip_prefix('#') {

@@ -1,11 +1,12 @@
 //! The layers of settings: where values come from, each with its origin.
 
+use std::fmt;
 use std::path::{Path, PathBuf};
 
-use config::{ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
+use config::{Config, ConfigError, FileFormat, Format, Map, Source, Value, ValueKind};
 
-use super::SettingsError;
 use super::kubernetes::is_of_service;
+use super::{DEFAULTS, SettingsError};
 
 /// Where settings come from, besides the defaults.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +33,40 @@ impl Sources {
 #[derive(Clone, Debug)]
 pub(super) struct Layer(Map<String, Value>);
 
+/// The layers but for the defaults, the lowest first, as they were read at the start.
+#[derive(Clone, Default)]
+pub(super) struct Layers {
+    pub(super) file: Option<Layer>,
+    pub(super) environment: Option<Layer>,
+    pub(super) flags: Option<Layer>,
+}
+
+/// They hold secrets, and are not shown as they are.
+impl fmt::Debug for Layers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Layers(..)")
+    }
+}
+
+impl Layers {
+    /// The layers over each other, with what the store keeps between the defaults and the file.
+    pub(super) fn merged(&self, stored: Layer) -> Result<Config, SettingsError> {
+        let mut builder =
+            Config::builder().add_source(parse_toml("the defaults", DEFAULTS)?).add_source(stored);
+        for layer in [&self.file, &self.environment, &self.flags].into_iter().flatten() {
+            builder = builder.add_source(layer.clone());
+        }
+        let failed = |error| SettingsError::File { what: "the settings".to_owned(), cause: Box::new(error) };
+        builder.build().map_err(failed)
+    }
+}
+
 impl Layer {
+    /// A layer of these values, by dotted key.
+    pub(super) fn of(values: impl IntoIterator<Item = (String, Value)>) -> Self {
+        Self(values.into_iter().collect())
+    }
+
     pub(super) fn values(self) -> Map<String, Value> {
         self.0
     }

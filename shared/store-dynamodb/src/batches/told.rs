@@ -228,7 +228,7 @@ impl Inner {
         if record.sealed_at.is_some() {
             put("sl", n(1));
         }
-        match record.ended_at.zip(self.options.keep_finished) {
+        match record.ended_at.zip(self.keeping.finished()) {
             Some((at, keep)) => drop(put(ENDS, n(end_of(at, keep)))),
             None => {
                 put("ip", s(RECORDS));

@@ -26,7 +26,7 @@ use crate::{audit, queue, token};
 use super::{AT_ONCE, durations, key_of};
 
 /// The kinds of records in the order in which they are read out, by the letters of their cursors.
-const KINDS: [char; 14] = ['q', 'w', 'b', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's', 'u'];
+const KINDS: [char; 15] = ['q', 'w', 'b', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's', 'u', 'g'];
 
 /// A place in an export: the kind, the day or the like, and the last key there.
 pub(super) struct Place {
@@ -80,7 +80,8 @@ impl Inner {
             'm' => self.export_limits(&mut place, limit).await?,
             'p' => self.export_owned(&mut place, limit).await?,
             's' => self.export_schedules(&mut place, limit).await?,
-            _ => self.export_supplies(&mut place, limit).await?,
+            'u' => self.export_supplies(&mut place, limit).await?,
+            _ => self.export_settings().await?,
         };
         if !more {
             place = Place::begin(place.kind + 1);

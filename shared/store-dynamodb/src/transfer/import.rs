@@ -77,6 +77,7 @@ impl Inner {
             Record::Schedule(schedule) => self.import_schedule(&schedule).await,
             Record::Supply(supply) => self.import_supply(&supply).await,
             Record::Batch(batch) => self.import_batch(&batch).await,
+            Record::Settings(settings) => self.import_settings(&settings).await,
         }
     }
 
@@ -369,7 +370,7 @@ impl Inner {
 
     async fn import_log(&self, record: &LogRecord) -> Result<Verdict, ImportError> {
         let line = &record.line;
-        let ends = (line.received_at.as_millis() + millis(self.options.keep_logs)) / 1_000;
+        let ends = (line.received_at.as_millis() + millis(self.keeping.logs())) / 1_000;
         self.put_new_record(log_item(line, line.received_at, record.place as usize, ends)?).await
     }
 

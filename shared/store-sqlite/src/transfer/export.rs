@@ -18,7 +18,7 @@ use crate::rows::{
     self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
 use crate::transaction::what_code;
-use crate::{audit, batches, events, limit, schedule, supply, token};
+use crate::{audit, batches, config, events, limit, schedule, supply, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
@@ -37,6 +37,7 @@ const KINDS: &[(char, Read)] = &[
     ('p', owned_projects),
     ('s', schedules),
     ('u', supplies),
+    ('g', settings),
 ];
 
 /// Reads records of one kind behind a place, at most so many; each with its own place.
@@ -175,6 +176,11 @@ fn supplies(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Rec
     let found = supply::behind(db, after, i64::from(limit))?;
     let record = |supply: Supply| (supply.queue.to_string(), Record::Supply(Box::new(supply)));
     Ok(found.into_iter().map(record).collect())
+}
+
+fn settings(db: &Connection, after: &str, _limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let settings = Some(config::all(db)?).filter(|settings| after.is_empty() && !settings.is_none());
+    Ok(settings.map(|settings| ("1".to_owned(), Record::Settings(Box::new(settings)))).into_iter().collect())
 }
 
 fn owned_projects(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {

@@ -23,7 +23,7 @@ use crate::order;
 use crate::rows::{self, Stored, affinity_code, millis_of, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
-use crate::{audit, batches, limit, schedule, supply, token, unique};
+use crate::{audit, batches, config, limit, schedule, supply, token, unique};
 use baton_store::histogram::What;
 
 /// What became of a record: a refusal is an outcome, as it has written nothing.
@@ -45,6 +45,7 @@ pub(crate) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Resu
         Record::Schedule(record) => schedule::import(transaction, record),
         Record::Supply(record) => supply::import(transaction, record),
         Record::Batch(record) => batches::import(transaction, record),
+        Record::Settings(record) => config::import(transaction, record),
     }
 }
 

@@ -442,6 +442,14 @@ rules! {
         a_claim_tells_of_a_queue_with_a_supply,
         a_supply_outlives_its_process,
     ],
+    config: [
+        a_setting_is_kept_as_it_was_set,
+        a_settings_history_tells_what_it_was_and_is_bounded,
+        a_setting_of_a_newer_version_is_kept,
+        settings_outlive_their_process,
+        changes_of_settings_at_once_lose_nothing,
+        a_setting_is_set_over_a_store_that_fails,
+    ],
     purge: [
         finished_tasks_are_removed_after_their_time,
         the_keeping_counts_from_the_end,

@@ -38,6 +38,7 @@ pub mod claim;
 pub mod clocks;
 pub mod complete;
 pub mod concurrent;
+pub mod config;
 pub mod create;
 pub mod defaults;
 pub mod dependencies;

@@ -10,6 +10,7 @@ mod batches;
 mod bulks;
 mod callers;
 mod claims;
+mod configs;
 mod dependencies;
 mod documents;
 mod endings;
@@ -36,8 +37,8 @@ use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
     AuditId, Batch, BatchId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Happened, Label,
     LeasePolicy, Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey,
-    RoundNote, Schedule, ScheduleKey, SessionId, Supply, Task, TaskId, TaskState, Timestamp, TokenId, Why,
-    Worker, WorkerId,
+    RoundNote, Schedule, ScheduleKey, SessionId, StoredSettings, Supply, Task, TaskId, TaskState, Timestamp,
+    TokenId, Why, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -74,6 +75,8 @@ struct Inner {
     owned: BTreeMap<ProjectId, OwnedProject>,
     schedules: BTreeMap<ScheduleKey, Schedule>,
     supplies: BTreeMap<QueueName, Supply>,
+    /// What is set while servers run.
+    settings: StoredSettings,
     /// Who was given which unique key last.
     keys: BTreeMap<(ProjectId, QueueName, Label), TaskId>,
     /// When starts are due by rates, in microseconds.

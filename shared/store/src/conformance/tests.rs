@@ -34,6 +34,7 @@ const SOURCES: &[(&str, &str)] = &[
     ("unique", include_str!("unique.rs")),
     ("schedules", include_str!("schedules.rs")),
     ("supply", include_str!("supply.rs")),
+    ("config", include_str!("config.rs")),
     ("purge", include_str!("purge.rs")),
     ("token", include_str!("token.rs")),
     ("audit", include_str!("audit.rs")),

@@ -81,6 +81,7 @@ pub async fn a_moved_store_holds_all_that_the_first_held(b: Bench) {
         assert!(outcome.groups[state.as_str()].source.records > 0, "{state} is tried");
     }
     let (from, to) = (b.store(), moved.store);
+    assert_eq!(to.settings().await.unwrap(), from.settings().await.unwrap());
     for id in b.created() {
         assert_eq!(to.task(id).await.unwrap(), from.task(id).await.unwrap());
     }

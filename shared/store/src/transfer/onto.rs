@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 
 use baton_model::queue::Queue;
-use baton_model::{Batch, Limit, Schedule, Supply, Timestamp, Token};
+use baton_model::{Batch, Limit, Schedule, StoredSettings, Supply, Timestamp, Token};
 
 use super::record::{Refusal, Verdict, sum_of};
 use crate::limit::OwnedProject;
@@ -195,6 +195,29 @@ pub(super) fn batch_sum(batch: &Batch) -> u128 {
         (batch.id, &batch.project, &batch.name, then, batch.created_at, &batch.created_by),
         (batch.sealed_at, batch.ended_at, batch.made, &batch.failures, batch.counts),
     ))
+}
+
+/// As [`TaskRecord::onto`](super::TaskRecord::onto), of the settings, of which every store has some.
+///
+/// # Errors
+/// If any was changed in the target since.
+pub fn settings_onto(record: &StoredSettings, standing: &StoredSettings) -> Result<Verdict, Refusal> {
+    match standing.version.cmp(&record.version) {
+        _ if standing == record => Ok(Verdict::Same),
+        _ if standing.is_none() => Ok(Verdict::New),
+        Ordering::Less => Ok(Verdict::Later),
+        Ordering::Equal | Ordering::Greater => {
+            let (ours, theirs) = (record.version, standing.version);
+            let why = format!(
+                "expected fewer than {ours} changes of them in the target, got {theirs}: they were changed there"
+            );
+            Err(Refusal { record: settings_name(), why })
+        }
+    }
+}
+
+pub(super) fn settings_name() -> String {
+    "the settings".to_owned()
 }
 
 fn setting_onto<T: PartialEq>(

@@ -7,13 +7,13 @@ use std::time::Duration;
 use baton_model::queue::Queue;
 use baton_model::{
     Batch, Digest, Event, Generation, Head, Limit, LogLine, Output, Payload, QueueName, RequestKey, Schedule,
-    Supply, TaskId, Timestamp, Worker, WorkerId,
+    StoredSettings, Supply, TaskId, Timestamp, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
 use super::onto::{
-    audit_name, batch_name, batch_sum, limit_name, owned_name, schedule_name, schedule_sum, supply_name,
-    supply_sum, token_name,
+    audit_name, batch_name, batch_sum, limit_name, owned_name, schedule_name, schedule_sum, settings_name,
+    supply_name, supply_sum, token_name,
 };
 use crate::command::{Accepted, ItemRefusal};
 use crate::limit::OwnedProject;
@@ -53,6 +53,8 @@ pub enum Record {
     Supply(Box<Supply>),
     /// A batch with what is counted of it, as tasks that were counted may be gone.
     Batch(Box<Batch>),
+    /// The settings that were changed while servers ran.
+    Settings(Box<StoredSettings>),
 }
 
 /// A task with its history and its generation.
@@ -283,6 +285,7 @@ impl Record {
             Self::Schedule(schedule) => schedule_name(schedule),
             Self::Supply(supply) => supply_name(supply),
             Self::Batch(batch) => batch_name(batch),
+            Self::Settings(_) => settings_name(),
         }
     }
 
@@ -303,6 +306,7 @@ impl Record {
             Self::Schedule(_) => "schedules",
             Self::Supply(_) => "supplies",
             Self::Batch(_) => "batches",
+            Self::Settings(_) => "settings",
         }
     }
 
@@ -325,6 +329,7 @@ impl Record {
             Self::Schedule(schedule) => schedule.plan.task.params.size(),
             Self::Supply(supply) => supply.plan.templates.iter().map(|one| one.task.params.size()).sum(),
             Self::Batch(batch) => batch.then.as_ref().map_or(0, |then| then.task.params.size()),
+            Self::Settings(settings) => settings.bytes(),
             Self::Queue(_)
             | Self::Durations(_)
             | Self::Claim(_)
@@ -360,6 +365,7 @@ impl Record {
             Self::Schedule(schedule) => Some(schedule_sum(schedule)),
             Self::Supply(supply) => Some(supply_sum(supply)),
             Self::Batch(batch) => Some(batch_sum(batch)),
+            Self::Settings(settings) => Some(sum_of(settings)),
         }
     }
 }

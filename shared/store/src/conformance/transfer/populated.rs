@@ -7,7 +7,7 @@ use baton_model::{
 };
 
 use super::super::kit::*;
-use super::super::{audit, batches, schedules, supply, token};
+use super::super::{audit, batches, config, schedules, supply, token};
 use crate::{
     AuditEntry, Beat, Create, Fail, PauseQueue, Release, SetDefaults, SetLimit, SetOwner, Settled,
     StoredToken,
@@ -99,6 +99,9 @@ pub(super) async fn populate(b: &Bench) -> Populated {
 
     limited(b).await;
     batched(b).await;
+    config::set(&*b.store(), 63, "log.level", Some("debug")).await;
+    config::set(&*b.store(), 64, "a-newer.key", Some("x")).await;
+    config::set(&*b.store(), 65, "log.level", None).await;
     scheduled(b).await;
     supplied(b).await;
     let (by, reason) = (Some(name("ada")), Some("new drivers".to_owned()));

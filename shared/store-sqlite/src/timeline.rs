@@ -51,7 +51,13 @@ impl TimelineStore for SqliteStore {
     }
 
     async fn feed(&self, after: u64, limit: u32) -> Result<FeedPage, StoreError> {
-        self.readers.run(move |db| part(db, after, limit as usize)).await
+        let page = self.readers.run(move |db| part(db, after, limit as usize)).await?;
+        if page.up_to > after {
+            // A commit is seen in the file a moment before its head is told: whoever goes on from there must find it told.
+            let mut fed = self.fed.clone();
+            fed.wait_for(|head| *head >= page.up_to).await.map_err(|_| StoreError::Busy)?;
+        }
+        Ok(page)
     }
 
     async fn feed_head(&self) -> Result<u64, StoreError> {

@@ -54,13 +54,15 @@ pub(crate) async fn arrivals(
     // The runtime's own clock goes by whole milliseconds.
     let clock = tokio::task::spawn_blocking(move || arrive(&times, rate, begun, length));
     let (mut clients, mut created, mut claims) = (Vec::new(), HashMap::new(), Vec::new());
-    let mut left = senders;
+    let (mut left, mut elapsed) = (senders, length);
     while let Some(side) = sides.join_next().await {
         let (client, seen, sent) = side.map_err(|error| Failure::failed(error.to_string()))??;
         clients.push(client);
         if sent {
             created.extend(seen);
             left -= 1;
+            // The workers wait for more than that.
+            elapsed = begun.elapsed();
         } else {
             claims.extend(seen);
         }
@@ -69,7 +71,6 @@ pub(crate) async fn arrivals(
         }
     }
     clock.await.map_err(|error| Failure::failed(error.to_string()))?;
-    let elapsed = begun.elapsed();
     check(&clients)?;
     if claims.len() != created.len() {
         return Err(Failure::failed(format!(

@@ -18,12 +18,8 @@ const BEATING: u32 = 100;
 const BEAT_EVERY: Duration = Duration::from_secs(1);
 
 /// What somebody who looks on asks for.
-const LISTS: [&str; 4] = [
-    "/v1/tasks?limit=50",
-    "/v1/tasks?limit=50&status=completed",
-    "/v1/stats?hours=24",
-    "/v1/workers?limit=100",
-];
+const LISTS: [&str; 4] =
+    ["/v1/tasks?limit=50", "/v1/tasks?limit=50&status=completed", "/v1/stats", "/v1/workers?limit=100"];
 
 /// Measures lifecycles while others ask.
 pub(crate) async fn beside_others(

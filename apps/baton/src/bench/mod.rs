@@ -56,9 +56,9 @@ Phases:
              other tasks
   drain      claim and complete this many, which were created before, by the
              hundred
-  start      tasks arrive at a given rate while workers wait: the time from the
-             create's answer to the answer of the claim that gets the task
-  open       the same, told for creates from when each was meant to be sent
+  start      tasks arrive at a given rate while workers wait: from the
+             create's answer to that of the claim which gets the task
+  open       the same, with creates from when each was meant to be sent
   mixed      lifecycles alone, and beside lists, figures, heartbeats of 100
              workers and somebody who listens to all events
   grow       lifecycles and lists while this many finished tasks are kept

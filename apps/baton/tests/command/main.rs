@@ -12,6 +12,7 @@ mod affinity;
 mod alerts;
 mod archive;
 mod batches;
+mod bench;
 mod bulk;
 mod change;
 mod cli;

@@ -9,6 +9,7 @@
 )]
 
 mod bulk;
+mod feed;
 mod limits;
 mod order;
 

@@ -126,7 +126,8 @@ fn a_killed_worker_is_back_within_two_seconds_with_what_it_held() {
     assert!(quickest < Duration::from_secs(2), "{quickest:?}");
     until("the command of the killed one has ended", || (!alive(run)).then_some(()));
     let detail = world.becomes(&id, "completed");
-    assert!(detail["task"]["attempts_used"].as_u64().unwrap() >= 2, "{detail:#}");
+    // Whether the lost one counts is up to whether a heartbeat had told of it.
+    assert!(detail["task"]["attempt"].as_u64().unwrap() >= 2, "{detail:#}");
     let group = state_of(&world, "a");
     assert_eq!(group["workers"][0]["last_exit"], "signal 9 (SIGKILL)");
 }

@@ -166,7 +166,7 @@ impl SqliteStore {
     }
 
     /// Waits until the file is no longer there, or is another one: from then on nothing is answered but that
-    /// ([`StoreError::Gone`]), and the program that has the store should end. It is looked for with each commit.
+    /// ([`StoreError::Gone`]), and the program that has the store should end. It is looked for with each commit and each query.
     pub async fn gone(&self) -> StoreError {
         self.condition.until_gone().await
     }

@@ -51,8 +51,9 @@ impl Readers {
         &self,
         query: impl FnOnce(&Connection) -> Result<R, Failure> + Send + 'static,
     ) -> Result<R, StoreError> {
-        // What it would find is kept by nothing.
+        // What it would find is kept by nothing. A server with nothing to do writes seldom, and reads with each round of its reaper.
         self.condition.is_there()?;
+        self.condition.look()?;
         let permit = Arc::clone(&self.free).acquire_owned().await.map_err(|_| StoreError::Busy)?;
         let pool = Arc::clone(&self.pool);
         let answer = tokio::task::spawn_blocking(move || {

@@ -27,11 +27,17 @@ ROOT = Path(__file__).resolve().parent.parent
 TEMPLATE = ROOT / "infra" / "template.yaml"
 
 # Sections of settings that concern a server, and no function.
-SERVERS_OWN = {"server", "reaper", "archive", "files", "fleet", "log", "ui"}
+SERVERS_OWN = {"server", "reaper", "fleet", "log", "ui", "keda"}
 
-# The dialect that a function speaks, and its settings that concern a server alone: where it listens, and the folder of its files.
+# Lists of sections that the environment sets as JSON (shared/runtime/src/settings/layers.rs), and the functions that go by them.
+LISTS = {"BATON_SCALING": {"reap-stale-workers"}}
+
+# Functions whose routes are in no OpenAPI document, and which are there if a parameter asks for them.
+ALERTS = {"manage-alerts"}
+
+# The dialect that a function speaks, and its settings that concern a server alone: where it listens, and its folder of files.
 SPOKEN = "dialects.edge-functions"
-SERVED = {"on", "listen", "prefix", "files", "file_mebibytes"}
+SERVED = {"on", "listen", "prefix", "files"}
 
 # The routes of its API, by the beginning of their paths: all that the dialect has is behind them, and it knows its callers itself
 # (docs/decisions/0040-a-dialect-on-lambda-knows-its-callers-itself.md).
@@ -73,6 +79,27 @@ def handlers() -> dict[str, str]:
     return routes
 
 
+def undocumented() -> dict[str, str]:
+    """Each route of a function that is in no OpenAPI document, as not every shape of Baton has it: it is added to a router by its path."""
+    routes = {}
+    added = re.compile(r"\.route\(\s*\"(/v1/[^\"]+)\",\s*(.*?)\)\s*(?=\.route|\n)", re.S)
+    for function in sorted(ALERTS):
+        for path, methods in added.findall((ROOT / "functions" / function / "src" / "lib.rs").read_text()):
+            for method in re.findall(r"\b(get|post|put|patch|delete)\(", methods):
+                routes[f"{method.upper()} {path}"] = function
+    return routes
+
+
+def file_routes() -> dict[str, str]:
+    """The routes of files, which are in no OpenAPI document, by their rules; with their function. API Gateway writes {path+} for {*path}."""
+    source = (ROOT / "shared" / "http" / "src" / "auth" / "rules.rs").read_text()
+    listed = re.search(r"pub const FILE_RULES: &\[Rule\] = &\[(.*?)\n\];", source, re.S)
+    rules = listed.group(1) if listed else ""
+    named = re.compile(r'(?:method: "([A-Z]+)", \.\.)?Rule::(open|get|put|post|delete)\("([^"]+)"')
+    word = lambda method, kind: method or ("GET" if kind == "open" else kind.upper())
+    return {f"{word(method, kind)} {path.replace('{*path}', '{path+}')}": "manage-files" for method, kind, path in named.findall(rules)}
+
+
 def check_functions(resources: dict) -> dict[str, str]:
     """Returns the functions' names by their logical ids."""
     functions = {}
@@ -102,18 +129,22 @@ def check_routes(resources: dict, functions: dict[str, str]) -> None:
         key = route["RouteKey"]
         expect(key not in routes, f"{name}: the route {key} stands twice")
         routes[key] = functions.get(integrations.get(ref(route["Target"]), ""), "?")
-        is_open = not key.split(" ")[1].startswith("/v1/")
+        path = key.split(" ")[1]
+        is_open = not path.startswith("/v1/") or path.startswith("/v1/signed-files/")
         guarded = route.get("AuthorizationType") == "CUSTOM" and ref(route.get("AuthorizerId")) == "TokenAuthorizer"
         expect(guarded != is_open, f"{name}: expected {'no authorizer' if is_open else 'the authorizer'} for {key}")
     same("routes of EdgeApi", set(spoken.items()), {(f"ANY /{one}/v1/{{proxy+}}", "edge-functions") for one in FAMILIES})
     paths = json.loads((ROOT / "docs" / "dialects" / "edge-functions.json").read_text())["paths"]
     behind = {path.split("/")[1] for path in paths if path.split("/")[2] == "v1"}
     expect(behind == set(FAMILIES) and all(path.split("/")[2] == "v1" for path in paths), f"EdgeApi: expected routes for all of {sorted(paths)}")
-    declared = handlers()
+    files = file_routes()
+    expect(len(files) == 7, f"FILE_RULES: expected seven routes of files, read {sorted(files)}")
+    more = undocumented() | files
+    declared = handlers() | more
     same("routes", set(routes.items()), set(declared.items()))
     document = json.loads((ROOT / "docs" / "openapi.json").read_text())
     documented = {f"{method.upper()} {path}" for path, methods in document["paths"].items() for method in methods}
-    same("routes of docs/openapi.json", set(routes), documented)
+    same("routes of docs/openapi.json", set(routes) - set(more), documented)
     permitted = {ref(one["FunctionName"]) for one in of_type(resources, "AWS::Lambda::Permission").values()}
     expect(permitted == set(integrations.values()) | {"Authorize"}, f"permissions to call functions: got {sorted(permitted)}")
 
@@ -161,14 +192,21 @@ def allowed(resources: dict, logical: str) -> tuple[set[tuple[str, str]], set[tu
     role = resources[f"{logical}Role"]["Properties"]
     expect("ManagedPolicyArns" not in role, f"{logical}: expected statements of its own only, got managed policies")
     pairs, items = set(), set()
-    for policy in role["Policies"]:
+    # Besides its own those that it has where a parameter asks for what they are for; and not those that all roles have.
+    more = [one for name, one in of_type(resources, "AWS::IAM::Policy").items() if name.startswith(f"{logical}May")]
+    for one in more:
+        expect([ref(role) for role in one["Roles"]] == [f"{logical}Role"], f"{logical}: expected {one['PolicyName']} to be its own policy")
+    for policy in [*role["Policies"], *more]:
         for statement in policy["PolicyDocument"]["Statement"]:
             expect(statement["Effect"] == "Allow", f"{logical}: expected statements that allow, got {statement['Effect']}")
             actions = listed(statement["Action"])
             for place in listed(statement["Resource"]):
+                # Of a bucket, what lies under which beginnings of paths: all of it is no key.
+                below = place["Fn::Sub"].partition(".Arn}/")[2] if isinstance(place, dict) and "Fn::Sub" in place else ""
                 index = "/index" if isinstance(place, dict) and "/index/" in str(place.get("Fn::Sub", "")) else ""
                 place = "*" if place == "*" else ref(place) + index
                 pairs |= {(action, place) for action in actions}
+                items |= {(action, place, below) for action in actions if action.startswith("s3:") and below not in ("", "*")}
                 if place in ("Table", "Table/index") and KEYED & set(actions):
                     keys = keys_of(logical, actions, statement)
                     items |= {(right(action), place, key) for action in actions for key in keys}
@@ -212,7 +250,8 @@ def check_permissions(resources: dict, functions: dict[str, str]) -> None:
         # A queue that a function is not told of is one that it does not use, without a word.
         told = resources[logical]["Properties"].get("Environment", {}).get("Variables", {})
         told = {ref(value) for variable, value in told.items() if variable.startswith("BATON_QUEUES_")}
-        for queue in sorted(place for place in places if not place.startswith("Table")):
+        buckets = of_type(resources, "AWS::S3::Bucket")
+        for queue in sorted(place for place in places if not place.startswith("Table") and place not in buckets):
             expect(queue in told, f"{logical}: expected a variable BATON_QUEUES_… that names {queue}")
 
 
@@ -226,7 +265,11 @@ def check_settings(template: dict) -> None:
     variables = dict(everywhere)
     for properties in of_type(template["Resources"], "AWS::Serverless::Function").values():
         variables |= properties.get("Environment", {}).get("Variables", {})
-    for variable in variables:
+    for variable, functions in LISTS.items():
+        told = {logical for logical, properties in of_type(template["Resources"], "AWS::Serverless::Function").items()
+                if variable in properties.get("Environment", {}).get("Variables", {})}
+        same(f"functions with {variable}", told, {"".join(part.title() for part in name.split("-")) for name in functions})
+    for variable in set(variables) - set(LISTS):
         expect(variable in known, f"settings: {variable} is no setting of shared/runtime/defaults.toml")
     # On SQLite alone; when a table is made; functions always ask for tokens; and workers alone send outcomes by a queue.
     elsewhere = {
@@ -245,6 +288,46 @@ def check_settings(template: dict) -> None:
     used = json.dumps(template)
     for parameter in template["Parameters"]:
         expect(f'"Ref": "{parameter}"' in used or f"${{{parameter}}}" in used, f"parameters: nothing uses {parameter}")
+
+
+def check_archive(template: dict) -> None:
+    """All functions know that finished tasks are archived, so that none gives one an end; who archives may do so where that is."""
+    resources = template["Resources"]
+    url = template["Globals"]["Function"]["Environment"]["Variables"].get("BATON_ARCHIVE_URL")
+    place = {"Fn::If": ["Archived", {"Fn::Sub": "s3://${ArchiveBucket}"}, ""]}
+    expect(url == place, f"Globals: expected BATON_ARCHIVE_URL to name ArchiveBucket where it is there, got {url}")
+    bucket = resources["ArchiveBucket"]
+    expect(bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain", "ArchiveBucket: expected it to outlive the stack")
+    rules = bucket["Properties"]["LifecycleConfiguration"]["Rules"]
+    kept = all(set(rule) <= {"Status", "AbortIncompleteMultipartUpload"} for rule in rules)
+    expect(kept, f"ArchiveBucket: expected no rule by which tasks go, got {rules}")
+
+
+def check_files(resources: dict) -> None:
+    """Who may touch the bucket of files is told of it, and the bucket outlives the stack and is nobody else's."""
+    bucket = resources["FilesBucket"]
+    expect(bucket["DeletionPolicy"] == bucket["UpdateReplacePolicy"] == "Retain", "FilesBucket: expected it to outlive the stack")
+    properties = bucket["Properties"]
+    blocked = properties.get("PublicAccessBlockConfiguration", {})
+    wanted = {"BlockPublicAcls", "BlockPublicPolicy", "IgnorePublicAcls", "RestrictPublicBuckets"}
+    expect({name for name, on in blocked.items() if on is True} == wanted, f"FilesBucket: expected no public access, got {blocked}")
+    expect("BucketEncryption" in properties, "FilesBucket: expected encryption")
+    rules = properties["LifecycleConfiguration"]["Rules"]
+    expect(any("AbortIncompleteMultipartUpload" in rule for rule in rules), "FilesBucket: expected uploads that were cut off to end")
+    expired = {rule.get("Prefix") for rule in rules if "ExpirationInDays" in rule}
+    expect(expired == {"uploads/"}, f"FilesBucket: expected nothing to expire but what lies under uploads/, got {expired}")
+    denied = [
+        statement["Condition"]
+        for one in of_type(resources, "AWS::S3::BucketPolicy").values() if ref(one["Bucket"]) == "FilesBucket"
+        for statement in one["PolicyDocument"]["Statement"] if statement["Effect"] == "Deny"
+    ]  # fmt: skip
+    expect({"Bool": {"aws:SecureTransport": "false"}} in denied, "FilesBucket: expected a policy that denies whoever speaks to it without TLS, got none")
+    seen = json.loads((ROOT / "infra" / "actions.json").read_text())
+    for logical, function in of_type(resources, "AWS::Serverless::Function").items():
+        told = ref(function.get("Environment", {}).get("Variables", {}).get("BATON_FILES_URL"))
+        name = function["FunctionName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
+        uses = "FilesBucket" in seen.get(name, {})
+        expect((told == "FilesBucket") == uses, f"{logical}: expected BATON_FILES_URL for those that use files, and for no others, got {told or 'none'}")
 
 
 def check_table(resources: dict) -> None:
@@ -288,6 +371,8 @@ def check(template: dict) -> list[str]:
     check_permissions(resources, functions)
     check_settings(template)
     check_table(resources)
+    check_files(resources)
+    check_archive(template)
     check_the_rest(template)
     found.extend(check_service.all_of_it(template, functions))
     return list(found)

@@ -289,6 +289,9 @@ def versions(template: dict) -> Iterator[str]:
         back = {ref(alarm) for alarm in function.get("DeploymentPreference", {}).get("Alarms", [])}
         if not {f"{name}Fails", "ApiFails"} <= back:
             yield f"{name}: expected {name}Fails and ApiFails to take a new version back, got {sorted(back)}"
+        # SAM makes the deployment group without the function's condition otherwise, and it names an alarm that is not there.
+        if "Condition" in resources[name] and function.get("DeploymentPreference", {}).get("PassthroughCondition") is not True:
+            yield f"{name}: expected PassthroughCondition: true in DeploymentPreference, as it is there by {resources[name]['Condition']} alone"
         if ("ReservedConcurrentExecutions" in function) != (name == "ClaimTask"):
             yield f"{name}: expected concurrency to be reserved for claim-task, whose claims wait, and for nobody else"
     # What calls a function by its name calls the newest version, whatever the alias says.
@@ -302,6 +305,26 @@ def versions(template: dict) -> Iterator[str]:
                 yield f"{name}: expected to call an alias (!Ref FUNCTION.Alias), got {one[field]}"
 
 
+def looks(template: dict) -> Iterator[str]:
+    """Alerts are looked at so often that durations do not begin anew with each look, also if one takes as long as it may."""
+    source = (ROOT / "functions" / "manage-alerts" / "src" / "watch.rs").read_text()
+    unseen = re.search(r"const ROUNDS: Pace = .*?unseen: Duration::from_secs\((\d+)\)", source)
+    schedule = template["Parameters"]["AlertsSchedule"]
+    pattern = schedule.get("AllowedPattern", ".*")
+    # A look that takes longer than the pause between two has the next call do nothing.
+    longest = template["Parameters"]["AlertsTimeoutSeconds"]["MaxValue"]
+    for every in range(1, 61):
+        text = f"rate({every} minute{'s' if every > 1 else ''})"
+        gap = 60 * every * -(-longest // (60 * every))
+        if re.fullmatch(pattern, text) and not (unseen and gap < int(unseen.group(1))):
+            yield f"AlertsSchedule: expected an AllowedPattern without {text}, after which durations begin anew with each look"
+    for text in ("rate(1 hour)", "cron(0 * * * ? *)"):
+        if re.fullmatch(pattern, text):
+            yield f"AlertsSchedule: expected an AllowedPattern without {text}, after which durations begin anew with each look"
+    if not re.fullmatch(pattern, schedule["Default"]):
+        yield f"AlertsSchedule: expected an AllowedPattern with its default, {schedule['Default']}, got {pattern}"
+
+
 def all_of_it(template: dict, functions: dict[str, str]) -> Iterator[str]:
     yield from throttles(template)
     yield from answerless(template)
@@ -309,3 +332,4 @@ def all_of_it(template: dict, functions: dict[str, str]) -> Iterator[str]:
     yield from access_log(template)
     yield from alarms(template, functions)
     yield from versions(template)
+    yield from looks(template)

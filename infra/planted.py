@@ -16,6 +16,41 @@ import check
 
 # What is planted: the text, what it becomes, and words of the fault that must be found.
 MISTAKES: dict[str, tuple[str, str, str]] = {
+    "an archive that functions do not know of": (
+        '        BATON_ARCHIVE_URL: !If [Archived, !Sub "s3://${ArchiveBucket}", ""]\n',
+        "",
+        "Globals: expected BATON_ARCHIVE_URL to name ArchiveBucket",
+    ),
+    "an archive out of which tasks go by themselves": (
+        "# of uploads that were cut off; tasks stay\n          - {Status: Enabled, ",
+        "# of uploads that were cut off; tasks stay\n          - {Status: Enabled, ExpirationInDays: 90, ",
+        "ArchiveBucket: expected no rule by which tasks go",
+    ),
+    "a reaper that may not archive": (
+        '[s3:AbortMultipartUpload, s3:DeleteObject, s3:GetObject, s3:PutObject]\n            Resource: !Sub "${ArchiveBucket.Arn}/*"',
+        '[s3:AbortMultipartUpload, s3:GetObject, s3:PutObject]\n            Resource: !Sub "${ArchiveBucket.Arn}/*"',
+        "permissions of reap-stale-workers: the programs have ('s3:DeleteObject', 'ArchiveBucket')",
+    ),
+    "a completion that may touch all of the bucket of files": (
+        'Action: s3:PutObject\n            Resource:\n              - !Sub "${FilesBucket.Arn}/bytes/*"\n              - !Sub "${FilesBucket.Arn}/names/*"\n',
+        'Action: s3:PutObject\n            Resource: !Sub "${FilesBucket.Arn}/*"\n',
+        "keys of complete-task: the programs have ('s3:PutObject', 'FilesBucket', 'bytes/*')",
+    ),
+    "a completion that may read the key of files": (
+        'Action: s3:GetObject\n            Resource:\n              - !Sub "${FilesBucket.Arn}/bytes/*"\n',
+        'Action: s3:GetObject\n            Resource:\n              - !Sub "${FilesBucket.Arn}/key"\n              - !Sub "${FilesBucket.Arn}/bytes/*"\n',
+        "keys of complete-task: the template has ('s3:GetObject', 'FilesBucket', 'key')",
+    ),
+    "an archive that fails unheard": (
+        "      MetricName: ArchiveFailures\n",
+        "      MetricName: SchedulesMissed\n",
+        "alarms: expected one on ArchiveFailures",
+    ),
+    "a route of alerts that nobody serves": (
+        "      RouteKey: POST /v1/webhooks/{webhook}/test\n",
+        "      RouteKey: POST /v1/webhooks/{webhook}/try\n",
+        "routes: the programs have ('POST /v1/webhooks/{webhook}/test', 'manage-alerts')",
+    ),
     "a route without a throttle of its own": (
         "        GET /readyz: {ThrottlingRateLimit: !Ref OpenRequestsPerSecond, ThrottlingBurstLimit: !Ref OpenRequestBurst}\n",
         "",
@@ -189,19 +224,29 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "WorkersLost: expected OKActions that tell AlarmTopic, got none",
     ),
     "an access log that a quote breaks": (
-        '"error":"$context.error.responseType","function_status":"$context.integrationStatus",',
-        '"error":"$context.error.message","function_status":"$context.integrationStatus",',
+        '"tok":"$context.authorizer.token_id","rt"',
+        '"tok":"$context.authorizer.token_id","why":"$context.error.message","rt"',
         "ApiStage: the access log has $context.error.message, which may hold a quote",
     ),
     "an access log that is no JSON without an error": (
-        '"status":"$context.status","millis"',
-        '"status":$context.status,"millis"',
+        '"tok":"$context.authorizer.token_id","rt"',
+        '"tok":$context.authorizer.token_id,"rt"',
         "ApiStage: expected lines of the access log to be JSON",
     ),
     "a function whose callers go past its alias": (
         "      EventSourceArn: !GetAtt Completions.Arn\n      FunctionName: !Ref CompleteTask.Alias\n",
         "      EventSourceArn: !GetAtt Completions.Arn\n      FunctionName: !Ref CompleteTask\n",
         "CompletionsToCompleteTask: expected to call an alias",
+    ),
+    "a function by a condition whose deployment is there without it": (
+        "        Alarms: [!Ref ManageAlertsFails, !Ref ApiFails]\n        PassthroughCondition: true\n",
+        "        Alarms: [!Ref ManageAlertsFails, !Ref ApiFails]\n",
+        "ManageAlerts: expected PassthroughCondition: true in DeploymentPreference",
+    ),
+    "alerts that are looked at too seldom for any patience": (
+        "    AllowedPattern: rate\\((1 minute|2 minutes)\\)\n",
+        "    AllowedPattern: rate\\((1 minute|[2-9] minutes)\\)\n",
+        "AlertsSchedule: expected an AllowedPattern without rate(4 minutes)",
     ),
     "a function that no alarm takes back": (
         "        Alarms: [!Ref ClaimTaskFails, !Ref ApiFails]\n",
@@ -212,6 +257,31 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "          OnDemandThroughput: !If\n",
         "          WarmThroughput: !If\n",
         "expected ceilings of what it uses on demand, also of its index",
+    ),
+    "an address of files that asks for a token": (
+        '      RouteKey: GET /v1/signed-files/{project}/{path+}\n',
+        '      RouteKey: GET /v1/signed-files/{project}/{path+}\n      AuthorizationType: CUSTOM\n      AuthorizerId: !Ref TokenAuthorizer\n',
+        "GetSignedFileRoute: expected no authorizer for GET /v1/signed-files/{project}/{path+}",
+    ),
+    "a route of files that nobody serves": (
+        "      RouteKey: DELETE /v1/files/{project}/{path+}\n",
+        "      RouteKey: DELETE /v1/files/{project}/{name+}\n",
+        "routes: the programs have ('DELETE /v1/files/{project}/{path+}', 'manage-files')",
+    ),
+    "files that expire": (
+        "Prefix: uploads/, ExpirationInDays: 7}",
+        "ExpirationInDays: 7}",
+        "FilesBucket: expected nothing to expire but what lies under uploads/",
+    ),
+    "files that can be spoken to in the clear": (
+        'Resource: [!GetAtt FilesBucket.Arn, !Sub "${FilesBucket.Arn}/*"]\n            Condition: {Bool: {aws:SecureTransport: "false"}}',
+        'Resource: [!GetAtt FilesBucket.Arn, !Sub "${FilesBucket.Arn}/*"]\n            Condition: {Bool: {aws:SecureTransport: "true"}}',
+        "FilesBucket: expected a policy that denies whoever speaks to it without TLS",
+    ),
+    "a function that may keep files and knows no place for them": (
+        '          BATON_QUEUES_COMPLETIONS_DEAD: !Ref CompletionsDead\n          BATON_FILES_URL: !Sub "s3://${FilesBucket}"\n',
+        '          BATON_QUEUES_COMPLETIONS_DEAD: !Ref CompletionsDead\n',
+        "CompleteTask: expected BATON_FILES_URL for those that use files",
     ),
     "a setting that no function has": (
         "        BATON_LEASES_WORKER_CAP: !Ref WorkerCap\n",

@@ -27,6 +27,7 @@ CREATE TABLE task (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, state int
   queue text NOT NULL, run_after timestamptz NOT NULL DEFAULT now(), attempt int NOT NULL DEFAULT 0, worker text, params jsonb NOT NULL,
   created_at timestamptz NOT NULL DEFAULT now(), updated_at timestamptz NOT NULL DEFAULT now());
 CREATE INDEX task_ready ON task (queue, priority, run_after, id) WHERE state = 0;
+INSERT INTO task (queue, params) SELECT 'bench', '{"file":"in/0001.png","width":320}' FROM generate_series(1, 1000);
 CREATE TABLE generation (task bigint PRIMARY KEY REFERENCES task, worker text NOT NULL, result jsonb NOT NULL, at timestamptz NOT NULL DEFAULT now());
 """
 
@@ -36,7 +37,7 @@ UPDATE task SET state = 1, attempt = attempt + 1, worker = 'w-' || :client_id, u
   WHERE state = 0 AND queue = 'bench' AND run_after <= now() ORDER BY priority, run_after, id LIMIT 1 FOR UPDATE SKIP LOCKED) RETURNING id AS claimed \gset
 BEGIN;
 UPDATE task SET state = 2, updated_at = now() WHERE id = :claimed AND state = 1;
-INSERT INTO generation (task, worker, result) VALUES (:claimed, 'w-' || :client_id, '{"ok":true}');
+INSERT INTO generation (task, worker, result) VALUES (:claimed, 'w-' || :client_id, '{"ok": true}');
 COMMIT;
 """
 

@@ -23,7 +23,7 @@ AXE = 'axe-core@4.14.1'
 NOT_TESTED = 75
 SCREENS = [('wide', 1280, 900, 'light'), ('dark', 1280, 900, 'dark'), ('narrow', 360, 740, 'light'), ('narrow-dark', 360, 740, 'dark')]
 PAGES = ['', '/queues', '/tasks', '/tasks?status=failed&type=render', '/workers', '/workers/gpu-2', '/workers/cpu-1', '/groups', '/schedules', '/limits',
-         '/projects', '/tokens', '/audit', '/settings', '/no-such-page']
+         '/projects', '/tokens', '/audit', '/settings', '/settings/log.level', '/no-such-page']
 #: The most of a page and of all that it loads.
 BYTES = 150_000
 
@@ -93,7 +93,7 @@ class Check:
             self.expect(address.startswith((own, 'data:', 'about:')), f'a page asked another server: {address}')
         for trouble in self.browser.troubles:
             # The picture of the scene has no pixels, and a page that is not there is asked for on purpose.
-            if 'no-such-page' not in trouble and '401' not in trouble and '403' not in trouble:
+            if 'no-such-page' not in trouble and not any(status in trouble for status in ['401', '403', '422']):
                 self.expect(False, trouble)
         self.browser.requests.clear()
         self.browser.troubles.clear()
@@ -110,6 +110,17 @@ class Check:
         browser.click('main button')
         self.expect(browser.run('location.pathname') == '/ui/tasks', f'signing in leads to {browser.run("location.href")}')
         self.expect(browser.run('document.cookie') == '', 'a script can read the cookie')
+
+    def failures(self):
+        """What failed is told in words, in sum and for each hour, beside what was done."""
+        browser = self.browser
+        browser.go(f'{self.server.address}/ui')
+        told = browser.run('document.querySelector("#done dl").textContent')
+        self.expect('attempts failed' in told, f'the overview does not tell how many attempts failed: {told}')
+        titles = browser.run('[...document.querySelectorAll("#done svg title")].map(one => one.textContent).join("; ")')
+        self.expect(titles.count('attempts failed') == 24, f'an hour does not tell in words what failed: {titles[:200]}')
+        hours = self.server.call('GET', '/v1/stats')['hours']
+        self.expect(sum(hour['failed'] for hour in hours) > 0, 'no attempt of the scene has failed')
 
     def keyboard(self, shown):
         """A task is cancelled by keys alone, and the focus shows at each step."""
@@ -136,6 +147,29 @@ class Check:
         told = self.server.call('GET', f'/v1/tasks/{shown["blocked"]}')
         self.expect(told['task']['status'] == 'cancelled', 'a task cannot be cancelled by keys')
         self.expect(told['history'][-1].get('reason') == 'by keys', 'the reason is lost')
+
+    def setting(self):
+        """A setting is changed after a question; a value that does not fit is refused where it was typed."""
+        browser, key = self.browser, 'retention.log_hours'
+        kept = lambda: self.server.call('GET', f'/v1/config/{key}')['setting'].get('stored', {}).get('value')  # noqa: E731
+        browser.screen(1280, 900, 'light')
+        browser.go(f'{self.server.address}/ui/settings/{key}')
+        typed = lambda value: browser.run(f'document.querySelector("#value").value = {json.dumps(value)}; 1')  # noqa: E731
+        typed('never')
+        browser.click('form.stack button')
+        self.expect('hours' in browser.run('(document.querySelector("[role=alert]") || {}).textContent || ""'), 'a bad value is not refused on its page')
+        self.expect(browser.run('document.querySelector("#value").value') == 'never', 'what was typed is lost')
+        self.page(f'/settings/{key}, refused', SCREENS[0])
+        typed('12')
+        browser.click('form.stack button')
+        self.expect(kept() is None, 'a setting is changed before it was asked about')
+        self.page(f'/settings/{key}/confirm', SCREENS[0])
+        browser.click('form.stack button')
+        self.expect(kept() == '12', 'a setting is not changed')
+        self.expect(browser.run('location.pathname') == f'/ui/settings/{key}', 'a change leads elsewhere')
+        browser.click('form.stack button[name=do]')
+        browser.click('form.stack button')
+        self.expect(kept() is None, 'a setting is not unset')
 
     def without_script(self, shown):
         browser = self.browser
@@ -218,8 +252,10 @@ def main():
                 browser.picture(asked.readme)
             shown['hostile'] = mean_harm(server)
             check.all_pages(shown)
+            check.failures()
             check.keyboard(shown)
             check.without_script(shown)
+            check.setting()
             check.live()
             check.settle()
             check.deaf()

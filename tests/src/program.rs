@@ -6,39 +6,80 @@ use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The `baton` of this very source, built if it is not.
+use serde_json::Value;
+
+/// The `baton` of this very source, built if it is not: with all features, where this has them.
 pub fn baton() -> &'static Path {
     static BATON: OnceLock<PathBuf> = OnceLock::new();
     BATON.get_or_init(|| {
-        // Another package's program has no path of its own here: cargo is asked for it, and says where it lies.
-        let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
-        let mut cargo = Command::new(env!("CARGO"));
-        // What cargo has told this test of its package is not for the build: build scripts that heed it would run anew, and
-        // all that stands on them would be built again, now and by the next build.
-        for (name, _) in std::env::vars_os() {
-            let told = name.to_string_lossy();
-            if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
-                cargo.env_remove(&name);
+        // One that was built before, for long runs beside other builds.
+        if let Some(path) = std::env::var_os("BATON_CHAOS_PROGRAM") {
+            return PathBuf::from(path);
+        }
+        built(if WITH_ALL { &["--all-features"] } else { &[] })
+    })
+}
+
+/// The `baton` of this very source with the features that it has by default.
+pub fn plain_baton() -> &'static Path {
+    static BATON: OnceLock<PathBuf> = OnceLock::new();
+    BATON.get_or_init(|| {
+        if !WITH_ALL {
+            return built(&[]);
+        }
+        // All others have theirs, so that it and its server alone are built.
+        let output = cargo().args(["metadata", "--no-deps", "--format-version", "1"]).output();
+        let output = output.expect("cargo runs");
+        let metadata: Value = serde_json::from_slice(&output.stdout).expect("cargo writes JSON");
+        let packages = metadata["packages"].as_array().expect("cargo names the packages");
+        let mut features = Vec::new();
+        for package in packages {
+            let name = package["name"].as_str().expect("a package has a name");
+            let of_package = package["features"].as_object().expect("a package has features");
+            if !["baton", "baton-server"].contains(&name) {
+                features.extend(of_package.keys().map(|feature| format!("{name}/{feature}")));
             }
         }
-        // Of the whole workspace, and with a test, so that what it depends on has the features that it has in the tests and is not
-        // built again.
-        let output = cargo
-            .args(["build", "--workspace", "--bin", "baton", "--test", "transitions"])
-            .args(["--message-format", "json", "--profile", profile])
-            .current_dir(env!("CARGO_MANIFEST_DIR"))
-            .stderr(Stdio::inherit())
-            .output()
-            .expect("cargo runs");
-        assert!(output.status.success(), "baton does not build");
-        let lines = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
-        lines
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter(|message| message["target"]["name"] == "baton")
-            .find_map(|message| message["executable"].as_str().map(PathBuf::from))
-            .expect("cargo names the program that it built")
+        built(&["--features", &features.join(",")])
     })
+}
+
+/// Whether this was built with all features: its only one is on then.
+const WITH_ALL: bool = cfg!(feature = "cold-start");
+
+fn cargo() -> Command {
+    let mut cargo = Command::new(env!("CARGO"));
+    // What cargo has told this test of its package is not for the build: build scripts that heed it would run anew, and
+    // all that stands on them would be built again, now and by the next build.
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo.current_dir(env!("CARGO_MANIFEST_DIR")).stderr(Stdio::inherit());
+    cargo
+}
+
+/// Builds `baton`, and says where it lies: another package's program has no path of its own here.
+fn built(features: &[&str]) -> PathBuf {
+    let profile = if cfg!(debug_assertions) { "dev" } else { "release" };
+    // Of the whole workspace, and with a test, so that what it depends on has the features that it has in the tests and is not
+    // built again.
+    let output = cargo()
+        .args(["build", "--workspace", "--bin", "baton", "--test", "transitions"])
+        .args(features)
+        .args(["--message-format", "json", "--profile", profile])
+        .output()
+        .expect("cargo runs");
+    assert!(output.status.success(), "baton does not build");
+    let lines = String::from_utf8(output.stdout).expect("cargo writes UTF-8");
+    lines
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .filter(|message| message["target"]["name"] == "baton")
+        .find_map(|message| message["executable"].as_str().map(PathBuf::from))
+        .expect("cargo names the program that it built")
 }
 
 /// A program that serves: how it is started, again and again, on the same tasks.
@@ -110,6 +151,13 @@ impl Program {
     #[must_use]
     pub fn speaking(mut self, dialect: &str) -> Self {
         self.arguments.extend(["--dialect".to_owned(), dialect.to_owned()]);
+        self
+    }
+
+    /// The same with more settings, as environment variables.
+    #[must_use]
+    pub fn with(mut self, settings: &[(&str, &str)]) -> Self {
+        self.environment.extend(owned(settings));
         self
     }
 

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_files::{ObjectFiles, Objects};
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
-use baton_server::{Running, Server};
+use baton_server::{Beside, Running, Server};
 use baton_store::{Doorbell, Store};
 use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::{DynamoStore, aws_sdk_dynamodb, table};
@@ -185,6 +186,14 @@ impl Site {
         self.send(self.request(Method::GET, self.url(path))).await
     }
 
+    /// Asks the dialect as a client that follows no redirection.
+    pub async fn without_following(&self, method: Method, path: &str, body: Option<&Value>) -> Answer {
+        let request = building().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        let request = request.request(method, self.url(path));
+        let request = if let Some(token) = &self.token { request.bearer_auth(token) } else { request };
+        self.send(if let Some(body) = body { request.json(body) } else { request }).await
+    }
+
     /// Posts JSON to the dialect.
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.request(Method::POST, self.url(path)).json(body)).await
@@ -221,10 +230,14 @@ impl Site {
     }
 }
 
+fn building() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy()
+}
+
 fn client() -> reqwest::Client {
     // The TLS library wants to be chosen, though nothing here is encrypted.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    reqwest::Client::builder().timeout(Duration::from_secs(60)).no_proxy().build().unwrap()
+    building().build().unwrap()
 }
 
 async fn start(
@@ -253,6 +266,10 @@ async fn start(
         }
     };
     let ids = Arc::new(RandomIds);
-    let running = Server::start(&settings, Arc::clone(&store), doorbell, clock, ids).await.unwrap();
+    let files = Objects::open(&baton_model::Place::Folder(dir.join("baton-files"))).unwrap();
+    let beside = Beside { files: Some(Arc::new(ObjectFiles::new(files))), ..Beside::default() };
+    let listening = Server::listen(&settings).await.unwrap();
+    let running =
+        Server::serve(listening, &settings, Arc::clone(&store), doorbell, clock, ids, beside).await.unwrap();
     (running, store)
 }

@@ -41,10 +41,23 @@ const SHARED: &[(&str, &[&str])] = &[
     ),
     ("baton-client", &["baton-model", "baton-api", "baton-aws"]),
     (
+        "baton-webhooks",
+        &[
+            "baton-alerts",
+            "baton-model",
+            "baton-api",
+            "baton-client",
+            "baton-store",
+            "baton-runtime",
+            "baton-http",
+        ],
+    ),
+    (
         "baton-lambda",
         &[
             "baton-model",
             "baton-api",
+            "baton-files",
             "baton-store",
             "baton-store-dynamodb",
             "baton-aws",
@@ -67,10 +80,12 @@ const FUNCTION: &[&str] = &[
     "baton-lambda",
 ];
 
-/// What a function may depend on besides: the stream that it relays is the table's; and the one that speaks a dialect has no routes of
-/// its own.
+/// What a function may depend on besides: the stream that it relays is the table's; the one that speaks a dialect has no routes of
+/// its own; the reaper's rounds archive; and those of alerts send.
 const BESIDES: &[(&str, &str)] = &[
     ("baton-relay-events", "baton-store-dynamodb"),
+    ("baton-reap-stale-workers", "baton-archive"),
+    ("baton-manage-alerts", "baton-webhooks"),
     ("baton-edge-functions", "baton-dialect-edge-functions"),
 ];
 
@@ -81,7 +96,9 @@ const PRIVATE: &[(&str, &[&str])] = &[
     ("object_store", &["baton-files", "baton-archive"]),
     ("axum", &["baton-http", "functions", "dialects", "baton-server", "baton-dashboard", "baton-lambda"]),
     ("askama", &["baton-dashboard"]),
-    ("reqwest", &["baton-client", "baton-machines", "baton-webhooks", "baton-tests"]),
+    ("prost", &["baton-keda", "baton-otlp"]),
+    ("reqwest", &["baton-client", "baton-machines", "baton-otlp", "baton-webhooks", "baton-tests"]),
+    ("opentelemetry-proto", &["baton-otlp"]),
     ("clap", &["baton"]),
     ("ratatui", &["baton-top"]),
     ("lambda_runtime", &["baton-lambda"]),
@@ -221,6 +238,23 @@ fn the_store_on_dynamodb_is_one_feature_and_brings_no_more_of_aws_than_it_needs(
 }
 
 #[test]
+fn telling_a_collector_is_one_feature_that_brings_no_grpc_and_no_second_tls() {
+    let (with, without) =
+        (crates("baton", &[]), crates("baton", &["--no-default-features", "--features", "dialects"]));
+    let is = |crates: &BTreeSet<String>, name: &str| {
+        crates.iter().any(|line| line.starts_with(&format!("{name} ")))
+    };
+    assert!(is(&with, "opentelemetry-proto") && !is(&without, "opentelemetry-proto"));
+    for library in ["tonic", "h2", "native-tls", "aws-lc-rs", "tracing-opentelemetry"] {
+        assert!(!is(&with, library), "{library}");
+    }
+    for library in ["rustls", "reqwest", "hyper"] {
+        let versions = with.iter().filter(|line| line.starts_with(&format!("{library} "))).count();
+        assert_eq!(versions, 1, "{library}");
+    }
+}
+
+#[test]
 fn the_queue_of_a_worker_is_one_feature_and_brings_no_more_of_aws_than_it_needs() {
     let crates = aws_crates("baton", &["--features", "sqs"]);
     let is = |name: &str| crates.iter().any(|line| line.starts_with(&format!("{name} ")));
@@ -239,6 +273,17 @@ fn files_in_a_bucket_are_one_feature_that_brings_no_sdk_and_no_second_tls() {
         let versions = with.iter().filter(|line| line.starts_with(&format!("{library} "))).count();
         assert_eq!(versions, 1, "{library}");
     }
+}
+
+#[test]
+fn kedas_external_scaler_is_one_feature_of_a_few_crates() {
+    let (plain, with) = (crates("baton", &[]), crates("baton", &["--features", "keda"]));
+    let is = |crates: &BTreeSet<String>, name: &str| {
+        crates.iter().any(|line| line.starts_with(&format!("{name} ")))
+    };
+    assert!(is(&with, "prost") && is(&with, "h2"), "{with:?}");
+    assert!(!is(&plain, "h2"), "the default build speaks HTTP/1.1 alone");
+    assert!(!is(&with, "tonic") && with.difference(&plain).count() <= 8, "{:?}", with.difference(&plain));
 }
 
 #[test]
@@ -284,9 +329,10 @@ fn what_is_left_out_of_the_tests_has_none() {
                 assert!(!source.contains("#[test]"), "{name} has a program whose tests are not run");
             }
             if target.kind == "lib" {
-                assert!(target.test, "{name} has a library whose tests are not run");
                 let mut sources = Vec::new();
                 lines(target.source.parent().unwrap(), &mut sources);
+                let tests = sources.iter().any(|line| line.trim() == "#[cfg(test)]");
+                assert!(target.test || !tests, "{name} has a library whose tests are not run");
                 let example = |line: &String| line.starts_with("//! ```") || line.starts_with("/// ```");
                 let examples = sources.iter().any(example);
                 assert!(

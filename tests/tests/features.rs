@@ -9,7 +9,7 @@
 
 use std::process::Command;
 
-use baton_tests::program::baton;
+use baton_tests::program::plain_baton;
 
 #[test]
 fn a_program_without_sqs_says_how_to_build_one_with_it() {
@@ -19,7 +19,7 @@ fn a_program_without_sqs_says_how_to_build_one_with_it() {
         &["dead-letters", "list", queue],
         &["dead-letters", "redrive", queue, "--all"],
     ] {
-        let output = Command::new(baton()).args(arguments).output().unwrap();
+        let output = Command::new(plain_baton()).args(arguments).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(told.contains("--features sqs") && told.contains(queue), "{told}");
@@ -30,11 +30,26 @@ fn a_program_without_sqs_says_how_to_build_one_with_it() {
 fn a_program_without_postgresql_says_how_to_build_one_with_it() {
     let url = "postgres://ray:secret@127.0.0.1/tasks";
     for arguments in [&["import", url, "--as", "task-table", "--dry-run"][..], &["mirror", "--to", url]] {
-        let output = Command::new(baton()).args(arguments).output().unwrap();
+        let output = Command::new(plain_baton()).args(arguments).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{told}");
         assert!(told.contains("--features postgres") && !told.contains("secret"), "{told}");
     }
+}
+
+#[test]
+fn a_program_without_kedas_external_scaler_says_how_to_build_one_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = [("BATON_KEDA_LISTEN", "127.0.0.1:0"), ("BATON_SERVER_LISTEN", "127.0.0.1:0")];
+    let output = Command::new(plain_baton())
+        .arg("serve")
+        .envs(environment)
+        .current_dir(folder.path())
+        .output()
+        .unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{told}");
+    assert!(told.contains("--features keda") && told.contains("keda.listen"), "{told}");
 }
 
 #[test]
@@ -55,7 +70,7 @@ fn a_program_without_the_store_on_dynamodb_says_how_to_build_one_with_it() {
         &["migrate", "--from", "dynamodb:baton", "--to", "sqlite:baton.db"],
     ] {
         let folder = tempfile::tempdir().unwrap();
-        let output = Command::new(baton()).args(arguments).current_dir(folder.path()).output().unwrap();
+        let output = Command::new(plain_baton()).args(arguments).current_dir(folder.path()).output().unwrap();
         let told = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(2), "{arguments:?}: {told}");
         assert!(told.contains("--features dynamodb"), "{told}");

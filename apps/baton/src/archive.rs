@@ -229,16 +229,15 @@ impl Restore {
             )));
         }
         let opened = Store::open(&settings, Arc::new(NoDoorbell)).await?;
-        let Some(store) = opened.archived() else {
-            return Err(Failure::usage(format!(
-                "--store: expected sqlite: and the path of a file, got {location}"
-            )));
-        };
+        let store = opened.archived();
         let filter = self.wanted.filter();
         let found = archive.find(&filter).await.map_err(unreadable)?;
         let (tasks, mut teller) = (found.tasks(), Teller::new());
         let done = put_back(context, &archive, &filter, found, &*store, &mut teller, tasks).await;
         teller.end();
+        if let Err(error) = opened.close().await {
+            context.out.note(&format!("the last counts could not be written: {}", error.report()));
+        }
         let Put { restored, there, refused } = done?;
         let told = json!({ "restored": restored, "there_already": there, "refused": refused });
         match context.out.is_json() {

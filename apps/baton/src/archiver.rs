@@ -11,17 +11,15 @@ use crate::exit::Failure;
 use crate::store::Store;
 
 /// What archives the finished tasks of a store, if that is wanted.
-pub(crate) fn archiver(settings: &Settings, store: &Store) -> Result<Option<Archiver>, Failure> {
-    let Some(place) = &settings.archive else { return Ok(None) };
-    let Some(store) = store.archived() else {
-        return Err(Failure::usage(format!(
-            "archive.url: expected no archive with {}, got {place}: DynamoDB removes finished tasks by itself, before anybody \
-             could archive them; set retention.finished_days = 0 to keep them, or keep tasks in SQLite",
-            settings.store.location
-        )));
+pub(crate) async fn archiver(settings: &Settings, store: &Store) -> Result<Option<Archiver>, Failure> {
+    let Some(place) = &settings.archive else {
+        store.tell_of_missing_archiver();
+        return Ok(None);
     };
     let archive = ObjectArchive::new(Objects::open(place).map_err(cannot_open)?);
-    Ok(Some(Archiver { store, archive: Arc::new(archive) }))
+    // Not before the archive can be opened: from then on nothing goes that is not written.
+    store.begin_archiving().await?;
+    Ok(Some(Archiver { store: store.archived(), archive: Arc::new(archive) }))
 }
 
 /// That the place of an archive cannot be opened.

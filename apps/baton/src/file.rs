@@ -84,6 +84,7 @@ impl Put {
         let cannot =
             |error: std::io::Error| Failure::failed(format!("cannot read {}: {error}", self.file.display()));
         let file = std::fs::File::open(&self.file).map_err(cannot)?;
+        let size = file.metadata().map_err(cannot)?.len();
         let pieces = futures::stream::try_unfold(file, |mut file| async move {
             let mut piece = vec![0; PIECE];
             let read = file.read(&mut piece)?;
@@ -92,7 +93,7 @@ impl Put {
         });
         let client = context.client()?;
         let stored =
-            client.put_file(&self.name, self.content_type.as_deref(), StreamBody::new(pieces)).await?;
+            client.put_file(&self.name, self.content_type.as_deref(), size, StreamBody::new(pieces)).await?;
         if context.out.is_json() {
             return context.out.json(&stored);
         }

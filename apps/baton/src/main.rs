@@ -16,6 +16,7 @@ mod debug;
 mod example;
 mod exit;
 mod export;
+mod export_otlp;
 mod file;
 mod fleet;
 mod follow;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use baton_runtime::settings::{Settings, StoreLocation};
 use baton_runtime::{Clock as _, SystemClock};
 use baton_store::NoDoorbell;
-use baton_store::transfer::{Compared, Migration, MigrationError, Outcome, Progress, Tally};
+use baton_store::transfer::{
+    Compared, Holding, LeftBehind, Migration, MigrationError, Outcome, Progress, Tally,
+};
 use clap::Args;
 use serde_json::{Value, json};
 
@@ -107,7 +109,10 @@ async fn migrate(
     };
     let mut teller = Teller::new();
     let outcome = tokio::select! {
-        outcome = migration.run(|progress| teller.tell(|| words_of(progress))) => Some(outcome),
+        outcome = migration.run(|progress| match progress {
+            Progress::LeftBehind(left) => context.out.note(&left_words(from, to, &left)),
+            progress => teller.tell(|| words_of(&progress)),
+        }) => Some(outcome),
         _ = signals.next() => None,
     };
     teller.end();
@@ -131,9 +136,11 @@ async fn migrate(
             report(context, from, to, &outcome)?;
             Err(differs(&outcome))
         }
-        Err(error @ (MigrationError::NotEmpty(_) | MigrationError::OtherSource { .. })) => {
-            Err(Failure::Conflict(error.to_string()))
-        }
+        Err(
+            error @ (MigrationError::NotEmpty(_)
+            | MigrationError::OtherSource { .. }
+            | MigrationError::BegunOtherwise),
+        ) => Err(Failure::Conflict(error.to_string())),
         Err(MigrationError::Refused(refusal)) => Err(Failure::Conflict(format!(
             "{to} refuses {refusal}; what stands there was left as it is: begin with an empty target"
         ))),
@@ -147,8 +154,23 @@ async fn migrate(
     }
 }
 
-fn words_of(progress: Progress) -> String {
+/// What stays behind, and where it has no place.
+fn left_words(from: &StoreLocation, to: &StoreLocation, left: &LeftBehind) -> String {
+    let Holding { what, records, names, .. } = &left.holding;
+    let named = match names.len() as u64 {
+        0 => String::new(),
+        few if few < *records => format!(" ({}, …)", names.join(", ")),
+        _ => format!(" ({})", names.join(", ")),
+    };
+    match left.by_target {
+        true => format!("{records} {what}{named} stay behind: {to} has no place for them"),
+        false => format!("{records} {what}{named} stay behind: they cannot be moved out of {from}"),
+    }
+}
+
+fn words_of(progress: &Progress) -> String {
     match progress {
+        Progress::LeftBehind(left) => format!("{} stay behind", left.holding.what),
         Progress::Copied(records) => format!("{records} records copied so far"),
         Progress::ReadSource(records) => format!("comparing: {records} records of the source read"),
         Progress::ReadTarget(records) => format!("comparing: {records} records of the target read"),
@@ -190,6 +212,11 @@ fn report(
             })
         };
         let groups: Vec<Value> = outcome.groups.iter().map(group).collect();
+        let left = outcome.left_behind.iter().map(|left| {
+            let Holding { group, what, records, names } = &left.holding;
+            json!({ "group": group, "what": what, "records": records, "names": names, "by_target": left.by_target })
+        });
+        let left: Vec<Value> = left.collect();
         return context.out.json(&json!({
             "from": from.to_string(),
             "to": to.to_string(),
@@ -200,6 +227,7 @@ fn report(
             "later": outcome.later,
             "same": outcome.same,
             "groups": groups,
+            "left_behind": left,
         }));
     }
     let mut rows = Rows::new(&["GROUP", "SOURCE", "TARGET", "CHECKSUM", ""]);

@@ -140,6 +140,35 @@ impl ServerProcess {
         };
         Some(Memory { resident_bytes: kibibytes("VmRSS")? * 1024, peak_bytes: kibibytes("VmHWM")? * 1024 })
     }
+
+    /// How much of the processors it has used since it began (Linux only).
+    pub(crate) fn processor(&self) -> Option<Processor> {
+        let told = std::fs::read_to_string(format!("/proc/{}/stat", self.process.id())).ok()?;
+        Processor::read(&told)
+    }
+}
+
+/// How long a process has been on a processor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Processor(Duration);
+
+impl Processor {
+    /// What Linux counts in: `USER_HZ`, which is 100 for all programs.
+    const TICK: Duration = Duration::from_millis(10);
+
+    /// Reads a line of `/proc/PID/stat` (proc(5)): `utime` and `stime` are its fields 14 and 15, and the name, which is the second,
+    /// may hold blanks and brackets.
+    fn read(stat: &str) -> Option<Self> {
+        let (_, behind_name) = stat.rsplit_once(')')?;
+        let mut fields = behind_name.split_ascii_whitespace().skip(11);
+        let mut ticks = || fields.next()?.parse::<u32>().ok();
+        Some(Self(Self::TICK * ticks()?.checked_add(ticks()?)?))
+    }
+
+    /// How long it was on a processor from one time to a later one.
+    pub(crate) fn between(before: Option<Self>, after: Option<Self>) -> Option<Duration> {
+        Some(after?.0.saturating_sub(before?.0))
+    }
 }
 
 /// What a process holds in memory.
@@ -184,5 +213,15 @@ mod tests {
         assert_eq!(quoted("sqlite:a/baton.db"), "sqlite:a/baton.db");
         assert_eq!(quoted("my folder"), "'my folder'");
         assert_eq!(quoted("it's"), r"'it'\''s'");
+    }
+
+    #[test]
+    fn the_processor_time_of_a_process_is_read_whatever_its_name() {
+        let stat = "17 (a) R (b) S 1 17 17 0 -1 4194560 100 0 0 0 250 50 0 0 20 0 4 0 1000 0 0";
+        assert_eq!(Processor::read(stat), Some(Processor(Duration::from_secs(3))));
+        assert_eq!(Processor::read("17 (a) S 1"), None);
+        let later = Some(Processor(Duration::from_secs(4)));
+        assert_eq!(Processor::between(Processor::read(stat), later), Some(Duration::from_secs(1)));
+        assert_eq!(Processor::between(None, later), None);
     }
 }

@@ -10,12 +10,13 @@ use baton_model::Place;
 use baton_runtime::settings::{DialectSettings, FilePlace, StoreLocation};
 use baton_runtime::telemetry::LogGuard;
 use baton_runtime::{LocalDoorbell, RandomIds, Settings, WatchedClock, telemetry};
-use baton_server::{Beside, Server};
+use baton_server::{Beside, Server, StartError};
 use clap::Args;
 
 use crate::archiver::archiver;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::export_otlp as export;
 use crate::fleet::{self, Reload, Workers};
 use crate::layers::{Flag, flag, load, tell_passed_over};
 use crate::signals::{Asked, Signals};
@@ -76,7 +77,9 @@ impl Serve {
         }
         tell_passed_over(&settings);
         let reload = Reload { file: self.config, flags };
-        let served = serve(context, &settings, &logs, &reload).await;
+        let exporter = export::of_server();
+        let served = serve(context, &settings, &logs, &reload, &exporter).await;
+        export::finish(exporter).await;
         drop(logs);
         served
     }
@@ -91,6 +94,13 @@ fn files(settings: &Settings) -> Result<Option<Arc<dyn Files>>, Failure> {
             folder.push("-files");
             let folder = std::path::absolute(folder);
             Place::Folder(folder.map_err(|error| Failure::failed(format!("files.url: {error}")))?)
+        }
+        // The platform's clients always had a place for theirs.
+        (FilePlace::Beside, StoreLocation::Dynamodb(_)) if settings.dialects.edge_functions.place.on => {
+            let folder = std::path::absolute(&settings.dialects.edge_functions.files);
+            Place::Folder(
+                folder.map_err(|error| Failure::failed(format!("dialects.edge-functions.files: {error}")))?,
+            )
         }
         (FilePlace::Beside, StoreLocation::Dynamodb(_)) | (FilePlace::Nowhere, _) => return Ok(None),
     };
@@ -130,20 +140,27 @@ async fn serve(
     settings: &Settings,
     logs: &LogGuard,
     reload: &Reload,
+    exporter: &export::Exporter,
 ) -> Result<(), Failure> {
     // Signals that come while it starts are not lost.
     let mut signals = Signals::listen()?;
 
     let (clock, ids) = (Arc::new(WatchedClock::new()), Arc::new(RandomIds));
     let doorbell = LocalDoorbell::new(clock.clone());
-    let listening = Server::listen(settings)
-        .await
-        .map_err(|error| Failure::failed(error.to_string().replace("with server.listen", "with --listen")))?;
+    let listening = Server::listen(settings).await.map_err(|error| match error {
+        StartError::NoKeda => Failure::usage(error.to_string()),
+        error => Failure::failed(error.to_string().replace("with server.listen", "with --listen")),
+    })?;
     let store = Store::open(settings, Arc::clone(&doorbell) as _).await?;
     // They wait at the address, which is taken, until it is served.
     let workers = workers(settings, listening.addr(), logs)?;
     let known = workers.clone().map(|fleet| Arc::new(Workers(fleet)) as Arc<dyn baton_http::fleet::Fleet>);
-    let beside = Beside { archiver: archiver(settings, &store)?, files: files(settings)?, fleet: known };
+    let beside = Beside {
+        archiver: archiver(settings, &store).await?,
+        files: files(settings)?,
+        fleet: known,
+        listener: export::listener(exporter),
+    };
     let running = Server::serve(listening, settings, store.shared(), doorbell, clock, ids, beside)
         .await
         .map_err(|error| Failure::failed(error.to_string()))?;
@@ -164,6 +181,9 @@ async fn serve(
         if !dialects.is_empty() {
             ready["dialects"] = dialects.into();
         }
+        if let Some(addr) = running.keda() {
+            ready["keda"] = addr.to_string().into();
+        }
         match context.out.json_line(&ready) {
             // It was started to serve, and not to be read.
             Err(Failure::Unread) => {
@@ -175,6 +195,9 @@ async fn serve(
         context.out.note(&format!("baton serves on {url}, tasks are in {place}"));
         for (name, addr) in running.dialects() {
             context.out.note(&format!("the dialect {name} is spoken on http://{addr}"));
+        }
+        if let Some(addr) = running.keda() {
+            context.out.note(&format!("KEDA's external scaler is served on {addr}"));
         }
     }
 

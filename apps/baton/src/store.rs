@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_model::Timestamp;
 use baton_runtime::settings::{Durability, Settings, StoreLocation};
@@ -56,12 +57,38 @@ impl Store {
         }
     }
 
-    /// The store as one whose tasks are archived, if it can be.
-    pub(crate) fn archived(&self) -> Option<Arc<dyn ArchiveStore>> {
+    /// The store as one whose tasks are archived.
+    pub(crate) fn archived(&self) -> Arc<dyn ArchiveStore> {
         match self {
-            Self::Sqlite(store) => Some(Arc::clone(store) as _),
+            Self::Sqlite(store) => Arc::clone(store) as _,
             #[cfg(feature = "dynamodb")]
-            Self::Dynamodb(_) => None,
+            Self::Dynamodb(store) => Arc::clone(store) as _,
+        }
+    }
+
+    /// Has all programs that use the store leave finished tasks to their archiver, where several do.
+    #[cfg_attr(not(feature = "dynamodb"), expect(clippy::unused_async, reason = "a file has one program"))]
+    pub(crate) async fn begin_archiving(&self) -> Result<(), Failure> {
+        match self {
+            Self::Sqlite(_) => Ok(()),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(store) => {
+                store.begin_archiving().await.map_err(|error| Failure::failed(error.report()))
+            }
+        }
+    }
+
+    /// Tells the log if finished tasks are left to an archiver that this program has not.
+    pub(crate) fn tell_of_missing_archiver(&self) {
+        match self {
+            Self::Sqlite(_) => {}
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(store) if store.is_archived() => tracing::warn!(
+                "the table's finished tasks are archived, and this server has no archive: they are kept until a server with archive.url \
+                 archives them; `baton table end-archiving` has them removed without"
+            ),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => {}
         }
     }
 
@@ -116,6 +143,9 @@ fn cannot_open(location: &StoreLocation, error: &dyn std::error::Error) -> Failu
     Failure::failed(format!("cannot open {location}: {}", baton_model::with_causes(error)))
 }
 
+/// How far apart commits for heartbeats alone are. What one tells is as good a moment later, and a commit costs as much for one as for ten.
+const BEATS_APART: Duration = Duration::from_millis(50);
+
 fn sqlite(path: &Path, settings: &Settings, doorbell: Arc<dyn Doorbell>) -> Result<SqliteStore, Failure> {
     let durability = match settings.store.durability {
         Durability::Full => baton_store_sqlite::Durability::Full,
@@ -125,6 +155,7 @@ fn sqlite(path: &Path, settings: &Settings, doorbell: Arc<dyn Doorbell>) -> Resu
         policy: settings.leases,
         durability,
         max_bytes: settings.store.max_bytes,
+        beats_apart: BEATS_APART,
         archived: settings.archive.is_some(),
         ..baton_store_sqlite::Options::default()
     };
@@ -159,6 +190,7 @@ pub(crate) mod dynamodb {
             shards: settings.store.dynamodb.queue_shards.clone(),
             keep_finished: settings.retention.finished,
             keep_logs: settings.retention.logs,
+            archived: settings.archive.is_some(),
             // Each process must draw marks of its own.
             ..Options::seeded(rand::random())
         };

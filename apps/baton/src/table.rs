@@ -20,6 +20,7 @@ use crate::text::span;
   baton table create --store dynamodb:baton --statistics stream
   baton table check --store dynamodb:baton
   baton table rebuild-statistics --store dynamodb:baton
+  baton table end-archiving --store dynamodb:baton
 
 Region, credentials and endpoint are those of AWS's own tools: AWS_REGION,
 AWS_PROFILE, AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL_DYNAMODB and so on.")]
@@ -35,6 +36,11 @@ pub(crate) enum Table {
     /// The function relay-events must read the stream meanwhile. Statistics show the former counts until the new ones are
     /// whole. Each task costs one write. May be run at any time; a run takes over from one that was cut off.
     RebuildStatistics(Rebuild),
+    /// Have the table remove finished tasks by itself again, without archiving them.
+    ///
+    /// A server with the setting archive.url has it leave them to its archiver. Stop that first, and start what else uses the table anew:
+    /// a day later, what has ended is given an end.
+    EndArchiving(Of),
 }
 
 /// Who keeps the statistics of a new table.
@@ -106,6 +112,10 @@ impl Table {
                 let (settings, _, table) = of.settings()?;
                 rebuild(context, &settings, &table, Times { patience, clock_skew, write_delay }).await
             }
+            Self::EndArchiving(of) => {
+                let (settings, _, table) = of.settings()?;
+                end_archiving(context, &settings, &table).await
+            }
             Self::Check(of) => {
                 let (_, location, table) = of.settings()?;
                 check(context, &location, &table).await
@@ -120,6 +130,11 @@ struct Times {
     patience: Duration,
     clock_skew: Duration,
     write_delay: Duration,
+}
+
+#[cfg(not(feature = "dynamodb"))]
+async fn end_archiving(_: &Context, settings: &Settings, _: &str) -> Result<(), Failure> {
+    Err(crate::store::not_built(&settings.store.location))
 }
 
 #[cfg(not(feature = "dynamodb"))]
@@ -144,7 +159,7 @@ async fn check(_: &Context, location: &StoreLocation, _: &str) -> Result<(), Fai
 }
 
 #[cfg(feature = "dynamodb")]
-use with_dynamodb::{check, create, rebuild};
+use with_dynamodb::{check, create, end_archiving, rebuild};
 
 #[cfg(feature = "dynamodb")]
 mod with_dynamodb {
@@ -249,6 +264,31 @@ mod with_dynamodb {
         context.out.note(&format!(
             "the stream keeps the statistics of {name}, counted anew: {touched} tasks were there before, and all since"
         ));
+        Ok(())
+    }
+
+    pub(super) async fn end_archiving(
+        context: &Context,
+        settings: &Settings,
+        name: &str,
+    ) -> Result<(), Failure> {
+        if settings.archive.is_some() {
+            return Err(Failure::usage(
+                "archive.url: expected none, as the next server with it would archive tasks again; take it out of the settings first",
+            ));
+        }
+        let store = open(name, settings, Arc::new(NoDoorbell)).await?;
+        let was = store.is_archived();
+        store.end_archiving().await.map_err(|error| {
+            Failure::failed(format!("cannot change the table {name}: {}", error.report()))
+        })?;
+        if context.out.is_json() {
+            return context.out.json(&json!({ "table": name, "was_archived": was }));
+        }
+        context.out.note(&match was {
+            true => format!("finished tasks of {name} are not archived any more: start what uses the table anew; a day later they are given an end, and what was removed by hand goes with the next purge"),
+            false => format!("finished tasks of {name} were not archived"),
+        });
         Ok(())
     }
 

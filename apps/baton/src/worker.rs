@@ -23,7 +23,7 @@ pub(crate) enum Worker {
     Drain(Change),
     /// Ask a worker to give everything back and end now.
     Stop(Change),
-    /// Take back a drain or a stop that the worker has not seen yet.
+    /// Take back a drain or a stop, as long as the worker has not ended.
     Resume(Change),
 }
 
@@ -78,14 +78,25 @@ async fn direct(context: &Context, change: Change, directive: Directive) -> Resu
     let client = context.client()?;
     let asked = client.direct(&change.id, directive, &action).await;
     let worker = names::of_worker(&client, &change.id, asked).await?;
+    let ended = worker.ended_at.filter(|_| directive == Directive::Run);
     if context.out.is_json() {
-        return context.out.json(&worker);
+        context.out.json(&worker)?;
+    }
+    // The store has given its end and this an order: nobody need guess which came first.
+    if let Some(ended) = ended {
+        return Err(Failure::failed(format!(
+            "worker {} had ended before, at {ended}: it is too late to take that back; start it anew",
+            worker.id
+        )));
+    }
+    if context.out.is_json() {
+        return Ok(());
     }
     let asked = directive.as_str();
     let undo = match directive {
         Directive::Run => String::new(),
         Directive::Drain | Directive::Stop => {
-            format!("; until then, `baton worker resume {}` takes that back", worker.id)
+            format!("; until it has ended, `baton worker resume {}` takes that back", worker.id)
         }
     };
     context.out.note(&format!(

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep};
 use crate::completions;
 use crate::context::Context;
 use crate::exit::Failure;
+use crate::export_otlp as export;
 use crate::layers::{flag, only, tell_passed_over};
 use crate::ready;
 use crate::signals::{Asked, Signals};
@@ -32,6 +33,7 @@ use crate::text;
 The command gets the task as one line of JSON on stdin, and in its
 environment BATON_TASK_ID, BATON_TASK_TYPE, BATON_QUEUE, BATON_ATTEMPT,
 BATON_WORKER_ID, BATON_URL and BATON_PARAMS (unless larger than 100 KiB).
+TRACEPARENT and TRACESTATE are those of the task, if it has a trace.
 It does not get the worker's token.
 What it prints is the result, all of it: one JSON value as it is, other text
 as {\"stdout\": ...}, bytes that are not UTF-8 as {\"stdout_base64\": ...}. What
@@ -164,9 +166,12 @@ impl Run {
             }
             Some(Supervision::Off) | None => (None, None),
         };
-        let options = WorkerOptions { detour, ready, pulse, ..self.options()? };
+        let exporter = export::of_worker();
+        let spans = export::spans(&exporter);
+        let options = WorkerOptions { detour, ready, pulse, spans, ..self.options()? };
         let ended = baton_worker::run(client, options, stop).await;
         signals.abort();
+        export::finish(exporter).await;
         // With it goes the name, which is to be held to this end.
         drop(orders);
         drop(logs);

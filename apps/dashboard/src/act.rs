@@ -3,6 +3,7 @@
 use axum::extract::Path;
 use axum::response::Response;
 use baton_api::ProblemCode;
+use baton_api::fleet::WorkerView;
 use baton_http::ApiError;
 use serde_json::{Map, Value, json};
 
@@ -24,7 +25,7 @@ fn done(parts: &[&str], did: &str) -> Response {
 }
 
 /// A body with the reason, if one was given.
-fn because(act: &Act) -> Map<String, Value> {
+pub(crate) fn because(act: &Act) -> Map<String, Value> {
     act.reason().map(|reason| ("reason".to_owned(), json!(reason))).into_iter().collect()
 }
 
@@ -54,8 +55,11 @@ pub(crate) async fn worker(
     Path((worker, action)): Path<(String, String)>,
     act: Act,
 ) -> Result<Response, ApiError> {
-    let did = did(&action, &[("drain", "drains"), ("stop", "stops"), ("run", "runs")])?;
-    act.visit.post::<Value>(&["v1", "workers", &worker, &action], &because(&act)).await?;
+    let mut did = did(&action, &[("drain", "drains"), ("stop", "stops"), ("run", "runs")])?;
+    let told: WorkerView = act.visit.post(&["v1", "workers", &worker, &action], &because(&act)).await?;
+    if action == "run" && told.ended_at.is_some() {
+        did = "ended-before";
+    }
     Ok(done(&["ui", "workers", &worker], did))
 }
 

@@ -41,8 +41,18 @@ impl Visit {
         parts: &[&str],
         body: &impl Serialize,
     ) -> Result<T, ApiError> {
+        self.ask(Method::POST, parts, body).await
+    }
+
+    /// What a route answers to a request with a body.
+    pub(crate) async fn ask<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        parts: &[&str],
+        body: &impl Serialize,
+    ) -> Result<T, ApiError> {
         let body = serde_json::to_vec(body).map_err(|error| fault(&error))?;
-        read(self.send(Method::POST, &path(parts, &[]), Body::from(body)).await?).await
+        read(self.send(method, &path(parts, &[]), Body::from(body)).await?).await
     }
 
     /// What a route answers, as it is.

@@ -39,15 +39,17 @@ pub(crate) fn bar(numbers: &[(&'static str, u64)], whole: u64) -> Vec<Part> {
     parts
 }
 
-/// An hour of the last 24, with a bar for what was claimed and one for what was completed.
+/// An hour of the last 24, with a bar for what was claimed, one for what was completed and one for what failed.
 pub(crate) struct Hour {
     pub(crate) x: usize,
     /// The height of each bar.
     pub(crate) claimed: String,
     pub(crate) completed: String,
+    pub(crate) failed: String,
     /// Where each begins, counted from above.
     pub(crate) claimed_y: String,
     pub(crate) completed_y: String,
+    pub(crate) failed_y: String,
     /// What it says in words.
     pub(crate) title: String,
     /// The hour of the day, in UTC, where it is written below.
@@ -62,24 +64,30 @@ const HOUR: i64 = 3_600_000;
 
 /// The last 24 hours, those included in which nothing was done; and the most of an hour.
 pub(crate) fn hours(done: &[HourView], now: Timestamp) -> (Vec<Hour>, u64) {
-    let done: BTreeMap<i64, (u64, u64)> =
-        done.iter().map(|hour| (hour.from.as_millis() / HOUR, (hour.claimed, hour.completed))).collect();
-    let most = done.values().map(|(claimed, completed)| *claimed.max(completed)).max().unwrap_or_default();
+    let of = |hour: &HourView| [hour.claimed, hour.completed, hour.failed];
+    let done: BTreeMap<i64, [u64; 3]> =
+        done.iter().map(|hour| (hour.from.as_millis() / HOUR, of(hour))).collect();
+    let most = done.values().flatten().copied().max().unwrap_or_default();
     let high = |tasks: u64| match tasks {
         0 => 0.0,
         some => (HIGH * some as f64 / most.max(1) as f64).max(1.0),
     };
     let last = now.as_millis() / HOUR;
     let drawn = (last - 23..=last).enumerate().map(|(at, hour)| {
-        let (claimed, completed) = done.get(&hour).copied().unwrap_or_default();
+        let [claimed, completed, failed] = done.get(&hour).copied().unwrap_or_default();
         let of_day = hour.rem_euclid(24);
-        let title = format!("{of_day:02}:00 UTC: {} claimed, {} completed", count(claimed), count(completed));
+        let [told_claimed, told_completed, told_failed] = [claimed, completed, failed].map(count);
+        let title = format!(
+            "{of_day:02}:00 UTC: {told_claimed} claimed, {told_completed} completed, {told_failed} attempts failed"
+        );
         Hour {
             x: at * STEP,
             claimed: format!("{:.1}", high(claimed)),
             completed: format!("{:.1}", high(completed)),
+            failed: format!("{:.1}", high(failed)),
             claimed_y: format!("{:.1}", HIGH - high(claimed)),
             completed_y: format!("{:.1}", HIGH - high(completed)),
+            failed_y: format!("{:.1}", HIGH - high(failed)),
             title,
             label: (of_day % 6 == 0).then(|| format!("{of_day:02}:00")),
         }
@@ -189,14 +197,20 @@ mod tests {
             from: Timestamp::from_millis((500_000 - back) * HOUR),
             claimed,
             completed,
+            failed: 250,
         };
         let (drawn, most) = hours(&[hour(30, 9_999_999, 0), hour(23, 1, 0), hour(0, 1_000, 500)], now);
         assert_eq!((drawn.len(), most), (24, 9_999_999));
         let (drawn, most) = hours(&[hour(23, 1, 0), hour(0, 1_000, 500)], now);
         assert_eq!(most, 1_000);
         assert_eq!((&*drawn[0].claimed, &*drawn[0].completed, &*drawn[1].claimed), ("1.0", "0.0", "0.0"));
+        assert_eq!((&*drawn[23].failed, &*drawn[23].failed_y, &*drawn[1].failed), ("20.0", "60.0", "0.0"));
         assert_eq!((&*drawn[23].claimed, &*drawn[23].completed_y), ("80.0", "40.0"));
-        assert!(drawn[23].title.ends_with("UTC: 1,000 claimed, 500 completed"), "{}", drawn[23].title);
+        assert!(
+            drawn[23].title.ends_with("UTC: 1,000 claimed, 500 completed, 250 attempts failed"),
+            "{}",
+            drawn[23].title
+        );
         assert_eq!(drawn.iter().filter(|hour| hour.label.is_some()).count(), 4);
     }
 }

@@ -7,8 +7,8 @@ use baton_http::auth::{Access, Rule};
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::pages::{
-    alerts, audit, groups, limits, one_task, one_worker, overview, projects, queues, schedules, settings,
-    tasks, tokens, workers,
+    alerts, audit, groups, limits, one_setting, one_task, one_worker, overview, projects, queues, schedules,
+    settings, tasks, tokens, workers,
 };
 use crate::{Dashboard, act, answer, bulk, events, files, sign};
 
@@ -47,6 +47,9 @@ pub(crate) fn router() -> OpenApiRouter<Arc<Dashboard>> {
         .route("/ui/tokens/{id}/revoke", post(act::revoke))
         .route("/ui/audit", get(audit::show))
         .route("/ui/settings", get(settings::show))
+        .route("/ui/settings/{key}", get(one_setting::show))
+        .route("/ui/settings/{key}/confirm", post(one_setting::confirm))
+        .route("/ui/settings/{key}/change", post(one_setting::change))
         .route("/ui/groups", get(groups::show))
         .route("/ui/groups/{group}/{action}", post(act::group))
         .route("/ui/events", get(events::hear))

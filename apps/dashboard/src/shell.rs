@@ -94,7 +94,11 @@ fn told(did: &str) -> Option<&'static str> {
         "resumed" => "It goes on.",
         "drains" => "The worker is asked to drain: it finishes what it holds and takes nothing new.",
         "stops" => "The worker is asked to stop.",
-        "runs" => "The worker is asked to run on.",
+        "runs" => "The worker goes on, by its next heartbeat.",
+        "ended-before" => {
+            "The worker had ended before it could hear of that: it is too late to take back what was asked."
+        }
+        "set" => "The setting is kept as it stands here.",
         "revoked" => "The token is revoked.",
         "started" => "The group is asked to start all of its workers.",
         "stopped" => "The group is asked to end all of its workers.",

@@ -8,14 +8,18 @@ mod dialects;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use baton_files::Files;
 use baton_http::dialect::{SamePath, Switch};
 use baton_http::fleet::Fleet;
-use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Inside, Parts, ServeOptions, Timeout};
+use baton_http::{
+    App, Authenticator, Dialect, Dialects, Envelope, Inside, Meters, Parts, ServeOptions, Timeout,
+};
 use baton_model::{Happened, Scope, Token, TokenStatus, limits};
 use baton_runtime::settings::DialectPlace;
-use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown};
+use baton_runtime::spans::TakeMetrics;
+use baton_runtime::{Clock, Ids, LocalDoorbell, Settings, Shutdown, Spans};
 use baton_store::{Archiver, PageRequest, Store, StoreError};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -35,6 +39,7 @@ pub struct Server;
 pub struct Listening {
     own: Taken,
     dialects: Vec<(&'static str, Taken)>,
+    keda: Option<Taken>,
 }
 
 impl Listening {
@@ -66,9 +71,14 @@ impl Taken {
 pub struct Running {
     addr: SocketAddr,
     dialects: Vec<(&'static str, SocketAddr)>,
+    keda: Option<SocketAddr>,
     shutdown: Shutdown,
     serving: Vec<JoinHandle<bool>>,
     reaper: Option<JoinHandle<()>>,
+    /// All requests are answered, and nothing is worked off any more.
+    served: Shutdown,
+    /// What tells others of the server's work, until it is served.
+    telling: Vec<JoinHandle<()>>,
     life: Life,
 }
 
@@ -99,7 +109,21 @@ pub struct Beside {
     pub files: Option<Arc<dyn Files>>,
     /// The workers that are supervised beside it.
     pub fleet: Option<Arc<dyn Fleet>>,
+    /// Who listens to what it tells of its work.
+    pub listener: Listener,
 }
+
+/// Who listens to what a server tells of its work.
+#[derive(Clone, Default)]
+pub struct Listener {
+    /// Where spans are recorded.
+    pub spans: Option<Arc<Spans>>,
+    /// Who takes what `GET /metrics` tells, and how often.
+    pub metrics: Option<(Duration, TakeMetrics)>,
+}
+
+/// How long the last figures may take to be told, as the server ends.
+const LAST_FIGURES: Duration = Duration::from_secs(2);
 
 /// Why a server could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -125,6 +149,11 @@ pub enum StartError {
         /// The dialect.
         name: &'static str,
     },
+    /// KEDA's external scaler was asked for, and this program does not have it.
+    #[error(
+        "keda.listen: this program was built without KEDA's external scaler: build one with `cargo install --path apps/baton --features keda`, or leave that empty"
+    )]
+    NoKeda,
     /// A dialect cannot be opened.
     #[error("the dialect {name} cannot be spoken: {cause}; mend it, or turn the dialect off")]
     Dialect {
@@ -218,7 +247,12 @@ impl Server {
                 dialects.push((name, Taken::new(addr, &format!("dialects.{name}.listen")).await?));
             }
         }
-        Ok(Listening { own, dialects })
+        let keda = match settings.keda {
+            Some(_) if !cfg!(feature = "keda") => return Err(StartError::NoKeda),
+            Some(addr) => Some(Taken::new(addr, "keda.listen").await?),
+            None => None,
+        };
+        Ok(Listening { own, dialects, keda })
     }
 
     /// Listens, serves and reaps, until it is stopped. `doorbell` is the one that `store` rings; port 0 takes any free
@@ -251,7 +285,9 @@ impl Server {
         beside: Beside,
     ) -> Result<Running, StartError> {
         let parts = Parts::configured(settings, store, doorbell, clock, ids);
-        let app = App::new(Parts { files: beside.files, fleet: beside.fleet, ..parts });
+        let Listener { spans, metrics } = beside.listener;
+        let meters = Meters::default().with_spans(spans);
+        let app = App::new(Parts { files: beside.files, fleet: beside.fleet, meters, ..parts });
         let shutdown = app.shutdown.clone();
         if let Err(error) = app.look_at_settings().await {
             tracing::warn!(
@@ -273,7 +309,7 @@ impl Server {
             own = own.refuse_foreign_pages();
         }
         baton_reap_stale_workers::begin(&app).await;
-        let Listening { own: Taken { listener, addr }, dialects: mut taken } = listening;
+        let Listening { own: Taken { listener, addr }, dialects: mut taken, keda } = listening;
         let serve =
             |listener, service| tokio::spawn(baton_http::serve(listener, service, shutdown.clone(), options));
         let mut serving = vec![serve(listener, own)];
@@ -286,6 +322,11 @@ impl Server {
             dialects.push((name, addr));
             tracing::info!(%addr, dialect = name, "a dialect is spoken at an address of its own");
         }
+        let keda = keda.map(|Taken { listener, addr }| {
+            serving.extend(serve_keda(listener, &app, &shutdown));
+            tracing::info!(%addr, pools = settings.scaling.len(), "KEDA's external scaler is served");
+            addr
+        });
         let life = Life(app.clone());
         let schedules = baton_reap_stale_workers::run_schedules(app.clone(), shutdown.clone());
         let supplies = baton_reap_stale_workers::run_supplies(app.clone(), shutdown.clone());
@@ -298,17 +339,68 @@ impl Server {
         let sweep = baton_manage_files::run_sweep(app.clone(), shutdown.clone());
         let archiving = archive(app.clone(), beside.archiver, shutdown.clone());
         let looks = baton_http::run_settings(app.clone(), shutdown.clone());
-        let reaper = baton_reap_stale_workers::run_reaper(app, shutdown.clone());
+        let served = Shutdown::new();
+        // Each on its own: who listens is not to stand in the reaper's way. They end last, so that they tell of the last requests.
+        let telling = vec![
+            tokio::spawn(baton_http::run_lookups(app.clone(), served.clone())),
+            tokio::spawn(tell_metrics(app.clone(), metrics, served.clone())),
+        ];
+        let reaper = baton_reap_stale_workers::run_reaper(app.clone(), shutdown.clone());
         // All end with the shutdown; what is cut off of a bulk command, the next start goes on with.
-        let reaper = tokio::spawn(async {
+        let reaper = tokio::spawn(async move {
             tokio::join!(
                 reaper, schedules, supplies, readings, untaken, alerts, webhooks, bulk, archiving, sweep,
                 looks
             );
+            // Another server need not wait until it is over.
+            if let Err(error) = app.notices.end_hold(&app).await {
+                tracing::warn!(
+                    error = error.report(),
+                    "another server looks after alerts only in a while, as it could not be told that this one ends"
+                );
+            }
         });
         tracing::info!(%addr, tokens_required = settings.tokens.required, version = env!("CARGO_PKG_VERSION"), "server started");
         life.note(Happened::ServerStarted { version: env!("CARGO_PKG_VERSION").to_owned() }).await;
-        Ok(Running { addr, dialects, shutdown, serving, reaper: Some(reaper), life })
+        let reaper = Some(reaper);
+        Ok(Running { addr, dialects, keda, shutdown, serving, reaper, served, telling, life })
+    }
+}
+
+/// Serves KEDA's external scaler, if this program has it: without it, no address is taken for it.
+#[cfg(feature = "keda")]
+fn serve_keda(listener: TcpListener, app: &App, shutdown: &Shutdown) -> Option<JoinHandle<bool>> {
+    Some(tokio::spawn(baton_keda::serve(listener, app.clone(), shutdown.clone())))
+}
+
+#[cfg(not(feature = "keda"))]
+fn serve_keda(_: TcpListener, _: &App, _: &Shutdown) -> Option<JoinHandle<bool>> {
+    None
+}
+
+/// Hands figures on as often as is asked, and once more when all is served.
+async fn tell_metrics(app: App, to: Option<(Duration, TakeMetrics)>, served: Shutdown) {
+    let Some((every, to)) = to else { return };
+    let mut last = false;
+    while !last {
+        last = tokio::select! {
+            () = tokio::time::sleep(every) => false,
+            () = served.wait() => true,
+        };
+        let told = async {
+            match baton_show_metrics::text(&app).await {
+                Ok(text) => to(text).await,
+                Err(error) => error.log(),
+            }
+        };
+        let too_late = async {
+            served.wait().await;
+            tokio::time::sleep(LAST_FIGURES).await;
+        };
+        tokio::select! {
+            () = told => {}
+            () = too_late => return,
+        }
     }
 }
 
@@ -361,6 +453,11 @@ impl Running {
         &self.dialects
     }
 
+    /// Where KEDA is told how many machines are wanted, if it is.
+    pub fn keda(&self) -> Option<SocketAddr> {
+        self.keda
+    }
+
     /// The word that stops it, for whoever hears the signals.
     pub fn stop(&self) -> Shutdown {
         self.shutdown.clone()
@@ -383,6 +480,12 @@ impl Running {
             // Its panic has been logged, and concerns no request.
             let _ = reaper.await;
         }
+        self.served.begin();
+        for telling in std::mem::take(&mut self.telling) {
+            if let Err(error) = telling.await {
+                tracing::error!(%error, "spans or figures are told no more since then; nothing else has stopped");
+            }
+        }
         self.life.note(Happened::ServerEnded { answered }).await;
         tracing::info!(answered, "server stopped");
         answered
@@ -392,5 +495,6 @@ impl Running {
 impl Drop for Running {
     fn drop(&mut self) {
         self.shutdown.begin();
+        self.served.begin();
     }
 }

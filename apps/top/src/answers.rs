@@ -105,8 +105,11 @@ async fn changed(client: &Client, change: &Change) -> Result<String, ClientError
             format!("worker {worker} is asked to drain; it holds {} tasks", view.active)
         }
         Change::Run(worker) => {
-            client.direct(worker, Directive::Run, &action).await?;
-            format!("worker {worker} is asked to go on")
+            let view = client.direct(worker, Directive::Run, &action).await?;
+            match view.ended_at {
+                Some(_) => format!("worker {worker} had ended before: it is too late to take that back"),
+                None => format!("worker {worker} is asked to go on; it does with its next heartbeat"),
+            }
         }
     })
 }

@@ -31,8 +31,9 @@ const OVER_SHARE_AGAIN: Duration = Duration::from_secs(60);
 /// How long the last heartbeats may take, which ship the remaining log lines.
 const LAST: Duration = Duration::from_secs(3);
 
-/// Beats until [`Shared::finish_beats`].
-pub(crate) async fn beats(shared: Arc<Shared>) {
+/// Beats until [`Shared::finish_beats`], and then says that the worker ends. The answer is what an operator asks of it by the server's
+/// first answer to that: the store has given both an order.
+pub(crate) async fn beats(shared: Arc<Shared>) -> Option<Directive> {
     let mut over = shared.over.subscribe();
     let mut every = AFTER_FAILURE;
     // Since when the server has got beats without a list.
@@ -68,14 +69,17 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
             }
             Err(error) => {
                 if error.code() == Some(ProblemCode::SessionSuperseded) {
-                    return shared.give_up(shared.superseded());
+                    shared.give_up(shared.superseded());
+                    return None;
                 }
                 if !*shared.known.borrow() && !worth_another_try(&error) {
-                    return shared.give_up(WorkerError::Refused(error));
+                    shared.give_up(WorkerError::Refused(error));
+                    return None;
                 }
                 let patience = shared.options.denied_patience;
                 if shared.beats.failed(&error, patience, Instant::now()) == Judgement::End {
-                    return shared.give_up(WorkerError::Refused(error));
+                    shared.give_up(WorkerError::Refused(error));
+                    return None;
                 }
                 // A token that is not taken now is hardly taken in a moment: the usual rhythm does.
                 Instant::now() + if error.is_denied() { every } else { AFTER_FAILURE.min(every) }
@@ -88,12 +92,20 @@ pub(crate) async fn beats(shared: Arc<Shared>) {
             _ = over.wait_for(|over| *over) => break,
         }
     }
+    let mut asked = None;
     let last = async {
-        while beat(&shared, LAST, shared.knows_all(), true).await.is_ok() && lock(&shared.logs).len() > 0 {}
+        while let Ok(answer) = beat(&shared, LAST, shared.knows_all(), true).await {
+            // Those that follow ship log lines alone: who calls it off between them is told that it had ended.
+            asked.get_or_insert(answer.directive);
+            if lock(&shared.logs).len() == 0 {
+                break;
+            }
+        }
     };
     if tokio::time::timeout(LAST, last).await.is_err() || lock(&shared.logs).len() > 0 {
         tracing::warn!(worker_id = %shared.options.id, "the last log lines could not be shipped");
     }
+    asked
 }
 
 /// Waits until there is news, and it has waited long enough or has become much.
@@ -193,8 +205,5 @@ fn heed(shared: &Shared, answer: &HeartbeatView) {
     for lost in &answer.lost {
         shared.lose(lost.task_id, lost.attempt, &lost.reason);
     }
-    if shared.may_claim() && answer.directive != Directive::Run {
-        tracing::info!(worker_id = %shared.options.id, directive = answer.directive.as_str(), "asked by an operator");
-    }
-    shared.obey(answer.directive);
+    shared.heed(answer.directive);
 }

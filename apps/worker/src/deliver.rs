@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use baton_api::task::TaskView;
 use baton_client::ClientError;
+use baton_model::TraceParent;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::detour::{self, Detour};
@@ -22,8 +23,10 @@ const LAST_PATIENCE: Duration = Duration::from_secs(5);
 
 /// What became of an outcome.
 pub(crate) enum Delivered {
-    /// It is with the server, or nobody takes it any more. A completion may have brought the next task.
+    /// It is with the server. A completion may have brought the next task.
     Over(Option<Box<TaskView>>),
+    /// Nobody takes it any more, and in a word why.
+    Nowhere(&'static str),
     /// It went by the detour; the server has yet to confirm it.
     Detoured(Detoured),
 }
@@ -35,23 +38,29 @@ pub(crate) struct Detoured {
     pub(crate) claim: Option<UnheardClaim>,
 }
 
-/// Delivers an outcome.
+/// The attempt is another's, or over.
+const LOST: &str = "lost";
+/// The server takes no outcome of it, or could not be reached for as long as it was tried.
+const UNDELIVERED: &str = "undelivered";
+
+/// Delivers an outcome, as a part of `span` if it is spanned.
 pub(crate) async fn deliver(
     shared: &Arc<Shared>,
     ends: &Arc<Ends>,
     task: &TaskView,
     outcome: Outcome,
+    span: Option<TraceParent>,
 ) -> Delivered {
     let mut told = match Told::new(shared, task, outcome) {
         Ok(told) => told,
         Err(reason) => {
             shared.count(|counts| counts.lost += 1);
             tracing::warn!(reason, "nothing to deliver: the attempt was taken away");
-            return Delivered::Over(None);
+            return Delivered::Nowhere(LOST);
         }
     };
     loop {
-        match until_answered(shared, ends, task, &told).await {
+        match until_answered(shared, ends, task, &told, span).await {
             Ok(Heard::Server(answer)) => {
                 return Delivered::Over(answered(shared, answer, &told).map(Box::new));
             }
@@ -69,12 +78,12 @@ pub(crate) async fn deliver(
                 shared.count(|counts| counts.lost += 1);
                 // Both watch the clock; nothing is lost when the server was the first.
                 tracing::info!(%error, "the attempt ran past its timeout; the server has taken it back already");
-                return Delivered::Over(None);
+                return Delivered::Nowhere(LOST);
             }
             Err(Unheard::Refused(error)) => {
                 shared.count(|counts| counts.lost += 1);
                 tracing::warn!(%error, outcome = told.name(), "the outcome came too late: the attempt is no longer this worker's");
-                return Delivered::Over(None);
+                return Delivered::Nowhere(LOST);
             }
             Err(Unheard::Misfit(error)) => match told.instead(shared, task, &error) {
                 Some(smaller) => {
@@ -84,14 +93,14 @@ pub(crate) async fn deliver(
                 None => {
                     shared.count(|counts| counts.undelivered += 1);
                     tracing::error!(%error, outcome = told.name(), "the server takes no outcome of this attempt; its lease will run out");
-                    return Delivered::Over(None);
+                    return Delivered::Nowhere(UNDELIVERED);
                 }
             },
             Err(Unheard::OutOfTime(error)) => {
                 shared.count(|counts| counts.undelivered += 1);
                 tracing::error!(%error, outcome = told.name(), content = %told.content(),
                     "the outcome could not be delivered in time; the task will be run again");
-                return Delivered::Over(None);
+                return Delivered::Nowhere(UNDELIVERED);
             }
         }
     }
@@ -133,8 +142,9 @@ async fn until_answered(
     ends: &Arc<Ends>,
     task: &TaskView,
     told: &Told,
+    span: Option<TraceParent>,
 ) -> Result<Heard, Unheard> {
-    let client = shared.client.with_deadline(Duration::ZERO);
+    let client = shared.client.with_deadline(Duration::ZERO).in_span(span);
     let mut pause = Duration::from_millis(200);
     let mut tries: u32 = 0;
     let mut claim = None;
@@ -146,7 +156,7 @@ async fn until_answered(
         // A claim that may have been heard is sent again under its own name, and so alone.
         let sent = match &claim {
             Some(_) => Sent { answer: told.send(&client, task.id).await, alone: true },
-            None => ends::send(shared, ends, task.id, told).await,
+            None => ends::send(shared, ends, (task.id, span), told).await,
         };
         let error = match sent.answer {
             Ok(answer) => return Ok(Heard::Server(answer)),
@@ -163,6 +173,10 @@ async fn until_answered(
         }
         tries += 1;
         let stopping = shared.stop.phase() == Phase::Stop;
+        if !stopping {
+            // It was called off: another stop has a patience of its own.
+            end = None;
+        }
         if let Some(detour) = &shared.options.detour
             && (stopping || began.elapsed() >= detour::PATIENCE)
             && out_of_reach(&error)

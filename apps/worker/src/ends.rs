@@ -14,7 +14,7 @@ use baton_api::claim::{ClaimRequest, ClaimView};
 use baton_api::ending::{EndingView, EndingsRequest, EndingsView};
 use baton_api::task::TaskView;
 use baton_client::ClientError;
-use baton_model::{TaskId, limits};
+use baton_model::{TaskId, TraceParent, limits};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -89,9 +89,14 @@ enum Turn {
     Gathered(oneshot::Receiver<Sent>),
 }
 
-/// Sends an end once, alone or with others.
-pub(crate) async fn send(shared: &Arc<Shared>, ends: &Arc<Ends>, task: TaskId, told: &Told) -> Sent {
-    let client = shared.client.with_deadline(Duration::ZERO);
+/// Sends an end once, alone or with others; alone it goes as a part of `span`.
+pub(crate) async fn send(
+    shared: &Arc<Shared>,
+    ends: &Arc<Ends>,
+    (task, span): (TaskId, Option<TraceParent>),
+    told: &Told,
+) -> Sent {
+    let client = shared.client.with_deadline(Duration::ZERO).in_span(span);
     match turn(shared, ends, task, told) {
         Turn::Alone => Sent { answer: told.send(&client, task).await, alone: true },
         Turn::First => {

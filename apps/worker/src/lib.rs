@@ -3,7 +3,7 @@
 //! # What the command is given
 //! The task as one line of JSON on standard input, which is then closed, and in its environment: `BATON_TASK_ID`,
 //! `BATON_TASK_TYPE`, `BATON_QUEUE`, `BATON_ATTEMPT`, `BATON_WORKER_ID`, `BATON_SESSION_ID`, `BATON_URL` and, if shorter
-//! than 100 KiB, `BATON_PARAMS` (the task's params as JSON).
+//! than 100 KiB, `BATON_PARAMS` (the task's params as JSON); and if the task stands in a trace, `TRACEPARENT` and `TRACESTATE`.
 //!
 //! # What it may answer
 //! The plain way: what it writes to standard output is the task's result, the whole of it: as it is, if it is one JSON
@@ -85,6 +85,7 @@ mod reach;
 mod retry;
 mod shared;
 mod slot;
+mod spans;
 mod starts;
 mod stop;
 mod stream;
@@ -103,6 +104,40 @@ use std::sync::Arc;
 
 use baton_client::Client;
 use baton_processes::cgroup::Cgroup;
+
+/// Claims and runs until the worker has said that it ends, and nobody has called that off.
+async fn work(shared: &Arc<shared::Shared>, ends: &Arc<ends::Ends>) -> Result<(), WorkerError> {
+    loop {
+        // The first beat makes the session known, so that what an earlier start of this worker held is taken back.
+        let beats = tokio::spawn(beat::beats(Arc::clone(shared)));
+        let (ended, idle) = loop {
+            let ended = claim::claims(shared, ends).await;
+            // Until nothing runs any more, what an operator has asked may be called off.
+            let idle = tokio::select! {
+                biased;
+                () = shared.stop.called_off() => continue,
+                idle = shared.idle() => idle,
+            };
+            shared.family.end(shared.options.grace).await;
+            shared.give_back_strays().await;
+            // If a beat has told meanwhile that it is called off, nobody need hear of an end.
+            if !shared.may_claim() {
+                break (ended, idle);
+            }
+        };
+        shared.finish_beats();
+        // A panic there has been printed; the summary holds without the last beat.
+        if let Some(asked) = beats.await.ok().flatten() {
+            shared.heed(asked);
+        }
+        if !shared.may_claim() {
+            return ended;
+        }
+        // It was called off before the server heard that the worker ends. The next beat takes that back.
+        drop(idle);
+        shared.begin_beats_again();
+    }
+}
 
 /// Runs a worker until `stop` says so, the server asks for it, or it cannot go on.
 ///
@@ -129,17 +164,9 @@ pub async fn run(client: Client, options: WorkerOptions, stop: Stop) -> Result<S
         "worker starts"
     );
     let pulse = tokio::spawn(pulse::beat(Arc::clone(&shared)));
-    // The first beat makes the session known, so that what an earlier start of this worker held is taken back.
-    let beats = tokio::spawn(beat::beats(Arc::clone(&shared)));
     let (ends, left_over) = ends::Ends::new();
     let placing = tokio::spawn(slot::place_left_over(Arc::clone(&shared), Arc::clone(&ends), left_over));
-    let ended = claim::claims(&shared, &ends).await;
-    shared.idle().await;
-    shared.family.end(shared.options.grace).await;
-    shared.give_back_strays().await;
-    shared.finish_beats();
-    // A panic there has been printed; the summary holds without the last beat.
-    let _ = beats.await;
+    let ended = work(&shared, &ends).await;
     shared.end_followers();
     placing.abort();
     ends.close();

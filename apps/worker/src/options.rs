@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use baton_client::{ClientError, ReadyQueue};
 use baton_model::{QueueName, SessionId, TaskType, Warm, WorkerId, limits};
-use baton_runtime::{Clock, Ids};
+use baton_runtime::{Clock, Ids, Spans};
 
 use crate::detour::Detour;
 use crate::life::Pulse;
@@ -56,6 +56,8 @@ pub struct WorkerOptions {
     pub detour: Option<Arc<dyn Detour>>,
     /// Who is told that this process lives.
     pub pulse: Option<Pulse>,
+    /// Where the spans of what it does are recorded; none if nobody listens.
+    pub spans: Option<Arc<Spans>>,
     /// The time, for the log lines' sake.
     pub clock: Arc<dyn Clock>,
     /// Where the name of this start comes from.
@@ -83,6 +85,7 @@ impl WorkerOptions {
             outputs: None,
             detour: None,
             pulse: None,
+            spans: None,
             clock,
             ids,
         }

@@ -23,6 +23,9 @@ use crate::shared::{Listed, Shared, lock};
 const PARAMS_BYTES: usize = 100 * 1024;
 /// The variable that names the folder for files.
 const OUTPUTS: &str = "BATON_OUTPUTS";
+/// The variables that say in which trace a program runs, as libraries of OpenTelemetry and other tools read them.
+const TRACEPARENT: &str = "TRACEPARENT";
+const TRACESTATE: &str = "TRACESTATE";
 /// How often processes that were told to end are looked at.
 const LOOK: Duration = Duration::from_millis(20);
 
@@ -198,6 +201,9 @@ fn spawn_with(
         // What the worker may do is not for its commands to do.
         .env_remove("BATON_TOKEN")
         .env_remove("BATON_TOKEN_FILE")
+        // That of whoever has started the worker is not the task's.
+        .env_remove(TRACEPARENT)
+        .env_remove(TRACESTATE)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -207,6 +213,12 @@ fn spawn_with(
     }
     if let Some(outputs) = outputs {
         command.env(OUTPUTS, outputs);
+    }
+    if let Some(parent) = task.lease.as_ref().and_then(|lease| lease.traceparent).or(task.traceparent) {
+        command.env(TRACEPARENT, parent.to_string());
+    }
+    if let Some(state) = &task.tracestate {
+        command.env(TRACESTATE, state.as_str());
     }
     shared.family.start(&mut command, Mark::new(shared.session, task.id, task.attempt))
 }

@@ -12,7 +12,7 @@ use baton_api::{Problem, ProblemCode};
 use baton_client::Client;
 use baton_model::{Directive, Label, Level, Limits, Payload, RequestKey, SessionId, TaskId, Wants, limits};
 use baton_processes::cgroup::Cgroup;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -35,6 +35,15 @@ fn remember(last: &mut Vec<Label>, affinity: &Label) {
     last.push(affinity.clone());
     if last.len() > RAN_LAST {
         last.remove(0);
+    }
+}
+
+/// How far an end comes by what an operator asks.
+fn phase(directive: Directive) -> Phase {
+    match directive {
+        Directive::Run => Phase::Run,
+        Directive::Drain => Phase::Drain,
+        Directive::Stop => Phase::Stop,
     }
 }
 
@@ -324,13 +333,29 @@ impl Shared {
         lock(&self.error).take().map_or(Ok(()), Err)
     }
 
-    /// Does what an operator asks of the worker.
+    /// Hears of a claim what an operator asks of the worker. Claims have several ways, and one that was answered earlier may be heard
+    /// later: that an end is called off is for heartbeats to say, of which one goes at a time.
     pub(crate) fn obey(&self, directive: Directive) {
-        match directive {
-            Directive::Run => {}
-            Directive::Drain => self.stop.drain(),
-            Directive::Stop => self.stop.stop(),
+        self.stop.ask_further(phase(directive));
+    }
+
+    /// Does what an operator asks of the worker by the word of the latest heartbeat.
+    pub(crate) fn heed(&self, directive: Directive) {
+        let (before, asked) = (self.stop.phase(), phase(directive));
+        self.stop.ask(asked);
+        let worker_id = &self.options.id;
+        match (before, self.stop.phase()) {
+            (before, now) if before == now => {}
+            (_, Phase::Run) => {
+                tracing::info!(%worker_id, "an operator has called it off: the worker goes on")
+            }
+            _ => tracing::info!(%worker_id, directive = directive.as_str(), "asked by an operator"),
         }
+    }
+
+    /// Takes the last heartbeat back: the worker goes on.
+    pub(crate) fn begin_beats_again(&self) {
+        self.over.send_replace(false);
     }
 
     /// Whether the worker is to take more tasks, for as long as it can run them.
@@ -344,10 +369,11 @@ impl Shared {
         self.may_claim() && self.starts.most().is_none()
     }
 
-    /// Waits until nothing runs any more.
-    pub(crate) async fn idle(&self) {
+    /// Waits until nothing runs any more. Nor does anything begin to while the answer lives: what a completion has brought along, and
+    /// what is placed late, waits for a slot.
+    pub(crate) async fn idle(&self) -> Option<SemaphorePermit<'_>> {
         // The semaphore is never closed.
-        let _ = self.slots.acquire_many(self.options.concurrency).await;
+        self.slots.acquire_many(self.options.concurrency).await.ok()
     }
 
     /// Hears that the claim has failed that came along with an end.

@@ -14,6 +14,7 @@ use crate::ends::{Ends, LeftOver};
 use crate::follow::follow;
 use crate::outcome::Outcome;
 use crate::shared::{Listed, Shared};
+use crate::spans::{self, Begun};
 use crate::stop::Phase;
 
 /// How long a task waits for a slot that a claim for several has brought and no slot has asked for.
@@ -53,7 +54,7 @@ fn run_listed(
 async fn attempt(
     shared: &Arc<Shared>,
     ends: &Arc<Ends>,
-    task: TaskView,
+    mut task: TaskView,
     listed: Listed,
 ) -> Option<(TaskView, Listed)> {
     let span = tracing::info_span!(
@@ -69,14 +70,28 @@ async fn attempt(
         tracing::info!("claimed");
         let listed = Arc::new(listed);
         let began = Instant::now();
+        let spanned = Begun::run(shared, &mut task);
         let (mut outcome, rest) = attempt::run(shared, &task, &listed).await;
         if let Outcome::Done(done) = &mut outcome {
             // Told with the outcome: until that is delivered, it may have to wait for the server.
             done.ran.get_or_insert(began.elapsed());
         }
-        let (delivered, ()) = tokio::join!(deliver(shared, ends, &task, outcome), rest.end());
+        let outcome_told = spanned.as_ref().map(|_| spans::Told::of(&outcome));
+        let delivering = async {
+            let delivery = spanned.as_ref().map(|run| run.delivery(shared));
+            let delivered = deliver(shared, ends, &task, outcome, delivery.as_ref().map(Begun::at)).await;
+            if let Some(delivery) = delivery {
+                delivery.delivered(&delivered);
+            }
+            delivered
+        };
+        let (delivered, ()) = tokio::join!(delivering, rest.end());
+        if let Some((spanned, told)) = spanned.zip(outcome_told) {
+            spanned.has_run(shared, &task, told);
+        }
         let next = match delivered {
             Delivered::Over(next) => *next?,
+            Delivered::Nowhere(_) => return None,
             Delivered::Detoured(detoured) => {
                 confirm_later(shared, ends, task, detoured, listed);
                 return None;
@@ -109,7 +124,7 @@ async fn give_back_listed(
 ) {
     let listed = Arc::new(listed);
     let outcome = Outcome::Released { delay: Duration::ZERO, reason: reason.to_owned() };
-    if let Delivered::Detoured(detoured) = deliver(shared, ends, &task, outcome).await {
+    if let Delivered::Detoured(detoured) = deliver(shared, ends, &task, outcome, None).await {
         confirm_later(shared, ends, task, detoured, listed);
     }
 }

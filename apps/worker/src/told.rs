@@ -1,11 +1,12 @@
 //! What is told to the server of how an attempt ended, and what it answers.
 
+use baton_api::claim::ClaimRequest;
 use baton_api::complete::{CompleteRequest, ErrorFields, FailRequest, ReleaseRequest};
 use baton_api::complete::{CompletedView, EndedView};
 use baton_api::ending::{EndRequest, EndingRequest};
 use baton_api::task::TaskView;
 use baton_client::{Client, ClientError};
-use baton_model::{Payload, TaskId, limits};
+use baton_model::{Payload, RequestKey, TaskId, limits};
 use serde_json::value::to_raw_value;
 
 use crate::detour;
@@ -46,7 +47,11 @@ impl Told {
                 files: done.files,
                 run_seconds: done.ran,
                 // The slot that becomes free by this takes the next task.
-                claim: (shared.claims_along() && !done.slot_taken).then(|| shared.claim_request(1)),
+                // Named by the completion, it costs a server on DynamoDB a write less.
+                claim: (shared.claims_along() && !done.slot_taken).then(|| ClaimRequest {
+                    request_id: Some(RequestKey::of_completion(task.id, attempt)),
+                    ..shared.claim_request(1)
+                }),
             })),
             Outcome::Failed(failed) => Self::Fail(Box::new(FailRequest {
                 worker_id,

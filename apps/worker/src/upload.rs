@@ -27,8 +27,10 @@ const OUTPUTS_REFUSED: &str = "outputs_refused";
 /// How much of a file is read at once, and how many such pieces are ahead of what is sent.
 const PIECE: usize = 256 << 10;
 const AHEAD: usize = 2;
-/// How long a server may take nothing of a file, or not answer when it has all of it, before the file is sent anew.
+/// How long a server may take nothing of a file before the file is sent anew.
 const STALLED: Duration = Duration::from_secs(300);
+/// The same once it has all of it: where the file was put elsewhere, it is asked for some minutes whether it has read it.
+const UNANSWERED: Duration = Duration::from_secs(7_200);
 /// The pauses between tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -66,9 +68,10 @@ async fn send(shared: &Shared, name: &str, file: &Left) -> Result<(), Outcome> {
     let mut tries: u32 = 0;
     loop {
         let (body, reader, sent) = read(file).map_err(unread)?;
+        let size = body.size;
         let answer = tokio::select! {
-            answer = shared.client.put_file(name, None, body) => Some(answer),
-            () = stalled(&sent) => None,
+            answer = shared.client.put_file(name, None, size, body) => Some(answer),
+            () = stalled(&sent, size) => None,
         };
         let error = match answer {
             Some(Ok(stored)) => {
@@ -85,7 +88,10 @@ async fn send(shared: &Shared, name: &str, file: &Left) -> Result<(), Outcome> {
                 }
                 error.to_string()
             }
-            None => format!("it took nothing for {} s", STALLED.as_secs()),
+            None if sent.load(Ordering::Relaxed) < size => {
+                format!("it took nothing for {} s", STALLED.as_secs())
+            }
+            None => format!("it had all of it and gave no answer for {} s", UNANSWERED.as_secs()),
         };
         tries += 1;
         if tries.is_power_of_two() {
@@ -118,12 +124,15 @@ fn refused(file: &str, error: &ClientError) -> Outcome {
     Outcome::failed(OUTPUTS_REFUSED, message, !matches!(status, 413 | 422))
 }
 
-/// Returns once nothing more has been taken for too long.
-async fn stalled(sent: &AtomicU64) {
+/// Returns once nothing more has been taken for too long, or all has and no answer has come for much longer.
+async fn stalled(sent: &AtomicU64, size: u64) {
     let mut before = sent.load(Ordering::Relaxed);
     loop {
         sleep(STALLED).await;
         let now = sent.load(Ordering::Relaxed);
+        if now >= size {
+            return sleep(UNANSWERED).await;
+        }
         if now == before {
             return;
         }
@@ -199,5 +208,22 @@ impl Body for Pieces {
 
     fn size_hint(&self) -> SizeHint {
         SizeHint::with_exact(self.size - self.sent.load(Ordering::Relaxed))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_file_is_sent_anew_once_nothing_more_of_it_is_taken_but_not_while_all_of_it_is_read() {
+        let waited = async |taken: u64| {
+            let begun = Instant::now();
+            stalled(&AtomicU64::new(taken), 10).await;
+            begun.elapsed().as_secs()
+        };
+        assert_eq!(waited(9).await, STALLED.as_secs());
+        assert_eq!(waited(10).await, (STALLED + UNANSWERED).as_secs());
+        assert_eq!(waited(0).await, STALLED.as_secs());
     }
 }

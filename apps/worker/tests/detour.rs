@@ -93,11 +93,7 @@ async fn a_server_that_is_back_before_the_queue_is_read_does_not_take_the_task_f
     world.go_on();
     world.messages(1).await;
     // Far more beats than the grace for what a beat does not list, and rounds of the reaper meanwhile.
-    let beats = world.gate.beats.load(Ordering::SeqCst);
-    until("the worker has gone on beating", async || {
-        (world.gate.beats.load(Ordering::SeqCst) > beats + 20).then_some(())
-    })
-    .await;
+    world.beaten(21).await;
     assert_eq!(world.history(id).await, [Claimed], "the lease lives while the outcome is under way");
     assert_eq!(world.gate.listed.load(Ordering::SeqCst), 1);
     world.read_queue().await;

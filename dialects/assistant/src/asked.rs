@@ -1,6 +1,6 @@
 //! What the clients send, read with everything that is wrong in it.
 
-use baton_http::fastapi::{Must, Wrong, object};
+use baton_http::fastapi::{Must, Wrong, boolean, object};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -67,11 +67,12 @@ fn optional_text(wrong: &mut Wrong, object: &Map<String, Value>, name: &str) -> 
 
 fn flag(wrong: &mut Wrong, object: &Map<String, Value>, name: &str) -> bool {
     match object.get(name) {
-        Some(Value::Bool(flag)) => return *flag,
-        Some(other) => wrong.add(Must::BeBoolean, &[name.into()], other),
-        None => {}
+        None => false,
+        Some(value) => boolean(value).unwrap_or_else(|| {
+            wrong.add(Must::BeBoolean, &[name.into()], value);
+            false
+        }),
     }
-    false
 }
 
 /// Whether a body, if it is one, has what new tasks have.
@@ -215,7 +216,7 @@ mod tests {
             ),
             (r#"{"task": [{}], "assigned_by": "a"}"#, Version::Late, "body.task.0.action: Field required"),
             (
-                r#"{"task": {"action": []}, "assigned_by": "a", "execute_immediately": 1}"#,
+                r#"{"task": {"action": []}, "assigned_by": "a", "execute_immediately": 2}"#,
                 Version::Late,
                 "body.task.action: Value error, action must be a string or a non-empty list of strings; \
                  body.execute_immediately: Input should be a valid boolean",

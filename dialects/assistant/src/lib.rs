@@ -45,7 +45,7 @@ pub fn dialect(app: &App, settings: &AssistantSettings) -> io::Result<Dialect> {
     let assistant = Assistant { app: app.clone(), settings: Arc::new(settings.clone()), log };
     let wait = settings.execute_wait;
     let slow = vec![("/task", wait), ("/tasks", wait), ("/", wait)];
-    Ok(Dialect::new(NAME, RULES, routes::router(), assistant, phrase).with_slow(slow))
+    Ok(Dialect::new(NAME, RULES, routes::router(), assistant, phrase).with_slow(slow).with_slashes())
 }
 
 fn phrase(problem: &Problem, _path: &str) -> Response {

@@ -74,6 +74,14 @@ pub(crate) async fn any(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
     }
 }
 
+/// The same to a path that has a route for reading alone.
+pub(crate) async fn elsewhere(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
+    match tasks_in(ask, request).await? {
+        Ok(tasks) => create(ask, tasks).await,
+        Err(()) => Err(No::Said(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed".to_owned())),
+    }
+}
+
 /// A path without a route.
 pub(crate) async fn nowhere(_: &Ask<'_>, _: Request) -> Result<Told, No> {
     Err(No::Said(StatusCode::NOT_FOUND, "Not Found".to_owned()))

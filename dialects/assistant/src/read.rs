@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::Request;
-use baton_http::{ApiError, App, Caller};
+use baton_http::{ApiError, App, Caller, fastapi};
 use baton_model::{State, Status, Task, TaskId, limits};
 use baton_store::{PageRequest, StoreError, TaskDetail, TaskFilter};
 use serde::Serialize;
@@ -186,7 +186,7 @@ pub(crate) async fn found(ask: &Ask<'_>, id: &str) -> Result<TaskDetail, No> {
 
 /// `GET /task/{task_id}`: one that is active, or over and not yet removed.
 pub(crate) async fn one(ask: &Ask<'_>, request: Request) -> Result<Told, No> {
-    let id = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+    let id = fastapi::part_of_path(request.uri().path().rsplit('/').next().unwrap_or_default());
     show(ask, &id).await.map_err(|no| no.because("Failed to get task: "))
 }
 

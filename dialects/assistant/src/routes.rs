@@ -70,6 +70,18 @@ routes_by! {
     welcome = post "/" "assistant.welcome", "welcome" by pulse::welcome;
     /// New tasks, wherever they are sent
     create_anywhere = post "/{*rest}" "assistant.create_anywhere", "task_batch" by pulse::any;
+    /// New tasks, where a list is read
+    create_at_list = post "/task/list" "assistant.create_at_list", "task_batch" by pulse::elsewhere;
+    /// New tasks, where a list is read
+    create_at_lists = post "/tasks/list" "assistant.create_at_lists", "task_batch" by pulse::elsewhere;
+    /// New tasks, where the counts are read
+    create_at_status = post "/task/status" "assistant.create_at_status", "task_batch" by pulse::elsewhere;
+    /// New tasks, where the counts are read
+    create_at_statuses = post "/tasks/status" "assistant.create_at_statuses", "task_batch" by pulse::elsewhere;
+    /// New tasks, where one is read
+    create_at_task = post "/task/{task_id}" "assistant.create_at_task", "task_batch" by pulse::elsewhere;
+    /// New tasks, where one is read
+    create_at_tasks = post "/tasks/{task_id}" "assistant.create_at_tasks", "task_batch" by pulse::elsewhere;
     /// No route
     nowhere = get "/{*rest}" "assistant.nowhere", "unknown" by pulse::nowhere;
 }

@@ -98,7 +98,7 @@ impl<'a> Ask<'a> {
         let mut all = form_urlencoded::parse(self.query.as_bytes());
         let Some((_, text)) = all.find(|(key, _)| key == name) else { return Ok(otherwise) };
         let mut wrong = Wrong::default();
-        let number = text.parse::<u32>().ok();
+        let number = fastapi::whole_of(&text).and_then(|number| u32::try_from(number).ok());
         if number.is_none() {
             wrong.add_to_query(Must::BeWhole, name, &Value::from(&*text));
         }
@@ -175,12 +175,18 @@ impl Fields {
 
     /// A number of 0 or more that may be left out.
     pub(crate) fn amount(&mut self, name: &str) -> Option<f64> {
-        self.maybe(name, Must::BeNumber, |value| value.as_f64().filter(|number| *number >= 0.0))
+        self.maybe(name, Must::BeNumber, |value| fastapi::number(value).filter(|number| *number >= 0.0))
     }
 
     /// A whole number that may be left out.
     pub(crate) fn whole(&mut self, name: &str) -> Option<i64> {
-        self.maybe(name, Must::BeWhole, Value::as_i64)
+        self.maybe(name, Must::BeWhole, fastapi::whole)
+    }
+
+    /// A whole number of 1 or more that may be left out.
+    pub(crate) fn some(&mut self, name: &str) -> Option<u64> {
+        let read = |value: &Value| u64::try_from(fastapi::whole(value)?).ok().filter(|number| *number > 0);
+        self.maybe(name, Must::BeWhole, read)
     }
 
     /// Notes that a field breaks a rule.

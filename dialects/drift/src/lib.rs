@@ -44,6 +44,7 @@ pub fn dialect(app: &App) -> Dialect {
     watch::begin_all(&drift);
     // The old server took the token of most routes from the query.
     Dialect::new(NAME, RULES, routes::router(), drift.clone(), phrase)
+        .with_slashes()
         .with_credentials(Credentials { headers: &[], query: &["token"] })
         .with_guests(Arc::new(drift))
 }

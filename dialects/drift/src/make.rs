@@ -28,9 +28,8 @@ struct Simulation {
 
 impl Simulation {
     fn read(mut fields: Fields, id: String, otherwise: u64) -> Result<Self, baton_http::fastapi::Wrong> {
-        let at_least_one = |value: &Value| value.as_u64().filter(|number| *number > 0);
-        let particles = fields.maybe("particle_count", Must::BeWhole, at_least_one).unwrap_or(otherwise);
-        let per_task = fields.maybe("particles_per_task", Must::BeWhole, at_least_one).unwrap_or(PARTICLES);
+        let particles = fields.some("particle_count").unwrap_or(otherwise);
+        let per_task = fields.some("particles_per_task").unwrap_or(PARTICLES);
         let priority = fields.whole("priority").unwrap_or(1);
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let input_data = fields.maybe("input_data", Must::BeText, text).unwrap_or_default();

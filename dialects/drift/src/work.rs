@@ -2,9 +2,9 @@
 
 use axum::extract::Request;
 use baton_http::BodyLimit;
-use baton_http::fastapi::Must;
+use baton_http::fastapi::{Must, number};
 use http::StatusCode;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::ask::{Ask, No, Told, told};
 use crate::end::{self, Done};
@@ -22,7 +22,7 @@ pub(crate) async fn complete(ask: &Ask<'_>, request: Request) -> Told {
     let client = ask.client().await?;
     let mut fields = ask.fields(request, BodyLimit::Output).await?;
     let (task, result) = (fields.text("task_id"), fields.text("result_data"));
-    let execution_time = fields.maybe("execution_time", Must::BeNumber, Value::as_f64);
+    let execution_time = fields.maybe("execution_time", Must::BeNumber, number);
     let metadata = fields.object("metadata").unwrap_or_default();
     let done = task.zip(result).map(|(task, result)| Done { task, result, execution_time, metadata });
     let done = fields.none_or(done)?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::edge::{Edge, LOOKED_THROUGH};
 use crate::ending;
 use crate::row::id_of;
-use crate::words::{Said, Word, at, task_id, text_at};
+use crate::words::{Said, Word, at, task_id, text_at, whole};
 
 /// Where a task's params name its orchestrator, the first that is there.
 const ORCHESTRATOR: [&[&str]; 5] = [
@@ -172,7 +172,7 @@ fn judge(task_type: &str, params: &Value, children: &[Child<'_>]) -> Verdict {
 fn expected(joins: bool, params: &Value) -> Option<usize> {
     let number = |key| {
         let found = at(params, &["orchestrator_details", key]).or_else(|| at(params, &[key]))?;
-        found.as_u64().and_then(|number| usize::try_from(number).ok())
+        whole(found).and_then(|number| usize::try_from(number).ok())
     };
     if !joins {
         return number("num_new_segments_to_generate");
@@ -218,7 +218,7 @@ pub(crate) async fn settle(
         Verdict::Goes => return Ok(()),
         Verdict::Done => {
             let location = location.map(str::to_owned);
-            ending::complete(edge, caller, orchestrator, location, None).await.map(|_| ())
+            ending::complete(edge, caller, orchestrator, (location, None), Vec::new()).await.map(|_| ())
         }
         Verdict::Failed => {
             let failed = children

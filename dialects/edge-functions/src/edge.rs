@@ -10,7 +10,7 @@ use baton_model::{Payload, ProjectId, Task, TaskId, TaskState, TaskType, Timesta
 use baton_runtime::settings::EdgeSettings;
 use baton_store::{Cursor, Page, PageRequest, StoreError, TaskDetail, TaskFilter};
 
-use crate::shelf::Shelf;
+use crate::old_shelf::OldShelf;
 use crate::types::Types;
 
 /// How long it is believed whose the projects are.
@@ -30,7 +30,7 @@ pub(crate) struct Parts {
     pub(crate) app: App,
     pub(crate) settings: EdgeSettings,
     pub(crate) types: Types,
-    pub(crate) shelf: Arc<dyn Shelf>,
+    pub(crate) old_shelf: OldShelf,
     /// The types that are known to be exempt from the caps; none before the limits were looked at.
     pub(crate) exempt: tokio::sync::Mutex<Option<BTreeSet<TaskType>>>,
     owners: Mutex<Owners>,
@@ -61,6 +61,11 @@ struct Owners {
     of: BTreeMap<ProjectId, String>,
 }
 
+/// A name as one part of a path.
+fn as_part(name: &str) -> String {
+    name.replace('/', "_")
+}
+
 impl Deref for Edge {
     type Target = Parts;
 
@@ -70,13 +75,14 @@ impl Deref for Edge {
 }
 
 impl Edge {
-    pub(crate) fn new(app: App, settings: EdgeSettings, shelf: Arc<dyn Shelf>) -> Self {
+    pub(crate) fn new(app: App, settings: EdgeSettings) -> Self {
         let types = Types::of(&settings);
+        let old_shelf = OldShelf::new(&settings.files);
         Self(Arc::new(Parts {
             app,
             types,
             settings,
-            shelf,
+            old_shelf,
             exempt: tokio::sync::Mutex::default(),
             owners: Mutex::default(),
             said: Mutex::default(),
@@ -94,7 +100,7 @@ impl Edge {
     }
 
     /// Whose a project is: its owner, and where it has none its own name, as the first part of a file's path needs one.
-    pub(crate) async fn user_of(&self, project: &ProjectId) -> Result<String, ApiError> {
+    pub(crate) async fn user_of(&self, project: &ProjectId) -> Result<String, StoreError> {
         let now = self.app.now();
         let known = {
             let owners = self.owners.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,7 +116,17 @@ impl Edge {
         Ok(owner.unwrap_or_else(|| project.to_string()))
     }
 
-    async fn read_owners(&self, now: Timestamp) -> Result<BTreeMap<ProjectId, String>, ApiError> {
+    /// What stands for the user of a project in the paths of its files.
+    pub(crate) async fn folder_of(&self, project: &ProjectId) -> Result<String, StoreError> {
+        Ok(as_part(&self.user_of(project).await?))
+    }
+
+    /// Whether this part of a path stands for the user of a project, or did before the project had an owner.
+    pub(crate) async fn is_folder_of(&self, part: &str, project: &ProjectId) -> Result<bool, StoreError> {
+        Ok(part == as_part(project.as_str()) || part == self.folder_of(project).await?)
+    }
+
+    async fn read_owners(&self, now: Timestamp) -> Result<BTreeMap<ProjectId, String>, StoreError> {
         let mut of = BTreeMap::new();
         let mut request = PageRequest::first(limits::PAGE);
         loop {

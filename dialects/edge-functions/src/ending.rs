@@ -6,23 +6,33 @@
 use std::time::Duration;
 
 use baton_api::ProblemCode;
+use baton_files::StoredFile;
 use baton_http::{ApiError, Caller};
-use baton_model::{EventKind, Failure, Fence, Generation, Lease, Output, Payload, Task, TaskState, limits};
+use baton_model::{
+    EventKind, Failure, Fence, Generation, Lease, Output, OutputFile, Payload, Task, TaskState, limits,
+};
 use baton_store::{Cancel, Complete, Fail, StoreError, TaskDetail};
+use serde_json::{Value, json};
 
 use crate::edge::Edge;
 use crate::generation;
+use crate::storage;
 use crate::words::{Said, Word, coded};
 
-/// The attempt that runs, if the caller may end it.
-async fn running<'a>(edge: &Edge, caller: &Caller, task: &'a Task) -> Result<&'a Lease, Said> {
+/// The attempt that runs; the store judges whether the caller may end it.
+fn running(task: &Task) -> Result<&Lease, Said> {
     let TaskState::Running(lease) = &task.head.state else { return Err(too_late(task)) };
-    caller.reach_attempt(&*edge.app.store, task.head.id, &lease.worker).await?;
     Ok(lease)
 }
 
 fn fence(task: &Task, lease: &Lease) -> Fence {
     Fence { attempt: task.head.attempt, worker: lease.worker.clone() }
+}
+
+/// Lets files be taken for the end of the attempt that runs: of whoever may not end it, none are.
+pub(crate) async fn reach(edge: &Edge, caller: &Caller, task: &Task) -> Result<(), Said> {
+    let lease = running(task)?;
+    Ok(caller.reach_attempt(&*edge.app.store, task.head.id, &fence(task, lease)).await?)
 }
 
 /// The code of a failure by which another than the attempt's own worker has ended it, and that worker may not know.
@@ -74,34 +84,46 @@ pub(crate) async fn complete(
     edge: &Edge,
     caller: &Caller,
     task: &Task,
-    location: Option<String>,
-    thumbnail: Option<String>,
+    (location, thumbnail): (Option<String>, Option<String>),
+    files: Vec<StoredFile>,
 ) -> Result<Generation, Said> {
-    let lease = running(edge, caller, task).await?;
+    let lease = running(task)?;
     if location.as_ref().is_some_and(|location| location.len() > limits::LOCATION_BYTES) {
         let message = format!("output_location has more than {} bytes", limits::LOCATION_BYTES);
         return Err(coded(400, "validation_error", &message).into());
     }
     let params = task.params.to_value();
-    let fields =
+    let mut fields =
         generation::fields(&task.task_type, &params, &edge.types, location.as_deref(), thumbnail.as_deref());
+    // A record names files by their paths in its task's project; those of others are told besides.
+    let (own, others): (Vec<_>, Vec<_>) =
+        files.into_iter().partition(|file| *file.name.project() == task.project);
+    if !others.is_empty() {
+        fields["files"] = others.iter().map(beside).collect();
+    }
     let kind = location.as_deref().and_then(generation::kind_of).map(str::to_owned);
     let complete = Complete {
         now: edge.app.now(),
         task: task.head.id,
         fence: fence(task, lease),
+        caller: caller.bounds(),
         generation: edge.app.ids.generation(),
         output: Output {
             location: location.clone(),
             kind,
             metadata: Some(Payload::from_value(&fields)),
+            files: own.into_iter().map(named).collect(),
             ..Output::default()
         },
         ran: None,
     };
     match edge.app.store.complete(complete, None).await {
         Ok(answer) => {
+            if !answer.repeated {
+                edge.app.meters.completed(&answer.generation);
+            }
             ended(edge, task, lease, "task completed", answer.repeated);
+            storage::adopt(edge, task.head.id, &answer.generation).await?;
             Ok(answer.generation)
         }
         // Another one has ended it since it was looked at: what stands is told, whatever that is.
@@ -118,6 +140,20 @@ pub(crate) async fn complete(
         }
         Err(error) => Err(error.into()),
     }
+}
+
+fn named(file: StoredFile) -> OutputFile {
+    let path = file.name.path().to_owned();
+    OutputFile { path, size: file.size, sha256: file.sha256, content_type: file.content_type }
+}
+
+fn beside(file: &StoredFile) -> Value {
+    json!({
+        "name": file.name.to_string(),
+        "size": file.size,
+        "sha256": file.sha256,
+        "content_type": file.content_type,
+    })
 }
 
 fn ended(edge: &Edge, task: &Task, lease: &Lease, what: &str, repeated: bool) {
@@ -143,16 +179,21 @@ pub(crate) async fn fail(
     (message, code): (&str, Option<&str>),
     again: bool,
 ) -> Result<Task, Said> {
-    let lease = running(edge, caller, task).await?;
+    let lease = running(task)?;
+    let fence = fence(task, lease);
     let fail = Fail {
         now: edge.app.now(),
         task: task.head.id,
-        fence: fence(task, lease),
+        fence: fence.clone(),
+        caller: caller.bounds(),
         failure: Failure { message: cut(message), code: code.map(str::to_owned), details: None },
         retryable: again,
         retry_after: again.then_some(Duration::ZERO),
     };
     let answer = edge.app.store.fail(fail).await?;
+    if !answer.repeated {
+        edge.app.meters.failed(&answer, &fence);
+    }
     ended(edge, task, lease, "attempt failed", answer.repeated);
     Ok(answer.task)
 }
@@ -168,6 +209,7 @@ pub(crate) async fn cancel(edge: &Edge, caller: &Caller, task: &Task, reason: &s
         with_dependants: false,
     };
     let cancelled = edge.app.store.cancel(cancel).await?;
+    edge.app.meters.cancelled(&cancelled);
     if let TaskState::Running(lease) = &task.head.state {
         ended(edge, task, lease, "task cancelled", false);
     }

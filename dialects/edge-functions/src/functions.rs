@@ -70,7 +70,7 @@ async fn dispatch(edge: &Edge, caller: &Caller, name: &str, origin: &Origin, bod
         "create-task" => create::create(edge, caller, body).await,
         "claim-next-task" => claim::claim(edge, caller, &body).await,
         "complete-task" => complete::complete(edge, caller, origin, body).await,
-        "update-task-status" => update::update(edge, caller, &body).await,
+        "update-task-status" => update::update(edge, caller, origin, &body).await,
         "mark-task-failed" => update::mark_failed(edge, caller, &body).await,
         "task-counts" => counts::counts(edge, caller, &body).await,
         "get-task-status" => read::status(edge, caller, &body).await,

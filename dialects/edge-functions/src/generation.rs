@@ -1,5 +1,6 @@
 //! What a task's output record says of its place among others: a variant of one, a child of another, or one of its own.
 
+use baton_http::fastapi;
 use baton_model::TaskType;
 use serde_json::{Value, json};
 
@@ -46,7 +47,8 @@ fn place<'a>(task_type: &TaskType, params: &'a Value, types: &Types) -> Place<'a
 
 /// The place of a child among its siblings.
 pub(crate) fn child_order(params: &Value) -> Option<i64> {
-    ["child_order", "segment_index", "join_index"].into_iter().find_map(|key| at(params, &[key])?.as_i64())
+    let number = |key| at(params, &[key]).filter(|value| value.is_number()).and_then(fastapi::whole);
+    ["child_order", "segment_index", "join_index"].into_iter().find_map(number)
 }
 
 /// Whether a file is an image or a video, by its name; none if it tells neither.
@@ -125,6 +127,7 @@ mod tests {
     #[test]
     fn a_childs_order_is_found_under_three_names() {
         assert_eq!(child_order(&json!({"join_index": 3})), Some(3));
+        assert_eq!(child_order(&json!({"join_index": 3.0})), Some(3));
         assert_eq!(child_order(&json!({"segment_index": 2, "join_index": 3})), Some(2));
         assert_eq!(child_order(&json!({"child_order": 0, "segment_index": 2})), Some(0));
     }

@@ -7,11 +7,13 @@ mod edge;
 mod ending;
 mod functions;
 mod generation;
+mod keep;
 mod moved;
+mod old_shelf;
 mod origin;
+mod path;
 mod row;
 mod rpc;
-mod shelf;
 mod storage;
 mod table;
 mod types;
@@ -30,7 +32,6 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::edge::Edge;
 
 pub use crate::moved::{Moved, moved, task_id};
-pub use crate::shelf::{Bits, Content, Folder, NoPlace, Path as FilePath, Shelf, ShelfError, Terms};
 
 /// Its name in settings.
 pub const NAME: &str = "edge-functions";
@@ -82,15 +83,10 @@ pub fn document() -> utoipa::openapi::OpenApi {
     router().split_for_parts().1
 }
 
-/// The dialect over an app, with its files in the folder that the settings name.
+/// The dialect over an app, whose files its clients' are. What earlier versions kept in a folder of their own is taken over.
 pub fn dialect(app: &App, settings: &EdgeSettings) -> Dialect {
-    let shelf = Folder::new(settings.files.clone());
-    dialect_with(app, settings, std::sync::Arc::new(shelf))
-}
-
-/// The dialect over an app, with its files on a shelf of the caller's.
-pub fn dialect_with(app: &App, settings: &EdgeSettings, shelf: std::sync::Arc<dyn Shelf>) -> Dialect {
-    let edge = Edge::new(app.clone(), settings.clone(), shelf);
+    let edge = Edge::new(app.clone(), settings.clone());
+    keep::begin_taking_over(&edge);
     // Its keys come as `apikey` alone from the workers' heartbeats.
     Dialect::new(NAME, RULES, router(), edge, words::phrase)
         .with_credentials(Credentials { headers: &["apikey"], query: &[] })
@@ -329,6 +325,8 @@ async fn put_object(
 async fn get_object(
     State(edge): State<Edge>,
     axum::extract::Path((bucket, path)): axum::extract::Path<(String, String)>,
+    verb: http::Method,
+    headers: http::HeaderMap,
 ) -> Response {
-    words::told(storage::get(&edge, &bucket, &path).await)
+    words::told(storage::get(&edge, &bucket, &path, &verb, &headers).await)
 }

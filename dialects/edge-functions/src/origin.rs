@@ -6,10 +6,7 @@ use http::HeaderMap;
 use http::header::HOST;
 
 use crate::edge::Edge;
-use crate::shelf::Path;
-
-/// The one bucket of files.
-pub(crate) const BUCKET: &str = "image_uploads";
+use crate::path::{BUCKET, Path};
 
 /// The beginning of the dialect's addresses, such as `http://localhost:8000/old`.
 #[derive(Clone, Debug)]
@@ -37,6 +34,18 @@ impl Origin {
         address.ends_with(&format!("/storage/v1/object/public/{BUCKET}/{}", escaped(path.as_str(), PATH)))
     }
 
+    /// The file that is read at an address, by whatever name its client knew the server.
+    pub(crate) fn path_of(address: &str) -> Option<Path> {
+        let address = address.split(['?', '#']).next()?;
+        let (_, path) = address.split_once(&format!("/storage/v1/object/public/{BUCKET}/"))?;
+        unescaped(path)?.parse().ok()
+    }
+
+    /// Whether files of this server are read at an address, by the name that its client has for the server now.
+    pub(crate) fn is_own(&self, address: &str) -> bool {
+        address.starts_with(&format!("{}/storage/v1/object/public/{BUCKET}/", self.0))
+    }
+
     /// Where a file is put with this token.
     pub(crate) fn upload(&self, path: &Path, token: &str) -> String {
         format!(
@@ -47,6 +56,22 @@ impl Origin {
     }
 }
 
+/// A text whose bytes stand partly as `%` and two digits.
+fn unescaped(text: &str) -> Option<String> {
+    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((first, after)) = rest.split_first() {
+        rest = after;
+        if *first != b'%' {
+            bytes.push(*first);
+            continue;
+        }
+        let (digits, after) = rest.split_at_checked(2)?;
+        bytes.push(u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?);
+        rest = after;
+    }
+    String::from_utf8(bytes).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,9 +80,21 @@ mod tests {
     fn an_address_begins_as_the_client_has_asked() {
         let mut headers = HeaderMap::new();
         headers.insert(HOST, "gpu.example:8000".parse().unwrap());
-        let path = "u/a b.png".parse().unwrap();
+        let path: Path = "u/a b.png".parse().unwrap();
         let expected = "http://gpu.example:8000/old/storage/v1/object/public/image_uploads/u/a%20b.png";
         assert_eq!(Origin::told("/old", &headers).public(&path), expected);
+        assert_eq!(Origin::path_of(expected), Some(path.clone()));
+        assert!(
+            Origin::told("/old", &headers).is_own(expected) && !Origin::told("", &headers).is_own(expected)
+        );
+        for other in [
+            "https://cdn.example/a.png",
+            "http://x/storage/v1/object/public/image_uploads/",
+            "http://x/storage/v1/object/public/image_uploads/a%2",
+            "http://x/storage/v1/object/public/image_uploads/../a",
+        ] {
+            assert_eq!(Origin::path_of(other), None, "{other}");
+        }
         headers.insert("x-forwarded-proto", "https".parse().unwrap());
         headers.insert("x-forwarded-host", "tasks.example".parse().unwrap());
         assert!(Origin::told("", &headers).upload(&path, "t").starts_with("https://tasks.example/storage/"));

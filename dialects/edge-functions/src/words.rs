@@ -4,7 +4,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 use baton_api::{Problem, ProblemCode};
-use baton_http::{ApiError, body};
+use baton_http::{ApiError, body, fastapi};
 use baton_model::{State, TaskId};
 use baton_store::StoreError;
 use http::header::{
@@ -198,6 +198,12 @@ pub(crate) fn text<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
     object.get(key).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
+/// A whole number of 0 or more. One with nothing behind its point is the same to the platform's programs.
+pub(crate) fn whole(value: &Value) -> Option<u64> {
+    let number = if value.is_number() { fastapi::whole(value) } else { None };
+    number.and_then(|number| u64::try_from(number).ok())
+}
+
 /// The value along a path of keys.
 pub(crate) fn at<'a>(value: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(value, |value, key| value.get(key)).filter(|value| !value.is_null())
@@ -281,6 +287,16 @@ mod tests {
         assert_eq!(task_id("segment-1"), task_id("segment-1"));
         assert_ne!(task_id("segment-1"), task_id("segment-2"));
         assert_ne!(task_id("k"), task_of_key("k"));
+    }
+
+    #[test]
+    fn a_number_is_whole_with_nothing_behind_its_point() {
+        for (value, expected) in
+            [(json!(3), Some(3)), (json!(3.0), Some(3)), (json!(3.5), None), (json!(-1), None)]
+        {
+            assert_eq!(whole(&value), expected, "{value}");
+        }
+        assert_eq!((whole(&json!("3")), whole(&json!(true))), (None, None));
     }
 
     #[test]

@@ -53,7 +53,7 @@ pub fn dialect(app: &App, settings: &OrchestratorSettings) -> Dialect {
         settings: Arc::new(settings.clone()),
         board: Arc::new(Board::new()),
     };
-    Dialect::new(NAME, RULES, routes::router(), orchestrator, phrase)
+    Dialect::new(NAME, RULES, routes::router(), orchestrator, phrase).with_slashes()
 }
 
 /// A problem as FastAPI says it.

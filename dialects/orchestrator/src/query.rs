@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use baton_http::fastapi;
 use http::StatusCode;
 use serde_json::{Value, json};
 
@@ -35,7 +36,8 @@ impl Query {
 
     fn number(&self, name: &str, default: usize, wrong: &mut Wrong) -> usize {
         let Some(text) = self.text(name) else { return default };
-        text.parse().unwrap_or_else(|_| {
+        let number = fastapi::whole_of(text).and_then(|number| usize::try_from(number).ok());
+        number.unwrap_or_else(|| {
             let why = "Input should be a valid integer, unable to parse string as an integer";
             wrong.add(("query", name), ("int_parsing", why), &text.into());
             default

@@ -7,9 +7,9 @@
 //! Why not files beside the database: each server would have its own, and a moved or restored store would come without them. Why not log
 //! lines of the task: they are gone after two days, and may be dropped where a worker ships many.
 
-use baton_api::ReadFields as _;
 use baton_api::create::CreateTask;
 use baton_api::manage::CancelRequest;
+use baton_api::{ProblemCode, ReadFields as _};
 use baton_http::ApiError;
 use baton_model::{Label, ProjectId, QueueName, Status, Task, TaskId, TaskType, Timestamp};
 use baton_store::{PageRequest, TaskFilter};
@@ -29,15 +29,20 @@ const LOOKED_AT: usize = 10_000;
 const BYTES: usize = 16 << 20;
 const PAGE: u32 = 50;
 
-/// Makes a record of a kind about something; in the caller's project, or in this one.
+/// How many seconds after it was made a record ends by itself that is to be called off at once: were the server killed in between, it is
+/// removed all the same, as all that is over.
+const ENDS: u32 = 10;
+
+/// Makes a record of a kind about something; in the caller's project, or in this one. It ends by itself after so many seconds, if at all.
 async fn make(
     ask: &Ask<'_>,
     kind: &str,
     about: &Label,
     project: Option<&ProjectId>,
     params: &impl Serialize,
+    ends: Option<u32>,
 ) -> Result<TaskId, No> {
-    let request = json!({
+    let mut request = json!({
         "type": kind,
         "queue": queue(),
         "project": project,
@@ -45,6 +50,9 @@ async fn make(
         "params": params,
         "run_after": Timestamp::MAX,
     });
+    if let Some(seconds) = ends {
+        request["expires_after_seconds"] = seconds.into();
+    }
     let request = CreateTask::from_json(&request.to_string(), &ask.app.limits()).map_err(ApiError::from)?;
     Ok(baton_create_task::create_one(ask.app, ask.caller, request, None).await?.task.id)
 }
@@ -58,8 +66,12 @@ async fn call_off(ask: &Ask<'_>, id: TaskId) -> Result<(), No> {
 /// Appends a record to those about a task.
 pub(crate) async fn append(ask: &Ask<'_>, kind: &str, of: &Task, params: &impl Serialize) -> Result<(), No> {
     let about = Label::from_stored(of.head.id.to_string());
-    let id = make(ask, kind, &about, Some(&of.project), params).await?;
-    call_off(ask, id).await
+    let id = make(ask, kind, &about, Some(&of.project), params, Some(ENDS)).await?;
+    match call_off(ask, id).await {
+        // It has ended by itself meanwhile, which keeps it as well.
+        Err(No::Refused(error)) if error.code() == ProblemCode::TransitionRefused => Ok(()),
+        called_off => called_off,
+    }
 }
 
 /// The records about something, the newest first; whether there are others.
@@ -113,7 +125,7 @@ pub(crate) async fn settle(
     name: &Label,
     params: &impl Serialize,
 ) -> Result<(), No> {
-    let id = make(ask, kind, name, None, params).await?;
+    let id = make(ask, kind, name, None, params, None).await?;
     let project = ask.caller.project().cloned().unwrap_or_default();
     let (stored, _) = about(ask, name, Some(kind), &[Status::Created]).await?;
     for earlier in stored {

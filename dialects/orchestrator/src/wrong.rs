@@ -1,7 +1,7 @@
 //! What is wrong with a request, as FastAPI says it: `{"detail": [{"type", "loc", "msg", "input"}]}` with 422.
 
 use axum::response::Response;
-use baton_http::{ApiError, json};
+use baton_http::{ApiError, fastapi, json};
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::json as value;
@@ -108,10 +108,12 @@ impl Fields {
     pub(crate) fn flag(&mut self, name: &str) -> Option<bool> {
         match self.all.get(name).cloned() {
             None | Some(Value::Null) => None,
-            Some(Value::Bool(flag)) => Some(flag),
-            Some(other) => {
-                self.wrong.add(("body", name), ("bool_type", "Input should be a valid boolean"), &other);
-                None
+            Some(value) => {
+                let flag = fastapi::boolean(&value);
+                if flag.is_none() {
+                    self.wrong.add(("body", name), ("bool_type", "Input should be a valid boolean"), &value);
+                }
+                flag
             }
         }
     }
@@ -133,7 +135,7 @@ impl Fields {
         match self.all.get(name).cloned() {
             None | Some(Value::Null) => None,
             Some(other) => {
-                let number = other.as_u64();
+                let number = fastapi::whole(&other).and_then(|number| u64::try_from(number).ok());
                 if number.is_none() {
                     self.wrong.add(("body", name), ("int_type", "Input should be a valid integer"), &other);
                 }

@@ -5,11 +5,13 @@ use std::collections::HashMap;
 use axum::response::Response;
 use baton_http::fastapi::{Wrong, detail};
 use baton_http::{ApiError, ApiResult, App, Caller};
-use baton_model::{Generation, Payload, QueueName, Status, Task, TaskId, Timestamp};
+use baton_model::{Generation, Label, Payload, QueueName, Status, Task, TaskId, Timestamp};
 use baton_store::StoreError;
 use http::StatusCode;
 use serde::Serialize;
 use serde_json::value::RawValue;
+
+use crate::words::{self, Said};
 
 /// How many tasks the store is asked at once for what they put out.
 const AT_ONCE: usize = 100;
@@ -102,6 +104,19 @@ pub(crate) const fn word(status: Status) -> &'static str {
     }
 }
 
+/// A task's fields in its client's words.
+fn said(task: &Task) -> Said {
+    let domain = task.domain.as_ref().map(Label::as_str);
+    let said =
+        words::said(task.task_type.as_str(), task.description.as_deref(), domain, task.params.as_str());
+    said.unwrap_or_else(|| Said {
+        task_type: task.task_type.to_string(),
+        description: task.description.clone(),
+        domain: domain.map(str::to_owned),
+        params: task.params.as_str().to_owned(),
+    })
+}
+
 fn raw(text: &str) -> Box<RawValue> {
     // A payload is JSON.
     RawValue::from_string(text.to_owned()).unwrap_or_default()
@@ -114,12 +129,13 @@ fn object(text: &str) -> Box<RawValue> {
 
 impl TaskRead {
     pub(crate) fn new(task: &Task, generation: Option<&Generation>, now: Timestamp) -> Self {
+        let said = said(task);
         Self {
             id: task.head.id,
-            task_type: task.task_type.to_string(),
-            description: task.description.clone().unwrap_or_default(),
-            params: raw(task.params.as_str()),
-            domain: task.domain.as_ref().map(ToString::to_string),
+            task_type: said.task_type,
+            description: said.description.unwrap_or_default(),
+            params: raw(&said.params),
+            domain: said.domain,
             drift_score: task.drift_score.unwrap_or_default(),
             status: word(task.status(now)),
             result: generation

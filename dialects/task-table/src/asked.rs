@@ -1,6 +1,6 @@
 //! What clients send, read with everything that is wrong in it.
 
-use baton_http::fastapi::{Must, Wrong, object};
+use baton_http::fastapi::{Must, Wrong, boolean, number, object, whole_of};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
@@ -52,9 +52,8 @@ impl NewTask {
         }
         let description = optional(&mut wrong, &object, "description", Must::BeText, text);
         let domain = optional(&mut wrong, &object, "domain", Must::BeText, text);
-        let drift_score = optional(&mut wrong, &object, "drift_score", Must::BeNumber, Value::as_f64);
-        let run_immediately =
-            optional(&mut wrong, &object, "run_immediately", Must::BeBoolean, Value::as_bool);
+        let drift_score = optional(&mut wrong, &object, "drift_score", Must::BeNumber, number);
+        let run_immediately = optional(&mut wrong, &object, "run_immediately", Must::BeBoolean, boolean);
         let has_params = optional(&mut wrong, &object, "params", Must::BeObject, |params| {
             params.is_object().then_some(())
         });
@@ -84,10 +83,10 @@ impl Part {
         let mut part = Self::default();
         for (name, value) in form_urlencoded::parse(query.as_bytes()) {
             if name == "limit" || name == "offset" {
-                match value.parse::<usize>() {
-                    Ok(number) if name == "limit" => part.limit = Some(number),
-                    Ok(number) => part.offset = number,
-                    Err(_) => wrong.add_to_query(Must::BeWhole, &name, &Value::from(&*value)),
+                match whole_of(&value).and_then(|number| usize::try_from(number).ok()) {
+                    Some(number) if name == "limit" => part.limit = Some(number),
+                    Some(number) => part.offset = number,
+                    None => wrong.add_to_query(Must::BeWhole, &name, &Value::from(&*value)),
                 }
             }
         }
@@ -128,5 +127,6 @@ mod tests {
             "query.limit: Input should be a valid integer"
         );
         assert_eq!(Part::read("limit=5&offset=10").unwrap(), Part { limit: Some(5), offset: 10 });
+        assert_eq!(Part::read("limit=5.0").unwrap().limit, Some(5));
     }
 }

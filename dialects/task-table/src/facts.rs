@@ -1,7 +1,7 @@
 //! Facts, which are no tasks: the old shell's commands for them are told that none are kept here.
 
 use axum::extract::Request;
-use baton_http::ok;
+use baton_http::{fastapi, ok};
 use http::StatusCode;
 use serde_json::json;
 
@@ -17,6 +17,6 @@ pub(crate) async fn create(_: &Ask<'_>, _: Request) -> Answer {
 }
 
 pub(crate) async fn delete(_: &Ask<'_>, request: Request) -> Answer {
-    let id = request.uri().path().rsplit('/').next().unwrap_or_default().to_owned();
+    let id = fastapi::part_of_path(request.uri().path().rsplit('/').next().unwrap_or_default());
     Err(No::Said(StatusCode::NOT_FOUND, format!("Fact '{id}' not found")))
 }

@@ -9,6 +9,7 @@ mod logs;
 mod one;
 mod read;
 mod routes;
+mod words;
 
 use axum::response::Response;
 use baton_api::Problem;
@@ -16,6 +17,7 @@ use baton_http::{App, Dialect, fastapi};
 
 pub use answer::queue;
 pub use routes::RULES;
+pub use words::{Kept, Said, keep, said};
 
 /// Its name in settings.
 pub const NAME: &str = "task-table";
@@ -27,7 +29,7 @@ pub fn document() -> utoipa::openapi::OpenApi {
 
 /// The dialect over an app.
 pub fn dialect(app: &App) -> Dialect {
-    Dialect::new(NAME, RULES, routes::router(), app.clone(), phrase)
+    Dialect::new(NAME, RULES, routes::router(), app.clone(), phrase).with_slashes()
 }
 
 fn phrase(problem: &Problem, _path: &str) -> Response {

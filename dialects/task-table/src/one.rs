@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use axum::extract::Request;
 use baton_api::change::ChangeRequest;
 use baton_api::manage::{CancelRequest, RetryRequest};
-use baton_http::ok;
+use baton_http::{fastapi, ok};
 use baton_model::{Status, Task, TaskId};
 use baton_store::{StoreError, TaskDetail};
 use http::StatusCode;
@@ -20,7 +20,7 @@ const ALIKE_AT_MOST: u32 = 2_000;
 /// The part of a path that names the task: behind `tasks`.
 pub(crate) fn named(request: &Request) -> String {
     let mut parts = request.uri().path().split('/').skip_while(|part| *part != "tasks");
-    parts.nth(1).unwrap_or_default().to_ascii_lowercase()
+    fastapi::part_of_path(parts.nth(1).unwrap_or_default())
 }
 
 /// The task that an id or the beginning of one means, among those that the caller sees.
@@ -28,12 +28,13 @@ pub(crate) async fn found(ask: &Ask<'_>, text: String) -> Result<TaskDetail, No>
     if let Ok(id) = text.parse::<TaskId>() {
         return seen(ask, id).await?.ok_or_else(|| No::no_task(&text));
     }
-    if text.is_empty() || TaskId::range_of_prefix(&text).is_none() {
+    let prefix = text.to_ascii_lowercase();
+    if prefix.is_empty() || TaskId::range_of_prefix(&prefix).is_none() {
         return Err(No::no_task(&text));
     }
     let (mut alike, mut looked_at, mut limit) = (None, BTreeSet::new(), ALIKE);
     loop {
-        let ids = ask.app.store.task_ids_by_prefix(&text, limit).await?;
+        let ids = ask.app.store.task_ids_by_prefix(&prefix, limit).await?;
         let is_all = ids.len() < limit as usize;
         for id in ids {
             if !looked_at.insert(id) {

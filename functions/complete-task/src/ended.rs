@@ -4,7 +4,7 @@ use axum::extract::State;
 use baton_api::complete::EndedView;
 use baton_api::complete::{FailRequest, ReleaseRequest};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, Meters, PathId, ok};
-use baton_model::{Failure, Fence, State as TaskState, Task, TaskId, Timestamp};
+use baton_model::{Bounds, Failure, Fence, State as TaskState, Task, TaskId, Timestamp};
 use baton_store::{Fail, FailAnswer, Release};
 
 /// Fail an attempt
@@ -42,9 +42,8 @@ pub async fn fail_task(
     task: TaskId,
     request: FailRequest,
 ) -> Result<EndedView, ApiError> {
-    caller.reach_attempt(&*app.store, task, &request.worker_id).await?;
     let now = app.now();
-    let fail = failure(task, request, now);
+    let fail = failure(task, caller.bounds(), request, now);
     let fence = fail.fence.clone();
     let answer = app.store.fail(fail).await?;
     log(&app.meters, FAILED, &answer, &fence);
@@ -86,9 +85,8 @@ pub async fn release_task(
     task: TaskId,
     request: ReleaseRequest,
 ) -> Result<EndedView, ApiError> {
-    caller.reach_attempt(&*app.store, task, &request.worker_id).await?;
     let now = app.now();
-    let release = release_of(task, request, now);
+    let release = release_of(task, caller.bounds(), request, now);
     let fence = release.fence.clone();
     let answer = app.store.release(release).await?;
     log(&app.meters, RELEASED, &answer, &fence);
@@ -97,12 +95,13 @@ pub async fn release_task(
 }
 
 /// A failure as the store takes it.
-pub(crate) fn failure(task: TaskId, request: FailRequest, now: Timestamp) -> Fail {
+pub(crate) fn failure(task: TaskId, caller: Bounds, request: FailRequest, now: Timestamp) -> Fail {
     let FailRequest { worker_id: worker, attempt, error, retryable, retry_after_seconds } = request;
     Fail {
         now,
         task,
         fence: Fence { attempt, worker },
+        caller,
         failure: Failure { message: error.message, code: error.code, details: error.details },
         retryable: retryable.unwrap_or(true),
         retry_after: retry_after_seconds,
@@ -110,10 +109,10 @@ pub(crate) fn failure(task: TaskId, request: FailRequest, now: Timestamp) -> Fai
 }
 
 /// A release as the store takes it.
-pub(crate) fn release_of(task: TaskId, request: ReleaseRequest, now: Timestamp) -> Release {
+pub(crate) fn release_of(task: TaskId, caller: Bounds, request: ReleaseRequest, now: Timestamp) -> Release {
     let ReleaseRequest { worker_id: worker, attempt, delay_seconds, reason } = request;
     let (fence, delay) = (Fence { attempt, worker }, delay_seconds.unwrap_or_default());
-    Release { now, task, fence, delay, reason }
+    Release { now, task, fence, caller, delay, reason }
 }
 
 /// What the log says of an attempt that failed.
@@ -125,8 +124,8 @@ pub(crate) const RELEASED: &str = "task released";
 pub(crate) fn log(meters: &Meters, what: &str, answer: &FailAnswer, fence: &Fence) {
     let FailAnswer { task, repeated: false } = answer else { return };
     match what {
-        RELEASED => meters.released(),
-        _ => meters.failed(answer),
+        RELEASED => meters.released(answer, fence),
+        _ => meters.failed(answer, fence),
     }
     let Fence { attempt, worker } = fence;
     tracing::info!(

@@ -11,9 +11,9 @@ use baton_store::{EndAnswer, EndedAs, Ending, StoreError};
 use futures::StreamExt;
 
 use crate::ended::{self, FAILED, RELEASED};
-use crate::{completion, log, named, told, untold, view};
+use crate::{completion, log, misnamed, named, told, untold, view};
 
-/// How many ends of a bound caller are judged at the same time: each takes up to two looks into the store.
+/// How many ends are made ready at the same time: each that names files takes looks for them.
 const JUDGED_AT_ONCE: usize = 32;
 
 /// End up to 1,000 attempts
@@ -22,7 +22,7 @@ const JUDGED_AT_ONCE: usize = 32;
 /// again. `items` tells what became of each, in order; one that does not fit or is refused has its `problem` there, as its own
 /// route would answer, and leaves the others alone. Of two ends of one task the second finds what the first has left. With
 /// `claim`, the answer brings next tasks along, whatever became of the ends; why it failed stands in `next_problem`. So the whole
-/// request may be sent again, if the claim has a `request_id`.
+/// request may be sent again, if the claim has a `request_id`; not that of a completion, which is refused there, too.
 #[utoipa::path(
     post,
     path = "/v1/endings",
@@ -42,7 +42,11 @@ pub(crate) async fn end_attempts(
     let now = app.now();
     let EndingsRead { endings, claim } = request;
     let (slots, endings) = judged(&app, &caller, endings, now).await;
-    let (next, beyond) = match claim.map(|claim| wire::claim(&app, &caller, claim, now)) {
+    let along = |claim| match misnamed(&claim, None) {
+        None => wire::claim(&app, &caller, claim, now),
+        Some(misnamed) => Err(misnamed),
+    };
+    let (next, beyond) = match claim.map(along) {
         None => (None, None),
         Some(Ok(claim)) => (Some(claim), None),
         Some(Err(error)) => (None, Some(error)),
@@ -114,7 +118,6 @@ async fn judged(
     for (index, ending) in endings.into_iter().enumerate() {
         looks.push(async move {
             let ending = ending.map_err(ApiError::fields)?;
-            caller.reach_attempt(&*app.store, ending.task_id, ending.worker()).await?;
             command(app, caller, ending, (now, index)).await
         });
     }
@@ -143,8 +146,10 @@ async fn command(
             let field = format!("endings[{index}].completion.files");
             Ending::Complete(completion(app, caller, task_id, *request, (now, &field)).await?.0)
         }
-        EndRequest::Failure(request) => Ending::Fail(ended::failure(task_id, *request, now)),
-        EndRequest::Release(request) => Ending::Release(ended::release_of(task_id, *request, now)),
+        EndRequest::Failure(request) => Ending::Fail(ended::failure(task_id, caller.bounds(), *request, now)),
+        EndRequest::Release(request) => {
+            Ending::Release(ended::release_of(task_id, caller.bounds(), *request, now))
+        }
     })
 }
 

@@ -2,6 +2,7 @@
 
 use baton_api::{FieldError, ProblemCode};
 use baton_files::{FileError, FileName, Files, StoredFile};
+use baton_http::arrivals::{self, LookError};
 use baton_http::{ApiError, App, Caller};
 use baton_model::{Expected, Fence, Generation, OutputFile, ProjectId, TaskId, TaskState};
 use futures::StreamExt;
@@ -23,7 +24,7 @@ pub(crate) async fn named(
         return Ok(Vec::new());
     }
     let Some(files) = &app.files else {
-        let expected = "no files: this server has no place for files (see files.url)";
+        let expected = "no files: there is no place for files here (see files.url)";
         return Err(ApiError::field(field, Expected::new(expected, format!("{} of them", paths.len()))));
     };
     let detail = app.store.task(task).await?;
@@ -33,7 +34,7 @@ pub(crate) async fn named(
     if head.attempt > fence.attempt || head.attempt == fence.attempt && !holds {
         return Ok(paths.iter().map(|path| as_before(path, project, detail.generation.as_ref())).collect());
     }
-    let place = Place { files: &**files, project, task, own_alone: caller.queues().len() > 0 };
+    let place = Place { app, files: &**files, project, task, own_alone: caller.queues().len() > 0 };
     let found = place.look_up(&paths, field).await?;
     place.take(found, &paths, field).await
 }
@@ -61,6 +62,7 @@ fn within<'a>(name: &'a str, project: &ProjectId) -> Option<&'a str> {
 
 /// Where the files of a task's project lie.
 struct Place<'a> {
+    app: &'a App,
     files: &'a dyn Files,
     project: &'a ProjectId,
     task: TaskId,
@@ -87,7 +89,9 @@ impl Place<'_> {
     ) -> Result<Vec<OutputFile>, ApiError> {
         let mut takes = Vec::with_capacity(names.len());
         for name in &names {
-            takes.push(async move { there(self.files.adopt(name, self.task).await) });
+            takes.push(
+                async move { there(self.files.adopt(name, self.task).await.map_err(LookError::Files)) },
+            );
         }
         Ok(self.all(takes, paths, field).await?.into_iter().map(told).collect())
     }
@@ -97,7 +101,8 @@ impl Place<'_> {
         for path in [Some(path), within(path, self.project)].into_iter().flatten() {
             let Ok(name) = FileName::new(self.project.clone(), path) else { continue };
             let is_reached = !self.own_alone || name.task() == Some(self.task);
-            if is_reached && there(self.files.head(&name).await)?.is_some() {
+            // What was put past the server is taken in for it.
+            if is_reached && there(arrivals::head(self.app, self.files, &name).await)?.is_some() {
                 return Ok(Some(name));
             }
         }
@@ -142,11 +147,18 @@ fn told(file: StoredFile) -> OutputFile {
 }
 
 /// A file, or none if it is not there.
-fn there(found: Result<StoredFile, FileError>) -> Result<Option<StoredFile>, ApiError> {
+fn there(found: Result<StoredFile, LookError>) -> Result<Option<StoredFile>, ApiError> {
     match found {
         Ok(file) => Ok(Some(file)),
-        Err(FileError::NotFound(_)) => Ok(None),
-        Err(error) => {
+        Err(LookError::Files(FileError::NotFound(_))) => Ok(None),
+        Err(LookError::Files(error @ (FileError::TooLarge { .. } | FileError::OverQuota { .. }))) => {
+            Err(ApiError::new(
+                ProblemCode::PayloadTooLarge,
+                format!("{error}; it was not kept, and the task was not completed"),
+            ))
+        }
+        Err(LookError::Store(error)) => Err(error.into()),
+        Err(LookError::Files(error)) => {
             tracing::error!(
                 error = baton_model::with_causes(&error),
                 "files of a completion cannot be looked up"

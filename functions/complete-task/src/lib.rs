@@ -11,7 +11,9 @@ use baton_api::Problem;
 use baton_api::claim::{ClaimRequest, ClaimView};
 use baton_api::complete::{CompleteRequest, CompletedView};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, Meters, PathId, inputs, ok, routes, wire};
-use baton_model::{Fence, Generation, Output, QueueName, Status, TaskId, TaskType, Timestamp};
+use baton_model::{
+    Fence, Generation, Output, QueueName, RequestKey, Status, TaskId, TaskType, Timestamp, WorkerId,
+};
 use baton_store::{Claim, ClaimAnswer, Complete, CompleteAnswer, Completion, StoreError};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -30,7 +32,9 @@ pub fn router() -> OpenApiRouter<App> {
 /// Complete a task
 ///
 /// Sets the task's status and writes its output record, the generation, in one commit. The same completion sent again
-/// answers as the first time. With `claim`, the answer brings the worker's next tasks along. With `files`, the task is completed
+/// answers as the first time. With `claim`, the answer brings the worker's next tasks along; its `request_id` may be the task's id
+/// with `@` and the attempt, by which the completion names it and brings the same leases when it is sent again. A claim that has the
+/// name of another completion is refused in `next_problem`, and the task is completed all the same. With `files`, the task is completed
 /// only if all of them are there; nothing is changed if one is not, and the attempt goes on.
 #[utoipa::path(
     post,
@@ -65,20 +69,47 @@ pub async fn complete_task(
 ) -> Result<CompletedView, ApiError> {
     let now = app.now();
     let worker = request.worker_id.clone();
-    caller.reach_attempt(&*app.store, task, &worker).await?;
+    let own = RequestKey::of_completion(task, request.attempt);
     let (complete, claim) = completion(app, caller, task, request, (now, "files")).await?;
-    let next = claim.map(|claim| wire::claim(app, caller, claim, now)).transpose()?;
+    let own = Own { name: own, worker: &worker };
+    let misnamed = claim.as_ref().and_then(|claim| misnamed(claim, Some(&own)));
+    let next = match claim.filter(|_| misnamed.is_none()) {
+        Some(claim) => Some(following(app, caller, claim, now)?),
+        None => None,
+    };
     let named = named(next.as_ref());
     let answer = app.store.complete(complete, next).await?;
     let CompleteAnswer { generation, domain, repeated, next } = answer;
     let taken = Completion { generation, domain, repeated };
     log(&app.meters, &taken);
     app.doorbell.ring_worker(&worker);
-    let (next, next_problem) = match next {
-        None => (None, None),
-        Some(found) => told(app, caller, found, &named, now).await,
+    let (next, next_problem) = match (next, misnamed) {
+        (Some(found), _) => told(app, caller, found, &named, now).await,
+        (None, Some(misnamed)) => untold(misnamed),
+        (None, None) => (None, None),
     };
     Ok(CompletedView { next, next_problem, ..view(&taken.generation) })
+}
+
+/// Whose claim a completion may name, and how.
+struct Own<'a> {
+    name: RequestKey,
+    worker: &'a WorkerId,
+}
+
+/// The refusal of a claim that comes along with ends, if it has a completion's name and is not that one's own. What has ended is not
+/// refused for it.
+fn misnamed(claim: &ClaimRequest, own: Option<&Own<'_>>) -> Option<ApiError> {
+    let name = claim.request_id.as_ref().filter(|name| name.is_of_completion())?;
+    let is_own = own.is_some_and(|own| *name == own.name && claim.worker_id == *own.worker);
+    (!is_own).then(|| wire::of_completion(name, "claim.request_id"))
+}
+
+/// The claim that comes along as the store takes it, by its completion's name if it has that.
+fn following(app: &App, caller: &Caller, mut claim: ClaimRequest, now: Timestamp) -> Result<Claim, ApiError> {
+    let own = claim.request_id.take_if(|name| name.is_of_completion());
+    let claim = wire::claim(app, caller, claim, now)?;
+    Ok(Claim { request: own.or(claim.request), ..claim })
 }
 
 /// A completion as the store takes it, and the claim that comes along; in which field of the request it names files.
@@ -95,11 +126,16 @@ async fn completion(
     let CompleteRequest { worker_id, attempt, location, kind, metadata, result, files, run_seconds, claim } =
         request;
     let fence = Fence { attempt, worker: worker_id };
+    if !files.is_empty() {
+        // They are looked for, and taken, before the store judges.
+        caller.reach_attempt(&*app.store, task, &fence).await?;
+    }
     let files = files::named(app, caller, (task, &fence), files, field).await?;
     let complete = Complete {
         now,
         task,
         fence,
+        caller: caller.bounds(),
         generation: app.ids.generation(),
         output: Output { location, kind, metadata, result, files },
         ran: run_seconds,
@@ -118,8 +154,6 @@ fn log(meters: &Meters, taken: &Completion) {
         domain = domain.as_ref().map(tracing::field::display),
         attempt = generation.attempt,
         worker_id = %generation.worker,
-        generation_id = %generation.id,
-        run_seconds = generation.run_time().as_secs_f64(),
         "task completed"
     );
 }

@@ -1,5 +1,7 @@
 //! A batch of tasks: all or nothing, or each by itself.
 
+use std::collections::BTreeMap;
+
 use axum::extract::{Request, State};
 use baton_api::batch::{BatchRequest, CreateBatch};
 use baton_api::create::{BatchAnswer, BatchItem, CreateTask, CreatedTask, ItemProblem};
@@ -7,8 +9,9 @@ use baton_api::fields::{BodyError, boolean, elements, read_object};
 use baton_api::{FieldError, Fields, ProblemCode, ReadFields};
 use baton_http::spec::task_spec;
 use baton_http::{ApiError, ApiResult, App, BodyLimit, Caller, IdempotencyKey, body, created, ok};
-use baton_model::{BatchId, Digest, Expected, Fingerprint, Limits, TaskId, TaskSpec, limits};
+use baton_model::{BatchId, Digest, Expected, Fingerprint, Limits, TaskId, TaskSpec, limits, trace};
 use baton_store::{Accepted, Create, CreateAnswer, Idempotency, ItemRefusal, StoreError};
+use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::of_batch::{OfBatch, in_project};
@@ -131,12 +134,53 @@ pub(crate) async fn hand_in(
     }
 }
 
-/// What was asked, whatever its spelling.
+/// What was asked, whatever its spelling and its traces.
 pub(crate) fn fingerprint(body: &[u8]) -> Fingerprint {
     match serde_json::from_slice::<&RawValue>(body) {
+        // Most bodies name no trace, and are not taken apart.
+        Ok(value) if value.get().contains(trace::TRACEPARENT) => match Untraced::batch(value) {
+            Some(untraced) => Fingerprint::of(&untraced),
+            None => Fingerprint::of(&value),
+        },
         Ok(value) => Fingerprint::of(&value),
         Err(_) => Digest::of_bytes(body).into(),
     }
+}
+
+/// A task or a batch of them without their traces: a request that is sent again has spans of its own.
+#[derive(Serialize)]
+#[serde(transparent)]
+struct Untraced<'a>(BTreeMap<String, Part<'a>>);
+
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Part<'a> {
+    Said(&'a RawValue),
+    Tasks(Vec<Untraced<'a>>),
+}
+
+impl<'a> Untraced<'a> {
+    /// A body, whose tasks are taken apart, too. What lies deeper is not: a body may nest as often as its bytes allow.
+    fn batch(value: &'a RawValue) -> Option<Self> {
+        let part = |(name, value): (String, &'a RawValue)| {
+            let tasks =
+                (name == "tasks").then(|| serde_json::from_str::<Vec<&RawValue>>(value.get()).ok()).flatten();
+            let tasks = tasks.and_then(|tasks| tasks.into_iter().map(Self::task).collect());
+            (name, tasks.map_or(Part::Said(value), Part::Tasks))
+        };
+        Some(Self(fields(value)?.map(part).collect()))
+    }
+
+    fn task(value: &'a RawValue) -> Option<Self> {
+        Some(Self(fields(value)?.map(|(name, value)| (name, Part::Said(value))).collect()))
+    }
+}
+
+/// The fields of an object but for those of its trace.
+fn fields(value: &RawValue) -> Option<impl Iterator<Item = (String, &RawValue)>> {
+    let fields: BTreeMap<String, &RawValue> = serde_json::from_str(value.get()).ok()?;
+    let is_trace = |name: &str| name == trace::TRACEPARENT || name == trace::TRACESTATE;
+    Some(fields.into_iter().filter(move |(name, _)| !is_trace(name)))
 }
 
 /// A batch as it was read: each task, or what is wrong with it.

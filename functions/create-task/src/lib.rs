@@ -15,7 +15,7 @@ use baton_http::spec::task_spec;
 use baton_http::{
     ApiError, ApiResult, App, Caller, IdempotencyKey, JsonBody, created, idempotency, ok, routes,
 };
-use baton_model::{Fingerprint, State as TaskState, Status};
+use baton_model::{State as TaskState, Status};
 use baton_store::{Accepted, Create, Idempotency};
 use http::HeaderValue;
 use utoipa_axum::router::OpenApiRouter;
@@ -58,7 +58,7 @@ async fn create_task(
     key: IdempotencyKey,
     JsonBody(request): JsonBody<CreateTask>,
 ) -> ApiResult {
-    let idempotency = key.scoped("POST /v1/tasks", &caller, || Fingerprint::of(&request));
+    let idempotency = key.scoped("POST /v1/tasks", &caller, || request.fingerprint());
     let Made { task, replayed } = create_one(&app, &caller, request, idempotency).await?;
     Ok(replay(if task.deduplicated { ok(&task)? } else { created(&task)? }, replayed))
 }

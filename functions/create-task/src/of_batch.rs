@@ -4,7 +4,7 @@ use axum::extract::State;
 use baton_api::FieldError;
 use baton_api::batch::{BatchRequest, BatchView};
 use baton_api::create::CreateTask;
-use baton_http::spec::task_spec;
+use baton_http::spec::template_spec;
 use baton_http::{ApiError, ApiResult, App, Caller, PathId, ok};
 use baton_model::{BatchId, Expected, NewBatch, ProjectId, TaskSpec};
 use baton_store::{AddToBatch, Create, CreateAnswer, SealBatch, StoreError};
@@ -33,7 +33,7 @@ impl OfBatch {
             None => None,
             Some(then) => {
                 let task = CreateTask { project: Some(project.clone()), ..then.task.clone() };
-                let spec = task_spec(app, caller, "batch.then.task.", task, Vec::new());
+                let spec = template_spec(app, caller, "batch.then.task.", task);
                 Some(spec.map_err(|errors| caller.beyond(errors))?)
             }
         };

@@ -51,7 +51,10 @@ async fn a_function_serves_requests_and_messages_and_survives_what_it_cannot_rea
     event["headers"]["authorization"] = json!("Bearer baton_a-secret-token");
     event["headers"]["traceparent"] = json!("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let Some(Outcome::Answer(answer)) = api.invoke(&event).await else { panic!("no answer") };
-    assert_eq!((&answer["statusCode"], &answer["headers"]["x-request-id"]), (&json!(201), &json!("stub-0")));
+    assert_eq!(
+        (&answer["statusCode"], &answer["headers"]["x-request-id"]),
+        (&json!(201), &json!("YfQ5xhVvFiAEPGw"))
+    );
 
     let Some(Outcome::Error(error)) = api.invoke(&json!({"Records": [{"eventSource": "aws:s3"}]})).await
     else {
@@ -69,7 +72,10 @@ async fn a_function_serves_requests_and_messages_and_survives_what_it_cannot_rea
     assert_eq!(routes, ["unknown"], "Lambda counts what goes well");
     let created = logs.iter().find(|line| line["message"] == "task created").unwrap();
     assert_eq!(created["cold_start"], true);
-    assert_eq!((&created["request_id"], &created["invocation_id"]), (&json!("stub-0"), &Value::Null));
+    assert_eq!(
+        (&created["request_id"], &created["invocation_id"]),
+        (&json!("YfQ5xhVvFiAEPGw"), &Value::Null)
+    );
     assert_eq!(created.get("xray_trace_id"), None, "the trace is not sampled");
     assert_eq!(created["traceparent"], "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01");
     let queued = logs.iter().rfind(|line| line["message"] == "task created").unwrap();

@@ -5,5 +5,7 @@ use std::process::ExitCode;
 use baton_lambda::Function;
 
 fn main() -> ExitCode {
-    Function::speaking("edge-functions", baton_edge_functions::dialect).run()
+    Function::speaking("edge-functions", baton_edge_functions::dialect)
+        .with_files(baton_files::in_bucket)
+        .run()
 }

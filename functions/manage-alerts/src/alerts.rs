@@ -1,7 +1,7 @@
 //! Rules of alerts: shown, set and taken away.
 
 use axum::extract::State;
-use baton_alerts::Rule;
+use baton_alerts::{Kind, Rule};
 use baton_api::ProblemCode;
 use baton_api::alert::{AlertView, AlertsView, SetAlert};
 use baton_http::notices::{self, Origin, RULE};
@@ -41,6 +41,15 @@ pub(crate) async fn set(
     caller.reach_everything()?;
     not_of_settings(&app, &name)?;
     let rule = request.rule(name).map_err(|(field, problem)| ApiError::field(field, problem))?;
+    // Who lives for a request alone counts no attempts, and has neither a disk nor workers beside it.
+    let is_told = !matches!(rule.kind, Kind::FailureRate | Kind::DiskLow | Kind::GroupFailed);
+    if !is_told && !app.timekeeper.hears_itself() {
+        return Err(StoreError::NotTold {
+            what: format!("kind: a function cannot tell the figure of {}", rule.kind.as_str()),
+            instead: "set the rule at a server on the table, which looks at it (docs/alerts.md)".to_owned(),
+        }
+        .into());
+    }
     // One after the other, so that there are never more than there may be.
     let _turn = app.notices.turn().await;
     let known = app.store.documents(RULE, None, Rule::MOST as u32).await?;

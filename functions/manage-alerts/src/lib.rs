@@ -1,12 +1,13 @@
 //! Looks after alerts, and tells how they and webhooks stand.
 //!
-//! A server looks at the figures of its rules every ten seconds ([`run_alerts`]). What fires and what has ended is written in one
-//! commit with what is told of it: in the time line, and to webhooks, whose messages `baton-webhooks` sends. It is no function on
-//! AWS: there, alarms of the template look after the same (`docs/alerts.md`).
+//! A server looks at the figures of its rules every ten seconds ([`run_alerts`]), a function on AWS once a minute ([`scheduled`]). What
+//! fires and what has ended is written in one commit with what is told of it: in the time line, and to webhooks, whose messages
+//! `baton-webhooks` sends.
 
 mod alerts;
 mod command;
 mod figures;
+mod round;
 mod watch;
 mod webhooks;
 
@@ -14,6 +15,7 @@ use axum::routing::{get, post};
 use baton_http::App;
 use utoipa_axum::router::OpenApiRouter;
 
+pub use round::{AlertRounds, scheduled};
 pub use watch::{Watch, run_alerts};
 
 /// The function's routes.

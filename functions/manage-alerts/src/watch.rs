@@ -1,4 +1,4 @@
-//! The look at all rules, every ten seconds.
+//! The look at all rules: every ten seconds, every 40 on a table, and once a minute where it is a round of a function.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use baton_alerts::{Delivery, Event, EventName, Rule, Standing, Turn, Webhook, message_id};
 use baton_api::alert::FiringView;
 use baton_http::App;
-use baton_http::notices::{self, HOOK, STANDING, WAITING_ALERTS};
+use baton_http::notices::{self, STANDING, WAITING_ALERTS};
 use baton_model::{GroupName, Happened, Timestamp};
 use baton_runtime::Shutdown;
 use baton_store::{DocumentChanges, StoreError};
@@ -15,29 +15,40 @@ use serde::Serialize;
 use crate::command::Commands;
 use crate::figures::{self, Rate};
 
-/// How often it is looked.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often it is looked, and after how long without a look nobody knows what was in between.
+#[derive(Clone, Copy)]
+struct Pace {
+    every: Duration,
+    unseen: Duration,
+}
+
+/// Where a look costs nothing.
+const OFTEN: Pace = Pace { every: Duration::from_secs(10), unseen: Duration::from_secs(60) };
+
+/// Where each request to the store is paid for: a look costs what `GET /v1/stats` does. Two looks may fail before durations begin anew.
+const SELDOM: Pace = Pace { every: Duration::from_secs(40), unseen: Duration::from_secs(150) };
+
+/// Where each look is a round of its own, which a schedule begins. Two may fail before durations begin anew.
+const ROUNDS: Pace = Pace { every: Duration::from_secs(60), unseen: Duration::from_secs(210) };
+
+impl Pace {
+    fn of(app: &App) -> Self {
+        if app.store.capabilities().feed { OFTEN } else { SELDOM }
+    }
+}
 
 /// How many standings are read at the start.
 const STANDINGS: u32 = 1_000;
 
 /// Looks until `shutdown` begins.
 pub async fn run_alerts(app: App, shutdown: Shutdown) {
-    if !app.store.capabilities().feed {
-        if app.notices.has_any() {
-            tracing::warn!(
-                "this store keeps no alerts and no webhooks: [[alerts]] and [[webhooks]] do nothing; the template's alarms and the \
-                 queue task-events tell of the same (docs/alerts.md)"
-            );
-        }
-        return;
-    }
+    let Pace { every, .. } = Pace::of(&app);
     let mut watch = Watch::default();
     loop {
         tokio::select! {
             biased;
             () = shutdown.wait() => return,
-            () = tokio::time::sleep(LOOK) => {}
+            () = tokio::time::sleep(every) => {}
         }
         if let Err(error) = watch.look(&app).await {
             tracing::warn!(error = error.report(), "alerts could not be looked at");
@@ -50,6 +61,8 @@ pub async fn run_alerts(app: App, shutdown: Shutdown) {
 pub struct Watch {
     /// How each rule stands; nothing is known before the first look.
     standings: Option<BTreeMap<GroupName, Standing>>,
+    /// In which term that was read.
+    term: u64,
     rate: Rate,
     commands: Commands,
 }
@@ -70,20 +83,52 @@ impl Watch {
     /// # Errors
     /// The store's own failures; the next look finds the same.
     pub async fn look(&mut self, app: &App) -> Result<(), StoreError> {
-        let now = app.now();
         let rules: Vec<Rule> =
             app.notices.rules(&*app.store).await?.into_iter().map(|(rule, _)| rule).collect();
+        let knows_none = self.standings.as_ref().is_some_and(BTreeMap::is_empty);
+        if rules.is_empty() && knows_none && !app.store.capabilities().feed {
+            return Ok(());
+        }
+        let term = app.notices.holds(app).await?;
+        if term != Some(self.term) {
+            // Another process looks, or has looked: what that has come to has to be read, should this one follow it.
+            self.standings = None;
+        }
+        let Some(term) = term else { return Ok(()) };
+        self.term = term;
+        self.look_as(app, &rules, Pace::of(app), false).await
+    }
+
+    /// Looks once, as the one who holds the looking in a term, in a process that ends with it: what is on its way to fire or to end is kept,
+    /// too, for whoever looks next.
+    ///
+    /// # Errors
+    /// As [`Watch::look`].
+    pub(crate) async fn look_in_round(app: &App, term: u64, rules: &[Rule]) -> Result<(), StoreError> {
+        let mut watch = Self { term, ..Self::default() };
+        watch.look_as(app, rules, ROUNDS, true).await
+    }
+
+    async fn look_as(
+        &mut self,
+        app: &App,
+        rules: &[Rule],
+        pace: Pace,
+        carried: bool,
+    ) -> Result<(), StoreError> {
+        let (term, now) = (self.term, app.now());
         let known = match &mut self.standings {
             Some(known) => known,
             none => none.insert(kept(app).await?),
         };
-        let found = figures::look(app, &rules, &mut self.rate, now).await?;
+        let found = figures::look(app, rules, &mut self.rate, now).await?;
         let mut turns: Vec<(Rule, Turn)> = Vec::new();
         let mut next = BTreeMap::new();
-        for rule in &rules {
+        for rule in rules {
             let mut standing = known.get(&rule.name).cloned().unwrap_or_default();
             if let Some(figures) = figures::of_rule(rule, &found) {
-                turns.extend(standing.look(rule, &figures, now).into_iter().map(|turn| (rule.clone(), turn)));
+                let some = standing.look(rule, &figures, now, pace.unseen);
+                turns.extend(some.into_iter().map(|turn| (rule.clone(), turn)));
             }
             next.insert(rule.name.clone(), standing);
         }
@@ -96,14 +141,24 @@ impl Watch {
             turns.extend(standing.end_all(now).into_iter().map(|turn| (gone.clone(), turn)));
             changes.remove(STANDING, name.as_str());
         }
-        let changed: BTreeSet<&GroupName> = turns.iter().map(|(rule, _)| &rule.name).collect();
+        let mut changed: BTreeSet<&GroupName> = turns.iter().map(|(rule, _)| &rule.name).collect();
+        if carried {
+            let was_under_way = |name: &GroupName| known.get(name).is_some_and(Standing::is_under_way);
+            let under_way = next.iter().filter(|(name, next)| next.is_under_way() || was_under_way(name));
+            changed.extend(under_way.map(|(name, _)| name));
+        }
         for name in changed.into_iter().filter(|name| names.contains(name)) {
             if let Some(standing) = next.get(name) {
                 changes.put(STANDING, name.as_str(), notices::write("how an alert stands", standing)?);
             }
         }
-        let told = tell(app, &turns, now, &mut changes).await?;
+        let (told, dropped) = tell(app, &turns, now, &mut changes).await?;
         if !changes.is_empty() {
+            if !app.notices.still_holds(term, app.now()) {
+                // The look took so long that another one may look by now, and have written something else.
+                self.standings = None;
+                return Ok(());
+            }
             app.store.change_documents(changes).await?;
         }
         self.standings = Some(next);
@@ -116,7 +171,22 @@ impl Watch {
                 self.commands.run(&rule.name, command, event, line);
             }
         }
+        for (webhook, messages) in dropped {
+            count_dropped(app, &webhook, messages).await;
+        }
         Ok(())
+    }
+}
+
+/// Counts what a webhook was not told. That it cannot be counted holds nothing up that was told.
+async fn count_dropped(app: &App, webhook: &GroupName, messages: u64) {
+    let counted = app.notices.stand(app, webhook, |standing| {
+        standing.dropped += messages;
+        Ok(DocumentChanges::default())
+    });
+    if let Err(error) = counted.await {
+        let error = error.report();
+        tracing::warn!(%webhook, messages, error, "messages that were not kept for a webhook could not be counted");
     }
 }
 
@@ -131,16 +201,19 @@ async fn kept(app: &App) -> Result<BTreeMap<GroupName, Standing>, StoreError> {
     Ok(known)
 }
 
-/// Adds what the time line and the webhooks are told of turns; gives what commands are told.
+/// What commands are told, and how many messages were not kept for which webhooks.
+type Passed = (Vec<(EventName, String)>, Vec<(GroupName, u64)>);
+
+/// Adds what the time line and the webhooks are told of turns; gives what is passed on besides.
 async fn tell(
     app: &App,
     turns: &[(Rule, Turn)],
     now: Timestamp,
     changes: &mut DocumentChanges,
-) -> Result<Vec<(EventName, String)>, StoreError> {
+) -> Result<Passed, StoreError> {
     let mut told = Vec::with_capacity(turns.len());
     if turns.is_empty() {
-        return Ok(told);
+        return Ok((told, Vec::new()));
     }
     let webhooks = app.notices.webhooks(&*app.store).await?;
     let _turn = app.notices.turn().await;
@@ -177,32 +250,29 @@ async fn tell(
         }
         told.push((name, body));
     }
-    for receiver in receivers.iter().filter(|receiver| receiver.has_dropped) {
-        let standing = notices::write("how a webhook stands", &receiver.standing)?;
-        changes.put(HOOK, receiver.webhook.name.as_str(), standing);
-    }
-    Ok(told)
+    let dropped = receivers.into_iter().filter(|receiver| receiver.dropped > 0);
+    Ok((told, dropped.map(|receiver| (receiver.webhook.name, receiver.dropped)).collect()))
 }
 
 /// A webhook that may be told something.
 struct Receiver {
     webhook: Webhook,
-    standing: baton_alerts::HookStanding,
+    is_disabled: bool,
     waiting: u64,
-    has_dropped: bool,
+    /// How many messages were not kept for it.
+    dropped: u64,
 }
 
 impl Receiver {
     async fn of(app: &App, webhook: Webhook) -> Result<Self, StoreError> {
         let standing = notices::hook_standing(&*app.store, &webhook.name).await?;
         let waiting = app.store.count_documents(&notices::waiting(&webhook.name)).await?;
-        Ok(Self { webhook, standing, waiting, has_dropped: false })
+        Ok(Self { webhook, is_disabled: standing.disabled_at.is_some(), waiting, dropped: 0 })
     }
 
     fn give(&mut self, message: &Delivery, changes: &mut DocumentChanges) -> Result<(), StoreError> {
-        if self.standing.disabled_at.is_some() || self.waiting >= u64::from(WAITING_ALERTS) {
-            self.standing.dropped += 1;
-            self.has_dropped = true;
+        if self.is_disabled || self.waiting >= u64::from(WAITING_ALERTS) {
+            self.dropped += 1;
             return Ok(());
         }
         self.waiting += 1;
@@ -214,5 +284,18 @@ fn log(rule: &Rule, turn: &Turn) {
     match turn {
         Turn::Fired { firing, .. } => tracing::warn!(alert = %rule.name, why = firing.why, "alert fires"),
         Turn::Ended(ended) => tracing::info!(alert = %rule.name, why = ended.firing.why, "alert has ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn looks_that_fail_now_and_then_leave_no_gap() {
+        for Pace { every, unseen } in [OFTEN, SELDOM, ROUNDS] {
+            // Two fail, and each takes a moment.
+            assert!(unseen > every * 3 + Duration::from_secs(10), "{every:?}");
+        }
     }
 }

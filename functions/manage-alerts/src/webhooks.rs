@@ -1,7 +1,7 @@
 //! Webhooks: shown, set, taken away, and asked to be told something anew.
 
 use axum::extract::State;
-use baton_alerts::{Delivery, Event, EventName, SecretText, Webhook, message_id};
+use baton_alerts::{Delivery, Event, EventName, HookStanding, SecretText, Webhook, message_id};
 use baton_api::ProblemCode;
 use baton_api::manage::ActionRequest;
 use baton_api::webhook::{
@@ -71,9 +71,22 @@ pub(crate) async fn set(
         }
     };
     let webhook = request.webhook(name, secret);
+    if webhook.hears_of_tasks() && !app.store.capabilities().feed {
+        return Err(StoreError::NotTold {
+            what: "events: a table keeps no order of all that happens to tasks".to_owned(),
+            instead: "name alert.fired and alert.ended alone; the queue task-events tells of tasks (docs/lambda.md)".to_owned(),
+        }
+        .into());
+    }
     caller.has_changed(before.as_ref().map(told), Some(told(&webhook)));
     let mut changes = DocumentChanges::default();
     changes.put(WEBHOOK, webhook.name.as_str(), notices::write("a webhook", &webhook)?);
+    if before.is_none() {
+        // What was written of one of its name while that was taken away is not its own.
+        clear(&app, &webhook.name, DocumentChanges::default()).await?;
+        let standing = HookStanding::born(app.ids.uuid().to_string());
+        changes.put(HOOK, webhook.name.as_str(), notices::write("how a webhook stands", &standing)?);
+    }
     app.store.change_documents(changes).await?;
     app.notices.changed();
     tracing::info!(webhook = %webhook.name, "webhook set");
@@ -95,16 +108,7 @@ pub(crate) async fn delete(
     let mut changes = DocumentChanges::default();
     changes.remove(WEBHOOK, name.as_str());
     changes.remove(HOOK, name.as_str());
-    for kind in [notices::waiting(&name), notices::over(&name)] {
-        loop {
-            let some = app.store.documents(&kind, None, REMOVED).await?;
-            some.iter().for_each(|document| changes.remove(&kind, &document.name));
-            app.store.change_documents(std::mem::take(&mut changes)).await?;
-            if some.len() < REMOVED as usize {
-                break;
-            }
-        }
-    }
+    clear(&app, &name, changes).await?;
     app.notices.changed();
     tracing::info!(webhook = %name, "webhook taken away");
     ok(&view)
@@ -119,13 +123,12 @@ pub(crate) async fn enable(
     caller.reach_everything()?;
     caller.asks(request.by, request.reason.as_deref());
     let (webhook, from) = known(&app, &name).await?;
-    {
-        let _turn = app.notices.turn().await;
-        let mut standing = notices::hook_standing(&*app.store, &name).await?;
+    let enabled = app.notices.stand(&app, &name, |standing| {
         standing.enable();
-        let mut changes = DocumentChanges::default();
-        changes.put(HOOK, name.as_str(), notices::write("how a webhook stands", &standing)?);
-        app.store.change_documents(changes).await?;
+        Ok(DocumentChanges::default())
+    });
+    if enabled.await?.is_none() {
+        return Err(unknown(&name));
     }
     app.notices.due();
     ok(&view(&app, &webhook, from).await?)
@@ -195,13 +198,32 @@ pub(crate) async fn test(
 
 async fn known(app: &App, name: &GroupName) -> Result<(Webhook, Origin), ApiError> {
     let all = app.notices.webhooks(&*app.store).await?;
-    all.into_iter().find(|(webhook, _)| webhook.name == *name).ok_or_else(|| {
-        let name = name.as_str();
-        ApiError::new(
-            ProblemCode::WebhookNotFound,
-            format!("there is no webhook {name:?}; GET /v1/webhooks lists those that there are"),
-        )
-    })
+    all.into_iter().find(|(webhook, _)| webhook.name == *name).ok_or_else(|| unknown(name))
+}
+
+fn unknown(name: &GroupName) -> ApiError {
+    let name = name.as_str();
+    ApiError::new(
+        ProblemCode::WebhookNotFound,
+        format!("there is no webhook {name:?}; GET /v1/webhooks lists those that there are"),
+    )
+}
+
+/// Makes changes, and removes all messages that are kept for a webhook.
+async fn clear(app: &App, name: &GroupName, mut changes: DocumentChanges) -> Result<(), StoreError> {
+    for kind in [notices::waiting(name), notices::over(name)] {
+        loop {
+            let some = app.store.documents(&kind, None, REMOVED).await?;
+            some.iter().for_each(|document| changes.remove(&kind, &document.name));
+            if !changes.is_empty() {
+                app.store.change_documents(std::mem::take(&mut changes)).await?;
+            }
+            if some.len() < REMOVED as usize {
+                break;
+            }
+        }
+    }
+    Ok(())
 }
 
 async fn view(app: &App, webhook: &Webhook, from: Origin) -> Result<WebhookView, ApiError> {

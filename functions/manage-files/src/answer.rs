@@ -8,7 +8,7 @@ use baton_files::{Content, StoredFile, is_inert};
 use baton_http::ApiError;
 use http::header::{
     ACCEPT_RANGES, CACHE_CONTROL, CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_RANGE,
-    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, X_CONTENT_TYPE_OPTIONS,
+    CONTENT_SECURITY_POLICY, CONTENT_TYPE, ETAG, LOCATION, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{HeaderName, HeaderValue, StatusCode};
 
@@ -45,6 +45,15 @@ pub(crate) fn not_modified(file: &StoredFile) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::NOT_MODIFIED;
     set(&mut response, ETAG, &file.etag());
+    response
+}
+
+/// Where its bytes are, for a moment. The same request is sent there: a range goes along, and no token may.
+pub(crate) fn elsewhere(url: &str) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+    set(&mut response, LOCATION, url);
+    set(&mut response, CACHE_CONTROL, "no-store");
     response
 }
 

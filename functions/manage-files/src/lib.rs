@@ -1,11 +1,13 @@
 //! Takes files in and gives them out, as streams: with a token, or by an address that was signed for one file.
 //!
-//! It serves where a server has a place for files, and is no function on AWS yet: there, files lie in a bucket that signs addresses
-//! itself. Its routes are in `docs/files.md`.
+//! It serves where a server has a place for files, and on AWS, where large ones go past it, by addresses that the bucket takes itself
+//! (`docs/decisions/0063-files-on-lambda.md`). Its routes are in `docs/files.md`.
 
 mod answer;
 mod named;
+mod orphans;
 mod range;
+mod scheduled;
 mod sweep;
 
 use std::sync::Arc;
@@ -18,14 +20,16 @@ use axum::routing::{get, post};
 use baton_api::ProblemCode;
 use baton_api::address::{self, escaped};
 use baton_api::file::{FileLinkView, FilesView};
-use baton_files::{Cause, FileError, FileName, Files, Method, Presigned, Put};
+use baton_files::{Cause, FileError, FileName, Files, Method, Presigned, Put, StoredFile, Upload};
+use baton_http::arrivals::{self, LookError};
 use baton_http::{ApiError, ApiResult, App, Caller, QueryFields, created, ok};
 use baton_model::{Expected, ProjectId};
 use futures::{StreamExt, TryStreamExt};
 use http::header::{CONTENT_LENGTH, CONTENT_TYPE};
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, Method as Verb, StatusCode};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use scheduled::scheduled;
 pub use sweep::run_sweep;
 
 /// The paths of files, and how much longer than others their requests may take.
@@ -35,6 +39,12 @@ pub const SLOW_SIGNED: (&str, Duration) = ("/v1/signed-files/*", Duration::from_
 
 /// For how long an address may be signed at most: as S3 has it.
 const LONGEST: Duration = Duration::from_secs(7 * 86_400);
+
+/// For how long an address of the bucket itself takes a file at most: it ends with the credentials of the process that has signed it, too.
+const DIRECT: Duration = Duration::from_secs(3_600);
+
+/// For how long a caller may follow to where a file's bytes are.
+const FOLLOWED: Duration = Duration::from_secs(300);
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
@@ -66,10 +76,11 @@ fn problem(error: FileError) -> ApiError {
             ApiError::new(ProblemCode::PayloadTooLarge, format!("{error}; nothing was kept"))
         }
         FileError::OutOfRange { .. } => ApiError::new(ProblemCode::RangeRefused, error.to_string()),
+        FileError::Exists(_) => ApiError::new(ProblemCode::TransitionRefused, error.to_string()),
         FileError::CutOff(_) => {
             ApiError::new(ProblemCode::MalformedRequest, format!("{error}; nothing was kept, send it again"))
         }
-        FileError::Unavailable { .. } => {
+        FileError::Unavailable { .. } | FileError::Unasked(_) => {
             tracing::error!(error = baton_model::with_causes(&error), "files cannot be read or written");
             ApiError::new(
                 ProblemCode::StorageUnavailable,
@@ -103,26 +114,43 @@ async fn put_signed(
     take(&app, name, &headers, body).await
 }
 
+/// What an upload was not kept for, or that tasks cannot be looked up.
+fn look_problem(error: LookError) -> ApiError {
+    match error {
+        LookError::Files(error) => problem(error),
+        LookError::Store(error) => error.into(),
+    }
+}
+
 async fn read(
     State(app): State<App>,
     caller: Caller,
     Path((project, path)): Path<(String, String)>,
+    verb: Verb,
+    mut query: QueryFields,
     headers: HeaderMap,
 ) -> ApiResult {
     let name = named::of_path(&project, &path)?;
     named::reach(&app, &caller, &name).await?;
-    give(&app, &name, &headers).await
+    match query.text("about").as_deref() {
+        None => give_file(&app, &name, &verb, &headers).await,
+        Some("true") => ok(&answer::view(look(&app, &name).await?)),
+        Some(other) => {
+            Err(ApiError::field("about", Expected::text("true, for what is kept of the file", other)))
+        }
+    }
 }
 
 async fn read_signed(
     State(app): State<App>,
     Path((project, path)): Path<(String, String)>,
     query: QueryFields,
+    verb: Verb,
     headers: HeaderMap,
 ) -> ApiResult {
     let name = named::of_path(&project, &path)?;
     check(&app, Method::Get, &name, query).await?;
-    give(&app, &name, &headers).await
+    give_file(&app, &name, &verb, &headers).await
 }
 
 async fn remove(
@@ -178,8 +206,18 @@ async fn link(State(app): State<App>, caller: Caller, mut query: QueryFields) ->
     query.finish()?;
     let name = name.map_err(|problem| ApiError::field("name", problem))?;
     named::reach(&app, &caller, &name).await?;
+    let time = Duration::from_secs(seconds.unwrap_or(most));
+    if method == Method::Put {
+        let id = app.ids.uuid().as_u128();
+        let upload = Upload { name: name.clone(), id, attempt: None, kept_until: None };
+        let held = time.min(DIRECT);
+        if let Some(url) = files(&app)?.put_at(&upload, held).await.map_err(problem)? {
+            let expires_at = app.now().plus(held);
+            return created(&FileLinkView { url, method: method.as_str().to_owned(), expires_at });
+        }
+    }
     let key = files(&app)?.key().await.map_err(problem)?;
-    let expires_at = app.now().plus(Duration::from_secs(seconds.unwrap_or(most)));
+    let expires_at = app.now().plus(time);
     let Presigned { expires, signature } = key.sign(method, &name, expires_at);
     let path = escaped(&name.to_string(), address::PATH);
     let url = format!("/v1/signed-files/{path}?expires={expires}&signature={signature}");
@@ -214,6 +252,8 @@ async fn take(app: &App, name: FileName, headers: &HeaderMap, body: Body) -> Api
         id: app.ids.uuid().as_u128(),
         content_type: headers.get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).map(str::to_owned),
         task: name.task(),
+        kept_until: None,
+        only_new: false,
         name,
         bounds,
     };
@@ -223,15 +263,37 @@ async fn take(app: &App, name: FileName, headers: &HeaderMap, body: Body) -> Api
     created(&answer::view(file))
 }
 
-/// Gives a file out.
-async fn give(app: &App, name: &FileName, headers: &HeaderMap) -> ApiResult {
-    let files = files(app)?;
-    let file = files.head(name).await.map_err(problem)?;
+/// What is kept of a file, for whoever has put it.
+async fn look(app: &App, name: &FileName) -> Result<StoredFile, ApiError> {
+    arrivals::head(app, &**files(app)?, name).await.map_err(look_problem)
+}
+
+async fn give_file(app: &App, name: &FileName, verb: &Verb, headers: &HeaderMap) -> ApiResult {
+    let file = arrivals::standing(app, &**files(app)?, name).await.map_err(look_problem)?;
+    give_known(app, &file, verb, headers).await
+}
+
+/// Gives a file out that was looked at, or the part of it that the headers ask for, so that no browser runs anything of it; or says where its
+/// bytes are, if there are more than this process carries.
+///
+/// # Errors
+/// If it is not there any more, or cannot be read.
+pub async fn give_known(app: &App, file: &StoredFile, verb: &Verb, headers: &HeaderMap) -> ApiResult {
     if range::is_known(headers, &file.etag()) {
-        return Ok(answer::not_modified(&file));
+        return Ok(answer::not_modified(file));
     }
     let part = range::of(headers, &file.etag());
-    match files.get(name, part).await {
+    // An address is signed for one method: who asks for the head is told it here.
+    let elsewhere = match *verb == Verb::HEAD {
+        true => Ok(None),
+        false => files(app)?.fetched_at(file, &part, FOLLOWED).await,
+    };
+    let given = match elsewhere {
+        Ok(Some(url)) => return Ok(answer::elsewhere(&url)),
+        Ok(None) => files(app)?.get(&file.name, part).await,
+        Err(error) => Err(error),
+    };
+    match given {
         Ok(content) => Ok(answer::content(content)),
         Err(FileError::OutOfRange { size }) => {
             Ok(answer::out_of_range(problem(FileError::OutOfRange { size }), size))

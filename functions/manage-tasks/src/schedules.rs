@@ -5,7 +5,7 @@ use baton_api::schedule::{
     MOST_NEXT, ScheduleAction, ScheduleView, SetSchedule as SetScheduleRequest, USUAL_NEXT,
 };
 use baton_api::task::Page;
-use baton_http::spec::task_spec;
+use baton_http::spec::template_spec;
 use baton_http::{
     ApiError, ApiResult, App, Caller, JsonBody, OptionalBody, PathId, QueryFields, created, ok, wire,
 };
@@ -40,7 +40,7 @@ pub(crate) async fn set(
     JsonBody(mut request): JsonBody<SetScheduleRequest>,
 ) -> ApiResult {
     request.task.project = request.project.take();
-    let task = task_spec(&app, &caller, "task.", request.task.clone(), Vec::new());
+    let task = template_spec(&app, &caller, "task.", request.task.clone());
     let task = task.map_err(|errors| {
         let named = |mut error: baton_api::FieldError| {
             if error.field == "task.project" {

@@ -4,7 +4,7 @@ use axum::extract::State;
 use baton_api::manage::ActionRequest;
 use baton_api::supply::{SetSupply as SetSupplyRequest, SupplyView};
 use baton_api::task::Page;
-use baton_http::spec::task_spec;
+use baton_http::spec::template_spec;
 use baton_http::{ApiResult, App, Caller, JsonBody, OptionalBody, PathId, QueryFields, created, ok, wire};
 use baton_model::schedule::Said;
 use baton_model::{Label, QueueName, Supply, SupplyChange};
@@ -44,7 +44,7 @@ pub(crate) async fn set(
     for (place, template) in request.templates.iter().enumerate() {
         let mut task = template.task.clone();
         task.queue = Some(queue.clone());
-        match task_spec(&app, &caller, &format!("templates[{place}].task."), task, Vec::new()) {
+        match template_spec(&app, &caller, &format!("templates[{place}].task."), task) {
             Ok(task) => tasks.push(task),
             Err(found) => errors.extend(found),
         }

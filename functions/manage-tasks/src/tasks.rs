@@ -63,6 +63,7 @@ pub async fn cancel_task(
             with_dependants: request.with_dependants,
         })
         .await?;
+    app.meters.cancelled(&task);
     log("task cancelled", &task, by.as_ref());
     if let Some(end) = &task.head.ended {
         app.doorbell.ring_worker(&end.worker);

@@ -59,7 +59,7 @@ pub(crate) async fn stop(
 
 /// Let a worker run on
 ///
-/// Takes back an earlier drain or stop that the worker has not followed yet.
+/// Takes back an earlier drain or stop, as long as the worker has not ended. With `ended_at` in the answer it was too late.
 #[utoipa::path(
     post,
     path = "/v1/workers/{worker}/run",
@@ -107,7 +107,9 @@ pub async fn direct_worker(
     caller.reach_everything()?;
     let now = app.now();
     let by = caller.asks(request.by, request.reason.as_deref());
-    let detail = app.store.direct_worker(Direct { now, worker, directive }).await?;
+    let reason = request.reason.clone();
+    let direct = Direct { now, worker, directive, by: by.clone(), reason, only_if: None };
+    let detail = app.store.direct_worker(direct).await?;
     let by = by.as_ref().map(tracing::field::display);
     tracing::info!(
         worker_id = %detail.worker.id,

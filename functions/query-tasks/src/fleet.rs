@@ -197,7 +197,7 @@ fn states_view(states: &BTreeMap<TaskState, u64>) -> BTreeMap<String, u64> {
 }
 
 fn hour_view(hour: HourCounts) -> HourView {
-    HourView { from: hour.from, claimed: hour.claims, completed: hour.completions }
+    HourView { from: hour.from, claimed: hour.claims, completed: hour.completions, failed: hour.failures }
 }
 
 fn stats_view(stats: Stats) -> StatsView {

@@ -3,6 +3,7 @@
 //! The reaper acts on what the store holds alone. It may run anywhere, any number of times, and several times at once:
 //! each task is taken back by one conditional write.
 
+mod archive_rounds;
 mod archiving;
 mod asked;
 mod batches;
@@ -23,6 +24,7 @@ use baton_model::limits;
 use baton_store::{Reap, Taken};
 use utoipa_axum::router::OpenApiRouter;
 
+pub use archive_rounds::ArchiveRounds;
 pub use archiving::run_archiver;
 pub use bulk::run_bulk;
 pub use readings::{look_at_readings, run_readings};
@@ -30,7 +32,7 @@ pub use round::Round;
 pub use rounds::{begin, reap_within, run_reaper, scheduled};
 pub use schedules::run_schedules;
 pub use supplies::run_supplies;
-pub use untaken::{look_for_untaken, run_untaken};
+pub use untaken::run_untaken;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
@@ -71,7 +73,7 @@ async fn reap(
 }
 
 fn log(app: &App, taken: &Taken) {
-    app.meters.lost(taken.reason);
+    app.meters.lost(taken, app.now());
     tracing::warn!(
         task_id = %taken.task,
         task_type = %taken.task_type,

@@ -44,20 +44,31 @@ pub async fn look_at_readings(app: &App, watch: &mut ReadingWatch) -> Result<(),
             worker: &worker.id,
             session: worker.session,
             directive: worker.directive,
+            directed: worker.directed.as_ref(),
             readings: &worker.readings,
         })
         .collect();
     for ordered in watch.turn(&app.readings, &reads, now) {
         let (worker, directive) = (ordered.worker, ordered.directive);
-        match app.store.direct_worker(Direct { now, worker: worker.clone(), directive }).await {
-            Ok(_) if directive == Directive::Run => {
+        let reason = Some(ordered.why.clone());
+        let only_if = Some(ordered.stands);
+        let direct = Direct { now, worker: worker.clone(), directive, by: None, reason, only_if };
+        let asked = direct.directed();
+        match app.store.direct_worker(direct).await {
+            Ok(told) if directive == Directive::Run && told.worker.directive == Directive::Run => {
                 tracing::info!(%worker, why = ordered.why, "a worker goes on");
             }
-            Ok(_) => tracing::warn!(%worker, why = ordered.why, "a worker drains"),
-            Err(error) => {
-                watch.not_asked(&worker);
-                tracing::warn!(%worker, error = error.report(), "a worker could not be asked to drain");
+            Ok(told) if directive == Directive::Drain && told.worker.directed.as_ref() == Some(&asked) => {
+                tracing::warn!(%worker, why = ordered.why, "a worker drains");
             }
+            Ok(told) => tracing::info!(
+                %worker,
+                why = ordered.why,
+                directive = told.worker.directive.as_str(),
+                "a rule for readings asks nothing of a worker: somebody was first"
+            ),
+            // The next look finds it anew.
+            Err(error) => tracing::warn!(%worker, error = error.report(), "a rule could not ask a worker"),
         }
     }
     Ok(())

@@ -17,6 +17,9 @@ pub struct Round {
     pub schedules_missed: u64,
     /// Finished tasks, log lines, workers and keys removed.
     pub removed: u64,
+    /// Finished tasks written to an archive before they were removed; none where this process has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archived: Option<u64>,
     /// How far past its end the oldest thing is that the store should have removed by itself, in seconds; none where it does
     /// not, or was not asked.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -3,16 +3,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use baton_http::App;
+use baton_api::scaling::PoolView;
+use baton_http::{App, scaling};
 use baton_model::round::{Finding, RECALLED};
 use baton_model::{LossReason, RoundDone, RoundNote, Timestamp, Watch};
 use baton_runtime::Shutdown;
 use baton_store::{
-    Cursor, ErrorKind, Expire, Mend, Reap, Redate, RunReport, Sizes, StoreError, SupplyReport, Waiting,
+    Archiver, Cursor, ErrorKind, Expire, Mend, Reap, Redate, RunReport, Sizes, StoreError, SupplyReport,
+    Waiting,
 };
 use serde_json::{Value, json};
-use tokio::time::{Instant, Interval, MissedTickBehavior};
+use tokio::time::{Instant, Interval, MissedTickBehavior, timeout};
 
+use crate::archive_rounds::{ArchiveRounds, Times};
 use crate::batches;
 use crate::bulk;
 use crate::removal::Removal;
@@ -360,14 +363,16 @@ fn tell(finding: &Finding) {
 }
 
 /// One round of a schedule: logs what it did and how long tasks wait, and that the next one goes on if it could not do
-/// all. What it did is its answer; what alarms listen to comes with it, by the names of the metrics.
+/// all. What it did is its answer; what alarms listen to comes with it, by the names of the metrics, and how many machines
+/// each pool of the settings should have. With an archive, what is past its keeping is archived last, in a third of the time at least.
 ///
 /// # Errors
 /// As [`reap_within`].
 pub async fn scheduled(
     app: &App,
     budget: Duration,
-) -> Result<(Value, BTreeMap<&'static str, f64>), StoreError> {
+    archive: Option<(&Archiver, &ArchiveRounds)>,
+) -> Result<(Value, BTreeMap<&'static str, f64>, BTreeMap<String, f64>), StoreError> {
     // Before the round: one that has much to do must not hide that tasks wait.
     let waiting = waiting(app).await;
     let (began, now) = (Instant::now(), app.now());
@@ -380,12 +385,24 @@ pub async fn scheduled(
         tracing::warn!(error = error.report(), "queues could not be refilled and will be tried again");
         SupplyReport { more: true, ..SupplyReport::default() }
     });
-    let round = reap_within(app, budget.saturating_sub(began.elapsed())).await?;
+    // Bulk commands take as much time as they are given.
+    let reaping = if archive.is_some() { budget - budget / 3 } else { budget };
+    let mut round = reap_within(app, reaping.saturating_sub(began.elapsed())).await?;
+    let wanted = wanted(scaling::pools(app, app.now()), left_for_pools(reaping, began.elapsed())).await;
+    let mut gauges = BTreeMap::new();
+    if let Some((archiver, rounds)) = archive {
+        // As much as the host keeps for what was begun is left to it by half.
+        let times = Times { begin: began + budget, end: began + budget + budget / 8 };
+        let done = rounds.within(app, archiver, times).await;
+        round.archived = Some(done.archived.written);
+        round.removed += done.archived.removed;
+        round.more |= done.more;
+        gauges.insert("ArchiveFailures", f64::from(u8::from(done.failed)));
+    }
     let (created, schedules_missed) = (ran.created + supplied.created, ran.missed + ran.failed);
     let round = Round { created, schedules_missed, more: round.more || ran.more || supplied.more, ..round };
-    let Round { taken, expired, workers_lost, removed, overdue_seconds, more, .. } = round;
-    let mut gauges =
-        BTreeMap::from([("WorkersLost", workers_lost as f64), ("SchedulesMissed", schedules_missed as f64)]);
+    let Round { taken, expired, workers_lost, removed, archived, overdue_seconds, more, .. } = round;
+    gauges.extend([("WorkersLost", workers_lost as f64), ("SchedulesMissed", schedules_missed as f64)]);
     gauges.extend(waiting.as_ref().map(|waiting| ("OldestReadySeconds", seconds(waiting))));
     gauges.extend(overdue_seconds.map(|seconds| ("OldestOverdueSeconds", seconds as f64)));
     let queue = waiting.as_ref().and_then(|waiting| waiting.longest.as_ref()).map(|(queue, _)| queue);
@@ -400,6 +417,7 @@ pub async fn scheduled(
         created,
         schedules_missed,
         removed,
+        archived,
         more,
         oldest_ready_seconds,
         oldest_ready_queue,
@@ -410,7 +428,30 @@ pub async fn scheduled(
     if more {
         tracing::warn!("the reaper's time was over before its work; the next schedule goes on");
     }
-    Ok((json!(round), gauges))
+    Ok((json!(round), gauges, wanted))
+}
+
+/// How long the look at pools may take: what is left of the round's budget, and half of what the host keeps for what was begun within that
+/// if there is less. A fifth of its time is kept (`shared/lambda`), which is a fourth of the budget.
+fn left_for_pools(budget: Duration, spent: Duration) -> Duration {
+    budget.saturating_sub(spent).max(budget / 8)
+}
+
+/// How many machines each pool should have, after the round: what it has taken back waits again. That it cannot be told, or not in time,
+/// spoils no round.
+async fn wanted(
+    pools: impl Future<Output = Result<Vec<PoolView>, StoreError>>,
+    within: Duration,
+) -> BTreeMap<String, f64> {
+    let error = match timeout(within, pools).await {
+        Ok(Ok(pools)) => {
+            return pools.into_iter().map(|pool| (pool.name.to_string(), f64::from(pool.wanted))).collect();
+        }
+        Ok(Err(error)) => error.report(),
+        Err(_) => format!("it took longer than {} s", within.as_secs_f64()),
+    };
+    tracing::warn!(error, "the reaper could not see how many machines are wanted");
+    BTreeMap::new()
 }
 
 /// Tells how large the store is and how far removing is behind, as numbers that a reader of logs can make metrics of.
@@ -450,4 +491,21 @@ async fn waiting(app: &App) -> Option<Waiting> {
 /// The longest wait; nothing if no task is ready.
 fn seconds(waiting: &Waiting) -> f64 {
     waiting.longest.as_ref().map_or(0.0, |(_, age)| age.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_look_at_pools_that_does_not_end_costs_no_round_its_answer() {
+        let told =
+            timeout(Duration::from_secs(60), wanted(std::future::pending(), Duration::from_millis(10)));
+        assert!(told.await.unwrap().is_empty());
+        let budget = Duration::from_secs(24);
+        for (spent, left) in [(0, 24), (20, 4), (22, 3), (24, 3), (30, 3)] {
+            let expected = Duration::from_secs(left);
+            assert_eq!(left_for_pools(budget, Duration::from_secs(spent)), expected, "after {spent} s");
+        }
+    }
 }

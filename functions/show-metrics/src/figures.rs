@@ -2,8 +2,9 @@
 
 use std::sync::atomic::AtomicU64;
 
-use baton_http::{ApiError, App};
-use baton_model::{QueueName, State};
+use baton_alerts::Standing;
+use baton_http::{ApiError, App, notices, scaling};
+use baton_model::{QueueName, State, Timestamp};
 use baton_store::commits::Histogram;
 use baton_store::{Cursor, PageRequest, QueueStats, Stats, StoreError};
 use prometheus_client::encoding::{EncodeLabelSet, EncodeMetric, MetricEncoder, NoLabelSet, text};
@@ -15,6 +16,9 @@ use prometheus_client::registry::Registry;
 
 /// The queue of the sum over those that are not listed. No queue can have this name.
 const OTHERS: &str = "(others)";
+
+/// How many standings of rules of alerts are read.
+const STANDINGS: u32 = 1_000;
 
 /// At how many limits an answer looks.
 const LIMITS: usize = 1_000;
@@ -43,6 +47,16 @@ struct OfGroup {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfPool {
+    pool: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfRule {
+    rule: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Build {
     version: &'static str,
 }
@@ -55,15 +69,18 @@ pub(crate) async fn text(app: &App) -> Result<String, ApiError> {
     let version = Family::<Build, Number>::default();
     version.get_or_create(&Build { version: env!("CARGO_PKG_VERSION") }).set(1.0);
     baton.register("build", "The version of the server", version);
-    let stats = app.store.stats(app.now()).await?;
+    let now = app.now();
+    let stats = app.store.stats(now).await?;
     of_tasks(&stats, &mut baton, &mut seed);
     of_queues(&stats, &mut baton);
     of_untaken(app, &mut baton);
     of_workers(&stats, &mut baton, &mut seed);
     of_limits(app, &mut baton).await?;
+    of_alerts(app, &mut baton).await?;
     of_store(app, &mut baton).await?;
     of_commits(app, &mut baton);
     of_fleet(app, &mut baton, &mut seed).await;
+    of_pools(app, &stats, now, &mut baton).await;
     let mut text = String::new();
     written(&baton, &mut text)?;
     app.meters.write(&mut text).map_err(unwritten)?;
@@ -92,6 +109,31 @@ const fn told(state: State) -> &'static str {
         State::Queued => "waiting",
         other => other.as_str(),
     }
+}
+
+/// The pools of the settings, of which there are at most 100. What is asked for them alone, their queues and all workers, costs no other
+/// figure its place if it cannot be read.
+async fn of_pools(app: &App, stats: &Stats, now: Timestamp, registry: &mut Registry) {
+    let pools = match scaling::pools_by(app, stats, now).await {
+        Ok(pools) if pools.is_empty() => return,
+        Ok(pools) => pools,
+        Err(error) => {
+            tracing::warn!(error = error.report(), "metrics are told without those of the pools");
+            return;
+        }
+    };
+    let [wanted, have, claimable, running] = [(); 4].map(|()| Family::<OfPool, Number>::default());
+    for pool in pools {
+        let of = OfPool { pool: pool.name.to_string() };
+        wanted.get_or_create(&of).set(f64::from(pool.wanted));
+        have.get_or_create(&of).set(f64::from(pool.have));
+        claimable.get_or_create(&of).set(pool.claimable as f64);
+        running.get_or_create(&of).set(pool.running as f64);
+    }
+    registry.register("scaling_wanted", "Machines that a pool should have", wanted);
+    registry.register("scaling_have", "Machines of a pool with a live worker that may claim", have);
+    registry.register("scaling_claimable", "Tasks of a pool that a claim would be given", claimable);
+    registry.register("scaling_running", "Tasks of a pool that run", running);
 }
 
 fn of_tasks(stats: &Stats, baton: &mut Registry, seed: &mut Registry) {
@@ -203,6 +245,29 @@ async fn of_limits(app: &App, baton: &mut Registry) -> Result<(), ApiError> {
     }
     number(baton, "limits", "Limits that are set, up to 1000", all as f64);
     number(baton, "limits_full", "Of these, those whose places are all taken", full as f64);
+    Ok(())
+}
+
+/// How much fires by each rule, of which there are 200 at most: those of the settings and those that requests have set.
+async fn of_alerts(app: &App, baton: &mut Registry) -> Result<(), ApiError> {
+    let rules = app.notices.rules(&*app.store).await?;
+    let standings = match rules.is_empty() {
+        true => Vec::new(),
+        false => app.store.documents(notices::STANDING, None, STANDINGS).await?,
+    };
+    let firing = Family::<OfRule, Number>::default();
+    for (rule, _) in rules {
+        let kept = standings.iter().find(|document| document.name == rule.name.as_str());
+        let standing: Option<Standing> =
+            kept.map(|document| notices::read("how an alert stands", &document.value)).transpose()?;
+        let standing = standing.unwrap_or_default();
+        firing.get_or_create(&OfRule { rule: rule.name.to_string() }).set(standing.firing.len() as f64);
+    }
+    baton.register(
+        "alerts_firing",
+        "What fires by each rule of alerts, such as the queues that are too deep",
+        firing,
+    );
     Ok(())
 }
 

@@ -7,25 +7,19 @@
 mod figures;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use axum::extract::State;
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use baton_http::{ApiError, App, Caller};
+use baton_http::{ApiError, App, Caller, Fresh};
 use http::header::CONTENT_TYPE;
-use tokio::sync::Mutex;
 use utoipa_axum::router::OpenApiRouter;
 
 /// The type of the answer, by the OpenMetrics specification, version 1.0.0.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// How long an answer is good for: however many ask, the store is asked once in this time.
-const FRESH: Duration = Duration::from_secs(1);
-
 /// The latest answer.
-#[derive(Clone, Default)]
-struct Latest(Arc<Mutex<Option<(Instant, String)>>>);
+type Latest = Arc<Fresh<Result<String, ApiError>>>;
 
 /// The function's routes.
 pub fn router() -> OpenApiRouter<App> {
@@ -34,17 +28,17 @@ pub fn router() -> OpenApiRouter<App> {
     OpenApiRouter::new().route("/metrics", show.clone()).route("/v1/metrics", show)
 }
 
+/// The figures of now, in OpenMetrics text.
+///
+/// # Errors
+/// The store's own failures.
+pub async fn text(app: &App) -> Result<String, ApiError> {
+    figures::text(app).await
+}
+
 async fn show(app: App, caller: Caller, latest: Latest) -> Result<Response, ApiError> {
     // Figures of all queues are for those who may see all of them.
     caller.reach_everything()?;
-    let mut latest = latest.0.lock().await;
-    let text = match &*latest {
-        Some((at, text)) if at.elapsed() < FRESH => text.clone(),
-        _ => {
-            let text = figures::text(&app).await?;
-            *latest = Some((Instant::now(), text.clone()));
-            text
-        }
-    };
+    let text = latest.get(figures::text(&app)).await?;
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }

@@ -94,6 +94,12 @@ impl Delivery {
 /// How a receiver stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
+    /// What tells this webhook from others of its name, before it and after it. One of the settings has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub born: Option<String>,
+    /// What tells each writing of it from others, so that of two that say the same at once only one is taken for made.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<String>,
     /// The position up to which it was told of what happened to tasks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<u64>,
@@ -118,6 +124,11 @@ pub struct Standing {
 }
 
 impl Standing {
+    /// How a webhook stands that has just been set.
+    pub fn born(id: String) -> Self {
+        Self { born: Some(id), ..Self::default() }
+    }
+
     /// Takes note of a try of a message, after the message has.
     pub fn tried(&mut self, delivery: &Delivery, outcome: &Outcome, now: Timestamp) {
         match outcome {

@@ -8,9 +8,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::rule::Rule;
 
-/// After a time without a look as long as this, nobody knows what was in between: durations begin anew.
-const UNSEEN: Duration = Duration::from_secs(60);
-
 /// How many ends are remembered of each rule.
 const ENDS: usize = 10;
 
@@ -68,7 +65,8 @@ pub enum Turn {
     Ended(Ended),
 }
 
-/// How a rule stands. What fires and what has ended is kept; what is on its way to either begins anew after a restart.
+/// How a rule stands. What fires and what has ended is kept. So is what is on its way to either, where whoever looks next may be another
+/// process; it counts if that one looks in time.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Standing {
     /// What fires.
@@ -79,19 +77,23 @@ pub struct Standing {
     /// The rule by which it fired last: who was told of that is told of its end, also if the rule is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Box<Rule>>,
-    #[serde(skip)]
+    /// Since when the figure of what does not fire is beyond.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     beyond: BTreeMap<String, Timestamp>,
-    #[serde(skip)]
+    /// Since when that of what fires is back.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     back: BTreeMap<String, Timestamp>,
-    #[serde(skip)]
+    /// When it was looked last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     seen_at: Option<Timestamp>,
 }
 
 impl Standing {
-    /// Looks at figures: gives what has changed by them, each firing before its end.
-    pub fn look(&mut self, rule: &Rule, figures: &Figures, now: Timestamp) -> Vec<Turn> {
+    /// Looks at figures: gives what has changed by them, each firing before its end. After a time without a look as long as `unseen`, nobody
+    /// knows what was in between: durations begin anew.
+    pub fn look(&mut self, rule: &Rule, figures: &Figures, now: Timestamp, unseen: Duration) -> Vec<Turn> {
         // After a gap, or if the clock was set back, what stands between is not known.
-        let is_continuous = self.seen_at.is_some_and(|seen| now >= seen && now.since(seen) < UNSEEN);
+        let is_continuous = self.seen_at.is_some_and(|seen| now >= seen && now.since(seen) < unseen);
         if !is_continuous {
             self.beyond.clear();
             self.back.clear();
@@ -121,6 +123,11 @@ impl Standing {
             turns.push(Turn::Fired { subject: subject.clone(), firing });
         }
         turns
+    }
+
+    /// Whether something is on its way to fire or to end.
+    pub fn is_under_way(&self) -> bool {
+        !self.beyond.is_empty() || !self.back.is_empty()
     }
 
     /// Ends all that fires: the rule is gone.
@@ -177,6 +184,11 @@ mod tests {
         [("q".to_owned(), Figure { value, why: None })].into()
     }
 
+    /// A look of those that come every ten seconds.
+    fn look(standing: &mut Standing, rule: &Rule, figures: &Figures, now: Timestamp) -> Vec<Turn> {
+        standing.look(rule, figures, now, Duration::from_secs(60))
+    }
+
     fn words(turns: &[Turn]) -> Vec<&'static str> {
         turns.iter().map(|turn| if matches!(turn, Turn::Fired { .. }) { "fired" } else { "ended" }).collect()
     }
@@ -188,7 +200,7 @@ mod tests {
             [(0, 11.0), (10, 12.0), (20, 11.0), (30, 99.0), (40, 7.0), (50, 5.0), (60, 6.0)]
                 .iter()
                 .chain(&[(70, 4.0), (80, 4.0), (90, 4.0), (100, 0.0), (110, 0.0)])
-                .map(|(second, value)| words(&standing.look(&rule, &figures(*value), at(*second))))
+                .map(|(second, value)| words(&look(&mut standing, &rule, &figures(*value), at(*second))))
                 .collect();
         let expected = [(2, "fired"), (10, "ended")];
         for (n, told) in told.iter().enumerate() {
@@ -204,28 +216,57 @@ mod tests {
     #[test]
     fn what_nobody_has_seen_does_not_count() {
         let (rule, mut standing) = (rule(50, 50), Standing::default());
-        assert!(standing.look(&rule, &figures(11.0), at(0)).is_empty());
+        assert!(look(&mut standing, &rule, &figures(11.0), at(0)).is_empty());
         // A machine that slept, and a clock that was set back.
-        assert!(standing.look(&rule, &figures(11.0), at(7_200)).is_empty());
-        assert!(standing.look(&rule, &figures(11.0), at(60)).is_empty());
-        assert_eq!(words(&standing.look(&rule, &figures(11.0), at(110))), ["fired"]);
+        assert!(look(&mut standing, &rule, &figures(11.0), at(7_200)).is_empty());
+        assert!(look(&mut standing, &rule, &figures(11.0), at(60)).is_empty());
+        assert_eq!(words(&look(&mut standing, &rule, &figures(11.0), at(110))), ["fired"]);
+    }
+
+    /// Where it is looked seldom, a look that fails makes no gap.
+    #[test]
+    fn what_is_looked_at_seldom_fires_over_a_look_that_failed() {
+        let (rule, mut standing) = (rule(120, 0), Standing::default());
+        let unseen = Duration::from_secs(150);
+        let told: Vec<Vec<&str>> = [0, 40, 120]
+            .map(|second| words(&standing.look(&rule, &figures(11.0), at(second), unseen)))
+            .into();
+        assert_eq!(told, [vec![], vec![], vec!["fired"]]);
     }
 
     #[test]
     fn over_a_restart_nothing_fires_anew_and_the_end_is_told() {
         let (rule, mut standing) = (rule(0, 0), Standing::default());
-        assert_eq!(words(&standing.look(&rule, &figures(11.0), at(0))), ["fired"]);
+        assert_eq!(words(&look(&mut standing, &rule, &figures(11.0), at(0))), ["fired"]);
         let stored = serde_json::to_string(&standing).unwrap();
         let mut standing: Standing = serde_json::from_str(&stored).unwrap();
-        assert!(standing.look(&rule, &figures(11.0), at(500)).is_empty());
-        assert_eq!(words(&standing.look(&rule, &Figures::new(), at(510))), ["ended"]);
-        assert!(standing.look(&rule, &Figures::new(), at(520)).is_empty());
+        assert!(look(&mut standing, &rule, &figures(11.0), at(500)).is_empty());
+        assert_eq!(words(&look(&mut standing, &rule, &Figures::new(), at(510))), ["ended"]);
+        assert!(look(&mut standing, &rule, &Figures::new(), at(520)).is_empty());
+    }
+
+    /// Where each look is another process's, durations go on with what the last one has kept.
+    #[test]
+    fn what_is_under_way_goes_on_with_whoever_looks_next() {
+        let (rule, mut standing) = (rule(100, 100), Standing::default());
+        let unseen = Duration::from_secs(210);
+        let mut told = Vec::new();
+        for (second, value) in [(0, 11.0), (60, 11.0), (120, 11.0), (180, 1.0), (240, 1.0), (300, 1.0)] {
+            let turns = standing.look(&rule, &figures(value), at(second), unseen);
+            told.extend(words(&turns).into_iter().map(|what| (second, what)));
+            assert_eq!(standing.is_under_way(), ![120, 300].contains(&second), "at {second}");
+            standing = serde_json::from_str(&serde_json::to_string(&standing).unwrap()).unwrap();
+        }
+        assert_eq!(told, [(120, "fired"), (300, "ended")]);
+        // Nobody has looked for too long.
+        assert!(standing.look(&rule, &figures(11.0), at(360), unseen).is_empty());
+        assert!(standing.look(&rule, &figures(11.0), at(600), unseen).is_empty());
     }
 
     #[test]
     fn a_rule_that_is_gone_ends_what_fires() {
         let (rule, mut standing) = (rule(0, 9), Standing::default());
-        standing.look(&rule, &figures(11.0), at(0));
+        look(&mut standing, &rule, &figures(11.0), at(0));
         assert_eq!(words(&standing.end_all(at(1))), ["ended"]);
         assert!(standing.end_all(at(2)).is_empty());
     }
@@ -236,9 +277,9 @@ mod tests {
             .into_iter()
             .map(|kind| (Rule::of(kind.as_str().parse().unwrap(), kind), Standing::default()))
             .collect();
-        for look in 0..7 * 8_640_i64 {
+        for number in 0..7 * 8_640_i64 {
             // Work comes and goes, a little beyond now and then, but never for as long as it takes.
-            let burst = if look % 360 < 4 { 2.0 } else { 0.5 };
+            let burst = if number % 360 < 4 { 2.0 } else { 0.5 };
             for (rule, standing) in &mut rules {
                 let fires = rule.kind.threshold();
                 let value = match rule.kind {
@@ -247,7 +288,12 @@ mod tests {
                     _ => fires * burst,
                 };
                 let figures = [(String::new(), Figure { value, why: None })].into();
-                assert_eq!(standing.look(rule, &figures, at(look * 10)), [], "{:?} at {look}", rule.kind);
+                assert_eq!(
+                    look(standing, rule, &figures, at(number * 10)),
+                    [],
+                    "{:?} at {number}",
+                    rule.kind
+                );
             }
         }
     }
@@ -273,7 +319,7 @@ mod tests {
                 let figures: Figures = [("a", one), ("b", other)].iter()
                     .map(|(name, value)| ((*name).to_owned(), Figure { value: f64::from(**value), why: None }))
                     .collect();
-                for turn in standing.look(&rule, &figures, at(now)) {
+                for turn in look(&mut standing, &rule, &figures, at(now)) {
                     let (subject, fires) = match &turn {
                         Turn::Fired { subject, .. } => (subject, true),
                         Turn::Ended(ended) => (&ended.subject, false),
@@ -302,10 +348,10 @@ mod tests {
         ) {
             let (rule, mut standing) = (rule(0, 0), Standing::default());
             if fires {
-                standing.look(&rule, &figures(11.0), at(0));
+                look(&mut standing, &rule, &figures(11.0), at(0));
             }
             for (n, value) in values.iter().enumerate() {
-                prop_assert_eq!(standing.look(&rule, &figures(*value), at(n as i64 + 1)), []);
+                prop_assert_eq!(look(&mut standing, &rule, &figures(*value), at(n as i64 + 1)), []);
             }
         }
     }

@@ -14,9 +14,8 @@ use crate::fields::{Fields, ReadFields, boolean, parsed};
 use crate::task::FailureSchema;
 use crate::template;
 
-/// The fields of a task that one which follows a batch cannot have.
-const BEYOND: &[&str] =
-    &["id", "project", "run_after", "expires_at", "unique", "depends_on", "if_dependency_fails", "ref"];
+/// The fields of a task that one which follows a batch cannot have either.
+const BEYOND: &[&str] = &["project", "unique"];
 
 /// Several tasks to create, 1 to 1,000. Each task is read by itself, so that one misfit need not refuse the rest:
 /// the function `create-task` reads the list with [`crate::fields::read_object`].
@@ -69,8 +68,8 @@ pub struct ThenRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub on: Option<ThenOn>,
-    /// The task, as `POST /v1/tasks` takes it, without `id`, `project`, `run_after`, `expires_at`, `unique`, `depends_on` and `ref`. Its
-    /// params are an object of 65,536 bytes at most; the outcome comes to them as `batch`.
+    /// The task, as `POST /v1/tasks` takes it, without `id`, `project`, `run_after`, `expires_at`, `unique`, `depends_on`,
+    /// `if_dependency_fails`, `ref` and `traceparent`. Its params are an object of 65,536 bytes at most; the outcome comes to them as `batch`.
     pub task: CreateTask,
 }
 
@@ -307,6 +306,7 @@ mod tests {
             ),
             (r#"{"then":{}}"#, "then.task", "the task to create", "nothing"),
             (r#"{"then":{"task":{"type":"a","project":"film"}}}"#, "then.task.project", no_field, "one"),
+            (r#"{"then":{"task":{"type":"a","ref":"x"}}}"#, "then.task.ref", no_field, "one"),
             (
                 r#"{"then":{"task":{"type":"a","params":[1]}}}"#,
                 "then.task.params",

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use baton_model::limits::Limits;
 use baton_model::{
-    Backoff, BatchId, Expected, Expiry, IfDependencyFails, Label, Payload, Priority, ProjectId, QueueName,
-    Status, TaskId, TaskSpec, TaskType, Timestamp, limits,
+    Backoff, BatchId, Expected, Expiry, Fingerprint, IfDependencyFails, Label, Payload, Priority, ProjectId,
+    QueueName, Status, TaskId, TaskSpec, TaskType, Timestamp, Trace, TraceParent, TraceState, limits,
 };
 use serde::{Deserialize, Serialize, Serializer};
 use utoipa::ToSchema;
@@ -169,6 +169,15 @@ pub struct CreateTask {
     #[serde(rename = "ref", skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]
     pub reference: Option<Label>,
+    /// The span that it is created in, as the header `traceparent` of W3C Trace Context; that header if left out. Its attempts are spans
+    /// of this trace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub traceparent: Option<TraceParent>,
+    /// What is noted with it, as the header `tracestate`; up to 512 characters. Only with `traceparent`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub tracestate: Option<TraceState>,
 }
 
 /// How long a task waits between attempts: `min(base · factor^(n−1), max)`, less up to `jitter` of itself.
@@ -238,6 +247,21 @@ impl CreateTask {
             depends_on: Vec::new(),
             if_dependency_fails: None,
             reference: None,
+            traceparent: None,
+            tracestate: None,
+        }
+    }
+
+    /// Where it says that it stands in its producer's trace.
+    pub fn trace(&self) -> Option<Trace> {
+        self.traceparent.map(|parent| Trace { parent, state: self.tracestate.clone() })
+    }
+
+    /// What says whether two requests ask for the same: all but the trace, as a request that is sent again has a span of its own.
+    pub fn fingerprint(&self) -> Fingerprint {
+        match self.traceparent {
+            None => Fingerprint::of(self),
+            Some(_) => Fingerprint::of(&Self { traceparent: None, tracestate: None, ..self.clone() }),
         }
     }
 }
@@ -322,6 +346,11 @@ impl ReadFields for CreateTask {
         }
         let if_dependency_fails = f.optional("if_dependency_fails", parsed);
         let reference = f.optional("ref", parsed);
+        if f.has("tracestate") && !f.has("traceparent") {
+            f.refuse("tracestate", Expected::new("traceparent with it", "tracestate alone"));
+        }
+        let traceparent = f.optional("traceparent", parsed);
+        let tracestate = f.optional("tracestate", parsed);
         Some(Self {
             id: id?,
             project: project?,
@@ -347,6 +376,8 @@ impl ReadFields for CreateTask {
             depends_on: depends_on?.unwrap_or_default(),
             if_dependency_fails: if_dependency_fails?,
             reference: reference?,
+            traceparent: traceparent?,
+            tracestate: tracestate?,
         })
     }
 }

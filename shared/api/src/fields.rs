@@ -1,6 +1,7 @@
 //! Reads a JSON object field by field, so that one answer names every field that is wrong, with what was expected and
 //! what came. Unknown fields are wrong, too: a misspelt option must not be ignored.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -9,8 +10,8 @@ use std::time::Duration;
 
 use baton_model::time::seconds;
 use baton_model::{Expected, Label, Payload};
-use serde::Serializer;
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serializer};
 use serde_json::value::RawValue;
 
 use crate::problem::FieldError;
@@ -28,10 +29,16 @@ pub trait ReadFields: Sized {
     /// # Errors
     /// Every field that is wrong; or, if the body is not one JSON object, one error about the body.
     fn from_json(body: &str, limits: &Self::Limits) -> Result<Self, BodyError> {
-        let raw: &RawValue =
-            serde_json::from_str(body).map_err(|error| BodyError::NotJson(error.to_string()))?;
         let mut errors = Vec::new();
-        let value = read_object("", raw, limits, &mut errors);
+        let value = match members_of(body) {
+            // The usual body, which is gone through once.
+            Ok(Ok(members)) => read_members("", members, limits, &mut errors),
+            _ => {
+                let raw: &RawValue =
+                    serde_json::from_str(body).map_err(|error| BodyError::NotJson(error.to_string()))?;
+                read_object("", raw, limits, &mut errors)
+            }
+        };
         match value {
             Some(value) if errors.is_empty() => Ok(value),
             _ => Err(BodyError::Fields(errors)),
@@ -51,7 +58,7 @@ pub enum BodyError {
 /// The fields of one JSON object while they are being read.
 pub struct Fields<'a> {
     path: String,
-    values: BTreeMap<String, &'a RawValue>,
+    values: Members<'a>,
     errors: &'a mut Vec<FieldError>,
 }
 
@@ -181,10 +188,20 @@ pub fn read_object<T: ReadFields>(
             return None;
         }
     };
+    read_members(path, values, limits, errors)
+}
+
+/// Reads the members of one object at `path`; notes what is wrong.
+fn read_members<T: ReadFields>(
+    path: &str,
+    values: Members<'_>,
+    limits: &T::Limits,
+    errors: &mut Vec<FieldError>,
+) -> Option<T> {
     let before = errors.len();
     let mut fields = Fields { path: path.to_owned(), values, errors };
     let value = T::read(&mut fields, limits);
-    let unknown: Vec<String> = fields.values.keys().take(UNKNOWN_SHOWN).cloned().collect();
+    let unknown: Vec<_> = fields.values.keys().take(UNKNOWN_SHOWN).cloned().collect();
     for name in unknown {
         fields.refuse(
             &shown(&name),
@@ -235,11 +252,23 @@ pub fn elements(raw: &RawValue, size: RangeInclusive<usize>) -> Result<Vec<&RawV
     Ok(items)
 }
 
-fn object_members(raw: &RawValue) -> Result<BTreeMap<String, &RawValue>, Expected> {
-    struct Members;
+/// The members of an object by their names.
+type Members<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
 
-    impl<'de> Visitor<'de> for Members {
-        type Value = Result<BTreeMap<String, &'de RawValue>, Expected>;
+fn object_members(raw: &RawValue) -> Result<Members<'_>, Expected> {
+    if !raw.get().starts_with('{') {
+        return Err(Expected::new("a JSON object", describe(raw)));
+    }
+    members_of(raw.get())
+        .map_err(|error| Expected::new("a JSON object", format!("text with an error: {error}")))?
+}
+
+/// The members of an object that is the whole text.
+fn members_of(text: &str) -> Result<Result<Members<'_>, Expected>, serde_json::Error> {
+    struct Object;
+
+    impl<'de> Visitor<'de> for Object {
+        type Value = Result<Members<'de>, Expected>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
@@ -248,7 +277,7 @@ fn object_members(raw: &RawValue) -> Result<BTreeMap<String, &RawValue>, Expecte
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
             let mut members = BTreeMap::new();
             let mut wrong = None;
-            while let Some((name, value)) = map.next_entry::<String, &'de RawValue>()? {
+            while let Some((Name(name), value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
                 if members.contains_key(&name) {
                     wrong = Some(Expected::text("each field once", &name));
                 } else if members.len() < MEMBERS {
@@ -261,13 +290,15 @@ fn object_members(raw: &RawValue) -> Result<BTreeMap<String, &RawValue>, Expecte
         }
     }
 
-    if !raw.get().starts_with('{') {
-        return Err(Expected::new("a JSON object", describe(raw)));
-    }
-    serde_json::Deserializer::from_str(raw.get())
-        .deserialize_map(Members)
-        .map_err(|error| Expected::new("a JSON object", format!("text with an error: {error}")))?
+    let mut reader = serde_json::Deserializer::from_str(text);
+    let members = reader.deserialize_map(Object)?;
+    reader.end()?;
+    Ok(members)
 }
+
+/// A name where it lies in the text, unless it is written with escapes there.
+#[derive(Deserialize)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Says what a JSON value is, cut to a length that can be shown.
 pub fn describe(raw: &RawValue) -> String {
@@ -289,8 +320,8 @@ pub fn describe(raw: &RawValue) -> String {
 /// # Errors
 /// If it is not a string, or the type refuses it.
 pub fn parsed<T: FromStr<Err = Expected>>(raw: &RawValue) -> Result<T, Expected> {
-    match serde_json::from_str::<String>(raw.get()) {
-        Ok(text) => text.parse(),
+    match serde_json::from_str::<Name<'_>>(raw.get()) {
+        Ok(Name(text)) => text.parse(),
         // Ask the type what it would have liked, with a text that none accepts.
         Err(_) => match "\0".parse::<T>() {
             Err(problem) => Err(Expected::new(format!("text: {}", problem.expected), describe(raw))),
@@ -425,7 +456,7 @@ pub fn map<T>(
                     return Err(Expected::text(format!("names of 1 to {name_chars} characters"), &name));
                 }
                 match read(value) {
-                    Ok(value) => Ok((name, value)),
+                    Ok(value) => Ok((name.into_owned(), value)),
                     Err(p) => Err(Expected::new(format!("{} at {name:?}", p.expected), p.got)),
                 }
             })

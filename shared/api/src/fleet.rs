@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use baton_model::queue::Pause;
 use baton_model::{
-    Directive, Label, Level, Living, LogLine, Payload, QueueName, SessionId, TaskId, TaskType, Timestamp,
-    WorkerId, WorkerStatus,
+    Directed, Directive, Label, Level, Living, LogLine, Payload, QueueName, SessionId, TaskId, TaskType,
+    Timestamp, WorkerId, WorkerStatus,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -50,6 +50,9 @@ pub struct WorkerView {
     /// What an operator has asked of it: `run`, `drain` or `stop`.
     #[schema(value_type = String)]
     pub directive: Directive,
+    /// Since when it is to drain or stop, who has asked for it, and why; left out of `run`, and where an earlier version was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directed: Option<DirectedView>,
     /// How many tasks it takes at once, by its own word.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<u32>,
@@ -66,6 +69,29 @@ pub struct WorkerView {
     /// With `lately` alone: how its readings went; left out if the process that answers has heard none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lately: Option<LatelyView>,
+}
+
+/// That a worker was asked to drain or to stop. Of several requests for the same in a row the first one counts; but one that says who asks
+/// takes the place of one that does not, such as that of a rule for readings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(as = Directed)]
+pub struct DirectedView {
+    /// Since when.
+    #[schema(value_type = String, format = "date-time")]
+    pub since: Timestamp,
+    /// Who asked: the name that was given with the request, else that of its token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub by: Option<Label>,
+    /// Why, if a reason was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl From<Directed> for DirectedView {
+    fn from(directed: Directed) -> Self {
+        Self { since: directed.since, by: directed.by, reason: directed.reason }
+    }
 }
 
 /// The readings of a worker's last heartbeats, up to 60, the first one first: as the process that answers has heard them.
@@ -85,7 +111,7 @@ pub struct LatelyView {
 pub struct LifeView {
     /// `spawning`, `active`, `draining`, `terminating`, `gone`, `lost`, or `failed`: its supervisor has given it up.
     pub state: String,
-    /// Since when; left out of what an operator has asked, of which the audit log has the time.
+    /// Since when; left out of what an operator has asked of a version that did not keep it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub since: Option<Timestamp>,
@@ -245,6 +271,9 @@ pub struct HourView {
     pub claimed: u64,
     /// How many were completed.
     pub completed: u64,
+    /// How many attempts failed: their workers failed them, or were lost with them. A task that is tried again counts each time.
+    #[serde(default)]
+    pub failed: u64,
 }
 
 /// The queues that statistics do not list.

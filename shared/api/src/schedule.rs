@@ -17,17 +17,8 @@ use crate::fields::{Fields, ReadFields, as_seconds, boolean, integer, parsed, sp
 use crate::template;
 use crate::text::NOTE_CHARS;
 
-/// The fields of a task that a schedule's cannot have.
-const BEYOND: &[&str] = &[
-    "id",
-    "project",
-    "run_after",
-    "delay_seconds",
-    "expires_at",
-    "depends_on",
-    "if_dependency_fails",
-    "ref",
-];
+/// The fields of a task that a schedule's cannot have either.
+const BEYOND: &[&str] = &["project", "delay_seconds"];
 
 /// The most times that an answer tells ahead.
 pub const MOST_NEXT: u32 = 100;
@@ -121,7 +112,8 @@ pub struct SetSchedule {
     #[schema(value_type = Option<bool>)]
     pub paused: bool,
     /// The task to create, as `POST /v1/tasks` takes it, without `id`, `project`, `run_after`, `delay_seconds`, `expires_at`,
-    /// `depends_on` and `ref`. In the texts of its params, `{{time}}` becomes the time that it is for, and `{{date}}` that day.
+    /// `depends_on`, `if_dependency_fails`, `ref` and `traceparent`. In the texts of its params, `{{time}}` becomes the time that it is for,
+    /// and `{{date}}` that day.
     pub task: CreateTask,
     /// Whether it may take the place of another of its name; else that one is in the way.
     #[serde(skip_serializing_if = "std::ops::Not::not")]

@@ -13,18 +13,8 @@ use crate::fields::{Fields, ReadFields, boolean, integer, parsed, text};
 use crate::template;
 use crate::text::NOTE_CHARS;
 
-/// The fields of a task that a supply's cannot have.
-const BEYOND: &[&str] = &[
-    "id",
-    "queue",
-    "run_after",
-    "delay_seconds",
-    "expires_at",
-    "unique",
-    "depends_on",
-    "if_dependency_fails",
-    "ref",
-];
+/// The fields of a task that a supply's cannot have either.
+const BEYOND: &[&str] = &["queue", "delay_seconds", "unique"];
 
 /// The most bytes that the params of all templates of a supply have together: they are read with each refill.
 pub const MOST_PARAMS: usize = 256 * 1_024;
@@ -36,8 +26,8 @@ pub struct SupplyTemplate {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
     /// The task to create, as `POST /v1/tasks` takes it, without `id`, `queue`, `run_after`, `delay_seconds`, `expires_at`, `unique`,
-    /// `depends_on` and `ref`. In the texts of its params, `{{index}}` becomes the number of the task, which counts up from 0,
-    /// `{{time}}` the time at which it is created, and `{{date}}` that day in UTC.
+    /// `depends_on`, `if_dependency_fails`, `ref` and `traceparent`. In the texts of its params, `{{index}}` becomes the number of the
+    /// task, which counts up from 0, `{{time}}` the time at which it is created, and `{{date}}` that day in UTC.
     pub task: CreateTask,
 }
 
@@ -267,6 +257,7 @@ mod tests {
                 "one",
             ),
             (with(r#""task":{"type":"a","unique":{"key":"k"}}"#), "templates[0].task.unique", again, "one"),
+            (with(r#""task":{"type":"a","ref":"x"}"#), "templates[0].task.ref", again, "one"),
         ] {
             let wrong = FieldError { field: field.into(), expected: expected.into(), got: got.into() };
             assert_eq!(read(&json), Err(BodyError::Fields(vec![wrong])), "{}", &json[..json.len().min(200)]);

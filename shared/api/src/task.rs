@@ -3,9 +3,9 @@
 use baton_model::{
     Backoff, BatchId, Event, EventKind, Failure, Generation, GenerationId, IfDependencyFails, Label,
     LossReason, OutputFile, Payload, Priority, ProjectId, QueueName, Running, SessionId, State, Status, Task,
-    TaskId, TaskState, TaskType, Timestamp, WorkerId,
+    TaskId, TaskState, TaskType, Timestamp, TraceParent, TraceState, WorkerId,
 };
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::change::ChangesView;
@@ -137,6 +137,14 @@ pub struct TaskView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "uuid")]
     pub batch_id: Option<BatchId>,
+    /// The span that it was created in, as its producer said it (W3C Trace Context).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub traceparent: Option<TraceParent>,
+    /// What was noted with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub tracestate: Option<TraceState>,
     /// In the answer to a claim: what its dependencies have put out, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub inputs: Vec<InputView>,
@@ -177,6 +185,16 @@ pub struct LeaseView {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>, format = "date-time")]
     pub timeout_at: Option<Timestamp>,
+    /// In the answer to a claim, where the server exports spans: that of this attempt, which what the worker does is a part of.
+    #[serde(default, deserialize_with = "parent_or_none", skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub traceparent: Option<TraceParent>,
+}
+
+/// A malformed one is none: no worker is to lose what it has claimed for the sake of tracing.
+fn parent_or_none<'de, D: Deserializer<'de>>(from: D) -> Result<Option<TraceParent>, D::Error> {
+    let said = Option::<String>::deserialize(from)?;
+    Ok(said.and_then(|said| said.parse().ok()))
 }
 
 fn is_zero(number: &u32) -> bool {
@@ -188,6 +206,7 @@ impl TaskView {
     pub fn new(task: Task, now: Timestamp) -> Self {
         let status = task.status(now);
         let attempts_used = task.head.attempts_used();
+        let (traceparent, tracestate) = task.trace.map(|trace| (trace.parent, trace.state)).unzip();
         let (lease, generation_id) = match task.head.state {
             TaskState::Running(lease) => (
                 Some(LeaseView {
@@ -196,6 +215,7 @@ impl TaskView {
                     claimed_at: lease.claimed_at,
                     expires_at: lease.expires_at,
                     timeout_at: lease.timeout_at,
+                    traceparent: None,
                 }),
                 None,
             ),
@@ -236,6 +256,8 @@ impl TaskView {
             if_dependency_fails: (!task.depends_on.is_empty()).then_some(task.if_dependency_fails),
             depends_on: task.depends_on,
             batch_id: task.batch,
+            traceparent,
+            tracestate: tracestate.flatten(),
             inputs: Vec::new(),
         }
     }
@@ -479,5 +501,25 @@ pub struct IdsView {
 impl From<Running> for ProgressView {
     fn from(running: Running) -> Self {
         Self { progress: running.progress, message: running.message }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lease_is_read_whatever_is_said_of_its_span() {
+        let read = |traceparent: &str| {
+            let text = format!(
+                r#"{{"worker_id": "w", "claimed_at": "2026-01-01T00:00:00Z", "traceparent": {traceparent}}}"#
+            );
+            let lease: LeaseView = serde_json::from_str(&text).unwrap();
+            lease.traceparent.map(|parent| parent.to_string())
+        };
+        let parent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        assert_eq!(read(&format!("\"{parent}\"")).as_deref(), Some(parent));
+        assert_eq!(read(&format!("\"00-{}-b7ad6b7169203331-01\"", "0".repeat(32))), None);
+        assert_eq!(read("null"), None);
     }
 }

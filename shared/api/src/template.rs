@@ -6,13 +6,17 @@ use baton_model::{Expected, Payload};
 use crate::create::CreateTask;
 use crate::fields::Fields;
 
-/// Reads the field `task`, which must be there and say none of the fields `beyond`; `why` it cannot.
+/// The fields that no such task can have: they are about one task, and about when and by whom it is created.
+const NEVER: &[&str] =
+    &["id", "run_after", "expires_at", "depends_on", "if_dependency_fails", "ref", "traceparent"];
+
+/// Reads the field `task`, which must be there and say none of the fields that no such task can have, nor those `beyond`; `why` it cannot.
 pub(crate) fn task(f: &mut Fields<'_>, limits: &Limits, beyond: &[&str], why: &str) -> Option<CreateTask> {
     if !f.has("task") {
         f.refuse("task", Expected::new("the task to create", "nothing"));
     }
     let task = f.optional_object::<CreateTask>("task", limits)??;
-    for field in said(&task).filter(|field| beyond.contains(field)) {
+    for field in said(&task).filter(|field| NEVER.contains(field) || beyond.contains(field)) {
         f.refuse(&format!("task.{field}"), Expected::new(format!("no such field, as {why}"), "one"));
     }
     Some(task)
@@ -38,6 +42,7 @@ fn said(task: &CreateTask) -> impl Iterator<Item = &'static str> {
         ("depends_on", !task.depends_on.is_empty()),
         ("if_dependency_fails", task.if_dependency_fails.is_some()),
         ("ref", task.reference.is_some()),
+        ("traceparent", task.traceparent.is_some()),
     ];
     said.into_iter().filter(|(_, said)| *said).map(|(name, _)| name)
 }

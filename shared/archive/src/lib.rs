@@ -1,7 +1,8 @@
 //! The archive of finished tasks: JSON lines in a place for objects, one file a day and project.
 //!
 //! An object cannot be appended to. So each step writes a part of its own, `parts/{project}/{day}/{name}.jsonl`, and once no more is to be
-//! expected of a day, its parts are gathered into `tasks/{project}/{day}.jsonl`. The day is the one on which the task ended. Parts are
+//! expected of a day, its parts are gathered into `tasks/{project}/{day}.jsonl`, or beside it (`tasks/{project}/{day}/{name}.jsonl`) where
+//! that would be too large for a bucket to write on a condition. The day is the one on which the task ended. Parts are
 //! removed after the file is whole, and readers look at parts before files: so at any moment a reader finds each task, perhaps twice.
 //! `docs/decisions/0034-archived-before-removed.md` has the reasons.
 
@@ -94,7 +95,7 @@ impl Archive for ObjectArchive {
         written.try_for_each(|_| async { Ok(()) }).await.map_err(|error| self.failed(error))
     }
 
-    async fn gather(&self, before: Timestamp) -> Result<u64, ArchiveError> {
-        self.gather_all(&day(before)).await
+    async fn gather(&self, before: Timestamp, most: Option<u64>) -> Result<u64, ArchiveError> {
+        self.gather_all(&day(before), most).await
     }
 }

@@ -136,13 +136,14 @@ impl ObjectArchive {
     }
 }
 
-/// The day that an object is of: `parts/{project}/{day}/{name}.jsonl` or `tasks/{project}/{day}.jsonl`.
+/// The day that an object is of: `parts/{project}/{day}/{name}.jsonl`, `tasks/{project}/{day}.jsonl` or
+/// `tasks/{project}/{day}/{name}.jsonl`.
 fn day_of_object(at: &Path) -> Option<&str> {
     let mut parts = at.as_ref().split('/');
     let folder = parts.next()?;
     let (day, name) = (parts.nth(1)?, parts.next());
     match (folder, name) {
-        (PARTS, Some(name)) if name.ends_with(".jsonl") => Some(day),
+        (PARTS | TASKS, Some(name)) if name.ends_with(".jsonl") => Some(day),
         (TASKS, None) => day.strip_suffix(".jsonl"),
         _ => None,
     }

@@ -55,11 +55,11 @@ impl ArchiveStore for Cut {
         self.store.ended(past, limit).await
     }
 
-    async fn remove_archived(&self, tasks: Vec<(TaskId, u32)>) -> Result<u64, StoreError> {
+    async fn remove_archived(&self, tasks: Vec<(TaskId, u32)>, now: Timestamp) -> Result<u64, StoreError> {
         if self.dies.load(Ordering::Relaxed) {
             return Err(StoreError::Unavailable("cut off".into()));
         }
-        self.store.remove_archived(tasks).await
+        self.store.remove_archived(tasks, now).await
     }
 
     async fn restore(
@@ -147,6 +147,30 @@ impl World {
     }
 }
 
+/// Who has little time leaves a large day as it lies: it is read as well, and gathered by whoever has more.
+#[tokio::test]
+async fn a_day_that_is_too_large_to_be_gathered_stays_in_parts_and_holds_up_none() {
+    let world = World::new();
+    for (n, project) in [(1, "a"), (2, "a"), (3, "b")] {
+        world.cancelled(n, project, days(1)).await;
+    }
+    world.step(days(2), days(40)).await.unwrap();
+    let size = |name: &str| std::fs::metadata(world.folder.path().join("archive").join(name)).unwrap().len();
+    let parts = world.files();
+    let (large, small) = (size(&parts[0]), size(&parts[1]));
+    assert!(parts[0].starts_with("parts/a/") && large > small, "{parts:?}");
+    assert_eq!(world.archive.gather(days(3), Some(large - 1)).await.unwrap(), 1);
+    assert_eq!(world.files(), [parts[0].as_str(), "tasks/b/1970-01-02.jsonl"]);
+    // What comes to a day late is copied behind what is there: both count.
+    world.cancelled(4, "b", days(1)).await;
+    world.step(days(3), days(41)).await.unwrap();
+    assert_eq!(world.archive.gather(days(3), Some(small)).await.unwrap(), 0);
+    assert_eq!(world.read_ids(&Filter::default()).await, [id(1), id(2), id(3), id(4)]);
+    assert_eq!(world.archive.gather(days(3), None).await.unwrap(), 2);
+    assert_eq!(world.files(), ["tasks/a/1970-01-02.jsonl", "tasks/b/1970-01-02.jsonl"]);
+    assert_eq!(world.read_ids(&Filter::default()).await, [id(1), id(2), id(3), id(4)]);
+}
+
 #[tokio::test]
 async fn each_day_and_project_has_one_file_once_the_day_is_over() {
     let world = World::new();
@@ -161,7 +185,7 @@ async fn each_day_and_project_has_one_file_once_the_day_is_over() {
     let all = Filter::default();
     let expected = [id(1), id(2), id(3), id(4)];
     assert_eq!(world.read_ids(&all).await, expected);
-    assert_eq!(world.archive.gather(days(2)).await.unwrap(), 2);
+    assert_eq!(world.archive.gather(days(2), None).await.unwrap(), 2);
     let files = world.files();
     assert_eq!(files.len(), 3);
     assert!(files[0].starts_with("parts/a/1970-01-03/") && files[0].ends_with(".jsonl"), "{files:?}");
@@ -170,8 +194,8 @@ async fn each_day_and_project_has_one_file_once_the_day_is_over() {
     // What comes late is gathered, too, behind what is there.
     world.cancelled(5, "a", days(1)).await;
     world.step(days(3), days(43)).await.unwrap();
-    assert_eq!(world.archive.gather(days(3)).await.unwrap(), 2);
-    assert_eq!(world.archive.gather(days(3)).await.unwrap(), 0);
+    assert_eq!(world.archive.gather(days(3), None).await.unwrap(), 2);
+    assert_eq!(world.archive.gather(days(3), None).await.unwrap(), 0);
     assert_eq!(
         world.files(),
         ["tasks/a/1970-01-02.jsonl", "tasks/a/1970-01-03.jsonl", "tasks/b/1970-01-02.jsonl"]
@@ -205,7 +229,7 @@ async fn what_was_written_before_a_crash_is_written_again_and_read_once() {
     assert!(!world.is_there(1).await);
     assert_eq!(world.files().len(), 3);
     assert_eq!(world.read_ids(&Filter::default()).await, [id(1)]);
-    world.archive.gather(days(9)).await.unwrap();
+    world.archive.gather(days(9), None).await.unwrap();
     assert_eq!(world.read_ids(&Filter::default()).await, [id(1)]);
 }
 
@@ -214,7 +238,7 @@ async fn of_a_task_that_was_archived_more_than_once_the_last_counts() {
     let world = World::new();
     world.cancelled(1, "a", days(1)).await;
     world.step(days(2), days(40)).await.unwrap();
-    world.archive.gather(days(9)).await.unwrap();
+    world.archive.gather(days(9), None).await.unwrap();
     let read = world.read(&Filter::default()).await;
     assert_eq!(world.store.restore(read, days(50)).await.unwrap(), [Ok(Verdict::New)]);
     let retry = Retry {
@@ -263,12 +287,12 @@ async fn parts_that_were_gathered_and_not_removed_are_read_once() {
     world.step(days(2), days(10)).await.unwrap();
     let part = world.folder.path().join("archive").join(&world.files()[0]);
     let text = std::fs::read(&part).unwrap();
-    world.archive.gather(days(9)).await.unwrap();
+    world.archive.gather(days(9), None).await.unwrap();
     std::fs::create_dir_all(part.parent().unwrap()).unwrap();
     std::fs::write(&part, text).unwrap();
     assert_eq!(world.files().len(), 2);
     assert_eq!(world.read_ids(&Filter::default()).await, [id(1)]);
-    world.archive.gather(days(9)).await.unwrap();
+    world.archive.gather(days(9), None).await.unwrap();
     assert_eq!(world.read_ids(&Filter::default()).await, [id(1)]);
 }
 

@@ -86,7 +86,7 @@ impl ClientBuilder {
         let http = http.default_headers(headers).connect_timeout(self.connect_timeout);
         let http = http.build().map_err(|error| wrong(error.to_string()))?;
         let inner = Inner { http, base: self.base, timeout: self.timeout };
-        Ok(Client { inner: Arc::new(inner), deadline: self.deadline })
+        Ok(Client { inner: Arc::new(inner), deadline: self.deadline, span: None })
     }
 }
 

@@ -144,6 +144,9 @@ impl Client {
             if let Some(body) = &body {
                 request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
             }
+            if let Some(span) = &self.span {
+                request = request.header(baton_model::trace::TRACEPARENT, span.to_string());
+            }
             if let Some(key) = &idempotency_key {
                 request = request.header("idempotency-key", key);
             }

@@ -42,6 +42,12 @@ pub enum ClientError {
         /// What is wrong with it.
         reason: String,
     },
+    /// A file that was put elsewhere is not what stands under its name.
+    #[error("the file {name} was not kept; another stands under its name")]
+    NotKept {
+        /// The name.
+        name: String,
+    },
     /// The request could not be written as JSON.
     #[error("the request cannot be written as JSON")]
     Request(#[source] Arc<serde_json::Error>),
@@ -105,7 +111,7 @@ impl ClientError {
             Self::Unreachable { .. } => true,
             Self::Problem(problem) => passing_status(problem.status),
             Self::Unexpected { status, .. } => passing_status(*status),
-            Self::Address { .. } | Self::Request(_) => false,
+            Self::Address { .. } | Self::NotKept { .. } | Self::Request(_) => false,
         }
     }
 
@@ -141,7 +147,7 @@ impl ClientError {
                         | ProblemCode::TooManyRequests
                 )
             ),
-            Self::Unexpected { .. } | Self::Address { .. } | Self::Request(_) => false,
+            Self::Unexpected { .. } | Self::Address { .. } | Self::NotKept { .. } | Self::Request(_) => false,
         }
     }
 

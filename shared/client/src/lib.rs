@@ -73,6 +73,8 @@ mod tls;
 use std::sync::Arc;
 use std::time::Duration;
 
+use baton_model::TraceParent;
+
 pub use builder::{ClientBuilder, http_client};
 pub use error::{ClientError, Untouched};
 pub use files::Download;
@@ -88,6 +90,7 @@ pub use tls::config as tls_config;
 pub struct Client {
     inner: Arc<Inner>,
     deadline: Duration,
+    span: Option<TraceParent>,
 }
 
 #[derive(Debug)]
@@ -119,6 +122,12 @@ impl Client {
     /// The same client, but with another [`ClientBuilder::deadline`].
     #[must_use]
     pub fn with_deadline(&self, deadline: Duration) -> Self {
-        Self { inner: Arc::clone(&self.inner), deadline }
+        Self { deadline, ..self.clone() }
+    }
+
+    /// The same client, whose requests are a part of this span and say so (W3C Trace Context): tasks that they create stand in its trace.
+    #[must_use]
+    pub fn in_span(self, span: Option<TraceParent>) -> Self {
+        Self { span, ..self }
     }
 }

@@ -208,3 +208,62 @@ async fn a_file_that_does_not_begin_to_come_is_waited_for_no_longer_than_any_ans
     }
     assert_eq!(got, body.len());
 }
+
+#[tokio::test]
+async fn a_large_file_goes_and_comes_where_the_server_says_and_no_token_goes_along() {
+    let large = "x".repeat((4 << 20) + 1);
+    let bucket =
+        Script::start(vec![Step::Answer(200, String::new()), Step::Answer(200, "here".to_owned())]).await;
+    let at = "2026-02-02T02:40:00.000Z";
+    let url = format!("{}/uploads/a?signature=secret", bucket.base());
+    let link = serde_json::json!({"url": url, "method": "PUT", "expires_at": at}).to_string();
+    let kept = serde_json::json!({"project": "film", "path": "a", "size": large.len(),
+        "sha256": sha256(large.as_bytes()), "content_type": "text/plain", "created_at": at});
+    let script = Script::start(vec![
+        Step::Answer(201, link),
+        Step::Answer(503, "not yet".to_owned()),
+        Step::Answer(200, kept.to_string()),
+        Step::Elsewhere(format!("{}/bytes/a?signature=secret", bucket.base())),
+    ])
+    .await;
+    let token = TokenSecret::new(TokenId::from_bytes([1; 16]), [0xee; 32]);
+    let client = Client::builder(&script.base()).token(token).build().unwrap();
+    let size = large.len() as u64;
+    let stored = client.put_file("film/a", Some("text/plain"), size, large.clone()).await.unwrap();
+    assert_eq!(stored.size, size);
+    let mut file = client.get_file("film/a").await.unwrap();
+    assert_eq!(file.next().await.unwrap().unwrap(), "here");
+    let (heard, there) = (script.heard(), bucket.heard());
+    assert!(heard[0].starts_with("POST /v1/file-links?name=film%2Fa&method=put"), "{}", heard[0]);
+    assert!(heard[1].starts_with("GET /v1/files/film/a?about=true"), "{}", heard[1]);
+    assert!(there[0].starts_with("PUT /uploads/a?signature=secret") && there[0].ends_with(&large));
+    assert_eq!(header(&there[0], "content-length"), Some(large.len().to_string().as_str()));
+    for request in &there {
+        assert_eq!(header(request, "authorization"), None);
+    }
+}
+
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest as _;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[tokio::test]
+async fn a_file_that_was_refused_is_not_taken_for_the_one_that_stands_under_its_name() {
+    let large = "x".repeat((4 << 20) + 1);
+    let at = "2026-02-02T02:40:00.000Z";
+    let (same, other) = (sha256(large.as_bytes()), sha256(b"older"));
+    for (size, digest) in [(5, &other), (large.len(), &other), (5, &same)] {
+        let bucket = Script::start(vec![Step::Answer(200, String::new())]).await;
+        let url = format!("{}/uploads/a", bucket.base());
+        let link = serde_json::json!({"url": url, "method": "PUT", "expires_at": at}).to_string();
+        let stands = serde_json::json!({"project": "film", "path": "a", "size": size, "sha256": digest,
+            "content_type": "text/plain", "created_at": at});
+        let script =
+            Script::start(vec![Step::Answer(201, link), Step::Answer(200, stands.to_string())]).await;
+        let client = Client::builder(&script.base()).build().unwrap();
+        let error = client.put_file("film/a", None, large.len() as u64, large.clone()).await.unwrap_err();
+        let told = "the file film/a was not kept; another stands under its name";
+        assert_eq!((error.to_string().as_str(), error.is_passing()), (told, false));
+    }
+}

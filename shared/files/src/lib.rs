@@ -4,13 +4,16 @@
 //! another one under its name is to put another file in its place, in one step. [`Files`] is what handlers and dialects work with; the
 //! feature `objects` has it over `object_store`.
 
+mod digest;
 mod name;
 #[cfg(feature = "objects")]
 mod objects;
 mod sign;
 mod sniff;
+mod upload;
 
 use std::ops::Range;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::{ProjectId, TaskId, Timestamp};
@@ -18,11 +21,15 @@ use bytes::Bytes;
 use futures::stream::BoxStream;
 use serde::{Deserialize, Serialize};
 
+pub use digest::{sha256, sha256_of};
 pub use name::{FileName, PATH_BYTES};
 #[cfg(feature = "objects")]
-pub use objects::{ObjectFiles, Objects, OpenError};
+pub use objects::{Addresses, ObjectFiles, Objects, OpenError, Shown};
+#[cfg(feature = "s3")]
+pub use objects::{THROUGH_LAMBDA, in_bucket};
 pub use sign::{Key, Method, Presigned, SignatureProblem};
 pub use sniff::{OTHER, SNIFFED, is_inert, sniff};
+pub use upload::{Arrived, Upload, Wanted};
 
 /// Where a failure came from, kept for the log.
 pub type Cause = Box<dyn std::error::Error + Send + Sync>;
@@ -46,6 +53,9 @@ pub struct StoredFile {
     /// The task that it belongs to: it is kept as long as that one is. One that belongs to none goes after a day.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task: Option<TaskId>,
+    /// Until when it is kept in any case, whether it belongs to a task or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_until: Option<Timestamp>,
 }
 
 impl StoredFile {
@@ -68,6 +78,10 @@ pub struct Put {
     pub content_type: Option<String>,
     /// The task that it belongs to.
     pub task: Option<TaskId>,
+    /// Until when it is kept in any case.
+    pub kept_until: Option<Timestamp>,
+    /// Whether it is refused where another lies under its name.
+    pub only_new: bool,
     /// How much may be put.
     pub bounds: Bounds,
 }
@@ -122,6 +136,17 @@ pub struct Swept {
     pub nameless: u64,
 }
 
+/// What a look at some of all bytes has found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Walked {
+    /// Files that were whole before the time that was asked about.
+    pub old: Vec<StoredFile>,
+    /// How many bytes without a name were removed.
+    pub nameless: u64,
+    /// Where the next look goes on; none at the end.
+    pub next: Option<String>,
+}
+
 /// Why something could not be done with a file.
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
@@ -148,9 +173,15 @@ pub enum FileError {
         /// How many bytes it has.
         size: u64,
     },
+    /// One lies under its name, and is not to be replaced.
+    #[error("there is a file {0} already")]
+    Exists(FileName),
     /// Its sender has not sent it to its end; nothing was kept.
     #[error("the upload ended before it was whole")]
     CutOff(#[source] Cause),
+    /// Whether a file is still wanted cannot be told; nothing was changed.
+    #[error("whether the upload is still wanted cannot be told")]
+    Unasked(#[source] Cause),
     /// The place where files lie failed; nothing was changed.
     #[error("files cannot be read or written at {place}")]
     Unavailable {
@@ -169,7 +200,7 @@ pub trait Files: Send + Sync {
     /// name. Dropped or failed in between, what lay there before is what lies there.
     ///
     /// # Errors
-    /// [`FileError::TooLarge`], [`FileError::OverQuota`], [`FileError::CutOff`] and [`FileError::Unavailable`].
+    /// [`FileError::TooLarge`], [`FileError::OverQuota`], [`FileError::Exists`], [`FileError::CutOff`] and [`FileError::Unavailable`].
     async fn put(&self, put: Put, bytes: ByteStream) -> Result<StoredFile, FileError>;
 
     /// What is kept of a file.
@@ -243,4 +274,117 @@ pub trait Files: Send + Sync {
     /// # Errors
     /// [`FileError::Unavailable`].
     async fn key(&self) -> Result<Key, FileError>;
+
+    // What follows is of places that are spoken to past this process, as functions on AWS do, which carry no large bodies. Other places
+    // have no such addresses, and nothing arrives there.
+
+    /// An address of the place itself from which this part of a file can be fetched for so long; none if its bytes are to go through this
+    /// process.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`], [`FileError::OutOfRange`].
+    async fn fetched_at(
+        &self,
+        _file: &StoredFile,
+        _part: &Part,
+        _time: Duration,
+    ) -> Result<Option<String>, FileError> {
+        Ok(None)
+    }
+
+    /// An address of the place itself where a file may be put for so long; none if its bytes are to go through this process. What is put
+    /// there arrives, and is seen under its name once it was taken in.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`].
+    async fn put_at(&self, _upload: &Upload, _time: Duration) -> Result<Option<String>, FileError> {
+        Ok(None)
+    }
+
+    /// What has arrived under a name and was not taken in yet, or under any name: at most so many, the oldest of each name first.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`].
+    async fn arrived(&self, _name: Option<&FileName>, _most: usize) -> Result<Vec<Arrived>, FileError> {
+        Ok(Vec::new())
+    }
+
+    /// Looks whether what has arrived is within the bounds, before anything goes that it is to take the place of.
+    ///
+    /// # Errors
+    /// [`FileError::TooLarge`] and [`FileError::OverQuota`], after which it is gone, unless another takes it in at the moment;
+    /// [`FileError::Unavailable`].
+    async fn fits(&self, _arrived: &Arrived, _bounds: Bounds) -> Result<(), FileError> {
+        Ok(())
+    }
+
+    /// Takes in what has arrived, in the place of what lies under its name; its bytes lie under the fresh number `id` from then on, where
+    /// no address leads that could change them. None if it is there no more: another has taken its place, or it was turned away, as it is
+    /// if it is not wanted any more once it was looked through.
+    ///
+    /// # Errors
+    /// As [`Files::fits`], and [`FileError::Unasked`].
+    async fn take_in(
+        &self,
+        _arrived: &Arrived,
+        _id: u128,
+        _bounds: Bounds,
+        _wanted: &dyn Wanted,
+    ) -> Result<Option<StoredFile>, FileError> {
+        Ok(None)
+    }
+
+    /// Removes what has arrived, without a look at it.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`].
+    async fn turn_away(&self, _arrived: &Arrived) -> Result<(), FileError> {
+        Ok(())
+    }
+
+    /// Looks through some of all bytes, behind where the last look has ended: removes those that came before `before` and have no name, and
+    /// says which files are as old. However many there are, no more than `most` are known at once.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`].
+    async fn walk(
+        &self,
+        _before: Timestamp,
+        _after: Option<String>,
+        _most: usize,
+    ) -> Result<Walked, FileError> {
+        Ok(Walked::default())
+    }
+
+    /// What was noted of such looks, for the process that goes on with them.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`].
+    async fn note(&self) -> Result<Option<String>, FileError> {
+        Ok(None)
+    }
+
+    /// Notes something of such looks.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`].
+    async fn keep_note(&self, _note: &str) -> Result<(), FileError> {
+        Ok(())
+    }
+
+    /// Begins a round of such looks, which lasts until then at most; no if another goes about one.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`].
+    async fn begin_round(&self, _now: Timestamp, _until: Timestamp) -> Result<bool, FileError> {
+        Ok(true)
+    }
+
+    /// Ends the round that was begun to last until then.
+    ///
+    /// # Errors
+    /// [`FileError::Unavailable`].
+    async fn end_round(&self, _until: Timestamp) -> Result<(), FileError> {
+        Ok(())
+    }
 }

@@ -4,6 +4,7 @@
 //! name is a small document that says what is kept of the file and where its bytes are. So a file is put in the place of another by one
 //! write, and is never seen half.
 
+mod addresses;
 mod files;
 #[cfg(feature = "s3")]
 mod s3;
@@ -16,7 +17,10 @@ use baton_model::Place;
 use object_store::ObjectStore;
 use object_store::local::LocalFileSystem;
 
+pub use addresses::{Addresses, Shown};
 pub use files::ObjectFiles;
+#[cfg(feature = "s3")]
+pub use s3::{THROUGH_LAMBDA, in_bucket};
 
 /// Why a place cannot be used.
 #[derive(Debug, thiserror::Error)]

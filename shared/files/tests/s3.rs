@@ -26,7 +26,16 @@ fn name(text: &str) -> FileName {
 
 fn put_of(text: &str, id: u128) -> Put {
     let bounds = Bounds { file_bytes: u64::MAX, project_bytes: Some(1 << 40) };
-    Put { name: name(text), now: Timestamp::from_millis(1_000), id, content_type: None, task: None, bounds }
+    Put {
+        name: name(text),
+        now: Timestamp::from_millis(1_000),
+        id,
+        content_type: None,
+        task: None,
+        kept_until: None,
+        only_new: false,
+        bounds,
+    }
 }
 
 fn stream(parts: Vec<Bytes>) -> ByteStream {

@@ -4,6 +4,8 @@
 //! problem. All else is as for Baton's own routes: the same envelope, the same tokens, the same stop. Where it is served
 //! beside Baton's routes, the path says which router a request is for ([`Switch`]); at an address of its own it is alone.
 
+mod slash;
+
 use std::convert::Infallible;
 use std::fmt;
 use std::pin::Pin;
@@ -22,9 +24,11 @@ use tower::Service;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::auth::{Authenticate, Authority, Credentials, Door, Guests, Rule, Rules};
+use crate::body::discard;
 use crate::envelope::{method_not_allowed, no_such_route};
 use crate::error::ApiError;
 use crate::slow::Slow;
+use slash::Slashes;
 
 /// How a dialect words a problem that Baton tells: the answer for the path (without its prefix) that was asked. Headers that it
 /// does not set are those of the problem's own answer, such as `Retry-After`.
@@ -38,6 +42,7 @@ pub struct Dialect {
     guests: Option<Arc<dyn Guests>>,
     phrase: Phrase,
     slow: Slow,
+    slashes: Option<Slashes>,
     router: Router,
 }
 
@@ -61,6 +66,7 @@ impl Dialect {
             guests: None,
             phrase,
             slow: Slow::default(),
+            slashes: None,
             router,
         }
     }
@@ -81,6 +87,13 @@ impl Dialect {
     #[must_use]
     pub fn with_slow(self, slow: Vec<(&'static str, Duration)>) -> Self {
         Self { slow: Slow(slow), ..self }
+    }
+
+    /// The same, which leads a path with a slash too many at its end, or with one too few, to the route that is meant (307), as FastAPI
+    /// does.
+    #[must_use]
+    pub fn with_slashes(self) -> Self {
+        Self { slashes: Some(Slashes::of(self.rules.all())), ..self }
     }
 
     /// Its name, as settings have it.
@@ -115,14 +128,22 @@ pub(crate) struct Spoken {
     prefix: String,
     phrase: Phrase,
     slow: Slow,
+    slashes: Option<Slashes>,
     service: Authenticate<Router>,
 }
 
 impl Spoken {
     fn new(dialect: Dialect, prefix: String, by: Authority) -> Self {
-        let Dialect { name, rules, credentials, guests, phrase, slow, router } = dialect;
+        let Dialect { name, rules, credentials, guests, phrase, slow, slashes, router } = dialect;
         let service = Authenticate::at(Door { rules, credentials, guests }, router, by);
-        Self { name, prefix, phrase, slow, service }
+        Self { name, prefix, phrase, slow, slashes, service }
+    }
+
+    /// The path that is meant by another, which has no route.
+    fn meant(&self, path: &str) -> Option<String> {
+        let slashes = self.slashes.as_ref()?;
+        let meant = slashes.meant(path.strip_prefix(self.prefix.as_str())?)?;
+        Some(format!("{}{meant}", self.prefix))
     }
 }
 
@@ -185,7 +206,8 @@ impl Dialects {
         self
     }
 
-    /// The dialect that a path belongs to: that of the route, else that of the prefix, else the only one there is.
+    /// The dialect that a path belongs to: that of the route, else that of the prefix, else the only one there is, else that of the
+    /// route which a slash more or less makes of it.
     fn of_path(&self, path: &str) -> Option<&Arc<Spoken>> {
         match self.paths.at(path) {
             Ok(found) => self.all.get((*found.value)?),
@@ -196,7 +218,9 @@ impl Dialects {
                         && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
                 };
                 let by_prefix = self.all.iter().filter(has_prefix).max_by_key(|spoken| spoken.prefix.len());
-                by_prefix.or_else(|| self.all.first().filter(|_| self.alone))
+                by_prefix
+                    .or_else(|| self.all.first().filter(|_| self.alone))
+                    .or_else(|| self.all.iter().find(|spoken| spoken.meant(path).is_some()))
             }
         }
     }
@@ -309,6 +333,8 @@ impl<B> Service<Request<B>> for Switch
 where
     Authenticate<Router>: Service<Request<B>, Response = Response, Error = Infallible, Future = Answer>,
     B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Send,
 {
     type Response = Response;
     type Error = Infallible;
@@ -323,6 +349,13 @@ where
         let spoken = self.dialects.as_ref().and_then(|dialects| dialects.of_path(request.uri().path()));
         match (spoken, &mut self.own) {
             (Some(spoken), _) => {
+                if let Some(answer) = led(spoken, &request) {
+                    return Box::pin(async move {
+                        let (parts, mut body) = request.into_parts();
+                        discard(&parts.headers, &mut body, 0).await;
+                        Ok(answer)
+                    });
+                }
                 if !spoken.prefix.is_empty() {
                     let uri = without(request.uri(), &spoken.prefix);
                     *request.uri_mut() = uri;
@@ -334,6 +367,12 @@ where
             (None, None) => Box::pin(async { Ok(no_such_route_there()) }),
         }
     }
+}
+
+/// An answer that leads to the route that is meant, if the request's path has none.
+fn led<B>(spoken: &Spoken, request: &Request<B>) -> Option<Response> {
+    let meant = spoken.meant(request.uri().path())?;
+    slash::lead(&meant, request.uri(), request.headers())
 }
 
 fn no_such_route_there() -> Response {

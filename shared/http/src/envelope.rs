@@ -33,6 +33,7 @@ use crate::head;
 use crate::meters::Route;
 use crate::request_id::{REQUEST_ID, RequestIds};
 use crate::slow::Slow;
+use crate::spanned::Spanned;
 
 /// A router, or what stands before it, with all that surrounds a request.
 #[derive(Clone)]
@@ -215,6 +216,7 @@ where
         Some(_) => Route::of_dialect(request.method()),
         None => Route::of(&envelope.shared.rules, request.method(), request.uri().path()),
     };
+    let spanned = Spanned::begin(&envelope.shared.app, route, request.headers());
     let Envelope { mut inner, shared, dialects: _, guarded, on_socket } = envelope;
     let timeout = shared.timeout(request.uri().path(), asked.as_ref());
     let routed = async {
@@ -255,6 +257,9 @@ where
         }
     }
     shared.app.meters.answered(route, response.status());
+    if let Some(spanned) = spanned {
+        spanned.answered(response.status(), id.to_str().ok());
+    }
     if let Some((method, path, began)) = logged {
         let status = response.status().as_u16();
         let millis = began.elapsed().as_secs_f64() * 1e3;

@@ -4,6 +4,7 @@
 use axum::response::Response;
 use baton_api::{Problem, ProblemCode};
 use http::StatusCode;
+use percent_encoding::percent_decode_str;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
@@ -28,6 +29,11 @@ pub fn phrase(problem: &Problem) -> Response {
 /// As [`reply::json`].
 pub fn detail(status: StatusCode, text: &str) -> ApiResult {
     reply::json(status, &json!({ "detail": text }))
+}
+
+/// A part of a path as its program is given it: what stands behind percent signs is read. Bytes that are no text are replaced.
+pub fn part_of_path(part: &str) -> String {
+    percent_decode_str(part).decode_utf8_lossy().into_owned()
 }
 
 /// Everything that is wrong with a request.
@@ -163,5 +169,92 @@ pub fn object(body: &str) -> Result<Map<String, Value>, Wrong> {
             msg: format!("JSON decode error: {error}"),
             input: json!({}),
         }])),
+    }
+}
+
+/// Yes or no as those systems read it (Pydantic's lax mode): also from 0 and 1, and from words.
+pub fn boolean(value: &Value) -> Option<bool> {
+    match value {
+        Value::Bool(flag) => Some(*flag),
+        Value::Number(number) => match number.as_f64()? {
+            0.0 => Some(false),
+            1.0 => Some(true),
+            _ => None,
+        },
+        Value::String(text) => match text.to_ascii_lowercase().as_str() {
+            "true" | "t" | "yes" | "y" | "on" | "1" => Some(true),
+            "false" | "f" | "no" | "n" | "off" | "0" => Some(false),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// A number as those systems read it: also from a text of one, and from yes and no.
+pub fn number(value: &Value) -> Option<f64> {
+    match value {
+        Value::Bool(flag) => Some(f64::from(u8::from(*flag))),
+        Value::String(text) => text.trim().parse().ok().filter(|number: &f64| number.is_finite()),
+        other => other.as_f64(),
+    }
+}
+
+/// A whole number as those systems read it: also from one with nothing behind its point, and from a text.
+pub fn whole(value: &Value) -> Option<i64> {
+    match value {
+        Value::Bool(flag) => Some(i64::from(*flag)),
+        Value::String(text) => whole_of(text),
+        other => other.as_i64().or_else(|| {
+            // Within what a number of this kind holds exactly.
+            let number = other.as_f64().filter(|number| number.fract() == 0.0 && number.abs() < 9e15)?;
+            Some(number as i64)
+        }),
+    }
+}
+
+/// The same of a text alone, such as a parameter of a query.
+pub fn whole_of(text: &str) -> Option<i64> {
+    let text = text.trim();
+    let is_nothing = |rest: &str| rest.bytes().all(|digit| digit == b'0');
+    text.split_once('.').filter(|(_, rest)| is_nothing(rest)).map_or(text, |(whole, _)| whole).parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_stands_behind_percent_signs_is_read() {
+        for (part, text) in
+            [("a%20b", "a b"), ("a+b", "a+b"), ("%C3%BC", "ü"), ("%ff", "\u{fffd}"), ("%", "%")]
+        {
+            assert_eq!(part_of_path(part), text);
+        }
+    }
+
+    #[test]
+    fn fields_are_read_as_lax_as_those_systems_read_them() {
+        for (value, expected) in [
+            (json!(true), Some(true)),
+            (json!(0), Some(false)),
+            (json!(1.0), Some(true)),
+            (json!("True"), Some(true)),
+            (json!("off"), Some(false)),
+            (json!(2), None),
+            (json!("maybe"), None),
+            (json!(null), None),
+            (json!([true]), None),
+        ] {
+            assert_eq!(boolean(&value), expected, "{value}");
+        }
+        assert_eq!(
+            (number(&json!(" 0.5 ")), number(&json!(true)), number(&json!("x"))),
+            (Some(0.5), Some(1.0), None)
+        );
+        assert_eq!((number(&json!("inf")), number(&json!(null))), (None, None));
+        assert_eq!((whole(&json!(5.0)), whole(&json!("7")), whole(&json!(5.5))), (Some(5), Some(7), None));
+        assert_eq!((whole(&json!("7.5")), whole(&json!({}))), (None, None));
+        assert_eq!((whole(&json!("7.0")), whole_of(" -7 "), whole_of("1.")), (Some(7), Some(-7), Some(1)));
+        assert_eq!((whole_of(".0"), whole_of("1.0.0"), whole_of("")), (None, None, None));
     }
 }

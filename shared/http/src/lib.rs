@@ -3,6 +3,8 @@
 //! id, its span, its time limit, its panics). [`serve()`] puts a whole router on a socket.
 
 pub mod app;
+pub mod arrivals;
+mod attempts;
 pub mod auth;
 pub mod body;
 mod courses;
@@ -12,6 +14,7 @@ pub mod error;
 pub mod fastapi;
 pub mod fleet;
 mod foreign;
+mod fresh;
 mod head;
 pub mod health;
 mod held_back;
@@ -31,19 +34,23 @@ pub mod reply;
 pub mod request_id;
 mod rounds;
 pub mod routes;
+pub mod scaling;
 pub mod serve;
 mod slow;
+mod spanned;
 pub mod spec;
 pub mod untaken;
 pub mod wire;
 
 pub use app::{App, Parts};
+pub use attempts::run_lookups;
 pub use auth::{Authenticate, Authenticator, Caller};
 pub use body::{Body, BodyLimit, JsonBody, OptionalBody};
 pub use courses::Courses;
 pub use dialect::{Dialect, Dialects};
 pub use envelope::{Envelope, Timeout};
 pub use error::{ApiError, ApiResult};
+pub use fresh::Fresh;
 pub use held_back::HeldBack;
 pub use idempotency::IdempotencyKey;
 pub use in_force::{InForce, Taken, run_settings};

@@ -4,10 +4,12 @@
 //! Each count is one atomic addition. Labels come from closed sets, whatever names callers invent.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use baton_model::{Generation, LossReason, State, Task, TaskState};
-use baton_store::FailAnswer;
+use baton_model::{Fence, Generation, LossReason, State, Task, TaskState, Timestamp, TraceParent};
+use baton_runtime::spans::{SpanCounts, Spans};
+use baton_store::{FailAnswer, Taken};
 use http::{Method, StatusCode};
 use prometheus_client::encoding::{EncodeLabelSet, text};
 use prometheus_client::metrics::counter::Counter;
@@ -15,6 +17,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
+use crate::attempts::Attempts;
 use crate::auth::Rules;
 use crate::auth::rules::Found;
 
@@ -30,8 +33,8 @@ const METHODS: [&str; 6] = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"];
 /// What a request asks for, in words of which there are few.
 #[derive(Clone, Copy)]
 pub(crate) struct Route {
-    route: &'static str,
-    method: &'static str,
+    pub(crate) route: &'static str,
+    pub(crate) method: &'static str,
 }
 
 impl Route {
@@ -93,6 +96,7 @@ pub struct Meters {
     schedules_missed: Count,
     requests: Family<Answered, Count>,
     tokens_refused: Count,
+    attempts: Option<Attempts>,
 }
 
 impl Default for Meters {
@@ -113,6 +117,7 @@ impl Default for Meters {
             schedules_missed: Count::default(),
             requests: Family::default(),
             tokens_refused: Count::default(),
+            attempts: None,
         };
         meters.register();
         meters
@@ -169,35 +174,70 @@ impl Meters {
         self.created.inc();
     }
 
-    /// A task was given out.
-    pub(crate) fn claimed(&self, task: &Task) {
-        let TaskState::Running(lease) = &task.head.state else { return };
+    /// The same where somebody listens to spans.
+    #[must_use]
+    pub fn with_spans(self, spans: Option<Arc<Spans>>) -> Self {
+        Self { attempts: spans.map(Attempts::new), ..self }
+    }
+
+    /// Where spans are recorded; none if nobody listens.
+    pub fn spans(&self) -> Option<&Arc<Spans>> {
+        self.attempts.as_ref().map(Attempts::spans)
+    }
+
+    pub(crate) fn attempts(&self) -> Option<&Attempts> {
+        self.attempts.as_ref()
+    }
+
+    /// A task was given out. Gives the span of the attempt, where somebody listens.
+    pub fn claimed(&self, task: &Task) -> Option<TraceParent> {
+        let TaskState::Running(lease) = &task.head.state else { return None };
         self.claimed.inc();
         // A task may have been due before it was created; it has waited from then on only.
         let ready_since = task.head.run_after.max(task.created_at);
         self.wait.observe(lease.claimed_at.since(ready_since).as_secs_f64());
+        self.attempts.as_ref()?.claimed(task)
     }
 
     /// An attempt was completed.
     pub fn completed(&self, generation: &Generation) {
         self.completed.inc();
         self.run.observe(generation.run_time().as_secs_f64());
+        if let Some(attempts) = &self.attempts {
+            attempts.completed(generation);
+        }
     }
 
     /// An attempt failed.
-    pub fn failed(&self, answer: &FailAnswer) {
+    pub fn failed(&self, answer: &FailAnswer, fence: &Fence) {
         let failed = answer.task.head.state.state() == State::Failed;
         self.failed.get_or_create(&Outcome { outcome: if failed { "failed" } else { "retry" } }).inc();
+        if let Some(attempts) = &self.attempts {
+            attempts.failed(&answer.task, fence);
+        }
     }
 
     /// An attempt was given back.
-    pub fn released(&self) {
+    pub fn released(&self, answer: &FailAnswer, fence: &Fence) {
         self.released.inc();
+        if let Some(attempts) = &self.attempts {
+            attempts.released(&answer.task, fence);
+        }
     }
 
     /// An attempt was taken back.
-    pub fn lost(&self, reason: LossReason) {
-        self.lost.get_or_create(&Reason { reason: reason.as_str() }).inc();
+    pub fn lost(&self, taken: &Taken, now: Timestamp) {
+        self.lost.get_or_create(&Reason { reason: taken.reason.as_str() }).inc();
+        if let Some(attempts) = &self.attempts {
+            attempts.lost(taken, now);
+        }
+    }
+
+    /// A task was cancelled.
+    pub fn cancelled(&self, task: &Task) {
+        if let Some(attempts) = &self.attempts {
+            attempts.cancelled(task);
+        }
     }
 
     /// The reaper has made a round, or could not.
@@ -237,8 +277,26 @@ impl Meters {
     /// # Errors
     /// None that the buffer does not make.
     pub fn write(&self, to: &mut String) -> fmt::Result {
-        text::encode_registry(to, &self.registry)
+        text::encode_registry(to, &self.registry)?;
+        match self.spans() {
+            Some(spans) => text::encode_registry(to, &of_spans(spans.counts())),
+            None => Ok(()),
+        }
     }
+}
+
+/// What has become of spans.
+fn of_spans(counts: SpanCounts) -> Registry {
+    let spans = Family::<Outcome, Count>::default();
+    let SpanCounts { exported, overrun, refused, unsent } = counts;
+    for (outcome, count) in
+        [("exported", exported), ("overrun", overrun), ("refused", refused), ("unsent", unsent)]
+    {
+        spans.get_or_create(&Outcome { outcome }).inc_by(count);
+    }
+    let mut registry = Registry::with_prefix("baton");
+    registry.register("spans", "Spans by what has become of them", spans);
+    registry
 }
 
 impl fmt::Debug for Meters {

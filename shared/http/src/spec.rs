@@ -7,7 +7,8 @@ use baton_model::{Expiry, RunAfter, TaskId, TaskSpec, Unsaid, limits};
 use crate::app::App;
 use crate::auth::Caller;
 
-/// A new task as the store takes it; the id is made here unless the producer chose it. `path` leads to the task's fields.
+/// A new task as the store takes it; the id is made here unless the producer chose it, and it stands in the trace that it names, else
+/// in that of the request. `path` leads to the task's fields.
 ///
 /// # Errors
 /// The fields that reach beyond the caller's bounds.
@@ -18,6 +19,7 @@ pub fn task_spec(
     request: CreateTask,
     depends_on: Vec<TaskId>,
 ) -> Result<TaskSpec, Vec<FieldError>> {
+    let trace = request.trace().or_else(|| caller.trace().cloned());
     let (project, queue) = caller.place(path, request.project, request.queue)?;
     let run_after = match (request.run_after, request.delay) {
         (Some(at), _) => RunAfter::At(at),
@@ -53,5 +55,20 @@ pub fn task_spec(
         depends_on,
         if_dependency_fails: request.if_dependency_fails.unwrap_or_default(),
         batch: None,
+        trace,
     })
+}
+
+/// The task of a template, which makes tasks of their own again and again: in nobody's trace.
+///
+/// # Errors
+/// As [`task_spec`].
+pub fn template_spec(
+    app: &App,
+    caller: &Caller,
+    path: &str,
+    request: CreateTask,
+) -> Result<TaskSpec, Vec<FieldError>> {
+    let spec = task_spec(app, caller, path, request, Vec::new())?;
+    Ok(TaskSpec { trace: None, ..spec })
 }

@@ -1,9 +1,20 @@
-//! Queues with work that no live worker takes, as the server has found them.
+//! Work that waits and that no live worker takes is told: in the log, once when it begins and once when it ends, and wherever else it is
+//! told how all stands. Nobody may have noticed that the workers of a queue were never started.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-use baton_model::QueueName;
+use baton_model::{QueueName, Reason, Status, TaskId, Timestamp};
+use baton_store::{PageRequest, StoreError, TaskFilter};
+
+use crate::App;
+
+/// How long a task must have been ready.
+const WAITED: Duration = Duration::from_secs(15);
+
+/// Of how many queues it is asked at one look; those whose tasks wait longest.
+const QUEUES: usize = 20;
 
 /// The queues that are known to have such work, each with why.
 #[derive(Debug, Default)]
@@ -35,6 +46,81 @@ impl Untaken {
     fn known(&self) -> MutexGuard<'_, BTreeMap<QueueName, String>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Looks once, and tells what has changed since the last look. `of_all`: at each queue that statistics list, and not only at that of
+/// the longest wait.
+///
+/// # Errors
+/// The store's own failures; what was found before stays.
+pub async fn look_for_untaken(app: &App, of_all: bool) -> Result<(), StoreError> {
+    let now = app.now();
+    let mut waiting: Vec<(QueueName, Duration)> = if of_all {
+        let stats = app.store.stats(now).await?;
+        let open = stats.queues.into_iter().filter(|queue| queue.pause.is_none());
+        open.filter_map(|queue| Some((queue.queue, queue.oldest_ready?))).collect()
+    } else {
+        app.store.waiting(now).await?.longest.into_iter().collect()
+    };
+    waiting.retain(|(_, age)| *age >= WAITED);
+    waiting.sort_by_key(|(_, age)| std::cmp::Reverse(*age));
+    let mut found = BTreeMap::new();
+    for (queue, age) in waiting.into_iter().take(QUEUES) {
+        if let Some(why) = nobody_takes(app, &queue, age, now).await? {
+            found.insert(queue, why);
+        }
+    }
+    for (queue, why) in app.untaken.turn(found) {
+        match why {
+            Some(why) => tracing::warn!(%queue, why, "work waits and no worker takes it; start one"),
+            None => tracing::info!(%queue, "no work waits any more that no worker takes"),
+        }
+    }
+    Ok(())
+}
+
+/// Why nobody takes the task of a queue that waits longest, if nobody does.
+async fn nobody_takes(
+    app: &App,
+    queue: &QueueName,
+    age: Duration,
+    now: Timestamp,
+) -> Result<Option<String>, StoreError> {
+    let Some(task) = oldest(app, queue, age, now).await? else { return Ok(None) };
+    let why = match app.store.why(task, now).await {
+        Ok(why) => why,
+        // It was removed meanwhile.
+        Err(StoreError::TaskNotFound(_)) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    // A task that something else keeps waits for that.
+    let first = why.reasons.first();
+    let nobody = first.is_some_and(|reason| matches!(reason, Reason::NoWorker { .. }));
+    Ok(nobody.then(|| format!("no live worker takes type {} of queue {queue}", why.task_type)))
+}
+
+/// A ready task of a queue: one of the oldest, if it can be told by when it was created.
+async fn oldest(
+    app: &App,
+    queue: &QueueName,
+    age: Duration,
+    now: Timestamp,
+) -> Result<Option<TaskId>, StoreError> {
+    let filter = TaskFilter {
+        statuses: vec![Status::Queued],
+        queue: Some(queue.clone()),
+        now,
+        ..TaskFilter::default()
+    };
+    let before = now.minus(age.saturating_sub(Duration::from_secs(1)));
+    let old = TaskFilter { created_before: Some(before), ..filter.clone() };
+    for filter in [old, filter] {
+        let page = app.store.tasks(filter, PageRequest::first(1)).await?;
+        if let Some(task) = page.items.into_iter().next() {
+            return Ok(Some(task.head.id));
+        }
+    }
+    Ok(None)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! From what callers ask to the store's commands, and from its answers to what callers are shown, where more than one
 //! function needs it.
 
+use baton_api::FieldError;
 use baton_api::claim::ClaimRequest;
 use baton_api::claim::{ClaimView, NothingView};
 use baton_api::fleet::{HeldView, PercentilesView, QueueView, WorkerView};
@@ -8,8 +9,10 @@ use baton_api::supervised::SupervisedView;
 use baton_api::task::{Page as PageView, TaskView};
 use baton_model::life::Supervised;
 use baton_model::{
-    LeasePolicy, LeaseTerms, LimitOn, Living, QueueName, Status, TaskType, Timestamp, Watch, limits,
+    LeasePolicy, LeaseTerms, LimitOn, Living, QueueName, RequestKey, Status, TaskType, Timestamp, Watch,
+    limits,
 };
+use baton_runtime::telemetry::CLAIMS;
 use baton_store::{Claim, ClaimAnswer, Nothing, Page, Percentiles, QueueStats, Waits, WorkerDetail};
 
 use crate::app::App;
@@ -20,8 +23,11 @@ use crate::meters::Meters;
 /// A claim as the store takes it, within the caller's bounds.
 ///
 /// # Errors
-/// 403 if it names queues beyond them.
+/// 403 if it names queues beyond them; 422 if its own name is that of a claim which comes with a completion.
 pub fn claim(app: &App, caller: &Caller, request: ClaimRequest, now: Timestamp) -> Result<Claim, ApiError> {
+    if let Some(name) = request.request_id.as_ref().filter(|name| name.is_of_completion()) {
+        return Err(of_completion(name, "request_id"));
+    }
     let mut warm = request.warmth();
     let mut queues = caller.claim_queues(request.queues)?;
     let mut types = request.types;
@@ -67,11 +73,15 @@ pub fn claim_view(
     match answer {
         ClaimAnswer::Leased(tasks) => {
             log_claims(&tasks);
-            tasks.iter().for_each(|task| meters.claimed(task));
-            ClaimView {
-                tasks: tasks.into_iter().map(|task| TaskView::new(task, now)).collect(),
-                nothing: None,
-            }
+            let shown = |task| {
+                let span = meters.claimed(&task);
+                let mut view = TaskView::new(task, now);
+                if let (Some(lease), Some(_)) = (&mut view.lease, span) {
+                    lease.traceparent = span;
+                }
+                view
+            };
+            ClaimView { tasks: tasks.into_iter().map(shown).collect(), nothing: None }
         }
         ClaimAnswer::Nothing(nothing) => {
             ClaimView { tasks: Vec::new(), nothing: Some(nothing_view(nothing, queues, types)) }
@@ -79,10 +89,20 @@ pub fn claim_view(
     }
 }
 
+/// The refusal of a claim that has, in this field, the name of one which comes with a completion
+/// ([`RequestKey::of_completion`]) and is not that one.
+pub fn of_completion(name: &RequestKey, field: &str) -> ApiError {
+    let expected = "a name other than a task's id with @ and an attempt, which is that of the claim that comes with the \
+                    attempt's completion";
+    let got = format!("{:?}", name.as_str());
+    ApiError::fields(vec![FieldError { field: field.to_owned(), expected: expected.to_owned(), got }])
+}
+
 fn log_claims(tasks: &[baton_model::Task]) {
     for task in tasks {
         let baton_model::TaskState::Running(lease) = &task.head.state else { continue };
         tracing::info!(
+            target: CLAIMS,
             task_id = %task.head.id,
             task_type = %task.task_type,
             queue = %task.queue,
@@ -208,6 +228,7 @@ pub fn worker_view(
         last_beat_at: worker.last_beat_at,
         ended_at: worker.ended_at,
         directive: worker.directive,
+        directed: worker.directed.map(Into::into),
         capacity: worker.capacity,
         active,
         tasks,

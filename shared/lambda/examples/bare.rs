@@ -62,6 +62,7 @@ async fn create(store: &DynamoStore, event: Event) -> Result<Value, Failed> {
         unsaid: Unsaid::default(),
         if_dependency_fails: request.if_dependency_fails.unwrap_or_default(),
         batch: None,
+        trace: None,
     };
     let create =
         Create { now: SystemClock.now(), tasks: vec![spec], atomic: false, idempotency: None, by: None };

@@ -1,5 +1,7 @@
 //! What an invocation brings besides its event, and what comes of it.
 
+use std::collections::BTreeMap;
+
 use baton_http::ApiError;
 use baton_model::Timestamp;
 use baton_store::StoreError;
@@ -44,6 +46,9 @@ pub struct Scheduled {
     /// What it found.
     #[serde(skip)]
     pub gauges: Gauges,
+    /// How many machines each pool should have.
+    #[serde(skip)]
+    pub pools: BTreeMap<String, f64>,
 }
 
 impl Answer {
@@ -51,6 +56,13 @@ impl Answer {
         match self {
             Self::Scheduled(done) => done.gauges.clone(),
             Self::Http(_) | Self::Batch(_) | Self::Verdict(_) => Gauges::new(),
+        }
+    }
+
+    pub(crate) fn pools(&self) -> BTreeMap<String, f64> {
+        match self {
+            Self::Scheduled(done) => done.pools.clone(),
+            Self::Http(_) | Self::Batch(_) | Self::Verdict(_) => BTreeMap::new(),
         }
     }
 

@@ -10,9 +10,11 @@ use axum::response::Response;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use baton_api::ProblemCode;
+use baton_api::address::{PATH, escaped};
 use baton_http::ApiError;
 use baton_http::auth::Vouched;
 use baton_http::request_id::REQUEST_ID;
+use baton_model::RequestKey;
 use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request};
@@ -23,6 +25,14 @@ use crate::event::Event;
 
 /// The most bytes of a body that Lambda carries back: 6 MB with all that belongs to the answer.
 const ANSWER_BYTES: usize = 6_000_000;
+
+/// The name of a request: the API's own, without the `=` behind it, so that it leads from the function's lines to the access log's
+/// and the other way round; Lambda's for its invocation, where there is none that may be one.
+pub(crate) fn id<'a>(event: &'a Event<'_>, invocation: &'a str) -> &'a str {
+    let api = event.request_context.as_ref().and_then(|context| context.request_id.as_deref());
+    let api = api.map(|id| id.trim_end_matches('='));
+    api.filter(|id| id.parse::<RequestKey>().is_ok()).unwrap_or(invocation)
+}
 
 /// Makes the request of an event. It gets `request_id` as its own unless it brought one.
 ///
@@ -35,7 +45,7 @@ pub(crate) fn request(event: Event<'_>, request_id: &str) -> Result<Request<Full
             format!("expected {what}, got other bytes; mend the request and send it again"),
         )
     };
-    let path = path(&event);
+    let path = legible(path(&event));
     let uri = match event.raw_query_string.as_deref() {
         None | Some("") => path,
         Some(query) => Cow::Owned(format!("{path}?{query}")),
@@ -118,6 +128,25 @@ fn path<'a>(event: &Event<'a>) -> Cow<'a, str> {
         return raw;
     }
     Cow::Owned(if rest.is_empty() { "/".to_owned() } else { rest.to_owned() })
+}
+
+/// A path as a URI has it. An HTTP API hands on what it has decoded, with blanks and letters of all kinds, such as names of files have; what
+/// is written as `%` and two digits there stays so, as a function URL hands on what was sent.
+fn legible(path: Cow<'_, str>) -> Cow<'_, str> {
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || PATH.contains(&byte) || byte == b'%';
+    if path.bytes().all(is_plain) && !path.contains('%') {
+        return path;
+    }
+    let (mut plain, mut rest) = (String::with_capacity(path.len()), &*path);
+    while let Some(at) = rest.find('%') {
+        let (before, from) = rest.split_at(at);
+        plain.push_str(&escaped(before, PATH));
+        let digits = from.as_bytes().get(1..3).is_some_and(|two| two.iter().all(u8::is_ascii_hexdigit));
+        plain.push_str(if digits { "%" } else { "%25" });
+        rest = &from[1..];
+    }
+    plain.push_str(&escaped(rest, PATH));
+    Cow::Owned(plain)
 }
 
 /// An answer in the form that API Gateway takes.
@@ -231,6 +260,26 @@ mod tests {
     }
 
     #[test]
+    fn a_request_is_called_as_the_api_calls_it_where_that_is_a_name() {
+        for (context, name) in [
+            (serde_json::json!({"requestId": "JKJaXmPLvHcESHA="}), "JKJaXmPLvHcESHA"),
+            (
+                serde_json::json!({"requestId": "7a0e3f9e-5b7c-4cc3-98c4-dc0c0c07398f"}),
+                "7a0e3f9e-5b7c-4cc3-98c4-dc0c0c07398f",
+            ),
+            (serde_json::json!({"requestId": "=="}), "lambda-1"),
+            (serde_json::json!({"requestId": "a \"b\""}), "lambda-1"),
+            (serde_json::json!({}), "lambda-1"),
+        ] {
+            let mut event = serde_json::json!({"requestContext": {"http": {"method": "GET"}}});
+            event["requestContext"]["requestId"] = context["requestId"].clone();
+            let text = event.to_string();
+            let Ok(Trigger::Http(event)) = Trigger::read(&text) else { panic!("{text}") };
+            assert_eq!(id(&event, "lambda-1"), name, "{text}");
+        }
+    }
+
+    #[test]
     fn a_stage_before_the_path_is_taken_off_and_a_route_of_the_same_name_is_not() {
         for (stage, route, raw, path) in [
             ("$default", "GET /v1/tasks", "/v1/tasks", "/v1/tasks"),
@@ -247,6 +296,21 @@ mod tests {
                 "requestContext": {"http": {"method": "GET"}, "stage": stage},
             });
             assert_eq!(read(&event).uri().path(), path, "{stage} {route} {raw}");
+        }
+    }
+
+    #[test]
+    fn a_path_that_was_decoded_is_written_as_a_uri_again() {
+        for (raw, path) in [
+            ("/v1/files/film/a b/ü.png", "/v1/files/film/a%20b/%C3%BC.png"),
+            ("/v1/files/film/a%20b.png", "/v1/files/film/a%20b.png"),
+            ("/v1/files/film/100%", "/v1/files/film/100%25"),
+            ("/v1/files/film/%zz%4", "/v1/files/film/%25zz%254"),
+            ("/v1/files/film/a\"?#.png", "/v1/files/film/a%22%3F%23.png"),
+            ("/v1/tasks/a:b@c", "/v1/tasks/a:b@c"),
+        ] {
+            let event = serde_json::json!({"rawPath": raw, "requestContext": {"http": {"method": "GET"}}});
+            assert_eq!(read(&event).uri().path(), path, "{raw}");
         }
     }
 

@@ -43,6 +43,9 @@ pub(crate) struct RequestContext<'a> {
     pub(crate) http: Option<HttpContext<'a>>,
     #[serde(borrow)]
     pub(crate) stage: Option<Cow<'a, str>>,
+    /// The API's own name for the request, which its access log has.
+    #[serde(borrow, rename = "requestId")]
+    pub(crate) request_id: Option<Cow<'a, str>>,
     /// What the API's authorizer has answered. Only API Gateway sets it: nothing that a client sends gets there.
     #[serde(borrow)]
     pub(crate) authorizer: Option<AuthorizerContext<'a>>,

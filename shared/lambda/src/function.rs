@@ -1,16 +1,18 @@
 //! What a function's binary says of itself: its name, its routes, and what triggers it besides requests.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use baton_api::ProblemCode;
 use baton_api::event::CloudEvent;
+use baton_files::{Cause, Files};
 use baton_http::{ApiError, App, Authenticator, Dialect, Message};
-use baton_model::Timestamp;
+use baton_model::{Place, Timestamp};
 use baton_runtime::Settings;
 use baton_runtime::settings::QueueSettings;
-use baton_store::StoreError;
+use baton_store::{Archive, Archiver, StoreError};
 use baton_store_dynamodb::{DynamoStore, RecordsCounted};
 use futures::FutureExt;
 use futures::future::BoxFuture;
@@ -31,6 +33,8 @@ pub struct Function {
     pub(crate) releasing: Option<ReleaseHandler>,
     pub(crate) counting: Option<CountHandler>,
     pub(crate) schedule: Option<ScheduleHandler>,
+    pub(crate) archive: Option<OpenArchive>,
+    pub(crate) files: Option<OpenFiles>,
     pub(crate) authorizer: Option<AuthorizerHandler>,
     pub(crate) dialect: Option<fn(&App, &Settings) -> Dialect>,
 }
@@ -62,9 +66,28 @@ pub(crate) type CountHandler =
 pub(crate) type AuthorizerHandler =
     Box<dyn Fn(Arc<Authenticator>, Asked) -> BoxFuture<'static, Result<Value, ApiError>> + Send + Sync>;
 
+/// What was done on a schedule, what was found, and how many machines each pool should have.
+pub(crate) type Found = (Value, Gauges, BTreeMap<String, f64>);
+
+/// What is given to what is done on a schedule.
+pub struct Tick {
+    /// What handlers work with.
+    pub app: App,
+    /// Within which time it is to be done.
+    pub budget: Duration,
+    /// What archives the table's finished tasks, if the function does so.
+    pub archiver: Option<Archiver>,
+}
+
 /// What is done on a schedule, within a time.
 pub(crate) type ScheduleHandler =
-    Box<dyn Fn(App, Duration) -> BoxFuture<'static, Result<(Value, Gauges), StoreError>> + Send + Sync>;
+    Box<dyn Fn(Tick) -> BoxFuture<'static, Result<Found, StoreError>> + Send + Sync>;
+
+/// Opens the archive at a place, or says why it cannot.
+pub type OpenArchive = fn(&Place) -> Result<Arc<dyn Archive>, String>;
+
+/// Opens the files at a place, or says why it cannot.
+pub type OpenFiles = fn(&Place) -> Result<Arc<dyn Files>, Cause>;
 
 impl Function {
     /// A function of this name with these routes.
@@ -78,6 +101,8 @@ impl Function {
             releasing: None,
             counting: None,
             schedule: None,
+            archive: None,
+            files: None,
             authorizer: None,
             dialect: None,
         }
@@ -152,11 +177,25 @@ impl Function {
 
     /// Does something on a schedule, within the time that it is given, and tells what it did, and what it found.
     #[must_use]
-    pub fn schedule<F>(mut self, handle: impl Fn(App, Duration) -> F + Send + Sync + 'static) -> Self
+    pub fn schedule<F>(mut self, handle: impl Fn(Tick) -> F + Send + Sync + 'static) -> Self
     where
-        F: Future<Output = Result<(Value, Gauges), StoreError>> + Send + 'static,
+        F: Future<Output = Result<Found, StoreError>> + Send + 'static,
     {
-        self.schedule = Some(Box::new(move |app, budget| handle(app, budget).boxed()));
+        self.schedule = Some(Box::new(move |tick| handle(tick).boxed()));
+        self
+    }
+
+    /// Archives finished tasks on its schedule, where the settings name a place for them (`archive.url`).
+    #[must_use]
+    pub fn archiving(mut self, open: OpenArchive) -> Self {
+        self.archive = Some(open);
+        self
+    }
+
+    /// Has a place for files, where the settings name one (`files.url`). Functions that do not say so are built without what speaks to it.
+    #[must_use]
+    pub fn with_files(mut self, open: OpenFiles) -> Self {
+        self.files = Some(open);
         self
     }
 

@@ -19,7 +19,7 @@ use crate::answer::{Answer, Failed, Invocation, Scheduled};
 use crate::api_gateway::{self, Asked, HttpAnswer};
 use crate::batch;
 use crate::event::{Event, Trigger};
-use crate::function::{AuthorizerHandler, Function, ScheduleHandler};
+use crate::function::{AuthorizerHandler, Function, ScheduleHandler, Tick};
 use crate::metrics::{self, Gauges, Measured};
 use crate::opened::{Opened, Opening};
 use crate::relay::{self, Handlers};
@@ -93,7 +93,11 @@ impl Host {
         let cold = !self.warm.swap(true, Ordering::Relaxed);
         let trigger = Trigger::read(event).map_err(Failed::event);
         let route = route(trigger.as_ref().ok());
-        let span = self.span(trigger.as_ref().ok(), invocation, cold);
+        let id = match &trigger {
+            Ok(Trigger::Http(event)) => api_gateway::id(event, &invocation.request_id).to_owned(),
+            _ => invocation.request_id.clone(),
+        };
+        let span = self.span(trigger.as_ref().ok(), invocation, &id, cold);
         let answered = async {
             let answered = match trigger {
                 Ok(trigger) => self.dispatch(trigger, invocation).await,
@@ -115,8 +119,12 @@ impl Host {
             counts: self.opened.get().map(|opened| opened.counts.take()).unwrap_or_default(),
             table: self.table.clone(),
             gauges: self.gauges(&answered),
+            pools: answered.as_ref().map(Answer::pools).unwrap_or_default(),
         };
-        if let Some(line) = measured.line(self.clock.now(), &invocation.request_id) {
+        if let Some(line) = measured.line(self.clock.now(), &id) {
+            (self.tell)(&line);
+        }
+        for line in measured.pool_lines(self.clock.now(), &id) {
             (self.tell)(&line);
         }
         answered
@@ -138,14 +146,14 @@ impl Host {
     }
 
     /// The fields that each line of an invocation has; its function is named by its log group. A request's envelope adds
-    /// `request_id` by itself: Lambda's, or the caller's own, and then Lambda's is told besides.
-    fn span(&self, trigger: Option<&Trigger<'_>>, invocation: &Invocation, cold: bool) -> Span {
+    /// `request_id` by itself: this `id`, or the caller's own, and then this one is told besides.
+    fn span(&self, trigger: Option<&Trigger<'_>>, invocation: &Invocation, id: &str, cold: bool) -> Span {
         let header = |name: &str| match trigger {
             Some(Trigger::Http(event)) => header(event, name),
             _ => None,
         };
         let is_request = matches!(trigger, Some(Trigger::Http(_)));
-        let id = Some(invocation.request_id.as_str());
+        let id = Some(id);
         tracing::info_span!(
             "invocation",
             request_id = id.filter(|_| !is_request),
@@ -212,7 +220,8 @@ impl Host {
     }
 
     async fn request(&self, opened: &Opened, event: Event<'_>, invocation: &Invocation) -> HttpAnswer {
-        let request = match api_gateway::request(event, &invocation.request_id) {
+        let id = api_gateway::id(&event, &invocation.request_id).to_owned();
+        let request = match api_gateway::request(event, &id) {
             Ok(request) => request,
             Err(problem) => return HttpAnswer::problem(&problem),
         };
@@ -242,9 +251,10 @@ impl Host {
     ) -> Result<Answer, Failed> {
         // A command that was begun within the budget needs some time to end.
         let budget = self.left(invocation).map_or(BUDGET, |left| left.mul_f64(0.8));
-        let done = handler(opened.app.clone(), budget).await.map_err(|error| Failed::store(&error))?;
-        let (answer, gauges) = done;
-        Ok(Answer::Scheduled(Scheduled { answer, gauges }))
+        let tick = Tick { app: opened.app.clone(), budget, archiver: opened.archiver.clone() };
+        let done = handler(tick).await.map_err(|error| Failed::store(&error))?;
+        let (answer, gauges, pools) = done;
+        Ok(Answer::Scheduled(Scheduled { answer, gauges, pools }))
     }
 }
 

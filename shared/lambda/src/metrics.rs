@@ -31,6 +31,8 @@ pub struct Measured {
     pub table: Option<String>,
     /// What a schedule found, whatever its function is called; told also where it is zero.
     pub gauges: Gauges,
+    /// How many machines each pool should have, by its name.
+    pub pools: BTreeMap<String, f64>,
 }
 
 /// Numbers as they are now, by their metrics' names. One that ends in `Seconds` is in seconds; others count.
@@ -123,6 +125,35 @@ impl Measured {
     }
 }
 
+/// A line of one pool: by its name and the table, so that whatever scales its machines takes it as it is.
+#[derive(Serialize)]
+struct PoolLine<'a> {
+    #[serde(rename = "_aws")]
+    aws: Declared,
+    #[serde(rename = "Table")]
+    table: &'a str,
+    #[serde(rename = "Pool")]
+    pool: &'a str,
+    request_id: &'a str,
+    #[serde(rename = "WantedMachines")]
+    wanted: Number,
+}
+
+impl Measured {
+    /// A line for each pool: one line has one value of a metric.
+    pub fn pool_lines(&self, now: Timestamp, request_id: &str) -> Vec<String> {
+        let Some(table) = self.table.as_deref() else { return Vec::new() };
+        let line = |(pool, wanted): (&String, &f64)| {
+            let metrics = vec![Metric { name: "WantedMachines", unit: "Count" }];
+            let declared = Metrics { namespace: NAMESPACE, dimensions: [&["Table", "Pool"]], metrics };
+            let aws = Declared { timestamp: now.as_millis(), cloud_watch_metrics: vec![declared] };
+            let wanted = Number::rounded(*wanted);
+            serde_json::to_string(&PoolLine { aws, table, pool, request_id, wanted }).ok()
+        };
+        self.pools.iter().filter_map(line).collect()
+    }
+}
+
 fn unit(gauge: &str) -> &'static str {
     if gauge.ends_with("Seconds") { "Seconds" } else { "Count" }
 }
@@ -146,8 +177,7 @@ mod tests {
             route: "queue".into(),
             failed: true,
             counts: [("Completed", 3), ("Claimed", 0)].into(),
-            table: None,
-            gauges: Gauges::new(),
+            ..Measured::default()
         };
         let line: Value =
             serde_json::from_str(&measured.line(Timestamp::from_millis(7), "r-1").unwrap()).unwrap();
@@ -206,5 +236,24 @@ mod tests {
             (&line["Table"], &line["OldestReadySeconds"], &line["WorkersLost"]),
             (&json!("baton-tasks"), &json!(7.0), &json!(0.0))
         );
+    }
+
+    #[test]
+    fn each_pool_has_a_line_by_its_name_and_the_table() {
+        let measured = Measured {
+            table: Some("baton-tasks".into()),
+            pools: [("cpu".to_owned(), 0.0), ("gpu".to_owned(), 3.0)].into(),
+            ..Measured::default()
+        };
+        let lines = measured.pool_lines(Timestamp::from_millis(7), "r-1");
+        let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let told: Vec<_> = lines.iter().map(|line| (&line["Pool"], &line["WantedMachines"])).collect();
+        assert_eq!(told, [(&json!("cpu"), &json!(0.0)), (&json!("gpu"), &json!(3.0))]);
+        let metrics = json!([{"Name": "WantedMachines", "Unit": "Count"}]);
+        assert_eq!(
+            lines[1]["_aws"]["CloudWatchMetrics"],
+            json!([{"Namespace": "Baton", "Dimensions": [["Table", "Pool"]], "Metrics": metrics}])
+        );
+        assert_eq!(Measured::default().pool_lines(Timestamp::from_millis(7), "r-1"), Vec::<String>::new());
     }
 }

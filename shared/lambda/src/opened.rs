@@ -3,12 +3,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use baton_files::Files;
 use baton_http::auth::{Authority, BehindAuthorizer};
 use baton_http::dialect::Switch;
-use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Timeout};
+use baton_http::{App, Authenticator, Dialect, Dialects, Envelope, Parts, Timeout};
 use baton_runtime::settings::{QueueSettings, TokenSettings};
 use baton_runtime::{Clock, Ids, Settings};
-use baton_store::{Store, StoreError};
+use baton_store::{Archiver, Store, StoreError};
 use baton_store_dynamodb::DynamoStore;
 use futures::StreamExt as _;
 use futures::future::BoxFuture;
@@ -43,6 +44,10 @@ pub struct Services {
     pub clock: Arc<dyn Clock>,
     /// Fresh ids.
     pub ids: Arc<dyn Ids>,
+    /// What archives the table's finished tasks, if the function does so.
+    pub archiver: Option<Archiver>,
+    /// Where files lie, if the function has a place for them.
+    pub files: Option<Arc<dyn Files>>,
 }
 
 /// A function that is ready for events.
@@ -56,15 +61,25 @@ pub struct Opened {
     pub(crate) authenticator: Arc<Authenticator>,
     pub(crate) doorbell: Arc<QueueDoorbell>,
     pub(crate) dynamo: Option<Arc<DynamoStore>>,
+    /// What archives finished tasks on the function's schedule.
+    pub(crate) archiver: Option<Archiver>,
     /// When the settings of the store were looked at last, by what has passed on the clock.
     looked: Mutex<Option<Duration>>,
 }
 
 impl Opened {
     pub(crate) fn new(function: &Function, services: Services) -> Self {
-        let Services { settings, store, dynamo, doorbell, queues, clock, ids } = services;
+        let Services { settings, store, dynamo, doorbell, queues, clock, ids, archiver, files } = services;
+        let is_left = archiver.is_none() && dynamo.as_ref().is_some_and(|store| store.is_archived());
+        if function.archive.is_some() && is_left {
+            tracing::warn!(
+                "the table's finished tasks are archived, and this function has no archive: they are kept until one with archive.url, or a \
+                 server with it, archives them; `baton table end-archiving` has them removed without"
+            );
+        }
         let counts = Arc::new(Counts::default());
-        let app = App::configured(&settings, store, doorbell.local(), clock, ids);
+        let parts = Parts::configured(&settings, store, doorbell.local(), clock, ids);
+        let app = App::new(Parts { files, ..parts });
         // It hears its own requests only, and is frozen between them.
         app.timekeeper.hear_by_others();
         let (service, authenticator) = match function.dialect {
@@ -73,7 +88,18 @@ impl Opened {
         };
         let queue_settings = settings.queues;
         let looked = Mutex::default();
-        Self { app, queues, queue_settings, counts, service, authenticator, doorbell, dynamo, looked }
+        Self {
+            app,
+            queues,
+            queue_settings,
+            counts,
+            service,
+            authenticator,
+            doorbell,
+            dynamo,
+            archiver,
+            looked,
+        }
     }
 
     /// Goes by the settings that the store keeps. Looks for them before an event if the last look is older than [`LOOK_EVERY`]: between

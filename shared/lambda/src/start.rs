@@ -10,10 +10,11 @@ use std::time::Duration;
 
 use baton_aws::aws_sdk_sqs::config::{Credentials, Region, SharedHttpClient};
 use baton_aws::{Roots, aws_sdk_sqs, http_client_with, queues};
-use baton_model::{Expected, Timestamp};
-use baton_runtime::settings::StoreLocation;
+use baton_files::Files;
+use baton_model::{Expected, Place, Timestamp};
+use baton_runtime::settings::{FilePlace, StoreLocation};
 use baton_runtime::{Clock, Ids, RandomIds, Settings, SettingsError, Sources, SystemClock, telemetry};
-use baton_store::{Doorbell, Store, StoreError};
+use baton_store::{Archive, ArchiveStore, Archiver, Doorbell, Store, StoreError};
 use baton_store_dynamodb::client;
 use baton_store_dynamodb::{DynamoStore, Options, aws_sdk_dynamodb};
 use lambda_runtime::{LambdaEvent, Runtime, service_fn};
@@ -50,6 +51,17 @@ pub enum StartError {
     /// `BATON_AWS_ROOTS` names no roots.
     #[error("{variable}: {0}", variable = Roots::VARIABLE)]
     Roots(#[from] Expected),
+    /// The archive is no place that outlives the function.
+    #[error(
+        "archive.url: expected s3:// and a bucket, as a function's folder is gone with it, got {0}; set BATON_ARCHIVE_URL"
+    )]
+    ArchiveFolder(Place),
+    /// The archive cannot be opened.
+    #[error("archive.url: {0}")]
+    Archive(String),
+    /// The place for files cannot be opened.
+    #[error("files.url: {0}; set BATON_FILES_URL")]
+    Files(String),
     /// Settings do not fit.
     #[error(transparent)]
     Settings(#[from] SettingsError),
@@ -86,20 +98,41 @@ fn try_run(function: Function) -> Result<std::convert::Infallible, StartError> {
     let StoreLocation::Dynamodb(table) = settings.store.location.clone() else {
         return Err(StartError::NoTable);
     };
+    let archive = archive_of(&function, &settings)?;
+    let files = files_of(&function, &settings)?;
     let table_name = table.clone();
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let opening = {
         let clock = Arc::clone(&clock);
         move || {
             let (clients, settings, table) = (clients.clone(), settings.clone(), table.clone());
-            let clock = Arc::clone(&clock);
-            Box::pin(async move { open(&clients, settings, table, clock).await }) as _
+            let (clock, archive, files) = (Arc::clone(&clock), archive.clone(), files.clone());
+            Box::pin(async move {
+                let opened = open(&clients, settings, table, clock, archive).await?;
+                Ok(Services { files, ..opened })
+            }) as _
         }
     };
     let host = Arc::new(Host::new(function, clock, Box::new(opening)).on_table(table_name));
     // One event at a time: a second thread would wait, and cost the start its making.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(serve(host))
+}
+
+/// The archive that the function writes finished tasks to, if it archives and the settings name a place for them. Nothing is asked of it yet.
+fn archive_of(function: &Function, settings: &Settings) -> Result<Option<Arc<dyn Archive>>, StartError> {
+    let (Some(open), Some(place)) = (function.archive, &settings.archive) else { return Ok(None) };
+    match place {
+        Place::Folder(_) => Err(StartError::ArchiveFolder(place.clone())),
+        Place::Bucket { .. } => open(place).map(Some).map_err(StartError::Archive),
+    }
+}
+
+/// The files that the function works with, if it has a place for them and the settings name one. Nothing is asked of it yet.
+fn files_of(function: &Function, settings: &Settings) -> Result<Option<Arc<dyn Files>>, StartError> {
+    let (Some(open), FilePlace::At(place)) = (function.files, &settings.files.place) else { return Ok(None) };
+    let opened = open(place).map_err(|error| StartError::Files(baton_model::with_causes(&*error)))?;
+    Ok(Some(opened))
 }
 
 async fn serve(host: Arc<Host>) -> Result<std::convert::Infallible, StartError> {
@@ -188,6 +221,7 @@ async fn open(
     settings: Settings,
     table: String,
     clock: Arc<dyn Clock>,
+    archive: Option<Arc<dyn Archive>>,
 ) -> Result<Services, StoreError> {
     let ids: Arc<dyn Ids> = Arc::new(RandomIds);
     let named = &settings.queues;
@@ -206,6 +240,7 @@ async fn open(
         shards: settings.store.dynamodb.queue_shards.clone(),
         keep_finished: settings.retention.finished,
         keep_logs: settings.retention.logs,
+        archived: settings.archive.is_some(),
         // Nothing is done between events.
         flush_every: None,
         // Anybody may ask for it, without a token.
@@ -215,8 +250,26 @@ async fn open(
     };
     let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
     let dynamo = Arc::new(DynamoStore::open(clients.dynamodb(), table, options, rung).await?);
+    let archiver = match archive {
+        None => None,
+        Some(archive) => {
+            // Whoever opens the table from then on leaves finished tasks to their archiver.
+            dynamo.begin_archiving().await?;
+            Some(Archiver { store: Arc::clone(&dynamo) as Arc<dyn ArchiveStore>, archive })
+        }
+    };
     let store = Arc::clone(&dynamo) as Arc<dyn Store>;
-    Ok(Services { settings, store, dynamo: Some(dynamo), doorbell, queues, clock, ids })
+    Ok(Services {
+        settings,
+        store,
+        dynamo: Some(dynamo),
+        doorbell,
+        queues,
+        clock,
+        ids,
+        archiver,
+        files: None,
+    })
 }
 
 /// Sixty-four bits that differ from process to process, from the random part of an id.

@@ -4,14 +4,32 @@
 //! callers and are checked once, at the edge.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::str::FromStr;
 
+use compact_str::CompactString;
+use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::digest::Digest;
 use crate::expected::Expected;
 use crate::time::Timestamp;
+
+/// Reads what is spelled in one way from text where it lies, without a copy of its own.
+struct Spelled<T>(PhantomData<T>);
+
+impl<T: FromStr<Err = Expected>> Visitor<'_> for Spelled<T> {
+    type Value = T;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
 
 macro_rules! uuid_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -62,13 +80,13 @@ macro_rules! uuid_id {
 
         impl Serialize for $name {
             fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
-                to.collect_str(self)
+                to.serialize_str(self.0.hyphenated().encode_lower(&mut Uuid::encode_buffer()))
             }
         }
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+                from.deserialize_str(Spelled(PhantomData))
             }
         }
     };
@@ -164,6 +182,20 @@ impl BatchId {
     }
 }
 
+impl RequestKey {
+    /// The name of the claim that comes with the completion of this attempt and is named by it, so that the completion sent again brings
+    /// the same leases. No other claim may have it.
+    pub fn of_completion(task: TaskId, attempt: u32) -> Self {
+        Self::from_stored(format!("{task}@{attempt}"))
+    }
+
+    /// Whether it is the name of a claim that comes with some completion.
+    pub fn is_of_completion(&self) -> bool {
+        let parts = self.as_str().split_once('@');
+        parts.is_some_and(|(task, attempt)| task.parse::<TaskId>().is_ok() && attempt.parse::<u32>().is_ok())
+    }
+}
+
 /// A UUID whose bits are its maker's own: UUIDv8 (RFC 9562 §5.8).
 fn of_own_bits(digest: &Digest) -> Uuid {
     let mut bytes = *digest.as_bytes();
@@ -172,11 +204,12 @@ fn of_own_bits(digest: &Digest) -> Uuid {
     Uuid::from_bytes(bytes)
 }
 
+// Names are copied with each task, event and answer. Most have no more than 24 bytes, and are kept in place then: a copy allocates nothing.
 macro_rules! text_name {
     ($(#[$doc:meta])* $name:ident, $check:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Box<str>);
+        pub struct $name(CompactString);
 
         impl $name {
             /// The name as text.
@@ -185,8 +218,8 @@ macro_rules! text_name {
             }
 
             /// Takes a name that an earlier [`FromStr`] has accepted, as a store reads it back.
-            pub fn from_stored(text: impl Into<Box<str>>) -> Self {
-                Self(text.into())
+            pub fn from_stored(text: impl AsRef<str>) -> Self {
+                Self(CompactString::new(text))
             }
         }
 
@@ -198,7 +231,7 @@ macro_rules! text_name {
 
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write!(f, concat!(stringify!($name), "({:?})"), &*self.0)
+                write!(f, concat!(stringify!($name), "({:?})"), self.as_str())
             }
         }
 
@@ -207,7 +240,7 @@ macro_rules! text_name {
 
             fn from_str(text: &str) -> Result<Self, Expected> {
                 $check(text)?;
-                Ok(Self(text.into()))
+                Ok(Self(CompactString::new(text)))
             }
         }
 
@@ -219,7 +252,7 @@ macro_rules! text_name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
-                String::deserialize(from)?.parse().map_err(serde::de::Error::custom)
+                from.deserialize_str(Spelled(PhantomData))
             }
         }
     };
@@ -333,6 +366,18 @@ mod tests {
         let id: TaskId = text.parse().unwrap();
         assert_eq!(id.to_string(), text);
         assert_eq!(TaskId::from_bytes(*id.as_bytes()), id);
+    }
+
+    #[test]
+    fn a_completion_names_its_claim_and_other_names_are_not_so() {
+        let task = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
+        let name = RequestKey::of_completion(task.parse().unwrap(), 3);
+        assert_eq!(name.as_str(), format!("{task}@3"));
+        assert_eq!(name.as_str().parse(), Ok(name.clone()));
+        assert!(name.is_of_completion());
+        for other in [task, &format!("{task}.3"), &format!("{task}@"), &format!("{task}@3@4"), "w@3", "@3"] {
+            assert!(!RequestKey::from_stored(other).is_of_completion(), "{other}");
+        }
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub mod template;
 pub mod time;
 pub mod timeline;
 pub mod token;
+pub mod trace;
 pub mod transition;
 pub mod unique;
 pub mod watch;
@@ -77,7 +78,7 @@ pub use limits::Limits;
 pub use log::{Level, LogLine};
 pub use money::Money;
 pub use order::{FairBy, QueueOrder, Tenant};
-pub use owner::Owner;
+pub use owner::{Bounds, Owner};
 pub use payload::Payload;
 pub use place::Place;
 pub use rate::{Arrival, Rate};
@@ -99,7 +100,8 @@ pub use timeline::{
     Asked, Happened, OfTask, Particulars, Source, TimelineCursor, TimelineEntry, TimelineFilter,
 };
 pub use token::{Grant, Scope, SecretDigest, Token, TokenSecret, TokenStatus};
+pub use trace::{Trace, TraceParent, TraceState};
 pub use unique::{Unique, UniqueWhile};
 pub use watch::{Step, Watch};
 pub use why::{Reason, Why};
-pub use worker::{Directive, Running, Worker, WorkerStatus};
+pub use worker::{Directed, Directive, Running, Stands, Worker, WorkerStatus};

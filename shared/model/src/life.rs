@@ -55,7 +55,7 @@ impl Life {
 pub struct Living {
     /// What it has come to.
     pub life: Life,
-    /// Since when; none of what an operator has asked, of which no time is kept with the worker: the audit log has it.
+    /// Since when; none of what an operator has asked by a version that did not keep it.
     pub since: Option<Timestamp>,
     /// Why, in words.
     pub why: String,
@@ -114,17 +114,24 @@ impl Living {
             (_, Some(one)) if one.state == "terminating" => {
                 told(Life::Terminating, one.since, "its supervisor ends it".to_owned())
             }
-            (Directive::Stop, _) => {
-                Self { life: Life::Terminating, since: None, why: "it was asked to stop".to_owned() }
-            }
+            (Directive::Stop, _) => Self::asked(Life::Terminating, worker),
             (_, Some(one)) if one.state == "draining" => {
                 told(Life::Draining, one.since, "its supervisor has it finish what it runs".to_owned())
             }
-            (Directive::Drain, _) => {
-                Self { life: Life::Draining, since: None, why: "it was asked to drain".to_owned() }
-            }
+            (Directive::Drain, _) => Self::asked(Life::Draining, worker),
             (Directive::Run, _) => told(Life::Active, worker.started_at, "it beats".to_owned()),
         }
+    }
+
+    /// The life of a worker of which an operator has asked something.
+    fn asked(life: Life, worker: &Worker) -> Self {
+        let directed = worker.directed.as_ref();
+        let by =
+            directed.and_then(|asked| asked.by.as_ref()).map(|by| format!(" by {by}")).unwrap_or_default();
+        let reason = directed.and_then(|asked| asked.reason.as_ref());
+        let reason = reason.map(|reason| format!(": {reason}")).unwrap_or_default();
+        let why = format!("it was asked to {}{by}{reason}", worker.directive.as_str());
+        Self { life, since: directed.map(|asked| asked.since), why }
     }
 }
 
@@ -134,7 +141,7 @@ mod tests {
 
     use super::*;
     use crate::owner::Owner;
-    use crate::worker::WorkerStatus;
+    use crate::worker::{Directed, WorkerStatus};
 
     fn at(seconds: u64) -> Timestamp {
         Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds))
@@ -201,6 +208,34 @@ mod tests {
             let told = (living.life.as_str(), living.since, living.why.as_str());
             assert_eq!(told, (life, since.map(at), why));
         }
+    }
+
+    #[test]
+    fn what_an_operator_asked_is_told_with_since_when_who_and_why() {
+        let mut asked = worker(Some(20), Directive::Run, None);
+        let by = |by: Option<&str>, reason: Option<&str>, since| Directed {
+            since: at(since),
+            by: by.map(|by| by.parse().unwrap()),
+            reason: reason.map(str::to_owned),
+        };
+        assert!(asked.direct(Directive::Drain, by(Some("ada"), Some("a new card"), 21)));
+        assert!(!asked.direct(Directive::Drain, by(Some("bob"), None, 22)), "it stands already");
+        let told = |worker: &Worker| Living::of(worker, 1, None, &policy(), at(25));
+        let draining = told(&asked);
+        assert_eq!((draining.life, draining.since), (Life::Draining, Some(at(21))));
+        assert_eq!(draining.why, "it was asked to drain by ada: a new card");
+        assert!(asked.direct(Directive::Stop, by(None, None, 23)));
+        let stopping = told(&asked);
+        assert_eq!((stopping.life, stopping.since), (Life::Terminating, Some(at(23))));
+        assert_eq!(stopping.why, "it was asked to stop");
+        assert!(!asked.direct(Directive::Stop, by(None, Some("once more"), 24)));
+        assert!(
+            asked.direct(Directive::Stop, by(Some("ada"), None, 24)),
+            "somebody takes the place of nobody"
+        );
+        assert_eq!(told(&asked).why, "it was asked to stop by ada");
+        assert!(asked.direct(Directive::Run, by(Some("ada"), None, 24)));
+        assert_eq!((told(&asked).life, asked.directed), (Life::Active, None));
     }
 
     #[test]

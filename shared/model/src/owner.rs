@@ -2,6 +2,7 @@
 //! list that leaves one out), so that only callers of the same bounds may, and those without bounds.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -75,6 +76,40 @@ impl Owner {
                 Some(bytes.try_into().map_or(Self::Unbound, |bytes| Self::Queues(Digest::from_bytes(bytes))))
             }
         }
+    }
+}
+
+/// What a caller reaches: tasks of its project and its queues, and workers' names that are its own. All of them by default. Each end of an
+/// attempt has them along, so that copies share the queues.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Bounds {
+    /// Only tasks of these queues; of all if none.
+    queues: Option<Arc<BTreeSet<QueueName>>>,
+    /// Only tasks of its project, if it is a project's.
+    owner: Owner,
+}
+
+impl Bounds {
+    /// Those of a token.
+    pub fn of(grant: &Grant) -> Self {
+        let queues = (!grant.queues.is_empty()).then(|| Arc::new(grant.queues.clone()));
+        Self { queues, owner: Owner::of(grant) }
+    }
+
+    /// Whether it reaches all tasks and names.
+    pub fn is_unbound(&self) -> bool {
+        self.owner == Owner::Unbound
+    }
+
+    /// Whether it reaches tasks of this queue and project.
+    pub fn covers(&self, queue: &QueueName, project: &ProjectId) -> bool {
+        self.queues.as_ref().is_none_or(|queues| queues.contains(queue))
+            && self.owner.project().is_none_or(|bound| bound == project)
+    }
+
+    /// As far as workers' names go.
+    pub const fn owner(&self) -> &Owner {
+        &self.owner
     }
 }
 

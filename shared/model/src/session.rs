@@ -84,6 +84,7 @@ impl Worker {
         self.running = None;
         self.takes.clear();
         self.directive = Default::default();
+        self.directed = None;
         self.ended_at = None;
         Ok(takeover)
     }

@@ -18,6 +18,7 @@ use crate::limits;
 use crate::payload::Payload;
 use crate::share::Shared;
 use crate::time::{Timestamp, maybe_seconds, seconds};
+use crate::trace::Trace;
 use crate::unique::Unique;
 pub use crate::watch::redated;
 
@@ -297,6 +298,10 @@ pub struct TaskSpec {
     /// The batch that it is one of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchId>,
+    /// Where it stands in its producer's trace. No part of what makes two tasks the same; what makes tasks again and again has none for
+    /// them.
+    #[serde(skip)]
+    pub trace: Option<Trace>,
 }
 
 impl TaskSpec {
@@ -328,6 +333,7 @@ impl TaskSpec {
             depends_on: Vec::new(),
             if_dependency_fails: IfDependencyFails::default(),
             batch: None,
+            trace: None,
         }
     }
 
@@ -445,6 +451,13 @@ pub enum Ended {
     Cancelled,
 }
 
+impl Ended {
+    /// Whether the attempt failed: its worker failed it, or was lost with it.
+    pub const fn is_failure(self) -> bool {
+        matches!(self, Self::Failed | Self::Lost(_))
+    }
+}
+
 /// The latest attempt that has ended: whose it was, and how it ended. It tells a repeated request from a late one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AttemptEnd {
@@ -556,6 +569,9 @@ pub struct Task {
     /// The batch that it is one of.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<BatchId>,
+    /// Where it stands in its producer's trace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<Trace>,
 }
 
 impl Task {

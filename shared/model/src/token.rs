@@ -93,7 +93,7 @@ impl Grant {
         self.project.as_ref().is_none_or(|bound| bound == project)
     }
 
-    /// Whether it reaches a task. A task's queue and project never change, so that the answer stays true.
+    /// Whether it reaches a task.
     pub fn covers(&self, queue: &QueueName, project: &ProjectId) -> bool {
         self.covers_queue(queue) && self.covers_project(project)
     }
@@ -242,12 +242,12 @@ impl TokenSecret {
     /// Reads what a caller presents. What is wrong with it is not told in detail: it may be a secret with a slip.
     pub fn parse(presented: &str) -> Option<Self> {
         let (id, secret) = presented.strip_prefix(Self::PREFIX)?.split_once('_')?;
-        Some(Self { id: TokenId::from_bytes(unhex(id)?), secret: unhex(secret)? })
+        Some(Self { id: TokenId::from_bytes(unhex(id.as_bytes())?), secret: unhex(secret.as_bytes())? })
     }
 }
 
-fn unhex<const N: usize>(digits: &str) -> Option<[u8; N]> {
-    let digits = digits.as_bytes();
+/// Bytes of lower-case hexadecimal digits, which are the only ones that there may be.
+pub(crate) fn unhex<const N: usize>(digits: &[u8]) -> Option<[u8; N]> {
     if digits.len() != 2 * N || !digits.iter().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f')) {
         return None;
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::alone::Alone;
-use crate::id::{ProjectId, SessionId, TaskId, WorkerId};
+use crate::id::{Label, ProjectId, SessionId, TaskId, WorkerId};
 use crate::lease::LeasePolicy;
 use crate::owner::Owner;
 use crate::session::Superseded;
@@ -44,6 +44,9 @@ pub struct Worker {
     pub labels: BTreeMap<String, String>,
     /// What an operator has asked of it.
     pub directive: Directive,
+    /// Since when that stands, by whom and why; none of `Run`, and of what versions asked that kept none of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directed: Option<Directed>,
     /// When it said that it ends, with its last heartbeat. A claim, a later heartbeat or a new start takes that back.
     pub ended_at: Option<Timestamp>,
     /// How it is tied to a task that is given out alone, as of its last claim; the task tells whether it still is.
@@ -93,6 +96,29 @@ impl Directive {
             Self::Stop => "stop",
         }
     }
+}
+
+/// That a worker was asked to drain or to stop: since when, by whom, and why. Of several requests for the same in a row the first
+/// one counts: since then it stands. But somebody who is named takes the place of nobody, such as a rule for readings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Directed {
+    /// Since when.
+    pub since: Timestamp,
+    /// Who asked, if they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<Label>,
+    /// Why, if they said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// What stands that is asked of a worker, as its record was read: who acts on that alone asks only while it is still so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stands {
+    /// What is asked of it.
+    pub directive: Directive,
+    /// Since when, by whom and why.
+    pub directed: Option<Directed>,
 }
 
 /// A worker's state as it is shown: derived from its record and the clock.
@@ -168,6 +194,7 @@ impl Worker {
             readings: BTreeMap::new(),
             labels: BTreeMap::new(),
             directive: Directive::Run,
+            directed: None,
             ended_at: None,
             alone: None,
             takes: Vec::new(),
@@ -186,6 +213,23 @@ impl Worker {
             self.owner = Some(caller.clone());
         }
         admitted
+    }
+
+    /// What stands that is asked of it.
+    pub fn stands(&self) -> Stands {
+        Stands { directive: self.directive, directed: self.directed.clone() }
+    }
+
+    /// Asks something of it. False if that stands already, which then changes nothing. Somebody who is named takes the place of nobody:
+    /// else what a rule has asked would be the rule's to take back, whoever has asked for the same since.
+    pub fn direct(&mut self, directive: Directive, asked: Directed) -> bool {
+        let of_nobody = self.directed.as_ref().is_some_and(|directed| directed.by.is_none());
+        if self.directive == directive && !(of_nobody && asked.by.is_some()) {
+            return false;
+        }
+        self.directive = directive;
+        self.directed = (directive != Directive::Run).then_some(asked);
+        true
     }
 
     /// The state to show at `now`.

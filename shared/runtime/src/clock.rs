@@ -34,12 +34,17 @@ pub struct Reading {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemClock;
 
-impl Clock for SystemClock {
+impl SystemClock {
+    /// The time since 1970, as exactly as the system tells it.
     #[expect(clippy::disallowed_methods, reason = "this is the one place that reads the system's clock")]
+    pub fn since_1970(self) -> Duration {
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
+    }
+}
+
+impl Clock for SystemClock {
     fn now(&self) -> Timestamp {
-        let since_1970 =
-            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX))
+        Timestamp::from_millis(i64::try_from(self.since_1970().as_millis()).unwrap_or(i64::MAX))
     }
 
     fn reading(&self) -> Reading {

@@ -114,6 +114,11 @@ impl Doorbell for LocalDoorbell {
         }
     }
 
+    fn ring_early(&self, ready: &Ready) -> Option<u32> {
+        let task_type = ready.task_type.clone().filter(|_| ready.run_after <= self.clock.now())?;
+        Some(self.line().wake_first(&Task { queue: ready.queue.clone(), task_type }, ready.count))
+    }
+
     fn asked(&self, queue: &QueueName) {
         self.supplied.note(queue);
     }
@@ -318,12 +323,14 @@ impl Line {
         }
     }
 
-    fn wake_first(&mut self, task: &Task, count: u32) {
-        for _ in 0..count {
+    /// Wakes the longest waiting, up to so many; says how many there were.
+    fn wake_first(&mut self, task: &Task, count: u32) -> u32 {
+        for woken in 0..count {
             if !self.wake_from(task, 0) {
-                return;
+                return woken;
             }
         }
+        count
     }
 
     /// Wakes the longest waiting that is not before `from`; says whether there was one.

@@ -87,6 +87,8 @@ pub struct Settings {
     pub machines: Vec<MachineSource>,
     /// The pools of queues that machines are scaled for.
     pub scaling: Vec<Policy>,
+    /// Where KEDA is told of them; none if it is not.
+    pub keda: Option<SocketAddr>,
     /// What readings of workers are to be within.
     pub readings: Vec<ReadingRule>,
     /// When alerts fire and end.
@@ -418,6 +420,10 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
     let (fleet, workers) = workers::read(&mut reader);
     let machines = machines::read(&mut reader);
     let scaling = scaling::read(&mut reader);
+    let keda = reader.text("keda.listen", |text| match text {
+        "" => Ok(None),
+        address => parse_listen(address).map(Some),
+    });
     let readings = readings::read(&mut reader);
     let alerts = alerts::rules(&mut reader);
     let webhooks = alerts::webhooks(&mut reader);
@@ -454,6 +460,7 @@ fn read_all(config: &Config) -> Result<Settings, SettingsError> {
                 workers,
                 machines,
                 scaling,
+                keda: keda.flatten(),
                 readings,
                 alerts,
                 webhooks,

@@ -100,6 +100,10 @@ fn open(path: &Path, rotation: Rotation) -> Result<(LogWriter, LogGuard), Teleme
     Ok(LogWriter::start_telling(file, tell)?)
 }
 
+/// The part of the program that lines of claims name, so that `log.level` has a word for them: `info,baton_claims=warn` leaves them
+/// out. There is one for each task that is given out, and it says what the task's history and the line of its end say again.
+pub const CLAIMS: &str = "baton_claims";
+
 /// Libraries that write whole requests and events to their log below this level, credentials and tokens included.
 const TALKATIVE: [&str; 6] = [
     "aws_runtime",

@@ -9,7 +9,7 @@
 //!
 //! That which follows a batch is created in one transaction with the note that it is.
 
-mod members;
+pub(crate) mod members;
 mod told;
 
 use std::collections::BTreeMap;

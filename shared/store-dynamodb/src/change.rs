@@ -11,8 +11,7 @@ use baton_model::transition::{Decision, Refusal, decide};
 use baton_model::{Task, TaskState, Timestamp};
 use baton_store::{ChangeTask, Remove, StoreError};
 
-use crate::attr::{n, time};
-use crate::ends::KEPT;
+use crate::attr::n;
 use crate::error::{WriteError, contended};
 use crate::expression::Expression;
 use crate::queue::unconditional;
@@ -67,7 +66,7 @@ impl Inner {
 
 impl Inner {
     /// Removes a task that has ended, unless unfinished ones depend on it: from then on it is there for nobody. DynamoDB removes the
-    /// items by itself, soon after.
+    /// items by itself, soon after. Where tasks are archived, it is queued for that.
     pub(crate) async fn remove(&self, remove: Remove) -> Result<(), StoreError> {
         let (id, now) = (remove.task, remove.now);
         for _ in 0..ROUNDS {
@@ -80,54 +79,57 @@ impl Inner {
             if !self.unfinished(&before).await?.is_empty() {
                 return Err(refused(Refusal::WaitedFor));
             }
-            // As it was read: a retry adds an event, and whoever comes to depend on it counts that.
-            let update = Expression::new()
-                .when("ev", "=", n(before.head.events))
-                .when("ca", "=", time(before.created_at))
-                .when_still(KEPT, (before.keepings > 0).then(|| n(before.keepings)))
-                .when_absent("pg")
-                .set("pg", n(1))
-                .remove("ip")
-                .remove("is");
-            match self.db.update(self.task_key(id), &update).await {
-                Ok(item) => {
-                    self.count_removed(&before);
-                    self.follow_removal(&Stored::read(&item)?, now).await;
-                    return Ok(());
-                }
-                Err(WriteError::Condition(_)) => {}
-                Err(WriteError::Failed(error)) => return Err(error),
+            if self.is_archived() {
+                // It stays as it is until it is written.
+                return self.queue_by_hand(&before).await;
+            }
+            if let Some(removed) = self.mark_removed(&before).await? {
+                self.follow_removal(&removed, now).await;
+                return Ok(());
             }
         }
         Err(contended("the task"))
     }
 
+    /// Removes an ended task as it was read: from then on it is there for nobody. None: it is another by now, or is gone.
+    pub(crate) async fn mark_removed(&self, task: &Stored) -> Result<Option<Stored>, StoreError> {
+        let removal = task.as_read().when_absent("pg").set("pg", n(1)).remove("ip").remove("is");
+        match self.db.update(self.task_key(task.head.id), &removal).await {
+            Ok(item) => {
+                self.count_removed(task);
+                Stored::read(&item).map(Some)
+            }
+            Err(WriteError::Condition(_)) => Ok(None),
+            Err(WriteError::Failed(error)) => Err(error),
+        }
+    }
+
     /// Takes a removed task off the counts that this process keeps.
-    fn count_removed(&self, removed: &Stored) {
+    pub(crate) fn count_removed(&self, removed: &Stored) {
         let state = removed.head.state.state();
         let mut stats = self.stats.lock();
         stats.tally(&removed.queue, &removed.task_type, state, -1);
         stats.end(&removed.queue, &removed.task_type, state, removed.ends, -1);
     }
 
-    /// Has the items of a removed task go. The task itself is gone: what could not be dated is told to the log, and stays until its own
-    /// end.
+    /// Has the items of a removed task go. The task itself is gone: what could not be done is told to the log.
     async fn follow_removal(&self, removed: &Stored, now: Timestamp) {
-        let generation = match removed.head.state {
-            TaskState::Completed { generation, .. } => Some(generation),
-            _ => None,
-        };
-        let gone = async {
-            self.date(removed.clone(), Some(Duration::ZERO), now).await?;
-            if let Some(generation) = generation {
-                unconditional(self.db.delete(self.generation_key(generation), &Expression::new()).await)?;
+        self.date_removed(removed, now).await;
+        if let TaskState::Completed { generation, .. } = removed.head.state {
+            let deleted = self.db.delete(self.generation_key(generation), &Expression::new()).await;
+            if let Err(error) = unconditional(deleted) {
+                tracing::warn!(task_id = %removed.head.id, error = error.report(),
+                    "the generation of a removed task stays in the table until its own end");
             }
-            Ok::<(), StoreError>(())
-        };
-        if let Err(error) = gone.await {
+        }
+        self.tidy_ended(removed).await;
+    }
+
+    /// Has DynamoDB remove the items of a removed task soon.
+    pub(crate) async fn date_removed(&self, removed: &Stored, now: Timestamp) {
+        if let Err(error) = self.date(removed.clone(), Some(Duration::ZERO), now).await {
             tracing::warn!(task_id = %removed.head.id, error = error.report(),
                 "what belongs to a removed task stays in the table until its own end");
         }
-        self.tidy_ended(removed).await;
     }
 }

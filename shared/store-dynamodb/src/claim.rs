@@ -45,7 +45,7 @@ const AGAIN: u32 = 3;
 const PAUSES: u32 = 3;
 
 /// How long after it has read its queues' records a claim looks for more: a limit that was set since concerns what it takes, too.
-const STALE: std::time::Duration = std::time::Duration::from_secs(10);
+pub(crate) const STALE: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// That a claim goes by limits.
 struct Limited;
@@ -76,6 +76,7 @@ impl Inner {
     /// holds them.
     pub(crate) async fn claim(&self, claim: &Claim, ended: &[Attempt]) -> Result<ClaimAnswer, StoreError> {
         let answer = self.claim_once(claim, ended).await?;
+        self.notes.note_answer(claim, &answer);
         self.tell_waiting(&claim.queues, &answer, claim.now).await;
         Ok(answer)
     }
@@ -342,7 +343,10 @@ impl Inner {
     }
 
     /// The worker's record and the queues', in one read.
-    async fn records(&self, claim: &Claim) -> Result<(Option<StoredWorker>, Vec<StoredQueue>), StoreError> {
+    pub(crate) async fn records(
+        &self,
+        claim: &Claim,
+    ) -> Result<(Option<StoredWorker>, Vec<StoredQueue>), StoreError> {
         let mut names: Vec<&QueueName> = claim.queues.iter().collect();
         names.sort();
         names.dedup();
@@ -367,7 +371,7 @@ impl Inner {
     }
 
     /// How many tasks the worker holds: the leases that name it, and no stored number.
-    async fn active(&self, claim: &Claim, ended: &[Attempt]) -> Result<u32, StoreError> {
+    pub(crate) async fn active(&self, claim: &Claim, ended: &[Attempt]) -> Result<u32, StoreError> {
         let active = if ended.is_empty() {
             let query = Query { count: true, ..Query::index(keys::held(&claim.worker)) };
             self.db.query_whole(query).await?.count

@@ -5,15 +5,19 @@ use std::time::Duration;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
 use aws_sdk_dynamodb::config::timeout::TimeoutConfig;
-use aws_sdk_dynamodb::config::{BehaviorVersion, Builder, Config, Credentials, Region, SharedHttpClient};
+use aws_sdk_dynamodb::config::{
+    BehaviorVersion, Builder, Config, Credentials, Region, SharedHttpClient, StalledStreamProtectionConfig,
+};
 
 pub use baton_aws::{Roots, http_client, http_client_with};
 
-/// Sets what the store expects of a client: its own time limits, and that the SDK sends nothing twice.
+/// Sets what the store expects of a client: its own time limits, and that the SDK sends nothing twice. What the SDK does besides
+/// against bodies that stand still, it does for each request, and the limit of an attempt covers them as well.
 pub fn suited(config: Builder) -> Builder {
     config
         .behavior_version(BehaviorVersion::v2026_01_12())
         .retry_config(RetryConfig::disabled())
+        .stalled_stream_protection(StalledStreamProtectionConfig::disabled())
         .timeout_config(
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(2))

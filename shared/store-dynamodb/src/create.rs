@@ -380,6 +380,9 @@ impl Inner {
     ) -> Result<NewTask, StoreError> {
         let filled = self.filled(spec).await?;
         let spec = filled.as_ref();
+        if spec.retention.is_some() {
+            self.note_own_keeping(create.now).await?;
+        }
         let partition = if spec.depends_on.is_empty() {
             let lane = self.lane_of(spec, create.now).await?;
             let shard = keys::shard(spec.id, self.options.shards_of(&spec.queue));

@@ -10,10 +10,10 @@ use futures::StreamExt;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use crate::attr::{key, n, time};
+use crate::attr::{key, n};
 use crate::codes::Code;
-use crate::db::Query;
-use crate::ends::{DATED, ENDS, KEPT, dated, end_of, generation_has_apart};
+use crate::db::{Found, Query};
+use crate::ends::{DATED, ENDS, dated, end_of, generation_has_apart};
 use crate::error::WriteError;
 use crate::expression::Expression;
 use crate::kept::MARK;
@@ -39,6 +39,10 @@ const SLICE: Duration = Duration::from_secs(10);
 /// How long DynamoDB removes what has ended: what ended more than five years ago stands. Less than that.
 const STILL_REMOVED: i64 = 4 * 365 * 86_400;
 
+/// What ends within so many seconds is left to go where tasks are archived from now on: an end may come while it is taken off, and clocks
+/// differ. The archiver is sooner as a rule.
+const GOES_SOON: i64 = 600;
+
 /// How many tasks are dated at the same time.
 const AT_ONCE: usize = 32;
 
@@ -63,7 +67,32 @@ impl Walk {
     }
 }
 
+/// The states of a task that has ended.
+pub(crate) fn finals() -> Vec<AttributeValue> {
+    [State::Completed, State::Failed, State::Cancelled].map(|state| n(state.code())).into()
+}
+
+/// The tasks of a partition that have ended, behind one of them.
+pub(crate) fn of_ended(partition: &str, after: Option<&str>) -> Query {
+    Query {
+        filter: Some(Expression::new().when_in("st", finals())),
+        consistent: false,
+        start: after.map(|after| key(partition, after)),
+        ..Query::table(partition)
+    }
+}
+
+/// Behind which of a partition the next page begins, if there is one.
+pub(crate) fn last_of(page: &Found) -> Option<String> {
+    page.next.as_ref().and_then(|next| next.get("sk")?.as_s().ok()).cloned()
+}
+
 impl Inner {
+    /// Over how many partitions the tasks of a day are spread.
+    pub(crate) const fn parts_of(&self, day: i64) -> u64 {
+        if day == ODD { ODD_PARTS } else { self.spread }
+    }
+
     /// Has a purge date what was moved here. Moving itself does not: what was past its keeping would go while it is still
     /// compared with where it came from.
     pub(crate) async fn date_later(&self) -> Result<(), StoreError> {
@@ -90,14 +119,7 @@ impl Inner {
                 walk = Walk { day, part: 0, after: None, ..walk };
             }
             let partition = keys::partition(Kind::Task, day, walk.part);
-            let finals = [State::Completed, State::Failed, State::Cancelled].map(|state| n(state.code()));
-            let query = Query {
-                filter: Some(Expression::new().when_in("st", finals.into())),
-                consistent: false,
-                limit: Some(PAGE),
-                start: walk.after.as_ref().map(|after| key(&partition, after)),
-                ..Query::table(&partition)
-            };
+            let query = Query { limit: Some(PAGE), ..of_ended(&partition, walk.after.as_deref()) };
             let page = self.db.query(&query).await?;
             let mut dates = Vec::with_capacity(page.items.len());
             for item in &page.items {
@@ -107,14 +129,10 @@ impl Inner {
             while let Some(dated) = dates.next().await {
                 walk.dated += u64::from(dated?);
             }
-            walk.after = match page.next.as_ref().and_then(|next| next.get("sk")) {
-                Some(AttributeValue::S(last)) => Some(last.clone()),
-                _ => None,
-            };
+            walk.after = last_of(&page);
             if walk.after.is_none() {
                 walk.part += 1;
-                let parts = if day == ODD { ODD_PARTS } else { self.spread };
-                if walk.part >= parts {
+                if walk.part >= self.parts_of(day) {
                     walk = Walk { day: day + 1, part: 0, ..walk };
                 }
             }
@@ -136,7 +154,9 @@ impl Inner {
             (true, _) => Some(present),
             // Others need it, for as long as a purge finds them unfinished.
             (false, _) if task.waited_for => None,
-            (false, Some(keep)) => Some(end_of(task.changed_at(), keep).max(present)),
+            // Its archiver removes it. What may be going has lost some of its items perhaps: without its end it would stay so for ever.
+            (false, _) if self.is_archived() => task.ends.filter(|at| *at <= present + GOES_SOON),
+            (false, Some(keep)) => Some(end_of(task.kept_since(), keep).max(present)),
             (false, None) => None,
         };
         // What is about to go already would only stay for longer.
@@ -150,6 +170,8 @@ impl Inner {
                 Ok(item) if generation_has_apart(&item) => {
                     self.date_owned(&keys::apart(&generation), ends, of).await?;
                 }
+                // It is gone, and the task is about to go by the end that it has.
+                Err(WriteError::Condition(None)) if ends.is_none() => return Ok(false),
                 // It is gone already, or was kept anew.
                 Ok(_) | Err(WriteError::Condition(_)) => {}
                 Err(WriteError::Failed(error)) => return Err(error),
@@ -160,11 +182,7 @@ impl Inner {
             self.date_owned(&keys::apart(&task.head.id), ends, of).await?;
             self.write_each(task.edges().collect(), &dated(ends, of)).await?;
         }
-        let mut as_read = Expression::new()
-            .when("ev", "=", n(task.head.events))
-            .when("ca", "=", time(task.created_at))
-            .when_still(KEPT, (task.keepings > 0).then(|| n(task.keepings)))
-            .put(ENDS, ends.map(n));
+        let mut as_read = task.as_read().put(ENDS, ends.map(n));
         if !task.waited_for {
             as_read = as_read.remove(MARK);
         }

@@ -73,7 +73,7 @@ impl Inner {
 
     async fn end_one(&self, ending: &Ending) -> Result<EndedAs, StoreError> {
         match ending {
-            Ending::Complete(complete) => self.completion(complete).await.map(EndedAs::from),
+            Ending::Complete(complete) => self.completion(complete, None).await.map(EndedAs::from),
             Ending::Fail(fail) => self.fail(fail.clone()).await.map(EndedAs::from),
             Ending::Release(release) => self.release(release.clone()).await.map(EndedAs::from),
         }
@@ -115,16 +115,17 @@ impl Inner {
 
     pub(crate) async fn fail(&self, fail: Fail) -> Result<baton_store::FailAnswer, StoreError> {
         let command = Command::Fail {
-            fence: fail.fence,
+            fence: fail.fence.clone(),
             failure: fail.failure,
             retryable: fail.retryable,
             retry_after: fail.retry_after,
         };
-        self.end(fail.task, &command, fail.now).await
+        self.end_reached((fail.task, &fail.caller, &fail.fence), &command, fail.now).await
     }
 
     pub(crate) async fn release(&self, release: Release) -> Result<baton_store::FailAnswer, StoreError> {
-        let command = Command::Release { fence: release.fence, delay: release.delay, reason: release.reason };
-        self.end(release.task, &command, release.now).await
+        let command =
+            Command::Release { fence: release.fence.clone(), delay: release.delay, reason: release.reason };
+        self.end_reached((release.task, &release.caller, &release.fence), &command, release.now).await
     }
 }

@@ -52,10 +52,10 @@ pub(crate) fn end_of(at: Timestamp, keep: Duration) -> i64 {
 impl Inner {
     /// The second from which DynamoDB removes this task if it ends at a time; what is kept for others has no end. That time is no
     /// earlier than any other of the task, so that a clock that is behind makes no keeping shorter than it was from the creation,
-    /// the claim or the last event.
+    /// the claim or the last event. Where tasks are archived, none has one.
     pub(crate) fn ends_of(&self, task: &Stored, at: Timestamp) -> Option<i64> {
         let keep = task.keeping(self.keeping.finished());
-        keep.filter(|_| !task.waited_for).map(|keep| end_of(at, keep))
+        keep.filter(|_| !task.waited_for && !self.is_archived()).map(|keep| end_of(at, keep))
     }
 
     /// Dates what a task keeps apart that has ended. The end itself stands: what could not be dated is told to the log, and
@@ -148,7 +148,7 @@ impl Inner {
     }
 
     /// The keys of what lies in an owner's partition.
-    async fn kept_apart(&self, partition: &str) -> Result<Vec<Item>, StoreError> {
+    pub(crate) async fn kept_apart(&self, partition: &str) -> Result<Vec<Item>, StoreError> {
         let found = self.db.query_whole(Query::table(partition)).await?;
         found.items.iter().map(key_of).collect()
     }

@@ -1,11 +1,12 @@
 //! Ending an attempt or a task: complete, fail, release, cancel, retry.
 
 use baton_model::transition::{Change, Command, Decision, decide};
-use baton_model::{Generation, Task, TaskId, TaskState, Timestamp};
+use baton_model::{Bounds, Fence, Generation, Task, TaskId, TaskState, Timestamp};
 use baton_store::histogram::What;
-use baton_store::{Claim, Complete, CompleteAnswer, Completion, FailAnswer, StoreError};
+use baton_store::{Claim, Complete, CompleteAnswer, Completion, FailAnswer, Reach, StoreError};
 
 use crate::attr::{n, texts};
+use crate::carried::{Ahead, is_carried};
 use crate::ends::ENDS;
 use crate::error::{TransactError, contended, damaged};
 use crate::expression::Expression;
@@ -23,17 +24,50 @@ impl Inner {
         complete: &Complete,
         next: Option<&Claim>,
     ) -> Result<CompleteAnswer, StoreError> {
-        let Completion { generation, domain, repeated } = self.completion(complete).await?;
-        // A claim that is refused says so in the answer: the completion stands.
-        let next = match next {
-            Some(next) => Some(self.claim(next, &[(complete.task, complete.fence.attempt)]).await),
+        let ended = [(complete.task, complete.fence.attempt)];
+        let carried = next.filter(|next| is_carried(complete, next));
+        // Of several sendings of one request in this process one looks at a time, as each reserves what it finds.
+        let name = carried.and_then(|next| next.request.as_ref().map(|name| (&next.worker, name)));
+        let gate = name.map(|(worker, name)| self.notes.gate(worker, name));
+        let passed = match &gate {
+            Some(gate) => Some(gate.lock().await),
             None => None,
+        };
+        let ahead = match carried {
+            Some(next) => Box::pin(self.look_ahead(next, &ended)).await,
+            None => None,
+        };
+        let planned = ahead.is_some();
+        let completion = self.completion(complete, ahead.as_ref()).await?;
+        let Completion { generation, domain, repeated } = completion;
+        let taken = match ahead {
+            Some(ahead) if !repeated => Box::pin(self.take_ahead(ahead, generation.id)).await,
+            // What it has reserved is free again, as it is where the completion is refused.
+            ahead => {
+                drop(ahead);
+                Ok(None)
+            }
+        };
+        drop(passed);
+        // A claim that is refused says so in the answer: the completion stands.
+        let next = match (next, taken) {
+            (None, _) => None,
+            (Some(_), Err(error)) => Some(Err(error)),
+            (Some(_), Ok(Some(answer))) => Some(Ok(answer)),
+            (Some(next), Ok(None)) if carried.is_some() && (repeated || planned) => {
+                Some(Box::pin(self.claim_again(next, generation.id, &ended)).await)
+            }
+            (Some(next), Ok(None)) => Some(self.claim(next, &ended).await),
         };
         Ok(CompleteAnswer { generation, domain, repeated, next })
     }
 
-    /// Completes a task, and no more.
-    pub(crate) async fn completion(&self, complete: &Complete) -> Result<Completion, StoreError> {
+    /// Completes a task, and no more. What a claim has found ahead of it is written down with its generation.
+    pub(crate) async fn completion(
+        &self,
+        complete: &Complete,
+        ahead: Option<&Ahead<'_>>,
+    ) -> Result<Completion, StoreError> {
         let id = complete.task;
         let command = Command::Complete {
             fence: complete.fence.clone(),
@@ -45,11 +79,8 @@ impl Inner {
             None => self.find_lately(id).await?,
         };
         // What is remembered or was read so may be old: it is good for a change, whose write tells, but for no refusal.
-        let mut sure = recalled.is_none();
-        let mut before = match recalled {
-            Some(given) => given,
-            None => self.known(id).await?,
-        };
+        let (caller, fence) = (&complete.caller, &complete.fence);
+        let (mut before, mut sure) = self.reached(id, (caller, fence), recalled).await?;
         let mark = self.mark(&(&command, complete.now));
         // What was written, and whether with an end.
         let mut written: Option<(Vec<(Text, String)>, bool)> = None;
@@ -57,8 +88,7 @@ impl Inner {
             let domain = before.rest.as_ref().and_then(|rest| rest.domain.clone());
             let change = match decide(&before.head, &command, complete.now) {
                 Err(_) | Ok(Decision::Repeat) if !sure => {
-                    before = self.known(id).await?;
-                    sure = true;
+                    (before, sure) = self.reached(id, (caller, fence), None).await?;
                     continue;
                 }
                 Err(refusal) => {
@@ -87,6 +117,9 @@ impl Inner {
             let (mut item, apart) = generation_item(&generation, self.spread)?;
             let ends = self.ends_of(&before, generation.finished_at);
             item.extend(ends.map(|ends| (ENDS.to_owned(), n(ends))));
+            if let Some(ahead) = ahead {
+                ahead.put(&mut item);
+            }
             let day = keys::day_of(generation.id.as_bytes());
             self.notes.know_day(&self.db, Kind::Generation, day, complete.now).await?;
             // The output's texts first, then task and generation in one transaction: whoever sees the generation finds
@@ -144,6 +177,11 @@ impl Inner {
                         }
                         None => before = self.known(id).await?,
                     }
+                    // It is another than was judged: it may have gone to another queue since.
+                    if let Err(beyond) = self.reach(&before, caller, fence).await {
+                        self.drop_texts(complete, written).await;
+                        return Err(beyond);
+                    }
                 }
             }
         }
@@ -168,6 +206,43 @@ impl Inner {
         }
     }
 
+    /// The task of an attempt that is to be ended, if its caller may end it, and whether it is as it stands: `recalled` is what is known
+    /// of it that may be old, which is good for no refusal.
+    async fn reached(
+        &self,
+        id: TaskId,
+        (caller, fence): (&Bounds, &Fence),
+        recalled: Option<Stored>,
+    ) -> Result<(Stored, bool), StoreError> {
+        if let Some(recalled) = recalled {
+            match self.reach(&recalled, caller, fence).await {
+                Ok(()) => return Ok((recalled, false)),
+                Err(StoreError::TaskNotFound(_) | StoreError::WorkerOfOther(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let standing = self.known(id).await?;
+        self.reach(&standing, caller, fence).await?;
+        Ok((standing, true))
+    }
+
+    /// Lets the end of an attempt of a task pass that its caller may end, by the task as it was read.
+    pub(crate) async fn reach(
+        &self,
+        task: &Stored,
+        caller: &Bounds,
+        fence: &Fence,
+    ) -> Result<(), StoreError> {
+        match Reach::of(caller, fence, (&task.head, &task.queue, &task.project)) {
+            Reach::Within => Ok(()),
+            Reach::Beyond => Err(StoreError::TaskNotFound(task.head.id)),
+            Reach::ByName => {
+                let known = self.stored_worker(&fence.worker).await?;
+                Reach::by_name(caller, fence, known.as_ref().map(|known| &known.worker))
+            }
+        }
+    }
+
     /// Carries out a command that ends or reopens a task; says whether it was done before.
     pub(crate) async fn end(
         &self,
@@ -175,7 +250,22 @@ impl Inner {
         command: &Command,
         now: Timestamp,
     ) -> Result<FailAnswer, StoreError> {
-        let (after, repeated) = match self.apply(id, command, now).await? {
+        self.ended(self.apply(id, command, now).await?, now).await
+    }
+
+    /// As [`Self::end`], of an attempt that its caller is to reach.
+    pub(crate) async fn end_reached(
+        &self,
+        (id, caller, fence): (TaskId, &Bounds, &Fence),
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<FailAnswer, StoreError> {
+        let (before, _) = self.reached(id, (caller, fence), self.to_change(id, command, now)).await?;
+        self.ended(self.apply_within(before, Some((caller, fence)), command, now).await?, now).await
+    }
+
+    async fn ended(&self, outcome: Outcome, now: Timestamp) -> Result<FailAnswer, StoreError> {
+        let (after, repeated) = match outcome {
             Outcome::Applied(after) => {
                 self.follow(&after, now).await;
                 (after, false)

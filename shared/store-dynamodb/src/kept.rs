@@ -47,6 +47,17 @@ pub(crate) struct Place {
     after: String,
 }
 
+impl Stored {
+    /// The condition that an ended task is as it was read: a retry adds an event, whoever comes to depend on it counts that, and an id
+    /// may have been created again.
+    pub(crate) fn as_read(&self) -> Expression {
+        Expression::new()
+            .when("ev", "=", n(self.head.events))
+            .when("ca", "=", time(self.created_at))
+            .when_still(KEPT, (self.keepings > 0).then(|| n(self.keepings)))
+    }
+}
+
 impl Inner {
     /// An item of the list of kept tasks.
     fn kept_item(&self, id: TaskId, now: Timestamp) -> Item {
@@ -149,7 +160,7 @@ impl Inner {
         place: &mut Option<Place>,
         now: Timestamp,
     ) -> Result<(), StoreError> {
-        if self.keeping.finished().is_none() {
+        if self.keeping.finished().is_none() && !self.is_archived() {
             // Nothing ends here.
             return Ok(());
         }
@@ -212,7 +223,15 @@ impl Inner {
             }
             return Ok(());
         }
-        if task.waited_for {
+        if task.waited_for && self.is_archived() {
+            // From then on its archiver finds it.
+            match self.db.update(self.task_key(id), &task.as_read().remove(MARK)).await {
+                Ok(_) => {}
+                // It is kept anew, or lives again.
+                Err(WriteError::Condition(_)) => return Ok(()),
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
+        } else if task.waited_for {
             let unmarked = Stored { waited_for: false, ..task };
             if !self.date(unmarked, self.keeping.finished(), now).await? {
                 // It is kept anew, or lives again.
@@ -264,7 +283,7 @@ impl Inner {
 }
 
 /// A write to an item as it was read: if it is another by now, it stands.
-fn if_still<T>(written: Result<T, WriteError>) -> Result<(), StoreError> {
+pub(crate) fn if_still<T>(written: Result<T, WriteError>) -> Result<(), StoreError> {
     match written {
         Ok(_) | Err(WriteError::Condition(_)) => Ok(()),
         Err(WriteError::Failed(error)) => Err(error),

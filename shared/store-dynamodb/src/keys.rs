@@ -43,6 +43,10 @@ pub(crate) const TICK: &str = "T#tick";
 /// of the stream must not wait for each other.
 pub(crate) const COUNT_PARTS: u64 = 4;
 
+/// Over how many partitions the queue of tasks is spread that were removed by hand and are not archived yet. One takes 1,000 a second,
+/// and each look at the queue asks them all.
+pub(crate) const HAND_PARTS: u64 = 2;
+
 /// Over how many partitions of the index idempotency keys are spread.
 pub(crate) const IDEMPOTENCY_PARTS: u64 = 4;
 
@@ -227,6 +231,16 @@ pub(crate) fn meta(what: &str) -> Item {
     key("M", what)
 }
 
+/// Which kinds of documents there are, or were.
+pub(crate) fn document_kinds() -> Item {
+    meta("documents")
+}
+
+/// The partition of the documents of a kind.
+pub(crate) fn documents(kind: &str) -> String {
+    format!("DO#{kind}")
+}
+
 /// What tells by its staying how far DynamoDB is behind with removing: one an hour.
 pub(crate) fn probe(at: Timestamp) -> Item {
     meta(&format!("probe#{}", sortable(at)))
@@ -317,6 +331,11 @@ pub(crate) fn dependants(dependency: TaskId) -> String {
 /// A partition of the list of tasks that are kept because others depend on them.
 pub(crate) fn kept(part: u64) -> String {
     format!("U#{part:x}")
+}
+
+/// A partition of the queue of tasks that were removed by hand and are not archived yet. No part of the list before it is called so.
+pub(crate) fn by_hand(part: u64) -> String {
+    format!("U#h{part:x}")
 }
 
 /// A partition of the index where tasks lie that failed for good, or were cancelled, by when they did.

@@ -11,13 +11,16 @@
 
 mod again;
 mod alone;
+mod archive;
 mod aside;
 mod attr;
 mod audit;
 mod batch;
 mod batches;
 mod bulk;
+mod by_hand;
 mod by_status;
+mod carried;
 mod change;
 mod claim;
 pub mod client;
@@ -45,6 +48,7 @@ mod generation;
 mod going;
 mod heartbeat;
 mod history;
+mod hold;
 mod kept;
 mod keys;
 mod lane;
@@ -221,7 +225,32 @@ impl DynamoStore {
         self.inner.histories(since, after).await
     }
 
+    /// Whether the table's finished tasks are archived, as this process knows it from its opening or its last purge: then DynamoDB removes
+    /// none of them by itself.
+    pub fn is_archived(&self) -> bool {
+        self.inner.is_archived()
+    }
+
+    /// Has the table say that its finished tasks are archived: whoever opens it from then on, or purges it, gives none of them an end by
+    /// which DynamoDB removes it by itself, and purges take off those that there are, at once and again a day later.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    pub async fn begin_archiving(&self) -> Result<(), StoreError> {
+        self.inner.mark_archived(true).await
+    }
+
+    /// Has DynamoDB remove finished tasks by itself again, unwritten. Processes that are open learn of it by their next purge, and go on as
+    /// they were opened if they make none. What has ended is dated by purges, beginning in a day; what was removed by hand goes with the next.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    pub async fn end_archiving(&self) -> Result<(), StoreError> {
+        self.inner.mark_archived(false).await
+    }
+
     /// Counts records of the table's stream, each as its JSON as Lambda hands it over, if the stream keeps the statistics.
+    ///
     /// A record counts exactly once, however often it is given, in whatever batches, and by how many at the same time; a
     /// task's records must be given in their order, and none may be left out.
     ///

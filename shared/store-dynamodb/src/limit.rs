@@ -7,6 +7,7 @@
 
 mod count;
 mod held;
+mod limiting;
 mod room;
 mod standing;
 mod tend;
@@ -34,8 +35,9 @@ use crate::keys;
 use crate::queue::{StoredQueue, unconditional};
 use crate::store::Inner;
 
+pub(crate) use self::limiting::Limiting;
 pub(crate) use self::wait::{PLACE, WAITS_AT, Waits};
-pub(crate) use self::within::{Limiting, Taking};
+pub(crate) use self::within::Taking;
 
 /// The partition of all that is set.
 pub(crate) const SETTINGS: &str = "J";
@@ -178,6 +180,11 @@ impl Inner {
         let known = lock(&self.limits.book).clone();
         let book = if known.0 >= needed { known.1 } else { self.read_book().await? };
         Ok(Limiting::of(book))
+    }
+
+    /// Whether limits are set, or queues fair, as this process read it last.
+    pub(crate) fn knows_limits(&self) -> bool {
+        !lock(&self.limits.book).1.is_empty()
     }
 
     /// A limit that a task notes that it runs under; none if its name is damaged, which the log and a metric say.

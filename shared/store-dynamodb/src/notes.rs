@@ -3,11 +3,12 @@
 //! anything.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use baton_model::{Priority, QueueDefaults, QueueName, RequestKey, TaskId, Timestamp, WorkerId};
-use baton_store::StoreError;
+use baton_model::{Priority, QueueDefaults, QueueName, RequestKey, TaskId, Timestamp, Wants, WorkerId};
+use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
 
 use crate::crowd::Crowds;
 use crate::db::{Db, numbers};
@@ -31,6 +32,12 @@ const LANE_MS: u64 = 600_000;
 /// Of how many lanes it is remembered; then all are forgotten, and asked for again.
 const LANES: usize = 16_384;
 
+/// How long it is remembered that who claims the like finds nothing, in milliseconds.
+const IN_VAIN_MS: u64 = 1_000;
+
+/// Of how many kinds of claims; then all are forgotten.
+const CLAIMS: usize = 1_024;
+
 /// What is remembered.
 #[derive(Default)]
 pub(crate) struct Notes {
@@ -42,8 +49,11 @@ pub(crate) struct Notes {
     fair_by_key: Mutex<HashSet<QueueName>>,
     defaults: Mutex<HashMap<QueueName, (QueueDefaults, Instant)>>,
     days: Mutex<HashSet<(Kind, i64)>>,
+    kinds: Mutex<HashSet<String>>,
     taken: Mutex<Taken>,
     requests: Mutex<HashMap<(WorkerId, RequestKey), Weak<Gate>>>,
+    /// When claims found nothing last, by what they asked for.
+    in_vain: Mutex<HashMap<u64, Timestamp>>,
 }
 
 /// A pair of project and type in a queue, by the lane that is its own.
@@ -78,6 +88,14 @@ pub(crate) type Name = (TaskId, Timestamp);
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // Nothing here is worse for a thread that panicked while it held it.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a claim asks for, whoever asks.
+fn asked(claim: &Claim) -> u64 {
+    let warm = (claim.warm.wants == Wants::Only).then_some(&claim.warm.names);
+    let mut hasher = DefaultHasher::new();
+    (&claim.queues, &claim.types, claim.caller.project(), warm).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A task that a claim of this process is about to try. Given back when dropped, whatever has become of the claim,
@@ -121,6 +139,15 @@ impl Notes {
 
     pub(crate) fn note_queue(&self, queue: &QueueName) {
         lock(&self.queues).insert(queue.clone());
+    }
+
+    /// Whether a kind of documents is written down.
+    pub(crate) fn knows_kind(&self, kind: &str) -> bool {
+        lock(&self.kinds).contains(kind)
+    }
+
+    pub(crate) fn note_kind(&self, kind: &str) {
+        lock(&self.kinds).insert(kind.to_owned());
     }
 
     /// Whether a queue is fair by key, as this process saw it last.
@@ -231,6 +258,33 @@ impl Notes {
         let task = given.tasks.remove(&id)?;
         given.order.retain(|one| *one != id);
         Some(task)
+    }
+
+    /// Notes that a claim was given nothing, if others that ask for the like would be given nothing either.
+    pub(crate) fn note_answer(&self, claim: &Claim, answer: &ClaimAnswer) {
+        use Nothing::{AtLimit, NoneQueued, NotWarm, OnlyAlone, Paused, Scheduled};
+        if let ClaimAnswer::Nothing(
+            NoneQueued | Scheduled { .. } | NotWarm | Paused { .. } | OnlyAlone | AtLimit { .. },
+        ) = answer
+        {
+            self.note_in_vain(claim);
+        }
+    }
+
+    /// Notes that a look for what a claim asks for was in vain.
+    pub(crate) fn note_in_vain(&self, claim: &Claim) {
+        let (mut in_vain, asked) = (lock(&self.in_vain), asked(claim));
+        if in_vain.len() >= CLAIMS && !in_vain.contains_key(&asked) {
+            in_vain.clear();
+        }
+        in_vain.insert(asked, claim.now);
+    }
+
+    /// Whether a look for what a claim asks for was in vain a moment ago.
+    pub(crate) fn was_in_vain(&self, claim: &Claim) -> bool {
+        let at = lock(&self.in_vain).get(&asked(claim)).copied();
+        // A clock may have been set back since.
+        at.is_some_and(|at| claim.now.as_millis().abs_diff(at.as_millis()) < IN_VAIN_MS)
     }
 
     fn put_back(&self, task: Name, events: u32) {

@@ -80,7 +80,8 @@ impl Inner {
             };
             let rules = Rules { orders: &orders, warm: &claim.warm, now: claim.now, running: &running };
             look.alone = alone.into_iter().map(|one| (rules.place(&one.facts()), one.entry)).collect();
-            let mut first: Vec<Found> = Line::new(rules, plain).take(among).collect();
+            let line = Line::new(rules, plain);
+            let (mut first, behind) = Self::first_in_line(claim, line, &orders, (among, most));
             let found = first.len();
             if among > most {
                 self.shuffle(&mut first);
@@ -96,10 +97,45 @@ impl Inner {
             }
             // Another claim of this process may have reserved them since they were seen: then others are free.
             if found == 0 || look.due.len() == most.min(found) {
+                for one in behind {
+                    let (id, events) = ((one.entry.head.id, one.entry.created_at), one.entry.head.events);
+                    if let Some(reserved) = self.notes.reserve(id, events) {
+                        let place = rules.place(&one.facts());
+                        look.due.push(Candidate { place, entry: one.entry, reserved });
+                    }
+                }
                 return Ok(look);
             }
         }
         Ok(Look { next_at: Some(claim.now), ..Look::default() })
+    }
+
+    /// The first ones of a line, among which a claim picks; and behind them the first ones of each fair queue, as many as it wants, where
+    /// limits may stop some of these and several queues are named: what hides another of its queue has to be out of the way before the
+    /// queues are compared.
+    fn first_in_line(
+        claim: &Entered<'_>,
+        line: Line<'_, Found>,
+        orders: &[QueueOrder],
+        (among, most): (usize, usize),
+    ) -> (Vec<Found>, Vec<Found>) {
+        if !claim.limits.is_on() || orders.len() < 2 {
+            return (line.take(among).collect(), Vec::new());
+        }
+        let (mut first, mut behind, mut of_queues) = (Vec::new(), Vec::new(), vec![0; orders.len()]);
+        for one in line {
+            let is_fair = orders.get(one.queue).is_some_and(|order| order.fair.is_some());
+            let of_queue = of_queues.get_mut(one.queue).map_or(usize::MAX, |count| {
+                *count += 1;
+                *count
+            });
+            if first.len() < among {
+                first.push(one);
+            } else if is_fair && of_queue <= most {
+                behind.push(one);
+            }
+        }
+        (first, behind)
     }
 
     /// Adds the first tasks of all places of a queue, as far as they may be among the first `most` of it.

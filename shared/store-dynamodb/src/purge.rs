@@ -10,7 +10,8 @@ use baton_model::Timestamp;
 use baton_store::{Overdue, Purge, PurgeReport, StoreError};
 use serde::{Deserialize, Serialize};
 
-use crate::attr::{Fields, json, n, s, time};
+use crate::archive::ARCHIVED;
+use crate::attr::{Fields, Item, json, n, s, time};
 use crate::dating::{PATIENCE, Walk};
 use crate::db::{Query, Range, numbers};
 use crate::ends::{DATED, ENDS, end_of};
@@ -49,6 +50,16 @@ struct Note {
     walk: Option<Walk>,
     /// When the last such walk came to its end, in milliseconds since 1970.
     walked: Option<i64>,
+    /// Whether tasks are to be looked at once more, a day after the walk that has taken their ends off them: a process that was opened
+    /// before may have dated some behind it.
+    #[serde(default)]
+    again: bool,
+    /// Whether tasks were archived when the last purge looked.
+    #[serde(default)]
+    archived: bool,
+    /// Until when, in milliseconds since 1970, the queue is emptied of what was removed by hand while tasks were archived.
+    #[serde(default)]
+    queued: Option<i64>,
     /// How far the list of tasks is gone down that are kept for others.
     kept: Option<Place>,
 }
@@ -60,7 +71,11 @@ fn millis(keep: Duration) -> u64 {
 impl Inner {
     pub(crate) async fn purge(&self, purge: &Purge) -> Result<PurgeReport, StoreError> {
         let (now, limit) = (purge.now, purge.limit as usize);
-        let item = self.db.get(keys::meta("purge")).await?;
+        let (table, item) = self.as_noted().await?;
+        if let Some(table) = &table {
+            // Somebody may have begun or ended archiving since this process has opened the table.
+            self.note_archived(Fields(table).has(ARCHIVED));
+        }
         let noted: Option<Note> = match &item {
             // One that is damaged is made anew.
             Some(item) => self.db.read_one(item, |item| Fields(item).maybe_json("tx")).flatten(),
@@ -68,7 +83,7 @@ impl Inner {
         };
         let mut note = match &noted {
             Some(note) => note.clone(),
-            None => self.first_note(purge, item.is_some()).await?,
+            None => self.first_note(purge, table.as_ref(), item.is_some()),
         };
         let before = |keep| now.minus(keep);
         let tokens = self.purge_tokens(before(purge.keep_tokens), limit).await?;
@@ -97,6 +112,7 @@ impl Inner {
             note.looked = Some(now.as_millis()).filter(|_| workers < limit as u64);
         }
         self.keep_dated(&mut note, purge).await?;
+        self.empty_queue(&mut note, now).await?;
         self.let_go_of_kept(&mut note.kept, now).await?;
         if noted.as_ref() != Some(&note) {
             self.write_note(item.and_then(|mut item| item.remove("tx")), &note).await?;
@@ -106,27 +122,73 @@ impl Inner {
         Ok(PurgeReport { workers, tokens, more, overdue, ..PurgeReport::default() })
     }
 
+    /// The table's settings, and what purges have noted: both as they were a moment ago, for the price of one as of now. A note that is
+    /// older than the last one is not written over that.
+    async fn as_noted(&self) -> Result<(Option<Item>, Option<Item>), StoreError> {
+        let (mut table, mut note) = (None, None);
+        for item in self.db.get_all_lately(vec![keys::meta("table"), keys::meta("purge")]).await? {
+            let is_table = Fields(&item).text("sk")? == "table";
+            *(if is_table { &mut table } else { &mut note }) = Some(item);
+        }
+        Ok((table, note))
+    }
+
     /// The note of a table that has none: in one that is new, each task was dated as it ended. `lost`: there was one.
-    async fn first_note(&self, purge: &Purge, lost: bool) -> Result<Note, StoreError> {
-        let dated = self.db.get(keys::meta("table")).await?.is_some_and(|meta| meta.contains_key(DATED));
-        let walk = (!dated || lost).then(|| Walk::begun_at(purge.now.plus(PATIENCE)));
+    fn first_note(&self, purge: &Purge, table: Option<&Item>, lost: bool) -> Note {
+        if self.is_archived() {
+            let walk = Some(Walk::begun_at(purge.now));
+            return Note { walk, again: true, archived: true, ..Note::default() };
+        }
+        let dated = table.is_some_and(|table| table.contains_key(DATED)) && !lost;
+        let later = purge.now.plus(PATIENCE);
+        let walk = (!dated).then(|| Walk::begun_at(later));
         if walk.is_some() {
             tracing::info!("tasks that ended before they were given an end get one, beginning in a day");
         }
-        Ok(Note { keep: self.keeping.finished().map(millis), walk, ..Note::default() })
+        // Who had noted that something is queued is not known any more.
+        let queued = (!dated).then(|| later.as_millis());
+        Note { keep: self.dated_by().map(millis), walk, queued, ..Note::default() }
+    }
+
+    /// By which keeping ended tasks are dated: by none where they are archived.
+    fn dated_by(&self) -> Option<Duration> {
+        self.keeping.finished().filter(|_| !self.is_archived())
+    }
+
+    /// Empties the queue of what was removed by hand where tasks are archived no more: at once, and for a day, as a process that does not
+    /// know it yet goes on queueing.
+    async fn empty_queue(&self, note: &mut Note, now: Timestamp) -> Result<(), StoreError> {
+        if self.is_archived() {
+            (note.archived, note.queued) = (true, None);
+            return Ok(());
+        }
+        let latest = now.plus(PATIENCE).as_millis();
+        if std::mem::take(&mut note.archived) {
+            note.queued = Some(latest);
+        }
+        let Some(until) = note.queued.map(|until| until.min(latest)) else { return Ok(()) };
+        let is_empty = self.remove_queued(now).await?;
+        note.queued = Some(until).filter(|until| !is_empty || *until > now.as_millis());
+        Ok(())
     }
 
     /// Has all ended tasks be dated by the keeping as it is set.
     async fn keep_dated(&self, note: &mut Note, purge: &Purge) -> Result<(), StoreError> {
-        let keep = self.keeping.finished();
-        if note.keep != keep.map(millis) {
+        let keep = self.dated_by();
+        // Tasks may have ends of a keeping of their own where all are kept for ever.
+        if self.is_archived() && (note.keep.is_some() || !note.archived) {
+            tracing::info!(
+                "finished tasks are archived from now on: the ends by which the table would remove them are taken off them"
+            );
+            (note.keep, note.walk, note.again) = (None, Some(Walk::begun_at(purge.now)), true);
+        } else if !self.is_archived() && (note.keep != keep.map(millis) || note.archived) {
             tracing::warn!(
                 kept_seconds = note.keep.map(|keep| keep / 1_000),
                 now_seconds = keep.map(|keep| keep.as_secs()),
                 "finished tasks are kept for another time than before: those that have ended are dated anew, beginning in a \
                  day, if all processes on this table have the same setting by then"
             );
-            note.keep = keep.map(millis);
+            (note.keep, note.again) = (keep.map(millis), false);
             note.walk = Some(Walk::begun_at(purge.now.plus(PATIENCE)));
         }
         // A clock that was ahead puts nothing off for longer.
@@ -139,6 +201,9 @@ impl Inner {
         note.walk = self.walk(walk, keep, purge.now).await?;
         if note.walk.is_none() {
             note.walked = Some(purge.now.as_millis());
+            if std::mem::take(&mut note.again) {
+                note.walk = Some(Walk::begun_at(purge.now.plus(PATIENCE)));
+            }
             tracing::info!(dated, "all tasks that have ended have their end");
         }
         Ok(())

@@ -8,6 +8,7 @@
 //! Nobody reads a plan before: nearly every claim is sent once, and a read as of now costs as much as a fifth of the plan. A
 //! repetition that finds tasks has its own plan refused by the one that stands; one that finds none looks for it.
 
+use aws_sdk_dynamodb::types::AttributeValue;
 use baton_model::watch::AHEAD;
 use baton_model::{TaskId, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Nothing, StoreError};
@@ -24,6 +25,14 @@ use crate::store::Inner;
 /// How long the name of a claim request is remembered: an hour, in seconds.
 pub(crate) const KEPT_S: i64 = 3_600;
 
+/// The attribute of a generation that says when the claim was planned that came with its completion.
+const CARRIED_AT: &str = "pt";
+
+/// Tasks and their attempts, as items have them.
+fn planned(tasks: &[(TaskId, u32)]) -> AttributeValue {
+    list(tasks.iter().map(|(id, attempt)| s(format!("{id}#{attempt}"))))
+}
+
 /// A claim request that was sent before: its record's key, its version, and what it was to take.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
@@ -38,6 +47,28 @@ pub(crate) struct Plan {
 
 impl Plan {
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
+        Self::read_of(item, Fields(item).time("ca")?)
+    }
+
+    /// What a claim was to take that came with a completion, as the generation's item tells it; none if there was no such claim.
+    pub(crate) fn read_carried(item: &Item) -> Result<Option<Self>, StoreError> {
+        let at = Fields(item).maybe_time(CARRIED_AT)?;
+        at.map(|at| Self::read_of(item, at)).transpose()
+    }
+
+    /// The plan of a claim that comes with the completion of this generation.
+    pub(crate) fn carried(generation: Item, at: Timestamp, tasks: Vec<(TaskId, u32)>) -> Self {
+        Self { key: generation, version: 1, at, tasks, answered: false }
+    }
+
+    /// Puts it into the item of its generation.
+    pub(crate) fn put_carried(at: Timestamp, tasks: &[(TaskId, u32)], item: &mut Item) {
+        item.insert("vn".to_owned(), n(1));
+        item.insert("pl".to_owned(), planned(tasks));
+        item.insert(CARRIED_AT.to_owned(), time(at));
+    }
+
+    fn read_of(item: &Item, at: Timestamp) -> Result<Self, StoreError> {
         let fields = Fields(item);
         let mut tasks = Vec::new();
         for text in fields.texts("pl")? {
@@ -45,19 +76,20 @@ impl Plan {
             tasks.push(planned.ok_or_else(|| damaged(format!("expected a planned task, got {text}")))?);
         }
         let key = crate::attr::key(fields.text("pk")?, fields.text("sk")?);
-        Ok(Self {
-            key,
-            version: fields.number("vn")?,
-            at: fields.time("ca")?,
-            tasks,
-            answered: fields.has("aw"),
-        })
+        Ok(Self { key, version: fields.number("vn")?, at, tasks, answered: fields.has("aw") })
     }
 
     /// What is written to it together with a task that is taken for it under a limit, if it stands. The task may have been stopped
     /// before and be free to start by now, and another plan may stand in place of this one: one of the two writes is refused.
     pub(crate) fn spent(&self) -> (Item, Expression) {
         (self.key.clone(), Expression::new().when("vn", "=", n(self.version)).set("aw", n(1)))
+    }
+
+    /// What is written to the plan of a generation that was found void, if it still stands so: nobody finds it afterwards, and who has
+    /// read it before takes nothing for it under a limit.
+    pub(crate) fn retired(&self) -> (Item, Expression) {
+        let stands = Expression::new().when("vn", "=", n(self.version)).when_absent("aw");
+        (self.key.clone(), stands.set("vn", n(self.version + 1)).remove(CARRIED_AT))
     }
 
     /// Whether it is past its keeping, and only not removed yet.
@@ -107,7 +139,7 @@ impl Inner {
         let mark = self.mark(&(claim.now, &tasks));
         let mut item = key.clone();
         item.insert("vn".to_owned(), n(version));
-        item.insert("pl".to_owned(), list(tasks.iter().map(|(id, attempt)| s(format!("{id}#{attempt}")))));
+        item.insert("pl".to_owned(), planned(&tasks));
         item.insert("ca".to_owned(), time(claim.now));
         item.insert("nc".to_owned(), n(mark));
         item.insert("xp".to_owned(), n(claim.now.as_millis() / 1_000 + KEPT_S));
@@ -204,7 +236,7 @@ fn is_anothers(task: &Stored, claim: &Claim, attempt: u32) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use baton_model::{Fence, GenerationId, Output, RunAfter, TaskSpec};
+    use baton_model::{Bounds, Fence, GenerationId, Output, RunAfter, TaskSpec};
     use baton_store::{Complete, Create, TaskStore as _};
 
     use super::*;
@@ -239,6 +271,7 @@ mod tests {
             now,
             task: given[0].head.id,
             fence: Fence { worker: claim.worker.clone(), attempt: 1 },
+            caller: Bounds::default(),
             generation: GenerationId::from_bytes([9; 16]),
             output: Output::default(),
             ran: None,

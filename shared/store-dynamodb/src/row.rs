@@ -6,10 +6,11 @@ use baton_model::alone::LOSSES;
 use baton_model::{
     AttemptEnd, Backoff, BatchId, Digest, Ended, EventDetail, EventKind, GenerationId, Head,
     IfDependencyFails, Label, Lease, Priority, ProjectId, QueueName, RequestKey, SessionId, Shared, State,
-    Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, Unique, WorkerId,
+    Task, TaskId, TaskSpec, TaskState, TaskType, Timestamp, Trace, Unique, WorkerId,
 };
 use baton_store::StoreError;
 
+use crate::archive::KEPT_SINCE;
 use crate::attr::{Fields, Item, b, json, key, n, s, time};
 use crate::batches::BATCH;
 use crate::codes::Code;
@@ -54,6 +55,8 @@ pub(crate) struct Stored {
     pub(crate) waited_for: bool,
     /// How often others were about to depend on it.
     pub(crate) keepings: u32,
+    /// From when on it is kept, if it was restored from an archive. Only its item tells.
+    pub(crate) restored: Option<Timestamp>,
     /// What only the item has, and not the entry in the index.
     pub(crate) rest: Option<Rest>,
 }
@@ -73,6 +76,8 @@ pub(crate) struct Rest {
     pub(crate) retention: Option<Duration>,
     /// The batch that it is one of.
     pub(crate) batch: Option<BatchId>,
+    /// Where it stands in its producer's trace.
+    pub(crate) trace: Option<Trace>,
     /// The key of which there is one task at a time.
     pub(crate) unique: Option<Unique>,
     /// The limits that its latest attempt was taken under.
@@ -180,6 +185,7 @@ impl Stored {
             purged: fields.has("pg"),
             waited_for: fields.has(MARK),
             keepings: fields.maybe_number(KEPT)?.unwrap_or(0),
+            restored: fields.maybe_time(KEPT_SINCE)?,
             rest,
         })
     }
@@ -221,6 +227,11 @@ impl Stored {
             Some(rest) => rest.updated_at,
             None => self.claimed_at.map_or(self.created_at, |at| at.max(self.created_at)),
         }
+    }
+
+    /// From when on it is kept, if it has ended.
+    pub(crate) fn kept_since(&self) -> Timestamp {
+        self.restored.map_or(self.changed_at(), |restored| restored.max(self.changed_at()))
     }
 
     /// The life that it is told of.
@@ -287,6 +298,12 @@ impl Rest {
             affinity: label(fields.maybe_text("af")?),
             retention: fields.maybe_number(OWN_KEEPING)?.map(Duration::from_millis),
             batch: fields.maybe_sixteen(BATCH)?.map(BatchId::from_bytes),
+            trace: match fields.maybe_text("tp")? {
+                Some(text) => Some(
+                    text.parse::<Trace>().map_err(|error| damaged(format!("of a task's trace: {error}")))?,
+                ),
+                None => None,
+            },
             unique: fields.maybe_json("uq")?,
             limits: fields.set_of_texts("lu")?.to_vec(),
             waits: Waits::read(fields)?,
@@ -397,6 +414,9 @@ pub(crate) fn new_task(
     if let Some(batch) = spec.batch {
         put(BATCH, b(*batch.as_bytes()));
     }
+    if let Some(trace) = &spec.trace {
+        put("tp", s(trace.to_string()));
+    }
     if let Some(retention) = spec.retention {
         put(OWN_KEEPING, n(retention.as_millis()));
     }
@@ -455,6 +475,7 @@ impl Db {
             depends_on: rest.depends_on,
             if_dependency_fails: rest.if_dependency_fails,
             batch: rest.batch,
+            trace: rest.trace,
         }))
     }
 

@@ -416,12 +416,14 @@ impl Counted {
             } else {
                 let bucket = name.get(1..).and_then(|digits| digits.parse().ok()).ok_or_else(unknown)?;
                 let tasks = u64::try_from(number).unwrap_or(0);
-                let (what, times) = if name.starts_with(what_letter(What::Wait)) {
-                    (What::Wait, &mut self.waits)
-                } else {
-                    (What::Run, &mut self.runs)
-                };
-                *times.entry(bucket).or_default() += tasks;
+                let kind = |what: &What| name.starts_with(what_letter(*what));
+                let what = What::ALL.into_iter().find(kind).ok_or_else(unknown)?;
+                match what {
+                    What::Wait => *self.waits.entry(bucket).or_default() += tasks,
+                    What::Run => *self.runs.entry(bucket).or_default() += tasks,
+                    // They are counted by the hour, and no percentiles told of them.
+                    What::Failed => {}
+                }
                 let hour = sort.get(1..9).and_then(|digits| digits.parse().ok());
                 self.hours.add(hour.ok_or_else(unknown)?, what, tasks);
             }
@@ -511,6 +513,7 @@ pub(crate) const fn what_letter(what: What) -> char {
     match what {
         What::Wait => 'w',
         What::Run => 'r',
+        What::Failed => 'f',
     }
 }
 

@@ -1,14 +1,16 @@
 //! The store: what all of its parts share, and how it is opened.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
-use baton_model::{LeasePolicy, QueueName};
+use baton_model::{LeasePolicy, QueueName, Timestamp};
 use baton_store::token::{AUDIT_KEPT, TOKENS};
 use baton_store::{Doorbell, Health, Keeping, StoreError};
 
+use crate::archive::ARCHIVED;
 use crate::aside::Aside;
 use crate::attr::Fields;
 use crate::config::Kept;
@@ -42,6 +44,9 @@ pub struct Options {
     /// How long finished tasks are kept before DynamoDB removes them by itself; none for ever. The same in all processes
     /// that use a table.
     pub keep_finished: Option<Duration>,
+    /// Whether finished tasks are removed by [`baton_store::ArchiveStore::remove_archived`] alone, whatever the table says. That all
+    /// processes go by it, the table has to say: [`crate::DynamoStore::begin_archiving`].
+    pub archived: bool,
     /// How long DynamoDB keeps log lines before it removes them by itself.
     pub keep_logs: Duration,
     /// How long DynamoDB keeps entries of the audit log before it removes them by itself.
@@ -70,6 +75,7 @@ impl Options {
             pick_among: 8,
             seed,
             keep_finished: Some(Duration::from_secs(30 * 86_400)),
+            archived: false,
             keep_logs: Duration::from_secs(48 * 3_600),
             keep_audit: AUDIT_KEPT,
             max_tokens: TOKENS,
@@ -100,6 +106,10 @@ pub(crate) struct Inner {
     pub(crate) waited: Waited,
     /// How long what is over is kept, as it is at the moment.
     pub(crate) keeping: Kept,
+    /// Whether the table says that its finished tasks are archived, as it was read last.
+    archived: AtomicBool,
+    /// The last day on which this process has noted that a task has a keeping of its own.
+    own_keeping: AtomicI64,
 }
 
 impl Inner {
@@ -135,8 +145,43 @@ impl Inner {
         let (notes, stats) = (Notes::default(), Statistics::new(&Epochs::read(&meta)?));
         let (sightings, limits) = (Sightings::default(), limit::Known::default());
         let waited = Waited::default();
+        let archived = AtomicBool::new(fields.has(ARCHIVED));
         let keeping = Kept::new(Keeping { finished: options.keep_finished, logs: options.keep_logs });
-        Ok(Self { db, options, spread, doorbell, notes, sightings, stats, limits, waited, keeping })
+        Ok(Self {
+            db,
+            options,
+            spread,
+            doorbell,
+            notes,
+            sightings,
+            stats,
+            limits,
+            waited,
+            keeping,
+            archived,
+            own_keeping: AtomicI64::new(i64::MIN),
+        })
+    }
+
+    /// Whether finished tasks are archived: by this process's own setting, or by the table's, as it was read last.
+    pub(crate) fn is_archived(&self) -> bool {
+        // Nothing else is read by it: no order is needed.
+        self.options.archived || self.archived.load(Ordering::Relaxed)
+    }
+
+    /// Notes whether the table says that its finished tasks are archived.
+    pub(crate) fn note_archived(&self, archived: bool) {
+        self.archived.store(archived, Ordering::Relaxed);
+    }
+
+    /// Whether this process has not noted yet that tasks which come on this day have a keeping of their own.
+    pub(crate) fn is_news_of_day(&self, now: Timestamp) -> bool {
+        self.own_keeping.load(Ordering::Relaxed) < now.as_millis() / keys::DAY_MS
+    }
+
+    /// Notes that this is noted.
+    pub(crate) fn note_day_of_own_keeping(&self, now: Timestamp) {
+        self.own_keeping.fetch_max(now.as_millis() / keys::DAY_MS, Ordering::Relaxed);
     }
 
     /// Says whether the table can be read and written, by doing both: rights and limits of the two are apart. Where a write is

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use baton_model::{Payload, RunAfter, TaskId, TaskSpec, Timestamp};
-use baton_store::{Create, NoDoorbell, TaskStore};
+use baton_store::{Create, Doorbell, NoDoorbell, TaskStore};
 
 use crate::client::{http_client, local};
 use crate::table::{self, TableOptions};
@@ -11,6 +11,11 @@ use crate::{DynamoStore, Options};
 
 /// A store on an engine of its own, which ends with the test's runtime. It writes what it has counted when it is told to.
 pub(crate) async fn store(options: Options) -> DynamoStore {
+    store_with(options, Arc::new(NoDoorbell)).await
+}
+
+/// The same, with somebody who hears its rings.
+pub(crate) async fn store_with(options: Options, doorbell: Arc<dyn Doorbell>) -> DynamoStore {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
     let engine = dynoxide::Database::memory().unwrap();
@@ -18,7 +23,7 @@ pub(crate) async fn store(options: Options) -> DynamoStore {
     let client = local(&endpoint, http_client());
     table::create(&client, "baton-tasks", TableOptions::default()).await.unwrap();
     let options = Options { flush_every: None, ..options };
-    DynamoStore::open(client, "baton-tasks", options, Arc::new(NoDoorbell)).await.unwrap()
+    DynamoStore::open(client, "baton-tasks", options, doorbell).await.unwrap()
 }
 
 /// Creates a task whose params are kept apart from it.

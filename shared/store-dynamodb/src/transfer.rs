@@ -7,9 +7,9 @@ mod settings;
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_trait::async_trait;
-use baton_model::{QueueName, Timestamp};
-use baton_store::transfer::{DurationsRecord, ImportError, Record, Verdict};
-use baton_store::{Count, Cursor, Page, StoreError, Transfer};
+use baton_model::{BulkState, QueueName, Timestamp, limits};
+use baton_store::transfer::{BULK, DurationsRecord, Holding, ImportError, NAMED, Record, TIMELINE, Verdict};
+use baton_store::{BulkStore as _, Count, Cursor, Page, PageRequest, StoreError, Transfer};
 use futures::StreamExt;
 use futures::future::try_join_all;
 
@@ -22,6 +22,7 @@ use crate::queue::unconditional;
 
 use export::Place;
 use import::days_of;
+pub(crate) use import::days_of_task;
 
 /// How many records are read or written at the same time.
 const AT_ONCE: usize = 16;
@@ -57,6 +58,40 @@ impl Transfer for DynamoStore {
         outcomes.into_iter().collect()
     }
 
+    async fn begin_anew(&self) -> Result<(), StoreError> {
+        self.inner.remove_copies().await
+    }
+
+    fn lacks(&self) -> &'static [&'static str] {
+        // Lists, and with them bulk commands that go on, are told by other places here; there is no order of events.
+        &[BULK, TIMELINE]
+    }
+
+    async fn holdings(&self) -> Result<Vec<Holding>, StoreError> {
+        let (mut open, mut ended, mut names) = (0, 0, Vec::new());
+        let mut page = PageRequest::first(limits::PAGE);
+        loop {
+            let found = self.bulks(page).await?;
+            for bulk in found.items {
+                if bulk.state != BulkState::Running {
+                    ended += 1;
+                    continue;
+                }
+                open += 1;
+                if names.len() < NAMED {
+                    names.push(bulk.id.to_string());
+                }
+            }
+            match found.next {
+                Some(next) => page = PageRequest { after: Some(next), ..PageRequest::first(limits::PAGE) },
+                None => break,
+            }
+        }
+        let mut found = Vec::from(Holding::of_bulks((open, names), ended));
+        found.extend(self.inner.document_holdings().await?);
+        Ok(found)
+    }
+
     async fn set_counts(&self, counts: Vec<Count>) -> Result<(), StoreError> {
         self.inner.set_counts(counts).await
     }
@@ -75,18 +110,22 @@ impl Transfer for DynamoStore {
 
 /// An hour of a queue's durations, from the items that hold parts of it.
 fn durations(queue: &QueueName, hour: i64, parts: &[Item]) -> Result<DurationsRecord, StoreError> {
-    let (mut wait, mut run) = (BTreeMap::new(), BTreeMap::new());
+    let (mut wait, mut run, mut failed) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
     for part in parts {
         let fields = Fields(part);
         for name in part.keys().filter(|name| !matches!(name.as_str(), "pk" | "sk" | "xp" | "nc")) {
             let bucket: Option<i64> = name.get(1..).and_then(|digits| digits.parse().ok());
             let bucket = bucket.ok_or_else(|| damaged(format!("expected a duration, got {name}")))?;
-            let buckets = if name.starts_with('w') { &mut wait } else { &mut run };
+            let buckets = match name.chars().next() {
+                Some('w') => &mut wait,
+                Some('f') => &mut failed,
+                _ => &mut run,
+            };
             *buckets.entry(bucket).or_default() += fields.number::<u64>(name)?;
         }
     }
     let (wait, run) = (wait.into_iter().collect(), run.into_iter().collect());
-    Ok(DurationsRecord { queue: queue.clone(), hour, wait, run })
+    Ok(DurationsRecord { queue: queue.clone(), hour, wait, run, failed: failed.into_iter().collect() })
 }
 
 /// The sort key of a page's entry, or nothing.

@@ -6,7 +6,7 @@
 //! finds the condition broken.
 
 use baton_model::transition::{Change, Command, Decision, decide};
-use baton_model::{Ended, EventKind, SessionId, State, TaskId, TaskState, Timestamp};
+use baton_model::{Bounds, Ended, EventKind, Fence, SessionId, State, TaskId, TaskState, Timestamp};
 use baton_store::{Ready, StoreError};
 
 use crate::attr::{Item, b, n, s, time};
@@ -63,6 +63,13 @@ impl Inner {
         self.find(id).await?.ok_or(StoreError::TaskNotFound(id))
     }
 
+    /// A task as it is remembered, if a command changes it so. That may be old: it is good for a change, whose write tells, but for no
+    /// refusal.
+    pub(crate) fn to_change(&self, id: TaskId, command: &Command, now: Timestamp) -> Option<Stored> {
+        let given = self.notes.recall(id)?;
+        matches!(decide(&given.head, command, now), Ok(Decision::Apply(_))).then_some(given)
+    }
+
     /// Carries out a command about one task, anything but a completion.
     pub(crate) async fn apply(
         &self,
@@ -70,10 +77,9 @@ impl Inner {
         command: &Command,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
-        let before = match self.notes.recall(id) {
-            // What is remembered may be old: it is good for a change, whose write tells, but for no refusal.
-            Some(given) if matches!(decide(&given.head, command, now), Ok(Decision::Apply(_))) => given,
-            _ => self.known(id).await?,
+        let before = match self.to_change(id, command, now) {
+            Some(given) => given,
+            None => self.known(id).await?,
         };
         self.apply_to(before, command, now).await
     }
@@ -81,7 +87,18 @@ impl Inner {
     /// Carries out a command about a task as it was read or is remembered.
     pub(crate) async fn apply_to(
         &self,
+        before: Stored,
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<Outcome, StoreError> {
+        self.apply_within(before, None, command, now).await
+    }
+
+    /// As [`Self::apply_to`], by a caller who was found to reach the task as it was read, and is judged anew by each other state of it.
+    pub(crate) async fn apply_within(
+        &self,
         mut before: Stored,
+        caller: Option<(&Bounds, &Fence)>,
         command: &Command,
         now: Timestamp,
     ) -> Result<Outcome, StoreError> {
@@ -109,7 +126,12 @@ impl Inner {
                     return Ok(Outcome::Applied(Box::new(after)));
                 }
                 Err(WriteError::Condition(None)) => return Err(StoreError::TaskNotFound(id)),
-                Err(WriteError::Condition(Some(item))) => before = Stored::standing(&item)?,
+                Err(WriteError::Condition(Some(item))) => {
+                    before = Stored::standing(&item)?;
+                    if let Some((caller, fence)) = caller {
+                        self.reach(&before, caller, fence).await?;
+                    }
+                }
                 Err(WriteError::Failed(error)) => return Err(error),
             }
         }
@@ -327,6 +349,13 @@ impl Inner {
                 // A task may have been due before it was created; it has waited from then on only.
                 let ready_since = before.head.run_after.max(before.created_at);
                 stats.duration(&after.queue, What::Wait, now, now.since(ready_since));
+            }
+            State::Queued | State::Failed
+                if after.head.ended.as_ref().is_some_and(|end| end.how.is_failure()) =>
+            {
+                if let TaskState::Running(lease) = &before.head.state {
+                    stats.duration(&before.queue, What::Failed, now, now.since(lease.claimed_at));
+                }
             }
             // How long a completed attempt ran, its generation tells.
             State::Completed | State::Blocked | State::Queued | State::Failed | State::Cancelled => {}

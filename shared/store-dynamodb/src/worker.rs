@@ -2,8 +2,8 @@
 
 use aws_sdk_dynamodb::types::AttributeValue;
 use baton_model::{
-    Directive, Late, Owner, ProjectId, Running, SessionId, Superseded, Takeover, TaskId, Timestamp, Worker,
-    WorkerId,
+    Directed, Directive, Late, Owner, ProjectId, Running, SessionId, Superseded, Takeover, TaskId, Timestamp,
+    Worker, WorkerId,
 };
 use baton_store::{Direct, NameNotice, StoreError, WorkerDetail};
 
@@ -40,6 +40,25 @@ impl StoredWorker {
         Self { worker, listed: None, seen_at: now, shipped: 0 }
     }
 
+    /// Notes what a claim says of its worker.
+    fn note_claim(&mut self, claim: &baton_store::Claim) {
+        self.worker.capacity = claim.capacity.or(self.worker.capacity);
+        self.worker.ended_at = None;
+        self.worker.note_takes(claim.takes());
+        // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
+        if claim.now.as_millis().abs_diff(self.seen_at.as_millis()) > SEEN_GRAIN_MS {
+            self.seen_at = claim.now;
+        }
+    }
+
+    /// Whether a claim changes nothing of it.
+    pub(crate) fn is_as_claimed(&self, claim: &baton_store::Claim) -> bool {
+        let mut claimed = self.clone();
+        let entered = claimed.enter(&claim.caller, claim.session, claim.now);
+        claimed.note_claim(claim);
+        matches!(entered, Ok(Ok(None))) && claimed == *self
+    }
+
     pub(crate) fn read(item: &Item) -> Result<Self, StoreError> {
         let fields = Fields(item);
         let listed = fields.maybe_bytes("ru")?.map(Listed::decode).transpose()?;
@@ -61,6 +80,7 @@ impl StoredWorker {
                 readings: fields.maybe_json("rd")?.unwrap_or_default(),
                 labels: fields.maybe_json("la")?.unwrap_or_default(),
                 directive: fields.maybe_number("dr")?.map_or(Ok(Directive::Run), Directive::of)?,
+                directed: fields.maybe_json("dd")?,
                 ended_at: fields.maybe_time("ed")?,
                 alone: fields.maybe_json("al")?,
                 takes: fields.maybe_json("tk")?.unwrap_or_default(),
@@ -120,8 +140,11 @@ impl StoredWorker {
         if !worker.labels.is_empty() {
             put("la", s(json("labels", &worker.labels)?));
         }
-        if worker.directive != Directive::Run {
-            put("dr", n(worker.directive.code()));
+        if let Some(code) = code(worker.directive) {
+            put("dr", code);
+        }
+        if let Some(directed) = &worker.directed {
+            put("dd", s(json("who has directed a worker", directed)?));
         }
         if let Some(at) = worker.ended_at {
             put("ed", time(at));
@@ -199,6 +222,16 @@ fn read_superseded(fields: Fields<'_>) -> Result<Vec<Superseded>, StoreError> {
         .collect())
 }
 
+/// What is kept of what is asked of a worker: nothing while it may run.
+fn code(directive: Directive) -> Option<AttributeValue> {
+    (directive != Directive::Run).then(|| n(directive.code()))
+}
+
+/// What is kept of who has directed a worker.
+fn directed(directed: Option<&Directed>) -> Result<Option<AttributeValue>, StoreError> {
+    Ok(directed.map(|asked| json("who has directed a worker", asked)).transpose()?.map(s))
+}
+
 impl Inner {
     pub(crate) async fn stored_worker(&self, id: &WorkerId) -> Result<Option<StoredWorker>, StoreError> {
         self.db.get(keys::worker(id)).await?.as_ref().map(StoredWorker::read).transpose()
@@ -219,10 +252,9 @@ impl Inner {
                 .when_still("lb", before.worker.last_beat_at.map(time))
                 .when_still("bn", (before.worker.beats > 0).then(|| n(before.worker.beats)))
                 .when_still("ed", before.worker.ended_at.map(time))
-                .when_still(
-                    "dr",
-                    (before.worker.directive != Directive::Run).then(|| n(before.worker.directive.code())),
-                )
+                .when_still("dr", code(before.worker.directive))
+                // Between a look and a write it may have been called off and asked for again.
+                .when_still("dd", directed(before.worker.directed.as_ref())?)
                 .when_still(
                     "al",
                     before.worker.alone.map(|alone| json("a worker's tie", &alone)).transpose()?.map(s),
@@ -255,13 +287,7 @@ impl Inner {
                 Ok(takeover) => takeover,
                 Err(late) => return Err(self.note_late(known.unwrap_or(record), late, claim.now).await),
             };
-            record.worker.capacity = claim.capacity.or(record.worker.capacity);
-            record.worker.ended_at = None;
-            record.worker.note_takes(claim.takes());
-            // It was seen lately, too, if the clock was set back since; a time far ahead is written anew.
-            if claim.now.as_millis().abs_diff(record.seen_at.as_millis()) > SEEN_GRAIN_MS {
-                record.seen_at = claim.now;
-            }
+            record.note_claim(claim);
             if known.as_ref() == Some(&record) || self.save_worker(known.as_ref(), &record).await? {
                 self.tell_taken(&record.worker, takeover);
                 return Ok(record.worker);
@@ -321,13 +347,29 @@ impl Inner {
     }
 
     pub(crate) async fn direct(&self, direct: &Direct) -> Result<WorkerDetail, StoreError> {
-        let code = (direct.directive != Directive::Run).then(|| n(direct.directive.code()));
-        let update = Expression::new().put("dr", code).when_present("pk");
-        match self.db.update(keys::worker(&direct.worker), &update).await {
-            Ok(item) => self.worker_detail(StoredWorker::read(&item)?).await,
-            Err(WriteError::Condition(_)) => Err(StoreError::WorkerNotFound(direct.worker.clone())),
-            Err(WriteError::Failed(error)) => Err(error),
+        let mut known = self.stored_worker(&direct.worker).await?;
+        for _ in 0..ROUNDS {
+            let Some(mut record) = known else {
+                return Err(StoreError::WorkerNotFound(direct.worker.clone()));
+            };
+            let before = record.worker.stands();
+            if !direct.of(&mut record.worker) {
+                return self.worker_detail(record).await;
+            }
+            // Of the record no more than that is written: a heartbeat meanwhile is no reason to begin anew.
+            let update = Expression::new()
+                .when_present("pk")
+                .when_still("dr", code(before.directive))
+                .when_still("dd", directed(before.directed.as_ref())?)
+                .put("dr", code(record.worker.directive))
+                .put("dd", directed(record.worker.directed.as_ref())?);
+            known = match self.db.update(keys::worker(&direct.worker), &update).await {
+                Ok(item) => return self.worker_detail(StoredWorker::read(&item)?).await,
+                Err(WriteError::Condition(item)) => item.as_ref().map(StoredWorker::read).transpose()?,
+                Err(WriteError::Failed(error)) => return Err(error),
+            };
         }
+        Err(contended("the worker"))
     }
 
     /// The tasks that a worker holds by the index, the oldest claim first; at most `most`.

@@ -17,7 +17,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use baton_model::{
-    Digest, Fence, GenerationId, Level, LogLine, Output, Payload, TaskId, TaskSpec, Timestamp, WorkerId,
+    Bounds, Digest, Fence, GenerationId, Level, LogLine, Output, Payload, TaskId, TaskSpec, Timestamp,
+    WorkerId,
 };
 use baton_store::{Beat, Claim, ClaimAnswer, Complete, Create, Idempotency, NoDoorbell, Purge, TaskStore};
 use baton_store_sqlite::{Options, SqliteStore};
@@ -88,6 +89,7 @@ impl World {
             now: self.now(),
             task: task.head.id,
             fence: Fence { attempt: task.head.attempt, worker: worker.clone() },
+            caller: Bounds::default(),
             generation: GenerationId::from_bytes(self.id()),
             output: Output {
                 location: Some("out/0001.png".to_owned()),

@@ -25,7 +25,7 @@ impl ArchiveStore for SqliteStore {
         self.readers.run(move |db| ended(db, past, limit)).await
     }
 
-    async fn remove_archived(&self, tasks: Vec<(TaskId, u32)>) -> Result<u64, StoreError> {
+    async fn remove_archived(&self, tasks: Vec<(TaskId, u32)>, _: Timestamp) -> Result<u64, StoreError> {
         self.writer.run(tasks, remove_archived).await
     }
 

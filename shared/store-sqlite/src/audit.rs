@@ -94,7 +94,7 @@ pub(crate) fn entry(row: &Row<'_>) -> Result<(i64, AuditEntry), Failure> {
         by: maybe_text(row, 9)?.map(Label::from_stored),
         reason: row.get(10)?,
         outcome: row.get(8)?,
-        change: maybe_text(row, 11)?.map(|json| from_json("what was changed", &json)).transpose()?,
+        change: maybe_text(row, 11)?.map(|json| from_json("what was changed", json)).transpose()?,
     };
     Ok((row.get(0)?, entry))
 }

@@ -2,13 +2,15 @@
 
 use async_trait::async_trait;
 use baton_model::{Bulk, BulkId, Timestamp};
+use baton_store::transfer::{Holding, NAMED, Verdict, bulk_onto};
 use baton_store::{BulkStore, Cursor, Page, PageRequest, StoreError};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::SqliteStore;
 use crate::error::Failure;
 use crate::rows::{from_json, to_json};
 use crate::transaction::Transaction;
+use crate::transfer::Taken;
 
 const WHAT: &str = "a bulk command";
 
@@ -114,6 +116,31 @@ fn page(db: &Connection, request: &PageRequest) -> Result<Page<Bulk>, Failure> {
     items.truncate(limit);
     let next = items.last().filter(|_| more).map(|last| Cursor(last.id.to_string()));
     Ok(Page { items, next })
+}
+
+/// Records by id, behind one (`?1`), the oldest first, at most so many (`?2`): each as [`record`] reads it.
+pub(crate) const BEHIND: &str = "SELECT record FROM bulk WHERE id > ?1 ORDER BY id LIMIT ?2";
+
+pub(crate) fn record(row: &Row<'_>) -> Result<Bulk, Failure> {
+    Ok(from_json(WHAT, &row.get::<_, String>(0)?)?)
+}
+
+/// Takes in a record of another store. Where its list goes on is told by the places of tasks, which are moved, too.
+pub(crate) fn import(transaction: &mut Transaction<'_>, record: &Bulk) -> Result<Taken, Failure> {
+    let verdict = bulk_onto(record, by_id(transaction.db, record.id)?.as_ref());
+    if matches!(verdict, Ok(Verdict::New | Verdict::Later)) {
+        transaction.db.prepare_cached("DELETE FROM bulk WHERE id = ?1")?.execute([record.id.as_bytes()])?;
+        create(transaction, record)?;
+    }
+    Ok(verdict)
+}
+
+/// What there is of commands, for who cannot take them: how many go on, and which, and how many have ended.
+pub(crate) fn holdings(db: &Connection) -> Result<[Holding; 2], Failure> {
+    let names = open(db)?.iter().map(ToString::to_string).take(NAMED).collect();
+    let count = |sql: &str| Ok::<_, Failure>(db.query_row(sql, [], |row| row.get::<_, u64>(0))?);
+    let open = count("SELECT count(*) FROM bulk WHERE ended_at IS NULL")?;
+    Ok(Holding::of_bulks((open, names), count("SELECT count(*) FROM bulk WHERE ended_at IS NOT NULL")?))
 }
 
 /// Commands that go on, the oldest first.

@@ -252,9 +252,9 @@ fn insert(
     transaction.held.execute(
         "INSERT INTO task (id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
          events, created_at, updated_at, timeout_ms, domain, assigned_by, backoff, \
-         drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one, fair, affinity, retention, batch) \
+         drift_score, digest, params, links, concurrency_key, waits_at, start_by, only_one, fair, affinity, retention, batch, trace) \
          VALUES (?1, ?16, ?2, ?3, ?4, ?5, ?6, 0, 0, ?7, 1, ?8, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?17, ?18, ?19, ?20, \
-         ?21, ?22, ?23, ?24, ?25)",
+         ?21, ?22, ?23, ?24, ?25, ?26)",
         params![
         spec.id.as_bytes(),
         spec.priority.code(),
@@ -281,6 +281,7 @@ fn insert(
         affinity_code(spec.affinity.as_ref()),
         spec.retention.map(millis_of),
         spec.batch.as_ref().map(BatchId::as_bytes),
+        spec.trace.as_ref().map(ToString::to_string),
     ])?;
     let n = db.last_insert_rowid();
     if n >= 1 << (63 - crate::rows::EVENT_BITS) {

@@ -27,7 +27,7 @@ fn load(db: &Connection) -> Result<BTreeMap<QueueName, QueueDefaults>, Failure> 
     let mut known = BTreeMap::new();
     while let Some(row) = rows.next()? {
         let json = text(row, 1)?;
-        known.insert(QueueName::from_stored(text(row, 0)?), defaults_of(Some(&json))?);
+        known.insert(QueueName::from_stored(text(row, 0)?), defaults_of(Some(json))?);
     }
     Ok(known)
 }

@@ -134,7 +134,8 @@ pub(crate) fn append(
     Ok(Some(seq - 1))
 }
 
-fn write(db: &Connection, seq: i64, at: i64, keys: &[i64]) -> rusqlite::Result<()> {
+/// Writes a row.
+pub(crate) fn write(db: &Connection, seq: i64, at: i64, keys: &[i64]) -> rusqlite::Result<()> {
     db.prepare_cached("INSERT INTO feed (seq, at, keys) VALUES (?1, ?2, ?3)")?.execute(params![
         seq,
         at,

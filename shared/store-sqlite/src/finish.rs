@@ -1,9 +1,11 @@
 //! Ending an attempt or a task: complete, fail, release, cancel, retry.
 
 use baton_model::transition::Command;
-use baton_model::{Fingerprint, Generation, Payload, State, Task, TaskState, Timestamp};
+use baton_model::{
+    Bounds, Fence, Fingerprint, Generation, Payload, State, Task, TaskId, TaskState, Timestamp,
+};
 use baton_store::{
-    Cancel, Claim, Complete, CompleteAnswer, Completion, Fail, FailAnswer, Release, Retry, StoreError,
+    Cancel, Claim, Complete, CompleteAnswer, Completion, Fail, FailAnswer, Reach, Release, Retry, StoreError,
 };
 use rusqlite::params;
 
@@ -13,6 +15,7 @@ use crate::error::Failure;
 use crate::rows::{MOMENT_BITS, Stored, first_key, free_key, generation_of, to_json};
 use crate::transaction::Transaction;
 use crate::unique;
+use crate::worker;
 use baton_store::histogram::What;
 
 /// Completes a task, and claims after it. The output's fingerprint was taken before, off the writing thread.
@@ -31,7 +34,7 @@ pub(crate) fn completion(
     complete: &Complete,
     output: &Fingerprint,
 ) -> Result<Completion, Failure> {
-    let before = Stored::held(transaction, complete.task)?;
+    let before = reached(transaction, complete.task, &complete.caller, &complete.fence)?;
     let command = Command::Complete {
         fence: complete.fence.clone(),
         generation: complete.generation,
@@ -52,6 +55,25 @@ pub(crate) fn completion(
         }
     };
     Ok(Completion { generation, domain: before.domain, repeated })
+}
+
+/// The task of an attempt that is to be ended, if its caller may end it.
+fn reached(
+    transaction: &mut Transaction<'_>,
+    task: TaskId,
+    caller: &Bounds,
+    fence: &Fence,
+) -> Result<Stored, Failure> {
+    let before = Stored::held(transaction, task)?;
+    let refusal = match Reach::of(caller, fence, (&before.head, &before.queue, &before.project)) {
+        Reach::Beyond => Some(StoreError::TaskNotFound(task)),
+        Reach::ByName => {
+            let known = worker::look_up(transaction, &fence.worker)?;
+            Reach::by_name(caller, fence, known.map(|known| &known.worker)).err()
+        }
+        Reach::Within => None,
+    };
+    refusal.map_or(Ok(before), |refusal| Err(refusal.into()))
 }
 
 fn write_generation(
@@ -150,7 +172,8 @@ pub(crate) fn fail(transaction: &mut Transaction<'_>, fail: &Fail) -> Result<Fai
         retryable: fail.retryable,
         retry_after: fail.retry_after,
     };
-    end(transaction, fail.task, &command, fail.now)
+    let before = reached(transaction, fail.task, &fail.caller, &fail.fence)?;
+    end(transaction, before, &command, fail.now)
 }
 
 pub(crate) fn release(transaction: &mut Transaction<'_>, release: &Release) -> Result<FailAnswer, Failure> {
@@ -159,7 +182,8 @@ pub(crate) fn release(transaction: &mut Transaction<'_>, release: &Release) -> R
         delay: release.delay,
         reason: release.reason.clone(),
     };
-    end(transaction, release.task, &command, release.now)
+    let before = reached(transaction, release.task, &release.caller, &release.fence)?;
+    end(transaction, before, &command, release.now)
 }
 
 pub(crate) fn cancel(transaction: &mut Transaction<'_>, cancel: &Cancel) -> Result<Task, Failure> {
@@ -169,7 +193,8 @@ pub(crate) fn cancel(transaction: &mut Transaction<'_>, cancel: &Cancel) -> Resu
             dependency::cancel_dependants(transaction, cancel, &before)?;
         }
     }
-    end(transaction, cancel.task, &cancel.command(None), cancel.now).map(|answer| answer.task)
+    let before = Stored::held(transaction, cancel.task)?;
+    end(transaction, before, &cancel.command(None), cancel.now).map(|answer| answer.task)
 }
 
 pub(crate) fn retry(transaction: &mut Transaction<'_>, retry: &Retry) -> Result<Task, Failure> {
@@ -189,11 +214,10 @@ pub(crate) fn retry(transaction: &mut Transaction<'_>, retry: &Retry) -> Result<
 
 fn end(
     transaction: &mut Transaction<'_>,
-    task: baton_model::TaskId,
+    before: Stored,
     command: &Command,
-    now: baton_model::Timestamp,
+    now: Timestamp,
 ) -> Result<FailAnswer, Failure> {
-    let before = Stored::held(transaction, task)?;
     let after = transaction.transition(&before, command, now)?;
     if let Some(after) = &after {
         dependency::follow(transaction, after, now)?;

@@ -53,6 +53,7 @@ mod writer;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::lease::LeasePolicy;
@@ -96,12 +97,15 @@ pub struct Options {
     pub max_bytes: Option<u64>,
     /// How many tokens there may be; all of them are held in memory, at about 1 KiB each.
     pub max_tokens: usize,
+    /// How far apart commits are that are made for heartbeats alone; those that come meanwhile wait for the next, whoever's it is. Zero for a
+    /// commit at once.
+    pub beats_apart: Duration,
     /// Whether tasks that have ended are removed by [`baton_store::ArchiveStore::remove_archived`] alone.
     pub archived: bool,
 }
 
 impl Default for Options {
-    /// The default policy, full durability, two readers, no limit of size, and [`TOKENS`] tokens.
+    /// The default policy, full durability, two readers, no limit of size, [`TOKENS`] tokens, and no wait for heartbeats.
     fn default() -> Self {
         Self {
             policy: LeasePolicy::default(),
@@ -109,6 +113,7 @@ impl Default for Options {
             readers: 2,
             max_bytes: None,
             max_tokens: TOKENS,
+            beats_apart: Duration::ZERO,
             archived: false,
         }
     }
@@ -159,7 +164,7 @@ impl SqliteStore {
         let readers = Readers::open(&hold, &condition, options.readers)?;
         let fed = state.fed.subscribe();
         fed_head(&db, &state.fed)?;
-        let writer = Writer::start(db, state, Arc::clone(&condition), doorbell)?;
+        let writer = Writer::start(db, state, Arc::clone(&condition), doorbell, options.beats_apart)?;
         hold.finished();
         let max_bytes = options.max_bytes;
         Ok(Self { writer, readers, policy, tokens, max_tokens, max_bytes, fed, condition })
@@ -216,7 +221,7 @@ impl TaskStore for SqliteStore {
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatAnswer, StoreError> {
-        self.writer.run(beat, worker::heartbeat).await
+        self.writer.run_patiently(beat, worker::heartbeat).await
     }
 
     async fn cancel(&self, cancel: Cancel) -> Result<Task, StoreError> {

@@ -48,7 +48,7 @@ impl Fair {
             db.prepare_cached("SELECT name, ordering, turning FROM queue WHERE ordering IS NOT NULL")?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let Some(by) = order_of(maybe_text(row, 1)?.as_deref())?.fair else { continue };
+            let Some(by) = order_of(maybe_text(row, 1)?)?.fair else { continue };
             let queue = QueueName::from_stored(text(row, 0)?);
             match row.get::<_, Option<i64>>(2)? {
                 Some(noted) => drop(fair.turning.insert(queue, Turning { by, noted })),

@@ -7,6 +7,7 @@ use baton_store::StoreError;
 use baton_store::error::Cause;
 use nix::sys::statvfs::{FsFlags, Statvfs, statvfs};
 use nix::unistd::{AccessFlags, access};
+use rusqlite::ffi;
 
 use crate::error::store_error;
 
@@ -46,6 +47,26 @@ pub(crate) fn opening(path: &Path, error: rusqlite::Error) -> StoreError {
             cannot_open(path, why, Some(cause))
         }
         other => other,
+    }
+}
+
+/// What an error of SQLite means where a file of an earlier schema is brought up to date: what is sorted on the way lies elsewhere.
+pub(crate) fn upgrading(path: &Path, error: rusqlite::Error) -> StoreError {
+    let code = error.sqlite_error().map(|error| error.extended_code);
+    match (code, opening(path, error)) {
+        (Some(ffi::SQLITE_IOERR_GETTEMPPATH), StoreError::CannotOpen { cause, .. }) => {
+            let why = "its schema is of an earlier version, and to bring it up to date a folder for temporary files is needed, of \
+                       which none may be written; name one with SQLITE_TMPDIR";
+            cannot_open(path, why, cause)
+        }
+        (Some(ffi::SQLITE_FULL), StoreError::CannotOpen { why, cause, .. }) => {
+            let why = format!(
+                "{why}; or the folder for temporary files is full, where what is sorted lies while it is brought up to date: name \
+                 another one with SQLITE_TMPDIR"
+            );
+            cannot_open(path, why, cause)
+        }
+        (_, other) => other,
     }
 }
 
@@ -99,5 +120,23 @@ fn full(path: &Path) -> String {
         _ => "it has no room left: its disk, a quota or store.max_mebibytes is used up; free space, raise it, or name a \
               file on another disk"
             .to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_upgrade_lacks_of_a_folder_for_temporary_files_is_said() {
+        let said = |code| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            upgrading(Path::new("/no/such/folder/baton.db"), error).to_string()
+        };
+        for code in [ffi::SQLITE_IOERR_GETTEMPPATH, ffi::SQLITE_FULL] {
+            let said = said(code);
+            assert!(said.contains("temporary files") && said.contains("SQLITE_TMPDIR"), "{said}");
+        }
+        assert!(!said(ffi::SQLITE_IOERR_WRITE).contains("temporary files"));
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use baton_model::{
     AttemptEnd, Backoff, BatchId, Digest, Ended, Failure, Generation, GenerationId, Head, Label, Lease,
     LogLine, Output, Owner, Payload, ProjectId, QueueName, RequestKey, SessionId, Shared, State, Takes, Task,
-    TaskId, TaskState, TaskType, Timestamp, Unique, Worker, WorkerId,
+    TaskId, TaskState, TaskType, Timestamp, Trace, Unique, Worker, WorkerId,
 };
 use baton_store::{Omitted, StoreError};
 use rusqlite::types::{FromSql, FromSqlResult, ValueRef};
@@ -28,7 +28,8 @@ macro_rules! select_task {
             "SELECT n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, max_attempts, \
              events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
              created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, \
-             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at, start_by, only_one, affinity, retention, batch, ",
+             drift_score, params, beats, worker_losses, links, concurrency_key, waits_at, start_by, only_one, affinity, retention, batch, \
+             trace, ",
              $also,
              " FROM task ",
             $tail
@@ -41,7 +42,7 @@ pub(crate) use select_task;
 const BY_ID: &str = select_task!("WHERE id = ?1");
 
 /// The place of the column that a query of tasks adds.
-pub(crate) const ALSO: usize = 40;
+pub(crate) const ALSO: usize = 41;
 
 /// How many bits of an event's key number it within its task.
 pub(crate) const EVENT_BITS: u32 = 16;
@@ -103,6 +104,8 @@ pub(crate) struct Stored {
     pub(crate) retention: Option<Duration>,
     /// The batch that it is one of.
     pub(crate) batch: Option<BatchId>,
+    /// Where it stands in its producer's trace.
+    pub(crate) trace: Option<Trace>,
     /// The limit that it waits at, or that has let go of it.
     pub(crate) at_limit: Option<AtLimit>,
     /// How it is linked with others.
@@ -129,6 +132,14 @@ pub(crate) fn affinity(row: &Row<'_>, column: usize) -> Result<Option<Label>, Fa
 /// The same for its row.
 pub(crate) fn affinity_code(affinity: Option<&Label>) -> &str {
     affinity.map_or("", Label::as_str)
+}
+
+/// Where a task stands in its producer's trace, by a column.
+fn trace(row: &Row<'_>, column: usize) -> Result<Option<Trace>, Failed> {
+    match row.get_ref(column)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+        Some(text) => Ok(Some(text.parse::<Trace>().map_err(|error| corrupt("a task's trace", error))?)),
+        None => Ok(None),
+    }
 }
 
 /// The state of a task by the number in its row.
@@ -161,13 +172,13 @@ pub(crate) fn maybe_time(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Ti
 }
 
 /// A text.
-pub(crate) fn text(row: &Row<'_>, at: usize) -> rusqlite::Result<Box<str>> {
-    row.get(at)
+pub(crate) fn text<'r>(row: &'r Row<'_>, at: usize) -> rusqlite::Result<&'r str> {
+    row.get_ref(at)?.as_str().map_err(rusqlite::Error::from)
 }
 
 /// A text that may be null.
-pub(crate) fn maybe_text(row: &Row<'_>, at: usize) -> rusqlite::Result<Option<Box<str>>> {
-    row.get(at)
+pub(crate) fn maybe_text<'r>(row: &'r Row<'_>, at: usize) -> rusqlite::Result<Option<&'r str>> {
+    row.get_ref(at)?.as_str_or_null().map_err(rusqlite::Error::from)
 }
 
 /// An id's bytes.
@@ -234,7 +245,7 @@ impl Stored {
             },
         };
         let backoff = match maybe_text(row, 27)? {
-            Some(json) => from_json("a task's backoff", &json)?,
+            Some(json) => from_json("a task's backoff", json)?,
             None => Backoff::default(),
         };
         let (is_final, updated_at) = (state.state().is_final(), time(row, 22)?);
@@ -273,8 +284,9 @@ impl Stored {
             affinity: affinity(row, 37)?,
             retention: row.get::<_, Option<u64>>(38)?.map(Duration::from_millis),
             batch: maybe_id(row, 39)?.map(BatchId::from_bytes),
-            unique: maybe_text(row, 36)?.map(|json| from_json("a task's unique key", &json)).transpose()?,
-            at_limit: maybe_text(row, 34)?.map(|on| AtLimit { on, put_aside: code == PUT_ASIDE }),
+            trace: trace(row, 40)?,
+            unique: maybe_text(row, 36)?.map(|json| from_json("a task's unique key", json)).transpose()?,
+            at_limit: maybe_text(row, 34)?.map(|on| AtLimit { on: on.into(), put_aside: code == PUT_ASIDE }),
         })
     }
 
@@ -356,6 +368,7 @@ impl Stored {
             depends_on,
             if_dependency_fails: self.links.choice,
             batch: self.batch,
+            trace: self.trace,
         })
     }
 
@@ -478,7 +491,7 @@ macro_rules! select_worker {
         concat!(
             "SELECT id, session, superseded, started_at, seen_at, last_beat_at, capacity, running, readings, labels, \
              directive, project, beats, contested_at, ended_at, owner, \
-             alone_task, alone_attempt, alone_until, takes FROM worker ",
+             alone_task, alone_attempt, alone_until, takes, directed FROM worker ",
             $tail
         )
     };
@@ -504,6 +517,10 @@ pub(crate) fn worker(row: &Row<'_>) -> Result<StoredWorker, Failed> {
             readings: from_json("a worker's readings", &row.get::<_, String>(8)?)?,
             labels: from_json("a worker's labels", &row.get::<_, String>(9)?)?,
             directive: Code::of(row.get(10)?)?,
+            directed: match row.get_ref(20)?.as_str_or_null().map_err(rusqlite::Error::from)? {
+                Some(json) => Some(from_json("who has directed a worker", json)?),
+                None => None,
+            },
             ended_at: maybe_time(row, 14)?,
             alone: crate::alone::tie_of(row, 16)?,
             takes: takes(row, 19)?,

@@ -49,9 +49,8 @@ fn hours(db: &Connection, listed: &StatesOfQueues, now: Timestamp) -> Result<Hou
     let mut hours = Hours::default();
     while let Some(row) = found.next()? {
         let queue = QueueName::from_stored(row.get::<_, Box<str>>(0)?);
-        let what = [What::Wait, What::Run];
         let code: i64 = row.get(2)?;
-        let what = what.into_iter().find(|what| crate::transaction::what_code(*what) == code);
+        let what = What::ALL.into_iter().find(|what| crate::transaction::what_code(*what) == code);
         if let Some(what) = what.filter(|_| listed.contains_key(&queue)) {
             hours.add(row.get(1)?, what, row.get(3)?);
         }

@@ -9,6 +9,7 @@ use baton_model::{
     Event, EventDetail, Happened, OfTask, ProjectId, QueueName, TaskId, TimelineEntry, TimelineFilter,
     Timestamp,
 };
+use baton_store::transfer::{HappenedRecord, Holding, TIMELINE, Verdict, happened_onto};
 use baton_store::{FeedPage, Fetched, Merge, Page, PageRequest, StoreError, TimelineStore};
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
@@ -21,6 +22,7 @@ use crate::feed;
 use crate::list::{DISORDER, before_key};
 use crate::rows::{self, EVENT_BITS, first_key, free_key, from_json, sixteen, text, to_json};
 use crate::transaction::Transaction;
+use crate::transfer::Taken;
 
 /// The sources by the letters of their places in cursors.
 const EVENTS: char = 'e';
@@ -79,6 +81,51 @@ pub(crate) fn note(transaction: &Transaction<'_>, at: Timestamp, happened: &Happ
         .prepare_cached("INSERT INTO happened (k, what) VALUES (?1, ?2)")?
         .execute(params![k, to_json(WHAT, happened)?])?;
     Ok(())
+}
+
+/// What happened by its key, behind one.
+pub(crate) fn happened_behind(
+    db: &Connection,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<(i64, Happened)>, Failure> {
+    let mut statement = db.prepare_cached("SELECT k, what FROM happened WHERE k > ?1 ORDER BY k LIMIT ?2")?;
+    let mut rows = statement.query(params![after, limit])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push((row.get(0)?, from_json(WHAT, text(row, 1)?)?));
+    }
+    Ok(found)
+}
+
+/// Takes in what happened in another store.
+pub(crate) fn import(transaction: &mut Transaction<'_>, record: &HappenedRecord) -> Result<Taken, Failure> {
+    let db = transaction.db;
+    let k = first_key(record.at) + i64::from(record.place);
+    let standing: Option<String> = db
+        .prepare_cached("SELECT what FROM happened WHERE k = ?1")?
+        .query_row([k], |row| row.get(0))
+        .optional()?;
+    let standing = standing.map(|json| from_json(WHAT, &json)).transpose()?;
+    let standing = standing.map(|what| HappenedRecord { what, ..record.clone() });
+    let verdict = happened_onto(record, standing.as_ref());
+    if verdict == Ok(Verdict::New) {
+        db.prepare_cached("INSERT INTO happened (k, what) VALUES (?1, ?2)")?
+            .execute(params![k, to_json(WHAT, &record.what)?])?;
+    }
+    Ok(verdict)
+}
+
+/// What there is of the time line, for who cannot take it.
+pub(crate) fn holdings(db: &Connection) -> Result<[Holding; 2], Failure> {
+    let count = |sql: &str| Ok::<_, Failure>(db.query_row(sql, [], |row| row.get::<_, u64>(0))?);
+    let holding = |what: String, records| Holding { group: TIMELINE, what, records, names: Vec::new() };
+    let order = format!("parts of the one order of events, up to position {},", feed::head(db)?);
+    let happened = "entries that the time line alone tells".to_owned();
+    Ok([
+        holding(order, count("SELECT count(*) FROM feed")?),
+        holding(happened, count("SELECT count(*) FROM happened")?),
+    ])
 }
 
 /// Removes some of what happened before a time.
@@ -190,7 +237,7 @@ impl Reader<'_> {
                 let sql = "SELECT k, what FROM happened WHERE k < ?1 AND k >= ?2 ORDER BY k DESC LIMIT ?3";
                 self.keyed(sql, Vec::new(), below, wanted, |_, row| {
                     let key: i64 = row.get(0)?;
-                    let happened = from_json(WHAT, &text(row, 1)?)?;
+                    let happened = from_json(WHAT, text(row, 1)?)?;
                     let at = Timestamp::from_millis(key >> rows::MOMENT_BITS);
                     let entry = TimelineEntry::of_happening(at, happened);
                     Ok((key, filter.fits(&entry).then_some(entry)))

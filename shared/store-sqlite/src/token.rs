@@ -111,7 +111,7 @@ fn from_row(row: &Row<'_>) -> Result<StoredToken, Failure> {
         token: Token {
             id: TokenId::from_bytes(sixteen(row, 0)?),
             name: Label::from_stored(text(row, 2)?),
-            grant: from_json("a token's grant", &text(row, 3)?)?,
+            grant: from_json("a token's grant", text(row, 3)?)?,
             requests_per_second: row.get(4)?,
             created_at: time(row, 5)?,
             created_by: maybe_text(row, 6)?.map(Label::from_stored),

@@ -11,7 +11,7 @@ use baton_model::{
     EventDetail, EventKind, QueueName, State as TaskStateTag, TaskId, TaskState, TaskType, Timestamp,
     WorkerId,
 };
-use baton_store::{NameNotice, Ready, StoreError};
+use baton_store::{Doorbell, NameNotice, Ready, StoreError};
 use rusqlite::{Connection, params};
 use tokio::sync::watch;
 
@@ -37,6 +37,7 @@ pub(crate) const fn what_code(what: What) -> i64 {
     match what {
         What::Wait => 0,
         What::Run => 1,
+        What::Failed => 2,
     }
 }
 
@@ -150,6 +151,8 @@ pub(crate) struct Transaction<'a> {
     asked: BTreeSet<QueueName>,
     /// The events by their keys and times, for the one order of all.
     events: Vec<(i64, i64)>,
+    /// Whether a part of that order was taken in from another store.
+    pub(crate) feed_is_moved: bool,
 }
 
 impl<'a> Transaction<'a> {
@@ -166,6 +169,7 @@ impl<'a> Transaction<'a> {
             names: Vec::new(),
             asked: BTreeSet::new(),
             events: Vec::new(),
+            feed_is_moved: false,
         }
     }
 
@@ -186,7 +190,10 @@ impl<'a> Transaction<'a> {
                 params![hour, queue.as_str(), what_code(what), bucket, count],
             )?;
         }
-        let fed = feed::append(self.db, &mut self.state.feed_next, &self.events)?;
+        let mut fed = feed::append(self.db, &mut self.state.feed_next, &self.events)?;
+        if self.feed_is_moved {
+            fed = Some(feed::head(self.db)?);
+        }
         Ok(AfterCommit { rings: self.rings, tokens: self.tokens, names: self.names, asked: self.asked, fed })
     }
 
@@ -222,7 +229,7 @@ impl<'a> Transaction<'a> {
         self.asked.extend(queues);
     }
 
-    /// Notes that a task has become claimable, now or later; rings after the commit.
+    /// Notes that a task has become claimable, now or later; rings at the commit.
     pub(crate) fn ring(&mut self, queue: &QueueName, task_type: &TaskType, run_after: Timestamp) {
         let same = |ready: &&mut Ready| {
             ready.queue == *queue
@@ -248,6 +255,19 @@ impl<'a> Transaction<'a> {
     /// Notes that one task of a queue has become claimable, whichever it is.
     pub(crate) fn ring_one(&mut self, queue: &QueueName, now: Timestamp) {
         self.rings.push(Ready { queue: queue.clone(), task_type: None, count: 1, run_after: now });
+    }
+
+    /// Rings before the commit whom that helps. Gives how many claims it has woken.
+    pub(crate) fn ring_early(&mut self, doorbell: &dyn Doorbell) -> usize {
+        let mut woken = 0;
+        self.rings.retain(|ready| match doorbell.ring_early(ready) {
+            Some(claims) => {
+                woken += claims as usize;
+                false
+            }
+            None => true,
+        });
+        woken
     }
 
     /// Decides a command about a stored task and writes what it changes. `None`: it was done before, by the same
@@ -359,6 +379,11 @@ impl<'a> Transaction<'a> {
                 self.db.prepare_cached("DELETE FROM task_error WHERE n = ?1")?.execute([before.n])?;
             }
             Some(None) | None => {}
+        }
+        if let TaskState::Running(lease) = &before.head.state
+            && matches!(change.kind, EventKind::AttemptFailed | EventKind::LeaseLost)
+        {
+            self.duration(&before.queue, What::Failed, now, now.since(lease.claimed_at));
         }
         if change.from == TaskStateTag::Blocked {
             note_blocked(self.db, before.n, false)?;

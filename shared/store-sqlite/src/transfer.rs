@@ -5,7 +5,7 @@ mod import;
 
 use async_trait::async_trait;
 use baton_model::Timestamp;
-use baton_store::transfer::{ImportError, Record, Verdict};
+use baton_store::transfer::{Holding, ImportError, Record, Refusal, Verdict};
 use baton_store::{Count, Cursor, Page, StoreError, Transfer};
 use rusqlite::{Connection, OptionalExtension};
 
@@ -13,6 +13,7 @@ use self::export::page;
 use crate::SqliteStore;
 use crate::error::Failure;
 use crate::transaction::Transaction;
+use crate::{bulk, document, timeline};
 
 pub(crate) use self::export::task_record;
 pub(crate) use self::import::{Taken, import};
@@ -35,6 +36,29 @@ impl Transfer for SqliteStore {
         taken.into_iter().map(|one| one?.map_err(ImportError::Refused)).collect()
     }
 
+    async fn import_page(
+        &self,
+        records: Vec<Record>,
+        checkpoint: String,
+    ) -> Result<Vec<Verdict>, ImportError> {
+        self.writer.run((records, checkpoint), import_page).await?.map_err(ImportError::Refused)
+    }
+
+    async fn begin_anew(&self) -> Result<(), StoreError> {
+        self.writer.run((), |transaction, ()| document::remove_copies(transaction)).await
+    }
+
+    async fn holdings(&self) -> Result<Vec<Holding>, StoreError> {
+        self.readers
+            .run(|db| {
+                let mut found = Vec::from(bulk::holdings(db)?);
+                found.extend(document::holdings(db)?);
+                found.extend(timeline::holdings(db)?);
+                Ok(found)
+            })
+            .await
+    }
+
     async fn set_counts(&self, counts: Vec<Count>) -> Result<(), StoreError> {
         self.writer.run(counts, set_counts).await
     }
@@ -55,9 +79,30 @@ impl Transfer for SqliteStore {
     }
 }
 
+/// A page of a migration, with how far that has come then: one command and one commit. Where a record is refused, those before it are taken
+/// in, and nothing is kept of how far it has come.
+fn import_page(
+    transaction: &mut Transaction<'_>,
+    (records, checkpoint): &(Vec<Record>, String),
+) -> Result<Result<Vec<Verdict>, Refusal>, Failure> {
+    let mut verdicts = Vec::with_capacity(records.len());
+    for record in records {
+        match import(transaction, record)? {
+            Ok(verdict) => verdicts.push(verdict),
+            Err(refusal) => return Ok(Err(refusal)),
+        }
+    }
+    set_checkpoint(transaction, checkpoint)?;
+    Ok(Ok(verdicts))
+}
+
 /// Whether the file was ever migrated into: only then has it the table, which is no part of its schema.
 fn has_checkpoints(db: &Connection) -> Result<bool, Failure> {
-    Ok(db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = 'transfer'")?.exists([])?)
+    has_table(db, "transfer")
+}
+
+pub(crate) fn has_table(db: &Connection, name: &str) -> Result<bool, Failure> {
+    Ok(db.prepare_cached("SELECT 1 FROM sqlite_schema WHERE name = ?1")?.exists([name])?)
 }
 
 fn set_checkpoint(transaction: &mut Transaction<'_>, checkpoint: &String) -> Result<(), Failure> {

@@ -61,7 +61,7 @@ fn known_session(transaction: &mut Transaction<'_>, claim: &Claim) -> Result<Opt
 }
 
 /// The record of a worker, which is held from then on.
-fn look_up<'a>(
+pub(crate) fn look_up<'a>(
     transaction: &'a mut Transaction<'_>,
     id: &WorkerId,
 ) -> Result<Option<&'a StoredWorker>, Failure> {
@@ -143,8 +143,8 @@ pub(crate) fn save(transaction: &mut Transaction<'_>, stored: &StoredWorker) -> 
         .prepare_cached(
             "INSERT OR REPLACE INTO worker (id, session, superseded, started_at, seen_at, last_beat_at, capacity, \
              running, readings, labels, directive, project, beats, contested_at, \
-             ended_at, owner, alone_task, alone_attempt, alone_until, takes) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20)",
+             ended_at, owner, alone_task, alone_attempt, alone_until, takes, directed) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21)",
         )?
         .execute(params![
             worker.id.as_str(),
@@ -167,6 +167,7 @@ pub(crate) fn save(transaction: &mut Transaction<'_>, stored: &StoredWorker) -> 
             alone_attempt,
             alone_until,
             (!worker.takes.is_empty()).then(|| to_json("what a worker takes", &worker.takes)).transpose()?,
+            worker.directed.as_ref().map(|asked| to_json("who has directed a worker", asked)).transpose()?,
         ])?;
     transaction.state.workers.put(worker.id.clone(), stored.clone());
     Ok(())
@@ -230,13 +231,11 @@ pub(crate) fn insert_log(
 }
 
 pub(crate) fn direct(transaction: &mut Transaction<'_>, direct: &Direct) -> Result<(), Failure> {
-    transaction.state.workers.take(&direct.worker);
-    let changed = transaction
-        .db
-        .prepare_cached("UPDATE worker SET directive = ?2 WHERE id = ?1")?
-        .execute(params![direct.worker.as_str(), direct.directive.code()])?;
-    if changed == 0 {
+    let Some(mut stored) = look_up(transaction, &direct.worker)?.cloned() else {
         return Err(StoreError::WorkerNotFound(direct.worker.clone()).into());
+    };
+    if direct.of(&mut stored.worker) {
+        save(transaction, &stored)?;
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use baton_model::LeasePolicy;
-use baton_store::conformance::{Movable, World};
+use baton_store::conformance::{Archiving, Movable, World};
 use baton_store::{Doorbell, NoDoorbell, Store};
 use baton_store_sqlite::{Options, SqliteStore};
 
@@ -27,7 +27,10 @@ impl Disk {
     }
 
     fn file(&self, name: &str, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<SqliteStore> {
-        let options = Options { policy, max_tokens: 30, ..Options::default() };
+        self.file_by(name, Options { policy, max_tokens: 30, ..Options::default() }, doorbell)
+    }
+
+    fn file_by(&self, name: &str, options: Options, doorbell: Arc<dyn Doorbell>) -> Arc<SqliteStore> {
         Arc::new(SqliteStore::open(&self.folder.path().join(name), options, doorbell).unwrap())
     }
 }
@@ -51,6 +54,13 @@ impl World for Disk {
             (0..).map(|n| format!("beside-{n}.db")).find(|name| !self.folder.path().join(name).exists())?;
         let target = self.file(&beside, policy, Arc::new(NoDoorbell));
         Some(Movable { source, store: Arc::clone(&target) as _, target })
+    }
+
+    async fn archiving(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Option<Archiving> {
+        let options = Options { policy, archived: true, max_tokens: 30, ..Options::default() };
+        let store = self.file_by("baton.db", options, doorbell);
+        *self.open.lock().unwrap() = Some(Arc::clone(&store));
+        Some(Archiving { store: Arc::clone(&store) as _, archive: store })
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use baton_model::{Fence, GenerationId, Output, TaskId, TaskSpec, TaskState, Timestamp};
+use baton_model::{Bounds, Fence, GenerationId, Output, TaskId, TaskSpec, TaskState, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Complete, Create, NoDoorbell, TaskStore};
 use baton_store_sqlite::{Options, SqliteStore};
 
@@ -62,6 +62,7 @@ impl Work {
                     now: self.now(),
                     task: task.head.id,
                     fence,
+                    caller: Bounds::default(),
                     generation: GenerationId::from_bytes(generation),
                     output: Output::default(),
                     ran: None,

@@ -20,9 +20,10 @@ pub const REMOVED_AT_ONCE: usize = 256;
 /// then on.
 #[async_trait]
 pub trait ArchiveStore: Send + Sync {
-    /// Finished tasks that are past their keeping; those first that have been so for longest, with all that belongs to them: up to
-    /// `limit`, and about [`PAGE_BYTES`](crate::transfer::PAGE_BYTES). What unfinished tasks depend on is not among them, nor what is
-    /// damaged, which the log names and which stays.
+    /// Finished tasks that are past their keeping, with all that belongs to them: up to `limit`, and about
+    /// [`PAGE_BYTES`](crate::transfer::PAGE_BYTES). A store that has an index of them gives those first that have been so for longest;
+    /// one that has to look for them goes on where it ended the last time, and may give none although there are some further on. What
+    /// unfinished tasks depend on is not among them, nor what is damaged, which the log names and which stays.
     ///
     /// # Errors
     /// The store's own failures.
@@ -32,8 +33,8 @@ pub trait ArchiveStore: Send + Sync {
     /// come to depend on, is left.
     ///
     /// # Errors
-    /// The store's own failures; nothing was removed then.
-    async fn remove_archived(&self, tasks: Vec<(TaskId, u32)>) -> Result<u64, StoreError>;
+    /// The store's own failures; some of them may be removed then.
+    async fn remove_archived(&self, tasks: Vec<(TaskId, u32)>, now: Timestamp) -> Result<u64, StoreError>;
 
     /// Takes tasks in again that were archived, as [`Transfer::import`](crate::Transfer::import) does, each by itself; they are kept anew
     /// from `now` on. One that lives in the store, further on than it was written, is refused.
@@ -56,11 +57,13 @@ pub trait Archive: Send + Sync {
     /// Where the archive is, and why it cannot be written; some of them may be in it then.
     async fn keep(&self, tasks: &[TaskRecord], now: Timestamp) -> Result<(), ArchiveError>;
 
-    /// Makes one file of what was written of each day that ended before `before`; says of how many days and projects.
+    /// Makes one file of what was written of each day that ended before `before`; says of how many days and projects. A day of a project
+    /// that has more bytes than `most` is left as it lies, and is read as well; the smallest come first, so that one that is cut off holds
+    /// up none that takes less.
     ///
     /// # Errors
     /// As [`Archive::keep`]; nothing is lost then.
-    async fn gather(&self, before: Timestamp) -> Result<u64, ArchiveError>;
+    async fn gather(&self, before: Timestamp, most: Option<u64>) -> Result<u64, ArchiveError>;
 }
 
 /// Why an archive cannot be written or read.
@@ -164,7 +167,7 @@ impl Archiver {
         for some in tasks.chunks(REMOVED_AT_ONCE) {
             let some = some.iter().map(|record| (record.task.head.id, record.task.head.events)).collect();
             let began = Instant::now();
-            archived.removed += self.store.remove_archived(some).await?;
+            archived.removed += self.store.remove_archived(some, now).await?;
             pause(began.elapsed()).await;
         }
         Ok(archived)

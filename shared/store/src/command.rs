@@ -6,10 +6,10 @@ use std::time::Duration;
 use baton_model::transition::Command;
 use baton_model::why::word;
 use baton_model::{
-    DefaultsChange, Directive, Failure, Fence, Fingerprint, Generation, GenerationId, Label, LeaseTerms,
-    LimitOn, LogLine, LossReason, Outlook, Output, Owner, QueueName, QueueOrder, RequestKey, Running,
-    SessionId, State, Status, Takes, Task, TaskId, TaskSpec, TaskType, Timestamp, Warm, Watch, WorkerId,
-    limits,
+    Bounds, DefaultsChange, Directed, Directive, Failure, Fence, Fingerprint, Generation, GenerationId,
+    Label, LeaseTerms, LimitOn, LogLine, LossReason, Outlook, Output, Owner, QueueName, QueueOrder,
+    RequestKey, Running, SessionId, Stands, State, Status, Takes, Task, TaskId, TaskSpec, TaskType,
+    Timestamp, Warm, Watch, Worker, WorkerId, limits,
 };
 use serde::{Deserialize, Serialize};
 
@@ -131,7 +131,8 @@ pub struct Claim {
     pub capacity: Option<u32>,
     /// How the leases are kept alive.
     pub terms: LeaseTerms,
-    /// The claim's own name, to get the same answer again.
+    /// The claim's own name, to get the same answer again. One that the completion gives it which it comes with
+    /// ([`RequestKey::of_completion`]) is this claim's alone.
     pub request: Option<RequestKey>,
 }
 
@@ -244,6 +245,8 @@ pub struct Complete {
     pub task: TaskId,
     /// The worker's right to complete it.
     pub fence: Fence,
+    /// The bounds of who asks; see [`Reach`](crate::Reach).
+    pub caller: Bounds,
     /// The id that its generation gets.
     pub generation: GenerationId,
     /// The output.
@@ -275,6 +278,8 @@ pub struct Fail {
     pub task: TaskId,
     /// The worker's right to fail it.
     pub fence: Fence,
+    /// The bounds of who asks; see [`Reach`](crate::Reach).
+    pub caller: Bounds,
     /// What went wrong.
     pub failure: Failure,
     /// Whether another attempt may help.
@@ -292,6 +297,8 @@ pub struct Release {
     pub task: TaskId,
     /// The worker's right to give it back.
     pub fence: Fence,
+    /// The bounds of who asks; see [`Reach`](crate::Reach).
+    pub caller: Bounds,
     /// How long it is to rest before it may be claimed.
     pub delay: Duration,
     /// Why, if it said.
@@ -541,4 +548,23 @@ pub struct Direct {
     pub worker: WorkerId,
     /// What is asked.
     pub directive: Directive,
+    /// Who asks, if they said.
+    pub by: Option<Label>,
+    /// Why, if they said.
+    pub reason: Option<String>,
+    /// What must still stand, for one who acts on that alone: else nothing is asked, and the answer tells what stands.
+    pub only_if: Option<Stands>,
+}
+
+impl Direct {
+    /// Asks it of a worker's record, as far as it still holds. False if that changes nothing.
+    pub fn of(&self, worker: &mut Worker) -> bool {
+        let still = self.only_if.as_ref().is_none_or(|stands| *stands == worker.stands());
+        still && worker.direct(self.directive, self.directed())
+    }
+
+    /// What is kept of it with the worker.
+    pub fn directed(&self) -> Directed {
+        Directed { since: self.now, by: self.by.clone(), reason: self.reason.clone() }
+    }
 }

@@ -21,6 +21,12 @@ pub trait Doorbell: Send + Sync {
     /// Wakes whom it concerns. Must not block: a store rings on its writing thread.
     fn ring(&self, ready: Ready);
 
+    /// Hears before a commit what will become claimable by it, if those whom this wakes look through the ringing store alone, so that they
+    /// come behind what they are woken for. Gives how many it has woken; none if it is to hear of it after the commit. Must not block.
+    fn ring_early(&self, _ready: &Ready) -> Option<u32> {
+        None
+    }
+
     /// Hears that a claim has come to a queue that has a supply ([`crate::SupplyStore`]), or that one was set: it may be low. A hint
     /// as a ring is, and must not block either.
     fn asked(&self, _queue: &QueueName) {}

@@ -1,6 +1,6 @@
 //! Ends of several attempts in one request: each its own commit with its own outcome.
 
-use baton_model::{Fence, Generation, Label, TaskId};
+use baton_model::{Bounds, Fence, Generation, Head, Label, ProjectId, QueueName, TaskId, TaskState, Worker};
 
 use crate::command::{ClaimAnswer, Complete, Fail, FailAnswer, Release};
 use crate::error::StoreError;
@@ -32,6 +32,52 @@ impl Ending {
             Self::Complete(complete) => &complete.fence,
             Self::Fail(fail) => &fail.fence,
             Self::Release(release) => &release.fence,
+        }
+    }
+}
+
+/// Whether the end of an attempt is within the reach of who asks for it, by the task as it stands. Who knows a worker's name and a task that
+/// both see is not to end that worker's attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// It is. An attempt that the worker does not hold is refused anyway, or has ended and is told once more.
+    Within,
+    /// Only if the worker's name is the caller's to use ([`StoreError::WorkerOfOther`]).
+    ByName,
+    /// It is not: the task is as if it did not exist.
+    Beyond,
+}
+
+impl Reach {
+    /// How it is with the task of this head, queue and project.
+    pub fn of(
+        caller: &Bounds,
+        fence: &Fence,
+        (head, queue, project): (&Head, &QueueName, &ProjectId),
+    ) -> Self {
+        if caller.is_unbound() {
+            return Self::Within;
+        }
+        if !caller.covers(queue, project) {
+            return Self::Beyond;
+        }
+        match &head.state {
+            TaskState::Running(lease) if lease.worker == fence.worker => Self::ByName,
+            _ => Self::Within,
+        }
+    }
+
+    /// Lets what hangs on the worker's name pass ([`Self::ByName`]), by the record of that worker if there is one: a name that nobody has
+    /// used is nobody's.
+    ///
+    /// # Errors
+    /// [`StoreError::WorkerOfOther`] if the name belongs to callers of other bounds.
+    pub fn by_name(caller: &Bounds, fence: &Fence, known: Option<&Worker>) -> Result<(), StoreError> {
+        match known {
+            Some(known) if !caller.owner().may_use(known.owner.as_ref()) => {
+                Err(StoreError::WorkerOfOther(fence.worker.clone()))
+            }
+            Some(_) | None => Ok(()),
         }
     }
 }

@@ -58,9 +58,9 @@ pub use command::{
 };
 pub use commits::Commits;
 pub use config::{ConfigStore, Keeping, SetSetting, SettingsChanged};
-pub use document::{Document, DocumentChange, DocumentChanges, DocumentStore, without_documents};
+pub use document::{Document, DocumentChange, DocumentChanges, DocumentStore, Hold};
 pub use doorbell::{Doorbell, NoDoorbell, Ready};
-pub use ending::{Completion, EndAnswer, EndedAs, Ending};
+pub use ending::{Completion, EndAnswer, EndedAs, Ending, Reach};
 pub use error::{ErrorKind, StoreError};
 pub use graph::{Graph, Input, Linked, Mend, Mended, Omitted};
 pub use health::{Health, Sizes};
@@ -111,7 +111,7 @@ pub struct Capabilities {
     /// makes sure.
     pub releases_at_once: bool,
     /// All that happens to tasks has one order, in which it can be told ([`TimelineStore::feed`]), and so has all else that
-    /// the time line tells; and documents are kept ([`DocumentStore`]).
+    /// the time line tells. One process works with the store at a time.
     pub feed: bool,
 }
 
@@ -207,8 +207,11 @@ pub trait TaskStore: Send + Sync {
     /// answer. With `next`, and if the completion was taken, claims for the worker as [`TaskStore::claim`] does; its
     /// outcome stands by itself in the answer and never undoes the completion.
     ///
+    /// A task beyond the caller's bounds is as if it did not exist, and an attempt under a name that belongs to callers of other
+    /// bounds is not theirs to end ([`Reach`]); so it is with all that end attempts.
+    ///
     /// # Errors
-    /// [`StoreError::Refused`] with the reason, [`StoreError::TaskNotFound`].
+    /// [`StoreError::Refused`] with the reason, [`StoreError::TaskNotFound`], [`StoreError::WorkerOfOther`].
     async fn complete(&self, complete: Complete, next: Option<Claim>) -> Result<CompleteAnswer, StoreError>;
 
     /// Ends an attempt that failed: back to the queue after the backoff, or failed for good.
@@ -364,7 +367,8 @@ pub trait TaskStore: Send + Sync {
     /// The store's own failures.
     async fn set_defaults(&self, set: SetDefaults) -> Result<(QueueDefaults, QueueDefaults), StoreError>;
 
-    /// Sets what is asked of a worker: drain, stop, or run on.
+    /// Sets what is asked of a worker: drain, stop, or run on. What is bound to a condition ([`Direct::only_if`]) is decided with the
+    /// write; the answer tells what stands then.
     ///
     /// # Errors
     /// [`StoreError::WorkerNotFound`].

@@ -226,11 +226,13 @@ pub struct HourCounts {
     pub claims: u64,
     /// How many were completed.
     pub completions: u64,
+    /// How many attempts failed: their workers failed them, or they were lost.
+    pub failures: u64,
 }
 
-/// Claims and completions by the hour of their time, as they are gathered.
+/// Claims, completions and failures by the hour of their time, as they are gathered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Hours(BTreeMap<i64, (u64, u64)>);
+pub struct Hours(BTreeMap<i64, [u64; What::ALL.len()]>);
 
 impl Hours {
     const MILLIS: i64 = 3_600_000;
@@ -240,32 +242,36 @@ impl Hours {
         at.as_millis().div_euclid(Self::MILLIS)
     }
 
-    /// Adds what was done in an hour: a claim tells how long its task has waited, a completion how long it has run.
+    /// Adds what was done in an hour: a claim tells how long its task has waited, a completion and a failure how long it has run.
     pub fn add(&mut self, hour: i64, what: What, tasks: u64) {
-        let (claims, completions) = self.0.entry(hour).or_default();
+        let [claims, completions, failures] = self.0.entry(hour).or_default();
         *match what {
             What::Wait => claims,
             What::Run => completions,
+            What::Failed => failures,
         } += tasks;
     }
 
     /// Adds those of another queue.
     pub fn and(&mut self, other: &Self) {
-        for (hour, (claims, completions)) in &other.0 {
-            self.add(*hour, What::Wait, *claims);
-            self.add(*hour, What::Run, *completions);
+        for (hour, counts) in &other.0 {
+            for (what, tasks) in What::ALL.into_iter().zip(counts) {
+                self.add(*hour, what, *tasks);
+            }
         }
     }
 
     /// The last 24 hours, the one that `now` is in included.
     pub fn last_day(&self, now: Timestamp) -> Vec<HourCounts> {
         let first = Self::of(now) - 23;
-        let counts = |(hour, (claims, completions)): (&i64, &(u64, u64))| HourCounts {
+        let counts = |(hour, &[claims, completions, failures]): (&i64, &[u64; What::ALL.len()])| HourCounts {
             from: Timestamp::from_millis(hour * Self::MILLIS),
-            claims: *claims,
-            completions: *completions,
+            claims,
+            completions,
+            failures,
         };
-        self.0.range(first..=Self::of(now)).filter(|(_, done)| **done != (0, 0)).map(counts).collect()
+        let hours = self.0.range(first..=Self::of(now));
+        hours.filter(|(_, done)| done.iter().any(|tasks| *tasks > 0)).map(counts).collect()
     }
 }
 

@@ -18,14 +18,14 @@ use baton_model::Timestamp;
 use crate::error::StoreError;
 use crate::query::{Count, Cursor, Page};
 
-pub use migration::{Compared, Migration, MigrationError, Outcome, Progress};
+pub use migration::{Compared, LeftBehind, Migration, MigrationError, Outcome, Progress};
 pub use onto::{
-    audit_onto, batch_onto, limit_onto, owned_onto, queue_onto, schedule_onto, settings_onto, supply_onto,
-    token_onto,
+    audit_onto, batch_onto, bulk_onto, document_onto, document_sum, happened_onto, limit_onto, order_onto,
+    owned_onto, queue_onto, schedule_onto, settings_onto, supply_onto, token_onto,
 };
 pub use record::{
-    Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, Record, Refusal, Tally, TaskRecord, Verdict,
-    WorkerRecord,
+    Answer, BULK, ClaimRecord, DocumentRecord, DurationsRecord, HappenedRecord, KeyRecord, LogRecord,
+    NOTICES, OrderRecord, Record, Refusal, TIMELINE, Tally, TaskRecord, Verdict, WorkerRecord,
 };
 pub use recount::recount;
 
@@ -59,6 +59,43 @@ pub trait Transfer: Send + Sync {
     /// the same call may have been taken in then.
     async fn import(&self, records: Vec<Record>) -> Result<Vec<Verdict>, ImportError>;
 
+    /// As [`Transfer::import`], and then keeps how far the migration has come that they are of: in one commit where the store can.
+    ///
+    /// # Errors
+    /// As [`Transfer::import`]; nothing is kept then of how far it has come.
+    async fn import_page(
+        &self,
+        records: Vec<Record>,
+        checkpoint: String,
+    ) -> Result<Vec<Verdict>, ImportError> {
+        let verdicts = self.import(records).await?;
+        self.set_checkpoint(checkpoint).await?;
+        Ok(verdicts)
+    }
+
+    /// Makes room for a copy that begins anew, as the source has changed: removes those documents that say what a record said that was
+    /// taken in, and nothing that was written here. Else one that the source has removed since would stay, and a message be sent twice.
+    /// What was begun before and broke off may be begun again.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn begin_anew(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    /// The groups of records that this store neither reads out nor takes in: what there is of them stays behind, and is told.
+    fn lacks(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// What the store holds of those groups that some stores lack: each kind of thing by name and count.
+    ///
+    /// # Errors
+    /// The store's own failures.
+    async fn holdings(&self) -> Result<Vec<Holding>, StoreError> {
+        Ok(Vec::new())
+    }
+
     /// Puts these in the place of all counts that statistics are read from.
     ///
     /// # Errors
@@ -76,6 +113,44 @@ pub trait Transfer: Send + Sync {
     /// # Errors
     /// The store's own failures.
     async fn set_checkpoint(&self, checkpoint: String) -> Result<(), StoreError>;
+}
+
+/// How many names are told of what a store has no place for.
+pub const NAMED: usize = 10;
+
+/// Some of what a store holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holding {
+    /// The group of its records.
+    pub group: &'static str,
+    /// What it is, in the plural.
+    pub what: String,
+    /// How many.
+    pub records: u64,
+    /// Some of their names, where these say something.
+    pub names: Vec<String>,
+}
+
+impl Holding {
+    /// Bulk commands, with the names of some that go on: how many these are, and how many records there are of such as have ended.
+    pub fn of_bulks((open, names): (u64, Vec<String>), ended: u64) -> [Self; 2] {
+        let holding =
+            |what: &str, records, names| Self { group: BULK, what: what.to_owned(), records, names };
+        [
+            holding("bulk commands that go on", open, names),
+            holding("records of bulk commands that have ended", ended, Vec::new()),
+        ]
+    }
+
+    /// Documents of a kind, with some of their names if [`Self::tells_names`].
+    pub fn of_documents(kind: &str, records: u64, names: Vec<String>) -> Self {
+        Self { group: NOTICES, what: format!("documents of {kind}"), records, names }
+    }
+
+    /// Whether documents of a kind have names that people have given them. Messages, whose kinds have a stroke in them, are named by ids.
+    pub fn tells_names(kind: &str) -> bool {
+        !kind.contains('/')
+    }
 }
 
 /// Why records were not taken in.

@@ -73,8 +73,44 @@ impl Client {
 
     /// Sends a request once to a dialect, whose answers may be plain text. `None`: no answer came.
     pub(super) async fn ask(&self, path: &str, body: &Value) -> Option<(u16, Value)> {
+        self.told(self.http.post(self.url(path).await).json(body)).await
+    }
+
+    /// The same of a question without a body.
+    pub(super) async fn ask_for(&self, path: &str) -> Option<(u16, Value)> {
+        self.told(self.http.get(self.url(path).await)).await
+    }
+
+    /// The same of a removal.
+    pub(super) async fn remove(&self, path: &str) -> Option<(u16, Value)> {
+        self.told(self.http.delete(self.url(path).await)).await
+    }
+
+    /// The same of bytes that are put.
+    pub(super) async fn put(&self, path: &str, bytes: Vec<u8>) -> Option<(u16, Value)> {
+        self.told(self.http.put(self.url(path).await).body(bytes)).await
+    }
+
+    /// Reads bytes until they have come; none if there are none.
+    pub(super) async fn bytes(&self, path: &str) -> Option<Vec<u8>> {
+        loop {
+            let Ok(answer) = self.http.get(self.url(path).await).send().await else { continue };
+            match answer.status().as_u16() {
+                200 => {
+                    if let Ok(bytes) = answer.bytes().await {
+                        return Some(bytes.to_vec());
+                    }
+                }
+                404 => return None,
+                503 => {}
+                status => panic!("GET {path}: {status}"),
+            }
+        }
+    }
+
+    async fn told(&self, request: reqwest::RequestBuilder) -> Option<(u16, Value)> {
         let answer = async {
-            let response = self.http.post(self.url(path).await).json(body).send().await.ok()?;
+            let response = request.send().await.ok()?;
             let status = response.status().as_u16();
             let bytes = response.bytes().await.ok()?;
             let text = || Value::String(String::from_utf8_lossy(&bytes).into_owned());

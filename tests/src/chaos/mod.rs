@@ -14,9 +14,12 @@
 
 mod check;
 mod client;
+mod dialects;
 mod platform;
 mod producer;
+mod proxy;
 mod record;
+mod socket;
 mod standing;
 mod worker;
 
@@ -33,6 +36,7 @@ use serde_json::Value;
 use tokio::sync::watch;
 
 use crate::program::{Program, Server};
+pub use dialects::{Spoken, SpokenOutcome, run_spoken};
 pub use platform::{PlatformOutcome, run_platform};
 use record::Record;
 

@@ -1,7 +1,9 @@
-//! Clients of the generation platform: they speak the dialect `edge-functions`, give up on answers, and die while they work.
+//! Clients of the generation platform: they speak the dialect `edge-functions`, give up on answers, have their connections cut, and die
+//! while they work.
 //!
 //! What is checked in the end: each task that was acknowledged is there, once; of one attempt no two workers were told; a completion that
-//! was acknowledged stands, with its location, and no task has two; a generation exists if and only if its task is completed.
+//! was acknowledged stands, with its location, and no task has two; a generation exists if and only if its task is completed; a file that
+//! was handed over is read as it was sent, and its digest is that of the record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -9,6 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use baton_files::sha256;
 use baton_model::TaskId;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
@@ -16,6 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, watch};
 
 use super::client::Client;
+use super::proxy::Proxy;
 use super::{Addresses, Place, Plan, Process, Program, Record, check, drain};
 
 /// What the clients were told.
@@ -26,6 +30,8 @@ struct Told {
     given: BTreeMap<(String, u64), BTreeSet<String>>,
     /// The locations of acknowledged completions, by task.
     completed: BTreeMap<String, BTreeSet<String>>,
+    /// The digests of the files that were handed over with them, by location.
+    files: BTreeMap<String, String>,
     /// Completions that were refused, as the task was no longer in progress.
     refused: u64,
     surprises: Vec<String>,
@@ -40,8 +46,12 @@ pub struct PlatformOutcome {
     pub given: usize,
     /// Tasks whose completion was acknowledged.
     pub completed: usize,
+    /// Files that were handed over with them.
+    pub files: usize,
     /// Completions that came too late.
     pub refused: u64,
+    /// Connections that were cut.
+    pub cuts: u64,
     /// Requests whose answer was lost.
     pub unanswered: u64,
     /// How many kills there were.
@@ -52,10 +62,11 @@ pub struct PlatformOutcome {
 
 impl fmt::Display for PlatformOutcome {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { created, given, completed, refused, unanswered, kills, broken } = self;
+        let Self { created, given, completed, files, refused, cuts, unanswered, kills, broken } = self;
         write!(
             f,
-            "{created} tasks acknowledged, {given} attempts, {completed} completions and {refused} too late, {kills} kills, {unanswered} answers lost, {} broken",
+            "{created} tasks acknowledged, {given} attempts, {completed} completions, {files} with files, and {refused} too late, {kills} kills, \
+             {cuts} connections cut, {unanswered} answers lost, {} broken",
             broken.len()
         )
     }
@@ -194,31 +205,90 @@ async fn work(mut caller: Caller, addresses: Addresses, record: Arc<Record>, on:
 
 /// Completes a task by one of the names and forms that there are.
 async fn complete(caller: &mut Caller, id: &str, location: &str) {
-    let form = caller.random.random_range(0..4);
+    let form = caller.random.random_range(0..5);
+    let filename = format!("{}.png", location.replace('/', "-"));
+    let mut file = None;
     let (path, body) = match form {
         0 => (
             "/functions/v1/update-task-status",
             json!({"task_id": id, "status": "Complete", "output_location": location}),
         ),
         1 => {
-            let filename = location.replace('/', "-");
-            (
-                "/functions/v1/complete_task",
-                json!({"task_id": id, "file_data": "aGVsbG8=", "filename": format!("{filename}.png")}),
-            )
+            let bytes = bytes_of(&mut caller.random);
+            file = Some(sha256(&bytes));
+            let data = base64(&bytes);
+            ("/functions/v1/complete_task", json!({"task_id": id, "file_data": data, "filename": filename}))
         }
         2 => ("/functions/v1/complete-task", json!({"task_id": id, "output_location": location})),
+        3 => {
+            let bytes = bytes_of(&mut caller.random);
+            file = Some(sha256(&bytes));
+            let Some(place) = upload(caller, id, &filename, bytes).await else { return };
+            ("/functions/v1/complete_task", json!({"task_id": id, "storage_path": place}))
+        }
         _ => ("/functions/v1/complete_task", json!({"task_id": id, "output_location": location})),
     };
     let (status, answer) = caller.insist(path, &body).await;
     let mut told = caller.told.lock().await;
     match (status, answer["public_url"].as_str()) {
-        (200, Some(url)) => drop(told.completed.entry(id.to_owned()).or_default().insert(url.to_owned())),
+        (200, Some(url)) => {
+            told.completed.entry(id.to_owned()).or_default().insert(url.to_owned());
+            if let Some(digest) = file {
+                told.files.insert(url.to_owned(), digest);
+            }
+        }
         // Also a late one is answered so, by the platform's own rule, and changes nothing: it binds the status alone.
         (200, None) if form == 0 => drop(told.completed.entry(id.to_owned()).or_default()),
         (409, _) => told.refused += 1,
         _ => told.surprises.push(format!("{path} {id}: {status} {answer}")),
     }
+}
+
+/// Puts a file where an upload is prepared for it; says where it lies. None if the attempt is over.
+async fn upload(caller: &mut Caller, id: &str, filename: &str, bytes: Vec<u8>) -> Option<Value> {
+    let asked = json!({"task_id": id, "filename": filename, "content_type": "image/png"});
+    let (status, prepared) = caller.insist("/functions/v1/generate-upload-url", &asked).await;
+    let Some(path) = prepared["upload_url"].as_str().and_then(path_of).filter(|_| status == 200) else {
+        caller.told.lock().await.surprises.push(format!("generate-upload-url {id}: {status} {prepared}"));
+        return None;
+    };
+    loop {
+        match caller.client.put(path, bytes.clone()).await {
+            Some((200, _)) => return Some(prepared["storage_path"].clone()),
+            Some((409, _)) => {
+                caller.told.lock().await.refused += 1;
+                return None;
+            }
+            Some((status, answer)) => {
+                caller.told.lock().await.surprises.push(format!("an upload for {id}: {status} {answer}"));
+                return None;
+            }
+            None => {}
+        }
+    }
+}
+
+/// The path of an address in the storage.
+fn path_of(address: &str) -> Option<&str> {
+    address.find("/storage/").map(|at| &address[at..])
+}
+
+/// The bytes of a file.
+fn bytes_of(random: &mut StdRng) -> Vec<u8> {
+    let length = random.random_range(1..8_000);
+    (0..length).map(|_| random.random()).collect()
+}
+
+/// Bytes as base64 (RFC 4648 §4).
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let four = |three: &[u8]| {
+        let bits =
+            (0..3).fold(0, |bits, at| (bits << 8) | usize::from(three.get(at).copied().unwrap_or_default()));
+        let digit = |at: usize| if at <= three.len() { DIGITS[(bits >> (18 - 6 * at)) & 63] } else { b'=' };
+        [0, 1, 2, 3].map(|at| char::from(digit(at)))
+    };
+    bytes.chunks(3).flat_map(four).collect()
 }
 
 /// Ends an attempt otherwise; what is no longer in progress may refuse it.
@@ -237,8 +307,11 @@ pub async fn run_platform(plan: Plan, program: Program) -> PlatformOutcome {
     let names = Arc::new(AtomicU64::new(1));
     let (producing, working) = (Arc::new(AtomicBool::new(true)), Arc::new(AtomicBool::new(true)));
     let mut place = Process { program: Arc::new(program), server: None };
-    let (announce, address) = watch::channel(Some(place.start(false).await));
-    let addresses = vec![address];
+    let (announce, own) = watch::channel(Some(place.start(false).await));
+    let calm = Arc::new(AtomicBool::new(false));
+    let proxy = Proxy::start(own.clone(), random.random(), Arc::clone(&calm)).await;
+    let (_through, through) = watch::channel(Some(proxy.url().to_owned()));
+    let addresses = vec![through];
     let mut caller = || Caller {
         client: Client::new(addresses.clone(), Arc::clone(&record)),
         random: StdRng::seed_from_u64(random.random()),
@@ -257,6 +330,7 @@ pub async fn run_platform(plan: Plan, program: Program) -> PlatformOutcome {
         let last = kill == plan.kills;
         if last {
             producing.store(false, Ordering::Relaxed);
+            calm.store(true, Ordering::Relaxed);
         }
         announce.send_replace(None);
         place.kill().await;
@@ -265,7 +339,7 @@ pub async fn run_platform(plan: Plan, program: Program) -> PlatformOutcome {
     for producer in producers {
         producer.await.expect("a producer does not panic");
     }
-    let client = Client::new(addresses.clone(), Arc::clone(&record));
+    let client = Client::new(vec![own], Arc::clone(&record));
     let finished = drain(&client).await;
     working.store(false, Ordering::Relaxed);
     for worker in workers {
@@ -279,7 +353,9 @@ pub async fn run_platform(plan: Plan, program: Program) -> PlatformOutcome {
         created: told.created.len(),
         given: told.given.len(),
         completed: told.completed.len(),
+        files: told.files.len(),
         refused: told.refused,
+        cuts: proxy.cuts(),
         unanswered: record.unanswered.load(Ordering::Relaxed),
         kills: plan.kills,
         broken,
@@ -325,5 +401,35 @@ async fn standing(client: &Client, told: &Told) -> Vec<String> {
             ));
         }
     }
+    for (location, digest) in &told.files {
+        let read = match path_of(location) {
+            Some(path) => client.bytes(path).await.map(|bytes| sha256(&bytes)),
+            None => None,
+        };
+        let record = generations.iter().find(|generation| generation["location"] == **location);
+        let told = record.is_some_and(|record| {
+            let mut files = record["files"].as_array().into_iter().flatten();
+            files.any(|file| file["sha256"] == **digest)
+        });
+        if read.as_ref() != Some(digest) || !told {
+            broken.push(format!(
+                "{location} was handed over as {digest}, is read as {read:?}, and has the record {record:?}"
+            ));
+        }
+    }
     broken
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_are_written_as_the_standard_has_it() {
+        for (bytes, text) in
+            [("", ""), ("f", "Zg=="), ("fo", "Zm8="), ("foo", "Zm9v"), ("foobar", "Zm9vYmFy")]
+        {
+            assert_eq!(base64(bytes.as_bytes()), text);
+        }
+    }
 }

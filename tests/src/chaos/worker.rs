@@ -12,6 +12,7 @@ use super::client::{Answer, Client};
 
 struct Worker {
     id: String,
+    queues: Vec<String>,
     session: String,
     client: Client,
     random: StdRng,
@@ -20,8 +21,20 @@ struct Worker {
 
 /// Works until `on` is off.
 pub(super) async fn run(number: u32, client: Client, random: StdRng, on: Arc<AtomicBool>) {
-    let mut worker =
-        Worker { id: format!("worker-{number}"), session: String::new(), client, random, claims: 0 };
+    run_on(&["default", "slow"].map(str::to_owned), number, client, random, on).await;
+}
+
+/// The same with tasks of these queues.
+pub(super) async fn run_on(
+    queues: &[String],
+    number: u32,
+    client: Client,
+    random: StdRng,
+    on: Arc<AtomicBool>,
+) {
+    let queues = queues.to_vec();
+    let id = format!("worker-{number}");
+    let mut worker = Worker { id, queues, session: String::new(), client, random, claims: 0 };
     worker.start_anew();
     let mut held: Vec<Value> = Vec::new();
     while on.load(Ordering::Relaxed) {
@@ -64,7 +77,7 @@ impl Worker {
         json!({
             "worker_id": self.id,
             "session_id": self.session,
-            "queues": ["default", "slow"],
+            "queues": self.queues,
             "max_tasks": self.random.random_range(1..4),
             "capacity": 8,
             "request_id": format!("{}-{}", &self.session[..8], self.claims),

@@ -10,6 +10,9 @@ use async_trait::async_trait;
 use baton_lambda::Queues;
 use baton_lambda::queues::{BATCH, Outgoing, QueueError, Received};
 use baton_lambda::stub::MemoryQueues;
+use baton_model::Timestamp;
+use baton_store::transfer::TaskRecord;
+use baton_store::{Archive, ArchiveError};
 use baton_store_dynamodb::aws_sdk_dynamodb::config::interceptors::BeforeTransmitInterceptorContextRef;
 use baton_store_dynamodb::aws_sdk_dynamodb::config::{ConfigBag, Intercept, RuntimeComponents};
 use baton_store_dynamodb::aws_sdk_dynamodb::error::BoxError;
@@ -180,6 +183,18 @@ impl Recorder {
         let name: String = name.map(|word| word[..1].to_uppercase() + &word[1..]).collect();
         self.calls.note(self.function, &name, format!("sqs:{action}"), BTreeSet::new());
     }
+
+    pub(super) fn s3(&self, bucket: &str, actions: &[&str]) {
+        for action in actions {
+            self.calls.note(self.function, bucket, format!("s3:{action}"), BTreeSet::new());
+        }
+    }
+
+    /// The same of what lies under these beginnings of paths alone, as a role's resources say them: `bytes/*`.
+    pub(super) fn s3_below(&self, bucket: &str, action: &str, below: &[&str]) {
+        let below = below.iter().map(|one| (*one).to_owned()).collect();
+        self.calls.note(self.function, bucket, format!("s3:{action}"), below);
+    }
 }
 
 impl Intercept for Recorder {
@@ -270,6 +285,8 @@ fn patterns(key: &Value) -> impl Iterator<Item = String> + use<> {
     let patterns = match key.split_once('#') {
         None => vec![key.to_owned()],
         Some(("T" | "X", _)) => vec!["T#*".to_owned(), "X#*".to_owned()],
+        // Who may hold what one alone may do need not see the secrets that are kept beside it.
+        Some(("DO", "@held")) => vec!["DO#@held".to_owned()],
         Some(("G" | "Y", _)) => vec!["G#*".to_owned(), "Y#*".to_owned()],
         Some((kind, _)) => vec![format!("{kind}#*")],
     };
@@ -308,5 +325,35 @@ impl Queues for Recorded {
     async fn release(&self, queue: &str, receipts: &[String]) -> Result<(), QueueError> {
         self.recorder.sqs(queue, "ChangeMessageVisibility", receipts.len());
         self.queues.release(queue, receipts).await
+    }
+}
+
+/// An archive, and the record of what one function asks of the bucket that it lies in.
+pub(crate) struct RecordedArchive {
+    archive: Arc<dyn Archive>,
+    recorder: Recorder,
+}
+
+impl RecordedArchive {
+    /// The bucket's name in the template.
+    const BUCKET: &str = "ArchiveBucket";
+
+    pub(crate) fn new(archive: Arc<dyn Archive>, recorder: Recorder) -> Self {
+        Self { archive, recorder }
+    }
+}
+
+#[async_trait]
+impl Archive for RecordedArchive {
+    async fn keep(&self, tasks: &[TaskRecord], now: Timestamp) -> Result<(), ArchiveError> {
+        self.recorder.s3(Self::BUCKET, &["PutObject"]);
+        self.archive.keep(tasks, now).await
+    }
+
+    async fn gather(&self, before: Timestamp, most: Option<u64>) -> Result<u64, ArchiveError> {
+        // Parts are listed and read, written whole or as an upload in parts, which is taken back if it fails, and removed.
+        let actions = ["ListBucket", "GetObject", "PutObject", "AbortMultipartUpload", "DeleteObject"];
+        self.recorder.s3(Self::BUCKET, &actions);
+        self.archive.gather(before, most).await
     }
 }

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use baton_http::App;
+use baton_http::auth::ALERT_RULES;
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -106,6 +107,17 @@ async fn the_platforms_requests_are_answered_in_its_words() {
 }
 
 #[tokio::test]
+async fn the_scheduled_event_of_alerts_leads_to_a_look() {
+    for (name, event) in events("alerts-") {
+        let world = world().await;
+        let function = world.function("manage-alerts");
+        let rule = json!({"kind": "workers_lost"});
+        assert_eq!(send(&function, "PUT", "/v1/alerts/lost", rule).await.0, 200);
+        assert_eq!(invoke(&function, &event).await, json!({"held": true, "more": false}), "{name}");
+    }
+}
+
+#[tokio::test]
 async fn the_records_of_the_stream_are_relayed() {
     for (name, event) in events("stream-") {
         let world = world().await;
@@ -139,6 +151,7 @@ pub(crate) fn fixtures() -> Vec<(&'static str, Value)> {
             "sqs" if name.contains("submissions") => "create-task",
             "sqs" => "complete-task",
             "schedule" => "reap-stale-workers",
+            "alerts" => "manage-alerts",
             "stream" => "relay-events",
             "authorizer" => "authorize",
             other => panic!("what takes {other}?"),
@@ -164,6 +177,9 @@ fn taken() -> BTreeSet<(String, String, &'static str)> {
     let spoken = baton_dialect_edge_functions::RULES.iter();
     let mut taken: BTreeSet<_> =
         spoken.map(|rule| (rule.path.to_owned(), rule.method.to_owned(), "edge-functions")).collect();
+    // Of those that are in no document, too.
+    let undocumented = ALERT_RULES.iter();
+    taken.extend(undocumented.map(|rule| (rule.path.to_owned(), rule.method.to_owned(), "manage-alerts")));
     for (function, mut router) in routers {
         let document = serde_json::to_value(router.to_openapi()).unwrap();
         for (path, item) in document["paths"].as_object().unwrap() {

@@ -93,13 +93,37 @@ async fn a_store_that_cannot_be_opened_is_tried_again_by_the_next_event() {
 }
 
 #[tokio::test]
-async fn an_answer_has_the_id_of_its_invocation_unless_its_caller_named_one() {
+async fn an_answer_has_the_id_that_the_access_log_has_unless_its_caller_named_one() {
     let world = World::new().await;
     let create = world.function("create-task");
     let mut event = request("POST", "/v1/tasks", &json!({"type": "a"}));
     assert_eq!(invoke(&create, &event).await["headers"]["x-request-id"], "lambda-1");
+    event["requestContext"]["requestId"] = json!("JKJaXmPLvHcESHA=");
+    assert_eq!(invoke(&create, &event).await["headers"]["x-request-id"], "JKJaXmPLvHcESHA");
     event["headers"]["x-request-id"] = json!("mine");
     assert_eq!(invoke(&create, &event).await["headers"]["x-request-id"], "mine");
+}
+
+#[tokio::test]
+async fn the_reaper_tells_how_many_machines_each_pool_should_have() {
+    let world = World::new().await;
+    *world.pools.lock().unwrap() =
+        json!([{"name": "gpu", "queues": ["a", "b"], "most": 5, "tasks_per_machine": 2}, {"name": "cpu", "queues": ["c"]}])
+            .to_string();
+    let (create, reap) = (world.function("create-task"), world.function("reap-stale-workers"));
+    let round = json!({"source": "aws.scheduler"});
+    let told = |world: &World| {
+        let lines = world.metrics.lock().unwrap().clone();
+        let of_pools = lines.into_iter().filter(|line| line["Pool"].is_string());
+        of_pools.map(|line| json!([line["Table"], line["Pool"], line["WantedMachines"]])).collect::<Vec<_>>()
+    };
+    invoke(&reap, &round).await;
+    assert_eq!(told(&world), [json!(["baton-tasks", "cpu", 0.0]), json!(["baton-tasks", "gpu", 0.0])]);
+    for queue in ["a", "a", "b"] {
+        send(&create, "POST", "/v1/tasks", json!({"type": "a", "queue": queue})).await;
+    }
+    invoke(&reap, &round).await;
+    assert_eq!(told(&world)[2..], [json!(["baton-tasks", "cpu", 0.0]), json!(["baton-tasks", "gpu", 2.0])]);
 }
 
 #[tokio::test]

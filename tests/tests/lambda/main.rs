@@ -9,14 +9,18 @@
     reason = "a test ends where it is surprised"
 )]
 
+mod alerts;
+mod archived;
 mod attack;
 mod authorized;
+mod bucket;
 mod calls;
 mod clocks;
 mod completions;
 mod cost;
 mod edge_functions;
 mod events;
+mod files;
 mod histories;
 mod hosts;
 mod permissions;

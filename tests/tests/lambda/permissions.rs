@@ -3,9 +3,12 @@
 //! `infra/check.py` holds each function's role against. The suites beside this one end where a function asks for
 //! anything that is not on that record.
 
+mod alerts;
+mod archived;
 mod batched;
 mod bulk;
 mod edge;
+mod files;
 mod limited;
 mod linked;
 mod once;
@@ -13,6 +16,7 @@ mod ordered;
 mod rare;
 mod scheduled;
 mod several;
+mod steps;
 mod supplied;
 
 use std::collections::BTreeSet;
@@ -26,6 +30,9 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
 
+use self::steps::{
+    bound, claim, claimed, created, done, end, ended, ended_by_one_that_dies, got, huge, large, took, waits,
+};
 use crate::calls::{Actions, REWRITE, record, rewriting};
 use crate::events::fixtures;
 use crate::world::{
@@ -37,104 +44,6 @@ use crate::world::{
 const TABLE: &str = "dynamodb Table";
 const INDEX: &str = "dynamodb Table/index";
 const READY: &str = "sqs Ready";
-
-/// What was done since the last word took these permissions of a function, and maybe others.
-fn took(world: &World, function: &'static str, what: &str, wanted: &[(&str, &[&str])]) {
-    let seen = world.calls.latest();
-    for (place, actions) in wanted {
-        let (service, resource) = place.split_once(' ').unwrap();
-        for action in *actions {
-            let call = (function, resource.to_owned(), format!("{service}:{action}"));
-            assert!(seen.contains(&call), "{what}: expected {call:?}, got {seen:#?}");
-        }
-    }
-}
-
-/// More than is kept with a task.
-fn large() -> String {
-    "x".repeat(10_000)
-}
-
-/// More than one item holds.
-fn huge() -> String {
-    "x".repeat(400_000)
-}
-
-async fn created(world: &World, task: Value) -> String {
-    let (status, answer) = send(&world.function("create-task"), "POST", "/v1/tasks", task).await;
-    assert_eq!(status, 201, "{answer}");
-    answer["id"].as_str().unwrap().to_owned()
-}
-
-/// Creates a task, which `w` claims.
-async fn claimed(world: &World, task: Value) -> String {
-    let id = created(world, task).await;
-    claim(world, json!({"worker_id": "w"})).await;
-    id
-}
-
-async fn claim(world: &World, body: Value) -> Value {
-    let (status, answer) = send(&world.function("claim-task"), "POST", "/v1/claims", body).await;
-    assert_eq!((status, answer["tasks"].as_array().unwrap().len()), (200, 1), "{answer}");
-    answer
-}
-
-/// Has somebody wait for tasks, whatever waits for others.
-async fn waits(world: &World, queue: &str) {
-    let claim = json!({"worker_id": "idle", "queues": [queue], "types": ["nothing"]});
-    let (_, answer) = send(&world.function("claim-task"), "POST", "/v1/claims", claim).await;
-    assert_eq!(answer["tasks"], json!([]), "{answer}");
-}
-
-async fn done(world: &World, function: &'static str, path: &str, body: Value) -> Value {
-    let (status, answer) = send(&world.function(function), "POST", path, body).await;
-    assert!((200..300).contains(&status), "{path}: {answer}");
-    answer
-}
-
-/// What worker `w` sends that ends an attempt.
-fn end(attempt: &Value, more: Value) -> Value {
-    let mut body = json!({"worker_id": "w", "attempt": attempt});
-    body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    body
-}
-
-async fn ended(world: &World, id: &str, how: &str, attempt: u32, more: Value) {
-    world.calls.latest();
-    done(world, "complete-task", &format!("/v1/tasks/{id}/{how}"), end(&json!(attempt), more)).await;
-}
-
-/// Ends a first attempt in a process that does not live to see to what waits for the task; gives the event that the stream tells
-/// of it by.
-async fn ended_by_one_that_dies(world: &World, id: &str, how: &str, more: Value) -> Value {
-    let mut stream = Stream::default();
-    stream.records(world).await;
-    let faults = Faults::new(http_client(), 1, 6);
-    faults.switch(false);
-    let dying = world.function_over("complete-task", faults.client());
-    for _ in 0..6 {
-        faults.order("Query", Fault::LostRequest);
-    }
-    let path = format!("/v1/tasks/{id}/{how}");
-    let (status, answer) = send(&dying, "POST", &path, end(&json!(1), more)).await;
-    assert_eq!(status, 200, "{answer}");
-    json!({ "Records": stream.records(world).await })
-}
-
-async fn got(world: &World, function: &'static str, path: &str) -> Value {
-    let (status, answer) = send(&world.function(function), "GET", path, Value::Null).await;
-    assert_eq!(status, 200, "{path}: {answer}");
-    answer
-}
-
-/// A request of a caller that is bound to a project.
-async fn bound(world: &World, function: &'static str, scope: Scope, path: &str, body: &Value) -> Value {
-    let (mut token, _) = token(TokenId::from_bytes([9; 16]), "bound", scope);
-    token.grant.project = Some("film".parse::<ProjectId>().unwrap());
-    let mut event = request("POST", path, body);
-    event["requestContext"]["authorizer"]["lambda"] = vouched(&token);
-    invoke(&world.function(function), &event).await
-}
 
 async fn authorize(world: &World) {
     let event = question("POST /v1/tasks", Some(&bearer(&admin().1)));
@@ -247,6 +156,15 @@ async fn complete_task(world: &World) {
     let wanted = [(TABLE, &["BatchGetItem", "PutItem", "UpdateItem", "Query"][..]), (INDEX, &["Query"])];
     took(world, function, "a completion with a claim for the next", &wanted);
 
+    let id = claimed(world, json!({"type": "a"})).await;
+    created(world, json!({"type": "a"})).await;
+    let next = with(json!({"claim": {"worker_id": "w", "request_id": format!("{id}@1")}}));
+    for what in ["a completion that names its claim", "the same again, whose plan lies with its generation"] {
+        world.calls.latest();
+        done(world, function, &format!("/v1/tasks/{id}/complete"), next.clone()).await;
+        took(world, function, what, &[(TABLE, &["BatchGetItem", "GetItem"]), (INDEX, &["Query"])]);
+    }
+
     let id = claimed(world, json!({"type": "a", "queue": "default", "params": {"blob": large()}})).await;
     world.calls.latest();
     let failure = with(json!({"error": {"message": large()}}));
@@ -313,6 +231,13 @@ async fn reap_stale_workers(world: &World) {
         (READY, &["SendMessage"]),
     ];
     took(world, function, "a task that is taken back again and again", &wanted);
+
+    *world.pools.lock().unwrap() = json!([{"name": "gpu", "queues": ["default", "none"]}]).to_string();
+    let pooled = world.function(function);
+    world.pools.lock().unwrap().clear();
+    world.calls.latest();
+    invoke(&pooled, &round).await;
+    took(world, function, "how many machines a pool should have", &[(TABLE, &["GetItem", "Query"])]);
 
     done(world, function, "/v1/reap", json!({"worker_id": "dies"})).await;
     took(
@@ -507,9 +432,12 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
             }
         )*)*};
     }
+    use alerts::alerts;
+    use archived::archived;
     use batched::batched;
     use bulk::bulk;
     use edge::{edge, edge_counted};
+    use files::files;
     use limited::limited;
     use linked::linked;
     use once::once;
@@ -520,9 +448,9 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
     // A table that was made for functions has its statistics kept by the stream; another one by whoever changes tasks.
     drive! {
         Processes: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched edge;
+            manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched archived alerts edge files;
         Stream: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
-            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched edge_counted;
+            manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched archived alerts edge_counted;
     }
     let told = serde_json::to_string_pretty(&all).unwrap() + "\n";
     if rewriting() {

@@ -1,18 +1,23 @@
 //! Functions that share a table and queues, as on AWS, in this process: each has a store, a doorbell and a host of its
 //! own, and a clock that the test moves.
 
+mod asking;
+
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
+use baton_archive::ObjectArchive;
+use baton_files::{Files, ObjectFiles, Objects};
 use baton_lambda::stub::MemoryQueues;
 use baton_lambda::{Function, QueueDoorbell, Queues};
-use baton_lambda::{Host, Invocation, Services};
-use baton_model::{Grant, Scope, Timestamp, Token, TokenId, TokenSecret};
+use baton_lambda::{Host, Services};
+use baton_manage_alerts::AlertRounds;
+use baton_model::{Place, Timestamp, Token, TokenSecret};
+use baton_reap_stale_workers::ArchiveRounds;
 use baton_runtime::settings::QueueSettings;
-use baton_runtime::{Clock, ManualClock, RandomIds, Settings};
-use baton_store::{StoredToken, TokenStore};
+use baton_runtime::{Clock, ManualClock, RandomIds, Settings, Sources};
+use baton_store::{Archive, Archiver, StoredToken, TokenStore};
 use baton_store_dynamodb::aws_sdk_dynamodb::config::SharedHttpClient;
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
 use baton_store_dynamodb::client::{http_client, local};
@@ -22,7 +27,11 @@ use baton_store_sqlite::SqliteStore;
 use serde_json::{Map, Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
-use crate::calls::{Calls, REWRITE, Recorded, Recorder, rewriting};
+pub(crate) use self::asking::{
+    admin, again, bearer, invocation, invoke, messages, question, request, seconds, send, token, vouched,
+};
+use crate::bucket::{Bucket, RecordedFiles};
+use crate::calls::{Calls, REWRITE, Recorded, RecordedArchive, Recorder, rewriting};
 
 /// The queues, by what stands for their URLs: `https://queues/` and the queue's name.
 pub(crate) const READY: &str = "https://queues/ready";
@@ -32,36 +41,6 @@ pub(crate) const TASK_EVENTS: &str = "https://queues/task-events";
 pub(crate) const RELAY_DEAD: &str = "https://queues/relay-dead";
 
 const TABLE: &str = "baton-tasks";
-
-/// The token that requests come with: an operator's, which the events of `events/` have, too.
-pub(crate) fn admin() -> (Token, TokenSecret) {
-    token(
-        TokenId::from_bytes(0x0198_0a6e_5b7c_7cc3_98c4_dc0c_0c07_3900_u128.to_be_bytes()),
-        "admin",
-        Scope::Operator,
-    )
-}
-
-/// A token of this id, whose secret is always the same.
-pub(crate) fn token(id: TokenId, name: &str, scope: Scope) -> (Token, TokenSecret) {
-    let token = Token {
-        id,
-        name: name.parse().unwrap(),
-        grant: Grant { scopes: [scope].into(), queues: [].into(), project: None },
-        requests_per_second: None,
-        created_at: Timestamp::from_millis(1_770_000_000_000),
-        created_by: None,
-        expires_at: None,
-        revoked_at: None,
-        last_used_at: None,
-    };
-    (token, TokenSecret::new(id, [7; TokenSecret::BYTES]))
-}
-
-/// What API Gateway tells a function of this token.
-pub(crate) fn vouched(token: &Token) -> Value {
-    json!({"token": serde_json::to_string(token).unwrap(), "token_id": token.id})
-}
 
 fn stored((token, secret): (Token, TokenSecret)) -> StoredToken {
     StoredToken { token, digest: secret.digest() }
@@ -76,6 +55,12 @@ pub(crate) struct World {
     pub(crate) calls: Arc<Calls>,
     /// Whether there is no queue `task-events`.
     pub(crate) untold: bool,
+    /// The pools of queues that functions opened from now on are told of, as BATON_SCALING has them.
+    pub(crate) pools: Mutex<String>,
+    /// Where the reaper archives finished tasks that is opened from now on; nowhere if there is none.
+    pub(crate) archive: Mutex<Option<Arc<dyn Archive>>>,
+    /// Where files lie for functions that are opened from now on; nowhere if there is no place.
+    pub(crate) files: Mutex<Option<Arc<dyn Files>>>,
     client: aws_sdk_dynamodb::Client,
     /// Where the table's engine is.
     endpoint: String,
@@ -93,6 +78,9 @@ struct File {
     doorbell: Arc<QueueDoorbell>,
     _dir: Arc<tempfile::TempDir>,
 }
+
+/// Where a function archives tasks and keeps files, if it does.
+type Keeps = (Option<Arc<dyn Archive>>, Option<Arc<dyn Files>>);
 
 impl World {
     pub(crate) async fn new() -> Self {
@@ -119,6 +107,9 @@ impl World {
             metrics: Arc::default(),
             calls: Arc::default(),
             untold: false,
+            pools: Mutex::default(),
+            archive: Mutex::default(),
+            files: Mutex::default(),
             client,
             endpoint,
             db,
@@ -133,6 +124,21 @@ impl World {
     /// Has the table know a token.
     pub(crate) async fn keep(&self, token: (Token, TokenSecret)) {
         self.store().await.create_token(stored(token)).await.unwrap();
+    }
+
+    /// Has the reaper that is opened from now on archive finished tasks in a folder; gives what is to be read there.
+    pub(crate) fn archives_in(&self, folder: &std::path::Path) -> ObjectArchive {
+        let archive = ObjectArchive::new(Objects::open(&Place::Folder(folder.to_owned())).unwrap());
+        *self.archive.lock().unwrap() = Some(Arc::new(archive.clone()));
+        archive
+    }
+
+    /// Has functions that are opened from now on keep files in a folder, which stands for the bucket; what has more than `through` bytes is
+    /// fetched there and put there.
+    pub(crate) fn keeps_files_in(&self, folder: &std::path::Path, through: u64) {
+        let objects = Objects::open(&Place::Folder(folder.to_owned())).unwrap();
+        let files: Arc<dyn Files> = Arc::new(ObjectFiles::addressed(objects, Arc::new(Bucket), through));
+        *self.files.lock().unwrap() = Some(files);
     }
 
     /// Ends the table's engine: nothing can be asked any more.
@@ -169,10 +175,24 @@ impl World {
                 |queues| queues.completions_dead.clone(),
                 |app, message| async move { baton_complete_task::end(&app, &message).await },
             ),
-            "reap-stale-workers" => Function::new("reap-stale-workers", baton_reap_stale_workers::router)
-                .schedule(
-                    |app, budget| async move { baton_reap_stale_workers::scheduled(&app, budget).await },
-                ),
+            "reap-stale-workers" => {
+                let rounds = Arc::new(ArchiveRounds::default());
+                Function::new("reap-stale-workers", baton_reap_stale_workers::router).schedule(move |tick| {
+                    let rounds = Arc::clone(&rounds);
+                    async move {
+                        let archive = tick.archiver.as_ref().map(|archiver| (archiver, &*rounds));
+                        baton_reap_stale_workers::scheduled(&tick.app, tick.budget, archive).await
+                    }
+                })
+            }
+            // Its webhooks lead to this machine, where tests listen.
+            "manage-alerts" => {
+                let rounds = Arc::new(AlertRounds::new(true));
+                Function::new("manage-alerts", baton_manage_alerts::router).schedule(move |tick| {
+                    let rounds = Arc::clone(&rounds);
+                    async move { baton_manage_alerts::scheduled(&tick.app, tick.budget, &rounds).await }
+                })
+            }
             "heartbeat-worker" => Function::new("heartbeat-worker", baton_heartbeat_worker::router),
             "manage-tasks" => Function::new("manage-tasks", baton_manage_tasks::router),
             "manage-tokens" => Function::new("manage-tokens", baton_manage_tokens::router),
@@ -181,6 +201,8 @@ impl World {
                     baton_authorize::authorize(&by, &asked.route_key, &asked.headers).await
                 })
             }
+            "manage-files" => Function::new("manage-files", baton_manage_files::router)
+                .schedule(|tick| async move { baton_manage_files::scheduled(&tick.app, tick.budget).await }),
             "query-tasks" => Function::new("query-tasks", baton_query_tasks::router),
             "edge-functions" => Function::speaking("edge-functions", baton_edge_functions::dialect),
             "relay-events" => Function::new("relay-events", OpenApiRouter::default)
@@ -203,21 +225,28 @@ impl World {
         let recorder = Recorder::new(name, Arc::clone(&self.calls));
         let config = self.client.config().to_builder().interceptor(recorder.clone());
         let client = aws_sdk_dynamodb::Client::from_conf(config.build());
+        let archive = self.archive.lock().unwrap().clone().filter(|_| name == "reap-stale-workers");
+        let archive = archive
+            .map(|archive| Arc::new(RecordedArchive::new(archive, recorder.clone())) as Arc<dyn Archive>);
+        let keeps = ["manage-files", "complete-task", "edge-functions"].contains(&name);
+        let files = self.files.lock().unwrap().clone().filter(|_| keeps);
+        let files =
+            files.map(|files| Arc::new(RecordedFiles::new(files, recorder.clone())) as Arc<dyn Files>);
         let queues = Arc::new(Recorded::new(Arc::clone(&self.queues), recorder));
-        self.opened_by(Self::described(name), client, queues, clock)
+        self.opened_by(Self::described(name), client, queues, clock, (archive, files))
     }
 
     /// The same over a connection to the table of its own.
     pub(crate) fn function_over(&self, name: &'static str, http_client: SharedHttpClient) -> Host {
         let clock = Arc::clone(&self.clock) as _;
         let client = local(&self.endpoint, http_client);
-        self.opened_by(Self::described(name), client, Arc::clone(&self.queues) as _, clock)
+        self.opened_by(Self::described(name), client, Arc::clone(&self.queues) as _, clock, (None, None))
     }
 
     /// A function of a test's own.
     pub(crate) fn host(&self, function: Function) -> Host {
         let clock = Arc::clone(&self.clock) as _;
-        self.opened_by(function, self.client.clone(), Arc::clone(&self.queues) as _, clock)
+        self.opened_by(function, self.client.clone(), Arc::clone(&self.queues) as _, clock, (None, None))
     }
 
     fn opened_by(
@@ -226,17 +255,28 @@ impl World {
         client: aws_sdk_dynamodb::Client,
         queues: Arc<dyn Queues>,
         clock: Arc<dyn Clock>,
+        (archive, files): Keeps,
     ) -> Host {
         let seed = self.seeds.fetch_add(1, Ordering::Relaxed);
         let (file, untold) = (self.file.clone(), self.untold);
+        let pools = self.pools.lock().unwrap().clone();
         let meter = Arc::clone(&self.calls) as Arc<dyn Meter>;
         let opening = {
             let clock = Arc::clone(&clock);
             move || {
                 let (client, queues, clock) = (client.clone(), Arc::clone(&queues), Arc::clone(&clock));
-                let (file, meter) = (file.clone(), Arc::clone(&meter));
+                let (file, meter, pools) = (file.clone(), Arc::clone(&meter), pools.clone());
+                let (archive, files) = (archive.clone(), files.clone());
                 Box::pin(async move {
                     let mut services = services(client, file, queues, clock, seed, meter).await?;
+                    if let (Some(archive), Some(store)) = (archive, &services.dynamo) {
+                        store.begin_archiving().await?;
+                        services.archiver = Some(Archiver { store: Arc::clone(store) as _, archive });
+                    }
+                    services.files = files;
+                    let environment = vec![("BATON_SCALING".to_owned(), pools)];
+                    let settings = Settings::load(&Sources { environment, ..Sources::default() });
+                    services.settings.scaling = settings.unwrap().scaling;
                     if untold {
                         services.settings.queues.task_events = None;
                     }
@@ -354,7 +394,18 @@ async fn services(
     };
     let ids = Arc::new(RandomIds);
     if let Some(File { store, doorbell, .. }) = file {
-        return Ok(Services { settings, store, dynamo: None, doorbell, queues: Some(queues), clock, ids });
+        let (dynamo, queues) = (None, Some(queues));
+        return Ok(Services {
+            settings,
+            store,
+            dynamo,
+            doorbell,
+            queues,
+            clock,
+            ids,
+            archiver: None,
+            files: None,
+        });
     }
     let doorbell =
         QueueDoorbell::new(Arc::clone(&clock), Some(Arc::clone(&queues)), settings.queues.ready.clone());
@@ -375,6 +426,8 @@ async fn services(
         queues: Some(queues),
         clock,
         ids,
+        archiver: None,
+        files: None,
     })
 }
 
@@ -466,90 +519,4 @@ impl Stream {
         self.seen = now;
         records
     }
-}
-
-/// An invocation without anything of its own.
-pub(crate) fn invocation(id: &str) -> Invocation {
-    Invocation { request_id: id.to_owned(), ..Invocation::default() }
-}
-
-/// Gives a function an event; its answer as JSON.
-pub(crate) async fn invoke(host: &Host, event: &Value) -> Value {
-    serde_json::to_value(host.handle(&event.to_string(), &invocation("lambda-1")).await.unwrap()).unwrap()
-}
-
-/// A request of an operator, as API Gateway hands it over.
-pub(crate) fn request(method: &str, path: &str, body: &Value) -> Value {
-    let (path, query) = path.split_once('?').unwrap_or((path, ""));
-    json!({
-        "version": "2.0",
-        "routeKey": format!("{method} {path}"),
-        "rawPath": path,
-        "rawQueryString": query,
-        "headers": {"content-type": "application/json"},
-        "requestContext": {
-            "authorizer": {"lambda": vouched(&admin().0)},
-            "http": {"method": method, "path": path},
-            "stage": "$default",
-        },
-        "body": body.to_string(),
-        "isBase64Encoded": false,
-    })
-}
-
-/// A question for the authorizer.
-pub(crate) fn question(route_key: &str, authorization: Option<&str>) -> Value {
-    let (method, path) = route_key.split_once(' ').unwrap_or(("GET", "/"));
-    let mut event = json!({
-        "version": "2.0",
-        "type": "REQUEST",
-        "routeKey": route_key,
-        "rawPath": path,
-        "rawQueryString": "",
-        "headers": {"host": "a"},
-        "requestContext": {"http": {"method": method, "path": path}, "stage": "$default"},
-    });
-    if let Some(authorization) = authorization {
-        event["headers"]["authorization"] = json!(authorization);
-    }
-    event
-}
-
-/// What a caller with this token says.
-pub(crate) fn bearer(secret: &TokenSecret) -> String {
-    format!("Bearer {}", secret.reveal())
-}
-
-/// Sends a request; its status and its body.
-pub(crate) async fn send(host: &Host, method: &str, path: &str, body: Value) -> (u64, Value) {
-    let answer = invoke(host, &request(method, path, &body)).await;
-    let status = answer["statusCode"].as_u64().unwrap();
-    (status, serde_json::from_str(answer["body"].as_str().unwrap()).unwrap())
-}
-
-/// Messages as SQS hands them over, each with its id and body.
-pub(crate) fn messages(messages: &[(String, String)]) -> Value {
-    let records = messages.iter().map(|(id, body)| {
-        json!({
-            "messageId": id,
-            "receiptHandle": "r",
-            "body": body,
-            "attributes": {},
-            "messageAttributes": {},
-            "eventSource": "aws:sqs",
-            "eventSourceARN": "arn:aws:sqs:eu-central-1:123456789012:baton",
-            "awsRegion": "eu-central-1",
-        })
-    });
-    json!({"Records": records.collect::<Vec<_>>()})
-}
-
-/// The ids of what of a batch is to come again.
-pub(crate) fn again(answer: &Value) -> Vec<String> {
-    let failures = answer["batchItemFailures"].as_array().unwrap();
-    failures.iter().map(|failure| failure["itemIdentifier"].as_str().unwrap().to_owned()).collect()
-}
-
-pub(crate) fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
 }

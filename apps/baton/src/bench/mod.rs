@@ -7,6 +7,7 @@ mod arrivals;
 mod batches;
 mod bulk;
 mod client;
+mod idle;
 mod mixed;
 mod phases;
 mod report;
@@ -62,6 +63,9 @@ Phases:
   mixed      lifecycles alone, and beside lists, figures, heartbeats of 100
              workers and somebody who listens to all events
   grow       lifecycles and lists while this many finished tasks are kept
+  waiting    what the server takes while this many workers wait for work, each
+             with a connection of its own
+  beating    what it takes while this many workers send a heartbeat each 20 s
 
 The ratio says how near a lifecycle comes to three no-op requests:
 lifecycles/s divided by a third of the ceiling. Clients and server share this
@@ -92,6 +96,12 @@ pub(crate) struct Bench {
     /// Compare lifecycles while so many finished tasks are kept; several with commas, rising.
     #[arg(long, value_name = "N", value_delimiter = ',')]
     grow: Vec<u64>,
+    /// Measure what the server takes while so many workers wait for work.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=20_000))]
+    waiting: Option<u32>,
+    /// Measure what the server takes while so many workers send heartbeats.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    beating: Option<u32>,
     /// Also measure the lifecycle with complete and claim in one request.
     #[arg(long)]
     fused: bool,
@@ -132,6 +142,8 @@ enum Phase {
     Open,
     Mixed,
     Grow,
+    Waiting,
+    Beating,
 }
 
 /// How many tasks arrive a second.
@@ -252,6 +264,22 @@ impl Bench {
         if !self.grow.is_empty() && self.wants(Phase::Grow) {
             let target = Target::new(context, &folder, "grow").await?;
             self.growing(context, &target, &mut report).await?;
+            target.end().await?;
+        }
+        if let Some(workers) = self.waiting.filter(|_| self.wants(Phase::Waiting)) {
+            let target = Target::new(context, &folder, "waiting").await?;
+            let setup = self.setup(&target, format!("{}-waiting", target.run));
+            context.out.note(&format!("waiting: {workers} workers"));
+            let phase = idle::waiting(&setup, workers, self.duration, || target.processor()).await?;
+            report.add(phase.with(target.memory()));
+            target.end().await?;
+        }
+        if let Some(workers) = self.beating.filter(|_| self.wants(Phase::Beating)) {
+            let target = Target::new(context, &folder, "beating").await?;
+            let setup = self.setup(&target, format!("{}-beating", target.run));
+            context.out.note(&format!("beating: {workers} workers"));
+            let phase = idle::beating(&setup, workers, self.duration, || target.processor()).await?;
+            report.add(phase.with(target.memory()));
             target.end().await?;
         }
         report.tell(context)
@@ -494,6 +522,10 @@ impl Target {
 
     fn memory(&self) -> Option<crate::process::Memory> {
         self.own.as_ref().and_then(ServerProcess::memory)
+    }
+
+    fn processor(&self) -> Option<crate::process::Processor> {
+        self.own.as_ref().and_then(ServerProcess::processor)
     }
 
     fn file_bytes(&self) -> Option<u64> {

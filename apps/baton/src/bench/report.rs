@@ -59,6 +59,9 @@ pub(crate) struct PhaseReport {
     operations: Vec<OperationReport>,
     #[serde(skip_serializing_if = "Option::is_none")]
     server_memory: Option<Memory>,
+    /// How much of one processor the server had, in percent, where little is to be done.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    server_processor_percent: Option<f64>,
     /// What the database file has grown to.
     #[serde(skip_serializing_if = "Option::is_none")]
     file_bytes: Option<u64>,
@@ -113,6 +116,7 @@ impl PhaseReport {
             lifecycles_per_second: lifecycles as f64 / seconds,
             operations,
             server_memory: None,
+            server_processor_percent: None,
             file_bytes: None,
         }
     }
@@ -131,6 +135,11 @@ impl PhaseReport {
 
     pub(super) fn with_file(mut self, bytes: Option<u64>) -> Self {
         self.file_bytes = bytes;
+        self
+    }
+
+    pub(super) fn with_processor(mut self, used: Option<Duration>) -> Self {
+        self.server_processor_percent = used.map(|used| 100.0 * used.as_secs_f64() / self.seconds);
         self
     }
 
@@ -249,6 +258,11 @@ impl Report {
         for (name, memory) in memory {
             let (now, peak) = (text::mebibytes(memory.resident_bytes), text::mebibytes(memory.peak_bytes));
             context.out.line(&format!("server's memory    {now} after {name}, {peak} at most so far"))?;
+        }
+        let processor =
+            self.phases.iter().filter_map(|phase| Some((&phase.name, phase.server_processor_percent?)));
+        for (name, percent) in processor {
+            context.out.line(&format!("server's processor {percent:.1} % of one in {name}"))?;
         }
         for (name, bytes) in self.phases.iter().filter_map(|phase| Some((&phase.name, phase.file_bytes?))) {
             context.out.line(&format!("database file      {} after {name}", text::mebibytes(bytes)))?;

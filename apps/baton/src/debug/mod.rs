@@ -131,7 +131,7 @@ impl Debug {
             Self::Workers(asked) => workers::workers(context, &context.client()?, asked).await,
             Self::Tasks(asked) => tasks::tasks(context, &context.client()?, asked).await,
             Self::Reaper(asked) => reaper::reaper(context, &context.client()?, asked).await,
-            Self::Config(config) => config.run(context),
+            Self::Config(config) => config.run(context).await,
         }
     }
 }

@@ -28,6 +28,8 @@ struct Hour {
     created: usize,
     completed: usize,
     failed: usize,
+    /// Attempts that failed, those of tasks that were tried again included, of all queues that statistics list.
+    attempts_failed: u64,
 }
 
 pub(super) async fn tasks(context: &Context, client: &Client, asked: Asked) -> Result<(), Failure> {
@@ -52,6 +54,9 @@ pub(super) async fn tasks(context: &Context, client: &Client, asked: Asked) -> R
     for task in &failed.0 {
         hours.entry(hour(task.finished_at.unwrap_or(task.updated_at))).or_default().failed += 1;
     }
+    for told in stats.hours.iter().filter(|told| told.failed > 0 && hour(told.from) >= hour(since)) {
+        hours.entry(hour(told.from)).or_default().attempts_failed = told.failed;
+    }
     let example = |task: &baton_api::task::TaskView| task.id.to_string();
     let types = counted(failed.0.iter().map(|task| (task.task_type.to_string(), example(task))));
     let errors =
@@ -72,10 +77,11 @@ pub(super) async fn tasks(context: &Context, client: &Client, asked: Asked) -> R
         }));
     }
     asked.shown.begin(context);
-    let mut rows = Rows::new(&["HOUR (UTC)", "CREATED", "COMPLETED", "FAILED"]);
+    let mut rows = Rows::new(&["HOUR (UTC)", "CREATED", "COMPLETED", "FAILED", "ATTEMPTS FAILED"]);
     for (hour, counts) in hours.iter().rev().take(HOURS) {
-        let Hour { created, completed, failed } = counts;
-        rows.add(vec![hour.clone(), created.to_string(), completed.to_string(), failed.to_string()]);
+        let Hour { created, completed, failed, attempts_failed } = counts;
+        let numbers = [*created, *completed, *failed].map(|tasks| tasks.to_string());
+        rows.add([hour.clone()].into_iter().chain(numbers).chain([attempts_failed.to_string()]).collect());
     }
     context.out.table(rows, &format!("nothing happened in {}", asked.period()))?;
     durations(context, &stats.queues)?;

@@ -1,14 +1,14 @@
 //! `baton fleet stop --all`: everything stops, step by step, and may be called off until it has.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use baton_api::fleet::{DirectedView, WorkerView};
 use baton_api::manage::ActionRequest;
 use baton_api::reap::ReapRequest;
 use baton_client::{Client, ClientError};
 use baton_model::{Directive, GroupName, WorkerId, with_causes};
-use baton_scaling::SeenWorker;
 use clap::Args;
 use tokio::time::{Instant, sleep};
 
@@ -33,8 +33,9 @@ const GIVE_BACK: Duration = Duration::from_secs(30);
   baton fleet stop --all
   baton fleet stop --all --after 10s --machines
 
-With --all, Ctrl-C calls it off until it has happened, as does `baton fleet resume --all`:
-workers that have not heard of it yet go on. Others finish what they run, and end.")]
+With --all, Ctrl-C calls it off until it has happened: every worker that has not ended does
+as it was asked before, and who had drained already drains on. What was given back by then
+stays so. `baton fleet resume --all` has all go on, whoever has asked them to drain or stop.")]
 pub(crate) struct Stop {
     /// The group whose workers finish what they run, and end.
     #[arg(required_unless_present = "all")]
@@ -60,7 +61,7 @@ pub(crate) struct Stop {
 
 #[derive(Args)]
 pub(crate) struct Resume {
-    /// All workers that still live, and the groups that are still stopping.
+    /// All workers that still live, whoever has asked them to drain or stop, and the groups that are still stopping.
     #[arg(long, required = true)]
     all: bool,
     #[command(flatten)]
@@ -88,7 +89,7 @@ impl Resume {
                 emergency.stopped.insert(group.0);
             }
         }
-        let resumed = emergency.call_off().await?;
+        let resumed = emergency.resume_all().await?;
         if context.out.is_json() {
             return context.out.json(&serde_json::json!({ "resumed": resumed }));
         }
@@ -105,19 +106,28 @@ struct Emergency<'a> {
     client: Client,
     action: ActionRequest,
     stopped: BTreeSet<GroupName>,
-    drained: BTreeSet<WorkerId>,
+    asked: BTreeMap<WorkerId, Asked>,
+}
+
+/// That a worker was asked to drain or to stop.
+struct Asked {
+    /// What was asked of it before, by whomever.
+    before: Directive,
+    /// What the server has kept of it; none as long as it has not said so, and of a server that keeps nothing.
+    kept: Option<DirectedView>,
+}
+
+impl Asked {
+    /// Whether this is what stands with the worker, and nobody else has asked since.
+    fn stands(&self, worker: &WorkerView) -> bool {
+        self.kept.is_none() || self.kept == worker.directed
+    }
 }
 
 impl<'a> Emergency<'a> {
     fn new(context: &'a Context, note: Note) -> Result<Self, Failure> {
         let client = context.client()?;
-        Ok(Self {
-            context,
-            client,
-            action: note.action(),
-            stopped: BTreeSet::new(),
-            drained: BTreeSet::new(),
-        })
+        Ok(Self { context, client, action: note.action(), stopped: BTreeSet::new(), asked: BTreeMap::new() })
     }
 
     fn say(&self, what: &str) {
@@ -155,7 +165,7 @@ impl<'a> Emergency<'a> {
         let Some(ended) = ended else {
             let resumed = self.call_off().await?;
             return Err(Failure::failed(format!(
-                "called off: {} workers may go on; those that had heard of it finish what they run, and end",
+                "called off: {} workers go on; those that had ended before stay so",
                 resumed.len()
             )));
         };
@@ -181,7 +191,7 @@ impl<'a> Emergency<'a> {
             }
         }
         if self.context.out.is_json() {
-            let (workers, groups) = (&self.drained, &self.stopped);
+            let (workers, groups) = (self.asked.keys().collect::<Vec<_>>(), &self.stopped);
             let told = serde_json::json!({ "workers": workers, "groups": groups, "left": left });
             self.context.out.json(&told)?;
         }
@@ -201,19 +211,14 @@ impl<'a> Emergency<'a> {
     }
 
     /// The workers that live or hold something.
-    async fn workers(&self) -> Result<Vec<SeenWorker>, ClientError> {
-        let workers = look::workers(&self.client).await?;
-        Ok(workers.iter().map(look::seen).filter(|worker| worker.is_alive || worker.holds > 0).collect())
+    async fn workers(&self) -> Result<Vec<WorkerView>, ClientError> {
+        let mut workers = look::workers(&self.client).await?;
+        workers.retain(|worker| is_alive(worker) || worker.active > 0);
+        Ok(workers)
     }
 
-    async fn direct(
-        &self,
-        worker: &SeenWorker,
-        directive: Directive,
-    ) -> Result<Option<WorkerId>, ClientError> {
-        let Ok(id) = worker.id.parse::<WorkerId>() else { return Ok(None) };
-        self.client.direct(&id, directive, &self.action).await?;
-        Ok(Some(id))
+    async fn direct(&self, worker: &WorkerView, directive: Directive) -> Result<WorkerView, ClientError> {
+        self.client.direct(&worker.id, directive, &self.action).await
     }
 
     /// Drains all, then stops what is left, then has taken back what they held. Says how many workers are left.
@@ -230,7 +235,7 @@ impl<'a> Emergency<'a> {
         let mut stopping = false;
         loop {
             let workers = self.workers().await?;
-            let alive: Vec<&SeenWorker> = workers.iter().filter(|worker| worker.is_alive).collect();
+            let alive: Vec<&WorkerView> = workers.iter().filter(|worker| is_alive(worker)).collect();
             if alive.is_empty() || begun.elapsed() >= after + GIVE_BACK {
                 break;
             }
@@ -246,9 +251,14 @@ impl<'a> Emergency<'a> {
                     false => (Directive::Drain, "drains"),
                 };
                 let asked = worker.directive == wanted || worker.directive == Directive::Stop;
-                if !asked && let Some(id) = self.direct(worker, wanted).await? {
-                    self.say(&format!("{id} {how}; it holds {}", worker.holds));
-                    self.drained.insert(id);
+                if !asked {
+                    let own = self.asked.get(&worker.id).filter(|own| own.stands(worker));
+                    let before = own.map_or(worker.directive, |own| own.before);
+                    // Noted before it is asked: it may be called off before the answer is heard.
+                    self.asked.insert(worker.id.clone(), Asked { before, kept: None });
+                    let told = self.direct(worker, wanted).await?;
+                    self.say(&format!("{} {how}; it holds {}", told.id, worker.active));
+                    self.asked.insert(told.id, Asked { before, kept: told.directed });
                 }
             }
             sleep(LOOK).await;
@@ -259,11 +269,11 @@ impl<'a> Emergency<'a> {
         }
         let left = self.workers().await?;
         for worker in &left {
-            self.say(&match worker.is_alive {
-                true => format!("{} still lives, and holds {}", worker.id, worker.holds),
+            self.say(&match is_alive(worker) {
+                true => format!("{} still lives, and holds {}", worker.id, worker.active),
                 false => format!(
                     "{} is heard of no more; what it holds ({}) is taken back once its lease is lost",
-                    worker.id, worker.holds
+                    worker.id, worker.active
                 ),
             });
         }
@@ -273,22 +283,63 @@ impl<'a> Emergency<'a> {
         Ok(u32::try_from(left.len()).unwrap_or(u32::MAX))
     }
 
-    /// Takes back what was asked of workers that still live, and of groups.
-    async fn call_off(&self) -> Result<Vec<WorkerId>, Failure> {
-        for group in &self.stopped {
-            self.client.start_group(group, &self.action).await?;
-            self.say(&format!("group {group} goes on"));
-        }
+    /// Has all workers that still live go on, and the groups that are stopping. Says which workers do.
+    async fn resume_all(&self) -> Result<Vec<WorkerId>, Failure> {
+        self.start_groups().await?;
         let mut resumed = Vec::new();
         for worker in self.workers().await? {
-            if worker.is_alive
-                && worker.directive != Directive::Run
-                && let Some(id) = self.direct(&worker, Directive::Run).await?
-            {
-                self.say(&format!("{id} may go on, if it has not heard of it yet"));
-                resumed.push(id);
+            if is_alive(&worker) && worker.directive != Directive::Run {
+                resumed.extend(self.take_back(&worker, Directive::Run).await?);
             }
         }
         Ok(resumed)
     }
+
+    /// Takes back what this command has asked, of workers that still live and of groups: what others have asked stands. Says which workers
+    /// go on.
+    async fn call_off(&self) -> Result<Vec<WorkerId>, Failure> {
+        self.start_groups().await?;
+        let mut resumed = Vec::new();
+        for worker in self.workers().await? {
+            let Some(asked) = self.asked.get(&worker.id).filter(|_| is_alive(&worker)) else { continue };
+            if asked.stands(&worker) {
+                resumed.extend(self.take_back(&worker, asked.before).await?);
+            } else if worker.directive != Directive::Run {
+                self.say(&format!("{} is left as it is: somebody else has asked it since", worker.id));
+            }
+        }
+        Ok(resumed)
+    }
+
+    async fn start_groups(&self) -> Result<(), Failure> {
+        for group in &self.stopped {
+            self.client.start_group(group, &self.action).await?;
+            self.say(&format!("group {group} goes on"));
+        }
+        Ok(())
+    }
+
+    /// Asks a worker for what was asked of it before. Its name, if it goes on.
+    async fn take_back(
+        &self,
+        worker: &WorkerView,
+        before: Directive,
+    ) -> Result<Option<WorkerId>, ClientError> {
+        let told = self.direct(worker, before).await?;
+        // The store has given its end and this an order.
+        if let Some(ended) = told.ended_at {
+            self.say(&format!("{} had ended before, at {ended}: it is too late for that one", told.id));
+            return Ok(None);
+        }
+        if before != Directive::Run {
+            self.say(&format!("{} drains on, as it was asked before", told.id));
+            return Ok(None);
+        }
+        self.say(&format!("{} goes on, by its next heartbeat", told.id));
+        Ok(Some(told.id))
+    }
+}
+
+fn is_alive(worker: &WorkerView) -> bool {
+    look::seen(worker).is_alive
 }

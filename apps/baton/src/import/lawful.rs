@@ -185,6 +185,7 @@ pub(crate) fn lawful(mut old: OldTask) -> Result<(TaskRecord, Vec<(Change, Strin
         depends_on: spec.depends_on,
         if_dependency_fails: spec.if_dependency_fails,
         batch: None,
+        trace: None,
     };
     let record = TaskRecord {
         task,
@@ -193,6 +194,7 @@ pub(crate) fn lawful(mut old: OldTask) -> Result<(TaskRecord, Vec<(Change, Strin
         worker: ran.then_some(life.worker),
         claimed_at: life.claimed_at,
         content: None,
+        place: None,
     };
     Ok((record, old.changes))
 }

@@ -55,6 +55,7 @@ pub(crate) enum Change {
     FewerAttempts,
     NamedId,
     PlainType,
+    KeptWords,
     NoLabel,
     OtherWorker,
     ShortDescription,
@@ -76,6 +77,9 @@ impl Change {
             Self::FewerAttempts => "it had more attempts than Baton counts: they are 999",
             Self::NamedId => "its id is no UUID: it is kept as a name, and the task's id is made of it",
             Self::PlainType => "its type cannot be a type's name in Baton: it is `task`",
+            Self::KeptWords => {
+                "its type, description or domain is no such text in Baton: one is made of it, and its own is kept with the params"
+            }
             Self::NoLabel => {
                 "a label is empty, longer than 256 characters or has control characters: it is left out"
             }

@@ -1,5 +1,6 @@
 //! The unfinished tasks as the mirror has written them, so that only what changed is written again.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use baton_api::task::TaskView;
@@ -25,18 +26,20 @@ impl Known {
         self.round += 1;
     }
 
-    /// Takes notice of a task that is there and unfinished; whether it is to be written.
-    pub(super) fn notice(&mut self, task: &TaskView) -> bool {
-        let Some((seen, round)) = self.tasks.get_mut(&task.id) else { return true };
+    /// Takes notice of a task that is there and unfinished; what its reading is to what is written. `None` if no unfinished one is
+    /// written.
+    pub(super) fn notice(&mut self, task: &TaskView) -> Option<Reading> {
+        let (seen, round) = self.tasks.get_mut(&task.id)?;
         *round = self.round;
-        is_news(Some(*seen), task)
+        Some(Reading::of(Some(*seen), task))
     }
 
     /// Takes notice of rows that were written.
     pub(super) fn written(&mut self, rows: &[Row]) {
-        for Row { id, events, status, .. } in rows {
+        for Row { id, events, status, updated_at, .. } in rows {
             if is_unfinished(status) {
-                self.tasks.insert(*id, (Seen { events: *events, status }, self.round));
+                let seen = Seen { events: *events, status, updated_at: Some(*updated_at) };
+                self.tasks.insert(*id, (seen, self.round));
             } else {
                 self.tasks.remove(id);
             }
@@ -60,9 +63,28 @@ impl Known {
     }
 }
 
-/// Whether a reading tells more than what is written. Its status may be another without an event: time passes.
-pub(super) fn is_news(seen: Option<Seen>, task: &TaskView) -> bool {
-    seen.is_none_or(|seen| {
-        task.events > seen.events || (task.events == seen.events && word(task.status) != seen.status)
-    })
+/// What a reading of a task is to what is written of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// It tells more, or something else.
+    News,
+    /// It tells what is written.
+    Same,
+    /// Its task had fewer events then: it was overtaken by another reading, or the store was put back to an earlier time.
+    Older,
+}
+
+impl Reading {
+    /// The status may be another without an event: time passes. As many events at another time are those of another history, as after
+    /// a store was put back to an earlier time.
+    pub(super) fn of(seen: Option<Seen>, task: &TaskView) -> Self {
+        let Some(seen) = seen else { return Self::News };
+        let same = word(task.status) == seen.status && Some(task.updated_at.as_millis()) == seen.updated_at;
+        match task.events.cmp(&seen.events) {
+            Ordering::Greater => Self::News,
+            Ordering::Equal if !same => Self::News,
+            Ordering::Equal => Self::Same,
+            Ordering::Less => Self::Older,
+        }
+    }
 }

@@ -5,6 +5,8 @@
 //! Why so: docs/decisions/0041-the-mirror-looks.md.
 
 #[cfg(feature = "postgres")]
+mod doubts;
+#[cfg(feature = "postgres")]
 mod known;
 #[cfg(feature = "postgres")]
 mod round;

@@ -8,7 +8,8 @@ use baton_client::Client;
 use baton_model::{TaskId, Timestamp, limits};
 use tokio_postgres::Error;
 
-use super::known::{Known, is_news};
+use super::doubts::Doubts;
+use super::known::{Known, Reading};
 use super::row::Row;
 use super::server::{self, List};
 use super::statements::{Base, Standing};
@@ -21,7 +22,7 @@ const NEWEST: u32 = 100;
 /// How many pages of the newest tasks a round reads at most; if there may be more that are new, a sweep reads them.
 const NEW_PAGES: usize = 5;
 
-/// How long an urgent sweep goes on before the next round: a row is to be 2 s behind at most.
+/// How long an urgent sweep goes on before the next round, and how long tasks in doubt are asked for: a row is to be 2 s behind at most.
 const SWEEPING: Duration = Duration::from_millis(500);
 
 /// How many rows are written at once, and about how many bytes.
@@ -53,6 +54,8 @@ pub(super) struct Mirroring<'a> {
     /// Whether it may ask when workers last beat, as far as it knows.
     pub(super) hears_beats: bool,
     pub(super) beaten: Option<Instant>,
+    /// The tasks whose readings are older than what is written.
+    pub(super) doubts: Doubts,
     pub(super) done: Done,
 }
 
@@ -71,7 +74,47 @@ impl Mirroring<'_> {
             }
             self.beaten = Some(Instant::now());
         }
-        self.sweep(now).await
+        self.sweep(now).await?;
+        self.settle_doubts().await
+    }
+
+    /// Asks for those tasks by themselves whose readings have been older than what is written for long enough, as many as there is time for.
+    /// What is older still is so: the store was put back to an earlier time, and what it says now is what is so.
+    pub(super) async fn settle_doubts(&mut self) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        let mut back = 0;
+        for part in self.doubts.due(begun).chunks(ASKED) {
+            let server::Asked { rows, gone } = server::ask(self.client, part).await?;
+            // Were it ended here, the next readings would be written as any that tell more.
+            let yielding = self.base.give_way(&rows).await?;
+            let rows: Vec<Row> = rows.into_iter().filter(|row| yielding.contains(&row.id)).collect();
+            back += rows.len();
+            if !rows.is_empty() {
+                self.put(rows, &[], self.standing.clone()).await?;
+            }
+            self.drop_gone(&gone).await?;
+            for id in part {
+                self.doubts.withdraw(*id);
+            }
+            if begun.elapsed() >= SWEEPING {
+                break;
+            }
+        }
+        if back > 0 {
+            talk::say(&format!(
+                "tasks that have fewer events than before: {back}; the store was put back to an earlier time, and their rows follow it"
+            ));
+        }
+        Ok(())
+    }
+
+    async fn drop_gone(&mut self, gone: &[TaskId]) -> Result<(), Trouble> {
+        if !gone.is_empty() {
+            self.base.forget(gone, self.keep).await?;
+            self.known.forget(gone);
+            self.done.removed += gone.len() as u64;
+        }
+        Ok(())
     }
 
     /// All tasks that have not ended: each that is not as it was written is written.
@@ -79,7 +122,16 @@ impl Mirroring<'_> {
         let mut cursor = None;
         loop {
             let page = server::page(self.client, List::Unfinished, cursor, limits::PAGE).await?;
-            let news: Vec<TaskView> = page.items.into_iter().filter(|task| self.known.notice(task)).collect();
+            let mut news = Vec::new();
+            for task in page.items {
+                match self.known.notice(&task) {
+                    // New ones, and such as have ended by what is written: these live again, or the store was put back. Which, their
+                    // writing tells.
+                    None | Some(Reading::News) => news.push(task),
+                    Some(Reading::Older) => self.doubts.raise(task.id, Instant::now()),
+                    Some(Reading::Same) => self.doubts.withdraw(task.id),
+                }
+            }
             if !news.is_empty() {
                 self.take(&news, &[], self.standing.clone()).await?;
             }
@@ -111,20 +163,30 @@ impl Mirroring<'_> {
     }
 
     /// The tasks of a page that are to be written, and the others.
-    async fn sorted(&self, page: Vec<TaskView>) -> Result<(Vec<TaskView>, Vec<TaskId>), Trouble> {
+    async fn sorted(&mut self, page: Vec<TaskView>) -> Result<(Vec<TaskView>, Vec<TaskId>), Trouble> {
         let (mut news, mut same, mut unsure) = (Vec::new(), Vec::new(), Vec::new());
         for task in page {
             match self.known.of(task.id) {
-                Some(seen) if !is_news(Some(seen), &task) => same.push(task.id),
+                Some(seen) if Reading::of(Some(seen), &task) == Reading::Same => {
+                    self.doubts.withdraw(task.id);
+                    same.push(task.id);
+                }
                 _ => unsure.push(task),
             }
         }
         let ids: Vec<TaskId> = unsure.iter().map(|task| task.id).collect();
         let seen = if ids.is_empty() { HashMap::new() } else { self.base.seen(&ids).await? };
         for task in unsure {
-            match is_news(seen.get(&task.id).copied(), &task) {
-                true => news.push(task),
-                false => same.push(task.id),
+            match Reading::of(seen.get(&task.id).copied(), &task) {
+                Reading::News => news.push(task),
+                Reading::Same => {
+                    self.doubts.withdraw(task.id);
+                    same.push(task.id);
+                }
+                Reading::Older => {
+                    self.doubts.raise(task.id, Instant::now());
+                    same.push(task.id);
+                }
             }
         }
         Ok((news, same))
@@ -200,11 +262,7 @@ impl Mirroring<'_> {
             let server::Asked { rows, gone } = server::ask(self.client, part).await?;
             let there: Vec<TaskId> = rows.iter().map(|row| row.id).collect();
             self.put(rows, &there, self.standing.clone()).await?;
-            if !gone.is_empty() {
-                self.base.forget(&gone, self.keep).await?;
-                self.known.forget(&gone);
-                self.done.removed += gone.len() as u64;
-            }
+            self.drop_gone(&gone).await?;
         }
         Ok(())
     }
@@ -233,26 +291,36 @@ impl Mirroring<'_> {
         self.put(part, same, standing).await
     }
 
-    /// Writes rows and where the mirror stands with them.
+    /// Writes rows and where the mirror stands with them. A row that is not taken, as a later reading of its task was written before, is in
+    /// doubt.
     async fn put(
         &mut self,
         mut rows: Vec<Row>,
         marked: &[TaskId],
         standing: Standing,
     ) -> Result<(), Trouble> {
-        match self.base.write(&rows, marked, &standing).await {
+        let taken = match self.base.write(&rows, marked, &standing).await {
             Err(error) if is_about_data(&error) => {
                 for id in self.base.mend(&mut rows).await? {
                     talk::say(&format!(
                         "the JSON of task {id} cannot be held by PostgreSQL; its column says so"
                     ));
                 }
-                self.base.write(&rows, marked, &standing).await?;
+                self.base.write(&rows, marked, &standing).await?
             }
             written => written?,
+        };
+        let now = Instant::now();
+        for row in &rows {
+            if taken.contains(&row.id) {
+                self.doubts.withdraw(row.id);
+            } else {
+                self.doubts.raise(row.id, now);
+            }
         }
+        rows.retain(|row| taken.contains(&row.id));
         self.known.written(&rows);
-        self.done.written += rows.len() as u64;
+        self.done.written += taken.len() as u64;
         self.standing = standing;
         Ok(())
     }

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 
 use baton_api::task::TaskView;
+#[cfg(feature = "dialects")]
+use baton_model::Label;
 use baton_model::{Payload, Status, TaskId, Timestamp};
 
 /// A column of the table `tasks`.
@@ -72,6 +74,52 @@ pub(super) const COLUMNS: [Column; COUNT] = [
 /// The places of the columns that hold JSON.
 pub(super) const JSON: [usize; 2] = [10, 11];
 
+/// What a task is called, in the words of whoever created it.
+#[derive(Debug)]
+struct Words<'a> {
+    task_type: Cow<'a, str>,
+    description: Option<Cow<'a, str>>,
+    domain: Option<Cow<'a, str>>,
+    params: Cow<'a, str>,
+}
+
+impl<'a> Words<'a> {
+    fn of(task: &'a TaskView) -> Self {
+        Self::kept(task).unwrap_or_else(|| Self {
+            task_type: task.task_type.as_str().into(),
+            description: task.description.as_deref().map(Cow::Borrowed),
+            domain: task.domain.as_ref().map(|domain| domain.as_str().into()),
+            params: task.params.as_str().into(),
+        })
+    }
+
+    /// What the dialect of the table's clients has kept of them.
+    #[cfg(feature = "dialects")]
+    fn kept(task: &TaskView) -> Option<Self> {
+        if task.queue != baton_dialect_task_table::queue() {
+            return None;
+        }
+        let domain = task.domain.as_ref().map(Label::as_str);
+        let said = baton_dialect_task_table::said(
+            task.task_type.as_str(),
+            task.description.as_deref(),
+            domain,
+            task.params.as_str(),
+        )?;
+        Some(Self {
+            task_type: said.task_type.into(),
+            description: said.description.map(Cow::Owned),
+            domain: said.domain.map(Cow::Owned),
+            params: said.params.into(),
+        })
+    }
+
+    #[cfg(not(feature = "dialects"))]
+    fn kept(_: &TaskView) -> Option<Self> {
+        None
+    }
+}
+
 /// A task as it was read.
 #[derive(Clone, Debug)]
 pub(super) struct Row {
@@ -79,6 +127,8 @@ pub(super) struct Row {
     /// How many events its history had.
     pub(super) events: u32,
     pub(super) status: &'static str,
+    /// When it last changed, in milliseconds since 1970.
+    pub(super) updated_at: i64,
     pub(super) cells: [Option<String>; COUNT],
 }
 
@@ -89,19 +139,20 @@ impl Row {
         let lease = task.lease.as_ref();
         let worker = lease.map(|lease| lease.worker_id.to_string());
         let text = |text: &str| without_nul(text).into_owned();
+        let words = Words::of(task);
         let cells = [
             Some(task.id.to_string()),
             Some(status.to_owned()),
-            Some(task.task_type.to_string()),
-            task.description.as_deref().map(text),
-            task.domain.as_ref().map(|domain| text(domain.as_str())),
+            Some(text(&words.task_type)),
+            words.description.as_deref().map(text),
+            words.domain.as_deref().map(text),
             Some(task.drift_score.unwrap_or_default().to_string()),
             Some(task.attempts_used.to_string()),
             worker.clone(),
             lease.map(|lease| lease.claimed_at.to_string()),
             // Nobody has asked to run what waits for the end of time.
             (task.run_after != Timestamp::MAX).then(|| task.run_after.to_string()),
-            Some(json_without_nul(task.params.as_str()).into_owned()),
+            Some(json_without_nul(&words.params).into_owned()),
             result.map(|result| object(&json_without_nul(result.as_str()))),
             task.error.as_ref().map(|error| text(&error.message)),
             Some(task.created_at.to_string()),
@@ -110,7 +161,7 @@ impl Row {
             lease.and_then(|lease| lease.expires_at).map(|at| at.to_string()),
             None,
         ];
-        Self { id: task.id, events: task.events, status, cells }
+        Self { id: task.id, events: task.events, status, updated_at: task.updated_at.as_millis(), cells }
     }
 
     /// About how many bytes it has.

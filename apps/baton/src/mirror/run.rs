@@ -6,6 +6,7 @@ use baton_client::Client;
 use tokio::time::sleep;
 
 use super::Mirror;
+use super::doubts::{DOUBTED, Doubts};
 use super::known::Known;
 use super::round::{Done, Mirroring};
 use super::statements::Base;
@@ -150,6 +151,7 @@ impl<'a> Running<'a> {
             check_every: self.mirror.check_every,
             hears_beats: true,
             beaten: None,
+            doubts: Doubts::default(),
             done: self.done,
         })
     }
@@ -188,8 +190,14 @@ impl<'a> Running<'a> {
         teller.end();
         if cut_off {
             mirroring.round(self.context.now()).await?;
-            self.done = mirroring.done;
         }
+        if !mirroring.doubts.is_empty() {
+            sleep(DOUBTED).await;
+        }
+        while !mirroring.doubts.is_empty() {
+            mirroring.settle_doubts().await?;
+        }
+        self.done = mirroring.done;
         Ok(())
     }
 

@@ -29,6 +29,8 @@ pub(super) struct Standing {
 pub(super) struct Seen {
     pub(super) events: u32,
     pub(super) status: &'static str,
+    /// When the task had last changed, in milliseconds since 1970.
+    pub(super) updated_at: Option<i64>,
 }
 
 /// The database, with all statements prepared.
@@ -44,9 +46,10 @@ pub(super) struct Base {
     forget: Statement,
     remove: Statement,
     beat: Statement,
+    give_way: Statement,
 }
 
-const SEEN: &str = "SELECT m.id::text, m.events, t.status::text FROM public.baton_mirror_task m JOIN public.tasks t USING (id)";
+const SEEN: &str = "SELECT m.id::text, m.events, t.status::text, round(extract(epoch FROM t.updated_at) * 1000)::bigint FROM public.baton_mirror_task m JOIN public.tasks t USING (id)";
 
 impl Base {
     /// `held` are the columns that the table has.
@@ -83,6 +86,12 @@ impl Base {
             forget: prepare(format!("DELETE FROM public.baton_mirror_task WHERE {ids}")).await?,
             remove: prepare(format!("DELETE FROM public.tasks WHERE {ids}")).await?,
             beat: prepare(beat.to_owned()).await?,
+            give_way: prepare(
+                "UPDATE public.baton_mirror_task m SET events = 0 FROM unnest($1::text[], $2::int[]) AS r (id, events) \
+                 WHERE m.id = r.id::uuid AND m.events > r.events RETURNING m.id::text"
+                    .to_owned(),
+            )
+            .await?,
             client,
             held,
         })
@@ -133,21 +142,30 @@ impl Base {
     }
 
     /// Writes rows, marks these tasks as seen by the sweep, and writes where the mirror stands: all of it, or nothing. A row whose
-    /// task had more events when it was written stays as it is.
+    /// task had more events when it was written stays as it is, and is none of those that are told to be taken.
     pub(super) async fn write(
         &mut self,
         rows: &[Row],
         marked: &[TaskId],
         standing: &Standing,
-    ) -> Result<(), Error> {
+    ) -> Result<HashSet<TaskId>, Error> {
         let transaction = self.client.transaction().await?;
-        insert(&transaction, &self.write, &self.held, rows, standing.sweep).await?;
+        let taken = insert(&transaction, &self.write, &self.held, rows, standing.sweep).await?;
         if !marked.is_empty() {
             transaction.execute(&self.mark, &[&texts(marked), &standing.sweep]).await?;
         }
         let Standing { sweep, sweeping, cursor, urgent, swept_at } = standing;
         transaction.execute(&self.stand, &[sweep, sweeping, cursor, urgent, swept_at]).await?;
-        transaction.commit().await
+        transaction.commit().await?;
+        Ok(taken)
+    }
+
+    /// Has the next reading of those tasks be written, whatever it says, that have fewer events by these rows than by what is written; says
+    /// which they are.
+    pub(super) async fn give_way(&self, rows: &[Row]) -> Result<HashSet<TaskId>, Trouble> {
+        let ids: Vec<TaskId> = rows.iter().map(|row| row.id).collect();
+        let events: Vec<i32> = rows.iter().map(events_of).collect();
+        Ok(read_ids(&self.client.query(&self.give_way, &[&texts(&ids), &events]).await?)?)
     }
 
     /// Lets go of tasks that are no more. With `keep` their rows stay, and are nobody's.
@@ -193,25 +211,34 @@ async fn insert(
     held: &[Held],
     rows: &[Row],
     sweep: i64,
-) -> Result<(), Error> {
+) -> Result<HashSet<TaskId>, Error> {
     if rows.is_empty() {
-        return Ok(());
+        return Ok(HashSet::new());
     }
     // A row cannot be written twice by one statement. A list that follows its store may tell a task twice.
     let mut ids = HashSet::with_capacity(rows.len());
     let rows: Vec<&Row> = rows.iter().filter(|row| ids.insert(row.id)).collect();
-    let events: Vec<i32> = rows.iter().map(|row| i32::try_from(row.events).unwrap_or(i32::MAX)).collect();
+    let events: Vec<i32> = rows.iter().map(|row| events_of(row)).collect();
     let columns: Vec<Vec<Option<&str>>> = held
         .iter()
         .map(|column| rows.iter().map(|row| row.cells[column.place].as_deref()).collect())
         .collect();
     let mut values: Vec<&(dyn tokio_postgres::types::ToSql + Sync)> = vec![&sweep, &events];
     values.extend(columns.iter().map(|column| column as &(dyn tokio_postgres::types::ToSql + Sync)));
-    transaction.execute(write, &values).await?;
-    Ok(())
+    read_ids(&transaction.query(write, &values).await?)
 }
 
-/// The statement that writes rows: first their numbers of events, and then those rows whose number is not the smaller one.
+fn events_of(row: &Row) -> i32 {
+    i32::try_from(row.events).unwrap_or(i32::MAX)
+}
+
+fn read_ids(rows: &[tokio_postgres::Row]) -> Result<HashSet<TaskId>, Error> {
+    let ids: Vec<&str> = rows.iter().map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+    Ok(ids.into_iter().filter_map(parse).collect())
+}
+
+/// The statement that writes rows: first their numbers of events, and then those rows whose number is not the smaller one, whose ids it
+/// gives.
 fn write(held: &[Held]) -> String {
     let joined = |parts: Vec<String>| parts.join(", ");
     let names = joined(held.iter().map(|column| column.name().to_owned()).collect());
@@ -232,7 +259,7 @@ fn write(held: &[Held]) -> String {
          ON CONFLICT (id) DO UPDATE SET events = excluded.events, sweep = excluded.sweep WHERE m.events <= excluded.events \
          RETURNING m.id) \
          INSERT INTO public.tasks ({names}) SELECT {names} FROM read JOIN newer USING (id) \
-         ON CONFLICT (id) DO UPDATE SET {set}"
+         ON CONFLICT (id) DO UPDATE SET {set} RETURNING id::text"
     )
 }
 
@@ -244,7 +271,7 @@ fn read_seen(rows: &[tokio_postgres::Row]) -> Result<HashMap<TaskId, Seen>, Trou
         // A status that is none of Baton's was written by somebody else, and is written anew.
         if let (Some(id), Some(status)) = (parse(row.try_get(0)?), known) {
             let events = u32::try_from(row.try_get::<_, i32>(1)?).unwrap_or_default();
-            seen.insert(id, Seen { events, status });
+            seen.insert(id, Seen { events, status, updated_at: row.try_get(3)? });
         }
     }
     Ok(seen)

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use baton_api::create::{CreateTask, CreatedTask, DependsOn};
 use baton_client::Client;
-use baton_model::{IfDependencyFails, Status, TaskId, TaskType, Timestamp};
+use baton_model::{IfDependencyFails, Status, TaskId, TaskType, Timestamp, Trace, TraceParent, TraceState};
 use clap::Args;
 
 use crate::context::Context;
@@ -41,6 +41,8 @@ const FLAGS: &[(&str, &str)] = &[
     ("description", "--description"),
     ("depends_on", "--depends-on"),
     ("if_dependency_fails", "--if-dependency-fails"),
+    ("traceparent", "--traceparent"),
+    ("tracestate", "--tracestate"),
 ];
 
 #[derive(Args)]
@@ -99,6 +101,12 @@ pub(crate) struct Create {
     /// What becomes of it when one of these fails or is cancelled: cancel (the default), fail or run.
     #[arg(long, value_name = "WHAT", requires = "depends_on")]
     if_dependency_fails: Option<IfDependencyFails>,
+    /// The span that it is created in (W3C Trace Context); that of the environment variable TRACEPARENT if not given, with TRACESTATE.
+    #[arg(long, value_name = "TRACEPARENT")]
+    traceparent: Option<TraceParent>,
+    /// What is noted with it.
+    #[arg(long, value_name = "TRACESTATE", requires = "traceparent")]
+    tracestate: Option<TraceState>,
     /// Wait until the task has ended, for at most so long if a span is given; events go to stderr.
     #[arg(long, value_name = "SPAN", num_args = 0..=1, require_equals = true, value_parser = text::parse_span)]
     wait: Option<Option<Duration>>,
@@ -106,7 +114,7 @@ pub(crate) struct Create {
     #[arg(long, value_name = "FILE", conflicts_with_all = [
         "task_type", "queue", "params", "priority", "delay", "run_after", "id", "max_attempts", "timeout", "backoff", "retention",
         "project", "domain", "assigned_by", "concurrency_key", "affinity", "expires_after", "expires_at", "unique", "description", "depends_on", "if_dependency_fails",
-        "wait",
+        "wait", "traceparent",
     ])]
     from: Option<PathBuf>,
 }
@@ -133,9 +141,19 @@ impl Create {
         }
     }
 
+    fn trace(&self) -> Option<Trace> {
+        match self.traceparent {
+            Some(parent) => Some(Trace { parent, state: self.tracestate.clone() }),
+            None => surroundings(),
+        }
+    }
+
     fn task(&self, task_type: TaskType) -> Result<CreateTask, Failure> {
+        let trace = self.trace();
         Ok(CreateTask {
             id: self.id,
+            traceparent: trace.as_ref().map(|trace| trace.parent),
+            tracestate: trace.and_then(|trace| trace.state),
             expires_at: self.expires_at,
             run_after: self.run_after,
             delay: self.delay,
@@ -144,6 +162,12 @@ impl Create {
             ..self.task.task(task_type)?
         })
     }
+}
+
+/// The span that this command runs in, as the environment says; passed over if it is malformed, as a header would be.
+pub(crate) fn surroundings() -> Option<Trace> {
+    let parent = std::env::var("TRACEPARENT").ok()?;
+    Trace::of_headers(&parent, std::env::var("TRACESTATE").ok().as_deref())
 }
 
 fn told(context: &Context, created: &CreatedTask) -> Result<(), Failure> {

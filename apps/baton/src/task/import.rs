@@ -17,7 +17,7 @@ use baton_api::create::{CreateTask, CreatedTask, ItemProblem};
 use baton_api::fields::BodyError;
 use baton_api::{ProblemCode, ReadFields as _};
 use baton_client::{Client, ClientError};
-use baton_model::{Limits, RequestKey, limits};
+use baton_model::{Limits, RequestKey, Trace, limits};
 use futures::{StreamExt as _, stream};
 use serde::Serialize;
 use tokio::sync::mpsc;
@@ -26,6 +26,7 @@ use crate::context::Context;
 use crate::exit::Failure;
 use crate::input::{self, Line, NotText};
 use crate::signals::Signals;
+use crate::task::create::surroundings;
 use crate::words;
 
 /// The most bytes of lines that go into one batch; the server takes 16 MiB unless set otherwise.
@@ -345,8 +346,10 @@ fn read_aside(file: &Path) -> Result<mpsc::Receiver<Result<Vec<Entry>, Failure>>
             Err(error) => return Err(Failure::usage(format!("--from: cannot read {name}: {error}"))),
         }
     };
+    let trace = surroundings();
     std::thread::spawn(move || {
-        let mut lines = Lines { from: BufReader::with_capacity(1 << 16, from), waits, number: 0, name };
+        let mut lines =
+            Lines { from: BufReader::with_capacity(1 << 16, from), waits, number: 0, name, trace };
         loop {
             let chunk = lines.chunk();
             let last = chunk.is_err();
@@ -366,6 +369,8 @@ struct Lines<R> {
     waits: bool,
     number: u64,
     name: String,
+    /// The span that this command runs in.
+    trace: Option<Trace>,
 }
 
 impl<R: Read> Lines<R> {
@@ -389,6 +394,16 @@ impl<R: Read> Lines<R> {
             }
         }
         Ok(chunk)
+    }
+
+    /// A line that names no trace is created in that of this command.
+    fn traced(&self, task: CreateTask) -> CreateTask {
+        match &self.trace {
+            Some(trace) if task.traceparent.is_none() => {
+                CreateTask { traceparent: Some(trace.parent), tracestate: trace.state.clone(), ..task }
+            }
+            _ => task,
+        }
     }
 
     /// The task of a line, or what is wrong with the line; none if it is blank.
@@ -416,7 +431,7 @@ impl<R: Read> Lines<R> {
         if text.trim().is_empty() {
             return Ok(None);
         }
-        Ok(Some(task(text)))
+        Ok(Some(task(text).map(|task| self.traced(task))))
     }
 }
 
@@ -446,7 +461,7 @@ mod tests {
 
     fn chunks(bytes: &[u8], waits: bool, buffer: usize) -> Vec<Vec<Entry>> {
         let from = BufReader::with_capacity(buffer, bytes);
-        let mut lines = Lines { from, waits, number: 0, name: "t.jsonl".to_owned() };
+        let mut lines = Lines { from, waits, number: 0, name: "t.jsonl".to_owned(), trace: None };
         std::iter::from_fn(|| Some(lines.chunk().unwrap()).filter(|chunk| !chunk.is_empty())).collect()
     }
 

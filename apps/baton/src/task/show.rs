@@ -84,6 +84,13 @@ pub(crate) fn facts(detail: &TaskDetailView, times: &Times) -> Vec<(&'static str
     add("timeout", task.timeout_seconds.map(text::seconds));
     add("backoff", task.backoff.map(backoff));
     add("kept for", task.retention_seconds.map(text::seconds));
+    add(
+        "trace",
+        task.traceparent.map(|parent| match &task.tracestate {
+            Some(state) => format!("{parent}, with {}", state.as_str()),
+            None => parent.to_string(),
+        }),
+    );
     add("params", Some(task.params.as_str().to_owned()).filter(|params| params != "{}"));
     let waits_for = |ids: &[TaskId]| {
         let names: Vec<String> = ids.iter().map(ToString::to_string).collect();

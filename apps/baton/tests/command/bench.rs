@@ -103,3 +103,21 @@ fn the_bench_measures_arrivals_a_drain_a_mixture_and_growth() {
     assert!(phases[8]["file_bytes"].as_u64().unwrap() > 4_096, "{report}");
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "the bench has left something behind");
 }
+
+#[test]
+fn the_bench_measures_workers_that_wait_and_workers_that_beat() {
+    let mut command = tool();
+    command.args(["bench", "--connections", "3", "--duration", "1s", "--waiting", "40", "--beating", "70"]);
+    command.args(["--only", "waiting,beating", "-o", "json"]);
+    let report: Value = serde_json::from_slice(&run(command, 0).stdout).unwrap();
+    let phases = report["phases"].as_array().unwrap();
+    let names: Vec<_> = phases.iter().map(|phase| phase["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["waiting 40", "beating 70"]);
+    for phase in phases {
+        assert!(phase["server_memory"]["resident_bytes"].as_u64().unwrap() > 1 << 20, "{report}");
+        assert!(phase["server_processor_percent"].as_f64().unwrap() < 200.0, "{report}");
+    }
+    // 70 workers that each beat every 20 s: 3.5 a second.
+    let beats = phases[1]["operations"][0]["count"].as_u64().unwrap();
+    assert!((1..=9).contains(&beats), "{report}");
+}

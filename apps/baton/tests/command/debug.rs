@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{QUICK, World, run, stdout, until};
+use crate::support::{QUICK, World, run, stderr, stdout, until};
 
 /// The findings of `baton debug health`, which ends with this exit code.
 fn health(world: &World, code: i32) -> Value {
@@ -133,6 +133,48 @@ fn every_setting_is_told_with_where_it_is_from() {
     assert!(beat["what"].as_str().unwrap().len() > 20, "{beat}");
     let shown = stdout(&run(world.command(&["debug", "config"]), 0));
     assert!(shown.lines().count() > 40 && shown.contains("server.listen"), "{shown}");
+}
+
+#[test]
+fn what_the_store_keeps_is_a_source_and_one_that_cannot_be_asked_is_said() {
+    let world = World::with_file("baton.toml", "[reaper]\ninterval_seconds = 0.5\n");
+    let said = ["--by", "ada", "--reason", "the disk is full"];
+    world.run(&[&["config", "set", "retention.log_hours", "12"], &said[..]].concat(), 0);
+    world.run(&["config", "set", "reaper.interval_seconds", "30"], 0);
+    let told = |arguments: &[&str]| {
+        let mut command = world.command(&[&["debug", "config"], arguments].concat());
+        command.current_dir(world.path("."));
+        run(command, 0)
+    };
+    let items: Value = serde_json::from_str(&stdout(&told(&["--json"]))).unwrap();
+    assert_eq!(items["store"], "asked");
+    let of = |items: &Value, key: &str| {
+        items["items"].as_array().unwrap().iter().find(|one| one["key"] == key).cloned().unwrap()
+    };
+    let kept = of(&items, "retention.log_hours");
+    assert_eq!((&kept["value"], &kept["stored"]["set_by"]), (&json!("12"), &json!("ada")));
+    assert!(kept["from"].as_str().unwrap().starts_with("the store, set by ada at 2"), "{kept}");
+    let beaten = of(&items, "reaper.interval_seconds");
+    assert_eq!((&beaten["value"], &beaten["from"]), (&json!("0.5"), &json!("the file baton.toml")));
+    assert!(beaten["not_in_force"].as_str().unwrap().contains("in the store: 30, not in force"), "{beaten}");
+    let explained = stdout(&told(&["--explain", "--changed"]));
+    assert!(explained.contains("retention.log_hours = 12  (the store, set by ada at "), "{explained}");
+    assert!(explained.contains("Set in the store: the disk is full"), "{explained}");
+    let local: Value = serde_json::from_str(&stdout(&told(&["--json", "--local"]))).unwrap();
+    assert_eq!(
+        (&local["store"], &of(&local, "retention.log_hours")["value"]),
+        (&json!("not asked"), &json!("48"))
+    );
+    for way in
+        [["--server", "http://127.0.0.1:9"], ["--server", "ftp://nowhere"], ["--token-file", "/no/such/file"]]
+    {
+        let mut alone = world.command(&[&way[..], &["debug", "config"]].concat());
+        alone.current_dir(world.path("."));
+        let alone = run(alone, 0);
+        let told = stderr(&alone);
+        assert!(told.contains("what the store keeps is not told here: "), "{way:?}: {told}");
+        assert!(stdout(&alone).contains("retention.log_hours"), "{way:?}");
+    }
 }
 
 /// The commands of the page of symptoms: every line of its blocks that begins with `baton`.

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use baton_model::{TaskId, TaskSpec, Timestamp};
+use baton_model::{Bounds, TaskId, TaskSpec, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Complete, Create, NoDoorbell, TaskStore as _};
 use baton_store_sqlite::{Durability, Options, SqliteStore};
 use tokio::runtime::Runtime;
@@ -39,6 +39,7 @@ async fn fill(file: &std::path::Path, tasks: usize, now: Timestamp) {
             now,
             task: task.head.id,
             fence,
+            caller: Bounds::default(),
             generation,
             ran: None,
             output: baton_model::Output::default(),

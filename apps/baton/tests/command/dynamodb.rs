@@ -119,10 +119,16 @@ fn told(output: &Output) -> String {
 
 /// A server on the table, listening at the address.
 fn serve(engine: &Engine, world: &World, table: &str) -> Running {
+    serve_with(engine, world, table, &[])
+}
+
+/// The same, with some settings.
+fn serve_with(engine: &Engine, world: &World, table: &str, settings: &[(&str, &str)]) -> Running {
     let address = world.url.strip_prefix("http://").unwrap();
     let log = std::fs::File::create(world.path("table-server.log")).unwrap();
     let mut command = engine.tool(&["serve", "-o", "json", "--listen", address, "--store", table]);
-    command.envs(PATIENT.iter().copied()).stdout(Stdio::piped()).stderr(log);
+    command.envs(PATIENT.iter().copied()).envs(settings.iter().copied());
+    command.stdout(Stdio::piped()).stderr(log);
     let mut running = Running(command.spawn().unwrap());
     let mut line = String::new();
     BufReader::new(running.0.stdout.take().unwrap()).read_line(&mut line).unwrap();
@@ -282,4 +288,62 @@ fn statistics_are_counted_anew_and_kept_by_the_stream_from_then_on() {
     );
     let file = engine.run(&["table", "rebuild-statistics", "--store", "sqlite:baton.db"]);
     assert_eq!(file.status.code(), Some(2));
+}
+
+/// What is removed by hand is archived first; any server on the table leaves what has ended to the archiver until that is ended.
+#[test]
+fn finished_tasks_of_a_table_are_archived_and_put_back() {
+    let engine = Engine::start();
+    let mut world = World::new(PATIENT);
+    assert!(world.end_server().success());
+    let store = ["--store", "dynamodb:baton-tasks"];
+    engine.json(&[&["table", "create"], &store[..]].concat());
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}", folder.path().display());
+    let often = [("BATON_ARCHIVE_URL", &*url), ("BATON_REAPER_INTERVAL_SECONDS", "0.05")];
+    let server = serve_with(&engine, &world, "dynamodb:baton-tasks", &often);
+    let id = world.create(&["--project", "film", "--params", r#"{"n": 1.50}"#]);
+    world.run(&["task", "cancel", &id], 0);
+    let before = world.task(&id);
+    world.run(&["task", "delete", &id, "--yes"], 0);
+    let gone = || world.get(&format!("/v1/tasks/{id}")).0 == 404;
+    crate::support::until("it is archived and removed", || gone().then_some(()));
+    drop(server);
+    let shown = engine.json(&["archive", "show", "--archive", &url]);
+    assert_eq!(shown["items"].as_array().unwrap().len(), 1, "{shown}");
+    let put = engine.json(&[&["archive", "restore", "--all", "--archive", &url], &store[..]].concat());
+    assert_eq!((&put["restored"], &put["refused"]), (&1.into(), &0.into()), "{put}");
+    let server = serve(&engine, &world, "dynamodb:baton-tasks");
+    assert_eq!(world.task(&id), before);
+    let log = std::fs::read_to_string(world.path("table-server.log")).unwrap();
+    assert!(log.contains("this server has no archive"), "{log}");
+    drop(server);
+    let ended = engine.json(&[&["table", "end-archiving"], &store[..]].concat());
+    assert_eq!(ended["was_archived"], true);
+    let ended = engine.json(&[&["table", "end-archiving"], &store[..]].concat());
+    assert_eq!(ended["was_archived"], false);
+}
+
+/// Rules and webhooks are kept in the table; a webhook that wants what a table cannot tell is refused.
+#[test]
+fn a_server_on_a_table_keeps_alerts_and_webhooks() {
+    let engine = Engine::start();
+    let mut world = World::new(PATIENT);
+    assert!(world.end_server().success());
+    engine.json(&["table", "create", "--store", "dynamodb:baton-tasks"]);
+    let server = serve(&engine, &world, "dynamodb:baton-tasks");
+    world.run(&["alert", "set", "deep", "--kind", "queue_depth", "--above", "5"], 0);
+    let hook = ["webhook", "set", "chat", "--url", "https://hooks.example/baton"];
+    world.run(&[&hook[..], &["--event", "alert.fired"]].concat(), 0);
+    let refused = world.command(&[&hook[..], &["--event", "task.failed"]].concat()).output().unwrap();
+    assert!(!refused.status.success() && told(&refused).contains("task-events"), "{}", told(&refused));
+    drop(server);
+    let _server = serve(&engine, &world, "dynamodb:baton-tasks");
+    let alerts = world.json(&["alert", "list"]).to_string();
+    assert!(alerts.contains("\"deep\"") && alerts.contains("queue_depth"), "{alerts}");
+    let hooks = world.json(&["webhook", "list"]).to_string();
+    assert!(
+        hooks.contains("\"chat\"") && hooks.contains("alert.fired") && !hooks.contains("whsec_"),
+        "{hooks}"
+    );
 }

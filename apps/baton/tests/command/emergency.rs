@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{QUICK, Running, World, program, stderr, until};
+use crate::support::{QUICK, Running, World, program, stderr, stdout, until};
 
 fn directive(world: &World, worker: &str) -> String {
     world.json(&["worker", "show", worker])["directive"].as_str().unwrap().to_owned()
@@ -56,13 +56,76 @@ fn it_is_called_off_until_it_has_happened() {
     let mut stopping = stop();
     let life = world.json(&["worker", "show", "w"])["life"].clone();
     assert_eq!((&life["state"], &life["why"]), (&"draining".into(), &"it was asked to drain".into()));
+    assert!(life["since"].is_string(), "{life}");
     stopping.signal(Signal::SIGINT);
     assert_eq!(stopping.wait().code(), Some(1));
     assert_eq!(directive(&world, "w"), "run");
-    // Whether it had heard of it or not, it finishes what it runs.
+    // Whether it had heard of it or not, it finishes what it runs, and goes on.
     std::fs::write(world.path("finish"), "").unwrap();
     world.becomes(&id, "completed");
+    let next = world.create(&[]);
+    world.becomes(&next, "completed");
     drop(worker);
+}
+
+#[test]
+fn what_others_have_asked_stands_when_it_is_called_off() {
+    let world = World::new(QUICK);
+    let names = ["mine", "before", "since"];
+    let program = "until test -e finish; do sleep 0.1; done";
+    let workers = names.map(|name| world.worker_named(name, &["--queue", name], program));
+    for name in names {
+        let id = world.create(&["--queue", name]);
+        world.becomes(&id, "running");
+    }
+    world.run(&["worker", "drain", "before", "--by", "ada"], 0);
+    let mut command = world.command(&["fleet", "stop", "--all"]);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut stopping = Running(command.spawn().unwrap());
+    for name in ["mine", "since"] {
+        until("it drains", || (directive(&world, name) == "drain").then_some(()));
+    }
+    world.run(&["worker", "drain", "since", "--by", "ada"], 0);
+    stopping.signal(Signal::SIGINT);
+    assert_eq!(stopping.wait().code(), Some(1));
+    assert_eq!(names.map(|name| directive(&world, name)), ["run", "drain", "drain"]);
+    for name in ["before", "since"] {
+        assert_eq!(world.json(&["worker", "show", name])["directed"]["by"], "ada", "{name}");
+    }
+    drop(workers);
+}
+
+#[test]
+fn a_drain_is_shown_with_who_and_why_and_taken_back_until_the_worker_has_ended() {
+    let world = World::new(QUICK);
+    let mut worker = world.worker_named("w", &[], "until test -e finish; do sleep 0.1; done");
+    let id = world.create(&[]);
+    world.becomes(&id, "running");
+    let drain = ["worker", "drain", "w", "--by", "ada", "--reason", "a new card"];
+    let told = stderr(&world.run(&drain, 0));
+    assert!(told.contains("until it has ended, `baton worker resume w` takes that back"), "{told}");
+    let shown = stdout(&world.run(&["worker", "show", "w"], 0));
+    assert!(
+        shown.contains("draining since ") && shown.contains(": it was asked to drain by ada: a new card"),
+        "{shown}"
+    );
+    let directed = world.json(&["worker", "show", "w"])["directed"].clone();
+    assert_eq!((&directed["by"], &directed["reason"]), (&"ada".into(), &"a new card".into()));
+    // Long enough for a heartbeat.
+    let beats = || world.json(&["worker", "show", "w"])["last_beat_at"].clone();
+    for _ in 0..2 {
+        let before = beats();
+        until("it has beaten", || (beats() != before).then_some(()));
+    }
+    world.run(&["fleet", "resume", "--all"], 0);
+    std::fs::write(world.path("finish"), "").unwrap();
+    world.becomes(&id, "completed");
+    let next = world.create(&[]);
+    world.becomes(&next, "completed");
+    world.run(&drain, 0);
+    assert!(worker.wait().success());
+    let late = stderr(&world.run(&["worker", "resume", "w"], 1));
+    assert!(late.contains("worker w had ended before, at 2"), "{late}");
 }
 
 #[test]

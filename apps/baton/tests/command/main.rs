@@ -55,6 +55,7 @@ mod task_stats;
 mod tls;
 mod tokens;
 mod top;
+mod traces;
 mod unread;
 mod words;
 mod worker;

@@ -153,6 +153,27 @@ fn the_table_is_that_of_the_contract() {
     assert!(String::from_utf8_lossy(&again.stdout).contains(": 0 rows written"), "{}", told(&again));
 }
 
+#[cfg(feature = "dialects")]
+#[test]
+fn a_clients_own_words_are_in_the_columns() {
+    let Some(database) = Server::start() else { return };
+    let world = World::new(QUICK);
+    let long = "why? ".repeat(2_000);
+    let words = baton_dialect_task_table::keep("general query", Some(&long), None, r#"{"n": 1}"#);
+    let params: Value = serde_json::from_str(&words.params).unwrap();
+    for queue in ["task-table", "default"] {
+        let task = json!({"type": words.task_type, "queue": queue, "description": words.description, "params": params});
+        let (status, answer) = world.ask("POST", "/v1/tasks", &task.to_string());
+        assert_eq!(status, 201, "{answer}");
+    }
+    once(&world, &database, 0);
+    let told = "SELECT type, length(description), params FROM tasks WHERE type = 'general query'";
+    assert_eq!(database.rows(told), [r#"general query|10000|{"n": 1}"#]);
+    // What lies in another queue is nobody's words.
+    let other = "SELECT length(description), params ? 'baton_words' FROM tasks WHERE type = 'general_query'";
+    assert_eq!(database.rows(other), ["4096|t"]);
+}
+
 #[test]
 fn every_change_is_there_within_two_seconds() {
     let Some(database) = Server::start() else { return };
@@ -309,15 +330,20 @@ fn rows_go_with_their_tasks_unless_they_are_kept() {
 }
 
 #[test]
-fn an_older_reading_never_overwrites_a_newer_one() {
+fn an_older_reading_does_not_overwrite_a_newer_one_unless_the_task_itself_says_so_seconds_later() {
     let Some(database) = Server::start() else { return };
     let world = World::new(QUICK);
     let id = world.create(&[]);
     once(&world, &database, 0);
     // As if a later reading had come first.
     assert!(database.psql("UPDATE baton_mirror_task SET events = 2; UPDATE tasks SET status = 'running'"));
-    once(&world, &database, 0);
+    let mut mirror = Mirror::start(&world, &database, &["--check-every", "500ms"]);
+    std::thread::sleep(Duration::from_secs(3));
     assert_eq!(database.value(&status_of(&id)), "running");
+    becomes(&database, &status_of(&id), "queued");
+    assert!(mirror.said().contains("put back to an earlier time"), "{}", mirror.said());
+    mirror.running.signal(Signal::SIGTERM);
+    mirror.running.wait();
     claim(&world, "w1");
     world.run(&["task", "cancel", &id], 0);
     once(&world, &database, 0);
@@ -329,6 +355,77 @@ fn an_older_reading_never_overwrites_a_newer_one() {
     assert!(database.psql("DELETE FROM tasks"));
     once(&world, &database, 0);
     assert_eq!(database.value(&status_of(&id)), "cancelled");
+}
+
+#[test]
+fn a_reading_that_is_not_taken_is_not_believed_to_be_written() {
+    let Some(database) = Server::start() else { return };
+    let world = World::new(QUICK);
+    let columns = "id uuid PRIMARY KEY, status text NOT NULL, type text NOT NULL, description text, domain text, drift_score float8,
+        attempts int, locked_by text, locked_at timestamptz, run_after timestamptz, params jsonb, result jsonb, error text,
+        created_at timestamptz, updated_at timestamptz";
+    assert!(database.psql(&format!("CREATE TABLE tasks ({columns})")));
+    let id = world.create(&[]);
+    once(&world, &database, 0);
+    // A status that is none of Baton's tells nothing of the row, but that it is to be written; and its task had more events.
+    let strange = "UPDATE baton_mirror_task SET events = 9; UPDATE tasks SET status = 'of another'";
+    assert!(database.psql(strange));
+    let mut mirror = Mirror::start(&world, &database, &[]);
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(database.value(&status_of(&id)), "of another");
+    becomes(&database, &status_of(&id), "queued");
+    mirror.running.signal(Signal::SIGTERM);
+    mirror.running.wait();
+    // A single comparison waits for it.
+    assert!(database.psql(strange));
+    once(&world, &database, 0);
+    assert_eq!(database.value(&status_of(&id)), "queued");
+}
+
+/// The rule does not go by what the store says of itself, so that it holds for each of them, and however it was put back.
+#[test]
+fn a_store_that_was_put_back_to_an_earlier_time_is_followed() {
+    let Some(database) = Server::start() else { return };
+    let mut world = World::new(QUICK);
+    let ids: Vec<String> = (0..4).map(|_| world.create(&[])).collect();
+    world.kill_server();
+    let store = world.path("baton.db");
+    let files = [store.clone(), store.with_extension("db-wal")];
+    let backup: Vec<_> = files.iter().map(|file| std::fs::read(file).ok()).collect();
+    world.restart_server();
+    let _mirror = Mirror::follows(&world, &database, &["--check-every", "500ms"]);
+    // One is cancelled, one runs, and one is completed; another one comes.
+    let done = claim(&world, "w1");
+    end(&world, &done, "complete", json!({"result": {"of": "what was"}}));
+    let runs = claim(&world, "w1");
+    world.run(&["task", "cancel", &ids[2]], 0);
+    let newer = world.create(&[]);
+    becomes(
+        &database,
+        "SELECT count(*) FROM tasks WHERE status IN ('cancelled', 'completed', 'running')",
+        "3",
+    );
+    becomes(&database, &format!("SELECT count(*) FROM tasks WHERE id = '{newer}'"), "1");
+    world.kill_server();
+    for (file, bytes) in files.iter().zip(backup) {
+        match bytes {
+            Some(bytes) => std::fs::write(file, bytes).unwrap(),
+            None => drop(std::fs::remove_file(file)),
+        }
+    }
+    world.restart_server();
+    // The same task, and as many events, at another time.
+    let again = claim(&world, "w1");
+    assert_eq!(again["id"], done["id"]);
+    end(&world, &again, "complete", json!({"result": {"of": "what is"}}));
+    becomes(
+        &database,
+        &format!("SELECT result->>'of' FROM tasks WHERE id = '{}'", done["id"].as_str().unwrap()),
+        "what is",
+    );
+    becomes(&database, &status_of(&ids[2]), "queued");
+    becomes(&database, &status_of(runs["id"].as_str().unwrap()), "queued");
+    becomes(&database, &format!("SELECT count(*) FROM tasks WHERE id = '{newer}'"), "0");
 }
 
 #[test]

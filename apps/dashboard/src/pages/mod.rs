@@ -4,6 +4,7 @@ pub(crate) mod alerts;
 pub(crate) mod audit;
 pub(crate) mod groups;
 pub(crate) mod limits;
+pub(crate) mod one_setting;
 pub(crate) mod one_task;
 pub(crate) mod one_worker;
 pub(crate) mod overview;

@@ -188,6 +188,7 @@ fn facts(task: &TaskView, now: Timestamp) -> Vec<Fact> {
         .extend(task.concurrency_key.as_ref().map(|key| text("Concurrency key", plain(key.as_str(), NAMES))));
     facts.extend(task.affinity.as_ref().map(|affinity| text("Affinity", plain(affinity.as_str(), NAMES))));
     facts.extend(task.unique.as_ref().map(|unique| text("Unique key", plain(unique.key.as_str(), NAMES))));
+    facts.extend(task.traceparent.map(|parent| text("Trace", parent.to_string())));
     facts.extend(task.batch_id.map(|batch| text("Batch", batch.to_string())));
     facts
 }

@@ -27,7 +27,7 @@ struct Overview {
     states: Vec<(&'static str, String, String)>,
     bar: Vec<Part>,
     workers: Vec<(&'static str, String)>,
-    done: Vec<(&'static str, String, String)>,
+    done: Vec<(&'static str, &'static str, String, String)>,
     hours: Vec<Hour>,
     /// The most that was done in one of them.
     most: String,
@@ -135,11 +135,18 @@ fn workers(counts: WorkerCountsView) -> Vec<(&'static str, String)> {
 }
 
 /// What was done in the last 24 hours.
-fn done(hours: &[HourView]) -> Vec<(&'static str, String, String)> {
+fn done(hours: &[HourView]) -> Vec<(&'static str, &'static str, String, String)> {
     let rate = |tasks: u64| format!("{:.1} a minute", tasks as f64 / 1_440.0);
     let claimed = hours.iter().map(|hour| hour.claimed).sum();
     let completed = hours.iter().map(|hour| hour.completed).sum();
-    vec![("claimed", count(claimed), rate(claimed)), ("completed", count(completed), rate(completed))]
+    let failed = hours.iter().map(|hour| hour.failed).sum();
+    [
+        ("claimed", "claimed", claimed),
+        ("completed", "completed", completed),
+        ("failed", "attempts failed", failed),
+    ]
+    .map(|(class, words, tasks)| (class, words, count(tasks), rate(tasks)))
+    .to_vec()
 }
 
 impl QueueBar {

@@ -1,4 +1,4 @@
-//! The settings that the server runs with, to be read alone.
+//! The settings that the server runs with; those that may change while it runs lead to a page of their own.
 
 use askama::Template;
 use axum::response::Response;
@@ -19,6 +19,7 @@ struct Section<'a> {
 
 struct Shown<'a> {
     name: &'a str,
+    key: &'a str,
     value: &'a str,
     /// Where it is from, if it is not as by default.
     origin: &'a str,
@@ -36,6 +37,8 @@ struct Page<'a> {
     sections: Vec<Section<'a>>,
     /// What the store keeps and this server can make nothing of.
     passed_over: Vec<String>,
+    /// Whether it is offered to change them.
+    sets: bool,
 }
 
 /// Shows them to those who may see everything.
@@ -53,6 +56,7 @@ pub(crate) async fn show(visit: Visit) -> Result<Response, ApiError> {
         shell: Shell::new(&visit, "Settings", "/ui/settings"),
         sections: sections(&explained, &running),
         passed_over: passed_over(&taken),
+        sets: visit.rights.may("set_config"),
     })
 }
 
@@ -75,7 +79,15 @@ fn shown<'a>(one: &'a Explained, running: &[RunningSetting]) -> Shown<'a> {
         (None, None) => None,
     });
     let note = note.unwrap_or_default();
-    Shown { name: one.place().1, value: &one.value, origin, what: &one.what, running: one.running, note }
+    Shown {
+        name: one.place().1,
+        key: &one.key,
+        value: &one.value,
+        origin,
+        what: &one.what,
+        running: one.running,
+        note,
+    }
 }
 
 fn passed_over(taken: &Taken) -> Vec<String> {

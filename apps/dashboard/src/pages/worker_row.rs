@@ -4,7 +4,7 @@ use baton_api::fleet::WorkerView;
 use baton_model::Timestamp;
 
 use crate::charts::{Spark, spark};
-use crate::words::{NAMES, When, number, plain, short};
+use crate::words::{LINES, NAMES, When, number, plain, short};
 
 pub(crate) struct Held {
     pub(crate) id: String,
@@ -21,12 +21,20 @@ pub(crate) struct Read {
     pub(crate) spark: Option<Spark>,
 }
 
+/// Since when a worker is to drain or stop, who has asked for it, and why.
+pub(crate) struct Asked {
+    pub(crate) since: When,
+    pub(crate) by: Option<String>,
+    pub(crate) reason: Option<String>,
+}
+
 pub(crate) struct WorkerRow {
     pub(crate) id: String,
     pub(crate) href: String,
     pub(crate) act: String,
     pub(crate) status: &'static str,
     pub(crate) directive: &'static str,
+    pub(crate) directed: Option<Asked>,
     pub(crate) active: u32,
     pub(crate) capacity: String,
     pub(crate) beat: Option<When>,
@@ -64,6 +72,11 @@ impl WorkerRow {
             href,
             status: worker.status.as_str(),
             directive: worker.directive.as_str(),
+            directed: worker.directed.map(|asked| Asked {
+                since: When::new(asked.since, now),
+                by: asked.by.map(|by| plain(&by.to_string(), NAMES)),
+                reason: asked.reason.map(|reason| plain(&reason, LINES)),
+            }),
             active: worker.active,
             capacity: worker.capacity.map_or_else(|| "not said".to_owned(), |capacity| capacity.to_string()),
             beat: worker.last_beat_at.map(|at| When::new(at, now)),

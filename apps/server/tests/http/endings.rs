@@ -133,6 +133,64 @@ async fn the_whole_request_may_be_sent_again() {
     assert_eq!(world.get("/v1/workers/w").await.json()["active"], 3);
 }
 
+/// Holds that an answer tells of a claim which was refused for its name.
+fn misnamed(answer: &Value) {
+    assert!(answer.get("next").is_none(), "{answer}");
+    let problem = &answer["next_problem"];
+    assert_eq!((&problem["status"], &problem["code"]), (&json!(422), &json!("invalid_fields")));
+    assert_eq!(problem["errors"][0]["field"], "claim.request_id");
+}
+
+#[tokio::test]
+async fn a_completion_names_its_claim_and_no_other_may_have_that_name() {
+    let world = World::new();
+    running(&world, 1).await;
+    for number in 10..13 {
+        world.create(json!({"id": id(number), "type": "render"})).await;
+    }
+    let own = json!({"worker_id": "w", "max_tasks": 2, "request_id": format!("{}@1", id(0))});
+    let others = json!({"worker_id": "w", "request_id": format!("{}@2", id(0))});
+    let (path, end) = (format!("/v1/tasks/{}/complete", id(0)), json!({"worker_id": "w", "attempt": 1}));
+    let with = |claim: &Value| {
+        let mut body = end.clone();
+        body["claim"] = claim.clone();
+        body
+    };
+    assert_eq!(world.post("/v1/claims", own.clone()).await.wrong_fields(), ["request_id"]);
+    assert_eq!(world.task(&id(0)).await["task"]["status"], "running");
+
+    let first = world.post(&path, with(&own)).await.json();
+    let next: Vec<&Value> =
+        first["next"]["tasks"].as_array().unwrap().iter().map(|task| &task["id"]).collect();
+    assert_eq!(next, [&json!(id(10)), &json!(id(11))]);
+    assert_eq!(world.post(&path, with(&own)).await.json(), first);
+    let again = world.post(&path, with(&others)).await.json();
+    assert_eq!(again["generation_id"], first["generation_id"]);
+    misnamed(&again);
+    assert_eq!(world.get("/v1/workers/w").await.json()["active"], 2);
+}
+
+#[tokio::test]
+async fn an_end_is_taken_whatever_name_its_claim_has() {
+    let world = World::new();
+    running(&world, 2).await;
+    world.create(json!({"id": id(10), "type": "render"})).await;
+    let end = json!({"worker_id": "w", "attempt": 1});
+    let own = |number: u32| json!({"worker_id": "w", "request_id": format!("{}@1", id(number))});
+    let mut alone = end.clone();
+    alone["claim"] = own(1);
+    let answer = world.post(&format!("/v1/tasks/{}/complete", id(0)), alone).await;
+    assert_eq!(answer.status, 200, "{}", answer.text());
+    misnamed(&answer.json());
+    assert_eq!(world.task(&id(0)).await["task"]["status"], "completed");
+    let together = json!({"endings": [{"task_id": id(1), "completion": end}], "claim": own(1)});
+    let answer = world.post("/v1/endings", together).await.json();
+    assert_eq!(answer["accepted"], 1);
+    misnamed(&answer);
+    assert_eq!(world.task(&id(1)).await["task"]["status"], "completed");
+    assert_eq!(world.get("/v1/workers/w").await.json()["active"], 0);
+}
+
 #[tokio::test]
 async fn what_is_wrong_with_the_whole_request_is_refused_and_does_nothing() {
     let world = World::new();

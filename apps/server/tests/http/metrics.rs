@@ -142,8 +142,12 @@ async fn dashboards_alerts_and_the_page_name_only_what_is_served() {
     let answer = world.get("/metrics").await;
     let mut served: BTreeSet<String> =
         series(&answer).into_keys().map(|series| series.split('{').next().unwrap().to_owned()).collect();
-    // Those of supervised workers and of work that nobody takes, which this server has none of.
-    served.extend(["baton_worker_restarts_total", "baton_queue_untaken"].map(str::to_owned));
+    // Those of supervised workers, of work that nobody takes and of rules of alerts, which this server has none of.
+    served.extend(
+        ["baton_worker_restarts_total", "baton_queue_untaken", "baton_alerts_firing"].map(str::to_owned),
+    );
+    // Those of pools, of which it has none either.
+    served.extend(["wanted", "have", "claimable", "running"].map(|what| format!("baton_scaling_{what}")));
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let read = |path: &str| std::fs::read_to_string(root.join(path)).unwrap();
     for path in ["infra/observe/grafana.json", "infra/observe/alerts.yaml"] {
@@ -181,7 +185,7 @@ async fn a_dialect_that_has_metrics_keeps_them_and_ours_are_beside() {
 #[tokio::test]
 async fn work_that_nobody_takes_is_told_and_no_longer_once_somebody_does() {
     let world = World::new();
-    let look = async || baton_reap_stale_workers::look_for_untaken(&world.app, true).await.unwrap();
+    let look = async || baton_http::untaken::look_for_untaken(&world.app, true).await.unwrap();
     let told = async || {
         let ready = world.get("/readyz?verbose").await.json();
         (

@@ -1,9 +1,14 @@
 //! How many machines should run workers, as the server tells it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use baton_http::{App, Parts};
 use baton_model::{ReadingRule, ReadingWatch, Scope};
+use baton_runtime::{Settings, Sources};
 use baton_scaling::Policy;
+use baton_store::Store;
+use baton_store::faulty::{Fault, Faulty};
 use serde_json::{Value, json};
 
 use crate::world::World;
@@ -141,4 +146,66 @@ async fn a_worker_whose_reading_leaves_its_bounds_drains_and_goes_on_once_it_is_
         world.clock.advance(Duration::from_secs(5));
     }
     assert_eq!(asked, ["run", "run", "run", "drain", "drain", "run"]);
+}
+
+#[tokio::test]
+async fn the_wanted_machines_are_a_metric_by_the_name_that_the_page_has() {
+    let world = World::with_pools(&[], vec![pool("gpu", &["images", "thumbs"]), pool("cpu", &["mail"])]);
+    for _ in 0..3 {
+        create(&world, "images", json!({})).await;
+    }
+    let text = world.get("/metrics").await.text();
+    for line in [
+        "baton_scaling_wanted{pool=\"gpu\"} 2.0",
+        "baton_scaling_wanted{pool=\"cpu\"} 0.0",
+        "baton_scaling_have{pool=\"gpu\"} 0.0",
+        "baton_scaling_claimable{pool=\"gpu\"} 3.0",
+        "baton_scaling_running{pool=\"gpu\"} 0.0",
+    ] {
+        assert!(text.lines().any(|told| told == line), "{line} is not in {text}");
+    }
+    let page =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/scaling.md")).unwrap();
+    assert!(page.contains("seriesQuery: 'baton_scaling_wanted{pool!=\"\"}'") && page.contains("pool: gpu"));
+    let without = World::new().get("/metrics").await.text();
+    assert!(!without.contains("baton_scaling"), "who has no pools pays for none");
+}
+
+#[tokio::test]
+async fn pools_that_cannot_be_read_cost_no_other_figure_and_the_counts_are_read_once() {
+    let world = World::with_pools(&[], vec![pool("gpu", &["images"])]);
+    create(&world, "images", json!({})).await;
+    let settings = Settings::load(&Sources::default()).unwrap();
+    let (mut all, mut without) = (0, 0);
+    for seed in 0..300 {
+        // Each question meets a fault, so that all of them are known; a fourth of the faults fail it.
+        let faulty = Arc::new(Faulty::new(Arc::clone(&world.app.store), seed, 1));
+        let of = &world.app;
+        let parts = Parts::configured(
+            &settings,
+            Arc::clone(&faulty) as Arc<dyn Store>,
+            Arc::clone(&of.doorbell),
+            Arc::clone(&of.clock),
+            Arc::clone(&of.ids),
+        );
+        let app = App::new(Parts { scaling: of.scaling.clone(), ..parts });
+        let told = baton_show_metrics::text(&app).await;
+        let met = faulty.met();
+        assert_eq!(met.iter().filter(|(asked, _)| *asked == "stats").count(), 1, "{met:?}");
+        let failed: Vec<_> =
+            met.iter().filter(|(_, fault)| *fault == Fault::Unavailable).map(|(asked, _)| *asked).collect();
+        match told {
+            Ok(text) => {
+                assert!(text.contains("baton_tasks{"), "{text}");
+                let has_pools = text.contains("baton_scaling_wanted{pool=\"gpu\"} 1.0");
+                assert_eq!(has_pools, failed.is_empty(), "{failed:?}: {text}");
+                if has_pools { all += 1 } else { without += 1 }
+            }
+            // These two are asked for the pools alone.
+            Err(error) => {
+                assert!(failed.iter().any(|asked| !["workers", "queue"].contains(asked)), "{error:?}")
+            }
+        }
+    }
+    assert!(all > 0 && without > 0, "{all}, {without}");
 }

@@ -21,7 +21,7 @@ async fn set(world: &World, schedule: &Value) -> Value {
 }
 
 async fn round(world: &World) {
-    scheduled(&world.app, Duration::from_secs(10)).await.unwrap();
+    scheduled(&world.app, Duration::from_secs(10), None).await.unwrap();
 }
 
 #[tokio::test]

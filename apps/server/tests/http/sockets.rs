@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_runtime::{Clock, LocalDoorbell, RandomIds, Settings, Sources, SystemClock};
-use baton_server::{Running, Server};
+use baton_server::{Beside, Running, Server};
 use baton_store::TokenStore;
 use baton_store_sqlite::{Options, SqliteStore};
 use rand::rngs::StdRng;
@@ -26,6 +26,11 @@ pub(crate) struct Site {
 }
 
 pub(crate) async fn site(settings: &[(&str, &str)]) -> Site {
+    site_beside(settings, Beside::default()).await
+}
+
+/// A server that has this besides its store.
+pub(crate) async fn site_beside(settings: &[(&str, &str)], beside: Beside) -> Site {
     let flag = |(key, value): &(&str, &str)| ("--set".to_owned(), (*key).to_owned(), (*value).to_owned());
     let flags = [("server.listen", "127.0.0.1:0")].iter().chain(settings).map(flag).collect();
     let settings = Settings::load(&Sources { flags, ..Sources::default() }).unwrap();
@@ -35,8 +40,9 @@ pub(crate) async fn site(settings: &[(&str, &str)]) -> Site {
     let rung = Arc::clone(&doorbell);
     let store = SqliteStore::open(&dir.path().join("baton.db"), Options::default(), rung).unwrap();
     let store = Arc::new(store);
-    let shared = Arc::clone(&store);
-    let running = Server::start(&settings, shared, Arc::clone(&doorbell), clock, Arc::new(RandomIds));
+    let (shared, ids) = (Arc::clone(&store), Arc::new(RandomIds));
+    let listening = Server::listen(&settings).await.unwrap();
+    let running = Server::serve(listening, &settings, shared, Arc::clone(&doorbell), clock, ids, beside);
     Site { running: running.await.unwrap(), doorbell, store, _dir: dir }
 }
 

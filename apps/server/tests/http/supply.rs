@@ -28,7 +28,7 @@ fn nights() -> Value {
 }
 
 async fn round(world: &World) {
-    scheduled(&world.app, Duration::from_secs(10)).await.unwrap();
+    scheduled(&world.app, Duration::from_secs(10), None).await.unwrap();
 }
 
 async fn waiting(world: &World) -> Vec<Value> {
@@ -246,7 +246,7 @@ async fn a_queue_stays_between_its_bounds_under_two_servers_a_reaper_and_32_clai
         let (over, rounds) = (Arc::clone(&over), Arc::clone(&rounds));
         tokio::spawn(async move {
             while !over.load(Ordering::SeqCst) {
-                scheduled(&app, Duration::from_secs(5)).await.unwrap();
+                scheduled(&app, Duration::from_secs(5), None).await.unwrap();
                 rounds.fetch_add(1, Ordering::SeqCst);
                 tokio::time::sleep(Duration::from_millis(30)).await;
             }

@@ -75,7 +75,16 @@ impl Files for Moving {
         let found = self.files.older(before, after, limit).await?;
         let bounds = Bounds { file_bytes: u64::MAX, project_bytes: None };
         let name = "film/anew".parse().unwrap();
-        let put = Put { name, now: self.now, id: 7, content_type: None, task: None, bounds };
+        let put = Put {
+            name,
+            now: self.now,
+            id: 7,
+            content_type: None,
+            task: None,
+            kept_until: None,
+            only_new: false,
+            bounds,
+        };
         let bytes = futures::stream::once(async { Ok(Bytes::from_static(b"new")) });
         self.files.put(put, bytes.boxed()).await?;
         self.files.adopt(&"film/taken".parse().unwrap(), self.task).await?;

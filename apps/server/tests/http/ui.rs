@@ -1,5 +1,8 @@
 //! The dashboard, as browsers meet it: signing in, what a page may load, what whose token sees and may do.
 
+mod sessions;
+mod setting;
+
 use std::time::Duration;
 
 use axum::body::Body;
@@ -21,6 +24,7 @@ const PAGES: &[&str] = &[
     "/ui/tokens",
     "/ui/audit",
     "/ui/settings",
+    "/ui/settings/log.level",
 ];
 
 /// What would run if anything of it were taken as it is.
@@ -92,90 +96,6 @@ pub(crate) fn location(answer: &Answer) -> &str {
 
 pub(crate) fn guarded() -> World {
     World::with(&[("tokens.required", "always")])
-}
-
-#[tokio::test]
-async fn a_page_is_shown_to_those_who_have_signed_in_alone() {
-    let world = guarded();
-    let mut browser = Browser::new(&world);
-    assert_eq!(location(&browser.get("/ui").await), "/ui/sign-in?next=%2Fui");
-    let answer = browser.get("/ui/tasks?status=failed").await;
-    assert_eq!(location(&answer), "/ui/sign-in?next=%2Fui%2Ftasks%3Fstatus%3Dfailed");
-    let answer = browser.sign_in("baton_no_such_token_at_all").await;
-    assert_eq!(answer.status, 401);
-    assert!(answer.text().contains("role=\"alert\"") && !answer.headers.contains_key(SET_COOKIE));
-    let (_, secret) = world.token(json!({"name": "ada"})).await;
-    let answer = browser
-        .post("/ui/sign-in", "/ui/sign-in", &[("token", &secret.reveal()), ("next", "/ui/queues")])
-        .await;
-    assert_eq!(location(&answer), "/ui/queues");
-    browser.sign_in(&secret.reveal()).await;
-    let page = browser.get("/ui").await;
-    assert_eq!(page.status, 200);
-    assert!(page.text().contains("<bdi>ada</bdi>"));
-    assert!(!page.text().contains(&secret.reveal()), "a page shows a token");
-}
-
-#[tokio::test]
-async fn the_cookie_is_bound_to_the_pages_and_holds_no_token() {
-    let world = guarded();
-    let (_, secret) = world.token(json!({})).await;
-    let answer = Browser::new(&world).sign_in(&secret.reveal()).await;
-    let cookie = answer.headers[SET_COOKIE].to_str().unwrap();
-    let mut parts = cookie.split("; ");
-    let (name, id) = parts.next().unwrap().split_once('=').unwrap();
-    assert!(
-        name == "baton_ui" && id.len() == 64 && id.bytes().all(|byte| byte.is_ascii_hexdigit()),
-        "{cookie}"
-    );
-    let mut attributes: Vec<_> = parts.collect();
-    attributes.sort_unstable();
-    assert_eq!(attributes, ["HttpOnly", "Path=/ui", "SameSite=Strict", "Secure"]);
-    // Neither is the cookie a token for the API.
-    let request = Request::get("/v1/tasks").header(COOKIE, format!("{name}={id}"));
-    world.send(request.body(Body::empty()).unwrap()).await.problem(401, "unauthorized");
-}
-
-#[tokio::test]
-async fn a_session_ends_with_its_token_by_signing_out_and_when_nobody_comes() {
-    let world = guarded();
-    let (id, secret) = world.token(json!({})).await;
-    let mut browser = Browser::new(&world);
-    browser.sign_in(&secret.reveal()).await;
-    assert_eq!(browser.get("/ui").await.status, 200);
-    world.app.store.revoke_token(id, world.app.now()).await.unwrap();
-    assert!(location(&browser.get("/ui").await).starts_with("/ui/sign-in"));
-
-    let browser = Browser::signed_in(&world, json!({})).await;
-    let answer = browser.post("/ui", "/ui/sign-out", &[]).await;
-    assert_eq!(location(&answer), "/ui/sign-in");
-    assert!(answer.headers[SET_COOKIE].to_str().unwrap().contains("Max-Age=0"));
-    assert!(location(&browser.get("/ui").await).starts_with("/ui/sign-in"));
-
-    let browser = Browser::signed_in(&world, json!({})).await;
-    for _ in 0..3 {
-        world.advance(Duration::from_secs(7 * 3_600));
-        assert_eq!(browser.get("/ui").await.status, 200);
-    }
-    world.advance(Duration::from_secs(8 * 3_600 + 1));
-    assert!(location(&browser.get("/ui").await).starts_with("/ui/sign-in"));
-}
-
-#[tokio::test]
-async fn sessions_are_bounded_and_the_idlest_of_a_token_ends_first() {
-    let world = guarded();
-    let (_, secret) = world.token(json!({})).await;
-    let other = Browser::signed_in(&world, json!({})).await;
-    let mut browsers = Vec::new();
-    for _ in 0..21 {
-        let mut browser = Browser::new(&world);
-        browser.sign_in(&secret.reveal()).await;
-        world.advance(Duration::from_secs(1));
-        browsers.push(browser);
-    }
-    assert_eq!(browsers[0].get("/ui").await.status, 303);
-    assert_eq!(browsers[1].get("/ui").await.status, 200);
-    assert_eq!(other.get("/ui").await.status, 200, "one token has ended the session of another one");
 }
 
 #[tokio::test]
@@ -336,6 +256,12 @@ async fn what_a_token_may_not_do_is_not_offered_and_refused() {
         for path in ["/ui/audit", "/ui/tokens", "/ui/workers", "/ui/limits", "/ui/projects", "/ui/settings"] {
             assert_eq!(browser.get(path).await.status, 403, "{path}");
         }
+        let setting = "/ui/settings/retention.log_hours";
+        assert_eq!(browser.get(setting).await.status, 403);
+        for act in ["confirm", "change"] {
+            let answer = browser.post("/ui", &format!("{setting}/{act}"), &[("value", "12")]).await;
+            assert_eq!(answer.status, 403, "{act}");
+        }
         assert_eq!(browser.get("/ui").await.status, 200);
     }
     assert!(!producer.get("/ui/queues").await.text().contains("/pause\""));
@@ -343,6 +269,84 @@ async fn what_a_token_may_not_do_is_not_offered_and_refused() {
     assert_eq!(worker.get("/ui/tasks").await.status, 403);
     assert_eq!(operator.task(&task).await["task"]["status"], "cancelled");
     assert_eq!(operator.get("/v1/queues/gpu").await.json()["paused"], false);
+}
+
+#[tokio::test]
+async fn a_setting_is_changed_after_a_question_and_a_bad_value_is_refused_on_its_page() {
+    let world = guarded();
+    let browser = Browser::signed_in(&world, json!({"name": "ada"})).await;
+    let operator = world.with_token(json!({})).await;
+    let list = browser.get("/ui/settings").await.text();
+    let page = "/ui/settings/retention.log_hours";
+    assert!(list.contains(&format!("href=\"{page}\"")) && !list.contains("/ui/settings/store.url"), "{list}");
+    assert!(browser.get(page).await.text().contains("Nobody has changed it"));
+    let confirm = format!("{page}/confirm");
+    let refused = browser.post(page, &confirm, &[("value", "0"), ("reason", "a <b>slip</b>")]).await;
+    assert_eq!(refused.status, 422);
+    let text = refused.text();
+    assert!(text.contains("role=\"alert\"") && text.contains("from 1 to 87600, got 0"), "{text}");
+    assert!(
+        text.contains("value=\"0\"") && text.contains("a &#60;b&#62;slip"),
+        "what was typed stays: {text}"
+    );
+    assert_eq!(browser.post(page, &format!("{page}/change"), &[("value", "0")]).await.status, 422);
+    let asked = browser.post(page, &confirm, &[("value", "12"), ("reason", "the disk")]).await;
+    assert!(asked.text().contains("It is to be <code>12</code>"), "{}", asked.text());
+    let kept = async || operator.get("/v1/config/retention.log_hours").await.json()["setting"].clone();
+    assert_eq!(kept().await["stored"], Value::Null, "a question changes nothing");
+    let fields = [("value", "12"), ("reason", "the disk")];
+    let done = browser.post(page, &format!("{page}/change"), &fields).await;
+    assert_eq!(location(&done), format!("{page}?did=set"));
+    let text = browser.get(page).await.text();
+    assert!(
+        text.contains("<code>12</code> from the store, set by ada") && text.contains("the disk"),
+        "{text}"
+    );
+    assert_eq!(kept().await["value"], "12");
+    let asked = browser.post(page, &confirm, &[("do", "unset")]).await;
+    assert!(asked.text().contains("It is to be unset"), "{}", asked.text());
+    browser.post(page, &format!("{page}/change"), &[("do", "unset")]).await;
+    assert_eq!(kept().await["stored"], Value::Null);
+    let text = browser.get(page).await.text();
+    assert!(text.contains("<code>12</code></td><td><code>unset</code>"), "what it was: {text}");
+    let audit = operator.get("/v1/audit").await.json();
+    let done: Vec<_> =
+        audit["items"].as_array().unwrap().iter().map(|one| one["action"].as_str().unwrap()).collect();
+    assert!(done.starts_with(&["unset_config", "set_config"]), "{done:?}");
+    for key in ["store.url", "log.levl", "%3Cscript%3E"] {
+        let answer = browser.get(&format!("/ui/settings/{key}")).await;
+        assert_eq!(answer.status, 422, "{key}");
+        assert!(!answer.text().contains("<script>alert"));
+    }
+}
+
+#[tokio::test]
+async fn a_drain_is_taken_back_on_the_workers_page_until_it_has_ended() {
+    let world = guarded();
+    let browser = Browser::signed_in(&world, json!({"name": "ada"})).await;
+    let operator = world.with_token(json!({})).await;
+    let beat = async |ending: bool| {
+        let answer = operator.post("/v1/workers/w1/heartbeat", json!({"ending": ending})).await;
+        answer.json()["directive"].as_str().unwrap().to_owned()
+    };
+    beat(false).await;
+    let page = "/ui/workers/w1";
+    browser.post(page, "/ui/workers/w1/drain", &[("reason", "a new card")]).await;
+    let text = browser.get(page).await.text();
+    assert!(text.contains("by <bdi>ada</bdi>: <bdi>a new card</bdi>"), "{text}");
+    assert!(text.contains("Let it run on") && text.contains("Stop the worker"), "{text}");
+    let told = browser.post(page, "/ui/workers/w1/run", &[]).await;
+    assert_eq!(location(&told), "/ui/workers/w1?did=runs");
+    assert_eq!(beat(true).await, "run", "it hears so with its last heartbeat");
+    assert_eq!(beat(false).await, "run");
+    browser.post(page, "/ui/workers/w1/drain", &[]).await;
+    let form = browser.get(page).await.text();
+    assert_eq!(beat(true).await, "drain");
+    assert!(!browser.get(page).await.text().contains("Let it run on"), "it has ended");
+    let token = form.split("name=\"form\" value=\"").nth(1).map(|rest| &rest[..64]).unwrap();
+    let late = browser.post_form("/ui/workers/w1/run", &[("form", token)]).await;
+    assert_eq!(location(&late), "/ui/workers/w1?did=ended-before");
+    assert!(browser.get(location(&late)).await.text().contains("had ended before"));
 }
 
 #[tokio::test]

@@ -3,10 +3,11 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use baton_alerts::{SecretText, Webhook, sign};
+use baton_alerts::{HookStanding, SecretText, Webhook, sign};
 use baton_http::Notices;
 use baton_manage_alerts::Watch;
 use baton_runtime::Shutdown;
+use baton_store::DocumentChanges;
 use http::HeaderMap;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -159,6 +160,62 @@ async fn nothing_is_lost_over_a_restart_and_a_message_keeps_its_id() {
 }
 
 #[tokio::test]
+async fn messages_are_neither_lost_nor_sent_twice_by_a_move_of_the_store() {
+    let (world, receiver) = (World::new(), Receiver::new().await);
+    world.put("/v1/webhooks/chat", json!({"url": receiver.url, "events": ["task.created"]})).await;
+    let sending = Sending::of(&world);
+    hears(&world).await;
+    for _ in 0..5 {
+        world.create(json!({"type": "a", "queue": "gpu"})).await;
+    }
+    receiver.has(5).await;
+    receiver.answers(500);
+    for _ in 0..3 {
+        world.create(json!({"type": "a", "queue": "gpu"})).await;
+    }
+    receiver.has(8).await;
+    soon(|| async { shown(&world).await["waiting"] == 3 }).await;
+    soon(|| async { shown(&world).await["delivered"] == 5 }).await;
+    sending.end().await;
+    // These happen while nobody reads.
+    for _ in 0..40 {
+        world.create(json!({"type": "a", "queue": "gpu"})).await;
+    }
+    receiver.answers(200);
+    let world = world.moved().await;
+    world.create(json!({"type": "a", "queue": "gpu"})).await;
+    world.advance(Duration::from_secs(10));
+    let sending = Sending::of(&world);
+    soon(|| async { shown(&world).await["delivered"] == 49 }).await;
+    let ids = receiver.ids();
+    let distinct: std::collections::BTreeSet<_> = ids.iter().collect();
+    // Three were tried once more, as their receiver had not taken them.
+    assert_eq!((distinct.len(), ids.len()), (49, 52));
+    sending.end().await;
+}
+
+#[tokio::test]
+async fn a_position_of_another_stores_order_of_events_is_none_here() {
+    let (world, receiver) = (World::new(), Receiver::new().await);
+    world.put("/v1/webhooks/chat", json!({"url": receiver.url, "events": ["task.created"]})).await;
+    // As it comes from a file by way of a table, which has no order of events.
+    let standing = HookStanding { cursor: Some(1_000_000), ..HookStanding::default() };
+    let mut changes = DocumentChanges::default();
+    changes.put(baton_http::notices::HOOK, "chat", serde_json::to_string(&standing).unwrap());
+    world.app.store.change_documents(changes).await.unwrap();
+    let sending = Sending::of(&world);
+    let name: baton_model::GroupName = "chat".parse().unwrap();
+    soon(|| async {
+        let standing = baton_http::notices::hook_standing(&*world.app.store, &name).await.unwrap();
+        standing.cursor.is_some_and(|cursor| cursor < 1_000_000)
+    })
+    .await;
+    world.create(json!({"type": "a", "queue": "gpu"})).await;
+    receiver.has(1).await;
+    sending.end().await;
+}
+
+#[tokio::test]
 async fn a_message_is_tried_for_a_day_and_sent_again_when_asked() {
     let (world, receiver) = (World::new(), Receiver::new().await);
     receiver.answers(503);
@@ -267,6 +324,54 @@ async fn a_slow_receiver_holds_no_other_up() {
     }
     assert_eq!(world.get("/v1/webhooks/slow").await.json()["waiting"], 1);
     sending.end().await;
+}
+
+/// Requests and what sends may be different processes: what each writes of a webhook is kept. Of one that is gone, nothing is.
+#[tokio::test]
+async fn what_several_processes_write_of_a_webhook_is_all_kept() {
+    let world = World::new();
+    world.put("/v1/webhooks/chat", json!({"url": "https://a.example"})).await;
+    let name: baton_model::GroupName = "chat".parse().unwrap();
+    let [one, other] = [(); 2].map(|()| Notices::new(Vec::new(), Vec::new()));
+    let count = async |notices: &Notices| {
+        for _ in 0..4 {
+            let stood = notices.stand(&world.app, &name, |standing| {
+                standing.delivered += 1;
+                Ok(DocumentChanges::default())
+            });
+            assert!(stood.await.unwrap().is_some());
+        }
+    };
+    tokio::join!(count(&one), count(&other));
+    assert_eq!(shown(&world).await["delivered"], 8);
+    assert_eq!(world.delete("/v1/webhooks/chat").await.status, 200);
+    let stood = one.stand(&world.app, &name, |_| Ok(DocumentChanges::default())).await.unwrap();
+    assert_eq!(stood, None);
+    assert_eq!(world.app.store.document(baton_http::notices::HOOK, "chat").await.unwrap(), None);
+}
+
+/// What a process has written of a webhook while another one took it away is not what the next one of its name begins with.
+#[tokio::test]
+async fn a_new_webhook_has_nothing_of_an_earlier_one_of_its_name() {
+    let world = World::new();
+    let hook = json!({"url": "https://a.example"});
+    world.put("/v1/webhooks/chat", hook.clone()).await;
+    world.act("/v1/webhooks/chat/test").await;
+    let waiting = baton_http::notices::waiting(&"chat".parse().unwrap());
+    let messages = world.app.store.documents(&waiting, None, 9).await.unwrap();
+    assert_eq!(world.delete("/v1/webhooks/chat").await.status, 200);
+    let standing = HookStanding { disabled_at: Some(world.app.now()), dropped: 7, ..HookStanding::default() };
+    let mut changes = DocumentChanges::default();
+    changes.put(baton_http::notices::HOOK, "chat", serde_json::to_string(&standing).unwrap());
+    changes.put(&waiting, &messages[0].name, messages[0].value.clone());
+    world.app.store.change_documents(changes).await.unwrap();
+    world.put("/v1/webhooks/chat", hook.clone()).await;
+    let told = |shown: &Value| (shown["status"].clone(), shown["dropped"].clone(), shown["waiting"].clone());
+    assert_eq!(told(&shown(&world).await), (json!("ok"), json!(0), json!(0)));
+    // One that is set once more goes on as it stands.
+    world.act("/v1/webhooks/chat/test").await;
+    world.put("/v1/webhooks/chat", hook).await;
+    assert_eq!(told(&shown(&world).await), (json!("ok"), json!(0), json!(1)));
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use baton_model::{Place, ReadingRule, Timestamp, TokenId, TokenSecret};
 use baton_runtime::{Clock, LocalDoorbell, ManualClock, RandomIds, Settings, Sources};
 use baton_scaling::Policy;
 use baton_server::Service;
+use baton_store::transfer::Migration;
 use baton_store::{Doorbell, Store};
 use baton_store_sqlite::{Options, SqliteStore};
 use http::header::AUTHORIZATION;
@@ -27,6 +28,8 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) dir: Arc<TempDir>,
     service: Service,
+    /// The store as one that can be moved.
+    movable: Arc<SqliteStore>,
     /// What its requests present, unless they present something else.
     authorization: Option<String>,
 }
@@ -78,8 +81,8 @@ impl World {
         let doorbell = LocalDoorbell::new(Arc::clone(&clock) as Arc<dyn Clock>);
         let options = Options { policy: settings.leases, ..Options::default() };
         let rung = Arc::clone(&doorbell) as Arc<dyn Doorbell>;
-        let store = SqliteStore::open(&dir.path().join("baton.db"), options, rung).unwrap();
-        let store: Arc<dyn Store> = Arc::new(store);
+        let movable = Arc::new(SqliteStore::open(&dir.path().join("baton.db"), options, rung).unwrap());
+        let store: Arc<dyn Store> = Arc::clone(&movable) as Arc<dyn Store>;
         let place = Place::Folder(dir.path().join("files"));
         let files = ObjectFiles::new(Objects::open(&place).unwrap());
         let parts = Parts::configured(
@@ -91,23 +94,43 @@ impl World {
         );
         let app = App::new(Parts { files: Some(Arc::new(files)), fleet, scaling, readings, ..parts });
         let service = baton_server::service(app.clone(), &settings).unwrap();
-        Self { app, clock, dir: Arc::new(dir), service, authorization: None }
+        Self { app, clock, dir: Arc::new(dir), service, movable, authorization: None }
     }
 
     /// The world with another server in the place of the first, on what that one has stored.
     pub(crate) async fn restarted(&self) -> Self {
+        self.restarted_on(Arc::clone(&self.movable)).await
+    }
+
+    /// The world with another server, on a file that all has been moved to.
+    pub(crate) async fn moved(&self) -> Self {
+        let rung = Arc::clone(&self.app.doorbell) as Arc<dyn Doorbell>;
+        let target = SqliteStore::open(&self.dir.path().join("moved.db"), Options::default(), rung).unwrap();
+        let migration = Migration {
+            source: &*self.movable,
+            target: &target,
+            name: "baton.db",
+            page: 20,
+            keep_logs: Duration::from_secs(86_400),
+            clock: &|| self.app.now(),
+        };
+        migration.run(|_| {}).await.unwrap();
+        self.restarted_on(Arc::new(target)).await
+    }
+
+    async fn restarted_on(&self, movable: Arc<SqliteStore>) -> Self {
         let settings = Settings::load(&Sources::default()).unwrap();
         let parts = &self.app;
         let app = App::configured(
             &settings,
-            Arc::clone(&parts.store),
+            Arc::clone(&movable) as Arc<dyn Store>,
             Arc::clone(&parts.doorbell),
             Arc::clone(&parts.clock),
             Arc::clone(&parts.ids),
         );
         baton_reap_stale_workers::begin(&app).await;
         let service = baton_server::service(app.clone(), &settings).unwrap();
-        Self { app, service, ..self.clone() }
+        Self { app, service, movable, ..self.clone() }
     }
 
     /// The same world, whose settings have these rules of alerts and webhooks.

@@ -56,6 +56,13 @@ pub(crate) enum Road {
     EndsSlow,
     /// The same, and the first answer to several ends in one request is lost.
     FirstEndingsLost,
+    /// The first heartbeat that says that the worker ends is heard by the server when [`Gate::hear_goodbye`] says so.
+    FirstGoodbyeLate,
+    /// Whoever looks at the worker waits until [`Gate::hear_look`] says so.
+    LooksLate,
+    /// Of heartbeats, only those are heard that say that the worker ends; and of these, the first at once, the second when
+    /// [`Gate::hear_goodbye`] says so.
+    SecondGoodbyeLate,
     /// The first claim is heard by the server when [`Gate::hear_claim`] says so, whether its sender still waits or not.
     FirstClaimLate,
 }
@@ -84,6 +91,12 @@ pub(crate) struct Gate {
     /// The claim that is held up.
     pub(crate) held: Mutex<Option<JoinHandle<()>>>,
     pub(crate) hear_claim: Arc<Notify>,
+    /// How many heartbeats have said that the worker ends.
+    pub(crate) goodbyes: AtomicU32,
+    pub(crate) hear_goodbye: Notify,
+    /// How many looks at the worker are held up, or were.
+    pub(crate) looks: AtomicU32,
+    pub(crate) hear_look: Notify,
 }
 
 impl Gate {
@@ -150,6 +163,10 @@ async fn gate(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
             let problem = Problem::new(ProblemCode::Unauthorized, "the token has ended; present another");
             return (StatusCode::UNAUTHORIZED, axum::Json(problem)).into_response();
         }
+        Road::LooksLate if path == "/v1/workers/w" => {
+            gate.looks.fetch_add(1, Ordering::SeqCst);
+            gate.hear_look.notified().await;
+        }
         Road::FirstClaimLate if path == "/v1/claims" && gate.held.lock().unwrap().is_none() => {
             return gate.hold_up(request, next).await;
         }
@@ -157,6 +174,9 @@ async fn gate(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
         | Road::EndsCut
         | Road::EndsForbidden
         | Road::FirstClaimLate
+        | Road::FirstGoodbyeLate
+        | Road::SecondGoodbyeLate
+        | Road::LooksLate
         | Road::Older
         | Road::EndsSlow
         | Road::FirstEndingsLost => {}
@@ -167,6 +187,14 @@ async fn gate(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Re
     let (head, body) = request.into_parts();
     let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     let beat: serde_json::Value = serde_json::from_slice(&body).unwrap();
+    let is_goodbye = beat["ending"] == true;
+    if road == Road::SecondGoodbyeLate && !is_goodbye {
+        return (StatusCode::SERVICE_UNAVAILABLE, "no way").into_response();
+    }
+    let before = gate.goodbyes.fetch_add(u32::from(is_goodbye), Ordering::SeqCst);
+    if is_goodbye && matches!((road, before), (Road::FirstGoodbyeLate, 0) | (Road::SecondGoodbyeLate, 1)) {
+        gate.hear_goodbye.notified().await;
+    }
     let answer = next.run(Request::from_parts(head, body.into())).await;
     gate.listed.store(beat["running"].as_array().map_or(UNLISTED, Vec::len), Ordering::SeqCst);
     gate.beats.fetch_add(1, Ordering::SeqCst);
@@ -238,6 +266,10 @@ impl World {
             refused: AtomicU32::new(0),
             held: Mutex::default(),
             hear_claim: Arc::default(),
+            goodbyes: AtomicU32::default(),
+            hear_goodbye: Notify::new(),
+            looks: AtomicU32::default(),
+            hear_look: Notify::new(),
         });
         let outside = inside.clone().layer(from_fn_with_state(Arc::clone(&gate), self::gate));
         let (past, inside) = serve(inside).await;
@@ -311,6 +343,16 @@ impl World {
         change(&mut options);
         let stop = Stop::new();
         (stop.clone(), tokio::spawn(baton_worker::run(client, options, stop)))
+    }
+
+    /// Waits until so many more heartbeats were answered. After two, the worker has heard what is asked of it now: the second began
+    /// later.
+    pub(crate) async fn beaten(&self, times: u32) {
+        let before = self.gate.beats.load(Ordering::SeqCst);
+        until("the worker has gone on beating", async || {
+            (self.gate.beats.load(Ordering::SeqCst) >= before + times).then_some(())
+        })
+        .await;
     }
 
     /// How many requests were refused for their token.

@@ -150,3 +150,20 @@ async fn a_look_that_fails_and_a_task_that_cannot_be_called_off_take_no_ids_from
     let log = std::fs::read_to_string(site.dir().join("logs/heartbeat_detailed.jsonl")).unwrap();
     assert!(log.contains("\"task_created\""), "{log}");
 }
+
+#[tokio::test]
+async fn what_the_store_does_not_tell_is_said_in_the_old_words() {
+    let site = site(&[]).await;
+    let id = create(&site, json!({"action": "a"})).await;
+    harm(&site, "ALTER TABLE task RENAME TO gone");
+    for (path, beginning) in [
+        ("/task/list".to_owned(), "Failed to get task list: "),
+        (format!("/task/{id}"), "Failed to get task: "),
+    ] {
+        let answer = site.get(&path).await;
+        let detail = answer.json()["detail"].as_str().unwrap().to_owned();
+        assert!(answer.status == 500 && detail.starts_with(beginning), "{path}: {answer:?}");
+    }
+    let errors = std::fs::read_to_string(site.dir().join("logs/heartbeat_errors.log")).unwrap();
+    assert!(errors.contains(" ERROR: Failed to get task list: "), "{errors}");
+}

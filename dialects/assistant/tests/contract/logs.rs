@@ -128,3 +128,21 @@ async fn a_file_that_has_grown_is_begun_anew_and_older_ones_are_kept_to_a_number
         );
     }
 }
+
+#[tokio::test]
+async fn a_task_that_was_executed_at_once_is_told_as_completed() {
+    let site = site(&[("dialects.assistant.execute_seconds", "20")]).await;
+    let body = json!({"task": {"action": "search"}, "assigned_by": "ray", "execute_immediately": true});
+    let worker = async {
+        while site.get("/task/list").await.json()["active_tasks_count"] == 0 {
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        site.work("assistant", &json!({"hits": 3})).await
+    };
+    let (answer, id) = tokio::join!(site.post("/task", &body), worker);
+    assert_eq!(answer.json()["task"]["execution_result"]["executed"], true, "{answer:?}");
+    let lines = lines(&site);
+    let done = lines.iter().find(|line| line["event_type"] == "task_completed").unwrap();
+    assert_eq!((&done["data"]["task_id"], &done["data"]["assigned_by"]), (&json!(id), &json!("ray")));
+    assert!(read(&site, "heartbeat_events.log").contains(" TASK_COMPLETED | "));
+}

@@ -101,6 +101,12 @@ async fn what_does_not_fit_is_told_as_fastapi_does() {
             json!(["body", "task", "action"]),
             "value_error",
         ),
+        (
+            "/tasks",
+            json!({"task": [{"action": ["a", 1]}], "assigned_by": "a"}),
+            json!(["body", "task", 0, "action"]),
+            "value_error",
+        ),
         ("/tasks/reflect", json!({"task_id": "x"}), json!(["body", "reflection"]), "missing"),
         ("/heartbeat", json!({}), json!(["body", "action"]), "missing"),
     ] {
@@ -245,6 +251,13 @@ async fn late_clients_may_send_new_tasks_anywhere() {
     assert_eq!((answer.status, answer.json()), (404, json!({"detail": "Not Found"})));
     let answer = site.get("/anything").await;
     assert_eq!((answer.status, answer.json()), (404, json!({"detail": "Not Found"})));
+    // Also where there is a route for reading; what is no new task is none there.
+    for path in ["/task/list", "/tasks/list", "/task/status", "/tasks/status", "/task/some", "/tasks/some"] {
+        let answer = site.post(path, &body).await;
+        assert_eq!((answer.status, &answer.json()["created_count"]), (200, &json!(1)), "{path}");
+        let answer = site.post(path, &json!({"task": []})).await;
+        assert_eq!((answer.status, answer.json()), (405, json!({"detail": "Method Not Allowed"})), "{path}");
+    }
     let answer = site.send(site.request(reqwest::Method::DELETE, site.url("/task"))).await;
     assert_eq!((answer.status, answer.json()), (405, json!({"detail": "Method Not Allowed"})));
 }
@@ -324,4 +337,31 @@ async fn a_task_that_destroys_itself_is_gone_once_it_is_answered() {
     assert_eq!(site.get(&format!("/tasks/{id}")).await.status, 404);
     let finished = site.get("/tasks/list?finished=true").await.json();
     assert_eq!(finished["finished_tasks_count"], 0);
+}
+
+#[tokio::test]
+async fn a_slash_too_many_leads_to_the_route() {
+    let site = site(&[]).await;
+    let body = json!({"task": {"action": "a"}, "assigned_by": "ray"});
+    for path in ["/task/", "/tasks/"] {
+        let answer = site.without_following(reqwest::Method::POST, path, Some(&body)).await;
+        assert_eq!((answer.status, answer.text.as_str()), (307, ""), "{path}");
+        assert_eq!(answer.headers["location"], path.trim_end_matches('/'));
+        // As the clients do, which follow with the same body.
+        assert_eq!(site.post(path, &body).await.json()["status"], "task_created");
+    }
+    let answer = site.without_following(reqwest::Method::GET, "/task/list/?finished=true", None).await;
+    assert_eq!(answer.headers["location"], "/task/list?finished=true");
+    assert_eq!(site.get("/heartbeat/").await.json()["status"], "alive");
+    assert_eq!(site.get("/task/status/").await.json()["task_manager"]["active_tasks_count"], 2);
+    assert_eq!(site.get("/anything/").await.status, 404);
+}
+
+#[tokio::test]
+async fn an_id_is_told_as_it_was_meant() {
+    let site = site(&[]).await;
+    for (path, id) in [("a%20b", "a b"), ("%C3%BC", "ü"), ("a+b", "a+b")] {
+        let answer = site.get(&format!("/task/{path}")).await;
+        assert_eq!((answer.status, answer.json()), (404, json!({"detail": format!("Task {id} not found")})));
+    }
 }

@@ -143,6 +143,10 @@ async fn a_batch_says_how_many_tasks_it_really_has() {
     let site = site().await;
     let told = site.post("/api/v1/simulations/batch", &json!({"particle_count": 25})).await.json();
     assert_eq!((&told["task_count"], &told["total_particles"]), (&json!(3), &json!(25)));
+    // As lax as the old server read it.
+    let lax = json!({"particle_count": "25", "particles_per_task": 5.0});
+    let told = site.post("/api/v1/simulations/batch", &lax).await.json();
+    assert_eq!((&told["task_count"], &told["total_particles"]), (&json!(5), &json!(25)));
     let told = site.post("/api/v1/simulations/test-batch", &json!({})).await.json();
     assert_eq!(told["task_count"], 5);
 }
@@ -214,4 +218,42 @@ async fn a_task_that_is_not_a_clients_cannot_be_told_of() {
     assert_eq!((&stats["active_tasks"], &stats["max_tasks"]), (&json!(0), &json!(5)));
     let asked = client.post(&site, "/tasks/request", &json!({})).await.json();
     assert!(asked["task_id"].is_string(), "{asked}");
+}
+
+#[tokio::test]
+async fn a_slash_too_many_leads_to_the_route() {
+    let site = site().await;
+    let answer = site.without_following(Method::GET, "/api/v1/tasks/queue/status/", None).await;
+    assert_eq!((answer.status, answer.text.as_str()), (307, ""));
+    assert_eq!(answer.headers["location"], "/api/v1/tasks/queue/status");
+    assert_eq!(site.get("/health/").await.json()["status"], "healthy");
+    // The body goes along, and so does the token.
+    let body = json!({"name": "a machine", "public_key": "k", "capabilities": {}, "system_info": {}});
+    let told = site.post("/api/v1/clients/register/", &body).await.json();
+    let token = told["token"].as_str().unwrap();
+    let me = site.request(Method::GET, site.url("/api/v1/clients/me/")).bearer_auth(token);
+    assert_eq!(site.send(me).await.json()["client_id"], told["client_id"]);
+    let me = site.get(&format!("/api/v1/clients/me/?token={token}")).await;
+    assert_eq!(me.status, 200, "{me:?}");
+    assert_eq!(site.get("/api/v1/nothing/").await.json(), json!({"detail": "Not Found"}));
+}
+
+#[tokio::test]
+async fn tasks_are_given_first_in_first_out_whatever_their_priority() {
+    let site = site().await;
+    let client = Client::register(&site).await;
+    site.own_post("/v1/queues/drift/supply/unset", &json!({})).await;
+    // The one that the old server began with.
+    client.take(&site).await;
+    let mut made = Vec::new();
+    for priority in [1, 9, 5] {
+        site.clock.advance(std::time::Duration::from_secs(1));
+        let asked = json!({"particle_count": 10, "priority": priority});
+        let told = site.post("/api/v1/simulations/batch", &asked).await.json();
+        made.push((told["task_ids"][0].clone(), json!(priority)));
+    }
+    for (id, priority) in made {
+        let task = client.ask(&site).await;
+        assert_eq!((&task["task_id"], &task["priority"]), (&id, &priority), "{task}");
+    }
 }

@@ -6,6 +6,7 @@ use baton_http::Caller;
 use baton_model::{
     Label, LeaseTerms, QueueName, State, Task, TaskState, Wants, Warm, Worker, WorkerId, limits,
 };
+use baton_runtime::telemetry::CLAIMS;
 use baton_store::{Claim, ClaimAnswer, StoreError, TaskFilter};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -57,6 +58,8 @@ pub(crate) async fn claim(edge: &Edge, caller: &Caller, body: &Object) -> Answer
     match caller.sift(edge.app.store.claim(claim).await?) {
         ClaimAnswer::Leased(tasks) => match tasks.first() {
             Some(task) => {
+                // What this platform's workers are told has no place for the attempt's span.
+                edge.app.meters.claimed(task);
                 log(task);
                 told(task)
             }
@@ -195,6 +198,7 @@ fn told(task: &Task) -> Answer {
 fn log(task: &Task) {
     let TaskState::Running(lease) = &task.head.state else { return };
     tracing::info!(
+        target: CLAIMS,
         task_id = %task.head.id,
         task_type = %task.task_type,
         queue = %task.queue,

@@ -2,6 +2,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use baton_files::{FileError, StoredFile, sha256, sha256_of};
 use baton_http::Caller;
 use baton_model::{Generation, Task, TaskState};
 use baton_store::TaskDetail;
@@ -14,19 +15,26 @@ use serde_json::{Value, json};
 use crate::cascade;
 use crate::edge::Edge;
 use crate::ending;
+use crate::keep::{self, Came, Found, KeepError};
 use crate::origin::Origin;
+use crate::path::Path;
 use crate::row::id_of;
-use crate::shelf::{Path, ShelfError, Terms};
 use crate::storage;
-use crate::words::{Answer, Object, Said, coded, no_task, ok, task_id, text};
+use crate::words::{Answer, Object, Said, coded, no_task, ok, task_id, text, whole};
 
 /// How the name begins of the folder of an attempt after the first.
 const ATTEMPT: &str = "attempt-";
 
+/// How much of a file's digest its folder is called by, where another of its name lies already.
+const DIGITS: usize = 16;
+
 /// What a completion hands over.
+#[derive(Default)]
 struct Handed {
     location: Option<String>,
     thumbnail: Option<String>,
+    /// The files among these that lie here.
+    files: Vec<StoredFile>,
 }
 
 /// Refuses a body of parts, as the platform does: no client sends one.
@@ -55,12 +63,14 @@ pub(crate) async fn complete(edge: &Edge, caller: &Caller, origin: &Origin, mut 
             if !is_same(edge, &task, &standing, &mut body).await? {
                 return Err(ending::completed_otherwise());
             }
+            // Whoever has completed it may not have come so far.
+            storage::adopt(edge, id, &standing).await?;
             standing
         }
         None if matches!(task.head.state, TaskState::Running(_)) => {
             let attempt = match body.get("attempts") {
                 None | Some(Value::Null) => None,
-                Some(value) => Some(value.as_u64().ok_or_else(|| invalid("attempts must be a number"))?),
+                Some(value) => Some(whole(value).ok_or_else(|| invalid("attempts must be a number"))?),
             };
             if let Some(why) = ending::stale(&task, attempt, text(&body, "worker_id")) {
                 return Err(coded(409, "task_not_in_progress", &why).into());
@@ -68,8 +78,9 @@ pub(crate) async fn complete(edge: &Edge, caller: &Caller, origin: &Origin, mut 
             if has_zombie {
                 refuse_earlier(&task, &body)?;
             }
-            let Handed { location, thumbnail } = handed(edge, caller, origin, &task, body).await?;
-            ending::complete(edge, caller, &task, location, thumbnail).await?
+            ending::reach(edge, caller, &task).await?;
+            let Handed { location, thumbnail, files } = handed(edge, caller, origin, &task, body).await?;
+            ending::complete(edge, caller, &task, (location, thumbnail), files).await?
         }
         None => return Err(ending::too_late(&task)),
     };
@@ -93,42 +104,73 @@ fn told(generation: &Generation) -> Answer {
     }))
 }
 
-/// Whether what is handed over is what the task was completed with.
+/// Whether what is handed over is what the task was completed with, as its record tells it: by now its project may have another owner, and
+/// other files may lie where its own did.
 async fn is_same(edge: &Edge, task: &Task, standing: &Generation, body: &mut Object) -> Result<bool, Said> {
     let location = standing.output.location.as_deref();
-    if let Some(own) = text(body, "output_location") {
-        return Ok(location == Some(own));
+    let own = text(body, "output_location").map(str::to_owned);
+    if own.is_some() && own.as_deref() != location {
+        return Ok(false);
     }
-    let lies_at = |path: &Path| location.is_some_and(|location| Origin::is_of(location, path));
     if let Some(Value::String(encoded)) = body.remove("file_data") {
         let Some(name) = text(body, "filename") else {
             return Err(invalid("filename is required with file_data"));
         };
-        let path = path_of(edge, task, standing.attempt, name).await?;
-        if !lies_at(&path) {
+        let digest = sha256(&decoded(&encoded, "file_data")?);
+        let read_at = location.and_then(Origin::path_of);
+        if own.is_none() && read_at.as_ref().and_then(|path| path.parts().last()) != Some(base(name)) {
             return Ok(false);
         }
-        let bytes = decoded(&encoded, "file_data")?;
-        let Some(kept) = edge.shelf.get(&path).await.map_err(storage::failed)? else { return Ok(false) };
-        if kept.size != bytes.len() as u64 {
-            return Ok(false);
-        }
-        let (mut pieces, mut rest) = (kept.bytes, bytes.as_slice());
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| storage::failed(ShelfError::Unavailable(error)))?;
-            match rest.strip_prefix(piece.as_ref()) {
-                Some(after) => rest = after,
-                None => return Ok(false),
-            }
-        }
-        return Ok(rest.is_empty());
+        return match digests(standing) {
+            Some(digests) => Ok(digests.contains(&digest)),
+            None => is_old(edge, read_at.as_ref(), &digest).await,
+        };
     }
-    match text(body, "storage_path").map(str::parse::<Path>) {
-        Some(Ok(path)) => Ok(lies_at(&path)),
-        Some(Err(_)) => Ok(false),
-        // It hands over nothing that could be lost.
-        None => Ok(true),
-    }
+    let Some(path) = text(body, "storage_path") else {
+        // It hands over nothing more that could be lost.
+        return Ok(true);
+    };
+    let Ok(path) = path.parse::<Path>() else { return Ok(false) };
+    Ok(match own {
+        None => location.is_some_and(|location| Origin::is_of(location, &path)),
+        Some(_) => digests(standing).is_none() || tells_of(standing, task, &path),
+    })
+}
+
+/// The digests of the files that a record tells of; none if it tells of no files, as those of earlier versions.
+fn digests(record: &Generation) -> Option<Vec<String>> {
+    let own = record.output.files.iter().map(|file| file.sha256.clone());
+    let all: Vec<String> =
+        own.chain(storage::files_beside(record).into_iter().map(|(_, digest)| digest)).collect();
+    (!all.is_empty()).then_some(all)
+}
+
+/// Whether a record tells of the file of a path, whoever its user was then.
+fn tells_of(record: &Generation, task: &Task, path: &Path) -> bool {
+    let beside: Vec<_> = storage::files_beside(record).into_iter().map(|(name, _)| name).collect();
+    let in_task = path.in_task().and_then(|(of, rest)| {
+        let name = Path::name_in(rest, task_id(of), task.project.clone()).ok()?;
+        Some(name.path().to_owned())
+    });
+    let is_in_task = |told: &str| in_task.as_deref() == Some(told);
+    record.output.files.iter().any(|file| is_in_task(&file.path))
+        || beside
+            .iter()
+            .any(|name| is_in_task(name.path()) || path.loose_name().is_ok_and(|loose| loose == *name))
+}
+
+/// Whether the file that an earlier version has handed over has this digest.
+async fn is_old(edge: &Edge, path: Option<&Path>, digest: &str) -> Result<bool, Said> {
+    let Some(path) = path else { return Ok(false) };
+    Ok(match keep::find(edge, path).await.map_err(storage::failed)? {
+        Some(Found::Here(file)) => file.sha256 == digest,
+        Some(Found::Old(file)) => {
+            let read = sha256_of(file.bytes).await;
+            let read = read.map_err(|cause| storage::failed(KeepError::Old(std::io::Error::other(cause))))?;
+            read == digest
+        }
+        None => false,
+    })
 }
 
 /// Refuses a file of an earlier attempt than that which runs, whose worker was given up.
@@ -163,25 +205,35 @@ async fn handed(
     mut body: Object,
 ) -> Result<Handed, Said> {
     let own = text(&body, "output_location").map(str::to_owned);
+    let mut handed = Handed::default();
     if body.get("file_data").is_some_and(|data| !data.is_null()) {
         let file = keep(edge, origin, task, &mut body, ("file_data", "filename"), false).await?;
         let frame =
             keep(edge, origin, task, &mut body, ("first_frame_data", "first_frame_filename"), true).await?;
-        return Ok(Handed { location: own.or(file), thumbnail: frame });
+        handed.location = own.or_else(|| file.as_ref().map(|(address, _)| address.clone()));
+        handed.thumbnail = frame.as_ref().map(|(address, _)| address.clone());
+        handed.files = [file, frame].into_iter().flatten().map(|(_, file)| file).collect();
+        return Ok(handed);
     }
     let Some(path) = text(&body, "storage_path") else {
-        return Ok(Handed { location: own, thumbnail: None });
+        if let Some(address) = &own {
+            handed.files.extend(storage::at_address(edge, caller, Some(origin), task, address).await?);
+        }
+        return Ok(Handed { location: own, ..handed });
     };
-    let file = existing(edge, caller, origin, task, path).await?;
-    let thumbnail = match text(&body, "thumbnail_storage_path") {
-        Some(path) => Some(existing(edge, caller, origin, task, path).await?),
-        None => None,
-    };
+    let (address, file) = existing(edge, caller, origin, task, path).await?;
+    handed.files.push(file);
+    if let Some(path) = text(&body, "thumbnail_storage_path") {
+        let (address, file) = existing(edge, caller, origin, task, path).await?;
+        handed.files.push(file);
+        handed.thumbnail = Some(address);
+    }
     // A text of the worker's own goes before the address: it tells more about the file.
-    Ok(Handed { location: own.or(Some(file)), thumbnail })
+    Ok(Handed { location: own.or(Some(address)), ..handed })
 }
 
-/// Keeps a file that came along, and says where it is read.
+/// Keeps a file that came along, and says where it is read. It takes no other's place, which another completion may be handing over at
+/// this moment: one of the same name lies beside it, in a folder that its digest names.
 async fn keep(
     edge: &Edge,
     origin: &Origin,
@@ -189,19 +241,40 @@ async fn keep(
     body: &mut Object,
     (data, name): (&str, &str),
     is_thumbnail: bool,
-) -> Result<Option<String>, Said> {
+) -> Result<Option<(String, StoredFile)>, Said> {
     let Some(Value::String(encoded)) = body.remove(data) else {
         return if is_thumbnail { Ok(None) } else { Err(invalid("file_data must be base64")) };
     };
     let Some(name) = text(body, name) else {
         return if is_thumbnail { Ok(None) } else { Err(invalid("filename is required with file_data")) };
     };
-    let bytes = decoded(&encoded, data)?;
-    let path = task_path(edge, task, name).await?;
-    let terms = Terms { most: edge.settings.file_bytes, replace: true };
-    let piece = stream::once(std::future::ready(Ok(Bytes::from(bytes)))).boxed();
-    edge.shelf.put(&path, piece, terms).await.map_err(storage::failed)?;
-    Ok(Some(origin.public(&path)))
+    let bytes = Bytes::from(decoded(&encoded, data)?);
+    let digest = sha256(&bytes);
+    let mut path = task_path(edge, task, name).await?;
+    let mut file = keep_new(edge, &path, &bytes, &digest).await?;
+    if file.is_none() {
+        path = path.apart(&digest[..DIGITS]).map_err(|error| invalid(&format!("filename: {error}")))?;
+        file = keep_new(edge, &path, &bytes, &digest).await?;
+    }
+    match file {
+        Some(file) => Ok(Some((origin.public(&path), file))),
+        None => Err(coded(409, "storage_conflict", "another file lies where this one is to be").into()),
+    }
+}
+
+/// Keeps a file where none is, or the same one; none if another one is there.
+async fn keep_new(edge: &Edge, path: &Path, bytes: &Bytes, digest: &str) -> Result<Option<StoredFile>, Said> {
+    let bytes = stream::once(std::future::ready(Ok(bytes.clone()))).boxed();
+    match keep::put(edge, path, Came { bytes, content_type: None, replace: false }).await {
+        Ok(file) => Ok(Some(file)),
+        Err(KeepError::Files(FileError::Exists(_))) => {
+            match keep::find(edge, path).await.map_err(storage::failed)? {
+                Some(Found::Here(file)) if file.sha256 == digest => Ok(Some(file)),
+                _ => Ok(None),
+            }
+        }
+        Err(error) => Err(storage::failed(error)),
+    }
 }
 
 fn decoded(encoded: &str, field: &str) -> Result<Vec<u8>, Said> {
@@ -210,19 +283,18 @@ fn decoded(encoded: &str, field: &str) -> Result<Vec<u8>, Said> {
     STANDARD.decode(encoded.trim()).map_err(|_| invalid(&format!("{field} must be base64")))
 }
 
-/// Where the file of this name lies of the attempt that runs, or is to come.
+/// Where the file of this name lies of the attempt that runs, or is to come: each has a folder of its own, so that none touches another's.
 pub(crate) async fn task_path(edge: &Edge, task: &Task, name: &str) -> Result<Path, Said> {
-    path_of(edge, task, task.head.attempt, name).await
+    let attempt = task.head.attempt;
+    let folder = if attempt > 1 { format!("{ATTEMPT}{attempt}/") } else { String::new() };
+    let user = edge.folder_of(&task.project).await?;
+    let path = format!("{user}/tasks/{}/{folder}{}", id_of(task), base(name));
+    path.parse().map_err(|error| invalid(&format!("filename: {error}")))
 }
 
-/// Where an attempt's file of this name lies: each has a folder of its own, so that none touches another's.
-async fn path_of(edge: &Edge, task: &Task, attempt: u32, name: &str) -> Result<Path, Said> {
-    let user = edge.user_of(&task.project).await?;
-    // What comes before its last slash is of the machine that it was made on.
-    let name = name.rsplit(['/', '\\']).next().unwrap_or(name);
-    let folder = if attempt > 1 { format!("{ATTEMPT}{attempt}/") } else { String::new() };
-    let path = format!("{}/tasks/{}/{folder}{name}", user.replace('/', "_"), id_of(task));
-    path.parse().map_err(|error| invalid(&format!("filename: {error}")))
+/// A file's name: what comes before its last slash is of the machine that it was made on.
+fn base(name: &str) -> &str {
+    name.rsplit(['/', '\\']).next().unwrap_or(name)
 }
 
 /// A file that is there already, which this task may hand over.
@@ -232,7 +304,7 @@ async fn existing(
     origin: &Origin,
     task: &Task,
     path: &str,
-) -> Result<String, Said> {
+) -> Result<(String, StoredFile), Said> {
     let path: Path = path.parse().map_err(|error| invalid(&format!("storage_path: {error}")))?;
     let parts: Vec<&str> = path.parts().collect();
     let own = id_of(task);
@@ -240,14 +312,14 @@ async fn existing(
     if of_other && !task.task_type.as_str().contains("orchestrator") {
         return Err(coded(403, "storage_forbidden", "storage_path lies in another task's folder").into());
     }
-    if caller.is_bound() {
-        let user = edge.user_of(&task.project).await?.replace('/', "_");
-        if parts.first().is_some_and(|first| *first != user) {
-            return Err(coded(403, "storage_forbidden", "storage_path lies in another user's folder").into());
-        }
+    if caller.is_bound()
+        && (path.user() != edge.folder_of(&task.project).await?
+            || !storage::reaches_task(edge, caller, &path).await?)
+    {
+        return Err(coded(403, "storage_forbidden", "storage_path lies in another user's folder").into());
     }
-    match edge.shelf.size(&path).await.map_err(storage::failed)? {
-        Some(_) => Ok(origin.public(&path)),
-        None => Err(coded(404, "storage_not_found", "Referenced file not found in storage").into()),
+    match keep::to_hand_over(edge, &path).await.map_err(storage::failed)? {
+        Some(file) => Ok((origin.public(&path), file)),
+        None => Err(storage::absent()),
     }
 }

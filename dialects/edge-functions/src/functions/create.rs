@@ -10,6 +10,7 @@ use serde_json::{Map, Value, json};
 use crate::caps;
 use crate::cascade;
 use crate::edge::Edge;
+use crate::path::BUCKET;
 use crate::row::id_of;
 use crate::words::{Answer, Object, Said, coded, ok, task_id, task_of_key, text, text_at};
 
@@ -118,7 +119,9 @@ fn project_of(caller: &Caller, name: &str) -> Result<ProjectId, Said> {
     if name == NO_PROJECT {
         return Err(not_found().into());
     }
-    let project: ProjectId = name.parse().map_err(|_| not_found())?;
+    // What is no task's lies in the bucket's project: whose tasks were there would reach all of it.
+    let project: ProjectId =
+        name.parse().ok().filter(|project: &ProjectId| project.as_str() != BUCKET).ok_or_else(not_found)?;
     if caller.project().is_some_and(|bound| *bound != project) {
         return Err(coded(403, "project_forbidden", "Forbidden: you do not own this project").into());
     }
@@ -145,6 +148,7 @@ pub(crate) async fn make(edge: &Edge, caller: &Caller, asked: Asked) -> Result<M
     let orchestrates = edge.types.is_orchestrator(&task_type);
     caps::ensure(edge, orchestrates.then_some(&task_type)).await?;
     let spec = spec_of(edge, &asked, (id, project, task_type), depends_on);
+    let spec = TaskSpec { trace: caller.trace().cloned(), ..spec };
     if !caller.covers(&spec.queue, &spec.project) {
         return Err(
             coded(403, "project_forbidden", "Forbidden: the token does not reach this kind of task").into()
@@ -160,6 +164,7 @@ pub(crate) async fn make(edge: &Edge, caller: &Caller, asked: Asked) -> Result<M
     let answer = edge.app.store.create(create).await?;
     match answer.items.into_iter().next() {
         Some(Ok(accepted)) if accepted.id == id && !answer.replayed && accepted.new => {
+            edge.app.meters.created();
             tracing::info!(task_id = %id, task_type = asked.task_type, "task created");
             Ok(Made { id: asked.id.unwrap_or_else(|| id.to_string()), task: id, was_there: false })
         }

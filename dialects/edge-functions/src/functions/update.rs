@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use crate::cascade;
 use crate::edge::Edge;
 use crate::ending;
+use crate::origin::Origin;
 use crate::row::id_of;
-use crate::words::{Answer, Object, Said, Word, json_of, ok, task_id, text, text_of};
+use crate::storage;
+use crate::words::{Answer, Object, Said, Word, json_of, ok, task_id, text, text_of, whole};
 
 /// What is asked.
 pub(crate) struct Ask<'a> {
@@ -25,6 +27,8 @@ pub(crate) struct Ask<'a> {
     pub(crate) worker: Option<&'a str>,
     /// How it is known whose word it is.
     pub(crate) by: By,
+    /// Where it was asked, by which a file's address is known for one of this server.
+    pub(crate) origin: Option<&'a Origin>,
 }
 
 /// Whose word a status is.
@@ -53,7 +57,7 @@ pub(crate) enum Outcome {
 }
 
 /// Sets a task's status.
-pub(crate) async fn update(edge: &Edge, caller: &Caller, body: &Object) -> Answer {
+pub(crate) async fn update(edge: &Edge, caller: &Caller, origin: &Origin, body: &Object) -> Answer {
     let (Some(id), Some(status)) = (text(body, "task_id"), text(body, "status")) else {
         return Err(text_of(400, "task_id and status are required").into());
     };
@@ -61,7 +65,7 @@ pub(crate) async fn update(edge: &Edge, caller: &Caller, body: &Object) -> Answe
         let names = Word::ALL.map(Word::as_str).join(", ");
         return Err(text_of(400, format!("Invalid status. Must be one of: {names}")).into());
     };
-    set(edge, caller, id, Ask { word, ..read(body)? }).await
+    set(edge, caller, id, Ask { word, origin: Some(origin), ..read(body)? }).await
 }
 
 /// Fails a task for good.
@@ -88,7 +92,7 @@ fn read(body: &Object) -> Result<Ask<'_>, Said> {
     }
     let attempts = match body.get("attempts") {
         None | Some(Value::Null) => None,
-        Some(value) => Some(value.as_u64().ok_or_else(|| wrong("attempts", "number"))?),
+        Some(value) => Some(whole(value).ok_or_else(|| wrong("attempts", "number"))?),
     };
     Ok(Ask {
         word: Word::Failed,
@@ -97,6 +101,7 @@ fn read(body: &Object) -> Result<Ask<'_>, Said> {
         attempts,
         worker: words("worker_id")?,
         by: By::Worker,
+        origin: None,
     })
 }
 
@@ -176,8 +181,16 @@ async fn change(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Res
             task.clone()
         }
         (Word::InProgress, Word::Complete) => {
-            let generation =
-                ending::complete(edge, caller, task, ask.output.map(str::to_owned), None).await?;
+            let files = match ask.output {
+                Some(address) => {
+                    ending::reach(edge, caller, task).await?;
+                    let file = storage::at_address(edge, caller, ask.origin, task, address).await?;
+                    file.into_iter().collect()
+                }
+                None => Vec::new(),
+            };
+            let location = ask.output.map(str::to_owned);
+            let generation = ending::complete(edge, caller, task, (location, None), files).await?;
             cascade::after_completion(edge, caller, task, generation.output.location.as_deref()).await?;
             edge.app.store.task(task.head.id).await?.task
         }
@@ -233,7 +246,11 @@ async fn same(edge: &Edge, caller: &Caller, task: &Task, ask: &Ask<'_>) -> Resul
         Word::Failed | Word::Cancelled => {
             cascade::after_failure(edge, caller, task, ask.word, ask.why()).await
         }
-        Word::Queued | Word::Complete => Ok(()),
+        Word::Complete => match edge.app.store.task(task.head.id).await?.generation {
+            Some(record) => storage::adopt(edge, task.head.id, &record).await,
+            None => Ok(()),
+        },
+        Word::Queued => Ok(()),
     }
 }
 

@@ -26,11 +26,11 @@ pub(crate) async fn prepare(edge: &Edge, caller: &Caller, origin: &Origin, body:
     let Some(detail) = edge.task(caller, task_id(id)).await? else { return Err(no_task().into()) };
     let until = edge.app.now().plus(GOOD_FOR);
     let path = task_path(edge, &detail.task, name).await?;
-    let token = storage::sign(edge, &path, &detail.task, until).await?;
+    let signed = storage::sign(edge, origin, &path, &detail.task, GOOD_FOR).await?;
     let mut told = json!({
-        "upload_url": origin.upload(&path, &token),
+        "upload_url": signed.address,
         "storage_path": path.as_str(),
-        "token": token,
+        "token": signed.token,
         "expires_at": time(until),
     });
     if body.get("generate_thumbnail_url").is_some_and(|wanted| *wanted == true) {
@@ -39,10 +39,10 @@ pub(crate) async fn prepare(edge: &Edge, caller: &Caller, origin: &Origin, body:
         let name = format!("{folder}/thumbnails/thumb_{}_{fresh}.jpg", edge.app.now().as_millis());
         let path =
             name.parse().map_err(|error| json_of(400, &json!({ "error": format!("filename: {error}") })))?;
-        let token = storage::sign(edge, &path, &detail.task, until).await?;
-        told["thumbnail_upload_url"] = Value::String(origin.upload(&path, &token));
+        let signed = storage::sign(edge, origin, &path, &detail.task, GOOD_FOR).await?;
+        told["thumbnail_upload_url"] = Value::String(signed.address);
         told["thumbnail_storage_path"] = path.as_str().into();
-        told["thumbnail_token"] = Value::String(token);
+        told["thumbnail_token"] = Value::String(signed.token);
     }
     ok(&told)
 }

@@ -79,7 +79,7 @@ enum Found {
     /// Those of these ids that are there.
     Ids(std::vec::IntoIter<TaskId>),
     /// Those of a list.
-    List(Pieces),
+    List(Box<Pieces>),
 }
 
 impl Found {
@@ -123,7 +123,7 @@ impl Found {
         {
             return Ok(Self::nothing());
         }
-        Ok(Self::List(edge.pieces(caller, filter)?))
+        Ok(Self::List(Box::new(edge.pieces(caller, filter)?)))
     }
 
     async fn next(&mut self, edge: &Edge, caller: &Caller) -> Result<Option<Vec<Task>>, Said> {

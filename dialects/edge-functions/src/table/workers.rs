@@ -248,7 +248,8 @@ async fn direct(edge: &Edge, worker: &WorkerId, status: &str) -> Result<(), Said
         "active" => Directive::Run,
         _ => return Ok(()),
     };
-    let direct = Direct { now: edge.app.now(), worker: worker.clone(), directive };
+    let (now, worker_id) = (edge.app.now(), worker.clone());
+    let direct = Direct { now, worker: worker_id, directive, by: None, reason: None, only_if: None };
     match edge.app.store.direct_worker(direct).await {
         Ok(_) => {
             edge.app.doorbell.ring_worker(worker);

@@ -13,7 +13,7 @@ use crate::functions::create::{make, read_old};
 use crate::functions::update::{Ask, By, Outcome, apply};
 use crate::row;
 use crate::rpc;
-use crate::words::{Object, Said, Word, table_error, text};
+use crate::words::{Object, Said, Word, table_error, text, whole};
 
 /// The columns that a change may have.
 const CHANGES: &[&str] = &[
@@ -90,7 +90,7 @@ pub(super) async fn change(
     })?;
     let why = text(body, "error_message").or_else(|| text(body, "error_details"));
     let _ = caller.asks(None, why);
-    let attempts = body.get("attempts").and_then(Value::as_u64);
+    let attempts = body.get("attempts").and_then(whole);
     let mut changed = Vec::new();
     let mut refused = None;
     for id in rows::fitting(edge, caller, query).await? {
@@ -115,6 +115,7 @@ pub(super) async fn change(
             attempts: attempts.filter(|_| word == Word::Queued),
             worker: None,
             by: By::Other,
+            origin: None,
         };
         let now = match (&task.head.state, word) {
             (TaskState::Failed | TaskState::Cancelled, Word::Queued) => {

@@ -104,6 +104,9 @@ async fn a_record_says_whose_variant_or_child_it_is() {
         ),
         (2, "travel_stitch", json!({"parent_generation_id": "g1"}), "variant_of", json!("g1")),
         (3, "t", json!({"based_on": "g2"}), "variant_type", json!("regenerated")),
+        (6, "t", json!({"child_generation_id": "g3"}), "variant_of", json!("g3")),
+        (7, "join_final_stitch", json!({"parent_generation_id": "g1"}), "variant_of", json!("g1")),
+        (8, "t", json!({"parent_generation_id": "g1", "join_index": 4}), "child_order", json!(4)),
         (4, "t", json!({"skip_generation": true}), "hidden", json!(true)),
         (5, "travel_orchestrator", json!({}), "hidden", json!(true)),
     ] {
@@ -177,7 +180,8 @@ async fn a_second_completion_with_another_output_is_refused_and_the_first_stands
     let again = called(&site, "complete_task", file("aGVsbG8=", "out.png")).await;
     assert_eq!(again["generation_id"], first["generation_id"]);
     let path = url.split("/image_uploads/").nth(1).unwrap();
-    for same in [json!({"task_id": id(1), "output_location": url}), json!({"task_id": id(1), "storage_path": path})]
+    for same in
+        [json!({"task_id": id(1), "output_location": url}), json!({"task_id": id(1), "storage_path": path})]
     {
         assert_eq!(called(&site, "complete_task", same).await["public_url"], url);
     }
@@ -193,15 +197,39 @@ async fn who_names_an_attempt_or_a_worker_completes_no_others() {
     set(&site, &id(1), "Queued", json!({"attempts": 1, "clear_worker": true})).await;
     claim_this(&site, "w2", &id(1)).await;
     for late in [json!({"attempts": 1}), json!({"worker_id": "w1"})] {
-        for (name, status) in [("complete_task", None), ("update-task-status", Some("Complete")), ("update-task-status", Some("Failed"))]
-        {
-            let mut body = json!({"task_id": id(1), "output_location": "https://x/late.png", "status": status});
+        for (name, status) in [
+            ("complete_task", None),
+            ("update-task-status", Some("Complete")),
+            ("update-task-status", Some("Failed")),
+        ] {
+            let mut body =
+                json!({"task_id": id(1), "output_location": "https://x/late.png", "status": status});
             body.as_object_mut().unwrap().extend(late.as_object().unwrap().clone());
             let answer = call(&site, name, body.clone()).await;
             assert_eq!(answer.status, 409, "{body}: {answer:?}");
         }
     }
     assert_eq!(status(&site, &id(1)).await, "In Progress");
-    let own = json!({"task_id": id(1), "output_location": "https://x/a.png", "attempts": 2, "worker_id": "w2"});
+    let own =
+        json!({"task_id": id(1), "output_location": "https://x/a.png", "attempts": 2, "worker_id": "w2"});
     called(&site, "complete_task", own).await;
+}
+
+#[tokio::test]
+async fn what_is_created_claimed_and_ended_is_counted_as_that_of_others_is() {
+    let site = site().await;
+    for (number, end) in [(1, "Complete"), (2, "Failed"), (3, "Cancelled")] {
+        running(&site, number, "t", json!({})).await;
+        assert_eq!(set(&site, &id(number), end, json!({})).await.status, 200, "{end}");
+        // The same again ends nothing.
+        assert_eq!(set(&site, &id(number), end, json!({})).await.status, 200, "{end} again");
+    }
+    let told = site.send(site.request(reqwest::Method::GET, site.own_url("/metrics"))).await;
+    let count = |name: &str| -> u64 {
+        let lines = told.text.lines().filter_map(|line| line.strip_prefix(name));
+        lines.filter_map(|rest| rest.split(' ').next_back()?.parse::<u64>().ok()).sum()
+    };
+    let counts = ["tasks_created", "claims", "completions", "failures"]
+        .map(|name| count(&format!("baton_{name}_total")));
+    assert_eq!(counts, [3, 3, 1, 1], "{}", told.text);
 }

@@ -19,6 +19,7 @@ macro_rules! suite {
             mod counts;
             mod creates;
             mod heartbeats;
+            mod kept;
             mod orchestrators;
             mod reads;
             mod statuses;

@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
+use baton_files::sha256;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 use super::world::{
-    PROJECT, bare, beat, call, called, claim_this, create, id, reap, site, site_with, status,
+    PROJECT, bare, beat, call, called, claim_this, create, generations, id, reap, site, site_with, status,
 };
 
 #[tokio::test]
@@ -29,7 +30,7 @@ async fn a_file_is_put_at_a_prepared_address_without_a_token_and_handed_over_by_
     );
     assert!(told["expires_at"].as_str().unwrap().ends_with("+00:00"));
     site.present(None);
-    for (url, text) in [("upload_url", "a film"), ("thumbnail_upload_url", "a frame")] {
+    for (url, text) in [("upload_url", "\0\0\0\u{18}ftypmp42film"), ("thumbnail_upload_url", "GIF89a frame")] {
         let request = site.request(Method::PUT, told[url].as_str().unwrap().to_owned());
         let answer = site.send(request.header("content-type", "video/mp4").body(text)).await;
         assert_eq!(answer.status, 200, "{answer:?}");
@@ -39,12 +40,128 @@ async fn a_file_is_put_at_a_prepared_address_without_a_token_and_handed_over_by_
         json!({"task_id": id(1), "storage_path": told["storage_path"], "thumbnail_storage_path": thumbnail});
     let told = called(&site, "complete_task", body).await;
     site.present(None);
-    for (url, text) in [("public_url", "a film"), ("thumbnail_url", "a frame")] {
+    let kinds = ["video/mp4", "image/gif"];
+    let texts = ["\0\0\0\u{18}ftypmp42film", "GIF89a frame"];
+    for ((url, text), kind) in ["public_url", "thumbnail_url"].into_iter().zip(texts).zip(kinds) {
         let url = told[url].as_str().unwrap().to_owned();
         assert!(url.contains("/storage/v1/object/public/image_uploads/"));
-        let answer = site.send(site.request(Method::GET, url)).await;
+        let answer = site.send(site.request(Method::GET, url.clone())).await;
         assert_eq!((answer.status, answer.text.as_str()), (200, text));
+        assert_eq!(answer.headers["content-type"], kind, "by its own first bytes, whatever its sender said");
+        let part = site.send(site.request(Method::GET, url).header("range", "bytes=0-3")).await;
+        assert_eq!((part.status, part.text.as_str()), (206, &text[..4]));
     }
+    site.present(Some(&key));
+    // Its record has them as those of any task, and Baton's own routes give them out.
+    let record = &generations(&site, &id(1)).await[0];
+    let paths: Vec<_> = record["files"].as_array().unwrap().iter().map(|file| file["path"].as_str().unwrap()).collect();
+    assert_eq!(paths[0], format!("tasks/{}/out.mp4", id(1)));
+    assert!(paths.len() == 2 && paths[1].starts_with(&format!("tasks/{}/thumbnails/thumb_", id(1))), "{paths:?}");
+    let digest = sha256(texts[0].as_bytes());
+    assert_eq!((&record["files"][0]["sha256"], &record["files"][0]["content_type"]), (&json!(digest), &json!("video/mp4")));
+    let url = site.own_url(&format!("/v1/files/{PROJECT}/{}", paths[0]));
+    assert_eq!(site.send(site.request(Method::GET, url)).await.text, texts[0]);
+}
+
+#[tokio::test]
+async fn what_no_task_has_is_kept_for_its_days_and_what_a_task_hands_over_as_long_as_it() {
+    let site = site_with(&[("dialects.edge-functions.upload_days", "3")]).await;
+    let put = async |path: &str| {
+        let url = site.url(&format!("/storage/v1/object/image_uploads/{path}"));
+        site.send(site.request(Method::POST, url).body("bytes").header("x-upsert", "true")).await.status
+    };
+    for path in ["task_outputs/a.png", "task_outputs/b%20c.png", "task_outputs/input.png"] {
+        assert_eq!(put(path).await, 200, "{path}");
+    }
+    let public = |path: &str| site.url(&format!("/storage/v1/object/public/image_uploads/{path}"));
+    // The API orchestrator hands over an address, by either function.
+    for (number, name, path) in [(1, "complete_task", "task_outputs/a.png"), (2, "update-task-status", "task_outputs/b%20c.png")] {
+        create(&site, &id(number), "t", json!({})).await;
+        claim_this(&site, "w1", &id(number)).await;
+        let mut body = json!({"task_id": id(number), "output_location": public(path)});
+        if number == 2 {
+            body["status"] = json!("Complete");
+        }
+        called(&site, name, body).await;
+        let record = &generations(&site, &id(number)).await[0];
+        let digest = sha256(b"bytes");
+        assert_eq!(record["metadata"]["files"][0]["sha256"], json!(digest), "{record}");
+    }
+    let files = site.own_get("/v1/files?project=image_uploads").await;
+    let owners: Vec<_> = files["items"].as_array().unwrap().iter().map(|file| file["task_id"].clone()).collect();
+    assert_eq!(owners, [json!(id(1)), json!(id(2)), Value::Null]);
+    // An address of another server is taken as it is.
+    create(&site, &id(3), "t", json!({})).await;
+    claim_this(&site, "w1", &id(3)).await;
+    let elsewhere = "https://cdn.example/storage/v1/object/public/image_uploads/not/here.png";
+    let told = called(&site, "complete_task", json!({"task_id": id(3), "output_location": elsewhere})).await;
+    assert_eq!(told["public_url"], elsewhere);
+}
+
+#[tokio::test]
+async fn a_long_name_is_taken_as_the_platform_takes_it() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    claim_this(&site, "w1", &id(1)).await;
+    let name = format!("{}.mp4", "a-prompt_of_many_words ".repeat(10).trim());
+    let body = json!({"task_id": id(1), "filename": name, "content_type": "video/mp4"});
+    let told = called(&site, "generate-upload-url", body).await;
+    assert_eq!(told["storage_path"], format!("{PROJECT}/tasks/{}/{name}", id(1)));
+    let request = site.request(Method::PUT, told["upload_url"].as_str().unwrap().to_owned()).body("x");
+    assert_eq!(site.send(request).await.status, 200);
+    let done = called(&site, "complete_task", json!({"task_id": id(1), "storage_path": told["storage_path"]})).await;
+    let url = done["public_url"].as_str().unwrap().to_owned();
+    assert!(url.ends_with("words.mp4"), "{url}");
+    assert_eq!(site.send(site.request(Method::GET, url)).await.text, "x");
+}
+
+#[tokio::test]
+async fn what_an_earlier_version_kept_is_read_handed_over_and_taken_over_at_the_start() {
+    let site = site().await;
+    create(&site, &id(1), "t", json!({})).await;
+    claim_this(&site, "w1", &id(1)).await;
+    let old = site.dir().join("files/files");
+    let own = format!("{PROJECT}/tasks/{}/out.png", id(1));
+    for (path, text) in [(own.as_str(), "an output"), ("task_outputs/old file.bin", "loose"), ("u/tasks/gone/x.png", "of no task")] {
+        let place = old.join(path);
+        std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+        std::fs::write(place, text).unwrap();
+    }
+    let read = async |site: &baton_tests::site::Site, path: &str| {
+        let answer = bare(site, Method::GET, &format!("/storage/v1/object/public/image_uploads/{path}")).await;
+        (answer.status, answer.text)
+    };
+    // Read from where it lies.
+    assert_eq!(read(&site, "task_outputs/old%20file.bin").await, (200, "loose".to_owned()));
+    called(&site, "complete_task", json!({"task_id": id(1), "storage_path": own})).await;
+    assert_eq!(generations(&site, &id(1)).await[0]["files"][0]["size"], 9);
+    assert!(!old.join(&own).exists(), "it was taken over with the completion");
+    // What has come in its place since stands.
+    let url = site.url("/storage/v1/object/image_uploads/u/tasks/gone/x.png");
+    assert_eq!(site.send(site.request(Method::POST, url).body("newer").header("x-upsert", "true")).await.status, 200);
+    let site = site.restarted().await;
+    for _ in 0..200 {
+        if !old.exists() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert!(!old.exists(), "all of it was taken over");
+    assert_eq!(read(&site, "task_outputs/old%20file.bin").await, (200, "loose".to_owned()));
+    assert_eq!(read(&site, "u/tasks/gone/x.png").await, (200, "newer".to_owned()));
+    assert_eq!(read(&site, &own).await, (200, "an output".to_owned()));
+}
+
+#[tokio::test]
+async fn a_persons_key_reaches_no_files_of_others_tasks() {
+    let mut site = site().await;
+    let other = "51c00000-0000-4000-8000-000000000002";
+    let body = json!({"task_id": id(1), "task_type": "t", "params": {}, "project_id": other, "dependant_on": null});
+    called(&site, "create-task", body).await;
+    let key = site.make_token(json!({"scopes": ["producer", "worker"], "project": PROJECT})).await;
+    site.present(Some(&key));
+    let url = site.url(&format!("/storage/v1/object/image_uploads/{PROJECT}/tasks/{}/x.png", id(1)));
+    assert_eq!(site.send(site.request(Method::POST, url).body("x")).await.status, 403);
 }
 
 #[tokio::test]
@@ -97,12 +214,13 @@ async fn a_service_key_puts_a_file_anywhere_and_a_persons_own_where_it_belongs()
     assert_eq!(put(&site, "task_outputs/a.png", true).await, 200);
     assert_eq!(put(&site, "task_outputs/a.png", false).await, 409);
     let answer = bare(&site, Method::GET, "/storage/v1/object/public/image_uploads/task_outputs/a.png").await;
-    assert_eq!((answer.status, answer.headers["content-type"].to_str().unwrap()), (200, "image/png"));
+    // Not by its name, which is its sender's word.
+    assert_eq!((answer.status, answer.headers["content-type"].to_str().unwrap()), (200, "text/plain"));
     let answer = bare(&site, Method::GET, "/storage/v1/object/public/image_uploads/absent.png").await;
     assert_eq!(answer.status, 404);
     assert_eq!(put(&site, "page.html", true).await, 200);
     let answer = bare(&site, Method::GET, "/storage/v1/object/public/image_uploads/page.html").await;
-    assert_eq!(answer.headers["content-disposition"], "attachment");
+    assert_eq!(answer.headers["x-content-type-options"], "nosniff");
     let key = site.make_token(json!({"scopes": ["producer", "worker"], "project": PROJECT})).await;
     site.present(Some(&key));
     assert_eq!(put(&site, "task_outputs/b.png", true).await, 403);

@@ -393,3 +393,44 @@ async fn a_task_is_known_by_its_clients_name_and_by_its_id() {
         assert_eq!(others.len(), 1, "{others:?}");
     }
 }
+
+#[tokio::test]
+async fn an_api_orchestrator_writes_its_row_again_and_again() {
+    let site = site().await;
+    let query = "workers?on_conflict=id";
+    for beat in ["2026-02-02T02:40:00+00:00", "2026-02-02T02:40:30+00:00"] {
+        let body = json!({"id": "api-worker-main", "instance_type": "api", "status": "active", "last_heartbeat": beat,
+            "metadata": {"type": "api_orchestrator"}, "created_at": "2026-01-01T00:00:00+00:00"});
+        let request = site.request(Method::POST, site.url(&format!("/rest/v1/{query}"))).json(&body);
+        let answer =
+            site.send(request.header("prefer", "return=representation,resolution=merge-duplicates")).await;
+        assert!([200, 201].contains(&answer.status), "{answer:?}");
+        let row = answer.json()[0].clone();
+        assert_eq!((&row["id"], &row["instance_type"]), (&json!("api-worker-main"), &json!("api")), "{row}");
+        assert_eq!((&row["status"], &row["metadata"]["type"]), (&json!("active"), &json!("api_orchestrator")));
+    }
+    assert_eq!(rows(&site, "workers?select=*").await.len(), 1);
+    assert!(rows(&site, "workers?select=*&instance_type=neq.api").await.is_empty());
+}
+
+#[tokio::test]
+async fn workers_are_told_apart_by_names_and_by_having_none() {
+    let site = site().await;
+    for number in 1..4 {
+        create(&site, &id(number), "t", json!({})).await;
+        site.clock.advance(Duration::from_secs(1));
+    }
+    claim_this(&site, "api-worker-main", &id(1)).await;
+    claim_this(&site, "gpu-1", &id(2)).await;
+    for (filter, ids) in [
+        ("worker_id=not.is.null", vec![id(1), id(2)]),
+        ("worker_id=not.like.api-worker-%25", vec![id(2)]),
+        ("worker_id=in.(gpu-1,gpu-2)", vec![id(2)]),
+        ("worker_id=is.null", vec![id(3)]),
+    ] {
+        let query = format!("tasks?select=id&order=created_at.asc&{filter}");
+        let found: Vec<String> =
+            rows(&site, &query).await.iter().map(|row| row["id"].as_str().unwrap().to_owned()).collect();
+        assert_eq!(found, ids, "{filter}");
+    }
+}

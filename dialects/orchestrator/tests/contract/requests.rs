@@ -411,3 +411,22 @@ async fn answers_have_a_bound_in_bytes_and_say_that_there_is_more() {
     let last = &told["outputs"][usize::try_from(many).unwrap() - 1]["content"];
     assert!(last.as_str().unwrap().starts_with("149 "), "the newest are told");
 }
+
+#[tokio::test]
+async fn a_slash_too_many_leads_to_the_route() {
+    let site = site(&[]).await;
+    let answer = site.without_following(reqwest::Method::POST, "/tasks/", Some(&task("a"))).await;
+    assert_eq!((answer.status, answer.text.as_str()), (307, ""));
+    assert_eq!(answer.headers["location"], "/tasks");
+    assert_eq!(site.get("/tasks").await.json(), json!([]), "it was not done");
+    assert_eq!(site.post("/tasks/", &task("a")).await.json()["task_id"], "a");
+    assert_eq!(site.get("/tasks/a/").await.json()["id"], "a");
+    let answer = site
+        .without_following(reqwest::Method::GET, "/api/tasks/persistent/?states=queued&limit=1", None)
+        .await;
+    assert_eq!(answer.headers["location"], "/api/tasks/persistent?states=queued&limit=1");
+    for path in ["/nowhere/", "/tasks//history"] {
+        let answer = site.get(path).await;
+        assert_eq!((answer.status, answer.json()), (404, json!({"detail": "Not Found"})), "{path}");
+    }
+}

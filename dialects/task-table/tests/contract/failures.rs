@@ -26,6 +26,25 @@ async fn an_attempt_counts_once_though_its_worker_is_lost() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_fails_counts_once_so_that_three_are_three_runs() {
+    let site = site(&[]).await;
+    let task = create(&site, true).await;
+    let id = id(&task);
+    for attempt in 1..=3 {
+        let given = site.claim(QUEUE).await.expect("it is tried three times");
+        assert_eq!(given["attempt"], attempt);
+        let failed = json!({"worker_id": "w1", "attempt": attempt, "error": {"message": "no"}});
+        site.own_post(&format!("/v1/tasks/{id}/fail"), &failed).await;
+        let status = if attempt < 3 { "retry" } else { "failed" };
+        assert_eq!(show(&site, id).await["status"], status);
+        let own = site.own_get(&format!("/v1/tasks/{id}")).await;
+        assert_eq!(own["task"]["attempts_used"], attempt, "not once more by its failure");
+        site.clock.advance(Duration::from_secs(3_600));
+    }
+    assert!(site.claim(QUEUE).await.is_none());
+}
+
+#[tokio::test]
 async fn an_earlier_attempt_of_the_same_worker_cannot_finish_the_later_one() {
     let site = site(&[]).await;
     let task = create(&site, true).await;

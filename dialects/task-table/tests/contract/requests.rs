@@ -60,11 +60,13 @@ async fn what_does_not_fit_is_told_as_fastapi_does() {
     for (body, field) in [
         (json!({}), "type"),
         (json!({"type": 7}), "type"),
-        (json!({"type": "a b"}), "type"),
         (json!({"type": "a", "params": []}), "params"),
         (json!({"type": "a", "drift_score": "x"}), "drift_score"),
         (json!({"type": "a", "run_immediately": "x"}), "run_immediately"),
-        (json!({"type": "a", "domain": "x".repeat(300)}), "domain"),
+        (json!({"type": "a", "description": 7}), "description"),
+        (json!({"type": "a", "domain": ["x"]}), "domain"),
+        (json!({"type": "a", "description": "x".repeat(300_000)}), "description"),
+        (json!({"type": "a", "params": {"x": "x".repeat(300_000)}}), "params"),
     ] {
         let answer = site.post(TASKS, &body).await;
         assert_eq!(answer.status, 422, "{body}: {answer:?}");
@@ -252,4 +254,76 @@ async fn facts_are_none_of_it_and_that_is_said() {
     assert!(answer.json()["detail"].as_str().unwrap().starts_with("Facts are not kept"));
     let gone = site.request(reqwest::Method::DELETE, site.url("/api/v1/facts/1"));
     assert_eq!(site.send(gone).await.status, 404);
+}
+
+#[tokio::test]
+async fn a_type_a_description_and_a_domain_are_any_text_as_they_were() {
+    let site = site(&[]).await;
+    let long = "why? ".repeat(2_000);
+    let domain = "x".repeat(300);
+    let body = json!({"type": "general query/ü", "description": long, "domain": domain,
+        "params": {"n": 1}, "run_immediately": true});
+    let task = site.post(TASKS, &body).await.json();
+    let listed = site.get(TASKS).await.json()["items"][0].clone();
+    for told in [&task, &show(&site, id(&task)).await, &listed] {
+        assert_eq!((&told["type"], &told["params"]), (&json!("general query/ü"), &json!({"n": 1})), "{told}");
+        assert_eq!((&told["description"], &told["domain"]), (&json!(long), &json!(domain)));
+    }
+    // Baton has a lawful type, and whoever runs it has the words besides.
+    let own = site.claim(QUEUE).await.unwrap();
+    assert_eq!((&own["id"], &own["type"]), (&task["id"], &json!("general_query__")));
+    assert_eq!(own["description"].as_str().unwrap().len(), 4_096);
+    assert_eq!(own["params"]["baton_words"]["type"], "general query/ü");
+    assert_eq!((&own["params"]["n"], own["domain"].as_str().unwrap().len()), (&json!(1), 256));
+    for kind in ["", "..", "a\tb", "日本語"] {
+        let task = site.post(TASKS, &json!({"type": kind})).await;
+        assert_eq!((task.status, &task.json()["type"]), (200, &json!(kind)), "{task:?}");
+        assert_eq!(task.json()["params"], json!({}));
+    }
+    // What looks like words is params, if a client has sent it so.
+    let own = json!({"type": "a", "params": {"baton_words": {"type": "b"}}});
+    let task = site.post(TASKS, &own).await.json();
+    assert_eq!((&task["type"], &task["params"]), (&own["type"], &own["params"]));
+}
+
+#[tokio::test]
+async fn a_slash_too_many_leads_to_the_route() {
+    let site = site(&[]).await;
+    let body = json!({"type": "a"});
+    let answer = site.without_following(reqwest::Method::POST, "/api/v1/tasks/", Some(&body)).await;
+    assert_eq!((answer.status, answer.text.as_str()), (307, ""));
+    assert_eq!(answer.headers["location"], TASKS);
+    let task = site.post(&format!("{TASKS}/"), &body).await.json();
+    let answer = site.without_following(reqwest::Method::GET, "/api/v1/tasks/?limit=5", None).await;
+    assert_eq!(answer.headers["location"], "/api/v1/tasks?limit=5");
+    for path in [format!("{TASKS}/{}/", id(&task)), format!("{TASKS}/{}/status/", id(&task))] {
+        assert_eq!(site.get(&path).await.json()["id"], task["id"], "{path}");
+    }
+    assert_eq!(site.get("/health/").await.status, 200);
+    assert_eq!(site.get("/api/v1/nothing/").await.json(), json!({"detail": "Not Found"}));
+}
+
+#[tokio::test]
+async fn an_id_is_told_as_it_was_meant() {
+    let site = site(&[]).await;
+    for (path, id) in [("a%20b", "a b"), ("%C3%9C", "Ü"), ("XYZ", "XYZ")] {
+        let answer = site.get(&format!("{TASKS}/{path}")).await;
+        let said = json!({"detail": format!("Task '{id}' not found")});
+        assert_eq!((answer.status, answer.json()), (404, said));
+    }
+    let gone = site.request(reqwest::Method::DELETE, site.url("/api/v1/facts/a%20b"));
+    assert_eq!(site.send(gone).await.json(), json!({"detail": "Fact 'a b' not found"}));
+}
+
+#[tokio::test]
+async fn what_runs_may_be_cancelled_and_what_was_cancelled_be_run() {
+    let site = site(&[]).await;
+    let task = create(&site, true).await;
+    site.claim(QUEUE).await.unwrap();
+    for (verb, status) in [("cancel", "cancelled"), ("cancel", "cancelled"), ("run", "queued")] {
+        let told = site.post(&format!("{TASKS}/{}/{verb}", id(&task)), &json!({})).await;
+        assert_eq!((told.status, &told.json()["status"]), (200, &json!(status)), "{verb}");
+        let short = site.get(&format!("{TASKS}/{}/status", id(&task))).await.json();
+        assert_eq!(short["status"], status);
+    }
 }

@@ -17,6 +17,8 @@ pub(crate) enum Step {
     Silence,
     /// Answers with this status and body.
     Answer(u16, String),
+    /// Says that the answer is there (307).
+    Elsewhere(String),
 }
 
 pub(crate) struct Script {
@@ -45,6 +47,11 @@ impl Script {
                         "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
                     );
                     socket.write_all(head.as_bytes()).await.unwrap();
+                } else if let Step::Elsewhere(to) = step {
+                    let head = format!(
+                        "HTTP/1.1 307 X\r\nconnection: close\r\nlocation: {to}\r\ncontent-length: 0\r\n\r\n"
+                    );
+                    socket.write_all(head.as_bytes()).await.unwrap();
                 }
             }
         });
@@ -70,14 +77,14 @@ async fn read_request(socket: &mut tokio::net::TcpStream) -> String {
         let mut chunk = [0; 4096];
         let count = socket.read(&mut chunk).await.unwrap();
         bytes.extend_from_slice(&chunk[..count]);
-        let text = String::from_utf8_lossy(&bytes).into_owned();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = header(head, "content-length").map_or(0, |length| length.parse().unwrap());
-            if body.len() >= length {
-                return text;
+        if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
+            let head = String::from_utf8_lossy(&bytes[..end]);
+            let length = header(&head, "content-length").map_or(0, |length| length.parse().unwrap());
+            if bytes.len() - end - 4 >= length {
+                return String::from_utf8_lossy(&bytes).into_owned();
             }
         }
-        assert_ne!(count, 0, "the request breaks off: {text}");
+        assert_ne!(count, 0, "the request breaks off: {}", String::from_utf8_lossy(&bytes));
     }
 }
 

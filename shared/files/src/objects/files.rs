@@ -1,7 +1,13 @@
 //! Files over a place for objects.
 
+mod arrivals;
+mod documents;
+mod paths;
+mod walks;
+
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::{Place, ProjectId, TaskId, Timestamp};
@@ -15,12 +21,14 @@ use object_store::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use super::Objects;
+use self::paths::{below_name, bytes_at, folder_of, name_at, name_of};
 use super::turns::Turns;
 use super::usage::Usage;
+use super::{Addresses, Objects};
+use crate::digest::hex;
 use crate::{
-    ByteStream, Cause, Content, FileError, FileName, FilePage, Files, Key, Part, Put, SNIFFED, StoredFile,
-    sniff,
+    Arrived, Bounds, ByteStream, Cause, Content, FileError, FileName, FilePage, Files, Key, Part, Put,
+    SNIFFED, StoredFile, Upload, Walked, Wanted, sniff,
 };
 
 /// How many bytes go in one part of an upload, and how many parts are under way at once: all that an upload has in memory.
@@ -29,12 +37,6 @@ const PARTS_AT_ONCE: usize = 2;
 
 /// How often a name is read anew that another process has changed between the look and the write.
 const TRIES: usize = 8;
-
-/// How many documents of names are read at once.
-const AT_ONCE: usize = 16;
-
-/// What no part of a path ends with once it is written: so that a file and a folder may have the same name.
-const MARK: char = '~';
 
 /// Where the key of presigned addresses lies.
 const KEY: &str = "key";
@@ -53,6 +55,14 @@ pub struct ObjectFiles {
     place: Place,
     usage: Usage,
     turns: Turns,
+    direct: Option<Direct>,
+}
+
+/// Addresses of the place itself, by which large files come and go.
+struct Direct {
+    addresses: Arc<dyn Addresses>,
+    /// How many bytes go through this process at most.
+    through: u64,
 }
 
 /// The document of a name.
@@ -62,6 +72,27 @@ struct Entry {
     file: StoredFile,
     /// The number under which its bytes lie.
     id: String,
+    /// Whether they lie in a folder of its name, by which they are known to have one without a look at all names.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    by_name: bool,
+    /// The upload that it was, if it was put at an address of the place itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    upload: Option<String>,
+    /// The uploads that had arrived under its name before it was put, and that it has taken the place of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    over: Vec<String>,
+}
+
+impl Entry {
+    /// Where its bytes lie.
+    fn bytes(&self) -> Result<Path, object_store::path::Error> {
+        let name = &self.file.name;
+        if self.by_name {
+            below_name("bytes", name, &self.id)
+        } else {
+            Ok(bytes_at(name.project(), &self.id))
+        }
+    }
 }
 
 /// What stands under a name, and by which its place knows that it is still that.
@@ -70,25 +101,16 @@ struct Standing {
     version: UpdateVersion,
 }
 
-/// Where the bytes of this number lie.
-fn bytes_at(project: &ProjectId, id: &str) -> Path {
-    Path::from_iter(["bytes", project.as_str(), id])
-}
-
-fn folder_of(kind: &str, project: &ProjectId) -> Path {
-    Path::from_iter([kind, project.as_str()])
-}
-
-/// Where the document of a name lies.
-fn name_at(name: &FileName) -> Result<Path, object_store::path::Error> {
-    let parts = ["names", name.project().as_str()].into_iter().chain(name.path().split('/'));
-    Path::parse(format!("{}{MARK}", Path::from_iter(parts)))
-}
-
 impl ObjectFiles {
     /// The files that lie at a place.
     pub fn new(objects: Objects) -> Self {
-        Self { store: objects.store, place: objects.place, usage: Usage::default(), turns: Turns::default() }
+        let Objects { store, place } = objects;
+        Self { store, place, usage: Usage::default(), turns: Turns::default(), direct: None }
+    }
+
+    /// The same, of which what has more than `through` bytes is fetched and put by addresses of the place itself.
+    pub fn addressed(objects: Objects, addresses: Arc<dyn Addresses>, through: u64) -> Self {
+        Self { direct: Some(Direct { addresses, through }), ..Self::new(objects) }
     }
 
     fn failed(&self, cause: impl Into<Cause>) -> FileError {
@@ -207,7 +229,11 @@ impl ObjectFiles {
     /// Removes bytes that no name leads to any more. What cannot be removed now, a sweep does.
     async fn forget(&self, entry: &Entry) {
         let (project, size) = (entry.file.name.project(), entry.file.size);
-        match self.delete(&bytes_at(project, &entry.id)).await {
+        let gone = match entry.bytes() {
+            Ok(at) => self.delete(&at).await,
+            Err(error) => Err(self.failed(error)),
+        };
+        match gone {
             Ok(()) => self.usage.changed(project, 0, size),
             Err(error) => {
                 tracing::warn!(file = %entry.file.name, %error, "the bytes of a file that was replaced or removed are left for a sweep");
@@ -269,32 +295,24 @@ impl ObjectFiles {
         Ok(StoredFile {
             name: put.name.clone(),
             size,
-            sha256: hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect(),
+            sha256: hex(hash.finalize().iter()),
             content_type: sniff(&beginning, put.content_type.as_deref()).to_owned(),
             created_at: put.now,
             task: put.task,
+            kept_until: put.kept_until,
         })
     }
 
     /// How many bytes a project may still put, a file that is replaced not counted.
-    async fn room(&self, put: &Put, standing: Option<&Entry>) -> Result<u64, FileError> {
-        let Some(most) = put.bounds.project_bytes else { return Ok(u64::MAX) };
-        let used = self.usage(put.name.project()).await?;
+    async fn room(
+        &self,
+        project: &ProjectId,
+        bounds: Bounds,
+        standing: Option<&Entry>,
+    ) -> Result<u64, FileError> {
+        let Some(most) = bounds.project_bytes else { return Ok(u64::MAX) };
+        let used = self.usage(project).await?;
         Ok(most.saturating_sub(used.saturating_sub(standing.map_or(0, |entry| entry.file.size))))
-    }
-
-    /// All documents of names below a folder, by their paths in it.
-    async fn names(&self, folder: Path) -> Result<Vec<Path>, FileError> {
-        let found = self.store.list(Some(&folder)).map_ok(|object| object.location);
-        let mut found: Vec<Path> = found.try_collect().await.map_err(|error| self.failed(error))?;
-        found.retain(|at| at.as_ref().ends_with(MARK));
-        Ok(found)
-    }
-
-    /// Reads documents of names; those that have gone meanwhile are left out.
-    async fn entries(&self, at: Vec<Path>) -> Result<Vec<Entry>, FileError> {
-        let read = futures::stream::iter(at).map(|at| async move { self.entry_at(&at).await });
-        read.buffered(AT_ONCE).try_filter_map(|entry| async { Ok(entry) }).try_collect().await
     }
 }
 
@@ -302,16 +320,35 @@ impl ObjectFiles {
 impl Files for ObjectFiles {
     async fn put(&self, put: Put, bytes: ByteStream) -> Result<StoredFile, FileError> {
         let standing = self.entry(&put.name).await?;
-        let room = self.room(&put, standing.as_ref()).await?;
-        let id = format!("{:032x}", put.id);
-        let file = self.write(&put, &bytes_at(put.name.project(), &id), bytes, room).await?;
-        let entry = Entry { file, id };
+        if put.only_new && standing.is_some() {
+            return Err(FileError::Exists(put.name));
+        }
+        let room = self.room(put.name.project(), put.bounds, standing.as_ref()).await?;
+        let (id, by_name) = (format!("{:032x}", put.id), self.direct.is_some());
+        let place = match by_name {
+            true => below_name("bytes", &put.name, &id).map_err(|error| self.failed(error))?,
+            false => bytes_at(put.name.project(), &id),
+        };
+        let file = self.write(&put, &place, bytes, room).await?;
+        // What has arrived under its name before is replaced by it, too. It says so, and has it go only once it stands.
+        let before = match put.only_new {
+            true => Vec::new(),
+            false => self.arrived_before(&put.name).await?,
+        };
+        let over = before.iter().map(Arrived::met).collect();
+        let entry = Entry { file, id, by_name, upload: None, over };
         // Its bytes may have come for minutes: what it replaces is what stands there now.
-        let replaced = self.change(&put.name, |_| Some(entry.clone())).await?;
+        let may_stand = |standing: Option<&Entry>| !put.only_new || standing.is_none();
+        let replaced = self.change(&put.name, |standing| may_stand(standing).then(|| entry.clone())).await?;
         self.usage.changed(put.name.project(), entry.file.size, 0);
+        if !may_stand(replaced.as_ref()) {
+            self.forget(&entry).await;
+            return Err(FileError::Exists(put.name));
+        }
         if let Some(replaced) = replaced.filter(|replaced| replaced.id != entry.id) {
             self.forget(&replaced).await;
         }
+        self.drop_replaced(&before).await;
         Ok(entry.file)
     }
 
@@ -329,7 +366,8 @@ impl Files for ObjectFiles {
             }
             let wanted = GetRange::Bounded(range.clone());
             let options = GetOptions { range: Some(wanted), ..GetOptions::default() };
-            match self.store.get_opts(&bytes_at(name.project(), &entry.id), options).await {
+            let at = entry.bytes().map_err(|error| self.failed(error))?;
+            match self.store.get_opts(&at, options).await {
                 Ok(found) => {
                     let bytes = found.into_stream().map_err(|error| Box::new(error) as Cause).boxed();
                     return Ok(Content { file: entry.file, range, bytes });
@@ -342,6 +380,7 @@ impl Files for ObjectFiles {
     }
 
     async fn remove(&self, name: &FileName) -> Result<(), FileError> {
+        self.drop_arrived(name).await?;
         self.remove_if(name, |_| true).await?;
         Ok(())
     }
@@ -361,17 +400,20 @@ impl Files for ObjectFiles {
         let folders = prefix.rsplit_once('/').map_or("", |(folders, _)| folders);
         let parts =
             ["names", project.as_str()].into_iter().chain(folders.split('/').filter(|part| !part.is_empty()));
-        let found = self.entries(self.names(Path::from_iter(parts)).await?).await?;
-        let mut items: Vec<StoredFile> = found.into_iter().map(|entry| entry.file).collect();
-        items.retain(|file| {
-            let path = file.name.path();
+        // Where a document lies says its name: only those of the page are read.
+        let found = self.names(Path::from_iter(parts)).await?;
+        let mut found: Vec<(FileName, Path)> =
+            found.into_iter().filter_map(|at| Some((name_of(&at)?, at))).collect();
+        found.retain(|(name, _)| {
+            let path = name.path();
             path.starts_with(prefix) && after.is_none_or(|after| path > after)
         });
-        items.sort_unstable_by(|a, b| a.name.cmp(&b.name));
-        let more = items.len() > limit;
-        items.truncate(limit);
-        let next = items.last().filter(|_| more).map(|last| last.name.path().to_owned());
-        Ok(FilePage { items, next })
+        found.sort_unstable();
+        let more = found.len() > limit;
+        found.truncate(limit);
+        let next = found.last().filter(|_| more).map(|(last, _)| last.path().to_owned());
+        let (entries, _) = self.entries(found.into_iter().map(|(_, at)| at).collect()).await?;
+        Ok(FilePage { items: entries.into_iter().map(|entry| entry.file).collect(), next })
     }
 
     async fn adopt(&self, name: &FileName, task: TaskId) -> Result<StoredFile, FileError> {
@@ -402,6 +444,7 @@ impl Files for ObjectFiles {
         limit: usize,
     ) -> Result<(Vec<StoredFile>, Option<FileName>), FileError> {
         let mut at = self.names(Path::from("names")).await?;
+        at.retain(|at| name_of(at).is_some());
         at.sort_unstable();
         if let Some(after) = &after {
             let after = self.at(after)?;
@@ -409,22 +452,28 @@ impl Files for ObjectFiles {
         }
         let more = at.len() > limit;
         at.truncate(limit);
-        let found = self.entries(at).await?;
-        let next = found.last().filter(|_| more).map(|entry| entry.file.name.clone());
+        let next = at.last().filter(|_| more).and_then(name_of);
+        let (found, _) = self.entries(at).await?;
         let old = found.into_iter().map(|entry| entry.file).filter(|file| file.created_at < before);
         Ok((old.collect(), next))
     }
 
     async fn sweep_nameless(&self, before: Timestamp) -> Result<u64, FileError> {
-        let named = self.entries(self.names(Path::from("names")).await?).await?;
-        let named: std::collections::HashSet<Path> =
-            named.iter().map(|entry| bytes_at(entry.file.name.project(), &entry.id)).collect();
+        let (named, damaged) = self.entries(self.names(Path::from("names")).await?).await?;
+        // Which bytes a damaged one leads to is not known: its whole project is passed by.
+        let project = |at: &Path| at.parts().nth(1).map(|part| part.as_ref().to_owned());
+        let passed_by: std::collections::HashSet<Option<String>> = damaged.iter().map(project).collect();
+        let named: std::collections::HashSet<Path> = named
+            .iter()
+            .map(|entry| entry.bytes().map_err(|error| self.failed(error)))
+            .collect::<Result<_, FileError>>()?;
         let mut found = self.store.list(Some(&Path::from("bytes")));
         let mut removed = 0;
         while let Some(object) = found.next().await {
             let object = object.map_err(|error| self.failed(error))?;
             if object.last_modified.timestamp_millis() < before.as_millis()
                 && !named.contains(&object.location)
+                && !passed_by.contains(&project(&object.location))
             {
                 self.delete(&object.location).await?;
                 removed += 1;
@@ -435,7 +484,8 @@ impl Files for ObjectFiles {
 
     async fn key(&self) -> Result<Key, FileError> {
         let at = Path::from(KEY);
-        if self.read(&at).await?.is_none() {
+        let mut known = self.read(&at).await?;
+        if known.is_none() {
             let mut fresh = [0; 32];
             getrandom::fill(&mut fresh).map_err(|error| self.failed(error))?;
             let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
@@ -444,11 +494,67 @@ impl Files for ObjectFiles {
                 Ok(_) | Err(object_store::Error::AlreadyExists { .. }) => {}
                 Err(error) => return Err(self.failed(error)),
             }
+            known = self.read(&at).await?;
         }
-        let bytes = self.read(&at).await?.map(|(bytes, _)| bytes).unwrap_or_default();
+        let bytes = known.map(|(bytes, _)| bytes).unwrap_or_default();
         let bytes =
             <[u8; 32]>::try_from(bytes.as_ref()).map_err(|_| self.failed("the key has not 32 bytes"))?;
         Ok(Key::new(bytes))
+    }
+
+    async fn fetched_at(
+        &self,
+        file: &StoredFile,
+        part: &Part,
+        time: Duration,
+    ) -> Result<Option<String>, FileError> {
+        self.address_of(file, part, time).await
+    }
+
+    async fn put_at(&self, upload: &Upload, time: Duration) -> Result<Option<String>, FileError> {
+        self.address_for(upload, time).await
+    }
+
+    async fn arrived(&self, name: Option<&FileName>, most: usize) -> Result<Vec<Arrived>, FileError> {
+        self.all_arrived(name, most).await
+    }
+
+    async fn fits(&self, arrived: &Arrived, bounds: Bounds) -> Result<(), FileError> {
+        self.fit_arrived(arrived, bounds).await
+    }
+
+    async fn take_in(
+        &self,
+        arrived: &Arrived,
+        id: u128,
+        bounds: Bounds,
+        wanted: &dyn Wanted,
+    ) -> Result<Option<StoredFile>, FileError> {
+        self.take_arrived(arrived, id, bounds, wanted).await
+    }
+
+    async fn turn_away(&self, arrived: &Arrived) -> Result<(), FileError> {
+        self.delete(&self.upload_at(&arrived.upload)?).await
+    }
+
+    async fn walk(&self, before: Timestamp, after: Option<String>, most: usize) -> Result<Walked, FileError> {
+        self.walk_bytes(before, after, most).await
+    }
+
+    async fn note(&self) -> Result<Option<String>, FileError> {
+        self.read_note().await
+    }
+
+    async fn keep_note(&self, note: &str) -> Result<(), FileError> {
+        self.write_note(note).await
+    }
+
+    async fn begin_round(&self, now: Timestamp, until: Timestamp) -> Result<bool, FileError> {
+        self.take_round(now, until).await
+    }
+
+    async fn end_round(&self, until: Timestamp) -> Result<(), FileError> {
+        self.give_round_back(until).await
     }
 }
 

@@ -3,14 +3,15 @@
 //! A name that a caller gives (a queue, a project) is judged by its grant alone, and refused with 403. What is behind an
 //! id is judged by the task that has it, and what lies outside is answered as if it did not exist.
 //!
-//! A check before a change is as good as one within it. A task's project never changes; its queue does while it waits, by who reaches
-//! both queues. What a caller may do to a task that waits, and that leaves its bounds between the check and the change, is to call it off
-//! or to change it: the former has the effect that it would have had a moment before, and the latter is given the bounds along
+//! The ends of attempts are given the bounds along ([`Caller::bounds`]), and the store judges them by what it reads anyway. For the other
+//! changes, which are few, a check before is as good as one within. A task's project never changes; its queue does while it waits, by who
+//! reaches both queues. What a caller may do to a task that waits, and that leaves its bounds between the check and the change, is to call it
+//! off or to change it: the former has the effect that it would have had a moment before, and the latter is given its queues along
 //! ([`baton_store::ChangeTask::within`]), as it may take the task elsewhere.
 
 use baton_api::{FieldError, ProblemCode};
-use baton_model::{Fingerprint, Generation, ProjectId, QueueName, Task, TaskId, TaskState, WorkerId};
-use baton_store::{ClaimAnswer, Nothing, StoreError, TaskStore};
+use baton_model::{Fence, Fingerprint, Generation, ProjectId, QueueName, Task, TaskId};
+use baton_store::{ClaimAnswer, Nothing, Reach, StoreError, TaskStore};
 
 use super::Caller;
 use crate::error::ApiError;
@@ -37,34 +38,32 @@ impl Caller {
         Ok(())
     }
 
-    /// Lets an attempt be ended that is within its bounds and under a name that it may use: who knows a worker's name and
-    /// a task that both see is not to end that worker's attempt. A caller without bounds costs no look.
+    /// Lets something be done for the end of an attempt that the store is to judge by the same ([`Reach`]), before it is asked to. A caller
+    /// without bounds costs no look.
     ///
     /// # Errors
-    /// As [`Self::reach`]; that the name belongs to callers of other bounds.
+    /// As [`Self::reach`]; that the worker's name belongs to callers of other bounds.
     pub async fn reach_attempt(
         &self,
         store: &(impl TaskStore + ?Sized),
         id: TaskId,
-        worker: &WorkerId,
+        fence: &Fence,
     ) -> Result<(), ApiError> {
         if !self.is_bound() {
             return Ok(());
         }
-        let task = store.task(id).await?.task;
-        if !self.sees(&task) {
-            return Err(StoreError::TaskNotFound(id).into());
-        }
-        // An attempt that this name does not hold is refused in the store, or has ended and is told once more.
-        if !matches!(&task.head.state, TaskState::Running(lease) if lease.worker == *worker) {
-            return Ok(());
-        }
-        match store.worker(worker).await {
-            Ok(detail) if !self.owner().may_use(detail.worker.owner.as_ref()) => {
-                Err(StoreError::WorkerOfOther(worker.clone()).into())
+        let (task, bounds) = (store.task(id).await?.task, self.bounds());
+        match Reach::of(&bounds, fence, (&task.head, &task.queue, &task.project)) {
+            Reach::Within => Ok(()),
+            Reach::Beyond => Err(StoreError::TaskNotFound(id).into()),
+            Reach::ByName => {
+                let known = match store.worker(&fence.worker).await {
+                    Ok(detail) => Some(detail.worker),
+                    Err(StoreError::WorkerNotFound(_)) => None,
+                    Err(error) => return Err(error.into()),
+                };
+                Ok(Reach::by_name(&bounds, fence, known.as_ref())?)
             }
-            Ok(_) | Err(StoreError::WorkerNotFound(_)) => Ok(()),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -218,12 +217,12 @@ impl Caller {
     }
 
     fn outside(&self, why: &str, errors: Vec<FieldError>) -> ApiError {
-        let bounds = self.bounds();
+        let bounds = self.bounds_in_words();
         let detail = format!("the token is bound to {bounds}, and {why}; use another token or other names");
         ApiError::new(ProblemCode::OutsideGrant, detail).with_errors(errors)
     }
 
-    fn bounds(&self) -> String {
+    fn bounds_in_words(&self) -> String {
         let queues: Vec<&str> = self.queues().map(QueueName::as_str).collect();
         let queues = match queues.as_slice() {
             [] => None,

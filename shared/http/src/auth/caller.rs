@@ -4,9 +4,10 @@ use std::sync::{Arc, OnceLock};
 
 use axum::extract::FromRequestParts;
 use baton_api::ProblemCode;
-use baton_model::{Grant, Label, Owner, ProjectId, QueueName, Token};
+use baton_model::{Bounds, Grant, Label, Owner, ProjectId, QueueName, Token, Trace, trace};
 use baton_store::SettingChange;
 use http::request::Parts;
+use http::{HeaderMap, HeaderValue};
 
 use super::authenticator::check_status;
 use crate::app::App;
@@ -19,6 +20,9 @@ pub struct Caller {
     token: Option<Arc<Token>>,
     said: Arc<OnceLock<Said>>,
     changed: Arc<OnceLock<SettingChange>>,
+    /// Its bounds, once they were asked for: a request may end a thousand attempts.
+    bounds: OnceLock<Bounds>,
+    trace: Option<Arc<Traced>>,
 }
 
 /// What a request says of itself, for the audit log.
@@ -32,12 +36,24 @@ pub(super) struct Said {
 impl Caller {
     /// A caller that needs no token, as on a loopback address: it may do everything.
     pub fn unrestricted() -> Self {
-        Self { token: None, said: Arc::default(), changed: Arc::default() }
+        Self {
+            token: None,
+            said: Arc::default(),
+            changed: Arc::default(),
+            bounds: OnceLock::new(),
+            trace: None,
+        }
     }
 
     /// The caller that presented this token.
     pub fn of(token: Token) -> Self {
-        Self { token: Some(Arc::new(token)), said: Arc::default(), changed: Arc::default() }
+        Self {
+            token: Some(Arc::new(token)),
+            said: Arc::default(),
+            changed: Arc::default(),
+            bounds: OnceLock::new(),
+            trace: None,
+        }
     }
 
     /// The token that was presented, if one was.
@@ -76,6 +92,11 @@ impl Caller {
         Said { change: self.changed.get().cloned(), ..said }
     }
 
+    /// The span of the caller's that the request is a part of, as its headers say.
+    pub fn trace(&self) -> Option<&Trace> {
+        self.trace.as_ref()?.get()
+    }
+
     /// The project that it is bound to.
     pub fn project(&self) -> Option<&ProjectId> {
         self.grant().and_then(|grant| grant.project.as_ref())
@@ -84,6 +105,11 @@ impl Caller {
     /// Its bounds, as far as workers' names belong to them.
     pub fn owner(&self) -> Owner {
         self.grant().map_or(Owner::Unbound, Owner::of)
+    }
+
+    /// Its bounds, for a command that the store judges by them.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds.get_or_init(|| self.grant().map(Bounds::of).unwrap_or_default()).clone()
     }
 
     /// The queues that it is bound to; all if none.
@@ -133,9 +159,76 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
 
     /// Without the layer that authenticates, nobody may do anything: the server is put together wrongly.
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| {
+        let caller = parts.extensions.get::<Self>().cloned().ok_or_else(|| {
             tracing::error!("a handler that needs to know its caller stands outside of the authentication");
             ApiError::internal()
-        })
+        })?;
+        Ok(Self { trace: Traced::of(&parts.headers).map(Arc::new), ..caller })
+    }
+}
+
+/// What a request's headers say of a trace. It is read once somebody asks for it, as few do of all who send it along.
+#[derive(Debug)]
+struct Traced {
+    parent: HeaderValue,
+    states: Vec<HeaderValue>,
+    read: OnceLock<Option<Trace>>,
+}
+
+impl Traced {
+    /// None without a `traceparent`, which is most requests.
+    fn of(headers: &HeaderMap) -> Option<Self> {
+        let parent = parent_in(headers)?.clone();
+        let states = headers.get_all(trace::TRACESTATE).iter().cloned().collect();
+        Some(Self { parent, states, read: OnceLock::new() })
+    }
+
+    fn get(&self) -> Option<&Trace> {
+        self.read.get_or_init(|| read(&self.parent, self.states.iter())).as_ref()
+    }
+}
+
+/// The span that a request is a part of. What is malformed is passed over: it is not the business of whoever asks for a task that something
+/// between has spoilt a header of tracing.
+pub fn trace_of(headers: &HeaderMap) -> Option<Trace> {
+    read(parent_in(headers)?, headers.get_all(trace::TRACESTATE).iter())
+}
+
+/// The one `traceparent`.
+fn parent_in(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let mut parents = headers.get_all(trace::TRACEPARENT).iter();
+    let parent = parents.next()?;
+    parents.next().is_none().then_some(parent)
+}
+
+fn read<'a>(parent: &HeaderValue, states: impl Iterator<Item = &'a HeaderValue>) -> Option<Trace> {
+    let states: Option<Vec<&str>> = states.map(|state| state.to_str().ok()).collect();
+    let state = states.filter(|states| !states.is_empty()).map(|states| states.join(","));
+    Trace::of_headers(parent.to_str().ok()?, state.as_deref())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const PARENT: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+
+    #[test]
+    fn a_trace_is_read_where_it_is_asked_for_and_once() {
+        let mut headers = HeaderMap::new();
+        assert!(Traced::of(&headers).is_none());
+        headers.insert(trace::TRACEPARENT, HeaderValue::from_static(PARENT));
+        for state in ["a=1", "b=2"] {
+            headers.append(trace::TRACESTATE, HeaderValue::from_static(state));
+        }
+        let caller = Caller { trace: Traced::of(&headers).map(Arc::new), ..Caller::unrestricted() };
+        let traced = caller.trace.clone().unwrap();
+        assert!(traced.read.get().is_none(), "nobody has asked yet");
+        let copy = caller.clone();
+        assert_eq!(copy.trace(), trace_of(&headers).as_ref());
+        assert_eq!(copy.trace().map(ToString::to_string), Some(format!("{PARENT} a=1,b=2")));
+        assert!(traced.read.get().is_some(), "copies have read it together");
+        headers.append(trace::TRACEPARENT, HeaderValue::from_static(PARENT));
+        assert!(Traced::of(&headers).is_none() && trace_of(&headers).is_none(), "two say nothing");
     }
 }

@@ -21,7 +21,7 @@ mod vouched;
 pub use authenticate::Authenticate;
 pub use authenticator::{Admitted, Authenticator};
 pub use authority::Authority;
-pub use caller::Caller;
+pub use caller::{Caller, trace_of};
 pub use door::{Credentials, Door, Guests};
 pub use rules::{
     ALERT_RULES, Access, FILE_RULES, FLEET_RULES, METRICS_RULES, RULES, Rule, Rules, SCALING_RULES,

@@ -112,7 +112,7 @@ pub const RULES: &[Rule] = &[
     Rule::get("/v1/audit", "list_audit", OPERATOR),
 ];
 
-/// The rules of files: of routes that only a server with a place for files has, and that are in no OpenAPI document
+/// The rules of files: of routes that only a server with a place for files, and a function on AWS, have, and that are in no OpenAPI document
 /// (`docs/files.md`). A signed address says itself who may use it.
 pub const FILE_RULES: &[Rule] = &[
     Rule::get("/v1/files", "list_files", &[Producer, Worker]),
@@ -144,7 +144,7 @@ pub const METRICS_RULES: &[Rule] = &[
 /// (`docs/scaling.md`).
 pub const SCALING_RULES: &[Rule] = &[Rule::get("/v1/scaling", "get_scaling", OPERATOR)];
 
-/// The rules of alerts and webhooks, which only a server has that lives long enough to look after them, and that are in no OpenAPI
+/// The rules of alerts and webhooks, which a server has, and a stack on AWS if it is asked to look after them, and that are in no OpenAPI
 /// document (`docs/alerts.md`).
 pub const ALERT_RULES: &[Rule] = &[
     Rule::get("/v1/alerts", "list_alerts", OPERATOR),
@@ -216,7 +216,15 @@ impl Rule {
     /// The rule of a route, by its key as API Gateway has it, such as `POST /v1/tasks/{id}/cancel`.
     pub fn of_route_key(key: &str) -> Option<&'static Self> {
         let (method, path) = key.split_once(' ')?;
-        RULES.iter().find(|rule| rule.method == method && rule.path == path)
+        // What takes the rest of a path is written otherwise there: {path+} for {*path}.
+        let is = |rule: &&Self| match rule.path.split_once("{*") {
+            None => rule.path == path,
+            Some((before, rest)) => {
+                let rest = format!("{{{}+}}", rest.trim_end_matches('}'));
+                path.strip_prefix(before) == Some(rest.as_str())
+            }
+        };
+        RULES.iter().chain(FILE_RULES).chain(ALERT_RULES).find(|rule| rule.method == method && is(rule))
     }
 
     /// The scopes that it takes, in words.
@@ -376,5 +384,18 @@ mod tests {
         };
         assert_eq!(allow, "POST,GET,HEAD");
         assert!(Rule::of_route_key("DELETE /v1/tasks").is_none() && Rule::of_route_key("$default").is_none());
+    }
+
+    #[test]
+    fn the_rest_of_a_path_is_written_as_api_gateway_has_it() {
+        let of = |key: &str| Rule::of_route_key(key).map(|rule| rule.operation);
+        assert_eq!(of("PUT /v1/files/{project}/{path+}"), Some("put_file"));
+        assert_eq!(of("GET /v1/signed-files/{project}/{path+}"), Some("get_signed_file"));
+        assert_eq!((of("GET /v1/files"), of("POST /v1/file-links")), (Some("list_files"), Some("link_file")));
+        for other in
+            ["PUT /v1/files/{project}/{*path}", "PUT /v1/files/{project}/{path}", "GET /v1/files/{path+}"]
+        {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

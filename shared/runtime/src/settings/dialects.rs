@@ -83,8 +83,11 @@ pub struct EdgeSettings {
     pub orchestrator_timeout: Duration,
     /// How long a worker that does not beat holds a task.
     pub silent_lease: Duration,
-    /// The folder of the files that clients upload.
+    /// The folder of the files that clients upload, where the server has no other place for files; and that in which earlier versions
+    /// kept them.
     pub files: PathBuf,
+    /// How long a file is kept that is no task's; for ever if none.
+    pub uploads_kept: Option<Duration>,
     /// The most bytes of one such file.
     pub file_bytes: u64,
 }
@@ -172,6 +175,10 @@ fn edge_functions(reader: &mut Reader<'_>, tokens: TokensNeeded) -> EdgeSettings
         orchestrator_timeout: minutes(reader, "dialects.edge-functions.orchestrator_minutes"),
         silent_lease: minutes(reader, "dialects.edge-functions.silent_lease_minutes"),
         files: reader.text("dialects.edge-functions.files", folder).unwrap_or_default(),
+        uploads_kept: match reader.whole("dialects.edge-functions.upload_days", "days", 0..=36_500) {
+            0 => None,
+            days => Some(Duration::from_secs(86_400 * u64::from(days))),
+        },
         file_bytes: u64::from(reader.whole("dialects.edge-functions.file_mebibytes", "MiB", 1..=1_048_576))
             << 20,
     }

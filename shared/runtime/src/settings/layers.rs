@@ -115,12 +115,48 @@ fn gather_keys(path: &str, table: &Map<String, Value>, keys: &mut Vec<String>) {
     }
 }
 
+/// Lists of sections that the environment may set, too, as JSON: functions have no file.
+const LISTS: &[&str] = &["scaling"];
+
+/// A list in JSON as a value; text that is none is kept as it is, to be refused.
+fn list(origin: &str, text: &str) -> Value {
+    match serde_json::from_str(text) {
+        Ok(json) => of_json(origin, json),
+        Err(_) => Value::new(Some(&origin.to_owned()), text),
+    }
+}
+
+fn of_json(origin: &str, json: serde_json::Value) -> Value {
+    let kind = match json {
+        serde_json::Value::Null => ValueKind::Nil,
+        serde_json::Value::Bool(flag) => ValueKind::Boolean(flag),
+        serde_json::Value::Number(number) => match (number.as_i64(), number.as_f64()) {
+            (Some(whole), _) => ValueKind::I64(whole),
+            (None, number) => ValueKind::Float(number.unwrap_or(f64::NAN)),
+        },
+        serde_json::Value::String(text) => ValueKind::String(text),
+        serde_json::Value::Array(parts) => {
+            ValueKind::Array(parts.into_iter().map(|part| of_json(origin, part)).collect())
+        }
+        serde_json::Value::Object(fields) => {
+            ValueKind::Table(fields.into_iter().map(|(name, value)| (name, of_json(origin, value))).collect())
+        }
+    };
+    Value::new(Some(&origin.to_owned()), kind)
+}
+
 /// The layer of the environment, and the variables that were passed over as Kubernetes' own.
 pub(super) fn environment_layer(keys: &[String], environment: &[(String, String)]) -> (Layer, Vec<String>) {
     let mut values = Map::new();
     let mut passed_over = Vec::new();
     for (variable, value) in environment {
         let Some(name) = variable.strip_prefix("BATON_").map(str::to_ascii_lowercase) else { continue };
+        if LISTS.contains(&name.as_str()) {
+            if !value.trim().is_empty() {
+                values.insert(name, list(&format!("the environment variable {variable}"), value));
+            }
+            continue;
+        }
         let known = keys.iter().find(|key| key.replace(['.', '-'], "_") == name).cloned();
         // A variable of a known section that fits no key is kept, to be refused as unknown.
         let of_section = || {

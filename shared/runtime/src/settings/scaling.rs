@@ -154,4 +154,29 @@ queues = "mail"
         assert!(told.contains("scaling: expected queues that are of one pool each, got \"q\""), "{told}");
         assert!(told.contains("scaling: expected providers that are of one pool each, got \"p\""), "{told}");
     }
+
+    #[test]
+    fn the_environment_sets_them_as_json_over_those_of_the_file() {
+        let load = |text: &str| {
+            let environment = vec![("BATON_SCALING".to_owned(), text.to_owned())];
+            let loaded = Settings::load(&Sources { environment, ..Sources::default() });
+            loaded.map(|settings| settings.scaling).map_err(|error| error.to_string())
+        };
+        let pools = r#"[{"name": "gpu", "queues": ["images", "thumbs"], "most": 5, "tasks_per_machine": 2}]"#;
+        let pools = load(pools).unwrap();
+        assert_eq!((pools[0].name.as_str(), pools[0].most, pools[0].queues.len()), ("gpu", 5, 2));
+        assert_eq!(load(" ").unwrap(), []);
+        for (text, told) in [
+            ("gpu", "scaling: expected pools of queues"),
+            (r#"[{"name": "gpu"}]"#, "scaling.gpu.queues"),
+            (
+                r#"[{"name": "gpu", "queues": ["q"], "most": "many"}]"#,
+                "scaling.gpu.most: expected a whole number of machines",
+            ),
+            (r#"[{"name": "gpu", "queues": ["q"], "mosst": 1}]"#, "scaling.gpu.mosst: expected one of"),
+        ] {
+            let error = load(text).unwrap_err();
+            assert!(error.contains(told), "{error}");
+        }
+    }
 }

@@ -57,7 +57,7 @@ fn every_key_that_does_not_fit_is_named_with_what_was_expected_and_what_came() {
          variable BATON_RETENTION_FINISHED_DAYS)",
         "store.durability: expected full or normal, got \"half\" (from the flag --flag)",
         "server.lisen: expected one of answer_timeout_seconds, answers_mebibytes, head_timeout_seconds, listen,",
-        "sever: expected one of alerts, archive, dialects, dynamodb, files, fleet, leases, limits, log,",
+        "sever: expected one of alerts, archive, dialects, dynamodb, files, fleet, keda, leases, limits, log,",
         "log.colour: expected one of directory, file, file_count, file_days, file_mebibytes, format, level, got an unknown key",
     ] {
         assert!(error.contains(part), "{part}\nnot in\n{error}");

@@ -34,7 +34,7 @@ fn members(id: BatchId, part: u64) -> String {
     format!("{RECORDS}#{id}#{part:x}")
 }
 
-fn member_key(id: BatchId, task: TaskId) -> Item {
+pub(crate) fn member_key(id: BatchId, task: TaskId) -> Item {
     key(&members(id, part_of(task)), &task.to_string())
 }
 

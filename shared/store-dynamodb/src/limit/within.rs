@@ -1,7 +1,6 @@
 //! Claiming where there are limits: which of the ready tasks a claim may take, and taking one with its place.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, Mutex};
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
 use baton_model::order::Place;
@@ -9,7 +8,6 @@ use baton_model::transition::Change;
 use baton_model::{LimitBook, LimitOn, LimitRules, QueueName, Standing, TaskId, Timestamp};
 use baton_store::{Nothing, StoreError};
 
-use super::lock;
 use super::standing::{StoredStanding, adding, standing_key};
 use super::wait::{Stopped, due_item, moves};
 use crate::attr::{Item, texts};
@@ -26,136 +24,8 @@ use crate::transition::is_marked;
 /// How many tasks a claim looks at once it has met one over its limit.
 const WIDE: usize = 64;
 
-/// How many tasks that limits have let go of one claim passes over while the limits are full; further ones are put aside again, so
-/// that no claim reads without bound.
-const MOST_PASSED_OVER: usize = 64;
-
-/// How many tasks one claim puts aside; then it is to come again.
-const MOST_PUT_ASIDE: usize = 400;
-
 /// How often a claim tries to take its place anew because others changed what stands under the limit.
 const ROUNDS: u32 = 100;
-
-/// What a claim goes by.
-#[derive(Default)]
-pub(crate) struct Limiting {
-    pub(crate) book: Arc<LimitBook>,
-    /// Whether a limit may concern its queues, or may have.
-    is_on: bool,
-    /// Tasks that it has passed over.
-    passed: Mutex<HashSet<TaskId>>,
-    /// Tasks that it has picked, while it looks for more, and whose they are where their queue is fair.
-    picked: Mutex<HashMap<TaskId, Option<LimitOn>>>,
-    /// Tasks that it has passed over and left where claims look, by the limit that has let go of them and is full.
-    standing: Mutex<HashMap<LimitOn, Vec<TaskId>>>,
-    /// The first limit that it has met.
-    stopped: Mutex<Option<(LimitOn, Option<Timestamp>)>>,
-    moved: Mutex<Moved>,
-}
-
-/// What a claim has put aside.
-#[derive(Default)]
-struct Moved {
-    count: usize,
-    /// At limits that were to be full once the claim had taken what it was about to take.
-    unsure: BTreeSet<LimitOn>,
-}
-
-impl Limiting {
-    pub(crate) fn of(book: Arc<LimitBook>) -> Self {
-        Self { book, is_on: true, ..Self::default() }
-    }
-
-    /// The same, having met nothing yet.
-    pub(crate) fn anew(&self) -> Self {
-        Self { book: Arc::clone(&self.book), is_on: self.is_on, ..Self::default() }
-    }
-
-    pub(crate) const fn is_on(&self) -> bool {
-        self.is_on
-    }
-
-    /// Whether the claim has passed a task over, or has picked it.
-    pub(crate) fn has_passed(&self, task: TaskId) -> bool {
-        self.is_on && (lock(&self.passed).contains(&task) || lock(&self.picked).contains_key(&task))
-    }
-
-    /// Notes what the claim has picked.
-    fn pick(&self, picked: &[Candidate<'_>]) -> Result<(), StoreError> {
-        let mut all = HashMap::with_capacity(picked.len());
-        for Candidate { entry, .. } in picked {
-            all.insert(entry.head.id, self.book.turn_on(entry.shared()?));
-        }
-        *lock(&self.picked) = all;
-        Ok(())
-    }
-
-    /// How many tasks of one of those between whom a queue is fair the claim has picked.
-    pub(crate) fn picked_of(&self, on: &LimitOn) -> u32 {
-        let picked = lock(&self.picked);
-        u32::try_from(picked.values().filter(|one| one.as_ref() == Some(on)).count()).unwrap_or(u32::MAX)
-    }
-
-    /// Has the claim look at a task no more.
-    fn skip(&self, task: TaskId) {
-        lock(&self.passed).insert(task);
-    }
-
-    pub(super) fn pass(&self, task: TaskId, on: &LimitOn, next_at: Option<Timestamp>) {
-        self.skip(task);
-        self.stop(on, next_at);
-    }
-
-    pub(super) fn stop(&self, on: &LimitOn, next_at: Option<Timestamp>) {
-        lock(&self.stopped).get_or_insert_with(|| (on.clone(), next_at));
-    }
-
-    /// Notes that a task is passed over and stays where claims look; says whether it is, or there were too many of them.
-    fn pass_over(&self, task: TaskId, on: &LimitOn) -> bool {
-        let mut standing = lock(&self.standing);
-        let is_one = standing.values().map(Vec::len).sum::<usize>() < MOST_PASSED_OVER;
-        if is_one {
-            standing.entry(on.clone()).or_default().push(task);
-        }
-        is_one
-    }
-
-    /// The limits of what it has passed over and left where claims look.
-    pub(super) fn passed_over_at(&self) -> Vec<LimitOn> {
-        lock(&self.standing).keys().cloned().collect()
-    }
-
-    /// Has the claim look again at what it has passed over at a limit.
-    pub(super) fn reconsider(&self, on: &LimitOn) {
-        let mut passed = lock(&self.passed);
-        for task in lock(&self.standing).remove(on).into_iter().flatten() {
-            passed.remove(&task);
-        }
-    }
-
-    /// Notes that a task was put aside.
-    pub(super) fn note_moved(&self, on: &LimitOn, is_sure: bool) {
-        let mut moved = lock(&self.moved);
-        moved.count += 1;
-        if !is_sure {
-            moved.unsure.insert(on.clone());
-        }
-    }
-
-    /// Whether the claim has put aside as much as one does. It is told to come again at once, then.
-    fn has_moved_enough(&self, now: Timestamp) -> bool {
-        let is_enough = lock(&self.moved).count >= MOST_PUT_ASIDE;
-        if is_enough && let Some((_, next_at)) = &mut *lock(&self.stopped) {
-            *next_at = Some(now);
-        }
-        is_enough
-    }
-
-    /// Why the claim is given nothing, if it is for a limit.
-    pub(crate) fn nothing(&self) -> Option<Nothing> {
-        lock(&self.stopped).clone().map(|(limit, next_at)| Nothing::AtLimit { limit, next_at })
-    }
-}
 
 /// What became of taking a task.
 pub(crate) enum Taking {
@@ -389,8 +259,9 @@ impl Inner {
                 stopped.push((task, stop, None));
             }
         }
-        // Others may be let go in place of what is put aside, which come before those behind it.
-        let mut taking = stopped.is_empty();
+        // Others may be let go in place of what is put aside, which come before those behind it; and what is stopped in a fair queue may hide
+        // another of it that comes before those of other queues.
+        let mut taking = stopped.is_empty() && !Self::is_hiding(claim, &due, &tasks, &judge)?;
         for mut one in due {
             let Some(task) = self.as_seen(claim, &mut tasks, &one.entry, &mut narrowed) else { continue };
             match judge.stop(&task)? {
@@ -435,6 +306,27 @@ impl Inner {
         }
         self.put_aside(claim, moving, &judge.standings).await?;
         Ok(narrowed)
+    }
+
+    /// Whether limits stop a task of a fair queue among those of several queues.
+    fn is_hiding(
+        claim: &Entered<'_>,
+        due: &[Candidate<'_>],
+        tasks: &HashMap<TaskId, Stored>,
+        judge: &Judge<'_>,
+    ) -> Result<bool, StoreError> {
+        let queues: HashSet<&QueueName> = due.iter().map(|one| &one.entry.queue).collect();
+        if queues.len() < 2 {
+            return Ok(false);
+        }
+        for one in due.iter().filter(|one| claim.limits.book.fair.contains_key(&one.entry.queue)) {
+            if let Some(task) = tasks.get(&one.entry.head.id)
+                && judge.stop(task)?.is_some_and(|stop| stop.moves)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// A task that is as an entry of the index tells, where claims look.
@@ -560,7 +452,7 @@ impl Inner {
     /// Looks again at limits at which the claim has put tasks aside that were to be full once it had taken what it was about to take:
     /// others may have taken that.
     pub(crate) async fn settle_unsure(&self, claim: &Entered<'_>) {
-        let unsure = std::mem::take(&mut lock(&claim.limits.moved).unsure);
+        let unsure = claim.limits.take_unsure();
         for on in unsure {
             self.told(&on, Box::pin(self.let_go_at(&on, false, claim.now)).await);
         }

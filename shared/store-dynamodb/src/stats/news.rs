@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use baton_model::{QueueName, State, TaskType, Timestamp};
+use baton_model::{Ended, QueueName, State, TaskType, Timestamp};
 use baton_store::StoreError;
 use baton_store::histogram::What;
 
@@ -28,6 +28,8 @@ pub(crate) struct Image {
     claimed_at: Option<Timestamp>,
     /// How long its completed attempt ran, by the worker's word.
     ran: Option<Duration>,
+    /// How its latest attempt has ended.
+    how: Option<Ended>,
     imported: Option<u32>,
 }
 
@@ -49,6 +51,7 @@ impl Image {
             updated_at: fields.time("ua")?,
             claimed_at: fields.maybe_time("cl")?,
             ran: fields.maybe_number("rn")?.map(Duration::from_millis),
+            how: fields.maybe_number("en")?.map(Ended::of).transpose()?,
             imported: fields.maybe_number(IMPORTED)?,
         }))
     }
@@ -67,7 +70,7 @@ pub(crate) struct News {
 
 /// A duration that a change has ended.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Ended<'a> {
+pub(crate) struct Span<'a> {
     pub(crate) queue: &'a QueueName,
     pub(crate) what: What,
     pub(crate) at: Timestamp,
@@ -92,13 +95,13 @@ impl News {
     }
 
     /// The duration that it has ended. An import brings the durations of its source as a record of their own.
-    pub(crate) fn ended(&self) -> Option<Ended<'_>> {
+    pub(crate) fn ended(&self) -> Option<Span<'_>> {
         let (was, is) = (self.was.as_ref()?, self.is.as_ref()?);
         if is.events != was.events + 1 || is.imported == Some(is.events) {
             return None;
         }
         let ended = |what, since: Timestamp, at: Timestamp| {
-            Some(Ended { queue: &is.queue, what, at, length: at.since(since) })
+            Some(Span { queue: &is.queue, what, at, length: at.since(since) })
         };
         match (was.state, is.state) {
             // A task may have been due before it was created; it has waited from then on only.
@@ -108,7 +111,10 @@ impl News {
             (State::Running, State::Completed) => {
                 let ended = ended(What::Run, was.claimed_at?, is.updated_at)?;
                 let length = is.ran.map_or(ended.length, |ran| ran.min(ended.length));
-                Some(Ended { length, ..ended })
+                Some(Span { length, ..ended })
+            }
+            (State::Running, State::Queued | State::Failed) if is.how.is_some_and(Ended::is_failure) => {
+                ended(What::Failed, was.claimed_at?, is.updated_at)
             }
             _ => None,
         }
@@ -235,7 +241,11 @@ mod tests {
         };
         assert_eq!(ended(&queued, &running), Some((What::Wait, at(130), 30)), "since its creation");
         assert_eq!(ended(&running, &done), Some((What::Run, at(160), 30)));
-        assert_eq!(ended(&running, &image(State::Failed, 3)), None);
+        assert_eq!(ended(&running, &image(State::Failed, 3)), None, "nothing says how its attempt ended");
+        let failed = with(image(State::Failed, 3), "en", u32::from(Ended::Failed.code()));
+        assert_eq!(ended(&running, &failed), Some((What::Failed, at(160), 30)));
+        let released = with(image(State::Queued, 3), "en", u32::from(Ended::Released.code()));
+        assert_eq!(ended(&running, &released), None);
         assert_eq!(ended(&running, &with(running.clone(), TOUCHED, 2)), None);
         assert_eq!(ended(&running, &with(done.clone(), IMPORTED, 3)), None, "an import");
         assert_eq!(

@@ -26,7 +26,7 @@ use crate::{audit, queue, token};
 use super::{AT_ONCE, durations, key_of};
 
 /// The kinds of records in the order in which they are read out, by the letters of their cursors.
-const KINDS: [char; 15] = ['q', 'w', 'b', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's', 'u', 'g'];
+const KINDS: [char; 16] = ['q', 'w', 'b', 't', 'h', 'l', 'k', 'c', 'o', 'a', 'm', 'p', 's', 'u', 'g', 'd'];
 
 /// A place in an export: the kind, the day or the like, and the last key there.
 pub(super) struct Place {
@@ -81,7 +81,8 @@ impl Inner {
             'p' => self.export_owned(&mut place, limit).await?,
             's' => self.export_schedules(&mut place, limit).await?,
             'u' => self.export_supplies(&mut place, limit).await?,
-            _ => self.export_settings().await?,
+            'g' => self.export_settings().await?,
+            _ => self.export_documents(&mut place, limit).await?,
         };
         if !more {
             place = Place::begin(place.kind + 1);
@@ -190,7 +191,7 @@ impl Inner {
     }
 
     /// A task's item with all that belongs to it; none if it is being removed, or was in part.
-    pub(super) async fn task_record(&self, stored: Stored) -> Result<Option<TaskRecord>, StoreError> {
+    pub(crate) async fn task_record(&self, stored: Stored) -> Result<Option<TaskRecord>, StoreError> {
         if stored.purged {
             return Ok(None);
         }
@@ -214,7 +215,7 @@ impl Inner {
         };
         let (worker, content) = (stored.worker.clone(), rest.content.map(Digest::from_bytes));
         let Some(task) = self.db.task_of(stored).await? else { return Ok(None) };
-        Ok(Some(TaskRecord { task, history, generation, worker, claimed_at, content }))
+        Ok(Some(TaskRecord { task, history, generation, worker, claimed_at, content, place: None }))
     }
 
     async fn export_durations(

@@ -1,9 +1,9 @@
-//! Reading out what lies under a name in a partition of its own: limits, owners, batches, schedules and supplies.
+//! Reading out what lies under a name in a partition of its own: limits, owners, batches, schedules, supplies and documents.
 //!
 //! Nothing damaged is passed over here, and whether there is more is what the table says: a page may end by its bytes before it is full.
 
-use baton_store::StoreError;
-use baton_store::transfer::Record;
+use baton_store::transfer::{DocumentRecord, Record};
+use baton_store::{Document, StoreError};
 
 use super::export::Place;
 use crate::attr::{Fields, Item};
@@ -66,6 +66,31 @@ impl Inner {
         let (items, more) = self.behind(place, StoredSupply::STATES, ALL, limit).await?;
         let found: Vec<StoredSupply> = self.db.planned_whole(&items).await?;
         Ok((found.into_iter().map(|stored| Record::Supply(Box::new(stored.supply))).collect(), more))
+    }
+
+    /// Documents of one kind, behind a place that is a kind and a name.
+    pub(super) async fn export_documents(
+        &self,
+        place: &mut Place,
+        limit: usize,
+    ) -> Result<(Vec<Record>, bool), StoreError> {
+        let kinds = self.document_kinds().await?;
+        // A kind has no space in it.
+        let (at, after) = place.after.split_once(' ').unwrap_or((place.after.as_str(), ""));
+        let Some(turn) = kinds.iter().position(|kind| kind.as_str() >= at) else {
+            return Ok((Vec::new(), false));
+        };
+        let kind = &kinds[turn];
+        let behind = Some(after).filter(|after| kind == at && !after.is_empty());
+        let (found, more) = self.documents_behind(kind, behind, limit).await?;
+        let next = match found.last() {
+            Some(last) if more => Some(format!("{kind} {}", last.name)),
+            _ => kinds.get(turn + 1).cloned(),
+        };
+        let is_more = next.is_some();
+        place.after = next.unwrap_or_default();
+        let record = |Document { name, value }| DocumentRecord { kind: kind.clone(), name, value };
+        Ok((found.into_iter().map(record).map(Record::Document).collect(), is_more))
     }
 
     /// Items of a partition behind a place, which goes behind them; and whether there may be more.

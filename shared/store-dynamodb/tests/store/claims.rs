@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use baton_model::{
-    Fence, GenerationId, LimitRules, Output, Owner, Priority, QueueName, Task, TaskId, TaskSpec, TaskState,
+    Bounds, Fence, GenerationId, LimitRules, Output, Owner, Priority, QueueName, Task, TaskId, TaskSpec,
+    TaskState,
 };
 use baton_store::{
     Claim, ClaimAnswer, Complete, Create, LimitStore, Nothing, SetLimit, StoreError, TaskStore,
@@ -381,6 +382,7 @@ fn completion(task: &Task, id: [u8; 16]) -> Complete {
         now: at(1),
         task: task.head.id,
         fence: Fence { attempt: task.head.attempt, worker: lease.worker.clone() },
+        caller: Bounds::default(),
         generation: GenerationId::from_bytes(id),
         output: Output::default(),
         ran: None,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::{LeasePolicy, Timestamp};
-use baton_store::conformance::{Movable, World};
+use baton_store::conformance::{Archiving, Movable, World};
 use baton_store::{Doorbell, NoDoorbell, PurgeReport, Store};
 use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{DynamoStore, Options};
@@ -38,9 +38,13 @@ impl Cloud {
     }
 }
 
-#[async_trait]
-impl World for Cloud {
-    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store> {
+impl Cloud {
+    async fn opened(
+        &self,
+        policy: LeasePolicy,
+        archived: bool,
+        doorbell: Arc<dyn Doorbell>,
+    ) -> Arc<DynamoStore> {
         // With BATON_TEST_SHARDS=4, the rules' queues have as many shards: what then holds is less, and all of it must.
         let shards = std::env::var("BATON_TEST_SHARDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
         let queues = ["default", "a", "b", "c", "q", "gpu"];
@@ -50,6 +54,7 @@ impl World for Cloud {
             policy,
             shards,
             keep_finished,
+            archived,
             max_tokens: 30,
             flush_every: None,
             // No two processes on a table have the same.
@@ -59,6 +64,18 @@ impl World for Cloud {
         let store = Arc::new(DynamoStore::open(client, table, options, doorbell).await.unwrap());
         *self.open.lock().unwrap() = Some(Arc::clone(&store));
         store
+    }
+}
+
+#[async_trait]
+impl World for Cloud {
+    async fn open(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Arc<dyn Store> {
+        self.opened(policy, false, doorbell).await
+    }
+
+    async fn archiving(&self, policy: LeasePolicy, doorbell: Arc<dyn Doorbell>) -> Option<Archiving> {
+        let store = self.opened(policy, true, doorbell).await;
+        Some(Archiving { store: Arc::clone(&store) as _, archive: store })
     }
 
     async fn close(&self, store: Arc<dyn Store>) {
@@ -87,6 +104,11 @@ impl World for Cloud {
             audit_entries: of(['A', '-']),
             ..PurgeReport::default()
         }
+    }
+
+    /// Each command is several requests to an engine: a third of a history here, and all of it by `BATON_STEPS`.
+    fn steps(&self, of: usize) -> usize {
+        of / 3
     }
 
     async fn movable(&self, policy: LeasePolicy) -> Option<Movable> {

@@ -11,12 +11,13 @@ mod standing;
 use std::sync::Arc;
 
 use baton_model::{
-    AuditId, Expiry, Fence, Grant, Level, LimitRules, LogLine, Owner, ProjectId, QueueName, RoundNote, Scope,
-    Status, TaskSpec, Token, TokenId, TokenSecret, Unique, UniqueWhile, Watch,
+    AuditId, Bounds, Expiry, Fence, Grant, Level, LimitRules, LogLine, Owner, ProjectId, QueueName,
+    RequestKey, RoundNote, Scope, Status, TaskSpec, Token, TokenId, TokenSecret, Unique, UniqueWhile, Watch,
 };
 use baton_store::{
     AuditEntry, AuditFilter, AuditStore, Beat, Cancel, Claim, ClaimAnswer, Create, Expire, Fail, Idempotency,
-    LimitStore, Mend, PageRequest, Purge, Reap, SetLimit, StoredToken, TaskFilter, TaskStore, TokenStore,
+    LimitStore, Mend, Nothing, PageRequest, Purge, Reap, SetLimit, StoredToken, TaskFilter, TaskStore,
+    TokenStore,
 };
 use baton_store_dynamodb::table::KeptBy;
 use baton_store_dynamodb::{Meter, Options};
@@ -98,7 +99,15 @@ async fn a_lifecycle_keeps_to_its_bars() {
     b.heard.take();
     let failure = baton_model::Failure { message: "out of memory".to_owned(), code: None, details: None };
     let fence = Fence { attempt: 1, worker: "worker-1".parse().unwrap() };
-    let fail = Fail { now: at(2), task: held.head.id, fence, failure, retryable: true, retry_after: None };
+    let fail = Fail {
+        now: at(2),
+        task: held.head.id,
+        fence,
+        caller: Bounds::default(),
+        failure,
+        retryable: true,
+        retry_after: None,
+    };
     b.store.fail(fail).await.unwrap();
     let cost = b.note("fail, to be tried again");
     assert!(cost.write <= 4.0 && cost.requests <= 1, "{cost:?}");
@@ -153,8 +162,42 @@ async fn a_lifecycle_keeps_to_its_bars() {
     b.note("counts written, about once a second a queue");
     b.store.stats(at(3)).await.unwrap();
     b.note("statistics, one queue, one worker");
+
+    let held = b.claim(claim("worker-1")).await;
+    let complete = b.completion(&held, 200);
+    b.heard.take();
+    let own = RequestKey::of_completion(held.head.id, held.head.attempt);
+    let next = Claim { request: Some(own), ..claim("worker-1") };
+    b.store.complete(complete, Some(next)).await.unwrap();
+    let cost = b.note("complete, with a claim for the next that it names");
+    assert!(cost.write <= 8.0 && cost.requests <= 5, "{cost:?}");
     b.print();
     b.documented();
+}
+
+/// What a claim is to take is looked for before its completion once; where that was in vain, the next pay for no look but their own.
+#[tokio::test]
+async fn a_claim_that_its_completion_names_pays_for_no_look_that_is_in_vain() {
+    let mut b = Bench::open().await;
+    b.create(4, 200).await;
+    let mut held = Vec::new();
+    for _ in 0..4 {
+        held.push(b.claim(claim("worker-1")).await);
+    }
+    let mut costs = Vec::new();
+    for (task, named) in held.iter().zip([false, true, true, false]) {
+        let complete = b.completion(task, 200);
+        let own = RequestKey::of_completion(task.head.id, task.head.attempt);
+        let other = format!("by-hand-{}", costs.len()).parse().unwrap();
+        let next = Claim { request: Some(if named { own } else { other }), ..claim("worker-1") };
+        b.heard.take();
+        let answer = b.store.complete(complete, Some(next)).await.unwrap();
+        assert_eq!(answer.next.unwrap().unwrap(), ClaimAnswer::Nothing(Nothing::NoneQueued));
+        let cost = b.heard.take();
+        costs.push((cost.requests, cost.write));
+    }
+    // The first pays for what its process makes known.
+    assert_eq!(costs[1..], [costs[3]; 3]);
 }
 
 /// What tasks pay that depend on others, and those that others depend on.
@@ -352,7 +395,15 @@ async fn lists_by_status(others: usize) -> Bench {
                 let failure = baton_model::Failure { message: "no".to_owned(), code: None, details: None };
                 let fence = Fence { attempt: 1, worker: "worker-1".parse().unwrap() };
                 let task = task.head.id;
-                let fail = Fail { now: at(2), task, fence, failure, retryable: false, retry_after: None };
+                let fail = Fail {
+                    now: at(2),
+                    task,
+                    fence,
+                    caller: Bounds::default(),
+                    failure,
+                    retryable: false,
+                    retry_after: None,
+                };
                 b.store.fail(fail).await.unwrap();
             } else {
                 let complete = b.completion(task, 200);

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    EventKind, Failure, Fence, LimitRules, TaskChange, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile,
+    Bounds, EventKind, Failure, Fence, GenerationId, Grant, LimitRules, Output, Scope, State, TaskChange,
+    TaskId, TaskSpec, Timestamp, Unique, UniqueWhile,
 };
 use baton_store::{
-    ChangeTask, Claim, ClaimAnswer, Create, Fail, LimitStore, Nothing, SetLimit, StoreError, TaskStore,
+    ChangeTask, Claim, ClaimAnswer, Complete, Create, Fail, LimitStore, Nothing, Release, SetLimit,
+    StoreError, TaskStore,
 };
 use baton_store_dynamodb::faults::Fault;
 use baton_store_dynamodb::table::KeptBy;
@@ -127,7 +129,15 @@ async fn a_move_that_is_cut_off_leaves_nothing_held_where_the_task_was() {
     let failure = Failure { message: "out of memory".to_owned(), code: None, details: None };
     let fence = Fence { attempt: 1, worker: "w-a".parse().unwrap() };
     let retry_after = Some(Duration::from_secs(1_000));
-    let fail = Fail { now: at(2), task: id, fence, failure, retryable: true, retry_after };
+    let fail = Fail {
+        now: at(2),
+        task: id,
+        fence,
+        caller: Bounds::default(),
+        failure,
+        retryable: true,
+        retry_after,
+    };
     store.fail(fail).await.unwrap();
     assert!(matches!(claim(&store, "a", at(3)).await, Err(Nothing::AtLimit { .. })), "it holds its place");
 
@@ -168,4 +178,57 @@ async fn a_trailing_index_gives_a_moved_task_to_nobody() {
     assert_eq!(claim(&store, "b", at(3)).await, Ok(id));
     let gone = store.change(ChangeTask { within: ["a".parse().unwrap()].into(), ..to("a", id, at(4)) }).await;
     assert!(matches!(gone, Err(StoreError::TaskNotFound(_))));
+}
+
+/// What a process remembers of a task that it gave out is good for a write, and for no word on who may end its attempt: when that write is
+/// refused, the task may be in a queue that its caller does not reach.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_ends_an_attempt_is_judged_by_the_queue_that_the_task_has_gone_to() {
+    let engine = Engine::start().await;
+    let (here, there) = (engine.store(Options::seeded(1)).await, engine.store(Options::seeded(2)).await);
+    let caller = Bounds::of(&Grant {
+        scopes: [Scope::Worker].into(),
+        queues: ["a".parse().unwrap()].into(),
+        project: None,
+    });
+    for way in ["complete", "fail", "release"] {
+        let number = way.len() as u64;
+        let (task, _) = create(&here, at(0), spec(number, "a")).await;
+        let claim = Claim {
+            queues: vec!["a".parse().unwrap()],
+            caller: caller.owner().clone(),
+            ..Claim::new("w".parse().unwrap(), at(1))
+        };
+        let ClaimAnswer::Leased(held) = here.claim(claim).await.unwrap() else { panic!("expected a lease") };
+        assert_eq!(held[0].head.id, task);
+        let fence = Fence { attempt: 1, worker: "w".parse().unwrap() };
+        let release = |caller: &Bounds| Release {
+            now: at(2),
+            task,
+            fence: fence.clone(),
+            caller: caller.clone(),
+            delay: Duration::ZERO,
+            reason: None,
+        };
+        there.release(release(&Bounds::default())).await.unwrap();
+        there.change(to("b", task, at(3))).await.unwrap();
+        let ended = match way {
+            "complete" => {
+                let generation = GenerationId::from_bytes(timed(100 + number));
+                let (fence, caller, output) = (fence.clone(), caller.clone(), Output::default());
+                let complete = Complete { now: at(4), task, fence, caller, generation, output, ran: None };
+                here.complete(complete, None).await.map(drop)
+            }
+            "fail" => {
+                let failure = Failure { message: "out of memory".to_owned(), code: None, details: None };
+                let (fence, caller) = (fence.clone(), caller.clone());
+                let fail =
+                    Fail { now: at(4), task, fence, caller, failure, retryable: true, retry_after: None };
+                here.fail(fail).await.map(drop)
+            }
+            _ => here.release(Release { now: at(4), ..release(&caller) }).await.map(drop),
+        };
+        assert!(matches!(ended, Err(StoreError::TaskNotFound(id)) if id == task), "{way}: {ended:?}");
+        assert_eq!(there.task(task).await.unwrap().task.head.state.state(), State::Queued);
+    }
 }

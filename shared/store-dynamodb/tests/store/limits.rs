@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    Digest, Failure, Fence, GenerationId, LeaseTerms, LimitRules, Output, Payload, Priority, State, Task,
-    TaskId, TaskSpec, Watch,
+    Bounds, Digest, Failure, Fence, GenerationId, LeaseTerms, LimitRules, Output, Payload, Priority, State,
+    Task, TaskId, TaskSpec, Watch,
 };
 use baton_store::{
     Cancel, Claim, ClaimAnswer, Complete, Create, ErrorKind, Fail, Idempotency, LimitStore, NoDoorbell,
@@ -75,7 +75,15 @@ impl Bench {
 
 fn completion(task: &Task, seconds: u64, number: u64, output: Output) -> Complete {
     let generation = GenerationId::from_bytes(timed(number));
-    Complete { now: at(seconds), task: task.head.id, fence: fence(task), generation, output, ran: None }
+    Complete {
+        now: at(seconds),
+        task: task.head.id,
+        fence: fence(task),
+        caller: Bounds::default(),
+        generation,
+        output,
+        ran: None,
+    }
 }
 
 /// The counts tell of every change, also of a claim under a limit whose task is cancelled before the claim hears of it.
@@ -139,6 +147,7 @@ async fn a_long_history_with_large_failures_reads_back_whole() {
             now: at(n * 10),
             task: task.head.id,
             fence: fence(&task),
+            caller: Bounds::default(),
             failure,
             retryable: true,
             retry_after,

@@ -9,6 +9,7 @@
     reason = "a test ends where it is surprised, and tells its figures"
 )]
 
+mod archive;
 mod bench;
 mod claims;
 mod clocks;

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use baton_model::{
-    FairBy, Fence, GenerationId, Output, QueueOrder, Task, TaskId, TaskSpec, TaskState, Watch,
+    Bounds, FairBy, Fence, GenerationId, Output, QueueOrder, Task, TaskId, TaskSpec, TaskState, Watch,
 };
 use baton_store::{Claim, ClaimAnswer, Complete, Create, OrderQueue, Reap, TaskStore};
 use baton_store_dynamodb::faults::{Fault, Faults};
@@ -65,6 +65,7 @@ impl Bench {
             now: at(2),
             task: task.head.id,
             fence: Fence { attempt: task.head.attempt, worker: worker_of(task).parse().unwrap() },
+            caller: Bounds::default(),
             generation: GenerationId::from_bytes(*task.head.id.as_bytes()),
             output: Output::default(),
             ran: None,

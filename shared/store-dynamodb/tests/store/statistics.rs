@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use baton_model::{
-    Digest, Failure, Fence, GenerationId, Output, Payload, TaskId, TaskSpec, Timestamp, Watch,
+    Bounds, Digest, Failure, Fence, GenerationId, Output, Payload, TaskId, TaskSpec, Timestamp, Watch,
 };
 use baton_store::conformance::history::{Load, run, seeds};
 use baton_store::transfer::Migration;
@@ -167,6 +167,7 @@ impl Traffic {
                         now,
                         task: id,
                         fence,
+                        caller: Bounds::default(),
                         failure: Failure { message: "no".to_owned(), code: None, details: None },
                         retryable: true,
                         retry_after: Some(Duration::ZERO),
@@ -192,8 +193,15 @@ impl Traffic {
                 2 => {}
                 _ => {
                     let generation = GenerationId::from_bytes(self.id());
-                    let complete =
-                        Complete { now, task: id, fence, generation, output: Output::default(), ran: None };
+                    let complete = Complete {
+                        now,
+                        task: id,
+                        fence,
+                        caller: Bounds::default(),
+                        generation,
+                        output: Output::default(),
+                        ran: None,
+                    };
                     self.store.complete(complete, None).await.unwrap();
                 }
             }

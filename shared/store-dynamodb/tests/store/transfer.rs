@@ -97,28 +97,41 @@ impl World for Between {
     }
 }
 
-macro_rules! both_ways {
+macro_rules! one_way {
+    ($module:ident, $direction:ident, $($rule:ident),*) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+            async fn $rule() {
+                let bench = crate::transfer::Between::bench(crate::transfer::Direction::$direction).await;
+                baton_store::conformance::$module::$rule(bench).await;
+            }
+        )*
+    };
+}
+
+macro_rules! transfer_both_ways {
     ($($rule:ident),*) => {
         mod from_a_file_to_a_table {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-                async fn $rule() {
-                    let bench = super::Between::bench(super::Direction::FromFileToTable).await;
-                    baton_store::conformance::transfer::$rule(bench).await;
-                }
-            )*
+            one_way!(transfer, FromFileToTable, $($rule),*);
         }
 
         mod from_a_table_to_a_file {
-            $(
-                #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-                async fn $rule() {
-                    let bench = super::Between::bench(super::Direction::FromTableToFile).await;
-                    baton_store::conformance::transfer::$rule(bench).await;
-                }
-            )*
+            one_way!(transfer, FromTableToFile, $($rule),*);
         }
     };
 }
 
-baton_store::rules_of!(transfer => both_ways);
+macro_rules! moved_both_ways {
+    ($($rule:ident),*) => {
+        mod along_from_a_file_to_a_table {
+            one_way!(moved, FromFileToTable, $($rule),*);
+        }
+
+        mod along_from_a_table_to_a_file {
+            one_way!(moved, FromTableToFile, $($rule),*);
+        }
+    };
+}
+
+baton_store::rules_of!(transfer => transfer_both_ways);
+baton_store::rules_of!(moved => moved_both_ways);

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use baton_model::{
-    Failure, Fence, GenerationId, Output, Payload, Running, Status, Task, TaskId, TaskSpec, Watch,
+    Bounds, Failure, Fence, GenerationId, Output, Payload, Running, Status, Task, TaskId, TaskSpec, Watch,
 };
 use baton_store::{
     Beat, Cancel, Claim, ClaimAnswer, Complete, Create, Fail, PageRequest, Purge, Reap, Release, Retry,
@@ -122,6 +122,7 @@ impl Bench {
             now: at(2),
             task: task.head.id,
             fence: fence(task),
+            caller: Bounds::default(),
             generation,
             output: Output::default(),
             ran: None,
@@ -153,11 +154,26 @@ impl Bench {
         self.note("complete");
         let failure = Failure { message: "no".to_owned(), code: None, details: None };
         let (task, fenced) = (held[1].head.id, fence(&held[1]));
-        let fail = Fail { now: at(2), task, fence: fenced, failure, retryable: true, retry_after: None };
+        let fail = Fail {
+            now: at(2),
+            task,
+            fence: fenced,
+            caller: Bounds::default(),
+            failure,
+            retryable: true,
+            retry_after: None,
+        };
         self.store.fail(fail).await.unwrap();
         self.note("fail");
         let (task, fenced) = (held[2].head.id, fence(&held[2]));
-        let release = Release { now: at(2), task, fence: fenced, delay: Duration::ZERO, reason: None };
+        let release = Release {
+            now: at(2),
+            task,
+            fence: fenced,
+            caller: Bounds::default(),
+            delay: Duration::ZERO,
+            reason: None,
+        };
         self.store.release(release).await.unwrap();
         self.note("release");
         let task = held[3].head.id;

@@ -55,6 +55,10 @@ pub(crate) fn claim(
             }
         }
         again = false;
+        let hiding = hiding(transaction, claim, &lanes, (looked_at, kind))?;
+        if !hiding.is_empty() {
+            found = hiding;
+        }
         // One that is stopped may hide another of its fair queue, which comes before those of other queues: nothing is taken before it is out
         // of the way.
         let limits = &transaction.state.limits;
@@ -89,6 +93,26 @@ pub(crate) fn claim(
         }
     }
     if leased.is_empty() { why(transaction, claim, queues, stopped).map(Err) } else { Ok(Ok(leased)) }
+}
+
+/// The tasks that limits stop among the first ones of each of several queues, if one of these is fair: one that is stopped may come behind
+/// those of other queues, and hide another of its own that comes before them. In one queue, the first ones of all are its own.
+fn hiding(
+    transaction: &Transaction<'_>,
+    claim: &Claim,
+    lanes: &[Lane<'_>],
+    (most, kind): (usize, Kind),
+) -> Result<Vec<Stored>, Failure> {
+    let mut stopped = Vec::new();
+    if lanes.len() < 2 {
+        return Ok(stopped);
+    }
+    for lane in lanes.iter().filter(|lane| lane.order.fair.is_some()) {
+        let firsts = ranked(transaction, claim, std::slice::from_ref(lane), most, kind)?;
+        let limits = &transaction.state.limits;
+        stopped.extend(firsts.into_iter().filter(|stored| limits.stop(stored, claim.now).is_some()));
+    }
+    Ok(stopped)
 }
 
 /// The lanes that a claim looks into: a queue whose own limit is full only for the types that are exempt from it. And which limit
@@ -127,6 +151,7 @@ fn alone_or_plain(
 ) -> Result<Result<Vec<Stored>, Nothing>, Failure> {
     loop {
         let mut met = ranked(transaction, claim, lanes, 1, Kind::Plain)?;
+        met.append(&mut hiding(transaction, claim, lanes, (1, Kind::Plain))?);
         met.append(&mut alone::due(transaction, claim, lanes)?);
         let mut clear = true;
         for stored in met {

@@ -20,8 +20,8 @@ const SELECT_PROJECT: &str = "SELECT name, owner, changed_by, reason, changed_at
 
 fn limit(row: &Row<'_>) -> Result<Limit, Failure> {
     Ok(Limit {
-        on: parsed(&text(row, 0)?)?,
-        rules: from_json("a limit", &text(row, 1)?)?,
+        on: parsed(text(row, 0)?)?,
+        rules: from_json("a limit", text(row, 1)?)?,
         changed_by: maybe_text(row, 2)?.map(Label::from_stored),
         reason: row.get(3)?,
         changed_at: time(row, 4)?,
@@ -83,7 +83,7 @@ pub(super) fn arrivals(db: &Connection) -> Result<HashMap<LimitOn, Arrival>, Fai
     let mut rows = statement.query([])?;
     let mut found = HashMap::new();
     while let Some(row) = rows.next()? {
-        found.insert(parsed(&text(row, 0)?)?, Arrival(row.get(1)?));
+        found.insert(parsed(text(row, 0)?)?, Arrival(row.get(1)?));
     }
     Ok(found)
 }

@@ -2,23 +2,25 @@
 
 use baton_model::queue::Queue;
 use baton_model::{
-    Digest, Label, Payload, QueueName, RequestKey, Supply, TaskId, Timestamp, TokenId, WorkerId,
+    BulkId, Digest, Happened, Label, Payload, QueueName, RequestKey, Supply, TaskId, Timestamp, TokenId,
+    WorkerId,
 };
 use baton_store::transfer::{
-    Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, PAGE_BYTES, Record, TaskRecord, WorkerRecord,
+    Answer, ClaimRecord, DurationsRecord, HappenedRecord, KeyRecord, LogRecord, OrderRecord, PAGE_BYTES,
+    Record, TaskRecord, WorkerRecord,
 };
 use baton_store::{Cursor, Page, StoreError};
-use rusqlite::{Connection, Row, params};
+use rusqlite::{Connection, Row, Rows, params};
 
 use crate::codes::Code;
 use crate::defaults::defaults_of;
 use crate::error::Failure;
 use crate::order::order_of;
 use crate::rows::{
-    self, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
+    self, EVENT_BITS, MOMENT_BITS, Stored, first_key, from_json, generation_of, select_task, select_worker,
 };
 use crate::transaction::what_code;
-use crate::{audit, batches, config, events, limit, schedule, supply, token};
+use crate::{audit, batches, bulk, config, document, events, feed, limit, schedule, supply, timeline, token};
 use baton_store::histogram::What;
 
 /// The kinds of records in the order in which they are read out, each with the letter of its cursors.
@@ -38,6 +40,10 @@ const KINDS: &[(char, Read)] = &[
     ('s', schedules),
     ('u', supplies),
     ('g', settings),
+    ('j', bulks),
+    ('d', documents),
+    ('f', order),
+    ('x', happened),
 ];
 
 /// Reads records of one kind behind a place, at most so many; each with its own place.
@@ -65,6 +71,22 @@ pub(super) fn page(db: &Connection, after: Option<Cursor>, limit: u32) -> Result
         _ => KINDS.get(kind + 1).map(|(letter, _)| Cursor(letter.to_string())),
     };
     Ok(Page { items: found.into_iter().map(|(_, record)| record).collect(), next })
+}
+
+/// What a query gives, to the end of a page: as long as it has room for more bytes, so that a page of what is large is not read whole.
+fn read_rows(
+    mut rows: Rows<'_>,
+    read: impl Fn(&Row<'_>) -> Result<(String, Record), Failure>,
+) -> Result<Vec<(String, Record)>, Failure> {
+    let (mut found, mut bytes) = (Vec::new(), 0);
+    while bytes < PAGE_BYTES
+        && let Some(row) = rows.next()?
+    {
+        let (place, record) = read(row)?;
+        bytes += record.size();
+        found.push((place, record));
+    }
+    Ok(found)
 }
 
 fn number(place: &str) -> Result<i64, Failure> {
@@ -142,19 +164,12 @@ fn held(db: &Connection, worker: &WorkerId, request: Option<&str>) -> Result<Vec
 
 fn tasks(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let mut statement = db.prepare_cached(select_task!("WHERE n > ?1 ORDER BY n LIMIT ?2"))?;
-    let mut rows = statement.query(params![number(after)?, limit])?;
-    let mut found = Vec::new();
-    let mut bytes = 0;
-    while let Some(row) = rows.next()?
-        && bytes < PAGE_BYTES
-    {
+    read_rows(statement.query(params![number(after)?, limit])?, |row| {
         let stored = Stored::from_row(row)?;
-        let place = stored.n.to_string();
-        let record = Record::Task(Box::new(task_record(db, stored)?));
-        bytes += record.size();
-        found.push((place, record));
-    }
-    Ok(found)
+        let n = stored.n;
+        let record = TaskRecord { place: Some(n), ..task_record(db, stored)? };
+        Ok((n.to_string(), Record::Task(Box::new(record))))
+    })
 }
 
 fn shared_limits(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
@@ -183,6 +198,59 @@ fn settings(db: &Connection, after: &str, _limit: u32) -> Result<Vec<(String, Re
     Ok(settings.map(|settings| ("1".to_owned(), Record::Settings(Box::new(settings)))).into_iter().collect())
 }
 
+fn bulks(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let after: Option<BulkId> = match after {
+        "" => None,
+        id => Some(id.parse().map_err(|_| StoreError::BadCursor)?),
+    };
+    // Nothing sorts before the empty blob.
+    let after = after.as_ref().map_or(&[][..], |id| id.as_bytes());
+    let mut statement = db.prepare_cached(bulk::BEHIND)?;
+    read_rows(statement.query(params![after, limit])?, |row| {
+        let bulk = bulk::record(row)?;
+        Ok((bulk.id.to_string(), Record::Bulk(Box::new(bulk))))
+    })
+}
+
+fn documents(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    // A kind has no space in it.
+    let (kind, name) = after.split_once(' ').unwrap_or((after, ""));
+    let mut statement = db.prepare_cached(document::BEHIND)?;
+    read_rows(statement.query(params![kind, name, limit])?, |row| {
+        let document = document::record(row)?;
+        Ok((format!("{} {}", document.kind, document.name), Record::Document(document)))
+    })
+}
+
+fn order(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let mut next = number(after)?.saturating_add(1);
+    let (mut found, mut events) = (Vec::new(), 0);
+    // Each has up to as many events as a page has records.
+    while found.len() < limit as usize
+        && events < PAGE_BYTES / 16
+        && let Some(row) = feed::from(db, next)?
+    {
+        next = row.seq + 1;
+        events += row.keys.len();
+        found.push((row.seq.to_string(), Record::Order(order_record(&row))));
+    }
+    Ok(found)
+}
+
+pub(super) fn order_record(row: &feed::Row) -> OrderRecord {
+    let events = row.keys.iter().map(|key| (key >> EVENT_BITS, (key & ((1 << EVENT_BITS) - 1)) as u32));
+    OrderRecord { first: row.seq as u64, at: Timestamp::from_millis(row.at), events: events.collect() }
+}
+
+fn happened(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
+    let found = timeline::happened_behind(db, number(after)?, limit)?;
+    let record = |(k, what): (i64, Happened)| {
+        let (at, place) = (Timestamp::from_millis(k >> MOMENT_BITS), k & ((1 << MOMENT_BITS) - 1));
+        (k.to_string(), Record::Happened(HappenedRecord { at, place: place as u32, what }))
+    };
+    Ok(found.into_iter().map(record).collect())
+}
+
 fn owned_projects(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let found = limit::owned_behind(db, after, i64::from(limit))?;
     Ok(found.into_iter().map(|owned| (owned.project.to_string(), Record::Owned(owned))).collect())
@@ -200,6 +268,7 @@ pub(crate) fn task_record(db: &Connection, stored: Stored) -> Result<TaskRecord,
         history: events::history(db, n)?,
         generation: generation_of(db, n)?,
         task: stored.into_task(db)?,
+        place: None,
     })
 }
 
@@ -236,7 +305,8 @@ pub(super) fn durations_of(
         })?;
         Ok(rows.collect::<rusqlite::Result<_>>()?)
     };
-    Ok(DurationsRecord { queue: queue.clone(), hour, wait: buckets(What::Wait)?, run: buckets(What::Run)? })
+    let (wait, run, failed) = (buckets(What::Wait)?, buckets(What::Run)?, buckets(What::Failed)?);
+    Ok(DurationsRecord { queue: queue.clone(), hour, wait, run, failed })
 }
 
 /// How many lines received in the same millisecond, numbered below `k`, are the same as this one.
@@ -266,24 +336,19 @@ fn logs(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)
     let mut statement = db.prepare_cached(
         "SELECT k, at, worker, task, level, source, message, metadata, taken_at FROM log WHERE k > ?1 ORDER BY k LIMIT ?2",
     )?;
-    let mut rows = statement.query(params![number(after)?, limit])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
+    read_rows(statement.query(params![number(after)?, limit])?, |row| {
         let (k, line) = rows::log_line(row)?;
         let place = u32::try_from(k & ((1 << MOMENT_BITS) - 1)).unwrap_or(0);
         let copy = copies(db, &line, k)?;
-        found.push((k.to_string(), Record::Log(LogRecord { line, place, copy })));
-    }
-    Ok(found)
+        Ok((k.to_string(), Record::Log(LogRecord { line, place, copy })))
+    })
 }
 
 fn keys(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {
     let mut statement = db.prepare_cached(
         "SELECT key, digest, created_at, answer FROM idempotency WHERE key > ?1 ORDER BY key LIMIT ?2",
     )?;
-    let mut rows = statement.query(params![after, limit])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
+    read_rows(statement.query(params![after, limit])?, |row| {
         let key: String = row.get(0)?;
         let record = KeyRecord {
             key: key.clone(),
@@ -291,9 +356,8 @@ fn keys(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)
             created_at: Timestamp::from_millis(row.get(2)?),
             answer: Answer::Given(from_json("a kept answer", &row.get::<_, String>(3)?)?),
         };
-        found.push((key, Record::Key(record)));
-    }
-    Ok(found)
+        Ok((key, Record::Key(record)))
+    })
 }
 
 fn claims(db: &Connection, after: &str, limit: u32) -> Result<Vec<(String, Record)>, Failure> {

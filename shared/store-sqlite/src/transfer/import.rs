@@ -3,13 +3,13 @@
 use baton_model::queue::Queue;
 use baton_model::{Backoff, BatchId, Digest, Label, RequestKey, SessionId, TaskState, Timestamp, WorkerId};
 use baton_store::transfer::{
-    Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, Record, Refusal, TaskRecord, Verdict,
-    WorkerRecord, audit_onto, queue_onto, token_onto,
+    Answer, ClaimRecord, DurationsRecord, KeyRecord, LogRecord, OrderRecord, Record, Refusal, TaskRecord,
+    Verdict, WorkerRecord, audit_onto, order_onto, queue_onto, token_onto,
 };
 use baton_store::{AuditEntry, Settled, StoredToken};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::export::{SELECT_QUEUE, copies, durations_of, queue, task_record};
+use super::export::{SELECT_QUEUE, copies, durations_of, order_record, queue, task_record};
 use crate::codes::Code;
 use crate::create::INLINE_BYTES;
 use crate::defaults;
@@ -20,10 +20,10 @@ use crate::finish::insert_generation;
 use crate::kept;
 use crate::links::keep;
 use crate::order;
-use crate::rows::{self, Stored, affinity_code, millis_of, to_json, worker_by_id};
+use crate::rows::{self, EVENT_BITS, Stored, affinity_code, millis_of, to_json, worker_by_id};
 use crate::transaction::{Transaction, what_code};
 use crate::worker::{insert_log, save};
-use crate::{audit, batches, config, limit, schedule, supply, token, unique};
+use crate::{audit, batches, bulk, config, document, feed, limit, schedule, supply, timeline, token, unique};
 use baton_store::histogram::What;
 
 /// What became of a record: a refusal is an outcome, as it has written nothing.
@@ -46,6 +46,10 @@ pub(crate) fn import(transaction: &mut Transaction<'_>, record: &Record) -> Resu
         Record::Supply(record) => supply::import(transaction, record),
         Record::Batch(record) => batches::import(transaction, record),
         Record::Settings(record) => config::import(transaction, record),
+        Record::Bulk(record) => bulk::import(transaction, record),
+        Record::Document(record) => document::import(transaction, record),
+        Record::Order(record) => import_order(transaction, record),
+        Record::Happened(record) => timeline::import(transaction, record),
     }
 }
 
@@ -112,12 +116,21 @@ fn import_task(transaction: &mut Transaction<'_>, record: &TaskRecord) -> Result
     if verdict == Verdict::Same {
         return Ok(Ok(verdict));
     }
+    if let (None, Some(place)) = (n, record.place)
+        && db.prepare_cached("SELECT 1 FROM task WHERE n = ?1")?.exists([place])?
+    {
+        let why = format!(
+            "expected no other task in its place ({place}) in the target, got one: it is used there, or the source has removed that one \
+             since and gave its place to this"
+        );
+        return Ok(Err(Refusal { record: format!("task {}", task.head.id), why }));
+    }
     // Its own record says when it was changed, and may come later.
     transaction.know_queue(&task.queue, Timestamp::default())?;
     transaction.state.limits.unsettle();
     transaction.state.expiring = Next::Unknown;
     transaction.state.leased.clear();
-    let n = write_task(db, n, record)?;
+    let n = write_task(db, n.or(record.place), record)?;
     order::note_whose(transaction, n, task.shared())?;
     dependency::import(db, n, task)?;
     let inline = task.params.size() <= INLINE_BYTES && task.description.is_none();
@@ -181,9 +194,9 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         "INSERT OR REPLACE INTO task (n, id, state, priority, queue, task_type, project, run_after, attempt, forgiven, \
          max_attempts, events, worker, session, claimed_at, expires_at, timeout_at, request, ended, generation, output, \
          created_at, updated_at, finished_at, timeout_ms, domain, assigned_by, backoff, drift_score, digest, params, \
-         beats, worker_losses, links, concurrency_key, start_by, only_one, affinity, fair, retention, batch) \
+         beats, worker_losses, links, concurrency_key, start_by, only_one, affinity, fair, retention, batch, trace) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21, ?22, \
-         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?41)",
+         ?23, ?24, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33, ?34, ?35, ?36, ?37, ?38, ?39, ?40, ?41, ?42)",
     )?
     .execute(params![
         n,
@@ -227,6 +240,7 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
         task.affinity.as_ref().map(|_| ""),
         task.retention.map(millis_of),
         task.batch.as_ref().map(BatchId::as_bytes),
+        task.trace.as_ref().map(ToString::to_string),
     ])?;
     unique::import(db, task)?;
     let n = db.last_insert_rowid();
@@ -238,6 +252,25 @@ fn write_task(db: &Connection, n: Option<i64>, record: &TaskRecord) -> Result<i6
     Ok(n)
 }
 
+/// The positions of events go on where the source's ended: who has read up to one of them goes on from there.
+fn import_order(transaction: &mut Transaction<'_>, record: &OrderRecord) -> Result<Taken, Failure> {
+    let db = transaction.db;
+    let first = i64::try_from(record.first).unwrap_or(i64::MAX);
+    let end = first.saturating_add(record.events.len() as i64);
+    let before = feed::below(db, first)?.filter(|row| row.end() > first);
+    let within = feed::from(db, first)?.filter(|row| row.seq < end.max(first + 1));
+    let standing = before.or(within).map(|row| order_record(&row));
+    let verdict = order_onto(record, standing.as_ref());
+    if verdict == Ok(Verdict::New) {
+        let keys: Vec<i64> =
+            record.events.iter().map(|(place, seq)| place << EVENT_BITS | i64::from(*seq)).collect();
+        feed::write(db, first, record.at.as_millis(), &keys)?;
+        transaction.state.feed_next = None;
+        transaction.feed_is_moved = true;
+    }
+    Ok(verdict)
+}
+
 fn import_durations(transaction: &mut Transaction<'_>, record: &DurationsRecord) -> Result<Taken, Failure> {
     let db = transaction.db;
     let queue = record.queue.as_str();
@@ -246,9 +279,10 @@ fn import_durations(transaction: &mut Transaction<'_>, record: &DurationsRecord)
         return Ok(Ok(Verdict::Same));
     }
     let removed = db
-        .prepare_cached("DELETE FROM histogram WHERE queue = ?1 AND what IN (0, 1) AND hour = ?2")?
+        .prepare_cached("DELETE FROM histogram WHERE queue = ?1 AND what IN (0, 1, 2) AND hour = ?2")?
         .execute(params![queue, record.hour])?;
-    for (what, buckets) in [(What::Wait, &record.wait), (What::Run, &record.run)] {
+    let all = [(What::Wait, &record.wait), (What::Run, &record.run), (What::Failed, &record.failed)];
+    for (what, buckets) in all {
         for (bucket, tasks) in buckets {
             db.prepare_cached(
                 "INSERT INTO histogram (hour, queue, what, bucket, tasks) VALUES (?1, ?2, ?3, ?4, ?5)",

@@ -1,6 +1,6 @@
 //! Ends of several attempts, where one of them is about a row that is damaged.
 
-use baton_model::{Fence, GenerationId, Output, State};
+use baton_model::{Bounds, Fence, GenerationId, Output, State};
 use baton_store::{Claim, ClaimAnswer, Complete, EndedAs, Ending, ErrorKind, TaskStore};
 use baton_store_sqlite::Options;
 use rusqlite::Connection;
@@ -28,6 +28,7 @@ async fn an_end_of_what_is_damaged_fails_alone() {
             now: task.updated_at,
             task: task.head.id,
             fence: Fence { attempt: 1, worker: "w".parse().unwrap() },
+            caller: Bounds::default(),
             generation: GenerationId::from_bytes((100 + n).to_be_bytes()),
             output: Output::default(),
             ran: None,

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use baton_model::{Digest, Fence, GenerationId, Level, LogLine, Output, WorkerId};
+use baton_model::{Bounds, Digest, Fence, GenerationId, Level, LogLine, Output, WorkerId};
 use baton_store::{Beat, Claim, ClaimAnswer, Complete, Idempotency, Overdue, Purge, PurgeReport};
 
 use super::*;
@@ -59,6 +59,7 @@ impl Mill {
             now,
             task: head.id,
             fence: Fence { attempt: head.attempt, worker: worker.clone() },
+            caller: Bounds::default(),
             generation: GenerationId::from_bytes(*head.id.as_bytes()),
             output: Output::default(),
             ran: None,

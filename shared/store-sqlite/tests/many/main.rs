@@ -15,7 +15,7 @@ mod order;
 
 use std::sync::Arc;
 
-use baton_model::{Fence, GenerationId, Output, Task, TaskId, TaskSpec, TaskState, Timestamp};
+use baton_model::{Bounds, Fence, GenerationId, Output, Task, TaskId, TaskSpec, TaskState, Timestamp};
 use baton_store::{Claim, ClaimAnswer, Complete, Create, NoDoorbell, StoreError, TaskStore};
 use baton_store_sqlite::{Durability, Options, SqliteStore};
 
@@ -91,6 +91,7 @@ impl Site {
             now: at(3),
             task: task.head.id,
             fence: Fence { attempt: task.head.attempt, worker: lease_of(task).worker.clone() },
+            caller: Bounds::default(),
             generation: GenerationId::from_bytes(*task.head.id.as_bytes()),
             output: Output::default(),
             ran: None,

@@ -385,3 +385,46 @@ pub async fn a_batch_outlives_a_restart(mut b: Bench) {
     b.complete(at(3), &held[1]).await;
     assert!(followed(&b, 1).await.is_some());
 }
+
+/// Of several that fail in one command, which is the first is the store's choice; what waits for the first failure is created once, and
+/// tells of those that have failed by then.
+pub async fn what_follows_tells_of_a_failure_of_several_at_once(b: Bench) {
+    let once = || b.spec("render").attempts(1);
+    let batch = named(&b, 1, ThenOn::Failed);
+    add(&b, batch, true, creation(at(0), vec![once(), once(), once()])).await.expect("the batch is taken");
+    let held = b.claim(claim("w", at(1)).max(9).cap(9).fixed(secs(5))).await;
+    assert_eq!(b.reap(at(60)).await.len(), 3, "all are lost in one round");
+    b.follow(at(60)).await;
+    let params = followed(&b, 1).await.expect("it is created").params.to_value();
+    let told: Vec<TaskId> = serde_json::from_value(params["batch"]["first_failures"].clone()).unwrap();
+    assert!((1..=3).contains(&told.len()), "{told:?}");
+    assert_eq!(params["batch"]["failed"], told.len());
+    assert!(told.iter().all(|id| ids_of(&held).contains(id)), "{told:?}");
+    let detail = detail(&b, 1).await;
+    assert_eq!((numbers(&detail), detail.failures.len()), ([0, 0, 0, 0, 3, 0], 3));
+    b.check(at(61)).await;
+}
+
+/// An id may be used again once its batch and the tasks of it have gone: the new one counts what is added to it.
+pub async fn a_batch_made_anew_counts_what_is_added_to_it(mut b: Bench) {
+    b.keeping(Some(secs(30 * DAY))).await;
+    let held = running(&b, named(&b, 1, ThenOn::Ended), 2, true).await;
+    for task in &held {
+        b.complete(at(1), task).await;
+    }
+    b.purge(Purge { keep_finished: Some(secs(30 * DAY)), ..Purge::at(at(31 * DAY)) }).await;
+    assert_err!(b.store().batch(id(1)).await, StoreError::BatchNotFound(_));
+    let specs = (0..3).map(|_| b.spec("render")).collect();
+    let create = creation(at(32 * DAY), specs);
+    add(&b, named(&b, 1, ThenOn::Ended), true, create).await.expect("it is made anew");
+    assert_eq!(numbers(&detail(&b, 1).await), [0, 3, 0, 0, 0, 0]);
+    let held = b.claim(claim("w", at(32 * DAY + 1)).max(2).cap(9)).await;
+    for task in &held {
+        b.complete(at(32 * DAY + 2), task).await;
+    }
+    let told = detail(&b, 1).await;
+    assert_eq!(
+        (numbers(&told), told.batch.state(), told.batch.made),
+        ([0, 1, 0, 2, 0, 0], BatchState::Running, None)
+    );
+}

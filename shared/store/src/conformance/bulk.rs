@@ -15,12 +15,12 @@ use crate::bulk::{abort, step, work};
 use crate::faulty::Faulty;
 use crate::{PageRequest, Remove, Store, StoreError};
 
-fn bulk_id(number: u64) -> BulkId {
+pub(super) fn bulk_id(number: u64) -> BulkId {
     BulkId::from_bytes(counted_id(9_000_000 + number))
 }
 
 /// A command for all tasks of a queue.
-fn of_queue(number: u64, now: Timestamp, action: BulkAction, queue: &str) -> Bulk {
+pub(super) fn of_queue(number: u64, now: Timestamp, action: BulkAction, queue: &str) -> Bulk {
     let filter = BulkFilter { queue: Some(name(queue)), ..BulkFilter::default() };
     let bulk = Bulk::new(bulk_id(number), now, action, BulkTasks::Filter(filter));
     Bulk { by: Some(name("ada")), reason: Some("wrong scene".to_owned()), ..bulk }
@@ -34,7 +34,7 @@ async fn run(b: &Bench, bulk: Bulk, size: u32) -> Bulk {
     finish(&*b.store(), id, size, now).await
 }
 
-async fn finish(store: &dyn Store, id: BulkId, size: u32, now: Timestamp) -> Bulk {
+pub(super) async fn finish(store: &dyn Store, id: BulkId, size: u32, now: Timestamp) -> Bulk {
     for _ in 0..1_000 {
         let bulk = step(store, id, size, now).await.expect("the step is done");
         if bulk.state != BulkState::Running {
@@ -49,7 +49,7 @@ fn skipped<const N: usize>(of: [(&str, u64); N]) -> BTreeMap<String, u64> {
 }
 
 /// How many events of a bulk command a task's history has.
-async fn marks(b: &Bench, id: TaskId, bulk: &Bulk) -> usize {
+pub(super) async fn marks(b: &Bench, id: TaskId, bulk: &Bulk) -> usize {
     let mark = bulk.mark();
     let history = b.task(id).await.history;
     let is_its = |reason: &Option<String>| reason.as_ref().is_some_and(|reason| reason.starts_with(&mark));

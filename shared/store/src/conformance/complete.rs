@@ -1,7 +1,7 @@
 //! Completion: the state and the generation in one commit, once.
 
 use baton_model::transition::Refusal;
-use baton_model::{Ended, EventKind, Failure, Fence, Output, OutputFile, State, TaskState};
+use baton_model::{Ended, EventKind, Failure, Fence, Output, OutputFile, RequestKey, State, TaskState};
 
 use super::kit::*;
 use crate::{ClaimAnswer, Complete, ErrorKind, Fail, Nothing, StoreError};
@@ -305,6 +305,50 @@ pub async fn a_repeated_completion_repeats_its_claim(b: Bench) {
     assert_eq!(leased(again.next.unwrap()), leased(first.next.unwrap()));
     assert_eq!(b.worker("w1").await.active, 1);
     b.check(at(2)).await;
+}
+
+/// A claim that is named by the completion it comes with gets the same leases when that is sent again, also once more tasks are ready,
+/// and nothing once they are over.
+pub async fn a_claim_named_by_its_completion_is_repeated_with_it(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render")).await;
+    b.create_plain(at(0), 4).await;
+    let own = RequestKey::of_completion(held.head.id, held.head.attempt);
+    let complete = b.completion(at(1), &held);
+    let ask = |now| claim("w1", now).max(2).key(own.as_str());
+    let first = b.store().complete(complete.clone(), Some(ask(at(1)))).await.unwrap();
+    let given = leased(first.next.unwrap());
+    assert_eq!(given.len(), 2);
+    b.create_plain(at(2), 2).await;
+    let again = b.store().complete(complete.clone(), Some(ask(at(3)))).await.unwrap();
+    assert!(again.repeated);
+    assert_eq!(held_set(&leased(again.next.unwrap())), held_set(&given));
+    // Another completion names another claim.
+    let second = RequestKey::of_completion(given[0].head.id, given[0].head.attempt);
+    let next = claim("w1", at(4)).max(2).key(second.as_str());
+    let others = b.store().complete(b.completion(at(4), &given[0]), Some(next)).await.unwrap();
+    assert_eq!(leased(others.next.unwrap()).len(), 2);
+    b.complete(at(5), &given[1]).await;
+    let spent = b.store().complete(complete, Some(ask(at(6)))).await.unwrap();
+    assert_eq!(spent.next.unwrap().unwrap(), ClaimAnswer::Nothing(Nothing::RequestSpent));
+    b.check(at(7)).await;
+}
+
+/// A claim that is named by its completion and found nothing is not spent: sent again with the completion it finds what is ready then,
+/// and gets that again.
+pub async fn a_claim_named_by_its_completion_that_found_nothing_finds_what_comes(b: Bench) {
+    let held = b.running(at(0), "w1", b.spec("render")).await;
+    let own = RequestKey::of_completion(held.head.id, held.head.attempt);
+    let complete = b.completion(at(1), &held);
+    let ask = |now| Some(claim("w1", now).key(own.as_str()));
+    let first = b.store().complete(complete.clone(), ask(at(1))).await.unwrap();
+    assert_eq!(first.next.unwrap().unwrap(), ClaimAnswer::Nothing(Nothing::NoneQueued));
+    let waiting = b.create(at(2), b.spec("render")).await;
+    for now in [at(3), at(4)] {
+        let again = b.store().complete(complete.clone(), ask(now)).await.unwrap();
+        assert_eq!(ids_of(&leased(again.next.unwrap())), [waiting]);
+    }
+    assert_eq!(b.worker("w1").await.active, 1);
+    b.check(at(5)).await;
 }
 
 /// A completed task takes no failure and no release.

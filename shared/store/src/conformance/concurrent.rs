@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use baton_model::transition::Refusal;
-use baton_model::{Ended, Fence, GenerationId, LossReason, State, Task};
+use baton_model::{Bounds, Ended, Fence, GenerationId, LossReason, RequestKey, State, Task};
 
 use super::kit::*;
 use crate::{ClaimAnswer, Complete, Create, Fail, Reap, Release, StoreError};
@@ -258,6 +258,33 @@ pub async fn a_claim_repeated_at_once_takes_its_tasks_once(b: Bench) {
     b.check(at(2)).await;
 }
 
+/// A completion sent many times at once, with a claim that it names, is taken once, and so are the claim's tasks.
+pub async fn a_completion_repeated_at_once_brings_its_claims_tasks_once(b: Bench) {
+    for round in 0..rounds() {
+        let worker = format!("w{round}");
+        let held = b.running(at(0), &worker, b.spec("render")).await;
+        b.create_plain(at(0), 9).await;
+        let own = RequestKey::of_completion(held.head.id, held.head.attempt);
+        let complete = b.completion(at(1), &held);
+        let answers = at_once((0..6).map(|_| {
+            let (store, complete) = (b.store(), complete.clone());
+            let next = claim(&worker, at(1)).max(3).key(own.as_str());
+            async move { store.complete(complete, Some(next)).await.unwrap() }
+        }))
+        .await;
+        assert_eq!(answers.iter().filter(|answer| !answer.repeated).count(), 1);
+        let given: Vec<_> =
+            answers.into_iter().map(|answer| held_set(&leased(answer.next.unwrap()))).collect();
+        assert_eq!(given[0].len(), 3);
+        assert!(given.iter().all(|one| *one == given[0]));
+        assert_eq!(b.worker(&worker).await.active, 3);
+        for task in &b.claim(claim("rest", at(1)).max(6).cap(1_000)).await {
+            b.complete(at(1), task).await;
+        }
+    }
+    b.check(at(2)).await;
+}
+
 /// One worker's claims at once do not exceed its cap.
 pub async fn the_cap_holds_under_claims_at_once(b: Bench) {
     if !b.store().capabilities().exact_worker_cap {
@@ -468,6 +495,7 @@ pub async fn completions_with_claims_at_once_do_not_overlap(b: Bench) {
                     now: at(1),
                     task: tasks[0].head.id,
                     fence: fence(&tasks[0]),
+                    caller: Bounds::default(),
                     generation,
                     output: output("out"),
                     ran: None,
@@ -534,6 +562,7 @@ pub async fn a_fleet_finishes_every_task(b: Bench) {
                                 now,
                                 task: task.head.id,
                                 fence: fence(task),
+                                caller: Bounds::default(),
                                 generation: GenerationId::from_bytes(counted_id(serial)),
                                 output: output("out"),
                                 ran: None,

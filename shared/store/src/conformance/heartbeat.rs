@@ -1,6 +1,8 @@
 //! Heartbeats: what they keep alive, what they tell, and what they are told.
 
-use baton_model::{Directive, LeasePolicy, Level, LogLine, Running, State, Timestamp, WorkerStatus};
+use baton_model::{
+    Directed, Directive, LeasePolicy, Level, LogLine, Running, Stands, State, Timestamp, WorkerStatus,
+};
 
 use super::kit::*;
 use crate::{Beat, Fail, LeaseProblem, LogFilter, LostLease, StoreError};
@@ -104,9 +106,118 @@ pub async fn a_heartbeat_is_told_the_directive(b: Bench) {
     assert_eq!(b.beat(beat("w2", at(2))).await.directive, Directive::Run);
 }
 
+/// What is asked of a worker is kept with since when, who and why: of the same asked again the first stands, and heartbeats and claims
+/// leave it. It goes when the worker may run again, and with a new start.
+pub async fn a_directive_is_kept_with_since_when_who_and_why(b: Bench) {
+    let direct = async |seconds, directive, by: Option<&str>, reason: Option<&str>| {
+        let (by, reason) = (by.map(name), reason.map(str::to_owned));
+        let direct =
+            crate::Direct { now: at(seconds), worker: name("w1"), directive, by, reason, only_if: None };
+        b.store().direct_worker(direct).await.unwrap().worker.directed
+    };
+    let kept = |since, by: Option<&str>, reason: Option<&str>| {
+        Some(Directed { since: at(since), by: by.map(name), reason: reason.map(str::to_owned) })
+    };
+    b.beat(beat("w1", at(0)).session(session(1))).await;
+    assert_eq!(b.worker("w1").await.worker.directed, None);
+    let drained = kept(1, Some("ada"), Some("a new card"));
+    assert_eq!(direct(1, Directive::Drain, Some("ada"), Some("a new card")).await, drained);
+    assert_eq!(direct(2, Directive::Drain, Some("bob"), None).await, drained);
+    b.beat(beat("w1", at(3)).session(session(1))).await;
+    b.nothing(claim("w1", at(4)).session(session(1))).await;
+    assert_eq!(b.worker("w1").await.worker.directed, drained);
+    assert_eq!(direct(5, Directive::Stop, None, Some("now")).await, kept(5, None, Some("now")));
+    assert_eq!(direct(6, Directive::Run, Some("ada"), Some("all is well")).await, None);
+    assert_eq!(direct(7, Directive::Drain, None, None).await, kept(7, None, None));
+    b.beat(beat("w1", at(8)).session(session(2))).await;
+    assert_eq!(b.worker("w1").await.worker.directed, None, "it was asked of another start");
+}
+
+/// Of a worker of which nobody in particular has asked something, such as a rule for readings, somebody who asks for the same is kept as
+/// the one who has; nobody takes that place back.
+pub async fn somebody_takes_the_place_of_nobody_who_asked_for_the_same(b: Bench) {
+    let direct = async |seconds, directive, by: Option<&str>, reason: Option<&str>| {
+        let (by, reason) = (by.map(name), reason.map(str::to_owned));
+        let direct =
+            crate::Direct { now: at(seconds), worker: name("w1"), directive, by, reason, only_if: None };
+        b.store().direct_worker(direct).await.unwrap().worker.directed
+    };
+    let kept = |since, by: Option<&str>, reason: Option<&str>| {
+        Some(Directed { since: at(since), by: by.map(name), reason: reason.map(str::to_owned) })
+    };
+    b.beat(beat("w1", at(0))).await;
+    for (directive, since) in [(Directive::Drain, 1), (Directive::Stop, 11)] {
+        // Whatever the words are.
+        let rule = kept(since, None, Some("\"by\":\"ada\" it is not"));
+        assert_eq!(direct(since, directive, None, Some("\"by\":\"ada\" it is not")).await, rule);
+        assert_eq!(direct(since + 1, directive, None, Some("another rule")).await, rule);
+        let ada = kept(since + 2, Some("ada"), None);
+        assert_eq!(direct(since + 2, directive, Some("ada"), None).await, ada);
+        assert_eq!(direct(since + 3, directive, None, Some("a rule")).await, ada);
+        assert_eq!(b.worker("w1").await.worker.directed, ada);
+    }
+}
+
+/// Who acts on what was asked of a worker changes nothing if something else is asked by then, and is told what.
+pub async fn what_is_asked_on_a_condition_is_asked_while_that_holds(b: Bench) {
+    let direct = async |seconds, directive, only_if: Option<Stands>| {
+        let reason = Some("a rule".to_owned());
+        let worker = name("w1");
+        let direct = crate::Direct { now: at(seconds), worker, directive, by: None, reason, only_if };
+        b.store().direct_worker(direct).await.unwrap().worker.stands()
+    };
+    let runs = Stands { directive: Directive::Run, directed: None };
+    let asked = |since, directive| {
+        let directed = Directed { since: at(since), by: None, reason: Some("a rule".to_owned()) };
+        Stands { directive, directed: Some(directed) }
+    };
+    b.beat(beat("w1", at(0))).await;
+    let drains = direct(1, Directive::Drain, Some(runs.clone())).await;
+    assert_eq!(drains, asked(1, Directive::Drain));
+    // Asked to stop between the look and the write.
+    let stops = direct(2, Directive::Stop, None).await;
+    assert_eq!(stops, asked(2, Directive::Stop));
+    for late in [Directive::Run, Directive::Drain, Directive::Stop] {
+        assert_eq!(direct(3, late, Some(drains.clone())).await, stops);
+        assert_eq!(direct(3, late, Some(runs.clone())).await, stops);
+    }
+    assert_eq!(b.worker("w1").await.worker.stands(), stops);
+    // Called off and asked for again: another request, though it says the same.
+    direct(4, Directive::Run, None).await;
+    let again = direct(5, Directive::Drain, None).await;
+    assert_eq!(direct(6, Directive::Run, Some(drains)).await, again);
+    assert_eq!(direct(7, Directive::Run, Some(again)).await, runs);
+    let (now, worker) = (at(8), name("nobody"));
+    let (directive, only_if) = (Directive::Drain, Some(runs));
+    let unknown = crate::Direct { now, worker, directive, by: None, reason: None, only_if };
+    assert_err!(b.store().direct_worker(unknown).await, StoreError::WorkerNotFound(_));
+}
+
+/// Whether a worker ends that was asked to drain and then to run is decided by which came first: its word that it ends is answered with
+/// what is asked of it by then, and who asks it to run is told whether it has ended. A heartbeat of it takes the end back.
+pub async fn the_end_of_a_drain_and_its_calling_off_have_an_order(b: Bench) {
+    b.beat(beat("w1", at(0)).session(session(1))).await;
+    b.direct(at(1), "w1", Directive::Drain).await;
+    let ends = |seconds| crate::Beat { ending: true, ..beat("w1", at(seconds)).session(session(1)) };
+    b.direct(at(2), "w1", Directive::Run).await;
+    assert_eq!(b.beat(ends(3)).await.directive, Directive::Run, "it was called off before");
+    b.beat(beat("w1", at(4)).session(session(1))).await;
+    assert_eq!(b.worker("w1").await.worker.ended_at, None, "it goes on");
+    b.direct(at(5), "w1", Directive::Drain).await;
+    assert_eq!(b.beat(ends(6)).await.directive, Directive::Drain);
+    let late = b.direct(at(7), "w1", Directive::Run).await;
+    assert_eq!(
+        (late.worker.ended_at, late.worker.directive),
+        (Some(at(6)), Directive::Run),
+        "it has ended before"
+    );
+}
+
 /// A directive for a worker that was never heard of is refused.
 pub async fn an_unknown_worker_is_not_found(b: Bench) {
-    let direct = crate::Direct { now: at(0), worker: name("nobody"), directive: Directive::Stop };
+    let directive = Directive::Stop;
+    let (now, worker) = (at(0), name("nobody"));
+    let direct = crate::Direct { now, worker, directive, by: None, reason: None, only_if: None };
     let error = b.store().direct_worker(direct).await;
     assert_err!(error, StoreError::WorkerNotFound(worker) if worker == name("nobody"));
     assert_err!(b.store().worker(&name("nobody")).await, StoreError::WorkerNotFound(_));

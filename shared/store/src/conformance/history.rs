@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use baton_model::{
-    EventKind, FairBy, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, LimitRules, Output,
+    Bounds, EventKind, FairBy, GenerationId, IfDependencyFails, LeasePolicy, LeaseTerms, LimitRules, Output,
     Priority, QueueName, QueueOrder, State, Status, Task, TaskId, TaskSpec, Timestamp, Unique, UniqueWhile,
     Wants, Warm, Watch,
 };
@@ -284,8 +284,15 @@ impl Shared {
     async fn complete(&self, worker: &str, task: &Task, output: Output, next: Option<Claim>) -> Vec<Task> {
         let id = task.head.id;
         let generation = GenerationId::from_bytes(self.id());
-        let complete =
-            Complete { now: self.now(), task: id, fence: fence(task), generation, output, ran: None };
+        let complete = Complete {
+            now: self.now(),
+            task: id,
+            fence: fence(task),
+            caller: Bounds::default(),
+            generation,
+            output,
+            ran: None,
+        };
         let ask = || self.store.complete(complete.clone(), next.clone());
         let Ok(answer) = self.sent(ask).await else { return Vec::new() };
         self.completed(generation, answer.generation);

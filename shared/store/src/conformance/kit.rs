@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use baton_model::{
-    AuditId, Generation, GenerationId, LeasePolicy, LogLine, QueueName, QueueOrder, State, Task, TaskId,
-    TaskSpec, Timestamp, Token, TokenId,
+    AuditId, Bounds, Generation, GenerationId, LeasePolicy, LogLine, QueueName, QueueOrder, State, Task,
+    TaskId, TaskSpec, Timestamp, Token, TokenId,
 };
 use tokio::sync::mpsc;
 
 use crate::{
-    AuditEntry, AuditFilter, Beat, BeatAnswer, Claim, ClaimAnswer, Complete, Create, CreateAnswer, Direct,
-    Doorbell, Fail, GenerationFilter, Nothing, OrderQueue, PauseQueue, Purge, PurgeReport, Ready, Release,
-    Store, StoreError, TaskDetail, TaskFilter, Transfer, WorkerDetail,
+    ArchiveStore, AuditEntry, AuditFilter, Beat, BeatAnswer, Claim, ClaimAnswer, Complete, Create,
+    CreateAnswer, Direct, Doorbell, Fail, GenerationFilter, Nothing, OrderQueue, PauseQueue, Purge,
+    PurgeReport, Ready, Release, Store, StoreError, TaskDetail, TaskFilter, Transfer, WorkerDetail,
 };
 
 pub(super) use super::invariants::*;
@@ -54,6 +54,25 @@ pub trait World: Send + Sync {
     async fn movable(&self, _policy: LeasePolicy) -> Option<Movable> {
         None
     }
+
+    /// How many steps of a random history are taken of those that it may have: fewer where each command takes long.
+    fn steps(&self, of: usize) -> usize {
+        of
+    }
+
+    /// As [`World::open`], as a store whose finished tasks are archived before they are removed; none if stores of this kind cannot be
+    /// archived, which then are not held to the rules of archiving.
+    async fn archiving(&self, _policy: LeasePolicy, _doorbell: Arc<dyn Doorbell>) -> Option<Archiving> {
+        None
+    }
+}
+
+/// A store whose finished tasks are archived before they are removed.
+pub struct Archiving {
+    /// The store.
+    pub store: Arc<dyn Store>,
+    /// The same, as its archiver has it.
+    pub archive: Arc<dyn ArchiveStore>,
 }
 
 /// A store that can be moved, and an empty one to move it into.
@@ -104,6 +123,23 @@ impl Bench {
         self.rings = Rings(heard);
     }
 
+    /// Opens the store anew, as one whose finished tasks are archived; none if it cannot be one.
+    pub(super) async fn archiving(&mut self) -> Option<Arc<dyn ArchiveStore>> {
+        let (bell, heard) = mpsc::unbounded_channel();
+        if let Some(store) = self.store.take() {
+            self.world.close(store).await;
+        }
+        let doorbell = Arc::new(Recorder { bell, asked: Arc::clone(&self.asked) });
+        let opened = self.world.archiving(LeasePolicy::default(), doorbell).await;
+        let Some(Archiving { store, archive }) = opened else {
+            self.store = Some(self.world.open(LeasePolicy::default(), Arc::new(crate::NoDoorbell)).await);
+            return None;
+        };
+        self.store = Some(store);
+        self.rings = Rings(heard);
+        Some(archive)
+    }
+
     /// Has finished tasks be kept for so long, as all purges of the rule say.
     pub(super) async fn keeping(&mut self, keep: Option<Duration>) {
         if self.open_store().capabilities().removes_by_itself {
@@ -119,6 +155,11 @@ impl Bench {
 
     fn open_store(&self) -> &Arc<dyn Store> {
         self.store.as_ref().expect("a bench is open between its methods")
+    }
+
+    /// How many of a random history's steps are taken in this world.
+    pub(super) fn steps(&self, of: usize) -> usize {
+        self.world.steps(of)
     }
 
     /// Has those follow that wait for tasks which have ended, if they do not at once.
@@ -248,6 +289,7 @@ impl Bench {
             now,
             task: held.head.id,
             fence: fence(held),
+            caller: Bounds::default(),
             generation: self.generation_id(),
             output: output("out.png"),
             ran: None,
@@ -305,7 +347,7 @@ impl Bench {
         worker: &str,
         directive: baton_model::Directive,
     ) -> WorkerDetail {
-        let direct = Direct { now, worker: name(worker), directive };
+        let direct = Direct { now, worker: name(worker), directive, by: None, reason: None, only_if: None };
         self.open_store().direct_worker(direct).await.expect("the directive is taken")
     }
 

@@ -29,6 +29,7 @@ mod rules;
 
 pub mod affinity;
 pub mod alone;
+pub mod archive;
 pub mod audit;
 pub mod batches;
 pub mod bulk;
@@ -56,6 +57,7 @@ mod kit;
 pub mod limits;
 mod list;
 pub mod losses;
+pub mod moved;
 pub mod operate;
 mod oracle;
 pub mod order;
@@ -64,6 +66,7 @@ pub mod purge;
 pub mod query;
 pub mod queue_change;
 pub mod random;
+pub mod reach;
 pub mod reap;
 pub mod release;
 pub mod requests;
@@ -75,15 +78,13 @@ pub mod statistics;
 pub mod supply;
 pub mod timeline;
 pub mod token;
+pub mod trace;
 pub mod transfer;
 pub mod unique;
 pub mod why;
 mod words;
 
 pub use invariants::check_invariants;
-pub use kit::{Bench, Movable, World};
+pub use kit::{Archiving, Bench, Movable, World};
 pub use list::RULES;
 pub use oracle::Oracle;
-
-#[cfg(test)]
-mod tests;

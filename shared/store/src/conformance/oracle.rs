@@ -26,7 +26,7 @@ mod unique;
 mod why;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -35,10 +35,10 @@ use baton_model::change::Standing;
 use baton_model::queue::Pause;
 use baton_model::transition::{Change, Command, Decision, Refusal, decide};
 use baton_model::{
-    AuditId, Batch, BatchId, Bulk, BulkId, Event, Fingerprint, Generation, GenerationId, Happened, Label,
-    LeasePolicy, Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder, RequestKey,
-    RoundNote, Schedule, ScheduleKey, SessionId, StoredSettings, Supply, Task, TaskId, TaskState, Timestamp,
-    TokenId, Why, Worker, WorkerId,
+    AuditId, Batch, BatchId, Bulk, BulkId, Event, EventKind, Fingerprint, Generation, GenerationId, Happened,
+    Label, LeasePolicy, Limit, LimitOn, LogLine, Owner, ProjectId, QueueDefaults, QueueName, QueueOrder,
+    RequestKey, RoundNote, Schedule, ScheduleKey, SessionId, StoredSettings, Supply, Task, TaskId, TaskState,
+    Timestamp, TokenId, Why, Worker, WorkerId,
 };
 
 use self::lists::{fits, page, sortable, within};
@@ -64,9 +64,12 @@ struct Inner {
     logs: Vec<LogLine>,
     waits: Vec<(QueueName, Timestamp, Duration)>,
     runs: Vec<(QueueName, Timestamp, Duration)>,
+    failures: Vec<(QueueName, Timestamp, Duration)>,
     round: Option<RoundNote>,
     bulks: BTreeMap<BulkId, Bulk>,
     batches: BTreeMap<BatchId, Batch>,
+    /// Batches that were made anew while tasks of an earlier one with their id were still there.
+    reused: BTreeSet<BatchId>,
     /// Tasks that came into their queues because others ended, to be rung for.
     unblocked: Vec<Task>,
     tokens: BTreeMap<TokenId, StoredToken>,
@@ -222,6 +225,11 @@ impl Inner {
             Decision::Apply(change) => {
                 let task = &mut kept.task;
                 let at = Change::dated(now, task.updated_at);
+                if let TaskState::Running(lease) = &task.head.state
+                    && matches!(change.kind, EventKind::AttemptFailed | EventKind::LeaseLost)
+                {
+                    self.failures.push((task.queue.clone(), now, now.since(lease.claimed_at)));
+                }
                 task.head = change.head;
                 task.updated_at = at;
                 if let TaskState::Running(lease) = &task.head.state {
@@ -442,7 +450,9 @@ impl TaskStore for Oracle {
     async fn direct_worker(&self, direct: Direct) -> Result<WorkerDetail, StoreError> {
         let mut inner = self.lock();
         match inner.workers.get_mut(&direct.worker) {
-            Some(worker) => worker.directive = direct.directive,
+            Some(worker) => {
+                direct.of(worker);
+            }
             None => return Err(StoreError::WorkerNotFound(direct.worker)),
         }
         inner.worker_detail(&direct.worker)

@@ -342,3 +342,44 @@ async fn ahead(b: &Bench, id: TaskId, seconds: u64) -> u64 {
     });
     ahead.unwrap_or(0)
 }
+
+/// At a limit over several tenants of a fair queue whose turn it is may be passed over, and nobody is: each gets its place as places
+/// become free, and never more run than the limit says.
+pub async fn a_limit_over_several_tenants_strands_none(b: Bench) {
+    b.order(at(0), "default", fair(FairBy::Key)).await;
+    limit(&*b.store(), at(0), "project/film", most(2)).await;
+    let keys = ["k1", "k1", "k1", "k1", "k2", "k3"];
+    let spec = |key: &&str| keyed(b.spec("render").project("film"), key);
+    let mut left: std::collections::BTreeSet<_> =
+        b.create_all(at(0), keys.iter().map(spec).collect()).await.into_iter().collect();
+    for round in 1..=3 {
+        let held = taken(&b, "w", 10 * round, 9).await;
+        assert_eq!(held.len(), 2, "as many as the limit lets start");
+        for task in held {
+            assert!(left.remove(&task.head.id));
+            b.complete(at(10 * round + 1), &task).await;
+        }
+        b.follow(at(10 * round + 1)).await;
+    }
+    assert!(left.is_empty(), "{left:?}");
+    b.check(at(60)).await;
+}
+
+/// A tenant that its limit stops hides no other of its queue, also where a claim names other queues: it is passed over before the first
+/// ones of the queues are compared.
+pub async fn a_tenant_at_its_limit_hides_none_of_its_queue(b: Bench) {
+    b.order(at(0), "a", fair(FairBy::Project)).await;
+    let spec = |project: &str, queue: &str, due| b.spec("render").project(project).queue(queue).due(at(due));
+    b.running(at(0), "w0", spec("game", "a", 0)).await;
+    let first = b.create(at(1), spec("game", "a", 10)).await;
+    // It is its turn, as none of its project runs; and it comes behind the one in the other queue.
+    b.create(at(1), spec("film", "a", 30)).await;
+    let other = b.create(at(1), spec("game", "b", 20)).await;
+    limit(&*b.store(), at(2), "project/film", most(0)).await;
+    for (second, expected) in [(100, first), (101, other)] {
+        let claim = claim("w", at(second)).queues(&["a", "b"]);
+        assert_eq!(b.claim_one(claim).await.head.id, expected);
+    }
+    b.nothing(claim("w", at(102)).queues(&["a", "b"])).await;
+    b.check(at(103)).await;
+}

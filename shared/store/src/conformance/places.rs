@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use baton_model::{LimitRules, Priority, State, Status, Task, TaskSpec};
+use baton_model::{Bounds, LimitRules, Priority, State, Status, Task, TaskSpec};
 
 use super::kit::*;
 use super::limits::{keyed, limit, most, no_limit, owner, stopped};
@@ -308,6 +308,7 @@ pub async fn claims_at_once_use_a_limit_to_the_full_and_never_exceed_it(b: Bench
                             now: tick(),
                             task: task.head.id,
                             fence: fence(&task),
+                            caller: Bounds::default(),
                             generation: baton_model::GenerationId::from_bytes(counted_id(serial)),
                             output: output("out"),
                             ran: None,

@@ -147,6 +147,37 @@ pub async fn statistics_tell_what_was_done_by_the_hour(b: Bench) {
     assert_eq!(told(at(60 * HOUR)).await, []);
 }
 
+/// Statistics tell how many attempts failed in each of the last 24 hours: by their workers, by a timeout, or with a worker that was lost.
+/// What was given back or cancelled did not fail, and a task that completes counts nothing of it.
+pub async fn statistics_tell_what_failed_by_the_hour(b: Bench) {
+    const HOUR: u64 = 3_600;
+    let told = async |now| {
+        b.settle().await;
+        let hours = b.store().stats(now).await.unwrap().hours;
+        hours.iter().map(|hour| (hour.claims, hour.completions, hour.failures)).collect::<Vec<_>>()
+    };
+    let run = async |second, spec| b.running(at(second), "w1", spec).await;
+    let held = run(10, b.spec("render")).await;
+    b.complete(at(11), &held).await;
+    assert_eq!(told(at(12)).await, [(1, 1, 0)]);
+    let held = run(20, b.spec("render").attempts(1)).await;
+    let fail = failing(at(21), &held);
+    b.fail(fail.clone()).await;
+    b.fail(fail).await;
+    assert_eq!(told(at(22)).await, [(2, 1, 1)], "the same failure again is the same");
+    let held = run(30, b.spec("render").queue("q")).await;
+    b.fail(failing(at(31), &held)).await;
+    let held = run(40, b.spec("render").queue("r")).await;
+    b.release(Release { delay: secs(90_000), ..releasing(at(41), &held) }).await;
+    let held = run(50, b.spec("render").queue("s")).await;
+    b.cancel(at(51), held.head.id).await;
+    assert_eq!(told(at(52)).await, [(5, 1, 2)]);
+    run(HOUR + 10, b.spec("render").queue("t").attempts(1).timeout(secs(5))).await;
+    b.reap(at(HOUR + 20)).await;
+    assert_eq!(told(at(HOUR + 30)).await, [(5, 1, 2), (1, 0, 1)]);
+    assert_eq!(told(at(24 * HOUR)).await, [(1, 0, 1)], "the first is a day ago");
+}
+
 /// Each worker is counted once, by its status: as alive while it beats, and as busy if it holds a task too; as silent if
 /// it has claimed and not beaten yet; as lost when it no longer beats; as gone once it has said that it ends.
 pub async fn statistics_count_every_worker_by_its_status(b: Bench) {

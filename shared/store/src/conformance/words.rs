@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use baton_model::transition::Refusal;
 use baton_model::{
-    Backoff, Digest, Expected, Expiry, Failure, Fence, IfDependencyFails, LeaseTerms, Output, Owner, Payload,
-    Priority, RunAfter, Running, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Unique,
+    Backoff, Bounds, Digest, Expected, Expiry, Failure, Fence, IfDependencyFails, LeaseTerms, Output, Owner,
+    Payload, Priority, RunAfter, Running, SessionId, Task, TaskId, TaskSpec, TaskState, Timestamp, Unique,
     UniqueWhile, Watch,
 };
 use tokio::sync::Barrier;
@@ -100,11 +100,26 @@ pub(super) fn output(location: &str) -> Output {
 
 pub(super) fn failing(now: Timestamp, held: &Task) -> Fail {
     let failure = Failure { message: "out of memory".to_owned(), code: None, details: None };
-    Fail { now, task: held.head.id, fence: fence(held), failure, retryable: true, retry_after: None }
+    Fail {
+        now,
+        task: held.head.id,
+        fence: fence(held),
+        caller: Bounds::default(),
+        failure,
+        retryable: true,
+        retry_after: None,
+    }
 }
 
 pub(super) fn releasing(now: Timestamp, held: &Task) -> Release {
-    Release { now, task: held.head.id, fence: fence(held), delay: Duration::ZERO, reason: None }
+    Release {
+        now,
+        task: held.head.id,
+        fence: fence(held),
+        caller: Bounds::default(),
+        delay: Duration::ZERO,
+        reason: None,
+    }
 }
 
 pub(super) fn cancel(now: Timestamp, task: TaskId) -> Cancel {

@@ -1,9 +1,10 @@
 //! Documents of a store that fails.
 
 use async_trait::async_trait;
+use baton_model::Timestamp;
 
 use super::{Call, Faulty};
-use crate::{Document, DocumentChanges, DocumentStore, StoreError};
+use crate::{Document, DocumentChanges, DocumentStore, Hold, StoreError};
 
 #[async_trait]
 impl DocumentStore for Faulty {
@@ -24,7 +25,21 @@ impl DocumentStore for Faulty {
         self.call("document", Call::Point, || self.inner.document(kind, name)).await
     }
 
-    async fn change_documents(&self, changes: DocumentChanges) -> Result<(), StoreError> {
+    async fn change_documents(&self, changes: DocumentChanges) -> Result<bool, StoreError> {
         self.call("change_documents", Call::Repeatable, || self.inner.change_documents(changes.clone())).await
+    }
+
+    async fn hold(
+        &self,
+        what: &str,
+        holder: &str,
+        now: Timestamp,
+        until: Timestamp,
+    ) -> Result<Hold, StoreError> {
+        self.call("hold", Call::Repeatable, || self.inner.hold(what, holder, now, until)).await
+    }
+
+    async fn end_hold(&self, what: &str, holder: &str) -> Result<(), StoreError> {
+        self.call("end_hold", Call::Repeatable, || self.inner.end_hold(what, holder)).await
     }
 }

@@ -1,14 +1,16 @@
 //! A migration: copies page by page, keeps in the target how far it has come, and compares both sides at the end.
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use baton_model::{QueueName, State, TaskType, Timestamp};
+use futures::future::join;
 use serde::{Deserialize, Serialize};
 
-use super::{ImportError, Record, Refusal, Tally, Transfer, Verdict};
+use super::{BULK, Holding, ImportError, NOTICES, Record, Refusal, TIMELINE, Tally, Transfer, Verdict};
 use crate::error::StoreError;
-use crate::query::{Count, Cursor};
+use crate::query::{Count, Cursor, Page};
 
 /// What is to be moved, and how.
 #[derive(Clone, Copy)]
@@ -27,9 +29,20 @@ pub struct Migration<'a> {
     pub clock: &'a (dyn Fn() -> Timestamp + Sync),
 }
 
+/// What a migration leaves behind, as one of the two stores has no place for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftBehind {
+    /// What it is.
+    pub holding: Holding,
+    /// Whether it is the target that has no place for it; else the source does not read it out.
+    pub by_target: bool,
+}
+
 /// How far a migration has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
+    /// Something stays behind; told at the start of each run, before anything is copied.
+    LeftBehind(LeftBehind),
     /// Records copied, also by earlier runs.
     Copied(u64),
     /// Records of the source read again, to compare.
@@ -53,6 +66,8 @@ pub struct Outcome {
     pub same: u64,
     /// Both sides by group: tasks by state, and the rest by kind. Durations are copied, and not compared.
     pub groups: BTreeMap<String, Compared>,
+    /// What stays behind.
+    pub left_behind: Vec<LeftBehind>,
 }
 
 /// One group on both sides.
@@ -104,6 +119,12 @@ pub enum MigrationError {
         "expected the target's note of how far its migration has come, got another text; use the baton that began it"
     )]
     Checkpoint,
+    /// An earlier version has begun it, whose tasks have other places in the target.
+    #[error(
+        "expected a migration that gives tasks the places that they have in the source, got one that an earlier version of baton has \
+         begun, which did not; finish it with that version, or name an empty target"
+    )]
+    BegunOtherwise,
 }
 
 impl From<ImportError> for MigrationError {
@@ -121,7 +142,13 @@ struct Checkpoint {
     source: String,
     stage: Stage,
     copied: u64,
+    /// What is copied: [`COPIES`], or less if an earlier version has begun it.
+    #[serde(default)]
+    copies: u32,
 }
+
+/// From 1 on, bulk commands, documents and the time line are, and tasks have their places.
+const COPIES: u32 = 1;
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -148,28 +175,47 @@ impl Migration<'_> {
     /// What stands in the way; what was copied stays, and the next run goes on from there. After
     /// [`MigrationError::Differs`] the next run copies anew, and takes over what the source has changed.
     pub async fn run(&self, mut tell: impl FnMut(Progress) + Send) -> Result<Outcome, MigrationError> {
-        let mut outcome = Outcome::default();
+        let mut outcome = Outcome { left_behind: self.left_behind().await?, ..Outcome::default() };
+        for left in &outcome.left_behind {
+            tell(Progress::LeftBehind(left.clone()));
+        }
         let mut checkpoint = self.begin(&mut outcome).await?;
-        while let Stage::Copying { after } = &checkpoint.stage {
-            let after = after.clone().map(Cursor);
-            let page =
-                self.source.export((self.clock)(), after, self.page).await.map_err(MigrationError::Source)?;
-            checkpoint.copied += page.items.len() as u64;
-            for verdict in self.target.import(page.items).await? {
-                match verdict {
-                    Verdict::New => outcome.new += 1,
-                    Verdict::Later => outcome.later += 1,
-                    Verdict::Same => outcome.same += 1,
+        if outcome.resumed && checkpoint.stage == (Stage::Copying { after: None }) {
+            self.target.begin_anew().await.map_err(MigrationError::Target)?;
+        }
+        if let Stage::Copying { after } = &checkpoint.stage {
+            let mut page = self.page_behind(after.clone().map(Cursor)).await;
+            loop {
+                let Page { items, next } = page.map_err(MigrationError::Source)?;
+                checkpoint.copied += items.len() as u64;
+                checkpoint.stage = match &next {
+                    Some(Cursor(next)) => Stage::Copying { after: Some(next.clone()) },
+                    None => Stage::Copied,
+                };
+                let import = self.target.import_page(items, text_of(&checkpoint)?);
+                // The next page is read while this one is taken in.
+                let (verdicts, read) = match next {
+                    Some(next) => {
+                        let (read, verdicts) = join(self.page_behind(Some(next)), import).await;
+                        (verdicts?, Some(read))
+                    }
+                    None => (import.await?, None),
+                };
+                for verdict in verdicts {
+                    match verdict {
+                        Verdict::New => outcome.new += 1,
+                        Verdict::Later => outcome.later += 1,
+                        Verdict::Same => outcome.same += 1,
+                    }
+                }
+                tell(Progress::Copied(checkpoint.copied));
+                match read {
+                    Some(read) => page = read,
+                    None => break,
                 }
             }
-            checkpoint.stage = match page.next {
-                Some(Cursor(next)) => Stage::Copying { after: Some(next) },
-                None => Stage::Copied,
-            };
-            self.keep(&checkpoint).await?;
-            tell(Progress::Copied(checkpoint.copied));
         }
-        self.compare(&mut outcome, &mut tell).await?;
+        self.compare(&mut outcome, checkpoint.copies, &mut tell).await?;
         let agrees = outcome.groups.values().all(Compared::agrees);
         if !agrees && !outcome.done_before {
             checkpoint.stage = Stage::Copying { after: None };
@@ -186,15 +232,47 @@ impl Migration<'_> {
         Ok(outcome)
     }
 
+    /// What one of the two stores has no place for.
+    async fn left_behind(&self) -> Result<Vec<LeftBehind>, MigrationError> {
+        let holdings = self.source.holdings().await.map_err(MigrationError::Source)?;
+        let left = holdings.into_iter().filter(|holding| holding.records > 0 && self.leaves(holding.group));
+        Ok(left
+            .map(|holding| LeftBehind { by_target: self.target.lacks().contains(&holding.group), holding })
+            .collect())
+    }
+
+    fn leaves(&self, group: &str) -> bool {
+        self.source.lacks().contains(&group) || self.target.lacks().contains(&group)
+    }
+
+    /// A page of what is to be copied.
+    async fn page_behind(&self, after: Option<Cursor>) -> Result<Page<Record>, StoreError> {
+        let mut page = self.source.export((self.clock)(), after, self.page).await?;
+        page.items.retain(|record| !self.leaves(record.group()));
+        Ok(page)
+    }
+
     /// Where to go on.
     async fn begin(&self, outcome: &mut Outcome) -> Result<Checkpoint, MigrationError> {
         let kept = self.target.checkpoint().await.map_err(MigrationError::Target)?;
         if let Some(text) = kept {
-            let checkpoint: Checkpoint =
+            let mut checkpoint: Checkpoint =
                 serde_json::from_str(&text).map_err(|_| MigrationError::Checkpoint)?;
             if checkpoint.source != self.name {
                 let got = self.name.to_owned();
                 return Err(MigrationError::OtherSource { expected: checkpoint.source, got });
+            }
+            if checkpoint.copies < COPIES && checkpoint.stage != Stage::Done {
+                // Its tasks have other places, by which these two would be wrong.
+                if [BULK, TIMELINE].iter().any(|group| !self.leaves(group)) {
+                    return Err(MigrationError::BegunOtherwise);
+                }
+                // Copied it had what there was to copy then. What has come since comes last.
+                if checkpoint.stage == Stage::Copied {
+                    checkpoint.stage = Stage::Copying { after: None };
+                    checkpoint.copied = 0;
+                }
+                checkpoint.copies = COPIES;
             }
             outcome.resumed = true;
             outcome.done_before = checkpoint.stage == Stage::Done;
@@ -212,26 +290,41 @@ impl Migration<'_> {
             }
         }
         let stage = Stage::Copying { after: None };
-        let checkpoint = Checkpoint { source: self.name.to_owned(), stage, copied: 0 };
+        let checkpoint = Checkpoint { source: self.name.to_owned(), stage, copied: 0, copies: COPIES };
         self.keep(&checkpoint).await?;
         Ok(checkpoint)
     }
 
     async fn keep(&self, checkpoint: &Checkpoint) -> Result<(), MigrationError> {
-        let text = serde_json::to_string(checkpoint).map_err(|_| MigrationError::Checkpoint)?;
-        self.target.set_checkpoint(text).await.map_err(MigrationError::Target)
+        self.target.set_checkpoint(text_of(checkpoint)?).await.map_err(MigrationError::Target)
     }
 
     /// Reads both sides whole, and makes the target's counts anew from what was read.
     async fn compare(
         &self,
         outcome: &mut Outcome,
+        copies: u32,
         tell: &mut (impl FnMut(Progress) + Send),
     ) -> Result<(), MigrationError> {
         let now = (self.clock)();
-        let source = self.read(self.source, now, |read| tell(Progress::ReadSource(read))).await;
+        let tell = Mutex::new(tell);
+        let told = |progress: Progress| {
+            // Nobody panics while telling.
+            if let Ok(mut tell) = tell.lock() {
+                (*tell)(progress);
+            }
+        };
+        let compares = |group: &str| {
+            let is_new = matches!(group, BULK | NOTICES | TIMELINE);
+            !self.leaves(group) && (copies >= COPIES || !is_new)
+        };
+        // Both at once: each is read by a thread of its own.
+        let (source, target) = join(
+            self.read(self.source, now, &compares, |read| told(Progress::ReadSource(read))),
+            self.read(self.target, now, &compares, |read| told(Progress::ReadTarget(read))),
+        )
+        .await;
         let source = source.map_err(MigrationError::Source)?;
-        let target = self.read(self.target, now, |read| tell(Progress::ReadTarget(read))).await;
         let target = target.map_err(MigrationError::Target)?;
         // A store that was taken into use keeps its own.
         if !outcome.done_before {
@@ -256,31 +349,51 @@ impl Migration<'_> {
         &self,
         store: &dyn Transfer,
         now: Timestamp,
-        mut tell: impl FnMut(u64) + Send,
+        compares: &(impl Fn(&str) -> bool + Sync),
+        tell: impl Fn(u64) + Send,
     ) -> Result<Side, StoreError> {
         let mut side = Side::default();
         for state in State::ALL {
             side.groups.insert(state.as_str(), Tally::default());
         }
-        let (mut after, mut read) = (None, 0);
+        let mut read = 0;
+        let mut page = store.export(now, None, self.page).await;
         loop {
-            let page = store.export(now, after, self.page).await?;
-            read += page.items.len() as u64;
-            for record in &page.items {
-                if let Some(checksum) = record.checksum(now, self.keep_logs) {
-                    side.groups.entry(record.group()).or_default().add(checksum);
-                }
-                if let Record::Task(record) = record {
-                    let task = &record.task;
-                    let key = (task.queue.clone(), task.task_type.clone(), task.head.state.state());
-                    *side.counts.entry(key).or_default() += 1;
-                }
-            }
+            let Page { items, next } = page?;
+            read += items.len() as u64;
+            let add = async { side.add(&items, compares, |record| record.checksum(now, self.keep_logs)) };
+            let Some(next) = next else {
+                add.await;
+                tell(read);
+                return Ok(side);
+            };
+            // The next page is read while this one is summed up.
+            (page, ()) = join(store.export(now, Some(next), self.page), add).await;
             tell(read);
-            match page.next {
-                None => return Ok(side),
-                next => after = next,
+        }
+    }
+}
+
+impl Side {
+    fn add(
+        &mut self,
+        records: &[Record],
+        compares: &impl Fn(&str) -> bool,
+        checksum: impl Fn(&Record) -> Option<u128>,
+    ) {
+        for record in records.iter().filter(|record| compares(record.group())) {
+            if let Some(checksum) = checksum(record) {
+                self.groups.entry(record.group()).or_default().add(checksum);
+            }
+            if let Record::Task(record) = record {
+                let task = &record.task;
+                let key = (task.queue.clone(), task.task_type.clone(), task.head.state.state());
+                *self.counts.entry(key).or_default() += 1;
             }
         }
     }
+}
+
+fn text_of(checkpoint: &Checkpoint) -> Result<String, MigrationError> {
+    serde_json::to_string(checkpoint).map_err(|_| MigrationError::Checkpoint)
 }

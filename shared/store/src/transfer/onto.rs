@@ -3,9 +3,9 @@
 use std::cmp::Ordering;
 
 use baton_model::queue::Queue;
-use baton_model::{Batch, Limit, Schedule, StoredSettings, Supply, Timestamp, Token};
+use baton_model::{Batch, Bulk, Limit, Schedule, StoredSettings, Supply, Timestamp, Token};
 
-use super::record::{Refusal, Verdict, sum_of};
+use super::record::{DocumentRecord, HappenedRecord, OrderRecord, Refusal, Verdict, sum_of};
 use crate::limit::OwnedProject;
 use crate::token::{AuditEntry, StoredToken};
 
@@ -218,6 +218,105 @@ pub fn settings_onto(record: &StoredSettings, standing: &StoredSettings) -> Resu
 
 pub(super) fn settings_name() -> String {
     "the settings".to_owned()
+}
+
+/// As [`TaskRecord::onto`](super::TaskRecord::onto), of a bulk command: it only ever goes forward.
+///
+/// # Errors
+/// If it has gone on in the target.
+pub fn bulk_onto(record: &Bulk, standing: Option<&Bulk>) -> Result<Verdict, Refusal> {
+    match standing {
+        None => Ok(Verdict::New),
+        Some(standing) if standing == record => Ok(Verdict::Same),
+        Some(standing) if standing.version < record.version && standing.created_at == record.created_at => {
+            Ok(Verdict::Later)
+        }
+        Some(standing) => {
+            let (ours, theirs) = (record.version, standing.version);
+            let why =
+                format!("expected version {ours} at most in the target, got {theirs}: it has gone on there");
+            Err(Refusal { record: bulk_name(record), why })
+        }
+    }
+}
+
+pub(super) fn bulk_name(bulk: &Bulk) -> String {
+    bulk.mark()
+}
+
+/// As [`TaskRecord::onto`](super::TaskRecord::onto), of a document; `taken` is what a record of it said that was taken in last. A document
+/// has no version: one that says something else than that was written by the target's own server.
+///
+/// # Errors
+/// If it was written in the target.
+pub fn document_onto(
+    record: &DocumentRecord,
+    standing: Option<&str>,
+    taken: impl FnOnce(&str) -> bool,
+) -> Result<Verdict, Refusal> {
+    match standing {
+        None => Ok(Verdict::New),
+        Some(standing) if standing == record.value => Ok(Verdict::Same),
+        Some(standing) if taken(&document_sum(standing)) => Ok(Verdict::Later),
+        Some(_) => Err(Refusal {
+            record: document_name(record),
+            why: "expected it to say what the source has said, got another text: it is used in the target"
+                .to_owned(),
+        }),
+    }
+}
+
+/// By what a text of a document is known again: 32 hexadecimal digits.
+pub fn document_sum(value: &str) -> String {
+    format!("{:032x}", sum_of(&value))
+}
+
+pub(super) fn document_name(document: &DocumentRecord) -> String {
+    format!("the document {} of {}", document.name, document.kind)
+}
+
+/// As [`TaskRecord::onto`](super::TaskRecord::onto), of a part of the order of events; `standing` is what has any of its positions.
+///
+/// # Errors
+/// If something else happened in the target at one of them.
+pub fn order_onto(record: &OrderRecord, standing: Option<&OrderRecord>) -> Result<Verdict, Refusal> {
+    match standing {
+        None => Ok(Verdict::New),
+        Some(standing) if standing == record => Ok(Verdict::Same),
+        Some(standing) => Err(Refusal {
+            record: order_name(record),
+            why: format!(
+                "expected no other events of these positions in the target, got {} from {} on: it is used there, or the source \
+                 has removed some of them since",
+                standing.events.len(),
+                standing.first
+            ),
+        }),
+    }
+}
+
+pub(super) fn order_name(order: &OrderRecord) -> String {
+    format!("the order of events from position {} on", order.first)
+}
+
+/// As [`TaskRecord::onto`](super::TaskRecord::onto), of what the time line alone tells.
+///
+/// # Errors
+/// If something else happened in the target at this place.
+pub fn happened_onto(record: &HappenedRecord, standing: Option<&HappenedRecord>) -> Result<Verdict, Refusal> {
+    match standing {
+        None => Ok(Verdict::New),
+        Some(standing) if standing == record => Ok(Verdict::Same),
+        Some(_) => Err(Refusal {
+            record: happened_name(record),
+            why: "expected nothing else at this moment in the target, got something: it is used there"
+                .to_owned(),
+        }),
+    }
+}
+
+pub(super) fn happened_name(happened: &HappenedRecord) -> String {
+    format!("what happened at {}", happened.at)
 }
 
 fn setting_onto<T: PartialEq>(

@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use baton_model::queue::Queue;
 use baton_model::{
-    Batch, Digest, Event, Generation, Head, Limit, LogLine, Output, Payload, QueueName, RequestKey, Schedule,
-    StoredSettings, Supply, TaskId, Timestamp, Worker, WorkerId,
+    Batch, Bulk, BulkTasks, Digest, Event, Generation, Happened, Head, Limit, LogLine, Output, Payload,
+    QueueName, RequestKey, Schedule, StoredSettings, Supply, TaskId, Timestamp, Worker, WorkerId,
 };
 use serde::{Deserialize, Serialize};
 
 use super::onto::{
-    audit_name, batch_name, batch_sum, limit_name, owned_name, schedule_name, schedule_sum, settings_name,
-    supply_name, supply_sum, token_name,
+    audit_name, batch_name, batch_sum, bulk_name, document_name, happened_name, limit_name, order_name,
+    owned_name, schedule_name, schedule_sum, settings_name, supply_name, supply_sum, token_name,
 };
 use crate::command::{Accepted, ItemRefusal};
 use crate::limit::OwnedProject;
@@ -55,7 +55,22 @@ pub enum Record {
     Batch(Box<Batch>),
     /// The settings that were changed while servers ran.
     Settings(Box<StoredSettings>),
+    /// A bulk command, with how far it is.
+    Bulk(Box<Bulk>),
+    /// A document: of an alert or a webhook.
+    Document(DocumentRecord),
+    /// A part of the order of all events.
+    Order(OrderRecord),
+    /// What the time line alone tells.
+    Happened(HappenedRecord),
 }
+
+/// The group of bulk commands.
+pub const BULK: &str = "bulk commands";
+/// The group of documents.
+pub const NOTICES: &str = "alerts and webhooks";
+/// The group of what the time line tells besides histories, and of their order.
+pub const TIMELINE: &str = "time line";
 
 /// A task with its history and its generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -72,6 +87,43 @@ pub struct TaskRecord {
     pub claimed_at: Option<Timestamp>,
     /// What its producer asked for, where the store keeps it: by it the same creation is known again.
     pub content: Option<Digest>,
+    /// Its place among all tasks, where the store has one: by it bulk commands and the order of events go on in another such store. No part
+    /// of what the task is.
+    #[serde(skip)]
+    pub place: Option<i64>,
+}
+
+/// A document of a server.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DocumentRecord {
+    /// Its kind.
+    pub kind: String,
+    /// Its name among those of its kind.
+    pub name: String,
+    /// What it says.
+    pub value: String,
+}
+
+/// Some events that follow each other in the one order of all.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderRecord {
+    /// The position of the first one; those of the others follow.
+    pub first: u64,
+    /// When the latest of them was.
+    pub at: Timestamp,
+    /// Each by its task's [place](TaskRecord::place) and its number in that task's history.
+    pub events: Vec<(i64, u32)>,
+}
+
+/// What happened that is no task's event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct HappenedRecord {
+    /// When.
+    pub at: Timestamp,
+    /// Its place within the millisecond.
+    pub place: u32,
+    /// What.
+    pub what: Happened,
 }
 
 /// A worker with what is kept of it besides what it shows.
@@ -96,6 +148,9 @@ pub struct DurationsRecord {
     pub wait: Vec<(i64, u64)>,
     /// From claimed to completed, by bucket.
     pub run: Vec<(i64, u64)>,
+    /// From claimed to failed or lost, by bucket.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failed: Vec<(i64, u64)>,
 }
 
 /// A log line.
@@ -221,7 +276,7 @@ impl TaskRecord {
             (&task.params, &task.description, &task.domain, task.drift_score, &task.assigned_by),
             (task.created_at, task.updated_at, task.finished_at, error),
             (&self.history, &self.generation, &self.worker, self.claimed_at, self.content),
-            (&task.concurrency_key, &task.unique, &task.affinity, task.retention, task.batch),
+            (&task.concurrency_key, &task.unique, &task.affinity, task.retention, task.batch, &task.trace),
         ))
     }
 }
@@ -251,7 +306,8 @@ impl WorkerRecord {
         let worker = &self.worker;
         sum_of(&(
             (&worker.id, &worker.owner, worker.session, worker.started_at, worker.last_beat_at),
-            (worker.capacity, worker.running.is_some(), &worker.labels, worker.directive, worker.alone),
+            (worker.capacity, worker.running.is_some(), &worker.labels, worker.alone, &worker.takes),
+            (worker.directive, &worker.directed),
             (&worker.superseded, worker.contested_at, self.seen_at, worker.beats, worker.ended_at),
         ))
     }
@@ -286,6 +342,10 @@ impl Record {
             Self::Supply(supply) => supply_name(supply),
             Self::Batch(batch) => batch_name(batch),
             Self::Settings(_) => settings_name(),
+            Self::Bulk(bulk) => bulk_name(bulk),
+            Self::Document(document) => document_name(document),
+            Self::Order(order) => order_name(order),
+            Self::Happened(happened) => happened_name(happened),
         }
     }
 
@@ -307,6 +367,9 @@ impl Record {
             Self::Supply(_) => "supplies",
             Self::Batch(_) => "batches",
             Self::Settings(_) => "settings",
+            Self::Bulk(_) => BULK,
+            Self::Document(_) => NOTICES,
+            Self::Order(_) | Self::Happened(_) => TIMELINE,
         }
     }
 
@@ -330,6 +393,13 @@ impl Record {
             Self::Supply(supply) => supply.plan.templates.iter().map(|one| one.task.params.size()).sum(),
             Self::Batch(batch) => batch.then.as_ref().map_or(0, |then| then.task.params.size()),
             Self::Settings(settings) => settings.bytes(),
+            Self::Bulk(bulk) => match &bulk.tasks {
+                BulkTasks::Ids(ids) => (ids.len() + bulk.pending.len()) * 16,
+                BulkTasks::Filter(_) => bulk.pending.len() * 16,
+            },
+            Self::Document(document) => document.value.len(),
+            Self::Order(order) => order.events.len() * 16,
+            Self::Happened(_) => 256,
             Self::Queue(_)
             | Self::Durations(_)
             | Self::Claim(_)
@@ -366,6 +436,10 @@ impl Record {
             Self::Supply(supply) => Some(supply_sum(supply)),
             Self::Batch(batch) => Some(batch_sum(batch)),
             Self::Settings(settings) => Some(sum_of(settings)),
+            Self::Bulk(bulk) => Some(sum_of(bulk)),
+            Self::Document(document) => Some(sum_of(document)),
+            Self::Order(order) => Some(sum_of(order)),
+            Self::Happened(happened) => Some(sum_of(happened)),
         }
     }
 }

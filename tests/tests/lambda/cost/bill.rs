@@ -71,8 +71,8 @@ pub(super) struct Bill {
 }
 
 impl Bill {
-    /// `access`: bytes of a line of the access log.
-    pub(super) fn of(api: usize, access: usize, spent: &Spent, several: usize) -> Self {
+    /// `accesses`: bytes of the access log.
+    pub(super) fn of(api: usize, accesses: usize, spent: &Spent, several: usize) -> Self {
         let by = 1.0 / several as f64;
         let runs = spent.invocations as f64;
         let waits = (spent.requests + spent.messages) as f64;
@@ -84,7 +84,7 @@ impl Bill {
             writes: spent.writes * by,
             messages: spent.messages as f64 * by,
             logged: spent.logged as f64 * by,
-            accesses: (api * access) as f64 * by,
+            accesses: accesses as f64 * by,
             ..Self::default()
         }
     }

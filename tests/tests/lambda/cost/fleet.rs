@@ -36,8 +36,9 @@ pub(super) struct Fleet {
     running: Option<String>,
     /// The tasks that run, where they end by batches.
     pub(super) held: Vec<String>,
-    /// Requests to the API.
+    /// Requests to the API, and bytes of its log of them.
     asked: usize,
+    accessed: usize,
     /// Routes whose verdict API Gateway still keeps.
     kept: BTreeSet<String>,
     /// Claims, which are told apart by their numbers.
@@ -115,6 +116,7 @@ impl Fleet {
             running: None,
             held: Vec::new(),
             asked: 0,
+            accessed: 0,
             kept: BTreeSet::new(),
             claims: 0,
         }
@@ -139,10 +141,13 @@ impl Fleet {
         body: Value,
     ) -> Value {
         self.asked += 1;
+        self.accessed += self.template.access_line(route);
         if !self.kept.contains(route) {
             self.judge(route).await;
         }
-        let answer = self.run(of(self), &request("POST", path, &body)).await;
+        let mut event = request("POST", path, &body);
+        event["requestContext"]["requestId"] = json!("JKJaXmPLvHcESHA=");
+        let answer = self.run(of(self), &event).await;
         assert!(answer["statusCode"].as_u64().unwrap() < 300, "{answer}");
         serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
     }
@@ -211,6 +216,8 @@ impl Fleet {
         let task = self.running.take().expect("a task runs");
         let mut completion = Self::completion();
         completion["claim"] = self.claim_fields(1);
+        // As `baton worker run` does: the completion names the claim.
+        completion["claim"]["request_id"] = json!(format!("{task}@1"));
         let answer = self.complete_with(&task, completion).await;
         self.running = Some(ids(&answer["next"]["tasks"], 1).remove(0));
     }
@@ -330,10 +337,10 @@ impl Fleet {
 
     /// What something costs, of several that are done.
     pub(super) fn bill(&mut self, several: usize) -> Bill {
-        let asked = std::mem::take(&mut self.asked);
+        let (asked, accessed) = (std::mem::take(&mut self.asked), std::mem::take(&mut self.accessed));
         let mut spent = self.world.calls.bill();
         spent.logged += LOGGED.swap(0, Ordering::Relaxed);
-        Bill::of(asked, self.template.access_line, &spent, several)
+        Bill::of(asked, accessed, &spent, several)
     }
 
     /// Bytes of tasks, their generations and what belongs to them in the table, and how many items these are.

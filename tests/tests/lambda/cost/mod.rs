@@ -12,14 +12,14 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use baton_model::{LeasePolicy, limits};
-use baton_runtime::settings::Settings;
-use baton_runtime::telemetry;
+use baton_runtime::{Settings, Sources, telemetry};
 use serde_json::json;
 
 use crate::calls::rewriting;
 use crate::world::{request, seconds};
 use bill::{Bill, assumed, price};
 use fleet::{Fleet, Lines};
+use template::Template;
 use ways::Way;
 
 /// How the page's figures are written anew.
@@ -229,7 +229,9 @@ fn alike(page: &str, fresh: &str) -> bool {
 #[tokio::test]
 async fn the_page_has_the_figures_that_are_measured() {
     let lines = Lines(std::thread::current().id());
-    let log = Settings::defaults().unwrap().log;
+    let level = ("BATON_LOG_LEVEL".to_owned(), Template::read().log_level);
+    let environment = vec![level];
+    let log = Settings::load(&Sources { environment, ..Sources::default() }).unwrap().log;
     // For all threads: what logs first decides by its own thread's subscriber whether anybody ever hears it.
     let subscriber = telemetry::subscriber(&log, true, false, move || lines.clone());
     tracing::subscriber::set_global_default(subscriber).unwrap();

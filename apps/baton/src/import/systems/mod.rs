@@ -106,7 +106,7 @@ impl System {
     pub(crate) fn task(&self, row: &Row) -> Result<OldTask, Vec<Mistake>> {
         let mut old = self.map.task(row)?;
         match self.name {
-            Name::TaskTable => old.queue = task_table::queue(),
+            Name::TaskTable => of_task_table(row, &mut old).map_err(|one| vec![one])?,
             Name::Assistant => of_assistant(row, &mut old).map_err(|one| vec![one])?,
             Name::Orchestrator => self.of_orchestrator(row, &mut old).map_err(|one| vec![one])?,
             Name::EdgeFunctions => self.of_platform(&mut old),
@@ -180,6 +180,23 @@ impl System {
 
 fn mistake(row: &Row, field: &str, wrong: Expected) -> Mistake {
     Mistake { line: row.line, field: field.to_owned(), wrong }
+}
+
+fn of_task_table(row: &Row, old: &mut OldTask) -> Result<(), Mistake> {
+    let text = |column: &str| row.cell(column).map(|cell| cell.text().into_owned());
+    let task_type = text("type").ok_or_else(|| mistake(row, "type", Expected::new("a value", "none")))?;
+    let domain = text("domain");
+    let kept =
+        task_table::keep(&task_type, old.description.as_deref(), domain.as_deref(), old.params.as_str());
+    if kept.params != old.params.as_str() {
+        old.params = Payload::from_stored(kept.params).map_err(|wrong| mistake(row, "params", wrong))?;
+        old.changes.push((Change::KeptWords, Expected::text("", &task_type).got));
+    }
+    old.queue = task_table::queue();
+    old.task_type = kept.task_type;
+    old.description = kept.description;
+    old.domain = kept.domain;
+    Ok(())
 }
 
 fn of_assistant(row: &Row, old: &mut OldTask) -> Result<(), Mistake> {
@@ -262,6 +279,24 @@ mod tests {
             ("task-table", r#"{"n":1.50}"#)
         );
         assert!(changes.iter().any(|(change, _)| *change == Change::Requeued), "{changes:?}");
+    }
+
+    #[test]
+    fn a_type_and_a_description_of_any_text_are_kept_as_the_dialect_keeps_them() {
+        let long = "why? ".repeat(2_000);
+        let text = format!(
+            r#"{{"id":"01980a6e-5b7c-4cc3-98c4-dc0c0c07398f","status":"queued","type":"general query","params":{{"n":1.50}},
+            "description":"{long}","attempts":0,"created_at":"2026-01-31T08:15:00+00:00","domain":""}}"#
+        );
+        let (record, changes) = lawful(read(Name::TaskTable, &text.replace('\n', ""))).unwrap();
+        assert!(changes.iter().any(|(change, _)| *change == Change::KeptWords), "{changes:?}");
+        assert!(!changes.iter().any(|(change, _)| *change == Change::ShortDescription), "{changes:?}");
+        let task = &record.task;
+        assert_eq!((task.task_type.as_str(), &task.domain), ("general_query", &None));
+        let said = task_table::said("general_query", task.description.as_deref(), None, task.params.as_str());
+        let said = said.unwrap();
+        assert_eq!((said.task_type.as_str(), said.description), ("general query", Some(long)));
+        assert_eq!(said.params, r#"{"n":1.50}"#);
     }
 
     #[test]

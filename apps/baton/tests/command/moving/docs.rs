@@ -12,6 +12,21 @@ fn blocks<'a>(text: &'a str, language: &str) -> Vec<&'a str> {
     text.split(fence.as_str()).skip(1).map(|rest| rest.split("```").next().unwrap()).collect()
 }
 
+#[test]
+fn each_test_that_the_page_of_failures_names_is_where_it_says() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/moving");
+    let page = std::fs::read_to_string(folder.join("failures.md")).unwrap();
+    let mut named = 0;
+    for link in page.lines().filter(|line| line.starts_with('|')).flat_map(|line| line.split("[`").skip(1)) {
+        let (name, rest) = link.split_once("`](").unwrap();
+        let (file, _) = rest.split_once(')').unwrap();
+        let tests = std::fs::read_to_string(folder.join(file)).unwrap();
+        assert!(tests.contains(&format!("async fn {name}(")), "{name} is in {file}");
+        named += 1;
+    }
+    assert!(named >= 20, "{named}");
+}
+
 /// The files that the commands name.
 fn prepare(folder: &Path, map: &str) {
     std::fs::write(folder.join("map.toml"), map).unwrap();

@@ -68,6 +68,17 @@ impl World {
         Self { url, folder, settings, server }
     }
 
+    /// A world whose server has these variables besides.
+    pub(crate) fn told(
+        settings: &[(&'static str, &'static str)],
+        variables: &[(&'static str, &str)],
+    ) -> Self {
+        // They last as long as the test's process.
+        let leak = |(name, value): &(&'static str, &str)| (*name, &*String::leak((*value).to_owned()));
+        let all: Vec<_> = settings.iter().copied().chain(variables.iter().map(leak)).collect();
+        Self::new(Vec::leak(all))
+    }
+
     /// A world whose server finds a file in its working directory.
     pub(crate) fn with_file(name: &str, text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
@@ -219,7 +230,8 @@ impl World {
 /// The tool in a known environment.
 pub(crate) fn tool() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_baton"));
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("BATON_")) {
+    let known = |name: &str| ["BATON_", "OTEL_", "TRACE"].iter().any(|ours| name.starts_with(ours));
+    for (name, _) in std::env::vars_os().filter(|(name, _)| known(&name.to_string_lossy())) {
         command.env_remove(name);
     }
     command.env_remove("COLUMNS").env_remove("NO_COLOR").stdin(Stdio::null());

@@ -25,9 +25,13 @@ impl Bench {
     }
 
     pub(crate) async fn on(engine: Engine) -> Self {
+        Self::by(engine, Options::seeded(1)).await
+    }
+
+    pub(crate) async fn by(engine: Engine, options: Options) -> Self {
         let heard = Arc::new(Heard::default());
         let meter: Arc<dyn Meter> = heard.clone();
-        let store = engine.store(Options { meter: Some(meter), ..Options::seeded(1) }).await;
+        let store = engine.store(Options { meter: Some(meter), ..options }).await;
         Self { engine, store, heard, ids: 0, rows: Vec::new() }
     }
 
@@ -78,6 +82,7 @@ impl Bench {
 
     pub(crate) fn completion(&mut self, held: &Task, result: usize) -> Complete {
         Complete {
+            caller: baton_model::Bounds::default(),
             now: at(2),
             task: held.head.id,
             fence: Fence { attempt: held.head.attempt, worker: "worker-1".parse().unwrap() },

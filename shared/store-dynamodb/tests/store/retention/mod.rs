@@ -9,7 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_dynamodb::types::AttributeValue;
-use baton_model::{Failure, Fence, GenerationId, Output, Payload, Priority, Task, TaskId, TaskSpec, Watch};
+use baton_model::{
+    Bounds, Failure, Fence, GenerationId, Output, Payload, Priority, Task, TaskId, TaskSpec, Watch,
+};
 use baton_store::conformance::history::{Load, run, seeds};
 use baton_store::transfer::Record;
 use baton_store::{
@@ -86,13 +88,22 @@ impl Bench {
         let fence = Fence { attempt: task.head.attempt, worker: "w1".parse().unwrap() };
         let failure = Failure { message: "x".repeat(message), code: None, details: None };
         let (now, retry_after) = (at(seconds), Some(Duration::ZERO));
-        let fail = Fail { now, task: task.head.id, fence, failure, retryable, retry_after };
+        let fail = Fail {
+            now,
+            task: task.head.id,
+            fence,
+            caller: Bounds::default(),
+            failure,
+            retryable,
+            retry_after,
+        };
         self.store.fail(fail).await.unwrap();
     }
 
     async fn complete(&self, seconds: u64, task: &Task, result: usize) -> GenerationId {
         let generation = GenerationId::from_bytes(timed(1_000_000 + task.head.id.as_bytes()[15] as u64));
         let complete = Complete {
+            caller: baton_model::Bounds::default(),
             now: at(seconds),
             task: task.head.id,
             fence: Fence { attempt: task.head.attempt, worker: "w1".parse().unwrap() },

@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
-use baton_model::{BatchId, NewBatch, TaskId, TaskSpec, Then, ThenOn};
+use baton_model::{BatchId, Bounds, NewBatch, TaskId, TaskSpec, Then, ThenOn};
 
 use super::Faulty;
 use crate::conformance::batches::adding;
@@ -114,6 +114,7 @@ async fn batch(store: &Faulty, n: u64, mut random: SplitMix) -> (BatchId, Vec<Ta
                     now: at(2_020),
                     task: task.head.id,
                     fence: fence(&task),
+                    caller: Bounds::default(),
                     generation: baton_model::GenerationId::from_bytes(*task.head.id.as_bytes()),
                     output: output("out.png"),
                     ran: None,

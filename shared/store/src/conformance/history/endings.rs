@@ -1,6 +1,6 @@
 //! Workers that end several attempts by one request, over a store that fails.
 
-use baton_model::{GenerationId, Output, Task};
+use baton_model::{Bounds, GenerationId, Output, Task};
 
 use super::Shared;
 use crate::conformance::kit::*;
@@ -56,7 +56,15 @@ impl Shared {
                 let output = Output { result: Some(result), ..Output::default() };
                 let generation = GenerationId::from_bytes(self.id());
                 let (task, fence) = (task.head.id, fence(task));
-                Ending::Complete(Complete { now, task, fence, generation, output, ran: None })
+                Ending::Complete(Complete {
+                    now,
+                    task,
+                    fence,
+                    caller: Bounds::default(),
+                    generation,
+                    output,
+                    ran: None,
+                })
             }
         }
     }

@@ -57,6 +57,9 @@ impl Inner {
         }
         let is_new = standing.is_none();
         if is_new {
+            if self.tasks.values().any(|kept| kept.task.batch == Some(id)) {
+                self.reused.insert(id);
+            }
             self.batches.insert(id, Batch::new(asked, now, create.by.clone()));
         }
         match self.create(create) {
@@ -83,6 +86,13 @@ impl Inner {
             self.settle_batch(id, now);
         }
         Ok(self.batches[&id].clone())
+    }
+}
+
+impl Oracle {
+    /// Whether a batch was made anew while tasks of an earlier one with its id were still there.
+    pub(in crate::conformance) fn is_reused(&self, id: BatchId) -> bool {
+        self.lock().reused.contains(&id)
     }
 }
 

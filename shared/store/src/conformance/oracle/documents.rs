@@ -31,11 +31,20 @@ impl DocumentStore for Oracle {
         Ok(self.lock().documents.get(&(kind.to_owned(), name.to_owned())).cloned())
     }
 
-    async fn change_documents(&self, changes: DocumentChanges) -> Result<(), StoreError> {
+    async fn change_documents(&self, changes: DocumentChanges) -> Result<bool, StoreError> {
         let mut inner = self.lock();
+        let stands = |change: &DocumentChange| {
+            let DocumentChange::Replace { kind, name, was, value } = change else { return true };
+            let standing = inner.documents.get(&(kind.clone(), name.clone()));
+            standing == was.as_ref() || standing == Some(value)
+        };
+        if !changes.changes.iter().all(stands) {
+            return Ok(false);
+        }
         for change in changes.changes {
             match change {
-                DocumentChange::Put { kind, name, value } => {
+                DocumentChange::Put { kind, name, value }
+                | DocumentChange::Replace { kind, name, value, .. } => {
                     inner.documents.insert((kind, name), value);
                 }
                 DocumentChange::Remove { kind, name } => {
@@ -44,6 +53,6 @@ impl DocumentStore for Oracle {
             }
         }
         inner.happened.extend(changes.happened);
-        Ok(())
+        Ok(true)
     }
 }

@@ -1,14 +1,15 @@
 //! How the oracle ends attempts: one after the other, each by the command that it is alone.
 
 use baton_model::transition::Command;
-use baton_model::{Generation, Task, TaskId, TaskState, Timestamp};
+use baton_model::{Bounds, Fence, Generation, Task, TaskId, TaskState, Timestamp};
 
-use super::Oracle;
+use super::{Inner, Oracle};
 use crate::*;
 
 impl Oracle {
     pub(super) fn completion(&self, complete: Complete) -> Result<Completion, StoreError> {
         let mut inner = self.lock();
+        inner.reach(complete.task, &complete.caller, &complete.fence)?;
         let before = inner.kept(complete.task)?.task.clone();
         let command = Command::Complete {
             fence: complete.fence.clone(),
@@ -45,21 +46,28 @@ impl Oracle {
 
     pub(super) fn failure(&self, fail: Fail) -> Result<FailAnswer, StoreError> {
         let command = Command::Fail {
-            fence: fail.fence,
+            fence: fail.fence.clone(),
             failure: fail.failure,
             retryable: fail.retryable,
             retry_after: fail.retry_after,
         };
-        self.back(fail.task, &command, fail.now)
+        self.back((fail.task, &fail.caller, &fail.fence), &command, fail.now)
     }
 
     pub(super) fn given_back(&self, release: Release) -> Result<FailAnswer, StoreError> {
-        let command = Command::Release { fence: release.fence, delay: release.delay, reason: release.reason };
-        self.back(release.task, &command, release.now)
+        let command =
+            Command::Release { fence: release.fence.clone(), delay: release.delay, reason: release.reason };
+        self.back((release.task, &release.caller, &release.fence), &command, release.now)
     }
 
-    fn back(&self, task: TaskId, command: &Command, now: Timestamp) -> Result<FailAnswer, StoreError> {
+    fn back(
+        &self,
+        (task, caller, fence): (TaskId, &Bounds, &Fence),
+        command: &Command,
+        now: Timestamp,
+    ) -> Result<FailAnswer, StoreError> {
         let mut inner = self.lock();
+        inner.reach(task, caller, fence)?;
         let (task, repeated): (Task, bool) = inner.apply(task, command, now)?;
         self.ring_freed(&inner, now);
         self.ring(&task);
@@ -75,5 +83,17 @@ impl Oracle {
         };
         let items = endings.into_iter().map(end).collect();
         EndAnswer { items, next: next.map(|claim| self.lock().claim(&claim)) }
+    }
+}
+
+impl Inner {
+    /// Lets the end of an attempt pass that its caller may ask for.
+    fn reach(&self, id: TaskId, caller: &Bounds, fence: &Fence) -> Result<(), StoreError> {
+        let task = &self.kept(id)?.task;
+        match Reach::of(caller, fence, (&task.head, &task.queue, &task.project)) {
+            Reach::Beyond => Err(StoreError::TaskNotFound(id)),
+            Reach::ByName => Reach::by_name(caller, fence, self.workers.get(&fence.worker)),
+            Reach::Within => Ok(()),
+        }
     }
 }

@@ -52,6 +52,7 @@ fn new_task(spec: TaskSpec, create: &Create) -> Kept {
         depends_on: spec.depends_on,
         if_dependency_fails: spec.if_dependency_fails,
         batch: spec.batch,
+        trace: spec.trace,
     };
     Kept { task, content, first_run_after: run_after, claimed_at: None, history: vec![created] }
 }

@@ -101,7 +101,8 @@ impl Inner {
             .collect();
         let queues = listed.keys().map(|name| self.queue_stats(name, now)).collect();
         let mut hours = Hours::default();
-        for (list, what) in [(&self.waits, What::Wait), (&self.runs, What::Run)] {
+        let all = [(&self.waits, What::Wait), (&self.runs, What::Run), (&self.failures, What::Failed)];
+        for (list, what) in all {
             for (_, at, _) in list.iter().filter(|(queue, ..)| listed.contains_key(queue)) {
                 hours.add(Hours::of(*at), what, 1);
             }

@@ -1,6 +1,6 @@
 //! Endings of several attempts in one request, as random histories draw them.
 
-use super::{History, Trace, leases, same};
+use super::{History, Trace, leases, promised_back, same};
 use crate::conformance::kit::*;
 use crate::{Complete, EndAnswer, EndedAs, Ending, Fail, Release, StoreError, TaskStore};
 
@@ -54,6 +54,10 @@ type Plain = (Vec<Result<EndedAs, String>>, Option<Result<Vec<baton_model::Task>
 
 fn plain(answer: EndAnswer) -> Plain {
     let text = |error: StoreError| format!("{error:?}");
-    let items = answer.items.into_iter().map(|item| item.map_err(text)).collect();
+    let promised = |ended: EndedAs| match ended {
+        EndedAs::Back(answer) => EndedAs::Back(promised_back(answer)),
+        completed @ EndedAs::Completed(_) => completed,
+    };
+    let items = answer.items.into_iter().map(|item| item.map(promised).map_err(text)).collect();
     (items, answer.next.map(|next| leases(next).map_err(text)))
 }

@@ -1,7 +1,7 @@
 //! What a random history sets and changes: limits and owners, the orders of queues, and schedules.
 
 use baton_model::schedule::Said;
-use baton_model::{Schedule, ScheduleKey, Supply};
+use baton_model::{FairBy, QueueOrder, Schedule, ScheduleKey, Supply};
 
 use super::{History, PROJECTS, QUEUES, Shape, Trace, same};
 use crate::conformance::drawn::{defaults_change, order, rules, schedule_change, supply_change};
@@ -28,6 +28,10 @@ const LIMITS: [&str; 13] = [
     "owner/acme",
 ];
 
+/// Those that hold for a queue as a whole, or for one tenant of a queue that is fair between keys.
+const OF_KEYS: [&str; 6] =
+    ["queue/a", "queue/b", "queue/a/key/*", "queue/b/key/*", "queue/a/key/k", "queue/a/key/*k"];
+
 pub(super) async fn all_schedules(store: &dyn Store) -> Vec<Schedule> {
     let page = store.schedules(ScheduleFilter::default(), PageRequest::first(100)).await;
     page.expect("schedules are listed").items
@@ -38,6 +42,14 @@ pub(super) async fn all_supplies(store: &dyn Store) -> Vec<Supply> {
 }
 
 impl History {
+    /// Fair between keys in some histories, and between projects in the others: whose turn it is among several tenants that wait at one
+    /// limit is promised to nobody (`docs/order.md`), and limits of projects and owners hold for several keys.
+    fn drawn_order(&mut self) -> QueueOrder {
+        let drawn = order(&mut self.random);
+        let by = if self.by_key { FairBy::Key } else { FairBy::Project };
+        QueueOrder { fair: drawn.fair.map(|_| by), ..drawn }
+    }
+
     /// Sets a limit or an owner, or takes one away.
     pub(super) async fn limit(&mut self, trace: &mut Trace) {
         let (now, random) = (self.now, &mut self.random);
@@ -51,7 +63,8 @@ impl History {
         }
         if random.once_in(3) {
             let queue = name(QUEUES[random.below(2) as usize]);
-            let order = OrderQueue { now, queue, order: order(random) };
+            let order = self.drawn_order();
+            let order = OrderQueue { now, queue, order };
             trace.command = format!("{order:?}");
             same(self.real.order_queue(order.clone()).await, self.model.order_queue(order).await);
             return;
@@ -63,7 +76,8 @@ impl History {
             same(self.real.set_defaults(set.clone()).await, self.model.set_defaults(set).await);
             return;
         }
-        let on = name(LIMITS[random.below(LIMITS.len() as u64) as usize]);
+        let on =
+            name(random.pick(if self.by_key { &OF_KEYS[..] } else { &LIMITS[..] }).expect("some limits"));
         let rules = (!random.once_in(3)).then(|| rules(random, &on));
         let set = SetLimit { now, on, rules, by: None, reason: None };
         trace.command = format!("{set:?}");

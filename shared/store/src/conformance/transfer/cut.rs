@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use async_trait::async_trait;
 use baton_model::Timestamp;
 
-use crate::transfer::{ImportError, Record, Verdict};
+use crate::transfer::{Holding, ImportError, Record, Verdict};
 use crate::{Count, Cursor, Page, StoreError, Transfer};
 
 /// A target that breaks off after so many writes, the last one half done.
-pub(super) struct Cut {
+pub(crate) struct Cut {
     target: Arc<dyn Transfer>,
     left: AtomicU32,
     /// Whether it breaks off at the first log line besides, which comes after all tasks.
@@ -19,12 +19,12 @@ pub(super) struct Cut {
 
 impl Cut {
     /// Breaks off after `left` writes.
-    pub(super) fn after(left: u32, target: &Arc<dyn Transfer>) -> Self {
+    pub(crate) fn after(left: u32, target: &Arc<dyn Transfer>) -> Self {
         Self { target: Arc::clone(target), left: AtomicU32::new(left), at_logs: false }
     }
 
     /// Breaks off at the first log line.
-    pub(super) fn at_logs(target: &Arc<dyn Transfer>) -> Self {
+    pub(crate) fn at_logs(target: &Arc<dyn Transfer>) -> Self {
         Self { at_logs: true, ..Self::after(u32::MAX, target) }
     }
 
@@ -56,6 +56,37 @@ impl Transfer for Cut {
             return Err(broken().into());
         }
         self.target.import(records).await
+    }
+
+    /// Two writes, as some stores have it: the second one breaks off before it is known how far it has come.
+    async fn import_page(
+        &self,
+        mut records: Vec<Record>,
+        checkpoint: String,
+    ) -> Result<Vec<Verdict>, ImportError> {
+        let logs = records.iter().any(|record| matches!(record, Record::Log(_)));
+        if self.cut() || (self.at_logs && logs) {
+            records.truncate(records.len() / 2);
+            self.target.import(records).await?;
+            return Err(broken().into());
+        }
+        if self.cut() {
+            self.target.import(records).await?;
+            return Err(broken().into());
+        }
+        self.target.import_page(records, checkpoint).await
+    }
+
+    async fn begin_anew(&self) -> Result<(), StoreError> {
+        self.target.begin_anew().await
+    }
+
+    fn lacks(&self) -> &'static [&'static str] {
+        self.target.lacks()
+    }
+
+    async fn holdings(&self) -> Result<Vec<Holding>, StoreError> {
+        self.target.holdings().await
     }
 
     async fn set_counts(&self, counts: Vec<Count>) -> Result<(), StoreError> {

@@ -1,16 +1,17 @@
 //! A store with a bit of everything.
 
 use baton_model::{
-    BatchId, DefaultsChange, Directive, Grant, IfDependencyFails, Level, LimitRules, LogLine, NewBatch,
-    Output, OutputFile, Plan, Priority, Running, ScheduleChange, Scope, Task, TaskId, TaskSpec, ThenOn,
-    UniqueWhile, Unsaid,
+    BatchId, BulkAction, DefaultsChange, Directive, Grant, Happened, IfDependencyFails, Level, LimitRules,
+    LogLine, NewBatch, Output, OutputFile, Plan, Priority, Running, ScheduleChange, Scope, Task, TaskId,
+    TaskSpec, ThenOn, UniqueWhile, Unsaid,
 };
 
 use super::super::kit::*;
-use super::super::{audit, batches, config, schedules, supply, token};
+use super::super::trace::trace;
+use super::super::{audit, batches, bulk, config, schedules, supply, token};
 use crate::{
-    AuditEntry, Beat, Create, Fail, PauseQueue, Release, SetDefaults, SetLimit, SetOwner, Settled,
-    StoredToken,
+    AuditEntry, Beat, Create, DocumentChanges, Fail, PauseQueue, Release, SetDefaults, SetLimit, SetOwner,
+    Settled, StoredToken,
 };
 
 /// What a populated store's rules need to know of it.
@@ -128,14 +129,59 @@ pub(super) async fn populate(b: &Bench) -> Populated {
     };
     b.beat(Beat { labels: [("host".to_owned(), "a".to_owned())].into(), ..saying }).await;
     b.beat(beat("w4", at(70)).running(&keyed.iter().collect::<Vec<_>>())).await;
-    b.direct(at(71), "w2", Directive::Drain).await;
+    let reason = Some("a new card".to_owned());
+    let drain = crate::Direct {
+        now: at(71),
+        worker: name("w2"),
+        directive: Directive::Drain,
+        by: Some(name("ada")),
+        reason,
+        only_if: None,
+    };
+    b.store().direct_worker(drain).await.unwrap();
     // A second start of one worker: the first is remembered.
     b.beat(beat("w5", at(70)).session(session(5))).await;
     b.beat(beat("w5", at(72)).session(session(6))).await;
     let tokens = populate_tokens(b).await;
     let audited = populate_audit(b, &tokens[0]).await;
+    populate_bulks(b).await;
+    populate_documents(b).await;
     b.settle().await;
     Populated { running, keyed, tokens, audited }
+}
+
+/// Bulk commands: one that has ended, and one that is under way with a page begun.
+async fn populate_bulks(b: &Bench) {
+    let of_queue = |number, queue| {
+        let cancel = BulkAction::Cancel;
+        bulk::of_queue(number, at(70), cancel, queue)
+    };
+    b.create_all(at(63), (0..5).map(|_| b.spec("render").queue("in-bulk")).collect()).await;
+    b.settle().await;
+    let ended = of_queue(1, "in-bulk");
+    b.store().create_bulk(ended.clone()).await.expect("the command is kept");
+    bulk::finish(&*b.store(), ended.id, 2, at(70)).await;
+    let open = of_queue(2, "no-such-queue");
+    b.store().create_bulk(open.clone()).await.expect("the command is kept");
+    let begun = open.begun(b.created()[..3].to_vec(), None, false, at(71));
+    assert!(b.store().put_bulk(begun).await.expect("the page is begun"));
+}
+
+/// Documents of several kinds, and what was told with them where the store keeps that.
+async fn populate_documents(b: &Bench) {
+    let mut changes = DocumentChanges::default();
+    for (kind, name, value) in [
+        ("alert", "deep", r#"{"firing":{}}"#),
+        ("alert-rule", "deep", "{}"),
+        ("waiting/ops", "msg_1", "☂"),
+        ("waiting/ops", "msg_2", ""),
+    ] {
+        changes.put(kind, name, value.to_owned());
+    }
+    let message = "12 tasks wait in queue gpu".to_owned();
+    let fired = Happened::AlertFired { alert: name("deep"), subject: "gpu".to_owned(), message };
+    changes.happened.push((at(70), fired));
+    b.store().change_documents(changes).await.expect("the documents are kept");
 }
 
 /// Tokens of every kind, as the store has them: one that was used, a revoked one, one that has expired, one that is
@@ -229,7 +275,7 @@ async fn batched(b: &Bench) {
     let set = SetDefaults { now: at(62), queue: name("batched"), change };
     b.store().set_defaults(set).await.expect("the defaults are taken");
     let spec = || TaskSpec { unsaid: Unsaid::BOTH, ..b.spec("render").queue("batched") };
-    let first = TaskSpec { retention: Some(secs(86_400)), ..spec() };
+    let first = TaskSpec { retention: Some(secs(86_400)), trace: Some(trace(7, Some("a=b c"))), ..spec() };
     // In the order of their ids, as lists of some stores are.
     let (second, third) = (spec(), spec());
     let waits = spec().after(&[first.id]);

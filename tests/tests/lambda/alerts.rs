@@ -1,0 +1,188 @@
+//! Alerts and webhooks on AWS: each look is a round that a schedule begins, and the next one may be another process's.
+
+use std::sync::{Arc, Mutex};
+
+use axum::http::StatusCode;
+use baton_lambda::{Function, Host, Invocation};
+use baton_manage_alerts::AlertRounds;
+use baton_runtime::Clock as _;
+use baton_store::DocumentStore;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use crate::world::{World, invocation, seconds, send};
+
+/// A receiver on this machine that notes what comes, and answers as it is told.
+#[derive(Clone)]
+struct Receiver {
+    url: String,
+    came: Arc<Mutex<Vec<Value>>>,
+    answer: Arc<Mutex<StatusCode>>,
+}
+
+impl Receiver {
+    async fn new() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/in", listener.local_addr().unwrap());
+        let receiver =
+            Self { url, came: Arc::default(), answer: Arc::new(Mutex::new(StatusCode::NO_CONTENT)) };
+        let noted = receiver.clone();
+        let take = move |body: String| async move {
+            noted.came.lock().unwrap().push(serde_json::from_str(&body).unwrap());
+            *noted.answer.lock().unwrap()
+        };
+        let router = axum::Router::new().route("/in", axum::routing::post(take));
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        receiver
+    }
+
+    fn answers(&self, status: StatusCode) {
+        *self.answer.lock().unwrap() = status;
+    }
+
+    /// What has come, by its types.
+    fn types(&self) -> Vec<String> {
+        self.came.lock().unwrap().iter().map(|message| message["type"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+/// A round, with a minute until it would be killed.
+async fn round(world: &World, host: &Host) -> Value {
+    let deadline = Some(world.clock.now().plus(seconds(60)));
+    let event = json!({"source": "aws.scheduler"}).to_string();
+    let invocation = Invocation { deadline, ..invocation("lambda-1") };
+    serde_json::to_value(host.handle(&event, &invocation).await.unwrap()).unwrap()
+}
+
+async fn put(world: &World, path: &str, body: Value) -> Value {
+    let (status, answer) = send(&world.function("manage-alerts"), "PUT", path, body).await;
+    assert_eq!(status, 200, "{path}: {answer}");
+    answer
+}
+
+async fn shown(world: &World, path: &str) -> Value {
+    let (status, answer) = send(&world.function("manage-alerts"), "GET", path, Value::Null).await;
+    assert_eq!(status, 200, "{path}: {answer}");
+    answer
+}
+
+fn deep(for_seconds: u64) -> Value {
+    json!({"kind": "queue_depth", "queue": "images", "above": 1, "below": 0, "for_seconds": for_seconds,
+        "ends_after_seconds": for_seconds, "webhooks": ["chat"]})
+}
+
+#[tokio::test]
+async fn an_alert_fires_and_ends_once_over_rounds_of_which_each_is_another_process() {
+    let (world, receiver) = (World::new().await, Receiver::new().await);
+    put(&world, "/v1/webhooks/chat", json!({"url": receiver.url})).await;
+    put(&world, "/v1/alerts/deep", deep(100)).await;
+    let create = world.function("create-task");
+    let mut tasks = Vec::new();
+    for _ in 0..2 {
+        let task = json!({"type": "a", "queue": "images"});
+        tasks.push(send(&create, "POST", "/v1/tasks", task).await.1["id"].as_str().unwrap().to_owned());
+    }
+    let mut told = Vec::new();
+    for minute in 0..8 {
+        if minute == 3 {
+            for id in &tasks {
+                let path = format!("/v1/tasks/{id}/cancel");
+                assert_eq!(send(&world.function("manage-tasks"), "POST", &path, json!({})).await.0, 200);
+            }
+        }
+        let answer = round(&world, &world.function("manage-alerts")).await;
+        assert_eq!(answer, json!({"held": true, "more": false}), "minute {minute}");
+        told.push(receiver.types());
+        world.clock.advance(seconds(60));
+    }
+    let fired = vec!["alert.fired".to_owned()];
+    let ended = vec!["alert.fired".to_owned(), "alert.ended".to_owned()];
+    let wanted = [vec![], vec![], fired.clone(), fired.clone(), fired, ended.clone(), ended.clone(), ended];
+    assert_eq!(told, wanted);
+    let rule = shown(&world, "/v1/alerts/deep").await;
+    assert_eq!(rule["name"], "deep", "{rule}");
+}
+
+#[tokio::test]
+async fn what_a_receiver_does_not_take_is_sent_in_a_later_round_and_nothing_to_private_addresses() {
+    let (world, receiver) = (World::new().await, Receiver::new().await);
+    put(&world, "/v1/webhooks/chat", json!({"url": receiver.url})).await;
+    let test = async || {
+        let (status, answer) =
+            send(&world.function("manage-alerts"), "POST", "/v1/webhooks/chat/test", json!({})).await;
+        assert_eq!(status, 200, "{answer}");
+    };
+    let waiting =
+        async || shown(&world, "/v1/webhooks/chat").await["waiting_messages"].as_array().unwrap().len();
+    test().await;
+    receiver.answers(StatusCode::SERVICE_UNAVAILABLE);
+    round(&world, &world.function("manage-alerts")).await;
+    assert_eq!((receiver.types().len(), waiting().await), (1, 1));
+    receiver.answers(StatusCode::NO_CONTENT);
+    world.clock.advance(seconds(60));
+    round(&world, &world.function("manage-alerts")).await;
+    assert_eq!((receiver.types(), waiting().await), (vec!["webhook.test".to_owned(); 2], 0));
+
+    // As it is on AWS.
+    test().await;
+    let function = Function::new("manage-alerts", baton_manage_alerts::router).schedule(|tick| async move {
+        baton_manage_alerts::scheduled(&tick.app, tick.budget, &AlertRounds::default()).await
+    });
+    round(&world, &world.host(function)).await;
+    assert_eq!((receiver.types().len(), waiting().await), (2, 1));
+    let shown = shown(&world, "/v1/webhooks/chat").await;
+    assert!(shown.to_string().contains("private network"), "{shown}");
+}
+
+#[tokio::test]
+async fn while_another_looks_a_round_does_nothing_and_without_rules_it_writes_nothing() {
+    let world = World::new().await;
+    let function = world.function("manage-alerts");
+    round(&world, &function).await;
+    world.calls.bill();
+    assert_eq!(round(&world, &function).await, json!({"held": false, "more": false}));
+    assert_eq!(world.calls.bill().writes, 0.0);
+    put(&world, "/v1/alerts/deep", deep(0)).await;
+    let (store, now) = (world.store().await, world.clock.now());
+    store.hold("notices", "a server", now, now.plus(seconds(180))).await.unwrap();
+    assert_eq!(round(&world, &function).await["held"], false);
+    world.clock.advance(seconds(181));
+    assert_eq!(round(&world, &function).await["held"], true);
+    // It has given it up, and another process goes on at once.
+    assert_eq!(round(&world, &world.function("manage-alerts")).await["held"], true);
+}
+
+/// A round that is killed while it waits for a receiver has not given the hold up: others look again once its time would have been over.
+#[tokio::test]
+async fn a_round_that_is_killed_holds_up_the_next_ones_no_longer_than_it_could_have_lived() {
+    let world = World::new().await;
+    // It takes connections and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/", silent.local_addr().unwrap());
+    put(&world, "/v1/webhooks/chat", json!({"url": url})).await;
+    send(&world.function("manage-alerts"), "POST", "/v1/webhooks/chat/test", json!({})).await;
+    let killed = world.function("manage-alerts");
+    tokio::select! {
+        told = round(&world, &killed) => panic!("expected it to wait for its receiver, got {told}"),
+        came = silent.accept() => drop(came.unwrap()),
+    }
+    drop(silent);
+    assert_eq!(round(&world, &world.function("manage-alerts")).await["held"], false);
+    world.clock.advance(seconds(66));
+    assert_eq!(round(&world, &world.function("manage-alerts")).await["held"], true);
+}
+
+#[tokio::test]
+async fn what_a_function_cannot_tell_is_refused() {
+    let world = World::new().await;
+    let function = world.function("manage-alerts");
+    for (path, body) in [
+        ("/v1/alerts/failing", json!({"kind": "failure_rate"})),
+        ("/v1/alerts/full", json!({"kind": "disk_low"})),
+        ("/v1/alerts/groups", json!({"kind": "group_failed"})),
+        ("/v1/webhooks/chat", json!({"url": "https://hooks.example/a", "events": ["task.completed"]})),
+    ] {
+        let (status, problem) = send(&function, "PUT", path, body).await;
+        assert_eq!((status, &problem["code"]), (501, &json!("not_supported")), "{path}: {problem}");
+    }
+}

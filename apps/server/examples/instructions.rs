@@ -8,6 +8,7 @@
 use std::error::Error;
 use std::hint::black_box;
 use std::io::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 
 use baton_model::{Grant, Label, ProjectId, Scope, Timestamp, Token, TokenId, TokenSecret};
@@ -22,17 +23,18 @@ use tokio::net::TcpStream;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How many requests of each kind are counted: with those before so few that the write-ahead log is not folded into the file
-/// meanwhile, which would come now to one kind and now to another.
-const COUNTED: usize = 50;
+/// In how many parts each kind is counted, and how many requests a part has: with those before so few that the write-ahead log is
+/// not folded into the file meanwhile, which would come now to one kind and now to another.
+const PARTS: usize = 5;
+const COUNTED: usize = 10;
 
 /// And how many are sent before, so that caches are filled and statements compiled.
 const BEFORE: usize = 30;
 
-/// Where one phase ends and the next begins.
+/// Where one part ends and the next begins.
 #[inline(never)]
-fn baton_phase(number: u32) {
-    black_box(number);
+fn baton_phase() {
+    black_box(());
 }
 
 /// The worker whose turn it is: each of 25 holds few tasks at a time.
@@ -90,10 +92,10 @@ impl Client {
         Ok(())
     }
 
-    /// Claims so many tasks, one at a time, and gives their ids.
-    async fn claim(&mut self, count: usize) -> Result<Vec<String>, Box<dyn Error>> {
-        let mut claimed = Vec::with_capacity(count);
-        for turn in 0..count {
+    /// Claims a task by the worker of each turn, and gives their ids.
+    async fn claim(&mut self, turns: Range<usize>) -> Result<Vec<String>, Box<dyn Error>> {
+        let mut claimed = Vec::with_capacity(turns.len());
+        for turn in turns {
             let claim = format!(r#"{{"worker_id":"{}","queues":["frames"],"capacity":100}}"#, worker(turn));
             let answer = self.send("/v1/claims", &claim).await?;
             let id = answer.split_once(r#""id":""#).and_then(|(_, rest)| rest.split_once('"'));
@@ -102,16 +104,17 @@ impl Client {
         Ok(claimed)
     }
 
-    async fn beat(&mut self, count: usize) -> Result<(), Box<dyn Error>> {
-        for turn in 0..count {
+    async fn beat(&mut self, turns: Range<usize>) -> Result<(), Box<dyn Error>> {
+        for turn in turns {
             let beat = r#"{"readings":{"vram_free_mib":8000},"capacity":100}"#;
             self.send(&format!("/v1/workers/{}/heartbeat", worker(turn)), beat).await?;
         }
         Ok(())
     }
 
-    async fn complete(&mut self, tasks: &[String]) -> Result<(), Box<dyn Error>> {
-        for (turn, id) in tasks.iter().enumerate() {
+    /// Completes the tasks that were claimed from a turn on.
+    async fn complete(&mut self, first: usize, tasks: &[String]) -> Result<(), Box<dyn Error>> {
+        for (turn, id) in (first..).zip(tasks) {
             let done = format!(
                 r#"{{"worker_id":"{}","attempt":1,"result":{{"path":"/out/0001.exr","samples":256}}}}"#,
                 worker(turn)
@@ -174,18 +177,27 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut client = Client { stream, token, answer: Vec::new(), sent: 0 };
 
     client.create(BEFORE).await?;
-    let before = client.claim(BEFORE).await?;
-    client.beat(BEFORE).await?;
-    client.complete(&before).await?;
-    baton_phase(0);
-    client.create(COUNTED).await?;
-    baton_phase(1);
-    let claimed = client.claim(COUNTED).await?;
-    baton_phase(2);
-    client.complete(&claimed).await?;
-    baton_phase(3);
-    client.beat(COUNTED).await?;
-    baton_phase(4);
+    let before = client.claim(0..BEFORE).await?;
+    client.beat(0..BEFORE).await?;
+    client.complete(0, &before).await?;
+    baton_phase();
+    for _ in 0..PARTS {
+        client.create(COUNTED).await?;
+        baton_phase();
+    }
+    let mut claimed = Vec::new();
+    for part in 0..PARTS {
+        claimed.push(client.claim(part * COUNTED..(part + 1) * COUNTED).await?);
+        baton_phase();
+    }
+    for (part, tasks) in claimed.iter().enumerate() {
+        client.complete(part * COUNTED, tasks).await?;
+        baton_phase();
+    }
+    for part in 0..PARTS {
+        client.beat(part * COUNTED..(part + 1) * COUNTED).await?;
+        baton_phase();
+    }
 
     writeln!(std::io::stdout(), "{} requests", client.sent)?;
     server.shutdown().await;

@@ -158,13 +158,18 @@ async fn events_told(store: &DynamoStore, db: &dynoxide::Database) -> BTreeMap<S
 async fn two_servers_whose_clocks_differ_lose_and_repeat_nothing_however_they_are_killed() {
     let seed = setting("BATON_CHAOS_SEED").unwrap_or(7);
     let skews = setting("BATON_ATTACK_SKEW_MS").map_or(vec![500, 3_000, 60_000], |skew| vec![skew]);
-    // One after the other: they share two cores with their servers and the engine.
-    let mut broken = Vec::new();
-    for behind in skews {
-        match attack(seed, behind).await {
-            Ok(outcome) => assert!(outcome.completed > 0, "the run was too short to show anything"),
-            Err(what) => broken.push(what),
+    // One after the other, as they share two cores with their servers and the engine; but for those that mostly wait.
+    let (long, short): (Vec<u64>, Vec<u64>) = skews.into_iter().partition(|skew| *skew > 10_000);
+    let all = |skews: Vec<u64>| async move {
+        let mut broken = Vec::new();
+        for behind in skews {
+            match attack(seed, behind).await {
+                Ok(outcome) => assert!(outcome.completed > 0, "the run was too short to show anything"),
+                Err(what) => broken.push(what),
+            }
         }
-    }
+        broken
+    };
+    let broken: Vec<String> = futures::future::join_all([all(long), all(short)]).await.concat();
     assert!(broken.is_empty(), "{} attacks succeeded:\n{}", broken.len(), broken.join("\n"));
 }

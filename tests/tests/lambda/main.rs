@@ -31,3 +31,7 @@ mod settings;
 mod stream;
 mod submissions;
 mod world;
+
+/// The tables' engines and their clients make many small values.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -26,9 +26,11 @@ use baton_model::{ProjectId, Scope, TokenId};
 use baton_store_dynamodb::client::http_client;
 use baton_store_dynamodb::faults::{Fault, Faults};
 use baton_store_dynamodb::table::KeptBy;
+use futures::StreamExt;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 
 use self::steps::{
     bound, claim, claimed, created, done, end, ended, ended_by_one_that_dies, got, huge, large, took, waits,
@@ -370,15 +372,15 @@ async fn manage_tokens(world: &World) {
 async fn relay_events(world: &World) {
     let function = "relay-events";
     let mut stream = Stream::default();
-    stream.records(world).await;
+    stream.records(world);
     let id = claimed(world, json!({"type": "a"})).await;
-    let records = stream.records(world).await;
+    let records = stream.records(world);
     invoke(&world.function(function), &json!({ "Records": records })).await;
     let wanted = [("sqs TaskEvents", &["SendMessage"][..]), (TABLE, &["GetItem"])];
     took(world, function, "events that are sent", &wanted);
     let failure = json!({"worker_id": "w", "attempt": 1, "error": {"message": large()}});
     done(world, "complete-task", &format!("/v1/tasks/{id}/fail"), failure).await;
-    let records = stream.records(world).await;
+    let records = stream.records(world);
     invoke(&world.function(function), &json!({ "Records": records })).await;
     took(world, function, "an event that is kept apart", &[(TABLE, &["Query"])]);
     let damaged = json!({"eventSource": "aws:dynamodb", "dynamodb": {"SequenceNumber": "1"}});
@@ -397,7 +399,7 @@ async fn counted_events(world: &World) {
         "a tick, by which the counts' age is known",
         &[(TABLE, &["UpdateItem"])],
     );
-    let records = stream.records(world).await;
+    let records = stream.records(world);
     invoke(&world.function("relay-events"), &json!({ "Records": records })).await;
     let wanted = [(TABLE, &["GetItem", "UpdateItem"][..])];
     took(world, "relay-events", "who keeps the statistics, and what is added to them", &wanted);
@@ -415,21 +417,21 @@ fn on_heap<F: Future>(make: impl FnOnce() -> F) -> Pin<Box<F>> {
     Box::pin(make())
 }
 
-#[tokio::test]
+/// How many ways the functions are driven at the same time, each on a table of its own.
+const AT_ONCE: usize = 3;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_function_asks_for_what_is_recorded_and_no_more() {
-    let mut all = Actions::new();
+    let mut drives: Vec<fn() -> World> = Vec::new();
     macro_rules! drive {
         ($($kept:ident: $($way:ident)*;)*) => {$($(
-            let world = on_heap(|| World::with_statistics(KeptBy::$kept)).await;
-            on_heap(|| $way(&world)).await;
-            for (function, resources) in world.calls.all() {
-                for (resource, actions) in resources {
-                    let known = all.entry(function.clone()).or_default().entry(resource).or_default();
-                    for (action, keys) in actions {
-                        known.entry(action).or_default().extend(keys);
-                    }
-                }
-            }
+            drives.push(|| {
+                Handle::current().block_on(async {
+                    let world = on_heap(|| World::with_statistics(KeptBy::$kept)).await;
+                    on_heap(|| $way(&world)).await;
+                    world
+                })
+            });
         )*)*};
     }
     use alerts::alerts;
@@ -451,6 +453,18 @@ async fn each_function_asks_for_what_is_recorded_and_no_more() {
             manage_tasks manage_tokens relay_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched archived alerts edge files;
         Stream: authorize create_task claim_task complete_task heartbeat_worker reap_stale_workers query_tasks
             manage_tasks manage_tokens relay_events counted_events events given_out_alone heard_anew linked limited ordered once scheduled bulk supplied batched archived alerts edge_counted;
+    }
+    let mut all = Actions::new();
+    let mut worlds = futures::stream::iter(drives).map(tokio::task::spawn_blocking).buffer_unordered(AT_ONCE);
+    while let Some(world) = worlds.next().await {
+        for (function, resources) in world.unwrap().calls.all() {
+            for (resource, actions) in resources {
+                let known = all.entry(function.clone()).or_default().entry(resource).or_default();
+                for (action, keys) in actions {
+                    known.entry(action).or_default().extend(keys);
+                }
+            }
+        }
     }
     let told = serde_json::to_string_pretty(&all).unwrap() + "\n";
     if rewriting() {
@@ -510,7 +524,7 @@ async fn a_function_asks_for_nothing_else_when_requests_fail_and_answers_are_los
                 // It may fail, as may whatever else is asked here.
                 let _ = world.function("reap-stale-workers").handle(&round, &invocation("i")).await;
                 faults.switch(false);
-                let records = stream.records(&world).await;
+                let records = stream.records(&world);
                 faults.switch(true);
                 let relayed = json!({ "Records": records }).to_string();
                 let _ = world.function("relay-events").handle(&relayed, &invocation("i")).await;

@@ -15,7 +15,7 @@ use utoipa_axum::router::OpenApiRouter;
 use crate::world::{RELAY_DEAD, Stream, TASK_EVENTS, World, again, invoke, seconds, send};
 
 async fn relay(world: &World, host: &Host, stream: &mut Stream) -> Vec<String> {
-    let records = stream.records(world).await;
+    let records = stream.records(world);
     again(&invoke(host, &json!({ "Records": records })).await)
 }
 
@@ -108,7 +108,7 @@ async fn what_the_queue_refuses_comes_again_from_the_first_record_on() {
     for _ in 0..3 {
         send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
     }
-    let mut records = stream.records(&world).await;
+    let mut records = stream.records(&world);
     records.retain(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"));
     let first = records[0]["dynamodb"]["SequenceNumber"].clone();
     world.queues.refuse(TASK_EVENTS, true);
@@ -126,7 +126,7 @@ async fn two_damaged_of_four(world: &World, stream: &mut Stream) -> Vec<Value> {
     for _ in 0..4 {
         send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
     }
-    let mut records = stream.records(world).await;
+    let mut records = stream.records(world);
     records.retain(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"));
     records[1]["dynamodb"]["NewImage"]["ev"] = json!({"N": "5"});
     records[2]["dynamodb"]["NewImage"]["st"] = json!({"Z": "\u{ffff}"});
@@ -222,7 +222,7 @@ async fn a_relay_that_dies_between_sending_and_counting_tells_twice_and_counts_o
     for _ in 0..3 {
         send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
     }
-    let records = stream.records(&world).await;
+    let records = stream.records(&world);
     let of_tasks: Vec<_> = records
         .iter()
         .filter(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"))
@@ -258,7 +258,7 @@ async fn a_relay_that_dies_between_sending_and_counting_tells_twice_and_counts_o
     for _ in 0..2 {
         send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
     }
-    let mut records = stream.records(&world).await;
+    let mut records = stream.records(&world);
     records.retain(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"));
     let second = records[1]["dynamodb"]["SequenceNumber"].as_str().unwrap().to_owned();
     let away = second.clone();
@@ -285,7 +285,7 @@ async fn a_removal_is_no_event() {
     let (create, relayer) = (world.function("create-task"), world.function("relay-events"));
     let mut stream = Stream::default();
     send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
-    let mut records = stream.records(&world).await;
+    let mut records = stream.records(&world);
     records.retain(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"));
     let change = &mut records[0]["dynamodb"];
     change["OldImage"] = change["NewImage"].take();

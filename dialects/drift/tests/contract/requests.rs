@@ -135,7 +135,15 @@ async fn operators_see_what_runs_by_client() {
     ] {
         assert_eq!(site.get(path).await.status, 200, "{path}");
     }
-    assert_eq!(site.get("/health").await.json()["queue_status"]["active_tasks"], 1);
+    let health = site.get("/health").await.json();
+    assert_eq!((&health["status"], &health["queue_status"]["active_tasks"]), (&json!("healthy"), &json!(1)));
+    assert!(health["timestamp"].is_string());
+    let stats = site.get("/api/v1/admin/stats").await.json();
+    assert_eq!((&stats["total_clients"], &stats["active_clients"]), (&json!(1), &json!(1)), "{stats}");
+    assert_eq!((&stats["tasks"]["assigned"], &stats["more"]), (&json!(1), &json!(false)), "{stats}");
+    let by_word = stats["tasks"].as_object().unwrap().values().map(|count| count.as_u64().unwrap());
+    assert_eq!(stats["total_tasks"], by_word.sum::<u64>(), "{stats}");
+    assert!(stats["queue_status"].is_object() && stats["timestamp"].is_string(), "{stats}");
 }
 
 #[tokio::test]

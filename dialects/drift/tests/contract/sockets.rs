@@ -51,6 +51,25 @@ async fn each_message_has_its_answer() {
 }
 
 #[tokio::test]
+async fn a_client_is_asked_each_half_a_minute_and_goes_on_when_it_has_answered() {
+    let site = site().await;
+    let client = Client::register(&site).await;
+    let mut socket = Socket::of(&site, &client).await;
+    socket.say(&json!({"type": "heartbeat", "timestamp": "now"})).await;
+    socket.hear_of("heartbeat_ack").await;
+    for _ in 0..2 {
+        tokio::time::pause();
+        tokio::time::advance(Duration::from_secs(31)).await;
+        tokio::time::resume();
+        let ping = socket.hear_of("ping").await;
+        assert_eq!(ping, json!({"type": "ping", "timestamp": ping["timestamp"].as_str().unwrap()}));
+        socket.say(&json!({"type": "pong", "timestamp": ping["timestamp"]})).await;
+    }
+    let task = socket.take().await;
+    assert_eq!(socket.complete(&task).await["success"], true);
+}
+
+#[tokio::test]
 async fn a_client_at_its_cap_is_told_so_and_is_given_the_next_when_one_ends() {
     let site = site().await;
     let client = Client::register(&site).await;

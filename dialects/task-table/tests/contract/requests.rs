@@ -246,6 +246,16 @@ async fn health_is_told_at_the_root_without_a_token() {
 }
 
 #[tokio::test]
+async fn a_server_whose_file_is_gone_is_not_ready_and_lives() {
+    let site = site(&[]).await;
+    std::fs::remove_file(site.dir().join("baton.db")).unwrap();
+    let ready = site.get("/readyz").await;
+    assert_eq!(ready.status, 503, "{ready:?}");
+    assert_eq!(ready.json(), json!({"status": "not_ready", "deps": {"db": "unavailable"}}));
+    assert_eq!(site.get("/health").await.status, 200);
+}
+
+#[tokio::test]
 async fn facts_are_none_of_it_and_that_is_said() {
     let site = site(&[]).await;
     assert_eq!(site.get("/api/v1/facts").await.json(), json!({"items": [], "total": 0}));

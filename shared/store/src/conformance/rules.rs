@@ -33,7 +33,7 @@ macro_rules! rules {
 
                     #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
                     async fn nothing_is_lost_over_a_store_that_fails() {
-                        for seed in $d crate::conformance::history::seeds(3) {
+                        for seed in $d crate::conformance::history::seeds(2) {
                             $d crate::conformance::history::over_faults($d world, seed).await;
                         }
                     }

@@ -32,6 +32,8 @@ pub(super) struct Fleet {
     /// Whether tasks come evenly over a month, and the time of what is done now then, in seconds since the first.
     pub(super) evenly: bool,
     pub(super) at: f64,
+    /// The time of all that is done in a burst, as that of what is done evenly.
+    burst: u64,
     /// The task that runs, where each completion claims the next.
     running: Option<String>,
     /// The tasks that run, where they end by batches.
@@ -113,6 +115,7 @@ impl Fleet {
             records: Vec::new(),
             evenly: false,
             at: 0.0,
+            burst: 0,
             running: None,
             held: Vec::new(),
             asked: 0,
@@ -256,14 +259,14 @@ impl Fleet {
 
     /// What a command has changed is in the stream.
     pub(super) async fn changed(&mut self) {
-        let records = self.stream.records(&self.world).await.into_iter();
+        let records = self.stream.records(&self.world).into_iter();
         // As the filter of the template lets through: tasks.
         let tasks = records.filter(|record| {
             let partition = record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap();
             partition.starts_with("T#") || partition.starts_with("X#")
         });
         // In a burst all of it comes within a second.
-        let second = if self.evenly { self.at as u64 } else { 0 };
+        let second = if self.evenly { self.at as u64 } else { self.burst };
         self.records.extend(tasks.map(|mut record| {
             record["dynamodb"]["ApproximateCreationDateTime"] = json!(1_770_000_000 + second);
             record
@@ -280,18 +283,20 @@ impl Fleet {
 
     /// What is in the stream is taken from there shard by shard, with what comes within the mapping's window. How many
     /// invocations that takes.
-    pub(super) async fn relay_as_it_comes(&mut self) -> usize {
+    pub(super) async fn relay_as_it_comes(&mut self) -> f64 {
         self.changed().await;
         let records = std::mem::take(&mut self.records);
-        // Which tasks share a shard hangs on their ids, which are drawn by chance: this is the middle of many draws.
-        let draws = (0..DRAWS).map(|draw| self.batches(&records, draw));
-        let mut draws: Vec<_> = draws.collect();
-        draws.sort_by_key(Vec::len);
-        let batches = draws.swap_remove(DRAWS / 2);
-        for batch in &batches {
+        // Which tasks share a shard hangs on their ids, which are drawn by chance: this is the mean of many draws, and the draw
+        // next to it is what is run.
+        let mut draws: Vec<_> = (0..DRAWS).map(|draw| self.batches(&records, draw)).collect();
+        let mean = draws.iter().map(Vec::len).sum::<usize>() as f64 / DRAWS as f64;
+        draws.sort_by(|one, other| {
+            (one.len() as f64 - mean).abs().total_cmp(&(other.len() as f64 - mean).abs())
+        });
+        for batch in &draws[0] {
             self.relay_batch(batch).await;
         }
-        batches.len()
+        mean
     }
 
     /// The records as invocations get them, by one draw of shards.
@@ -377,6 +382,8 @@ impl Fleet {
         self.beat(&[]).await;
         self.relay().await;
         self.bill(1);
+        // A while before what is measured: how much room is left for the names of what has been counted is no chance then.
+        self.burst = 3_600;
     }
 
     pub(super) async fn beat(&mut self, running: &[String]) {

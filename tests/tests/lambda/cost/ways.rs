@@ -80,7 +80,7 @@ impl Way {
         for (route, requests) in routes {
             verdicts = verdicts.and(fleet.verdicts(&[route], RATE * requests).await.times(*requests));
         }
-        let records = 4.0 * TASKS as f64 / invocations as f64;
+        let records = 4.0 * TASKS as f64 / invocations;
         Self { name, burst, spread: spread.and(verdicts), records }
     }
 }

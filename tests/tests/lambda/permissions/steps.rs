@@ -72,7 +72,7 @@ pub(super) async fn ended(world: &World, id: &str, how: &str, attempt: u32, more
 /// of it by.
 pub(super) async fn ended_by_one_that_dies(world: &World, id: &str, how: &str, more: Value) -> Value {
     let mut stream = Stream::default();
-    stream.records(world).await;
+    stream.records(world);
     let faults = Faults::new(http_client(), 1, 6);
     faults.switch(false);
     let dying = world.function_over("complete-task", faults.client());
@@ -82,7 +82,7 @@ pub(super) async fn ended_by_one_that_dies(world: &World, id: &str, how: &str, m
     let path = format!("/v1/tasks/{id}/{how}");
     let (status, answer) = send(&dying, "POST", &path, end(&json!(1), more)).await;
     assert_eq!(status, 200, "{answer}");
-    json!({ "Records": stream.records(world).await })
+    json!({ "Records": stream.records(world) })
 }
 
 pub(super) async fn got(world: &World, function: &'static str, path: &str) -> Value {

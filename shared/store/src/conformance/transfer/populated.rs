@@ -14,6 +14,9 @@ use crate::{
     Settled, StoredToken,
 };
 
+/// How many attempts of the task in the queue `worn` have failed.
+pub(super) const WORN: u32 = 16;
+
 /// What a populated store's rules need to know of it.
 pub(super) struct Populated {
     pub(super) running: Task,
@@ -81,11 +84,11 @@ pub(super) async fn populate(b: &Bench) -> Populated {
 
     // A history that no store keeps in one piece.
     let worn = b.create(at(10), b.spec("render").queue("worn").attempts(100)).await;
-    for round in 0..40 {
+    for round in 0..16 {
         let held = b.claim_one(claim("w3", at(10 + round)).queues(&["worn"])).await;
         assert_eq!(held.head.id, worn);
         let mut fail = Fail { retry_after: Some(secs(0)), ..failing(at(10 + round), &held) };
-        fail.failure.message = format!("round {round}: {}", "no ".repeat(20 * round as usize));
+        fail.failure.message = format!("round {round}: {}", "no ".repeat(60 * round as usize));
         b.fail(fail).await;
     }
 

@@ -1,11 +1,4 @@
 //! A worker that waits at a queue of rings.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy.toml allows it in tests, but does not know their helpers"
-)]
-
-mod support;
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
@@ -14,8 +7,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use baton_client::{Heard, ReadyError, ReadyQueue};
 use baton_model::Status;
-use support::{World, ended, until};
 use tokio::sync::Notify;
+
+use crate::support::{World, ended, until};
 
 /// A queue whose one message is a test's.
 #[derive(Default)]

@@ -1,6 +1,4 @@
 //! A world for one test: a server, a gate before it, and a queue beside it. All of it ends with the test.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, clippy::panic, reason = "the helpers of tests fail as tests do")]
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
@@ -238,7 +236,7 @@ impl World {
     pub(crate) async fn new() -> Self {
         let flags = [
             ("leases.heartbeat_interval_seconds", "0.1"),
-            ("leases.forget_grace_seconds", "0.2"),
+            ("leases.forget_grace_seconds", "1"),
             ("reaper.interval_seconds", "0.1"),
         ];
         let flags = flags.map(|(key, value)| ("--set".to_owned(), key.to_owned(), value.to_owned()));

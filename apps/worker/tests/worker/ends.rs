@@ -1,13 +1,11 @@
 //! Attempts that end close together are told to the server by few requests, and none of them is lost by that.
-#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not know their helpers")]
-
-mod support;
 
 use std::sync::atomic::Ordering;
 
 use baton_model::EventKind::{Claimed, Completed};
 use baton_model::{EventKind, Status, TaskId};
-use support::{Road, World, ended, until};
+
+use crate::support::{Road, World, ended, until};
 
 /// How many programs end at the same time.
 const TOGETHER: u32 = 24;

@@ -1,19 +1,13 @@
 //! A worker whose token is not taken, by the server itself or by a gateway before it: the same becomes of both.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy.toml allows it in tests, but does not know their helpers"
-)]
-
-mod support;
 
 use std::time::Duration;
 
 use baton_model::EventKind::{Claimed, Completed};
 use baton_model::Status;
 use baton_worker::{Summary, WorkerError};
-use support::{PATIENCE, Road, World, ended, until};
 use tokio::task::JoinHandle;
+
+use crate::support::{PATIENCE, Road, World, ended, until};
 
 /// The ways in which a token is refused.
 const REFUSALS: [Road; 3] = [Road::Ended, Road::Unauthorized, Road::Forbidden];

@@ -1,18 +1,12 @@
 //! A worker whose way to the server is cut: what it has done arrives by the detour, once.
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    reason = "clippy.toml allows it in tests, but does not know their helpers"
-)]
-
-mod support;
 
 use std::sync::atomic::Ordering;
 
 use baton_http::Message;
 use baton_model::EventKind::{AttemptFailed, Claimed, Completed, Released};
 use baton_model::Status;
-use support::{Road, UNLISTED, World, ended, until};
+
+use crate::support::{Road, UNLISTED, World, ended, until};
 
 #[tokio::test]
 async fn the_outcomes_of_an_outage_and_no_others_go_by_the_detour_and_each_is_applied_once() {

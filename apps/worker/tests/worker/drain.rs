@@ -1,7 +1,4 @@
 //! A worker that drains while a claim of it is on its way.
-#![allow(clippy::unwrap_used, reason = "clippy.toml allows it in tests, but does not know their helpers")]
-
-mod support;
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -10,7 +7,8 @@ use baton_api::fleet::WorkerView;
 use baton_api::manage::ActionRequest;
 use baton_model::EventKind::{Claimed, Released};
 use baton_model::{Directive, Status, WorkerStatus};
-use support::{Road, World, ended, until};
+
+use crate::support::{Road, World, ended, until};
 
 #[tokio::test]
 async fn a_claim_that_is_heard_after_the_drain_leaves_no_task_with_a_worker_that_has_ended() {

@@ -235,6 +235,10 @@ fn settings_that_are_read_again_change_only_what_has_changed() {
         [keep, group("more", "true", "count = 2"), group("other", "echo 2", ""), group("new", "true", "")];
     std::fs::write(world.path("baton.toml"), [LEASES, &groups.concat()].concat()).unwrap();
     world.signal_server(Signal::SIGHUP);
+    until("the new one is supervised", || {
+        let groups = world.json(&["fleet", "list"])["items"].as_array().unwrap().clone();
+        groups.iter().any(|group| group["name"] == "new").then_some(())
+    });
     all_are(&world, "new", 1, "active");
     assert_eq!(processes(&all_are(&world, "more", 2, "active"))[0], more_1);
     until("the changed one is started anew", || {

@@ -229,7 +229,7 @@ impl Inner {
         Ok(plan.filter(|plan| !plan.is_forgotten(now)))
     }
 
-    async fn replay_anew(&self, claim: &Claim, plan: &Plan) -> Result<Replay, StoreError> {
+    pub(crate) async fn replay_anew(&self, claim: &Claim, plan: &Plan) -> Result<Replay, StoreError> {
         let _under_way = self.limits.under_way.read().await;
         let begun = Instant::now();
         let (worker, queues) = self.records(claim).await?;

@@ -23,7 +23,7 @@ use crate::limit::{Limiting, Taking};
 use crate::look::{Candidate, Look, narrowed};
 use crate::notes::Reserved;
 use crate::queue::StoredQueue;
-use crate::request::{Plan, Replay};
+use crate::request::{Plan, Replay, Spent};
 use crate::row::Stored;
 use crate::store::Inner;
 use crate::worker::StoredWorker;
@@ -395,7 +395,7 @@ impl Inner {
         let mut of_queues = Vec::with_capacity(candidates.len());
         for Candidate { entry, reserved, .. } in candidates {
             of_queues.push(entry.queue.clone());
-            takes.push(self.take(claim, plan, entry, Some(reserved)));
+            takes.push(self.take(claim, plan.map(Spent::UnderLimits), entry, Some(reserved)));
         }
         // Of tasks that share a limit, one after the other: their writes would stand in each other's way.
         let at_once = if claim.limits.is_on() { 1 } else { AT_ONCE };
@@ -426,11 +426,11 @@ impl Inner {
         }
     }
 
-    /// Takes one task, if it is still as the entry tells.
+    /// Takes one task, if it is still as the entry tells. `plan`: what is written to together with it; see [`Plan::spent`].
     pub(crate) async fn take(
         &self,
         claim: &Entered<'_>,
-        plan: Option<&Plan>,
+        plan: Option<Spent<'_>>,
         entry: Stored,
         reserved: Option<Reserved<'_>>,
     ) -> Result<Option<Task>, StoreError> {
@@ -450,7 +450,7 @@ impl Inner {
             spend();
             return Ok(None);
         };
-        if claim.limits.is_on() {
+        if claim.limits.is_on() || plan.is_some_and(Spent::always) {
             match Box::pin(self.take_within(claim, plan, &entry, &change)).await? {
                 Taking::Unlimited => {}
                 // It is as it was, and another claim may take it.

@@ -3,7 +3,8 @@
 //! A claim with a key writes down which tasks it is about to take, with their attempts, before it takes them. Whoever
 //! sends the same claim finds this plan and carries it out: each task is taken at most once for it, as the attempt
 //! names the one state that it may be taken from. So a claim cut off in the middle is finished by its repetition, and
-//! no transaction holds plan and tasks together.
+//! no transaction holds plan and tasks together. Only who carries out what another sending has planned takes each task together with
+//! a mark of the plan: that one may have found nothing to take by then, and have planned anew in its place.
 //!
 //! Nobody reads a plan before: nearly every claim is sent once, and a read as of now costs as much as a fifth of the plan. A
 //! repetition that finds tasks has its own plan refused by the one that stands; one that finds none looks for it.
@@ -79,8 +80,8 @@ impl Plan {
         Ok(Self { key, version: fields.number("vn")?, at, tasks, answered: fields.has("aw") })
     }
 
-    /// What is written to it together with a task that is taken for it under a limit, if it stands. The task may have been stopped
-    /// before and be free to start by now, and another plan may stand in place of this one: one of the two writes is refused.
+    /// What is written to it together with a task that is taken for it, if it stands; see [`Spent`]. One of the two writes is refused
+    /// if another plan stands in place of this one.
     pub(crate) fn spent(&self) -> (Item, Expression) {
         (self.key.clone(), Expression::new().when("vn", "=", n(self.version)).set("aw", n(1)))
     }
@@ -95,6 +96,29 @@ impl Plan {
     /// Whether it is past its keeping, and only not removed yet.
     pub(crate) fn is_forgotten(&self, now: Timestamp) -> bool {
         self.at.as_millis() / 1_000 + KEPT_S <= now.as_millis() / 1_000
+    }
+}
+
+/// When a plan is written to together with each task that is taken for it.
+#[derive(Clone, Copy)]
+pub(crate) enum Spent<'a> {
+    /// By the sending that has written it, right afterwards: only under a limit, which may have stopped the task and let it start by
+    /// now. Else the task is as it was before the plan was there, and no sending has found it void.
+    UnderLimits(&'a Plan),
+    /// By a sending that has read it: another may have found it void since and have planned anew, and its tasks be free nevertheless.
+    /// One that was changed or retried is, for whom its write was refused.
+    Always(&'a Plan),
+}
+
+impl<'a> Spent<'a> {
+    pub(crate) fn plan(self) -> &'a Plan {
+        match self {
+            Self::UnderLimits(plan) | Self::Always(plan) => plan,
+        }
+    }
+
+    pub(crate) fn always(self) -> bool {
+        matches!(self, Self::Always(_))
     }
 }
 
@@ -200,7 +224,7 @@ impl Inner {
             if holds(&task, claim, *attempt) {
                 held.extend(self.whole_task(task).await?);
             } else if task.head.attempt + 1 == *attempt && due(&task, claim.now) {
-                held.extend(self.take(claim, Some(plan), task, None).await?);
+                held.extend(self.take(claim, Some(Spent::Always(plan)), task, None).await?);
             } else if task.head.attempt >= *attempt {
                 had |= !is_anothers(&task, claim, *attempt);
             }
@@ -278,5 +302,35 @@ mod tests {
         };
         store.complete(complete, None).await.unwrap();
         assert!(store.inner.is_spent(&claim, &plan).await.unwrap(), "it was had");
+    }
+
+    /// A sending plans a task that is changed before it takes it, and so plans another one in its place. Meanwhile another sending has read
+    /// the first plan, and the task waits still.
+    #[tokio::test]
+    async fn a_plan_that_another_stands_in_place_of_is_carried_out_by_nobody() {
+        let store = store(Options::seeded(1)).await;
+        let (now, first) = (Timestamp::from_millis(1_800_000_000_000), task(1, RunAfter::Now));
+        let second = TaskSpec { id: task(2, RunAfter::Now).id, ..first.clone() };
+        let planned = [(first.id, 1), (second.id, 1)].map(|task| vec![task]);
+        let create = Create { now, tasks: vec![first, second], atomic: true, idempotency: None, by: None };
+        store.create(create).await.unwrap();
+        let claim = Claim {
+            queues: vec!["a".parse().unwrap()],
+            request: Some("r".parse().unwrap()),
+            ..Claim::new("w".parse().unwrap(), now)
+        };
+        let [one, other] = planned;
+        let mut known = None;
+        assert!(store.inner.plan(&claim, &mut known, one).await.unwrap().is_none());
+        let read = store.inner.planned(&claim).await.unwrap().expect("it is written down");
+        assert!(store.inner.plan(&claim, &mut known, other.clone()).await.unwrap().is_none());
+        assert!(matches!(store.inner.replay_anew(&claim, &read).await.unwrap(), Replay::Void));
+
+        let ClaimAnswer::Leased(given) = store.claim(claim.clone()).await.unwrap() else {
+            panic!("given nothing")
+        };
+        assert_eq!(given.iter().map(|task| (task.head.id, task.head.attempt)).collect::<Vec<_>>(), other);
+        assert!(matches!(store.inner.replay_anew(&claim, &read).await.unwrap(), Replay::Void));
+        assert_eq!(store.inner.active(&claim, &[]).await.unwrap(), 1, "one set of leases");
     }
 }

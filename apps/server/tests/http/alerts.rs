@@ -44,6 +44,21 @@ async fn told(world: &World) -> Vec<String> {
     alerts.map(|entry| entry["message"].as_str().unwrap().to_owned()).collect()
 }
 
+/// The three tasks are given out, and what fires ends: once, however often it is looked at.
+async fn ends_once(world: &World, watch: &mut Watch) {
+    for _ in 0..3 {
+        world.claim_of("w", "gpu").await;
+    }
+    looks(world, watch, 4).await;
+    let now = shown(world).await;
+    assert_eq!((&now["fires"], now["ended"].as_array().unwrap().len()), (&json!(false), 1), "{now:#}");
+    looks(world, watch, 5).await;
+    assert_eq!(
+        told(world).await,
+        ["alert deep fires: 3 tasks wait in queue gpu", "alert deep has ended: 3 tasks wait in queue gpu"]
+    );
+}
+
 #[tokio::test]
 async fn an_alert_fires_and_ends_once_and_over_a_restart_nothing_fires_anew() {
     let world = World::new();
@@ -70,17 +85,7 @@ async fn an_alert_fires_and_ends_once_and_over_a_restart_nothing_fires_anew() {
     looks(&world, &mut watch, 5).await;
     assert_eq!(shown(&world).await["firing"][0]["fired_at"], firing["fired_at"]);
     assert_eq!(told(&world).await.len(), 1);
-    for _ in 0..3 {
-        world.claim_of("w", "gpu").await;
-    }
-    looks(&world, &mut watch, 4).await;
-    let now = shown(&world).await;
-    assert_eq!((&now["fires"], now["ended"].as_array().unwrap().len()), (&json!(false), 1), "{now:#}");
-    looks(&world, &mut watch, 5).await;
-    assert_eq!(
-        told(&world).await,
-        ["alert deep fires: 3 tasks wait in queue gpu", "alert deep has ended: 3 tasks wait in queue gpu"]
-    );
+    ends_once(&world, &mut watch).await;
 }
 
 #[tokio::test]
@@ -98,15 +103,7 @@ async fn in_a_store_that_was_moved_what_fires_goes_on_and_ends_once() {
     looks(&world, &mut watch, 5).await;
     assert_eq!(shown(&world).await["firing"][0], firing);
     assert_eq!(told(&world).await.len(), 1);
-    for _ in 0..3 {
-        world.claim_of("w", "gpu").await;
-    }
-    looks(&world, &mut watch, 9).await;
-    assert_eq!(shown(&world).await["ended"].as_array().unwrap().len(), 1);
-    assert_eq!(
-        told(&world).await,
-        ["alert deep fires: 3 tasks wait in queue gpu", "alert deep has ended: 3 tasks wait in queue gpu"]
-    );
+    ends_once(&world, &mut watch).await;
 }
 
 #[tokio::test]

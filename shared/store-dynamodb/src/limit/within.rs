@@ -16,7 +16,7 @@ use crate::error::{TransactError, contended, damaged};
 use crate::expression::Expression;
 use crate::look::{Candidate, Look};
 use crate::queue::StoredQueue;
-use crate::request::Plan;
+use crate::request::Spent;
 use crate::row::Stored;
 use crate::store::Inner;
 use crate::transition::is_marked;
@@ -29,7 +29,7 @@ const ROUNDS: u32 = 100;
 
 /// What became of taking a task.
 pub(crate) enum Taking {
-    /// It is under no limit.
+    /// It is under no limit, and needs no transaction.
     Unlimited,
     /// The claim's worker has it.
     Taken(Box<Stored>),
@@ -358,7 +358,7 @@ impl Inner {
     pub(crate) async fn take_within(
         &self,
         claim: &Entered<'_>,
-        plan: Option<&Plan>,
+        plan: Option<Spent<'_>>,
         entry: &Stored,
         change: &Change,
     ) -> Result<Taking, StoreError> {
@@ -375,7 +375,7 @@ impl Inner {
         };
         let falls = claim.limits.book.of(before.shared()?);
         let waits = before.rest()?.waits.as_ref();
-        if falls.is_empty() && waits.is_none() {
+        if falls.is_empty() && waits.is_none() && !plan.is_some_and(Spent::always) {
             return Ok(Taking::Unlimited);
         }
         let (id, attempt) = (before.head.id, change.head.attempt);
@@ -396,7 +396,7 @@ impl Inner {
             if let Some(waits) = waits {
                 writes.push(self.db.delete_write(waits.key(), &Expression::new())?);
             }
-            if let Some((key, spent)) = plan.map(Plan::spent) {
+            if let Some((key, spent)) = plan.map(|plan| plan.plan().spent()) {
                 writes.push(self.db.update_write(key, &spent)?);
             }
             let name = format!("{id}#{}#{mark}#{round}", before.head.events);

@@ -92,7 +92,7 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "permissions of authorize: the template has ('dynamodb:DeleteItem', 'Table')",
     ),
     "a role that may touch one kind of items more": (
-        '                    dynamodb:LeadingKeys: ["E#*", M, "N#*", "P#*", "Q#*", "S#*", "T#*", "X#*"]\n',
+        '                    dynamodb:LeadingKeys: ["DO#webhook-standing", "DO#waiting/*", "E#*", M, "N#*", "P#*", "Q#*", "S#*", "T#*", "X#*"]\n',
         '                    dynamodb:LeadingKeys: [M, "N#*", "Q#*", "S#*", "T#*", "W#*", "X#*"]\n',
         "keys of relay-events: the template has ('write', 'Table', 'W#*')",
     ),
@@ -107,9 +107,9 @@ MISTAKES: dict[str, tuple[str, str, str]] = {
         "keys of authorize: the template has ('write', 'Table', 'K#* (dg)')",
     ),
     "a role that may touch all items": (
-        '                Condition:\n                  ForAllValues:StringLike:\n                    dynamodb:LeadingKeys: ["E#*", M, "N#*", "P#*", "Q#*", "S#*", "T#*", "X#*"]\n',
+        '                Condition:\n                  ForAllValues:StringLike:\n                    dynamodb:LeadingKeys: ["DO#webhook-standing", "DO#waiting/*", "E#*", M, "N#*", "P#*", "Q#*", "S#*", "T#*", "X#*"]\n',
         "",
-        "RelayEvents: expected dynamodb:UpdateItem to be bound to dynamodb:LeadingKeys",
+        "RelayEvents: expected dynamodb:PutItem, dynamodb:UpdateItem to be bound to dynamodb:LeadingKeys",
     ),
     "a role that may not do what its function does": (
         "                Action: [sqs:ReceiveMessage, sqs:DeleteMessage, sqs:ChangeMessageVisibility, sqs:SendMessage]\n",

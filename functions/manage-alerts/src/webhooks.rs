@@ -10,7 +10,7 @@ use baton_api::webhook::{
 use baton_http::notices::{self, HOOK, KEPT, Origin, WAITING_ALERTS, WEBHOOK};
 use baton_http::{ApiError, ApiResult, App, Caller, JsonBody, OptionalBody, PathId, QueryFields, ok};
 use baton_model::GroupName;
-use baton_store::{DocumentChanges, StoreError};
+use baton_store::{Capabilities, DocumentChanges, StoreError};
 use serde_json::json;
 
 /// How many bytes a secret has that is made here.
@@ -71,10 +71,12 @@ pub(crate) async fn set(
         }
     };
     let webhook = request.webhook(name, secret);
-    if webhook.hears_of_tasks() && !app.store.capabilities().feed {
+    let Capabilities { feed, streams, .. } = app.store.capabilities();
+    if webhook.hears_of_tasks() && !feed && !streams {
         return Err(StoreError::NotTold {
-            what: "events: a table keeps no order of all that happens to tasks".to_owned(),
-            instead: "name alert.fired and alert.ended alone; the queue task-events tells of tasks (docs/lambda.md)".to_owned(),
+            what: "events: webhooks hear of tasks by the table's stream, which nobody follows".to_owned(),
+            instead: "name alert.fired and alert.ended alone, or have the stream followed (docs/alerts.md)"
+                .to_owned(),
         }
         .into());
     }

@@ -6,12 +6,19 @@
 //!
 //! The same records let go of the tasks that wait for one that has ended, whatever became of the process that ended it.
 //!
+//! What webhooks are to hear of tasks is kept for them by the same records, and sent by `manage-alerts`.
+//!
 //! The same records keep the statistics: each is counted exactly once, however often it comes.
+
+#[cfg(feature = "lambda")]
+mod notify;
 
 use baton_api::event::{CloudEvent, EventData};
 use baton_model::Timestamp;
 use baton_store::StoreError;
 use baton_store_dynamodb::{DynamoStore, RecordsCounted, TaskEvent};
+#[cfg(feature = "lambda")]
+pub use notify::Notifier;
 
 /// What the type of each event begins with.
 const TYPE: &str = "baton.task.";
@@ -23,8 +30,8 @@ const SOURCE: &str = "/baton/tasks";
 ///
 /// # Errors
 /// The store's: the record is to come again.
-pub async fn relay(store: &DynamoStore, record: &str) -> Result<Vec<CloudEvent>, StoreError> {
-    Ok(store.events_of(record).await?.into_iter().map(cloud_event).collect())
+pub async fn relay(store: &DynamoStore, record: &str) -> Result<Vec<TaskEvent>, StoreError> {
+    store.events_of(record).await
 }
 
 /// Lets go of what waits for the task whose end a record tells of.

@@ -121,6 +121,14 @@ pub struct Standing {
     /// How many were not kept for it, as it was given up or too many waited.
     #[serde(default)]
     pub dropped: u64,
+    /// About how many messages of tasks wait, where a stream's function keeps them: it may write one twice.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub queued: u64,
+}
+
+/// Of how a webhook stands beside a file, nothing is said of this.
+fn is_none(queued: &u64) -> bool {
+    *queued == 0
 }
 
 impl Standing {

@@ -1,6 +1,8 @@
 //! Alerts and webhooks as a process has them: those of its settings with those that requests have set; and who is to hear when there
 //! is something new. What is kept of them are documents of the store ([`baton_store::DocumentStore`]).
 
+pub mod tasks;
+
 use std::sync::{MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +11,7 @@ use baton_model::{GroupName, Timestamp};
 use baton_store::{Document, DocumentChanges, Hold, Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
 use crate::App;
@@ -351,6 +354,11 @@ pub fn read<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError
 /// If it does not serialise: a fault of the program.
 pub fn write(what: &str, value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| damaged(what, error))
+}
+
+/// What a part of a document says.
+fn value(what: &str, value: &impl Serialize) -> Result<Value, StoreError> {
+    serde_json::to_value(value).map_err(|error| damaged(what, error))
 }
 
 fn damaged(what: &str, error: serde_json::Error) -> StoreError {

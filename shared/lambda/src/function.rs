@@ -5,6 +5,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use baton_api::ProblemCode;
 use baton_api::event::CloudEvent;
 use baton_files::{Cause, Files};
@@ -13,7 +14,7 @@ use baton_model::{Place, Timestamp};
 use baton_runtime::Settings;
 use baton_runtime::settings::QueueSettings;
 use baton_store::{Archive, Archiver, StoreError};
-use baton_store_dynamodb::{DynamoStore, RecordsCounted};
+use baton_store_dynamodb::{DynamoStore, RecordsCounted, TaskEvent};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
@@ -31,6 +32,7 @@ pub struct Function {
     pub(crate) messages: Option<MessageHandler>,
     pub(crate) stream: Option<StreamHandler>,
     pub(crate) releasing: Option<ReleaseHandler>,
+    pub(crate) notifying: Option<Box<dyn Notify>>,
     pub(crate) counting: Option<CountHandler>,
     pub(crate) schedule: Option<ScheduleHandler>,
     pub(crate) archive: Option<OpenArchive>,
@@ -48,10 +50,33 @@ pub(crate) struct MessageHandler {
 
 type HandleMessage = Box<dyn Fn(App, Message) -> BoxFuture<'static, Result<(), ApiError>> + Send + Sync>;
 
-/// What tells the events of a record of the table's stream, given as its JSON.
-pub(crate) type StreamHandler = Box<
-    dyn Fn(Arc<DynamoStore>, String) -> BoxFuture<'static, Result<Vec<CloudEvent>, StoreError>> + Send + Sync,
+/// What tells of records of the table's stream.
+pub(crate) struct StreamHandler {
+    /// Reads the events of a record, given as its JSON.
+    pub(crate) read: ReadRecord,
+    /// The message of an event for the queue `task-events`.
+    pub(crate) message: fn(TaskEvent) -> CloudEvent,
+}
+
+type ReadRecord = Box<
+    dyn Fn(Arc<DynamoStore>, String) -> BoxFuture<'static, Result<Vec<TaskEvent>, StoreError>> + Send + Sync,
 >;
+
+/// Keeps events of tasks for those that hear of them otherwise than by the queue `task-events`.
+#[async_trait]
+pub trait Notify: Send + Sync {
+    /// Whether there is anybody.
+    ///
+    /// # Errors
+    /// The store's.
+    async fn is_heard(&self, app: &App) -> Result<bool, StoreError>;
+
+    /// Keeps what they are to hear of events, in their order.
+    ///
+    /// # Errors
+    /// The store's: the events come again.
+    async fn notify(&self, app: &App, events: Vec<TaskEvent>) -> Result<(), StoreError>;
+}
 
 /// What lets go, at a time, of tasks that wait for the one of a record of the table's stream, given as its JSON.
 pub(crate) type ReleaseHandler = Box<
@@ -99,6 +124,7 @@ impl Function {
             messages: None,
             stream: None,
             releasing: None,
+            notifying: None,
             counting: None,
             schedule: None,
             archive: None,
@@ -138,13 +164,26 @@ impl Function {
         self
     }
 
-    /// Takes records of the table's stream, each as its JSON, and tells the events that they bring for the queue `task-events`.
+    /// Takes records of the table's stream, each as its JSON, and reads the events that they bring, whose messages are for the queue
+    /// `task-events`.
     #[must_use]
-    pub fn stream<F>(mut self, handle: impl Fn(Arc<DynamoStore>, String) -> F + Send + Sync + 'static) -> Self
+    pub fn stream<F>(
+        mut self,
+        read: impl Fn(Arc<DynamoStore>, String) -> F + Send + Sync + 'static,
+        message: fn(TaskEvent) -> CloudEvent,
+    ) -> Self
     where
-        F: Future<Output = Result<Vec<CloudEvent>, StoreError>> + Send + 'static,
+        F: Future<Output = Result<Vec<TaskEvent>, StoreError>> + Send + 'static,
     {
-        self.stream = Some(Box::new(move |store, record| handle(store, record).boxed()));
+        let read: ReadRecord = Box::new(move |store, record| read(store, record).boxed());
+        self.stream = Some(StreamHandler { read, message });
+        self
+    }
+
+    /// Keeps the events of records for those that hear of them otherwise than by the queue. Records of which it fails come again.
+    #[must_use]
+    pub fn notifying(mut self, notify: impl Notify + 'static) -> Self {
+        self.notifying = Some(Box::new(notify));
         self
     }
 

@@ -187,9 +187,17 @@ impl Host {
                 opened.look_at_settings().await;
                 batch::handle(opened, handler, records).await.map(Answer::Batch)
             }
-            (Trigger::Stream(records), Function { stream: Some(tell), releasing, counting, .. }) => {
+            (
+                Trigger::Stream(records),
+                Function { stream: Some(tell), releasing, notifying, counting, .. },
+            ) => {
                 let opened = opened.map_err(|error| Failed::store(&error))?;
-                let handlers = Handlers { tell, release: releasing.as_ref(), count: counting.as_ref() };
+                let handlers = Handlers {
+                    tell,
+                    release: releasing.as_ref(),
+                    notify: notifying.as_deref(),
+                    count: counting.as_ref(),
+                };
                 relay::relay(opened, handlers, records).await.map(Answer::Batch)
             }
             (Trigger::Other, Function { schedule: Some(handler), .. }) => {

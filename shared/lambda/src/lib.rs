@@ -36,6 +36,6 @@ pub mod stub;
 pub use answer::{Answer, Failed, Invocation};
 pub use baton_aws::queues::{self, Queues};
 pub use doorbell::QueueDoorbell;
-pub use function::{Function, OpenArchive, OpenFiles, Tick};
+pub use function::{Function, Notify, OpenArchive, OpenFiles, Tick};
 pub use host::Host;
 pub use opened::{Opened, Services};

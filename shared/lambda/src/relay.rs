@@ -8,7 +8,7 @@ use std::sync::Arc;
 use baton_api::event::CloudEvent;
 use baton_model::Timestamp;
 use baton_store::StoreError;
-use baton_store_dynamodb::{DynamoStore, RecordsCounted};
+use baton_store_dynamodb::{DynamoStore, RecordsCounted, TaskEvent};
 use futures::{FutureExt, StreamExt};
 use serde_json::value::RawValue;
 
@@ -16,9 +16,9 @@ use crate::answer::{BatchAnswer, Failed};
 use crate::batch;
 use crate::counted::Count;
 use crate::event::StreamRecord;
-use crate::function::{CountHandler, ReleaseHandler, StreamHandler};
+use crate::function::{CountHandler, Notify, ReleaseHandler, StreamHandler};
 use crate::opened::Opened;
-use crate::queues::Outgoing;
+use crate::queues::{Outgoing, Queues};
 
 /// How many records of a stream are read at once.
 const RECORDS_AT_ONCE: usize = 8;
@@ -41,27 +41,41 @@ struct Batch<'a> {
 pub(crate) struct Handlers<'a> {
     pub(crate) tell: &'a StreamHandler,
     pub(crate) release: Option<&'a ReleaseHandler>,
+    pub(crate) notify: Option<&'a dyn Notify>,
     pub(crate) count: Option<&'a CountHandler>,
 }
 
-/// Relays records in their order, lets go of what waits for the tasks whose ends they tell of, and counts those whose messages are
-/// sent, up to the first that cannot be now: that and all after it come again. One that can never be done is put into the queue for
+/// Relays records in their order, lets go of what waits for the tasks whose ends they tell of, keeps what others hear of them, and counts
+/// those whose messages are sent, up to the first that cannot be now: that and all after it come again. One that can never be done is put into the queue for
 /// such, whole, and the others go on; it comes again if that queue does not take it.
 pub(crate) async fn relay(
     opened: &Opened,
-    Handlers { tell, release, count }: Handlers<'_>,
+    Handlers { tell, release, notify, count }: Handlers<'_>,
     records: Vec<&RawValue>,
 ) -> Result<BatchAnswer, Failed> {
     let Some(store) = &opened.dynamo else {
         return Err(Failed::settings("expected a table as the store, got a file; set BATON_STORE_URL"));
     };
     let mut batch = Batch::read(records)?;
-    // Without the queue nobody is told, and statistics are kept all the same.
-    if opened.queue_settings.task_events.is_some() {
-        batch.tell(opened, store, tell).await;
+    let queue = opened.queues.as_ref().zip(opened.queue_settings.task_events.as_ref());
+    let heard = match notify {
+        Some(notify) => notify.is_heard(&opened.app).await,
+        None => Ok(false),
+    };
+    let mut events = Vec::new();
+    if queue.is_some() || !matches!(heard, Ok(false)) {
+        let made = batch.events(store, tell).await;
+        (events, batch.damaged, batch.undone) = (made.events, made.damaged, made.undone);
+    }
+    // Without the queue nobody is told by it, and statistics are kept all the same.
+    if let Some((queues, queue)) = queue {
+        batch.tell(opened, queues.as_ref(), queue, tell.message, &events).await;
     }
     if let Some(release) = release {
         batch.release(store, release, opened.app.clock.now()).await;
+    }
+    if let Some(notify) = notify {
+        batch.notify(opened, notify, heard, events).await;
     }
     if let Some(count) = count {
         batch.count(store, count).await;
@@ -75,7 +89,7 @@ pub(crate) async fn relay(
 #[derive(Default)]
 struct Made {
     /// Events, and the record of each.
-    events: Vec<(CloudEvent, usize)>,
+    events: Vec<(TaskEvent, usize)>,
     damaged: BTreeMap<usize, String>,
     undone: Option<usize>,
 }
@@ -104,7 +118,7 @@ impl<'a> Batch<'a> {
     async fn events(&self, store: &Arc<DynamoStore>, handler: &StreamHandler) -> Made {
         let made = futures::stream::iter(&self.records)
             .map(|record| {
-                AssertUnwindSafe(handler(Arc::clone(store), record.get().to_owned())).catch_unwind()
+                AssertUnwindSafe((handler.read)(Arc::clone(store), record.get().to_owned())).catch_unwind()
             })
             .buffered(RECORDS_AT_ONCE)
             .enumerate();
@@ -128,26 +142,55 @@ impl<'a> Batch<'a> {
     }
 
     /// Sends what the records tell.
-    async fn tell(&mut self, opened: &Opened, store: &Arc<DynamoStore>, handler: &StreamHandler) {
-        let Some((queues, queue)) = opened.queues.as_ref().zip(opened.queue_settings.task_events.as_ref())
-        else {
-            return;
-        };
-        let Made { events, damaged, undone } = self.events(store, handler).await;
-        (self.damaged, self.undone) = (damaged, undone);
+    async fn tell(
+        &mut self,
+        opened: &Opened,
+        queues: &dyn Queues,
+        queue: &str,
+        message: fn(TaskEvent) -> CloudEvent,
+        events: &[(TaskEvent, usize)],
+    ) {
+        let told: Vec<CloudEvent> = events.iter().map(|(event, _)| message(event.clone())).collect();
         // Names, numbers, and what was JSON before, always serialise.
         let body = |event| serde_json::to_string(event).unwrap_or_default();
-        let messages: Vec<Outgoing> =
-            events.iter().map(|(event, _)| Outgoing::of_json(body(event))).collect();
-        for (outcome, (event, place)) in queues.send(queue, &messages).await.into_iter().zip(events) {
+        let messages: Vec<Outgoing> = told.iter().map(|event| Outgoing::of_json(body(event))).collect();
+        let outcomes = queues.send(queue, &messages).await.into_iter();
+        for (outcome, (event, (_, place))) in outcomes.zip(told.iter().zip(events)) {
             match outcome {
                 Ok(()) => opened.counts.add_event(&event.data.event),
                 Err(error) => {
-                    let sequence = &self.numbers[place];
+                    let sequence = &self.numbers[*place];
                     tracing::error!(sequence, %error, "the queue task-events did not take an event");
-                    self.stop_at(place);
+                    self.stop_at(*place);
                 }
             }
+        }
+    }
+
+    /// Keeps what others are to hear of the records that are done so far. If that cannot be now, those come again from the first one that
+    /// tells anything.
+    async fn notify(
+        &mut self,
+        opened: &Opened,
+        notify: &dyn Notify,
+        heard: Result<bool, StoreError>,
+        events: Vec<(TaskEvent, usize)>,
+    ) {
+        let done = self.done();
+        let (told, places): (Vec<_>, Vec<_>) = events.into_iter().filter(|(_, place)| *place < done).unzip();
+        let Some(first) = places.first() else { return };
+        let notified = match heard {
+            Ok(false) => return,
+            Ok(true) => AssertUnwindSafe(notify.notify(&opened.app, told)).catch_unwind().await,
+            Err(error) => Ok(Err(error)),
+        };
+        // The panic itself is in the log. It would come again with the records.
+        let Ok(Err(error)) = notified else { return };
+        let (sequence, told) = (&self.numbers[*first], error.report());
+        tracing::error!(sequence, error = told, "what webhooks hear of tasks could not be kept");
+        // What is damaged is not mended by coming again, and must hold nobody else up.
+        if !is_for_good(&error) && !matches!(error, StoreError::Internal { .. }) {
+            self.stop_at(*first);
         }
     }
 

@@ -280,6 +280,7 @@ impl DynamoStore {
 #[async_trait]
 impl TaskStore for DynamoStore {
     fn capabilities(&self) -> Capabilities {
+        let by_stream = self.inner.stats.lock().is_by_stream();
         Capabilities {
             exact_worker_cap: false,
             fresh_lists: false,
@@ -288,10 +289,11 @@ impl TaskStore for DynamoStore {
             tokens: self.inner.options.max_tokens,
             sliced_purges: false,
             removes_by_itself: true,
-            counts_removals: self.inner.stats.lock().is_by_stream(),
+            counts_removals: by_stream,
             lists_in_parts: false,
             releases_at_once: false,
             feed: false,
+            streams: by_stream,
         }
     }
 

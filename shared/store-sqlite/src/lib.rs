@@ -192,6 +192,7 @@ impl TaskStore for SqliteStore {
             lists_in_parts: true,
             releases_at_once: true,
             feed: true,
+            streams: false,
         }
     }
 

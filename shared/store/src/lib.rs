@@ -113,6 +113,8 @@ pub struct Capabilities {
     /// All that happens to tasks has one order, in which it can be told ([`TimelineStore::feed`]), and so has all else that
     /// the time line tells. One process works with the store at a time.
     pub feed: bool,
+    /// All that happens to tasks is told by a stream of the store's own, which a function follows (`docs/lambda.md`).
+    pub streams: bool,
 }
 
 /// How long it takes at most until all processes that use a store go by a queue's defaults as they are set.

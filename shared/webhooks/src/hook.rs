@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use baton_alerts::{Delivery, Event, EventName, HookStanding, Outcome, Webhook, message_id};
+use baton_alerts::{Delivery, HookStanding, Outcome, Webhook};
 use baton_http::App;
-use baton_http::live::LiveEvent;
+use baton_http::notices::tasks::message_of;
 use baton_http::notices::{self, KEPT, WAITING};
-use baton_model::{Happened, Particulars, TimelineEntry, Timestamp};
+use baton_model::{Happened, Timestamp};
 use baton_store::{DocumentChanges, StoreError};
 use futures::StreamExt as _;
 use futures::stream;
@@ -40,6 +40,8 @@ pub(crate) struct Hook {
     position: Option<u64>,
     /// The position that is kept.
     kept: u64,
+    /// How many messages of tasks wait that a stream's function has kept, if all that wait were read.
+    known: Option<u64>,
     /// How many messages that are over were added since the last tidying.
     over: usize,
     /// How many messages are tried before what came of them is kept.
@@ -57,7 +59,17 @@ enum Next {
 
 impl Hook {
     pub(crate) fn new(app: App, webhook: Webhook, sender: Sender) -> Self {
-        Self { app, webhook, sender, born: None, position: None, kept: 0, over: KEPT, part: PART }
+        Self {
+            app,
+            webhook,
+            sender,
+            born: None,
+            position: None,
+            kept: 0,
+            known: None,
+            over: KEPT,
+            part: PART,
+        }
     }
 
     /// One for a round, which knows nothing of those before it: it tidies as soon as a message is over, and has what came of messages be
@@ -123,7 +135,7 @@ impl Hook {
             return Ok(Next::Idle { at: None, hears: false });
         }
         let waiting = notices::messages(&**store, &notices::waiting(&self.webhook.name), WAITING).await?;
-        // A store without an order of all events tells nobody of them.
+        // A store without an order of all events tells of them by a stream, or nobody.
         let tells = store.capabilities().feed;
         let hears = tells && self.webhook.hears_of_tasks() && waiting.len() < WAITING as usize;
         let has_read = hears && self.read(&standing).await?;
@@ -131,6 +143,8 @@ impl Hook {
             // If it hears of tasks again, then from then on.
             self.keep(None, Vec::new()).await?;
         }
+        self.known = (!tells && waiting.len() < WAITING as usize)
+            .then(|| waiting.iter().filter(|message| message.event.is_of_task()).count() as u64);
         let now = self.app.now();
         let is_due = |message: &Delivery| message.next_at.is_none_or(|at| at <= now);
         let (due, later): (Vec<_>, Vec<_>) = waiting.into_iter().partition(is_due);
@@ -169,8 +183,10 @@ impl Hook {
         if part.up_to == position {
             return Ok(false);
         }
-        let messages: Vec<Delivery> =
-            part.items.into_iter().filter_map(|(position, entry)| self.message(position, entry)).collect();
+        let mut messages = Vec::new();
+        for (position, entry) in part.items {
+            messages.extend(message_of(&self.webhook, Some(position), entry, self.app.now())?);
+        }
         if !messages.is_empty() || part.up_to - self.kept >= PASSED {
             self.keep(Some(part.up_to), messages).await?;
         }
@@ -194,23 +210,6 @@ impl Hook {
         Ok(())
     }
 
-    /// The message of what happened to a task, if it is to hear of it.
-    fn message(&self, position: u64, entry: TimelineEntry) -> Option<Delivery> {
-        let Particulars::Event(event) = &entry.particulars else { return None };
-        let name = EventName::of_task(event)?;
-        let (queue, project) = (entry.queue.as_ref()?, entry.project.as_ref()?);
-        if !self.webhook.hears_of_task(name, queue, project) {
-            return None;
-        }
-        let at = entry.at;
-        let task = entry.task.map(|task| task.to_string()).unwrap_or_default();
-        let id = message_id(at, &[self.webhook.name.as_str(), name.as_str(), &task, &position.to_string()]);
-        let data = LiveEvent::new((position, entry)).view();
-        let body = serde_json::to_string(&Event { name, timestamp: at, data }).ok()?;
-        // Its day begins when it is read: a server that stood still has not tried it.
-        Some(Delivery::new(id, name, body, self.app.now()))
-    }
-
     /// Tries messages, and keeps what came of them.
     async fn try_some(&mut self, messages: Vec<Delivery>) -> Result<(), StoreError> {
         let (app, sender, webhook) = (&self.app, &self.sender, &self.webhook);
@@ -224,7 +223,7 @@ impl Hook {
             .await;
         let (name, now) = (&webhook.name, app.now());
         let (mut over, mut given_up) = (0, None);
-        let born = &self.born;
+        let (born, known) = (&self.born, self.known);
         let stood = app.notices.stand(app, name, |standing| {
             (over, given_up) = (0, None);
             if born.is_some() && standing.born != *born {
@@ -232,12 +231,15 @@ impl Hook {
                 return Ok(DocumentChanges::default());
             }
             let was_disabled = standing.disabled_at.is_some();
+            standing.queued = known.unwrap_or(standing.queued);
             let mut changes = DocumentChanges::default();
             for (message, outcome) in &tried {
                 let mut message = message.clone();
                 message.tried(outcome, now);
                 standing.tried(&message, outcome, now);
                 if message.next_at.is_none() {
+                    let was_queued = u64::from(message.event.is_of_task());
+                    standing.queued = standing.queued.saturating_sub(was_queued);
                     changes.remove(&notices::waiting(name), &message.id);
                     over += 1;
                 }

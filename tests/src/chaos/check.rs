@@ -3,11 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::Ordering;
 
+use futures::StreamExt as _;
 use serde_json::Value;
 
 use super::client::Client;
 use super::record::{Record, Told};
 use super::{Outcome, standing};
+
+/// How many tasks are read back at once.
+const AT_ONCE: usize = 8;
 
 /// Reads everything back and says what is broken.
 pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) -> Outcome {
@@ -16,10 +20,15 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
     let stats = client.get("/v1/stats").await;
     let mut broken = Vec::new();
     let mut details = BTreeMap::new();
-    for task in &tasks {
-        let id = text(&task["id"]);
-        let mut detail = client.get(&format!("/v1/tasks/{id}")).await;
-        detail["history"] = all(client, &format!("/v1/tasks/{id}/history?limit=1000")).await.into();
+    let mut whole = futures::stream::iter(&tasks)
+        .map(|task| async move {
+            let id = text(&task["id"]);
+            let mut detail = client.get(&format!("/v1/tasks/{id}")).await;
+            detail["history"] = all(client, &format!("/v1/tasks/{id}/history?limit=1000")).await.into();
+            (id, detail)
+        })
+        .buffered(AT_ONCE);
+    while let Some((id, detail)) = whole.next().await {
         history(&id, &detail, &mut broken);
         if details.insert(id.clone(), detail).is_some() {
             broken.push(format!("task {id} is listed twice"));

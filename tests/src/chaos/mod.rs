@@ -249,6 +249,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 async fn drain(client: &client::Client) -> Result<(), String> {
     let (mut fewest, mut since) = (usize::MAX, Instant::now());
     loop {
+        let looked = Instant::now();
         // Of all tasks, and not of those of some statuses: such a list may miss one that changes while it is read.
         let tasks = check::all(client, "/v1/tasks?limit=1000").await;
         let finished =
@@ -265,6 +266,7 @@ async fn drain(client: &client::Client) -> Result<(), String> {
                 open.len() - 1
             ));
         }
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        // Most of the time is the workers'.
+        tokio::time::sleep(Duration::from_millis(100).max(looked.elapsed() * 4)).await;
     }
 }

@@ -12,11 +12,17 @@ use serde_json::{Value, json};
 use super::client::Client;
 use super::standing;
 
+/// After how many requests a producer looks how much waits.
+const LOOKS: u64 = 50;
+
 /// Creates tasks until `on` is off; each request is sent until it is answered.
 pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u64, on: Arc<AtomicBool>) {
     let mut made = 0_u64;
     while on.load(Ordering::Relaxed) {
         made += 1;
+        if made.is_multiple_of(LOOKS) {
+            until_few_wait(&client, &on).await;
+        }
         let key = format!("producer-{number}-{made}");
         match random.random_range(0..10) {
             0..=1 => batch(&client, &mut random, &key).await,
@@ -35,11 +41,22 @@ pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u
         if random.random_bool(0.03) {
             cancel(&client, &mut random).await;
         }
-        // Once in short runs, too.
+        // Once in short runs, too, and of all tasks while they are few.
         if made == 3 || random.random_bool(0.02) {
-            standing::bulk(&client, &mut random).await;
+            standing::bulk(&client, &mut random, made == 3).await;
         }
         tokio::time::sleep(Duration::from_millis(random.random_range(0..=pace))).await;
+    }
+}
+
+/// Pauses for as long as a page of a list does not hold all that waits: what a long run creates must come to its end, and be read back.
+async fn until_few_wait(client: &Client, on: &AtomicBool) {
+    while on.load(Ordering::Relaxed) {
+        let page = client.get("/v1/tasks?status=queued&limit=1000").await;
+        if page["next_cursor"].is_null() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
     }
 }
 

@@ -69,8 +69,8 @@ pub(super) fn occurrences(details: &BTreeMap<String, Value>, broken: &mut Vec<St
     times.len()
 }
 
-/// A command for many tasks at once: some by their ids, or those of a filter.
-pub(super) async fn bulk(client: &Client, random: &mut StdRng) {
+/// A command for many tasks at once: some by their ids, or those of a filter, which may be of those that have ended, too.
+pub(super) async fn bulk(client: &Client, random: &mut StdRng, ended_too: bool) {
     let ids: Vec<String> = {
         let told = client.record.told();
         let known = told.created.len();
@@ -81,7 +81,13 @@ pub(super) async fn bulk(client: &Client, random: &mut StdRng) {
     let command = match random.random_range(0..3) {
         0 if !ids.is_empty() => json!({ "do": "cancel", "ids": ids }),
         1 => json!({ "do": "cancel", "filter": filter }),
-        _ => json!({ "do": "change", "with": { "priority": "low" }, "filter": { "queue": "default" } }),
+        _ => {
+            let mut filter = json!({ "queue": "default" });
+            if !ended_too {
+                filter["status"] = json!(["queued"]);
+            }
+            json!({ "do": "change", "with": { "priority": "low" }, "filter": filter })
+        }
     };
     // Sent again after a lost answer it is another command.
     let answer = client.post("/v1/tasks/bulk", None, &command).await;

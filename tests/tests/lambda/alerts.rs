@@ -6,11 +6,12 @@ use axum::http::StatusCode;
 use baton_lambda::{Function, Host, Invocation};
 use baton_manage_alerts::AlertRounds;
 use baton_runtime::Clock as _;
-use baton_store::DocumentStore;
+use baton_store::{DocumentChanges, DocumentStore};
+use baton_store_dynamodb::table::KeptBy;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use crate::world::{World, invocation, seconds, send};
+use crate::world::{Stream, World, again, invocation, invoke, seconds, send};
 
 /// A receiver on this machine that notes what comes, and answers as it is told.
 #[derive(Clone)]
@@ -170,6 +171,95 @@ async fn a_round_that_is_killed_holds_up_the_next_ones_no_longer_than_it_could_h
     assert_eq!(round(&world, &world.function("manage-alerts")).await["held"], false);
     world.clock.advance(seconds(66));
     assert_eq!(round(&world, &world.function("manage-alerts")).await["held"], true);
+}
+
+/// A task that is created, claimed and completed.
+async fn finish(world: &World, task: Value) -> String {
+    let claim = json!({"worker_id": "w", "queues": [task["queue"]]});
+    let (_, created) = send(&world.function("create-task"), "POST", "/v1/tasks", task).await;
+    let id = created["id"].as_str().unwrap().to_owned();
+    let (_, claimed) = send(&world.function("claim-task"), "POST", "/v1/claims", claim).await;
+    assert_eq!(claimed["tasks"][0]["id"], *id, "{claimed}");
+    let completion = json!({"worker_id": "w", "attempt": 1, "result": {"ok": true}});
+    let path = format!("/v1/tasks/{id}/complete");
+    let (status, answer) = send(&world.function("complete-task"), "POST", &path, completion).await;
+    assert_eq!(status, 200, "{answer}");
+    id
+}
+
+#[tokio::test]
+async fn webhooks_hear_of_tasks_by_the_stream_of_those_that_they_ask_for() {
+    let (world, receiver) = (World::with_statistics(KeptBy::Stream).await, Receiver::new().await);
+    let mut stream = Stream::default();
+    let hook =
+        json!({"url": receiver.url, "events": ["task.completed"], "queues": ["images"], "project": "film"});
+    put(&world, "/v1/webhooks/film", hook).await;
+    let wanted = finish(&world, json!({"type": "a", "queue": "images", "project": "film"})).await;
+    finish(&world, json!({"type": "a", "queue": "images", "project": "other"})).await;
+    finish(&world, json!({"type": "a", "queue": "sounds", "project": "film"})).await;
+    let batch = json!({ "Records": stream.records(&world) });
+    // It dies after it has kept them, so that the records come again.
+    for _ in 0..2 {
+        let answer = invoke(&world.function("relay-events"), &batch).await;
+        assert_eq!(again(&answer), Vec::<String>::new());
+    }
+    assert_eq!(shown(&world, "/v1/webhooks/film").await["waiting_messages"].as_array().unwrap().len(), 1);
+    assert_eq!(round(&world, &world.function("manage-alerts")).await["more"], false);
+    let message = receiver.came.lock().unwrap().pop().unwrap();
+    assert_eq!(receiver.types(), Vec::<String>::new(), "one task, told once");
+    assert_eq!((&message["type"], &message["data"]["task_id"]), (&json!("task.completed"), &json!(wanted)));
+    let data = &message["data"];
+    assert_eq!((&data["queue"], &data["project"]), (&json!("images"), &json!("film")), "{message}");
+    assert_eq!((&data["details"]["kind"], &data["details"]["seq"]), (&json!("completed"), &json!(3)));
+    let webhook = shown(&world, "/v1/webhooks/film").await;
+    assert_eq!((&webhook["delivered"], &webhook["waiting"]), (&json!(1), &json!(0)), "{webhook}");
+}
+
+/// The stream cannot wait for a receiver: so many messages wait, and those beyond are counted.
+#[tokio::test]
+async fn what_waits_for_a_webhook_of_tasks_is_bounded_and_of_one_that_is_gone_nothing_is_kept() {
+    let (world, receiver) = (World::with_statistics(KeptBy::Stream).await, Receiver::new().await);
+    let mut stream = Stream::default();
+    let hook = || json!({"url": receiver.url, "events": ["task.created", "task.cancelled"]});
+    put(&world, "/v1/webhooks/all", hook()).await;
+    let (store, create) = (world.store().await, world.function("create-task"));
+    let relay = async |host: &Host, stream: &mut Stream| {
+        let answer = invoke(host, &json!({ "Records": stream.records(&world) })).await;
+        assert_eq!(again(&answer), Vec::<String>::new());
+    };
+    let standing = store.document("webhook-standing", "all").await.unwrap().unwrap();
+    let mut fuller: Value = serde_json::from_str(&standing).unwrap();
+    fuller["queued"] = json!(9_999);
+    let mut changes = DocumentChanges::default();
+    changes.put("webhook-standing", "all", fuller.to_string());
+    store.change_documents(changes).await.unwrap();
+    let relayer = world.function("relay-events");
+    for _ in 0..3 {
+        send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
+    }
+    relay(&relayer, &mut stream).await;
+    let webhook = shown(&world, "/v1/webhooks/all").await;
+    assert_eq!((&webhook["waiting"], &webhook["dropped"]), (&json!(1), &json!(2)), "{webhook}");
+
+    // How many wait is counted anew when it is sent.
+    round(&world, &world.function("manage-alerts")).await;
+    for _ in 0..2 {
+        send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
+    }
+    relay(&relayer, &mut stream).await;
+    assert_eq!(shown(&world, "/v1/webhooks/all").await["waiting"], 2);
+
+    // The function still knows the webhook that was taken away.
+    let (status, _) = send(&world.function("manage-alerts"), "DELETE", "/v1/webhooks/all", Value::Null).await;
+    assert_eq!(status, 200);
+    send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
+    relay(&relayer, &mut stream).await;
+    assert_eq!(store.count_documents("waiting/all").await.unwrap(), 0);
+    world.clock.advance(seconds(20));
+    put(&world, "/v1/webhooks/all", hook()).await;
+    send(&create, "POST", "/v1/tasks", json!({"type": "a"})).await;
+    relay(&relayer, &mut stream).await;
+    assert_eq!(shown(&world, "/v1/webhooks/all").await["waiting"], 1);
 }
 
 #[tokio::test]

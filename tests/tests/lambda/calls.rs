@@ -285,8 +285,12 @@ fn patterns(key: &Value) -> impl Iterator<Item = String> + use<> {
     let patterns = match key.split_once('#') {
         None => vec![key.to_owned()],
         Some(("T" | "X", _)) => vec!["T#*".to_owned(), "X#*".to_owned()],
-        // Who may hold what one alone may do need not see the secrets that are kept beside it.
-        Some(("DO", "@held")) => vec!["DO#@held".to_owned()],
+        // Who may hold what one alone may do need not see what is kept beside it, some of which is secret. A webhook's messages have a
+        // partition of their own.
+        Some(("DO", kind)) => match kind.split_once('/') {
+            Some((kind, _)) => vec![format!("DO#{kind}/*")],
+            None => vec![format!("DO#{kind}")],
+        },
         Some(("G" | "Y", _)) => vec!["G#*".to_owned(), "Y#*".to_owned()],
         Some((kind, _)) => vec![format!("{kind}#*")],
     };

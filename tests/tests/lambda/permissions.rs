@@ -403,6 +403,16 @@ async fn counted_events(world: &World) {
     invoke(&world.function("relay-events"), &json!({ "Records": records })).await;
     let wanted = [(TABLE, &["GetItem", "UpdateItem"][..])];
     took(world, "relay-events", "who keeps the statistics, and what is added to them", &wanted);
+
+    let hook = json!({"url": "http://127.0.0.1:1/in", "events": ["task.created"]});
+    let (status, answer) = send(&world.function("manage-alerts"), "PUT", "/v1/webhooks/all", hook).await;
+    assert_eq!(status, 200, "{answer}");
+    created(world, json!({"type": "a"})).await;
+    let records = stream.records(world);
+    world.calls.latest();
+    invoke(&world.function("relay-events"), &json!({ "Records": records })).await;
+    let wanted = [(TABLE, &["GetItem", "PutItem", "Query", "UpdateItem"][..])];
+    took(world, "relay-events", "what a webhook is to hear of a task", &wanted);
 }
 
 /// Each event of `events/`, by the function that takes it.

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use baton_api::event::CloudEvent;
 use baton_lambda::queues::Outgoing;
 use baton_lambda::{Function, Host};
 use baton_model::Timestamp;
 use baton_store::StoreError;
-use baton_store_dynamodb::RecordsCounted;
 use baton_store_dynamodb::table::KeptBy;
+use baton_store_dynamodb::{RecordsCounted, TaskEvent};
 use serde_json::{Value, json};
 use utoipa_axum::router::OpenApiRouter;
 
@@ -183,17 +182,15 @@ async fn without_the_queue_task_events_nobody_is_told_and_the_statistics_are_kep
     assert_eq!(stats["states"]["waiting"], 3);
 }
 
-fn an_event() -> CloudEvent {
-    let id = "01980a6e-5b7c-7cc3-98c4-dc0c0c07398f";
-    let event = json!({
-        "seq": 1, "at": "2026-02-02T02:40:00Z", "kind": "created", "to": "queued", "status": "queued", "attempt": 0,
-    });
-    let told = json!({
-        "specversion": "1.0", "id": format!("{id}/1"), "source": "/baton/tasks", "type": "baton.task.created", "subject": id,
-        "time": "2026-02-02T02:40:00Z", "datacontenttype": "application/json", "sequence": "0000000001",
-        "data": { "task_id": id, "project": "default", "queue": "default", "task_type": "a", "event": event },
-    });
-    serde_json::from_value(told).unwrap()
+/// The event of the first record that tells one.
+async fn an_event(world: &World, records: &[Value]) -> TaskEvent {
+    let store = world.store().await;
+    for record in records {
+        if let Ok([event]) = store.events_of(&record.to_string()).await.as_deref() {
+            return event.clone();
+        }
+    }
+    panic!("no record tells an event");
 }
 
 #[tokio::test]
@@ -201,13 +198,17 @@ async fn a_record_whose_handler_panics_is_put_aside_too() {
     let world = World::new().await;
     let records = two_damaged_of_four(&world, &mut Stream::default()).await;
     let first = records[0]["dynamodb"]["SequenceNumber"].as_str().unwrap().to_owned();
-    let panics = Function::new("relay-events", OpenApiRouter::default).stream(move |_, record| {
-        let (first, event) = (first.clone(), an_event());
-        async move {
-            assert!(!record.contains(&first), "as a mistake in the program would");
-            Ok(vec![event])
-        }
-    });
+    let event = an_event(&world, &records).await;
+    let panics = Function::new("relay-events", OpenApiRouter::default).stream(
+        move |_, record| {
+            let (first, event) = (first.clone(), event.clone());
+            async move {
+                assert!(!record.contains(&first), "as a mistake in the program would");
+                Ok(vec![event])
+            }
+        },
+        baton_relay_events::cloud_event,
+    );
     let answer = invoke(&world.host(panics), &json!({ "Records": records })).await;
     assert_eq!(again(&answer), Vec::<String>::new());
     assert_eq!(world.queues.visible(RELAY_DEAD).len(), 1);
@@ -240,7 +241,10 @@ async fn a_relay_that_dies_between_sending_and_counting_tells_twice_and_counts_o
     let place = records.iter().position(|record| record["dynamodb"]["SequenceNumber"] == json!(one)).unwrap();
     for some in [0, place + 1, records.len()] {
         let dying = Function::new("relay-events", OpenApiRouter::default)
-            .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
+            .stream(
+                |store, record| async move { baton_relay_events::relay(&store, &record).await },
+                baton_relay_events::cloud_event,
+            )
             .counting(move |store, records| async move {
                 baton_relay_events::count(&store, &records[..some]).await;
                 RecordsCounted { records: 0, failed: Some(StoreError::Unknown("it died".into())) }
@@ -263,15 +267,18 @@ async fn a_relay_that_dies_between_sending_and_counting_tells_twice_and_counts_o
     let second = records[1]["dynamodb"]["SequenceNumber"].as_str().unwrap().to_owned();
     let away = second.clone();
     let hindered = Function::new("relay-events", OpenApiRouter::default)
-        .stream(move |store, record| {
-            let away = record.contains(&away);
-            async move {
-                if away {
-                    return Err(StoreError::Unavailable("the table is out of reach".into()));
+        .stream(
+            move |store, record| {
+                let away = record.contains(&away);
+                async move {
+                    if away {
+                        return Err(StoreError::Unavailable("the table is out of reach".into()));
+                    }
+                    baton_relay_events::relay(&store, &record).await
                 }
-                baton_relay_events::relay(&store, &record).await
-            }
-        })
+            },
+            baton_relay_events::cloud_event,
+        )
         .counting(|store, records| async move { baton_relay_events::count(&store, &records).await });
     assert_eq!(again(&invoke(&world.host(hindered), &json!({ "Records": records })).await), [second]);
     assert_eq!(queued().await.0, 4);

@@ -15,6 +15,7 @@ use baton_lambda::{Host, Services};
 use baton_manage_alerts::AlertRounds;
 use baton_model::{Place, Timestamp, Token, TokenSecret};
 use baton_reap_stale_workers::ArchiveRounds;
+use baton_relay_events::Notifier;
 use baton_runtime::settings::QueueSettings;
 use baton_runtime::{Clock, ManualClock, RandomIds, Settings, Sources};
 use baton_store::{Archive, Archiver, StoredToken, TokenStore};
@@ -207,7 +208,11 @@ impl World {
             "query-tasks" => Function::new("query-tasks", baton_query_tasks::router),
             "edge-functions" => Function::speaking("edge-functions", baton_edge_functions::dialect),
             "relay-events" => Function::new("relay-events", OpenApiRouter::default)
-                .stream(|store, record| async move { baton_relay_events::relay(&store, &record).await })
+                .stream(
+                    |store, record| async move { baton_relay_events::relay(&store, &record).await },
+                    baton_relay_events::cloud_event,
+                )
+                .notifying(Notifier::default())
                 .releasing(|store, record, now| async move {
                     baton_relay_events::release(&store, &record, now).await
                 })

@@ -304,6 +304,7 @@ impl TaskStore for Oracle {
             lists_in_parts: false,
             releases_at_once: true,
             feed: true,
+            streams: false,
         }
     }
 

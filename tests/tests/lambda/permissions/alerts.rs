@@ -21,8 +21,11 @@ pub(super) async fn alerts(world: &World) {
     round(world).await;
     took(world, FUNCTION, "a round that finds no rule", &[(TABLE, &["Query"])]);
 
-    // Nobody listens there.
-    asked(world, "PUT", "/v1/webhooks/chat", json!({"url": "http://127.0.0.1:1/in"})).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/in", listener.local_addr().unwrap());
+    let takes = axum::Router::new().route("/in", axum::routing::post(|| async {}));
+    tokio::spawn(async move { axum::serve(listener, takes).await });
+    asked(world, "PUT", "/v1/webhooks/chat", json!({"url": url})).await;
     took(world, FUNCTION, "a webhook that is set, recorded", &[(TABLE, &["PutItem", "Query", "UpdateItem"])]);
     for kind in
         ["queue_depth", "oldest_ready", "no_worker", "workers_lost", "dead_letters", "schedule_missed"]
@@ -38,8 +41,9 @@ pub(super) async fn alerts(world: &World) {
     let rule = json!({"kind": "limit_full", "for_seconds": 0, "ends_after_seconds": 0, "webhooks": ["chat"]});
     asked(world, "PUT", "/v1/alerts/full", rule).await;
 
-    let limit = json!({"on": "queue/looked/key/*", "max_running": 1});
-    done(world, "manage-tasks", "/v1/limits", limit).await;
+    for on in ["queue/looked/key/*", "queue/looked"] {
+        done(world, "manage-tasks", "/v1/limits", json!({"on": on, "max_running": 1})).await;
+    }
     for _ in 0..3 {
         created(world, json!({"type": "a", "queue": "looked", "concurrency_key": "k"})).await;
     }
@@ -52,7 +56,9 @@ pub(super) async fn alerts(world: &World) {
     assert_eq!(round(world).await["held"], true);
     let wanted =
         [(TABLE, &["GetItem", "BatchGetItem", "Query", "UpdateItem", "DeleteItem"][..]), (INDEX, &["Query"])];
-    took(world, FUNCTION, "all rules, a firing, and a message that is tried", &wanted);
+    took(world, FUNCTION, "all rules, a firing, and a message that is taken", &wanted);
+    let firing = asked(world, "GET", "/v1/alerts/full", Value::Null).await;
+    assert_eq!(firing["fires"], true, "{firing}");
 
     let told = asked(world, "POST", "/v1/webhooks/chat/test", json!({})).await;
     asked(world, "POST", "/v1/webhooks/chat/redeliver", json!({"id": told["id"]})).await;
@@ -60,9 +66,12 @@ pub(super) async fn alerts(world: &World) {
     for path in ["/v1/alerts", "/v1/alerts/full", "/v1/webhooks", "/v1/webhooks/chat"] {
         got(world, FUNCTION, path).await;
     }
-    asked(world, "DELETE", "/v1/alerts/full", json!({})).await;
+    for gone in ["full", "looked"] {
+        asked(world, "DELETE", &format!("/v1/alerts/{gone}"), json!({})).await;
+    }
     world.clock.advance(seconds(60));
-    round(world).await;
+    assert_eq!(round(world).await["held"], true);
+    asked(world, "POST", "/v1/webhooks/chat/test", json!({})).await;
     asked(world, "DELETE", "/v1/webhooks/chat", json!({})).await;
     took(world, FUNCTION, "what is taken away", &[(TABLE, &["DeleteItem", "PutItem"])]);
 }

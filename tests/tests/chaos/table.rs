@@ -47,7 +47,7 @@ async fn chaos(seed: u64) -> Result<Outcome, String> {
     };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let engine = dynoxide::Database::memory().unwrap();
+    let engine = stream::engine();
     let engine = tokio::spawn(dynoxide::server::serve_on(listener, engine));
     let client = local(&endpoint, http_client());
     table::create(&client, "baton", TableOptions::default()).await.unwrap();
@@ -105,7 +105,7 @@ async fn attack(seed: u64, behind: u64) -> Result<Outcome, String> {
     let plan = Plan { seed, kills: 4, lasts, workers: 6, producers: 3, lives: 300..1_200, pace: 60, limits };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let endpoint = format!("http://{}", listener.local_addr().unwrap());
-    let db = dynoxide::Database::memory().unwrap();
+    let db = stream::engine();
     let engine = tokio::spawn(dynoxide::server::serve_on(listener, db.clone()));
     let client = local(&endpoint, http_client());
     table::create(&client, "baton", TableOptions::default()).await.unwrap();

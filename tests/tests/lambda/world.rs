@@ -33,7 +33,7 @@ pub(crate) use self::asking::{
 };
 use crate::bucket::{Bucket, RecordedFiles};
 use crate::calls::{Calls, REWRITE, Recorded, RecordedArchive, Recorder, rewriting};
-use crate::stream::TableStream;
+use crate::stream::{self, TableStream};
 
 /// The queues, by what stands for their URLs: `https://queues/` and the queue's name.
 pub(crate) const READY: &str = "https://queues/ready";
@@ -98,7 +98,7 @@ impl World {
     pub(crate) async fn over(http_client: SharedHttpClient, statistics: KeptBy) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
-        let db = dynoxide::Database::memory().unwrap();
+        let db = stream::engine();
         let engine = tokio::spawn(dynoxide::server::serve_on(listener, db.clone()));
         let client = local(&endpoint, http_client);
         let options = TableOptions { statistics, ..TableOptions::default() };

@@ -14,7 +14,7 @@ use super::{Outcome, standing};
 const AT_ONCE: usize = 8;
 
 /// Reads everything back and says what is broken.
-pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) -> Outcome {
+pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool, every: u64) -> Outcome {
     let tasks = all(client, "/v1/tasks?limit=1000").await;
     let generations = all(client, "/v1/generations?limit=1000").await;
     let stats = client.get("/v1/stats").await;
@@ -36,7 +36,7 @@ pub(super) async fn check(record: &Record, client: &Client, exact_counts: bool) 
     }
     let acknowledged = record.told().bulk.clone();
     let bulk = standing::bulk_commands(client, &acknowledged, &details, &mut broken).await;
-    let scheduled = standing::occurrences(&details, &mut broken);
+    let scheduled = standing::occurrences(&details, every, &mut broken);
     let told = record.told();
     broken.extend(told.surprises.iter().cloned());
     promises(&told, &details, &mut broken);

@@ -59,6 +59,8 @@ pub struct Plan {
     pub pace: u64,
     /// Whether tasks share limits.
     pub limits: bool,
+    /// After how many seconds of the servers' time a schedule creates its next task.
+    pub every: u64,
 }
 
 /// Something that serves, and that is killed and started again on the same tasks.
@@ -185,7 +187,7 @@ pub async fn run_places(plan: Plan, mut places: Vec<impl Place>, exact_counts: b
     if plan.limits {
         producer::limit(&client).await;
     }
-    standing::set_schedule(&client).await;
+    standing::set_schedule(&client, plan.every).await;
     let mut producers = Vec::new();
     for number in 0..plan.producers {
         let client = client::Client::new(addresses.clone(), Arc::clone(&record));
@@ -233,7 +235,7 @@ pub async fn run_places(plan: Plan, mut places: Vec<impl Place>, exact_counts: b
     for worker in workers {
         worker.await.expect("a worker does not panic");
     }
-    let mut outcome = check::check(&record, &client, exact_counts).await;
+    let mut outcome = check::check(&record, &client, exact_counts, plan.every).await;
     outcome.kills = kills;
     outcome.broken.extend(finished.err());
     for place in &mut places {

@@ -13,7 +13,7 @@ use super::client::Client;
 use super::standing;
 
 /// After how many requests a producer looks how much waits.
-const LOOKS: u64 = 50;
+const LOOKS: u64 = 10;
 
 /// Creates tasks until `on` is off; each request is sent until it is answered.
 pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u64, on: Arc<AtomicBool>) {
@@ -49,10 +49,11 @@ pub(super) async fn run(number: u32, client: Client, mut random: StdRng, pace: u
     }
 }
 
-/// Pauses for as long as a page of a list does not hold all that waits: what a long run creates must come to its end, and be read back.
+/// Pauses for as long as a page of a list does not hold all that waits: what a long run creates must come to its end, at a task or two a
+/// second where tasks share limits and everything fails now and then.
 async fn until_few_wait(client: &Client, on: &AtomicBool) {
     while on.load(Ordering::Relaxed) {
-        let page = client.get("/v1/tasks?status=queued&limit=1000").await;
+        let page = client.get("/v1/tasks?status=queued&limit=100").await;
         if page["next_cursor"].is_null() {
             return;
         }

@@ -13,11 +13,11 @@ use super::client::Client;
 
 const SCHEDULE: &str = "chaos";
 
-/// Sets a schedule that creates a task each second, also for those seconds at which nothing ran.
-pub(super) async fn set_schedule(client: &Client) {
+/// Sets a schedule that creates a task every so many seconds, also for those times at which nothing ran.
+pub(super) async fn set_schedule(client: &Client, every: u64) {
     let schedule = json!({
         "name": SCHEDULE,
-        "every_seconds": 1,
+        "every_seconds": every,
         "if_missed": "all",
         "if_running": "allow",
         "task": {
@@ -43,8 +43,8 @@ pub(super) fn occurrence(task: &Value) -> Option<&str> {
     task["params"]["time"].as_str()
 }
 
-/// Each second from the first to the last has one task, and none was created before its time. Says how many there are.
-pub(super) fn occurrences(details: &BTreeMap<String, Value>, broken: &mut Vec<String>) -> usize {
+/// Each time from the first to the last has one task, and none was created before its time. Says how many there are.
+pub(super) fn occurrences(details: &BTreeMap<String, Value>, every: u64, broken: &mut Vec<String>) -> usize {
     let mut times = BTreeSet::new();
     for (id, detail) in details {
         let task = &detail["task"];
@@ -62,7 +62,7 @@ pub(super) fn occurrences(details: &BTreeMap<String, Value>, broken: &mut Vec<St
         }
     }
     for (one, next) in times.iter().zip(times.iter().skip(1)) {
-        if next.since(*one) != Duration::from_secs(1) {
+        if next.since(*one) != Duration::from_secs(every) {
             broken.push(format!("the schedule has created no task between {one} and {next}"));
         }
     }

@@ -20,6 +20,7 @@ async fn a_killed_server_loses_and_repeats_nothing_of_the_platforms_clients() {
         lives: 200..900,
         pace: 20,
         limits: false,
+        every: 1,
     };
     println!("{plan:?}");
     let folder = tempfile::tempdir().unwrap();
@@ -43,6 +44,7 @@ async fn spoken(spoken: Spoken) {
         lives: 200..700,
         pace: 20,
         limits: false,
+        every: 1,
     };
     println!("{spoken:?} {plan:?}");
     let folder = tempfile::tempdir().unwrap();

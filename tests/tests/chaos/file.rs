@@ -19,6 +19,7 @@ async fn a_killed_server_loses_and_repeats_nothing() {
         lives: 30..400,
         pace: 12,
         limits: true,
+        every: 1,
     };
     println!("{plan:?}");
     let folder = tempfile::tempdir().unwrap();

@@ -293,7 +293,10 @@ async fn attack(seed: u64, behind: Duration) -> Result<(), String> {
 
     let lasts = setting("BATON_ATTACK_SECONDS").map(Duration::from_secs);
     let limits = lasts.is_some() || behind > SHARED_ABOVE;
-    let plan = Plan { seed, kills: 4, lasts, workers: 6, producers: 3, lives: 300..1_200, pace: 60, limits };
+    // A long run comes to its end by no more than its producers create.
+    let every = if lasts.is_some() { 60 } else { 1 };
+    let plan =
+        Plan { seed, kills: 4, lasts, workers: 6, producers: 3, lives: 300..1_200, pace: 60, limits, every };
     let places = [Duration::ZERO, behind].map(|behind| Functions::new(&world, &faults, behind));
     let mut outcome = run_places(plan.clone(), places.into(), false).await;
     stop.send(true).unwrap();

@@ -304,6 +304,24 @@ mod tests {
         assert!(store.inner.is_spent(&claim, &plan).await.unwrap(), "it was had");
     }
 
+    /// An index that is behind shows a task that has moved at two places.
+    #[tokio::test]
+    async fn a_task_that_is_planned_twice_is_given_once() {
+        let store = store(Options::seeded(1)).await;
+        let (now, task) = (Timestamp::from_millis(1_800_000_000_000), task(1, RunAfter::Now));
+        let planned = vec![(task.id, 1); 2];
+        let create = Create { now, tasks: vec![task], atomic: true, idempotency: None, by: None };
+        store.create(create).await.unwrap();
+        let claim = Claim {
+            queues: vec!["a".parse().unwrap()],
+            request: Some("r".parse().unwrap()),
+            ..Claim::new("w".parse().unwrap(), now)
+        };
+        assert!(store.inner.plan(&claim, &mut None, planned).await.unwrap().is_none());
+        let ClaimAnswer::Leased(given) = store.claim(claim).await.unwrap() else { panic!("given nothing") };
+        assert_eq!(given.len(), 1);
+    }
+
     /// A sending plans a task that is changed before it takes it, and so plans another one in its place. Meanwhile another sending has read
     /// the first plan, and the task waits still.
     #[tokio::test]

@@ -86,7 +86,6 @@ impl Inner {
             return Ok(Ok(look));
         }
         look.alone.sort_by_key(|(place, _)| place.across());
-        look.alone.dedup_by_key(|(_, entry)| entry.head.id);
         let first = look.due.first().map(|one| one.place);
         let mut places: Vec<Place> = look.alone.iter().map(|(place, _)| *place).collect();
         let rooms =

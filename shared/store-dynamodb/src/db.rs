@@ -4,7 +4,7 @@
 //! what is past its keeping; so each may be sent again when its answer was lost. What a second sending of the same
 //! write looks like to a condition is told by the write's own mark (see `transition`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -195,13 +195,7 @@ impl Db {
         self.get_batches(keys, false).await
     }
 
-    async fn get_batches(&self, mut keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
-        // DynamoDB refuses a read that names an item twice, and an index may show one at two places for a moment.
-        let mut named = HashSet::with_capacity(keys.len());
-        keys.retain(|key| {
-            let part = |name: &str| key.get(name).and_then(|value| value.as_s().ok()).cloned();
-            named.insert((part("pk"), part("sk")))
-        });
+    async fn get_batches(&self, keys: Vec<Item>, consistent: bool) -> Result<Vec<Item>, StoreError> {
         let mut items = Vec::with_capacity(keys.len());
         for chunk in keys.chunks(BATCH_GET) {
             let mut open = chunk.to_vec();

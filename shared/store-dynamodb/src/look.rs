@@ -17,7 +17,7 @@ use crate::error::damaged;
 use crate::expression::Expression;
 use crate::keys;
 use crate::lane::{Choice, Lane};
-use crate::notes::Reserved;
+use crate::notes::{Notes, Reserved};
 use crate::queue::StoredQueue;
 use crate::row::Stored;
 use crate::store::Inner;
@@ -83,13 +83,44 @@ pub(crate) struct Source {
 #[derive(Default)]
 struct Group(Vec<Source>);
 
-impl Look<'_> {
+/// What became of an entry that a claim would try.
+pub(crate) enum Tried {
+    /// It is reserved for the claim.
+    Added,
+    /// Another claim of this process has its task.
+    Lost,
+    /// The claim has its task already, by another entry: one that was moved may be seen at both places, as the index trails.
+    Known,
+}
+
+impl<'a> Look<'a> {
     /// Adds what a partition has, but for the entries that are still to be reserved.
     fn add(&mut self, priority: Priority, seen: Seen) -> Vec<Stored> {
         self.next_at = earlier(self.next_at, seen.next_at);
-        self.alone.extend(seen.alone.into_iter().map(|entry| (usual_place(&entry, priority), entry)));
+        for entry in seen.alone {
+            self.meet_alone(usual_place(&entry, priority), entry);
+        }
         self.expired.extend(seen.expired);
         seen.found
+    }
+
+    /// Adds an entry of a task that is given out alone. A partition may be looked at several times, and has it each time.
+    pub(crate) fn meet_alone(&mut self, place: Place, entry: Stored) {
+        if self.alone.iter().all(|(_, one)| one.head.id != entry.head.id) {
+            self.alone.push((place, entry));
+        }
+    }
+
+    /// Reserves an entry for the claim, as one that is to be tried.
+    pub(crate) fn reserve(&mut self, notes: &'a Notes, place: Place, entry: Stored) -> Tried {
+        if self.due.iter().any(|one| one.entry.head.id == entry.head.id) {
+            return Tried::Known;
+        }
+        let Some(reserved) = notes.reserve((entry.head.id, entry.created_at), entry.head.events) else {
+            return Tried::Lost;
+        };
+        self.due.push(Candidate { entry, place, reserved });
+        Tried::Added
     }
 }
 
@@ -225,20 +256,14 @@ impl Inner {
         missing: usize,
         look: &mut Look<'a>,
     ) -> bool {
-        let (mut lost, mut added) = (false, Vec::new());
+        let (mut lost, before) = (false, look.due.len());
         for entry in entries {
-            if added.len() == missing {
+            if look.due.len() == before + missing {
                 break;
             }
-            match self.notes.reserve((entry.head.id, entry.created_at), entry.head.events) {
-                Some(reserved) => {
-                    added.push(Candidate { place: usual_place(&entry, priority), entry, reserved });
-                }
-                None => lost = true,
-            }
+            lost |= matches!(look.reserve(&self.notes, usual_place(&entry, priority), entry), Tried::Lost);
         }
-        added.sort_by_key(|one| (one.entry.head.run_after, one.entry.head.id));
-        look.due.extend(added);
+        look.due[before..].sort_by_key(|one| (one.entry.head.run_after, one.entry.head.id));
         lost
     }
 
@@ -346,5 +371,38 @@ pub(crate) fn earlier(one: Option<Timestamp>, other: Option<Timestamp>) -> Optio
     match (one, other) {
         (Some(one), Some(other)) => Some(one.min(other)),
         (one, other) => one.or(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use baton_model::RunAfter;
+    use baton_store::{Create, TaskStore as _};
+
+    use super::*;
+    use crate::Options;
+    use crate::testing::{store, task};
+
+    /// A read that names a task twice is refused.
+    #[tokio::test]
+    async fn a_look_has_each_task_once_however_often_it_is_seen() {
+        let store = store(Options::seeded(1)).await;
+        let (now, spec) = (Timestamp::from_millis(1_800_000_000_000), task(1, RunAfter::Now));
+        let id = spec.id;
+        let create = Create { now, tasks: vec![spec], atomic: false, idempotency: None, by: None };
+        store.create(create).await.unwrap();
+        let entry = store.inner.find(id).await.unwrap().unwrap();
+        let mut moved = entry.clone();
+        moved.head.events += 1;
+        let (notes, mut look) = (&store.inner.notes, Look::default());
+        let place = usual_place(&entry, Priority::Normal);
+        assert!(matches!(look.reserve(notes, place, entry.clone()), Tried::Added));
+        assert!(matches!(look.reserve(notes, place, moved.clone()), Tried::Known));
+        let mut others = Look::default();
+        assert!(matches!(others.reserve(notes, place, entry.clone()), Tried::Lost));
+        for entry in [entry.clone(), entry, moved] {
+            look.meet_alone(place, entry);
+        }
+        assert_eq!((look.due.len(), look.alone.len()), (1, 1));
     }
 }

@@ -14,7 +14,7 @@ use futures::{StreamExt, TryStreamExt};
 
 use crate::claim::Entered;
 use crate::lane::{self, Choice, Lane};
-use crate::look::{AMONG, AT_ONCE, Candidate, Look, Source, earlier};
+use crate::look::{AMONG, AT_ONCE, Look, Source, earlier};
 use crate::queue::StoredQueue;
 use crate::row::Stored;
 use crate::store::Inner;
@@ -79,7 +79,9 @@ impl Inner {
                 on.and_then(|on| counted.get(&on)).copied().unwrap_or(0)
             };
             let rules = Rules { orders: &orders, warm: &claim.warm, now: claim.now, running: &running };
-            look.alone = alone.into_iter().map(|one| (rules.place(&one.facts()), one.entry)).collect();
+            for one in alone {
+                look.meet_alone(rules.place(&one.facts()), one.entry);
+            }
             let line = Line::new(rules, plain);
             let (mut first, behind) = Self::first_in_line(claim, line, &orders, (among, most));
             let found = first.len();
@@ -90,19 +92,12 @@ impl Inner {
                 if look.due.len() == most {
                     break;
                 }
-                let (id, events) = ((one.entry.head.id, one.entry.created_at), one.entry.head.events);
-                if let Some(reserved) = self.notes.reserve(id, events) {
-                    look.due.push(Candidate { place: rules.place(&one.facts()), entry: one.entry, reserved });
-                }
+                look.reserve(&self.notes, rules.place(&one.facts()), one.entry);
             }
             // Another claim of this process may have reserved them since they were seen: then others are free.
             if found == 0 || look.due.len() == most.min(found) {
                 for one in behind {
-                    let (id, events) = ((one.entry.head.id, one.entry.created_at), one.entry.head.events);
-                    if let Some(reserved) = self.notes.reserve(id, events) {
-                        let place = rules.place(&one.facts());
-                        look.due.push(Candidate { place, entry: one.entry, reserved });
-                    }
+                    look.reserve(&self.notes, rules.place(&one.facts()), one.entry);
                 }
                 return Ok(look);
             }

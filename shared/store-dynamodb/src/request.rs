@@ -264,16 +264,15 @@ mod tests {
     use baton_store::{Complete, Create, TaskStore as _};
 
     use super::*;
-    use crate::Options;
     use crate::testing::{store, task};
+    use crate::{DynamoStore, Options};
 
-    /// A server writes down what it is about to take, and stalls; the same claim is sent to another one, and its worker ends the task.
-    #[tokio::test]
-    async fn what_another_sending_was_given_makes_a_claim_spent_also_once_that_has_ended() {
+    /// Two tasks wait, and a claim with a name is on its way.
+    async fn two_waiting() -> (DynamoStore, Claim, [TaskId; 2]) {
         let store = store(Options::seeded(1)).await;
         let (now, first) = (Timestamp::from_millis(1_800_000_000_000), task(1, RunAfter::Now));
         let second = TaskSpec { id: task(2, RunAfter::Now).id, ..first.clone() };
-        let planned = vec![(first.id, 1)];
+        let ids = [first.id, second.id];
         let create = Create { now, tasks: vec![first, second], atomic: true, idempotency: None, by: None };
         store.create(create).await.unwrap();
         let claim = Claim {
@@ -281,6 +280,14 @@ mod tests {
             request: Some("r".parse().unwrap()),
             ..Claim::new("w".parse().unwrap(), now)
         };
+        (store, claim, ids)
+    }
+
+    /// A server writes down what it is about to take, and stalls; the same claim is sent to another one, and its worker ends the task.
+    #[tokio::test]
+    async fn what_another_sending_was_given_makes_a_claim_spent_also_once_that_has_ended() {
+        let (store, claim, [first, _]) = two_waiting().await;
+        let planned = vec![(first, 1)];
         let mut known = None;
         assert!(store.inner.plan(&claim, &mut known, planned).await.unwrap().is_none());
         let plan = known.expect("it is written down");
@@ -292,7 +299,7 @@ mod tests {
         assert_eq!(given.iter().map(|task| task.head.id).collect::<Vec<_>>(), [plan.tasks[0].0]);
         assert!(store.inner.is_spent(&claim, &plan).await.unwrap());
         let complete = Complete {
-            now,
+            now: claim.now,
             task: given[0].head.id,
             fence: Fence { worker: claim.worker.clone(), attempt: 1 },
             caller: Bounds::default(),
@@ -304,40 +311,12 @@ mod tests {
         assert!(store.inner.is_spent(&claim, &plan).await.unwrap(), "it was had");
     }
 
-    /// An index that is behind shows a task that has moved at two places.
-    #[tokio::test]
-    async fn a_task_that_is_planned_twice_is_given_once() {
-        let store = store(Options::seeded(1)).await;
-        let (now, task) = (Timestamp::from_millis(1_800_000_000_000), task(1, RunAfter::Now));
-        let planned = vec![(task.id, 1); 2];
-        let create = Create { now, tasks: vec![task], atomic: true, idempotency: None, by: None };
-        store.create(create).await.unwrap();
-        let claim = Claim {
-            queues: vec!["a".parse().unwrap()],
-            request: Some("r".parse().unwrap()),
-            ..Claim::new("w".parse().unwrap(), now)
-        };
-        assert!(store.inner.plan(&claim, &mut None, planned).await.unwrap().is_none());
-        let ClaimAnswer::Leased(given) = store.claim(claim).await.unwrap() else { panic!("given nothing") };
-        assert_eq!(given.len(), 1);
-    }
-
     /// A sending plans a task that is changed before it takes it, and so plans another one in its place. Meanwhile another sending has read
     /// the first plan, and the task waits still.
     #[tokio::test]
     async fn a_plan_that_another_stands_in_place_of_is_carried_out_by_nobody() {
-        let store = store(Options::seeded(1)).await;
-        let (now, first) = (Timestamp::from_millis(1_800_000_000_000), task(1, RunAfter::Now));
-        let second = TaskSpec { id: task(2, RunAfter::Now).id, ..first.clone() };
-        let planned = [(first.id, 1), (second.id, 1)].map(|task| vec![task]);
-        let create = Create { now, tasks: vec![first, second], atomic: true, idempotency: None, by: None };
-        store.create(create).await.unwrap();
-        let claim = Claim {
-            queues: vec!["a".parse().unwrap()],
-            request: Some("r".parse().unwrap()),
-            ..Claim::new("w".parse().unwrap(), now)
-        };
-        let [one, other] = planned;
+        let (store, claim, [first, second]) = two_waiting().await;
+        let (one, other) = (vec![(first, 1)], vec![(second, 1)]);
         let mut known = None;
         assert!(store.inner.plan(&claim, &mut known, one).await.unwrap().is_none());
         let read = store.inner.planned(&claim).await.unwrap().expect("it is written down");

@@ -122,12 +122,12 @@ pub struct Standing {
     #[serde(default)]
     pub dropped: u64,
     /// About how many messages of tasks wait, where a stream's function keeps them: it may write one twice.
-    #[serde(default, skip_serializing_if = "is_none")]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub queued: u64,
 }
 
-/// Of how a webhook stands beside a file, nothing is said of this.
-fn is_none(queued: &u64) -> bool {
+/// Beside a file it always is, and nothing is said of it.
+fn is_zero(queued: &u64) -> bool {
     *queued == 0
 }
 

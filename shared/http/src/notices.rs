@@ -11,7 +11,6 @@ use baton_model::{GroupName, Timestamp};
 use baton_store::{Document, DocumentChanges, Hold, Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 use tokio::sync::{Mutex, watch};
 
 use crate::App;
@@ -224,7 +223,7 @@ impl Notices {
     }
 
     /// Has a webhook stand as `change` makes it, with the changes that this gives: in one commit, and only if nobody has written meanwhile
-    /// what it was made of, as requests may be other processes than what sends; else it is asked anew. None if there is no such webhook: of
+    /// what it was made of, as requests may be other processes than what sends; else it is asked anew. What changes nothing is not written. None if there is no such webhook: of
     /// one that is gone nothing is kept. Nobody may call it who has the [turn](Notices::turn).
     ///
     /// # Errors
@@ -252,8 +251,12 @@ impl Notices {
                 continue;
             }
             let standing = was.as_deref().map(|text| read::<HookStanding>(WHAT, text)).transpose()?;
-            let mut standing = standing.unwrap_or_default();
+            let before = standing.unwrap_or_default();
+            let mut standing = before.clone();
             let mut changes = change(&mut standing)?;
+            if standing == before && changes.is_empty() {
+                return Ok(Some(standing));
+            }
             standing.written = Some(app.ids.uuid().to_string());
             changes.replace(HOOK, webhook.as_str(), was, write(WHAT, &standing)?);
             if app.store.change_documents(changes).await? {
@@ -354,11 +357,6 @@ pub fn read<T: DeserializeOwned>(what: &str, text: &str) -> Result<T, StoreError
 /// If it does not serialise: a fault of the program.
 pub fn write(what: &str, value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|error| damaged(what, error))
-}
-
-/// What a part of a document says.
-fn value(what: &str, value: &impl Serialize) -> Result<Value, StoreError> {
-    serde_json::to_value(value).map_err(|error| damaged(what, error))
 }
 
 fn damaged(what: &str, error: serde_json::Error) -> StoreError {

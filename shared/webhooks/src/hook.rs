@@ -40,8 +40,6 @@ pub(crate) struct Hook {
     position: Option<u64>,
     /// The position that is kept.
     kept: u64,
-    /// How many messages of tasks wait that a stream's function has kept, if all that wait were read.
-    known: Option<u64>,
     /// How many messages that are over were added since the last tidying.
     over: usize,
     /// How many messages are tried before what came of them is kept.
@@ -59,17 +57,7 @@ enum Next {
 
 impl Hook {
     pub(crate) fn new(app: App, webhook: Webhook, sender: Sender) -> Self {
-        Self {
-            app,
-            webhook,
-            sender,
-            born: None,
-            position: None,
-            kept: 0,
-            known: None,
-            over: KEPT,
-            part: PART,
-        }
+        Self { app, webhook, sender, born: None, position: None, kept: 0, over: KEPT, part: PART }
     }
 
     /// One for a round, which knows nothing of those before it: it tidies as soon as a message is over, and has what came of messages be
@@ -143,7 +131,8 @@ impl Hook {
             // If it hears of tasks again, then from then on.
             self.keep(None, Vec::new()).await?;
         }
-        self.known = (!tells && waiting.len() < WAITING as usize)
+        // How many a stream's function has kept, if all that wait were read.
+        let queued = (!tells && waiting.len() < WAITING as usize)
             .then(|| waiting.iter().filter(|message| message.event.is_of_task()).count() as u64);
         let now = self.app.now();
         let is_due = |message: &Delivery| message.next_at.is_none_or(|at| at <= now);
@@ -153,7 +142,7 @@ impl Hook {
             return Ok(Next::Idle { at, hears });
         }
         if !due.is_empty() {
-            self.try_some(due.into_iter().take(self.part).collect()).await?;
+            self.try_some(due.into_iter().take(self.part).collect(), queued).await?;
         }
         Ok(Next::More)
     }
@@ -210,8 +199,8 @@ impl Hook {
         Ok(())
     }
 
-    /// Tries messages, and keeps what came of them.
-    async fn try_some(&mut self, messages: Vec<Delivery>) -> Result<(), StoreError> {
+    /// Tries messages, and keeps what came of them. `queued`: how many messages of tasks wait, if that is to be set right.
+    async fn try_some(&mut self, messages: Vec<Delivery>, queued: Option<u64>) -> Result<(), StoreError> {
         let (app, sender, webhook) = (&self.app, &self.sender, &self.webhook);
         let tried: Vec<(Delivery, Outcome)> = stream::iter(messages)
             .map(|message| async move {
@@ -223,7 +212,7 @@ impl Hook {
             .await;
         let (name, now) = (&webhook.name, app.now());
         let (mut over, mut given_up) = (0, None);
-        let (born, known) = (&self.born, self.known);
+        let born = &self.born;
         let stood = app.notices.stand(app, name, |standing| {
             (over, given_up) = (0, None);
             if born.is_some() && standing.born != *born {
@@ -231,7 +220,7 @@ impl Hook {
                 return Ok(DocumentChanges::default());
             }
             let was_disabled = standing.disabled_at.is_some();
-            standing.queued = known.unwrap_or(standing.queued);
+            standing.queued = queued.unwrap_or(standing.queued);
             let mut changes = DocumentChanges::default();
             for (message, outcome) in &tried {
                 let mut message = message.clone();

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
+use baton_http::App;
 use baton_lambda::queues::Outgoing;
-use baton_lambda::{Function, Host};
+use baton_lambda::{Function, Host, Notify};
 use baton_model::Timestamp;
 use baton_store::StoreError;
 use baton_store_dynamodb::table::KeptBy;
@@ -284,6 +286,48 @@ async fn a_relay_that_dies_between_sending_and_counting_tells_twice_and_counts_o
     assert_eq!(queued().await.0, 4);
     assert_eq!(again(&invoke(&relayer, &json!({ "Records": records })).await), Vec::<String>::new());
     assert_eq!(queued().await.0, 5);
+}
+
+/// Somebody hears of tasks, for whom nothing can be kept.
+struct Unheard(fn() -> StoreError);
+
+#[async_trait]
+impl Notify for Unheard {
+    async fn is_heard(&self, _: &App) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+
+    async fn notify(&self, _: &App, _: Vec<TaskEvent>) -> Result<(), StoreError> {
+        Err((self.0)())
+    }
+}
+
+#[tokio::test]
+async fn what_webhooks_are_to_hear_comes_again_if_it_cannot_be_kept_and_what_is_damaged_holds_nobody_up() {
+    let world = World::with_statistics(KeptBy::Stream).await;
+    let mut stream = Stream::default();
+    stream.records(&world);
+    send(&world.function("create-task"), "POST", "/v1/tasks", json!({"type": "a"})).await;
+    let mut records = stream.records(&world);
+    records.retain(|record| record["dynamodb"]["Keys"]["pk"]["S"].as_str().unwrap().starts_with("T#"));
+    let event = json!({ "Records": records });
+    let relayed = async |why: fn() -> StoreError| {
+        let function = Function::new("relay-events", OpenApiRouter::default)
+            .stream(
+                |store, record| async move { baton_relay_events::relay(&store, &record).await },
+                baton_relay_events::cloud_event,
+            )
+            .notifying(Unheard(why))
+            .counting(|store, records| async move { baton_relay_events::count(&store, &records).await });
+        again(&invoke(&world.host(function), &event).await)
+    };
+    let first = records[0]["dynamodb"]["SequenceNumber"].as_str().unwrap().to_owned();
+    assert_eq!(relayed(|| StoreError::Unavailable("the table is out of reach".into())).await, [first]);
+    let damaged =
+        || StoreError::Internal { what: "a webhook that is kept cannot be read".to_owned(), cause: None };
+    assert_eq!(relayed(damaged).await, Vec::<String>::new());
+    let (_, stats) = send(&world.function("query-tasks"), "GET", "/v1/stats", json!(null)).await;
+    assert_eq!(stats["states"]["waiting"], 1);
 }
 
 #[tokio::test]

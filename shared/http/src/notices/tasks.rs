@@ -5,9 +5,8 @@ use baton_alerts::{Delivery, Event, EventName, Webhook, message_id};
 use baton_api::timeline::TimelineView;
 use baton_model::{GroupName, Particulars, TimelineEntry, Timestamp};
 use baton_store::{DocumentChanges, StoreError};
-use serde_json::Value;
 
-use super::{hook_standing, put_message};
+use super::{put_message, write};
 use crate::App;
 use crate::live::LiveEvent;
 
@@ -41,11 +40,13 @@ pub fn message_of(
     // Of one task, the number of the event tells it from the others.
     let place = position.unwrap_or_else(|| event.seq.into()).to_string();
     let id = message_id(at, &[webhook.name.as_str(), name.as_str(), &task.to_string(), &place]);
-    let data: Value = match position {
-        Some(position) => super::value("a message", &LiveEvent::new((position, entry)).view())?,
-        None => super::value("a message", &TimelineView::from(entry))?,
+    let body = match position {
+        Some(position) => {
+            let data = LiveEvent::new((position, entry)).view();
+            write("a message", &Event { name, timestamp: at, data })?
+        }
+        None => write("a message", &Event { name, timestamp: at, data: TimelineView::from(entry) })?,
     };
-    let body = super::write("a message", &Event { name, timestamp: at, data })?;
     // Its day begins when it is read: who stood still has not tried it.
     Ok(Some(Delivery::new(id, name, body, now)))
 }
@@ -56,11 +57,11 @@ pub fn message_of(
 /// # Errors
 /// The store's own failures; what was kept by then is kept again by the next try, under the same ids.
 pub async fn keep_of_tasks(app: &App, webhook: &GroupName, messages: &[Delivery]) -> Result<(), StoreError> {
-    if hook_standing(&*app.store, webhook).await?.disabled_at.is_some() {
-        return Ok(());
-    }
     for part in messages.chunks(PART) {
         let stood = app.notices.stand(app, webhook, |standing| {
+            if standing.disabled_at.is_some() {
+                return Ok(DocumentChanges::default());
+            }
             let room = usize::try_from(WAITING_TASKS.saturating_sub(standing.queued)).unwrap_or(usize::MAX);
             let kept = part.len().min(room);
             standing.queued += kept as u64;

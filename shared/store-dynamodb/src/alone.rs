@@ -67,7 +67,7 @@ impl Inner {
         Ok(Some(match alone {
             Alone::Runs { .. } => Nothing::RunsAlone,
             Alone::MakesRoom { task, .. } => {
-                if alone.is_to_be_renewed(claim.now) {
+                if alone.is_to_be_renewed(claim.now) && !self.was_sent(claim).await? {
                     let own = Expression::new().when("wk", "=", s(claim.worker.as_str()));
                     self.make_room(claim, task, own).await?;
                 }
@@ -117,6 +117,7 @@ impl Inner {
                         return Ok(Ok(Look { due, alone: Vec::new(), ..look }));
                     }
                 }
+                Turn::MakeRoom(_) if self.was_sent(claim).await? => return Ok(Err(Nothing::MakesRoom)),
                 Turn::MakeRoom(id) => {
                     let known = rooms.get(&id);
                     let still = Expression::new()
@@ -129,6 +130,11 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// Whether a claim was sent before, and so has its answer: it ties its worker to nothing.
+    async fn was_sent(&self, claim: &Entered<'_>) -> Result<bool, StoreError> {
+        Ok(self.planned(claim).await?.is_some())
     }
 
     /// Who makes room for those whose turn has been for long. Of more than are looked at, the rest are left out.

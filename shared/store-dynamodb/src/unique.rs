@@ -192,6 +192,7 @@ impl Inner {
                 Ok(()) => {
                     let after = Stored { head: change.head, ends: None, ..before.clone() };
                     self.changed(&before, &after, retry.now);
+                    self.hold_places_again(&before, &after).await;
                     self.note_in_batch(&after, before.head.state.state(), retry.now).await;
                     return Ok(state);
                 }
@@ -203,6 +204,7 @@ impl Inner {
                         {
                             let after = Stored { head: change.head, ends: None, ..before.clone() };
                             self.changed(&before, &after, retry.now);
+                            self.hold_places_again(&before, &after).await;
                             self.note_in_batch(&after, before.head.state.state(), retry.now).await;
                             return Ok(state);
                         }

@@ -68,9 +68,9 @@ impl Inner {
         self.count_these(&book, &ids, concerns).await
     }
 
-    /// Has a task that was taken in from another store be in the sets of the limits that are set by then. Those of later ones are
-    /// filled when they come.
-    pub(crate) async fn count_imported(&self, id: TaskId) -> Result<(), StoreError> {
+    /// Has a task that was taken in from another store, or put back after its end, be in the sets of the limits that are set by then. Those
+    /// of later ones are filled when they come.
+    pub(crate) async fn count_now(&self, id: TaskId) -> Result<(), StoreError> {
         let book = self.known_book().await?;
         if book.is_empty() { Ok(()) } else { self.count_these(&book, &[id], &|_| true).await }
     }

@@ -1,6 +1,6 @@
-//! The places that a task holds while it waits for its next attempt, as it goes to another queue.
+//! The places that a task holds while it waits for its next attempt: as it goes to another queue, and as it is put back after its end.
 
-use baton_model::{LimitOn, QueueName, Shared, TaskId, Timestamp, holds_place};
+use baton_model::{LimitOn, QueueName, Shared, TaskId, TaskState, Timestamp, holds_place};
 use baton_store::StoreError;
 
 use super::standing::lasting;
@@ -31,6 +31,19 @@ impl Inner {
             self.change_standing(on, &change).await?;
         }
         Ok(held)
+    }
+
+    /// Has a task that waits again hold the places that it had before its end, where limits say so. What fails is made good when the
+    /// limit is counted anew.
+    pub(crate) async fn hold_places_again(&self, before: &Stored, after: &Stored) {
+        let waited_or_ran = matches!(before.head.state, TaskState::Queued | TaskState::Running(_));
+        if waited_or_ran || !holds_place(&after.head) {
+            return;
+        }
+        if let Err(error) = Box::pin(self.count_now(after.head.id)).await {
+            tracing::warn!(task = %after.head.id, error = error.report(),
+                "a task that waits again may hold no place of its limits; those behind it may pass");
+        }
     }
 
     /// Gives back the places of a task that has not gone there.

@@ -153,6 +153,7 @@ impl Inner {
     /// place no longer, and lets those go that wait for it. So for a task that waits at a limit no longer. What fails is made good
     /// by whoever finds the limit full, and by the reaper.
     pub(crate) async fn leave(&self, before: &Stored, after: &Stored, now: Timestamp) {
+        self.hold_places_again(before, after).await;
         let Some(rest) = after.rest.as_ref() else { return };
         let waits = before.rest.as_ref().and_then(|rest| rest.waits.as_ref());
         // What stands under limits for it has ended before.

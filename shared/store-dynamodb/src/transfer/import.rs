@@ -220,7 +220,7 @@ impl Inner {
         self.import_member(&record.task).await?;
         self.keep_imported(&record.task).await?;
         if matches!(task.head.state, TaskState::Running(_)) {
-            self.count_imported(id).await?;
+            self.count_now(id).await?;
         }
         let mut stats = self.stats.lock();
         if let Some((queue, state, _, ends)) = before {

@@ -294,6 +294,19 @@ pub async fn repetitions_and_completions_bring_it_along(b: Bench) {
     b.check(soon(5)).await;
 }
 
+/// A claim that is sent again has its answer, whatever waits by then: its worker makes room for nothing.
+pub async fn a_claim_that_is_sent_again_makes_no_room(b: Bench) {
+    busy(&b, "w1").await;
+    let id = one_lost_twice(&b).await;
+    b.create_plain(soon(1), 2).await;
+    let before = b.claim_one(claim("w1", soon(1)).key("r1")).await;
+    assert_eq!(b.claim_one(claim("w1", overdue()).key("r1")).await, before);
+    assert_eq!(tie(&b, "w1").await, None);
+    assert_eq!(b.nothing(claim("w1", overdue()).key("r2")).await, Nothing::MakesRoom);
+    assert_eq!(tie(&b, "w1").await.map(Alone::task), Some(id));
+    b.check(overdue()).await;
+}
+
 /// Such a task for later is told as the next that is due, is in lists and counts, and does not wait longer than others
 /// once it is.
 pub async fn it_waits_and_is_counted_as_others(b: Bench) {

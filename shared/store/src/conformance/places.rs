@@ -7,7 +7,7 @@ use baton_model::{Bounds, LimitRules, Priority, State, Status, Task, TaskSpec};
 
 use super::kit::*;
 use super::limits::{keyed, limit, most, no_limit, owner, stopped};
-use crate::{ClaimAnswer, Complete, Fail, Nothing, Release, StoreError, TaskFilter};
+use crate::{ClaimAnswer, Complete, Fail, Nothing, Release, Retry, StoreError, TaskFilter};
 
 /// The tasks that a claim is given, if any.
 fn given(answer: Result<ClaimAnswer, StoreError>) -> Vec<Task> {
@@ -147,6 +147,28 @@ pub async fn a_retry_holds_its_successors_back_or_lets_them_pass(b: Bench) {
         assert_eq!(b.claim_one(ask(80)).await.head.id, ids[2]);
     }
     b.check(at(2_000)).await;
+}
+
+/// A task whose last attempt was lost gives its place to its successors when it fails for good, and holds one again when it is put back.
+pub async fn a_lost_task_that_is_put_back_holds_its_place(b: Bench) {
+    limit(&*b.store(), at(0), "queue/a/key/*", LimitRules { holds_retries: true, ..most(1) }).await;
+    let ask = |seconds: u64| claim("w1", at(seconds)).queues(&["a"]);
+    let specs = (0..3).map(|_| keyed(b.spec("render").queue("a").attempts(1), "x")).collect();
+    let ids = b.create_all(at(0), specs).await;
+    b.claim_one(ask(1).fixed(secs(5))).await;
+    assert_eq!(b.reap(at(20)).await.len(), 1);
+    assert_eq!(b.task(ids[0]).await.task.status(at(20)), Status::Failed);
+    let second = b.claim_one(ask(21)).await;
+    assert_eq!(second.head.id, ids[1]);
+    b.complete(at(22), &second).await;
+    let again = Retry { delay: secs(50), ..retry(at(23), ids[0]) };
+    b.store().retry(again).await.expect("it is put back");
+    stopped(&b, ask(24), "queue/a/key/x").await;
+    let first = b.claim_one(ask(73)).await;
+    assert_eq!((first.head.id, first.head.attempt), (ids[0], 2));
+    b.complete(at(74), &first).await;
+    assert_eq!(b.claim_one(ask(75)).await.head.id, ids[2]);
+    b.check(at(76)).await;
 }
 
 /// What waits at a limit is queued to everybody: it is listed and counted so, can be cancelled and retried, and its queue paused.

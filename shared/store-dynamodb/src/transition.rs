@@ -155,7 +155,9 @@ impl Inner {
             Err(WriteError::Condition(Some(item))) if is_marked(&item, mark)? => Ok(item),
             // It is as it was read, but was changed later than an entry of the index tells.
             Err(WriteError::Condition(Some(item))) if before.rest.is_none() && is_still(&item, before)? => {
-                let update = self.update_of(&Stored::standing(&item)?, change, now, mark).await?;
+                let standing = Stored::standing(&item)?;
+                let change = decided_by_item(change, before, &standing);
+                let update = self.update_of(&standing, &change, now, mark).await?;
                 match self.db.update(task(), &update).await {
                     Err(WriteError::Condition(Some(item))) if is_marked(&item, mark)? => Ok(item),
                     other => other,
@@ -377,6 +379,16 @@ fn is_still(item: &Item, before: &Stored) -> Result<bool, StoreError> {
     let stored = Stored::read(item)?;
     let same = stored.head.events == before.head.events && stored.created_at == before.created_at;
     Ok(same && !stored.purged)
+}
+
+/// A change that was decided by an entry of the index, as the item would have it: an entry does not tell how often the task was lost with its
+/// workers, so that a change by it, as a claim is, leaves that as it is.
+pub(crate) fn decided_by_item(change: &Change, entry: &Stored, item: &Stored) -> Change {
+    let mut change = change.clone();
+    if change.head.worker_losses == entry.head.worker_losses {
+        change.head.worker_losses = item.head.worker_losses;
+    }
+    change
 }
 
 /// Whether an item's latest write is the one with this mark.

@@ -19,7 +19,7 @@ use crate::queue::StoredQueue;
 use crate::request::Spent;
 use crate::row::Stored;
 use crate::store::Inner;
-use crate::transition::is_marked;
+use crate::transition::{decided_by_item, is_marked};
 
 /// How many tasks a claim looks at once it has met one over its limit.
 const WIDE: usize = 64;
@@ -374,6 +374,7 @@ impl Inner {
                 _ => return Ok(Taking::Refused),
             },
         };
+        let change = &decided_by_item(change, entry, before);
         let falls = claim.limits.book.of(before.shared()?);
         let waits = before.rest()?.waits.as_ref();
         if falls.is_empty() && waits.is_none() && !plan.is_some_and(Spent::always) {

@@ -4,8 +4,11 @@
 use std::collections::BTreeSet;
 
 use baton_model::alone::{PATIENCE, ROOM};
-use baton_model::{Alone, LossReason, Priority, State, Task, TaskId, TaskSpec, Timestamp};
+use baton_model::{
+    Alone, LossReason, Priority, RunAfter, State, Task, TaskChange, TaskId, TaskSpec, Timestamp,
+};
 
+use super::change::changing;
 use super::kit::*;
 use super::limits::{limit, most};
 use crate::{Claim, ClaimAnswer, Nothing, Waits};
@@ -66,6 +69,23 @@ pub async fn a_task_lost_with_its_worker_twice_is_given_out_alone(b: Bench) {
     b.fail(failing(soon(7), &b.task(ids[2]).await.task)).await;
     assert_eq!(b.claim(claim("w1", soon(8)).max(10)).await.len(), 3, "the plain ones together");
     b.check(soon(9)).await;
+}
+
+/// How often a task was lost with its workers is kept by the claims that follow, under limits too, and whatever their clocks say.
+pub async fn a_claim_keeps_how_often_the_task_was_lost(b: Bench) {
+    limit(&*b.store(), at(0), "queue/limited", most(9)).await;
+    for queue in ["free", "limited"] {
+        let id = b.create(at(0), b.spec("poison").queue(queue)).await;
+        for (claimed, lost) in [(0, 100), (60, 300)] {
+            let held = b.claim_one(claim("gone", at(claimed)).queues(&[queue])).await;
+            assert_eq!((held.head.id, held.head.worker_losses), (id, u32::from(claimed > 0)));
+            assert_eq!(b.reap(at(lost)).await.len(), 1);
+            let soon = TaskChange { run_after: Some(RunAfter::Now), ..TaskChange::default() };
+            b.store().change(changing(at(50), id, soon)).await.expect("it is changed");
+        }
+        assert_eq!(b.task(id).await.task.head.worker_losses, 2);
+    }
+    b.check(at(300)).await;
 }
 
 /// A claim of several is given what its limits let start, also where one waits behind that is given out alone.

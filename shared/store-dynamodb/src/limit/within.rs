@@ -209,13 +209,16 @@ impl Inner {
                 alone.clear();
             }
             let narrowed = self.narrow(claim, look.due, &alone, &mut found.due, most).await?;
-            queues.retain(|queue| !narrowed.shut.contains(&queue.name));
+            // Others may come before what is given out alone by now, and nothing is picked then, nor a queue full of what was.
+            let is_anew = !alone.is_empty() && narrowed.again;
+            if is_anew {
+                found.due.clear();
+            } else {
+                queues.retain(|queue| !narrowed.shut.contains(&queue.name));
+            }
             let more = narrowed.again || !narrowed.shut.is_empty() || narrowed.behind && !is_all;
             let goes_on = more && !claim.limits.has_moved_enough(claim.now);
-            if !alone.is_empty() && narrowed.again {
-                // Others may come before it by now.
-                found.due.clear();
-            } else if !alone.is_empty() {
+            if !alone.is_empty() && !is_anew {
                 found.alone = alone;
                 return self.turn_of(claim, found).await;
             }

@@ -10,7 +10,7 @@ use baton_model::{
 
 use super::change::changing;
 use super::kit::*;
-use super::limits::{limit, most};
+use super::limits::{keyed, limit, most};
 use crate::{Claim, ClaimAnswer, Nothing, Waits};
 
 /// Tasks that are given out alone from now on: a worker that took all of them fell silent, twice. They are ready from
@@ -86,6 +86,21 @@ pub async fn a_claim_keeps_how_often_the_task_was_lost(b: Bench) {
         assert_eq!(b.task(id).await.task.head.worker_losses, 2);
     }
     b.check(at(300)).await;
+}
+
+/// A queue that is full with what a claim has picked is not full once the claim looks anew, as it does where one is stopped while another waits
+/// that is given out alone.
+pub async fn a_claim_that_looks_anew_picks_anew(b: Bench) {
+    lost_twice(&b, vec![b.spec("poison").queue("a").priority(Priority::Low)]).await;
+    limit(&*b.store(), soon(0), "queue/a", most(2)).await;
+    limit(&*b.store(), soon(0), "queue/a/key/*", most(1)).await;
+    let of_key = || keyed(b.spec("render").queue("a"), "x");
+    b.create(soon(0), of_key()).await;
+    b.claim_one(claim("w1", soon(0)).queues(&["a"])).await;
+    let plain = || b.spec("render").queue("a");
+    let ids = b.create_all(soon(1), vec![plain(), plain(), of_key()]).await;
+    assert_eq!(b.claim_one(claim("w2", soon(2)).queues(&["a"]).max(3)).await.head.id, ids[0]);
+    b.check(soon(3)).await;
 }
 
 /// A claim of several is given what its limits let start, also where one waits behind that is given out alone.

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
+use baton_model::transition::Change;
 use baton_model::{BatchId, State, TaskId, TaskSpec, Timestamp};
 use baton_store::{Create, ErrorKind, StoreError};
 
@@ -177,14 +178,15 @@ impl Inner {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (state, event) = (task.head.state.state(), task.head.events);
-        let to = noted(state);
+        let (to, ended_at) = (noted(state), Change::dated(now, task.changed_at()));
         let mut is_read = false;
         for _ in 0..ROUNDS {
             if from == to && !is_read {
                 return Ok(false);
             }
-            // It goes with its task: one that is sent again while that is there finds it.
-            let ends = if state.is_final() { self.ends_of(task, now) } else { None };
+            // It goes with its task, by the task's clock: one that is sent again, or put back, while that is there finds it.
+            let ends =
+                if state.is_final() { task.ends.or_else(|| self.ends_of(task, ended_at)) } else { None };
             let member = Expression::new()
                 .when("st", "=", n(from))
                 .when("ev", "<", n(event))

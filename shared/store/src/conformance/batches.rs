@@ -405,6 +405,20 @@ pub async fn what_follows_tells_of_a_failure_of_several_at_once(b: Bench) {
     b.check(at(61)).await;
 }
 
+/// A task that was ended by a clock that is behind is a task of its batch for as long as it is there: put back, it counts as what it is.
+pub async fn a_task_of_a_batch_counts_for_as_long_as_it_is_there(mut b: Bench) {
+    b.keeping(Some(secs(600))).await;
+    let specs = vec![b.spec("render"), b.spec("render")];
+    let added = add(&b, plain(id(1), "default"), true, creation(at(100), specs)).await.unwrap();
+    let task = added.items[0].as_ref().unwrap().id;
+    b.cancel(at(40), task).await;
+    assert_eq!(numbers(&detail(&b, 1).await), [0, 1, 0, 0, 0, 1]);
+    b.purge(Purge { keep_finished: Some(secs(600)), ..Purge::at(at(660)) }).await;
+    b.retry(at(670), task).await;
+    assert_eq!(numbers(&detail(&b, 1).await), [0, 2, 0, 0, 0, 0]);
+    b.check(at(671)).await;
+}
+
 /// An id may be used again once its batch and the tasks of it have gone: the new one counts what is added to it.
 pub async fn a_batch_made_anew_counts_what_is_added_to_it(mut b: Bench) {
     b.keeping(Some(secs(30 * DAY))).await;

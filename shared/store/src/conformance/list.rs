@@ -273,6 +273,7 @@ rules! {
         a_batch_goes_after_its_time,
         a_batch_outlives_a_restart,
         what_follows_tells_of_a_failure_of_several_at_once,
+        a_task_of_a_batch_counts_for_as_long_as_it_is_there,
         a_batch_made_anew_counts_what_is_added_to_it,
     ],
     defaults: [

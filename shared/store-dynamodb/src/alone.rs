@@ -113,7 +113,7 @@ impl Inner {
                         // Before the task is taken: a tie to an attempt that is not there does not stand.
                         let runs = Alone::Runs { task: id, attempt: entry.head.attempt + 1 };
                         self.tie(&claim.worker, Some(runs)).await?;
-                        let due = vec![Candidate { entry, place, reserved }];
+                        let due = vec![Candidate { entry, place, reserved, is_behind: false }];
                         return Ok(Ok(Look { due, alone: Vec::new(), ..look }));
                     }
                 }

@@ -43,6 +43,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) entry: Stored,
     pub(crate) place: Place,
     pub(crate) reserved: Reserved<'a>,
+    /// Whether others may come before it that the look has not looked at.
+    pub(crate) is_behind: bool,
 }
 
 /// The ready tasks that a look has found.
@@ -119,7 +121,7 @@ impl<'a> Look<'a> {
         let Some(reserved) = notes.reserve((entry.head.id, entry.created_at), entry.head.events) else {
             return Tried::Lost;
         };
-        self.due.push(Candidate { entry, place, reserved });
+        self.due.push(Candidate { entry, place, reserved, is_behind: false });
         Tried::Added
     }
 }

@@ -96,9 +96,11 @@ impl Inner {
             }
             // Another claim of this process may have reserved them since they were seen: then others are free.
             if found == 0 || look.due.len() == most.min(found) {
+                let of_first = look.due.len();
                 for one in behind {
                     look.reserve(&self.notes, rules.place(&one.facts()), one.entry);
                 }
+                look.due[of_first..].iter_mut().for_each(|one| one.is_behind = true);
                 return Ok(look);
             }
         }

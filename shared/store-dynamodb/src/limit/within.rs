@@ -276,7 +276,7 @@ impl Inner {
                     narrowed.again |= by_turns;
                     stopped.push((task, stop, Some(one.reserved)));
                 }
-                None if taking && picked.len() < most => {
+                None if taking && !one.is_behind && picked.len() < most => {
                     judge.start(&task)?;
                     one.entry = task;
                     picked.push(one);

@@ -316,6 +316,7 @@ rules! {
         what_comes_before_a_task_follows_the_order,
         a_limit_over_several_tenants_strands_none,
         a_tenant_at_its_limit_hides_none_of_its_queue,
+        what_was_let_go_hides_none_of_its_queue,
     ],
     affinity: [
         who_wants_only_what_is_warm_is_given_nothing_else,

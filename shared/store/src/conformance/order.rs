@@ -3,7 +3,7 @@
 use baton_model::{FairBy, IfDependencyFails, Priority, QueueOrder, Reason, Status, Task, TaskId, TaskSpec};
 
 use super::kit::*;
-use super::limits::{keyed, limit, most};
+use super::limits::{keyed, limit, most, stopped};
 use crate::{Fail, Nothing, StoreError};
 
 pub(super) fn fair(by: FairBy) -> QueueOrder {
@@ -382,4 +382,23 @@ pub async fn a_tenant_at_its_limit_hides_none_of_its_queue(b: Bench) {
     }
     b.nothing(claim("w", at(102)).queues(&["a", "b"])).await;
     b.check(at(103)).await;
+}
+
+/// What a limit has let go of, and stops again, hides no other of its queue either, where a claim names a fair queue besides.
+pub async fn what_was_let_go_hides_none_of_its_queue(b: Bench) {
+    b.order(at(0), "a", fair(FairBy::Project)).await;
+    limit(&*b.store(), at(0), "queue/b/key/*", most(1)).await;
+    let of_key = |kind: &str| keyed(b.spec(kind).queue("b"), "x");
+    let held = b.running(at(0), "w0", of_key("render")).await;
+    b.create(at(1), of_key("render").priority(Priority::Critical)).await;
+    let other = b.create(at(1), of_key("bake")).await;
+    stopped(&b, claim("w1", at(2)).queues(&["b"]), "queue/b/key/x").await;
+    b.complete(at(3), &held).await;
+    assert_eq!(b.claim_one(claim("w1", at(4)).queues(&["b"]).types(&["bake"])).await.head.id, other);
+    let behind = b.create(at(5), b.spec("render").queue("a").priority(Priority::High)).await;
+    let hidden = b.create(at(5), b.spec("render").queue("b").priority(Priority::Critical)).await;
+    for expected in [hidden, behind] {
+        assert_eq!(b.claim_one(claim("w2", at(6)).queues(&["a", "b"])).await.head.id, expected);
+    }
+    b.check(at(7)).await;
 }

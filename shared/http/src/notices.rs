@@ -223,8 +223,8 @@ impl Notices {
     }
 
     /// Has a webhook stand as `change` makes it, with the changes that this gives: in one commit, and only if nobody has written meanwhile
-    /// what it was made of, as requests may be other processes than what sends; else it is asked anew. What changes nothing is not written. None if there is no such webhook: of
-    /// one that is gone nothing is kept. Nobody may call it who has the [turn](Notices::turn).
+    /// what it was made of, as requests may be other processes than what sends; else it is asked anew. What changes nothing is not written.
+    /// None if there is no such webhook: of one that is gone nothing is kept. Nobody may call it who has the [turn](Notices::turn).
     ///
     /// # Errors
     /// The store's own failures, and those of `change`; and if others go on writing it.

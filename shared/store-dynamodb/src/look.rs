@@ -4,9 +4,11 @@
 //! have in the order of claims. Of one shard it tries the first ones. Where other processes were faster of late, it tries
 //! some among more of the first ones, as many as there seem to be rivals (`crowd`): else all would want the same task.
 
+use std::collections::HashSet;
+
 use baton_model::affinity::Fit;
 use baton_model::order::Place;
-use baton_model::{Priority, ProjectId, QueueName, Timestamp, Wants};
+use baton_model::{Priority, ProjectId, QueueName, TaskId, Timestamp, Wants};
 use baton_store::{Claim, StoreError};
 use futures::{StreamExt, TryStreamExt};
 
@@ -60,6 +62,8 @@ pub(crate) struct Look<'a> {
     pub(crate) expired: Vec<Stored>,
     /// Lanes that have no task at all, as far as all were asked for.
     pub(crate) empty: Empty,
+    /// Whose entries it has. Others of them may be met: at each further look into their partition, and at an old place, as the index trails.
+    pub(crate) known: HashSet<TaskId>,
 }
 
 /// What a look at one partition has found.
@@ -85,16 +89,6 @@ pub(crate) struct Source {
 #[derive(Default)]
 struct Group(Vec<Source>);
 
-/// What became of an entry that a claim would try.
-pub(crate) enum Tried {
-    /// It is reserved for the claim.
-    Added,
-    /// Another claim of this process has its task.
-    Lost,
-    /// The claim has its task already, by another entry: one that was moved may be seen at both places, as the index trails.
-    Known,
-}
-
 impl<'a> Look<'a> {
     /// Adds what a partition has, but for the entries that are still to be reserved.
     fn add(&mut self, priority: Priority, seen: Seen) -> Vec<Stored> {
@@ -106,23 +100,23 @@ impl<'a> Look<'a> {
         seen.found
     }
 
-    /// Adds an entry of a task that is given out alone. A partition may be looked at several times, and has it each time.
+    /// Adds an entry of a task that is given out alone.
     pub(crate) fn meet_alone(&mut self, place: Place, entry: Stored) {
-        if self.alone.iter().all(|(_, one)| one.head.id != entry.head.id) {
+        if self.known.insert(entry.head.id) {
             self.alone.push((place, entry));
         }
     }
 
-    /// Reserves an entry for the claim, as one that is to be tried.
-    pub(crate) fn reserve(&mut self, notes: &'a Notes, place: Place, entry: Stored) -> Tried {
-        if self.due.iter().any(|one| one.entry.head.id == entry.head.id) {
-            return Tried::Known;
+    /// Reserves an entry for the claim, as one that is to be tried; says whether another claim of this process has it.
+    pub(crate) fn reserve(&mut self, notes: &'a Notes, place: Place, entry: Stored) -> bool {
+        let id = entry.head.id;
+        if self.known.contains(&id) {
+            return false;
         }
-        let Some(reserved) = notes.reserve((entry.head.id, entry.created_at), entry.head.events) else {
-            return Tried::Lost;
-        };
+        let Some(reserved) = notes.reserve((id, entry.created_at), entry.head.events) else { return true };
+        self.known.insert(id);
         self.due.push(Candidate { entry, place, reserved, is_behind: false });
-        Tried::Added
+        false
     }
 }
 
@@ -263,7 +257,7 @@ impl Inner {
             if look.due.len() == before + missing {
                 break;
             }
-            lost |= matches!(look.reserve(&self.notes, usual_place(&entry, priority), entry), Tried::Lost);
+            lost |= look.reserve(&self.notes, usual_place(&entry, priority), entry);
         }
         look.due[before..].sort_by_key(|one| (one.entry.head.run_after, one.entry.head.id));
         lost
@@ -398,13 +392,16 @@ mod tests {
         moved.head.events += 1;
         let (notes, mut look) = (&store.inner.notes, Look::default());
         let place = usual_place(&entry, Priority::Normal);
-        assert!(matches!(look.reserve(notes, place, entry.clone()), Tried::Added));
-        assert!(matches!(look.reserve(notes, place, moved.clone()), Tried::Known));
-        let mut others = Look::default();
-        assert!(matches!(others.reserve(notes, place, entry.clone()), Tried::Lost));
-        for entry in [entry.clone(), entry, moved] {
-            look.meet_alone(place, entry);
+        for entry in [&entry, &moved] {
+            assert!(!look.reserve(notes, place, entry.clone()));
+            look.meet_alone(place, entry.clone());
         }
-        assert_eq!((look.due.len(), look.alone.len()), (1, 1));
+        assert_eq!((look.due.len(), look.alone.len()), (1, 0));
+        let mut others = Look::default();
+        assert!(others.reserve(notes, place, entry.clone()), "another claim has it");
+        for entry in [entry, moved] {
+            others.meet_alone(place, entry);
+        }
+        assert_eq!((others.due.len(), others.alone.len()), (0, 1));
     }
 }

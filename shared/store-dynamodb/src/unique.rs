@@ -187,31 +187,23 @@ impl Inner {
                 self.db.update_write(self.task_key(id), &update)?,
                 self.db.put_write(item, &seen.still())?,
             ];
-            let state = change.head.state.state();
-            match self.db.transact(writes, &format!("retry#{id}#{mark}")).await {
-                Ok(()) => {
-                    let after = Stored { head: change.head, ends: None, ..before.clone() };
-                    self.changed(&before, &after, retry.now);
-                    self.hold_places_again(&before, &after).await;
-                    self.note_in_batch(&after, before.head.state.state(), retry.now).await;
-                    return Ok(state);
-                }
+            let is_written = match self.db.transact(writes, &format!("retry#{id}#{mark}")).await {
+                Ok(()) => true,
                 Err(TransactError::Failed(error)) => return Err(error),
-                Err(TransactError::Conditions(reasons)) => {
-                    for (_, item) in &reasons {
-                        if let Some(item) = item
-                            && is_marked(item, mark)?
-                        {
-                            let after = Stored { head: change.head, ends: None, ..before.clone() };
-                            self.changed(&before, &after, retry.now);
-                            self.hold_places_again(&before, &after).await;
-                            self.note_in_batch(&after, before.head.state.state(), retry.now).await;
-                            return Ok(state);
-                        }
-                    }
-                    before = self.known(id).await?;
+                Err(TransactError::Conditions(told)) => {
+                    let standing = told.iter().filter_map(|(_, item)| item.as_ref());
+                    let marked = standing.map(|item| is_marked(item, mark));
+                    marked.collect::<Result<Vec<_>, StoreError>>()?.contains(&true)
                 }
+            };
+            if is_written {
+                let after = Stored { head: change.head, ends: None, ..before.clone() };
+                self.changed(&before, &after, retry.now);
+                self.leave(&before, &after, retry.now).await;
+                self.note_in_batch(&after, before.head.state.state(), retry.now).await;
+                return Ok(after.head.state.state());
             }
+            before = self.known(id).await?;
         }
         Err(contended("the task's unique key"))
     }

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use aws_sdk_dynamodb::types::TransactWriteItem;
-use baton_model::transition::Change;
 use baton_model::{BatchId, State, TaskId, TaskSpec, Timestamp};
 use baton_store::{Create, ErrorKind, StoreError};
 
@@ -153,7 +152,7 @@ impl Inner {
     pub(crate) async fn note_in_batch(&self, task: &Stored, from: State, now: Timestamp) {
         let Some(id) = task.rest.as_ref().and_then(|rest| rest.batch) else { return };
         let done = async {
-            if self.count_member(id, (noted(from), task), now).await? {
+            if self.count_member(id, (noted(from), task)).await? {
                 self.settle_batch(id, now).await?;
             }
             Ok::<_, StoreError>(())
@@ -175,24 +174,21 @@ impl Inner {
         &self,
         id: BatchId,
         (mut from, task): (u8, &Stored),
-        now: Timestamp,
     ) -> Result<bool, StoreError> {
         let (state, event) = (task.head.state.state(), task.head.events);
-        let (to, ended_at) = (noted(state), Change::dated(now, task.changed_at()));
+        let to = noted(state);
         let mut is_read = false;
         for _ in 0..ROUNDS {
             if from == to && !is_read {
                 return Ok(false);
             }
-            // It goes with its task, by the task's clock: one that is sent again, or put back, while that is there finds it.
-            let ends =
-                if state.is_final() { task.ends.or_else(|| self.ends_of(task, ended_at)) } else { None };
+            // It goes with its task, in the very second: one that is sent again, or put back, while that is there finds it.
             let member = Expression::new()
                 .when("st", "=", n(from))
                 .when("ev", "<", n(event))
                 .set("st", n(to))
                 .set("ev", n(event))
-                .put(ENDS, ends.map(n));
+                .put(ENDS, task.ends.map(n));
             if from == to {
                 match self.db.update(member_key(id, task.head.id), &member).await {
                     Ok(_) => return Ok(false),

@@ -148,7 +148,7 @@ impl Inner {
         for (task, at) in added {
             match found.get(&task) {
                 Some(Some(stored)) if stored.is_final() => {
-                    let counted = self.count_member(place.id, (UNFINISHED, stored), tend.now).await;
+                    let counted = self.count_member(place.id, (UNFINISHED, stored)).await;
                     let counted = self.db.unless_damaged(&format!("task {task} of a batch"), counted)?;
                     report.counted += u64::from(counted.unwrap_or_default());
                 }

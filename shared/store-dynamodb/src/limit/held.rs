@@ -35,7 +35,7 @@ impl Inner {
 
     /// Has a task that waits again hold the places that it had before its end, where limits say so. What fails is made good when the
     /// limit is counted anew.
-    pub(crate) async fn hold_places_again(&self, before: &Stored, after: &Stored) {
+    pub(super) async fn hold_places_again(&self, before: &Stored, after: &Stored) {
         let waited_or_ran = matches!(before.head.state, TaskState::Queued | TaskState::Running(_));
         if waited_or_ran || !holds_place(&after.head) {
             return;

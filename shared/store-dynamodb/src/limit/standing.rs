@@ -151,7 +151,7 @@ impl Inner {
 
     /// Takes a lease that has ended out of what stands under the limits that it was under, and the task with it if it holds its
     /// place no longer, and lets those go that wait for it. So for a task that waits at a limit no longer. What fails is made good
-    /// by whoever finds the limit full, and by the reaper.
+    /// by whoever finds the limit full, and by the reaper. One that waits again after its end holds its places again.
     pub(crate) async fn leave(&self, before: &Stored, after: &Stored, now: Timestamp) {
         self.hold_places_again(before, after).await;
         let Some(rest) = after.rest.as_ref() else { return };

@@ -241,9 +241,8 @@ impl Inner {
         most: usize,
     ) -> Result<Narrowed, StoreError> {
         let entries = due.iter().map(|one| &one.entry).chain(alone.iter().map(|(_, entry)| entry));
-        // One whose workers were lost since may be seen among both, as the index trails.
-        let ids: BTreeSet<TaskId> = entries.map(|entry| entry.head.id).collect();
-        let items = self.db.get_all(ids.into_iter().map(|id| self.task_key(id)).collect()).await?;
+        let keys = entries.map(|entry| self.task_key(entry.head.id)).collect();
+        let items = self.db.get_all(keys).await?;
         let mut tasks: HashMap<TaskId, Stored> = items
             .iter()
             .filter_map(|item| self.db.read_one(item, Stored::read))

@@ -203,6 +203,21 @@ async fn restoring_makes_no_work_for_purges() {
     assert_eq!(store.inner.known(id).await.unwrap().kept_since(), days(2));
 }
 
+/// A removal that was cut off between its mark and its end is brought to its end by who puts the task back.
+#[tokio::test]
+async fn what_a_removal_has_left_does_not_stand_in_the_way_of_restoring() {
+    let store = store(Options { archived: true, ..Options::seeded(1) }).await;
+    let (inner, (id, output)) = (&store.inner, completed(&store, 1, days(0)).await);
+    let written = store.ended(Past { all: days(1), own: days(1) }, 10).await.unwrap();
+    let mark = Expression::new().set("pg", n(1)).remove("ip").remove("is");
+    inner.db.update(inner.task_key(id), &mark).await.unwrap();
+    assert!(inner.once_removed(id, Duration::ZERO).await.unwrap().is_none());
+    assert!(inner.db.get(inner.task_key(id)).await.unwrap().is_none());
+    assert_eq!(store.restore(written, days(2)).await.unwrap(), [Ok(Verdict::New)]);
+    assert!(inner.once_removed(id, Duration::ZERO).await.unwrap().is_some());
+    assert!(store.generation(output).await.is_ok());
+}
+
 /// All days are gone over, once a day, while a task may be there that has a keeping of its own and lies in a young day.
 #[test]
 fn young_days_are_gone_over_for_tasks_with_a_keeping_of_their_own() {

@@ -205,25 +205,26 @@ impl Inner {
             found.next_at = look.next_at;
             let is_all = look.due.len() < wanted;
             let mut alone = std::mem::take(&mut look.alone);
-            if !is_first || !found.due.is_empty() {
+            // What was picked before comes before them.
+            let may_be_alone = is_first && found.due.is_empty();
+            if !may_be_alone {
                 alone.clear();
             }
             let narrowed = self.narrow(claim, look.due, &alone, &mut found.due, most).await?;
             // Others may come before what is given out alone by now, and nothing is picked then, nor a queue full of what was.
-            let is_anew = !alone.is_empty() && narrowed.again;
-            if is_anew {
+            if !alone.is_empty() && narrowed.again {
                 found.due.clear();
+                alone.clear();
             } else {
                 queues.retain(|queue| !narrowed.shut.contains(&queue.name));
             }
+            if may_be_alone {
+                found.alone = alone;
+            }
             let more = narrowed.again || !narrowed.shut.is_empty() || narrowed.behind && !is_all;
             let goes_on = more && !claim.limits.has_moved_enough(claim.now);
-            if !alone.is_empty() && !is_anew {
-                found.alone = alone;
-                return self.turn_of(claim, found).await;
-            }
             if !goes_on || found.due.len() >= most {
-                return Ok(Ok(found));
+                return self.turn_of(claim, found).await;
             }
             wanted = WIDE.max(most - found.due.len());
         }

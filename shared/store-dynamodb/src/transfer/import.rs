@@ -1,6 +1,7 @@
 //! Taking in what another store has read out: each record on the condition that nothing else stands there.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use baton_model::queue::Queue;
 use baton_model::{Backoff, Digest, Label, ProjectId, QueueName, TaskId, TaskState, Timestamp};
@@ -43,6 +44,12 @@ use super::{durations, key_of};
 
 /// The most bytes of history in one archive that is written here.
 const ARCHIVE_BYTES: usize = 64 * 1_024;
+
+/// How long a task that is marked as removed is waited for, until what is left of it is deleted here: twice an attempt at a request.
+const REMOVED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How often it is looked at meanwhile.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 
 /// The days that a record lies in.
 pub(super) fn days_of(record: &Record) -> Vec<(Kind, i64)> {
@@ -141,13 +148,10 @@ impl Inner {
         let task = &record.task;
         let id = task.head.id;
         // Looked at first: what is kept apart of another task of this id must not be written over.
-        let given = self.db.get(self.task_key(id)).await?;
+        let given = self.once_removed(id, REMOVED_WITHIN).await?;
         let touched = given.as_ref().map_or(Ok(None), |item| Fields(item).maybe_number::<u32>(TOUCHED))?;
         let keepings = given.as_ref().and_then(|item| item.get(KEPT).cloned());
         let stored = given.as_ref().map(Stored::read).transpose()?;
-        if stored.as_ref().is_some_and(|stored| stored.purged) {
-            return Err(contended("the task").into());
-        }
         let before = stored
             .as_ref()
             .map(|stored| (stored.queue.clone(), stored.head.state.state(), stored.head.events, stored.ends));
@@ -229,6 +233,28 @@ impl Inner {
         }
         stats.tally(&task.queue, &task.task_type, task.head.state.state(), 1);
         Ok(verdict)
+    }
+
+    /// The item of a task, or none once one that is marked as removed is gone: whoever has marked it deletes it a moment later, and what
+    /// is still there after so long was left by one that was cut off, or waits for DynamoDB, and is deleted here.
+    pub(crate) async fn once_removed(
+        &self,
+        id: TaskId,
+        within: Duration,
+    ) -> Result<Option<Item>, StoreError> {
+        let begun = Instant::now();
+        loop {
+            let Some(item) = self.db.get(self.task_key(id)).await? else { return Ok(None) };
+            let stored = Stored::read(&item)?;
+            if !stored.purged {
+                return Ok(Some(item));
+            }
+            if begun.elapsed() >= within {
+                self.clear(&stored).await?;
+            } else {
+                tokio::time::sleep(LOOK_AGAIN).await;
+            }
+        }
     }
 
     /// A task's item in any state. Writes what is kept apart from it.

@@ -103,6 +103,23 @@ pub async fn a_claim_that_looks_anew_picks_anew(b: Bench) {
     b.check(soon(3)).await;
 }
 
+/// A claim that passes over what a limit stops is given others in its place, also where one waits that is given out alone.
+pub async fn what_is_passed_over_leaves_room_for_others(b: Bench) {
+    lost_twice(&b, vec![b.spec("poison").queue("a").priority(Priority::Low)]).await;
+    limit(&*b.store(), soon(0), "queue/a/key/*", most(1)).await;
+    let of_key = |kind: &str| keyed(b.spec(kind).queue("a"), "x");
+    b.create(soon(0), of_key("render")).await;
+    let held = b.claim_one(claim("w1", soon(0)).queues(&["a"])).await;
+    let ids = b.create_all(soon(1), vec![of_key("render"), of_key("bake")]).await;
+    // Both are put aside, and let go of once the place is free.
+    b.nothing(claim("w1", soon(2)).queues(&["a"])).await;
+    b.complete(soon(3), &held).await;
+    let plain = b.create(soon(4), b.spec("render").queue("a")).await;
+    let given = b.claim(claim("w2", soon(5)).queues(&["a"]).max(2)).await;
+    assert_eq!(ids_of(&given), [ids[0], plain]);
+    b.check(soon(6)).await;
+}
+
 /// A claim of several is given what its limits let start, also where one waits behind that is given out alone.
 pub async fn a_limit_that_fills_within_a_claim_leaves_what_was_picked(b: Bench) {
     let alone = lost_twice(&b, vec![b.spec("render").priority(Priority::Low)]).await[0];

@@ -226,6 +226,7 @@ rules! {
         a_task_lost_with_its_worker_twice_is_given_out_alone,
         a_claim_keeps_how_often_the_task_was_lost,
         a_claim_that_looks_anew_picks_anew,
+        what_is_passed_over_leaves_room_for_others,
         a_limit_that_fills_within_a_claim_leaves_what_was_picked,
         only_the_task_that_ends_its_workers_fails,
         a_worker_that_takes_one_task_at_a_time_gets_it_in_its_turn,

@@ -104,6 +104,14 @@ impl Lane {
         matches!(self, Self::Own { .. } | Self::Turn { .. })
     }
 
+    /// Whether its tasks are of one of those between whom a queue is fair now. In what lies there from before, they may be of many.
+    pub(crate) const fn is_of_one(self, fair: Option<FairBy>) -> bool {
+        match (self, fair) {
+            (Self::Own { .. }, Some(FairBy::Key)) | (Self::Turn { .. }, Some(FairBy::Project)) => false,
+            _ => self.is_apart(),
+        }
+    }
+
     /// What its tasks want to be warm, by the hash of its name, if it tells that they do.
     pub(crate) const fn affinity(self) -> Option<u32> {
         match self {

@@ -151,11 +151,17 @@ impl Inner {
         for priority in Priority::ALL {
             let shards = (0..queue.shards).flat_map(|shard| Source::of(queue, priority, &choice, shard));
             let sources: Vec<Source> = shards.collect();
-            let each = most.min((READ / sources.len().max(1)).max(1));
+            let share = (READ / sources.len().max(1)).max(1);
+            let each = most.min(share);
             let mut looks = Vec::with_capacity(sources.len());
             for source in &sources {
-                let together = (queue.order.fair.is_some() || by_warmth) && !source.lane.is_apart();
-                looks.push(self.seen(claim, source, if together { TOGETHER.max(each) } else { each }));
+                let fair = queue.order.fair;
+                let wanted = match source.lane {
+                    lane if fair.is_none() && !by_warmth || lane.is_of_one(fair) => each,
+                    lane if lane.is_apart() => TOGETHER.min(share),
+                    _ => TOGETHER.max(each),
+                };
+                looks.push(self.seen(claim, source, wanted.max(each)));
             }
             let seen: Vec<_> = futures::stream::iter(looks).buffered(AT_ONCE).try_collect().await?;
             let (mut ready, mut single) = (Vec::new(), Vec::new());

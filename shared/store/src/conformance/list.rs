@@ -308,6 +308,7 @@ rules! {
         a_queue_is_fair_between_keys,
         what_has_ended_does_not_run_any_more,
         a_queue_becomes_fair_while_everything_runs,
+        a_queue_that_becomes_fair_hides_none_of_a_tenant,
         a_fair_queue_is_claimed_by_choice,
         a_limit_passes_a_tenant_over,
         a_fair_queue_ages,

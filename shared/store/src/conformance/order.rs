@@ -190,6 +190,25 @@ pub async fn a_queue_becomes_fair_while_everything_runs(b: Bench) {
     b.check(at(104)).await;
 }
 
+/// What lies there from before a queue was fair, or fair between others, hides none of another tenant.
+pub async fn a_queue_that_becomes_fair_hides_none_of_a_tenant(b: Bench) {
+    b.order(at(0), "default", fair(FairBy::Key)).await;
+    b.running(at(0), "w0", keyed(b.spec("render").project("film"), "x")).await;
+    b.order(at(1), "default", QueueOrder::default()).await;
+    let of = |project: &str, key: &str| keyed(b.spec("render").project(project), key);
+    let (first, other) = (b.create(at(2), of("film", "x")).await, b.create(at(3), of("film", "y")).await);
+    b.order(at(4), "default", fair(FairBy::Key)).await;
+    for expected in [other, first] {
+        assert_eq!(b.claim_one(claim("w1", at(5))).await.head.id, expected);
+    }
+    let (first, other) = (b.create(at(6), of("film", "z")).await, b.create(at(7), of("game", "z")).await);
+    b.order(at(8), "default", fair(FairBy::Project)).await;
+    for expected in [other, first] {
+        assert_eq!(b.claim_one(claim("w1", at(9))).await.head.id, expected);
+    }
+    b.check(at(10)).await;
+}
+
 /// Claims by type or by project are given what they may take, by the same order.
 pub async fn a_fair_queue_is_claimed_by_choice(b: Bench) {
     b.order(at(0), "default", fair(FairBy::Project)).await;

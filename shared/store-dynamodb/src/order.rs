@@ -156,10 +156,12 @@ impl Inner {
             let mut looks = Vec::with_capacity(sources.len());
             for source in &sources {
                 let fair = queue.order.fair;
-                let wanted = match source.lane {
-                    lane if fair.is_none() && !by_warmth || lane.is_of_one(fair) => each,
-                    lane if lane.is_apart() => TOGETHER.min(share),
-                    _ => TOGETHER.max(each),
+                let wanted = if fair.is_none() && !by_warmth || source.lane.is_of_one(fair) {
+                    each
+                } else if source.lane.is_apart() {
+                    TOGETHER.min(share)
+                } else {
+                    TOGETHER
                 };
                 looks.push(self.seen(claim, source, wanted.max(each)));
             }

@@ -1,5 +1,5 @@
 use baton_model::{Bounds, Fence, GenerationId, Output, RunAfter, TaskSpec};
-use baton_store::{Cancel, Claim, ClaimAnswer, Complete, Create, NoDoorbell, Purge, TaskStore};
+use baton_store::{Cancel, Claim, ClaimAnswer, Complete, Create, NoDoorbell, Purge, Remove, TaskStore};
 
 use super::*;
 use crate::Options;
@@ -53,14 +53,19 @@ async fn has_end(store: &DynamoStore, task: TaskId) -> bool {
     store.inner.known(task).await.unwrap().ends.is_some()
 }
 
+/// A task that is marked as removed, and no more.
+async fn marked(store: &DynamoStore, task: TaskId) -> Stored {
+    let mark = Expression::new().set("pg", n(1)).remove("ip").remove("is");
+    Stored::read(&store.inner.db.update(store.inner.task_key(task), &mark).await.unwrap()).unwrap()
+}
+
 /// A removal may be cut off behind its mark: nobody sees the task any more, and the walk deletes what is left of it.
 #[tokio::test]
 async fn a_removal_that_was_cut_off_is_done_by_the_walk() {
     let store = store(Options { archived: true, ..Options::seeded(1) }).await;
     let (inner, id) = (&store.inner, created_large(&store, days(0)).await);
     cancel(&store, id, days(0)).await;
-    let mark = Expression::new().set("pg", n(1)).remove("ip").remove("is");
-    inner.db.update(inner.task_key(id), &mark).await.unwrap();
+    marked(&store, id).await;
     assert!(store.task(id).await.is_err());
     let past = Past { all: days(1), own: days(1) };
     assert_eq!(store.ended(past, 10).await.unwrap().len(), 0);
@@ -176,8 +181,7 @@ async fn what_a_late_read_shows_as_removed_is_looked_at_anew() {
     let store = store(Options { archived: true, ..Options::seeded(1) }).await;
     let (inner, id) = (&store.inner, created_large(&store, days(0)).await);
     cancel(&store, id, days(0)).await;
-    let mark = Expression::new().set("pg", n(1)).remove("ip").remove("is");
-    let seen = Stored::read(&inner.db.update(inner.task_key(id), &mark).await.unwrap()).unwrap();
+    let seen = marked(&store, id).await;
     inner.clear(&seen).await.unwrap();
     assert!(inner.db.get(inner.task_key(id)).await.unwrap().is_none());
     assert_eq!(created_large(&store, days(1)).await, id);
@@ -209,12 +213,26 @@ async fn what_a_removal_has_left_does_not_stand_in_the_way_of_restoring() {
     let store = store(Options { archived: true, ..Options::seeded(1) }).await;
     let (inner, (id, output)) = (&store.inner, completed(&store, 1, days(0)).await);
     let written = store.ended(Past { all: days(1), own: days(1) }, 10).await.unwrap();
-    let mark = Expression::new().set("pg", n(1)).remove("ip").remove("is");
-    inner.db.update(inner.task_key(id), &mark).await.unwrap();
-    assert!(inner.once_removed(id, Duration::ZERO).await.unwrap().is_none());
+    marked(&store, id).await;
+    assert!(inner.once_removed(id, Duration::ZERO, None).await.unwrap().is_none());
     assert!(inner.db.get(inner.task_key(id)).await.unwrap().is_none());
     assert_eq!(store.restore(written, days(2)).await.unwrap(), [Ok(Verdict::New)]);
-    assert!(inner.once_removed(id, Duration::ZERO).await.unwrap().is_some());
+    assert!(inner.once_removed(id, Duration::ZERO, None).await.unwrap().is_some());
+    assert!(store.generation(output).await.is_ok());
+}
+
+/// What was removed by hand, and waits for DynamoDB alone, keeps nobody waiting who puts it back.
+#[tokio::test]
+async fn what_waits_for_dynamodb_alone_is_restored_at_once() {
+    let store = store(Options::seeded(1)).await;
+    let (inner, (id, output)) = (&store.inner, completed(&store, 1, days(0)).await);
+    let stored = inner.known(id).await.unwrap();
+    let written = inner.task_record(stored).await.unwrap().unwrap();
+    store.remove(Remove { now: days(0), task: id }).await.unwrap();
+    assert!(inner.db.get(inner.task_key(id)).await.unwrap().is_some());
+    let begun = std::time::Instant::now();
+    assert_eq!(store.restore(vec![written], days(1)).await.unwrap(), [Ok(Verdict::New)]);
+    assert!(begun.elapsed() < Duration::from_secs(5));
     assert!(store.generation(output).await.is_ok());
 }
 

@@ -19,7 +19,7 @@ use crate::create::open_key;
 use crate::db::list;
 use crate::defaults::defaults_update;
 use crate::ends::OWN_KEEPING;
-use crate::ends::{ENDS, KEPT};
+use crate::ends::{ENDS, KEPT, end_of};
 use crate::error::{WriteError, contended, damaged};
 use crate::expression::Expression;
 use crate::generation::generation_item;
@@ -148,7 +148,7 @@ impl Inner {
         let task = &record.task;
         let id = task.head.id;
         // Looked at first: what is kept apart of another task of this id must not be written over.
-        let given = self.once_removed(id, REMOVED_WITHIN).await?;
+        let given = self.once_removed(id, REMOVED_WITHIN, kept_since).await?;
         let touched = given.as_ref().map_or(Ok(None), |item| Fields(item).maybe_number::<u32>(TOUCHED))?;
         let keepings = given.as_ref().and_then(|item| item.get(KEPT).cloned());
         let stored = given.as_ref().map(Stored::read).transpose()?;
@@ -236,11 +236,13 @@ impl Inner {
     }
 
     /// The item of a task, or none once one that is marked as removed is gone: whoever has marked it deletes it a moment later, and what
-    /// is still there after so long was left by one that was cut off, or waits for DynamoDB, and is deleted here.
+    /// is still there after so long was left by one that was cut off, and is deleted here. What has been past its end for so long by `now`
+    /// waits for DynamoDB alone, and is deleted at once.
     pub(crate) async fn once_removed(
         &self,
         id: TaskId,
         within: Duration,
+        now: Option<Timestamp>,
     ) -> Result<Option<Item>, StoreError> {
         let begun = Instant::now();
         loop {
@@ -249,7 +251,11 @@ impl Inner {
             if !stored.purged {
                 return Ok(Some(item));
             }
-            if begun.elapsed() >= within {
+            let waits_alone = stored
+                .ends
+                .zip(now)
+                .is_some_and(|(ends, now)| ends <= end_of(now.minus(within), Duration::ZERO));
+            if waits_alone || begun.elapsed() >= within {
                 self.clear(&stored).await?;
             } else {
                 tokio::time::sleep(LOOK_AGAIN).await;

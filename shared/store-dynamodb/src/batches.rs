@@ -15,6 +15,7 @@ mod told;
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
+use aws_sdk_dynamodb::types::TransactWriteItem;
 use baton_model::{Batch, BatchCounts, BatchId, Made, NewBatch, State, TaskId, Timestamp};
 use baton_store::{
     AddToBatch, BatchDetail, BatchFilter, BatchStore, Create, CreateAnswer, ErrorKind, Page, PageRequest,
@@ -213,24 +214,19 @@ impl Inner {
         }
     }
 
-    /// Changes a batch's record, if there is one and something is to be changed.
-    async fn change_record(
+    /// The write by which a batch's record notes that a task has failed, or lives again, and the version of the record that it goes by;
+    /// none if that changes nothing.
+    async fn failure_write(
         &self,
         id: BatchId,
-        change: impl Fn(&mut Batch) -> bool + Send,
-    ) -> Result<Option<Batch>, StoreError> {
-        for _ in 0..ROUNDS {
-            let Some(Record { mut batch, version }) = self.batch_record(id).await? else { return Ok(None) };
-            if !change(&mut batch) {
-                return Ok(Some(batch));
-            }
-            match self.db.update(record_key(id), &self.record_update(&batch, version)?).await {
-                Ok(_) => return Ok(Some(batch)),
-                Err(WriteError::Condition(_)) => {}
-                Err(WriteError::Failed(error)) => return Err(error),
-            }
+        (task, failed): (TaskId, bool),
+    ) -> Result<Option<(TransactWriteItem, u64)>, StoreError> {
+        let Some(Record { mut batch, version }) = self.batch_record(id).await? else { return Ok(None) };
+        if !batch.note_failure(task, failed) {
+            return Ok(None);
         }
-        Err(contended("the batch"))
+        let write = self.db.update_write(record_key(id), &self.record_update(&batch, version)?)?;
+        Ok(Some((write, version)))
     }
 
     /// The update of a record that stands at a version.
@@ -248,15 +244,27 @@ impl Inner {
     }
 
     async fn seal_batch(&self, id: BatchId, now: Timestamp) -> Result<Batch, StoreError> {
-        let seal = |batch: &mut Batch| {
-            let is_open = batch.sealed_at.is_none();
-            batch.sealed_at = batch.sealed_at.or(Some(now));
-            is_open
-        };
-        self.change_record(id, seal).await?.ok_or(StoreError::BatchNotFound(id))?;
+        self.note_sealed(id, now).await?;
         self.settle_batch(id, now).await?;
         let record = self.batch_record(id).await?.ok_or(StoreError::BatchNotFound(id))?;
         self.with_counts(record.batch).await
+    }
+
+    async fn note_sealed(&self, id: BatchId, now: Timestamp) -> Result<(), StoreError> {
+        for _ in 0..ROUNDS {
+            let record = self.batch_record(id).await?.ok_or(StoreError::BatchNotFound(id))?;
+            let Record { mut batch, version } = record;
+            if batch.sealed_at.is_some() {
+                return Ok(());
+            }
+            batch.sealed_at = Some(now);
+            match self.db.update(record_key(id), &self.record_update(&batch, version)?).await {
+                Ok(_) => return Ok(()),
+                Err(WriteError::Condition(_)) => {}
+                Err(WriteError::Failed(error)) => return Err(error),
+            }
+        }
+        Err(contended("the batch"))
     }
 
     /// Notes that a batch has ended, or lives again, and creates what follows it if that is due; says whether it did.

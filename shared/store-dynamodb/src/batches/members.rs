@@ -210,22 +210,30 @@ impl Inner {
             if let Some(name) = count_of(to) {
                 count = count.add(name, n(1));
             }
-            let writes = vec![
+            let mut writes = vec![
                 self.db.update_write(member_key(id, task.head.id), &member)?,
                 self.db.update_write(count_key(id, part_of(task.head.id)), &count)?,
             ];
-            match self.db.transact(writes, &format!("count#{id}#{}#{event}#{from}", task.head.id)).await {
-                Ok(()) => {
-                    if [from, to].contains(&noted(State::Failed)) {
-                        let failed = state == State::Failed;
-                        self.change_record(id, |batch| batch.note_failure(task.head.id, failed)).await?;
-                    }
-                    return Ok(true);
+            let mut name = format!("count#{id}#{}#{event}#{from}", task.head.id);
+            if [from, to].contains(&noted(State::Failed)) {
+                // Together, so that what is told of the failures fits how many there are.
+                let failed = (task.head.id, state == State::Failed);
+                if let Some((write, version)) = self.failure_write(id, failed).await? {
+                    writes.push(write);
+                    name = format!("{name}#{version}");
                 }
+            }
+            match self.db.transact(writes, &name).await {
+                Ok(()) => return Ok(true),
                 Err(TransactError::Failed(error)) => return Err(error),
                 Err(TransactError::Conditions(reasons)) => {
-                    // One that is gone was counted long ago.
-                    let Some((_, Some(standing))) = reasons.into_iter().next() else { return Ok(false) };
+                    let standing = match reasons.into_iter().next() {
+                        Some((true, Some(standing))) => standing,
+                        // One that is gone was counted long ago.
+                        Some((true, None)) | None => return Ok(false),
+                        // Another failure was noted meanwhile.
+                        Some((false, _)) => continue,
+                    };
                     let fields = Fields(&standing);
                     if fields.number::<u32>("ev")? >= event {
                         // It was counted before, perhaps by a process that died before it looked at the batch.

@@ -16,7 +16,6 @@ use baton_store::{
     TaskFilter, TaskStore, TendBatches,
 };
 use baton_store_dynamodb::aws_sdk_dynamodb::types::AttributeValue;
-use baton_store_dynamodb::client::{http_client, local};
 use baton_store_dynamodb::{DynamoStore, Options};
 
 use crate::engine::{Engine, at};
@@ -101,9 +100,8 @@ impl Bench {
 }
 
 async fn store(engine: &Engine, table: String) -> Arc<DynamoStore> {
-    let client = local(&engine.endpoint, http_client());
     let options = Options { flush_every: None, ..Options::seeded(1) };
-    Arc::new(DynamoStore::open(client, table, options, Arc::new(NoDoorbell)).await.unwrap())
+    Arc::new(DynamoStore::open(engine.client.clone(), table, options, Arc::new(NoDoorbell)).await.unwrap())
 }
 
 fn spec(queue: &str, number: u8, params: &str) -> TaskSpec {

@@ -282,7 +282,7 @@ async fn what_cannot_be_done_is_told_as_what_it_is() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_is_checked_against_what_the_store_needs() {
-    let engine = Engine::start().await;
+    let engine = Engine::with_stream(table::KeptBy::Processes).await.0;
     // An engine need not have backups; nothing else may be missing.
     let findings = table::check(&engine.client, &engine.table).await.unwrap().unwrap();
     assert!(findings.iter().all(|one| !one.fatal && one.what.contains("point-in-time")), "{findings:?}");

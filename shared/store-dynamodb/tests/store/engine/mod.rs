@@ -1,6 +1,7 @@
 //! The engine that tests run on: one in this process, or, at `BATON_TEST_DYNAMODB_ENDPOINT`, any that is there.
 
 pub(crate) mod heard;
+mod within;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::SharedHttpClient;
 use aws_sdk_dynamodb::types::{AttributeValue, PutRequest, WriteRequest};
 use baton_model::Timestamp;
 use baton_store::NoDoorbell;
@@ -16,10 +18,12 @@ use baton_store_dynamodb::faults::Faults;
 use baton_store_dynamodb::table::{self, KeptBy, TableOptions};
 use baton_store_dynamodb::{DynamoStore, Options};
 use dynoxide::Database;
+use dynoxide::actions::create_table::StreamSpecification;
 use dynoxide::actions::describe_stream::DescribeStreamRequest;
 use dynoxide::actions::get_records::GetRecordsRequest;
 use dynoxide::actions::get_shard_iterator::GetShardIteratorRequest;
 use dynoxide::actions::list_streams::ListStreamsRequest;
+use dynoxide::actions::update_table::UpdateTableRequest;
 use dynoxide::storage_backend::{Clock, SystemClock};
 
 /// The engine's clock: the system's, but for what removes items.
@@ -77,8 +81,9 @@ fn within_engine(value: AttributeValue) -> dynoxide::AttributeValue {
 pub(crate) struct Engine {
     pub(crate) client: Client,
     pub(crate) table: String,
-    pub(crate) endpoint: String,
-    server: Option<tokio::task::JoinHandle<()>>,
+    /// Where it listens, if it is not in this process.
+    endpoint: Option<String>,
+    http: SharedHttpClient,
     within: Option<(Database, Arc<Told>)>,
 }
 
@@ -86,25 +91,40 @@ impl Engine {
     pub(crate) async fn start() -> Self {
         match std::env::var("BATON_TEST_DYNAMODB_ENDPOINT") {
             Ok(endpoint) => {
-                let client = local(&endpoint, http_client());
+                let http = http_client();
+                let client = local(&endpoint, http.clone());
                 let table = made(&client, KeptBy::Processes).await;
-                Self { client, table, endpoint, server: None, within: None }
+                Self { client, table, http, endpoint: Some(endpoint), within: None }
             }
-            Err(_) => Self::with_stream(KeptBy::Processes).await.0,
+            Err(_) => {
+                let engine = Self::within(KeptBy::Processes).await;
+                let (db, _) = engine.within.as_ref().unwrap();
+                // Nobody reads it, and for each record of a stream the engine looks through all of it.
+                let off = StreamSpecification { stream_enabled: false, stream_view_type: None };
+                let table_name = engine.table.clone();
+                let without =
+                    UpdateTableRequest { table_name, stream_specification: Some(off), ..Default::default() };
+                db.update_table(without).unwrap();
+                engine
+            }
         }
     }
 
     /// An engine in this process, and the stream of its table.
     pub(crate) async fn with_stream(statistics: KeptBy) -> (Self, Stream) {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let engine = Self::within(statistics).await;
+        let (db, _) = engine.within.as_ref().unwrap();
+        let stream = Stream::of(db.clone(), &engine.table);
+        (engine, stream)
+    }
+
+    async fn within(statistics: KeptBy) -> Self {
         let clock = Arc::new(Told::default());
         let db = Database::memory_with_clock(Arc::clone(&clock) as _).unwrap();
-        let server = Some(tokio::spawn(dynoxide::server::serve_on(listener, db.clone())));
-        let client = local(&endpoint, http_client());
+        let http = within::http_client(db.clone());
+        let client = within::client(http.clone());
         let table = made(&client, statistics).await;
-        let stream = Stream::of(db.clone(), &table);
-        (Self { client, table, endpoint, server, within: Some((db, clock)) }, stream)
+        Self { client, table, http, endpoint: None, within: Some((db, clock)) }
     }
 
     /// A store on the table. It writes what it has counted when it is told to.
@@ -115,9 +135,13 @@ impl Engine {
     /// The same, over a connection of which one request in `one_in` fails once faults are switched on, none if that is 0; and what
     /// else is to go wrong on it.
     pub(crate) async fn failing(&self, seed: u64, one_in: u64, options: Options) -> (DynamoStore, Faults) {
-        let faults = Faults::new(http_client(), seed, one_in);
+        let faults = Faults::new(self.http.clone(), seed, one_in);
         faults.switch(false);
-        (self.store_over(local(&self.endpoint, faults.client()), options).await, faults)
+        let client = match &self.endpoint {
+            Some(endpoint) => local(endpoint, faults.client()),
+            None => within::client(faults.client()),
+        };
+        (self.store_over(client, options).await, faults)
     }
 
     /// The same, over a client of its own.
@@ -220,14 +244,6 @@ async fn made(client: &Client, statistics: KeptBy) -> String {
     let options = TableOptions { statistics, ..TableOptions::default() };
     table::create(client, &table, options).await.unwrap();
     table
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        if let Some(server) = &self.server {
-            server.abort();
-        }
-    }
 }
 
 /// The stream of a table, from its beginning.

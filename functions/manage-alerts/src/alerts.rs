@@ -41,8 +41,8 @@ pub(crate) async fn set(
     caller.reach_everything()?;
     not_of_settings(&app, &name)?;
     let rule = request.rule(name).map_err(|(field, problem)| ApiError::field(field, problem))?;
-    // Who lives for a request alone counts no attempts, and has neither a disk nor workers beside it.
-    let is_told = !matches!(rule.kind, Kind::FailureRate | Kind::DiskLow | Kind::GroupFailed);
+    // Who lives for a request alone has neither a disk nor workers beside it.
+    let is_told = !matches!(rule.kind, Kind::DiskLow | Kind::GroupFailed);
     if !is_told && !app.timekeeper.hears_itself() {
         return Err(StoreError::NotTold {
             what: format!("kind: a function cannot tell the figure of {}", rule.kind.as_str()),

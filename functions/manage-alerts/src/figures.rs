@@ -1,9 +1,9 @@
 //! The figures that rules look at: each is asked where `GET /v1/stats` and `GET /metrics` ask for it, and counted nowhere else.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use baton_alerts::{Figure, Figures, Kind, Rule};
+use baton_alerts::{Figure, Figures, Kind, Rate, Rule};
 use baton_http::App;
 use baton_model::{State, Timestamp};
 use baton_store::{Cursor, PageRequest, QueueStats, ScheduleFilter, Stats, StoreError};
@@ -12,10 +12,6 @@ use baton_store::{Cursor, PageRequest, QueueStats, ScheduleFilter, Stats, StoreE
 const MISSED: Duration = Duration::from_secs(3_600);
 /// At how many limits and schedules one look looks.
 const LISTED: usize = 1_000;
-/// Over how long failures are counted.
-const WINDOW: Duration = Duration::from_secs(600);
-/// Fewer attempts than this tell no rate.
-const ATTEMPTS: u64 = 10;
 
 /// What one look has found, by kind. A kind that could not be told is left out: nothing follows from it.
 pub(crate) type Found = BTreeMap<Kind, Figures>;
@@ -32,7 +28,22 @@ pub(crate) async fn look(
 ) -> Result<Found, StoreError> {
     let wants = |kind: Kind| rules.iter().any(|rule| rule.kind == kind);
     let mut found = Found::new();
-    rate.note(now, app.meters.ended());
+    // Of a file, all attempts end in this process; of a table, in any, and the statistics have them all.
+    let counts_all = app.store.capabilities().feed;
+    if counts_all {
+        rate.note(now, app.meters.ended());
+    }
+    let of_stats = [Kind::QueueDepth, Kind::OldestReady, Kind::WorkersLost, Kind::DeadLetters];
+    let of_hours = wants(Kind::FailureRate) && !counts_all;
+    if of_hours || of_stats.into_iter().any(wants) {
+        let stats = app.store.stats(now).await?;
+        of_statistics(&stats, &mut found);
+        beyond_statistics(app, rules, &mut found, now).await?;
+        if of_hours {
+            let hours = stats.hours.iter();
+            rate.note_hours(now, hours.map(|hour| (hour.from, (hour.completions, hour.failures))));
+        }
+    }
     if wants(Kind::FailureRate)
         && let Some(rate) = rate.failures(now)
     {
@@ -40,11 +51,6 @@ pub(crate) async fn look(
             Kind::FailureRate,
             rate.map(|value| (String::new(), figure(value))).into_iter().collect(),
         );
-    }
-    let of_stats = [Kind::QueueDepth, Kind::OldestReady, Kind::WorkersLost, Kind::DeadLetters];
-    if of_stats.into_iter().any(wants) {
-        of_statistics(&app.store.stats(now).await?, &mut found);
-        beyond_statistics(app, rules, &mut found, now).await?;
     }
     if wants(Kind::NoWorker) {
         let all = app.untaken.all().into_iter();
@@ -171,52 +177,4 @@ async fn missed(app: &App, now: Timestamp) -> Result<Figures, StoreError> {
         }
     }
     Ok(missed)
-}
-
-/// How many attempts fail, from what the process counts.
-#[derive(Debug, Default)]
-pub(crate) struct Rate(VecDeque<(Timestamp, u64, u64)>);
-
-impl Rate {
-    fn note(&mut self, now: Timestamp, (completed, failed): (u64, u64)) {
-        // After a clock was set back, what was noted by it as it was tells nothing.
-        self.0.retain(|(at, ..)| *at <= now);
-        self.0.push_back((now, completed, failed));
-        while self.0.get(1).is_some_and(|(at, ..)| now.since(*at) >= WINDOW) {
-            self.0.pop_front();
-        }
-    }
-
-    /// Of a hundred attempts that ended in the time, how many failed: none if too few ended to tell. Nothing at all is known before the
-    /// process has counted for as long.
-    fn failures(&self, now: Timestamp) -> Option<Option<f64>> {
-        let (first, last) = (self.0.front()?, self.0.back()?);
-        let (completed, failed) = (last.1.saturating_sub(first.1), last.2.saturating_sub(first.2));
-        let all = completed + failed;
-        if all >= ATTEMPTS {
-            return Some(Some(100.0 * failed as f64 / all as f64));
-        }
-        (now.since(first.0) >= WINDOW).then_some(None)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_rate_is_of_the_last_minutes_and_of_enough_attempts() {
-        let at = |seconds: u64| Timestamp::from_millis(1_800_000_000_000).plus(Duration::from_secs(seconds));
-        let mut rate = Rate::default();
-        rate.note(at(0), (100, 50));
-        rate.note(at(10), (104, 54));
-        assert_eq!(rate.failures(at(10)), None, "too few, and too early to say that nothing ends");
-        rate.note(at(20), (106, 64));
-        assert_eq!(rate.failures(at(20)), Some(Some(70.0)));
-        for look in 3..=62 {
-            rate.note(at(look * 10), (106, 64));
-        }
-        assert_eq!(rate.failures(at(620)), Some(None));
-        assert!(rate.0.len() <= 62);
-    }
 }

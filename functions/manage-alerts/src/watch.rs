@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use baton_alerts::{Delivery, Event, EventName, Rule, Standing, Turn, Webhook, message_id};
+use baton_alerts::{Delivery, Event, EventName, Kind, Rate, Rule, Standing, Turn, Webhook, message_id};
 use baton_api::alert::FiringView;
 use baton_http::App;
 use baton_http::notices::{self, STANDING, WAITING_ALERTS};
@@ -13,7 +13,7 @@ use baton_store::{DocumentChanges, StoreError};
 use serde::Serialize;
 
 use crate::command::Commands;
-use crate::figures::{self, Rate};
+use crate::figures;
 
 /// How often it is looked, and after how long without a look nobody knows what was in between.
 #[derive(Clone, Copy)]
@@ -121,6 +121,9 @@ impl Watch {
             Some(known) => known,
             none => none.insert(kept(app).await?),
         };
+        if carried {
+            self.rate = known.values().find_map(|standing| standing.rate.clone()).unwrap_or_default();
+        }
         let found = figures::look(app, rules, &mut self.rate, now).await?;
         let mut turns: Vec<(Rule, Turn)> = Vec::new();
         let mut next = BTreeMap::new();
@@ -130,13 +133,14 @@ impl Watch {
                 let some = standing.look(rule, &figures, now, pace.unseen);
                 turns.extend(some.into_iter().map(|turn| (rule.clone(), turn)));
             }
+            standing.rate = (carried && rule.kind == Kind::FailureRate).then(|| self.rate.clone());
             next.insert(rule.name.clone(), standing);
         }
         let names: BTreeSet<&GroupName> = rules.iter().map(|rule| &rule.name).collect();
         let mut changes = DocumentChanges::default();
         for (name, standing) in known.iter().filter(|(name, _)| !names.contains(name)) {
             let mut standing = standing.clone();
-            let usual = || Rule::of(name.clone(), baton_alerts::Kind::QueueDepth);
+            let usual = || Rule::of(name.clone(), Kind::QueueDepth);
             let gone = standing.rule.clone().map_or_else(usual, |rule| *rule);
             turns.extend(standing.end_all(now).into_iter().map(|turn| (gone.clone(), turn)));
             changes.remove(STANDING, name.as_str());
@@ -144,7 +148,8 @@ impl Watch {
         let mut changed: BTreeSet<&GroupName> = turns.iter().map(|(rule, _)| &rule.name).collect();
         if carried {
             let was_under_way = |name: &GroupName| known.get(name).is_some_and(Standing::is_under_way);
-            let under_way = next.iter().filter(|(name, next)| next.is_under_way() || was_under_way(name));
+            let is_kept = |next: &Standing| next.is_under_way() || next.rate.is_some();
+            let under_way = next.iter().filter(|(name, next)| is_kept(next) || was_under_way(name));
             changed.extend(under_way.map(|(name, _)| name));
         }
         for name in changed.into_iter().filter(|name| names.contains(name)) {

@@ -122,20 +122,29 @@ impl Kind {
     pub fn words(self, subject: &str, value: f64) -> String {
         let whole = value.round();
         match self {
+            Self::QueueDepth if whole == 1.0 => format!("1 task waits in queue {subject}"),
             Self::QueueDepth => format!("{whole} tasks wait in queue {subject}"),
             Self::OldestReady => {
                 format!("the oldest ready task of queue {subject} has waited for {whole} s")
             }
             Self::NoWorker => format!("queue {subject} has work that no live worker takes"),
+            Self::WorkersLost if whole == 1.0 => "1 worker is lost".to_owned(),
             Self::WorkersLost => format!("{whole} workers are lost"),
             Self::FailureRate => {
                 format!("{whole} of 100 attempts that ended in the last ten minutes failed")
             }
+            Self::DeadLetters if whole == 1.0 && subject.is_empty() => {
+                "1 task has failed for good".to_owned()
+            }
+            Self::DeadLetters if whole == 1.0 => format!("1 task of queue {subject} has failed for good"),
             Self::DeadLetters if subject.is_empty() => format!("{whole} tasks have failed for good"),
             Self::DeadLetters => format!("{whole} tasks of queue {subject} have failed for good"),
             Self::ScheduleMissed => format!("schedule {subject} has missed a time"),
             Self::DiskLow => format!("the store has room for {whole} more bytes"),
             Self::LimitFull => format!("all places of the limit of {subject} are taken"),
+            Self::GroupFailed if whole == 1.0 => {
+                format!("1 worker of group {subject} has used up its restarts")
+            }
             Self::GroupFailed => {
                 format!("{whole} workers of group {subject} have used up their restarts")
             }

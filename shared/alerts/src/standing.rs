@@ -6,6 +6,7 @@ use std::time::Duration;
 use baton_model::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use crate::rate::Rate;
 use crate::rule::Rule;
 
 /// How many ends are remembered of each rule.
@@ -77,6 +78,9 @@ pub struct Standing {
     /// The rule by which it fired last: who was told of that is told of its end, also if the rule is gone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rule: Option<Box<Rule>>,
+    /// What the rate of failures comes from, where it is kept for whoever looks next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
     /// Since when the figure of what does not fire is beyond.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     beyond: BTreeMap<String, Timestamp>,

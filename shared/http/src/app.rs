@@ -114,7 +114,7 @@ impl Parts {
             files: None,
             fleet: None,
             untaken: Untaken::default(),
-            notices: Notices::new(settings.alerts.clone(), settings.webhooks.clone()),
+            notices: Notices::configured(settings),
             meters: Meters::default(),
             rounds: Rounds::default(),
             courses: Courses::default(),

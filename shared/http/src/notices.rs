@@ -6,8 +6,9 @@ pub mod tasks;
 use std::sync::{MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use baton_alerts::{Delivery, HookStanding, Rule, Standing, Webhook};
+use baton_alerts::{Delivery, HookStanding, Kind, Rule, Standing, Webhook};
 use baton_model::{GroupName, Timestamp};
+use baton_runtime::Settings;
 use baton_store::{Document, DocumentChanges, Hold, Store, StoreError};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -118,6 +119,20 @@ pub struct Notices {
 }
 
 impl Notices {
+    /// The name of the rule that a server with supervised workers has by itself.
+    pub const GROUP_FAILED: &str = "group-failed";
+
+    /// As settings say. Who has workers supervised and no rule about those that fail gets one: they are started no more until somebody
+    /// sees to it.
+    pub fn configured(settings: &Settings) -> Self {
+        let mut rules = settings.alerts.clone();
+        let supervises = settings.fleet.with_server && !settings.workers.is_empty();
+        if supervises && rules.iter().all(|rule| rule.kind != Kind::GroupFailed) {
+            rules.push(Rule::of(GroupName::from_stored(Self::GROUP_FAILED), Kind::GroupFailed));
+        }
+        Self::new(rules, settings.webhooks.clone())
+    }
+
     /// Those of the settings.
     pub fn new(rules: Vec<Rule>, webhooks: Vec<Webhook>) -> Self {
         Self {

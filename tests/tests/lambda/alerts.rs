@@ -175,16 +175,66 @@ async fn a_round_that_is_killed_holds_up_the_next_ones_no_longer_than_it_could_h
 
 /// A task that is created, claimed and completed.
 async fn finish(world: &World, task: Value) -> String {
+    end(world, task, "complete", json!({"result": {"ok": true}})).await
+}
+
+/// A task that is created, claimed and ended.
+async fn end(world: &World, task: Value, how: &str, mut outcome: Value) -> String {
     let claim = json!({"worker_id": "w", "queues": [task["queue"]]});
     let (_, created) = send(&world.function("create-task"), "POST", "/v1/tasks", task).await;
     let id = created["id"].as_str().unwrap().to_owned();
     let (_, claimed) = send(&world.function("claim-task"), "POST", "/v1/claims", claim).await;
     assert_eq!(claimed["tasks"][0]["id"], *id, "{claimed}");
-    let completion = json!({"worker_id": "w", "attempt": 1, "result": {"ok": true}});
-    let path = format!("/v1/tasks/{id}/complete");
-    let (status, answer) = send(&world.function("complete-task"), "POST", &path, completion).await;
+    (outcome["worker_id"], outcome["attempt"]) = (json!("w"), json!(1));
+    let path = format!("/v1/tasks/{id}/{how}");
+    let (status, answer) = send(&world.function("complete-task"), "POST", &path, outcome).await;
     assert_eq!(status, 200, "{answer}");
     id
+}
+
+/// A function counts no attempts: what ended in ten minutes is told by the hours of the statistics, whoever looks, and at the end of an
+/// hour as within it.
+#[tokio::test]
+async fn the_rate_of_failures_is_of_ten_minutes_over_rounds_of_which_each_is_another_process() {
+    let (world, receiver) = (World::with_statistics(KeptBy::Stream).await, Receiver::new().await);
+    let mut stream = Stream::default();
+    let task = || json!({"type": "a", "queue": "images"});
+    put(&world, "/v1/webhooks/chat", json!({"url": receiver.url})).await;
+    let rule =
+        json!({"kind": "failure_rate", "for_seconds": 0, "ends_after_seconds": 0, "webhooks": ["chat"]});
+    put(&world, "/v1/alerts/failing", rule).await;
+    // How many complete and how many fail in the minute before each round; the 20th is the last one of an hour.
+    let minutes = [(0, 12), (0, 9), (0, 0), (5, 1), (0, 0), (11, 2)];
+    let ends = |minute: usize| match minute {
+        18 | 20 => (0, 6),
+        _ => minutes.get(minute).copied().unwrap_or_default(),
+    };
+    let mut told = Vec::new();
+    for minute in 0..24 {
+        let (completed, failed) = ends(minute);
+        for _ in 0..completed {
+            finish(&world, task()).await;
+        }
+        for _ in 0..failed {
+            let failure = json!({"error": {"message": "no"}, "retryable": false});
+            end(&world, task(), "fail", failure).await;
+        }
+        let batch = json!({ "Records": stream.records(&world) });
+        assert_eq!(again(&invoke(&world.function("relay-events"), &batch).await), Vec::<String>::new());
+        round(&world, &world.function("manage-alerts")).await;
+        told.extend(std::mem::take(&mut *receiver.came.lock().unwrap()).into_iter().map(|message| {
+            (minute, message["type"].as_str().unwrap().to_owned(), message["data"]["message"].clone())
+        }));
+        world.clock.advance(seconds(60));
+    }
+    // What failed before the first look is of no account, and nine are too few: the tenth is in minute 3, the rate is at half or less from minute 5 on.
+    let why = |rate: u64| json!(format!("{rate} of 100 attempts that ended in the last ten minutes failed"));
+    let wanted = [
+        (3, "alert.fired".to_owned(), why(67)),
+        (5, "alert.ended".to_owned(), why(67)),
+        (20, "alert.fired".to_owned(), why(100)),
+    ];
+    assert_eq!(told, wanted);
 }
 
 #[tokio::test]
@@ -267,7 +317,6 @@ async fn what_a_function_cannot_tell_is_refused() {
     let world = World::new().await;
     let function = world.function("manage-alerts");
     for (path, body) in [
-        ("/v1/alerts/failing", json!({"kind": "failure_rate"})),
         ("/v1/alerts/full", json!({"kind": "disk_low"})),
         ("/v1/alerts/groups", json!({"kind": "group_failed"})),
         ("/v1/webhooks/chat", json!({"url": "https://hooks.example/a", "events": ["task.completed"]})),

@@ -167,6 +167,14 @@ fn a_worker_that_used_up_its_restarts_has_failed_with_its_last_words_and_the_res
     assert!(shown.contains("what h-broken-1 said last:") && shown.contains("no such program"), "{shown}");
     all_are(&world, "a", 1, "active");
     assert!(world.server_log().contains("has failed; the others go on"), "{}", world.server_log());
+    let fires = || {
+        let (_, alert) = world.get("/v1/alerts/group-failed");
+        alert["firing"].as_array().unwrap().iter().map(|one| one["message"].clone()).collect::<Vec<_>>()
+    };
+    let told = until("the alert fires, of which no settings speak", || {
+        Some(fires()).filter(|told| !told.is_empty())
+    });
+    assert_eq!(told, [json!("1 worker of group broken has used up its restarts")]);
 
     program(&world.path("later.sh"), "#!/bin/sh\necho 2\n");
     world.run(&["fleet", "start", "broken"], 0);

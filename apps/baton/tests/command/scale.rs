@@ -118,9 +118,11 @@ fn machines_come_with_the_work_and_go_with_it() {
     assert!(scaler.wait().success());
     assert_eq!(site.leaders().as_array().unwrap().len(), 0, "the lead is given up");
     let logs = world.json(&["logs", "--worker", &leader]).to_string();
+    let (_, timeline) = world.get(&format!("/v1/timeline?worker={leader}"));
     for part in ["start 2 machines: 2 wanted, 0 there", "it has run nothing for", "its workers have drained"]
     {
         assert!(logs.contains(part), "{part} not in {logs}");
+        assert!(timeline.to_string().contains(part), "{part} not in {timeline:#}");
     }
     let status = stdout(&world.run(&["scale", "status"], 0));
     assert!(status.contains("gpu") && status.contains("nobody scales"), "{status}");

@@ -288,7 +288,7 @@ async fn groups_untaken_work_and_failures_are_told() {
     world.app.untaken.turn([("gpu".parse().unwrap(), why.clone())].into());
     let mut watch = Watch::default();
     looks(&world, &mut watch, 1).await;
-    let group = "1 workers of group resize have used up their restarts";
+    let group = "1 worker of group resize has used up its restarts";
     assert_eq!(messages(&world).await, [group, why.as_str()]);
     for n in 0..10 {
         world.create(json!({"type": "a", "queue": "cpu"})).await;

@@ -264,7 +264,7 @@ async fn a_receiver_that_wants_no_more_is_given_up_until_it_is_enabled() {
     assert_eq!((&message["type"], &data["alert"]), (&json!("alert.fired"), &json!("deep")));
     assert_eq!(
         (&data["subject"], &data["message"], &data["rule"]),
-        (&json!("gpu"), &json!("1 tasks wait in queue gpu"), &json!("fires above 0, ends at 0 or less"))
+        (&json!("gpu"), &json!("1 task waits in queue gpu"), &json!("fires above 0, ends at 0 or less"))
     );
     let line = world.get("/v1/timeline?limit=9").await.text();
     assert!(line.contains("webhook chat was given up: it answered 410"), "{line}");

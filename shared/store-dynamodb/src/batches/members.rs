@@ -169,7 +169,8 @@ impl Inner {
 
     /// Counts a task by its state, unless a later event of it was counted; says whether the batch is to be looked at. As what it
     /// counts is most likely known: its member tells if that is not so. A member that already says the same is told the later event all
-    /// the same: else one of before, told late, would count.
+    /// the same: else one of before, told late, would count. Of a task that lives again, one that is gone is made anew: it went by the end that
+    /// its task had first, and that was kept for longer, as for others that depend on it.
     pub(super) async fn count_member(
         &self,
         id: BatchId,
@@ -177,18 +178,17 @@ impl Inner {
     ) -> Result<bool, StoreError> {
         let (state, event) = (task.head.state.state(), task.head.events);
         let to = noted(state);
-        let mut is_read = false;
+        let (mut is_read, mut is_gone) = (false, false);
         for _ in 0..ROUNDS {
             if from == to && !is_read {
                 return Ok(false);
             }
             // It goes with its task, in the very second: one that is sent again, or put back, while that is there finds it.
-            let member = Expression::new()
-                .when("st", "=", n(from))
-                .when("ev", "<", n(event))
-                .set("st", n(to))
-                .set("ev", n(event))
-                .put(ENDS, task.ends.map(n));
+            let same = match is_gone {
+                true => Expression::new().when_absent("pk").set("at", time(task.created_at)),
+                false => Expression::new().when("st", "=", n(from)).when("ev", "<", n(event)),
+            };
+            let member = same.set("st", n(to)).set("ev", n(event)).put(ENDS, task.ends.map(n));
             if from == to {
                 match self.db.update(member_key(id, task.head.id), &member).await {
                     Ok(_) => return Ok(false),
@@ -229,6 +229,12 @@ impl Inner {
                 Err(TransactError::Conditions(reasons)) => {
                     let standing = match reasons.into_iter().next() {
                         Some((true, Some(standing))) => standing,
+                        Some((true, None))
+                            if to == UNFINISHED && !is_gone && self.counts_again(id, task).await? =>
+                        {
+                            is_gone = true;
+                            continue;
+                        }
                         // One that is gone was counted long ago.
                         Some((true, None)) | None => return Ok(false),
                         // Another failure was noted meanwhile.
@@ -240,11 +246,17 @@ impl Inner {
                         return Ok(true);
                     }
                     from = fields.number("st")?;
-                    is_read = true;
+                    (is_read, is_gone) = (true, false);
                 }
             }
         }
         Err(contended("a member of the batch"))
+    }
+
+    /// Whether a batch is still there, and a task of it as it was read: what is told late of one that has gone makes nothing anew.
+    async fn counts_again(&self, id: BatchId, task: &Stored) -> Result<bool, StoreError> {
+        let is_there = self.batch_record(id).await?.is_some();
+        Ok(is_there && self.find(task.head.id).await?.is_some_and(|now| now.head.events == task.head.events))
     }
 
     /// The tasks of a batch that have not ended as far as their members tell, at most so many, from a place on.
@@ -338,6 +350,42 @@ mod tests {
         assert_eq!((batch.counts.cancelled, batch.made), (1, None), "one of them waits");
         cancel(&store, ids[0], at(5)).await;
         assert!(told(&store).await.made.is_some());
+    }
+
+    /// A task is kept for others that depend on it, and DynamoDB removes what its batch notes of it by the end that it had before.
+    #[tokio::test]
+    async fn a_task_that_lives_again_counts_also_if_its_member_is_gone() {
+        let store = store(Options::seeded(1)).await;
+        let [first, second] = [1, 2].map(|number| task(number, RunAfter::Now));
+        let ids = [first.id, second.id];
+        store.add_to_batch(adding([first, second].into_iter(), true)).await.unwrap();
+        for id in ids {
+            cancel(&store, id, at(1)).await;
+        }
+        let retry = |task, now| Retry {
+            now,
+            task,
+            by: None,
+            reason: None,
+            delay: Duration::ZERO,
+            with_dependants: false,
+        };
+        store.inner.db.delete(member_key(batch().id, ids[0]), &Expression::new()).await.unwrap();
+        assert!(told(&store).await.ended_at.is_some());
+        store.retry(retry(ids[0], at(2))).await.unwrap();
+        let batch_now = told(&store).await;
+        assert_eq!((batch_now.counts.cancelled, batch_now.ended_at), (1, None), "one of them waits");
+        cancel(&store, ids[0], at(3)).await;
+        let batch_now = told(&store).await;
+        assert_eq!((batch_now.counts.cancelled, batch_now.ended_at.is_some()), (2, true));
+
+        // Of a batch that is gone nothing comes back.
+        for (id, second) in ids.into_iter().zip([4, 5]) {
+            store.inner.db.delete(member_key(batch().id, id), &Expression::new()).await.unwrap();
+            store.inner.db.delete(record_key(batch().id), &Expression::new()).await.unwrap();
+            store.retry(retry(id, at(second))).await.unwrap();
+            assert_eq!(store.inner.db.get(member_key(batch().id, id)).await.unwrap(), None);
+        }
     }
 
     #[tokio::test]

@@ -32,6 +32,9 @@ pub const WAITING: u32 = 1_000;
 /// How many messages of alerts may wait for it. More are not kept.
 pub const WAITING_ALERTS: u32 = 2_000;
 
+/// The name of the rule that a server with supervised workers has by itself.
+const GROUP_FAILED: &str = "group-failed";
+
 /// By which name the looking and sending are held.
 const NOTICES: &str = "notices";
 
@@ -119,16 +122,13 @@ pub struct Notices {
 }
 
 impl Notices {
-    /// The name of the rule that a server with supervised workers has by itself.
-    pub const GROUP_FAILED: &str = "group-failed";
-
     /// As settings say. Who has workers supervised and no rule about those that fail gets one: they are started no more until somebody
     /// sees to it.
     pub fn configured(settings: &Settings) -> Self {
         let mut rules = settings.alerts.clone();
         let supervises = settings.fleet.with_server && !settings.workers.is_empty();
         if supervises && rules.iter().all(|rule| rule.kind != Kind::GroupFailed) {
-            rules.push(Rule::of(GroupName::from_stored(Self::GROUP_FAILED), Kind::GroupFailed));
+            rules.push(Rule::of(GroupName::from_stored(GROUP_FAILED), Kind::GroupFailed));
         }
         Self::new(rules, settings.webhooks.clone())
     }

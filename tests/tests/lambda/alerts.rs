@@ -227,7 +227,8 @@ async fn the_rate_of_failures_is_of_ten_minutes_over_rounds_of_which_each_is_ano
         }));
         world.clock.advance(seconds(60));
     }
-    // What failed before the first look is of no account, and nine are too few: the tenth is in minute 3, the rate is at half or less from minute 5 on.
+    // What failed before the first look is of no account, and nine are too few: there are ten from minute 3 on, and more that complete
+    // from minute 5 on.
     let why = |rate: u64| json!(format!("{rate} of 100 attempts that ended in the last ten minutes failed"));
     let wanted = [
         (3, "alert.fired".to_owned(), why(67)),

@@ -81,8 +81,6 @@ fn within_engine(value: AttributeValue) -> dynoxide::AttributeValue {
 pub(crate) struct Engine {
     pub(crate) client: Client,
     pub(crate) table: String,
-    /// Where it listens, if it is not in this process.
-    endpoint: Option<String>,
     http: SharedHttpClient,
     within: Option<(Database, Arc<Told>)>,
 }
@@ -94,7 +92,7 @@ impl Engine {
                 let http = http_client();
                 let client = local(&endpoint, http.clone());
                 let table = made(&client, KeptBy::Processes).await;
-                Self { client, table, http, endpoint: Some(endpoint), within: None }
+                Self { client, table, http, within: None }
             }
             Err(_) => {
                 let engine = Self::within(KeptBy::Processes).await;
@@ -124,7 +122,7 @@ impl Engine {
         let http = within::http_client(db.clone());
         let client = within::client(http.clone());
         let table = made(&client, statistics).await;
-        Self { client, table, http, endpoint: None, within: Some((db, clock)) }
+        Self { client, table, http, within: Some((db, clock)) }
     }
 
     /// A store on the table. It writes what it has counted when it is told to.
@@ -137,11 +135,8 @@ impl Engine {
     pub(crate) async fn failing(&self, seed: u64, one_in: u64, options: Options) -> (DynamoStore, Faults) {
         let faults = Faults::new(self.http.clone(), seed, one_in);
         faults.switch(false);
-        let client = match &self.endpoint {
-            Some(endpoint) => local(endpoint, faults.client()),
-            None => within::client(faults.client()),
-        };
-        (self.store_over(client, options).await, faults)
+        let config = self.client.config().to_builder().http_client(faults.client());
+        (self.store_over(Client::from_conf(config.build()), options).await, faults)
     }
 
     /// The same, over a client of its own.
